@@ -1,0 +1,53 @@
+# Every step of the continuous integration is a target here; nothing works only there.
+
+MEMBERS := common web-server worker-server psg local
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synced
+PROJECTS := $(MEMBERS:%=%/pyproject.toml)
+NO_MEMBERS := --no-emit-package idrl-common --no-emit-package web-server --no-emit-package worker-server \
+	--no-emit-package idrl-psg --no-emit-package idrl-local
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+	$(if $(UPGRADE),--upgrade) $(NO_MEMBERS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock lint format types test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv, from the lock
+
+$(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/all.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@touch $@
+
+lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -r locks/uv.in; }
+	$(COMPILE) locks/uv.in -o locks/uv.txt
+	$(COMPILE) $(PROJECTS) --group pyproject.toml:dev -o locks/all.txt
+	$(COMPILE) web-server/pyproject.toml -c locks/all.txt -o locks/web-server.txt
+	$(COMPILE) worker-server/pyproject.toml -c locks/all.txt -o locks/worker-server.txt
+	$(COMPILE) psg/pyproject.toml -c locks/all.txt -o locks/psg.txt
+
+lint: $(STAMP) ## ruff and shellcheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	git ls-files '*.sh' .ci/run | xargs -r $(BIN)/shellcheck
+
+format: $(STAMP) ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy strict
+	$(BIN)/mypy
+
+test: $(STAMP) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-k login")
+	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+
+clean: ## remove what the tools made (not the data in .idrl)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage

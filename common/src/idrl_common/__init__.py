@@ -1,0 +1,1 @@
+"""What both apps must agree on: tokens, problems, logging, request ids."""

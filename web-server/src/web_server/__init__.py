@@ -1,0 +1,1 @@
+"""The web app: accounts, tokens and the gateway to the tasks service."""

@@ -1,0 +1,1 @@
+"""The tasks service and the Celery workers behind it."""

@@ -1,0 +1,1 @@
+"""Getting a stranger's file safely: which addresses, which limits, how to resume."""
