@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 TASK_STATUSES = ("queued", "downloading", "processing", "done", "failed", "canceling", "canceled")
 PART_STATUSES = ("waiting", "rendering", "done", "failed")
@@ -36,11 +36,9 @@ def _one_of(values: tuple[str, ...]) -> str:
 class Base(DeclarativeBase):
     """The metadata of the worker machine's tables; `psg` owns their schema."""
 
-    type_annotation_map = {  # noqa: RUF012 # SQLAlchemy's own way to declare it
-        str: Text,
-        datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-    }
+    registry = registry(
+        type_annotation_map={str: Text, datetime: DateTime(timezone=True), dict[str, Any]: JSONB},
+    )
 
 
 class Work:

@@ -1,0 +1,59 @@
+"""Builds the tasks service; the Celery workers run inside the same app."""
+
+import redis
+from flask import Flask
+
+from idrl_common import context, logs, problems, status, tokens
+from idrl_common.settings import MAX_BODY_BYTES
+from worker_server import services, settings as settings_module, storage, views
+from worker_server.celery_app import init_celery
+from worker_server.db import ENGINE_OPTIONS, db
+from worker_server.fetching import UrlRefused
+from worker_server.metrics import WorkCollector
+from worker_server.settings import Settings
+
+PROBLEMS: problems.Table = {
+    services.TaskNotFound: (404, "task_not_found"),
+    services.PartNotFound: (404, "part_not_found"),
+    services.PartNotReady: (409, "part_not_ready"),
+    services.IdempotencyKeyReused: (422, "idempotency_key_reused"),
+}
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the app: settings, extensions, errors, routes, in this order. Connects to nothing yet."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=ENGINE_OPTIONS,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    with app.app_context():
+        settings_module.attach(settings)
+    db.init_app(app)
+    init_celery(app, settings)
+    context.install(app)
+    logs.install(app)
+    status.install(app, "tasks")
+    problems.install(app, PROBLEMS)
+    app.register_error_handler(UrlRefused, views.url_refused)
+    app.register_blueprint(views.blueprint(tokens.TokenVerifier(settings.jwt_public_key)))
+    app.register_blueprint(status.blueprint("tasks", settings.revision, checks(settings), WorkCollector(app)))
+    return app
+
+
+def checks(settings: Settings) -> dict[str, status.Check]:
+    """Return what the service depends on; without Redis or the share it still accepts tasks."""
+    client = redis.Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    return {
+        "database": status.Check(services.ping),
+        "redis": status.Check(lambda: _ping(client), required=False),
+        "share": status.Check(lambda: storage.check(settings.remote_folder), required=False),
+    }
+
+
+def _ping(client: redis.Redis) -> None:
+    client.ping()

@@ -1,0 +1,11 @@
+"""The entry point of the Celery workers: `celery -A worker_server.celery:app worker -Q fetch`."""
+
+from celery import Celery
+from dotenv import load_dotenv
+
+from worker_server.app import create_app
+from worker_server.settings import Settings
+
+load_dotenv()
+flask_app = create_app(Settings())
+app: Celery = flask_app.extensions["celery"]

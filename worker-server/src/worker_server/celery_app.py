@@ -1,0 +1,83 @@
+"""Celery as this system uses it: it carries hints, and nothing depends on a message arriving.
+
+Early acknowledgement and no prefetch: with late ones a worker's main process can end when Redis does, and a prefetched
+message can stay stuck for an hour. No result backend: the rows are the result.
+"""
+
+from typing import Any
+
+from celery import Celery, Task, signals
+from flask import Flask
+
+from idrl_common import logs
+from worker_server.db import db
+from worker_server.settings import Settings
+from worker_server.shutdown import stopping
+
+# A hint that waits for a broker that does not answer must not hold up a request.
+_TRANSPORT = {
+    "socket_timeout": 10,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "visibility_timeout": 3600,
+}
+
+
+def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
+    """Return the app's Celery, whose tasks run in the app's context."""
+
+    class ContextTask(Task):  # type: ignore[type-arg] # a parameter that the class does not have at run time
+        def __call__(self, *args: Any, **kwargs: Any) -> object:  # noqa: ANN401 # whatever the task takes
+            with app.app_context():
+                return self.run(*args, **kwargs)
+
+    celery = Celery("worker_server", task_cls=ContextTask, include=["worker_server.tasks"])
+    celery.conf.update(
+        broker_url=settings.redis_url,
+        broker_transport_options=_TRANSPORT,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_publish_retry=False,
+        task_default_queue="sweep",
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_max_tasks_per_child=50,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        beat_schedule={
+            "sweep": {
+                "task": "worker_server.sweep",
+                "schedule": settings.sweep_s,
+                "options": {"queue": "sweep", "expires": settings.sweep_s},
+            }
+        },
+    )
+    celery.set_default()
+    app.extensions["celery"] = celery
+    return celery
+
+
+@signals.setup_logging.connect
+def _configure_logs(**_: object) -> None:
+    """Keep Celery from putting its own handlers in the place of ours."""
+    logs.configure("worker")
+
+
+@signals.worker_process_init.connect
+def _after_fork(**_: object) -> None:
+    """Forget the parent's database connections: two processes must not speak through one socket."""
+    from worker_server.celery import flask_app
+
+    with flask_app.app_context():
+        db.engine.dispose(close=False)
+
+
+@signals.worker_shutting_down.connect
+def _hand_back(**_: object) -> None:
+    """Make the children give back what they work on, so that a stop takes seconds."""
+    stopping.set()

@@ -1,0 +1,57 @@
+"""The connection to PostgreSQL, and transactions that outlive a short outage of it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import scoped_session
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from worker_server.models import Base
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+db = SQLAlchemy(model_class=Base)
+ENGINE_OPTIONS = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10, "pool_timeout": 5, "pool_recycle": 1800}
+
+# How long a worker holds on to the result of its work while the database is away.
+_PATIENCE_S = 300
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def transaction() -> Iterator[scoped_session[Session]]:
+    """Commit when the block ends, roll back when it raises."""
+    try:
+        yield db.session
+        db.session.commit()
+    except BaseException:
+        db.session.rollback()
+        raise
+
+
+def persistently(write: Callable[P, T]) -> Callable[P, T]:
+    """Repeat `write` while the database is away. It must be safe to run twice: a commit may get through unheard."""
+    retrying = Retrying(
+        retry=retry_if_exception(_is_outage),
+        wait=wait_exponential_jitter(multiplier=0.2, max=5),
+        stop=stop_after_delay(_PATIENCE_S),
+        before_sleep=before_sleep_log(_log, logging.WARNING),
+        reraise=True,
+    )
+
+    @wraps(write)
+    def persistent(*args: P.args, **kwargs: P.kwargs) -> T:
+        return retrying(write, *args, **kwargs)
+
+    return persistent
+
+
+def _is_outage(error: BaseException) -> bool:
+    return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)

@@ -1,0 +1,83 @@
+"""A task's first half: download the source to the share, find out what it is, plan the parts."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from worker_server import hints, leases, storage
+from worker_server.fetching import FetchLimits, download
+from worker_server.heartbeat import Heartbeat, worker_name
+from worker_server.job import perform
+from worker_server.leases import Lease
+from worker_server.media import Part, ProbeLimits, Source, needs_remux, plan_parts, probe, remux_command, run_encoder
+from worker_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def fetch_next(settings: Settings) -> bool:
+    """Fetch the task whose turn it is; False when there is none, or when the share is away."""
+    if not storage.is_mounted(settings.remote_folder):
+        _log.error("the share is not mounted: no work is taken")
+        return False
+    row = leases.claim_task(worker_name(), settings.lease_s)
+    if row is None:
+        return False
+    lease = Lease(row.id, row.attempt)
+    perform(lease, settings, row.request_id, lambda heartbeat: _fetch(lease, row.url, settings, heartbeat))
+    return True
+
+
+def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> None:
+    target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
+    target.parent.mkdir(exist_ok=True)
+    try:
+        _download(url, target, settings, heartbeat)
+        source, path = _readable(target, settings, heartbeat)
+        parts = [_row(part) for part in plan_parts(source, settings.part_seconds)]
+        relative = str(path.relative_to(settings.remote_folder))
+        begun = leases.begin_processing(lease, source.to_json(), relative, parts)
+    except BaseException:
+        storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
+        raise
+    if begun:
+        hints.send(hints.RENDER, len(parts))
+    else:
+        storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
+
+
+def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:
+    limits = FetchLimits(
+        max_bytes=settings.fetch_max_bytes, timeout_s=settings.fetch_timeout_s, stall_s=settings.fetch_stall_s
+    )
+    download(
+        url,
+        target,
+        limits=limits,
+        allow_hosts=settings.fetch_allow_hosts,
+        on_progress=lambda done, total: heartbeat.report(done / total if total else 0),
+        should_stop=heartbeat.should_stop,
+    )
+
+
+def _readable(path: Path, settings: Settings, heartbeat: Heartbeat) -> tuple[Source, Path]:
+    """Return the probed source, put into a container in which every part can be found exactly, and where it lies."""
+    limits = ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
+    source = probe(path, limits=limits)
+    if not needs_remux(source):
+        return source, path
+    remuxed = path.with_name(f"{path.name}.remuxed")
+    run_encoder(remux_command(source, path, remuxed), settings, heartbeat)
+    path.unlink()
+    return probe(remuxed, limits=limits), remuxed
+
+
+def _row(part: Part) -> dict[str, Any]:
+    return {
+        "number": part.number,
+        "start_frame": part.start_frame,
+        "end_frame": part.end_frame,
+        "start_s": float(part.start_s),
+        "end_s": float(part.end_s),
+    }

@@ -1,0 +1,105 @@
+"""A task's second half, part by part: encode on the local disk, check the result, publish it on the share."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row
+
+from worker_server import leases, media, storage
+from worker_server.heartbeat import Heartbeat, worker_name
+from worker_server.job import perform
+from worker_server.leases import Clip, Lease
+from worker_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def render_next(settings: Settings) -> bool:
+    """Render the part whose turn it is; False when there is none, or when the share is away."""
+    if not storage.is_mounted(settings.remote_folder):
+        _log.error("the share is not mounted: no work is taken")
+        return False
+    row = leases.claim_part(worker_name(), settings.lease_s)
+    if row is None:
+        return False
+    lease = Lease(row.task_id, row.attempt, row.number)
+    perform(lease, settings, row.request_id, lambda heartbeat: _render(lease, row, settings, heartbeat))
+    return True
+
+
+def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbeat) -> None:
+    edit = _edit(row, settings)
+    with _scratch(settings) as folder:
+        output = folder / "clip.mp4"
+        command = media.renderer(settings.render_engine).command(edit, output)
+        media.run_encoder(
+            command,
+            total_frames=edit.total_frames,
+            on_progress=heartbeat.report,
+            should_stop=heartbeat.should_stop,
+            stall_s=settings.render_stall_s,
+            timeout_s=settings.render_timeout_s,
+            scratch=folder,
+        )
+        facts = media.verify_clip(output, edit)
+        target = storage.part_path(settings.remote_folder, lease.task_id, row.number, lease.attempt)
+        if heartbeat.should_stop():
+            raise media.Stopped
+        storage.publish(output, target)
+    relative = str(target.relative_to(settings.remote_folder))
+    clip = Clip(path=relative, size_bytes=facts.size_bytes, sha256=facts.sha256, frames=facts.frames)
+    if not leases.finish_part(lease, clip):
+        target.unlink(missing_ok=True)
+
+
+def _edit(row: Row[Any], settings: Settings) -> media.PartEdit:
+    """Return what is to be done, from the row and the settings alone: the source is not probed again."""
+    source = media.Source.from_json(row.source)
+    part = media.Part(row.number, row.start_frame, row.end_frame, source.frame_rate)
+    profile = media.Profile(settings.render_preset, settings.render_crf, settings.threads_per_render)
+    return media.PartEdit(
+        source=source,
+        path=settings.remote_folder / row.source_path,
+        part=part,
+        size=media.frame_size(source, settings.render_max_width),
+        logo_path=settings.logo_path or media.DEFAULT_LOGO,
+        logo_s=Fraction(settings.logo_seconds).limit_denominator(1000),
+        profile=profile,
+    )
+
+
+@contextmanager
+def _scratch(settings: Settings) -> Iterator[Path]:
+    """Make a folder on the local disk for as long as the block lasts; what killed processes left is removed first."""
+    root = settings.scratch_folder
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _remove_left_behind(root)
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.", dir=root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_behind(root: Path) -> None:
+    for entry in os.scandir(root):
+        pid = entry.name.partition(".")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,71 @@
+"""Everything the worker machine can be told from outside: the only place that reads the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from flask import current_app
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from idrl_common.settings import AppSettings
+
+_EXTENSION = "idrl_settings"
+
+Hosts = Annotated[
+    frozenset[str],
+    NoDecode,
+    BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
+]
+
+
+class Settings(AppSettings):
+    """Read once, at start; each field is the environment variable of the same name."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    remote_folder: Path = Path("/usr/remote_folder")
+    # Encoding happens here, on a local disk, never on the share.
+    scratch_folder: Path = Path("/tmp/idrl")  # noqa: S108 # made with mode 0700, one folder a job
+
+    part_seconds: float = Field(20, gt=1, le=600)
+    logo_path: Path | None = None
+    logo_seconds: float = Field(1, ge=0, le=10)
+    render_engine: Literal["ffmpeg", "moviepy"] = "ffmpeg"
+    render_preset: str = "veryfast"
+    render_crf: int = Field(21, ge=0, le=51)
+    render_threads: int = Field(0, ge=0, le=64)  # 0: the cores divided among the renders that run at once
+    render_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    render_max_width: int = Field(1920, ge=32, le=4096)
+    render_max_fps: int = Field(60, ge=1, le=120)
+    render_timeout_s: float = Field(3600, gt=0)
+    render_stall_s: float = Field(120, gt=0)
+
+    fetch_concurrency: int = Field(4, ge=1, le=256)
+    fetch_allow_hosts: Hosts = frozenset()
+    fetch_max_bytes: int = Field(2 * 1024**3, gt=0)
+    fetch_timeout_s: float = Field(3600, gt=0)
+    fetch_stall_s: float = Field(30, gt=0)
+    source_max_seconds: float = Field(4 * 3600, gt=0)
+
+    lease_s: float = Field(30, ge=2)
+    heartbeat_s: float = Field(1, gt=0)
+    sweep_s: float = Field(10, gt=0)
+    max_attempts: int = Field(3, ge=1, le=100)
+
+    @property
+    def threads_per_render(self) -> int:
+        """Encoder threads of one part: what was set, else an even share of the cores."""
+        return self.render_threads or max(1, (os.cpu_count() or 1) // self.render_concurrency)
+
+
+def attach(settings: Settings) -> None:
+    """Make `settings` what `current()` returns in the current app."""
+    current_app.extensions[_EXTENSION] = settings
+
+
+def current() -> Settings:
+    """Return the settings of the current app."""
+    settings: Settings = current_app.extensions[_EXTENSION]
+    return settings

@@ -1,0 +1,83 @@
+"""What keeps every task moving whatever was lost: leases of dead workers, hints, cancels, files.
+
+Safe to run in several processes at once.
+"""
+
+import logging
+import time
+import uuid
+
+import redis
+
+from worker_server import hints, leases, storage
+from worker_server.job import tidy
+from worker_server.leases import Failure
+from worker_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+_WORKER_LOST = Failure("worker_lost", "The machine that worked on it went away, again and again.", retryable=True)
+_STRAYS_EVERY_S = 3600
+# Long enough for a task's folder to be made just before or after its row.
+_STRAY_AGE_S = 600
+
+
+class _Clock:
+    """When this process last did what is not done in every sweep (monotonic seconds)."""
+
+    swept: float | None = None
+    looked_for_strays: float | None = None
+
+
+def sweep(settings: Settings) -> None:
+    """Do one round."""
+    _take_back(settings)
+    for task_id in leases.canceling():
+        tidy(settings, task_id)
+    _send_hints(settings)
+    _remove_strays(settings)
+
+
+def _take_back(settings: Settings) -> None:
+    """Take back what dead workers held, unless nobody, we included, could reach the database for a while."""
+    now, before = time.monotonic(), _Clock.swept
+    _Clock.swept = now
+    if before is not None and now - before > settings.lease_s + settings.sweep_s:
+        _log.warning("late: leases get one round more")
+        return
+    for lease in leases.expired(settings.lease_s):
+        _log.warning("lease ran out", extra={"task_id": str(lease.task_id), "part": lease.number})
+        leases.fail(lease, _WORKER_LOST, settings.max_attempts, expired_only=True)
+        tidy(settings, lease.task_id)
+
+
+def _send_hints(settings: Settings) -> None:
+    client = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
+    try:
+        tasks, parts = leases.ready()
+        for queue, ready in ((hints.FETCH, tasks), (hints.RENDER, parts)):
+            sent = hints.top_up(client, queue, ready)
+            if sent:
+                _log.info("hints sent", extra={"queue": queue, "count": sent})
+    except redis.RedisError as error:
+        _log.warning("no hints: %s", type(error).__name__)
+    finally:
+        client.close()
+
+
+def _remove_strays(settings: Settings) -> None:
+    """Remove files that a worker which was thought dead wrote late, and folders whose task is gone."""
+    now = time.monotonic()
+    if _Clock.looked_for_strays is not None and now - _Clock.looked_for_strays < _STRAYS_EVERY_S:
+        return
+    _Clock.looked_for_strays = now
+    if not storage.is_mounted(settings.remote_folder):
+        return
+    changed = dict(storage.task_folders(settings.remote_folder))
+    gone = leases.unknown(list(changed))
+    settled = time.time() - _STRAY_AGE_S
+    recently = settled - 2 * _STRAYS_EVERY_S
+    strays: set[uuid.UUID] = {
+        task_id for task_id, at in changed.items() if at < settled and (task_id in gone or at > recently)
+    }
+    for task_id in strays:
+        tidy(settings, task_id)

@@ -1,0 +1,105 @@
+"""The `/tasks` calls: each parses, calls one service and answers."""
+
+import hashlib
+import json
+import uuid
+
+from flask import Blueprint, Response, jsonify, request, send_file
+
+from idrl_common import context
+from idrl_common.parsing import parse_body, parse_query
+from idrl_common.problems import Problem, respond
+from idrl_common.tokens import Identity, TokenVerifier, identify
+from worker_server import hints, services, storage
+from worker_server.fetching import UrlRefused, check_url
+from worker_server.schemas import Listing, NewTask, task_document
+from worker_server.services import PartTotals, Submission
+from worker_server.settings import current
+
+_KEY_LENGTH = range(1, 256)
+
+
+def blueprint(verifier: TokenVerifier) -> Blueprint:
+    """Return the routes; each call needs a token, whatever the gateway has checked before."""
+    routes = Blueprint("tasks", __name__, url_prefix="/tasks")
+
+    @routes.post("")
+    def create_task() -> tuple[Response, int, dict[str, str]]:
+        identity = identify(verifier)
+        body = parse_body(NewTask)
+        check_url(body.url, allow_hosts=current().fetch_allow_hosts)
+        task, created = services.create_task(_submission(identity, body))
+        if created:
+            hints.send(hints.FETCH)
+        totals = services.part_totals([task.id]).get(task.id, PartTotals())
+        document = task_document(task, totals)
+        return jsonify(document), 202, {"Location": document["link"]}
+
+    @routes.get("")
+    def list_tasks() -> Response:
+        identity = identify(verifier)
+        query = parse_query(Listing)
+        tasks = services.list_tasks(identity.user_id, query.max, newest_first=query.order == "1")
+        totals = services.part_totals([task.id for task in tasks])
+        return jsonify([task_document(task, totals.get(task.id, PartTotals())) for task in tasks])
+
+    @routes.get("/<task_id>")
+    def get_task(task_id: str) -> Response:
+        task = services.get_task(identify(verifier).user_id, _uuid(task_id))
+        parts = services.get_parts(task.id)
+        return jsonify(task_document(task, PartTotals.of(parts), parts))
+
+    @routes.delete("/<task_id>")
+    def delete_task(task_id: str) -> tuple[Response, int]:
+        identity = identify(verifier)
+        key = _uuid(task_id)
+        status = services.delete_task(identity.user_id, key)
+        if status != "canceling":
+            storage.remove_task(current().remote_folder, key)
+        return jsonify(task_id=str(key), status=status), 202 if status == "canceling" else 200
+
+    @routes.get("/<task_id>/parts/<int:number>")
+    def download_part(task_id: str, number: int) -> Response:
+        identity = identify(verifier)
+        part = services.get_finished_part(identity.user_id, _uuid(task_id), number)
+        return _clip(f"{part.task_id}-{number}.mp4", part.path or "", part.sha256 or "")
+
+    return routes
+
+
+def url_refused(error: UrlRefused) -> Response:
+    """Answer a URL that cannot be taken, with the code that says why."""
+    return respond(Problem(400, error.code, error.message))
+
+
+def _clip(name: str, path: str, sha256: str) -> Response:
+    """Stream a clip from the share: ranges and conditions are handled, and Python never holds the file."""
+    try:
+        file = current().remote_folder / path
+        response = send_file(file, "video/mp4", download_name=name, etag=sha256, conditional=True)
+    except OSError as error:
+        sentence = "The clip's file cannot be read just now."
+        raise Problem(503, "storage_unavailable", sentence, headers={"Retry-After": "5"}) from error
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _submission(identity: Identity, body: NewTask) -> Submission:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (len(key) in _KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise Problem(400, "idempotency_key_invalid", "Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    canonical = json.dumps(body.model_dump(), sort_keys=True).encode()
+    return Submission(
+        owner_id=identity.user_id,
+        url=body.url,
+        request_id=context.request_id.get(),
+        idempotency_key=key,
+        body_sha256=hashlib.sha256(canonical).hexdigest() if key else None,
+    )
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise services.TaskNotFound("There is no task with this id.") from error

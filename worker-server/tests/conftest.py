@@ -1,0 +1,97 @@
+"""The tasks service on a real database, Redis and share; tokens of its own key."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask import Flask
+from flask.testing import FlaskClient
+
+from idrl_common import tokens
+from idrl_local.pytest_plugin import Database
+from worker_server import storage
+from worker_server.app import create_app
+from worker_server.db import db
+from worker_server.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def private_key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.generate()
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """A share that is mounted."""
+    folder = tmp_path / "share"
+    folder.mkdir()
+    (folder / storage.MARKER).touch()
+    return folder
+
+
+@pytest.fixture
+def settings(
+    database: Database, redis_url: str, share: Path, tmp_path: Path, private_key: Ed25519PrivateKey
+) -> Settings:
+    public = private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return Settings(
+        postgres_host=database.host,
+        postgres_port=database.port,
+        postgres_db=database.name,
+        postgres_user="worker",
+        postgres_password=database.password,
+        jwt_public_key=public,
+        redis_url=redis_url,
+        remote_folder=share,
+        scratch_folder=tmp_path / "scratch",
+        fetch_allow_hosts=frozenset({"127.0.0.1"}),
+        heartbeat_s=0.1,
+    )
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    """The app, in its context."""
+    app = create_app(settings)
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def token(private_key: Ed25519PrivateKey) -> Callable[..., str]:
+    """Make a token; keyword arguments change its claims, and None leaves one out."""
+
+    def make(user_id: int = 1, **changes: object) -> str:
+        now = datetime.now(UTC)
+        claims: dict[str, object] = {
+            "sub": str(user_id),
+            "user_id": user_id,
+            "iss": tokens.ISSUER,
+            "aud": tokens.AUDIENCE,
+            "iat": now,
+            "exp": now + timedelta(hours=1),
+            "jti": uuid.uuid4().hex,
+            **changes,
+        }
+        known = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(known, private_key, algorithm=tokens.ALGORITHM)
+
+    return make
+
+
+@pytest.fixture
+def auth(token: Callable[..., str]) -> Callable[..., dict[str, str]]:
+    """Make the headers of a call by a user."""
+    return lambda user_id=1, **changes: {"Authorization": f"Bearer {token(user_id, **changes)}"}
