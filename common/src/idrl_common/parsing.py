@@ -55,7 +55,8 @@ def parse_query(model: type[Model]) -> Model:
 
 def _validate(model: type[Model], data: Mapping[str, object], code: str, sentence: str) -> Model:
     try:
-        return model.model_validate(data)
+        # The context lets a validator compare two fields even when the other one is wrong.
+        return model.model_validate(data, context=data)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         raise Problem(400, code, sentence, errors=[_field_error(each) for each in problems]) from error

@@ -79,6 +79,8 @@ def respond(problem: Problem) -> Response:
         body["errors"] = list(problem.errors)
     response = Response(current_app.json.dumps(body), status=problem.status, content_type=MEDIA_TYPE)
     response.headers.update(problem.headers)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers.setdefault("WWW-Authenticate", "Bearer")  # RFC 9110 §15.5.2 asks for a challenge
     return response
 
 

@@ -15,7 +15,8 @@ MAX_BODY_BYTES = 1024 * 1024
 class AppSettings(BaseSettings):
     """What every process needs: the database, the key that proves tokens, how much to log."""
 
-    model_config = SettingsConfigDict(frozen=True)
+    # An error at start must not print the secrets that it stumbles over.
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     postgres_host: str = "127.0.0.1"
     postgres_port: int = 5432

@@ -1,0 +1,54 @@
+"""Builds the web app."""
+
+from flask import Flask
+
+from idrl_common import context, logs, problems, status
+from idrl_common.settings import MAX_BODY_BYTES
+from idrl_common.tokens import TokenVerifier
+from web_server import gateway, services, views
+from web_server.db import ENGINE_OPTIONS, db
+from web_server.settings import Settings
+from web_server.tokens import TokenSigner
+
+PROBLEMS: problems.Table = {
+    services.BadCredentials: (401, "bad_credentials"),
+    services.UsernameTaken: (409, "username_taken"),
+    services.EmailTaken: (409, "email_taken"),
+    gateway.TasksUnavailable: (502, "tasks_unavailable"),
+    gateway.TasksTimeout: (504, "tasks_timeout"),
+}
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the app: settings, extensions, errors, routes, in this order. Connects to nothing yet.
+
+    Raises ValueError when the keys are not Ed25519 or do not belong together.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=ENGINE_OPTIONS,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # CollapseSlashes does it, without a redirect
+    verifier = TokenVerifier(settings.jwt_public_key)
+    signer = TokenSigner(settings.jwt_private_key, verifier)
+    tasks = gateway.TasksService(
+        str(settings.tasks_url),
+        connect_timeout_s=settings.tasks_connect_timeout_s,
+        timeout_s=settings.tasks_timeout_s,
+        pool_size=settings.tasks_pool_size,
+    )
+    db.init_app(app)
+    context.install(app)
+    logs.install(app)
+    status.install(app, "web")
+    problems.install(app, PROBLEMS)
+    app.register_blueprint(views.auth_blueprint(signer))
+    app.register_blueprint(views.contract_blueprint(settings.openapi_path))
+    app.register_blueprint(gateway.blueprint(verifier, tasks, accel_redirect=settings.accel_redirect))
+    checks = {"database": status.Check(services.ping), "tasks": status.Check(tasks.ping, required=False)}
+    app.register_blueprint(status.blueprint("web", settings.revision, checks))
+    return app

@@ -1,0 +1,178 @@
+"""The way to the tasks service: `/tasks` calls are checked for a token, passed on, and answered with its bytes."""
+
+import re
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout, connection_from_url
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util import SKIP_HEADER
+from werkzeug.exceptions import NotFound
+
+from idrl_common import context
+from idrl_common.tokens import TokenVerifier, identify
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# Everything else is between two neighbours of the chain (RFC 9110 §7.6.1), or nobody's business.
+_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Accept",
+    "Range",
+    "If-Match",
+    "If-None-Match",
+    "If-Modified-Since",
+    "If-Unmodified-Since",
+    "If-Range",
+    "Idempotency-Key",
+)
+_RESPONSE_HEADERS = (
+    "Content-Type",
+    "Content-Length",
+    "Content-Range",
+    "Content-Disposition",
+    "Accept-Ranges",
+    "ETag",
+    "Last-Modified",
+    "Cache-Control",
+    "Location",
+    "Retry-After",
+    "Allow",
+    "WWW-Authenticate",
+)
+_CHUNK_BYTES = 64 * 1024
+_CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
+_PROBE_TIMEOUT_S = 2
+
+
+class TasksUnavailable(Exception):
+    """The tasks service cannot be reached, or hung up."""
+
+    def __init__(self) -> None:
+        super().__init__("The tasks service cannot be reached just now.")
+
+
+class TasksTimeout(Exception):
+    """The tasks service took the call and did not answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The tasks service did not answer in time.")
+
+
+class _RetryLostConnection(Retry):
+    """Repeats a call on a new connection when the old one was lost, not when the answer is slow."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+_RETRY = _RetryLostConnection(
+    total=1,
+    connect=False,
+    read=1,
+    redirect=False,
+    status=0,
+    other=False,
+    allowed_methods={"GET", "HEAD", "DELETE", "OPTIONS"},
+)
+
+
+class TasksService:
+    """The tasks service, over connections that are kept open."""
+
+    def __init__(self, url: str, *, connect_timeout_s: float, timeout_s: float, pool_size: int) -> None:
+        self._timeout = Timeout(connect=connect_timeout_s, read=timeout_s)
+        self._pool: HTTPConnectionPool = connection_from_url(url, maxsize=pool_size)
+
+    def send(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, timeout: Timeout | None = None
+    ) -> BaseHTTPResponse:
+        """Return the answer, its body still to be read; raise TasksUnavailable or TasksTimeout."""
+        try:
+            return self._pool.urlopen(
+                method,
+                target,
+                body,
+                # Without these two the library would speak for the caller.
+                headers={"Accept-Encoding": "identity", "User-Agent": SKIP_HEADER, **headers},
+                retries=_RETRY,
+                redirect=False,
+                timeout=timeout or self._timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except ReadTimeoutError as error:
+            raise TasksTimeout from error
+        except HTTPError as error:
+            raise TasksUnavailable from error
+
+    def ping(self) -> None:
+        """Raise unless the service says that it is ready."""
+        response = self.send("GET", "/ready", {}, None, Timeout(total=_PROBE_TIMEOUT_S))
+        response.drain_conn()
+        if response.status != 200:
+            raise TasksUnavailable
+
+
+def blueprint(verifier: TokenVerifier, service: TasksService, *, accel_redirect: bool) -> Blueprint:
+    """Return the routes of /tasks and below; with `accel_redirect` nginx fetches the clips itself."""
+    routes = Blueprint("gateway", __name__)
+
+    @routes.route("/tasks", methods=METHODS, defaults={"rest": ""})
+    @routes.route("/tasks/<path:rest>", methods=METHODS)
+    def forward(rest: str) -> Response:
+        identify(verifier)
+        if {".", ".."} & set(rest.split("/")):
+            raise NotFound
+        if accel_redirect and request.method in ("GET", "HEAD") and _CLIP.fullmatch(request.path):
+            return _let_nginx_fetch()
+        return _passed_on(service.send(request.method, _target(), _request_headers(), request.get_data() or None))
+
+    return routes
+
+
+def _target() -> str:
+    """Return path and query as the route matched them, encoded again: the two services never disagree on a path."""
+    path = quote(request.path, safe="/:@!$&'()*+,;=")
+    query = request.query_string.decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _request_headers() -> dict[str, str]:
+    given = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+    return {**given, context.HEADER: context.request_id.get() or ""}
+
+
+def _let_nginx_fetch() -> Response:
+    """Answer with the internal address at which nginx finds the clip; its own answer replaces this one."""
+    response = Response(headers={"X-Accel-Redirect": f"/_tasks{request.path}"})
+    del response.headers["Content-Type"]  # nginx would keep it in place of the clip's
+    return response
+
+
+def _passed_on(answer: BaseHTTPResponse) -> Response:
+    headers = [(name, answer.headers[name]) for name in _RESPONSE_HEADERS if name in answer.headers]
+    response = Response(_chunks(answer), answer.status, direct_passthrough=True)
+    del response.headers["Content-Type"]
+    response.headers.extend(headers)
+    # A caller who goes away in the middle must not leave the rest in a connection that others will use.
+    response.call_on_close(answer.close)
+    return response
+
+
+def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
+    yield from answer.stream(_CHUNK_BYTES, decode_content=False)

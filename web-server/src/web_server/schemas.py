@@ -1,0 +1,79 @@
+"""What callers send, checked field by field; every broken rule has a code of its own."""
+
+import unicodedata
+from collections.abc import Callable
+from typing import Annotated
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from idrl_common.parsing import Body, CleanStr
+
+USERNAME_MAX_LENGTH = 64
+PASSWORD_MIN_LENGTH = 8
+# Hashing takes time by length, and a person's password manager stays far below.
+PASSWORD_MAX_LENGTH = 128
+
+_PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
+    ("too_short", f"Must have at least {PASSWORD_MIN_LENGTH} characters.", lambda p: len(p) >= PASSWORD_MIN_LENGTH),
+    ("too_long", f"Must have at most {PASSWORD_MAX_LENGTH} characters.", lambda p: len(p) <= PASSWORD_MAX_LENGTH),
+    ("no_upper", "Must have an upper-case letter.", lambda p: any(map(str.isupper, p))),
+    ("no_lower", "Must have a lower-case letter.", lambda p: any(map(str.islower, p))),
+    ("no_digit", "Must have a digit.", lambda p: any(map(str.isdigit, p))),
+)
+
+
+def _username(value: str) -> str:
+    # What looks the same is the same name; and it may get longer, so this comes before the count.
+    name = unicodedata.normalize("NFKC", value).strip()
+    if not name:
+        raise PydanticCustomError("too_short", "Must have at least one character.")
+    if len(name) > USERNAME_MAX_LENGTH:
+        raise PydanticCustomError("too_long", f"Must have at most {USERNAME_MAX_LENGTH} characters.")
+    if not name.isprintable():
+        raise PydanticCustomError("not_printable", "Must not contain control or invisible characters.")
+    return name
+
+
+def _email(value: str) -> str:
+    address = unicodedata.normalize("NFKC", value).strip()
+    try:
+        return validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise PydanticCustomError("email_invalid", "Must be an email address.") from error
+
+
+def _new_password(value: str) -> str:
+    broken = [PydanticCustomError(code, sentence) for code, sentence, holds in _PASSWORD_RULES if not holds(value)]
+    if broken:
+        raise ValidationError.from_exception_data("password", [InitErrorDetails(type=e, input=None) for e in broken])
+    return value
+
+
+Username = Annotated[CleanStr, AfterValidator(_username)]
+Email = Annotated[CleanStr, AfterValidator(_email)]
+
+
+class SignUp(Body):
+    """The body of POST /auth/signup."""
+
+    username: Username
+    email: Email
+    password: Annotated[str, AfterValidator(_new_password)]
+    password_2: str
+
+    @field_validator("password_2")
+    @classmethod
+    def _equals_password(cls, value: str, info: ValidationInfo) -> str:
+        # The whole body is the context: `info.data` lacks a password that broke a rule of its own.
+        if info.context is not None and value != info.context.get("password"):
+            raise PydanticCustomError("mismatch", "Must be the same as password.")
+        return value
+
+
+class LogIn(Body):
+    """The body of POST /auth/login."""
+
+    email: Email
+    password: str = Field(max_length=PASSWORD_MAX_LENGTH)

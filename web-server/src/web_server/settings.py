@@ -1,0 +1,25 @@
+"""Everything the web app can be told from outside: the only place that reads the environment."""
+
+from pathlib import Path
+
+from pydantic import Field, HttpUrl
+from pydantic_settings import SettingsConfigDict
+
+from idrl_common.settings import AppSettings, Pem
+
+_CHECKOUT = Path(__file__).parents[3]
+
+
+class Settings(AppSettings):
+    """Read once, at start; each field is the environment variable of the same name."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+
+    jwt_private_key: Pem
+    tasks_url: HttpUrl = HttpUrl("http://127.0.0.1:5004")
+    tasks_connect_timeout_s: float = Field(2, gt=0)
+    tasks_timeout_s: float = Field(30, gt=0)
+    # Connections that are kept open; more than these are made when needed, and closed after use.
+    tasks_pool_size: int = Field(32, ge=1)
+    accel_redirect: bool = False
+    openapi_path: Path = _CHECKOUT / "docs" / "openapi.yaml"

@@ -1,0 +1,48 @@
+"""Makes tokens: the only place, in the only process, that holds the private key."""
+
+import time
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from idrl_common.tokens import ALGORITHM, AUDIENCE, ISSUER, TokenInvalid, TokenVerifier
+
+LIFETIME_S = 3600
+
+
+class TokenSigner:
+    """Signs tokens that last an hour."""
+
+    def __init__(self, private_key_pem: str, verifier: TokenVerifier) -> None:
+        """Read the key; raise ValueError when it is not Ed25519, or when `verifier` would refuse what it signs."""
+        self._key = _load(private_key_pem)
+        try:
+            verifier.verify(self.sign(1))
+        except TokenInvalid as error:
+            raise ValueError("JWT_PRIVATE_KEY does not belong to any key of JWT_PUBLIC_KEY") from error
+
+    def sign(self, user_id: int) -> str:
+        """Return a token whose subject is the user."""
+        now = int(time.time())
+        claims = {
+            "sub": str(user_id),
+            "user_id": user_id,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + LIFETIME_S,
+        }
+        return jwt.encode(claims, self._key, ALGORITHM)
+
+
+def _load(pem: str) -> Ed25519PrivateKey:
+    sentence = "JWT_PRIVATE_KEY must hold one unencrypted Ed25519 private key in PEM form"
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(sentence) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(sentence)  # noqa: TRY004 # the type of the key is a value to whoever set it
+    return key

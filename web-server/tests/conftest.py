@@ -1,0 +1,180 @@
+"""The web app on a real PostgreSQL, and a stand-in for the tasks service: the one thing beyond our edge."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from idrl_common.wsgi import CollapseSlashes
+from idrl_local.pytest_plugin import Database
+from web_server.app import create_app
+from web_server.db import db
+from web_server.settings import Settings
+
+MakeApp = Callable[..., Flask]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A key pair, as the settings take it."""
+
+    private: str
+    public: str
+
+    @classmethod
+    def new(cls) -> "Keys":
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return cls(private.decode(), public.decode())
+
+
+@dataclass
+class AuthActions:
+    """What a person does to get in."""
+
+    client: FlaskClient
+    password: str = "Passw0rd-of-a-test"
+
+    def signup(self, username: str = "ada", email: str = "ada@example.com", **changed: object) -> TestResponse:
+        body = {"username": username, "email": email, "password": self.password, "password_2": self.password}
+        return self.client.post("/auth/signup", json={**body, **changed})
+
+    def login(self, email: str = "ada@example.com", password: str | None = None) -> TestResponse:
+        return self.client.post("/auth/login", json={"email": email, "password": password or self.password})
+
+    def bearer(self) -> dict[str, str]:
+        """Sign up, log in, and return the header that proves it."""
+        self.signup()
+        answer = self.login()
+        assert answer.json is not None
+        return {"Authorization": f"Bearer {answer.json['token']}"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as the stand-in got it."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One connection to the stand-in."""
+
+    protocol_version = "HTTP/1.1"
+    server: "TasksStandIn"
+
+    def _do(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append(Seen(self.command, self.path, dict(self.headers.items()), body))
+        self.server.answer(self)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _do
+
+    def say(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        """Answer in one go."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the base class's name
+        """Say nothing."""
+
+
+class TasksStandIn(ThreadingHTTPServer):
+    """A tasks service that answers as the test tells it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self.seen: list[Seen] = []
+        self.answer: Callable[[Exchange], None] = lambda exchange: exchange.say(200, b"{}")
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def tasks() -> Iterator[TasksStandIn]:
+    """The stand-in, listening: `tasks.seen` is what it was asked, `tasks.answer` is what it does."""
+    with TasksStandIn() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    """The key pair of the app under test."""
+    return Keys.new()
+
+
+@pytest.fixture(scope="session")
+def other_keys() -> Keys:
+    """A key pair that the app does not know."""
+    return Keys.new()
+
+
+@pytest.fixture
+def settings(database: Database, keys: Keys, tasks: TasksStandIn) -> Settings:
+    """The settings of the app under test: time limits are short, so that tests are."""
+    return Settings(
+        postgres_host=database.host,
+        postgres_port=database.port,
+        postgres_db=database.name,
+        postgres_user="web",
+        postgres_password=database.password,
+        jwt_private_key=keys.private,
+        jwt_public_key=keys.public,
+        tasks_url=tasks.url,
+        tasks_connect_timeout_s=1,
+        tasks_timeout_s=1,
+    )
+
+
+@pytest.fixture
+def make_app(settings: Settings) -> Iterator[MakeApp]:
+    """Builds an app, with some settings changed."""
+    made: list[Flask] = []
+
+    def make(**changed: object) -> Flask:
+        app = create_app(settings.model_copy(update=changed))
+        app.wsgi_app = CollapseSlashes(app.wsgi_app)  # type: ignore[method-assign] # Flask's documented way
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    """The web app."""
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A caller without a token."""
+    return app.test_client()
+
+
+@pytest.fixture
+def auth(client: FlaskClient) -> AuthActions:
+    """Sign-up and log-in of that caller."""
+    return AuthActions(client)
