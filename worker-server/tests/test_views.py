@@ -1,0 +1,361 @@
+"""The `/tasks` calls over HTTP, on the real database."""
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from idrl_local.pytest_plugin import Database
+from werkzeug.test import TestResponse
+from worker_server import leases
+from worker_server.leases import Clip, Failure, Lease
+from worker_server.settings import Settings
+
+Auth = Callable[..., dict[str, str]]
+URL = "http://example.com/race.mp4"
+
+
+def submit(client: FlaskClient, headers: dict[str, str], url: Any = URL, **more: str) -> TestResponse:
+    return client.post("/tasks", json={"url": url}, headers={**headers, **more})
+
+
+def problem(response: TestResponse) -> tuple[int, str]:
+    """Return status and code, having checked that it is a whole problem document."""
+    assert response.mimetype == "application/problem+json"
+    body = response.get_json()
+    assert body["status"] == response.status_code
+    assert body["type"] == f"urn:idrl:problem:{body['code']}"
+    assert body["detail"]
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    return response.status_code, body["code"]
+
+
+@pytest.fixture
+def finished(client: FlaskClient, auth: Auth, settings: Settings) -> tuple[str, bytes]:
+    """A task of user 1 with one clip: its id and the clip's bytes."""
+    task_id = submit(client, auth()).get_json()["task_id"]
+    row = leases.claim_task("test", 30)
+    assert row is not None
+    part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
+    leases.begin_processing(Lease(row.id, row.attempt), {"width": 1280, "duration_s": 20.0}, "source", [part])
+    claimed = leases.claim_part("test", 30)
+    assert claimed is not None
+    content = bytes(range(256)) * 40
+    path = f"{task_id}/0.{claimed.attempt}.mp4"
+    (settings.remote_folder / task_id).mkdir()
+    (settings.remote_folder / path).write_bytes(content)
+    clip = Clip(path, len(content), hashlib.sha256(content).hexdigest(), 660)
+    assert leases.finish_part(Lease(row.id, claimed.attempt, 0), clip)
+    return task_id, content
+
+
+def test_a_task_is_accepted(client: FlaskClient, auth: Auth) -> None:
+    response = submit(client, auth())
+    task = response.get_json()
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/tasks/{uuid.UUID(task['task_id'])}"
+    assert (task["status"], task["url"], task["progress"], task["error"]) == ("queued", URL, 0, None)
+    assert task["created_at"].endswith("Z")
+
+
+def test_a_task_is_accepted_while_redis_is_away(settings: Settings, auth: Auth) -> None:
+    from worker_server.app import create_app
+
+    app = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    assert submit(app.test_client(), auth()).status_code == 202
+    ready = app.test_client().get("/ready")
+    assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"url": ""}, "invalid_body"),
+        ({"url": None}, "invalid_body"),
+        ({"url": 5}, "invalid_body"),
+        ({"url": ["http://example.com"]}, "invalid_body"),
+        ({}, "invalid_body"),
+        ({"url": URL, "status": "done", "owner_id": 2}, "invalid_body"),
+        ({"url": "http://example.com/\x00"}, "invalid_body"),
+        ([], "invalid_body"),
+        ({"url": "example.com/v.mp4"}, "url_invalid"),
+        ({"url": "http://example.com/" + "a" * 3000}, "url_too_long"),
+        ({"url": "file:///etc/passwd"}, "url_scheme_not_allowed"),
+        ({"url": "ftp://example.com/v.mp4"}, "url_scheme_not_allowed"),
+        ({"url": "http://me:secret@example.com/v.mp4"}, "url_credentials_not_allowed"),
+        ({"url": "http://example.com:22/v.mp4"}, "url_port_not_allowed"),
+        ({"url": "http://10.0.0.1/v.mp4"}, "url_private_address"),
+        ({"url": "http://[::1]/v.mp4"}, "url_private_address"),
+        ({"url": "http://0x7f.2/v.mp4"}, "url_private_address"),
+        ({"url": "http://localhost/v.mp4"}, "url_private_address"),
+    ],
+)
+def test_a_bad_task_is_refused(client: FlaskClient, auth: Auth, database: Database, body: object, code: str) -> None:
+    assert problem(client.post("/tasks", json=body, headers=auth())) == (400, code)
+    assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"url": "x",}', b"{", b"", b"\xff\xfe", b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}"]
+)
+def test_malformed_json_is_refused(client: FlaskClient, auth: Auth, body: bytes) -> None:
+    response = client.post("/tasks", data=body, content_type="application/json", headers=auth())
+    assert problem(response) == (400, "malformed_json")
+
+
+def test_a_lone_surrogate_is_refused(client: FlaskClient, auth: Auth) -> None:
+    body = b'{"url": "http://example.com/\\ud800"}'
+    response = client.post("/tasks", data=body, content_type="application/json", headers=auth())
+    assert problem(response) == (400, "invalid_body")
+
+
+def test_another_content_type_is_refused(client: FlaskClient, auth: Auth) -> None:
+    response = client.post("/tasks", data=b"url=x", content_type="text/plain", headers=auth())
+    assert problem(response) == (415, "unsupported_media_type")
+
+
+def test_a_body_over_one_mebibyte_is_refused(client: FlaskClient, auth: Auth) -> None:
+    response = client.post("/tasks", data=b"x" * (1024**2 + 1), content_type="application/json", headers=auth())
+    assert problem(response) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/tasks"), ("GET", "/tasks"), ("GET", "/tasks/x"), ("DELETE", "/tasks/x"), ("GET", "/tasks/x/parts/0")],
+)
+def test_every_call_needs_a_token(client: FlaskClient, token: Callable[..., str], method: str, path: str) -> None:
+    def call(authorization: str | None) -> TestResponse:
+        headers = {"Authorization": authorization} if authorization is not None else {}
+        return client.open(path, method=method, headers=headers)
+
+    for missing in (None, "", "Bearer", "Basic eDp5"):
+        assert problem(call(missing)) == (401, "token_missing")
+    for bad in ("garbage", token(aud="other"), token(iss="other"), token(exp=None), token(user_id="1"), token(sub="2")):
+        response = call(f"Bearer {bad}")
+        assert problem(response) == (401, "token_invalid")
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert problem(call(f"Bearer {token(exp=1)}")) == (401, "token_expired")
+
+
+def test_the_list_is_mine_in_order(client: FlaskClient, auth: Auth) -> None:
+    assert client.get("/tasks", headers=auth()).get_json() == []
+    ids = [submit(client, auth()).get_json()["task_id"] for _ in range(5)]
+    submit(client, auth(2))
+
+    def listed(query: str) -> list[str]:
+        return [task["task_id"] for task in client.get(f"/tasks{query}", headers=auth()).get_json()]
+
+    assert listed("?order=0") == ids
+    assert listed("?order=1") == listed("") == ids[::-1]
+    assert listed("?max=2&order=0") == ids[:2]
+    assert listed("?max=1000") == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    "query", ["max=0", "max=-1", "max=abc", "max=1000000000", "max=", "order=2", "order=x", "page=1"]
+)
+def test_a_bad_query_is_refused(client: FlaskClient, auth: Auth, query: str) -> None:
+    response = client.get(f"/tasks?{query}", headers=auth())
+    assert problem(response) == (400, "invalid_query")
+    assert response.get_json()["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_a_get_may_say_that_it_sends_json(client: FlaskClient, auth: Auth) -> None:
+    assert client.get("/tasks", headers={**auth(), "Content-Type": "application/json"}).status_code == 200
+
+
+def test_somebody_elses_task_does_not_exist(client: FlaskClient, auth: Auth, finished: tuple[str, bytes]) -> None:
+    task_id, _ = finished
+    for path in ("/tasks/{}", "/tasks/{}/parts/0"):
+        for method in ("GET", "DELETE") if path == "/tasks/{}" else ("GET",):
+            headers = {**auth(2), "X-Request-Id": "the-same-id"}
+            foreign = client.open(path.format(task_id), method=method, headers=headers)
+            random = client.open(path.format(uuid.uuid4()), method=method, headers=headers)
+            assert problem(foreign) == (404, "task_not_found")
+            assert foreign.data == random.data
+    assert client.get(f"/tasks/{task_id}", headers=auth()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "task_id", ["1", "abc", "../../etc", "' OR 1=1", "%00", "00000000-0000-0000-0000-00000000000g"]
+)
+def test_an_id_that_is_no_uuid_does_not_exist(client: FlaskClient, auth: Auth, task_id: str) -> None:
+    assert client.get(f"/tasks/{task_id}", headers=auth()).status_code == 404
+
+
+def test_a_finished_task_shows_its_parts(client: FlaskClient, auth: Auth, finished: tuple[str, bytes]) -> None:
+    task_id, content = finished
+    task = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
+    assert (task["status"], task["progress"], task["parts_total"], task["parts_done"]) == ("done", 100, 1, 1)
+    assert task["source"]["width"] == 1280
+    (part,) = task["parts"]
+    assert (part["number"], part["status"], part["start_s"], part["end_s"]) == (0, "done", 0.0, 20.0)
+    assert (part["size_bytes"], part["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert client.get(part["link"], headers=auth()).data == content
+
+
+def test_a_clip_can_be_read_in_ranges(client: FlaskClient, auth: Auth, finished: tuple[str, bytes]) -> None:
+    task_id, content = finished
+    path = f"/tasks/{task_id}/parts/0"
+    whole = client.get(path, headers=auth())
+    assert (whole.status_code, whole.mimetype, whole.headers["Accept-Ranges"]) == (200, "video/mp4", "bytes")
+    tag = whole.headers["ETag"]
+    part = client.get(path, headers={**auth(), "Range": "bytes=10-19", "If-Range": tag})
+    assert (part.status_code, part.data) == (206, content[10:20])
+    assert part.headers["Content-Range"] == f"bytes 10-19/{len(content)}"
+    assert client.get(path, headers={**auth(), "If-None-Match": tag}).status_code == 304
+    beyond = client.get(path, headers={**auth(), "Range": "bytes=999999-"})
+    assert problem(beyond) == (416, "range_not_satisfiable")
+    assert beyond.headers["Content-Range"] == f"bytes */{len(content)}"
+    head = client.head(path, headers=auth())
+    assert (head.status_code, head.data, int(head.headers["Content-Length"])) == (200, b"", len(content))
+
+
+@pytest.mark.parametrize("number", ["1", "2147483648", "99999999999999999999"])
+def test_a_part_that_does_not_exist(client: FlaskClient, auth: Auth, finished: tuple[str, bytes], number: str) -> None:
+    response = client.get(f"/tasks/{finished[0]}/parts/{number}", headers=auth())
+    assert problem(response) == (404, "part_not_found")
+
+
+def test_a_part_that_is_not_ready(client: FlaskClient, auth: Auth) -> None:
+    task_id = submit(client, auth()).get_json()["task_id"]
+    row = leases.claim_task("test", 30)
+    assert row is not None
+    part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
+    leases.begin_processing(Lease(row.id, row.attempt), {}, "source", [part])
+    assert problem(client.get(f"/tasks/{task_id}/parts/0", headers=auth())) == (409, "part_not_ready")
+
+
+def test_a_clip_whose_file_is_away(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
+) -> None:
+    (settings.remote_folder / finished[0] / "0.1.mp4").unlink()
+    response = client.get(f"/tasks/{finished[0]}/parts/0", headers=auth())
+    assert problem(response) == (503, "storage_unavailable")
+    assert response.headers["Retry-After"]
+
+
+def test_delete_of_a_finished_task_removes_its_files(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
+) -> None:
+    response = client.delete(f"/tasks/{finished[0]}", headers=auth())
+    assert (response.status_code, response.get_json()["status"]) == (200, "deleted")
+    assert not (settings.remote_folder / finished[0]).exists()
+    assert problem(client.get(f"/tasks/{finished[0]}", headers=auth())) == (404, "task_not_found")
+    assert problem(client.delete(f"/tasks/{finished[0]}", headers=auth())) == (404, "task_not_found")
+
+
+def test_delete_of_a_live_task(client: FlaskClient, auth: Auth) -> None:
+    queued = submit(client, auth()).get_json()["task_id"]
+    response = client.delete(f"/tasks/{queued}", headers=auth())
+    assert (response.status_code, response.get_json()) == (200, {"task_id": queued, "status": "canceled"})
+    held = submit(client, auth()).get_json()["task_id"]
+    assert leases.claim_task("test", 30) is not None
+    for _ in range(2):
+        response = client.delete(f"/tasks/{held}", headers=auth())
+        assert (response.status_code, response.get_json()["status"]) == (202, "canceling")
+    assert client.get(f"/tasks/{held}", headers=auth()).get_json()["status"] == "canceling"
+
+
+def test_a_failed_task_says_why(client: FlaskClient, auth: Auth) -> None:
+    task_id = submit(client, auth()).get_json()["task_id"]
+    row = leases.claim_task("test", 30)
+    assert row is not None
+    leases.fail(Lease(row.id, row.attempt), Failure("source_not_a_video", "This is no video."), 3)
+    task = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
+    assert task["status"] == "failed"
+    assert task["error"] == {"code": "source_not_a_video", "message": "This is no video."}
+
+
+def test_the_same_key_gives_the_same_task(client: FlaskClient, auth: Auth) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = submit(client, auth(), **key)
+    again = submit(client, auth(), **key)
+    assert (again.status_code, again.get_json()["task_id"]) == (202, first.get_json()["task_id"])
+    assert problem(submit(client, auth(), URL + "?other", **key)) == (422, "idempotency_key_reused")
+    assert submit(client, auth(2), **key).get_json()["task_id"] != first.get_json()["task_id"]
+
+
+def test_a_key_is_forgotten_after_a_day(client: FlaskClient, auth: Auth, database: Database) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = submit(client, auth(), **key).get_json()["task_id"]
+    database.execute("UPDATE tasks SET created_at = created_at - interval '25 hours'")
+    assert submit(client, auth(), **key).get_json()["task_id"] != first
+
+
+def test_one_key_ten_times_at_once_makes_one_task(app: Flask, auth: Auth, database: Database) -> None:
+    headers = auth()
+
+    def post(_: int) -> str:
+        response = submit(app.test_client(), headers, **{"Idempotency-Key": "once"})
+        assert response.status_code == 202
+        task_id: str = response.get_json()["task_id"]
+        return task_id
+
+    with ThreadPoolExecutor(10) as pool:
+        assert len(set(pool.map(post, range(10)))) == 1
+    assert database.execute("SELECT count(*) FROM tasks") == [(1,)]
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "caf\u00e9"])
+def test_a_bad_key_is_refused(client: FlaskClient, auth: Auth, key: str) -> None:
+    assert problem(submit(client, auth(), **{"Idempotency-Key": key})) == (400, "idempotency_key_invalid")
+
+
+def test_slashes_count_as_one(app: Flask, client: FlaskClient, auth: Auth) -> None:
+    from idrl_common.wsgi import CollapseSlashes
+
+    task_id = submit(client, auth()).get_json()["task_id"]
+    app.wsgi_app = CollapseSlashes(app.wsgi_app)  # type: ignore[method-assign]
+    assert app.test_client().delete(f"//tasks//{task_id}/", headers=auth()).status_code == 200
+
+
+def test_unknown_paths_and_methods(client: FlaskClient, auth: Auth) -> None:
+    assert problem(client.get("/nothing", headers=auth())) == (404, "not_found")
+    assert problem(client.get("/tasks/x/parts/one", headers=auth())) == (404, "not_found")
+    response = client.put("/tasks", headers=auth())
+    assert problem(response) == (405, "method_not_allowed")
+    assert {"GET", "POST"} <= set(response.headers["Allow"].split(", "))
+
+
+def test_a_database_that_is_away_is_said_so(settings: Settings, auth: Auth) -> None:
+    from worker_server.app import create_app
+
+    client = create_app(settings.model_copy(update={"postgres_port": 1})).test_client()
+    response = client.get("/tasks", headers=auth())
+    assert problem(response) == (503, "database_unavailable")
+    assert response.headers["Retry-After"]
+    assert problem(submit(client, auth())) == (503, "database_unavailable")
+    assert client.get("/ready").status_code == 503
+    assert client.get("/health").status_code == 200
+
+
+def test_status_pages(client: FlaskClient, auth: Auth, settings: Settings, share: Path) -> None:
+    submit(client, auth())
+    assert client.get("/health").get_json()["status"] == "ok"
+    assert client.get("/ready").get_json()["status"] == "ready"
+    assert b'idrl_work{kind="task",status="queued"} 1.0' in client.get("/metrics").data
+    (share / ".idrl-share").unlink()
+    assert client.get("/ready").get_json()["checks"]["share"]["ok"] is False
+
+
+def test_every_listing_costs_two_queries(client: FlaskClient, auth: Auth) -> None:
+    from sqlalchemy import event
+    from worker_server.db import db
+
+    for _ in range(10):
+        submit(client, auth())
+    statements: list[str] = []
+
+    def count(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", count)
+    assert len(client.get("/tasks", headers=auth()).get_json()) == 10
+    event.remove(db.engine, "before_cursor_execute", count)
+    assert len(statements) == 2
