@@ -5,13 +5,13 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from idrl_local.pytest_plugin import Database
 from werkzeug.test import TestResponse
+
+from idrl_local.pytest_plugin import Database
 from worker_server import leases
 from worker_server.leases import Clip, Failure, Lease
 from worker_server.settings import Settings
@@ -20,7 +20,7 @@ Auth = Callable[..., dict[str, str]]
 URL = "http://example.com/race.mp4"
 
 
-def submit(client: FlaskClient, headers: dict[str, str], url: Any = URL, **more: str) -> TestResponse:
+def submit(client: FlaskClient, headers: dict[str, str], url: str = URL, **more: str) -> TestResponse:
     return client.post("/tasks", json={"url": url}, headers={**headers, **more})
 
 
@@ -335,7 +335,7 @@ def test_a_database_that_is_away_is_said_so(settings: Settings, auth: Auth) -> N
     assert client.get("/health").status_code == 200
 
 
-def test_status_pages(client: FlaskClient, auth: Auth, settings: Settings, share: Path) -> None:
+def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
     submit(client, auth())
     assert client.get("/health").get_json()["status"] == "ok"
     assert client.get("/ready").get_json()["status"] == "ready"
@@ -346,6 +346,7 @@ def test_status_pages(client: FlaskClient, auth: Auth, settings: Settings, share
 
 def test_every_listing_costs_two_queries(client: FlaskClient, auth: Auth) -> None:
     from sqlalchemy import event
+
     from worker_server.db import db
 
     for _ in range(10):
