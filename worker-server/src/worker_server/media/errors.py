@@ -1,0 +1,41 @@
+"""What can go wrong between a source and its clips."""
+
+
+class MediaError(Exception):
+    """A fact about a source or a clip; `code` is stable, `message` is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class SourceError(MediaError):
+    """The source cannot become clips, however often it is tried.
+
+    Codes: `source_not_a_video`, `source_has_no_video`, `source_codec_unsupported`, `source_damaged`,
+    `source_frame_too_large`, `source_too_long`, `source_limits`, `source_protected`.
+    """
+
+
+class EncodeFailed(MediaError):
+    """An encoder ended without a clip; `retryable` says whether another attempt can help.
+
+    Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
+    `encoder_failed`, `storage_full`, `source_damaged`.
+    """
+
+    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+        super().__init__(code, message)
+        self.retryable = retryable
+
+
+class ClipRejected(MediaError):
+    """The encoder said it was done, and the file says otherwise. The code is always `clip_rejected`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("clip_rejected", message)
+
+
+class Stopped(Exception):
+    """The caller asked for the end, and nothing of the child is left."""

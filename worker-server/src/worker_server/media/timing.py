@@ -1,0 +1,117 @@
+"""Finds the constant frame grid of a source from the times of its packets.
+
+Headers are not believed: telephones write 90000/1 as the nominal rate, live WebM has no duration, and a
+"29.97" file may be anything. Times are whole ticks of `tick_s` seconds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+_STANDARD_RATES = [
+    Fraction(rate)
+    for rate in ("24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60", "120000/1001", "120")
+]
+# A frame may sit this far from its place on the grid: containers round to milliseconds, muxers jitter.
+_TOLERANCE = Fraction(2, 5)
+# With at least this share of its places taken, a grid with holes is a recording that lost frames.
+_MIN_FILLED = Fraction(9, 10)
+_MAX_DENOMINATOR = 1001
+_SNAP = Fraction(2, 10_000)  # 24 and 24000/1001 are five times further apart
+_FALLBACK_RATE = Fraction(25)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The rate of the clips and how many frames the source has at that rate."""
+
+    rate: Fraction
+    frame_count: int
+    is_constant: bool
+
+
+def find_grid(
+    ticks: Sequence[int], last_duration: int, tick_s: Fraction, hints: Sequence[Fraction], max_fps: int
+) -> Grid:
+    """Return the grid of a source whose frames begin at `ticks` (sorted, no doubles, at least one).
+
+    `last_duration` is in ticks, 0 if unknown; `hints` are the rates the header claims, best first.
+    """
+    measured = measured_rate(ticks, last_duration, tick_s)
+    native = _native_rate(ticks, tick_s, measured, hints)
+    average = measured or next(iter(hints), _FALLBACK_RATE)
+    exact = native or average.limit_denominator(_MAX_DENOMINATOR) or average
+    rate = _bounded(exact, max_fps)
+    last_s = (ticks[-1] - ticks[0]) * tick_s
+    end_s = last_s + (last_duration * tick_s or 1 / exact)
+    last_place = place(last_s, rate)
+    if native and rate == native:
+        return Grid(rate, last_place + 1, len(ticks) == last_place + 1)
+    is_constant = native is not None and len(ticks) == place(last_s, native) + 1
+    return Grid(rate, max(last_place + 1, place(end_s, rate)), is_constant)
+
+
+def place(time_s: Fraction, rate: Fraction) -> int:
+    """Return the grid place nearest to a time, halves upwards, as ffmpeg's `fps=round=near` has it."""
+    return int(time_s * rate + Fraction(1, 2))
+
+
+def measured_rate(ticks: Sequence[int], last_duration: int, tick_s: Fraction) -> Fraction | None:
+    """Return the average rate, or None where one frame says nothing about it."""
+    if last_duration:
+        return len(ticks) / ((ticks[-1] - ticks[0] + last_duration) * tick_s)
+    return (len(ticks) - 1) / ((ticks[-1] - ticks[0]) * tick_s) if len(ticks) > 1 else None
+
+
+def _native_rate(
+    ticks: Sequence[int], tick_s: Fraction, measured: Fraction | None, hints: Sequence[Fraction]
+) -> Fraction | None:
+    if len(ticks) == 1:
+        return None
+    for rate in _candidates(measured or _FALLBACK_RATE, hints):
+        if _fits(ticks, tick_s, rate):
+            return rate
+    return None
+
+
+def _candidates(measured: Fraction, hints: Sequence[Fraction]) -> Iterator[Fraction]:
+    """Yield rates worth trying: claimed, then standard, then what was measured."""
+    for rate in (*hints, *_STANDARD_RATES):
+        if measured * Fraction(99, 100) < rate < measured / _MIN_FILLED:
+            yield _snapped(rate)
+    yield Fraction(round(measured)) if measured > 1 else measured
+    yield measured.limit_denominator(_MAX_DENOMINATOR)
+
+
+def _snapped(rate: Fraction) -> Fraction:
+    """Return the standard rate a header means: 2997/100 and 23.98 are roundings."""
+    nearest = min(_STANDARD_RATES, key=lambda standard: abs(standard - rate))
+    return nearest if abs(nearest - rate) < nearest * _SNAP else rate
+
+
+def _fits(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
+    """Tell whether every frame has its own place on the grid of `rate`, and few places are empty."""
+    if rate <= 0:
+        return False
+    per_tick = tick_s * rate
+    # Whole numbers: fractions would take a minute for an hour of video.
+    numerator, denominator = per_tick.numerator, per_tick.denominator
+    allowed = denominator * _TOLERANCE.numerator // _TOLERANCE.denominator
+    first, previous = ticks[0], -1
+    for tick in ticks:
+        scaled = (tick - first) * numerator
+        nearest = (2 * scaled + denominator) // (2 * denominator)
+        if nearest <= previous or abs(scaled - nearest * denominator) > allowed:
+            return False
+        previous = nearest
+    return len(ticks) >= (previous + 1) * _MIN_FILLED
+
+
+def _bounded(rate: Fraction, max_fps: int) -> Fraction:
+    """Bring a rate into 1 … `max_fps` by whole factors where one exists, so that no frame is torn."""
+    if rate < 1:
+        return rate * -(-1 // rate)
+    if rate <= max_fps:
+        return rate
+    divided = rate / -(-rate // max_fps)
+    return divided if divided >= Fraction(5, 6) * max_fps else Fraction(max_fps)

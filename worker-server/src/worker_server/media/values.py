@@ -1,0 +1,39 @@
+"""Turns the package's frozen dataclasses into JSON values and back."""
+
+import dataclasses
+import typing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Self
+
+
+class JsonValue:
+    """A mixin for dataclasses of numbers, strings, fractions, paths and other such dataclasses."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `json.dumps` takes; fractions become text, so that they stay exact."""
+        return {name: _plain(getattr(self, name)) for name in _types(type(self))}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Take back what `to_json` gave. Raise KeyError or ValueError for anything else."""
+        return cls(**{name: _typed(values[name], kind) for name, kind in _types(cls).items()})
+
+
+def _types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, JsonValue):
+        return value.to_json()
+    return str(value) if isinstance(value, Fraction | Path) else value
+
+
+def _typed(value: Any, kind: Any) -> object:  # noqa: ANN401 # JSON has no types
+    if kind in (Fraction, Path):
+        return kind(value)
+    if isinstance(kind, type) and issubclass(kind, JsonValue):
+        return kind.from_json(value)
+    return value
