@@ -1,7 +1,6 @@
 """A task's first half: download the source to the share, find out what it is, plan the parts."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 

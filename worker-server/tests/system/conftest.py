@@ -1,0 +1,225 @@
+"""Real Celery workers in processes of their own, on a real Redis and PostgreSQL, fetching from a site on loopback."""
+
+import functools
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+from flask import Flask
+
+from idrl_local import servers
+from worker_server import services
+from worker_server.app import create_app
+from worker_server.db import db
+from worker_server.models import Part, Task
+from worker_server.services import Submission
+from worker_server.settings import Settings
+
+PASSWORD = "only-on-loopback"
+
+
+class Redis:
+    """A Redis that can be killed and started again, empty."""
+
+    def __init__(self, binaries: servers.Binaries, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self.port = servers.free_port()
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        data = self._folder / uuid.uuid4().hex
+        data.mkdir(parents=True)
+        command = servers.redis_command(self._binaries, data, self.port, PASSWORD)
+        with (data / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        servers.wait_for_port(self.port, self.process)
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+class Workers:
+    """The worker machine's processes; each is a process group that can be killed as a whole."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings = settings
+        self._log = log
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, queues: str = "fetch,render", concurrency: int = 2) -> "subprocess.Popen[bytes]":
+        name = f"{queues.replace(',', '-')}-{len(self.processes)}@test"
+        return self._run("-Q", queues, "-c", str(concurrency), "-n", name)
+
+    def start_sweeper(self) -> "subprocess.Popen[bytes]":
+        schedule = self._log.with_name(f"schedule-{len(self.processes)}")
+        name = f"sweep-{len(self.processes)}@test"
+        return self._run("-B", "-Q", "sweep", "-P", "solo", "-s", str(schedule), "-n", name)
+
+    def kill(self, process: "subprocess.Popen[bytes]") -> None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop_all(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def _run(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "celery", "-A", "worker_server.celery:app", "worker", *arguments]
+        command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._environment(), start_new_session=True, cwd=self._log.parent
+            )
+        self.processes.append(process)
+        return process
+
+    def _environment(self) -> dict[str, str]:
+        values = self._settings.model_dump(exclude_none=True)
+        values["fetch_allow_hosts"] = ",".join(self._settings.fetch_allow_hosts)
+        return {**os.environ, **{name.upper(): str(value) for name, value in values.items()}}
+
+
+@pytest.fixture
+def redis_server(binaries: servers.Binaries, tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(binaries, tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def settings(settings: Settings, redis_server: Redis) -> Settings:
+    """The settings of a system whose clocks tick fast."""
+    changes = {"redis_url": redis_server.url, "lease_s": 3.0, "sweep_s": 1.0, "heartbeat_s": 0.3, "render_threads": 1}
+    return settings.model_copy(update=changes)
+
+
+@pytest.fixture
+def workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
+    workers = Workers(settings, tmp_path / "workers.log")
+    yield workers
+    workers.stop_all()
+
+
+@pytest.fixture(scope="session")
+def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="session")
+def site(site_folder: Path) -> Iterator[str]:
+    """A stranger's web site that serves `site_folder`."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site_folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def sample(site_folder: Path) -> Callable[..., str]:
+    """Make a video with sound and return its name on the site."""
+
+    def make(seconds: float, size: str = "320x180", rate: int = 10) -> str:
+        name = f"{seconds}-{size}-{rate}.mp4"
+        if not (site_folder / name).exists():
+            inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
+            inputs += ["-f", "lavfi", "-i", f"sine=r=48000:d={seconds}"]
+            encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+            program = imageio_ffmpeg.get_ffmpeg_exe()
+            subprocess.run([program, "-v", "error", *inputs, *encoding, str(site_folder / name)], check=True)
+        return name
+
+    return make
+
+
+class System:
+    """What a test does and sees: tasks posted, rows read, files and processes looked at."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = app
+        self.settings = settings
+
+    def post(self, url: str, owner_id: int = 1) -> uuid.UUID:
+        """Store a task as the API does; the sweeper sends the hint."""
+        return services.create_task(Submission(owner_id, url))[0].id
+
+    def task(self, task_id: uuid.UUID) -> Task:
+        db.session.rollback()
+        db.session.expire_all()
+        task = db.session.get(Task, task_id)
+        assert task is not None
+        return task
+
+    def parts(self, task_id: uuid.UUID) -> list[Part]:
+        db.session.rollback()
+        db.session.expire_all()
+        return services.get_parts(task_id)
+
+    def wait(self, condition: Callable[[], object], timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)
+
+    def wait_for(self, task_id: uuid.UUID, *statuses: str, timeout_s: float = 60) -> Task:
+        ended = ("done", "failed", "canceled")
+        self.wait(lambda: self.task(task_id).status in (*statuses, *ended), timeout_s)
+        task = self.task(task_id)
+        assert task.status in statuses, (task.status, task.error_code, task.error_message)
+        return task
+
+    def encoders(self) -> list[int]:
+        """Return the pids of the processes that encode for this system."""
+        entries = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return [int(entry.name) for entry in entries if self._is_encoder(entry)]
+
+    def files(self, task_id: uuid.UUID) -> set[str]:
+        folder = self.settings.remote_folder / str(task_id)
+        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+    def scratch(self) -> list[Path]:
+        folder = self.settings.scratch_folder
+        return list(folder.iterdir()) if folder.exists() else []
+
+    def _is_encoder(self, entry: Path) -> bool:
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        ours = os.fsencode(self.settings.scratch_folder)
+        return b"ffmpeg" in command[0] and any(ours in argument for argument in command)
+
+
+@pytest.fixture
+def system(settings: Settings) -> Iterator[System]:
+    app = create_app(settings)
+    with app.app_context():
+        yield System(app, settings)
+        db.session.remove()
+        db.engine.dispose()

@@ -1,0 +1,169 @@
+"""Whatever dies, every accepted task ends, each clip is there once, and nothing is left behind."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import psycopg2
+import pytest
+import redis
+
+from worker_server import leases
+from worker_server.db import db
+
+if TYPE_CHECKING:
+    import uuid
+
+    from conftest import Redis, System, Workers
+
+Sample = Callable[..., str]
+
+
+@pytest.fixture
+def film(site: str, sample: Sample) -> str:
+    """The URL of a source whose parts take a few seconds each."""
+    return f"{site}/{sample(40, size='1280x720', rate=30)}"
+
+
+@pytest.fixture
+def short(site: str, sample: Sample) -> str:
+    return f"{site}/{sample(2)}"
+
+
+def check_done(system: "System", task_id: "uuid.UUID") -> None:
+    """Wait for the end; each part must be there once, and nothing else."""
+    system.wait_for(task_id, "done", timeout_s=90)
+    parts = system.parts(task_id)
+    assert {part.status for part in parts} == {"done"}
+    published = {f"{part.number}.{part.attempt}.mp4" for part in parts}
+    system.wait(lambda: system.files(task_id) == published, timeout_s=10)
+    assert system.encoders() == []
+
+
+def test_a_killed_worker_takes_its_encoders_along(system: "System", workers: "Workers", film: str) -> None:
+    worker = workers.start()
+    workers.start_sweeper()
+    task_id = system.post(film)
+    system.wait(system.encoders)
+    workers.kill(worker)
+    system.wait(lambda: not system.encoders(), timeout_s=3)
+    workers.start()
+    check_done(system, task_id)
+    assert max(part.attempt for part in system.parts(task_id)) == 2
+
+
+def test_a_killed_encoder_is_tried_again(system: "System", workers: "Workers", film: str) -> None:
+    workers.start()
+    workers.start_sweeper()
+    task_id = system.post(film)
+    system.wait(system.encoders)
+    for pid in system.encoders():
+        os.kill(pid, signal.SIGKILL)
+    check_done(system, task_id)
+
+
+def test_a_stopped_worker_hands_its_parts_back(system: "System", workers: "Workers", film: str) -> None:
+    worker = workers.start()
+    workers.start_sweeper()
+    task_id = system.post(film)
+    system.wait(system.encoders)
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(20)
+    assert system.encoders() == []
+    assert {(part.status, part.failures) for part in system.parts(task_id)} == {("waiting", 0)}
+    workers.start()
+    check_done(system, task_id)
+
+
+def test_a_worker_that_slept_changes_nothing(system: "System", workers: "Workers", film: str) -> None:
+    sleeper = workers.start("fetch,render", concurrency=1)
+    workers.start_sweeper()
+    task_id = system.post(film)
+    system.wait(system.encoders)
+    os.killpg(sleeper.pid, signal.SIGSTOP)
+    other = workers.start()
+    system.wait(lambda: any(part.attempt == 2 for part in system.parts(task_id)), timeout_s=30)
+    os.killpg(sleeper.pid, signal.SIGCONT)
+    check_done(system, task_id)
+    assert other.poll() is None
+    assert sleeper.poll() is None
+
+
+def test_nothing_is_lost_when_redis_is_emptied(
+    system: "System", workers: "Workers", redis_server: "Redis", short: str
+) -> None:
+    workers.start()
+    workers.start_sweeper()
+    tasks = [system.post(short) for _ in range(8)]
+    system.wait(lambda: any(system.task(task_id).status != "queued" for task_id in tasks))
+    client = redis.Redis.from_url(redis_server.url)
+    client.flushall()
+    client.close()
+    for task_id in tasks:
+        check_done(system, task_id)
+        assert system.task(task_id).attempt == 1
+
+
+def test_workers_survive_the_death_of_redis(
+    system: "System", workers: "Workers", redis_server: "Redis", film: str, short: str
+) -> None:
+    worker = workers.start()
+    workers.start_sweeper()
+    running = system.post(film)
+    system.wait(system.encoders)
+    redis_server.kill()
+    waiting = system.post(short)
+    redis_server.start()
+    for task_id in (running, waiting):
+        check_done(system, task_id)
+    assert worker.poll() is None
+    assert system.task(waiting).attempt == 1
+
+
+def test_a_lost_database_connection_costs_nothing(system: "System", workers: "Workers", film: str) -> None:
+    workers.start()
+    workers.start_sweeper()
+    task_id = system.post(film)
+    system.wait(system.encoders)
+    cut_connections(system)
+    check_done(system, task_id)
+    assert [part.attempt for part in system.parts(task_id)] == [1, 1]
+
+
+def test_a_source_that_kills_each_worker_fails_and_others_flow(
+    system: "System", workers: "Workers", film: str, short: str
+) -> None:
+    workers.start_sweeper()
+    poison = system.post(film)
+    for _ in range(system.settings.max_attempts):
+        # A worker that dies as soon as it holds the task.
+        row = None
+        while row is None:
+            row = leases.claim_task("doomed", 0.1)
+        assert row.id == poison
+        failures = system.task(poison).failures
+        system.wait(lambda before=failures: system.task(poison).failures > before, timeout_s=20)
+    workers.start()
+    check_done(system, system.post(short, owner_id=2))
+    task = system.task(poison)
+    assert (task.status, task.error_code) == ("failed", "worker_lost")
+
+
+def cut_connections(system: "System") -> None:
+    """End every connection to the database, as its restart would."""
+    db.session.remove()
+    settings = system.settings
+    connection = psycopg2.connect(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        dbname=settings.postgres_db,
+        user="postgres",
+        password=settings.postgres_password,
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker' AND datname = %s",
+            [settings.postgres_db],
+        )
+    connection.close()

@@ -1,0 +1,89 @@
+"""A file on the share is whole or not there."""
+
+import os
+import resource
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from worker_server import storage
+
+TASK = uuid.UUID(int=1)
+
+
+@pytest.fixture
+def folder(share: Path) -> Path:
+    folder = storage.task_folder(share, TASK)
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(os.urandom(3_000_000))
+    return path
+
+
+def test_publish_copies_the_whole_file(share: Path, folder: Path, clip: Path) -> None:
+    target = storage.part_path(share, TASK, 0, 1)
+    storage.publish(clip, target)
+    assert target.read_bytes() == clip.read_bytes()
+    assert [path.name for path in folder.iterdir()] == ["0.1.mp4"]
+
+
+def test_no_space_leaves_nothing(share: Path, folder: Path, clip: Path) -> None:
+    # A limit on the size of files stands in for a full disk: the write fails in the middle.
+    script = (
+        "import pathlib, signal, sys; from worker_server import storage; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "try: storage.publish(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
+        "except OSError as error: print(error.errno)"
+    )
+    target = storage.part_path(share, TASK, 0, 1)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(clip), str(target)],
+        capture_output=True,
+        check=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )
+    assert done.stdout.strip() == "27"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_name_is_never_written_twice_at_once(share: Path, folder: Path, clip: Path) -> None:
+    target = storage.part_path(share, TASK, 0, 1)
+    folder.joinpath(f".{target.name}.tmp").touch()
+    with pytest.raises(FileExistsError):
+        storage.publish(clip, target)
+
+
+def test_remove_task_twice(share: Path, folder: Path) -> None:
+    (folder / "source.1").touch()
+    storage.remove_task(share, TASK)
+    storage.remove_task(share, TASK)
+    assert not folder.exists()
+
+
+def test_keep_only_what_is_needed(share: Path, folder: Path) -> None:
+    for name in ("source.1", "source.1.remuxed", ".0.1.mp4.tmp", "0.1.mp4", "0.2.mp4"):
+        (folder / name).touch()
+    storage.keep_only(share, TASK, {"0.2.mp4"})
+    assert [path.name for path in folder.iterdir()] == ["0.2.mp4"]
+
+
+def test_task_folders_are_told_from_other_things(share: Path, folder: Path) -> None:
+    (share / "lost+found").mkdir()
+    assert [task_id for task_id, _ in storage.task_folders(share)] == [TASK]
+    assert folder.exists()
+
+
+def test_a_folder_without_the_marker_is_not_the_share(share: Path) -> None:
+    storage.check(share)
+    (share / storage.MARKER).unlink()
+    assert not storage.is_mounted(share)
+    with pytest.raises(storage.ShareAway):
+        storage.check(share)
