@@ -58,7 +58,7 @@ def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> i
     if process.returncode is None:
         if not has_ended(process):
             _signal_group(process.pid, signal.SIGTERM)
-            _await_end(process, grace_s)
+            await_end(process, grace_s)
         # Before the leader is reaped, so that its number cannot belong to somebody else yet.
         _signal_group(process.pid, signal.SIGKILL)
     for pipe in (process.stdout, process.stderr):
@@ -91,7 +91,8 @@ def ask(module: str, question: dict[str, Any], limits: ChildLimits, timeout_s: f
     return found
 
 
-def _await_end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
+def await_end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
+    """Wait until the child is over, for so long at most, without reaping it."""
     descriptor = os.pidfd_open(process.pid)
     try:
         poll = select.poll()

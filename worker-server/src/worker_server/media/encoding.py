@@ -1,0 +1,39 @@
+"""The arguments both renderers give ffmpeg: how a file is read, how a clip is written."""
+
+from fractions import Fraction
+from pathlib import Path
+
+from worker_server.media.edit import AUDIO_RATE, PartEdit
+
+_MAX_PIXELS = 4096 * 4096
+GROUND = 0x14  # the grey behind the logo
+# Share of the frame's sides the logo may take.
+LOGO_SHARE = Fraction(2, 5)
+
+
+def quiet_ffmpeg(ffmpeg: str) -> list[str]:
+    """Begin a command that asks nothing, stops at the first error, and tells its progress on standard output."""
+    talk = ["-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1", "-stats_period", "0.2"]
+    return [ffmpeg, *talk, "-xerror", "-y"]
+
+
+def local_input(path: Path, demuxer: str, *options: str) -> list[str]:
+    """Read a local file with this demuxer, whatever is inside; `file:` keeps its name from being a protocol."""
+    return ["-protocol_whitelist", "file", "-f", demuxer, *options, "-i", f"file:{path.absolute()}"]
+
+
+def source_input(edit: PartEdit, *options: str) -> list[str]:
+    """Read the source of an edit."""
+    limits = ["-max_pixels", str(_MAX_PIXELS), "-threads", str(edit.profile.threads)]
+    return local_input(edit.source_path, edit.source.demuxer, *limits, *options)
+
+
+def clip_output(edit: PartEdit, output: Path) -> list[str]:
+    """Write the clip: H.264 High and AAC in MP4, with nothing of the source's own metadata."""
+    profile = edit.profile
+    video = ["-c:v", "libx264", "-preset", profile.preset, "-crf", str(profile.crf), "-threads", str(profile.threads)]
+    # x264 writes a lower profile into the stream where a fast preset leaves 8x8 transforms out.
+    video += ["-profile:v", "high", "-8x8dct", "1", "-pix_fmt", "yuv420p", "-fps_mode", "passthrough"]
+    audio = ["-c:a", "aac", "-b:a", "128k", "-ar", str(AUDIO_RATE), "-ac", "2"]
+    container = ["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart", "-fflags", "+bitexact"]
+    return [*video, *audio, *container, "-f", "mp4", f"file:{output.absolute()}"]
