@@ -1,10 +1,12 @@
 """The web app on a real PostgreSQL, and a stand-in for the tasks service: the one thing beyond our edge."""
 
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,7 +16,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from idrl_common.wsgi import CollapseSlashes
-from idrl_local.pytest_plugin import Database
+from idrl_local import servers
+from idrl_local.pytest_plugin import Database, running
 from web_server.app import create_app
 from web_server.db import db
 from web_server.settings import Settings
@@ -80,7 +83,10 @@ class Exchange(BaseHTTPRequestHandler):
         self.server.seen.append(Seen(self.command, self.path, dict(self.headers.items()), body))
         self.server.answer(self)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _do
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        if name.startswith("do_"):  # whatever the method is called
+            return self._do
+        raise AttributeError(name)
 
     def say(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         """Answer in one go."""
@@ -91,7 +97,12 @@ class Exchange(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the base class's name
+    def hang_up(self) -> None:
+        """Close the connection, as a service that is restarted does."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
@@ -103,6 +114,9 @@ class TasksStandIn(ThreadingHTTPServer):
         self.seen: list[Seen] = []
         self.answer: Callable[[Exchange], None] = lambda exchange: exchange.say(200, b"{}")
         self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: callers that go away are what some tests are about."""
 
 
 @pytest.fixture
@@ -145,6 +159,13 @@ def settings(database: Database, keys: Keys, tasks: TasksStandIn) -> Settings:
     )
 
 
+class Caller(FlaskClient):
+    """Ends every answer as a server does, whether the test reads it or not; `buffered=False` leaves it open."""
+
+    def open(self, *args: object, buffered: bool = True, **kwargs: object) -> TestResponse:
+        return super().open(*args, buffered=buffered, **kwargs)  # type: ignore[arg-type] # as the test gave them
+
+
 @pytest.fixture
 def make_app(settings: Settings) -> Iterator[MakeApp]:
     """Builds an app, with some settings changed."""
@@ -153,6 +174,7 @@ def make_app(settings: Settings) -> Iterator[MakeApp]:
     def make(**changed: object) -> Flask:
         app = create_app(settings.model_copy(update=changed))
         app.wsgi_app = CollapseSlashes(app.wsgi_app)  # type: ignore[method-assign] # Flask's documented way
+        app.test_client_class = Caller
         made.append(app)
         return app
 
@@ -166,6 +188,27 @@ def make_app(settings: Settings) -> Iterator[MakeApp]:
 def app(make_app: MakeApp) -> Flask:
     """The web app."""
     return make_app()
+
+
+@dataclass(frozen=True)
+class Served:
+    """The web app as it is deployed: behind gunicorn, in its own process."""
+
+    url: str
+    log: Path
+    pid: int
+
+
+@pytest.fixture
+def served(settings: Settings, tmp_path: Path) -> Iterator[Served]:
+    """The app served by gunicorn."""
+    port, log = servers.free_port(), tmp_path / "gunicorn.log"
+    environment = {name.upper(): str(value) for name, value in settings.model_dump().items()}
+    bind = ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "16", "--no-control-socket"]
+    command = [sys.executable, "-m", "gunicorn", *bind, "web_server.wsgi:app"]
+    with running(["env", *(f"{name}={value}" for name, value in environment.items()), *command], log) as process:
+        servers.wait_for_port(port, process)
+        yield Served(f"http://127.0.0.1:{port}", log, process.pid)
 
 
 @pytest.fixture

@@ -1,14 +1,41 @@
 """Sign-up and log-in over HTTP."""
 
-import pytest
-from flask.testing import FlaskClient
+from __future__ import annotations
 
+import json
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from argon2 import PasswordHasher
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from idrl_local import servers
 from idrl_local.pytest_plugin import Database
+
+if TYPE_CHECKING:
+    from conftest import AuthActions, MakeApp
 
 GOOD = {"username": "ada", "email": "ada@example.com", "password": "Passw0rd-1", "password_2": "Passw0rd-1"}
 
 
-def test_signup_creates_the_user(auth, database: Database) -> None:
+def assert_problem(answer: TestResponse, status: int, code: str) -> None:
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert answer.json is not None
+    assert (answer.json["status"], answer.json["code"]) == (status, code)
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+
+
+def field_errors(answer: TestResponse) -> list[tuple[str, str]]:
+    assert_problem(answer, 400, "invalid_body")
+    assert answer.json is not None
+    return [(error["field"], error["code"]) for error in answer.json["errors"]]
+
+
+def test_signup_creates_the_user(auth: AuthActions, database: Database) -> None:
     answer = auth.signup()
     assert answer.status_code == 201
     assert answer.json == {"user_id": 1, "username": "ada", "email": "ada@example.com"}
@@ -17,11 +44,249 @@ def test_signup_creates_the_user(auth, database: Database) -> None:
     assert str(password_hash).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-def test_login_gives_a_token(auth, client: FlaskClient) -> None:
+def test_signup_trims_and_normalises(auth: AuthActions) -> None:
+    answer = auth.signup(username="  \uff21da ", email=" Ada@EXAMPLE.com ")
+    assert answer.json == {"user_id": 1, "username": "Ada", "email": "Ada@example.com"}
+
+
+@pytest.mark.parametrize("username", ["ada", "ADA", " Ada ", "\uff41da"])
+def test_a_username_is_taken_in_any_case(auth: AuthActions, username: str) -> None:
+    auth.signup("ada", "first@example.com")
+    assert_problem(auth.signup(username, "second@example.com"), 409, "username_taken")
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "ADA@example.com", "ada@EXAMPLE.COM"])
+def test_an_email_is_taken_in_any_case(auth: AuthActions, database: Database, email: str) -> None:
+    auth.signup("first", "ada@example.com")
+    assert_problem(auth.signup("second", email), 409, "email_taken")
+    assert database.execute("SELECT count(*) FROM users") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("password", "codes"),
+    [
+        ("Short1", ["too_short"]),
+        ("Aa1" * 43, ["too_long"]),
+        ("no-upper-1", ["no_upper"]),
+        ("NO-LOWER-1", ["no_lower"]),
+        ("No-digit-at-all", ["no_digit"]),
+        ("", ["too_short", "no_upper", "no_lower", "no_digit"]),
+        ("-" * 129, ["too_long", "no_upper", "no_lower", "no_digit"]),
+    ],
+)
+def test_every_broken_password_rule_is_named(auth: AuthActions, password: str, codes: list[str]) -> None:
+    answer = auth.signup(password=password, password_2=password)
+    assert field_errors(answer) == [("password", code) for code in codes]
+
+
+@pytest.mark.parametrize("password", ["Aa1-----", "Aa1" * 42 + "Aa", "\u00c9t\u00e9-\u0663-\u4f60\u597d"])
+def test_a_password_of_any_script_will_do(auth: AuthActions, password: str) -> None:
+    assert auth.signup(password=password, password_2=password).status_code == 201
+    assert auth.login(password=password).status_code == 200
+
+
+def test_both_passwords_must_be_equal(auth: AuthActions) -> None:
+    assert field_errors(auth.signup(password_2="Passw0rd-2")) == [("password_2", "mismatch")]
+
+
+def test_a_mismatch_is_told_together_with_a_broken_rule(auth: AuthActions) -> None:
+    answer = auth.signup(password="Short1", password_2="Passw0rd-2")
+    assert field_errors(answer) == [("password", "too_short"), ("password_2", "mismatch")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "errors"),
+    [
+        ({"username": ""}, [("username", "string_too_short")]),
+        ({"username": " \t "}, [("username", "string_too_short")]),
+        ({"username": "x" * 65}, [("username", "string_too_long")]),
+        ({"username": "a\u0007b"}, [("username", "not_printable")]),
+        ({"username": "a\u202eb"}, [("username", "not_printable")]),
+        ({"username": "a\x00b"}, [("username", "string_nul")]),
+        ({"username": None}, [("username", "string_type")]),
+        ({"username": 7}, [("username", "string_type")]),
+        ({"username": ["ada"]}, [("username", "string_type")]),
+        ({"email": ""}, [("email", "email_invalid")]),
+        ({"email": "ada"}, [("email", "email_invalid")]),
+        ({"email": "ada@"}, [("email", "email_invalid")]),
+        ({"email": "ada@example"}, [("email", "email_invalid")]),
+        ({"email": "Ada <ada@example.com>"}, [("email", "email_invalid")]),
+        ({"email": "ada@example.com\r\nBcc: x@example.com"}, [("email", "email_invalid")]),
+        ({"email": f"{'a' * 60}@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}.com"}, [("email", "email_invalid")]),
+        ({"email": True}, [("email", "string_type")]),
+        ({"password": 12345678}, [("password", "string_type"), ("password_2", "mismatch")]),
+        ({"password_2": None}, [("password_2", "string_type")]),
+        ({"user_id": 7}, [("user_id", "extra_forbidden")]),
+    ],
+)
+def test_a_wrong_field_is_named(auth: AuthActions, changed: dict[str, object], errors: list[tuple[str, str]]) -> None:
+    assert field_errors(auth.signup(**changed)) == errors
+
+
+@pytest.mark.parametrize("path", ["/auth/signup", "/auth/login"])
+def test_missing_fields_are_all_named(client: FlaskClient, path: str) -> None:
+    errors = field_errors(client.post(path, json={}))
+    assert {code for _, code in errors} == {"missing"}
+    assert ("email", "missing") in errors
+    assert ("password", "missing") in errors
+
+
+@pytest.mark.parametrize("path", ["/auth/signup", "/auth/login"])
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "malformed_json"),
+        (b"{", "malformed_json"),
+        (b'{"email": "a@example.com",}', "malformed_json"),
+        (b"\xff\xfe", "malformed_json"),
+        (b"[" * 100_000, "malformed_json"),
+        (b"[]", "invalid_body"),
+        (b"null", "invalid_body"),
+        (b'"text"', "invalid_body"),
+        (b'{"email": "\\ud800", "password": "\\ud800"}', "invalid_body"),
+    ],
+)
+def test_a_body_that_is_no_json_object(client: FlaskClient, path: str, body: bytes, code: str) -> None:
+    assert_problem(client.post(path, data=body, content_type="application/json"), 400, code)
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_a_wrong_content_type(client: FlaskClient, content_type: str | None) -> None:
+    answer = client.post("/auth/signup", data=json.dumps(GOOD), content_type=content_type)
+    assert_problem(answer, 415, "unsupported_media_type")
+
+
+def test_a_body_over_one_mebibyte(client: FlaskClient) -> None:
+    answer = client.post("/auth/signup", data=b" " * (1024 * 1024 + 1), content_type="application/json")
+    assert_problem(answer, 413, "body_too_large")
+
+
+def test_an_unknown_path(client: FlaskClient) -> None:
+    assert_problem(client.get("/nowhere"), 404, "not_found")
+
+
+def test_a_wrong_method(client: FlaskClient) -> None:
+    answer = client.get("/auth/login")
+    assert_problem(answer, 405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
+@pytest.mark.parametrize("path", ["//auth//signup", "/auth/signup/", "///auth/signup"])
+def test_slashes_do_not_matter(client: FlaskClient, path: str) -> None:
+    # Set behind the client's back, which would read a path that starts with `//` as a host.
+    assert client.post("/", json=GOOD, environ_overrides={"PATH_INFO": path}).status_code == 201
+
+
+def test_login_gives_a_token(auth: AuthActions) -> None:
     auth.signup()
     answer = auth.login()
     assert answer.status_code == 200
     assert answer.json is not None
-    assert answer.json["token_type"] == "Bearer"
-    assert answer.json["expires_in"] == 3600
+    assert set(answer.json) == {"token", "token_type", "expires_in"}
+    assert (answer.json["token_type"], answer.json["expires_in"]) == ("Bearer", 3600)
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("email", ["ADA@example.com", "ada@EXAMPLE.com", " ada@example.com "])
+def test_login_ignores_the_case_of_the_email(auth: AuthActions, email: str) -> None:
+    auth.signup()
+    assert auth.login(email).status_code == 200
+
+
+def test_wrong_email_and_wrong_password_get_the_same_answer(auth: AuthActions) -> None:
+    auth.signup()
+    answers = [auth.login(password="Wrong-passw0rd"), auth.login("nobody@example.com")]
+    for answer in answers:
+        assert_problem(answer, 401, "bad_credentials")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    bodies = [{**(answer.json or {}), "request_id": None} for answer in answers]
+    assert bodies[0] == bodies[1]
+
+
+def test_wrong_email_and_wrong_password_take_the_same_time(auth: AuthActions) -> None:
+    auth.signup()
+
+    def median_s(email: str) -> float:
+        times = []
+        for _ in range(9):
+            start = time.perf_counter()
+            auth.login(email, "Wrong-passw0rd")
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+
+    # Without the hash for nobody the ratio is about one to ten.
+    assert 0.4 < median_s("nobody@example.com") / median_s("ada@example.com") < 2.5
+
+
+@pytest.mark.parametrize("email", ["ada", "ada@", "x" * 10_000, "ada@example.com' OR 1=1 --", "\u0130@example.com"])
+def test_login_with_what_is_no_email_is_a_wrong_email(auth: AuthActions, email: str) -> None:
+    auth.signup()
+    assert_problem(auth.login(email), 401, "bad_credentials")
+
+
+def test_login_hashes_no_endless_password(auth: AuthActions) -> None:
+    auth.signup()
+    assert_problem(auth.login(password="x" * 129), 401, "bad_credentials")
+    assert_problem(auth.login(password="x" * 1_000_000), 401, "bad_credentials")
+
+
+def test_login_with_empty_fields(client: FlaskClient) -> None:
+    errors = field_errors(client.post("/auth/login", json={"email": "", "password": ""}))
+    assert errors == [("email", "string_too_short"), ("password", "string_too_short")]
+
+
+def test_login_renews_an_outdated_hash(auth: AuthActions, database: Database) -> None:
+    auth.signup()
+    outdated = PasswordHasher(memory_cost=1024, time_cost=1, parallelism=1).hash(auth.password)
+    database.execute(f"UPDATE users SET password_hash = '{outdated}'")
+    assert auth.login().status_code == 200
+    [(renewed,)] = database.execute("SELECT password_hash FROM users")
+    assert str(renewed).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert auth.login().status_code == 200
+
+
+def test_without_the_database_it_says_so(make_app: MakeApp) -> None:
+    client = make_app(postgres_port=servers.free_port()).test_client()
+    answer = client.post("/auth/login", json={"email": "ada@example.com", "password": "x"})
+    assert_problem(answer, 503, "database_unavailable")
+    assert answer.headers["Retry-After"] == "5"
+
+
+def test_ready_needs_the_database(make_app: MakeApp) -> None:
+    answer = make_app(postgres_port=servers.free_port()).test_client().get("/ready")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert answer.json["status"] == "unavailable"
+    assert answer.json["checks"]["database"] == {"ok": False, "detail": "OperationalError"}
+
+
+def test_ready_without_the_tasks_service_is_degraded(make_app: MakeApp) -> None:
+    answer = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client().get("/ready")
+    assert answer.status_code == 200
+    assert answer.json is not None
+    assert answer.json["status"] == "degraded"
+
+
+def test_ready_health_and_metrics(client: FlaskClient) -> None:
+    ready = client.get("/ready")
+    assert (ready.status_code, ready.json) == (
+        200,
+        {"status": "ready", "checks": {"database": {"ok": True}, "tasks": {"ok": True}}},
+    )
+    health = client.get("/health")
+    assert health.json is not None
+    assert (health.json["status"], health.json["service"]) == ("ok", "web")
+    assert (
+        b'idrl_http_request_seconds_count{endpoint="status.health",method="GET",service="web"'
+        in client.get("/metrics").data
+    )
+
+
+def test_a_bug_is_a_problem_without_a_trace(app: Flask) -> None:
+    @app.get("/bug")
+    def bug() -> str:
+        raise RuntimeError("a secret in a trace")
+
+    answer = app.test_client().get("/bug")
+    assert_problem(answer, 500, "internal_error")
+    assert b"secret" not in answer.data

@@ -32,6 +32,8 @@ def configure(service: str, level: str = "INFO") -> None:
             static_fields={"service": service},
         )
     )
+    # Its warnings and debug lines quote whole addresses, and a query may hold a secret.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

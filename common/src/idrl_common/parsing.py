@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from idrl_common.problems import FieldError, Problem
 
@@ -34,12 +35,20 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
+def read_body() -> bytes:
+    """Return the request's body as it came; raise RequestEntityTooLarge when it is over the app's limit."""
+    data = request.get_data()
+    if request.content_length is None and len(data) == request.max_content_length:
+        raise RequestEntityTooLarge  # Werkzeug only stops reading a chunked body here, and says nothing
+    return data
+
+
 def parse_body(model: type[Model]) -> Model:
     """Return the request's JSON body as `model`; raise a Problem: 415, 400 malformed_json or invalid_body."""
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
     try:
-        data = json.loads(request.get_data().decode("utf-8"))
+        data = json.loads(read_body().decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise Problem(400, "malformed_json", "The body is not valid JSON.") from error
     if not isinstance(data, dict):

@@ -14,6 +14,7 @@ from urllib3.util import SKIP_HEADER
 from werkzeug.exceptions import NotFound
 
 from idrl_common import context
+from idrl_common.parsing import read_body
 from idrl_common.tokens import TokenVerifier, identify
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -140,7 +141,7 @@ def blueprint(verifier: TokenVerifier, service: TasksService, *, accel_redirect:
             raise NotFound
         if accel_redirect and request.method in ("GET", "HEAD") and _CLIP.fullmatch(request.path):
             return _let_nginx_fetch()
-        return _passed_on(service.send(request.method, _target(), _request_headers(), request.get_data() or None))
+        return _passed_on(service.send(request.method, _target(), _request_headers(), read_body() or None))
 
     return routes
 
@@ -169,9 +170,16 @@ def _passed_on(answer: BaseHTTPResponse) -> Response:
     response = Response(_chunks(answer), answer.status, direct_passthrough=True)
     del response.headers["Content-Type"]
     response.headers.extend(headers)
-    # A caller who goes away in the middle must not leave the rest in a connection that others will use.
-    response.call_on_close(answer.close)
+    response.call_on_close(lambda: _let_go(answer))
     return response
+
+
+def _let_go(answer: BaseHTTPResponse) -> None:
+    """Keep the connection for others, unless the caller went away and the rest of the answer is still in it."""
+    if answer.length_remaining == 0:
+        answer.release_conn()
+    else:
+        answer.close()
 
 
 def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:

@@ -7,6 +7,9 @@ from threading import BoundedSemaphore
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+# Hashing takes longer for longer ones, and no person's password manager goes this far.
+MAX_LENGTH = 128
+
 _hasher = PasswordHasher(memory_cost=19456, time_cost=2, parallelism=1)
 # Each hash takes 19 MiB and a core for some 50 ms: more at once than cores gain nothing and cost memory.
 _slots = BoundedSemaphore(os.cpu_count() or 1)
@@ -21,6 +24,8 @@ def hash_password(password: str) -> str:
 
 def verify_password(password: str, password_hash: str | None) -> bool:
     """Return whether the hash is of this password; None, for a person we do not know, takes the same time."""
+    if len(password) > MAX_LENGTH:
+        return False
     with _slots:
         try:
             return _hasher.verify(password_hash or _nobodys_hash, password) and password_hash is not None

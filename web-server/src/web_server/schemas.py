@@ -9,11 +9,10 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from idrl_common.parsing import Body, CleanStr
+from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
 
 USERNAME_MAX_LENGTH = 64
 PASSWORD_MIN_LENGTH = 8
-# Hashing takes time by length, and a person's password manager stays far below.
-PASSWORD_MAX_LENGTH = 128
 
 _PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("too_short", f"Must have at least {PASSWORD_MIN_LENGTH} characters.", lambda p: len(p) >= PASSWORD_MIN_LENGTH),
@@ -28,9 +27,9 @@ def _username(value: str) -> str:
     # What looks the same is the same name; and it may get longer, so this comes before the count.
     name = unicodedata.normalize("NFKC", value).strip()
     if not name:
-        raise PydanticCustomError("too_short", "Must have at least one character.")
+        raise PydanticCustomError("string_too_short", "Must have at least one character.")
     if len(name) > USERNAME_MAX_LENGTH:
-        raise PydanticCustomError("too_long", f"Must have at most {USERNAME_MAX_LENGTH} characters.")
+        raise PydanticCustomError("string_too_long", f"Must have at most {USERNAME_MAX_LENGTH} characters.")
     if not name.isprintable():
         raise PydanticCustomError("not_printable", "Must not contain control or invisible characters.")
     return name
@@ -42,6 +41,13 @@ def _email(value: str) -> str:
         return validate_email(address, check_deliverability=False).normalized
     except EmailNotValidError as error:
         raise PydanticCustomError("email_invalid", "Must be an email address.") from error
+
+
+def _known_email(value: str) -> str:
+    try:
+        return _email(value)
+    except PydanticCustomError:
+        return value  # nobody has it, and that is all that log-in says
 
 
 def _new_password(value: str) -> str:
@@ -75,5 +81,5 @@ class SignUp(Body):
 class LogIn(Body):
     """The body of POST /auth/login."""
 
-    email: Email
-    password: str = Field(max_length=PASSWORD_MAX_LENGTH)
+    email: Annotated[CleanStr, AfterValidator(_known_email)] = Field(min_length=1)
+    password: str = Field(min_length=1)

@@ -1,0 +1,346 @@
+"""What passes between a caller and the tasks service."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from idrl_local import servers
+
+if TYPE_CHECKING:
+    from conftest import AuthActions, Exchange, MakeApp, TasksStandIn
+
+CLIP = "/tasks/0b8f2f0e-6c1d-4c0a-9f57-3d1c5f6a7b88/parts/0"
+
+
+@pytest.fixture
+def headers(auth: AuthActions) -> dict[str, str]:
+    return auth.bearer()
+
+
+def assert_problem(answer: TestResponse, status: int, code: str) -> None:
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert answer.json is not None
+    assert (answer.json["code"], answer.json["request_id"]) == (code, answer.headers["X-Request-Id"])
+
+
+def test_a_call_is_passed_on_with_what_the_caller_said(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    said = {
+        **headers,
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Idempotency-Key": "key-1",
+        "X-Request-Id": "caller-chose-this",
+    }
+    client.post("/tasks?a=1&b=%2F&a=2", data=b'{"url": "x"}', headers=said)
+    [seen] = tasks.seen
+    assert (seen.method, seen.target, seen.body) == ("POST", "/tasks?a=1&b=%2F&a=2", b'{"url": "x"}')
+    assert {name: seen.headers[name] for name in said} == said
+
+
+def test_nothing_else_is_passed_on(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    unsaid = {"Cookie": "a=b", "X-Forwarded-For": "192.0.2.1", "Accept-Encoding": "gzip", "User-Agent": "x", "TE": "x"}
+    client.get("/tasks", headers={**headers, **unsaid})
+    [seen] = tasks.seen
+    assert set(seen.headers) == {"Host", "Authorization", "Accept-Encoding", "X-Request-Id"}
+    assert seen.headers["Accept-Encoding"] == "identity"
+
+
+def test_the_answer_is_passed_back_as_it_is(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    said = {
+        "Content-Type": "application/json",
+        "Location": "/tasks/1",
+        "Retry-After": "3",
+        "ETag": '"x"',
+        "Cache-Control": "private",
+    }
+    unsaid = {"Set-Cookie": "a=b", "X-Internal": "1", "Connection": "keep-alive"}
+    tasks.answer = lambda exchange: exchange.say(202, b'{ "a":1 }', {**said, **unsaid})
+    answer = client.post("/tasks", headers=headers)
+    assert (answer.status_code, answer.data) == (202, b'{ "a":1 }')
+    assert set(answer.headers.keys()) == {*said, "Content-Length", "X-Request-Id"}
+    assert {name: answer.headers[name] for name in said} == said
+
+
+def test_cookies_of_one_caller_never_reach_another(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    tasks.answer = lambda exchange: exchange.say(200, b"", {"Set-Cookie": "session=secret"})
+    client.get("/tasks", headers=headers)
+    client.get("/tasks", headers=headers)
+    assert [seen.headers.get("Cookie") for seen in tasks.seen] == [None, None]
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 405, 409, 422, 500, 503])
+def test_a_problem_is_passed_back(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
+) -> None:
+    body = b'{"code":"whatever"}'
+    said = {"Content-Type": "application/problem+json", "Allow": "GET"}
+    tasks.answer = lambda exchange: exchange.say(status, body, said)
+    answer = client.delete("/tasks/1", headers=headers)
+    assert (answer.status_code, answer.data, answer.content_type) == (status, body, "application/problem+json")
+    assert answer.headers["Allow"] == "GET"
+
+
+def test_a_redirect_is_not_followed(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    tasks.answer = lambda exchange: exchange.say(302, b"", {"Location": "http://127.0.0.1:1/"})
+    answer = client.get("/tasks/1", headers=headers)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "http://127.0.0.1:1/")
+    assert len(tasks.seen) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_every_method_is_the_tasks_services_to_judge(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
+) -> None:
+    tasks.answer = lambda exchange: exchange.say(405, b"", {"Allow": "GET, POST"})
+    answer = client.open("/tasks", method=method, headers=headers)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+    assert [seen.method for seen in tasks.seen] == [method]
+
+
+def test_a_method_that_no_service_has(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    answer = client.open("/tasks", method="TRACE", headers=headers)
+    assert_problem(answer, 405, "method_not_allowed")
+    assert "GET" in answer.headers["Allow"]
+    assert tasks.seen == []
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/tasks", "/tasks"),
+        ("/tasks/", "/tasks/"),
+        ("/tasks//42", "/tasks/42"),
+        ("//tasks///42/", "/tasks/42/"),
+        ("/tasks/a b%?#\u00e9", "/tasks/a%20b%25%3F%23%C3%A9"),
+        ("/tasks/a\\c", "/tasks/a%5Cc"),
+    ],
+)
+def test_a_path_is_encoded_again(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], path: str, target: str
+) -> None:
+    raw = path.encode().decode("latin-1")  # as WSGI has it
+    answer = client.get("/", headers=headers, environ_overrides={"PATH_INFO": raw})
+    assert answer.status_code == 200
+    assert [seen.target for seen in tasks.seen] == [target]
+
+
+@pytest.mark.parametrize(
+    "path", ["/tasks/../metrics", "/tasks/..", "/tasks/./1", "/tasks//..//metrics", "/tasks/1/../2"]
+)
+def test_no_path_climbs_out(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], path: str) -> None:
+    answer = client.get("/", headers=headers, environ_overrides={"PATH_INFO": path})
+    assert_problem(answer, 404, "not_found")
+    assert tasks.seen == []
+
+
+@pytest.mark.parametrize("path", ["/tasksx", "/metrics/tasks", "/_tasks/tasks/1"])
+def test_nothing_beside_tasks_is_passed_on(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], path: str
+) -> None:
+    assert_problem(client.get(path, headers=headers), 404, "not_found")
+    assert tasks.seen == []
+
+
+def test_head_has_the_length_and_no_body(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    tasks.answer = lambda exchange: exchange.say(200, b"x" * 1000, {"Content-Type": "video/mp4"})
+    answer = client.head(CLIP, headers=headers)
+    assert (answer.status_code, answer.data, answer.content_length) == (200, b"", 1000)
+    assert [seen.method for seen in tasks.seen] == ["HEAD"]
+
+
+def test_a_range_is_passed_both_ways(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    said = {"Content-Type": "video/mp4", "Content-Range": "bytes 0-3/9", "Accept-Ranges": "bytes", "ETag": '"x"'}
+    tasks.answer = lambda exchange: exchange.say(206, b"0123", said)
+    asked = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"'}
+    answer = client.get(CLIP, headers={**headers, **asked})
+    assert (answer.status_code, answer.data) == (206, b"0123")
+    assert {name: answer.headers[name] for name in said} == said
+    assert {name: tasks.seen[0].headers[name] for name in asked} == asked
+
+
+def test_not_modified_has_no_body(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    def not_modified(exchange: Exchange) -> None:
+        exchange.send_response(304)
+        exchange.send_header("ETag", '"x"')
+        exchange.end_headers()
+
+    tasks.answer = not_modified
+    answer = client.get(CLIP, headers=headers)
+    assert (answer.status_code, answer.data, answer.headers["ETag"]) == (304, b"", '"x"')
+
+
+def test_a_compressed_answer_stays_compressed(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    tasks.answer = lambda exchange: exchange.say(200, b"\x1f\x8b not really", {"Content-Encoding": "gzip"})
+    assert client.get("/tasks", headers=headers).data == b"\x1f\x8b not really"
+
+
+def test_a_clip_passes_chunk_by_chunk(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    half, first_half_arrived = b"x" * 65536, threading.Event()
+
+    def two_halves(exchange: Exchange) -> None:
+        exchange.send_response(200)
+        exchange.send_header("Content-Length", str(2 * len(half)))
+        exchange.end_headers()
+        exchange.wfile.write(half)
+        if first_half_arrived.wait(10):
+            exchange.wfile.write(half)
+
+    tasks.answer = two_halves
+    answer = client.get(CLIP, headers=headers, buffered=False)
+    chunks = answer.iter_encoded()
+    assert next(iter(chunks)) == half
+    first_half_arrived.set()
+    assert b"".join(chunks) == half
+
+
+def test_a_caller_who_goes_away_ends_the_transfer(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    broken = threading.Event()
+
+    def endless(exchange: Exchange) -> None:
+        exchange.send_response(200)
+        exchange.send_header("Content-Length", str(1 << 40))
+        exchange.end_headers()
+        try:
+            while True:
+                exchange.wfile.write(b"x" * 65536)
+        except OSError:
+            broken.set()
+
+    tasks.answer = endless
+    answer = client.get(CLIP, headers=headers, buffered=False)
+    assert len(next(iter(answer.iter_encoded()))) > 0
+    answer.close()
+    assert broken.wait(10)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
+def test_connections_are_kept_open(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
+) -> None:
+    ports = []
+
+    def note(exchange: Exchange) -> None:
+        ports.append(exchange.client_address[1])
+        exchange.say(200, b"[]")
+
+    tasks.answer = note
+    for _ in range(3):
+        assert client.open("/tasks", method=method, headers=headers).status_code == 200
+    assert len(ports) == 3
+    assert len(set(ports)) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_lost_connection_is_tried_once_more(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
+) -> None:
+    def hang_up_once(exchange: Exchange) -> None:
+        if len(tasks.seen) == 1:
+            exchange.hang_up()
+        else:
+            exchange.say(200, b"[]")
+
+    tasks.answer = hang_up_once
+    assert client.open("/tasks/1", method=method, headers=headers).status_code == 200
+    assert len(tasks.seen) == 2
+
+
+def test_a_service_that_keeps_hanging_up_is_away(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    tasks.answer = lambda exchange: exchange.hang_up()
+    assert_problem(client.get("/tasks", headers=headers), 502, "tasks_unavailable")
+    assert len(tasks.seen) == 2
+
+
+def test_a_post_is_never_sent_twice(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    tasks.answer = lambda exchange: exchange.hang_up()
+    assert_problem(client.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
+    assert len(tasks.seen) == 1
+
+
+def test_a_post_after_a_restart_gets_through(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    closed = threading.Event()
+
+    def answer_and_close(exchange: Exchange) -> None:
+        exchange.say(200, b"[]")
+        exchange.hang_up()
+        closed.set()
+
+    tasks.answer = answer_and_close
+    assert client.get("/tasks", headers=headers).status_code == 200
+    assert closed.wait(10)
+    assert client.post("/tasks", json={}, headers=headers).status_code == 200
+
+
+def test_a_service_that_is_away(make_app: MakeApp, headers: dict[str, str]) -> None:
+    away = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
+    assert_problem(away.get("/tasks", headers=headers), 502, "tasks_unavailable")
+    assert_problem(away.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_service_that_is_too_slow(
+    make_app: MakeApp, tasks: TasksStandIn, headers: dict[str, str], method: str
+) -> None:
+    release = threading.Event()
+    tasks.answer = lambda _: release.wait(10) and None
+    try:
+        answer = make_app(tasks_timeout_s=0.2).test_client().open("/tasks", method=method, headers=headers)
+    finally:
+        release.set()
+    assert_problem(answer, 504, "tasks_timeout")
+    assert len(tasks.seen) == 1
+
+
+def test_a_body_over_one_mebibyte_stays_here(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+    assert_problem(client.post("/tasks", data=b"x" * (1024 * 1024 + 1), headers=headers), 413, "body_too_large")
+    assert tasks.seen == []
+    assert client.post("/tasks", data=b"x" * 1024 * 1024, headers=headers).status_code == 200
+    assert len(tasks.seen[0].body) == 1024 * 1024
+
+
+@pytest.fixture
+def behind_nginx(make_app: MakeApp) -> Flask:
+    return make_app(accel_redirect=True)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_nginx_fetches_the_clip(behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str) -> None:
+    answer = behind_nginx.test_client().open(CLIP, method=method, headers=headers)
+    assert (answer.status_code, answer.data) == (200, b"")
+    assert answer.headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
+    assert "Content-Type" not in answer.headers
+    assert tasks.seen == []
+
+
+def test_nginx_fetches_nothing_without_a_token(behind_nginx: Flask) -> None:
+    answer = behind_nginx.test_client().get(CLIP)
+    assert_problem(answer, 401, "token_missing")
+    assert "X-Accel-Redirect" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("DELETE", CLIP), ("GET", "/tasks"), ("GET", "/tasks/1"), ("GET", "/tasks/1/parts/x"), ("GET", f"{CLIP}/more")],
+)
+def test_everything_else_passes_through_here(
+    behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str, path: str
+) -> None:
+    answer = behind_nginx.test_client().open(path, method=method, headers=headers)
+    assert "X-Accel-Redirect" not in answer.headers
+    assert [seen.target for seen in tasks.seen] == [path]

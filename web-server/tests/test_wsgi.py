@@ -1,0 +1,108 @@
+"""The app as it is deployed: gunicorn, threads, a log."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from idrl_local.pytest_plugin import Database
+
+if TYPE_CHECKING:
+    from conftest import Exchange, Served, TasksStandIn
+
+PASSWORD = "Canary-passw0rd"
+
+
+def body(username: str = "ada", email: str = "ada@example.com") -> dict[str, str]:
+    return {"username": username, "email": email, "password": PASSWORD, "password_2": PASSWORD}
+
+
+def bearer(served: Served) -> dict[str, str]:
+    requests.post(f"{served.url}/auth/signup", json=body(), timeout=10)
+    credentials = {"email": "ada@example.com", "password": PASSWORD}
+    token = requests.post(f"{served.url}/auth/login", json=credentials, timeout=10).json()["token"]
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("same", ["email", "username"])
+def test_a_thousand_signups_at_once_make_one_account(served: Served, database: Database, same: str) -> None:
+    def signup(number: int) -> tuple[int, str]:
+        # Every letter in either case: the same address to everybody.
+        mixed = "".join(c.upper() if number >> i & 1 else c for i, c in enumerate("adalovelace"))
+        changed = (f"user{number}", f"{mixed}@example.com") if same == "email" else (mixed, f"u{number}@example.com")
+        answer = requests.post(f"{served.url}/auth/signup", json=body(*changed), timeout=60)
+        return answer.status_code, answer.json().get("code", "")
+
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(signup, range(1000)))
+    assert sorted(set(answers)) == [(201, ""), (409, f"{same}_taken")]
+    assert answers.count((201, "")) == 1
+    assert database.execute("SELECT count(*) FROM users") == [(1,)]
+
+
+def test_slashes_do_not_matter(served: Served, tasks: TasksStandIn) -> None:
+    answer = requests.delete(f"{served.url}//tasks//42", headers=bearer(served), timeout=10, allow_redirects=False)
+    assert answer.status_code == 200
+    assert [(seen.method, seen.target) for seen in tasks.seen] == [("DELETE", "/tasks/42")]
+
+
+def test_a_chunked_body_over_one_mebibyte(served: Served, tasks: TasksStandIn) -> None:
+    headers = {**bearer(served), "Content-Type": "application/json"}
+    chunks = (b" " * 65536 for _ in range(17))
+    answer = requests.post(f"{served.url}/tasks", headers=headers, data=chunks, timeout=10)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert tasks.seen == []
+
+
+def test_a_clip_is_never_held_in_memory(served: Served, tasks: TasksStandIn) -> None:
+    size_bytes = 96 * 1024 * 1024
+
+    def clip(exchange: Exchange) -> None:
+        exchange.say(200, b"x" * size_bytes, {"Content-Type": "video/mp4"})
+
+    tasks.answer = clip
+    headers = bearer(served)
+    before = peak_memory_bytes(served.pid)
+    with requests.get(f"{served.url}/tasks/1/parts/0", headers=headers, stream=True, timeout=10) as answer:
+        received = sum(len(chunk) for chunk in answer.iter_content(1 << 20))
+    assert received == size_bytes
+    assert peak_memory_bytes(served.pid) - before < 16 * 1024 * 1024
+
+
+def peak_memory_bytes(parent: int) -> int:
+    """Return the highest peak among the server's worker processes."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    status = [Path(f"/proc/{child}/status").read_text() for child in children]
+    return max(int(text.partition("VmHWM:")[2].split()[0]) for text in status) * 1024
+
+
+def test_the_log_is_json_and_holds_no_secret(served: Served, tasks: TasksStandIn) -> None:
+    headers = bearer(served)
+    secrets = [PASSWORD, headers["Authorization"].split()[1], "canary-in-a-query", "canary-in-a-body", "$argon2"]
+    requests.post(
+        f"{served.url}/auth/login", json={"email": "ada@example.com", "password": "canary-in-a-body"}, timeout=10
+    )
+    requests.post(f"{served.url}/auth/signup", data='{"password": "canary-in-a-body",}', timeout=10)
+    requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=10)
+    requests.get(f"{served.url}/tasks", headers={"Authorization": "Bearer canary-in-a-query"}, timeout=10)
+    tasks.answer = lambda exchange: exchange.hang_up()
+    requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=10)
+    log = served.log.read_text()
+    assert [secret for secret in secrets if secret in log] == []
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    calls = [(line["method"], line["path"], line["status"]) for line in lines if line["logger"] == "access"]
+    assert calls == [
+        ("POST", "/auth/signup", 201),
+        ("POST", "/auth/login", 200),
+        ("POST", "/auth/login", 401),
+        ("POST", "/auth/signup", 415),
+        ("GET", "/tasks", 200),
+        ("GET", "/tasks", 401),
+        ("GET", "/tasks", 502),
+    ]
+    assert all(line["service"] == "web" and line["request_id"] for line in lines)
