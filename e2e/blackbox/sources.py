@@ -1,0 +1,189 @@
+"""The web site of a stranger: serves sources to the system under test, well and badly."""
+
+import hashlib
+import re
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import imageio_ffmpeg
+
+NO_HEADERS: Mapping[str, str] = {}
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+@dataclass
+class Page:
+    """One address of the site, and how it answers."""
+
+    body: bytes
+    answer: Callable[["Request"], None]
+    content_type: str = "video/mp4"
+
+
+@dataclass
+class Site:
+    """The running server: `url` is what the system under test can reach it by."""
+
+    url: str
+    pages: dict[str, Page] = field(default_factory=dict)
+    hits: Counter[str] = field(default_factory=Counter)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, name: str, body: bytes = b"", answer: "Callable[[Request], None] | None" = None) -> str:
+        """Serve `body` under `name` from now on and return its URL."""
+        self.pages[f"/{name}"] = Page(body, answer or whole)
+        return f"{self.url}/{name}"
+
+
+class Request(BaseHTTPRequestHandler):
+    """One request of the system under test."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    site: Site
+    page: Page
+    count: int
+
+    def do_GET(self) -> None:
+        page = self.site.pages.get(self.path)
+        if page is None:
+            self.send(404)
+            return
+        self.page = page
+        self.site.hits[self.path] += 1
+        self.count = self.site.hits[self.path]
+        page.answer(self)
+
+    def send(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: Mapping[str, str] = NO_HEADERS,
+        *,
+        length_bytes: int | None = None,
+    ) -> None:
+        """Send an answer; `length_bytes` is what it claims to be long."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if length_bytes is None else length_bytes))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # the library's name
+        """Say nothing: what matters is counted in `hits`."""
+
+
+def whole(request: Request) -> None:
+    """Answer as a good server does: with the file, or with the range that was asked for."""
+    body = request.page.body
+    headers = _headers(request.page)
+    asked = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if not asked:
+        request.send(200, body, headers)
+        return
+    start, end = int(asked[1]), min(int(asked[2] or len(body) - 1), len(body) - 1)
+    headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
+    request.send(206, body[start : end + 1], headers)
+
+
+def fails(status: int) -> Callable[[Request], None]:
+    """Answer with nothing but this status."""
+    return lambda request: request.send(status)
+
+
+def fails_once(request: Request) -> None:
+    """Answer 500 to the first request."""
+    if request.count == 1:
+        request.send(500)
+    else:
+        whole(request)
+
+
+def breaks_off_once(request: Request) -> None:
+    """Close the connection of the first request in the middle of the body."""
+    if request.count > 1:
+        whole(request)
+        return
+    _send_half(request)
+    request.close_connection = True
+
+
+def hangs_in_the_middle(request: Request) -> None:
+    """Send half of the body, then nothing, until the caller goes away or the site stops."""
+    _send_half(request)
+    request.connection.settimeout(0.2)
+    while not request.site.stopping.is_set():
+        try:
+            if not request.connection.recv(1):
+                break
+        except TimeoutError:
+            continue
+    request.close_connection = True
+
+
+def redirects(target: str) -> Callable[[Request], None]:
+    """Answer 302 to `target`."""
+    return lambda request: request.send(302, headers={"Location": target})
+
+
+def _send_half(request: Request) -> None:
+    body = request.page.body
+    request.send(200, body[: len(body) // 2], _headers(request.page), length_bytes=len(body))
+
+
+def _headers(page: Page) -> dict[str, str]:
+    etag = f'"{hashlib.sha256(page.body).hexdigest()}"'
+    return {"Content-Type": page.content_type, "ETag": etag, "Accept-Ranges": "bytes"}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Ignore callers that go away: that is theirs to decide."""
+
+
+@contextmanager
+def serve(host: str, port: int) -> Iterator[Site]:
+    """Run the site on `host` (an address of this machine that the system can reach); port 0 takes a free one."""
+    server = _Server((host, port), Request)
+    family = f"[{host}]" if server.address_family == socket.AF_INET6 else host
+    site = Site(f"http://{family}:{server.server_address[1]}")
+    server.RequestHandlerClass = type("SiteRequest", (Request,), {"site": site})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.stopping.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def encode(target: Path, *arguments: str) -> bytes:
+    """Run ffmpeg with `arguments`, writing `target`, and return what it wrote."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *arguments, str(target)]
+    subprocess.run(command, check=True, timeout=120)
+    return target.read_bytes()
+
+
+def picture(size: str, seconds: float, rate: int = 25) -> list[str]:
+    """Return the arguments for a picture in which every frame differs from the one before."""
+    return ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}"]
+
+
+def tone(seconds: float) -> list[str]:
+    """Return the arguments for a sound that is never silent."""
+    return ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=44100:duration={seconds}"]
+
+
+FAST = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]

@@ -1,0 +1,90 @@
+"""Where the system under test is, who calls it, and what sources there are.
+
+BASE_URL says where the system is. SOURCE_HOST is an address of this machine that the system can reach and lists in its
+FETCH_ALLOW_HOSTS; SOURCE_PORT is a port there, else a free one is taken.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from blackbox import sources
+from blackbox.client import Account, Api, accounts
+from blackbox.contract import Contract
+
+_DOCUMENT = Path(__file__).parent.parent / "docs" / "openapi.yaml"
+_CONTRACT = pytest.StashKey[Contract]()
+
+SignUp = Callable[[], Api]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_CONTRACT] = Contract(_DOCUMENT)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how much of the contract the run has seen."""
+    contract = config.stash[_CONTRACT]
+    calls = list(contract.operations())
+    made = {(template, method) for template, method, _ in contract.seen}
+    listed = sum(len(operation["responses"]) for _, _, operation in calls)
+    terminalreporter.write_line(
+        f"contract: {len(made)} of {len(calls)} calls made, {len(contract.seen)} of {listed} listed answers seen"
+    )
+
+
+@pytest.fixture(scope="session")
+def contract(request: pytest.FixtureRequest) -> Contract:
+    """The document that every answer is held to."""
+    return request.config.stash[_CONTRACT]
+
+
+@pytest.fixture(scope="session")
+def nobody(contract: Contract) -> Api:
+    """The API without a token."""
+    return Api(os.environ.get("BASE_URL", "http://127.0.0.1:5050"), contract)
+
+
+@pytest.fixture(scope="session")
+def new_account() -> Callable[[], Account]:
+    """Makes up accounts that do not exist yet."""
+    made_up = accounts()
+    return lambda: next(made_up)
+
+
+@pytest.fixture(scope="session")
+def sign_up(nobody: Api, new_account: Callable[[], Account]) -> SignUp:
+    """Signs a new person up, logs in, and returns the API as that person calls it."""
+
+    def new_caller() -> Api:
+        account = new_account()
+        assert nobody.post("/auth/signup", account.form()).status_code == 201
+        answer = nobody.post("/auth/login", {"email": account.email, "password": account.password})
+        assert answer.status_code == 200
+        return Api(nobody.base_url, nobody.contract, answer.json()["token"])
+
+    return new_caller
+
+
+@pytest.fixture(scope="session")
+def api(sign_up: SignUp) -> Api:
+    """The API as somebody calls it who is logged in."""
+    return sign_up()
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[sources.Site]:
+    """A web site with sources, as far as the system under test knows a stranger's."""
+    host = os.environ.get("SOURCE_HOST", "127.0.0.1")
+    with sources.serve(host, int(os.environ.get("SOURCE_PORT", "0"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def short_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Two seconds with sound; its index comes first, as on the web."""
+    target = tmp_path_factory.mktemp("short") / "short.mp4"
+    return sources.encode(
+        target, *sources.picture("320x180", 2), *sources.tone(2), *sources.FAST, "-movflags", "+faststart"
+    )

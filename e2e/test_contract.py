@@ -1,0 +1,116 @@
+"""The document itself, and what operators ask of the system."""
+
+import json
+from pathlib import Path
+
+import pytest
+from blackbox.client import Api
+from blackbox.contract import PROBLEM, Contract
+from openapi_spec_validator import validate
+
+OPERATIONS = {
+    "signup",
+    "login",
+    "createTask",
+    "listTasks",
+    "getTask",
+    "downloadPart",
+    "deleteTask",
+    "health",
+    "ready",
+    "metrics",
+    "openapi",
+}
+COLLECTION = Path(__file__).parent.parent / "postman_collection.json"
+POSTMAN = [
+    ("Sign up", "POST", "/auth/signup"),
+    ("Log in", "POST", "/auth/login"),
+    ("Create task", "POST", "/tasks"),
+    ("List tasks", "GET", "/tasks"),
+    ("Get task", "GET", "/tasks/{task_id}"),
+    ("Download a part", "GET", "/tasks/{task_id}/parts/{number}"),
+    ("Delete task", "DELETE", "/tasks/{task_id}"),
+]
+
+
+def test_document_is_valid_openapi(contract: Contract) -> None:
+    validate(contract.document)
+
+
+def test_document_names_every_call(contract: Contract) -> None:
+    assert {operation["operationId"] for _, _, operation in contract.operations()} == OPERATIONS
+
+
+def test_examples_fit_their_schemas(contract: Contract) -> None:
+    checked = 0
+    for template, method, operation in contract.operations():
+        path = f"#/paths/{template.replace('/', '~1')}/{method}"
+        contents = {f"{path}/requestBody": operation.get("requestBody", {})}
+        contents |= {f"{path}/responses/{status}": each for status, each in operation["responses"].items()}
+        for pointer, owner in contents.items():
+            checked += check_examples(contract, pointer, owner)
+    for name, response in contract.document["components"]["responses"].items():
+        checked += check_examples(contract, f"#/components/responses/{name}", response)
+    assert checked > 20
+
+
+def check_examples(contract: Contract, pointer: str, owner: dict[str, dict[str, dict[str, object]]]) -> int:
+    checked = 0
+    for media_type, content in owner.get("content", {}).items():
+        values = [content["example"]] if "example" in content else []
+        for example in content.get("examples", {}).values():  # type: ignore[attr-defined] # JSON
+            name = example.get("$ref", "").rpartition("/")[2]
+            values.append((contract.document["components"]["examples"][name] if name else example)["value"])
+        for value in values:
+            contract.validate(f"{pointer}/content/{media_type.replace('/', '~1')}/schema", value, pointer)
+        checked += len(values)
+    return checked
+
+
+def test_every_error_is_a_problem(contract: Contract) -> None:
+    for name, response in contract.document["components"]["responses"].items():
+        assert list(response["content"]) == [PROBLEM], name
+        assert "X-Request-Id" in response["headers"], name
+
+
+def test_system_serves_the_document(nobody: Api, contract: Contract) -> None:
+    assert nobody.get("/openapi.json").json() == contract.document
+
+
+def test_health(nobody: Api) -> None:
+    assert nobody.get("/health").json()["status"] == "ok"
+
+
+def test_ready(nobody: Api) -> None:
+    assert nobody.get("/ready").json()["status"] == "ready"
+
+
+def test_metrics(nobody: Api) -> None:
+    nobody.get("/health")
+    assert "idrl_http_request_seconds_count" in nobody.get("/metrics").text
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/openapi.json"])
+def test_head_is_get_without_the_body(nobody: Api, path: str) -> None:
+    response = nobody.call("HEAD", path)
+    assert response.status_code == 200
+    assert response.content == b""
+
+
+def test_request_id_that_could_do_harm_is_replaced(nobody: Api) -> None:
+    harmful = 'x"} injected'
+    response = nobody._session.get(nobody.base_url + "/nothing-here", headers={"X-Request-Id": harmful}, timeout=30)  # noqa: SLF001
+    nobody.contract.check(response)
+    assert response.headers["X-Request-Id"] != harmful
+
+
+def test_postman_collection_makes_the_calls_in_order(contract: Contract) -> None:
+    collection = json.loads(COLLECTION.read_text(encoding="utf-8"))
+    assert [item["name"] for item in collection["item"]] == [name for name, _, _ in POSTMAN]
+    documented = {(method.upper(), template) for template, method, _ in contract.operations()}
+    for item, (_, method, template) in zip(collection["item"], POSTMAN, strict=True):
+        placeholders = {"{{task_id}}": "{task_id}", "{{part_number}}": "{number}"}
+        path = "/" + "/".join(placeholders.get(part, part) for part in item["request"]["url"]["path"])
+        assert (item["request"]["method"], path) == (method, template)
+        assert (method, template) in documented
+        assert any("pm.test(" in line for line in item["event"][-1]["script"]["exec"])

@@ -1,0 +1,105 @@
+"""Listing tasks, whose they are, and accepting one only once."""
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from blackbox.client import Api
+from blackbox.sources import Site, fails
+
+SignUp = Callable[[], Api]
+
+
+@pytest.fixture(scope="module")
+def gone(site: Site) -> str:
+    """A URL that makes a task which ends soon."""
+    return site.add("gone.mp4", answer=fails(410))
+
+
+def test_new_task_is_queued(api: Api, gone: str) -> None:
+    task = api.submit(gone)
+    assert task["url"] == gone
+    assert task["status"] == "queued"
+    assert task["progress"] == task["parts_done"] == 0
+    assert task["error"] is None
+
+
+def test_list_is_empty_at_first(sign_up: SignUp) -> None:
+    assert sign_up().get("/tasks").json() == []
+
+
+def test_list_in_either_order_and_no_longer_than_asked(sign_up: SignUp, gone: str) -> None:
+    api = sign_up()
+    made = [api.submit(gone)["task_id"] for _ in range(5)]
+
+    def listed(query: str) -> list[str]:
+        response = api.get(f"/tasks{query}")
+        assert response.status_code == 200
+        return [task["task_id"] for task in response.json()]
+
+    assert listed("?order=0") == made
+    assert listed("?order=1") == listed("") == made[::-1]
+    assert listed("?max=2&order=0") == made[:2]
+    assert listed("?max=4&order=1") == made[:0:-1]
+    assert listed("?max=1000") == made[::-1]
+
+
+def test_content_type_may_come_without_a_body(sign_up: SignUp, gone: str) -> None:
+    api, headers = sign_up(), {"Content-Type": "application/json"}
+    link = api.submit(gone)["link"]
+    assert len(api.get("/tasks", headers=headers).json()) == 1
+    assert api.get(link, headers=headers).status_code == 200
+    assert api.delete(link, headers=headers).status_code in (200, 202)
+
+
+def test_slashes_that_follow_each_other_count_as_one(api: Api, gone: str) -> None:
+    task_id = api.submit(gone)["task_id"]
+    assert api.get(f"/tasks//{task_id}").json()["task_id"] == task_id
+    api.finish(task_id)
+    assert api.delete(f"/tasks//{task_id}").json() == {"task_id": task_id, "status": "deleted"}
+    assert api.get(f"/tasks///{task_id}").status_code == 404
+
+
+@pytest.mark.parametrize(("method", "below"), [("GET", ""), ("DELETE", ""), ("GET", "/parts/0")])
+def test_a_task_does_not_exist_for_anybody_else(api: Api, sign_up: SignUp, gone: str, method: str, below: str) -> None:
+    task_id, stranger = api.submit(gone)["task_id"], sign_up()
+    foreign, unknown = (
+        stranger.call(method, f"/tasks/{each}{below}", request_id="e2e-foreign-or-unknown")
+        for each in (task_id, uuid.uuid4())
+    )
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.json()["code"] == "task_not_found"
+    assert foreign.content == unknown.content
+    assert stranger.get("/tasks").json() == []
+    assert api.get(f"/tasks/{task_id}").status_code == 200
+
+
+def test_same_key_and_body_give_the_same_task(api: Api, gone: str) -> None:
+    key = {"Idempotency-Key": f"key {uuid.uuid4()}"}
+    first, again = api.submit(gone, **key), api.submit(gone, **key)
+    assert first["task_id"] == again["task_id"]
+
+
+def test_same_key_in_parallel_gives_one_task(sign_up: SignUp, gone: str) -> None:
+    api, key = sign_up(), {"Idempotency-Key": str(uuid.uuid4())}
+    with ThreadPoolExecutor(10) as pool:
+        ids = set(pool.map(lambda _: api.submit(gone, **key)["task_id"], range(10)))
+    assert [task["task_id"] for task in api.get("/tasks").json()] == list(ids)
+
+
+def test_same_key_with_another_body_is_refused(api: Api, gone: str) -> None:
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    api.submit(gone, **key)
+    response = api.post("/tasks", {"url": f"{gone}?another"}, headers=key)
+    assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_keys_of_different_people_do_not_meet(api: Api, sign_up: SignUp, gone: str) -> None:
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    assert api.submit(gone, **key)["task_id"] != sign_up().submit(gone, **key)["task_id"]
+
+
+def test_longest_key_is_taken(api: Api, gone: str) -> None:
+    key = {"Idempotency-Key": uuid.uuid4().hex.ljust(255, "~")}
+    assert api.submit(gone, **key)["task_id"] == api.submit(gone, **key)["task_id"]
