@@ -74,6 +74,21 @@ def test_a_clip_is_never_held_in_memory(served: Served, tasks: TasksStandIn) -> 
     assert peak_memory_bytes(served.pid) - before < 16 * 1024 * 1024
 
 
+def test_a_clip_that_breaks_off_is_not_taken_for_whole(served: Served, tasks: TasksStandIn) -> None:
+    def half(exchange: Exchange) -> None:
+        exchange.say(200, b"x" * 1000, {"Content-Type": "video/mp4", "Content-Length": "2000"})
+        exchange.hang_up()
+
+    tasks.answer = half
+    url = f"{served.url}/tasks/1/parts/0?canary-in-a-query"
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        requests.get(url, headers=bearer(served), timeout=10)
+    log = served.log.read_text()
+    assert "the tasks service broke off" in log
+    assert "Traceback" not in log
+    assert "canary-in-a-query" not in log
+
+
 def peak_memory_bytes(parent: int) -> int:
     """Return the highest peak among the server's worker processes."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()

@@ -1,5 +1,7 @@
 """The way to the tasks service: `/tasks` calls are checked for a token, passed on, and answered with its bytes."""
 
+import errno
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -48,6 +50,7 @@ _RESPONSE_HEADERS = (
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 _PROBE_TIMEOUT_S = 2
+_log = logging.getLogger(__name__)
 
 
 class TasksUnavailable(Exception):
@@ -183,4 +186,9 @@ def _let_go(answer: BaseHTTPResponse) -> None:
 
 
 def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
-    yield from answer.stream(_CHUNK_BYTES, decode_content=False)
+    try:
+        yield from answer.stream(_CHUNK_BYTES, decode_content=False)
+    except HTTPError as error:
+        _log.warning("the tasks service broke off in the middle of an answer: %s", type(error).__name__)
+        # The server hangs up on this one without a word, so the caller can tell it from a complete answer.
+        raise ConnectionResetError(errno.ECONNRESET, "the tasks service broke off") from error

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, FilePath, HttpUrl
 from pydantic_settings import SettingsConfigDict
 
 from idrl_common.settings import AppSettings, Pem
@@ -22,4 +22,4 @@ class Settings(AppSettings):
     # Connections that are kept open; more than these are made when needed, and closed after use.
     tasks_pool_size: int = Field(32, ge=1)
     accel_redirect: bool = False
-    openapi_path: Path = _CHECKOUT / "docs" / "openapi.yaml"
+    openapi_path: FilePath = _CHECKOUT / "docs" / "openapi.yaml"

@@ -1,0 +1,34 @@
+"""The app and the description of the API say the same."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+CONTRACT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text("utf-8"))
+METHODS = {"get", "post", "put", "patch", "delete"}
+OPERATIONS = {
+    (method.upper(), path) for path, item in CONTRACT["paths"].items() for method in item if method in METHODS
+}
+
+
+def test_the_contract_is_served(client: FlaskClient) -> None:
+    answer = client.get("/openapi.json")
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    assert answer.json == CONTRACT
+    validate(answer.json)
+
+
+def test_every_route_is_in_the_contract(app: Flask) -> None:
+    own = [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("gateway.")]
+    routes = {(method, rule.rule) for rule in own for method in rule.methods or () if method.lower() in METHODS}
+    assert routes == {(method, path) for method, path in OPERATIONS if not path.startswith("/tasks")}
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
+def test_every_call_of_the_contract_has_a_route(app: Flask, method: str, path: str) -> None:
+    endpoint, _ = app.url_map.bind("localhost").match(path, method)
+    assert endpoint.startswith("gateway.") == path.startswith("/tasks")

@@ -1,0 +1,79 @@
+"""What the environment says, and what its example promises."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import ValidationError
+
+from idrl_common.settings import variables_in, variables_of
+from web_server.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Keys
+
+EXAMPLE = Path(__file__).parents[1] / ".env.example"
+REQUIRED = {"POSTGRES_USER": "web", "POSTGRES_PASSWORD": "secret", "JWT_PRIVATE_KEY": "x", "JWT_PUBLIC_KEY": "y"}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with nothing of ours but what is required."""
+    for name in variables_of(Settings) & set(os.environ):
+        monkeypatch.delenv(name)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_example_lists_exactly_what_is_read() -> None:
+    assert variables_in(EXAMPLE) == variables_of(Settings)
+
+
+def test_every_variable_of_the_example_is_explained() -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    for comment, variable in zip(lines[::2], lines[1::2], strict=True):
+        assert comment.startswith("# ")
+        assert comment.endswith(".")
+        assert "=" in variable
+
+
+def test_the_example_says_the_defaults(environment: pytest.MonkeyPatch) -> None:
+    defaults = Settings()
+    for line in EXAMPLE.read_text().splitlines():
+        name, given, value = line.partition("=")
+        if given and value and not line.startswith("#"):
+            environment.setenv(name, value)
+    assert Settings() == defaults
+
+
+def test_a_variable_that_is_empty_is_not_set(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TASKS_TIMEOUT_S", "")
+    assert Settings().tasks_timeout_s == 30
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_what_is_missing_is_named_without_secrets(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.delenv(name)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert name.lower() in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TASKS_URL", "tasks:5004"), ("TASKS_TIMEOUT_S", "0"), ("POSTGRES_PORT", "x"), ("OPENAPI_PATH", "/nowhere.yaml")],
+)
+def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
+
+
+def test_a_key_may_be_one_line(environment: pytest.MonkeyPatch, keys: Keys) -> None:
+    environment.setenv("JWT_PRIVATE_KEY", keys.private.replace("\n", "\\n"))
+    assert Settings().jwt_private_key == keys.private
