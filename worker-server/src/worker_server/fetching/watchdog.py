@@ -1,0 +1,174 @@
+"""Deadlines that hold whatever the network is doing: a socket's own timeout starts anew with each byte.
+
+A thread looks at the clock and cuts the connection; the blocked read then ends, and its owner asks for the reason.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+from worker_server.fetching.errors import AttemptStalled, FetchFailed, FetchStopped
+from worker_server.fetching.limits import FetchLimits
+
+_TICK_S = 0.1
+
+
+class Watchdog:
+    """Watches one download while the block lasts. `over` is set when no further attempt may begin."""
+
+    def __init__(self, limits: FetchLimits, should_stop: Callable[[], bool]) -> None:
+        self.over = threading.Event()
+        self._limits = limits
+        self._should_stop = should_stop
+        self._deadline = time.monotonic() + limits.timeout_s
+        self._headers_due: float | None = None
+        self._meter = _Meter(limits)
+        self._lock = threading.Lock()
+        self._verdict: Exception | None = None
+        self._line: socket.socket | None = None
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fetch-watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left.set()
+        self._thread.join()
+        self.release()
+
+    def begin_request(self) -> None:
+        """Start the clock of a request: look-up, connection and headers together; forget an earlier stall."""
+        with self._lock:
+            if not self.over.is_set():
+                self._verdict = None
+            self._headers_due = time.monotonic() + self._limits.first_byte_s
+        self.check()
+
+    def begin_body(self) -> None:
+        """The headers are here: from now on bytes have to keep coming."""
+        with self._lock:
+            self._headers_due = None
+            self._meter = _Meter(self._limits)
+        self.check()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time in the block as waiting for the source; time outside it is ours."""
+        with self._lock:
+            self._meter.begin_wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._meter.end_wait()
+
+    def received(self, size_bytes: int) -> None:
+        """Say that bytes came."""
+        with self._lock:
+            self._meter.add(size_bytes)
+
+    def release(self) -> None:
+        """Let go of the connection: it closes when its owner closes it."""
+        with self._lock:
+            line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def hold(self, connection: socket.socket) -> None:
+        """Make this the connection to cut. A duplicate is kept: TLS takes over the original's descriptor."""
+        line = connection.dup()
+        self.release()
+        with self._lock:
+            self._line = line
+        self.check()
+
+    def check(self) -> None:
+        """Raise the reason why the connection was cut, if it was."""
+        with self._lock:
+            if self._verdict is not None:
+                raise self._verdict
+
+    def _run(self) -> None:
+        while not self._left.wait(_TICK_S):
+            final = self._final_verdict()
+            if final is not None:
+                self.over.set()
+            with self._lock:
+                verdict = final or self._stall()
+                if verdict is not None:
+                    self._cut(verdict)
+
+    def _final_verdict(self) -> Exception | None:
+        try:
+            stopped = self._should_stop()
+        except Exception as error:  # noqa: BLE001 # it is raised where the download was asked for
+            return error
+        if stopped:
+            return FetchStopped("the download was stopped")
+        if time.monotonic() >= self._deadline:
+            return FetchFailed("source_too_slow", f"The download took longer than {self._limits.timeout_s:g} s.")
+        return None
+
+    def _stall(self) -> AttemptStalled | None:
+        if self._headers_due is None:
+            silent, said = self._meter.is_too_slow(), "The source stopped sending, or sends too slowly."
+        else:
+            silent = time.monotonic() >= self._headers_due
+            said = f"The source did not answer within {self._limits.first_byte_s:g} s."
+        return AttemptStalled(FetchFailed("source_too_slow", said)) if silent else None
+
+    def _cut(self, verdict: Exception) -> None:
+        self._verdict = verdict
+        if self._line is not None:
+            # On the duplicate this ends the connection itself, in every state: connecting, TLS, reading.
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_RDWR)
+
+
+class _Meter:
+    """How long the source let us wait, and what it sent meanwhile."""
+
+    def __init__(self, limits: FetchLimits) -> None:
+        self._window_s = limits.stall_s
+        self._window_min_bytes = limits.stall_s * limits.min_bytes_per_s
+        self._waited_s = 0.0
+        self._waiting_since: float | None = None
+        self._last_byte_at_s = 0.0
+        self._window_at_s = 0.0
+        self._window_bytes = 0
+
+    def begin_wait(self) -> None:
+        self._waiting_since = time.monotonic()
+
+    def end_wait(self) -> None:
+        self._waited_s = self._now_s()
+        self._waiting_since = None
+
+    def add(self, size_bytes: int) -> None:
+        if size_bytes:
+            self._last_byte_at_s = self._waited_s
+        self._window_bytes += size_bytes
+
+    def is_too_slow(self) -> bool:
+        """Tell whether nothing came for the whole window, or too little in the last full one."""
+        now_s = self._now_s()
+        if now_s - self._last_byte_at_s >= self._window_s:
+            return True
+        if now_s - self._window_at_s < self._window_s:
+            return False
+        too_little = self._window_bytes < self._window_min_bytes
+        self._window_at_s, self._window_bytes = now_s, 0
+        return too_little
+
+    def _now_s(self) -> float:
+        """Return seconds of waiting so far: the clock that stands still while we are busy ourselves."""
+        since = self._waiting_since
+        return self._waited_s + (0 if since is None else time.monotonic() - since)

@@ -1,0 +1,234 @@
+"""Deadlines and stops hold whatever the source does. How late they may be is left wide: the machine may be busy."""
+
+# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from worker_server.fetching import FetchLimits
+from worker_server.fetching.errors import AttemptStalled
+from worker_server.fetching.watchdog import Watchdog
+
+BODY = b"x" * 100_000
+
+
+def hangs(x) -> None:
+    """Never answer."""
+    x.until_gone()
+
+
+def drips_headers(x) -> None:
+    """Send a header a byte at a time, each before any socket's timeout."""
+    x.send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not x.is_gone(0.02):
+        x.send(b"a")
+
+
+def continues_for_ever(x) -> None:
+    """Say 100 Continue again and again."""
+    while not x.is_gone(0.005):
+        x.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def stalls(x) -> None:
+    """Send half and no more."""
+    x.head(Content_Length=2 * len(BODY), ETag='"1"')
+    x.send(BODY)
+    x.until_gone()
+
+
+def trickles(x) -> None:
+    """Send the body a byte at a time."""
+    x.head(Content_Length=len(BODY))
+    while not x.is_gone(0.01):
+        x.send(b"a")
+
+
+def drips_chunk_header(x) -> None:
+    """Send the line before a chunk a byte at a time, for ever."""
+    x.head(Transfer_Encoding="chunked")
+    x.send(b"3;")
+    while not x.is_gone(0.01):
+        x.send(b"a")
+
+
+def endless_trailers(x) -> None:
+    """End the chunks and go on with trailers."""
+    x.head(Transfer_Encoding="chunked")
+    x.send(b"3\r\nabc\r\n0\r\n")
+    while not x.is_gone(0.005):
+        x.send(b"A: b\r\n" * 10)
+
+
+TOO_SLOW = [hangs, drips_headers, continues_for_ever, stalls, trickles, drips_chunk_header, endless_trailers]
+LIMITS = {"first_byte_s": 0.5, "stall_s": 0.5, "min_bytes_per_s": 1024}
+
+
+@pytest.mark.parametrize("answer", TOO_SLOW)
+def test_too_slow(site, fetch, answer) -> None:
+    began = time.monotonic()
+    failure = fetch.fails(site.on("/v.mp4", answer), **LIMITS)
+    assert (failure.code, failure.retryable) == ("source_too_slow", False)
+    assert len(site.requests) == 2  # a stall is tried once more, not three times
+    assert 0.9 < time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("answer", TOO_SLOW)
+def test_total_time(site, fetch, answer) -> None:
+    began = time.monotonic()
+    failure = fetch.fails(site.on("/v.mp4", answer), timeout_s=0.5)
+    assert failure.code == "source_too_slow"
+    assert "0.5 s" in str(failure)
+    assert len(site.requests) == 1
+    assert 0.4 < time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("answer", TOO_SLOW)
+def test_stop(site, fetch, answer) -> None:
+    """The request is on its way when the stop comes."""
+
+    def stop_then(x) -> None:
+        fetch.stop.set()
+        answer(x)
+
+    began = time.monotonic()
+    fetch.stops(site.on("/v.mp4", stop_then))
+    assert time.monotonic() - began < 5
+    assert len(site.requests) == 1
+
+
+def test_stop_in_the_middle_of_a_fast_body(site, fetch) -> None:
+    def endless(x) -> None:
+        x.head()
+        x.send(bytes(1024**2))
+        fetch.stop.set()
+        while True:
+            x.send(bytes(1024))
+
+    fetch.stops(site.on("/v.mp4", endless), max_bytes=2**40)
+
+
+def test_stop_before_it_began(site, fetch) -> None:
+    fetch.stop.set()
+    fetch.stops(site.on("/v.mp4", hangs))
+
+
+def test_stop_while_waiting_to_try_again(site, fetch) -> None:
+    def busy(x) -> None:
+        x.reply(b"", 503, Retry_After=3600)
+        fetch.stop.set()
+
+    fetch.stops(site.on("/v.mp4", busy), max_backoff_s=60)
+    assert len(site.requests) == 1
+
+
+def test_total_time_while_waiting_to_try_again(site, fetch) -> None:
+    url = site.on("/v.mp4", lambda x: x.reply(b"", 503, Retry_After=3600))
+    assert fetch.fails(url, max_backoff_s=60, timeout_s=0.5).code == "source_too_slow"
+
+
+@pytest.mark.parametrize("how", ["stop", "slow"])
+def test_a_name_server_that_hangs(fetch, names, how) -> None:
+    release = threading.Event()
+
+    def hang() -> list[str]:
+        if how == "stop":
+            fetch.stop.set()
+        release.wait(30)
+        return []
+
+    names.answers = {"slow.example": [hang]}
+    try:
+        if how == "stop":
+            fetch.stops("http://slow.example/v.mp4")
+        else:
+            assert fetch.fails("http://slow.example/v.mp4", **LIMITS).code == "source_too_slow"
+    finally:
+        release.set()
+
+
+def test_resumes_after_a_stall(site, fetch) -> None:
+    def rest(x) -> None:
+        x.reply(BODY, 206, Content_Range=f"bytes {len(BODY)}-{2 * len(BODY) - 1}/{2 * len(BODY)}", ETag='"1"')
+
+    assert fetch(site.on("/v.mp4", stalls, rest), stall_s=0.5).resumed == 1
+    assert fetch.path.read_bytes() == 2 * BODY
+
+
+def test_a_slow_source_that_keeps_coming_is_waited_for(site, fetch) -> None:
+    """It takes longer than any limit but the total one."""
+
+    def slow(x) -> None:
+        x.head(Content_Length=len(BODY))
+        for start in range(0, len(BODY), 4000):
+            x.send(BODY[start : start + 4000])
+            x.is_gone(0.08)
+
+    assert fetch(site.on("/v.mp4", slow), stall_s=1.5, first_byte_s=1, min_bytes_per_s=1024).size_bytes == len(BODY)
+
+
+def test_our_own_slow_disk_is_not_the_source_s_fault(site, fetch) -> None:
+    """The pause between two reads is longer than the stall limit."""
+    pauses = []
+
+    class Slow(list[object]):
+        def append(self, item: object) -> None:
+            if not pauses:
+                pauses.append(threading.Event().wait(0.8))
+            super().append(item)
+
+    fetch.progress = Slow()
+    assert fetch(site.on("/v.mp4", lambda x: x.reply(BODY * 20)), stall_s=0.3).size_bytes == 20 * len(BODY)
+    assert pauses == [False]
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port whose queue is full: the next connection to it hangs while it is made."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_connection_that_is_not_accepted(fetch, deaf_port) -> None:
+    fetch.allow_hosts = {"127.0.0.1"}
+    failure = fetch.fails(f"http://127.0.0.1:{deaf_port}/v.mp4", connect_s=0.3, max_retries=1)
+    assert failure.code == "source_unavailable"
+
+
+def test_stop_while_connecting(fetch, deaf_port) -> None:
+    fetch.allow_hosts = {"127.0.0.1"}
+    looks = iter([False, False, False])
+    fetch.stop = SimpleNamespace(is_set=lambda: next(looks, True))
+    began = time.monotonic()
+    fetch.stops(f"http://127.0.0.1:{deaf_port}/v.mp4", connect_s=60, first_byte_s=60)
+    assert time.monotonic() - began < 10
+
+
+def test_nothing_stays_behind(site, fetch) -> None:
+    before = set(threading.enumerate())
+    for answer in (hangs, stalls):
+        fetch.fails(site.on("/v.mp4", answer), first_byte_s=0.3, stall_s=0.3, max_retries=0)
+    left = {thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("fetch")}
+    assert left == set()
+    assert all(exchange.is_gone(5) for exchange in site.requests if exchange.connection.fileno() >= 0)
+
+
+def test_a_verdict_of_before_does_not_end_the_next_request() -> None:
+    with Watchdog(FetchLimits(first_byte_s=0.2), lambda: False) as watchdog:
+        watchdog.begin_request()
+        with pytest.raises(AttemptStalled):  # noqa: PT012 # the deadline passes while the loop asks
+            while True:
+                watchdog.check()
+        watchdog.begin_request()
+        watchdog.check()
+        assert not watchdog.over.is_set()

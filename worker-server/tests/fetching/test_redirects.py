@@ -1,0 +1,196 @@
+"""Every hop and every address it leads to is checked like the first one."""
+
+# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
+
+import socket
+
+import pytest
+
+BODY = b"x" * 1000
+
+
+def to(location: str, status: int = 302):  # noqa: ANN201
+    """Redirect."""
+    return lambda x: x.reply(b"moved", status, Location=location)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect(site, fetch, status) -> None:
+    site.on("/b/v.mp4", lambda x: x.reply(BODY))
+    done = fetch(site.on("/a/start", to("../b/v.mp4", status)))
+    assert (done.size_bytes, done.hosts) == (1000, ("127.0.0.1", "127.0.0.1"))
+
+
+def test_redirect_without_a_target(site, fetch) -> None:
+    assert fetch.fails(site.on("/v.mp4", lambda x: x.reply(b"", 302))).code == "source_refused"
+
+
+def test_redirect_to_another_host(site, fetch, names) -> None:
+    names.answers = {"first.example": [["127.0.0.1"]], "second.example": [["127.0.0.1"]]}
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    site.on("/start", to(site.url("/v.mp4", "second.example")))
+    fetch.allow_hosts |= {"first.example", "second.example"}
+    assert fetch(site.url("/start", "first.example")).hosts == ("first.example", "second.example")
+    assert [request.headers["host"] for request in site.requests] == [
+        f"first.example:{site.port}",
+        f"second.example:{site.port}",
+    ]
+
+
+def test_cookies_are_not_carried(site, fetch) -> None:
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    fetch(site.on("/start", lambda x: x.reply(b"", 302, Location="/v.mp4", Set_Cookie="id=1; Path=/")))
+    assert "cookie" not in site.requests[1].headers
+
+
+def test_non_ascii_target(site, fetch) -> None:
+    site.on("/%C3%BC%20x.mp4", lambda x: x.reply(BODY))
+    assert fetch(site.on("/start", to("/ü x.mp4"))).size_bytes == 1000
+
+
+def test_as_many_redirects_as_allowed(site, fetch) -> None:
+    for number in range(5):
+        site.on(f"/{number}", to(f"/{number + 1}"))
+    site.on("/5", lambda x: x.reply(BODY))
+    assert fetch(site.url("/0")).size_bytes == 1000
+    assert fetch.fails(site.url("/0"), max_redirects=4).code == "too_many_redirects"
+    assert fetch.fails(site.url("/0"), max_redirects=0).code == "too_many_redirects"
+
+
+def test_redirect_loop(site, fetch) -> None:
+    assert fetch.fails(site.on("/loop", to("/loop"))).code == "too_many_redirects"
+    assert len(site.requests) == 6
+
+
+@pytest.mark.parametrize(
+    ("location", "code"),
+    [
+        ("http://169.254.169.254/computeMetadata/v1/", "url_private_address"),
+        ("http://0x7f.1/", "url_private_address"),
+        ("//localhost/", "url_private_address"),
+        ("http://[::1]/", "url_private_address"),
+        ("http://metadata.google.internal/", "url_private_address"),
+        ("file:///etc/passwd", "url_scheme_not_allowed"),
+        ("ftp://example.com/", "url_scheme_not_allowed"),
+        ("data:video/mp4,x", "url_scheme_not_allowed"),
+        ("http://me:secret@example.com/", "url_credentials_not_allowed"),
+        ("http://example.com:22/", "url_port_not_allowed"),
+        ("http://[zz/", "url_invalid"),
+        ("/" + "a" * 3000, "url_too_long"),
+    ],
+)
+def test_redirect_to_where_nobody_may_go(site, fetch, names, location, code) -> None:
+    failure = fetch.fails(site.on("/start", to(location)))
+    assert (failure.code, failure.retryable) == (code, False)
+    assert "secret" not in str(failure)
+    assert len(site.requests) == 1
+    assert names.asked == []
+
+
+def test_redirect_to_another_port_of_an_allowed_host(site, other_site, fetch) -> None:
+    assert fetch.fails(site.on("/start", to(other_site.url("/")))).code == "url_private_address"
+    assert other_site.accepted == 0
+
+
+def test_name_that_leads_to_a_private_address(other_site, fetch, names) -> None:
+    names.answers = {"evil.example": [[other_site.address]]}
+    failure = fetch.fails("http://evil.example/v.mp4?token=secret")
+    assert (failure.code, failure.retryable) == ("url_private_address", False)
+    assert "evil.example" in str(failure)
+    assert names.asked == ["evil.example"]
+    assert other_site.accepted == 0
+
+
+def test_redirect_to_a_name_that_leads_to_a_private_address(site, fetch, names) -> None:
+    names.answers = {"evil.example": [["10.0.0.1"]]}
+    assert fetch.fails(site.on("/start", to("https://evil.example/v.mp4"))).code == "url_private_address"
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["8.8.8.8", "127.0.0.1"],
+        ["127.0.0.1", "8.8.8.8"],
+        ["2606:4700::1111", "8.8.8.8", "::ffff:127.0.0.1"],
+        ["8.8.8.8", "64:ff9b::a9fe:a9fe"],
+    ],
+)
+def test_one_private_answer_among_public_ones(site, fetch, names, addresses) -> None:
+    """Nothing is connected to: not even the public ones."""
+    names.answers = {"mixed.example": [addresses]}
+    assert fetch.fails("http://mixed.example/v.mp4").code == "url_private_address"
+    assert names.asked == ["mixed.example"]
+    assert site.accepted == 0
+
+
+def test_rebinding_within_an_attempt(site, other_site, fetch, names) -> None:
+    """The second answer leads to a private address; it is never asked for."""
+    names.answers = {"rebind.example": [[site.address], [other_site.address]]}
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    assert fetch("http://rebind.example/v.mp4").hosts == ("rebind.example",)
+    assert names.asked == ["rebind.example"]
+    assert site.requests[0].headers["host"] == "rebind.example"
+    assert other_site.accepted == 0
+
+
+def test_rebinding_between_attempts(site, other_site, fetch, names) -> None:
+    """Each attempt looks the name up once, and checks what it then connects to."""
+    names.answers = {"rebind.example": [[site.address], [other_site.address]]}
+    site.on("/v.mp4", lambda x: x.reset())
+    assert fetch.fails("http://rebind.example/v.mp4").code == "url_private_address"
+    assert names.asked == ["rebind.example", "rebind.example"]
+    assert other_site.accepted == 0
+
+
+def test_rebinding_between_redirects(site, other_site, fetch, names) -> None:
+    names.answers = {"rebind.example": [[site.address], [other_site.address]]}
+    site.on("/v.mp4", to("/again.mp4"))
+    assert fetch.fails("http://rebind.example/v.mp4").code == "url_private_address"
+    assert other_site.accepted == 0
+
+
+def test_the_next_answer_is_tried_when_one_does_not_connect(site, fetch, names) -> None:
+    names.answers = {"two.example": [["127.0.0.3:1", site.address]]}
+    fetch.allow_hosts |= {"127.0.0.3"}
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    assert fetch("http://two.example/v.mp4").size_bytes == 1000
+    assert names.asked == ["two.example"]
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "unknown"), False),
+        (socket.gaierror(socket.EAI_AGAIN, "no answer"), True),
+        (UnicodeError("label too long"), False),
+    ],
+)
+def test_unknown_name(fetch, names, error, retryable) -> None:
+    names.answers = {"nowhere.example": [error]}
+    failure = fetch.fails("http://nowhere.example/v.mp4")
+    assert (failure.code, failure.retryable) == ("source_name_unknown", retryable)
+    assert "nowhere.example" in str(failure)
+
+
+def test_name_server_that_hiccups(site, fetch, names) -> None:
+    names.answers = {"hiccup.example": [socket.gaierror(socket.EAI_AGAIN, "no answer"), [site.address]]}
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    assert fetch("http://hiccup.example/v.mp4").size_bytes == 1000
+
+
+def test_ipv6(open_site, fetch) -> None:
+    site = open_site(host="::1")
+    fetch.allow_hosts = {site.address}
+    assert fetch(site.on("/v.mp4", lambda x: x.reply(BODY))).hosts == ("::1",)
+
+
+def test_international_name(site, fetch, names) -> None:
+    names.answers = {"xn--bcher-kva.example": [[site.address]]}
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    assert fetch("http://bücher.example/v.mp4").hosts == ("xn--bcher-kva.example",)
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com/v.mp4", "http://127.0.0.1/", "http://a:b@example.com/"])
+def test_the_first_url_is_checked_too(fetch, names, url) -> None:
+    assert fetch.fails(url).code.startswith("url_")
+    assert names.asked == []

@@ -1,0 +1,191 @@
+"""A broken connection is gone on with where it broke off, if the file is still the same one."""
+
+# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
+
+import os
+
+import pytest
+
+from worker_server.fetching.resuming import continues, range_headers, validator_of
+
+BODY = os.urandom(400_000)
+HALF = len(BODY) // 2
+
+
+def whole(etag: str | None = '"1"', body: bytes = BODY):  # noqa: ANN201
+    """Answer with the whole file."""
+    return lambda x: x.reply(body, **({"ETag": etag} if etag else {}))
+
+
+def breaks(at: int = HALF, how: str = "close", **headers: str):  # noqa: ANN201
+    """Promise the whole file and break off in the middle."""
+
+    def answer(x) -> None:
+        x.head(Content_Length=len(BODY), **(headers or {"ETag": '"1"'}))
+        x.send(BODY[:at])
+        if how == "reset":
+            x.reset()
+
+    return answer
+
+
+def rest(etag: str = '"1"', **changed: str):  # noqa: ANN201
+    """Answer a range request with the rest of the file."""
+
+    def answer(x) -> None:
+        start = int(x.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        headers = {"Content_Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}", "ETag": etag} | changed
+        x.reply(BODY[start:], 206, **headers)
+
+    return answer
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_goes_on_where_it_broke_off(site, fetch, how) -> None:
+    done = fetch(site.on("/v.mp4", breaks(how=how), rest()))
+    assert (done.size_bytes, done.etag) == (len(BODY), '"1"')
+    assert fetch.path.read_bytes() == BODY
+    first, second = site.requests
+    assert "range" not in first.headers
+    # A reset throws away what was on its way, so fewer bytes may have come than were sent.
+    if "range" in second.headers:
+        assert done.resumed == 1
+        assert second.headers["if-range"] == '"1"'
+    assert done.resumed == 1 or how == "reset"
+
+
+def test_goes_on_after_a_chunked_body_broke_off(site, fetch) -> None:
+    def breaks_off(x) -> None:
+        x.head(Transfer_Encoding="chunked", ETag='"1"')
+        x.send(b"%x\r\n%s\r\n" % (HALF, BODY[:HALF]))
+
+    assert fetch(site.on("/v.mp4", breaks_off, rest())).resumed == 1
+    assert fetch.path.read_bytes() == BODY
+    assert site.requests[1].headers["range"] == f"bytes={HALF}-"
+
+
+def test_the_date_is_as_good_as_a_strong_etag(site, fetch) -> None:
+    date = "Wed, 21 Oct 2015 07:28:00 GMT"
+    assert fetch(site.on("/v.mp4", breaks(Last_Modified=date, ETag='W/"1"'), rest())).resumed == 1
+    assert site.requests[1].headers["if-range"] == date
+
+
+@pytest.mark.parametrize("headers", [{"ETag": 'W/"1"'}, {"Server": "x"}])
+def test_starts_over_when_nothing_proves_it_is_the_same_file(site, fetch, headers) -> None:
+    assert fetch(site.on("/v.mp4", breaks(**headers), whole())).resumed == 0
+    assert fetch.path.read_bytes() == BODY
+    assert "range" not in site.requests[1].headers
+
+
+@pytest.mark.parametrize("size_bytes", [1000, HALF, len(BODY), 600_000])
+def test_starts_over_when_the_file_changed(site, fetch, size_bytes) -> None:
+    changed = os.urandom(size_bytes)
+    done = fetch(site.on("/v.mp4", breaks(), whole('"2"', changed)))
+    assert (done.resumed, done.etag) == (0, '"2"')
+    assert fetch.path.read_bytes() == changed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"etag": '"2"'},
+        {"Content_Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"},
+        {"Content_Range": f"bytes {HALF}-{len(BODY) - 2}/{len(BODY)}"},
+        {"Content_Range": f"bytes {HALF}-{len(BODY)}/{len(BODY) + 1}"},
+        {"Content_Range": "bytes */400000"},
+        {"Content_Range": "nonsense"},
+        {"Content_Range": f"bytes {HALF}-{'9' * 5000}/*"},
+    ],
+)
+def test_starts_over_when_the_rest_does_not_fit(site, fetch, wrong) -> None:
+    done = fetch(site.on("/v.mp4", breaks(), rest(**wrong), whole()))
+    assert done.resumed == 0
+    assert fetch.path.read_bytes() == BODY
+    assert ["range" in request.headers for request in site.requests] == [False, True, False]
+
+
+def test_starts_over_after_416(site, fetch) -> None:
+    unsatisfiable = lambda x: x.reply(b"", 416, Content_Range="bytes */5")  # noqa: E731
+    assert fetch(site.on("/v.mp4", breaks(), unsatisfiable, whole())).resumed == 0
+    assert fetch.path.read_bytes() == BODY
+
+
+def test_goes_on_after_a_failure_in_between(site, fetch) -> None:
+    busy = lambda x: x.reply(b"busy", 503)  # noqa: E731
+    assert fetch(site.on("/v.mp4", breaks(), busy, rest())).resumed == 1
+    assert fetch.path.read_bytes() == BODY
+
+
+def test_a_body_that_is_always_short(site, fetch) -> None:
+    failure = fetch.fails(site.on("/v.mp4", breaks(Server="x")))
+    assert (failure.code, failure.retryable) == ("source_incomplete", False)
+    assert len(site.requests) == 4
+
+
+def test_a_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
+    def nothing_more(x) -> None:
+        x.head(206, Content_Length=HALF, Content_Range=f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}", ETag='"1"')
+
+    assert fetch.fails(site.on("/v.mp4", breaks(), nothing_more)).code == "source_incomplete"
+    assert len(site.requests) == 4
+
+
+def test_progress_makes_up_for_failures(site, fetch) -> None:
+    """A long download over a bad line breaks off more often than `max_retries`, and still arrives."""
+    body = os.urandom(12 * 1024**2)
+    step = 1024**2 + 1
+
+    def a_bit(x) -> None:
+        start = int(x.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        span = {"Content_Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
+        x.head(206 if start else 200, Content_Length=len(body) - start, ETag='"1"', **span)
+        x.send(body[start : start + step])
+
+    assert fetch(site.on("/v.mp4", a_bit), max_retries=1).resumed == 11
+    assert fetch.path.read_bytes() == body
+
+
+def test_the_rest_counts_against_the_limit(site, fetch) -> None:
+    """The range answer hides the total; what is there already has to be added."""
+    hidden = rest(Content_Range=f"bytes {HALF}-{len(BODY) - 1}/*")
+
+    def breaks_off(x) -> None:
+        x.head(Transfer_Encoding="chunked", ETag='"1"')
+        x.send(b"%x\r\n%s\r\n" % (HALF, BODY[:HALF]))
+
+    assert fetch.fails(site.on("/v.mp4", breaks_off, hidden), max_bytes=HALF + 1000).code == "source_too_large"
+    assert max(size for size, _ in fetch.progress) == HALF
+
+
+def test_each_attempt_goes_through_the_redirects_again(site, fetch) -> None:
+    """The redirect may lead to a link that is signed for a short time."""
+    site.on("/old.mp4", breaks())
+    site.on("/new.mp4", rest())
+    to = lambda path: lambda x: x.reply(b"", 302, Location=path)  # noqa: E731
+    assert fetch(site.on("/v.mp4", to("/old.mp4"), to("/new.mp4"))).resumed == 1
+    assert fetch.path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("headers", "validator"),
+    [
+        ({"ETag": '"1"', "Last-Modified": "then"}, '"1"'),
+        ({"ETag": 'W/"1"', "Last-Modified": "then"}, "then"),
+        ({"ETag": "bare"}, None),
+        ({}, None),
+    ],
+)
+def test_validator(headers, validator) -> None:
+    assert validator_of(headers) == validator
+
+
+def test_no_range_is_asked_for_without_reason() -> None:
+    assert range_headers(None, 10) == {}
+    assert range_headers('"1"', 0) == {}
+    assert range_headers('"1"', 10) == {"Range": "bytes=10-", "If-Range": '"1"'}
+
+
+@pytest.mark.parametrize("unit", ["bits 5-9/10", "bytes 5-9/10, bytes 5-9/10", "", "bytes -5/10", "bytes 9-5/10"])
+def test_a_range_we_cannot_read_does_not_continue(unit) -> None:
+    assert not continues({"Content-Range": unit}, '"1"', 5, 10)
+    assert continues({"Content-Range": "bytes 5-9/10"}, '"1"', 5, 10)

@@ -1,0 +1,140 @@
+"""Certificates are checked against the name, although the connection goes to an address."""
+
+# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
+
+import datetime
+import ipaddress
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+BODY = b"x" * 1000
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
+
+
+def context_for(folder, *names: x509.GeneralName, days: int = 1) -> ssl.SSLContext:
+    """Write a certificate for these names to `folder`, signed by itself and ending after some days; serve with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stranger")])
+    today = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(today - datetime.timedelta(days=9))
+    builder = builder.not_valid_after(today + datetime.timedelta(days=days))
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    certificate = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
+    (folder / "ca.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+    return context
+
+
+@pytest.fixture
+def certificates(tmp_path_factory):  # noqa: ANN201
+    """A folder for the key and the certificate, which is its own authority."""
+    return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture
+def secure_site(open_site, certificates):  # noqa: ANN201
+    """A site with a certificate for `secure.example` and 127.0.0.1."""
+    context = context_for(certificates, x509.DNSName("secure.example"), x509.IPAddress(LOOPBACK))
+    return open_site(tls=context)
+
+
+@pytest.fixture
+def fetch(fetch, secure_site, certificates):  # noqa: ANN201
+    """A fetcher that may talk to the site and trusts its authority."""
+    fetch.allow_hosts = {secure_site.address}
+    fetch.ca_bundle = certificates / "ca.pem"
+    return fetch
+
+
+def test_https(secure_site, fetch) -> None:
+    assert fetch(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).size_bytes == 1000
+
+
+def test_the_certificate_is_for_the_name(secure_site, fetch, names) -> None:
+    asked = []
+    secure_site.tls.sni_callback = lambda _connection, name, _context: asked.append(name)
+    names.answers = {"secure.example": [[secure_site.address]], "other.example": [[secure_site.address]]}
+    secure_site.on("/v.mp4", lambda x: x.reply(BODY))
+    assert fetch("https://secure.example/v.mp4").hosts == ("secure.example",)
+    failure = fetch.fails("https://other.example/v.mp4?token=secret")
+    assert (failure.code, failure.retryable) == ("source_tls_invalid", False)
+    assert asked == ["secure.example", "other.example"]
+    assert names.asked == ["secure.example", "other.example"]
+
+
+def test_unknown_authority(secure_site, fetch) -> None:
+    fetch.ca_bundle = None
+    assert fetch.fails(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
+    assert secure_site.requests == []
+    assert secure_site.accepted == 1
+
+
+def test_the_environment_brings_no_authority(secure_site, fetch, monkeypatch) -> None:
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(variable, str(fetch.ca_bundle))
+    fetch.ca_bundle = None
+    assert fetch.fails(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
+
+
+def test_expired_certificate(open_site, fetch, certificates) -> None:
+    site = open_site(tls=context_for(certificates, x509.IPAddress(LOOPBACK), days=-1))
+    fetch.allow_hosts = {site.address}
+    assert fetch.fails(site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
+
+
+def test_plain_http_on_the_https_port(site, fetch) -> None:
+    fetch.allow_hosts = {site.address}
+    failure = fetch.fails(site.url("/v.mp4").replace("http:", "https:"))
+    assert failure.code in ("source_tls_invalid", "source_unavailable")
+
+
+def test_redirect_from_http_to_https(site, secure_site, fetch) -> None:
+    fetch.allow_hosts |= {site.address}
+    url = secure_site.on("/v.mp4", lambda x: x.reply(BODY))
+    assert fetch(site.on("/start", lambda x: x.reply(b"", 302, Location=url))).size_bytes == 1000
+
+
+def test_no_redirect_from_https_to_http(site, secure_site, fetch) -> None:
+    fetch.allow_hosts |= {site.address}
+    url = site.on("/v.mp4", lambda x: x.reply(BODY))
+    failure = fetch.fails(secure_site.on("/start", lambda x: x.reply(b"", 302, Location=url)))
+    assert failure.code == "url_scheme_not_allowed"
+    assert site.accepted == 0
+
+
+def test_a_short_body_over_tls_is_not_taken_for_whole(secure_site, fetch) -> None:
+    def breaks(x) -> None:
+        x.head(Content_Length=2000, ETag='"1"')
+        x.send(BODY)
+
+    rest = lambda x: x.reply(BODY, 206, Content_Range="bytes 1000-1999/2000", ETag='"1"')  # noqa: E731
+    done = fetch(secure_site.on("/v.mp4", breaks, rest))
+    assert (done.size_bytes, done.resumed) == (2000, 1)
+
+
+def test_a_stall_over_tls_ends(secure_site, fetch) -> None:
+    def stalls(x) -> None:
+        x.head(Content_Length=2000)
+        x.send(BODY)
+        x.until_gone()
+
+    assert fetch.fails(secure_site.on("/v.mp4", stalls), stall_s=0.3, max_retries=0).code == "source_too_slow"
+
+
+def test_a_handshake_that_never_ends(site, fetch) -> None:
+    """The site takes the connection and says nothing, which is no handshake."""
+    fetch.allow_hosts = {site.address}
+    site.tls = None
+    url = site.url("/v.mp4").replace("http:", "https:")
+    site._serve = lambda connection: connection.recv(1) and None  # holds the connection open
+    failure = fetch.fails(url, first_byte_s=0.3, max_retries=0)
+    assert failure.code == "source_too_slow"
