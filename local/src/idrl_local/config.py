@@ -1,0 +1,95 @@
+"""Writes what the servers read: the configurations of nginx and supervisord."""
+
+import shlex
+import sys
+from configparser import RawConfigParser
+from pathlib import Path
+from string import Template
+
+from idrl_local import servers
+from idrl_local.home import CHECKOUT, Home, Ports
+from idrl_local.programs import PROGRAMS, Installation, Program
+
+NGINX_TEMPLATE = CHECKOUT / "web-server" / "nginx" / "nginx.conf.template"
+AUTH_RATE = "10r/s"
+AUTH_BURST = "50"
+# Set for supervisord, which fills them in wherever a path stands: any character may be in one.
+HOME, PYTHON, SOCKET = "IDRL_HOME", "IDRL_PYTHON", "IDRL_SOCKET"
+
+
+def nginx_variables(ports: Ports, auth_rate: str, auth_burst: str) -> dict[str, str]:
+    """Return every variable of the template, for services at fixed addresses on loopback."""
+    upstreams = {"web": ports.web, "tasks": ports.tasks}
+    blocks = (f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 16; }}" for name, port in upstreams.items())
+    return {
+        "NGINX_LISTEN": f"127.0.0.1:{ports.nginx}",
+        "NGINX_TEMP": ".",
+        "NGINX_ACCESS_LOG": "/dev/stdout",
+        "NGINX_UPSTREAMS": "\n    ".join(blocks),
+        "WEB_UPSTREAM": "web",
+        "TASKS_UPSTREAM": "tasks",
+        "AUTH_RATE": auth_rate,
+        "AUTH_BURST": auth_burst,
+    }
+
+
+def write_nginx(installation: Installation) -> None:
+    """Write nginx.conf and make the folder that nginx works in; its paths are relative to that folder."""
+    folder = installation.home.run / "nginx"
+    folder.mkdir(exist_ok=True)
+    servers.give_away(folder)
+    rate = installation.environment.get("AUTH_RATE") or AUTH_RATE
+    burst = installation.environment.get("AUTH_BURST") or AUTH_BURST
+    variables = nginx_variables(installation.ports, rate, burst)
+    text = Template(NGINX_TEMPLATE.read_text()).safe_substitute(variables)
+    (installation.home.run / "nginx.conf").write_text(text)
+
+
+def write_supervisord(home: Home) -> Path:
+    """Write supervisord.conf and return its path."""
+    # No interpolation: %(ENV_…)s is for supervisord to fill in, not for the parser that writes the file.
+    config = RawConfigParser()
+    config["unix_http_server"] = {"file": f"%(ENV_{SOCKET})s", "chmod": "0700"}
+    factory = "supervisor.rpcinterface:make_main_rpcinterface"
+    config["rpcinterface:supervisor"] = {"supervisor.rpcinterface_factory": factory}
+    config["supervisord"] = {
+        "nodaemon": "true",
+        "silent": "true",
+        "logfile": f"%(ENV_{HOME})s/logs/supervisord.log",
+        "logfile_maxbytes": "5MB",
+        "logfile_backups": "1",
+        "pidfile": f"%(ENV_{HOME})s/run/supervisord.pid",
+        "directory": f"%(ENV_{HOME})s",
+    }
+    for priority, group in enumerate(dict.fromkeys(program.group for program in PROGRAMS)):
+        names = [program.name for program in PROGRAMS if program.group == group]
+        config[f"group:{group}"] = {"programs": ",".join(names), "priority": str(priority)}
+    for program in PROGRAMS:
+        config[f"program:{program.name}"] = _section(program)
+    path = home.run / "supervisord.conf"
+    with path.open("w") as file:
+        config.write(file)
+    return path
+
+
+def supervisord_environment(home: Home) -> dict[str, str]:
+    """Return the variables that supervisord.conf refers to."""
+    return {HOME: str(home.root), PYTHON: shlex.quote(sys.executable), SOCKET: str(home.socket)}
+
+
+def _section(program: Program) -> dict[str, str]:
+    return {
+        "command": f"%(ENV_{PYTHON})s -m idrl_local exec {program.name}",
+        # `up` starts each once what it needs answers; from then on supervisord restarts what ends.
+        "autostart": "false",
+        "autorestart": "true",
+        "startsecs": "5",
+        "startretries": "100",
+        "stopsignal": program.stop_signal,
+        "stopwaitsecs": str(program.stop_wait_s),
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": f"%(ENV_{HOME})s/logs/{program.name}.log",
+        "stdout_logfile_maxbytes": "20MB",
+        "stdout_logfile_backups": "2",
+    }

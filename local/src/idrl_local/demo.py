@@ -1,0 +1,148 @@
+"""The demo: the main job from a link to clips through the public API, on a system that lives only as long."""
+
+import json
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import requests
+
+from idrl_local import marks, sample, supervision, system
+from idrl_local.client import CallFailed, Client
+from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports, port_from_environment
+
+_SAMPLE_SECONDS = 45
+_POLL_S = 0.5
+_ENDED = ("done", "failed", "canceled")
+
+
+class TaskFailed(Exception):
+    """The task ended without clips; the message says why."""
+
+
+def run(home: Home, video: str | None, url: str | None, environment: Mapping[str, str]) -> int:
+    """Make the clips, say where they are, end with one line of JSON on standard output; return the exit code.
+
+    The system has a home of its own under `demo/`, made anew each time, so that the address which the sample comes
+    from is allowed nowhere else. Nothing of it runs afterwards.
+    """
+    started = time.monotonic()
+    folder = home.root / "demo"
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    if marks.is_held(folder / "demo.mark"):
+        raise HomeUnusable(f"another demo is running in {folder}; set IDRL_HOME to have a second one")
+    try:
+        with marks.held(folder / "demo.mark"):
+            result = _run(folder, video, url, environment)
+    except (
+        *(CallFailed, TaskFailed, requests.RequestException),
+        *(sample.SampleFailed, system.SystemFailed, supervision.ProgramFailed),
+    ) as error:
+        _say(f"the demo failed: {error}")
+        return 1
+    print(json.dumps({**result, "elapsed_s": round(time.monotonic() - started, 1)}))
+    return 0
+
+
+def _run(folder: Path, video: str | None, url: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    home = _fresh_home(folder / "system")
+    with _source(folder, video, url, environment) as (source, settings):
+        _say("starting the system …")
+        with system.running(home, _ports(environment), settings) as installation:
+            _say(f"it is up at {installation.url}")
+            client = Client.signed_up(installation.url, f"demo-{secrets.token_hex(4)}", f"Aa1-{secrets.token_hex(8)}")
+            task = _await(client, client.call("POST", "/tasks", json={"url": source}))
+            clips = folder / "clips" / task["task_id"]
+            parts = _download(client, task, clips)
+    _say(f"{len(parts)} clips are in {clips}")
+    return {"task_id": task["task_id"], "status": task["status"], "parts": parts}
+
+
+@contextmanager
+def _source(
+    folder: Path, video: str | None, url: str | None, environment: Mapping[str, str]
+) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the link of the video, and the settings under which the system may fetch it."""
+    if url:
+        yield url, environment
+        return
+    path = Path(video) if video else folder / "sample.mp4"
+    if video and not path.is_file():
+        raise HomeUnusable(f"there is no file {video}")
+    if not video:
+        _say(f"making a sample of {_SAMPLE_SECONDS} s …")
+        sample.make(path, seconds=_SAMPLE_SECONDS, width=1280, height=720)
+    with sample.served(path) as address:
+        yield address, {**environment, "FETCH_ALLOW_HOSTS": "127.0.0.1"}
+
+
+def _await(client: Client, task: dict[str, Any]) -> dict[str, Any]:
+    """Follow the task to its end, showing how far it is; raise TaskFailed when it does not end well."""
+    link = task["link"]
+    while task["status"] not in _ENDED:
+        time.sleep(_POLL_S)
+        task = client.call("GET", link)
+        parts = f"{task['parts_done']} of {task['parts_total'] or '?'} parts"
+        _progress(f"{task['progress']:3} %  {task['status']}, {parts}")
+    _progress_done()
+    if task["status"] != "done":
+        reason = task["error"] or {"code": task["status"], "message": "The task was stopped."}
+        raise TaskFailed(f"{reason['code']}: {reason['message']}")
+    return task
+
+
+def _download(client: Client, task: dict[str, Any], clips: Path) -> list[dict[str, Any]]:
+    clips.mkdir(parents=True)
+    found = []
+    for part in task["parts"]:
+        path = clips / f"part-{part['number']:02}.mp4"
+        client.download(part["link"], path, part["sha256"])
+        size_bytes = path.stat().st_size
+        found.append({"number": part["number"], "path": str(path), "seconds": _seconds(path), "bytes": size_bytes})
+    return found
+
+
+def _seconds(clip: Path) -> float:
+    with av.open(clip) as container:
+        return round((container.duration or 0) / av.time_base, 3)
+
+
+def _fresh_home(root: Path) -> Home:
+    """Return an empty home, with nothing of a demo that was killed."""
+    home = Home(root)
+    system.down(home)
+    shutil.rmtree(root)
+    return home
+
+
+def _ports(environment: Mapping[str, str]) -> Ports:
+    """Return the usual ports, or others where those are taken: a system that is up is left alone."""
+    ports = Ports.starting_at(port_from_environment(environment))
+    try:
+        ports.check_free()
+    except PortTaken:
+        return free_ports()
+    return ports
+
+
+def _progress(line: str) -> None:
+    """Show a line that the next one takes the place of; where nobody watches, every line stays."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+    else:
+        _say(line)
+
+
+def _progress_done() -> None:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

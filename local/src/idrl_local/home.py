@@ -1,0 +1,213 @@
+"""Where one installation keeps everything, which ports it has, and its secrets."""
+
+import hashlib
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dotenv import dotenv_values
+
+from idrl_local import marks
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+DEFAULT_PORT = 5050
+_SERVICES = ("nginx", "web", "tasks", "postgres", "redis")
+# sun_path holds 108 bytes on Linux, and supervisord puts its own ending on the name while it binds.
+_SOCKET_PATH_MAX = 90
+
+
+class HomeUnusable(Exception):
+    """The installation cannot be used as it is; the message says what to change."""
+
+
+class PortTaken(Exception):
+    """Somebody else listens where one of our services should."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Five neighbours on loopback; the first one is the public door."""
+
+    nginx: int
+    web: int
+    tasks: int
+    postgres: int
+    redis: int
+
+    @classmethod
+    def starting_at(cls, first: int) -> Self:
+        """Return the five from `first` on; raise HomeUnusable when they are no ports of ordinary users."""
+        if not 1024 <= first <= 65535 - len(_SERVICES):
+            raise HomeUnusable(f"PORT must be from 1024 to {65535 - len(_SERVICES)}, not {first}")
+        return cls(*range(first, first + len(_SERVICES)))
+
+    def check_free(self) -> None:
+        """Raise PortTaken, naming the first port that somebody listens on."""
+        for name in _SERVICES:
+            port = getattr(self, name)
+            if not _is_free(port):
+                raise PortTaken(
+                    f"port {port}, which {name} would use, is taken; set PORT to the first of five free ports"
+                )
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made at the first start, different in every installation; the key pair is in PEM form."""
+
+    postgres_password: str
+    web_db_password: str
+    worker_db_password: str
+    redis_password: str
+    jwt_private_key: str
+    jwt_public_key: str
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one installation: its data, logs, run files and secrets."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Return the folder that IDRL_HOME names, else `.idrl` in the checkout."""
+        return cls(Path(environment.get("IDRL_HOME") or CHECKOUT / ".idrl").absolute())
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def share(self) -> Path:
+        """Stands in for the mounted folder of the file server."""
+        return self.root / "share"
+
+    @property
+    def secrets_file(self) -> Path:
+        return self.root / "secrets.env"
+
+    @property
+    def socket(self) -> Path:
+        """Where supervisord listens: in a private folder elsewhere when the path would be too long for a socket."""
+        path = self.run / "supervisor.sock"
+        if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
+        return _private_folder(Path(tempfile.gettempdir()) / f"idrl-{os.getuid()}-{digest}") / "supervisor.sock"
+
+    def mark(self, name: str) -> Path:
+        return self.run / f"{name}.mark"
+
+    def create(self) -> None:
+        """Make the folders, closed to other users. Safe to run twice."""
+        self.root.mkdir(parents=True, mode=0o700, exist_ok=True)
+        for folder in (self.data, self.logs, self.run, self.share):
+            folder.mkdir(exist_ok=True)
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Let only one command at a time start or stop this installation."""
+        self.create()
+        with marks.held(self.mark("command")):
+            yield
+
+    def secrets(self) -> Secrets:
+        """Return the secrets, made now if this is the first start; raise HomeUnusable when they were lost."""
+        if not self.secrets_file.exists():
+            if (self.data / "postgres").exists():
+                raise HomeUnusable(
+                    f"{self.secrets_file} is missing, and without it nobody can open the database beside it"
+                )
+            _write_private(self.secrets_file, _as_env(_new_secrets()))
+        values = dotenv_values(self.secrets_file)
+        try:
+            return Secrets(**{name: values[name.upper()] or "" for name in Secrets.__dataclass_fields__})
+        except KeyError as error:
+            raise HomeUnusable(f"{self.secrets_file} does not set {error.args[0]}") from error
+
+
+def port_from_environment(environment: Mapping[str, str]) -> int:
+    """Return PORT, 5050 where it is not set; raise HomeUnusable when it is no number."""
+    given = environment.get("PORT") or str(DEFAULT_PORT)
+    if not given.isascii() or not given.isdigit():
+        raise HomeUnusable(f"PORT must be a number, not {given!r}")
+    return int(given)
+
+
+def free_ports() -> Ports:
+    """Return five neighbouring ports that nobody listened on a moment ago."""
+    while True:
+        ports = Ports.starting_at(20000 + 5 * secrets.randbelow(2000))
+        try:
+            ports.check_free()
+        except PortTaken:
+            continue
+        return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do, so that connections of a system just stopped are not in the way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _new_secrets() -> Secrets:
+    # Imported here, at the first start: every process of the system reads this module while it starts.
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+    public = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    return Secrets(
+        postgres_password=secrets.token_hex(24),
+        web_db_password=secrets.token_hex(24),
+        worker_db_password=secrets.token_hex(24),
+        redis_password=secrets.token_hex(24),
+        jwt_private_key=private.decode(),
+        jwt_public_key=public.decode(),
+    )
+
+
+def _as_env(values: Secrets) -> str:
+    names = Secrets.__dataclass_fields__
+    lines = (f'{name.upper()}="{getattr(values, name)}"'.replace("\n", "\\n") for name in names)
+    return "# Made at the first start. Whoever has this file can act as every user.\n" + "\n".join(lines) + "\n"
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only we can read, complete or not at all."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600, exist_ok=False)
+    new.write_text(text)
+    new.rename(path)
+
+
+def _private_folder(path: Path) -> Path:
+    """Make a folder in a place that everybody can write to; raise HomeUnusable when somebody else was there first."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if path.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise HomeUnusable(f"{path} is not ours alone; choose an IDRL_HOME with a shorter path")
+    return path

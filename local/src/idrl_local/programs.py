@@ -1,0 +1,217 @@
+"""The processes of an installation: what each runs, what it is told, and how it is stopped."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from idrl_local import marks, servers
+from idrl_local.home import Home, Ports, Secrets
+
+DATABASE = "idrl"
+SUPERUSER = "postgres"
+READY_FILE = "IDRL_READY_FILE"
+# What only we decide, or what only one of the programs may see: nothing of it is inherited from the caller.
+_OURS = ("POSTGRES_", "JWT_", "WEB_DB_", "WORKER_DB_", "REDIS_", "TASKS_URL", "REMOTE_FOLDER", "PROMETHEUS_", "PG")
+_WEB_THREADS = "8"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A home with its ports and secrets, and the settings that the caller passes on."""
+
+    home: Home
+    ports: Ports
+    secrets: Secrets
+    environment: Mapping[str, str]
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://:{self.secrets.redis_password}@127.0.0.1:{self.ports.redis}/0"
+
+    @property
+    def url(self) -> str:
+        """The address for people and clients."""
+        return f"http://127.0.0.1:{self.ports.nginx}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process that supervisord keeps running; `group` members are stopped together.
+
+    `stop_wait_s` is the time between the signal and the kill of the whole process group.
+    """
+
+    name: str
+    group: str
+    command: Callable[[Installation], list[str]]
+    environment: Callable[[Installation], dict[str, str]]
+    stop_signal: str = "TERM"
+    stop_wait_s: int = 15
+    unprivileged: bool = False
+
+
+def execute(program: Program, installation: Installation) -> None:
+    """Become the program: does not return."""
+    home = installation.home
+    marks.take(home.mark(program.name))
+    (home.run / f"{program.name}.ready").unlink(missing_ok=True)
+    if program.unprivileged and os.geteuid() == 0:
+        # The pipe to supervisord: a server opens it anew, by the name /dev/stdout.
+        servers.give_away(sys.stdout.fileno())
+    kept = {name: value for name, value in installation.environment.items() if not name.startswith(_OURS)}
+    command = program.command(installation)
+    os.execvpe(command[0], command, kept | program.environment(installation))  # noqa: S606 # this is what it is for
+
+
+def _postgres(installation: Installation) -> list[str]:
+    logs = installation.home.logs / "postgres"
+    logs.mkdir(exist_ok=True)
+    servers.give_away(logs)
+    return servers.postgres_command(
+        servers.find_binaries(),
+        installation.home.data / "postgres",
+        installation.ports.postgres,
+        "log_destination=jsonlog",
+        "logging_collector=on",
+        f"log_directory={logs}",
+        # One file a weekday, overwritten a week later.
+        "log_filename=%a.log",
+        "log_rotation_age=1d",
+        "log_truncate_on_rotation=on",
+    )
+
+
+def _redis(installation: Installation) -> list[str]:
+    return servers.redis_command(
+        servers.find_binaries(),
+        installation.home.data / "redis",
+        installation.ports.redis,
+        installation.secrets.redis_password,
+    )
+
+
+def _nginx(installation: Installation) -> list[str]:
+    run = installation.home.run
+    nginx = servers.unprivileged(servers.find_binaries().nginx)
+    return [*nginx, "-p", str(run / "nginx"), "-c", str(run / "nginx.conf"), "-e", "stderr"]
+
+
+def _gunicorn(app: str, port: Callable[[Ports], int], workers: int) -> Callable[[Installation], list[str]]:
+    def command(installation: Installation) -> list[str]:
+        return [
+            *(sys.executable, "-m", "gunicorn", app),
+            *("--config", "python:idrl_common.gunicorn_conf"),
+            *("--bind", f"127.0.0.1:{port(installation.ports)}"),
+            *("--workers", str(workers), "--threads", _WEB_THREADS),
+        ]
+
+    return command
+
+
+def _celery(name: str, *options: str) -> Callable[[Installation], list[str]]:
+    def command(_: Installation) -> list[str]:
+        return [
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "worker_server.celery:app", "worker"),
+            *("-Q", name, "-n", f"{name}@%h", "-I", "idrl_local.worker_ready"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            *options,
+        ]
+
+    return command
+
+
+def _pooled(name: str, variable: str, default: int) -> Callable[[Installation], list[str]]:
+    """Return the command of a worker whose number of children the caller may set."""
+
+    def command(installation: Installation) -> list[str]:
+        number = installation.environment.get(variable) or str(default)
+        return _celery(name, "-c", number)(installation)
+
+    return command
+
+
+def _sweep(installation: Installation) -> list[str]:
+    schedule = installation.home.run / "beat-schedule"
+    return _celery("sweep", "-B", "-P", "solo", "-s", str(schedule))(installation)
+
+
+def _nothing(_: Installation) -> dict[str, str]:
+    return {}
+
+
+def _database(installation: Installation, user: str, password: str) -> dict[str, str]:
+    return {
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": str(installation.ports.postgres),
+        "POSTGRES_DB": DATABASE,
+        "POSTGRES_USER": user,
+        "POSTGRES_PASSWORD": password,
+        "POSTGRES_SSLMODE": "disable",
+        "JWT_PUBLIC_KEY": _one_line(installation.secrets.jwt_public_key),
+    }
+
+
+def _web_environment(installation: Installation) -> dict[str, str]:
+    return {
+        **_database(installation, "web", installation.secrets.web_db_password),
+        "JWT_PRIVATE_KEY": _one_line(installation.secrets.jwt_private_key),
+        "TASKS_URL": f"http://127.0.0.1:{installation.ports.tasks}",
+        "ACCEL_REDIRECT": "true",
+        "PROMETHEUS_MULTIPROC_DIR": _emptied(installation.home.run / "metrics-web"),
+    }
+
+
+def _worker_environment(installation: Installation) -> dict[str, str]:
+    return {
+        **_database(installation, "worker", installation.secrets.worker_db_password),
+        "REDIS_URL": installation.redis_url,
+        "REMOTE_FOLDER": str(installation.home.share),
+        "SCRATCH_FOLDER": installation.environment.get("SCRATCH_FOLDER") or str(installation.home.root / "scratch"),
+    }
+
+
+def _tasks_environment(installation: Installation) -> dict[str, str]:
+    metrics = _emptied(installation.home.run / "metrics-tasks")
+    return {**_worker_environment(installation), "PROMETHEUS_MULTIPROC_DIR": metrics}
+
+
+def _celery_environment(name: str) -> Callable[[Installation], dict[str, str]]:
+    def environment(installation: Installation) -> dict[str, str]:
+        return {**_worker_environment(installation), READY_FILE: str(installation.home.run / f"{name}.ready")}
+
+    return environment
+
+
+def _emptied(folder: Path) -> str:
+    """Return the folder with nothing in it: figures of processes that are gone must not be added up again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return str(folder)
+
+
+def _one_line(pem: str) -> str:
+    return pem.replace("\n", "\\n")
+
+
+def _worker(name: str, command: Callable[[Installation], list[str]]) -> Program:
+    # TERM goes to the main process alone: it has its children hand their work back, and then ends them itself.
+    return Program(name, "services", command, _celery_environment(name), stop_wait_s=30)
+
+
+# The services are stopped before the stores. INT makes PostgreSQL end its connections, where TERM would wait for
+# the clients; QUIT lets nginx finish the answers that are under way.
+PROGRAMS = (
+    Program("postgres", "stores", _postgres, _nothing, stop_signal="INT", stop_wait_s=30, unprivileged=True),
+    Program("redis", "stores", _redis, _nothing),
+    _worker("fetch", _pooled("fetch", "FETCH_CONCURRENCY", 4)),
+    _worker("render", _pooled("render", "RENDER_CONCURRENCY", os.cpu_count() or 1)),
+    _worker("sweep", _sweep),
+    Program("web", "services", _gunicorn("web_server.wsgi:app", lambda ports: ports.web, 2), _web_environment),
+    Program("tasks", "services", _gunicorn("worker_server.wsgi:app", lambda ports: ports.tasks, 1), _tasks_environment),
+    Program("nginx", "services", _nginx, _nothing, stop_signal="QUIT", stop_wait_s=5, unprivileged=True),
+)
+STORES = ("postgres", "redis")
+WORKERS = ("fetch", "render", "sweep")

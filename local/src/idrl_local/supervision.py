@@ -1,0 +1,132 @@
+"""One supervisord for an installation: start it, speak to it, stop it and whatever it may have left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.states import ProcessStates
+from supervisor.xmlrpc import SupervisorTransport
+
+from idrl_local import config, marks
+from idrl_local.home import Home
+from idrl_local.programs import PROGRAMS
+
+SUPERVISORD = "supervisord"
+_START_TIMEOUT_S = 15
+_WELL = (ProcessStates.STARTING, ProcessStates.RUNNING)
+
+
+class ProgramFailed(Exception):
+    """A program of the installation ended or never came up."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+
+
+def is_running(home: Home) -> bool:
+    """Tell whether this installation's supervisord is alive."""
+    return marks.is_held(home.mark(SUPERVISORD))
+
+
+def start(home: Home, environment: Mapping[str, str]) -> None:
+    """Start supervisord, which outlives us and our terminal; `environment` is what its programs inherit."""
+    config.write_supervisord(home)
+    home.socket.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "idrl_local", "exec", SUPERVISORD]
+    with (home.logs / "supervisord.out").open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**environment, **config.supervisord_environment(home)},
+            start_new_session=True,
+            cwd=home.root,
+        )
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not _answers(home):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ProgramFailed(SUPERVISORD, "does not answer")
+        time.sleep(0.02)
+
+
+def execute(home: Home) -> None:
+    """Become supervisord: does not return."""
+    marks.take(home.mark(SUPERVISORD))
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(home.run / "supervisord.conf")]
+    os.execv(command[0], command)  # noqa: S606 # this is what it is for
+
+
+def start_programs(home: Home, names: Sequence[str]) -> None:
+    """Have supervisord start the programs that do not run; returns before they answer."""
+    states = program_states(home)
+    groups = {program.name: program.group for program in PROGRAMS}
+    for name in names:
+        if states[name][0] not in _WELL:
+            _call(home).supervisor.startProcess(f"{groups[name]}:{name}", False)
+
+
+def check_programs(home: Home, names: Sequence[str]) -> None:
+    """Raise ProgramFailed for the first of the programs that is not running."""
+    states = program_states(home)
+    for name in names:
+        state, description = states[name]
+        if state not in _WELL:
+            raise ProgramFailed(name, description or "does not run")
+
+
+def program_states(home: Home) -> dict[str, tuple[int, str]]:
+    """Return, for each program, supervisord's state (ProcessStates) and what it says about it."""
+    found = _call(home).supervisor.getAllProcessInfo()
+    assert isinstance(found, list)  # noqa: S101 # XML-RPC has no types
+    return {entry["name"]: (entry["state"], f"{entry['statename']} {entry['description']}".strip()) for entry in found}
+
+
+def stop(home: Home) -> None:
+    """Stop every process of the installation, those of a supervisord that was killed too, and no other process."""
+    if is_running(home):
+        _shut_down(home)
+    for program in reversed(PROGRAMS):
+        _end(home, program.name, signal.Signals[f"SIG{program.stop_signal}"], program.stop_wait_s)
+    home.socket.unlink(missing_ok=True)
+
+
+def _shut_down(home: Home) -> None:
+    """Let supervisord stop everything in order, for as long as its programs may take, then end it as it is."""
+    try:
+        _call(home).supervisor.shutdown()
+    except (OSError, HTTPException, Fault):  # it hangs, or is on its way out already
+        marks.signal_group(home.mark(SUPERVISORD), signal.SIGTERM)
+    patience_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
+    if not marks.wait_until_free(home.mark(SUPERVISORD), patience_s):
+        _end(home, SUPERVISORD, signal.SIGKILL, 5)
+
+
+def _end(home: Home, name: str, number: signal.Signals, patience_s: float) -> None:
+    mark = home.mark(name)
+    if not marks.is_held(mark):
+        return
+    marks.signal_group(mark, number)
+    if not marks.wait_until_free(mark, patience_s):
+        marks.signal_group(mark, signal.SIGKILL)
+        if not marks.wait_until_free(mark, 5):
+            raise ProgramFailed(name, "does not end")
+
+
+def _answers(home: Home) -> bool:
+    try:
+        _call(home).supervisor.getState()
+    except (OSError, HTTPException):
+        return False
+    return True
+
+
+def _call(home: Home) -> ServerProxy:
+    # The address is a placeholder: the transport goes to the socket.
+    return ServerProxy("http://127.0.0.1", transport=SupervisorTransport(None, None, f"unix://{home.socket}"))

@@ -1,0 +1,160 @@
+"""The whole system, up and down."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import requests
+
+from idrl_local import config, servers, supervision
+from idrl_local.home import Home, HomeUnusable, Ports
+from idrl_local.programs import DATABASE, PROGRAMS, STORES, SUPERUSER, WORKERS, Installation
+from idrl_local.supervision import ProgramFailed
+from psg import migrate
+from psg.settings import Settings as SchemaSettings
+
+_START_TIMEOUT_S = 60
+_TAIL_LINES = 20
+
+
+class SystemFailed(Exception):
+    """The system did not come up; the message holds the reason and the end of the log that tells more."""
+
+
+def up(home: Home, ports: Ports, environment: Mapping[str, str]) -> Installation:
+    """Start what is not running and return when the system takes work. Safe to run twice.
+
+    Raises SystemFailed, PortTaken or HomeUnusable; a system that this call started is stopped again then.
+    """
+    with home.exclusively():
+        secrets = home.secrets()
+        was_running = supervision.is_running(home)
+        if was_running and running_ports(home) != ports:
+            raise HomeUnusable(f"the system in {home.root} is up on port {running_ports(home).nginx} already")
+        installation = Installation(home, ports, secrets, environment)
+        with ExitStack() as undo:
+            if not was_running:
+                undo.callback(supervision.stop, home)
+                _begin(installation)
+            try:
+                _start(installation)
+            except (ProgramFailed, servers.ServerFailed) as error:
+                raise SystemFailed(_explain(home, error)) from error
+            undo.pop_all()
+    return installation
+
+
+def down(home: Home) -> None:
+    """Stop everything and keep the data. Safe to run twice, and after a crash."""
+    with home.exclusively():
+        supervision.stop(home)
+
+
+def running_ports(home: Home) -> Ports:
+    """Return the ports of the running system."""
+    return Ports.starting_at(int((home.run / "port").read_text()))
+
+
+@contextmanager
+def running(home: Home, ports: Ports, environment: Mapping[str, str]) -> Iterator[Installation]:
+    """Have the system up for as long as the block lasts."""
+    try:
+        yield up(home, ports, environment)
+    finally:
+        down(home)
+
+
+def _begin(installation: Installation) -> None:
+    """Start supervisord on a home that is set up."""
+    home = installation.home
+    supervision.stop(home)  # what a crash left
+    installation.ports.check_free()
+    (home.run / "port").write_text(str(installation.ports.nginx))
+    (home.share / ".idrl-share").touch()
+    binaries = servers.find_binaries()
+    servers.init_postgres(binaries, home.data / "postgres", SUPERUSER, installation.secrets.postgres_password)
+    config.write_nginx(installation)
+    supervision.start(home, {**installation.environment, "PORT": str(installation.ports.nginx)})
+
+
+def _start(installation: Installation) -> None:
+    home = installation.home
+    supervision.start_programs(home, STORES)
+    _wait(installation, STORES, _silent_store)
+    _migrate(installation)
+    names = [program.name for program in PROGRAMS]
+    supervision.start_programs(home, names)
+    _wait(installation, names, _not_ready)
+
+
+def _wait(installation: Installation, names: Sequence[str], missing: Callable[[Installation], str | None]) -> None:
+    """Wait until nothing is `missing`; raise ProgramFailed when it takes too long or one of `names` has ended."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while waiting_for := missing(installation):
+        supervision.check_programs(installation.home, names)
+        if time.monotonic() > deadline:
+            raise ProgramFailed(waiting_for, f"is not ready after {_START_TIMEOUT_S} s")
+        time.sleep(0.05)
+
+
+def _silent_store(installation: Installation) -> str | None:
+    """Return the name of a store that does not answer yet."""
+    if not servers.port_answers(installation.ports.redis):
+        return "redis"
+    password = installation.secrets.postgres_password
+    return None if servers.postgres_answers(installation.ports.postgres, SUPERUSER, password) else "postgres"
+
+
+def _migrate(installation: Installation) -> None:
+    secrets = installation.secrets
+    servers.ensure_database(installation.ports.postgres, SUPERUSER, secrets.postgres_password, DATABASE)
+    settings = SchemaSettings(
+        postgres_host="127.0.0.1",
+        postgres_port=installation.ports.postgres,
+        postgres_db=DATABASE,
+        postgres_user=SUPERUSER,
+        postgres_password=secrets.postgres_password,
+        postgres_sslmode="disable",
+        web_db_password=secrets.web_db_password,
+        worker_db_password=secrets.worker_db_password,
+    )
+    engine = migrate.engine_for(settings)
+    try:
+        migrate.upgrade(engine, settings)
+    finally:
+        engine.dispose()
+
+
+def _not_ready(installation: Installation) -> str | None:
+    """Return the name of a program that the system still waits for."""
+    for name in WORKERS:
+        if not (installation.home.run / f"{name}.ready").exists():
+            return name
+    return None if _is_ready(installation) else "web"
+
+
+def _is_ready(installation: Installation) -> bool:
+    try:
+        answer = requests.get(f"{installation.url}/ready", timeout=5)
+    except requests.RequestException:
+        return False
+    return answer.status_code == HTTPStatus.OK
+
+
+def _explain(home: Home, error: Exception) -> str:
+    """Return the error with the end of the log of the program that it is about."""
+    if not isinstance(error, ProgramFailed):
+        return str(error)
+    ending = ".out" if error.name == supervision.SUPERVISORD else ".log"
+    log = home.logs / f"{error.name}{ending}"
+    return f"{error}\n{_tail(log)}"
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return f"({log} does not exist)"
+    with log.open(errors="replace") as file:
+        return f"The end of {log}:\n{''.join(deque(file, _TAIL_LINES))}"
