@@ -38,7 +38,8 @@ def test_publish_copies_the_whole_file(share: Path, folder: Path, clip: Path) ->
 def test_no_space_leaves_nothing(share: Path, folder: Path, clip: Path) -> None:
     # A limit on the size of files stands in for a full disk: the write fails in the middle.
     script = (
-        "import pathlib, signal, sys; from worker_server import storage; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "import pathlib, signal, sys; from worker_server import storage\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "try: storage.publish(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
         "except OSError as error: print(error.errno)"
     )

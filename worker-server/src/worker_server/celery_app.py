@@ -4,23 +4,27 @@ Early acknowledgement and no prefetch: with late ones a worker's main process ca
 message can stay stuck for an hour. No result backend: the rows are the result.
 """
 
+import logging
 from typing import Any
 
 from celery import Celery, Task, signals
 from flask import Flask
 
-from idrl_common import logs
 from worker_server.db import db
 from worker_server.settings import Settings
 from worker_server.shutdown import stopping
 
-# A hint that waits for a broker that does not answer must not hold up a request.
 _TRANSPORT = {
-    "socket_timeout": 10,
+    # A caller of the API waits for at most this long when Redis takes connections but does not answer.
+    "socket_timeout": 2,
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
     "health_check_interval": 25,
     "visibility_timeout": 3600,
+    # One try to send a hint; workers have their own way to wait for the broker.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
 }
 
 
@@ -63,9 +67,10 @@ def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
 
 
 @signals.setup_logging.connect
-def _configure_logs(**_: object) -> None:
-    """Keep Celery from putting its own handlers in the place of ours."""
-    logs.configure("worker")
+def _keep_logs(**_: object) -> None:
+    """Keep Celery from putting its own handlers in the place of ours, and from saying twice what jobs say."""
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_process_init.connect

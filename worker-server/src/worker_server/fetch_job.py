@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from imageio_ffmpeg import get_ffmpeg_exe
+
 from worker_server import hints, leases, storage
 from worker_server.fetching import FetchLimits, download
 from worker_server.heartbeat import Heartbeat, worker_name
@@ -67,7 +69,15 @@ def _readable(path: Path, settings: Settings, heartbeat: Heartbeat) -> tuple[Sou
     if not needs_remux(source):
         return source, path
     remuxed = path.with_name(f"{path.name}.remuxed")
-    run_encoder(remux_command(source, path, remuxed), settings, heartbeat)
+    run_encoder(
+        remux_command(source, path, remuxed, get_ffmpeg_exe()),
+        total_frames=source.packet_count,
+        on_progress=lambda _: None,
+        should_stop=heartbeat.should_stop,
+        stall_s=settings.render_stall_s,
+        timeout_s=settings.render_timeout_s,
+        scratch=path.parent,
+    )
     path.unlink()
     return probe(remuxed, limits=limits), remuxed
 

@@ -6,10 +6,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from imageio_ffmpeg import get_ffmpeg_exe
 from sqlalchemy import Row
 
 from worker_server import leases, media, storage
@@ -38,7 +38,7 @@ def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbea
     edit = _edit(row, settings)
     with _scratch(settings) as folder:
         output = folder / "clip.mp4"
-        command = media.renderer(settings.render_engine).command(edit, output)
+        command = media.renderer(settings.render_engine, get_ffmpeg_exe()).command(edit, output)
         media.run_encoder(
             command,
             total_frames=edit.total_frames,
@@ -64,14 +64,14 @@ def _edit(row: Row[Any], settings: Settings) -> media.PartEdit:
     source = media.Source.from_json(row.source)
     part = media.Part(row.number, row.start_frame, row.end_frame, source.frame_rate)
     profile = media.Profile(settings.render_preset, settings.render_crf, settings.threads_per_render)
-    return media.PartEdit(
-        source=source,
-        path=settings.remote_folder / row.source_path,
-        part=part,
-        size=media.frame_size(source, settings.render_max_width),
+    return media.PartEdit.of(
+        source,
+        settings.remote_folder / row.source_path,
+        part,
         logo_path=settings.logo_path or media.DEFAULT_LOGO,
-        logo_s=Fraction(settings.logo_seconds).limit_denominator(1000),
+        logo_s=settings.logo_seconds,
         profile=profile,
+        max_width=settings.render_max_width,
     )
 
 

@@ -29,7 +29,7 @@ class Settings(AppSettings):
     # Encoding happens here, on a local disk, never on the share.
     scratch_folder: Path = Path("/tmp/idrl")  # noqa: S108 # made with mode 0700, one folder a job
 
-    part_seconds: float = Field(20, gt=1, le=600)
+    part_seconds: int = Field(20, ge=1, le=600)
     logo_path: Path | None = None
     logo_seconds: float = Field(1, ge=0, le=10)
     render_engine: Literal["ffmpeg", "moviepy"] = "ffmpeg"

@@ -82,7 +82,7 @@ class Workers:
         return self._log.read_text()
 
     def _run(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "celery", "-A", "worker_server.celery:app", "worker", *arguments]
+        command = [sys.executable, "-m", "celery", "-q", "-A", "worker_server.celery:app", "worker", *arguments]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         with self._log.open("ab") as log:
             process = subprocess.Popen(

@@ -61,7 +61,7 @@ def test_a_private_address_is_never_called(system: "System") -> None:
 
 
 def test_delete_ends_the_encoder_and_removes_the_files(system: "System", site: str, sample: Sample) -> None:
-    task_id = system.post(f"{site}/{sample(40, size='1280x720', rate=30)}")
+    task_id = system.post(f"{site}/{sample(20, size='1280x720', rate=30)}")
     system.wait(system.encoders)
     assert services.delete_task(1, task_id) == "canceling"
     system.wait_for(task_id, "canceled", timeout_s=3)
