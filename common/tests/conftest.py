@@ -1,0 +1,28 @@
+"""A small app with everything that both apps share."""
+
+import pytest
+from flask import Flask
+
+from idrl_common import context, logs, problems, status
+
+
+class Taken(Exception):
+    """What a service would raise."""
+
+
+@pytest.fixture
+def taken() -> type[Exception]:
+    """An exception that the app's table knows."""
+    return Taken
+
+
+@pytest.fixture
+def app() -> Flask:
+    """An app without routes; tests add their own."""
+    app = Flask("sample", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+    context.install(app)
+    logs.install(app)
+    status.install(app, "sample")
+    problems.install(app, {Taken: (409, "name_taken")})
+    return app

@@ -1,0 +1,132 @@
+"""Log lines are JSON, each with the ids it belongs to, and hold nothing that callers sent."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from io import StringIO
+
+import pytest
+from flask import Flask
+
+from idrl_common import context, logs
+
+
+class Log:
+    """What is logged from now on."""
+
+    def __init__(self) -> None:
+        self._stream = StringIO()
+
+    def configure(self, level: str = "INFO") -> None:
+        with redirect_stderr(self._stream):
+            logs.configure("sample", level)
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """A configured log; what pytest and other tests have configured comes back afterwards."""
+    root, urllib3 = logging.getLogger(), logging.getLogger("urllib3")
+    before = (root.handlers[:], root.level, urllib3.level)
+    context.request_id.set(None)
+    log = Log()
+    log.configure()
+    yield log
+    logging.captureWarnings(False)
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    urllib3.setLevel(before[2])
+
+
+def test_a_line_is_one_object(log: Log) -> None:
+    logging.getLogger("some.module").warning("two\nlines %s", "é", extra={"part": 3})
+    [line] = log.lines()
+    assert str(line.pop("time")).endswith("+00:00")
+    assert line == {
+        "level": "WARNING",
+        "logger": "some.module",
+        "message": "two\nlines é",
+        "service": "sample",
+        "request_id": None,
+        "task_id": None,
+        "part": 3,
+    }
+
+
+def test_configuring_twice_logs_once(log: Log) -> None:
+    log.configure()
+    logging.getLogger("some.module").info("once")
+    assert len(log.lines()) == 1
+
+
+def test_debug_is_left_out_unless_asked_for(log: Log) -> None:
+    logging.getLogger("some.module").debug("left out")
+    log.configure("DEBUG")
+    logging.getLogger("some.module").debug("asked for")
+    assert [line["message"] for line in log.lines()] == ["asked for"]
+
+
+def test_a_trace_stays_in_its_line(log: Log) -> None:
+    try:
+        int("reason")
+    except ValueError:
+        logging.getLogger("some.module").exception("it failed")
+    [line] = log.lines()
+    assert "ValueError: invalid literal" in str(line["exc_info"])
+
+
+def test_a_warning_is_a_line(log: Log) -> None:
+    with warnings.catch_warnings(action="always"):
+        logging.captureWarnings(False)  # pytest catches warnings too, so ours must come after it
+        log.configure()
+        warnings.warn("this is old", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    [line] = log.lines()
+    assert line["logger"] == "py.warnings"
+    assert "this is old" in str(line["message"])
+
+
+def test_a_line_knows_its_task(log: Log) -> None:
+    token = context.task_id.set("from-context")
+    try:
+        logging.getLogger("some.module").info("one")
+        logging.getLogger("some.module").info("two", extra={"task_id": "from-call"})
+    finally:
+        context.task_id.reset(token)
+    assert [line["task_id"] for line in log.lines()] == ["from-context", "from-call"]
+
+
+def test_a_library_quotes_no_address(log: Log) -> None:
+    log.configure("DEBUG")
+    logging.getLogger("urllib3.connectionpool").debug("GET /?token=secret")
+    logging.getLogger("urllib3.connectionpool").warning("Retrying: /?token=secret")
+    assert log.lines() == []
+
+
+def test_an_access_line_has_no_query_header_or_body(app: Flask, log: Log) -> None:
+    @app.post("/things/<name>")
+    def make(name: str) -> str:
+        logging.getLogger("some.module").info("made %s", name)
+        return ""
+
+    headers = {"Authorization": "Bearer secret", "X-Request-Id": "caller-chose-this", "Cookie": "secret"}
+    app.test_client().post("/things/a?token=secret", data="secret", headers=headers)
+    said = log.lines()
+    assert "secret" not in json.dumps(said)
+    assert [(line["logger"], line["request_id"]) for line in said] == [
+        ("some.module", "caller-chose-this"),
+        ("access", "caller-chose-this"),
+    ]
+    access = said[1]
+    assert (access["method"], access["path"], access["status"]) == ("POST", "/things/a", 200)
+    assert isinstance(access["elapsed_ms"], float)
+
+
+def test_a_path_cannot_forge_a_line(app: Flask, log: Log) -> None:
+    app.test_client().get('/a%0A{"level": "ERROR"}')
+    [line] = log.lines()
+    assert (line["path"], line["level"]) == ('/a\n{"level": "ERROR"}', "INFO")

@@ -1,0 +1,96 @@
+"""A verifier takes what its keys have signed, for us and in full."""
+
+import time
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask import Flask
+
+from idrl_common.problems import Problem
+from idrl_common.tokens import LEEWAY_S, Identity, TokenExpired, TokenInvalid, TokenVerifier, identify
+
+OLD, NEW, STRANGE = (Ed25519PrivateKey.generate() for _ in range(3))
+
+
+def pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def token(key: Ed25519PrivateKey = NEW, **changed: object) -> str:
+    now = int(time.time())
+    claims = {"sub": "7", "user_id": 7, "iss": "idrl", "aud": "idrl", "iat": now, "exp": now + 60, **changed}
+    return jwt.encode(claims, key, "EdDSA")
+
+
+def test_a_good_token_says_whose_it_is() -> None:
+    assert TokenVerifier(pem(NEW)).verify(token()) == Identity(7)
+
+
+@pytest.mark.parametrize("keys", [(OLD, NEW), (NEW, OLD)])
+def test_both_of_two_keys_are_good(keys: tuple[Ed25519PrivateKey, Ed25519PrivateKey]) -> None:
+    verifier = TokenVerifier("".join(map(pem, keys)))
+    assert verifier.verify(token(OLD)) == verifier.verify(token(NEW)) == Identity(7)
+    with pytest.raises(TokenInvalid):
+        verifier.verify(token(STRANGE))
+    for key in keys:
+        with pytest.raises(TokenExpired):
+            verifier.verify(token(key, exp=int(time.time()) - LEEWAY_S - 5))
+
+
+@pytest.mark.parametrize("seconds", [-LEEWAY_S + 5, LEEWAY_S - 5])
+def test_clocks_may_differ_a_little(seconds: int) -> None:
+    now = int(time.time()) + seconds
+    assert TokenVerifier(pem(NEW)).verify(token(iat=now, exp=now + 3600)) == Identity(7)
+
+
+def test_expired_is_told_from_forged() -> None:
+    verifier = TokenVerifier(pem(NEW))
+    past = int(time.time()) - LEEWAY_S - 5
+    with pytest.raises(TokenExpired):
+        verifier.verify(token(exp=past))
+    with pytest.raises(TokenInvalid) as caught:
+        verifier.verify(token(STRANGE, exp=past))
+    assert not isinstance(caught.value, TokenExpired)
+
+
+@pytest.mark.parametrize(
+    "claims", [{"aud": "x"}, {"iss": "x"}, {"sub": "8"}, {"user_id": "7"}, {"user_id": 7.0}, {"exp": "soon"}]
+)
+def test_a_wrong_claim_is_refused(claims: dict[str, object]) -> None:
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(pem(NEW)).verify(token(**claims))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["", "key", pem(ec.generate_private_key(ec.SECP256R1())), pem(NEW) + pem(ec.generate_private_key(ec.SECP256R1()))],
+    ids=["nothing", "no PEM", "another kind", "one of another kind"],
+)
+def test_a_verifier_takes_no_other_key(keys: str) -> None:
+    with pytest.raises(ValueError, match="Ed25519 public keys"):
+        TokenVerifier(keys)
+
+
+@pytest.mark.parametrize(
+    ("header", "code", "challenge"),
+    [
+        ("", "token_missing", "Bearer"),
+        ("Bearer", "token_missing", "Bearer"),
+        ("Basic YTpi", "token_missing", "Bearer"),
+        ("Bearer x", "token_invalid", 'Bearer error="invalid_token"'),
+        (f"Bearer {token(exp=1)}", "token_expired", 'Bearer error="invalid_token"'),
+    ],
+)
+def test_who_cannot_be_identified_gets_a_challenge(app: Flask, header: str, code: str, challenge: str) -> None:
+    with app.test_request_context("/", headers={"Authorization": header}), pytest.raises(Problem) as caught:
+        identify(TokenVerifier(pem(NEW)))
+    assert (caught.value.status, caught.value.code) == (401, code)
+    assert caught.value.headers == {"WWW-Authenticate": challenge}
+
+
+def test_who_can_be_identified(app: Flask) -> None:
+    with app.test_request_context("/", headers={"Authorization": f"bearer {token()}"}):
+        assert identify(TokenVerifier(pem(NEW))) == Identity(7)
