@@ -37,13 +37,8 @@ def spawn(command: list[str], limits: ChildLimits, scratch: Path | None = None) 
 
     It is killed when the calling *thread* ends, so call this from one that outlives the child.
     """
-    program = shutil.which(command[0])
-    if program is None:
-        raise FileNotFoundError(command[0])
-    numbers = (limits.nice, limits.cpu_s, limits.memory_bytes, limits.file_bytes, limits.open_files)
-    wrapper = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *map(str, numbers), program]
     return subprocess.Popen(
-        [*wrapper, *command[1:]],
+        guarded(command, limits),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -51,6 +46,15 @@ def spawn(command: list[str], limits: ChildLimits, scratch: Path | None = None) 
         cwd=scratch,
         env=_environment(scratch),
     )
+
+
+def guarded(command: list[str], limits: ChildLimits) -> list[str]:
+    """Return the command that runs `command` within limits, as long as the calling thread lives."""
+    program = shutil.which(command[0])
+    if program is None:
+        raise FileNotFoundError(command[0])
+    numbers = (os.getpid(), limits.nice, limits.cpu_s, limits.memory_bytes, limits.file_bytes, limits.open_files)
+    return [sys.executable, "-I", "-S", guard.__file__, *map(str, numbers), program, *command[1:]]
 
 
 def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> int:

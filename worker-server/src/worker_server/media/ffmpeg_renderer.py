@@ -6,7 +6,7 @@ from pathlib import Path
 from worker_server.media import colour
 from worker_server.media.edit import AUDIO_RATE, PartEdit
 from worker_server.media.encoding import GROUND, LOGO_SHARE, clip_output, local_input, quiet_ffmpeg, source_input
-from worker_server.media.geometry import crop_size
+from worker_server.media.geometry import crop_box
 from worker_server.media.timing import place
 
 # How far before the part reading starts: a frame may be stored up to a second away from its time on screen.
@@ -34,12 +34,12 @@ def _seek(edit: PartEdit) -> list[str]:
     start_s = Fraction(edit.part.start_frame) / edit.frame_rate - _SEEK_MARGIN_S
     if start_s <= 0:
         return []
-    return ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{float(edit.source.first_pts_s + start_s):.6f}"]
+    return ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{float(edit.source.origin_s + start_s):.6f}"]
 
 
 def _video(edit: PartEdit) -> list[str]:
     """Return the chains that make `[v]`: the part on its grid, in size and colour, between two bumpers."""
-    filters = [f"[0:{edit.source.video_index}]{_shift('setpts', edit.source.first_pts_s)}"]
+    filters = [f"[0:{edit.source.video_index}]{_shift('setpts', edit.source.origin_s)}"]
     if edit.source.interlaced:
         filters.append("bwdif=mode=send_frame:deint=interlaced")
     filters += [*_grid(edit), *_picture(edit), colour.TAGS, "setsar=1"]
@@ -58,7 +58,7 @@ def _grid(edit: PartEdit) -> list[str]:
     part, source = edit.part, edit.source
     filters = [f"fps={_text(edit.frame_rate)}:round=near"]
     # The last frame stays on screen to the end; no more than that, or a damaged end would freeze unnoticed.
-    held = source.frame_count - 1 - place(source.last_pts_s - source.first_pts_s, edit.frame_rate)
+    held = source.frame_count - 1 - place(source.last_pts_s - source.origin_s, edit.frame_rate)
     if part.end_frame == source.frame_count:
         filters.append(f"tpad=stop_mode=clone:stop={held + 1}")
     return [*filters, f"trim=start_pts={part.start_frame}:end_pts={part.end_frame}", f"setpts=PTS-{part.start_frame}"]
@@ -67,9 +67,9 @@ def _grid(edit: PartEdit) -> list[str]:
 def _picture(edit: PartEdit) -> list[str]:
     """Crop to 16:9, scale and convert colours, each only if the source needs it."""
     filters = []
-    crop_w, crop_h = crop_size(edit.source)
+    crop_w, crop_h, left, top = crop_box(edit.source)
     if (crop_w, crop_h) != edit.source.upright_size:
-        filters.append(f"crop={crop_w}:{crop_h}")
+        filters.append(f"crop={crop_w}:{crop_h}:{left}:{top}:exact=1")
     resize = (crop_w, crop_h) != (edit.width, edit.height)
     if colour.is_hdr(edit.source):
         # The smaller picture first: tone mapping is the dearest step.
@@ -99,7 +99,7 @@ def _audio(edit: PartEdit) -> str:
         return f"anullsrc=r={AUDIO_RATE}:cl=stereo,{to_length}"
     bumper_s = edit.bumper_frames / edit.frame_rate
     end_s = bumper_s + edit.part.frame_count / edit.frame_rate
-    begin = edit.source.first_pts_s + edit.part.start_frame / edit.frame_rate - bumper_s
+    begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
     # async=1 fills what is missing and cuts what is doubled, so that sound never drifts from the picture.
     resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0,aformat=channel_layouts=stereo"

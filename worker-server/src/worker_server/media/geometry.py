@@ -16,14 +16,20 @@ def frame_size(source: Source, max_width: int = 1920) -> tuple[int, int]:
     return steps * _STEP_W, steps * _STEP_H
 
 
-def crop_size(source: Source) -> tuple[int, int]:
-    """Return what to keep of the upright source, centred, in its own pixels; even sides where it has them."""
+def crop_box(source: Source) -> tuple[int, int, int, int]:
+    """Return width, height, left and top of what to keep of the upright source, in its own pixels.
+
+    All are even, so that the colour samples of 4:2:0 need not be moved.
+    """
     width, height = source.upright_size
     aspect = _ASPECT / source.upright_aspect
-    if width > height * aspect:
-        return _even(height * aspect, width), height
-    return width, _even(width / aspect, height)
+    kept_w, kept_h = (
+        _even(min(Fraction(width), height * aspect), width),
+        _even(min(Fraction(height), width / aspect), height),
+    )
+    return kept_w, kept_h, (width - kept_w) // 4 * 2, (height - kept_h) // 4 * 2
 
 
 def _even(side: Fraction, limit: int) -> int:
-    return min(limit, max(2, round(side / 2) * 2))
+    """Return the even number next to `side`, within the limit; a side of one pixel stays."""
+    return min(max(2, round(side / 2) * 2), max(1, limit // 2 * 2))

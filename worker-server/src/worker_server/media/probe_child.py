@@ -171,7 +171,7 @@ def _facts(
         is_vfr=not grid.is_constant,
         frame_count=grid.frame_count,
         packet_count=seen.packets,
-        first_pts_s=ticks[0] * tick_s,
+        origin_s=grid.origin_s,
         last_pts_s=ticks[-1] * tick_s,
         is_indexed=seen.indexed >= seen.packets,
         video_streams=len(container.streams.video),

@@ -1,5 +1,7 @@
 """Rewrites a source whose container cannot be entered at any frame, copying its streams as they are."""
 
+import json
+import sys
 from pathlib import Path
 
 from worker_server.media.encoding import local_input, quiet_ffmpeg
@@ -7,6 +9,9 @@ from worker_server.media.source import Source
 
 # These find a place by guessing at bytes, and come out after the wanted key frame as often as before it.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
+# AVI stores no presentation times, and for these no rule of thumb gives the order back.
+_REORDERING_CODECS = {"h264", "hevc"}
+_CHILD = "worker_server.media.remux_child"
 
 
 def needs_remux(source: Source) -> bool:
@@ -24,9 +29,12 @@ def remux_command(source: Source, path: Path, output: Path, ffmpeg_path: str) ->
 
     Probe the result: its facts, and only its, go with it.
     """
+    if source.demuxer == "avi" and source.video_codec in _REORDERING_CODECS:
+        question = {"source": source.to_json(), "path": str(path.absolute()), "output": str(output.absolute())}
+        return [sys.executable, "-I", "-m", _CHILD, json.dumps(question)]
     read = local_input(path, source.demuxer, "-fflags", "+genpts")
     streams = ["-map", f"0:{source.video_index}"]
     if source.has_audio:
         streams += ["-map", f"0:{source.audio_index}"]
-    write = ["-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1", "-cues_to_front", "0", "-f", "matroska"]
+    write = ["-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1", "-f", "matroska"]
     return [*quiet_ffmpeg(ffmpeg_path), *read, *streams, *write, f"file:{output.absolute()}"]

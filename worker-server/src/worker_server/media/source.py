@@ -23,7 +23,8 @@ class ProbeLimits(JsonValue):
 class Source(JsonValue):
     """The facts of a source, as JSON in the database between the download and the last part.
 
-    Frames live on a constant grid: frame `k` is what is on screen `k / frame_rate` seconds after `first_pts_s`.
+    Frames live on a constant grid: frame `k` is what is on screen `k / frame_rate` seconds after `origin_s`, in the
+    file's own time.
     """
 
     demuxer: str
@@ -45,7 +46,7 @@ class Source(JsonValue):
     is_vfr: bool
     frame_count: int  # on the grid
     packet_count: int
-    first_pts_s: Fraction
+    origin_s: Fraction
     last_pts_s: Fraction
     is_indexed: bool  # the container itself tells where its frames are
     video_streams: int

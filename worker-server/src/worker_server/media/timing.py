@@ -4,6 +4,7 @@ Headers are not believed: telephones write 90000/1 as the nominal rate, live Web
 "29.97" file may be anything. Times are whole ticks of `tick_s` seconds.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,9 +24,10 @@ _FALLBACK_RATE = Fraction(25)
 
 @dataclass(frozen=True)
 class Grid:
-    """The rate of the clips and how many frames the source has at that rate."""
+    """The rate of the clips, where the first frame's place is, and how many frames the source has at that rate."""
 
     rate: Fraction
+    origin_s: Fraction
     frame_count: int
     is_constant: bool
 
@@ -38,22 +40,23 @@ def find_grid(
     `last_duration` is in ticks, 0 if unknown; `hints` are the rates the header claims, best first.
     """
     measured = measured_rate(ticks, last_duration, tick_s)
-    native = _native_rate(ticks, tick_s, measured, hints)
+    native, shift = _native_rate(ticks, tick_s, measured, hints)
     average = measured or next(iter(hints), _FALLBACK_RATE)
     exact = native or average.limit_denominator(_MAX_DENOMINATOR) or average
     rate = _bounded(exact, max_fps)
-    last_s = (ticks[-1] - ticks[0]) * tick_s
-    end_s = last_s + (last_duration * tick_s or 1 / exact)
+    origin_s = ticks[0] * tick_s + shift / exact
+    last_s = ticks[-1] * tick_s - origin_s
     last_place = place(last_s, rate)
-    if native and rate == native:
-        return Grid(rate, last_place + 1, len(ticks) == last_place + 1)
     is_constant = native is not None and len(ticks) == place(last_s, native) + 1
-    return Grid(rate, max(last_place + 1, place(end_s, rate)), is_constant)
+    if rate == native:
+        return Grid(rate, origin_s, last_place + 1, is_constant)
+    end_s = last_s + (last_duration * tick_s or 1 / exact)
+    return Grid(rate, origin_s, max(last_place + 1, place(end_s, rate)), is_constant)
 
 
 def place(time_s: Fraction, rate: Fraction) -> int:
     """Return the grid place nearest to a time, halves upwards, as ffmpeg's `fps=round=near` has it."""
-    return int(time_s * rate + Fraction(1, 2))
+    return math.floor(time_s * rate + Fraction(1, 2))
 
 
 def measured_rate(ticks: Sequence[int], last_duration: int, tick_s: Fraction) -> Fraction | None:
@@ -65,13 +68,16 @@ def measured_rate(ticks: Sequence[int], last_duration: int, tick_s: Fraction) ->
 
 def _native_rate(
     ticks: Sequence[int], tick_s: Fraction, measured: Fraction | None, hints: Sequence[Fraction]
-) -> Fraction | None:
+) -> tuple[Fraction | None, Fraction]:
+    """Return the rate on whose grid each frame has its own place, and by how many places that grid is shifted."""
     if len(ticks) == 1:
-        return None
-    for rate in _candidates(measured or _FALLBACK_RATE, hints):
-        if _fits(ticks, tick_s, rate):
-            return rate
-    return None
+        return None, Fraction(0)
+    candidates = [rate for rate in _candidates(measured or _FALLBACK_RATE, hints) if rate > 0]
+    for rate in candidates:
+        shift = _gapless_shift(ticks, tick_s, rate)
+        if shift is not None:
+            return rate, shift
+    return next((rate for rate in candidates if _has_places(ticks, tick_s, rate)), None), Fraction(0)
 
 
 def _candidates(measured: Fraction, hints: Sequence[Fraction]) -> Iterator[Fraction]:
@@ -89,13 +95,27 @@ def _snapped(rate: Fraction) -> Fraction:
     return nearest if abs(nearest - rate) < nearest * _SNAP else rate
 
 
-def _fits(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
+def _gapless_shift(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction | None:
+    """Return where to put the grid so that frame k is at place k, or None where there is no such grid.
+
+    The first frame alone does not tell: muxers move it by the delay of the sound's codec.
+    """
+    numerator, denominator = _per_tick(tick_s, rate)
+    first = ticks[0]
+    lowest = highest = 0
+    for number, tick in enumerate(ticks):
+        off = (tick - first) * numerator - number * denominator
+        lowest, highest = min(lowest, off), max(highest, off)
+    if highest - lowest > 2 * _TOLERANCE * denominator:
+        return None
+    shift = Fraction(lowest + highest, 2 * denominator)
+    # What rounding to milliseconds alone can do needs no shift.
+    return shift if max(highest, -lowest) > _TOLERANCE * denominator else Fraction(0)
+
+
+def _has_places(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
     """Tell whether every frame has its own place on the grid of `rate`, and few places are empty."""
-    if rate <= 0:
-        return False
-    per_tick = tick_s * rate
-    # Whole numbers: fractions would take a minute for an hour of video.
-    numerator, denominator = per_tick.numerator, per_tick.denominator
+    numerator, denominator = _per_tick(tick_s, rate)
     allowed = denominator * _TOLERANCE.numerator // _TOLERANCE.denominator
     first, previous = ticks[0], -1
     for tick in ticks:
@@ -105,6 +125,12 @@ def _fits(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
             return False
         previous = nearest
     return len(ticks) >= (previous + 1) * _MIN_FILLED
+
+
+def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
+    """Return places per tick as whole numbers: fractions would take a minute for an hour of video."""
+    per_tick = tick_s * rate
+    return per_tick.numerator, per_tick.denominator
 
 
 def _bounded(rate: Fraction, max_fps: int) -> Fraction:
