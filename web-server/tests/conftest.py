@@ -204,8 +204,8 @@ def served(settings: Settings, tmp_path: Path) -> Iterator[Served]:
     """The app served by gunicorn."""
     port, log = servers.free_port(), tmp_path / "gunicorn.log"
     environment = {name.upper(): str(value) for name, value in settings.model_dump().items()}
-    bind = ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "16", "--no-control-socket"]
-    command = [sys.executable, "-m", "gunicorn", *bind, "web_server.wsgi:app"]
+    options = ["--config", "python:idrl_common.gunicorn_conf", "--bind", f"127.0.0.1:{port}", "--threads", "16"]
+    command = [sys.executable, "-m", "gunicorn", *options, "web_server.wsgi:app"]
     with running(["env", *(f"{name}={value}" for name, value in environment.items()), *command], log) as process:
         servers.wait_for_port(port, process)
         yield Served(f"http://127.0.0.1:{port}", log, process.pid)

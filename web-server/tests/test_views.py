@@ -11,6 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from werkzeug.test import TestResponse
 
 from idrl_local import servers
@@ -121,6 +122,18 @@ def test_a_mismatch_is_told_together_with_a_broken_rule(auth: AuthActions) -> No
 )
 def test_a_wrong_field_is_named(auth: AuthActions, changed: dict[str, object], errors: list[tuple[str, str]]) -> None:
     assert field_errors(auth.signup(**changed)) == errors
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(username=st.text(max_size=70), email=st.emails() | st.text(max_size=20), password=st.text(max_size=20))
+@example(username="\ufdfa" * 5, email="a@example.com", password="Passw0rd-1")
+@example(username="\u0130" * 64, email=f"{'a' * 64}@{'b' * 60}.{'c' * 60}.{'d' * 60}.com", password="Passw0rd-1")
+@example(username="'; DROP TABLE users; --", email="o'hara@example.com", password="Passw0rd-1")
+def test_no_text_is_a_bug(auth: AuthActions, username: str, email: str, password: str) -> None:
+    answer = auth.signup(username, email, password=password, password_2=password)
+    assert answer.status_code in {201, 400, 409}
+    if answer.status_code == 201:
+        assert auth.login(email, password).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/auth/signup", "/auth/login"])
