@@ -33,7 +33,7 @@ def make(path: Path, *, seconds: int, width: int, height: int) -> None:
 def served(video: Path) -> Iterator[str]:
     """Serve one file on loopback for as long as the block lasts; the value is its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_OneFile, video))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/video"

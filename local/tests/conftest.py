@@ -1,0 +1,178 @@
+"""nginx with its real template, between a caller and two little stand-ins for the services behind it."""
+
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+
+from idrl_local import config, home, servers
+from idrl_local.pytest_plugin import running
+
+CLIP = bytes(range(256)) * 4096 * 8
+
+
+@dataclass
+class StandIn:
+    """A service that remembers the connections and requests it got; it hangs on /slow until `release` is set."""
+
+    port: int
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.requests[-1]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A running nginx."""
+
+    port: int
+    web: StandIn
+    tasks: StandIn
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def raw(self, request: bytes, timeout_s: float = 10) -> bytes:
+        """Send bytes as they are, and return what comes until the other side hangs up."""
+        received = b""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s) as connection:
+            connection.sendall(request)
+            try:
+                while chunk := connection.recv(65536):
+                    received += chunk
+            except ConnectionResetError:
+                return received
+        return received
+
+    def access_log(self) -> str:
+        """Stop nginx, which then has written everything down, and return its log."""
+        self.process.terminate()
+        self.process.wait()
+        return (self.folder / "access.log").read_text()
+
+
+StartEdge = Callable[..., Edge]
+StartService = Callable[..., StandIn]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers with what it was asked; a clip's path leads nginx to the tasks service, as the web app does it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        seen = {
+            "method": self.command,
+            "path": self.path,
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "body": self.rfile.read(length),
+            "connection": self.client_address,
+        }
+        stand_in: StandIn = self.server.stand_in  # type: ignore[attr-defined]
+        stand_in.requests.append(seen)
+        if self.path == "/slow":
+            stand_in.release.wait(30)
+        self._answer(self.server.name)  # type: ignore[attr-defined]
+
+    do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815 # as the base class calls them
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, name: str) -> None:
+        if "/parts/" in self.path and name == "web":
+            self._send(200, {"X-Accel-Redirect": f"/_tasks{self.path}", "Content-Type": "text/html"}, b"")
+        elif self.path.endswith("/parts/404"):
+            self._send(404, {"Content-Type": "application/problem+json"}, b'{"code":"part_not_found"}')
+        elif "/parts/" in self.path:
+            self._clip()
+        else:
+            headers = {"Content-Type": "application/json", "X-Request-Id": self.headers.get("X-Request-Id", "")}
+            self._send(200, headers, json.dumps({"service": name}).encode())
+
+    def _clip(self) -> None:
+        headers = {"Content-Type": "video/mp4", "ETag": '"e"', "Cache-Control": "private, no-cache"}
+        if self.headers.get("Range") == "bytes=1-3":
+            total = {"Content-Range": f"bytes 1-3/{len(CLIP)}"}
+            return self._send(206, headers | total, CLIP[1:4])
+        return self._send(200, headers, CLIP)
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def start_service() -> Iterator[StartService]:
+    """Starts a stand-in named `web` or `tasks`, on a free port or the one given."""
+    with ExitStack() as stack:
+
+        def start(name: str, port: int = 0) -> StandIn:
+            server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+            stand_in = StandIn(server.server_port)
+            server.stand_in, server.name = stand_in, name  # type: ignore[attr-defined]
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+            thread.start()
+            for step in (server.server_close, thread.join, server.shutdown, stand_in.release.set):
+                stack.callback(step)
+            return stand_in
+
+        yield start
+
+
+@pytest.fixture
+def start_edge(tmp_path: Path, binaries: servers.Binaries, start_service: StartService) -> Iterator[StartEdge]:
+    """Starts nginx before two stand-ins (or before the ports given); `replaced` maps text of the template to other."""
+    with ExitStack() as stack:
+
+        def start(
+            web: StandIn | None = None,
+            tasks: StandIn | None = None,
+            replaced: dict[str, str] | None = None,
+            **variables: str,
+        ) -> Edge:
+            web, tasks = web or start_service("web"), tasks or start_service("tasks")
+            ports = home.Ports(nginx=servers.free_port(), web=web.port, tasks=tasks.port, postgres=0, redis=0)
+            folder = tmp_path / f"nginx-{ports.nginx}"
+            folder.mkdir()
+            ours = {"NGINX_TEMP": str(folder), "NGINX_ACCESS_LOG": str(folder / "access.log"), **variables}
+            values = {**config.nginx_variables(ports, "1000r/s", "1000"), **ours}
+            text = Template(config.NGINX_TEMPLATE.read_text()).safe_substitute(values)
+            for old, new in (replaced or {}).items():
+                assert old in text
+                text = text.replace(old, new)
+            (folder / "nginx.conf").write_text(text)
+            servers.give_away(folder)
+            nginx = servers.unprivileged(binaries.nginx)
+            command = [*nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+            process = stack.enter_context(running(command, folder / "error.log"))
+            servers.wait_for_port(ports.nginx, process)
+            return Edge(ports.nginx, web, tasks, folder, process)
+
+        yield start
+
+
+@pytest.fixture
+def edge(start_edge: StartEdge) -> Edge:
+    """An nginx with its default settings, but for the rate of log-ins."""
+    return start_edge()

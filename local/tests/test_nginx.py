@@ -1,0 +1,243 @@
+import json
+import re
+import socket
+from string import Template
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from idrl_local import config, home
+from idrl_local.servers import free_port
+
+if TYPE_CHECKING:
+    from conftest import Edge, StartEdge, StartService
+
+
+def assert_problem(answer: requests.Response, status: int, code: str) -> None:
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == code
+    assert problem["type"] == f"urn:idrl:problem:{code}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
+    assert re.fullmatch("[A-Za-z0-9-]{8,64}", problem["request_id"])
+
+
+def upstreams(web_port: int, tasks_port: int) -> str:
+    ports = {"web": web_port, "tasks": tasks_port}
+    return " ".join(f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 4; }}" for name, port in ports.items())
+
+
+def problem_of(raw: bytes) -> tuple[int, str]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    return int(head.split()[1]), json.loads(body)["code"]
+
+
+def test_python_and_envsubst_fill_the_template_in_alike() -> None:
+    """Both replace the named variables in braces; what they treat differently must not occur."""
+    text = config.NGINX_TEMPLATE.read_text()
+    variables = config.nginx_variables(home.Ports.starting_at(5050), "1r/s", "1")
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(variables)
+    assert "$$" not in text
+    assert not re.search(rf"\$({'|'.join(variables)})\b", text)
+    by_envsubst = re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], text)
+    assert Template(text).safe_substitute(variables) == by_envsubst
+
+
+def test_everything_goes_to_the_web_app(edge: "Edge") -> None:
+    answer = requests.post(f"{edge.url}/tasks?max=4", json={"url": "x"}, timeout=5)
+    assert answer.json() == {"service": "web"}
+    assert edge.web.last["method"] == "POST"
+    assert edge.web.last["path"] == "/tasks?max=4"
+    assert edge.web.last["body"] == b'{"url": "x"}'
+    assert edge.web.last["headers"]["x-forwarded-for"] == "127.0.0.1"
+    assert edge.web.last["headers"]["host"] == f"127.0.0.1:{edge.port}"
+    assert answer.headers["Server"] == "nginx"
+
+
+def test_a_caller_cannot_claim_another_address(edge: "Edge") -> None:
+    requests.get(f"{edge.url}/tasks", headers={"X-Forwarded-For": "10.0.0.1"}, timeout=5)
+    assert edge.web.last["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_connections_to_the_web_app_are_kept(edge: "Edge") -> None:
+    for _ in range(5):
+        requests.get(f"{edge.url}/tasks", timeout=5)
+    assert len({request["connection"] for request in edge.web.requests}) < 5
+
+
+def test_a_good_request_id_is_passed_on_and_said_once(edge: "Edge") -> None:
+    answer = requests.get(f"{edge.url}/tasks", headers={"X-Request-Id": "abc-12345"}, timeout=5)
+    assert edge.web.last["headers"]["x-request-id"] == "abc-12345"
+    assert answer.headers["X-Request-Id"] == "abc-12345"
+
+
+@pytest.mark.parametrize("given", ["short", "x" * 65, 'quote"12345', "space 12345", "<script>1"])
+def test_a_bad_request_id_is_replaced(edge: "Edge", given: str) -> None:
+    answer = requests.get(f"{edge.url}/tasks", headers={"X-Request-Id": given}, timeout=5)
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
+    assert edge.web.last["headers"]["x-request-id"] == answer.headers["X-Request-Id"]
+
+
+def test_double_slashes_arrive(edge: "Edge") -> None:
+    raw = edge.raw(b"DELETE /tasks//1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 200")
+    assert edge.web.last["method"] == "DELETE"
+
+
+def test_a_body_of_one_mebibyte_is_taken_and_a_larger_one_is_not(edge: "Edge") -> None:
+    assert requests.post(f"{edge.url}/tasks", data=bytes(1024 * 1024), timeout=5).ok
+    assert len(edge.web.last["body"]) == 1024 * 1024
+    assert_problem(requests.post(f"{edge.url}/tasks", data=bytes(3 * 1024 * 1024), timeout=5), 413, "body_too_large")
+
+
+def test_a_long_address_and_long_headers_are_refused(edge: "Edge") -> None:
+    assert_problem(requests.get(f"{edge.url}/{'x' * 20_000}", timeout=5), 414, "uri_too_long")
+    answer = requests.get(edge.url, headers={"X-Long": "x" * 60_000}, timeout=5)
+    assert_problem(answer, 431, "header_too_large")
+
+
+def test_what_is_no_http_is_refused(edge: "Edge") -> None:
+    assert problem_of(edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")) == (400, "bad_request")
+    assert problem_of(edge.raw(b"GET / HTTP/1.1\r\n\r\n")) == (400, "bad_request")
+    assert problem_of(edge.raw(b"GET / HTTP/7.1\r\nHost: x\r\n\r\n")) == (505, "http_version_not_supported")
+    encoding = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n"
+    assert problem_of(edge.raw(encoding)) == (501, "not_implemented")
+
+
+def test_a_method_nobody_may_use_is_refused(edge: "Edge") -> None:
+    answer = requests.request("TRACE", edge.url, timeout=5)
+    assert_problem(answer, 405, "method_not_allowed")
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_nobody_reaches_the_tasks_service_directly(edge: "Edge") -> None:
+    for path in ("/_tasks/tasks", "//_tasks/tasks", "/%5Ftasks/tasks", "/x/../_tasks/tasks"):
+        raw = edge.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert problem_of(raw) == (404, "not_found")
+    assert edge.tasks.requests == []
+
+
+def test_a_clip_comes_from_the_tasks_service_once_the_web_app_says_so(edge: "Edge") -> None:
+    headers = {"Authorization": "Bearer t", "X-Request-Id": "abc-12345"}
+    answer = requests.get(f"{edge.url}/tasks/7/parts/0", headers=headers, timeout=10)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "video/mp4"
+    assert answer.headers["ETag"] == '"e"'
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert len(answer.content) == 8 * 1024 * 1024
+    assert edge.tasks.last["path"] == "/tasks/7/parts/0"
+    assert edge.tasks.last["headers"]["authorization"] == "Bearer t"
+    assert edge.tasks.last["headers"]["x-request-id"] == "abc-12345"
+    assert answer.headers["X-Request-Id"] == "abc-12345"
+    assert not any((edge.folder / "proxy").rglob("*"))
+
+
+def test_ranges_conditions_and_head_pass_through(edge: "Edge") -> None:
+    clip = f"{edge.url}/tasks/7/parts/0"
+    partial = requests.get(clip, headers={"Range": "bytes=1-3", "If-None-Match": '"x"'}, timeout=5)
+    assert partial.status_code == 206
+    assert partial.content == b"\x01\x02\x03"
+    assert partial.headers["Content-Range"].startswith("bytes 1-3/")
+    assert edge.tasks.last["headers"]["if-none-match"] == '"x"'
+    head = requests.head(clip, timeout=5)
+    assert edge.tasks.last["method"] == "HEAD"
+    assert head.headers["Content-Length"] == str(8 * 1024 * 1024)
+
+
+def test_an_error_of_the_tasks_service_stays_as_it_is(edge: "Edge") -> None:
+    answer = requests.get(f"{edge.url}/tasks/7/parts/404", timeout=5)
+    assert answer.status_code == 404
+    assert answer.json() == {"code": "part_not_found"}
+
+
+def test_log_ins_are_limited_and_nothing_else_is(start_edge: "StartEdge") -> None:
+    edge = start_edge(AUTH_RATE="1r/m", AUTH_BURST="2")
+    answers = [requests.post(f"{edge.url}/auth/login", json={}, timeout=5) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert_problem(answers[-1], 429, "too_many_requests")
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    around = edge.raw(b"POST /x/..//auth/%6cogin HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    assert problem_of(around) == (429, "too_many_requests")
+    assert requests.get(f"{edge.url}/tasks", timeout=5).ok
+
+
+def test_a_web_app_that_is_away_gives_a_problem_and_heals_by_itself(
+    start_edge: "StartEdge", start_service: "StartService"
+) -> None:
+    away = start_service("web")
+    port = free_port()
+    edge = start_edge(NGINX_UPSTREAMS=upstreams(port, away.port))
+    answer = requests.get(f"{edge.url}/tasks", timeout=5)
+    assert_problem(answer, 502, "web_unavailable")
+    assert answer.headers["Retry-After"]
+    start_service("web", port)
+    assert requests.get(f"{edge.url}/tasks", timeout=5).json() == {"service": "web"}
+
+
+def test_a_tasks_service_that_is_away_gives_a_problem_and_heals_by_itself(
+    start_edge: "StartEdge", start_service: "StartService"
+) -> None:
+    web = start_service("web")
+    port = free_port()
+    edge = start_edge(NGINX_UPSTREAMS=upstreams(web.port, port))
+    assert_problem(requests.get(f"{edge.url}/tasks/7/parts/0", timeout=5), 502, "tasks_unavailable")
+    start_service("tasks", port)
+    assert requests.get(f"{edge.url}/tasks/7/parts/0", timeout=5).ok
+
+
+def test_a_name_that_cannot_be_looked_up_yet_gives_a_problem_and_no_refusal_to_start(start_edge: "StartEdge") -> None:
+    # What the container does: a resolver, and names in the place of fixed addresses.
+    resolver = f"resolver 127.0.0.1:{free_port()} valid=5s;"
+    edge = start_edge(
+        NGINX_UPSTREAMS=resolver,
+        WEB_UPSTREAM="web.invalid:5002",
+        TASKS_UPSTREAM="tasks.invalid:5004",
+        replaced={"resolver_timeout 3s": "resolver_timeout 1s"},
+    )
+    assert_problem(requests.get(f"{edge.url}/tasks", timeout=5), 502, "web_unavailable")
+
+
+def test_a_service_that_takes_too_long_gives_a_problem(start_edge: "StartEdge") -> None:
+    edge = start_edge(replaced={"proxy_read_timeout 60s": "proxy_read_timeout 200ms"})
+    assert_problem(requests.get(f"{edge.url}/slow", timeout=5), 504, "web_timeout")
+
+
+def test_a_caller_who_is_too_slow_is_hung_up_on(start_edge: "StartEdge") -> None:
+    times = {f"client_{part}_timeout 10s": f"client_{part}_timeout 300ms" for part in ("header", "body")}
+    edge = start_edge(replaced=times)
+    assert edge.raw(b"GET / HTTP/1.1\r\nHost: x\r\nX-Dri") == b""
+    body = edge.raw(b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    assert body == b""
+    assert edge.web.requests == []
+
+
+def test_many_slow_callers_keep_nobody_waiting(edge: "Edge") -> None:
+    slow = [socket.create_connection(("127.0.0.1", edge.port), timeout=5) for _ in range(400)]
+    for connection in slow:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    try:
+        assert requests.get(f"{edge.url}/tasks", timeout=5).ok
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_the_access_log_is_json_and_holds_no_query(edge: "Edge") -> None:
+    secret = "q=hidden"
+    requests.get(f"{edge.url}/tasks?{secret}", headers={"X-Request-Id": "abc-12345"}, timeout=5)
+    requests.get(f'{edge.url}/a"b', timeout=5)
+    edge.raw(b"nonsense\r\n\r\n")
+    text = edge.access_log()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert secret not in text
+    assert lines[0]["path"] == "/tasks"
+    assert lines[0]["request_id"] == "abc-12345"
+    assert lines[0]["status"] == 200
+    assert lines[0]["service"] == "nginx"
+    assert lines[-1]["status"] == 400
