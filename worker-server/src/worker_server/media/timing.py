@@ -73,10 +73,15 @@ def _native_rate(
     if len(ticks) == 1:
         return None, Fraction(0)
     candidates = [rate for rate in _candidates(measured or _FALLBACK_RATE, hints) if rate > 0]
+    best: tuple[Fraction, Fraction, Fraction] | None = None
     for rate in candidates:
-        shift = _gapless_shift(ticks, tick_s, rate)
-        if shift is not None:
-            return rate, shift
+        spread, shift = _gapless_spread(ticks, tick_s, rate)
+        if spread <= rate * tick_s:
+            return rate, shift  # rounding to ticks explains all of it
+        if spread <= 2 * _TOLERANCE and (best is None or spread < best[0]):
+            best = spread, rate, shift
+    if best:
+        return best[1:]
     return next((rate for rate in candidates if _has_places(ticks, tick_s, rate)), None), Fraction(0)
 
 
@@ -95,8 +100,8 @@ def _snapped(rate: Fraction) -> Fraction:
     return nearest if abs(nearest - rate) < nearest * _SNAP else rate
 
 
-def _gapless_shift(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction | None:
-    """Return where to put the grid so that frame k is at place k, or None where there is no such grid.
+def _gapless_spread(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> tuple[Fraction, Fraction]:
+    """Return how far apart frames are from being at place k each, and where to put the grid for that, in places.
 
     The first frame alone does not tell: muxers move it by the delay of the sound's codec.
     """
@@ -106,11 +111,10 @@ def _gapless_shift(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fr
     for number, tick in enumerate(ticks):
         off = (tick - first) * numerator - number * denominator
         lowest, highest = min(lowest, off), max(highest, off)
-    if highest - lowest > 2 * _TOLERANCE * denominator:
-        return None
-    shift = Fraction(lowest + highest, 2 * denominator)
     # What rounding to milliseconds alone can do needs no shift.
-    return shift if max(highest, -lowest) > _TOLERANCE * denominator else Fraction(0)
+    needs_shift = max(highest, -lowest) > _TOLERANCE * denominator
+    shift = Fraction(lowest + highest, 2 * denominator) if needs_shift else Fraction(0)
+    return Fraction(highest - lowest, denominator), shift
 
 
 def _has_places(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
