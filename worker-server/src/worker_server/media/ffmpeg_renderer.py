@@ -60,7 +60,7 @@ def _grid(edit: PartEdit) -> list[str]:
     # The last frame stays on screen to the end; no more than that, or a damaged end would freeze unnoticed.
     held = source.frame_count - 1 - place(source.last_pts_s - source.origin_s, edit.frame_rate)
     if part.end_frame == source.frame_count:
-        filters.append(f"tpad=stop_mode=clone:stop={held + 1}")
+        filters.append(f"tpad=stop_mode=clone:stop={max(0, held) + 1}")
     return [*filters, f"trim=start_pts={part.start_frame}:end_pts={part.end_frame}", f"setpts=PTS-{part.start_frame}"]
 
 

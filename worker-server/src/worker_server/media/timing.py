@@ -51,7 +51,9 @@ def find_grid(
     if rate == native:
         return Grid(rate, origin_s, last_place + 1, is_constant)
     end_s = last_s + (last_duration * tick_s or 1 / exact)
-    return Grid(rate, origin_s, max(last_place + 1, place(end_s, rate)), is_constant)
+    # Where frames are thinned out, the last one may go; elsewhere it is shown, however short it is.
+    least = 1 if rate < exact else last_place + 1
+    return Grid(rate, origin_s, max(least, place(end_s, rate)), is_constant)
 
 
 def place(time_s: Fraction, rate: Fraction) -> int:
@@ -72,26 +74,33 @@ def _native_rate(
     """Return the rate on whose grid each frame has its own place, and by how many places that grid is shifted."""
     if len(ticks) == 1:
         return None, Fraction(0)
-    candidates = [rate for rate in _candidates(measured or _FALLBACK_RATE, hints) if rate > 0]
+    average = measured or _FALLBACK_RATE
+    claimed = list(_plausible(average, hints))
+    counted = [rate for rate in (Fraction(round(average)), average.limit_denominator(_MAX_DENOMINATOR)) if rate > 0]
+    for rates in (claimed, counted):
+        if found := _gapless(ticks, tick_s, rates):
+            return found
+    holed = (rate for rate in (*claimed, *counted) if _has_places(ticks, tick_s, rate))
+    return next(holed, None), Fraction(0)
+
+
+def _plausible(measured: Fraction, hints: Sequence[Fraction]) -> Iterator[Fraction]:
+    """Yield rates worth trying: claimed, then standard, if about so many frames were counted."""
+    for rate in (*hints, *_STANDARD_RATES):
+        if measured * Fraction(99, 100) < rate < measured / _MIN_FILLED:
+            yield _snapped(rate)
+
+
+def _gapless(ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction]) -> tuple[Fraction, Fraction] | None:
+    """Return the rate on whose grid frame k is nearest to place k, and the grid's shift; the first of equals."""
     best: tuple[Fraction, Fraction, Fraction] | None = None
-    for rate in candidates:
+    for rate in rates:
         spread, shift = _gapless_spread(ticks, tick_s, rate)
         if spread <= rate * tick_s:
             return rate, shift  # rounding to ticks explains all of it
         if spread <= 2 * _TOLERANCE and (best is None or spread < best[0]):
             best = spread, rate, shift
-    if best:
-        return best[1:]
-    return next((rate for rate in candidates if _has_places(ticks, tick_s, rate)), None), Fraction(0)
-
-
-def _candidates(measured: Fraction, hints: Sequence[Fraction]) -> Iterator[Fraction]:
-    """Yield rates worth trying: claimed, then standard, then what was measured."""
-    for rate in (*hints, *_STANDARD_RATES):
-        if measured * Fraction(99, 100) < rate < measured / _MIN_FILLED:
-            yield _snapped(rate)
-    yield Fraction(round(measured)) if measured > 1 else measured
-    yield measured.limit_denominator(_MAX_DENOMINATOR)
+    return best[1:] if best else None
 
 
 def _snapped(rate: Fraction) -> Fraction:
