@@ -144,7 +144,7 @@ def other_keys() -> Keys:
 
 @pytest.fixture
 def settings(database: Database, keys: Keys, tasks: TasksStandIn) -> Settings:
-    """The settings of the app under test: time limits are short, so that tests are."""
+    """The settings of the app under test."""
     return Settings(
         postgres_host=database.host,
         postgres_port=database.port,
@@ -154,8 +154,6 @@ def settings(database: Database, keys: Keys, tasks: TasksStandIn) -> Settings:
         jwt_private_key=keys.private,
         jwt_public_key=keys.public,
         tasks_url=tasks.url,
-        tasks_connect_timeout_s=1,
-        tasks_timeout_s=1,
     )
 
 

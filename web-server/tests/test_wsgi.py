@@ -23,9 +23,9 @@ def body(username: str = "ada", email: str = "ada@example.com") -> dict[str, str
 
 
 def bearer(served: Served) -> dict[str, str]:
-    requests.post(f"{served.url}/auth/signup", json=body(), timeout=10)
+    requests.post(f"{served.url}/auth/signup", json=body(), timeout=60)
     credentials = {"email": "ada@example.com", "password": PASSWORD}
-    token = requests.post(f"{served.url}/auth/login", json=credentials, timeout=10).json()["token"]
+    token = requests.post(f"{served.url}/auth/login", json=credentials, timeout=60).json()["token"]
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -46,7 +46,7 @@ def test_a_thousand_signups_at_once_make_one_account(served: Served, database: D
 
 
 def test_slashes_do_not_matter(served: Served, tasks: TasksStandIn) -> None:
-    answer = requests.delete(f"{served.url}//tasks//42", headers=bearer(served), timeout=10, allow_redirects=False)
+    answer = requests.delete(f"{served.url}//tasks//42", headers=bearer(served), timeout=60, allow_redirects=False)
     assert answer.status_code == 200
     assert [(seen.method, seen.target) for seen in tasks.seen] == [("DELETE", "/tasks/42")]
 
@@ -54,9 +54,17 @@ def test_slashes_do_not_matter(served: Served, tasks: TasksStandIn) -> None:
 def test_a_chunked_body_over_one_mebibyte(served: Served, tasks: TasksStandIn) -> None:
     headers = {**bearer(served), "Content-Type": "application/json"}
     chunks = (b" " * 65536 for _ in range(17))
-    answer = requests.post(f"{served.url}/tasks", headers=headers, data=chunks, timeout=10)
+    answer = requests.post(f"{served.url}/tasks", headers=headers, data=chunks, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     assert tasks.seen == []
+
+
+def test_what_nginx_lets_through_reaches_the_app(served: Served) -> None:
+    answer = requests.get(f"{served.url}/nowhere?{'x' * 8160}", timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    many = {f"X-{number}": "x" for number in range(1000)} | {"X-Long": "x" * 8100}
+    answer = requests.get(f"{served.url}/nowhere", headers=many, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_a_clip_is_never_held_in_memory(served: Served, tasks: TasksStandIn) -> None:
@@ -68,7 +76,7 @@ def test_a_clip_is_never_held_in_memory(served: Served, tasks: TasksStandIn) -> 
     tasks.answer = clip
     headers = bearer(served)
     before = peak_memory_bytes(served.pid)
-    with requests.get(f"{served.url}/tasks/1/parts/0", headers=headers, stream=True, timeout=10) as answer:
+    with requests.get(f"{served.url}/tasks/1/parts/0", headers=headers, stream=True, timeout=60) as answer:
         received = sum(len(chunk) for chunk in answer.iter_content(1 << 20))
     assert received == size_bytes
     assert peak_memory_bytes(served.pid) - before < 16 * 1024 * 1024
@@ -82,7 +90,7 @@ def test_a_clip_that_breaks_off_is_not_taken_for_whole(served: Served, tasks: Ta
     tasks.answer = half
     url = f"{served.url}/tasks/1/parts/0?canary-in-a-query"
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
-        requests.get(url, headers=bearer(served), timeout=10)
+        requests.get(url, headers=bearer(served), timeout=60)
     log = served.log.read_text()
     assert "the tasks service broke off" in log
     assert "Traceback" not in log
@@ -100,13 +108,13 @@ def test_the_log_is_json_and_holds_no_secret(served: Served, tasks: TasksStandIn
     headers = bearer(served)
     secrets = [PASSWORD, headers["Authorization"].split()[1], "canary-in-a-query", "canary-in-a-body", "$argon2"]
     requests.post(
-        f"{served.url}/auth/login", json={"email": "ada@example.com", "password": "canary-in-a-body"}, timeout=10
+        f"{served.url}/auth/login", json={"email": "ada@example.com", "password": "canary-in-a-body"}, timeout=60
     )
-    requests.post(f"{served.url}/auth/signup", data='{"password": "canary-in-a-body",}', timeout=10)
-    requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=10)
-    requests.get(f"{served.url}/tasks", headers={"Authorization": "Bearer canary-in-a-query"}, timeout=10)
+    requests.post(f"{served.url}/auth/signup", data='{"password": "canary-in-a-body",}', timeout=60)
+    requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=60)
+    requests.get(f"{served.url}/tasks", headers={"Authorization": "Bearer canary-in-a-query"}, timeout=60)
     tasks.answer = lambda exchange: exchange.hang_up()
-    requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=10)
+    requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=60)
     log = served.log.read_text()
     assert [secret for secret in secrets if secret in log] == []
     lines = [json.loads(line) for line in log.splitlines()]

@@ -18,6 +18,9 @@ threads = 8
 # nginx keeps its connections for 60 s: it must be the one to close them, or a POST may meet a closed one.
 keepalive = 75
 graceful_timeout = 10
+# No stricter than nginx, whose refusals are problems, while gunicorn's are HTML.
+limit_request_line = 8190
+limit_request_fields = 32768
 # Its default place is the same for all servers of a user, and nothing here speaks to it.
 control_socket_disable = True
 

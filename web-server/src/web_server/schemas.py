@@ -73,7 +73,7 @@ class SignUp(Body):
     @classmethod
     def _equals_password(cls, value: str, info: ValidationInfo) -> str:
         # The whole body is the context: `info.data` lacks a password that broke a rule of its own.
-        if info.context is not None and value != info.context.get("password"):
+        if info.context is not None and value != info.context.get("password", value):
             raise PydanticCustomError("mismatch", "Must be the same as password.")
         return value
 
