@@ -1,0 +1,7 @@
+.PHONY: env test-containers
+
+env: ## write .env for docker-compose.yml: random passwords and a new key pair
+	@containers/make_env.sh
+
+test-containers: $(STAMP) ## the real containers, machine by machine and all on one (root; Debian packages get installed)
+	$(BIN)/pytest containers -p no:cacheprovider $(ARGS)

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Write .env for the docker-compose.yml in the checkout's root: random passwords and a new key pair. Needs openssl.
+set -eu
+cd "$(dirname "$0")/.."
+target=${1:-.env}
+if [ -e "$target" ]; then
+	echo "$target is there already; remove it (and with it every password) for a new one" >&2
+	exit 1
+fi
+
+password() { openssl rand -hex 24; }
+one_line() { awk '{ printf "%s\\n", $0 }'; }
+
+umask 077
+key=$(openssl genpkey -algorithm ed25519)
+redis_password=$(password)
+cat >"$target.new" <<END
+# The secrets of this installation, made by make env. Whoever has this file can act as every user.
+# Every other setting of the machines' .env.example files can be added here.
+POSTGRES_HOST=postgres
+POSTGRES_PASSWORD=$(password)
+WEB_DB_PASSWORD=$(password)
+WORKER_DB_PASSWORD=$(password)
+REDIS_PASSWORD=$redis_password
+REDIS_URL=redis://:$redis_password@redis:6379/0
+TASKS_URL=http://tasks:5004
+JWT_PRIVATE_KEY=$(printf '%s\n' "$key" | one_line)
+JWT_PUBLIC_KEY=$(printf '%s\n' "$key" | openssl pkey -pubout | one_line)
+END
+mv "$target.new" "$target"
+echo "wrote $target"
