@@ -3,7 +3,6 @@
 import uuid
 
 import pytest
-import requests
 from blackbox.client import Api
 
 JSON = {"Content-Type": "application/json"}
@@ -159,21 +158,9 @@ def test_ids_that_no_task_has(api: Api, method: str, task_id: str) -> None:
     assert (response.status_code, response.json()["code"]) == (404, "task_not_found")
 
 
-@pytest.mark.parametrize("path", ["/tasks/%00", "/%", "/tasks/%zz"])
-def test_paths_that_are_no_paths(api: Api, path: str) -> None:
-    response = exactly(api, path)
+def test_path_that_is_no_path(api: Api) -> None:
+    response = api.get("/tasks/%00", is_echoed=False)
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
-
-
-def exactly(api: Api, path: str) -> requests.Response:
-    """Ask for the path as it stands: the library would mend it."""
-    request = requests.Request("GET", api.base_url).prepare()
-    request.url = api.base_url + path
-    with requests.Session() as session:
-        session.trust_env = False
-        response = session.send(request, timeout=30)
-    api.contract.check(response)
-    return response
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing-here", "/auth", "/auth/logout", "/tasks/x/parts", "/tasks/x/y/z"])
@@ -203,7 +190,7 @@ def test_wrong_methods(api: Api, method: str, path: str, allowed: set[str]) -> N
 
 
 def test_address_that_is_too_long(api: Api) -> None:
-    response = api.get("/tasks?max=" + "1" * 40_000)
+    response = api.get("/tasks?max=" + "1" * 40_000, is_echoed=False)
     assert (response.status_code, response.json()["code"]) == (414, "uri_too_long")
 
 

@@ -48,10 +48,20 @@ class Api:
         patient.raise_on_status = False
         self._session.mount(self.base_url, HTTPAdapter(max_retries=patient, pool_maxsize=32))
 
-    def call(self, method: str, path: str, *, request_id: str | None = None, **options: Any) -> requests.Response:  # noqa: ANN401
-        """Make one call and return its answer, checked against the contract. `options` are those of requests."""
-        sent_id = request_id or f"e2e-{uuid.uuid4()}"
-        headers = {"X-Request-Id": sent_id}
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        request_id: str | None = None,
+        is_echoed: bool = True,
+        **options: Any,  # noqa: ANN401
+    ) -> requests.Response:
+        """Make one call and return its answer, checked against the contract. `options` are those of requests.
+
+        The request id must come back, unless `is_echoed` says that this request is refused before its headers are read.
+        """
+        headers = {"X-Request-Id": request_id or f"e2e-{uuid.uuid4()}"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         headers.update(options.pop("headers", {}))
@@ -59,7 +69,7 @@ class Api:
             method, self.base_url + path, headers=headers, timeout=REQUEST_S, allow_redirects=False, **options
         )
         self.contract.check(response)
-        assert response.headers["X-Request-Id"] == headers["X-Request-Id"]
+        assert (response.headers["X-Request-Id"] == headers["X-Request-Id"]) is is_echoed
         return response
 
     def get(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 # handed on to requests
