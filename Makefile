@@ -12,7 +12,9 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 	$(if $(UPGRADE),--upgrade) $(NO_MEMBERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock lint format types test clean
+LOCAL := $(BIN)/python -m idrl_local
+NEWMAN := .cache/newman/node_modules/.bin/newman
+.PHONY: help setup demo up down status logs lint format types test test-e2e test-postman lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +27,21 @@ $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/all.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@
+
+demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a system that lives only as long
+	@$(LOCAL) demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(URL),--url "$(URL)")
+
+up: $(STAMP) ## start the system in the background (PORT=5050, IDRL_HOME=.idrl)
+	@$(LOCAL) up
+
+down: $(STAMP) ## stop it, keep its data
+	@$(LOCAL) down
+
+status: $(STAMP) ## tell which of its processes run
+	@$(LOCAL) status
+
+logs: $(STAMP) ## follow what all its processes log
+	@$(LOCAL) logs
 
 lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -r locks/uv.in; }
@@ -49,5 +66,17 @@ types: $(STAMP) ## mypy strict
 test: $(STAMP) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-k login")
 	$(BIN)/pytest --cov --cov-report=term $(ARGS)
 
+test-e2e: $(STAMP) ## the black-box tests, against a system of their own (ARGS="-k delete")
+	$(LOCAL) during $(BIN)/pytest e2e $(ARGS)
+
+test-postman: $(STAMP) $(NEWMAN) ## the Postman collection, against a system of its own
+	$(LOCAL) during sh -c '$(NEWMAN) run postman_collection.json --env-var base_url=$$BASE_URL --env-var video_url=$$VIDEO_URL'
+
+$(NEWMAN): local/newman/package.json local/newman/package-lock.json
+	@mkdir -p .cache/newman
+	@cp $^ .cache/newman
+	@cd .cache/newman && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 clean: ## remove what the tools made (not the data in .idrl)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .coverage

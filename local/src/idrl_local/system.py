@@ -16,7 +16,8 @@ from idrl_local.supervision import ProgramFailed
 from psg import migrate
 from psg.settings import Settings as SchemaSettings
 
-_START_TIMEOUT_S = 60
+# Long, for a machine with other work: a program that ends is noticed at once.
+_START_TIMEOUT_S = 180
 _TAIL_LINES = 20
 
 
