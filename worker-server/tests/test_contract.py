@@ -1,0 +1,26 @@
+"""The routes are those of the document, both ways."""
+
+import re
+from pathlib import Path
+
+import yaml
+from flask import Flask
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
+
+
+def test_the_tasks_calls_are_the_documented_ones(app: Flask) -> None:
+    document = yaml.safe_load(DOCUMENT.read_text())
+    methods = {"get", "post", "put", "patch", "delete"}
+    written = {
+        (re.sub(r"{\w+}", "{}", path), method.upper())
+        for path, operations in document["paths"].items()
+        for method in operations.keys() & methods
+        if path.startswith(("/tasks", "/health", "/ready", "/metrics"))
+    }
+    served = {
+        (re.sub(r"<[^>]+>", "{}", rule.rule), method)
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert served == written
