@@ -73,13 +73,23 @@ class Exchange:
             self.connection.settimeout(None)
 
 
+def _not_found(exchange: Exchange) -> None:
+    exchange.reply(b"", 404)
+
+
 @dataclass
 class Site:
-    """A web site: `on(path, first, second)` answers the first request with `first`, all later ones with `second`."""
+    """A web site: `on(path, first, second)` answers the first request with `first`, all later ones with `second`.
+
+    Other paths get `elsewhere`, else status 404. A site that has `instead` does just that with each
+    connection, and speaks no HTTP.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     tls: ssl.SSLContext | None = None
+    elsewhere: Handler | None = None
+    instead: Callable[[socket.socket], object] | None = None
     requests: list[Exchange] = field(default_factory=list)
     accepted: int = 0
 
@@ -130,6 +140,10 @@ class Site:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError):  # the other side may leave at any time, or not speak HTTP
+            if self.instead:
+                self.instead(connection)
+                connection.close()
+                return
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
                 self._connections.append(connection)
@@ -139,7 +153,7 @@ class Site:
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in fields)}
                 exchange = Exchange(connection, path, headers)
                 self.requests.append(exchange)
-                handlers = self._handlers[path.partition("?")[0]] or [lambda x: x.reply(b"", 404)]
+                handlers = self._handlers[path.partition("?")[0]] or [self.elsewhere or _not_found]
                 (handlers.pop(0) if len(handlers) > 1 else handlers[0])(exchange)
 
 

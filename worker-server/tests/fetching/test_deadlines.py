@@ -128,6 +128,18 @@ def test_stop_while_waiting_to_try_again(site, fetch) -> None:
     assert len(site.requests) == 1
 
 
+def test_the_connection_is_closed_while_waiting_to_try_again(site, fetch) -> None:
+    closed = []
+
+    def busy(x) -> None:
+        x.head(503, Retry_After=3600)
+        closed.append(x.is_gone(10))
+        fetch.stop.set()
+
+    fetch.stops(site.on("/v.mp4", busy), max_backoff_s=60)
+    assert closed == [True]
+
+
 def test_total_time_while_waiting_to_try_again(site, fetch) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(b"", 503, Retry_After=3600))
     assert fetch.fails(url, max_backoff_s=60, timeout_s=0.5).code == "source_too_slow"

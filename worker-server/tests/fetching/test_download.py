@@ -76,7 +76,7 @@ def test_a_file_of_before_is_replaced(site, fetch) -> None:
     "path", ["/../../../etc/x.mp4", "/%2e%2e%2fx", "/-i.mp4", "/a;rm", "/ü ä.mp4", "/\u202e4pm.😀", "/" + "a" * 1900]
 )
 def test_the_name_in_the_url_is_never_a_path(site, fetch, path, tmp_path) -> None:
-    site._handlers.default_factory = lambda: [lambda x: x.reply(BODY)]
+    site.elsewhere = lambda x: x.reply(BODY)
     fetch(site.url(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
     assert site.requests[0].path.isascii()

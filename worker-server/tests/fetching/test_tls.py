@@ -5,6 +5,7 @@
 import datetime
 import ipaddress
 import ssl
+import time
 
 import pytest
 from cryptography import x509
@@ -93,8 +94,8 @@ def test_expired_certificate(open_site, fetch, certificates) -> None:
 
 def test_plain_http_on_the_https_port(site, fetch) -> None:
     fetch.allow_hosts = {site.address}
-    failure = fetch.fails(site.url("/v.mp4").replace("http:", "https:"))
-    assert failure.code in ("source_tls_invalid", "source_unavailable")
+    site.instead = lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n") or connection.recv(4096)
+    assert fetch.fails(site.url("/v.mp4").replace("http:", "https:")).code == "source_tls_invalid"
 
 
 def test_redirect_from_http_to_https(site, secure_site, fetch) -> None:
@@ -127,14 +128,21 @@ def test_a_stall_over_tls_ends(secure_site, fetch) -> None:
         x.send(BODY)
         x.until_gone()
 
-    assert fetch.fails(secure_site.on("/v.mp4", stalls), stall_s=0.3, max_retries=0).code == "source_too_slow"
+    began = time.monotonic()
+    failure = fetch.fails(secure_site.on("/v.mp4", stalls), stall_s=0.3, first_byte_s=60, timeout_s=60, max_retries=0)
+    assert failure.code == "source_too_slow"
+    # The socket's own timeout would come only after more than first_byte_s: it is the connection that was cut.
+    assert time.monotonic() - began < 30
 
 
 def test_a_handshake_that_never_ends(site, fetch) -> None:
-    """The site takes the connection and says nothing, which is no handshake."""
+    """The site takes the connection, reads, and says nothing."""
+
+    def silent(connection) -> None:
+        while connection.recv(4096):
+            pass
+
     fetch.allow_hosts = {site.address}
-    site.tls = None
-    url = site.url("/v.mp4").replace("http:", "https:")
-    site._serve = lambda connection: connection.recv(1) and None  # holds the connection open
-    failure = fetch.fails(url, first_byte_s=0.3, max_retries=0)
+    site.instead = silent
+    failure = fetch.fails(site.url("/v.mp4").replace("http:", "https:"), first_byte_s=0.3, max_retries=0)
     assert failure.code == "source_too_slow"
