@@ -252,6 +252,7 @@ def test_cancel_of_a_download_waits_too() -> None:
     lease = claim_task()
     assert services.delete_task(1, lease.task_id) == "canceling"
     assert not leases.begin_processing(lease, {}, PATH, plan(1))
+    assert not leases.finish_cancel(lease.task_id)
     leases.release(lease)
     assert leases.finish_cancel(lease.task_id)
 

@@ -18,6 +18,15 @@ from worker_server.settings import Settings
 
 Auth = Callable[..., dict[str, str]]
 URL = "http://example.com/race.mp4"
+SOURCE = {
+    "size_bytes": 9_000,
+    "duration_s": "20",
+    "width": 1280,
+    "height": 720,
+    "frame_rate": "30000/1001",
+    "video_codec": "h264",
+    "audio_codec": "",
+}
 
 
 def submit(client: FlaskClient, headers: dict[str, str], url: str = URL, **more: str) -> TestResponse:
@@ -42,7 +51,7 @@ def finished(client: FlaskClient, auth: Auth, settings: Settings) -> tuple[str, 
     row = leases.claim_task("test", 30)
     assert row is not None
     part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
-    leases.begin_processing(Lease(row.id, row.attempt), {"width": 1280, "duration_s": 20.0}, "source", [part])
+    leases.begin_processing(Lease(row.id, row.attempt), SOURCE, "source", [part])
     claimed = leases.claim_part("test", 30)
     assert claimed is not None
     content = bytes(range(256)) * 40
@@ -192,7 +201,7 @@ def test_a_finished_task_shows_its_parts(client: FlaskClient, auth: Auth, finish
     task_id, content = finished
     task = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
     assert (task["status"], task["progress"], task["parts_total"], task["parts_done"]) == ("done", 100, 1, 1)
-    assert task["source"]["width"] == 1280
+    assert task["source"] == {**SOURCE, "duration_s": 20.0, "frame_rate": 30000 / 1001, "audio_codec": None}
     (part,) = task["parts"]
     assert (part["number"], part["status"], part["start_s"], part["end_s"]) == (0, "done", 0.0, 20.0)
     assert (part["size_bytes"], part["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
@@ -215,6 +224,7 @@ def test_a_clip_can_be_read_in_ranges(client: FlaskClient, auth: Auth, finished:
     assert (part.status_code, part.data) == (206, content[10:20])
     assert part.headers["Content-Range"] == f"bytes 10-19/{len(content)}"
     assert get(**{"If-None-Match": tag}).status_code == 304
+    assert problem(get(**{"If-Match": '"another"'})) == (412, "precondition_failed")
     beyond = get(Range="bytes=999999-")
     assert problem(beyond) == (416, "range_not_satisfiable")
     assert beyond.headers["Content-Range"] == f"bytes */{len(content)}"
@@ -233,7 +243,7 @@ def test_a_part_that_is_not_ready(client: FlaskClient, auth: Auth) -> None:
     row = leases.claim_task("test", 30)
     assert row is not None
     part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
-    leases.begin_processing(Lease(row.id, row.attempt), {}, "source", [part])
+    leases.begin_processing(Lease(row.id, row.attempt), SOURCE, "source", [part])
     assert problem(client.get(f"/tasks/{task_id}/parts/0", headers=auth())) == (409, "part_not_ready")
 
 

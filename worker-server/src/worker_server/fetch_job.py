@@ -44,8 +44,9 @@ def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> 
         raise
     if begun:
         hints.send(hints.RENDER, len(parts))
-    else:
+    else:  # canceled meanwhile, or somebody else's by now
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
+        leases.release(lease)
 
 
 def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:

@@ -55,8 +55,9 @@ def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbea
         storage.publish(output, target)
     relative = str(target.relative_to(settings.remote_folder))
     clip = Clip(path=relative, size_bytes=facts.size_bytes, sha256=facts.sha256, frames=facts.frames)
-    if not leases.finish_part(lease, clip):
+    if not leases.finish_part(lease, clip):  # canceled meanwhile, or somebody else's by now
         target.unlink(missing_ok=True)
+        leases.release(lease)
 
 
 def _edit(row: Row[Any], settings: Settings) -> media.PartEdit:

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,7 +13,6 @@ from worker_server.services import PartTotals
 
 # Of the whole way from 0 to 100, the part that the download takes.
 _DOWNLOAD_SHARE = 0.1
-_SOURCE_FACTS = ("size_bytes", "duration_s", "width", "height", "frame_rate", "video_codec", "audio_codec")
 
 
 class NewTask(Body):
@@ -43,7 +43,7 @@ def task_document(task: Task, totals: PartTotals, parts: list[Part] | None = Non
         "started_at": _time(task.started_at),
         "finished_at": _time(task.finished_at),
         "updated_at": _time(task.updated_at),
-        "source": {fact: task.source.get(fact) for fact in _SOURCE_FACTS} if task.source else None,
+        "source": _source(task.source) if task.source else None,
         "parts_total": totals.total or None,
         "parts_done": totals.done,
         "link": f"/tasks/{task.id}",
@@ -88,6 +88,19 @@ def _eta_s(task: Task, progress: float) -> float | None:
         return None
     elapsed_s = (datetime.now(UTC) - task.started_at).total_seconds()
     return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
+
+
+def _source(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what callers are told of the source; its fractions are exact in the row, and plain numbers here."""
+    return {
+        "size_bytes": facts["size_bytes"],
+        "duration_s": float(Fraction(facts["duration_s"])),
+        "width": facts["width"],
+        "height": facts["height"],
+        "frame_rate": float(Fraction(facts["frame_rate"])),
+        "video_codec": facts["video_codec"],
+        "audio_codec": facts["audio_codec"] or None,
+    }
 
 
 def _error(work: Task | Part) -> dict[str, str] | None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from http import HTTPStatus
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
@@ -80,6 +81,9 @@ def _clip(name: str, path: str, sha256: str) -> Response:
     except OSError as error:
         sentence = "The clip's file cannot be read just now."
         raise Problem(503, "storage_unavailable", sentence, headers={"Retry-After": "5"}) from error
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        response.close()
+        raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 
