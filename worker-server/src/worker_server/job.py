@@ -9,7 +9,7 @@ from flask import Flask, current_app
 
 from idrl_common import context
 from worker_server import hints, leases, storage
-from worker_server.fetching import FetchFailed, FetchStopped, UrlRefused
+from worker_server.fetching import FetchFailed, FetchStopped
 from worker_server.heartbeat import Heartbeat
 from worker_server.leases import Failure, Lease
 from worker_server.media import ClipRejected, EncodeFailed, SourceError, Stopped
@@ -48,9 +48,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure("storage_unavailable", "The storage cannot be used just now.", retryable=True)
     if isinstance(error, FetchFailed | EncodeFailed):
         full = error.code == "storage_full"
-        retryable = full or (error.retryable and isinstance(error, EncodeFailed))
-        return Failure(error.code, error.message, retryable=retryable, counted=not full)
-    if isinstance(error, UrlRefused | SourceError):
+        return Failure(error.code, error.message, retryable=error.retryable, counted=not full)
+    if isinstance(error, SourceError):
         return Failure(error.code, error.message)
     if isinstance(error, ClipRejected):
         return Failure("clip_rejected", "The encoder's result is not what it must be.", retryable=True)
