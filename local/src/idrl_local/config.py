@@ -1,7 +1,5 @@
 """Writes what the servers read: the configurations of nginx and supervisord."""
 
-import shlex
-import sys
 from configparser import RawConfigParser
 from pathlib import Path
 from string import Template
@@ -13,8 +11,8 @@ from idrl_local.programs import PROGRAMS, Installation, Program
 NGINX_TEMPLATE = CHECKOUT / "web-server" / "nginx" / "nginx.conf.template"
 AUTH_RATE = "10r/s"
 AUTH_BURST = "50"
-# Set for supervisord, which fills them in wherever a path stands: any character may be in one.
-HOME, PYTHON, SOCKET = "IDRL_HOME", "IDRL_PYTHON", "IDRL_SOCKET"
+# The variable that tells supervisord's children which Python is ours.
+PYTHON = "IDRL_PYTHON"
 
 
 def nginx_variables(ports: Ports, auth_rate: str, auth_burst: str) -> dict[str, str]:
@@ -46,20 +44,22 @@ def write_nginx(installation: Installation) -> None:
 
 
 def write_supervisord(home: Home) -> Path:
-    """Write supervisord.conf and return its path."""
-    # No interpolation: %(ENV_…)s is for supervisord to fill in, not for the parser that writes the file.
+    """Write supervisord.conf and return its path.
+
+    Its paths are relative to the home, where supervisord is started: a folder's name may hold what the file's syntax
+    gives a meaning to.
+    """
     config = RawConfigParser()
-    config["unix_http_server"] = {"file": f"%(ENV_{SOCKET})s", "chmod": "0700"}
+    config["unix_http_server"] = {"file": home.socket_from_home, "chmod": "0700"}
     factory = "supervisor.rpcinterface:make_main_rpcinterface"
     config["rpcinterface:supervisor"] = {"supervisor.rpcinterface_factory": factory}
     config["supervisord"] = {
         "nodaemon": "true",
         "silent": "true",
-        "logfile": f"%(ENV_{HOME})s/logs/supervisord.log",
+        "logfile": "logs/supervisord.log",
         "logfile_maxbytes": "5MB",
         "logfile_backups": "1",
-        "pidfile": f"%(ENV_{HOME})s/run/supervisord.pid",
-        "directory": f"%(ENV_{HOME})s",
+        "pidfile": "run/supervisord.pid",
     }
     for priority, group in enumerate(dict.fromkeys(program.group for program in PROGRAMS)):
         names = [program.name for program in PROGRAMS if program.group == group]
@@ -72,14 +72,9 @@ def write_supervisord(home: Home) -> Path:
     return path
 
 
-def supervisord_environment(home: Home) -> dict[str, str]:
-    """Return the variables that supervisord.conf refers to."""
-    return {HOME: str(home.root), PYTHON: shlex.quote(sys.executable), SOCKET: str(home.socket)}
-
-
 def _section(program: Program) -> dict[str, str]:
     return {
-        "command": f"%(ENV_{PYTHON})s -m idrl_local exec {program.name}",
+        "command": f"""sh -c 'exec "${PYTHON}" -m idrl_local exec {program.name}'""",
         # `up` starts each once what it needs answers; from then on supervisord restarts what ends.
         "autostart": "false",
         "autorestart": "true",
@@ -89,7 +84,7 @@ def _section(program: Program) -> dict[str, str]:
         "stopwaitsecs": str(program.stop_wait_s),
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": f"%(ENV_{HOME})s/logs/{program.name}.log",
+        "stdout_logfile": f"logs/{program.name}.log",
         "stdout_logfile_maxbytes": "20MB",
         "stdout_logfile_backups": "2",
     }

@@ -110,6 +110,11 @@ class Home:
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
         return _private_folder(Path(tempfile.gettempdir()) / f"idrl-{os.getuid()}-{digest}") / "supervisor.sock"
 
+    @property
+    def socket_from_home(self) -> str:
+        """The same, as seen from the home."""
+        return str(self.socket.relative_to(self.root) if self.socket.is_relative_to(self.root) else self.socket)
+
     def mark(self, name: str) -> Path:
         return self.run / f"{name}.mark"
 

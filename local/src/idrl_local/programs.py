@@ -61,9 +61,14 @@ def execute(program: Program, installation: Installation) -> None:
     if program.unprivileged and os.geteuid() == 0:
         # The pipe to supervisord: a server opens it anew, by the name /dev/stdout.
         servers.give_away(sys.stdout.fileno())
-    kept = {name: value for name, value in installation.environment.items() if not name.startswith(_OURS)}
+    kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
     command = program.command(installation)
     os.execvpe(command[0], command, kept | program.environment(installation))  # noqa: S606 # this is what it is for
+
+
+def is_passed_on(name: str) -> bool:
+    """Tell whether the programs inherit this variable of the caller's."""
+    return not name.startswith(_OURS)
 
 
 def _postgres(installation: Installation) -> list[str]:

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.client import HTTPException
 from xmlrpc.client import Fault, ServerProxy
 
@@ -45,7 +46,7 @@ def start(home: Home, environment: Mapping[str, str]) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**environment, **config.supervisord_environment(home)},
+            env={**environment, "IDRL_HOME": str(home.root), config.PYTHON: sys.executable},
             start_new_session=True,
             cwd=home.root,
         )
@@ -67,9 +68,10 @@ def start_programs(home: Home, names: Sequence[str]) -> None:
     """Have supervisord start the programs that do not run; returns before they answer."""
     states = program_states(home)
     groups = {program.name: program.group for program in PROGRAMS}
-    for name in names:
-        if states[name][0] not in _WELL:
-            _call(home).supervisor.startProcess(f"{groups[name]}:{name}", False)
+    with _rpc(home) as rpc:
+        for name in names:
+            if states[name][0] not in _WELL:
+                rpc.supervisor.startProcess(f"{groups[name]}:{name}", False)
 
 
 def check_programs(home: Home, names: Sequence[str]) -> None:
@@ -83,7 +85,8 @@ def check_programs(home: Home, names: Sequence[str]) -> None:
 
 def program_states(home: Home) -> dict[str, tuple[int, str]]:
     """Return, for each program, supervisord's state (ProcessStates) and what it says about it."""
-    found = _call(home).supervisor.getAllProcessInfo()
+    with _rpc(home) as rpc:
+        found = rpc.supervisor.getAllProcessInfo()
     assert isinstance(found, list)  # noqa: S101 # XML-RPC has no types
     return {entry["name"]: (entry["state"], f"{entry['statename']} {entry['description']}".strip()) for entry in found}
 
@@ -100,7 +103,8 @@ def stop(home: Home) -> None:
 def _shut_down(home: Home) -> None:
     """Let supervisord stop everything in order, for as long as its programs may take, then end it as it is."""
     try:
-        _call(home).supervisor.shutdown()
+        with _rpc(home) as rpc:
+            rpc.supervisor.shutdown()
     except (OSError, HTTPException, Fault):  # it hangs, or is on its way out already
         marks.signal_group(home.mark(SUPERVISORD), signal.SIGTERM)
     patience_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
@@ -121,12 +125,16 @@ def _end(home: Home, name: str, number: signal.Signals, patience_s: float) -> No
 
 def _answers(home: Home) -> bool:
     try:
-        _call(home).supervisor.getState()
+        with _rpc(home) as rpc:
+            rpc.supervisor.getState()
     except (OSError, HTTPException):
         return False
     return True
 
 
-def _call(home: Home) -> ServerProxy:
+@contextmanager
+def _rpc(home: Home) -> Iterator[ServerProxy]:
     # The address is a placeholder: the transport goes to the socket.
-    return ServerProxy("http://127.0.0.1", transport=SupervisorTransport(None, None, f"unix://{home.socket}"))
+    transport = SupervisorTransport(None, None, f"unix://{home.socket}")
+    with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+        yield proxy

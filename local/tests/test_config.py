@@ -1,0 +1,97 @@
+from configparser import RawConfigParser
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from supervisor.options import ServerOptions
+
+from idrl_local import config, programs
+from idrl_local.home import Home, Ports
+from idrl_local.programs import PROGRAMS, Installation
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    """One whose folder has a name that every kind of quoting trips over."""
+    home = Home(tmp_path / 'o\'bri%en; "x" #é')
+    home.create()
+    return Installation(home, Ports.starting_at(5050), home.secrets(), {})
+
+
+def environment_of(name: str, installation: Installation) -> dict[str, str]:
+    return next(program for program in PROGRAMS if program.name == name).environment(installation)
+
+
+def command_of(name: str, installation: Installation) -> list[str]:
+    return next(program for program in PROGRAMS if program.name == name).command(installation)
+
+
+def test_supervisord_reads_what_was_written(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(installation.home.root)
+    options = ServerOptions()
+    options.realize(["-c", str(config.write_supervisord(installation.home))])
+    found = {process.name: process for group in options.process_group_configs for process in group.process_configs}
+    assert set(found) == {program.name for program in PROGRAMS}
+    assert found["web"].stdout_logfile == "logs/web.log"
+    assert found["web"].command.endswith("-m idrl_local exec web'")
+    assert not any(process.autostart for process in found.values())
+    assert not any(process.stopasgroup for process in found.values())
+    assert all(process.killasgroup for process in found.values())
+
+
+def test_no_secret_is_in_what_is_written(installation: Installation) -> None:
+    config.write_supervisord(installation.home)
+    config.write_nginx(installation)
+    text = "".join(path.read_text() for path in installation.home.run.glob("*.conf"))
+    for secret in vars(installation.secrets).values():
+        assert secret not in text
+
+
+def test_services_stop_before_the_stores(installation: Installation) -> None:
+    parser = RawConfigParser()
+    parser.read(config.write_supervisord(installation.home))
+    assert parser.getint("group:stores", "priority") < parser.getint("group:services", "priority")
+
+
+def test_only_the_web_app_holds_the_private_key(installation: Installation) -> None:
+    holders = {program.name for program in PROGRAMS if "JWT_PRIVATE_KEY" in program.environment(installation)}
+    assert holders == {"web"}
+    private = installation.secrets.jwt_private_key.replace("\n", "\\n")
+    assert environment_of("web", installation)["JWT_PRIVATE_KEY"] == private
+    for name in ("tasks", "fetch", "render", "sweep"):
+        assert environment_of(name, installation)["POSTGRES_USER"] == "worker"
+        assert installation.secrets.web_db_password not in environment_of(name, installation).values()
+
+
+def test_nothing_of_the_callers_secrets_and_addresses_is_inherited() -> None:
+    for name in ("PGHOSTADDR", "POSTGRES_HOST", "JWT_PRIVATE_KEY", "REDIS_URL", "TASKS_URL", "WEB_DB_PASSWORD"):
+        assert not programs.is_passed_on(name)
+    for name in ("FETCH_ALLOW_HOSTS", "RENDER_CRF", "PATH", "LOG_LEVEL", "LEASE_S"):
+        assert programs.is_passed_on(name)
+
+
+def test_figures_of_an_earlier_run_are_gone(installation: Installation) -> None:
+    folder = Path(environment_of("tasks", installation)["PROMETHEUS_MULTIPROC_DIR"])
+    (folder / "old.db").touch()
+    environment_of("tasks", installation)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_caller_sets_how_many_work_at_once(installation: Installation) -> None:
+    chosen = Installation(
+        installation.home,
+        installation.ports,
+        installation.secrets,
+        {"RENDER_CONCURRENCY": "7", "FETCH_CONCURRENCY": ""},
+    )
+    assert command_of("render", chosen)[-2:] == ["-c", "7"]
+    assert command_of("fetch", chosen)[-2:] == ["-c", "4"]
+
+
+def test_the_rate_of_log_ins_can_be_set(installation: Installation) -> None:
+    chosen = replace(installation, environment={"AUTH_RATE": "3r/s", "AUTH_BURST": "8"})
+    config.write_nginx(chosen)
+    text = (installation.home.run / "nginx.conf").read_text()
+    assert "rate=3r/s;" in text
+    assert "burst=8 nodelay;" in text
+    assert "${" not in text

@@ -1,0 +1,94 @@
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+from idrl_local import servers
+from idrl_local.pytest_plugin import running
+
+PASSWORD = "open-sesame"
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Path:
+    """A folder that nobody but its owner may enter, as root's and many homes are."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def test_every_binary_runs(binaries: servers.Binaries) -> None:
+    for program in (binaries.initdb, binaries.postgres, binaries.redis):
+        assert subprocess.run([program, "--version"], capture_output=True, check=True).stdout
+    assert b"nginx" in subprocess.run([binaries.nginx, "-v"], capture_output=True, check=True).stderr
+
+
+def test_a_database_is_made_and_served_in_a_closed_folder(binaries: servers.Binaries, closed_folder: Path) -> None:
+    data = closed_folder / "data"
+    servers.init_postgres(binaries, data, "postgres", PASSWORD)
+    servers.init_postgres(binaries, data, "postgres", "of no effect the second time")
+    assert [path.name for path in closed_folder.iterdir()] == ["data"]
+    port = servers.free_port()
+    command = servers.postgres_command(binaries, data, port, "fsync=off")
+    with running(command, closed_folder.with_name("postgres.log")) as process:
+        servers.wait_for_postgres(port, "postgres", PASSWORD, process)
+        with pytest.raises(servers.ServerFailed, match="does not take the password"):
+            servers.postgres_answers(port, "postgres", "wrong")
+        for _ in range(2):
+            servers.ensure_database(port, "postgres", PASSWORD, "odd name")
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=port, user="postgres", password=PASSWORD, dbname="odd name"
+        )
+        connection.close()
+        assert Path(f"/proc/{process.pid}").stat().st_uid == data.stat().st_uid
+        assert data.stat().st_uid != 0
+    assert stat.S_IMODE(closed_folder.stat().st_mode) == 0o700
+
+
+def test_an_interrupted_start_leaves_nothing_that_looks_like_a_database(
+    binaries: servers.Binaries, closed_folder: Path
+) -> None:
+    half = closed_folder / "data.new"
+    half.mkdir()
+    (half / "PG_VERSION").touch()
+    servers.init_postgres(binaries, closed_folder / "data", "postgres", PASSWORD)
+    assert (closed_folder / "data" / "global").is_dir()
+    assert not half.exists()
+
+
+def test_what_initdb_says_is_passed_on(binaries: servers.Binaries, closed_folder: Path) -> None:
+    with pytest.raises(servers.ServerFailed, match="initdb failed"):
+        servers.init_postgres(binaries, closed_folder / "data", "pg_reserved", PASSWORD)
+    assert list(closed_folder.iterdir()) == []
+
+
+def test_redis_asks_for_a_password_that_no_command_line_shows(binaries: servers.Binaries, tmp_path: Path) -> None:
+    port = servers.free_port()
+    command = servers.redis_command(binaries, tmp_path / "redis data", port, PASSWORD)
+    assert not any(PASSWORD in word for word in command)
+    assert stat.S_IMODE((tmp_path / "redis data" / "redis.conf").stat().st_mode) == 0o600
+    with running(command, tmp_path / "redis.log") as process:
+        servers.wait_for_port(port, process)
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        with redis.Redis(port=port, password=PASSWORD) as client:
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_a_server_that_ends_is_noticed_at_once(tmp_path: Path) -> None:
+    with running(["false"], tmp_path / "log") as process:
+        process.wait()
+        with pytest.raises(servers.ServerFailed, match="nothing answers"):
+            servers.wait_for_port(servers.free_port(), process)
+        with pytest.raises(servers.ServerFailed, match="does not answer"):
+            servers.wait_for_postgres(servers.free_port(), "postgres", PASSWORD, process)
+
+
+def test_root_is_given_up() -> None:
+    whoami = servers.unprivileged(Path("/usr/bin/id"))
+    user = subprocess.run([*whoami, "-u"], capture_output=True, text=True, check=True).stdout.strip()
+    assert user == ("65534" if os.geteuid() == 0 else str(os.geteuid()))

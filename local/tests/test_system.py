@@ -1,0 +1,132 @@
+"""The whole system, once: the tests of this file share it and run in order, the crash last."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import requests
+
+from idrl_local import marks, supervision, system
+from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
+from idrl_local.programs import PROGRAMS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """In a folder whose name every kind of quoting trips over."""
+    return Home(tmp_path_factory.mktemp("h") / "o'd d%")
+
+
+@pytest.fixture(scope="module")
+def ports() -> Ports:
+    return free_ports()
+
+
+@pytest.fixture(scope="module")
+def environment(home: Home, ports: Ports) -> Mapping[str, str]:
+    """What a person's shell would hold."""
+    return {**os.environ, "IDRL_HOME": str(home.root), "PORT": str(ports.nginx), "RENDER_CONCURRENCY": "1"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started(home: Home, environment: Mapping[str, str]) -> Iterator[subprocess.CompletedProcess[str]]:
+    """Started by `up` in a session that has ended when the tests begin."""
+    try:
+        yield command("up", environment)
+    finally:
+        system.down(home)
+
+
+def command(name: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "idrl_local", name]
+    return subprocess.run(
+        words, env=environment, capture_output=True, text=True, start_new_session=True, check=False, timeout=300
+    )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def pid_of(home: Home, name: str) -> int:
+    return int(home.mark(name).read_text())
+
+
+def is_ready(ports: Ports) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{ports.nginx}/ready", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_up_says_where_the_system_is(started: subprocess.CompletedProcess[str], home: Home, ports: Ports) -> None:
+    assert started.returncode == 0, started.stderr
+    assert f"http://127.0.0.1:{ports.nginx}" in started.stdout
+    assert str(home.root) in started.stdout
+    assert is_ready(ports)
+
+
+def test_every_process_runs(home: Home) -> None:
+    supervision.check_programs(home, [program.name for program in PROGRAMS])
+
+
+def test_up_is_safe_to_run_twice(home: Home, ports: Ports, environment: Mapping[str, str]) -> None:
+    before = {program.name: pid_of(home, program.name) for program in PROGRAMS}
+    assert command("up", environment).returncode == 0
+    assert {program.name: pid_of(home, program.name) for program in PROGRAMS} == before
+    other = free_ports()
+    with pytest.raises(HomeUnusable, match=f"is up on port {ports.nginx} already"):
+        system.up(home, other, environment)
+
+
+def test_a_second_home_is_told_that_the_ports_are_taken(tmp_path: Path, ports: Ports) -> None:
+    with pytest.raises(PortTaken, match=f"port {ports.nginx}, which nginx would use, is taken"):
+        system.up(Home(tmp_path / "second"), ports, os.environ)
+    assert not supervision.is_running(Home(tmp_path / "second"))
+
+
+def test_secrets_are_on_no_command_line(home: Home) -> None:
+    lines = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    for secret in vars(home.secrets()).values():
+        assert secret.encode() not in lines
+
+
+def test_what_ends_is_started_again(home: Home, ports: Ports) -> None:
+    # nginx's workers outlive a killed master, and keep its port.
+    killed = {name: pid_of(home, name) for name in ("nginx", "tasks", "redis", "sweep")}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: all(pid_of(home, name) != pid for name, pid in killed.items()))
+    wait_until(lambda: is_ready(ports))
+
+
+def test_down_leaves_nothing_even_after_a_crash(home: Home, ports: Ports, environment: Mapping[str, str]) -> None:
+    os.kill(pid_of(home, supervision.SUPERVISORD), signal.SIGKILL)
+    assert marks.wait_until_free(home.mark(supervision.SUPERVISORD), 10)
+    assert is_ready(ports)
+    assert command("down", environment).returncode == 0
+    assert not any(marks.is_held(home.mark(program.name)) for program in PROGRAMS)
+    ports.check_free()
+    assert (home.data / "postgres" / "PG_VERSION").exists()
+    assert command("down", environment).returncode == 0
+    assert command("status", environment).stdout == "down\n"
+
+
+def test_a_setting_that_is_refused_is_said_and_nothing_stays(
+    home: Home, ports: Ports, environment: Mapping[str, str]
+) -> None:
+    failed = command("up", {**environment, "RENDER_CRF": "999"})
+    assert failed.returncode == 1
+    assert "render_crf" in failed.stderr
+    assert not any(marks.is_held(home.mark(program.name)) for program in PROGRAMS)
+    ports.check_free()
