@@ -123,6 +123,13 @@ def test_nobody_reaches_the_tasks_service_directly(edge: "Edge") -> None:
     assert edge.tasks.requests == []
 
 
+@pytest.mark.parametrize("path", ["/auth", "/_tasks"])
+def test_nginx_redirects_nobody(edge: "Edge", path: str) -> None:
+    answer = requests.get(edge.url + path, allow_redirects=False, timeout=5)
+    assert answer.json() == {"service": "web"}
+    assert edge.web.last["path"] == path
+
+
 def test_a_clip_comes_from_the_tasks_service_once_the_web_app_says_so(edge: "Edge") -> None:
     headers = {"Authorization": "Bearer t", "X-Request-Id": "abc-12345"}
     answer = requests.get(f"{edge.url}/tasks/7/parts/0", headers=headers, timeout=10)
