@@ -11,10 +11,12 @@ GROUND = 0x14  # the grey behind the logo
 LOGO_SHARE = Fraction(2, 5)
 
 
+PROGRESS = ["-progress", "pipe:1", "-stats_period", "0.2"]
+
+
 def quiet_ffmpeg(ffmpeg: str) -> list[str]:
-    """Begin a command that asks nothing, stops at the first error, and tells its progress on standard output."""
-    talk = ["-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1", "-stats_period", "0.2"]
-    return [ffmpeg, *talk, "-xerror", "-y"]
+    """Begin a command that asks nothing, says nothing but errors, and stops at the first one."""
+    return [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-xerror", "-y"]
 
 
 def local_input(path: Path, demuxer: str, *options: str) -> list[str]:

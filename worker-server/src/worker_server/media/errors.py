@@ -21,13 +21,19 @@ class SourceError(MediaError):
 class EncodeFailed(MediaError):
     """An encoder ended without a clip; `retryable` says whether another attempt can help.
 
+    `str()` adds its last words to the message: they name files of ours, and are for the log.
+
     Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
     `encoder_failed`, `storage_full`, `source_damaged`.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+    def __init__(self, code: str, message: str, *, retryable: bool, complaint: str = "") -> None:
         super().__init__(code, message)
         self.retryable = retryable
+        self.complaint = complaint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.complaint}".strip()
 
 
 class ClipRejected(MediaError):

@@ -5,7 +5,15 @@ from pathlib import Path
 
 from worker_server.media import colour
 from worker_server.media.edit import AUDIO_RATE, PartEdit
-from worker_server.media.encoding import GROUND, LOGO_SHARE, clip_output, local_input, quiet_ffmpeg, source_input
+from worker_server.media.encoding import (
+    GROUND,
+    LOGO_SHARE,
+    PROGRESS,
+    clip_output,
+    local_input,
+    quiet_ffmpeg,
+    source_input,
+)
 from worker_server.media.geometry import crop_box
 from worker_server.media.timing import place
 
@@ -27,7 +35,24 @@ class FfmpegRenderer:
         logo = local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
         graph = ["-filter_complex", ";".join([*_video(edit), _audio(edit)]), "-map", "[v]", "-map", "[a]"]
         threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
-        return [*quiet_ffmpeg(self._ffmpeg), "-copyts", *threads, *read, *logo, *graph, *clip_output(edit, output)]
+        return [
+            *quiet_ffmpeg(self._ffmpeg),
+            *PROGRESS,
+            "-copyts",
+            *threads,
+            *read,
+            *logo,
+            *graph,
+            *clip_output(edit, output),
+        ]
+
+
+def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
+    """Return the command that writes the tone-mapped frames of an HDR part, upright and whole, as raw RGB."""
+    filters = [_shift("setpts", edit.source.origin_s), *_grid(edit), colour.tone_map(edit.source), "format=rgb24"]
+    graph = ["-filter_complex", f"[0:{edit.source.video_index}]{','.join(filters)}[v]", "-map", "[v]"]
+    output = ["-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
+    return [*quiet_ffmpeg(ffmpeg_path), "-copyts", *source_input(edit, *_seek(edit)), *graph, *output]
 
 
 def _seek(edit: PartEdit) -> list[str]:

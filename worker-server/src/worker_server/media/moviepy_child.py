@@ -22,14 +22,14 @@ from moviepy import AudioClip, ColorClip, CompositeVideoClip, ImageClip, VideoCl
 from worker_server.media import colour
 from worker_server.media.child import ChildLimits, guarded
 from worker_server.media.edit import AUDIO_RATE, PartEdit
-from worker_server.media.encoding import GROUND, LOGO_SHARE, clip_output, quiet_ffmpeg
+from worker_server.media.encoding import GROUND, LOGO_SHARE, PROGRESS, clip_output, quiet_ffmpeg
 from worker_server.media.geometry import crop_box
 from worker_server.media.moviepy_reader import PartFrames, Picture, Sound, part_sound
 
 
-def edited(edit: PartEdit) -> VideoClip:
+def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
     """Return the clip: the part, cropped and resized, with its sound, between two bumpers."""
-    content = _content(edit)
+    content = _content(edit, ffmpeg)
     clips = [content]
     if edit.bumper_frames:
         # MoviePy picks frames by time in floating point: joints half a frame early keep it away from the edges.
@@ -40,8 +40,8 @@ def edited(edit: PartEdit) -> VideoClip:
     return _lasting(video, edit.total_frames + Fraction(1, 2), edit).with_audio(_sound(edit))
 
 
-def _content(edit: PartEdit) -> VideoClip:
-    frames, rate = PartFrames(edit), float(edit.frame_rate)
+def _content(edit: PartEdit, ffmpeg: str) -> VideoClip:
+    frames, rate = PartFrames(edit, ffmpeg), float(edit.frame_rate)
 
     def frame_at(t: float) -> Picture:
         return frames.picture(min(int(t * rate + 0.25), edit.part.frame_count - 1))
@@ -104,14 +104,15 @@ def _write_command(edit: PartEdit, sound: Path, output: Path, ffmpeg: str) -> li
     pictures = ["-protocol_whitelist", "pipe", *frames, "-i", "pipe:0"]
     samples = ["-protocol_whitelist", "file", "-f", "wav", "-i", f"file:{sound}"]
     filters = f"scale=out_color_matrix=bt709:out_range=limited,format=yuv420p,{colour.TAGS},setsar=1"
-    return [*quiet_ffmpeg(ffmpeg), *pictures, *samples, "-vf", filters, *clip_output(edit, output)]
+    return [*quiet_ffmpeg(ffmpeg), *PROGRESS, *pictures, *samples, "-vf", filters, *clip_output(edit, output)]
 
 
 def main() -> int:
     av.logging.set_level(None)
     question = json.loads(sys.argv[1])
     edit = PartEdit.from_json(question["edit"])
-    return write(edited(edit), edit, Path(question["output"]), question["ffmpeg"])
+    ffmpeg = question["ffmpeg"]
+    return write(edited(edit, ffmpeg), edit, Path(question["output"]), ffmpeg)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ MoviePy's own reader counts frames from a nominal rate, which loses and doubles 
 fraction. This one goes by the time stamp of each frame, as the filter graph does, without sharing code with it.
 """
 
+import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -16,7 +17,9 @@ from av import AudioResampler, VideoFrame
 from av.filter import Graph
 
 from worker_server.media import colour
+from worker_server.media.child import ChildLimits, guarded
 from worker_server.media.edit import AUDIO_RATE, PartEdit
+from worker_server.media.ffmpeg_renderer import rgb_command
 from worker_server.media.probe_child import open_source
 from worker_server.media.source import Source
 from worker_server.media.timing import place
@@ -26,7 +29,6 @@ Sound = npt.NDArray[np.float32]
 
 # A frame or sound may be stored up to a second away from its time.
 _MARGIN_S = 1
-_BT709 = 1
 # Numbers of swscale's own matrices (SWS_CS_*).
 _MATRICES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020": 9}
 _RANGES = {"limited": 1, "full": 2}
@@ -35,21 +37,18 @@ _RANGES = {"limited": 1, "full": 2}
 class PartFrames:
     """The upright RGB pictures of a part, by their number; to be asked for in order."""
 
-    def __init__(self, edit: PartEdit) -> None:
-        self._source = edit.source
-        self._frames = _part_frames(edit)
+    def __init__(self, edit: PartEdit, ffmpeg_path: str) -> None:
+        # PyAV brings no filter for tone mapping that is fast enough.
+        self._pictures = _tone_mapped(edit, ffmpeg_path) if colour.is_hdr(edit.source) else _converted(edit)
         self._number = -1
         self._picture: Picture | None = None
 
     def picture(self, number: int) -> Picture:
         """Return a picture; the same one may be asked for again, an earlier one may not."""
-        frame = None
-        while self._number < number:
-            frame = next(self._frames)
+        while self._picture is None or self._number < number:
+            self._picture = next(self._pictures)
             self._number += 1
-        if frame is not None:
-            self._picture = _to_rgb(frame, self._source)
-        if self._picture is None or number != self._number:
+        if number != self._number:
             raise IndexError(number)
         return self._picture
 
@@ -68,6 +67,19 @@ def part_sound(edit: PartEdit) -> Sound:
         first, last = max(0, at), max(0, min(len(samples), at + len(chunk)))
         samples[first:last] = chunk[first - at : max(first, last) - at]
     return samples
+
+
+def _converted(edit: PartEdit) -> Iterator[Picture]:
+    for frame in _part_frames(edit):
+        yield _to_rgb(frame, edit.source)
+
+
+def _tone_mapped(edit: PartEdit, ffmpeg_path: str) -> Iterator[Picture]:
+    width, height = edit.source.upright_size
+    command = guarded(rgb_command(edit, ffmpeg_path), ChildLimits())
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        while process.stdout and len(raw := process.stdout.read(width * height * 3)) == width * height * 3:
+            yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
 
 
 def _part_frames(edit: PartEdit) -> Iterator[VideoFrame]:
@@ -124,14 +136,12 @@ def _pulled(graph: Graph) -> Iterator[VideoFrame]:
 
 
 def _to_rgb(frame: VideoFrame, source: Source) -> Picture:
-    tone = {"dst_color_trc": _BT709, "dst_color_primaries": _BT709} if colour.is_hdr(source) else {}
     picture = frame.reformat(
         format="rgb24",
         src_colorspace=_MATRICES[colour.matrix(source)],
         src_color_range=_RANGES[colour.colour_range(source)],
         dst_color_range=_RANGES["full"],
         interpolation="BICUBIC",
-        **tone,
     ).to_ndarray()
     return np.rot90(picture.astype(np.uint8, copy=False), source.rotation // 90)
 

@@ -22,7 +22,7 @@ def probe(path: Path, *, limits: ProbeLimits | None = None) -> Source:
     try:
         answer = ask(_CHILD, question, child_limits, limits.timeout_s)
     except ChildFailed as error:
-        raise SourceError("source_limits", f"Looking at the video took too much time or memory ({error}).") from error
+        raise SourceError("source_limits", "Looking at the video took too much time or memory.") from error
     if "error" in answer:
         raise SourceError(answer["error"]["code"], answer["error"]["message"])
     return Source.from_json(answer["source"])

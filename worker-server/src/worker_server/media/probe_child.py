@@ -42,7 +42,7 @@ class Seen:
     frame: VideoFrame | None = None
     undecoded: int = 0
     packets: int = 0
-    indexed: int = 0  # before reading: an index that grows while one reads is of no use for seeking
+    indexed: int = 0  # frames the header lists; a file in fragments lists none, or those of the first
 
     def add_frame_time(self, tick: int, duration: int) -> None:
         self.ticks.append(tick)
@@ -92,7 +92,7 @@ def _check_size(video: VideoStream, limits: ProbeLimits) -> None:
 
 def _read(container: InputContainer, video: VideoStream, demuxer: str, limits: ProbeLimits) -> Seen:
     """Go through all packets, and decode until there is one frame."""
-    seen = Seen(indexed=len(video.index_entries))
+    seen = Seen(indexed=video.frames)
     video.codec_context.thread_count = 1
     for packet in container.demux():
         # AVI stores no presentation times; what is made up for them repeats and skips.
@@ -147,7 +147,7 @@ def _facts(
     ticks, tick_s = sorted(set(seen.ticks)), video.time_base
     if seen.frame is None or not ticks or tick_s is None:
         raise SourceError("source_damaged", "The video has no frame that can be decoded.")
-    _check_complete(container, video, demuxer, seen)
+    _check_complete(container, demuxer, seen)
     _check_speed(ticks, seen, tick_s, limits)
     grid = find_grid(ticks, seen.last_duration, tick_s, _rate_hints(video), limits.max_fps)
     frame = seen.frame
@@ -181,10 +181,10 @@ def _facts(
     )
 
 
-def _check_complete(container: InputContainer, video: VideoStream, demuxer: str, seen: Seen) -> None:
+def _check_complete(container: InputContainer, demuxer: str, seen: Seen) -> None:
     """Refuse a file that ends before its header says."""
     # Only here a count is one of stored frames; AVI counts repetitions as well.
-    if demuxer == "mov" and seen.packets < video.frames * (1 - _MISSING_SHARE) - 1:
+    if demuxer == "mov" and seen.packets < seen.indexed * (1 - _MISSING_SHARE) - 1:
         raise SourceError("source_damaged", "The video is cut off: frames of its index are missing.")
     if container.duration:
         promised = Fraction(container.duration + (container.start_time or 0), av.time_base)

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from worker_server.media.encoding import local_input, quiet_ffmpeg
+from worker_server.media.encoding import PROGRESS, local_input, quiet_ffmpeg
 from worker_server.media.source import Source
 
 # These find a place by guessing at bytes, and come out after the wanted key frame as often as before it.
@@ -37,4 +37,4 @@ def remux_command(source: Source, path: Path, output: Path, ffmpeg_path: str) ->
     if source.has_audio:
         streams += ["-map", f"0:{source.audio_index}"]
     write = ["-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1", "-f", "matroska"]
-    return [*quiet_ffmpeg(ffmpeg_path), *read, *streams, *write, f"file:{output.absolute()}"]
+    return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, *read, *streams, *write, f"file:{output.absolute()}"]

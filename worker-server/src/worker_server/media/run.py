@@ -18,6 +18,7 @@ _NICE = 10
 
 _STORAGE = ("No space left on device", "File too large", "Disk quota exceeded")
 _MEMORY = ("Cannot allocate memory", "MemoryError", "malloc of size")
+_ABSENT = ("No such file or directory", "Permission denied", "Stale file handle", "Input/output error")
 _DAMAGE = ("Invalid data found", "rror while decoding", "Decoding error", "Error submitting packet to decoder")
 
 
@@ -124,18 +125,23 @@ class _Run:
 
 def _failure(status: int, complaint: str) -> EncodeFailed:
     """Return what an exit status and the last words on standard error mean."""
-    said = f": {complaint}" if complaint else "."
+    code, message, retryable = _meaning(status, complaint)
+    return EncodeFailed(code, message, retryable=retryable, complaint=complaint)
+
+
+def _meaning(status: int, complaint: str) -> tuple[str, str, bool]:
     if status == -signal.SIGXFSZ or _any_of(_STORAGE, complaint):
-        return EncodeFailed("storage_full", f"There is no room for the clip{said}", retryable=True)
+        return "storage_full", "There is no room for the clip.", True
     if status == -signal.SIGXCPU:
-        return EncodeFailed("encoder_timeout", "The encoder took too much processor time.", retryable=True)
+        return "encoder_timeout", "The encoder took too much processor time.", True
     if status < 0:
-        return EncodeFailed("encoder_killed", f"The encoder was ended by signal {-status}{said}", retryable=True)
+        return "encoder_killed", f"The encoder was ended by signal {-status}.", True
     if _any_of(_MEMORY, complaint):
-        return EncodeFailed("encoder_out_of_memory", f"The encoder needs too much memory{said}", retryable=False)
-    if _any_of(_DAMAGE, complaint):
-        return EncodeFailed("source_damaged", f"The video is damaged{said}", retryable=False)
-    return EncodeFailed("encoder_failed", f"The encoder failed with status {status}{said}", retryable=True)
+        return "encoder_out_of_memory", "The encoder needs too much memory for this video.", False
+    # ffmpeg calls an input "invalid" too when it cannot open the file.
+    if _any_of(_DAMAGE, complaint) and not _any_of(_ABSENT, complaint):
+        return "source_damaged", "The video is damaged.", False
+    return "encoder_failed", f"The encoder failed with status {status}.", True
 
 
 def _any_of(marks: tuple[str, ...], complaint: str) -> bool:

@@ -1,0 +1,218 @@
+"""What is accepted, what is refused and why, and the facts found."""
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from worker_server.media import ProbeLimits, SourceError, needs_remux, probe, sniff
+
+Make = Callable[..., Path]
+X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+SMALL = f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 {X264}"
+SOUND = "-f lavfi -i sine=d=2 -c:a aac"
+
+
+def refused(path: Path, limits: ProbeLimits | None = None) -> str:
+    with pytest.raises(SourceError) as caught:
+        probe(path, limits=limits)
+    assert caught.value.message.endswith(".")
+    return caught.value.code
+
+
+def outcome(path: Path) -> str:
+    try:
+        return f"{probe(path).frame_count} frames"
+    except SourceError as error:
+        return error.code
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html><body>Not found</body></html>", "a page"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nCANARY\n#EXT-X-ENDLIST\n", "an HLS playlist"),
+        (b"ffconcat version 1.0\nfile 'CANARY'\n", "an ffconcat list"),
+        (b"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'/>", "a DASH manifest"),
+        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5000 RTP/AVP 96\n", "a session description"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(200), "a picture"),
+        (bytes(range(7, 256)) * 20, "random bytes"),
+        (b"GGGG" + bytes(2000), "almost a transport stream"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "a wave file"),
+        (b"\x00\x00\x00\x1cftypavif" + bytes(100), "an AVIF picture"),
+        (b"OggS" + bytes(200), "an unknown container"),
+        (b"concat:CANARY|CANARY", "a protocol"),
+    ],
+)
+def test_what_is_no_video_is_refused_without_opening_another_file(
+    content: bytes, why: str, make: Make, tmp_path: Path
+) -> None:
+    canary = make(SMALL, "canary.mp4")
+    path = tmp_path / "video.mp4"
+    path.write_bytes(content.replace(b"CANARY", str(canary).encode()))
+    assert refused(path) == "source_not_a_video", why
+
+
+@pytest.mark.parametrize(
+    "start", [b"\x00\x00\x00\x18ftypisom", b"\x1aE\xdf\xa3", b"RIFF\x10\x00\x00\x00AVI LIST", b"FLV\x01\x05"]
+)
+def test_a_good_beginning_and_nothing_behind_it(start: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(start + b"#EXTM3U\n" * 500)
+    assert refused(path) in {"source_damaged", "source_has_no_video"}
+
+
+@pytest.mark.parametrize("name", ["s.mp4", "s.mov", "s.mkv", "s.avi", "s.ts", "s.flv"])
+def test_containers_are_told_by_content(name: str, make: Make, tmp_path: Path) -> None:
+    made = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 {SOUND} {X264} -ar 44100", name)
+    # A name that ffmpeg would take for an option or a protocol, and that says nothing of the content.
+    path = tmp_path / "-i concat:%03d|día.txt"
+    path.write_bytes(made.read_bytes())
+    source = probe(path)
+    assert (
+        sniff(path)
+        == source.demuxer
+        == {"mp4": "mov", "mov": "mov", "mkv": "matroska", "ts": "mpegts"}.get(name[2:], name[2:])
+    )
+    assert (source.frame_rate, source.width, source.height, source.video_codec) == (25, 320, 180, "h264")
+    assert (source.has_audio, source.audio_codec) == (True, "aac")
+    assert needs_remux(source) == (name[2:] in {"avi", "ts", "flv"})
+
+
+def test_a_live_recording_says_no_duration(make: Make) -> None:
+    path = make("-f lavfi -i testsrc2=s=320x180:r=25:d=2 -c:v libvpx -deadline realtime -live 1", "live.webm")
+    source = probe(path)
+    assert (source.frame_count, source.duration_s, source.has_audio) == (50, 2, False)
+
+
+def test_a_growing_index_is_none(make: Make) -> None:
+    assert needs_remux(probe(make(f"{SMALL} -g 5 -movflags +frag_keyframe+empty_moov", "fragments.mp4")))
+    assert not needs_remux(probe(make(SMALL, "whole.mp4")))
+
+
+def test_a_second_video_stream_is_left_behind(make: Make) -> None:
+    both = make(
+        f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 -f lavfi -i testsrc2=s=640x360:r=30:d=2 {X264} -map 0 -map 1",
+        "two.mkv",
+    )
+    source = probe(both)
+    assert (source.width, source.frame_rate, source.video_streams) == (320, 25, 2)
+    assert needs_remux(source)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_found(degrees: int, make: Make) -> None:
+    plain = make(SMALL, "plain.mp4")
+    source = probe(make(f"-display_rotation {degrees} -i {plain} -c copy", "rotated.mp4"))
+    assert source.rotation == degrees
+    assert source.upright_size == ((320, 180) if degrees == 180 else (180, 320))
+
+
+def test_the_shape_of_pixels_is_found(make: Make) -> None:
+    source = probe(make(f"-f lavfi -i testsrc2=s=720x576:r=25:d=1,setsar=64/45 {X264}", "wide.mp4"))
+    assert (source.sample_aspect, source.display_width) == (Fraction(64, 45), 1024)
+
+
+def test_a_nominal_rate_of_ninety_thousand(make: Make) -> None:
+    jitter = "-vf settb=1/90000,setpts=N*3000+random(1)*2900 -fps_mode passthrough -enc_time_base 1/90000"
+    path = make(f"-f lavfi -i testsrc2=s=320x180:r=30:d=2 {X264} {jitter} -video_track_timescale 90000", "phone.mp4")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].base_rate == 90_000
+    source = probe(path)
+    assert source.is_vfr
+    assert 29 < source.frame_rate < 31
+    assert 59 <= source.frame_count <= 61
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "code"),
+    [
+        ("-f lavfi -i sine=d=1 -c:a aac", "sound.mp4", "source_has_no_video"),
+        ("-f lavfi -i sine=d=1 -c:a libopus", "sound.webm", "source_has_no_video"),
+        ("-f lavfi -i sine=d=1 -c:a libmp3lame", "sound.mp3", "source_not_a_video"),
+        (f"-f lavfi -i testsrc2=s=4112x32:r=5:d=1 {X264}", "wide.mp4", "source_frame_too_large"),
+        (f"-f lavfi -i testsrc2=s=32x4112:r=5:d=1 {X264}", "tall.mkv", "source_frame_too_large"),
+        (
+            f"{SMALL} -vf settb=1/90000,setpts=N*10 -fps_mode passthrough -enc_time_base 1/90000",
+            "fast.mp4",
+            "source_limits",
+        ),
+        (f"{SMALL} -vf setpts=N*10000/TB/25 -fps_mode passthrough", "slow.mkv", "source_too_long"),
+        (f"-f lavfi -i color=s=16x16:r=5:d=1 {X264} {'-map 0 ' * 33}", "many.mkv", "source_limits"),
+    ],
+)
+def test_what_no_clip_can_be_made_of(arguments: str, name: str, code: str, make: Make) -> None:
+    assert refused(make(arguments, name)) == code
+
+
+def test_cover_art_is_no_video(make: Make) -> None:
+    picture = make("-f lavfi -i testsrc2=s=320x320:d=1 -frames:v 1", "cover.png")
+    cover = f"-f lavfi -i sine=d=1 -i {picture} -map 0 -map 1 -c:v copy -disposition:v attached_pic"
+    assert refused(make(f"{cover} -c:a aac", "album.mp4")) == "source_has_no_video"
+
+
+def test_encrypted_is_refused(make: Make) -> None:
+    key = "00112233445566778899aabbccddeeff"
+    locked = f"{SMALL} -encryption_scheme cenc-aes-ctr -encryption_key {key} -encryption_kid {key}"
+    assert refused(make(locked, "locked.mp4")) == "source_protected"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [("", "end.mp4"), ("-movflags +faststart", "start.mp4"), ("", "s.mkv"), ("-c:v mjpeg -q:v 5", "s.avi")],
+)
+def test_a_cut_file_is_refused(share: float, options: str, name: str, make: Make, tmp_path: Path) -> None:
+    whole = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=4 {X264} -g 25 {options}", name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(whole[: int(len(whole) * share)])
+    # Of a Matroska file that lacks less than a second, the rest is whole.
+    assert outcome(path) in ({"94 frames", "95 frames"} if (name, share) == ("s.mkv", 0.95) else {"source_damaged"})
+
+
+def test_noise_instead_of_frames_is_refused(make: Make, tmp_path: Path) -> None:
+    content = bytearray(make(SMALL, "plain.mp4").read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start : content.index(b"moov") - 4] = b"\x5a" * (content.index(b"moov") - 4 - start)
+    path = tmp_path / "noise.mp4"
+    path.write_bytes(content)
+    assert refused(path) == "source_damaged"
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 2**31, 2**32 - 1])
+def test_boxes_of_absurd_size_are_survived(size: int, make: Make, tmp_path: Path) -> None:
+    content = bytearray(make(SMALL, "plain.mp4").read_bytes())
+    for box in (b"moov", b"stsz", b"stts", b"stco"):
+        broken = bytearray(content)
+        at = broken.index(box) - 4
+        broken[at : at + 4] = struct.pack(">I", size)
+        path = tmp_path / "broken.mp4"
+        path.write_bytes(broken)
+        assert outcome(path) in {"50 frames", "source_damaged", "source_has_no_video", "source_not_a_video"}
+
+
+def test_a_deadline_is_kept(make: Make) -> None:
+    assert refused(make(SMALL, "plain.mp4"), replace(ProbeLimits(), timeout_s=0.01)) == "source_limits"
+
+
+def test_memory_is_limited(make: Make) -> None:
+    assert refused(make(SMALL, "plain.mp4"), replace(ProbeLimits(), memory_bytes=20_000_000)) == "source_limits"
+
+
+def test_a_worker_that_only_plans_loads_no_codec() -> None:
+    code = "import sys, worker_server.media; print(sorted(sys.modules.keys() & {'av', 'numpy', 'moviepy', 'PIL'}))"
+    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert found.stdout.strip() == "[]"
+
+
+def test_facts_are_json(make: Make) -> None:
+    source = probe(make(SMALL, "plain.mp4"))
+    assert type(source).from_json(json.loads(json.dumps(source.to_json()))) == source
