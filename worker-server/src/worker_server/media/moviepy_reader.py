@@ -29,6 +29,7 @@ Sound = npt.NDArray[np.float32]
 
 # A frame or sound may be stored up to a second away from its time.
 _MARGIN_S = 1
+_HOLE_S = 0.1
 # Numbers of swscale's own matrices (SWS_CS_*).
 _MATRICES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020": 9}
 _RANGES = {"limited": 1, "full": 2}
@@ -60,12 +61,16 @@ def part_sound(edit: PartEdit) -> Sound:
     if not source.has_audio:
         return samples
     start_s = source.origin_s + edit.part.start_frame / edit.frame_rate
+    at: int | None = None
     for at_s, chunk in _sound_from(edit, start_s - _MARGIN_S):
-        at = round((at_s - start_s) * AUDIO_RATE)
+        said = round((at_s - start_s) * AUDIO_RATE)
+        # Containers round to milliseconds: only what is far off is a hole, the rest is to be joined.
+        at = said if at is None or abs(said - at) > _HOLE_S * AUDIO_RATE else at
         if at >= len(samples):
             break
         first, last = max(0, at), max(0, min(len(samples), at + len(chunk)))
         samples[first:last] = chunk[first - at : max(first, last) - at]
+        at += len(chunk)
     return samples
 
 

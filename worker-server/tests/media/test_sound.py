@@ -1,0 +1,124 @@
+"""The sound of a clip is where it was in the source, and silence everywhere else."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from worker_server.media import needs_remux, plan_parts, probe
+
+Make = Callable[..., Path]
+Render = Callable[..., Any]
+RATE = 48_000
+PICTURE = "-f lavfi -i color=c=blue:s=64x36:r=25:d={seconds}"
+X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+# A click a tenth after each whole second, loud enough to be found after coding.
+CLICKS = "-f lavfi -i aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+
+ENGINES = pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
+
+
+def samples_of(path: Path) -> npt.NDArray[np.float32]:
+    """The samples of both channels as a player hears them, from time 0 on."""
+    with av.open(str(path)) as container:
+        frames = [frame for frame in container.decode(audio=0) if frame.pts is not None]
+        assert frames[0].pts <= 0
+        heard = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+        return heard[:, -round(frames[0].pts * frames[0].time_base * RATE) :].astype(np.float32)
+
+
+def clicks_in(path: Path) -> list[float]:
+    """When the clicks begin, in seconds from the start of the clip."""
+    loud = np.nonzero(np.abs(samples_of(path)[0]) > 0.3)[0]
+    return [
+        loud[0] / RATE,
+        *(after / RATE for before, after in pairwise(loud) if after - before > 4000),
+    ]
+
+
+@ENGINES
+@pytest.mark.parametrize("name", ["s.mp4", "s.mkv", "s.ts"])
+def test_clicks_stay_where_they_are(engine: str, name: str, make: Make, render_all: Render) -> None:
+    path = make(f"{PICTURE.format(seconds=6)} {CLICKS.format(seconds=6)} {X264} -g 40 -bf 2 -c:a aac", name)
+    clips = render_all(path, part_s=2, engine=engine)
+    assert len(clips) == 3
+    for clip in clips:
+        # After one second of logo.
+        assert clicks_in(clip.path) == pytest.approx([1.1, 2.1], abs=0.006)
+
+
+@ENGINES
+def test_a_source_without_sound_gets_silence(engine: str, make: Make, render: Render) -> None:
+    path = make(f"{PICTURE.format(seconds=1)} {X264}", "mute.mp4")
+    clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
+    samples = samples_of(clip.path)
+    assert samples.shape[0] == 2
+    assert abs(samples.shape[1] - 3 * RATE) <= 1024
+    assert np.abs(samples).max() < 0.001
+
+
+@ENGINES
+def test_the_logo_is_silent(engine: str, make: Make, render: Render) -> None:
+    path = make(f"{PICTURE.format(seconds=2)} -f lavfi -i sine=f=700:d=2 {X264} -c:a aac", "tone.mp4")
+    clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
+    samples = np.abs(samples_of(clip.path))
+    # A codec smears an edge over one of its blocks.
+    assert samples[:, : RATE - 1024].max() < 0.002
+    assert samples[:, 3 * RATE + 1024 : 4 * RATE].max() < 0.002
+    assert samples[:, RATE + 1024 : 3 * RATE - 1024].max() > 0.08
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("sound", "expected"),
+    [
+        ("-itsoffset 0.7 " + CLICKS.format(seconds=1.3), [1.8, 2.8]),  # begins late
+        (CLICKS.format(seconds=0.5), [1.1]),  # ends early: the second part has none
+        (CLICKS.format(seconds=9), [1.1, 2.1]),  # goes on after the picture
+    ],
+)
+def test_sound_and_picture_of_different_length(
+    engine: str, sound: str, expected: list[float], make: Make, render_all: Render
+) -> None:
+    path = make(f"{PICTURE.format(seconds=4)} {sound} {X264} -c:a aac", "apart.mkv")
+    first, second = render_all(path, part_s=2, engine=engine)
+    assert clicks_in(first.path) == pytest.approx(expected, abs=0.006)
+    if expected == [1.1]:
+        assert np.abs(samples_of(second.path)).max() < 0.001
+
+
+@ENGINES
+def test_a_hole_in_the_sound_stays_a_hole(engine: str, make: Make, render: Render) -> None:
+    drop = "-bsf:a noise=drop='between(n\\,25\\,68)'"
+    path = make(f"{PICTURE.format(seconds=3)} {CLICKS.format(seconds=3)} {X264} -c:a aac {drop}", "hole.mkv")
+    clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
+    assert clicks_in(clip.path) == pytest.approx([1.1, 3.1], abs=0.006)
+
+
+@ENGINES
+@pytest.mark.parametrize("layout", ["mono", "5.1"])
+def test_any_layout_becomes_stereo(engine: str, layout: str, make: Make, render: Render) -> None:
+    tone = f"-f lavfi -i sine=f=700:r=44100:d=1,aformat=channel_layouts={layout}"
+    path = make(f"{PICTURE.format(seconds=1)} {tone} {X264} -c:a aac", "layout.mp4")
+    clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
+    heard = samples_of(clip.path)[:, RATE + 2000 : 2 * RATE - 2000]
+    assert heard.shape[0] == 2
+    assert np.abs(heard).max() > 0.02
+
+
+def test_the_first_sound_is_taken_and_subtitles_are_left(make: Make, render: Render, tmp_path: Path) -> None:
+    titles = tmp_path / "titles.srt"
+    titles.write_text("1\n00:00:00,000 --> 00:00:01,000\nsecret\n")
+    tones = "-f lavfi -i sine=f=500:d=1 -f lavfi -i sine=f=2000:d=1"
+    streams = "-map 0 -map 1 -map 2 -map 3 -c:a aac -c:s srt"
+    path = make(f"{PICTURE.format(seconds=1)} {tones} -i {titles} {streams} {X264}", "many.mkv")
+    source = probe(path)
+    assert not needs_remux(source)
+    clip = render(source, path, plan_parts(source)[0])
+    spectrum = np.abs(np.fft.rfft(samples_of(clip.path)[0, RATE + 2000 : RATE + 26_000]))
+    assert spectrum.argmax() * RATE / 24_000 == pytest.approx(500, abs=5)
