@@ -120,7 +120,7 @@ def _celery(name: str, *options: str) -> Callable[[Installation], list[str]]:
     def command(_: Installation) -> list[str]:
         return [
             *(sys.executable, "-m", "celery", "--quiet", "-A", "worker_server.celery:app", "worker"),
-            *("-Q", name, "-n", f"{name}@%h", "-I", "idrl_local.worker_ready"),
+            *("-Q", name, "-n", f"{name}@%h", "-I", "idrl_local.worker_hooks"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             *options,
         ]

@@ -15,10 +15,11 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from idrl_local import config, marks
 from idrl_local.home import Home
-from idrl_local.programs import PROGRAMS
+from idrl_local.programs import PROGRAMS, Program
 
 SUPERVISORD = "supervisord"
-_START_TIMEOUT_S = 15
+_START_TIMEOUT_S = 60
+_ORPHANS_WAIT_S = 5
 _WELL = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
@@ -95,8 +96,8 @@ def stop(home: Home) -> None:
     """Stop every process of the installation, those of a supervisord that was killed too, and no other process."""
     if is_running(home):
         _shut_down(home)
-    for program in reversed(PROGRAMS):
-        _end(home, program.name, signal.Signals[f"SIG{program.stop_signal}"], program.stop_wait_s)
+    for group in reversed(dict.fromkeys(program.group for program in PROGRAMS)):
+        _end(home, [program for program in PROGRAMS if program.group == group])
     home.socket.unlink(missing_ok=True)
 
 
@@ -109,18 +110,22 @@ def _shut_down(home: Home) -> None:
         marks.signal_group(home.mark(SUPERVISORD), signal.SIGTERM)
     patience_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
     if not marks.wait_until_free(home.mark(SUPERVISORD), patience_s):
-        _end(home, SUPERVISORD, signal.SIGKILL, 5)
+        marks.signal_group(home.mark(SUPERVISORD), signal.SIGKILL)
 
 
-def _end(home: Home, name: str, number: signal.Signals, patience_s: float) -> None:
-    mark = home.mark(name)
-    if not marks.is_held(mark):
-        return
-    marks.signal_group(mark, number)
-    if not marks.wait_until_free(mark, patience_s):
+def _end(home: Home, programs: Sequence[Program]) -> None:
+    """End what a killed supervisord left: soon, since nobody reads what it prints any more, and it may hang on that."""
+    left = [program for program in programs if marks.is_held(home.mark(program.name))]
+    for program in left:
+        marks.signal_group(home.mark(program.name), signal.Signals[f"SIG{program.stop_signal}"])
+    deadline = time.monotonic() + _ORPHANS_WAIT_S
+    for program in left:
+        mark = home.mark(program.name)
+        if marks.wait_until_free(mark, deadline - time.monotonic()):
+            continue
         marks.signal_group(mark, signal.SIGKILL)
-        if not marks.wait_until_free(mark, 5):
-            raise ProgramFailed(name, "does not end")
+        if not marks.wait_until_free(mark, _ORPHANS_WAIT_S):
+            raise ProgramFailed(program.name, "does not end")
 
 
 def _answers(home: Home) -> bool:
