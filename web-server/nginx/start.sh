@@ -2,8 +2,8 @@
 # Fill in nginx's configuration in the container, then become nginx.
 set -eu
 export NGINX_LISTEN=5050 NGINX_TEMP=/tmp/nginx NGINX_ACCESS_LOG=/dev/stdout
-# Docker's own name server, asked again every few seconds: a container that is replaced gets another address.
-export NGINX_UPSTREAMS='resolver 127.0.0.11 valid=5s ipv6=off;'
+# Docker's own name server, asked again every second: a container that is replaced gets another address.
+export NGINX_UPSTREAMS='resolver 127.0.0.11 valid=1s ipv6=off;'
 tasks=${TASKS_URL#*://}
 export WEB_UPSTREAM=web:5002 TASKS_UPSTREAM="${tasks%%/*}"
 mkdir -p "$NGINX_TEMP"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_the_example_lists_exactly_what_is_read() -> None:
-    assert variables_in(EXAMPLE) == variables_of(Settings)
+    compose = "".join(path.read_text() for path in EXAMPLE.parent.glob("*.yml"))
+    read_by_compose = {
+        *re.findall(r"(?<!\$)\$\{([A-Z_]+)", compose),
+        *re.findall(r"^ +([A-Z_]+):$", compose, re.MULTILINE),
+    }
+    assert variables_in(EXAMPLE) == variables_of(Settings) | read_by_compose
 
 
 def test_every_variable_of_the_example_is_explained() -> None:

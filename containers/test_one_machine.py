@@ -1,0 +1,35 @@
+"""Everything on one machine, by the compose file in the checkout's root."""
+
+from conftest import RunEndToEnd
+from harness.caller import Caller, answers, wait_until
+from harness.stack import Stack
+
+URL = "http://127.0.0.1:15060"
+
+
+def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
+    wait_until(lambda: answers(URL), 30)
+    assert one_machine.services() == {
+        *("postgres", "redis", "tasks", "worker-fetch", "worker-render", "beat", "web", "nginx"),
+    }
+    end_to_end(URL)
+
+
+def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
+    """nginx fetches the clips from the tasks service itself, also after that got another address."""
+    wait_until(lambda: answers(URL), 30)
+    person = Caller(URL)
+    task_id = person.post_task(f"{videos}/short.mp4")
+    assert person.wait_for_end(task_id)["status"] == "done"
+    one_machine.compose("rm", "--stop", "--force", "tasks")
+    wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 502, 20)
+    assert person.call("GET", f"/tasks/{task_id}/parts/0").json()["code"] == "tasks_unavailable"
+    one_machine.up()
+    wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 200, 40)
+    clip = person.call("GET", f"/tasks/{task_id}/parts/0", headers={"Range": "bytes=0-11"})
+    assert (clip.status_code, clip.content[4:8]) == (206, b"ftyp")
+
+
+def test_nothing_but_nginx_is_published(one_machine: Stack) -> None:
+    ports = {service: one_machine.inspect(service)["HostConfig"]["PortBindings"] for service in one_machine.services()}
+    assert {service for service, bound in ports.items() if bound} == {"nginx"}
