@@ -94,6 +94,19 @@ def test_both_renderers_turn_the_picture_the_same_way(degrees: int, make: Make, 
     assert min(ssim(fast.path, reference.path)) >= 0.97
 
 
+@pytest.mark.parametrize("name", ["turned.mp4", "turned.mov"])
+def test_rewriting_keeps_the_turn(name: str, make: Make, render_all: Render, ssim: Ssim) -> None:
+    plain = make(f"{MOTION.format(size='640x360')} {X264} -g 10", "plain.mp4")
+    turned = make(f"-display_rotation 90 -i {plain} -c copy", name)
+    fragments = make(f"-i {turned} -c copy -movflags +frag_keyframe+empty_moov", name)
+    [rewritten] = render_all(fragments, part_s=20, logo_s=0.2)
+    assert rewritten.edit.source.rotation == 90
+    assert rewritten.edit.source.demuxer == "matroska"
+    rewritten_path = rewritten.path.rename(rewritten.path.with_name("rewritten.mp4"))
+    [direct] = render_all(turned, part_s=20, logo_s=0.2)
+    assert min(ssim(rewritten_path, direct.path)) >= 0.99
+
+
 def test_a_real_clip_with_motion_and_noise_at_the_default_settings(make: Make, render: Render, ssim: Ssim) -> None:
     filters = "testsrc2=s=640x360:r=30000/1001:d=3,noise=alls=12:allf=t,rotate=t/4"
     path = make(f"-f lavfi -i {filters} {X264}", "motion.mp4")

@@ -78,6 +78,14 @@ def test_a_first_frame_moved_by_the_sound_is_no_hole() -> None:
     assert (grid.rate, grid.frame_count, grid.is_constant) == (25, 100, True)
 
 
+def test_a_recording_that_pauses_keeps_all_its_frames() -> None:
+    ticks = [round((number + (number // 100) * Fraction(13, 10)) * 3000) for number in range(1000)]
+    grid = find_grid(ticks, 3000, Fraction(1, 90_000), [Fraction(90_000)], 60)
+    assert (grid.rate, grid.is_constant) == (30, False)
+    places = [place(tick * Fraction(1, 90_000) - grid.origin_s, grid.rate) for tick in ticks]
+    assert len(set(places)) == 1000
+
+
 def test_a_single_frame_lasts_as_long_as_it_says() -> None:
     grid = find_grid([0], 40, MILLISECOND, [], 60)
     assert (grid.rate, grid.frame_count) == (25, 1)

@@ -129,12 +129,10 @@ def _gapless_spread(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> t
 def _has_places(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
     """Tell whether every frame has its own place on the grid of `rate`, and few places are empty."""
     numerator, denominator = _per_tick(tick_s, rate)
-    allowed = denominator * _TOLERANCE.numerator // _TOLERANCE.denominator
     first, previous = ticks[0], -1
     for tick in ticks:
-        scaled = (tick - first) * numerator
-        nearest = (2 * scaled + denominator) // (2 * denominator)
-        if nearest <= previous or abs(scaled - nearest * denominator) > allowed:
+        nearest = (2 * (tick - first) * numerator + denominator) // (2 * denominator)
+        if nearest <= previous:
             return False
         previous = nearest
     return len(ticks) >= (previous + 1) * _MIN_FILLED
