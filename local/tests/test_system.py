@@ -87,7 +87,7 @@ def test_up_says_where_the_system_is(started: subprocess.CompletedProcess[str], 
 
 
 def test_every_process_runs(home: Home) -> None:
-    supervision.check_programs(home, [program.name for program in PROGRAMS])
+    supervision.check_programs(home, [program.name for program in PROGRAMS], since=0.1)
 
 
 def test_up_is_safe_to_run_twice(home: Home, ports: Ports, environment: Mapping[str, str]) -> None:

@@ -79,8 +79,8 @@ def _status(_: argparse.Namespace) -> int:
     if not supervision.is_running(home):
         print("down")
         return 1
-    for name, (_state, description) in supervision.program_states(home).items():
-        print(f"{name:10} {description}")
+    for name, state in supervision.program_states(home).items():
+        print(f"{name:10} {state.description}")
     return 0
 
 

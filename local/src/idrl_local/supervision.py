@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
 from xmlrpc.client import Fault, ServerProxy
 
@@ -29,6 +30,15 @@ class ProgramFailed(Exception):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
+
+
+@dataclass(frozen=True)
+class ProgramState:
+    """`number` is one of ProcessStates; `ended_at` is the Unix time of the latest end, 0 when there was none."""
+
+    number: int
+    ended_at: int
+    description: str
 
 
 def is_running(home: Home) -> bool:
@@ -71,25 +81,30 @@ def start_programs(home: Home, names: Sequence[str]) -> None:
     groups = {program.name: program.group for program in PROGRAMS}
     with _rpc(home) as rpc:
         for name in names:
-            if states[name][0] not in _WELL:
+            if states[name].number not in _WELL:
                 rpc.supervisor.startProcess(f"{groups[name]}:{name}", False)
 
 
-def check_programs(home: Home, names: Sequence[str]) -> None:
-    """Raise ProgramFailed for the first of the programs that is not running."""
+def check_programs(home: Home, names: Sequence[str], since: float) -> None:
+    """Raise ProgramFailed for the first of the programs that does not run, or has ended since then (Unix time)."""
     states = program_states(home)
     for name in names:
-        state, description = states[name]
-        if state not in _WELL:
-            raise ProgramFailed(name, description or "does not run")
+        state = states[name]
+        if state.number not in _WELL or state.ended_at >= since:
+            raise ProgramFailed(name, f"does not run ({state.description})")
 
 
-def program_states(home: Home) -> dict[str, tuple[int, str]]:
-    """Return, for each program, supervisord's state (ProcessStates) and what it says about it."""
+def program_states(home: Home) -> dict[str, ProgramState]:
+    """Return what supervisord says about each program."""
     with _rpc(home) as rpc:
         found = rpc.supervisor.getAllProcessInfo()
     assert isinstance(found, list)  # noqa: S101 # XML-RPC has no types
-    return {entry["name"]: (entry["state"], f"{entry['statename']} {entry['description']}".strip()) for entry in found}
+    return {
+        entry["name"]: ProgramState(
+            entry["state"], entry["stop"], f"{entry['statename']} {entry['description']}".strip()
+        )
+        for entry in found
+    }
 
 
 def stop(home: Home) -> None:

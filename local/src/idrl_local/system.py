@@ -93,9 +93,9 @@ def _start(installation: Installation) -> None:
 
 def _wait(installation: Installation, names: Sequence[str], missing: Callable[[Installation], str | None]) -> None:
     """Wait until nothing is `missing`; raise ProgramFailed when it takes too long or one of `names` has ended."""
-    deadline = time.monotonic() + _START_TIMEOUT_S
+    since, deadline = time.time(), time.monotonic() + _START_TIMEOUT_S
     while waiting_for := missing(installation):
-        supervision.check_programs(installation.home, names)
+        supervision.check_programs(installation.home, names, since)
         if time.monotonic() > deadline:
             raise ProgramFailed(waiting_for, f"is not ready after {_START_TIMEOUT_S} s")
         time.sleep(0.05)
