@@ -156,7 +156,12 @@ def joined_numbers() -> Callable[[list[Clip]], list[int]]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """No test may leave a child of this process behind."""
+    """No test may leave a child of this process behind; servers that fixtures started are none of its children."""
+    before = _children()
     yield
-    children = Path("/proc/self/task").glob("*/children")
-    assert "".join(file.read_text() for file in children).split() == []
+    assert _children() - before == set()
+
+
+def _children() -> set[str]:
+    files = Path("/proc/self/task").glob("*/children")
+    return {pid for file in files for pid in file.read_text().split()}
