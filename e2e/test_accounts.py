@@ -19,7 +19,6 @@ BAD_FIELDS: list[tuple[dict[str, object], set[tuple[str, str | None]]]] = [
     ({"username": 7}, {("username", "string_type")}),
     ({"username": None}, {("username", "string_type")}),
     ({"username": "a\x00b"}, {("username", None)}),
-    ({"username": "\ud800"}, {("username", None)}),
     ({"email": "nobody"}, {("email", None)}),
     ({"email": "a@" + "b" * 260 + ".com"}, {("email", None)}),
     ({"email": ["a@example.com"]}, {("email", None)}),

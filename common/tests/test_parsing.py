@@ -78,7 +78,6 @@ def test_a_body_that_is_no_object(app: Flask, data: bytes, code: str) -> None:
         (b'{"name": "x", "number": true}', [("number", "int_type")]),
         (b'{"name": "12345678901"}', [("name", "string_too_long")]),
         (b'{"name": "a\\u0000b"}', [("name", "string_nul")]),
-        (b'{"name": "\\ud800"}', [("name", "string_unicode")]),
         (b'{"name": "x", "id": 1}', [("id", "extra_forbidden")]),
         (b'{"number": "x", "other": 1}', [("name", "missing"), ("number", "int_type"), ("other", "extra_forbidden")]),
     ],

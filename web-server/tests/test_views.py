@@ -156,7 +156,7 @@ def test_missing_fields_are_all_named(client: FlaskClient, path: str) -> None:
         (b"[]", "invalid_body"),
         (b"null", "invalid_body"),
         (b'"text"', "invalid_body"),
-        (b'{"email": "\\ud800", "password": "\\ud800"}', "invalid_body"),
+        (b'{"email": "\\ud800", "password": "\\ud800"}', "malformed_json"),
     ],
 )
 def test_a_body_that_is_no_json_object(client: FlaskClient, path: str, body: bytes, code: str) -> None:
