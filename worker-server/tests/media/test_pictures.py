@@ -10,8 +10,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from worker_server.media import PartEdit, Profile, plan_parts, probe, renderer
+from worker_server.media import DEFAULT_LOGO, PartEdit, Profile, draw_logo, plan_parts, probe, renderer
 
 Make = Callable[..., Path]
 Render = Callable[..., Any]
@@ -223,6 +224,12 @@ def test_clips_decode_without_a_word(engine: str, make: Make, render: Render, ff
     command = [ffmpeg, "-v", "warning", "-xerror", "-i", str(clip.path), "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
+
+
+def test_the_shipped_logo_is_the_drawing() -> None:
+    drawn, shipped = draw_logo.draw(), Image.open(DEFAULT_LOGO).convert("RGBA")
+    assert drawn.size == shipped.size
+    assert np.abs(np.asarray(drawn).astype(int) - np.asarray(shipped)).mean() < 2
 
 
 def test_an_unknown_engine_is_an_error(ffmpeg: str) -> None:

@@ -36,7 +36,7 @@ def run_encoder(
 ) -> None:
     """Run a renderer's command; `on_progress` gets 0 … 1, and `should_stop` is asked, about five times a second.
 
-    Whatever happens, an exception in a callback included, no process of it is left when this returns. Call it from a
+    Whatever happens, an exception in a callback included, no process of it outlives this call. Call it from a
     thread that lives as long as it takes: the child dies with the thread. Raise EncodeFailed, or Stopped once
     `should_stop` said so. Having returned proves nothing about the file: `verify_clip` does.
     """
