@@ -60,14 +60,18 @@ def test_secrets_with_a_line_missing_are_said(home: Home) -> None:
         home.secrets()
 
 
-def test_the_socket_of_a_home_far_down_is_elsewhere_and_private(tmp_path: Path) -> None:
+def test_the_socket_of_a_home_far_down_is_elsewhere_and_private(tmp_path: Path, short_folder: Path) -> None:
     deep = Home(tmp_path / ("d" * 60) / ("e" * 60))
     assert len(str(deep.socket)) < 100
     assert mode_of(deep.socket.parent) == 0o700
     assert deep.socket == deep.socket
+    deep.socket.touch()
+    deep.remove_socket()
+    assert list(short_folder.iterdir()) == []
     assert deep.socket != Home(tmp_path / ("d" * 60) / ("f" * 60)).socket
 
 
+@pytest.mark.usefixtures("short_folder")
 def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path: Path) -> None:
     deep = Home(tmp_path / ("g" * 60) / ("h" * 60))
     deep.socket.parent.chmod(0o777)

@@ -115,6 +115,12 @@ class Home:
         """The same, as seen from the home."""
         return str(self.socket.relative_to(self.root) if self.socket.is_relative_to(self.root) else self.socket)
 
+    def remove_socket(self) -> None:
+        """Remove the socket, and the folder that was made for it alone."""
+        self.socket.unlink(missing_ok=True)
+        if self.socket.parent != self.run:
+            self.socket.parent.rmdir()
+
     def mark(self, name: str) -> Path:
         return self.run / f"{name}.mark"
 

@@ -113,7 +113,7 @@ def stop(home: Home) -> None:
         _shut_down(home)
     for group in reversed(dict.fromkeys(program.group for program in PROGRAMS)):
         _end(home, [program for program in PROGRAMS if program.group == group])
-    home.socket.unlink(missing_ok=True)
+    home.remove_socket()
 
 
 def _shut_down(home: Home) -> None:
