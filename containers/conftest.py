@@ -76,10 +76,10 @@ def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) ->
 
 @pytest.fixture(scope="session")
 def videos(engine: Engine, folder: Path) -> Iterator[str]:
-    """A web site with short.mp4 (one part) and long.mp4 (eight parts of 5 s, slow to render)."""
+    """A web site with short.mp4 (one part) and long.mp4 (six parts of 5 s, slow to render)."""
     site = folder / "site"
     site.mkdir()
-    for name, seconds, size in (("short", 3, "320x180"), ("long", 40, "640x360")):
+    for name, seconds, size in (("short", 3, "320x180"), ("long", 30, "640x360")):
         picture, sound = f"testsrc2=size={size}:rate=30:duration={seconds}", f"sine=duration={seconds}"
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
         command += ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-pix_fmt", "yuv420p"]

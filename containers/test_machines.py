@@ -231,7 +231,7 @@ def assert_each_part_once(machines: Machines, before: dict[str, object], after: 
         assert [same[key] for key in kept] == [part[key] for key in kept]
     expected = sorted(f"{part['number']}.{part['attempt']}.mp4" for part in parts)
     assert machines.share.clips(str(after["task_id"])) == expected
-    assert len(parts) == after["parts_total"] == 8
+    assert len(parts) == after["parts_total"] == 6
 
 
 def test_nothing_half_is_left_on_the_share(machines: Machines) -> None:

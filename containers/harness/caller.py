@@ -26,7 +26,8 @@ class Caller:
         form = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "password_2": PASSWORD}
         assert self.call("POST", "/auth/signup", json=form).status_code == 201
         answer = self.call("POST", "/auth/login", json={"email": form["email"], "password": PASSWORD})
-        self._session.headers["Authorization"] = f"Bearer {answer.json()['token']}"
+        self.token = str(answer.json()["token"])
+        self._session.headers["Authorization"] = f"Bearer {self.token}"
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 # those of requests
         return self._session.request(method, self.base_url + path, timeout=30, **options)

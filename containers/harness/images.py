@@ -17,6 +17,7 @@ BASES = {
     "postgres:17-bookworm": "postgres",
     "redis:7.2-bookworm": "redis",
     "nginx:1.28-bookworm": "nginx",
+    "debian:bookworm-slim": "debian",
 }
 _OWN = {"idrl-web": "web-server", "idrl-worker": "worker-server", "idrl-migrate": "psg"}
 _DEBIAN = "idrl-standin:debian"

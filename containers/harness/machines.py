@@ -13,7 +13,7 @@ USER = 10001
 MARKER = ".idrl-share"
 WEB_PORT, TASKS_PORT, REDIS_PORT, POSTGRES_PORT = 15050, 15004, 16379, 15432
 # So that a restart falls into the middle of the work: many small parts, rendered slowly.
-SLOW = {"PART_SECONDS": "5", "RENDER_PRESET": "slower", "LEASE_S": "8", "SWEEP_S": "2"}
+SLOW = {"PART_SECONDS": "5", "RENDER_PRESET": "slow", "LEASE_S": "8", "SWEEP_S": "2"}
 
 
 def make_secrets(path: Path) -> Secrets:
