@@ -67,7 +67,7 @@ test: $(STAMP) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-
 	$(BIN)/pytest --cov --cov-report=term -m "not slow" $(ARGS)
 
 test-faults: $(STAMP) ## what dies while real workers work: workers, encoders, Redis, the database (ARGS="-k redis")
-	$(BIN)/pytest -m slow worker-server/tests/system $(ARGS)
+	$(BIN)/pytest -m slow $(ARGS)
 
 test-e2e: $(STAMP) ## the black-box tests, against a system of their own (ARGS="-k delete")
 	$(LOCAL) during $(BIN)/pytest e2e $(ARGS)

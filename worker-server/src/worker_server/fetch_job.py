@@ -78,6 +78,8 @@ def _readable(path: Path, settings: Settings, heartbeat: Heartbeat) -> tuple[Sou
         stall_s=settings.render_stall_s,
         timeout_s=settings.render_timeout_s,
         scratch=path.parent,
+        memory_bytes=settings.render_memory_bytes,
+        max_output_bytes=2 * settings.fetch_max_bytes,
     )
     path.unlink()
     return probe(remuxed, limits=limits), remuxed

@@ -33,7 +33,9 @@ def perform(lease: Lease, settings: Settings, request_id: str | None, work: Call
             _log.info("left", extra={**extra, "reason": heartbeat.reason})
         except Exception as error:  # noqa: BLE001 # anything else would leave the row to time out
             failure = failure_of(error)
-            _log.warning("failed", extra={**extra, "code": failure.code}, exc_info=failure.code == "internal_error")
+            ours = failure.code == "internal_error"
+            said = {**extra, "code": failure.code, "detail": str(error)}
+            _log.warning("failed", extra=said, exc_info=ours)
             leases.fail(lease, failure, settings.max_attempts)
         else:
             _log.info("end", extra=extra)

@@ -19,6 +19,8 @@ from worker_server.leases import Clip, Lease
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
+# Far more than any part of a sane length takes; what grows beyond is a mistake.
+_MAX_CLIP_BYTES = 2 * 1024**3
 
 
 def render_next(settings: Settings) -> bool:
@@ -47,6 +49,8 @@ def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbea
             stall_s=settings.render_stall_s,
             timeout_s=settings.render_timeout_s,
             scratch=folder,
+            memory_bytes=settings.render_memory_bytes,
+            max_output_bytes=_MAX_CLIP_BYTES,
         )
         facts = media.verify_clip(output, edit)
         target = storage.part_path(settings.remote_folder, lease.task_id, row.number, lease.attempt)
@@ -61,19 +65,28 @@ def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbea
 
 
 def _edit(row: Row[Any], settings: Settings) -> media.PartEdit:
-    """Return what is to be done, from the row and the settings alone: the source is not probed again."""
-    source = media.Source.from_json(row.source)
+    """Return what is to be done, from the row and the settings."""
+    path = settings.remote_folder / row.source_path
+    source = _source(row, path)
     part = media.Part(row.number, row.start_frame, row.end_frame, source.frame_rate)
     profile = media.Profile(settings.render_preset, settings.render_crf, settings.threads_per_render)
     return media.PartEdit.of(
         source,
-        settings.remote_folder / row.source_path,
+        path,
         part,
         logo_path=settings.logo_path or media.DEFAULT_LOGO,
         logo_s=settings.logo_seconds,
         profile=profile,
         max_width=settings.render_max_width,
     )
+
+
+def _source(row: Row[Any], path: Path) -> media.Source:
+    """Return what was found out before; only another version's facts are found out anew."""
+    try:
+        return media.Source.from_json(row.source)
+    except (KeyError, TypeError, ValueError):
+        return media.probe(path, limits=media.ProbeLimits())
 
 
 @contextmanager

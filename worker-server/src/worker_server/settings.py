@@ -41,6 +41,8 @@ class Settings(AppSettings):
     render_max_fps: int = Field(60, ge=1, le=120)
     render_timeout_s: float = Field(3600, gt=0)
     render_stall_s: float = Field(120, gt=0)
+    # Address space, of which an encoder uses about a third; enough for a source of 4096 x 4096.
+    render_memory_bytes: int = Field(4 * 1024**3, gt=0)
 
     fetch_concurrency: int = Field(4, ge=1, le=256)
     fetch_allow_hosts: Hosts = frozenset()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg2
 import pytest
 import redis
+from sqlalchemy import text
 
 from worker_server import leases
 from worker_server.db import db
@@ -138,6 +139,17 @@ def test_a_lost_database_connection_costs_nothing(system: "System", workers: "Wo
     cut_connections(system)
     check_done(system, task_id)
     assert [part.attempt for part in system.parts(task_id)] == [1, 1]
+
+
+def test_facts_that_another_version_wrote_are_found_out_anew(system: "System", workers: "Workers", film: str) -> None:
+    workers.start(concurrency=1)
+    workers.start_sweeper()
+    task_id = system.post(film)
+    system.wait(system.encoders)
+    db.session.execute(text("UPDATE tasks SET source = source - 'frame_rate'"))
+    db.session.commit()
+    check_done(system, task_id)
+    assert [part.failures for part in system.parts(task_id)] == [0, 0]
 
 
 def test_a_source_that_kills_each_worker_fails_and_others_flow(
