@@ -1,10 +1,15 @@
 """The tasks service on a real database, Redis and share; tokens of its own key."""
 
+import functools
+import http.server
+import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import imageio_ffmpeg
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -95,3 +100,51 @@ def token(private_key: Ed25519PrivateKey) -> Callable[..., str]:
 def auth(token: Callable[..., str]) -> Callable[..., dict[str, str]]:
     """Make the headers of a call by a user."""
     return lambda user_id=1, **changes: {"Authorization": f"Bearer {token(user_id, **changes)}"}
+
+
+@pytest.fixture(scope="session")
+def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="session")
+def site(site_folder: Path) -> Iterator[str]:
+    """A stranger's web site that serves `site_folder`."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site_folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., None]:
+    """Run ffmpeg."""
+
+    def run(*arguments: str) -> None:
+        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments], check=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample(site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[..., str]:
+    """Make a video with sound and return its name on the site."""
+
+    def make(seconds: float, size: str = "320x180", rate: int = 10) -> str:
+        name = f"{seconds}-{size}-{rate}.mp4"
+        if not (site_folder / name).exists():
+            inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
+            inputs += ["-f", "lavfi", "-i", f"sine=r=48000:d={seconds}"]
+            encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+            ffmpeg(*inputs, *encoding, str(site_folder / name))
+        return name
+
+    return make

@@ -11,7 +11,17 @@ from worker_server.fetching import FetchLimits, download
 from worker_server.heartbeat import Heartbeat, worker_name
 from worker_server.job import perform
 from worker_server.leases import Lease
-from worker_server.media import Part, ProbeLimits, Source, needs_remux, plan_parts, probe, remux_command, run_encoder
+from worker_server.media import (
+    Part,
+    ProbeLimits,
+    Source,
+    Stopped,
+    needs_remux,
+    plan_parts,
+    probe,
+    remux_command,
+    run_encoder,
+)
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -35,6 +45,8 @@ def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> 
     target.parent.mkdir(exist_ok=True)
     try:
         _download(url, target, settings, heartbeat)
+        if heartbeat.should_stop():
+            raise Stopped
         source, path = _readable(target, settings, heartbeat)
         parts = [_row(part) for part in plan_parts(source, settings.part_seconds)]
         relative = str(path.relative_to(settings.remote_folder))

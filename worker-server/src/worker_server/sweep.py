@@ -6,6 +6,7 @@ Safe to run in several processes at once.
 import logging
 import time
 import uuid
+from dataclasses import dataclass
 
 import redis
 
@@ -21,11 +22,15 @@ _STRAYS_EVERY_S = 3600
 _STRAY_AGE_S = 600
 
 
-class _Clock:
-    """When this process last did what is not done in every sweep (monotonic seconds)."""
+@dataclass
+class Clock:
+    """When this process last swept, and last looked for strays (monotonic seconds)."""
 
     swept: float | None = None
     looked_for_strays: float | None = None
+
+
+_clock = Clock()
 
 
 def sweep(settings: Settings) -> None:
@@ -39,8 +44,8 @@ def sweep(settings: Settings) -> None:
 
 def _take_back(settings: Settings) -> None:
     """Take back what dead workers held, unless nobody, we included, could reach the database for a while."""
-    now, before = time.monotonic(), _Clock.swept
-    _Clock.swept = now
+    now, before = time.monotonic(), _clock.swept
+    _clock.swept = now
     if before is not None and now - before > settings.lease_s + settings.sweep_s:
         _log.warning("late: leases get one round more")
         return
@@ -67,9 +72,9 @@ def _send_hints(settings: Settings) -> None:
 def _remove_strays(settings: Settings) -> None:
     """Remove files that a worker which was thought dead wrote late, and folders whose task is gone."""
     now = time.monotonic()
-    if _Clock.looked_for_strays is not None and now - _Clock.looked_for_strays < _STRAYS_EVERY_S:
+    if _clock.looked_for_strays is not None and now - _clock.looked_for_strays < _STRAYS_EVERY_S:
         return
-    _Clock.looked_for_strays = now
+    _clock.looked_for_strays = now
     if not storage.is_mounted(settings.remote_folder):
         return
     changed = dict(storage.task_folders(settings.remote_folder))

@@ -1,18 +1,14 @@
 """Real Celery workers in processes of their own, on a real Redis and PostgreSQL, fetching from a site on loopback."""
 
-import functools
-import http.server
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import imageio_ffmpeg
 import pytest
 from flask import Flask
 
@@ -117,45 +113,6 @@ def workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
     workers = Workers(settings, tmp_path / "workers.log")
     yield workers
     workers.stop_all()
-
-
-@pytest.fixture(scope="session")
-def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("site")
-
-
-@pytest.fixture(scope="session")
-def site(site_folder: Path) -> Iterator[str]:
-    """A stranger's web site that serves `site_folder`."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site_folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="session")
-def sample(site_folder: Path) -> Callable[..., str]:
-    """Make a video with sound and return its name on the site."""
-
-    def make(seconds: float, size: str = "320x180", rate: int = 10) -> str:
-        name = f"{seconds}-{size}-{rate}.mp4"
-        if not (site_folder / name).exists():
-            inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
-            inputs += ["-f", "lavfi", "-i", f"sine=r=48000:d={seconds}"]
-            encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
-            program = imageio_ffmpeg.get_ffmpeg_exe()
-            subprocess.run([program, "-v", "error", *inputs, *encoding, str(site_folder / name)], check=True)
-        return name
-
-    return make
 
 
 class System:

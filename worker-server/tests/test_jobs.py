@@ -1,0 +1,310 @@
+"""The work as plain functions, without Celery: what a worker does once it is woken."""
+
+import errno
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from flask import Flask
+from sqlalchemy import text
+
+from idrl_local.pytest_plugin import Database
+from worker_server import leases, services, storage, sweep
+from worker_server.db import db
+from worker_server.fetch_job import fetch_next
+from worker_server.fetching import FetchFailed
+from worker_server.heartbeat import Heartbeat
+from worker_server.job import failure_of
+from worker_server.leases import Failure, Lease
+from worker_server.media import ClipRejected, EncodeFailed, SourceError
+from worker_server.models import Task
+from worker_server.render_job import render_next
+from worker_server.services import Submission
+from worker_server.settings import Settings
+from worker_server.shutdown import stopping
+
+pytestmark = pytest.mark.usefixtures("app")
+Sample = Callable[..., str]
+
+
+@pytest.fixture
+def settings(settings: Settings, redis_url: str) -> Settings:
+    client = redis.Redis.from_url(redis_url)
+    client.flushall()
+    client.close()
+    return settings.model_copy(update={"render_preset": "ultrafast", "lease_s": 5.0})
+
+
+@pytest.fixture
+def stop() -> Iterator[None]:
+    """This worker is being stopped."""
+    stopping.set()
+    yield
+    stopping.clear()
+
+
+@pytest.fixture(autouse=True)
+def fresh_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is a sweeper that has just started."""
+    monkeypatch.setattr(sweep, "_clock", sweep.Clock())
+
+
+def submit(url: str, owner_id: int = 1) -> uuid.UUID:
+    return services.create_task(Submission(owner_id, url))[0].id
+
+
+def task_of(task_id: uuid.UUID) -> Task:
+    db.session.expire_all()
+    task = db.session.get(Task, task_id)
+    assert task is not None
+    return task
+
+
+def files(settings: Settings, task_id: uuid.UUID) -> set[str]:
+    folder = settings.remote_folder / str(task_id)
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def waiting_hints(settings: Settings, queue: str) -> int:
+    client = redis.Redis.from_url(settings.redis_url)
+    try:
+        return int(client.llen(queue))
+    finally:
+        client.close()
+
+
+def let_run_out() -> None:
+    for table in ("tasks", "parts"):
+        db.session.execute(text(f"UPDATE {table} SET lease_until = now() - interval '1 s', run_after = now()"))
+    db.session.commit()
+
+
+def test_a_task_from_its_link_to_its_clips(settings: Settings, site: str, sample: Sample) -> None:
+    task_id = submit(f"{site}/{sample(25)}")
+    assert fetch_next(settings)
+    assert task_of(task_id).status == "processing"
+    assert files(settings, task_id) == {"source.1"}
+    assert waiting_hints(settings, "render") == 2
+    assert render_next(settings)
+    assert files(settings, task_id) == {"source.1", "0.1.mp4"}
+    assert render_next(settings)
+    assert task_of(task_id).status == "done"
+    assert files(settings, task_id) == {"0.1.mp4", "1.1.mp4"}
+    assert list(settings.scratch_folder.iterdir()) == []
+
+
+def test_a_container_without_an_index_is_rewritten_first(
+    settings: Settings, site: str, site_folder: Path, ffmpeg: Callable[..., None]
+) -> None:
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=10:d=3", "-c:v", "libx264", str(site_folder / "stream.ts"))
+    task_id = submit(f"{site}/stream.ts")
+    assert fetch_next(settings)
+    assert files(settings, task_id) == {"source.1.remuxed"}
+    assert render_next(settings)
+    assert task_of(task_id).status == "done"
+    assert [part.frames for part in services.get_parts(task_id)] == [50]
+
+
+def test_without_work_nothing_happens(settings: Settings) -> None:
+    assert not fetch_next(settings)
+    assert not render_next(settings)
+
+
+def test_without_the_share_no_work_is_taken(settings: Settings, site: str, sample: Sample) -> None:
+    task_id = submit(f"{site}/{sample(2)}")
+    (settings.remote_folder / storage.MARKER).unlink()
+    assert not fetch_next(settings)
+    assert not render_next(settings)
+    assert task_of(task_id).attempt == 0
+
+
+@pytest.mark.usefixtures("stop")
+def test_a_worker_that_is_stopped_hands_its_work_back(settings: Settings, site: str, sample: Sample) -> None:
+    task_id = submit(f"{site}/{sample(2)}")
+    assert fetch_next(settings)
+    task = task_of(task_id)
+    assert (task.status, task.failures, task.lease_until) == ("queued", 0, None)
+    assert files(settings, task_id) == set()
+    assert waiting_hints(settings, "fetch") == 1
+    stopping.clear()
+    assert fetch_next(settings)
+    stopping.set()
+    assert render_next(settings)
+    assert [(part.status, part.failures) for part in services.get_parts(task_id)] == [("waiting", 0)]
+    assert files(settings, task_id) == {"source.2"}
+
+
+def test_a_part_that_somebody_else_took_is_left(app: Flask, settings: Settings, site: str, sample: Sample) -> None:
+    task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
+    assert fetch_next(settings)
+
+    def render() -> None:
+        with app.app_context():
+            render_next(settings.model_copy(update={"render_preset": "veryslow"}))
+
+    worker = threading.Thread(target=render)
+    worker.start()
+    deadline = time.monotonic() + 20
+    while services.get_parts(task_id)[0].status != "rendering":
+        assert time.monotonic() < deadline
+        db.session.rollback()
+    db.session.execute(text("UPDATE parts SET attempt = attempt + 1, lease_owner = 'another'"))
+    db.session.commit()
+    worker.join()
+    db.session.expire_all()
+    (part,) = services.get_parts(task_id)
+    assert (part.status, part.attempt, part.lease_owner) == ("rendering", 2, "another")
+    assert files(settings, task_id) == {"source.1"}
+
+
+def test_a_task_that_is_deleted_meanwhile_is_left(app: Flask, settings: Settings, site: str, sample: Sample) -> None:
+    task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
+    assert fetch_next(settings)
+
+    def render() -> None:
+        with app.app_context():
+            render_next(settings.model_copy(update={"render_preset": "veryslow"}))
+
+    worker = threading.Thread(target=render)
+    worker.start()
+    deadline = time.monotonic() + 20
+    while services.get_parts(task_id)[0].status != "rendering":
+        assert time.monotonic() < deadline
+        db.session.rollback()
+    assert services.delete_task(1, task_id) == "canceling"
+    worker.join()
+    assert task_of(task_id).status == "canceled"
+    assert files(settings, task_id) == set()
+
+
+def test_a_bug_of_ours_is_tried_again_and_said_so(settings: Settings, site: str, sample: Sample) -> None:
+    task_id = submit(f"{site}/{sample(2)}")
+    broken = settings.model_copy(update={"part_seconds": "twenty"})
+    for failures in range(1, settings.max_attempts + 1):
+        let_run_out()
+        assert fetch_next(broken)
+        assert task_of(task_id).failures == failures
+    task = task_of(task_id)
+    assert (task.status, task.error_code) == ("failed", "internal_error")
+    assert files(settings, task_id) == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable", "counted"),
+    [
+        (OSError(errno.ENOSPC, "full"), "storage_full", True, False),
+        (OSError(errno.EDQUOT, "full"), "storage_full", True, False),
+        (OSError(errno.EIO, "broken"), "storage_unavailable", True, True),
+        (FetchFailed("source_not_found", "gone"), "source_not_found", False, True),
+        (FetchFailed("storage_full", "full", retryable=True), "storage_full", True, False),
+        (SourceError("source_damaged", "broken"), "source_damaged", False, True),
+        (EncodeFailed("encoder_killed", "killed", retryable=True), "encoder_killed", True, True),
+        (EncodeFailed("source_damaged", "broken", retryable=False), "source_damaged", False, True),
+        (ClipRejected("frames is 74"), "clip_rejected", True, True),
+        (ZeroDivisionError(), "internal_error", True, True),
+    ],
+)
+def test_what_an_error_means(error: Exception, code: str, retryable: bool, counted: bool) -> None:
+    failure = failure_of(error)
+    assert (failure.code, failure.retryable, failure.counted) == (code, retryable, counted)
+    assert failure.message
+
+
+def test_a_heartbeat_survives_an_outage_of_the_database(app: Flask, database: Database) -> None:
+    submit("http://example.com/v.mp4")
+    row = leases.claim_task("me", 30)
+    assert row is not None
+    with Heartbeat(app, Lease(row.id, row.attempt), every_s=0.05, lease_s=30) as heartbeat:
+        heartbeat.report(0.25)
+        database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker'")
+        heartbeat.report(0.5)
+        deadline = time.monotonic() + 20
+        while database.execute("SELECT progress FROM tasks") != [(50,)]:
+            assert time.monotonic() < deadline
+        assert not heartbeat.should_stop()
+    db.session.remove()
+
+
+def test_sweep_takes_back_what_a_dead_worker_held(settings: Settings, site: str, sample: Sample) -> None:
+    task_id = submit(f"{site}/{sample(2)}")
+    assert leases.claim_task("dead", 30) is not None
+    let_run_out()
+    sweep.sweep(settings.model_copy(update={"lease_s": 0.0}))
+    task = task_of(task_id)
+    assert (task.status, task.failures, task.error_code) == ("queued", 1, "worker_lost")
+    let_run_out()
+    sweep.sweep(settings)
+    assert waiting_hints(settings, "fetch") == 1
+    assert fetch_next(settings)
+    assert task_of(task_id).status == "processing"
+
+
+def test_sweep_gives_leases_a_round_more_when_it_comes_late(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit("http://example.com/v.mp4")
+    row = leases.claim_task("cut off, as we were", 30)
+    assert row is not None
+    let_run_out()
+    at_once = settings.model_copy(update={"lease_s": 0.0})
+    monkeypatch.setattr(sweep, "_clock", sweep.Clock(swept=time.monotonic() - 100))
+    sweep.sweep(at_once)
+    assert task_of(row.id).status == "downloading"
+    sweep.sweep(at_once)
+    assert task_of(row.id).status == "queued"
+
+
+def test_sweep_sends_the_hints_that_are_missing_once(settings: Settings) -> None:
+    for _ in range(5):
+        submit("http://example.com/v.mp4")
+    for _ in range(3):
+        sweep.sweep(settings)
+        assert waiting_hints(settings, "fetch") == 5
+    assert waiting_hints(settings, "render") == 0
+
+
+def test_sweep_does_without_redis(settings: Settings) -> None:
+    submit("http://example.com/v.mp4")
+    sweep.sweep(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+
+
+def test_sweep_finishes_a_cancel_and_removes_the_files(settings: Settings) -> None:
+    task_id = submit("http://example.com/v.mp4")
+    assert leases.claim_task("dead", 30) is not None
+    assert services.delete_task(1, task_id) == "canceling"
+    folder = settings.remote_folder / str(task_id)
+    folder.mkdir()
+    (folder / "source.1").touch()
+    sweep.sweep(settings)
+    assert task_of(task_id).status == "canceling"
+    let_run_out()
+    sweep.sweep(settings)
+    assert task_of(task_id).status == "canceled"
+    assert not folder.exists()
+
+
+def test_sweep_removes_what_belongs_to_no_task(settings: Settings) -> None:
+    live = submit("http://example.com/v.mp4")
+    failed = submit("http://example.com/v.mp4", owner_id=2)
+    for _ in range(2):
+        row = leases.claim_task("me", 30)
+        assert row is not None
+        if row.id == failed:
+            leases.fail(Lease(row.id, row.attempt), Failure("source_damaged", "broken"), 3)
+    old, new = uuid.uuid4(), uuid.uuid4()
+    for task_id in (live, failed, old, new):
+        folder = settings.remote_folder / str(task_id)
+        folder.mkdir()
+        (folder / "source.1").touch()
+        age_s = 0 if task_id == new else 3600
+        os.utime(folder, (time.time() - age_s, time.time() - age_s))
+    sweep.sweep(settings)
+    assert files(settings, live) == {"source.1"}
+    assert files(settings, new) == {"source.1"}
+    assert files(settings, failed) == set()
+    assert files(settings, old) == set()
