@@ -45,8 +45,6 @@ def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> 
     target.parent.mkdir(exist_ok=True)
     try:
         _download(url, target, settings, heartbeat)
-        if heartbeat.should_stop():
-            raise Stopped
         source, path = _readable(target, settings, heartbeat)
         parts = [_row(part) for part in plan_parts(source, settings.part_seconds)]
         relative = str(path.relative_to(settings.remote_folder))
@@ -73,6 +71,8 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
         on_progress=lambda done, total: heartbeat.report(done / total if total else 0),
         should_stop=heartbeat.should_stop,
     )
+    if heartbeat.should_stop():
+        raise Stopped
 
 
 def _readable(path: Path, settings: Settings, heartbeat: Heartbeat) -> tuple[Source, Path]:
