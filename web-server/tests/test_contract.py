@@ -1,5 +1,6 @@
 """The app and the description of the API say the same."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_the_contract_is_served(client: FlaskClient) -> None:
 
 
 def test_every_route_is_in_the_contract(app: Flask) -> None:
-    own = [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("gateway.")]
+    own = [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith(("gateway.", "swagger_ui."))]
     routes = {(method, rule.rule) for rule in own for method in rule.methods or () if method.lower() in METHODS}
     assert routes == {(method, path) for method, path in OPERATIONS if not path.startswith("/tasks")}
 
@@ -32,3 +33,21 @@ def test_every_route_is_in_the_contract(app: Flask) -> None:
 def test_every_call_of_the_contract_has_a_route(app: Flask, method: str, path: str) -> None:
     endpoint, _ = app.url_map.bind("localhost").match(path, method)
     assert endpoint.startswith("gateway.") == path.startswith("/tasks")
+
+
+@pytest.mark.parametrize("address", ["/docs", "/docs/"])
+def test_the_contract_can_be_read_by_people(client: FlaskClient, address: str) -> None:
+    """The page and all that it loads come from here: it works where nothing else can be reached."""
+    page = client.get(address)
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    assert '"url": "/openapi.json"' in page.text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) >= 4
+    for part in loaded:
+        assert part.startswith("/docs/")
+        assert client.get(part).status_code == 200
+
+
+def test_docs_that_there_are_not(client: FlaskClient) -> None:
+    answer = client.get("/docs/nothing.js")
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")

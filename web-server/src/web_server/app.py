@@ -1,6 +1,7 @@
 """Builds the web app."""
 
 from flask import Flask
+from flask_swagger_ui import get_swaggerui_blueprint
 
 from idrl_common import context, logs, problems, status
 from idrl_common.settings import MAX_BODY_BYTES
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> Flask:
     problems.install(app, PROBLEMS)
     app.register_blueprint(views.auth_blueprint(signer))
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
+    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))
     app.register_blueprint(gateway.blueprint(verifier, tasks, accel_redirect=settings.accel_redirect))
     checks = {"database": status.Check(services.ping), "tasks": status.Check(tasks.ping, required=False)}
     app.register_blueprint(status.blueprint("web", settings.revision, checks))
