@@ -1,5 +1,8 @@
 """Everything on one machine, by the compose file in the checkout's root."""
 
+import re
+
+import requests
 from conftest import RunEndToEnd
 from harness.caller import Caller, answers, wait_until
 from harness.stack import Stack
@@ -28,6 +31,16 @@ def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
     wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 200, 40)
     clip = person.call("GET", f"/tasks/{task_id}/parts/0", headers={"Range": "bytes=0-11"})
     assert (clip.status_code, clip.content[4:8]) == (206, b"ftyp")
+
+
+def test_documentation_comes_from_here(one_machine: Stack) -> None:
+    wait_until(lambda: answers(URL), 30)
+    assert one_machine.services() >= {"nginx", "web"}
+    page = requests.get(f"{URL}/docs", timeout=10)
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert [requests.get(URL + part, timeout=10).status_code for part in parts] == [200] * len(parts)
+    assert any(part.endswith("swagger-ui-bundle.js") for part in parts)
 
 
 def test_nothing_but_nginx_is_published(one_machine: Stack) -> None:
