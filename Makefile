@@ -85,3 +85,4 @@ clean: ## remove what the tools made (not the data in .idrl)
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .coverage
 
 include containers/containers.mk
+include jmeter/jmeter.mk

@@ -1,0 +1,150 @@
+"""What the results of a run say, and whether they are good enough; JMeter itself exits 0 whatever happened."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+# So many bands of users has the table of a ramp: enough to see a bend, few enough to fill each.
+_BANDS = 8
+# The thread group whose users become more; what prepares for them has another.
+_RAMPED = "users"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A line of the results."""
+
+    label: str
+    started_ms: int
+    elapsed_ms: int
+    group: str
+    users: int
+    success: bool
+    failure: str
+    is_transaction: bool
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may cost at most."""
+
+    error_pct: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is told of some samples: those of a label, or those of a band of users."""
+
+    name: str
+    count: int
+    error_pct: float
+    p50_ms: int
+    p95_ms: int
+    max_ms: int
+    per_s: float
+    over: bool
+
+
+def read(results: Path) -> list[Sample]:
+    """Return the lines of a JTL file (CSV with a header), in their order."""
+    with results.open(encoding="utf-8", newline="") as file:
+        return [_sample(line) for line in csv.DictReader(file)]
+
+
+def _sample(line: dict[str, str]) -> Sample:
+    return Sample(
+        label=line["label"],
+        started_ms=int(line["timeStamp"]),
+        elapsed_ms=int(line["elapsed"]),
+        group=line["threadName"].rpartition(" ")[0],
+        users=int(line["grpThreads"]),
+        success=line["success"] == "true",
+        failure=line["failureMessage"] or f"{line['responseCode']} {line['responseMessage']}",
+        is_transaction=line["responseMessage"].startswith("Number of samples in transaction"),
+    )
+
+
+def by_label(samples: Iterable[Sample], limits: Limits) -> list[Row]:
+    """Return a row for every label, in the order of their first sample; a transaction has no limit of time."""
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: sample.started_ms):
+        groups[sample.label].append(sample)
+    return [_row(label, group, limits) for label, group in groups.items()]
+
+
+def by_users(samples: Iterable[Sample], limits: Limits) -> list[Row]:
+    """Return a row for every band of users that were there at once, fewest first, up to the end of the peak."""
+    known = _until_the_peak_ends([sample for sample in samples if sample.group == _RAMPED])
+    width = max(1, math.ceil(max((sample.users for sample in known), default=1) / _BANDS))
+    groups: dict[int, list[Sample]] = defaultdict(list)
+    for sample in known:
+        groups[(max(sample.users, 1) - 1) // width].append(sample)
+    return [_row(_band(band, width), groups[band], limits) for band in sorted(groups)]
+
+
+def _until_the_peak_ends(samples: list[Sample]) -> list[Sample]:
+    # While the users leave, a few of them look as fast as a few did at the beginning, minutes apart.
+    peak = max((sample.users for sample in samples), default=0)
+    ended_ms = max((sample.started_ms for sample in samples if sample.users == peak), default=0)
+    return [sample for sample in samples if sample.started_ms <= ended_ms]
+
+
+def _band(band: int, width: int) -> str:
+    first, last = band * width + 1, (band + 1) * width
+    return f"{first} users" if first == last else f"{first}-{last} users"
+
+
+def _row(name: str, group: list[Sample], limits: Limits) -> Row:
+    times = sorted(sample.elapsed_ms for sample in group)
+    error_pct = 100 * sum(not sample.success for sample in group) / len(group)
+    p95_ms = percentile(times, 95)
+    slow = p95_ms > limits.p95_ms and not group[0].is_transaction
+    return Row(
+        name=name,
+        count=len(group),
+        error_pct=error_pct,
+        p50_ms=percentile(times, 50),
+        p95_ms=p95_ms,
+        max_ms=times[-1],
+        per_s=len(group) / _lasted_s(group),
+        over=error_pct > limits.error_pct or slow,
+    )
+
+
+def percentile(ordered: list[int], percent: int) -> int:
+    """Return the nearest-rank percentile: the least value that so many of all do not exceed."""
+    return ordered[math.ceil(percent / 100 * len(ordered)) - 1]
+
+
+def _lasted_s(group: list[Sample]) -> float:
+    started_ms = min(sample.started_ms for sample in group)
+    ended_ms = max(sample.started_ms + sample.elapsed_ms for sample in group)
+    return max(ended_ms - started_ms, 1) / 1000
+
+
+def never_called(plan: Path, samples: Iterable[Sample]) -> list[str]:
+    """Return the calls of a plan that have no sample: whatever broke before them must not pass as success."""
+    seen = {sample.label for sample in samples}
+    calls = ElementTree.parse(plan).iter("HTTPSamplerProxy")  # noqa: S314 # our own file
+    return [name for call in calls if (name := call.get("testname", "")) not in seen]
+
+
+def failures(samples: Iterable[Sample], at_most: int) -> Iterator[str]:
+    """Yield what the first failed calls said."""
+    failed = [sample for sample in samples if not sample.success and not sample.is_transaction]
+    for sample in failed[:at_most]:
+        yield f"{sample.label}: {' '.join(sample.failure.split())[:200]}"
+
+
+def table(heading: str, rows: Iterable[Row]) -> str:
+    """Return the rows as people read them."""
+    lines = [f"{heading:18} {'count':>6} {'errors':>7} {'p50 ms':>7} {'p95 ms':>7} {'max ms':>7} {'per s':>7}"]
+    for row in rows:
+        numbers = f"{row.count:6} {row.error_pct:6.1f}% {row.p50_ms:7} {row.p95_ms:7} {row.max_ms:7} {row.per_s:7.1f}"
+        lines.append(f"{row.name:18} {numbers}{'  OVER' if row.over else ''}")
+    return "\n".join(lines)

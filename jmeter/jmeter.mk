@@ -1,0 +1,13 @@
+.PHONY: load-test test-jmeter
+
+JMETER := $(if $(JMETER_HOME),,.cache/jmeter/home)
+LOAD_TEST := $(BIN)/python jmeter/load_test.py $(or $(PLAN),journey)
+
+load-test: $(STAMP) $(JMETER) ## load PLAN=journey (or all) of jmeter/ at BASE_URL, else at a system of its own
+	$(if $(BASE_URL),,$(LOCAL) during) $(LOAD_TEST)
+
+test-jmeter: $(STAMP) ## how load tests are judged and what they refuse, without Java
+	$(BIN)/pytest -c jmeter/pytest.ini jmeter/tests $(ARGS)
+
+.cache/jmeter/home:
+	@PYTHON=$(PYTHON) jmeter/get_jmeter.sh $@
