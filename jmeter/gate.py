@@ -27,6 +27,10 @@ class Sample:
     failure: str
     is_transaction: bool
 
+    @property
+    def ended_ms(self) -> int:
+        return self.started_ms + self.elapsed_ms
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -88,10 +92,10 @@ def by_users(samples: Iterable[Sample], limits: Limits) -> list[Row]:
 
 
 def _until_the_peak_ends(samples: list[Sample]) -> list[Sample]:
-    # While the users leave, a few of them look as fast as a few did at the beginning, minutes apart.
+    # A sample tells the users at its end. While they leave, the few left are not the few of the beginning.
     peak = max((sample.users for sample in samples), default=0)
-    ended_ms = max((sample.started_ms for sample in samples if sample.users == peak), default=0)
-    return [sample for sample in samples if sample.started_ms <= ended_ms]
+    ended_ms = max((sample.ended_ms for sample in samples if sample.users == peak), default=0)
+    return [sample for sample in samples if sample.ended_ms <= ended_ms]
 
 
 def _band(band: int, width: int) -> str:
@@ -123,7 +127,7 @@ def percentile(ordered: list[int], percent: int) -> int:
 
 def _lasted_s(group: list[Sample]) -> float:
     started_ms = min(sample.started_ms for sample in group)
-    ended_ms = max(sample.started_ms + sample.elapsed_ms for sample in group)
+    ended_ms = max(sample.ended_ms for sample in group)
     return max(ended_ms - started_ms, 1) / 1000
 
 

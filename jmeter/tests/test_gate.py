@@ -85,6 +85,7 @@ def test_a_ramp_is_told_by_users_at_once(results: Write) -> None:
         line(users=1, at=0),
         line(users=9, at=1000),
         line(users=16, at=2000, elapsed=500),
+        line(users=15, at=2400, elapsed=200),
         line(users=2, at=60_000, elapsed=900),
     )
     bands = gate.by_users(samples, _LIMITS)
