@@ -14,7 +14,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from idrl_local.pytest_plugin import Database
-from worker_server import leases, services, storage, sweep
+from worker_server import leases, services, shutdown, storage, sweep
 from worker_server.db import db
 from worker_server.fetch_job import fetch_next
 from worker_server.fetching import FetchFailed
@@ -26,7 +26,6 @@ from worker_server.models import Task
 from worker_server.render_job import render_next
 from worker_server.services import Submission
 from worker_server.settings import Settings
-from worker_server.shutdown import stopping
 
 pytestmark = pytest.mark.usefixtures("app")
 Sample = Callable[..., str]
@@ -43,9 +42,9 @@ def settings(settings: Settings, redis_url: str) -> Settings:
 @pytest.fixture
 def stop() -> Iterator[None]:
     """This worker is being stopped."""
-    stopping.set()
+    shutdown.begin()
     yield
-    stopping.clear()
+    shutdown.forget()
 
 
 @pytest.fixture(autouse=True)
@@ -131,9 +130,9 @@ def test_a_worker_that_is_stopped_hands_its_work_back(settings: Settings, site: 
     assert (task.status, task.failures, task.lease_until) == ("queued", 0, None)
     assert files(settings, task_id) == set()
     assert waiting_hints(settings, "fetch") == 1
-    stopping.clear()
+    shutdown.forget()
     assert fetch_next(settings)
-    stopping.set()
+    shutdown.begin()
     assert render_next(settings)
     assert [(part.status, part.failures) for part in services.get_parts(task_id)] == [("waiting", 0)]
     assert files(settings, task_id) == {"source.2"}

@@ -69,6 +69,13 @@ def test_remove_task_twice(share: Path, folder: Path) -> None:
     assert not folder.exists()
 
 
+def test_the_source_of_another_attempt_stays(share: Path, folder: Path) -> None:
+    for name in ("source.1", "source.1.remuxed", "source.10", "source.12.remuxed"):
+        (folder / name).touch()
+    storage.remove_source(share, TASK, 1)
+    assert {path.name for path in folder.iterdir()} == {"source.10", "source.12.remuxed"}
+
+
 def test_keep_only_what_is_needed(share: Path, folder: Path) -> None:
     for name in ("source.1", "source.1.remuxed", ".0.1.mp4.tmp", "0.1.mp4", "0.2.mp4"):
         (folder / name).touch()

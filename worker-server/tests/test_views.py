@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import pytest
 from flask import Flask
@@ -12,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from idrl_local.pytest_plugin import Database
-from worker_server import leases
+from worker_server import leases, views
 from worker_server.leases import Clip, Failure, Lease
 from worker_server.settings import Settings
 
@@ -249,6 +250,28 @@ def test_a_clip_whose_file_is_away(
     response = client.get(f"/tasks/{finished[0]}/parts/0", headers=auth())
     assert problem(response) == (503, "storage_unavailable")
     assert response.headers["Retry-After"]
+
+
+def test_downloads_that_hang_leave_threads_to_the_other_calls(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = BoundedSemaphore(1)
+    monkeypatch.setattr(views, "_opening", opening)
+    monkeypatch.setattr(views, "_TURN_S", 0.01)
+    path = f"/tasks/{finished[0]}/parts/0"
+    with opening:  # as if another call were blocked by the share
+        assert problem(client.get(path, headers=auth())) == (503, "storage_unavailable")
+        assert client.get("/tasks", headers=auth()).status_code == 200
+    for headers, status in (({"Range": "bytes=999999-"}, 416), ({"If-None-Match": "*"}, 304), ({}, 200)):
+        with client.get(path, headers={**auth(), **headers}) as response:
+            assert response.status_code == status
+
+
+def test_facts_of_another_version_are_left_out(client: FlaskClient, auth: Auth, database: Database) -> None:
+    task_id = submit(client, auth()).get_json()["task_id"]
+    database.execute("""UPDATE tasks SET source = '{"width": 16}'""")
+    assert client.get(f"/tasks/{task_id}", headers=auth()).get_json()["source"] is None
+    assert len(client.get("/tasks", headers=auth()).get_json()) == 1
 
 
 def test_delete_of_a_finished_task_removes_its_files(

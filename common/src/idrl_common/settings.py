@@ -44,6 +44,8 @@ class AppSettings(BaseSettings):
                 "keepalives_idle": "10",
                 "keepalives_interval": "5",
                 "keepalives_count": "3",
+                # Keepalives are silent while something sent is not acknowledged, and the server cannot end that.
+                "tcp_user_timeout": "15000",
                 "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
             },
         )

@@ -17,6 +17,10 @@ _seconds = Histogram(
 )
 
 
+# A caller may send any word as a method; each label would be kept for ever.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing a service depends on: `probe` raises when it is away; without a `required` one there is no service."""
@@ -59,7 +63,8 @@ def install(app: Flask, service: str) -> None:
     @app.after_request
     def count(response: Response) -> Response:
         if "counted_from" in g:
-            labels = (service, request.method, request.endpoint or "none", str(response.status_code))
+            method = request.method if request.method in _METHODS else "other"
+            labels = (service, method, request.endpoint or "none", str(response.status_code))
             _seconds.labels(*labels).observe(time.perf_counter() - g.counted_from)
         return response
 

@@ -7,7 +7,7 @@ from sqlalchemy import URL
 class Settings(BaseSettings):
     """POSTGRES_USER must own the database and may create roles; the two passwords are those of the apps' roles."""
 
-    model_config = SettingsConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
     postgres_host: str = "127.0.0.1"
     postgres_port: int = 5432

@@ -91,7 +91,8 @@ _RETRY = _RetryLostConnection(
     redirect=False,
     status=0,
     other=False,
-    allowed_methods={"GET", "HEAD", "DELETE", "OPTIONS"},
+    # Not DELETE: the repeat of an abort would remove the task.
+    allowed_methods={"GET", "HEAD", "OPTIONS"},
 )
 
 

@@ -5,15 +5,19 @@ message can stay stuck for an hour. No result backend: the rows are the result.
 """
 
 import logging
+import os
+import signal
+import threading
 from typing import Any
 
 from celery import Celery, Task, signals
 from flask import Flask
 
+from worker_server import shutdown
 from worker_server.db import db
 from worker_server.settings import Settings
-from worker_server.shutdown import stopping
 
+_log = logging.getLogger(__name__)
 _TRANSPORT = {
     # A caller of the API waits for at most this long when Redis takes connections but does not answer.
     "socket_timeout": 2,
@@ -82,7 +86,22 @@ def _after_fork(**_: object) -> None:
         db.engine.dispose(close=False)
 
 
+@signals.worker_ready.connect
+def _end_with_the_clock(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
+    """Where this worker has an embedded clock: end when that dies, so that both are started again."""
+    clock = getattr(sender.controller, "beat", None)
+    if clock is not None:
+        threading.Thread(target=_wait_for_the_clock, args=(clock,), name="clock", daemon=True).start()
+
+
+def _wait_for_the_clock(clock: Any) -> None:  # noqa: ANN401 # a billiard process
+    clock.join()
+    if not shutdown.has_begun():
+        _log.critical("the clock has stopped: leaving, to be started again")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 @signals.worker_shutting_down.connect
 def _hand_back(**_: object) -> None:
     """Make the children give back what they work on, so that a stop takes seconds."""
-    stopping.set()
+    shutdown.begin()

@@ -18,7 +18,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 db = SQLAlchemy(model_class=Base)
-ENGINE_OPTIONS = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10, "pool_timeout": 5, "pool_recycle": 1800}
+ENGINE_OPTIONS = {
+    "pool_pre_ping": True,
+    "pool_size": 10,
+    "max_overflow": 10,
+    "pool_timeout": 5,
+    "pool_recycle": 1800,
+    "hide_parameters": True,  # an error's text goes to the log, and URLs may hold secrets
+}
 
 # How long a worker holds on to the result of its work while the database is away.
 _PATIENCE_S = 300

@@ -47,12 +47,11 @@ def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> 
         _download(url, target, settings, heartbeat)
         source, path = _readable(target, settings, heartbeat)
         parts = [_row(part) for part in plan_parts(source, settings.part_seconds)]
-        relative = str(path.relative_to(settings.remote_folder))
-        begun = leases.begin_processing(lease, source.to_json(), relative, parts)
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
-    if begun:
+    # If this raises, the step may have been committed all the same: then the source is needed.
+    if leases.begin_processing(lease, source.to_json(), str(path.relative_to(settings.remote_folder)), parts):
         hints.send(hints.RENDER, len(parts))
     else:  # canceled meanwhile, or somebody else's by now
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)

@@ -13,9 +13,8 @@ from typing import Self
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker_server import leases
+from worker_server import leases, shutdown
 from worker_server.leases import Lease
-from worker_server.shutdown import stopping
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class Heartbeat:
 
     def should_stop(self) -> bool:
         """Tell whether the work is to be left."""
-        if self.reason is None and stopping.is_set():
+        if self.reason is None and shutdown.has_begun():
             self.reason = "shutdown"
         return self.reason is not None
 

@@ -39,7 +39,8 @@ _CLAIM_TASK = text("""
     RETURNING tasks.id, tasks.url, tasks.attempt, tasks.request_id
 """)
 
-# First parts go first, of every task: a short clip does not wait for the end of a film.
+# First parts go first, of every task: a short clip does not wait for the end of a film. The task's row is not locked:
+# a part claimed while its task is being canceled is noticed by the first heartbeat.
 _CLAIM_PART = text("""
     WITH turns AS MATERIALIZED (
         SELECT waiting.owner_id, (
@@ -51,7 +52,7 @@ _CLAIM_PART = text("""
         SELECT parts.task_id, parts.number FROM parts JOIN turns USING (owner_id) JOIN tasks ON tasks.id = parts.task_id
         WHERE parts.status = 'waiting' AND parts.run_after <= now() AND tasks.status = 'processing'
         ORDER BY turns.taken, parts.number, parts.created_at
-        LIMIT 1 FOR UPDATE OF parts SKIP LOCKED FOR SHARE OF tasks SKIP LOCKED
+        LIMIT 1 FOR UPDATE OF parts SKIP LOCKED
     )
     UPDATE parts SET status = 'rendering', attempt = parts.attempt + 1, lease_owner = :owner, progress = 0,
         lease_until = now() + make_interval(secs => :lease_s),
@@ -271,7 +272,7 @@ def _hand_back(session: scoped_session[Session], lease: Lease, task_status: str 
 def _try_again(session: scoped_session[Session], lease: Lease, failure: Failure, failures: int) -> None:
     model = _model(lease)
     status = "queued" if model is Task else "waiting"
-    values = {"status": status, "failures": failures, "progress": 0, "run_after": _backoff(failures)}
+    values = {"status": status, "failures": failures, "progress": 0, "run_after": _pause(failure, failures, lease)}
     session.execute(update(model).where(*_held(lease)).values(**values, **_said(failure), **_released()))
 
 
@@ -310,9 +311,10 @@ def _said(failure: Failure) -> dict[str, Any]:
     return {"error_code": failure.code, "error_message": failure.message}
 
 
-def _backoff(failures: int) -> ColumnElement[datetime]:
-    """Return when to try again: 5, 10, 20 … s after now, 60 s at most."""
-    return _seconds_from_now(min(60, 5 * 2 ** max(0, failures - 1)))
+def _pause(failure: Failure, failures: int, lease: Lease) -> ColumnElement[datetime]:
+    """Return when to try again: 5, 10, 20 … s from now; at most a minute, or ten where attempts are not counted."""
+    tries, longest_s = (failures, 60) if failure.counted else (lease.attempt, 600)
+    return _seconds_from_now(min(longest_s, 5 * 2 ** min(tries - 1, 10)))
 
 
 def _lock_task(session: scoped_session[Session], task_id: uuid.UUID) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from flask import Flask
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker_server import services
 
@@ -17,9 +18,13 @@ class WorkCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily("idrl_work", "Live tasks and unfinished parts.", labels=["kind", "status"])
-        with self._app.app_context():
-            for (kind, status), count in services.count_by_status().items():
-                family.add_metric([kind, status], count)
+        try:
+            with self._app.app_context():
+                counts = services.count_by_status()
+        except SQLAlchemyError:
+            return  # the other figures are wanted most while the database is away
+        for (kind, status), count in counts.items():
+            family.add_metric([kind, status], count)
         yield family
 
     def describe(self) -> Iterator[Metric]:

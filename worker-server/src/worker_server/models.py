@@ -82,7 +82,7 @@ class Task(Work, Base):
         Index("tasks_owner_created", "owner_id", "created_at", "id"),
         Index("tasks_owner_started", "owner_id", "started_at"),
         Index("tasks_queued", "created_at", postgresql_where=text(_one_of(("queued",)))),
-        Index("tasks_live", "updated_at", postgresql_where=text(_one_of(("downloading", "processing", "canceling")))),
+        Index("tasks_live", "id", postgresql_where=text(_one_of(("downloading", "processing", "canceling")))),
         Index(
             IDEMPOTENCY_INDEX,
             "owner_id",
@@ -114,6 +114,6 @@ class Part(Work, Base):
     __table_args__ = (
         CheckConstraint(_one_of(PART_STATUSES), name="parts_status_check"),
         Index("parts_waiting", "number", "created_at", postgresql_where=text("status = 'waiting'")),
-        Index("parts_rendering", "lease_until", postgresql_where=text("status = 'rendering'")),
+        Index("parts_rendering", "task_id", postgresql_where=text("status = 'rendering'")),
         Index("parts_owner_started", "owner_id", "started_at"),
     )

@@ -90,17 +90,20 @@ def _eta_s(task: Task, progress: float) -> float | None:
     return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
 
 
-def _source(facts: dict[str, Any]) -> dict[str, Any]:
+def _source(facts: dict[str, Any]) -> dict[str, Any] | None:
     """Return what callers are told of the source; its fractions are exact in the row, and plain numbers here."""
-    return {
-        "size_bytes": facts["size_bytes"],
-        "duration_s": float(Fraction(facts["duration_s"])),
-        "width": facts["width"],
-        "height": facts["height"],
-        "frame_rate": float(Fraction(facts["frame_rate"])),
-        "video_codec": facts["video_codec"],
-        "audio_codec": facts["audio_codec"] or None,
-    }
+    try:
+        return {
+            "size_bytes": facts["size_bytes"],
+            "duration_s": float(Fraction(facts["duration_s"])),
+            "width": facts["width"],
+            "height": facts["height"],
+            "frame_rate": float(Fraction(facts["frame_rate"])),
+            "video_codec": facts["video_codec"],
+            "audio_codec": facts["audio_codec"] or None,
+        }
+    except (KeyError, TypeError, ValueError):  # another version wrote them
+        return None
 
 
 def _error(work: Task | Part) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 # Lies on the share itself, so that an unmounted folder is not taken for it.
 MARKER = ".idrl-share"
 _COPY_BYTES = 1024 * 1024
+_asking: "subprocess.Popen[bytes] | None" = None
 
 
 class ShareAway(Exception):
@@ -40,7 +41,10 @@ def is_mounted(remote: Path) -> bool:
 
 def check(remote: Path, timeout_s: float = 2) -> None:
     """Raise ShareAway when the share does not answer in time; a child asks, since such a call cannot be interrupted."""
-    child = subprocess.Popen(["test", "-e", str(remote / MARKER)])  # noqa: S607 # any `test` will do
+    global _asking  # one child for all callers: while the share hangs, none of them can be ended
+    if _asking is not None and _asking.poll() is None:
+        raise ShareAway("the share still does not answer")
+    _asking = child = subprocess.Popen(["test", "-e", str(remote / MARKER)])  # noqa: S607 # any `test` will do
     try:
         code = child.wait(timeout_s)
     except subprocess.TimeoutExpired as error:
@@ -99,8 +103,8 @@ def _sync_folder(folder: Path) -> None:
 def remove_source(remote: Path, task_id: uuid.UUID, attempt: int) -> None:
     """Remove what an attempt downloaded, and what was made of it."""
     path = source_path(remote, task_id, attempt)
-    for found in path.parent.glob(f"{path.name}*"):
-        found.unlink(missing_ok=True)
+    for name in (path.name, f"{path.name}.remuxed"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def keep_only(remote: Path, task_id: uuid.UUID, names: set[str]) -> None:

@@ -5,7 +5,6 @@ Safe to run in several processes at once.
 
 import logging
 import time
-import uuid
 from dataclasses import dataclass
 
 import redis
@@ -20,6 +19,7 @@ _WORKER_LOST = Failure("worker_lost", "The machine that worked on it went away, 
 _STRAYS_EVERY_S = 3600
 # Long enough for a task's folder to be made just before or after its row.
 _STRAY_AGE_S = 600
+_AT_ONCE = 1000
 
 
 @dataclass
@@ -40,13 +40,12 @@ def sweep(settings: Settings) -> None:
         tidy(settings, task_id)
     _send_hints(settings)
     _remove_strays(settings)
+    _clock.swept = time.monotonic()
 
 
 def _take_back(settings: Settings) -> None:
     """Take back what dead workers held, unless nobody, we included, could reach the database for a while."""
-    now, before = time.monotonic(), _clock.swept
-    _clock.swept = now
-    if before is not None and now - before > settings.lease_s + settings.sweep_s:
+    if _clock.swept is not None and time.monotonic() - _clock.swept > settings.lease_s + settings.sweep_s:
         _log.warning("late: leases get one round more")
         return
     for lease in leases.expired(settings.lease_s):
@@ -56,6 +55,11 @@ def _take_back(settings: Settings) -> None:
 
 
 def _send_hints(settings: Settings) -> None:
+    try:
+        storage.check(settings.remote_folder)
+    except storage.ShareAway as error:
+        _log.warning("no hints: %s", error)  # whoever was woken would find that it cannot work
+        return
     client = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
     try:
         tasks, parts = leases.ready()
@@ -74,15 +78,15 @@ def _remove_strays(settings: Settings) -> None:
     now = time.monotonic()
     if _clock.looked_for_strays is not None and now - _clock.looked_for_strays < _STRAYS_EVERY_S:
         return
-    _clock.looked_for_strays = now
     if not storage.is_mounted(settings.remote_folder):
         return
-    changed = dict(storage.task_folders(settings.remote_folder))
-    gone = leases.unknown(list(changed))
     settled = time.time() - _STRAY_AGE_S
     recently = settled - 2 * _STRAYS_EVERY_S
-    strays: set[uuid.UUID] = {
-        task_id for task_id, at in changed.items() if at < settled and (task_id in gone or at > recently)
-    }
-    for task_id in strays:
-        tidy(settings, task_id)
+    folders = [(task_id, at) for task_id, at in storage.task_folders(settings.remote_folder) if at < settled]
+    for start in range(0, len(folders), _AT_ONCE):
+        some = folders[start : start + _AT_ONCE]
+        gone = leases.unknown([task_id for task_id, _ in some])
+        for task_id, at in some:
+            if task_id in gone or at > recently:
+                tidy(settings, task_id)
+    _clock.looked_for_strays = now

@@ -4,6 +4,7 @@ import hashlib
 import json
 import uuid
 from http import HTTPStatus
+from threading import BoundedSemaphore
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
@@ -18,6 +19,9 @@ from worker_server.services import PartTotals, Submission
 from worker_server.settings import current
 
 _KEY_LENGTH = range(1, 256)
+# Opening a file blocks for as long as a hard-mounted share is away: some threads must stay free for the other calls.
+_opening = BoundedSemaphore(8)
+_TURN_S = 5.0
 
 
 def blueprint(verifier: TokenVerifier) -> Blueprint:
@@ -75,17 +79,30 @@ def url_refused(error: UrlRefused) -> Response:
 
 def _clip(name: str, path: str, sha256: str) -> Response:
     """Stream a clip from the share: ranges and conditions are handled, and Python never holds the file."""
+    if not _opening.acquire(timeout=_TURN_S):
+        raise _share_away()
     try:
-        file = current().remote_folder / path
+        return _file_response(name, path, sha256)
+    finally:
+        _opening.release()
+
+
+def _file_response(name: str, path: str, sha256: str) -> Response:
+    try:
+        file = (current().remote_folder / path).absolute()
         response = send_file(file, "video/mp4", download_name=name, etag=sha256, conditional=True)
     except OSError as error:
-        sentence = "The clip's file cannot be read just now."
-        raise Problem(503, "storage_unavailable", sentence, headers={"Retry-After": "5"}) from error
+        raise _share_away() from error
     if response.status_code == HTTPStatus.PRECONDITION_FAILED:
         response.close()
         raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")
     response.headers["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _share_away() -> Problem:
+    sentence = "The clip's file cannot be read just now."
+    return Problem(503, "storage_unavailable", sentence, headers={"Retry-After": "5"})
 
 
 def _submission(identity: Identity, body: NewTask) -> Submission:

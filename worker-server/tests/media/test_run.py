@@ -184,13 +184,19 @@ def test_a_killed_encoder_may_be_tried_again(tmp_path: Path) -> None:
     assert (error.code, error.retryable) == ("encoder_killed", True)
 
 
-def test_a_full_disk_is_told_from_a_bad_video(make: Make, ffmpeg: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_from_a_bad_video(tmp_path: Path) -> None:
+    code = "import sys; sys.exit('av_interleaved_write_frame(): No space left on device')"
+    error = failure([*PYTHON, code], tmp_path)
+    assert (error.code, error.retryable) == ("storage_full", True)
+
+
+def test_a_clip_that_grows_too_large_is_given_up(make: Make, ffmpeg: str, tmp_path: Path) -> None:
     path = make(f"-f lavfi -i testsrc2=s=640x360:r=25:d=2 {X264}", "plain.mp4")
     source = probe(path)
     edit = PartEdit.of(source, path, plan_parts(source)[0], profile=Profile("ultrafast", 5, 1))
     command = renderer("ffmpeg", ffmpeg).command(edit, tmp_path / "o.mp4")
     error = failure(command, tmp_path, max_output_bytes=20_000)
-    assert (error.code, error.retryable) == ("storage_full", True)
+    assert (error.code, error.retryable) == ("clip_too_large", False)
 
 
 def test_memory_is_limited(long_edit: PartEdit, ffmpeg: str, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -129,6 +131,18 @@ def test_workers_survive_the_death_of_redis(
         check_done(system, task_id)
     assert worker.poll() is None
     assert system.task(waiting).attempt == 1
+
+
+def test_a_sweeper_whose_clock_dies_ends_to_be_started_again(workers: "Workers") -> None:
+    sweeper = workers.start_sweeper()
+    children = Path(f"/proc/{sweeper.pid}/task/{sweeper.pid}/children")
+    deadline = time.monotonic() + 30
+    while "sweep-0@test ready" not in workers.log():
+        assert time.monotonic() < deadline
+    (clock,) = children.read_text().split()
+    os.kill(int(clock), signal.SIGKILL)
+    sweeper.wait(20)
+    assert "the clock has stopped" in workers.log()
 
 
 def test_a_lost_database_connection_costs_nothing(system: "System", workers: "Workers", film: str) -> None:

@@ -64,7 +64,7 @@ def _create_tasks() -> None:
     op.create_index("tasks_idempotency_key", "tasks", columns, unique=True, postgresql_where=keyed)
     for name, column, statuses in (
         ("tasks_queued", "created_at", "'queued'"),
-        ("tasks_live", "updated_at", "'downloading', 'processing', 'canceling'"),
+        ("tasks_live", "id", "'downloading', 'processing', 'canceling'"),
     ):
         op.create_index(name, "tasks", [column], postgresql_where=sa.text(f"status IN ({statuses})"))
     op.create_index("tasks_owner_started", "tasks", ["owner_id", "started_at"])
@@ -90,7 +90,7 @@ def _create_parts() -> None:
         sa.CheckConstraint(_one_of("status", PART_STATUSES), name="parts_status_check"),
     )
     op.create_index("parts_waiting", "parts", ["number", "created_at"], postgresql_where=sa.text("status = 'waiting'"))
-    op.create_index("parts_rendering", "parts", ["lease_until"], postgresql_where=sa.text("status = 'rendering'"))
+    op.create_index("parts_rendering", "parts", ["task_id"], postgresql_where=sa.text("status = 'rendering'"))
     op.create_index("parts_owner_started", "parts", ["owner_id", "started_at"])
 
 

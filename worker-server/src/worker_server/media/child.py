@@ -32,6 +32,10 @@ class ChildFailed(Exception):
     """A Python child of ours gave no answer: it was too slow, hit a limit or crashed."""
 
 
+class ChildLost(ChildFailed):
+    """It was too slow or somebody ended it, which may be the machine's fault rather than the question's."""
+
+
 def spawn(command: list[str], limits: ChildLimits, scratch: Path | None = None) -> "subprocess.Popen[bytes]":
     """Start a program as the leader of its own session, with both outputs as pipes.
 
@@ -86,9 +90,11 @@ def ask(module: str, question: dict[str, Any], limits: ChildLimits, timeout_s: f
     try:
         answer, complaint = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise ChildFailed(f"no answer within {timeout_s:g} s") from error
+        raise ChildLost(f"no answer within {timeout_s:g} s") from error
     finally:
         end(process, grace_s=0)
+    if process.returncode < 0 and process.returncode != -signal.SIGXCPU:
+        raise ChildLost(f"ended by signal {-process.returncode}")
     if process.returncode != 0:
         raise ChildFailed(f"exit status {process.returncode}: {complaint[-500:].decode(errors='replace')}")
     found: dict[str, Any] = json.loads(answer)

@@ -24,7 +24,7 @@ class EncodeFailed(MediaError):
     `str()` adds its last words to the message: they name files of ours, and are for the log.
 
     Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
-    `encoder_failed`, `storage_full`, `source_damaged`.
+    `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool, complaint: str = "") -> None:

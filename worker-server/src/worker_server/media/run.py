@@ -16,7 +16,7 @@ _TAIL_BYTES = 4096
 _READ_BYTES = 65536
 _NICE = 10
 
-_STORAGE = ("No space left on device", "File too large", "Disk quota exceeded")
+_STORAGE = ("No space left on device", "Disk quota exceeded")
 _MEMORY = ("Cannot allocate memory", "MemoryError", "malloc of size")
 _ABSENT = ("No such file or directory", "Permission denied", "Stale file handle", "Input/output error")
 _DAMAGE = ("Invalid data found", "rror while decoding", "Decoding error", "Error submitting packet to decoder")
@@ -130,7 +130,9 @@ def _failure(status: int, complaint: str) -> EncodeFailed:
 
 
 def _meaning(status: int, complaint: str) -> tuple[str, str, bool]:
-    if status == -signal.SIGXFSZ or _any_of(_STORAGE, complaint):
+    if status == -signal.SIGXFSZ or "File too large" in complaint:
+        return "clip_too_large", "The clip is larger than it may be.", False
+    if _any_of(_STORAGE, complaint):
         return "storage_full", "There is no room for the clip.", True
     if status == -signal.SIGXCPU:
         return "encoder_timeout", "The encoder took too much processor time.", True
