@@ -38,12 +38,16 @@ def engine(folder: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def images(engine: Engine, folder: Path) -> None:
+def images(engine: Engine, folder: Path) -> Iterator[None]:
     """Every image is there, the project's own just built."""
-    stand_ins = images_module.provide_bases(engine, folder)
-    if stand_ins:
+    stand_ins: list[str] = []
+    try:
+        stand_ins += images_module.provide_bases(engine, folder)
         print(f"no registry: stand-ins for {', '.join(stand_ins)}")  # noqa: T201 # belongs into the report
-    images_module.build_own(engine)
+        images_module.build_own(engine)
+        yield
+    finally:
+        images_module.remove(engine, stand_ins)
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +70,9 @@ def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> It
 def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Stack]:  # noqa: ARG001
     """Everything on one machine, started by the compose file in the checkout's root."""
     stack = Stack(engine, "idrlone", CHECKOUT, folder / "one.env")
-    stack.write_env({**secrets, **GENEROUS, "PORT": "15060", "FETCH_ALLOW_HOSTS": engine.gateway()})
+    stack.write_env(
+        {**secrets, **GENEROUS, **images_module.VARIABLES, "PORT": "15060", "FETCH_ALLOW_HOSTS": engine.gateway()}
+    )
     try:
         stack.up()
         yield stack

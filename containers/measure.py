@@ -98,7 +98,7 @@ def measure_speed(engine: Engine, stack: Stack, person: Caller, task_id: str, fo
     """Compare the two ways of one big file to the same client."""
     path = f"/usr/remote_folder/{task_id}/0.1.mp4"
     stack.execute("tasks", "python", "-c", f"open({path!r}, 'r+b').truncate({CLIP_BYTES})")
-    data = folder / "data"
+    data = folder / "own"
     data.mkdir()
     with (data / "clip.mp4").open("wb") as file:
         file.truncate(CLIP_BYTES)
@@ -144,15 +144,16 @@ def main() -> None:
     folder.chmod(0o755)
     try:
         with engine_module.running(folder) as engine:
-            images.provide_bases(engine, folder)
+            stand_ins = images.provide_bases(engine, folder)
             images.build_own(engine)
             stack = Stack(engine, "idrlmeasure", CHECKOUT, folder / "env")
             allowed = {"FETCH_ALLOW_HOSTS": engine.gateway(), "PORT": "15060", "RENDER_CONCURRENCY": "2"}
-            stack.write_env({**make_secrets(folder / "made.env"), **allowed})
+            stack.write_env({**make_secrets(folder / "made.env"), **images.VARIABLES, **allowed})
             try:
                 measure(engine, stack, folder)
             finally:
                 stack.down()
+                images.remove(engine, stand_ins)
     finally:
         shutil.rmtree(folder)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from harness.caller import wait_until
 from harness.engine import Engine, EngineFailed
+from harness.images import NFS_CLIENT, VARIABLES
 from harness.machines import MARKER, USER
 from harness.stack import CHECKOUT, Stack
 
-FILE_SERVER = CHECKOUT / "file-server"
-CLIENT = "idrl-nfs-client"
+SCRIPTS = CHECKOUT / "file-server"
 NOBODYS_SUBNET = "10.255.255.0/24"
 ANYBODYS = ["", "*", "0.0.0.0/0", "10.0.0.0/8", "10.0.0.0", "10.0.0.0/24(rw,no_root_squash) *", "10.0.0.0/24\n*"]
 
@@ -19,14 +19,14 @@ ANYBODYS = ["", "*", "0.0.0.0/0", "10.0.0.0/8", "10.0.0.0", "10.0.0.0/24(rw,no_r
 @pytest.fixture(scope="module")
 def client(engine: Engine, images: None) -> str:  # noqa: ARG001
     """The image of a machine that can speak NFS."""
-    engine.docker("build", "--tag", CLIENT, str(CHECKOUT / "containers" / "nfs-client"))
-    return CLIENT
+    engine.docker("build", "--tag", NFS_CLIENT, str(CHECKOUT / "containers" / "nfs-client"))
+    return NFS_CLIENT
 
 
 @pytest.fixture(scope="module")
 def machine(engine: Engine, client: str) -> Iterator[str]:
     """A Debian machine, without systemd running, on which the scripts lie in /file-server."""
-    scripts = f"{FILE_SERVER}:/file-server:ro"
+    scripts = f"{SCRIPTS}:/file-server:ro"
     name = engine.docker("run", "--detach", "--rm", "--init", "--volume", scripts, client, "sleep", "1800").strip()
     yield name
     engine.docker("rm", "--force", name)
@@ -35,7 +35,7 @@ def machine(engine: Engine, client: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def ganesha(engine: Engine, client: str, folder: Path) -> Iterator[Stack]:  # noqa: ARG001
     """The file server in a container, not started yet."""
-    stack = Stack(engine, "idrlfiles", FILE_SERVER, folder / "files.env")
+    stack = Stack(engine, "idrlfiles", SCRIPTS, folder / "files.env")
     yield stack
     stack.down()
 
@@ -103,7 +103,7 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
     """A caller from elsewhere does not even see the share; one of the subnet writes as the containers' user."""
     shared = folder / "shared"
     shared.mkdir()
-    told = {"EXPORT_TO": NOBODYS_SUBNET, "SHARED_FOLDER": str(shared), "NFS_BIND": "127.0.0.1"}
+    told = {"EXPORT_TO": NOBODYS_SUBNET, "SHARED_FOLDER": str(shared), "NFS_BIND": "127.0.0.1", **VARIABLES}
     ganesha.write_env(told)
     start(ganesha)
     assert not engine.succeeds(*call(ganesha, "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"))
@@ -125,4 +125,4 @@ def start(stack: Stack) -> None:
 
 def call(stack: Stack, script: str) -> tuple[str, ...]:
     """Return the docker command that runs a script, as root, on a machine beside the server."""
-    return ("run", "--rm", f"--network={stack.project}_default", CLIENT, "sh", "-c", script)
+    return ("run", "--rm", f"--network={stack.project}_default", NFS_CLIENT, "sh", "-c", script)

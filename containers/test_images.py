@@ -5,12 +5,13 @@ import subprocess
 
 import pytest
 from harness.engine import Engine
+from harness.images import MIGRATE, WEB, WORKER
 from harness.stack import CHECKOUT
 
 pytestmark = pytest.mark.usefixtures("images")
 
 MB = 1_000_000
-OWN = ("idrl-web", "idrl-worker", "idrl-migrate")
+OWN = (WEB, WORKER, MIGRATE)
 
 
 def inside(engine: Engine, image: str, *command: str) -> str:
@@ -25,7 +26,7 @@ def installed(engine: Engine, image: str) -> set[str]:
     return set(inside(engine, image, "/app/bin/python", "-c", script).split())
 
 
-@pytest.mark.parametrize(("image", "limit_mb"), [("idrl-web", 200), ("idrl-worker", 600)])
+@pytest.mark.parametrize(("image", "limit_mb"), [(WEB, 200), (WORKER, 600)])
 def test_size(engine: Engine, image: str, limit_mb: int) -> None:
     size_bytes = int(engine.docker("image", "inspect", "-f", "{{.Size}}", image))
     print(f"{image}: {size_bytes / MB:.0f} MB")  # noqa: T201 # the figure is the result
@@ -33,13 +34,13 @@ def test_size(engine: Engine, image: str, limit_mb: int) -> None:
 
 
 def test_web_has_nothing_of_the_workers(engine: Engine) -> None:
-    names = installed(engine, "idrl-web")
+    names = installed(engine, WEB)
     assert {"web-server", "idrl-common", "flask"} <= names
     assert not {"worker-server", "celery", "moviepy", "imageio-ffmpeg", "av", "redis"} & names
 
 
 def test_worker_has_what_it_needs(engine: Engine) -> None:
-    names = installed(engine, "idrl-worker")
+    names = installed(engine, WORKER)
     assert {"worker-server", "celery", "moviepy", "imageio-ffmpeg"} <= names
     assert "web-server" not in names
 
@@ -59,14 +60,14 @@ def test_user_is_not_root(engine: Engine, image: str) -> None:
     assert inside(engine, image, "id", "-u").strip() == "10001"
 
 
-@pytest.mark.parametrize("image", ["idrl-web", "idrl-worker"])
+@pytest.mark.parametrize("image", [WEB, WORKER])
 def test_health_and_stop_are_told(engine: Engine, image: str) -> None:
     config = json.loads(engine.docker("image", "inspect", "-f", "{{json .Config}}", image))
     assert config["StopSignal"] == "SIGTERM"
     assert "/health" in str(config["Healthcheck"]["Test"])
 
 
-@pytest.mark.parametrize("image", ["idrl-web", "idrl-worker"])
+@pytest.mark.parametrize("image", [WEB, WORKER])
 def test_bytecode_is_there_already(engine: Engine, image: str) -> None:
     """The containers cannot write it: without it every start would compile everything anew."""
     script = "import flask, sys, pathlib; print(pathlib.Path(flask.__cached__).exists())"
@@ -74,6 +75,6 @@ def test_bytecode_is_there_already(engine: Engine, image: str) -> None:
 
 
 def test_revision_is_the_commit(engine: Engine) -> None:
-    commit = inside(engine, "idrl-web", "cat", "/app/revision").strip()
+    commit = inside(engine, WEB, "cat", "/app/revision").strip()
     found = subprocess.run(["git", "cat-file", "-t", commit], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "commit"

@@ -9,6 +9,7 @@ import pytest
 import requests
 from conftest import GENEROUS, RunEndToEnd
 from harness.caller import PASSWORD, Caller, answers, wait_until
+from harness.images import WEB
 from harness.machines import POSTGRES_PORT, REDIS_PORT, SLOW, TASKS_PORT, Machines
 from harness.stack import Stack
 
@@ -98,7 +99,7 @@ def test_only_published_ports_reach_across(machines: Machines) -> None:
 
 
 def test_health_says_the_commit(machines: Machines) -> None:
-    commit = machines.engine.docker("run", "--rm", "--entrypoint=cat", "idrl-web", "/app/revision").strip()
+    commit = machines.engine.docker("run", "--rm", "--entrypoint=cat", WEB, "/app/revision").strip()
     for url in (machines.url, f"http://{machines.engine.gateway()}:{TASKS_PORT}"):
         assert requests.get(f"{url}/health", timeout=5).json()["revision"] == commit
 
@@ -147,7 +148,7 @@ def test_web_app_replaced(machines: Machines, person: Caller) -> None:
     wait_until(lambda: person.call("GET", "/tasks").status_code == 502, 20)
     problem(person.call("GET", "/tasks"), 502, "web_unavailable")
     # Takes the address that has become free.
-    machines.engine.docker("run", "--detach", "--rm", "--name=idrlplace", "--network=idrlweb_default", "idrl-web")
+    machines.engine.docker("run", "--detach", "--rm", "--name=idrlplace", "--network=idrlweb_default", WEB)
     try:
         machines.web.up()
         wait_until(lambda: person.call("GET", "/tasks").status_code == 200, 40)

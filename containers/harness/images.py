@@ -19,8 +19,12 @@ BASES = {
     "nginx:1.28-bookworm": "nginx",
     "debian:bookworm-slim": "debian",
 }
-_OWN = {"idrl-web": "web-server", "idrl-worker": "worker-server", "idrl-migrate": "psg"}
-_DEBIAN = "idrl-standin:debian"
+WEB, WORKER, MIGRATE = "idrl-test-web", "idrl-test-worker", "idrl-test-migrate"
+FILE_SERVER, NFS_CLIENT = "idrl-test-file-server", "idrl-test-nfs-client"
+# Names of their own, so that a system that runs on this machine keeps its images.
+VARIABLES = {"WEB_IMAGE": WEB, "WORKER_IMAGE": WORKER, "MIGRATE_IMAGE": MIGRATE, "FILE_SERVER_IMAGE": FILE_SERVER}
+_OWN = {WEB: "web-server", WORKER: "worker-server", MIGRATE: "psg"}
+_BARE, _DEBIAN = "idrl-standin:bare", "idrl-standin:debian"
 _SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))
 
 
@@ -41,19 +45,25 @@ def build_own(engine: Engine) -> None:
         engine.docker("build", "--tag", name, "--file", str(CHECKOUT / folder / "Dockerfile"), str(CHECKOUT))
 
 
+def remove(engine: Engine, stand_ins: list[str]) -> None:
+    """Remove every image made here: under the names of others the stand-ins must not stay."""
+    made = (*_OWN, FILE_SERVER, NFS_CLIENT, *stand_ins, _DEBIAN, _BARE)
+    names = [name for name in made if engine.succeeds("image", "inspect", name)]
+    if names:
+        engine.docker("rmi", "--force", *names)
+
+
 def _make_debian(engine: Engine, folder: Path) -> None:
     """Make a Debian as small as the registry's, which trusts what this machine trusts."""
     archive = folder / "debian.tar"
     merged = ("--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
     engine.run("mmdebstrap", "--quiet", "--variant=minbase", *merged, *_SLIM, "bookworm", str(archive))
-    engine.docker("import", str(archive), "idrl-standin:bare")
+    engine.docker("import", str(archive), _BARE)
     archive.unlink()
     context = folder / "debian"
     context.mkdir()
     shutil.copy(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt", context / "ca.crt")
     (context / "Dockerfile").write_text(
-        "FROM idrl-standin:bare\n"
-        "COPY ca.crt /etc/host-ca.crt\n"
-        "ENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
+        f"FROM {_BARE}\nCOPY ca.crt /etc/host-ca.crt\nENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
     )
     engine.docker("build", "--tag", _DEBIAN, str(context))

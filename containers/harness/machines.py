@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.engine import Engine
+from harness.images import VARIABLES
 from harness.stack import CHECKOUT, Stack
 
 Secrets = Mapping[str, str]
@@ -102,12 +103,18 @@ class Machines:
     def psg_variables(self) -> dict[str, str]:
         names = ("POSTGRES_PASSWORD", "WEB_DB_PASSWORD", "WORKER_DB_PASSWORD")
         own = {name: self.secrets[name] for name in names}
-        return {**own, "POSTGRES_BIND": self.engine.gateway(), "POSTGRES_PUBLISHED_PORT": str(POSTGRES_PORT)}
+        return {
+            **own,
+            **VARIABLES,
+            "POSTGRES_BIND": self.engine.gateway(),
+            "POSTGRES_PUBLISHED_PORT": str(POSTGRES_PORT),
+        }
 
     def worker_variables(self) -> dict[str, str]:
         gateway = self.engine.gateway()
         return {
             **self._database("WORKER_DB_PASSWORD"),
+            **VARIABLES,
             "JWT_PUBLIC_KEY": self.secrets["JWT_PUBLIC_KEY"],
             "REDIS_PASSWORD": self.secrets["REDIS_PASSWORD"],
             "REDIS_URL": self.secrets["REDIS_URL"],
@@ -123,7 +130,8 @@ class Machines:
     def web_variables(self) -> dict[str, str]:
         keys = {name: self.secrets[name] for name in ("JWT_PRIVATE_KEY", "JWT_PUBLIC_KEY")}
         tasks_url = f"http://{self.engine.gateway()}:{TASKS_PORT}"
-        return {**self._database("WEB_DB_PASSWORD"), **keys, "TASKS_URL": tasks_url, "PORT": str(WEB_PORT)}
+        told = {"TASKS_URL": tasks_url, "PORT": str(WEB_PORT)}
+        return {**self._database("WEB_DB_PASSWORD"), **VARIABLES, **keys, **told}
 
     def start(self) -> None:
         """Start the machines one after the other; the share is not mounted yet."""
