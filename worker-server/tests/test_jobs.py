@@ -138,7 +138,11 @@ def test_a_worker_that_is_stopped_hands_its_work_back(settings: Settings, site: 
     assert files(settings, task_id) == {"source.2"}
 
 
-def test_a_part_that_somebody_else_took_is_left(app: Flask, settings: Settings, site: str, sample: Sample) -> None:
+@pytest.fixture
+def rendering(
+    app: Flask, settings: Settings, site: str, sample: Sample
+) -> Iterator[tuple[uuid.UUID, threading.Thread]]:
+    """A task whose only part is being rendered, slowly, and the thread that does it."""
     task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
     assert fetch_next(settings)
 
@@ -152,6 +156,14 @@ def test_a_part_that_somebody_else_took_is_left(app: Flask, settings: Settings, 
     while services.get_parts(task_id)[0].status != "rendering":
         assert time.monotonic() < deadline
         db.session.rollback()
+    yield task_id, worker
+    worker.join()
+
+
+def test_a_part_that_somebody_else_took_is_left(
+    settings: Settings, rendering: tuple[uuid.UUID, threading.Thread]
+) -> None:
+    task_id, worker = rendering
     db.session.execute(text("UPDATE parts SET attempt = attempt + 1, lease_owner = 'another'"))
     db.session.commit()
     worker.join()
@@ -161,20 +173,10 @@ def test_a_part_that_somebody_else_took_is_left(app: Flask, settings: Settings, 
     assert files(settings, task_id) == {"source.1"}
 
 
-def test_a_task_that_is_deleted_meanwhile_is_left(app: Flask, settings: Settings, site: str, sample: Sample) -> None:
-    task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
-    assert fetch_next(settings)
-
-    def render() -> None:
-        with app.app_context():
-            render_next(settings.model_copy(update={"render_preset": "veryslow"}))
-
-    worker = threading.Thread(target=render)
-    worker.start()
-    deadline = time.monotonic() + 20
-    while services.get_parts(task_id)[0].status != "rendering":
-        assert time.monotonic() < deadline
-        db.session.rollback()
+def test_a_task_that_is_deleted_meanwhile_is_left(
+    settings: Settings, rendering: tuple[uuid.UUID, threading.Thread]
+) -> None:
+    task_id, worker = rendering
     assert services.delete_task(1, task_id) == "canceling"
     worker.join()
     assert task_of(task_id).status == "canceled"
