@@ -29,6 +29,7 @@ from worker_server.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("app")
 Sample = Callable[..., str]
+Rendering = tuple[uuid.UUID, threading.Thread]
 
 
 @pytest.fixture
@@ -160,9 +161,7 @@ def rendering(
     worker.join()
 
 
-def test_a_part_that_somebody_else_took_is_left(
-    settings: Settings, rendering: tuple[uuid.UUID, threading.Thread]
-) -> None:
+def test_a_part_that_somebody_else_took_is_left(settings: Settings, rendering: Rendering) -> None:
     task_id, worker = rendering
     db.session.execute(text("UPDATE parts SET attempt = attempt + 1, lease_owner = 'another'"))
     db.session.commit()
@@ -173,9 +172,7 @@ def test_a_part_that_somebody_else_took_is_left(
     assert files(settings, task_id) == {"source.1"}
 
 
-def test_a_task_that_is_deleted_meanwhile_is_left(
-    settings: Settings, rendering: tuple[uuid.UUID, threading.Thread]
-) -> None:
+def test_a_task_that_is_deleted_meanwhile_is_left(settings: Settings, rendering: Rendering) -> None:
     task_id, worker = rendering
     assert services.delete_task(1, task_id) == "canceling"
     worker.join()
