@@ -1,6 +1,5 @@
 """A task's first half: download the source to the share, find out what it is, plan the parts."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,8 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import hints, leases, storage
 from worker_server.fetching import FetchLimits, download
-from worker_server.heartbeat import Heartbeat, worker_name
-from worker_server.job import perform
+from worker_server.heartbeat import Heartbeat
+from worker_server.job import claim_next, perform
 from worker_server.leases import Lease
 from worker_server.media import (
     Part,
@@ -24,15 +23,10 @@ from worker_server.media import (
 )
 from worker_server.settings import Settings
 
-_log = logging.getLogger(__name__)
-
 
 def fetch_next(settings: Settings) -> bool:
     """Fetch the task whose turn it is; False when there is none, or when the share is away."""
-    if not storage.is_mounted(settings.remote_folder):
-        _log.error("the share is not mounted: no work is taken")
-        return False
-    row = leases.claim_task(worker_name(), settings.lease_s)
+    row = claim_next(settings, leases.claim_task)
     if row is None:
         return False
     lease = Lease(row.id, row.attempt)

@@ -4,19 +4,32 @@ import errno
 import logging
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, current_app
+from sqlalchemy import Row
 
 from idrl_common import context
 from worker_server import hints, leases, storage
 from worker_server.fetching import FetchFailed, FetchStopped
-from worker_server.heartbeat import Heartbeat
+from worker_server.heartbeat import Heartbeat, worker_name
 from worker_server.leases import Failure, Lease
 from worker_server.media import ClipRejected, EncodeFailed, SourceError, Stopped
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+Claim = Callable[[str, float], Row[Any] | None]
+
+
+def claim_next(settings: Settings, claim: Claim) -> Row[Any] | None:
+    """Take the work whose turn it is; None when there is none, or when the share is away."""
+    if not storage.is_mounted(settings.remote_folder):
+        _log.error("the share is not mounted: no work is taken")
+        return None
+    return claim(worker_name(), settings.lease_s)
 
 
 def perform(lease: Lease, settings: Settings, request_id: str | None, work: Callable[[Heartbeat], None]) -> None:

@@ -1,6 +1,5 @@
 """A task's second half, part by part: encode on the local disk, check the result, publish it on the share."""
 
-import logging
 import os
 import shutil
 import tempfile
@@ -13,22 +12,18 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from sqlalchemy import Row
 
 from worker_server import leases, media, storage
-from worker_server.heartbeat import Heartbeat, worker_name
-from worker_server.job import perform
+from worker_server.heartbeat import Heartbeat
+from worker_server.job import claim_next, perform
 from worker_server.leases import Clip, Lease
 from worker_server.settings import Settings
 
-_log = logging.getLogger(__name__)
 # Far more than any part of a sane length takes; what grows beyond is a mistake.
 _MAX_CLIP_BYTES = 2 * 1024**3
 
 
 def render_next(settings: Settings) -> bool:
     """Render the part whose turn it is; False when there is none, or when the share is away."""
-    if not storage.is_mounted(settings.remote_folder):
-        _log.error("the share is not mounted: no work is taken")
-        return False
-    row = leases.claim_part(worker_name(), settings.lease_s)
+    row = claim_next(settings, leases.claim_part)
     if row is None:
         return False
     lease = Lease(row.task_id, row.attempt, row.number)
