@@ -47,6 +47,7 @@ lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -r locks/uv.in; }
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 	$(COMPILE) $(PROJECTS) --group pyproject.toml:dev -o locks/all.txt
+	$(COMPILE) --group pyproject.toml:bench -c locks/all.txt -o locks/bench.txt
 	$(COMPILE) web-server/pyproject.toml -c locks/all.txt -o locks/web-server.txt
 	$(COMPILE) worker-server/pyproject.toml -c locks/all.txt -o locks/worker-server.txt
 	$(COMPILE) psg/pyproject.toml -c locks/all.txt -o locks/psg.txt
@@ -84,5 +85,6 @@ $(NEWMAN): local/newman/package.json local/newman/package-lock.json
 clean: ## remove what the tools made (not the data in .idrl)
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .coverage
 
+include bench/bench.mk
 include containers/containers.mk
 include jmeter/jmeter.mk

@@ -1,0 +1,40 @@
+"""`python -m bench`: run the comparisons, print their tables, write their figures to a file."""
+
+import argparse
+import datetime
+from pathlib import Path
+
+from bench.registry import NAMES, Options, benchmark
+from bench.report import write
+
+
+def main() -> None:
+    arguments = _arguments()
+    options = Options(arguments.video, arguments.rounds, arguments.quick)
+    reports = {}
+    for name in arguments.only or NAMES:
+        reports[name] = benchmark(name)(options)
+        print(f"== {name} ==\n\n{reports[name].text()}", flush=True)
+    path = write(reports, options.results, _file_name(arguments.only))
+    print(f"written to {path}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=NAMES, help="run these alone")
+    parser.add_argument("--video", type=Path, help="measure with this video instead of made ones")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each way has its turn")
+    parser.add_argument("--quick", action="store_true", help="tiny sources: proves that it runs, and no more")
+    arguments = parser.parse_args()
+    if arguments.video and not arguments.video.is_file():
+        parser.error(f"there is no file {arguments.video}")
+    return arguments
+
+
+def _file_name(only: list[str] | None) -> str:
+    """A run of some comparisons does not replace a run of all."""
+    return "-".join([str(datetime.datetime.now(datetime.UTC).date()), *(only or [])])
+
+
+if __name__ == "__main__":
+    main()

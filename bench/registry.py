@@ -1,0 +1,36 @@
+"""The list of comparisons: each is a module of this package with a function `run`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from bench.report import PLOTS, RESULTS, Report
+from bench.sources import CACHE
+
+# In the order in which they run.
+NAMES = ("render",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the person who starts a benchmark may choose."""
+
+    video: Path | None = None  # instead of the sources that ffmpeg makes
+    rounds: int = 3  # how often each way has its turn
+    quick: bool = False  # tiny sources: proves that it runs, its figures mean nothing
+
+    @property
+    def results(self) -> Path:
+        """Where the figures go; those that mean nothing do not stand beside the others."""
+        return CACHE / "quick" if self.quick else RESULTS
+
+    @property
+    def plots(self) -> Path:
+        return CACHE / "quick" if self.quick or self.video else PLOTS
+
+
+def benchmark(name: str) -> Callable[[Options], Report]:
+    """Return the function of a comparison; only then is its module loaded."""
+    run: Callable[[Options], Report] = import_module(f"bench.{name}").run
+    return run

@@ -1,0 +1,87 @@
+"""The same part by hand, by our two renderers, and by MoviePy as one would write it."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import pairs, plots, sources
+from bench.pairs import Runs
+from bench.registry import Options
+from bench.report import Comparison, Report, Table
+from bench.usage import measure
+from bench.vmaf import vmaf
+from bench.ways import HAND, OUR_MOVIEPY, OURS, USER_MOVIEPY, by_hand, by_moviepy, edits, ours
+from worker_server.media import PartEdit, Profile
+
+_MIB = 1024**2
+_MAX_CPU_RATIO = 1.03
+_SECONDS = 8  # of a part: MoviePy needs half a minute for so much
+_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_harmonic_mean", "vmaf_worst")
+_COLUMNS = ("source", "way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF harmonic", "VMAF worst frame")
+
+
+def run(options: Options) -> Report:
+    profile = Profile()
+    report_rows: list[tuple[str | float, ...]] = []
+    comparisons = []
+    runs_by_source = {}
+    with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
+        for name, video in _videos(options).items():
+            edit = edits(video, profile)[0]
+            # The two that are compared to a hundredth take many turns, the slow ones few.
+            runs = pairs.take_turns(_ways(edit, Path(folder), (HAND, OURS)), 2 * options.rounds + 1)
+            runs |= pairs.take_turns(_ways(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY)), 1)
+            _add_quality(runs, edit, Path(folder))
+            report_rows += [_row(name, way, runs) for way in runs]
+            cpu = pairs.ratio(runs, OURS, HAND, "cpu_s")
+            comparisons.append(Comparison(f"{name}: CPU, {OURS} / {HAND}", cpu, at_most=_MAX_CPU_RATIO))
+            runs_by_source[name] = runs
+    _plot(options.plots, runs_by_source)
+    settings = f"{profile.preset} crf {profile.crf}"
+    title = f"One part of {_SECONDS} s, by hand and ours with {settings} and the same threads, MoviePy by its defaults"
+    return Report([Table(title, _COLUMNS, report_rows)], comparisons, {"runs": runs_by_source})
+
+
+def _videos(options: Options) -> dict[str, Path]:
+    if options.video:
+        return {options.video.name: options.video}
+    if options.quick:
+        return {"quick": sources.make(sources.QUICK)}
+    return {name: sources.make(sources.hd(name, _SECONDS)) for name in sources.PICTURES}
+
+
+def _ways(edit: PartEdit, folder: Path, names: tuple[str, ...]) -> dict[str, Callable[[], dict[str, float]]]:
+    work: dict[str, Callable[[PartEdit, Path], None]] = {
+        HAND: by_hand,
+        OURS: ours,
+        OUR_MOVIEPY: lambda edit, output: ours(edit, output, "moviepy"),
+        USER_MOVIEPY: by_moviepy,
+    }
+
+    def way(name: str) -> dict[str, float]:
+        output = folder / f"{name}.mp4"
+        usage = measure(lambda: work[name](edit, output))
+        return usage.sample() | {"size_bytes": float(output.stat().st_size)}
+
+    return {name: lambda name=name: way(name) for name in names}  # type: ignore[misc] # binds the name
+
+
+def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
+    """The clips of one way are all the same, so the last one of each is looked at."""
+    for name, samples in runs.items():
+        quality = vmaf(folder / f"{name}.mp4", edit).sample()
+        runs[name] = [{**sample, **quality} for sample in samples]
+
+
+def _row(source: str, way: str, runs: Runs) -> tuple[str | float, ...]:
+    values = {name: pairs.median(runs, way, name) for name in _MEASURES}
+    values["peak_bytes"] /= _MIB
+    values["size_bytes"] /= _MIB
+    return (source, way, *values.values())
+
+
+def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
+    values = {
+        f"{source}, {way}": pairs.median(runs, way, "cpu_s") for source, runs in runs_by_source.items() for way in runs
+    }
+    plots.bars(folder, "render", f"Processor time for one part of {_SECONDS} s of 1080p30", "CPU seconds", values)
