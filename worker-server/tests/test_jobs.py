@@ -1,11 +1,14 @@
 """The work as plain functions, without Celery: what a worker does once it is woken."""
 
 import errno
+import http.server
 import os
+import signal
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -178,6 +181,99 @@ def test_a_task_that_is_deleted_meanwhile_is_left(settings: Settings, rendering:
     worker.join()
     assert task_of(task_id).status == "canceled"
     assert files(settings, task_id) == set()
+
+
+def freeze_child(module: str) -> None:
+    """Stop the child of this process that runs the module, as if its storage hung."""
+    deadline = time.monotonic() + 20
+    while True:
+        children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+        for pid in children:
+            with suppress(OSError):
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGSTOP)
+                    return
+        assert time.monotonic() < deadline, f"nobody runs {module}"
+
+
+@pytest.fixture
+def reluctant_site(site_folder: Path, sample: Sample) -> Iterator[tuple[str, threading.Event]]:
+    """The link of a video that is only sent once the event is set."""
+    content = (site_folder / sample(2)).read_bytes()
+    willing = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            willing.wait(20)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/video", willing
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@contextmanager
+def working(app: Flask, work: Callable[[], object]) -> Iterator[None]:
+    """Do the work in another thread; it must be over soon after the block."""
+
+    def run() -> None:
+        with app.app_context():
+            work()
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    yield
+    worker.join(20)
+    assert not worker.is_alive()
+
+
+def await_that(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+        db.session.rollback()
+
+
+@pytest.mark.parametrize("way", ["delete", "stop"])
+def test_a_probe_that_hangs_does_not_hold_up_a_stop(
+    app: Flask, settings: Settings, reluctant_site: tuple[str, threading.Event], way: str
+) -> None:
+    url, willing = reluctant_site
+    task_id = submit(url)
+    with working(app, lambda: fetch_next(settings)):
+        freeze_child("probe_child")
+        willing.set()
+        await_that(lambda: task_of(task_id).progress == 100)
+        services.delete_task(1, task_id) if way == "delete" else shutdown.begin()
+    shutdown.forget()
+    assert task_of(task_id).status == ("canceled" if way == "delete" else "queued")
+    assert files(settings, task_id) == set()
+
+
+@pytest.mark.parametrize("way", ["delete", "stop"])
+def test_a_verification_that_hangs_does_not_hold_up_a_stop(
+    app: Flask, settings: Settings, site: str, sample: Sample, way: str
+) -> None:
+    task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
+    assert fetch_next(settings)
+    with working(app, lambda: render_next(settings)):
+        freeze_child("clip_child")
+        await_that(lambda: services.get_parts(task_id)[0].progress == 100)
+        services.delete_task(1, task_id) if way == "delete" else shutdown.begin()
+    shutdown.forget()
+    assert task_of(task_id).status == ("canceled" if way == "delete" else "processing")
+    assert files(settings, task_id) == (set() if way == "delete" else {"source.1"})
 
 
 def test_a_bug_of_ours_is_tried_again_and_said_so(settings: Settings, site: str, sample: Sample) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery, Task, signals
 from flask import Flask
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import shutdown
 from worker_server.db import db
@@ -75,6 +76,12 @@ def _keep_logs(**_: object) -> None:
     """Keep Celery from putting its own handlers in the place of ours, and from saying twice what jobs say."""
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@signals.worker_init.connect
+def _find_ffmpeg(**_: object) -> None:
+    """Look for ffmpeg once, before the children are forked: it is run to see whether it works."""
+    get_ffmpeg_exe()
 
 
 @signals.worker_process_init.connect

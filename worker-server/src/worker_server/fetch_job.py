@@ -13,6 +13,7 @@ from worker_server.leases import Lease
 from worker_server.media import (
     Part,
     ProbeLimits,
+    Prober,
     Source,
     Stopped,
     needs_remux,
@@ -37,15 +38,20 @@ def fetch_next(settings: Settings) -> bool:
 def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> None:
     target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
     target.parent.mkdir(exist_ok=True)
+    limits = ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
     try:
-        _download(url, target, settings, heartbeat)
-        source, path = _readable(target, settings, heartbeat)
+        with Prober(limits) as prober:  # it loads its libraries while the source comes
+            _download(url, target, settings, heartbeat)
+            source = prober.look(target, heartbeat.should_stop)
+        if needs_remux(source):
+            target = _remux(source, target, settings, heartbeat)
+            source = probe(target, limits=limits, should_stop=heartbeat.should_stop)
         parts = [_row(part) for part in plan_parts(source, settings.part_seconds)]
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
     # If this raises, the step may have been committed all the same: then the source is needed.
-    if leases.begin_processing(lease, source.to_json(), str(path.relative_to(settings.remote_folder)), parts):
+    if leases.begin_processing(lease, source.to_json(), str(target.relative_to(settings.remote_folder)), parts):
         hints.send(hints.RENDER, len(parts))
     else:  # canceled meanwhile, or somebody else's by now
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
@@ -68,12 +74,8 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
         raise Stopped
 
 
-def _readable(path: Path, settings: Settings, heartbeat: Heartbeat) -> tuple[Source, Path]:
-    """Return the probed source, put into a container in which every part can be found exactly, and where it lies."""
-    limits = ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
-    source = probe(path, limits=limits)
-    if not needs_remux(source):
-        return source, path
+def _remux(source: Source, path: Path, settings: Settings, heartbeat: Heartbeat) -> Path:
+    """Put the source into a container in which every part can be found exactly, and return where it lies then."""
     remuxed = path.with_name(f"{path.name}.remuxed")
     run_encoder(
         remux_command(source, path, remuxed, get_ffmpeg_exe()),
@@ -87,7 +89,7 @@ def _readable(path: Path, settings: Settings, heartbeat: Heartbeat) -> tuple[Sou
         max_output_bytes=2 * settings.fetch_max_bytes,
     )
     path.unlink()
-    return probe(remuxed, limits=limits), remuxed
+    return remuxed
 
 
 def _row(part: Part) -> dict[str, Any]:

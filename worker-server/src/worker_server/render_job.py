@@ -32,8 +32,8 @@ def render_next(settings: Settings) -> bool:
 
 
 def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbeat) -> None:
-    edit = _edit(row, settings)
-    with _scratch(settings) as folder:
+    edit = _edit(row, settings, heartbeat)
+    with _scratch(settings) as folder, media.Verifier() as verifier:  # ready by the time there is something to verify
         output = folder / "clip.mp4"
         command = media.renderer(settings.render_engine, get_ffmpeg_exe()).command(edit, output)
         media.run_encoder(
@@ -47,7 +47,7 @@ def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbea
             memory_bytes=settings.render_memory_bytes,
             max_output_bytes=_MAX_CLIP_BYTES,
         )
-        facts = media.verify_clip(output, edit)
+        facts = verifier.check(output, edit, heartbeat.should_stop)
         target = storage.part_path(settings.remote_folder, lease.task_id, row.number, lease.attempt)
         if heartbeat.should_stop():
             raise media.Stopped
@@ -59,10 +59,10 @@ def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbea
         leases.release(lease)
 
 
-def _edit(row: Row[Any], settings: Settings) -> media.PartEdit:
+def _edit(row: Row[Any], settings: Settings, heartbeat: Heartbeat) -> media.PartEdit:
     """Return what is to be done, from the row and the settings."""
     path = settings.remote_folder / row.source_path
-    source = _source(row, path)
+    source = _source(row, path, heartbeat)
     part = media.Part(row.number, row.start_frame, row.end_frame, source.frame_rate)
     profile = media.Profile(settings.render_preset, settings.render_crf, settings.threads_per_render)
     return media.PartEdit.of(
@@ -76,12 +76,12 @@ def _edit(row: Row[Any], settings: Settings) -> media.PartEdit:
     )
 
 
-def _source(row: Row[Any], path: Path) -> media.Source:
+def _source(row: Row[Any], path: Path, heartbeat: Heartbeat) -> media.Source:
     """Return what was found out before; only another version's facts are found out anew."""
     try:
         return media.Source.from_json(row.source)
     except (KeyError, TypeError, ValueError):
-        return media.probe(path, limits=media.ProbeLimits())
+        return media.probe(path, should_stop=heartbeat.should_stop)
 
 
 @contextmanager

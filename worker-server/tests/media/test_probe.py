@@ -1,10 +1,11 @@
 """What is accepted, what is refused and why, and the facts found."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import av
 import pytest
 
-from worker_server.media import EncodeFailed, ProbeLimits, SourceError, needs_remux, probe, sniff
+from worker_server.media import EncodeFailed, ProbeLimits, Prober, SourceError, Stopped, needs_remux, probe, sniff
 
 Make = Callable[..., Path]
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
@@ -204,6 +205,37 @@ def test_a_deadline_is_kept(make: Make) -> None:
         probe(make(SMALL, "plain.mp4"), limits=replace(ProbeLimits(), timeout_s=0.001))
     # It may have been the machine: another attempt can help.
     assert (caught.value.code, caught.value.retryable) == ("probe_timeout", True)
+
+
+@pytest.fixture
+def hanging(make: Make, tmp_path: Path) -> Iterator[Path]:
+    """A video on a storage that gives its first kilobytes, and then nothing more."""
+    path = tmp_path / "hanging.mp4"
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDWR)
+    os.write(descriptor, make(SMALL, "plain.mp4").read_bytes()[:5000])
+    yield path
+    os.close(descriptor)
+
+
+def test_a_stop_is_noticed_while_the_storage_hangs(hanging: Path) -> None:
+    looks = iter((False, False, True))
+    with pytest.raises(Stopped):
+        probe(hanging, should_stop=lambda: next(looks))
+
+
+def test_a_child_that_died_while_it_waited_can_be_tried_again(make: Make) -> None:
+    with Prober(ProbeLimits()) as prober:
+        prober.process.kill()
+        with pytest.raises(EncodeFailed) as caught:
+            prober.look(make(SMALL, "plain.mp4"), lambda: False)
+    assert (caught.value.code, caught.value.retryable) == ("probe_timeout", True)
+
+
+def test_a_child_that_is_never_asked_is_ended() -> None:
+    with Prober(ProbeLimits()) as prober:
+        assert prober.process.returncode is None
+    assert prober.process.returncode is not None
 
 
 def test_memory_is_limited(make: Make) -> None:

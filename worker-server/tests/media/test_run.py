@@ -18,6 +18,7 @@ from worker_server.media import (
     PartEdit,
     Profile,
     Stopped,
+    Verifier,
     plan_parts,
     probe,
     renderer,
@@ -330,3 +331,11 @@ class TestVerify:
     def test_no_clip_at_all_is_refused(self, edit: PartEdit, tmp_path: Path) -> None:
         with pytest.raises(ClipRejected, match="no clip"):
             verify_clip(tmp_path / "nothing.mp4", edit)
+
+    def test_a_stop_is_noticed_before_the_answer(self, edit: PartEdit, make: Make) -> None:
+        path = make(f"{self.GOOD} {self.ENDING}", "good.mp4")
+        with Verifier() as verifier:
+            os.kill(verifier.process.pid, signal.SIGSTOP)
+            looks = iter((False, True))
+            with pytest.raises(Stopped):
+                verifier.check(path, edit, lambda: next(looks))

@@ -4,13 +4,13 @@ from worker_server.media.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.errors import ClipRejected, EncodeFailed, MediaError, SourceError, Stopped
 from worker_server.media.geometry import frame_size
 from worker_server.media.plan import Part, plan_parts
-from worker_server.media.probe import probe
+from worker_server.media.probe import Prober, probe
 from worker_server.media.remux import needs_remux, remux_command
 from worker_server.media.render import Renderer, renderer
 from worker_server.media.run import run_encoder
 from worker_server.media.sniff import sniff
 from worker_server.media.source import ProbeLimits, Source
-from worker_server.media.verify import ClipFacts, verify_clip
+from worker_server.media.verify import ClipFacts, Verifier, verify_clip
 
 __all__ = [
     "DEFAULT_LOGO",
@@ -21,11 +21,13 @@ __all__ = [
     "Part",
     "PartEdit",
     "ProbeLimits",
+    "Prober",
     "Profile",
     "Renderer",
     "Source",
     "SourceError",
     "Stopped",
+    "Verifier",
     "frame_size",
     "needs_remux",
     "plan_parts",

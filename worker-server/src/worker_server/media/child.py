@@ -7,14 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from worker_server.media import guard
+from worker_server.media.errors import Stopped
 
 _STOP_GRACE_S = 2.0
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,64 @@ class ChildLost(ChildFailed):
     """It was too slow or somebody ended it, which may be the machine's fault rather than the question's."""
 
 
-def spawn(command: list[str], limits: ChildLimits, scratch: Path | None = None) -> "subprocess.Popen[bytes]":
+class Child:
+    """One of this package's child modules: it loads its libraries while it waits for the one question it answers.
+
+    Start it ahead of the question, in the thread that will ask; it is ended with the block.
+    """
+
+    def __init__(self, module: str, limits: ChildLimits) -> None:
+        self.process = spawn([sys.executable, "-I", "-m", module], limits, stdin=subprocess.PIPE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        end(self.process, grace_s=0)
+
+    def ask(self, question: dict[str, Any], timeout_s: float, should_stop: Callable[[], bool]) -> dict[str, Any]:
+        """Return the answer, both as JSON; `should_stop` is asked about five times a second.
+
+        Raise ChildFailed if there is no answer in time, Stopped once `should_stop` said so.
+        """
+        try:
+            answer, complaint = self._converse(json.dumps(question).encode(), timeout_s, should_stop)
+        finally:
+            status = end(self.process, grace_s=0)
+        if status < 0 and status != -signal.SIGXCPU:
+            raise ChildLost(f"ended by signal {-status}")
+        if status != 0:
+            raise ChildFailed(f"exit status {status}: {complaint[-500:].decode(errors='replace')}")
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def _converse(self, question: bytes, timeout_s: float, should_stop: Callable[[], bool]) -> tuple[bytes, bytes]:
+        deadline = time.monotonic() + timeout_s
+        unsent: bytes | None = question
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                return self.process.communicate(unsent, timeout=min(_LOOK_S, max(0.0, left_s)))
+            except subprocess.TimeoutExpired as error:
+                unsent = None  # it has it by now, or will: what was given once goes on being sent
+                if should_stop():
+                    raise Stopped from error
+                if left_s <= _LOOK_S:
+                    raise ChildLost(f"no answer within {timeout_s:g} s") from error
+
+
+def spawn(
+    command: list[str], limits: ChildLimits, scratch: Path | None = None, stdin: int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
     """Start a program as the leader of its own session, with both outputs as pipes.
 
     It is killed when the calling *thread* ends, so call this from one that outlives the child.
     """
     return subprocess.Popen(
         guarded(command, limits),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -69,7 +124,7 @@ def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> i
             await_end(process, grace_s)
         # Before the leader is reaped, so that its number cannot belong to somebody else yet.
         _signal_group(process.pid, signal.SIGKILL)
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
             pipe.close()
     return process.wait()
@@ -78,27 +133,6 @@ def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> i
 def has_ended(process: "subprocess.Popen[bytes]") -> bool:
     """Tell whether the child is over, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def ask(module: str, question: dict[str, Any], limits: ChildLimits, timeout_s: float) -> dict[str, Any]:
-    """Run one of this package's child modules: JSON in as its only argument, JSON out on its standard output.
-
-    Raise ChildFailed if there is no answer in time.
-    """
-    command = [sys.executable, "-I", "-m", module, json.dumps(question)]
-    process = spawn(command, limits)
-    try:
-        answer, complaint = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise ChildLost(f"no answer within {timeout_s:g} s") from error
-    finally:
-        end(process, grace_s=0)
-    if process.returncode < 0 and process.returncode != -signal.SIGXCPU:
-        raise ChildLost(f"ended by signal {-process.returncode}")
-    if process.returncode != 0:
-        raise ChildFailed(f"exit status {process.returncode}: {complaint[-500:].decode(errors='replace')}")
-    found: dict[str, Any] = json.loads(answer)
-    return found
 
 
 def await_end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:

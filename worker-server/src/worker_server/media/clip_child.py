@@ -1,8 +1,6 @@
-"""Looks at a finished clip from inside a child process. Run by `verify_clip`; JSON in, JSON out."""
+"""Looks at a finished clip from inside a child process. Run by `Verifier`."""
 
 import hashlib
-import json
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import av
 import av.logging
 
+from worker_server.media.answering import answer
 from worker_server.media.probe_child import open_source
 
 
@@ -61,14 +60,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def main() -> None:
-    av.logging.set_level(None)
+def reply(question: dict[str, Any]) -> dict[str, Any]:
+    """Return what the clip is, or why it cannot be read."""
     try:
-        answer = look(Path(json.loads(sys.argv[1])["path"]))
+        return look(Path(question["path"]))
     except (av.error.FFmpegError, OSError) as error:
-        answer = {"error": str(error)}
-    sys.stdout.write(json.dumps(answer))
+        return {"error": str(error)}
 
 
 if __name__ == "__main__":
-    main()
+    av.logging.set_level(None)
+    answer(reply)

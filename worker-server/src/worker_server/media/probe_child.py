@@ -1,10 +1,8 @@
 """Looks at a source from inside a child process, so that a hostile file can hurt nothing but that.
 
-Run by `probe`: takes a path, a demuxer and limits as JSON, prints `{"source": …}` or `{"error": …}`.
+Run by `Prober`: takes a path, a demuxer and limits, answers `{"source": …}` or `{"error": …}`.
 """
 
-import json
-import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from av import AudioStream, VideoFrame, VideoStream
 from av.container import InputContainer
 from av.stream import Disposition
 
+from worker_server.media.answering import answer
 from worker_server.media.errors import SourceError
 from worker_server.media.source import ProbeLimits, Source
 from worker_server.media.timing import find_grid, measured_rate
@@ -209,16 +208,15 @@ def _sane_aspect(aspect: Fraction | None) -> Fraction:
     return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
 
 
-def main() -> None:
-    av.logging.set_level(None)
-    question = json.loads(sys.argv[1])
+def reply(question: dict[str, Any]) -> dict[str, Any]:
+    """Return the source's facts, or why no clips can be made of it."""
     try:
         source = look(Path(question["path"]), question["demuxer"], ProbeLimits.from_json(question["limits"]))
-        answer: dict[str, Any] = {"source": source.to_json()}
     except SourceError as error:
-        answer = {"error": {"code": error.code, "message": error.message}}
-    sys.stdout.write(json.dumps(answer))
+        return {"error": {"code": error.code, "message": error.message}}
+    return {"source": source.to_json()}
 
 
 if __name__ == "__main__":
-    main()
+    av.logging.set_level(None)
+    answer(reply)

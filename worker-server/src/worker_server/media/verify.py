@@ -1,12 +1,12 @@
 """Checks a finished clip against its edit: an encoder's exit status of 0 proves nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from worker_server.media.child import ChildFailed, ChildLimits, ask
+from worker_server.media.child import Child, ChildFailed, ChildLimits
 from worker_server.media.edit import AUDIO_RATE, PartEdit
 from worker_server.media.errors import ClipRejected
 
@@ -28,21 +28,36 @@ class ClipFacts:
     sha256: str
 
 
-def verify_clip(path: Path, edit: PartEdit) -> ClipFacts:
-    """Return the facts of a clip that is exactly what the edit asks for. Raise ClipRejected with every difference."""
-    if not path.is_file() or path.stat().st_size == 0:
-        raise ClipRejected("There is no clip, or it is empty.")
-    try:
-        found = ask(_CHILD, {"path": str(path.absolute())}, _LIMITS, _TIMEOUT_S)
-    except ChildFailed as error:
-        raise ClipRejected(f"The clip cannot be looked at: {error}.") from error
-    if "error" in found:
-        raise ClipRejected(f"The clip cannot be read: {found['error']}.")
-    if found["streams"] != ["video", "audio"]:
-        raise ClipRejected(f"The clip has the streams {found['streams']}.")
-    if differences := list(_differences(found, edit)):
-        raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
-    return ClipFacts(path.stat().st_size, found["frames"], float(Fraction(found["video_s"])), found["sha256"])
+class Verifier(Child):
+    """A child that is ready to check one clip."""
+
+    def __init__(self) -> None:
+        super().__init__(_CHILD, _LIMITS)
+
+    def check(self, path: Path, edit: PartEdit, should_stop: Callable[[], bool]) -> ClipFacts:
+        """Return the facts of a clip that is exactly what the edit asks for.
+
+        Raise ClipRejected with every difference, or Stopped.
+        """
+        if not path.is_file() or path.stat().st_size == 0:
+            raise ClipRejected("There is no clip, or it is empty.")
+        try:
+            found = self.ask({"path": str(path.absolute())}, _TIMEOUT_S, should_stop)
+        except ChildFailed as error:
+            raise ClipRejected(f"The clip cannot be looked at: {error}.") from error
+        if "error" in found:
+            raise ClipRejected(f"The clip cannot be read: {found['error']}.")
+        if found["streams"] != ["video", "audio"]:
+            raise ClipRejected(f"The clip has the streams {found['streams']}.")
+        if differences := list(_differences(found, edit)):
+            raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
+        return ClipFacts(path.stat().st_size, found["frames"], float(Fraction(found["video_s"])), found["sha256"])
+
+
+def verify_clip(path: Path, edit: PartEdit, *, should_stop: Callable[[], bool] = lambda: False) -> ClipFacts:
+    """Start a child, and have it check the clip."""
+    with Verifier() as verifier:
+        return verifier.check(path, edit, should_stop)
 
 
 def _differences(found: dict[str, Any], edit: PartEdit) -> Iterator[str]:
