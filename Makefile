@@ -55,7 +55,8 @@ lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
 lint: $(STAMP) ## ruff and shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files '*.sh' .ci/run | xargs -r $(BIN)/shellcheck
+	git grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh' | xargs -r $(BIN)/shellcheck
+	git ls-files '*/lib/*.sh' | xargs -r $(BIN)/shellcheck
 
 format: $(STAMP) ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

@@ -24,8 +24,16 @@ if ! command -v mount.nfs4 >/dev/null; then
 fi
 mkdir -p "$where"
 
+# Write standard input to the unit file $1, and note when that changed something.
+changed=no
+write() {
+	cat >"/etc/systemd/system/$1.new"
+	cmp -s "/etc/systemd/system/$1.new" "/etc/systemd/system/$1" || changed=yes
+	mv "/etc/systemd/system/$1.new" "/etc/systemd/system/$1"
+}
+
 # hard: a write waits for a server that is away; soft would lose it without a word (nfs(5)).
-cat >"/etc/systemd/system/$unit.mount" <<END
+write "$unit.mount" <<END
 [Unit]
 Description=The share of the file server
 Wants=network-online.target
@@ -39,7 +47,7 @@ Options=nfsvers=4.2,proto=tcp,hard,timeo=600,retrans=2,noexec,nosuid,nodev,_netd
 TimeoutSec=120
 END
 # Mounted by the first access, again and again until it works: the order in which the machines boot does not matter.
-cat >"/etc/systemd/system/$unit.automount" <<END
+write "$unit.automount" <<END
 [Unit]
 Description=Mounts the share of the file server when it is used
 Before=docker.service
@@ -52,10 +60,14 @@ WantedBy=multi-user.target
 END
 
 if [ -d /run/systemd/system ]; then
-	systemctl daemon-reload
-	systemctl --quiet stop "$unit.mount"
+	# A share that is in use stays mounted while nothing about it changes.
+	if [ "$changed" = yes ]; then
+		systemctl daemon-reload
+		systemctl --quiet stop "$unit.mount"
+		systemctl --quiet stop "$unit.automount"
+	fi
 	systemctl --quiet enable "$unit.automount"
-	systemctl restart "$unit.automount"
+	systemctl start "$unit.automount"
 	[ -e "$where/.idrl-share" ] || fail "$FILE_SERVER does not give the share: see systemctl status $unit.mount"
 	echo "the share of $FILE_SERVER is mounted at $where"
 else

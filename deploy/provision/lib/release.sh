@@ -1,0 +1,51 @@
+# shellcheck shell=sh
+# The release: a checkout in /opt/idrl/releases/REVISION, with /opt/idrl/current pointing at the one that runs.
+
+# Print the revision of the checkout $1: the setting, else its git commit, else the name of its folder.
+revision_of() {
+	revision=$(setting idrl-revision)
+	[ -n "$revision" ] || [ ! -e "$1/.git/HEAD" ] || revision=$(sh "$1/containers/revision.sh" "$1/.git")
+	[ -n "$revision" ] || [ "$(dirname "$1")" != "$IDRL_OPT/releases" ] || revision=$(basename "$1")
+	[ -n "$revision" ] || fail setting_missing "not set: idrl-revision (in $IDRL_ETC/machine.env: IDRL_REVISION=…), and $1 is no git checkout"
+	printf '%s' "$revision"
+}
+
+# install_release CHECKOUT REVISION: copy it to its place unless it lies there, and make it the current one.
+install_release() {
+	target=$IDRL_OPT/releases/$2
+	mkdir -p "$IDRL_OPT/releases"
+	if [ "$1" != "$target" ]; then
+		say "copying $1 to $target"
+		rm -rf "$target.new"
+		mkdir "$target.new"
+		tar -C "$1" --exclude=./.git --exclude=./.venv --exclude=./.cache --exclude=./.idrl --exclude=.env -cf - . |
+			tar -C "$target.new" --no-same-owner -xf -
+		# What is there already may be running: its .env files and bind mounts go on, its content is the same revision's.
+		if [ -d "$target" ]; then
+			cp -R "$target.new/." "$target/"
+			rm -rf "$target.new"
+		else
+			mv "$target.new" "$target"
+		fi
+	fi
+	previous=$(readlink "$IDRL_OPT/current" || true)
+	# A link is replaced in one step by a rename, so that it always leads somewhere.
+	ln -sfn "releases/$2" "$IDRL_OPT/current.new"
+	mv -T "$IDRL_OPT/current.new" "$IDRL_OPT/current"
+	[ "$previous" = "releases/$2" ] || ln -sfn "${previous:-releases/$2}" "$IDRL_OPT/previous"
+}
+
+# Keep this release and the one before, to go back to; remove the others and their images.
+remove_old_releases() {
+	for folder in "$IDRL_OPT"/releases/*; do
+		name=$(basename "$folder")
+		case releases/$name in
+		"$(readlink "$IDRL_OPT/current")" | "$(readlink "$IDRL_OPT/previous" || true)") continue ;;
+		esac
+		say "removing release $name"
+		rm -rf "$folder"
+		for image in web worker psg; do
+			docker image rm "idrl-$image:$name" >/dev/null 2>&1 || true
+		done
+	done
+}

@@ -1,0 +1,94 @@
+# shellcheck shell=sh
+# The machine's settings: /etc/idrl/machine.env, written by hand or from the attributes that a metadata server gives.
+
+metadata_url=${IDRL_METADATA_URL:-$(sed -n 's/^IDRL_METADATA_URL=//p' "$IDRL_ETC/machine.env" 2>/dev/null | tail -n 1)}
+metadata_url=${metadata_url:-http://metadata.google.internal}
+# Every attribute that may be given; idrl-settings holds further lines and is handled apart.
+attributes="idrl-role idrl-release-url idrl-release-sha256 idrl-revision idrl-tasks-host idrl-file-host idrl-database-host
+	idrl-database-port idrl-database-name idrl-database-user idrl-database-sslmode idrl-first-worker idrl-worker-subnet
+	idrl-data-disk idrl-secrets-url"
+
+# Print what the metadata server says of $1; fails when it does not answer, or knows nothing of it.
+metadata() {
+	curl --silent --fail --noproxy '*' --connect-timeout 2 --max-time 10 --header 'Metadata-Flavor: Google' \
+		"$metadata_url/computeMetadata/v1/$1"
+}
+
+# idrl-tasks-host is IDRL_TASKS_HOST in the file.
+variable_of() {
+	printf '%s' "$1" | tr 'a-z-' 'A-Z_'
+}
+
+# Print the value of the setting $1 (idrl-tasks-host), else $2.
+setting() {
+	setting_value=$(sed -n "s/^$(variable_of "$1")=//p" "$IDRL_ETC/machine.env" 2>/dev/null | tail -n 1)
+	printf '%s' "${setting_value:-${2:-}}"
+}
+
+# Where a metadata server answers that knows this machine's role, its attributes become the file; else the file stays.
+load_settings() {
+	if metadata instance/attributes/idrl-role >/dev/null 2>&1; then
+		{
+			echo "# Written from this machine's metadata, at every boot and every run: change it there."
+			echo "IDRL_METADATA_URL=$metadata_url"
+			for attribute in $attributes; do
+				attribute_value=$(metadata "instance/attributes/$attribute" 2>/dev/null) || continue
+				printf '%s=%s\n' "$(variable_of "$attribute")" "$attribute_value"
+			done
+			metadata instance/attributes/idrl-settings 2>/dev/null || true
+			echo
+		} | write_file "$IDRL_ETC/machine.env" 600
+	fi
+	[ -r "$IDRL_ETC/machine.env" ] ||
+		fail settings_missing "there is no $IDRL_ETC/machine.env and no metadata server: deploy/provision/README.md lists what to write"
+}
+
+# need_settings ROLE NAME...: end with the names of all that are missing, not with the first one's only.
+need_settings() {
+	needing_role=$1
+	shift
+	given_role=$(setting idrl-role "$needing_role")
+	[ "$given_role" = "$needing_role" ] ||
+		fail role_mismatch "idrl-role is $given_role: this machine is not meant to be a $needing_role machine"
+	missing=
+	for name in "$@"; do
+		[ -n "$(setting "$name")" ] || missing="$missing $name"
+	done
+	[ -z "$missing" ] || fail setting_missing "not set for a $needing_role machine:$missing (in $IDRL_ETC/machine.env: $(
+		for name in $missing; do printf '%s=… ' "$(variable_of "$name")"; done
+	)or instance attributes)"
+}
+
+# check_setting NAME PATTERN WHAT: an empty value passes, anything but WHAT ends the run.
+check_setting() {
+	checked=$(setting "$1")
+	[ -z "$checked" ] || printf '%s\n' "$checked" | grep -Eqx "$2" || fail setting_invalid "$1 must be $3, not '$checked'"
+}
+
+check_common_settings() {
+	check_setting idrl-revision '[A-Za-z0-9][A-Za-z0-9._-]{0,99}' 'a git revision or another name of letters and digits'
+	for name in idrl-tasks-host idrl-file-host idrl-database-host; do
+		check_setting "$name" '[A-Za-z0-9][A-Za-z0-9.-]*' 'a host name or an address'
+	done
+	check_setting idrl-database-port '[0-9]{1,5}' 'a port'
+	check_setting idrl-database-name '[A-Za-z0-9_-]+' 'the name of a database'
+	check_setting idrl-database-user '[A-Za-z0-9_-]+' 'the name of a database user'
+	check_setting idrl-database-sslmode 'disable|allow|prefer|require|verify-ca|verify-full' "one of libpq's modes"
+	check_setting idrl-first-worker '0|1' '1 on the first worker machine, 0 on the others'
+	check_setting idrl-secrets-url 'https?://[A-Za-z0-9.-]+(:[0-9]+)?' 'an address without a path'
+}
+
+# The lines that are no settings of the machine are for the services: FETCH_ALLOW_HOSTS=…, AUTH_RATE=…
+service_settings() {
+	grep -Ev '^(IDRL_[A-Z0-9_]*=|[[:space:]]*(#|$))' "$IDRL_ETC/machine.env" || true
+}
+
+# check_service_settings EXAMPLE...: each must be one of those that the .env.example files explain.
+check_service_settings() {
+	service_settings | while IFS= read -r line; do
+		name=${line%%=*}
+		printf '%s\n' "$line" | grep -Eq '^[A-Z][A-Z0-9_]*=' || fail setting_invalid "in idrl-settings '$name' is no KEY=value"
+		grep -Eqh "^#?$name=" "$@" || fail setting_unknown "no service here knows $name: see $*"
+		case ${line#*=} in *[\'\"\$\`\\]*) fail setting_invalid "$name holds a quote, a dollar or a backslash" ;; esac
+	done
+}

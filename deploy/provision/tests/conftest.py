@@ -1,0 +1,40 @@
+"""A machine with nothing on it, and a cloud that knows nothing yet."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from deploy.provision.tests.stage import Cloud, Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    (tmp_path / "etc").mkdir()
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    told = Cloud()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the name that the server calls
+            told.asked.append((self.path, dict(self.headers)))
+            body = told.answer(self.path, dict(self.headers))
+            self.send_response(200 if body is not None else 404)
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        told.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield told
+        server.shutdown()
+        thread.join()
