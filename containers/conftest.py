@@ -56,7 +56,7 @@ def secrets(folder: Path) -> Secrets:
 
 
 @pytest.fixture(scope="module")
-def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Machines]:  # noqa: ARG001
+def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Machines]:  # noqa: ARG001 # built before the stacks start
     """Three machines: each stack on its own network, reaching the others by published ports only."""
     system = Machines(engine, folder, secrets)
     try:
@@ -67,7 +67,7 @@ def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> It
 
 
 @pytest.fixture(scope="module")
-def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Stack]:  # noqa: ARG001
+def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Stack]:  # noqa: ARG001 # as above
     """Everything on one machine, started by the compose file in the checkout's root."""
     stack = Stack(engine, "idrlone", CHECKOUT, folder / "one.env")
     stack.write_env(

@@ -43,6 +43,12 @@ def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine
     assert "tasks" in tables(engine)
 
 
+def test_a_migration_notices_that_it_was_cut_off_and_may_take_its_time(scratch: Database) -> None:
+    query = scratch.settings().database_url.query
+    assert (query["connect_timeout"], query["tcp_user_timeout"]) == ("5", "15000")
+    assert "options" not in query
+
+
 def test_upgrade_twice_changes_nothing(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings())
     scratch.execute("INSERT INTO users (username, email, password_hash) VALUES ('a', 'a@example.com', 'x')")

@@ -42,3 +42,26 @@ def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings(render_concurrency=2).threads_per_render == 4
     assert Settings(render_concurrency=16).threads_per_render == 1
     assert Settings(render_concurrency=2, render_threads=3).threads_per_render == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"HEARTBEAT_S": "20"}, r"HEARTBEAT_S \(20\) must be at most half of LEASE_S \(30\)"),
+        ({"LEASE_S": "2", "HEARTBEAT_S": "1.5"}, r"HEARTBEAT_S \(1.5\) must be at most half of LEASE_S \(2\)"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_both_named(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], names: str
+) -> None:
+    for name, value in {**NEEDED, **given}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=names) as caught:
+        Settings()
+    assert caught.value.errors()[0]["type"] == "settings_contradict"
+
+
+def test_settings_that_just_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**NEEDED, "LEASE_S": "2", "HEARTBEAT_S": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().lease_s == 2

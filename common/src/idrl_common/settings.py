@@ -1,4 +1,4 @@
-"""Settings that both apps read under the same names."""
+"""Settings that several programs read under the same names."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +12,8 @@ Pem = Annotated[str, BeforeValidator(lambda value: value.replace("\\n", "\n") if
 MAX_BODY_BYTES = 1024 * 1024
 
 
-class AppSettings(BaseSettings):
-    """What every process needs: the database, the key that proves tokens, how much to log."""
+class DatabaseSettings(BaseSettings):
+    """Where the database is, and who asks."""
 
     # An error at start must not print the secrets that it stumbles over.
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
@@ -24,13 +24,10 @@ class AppSettings(BaseSettings):
     postgres_user: str
     postgres_password: str
     postgres_sslmode: str = "prefer"
-    jwt_public_key: Pem
-    log_level: str = "INFO"
-    revision: str = "unknown"
 
     @property
     def database_url(self) -> URL:
-        """The URL for SQLAlchemy; waits at most 5 s for a connection and 10 s for a statement."""
+        """The URL for SQLAlchemy; waits at most 5 s for a connection, and notices within seconds that it was cut."""
         return URL.create(
             "postgresql+psycopg2",
             username=self.postgres_user,
@@ -46,9 +43,22 @@ class AppSettings(BaseSettings):
                 "keepalives_count": "3",
                 # Keepalives are silent while something sent is not acknowledged, and the server cannot end that.
                 "tcp_user_timeout": "15000",
-                "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
             },
         )
+
+
+class AppSettings(DatabaseSettings):
+    """What every process needs: the database, the key that proves tokens, how much to log."""
+
+    jwt_public_key: Pem
+    log_level: str = "INFO"
+    revision: str = "unknown"
+
+    @property
+    def database_url(self) -> URL:
+        """The same, and a statement takes at most 10 s."""
+        limits = "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s"
+        return super().database_url.update_query_dict({"options": limits})
 
 
 def variables_of(settings: type[BaseSettings]) -> set[str]:

@@ -17,7 +17,7 @@ _LOCK = 0x1D41
 
 def engine_for(settings: Settings) -> Engine:
     """Return an engine on the database, which need not answer yet."""
-    return create_engine(settings.url, hide_parameters=True)
+    return create_engine(settings.database_url, hide_parameters=True)
 
 
 def wait_until_up(engine: Engine, timeout_s: float = 60) -> None:

@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from flask import current_app
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from idrl_common.settings import AppSettings
@@ -55,6 +56,13 @@ class Settings(AppSettings):
     heartbeat_s: float = Field(1, gt=0)
     sweep_s: float = Field(10, gt=0)
     max_attempts: int = Field(3, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _lease_outlives_a_late_heartbeat(self) -> Self:
+        if self.heartbeat_s > self.lease_s / 2:
+            sentence = f"HEARTBEAT_S ({self.heartbeat_s:g}) must be at most half of LEASE_S ({self.lease_s:g})"
+            raise PydanticCustomError("settings_contradict", "{sentence}", {"sentence": sentence})
+        return self
 
     @property
     def threads_per_render(self) -> int:
