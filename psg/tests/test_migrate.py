@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, inspect
+from sqlalchemy import Engine, MetaData, inspect, text
 
 from idrl_local.pytest_plugin import Database, create_database
 from psg import migrate
@@ -65,6 +66,35 @@ def test_the_models_are_the_schema(scratch: Database, engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, both) == []
+
+
+def test_two_upgrades_at_once(scratch: Database, engine: Engine) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(lambda _: migrate.upgrade(engine, scratch.settings()), range(2)):
+            pass
+    assert "tasks" in tables(engine)
+
+
+def test_an_upgrade_goes_on_after_it_was_interrupted(scratch: Database, engine: Engine) -> None:
+    migrate.upgrade(engine, scratch.settings(), "0001")
+    scratch.execute("CREATE INDEX tasks_queued_by_owner ON tasks (id)")  # as if it had not been finished
+    migrate.upgrade(engine, scratch.settings())
+    ((definition,),) = scratch.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'tasks_queued_by_owner'")
+    assert "(owner_id, created_at, run_after)" in str(definition)
+
+
+def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Engine) -> None:
+    migrate.upgrade(engine, scratch.settings(), "0001")
+    insert = "INSERT INTO tasks (id, owner_id, url) VALUES (gen_random_uuid(), 1, '')"
+    with engine.connect() as writer, ThreadPoolExecutor(1) as pool:
+        writer.execute(text(insert))
+        upgrade = pool.submit(migrate.upgrade, engine, scratch.settings())
+        while not scratch.execute("SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"):
+            assert not upgrade.done()
+        scratch.execute(f"SET lock_timeout = '5s'; {insert}")
+        writer.commit()
+        upgrade.result()
+    assert scratch.execute("SELECT count(*) FROM tasks") == [(2,)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Every change of status is one guarded step: who lost a row, or comes twice, changes nothing."""
 
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
+from idrl_local.pytest_plugin import Database
 from worker_server import leases, services
 from worker_server.db import db
 from worker_server.leases import Clip, Failure, Lease
@@ -19,6 +21,23 @@ pytestmark = pytest.mark.usefixtures("app")
 LOST = Failure("worker_lost", "gone", retryable=True)
 BAD = Failure("source_damaged", "broken")
 PATH = "source"
+
+
+_MANY_WAITING = """
+    INSERT INTO tasks (id, owner_id, url) SELECT gen_random_uuid(), n % 3, '' FROM generate_series(1, {count}) n;
+    WITH films AS (
+        INSERT INTO tasks (id, owner_id, url, status)
+        SELECT gen_random_uuid(), n, '', 'processing' FROM generate_series(1, 3) n RETURNING id, owner_id
+    ) INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s)
+    SELECT id, n, owner_id, 0, 1, 0, 1 FROM films CROSS JOIN generate_series(1, {count} / 3) n
+"""
+
+
+def _rows_of(plan: dict[str, Any]) -> Iterator[int]:
+    """Yield the rows that each step of a plan gave or took away."""
+    yield (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    for step in plan.get("Plans", []):
+        yield from _rows_of(step)
 
 
 def submit(owner_id: int = 1) -> uuid.UUID:
@@ -244,7 +263,7 @@ def test_cancel_waits_for_the_worker_to_let_go() -> None:
     assert leases.finish_cancel(task_id)
     assert task_of(task_id).status == "canceled"
     assert services.get_parts(task_id) == []
-    assert leases.ready() == (0, 0)
+    assert leases.ready(10) == (0, 0)
 
 
 def test_cancel_of_a_download_waits_too() -> None:
@@ -306,6 +325,74 @@ def test_first_parts_go_first() -> None:
     assert claim_part().task_id == film
 
 
+def test_many_owners_take_turns_with_tasks() -> None:
+    for owner_id in (*[1] * 20, *range(2, 12)):
+        submit(owner_id)
+    owners = [task_of(claim_task().task_id).owner_id for _ in range(12)]
+    assert owners == [*range(1, 12), 1]
+
+
+def test_many_owners_take_turns_with_parts() -> None:
+    for owner_id in range(1, 6):
+        processing(parts=4, owner_id=owner_id)
+    owners = [part_of(claim_part()).owner_id for _ in range(20)]
+    assert owners == [*range(1, 6)] * 4
+
+
+def test_claims_at_once_by_many_owners_take_no_part_twice(app: Flask) -> None:
+    for owner_id in range(1, 11):
+        processing(parts=5, owner_id=owner_id)
+
+    def claim_all(_: int) -> list[tuple[uuid.UUID, int]]:
+        with app.app_context():
+            rows = iter(lambda: leases.claim_part("me", 30), None)
+            return [(row.task_id, row.number) for row in rows]
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [part for parts in pool.map(claim_all, range(8)) for part in parts]
+    assert len(claimed) == len(set(claimed)) == 50
+
+
+def test_what_others_are_about_to_claim_is_passed_over() -> None:
+    mine, theirs = processing(parts=3, owner_id=1), processing(parts=1, owner_id=2)
+    with db.engine.connect() as other:
+        other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 AND number < 2 FOR UPDATE"))
+        assert claim_part() == Lease(mine, 1, 2)
+        other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 FOR UPDATE"))
+        assert claim_part().task_id == theirs
+        assert leases.claim_part("me", 30) is None
+    assert [claim_part().number, claim_part().number] == [0, 1]
+
+
+def test_what_has_to_wait_is_passed_over() -> None:
+    task_id = processing(parts=3)
+    leases.fail(claim_part(), LOST, 3)
+    assert [claim_part(), claim_part()] == [Lease(task_id, 1, 1), Lease(task_id, 1, 2)]
+    assert leases.claim_part("me", 30) is None
+
+
+def test_parts_of_a_task_being_canceled_are_passed_over() -> None:
+    canceling, other = processing(parts=2), processing(parts=1)
+    claim_part()
+    assert services.delete_task(1, canceling) == "canceling"
+    assert claim_part().task_id == other
+    assert leases.claim_part("me", 30) is None
+
+
+@pytest.mark.parametrize("claim", ["_CLAIM_TASK", "_CLAIM_PART"])
+def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, claim: str) -> None:
+    def rows_read(count: int) -> int:
+        database.execute("TRUNCATE tasks, parts")
+        database.execute(_MANY_WAITING.format(count=count))
+        database.execute("ANALYZE tasks, parts")
+        explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(leases, claim).text}")
+        ((plan,),) = db.session.scalars(explain, {"owner": "me", "lease_s": 30})
+        db.session.rollback()
+        return sum(_rows_of(plan["Plan"]))
+
+    assert rows_read(6000) <= rows_read(600) < 60
+
+
 def test_leases_are_not_taken_just_after_the_start_of_the_database() -> None:
     submit()
     lease = claim_task()
@@ -316,11 +403,17 @@ def test_leases_are_not_taken_just_after_the_start_of_the_database() -> None:
 
 def test_only_what_is_due_is_counted_as_ready() -> None:
     submit()
-    assert leases.ready() == (1, 0)
+    assert leases.ready(10) == (1, 0)
     leases.fail(claim_task(), LOST, 3)
-    assert leases.ready() == (0, 0)
+    assert leases.ready(10) == (0, 0)
     processing(parts=3)
-    assert leases.ready() == (0, 3)
+    assert leases.ready(10) == (0, 3)
+
+
+def test_no_more_is_counted_as_ready_than_is_asked_for() -> None:
+    for _ in range(3):
+        submit()
+    assert leases.ready(2) == (2, 0)
 
 
 def test_unknown_ids_are_found() -> None:

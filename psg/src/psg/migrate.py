@@ -1,11 +1,13 @@
 """Bring a database to a revision of the schema, or make a new revision."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from psg.roles import ROLES, ensure_role
@@ -16,8 +18,8 @@ _LOCK = 0x1D41
 
 
 def engine_for(settings: Settings) -> Engine:
-    """Return an engine on the database, which need not answer yet."""
-    return create_engine(settings.database_url, hide_parameters=True)
+    """Return an engine on the database, which need not answer yet; what its connections lock ends with them."""
+    return create_engine(settings.database_url, hide_parameters=True, poolclass=NullPool)
 
 
 def wait_until_up(engine: Engine, timeout_s: float = 60) -> None:
@@ -37,21 +39,34 @@ def wait_until_up(engine: Engine, timeout_s: float = 60) -> None:
 def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
     """Create the roles and bring the schema up to `revision`. Safe to run twice, and by two at once."""
     passwords = dict(zip(ROLES, (settings.web_db_password, settings.worker_db_password), strict=True))
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        for name, password in passwords.items():
-            ensure_role(connection, name, password)
+    with _alone(engine) as connection:
+        with connection.begin():
+            for name, password in passwords.items():
+                ensure_role(connection, name, password)
         command.upgrade(_config(connection), revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
     """Take the schema back to `revision` (`base` for an empty one); the roles stay."""
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    with _alone(engine) as connection:
         command.downgrade(_config(connection), revision)
 
 
-def _config(connection: object) -> Config:
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """Lend a connection while no other `migrate` works; the lock goes with the connection.
+
+    It asks again and again, since a statement that waits would be waited for by an index that is built concurrently.
+    """
+    with engine.connect() as connection:
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+            connection.rollback()
+            time.sleep(0.2)
+        connection.commit()
+        yield connection
+
+
+def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection

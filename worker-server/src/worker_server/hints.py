@@ -13,6 +13,8 @@ _log = logging.getLogger(__name__)
 
 FETCH = "fetch"
 RENDER = "render"
+# As many as one queue is given: the sweeper fills it up again.
+AT_MOST = 1000
 
 
 def send(queue: str, count: int = 1) -> None:
@@ -25,7 +27,7 @@ def send(queue: str, count: int = 1) -> None:
         _log.warning("no hint sent: %s", type(error).__name__, extra={"queue": queue})
 
 
-def top_up(client: redis.Redis, queue: str, ready: int, limit: int = 1000) -> int:
+def top_up(client: redis.Redis, queue: str, ready: int, limit: int = AT_MOST) -> int:
     """Make the queue hold a hint for each of `ready` rows, and return how many were missing."""
     waiting: int = client.llen(queue)  # type: ignore[assignment] # the library types sync and async calls alike
     missing = min(ready, limit) - waiting

@@ -19,18 +19,28 @@ from worker_server.db import persistently, transaction
 from worker_server.models import LIVE_STATUSES, Part, Task
 
 # A turn is what an owner was given in the last minutes: who had least goes first, so nobody waits behind a crowd.
+# `heads` steps from owner to owner through the index of waiting work, so a claim costs as much as there are owners in
+# it, however much each has. Then it goes from owner to owner by turns, and locks the first row that nobody else holds.
 _CLAIM_TASK = text("""
-    WITH turns AS MATERIALIZED (
-        SELECT waiting.owner_id, (
-            SELECT count(*) FROM tasks AS mine
-            WHERE mine.owner_id = waiting.owner_id AND mine.started_at > now() - interval '10 minutes'
-        ) AS taken
-        FROM (SELECT DISTINCT owner_id FROM tasks WHERE status = 'queued' AND run_after <= now()) AS waiting
+    WITH RECURSIVE heads AS (
+        (SELECT owner_id, created_at FROM tasks WHERE status = 'queued' AND run_after <= now()
+        ORDER BY owner_id, created_at LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM heads CROSS JOIN LATERAL (
+            SELECT owner_id, created_at FROM tasks
+            WHERE status = 'queued' AND run_after <= now() AND owner_id > heads.owner_id
+            ORDER BY owner_id, created_at LIMIT 1
+        ) AS next
     ), chosen AS (
-        SELECT tasks.id FROM tasks JOIN turns USING (owner_id)
-        WHERE status = 'queued' AND run_after <= now()
-        ORDER BY turns.taken, created_at
-        LIMIT 1 FOR UPDATE OF tasks SKIP LOCKED
+        SELECT mine.id FROM (
+            SELECT owner_id FROM heads ORDER BY (
+                SELECT count(*) FROM tasks AS begun
+                WHERE begun.owner_id = heads.owner_id AND begun.started_at > now() - interval '10 minutes'
+            ), created_at
+        ) AS turns CROSS JOIN LATERAL (
+            SELECT id FROM tasks WHERE owner_id = turns.owner_id AND status = 'queued' AND run_after <= now()
+            ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) AS mine LIMIT 1
     )
     UPDATE tasks SET status = 'downloading', attempt = attempt + 1, lease_owner = :owner, progress = 0,
         lease_until = now() + make_interval(secs => :lease_s),
@@ -42,17 +52,26 @@ _CLAIM_TASK = text("""
 # First parts go first, of every task: a short clip does not wait for the end of a film. The task's row is not locked:
 # a part claimed while its task is being canceled is noticed by the first heartbeat.
 _CLAIM_PART = text("""
-    WITH turns AS MATERIALIZED (
-        SELECT waiting.owner_id, (
-            SELECT count(*) FROM parts AS mine
-            WHERE mine.owner_id = waiting.owner_id AND mine.started_at > now() - interval '10 minutes'
-        ) AS taken
-        FROM (SELECT DISTINCT owner_id FROM parts WHERE status = 'waiting' AND run_after <= now()) AS waiting
+    WITH RECURSIVE heads AS (
+        (SELECT owner_id, number, created_at FROM parts WHERE status = 'waiting' AND run_after <= now()
+        ORDER BY owner_id, number, created_at LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM heads CROSS JOIN LATERAL (
+            SELECT owner_id, number, created_at FROM parts
+            WHERE status = 'waiting' AND run_after <= now() AND owner_id > heads.owner_id
+            ORDER BY owner_id, number, created_at LIMIT 1
+        ) AS next
     ), chosen AS (
-        SELECT parts.task_id, parts.number FROM parts JOIN turns USING (owner_id) JOIN tasks ON tasks.id = parts.task_id
-        WHERE parts.status = 'waiting' AND parts.run_after <= now() AND tasks.status = 'processing'
-        ORDER BY turns.taken, parts.number, parts.created_at
-        LIMIT 1 FOR UPDATE OF parts SKIP LOCKED
+        SELECT mine.task_id, mine.number FROM (
+            SELECT owner_id FROM heads ORDER BY (
+                SELECT count(*) FROM parts AS begun
+                WHERE begun.owner_id = heads.owner_id AND begun.started_at > now() - interval '10 minutes'
+            ), number, created_at
+        ) AS turns CROSS JOIN LATERAL (
+            SELECT task_id, number FROM parts WHERE owner_id = turns.owner_id AND status = 'waiting'
+                AND run_after <= now() AND (SELECT status = 'processing' FROM tasks WHERE id = parts.task_id)
+            ORDER BY number, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) AS mine LIMIT 1
     )
     UPDATE parts SET status = 'rendering', attempt = parts.attempt + 1, lease_owner = :owner, progress = 0,
         lease_until = now() + make_interval(secs => :lease_s),
@@ -235,12 +254,9 @@ def canceling() -> list[uuid.UUID]:
         return list(session.scalars(select(Task.id).where(Task.status == "canceling")))
 
 
-def ready() -> tuple[int, int]:
-    """Return how many tasks can be fetched now, and how many parts rendered."""
-    tasks = select(func.count()).select_from(Task).where(Task.status == "queued", Task.run_after <= func.now())
-    parts = select(func.count()).select_from(Part).where(Part.status == "waiting", Part.run_after <= func.now())
-    with transaction() as session:
-        return session.scalar(tasks) or 0, session.scalar(parts) or 0
+def ready(limit: int) -> tuple[int, int]:
+    """Return how many tasks can be fetched now, and how many parts rendered; of neither more than `limit`."""
+    return _count_some(Task, "queued", limit), _count_some(Part, "waiting", limit)
 
 
 def unknown(task_ids: list[uuid.UUID]) -> set[uuid.UUID]:
@@ -257,6 +273,12 @@ def files_to_keep(task_id: uuid.UUID) -> set[str] | None:
             return None
         clips = select(Part.path).where(Part.task_id == task_id, Part.status == "done")
         return {PurePath(path).name for path in session.scalars(clips) if path}
+
+
+def _count_some(model: type[Task] | type[Part], status: str, limit: int) -> int:
+    due = select(model.owner_id).where(model.status == status, model.run_after <= func.now()).limit(limit)
+    with transaction() as session:
+        return session.scalar(select(func.count()).select_from(due.subquery())) or 0
 
 
 def _hand_back(session: scoped_session[Session], lease: Lease, task_status: str | None) -> None:

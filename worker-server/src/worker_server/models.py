@@ -81,8 +81,10 @@ class Task(Work, Base):
         CheckConstraint(_one_of(TASK_STATUSES), name="tasks_status_check"),
         Index("tasks_owner_created", "owner_id", "created_at", "id"),
         Index("tasks_owner_started", "owner_id", "started_at"),
-        Index("tasks_queued", "created_at", postgresql_where=text(_one_of(("queued",)))),
-        Index("tasks_live", "id", postgresql_where=text(_one_of(("downloading", "processing", "canceling")))),
+        Index(
+            "tasks_queued_by_owner", "owner_id", "created_at", "run_after", postgresql_where=text("status = 'queued'")
+        ),
+        Index("tasks_live_by_status", "status", "id", postgresql_where=text(_one_of(LIVE_STATUSES[1:]))),
         Index(
             IDEMPOTENCY_INDEX,
             "owner_id",
@@ -113,7 +115,14 @@ class Part(Work, Base):
 
     __table_args__ = (
         CheckConstraint(_one_of(PART_STATUSES), name="parts_status_check"),
-        Index("parts_waiting", "number", "created_at", postgresql_where=text("status = 'waiting'")),
+        Index(
+            "parts_waiting_by_owner",
+            "owner_id",
+            "number",
+            "created_at",
+            "run_after",
+            postgresql_where=text("status = 'waiting'"),
+        ),
         Index("parts_rendering", "task_id", postgresql_where=text("status = 'rendering'")),
         Index("parts_owner_started", "owner_id", "started_at"),
     )

@@ -62,7 +62,7 @@ def _send_hints(settings: Settings) -> None:
         return
     client = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
     try:
-        tasks, parts = leases.ready()
+        tasks, parts = leases.ready(hints.AT_MOST)
         for queue, ready in ((hints.FETCH, tasks), (hints.RENDER, parts)):
             sent = hints.top_up(client, queue, ready)
             if sent:
