@@ -33,6 +33,7 @@ def log() -> Iterator[Log]:
     root, urllib3 = logging.getLogger(), logging.getLogger("urllib3")
     before = (root.handlers[:], root.level, urllib3.level)
     context.request_id.set(None)
+    context.task_id.set(None)
     log = Log()
     log.configure()
     yield log
