@@ -40,7 +40,8 @@ def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> 
     target.parent.mkdir(exist_ok=True)
     limits = ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
     try:
-        with Prober(limits) as prober:  # it loads its libraries while the source comes
+        with Prober(limits) as prober:
+            prober.start()  # it loads its libraries while the source comes
             _download(url, target, settings, heartbeat)
             source = prober.look(target, heartbeat.should_stop)
         if needs_remux(source):

@@ -19,6 +19,7 @@ from worker_server.settings import Settings
 
 # Far more than any part of a sane length takes; what grows beyond is a mistake.
 _MAX_CLIP_BYTES = 2 * 1024**3
+_SOON_DONE = 0.5
 
 
 def render_next(settings: Settings) -> bool:
@@ -33,13 +34,19 @@ def render_next(settings: Settings) -> bool:
 
 def _render(lease: Lease, row: Row[Any], settings: Settings, heartbeat: Heartbeat) -> None:
     edit = _edit(row, settings, heartbeat)
-    with _scratch(settings) as folder, media.Verifier() as verifier:  # ready by the time there is something to verify
+    with _scratch(settings) as folder, media.Verifier() as verifier:
+
+        def on_progress(fraction: float) -> None:
+            heartbeat.report(fraction)
+            if fraction > _SOON_DONE:
+                verifier.start()  # it loads its libraries while the encoder goes on
+
         output = folder / "clip.mp4"
         command = media.renderer(settings.render_engine, get_ffmpeg_exe()).command(edit, output)
         media.run_encoder(
             command,
             total_frames=edit.total_frames,
-            on_progress=heartbeat.report,
+            on_progress=on_progress,
             should_stop=heartbeat.should_stop,
             stall_s=settings.render_stall_s,
             timeout_s=settings.render_timeout_s,

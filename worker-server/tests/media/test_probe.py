@@ -226,7 +226,7 @@ def test_a_stop_is_noticed_while_the_storage_hangs(hanging: Path) -> None:
 
 def test_a_child_that_died_while_it_waited_can_be_tried_again(make: Make) -> None:
     with Prober(ProbeLimits()) as prober:
-        prober.process.kill()
+        prober.start().kill()
         with pytest.raises(EncodeFailed) as caught:
             prober.look(make(SMALL, "plain.mp4"), lambda: False)
     assert (caught.value.code, caught.value.retryable) == ("probe_timeout", True)
@@ -234,8 +234,9 @@ def test_a_child_that_died_while_it_waited_can_be_tried_again(make: Make) -> Non
 
 def test_a_child_that_is_never_asked_is_ended() -> None:
     with Prober(ProbeLimits()) as prober:
-        assert prober.process.returncode is None
-    assert prober.process.returncode is not None
+        process = prober.start()
+        assert process.returncode is None
+    assert process.returncode is not None
 
 
 def test_memory_is_limited(make: Make) -> None:

@@ -335,7 +335,7 @@ class TestVerify:
     def test_a_stop_is_noticed_before_the_answer(self, edit: PartEdit, make: Make) -> None:
         path = make(f"{self.GOOD} {self.ENDING}", "good.mp4")
         with Verifier() as verifier:
-            os.kill(verifier.process.pid, signal.SIGSTOP)
+            os.kill(verifier.start().pid, signal.SIGSTOP)
             looks = iter((False, True))
             with pytest.raises(Stopped):
                 verifier.check(path, edit, lambda: next(looks))

@@ -48,7 +48,16 @@ class Child:
     """
 
     def __init__(self, module: str, limits: ChildLimits) -> None:
-        self.process = spawn([sys.executable, "-I", "-m", module], limits, stdin=subprocess.PIPE)
+        self._module = module
+        self._child_limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start it, unless it was started before, and return its process."""
+        if self._process is None:
+            command = [sys.executable, "-I", "-m", self._module]
+            self._process = spawn(command, self._child_limits, stdin=subprocess.PIPE)
+        return self._process
 
     def __enter__(self) -> Self:
         return self
@@ -56,17 +65,19 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        end(self.process, grace_s=0)
+        if self._process:
+            end(self._process, grace_s=0)
 
     def ask(self, question: dict[str, Any], timeout_s: float, should_stop: Callable[[], bool]) -> dict[str, Any]:
         """Return the answer, both as JSON; `should_stop` is asked about five times a second.
 
         Raise ChildFailed if there is no answer in time, Stopped once `should_stop` said so.
         """
+        process = self.start()
         try:
-            answer, complaint = self._converse(json.dumps(question).encode(), timeout_s, should_stop)
+            answer, complaint = _converse(process, json.dumps(question).encode(), timeout_s, should_stop)
         finally:
-            status = end(self.process, grace_s=0)
+            status = end(process, grace_s=0)
         if status < 0 and status != -signal.SIGXCPU:
             raise ChildLost(f"ended by signal {-status}")
         if status != 0:
@@ -74,19 +85,23 @@ class Child:
         found: dict[str, Any] = json.loads(answer)
         return found
 
-    def _converse(self, question: bytes, timeout_s: float, should_stop: Callable[[], bool]) -> tuple[bytes, bytes]:
-        deadline = time.monotonic() + timeout_s
-        unsent: bytes | None = question
-        while True:
-            left_s = deadline - time.monotonic()
-            try:
-                return self.process.communicate(unsent, timeout=min(_LOOK_S, max(0.0, left_s)))
-            except subprocess.TimeoutExpired as error:
-                unsent = None  # it has it by now, or will: what was given once goes on being sent
-                if should_stop():
-                    raise Stopped from error
-                if left_s <= _LOOK_S:
-                    raise ChildLost(f"no answer within {timeout_s:g} s") from error
+
+def _converse(
+    process: "subprocess.Popen[bytes]", question: bytes, timeout_s: float, should_stop: Callable[[], bool]
+) -> tuple[bytes, bytes]:
+    """Return all that the child says on both outputs until it ends."""
+    deadline = time.monotonic() + timeout_s
+    unsent: bytes | None = question
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            return process.communicate(unsent, timeout=min(_LOOK_S, max(0.0, left_s)))
+        except subprocess.TimeoutExpired as error:
+            unsent = None  # it has it by now, or will: what was given once goes on being sent
+            if should_stop():
+                raise Stopped from error
+            if left_s <= _LOOK_S:
+                raise ChildLost(f"no answer within {timeout_s:g} s") from error
 
 
 def spawn(
