@@ -24,7 +24,7 @@ from worker_server.fetching import FetchFailed
 from worker_server.heartbeat import Heartbeat
 from worker_server.job import failure_of
 from worker_server.leases import Failure, Lease
-from worker_server.media import ClipRejected, EncodeFailed, SourceError
+from worker_server.media import ClipRejected, EncodeFailed, SourceError, spare
 from worker_server.models import Task
 from worker_server.render_job import render_next
 from worker_server.services import Submission
@@ -55,6 +55,13 @@ def stop() -> Iterator[None]:
 def fresh_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test is a sweeper that has just started."""
     monkeypatch.setattr(sweep, "_clock", sweep.Clock())
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits() -> Iterator[None]:
+    """No test leaves a child behind, or finds one of another."""
+    yield
+    spare.dismiss()
 
 
 def submit(url: str, owner_id: int = 1) -> uuid.UUID:

@@ -16,6 +16,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import shutdown
 from worker_server.db import db
+from worker_server.media import spare
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -91,6 +92,12 @@ def _after_fork(**_: object) -> None:
 
     with flask_app.app_context():
         db.engine.dispose(close=False)
+
+
+@signals.worker_process_shutdown.connect
+def _before_the_end(**_: object) -> None:
+    """Leave no child behind."""
+    spare.dismiss()
 
 
 @signals.worker_ready.connect

@@ -10,10 +10,10 @@ from worker_server.fetching import FetchLimits, download
 from worker_server.heartbeat import Heartbeat
 from worker_server.job import claim_next, perform
 from worker_server.leases import Lease
+from worker_server.making_way import make_way
 from worker_server.media import (
     Part,
     ProbeLimits,
-    Prober,
     Source,
     Stopped,
     needs_remux,
@@ -21,6 +21,7 @@ from worker_server.media import (
     probe,
     remux_command,
     run_encoder,
+    spare,
 )
 from worker_server.settings import Settings
 
@@ -32,15 +33,16 @@ def fetch_next(settings: Settings) -> bool:
         return False
     lease = Lease(row.id, row.attempt)
     perform(lease, settings, row.request_id, lambda heartbeat: _fetch(lease, row.url, settings, heartbeat))
+    spare.prepare(_limits(settings))
     return True
 
 
 def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> None:
     target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
     target.parent.mkdir(exist_ok=True)
-    limits = ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
+    limits = _limits(settings)
     try:
-        with Prober(limits) as prober:
+        with spare.take(limits) as prober:
             prober.start()  # it loads its libraries while the source comes
             _download(url, target, settings, heartbeat)
             source = prober.look(target, heartbeat.should_stop)
@@ -54,9 +56,15 @@ def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> 
     # If this raises, the step may have been committed all the same: then the source is needed.
     if leases.begin_processing(lease, source.to_json(), str(target.relative_to(settings.remote_folder)), parts):
         hints.send(hints.RENDER, len(parts))
+        if make_way(lease.task_id):
+            hints.send(hints.RENDER)  # for the part that waits again
     else:  # canceled meanwhile, or somebody else's by now
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         leases.release(lease)
+
+
+def _limits(settings: Settings) -> ProbeLimits:
+    return ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
 
 
 def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:

@@ -14,6 +14,8 @@ import av
 import pytest
 
 from worker_server.media import EncodeFailed, ProbeLimits, Prober, SourceError, Stopped, needs_remux, probe, sniff
+from worker_server.media.child import await_end
+from worker_server.media.probe import Spare
 
 Make = Callable[..., Path]
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
@@ -237,6 +239,38 @@ def test_a_child_that_is_never_asked_is_ended() -> None:
         process = prober.start()
         assert process.returncode is None
     assert process.returncode is not None
+
+
+class TestSpare:
+    """A child that is ready before its source is."""
+
+    @pytest.fixture
+    def spare(self) -> Iterator[Spare]:
+        spare = Spare()
+        spare.prepare(ProbeLimits())
+        yield spare
+        spare.dismiss()
+
+    def test_it_looks_at_one_source(self, spare: Spare, make: Make) -> None:
+        path = make(SMALL, "plain.mp4")
+        waiting = spare.take(ProbeLimits())
+        with waiting:
+            assert waiting.look(path, lambda: False).frame_count == 50
+        with spare.take(ProbeLimits()) as another:
+            assert another is not waiting
+            assert another.look(path, lambda: False).frame_count == 50
+
+    def test_a_dead_one_is_replaced(self, spare: Spare, make: Make) -> None:
+        assert spare._prober
+        process = spare._prober.start()
+        process.kill()
+        await_end(process, 10)
+        with spare.take(ProbeLimits()) as prober:
+            assert prober.look(make(SMALL, "plain.mp4"), lambda: False).frame_count == 50
+
+    def test_other_limits_need_another_child(self, spare: Spare, make: Make) -> None:
+        with spare.take(replace(ProbeLimits(), max_frames=10)) as prober, pytest.raises(SourceError):
+            prober.look(make(SMALL, "plain.mp4"), lambda: False)
 
 
 def test_memory_is_limited(make: Make) -> None:

@@ -4,7 +4,7 @@ from worker_server.media.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.errors import ClipRejected, EncodeFailed, MediaError, SourceError, Stopped
 from worker_server.media.geometry import frame_size
 from worker_server.media.plan import Part, plan_parts
-from worker_server.media.probe import Prober, probe
+from worker_server.media.probe import Prober, probe, spare
 from worker_server.media.remux import needs_remux, remux_command
 from worker_server.media.render import Renderer, renderer
 from worker_server.media.run import run_encoder
@@ -36,5 +36,6 @@ __all__ = [
     "renderer",
     "run_encoder",
     "sniff",
+    "spare",
     "verify_clip",
 ]

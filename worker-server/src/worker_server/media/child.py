@@ -49,14 +49,14 @@ class Child:
 
     def __init__(self, module: str, limits: ChildLimits) -> None:
         self._module = module
-        self._child_limits = limits
+        self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start it, unless it was started before, and return its process."""
         if self._process is None:
             command = [sys.executable, "-I", "-m", self._module]
-            self._process = spawn(command, self._child_limits, stdin=subprocess.PIPE)
+            self._process = spawn(command, self._limits, stdin=subprocess.PIPE)
         return self._process
 
     def __enter__(self) -> Self:
@@ -65,6 +65,10 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it."""
         if self._process:
             end(self._process, grace_s=0)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_server.media.child import Child, ChildFailed, ChildLimits, ChildLost
+from worker_server.media.child import Child, ChildFailed, ChildLimits, ChildLost, has_ended
 from worker_server.media.errors import EncodeFailed, SourceError
 from worker_server.media.sniff import sniff
 from worker_server.media.source import ProbeLimits, Source
@@ -16,7 +16,7 @@ class Prober(Child):
     """A child that is ready to look at one source."""
 
     def __init__(self, limits: ProbeLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         # A source that is hard to look at runs out of processor time; the deadline is for a storage that is slow.
         cpu_s = int(limits.timeout_s) + 1
         super().__init__(_CHILD, ChildLimits(cpu_s=cpu_s, memory_bytes=limits.memory_bytes, file_bytes=1))
@@ -27,8 +27,8 @@ class Prober(Child):
         Raise SourceError if no clips can be made of it, EncodeFailed (`probe_timeout`, retryable) when there was no
         answer in time, Stopped. Takes as long as reading the file once; memory does not grow with its size.
         """
-        question = {"path": str(path.absolute()), "demuxer": sniff(path), "limits": self._limits.to_json()}
-        timeout_s = 2 * self._limits.timeout_s + path.stat().st_size / _SLOWEST_BYTES_PER_S
+        question = {"path": str(path.absolute()), "demuxer": sniff(path), "limits": self.limits.to_json()}
+        timeout_s = 2 * self.limits.timeout_s + path.stat().st_size / _SLOWEST_BYTES_PER_S
         try:
             answer = self.ask(question, timeout_s, should_stop)
         except ChildLost as error:
@@ -38,6 +38,37 @@ class Prober(Child):
         if "error" in answer:
             raise SourceError(answer["error"]["code"], answer["error"]["message"])
         return Source.from_json(answer["source"])
+
+
+class Spare:
+    """Keeps one child ready between two sources: to load its libraries takes longer than most sources need."""
+
+    def __init__(self) -> None:
+        self._prober: Prober | None = None
+
+    def prepare(self, limits: ProbeLimits) -> None:
+        """Start the child now, in the thread that will take it: it ends with that."""
+        self.dismiss()
+        self._prober = Prober(limits)
+        self._prober.start()
+
+    def take(self, limits: ProbeLimits) -> Prober:
+        """Return the child if it lives and keeps these limits, else a new one; it is the caller's now."""
+        prober, self._prober = self._prober, None
+        if prober and prober.limits == limits and not has_ended(prober.start()):
+            return prober
+        if prober:
+            prober.close()
+        return Prober(limits)
+
+    def dismiss(self) -> None:
+        """End the child, if there is one."""
+        if self._prober:
+            self._prober.close()
+            self._prober = None
+
+
+spare = Spare()
 
 
 def probe(path: Path, *, limits: ProbeLimits | None = None, should_stop: Callable[[], bool] = lambda: False) -> Source:

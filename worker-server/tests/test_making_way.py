@@ -1,0 +1,133 @@
+"""A long film gives way to a newcomer: seldom, once, and never unfairly."""
+
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from worker_server import leases, services
+from worker_server.db import db
+from worker_server.leases import Lease
+from worker_server.making_way import make_way
+from worker_server.models import Part
+from worker_server.services import Submission
+
+pytestmark = pytest.mark.usefixtures("app")
+FILM, CLIP = 1, 2  # the owners
+
+
+def plan(count: int) -> list[dict[str, Any]]:
+    return [
+        {"number": n, "start_frame": n * 600, "end_frame": n * 600 + 600, "start_s": n * 20.0, "end_s": n * 20.0 + 20}
+        for n in range(count)
+    ]
+
+
+def processing(parts: int, owner_id: int) -> uuid.UUID:
+    services.create_task(Submission(owner_id, "http://example.com/v.mp4"))
+    row = leases.claim_task("me", 30)
+    assert row is not None
+    assert leases.begin_processing(Lease(row.id, row.attempt), {"width": 16}, "source", plan(parts))
+    return row.id  # type: ignore[no-any-return]
+
+
+def claim_part(progress: int) -> Lease:
+    """Take the next part and bring it this far."""
+    row = leases.claim_part("me", 30)
+    assert row is not None
+    lease = Lease(row.task_id, row.attempt, row.number)
+    assert leases.renew(lease, 30, progress) == "processing"
+    return lease
+
+
+def part_of(lease: Lease) -> Part:
+    db.session.expire_all()
+    part = db.session.get(Part, (lease.task_id, lease.number))
+    assert part is not None
+    return part
+
+
+@pytest.fixture
+def film() -> list[Lease]:
+    """Two renders of a film: its second part at 50 %, its third one just begun; more parts wait."""
+    processing(9, FILM)
+    claim_part(100)
+    db.session.execute(text("UPDATE parts SET status = 'done' WHERE number = 0"))
+    db.session.commit()
+    return [claim_part(50), claim_part(10)]
+
+
+def test_the_part_that_is_least_far_gives_way(film: list[Lease]) -> None:
+    clip = processing(2, CLIP)
+    assert make_way(clip)
+    assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
+    assert leases.renew(film[1], 30, 11) is None
+    row = leases.claim_part("me", 30)
+    assert row is not None
+    assert (row.task_id, row.number) == (clip, 0)
+
+
+def test_nobody_gives_way_when_a_render_is_soon_free(film: list[Lease]) -> None:
+    assert leases.renew(film[0], 30, 60)
+    assert not make_way(processing(2, CLIP))
+
+
+def test_a_dead_worker_s_part_makes_no_room(film: list[Lease]) -> None:
+    assert leases.renew(film[0], 30, 60)
+    db.session.execute(text("UPDATE parts SET lease_until = now() - interval '1 s' WHERE number = 1"))
+    db.session.commit()
+    assert make_way(processing(2, CLIP))
+    assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
+
+
+def test_a_part_gives_way_once(film: list[Lease]) -> None:
+    for lease in film:
+        db.session.execute(text("UPDATE parts SET attempt = 2 WHERE number = :number"), {"number": lease.number})
+    db.session.commit()
+    assert not make_way(processing(2, CLIP))
+
+
+@pytest.mark.usefixtures("app", "film")
+def test_nobody_gives_way_while_renders_are_idle() -> None:
+    db.session.execute(text("UPDATE parts SET status = 'done' WHERE status = 'waiting'"))
+    db.session.commit()
+    assert not make_way(processing(2, CLIP))
+
+
+def test_first_parts_do_not_give_way() -> None:
+    for owner_id in (3, 4, 5):
+        processing(1, owner_id)
+    claim_part(0)
+    claim_part(0)
+    assert not make_way(processing(1, CLIP))
+
+
+def test_who_is_served_already_takes_nothing_from_others(film: list[Lease]) -> None:
+    earlier = processing(2, CLIP)
+    assert claim_part(0).task_id == earlier
+    assert not make_way(processing(2, CLIP))
+    assert [part_of(lease).status for lease in film] == ["rendering", "rendering"]
+
+
+@pytest.mark.usefixtures("app", "film")
+def test_an_owner_s_clip_goes_before_his_own_film() -> None:
+    clip = processing(2, FILM)
+    assert make_way(clip)
+    row = leases.claim_part("me", 30)
+    assert row is not None
+    assert (row.task_id, row.number) == (clip, 0)
+
+
+@pytest.mark.usefixtures("app", "film")
+def test_a_task_that_was_canceled_meanwhile_needs_no_room() -> None:
+    clip = processing(2, CLIP)
+    assert services.delete_task(CLIP, clip) == "canceled"
+    assert not make_way(clip)
+
+
+@pytest.mark.usefixtures("app", "film")
+def test_whose_first_part_was_taken_at_once_needs_no_room() -> None:
+    clip = processing(2, CLIP)
+    assert claim_part(0).task_id == clip
+    assert not make_way(clip)
