@@ -1,0 +1,165 @@
+"""One video on one and on two workers of one core each, and a model of up to 256 of them."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, median
+
+import psutil
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from bench import live, pairs, plots, sources
+from bench.fleet import Costs, efficiency, makespan_s, waits
+from bench.live import Live
+from bench.registry import Options
+from bench.report import Comparison, Report, Table
+
+_LEAST_SPEED = 1.9
+# 16:10, so that every part has to be encoded. It is the same 20 s again and again: all parts cost the same.
+_SCENE = sources.Spec("grain", 1280, 800, 25, 20, encoder="-c:v libx264 -preset veryfast -crf 30 -pix_fmt yuv420p")
+_REPEATS, _QUICK_REPEATS = 30, 14
+_MAX_ROUNDS = 2  # each takes minutes
+_SETTINGS = {"RENDER_CONCURRENCY": "1", "RENDER_THREADS": "1", "RENDER_PRESET": "ultrafast"}
+_WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_PARTS_EACH = 8  # of the model's long queue
+_LOADS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+_MODEL_TASKS = 4000
+_NETWORKS_BIT_S = {"file server of 2 Gbit/s": 2e9, "of 10 Gbit/s": 10e9, "of no limit": 0.0}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One video, made by so many workers."""
+
+    workers: int
+    wall_s: float  # from the first claim to the last finished row
+    part_s: Sequence[float]
+    between_s: Sequence[float]  # from a part's end to the next claim, where one worker makes them all
+    database_s: float  # of its processors, for one part
+    share_bytes: float  # read and written, for one part
+
+
+def run(options: Options) -> Report:
+    video = options.video or _film(_QUICK_REPEATS if options.quick else _REPEATS)
+    made: list[_Made] = []
+    with live.running(video, **_SETTINGS) as system:
+        live.pin(_first_worker(system), [0])
+        for _ in range(min(options.rounds, _MAX_ROUNDS)):
+            made.append(_make(system, video, 1))
+            with live.render_worker(system, "second") as second:
+                live.pin(second, [1])
+                made.append(_make(system, video, 2))
+    alone, together = ([one for one in made if one.workers == workers] for workers in (1, 2))
+    costs = _costs(alone)
+    speed = pairs.ratio_of([one.wall_s for one in alone], [one.wall_s for one in together])
+    share_bytes = median(one.share_bytes for one in made)
+    curves = _curves(costs, share_bytes)
+    _plot(options.plots, costs, curves)
+    return Report(
+        [_measured(made, costs), _simulated(curves), _waiting(costs)],
+        [Comparison("speed, two workers / one", speed, at_least=_LEAST_SPEED)],
+        {"made": [asdict(one) for one in made], "costs": asdict(costs), "share_bytes": share_bytes},
+    )
+
+
+def _film(repeats: int) -> Path:
+    scene = sources.make(_SCENE)
+    path = scene.with_name(f"{scene.stem}-{repeats}-times.mp4")
+    if not path.exists():
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        read = ["-nostdin", "-v", "error", "-y", "-stream_loop", str(repeats - 1), "-i", str(scene)]
+        subprocess.run([get_ffmpeg_exe(), *read, "-c", "copy", "-movflags", "+faststart", str(unfinished)], check=True)
+        unfinished.rename(path)
+    return path
+
+
+def _first_worker(system: Live) -> psutil.Process:
+    """Return the main process of the render worker that the installation has itself."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        home = (process.info["environ"] or {}).get("IDRL_HOME")
+        if "render@%h" in (process.info["cmdline"] or ()) and home == str(system.installation.home.root):
+            parent = process.parent()
+            if parent and "render@%h" not in parent.cmdline():
+                return process
+    raise live.TookTooLong("there is no render worker")
+
+
+def _make(system: Live, video: Path, workers: int) -> _Made:
+    """Have the video made, and forget the task."""
+    database_before_s = _database_s(system)
+    task_id = system.post()
+    system.wait_until("SELECT status = 'done' FROM tasks WHERE id = %s", task_id)
+    query = "SELECT started_at, finished_at, size_bytes FROM parts WHERE task_id = %s ORDER BY started_at"
+    rows = system.rows(query, task_id)
+    database_s = (_database_s(system) - database_before_s) / len(rows)
+    system.delete(task_id)
+    begins, ends, sizes = zip(*rows, strict=True)
+    return _Made(
+        workers,
+        max(ends) - begins[0],
+        [end - begin for begin, end in zip(begins, ends, strict=True)],
+        [begin - end for end, begin in zip(ends, begins[1:], strict=False)] if workers == 1 else [],
+        database_s,
+        mean(sizes) + video.stat().st_size / len(rows),
+    )
+
+
+def _database_s(system: Live) -> float:
+    """Return how long the database has executed statements; a connection reports it within a second of being idle."""
+    return float(system.rows("SELECT active_time / 1000 FROM pg_stat_database WHERE datname = 'idrl'")[0][0])
+
+
+def _costs(alone: Sequence[_Made]) -> Costs:
+    database_s = median(one.database_s for one in alone)
+    between_s = median(seconds for one in alone for seconds in one.between_s)
+    return Costs([seconds for one in alone for seconds in one.part_s], max(0.0, between_s - database_s), database_s)
+
+
+Curves = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def _curves(costs: Costs, share_bytes: float) -> Curves:
+    """Return the efficiency by number of workers, for each kind of network."""
+    curves = {}
+    for name, bit_s in _NETWORKS_BIT_S.items():
+        shared = Costs(costs.part_s, costs.between_s, costs.database_s, 8 * share_bytes / bit_s if bit_s else 0.0)
+        curves[name] = [(workers, efficiency(shared, workers, _PARTS_EACH * workers)) for workers in _WORKERS]
+    return curves
+
+
+def _measured(made: Sequence[_Made], costs: Costs) -> Table:
+    rows = []
+    for one in made:
+        simulated_s = makespan_s(costs, one.workers, len(one.part_s))
+        rows.append((one.workers, one.wall_s, mean(one.part_s), simulated_s, simulated_s / one.wall_s))
+    columns = ("workers", "wall s", "mean s of a part", "simulated wall s", "simulated / measured")
+    between = f"{1000 * (costs.between_s + costs.database_s):.0f} ms between two parts"
+    database = f"{1000 * costs.database_s:.1f} ms of the database for one"
+    return Table(f"{len(made[0].part_s)} parts, one core for each worker ({between}, {database})", columns, rows)
+
+
+def _simulated(curves: Curves) -> Table:
+    points = zip(*curves.values(), strict=True)
+    rows = [(int(row[0][0]), *(share for _, share in row)) for row in points]
+    return Table(f"Simulated efficiency with {_PARTS_EACH} parts for each worker", ("workers", *curves), rows)
+
+
+def _waiting(costs: Costs) -> Table:
+    rows = []
+    for workers in _WORKERS:
+        found = [waits(costs, workers, load, _MODEL_TASKS) for load in (0.7, 0.9)]
+        rows.append((workers, *(value for wait in found for value in (wait.mean, wait.p95))))
+    columns = ("workers", "mean at 70 % load", "95 % at 70 %", "mean at 90 %", "95 % at 90 %")
+    return Table("Simulated wait of a task's first part, in times of a part", columns, rows)
+
+
+def _plot(folder: Path, costs: Costs, curves: Curves) -> None:
+    title = f"Efficiency with {_PARTS_EACH} parts for each worker (simulated)"
+    plots.lines(folder, "scale-efficiency", title, ("workers", "share of time spent on parts"), curves, "x")
+    queueing = {
+        f"{workers} workers": [(load, waits(costs, workers, load, _MODEL_TASKS).mean) for load in _LOADS]
+        for workers in (1, 2, 4, 16, 64)
+    }
+    title = "How long a task's first part waits (simulated)"
+    plots.lines(folder, "scale-queueing", title, ("load", "mean wait, in times of a part"), queueing)
