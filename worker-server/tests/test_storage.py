@@ -95,3 +95,23 @@ def test_a_folder_without_the_marker_is_not_the_share(share: Path) -> None:
     assert not storage.is_mounted(share)
     with pytest.raises(storage.ShareAway):
         storage.check(share)
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 3_000_000), (0, 10), (1_000_003, 70_000), (2_999_999, 1), (5, 0)])
+def test_a_range_is_read_to_its_end_and_no_further(clip: Path, start: int, length: int) -> None:
+    wanted = clip.read_bytes()[start : start + length]
+    with storage.FileRange(clip, start, length) as part:
+        assert b"".join(iter(lambda: part.read(8192), b"")) == wanted
+    with storage.FileRange(clip, start, length) as part:
+        assert part.read() == wanted
+
+
+def test_a_range_starts_where_its_descriptor_stands(clip: Path) -> None:
+    """What the kernel sends, when a server hands it the descriptor, begins there."""
+    with storage.FileRange(clip, 1_000_003, 10) as part:
+        assert os.lseek(part.fileno(), 0, os.SEEK_CUR) == 1_000_003
+
+
+def test_a_range_of_a_file_that_is_away(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.FileRange(folder / "0.1.mp4", 0, 1)

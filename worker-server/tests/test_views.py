@@ -219,6 +219,12 @@ def test_a_clip_can_be_read_in_ranges(client: FlaskClient, auth: Auth, finished:
     part = get(**{"Range": "bytes=10-19", "If-Range": tag})
     assert (part.status_code, part.data) == (206, content[10:20])
     assert part.headers["Content-Range"] == f"bytes 10-19/{len(content)}"
+    for asked, wanted in (("0-", content), ("7-", content[7:]), ("-9", content[-9:]), ("0-0", content[:1])):
+        part = get(Range=f"bytes={asked}")
+        assert (part.status_code, part.data, part.content_length) == (206, wanted, len(wanted))
+    assert get(**{"Range": "bytes=0-9", "If-Range": '"another"'}).data == content
+    assert get("HEAD", Range="bytes=0-9").data == b""
+    assert problem(get(Range="bytes=0-1,4-5")) == (416, "range_not_satisfiable")
     assert get(**{"If-None-Match": tag}).status_code == 304
     assert problem(get(**{"If-Match": '"another"'})) == (412, "precondition_failed")
     beyond = get(Range="bytes=999999-")

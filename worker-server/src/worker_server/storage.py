@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import uuid
+from io import FileIO
 from pathlib import Path
 
 # Lies on the share itself, so that an unmounted folder is not taken for it.
@@ -17,6 +18,24 @@ _asking: "subprocess.Popen[bytes] | None" = None
 
 class ShareAway(Exception):
     """The share is not mounted, or does not answer."""
+
+
+class FileRange(FileIO):
+    """`length` bytes of a file from `start` on.
+
+    A WSGI server has the kernel send them (sendfile), from where the descriptor stands; others read.
+    """
+
+    def __init__(self, path: Path, start: int, length: int) -> None:
+        super().__init__(path)
+        self.seek(start)
+        self._left = length
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        limit = self._left if size is None or size < 0 else min(size, self._left)
+        found = super().read(limit) or b""
+        self._left -= len(found)
+        return found
 
 
 def task_folder(remote: Path, task_id: uuid.UUID) -> Path:

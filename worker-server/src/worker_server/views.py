@@ -4,9 +4,13 @@ import hashlib
 import json
 import uuid
 from http import HTTPStatus
+from pathlib import Path
 from threading import BoundedSemaphore
 
-from flask import Blueprint, Response, jsonify, request, send_file
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.utils import send_file
+from werkzeug.wrappers import Response as BaseResponse
+from werkzeug.wsgi import wrap_file
 
 from idrl_common import context
 from idrl_common.parsing import parse_body, parse_query
@@ -64,7 +68,7 @@ def blueprint(verifier: TokenVerifier) -> Blueprint:
         return jsonify(task_id=str(key), status=status), 202 if status == "canceling" else 200
 
     @routes.get("/<task_id>/parts/<int:number>")
-    def download_part(task_id: str, number: int) -> Response:
+    def download_part(task_id: str, number: int) -> BaseResponse:
         identity = identify(verifier)
         part = services.get_finished_part(identity.user_id, _uuid(task_id), number)
         return _clip(f"{part.task_id}-{number}.mp4", part.path or "", part.sha256 or "")
@@ -77,7 +81,7 @@ def url_refused(error: UrlRefused) -> Response:
     return respond(Problem(400, error.code, error.message))
 
 
-def _clip(name: str, path: str, sha256: str) -> Response:
+def _clip(name: str, path: str, sha256: str) -> BaseResponse:
     """Stream a clip from the share: ranges and conditions are handled, and Python never holds the file."""
     if not _opening.acquire(timeout=_TURN_S):
         raise _share_away()
@@ -87,16 +91,34 @@ def _clip(name: str, path: str, sha256: str) -> Response:
         _opening.release()
 
 
-def _file_response(name: str, path: str, sha256: str) -> Response:
+def _file_response(name: str, path: str, sha256: str) -> BaseResponse:
     try:
         file = (current().remote_folder / path).absolute()
-        response = send_file(file, "video/mp4", download_name=name, etag=sha256, conditional=True)
+        response = _file_headers(file, name, sha256)
+        if request.method == "GET" and response.status_code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            start = response.content_range.start or 0
+            wanted = storage.FileRange(file, start, response.content_length or 0)
+            response.response = wrap_file(request.environ, wanted)
     except OSError as error:
         raise _share_away() from error
     if response.status_code == HTTPStatus.PRECONDITION_FAILED:
-        response.close()
         raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")
     response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _file_headers(file: Path, name: str, sha256: str) -> BaseResponse:
+    """Let werkzeug judge ranges and conditions, but leave the file to us: it would cut ranges out of it in Python."""
+    response = send_file(
+        file,
+        request.environ,
+        "video/mp4",
+        download_name=name,
+        conditional=True,
+        etag=sha256,
+        use_x_sendfile=True,
+    )
+    response.headers.pop("X-Sendfile", None)
     return response
 
 
