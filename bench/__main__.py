@@ -2,6 +2,8 @@
 
 import argparse
 import datetime
+import signal
+import sys
 from pathlib import Path
 
 from bench.registry import NAMES, Options, benchmark
@@ -10,6 +12,7 @@ from bench.report import write
 
 def main() -> None:
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started is ended
     options = Options(arguments.video, arguments.rounds, arguments.quick)
     reports = {}
     for name in arguments.only or NAMES:
