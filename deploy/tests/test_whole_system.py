@@ -1,0 +1,98 @@
+"""A system with clips and with work half done is saved, destroyed, brought back on new servers, and goes on."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from idrl_local import sample, servers, system
+from idrl_local.client import Client
+from idrl_local.home import Home, free_ports
+from idrl_local.programs import DATABASE, SUPERUSER
+from idrl_local.pytest_plugin import Database, running
+
+if TYPE_CHECKING:
+    from conftest import Place
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+# One part at a time, so that there is a half of the work to be found.
+SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", "RENDER_CONCURRENCY": "1", "PART_SECONDS": "2", "RENDER_PRESET": "medium"}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def place_of(place: type[Place], home: Home, port: int, environment: dict[str, str]) -> Place:
+    secrets = home.secrets()
+    database = Database(port, name=DATABASE, superuser=SUPERUSER, password=secrets.postgres_password)
+    passwords = {"WEB_DB_PASSWORD": secrets.web_db_password, "WORKER_DB_PASSWORD": secrets.worker_db_password}
+    return place(database, home.share, environment, passwords)
+
+
+def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[str]]:
+    """Download every clip that is done, checked against the sum that the API says, and return these sums."""
+    folder.mkdir()
+    found: dict[str, list[str]] = {}
+    for task in tasks:
+        parts = [part for part in client.call("GET", f"/tasks/{task}")["parts"] if part["status"] == "done"]
+        for part in parts:
+            client.download(part["link"], folder / "clip", part["sha256"])
+        found[task] = [part["sha256"] for part in parts]
+    return found
+
+
+def test_a_destroyed_system_comes_back(
+    binaries: servers.Binaries, environment: dict[str, str], backups: Path, place: type[Place], tmp_path: Path
+) -> None:
+    home, ports = Home(tmp_path / "home"), free_ports()
+    video = tmp_path / "video.mp4"
+    sample.make(video, seconds=12, width=640, height=360)
+    caller = {**environment, **SETTINGS}
+    with ExitStack() as stack:
+        url = stack.enter_context(sample.served(video))
+        with system.running(home, ports, caller) as installation:
+            client = Client.signed_up(installation.url, "ada", "Passw0rd-of-a-test")
+            tasks = [client.call("POST", "/tasks", {"url": url})["task_id"]]
+            wait_until(lambda: client.call("GET", f"/tasks/{tasks[0]}")["status"] == "done")
+            tasks.append(client.call("POST", "/tasks", {"url": url})["task_id"])
+            wait_until(lambda: client.call("GET", f"/tasks/{tasks[1]}")["parts_done"] >= 1)
+            done = place_of(place, home, ports.postgres, caller).run("backup")
+            assert done.returncode == 0, done.stderr
+        [folder] = [path for path in backups.iterdir() if path.is_dir()]
+        saved = {task: len(list((folder / "share" / task).glob("*.mp4"))) for task in tasks}
+        assert saved[tasks[0]] == 6
+        assert 1 <= saved[tasks[1]] < 6
+        before = {path.name for path in (folder / "share" / tasks[1]).glob("*.mp4")}
+
+        for lost in (home.data, home.share):
+            shutil.rmtree(lost)
+        home.create()
+        (home.share / ".idrl-share").touch()
+        data = home.data / "postgres"
+        servers.init_postgres(binaries, data, SUPERUSER, home.secrets().postgres_password)
+        with running(servers.postgres_command(binaries, data, ports.postgres), tmp_path / "log") as process:
+            servers.wait_for_postgres(ports.postgres, SUPERUSER, home.secrets().postgres_password, process)
+            servers.ensure_database(ports.postgres, SUPERUSER, home.secrets().postgres_password, DATABASE)
+            restored = place_of(place, home, ports.postgres, caller).run("restore", folder)
+            assert restored.returncode == 0, restored.stdout + restored.stderr
+
+        with system.running(home, ports, caller):
+            client.call("POST", "/auth/login", {"email": "ada@example.com", "password": "Passw0rd-of-a-test"})
+            first = clips_of(client, tasks, tmp_path / "first")
+            assert len(first[tasks[0]]) == 6
+            wait_until(lambda: client.call("GET", f"/tasks/{tasks[1]}")["status"] == "done")
+            last = clips_of(client, tasks, tmp_path / "last")
+            assert {task: len(sums) for task, sums in last.items()} == dict.fromkeys(tasks, 6)
+            assert last[tasks[0]] == first[tasks[0]]
+            # What was done before was not made again.
+            assert before <= {path.name for path in (home.share / tasks[1]).glob("*.mp4")}
