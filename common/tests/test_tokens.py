@@ -66,8 +66,15 @@ def test_a_wrong_claim_is_refused(claims: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "keys",
-    ["", "key", pem(ec.generate_private_key(ec.SECP256R1())), pem(NEW) + pem(ec.generate_private_key(ec.SECP256R1()))],
-    ids=["nothing", "no PEM", "another kind", "one of another kind"],
+    [
+        "",
+        "key",
+        pem(ec.generate_private_key(ec.SECP256R1())),
+        pem(NEW) + pem(ec.generate_private_key(ec.SECP256R1())),
+        pem(NEW) + pem(OLD).partition("-----END")[0],
+        pem(NEW).partition("-----END")[0] + pem(OLD),
+    ],
+    ids=["nothing", "no PEM", "another kind", "one of another kind", "a second without end", "a first without end"],
 )
 def test_a_verifier_takes_no_other_key(keys: str) -> None:
     with pytest.raises(ValueError, match="Ed25519 public keys"):

@@ -1,5 +1,6 @@
 """One backup on the disk: a folder with the dump, the files of the share, and the checksums of them all."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -101,4 +102,5 @@ def _dress(source: Path, target: Path) -> None:
     shutil.copystat(source, target)
     if os.geteuid() == 0:
         found = source.stat()
-        os.chown(target, found.st_uid, found.st_gid)
+        with contextlib.suppress(PermissionError):  # a file server that decides by itself whose a file is
+            os.chown(target, found.st_uid, found.st_gid)

@@ -1,17 +1,20 @@
-"""A system with clips and with work half done is saved, destroyed, brought back on new servers, and goes on."""
+"""A system with clips and with work half done is saved, destroyed, brought back, given new passwords, and goes on."""
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from idrl_local import sample, servers, system
+from idrl_local import sample, servers
 from idrl_local.client import Client
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import DATABASE, SUPERUSER
@@ -32,11 +35,30 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@contextmanager
+def up(caller: dict[str, str]) -> Iterator[None]:
+    """Have the system up for as long as the block lasts."""
+    command = [sys.executable, "-m", "idrl_local"]
+    try:
+        subprocess.run([*command, "up"], env=caller, check=True, start_new_session=True)
+        yield
+    finally:
+        subprocess.run([*command, "down"], env=caller, check=True)
+
+
 def place_of(place: type[Place], home: Home, port: int, environment: dict[str, str]) -> Place:
-    secrets = home.secrets()
-    database = Database(port, name=DATABASE, superuser=SUPERUSER, password=secrets.postgres_password)
-    passwords = {"WEB_DB_PASSWORD": secrets.web_db_password, "WORKER_DB_PASSWORD": secrets.worker_db_password}
+    known = home.secrets()
+    database = Database(port, name=DATABASE, superuser=SUPERUSER, password=known.postgres_password)
+    passwords = {"WEB_DB_PASSWORD": known.web_db_password, "WORKER_DB_PASSWORD": known.worker_db_password}
     return place(database, home.share, environment, passwords)
+
+
+def change_passwords(home: Home) -> None:
+    """Give the two roles and Redis new passwords: the next start tells everybody."""
+    told, known = home.secrets_file.read_text(), home.secrets()
+    for password in (known.web_db_password, known.worker_db_password, known.redis_password):
+        told = told.replace(password, secrets.token_hex(24))
+    home.secrets_file.write_text(told)
 
 
 def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[str]]:
@@ -57,11 +79,11 @@ def test_a_destroyed_system_comes_back(
     home, ports = Home(tmp_path / "home"), free_ports()
     video = tmp_path / "video.mp4"
     sample.make(video, seconds=12, width=640, height=360)
-    caller = {**environment, **SETTINGS}
+    caller = {**environment, **SETTINGS, "IDRL_HOME": str(home.root), "PORT": str(ports.nginx)}
     with ExitStack() as stack:
         url = stack.enter_context(sample.served(video))
-        with system.running(home, ports, caller) as installation:
-            client = Client.signed_up(installation.url, "ada", "Passw0rd-of-a-test")
+        with up(caller):
+            client = Client.signed_up(f"http://127.0.0.1:{ports.nginx}", "ada", "Passw0rd-of-a-test")
             tasks = [client.call("POST", "/tasks", {"url": url})["task_id"]]
             wait_until(lambda: client.call("GET", f"/tasks/{tasks[0]}")["status"] == "done")
             tasks.append(client.call("POST", "/tasks", {"url": url})["task_id"])
@@ -86,7 +108,8 @@ def test_a_destroyed_system_comes_back(
             restored = place_of(place, home, ports.postgres, caller).run("restore", folder)
             assert restored.returncode == 0, restored.stdout + restored.stderr
 
-        with system.running(home, ports, caller):
+        change_passwords(home)
+        with up(caller):
             client.call("POST", "/auth/login", {"email": "ada@example.com", "password": "Passw0rd-of-a-test"})
             first = clips_of(client, tasks, tmp_path / "first")
             assert len(first[tasks[0]]) == 6

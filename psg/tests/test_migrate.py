@@ -37,7 +37,7 @@ def tables(engine: Engine) -> set[str]:
 
 def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings())
-    assert tables(engine) == {"users", "tasks", "parts", "alembic_version"}
+    assert tables(engine) == {"users", "login_failures", "tasks", "parts", "alembic_version"}
     migrate.downgrade(engine, "base")
     assert tables(engine) == {"alembic_version"}
     migrate.upgrade(engine, scratch.settings())
@@ -101,6 +101,8 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
     ("role", "table", "allowed"),
     [
         ("web", "users", True),
+        ("web", "login_failures", True),
+        ("worker", "login_failures", False),
         ("web", "tasks", False),
         ("web", "parts", False),
         ("worker", "users", False),

@@ -134,6 +134,24 @@ def test_while_keys_are_changed_both_are_good(make_app: MakeApp, keys: Keys, oth
         assert answer.json["code"] == "token_expired"
 
 
+def test_no_token_is_refused_while_keys_are_changed(keys: Keys, other_keys: Keys) -> None:
+    old, new, both = keys, other_keys, other_keys.public + keys.public
+    steps = [  # the key that signs, then what the web app and the tasks service take
+        (old.private, old.public, old.public),
+        (old.private, old.public, both),
+        (old.private, both, both),
+        (new.private, both, both),
+        # an hour later: nobody holds a token of the old key
+        (new.private, both, new.public),
+        (new.private, new.public, new.public),
+    ]
+    for begin, (private, web, _) in enumerate(steps):
+        token = TokenSigner(private, TokenVerifier(web)).sign(7)
+        end = 4 if private == old.private else len(steps)
+        for _, *services in steps[begin:end]:
+            assert [TokenVerifier(public).verify(token).user_id for public in services] == [7, 7]
+
+
 def test_a_signer_needs_a_key_that_fits(keys: Keys, other_keys: Keys) -> None:
     with pytest.raises(ValueError, match="does not belong to any key of JWT_PUBLIC_KEY"):
         TokenSigner(keys.private, TokenVerifier(other_keys.public))

@@ -40,7 +40,10 @@ class TokenVerifier:
 
     def __init__(self, public_keys_pem: str) -> None:
         """Read every PEM block of `public_keys_pem`; raise ValueError when there is none or one is not Ed25519."""
-        self._keys = [load_pem_public_key(block.encode()) for block in _PEM.findall(public_keys_pem)]
+        blocks = _PEM.findall(public_keys_pem)
+        # A block that lost an end must not be passed over: what it proves would be refused.
+        whole = public_keys_pem.count("-----BEGIN") == len(blocks) > 0
+        self._keys = [load_pem_public_key(block.encode()) for block in blocks] if whole else []
         if not self._keys or not all(isinstance(key, Ed25519PublicKey) for key in self._keys):
             raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")
 

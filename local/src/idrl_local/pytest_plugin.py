@@ -87,7 +87,7 @@ def migrated_database(postgres_port: int) -> Database:
 @pytest.fixture
 def database(migrated_database: Database) -> Database:
     """The migrated database, with no rows in it."""
-    migrated_database.execute("TRUNCATE users, tasks, parts RESTART IDENTITY")
+    migrated_database.execute("TRUNCATE users, login_failures, tasks, parts RESTART IDENTITY")
     return migrated_database
 
 

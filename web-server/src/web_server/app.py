@@ -2,11 +2,13 @@
 
 from flask import Flask
 from flask_swagger_ui import get_swaggerui_blueprint
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from idrl_common import context, logs, problems, status
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.tokens import TokenVerifier
 from web_server import gateway, services, views
+from web_server.attempts import Limit
 from web_server.db import ENGINE_OPTIONS, db
 from web_server.settings import Settings
 from web_server.tokens import TokenSigner
@@ -34,6 +36,8 @@ def create_app(settings: Settings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # CollapseSlashes does it, without a redirect
+    if settings.accel_redirect:  # only nginx can reach us, and says who calls
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=0)  # type: ignore[method-assign] # Flask's documented way
     verifier = TokenVerifier(settings.jwt_public_key)
     signer = TokenSigner(settings.jwt_private_key, verifier)
     tasks = gateway.TasksService(
@@ -47,7 +51,7 @@ def create_app(settings: Settings) -> Flask:
     logs.install(app)
     status.install(app, "web")
     problems.install(app, PROBLEMS)
-    app.register_blueprint(views.auth_blueprint(signer))
+    app.register_blueprint(views.auth_blueprint(signer, Limit(settings.login_failures_max, settings.login_window_s)))
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))
     app.register_blueprint(gateway.blueprint(verifier, tasks, accel_redirect=settings.accel_redirect))

@@ -1,8 +1,9 @@
-"""Accounts: the only module that talks to the database."""
+"""Accounts."""
 
 from sqlalchemy import func, insert, literal, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from web_server.attempts import Attempt, Limit
 from web_server.db import db
 from web_server.models import EMAIL_INDEX, USERNAME_INDEX, User
 from web_server.passwords import hash_password, is_outdated, verify_password
@@ -41,8 +42,20 @@ def create_user(username: str, email: str, password: str) -> int:
         raise _taken(error) from error
 
 
-def authenticate(email: str, password: str) -> int:
-    """Return the id of the user; raise BadCredentials, after the same time whatever is wrong."""
+def authenticate(email: str, password: str, address: str, limit: Limit) -> int:
+    """Return the id of the user; raise BadCredentials, after the same time whatever is wrong, or TooManyFailures."""
+    attempt = Attempt.of(email, address)
+    attempt.check(limit)
+    try:
+        user_id = _verified(email, password)
+    except BadCredentials:
+        attempt.failed(limit)
+        raise
+    attempt.succeeded()
+    return user_id
+
+
+def _verified(email: str, password: str) -> int:
     known = select(User.id, User.password_hash).where(func.lower(User.email) == func.lower(email))
     with db.session.begin():
         user = db.session.execute(known).one_or_none()

@@ -22,4 +22,6 @@ class Settings(AppSettings):
     # Connections that are kept open; more than these are made when needed, and closed after use.
     tasks_pool_size: int = Field(32, ge=1)
     accel_redirect: bool = False
+    login_failures_max: int = Field(10, ge=1)
+    login_window_s: float = Field(900, gt=0)
     openapi_path: FilePath = _CHECKOUT / "docs" / "openapi.yaml"

@@ -5,15 +5,19 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from idrl_common.parsing import parse_body
+from idrl_common.problems import Problem
 from web_server import services
+from web_server.attempts import Limit, TooManyFailures
 from web_server.schemas import LogIn, SignUp
 from web_server.tokens import LIFETIME_S, TokenSigner
 
+_UNKNOWN = "0.0.0.0"  # noqa: S104 # who calls through a socket without addresses
 
-def auth_blueprint(signer: TokenSigner) -> Blueprint:
+
+def auth_blueprint(signer: TokenSigner, limit: Limit) -> Blueprint:
     """Return the routes below /auth."""
     routes = Blueprint("auth", __name__, url_prefix="/auth")
 
@@ -26,12 +30,20 @@ def auth_blueprint(signer: TokenSigner) -> Blueprint:
     @routes.post("/login")
     def login() -> Response:
         body = parse_body(LogIn)
-        token = signer.sign(services.authenticate(body.email, body.password))
+        token = signer.sign(_authenticated(body, limit))
         response = jsonify(token=token, token_type="Bearer", expires_in=LIFETIME_S)  # noqa: S106 # the kind of token
         response.headers["Cache-Control"] = "no-store"
         return response
 
     return routes
+
+
+def _authenticated(body: LogIn, limit: Limit) -> int:
+    try:
+        return services.authenticate(body.email, body.password, request.remote_addr or _UNKNOWN, limit)
+    except TooManyFailures as error:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        raise Problem(429, "too_many_requests", str(error), headers=headers) from error
 
 
 def contract_blueprint(openapi_path: Path) -> Blueprint:
