@@ -46,7 +46,7 @@ def log() -> Iterator[Log]:
 def test_a_line_is_one_object(log: Log) -> None:
     logging.getLogger("some.module").warning("two\nlines %s", "é", extra={"part": 3})
     [line] = log.lines()
-    assert str(line.pop("time")).endswith("+00:00")
+    assert str(line.pop("time")).endswith("Z")
     assert line == {
         "level": "WARNING",
         "logger": "some.module",
@@ -56,6 +56,12 @@ def test_a_line_is_one_object(log: Log) -> None:
         "task_id": None,
         "part": 3,
     }
+
+
+def test_what_is_no_unicode_is_a_line_too(log: Log) -> None:
+    logging.getLogger("some.module").warning("odd \udcff", extra={"value": {1, 2}})
+    [line] = log.lines()
+    assert (line["message"], line["value"]) == ("odd \udcff", "{1, 2}")
 
 
 def test_configuring_twice_logs_once(log: Log) -> None:

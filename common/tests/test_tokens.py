@@ -46,6 +46,38 @@ def test_clocks_may_differ_a_little(seconds: int) -> None:
     assert TokenVerifier(pem(NEW)).verify(token(iat=now, exp=now + 3600)) == Identity(7)
 
 
+def test_a_token_that_was_good_ends_in_time() -> None:
+    verifier = TokenVerifier(pem(NEW))
+    short = token(exp=int(time.time()) - LEEWAY_S + 1)
+    assert verifier.verify(short) == Identity(7)
+
+    def has_expired() -> bool:
+        try:
+            verifier.verify(short)
+        except TokenExpired:
+            return True
+        return False
+
+    deadline = time.monotonic() + 10
+    while not has_expired():
+        assert time.monotonic() < deadline
+
+
+def test_a_token_that_was_good_is_not_good_for_another_key() -> None:
+    given = token()
+    assert TokenVerifier(pem(NEW)).verify(given) == Identity(7)
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(pem(OLD)).verify(given)
+
+
+def test_a_part_of_a_good_token_is_no_good() -> None:
+    verifier, given = TokenVerifier(pem(NEW)), token()
+    verifier.verify(given)
+    for other in (given[:-1], given + "A", given.upper()):
+        with pytest.raises(TokenInvalid):
+            verifier.verify(other)
+
+
 def test_expired_is_told_from_forged() -> None:
     verifier = TokenVerifier(pem(NEW))
     past = int(time.time()) - LEEWAY_S - 5

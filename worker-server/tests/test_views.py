@@ -10,10 +10,12 @@ from threading import BoundedSemaphore
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from idrl_local.pytest_plugin import Database
 from worker_server import leases, views
+from worker_server.db import db
 from worker_server.leases import Clip, Failure, Lease
 from worker_server.settings import Settings
 
@@ -384,11 +386,8 @@ def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
     assert client.get("/ready").get_json()["checks"]["share"]["ok"] is False
 
 
-def test_every_listing_costs_two_queries(client: FlaskClient, auth: Auth) -> None:
-    from sqlalchemy import event
-
-    from worker_server.db import db
-
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/{}", "/tasks/{}/parts/0"])
+def test_each_look_is_one_query(client: FlaskClient, auth: Auth, finished: tuple[str, bytes], path: str) -> None:
     for _ in range(10):
         submit(client, auth())
     statements: list[str] = []
@@ -397,6 +396,16 @@ def test_every_listing_costs_two_queries(client: FlaskClient, auth: Auth) -> Non
         statements.append(statement)
 
     event.listen(db.engine, "before_cursor_execute", count)
-    assert len(client.get("/tasks", headers=auth()).get_json()) == 10
+    with client.get(path.format(finished[0]), headers=auth()) as response:
+        assert response.status_code == 200
     event.remove(db.engine, "before_cursor_execute", count)
-    assert len(statements) == 2
+    assert len(statements) == 1
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    assert client.get("/tasks", headers=auth()).status_code == 200
+    database.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'worker'")
+    assert client.get("/tasks", headers=auth()).status_code == 200
+    assert submit(client, auth()).status_code == 202

@@ -1,10 +1,12 @@
 """Log lines as JSON, one object a line, each with the request or task it belongs to."""
 
+import json
 import logging
 import sys
 import time
 
 from flask import Flask, Response, g, request
+from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 
 from idrl_common import context
@@ -19,6 +21,13 @@ class _AddIds(logging.Filter):
         return True
 
 
+def _as_json(fields: object, **_: object) -> str:
+    try:
+        return to_json(fields, fallback=str).decode()
+    except ValueError:  # half a surrogate pair, as names of files may hold
+        return json.dumps(fields, default=str)
+
+
 def configure(service: str, level: str = "INFO") -> None:
     """Send every logger of this process to standard error, as JSON. Safe to call twice."""
     handler = logging.StreamHandler(sys.stderr)
@@ -30,6 +39,7 @@ def configure(service: str, level: str = "INFO") -> None:
             timestamp="time",
             rename_fields={"levelname": "level", "name": "logger"},
             static_fields={"service": service},
+            json_serializer=_as_json,
         )
     )
     # Its warnings and debug lines quote whole addresses, and a query may hold a secret.

@@ -4,7 +4,7 @@ from flask import Flask
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from idrl_common import context, logs, problems, status
+from idrl_common import answering, context, logs, problems, status
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.tokens import TokenVerifier
 from web_server import gateway, services, views
@@ -33,7 +33,6 @@ def create_app(settings: Settings) -> Flask:
         SQLALCHEMY_ENGINE_OPTIONS=ENGINE_OPTIONS,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # CollapseSlashes does it, without a redirect
     if settings.accel_redirect:  # only nginx can reach us, and says who calls
@@ -47,6 +46,7 @@ def create_app(settings: Settings) -> Flask:
         pool_size=settings.tasks_pool_size,
     )
     db.init_app(app)
+    answering.install(app)
     context.install(app)
     logs.install(app)
     status.install(app, "web")

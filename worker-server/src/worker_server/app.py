@@ -3,7 +3,7 @@
 import redis
 from flask import Flask
 
-from idrl_common import context, logs, problems, status, tokens
+from idrl_common import answering, context, logs, problems, status, tokens
 from idrl_common.settings import MAX_BODY_BYTES
 from worker_server import services, settings as settings_module, storage, views
 from worker_server.celery_app import init_celery
@@ -28,13 +28,13 @@ def create_app(settings: Settings) -> Flask:
         SQLALCHEMY_ENGINE_OPTIONS=ENGINE_OPTIONS,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     with app.app_context():
         settings_module.attach(settings)
     db.init_app(app)
     init_celery(app, settings)
+    answering.install(app)
     context.install(app)
     logs.install(app)
     status.install(app, "tasks")

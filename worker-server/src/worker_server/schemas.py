@@ -8,8 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from idrl_common.parsing import Body, CleanStr, Query
-from worker_server.models import Part, Task
-from worker_server.services import PartTotals
+from worker_server.services import PartFacts, PartTotals, TaskRow
 
 # Of the whole way from 0 to 100, the part that the download takes.
 _DOWNLOAD_SHARE = 0.1
@@ -28,7 +27,7 @@ class Listing(Query):
     order: Literal["0", "1"] = "1"
 
 
-def task_document(task: Task, totals: PartTotals, parts: list[Part] | None = None) -> dict[str, Any]:
+def task_document(task: TaskRow, totals: PartTotals, parts: list[PartFacts] | None = None) -> dict[str, Any]:
     """Return the task as callers see it; with `parts` each of them as well."""
     progress = _progress(task, totals)
     document = {
@@ -48,10 +47,10 @@ def task_document(task: Task, totals: PartTotals, parts: list[Part] | None = Non
         "parts_done": totals.done,
         "link": f"/tasks/{task.id}",
     }
-    return document if parts is None else {**document, "parts": [part_document(part) for part in parts]}
+    return document if parts is None else {**document, "parts": [part_document(task.id, part) for part in parts]}
 
 
-def part_document(part: Part) -> dict[str, Any]:
+def part_document(task_id: uuid.UUID, part: PartFacts) -> dict[str, Any]:
     """Return the part as callers see it."""
     return {
         "number": part.number,
@@ -63,7 +62,7 @@ def part_document(part: Part) -> dict[str, Any]:
         "size_bytes": part.size_bytes,
         "sha256": part.sha256,
         "frames": part.frames,
-        "link": part_link(part.task_id, part.number),
+        "link": part_link(task_id, part.number),
         "error": _error(part),
     }
 
@@ -73,7 +72,7 @@ def part_link(task_id: uuid.UUID, number: int) -> str:
     return f"/tasks/{task_id}/parts/{number}"
 
 
-def _progress(task: Task, totals: PartTotals) -> float:
+def _progress(task: TaskRow, totals: PartTotals) -> float:
     if task.status == "done":
         return 100
     if totals.total:
@@ -82,7 +81,7 @@ def _progress(task: Task, totals: PartTotals) -> float:
     return task.progress * _DOWNLOAD_SHARE
 
 
-def _eta_s(task: Task, progress: float) -> float | None:
+def _eta_s(task: TaskRow, progress: float) -> float | None:
     """Return the seconds left, if it goes on as fast as until now; None while there is too little to tell."""
     if task.status != "processing" or task.started_at is None or progress <= 100 * _DOWNLOAD_SHARE + 2:
         return None
@@ -106,7 +105,7 @@ def _source(facts: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _error(work: Task | Part) -> dict[str, str] | None:
+def _error(work: TaskRow | PartFacts) -> dict[str, str] | None:
     """Return what made it fail; what an earlier attempt stumbled over is not the caller's concern."""
     if work.status != "failed" or work.error_code is None:
         return None

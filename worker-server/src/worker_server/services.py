@@ -4,13 +4,42 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Integer, cast, func, select, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from worker_server.db import db, transaction
+from worker_server.db import db, reading, transaction
 from worker_server.leases import finish_cancel
 from worker_server.models import LIVE_STATUSES, Part, Task
+
+# A task as callers see it: an entity, or a row with the columns of `_COLUMNS`.
+TaskRow = Task | Row[Any]
+
+_COLUMNS = """tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, tasks.error_code, tasks.error_message,
+    tasks.source, tasks.created_at, tasks.started_at, tasks.finished_at, tasks.updated_at"""
+# Each call is one statement, so one round trip: the parts come along as JSON.
+_TASK = text(f"""
+    SELECT {_COLUMNS}, (
+        SELECT json_agg(row_to_json(part) ORDER BY number) FROM (
+            SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames,
+                error_code, error_message
+            FROM parts WHERE task_id = tasks.id
+        ) AS part
+    ) AS parts
+    FROM tasks WHERE id = :task_id AND owner_id = :owner_id
+""")  # noqa: S608 # made of constants
+_LIST = """
+    SELECT {columns}, totals.* FROM (
+        SELECT * FROM tasks WHERE owner_id = :owner_id ORDER BY created_at {order}, id {order} LIMIT :limit
+    ) AS tasks CROSS JOIN LATERAL (
+        SELECT count(*) AS parts_total, count(*) FILTER (WHERE status = 'done') AS parts_done,
+            coalesce(avg(progress), 0)::float8 AS parts_progress
+        FROM parts WHERE task_id = tasks.id
+    ) AS totals ORDER BY tasks.created_at {order}, tasks.id {order}
+"""
+_NEWEST_FIRST = text(_LIST.format(columns=_COLUMNS, order="DESC"))
+_OLDEST_FIRST = text(_LIST.format(columns=_COLUMNS, order="ASC"))
 
 IDEMPOTENCY_HOURS = 24
 _MAX_PART_NUMBER = 2**31 - 1
@@ -33,6 +62,23 @@ class IdempotencyKeyReused(Exception):
 
 
 @dataclass(frozen=True)
+class PartFacts:
+    """A part as callers see it."""
+
+    number: int
+    status: str
+    progress: int
+    start_s: float
+    end_s: float
+    attempt: int
+    size_bytes: int | None
+    sha256: str | None
+    frames: int | None
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True)
 class PartTotals:
     """How far the parts of a task are: `progress` is their mean, 0 to 100."""
 
@@ -41,7 +87,7 @@ class PartTotals:
     progress: float = 0
 
     @classmethod
-    def of(cls, parts: Collection[Part]) -> "PartTotals":
+    def of(cls, parts: Collection[PartFacts]) -> "PartTotals":
         """Return the totals of parts that were read already."""
         if not parts:
             return cls()
@@ -86,27 +132,21 @@ def create_task(submission: Submission) -> tuple[Task, bool]:
         return _same_submission(submission), False
 
 
-def list_tasks(owner_id: int, limit: int, *, newest_first: bool) -> list[Task]:
-    """Return the owner's tasks by time of creation."""
-    keys = (Task.created_at, Task.id)
-    order = [key.desc() for key in keys] if newest_first else list(keys)
-    return list(db.session.scalars(select(Task).where(Task.owner_id == owner_id).order_by(*order).limit(limit)))
+def list_tasks(owner_id: int, limit: int, *, newest_first: bool) -> list[tuple[TaskRow, PartTotals]]:
+    """Return the owner's tasks by time of creation, each with how far its parts are."""
+    statement = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
+    with reading() as connection:
+        rows = connection.execute(statement, {"owner_id": owner_id, "limit": limit}).all()
+    return [(row, PartTotals(row.parts_total, row.parts_done, row.parts_progress)) for row in rows]
 
 
-def part_totals(task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, PartTotals]:
-    """Return how far the parts are of each task that has any, in one query."""
-    done = func.sum(cast(Part.status == "done", Integer))
-    query = select(Part.task_id, func.count(), done, func.avg(Part.progress)).group_by(Part.task_id)
-    rows = db.session.execute(query.where(Part.task_id.in_(task_ids)))
-    return {task_id: PartTotals(total, done, float(progress)) for task_id, total, done, progress in rows}
-
-
-def get_task(owner_id: int, task_id: uuid.UUID) -> Task:
-    """Return the task; raise TaskNotFound."""
-    task = db.session.scalar(select(Task).where(Task.id == task_id, Task.owner_id == owner_id))
+def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskRow, list[PartFacts]]:
+    """Return the task and its parts in order, none before the source is there; raise TaskNotFound."""
+    with reading() as connection:
+        task = connection.execute(_TASK, {"task_id": task_id, "owner_id": owner_id}).one_or_none()
     if task is None:
         raise TaskNotFound("There is no task with this id.")
-    return task
+    return task, [PartFacts(**part) for part in task.parts or ()]
 
 
 def get_parts(task_id: uuid.UUID) -> list[Part]:
@@ -116,8 +156,12 @@ def get_parts(task_id: uuid.UUID) -> list[Part]:
 
 def get_finished_part(owner_id: int, task_id: uuid.UUID, number: int) -> Part:
     """Return a part whose clip can be downloaded; raise TaskNotFound, PartNotFound or PartNotReady."""
-    task = get_task(owner_id, task_id)
-    part = db.session.get(Part, (task.id, number)) if number <= _MAX_PART_NUMBER else None
+    this = (Part.task_id == Task.id) & (Part.number == min(number, _MAX_PART_NUMBER))
+    mine = select(Task.id, Part).outerjoin(Part, this)
+    row = db.session.execute(mine.where(Task.id == task_id, Task.owner_id == owner_id)).one_or_none()
+    if row is None:
+        raise TaskNotFound("There is no task with this id.")
+    part: Part | None = row.Part
     if part is None:
         raise PartNotFound("The task has no part with this number.")
     if part.status != "done":

@@ -6,6 +6,7 @@ import uuid
 from http import HTTPStatus
 from pathlib import Path
 from threading import BoundedSemaphore
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.utils import send_file
@@ -40,8 +41,7 @@ def blueprint(verifier: TokenVerifier) -> Blueprint:
         task, created = services.create_task(_submission(identity, body))
         if created:
             hints.send(hints.FETCH)
-        totals = services.part_totals([task.id]).get(task.id, PartTotals())
-        document = task_document(task, totals)
+        document = task_document(task, PartTotals()) if created else _document(identity, task.id)
         return jsonify(document), 202, {"Location": document["link"]}
 
     @routes.get("")
@@ -49,14 +49,11 @@ def blueprint(verifier: TokenVerifier) -> Blueprint:
         identity = identify(verifier)
         query = parse_query(Listing)
         tasks = services.list_tasks(identity.user_id, query.max, newest_first=query.order == "1")
-        totals = services.part_totals([task.id for task in tasks])
-        return jsonify([task_document(task, totals.get(task.id, PartTotals())) for task in tasks])
+        return jsonify([task_document(task, totals) for task, totals in tasks])
 
     @routes.get("/<task_id>")
     def get_task(task_id: str) -> Response:
-        task = services.get_task(identify(verifier).user_id, _uuid(task_id))
-        parts = services.get_parts(task.id)
-        return jsonify(task_document(task, PartTotals.of(parts), parts))
+        return jsonify(_document(identify(verifier), _uuid(task_id), with_parts=True))
 
     @routes.delete("/<task_id>")
     def delete_task(task_id: str) -> tuple[Response, int]:
@@ -79,6 +76,11 @@ def blueprint(verifier: TokenVerifier) -> Blueprint:
 def url_refused(error: UrlRefused) -> Response:
     """Answer a URL that cannot be taken, with the code that says why."""
     return respond(Problem(400, error.code, error.message))
+
+
+def _document(identity: Identity, task_id: uuid.UUID, *, with_parts: bool = False) -> dict[str, Any]:
+    task, parts = services.get_task(identity.user_id, task_id)
+    return task_document(task, PartTotals.of(parts), parts if with_parts else None)
 
 
 def _clip(name: str, path: str, sha256: str) -> BaseResponse:
