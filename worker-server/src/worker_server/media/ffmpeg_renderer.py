@@ -1,5 +1,6 @@
 """Renders a part with one ffmpeg filter graph: the fast way, and the default."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from worker_server.media.encoding import (
     source_input,
 )
 from worker_server.media.geometry import crop_box
+from worker_server.media.plan import Part
 from worker_server.media.timing import place
 
 # How far before the part reading starts: a frame may be stored up to a second away from its time on screen.
@@ -55,6 +57,49 @@ def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
     return [*quiet_ffmpeg(ffmpeg_path), "-copyts", *source_input(edit, *_seek(edit)), *graph, *output]
 
 
+def ends_command(edit: PartEdit, copied: Part, options: list[str], output: Path, ffmpeg_path: str) -> list[str]:
+    """Return the command that writes the clip without the frames `copied`, but with the sound of all of it.
+
+    Where frames are left out it begins anew, with an IDR picture; nowhere else but at its start.
+    """
+    head, tail = _ends(edit, copied)
+    rate = _text(edit.frame_rate)
+    read = source_input(edit, *_seek(edit))
+    read += local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
+    read += source_input(tail, *_seek(tail)) if tail.part.frame_count else []
+    graph = ["-filter_complex", ";".join([*_ends_video(edit, head, tail), _audio(edit)]), "-map", "[v]", "-map", "[a]"]
+    threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
+    restart = ["-force_key_frames", f"expr:eq(n,{edit.bumper_frames + head.part.frame_count})", "-forced-idr", "1"]
+    write = [*restart, *options, *clip_output(edit, output)]
+    return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
+
+
+def _ends(edit: PartEdit, copied: Part) -> tuple[PartEdit, PartEdit]:
+    """Return the edits of what is before and what is behind the copied frames; each may be empty."""
+    head = replace(edit.part, end_frame=copied.start_frame)
+    tail = replace(edit.part, start_frame=copied.end_frame)
+    return replace(edit, part=head), replace(edit, part=tail)
+
+
+def _ends_video(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
+    chains = [(number, end) for number, end in ((0, head), (2, tail)) if end.part.frame_count]
+    frames = head.part.frame_count + tail.part.frame_count
+    if not chains:
+        return _with_logo(edit, _ground(edit), 0)
+    if len(chains) == 1:
+        return _with_logo(edit, _content(chains[0][1], chains[0][0]) + _bumpers(edit), frames)
+    ends = [f"{_content(end, number)}[end{number}]" for number, end in chains]
+    # Joining counts in microseconds; each frame has its place on the grid again behind it.
+    joined = f"[end0][end2]concat=n=2:v=1:a=0,settb={_text(1 / edit.frame_rate)},setpts=N" + _bumpers(edit)
+    return [*ends, *_with_logo(edit, joined, frames)]
+
+
+def _ground(edit: PartEdit) -> str:
+    """Return the source of both bumpers where there is nothing between them."""
+    look = f"c=0x{GROUND:02x}{GROUND:02x}{GROUND:02x}:s={edit.width}x{edit.height}:r={_text(edit.frame_rate)}"
+    return f"color={look},trim=end_frame={2 * edit.bumper_frames},format=yuv420p,{colour.TAGS},setsar=1"
+
+
 def _seek(edit: PartEdit) -> list[str]:
     start_s = Fraction(edit.part.start_frame) / edit.frame_rate - _SEEK_MARGIN_S
     if start_s <= 0:
@@ -64,18 +109,32 @@ def _seek(edit: PartEdit) -> list[str]:
 
 def _video(edit: PartEdit) -> list[str]:
     """Return the chains that make `[v]`: the part on its grid, in size and colour, between two bumpers."""
-    filters = [f"[0:{edit.source.video_index}]{_shift('setpts', edit.source.origin_s)}"]
+    return _with_logo(edit, _content(edit, 0) + _bumpers(edit), edit.part.frame_count)
+
+
+def _content(edit: PartEdit, number: int) -> str:
+    """Return the chain that makes the part's frames from the input of this number."""
+    filters = [f"[{number}:{edit.source.video_index}]{_shift('setpts', edit.source.origin_s)}"]
     if edit.source.interlaced:
         filters.append("bwdif=mode=send_frame:deint=interlaced")
-    filters += [*_grid(edit), *_picture(edit), colour.TAGS, "setsar=1"]
+    return ",".join([*filters, *_grid(edit), *_picture(edit), colour.TAGS, "setsar=1"])
+
+
+def _bumpers(edit: PartEdit) -> str:
+    """Return the filter that puts the ground of the logo before and after what is there."""
     if not edit.bumper_frames:
-        return [",".join(filters) + "[v]"]
-    bumper, end = edit.bumper_frames, edit.bumper_frames + edit.part.frame_count
-    filters.append(f"tpad=start={bumper}:stop={bumper}:color=0x{GROUND:02x}{GROUND:02x}{GROUND:02x}")
+        return ""
+    return f",tpad=start={edit.bumper_frames}:stop={edit.bumper_frames}:color=0x{GROUND:02x}{GROUND:02x}{GROUND:02x}"
+
+
+def _with_logo(edit: PartEdit, main: str, frames: int) -> list[str]:
+    """Return the chains that draw the logo on the bumpers around so many frames."""
+    if not edit.bumper_frames:
+        return [f"{main}[v]"]
     # Outside the bumpers the frames pass through untouched.
-    show = f"enable='lt(n,{bumper})+gte(n,{end})'"
+    show = f"enable='lt(n,{edit.bumper_frames})+gte(n,{edit.bumper_frames + frames})'"
     overlay = f"[main][logo]overlay=x=(W-w)/2:y=(H-h)/2:format=yuv420:{show},{colour.TAGS}[v]"
-    return [",".join(filters) + "[main]", _logo(edit), overlay]
+    return [f"{main}[main]", _logo(edit), overlay]
 
 
 def _grid(edit: PartEdit) -> list[str]:
