@@ -120,6 +120,50 @@ def test_a_container_without_an_index_is_rewritten_first(
     assert [part.frames for part in services.get_parts(task_id)] == [50]
 
 
+FIT = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -colorspace bt709 -color_primaries bt709 -color_trc bt709"
+
+
+@pytest.fixture
+def fit(site: str, site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[[int], str]:
+    """Make a video whose pictures can be copied, with a key frame every so many frames, and return its link."""
+
+    def make(key_frames: int) -> str:
+        name = f"fit-{key_frames}.mp4"
+        encoding = [*FIT.split(), "-g", str(key_frames), "-sc_threshold", "0"]
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=3", *encoding, "-y", str(site_folder / name))
+        return f"{site}/{name}"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "rendered_by"),
+    [({}, "copy"), ({"render_copy": False}, "encode"), ({"render_engine": "moviepy"}, "encode")],
+)
+def test_pictures_that_are_fit_are_copied_unless_told_otherwise(
+    settings: Settings, fit: Callable[[int], str], changes: dict[str, object], rendered_by: str
+) -> None:
+    task_id = submit(fit(10))
+    assert fetch_next(settings)
+    assert render_next(settings.model_copy(update=changes))
+    (part,) = services.get_parts(task_id)
+    assert (part.status, part.frames, part.rendered_by) == ("done", 125, rendered_by)
+
+
+def test_what_cannot_be_copied_after_all_is_encoded_in_the_same_attempt(
+    settings: Settings, fit: Callable[[int], str]
+) -> None:
+    settings = settings.model_copy(update={"part_seconds": 1})
+    task_id = submit(fit(1000))
+    assert fetch_next(settings)
+    for _ in range(3):
+        assert render_next(settings)
+    parts = services.get_parts(task_id)
+    assert [part.rendered_by for part in parts] == ["copy", "encode", "encode"]
+    assert {(part.status, part.attempt, part.failures, part.frames) for part in parts} == {("done", 1, 0, 75)}
+    assert list(settings.scratch_folder.iterdir()) == []
+
+
 def test_without_work_nothing_happens(settings: Settings) -> None:
     assert not fetch_next(settings)
     assert not render_next(settings)

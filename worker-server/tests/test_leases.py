@@ -72,7 +72,7 @@ def processing(parts: int = 2, owner_id: int = 1) -> uuid.UUID:
 
 
 def clip(lease: Lease) -> Clip:
-    return Clip(f"{lease.task_id}/{lease.number}.{lease.attempt}.mp4", 10, "ab" * 32, 660)
+    return Clip(f"{lease.task_id}/{lease.number}.{lease.attempt}.mp4", 10, "ab" * 32, 660, "encode")
 
 
 def task_of(task_id: uuid.UUID) -> Task:

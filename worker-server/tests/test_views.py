@@ -61,7 +61,7 @@ def finished(client: FlaskClient, auth: Auth, settings: Settings) -> tuple[str, 
     path = f"{task_id}/0.{claimed.attempt}.mp4"
     (settings.remote_folder / task_id).mkdir()
     (settings.remote_folder / path).write_bytes(content)
-    clip = Clip(path, len(content), hashlib.sha256(content).hexdigest(), 660)
+    clip = Clip(path, len(content), hashlib.sha256(content).hexdigest(), 660, "copy")
     assert leases.finish_part(Lease(row.id, claimed.attempt, 0), clip)
     return task_id, content
 

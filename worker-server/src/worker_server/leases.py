@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from flask_sqlalchemy.session import Session
 from sqlalchemy import ColumnElement, Row, delete, exists, func, or_, select, text, update
@@ -122,6 +122,7 @@ class Clip:
     size_bytes: int
     sha256: str
     frames: int
+    rendered_by: Literal["copy", "encode"]
 
 
 def claim_task(owner: str, lease_s: float) -> Row[Any] | None:
@@ -177,6 +178,7 @@ def finish_part(lease: Lease, clip: Clip) -> bool:
             "size_bytes": clip.size_bytes,
             "sha256": clip.sha256,
             "frames": clip.frames,
+            "rendered_by": clip.rendered_by,
             "progress": 100,
             "finished_at": func.now(),
             "error_code": None,

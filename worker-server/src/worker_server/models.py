@@ -112,9 +112,11 @@ class Part(Work, Base):
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))
     frames: Mapped[int | None]
+    rendered_by: Mapped[str | None]
 
     __table_args__ = (
         CheckConstraint(_one_of(PART_STATUSES), name="parts_status_check"),
+        CheckConstraint("rendered_by IN ('copy', 'encode')", name="parts_rendered_by_check"),
         Index(
             "parts_waiting_by_owner",
             "owner_id",

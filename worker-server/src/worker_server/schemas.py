@@ -62,6 +62,7 @@ def part_document(task_id: uuid.UUID, part: PartFacts) -> dict[str, Any]:
         "size_bytes": part.size_bytes,
         "sha256": part.sha256,
         "frames": part.frames,
+        "rendered_by": part.rendered_by,
         "link": part_link(task_id, part.number),
         "error": _error(part),
     }

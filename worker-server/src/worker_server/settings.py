@@ -34,6 +34,7 @@ class Settings(AppSettings):
     logo_path: Path | None = None
     logo_seconds: float = Field(1, ge=0, le=10)
     render_engine: Literal["ffmpeg", "moviepy"] = "ffmpeg"
+    render_copy: bool = True
     render_preset: str = "veryfast"
     render_crf: int = Field(21, ge=0, le=51)
     render_threads: int = Field(0, ge=0, le=64)  # 0: the cores divided among the renders that run at once

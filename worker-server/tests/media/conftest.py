@@ -17,6 +17,7 @@ from worker_server.media import (
     PartEdit,
     Profile,
     Source,
+    copy_command,
     needs_remux,
     plan_parts,
     probe,
@@ -43,6 +44,10 @@ class Clip:
         """The numbers in the frames of the part, without the logo."""
         bumper = self.edit.bumper_frames
         return read_numbers(self.path)[bumper : bumper + self.edit.part.frame_count]
+
+    @staticmethod
+    def number_in(frame: av.VideoFrame) -> int:
+        return _number(frame.to_ndarray(format="gray"))
 
 
 def read_numbers(path: Path) -> list[int]:
@@ -113,6 +118,19 @@ def render(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
         edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
         output = tmp_path / f"{engine}-{part.number}.mp4"
         run_to_end(renderer(engine, ffmpeg).command(edit, output), edit.total_frames, tmp_path)
+        return Clip(output, edit, verify_clip(output, edit))
+
+    return run
+
+
+@pytest.fixture
+def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
+    """Make one part by copying, and check it."""
+
+    def run(source: Source, path: Path, part: Part, **options: object) -> Clip:
+        edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
+        output = tmp_path / f"copied-{part.number}.mp4"
+        run_to_end(copy_command(edit, output, ffmpeg), edit.total_frames, tmp_path)
         return Clip(output, edit, verify_clip(output, edit))
 
     return run

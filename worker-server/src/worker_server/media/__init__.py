@@ -1,5 +1,6 @@
 """The clip: what a source is, how it is cut, and the renderers that make the parts."""
 
+from worker_server.media.copying import copy_command, may_copy
 from worker_server.media.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.errors import ClipRejected, EncodeFailed, MediaError, SourceError, Stopped
 from worker_server.media.geometry import frame_size
@@ -28,7 +29,9 @@ __all__ = [
     "SourceError",
     "Stopped",
     "Verifier",
+    "copy_command",
     "frame_size",
+    "may_copy",
     "needs_remux",
     "plan_parts",
     "probe",

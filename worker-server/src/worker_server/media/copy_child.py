@@ -45,11 +45,13 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
     with open_source(edit.source_path, edit.source.demuxer) as container:
         span = find_span(container, edit)
     ends = output.with_suffix(".ends.mp4")
-    # The progress goes where ours does, and the limits are upon us already.
-    command = ends_command(edit, span.part, _options(span), ends, ffmpeg)
-    subprocess.run(guarded(command, ChildLimits()), check=True)
-    _join(edit, span, ends, output)
-    ends.unlink()
+    try:
+        # The progress goes where ours does, and the limits are upon us already.
+        command = ends_command(edit, span.part, _options(span), ends, ffmpeg)
+        subprocess.run(guarded(command, ChildLimits()), check=True)
+        _join(edit, span, ends, output)
+    finally:
+        ends.unlink(missing_ok=True)
     _decode(edit, span, output, ffmpeg)
 
 
