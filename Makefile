@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 .DEFAULT_GOAL := help
 LOCAL := $(BIN)/python -m idrl_local
 NEWMAN := .cache/newman/node_modules/.bin/newman
-.PHONY: help setup demo up down status logs lint format types test test-faults test-e2e test-postman lock clean
+.PHONY: help setup demo up down status logs lint format types test test-faults test-browser test-e2e test-postman lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,10 +66,14 @@ types: $(STAMP) ## mypy strict
 	$(BIN)/mypy
 
 test: $(STAMP) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-k login")
-	$(BIN)/pytest --cov --cov-report=term -m "not slow" $(ARGS)
+	$(BIN)/pytest --cov --cov-report=term -m "not slow and not browser" $(ARGS)
 
-test-faults: $(STAMP) ## what dies while real workers work: workers, encoders, Redis, the database (ARGS="-k redis")
+test-faults: $(STAMP) ## what takes long: workers, encoders, Redis, the database die at work; many kinds of sources (ARGS="-k redis")
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-browser: $(STAMP) ## copied clips, played and sought through in Chromium (root installs Debian's package)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/pytest worker-server/tests/media -m browser $(ARGS)
 
 test-e2e: $(STAMP) ## the black-box tests, against a system of their own (ARGS="-k delete")
 	$(LOCAL) during $(BIN)/pytest e2e $(ARGS)

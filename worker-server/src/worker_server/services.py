@@ -22,7 +22,7 @@ _COLUMNS = """tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, 
 _TASK = text(f"""
     SELECT {_COLUMNS}, (
         SELECT json_agg(row_to_json(part) ORDER BY number) FROM (
-            SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames,
+            SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
                 error_code, error_message
             FROM parts WHERE task_id = tasks.id
         ) AS part
@@ -74,6 +74,7 @@ class PartFacts:
     size_bytes: int | None
     sha256: str | None
     frames: int | None
+    rendered_by: str | None
     error_code: str | None
     error_message: str | None
 
