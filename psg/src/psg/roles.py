@@ -1,4 +1,4 @@
-"""The two database roles: `web` sees only users, `worker` only tasks and parts. Grants are in the migrations."""
+"""The two database roles: `web` sees only users and wrong log-ins, `worker` only tasks and parts. Grants are in the migrations."""
 
 from psycopg2 import sql
 from sqlalchemy import Connection, text
