@@ -203,6 +203,17 @@ def test_everything_comes_back_and_nobody_works_on_it(fresh: Place, live: Place,
     assert fresh.database.execute(f"SELECT {rights}") == [(True, False)]
 
 
+def test_a_role_that_may_only_read_is_enough(fresh: Place, live: Place, saved: Saved) -> None:
+    task = live.add_task("processing", "done waiting", source=True)
+    live.database.execute("CREATE ROLE saver LOGIN PASSWORD 'only-for-this' IN ROLE pg_read_all_data")
+    try:
+        live.changed = {"POSTGRES_USER": "saver", "POSTGRES_PASSWORD": "only-for-this"}
+        assert fresh.run("restore", saved()).returncode == 0
+    finally:
+        live.database.execute("DROP ROLE saver")
+    assert fresh.statuses(task) == ("processing", ["done", "waiting"])
+
+
 def test_checksums_can_be_checked_without_us(live: Place, saved: Saved) -> None:
     live.add_task("processing", "done rendering", source=True)
     folder = saved()

@@ -1,4 +1,4 @@
-"""The two database roles: `web` sees only users and wrong log-ins, `worker` only tasks and parts. Grants are in the migrations."""
+"""Two database roles: `web` sees users and wrong log-ins, `worker` tasks and parts. Grants are in the migrations."""
 
 from psycopg2 import sql
 from sqlalchemy import Connection, text
