@@ -93,3 +93,4 @@ clean: ## remove what the tools made (not the data in .idrl)
 include bench/bench.mk
 include containers/containers.mk
 include jmeter/jmeter.mk
+include deploy/deploy.mk

@@ -1,0 +1,29 @@
+"""`python -m deploy.gcp.offline WHEEL COMMAND…`: run a command in a module's folder, the stand-in as its provider.
+
+The wheel is the one of the provider's bindings; the names of the resources are those that the module's files use.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.gcp.offline.bindings import read_schema
+from deploy.gcp.offline.provider import served
+
+_USED = re.compile(r'^(resource|data) "(google_\w+)"', re.MULTILINE)
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code of the command."""
+    wheel, *command = arguments
+    used = {found for path in Path().glob("*.tf") for found in _USED.findall(path.read_text())}
+    names = {kind: sorted(name for found, name in used if found == kind) for kind in ("resource", "data")}
+    with served(read_schema(Path(wheel), names["resource"], names["data"])) as variables:
+        environment = {**os.environ, **variables, "CHECKPOINT_DISABLE": "1"}
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

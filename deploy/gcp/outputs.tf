@@ -1,0 +1,24 @@
+output "url" {
+  description = "The address to call."
+  value       = "http://${google_compute_address.web.address}:5050"
+}
+
+output "revision" {
+  description = "The release that machines run after their next start or upgrade."
+  value       = var.revision
+}
+
+output "machines" {
+  description = "The names of the machines, for gcloud compute ssh NAME --tunnel-through-iap."
+  value       = { for role, machine in google_compute_instance.role : role => machine.name }
+}
+
+output "database" {
+  description = "The name of the database's instance, for gcloud sql."
+  value       = google_sql_database_instance.idrl.name
+}
+
+output "zone" {
+  description = "Where the machines are."
+  value       = var.zone
+}

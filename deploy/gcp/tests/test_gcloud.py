@@ -1,0 +1,94 @@
+"""Every gcloud command of the scripts and the documents has a name and options that gcloud knows.
+
+gcloud looks at them before it asks for an account, and here it has none: that it asks is the proof. Nothing is called.
+"""
+
+import functools
+import os
+import re
+import shlex
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[3]
+_GCLOUD = re.compile(r"(?<![\w/-])gcloud(?= [a-z])")
+_VARIABLE = re.compile(r"\$\{?[\w@\[\]]+\}?|\b[A-Z]{2,}\b(?!=)")
+_ENDS = ";&|()<>`\n"
+_ASKS_FOR_AN_ACCOUNT = "do not currently have an active account selected"
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Return every gcloud command, without what follows it on its line, each once."""
+    asked = ["git", "ls-files", "deploy", "docs"]
+    listed = subprocess.run(asked, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines()
+    written = [name for name in listed if "/tests/" not in name and Path(name).suffix in {"", ".md", ".sh"}]
+    return sorted({command for name in written for command in commands_of((CHECKOUT / name).read_text())})
+
+
+def commands_of(text: str) -> list[tuple[str, ...]]:
+    """Return the commands of a text, with some value for each variable or NAME; what is said in comments is none."""
+    text = re.sub(r"^\s*#.*", "", re.sub(r"\\\n\s*", " ", text), flags=re.MULTILINE)
+    found = [words_at(text[match.start() :]) for match in _GCLOUD.finditer(text)]
+    return [tuple(_VARIABLE.sub("some-value", word) for word in words) for words in found]
+
+
+def words_at(text: str) -> tuple[str, ...]:
+    """Return the words of the command that the text begins with."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=_ENDS)
+    lexer.whitespace = " \t"
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    words: list[str] = []
+    for word in lexer:
+        if word[0] in _ENDS:
+            return tuple(words[:-1] if word[0] == ">" and words[-1] == "2" else words)
+        words.append(word)
+    return tuple(words)
+
+
+@functools.cache
+def answers(folder: Path) -> dict[tuple[str, ...], str]:
+    """Run all of them, two at a time, with settings and a home of their own; return what each said."""
+    environment = {**os.environ, "CLOUDSDK_CONFIG": str(folder / "config"), "HOME": str(folder)}
+
+    def ask(command: tuple[str, ...]) -> str:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False
+        )
+        return done.stderr
+
+    # Logging in would ask a person; what it takes is in its help.
+    called = [command for command in commands() if command[1] != "auth"]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(called, pool.map(ask, called), strict=True))
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) >= 15
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_gcloud_knows_it(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> None:
+    if command[1] == "auth":
+        options = {word.partition("=")[0] for word in command if word.startswith("--")}
+        words = [word for word in command if not word.startswith("--")]
+        shown = subprocess.run([*words, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        assert options <= set(re.findall(r"--[a-z-]+", re.sub(r".\x08|\x1b\[[0-9;]*m", "", shown.stdout)))
+        return
+    said = answers(tmp_path_factory.getbasetemp())[command]
+    assert _ASKS_FOR_AN_ACCOUNT in " ".join(said.split()), said
+
+
+def test_an_unknown_option_is_found(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["gcloud", "secrets", "versions", "list", "x", "--project=p", "--newest"],
+        env={**os.environ, "CLOUDSDK_CONFIG": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "unrecognized arguments: --newest" in done.stderr

@@ -1,0 +1,53 @@
+"""The scripts say what is wrong before they do anything."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+GCP = Path(__file__).parents[1]
+SCRIPTS = ["secrets", "tf", "up", "upgrade", "down"]
+
+
+def run(script: str, *arguments: str, path: str = os.environ["PATH"], typed: str = "") -> tuple[int, str]:
+    """Return the exit code and what was said about the error."""
+    command = ["/bin/bash", str(GCP / script), *arguments]
+    done = subprocess.run(
+        command, env={"PATH": path}, input=typed, capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def pretended(folder: Path) -> str:
+    """Return a PATH on which the programs that would reach a cloud do nothing."""
+    for program in ("gcloud", "terraform", "git", "openssl"):
+        (folder / program).symlink_to("/bin/true")
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("project", ["", "My-Project", "a", "x; id"])
+def test_a_project_that_is_none_is_refused(script: str, project: str) -> None:
+    code, said = run(script, project)
+    assert code == 1
+    assert "project_invalid" in said
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
+    code, said = run("up", "a-project-of-tests", path=str(tmp_path))
+    assert code == 1
+    assert "program_missing: git is needed" in said
+
+
+def test_tf_wants_a_command(tmp_path: Path) -> None:
+    code, said = run("tf", "a-project-of-tests", path=pretended(tmp_path))
+    assert code == 1
+    assert "usage: tf PROJECT COMMAND" in said
+
+
+def test_nothing_is_deleted_without_its_name(tmp_path: Path) -> None:
+    code, said = run("down", "a-project-of-tests", path=pretended(tmp_path), typed="yes\n")
+    assert code == 1
+    assert "not_confirmed: nothing was deleted" in said

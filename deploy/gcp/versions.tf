@@ -1,0 +1,19 @@
+terraform {
+  # Write-only arguments and ephemeral variables, which keep the owner's password out of the state.
+  required_version = ">= 1.11"
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.50"
+    }
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+  zone    = var.zone
+  default_labels = {
+    app = "idrl"
+  }
+}
