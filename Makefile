@@ -29,7 +29,7 @@ $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@touch $@
 
 demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a system that lives only as long
-	@$(LOCAL) demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(URL),--url "$(URL)")
+	@$(LOCAL) demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(URL),--url "$(URL)") $(if $(AT),--at "$(AT)")
 
 up: $(STAMP) ## start the system in the background (PORT=5050, IDRL_HOME=.idrl)
 	@$(LOCAL) up
@@ -51,12 +51,14 @@ lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
 	$(COMPILE) web-server/pyproject.toml -c locks/all.txt -o locks/web-server.txt
 	$(COMPILE) worker-server/pyproject.toml -c locks/all.txt -o locks/worker-server.txt
 	$(COMPILE) psg/pyproject.toml -c locks/all.txt -o locks/psg.txt
+	$(COMPILE) locks/terraform-offline.in -o locks/terraform-offline.txt
+	$(COMPILE) --no-deps locks/google-bindings.in -o locks/google-bindings.txt
+	$(COMPILE) locks/checkov.in -o locks/checkov.txt
 
 lint: $(STAMP) ## ruff and shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh' | xargs -r $(BIN)/shellcheck
-	git ls-files '*/lib/*.sh' | xargs -r $(BIN)/shellcheck
+	{ git ls-files '*.sh'; git grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh'; } | sort -u | xargs -r $(BIN)/shellcheck
 
 format: $(STAMP) ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """The whole system, once: the tests of this file share it and run in order, the crash last."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from idrl_local import marks, supervision, system
+from idrl_local import marks, sample, supervision, system
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
 from idrl_local.programs import PROGRAMS
 
@@ -33,7 +34,8 @@ def ports() -> Ports:
 @pytest.fixture(scope="module")
 def environment(home: Home, ports: Ports) -> Mapping[str, str]:
     """What a person's shell would hold."""
-    return {**os.environ, "IDRL_HOME": str(home.root), "PORT": str(ports.nginx), "RENDER_CONCURRENCY": "1"}
+    own = {"IDRL_HOME": str(home.root), "PORT": str(ports.nginx)}
+    return {**os.environ, **own, "RENDER_CONCURRENCY": "1", "FETCH_ALLOW_HOSTS": "127.0.0.1"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,8 +47,8 @@ def started(home: Home, environment: Mapping[str, str]) -> Iterator[subprocess.C
         system.down(home)
 
 
-def command(name: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "idrl_local", name]
+def command(name: str, environment: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "idrl_local", name, *options]
     return subprocess.run(
         words, env=environment, capture_output=True, text=True, start_new_session=True, check=False, timeout=300
     )
@@ -103,6 +105,20 @@ def test_a_second_home_is_told_that_the_ports_are_taken(tmp_path: Path, ports: P
     with pytest.raises(PortTaken, match=f"port {ports.nginx}, which nginx would use, is taken"):
         system.up(Home(tmp_path / "second"), ports, os.environ)
     assert not supervision.is_running(Home(tmp_path / "second"))
+
+
+def test_the_demo_can_use_a_system_that_is_up(ports: Ports, environment: Mapping[str, str], tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{ports.nginx}"
+    own = {**environment, "IDRL_HOME": str(tmp_path / "caller")}
+    refused = command("demo", own, "--at", address)
+    assert refused.returncode == 1
+    assert "give it a link" in refused.stderr
+    sample.make(tmp_path / "sample.mp4", seconds=2, width=320, height=180)
+    with sample.served(tmp_path / "sample.mp4") as url:
+        done = command("demo", own, "--at", f"{address}/", "--url", url)
+    assert done.returncode == 0, done.stderr
+    (part,) = json.loads(done.stdout)["parts"]
+    assert Path(part["path"]).stat().st_size == part["bytes"]
 
 
 def test_secrets_are_on_no_command_line(home: Home) -> None:

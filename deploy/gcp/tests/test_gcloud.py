@@ -15,6 +15,8 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[3]
 _GCLOUD = re.compile(r"(?<![\w/-])gcloud(?= [a-z])")
+# In a document what is no code is talk.
+_GCLOUD_IN_CODE = re.compile(r"(?:(?<=`)|(?<=\n)|(?<=\n    )|(?<=\())gcloud(?= [a-z])")
 _VARIABLE = re.compile(r"\$\{?[\w@\[\]]+\}?|\b[A-Z]{2,}\b(?!=)")
 _ENDS = ";&|()<>`\n"
 _ASKS_FOR_AN_ACCOUNT = "do not currently have an active account selected"
@@ -25,13 +27,14 @@ def commands() -> list[tuple[str, ...]]:
     asked = ["git", "ls-files", "deploy", "docs"]
     listed = subprocess.run(asked, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines()
     written = [name for name in listed if "/tests/" not in name and Path(name).suffix in {"", ".md", ".sh"}]
-    return sorted({command for name in written for command in commands_of((CHECKOUT / name).read_text())})
+    return sorted({command for name in written for command in commands_of(CHECKOUT / name)})
 
 
-def commands_of(text: str) -> list[tuple[str, ...]]:
-    """Return the commands of a text, with some value for each variable or NAME; what is said in comments is none."""
-    text = re.sub(r"^\s*#.*", "", re.sub(r"\\\n\s*", " ", text), flags=re.MULTILINE)
-    found = [words_at(text[match.start() :]) for match in _GCLOUD.finditer(text)]
+def commands_of(file: Path) -> list[tuple[str, ...]]:
+    """Return the commands of a file, with some value for each variable or NAME; what is said in comments is none."""
+    pattern = _GCLOUD_IN_CODE if file.suffix == ".md" else _GCLOUD
+    text = re.sub(r"^\s*#.*", "", re.sub(r"\\\n\s*", " ", file.read_text()), flags=re.MULTILINE)
+    found = [words_at(text[match.start() :]) for match in pattern.finditer(text)]
     return [tuple(_VARIABLE.sub("some-value", word) for word in words) for words in found]
 
 

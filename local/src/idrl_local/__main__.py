@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="make clips of a video through the public API, then stop again")
     demo.add_argument("--video", help="a file to use in the place of the sample")
     demo.add_argument("--url", help="a link to use in the place of the sample")
+    demo.add_argument("--at", help="the address of a system that is up, to use in the place of one's own; with --url")
     demo.set_defaults(command=_demo)
     during = commands.add_parser("during", help="run a command while a system of its own is up, told by BASE_URL")
     during.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -95,7 +96,9 @@ def _logs(_: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from idrl_local import demo
 
-    return demo.run(Home.from_environment(os.environ), arguments.video, arguments.url, os.environ)
+    return demo.run(
+        Home.from_environment(os.environ), demo.Wish(arguments.video, arguments.url, arguments.at), os.environ
+    )
 
 
 def _during(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,16 @@ class TaskFailed(Exception):
     """The task ended without clips; the message says why."""
 
 
-def run(home: Home, video: str | None, url: str | None, environment: Mapping[str, str]) -> int:
+@dataclass(frozen=True)
+class Wish:
+    """What to make clips of (a file, a link or, with neither, a sample) and `at` which system (by default one here)."""
+
+    video: str | None = None
+    url: str | None = None
+    at: str | None = None
+
+
+def run(home: Home, wish: Wish, environment: Mapping[str, str]) -> int:
     """Make the clips, say where they are, end with one line of JSON on standard output; return the exit code.
 
     The system has a home of its own under `demo/`, made anew each time, so that the address which the sample comes
@@ -39,7 +49,7 @@ def run(home: Home, video: str | None, url: str | None, environment: Mapping[str
         raise HomeUnusable(f"another demo is running in {folder}; set IDRL_HOME to have a second one")
     try:
         with marks.held(folder / "demo.mark"):
-            result = _run(folder, video, url, environment)
+            result = _run(folder, wish, environment)
     except (
         *(CallFailed, TaskFailed, requests.RequestException),
         *(sample.SampleFailed, system.SystemFailed, supervision.ProgramFailed),
@@ -50,18 +60,32 @@ def run(home: Home, video: str | None, url: str | None, environment: Mapping[str
     return 0
 
 
-def _run(folder: Path, video: str | None, url: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
-    home = _fresh_home(folder / "system")
-    with _source(folder, video, url, environment) as (source, settings):
-        _say("starting the system …")
-        with system.running(home, _ports(environment), settings) as installation:
-            _say(f"it is up at {installation.url}")
-            client = Client.signed_up(installation.url, f"demo-{secrets.token_hex(4)}", f"Aa1-{secrets.token_hex(8)}")
-            task = _await(client, client.call("POST", "/tasks", json={"url": source}))
-            clips = folder / "clips" / task["task_id"]
-            parts = _download(client, task, clips)
+def _run(folder: Path, wish: Wish, environment: Mapping[str, str]) -> dict[str, Any]:
+    if wish.at and not wish.url:
+        raise HomeUnusable("a system elsewhere cannot reach a file of this machine: give it a link, --url or URL=…")
+    with (
+        _source(folder, wish.video, wish.url, environment) as (source, settings),
+        _system(folder / "system", wish.at, settings) as address,
+    ):
+        _say(f"it is up at {address}")
+        client = Client.signed_up(address, f"demo-{secrets.token_hex(4)}", f"Aa1-{secrets.token_hex(8)}")
+        task = _await(client, client.call("POST", "/tasks", json={"url": source}))
+        clips = folder / "clips" / task["task_id"]
+        parts = _download(client, task, clips)
     _say(f"{len(parts)} clips are in {clips}")
     return {"task_id": task["task_id"], "status": task["status"], "parts": parts}
+
+
+@contextmanager
+def _system(root: Path, at: str | None, settings: Mapping[str, str]) -> Iterator[str]:
+    """Yield the address of the system: the one that is up, else one of our own."""
+    if at:
+        yield at.rstrip("/")
+        return
+    _say("starting the system …")
+    home = _fresh_home(root)
+    with system.running(home, _ports(settings), settings) as installation:
+        yield installation.url
 
 
 @contextmanager
