@@ -1,17 +1,20 @@
 """Measures what docs/operations.md says, as root: `PYTHONPATH=containers .venv/bin/python containers/measure.py`.
 
-Memory: the containers of a worker machine while two 1080p parts are rendered. Speed: one clip as nginx gets it from the
-tasks service, and the same file as nginx reads it from its own disk.
+Memory: the containers of a worker machine while two 1080p parts are rendered. Speed: one clip downloaded for the first,
+second and third time, and the same file as nginx reads it from its own disk. With `speed` as argument only that.
 """
 
 import json
+import os
 import re
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -23,7 +26,10 @@ from harness.stack import CHECKOUT, Stack
 
 MIB = 1024**2
 WORKER_MACHINE = ("redis", "tasks", "worker-fetch", "worker-render", "beat")
-CLIP_BYTES = 512 * MIB
+# As large as the largest clips that were ever made here: 20 s of 1080p with grain.
+CLIP_BYTES = 192 * MIB
+ROUNDS = 5
+RATE = "2gbit"
 _UNITS = {"B": 1, "KiB": 1024, "MiB": MIB, "GiB": 1024 * MIB}
 _NGINX = """daemon off; pid /tmp/nginx.pid; error_log stderr; events {}
 http { access_log off; sendfile on; default_type video/mp4; server { listen 8080; root /data; } }
@@ -77,53 +83,96 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 # this is what it is for
 
 
-def make_video(path: Path) -> None:
-    """Make 40 s of 1080p with grain, which is hard to encode."""
-    picture = "testsrc2=size=1920x1080:rate=30:duration=40,noise=alls=12:allf=t"
+def make_video(path: Path, seconds: int) -> None:
+    """Make 1080p with grain, which is hard to encode."""
+    picture = f"testsrc2=size=1920x1080:rate=30:duration={seconds},noise=alls=12:allf=t"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", picture]
-    command += ["-f", "lavfi", "-i", "sine=duration=40", "-pix_fmt", "yuv420p", "-preset", "ultrafast", str(path)]
+    command += [
+        "-f",
+        "lavfi",
+        "-i",
+        f"sine=duration={seconds}",
+        "-pix_fmt",
+        "yuv420p",
+        "-preset",
+        "ultrafast",
+        str(path),
+    ]
     subprocess.run(command, check=True)
 
 
-def speed_bytes_s(url: str, token: str) -> float:
-    """Return the middle one of five downloads."""
-    command = ["curl", "--silent", "--fail", "--output", "/dev/null", "--write-out", "%{speed_download}"]
+def speed_mib_s(url: str, token: str, *options: str) -> float:
+    """Return how fast one download was."""
+    command = ["curl", "--silent", "--fail", "--output", "/dev/null", "--write-out", "%{speed_download}", *options]
     command += ["--header", f"Authorization: Bearer {token}", url]
-    return statistics.median(
-        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(5)
-    )
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / MIB
+
+
+@dataclass
+class Clip:
+    """A big clip, and the same file on the disk of an nginx with nothing else to do."""
+
+    engine: Engine
+    stack: Stack
+    token: str
+    task_id: str
+
+    def put(self, file: Path) -> None:
+        """Make this the file of the clip."""
+        path = f"/usr/remote_folder/{self.task_id}/0.1.mp4"
+        with file.open("rb") as content:
+            copy = ("docker", "exec", "-i", self.stack.container("tasks"), "tee", path)
+            environment = self.engine.environment
+            subprocess.run(copy, env=environment, stdin=content, stdout=subprocess.DEVNULL, check=True)
+
+    def forget(self, rate: str | None) -> str:
+        """Have nginx keep nothing and know of no download before; return the clip's address."""
+        self.stack.execute("nginx", "rm", "-r", "-f", "/var/tmp/clips")  # noqa: S108 # in its container
+        self.stack.compose("restart", "--timeout", "0", "nginx")
+        container = self.stack.container("nginx")
+        if rate:
+            limit_rate(self.engine, container, rate)
+        address = f"http://{address_of(self.engine, container)}:5050"
+        wait_until(lambda: answers(address), 30)
+        return f"{address}/tasks/{self.task_id}/parts/0"
+
+    def round(self, own: str, rate: str | None) -> dict[str, float]:
+        """Return the rate of each way of downloading it, in MiB/s."""
+        found = {"from nginx's own disk": speed_mib_s(own, self.token)}
+        found["first time, as players ask"] = speed_mib_s(self.forget(rate), self.token, "--range", "0-")
+        url = self.forget(rate)
+        for time in ("first", "second", "third"):
+            found[f"{time} time"] = speed_mib_s(url, self.token)
+        return found
 
 
 def measure_speed(engine: Engine, stack: Stack, person: Caller, task_id: str, folder: Path) -> None:
-    """Compare the two ways of one big file to the same client."""
-    path = f"/usr/remote_folder/{task_id}/0.1.mp4"
-    stack.execute("tasks", "python", "-c", f"open({path!r}, 'r+b').truncate({CLIP_BYTES})")
+    """Compare the ways of one big file to the same client."""
     data = folder / "own"
     data.mkdir()
-    with (data / "clip.mp4").open("wb") as file:
-        file.truncate(CLIP_BYTES)
+    (data / "clip.mp4").write_bytes(os.urandom(CLIP_BYTES))
+    clip = Clip(engine, stack, person.token, task_id)
+    clip.put(data / "clip.mp4")
     config = folder / "nginx.conf"
     config.write_text(_NGINX)
     mounts = ("-v", f"{data}:/data:ro", "-v", f"{config}:/etc/own.conf:ro")
     options = ("--detach", "--rm", "--name=idrlown", *mounts)
     engine.docker("run", *options, "nginx:1.28-bookworm", "nginx", "-c", "/etc/own.conf")
-    pair = ("idrlown", stack.container("nginx"))
-    urls = [f"http://{address_of(engine, pair[0])}:8080/clip.mp4"]
-    urls.append(f"http://{address_of(engine, pair[1])}:5050/tasks/{task_id}/parts/0")
+    own = f"http://{address_of(engine, 'idrlown')}:8080/clip.mp4"
     try:
-        compare("with nothing but memory between them", urls, person.token)
-        for container in pair:
-            limit_rate(engine, container, "2gbit")
-        compare("over a network of 2 Gbit/s", urls, person.token)
+        compare("with nothing but memory between them", [clip.round(own, None) for _ in range(ROUNDS)])
+        limit_rate(engine, "idrlown", RATE)
+        compare(f"over a network of {RATE}", [clip.round(own, RATE) for _ in range(ROUNDS)])
     finally:
         engine.docker("rm", "--force", "idrlown")
 
 
-def compare(how: str, urls: list[str], token: str) -> None:
-    own, through = (speed_bytes_s(url, token) / MIB for url in urls)
-    say(
-        f"{how}: {own:.0f} MiB/s from nginx's own disk, {through:.0f} MiB/s from the tasks service: {through / own:.0%}"
-    )
+def compare(how: str, rounds: list[dict[str, float]]) -> None:
+    """Say the middle rate of each way, and what part of nginx's own it is."""
+    middle = {way: statistics.median(each[way] for each in rounds) for way in rounds[0]}
+    own = next(iter(middle.values()))
+    for way, rate in middle.items():
+        say(f"{how}: {rate:.0f} MiB/s {way}: {rate / own:.0%}")
 
 
 def address_of(engine: Engine, container: str) -> str:
@@ -163,13 +212,15 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
     wait_until(lambda: answers("http://127.0.0.1:15060"), 30)
     served = folder / "site"
     served.mkdir()
-    make_video(served / "video.mp4")
+    only_speed = sys.argv[1:] == ["speed"]
+    make_video(served / "video.mp4", 2 if only_speed else 40)
     person = Caller("http://127.0.0.1:15060")
     with site(engine.gateway(), served) as url, Watch(engine) as watch:
         task_id = person.post_task(f"{url}/video.mp4")
         task = person.wait_for_end(task_id, 900)
-    say(f"two parts of 1080p: {task['status']}, {[part['size_bytes'] for part in task['parts']]} bytes")
-    watch.report()
+    if not only_speed:
+        say(f"two parts of 1080p: {task['status']}, {[part['size_bytes'] for part in task['parts']]} bytes")
+        watch.report()
     measure_speed(engine, stack, person, task_id, folder)
 
 

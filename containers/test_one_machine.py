@@ -8,6 +8,7 @@ from harness.caller import Caller, answers, wait_until
 from harness.stack import Stack
 
 URL = "http://127.0.0.1:15060"
+KEPT = "/var/tmp/clips"  # noqa: S108 # in nginx's container
 
 
 def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
@@ -24,6 +25,10 @@ def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
     person = Caller(URL)
     task_id = person.post_task(f"{videos}/short.mp4")
     assert person.wait_for_end(task_id)["status"] == "done"
+    # Kept by nginx from now on, which is of no use while nobody can say whose it is.
+    clips = [person.call("GET", f"/tasks/{task_id}/parts/0").content for _ in range(3)]
+    assert clips[0] == clips[1] == clips[2]
+    assert one_machine.execute("nginx", "find", KEPT, "-type", "f").count("\n") >= 1
     one_machine.compose("rm", "--stop", "--force", "tasks")
     wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 502, 20)
     assert person.call("GET", f"/tasks/{task_id}/parts/0").json()["code"] == "tasks_unavailable"

@@ -242,6 +242,25 @@ def test_nobody_else_can_have_a_clip(sign_up: Callable[[], Api], part: dict[str,
     assert (response.status_code, response.json()["code"]) == (404, "task_not_found")
 
 
+def test_a_clip_that_is_had_again_and_again(
+    api: Api, journey: Journey, sign_up: Callable[[], Api], part: dict[str, Any]
+) -> None:
+    """Whoever keeps it on the way: it stays the same clip, for the same person."""
+    first, *others = [api.download(part) for _ in range(4)]
+    for each in others:
+        assert each.content == first.content == journey.clips[2]
+        for name in ("Content-Type", "Content-Disposition", "ETag", "Last-Modified", "Cache-Control", "Accept-Ranges"):
+            assert each.headers[name] == first.headers[name]
+        assert each.headers["X-Request-Id"] != first.headers["X-Request-Id"]
+    middle = api.download(part, Range="bytes=100-199")
+    assert (middle.status_code, middle.content) == (206, first.content[100:200])
+    assert api.download(part, **{"If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert api.download(part, Range=f"bytes={part['size_bytes']}-").status_code == 416
+    assert api.download(part, **{"If-Match": '"another"'}).status_code == 412
+    stranger = sign_up().download(part)
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "task_not_found")
+
+
 def test_a_stranger_without_a_token_can_not_either(nobody: Api, part: dict[str, Any]) -> None:
     assert nobody.download(part).status_code == 401
 

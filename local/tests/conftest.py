@@ -23,9 +23,15 @@ CLIP = bytes(range(256)) * 4096 * 8
 
 @dataclass
 class StandIn:
-    """A service that remembers the connections and requests it got; it hangs on /slow until `release` is set."""
+    """A service that remembers the connections and requests it got; it hangs on /slow until `release` is set.
+
+    With `sha256` the web app has checked the clip and says that this is it, and the tasks service has that clip.
+    `answer` takes the place of what the tasks service would answer to a call for a clip.
+    """
 
     port: int
+    sha256: str = ""
+    answer: "Callable[[_Handler], None] | None" = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -85,10 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
             "body": self.rfile.read(length),
             "connection": self.client_address,
         }
-        stand_in: StandIn = self.server.stand_in  # type: ignore[attr-defined]
-        stand_in.requests.append(seen)
+        self.stand_in.requests.append(seen)
         if self.path == "/slow":
-            stand_in.release.wait(30)
+            self.stand_in.release.wait(30)
         self._answer(self.server.name)  # type: ignore[attr-defined]
 
     do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815 # as the base class calls them
@@ -98,23 +103,38 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, name: str) -> None:
         if "/parts/" in self.path and name == "web":
-            self._send(200, {"X-Accel-Redirect": f"/_tasks{self.path}", "Content-Type": "text/html"}, b"")
+            where = f"/_clips/{sha256}" if (sha256 := self.stand_in.sha256) else "/_tasks"
+            headers = {"X-Accel-Redirect": where + self.path, "Content-Type": "text/html"}
+            tag = f'"{sha256}"'
+            if sha256 and "Range" in self.headers and self.headers.get("If-Range", tag) == tag:
+                headers["Accept-Ranges"] = "bytes"  # as the web app does where it was told 206
+            self.send(200, headers, b"")
         elif self.path.endswith("/parts/404"):
-            self._send(404, {"Content-Type": "application/problem+json"}, b'{"code":"part_not_found"}')
+            self.send(404, {"Content-Type": "application/problem+json"}, b'{"code":"part_not_found"}')
         elif "/parts/" in self.path:
-            self._clip()
+            (self.stand_in.answer or _Handler.clip)(self)
         else:
             headers = {"Content-Type": "application/json", "X-Request-Id": self.headers.get("X-Request-Id", "")}
-            self._send(200, headers, json.dumps({"service": name}).encode())
+            self.send(200, headers, json.dumps({"service": name}).encode())
 
-    def _clip(self) -> None:
-        headers = {"Content-Type": "video/mp4", "ETag": '"e"', "Cache-Control": "private, no-cache"}
+    @property
+    def stand_in(self) -> StandIn:
+        stand_in: StandIn = self.server.stand_in  # type: ignore[attr-defined]
+        return stand_in
+
+    def clip(self, **more: str) -> None:
+        tag = f'"{self.stand_in.sha256 or "e"}"'
+        if self.headers.get("If-Match", tag) != tag:
+            return self.send(412, {"Content-Type": "application/problem+json"}, b'{"code":"precondition_failed"}')
+        headers = {"Content-Type": "video/mp4", "ETag": tag, "Cache-Control": "private, no-cache"}
+        headers |= {"X-Request-Id": self.headers.get("X-Request-Id", ""), "Accept-Ranges": "bytes"}
+        headers |= {"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT", **more}
         if self.headers.get("Range") == "bytes=1-3":
             total = {"Content-Range": f"bytes 1-3/{len(CLIP)}"}
-            return self._send(206, headers | total, CLIP[1:4])
-        return self._send(200, headers, CLIP)
+            return self.send(206, headers | total, CLIP[1:4])
+        return self.send(200, headers, CLIP)
 
-    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
@@ -166,7 +186,7 @@ def start_edge(tmp_path: Path, binaries: servers.Binaries, start_service: StartS
             folder = tmp_path / f"nginx-{ports.nginx}"
             folder.mkdir()
             ours = {"NGINX_TEMP": str(folder), "NGINX_ACCESS_LOG": str(folder / "access.log"), **variables}
-            values = {**config.nginx_variables(ports, "1000r/s", "1000"), **ours}
+            values = {**config.nginx_variables(ports, {"AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}), **ours}
             text = Template(config.NGINX_TEMPLATE.read_text()).safe_substitute(values)
             for old, new in (replaced or {}).items():
                 assert old in text

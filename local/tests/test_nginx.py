@@ -41,7 +41,7 @@ def problem_of(raw: bytes) -> tuple[int, str]:
 def test_python_and_envsubst_fill_the_template_in_alike() -> None:
     """Both replace the named variables in braces; what they treat differently must not occur."""
     text = config.NGINX_TEMPLATE.read_text()
-    variables = config.nginx_variables(home.Ports.starting_at(5050), "1r/s", "1")
+    variables = config.nginx_variables(home.Ports.starting_at(5050), {})
     assert set(re.findall(r"\$\{(\w+)\}", text)) == set(variables)
     assert "$$" not in text
     assert not re.search(rf"\$({'|'.join(variables)})\b", text)
@@ -117,7 +117,15 @@ def test_a_method_nobody_may_use_is_refused(edge: "Edge") -> None:
 
 
 def test_nobody_reaches_the_tasks_service_directly(edge: "Edge") -> None:
-    for path in ("/_tasks/tasks", "//_tasks/tasks", "/%5Ftasks/tasks", "/x/../_tasks/tasks"):
+    kept = f"_clips/{'a' * 64}/tasks/7/parts/0"
+    for path in (
+        "/_tasks/tasks",
+        "//_tasks/tasks",
+        "/%5Ftasks/tasks",
+        "/x/../_tasks/tasks",
+        f"/{kept}",
+        f"//x/../{kept}",
+    ):
         raw = edge.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert problem_of(raw) == (404, "not_found")
     assert edge.tasks.requests == []

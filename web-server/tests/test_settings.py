@@ -72,7 +72,16 @@ def test_what_is_missing_is_named_without_secrets(environment: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TASKS_URL", "tasks:5004"), ("TASKS_TIMEOUT_S", "0"), ("POSTGRES_PORT", "x"), ("OPENAPI_PATH", "/nowhere.yaml")],
+    [
+        ("TASKS_URL", "tasks:5004"),
+        ("TASKS_TIMEOUT_S", "0"),
+        ("POSTGRES_PORT", "x"),
+        ("OPENAPI_PATH", "/nowhere.yaml"),
+        ("CLIP_CACHE_DISK", "/nowhere"),
+        ("CLIP_CACHE_SIZE", "0m"),
+        ("CLIP_CACHE_SIZE", "1 GB"),
+        ("CLIP_CACHE_SIZE", "1g; x"),
+    ],
 )
 def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)

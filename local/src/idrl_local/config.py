@@ -1,5 +1,6 @@
 """Writes what the servers read: the configurations of nginx and supervisord."""
 
+from collections.abc import Mapping
 from configparser import RawConfigParser
 from pathlib import Path
 from string import Template
@@ -11,11 +12,12 @@ from idrl_local.programs import PROGRAMS, Installation, Program
 NGINX_TEMPLATE = CHECKOUT / "web-server" / "nginx" / "nginx.conf.template"
 AUTH_RATE = "10r/s"
 AUTH_BURST = "50"
+CLIP_CACHE_SIZE = "1g"
 # The variable that tells supervisord's children which Python is ours.
 PYTHON = "IDRL_PYTHON"
 
 
-def nginx_variables(ports: Ports, auth_rate: str, auth_burst: str) -> dict[str, str]:
+def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, str]:
     """Return every variable of the template, for services at fixed addresses on loopback."""
     upstreams = {"web": ports.web, "tasks": ports.tasks}
     blocks = (f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 16; }}" for name, port in upstreams.items())
@@ -26,8 +28,10 @@ def nginx_variables(ports: Ports, auth_rate: str, auth_burst: str) -> dict[str, 
         "NGINX_UPSTREAMS": "\n    ".join(blocks),
         "WEB_UPSTREAM": "web",
         "TASKS_UPSTREAM": "tasks",
-        "AUTH_RATE": auth_rate,
-        "AUTH_BURST": auth_burst,
+        "AUTH_RATE": environment.get("AUTH_RATE") or AUTH_RATE,
+        "AUTH_BURST": environment.get("AUTH_BURST") or AUTH_BURST,
+        "CLIP_CACHE_FOLDER": "clips",
+        "CLIP_CACHE_SIZE": environment.get("CLIP_CACHE_SIZE") or CLIP_CACHE_SIZE,
     }
 
 
@@ -36,9 +40,7 @@ def write_nginx(installation: Installation) -> None:
     folder = installation.home.run / "nginx"
     folder.mkdir(exist_ok=True)
     servers.give_away(folder)
-    rate = installation.environment.get("AUTH_RATE") or AUTH_RATE
-    burst = installation.environment.get("AUTH_BURST") or AUTH_BURST
-    variables = nginx_variables(installation.ports, rate, burst)
+    variables = nginx_variables(installation.ports, installation.environment)
     text = Template(NGINX_TEMPLATE.read_text()).safe_substitute(variables)
     (installation.home.run / "nginx.conf").write_text(text)
 

@@ -54,7 +54,9 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(views.auth_blueprint(signer, Limit(settings.login_failures_max, settings.login_window_s)))
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))
-    app.register_blueprint(gateway.blueprint(verifier, tasks, accel_redirect=settings.accel_redirect))
+    disk = None if settings.clip_cache_size == "0" else settings.clip_cache_disk
+    clips = gateway.Clips(accel_redirect=settings.accel_redirect, disk=disk)
+    app.register_blueprint(gateway.blueprint(verifier, tasks, clips))
     checks = {"database": status.Check(services.ping), "tasks": status.Check(tasks.ping, required=False)}
     app.register_blueprint(status.blueprint("web", settings.revision, checks))
     return app

@@ -3,7 +3,11 @@
 import errno
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -49,6 +53,9 @@ _RESPONSE_HEADERS = (
 )
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
+_SHA256_TAG = re.compile('"([0-9a-f]{64})"')
+# Clips that are being written down are not among those that nginx counts.
+_LEFT_FREE_BYTES = 2 * 1024**3
 _PROBE_TIMEOUT_S = 2
 _log = logging.getLogger(__name__)
 
@@ -133,8 +140,20 @@ class TasksService:
             raise TasksUnavailable
 
 
-def blueprint(verifier: TokenVerifier, service: TasksService, *, accel_redirect: bool) -> Blueprint:
-    """Return the routes of /tasks and below; with `accel_redirect` nginx fetches the clips itself."""
+@dataclass(frozen=True)
+class Clips:
+    """How clips reach the caller: with `accel_redirect` nginx fetches them itself, and keeps some on `disk`."""
+
+    accel_redirect: bool
+    disk: Path | None
+
+    def may_be_kept(self) -> bool:
+        """Tell whether there is space: nginx breaks off a clip that it can write down no further."""
+        return self.disk is not None and shutil.disk_usage(self.disk).free >= _LEFT_FREE_BYTES
+
+
+def blueprint(verifier: TokenVerifier, service: TasksService, clips: Clips) -> Blueprint:
+    """Return the routes of /tasks and below."""
     routes = Blueprint("gateway", __name__)
 
     @routes.route("/tasks", methods=METHODS, defaults={"rest": ""})
@@ -143,8 +162,8 @@ def blueprint(verifier: TokenVerifier, service: TasksService, *, accel_redirect:
         identify(verifier)
         if {".", ".."} & set(rest.split("/")):
             raise NotFound
-        if accel_redirect and request.method in ("GET", "HEAD") and _CLIP.fullmatch(request.path):
-            return _let_nginx_fetch()
+        if clips.accel_redirect and request.method in ("GET", "HEAD") and _CLIP.fullmatch(request.path):
+            return _checked_clip(service) if clips.may_be_kept() else _let_nginx_fetch("/_tasks")
         return _passed_on(service.send(request.method, _target(), _request_headers(), read_body() or None))
 
     return routes
@@ -162,9 +181,28 @@ def _request_headers() -> dict[str, str]:
     return {**given, context.HEADER: context.request_id.get() or ""}
 
 
-def _let_nginx_fetch() -> Response:
+def _checked_clip(service: TasksService) -> Response:
+    """Ask the tasks service whether the caller may have the clip now, and which it is, before nginx looks for it.
+
+    What the caller gets in the end is decided here, with all his conditions; nginx only gets to see calls that
+    are answered with bytes. Whatever else there is to say, the tasks service says itself.
+    """
+    answer = service.send("HEAD", _target(), _request_headers(), None)
+    if request.method == "HEAD" or answer.status == HTTPStatus.NOT_MODIFIED:
+        return _passed_on(answer)
+    _let_go(answer)
+    tag = _SHA256_TAG.fullmatch(answer.headers.get("ETag", ""))
+    if tag is None or answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        return _let_nginx_fetch("/_tasks")
+    response = _let_nginx_fetch(f"/_clips/{tag[1]}")
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
+        response.accept_ranges = "bytes"
+    return response
+
+
+def _let_nginx_fetch(where: str) -> Response:
     """Answer with the internal address at which nginx finds the clip; its own answer replaces this one."""
-    response = Response(headers={"X-Accel-Redirect": f"/_tasks{request.path}"})
+    response = Response(headers={"X-Accel-Redirect": where + request.path})
     del response.headers["Content-Type"]  # nginx would keep it in place of the clip's
     return response
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, FilePath, HttpUrl
+from pydantic import DirectoryPath, Field, FilePath, HttpUrl
 from pydantic_settings import SettingsConfigDict
 
 from idrl_common.settings import AppSettings, Pem
@@ -24,4 +24,7 @@ class Settings(AppSettings):
     accel_redirect: bool = False
     login_failures_max: int = Field(10, ge=1)
     login_window_s: float = Field(900, gt=0)
+    # As nginx writes sizes, and nginx is told the same.
+    clip_cache_size: str = Field("1g", pattern=r"^(0|[1-9][0-9]{0,9}[kmgKMG]?)$")
+    clip_cache_disk: DirectoryPath = Path("/")
     openapi_path: FilePath = _CHECKOUT / "docs" / "openapi.yaml"

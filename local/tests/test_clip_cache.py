@@ -1,0 +1,206 @@
+"""Clips that nginx keeps: only whole ones, only under the name of what they are, only for whom they were checked."""
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from conftest import Edge, StartEdge, _Handler
+
+ONE, OTHER = "a" * 64, "b" * 64
+PATH = "/tasks/7/parts/0"
+
+
+def get(edge: "Edge", path: str = PATH, **headers: str) -> requests.Response:
+    return requests.get(edge.url + path, headers=headers, timeout=10)
+
+
+def is_clip(answer: requests.Response) -> bool:
+    return answer.status_code == 200 and answer.content == bytes(range(256)) * 4096 * 8
+
+
+def kept_files(edge: "Edge") -> int:
+    return sum(path.is_file() for path in (edge.folder / "clips").rglob("*"))
+
+
+@pytest.fixture
+def checked(edge: "Edge") -> "Edge":
+    """An nginx before a web app that has checked the clip."""
+    edge.web.sha256 = edge.tasks.sha256 = ONE
+    return edge
+
+
+@pytest.fixture
+def kept(checked: "Edge") -> "Edge":
+    """An nginx that keeps the clip."""
+    assert all(is_clip(get(checked)) for _ in range(2))
+    assert kept_files(checked) == 1
+    checked.tasks.requests.clear()
+    return checked
+
+
+def test_a_clip_is_kept_from_the_second_time_on(checked: "Edge") -> None:
+    first = get(checked)
+    assert kept_files(checked) == 0
+    second = get(checked)
+    assert kept_files(checked) == 1
+    third = get(checked, **{"X-Request-Id": "third-call"})
+    assert all(is_clip(answer) for answer in (first, second, third))
+    assert len(checked.tasks.requests) == 2
+    assert len(checked.web.requests) == 3
+    own = {"Date", "X-Request-Id"}
+    for answer in (second, third):
+        said = {name: value for name, value in answer.headers.items() if name not in own}
+        assert said["Accept-Ranges"] == "bytes"
+        assert said.items() >= {name: value for name, value in first.headers.items() if name not in own}.items()
+    assert third.headers["X-Request-Id"] == "third-call"
+    assert third.headers["Cache-Control"] == "private, no-cache"
+
+
+def test_the_web_app_is_asked_each_time(kept: "Edge") -> None:
+    kept.web.sha256 = ""
+    kept.tasks.answer = lambda call: call.send(404, {"Content-Type": "application/problem+json"}, b"{}")
+    assert get(kept).status_code == 404
+
+
+def test_another_clip_of_the_same_name_is_another(kept: "Edge") -> None:
+    kept.web.sha256 = kept.tasks.sha256 = OTHER
+    assert get(kept).headers["ETag"] == f'"{OTHER}"'
+    assert len(kept.tasks.requests) == 1
+
+
+def test_the_same_clip_of_another_task_is_another(kept: "Edge") -> None:
+    for path in ("/tasks/8/parts/0", "/tasks/7/parts/1"):
+        assert is_clip(get(kept, path))
+        assert kept.tasks.last["path"] == path
+
+
+def test_the_query_makes_no_difference(kept: "Edge") -> None:
+    assert is_clip(get(kept, PATH + "?x=1"))
+    assert kept.tasks.requests == []
+
+
+def test_another_clip_than_the_one_checked_is_refused_and_not_kept(checked: "Edge") -> None:
+    checked.tasks.sha256 = OTHER
+    for _ in range(3):
+        assert get(checked).status_code == 412
+    assert checked.tasks.last["headers"]["if-match"] == f'"{ONE}"'
+    assert kept_files(checked) == 0
+
+
+@pytest.mark.parametrize("status", [301, 401, 404, 409, 500, 503])
+def test_no_other_answer_is_kept(checked: "Edge", status: int) -> None:
+    checked.tasks.answer = lambda call: call.send(status, {"Location": "/"}, b"{}")
+    for _ in range(3):
+        assert requests.get(checked.url + PATH, allow_redirects=False, timeout=5).status_code == status
+    checked.tasks.answer = None
+    assert is_clip(get(checked))
+
+
+def test_an_answer_with_a_cookie_is_not_kept(checked: "Edge") -> None:
+    checked.tasks.answer = lambda call: call.clip(**{"Set-Cookie": "a=b"})
+    for _ in range(3):
+        assert is_clip(get(checked))
+    assert len(checked.tasks.requests) == 3
+
+
+def test_a_clip_that_broke_off_is_not_kept(checked: "Edge") -> None:
+    def break_off(call: "_Handler") -> None:
+        call.send_response(200)
+        call.send_header("Content-Length", "1000000")
+        call.send_header("ETag", f'"{ONE}"')
+        call.end_headers()
+        call.wfile.write(b"x" * 500_000)
+        call.close_connection = True
+
+    assert is_clip(get(checked))
+    checked.tasks.answer = break_off
+    for _ in range(2):
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            get(checked)
+    assert kept_files(checked) == 0
+    checked.tasks.answer = None
+    assert is_clip(get(checked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"), [("bytes=1-3", b"\1\2\3"), ("bytes=256-257", b"\0\1"), ("bytes=-2", b"\xfe\xff")]
+)
+def test_ranges_of_a_kept_clip(kept: "Edge", asked: str, wanted: bytes) -> None:
+    answer = get(kept, Range=asked)
+    assert (answer.status_code, answer.content) == (206, wanted)
+    assert answer.headers["Content-Range"].endswith(f"/{256 * 4096 * 8}")
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert get(kept, Range=asked, **{"If-Range": f'"{ONE}"'}).status_code == 206
+    whole = get(kept, Range=asked, **{"If-Range": f'"{OTHER}"'})
+    assert is_clip(whole)
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    assert kept.tasks.requests == []
+
+
+def test_the_middle_of_a_clip_is_fetched_alone(checked: "Edge") -> None:
+    for _ in range(3):
+        answer = get(checked, Range="bytes=1-3", **{"If-Range": f'"{ONE}"'})
+        assert (answer.status_code, answer.content) == (206, b"\1\2\3")
+        assert answer.headers["Accept-Ranges"] == "bytes"
+        assert checked.tasks.last["headers"]["range"] == "bytes=1-3"
+        assert checked.tasks.last["headers"]["if-range"] == f'"{ONE}"'
+    assert kept_files(checked) == 0
+
+
+def test_what_nginx_judges_itself_is_a_problem_too(kept: "Edge") -> None:
+    """The web app asks first, so these are answers to a clip that changed in between."""
+    long_ago = {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}
+    for headers, status, code in (
+        ({"Range": "bytes=99999999-"}, 416, "range_not_satisfiable"),
+        ({"If-Match": f'"{OTHER}"'}, 412, "precondition_failed"),
+        (long_ago, 412, "precondition_failed"),
+    ):
+        answer = get(kept, **headers)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_nobody_waits_for_a_clip_that_is_being_written_down(checked: "Edge") -> None:
+    half, first_half_sent = 4 * 1024 * 1024, threading.Event()
+
+    def slow(call: "_Handler") -> None:
+        call.send_response(200)
+        call.send_header("Content-Length", str(2 * half))
+        call.end_headers()
+        call.wfile.write(bytes(half))
+        first_half_sent.set()
+        call.stand_in.release.wait(10)
+        call.wfile.write(bytes(half))
+
+    assert is_clip(get(checked))
+    checked.tasks.answer = slow
+    with requests.get(checked.url + PATH, stream=True, timeout=10) as being_written:
+        assert first_half_sent.wait(10)
+        checked.tasks.answer = None
+        assert is_clip(get(checked))
+        checked.tasks.release.set()
+        assert len(being_written.content) == 2 * half
+
+
+def test_the_tasks_service_away_gives_a_problem_before_the_clip_is_kept(checked: "Edge") -> None:
+    def hang_up(call: "_Handler") -> None:
+        call.close_connection = True
+
+    checked.tasks.answer = hang_up
+    for _ in range(2):
+        answer = get(checked)
+        assert (answer.status_code, answer.json()["code"]) == (502, "tasks_unavailable")
+
+
+def test_nothing_else_is_kept(edge: "Edge") -> None:
+    for path in (PATH, "/tasks", "/health"):
+        for _ in range(3):
+            assert get(edge, path).ok
+    assert kept_files(edge) == 0
+
+
+def test_a_cache_of_no_size_is_no_error(start_edge: "StartEdge") -> None:
+    assert get(start_edge(CLIP_CACHE_SIZE="0")).ok
