@@ -1,0 +1,162 @@
+"""The tasks service against a bare Flask view that gives the same answers, and what each hop and each call costs."""
+
+import statistics
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from bench import pairs, plots, stack, wrk
+from bench.pairs import Runs, Sample
+from bench.registry import Options
+from bench.report import Comparison, Report, Table
+from bench.stack import Stack
+from bench.wrk import Call
+from idrl_common.tokens import TokenVerifier
+
+_CONNECTIONS = 8  # as many as the service has threads
+_LISTED = 20
+_CLIP_BYTES = 1024**2
+_MIN_OF_BARE = 0.5
+_TASK_ID = str(uuid.UUID(int=1))
+_TASK, _LIST = Call([f"/tasks/{_TASK_ID}"]), Call([f"/tasks?max={_LISTED}"])
+_USER = {"email": "a@example.com", "password": "Passw0rd"}
+_SOURCE = (
+    '{"size_bytes": 9000, "duration_s": "60", "width": 1280, "height": 720, "frame_rate": "30000/1001",'
+    ' "video_codec": "h264", "audio_codec": "aac"}'
+)
+_PROGRAMS = ("bare", "tasks", "web", "nginx", "postgres")
+_COLUMNS = ("call", "a second", "p50 ms", "p90 ms", "p99 ms", *(f"{name} µs" for name in _PROGRAMS))
+
+
+def run(options: Options) -> Report:
+    seconds = 1 if options.quick else 5
+    with stack.running() as system:
+        _fill(system)
+        with stack.bare(system, {"task": _answer(system, _TASK), "list": _answer(system, _LIST)}) as bare_port:
+            load = _loader(system, seconds)
+            looks = pairs.take_turns(_looks(system, bare_port, load), options.rounds)
+        calls = {name: [load(port, call)] for name, (port, call) in _calls(system, seconds).items()}
+        token = _token_check(system)
+    _plot(options, looks)
+    tables = [
+        Table(
+            f"Looking, with {_CONNECTIONS} connections; processor time of each program for one call",
+            _COLUMNS,
+            _rows(looks),
+        ),
+        Table("Other calls, once each", _COLUMNS, _rows(calls)),
+        Table("One token", ("check", "µs"), list(token.items())),
+    ]
+    return Report(tables, _comparisons(looks), {"looks": looks, "calls": calls, "token_us": token})
+
+
+def _comparisons(looks: Runs) -> list[Comparison]:
+    goals = (("a task, tasks service", "a task, bare"), ("the list, tasks service", "the list, bare"))
+    found = [
+        Comparison(f"calls a second, {of} / {to}", pairs.ratio(looks, of, to, "per_s"), at_least=_MIN_OF_BARE)
+        for of, to in goals
+    ]
+    for of, to in (("a task, web app", "a task, tasks service"), ("a task, nginx", "a task, web app")):
+        found.append(Comparison(f"calls a second, {of} / {to}", pairs.ratio(looks, of, to, "per_s")))
+    return found
+
+
+def _looks(system: Stack, bare_port: int, load: Callable[[int, Call], Sample]) -> dict[str, Callable[[], Sample]]:
+    ports = system.installation.ports
+    ways = {
+        "a task, bare": (bare_port, _TASK),
+        "a task, tasks service": (ports.tasks, _TASK),
+        "a task, web app": (ports.web, _TASK),
+        "a task, nginx": (ports.nginx, _TASK),
+        "the list, bare": (bare_port, _LIST),
+        "the list, tasks service": (ports.tasks, _LIST),
+    }
+    return {name: lambda way=way: load(*way) for name, way in ways.items()}  # type: ignore[misc] # binds the way
+
+
+def _calls(system: Stack, seconds: int) -> dict[str, tuple[int, Call]]:
+    ports = system.installation.ports
+    ids = [str(uuid.uuid4()) for _ in range(4000 * seconds)]
+    insert = "INSERT INTO tasks (id, owner_id, url, status) SELECT unnest(%s::uuid[]), %s, '', 'done'"
+    system.execute(insert, ids, stack.OWNER)
+    submit = Call(["/tasks"], "POST", '{"url": "http://example.com/v.mp4"}')
+    sign_up = '{"username": "u%d", "email": "u%d@example.com", "password": "Passw0rd", "password_2": "Passw0rd"}'
+    log_in = f'{{"email": "{_USER["email"]}", "password": "{_USER["password"]}"}}'
+    clip = Call([f"/tasks/{_TASK_ID}/parts/0"])
+    return {
+        "POST /tasks, tasks service": (ports.tasks, submit),
+        "POST /tasks, nginx": (ports.nginx, submit),
+        "DELETE /tasks/<id>, tasks service": (ports.tasks, Call([f"/tasks/{task_id}" for task_id in ids], "DELETE")),
+        "GET a clip of 1 MiB, nginx": (ports.nginx, clip),
+        "POST /auth/signup, web app": (ports.web, Call(["/auth/signup"], "POST", sign_up)),
+        "POST /auth/login, web app": (ports.web, Call(["/auth/login"], "POST", log_in)),
+        "GET /health, tasks service": (ports.tasks, Call(["/health"])),
+    }
+
+
+def _loader(system: Stack, seconds: int) -> Callable[[int, Call], Sample]:
+    token = system.token
+
+    def load(port: int, call: Call) -> Sample:
+        before = system.cpu_s()
+        found = wrk.load(port, call, token, seconds=seconds, connections=_CONNECTIONS)
+        after = system.cpu_s()
+        used = {name: (after[name] - before[name]) / found["requests"] * 1e6 for name in before if name in after}
+        return found | {f"{name}_us": used.get(name, 0.0) for name in _PROGRAMS}
+
+    return load
+
+
+def _fill(system: Stack) -> None:
+    """One task with three clips, and more than a list shows."""
+    ids = [_TASK_ID, *(str(uuid.uuid4()) for _ in range(2 * _LISTED))]
+    system.execute(
+        "INSERT INTO tasks (id, owner_id, url, status, source, started_at, finished_at)"
+        " SELECT unnest(%s::uuid[]), %s, 'http://example.com/v.mp4', 'done', %s, now(), now()",
+        *(ids, stack.OWNER, _SOURCE),
+    )
+    system.execute(
+        "INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s, status, progress, path,"
+        " size_bytes, sha256, frames) SELECT id, n, owner_id, 600 * n, 600 * n + 600, 20 * n, 20 * n + 20, 'done', 100,"
+        " 'clip.mp4', %s, repeat('ab', 32), 660 FROM tasks CROSS JOIN generate_series(0, 2) n",
+        _CLIP_BYTES,
+    )
+    (system.installation.home.share / "clip.mp4").write_bytes(bytes(_CLIP_BYTES))
+    sign_up = {"username": "a", "password_2": _USER["password"], **_USER}
+    url = f"http://127.0.0.1:{system.installation.ports.web}/auth/signup"
+    requests.post(url, json=sign_up, timeout=10).raise_for_status()
+
+
+def _answer(system: Stack, call: Call) -> Any:  # noqa: ANN401 # JSON has no types
+    url = f"http://127.0.0.1:{system.installation.ports.tasks}{call.paths[0]}"
+    answer = requests.get(url, headers={"Authorization": f"Bearer {system.token}"}, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _token_check(system: Stack) -> dict[str, float]:
+    """Return the microseconds that a token costs the first time and from then on."""
+    key, token = system.installation.secrets.jwt_public_key, system.token
+    first = [_us(TokenVerifier(key).verify, token) for _ in range(500)]
+    verifier = TokenVerifier(key)
+    again = [_us(verifier.verify, token) for _ in range(500)]
+    return {"the first time": statistics.median(first), "from then on": statistics.median(again)}
+
+
+def _us(check: Callable[[str], object], token: str) -> float:
+    begin = time.perf_counter()
+    check(token)
+    return (time.perf_counter() - begin) * 1e6
+
+
+def _rows(runs: Runs) -> list[tuple[str | float, ...]]:
+    names = ("per_s", "p50_ms", "p90_ms", "p99_ms", *(f"{name}_us" for name in _PROGRAMS))
+    return [(way, *(pairs.median(runs, way, name) for name in names)) for way in runs]
+
+
+def _plot(options: Options, looks: Runs) -> None:
+    values = {way: pairs.median(looks, way, "per_s") for way in looks}
+    plots.bars(options.plots, "api", f"Looking at tasks over {_CONNECTIONS} connections", "calls a second", values)

@@ -1,0 +1,153 @@
+"""A million rows: what a list costs beside one of ten tasks, and a claim by rows that wait and by owners."""
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from flask import Flask
+
+from bench import pairs, plots, stack, wrk
+from bench.registry import Options
+from bench.report import Comparison, Report, Table
+from bench.stack import Stack
+from bench.wrk import Call
+from worker_server import leases
+from worker_server.app import create_app
+from worker_server.db import db
+from worker_server.settings import Settings
+
+_FEW = 10
+_MAX_RATIO = 1.1
+_OWNERS = (1, 100, 10_000)
+_CLAIMS = 21
+_TASKS = """
+    INSERT INTO tasks (id, owner_id, url, status, created_at)
+    SELECT gen_random_uuid(), n % {owners} + {first}, 'http://example.com/v.mp4', '{status}', now() - n * interval '1 s'
+    FROM generate_series(1, {count}) n
+"""
+_PARTS = """
+    INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s, status, created_at)
+    SELECT id, n, owner_id, 0, 600, 0, 20, '{status}', created_at FROM tasks CROSS JOIN generate_series(0, {last}) n
+    WHERE tasks.status = '{of}'
+"""
+
+
+def run(options: Options) -> Report:
+    many = 10_000 if options.quick else 1_000_000
+    lists = _lists(options, many)
+    claims = _claims([count for count in (10, 10_000, 100_000, 1_000_000) if count <= many])
+    curves = {
+        f"{kind}, owners: {owners}": [(rows, ms) for k, rows, o, ms, _ in claims if (k, o) == (kind, owners)]
+        for kind in ("task", "part")
+        for owners in _OWNERS
+    }
+    names = ("rows that wait", "ms, median")
+    plots.lines(options.plots, "rows", "One claim", names, {k: v for k, v in curves.items() if v}, scale="xy")
+    return Report(
+        [
+            Table("One list", ("list", "a second", "p50 ms", "p99 ms"), _rows(lists)),
+            Table("One claim", ("of a", "rows that wait", "owners", "ms, median", "ms, longest"), claims),
+        ],
+        _comparisons(lists),
+        {"lists": lists},
+    )
+
+
+def _lists(options: Options, many: int) -> pairs.Runs:
+    """Two systems take turns: one with few tasks, one with many, half of them one owner's, half a thousand owners'."""
+    seconds = 1 if options.quick else 5
+    with ExitStack() as both:
+        few, full = (both.enter_context(stack.running()) for _ in range(2))
+        _finished(few, [(1, 1, _FEW)])
+        _finished(full, [(1, 1, many), (2, 1000, many)])
+
+        def look(system: Stack, owner: int, limit: int) -> Callable[[], pairs.Sample]:
+            call, port = Call([f"/tasks?max={limit}"]), system.installation.ports.tasks
+            token = system.token_of(owner)
+            return lambda: wrk.load(port, call, token, seconds=seconds, connections=8)
+
+        ways = {
+            f"max={limit}, {name}": look(system, owner, limit)
+            for limit in (_FEW, 20)
+            for name, system, owner in ((_of(1), few, 1), (_of(2), full, 1), (_of(3), full, 2))
+        }
+        return pairs.take_turns(ways, 2 * options.rounds)
+
+
+def _of(number: int) -> str:
+    return {1: f"{_FEW} rows", 2: "a million rows of one owner", 3: "a million rows of a thousand owners"}[number]
+
+
+def _comparisons(lists: pairs.Runs) -> list[Comparison]:
+    """A list of ten is the same answer in all tables; of twenty it is twice as long where there are twenty."""
+    return [
+        Comparison(
+            f"time of a list, max={limit}, {_of(number)} / {_of(1)}",
+            pairs.ratio(lists, f"max={limit}, {_of(1)}", f"max={limit}, {_of(number)}", "per_s"),
+            at_most=_MAX_RATIO if limit == _FEW else None,
+        )
+        for limit in (_FEW, 20)
+        for number in (2, 3)
+    ]
+
+
+def _finished(system: Stack, groups: list[tuple[int, int, int]]) -> None:
+    for first, owners, count in groups:
+        system.execute(_TASKS.format(first=first, owners=owners, count=count, status="done"))
+    system.execute(_PARTS.format(status="done", of="done", last=0))
+    system.execute("VACUUM ANALYZE tasks, parts")
+
+
+def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
+    found = []
+    with stack.running(stores_only=True) as system:
+        app = _app(system)
+        for count in counts:
+            for owners in (owners for owners in _OWNERS if owners <= count):
+                _waiting(system, count, owners)
+                for kind, claim in (("task", leases.claim_task), ("part", leases.claim_part)):
+                    times = _times(app, claim)
+                    found.append((kind, count, owners, statistics.median(times), max(times)))
+        with app.app_context():
+            db.engine.dispose()
+    return found
+
+
+def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
+    """Return milliseconds; the first claim, which opens a connection and reads the schema, does not count."""
+    times = []
+    for _ in range(_CLAIMS):
+        with app.app_context():
+            begin = time.perf_counter()
+            if claim("bench", 30) is None:
+                break
+            times.append((time.perf_counter() - begin) * 1000)
+    return times[1:]
+
+
+def _waiting(system: Stack, count: int, owners: int) -> None:
+    """As many tasks wait as parts; the parts belong to films of a hundred."""
+    system.execute("TRUNCATE tasks, parts")
+    system.execute(_TASKS.format(first=1, owners=owners, count=max(count // 100, owners), status="processing"))
+    each = count // max(count // 100, owners)
+    system.execute(_PARTS.format(status="waiting", of="processing", last=each - 1))
+    system.execute(_TASKS.format(first=1, owners=owners, count=count, status="queued"))
+    system.execute("VACUUM ANALYZE tasks, parts")
+
+
+def _app(system: Stack) -> Flask:
+    installation = system.installation
+    return create_app(
+        Settings(
+            postgres_port=installation.ports.postgres,
+            postgres_user="worker",
+            postgres_password=installation.secrets.worker_db_password,
+            jwt_public_key=installation.secrets.jwt_public_key,
+            redis_url=installation.redis_url,
+        )
+    )
+
+
+def _rows(lists: pairs.Runs) -> list[tuple[str | float, ...]]:
+    return [(way, *(pairs.median(lists, way, name) for name in ("per_s", "p50_ms", "p99_ms"))) for way in lists]

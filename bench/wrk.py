@@ -1,0 +1,41 @@
+"""Load from wrk (the Debian package of this name), as a sample: requests a second and percentiles of the latency."""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+class CallsFailed(Exception):
+    """Some answers were errors: what was measured is not what was meant."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kind of call; `paths` take turns, and `%d` in the body becomes the number of the request."""
+
+    paths: Sequence[str]
+    method: str = "GET"
+    body: str | None = None
+
+
+def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -> dict[str, float]:
+    """Send calls for a while, one after the other on every connection. Raise CallsFailed."""
+    with tempfile.NamedTemporaryFile("w") as paths:
+        paths.write("\n".join(call.paths))
+        paths.flush()
+        told = {"WRK_METHOD": call.method, "WRK_PATHS": paths.name}
+        if call.body is not None:
+            told["WRK_BODY"] = call.body
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+        command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"]
+        done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    if found["failed"]:
+        raise CallsFailed(f"{found['failed']} of {found['requests']} calls of {call} failed")
+    return {"per_s": found["requests"] / found["seconds"], **found}
