@@ -11,11 +11,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from werkzeug.test import TestResponse
 
 from idrl_local.pytest_plugin import Database
 from worker_server import leases, views
-from worker_server.db import db
+from worker_server.db import db, read
 from worker_server.leases import Clip, Failure, Lease
 from worker_server.settings import Settings
 
@@ -386,20 +387,34 @@ def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
     assert client.get("/ready").get_json()["checks"]["share"]["ok"] is False
 
 
-@pytest.mark.parametrize("path", ["/tasks", "/tasks/{}", "/tasks/{}/parts/0"])
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/{}"])
 def test_each_look_is_one_query(client: FlaskClient, auth: Auth, finished: tuple[str, bytes], path: str) -> None:
     for _ in range(10):
         submit(client, auth())
-    statements: list[str] = []
+    asked: list[str] = []
 
-    def count(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
+    def lend(*_: object) -> None:
+        asked.append("for a connection, which `read` uses for one statement")
 
-    event.listen(db.engine, "before_cursor_execute", count)
-    with client.get(path.format(finished[0]), headers=auth()) as response:
-        assert response.status_code == 200
-    event.remove(db.engine, "before_cursor_execute", count)
-    assert len(statements) == 1
+    def execute(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    for name, hear in (("checkout", lend), ("before_cursor_execute", execute)):
+        event.listen(db.engine, name, hear)
+    assert client.get(path.format(finished[0]), headers=auth()).status_code == 200
+    for name, hear in (("checkout", lend), ("before_cursor_execute", execute)):
+        event.remove(db.engine, name, hear)
+    assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("app")
+def test_an_error_of_the_driver_is_told_as_any_other() -> None:
+    with pytest.raises(ProgrammingError):
+        read("SELECT nothing", {})
+    with pytest.raises(OperationalError) as caught:
+        read("SELECT pg_terminate_backend(pg_backend_pid())", {})
+    assert caught.value.connection_invalidated
+    assert read("SELECT 1 AS one", {})[0].one == 1
 
 
 def test_a_connection_that_the_server_has_closed_is_replaced(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from worker_server.db import db, reading, transaction
+from worker_server.db import db, read, transaction
 from worker_server.leases import finish_cancel
 from worker_server.models import LIVE_STATUSES, Part, Task
 
@@ -19,7 +19,7 @@ TaskRow = Task | Row[Any]
 _COLUMNS = """tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, tasks.error_code, tasks.error_message,
     tasks.source, tasks.created_at, tasks.started_at, tasks.finished_at, tasks.updated_at"""
 # Each call is one statement, so one round trip: the parts come along as JSON.
-_TASK = text(f"""
+_TASK = f"""
     SELECT {_COLUMNS}, (
         SELECT json_agg(row_to_json(part) ORDER BY number) FROM (
             SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
@@ -27,19 +27,19 @@ _TASK = text(f"""
             FROM parts WHERE task_id = tasks.id
         ) AS part
     ) AS parts
-    FROM tasks WHERE id = :task_id AND owner_id = :owner_id
-""")  # noqa: S608 # made of constants
+    FROM tasks WHERE id = %(task_id)s AND owner_id = %(owner_id)s
+"""  # noqa: S608 # made of constants
 _LIST = """
     SELECT {columns}, totals.* FROM (
-        SELECT * FROM tasks WHERE owner_id = :owner_id ORDER BY created_at {order}, id {order} LIMIT :limit
+        SELECT * FROM tasks WHERE owner_id = %(owner_id)s ORDER BY created_at {order}, id {order} LIMIT %(limit)s
     ) AS tasks CROSS JOIN LATERAL (
         SELECT count(*) AS parts_total, count(*) FILTER (WHERE status = 'done') AS parts_done,
             coalesce(avg(progress), 0)::float8 AS parts_progress
         FROM parts WHERE task_id = tasks.id
     ) AS totals ORDER BY tasks.created_at {order}, tasks.id {order}
 """
-_NEWEST_FIRST = text(_LIST.format(columns=_COLUMNS, order="DESC"))
-_OLDEST_FIRST = text(_LIST.format(columns=_COLUMNS, order="ASC"))
+_NEWEST_FIRST = _LIST.format(columns=_COLUMNS, order="DESC")
+_OLDEST_FIRST = _LIST.format(columns=_COLUMNS, order="ASC")
 
 IDEMPOTENCY_HOURS = 24
 _MAX_PART_NUMBER = 2**31 - 1
@@ -136,17 +136,16 @@ def create_task(submission: Submission) -> tuple[Task, bool]:
 def list_tasks(owner_id: int, limit: int, *, newest_first: bool) -> list[tuple[TaskRow, PartTotals]]:
     """Return the owner's tasks by time of creation, each with how far its parts are."""
     statement = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
-    with reading() as connection:
-        rows = connection.execute(statement, {"owner_id": owner_id, "limit": limit}).all()
+    rows = read(statement, {"owner_id": owner_id, "limit": limit})
     return [(row, PartTotals(row.parts_total, row.parts_done, row.parts_progress)) for row in rows]
 
 
 def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskRow, list[PartFacts]]:
     """Return the task and its parts in order, none before the source is there; raise TaskNotFound."""
-    with reading() as connection:
-        task = connection.execute(_TASK, {"task_id": task_id, "owner_id": owner_id}).one_or_none()
-    if task is None:
+    rows = read(_TASK, {"task_id": task_id, "owner_id": owner_id})
+    if not rows:
         raise TaskNotFound("There is no task with this id.")
+    (task,) = rows
     return task, [PartFacts(**part) for part in task.parts or ()]
 
 
