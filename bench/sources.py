@@ -14,7 +14,7 @@ PICTURES = {
     # Sharp edges and film grain that moves: hard to encode.
     "grain": "testsrc2=size={w}x{h}:rate={r},noise=alls=3:allf=t",
     # Endless detail that zooms in; drawn at a third of the size, as it costs a lot.
-    "zoom": "mandelbrot=size={w3}x{h3}:rate={r}:end_pts=400,scale={w}:{h}:flags=bicubic,noise=alls=2:allf=t",
+    "zoom": "mandelbrot=size={w3}x{h3}:rate={r}:end_pts=400,scale={w}:{h}:flags=bicubic,setsar=1,noise=alls=2:allf=t",
     # A still with fine detail, panned: nothing changes but the place.
     "pan": "mandelbrot=size={w2}x{h2}:rate={r}:start_scale=0.05,loop=loop=-1:size=1,setpts=N/({r}*TB),"
     "crop={w}:{h}:x='(iw-ow)*(0.5+0.5*sin(t/3))':y='(ih-oh)*(0.5+0.5*cos(t/4))'",

@@ -25,14 +25,15 @@ class Vmaf:
         return {f"vmaf_{name}": value for name, value in asdict(self).items()}
 
 
-def vmaf(clip: Path, edit: PartEdit, every: int = 1) -> Vmaf:
+def vmaf(clip: Path, edit: PartEdit, every: int = 1, *, is_exact: bool = True) -> Vmaf:
     """Compare the clip's part with the same frames of the source, cropped and scaled; look at `every` n-th frame.
 
-    The clip may lie a frame beside the source (MoviePy rounds): the best of three places counts.
+    A clip that is not exact may lie a frame beside the source (MoviePy rounds): the best of three places counts.
     """
-    places = [_compare(clip, edit, shift, max(every, 10)) for shift in (0, 1, -1)]
-    shift = max(range(3), key=lambda place: places[place].mean)
-    return _compare(clip, edit, (0, 1, -1)[shift], every)
+    if is_exact:
+        return _compare(clip, edit, 0, every)
+    places = {shift: _compare(clip, edit, shift, max(every, 10)).mean for shift in (0, 1, -1)}
+    return _compare(clip, edit, max(places, key=places.__getitem__), every)
 
 
 def _compare(clip: Path, edit: PartEdit, shift: int, every: int) -> Vmaf:

@@ -14,12 +14,12 @@ from worker_server.media.geometry import crop_box
 HAND, OURS, OUR_MOVIEPY, USER_MOVIEPY = "by hand", "ours, ffmpeg", "ours, moviepy", "moviepy by its defaults"
 
 
-def edits(video: Path, profile: Profile) -> list[PartEdit]:
-    """Return the edits of all parts of 20 s."""
+def edits(video: Path, profile: Profile, part_s: int = 20) -> list[PartEdit]:
+    """Return the edits of all parts."""
     source = probe(video)
     if needs_remux(source):
         raise ValueError(f"{video} would be rewritten first; measure with MP4 or Matroska")
-    return [PartEdit.of(source, video, part, profile=profile) for part in plan_parts(source, 20)]
+    return [PartEdit.of(source, video, part, profile=profile) for part in plan_parts(source, part_s)]
 
 
 def ours(edit: PartEdit, output: Path, engine: str = "ffmpeg") -> None:
@@ -40,12 +40,12 @@ def by_hand(edit: PartEdit, output: Path) -> None:
 
 def hand_command(edit: PartEdit) -> list[str]:
     """Seek, three pieces through `concat`, the encoder settings of the edit, and only filters the source needs."""
-    rate, profile = str(edit.frame_rate), edit.profile
+    profile = edit.profile
     start_s, length_s = (float(f / edit.frame_rate) for f in (edit.part.start_frame, edit.part.frame_count))
     threads = ["-threads", str(profile.threads)] if profile.threads else []
     seek = ["-ss", f"{start_s:.6f}"] if start_s else []
     read = [*threads, *seek, "-t", f"{length_s:.6f}", "-i", str(edit.source_path)]
-    logo = ["-loop", "1", "-framerate", rate, "-t", str(edit.logo_s), "-i", str(edit.logo_path)]
+    logo = ["-i", str(edit.logo_path)]
     silence = ["-f", "lavfi", "-t", str(edit.logo_s), "-i", "anullsrc=r=48000:cl=stereo"]
     graph = ["-filter_complex", _hand_graph(edit), "-map", "[v]", "-map", "[a]"]
     video = ["-c:v", "libx264", "-preset", profile.preset, "-crf", str(profile.crf), *threads]
@@ -64,7 +64,7 @@ def _hand_graph(edit: PartEdit) -> str:
     chains = [
         f"{ground}:r={edit.frame_rate}:d={edit.logo_s}[ground]",
         f"[1:v]scale={int(edit.width * LOGO_SHARE)}:-2[logo]",
-        "[ground][logo]overlay=(W-w)/2:(H-h)/2:shortest=1,setsar=1,format=yuv420p,split[v1][v3]",
+        "[ground][logo]overlay=(W-w)/2:(H-h)/2,setsar=1,format=yuv420p,split[v1][v3]",
         f"[0:v]{','.join(filters)}[v2]",
     ]
     sound = "[0:a]aresample=48000,aformat=channel_layouts=stereo[a2]"

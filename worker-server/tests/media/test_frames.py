@@ -10,6 +10,9 @@ import pytest
 SOURCES = {
     "mp4": ("30", "s.mp4", "-bf 2 -g 40"),
     "ntsc": ("30000/1001", "s.mp4", "-bf 2 -g 300"),
+    "stored seconds before they are shown": ("4", "s.mp4", "-bf 8 -g 12 -x264-params b-adapt=0:b-pyramid=normal"),
+    "the same in fragments": ("4", "s.mp4", "-bf 8 -g 12 -x264-params b-adapt=0 -movflags +frag_keyframe+empty_moov"),
+    "the same in matroska": ("4", "s.mkv", "-bf 8 -g 12 -x264-params b-adapt=0"),
     "film in matroska": ("24000/1001", "s.mkv", "-bf 3 -g 250"),
     "open groups of pictures": ("25", "s.mkv", "-bf 3 -g 20 -x264-params open-gop=1"),
     "fragments": ("25", "s.mp4", "-g 10 -movflags +frag_keyframe+empty_moov"),

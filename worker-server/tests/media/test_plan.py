@@ -33,6 +33,7 @@ PLAIN = Source(
     packet_count=25,
     origin_s=Fraction(0),
     last_pts_s=Fraction(24, 25),
+    stored_early_s=Fraction(0),
     is_indexed=True,
     video_streams=1,
     has_audio=False,

@@ -33,7 +33,7 @@ def test_any_times_get_a_grid_that_holds_them(gaps: list[int], last_duration: in
     ticks = [sum(gaps[:index]) for index in range(len(gaps) + 1)]
     grid = find_grid(ticks, last_duration, MILLISECOND, [Fraction(90_000)], 60)
     assert 1 <= grid.rate <= 60
-    thinned = grid.rate == 60
+    thinned = grid.rate >= 50  # where faster sources end up: 60, or a whole fraction of their rate
     assert place(ticks[-1] * MILLISECOND - grid.origin_s, grid.rate) < grid.frame_count + thinned
     assert place(ticks[0] * MILLISECOND - grid.origin_s, grid.rate) == 0
     length_s = (ticks[-1] + last_duration) * MILLISECOND

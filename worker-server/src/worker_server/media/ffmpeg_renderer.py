@@ -19,8 +19,10 @@ from worker_server.media.geometry import crop_box
 from worker_server.media.plan import Part
 from worker_server.media.timing import place
 
-# How far before the part reading starts: a frame may be stored up to a second away from its time on screen.
+# How far before the part reading starts where a container keeps sound and picture of one moment apart: up to a second.
 _SEEK_MARGIN_S = 1
+# Rounding of times, and the frame before the first one.
+_MARGIN_FRAMES = 2
 
 
 class FfmpegRenderer:
@@ -101,10 +103,17 @@ def _ground(edit: PartEdit) -> str:
 
 
 def _seek(edit: PartEdit) -> list[str]:
-    start_s = Fraction(edit.part.start_frame) / edit.frame_rate - _SEEK_MARGIN_S
+    start_s = edit.part.start_frame / edit.frame_rate - _margin_s(edit)
     if start_s <= 0:
         return []
     return ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{float(edit.source.origin_s + start_s):.6f}"]
+
+
+def _margin_s(edit: PartEdit) -> Fraction:
+    """Return how much is decoded in vain; MP4 with an index is entered stream by stream, and needs little."""
+    if edit.source.demuxer == "mov" and edit.source.is_indexed:
+        return edit.source.stored_early_s + _MARGIN_FRAMES / edit.frame_rate
+    return _SEEK_MARGIN_S + edit.source.stored_early_s
 
 
 def _video(edit: PartEdit) -> list[str]:

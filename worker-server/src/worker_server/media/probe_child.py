@@ -37,6 +37,7 @@ class Seen:
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
     last_tick: int | None = None
     last_duration: int = 0
+    early_ticks: int = 0
     end_s: Fraction = Fraction(0)
     frame: VideoFrame | None = None
     undecoded: int = 0
@@ -104,6 +105,7 @@ def _read(container: InputContainer, video: VideoStream, demuxer: str, limits: P
         if packet.stream_index != video.index:
             continue
         seen.packets += 1
+        seen.early_ticks = max(seen.early_ticks, tick - (tick if packet.dts is None else packet.dts))
         if not packet.is_discard:
             seen.add_frame_time(tick, duration)
         if len(seen.ticks) > limits.max_frames:
@@ -172,6 +174,7 @@ def _facts(
         packet_count=seen.packets,
         origin_s=grid.origin_s,
         last_pts_s=ticks[-1] * tick_s,
+        stored_early_s=seen.early_ticks * tick_s,
         is_indexed=seen.indexed >= seen.packets,
         video_streams=len(container.streams.video),
         has_audio=audio is not None,

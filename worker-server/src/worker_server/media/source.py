@@ -48,6 +48,7 @@ class Source(JsonValue):
     packet_count: int
     origin_s: Fraction
     last_pts_s: Fraction
+    stored_early_s: Fraction  # at most so long before its time on screen the container lists a frame
     is_indexed: bool  # the container itself tells where its frames are
     video_streams: int
     has_audio: bool

@@ -1,0 +1,104 @@
+"""Memory of a worker machine at work: Redis, the tasks service, workers, their ffmpeg, and the clips in scratch."""
+
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from bench import plots, sources
+from bench.live import Live, running
+from bench.pairs import Ratio
+from bench.registry import Options
+from bench.report import Comparison, Report, Table
+from bench.sources import Spec
+from bench.usage import tree_bytes
+
+_MIB = 1024**2
+_SAMPLE_S = 0.5
+_POLL_S = 1.0
+_ENDED = ("done", "failed", "canceled")
+# What runs on a worker machine; what else is up belongs to other machines.
+_PROGRAMS = ("render", "fetch", "sweep", "tasks", "redis")
+_SCRATCH = "clips in scratch"
+# What may be used at most, in GiB; a machine has 2.
+_CASES = {
+    "two 1080p parts at once": (Spec("grain", 1920, 1080, 30, 50), 2, 1.5),
+    "one 2160p part": (Spec("grain", 3840, 2160, 30, 6), 1, 1.6),
+    "two parts of a source of 2 h": (
+        Spec("pan", 640, 360, 10, 7200, encoder="-c:v libx264 -preset ultrafast -crf 35 -pix_fmt yuv420p"), 2, 2.0,
+    ),
+}  # fmt: skip
+# Of a long source: by then its download, its probe and the first parts are over.
+_MAX_WATCH_S = 90.0
+
+
+def run(options: Options) -> Report:
+    rows: list[tuple[str | float, ...]] = []
+    comparisons, figures, totals = [], {}, {}
+    for name, (spec, at_once, most_gib) in _cases(options).items():
+        peak = _watch(sources.make(spec), at_once)
+        total = sum(peak.values())
+        figures[name] = peak
+        rows.append((name, *(round(peak.get(part, 0) / _MIB) for part in (*_PROGRAMS, _SCRATCH)), round(total / _MIB)))
+        totals[name] = total / _MIB
+        used = total / 1024**3
+        comparisons.append(Comparison(f"{name}, GiB", Ratio(used, used, used, 1), at_most=most_gib))
+    columns = ("at work", *_PROGRAMS, _SCRATCH, "all")
+    plots.bars(options.plots, "memory", "Memory of a worker machine", "MiB", totals)
+    return Report([Table("MiB (PSS) at the moment when all together was most", columns, rows)], comparisons, figures)
+
+
+def _cases(options: Options) -> dict[str, tuple[Spec, int, float]]:
+    return {"quick": (sources.QUICK, 2, 2.0)} if options.quick else _CASES
+
+
+def _watch(video: Path, at_once: int) -> dict[str, int]:
+    """Return the memory by program at the moment of the peak, while a system of its own makes the clips of a video."""
+    with running(video, RENDER_CONCURRENCY=str(at_once)) as live, _Watch(live) as watch:
+        link = f"/tasks/{live.post()}"
+        until = None
+        while (task := live.client.call("GET", link))["status"] not in _ENDED:
+            if task["status"] == "processing" and until is None:
+                until = time.monotonic() + _MAX_WATCH_S
+            if until is not None and time.monotonic() > until:
+                break
+            time.sleep(_POLL_S)
+    if task["status"] not in ("done", "processing"):
+        raise RuntimeError(f"the task ended with {task['error']}")
+    return watch.peak
+
+
+class _Watch:
+    """Adds up, again and again, in a thread of its own, what the programs use."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        home = live.installation.home
+        self._roots = {name: psutil.Process(int(home.mark(name).read_text())) for name in _PROGRAMS}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.peak: dict[str, int] = {}
+
+    def __enter__(self) -> "_Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_SAMPLE_S):
+            now = {name: tree_bytes(root) for name, root in self._roots.items()}
+            # In a container scratch is memory.
+            now[_SCRATCH] = sum(_size_bytes(path) for path in self._live.scratch.rglob("*"))
+            if sum(now.values()) > sum(self.peak.values()):
+                self.peak = now
+
+
+def _size_bytes(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0  # removed meanwhile
