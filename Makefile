@@ -96,3 +96,4 @@ include bench/bench.mk
 include containers/containers.mk
 include jmeter/jmeter.mk
 include deploy/deploy.mk
+include deploy/rehearsal/rehearsal.mk

@@ -46,6 +46,12 @@ write /etc/nfs.conf.d/idrl.conf <<'END'
 vers3 = n
 vers4 = y
 END
+# mountd tells the kernel who may use what; it listens for NFSv3 alone, and would on any port.
+write /etc/systemd/system/nfs-mountd.service.d/idrl.conf <<'END'
+[Service]
+ExecStart=
+ExecStart=/usr/sbin/rpc.mountd --no-tcp --no-udp
+END
 write /etc/exports.d/idrl.exports <<END
 $folder $EXPORT_TO(rw,sync,no_subtree_check,root_squash,all_squash,anonuid=$owner,anongid=$owner)
 END
@@ -63,6 +69,7 @@ fi
 # Without systemd (an image being built) the services start with the machine.
 if [ -d /run/systemd/system ]; then
 	systemctl --quiet mask --now rpcbind.service rpcbind.socket rpc-statd.service
+	systemctl daemon-reload
 	systemctl --quiet enable nfs-server.service
 	if [ "$changed" = yes ]; then systemctl restart nfs-server.service; else systemctl start nfs-server.service; fi
 fi

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _PACKAGES = ("docker.io", "docker-compose", "iptables", "mmdebstrap", "openssl")
@@ -22,9 +22,10 @@ class EngineFailed(Exception):
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers; `environment` is what every command for it must be given."""
+    """An engine that answers; `environment` is what every command for it must be given, `build_options` every build."""
 
     environment: Mapping[str, str]
+    build_options: tuple[str, ...] = ()
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
         """Run a command against this engine and return what it printed; raise EngineFailed when it fails."""
@@ -35,6 +36,10 @@ class Engine:
 
     def docker(self, *arguments: str) -> str:
         return self.run("docker", *arguments)
+
+    def build(self, name: str, *arguments: str) -> None:
+        """Build the image of that name."""
+        self.docker("build", *self.build_options, "--tag", name, *arguments)
 
     def succeeds(self, *arguments: str) -> bool:
         """Tell whether the docker command succeeds."""
@@ -55,17 +60,33 @@ class Engine:
 def running(folder: Path) -> Iterator[Engine]:
     """Give an engine; one that had to be started keeps everything in `folder`, and is stopped in the end."""
     _install()
-    # The classic builder, which Debian's docker-compose speaks to; BuildKit would need a plug-in that it has not.
-    environment = {**os.environ, "DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
-    found = Engine(environment)
+    found = Engine(_environment())
     if found.succeeds("info"):
         yield found
         return
-    socket = f"unix://{folder}/docker.sock"
-    with _started(folder, socket) as daemon:
-        engine = Engine({**environment, "DOCKER_HOST": socket})
-        _wait(engine, daemon, folder / "dockerd.log")
+    with _started(folder, folder / "data") as engine:
         yield engine
+
+
+@contextmanager
+def for_builds(folder: Path, data: Path) -> Iterator[Engine]:
+    """Give an engine of our own that keeps images in `data`; it only builds, and leaves the network as it is."""
+    _install()
+    options = (
+        "--storage-driver=overlay2",
+        "--bridge=none",
+        "--iptables=false",
+        "--ip6tables=false",
+        "--ip-forward=false",
+        "--ip-masq=false",
+    )
+    with _started(folder, data, *options) as engine:
+        yield replace(engine, build_options=("--network=host",))
+
+
+def _environment() -> dict[str, str]:
+    # The classic builder, which Debian's docker-compose speaks to; BuildKit would need a plug-in that it has not.
+    return {**os.environ, "DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
 
 
 def _install() -> None:
@@ -77,14 +98,17 @@ def _install() -> None:
 
 
 @contextmanager
-def _started(folder: Path, socket: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["dockerd", "--host", socket, "--data-root", str(folder / "data")]
+def _started(folder: Path, data: Path, *options: str) -> Iterator[Engine]:
+    socket = f"unix://{folder}/docker.sock"
+    command = ["dockerd", "--host", socket, "--data-root", str(data), *options]
     command += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "dockerd.pid")]
     with (folder / "dockerd.log").open("wb") as log:
         # In a group of its own, so that an interrupt from the keyboard does not take it away before the containers.
         daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            yield daemon
+            engine = Engine({**_environment(), "DOCKER_HOST": socket})
+            _wait(engine, daemon, folder / "dockerd.log")
+            yield engine
         finally:
             daemon.terminate()
             daemon.wait(60)

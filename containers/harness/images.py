@@ -6,6 +6,7 @@ those that everybody runs.
 
 import shutil
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.engine import Engine
@@ -28,21 +29,21 @@ _BARE, _DEBIAN = "idrl-standin:bare", "idrl-standin:debian"
 _SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))
 
 
-def provide_bases(engine: Engine, folder: Path) -> list[str]:
-    """Have every base image there; return the names of those that are stand-ins made now."""
-    wanted = [name for name in BASES if not engine.succeeds("image", "inspect", name)]
+def provide_bases(engine: Engine, folder: Path, names: Iterable[str] = BASES) -> list[str]:
+    """Have these base images there; return the names of those that are stand-ins made now."""
+    wanted = [name for name in names if not engine.succeeds("image", "inspect", name)]
     missing = [name for name in wanted if not engine.succeeds("pull", "--quiet", name)]
     if missing and not engine.succeeds("image", "inspect", _DEBIAN):
         _make_debian(engine, folder)
     for name in missing:
-        engine.docker("build", "--tag", name, str(_RECIPES / BASES[name]))
+        engine.build(name, str(_RECIPES / BASES[name]))
     return missing
 
 
 def build_own(engine: Engine) -> None:
     """Build the project's images from the checkout as it lies there."""
     for name, folder in _OWN.items():
-        engine.docker("build", "--tag", name, "--file", str(CHECKOUT / folder / "Dockerfile"), str(CHECKOUT))
+        engine.build(name, "--file", str(CHECKOUT / folder / "Dockerfile"), str(CHECKOUT))
 
 
 def remove(engine: Engine, stand_ins: list[str]) -> None:
@@ -66,4 +67,4 @@ def _make_debian(engine: Engine, folder: Path) -> None:
     (context / "Dockerfile").write_text(
         f"FROM {_BARE}\nCOPY ca.crt /etc/host-ca.crt\nENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
     )
-    engine.docker("build", "--tag", _DEBIAN, str(context))
+    engine.build(_DEBIAN, str(context))

@@ -1,0 +1,62 @@
+"""One system of real machines for all tests: they follow each other, and leave it as they found it."""
+
+import os
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import expected
+import imageio_ffmpeg
+import pytest
+from harness import caller
+from harness.caller import Caller
+from rehearsal import system as system_module
+from rehearsal.image import Work
+from rehearsal.system import System
+
+_STATE = "systemctl --failed --no-legend; docker ps -a --format '{{.Names}} {{.Status}}'; free -m; df -h; uptime"
+
+
+@pytest.fixture(scope="session")
+def bare_system() -> Iterator[System]:
+    """What is around the machines."""
+    with system_module.running(Work(Path(os.environ["REHEARSAL_WORK"]))) as system:
+        yield system
+
+
+@pytest.fixture(scope="session")
+def system(bare_system: System) -> System:
+    """Three machines, set up."""
+    bare_system.boot(*expected.MACHINES)
+    return bare_system
+
+
+@pytest.fixture(scope="session")
+def person(system: System) -> Caller:
+    """Somebody with an account."""
+    return Caller(system.url)
+
+
+@pytest.fixture(scope="session")
+def videos(system: System) -> Iterator[str]:
+    """A web site with the videos."""
+    site = system.work.folder / "site"
+    site.mkdir()
+    for name, video in expected.VIDEOS.items():
+        picture = f"testsrc2=size={video.size}:rate=30:duration={video.seconds}"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", picture]
+        command += ["-f", "lavfi", "-i", f"sine=duration={video.seconds}", "-pix_fmt", "yuv420p", *video.options]
+        subprocess.run([*command, str(site / f"{name}.mp4")], check=True)
+    with caller.site(expected.WORLD_GATEWAY, site) as url:
+        yield url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say with a failure what the machines look like."""
+    report = yield
+    system = getattr(item, "funcargs", {}).get("system")
+    if report.failed and isinstance(system, System):
+        for vm in system.vms.values():
+            report.sections.append((f"state of {vm.name}", vm.look(_STATE)))
+    return report

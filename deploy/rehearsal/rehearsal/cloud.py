@@ -1,0 +1,111 @@
+"""What Google provides to a machine: its metadata, its service account's token, and the secrets that account may read.
+
+Machines are told apart by the address they call from, as the real metadata server does it.
+"""
+
+import base64
+import json
+import re
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import expected
+from expected import METADATA, Machine
+
+PROJECT = "rehearsal"
+_SECRET = re.compile(rf"/v1/projects/{PROJECT}/secrets/([a-z0-9-]+)/versions/latest:access")
+_PREFIX = "/computeMetadata/v1/"
+
+
+@dataclass
+class Cloud:
+    """The answers for each machine, and a token for each."""
+
+    machines: Mapping[str, Machine]
+    attributes: Mapping[str, Mapping[str, str]]
+    secrets: Mapping[str, str]
+    release: Path
+    tokens: dict[str, str] = field(default_factory=lambda: dict[str, str]())
+
+    def metadata(self, machine: Machine, path: str) -> bytes | None:
+        """Return what the metadata server says of `path`, or nothing where it does not know it."""
+        if path.startswith("instance/attributes/"):
+            value = self.attributes[machine.name].get(path.removeprefix("instance/attributes/"))
+            return None if value is None else value.encode()
+        if path == "instance/service-accounts/default/token":
+            token = self.tokens.setdefault(machine.name, secrets.token_urlsafe())
+            return json.dumps({"access_token": token, "expires_in": 3599, "token_type": "Bearer"}).encode()
+        plain = {"instance/name": machine.name, "project/project-id": PROJECT}
+        return plain[path].encode() if path in plain else None
+
+    def secret(self, token: str, name: str) -> tuple[int, bytes]:
+        """Return the status and body of Secret Manager's answer."""
+        owner = next((self._role(machine) for machine, known in self.tokens.items() if known == token), None)
+        if owner is None:
+            return 401, _problem(401, "UNAUTHENTICATED")
+        if name not in expected.SECRETS[owner]:
+            return 403, _problem(403, "PERMISSION_DENIED")
+        data = base64.b64encode(self.secrets[name].encode()).decode()
+        full_name = f"projects/{PROJECT}/secrets/{name}/versions/1"
+        return 200, json.dumps({"name": full_name, "payload": {"data": data}}).encode()
+
+    def _role(self, name: str) -> str:
+        return next(machine.role for machine in self.machines.values() if machine.name == name)
+
+
+def _problem(status: int, name: str) -> bytes:
+    return json.dumps({"error": {"code": status, "status": name}}).encode()
+
+
+class _Request(BaseHTTPRequestHandler):
+    cloud: Cloud
+
+    def do_GET(self) -> None:
+        machine = self.cloud.machines.get(self.client_address[0])
+        asked = _SECRET.fullmatch(self.path)
+        if asked:
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            self._answer(*self.cloud.secret(token, asked[1]))
+        elif self.path == "/release.tar.gz":
+            self._answer(200, self.cloud.release.read_bytes())
+        elif machine and self.path.startswith(_PREFIX):
+            self._answer_metadata(machine, self.path.removeprefix(_PREFIX))
+        else:
+            self._answer(404, b"")
+
+    def _answer_metadata(self, machine: Machine, path: str) -> None:
+        if self.headers.get("Metadata-Flavor") != "Google":
+            self._answer(403, b"")
+            return
+        body = self.cloud.metadata(machine, path)
+        self._answer(404 if body is None else 200, body or b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Metadata-Flavor", "Google")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # the library's name
+        """Say nothing: tokens and secrets pass here."""
+
+
+@contextmanager
+def serving(cloud: Cloud) -> Iterator[None]:
+    """Answer at the address that machines know the metadata server by."""
+    handler = type("Request", (_Request,), {"cloud": cloud})
+    server = ThreadingHTTPServer((METADATA, 80), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

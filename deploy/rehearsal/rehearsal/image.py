@@ -1,0 +1,184 @@
+"""The disk that every machine starts from: Debian, the kernel's modules, and the container images.
+
+Everything that a machine would fetch from Debian's archive or an image registry is in it, so that the machines need
+neither; what deploy/provision does with it is the same.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import engine as engine_module, images
+from harness.engine import Engine
+from harness.stack import CHECKOUT
+
+_ADDED = Path(__file__).parents[1] / "root"
+_MODULES = Path("/usr/lib/uml/modules")
+_CACHE = CHECKOUT / ".cache" / "rehearsal"
+_PACKAGES = (
+    "systemd-sysv dbus udev kmod procps netbase iproute2 iputils-ping curl ca-certificates openssh-server e2fsprogs "
+    "chrony python3 iptables docker.io docker-compose nfs-common nfs-kernel-server"
+)
+# Installed already, but it is provisioning that has to switch them on.
+_OFF = (
+    "docker.service",
+    "docker.socket",
+    "containerd.service",
+    "nfs-server.service",
+    "rpcbind.service",
+    "rpcbind.socket",
+)
+_IDLE = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer")
+_BASES = ("python:3.11-slim-bookworm", "redis:7.2-bookworm", "nginx:1.28-bookworm")
+_DISK = "8G"  # sparse
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of one rehearsal, and what lies where in it."""
+
+    folder: Path
+
+    @property
+    def tree(self) -> Path:
+        return self.folder / "root"
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "root.img"
+
+    @property
+    def release(self) -> Path:
+        return self.folder / "release.tar.gz"
+
+    @property
+    def preloaded(self) -> Path:
+        """What linux.uml needs to run on some processors; missing on all others."""
+        return self.folder / "xstate.so"
+
+    @property
+    def ssh_key(self) -> Path:
+        return self.folder / "ssh-key"
+
+    @property
+    def revision(self) -> str:
+        return (self.folder / "revision").read_text()
+
+
+def main(folder: str) -> None:
+    """Make the release and the disk in the folder."""
+    work = Work(Path(folder))
+    _make_release(work)
+    _unpack_debian(work)
+    _set_up(work)
+    _load_images(work)
+    _make_disk(work)
+
+
+def _make_release(work: Work) -> None:
+    """Pack what is committed, as a release is packed."""
+    revision = _output("git", "-C", str(CHECKOUT), "rev-parse", "HEAD").strip()
+    (work.folder / "revision").write_text(revision)
+    _run("git", "-C", str(CHECKOUT), "archive", "--format=tar.gz", f"--output={work.release}", revision)
+
+
+def _unpack_debian(work: Work) -> None:
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    archive = _CACHE / f"root-{hashlib.sha256(_PACKAGES.encode()).hexdigest()[:12]}.tar"
+    if not archive.exists():
+        include = "--include=" + ",".join(_PACKAGES.split())
+        new = archive.with_suffix(".new")
+        _run("mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", include, "bookworm", str(new))
+        new.rename(archive)
+    work.tree.mkdir()
+    # Device files are the business of the machine's own kernel.
+    _run("tar", "--extract", f"--file={archive}", f"--directory={work.tree}", "--exclude=./dev/*")
+
+
+def _set_up(work: Work) -> None:
+    tree = work.tree
+    for modules in _MODULES.iterdir():
+        shutil.copytree(modules, tree / "lib" / "modules" / modules.name)
+        _run("chroot", str(tree), "depmod", modules.name)
+    shutil.copytree(_ADDED, tree, dirs_exist_ok=True)
+    (tree / "etc/fstab").write_text("/dev/ubda / ext4 defaults 0 1\n")
+    _replace(tree / "etc/resolv.conf", "nameserver 169.254.169.254\n")
+    _replace(tree / "etc/hosts", "127.0.0.1 localhost\n")
+    chrony = tree / "etc/chrony/chrony.conf"
+    chrony.write_text("".join(line for line in chrony.open() if not line.startswith("pool ")))
+    # Debian's dockerd speaks to the older iptables only where the kernel has no nftables.
+    _run("chroot", str(tree), "update-alternatives", "--quiet", "--set", "iptables", "/usr/sbin/iptables-legacy")
+    _run("systemctl", f"--root={tree}", "--quiet", "disable", *_OFF)
+    _run("systemctl", f"--root={tree}", "--quiet", "mask", *_IDLE)
+    _run("systemctl", f"--root={tree}", "--quiet", "set-default", "graphical.target")
+    _run(
+        "systemctl",
+        f"--root={tree}",
+        "--quiet",
+        "enable",
+        "rehearsal-network.service",
+        "google-startup-scripts.service",
+    )
+    _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(work.ssh_key))
+    keys = tree / "root" / ".ssh" / "authorized_keys"
+    keys.parent.mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(work.ssh_key.with_suffix(".pub"), keys)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file where a link may be."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+
+
+def _load_images(work: Work) -> None:
+    """Build the container images right where the machines' own engine will look for them."""
+    folder = work.folder / "engine"
+    folder.mkdir()
+    with engine_module.for_builds(folder, work.tree / "var/lib/docker") as engine:
+        stand_ins = images.provide_bases(engine, folder, _BASES)
+        print(f"no registry: stand-ins for {', '.join(stand_ins)}", flush=True)
+        _build_release(engine, work)
+        engine.docker("rmi", "--force", _BASES[0], "idrl-standin:debian", "idrl-standin:bare")
+        engine.docker("image", "prune", "--force")
+    # It was made on another machine: the networks are those machines' own.
+    shutil.rmtree(work.tree / "var/lib/docker/network")
+
+
+def _build_release(engine: Engine, work: Work) -> None:
+    """Build the release's images under the names that provisioning gives them."""
+    checkout = work.folder / "release"
+    with tarfile.open(work.release) as archive:
+        archive.extractall(checkout, filter="data")
+    for name, folder in (("web", "web-server"), ("worker", "worker-server"), ("psg", "psg")):
+        options = ("--build-arg", f"REVISION={work.revision}", "--file", str(checkout / folder / "Dockerfile"))
+        engine.build(f"idrl-{name}:{work.revision}", *options, str(checkout))
+
+
+def _make_disk(work: Work) -> None:
+    with work.image.open("wb") as disk:
+        os.truncate(disk.fileno(), int(_DISK.removesuffix("G")) * 1024**3)
+    _run("mkfs.ext4", "-q", "-d", str(work.tree), str(work.image))
+    shutil.rmtree(work.tree / "var/lib/docker")
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

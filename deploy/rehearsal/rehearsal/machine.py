@@ -1,0 +1,147 @@
+"""A machine: a kernel that runs as processes of this host, with a disk, a tap and an address of its own."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from expected import Machine
+from harness.caller import wait_until
+
+from rehearsal.image import Work
+from rehearsal.network import Network
+
+_BOOT_S = 180
+_PROVISION_S = 600
+
+
+class MachineFailed(Exception):
+    """A command on a machine failed; the message ends with what it printed."""
+
+
+@dataclass
+class Vm:
+    """A virtual machine that can be booted, asked, killed and booted again."""
+
+    machine: Machine
+    work: Work
+    network: Network
+    data_disk: Path | None = None
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
+
+    @property
+    def console(self) -> Path:
+        return self.work.folder / f"{self.name}.console"
+
+    def boot(self) -> None:
+        """Start it, from the same disk as before; returns at once."""
+        assert self._process is None or self._process.poll() is not None, f"{self.name} runs"
+        tap, machine = self.network.attach(self.machine), self.machine
+        disks = [f"ubda={self.work.folder}/{self.name}.cow,{self.work.image}"]
+        disks += [f"ubdb={self.data_disk}"] if self.data_disk else []
+        command = ["linux.uml", f"umid={self.name}", f"uml_dir={self.work.folder}/uml/", f"mem={machine.memory_mib}M"]
+        command += [*disks, "root=/dev/ubda", "rw", "con=null", "con0=fd:1,fd:1", "quiet"]
+        command += [f"vec0:transport=tap,ifname={tap},depth=128,gro=1", "systemd.unified_cgroup_hierarchy=0"]
+        command += [f"idrl.name={machine.name}", f"idrl.address={machine.address}", f"idrl.gateway={machine.gateway}"]
+        # The machine's memory is a file there, as large as what the machine has used of it.
+        environment = {**os.environ, "TMPDIR": str(self.work.folder / "memory")}
+        if self.work.preloaded.exists():
+            environment["LD_PRELOAD"] = str(self.work.preloaded)
+        with self.console.open("ab") as console:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+
+    def wait_for_ssh(self) -> None:
+        """Return when it can be logged in to."""
+        wait_until(self._can_log_in, _BOOT_S)
+
+    def wait_for_startup(self) -> None:
+        """Return when the startup script of this boot has ended; fail with its log unless it ended well."""
+        self.wait_for_ssh()
+        deadline = time.monotonic() + _PROVISION_S
+        question = (
+            "systemctl show google-startup-scripts --property=Result,ExecMainStatus,ExecMainExitTimestampMonotonic"
+        )
+        while True:
+            said = dict(line.split("=", 1) for line in self.ssh(question).split())
+            if said["ExecMainExitTimestampMonotonic"] != "0":
+                break
+            assert time.monotonic() < deadline, self.startup_log()
+            time.sleep(1)
+        assert (said["Result"], said["ExecMainStatus"]) == ("success", "0"), self.startup_log()
+
+    def startup_log(self) -> str:
+        """Return what the startup script has printed since the machine was booted."""
+        return self.ssh("journalctl --boot --unit=google-startup-scripts --no-pager --output=cat")
+
+    def ssh(self, command: str, timeout_s: float = 120) -> str:
+        """Run a shell command there and return what it printed; raise MachineFailed when it fails."""
+        done = self._ssh(command, timeout_s)
+        if done.returncode:
+            raise MachineFailed(f"{self.name}: {command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def python(self, script: str, *arguments: str) -> str:
+        """Run a Python script there and return what it printed."""
+        return self.ssh(f"python3 - {shlex.join(arguments)} <<'END'\n{script}\nEND")
+
+    def look(self, command: str) -> str:
+        """Return whatever the shell command printed there, or why nothing."""
+        done = self._ssh(command, 60)
+        return done.stdout + done.stderr
+
+    def shut_down(self) -> None:
+        """Let it stop by itself, as for a reboot."""
+        assert self._process
+        self._ssh("systemctl poweroff", 30)
+        self._process.wait(180)
+        self._end()
+
+    def kill(self) -> None:
+        """Take the power away."""
+        self._end()
+
+    def _end(self) -> None:
+        """End what is left of its processes: all are in the group that was made for it."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _can_log_in(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, (
+            f"{self.name} has ended:\n{self.console.read_text(errors='replace')[-2000:]}"
+        )
+        return self._ssh("true", 10).returncode == 0
+
+    def _ssh(self, command: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+        options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
+        options += ["ConnectTimeout=5", "ServerAliveInterval=5", "ServerAliveCountMax=12"]
+        ssh = ["ssh", "-i", str(self.work.ssh_key), *(word for option in options for word in ("-o", option))]
+        try:
+            return subprocess.run(
+                [*ssh, f"root@{self.machine.address}", command],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=timeout_s,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            return subprocess.CompletedProcess(error.cmd, 255, "", f"no end after {timeout_s} s")

@@ -1,0 +1,40 @@
+#!/bin/bash
+# Build the machines' disk, then rehearse on it; whatever is made lies in one folder and three kinds of namespaces, and
+# goes with them. Usage, as root: deploy/rehearsal/rehearse.sh [arguments of pytest]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+deploy/rehearsal/have_vms.sh
+# program:package
+needed=(linux.uml:user-mode-linux mmdebstrap:mmdebstrap dockerd:docker.io docker-compose:docker-compose ip:iproute2
+    iptables:iptables mkfs.ext4:e2fsprogs ssh:openssh-client dnsmasq:dnsmasq-base openssl:openssl)
+has_amx=$(grep -wm1 amx_tile /proc/cpuinfo || true)
+[ -z "$has_amx" ] || needed+=(cc:gcc cc:libc6-dev)
+packages=()
+for pair in "${needed[@]}"; do
+    command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
+done
+if [ "${#packages[@]}" -gt 0 ]; then
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+# Not in memory: the disks grow to some gigabytes.
+work=$(mktemp -d /var/tmp/idrl-rehearsal-XXXXXXXX)
+trap 'rm -rf --one-file-system "$work"' EXIT
+export REHEARSAL_WORK=$work PYTHONPATH=deploy/rehearsal:containers
+
+[ -z "$has_amx" ] || cc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$work/xstate.so" deploy/rehearsal/xstate.c
+
+# Ends every process in it when it ends itself, in whatever way.
+alone() { unshare --mount --pid --fork --kill-child --mount-proc "$@"; }
+
+alone .venv/bin/python -m rehearsal.image "$work"
+# A /run of its own: names of network namespaces and the lock of iptables are this rehearsal's alone.
+# shellcheck disable=SC2016 # these are the inner shell's
+alone --net bash -euc '
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mkdir /run/netns /run/lock "$REHEARSAL_WORK/memory"
+    mount -t tmpfs -o size=8g tmpfs "$REHEARSAL_WORK/memory"
+    .venv/bin/pytest deploy/rehearsal -p no:cacheprovider "$@" || exit $?
+' rehearse "$@"
