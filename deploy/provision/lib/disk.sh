@@ -3,13 +3,13 @@
 
 folder=/var/nfs/shared_folder
 
-# Print the UUID of the file system on the device $1, making one only where blkid and wipefs find nothing at all.
+# Print the UUID of the file system on the device $1. One is made only where nothing at all is: no file system, no
+# partition, no volume, and nothing but zeros in the first 16 MiB, as on a new disk.
 file_system_of() {
 	if [ -z "$(blkid --probe --output value --match-tag TYPE "$1")" ]; then
-		[ -z "$(wipefs --noheadings "$1")" ] && [ -z "$(lsblk --noheadings --output NAME --list "$1" | sed 1d)" ] ||
-			fail disk_not_empty "$1 has no file system but is not empty (partitions, a volume group?): empty it by hand, or give another"
-		# The cache of blkid may be old, and a read error looks like an empty disk.
-		dd if="$1" of=/dev/null bs=1M count=1 status=none || fail disk_unreadable "$1 cannot be read"
+		if [ -n "$(wipefs --noheadings "$1")" ] || ! cmp --silent --bytes=16777216 "$1" /dev/zero; then
+			fail disk_not_empty "$1 has no file system, but something else is on it: empty it by hand (blkdiscard --zeroout $1), or give another disk"
+		fi
 		say "making a file system on $1" >&2
 		mkfs.ext4 -q -m 1 -L idrl-share "$1"
 	fi
