@@ -10,6 +10,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from worker_server.media import (
     ClipFacts,
@@ -26,6 +27,10 @@ from worker_server.media import (
     run_encoder,
     verify_clip,
 )
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # The number is written as ten cells, black or white, in a row across the middle of the frame.
 _BITS = 10
@@ -108,6 +113,40 @@ def _picture(number: int, width: int, height: int) -> "np.ndarray[tuple[int, ...
         left, right = (int(width * (0.2 + 0.6 * (bit + side) / _BITS)) for side in (0, 1))
         picture[height // 4 : height * 3 // 4, left:right] = 225 if number >> bit & 1 else 30
     return picture
+
+
+@pytest.fixture(scope="session")
+def plain_source() -> Source:
+    """The facts of a second of 1080p, of a file that is not there."""
+    return Source(
+        demuxer="mov",
+        size_bytes=1,
+        duration_s=Fraction(1),
+        video_index=0,
+        video_codec="h264",
+        width=1920,
+        height=1080,
+        pix_fmt="yuv420p",
+        sample_aspect=Fraction(1),
+        rotation=0,
+        interlaced=False,
+        colour_matrix=1,
+        colour_primaries=1,
+        colour_transfer=1,
+        full_range=False,
+        frame_rate=Fraction(25),
+        is_vfr=False,
+        frame_count=25,
+        packet_count=25,
+        origin_s=Fraction(0),
+        last_pts_s=Fraction(24, 25),
+        stored_early_s=Fraction(0),
+        is_indexed=True,
+        video_streams=1,
+        has_audio=False,
+        audio_index=-1,
+        audio_codec="",
+    )
 
 
 @pytest.fixture

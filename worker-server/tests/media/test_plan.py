@@ -11,48 +11,19 @@ from hypothesis import given, strategies as st
 from worker_server.media import Source, frame_size, plan_parts
 from worker_server.media.geometry import crop_box
 
-PLAIN = Source(
-    demuxer="mov",
-    size_bytes=1,
-    duration_s=Fraction(1),
-    video_index=0,
-    video_codec="h264",
-    width=1920,
-    height=1080,
-    pix_fmt="yuv420p",
-    sample_aspect=Fraction(1),
-    rotation=0,
-    interlaced=False,
-    colour_matrix=1,
-    colour_primaries=1,
-    colour_transfer=1,
-    full_range=False,
-    frame_rate=Fraction(25),
-    is_vfr=False,
-    frame_count=25,
-    packet_count=25,
-    origin_s=Fraction(0),
-    last_pts_s=Fraction(24, 25),
-    stored_early_s=Fraction(0),
-    is_indexed=True,
-    video_streams=1,
-    has_audio=False,
-    audio_index=-1,
-    audio_codec="",
-)
 RATES = st.one_of(
     st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)]),
     st.fractions(min_value=1, max_value=60, max_denominator=1001),
 )
 
 
-def lasting(frame_count: int, rate: Fraction) -> Source:
-    return replace(PLAIN, frame_count=frame_count, frame_rate=rate, duration_s=frame_count / rate)
+def lasting(plain: Source, frame_count: int, rate: Fraction) -> Source:
+    return replace(plain, frame_count=frame_count, frame_rate=rate, duration_s=frame_count / rate)
 
 
 @given(st.integers(1, 20_000), RATES, st.sampled_from([1, 2, 10, 20, 60]))
-def test_each_frame_is_in_exactly_one_part(frames: int, rate: Fraction, part_s: int) -> None:
-    parts = plan_parts(lasting(frames, rate), part_s)
+def test_each_frame_is_in_exactly_one_part(plain_source: Source, frames: int, rate: Fraction, part_s: int) -> None:
+    parts = plan_parts(lasting(plain_source, frames, rate), part_s)
     assert [part.number for part in parts] == list(range(len(parts)))
     assert parts[0].start_frame == 0
     assert parts[-1].end_frame == frames
@@ -61,8 +32,8 @@ def test_each_frame_is_in_exactly_one_part(frames: int, rate: Fraction, part_s: 
 
 
 @given(st.integers(1, 20_000), RATES)
-def test_cuts_are_at_whole_multiples_of_twenty_seconds(frames: int, rate: Fraction) -> None:
-    source = lasting(frames, rate)
+def test_cuts_are_at_whole_multiples_of_twenty_seconds(plain_source: Source, frames: int, rate: Fraction) -> None:
+    source = lasting(plain_source, frames, rate)
     parts = plan_parts(source)
     shared = len(parts) > 1 and (frames - math.ceil(20 * parts[-1].number * rate)) / rate < 1
     for part in parts[: -1 if shared else None]:
@@ -71,8 +42,8 @@ def test_cuts_are_at_whole_multiples_of_twenty_seconds(frames: int, rate: Fracti
 
 
 @given(st.integers(1, 20_000), RATES)
-def test_a_shared_remainder_is_halved(frames: int, rate: Fraction) -> None:
-    parts = plan_parts(lasting(frames, rate))
+def test_a_shared_remainder_is_halved(plain_source: Source, frames: int, rate: Fraction) -> None:
+    parts = plan_parts(lasting(plain_source, frames, rate))
     if len(parts) > 1 and parts[-1].start_frame < 20 * parts[-1].number * rate:
         before, last = parts[-2].frame_count, parts[-1].frame_count
         assert before - last in (0, 1)
@@ -93,8 +64,8 @@ def test_a_shared_remainder_is_halved(frames: int, rate: Fraction) -> None:
         ("45", ["20", "20", "5"]),
     ],
 )
-def test_lengths(duration_s: str, lengths: list[str]) -> None:
-    parts = plan_parts(lasting(int(Fraction(duration_s) * 25), Fraction(25)))
+def test_lengths(plain_source: Source, duration_s: str, lengths: list[str]) -> None:
+    parts = plan_parts(lasting(plain_source, int(Fraction(duration_s) * 25), Fraction(25)))
     assert [part.frame_count for part in parts] == [Fraction(length) * 25 for length in lengths]
     assert parts[-1].end_s == float(duration_s)
 
@@ -115,8 +86,12 @@ def test_lengths(duration_s: str, lengths: list[str]) -> None:
         ((8, 8), 0, "1", (32, 18)),
     ],
 )
-def test_frame_size(size: tuple[int, int], rotation: int, sample_aspect: str, expected: tuple[int, int]) -> None:
-    source = replace(PLAIN, width=size[0], height=size[1], rotation=rotation, sample_aspect=Fraction(sample_aspect))
+def test_frame_size(
+    plain_source: Source, size: tuple[int, int], rotation: int, sample_aspect: str, expected: tuple[int, int]
+) -> None:
+    source = replace(
+        plain_source, width=size[0], height=size[1], rotation=rotation, sample_aspect=Fraction(sample_aspect)
+    )
     assert frame_size(source) == expected
 
 
@@ -127,9 +102,9 @@ def test_frame_size(size: tuple[int, int], rotation: int, sample_aspect: str, ex
     st.fractions(min_value=Fraction(1, 8), max_value=8, max_denominator=100),
 )
 def test_the_frame_is_16_to_9_and_the_crop_inside_the_source(
-    width: int, height: int, rotation: int, aspect: Fraction
+    plain_source: Source, width: int, height: int, rotation: int, aspect: Fraction
 ) -> None:
-    source = replace(PLAIN, width=width, height=height, rotation=rotation, sample_aspect=aspect)
+    source = replace(plain_source, width=width, height=height, rotation=rotation, sample_aspect=aspect)
     out_w, out_h = frame_size(source)
     assert (out_w * 9, out_w % 2, out_h % 2) == (out_h * 16, 0, 0)
     kept_w, kept_h, left, top = crop_box(source)
@@ -139,5 +114,5 @@ def test_the_frame_is_16_to_9_and_the_crop_inside_the_source(
     assert min(kept_w, kept_h) > 0
 
 
-def test_facts_survive_json() -> None:
-    assert Source.from_json(PLAIN.to_json()) == PLAIN
+def test_facts_survive_json(plain_source: Source) -> None:
+    assert Source.from_json(plain_source.to_json()) == plain_source
