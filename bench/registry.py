@@ -9,7 +9,7 @@ from bench.report import PLOTS, RESULTS, Report
 from bench.sources import CACHE
 
 # In the order in which they run.
-NAMES = ("render", "profile", "job", "memory", "latency", "scale", "waiting", "api", "rows")
+NAMES = ("render", "copying", "profile", "job", "memory", "latency", "scale", "waiting", "api", "rows")
 
 
 @dataclass(frozen=True)

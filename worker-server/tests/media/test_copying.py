@@ -168,12 +168,34 @@ def test_what_only_the_stream_tells_is_found(options: str, reason: str, make: Ma
 
 
 def test_damage_that_only_decoding_shows_is_found(make: Make, copy: Callable[..., Any]) -> None:
-    path = make(f"{PICTURE.format('320x180', 2)} -g 10 {TAGS}", "s.mp4")
-    damaged = make(f"-i {path} -c copy -bsf:v noise=amount=eq(n\\,25)*5", "damaged.mp4")
-    source = probe(damaged)
+    path = make(f"{PICTURE.format('320x180', 2)} -crf 30 -g 10 {TAGS}", "s.mp4")
+    damaged = make(f"-i {path} -c copy -bsf:v noise=amount=eq(n\\,25)*1000", "damaged.mp4")
+    whole, source = probe(path), probe(damaged)
+    assert copy(whole, path, plan_parts(whole)[0]).facts.frames == 100
     with pytest.raises(EncodeFailed) as caught:
         copy(source, damaged, plan_parts(source)[0])
-    assert "not copied" in caught.value.complaint
+    assert "decoding gives for frame" in caught.value.complaint
+
+
+def test_times_that_contradict_the_pictures_are_found(numbered: Make, make: Make, copy: Callable[..., Any]) -> None:
+    """The container says that two pictures are shown in the other order than the stream does."""
+    path = numbered(50, "25", "s.mp4", f"-bf 0 -g 25 {TAGS}", sound=False)
+    swapped = "pts=PTS+512*(eq(N\\,12)-eq(N\\,13)):dts=DTS-2560"
+    crossed = make(f"-i {path} -c copy -bsf:v setts={swapped}", "crossed.mp4")
+    source = probe(crossed)
+    with pytest.raises(EncodeFailed) as caught:
+        copy(source, crossed, plan_parts(source)[0])
+    assert "decoding gives for frame" in caught.value.complaint
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 60), (20, 60), (5, 60), (20, 47), (7, 51)])
+def test_without_a_logo_the_source_s_frames_alone_are_there(
+    start: int, end: int, numbered: Make, copy: Callable[..., Any]
+) -> None:
+    path = numbered(60, "25", "s.mp4", f"-profile:v high -8x8dct 1 -bf 2 -g 10 {TAGS}")
+    source = probe(path)
+    clip = copy(source, path, Part(0, start, end, source.frame_rate), logo_s=0.0)
+    assert clip.numbers() == list(range(start, end))
 
 
 def test_every_key_frame_is_a_place_to_begin(numbered: Make, copy: Callable[..., Any]) -> None:

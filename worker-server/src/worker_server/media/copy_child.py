@@ -24,20 +24,20 @@ from av.container import InputContainer
 from worker_server.media.child import ChildLimits, guarded
 from worker_server.media.copy_span import Picture, Span, copied_pictures, find_span
 from worker_server.media.edit import PartEdit
-from worker_server.media.encoding import PROGRESS, local_input
+from worker_server.media.encoding import local_input
 from worker_server.media.ffmpeg_renderer import ends_command
 from worker_server.media.h264 import ParameterSets, Unsuitable, headers, picture
 from worker_server.media.probe_child import open_source
 from worker_server.media.timing import place
 
-# What encoding tells players as well, whatever the source's own tags are; the decoding of no picture changes.
-_TAGS = "colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:video_full_range_flag=0"
+# What encoding tells players as well, whatever the source says; no picture is decoded differently for it.
+_TAGS = "sample_aspect_ratio=1/1:colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:video_full_range_flag=0"
 _MAX_SPS_ID = 31
 
 AnyPacket: TypeAlias = "Packet[Any]"
 Piece = tuple[Iterable[Picture], int]
 _MAX_LINE_BYTES = 1000
-_PROGRESS_LINE = re.compile(rb"^\w+=")
+_SHOWN = re.compile(rb"^shown=(\d+) (\d+/\d+)$")
 
 
 def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
@@ -168,23 +168,27 @@ def _decoded_s(packet: AnyPacket) -> Fraction:
 
 
 def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
-    """Decode the whole clip. Raise Unsuitable at the first word of warning, or if pictures are missing."""
-    reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror", *PROGRESS]
-    threads = ["-threads", str(edit.profile.threads)]
-    command = [*reader, *local_input(output, "mov", *threads), "-map", "0:v", "-fps_mode", "passthrough"]
+    """Decode the whole clip. Raise Unsuitable at the first word of warning, and unless frame k comes as the k-th."""
+    reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
+    times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
+    command = [*reader, *local_input(output, "mov", "-threads", str(edit.profile.threads)), "-map", "0:v"]
+    command += ["-fps_mode", "passthrough", *times, "-f", "null", "-"]
     encoded, frames = edit.total_frames - span.part.frame_count, 0
-    with subprocess.Popen(
-        guarded([*command, "-f", "null", "-"], ChildLimits()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as decoder:
+    with subprocess.Popen(guarded(command, ChildLimits()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as decoder:
         for line in iter(lambda: _line_of(decoder), b""):
-            if not _PROGRESS_LINE.match(line):
+            if _shown(line, edit.frame_rate) != frames:
                 decoder.kill()
-                raise Unsuitable(f"decoding complains: {line.decode(errors='replace').strip()}")
-            if line.startswith(b"frame="):
-                frames = int(line[6:])
-                _tell(encoded + frames * span.part.frame_count // edit.total_frames)
+                raise Unsuitable(f"decoding gives for frame {frames}: {line.decode(errors='replace').strip()}")
+            frames += 1
+            _tell(encoded + frames * span.part.frame_count // edit.total_frames)
     if decoder.returncode or frames != edit.total_frames:
         raise Unsuitable(f"{frames} of {edit.total_frames} frames can be decoded")
+
+
+def _shown(line: bytes, rate: Fraction) -> int | None:
+    """Return the place of the frame that a line tells of; None for anything else, which is a warning."""
+    told = _SHOWN.match(line)
+    return place(int(told[1]) * Fraction(told[2].decode()), rate) if told else None
 
 
 def _line_of(process: "subprocess.Popen[bytes]") -> bytes:

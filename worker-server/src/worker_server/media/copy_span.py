@@ -12,8 +12,10 @@ from worker_server.media.h264 import ParameterSets, Unsuitable, headers, picture
 from worker_server.media.plan import Part
 from worker_server.media.timing import place
 
-# A stranger's bit rate becomes ours. Cameras and telephones stay below this; what does not is encoded.
-_MAX_BITS_PER_S = 24_000_000
+# A stranger's bit rate becomes ours. Cameras and telephones stay below this (22 Mbit/s for 1080p30); what does not is
+# encoded. Small pictures need more bits for each pixel.
+_MAX_BITS_PER_PIXEL = Fraction(35, 100)
+_LEAST_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
 _LEAST_SHARE = Fraction(1, 4)  # for less it is not worth two kinds of pictures in one clip
 _SEEK_MARGIN_S = 1  # as the encoder has it
 _BASELINE, _MAIN, _HIGH = 66, 77, 100
@@ -47,12 +49,15 @@ def find_span(container: InputContainer, edit: PartEdit) -> Span:
     first, count, delay, size_bytes = _longest(_pictures(container, edit, sets), edit)
     if count < edit.part.frame_count * _LEAST_SHARE:
         raise Unsuitable(f"only {count} of {edit.part.frame_count} frames can be copied")
-    if size_bytes * 8 * edit.frame_rate > _MAX_BITS_PER_S * count:
+    if size_bytes * 8 * edit.frame_rate > _most_bits_per_s(edit) * count:
         raise Unsuitable("the bit rate is too high")
     if delay and not any(fields.get("bitstream_restriction_flag", [])):
         raise Unsuitable("the stream does not say how far its pictures are out of order")
-    if edit.bumper_frames + first - edit.part.start_frame == 1:
+    before = edit.bumper_frames + first - edit.part.start_frame
+    if before == 1:
         raise Unsuitable("one picture alone would be encoded")
+    if not before and fields["profile_idc"] != [_HIGH]:
+        raise Unsuitable("the clip would begin in another profile")
     return Span(replace(edit.part, start_frame=first, end_frame=first + count), delay, sets, fields)
 
 
@@ -62,6 +67,11 @@ def copied_pictures(container: InputContainer, edit: PartEdit, span: Span) -> It
         if number == span.part.frame_count:
             return
         yield one
+
+
+def _most_bits_per_s(edit: PartEdit) -> Fraction:
+    wanted = edit.width * edit.height * edit.frame_rate * _MAX_BITS_PER_PIXEL
+    return min(Fraction(_MAX_BITS_PER_S), max(Fraction(_LEAST_LIMIT_BITS_PER_S), wanted))
 
 
 def _longest(pictures: Iterator[Picture], edit: PartEdit) -> tuple[int, int, int, int]:

@@ -1,0 +1,105 @@
+"""The same part copied, encoded, and made by MoviePy as one would write it; key frames near and far."""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from bench import pairs, plots, sources
+from bench.pairs import Runs
+from bench.registry import Options
+from bench.report import Comparison, Report, Table
+from bench.usage import measure
+from bench.vmaf import vmaf
+from bench.ways import OURS, USER_MOVIEPY, by_moviepy, ours
+from worker_server.media import Part, PartEdit, Profile, copy_command, probe, run_encoder, verify_clip
+
+COPIED = "ours, copied"
+# The distance of key frames in seconds, and how many times faster than MoviePy the copy is to be.
+_GOALS = {2: 15.0, 8: 8.0}
+_PICTURE, _RATE = "zoom", 30
+_PART_S = 20
+_MIB = 1024**2
+# What a site for videos delivers.
+_ENCODER = "-c:v libx264 -preset veryfast -b:v {rate}M -maxrate {rate}M -bufsize {rate}M -sc_threshold 0"
+_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_worst")
+_COLUMNS = ("source", "way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF worst frame")
+
+
+def run(options: Options) -> Report:
+    rows: list[tuple[str | float, ...]] = []
+    comparisons: list[Comparison] = []
+    runs_by_source: dict[str, Runs] = {}
+    with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
+        for gop_s, goal in _GOALS.items():
+            name = f"key frames {gop_s} s apart"
+            edit = _edit(_source(gop_s, options), gop_s)
+            runs = pairs.take_turns(_ways(edit, Path(folder)), 1 if options.quick else 2)
+            _add_quality(runs, edit, Path(folder))
+            rows += [_row(name, way, runs) for way in runs]
+            for way, at_least in ((USER_MOVIEPY, goal), (OURS, None)):
+                ratio = pairs.ratio(runs, way, COPIED, "wall_s")
+                comparisons.append(Comparison(f"{name}: wall, {way} / {COPIED}", ratio, at_least=at_least))
+            runs_by_source[name] = runs
+    _plot(options.plots, runs_by_source)
+    title = f"One part of {_PART_S} s of 1080p30 that begins half-way between two key frames"
+    return Report([Table(title, _COLUMNS, rows)], comparisons, {"runs": runs_by_source})
+
+
+def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
+    walls = {
+        f"{source}, {way}": pairs.median(runs, way, "wall_s") for source, runs in runs_by_source.items() for way in runs
+    }
+    plots.bars(folder, "copying", f"Time for one part of {_PART_S} s of 1080p30", "seconds", walls)
+
+
+def _source(gop_s: int, options: Options) -> Path:
+    encoder = f"{_ENCODER.format(rate=1 if options.quick else 8)} -pix_fmt yuv420p -g {gop_s * _RATE}"
+    size = (384, 216) if options.quick else (1920, 1080)
+    return sources.make(sources.Spec(_PICTURE, *size, _RATE, 45, encoder=encoder))
+
+
+def _edit(video: Path, gop_s: int) -> PartEdit:
+    """Return the edit of a part whose first key frame comes half a distance after its begin."""
+    gop, source = gop_s * _RATE, probe(video)
+    key = -(-(_PART_S * _RATE + gop // 2) // gop) * gop
+    start = key - gop // 2
+    return PartEdit.of(source, video, Part(0, start, start + _PART_S * _RATE, source.frame_rate), profile=Profile())
+
+
+def _ways(edit: PartEdit, folder: Path) -> dict[str, Callable[[], dict[str, float]]]:
+    work: dict[str, Callable[[PartEdit, Path], None]] = {COPIED: copied, OURS: ours, USER_MOVIEPY: by_moviepy}
+    return {name: partial(_sample, partial(make, edit), folder / f"{name}.mp4") for name, make in work.items()}
+
+
+def _sample(make: Callable[[Path], None], output: Path) -> dict[str, float]:
+    usage = measure(lambda: make(output))
+    return usage.sample() | {"size_bytes": float(output.stat().st_size)}
+
+
+def copied(edit: PartEdit, output: Path) -> None:
+    """Copy the part just as a worker does, the check by decoding included."""
+    run_encoder(
+        copy_command(edit, output, get_ffmpeg_exe()),
+        total_frames=edit.total_frames,
+        on_progress=lambda _: None,
+        should_stop=lambda: False,
+        scratch=output.parent,
+    )
+
+
+def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
+    for name in (COPIED, OURS):
+        verify_clip(folder / f"{name}.mp4", edit)
+    for name, samples in runs.items():
+        quality = vmaf(folder / f"{name}.mp4", edit).sample()
+        runs[name] = [{**sample, **quality} for sample in samples]
+
+
+def _row(source: str, way: str, runs: Runs) -> tuple[str | float, ...]:
+    values = {name: pairs.median(runs, way, name) for name in _MEASURES}
+    values["peak_bytes"] /= _MIB
+    values["size_bytes"] /= _MIB
+    return (source, way, *values.values())
