@@ -31,7 +31,10 @@ from worker_server.media.probe_child import open_source
 from worker_server.media.timing import place
 
 # What encoding tells players as well, whatever the source says; no picture is decoded differently for it.
-_TAGS = "sample_aspect_ratio=1/1:colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:video_full_range_flag=0"
+_TAGS = (
+    "sample_aspect_ratio=1/1:colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:"
+    "video_full_range_flag=0"
+)
 _MAX_SPS_ID = 31
 
 AnyPacket: TypeAlias = "Packet[Any]"
