@@ -72,13 +72,13 @@ class Live:
         finally:
             connection.close()
 
-    def wait_until(self, question: str, *values: object) -> None:
+    def wait_until(self, question: str, *values: object, every_s: float = _LOOK_S) -> None:
         """Return once a query answers true. Raise TookTooLong."""
         deadline = time.monotonic() + _TIMEOUT_S
         while not self.rows(question, *values)[0][0]:
             if time.monotonic() > deadline:
                 raise TookTooLong(f"{question} {values}")
-            time.sleep(_LOOK_S)
+            time.sleep(every_s)
 
 
 @contextmanager
