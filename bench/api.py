@@ -22,7 +22,7 @@ _CLIP_BYTES = 1024**2
 _MIN_OF_BARE = 0.5
 _TASK_ID = str(uuid.UUID(int=1))
 _TASK, _LIST = Call([f"/tasks/{_TASK_ID}"]), Call([f"/tasks?max={_LISTED}"])
-_USER = {"email": "a@example.com", "password": "Benched-1"}
+_USER = {"email": "a@example.com", "password": "Heron-over-42-Lakes"}
 _SOURCE = (
     '{"size_bytes": 9000, "duration_s": "60", "width": 1280, "height": 720, "frame_rate": "30000/1001",'
     ' "video_codec": "h264", "audio_codec": "aac"}'
@@ -83,7 +83,8 @@ def _calls(system: Stack, seconds: int) -> dict[str, tuple[int, Call]]:
     insert = "INSERT INTO tasks (id, owner_id, url, status) SELECT unnest(%s::uuid[]), %s, '', 'done'"
     system.execute(insert, ids, stack.OWNER)
     submit = Call(["/tasks"], "POST", '{"url": "http://example.com/v.mp4"}')
-    sign_up = '{"username": "u%d", "email": "u%d@example.com", "password": "Benched-1", "password_2": "Benched-1"}'
+    passwords = f'"password": "{_USER["password"]}", "password_2": "{_USER["password"]}"'
+    sign_up = f'{{"username": "u%d", "email": "u%d@example.com", {passwords}}}'
     log_in = f'{{"email": "{_USER["email"]}", "password": "{_USER["password"]}"}}'
     clip = Call([f"/tasks/{_TASK_ID}/parts/0"])
     return {

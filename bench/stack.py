@@ -6,13 +6,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import psycopg2
+import requests
 
 from idrl_common.tokens import TokenVerifier
 from idrl_local import config, servers
@@ -25,6 +27,7 @@ from web_server.tokens import TokenSigner
 OWNER = 1
 _PROGRAMS = {program.name: program for program in PROGRAMS}
 _STORES = ("postgres", "redis")
+_START_TIMEOUT_S = 60
 _SERVICES = ("web", "tasks", "nginx")
 
 
@@ -90,7 +93,7 @@ def bare(stack: Stack, documents: object) -> Iterator[int]:
     file.write_text(json.dumps(documents))
     with _process("bare", command, {**os.environ, "IDRL_BENCH_DOCUMENTS": str(file)}, home.logs) as process:
         stack.processes["bare"] = process
-        servers.wait_for_port(port)
+        _wait_for_answer(f"http://127.0.0.1:{port}/tasks")
         yield port
     del stack.processes["bare"]
 
@@ -108,7 +111,7 @@ def _start(installation: Installation, stack: ExitStack, services: Sequence[str]
         if name == "postgres":
             _prepare(installation)
     for port in (ports.web, ports.tasks, ports.nginx) if services else ():
-        servers.wait_for_port(port)
+        _wait_for_answer(f"http://127.0.0.1:{port}/health")
     return Stack(installation, processes)
 
 
@@ -143,6 +146,17 @@ def _process(name: str, command: list[str], environment: dict[str, str], logs: P
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _wait_for_answer(url: str) -> None:
+    """A port is open before the program behind it is there."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with suppress(requests.RequestException):
+            if requests.get(url, timeout=5).ok:
+                return
+        time.sleep(0.05)
+    raise servers.ServerFailed(f"nothing answers at {url}")
 
 
 def _tree(process: psutil.Process) -> list[psutil.Process]:
