@@ -108,6 +108,20 @@ def test_a_task_from_its_link_to_its_clips(settings: Settings, site: str, sample
     assert list(settings.scratch_folder.iterdir()) == []
 
 
+def test_a_film_gives_way_to_a_clip(settings: Settings, site: str, sample: Sample) -> None:
+    film = submit(f"{site}/{sample(65)}")
+    assert fetch_next(settings)
+    for _ in range(2):
+        assert leases.claim_part("another", 30)
+    clip = submit(f"{site}/{sample(2)}", owner_id=2)
+    assert fetch_next(settings)
+    assert [part.status for part in services.get_parts(film)] == ["rendering", "waiting", "waiting", "waiting"]
+    assert waiting_hints(settings, "render") == 4 + 1 + 1  # its parts, the clip, and the part that waits again
+    row = leases.claim_part("another", 30)
+    assert row is not None
+    assert row.task_id == clip
+
+
 def test_a_container_without_an_index_is_rewritten_first(
     settings: Settings, site: str, site_folder: Path, ffmpeg: Callable[..., None]
 ) -> None:
