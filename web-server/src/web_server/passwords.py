@@ -1,7 +1,4 @@
-"""Passwords: the ones that everybody tries first, and hashes.
-
-These are argon2id with the parameters that OWASP's Password Storage cheat sheet sets as the minimum.
-"""
+"""Password hashes: argon2id with the parameters that OWASP's Password Storage cheat sheet sets as the minimum."""
 
 import os
 import secrets
@@ -9,22 +6,14 @@ from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 # Hashing takes longer for longer ones, and no person's password manager goes this far.
 MAX_LENGTH = 128
 
-# The 30,000 most common ones of leaked lists, in lower case.
-_COMMON = frozenset(FREQUENCY_LISTS["passwords"])
 _hasher = PasswordHasher(memory_cost=19456, time_cost=2, parallelism=1)
 # Each hash takes 19 MiB and a core for some 50 ms: more at once than cores gain nothing and cost memory.
 _slots = BoundedSemaphore(os.cpu_count() or 1)
 _nobodys_hash = _hasher.hash(secrets.token_hex())
-
-
-def is_common(password: str) -> bool:
-    """Return whether it is among those that everybody tries first, in whatever case."""
-    return password.lower() in _COMMON
 
 
 def hash_password(password: str) -> str:

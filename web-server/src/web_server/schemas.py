@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from idrl_common.parsing import Body, CleanStr
-from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH, is_common
+from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
 
 USERNAME_MAX_LENGTH = 64
 PASSWORD_MIN_LENGTH = 8
@@ -52,8 +52,6 @@ def _known_email(value: str) -> str:
 
 def _new_password(value: str) -> str:
     broken = [PydanticCustomError(code, sentence) for code, sentence, holds in _PASSWORD_RULES if not holds(value)]
-    if not broken and is_common(value):
-        broken = [PydanticCustomError("too_common", "Must not be one of the most common passwords.")]
     if broken:
         raise ValidationError.from_exception_data("password", [InitErrorDetails(type=e, input=None) for e in broken])
     return value
