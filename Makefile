@@ -28,7 +28,7 @@ $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@
 
-demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a system that lives only as long
+demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a system that lives only as long (or that is up at AT=address)
 	@$(LOCAL) demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(URL),--url "$(URL)") $(if $(AT),--at "$(AT)")
 
 up: $(STAMP) ## start the system in the background (PORT=5050, IDRL_HOME=.idrl)
