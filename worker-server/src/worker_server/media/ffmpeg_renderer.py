@@ -84,6 +84,14 @@ def _ends(edit: PartEdit, copied: Part) -> tuple[PartEdit, PartEdit]:
 
 
 def _ends_video(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
+    if not head.part.frame_count:
+        # Matroska is entered elsewhere if the video is of no use: then the sound would differ by a millisecond.
+        unseen = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
+        return [unseen, *_ends_between_logos(edit, head, tail)]
+    return _ends_between_logos(edit, head, tail)
+
+
+def _ends_between_logos(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
     chains = [(number, end) for number, end in ((0, head), (2, tail)) if end.part.frame_count]
     frames = head.part.frame_count + tail.part.frame_count
     if not chains:
