@@ -31,7 +31,7 @@ SOURCES = {
 
 
 @contextmanager
-def site(clip: Path, wanted: list[float]) -> Iterator[tuple[str, "queue.Queue[dict[str, Any]]"]]:
+def site(clip: Path, wanted: dict[str, Any]) -> Iterator[tuple[str, "queue.Queue[dict[str, Any]]"]]:
     """Serve the page, the clip and the times to seek to; what the page reports comes out of the queue."""
     reports: queue.Queue[dict[str, Any]] = queue.Queue()
     answers = {"/": PAGE.read_bytes, "/clip": clip.read_bytes, "/wanted": lambda: json.dumps(wanted).encode()}
@@ -62,7 +62,7 @@ def site(clip: Path, wanted: list[float]) -> Iterator[tuple[str, "queue.Queue[di
     server.server_close()
 
 
-def played(clip: Path, wanted: list[float], scratch: Path) -> dict[str, Any]:
+def played(clip: Path, wanted: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Open the page in Chromium and return what it reports."""
     program = shutil.which("chromium")
     assert program, "There is no chromium here; Debian's package has it."
@@ -89,7 +89,8 @@ def test_chromium_shows_every_frame_at_its_time(
     bumper, frame_rate = clip.edit.bumper_frames, clip.edit.frame_rate
     places = list(range(bumper, bumper + clip.edit.part.frame_count, 3))
     random.Random(1).shuffle(places)
-    report = played(clip.path, [float((place + 0.5) / frame_rate) for place in places], tmp_path)
+    times = [float((place + 0.5) / frame_rate) for place in places]
+    report = played(clip.path, {"times": times, "frame_s": float(1 / frame_rate)}, tmp_path)
     assert "error" not in report
     assert report["size"] == [320, 180]
     assert abs(report["duration"] - clip.edit.duration_s) < 0.05
