@@ -55,7 +55,8 @@ def words_at(text: str) -> tuple[str, ...]:
 @functools.cache
 def answers(folder: Path) -> dict[tuple[str, ...], str]:
     """Run all of them, two at a time, with settings and a home of their own; return what each said."""
-    environment = {**os.environ, "CLOUDSDK_CONFIG": str(folder / "config"), "HOME": str(folder)}
+    own = {"CLOUDSDK_CONFIG": str(folder / "config"), "CLOUDSDK_CORE_PROJECT": "a-project-of-tests"}
+    environment = {**os.environ, **own, "HOME": str(folder)}
 
     def ask(command: tuple[str, ...]) -> str:
         done = subprocess.run(
