@@ -4,6 +4,7 @@ import argparse
 import datetime
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.registry import NAMES, Options, benchmark
@@ -29,6 +30,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often each way has its turn")
     parser.add_argument("--quick", action="store_true", help="tiny sources: proves that it runs, and no more")
     arguments = parser.parse_args()
+    if find_spec("matplotlib") is None:  # found out now, not after an hour
+        parser.error("matplotlib is not there; `make bench` installs it")
     if arguments.video and not arguments.video.is_file():
         parser.error(f"there is no file {arguments.video}")
     return arguments

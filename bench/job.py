@@ -19,7 +19,7 @@ _MIB = 1024**2
 _MIN_SPEED = 6.0
 _VMAF_EVERY = 10  # frames
 # Parts at once, threads of each; the first is what a machine of two cores does by default.
-_LAYOUTS = ((2, 1), (2, 2), (3, 1), (1, 2))
+_LAYOUTS = ((2, 1), (1, 2))
 _MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_worst")
 
 
