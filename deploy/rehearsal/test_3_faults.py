@@ -1,0 +1,97 @@
+"""What only real machines can suffer, in the middle of the work: each task ends as done, each clip is there once.
+
+The tests follow each other, on one system.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import expected
+import requests
+from harness.caller import Caller, wait_until
+from rehearsal.system import System
+from test_1_machines import probe
+
+CUT_S = 60
+END_S = 400
+Task = dict[str, Any]
+
+
+@contextmanager
+def rendering(system: System, person: Caller, videos: str) -> Iterator[Task]:
+    """Give a task whose first clip is done and others are not; in the end it must be done, each clip made once."""
+    task_id = person.post_task(f"{videos}/long.mp4")
+    before = person.wait_for(task_id, lambda task: bool(task["parts_done"]), END_S)
+    assert before["status"] == "processing"
+    yield before
+    after = person.wait_for_end(task_id, END_S)
+    assert_nothing_made_again(before, after)
+    assert_each_clip_once(system, after, "long")
+
+
+def assert_each_clip_once(system: System, task: Task, video: str) -> None:
+    """Check that the task is done, and that what the API, the database and the disk say is the same."""
+    assert task["status"] == "done", task
+    parts = task["parts"]
+    assert [part["number"] for part in parts] == list(range(expected.VIDEOS[video].parts))
+    promised = {f"{part['number']}.{part['attempt']}.mp4": part["sha256"] for part in parts}
+    assert system.files(task["task_id"]) == promised
+    rows = system.database.rows(
+        "SELECT number, attempt, sha256 FROM parts WHERE task_id = %s AND status = 'done'", task["task_id"]
+    )
+    assert {f"{number}.{attempt}.mp4": sha256 for number, attempt, sha256 in rows} == promised
+    assert len(rows) == len(parts)
+
+
+def assert_nothing_made_again(before: Task, after: Task) -> None:
+    """Check that the clips that were done before are the same ones."""
+    kept = ("number", "attempt", "sha256", "size_bytes")
+    done = [[part[key] for key in kept] for part in before["parts"] if part["status"] == "done"]
+    assert done
+    assert [part for part in ([each[key] for key in kept] for each in after["parts"]) if part in done] == done
+
+
+def test_file_machine_dies(system: System, person: Caller, videos: str) -> None:
+    """Killed in the middle of a render and booted again: the mount waits, and nothing that was done is lost."""
+    with rendering(system, person, videos):
+        system.file.kill()
+        system.boot(expected.FILE)
+
+
+def test_web_and_worker_are_cut_off(system: System, person: Caller, videos: str) -> None:
+    """For a minute the gateway says what is the matter; the workers go on, and callers find their task as it is."""
+    headers = {"Authorization": f"Bearer {person.token}"}
+    with rendering(system, person, videos) as before, system.network.cut(expected.WEB, expected.WORKER_1):
+        until = time.monotonic() + CUT_S
+        while time.monotonic() < until:
+            # A connection that was open before waits for its answer as long as the gateway does.
+            answer = requests.get(f"{system.url}/tasks/{before['task_id']}", headers=headers, timeout=60)
+            said = (answer.status_code, answer.json()["code"])
+            assert said in ((502, "tasks_unavailable"), (504, "tasks_timeout")), answer.text
+            assert requests.get(f"{system.url}/health", timeout=10).status_code == 200
+
+
+def test_worker_and_file_machine_are_cut_off(system: System, person: Caller, videos: str) -> None:
+    """For a minute no clip can be published and none is lost; the mount is hard, and goes on by itself."""
+    with rendering(system, person, videos) as before, system.network.cut(expected.WORKER_1, expected.FILE):
+        started = time.monotonic()
+        assert probe(system, "worker-1")["file"]["2049"] == "silence"
+        time.sleep(max(0, CUT_S - (time.monotonic() - started)))  # the length of the cut is what is tried
+        assert person.task(before["task_id"])["status"] == "processing"
+
+
+def test_share_is_full(system: System, person: Caller, videos: str) -> None:
+    """No space is nobody's fault: the task waits, and ends when there is space again."""
+    filler = "/var/nfs/shared_folder/filler"
+    system.file.ssh(
+        f"fallocate -l $(df --output=avail -B1 /var/nfs/shared_folder | tail -n 1) {filler} && sync {filler}"
+    )
+    try:
+        task_id = person.post_task(f"{videos}/short.mp4")
+        query = "SELECT count(*) FROM tasks WHERE id = %s AND status = 'queued' AND error_code = 'storage_full'"
+        wait_until(lambda: system.database.rows(query, task_id) == [(1,)], 90)
+    finally:
+        system.file.ssh(f"rm {filler}")
+    assert_each_clip_once(system, person.wait_for_end(task_id), "short")
