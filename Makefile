@@ -24,7 +24,7 @@ setup: $(STAMP) ## install everything into .venv, from the lock
 $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/all.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/all.txt $(if $(wildcard $(BENCH_STAMP)),locks/bench.txt)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@
 

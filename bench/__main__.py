@@ -19,8 +19,9 @@ def main() -> None:
     for name in arguments.only or NAMES:
         reports[name] = benchmark(name)(options)
         print(f"== {name} ==\n\n{reports[name].text()}", flush=True)
-    path = write(reports, options.results, _file_name(arguments.only))
-    print(f"written to {path}")
+        # After each of them: the next one may take hours, or fail.
+        path = write(reports, options.results, _file_name(arguments.only))
+        print(f"written to {path}", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
