@@ -1,8 +1,9 @@
 """What only real machines can suffer, in the middle of the work: each task ends as done, each clip is there once.
 
-The tests follow each other, on one system.
+The tests follow each other: the second worker machine joins in one of them and stays.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import expected
 import requests
 from harness.caller import Caller, wait_until
+from rehearsal.machine import Vm
 from rehearsal.system import System
 from test_1_machines import probe
 
@@ -51,6 +53,13 @@ def assert_nothing_made_again(before: Task, after: Task) -> None:
     done = [[part[key] for key in kept] for part in before["parts"] if part["status"] == "done"]
     assert done
     assert [part for part in ([each[key] for key in kept] for each in after["parts"]) if part in done] == done
+
+
+def ended_parts(vm: Vm) -> set[tuple[str, int]]:
+    """Return the parts that this machine has rendered to the end, as its log tells."""
+    container = vm.ssh("docker ps --quiet --filter label=com.docker.compose.service=worker-render").strip()
+    logged = (json.loads(line) for line in vm.ssh(f"docker logs {container} 2>&1 | grep '^{{'").splitlines())
+    return {(line["task_id"], line["part"]) for line in logged if line["message"] == "end"}
 
 
 def test_file_machine_dies(system: System, person: Caller, videos: str) -> None:
@@ -95,3 +104,18 @@ def test_share_is_full(system: System, person: Caller, videos: str) -> None:
     finally:
         system.file.ssh(f"rm {filler}")
     assert_each_clip_once(system, person.wait_for_end(task_id), "short")
+
+
+def test_second_worker_machine_joins(system: System, person: Caller, videos: str) -> None:
+    """It takes parts of tasks that were posted before it was there."""
+    posted = [person.post_task(f"{videos}/long.mp4") for _ in range(3)]
+    system.boot(expected.WORKER_2)
+    for task_id in posted:
+        assert_each_clip_once(system, person.wait_for_end(task_id, END_S), "long")
+    both = {
+        vm.name: {part for part in ended_parts(vm) if part[0] in posted}
+        for vm in (system.worker, system.vms["worker-2"])
+    }
+    assert both["worker-2"], both
+    assert not both["worker-1"] & both["worker-2"]
+    assert len(both["worker-1"] | both["worker-2"]) == 3 * expected.VIDEOS["long"].parts
