@@ -139,7 +139,7 @@ print(connection.recv(99).decode())
 
 def test_database_refuses_plain_text(system: System) -> None:
     """Its stand-in is as strict as Cloud SQL: the containers speak TLS, and check who answers."""
-    assert requests.get(f"{system.url}/ready", timeout=30).json()["status"] == "ok"
+    assert requests.get(f"{system.url}/ready", timeout=30).json()["status"] == "ready"
     used = system.database.rows(
         "SELECT usename, ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename IN ('web', 'worker')"
     )
