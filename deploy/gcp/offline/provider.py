@@ -20,7 +20,7 @@ from tf.gen import (
 from deploy.gcp.offline.schema import Attribute, Block, Schema
 from deploy.gcp.offline.values import decode, encode, plan, settle
 
-ADDRESS = "registry.terraform.io/hashicorp/google"
+ADDRESS = "hashicorp/google"
 _NESTING = {"single": 1, "list": 2, "set": 3}
 # Field 11 of Attribute, `write_only`, set. The generated classes are older than it; protobuf passes on what it does not
 # know.
