@@ -14,7 +14,7 @@ import requests
 from harness.caller import Caller, wait_until
 from rehearsal.machine import Vm
 from rehearsal.system import System
-from test_1_machines import probe
+from test_1_machines import assert_only_allowed, probe
 
 CUT_S = 60
 END_S = 400
@@ -119,3 +119,15 @@ def test_second_worker_machine_joins(system: System, person: Caller, videos: str
     assert both["worker-2"], both
     assert not both["worker-1"] & both["worker-2"]
     assert len(both["worker-1"] | both["worker-2"]) == 3 * expected.VIDEOS["long"].parts
+
+
+def test_worker_machines_reach_only_what_they_may(system: System) -> None:
+    """Now that there are two of them."""
+    for origin in ("worker-1", "worker-2", "web", "file"):
+        assert_only_allowed(system, origin)
+
+
+def test_worker_machine_dies(system: System, person: Caller, videos: str) -> None:
+    """The other one takes over what it had once its leases have ended."""
+    with rendering(system, person, videos):
+        system.vms["worker-2"].kill()
