@@ -21,7 +21,6 @@ COPIED = "ours, copied"
 _GOALS = {2: 15.0, 8: 8.0}
 _PICTURE, _RATE = "zoom", 30
 _PART_S = 20
-_MIB = 1024**2
 # What a site for videos delivers.
 _ENCODER = "-c:v libx264 -preset veryfast -b:v {rate}M -maxrate {rate}M -bufsize {rate}M -sc_threshold 0"
 _MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_worst")
@@ -38,7 +37,7 @@ def run(options: Options) -> Report:
             edit = _edit(_source(gop_s, options), gop_s)
             runs = pairs.take_turns(_ways(edit, Path(folder)), 1 if options.quick else 2)
             _add_quality(runs, edit, Path(folder))
-            rows += [_row(name, way, runs) for way in runs]
+            rows += [(name, way, *pairs.medians(runs, way, _MEASURES)) for way in runs]
             for way, at_least in ((USER_MOVIEPY, goal), (OURS, None)):
                 ratio = pairs.ratio(runs, way, COPIED, "wall_s")
                 comparisons.append(Comparison(f"{name}: wall, {way} / {COPIED}", ratio, at_least=at_least))
@@ -96,10 +95,3 @@ def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
     for name, samples in runs.items():
         quality = vmaf(folder / f"{name}.mp4", edit).sample()
         runs[name] = [{**sample, **quality} for sample in samples]
-
-
-def _row(source: str, way: str, runs: Runs) -> tuple[str | float, ...]:
-    values = {name: pairs.median(runs, way, name) for name in _MEASURES}
-    values["peak_bytes"] /= _MIB
-    values["size_bytes"] /= _MIB
-    return (source, way, *values.values())

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg2
 
+from bench.database import connect
 from idrl_local import sample, system
 from idrl_local.client import Client
 from idrl_local.home import Home, free_ports
-from idrl_local.programs import DATABASE, PROGRAMS, READY_FILE, SUPERUSER, Installation, is_passed_on
+from idrl_local.programs import PROGRAMS, READY_FILE, Installation, is_passed_on
 
 _LOOK_S = 0.05
 _TIMEOUT_S = 600
@@ -58,13 +58,7 @@ class Live:
 
     def rows(self, query: str, *values: object) -> list[Row]:
         """Ask the database; times come back as seconds since the epoch."""
-        connection = psycopg2.connect(
-            host="127.0.0.1",
-            port=self.installation.ports.postgres,
-            dbname=DATABASE,
-            user=SUPERUSER,
-            password=self.installation.secrets.postgres_password,
-        )
+        connection = connect(self.installation)
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(query, values)

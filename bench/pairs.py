@@ -7,6 +7,8 @@ from dataclasses import dataclass
 Sample = Mapping[str, float]  # what was measured in one run: {"cpu_s": 1.5, "wall_s": 0.8}
 Runs = dict[str, list[Sample]]  # the samples of each way, in the order of the rounds
 
+_MIB = 1024**2
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -43,3 +45,8 @@ def ratio_of(values: Sequence[float], bases: Sequence[float]) -> Ratio:
 def median(runs: Runs, name: str, measure: str) -> float:
     """Return the middle value of one measure of one way."""
     return statistics.median(sample[measure] for sample in runs[name])
+
+
+def medians(runs: Runs, way: str, measures: Sequence[str]) -> tuple[float, ...]:
+    """Return the medians of these measures, bytes as MiB."""
+    return tuple(median(runs, way, measure) / (_MIB if measure.endswith("_bytes") else 1) for measure in measures)

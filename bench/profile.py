@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from bench import plots, sources
+from bench import plots
 from bench.registry import Options
 from bench.report import Report, Table
 from bench.usage import measure
@@ -30,21 +30,13 @@ Found = dict[str, dict[str, float]]  # by setting: cpu_s, size_bytes, vmaf_…
 
 
 def run(options: Options) -> Report:
-    found = {name: _measure(_part(video)) for name, video in _videos(options).items()}
+    found = {name: _measure(_part(video)) for name, video in options.videos().items()}
     rows = [_row(setting, found) for setting in next(iter(found.values()))]
     rows.sort(key=lambda row: row[1])
     columns = ("setting", "CPU", "size", *(f"VMAF {name}" for name in found), "VMAF, least above MoviePy's")
     _plot(options.plots, rows)
     title = f"x264 settings on {_SECONDS} s of each source; CPU and size are means of ratios to {_MOVIEPY}"
     return Report([Table(title, columns, rows)], figures={"found": found})
-
-
-def _videos(options: Options) -> dict[str, Path]:
-    if options.video:
-        return {options.video.name: options.video}
-    if options.quick:
-        return {"quick": sources.make(sources.QUICK)}
-    return {name: sources.make(sources.hd(name)) for name in sources.PICTURES}
 
 
 def _part(video: Path) -> PartEdit:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from bench import sources
 from bench.report import PLOTS, RESULTS, Report
-from bench.sources import CACHE
 
 # In the order in which they run.
 NAMES = ("render", "copying", "profile", "job", "memory", "latency", "scale", "waiting", "api", "rows")
@@ -23,11 +23,19 @@ class Options:
     @property
     def results(self) -> Path:
         """Where the figures go; those that mean nothing do not stand beside the others."""
-        return CACHE / "quick" if self.quick else RESULTS
+        return sources.CACHE / "quick" if self.quick else RESULTS
+
+    def videos(self) -> dict[str, Path]:
+        """Return what rendering is measured with, by name; what ffmpeg makes is made now if it is not there."""
+        if self.video:
+            return {self.video.name: self.video}
+        if self.quick:
+            return {"quick": sources.make(sources.QUICK)}
+        return {name: sources.make(sources.hd(name)) for name in sources.PICTURES}
 
     @property
     def plots(self) -> Path:
-        return CACHE / "quick" if self.quick or self.video else PLOTS
+        return sources.CACHE / "quick" if self.quick or self.video else PLOTS
 
 
 def benchmark(name: str) -> Callable[[Options], Report]:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import pairs, plots, sources
+from bench import pairs, plots
 from bench.pairs import Runs
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
@@ -13,7 +13,6 @@ from bench.vmaf import vmaf
 from bench.ways import HAND, OUR_MOVIEPY, OURS, USER_MOVIEPY, by_hand, by_moviepy, edits, ours
 from worker_server.media import PartEdit, Profile
 
-_MIB = 1024**2
 _MAX_CPU_RATIO = 1.03
 _SECONDS = 4  # of a part: MoviePy needs many times as long
 _VMAF_EVERY = 2  # frames
@@ -27,13 +26,13 @@ def run(options: Options) -> Report:
     comparisons = []
     runs_by_source = {}
     with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
-        for name, video in _videos(options).items():
+        for name, video in options.videos().items():
             edit = _middle(edits(video, profile, _SECONDS))
             # The two that are compared to a hundredth take many turns, the slow ones few.
             runs = pairs.take_turns(_ways(edit, Path(folder), (HAND, OURS)), options.rounds + 2)
             runs |= pairs.take_turns(_ways(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY)), 1)
             _add_quality(runs, edit, Path(folder))
-            report_rows += [_row(name, way, runs) for way in runs]
+            report_rows += [(name, way, *pairs.medians(runs, way, _MEASURES)) for way in runs]
             cpu = pairs.ratio(runs, OURS, HAND, "cpu_s")
             comparisons.append(Comparison(f"{name}: CPU, {OURS} / {HAND}", cpu, at_most=_MAX_CPU_RATIO))
             runs_by_source[name] = runs
@@ -41,14 +40,6 @@ def run(options: Options) -> Report:
     settings = f"{profile.preset} crf {profile.crf}"
     title = f"One part of {_SECONDS} s, by hand and ours with {settings} and the same threads, MoviePy by its defaults"
     return Report([Table(title, _COLUMNS, report_rows)], comparisons, {"runs": runs_by_source})
-
-
-def _videos(options: Options) -> dict[str, Path]:
-    if options.video:
-        return {options.video.name: options.video}
-    if options.quick:
-        return {"quick": sources.make(sources.QUICK)}
-    return {name: sources.make(sources.hd(name)) for name in sources.PICTURES}
 
 
 def _middle(parts: list[PartEdit]) -> PartEdit:
@@ -77,13 +68,6 @@ def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
     for name, samples in runs.items():
         quality = vmaf(folder / f"{name}.mp4", edit, _VMAF_EVERY, is_exact=name != USER_MOVIEPY).sample()
         runs[name] = [{**sample, **quality} for sample in samples]
-
-
-def _row(source: str, way: str, runs: Runs) -> tuple[str | float, ...]:
-    values = {name: pairs.median(runs, way, name) for name in _MEASURES}
-    values["peak_bytes"] /= _MIB
-    values["size_bytes"] /= _MIB
-    return (source, way, *values.values())
 
 
 def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import psycopg2
 import requests
 
+from bench.database import connect
 from idrl_common.tokens import TokenVerifier
 from idrl_local import config, servers
 from idrl_local.home import Home, free_ports
@@ -49,13 +49,7 @@ class Stack:
 
     def execute(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         """Run one statement as the superuser, outside of a transaction, and return its rows."""
-        connection = psycopg2.connect(
-            host="127.0.0.1",
-            port=self.installation.ports.postgres,
-            dbname=DATABASE,
-            user=SUPERUSER,
-            password=self.installation.secrets.postgres_password,
-        )
+        connection = connect(self.installation)
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
