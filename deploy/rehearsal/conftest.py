@@ -14,7 +14,8 @@ from rehearsal import system as system_module
 from rehearsal.image import Work
 from rehearsal.system import System
 
-_STATE = "systemctl --failed --no-legend; docker ps -a --format '{{.Names}} {{.Status}}'; free -m; df -h; uptime"
+_STATE = """systemctl --failed --no-legend; docker ps -a --format '{{.Names}} {{.Status}}'; free -m; df -h; uptime
+docker ps -aq --filter status=restarting --filter status=exited | xargs -rn1 docker logs --tail 20 2>&1"""
 
 
 @pytest.fixture(scope="session")

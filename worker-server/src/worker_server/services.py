@@ -129,6 +129,7 @@ def create_task(submission: Submission) -> tuple[Task, bool]:
         _forget_old_key(submission)
         created = session.scalar(statement)
         if created is not None:
+            session.expunge(created)  # as it was accepted: it must not be read again after a worker took it
             return created, True
         return _same_submission(submission), False
 
