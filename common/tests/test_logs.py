@@ -131,6 +131,22 @@ def test_an_access_line_has_no_query_header_or_body(app: Flask, log: Log) -> Non
     access = said[1]
     assert (access["method"], access["path"], access["status"]) == ("POST", "/things/a", 200)
     assert isinstance(access["elapsed_ms"], float)
+    # The short way of requests and the library's way write the same line.
+    common = ["level", "logger", "message", "request_id", "task_id", "service"]
+    assert list(said[0]) == [*common, "time"]
+    assert list(access) == [*common, "method", "path", "status", "elapsed_ms", "time"]
+    assert (access["level"], access["message"], access["service"], access["task_id"]) == (
+        "INFO",
+        "request",
+        "sample",
+        None,
+    )
+
+
+def test_access_lines_are_left_out_above_their_level(app: Flask, log: Log) -> None:
+    log.configure("WARNING")
+    assert app.test_client().get("/").status_code == 404
+    assert log.lines() == []
 
 
 def test_a_path_cannot_forge_a_line(app: Flask, log: Log) -> None:

@@ -1,6 +1,7 @@
 """The `/tasks` calls over HTTP, on the real database."""
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,13 @@ from threading import BoundedSemaphore
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from werkzeug.test import TestResponse
 
 from idrl_local.pytest_plugin import Database
 from worker_server import leases, views
-from worker_server.db import db, read
+from worker_server.db import Look, db, read
 from worker_server.leases import Clip, Failure, Lease
 from worker_server.settings import Settings
 
@@ -150,6 +151,16 @@ def test_every_call_needs_a_token(client: FlaskClient, token: Callable[..., str]
     assert problem(call(f"Bearer {token(exp=1)}")) == (401, "token_expired")
 
 
+def test_a_new_task_is_told_alike_by_every_call(client: FlaskClient, auth: Auth) -> None:
+    accepted = submit(client, auth()).get_json()
+    shown = client.get(f"/tasks/{accepted['task_id']}", headers=auth()).get_json()
+    (listed,) = client.get("/tasks", headers=auth()).get_json()
+    assert list(shown) == [*accepted, "parts"]
+    assert {**accepted, "parts": []} == shown
+    assert listed == accepted
+    assert list(listed) == list(accepted)
+
+
 def test_the_list_is_mine_in_order(client: FlaskClient, auth: Auth) -> None:
     assert client.get("/tasks", headers=auth()).get_json() == []
     ids = [submit(client, auth()).get_json()["task_id"] for _ in range(5)]
@@ -200,6 +211,8 @@ def test_a_finished_task_shows_its_parts(client: FlaskClient, auth: Auth, finish
     task_id, content = finished
     task = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
     assert (task["status"], task["progress"], task["parts_total"], task["parts_done"]) == ("done", 100, 1, 1)
+    for moment in ("created_at", "started_at", "finished_at", "updated_at"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", task[moment])
     assert task["source"] == {**SOURCE, "duration_s": 20.0, "frame_rate": 30000 / 1001, "audio_codec": None}
     (part,) = task["parts"]
     assert (part["number"], part["status"], part["start_s"], part["end_s"]) == (0, "done", 0.0, 20.0)
@@ -410,11 +423,28 @@ def test_each_look_is_one_query(client: FlaskClient, auth: Auth, finished: tuple
 @pytest.mark.usefixtures("app")
 def test_an_error_of_the_driver_is_told_as_any_other() -> None:
     with pytest.raises(ProgrammingError):
-        read("SELECT nothing", {})
+        read(Look("nothing", "int", "SELECT nothing"))
     with pytest.raises(OperationalError) as caught:
-        read("SELECT pg_terminate_backend(pg_backend_pid())", {})
+        read(Look("suicide", "bool", "SELECT pg_terminate_backend(pg_backend_pid())::text WHERE $1"), True)
     assert caught.value.connection_invalidated
-    assert read("SELECT 1 AS one", {})[0].one == 1
+    assert read(Look("one", "int", "SELECT $1::text"), 1) == 1
+
+
+@pytest.mark.usefixtures("app")
+def test_a_connection_that_was_looked_through_is_fit_for_transactions() -> None:
+    assert read(Look("one", "int", "SELECT $1::text"), 1) == 1
+    with db.engine.connect() as connection:
+        transactions = {connection.scalar(text("SELECT txid_current()")) for _ in range(2)}
+    assert len(transactions) == 1
+    assert db.engine.pool.checkedin() == 1  # type: ignore[attr-defined] # a QueuePool's
+
+
+@pytest.mark.usefixtures("app")
+def test_what_is_not_committed_is_gone_when_a_connection_comes_back() -> None:
+    with db.engine.connect() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE lost ()"))
+    assert read(Look("lost", "text", "SELECT to_json(to_regclass($1) IS NULL)::text"), "lost") is True
+    assert db.engine.pool.checkedin() == 1  # type: ignore[attr-defined] # a QueuePool's
 
 
 def test_a_connection_that_the_server_has_closed_is_replaced(

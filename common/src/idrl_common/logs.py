@@ -3,9 +3,9 @@
 import json
 import logging
 import sys
-import time
+from datetime import UTC, datetime
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 
@@ -28,12 +28,32 @@ def _as_json(fields: object, **_: object) -> str:
         return json.dumps(fields, default=str)
 
 
+class _Formatter(JsonFormatter):
+    """The library's, with a short way to the same line for requests: it is most of what a short one costs to log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        access = getattr(record, "access", None)
+        return super().format(record) if access is None else _as_json(self._access_line(record, access))
+
+    def _access_line(self, record: logging.LogRecord, access: dict[str, object]) -> dict[str, object]:
+        return {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.msg,
+            "request_id": context.request_id.get(),
+            "task_id": context.task_id.get(),
+            **self.static_fields,
+            **access,
+            "time": datetime.fromtimestamp(record.created, UTC),
+        }
+
+
 def configure(service: str, level: str = "INFO") -> None:
     """Send every logger of this process to standard error, as JSON. Safe to call twice."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_AddIds())
     handler.setFormatter(
-        JsonFormatter(
+        _Formatter(
             "{levelname}{name}{message}{request_id}{task_id}",
             style="{",
             timestamp="time",
@@ -51,15 +71,14 @@ def configure(service: str, level: str = "INFO") -> None:
 
 
 def install(app: Flask) -> None:
-    """Write one line for every request: never its query, its headers or its body."""
-
-    @app.before_request
-    def start() -> None:
-        g.started = time.perf_counter()
+    """Write one line for every request: never its query, its headers or its body. Needs `context`."""
 
     @app.after_request
     def write(response: Response) -> Response:
-        elapsed_ms = round((time.perf_counter() - g.started) * 1000, 1) if "started" in g else None
-        extra = {"method": request.method, "path": request.path, "status": response.status_code}
-        _access.info("request", extra={**extra, "elapsed_ms": elapsed_ms})
+        if _access.isEnabledFor(logging.INFO):
+            elapsed_ms = round(context.elapsed_s() * 1000, 1)
+            access = {"method": request.method, "path": request.path, "status": response.status_code}
+            extra = {"access": {**access, "elapsed_ms": elapsed_ms}}
+            # `info` would look through the stack for the caller's line.
+            _access.handle(_access.makeRecord(_access.name, logging.INFO, "", 0, "request", (), None, extra=extra))
         return response

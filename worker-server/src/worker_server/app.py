@@ -5,9 +5,8 @@ from flask import Flask
 
 from idrl_common import answering, context, logs, problems, status, tokens
 from idrl_common.settings import MAX_BODY_BYTES
-from worker_server import services, settings as settings_module, storage, views
+from worker_server import db, services, settings as settings_module, storage, views
 from worker_server.celery_app import init_celery
-from worker_server.db import ENGINE_OPTIONS, db
 from worker_server.fetching import UrlRefused
 from worker_server.metrics import WorkCollector
 from worker_server.settings import Settings
@@ -25,14 +24,14 @@ def create_app(settings: Settings) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config.update(
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS=ENGINE_OPTIONS,
+        SQLALCHEMY_ENGINE_OPTIONS=db.ENGINE_OPTIONS,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     with app.app_context():
         settings_module.attach(settings)
-    db.init_app(app)
+    db.install(app)
     init_celery(app, settings)
     answering.install(app)
     context.install(app)

@@ -3,43 +3,50 @@
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, timedelta
+from typing import Any, NamedTuple, TypedDict
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from worker_server.db import db, read, transaction
+from worker_server.db import Look, db, read, transaction
 from worker_server.leases import finish_cancel
 from worker_server.models import LIVE_STATUSES, Part, Task
 
-# A task as callers see it: an entity, or a row with the columns of `_COLUMNS`.
-TaskRow = Task | Row[Any]
-
-_COLUMNS = """tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, tasks.error_code, tasks.error_message,
-    tasks.source, tasks.created_at, tasks.started_at, tasks.finished_at, tasks.updated_at"""
-# Each call is one statement, so one round trip: the parts come along as JSON.
-_TASK = f"""
-    SELECT {_COLUMNS}, (
-        SELECT json_agg(row_to_json(part) ORDER BY number) FROM (
-            SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
-                error_code, error_message
-            FROM parts WHERE task_id = tasks.id
-        ) AS part
-    ) AS parts
-    FROM tasks WHERE id = %(task_id)s AND owner_id = %(owner_id)s
-"""  # noqa: S608 # made of constants
+# What callers are told of a task, times as they get them (ISO 8601, milliseconds, UTC).
+_TIME = """to_char(tasks.{0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS {0}"""
+_FACTS = f"""tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, tasks.error_code, tasks.error_message,
+    tasks.source, {", ".join(map(_TIME.format, ("created_at", "started_at", "finished_at", "updated_at")))}"""
+# Each look is one statement, so one round trip, and its answer one text: the driver would make each column an object.
+_TASK = Look(
+    "look_at_task",
+    "uuid, bigint",
+    f"""
+    SELECT row_to_json(task)::text FROM (
+        SELECT {_FACTS}, (
+            SELECT json_agg(part ORDER BY number) FROM (
+                SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
+                    error_code, error_message
+                FROM parts WHERE task_id = tasks.id
+            ) AS part
+        ) AS parts
+        FROM tasks WHERE id = $1 AND owner_id = $2
+    ) AS task
+    """,  # noqa: S608 # made of constants
+)
 _LIST = """
-    SELECT {columns}, totals.* FROM (
-        SELECT * FROM tasks WHERE owner_id = %(owner_id)s ORDER BY created_at {order}, id {order} LIMIT %(limit)s
-    ) AS tasks CROSS JOIN LATERAL (
-        SELECT count(*) AS parts_total, count(*) FILTER (WHERE status = 'done') AS parts_done,
-            coalesce(avg(progress), 0)::float8 AS parts_progress
-        FROM parts WHERE task_id = tasks.id
-    ) AS totals ORDER BY tasks.created_at {order}, tasks.id {order}
+    SELECT json_agg(task)::text FROM (
+        SELECT {facts}, totals.* FROM (
+            SELECT * FROM tasks WHERE owner_id = $1 ORDER BY created_at {order}, id {order} LIMIT $2
+        ) AS tasks CROSS JOIN LATERAL (
+            SELECT count(*) AS parts_total, count(*) FILTER (WHERE status = 'done') AS parts_done,
+                coalesce(avg(progress), 0)::float8 AS parts_progress
+            FROM parts WHERE task_id = tasks.id
+        ) AS totals ORDER BY tasks.created_at {order}, tasks.id {order}
+    ) AS task
 """
-_NEWEST_FIRST = _LIST.format(columns=_COLUMNS, order="DESC")
-_OLDEST_FIRST = _LIST.format(columns=_COLUMNS, order="ASC")
+_NEWEST_FIRST = Look("look_at_newest", "bigint, bigint", _LIST.format(facts=_FACTS, order="DESC"))
+_OLDEST_FIRST = Look("look_at_oldest", "bigint, bigint", _LIST.format(facts=_FACTS, order="ASC"))
 
 IDEMPOTENCY_HOURS = 24
 _MAX_PART_NUMBER = 2**31 - 1
@@ -61,9 +68,8 @@ class IdempotencyKeyReused(Exception):
     """The key came before, with another body."""
 
 
-@dataclass(frozen=True)
-class PartFacts:
-    """A part as callers see it."""
+class PartFacts(TypedDict):
+    """A part as the database tells of it."""
 
     number: int
     status: str
@@ -79,8 +85,24 @@ class PartFacts:
     error_message: str | None
 
 
-@dataclass(frozen=True)
-class PartTotals:
+class TaskFacts(TypedDict):
+    """A task as the database tells of it; times are as callers get them."""
+
+    id: str
+    url: str
+    status: str
+    progress: int
+    attempt: int
+    error_code: str | None
+    error_message: str | None
+    source: dict[str, Any] | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    updated_at: str
+
+
+class PartTotals(NamedTuple):
     """How far the parts of a task are: `progress` is their mean, 0 to 100."""
 
     total: int = 0
@@ -92,8 +114,8 @@ class PartTotals:
         """Return the totals of parts that were read already."""
         if not parts:
             return cls()
-        done = sum(part.status == "done" for part in parts)
-        return cls(len(parts), done, sum(part.progress for part in parts) / len(parts))
+        done = sum(part["status"] == "done" for part in parts)
+        return cls(len(parts), done, sum(part["progress"] for part in parts) / len(parts))
 
 
 @dataclass(frozen=True)
@@ -134,20 +156,37 @@ def create_task(submission: Submission) -> tuple[Task, bool]:
         return _same_submission(submission), False
 
 
-def list_tasks(owner_id: int, limit: int, *, newest_first: bool) -> list[tuple[TaskRow, PartTotals]]:
+def facts_of(task: Task) -> TaskFacts:
+    """Return what the database would tell of a task as it was accepted."""
+    accepted_at = task.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return TaskFacts(
+        id=str(task.id),
+        url=task.url,
+        status=task.status,
+        progress=task.progress,
+        attempt=task.attempt,
+        error_code=None,
+        error_message=None,
+        source=None,
+        created_at=accepted_at,
+        started_at=None,
+        finished_at=None,
+        updated_at=accepted_at,
+    )
+
+
+def list_tasks(owner_id: int, limit: int, *, newest_first: bool) -> list[tuple[TaskFacts, PartTotals]]:
     """Return the owner's tasks by time of creation, each with how far its parts are."""
-    statement = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
-    rows = read(statement, {"owner_id": owner_id, "limit": limit})
-    return [(row, PartTotals(row.parts_total, row.parts_done, row.parts_progress)) for row in rows]
+    tasks = read(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, owner_id, limit) or ()
+    return [(task, PartTotals(task["parts_total"], task["parts_done"], task["parts_progress"])) for task in tasks]
 
 
-def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskRow, list[PartFacts]]:
+def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:
     """Return the task and its parts in order, none before the source is there; raise TaskNotFound."""
-    rows = read(_TASK, {"task_id": task_id, "owner_id": owner_id})
-    if not rows:
+    task = read(_TASK, str(task_id), owner_id)
+    if task is None:
         raise TaskNotFound("There is no task with this id.")
-    (task,) = rows
-    return task, [PartFacts(**part) for part in task.parts or ()]
+    return task, task["parts"] or []
 
 
 def get_parts(task_id: uuid.UUID) -> list[Part]:

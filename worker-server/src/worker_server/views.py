@@ -41,7 +41,8 @@ def blueprint(verifier: TokenVerifier) -> Blueprint:
         task, created = services.create_task(_submission(identity, body))
         if created:
             hints.send(hints.FETCH)
-        document = task_document(task, PartTotals()) if created else _document(identity, task.id)
+        accepted = services.facts_of(task)
+        document = task_document(accepted, PartTotals()) if created else _document(identity, task.id)
         return jsonify(document), 202, {"Location": document["link"]}
 
     @routes.get("")
