@@ -70,6 +70,7 @@ ENGINE_OPTIONS = {
     "pool_events": [(_refuse_dead, "checkout"), (_note_return, "checkin"), (_roll_back, "reset")],
     "pool_reset_on_return": None,
     "pool_size": 10,
+    "pool_use_lifo": True,  # the one whose server process still has everything in its caches
     "max_overflow": 10,
     "pool_timeout": 5,
     "pool_recycle": 1800,
