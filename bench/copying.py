@@ -19,10 +19,8 @@ from worker_server.media import Part, PartEdit, Profile, copy_command, probe, ru
 COPIED = "ours, copied"
 # The distance of key frames in seconds, and how many times faster than MoviePy the copy is to be.
 _GOALS = {2: 15.0, 8: 8.0}
-_PICTURE, _RATE = "zoom", 30
+_RATE = 30
 _PART_S = 20
-# What a site for videos delivers.
-_ENCODER = "-c:v libx264 -preset veryfast -b:v {rate}M -maxrate {rate}M -bufsize {rate}M -sc_threshold 0"
 _MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_worst")
 _COLUMNS = ("source", "way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF worst frame")
 
@@ -55,9 +53,8 @@ def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
 
 
 def _source(gop_s: int, options: Options) -> Path:
-    encoder = f"{_ENCODER.format(rate=1 if options.quick else 8)} -pix_fmt yuv420p -g {gop_s * _RATE}"
-    size = (384, 216) if options.quick else (1920, 1080)
-    return sources.make(sources.Spec(_PICTURE, *size, _RATE, 45, encoder=encoder))
+    spec = sources.delivered(gop_s, 1, size=(384, 216)) if options.quick else sources.delivered(gop_s)
+    return sources.make(spec)
 
 
 def _edit(video: Path, gop_s: int) -> PartEdit:
@@ -65,7 +62,9 @@ def _edit(video: Path, gop_s: int) -> PartEdit:
     gop, source = gop_s * _RATE, probe(video)
     key = -(-(_PART_S * _RATE + gop // 2) // gop) * gop
     start = key - gop // 2
-    return PartEdit.of(source, video, Part(0, start, start + _PART_S * _RATE, source.frame_rate), profile=Profile())
+    return PartEdit.of(
+        source, video, Part(0, start, start + _PART_S * _RATE, source.frame_rate), profile=Profile(threads=1)
+    )
 
 
 def _ways(edit: PartEdit, folder: Path) -> dict[str, Callable[[], dict[str, float]]]:

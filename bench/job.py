@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from bench import pairs, plots, sources
-from bench.pairs import Sample
+from bench import pairs, plots
+from bench.pairs import Ratio, Runs, Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
@@ -15,37 +15,49 @@ from bench.vmaf import vmaf
 from bench.ways import USER_MOVIEPY, by_moviepy, edits, ours
 from worker_server.media import PartEdit, Profile
 
-_MIB = 1024**2
 _MIN_SPEED = 6.0
 _VMAF_EVERY = 10  # frames
 # Parts at once, threads of each; the first is what a machine of two cores does by default.
 _LAYOUTS = ((2, 1), (1, 2))
 _MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_worst")
+_COLUMNS = ("source", "way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF worst frame")
 
 
 def run(options: Options) -> Report:
-    video = options.video or sources.make(sources.QUICK if options.quick else sources.hd("zoom"))
     profile = Profile()
-    parts = edits(video, profile, 1 if options.quick else 20)
-    with tempfile.TemporaryDirectory(prefix="idrl-bench-") as name:
-        folder = Path(name)
-        ways = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
-        default = next(iter(ways))
-        # MoviePy takes minutes: it has one turn, between two of ours.
-        runs = pairs.take_turns(ways, 1)
-        runs |= pairs.take_turns({USER_MOVIEPY: lambda: _job(parts, folder, 1, by_moviepy)}, 1)
-        again = ways[default]()
-    wall = pairs.ratio_of([runs[USER_MOVIEPY][0]["wall_s"]] * 2, [runs[default][0]["wall_s"], again["wall_s"]])
-    rows = [_row(way, runs[way][0]) for way in runs]
-    settings = f"{profile.preset} crf {profile.crf}"
-    walls = {way: samples[0]["wall_s"] for way, samples in runs.items()}
-    plots.bars(
-        options.plots, "job", f"Three parts, 50 s of 1080p30, ours with {settings}", "wall clock, seconds", walls
-    )
-    title = f"{len(parts)} parts of {video.name}; ours with {settings}"
-    columns = ("way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF worst frame")
-    comparison = Comparison(f"wall clock, {USER_MOVIEPY} / ours, {default}", wall, at_least=_MIN_SPEED)
-    return Report([Table(title, columns, rows)], [comparison], {"runs": runs, "again": again})
+    rows: list[tuple[str | float, ...]] = []
+    comparisons: list[Comparison] = []
+    figures: dict[str, Runs] = {}
+    walls: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
+        for name, video in _videos(options).items():
+            parts = edits(video, profile, 1 if options.quick else 20)
+            runs, speed = _runs(parts, Path(folder))
+            rows += [(name, way, *pairs.medians(runs, way, _MEASURES)) for way in runs]
+            comparisons.append(Comparison(f"{name}: wall clock, {USER_MOVIEPY} / ours", speed, at_least=_MIN_SPEED))
+            walls |= {f"{name}, {way}": samples[0]["wall_s"] for way, samples in runs.items()}
+            figures[name] = runs
+    settings = f"ours with {profile.preset} crf {profile.crf}"
+    plots.bars(options.plots, "job", f"Three parts, 50 s of 1080p30, {settings}", "wall clock, seconds", walls)
+    return Report([Table(f"50 s in three parts; {settings}", _COLUMNS, rows)], comparisons, {"runs": figures})
+
+
+def _videos(options: Options) -> dict[str, Path]:
+    """What a site delivers, and what a camera with much grain writes."""
+    videos = options.videos()
+    return {name: videos[name] for name in ("delivered", "grain") if name in videos} or videos
+
+
+def _runs(parts: list[PartEdit], folder: Path) -> tuple[Runs, Ratio]:
+    """Return what every way takes, and how much longer MoviePy needs than the first of ours."""
+    ways = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
+    default = next(iter(ways))
+    # MoviePy takes minutes: it has one turn, between two of ours.
+    runs = pairs.take_turns(ways, 1)
+    runs |= pairs.take_turns({USER_MOVIEPY: lambda: _job(parts, folder, 1, by_moviepy)}, 1)
+    runs[default].append(ways[default]())
+    ours_s = [sample["wall_s"] for sample in runs[default]]
+    return runs, pairs.ratio_of([runs[USER_MOVIEPY][0]["wall_s"]] * len(ours_s), ours_s)
 
 
 def _layout(processes: int, threads: int) -> str:
@@ -72,10 +84,3 @@ def _make_all(
 ) -> None:
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(make, parts, outputs))
-
-
-def _row(way: str, sample: Sample) -> tuple[str | float, ...]:
-    values = {name: sample[name] for name in _MEASURES}
-    values["peak_bytes"] /= _MIB
-    values["size_bytes"] /= _MIB
-    return (way, *values.values())

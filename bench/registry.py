@@ -31,7 +31,8 @@ class Options:
             return {self.video.name: self.video}
         if self.quick:
             return {"quick": sources.make(sources.QUICK)}
-        return {name: sources.make(sources.hd(name)) for name in sources.PICTURES}
+        as_from_a_camera = {name: sources.make(sources.hd(name)) for name in sources.PICTURES}
+        return {"delivered": sources.make(sources.delivered()), **as_from_a_camera}
 
     @property
     def plots(self) -> Path:

@@ -44,6 +44,15 @@ def hd(picture: str, seconds: int = 50) -> Spec:
     return Spec(picture, 1920, 1080, seconds=seconds)
 
 
+def delivered(
+    key_frames_s: int = 2, rate_mbit_s: int = 8, seconds: int = 50, size: tuple[int, int] = (1920, 1080)
+) -> Spec:
+    """Return what a site for videos delivers: a steady bit rate, key frames at a fixed distance."""
+    steady = f"-b:v {rate_mbit_s}M -maxrate {rate_mbit_s}M -bufsize {rate_mbit_s}M"
+    encoder = f"-c:v libx264 -preset veryfast {steady} -sc_threshold 0 -pix_fmt yuv420p -g {key_frames_s * 30}"
+    return Spec("zoom", *size, 30, seconds, encoder=encoder)
+
+
 # One of every kind: sizes, rates, with and without sound.
 CORPUS = (
     Spec("grain", 1280, 720, 24, 12),

@@ -35,8 +35,8 @@ class Settings(AppSettings):
     logo_seconds: float = Field(1, ge=0, le=10)
     render_engine: Literal["ffmpeg", "moviepy"] = "ffmpeg"
     render_copy: bool = True
-    render_preset: str = "superfast"
-    render_crf: int = Field(20, ge=0, le=51)
+    render_preset: str = "ultrafast"
+    render_crf: int = Field(22, ge=0, le=51)
     render_threads: int = Field(0, ge=0, le=64)  # 0: the cores divided among the renders that run at once
     render_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)

@@ -36,6 +36,7 @@ _TAGS = (
     "video_full_range_flag=0"
 )
 _MAX_SPS_ID = 31
+_CHECK_THREADS = "2"  # whatever a render has: it takes no more work, and a clip that is alone is there sooner
 
 AnyPacket: TypeAlias = "Packet[Any]"
 Piece = tuple[Iterable[Picture], int]
@@ -174,7 +175,9 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
     """Decode the whole clip. Raise Unsuitable at the first word of warning, and unless frame k comes as the k-th."""
     reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
     times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
-    command = [*reader, *local_input(output, "mov", "-threads", str(edit.profile.threads)), "-map", "0:v"]
+    # Smoothing between blocks is a fifth of the work, and nothing in it can be wrong.
+    how = ["-threads", _CHECK_THREADS, "-skip_loop_filter", "all"]
+    command = [*reader, *local_input(output, "mov", *how), "-map", "0:v"]
     command += ["-fps_mode", "passthrough", *times, "-f", "null", "-"]
     encoded, frames = edit.total_frames - span.part.frame_count, 0
     with subprocess.Popen(guarded(command, ChildLimits()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as decoder:

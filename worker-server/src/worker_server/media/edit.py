@@ -18,8 +18,8 @@ AUDIO_RATE = 48_000
 class Profile(JsonValue):
     """x264's settings; `threads` is for decoding, filtering and encoding each, 0 leaves it to ffmpeg."""
 
-    preset: str = "superfast"
-    crf: int = 20
+    preset: str = "ultrafast"
+    crf: int = 22
     threads: int = 0
 
 
