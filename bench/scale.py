@@ -1,6 +1,8 @@
 """One video on one and on two workers of one core each, and a model of up to 256 of them."""
 
 import subprocess
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +14,11 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from bench import live, pairs, plots, sources
 from bench.fleet import Costs, efficiency, makespan_s, waits
 from bench.live import Live
+from bench.pairs import Ratio, Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
+from bench.ways import edits, hand_command
+from worker_server.media import Profile
 
 _LEAST_SPEED = 1.9
 # 16:10, so that every part has to be encoded. It is the same 20 s again and again: all parts cost the same.
@@ -53,14 +58,41 @@ def run(options: Options) -> Report:
     alone, together = ([one for one in made if one.workers == workers] for workers in (1, 2))
     costs = _costs(alone)
     speed = pairs.ratio_of([one.wall_s for one in alone], [one.wall_s for one in together])
+    bare = _bare_speed(video, options.rounds)
     share_bytes = median(one.share_bytes for one in made)
     curves = _curves(costs, share_bytes)
     _plot(options.plots, costs, curves)
     return Report(
         [_measured(made, costs), _simulated(curves), _waiting(costs)],
-        [Comparison("speed, two workers / one", speed, at_least=_LEAST_SPEED)],
+        [
+            Comparison("speed, two workers / one", speed, at_least=_LEAST_SPEED),
+            Comparison("the same of ffmpeg alone: what the machine's two cores give", bare),
+        ],
         {"made": [asdict(one) for one in made], "costs": asdict(costs), "share_bytes": share_bytes},
     )
+
+
+def _bare_speed(video: Path, rounds: int) -> Ratio:
+    """Return how much more two cores encode than one, by the bare command and without any of us.
+
+    Cores may be threads of one, and share their memory: then two of them never do twice the work of one.
+    """
+    edit = edits(video, Profile(_SETTINGS["RENDER_PRESET"], threads=1))[1]
+
+    def encode(cores: int) -> Sample:
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
+            command = [get_ffmpeg_exe(), *hand_command(edit)]
+            started = [
+                subprocess.Popen(["taskset", "--cpu-list", str(core), *command, f"{folder}/{core}.mp4"])
+                for core in range(cores)
+            ]
+            if any(process.wait() for process in started):
+                raise subprocess.SubprocessError("ffmpeg failed")
+        return {"parts_per_s": cores / (time.monotonic() - begin)}
+
+    runs = pairs.take_turns({"two": lambda: encode(2), "one": lambda: encode(1)}, rounds)
+    return pairs.ratio(runs, "two", "one", "parts_per_s")
 
 
 def _film(repeats: int) -> Path:
