@@ -22,6 +22,8 @@ from web_server.app import create_app
 from web_server.db import db
 from web_server.settings import Settings
 
+pytest.register_assert_rewrite("web_testing")
+
 MakeApp = Callable[..., Flask]
 
 
@@ -219,3 +221,9 @@ def client(app: Flask) -> FlaskClient:
 def auth(client: FlaskClient) -> AuthActions:
     """Sign-up and log-in of that caller."""
     return AuthActions(client)
+
+
+@pytest.fixture
+def headers(auth: AuthActions) -> dict[str, str]:
+    """A caller's token, as requests carry it."""
+    return auth.bearer()

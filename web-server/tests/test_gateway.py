@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import jwt
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from idrl_local import servers
-from web_server import gateway
+from web_testing import CLIP, assert_problem
 
 if TYPE_CHECKING:
-    from conftest import AuthActions, Exchange, Keys, MakeApp, TasksStandIn
-
-SHA256 = "a" * 64
-CLIP = "/tasks/0b8f2f0e-6c1d-4c0a-9f57-3d1c5f6a7b88/parts/0"
-
-
-@pytest.fixture
-def headers(auth: AuthActions) -> dict[str, str]:
-    return auth.bearer()
-
-
-def assert_problem(answer: TestResponse, status: int, code: str) -> None:
-    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
-    assert answer.json is not None
-    assert (answer.json["code"], answer.json["request_id"]) == (code, answer.headers["X-Request-Id"])
+    from conftest import Exchange, MakeApp, TasksStandIn
 
 
 def test_a_call_is_passed_on_with_what_the_caller_said(
@@ -320,146 +301,3 @@ def test_a_body_over_one_mebibyte_stays_here(client: FlaskClient, tasks: TasksSt
     assert tasks.seen == []
     assert client.post("/tasks", data=b"x" * 1024 * 1024, headers=headers).status_code == 200
     assert len(tasks.seen[0].body) == 1024 * 1024
-
-
-@pytest.fixture
-def behind_nginx(make_app: MakeApp) -> Flask:
-    return make_app(accel_redirect=True, clip_cache_size="0")
-
-
-@pytest.fixture
-def caching(make_app: MakeApp) -> FlaskClient:
-    return make_app(accel_redirect=True).test_client()
-
-
-def say(status: int, **headers: str) -> Callable[[Exchange], None]:
-    """Answer as the tasks service answers HEAD: with a length and no body."""
-
-    def answer(exchange: Exchange) -> None:
-        exchange.send_response(status)
-        for name, value in {"ETag": f'"{SHA256}"', **headers}.items():
-            exchange.send_header(name, value)
-        exchange.end_headers()
-
-    return answer
-
-
-@pytest.mark.parametrize("status", [200, 206])
-def test_a_clip_that_may_be_had_is_looked_for_by_what_it_is(
-    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
-) -> None:
-    tasks.answer = say(status, **{"Content-Length": "1000"})
-    asked = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"', "If-Match": f'"{SHA256}"'}
-    answer = caching.get(f"{CLIP}?x=1", headers={**headers, **asked})
-    assert (answer.status_code, answer.data) == (200, b"")
-    assert answer.headers["X-Accel-Redirect"] == f"/_clips/{SHA256}{CLIP}"
-    assert "Content-Type" not in answer.headers
-    assert answer.headers.get("Accept-Ranges") == ("bytes" if status == 206 else None)
-    [seen] = tasks.seen
-    assert (seen.method, seen.target) == ("HEAD", f"{CLIP}?x=1")
-    assert {name: seen.headers[name] for name in asked} == asked
-    assert seen.headers["Authorization"] == headers["Authorization"]
-
-
-@pytest.mark.parametrize("status", [401, 404, 409, 412, 416, 500, 503])
-def test_a_clip_that_may_not_be_had_is_not_looked_for(
-    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
-) -> None:
-    """Why not, the tasks service tells nginx, whatever is kept there."""
-    tasks.answer = say(status, **{"Content-Length": "1000"})
-    assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
-
-
-@pytest.mark.parametrize("tag", ["", "x", f'W/"{SHA256}"', '"' + "A" * 64 + '"', '"' + "a" * 63 + '/"'])
-def test_a_clip_of_which_it_is_not_said_what_it_is(
-    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], tag: str
-) -> None:
-    tasks.answer = say(200, **{"Content-Length": "1000", "ETag": tag})
-    assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
-
-
-def test_what_has_no_body_is_said_at_once(caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
-    tasks.answer = say(304)
-    answer = caching.get(CLIP, headers={**headers, "If-None-Match": f'"{SHA256}"'})
-    assert (answer.status_code, answer.data, answer.headers["ETag"]) == (304, b"", f'"{SHA256}"')
-    tasks.answer = say(404, **{"Content-Length": "70", "Content-Type": "application/problem+json"})
-    answer = caching.head(CLIP, headers=headers)
-    assert (answer.status_code, answer.data, answer.content_type) == (404, b"", "application/problem+json")
-    assert "X-Accel-Redirect" not in answer.headers
-    assert len(tasks.seen) == 2
-
-
-def test_connections_are_kept_open_by_checks(
-    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
-) -> None:
-    ports = []
-
-    def note(exchange: Exchange) -> None:
-        ports.append(exchange.client_address[1])
-        say(200, **{"Content-Length": "1000"})(exchange)
-
-    tasks.answer = note
-    for _ in range(3):
-        assert caching.get(CLIP, headers=headers).status_code == 200
-    assert len(set(ports)) == 1
-
-
-def test_with_little_space_left_nothing_is_kept(
-    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gateway, "_LEFT_FREE_BYTES", 1 << 62)
-    assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
-    assert tasks.seen == []
-
-
-def test_without_the_tasks_service_no_clip_is_looked_for(make_app: MakeApp, headers: dict[str, str]) -> None:
-    away = make_app(accel_redirect=True, tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
-    answer = away.get(CLIP, headers=headers)
-    assert_problem(answer, 502, "tasks_unavailable")
-    assert "X-Accel-Redirect" not in answer.headers
-
-
-@pytest.mark.parametrize(("seconds_left", "code"), [(-3600, "token_expired"), (None, "token_invalid")])
-def test_a_bad_token_ends_before_any_clip_is_looked_for(
-    caching: FlaskClient, tasks: TasksStandIn, keys: Keys, seconds_left: int | None, code: str
-) -> None:
-    now = int(time.time())
-    claims = {
-        "sub": "1",
-        "user_id": 1,
-        "iss": "idrl",
-        "aud": "idrl",
-        "iat": now - 7200,
-        "exp": now + (seconds_left or 0),
-    }
-    token = jwt.encode(claims, keys.private, "EdDSA") if seconds_left else "x"
-    answer = caching.get(CLIP, headers={"Authorization": f"Bearer {token}"})
-    assert_problem(answer, 401, code)
-    assert tasks.seen == []
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_nginx_fetches_the_clip(behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str) -> None:
-    answer = behind_nginx.test_client().open(CLIP, method=method, headers=headers)
-    assert (answer.status_code, answer.data) == (200, b"")
-    assert answer.headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
-    assert "Content-Type" not in answer.headers
-    assert tasks.seen == []
-
-
-def test_nginx_fetches_nothing_without_a_token(behind_nginx: Flask) -> None:
-    answer = behind_nginx.test_client().get(CLIP)
-    assert_problem(answer, 401, "token_missing")
-    assert "X-Accel-Redirect" not in answer.headers
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("DELETE", CLIP), ("GET", "/tasks"), ("GET", "/tasks/1"), ("GET", "/tasks/1/parts/x"), ("GET", f"{CLIP}/more")],
-)
-def test_everything_else_passes_through_here(
-    behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str, path: str
-) -> None:
-    answer = behind_nginx.test_client().open(path, method=method, headers=headers)
-    assert "X-Accel-Redirect" not in answer.headers
-    assert [seen.target for seen in tasks.seen] == [path]

@@ -12,6 +12,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import jwt
 import pytest
+import redis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
@@ -22,7 +23,10 @@ from idrl_local.pytest_plugin import Database
 from worker_server import storage
 from worker_server.app import create_app
 from worker_server.db import db
+from worker_server.media import spare
 from worker_server.settings import Settings
+
+pytest.register_assert_rewrite("worker_testing")
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +71,21 @@ def app(settings: Settings) -> Iterator[Flask]:
         yield app
         db.session.remove()
         db.engine.dispose()
+
+
+@pytest.fixture
+def no_hints(redis_url: str) -> None:
+    """No hint of another test waits in Redis."""
+    client = redis.Redis.from_url(redis_url)
+    client.flushall()
+    client.close()
+
+
+@pytest.fixture
+def nobody_waits() -> Iterator[None]:
+    """No test leaves a child behind, or finds one of another."""
+    yield
+    spare.dismiss()
 
 
 @pytest.fixture

@@ -12,34 +12,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import redis
 from flask import Flask
 from sqlalchemy import text
 
 from idrl_local.pytest_plugin import Database
-from worker_server import leases, services, shutdown, storage, sweep
+from worker_server import leases, services, shutdown, storage
 from worker_server.db import db
 from worker_server.fetch_job import fetch_next
 from worker_server.fetching import FetchFailed
 from worker_server.heartbeat import Heartbeat
 from worker_server.job import failure_of
-from worker_server.leases import Failure, Lease
-from worker_server.media import ClipRejected, EncodeFailed, SourceError, spare
-from worker_server.models import Task
+from worker_server.leases import Lease
+from worker_server.media import ClipRejected, EncodeFailed, SourceError
 from worker_server.render_job import render_next
-from worker_server.services import Submission
 from worker_server.settings import Settings
+from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_hints
 
-pytestmark = pytest.mark.usefixtures("app")
+pytestmark = pytest.mark.usefixtures("no_hints", "nobody_waits", "app")
 Sample = Callable[..., str]
 Rendering = tuple[uuid.UUID, threading.Thread]
 
 
 @pytest.fixture
-def settings(settings: Settings, redis_url: str) -> Settings:
-    client = redis.Redis.from_url(redis_url)
-    client.flushall()
-    client.close()
+def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"render_preset": "ultrafast", "lease_s": 5.0})
 
 
@@ -49,49 +44,6 @@ def stop() -> Iterator[None]:
     shutdown.begin()
     yield
     shutdown.forget()
-
-
-@pytest.fixture(autouse=True)
-def fresh_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test is a sweeper that has just started."""
-    monkeypatch.setattr(sweep, "_clock", sweep.Clock())
-
-
-@pytest.fixture(autouse=True)
-def nobody_waits() -> Iterator[None]:
-    """No test leaves a child behind, or finds one of another."""
-    yield
-    spare.dismiss()
-
-
-def submit(url: str, owner_id: int = 1) -> uuid.UUID:
-    return services.create_task(Submission(owner_id, url))[0].id
-
-
-def task_of(task_id: uuid.UUID) -> Task:
-    db.session.expire_all()
-    task = db.session.get(Task, task_id)
-    assert task is not None
-    return task
-
-
-def files(settings: Settings, task_id: uuid.UUID) -> set[str]:
-    folder = settings.remote_folder / str(task_id)
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
-
-
-def waiting_hints(settings: Settings, queue: str) -> int:
-    client = redis.Redis.from_url(settings.redis_url)
-    try:
-        return int(client.llen(queue))
-    finally:
-        client.close()
-
-
-def let_run_out() -> None:
-    for table in ("tasks", "parts"):
-        db.session.execute(text(f"UPDATE {table} SET lease_until = now() - interval '1 s', run_after = now()"))
-    db.session.commit()
 
 
 def test_a_task_from_its_link_to_its_clips(settings: Settings, site: str, sample: Sample) -> None:
@@ -115,7 +67,7 @@ def test_a_film_gives_way_to_a_clip(settings: Settings, site: str, sample: Sampl
         assert leases.claim_part("another", 30)
     clip = submit(f"{site}/{sample(2)}", owner_id=2)
     assert fetch_next(settings)
-    assert [part.status for part in services.get_parts(film)] == ["rendering", "waiting", "waiting", "waiting"]
+    assert [part.status for part in parts_of(film)] == ["rendering", "waiting", "waiting", "waiting"]
     assert waiting_hints(settings, "render") == 4 + 1 + 1  # its parts, the clip, and the part that waits again
     row = leases.claim_part("another", 30)
     assert row is not None
@@ -131,7 +83,7 @@ def test_a_container_without_an_index_is_rewritten_first(
     assert files(settings, task_id) == {"source.1.remuxed"}
     assert render_next(settings)
     assert task_of(task_id).status == "done"
-    assert [part.frames for part in services.get_parts(task_id)] == [50]
+    assert [part.frames for part in parts_of(task_id)] == [50]
 
 
 FIT = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -colorspace bt709 -color_primaries bt709 -color_trc bt709"
@@ -160,7 +112,7 @@ def test_pictures_that_are_fit_are_copied_unless_told_otherwise(
     task_id = submit(fit(10))
     assert fetch_next(settings)
     assert render_next(settings.model_copy(update=changes))
-    (part,) = services.get_parts(task_id)
+    (part,) = parts_of(task_id)
     assert (part.status, part.frames, part.rendered_by) == ("done", 125, rendered_by)
 
 
@@ -172,7 +124,7 @@ def test_what_cannot_be_copied_after_all_is_encoded_in_the_same_attempt(
     assert fetch_next(settings)
     for _ in range(3):
         assert render_next(settings)
-    parts = services.get_parts(task_id)
+    parts = parts_of(task_id)
     assert [part.rendered_by for part in parts] == ["copy", "encode", "encode"]
     assert {(part.status, part.attempt, part.failures, part.frames) for part in parts} == {("done", 1, 0, 75)}
     assert list(settings.scratch_folder.iterdir()) == []
@@ -203,7 +155,7 @@ def test_a_worker_that_is_stopped_hands_its_work_back(settings: Settings, site: 
     assert fetch_next(settings)
     shutdown.begin()
     assert render_next(settings)
-    assert [(part.status, part.failures) for part in services.get_parts(task_id)] == [("waiting", 0)]
+    assert [(part.status, part.failures) for part in parts_of(task_id)] == [("waiting", 0)]
     assert files(settings, task_id) == {"source.2"}
 
 
@@ -222,7 +174,7 @@ def rendering(
     worker = threading.Thread(target=render)
     worker.start()
     deadline = time.monotonic() + 20
-    while services.get_parts(task_id)[0].status != "rendering":
+    while parts_of(task_id)[0].status != "rendering":
         assert time.monotonic() < deadline
         db.session.rollback()
     yield task_id, worker
@@ -235,7 +187,7 @@ def test_a_part_that_somebody_else_took_is_left(settings: Settings, rendering: R
     db.session.commit()
     worker.join()
     db.session.expire_all()
-    (part,) = services.get_parts(task_id)
+    (part,) = parts_of(task_id)
     assert (part.status, part.attempt, part.lease_owner) == ("rendering", 2, "another")
     assert files(settings, task_id) == {"source.1"}
 
@@ -334,7 +286,7 @@ def test_a_verification_that_hangs_does_not_hold_up_a_stop(
     assert fetch_next(settings)
     with working(app, lambda: render_next(settings)):
         freeze_child("clip_child")
-        await_that(lambda: services.get_parts(task_id)[0].progress == 100)
+        await_that(lambda: parts_of(task_id)[0].progress == 100)
         services.delete_task(1, task_id) if way == "delete" else shutdown.begin()
     shutdown.forget()
     assert task_of(task_id).status == ("canceled" if way == "delete" else "processing")
@@ -387,83 +339,3 @@ def test_a_heartbeat_survives_an_outage_of_the_database(app: Flask, database: Da
             assert time.monotonic() < deadline
         assert not heartbeat.should_stop()
     db.session.remove()
-
-
-def test_sweep_takes_back_what_a_dead_worker_held(settings: Settings, site: str, sample: Sample) -> None:
-    task_id = submit(f"{site}/{sample(2)}")
-    assert leases.claim_task("dead", 30) is not None
-    let_run_out()
-    sweep.sweep(settings.model_copy(update={"lease_s": 0.0}))
-    task = task_of(task_id)
-    assert (task.status, task.failures, task.error_code) == ("queued", 1, "worker_lost")
-    let_run_out()
-    sweep.sweep(settings)
-    assert waiting_hints(settings, "fetch") == 1
-    assert fetch_next(settings)
-    assert task_of(task_id).status == "processing"
-
-
-def test_sweep_gives_leases_a_round_more_when_it_comes_late(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit("http://example.com/v.mp4")
-    row = leases.claim_task("cut off, as we were", 30)
-    assert row is not None
-    let_run_out()
-    at_once = settings.model_copy(update={"lease_s": 0.0})
-    monkeypatch.setattr(sweep, "_clock", sweep.Clock(swept=time.monotonic() - 100))
-    sweep.sweep(at_once)
-    assert task_of(row.id).status == "downloading"
-    sweep.sweep(at_once)
-    assert task_of(row.id).status == "queued"
-
-
-def test_sweep_sends_the_hints_that_are_missing_once(settings: Settings) -> None:
-    for _ in range(5):
-        submit("http://example.com/v.mp4")
-    for _ in range(3):
-        sweep.sweep(settings)
-        assert waiting_hints(settings, "fetch") == 5
-    assert waiting_hints(settings, "render") == 0
-
-
-def test_sweep_does_without_redis(settings: Settings) -> None:
-    submit("http://example.com/v.mp4")
-    sweep.sweep(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
-
-
-def test_sweep_finishes_a_cancel_and_removes_the_files(settings: Settings) -> None:
-    task_id = submit("http://example.com/v.mp4")
-    assert leases.claim_task("dead", 30) is not None
-    assert services.delete_task(1, task_id) == "canceling"
-    folder = settings.remote_folder / str(task_id)
-    folder.mkdir()
-    (folder / "source.1").touch()
-    sweep.sweep(settings)
-    assert task_of(task_id).status == "canceling"
-    let_run_out()
-    sweep.sweep(settings)
-    assert task_of(task_id).status == "canceled"
-    assert not folder.exists()
-
-
-def test_sweep_removes_what_belongs_to_no_task(settings: Settings) -> None:
-    live = submit("http://example.com/v.mp4")
-    failed = submit("http://example.com/v.mp4", owner_id=2)
-    for _ in range(2):
-        row = leases.claim_task("me", 30)
-        assert row is not None
-        if row.id == failed:
-            leases.fail(Lease(row.id, row.attempt), Failure("source_damaged", "broken"), 3)
-    old, new = uuid.uuid4(), uuid.uuid4()
-    for task_id in (live, failed, old, new):
-        folder = settings.remote_folder / str(task_id)
-        folder.mkdir()
-        (folder / "source.1").touch()
-        age_s = 0 if task_id == new else 3600
-        os.utime(folder, (time.time() - age_s, time.time() - age_s))
-    sweep.sweep(settings)
-    assert files(settings, live) == {"source.1"}
-    assert files(settings, new) == {"source.1"}
-    assert files(settings, failed) == set()
-    assert files(settings, old) == set()

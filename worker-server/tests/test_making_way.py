@@ -1,51 +1,24 @@
 """A long film gives way to a newcomer: seldom, once, and never unfairly."""
 
-import uuid
-from typing import Any
-
 import pytest
 from sqlalchemy import text
 
+import worker_testing
 from worker_server import leases, services
 from worker_server.db import db
 from worker_server.leases import Lease
 from worker_server.making_way import make_way
-from worker_server.models import Part
-from worker_server.services import Submission
+from worker_testing import part_of, processing
 
 pytestmark = pytest.mark.usefixtures("app")
 FILM, CLIP = 1, 2  # the owners
 
 
-def plan(count: int) -> list[dict[str, Any]]:
-    return [
-        {"number": n, "start_frame": n * 600, "end_frame": n * 600 + 600, "start_s": n * 20.0, "end_s": n * 20.0 + 20}
-        for n in range(count)
-    ]
-
-
-def processing(parts: int, owner_id: int) -> uuid.UUID:
-    services.create_task(Submission(owner_id, "http://example.com/v.mp4"))
-    row = leases.claim_task("me", 30)
-    assert row is not None
-    assert leases.begin_processing(Lease(row.id, row.attempt), {"width": 16}, "source", plan(parts))
-    return row.id  # type: ignore[no-any-return]
-
-
 def claim_part(progress: int) -> Lease:
     """Take the next part and bring it this far."""
-    row = leases.claim_part("me", 30)
-    assert row is not None
-    lease = Lease(row.task_id, row.attempt, row.number)
+    lease = worker_testing.claim_part()
     assert leases.renew(lease, 30, progress) == "processing"
     return lease
-
-
-def part_of(lease: Lease) -> Part:
-    db.session.expire_all()
-    part = db.session.get(Part, (lease.task_id, lease.number))
-    assert part is not None
-    return part
 
 
 @pytest.fixture

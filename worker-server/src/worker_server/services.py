@@ -189,11 +189,6 @@ def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFac
     return task, task["parts"] or []
 
 
-def get_parts(task_id: uuid.UUID) -> list[Part]:
-    """Return the parts in order; none before the source is there."""
-    return list(db.session.scalars(select(Part).where(Part.task_id == task_id).order_by(Part.number)))
-
-
 def get_finished_part(owner_id: int, task_id: uuid.UUID, number: int) -> Part:
     """Return a part whose clip can be downloaded; raise TaskNotFound, PartNotFound or PartNotReady."""
     this = (Part.task_id == Task.id) & (Part.number == min(number, _MAX_PART_NUMBER))

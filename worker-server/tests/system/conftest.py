@@ -19,6 +19,7 @@ from worker_server.db import db
 from worker_server.models import Part, Task
 from worker_server.services import Submission
 from worker_server.settings import Settings
+from worker_testing import parts_of
 
 PASSWORD = "only-on-loopback"
 
@@ -135,8 +136,7 @@ class System:
 
     def parts(self, task_id: uuid.UUID) -> list[Part]:
         db.session.rollback()
-        db.session.expire_all()
-        return services.get_parts(task_id)
+        return parts_of(task_id)
 
     def wait(self, condition: Callable[[], object], timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s

@@ -1,0 +1,140 @@
+"""Who gets the next piece of work: each goes to one worker, owners take turns, and a claim stays cheap."""
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from idrl_local.pytest_plugin import Database
+from worker_server import leases, services
+from worker_server.db import db
+from worker_server.leases import Lease
+from worker_testing import LOST, claim_part, claim_task, part_of, processing, submit, task_of
+
+pytestmark = pytest.mark.usefixtures("app")
+
+_MANY_WAITING = """
+    INSERT INTO tasks (id, owner_id, url) SELECT gen_random_uuid(), n % 3, '' FROM generate_series(1, {count}) n;
+    WITH films AS (
+        INSERT INTO tasks (id, owner_id, url, status)
+        SELECT gen_random_uuid(), n, '', 'processing' FROM generate_series(1, 3) n RETURNING id, owner_id
+    ) INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s)
+    SELECT id, n, owner_id, 0, 1, 0, 1 FROM films CROSS JOIN generate_series(1, {count} / 3) n
+"""
+
+
+def _rows_of(plan: dict[str, Any]) -> Iterator[int]:
+    """Yield the rows that each step of a plan gave or took away."""
+    yield (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    for step in plan.get("Plans", []):
+        yield from _rows_of(step)
+
+
+def test_each_task_is_claimed_once() -> None:
+    task_id = submit()
+    assert claim_task().task_id == task_id
+    assert leases.claim_task("other", 30) is None
+
+
+def test_fifty_claims_at_once_give_each_part_to_one(app: Flask) -> None:
+    processing(parts=10)
+
+    def claim(_: int) -> int | None:
+        with app.app_context():
+            row = leases.claim_part("me", 30)
+            return row.number if row else None
+
+    with ThreadPoolExecutor(10) as pool:
+        claimed = [number for number in pool.map(claim, range(50)) if number is not None]
+    assert len(claimed) == len(set(claimed))
+    while (row := leases.claim_part("me", 30)) is not None:  # whom a lock had kept away
+        claimed.append(row.number)
+    assert sorted(claimed) == list(range(10))
+
+
+def test_owners_take_turns() -> None:
+    crowd = [submit(owner_id=1) for _ in range(5)]
+    single = submit(owner_id=2)
+    order = [claim_task().task_id for _ in range(6)]
+    assert order.index(single) <= 1
+    assert set(order) == {*crowd, single}
+
+
+def test_first_parts_go_first() -> None:
+    film = processing(parts=5)
+    claim_part()
+    short = processing(parts=1)
+    assert claim_part().task_id == short
+    assert claim_part().task_id == film
+
+
+def test_many_owners_take_turns_with_tasks() -> None:
+    for owner_id in (*[1] * 20, *range(2, 12)):
+        submit(owner_id=owner_id)
+    owners = [task_of(claim_task().task_id).owner_id for _ in range(12)]
+    assert owners == [*range(1, 12), 1]
+
+
+def test_many_owners_take_turns_with_parts() -> None:
+    for owner_id in range(1, 6):
+        processing(parts=4, owner_id=owner_id)
+    owners = [part_of(claim_part()).owner_id for _ in range(20)]
+    assert owners == [*range(1, 6)] * 4
+
+
+def test_claims_at_once_by_many_owners_take_no_part_twice(app: Flask) -> None:
+    for owner_id in range(1, 11):
+        processing(parts=5, owner_id=owner_id)
+
+    def claim_all(_: int) -> list[tuple[uuid.UUID, int]]:
+        with app.app_context():
+            rows = iter(lambda: leases.claim_part("me", 30), None)
+            return [(row.task_id, row.number) for row in rows]
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [part for parts in pool.map(claim_all, range(8)) for part in parts]
+    assert len(claimed) == len(set(claimed)) == 50
+
+
+def test_what_others_are_about_to_claim_is_passed_over() -> None:
+    mine, theirs = processing(parts=3, owner_id=1), processing(parts=1, owner_id=2)
+    with db.engine.connect() as other:
+        other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 AND number < 2 FOR UPDATE"))
+        assert claim_part() == Lease(mine, 1, 2)
+        other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 FOR UPDATE"))
+        assert claim_part().task_id == theirs
+        assert leases.claim_part("me", 30) is None
+    assert [claim_part().number, claim_part().number] == [0, 1]
+
+
+def test_what_has_to_wait_is_passed_over() -> None:
+    task_id = processing(parts=3)
+    leases.fail(claim_part(), LOST, 3)
+    assert [claim_part(), claim_part()] == [Lease(task_id, 1, 1), Lease(task_id, 1, 2)]
+    assert leases.claim_part("me", 30) is None
+
+
+def test_parts_of_a_task_being_canceled_are_passed_over() -> None:
+    canceling, other = processing(parts=2), processing(parts=1)
+    claim_part()
+    assert services.delete_task(1, canceling) == "canceling"
+    assert claim_part().task_id == other
+    assert leases.claim_part("me", 30) is None
+
+
+@pytest.mark.parametrize("claim", ["_CLAIM_TASK", "_CLAIM_PART"])
+def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, claim: str) -> None:
+    def rows_read(count: int) -> int:
+        database.execute("TRUNCATE tasks, parts")
+        database.execute(_MANY_WAITING.format(count=count))
+        database.execute("ANALYZE tasks, parts")
+        explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(leases, claim).text}")
+        ((plan,),) = db.session.scalars(explain, {"owner": "me", "lease_s": 30})
+        db.session.rollback()
+        return sum(_rows_of(plan["Plan"]))
+
+    assert rows_read(6000) <= rows_read(600) < 60

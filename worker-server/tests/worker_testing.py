@@ -1,0 +1,86 @@
+"""What several tests of the worker server do to tasks, and see of them."""
+
+import uuid
+from typing import Any
+
+import redis
+from sqlalchemy import select, text
+
+from worker_server import leases, services
+from worker_server.db import db
+from worker_server.leases import Failure, Lease
+from worker_server.models import Part, Task
+from worker_server.services import Submission
+from worker_server.settings import Settings
+
+LOST = Failure("worker_lost", "gone", retryable=True)
+PATH = "source"
+
+
+def submit(url: str = "http://example.com/v.mp4", owner_id: int = 1) -> uuid.UUID:
+    return services.create_task(Submission(owner_id, url))[0].id
+
+
+def plan(count: int) -> list[dict[str, Any]]:
+    return [
+        {"number": n, "start_frame": n * 600, "end_frame": n * 600 + 600, "start_s": n * 20.0, "end_s": n * 20.0 + 20}
+        for n in range(count)
+    ]
+
+
+def claim_task() -> Lease:
+    row = leases.claim_task("me", 30)
+    assert row is not None
+    return Lease(row.id, row.attempt)
+
+
+def claim_part() -> Lease:
+    row = leases.claim_part("me", 30)
+    assert row is not None
+    return Lease(row.task_id, row.attempt, row.number)
+
+
+def processing(parts: int = 2, owner_id: int = 1) -> uuid.UUID:
+    submit(owner_id=owner_id)
+    lease = claim_task()
+    assert leases.begin_processing(lease, {"width": 16}, PATH, plan(parts))
+    return lease.task_id
+
+
+def task_of(task_id: uuid.UUID) -> Task:
+    db.session.expire_all()
+    task = db.session.get(Task, task_id)
+    assert task is not None
+    return task
+
+
+def part_of(lease: Lease) -> Part:
+    db.session.expire_all()
+    part = db.session.get(Part, (lease.task_id, lease.number))
+    assert part is not None
+    return part
+
+
+def parts_of(task_id: uuid.UUID) -> list[Part]:
+    """Return the parts in order; none before the source is there."""
+    db.session.expire_all()
+    return list(db.session.scalars(select(Part).where(Part.task_id == task_id).order_by(Part.number)))
+
+
+def files(settings: Settings, task_id: uuid.UUID) -> set[str]:
+    folder = settings.remote_folder / str(task_id)
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def waiting_hints(settings: Settings, queue: str) -> int:
+    client = redis.Redis.from_url(settings.redis_url)
+    try:
+        return int(client.llen(queue))
+    finally:
+        client.close()
+
+
+def let_run_out() -> None:
+    for table in ("tasks", "parts"):
+        db.session.execute(text(f"UPDATE {table} SET lease_until = now() - interval '1 s', run_after = now()"))
+    db.session.commit()
