@@ -1,6 +1,7 @@
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg2
@@ -77,6 +78,40 @@ def test_redis_asks_for_a_password_that_no_command_line_shows(binaries: servers.
             stranger.ping()
         with redis.Redis(port=port, password=PASSWORD) as client:
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def damage_nothing(_: Path) -> None:
+    pass
+
+
+def append_rubbish(folder: Path) -> None:
+    with next(folder.glob("*.incr.aof")).open("ab") as file:
+        file.write(bytes(4096))  # as a file system leaves it
+
+
+def empty_the_manifest(folder: Path) -> None:
+    (folder / "appendonly.aof.manifest").write_bytes(b"")
+
+
+def lose_the_manifest(folder: Path) -> None:
+    (folder / "appendonly.aof.manifest").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [(damage_nothing, b"hint"), (append_rubbish, None), (empty_the_manifest, None), (lose_the_manifest, None)],
+)
+def test_redis_starts_after_a_power_cut(
+    binaries: servers.Binaries, tmp_path: Path, damage: Callable[[Path], None], kept: bytes | None
+) -> None:
+    port, data = servers.free_port(), tmp_path / "redis"
+    for expected in (None, kept):
+        with running(servers.redis_command(binaries, data, port, PASSWORD), tmp_path / "redis.log") as process:
+            servers.wait_for_port(port, process)
+            with redis.Redis(port=port, password=PASSWORD) as client:
+                assert client.get("key") == expected
+                client.set("key", "hint")
+        damage(data / "appendonlydir")
 
 
 def test_a_server_that_ends_is_noticed_at_once(tmp_path: Path) -> None:

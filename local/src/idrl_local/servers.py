@@ -92,9 +92,11 @@ def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) 
 def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> list[str]:
     """Return the command that serves on loopback in the foreground, appending to `data` once a second.
 
-    The password goes into a file there: every user of the machine can read a command line.
+    The password goes into a file there: every user of the machine can read a command line. What is there already and
+    damaged is thrown away.
     """
     data.mkdir(parents=True, exist_ok=True)
+    _throw_away_damaged(binaries.redis, data / "appendonlydir")
     configuration = data / "redis.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(f"requirepass {password}\n")
@@ -104,11 +106,24 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
         "dir": str(data),
         "appendonly": "yes",
         "appendfsync": "everysec",
+        "aof-use-rdb-preamble": "no",  # Valkey's checker refuses its own
         "maxmemory-policy": "noeviction",
         "save": "",
     }
     command = [str(binaries.redis), str(configuration)]
     return [*command, *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _throw_away_damaged(server: Path, folder: Path) -> None:
+    """Let Redis start empty where a power cut damaged its file: it would never start, and hints are sent anew."""
+    if not folder.exists():
+        return
+    manifest = folder / "appendonly.aof.manifest"
+    # The server is the checker as well, if it is called so; an empty list of files is good enough for it.
+    command = [server.name.replace("-server", "-check-aof"), str(manifest)]
+    has_files = manifest.exists() and manifest.stat().st_size
+    if not has_files or subprocess.run(command, executable=server, capture_output=True, check=False).returncode:
+        shutil.rmtree(folder)
 
 
 def unprivileged(program: Path) -> list[str]:
