@@ -36,7 +36,7 @@ _TAGS = (
     "video_full_range_flag=0"
 )
 _MAX_SPS_ID = 31
-_CHECK_THREADS = "2"  # whatever a render has: it takes no more work, and a clip that is alone is there sooner
+_THREADS = 2  # whatever a render has: it takes no more work, and a clip that is alone is there sooner
 
 AnyPacket: TypeAlias = "Packet[Any]"
 Piece = tuple[Iterable[Picture], int]
@@ -51,7 +51,8 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
     ends = output.with_suffix(".ends.mp4")
     try:
         # The progress goes where ours does, and the limits are upon us already.
-        command = ends_command(edit, span.part, _options(span), ends, ffmpeg)
+        threaded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
+        command = ends_command(threaded, span.part, _options(span), ends, ffmpeg)
         subprocess.run(guarded(command, ChildLimits()), check=True)
         _join(edit, span, ends, output)
     finally:
@@ -176,7 +177,7 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
     reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
     times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
     # Smoothing between blocks is a fifth of the work, and nothing in it can be wrong.
-    how = ["-threads", _CHECK_THREADS, "-skip_loop_filter", "all"]
+    how = ["-threads", str(_THREADS), "-skip_loop_filter", "all"]
     command = [*reader, *local_input(output, "mov", *how), "-map", "0:v"]
     command += ["-fps_mode", "passthrough", *times, "-f", "null", "-"]
     encoded, frames = edit.total_frames - span.part.frame_count, 0
