@@ -141,6 +141,8 @@ def plain_source() -> Source:
         origin_s=Fraction(0),
         last_pts_s=Fraction(24, 25),
         stored_early_s=Fraction(0),
+        finds_keys=False,
+        key_stored_early_s=Fraction(0),
         is_indexed=True,
         video_streams=1,
         has_audio=False,

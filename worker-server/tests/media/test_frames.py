@@ -9,6 +9,11 @@ import pytest
 
 SOURCES = {
     "mp4": ("30", "s.mp4", "-bf 2 -g 40"),
+    "key frames where parts begin": ("25", "s.mp4", "-bf 2 -g 50 -sc_threshold 0"),
+    "the same in open groups": ("25", "s.mp4", "-bf 3 -g 25 -x264-params open-gop=1:scenecut=0"),
+    "the same without B-frames": ("25", "s.mp4", "-bf 0 -g 50 -sc_threshold 0"),
+    "the same in hevc": ("25", "s.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=none -g 25 -tag:v hvc1"),
+    "the same, times rounded": ("30000/1001", "s.mp4", "-bf 2 -g 60 -sc_threshold 0 -video_track_timescale 600"),
     "ntsc": ("30000/1001", "s.mp4", "-bf 2 -g 300"),
     "stored seconds before they are shown": ("4", "s.mp4", "-bf 8 -g 12 -x264-params b-adapt=0:b-pyramid=normal"),
     "the same in fragments": ("4", "s.mp4", "-bf 8 -g 12 -x264-params b-adapt=0 -movflags +frag_keyframe+empty_moov"),

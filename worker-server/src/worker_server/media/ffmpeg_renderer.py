@@ -17,12 +17,13 @@ from worker_server.media.encoding import (
 )
 from worker_server.media.geometry import crop_box
 from worker_server.media.plan import Part
-from worker_server.media.timing import place
+from worker_server.media.timing import AIM_FRAMES, place
 
 # How far before the part reading starts where a container keeps sound and picture of one moment apart: up to a second.
 _SEEK_MARGIN_S = 1
 # Rounding of times, and the frame before the first one.
 _MARGIN_FRAMES = 2
+_SOUND_S = Fraction(1, 20)  # what the first sound of a part leans on: a packet of AAC has 21 ms, of HE-AAC 46 ms
 
 
 class FfmpegRenderer:
@@ -112,16 +113,21 @@ def _ground(edit: PartEdit) -> str:
 
 def _seek(edit: PartEdit) -> list[str]:
     start_s = edit.part.start_frame / edit.frame_rate - _margin_s(edit)
-    if start_s <= 0:
+    if not edit.part.start_frame or start_s <= 0:
         return []
     return ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{float(edit.source.origin_s + start_s):.6f}"]
 
 
 def _margin_s(edit: PartEdit) -> Fraction:
     """Return how much is decoded in vain; MP4 with an index is entered stream by stream, and needs little."""
-    if edit.source.demuxer == "mov" and edit.source.is_indexed:
-        return edit.source.stored_early_s + _MARGIN_FRAMES / edit.frame_rate
-    return _SEEK_MARGIN_S + edit.source.stored_early_s
+    source, frame_s = edit.source, 1 / edit.frame_rate
+    if source.demuxer != "mov" or not source.is_indexed:
+        return _SEEK_MARGIN_S + source.stored_early_s
+    # Its sound begins where the key frame is listed.
+    has_sound = source.key_stored_early_s >= _SOUND_S or not source.has_audio
+    if source.finds_keys and not source.is_vfr and has_sound:
+        return -AIM_FRAMES * frame_s
+    return source.stored_early_s + _MARGIN_FRAMES * frame_s
 
 
 def _video(edit: PartEdit) -> list[str]:

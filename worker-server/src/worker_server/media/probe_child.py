@@ -18,6 +18,7 @@ from av.stream import Disposition
 
 from worker_server.media.answering import answer
 from worker_server.media.errors import SourceError
+from worker_server.media.keys import Keys
 from worker_server.media.source import ProbeLimits, Source
 from worker_server.media.timing import find_grid, measured_rate
 
@@ -38,6 +39,7 @@ class Seen:
     last_tick: int | None = None
     last_duration: int = 0
     early_ticks: int = 0
+    keys: Keys = field(default_factory=Keys)
     end_s: Fraction = Fraction(0)
     frame: VideoFrame | None = None
     undecoded: int = 0
@@ -48,6 +50,12 @@ class Seen:
         self.ticks.append(tick)
         if self.last_tick is None or tick > self.last_tick:
             self.last_tick, self.last_duration = tick, duration
+
+    def note_early(self, tick: int, early_ticks: int, *, is_key: bool) -> None:
+        """Note by how much a frame is listed before its time."""
+        self.early_ticks = max(self.early_ticks, early_ticks)
+        if is_key:
+            self.keys.add(tick, early_ticks)
 
 
 def look(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
@@ -105,7 +113,7 @@ def _read(container: InputContainer, video: VideoStream, demuxer: str, limits: P
         if packet.stream_index != video.index:
             continue
         seen.packets += 1
-        seen.early_ticks = max(seen.early_ticks, tick - (tick if packet.dts is None else packet.dts))
+        seen.note_early(tick, 0 if packet.dts is None else tick - packet.dts, is_key=packet.is_keyframe)
         if not packet.is_discard:
             seen.add_frame_time(tick, duration)
         if len(seen.ticks) > limits.max_frames:
@@ -152,6 +160,7 @@ def _facts(
     _check_speed(ticks, seen, tick_s, limits)
     grid = find_grid(ticks, seen.last_duration, tick_s, _rate_hints(video), limits.max_fps)
     frame = seen.frame
+    key_early_s = seen.keys.early_s(container, video, grid.rate) if demuxer == "mov" else None
     return Source(
         demuxer=demuxer,
         size_bytes=path.stat().st_size,
@@ -175,6 +184,8 @@ def _facts(
         origin_s=grid.origin_s,
         last_pts_s=ticks[-1] * tick_s,
         stored_early_s=seen.early_ticks * tick_s,
+        finds_keys=key_early_s is not None,
+        key_stored_early_s=key_early_s or Fraction(0),
         is_indexed=seen.indexed >= seen.packets,
         video_streams=len(container.streams.video),
         has_audio=audio is not None,

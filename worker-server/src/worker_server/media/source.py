@@ -49,6 +49,8 @@ class Source(JsonValue):
     origin_s: Fraction
     last_pts_s: Fraction
     stored_early_s: Fraction  # at most so long before its time on screen the container lists a frame
+    finds_keys: bool  # seeking finds every key frame by its time on screen, and all of them are listed …
+    key_stored_early_s: Fraction  # … just so long before it
     is_indexed: bool  # the container itself tells where its frames are
     video_streams: int
     has_audio: bool

@@ -20,6 +20,8 @@ _MIN_FILLED = Fraction(9, 10)
 _MAX_DENOMINATOR = 1001
 _SNAP = Fraction(2, 10_000)  # 24 and 24000/1001 are five times further apart
 _FALLBACK_RATE = Fraction(25)
+# A seek aims so far behind a frame that rounding of times cannot make it miss it.
+AIM_FRAMES = Fraction(1, 4)
 
 
 @dataclass(frozen=True)
