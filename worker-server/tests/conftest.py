@@ -1,6 +1,7 @@
 """The tasks service on a real database, Redis and share; tokens of its own key."""
 
 import functools
+import hashlib
 import http.server
 import subprocess
 import threading
@@ -20,13 +21,15 @@ from flask.testing import FlaskClient
 
 from idrl_common import tokens
 from idrl_local.pytest_plugin import Database
-from worker_server import storage
+from worker_server import leases, storage
 from worker_server.app import create_app
 from worker_server.db import db
+from worker_server.leases import Clip, Lease
 from worker_server.media import spare
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")
+from worker_testing import SOURCE, post  # noqa: E402 # not before its assertions are told to speak
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +122,25 @@ def token(private_key: Ed25519PrivateKey) -> Callable[..., str]:
 def auth(token: Callable[..., str]) -> Callable[..., dict[str, str]]:
     """Make the headers of a call by a user."""
     return lambda user_id=1, **changes: {"Authorization": f"Bearer {token(user_id, **changes)}"}
+
+
+@pytest.fixture
+def finished(client: FlaskClient, auth: Callable[..., dict[str, str]], settings: Settings) -> tuple[str, bytes]:
+    """A task of user 1 with one clip: its id and the clip's bytes."""
+    task_id = post(client, auth()).get_json()["task_id"]
+    row = leases.claim_task("test", 30)
+    assert row is not None
+    part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
+    leases.begin_processing(Lease(row.id, row.attempt), SOURCE, "source", [part])
+    claimed = leases.claim_part("test", 30)
+    assert claimed is not None
+    content = bytes(range(256)) * 40
+    path = f"{task_id}/0.{claimed.attempt}.mp4"
+    (settings.remote_folder / task_id).mkdir()
+    (settings.remote_folder / path).write_bytes(content)
+    clip = Clip(path, len(content), hashlib.sha256(content).hexdigest(), 660, "copy")
+    assert leases.finish_part(Lease(row.id, claimed.attempt, 0), clip)
+    return task_id, content
 
 
 @pytest.fixture(scope="session")

@@ -6,70 +6,25 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import BoundedSemaphore
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, text
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from idrl_local.pytest_plugin import Database
-from worker_server import leases, views
-from worker_server.db import Look, db, read
-from worker_server.leases import Clip, Failure, Lease
+from worker_server import leases
+from worker_server.db import db
+from worker_server.leases import Failure, Lease
 from worker_server.settings import Settings
+from worker_testing import SOURCE, URL, post, problem
 
 Auth = Callable[..., dict[str, str]]
-URL = "http://example.com/race.mp4"
-SOURCE = {
-    "size_bytes": 9_000,
-    "duration_s": "20",
-    "width": 1280,
-    "height": 720,
-    "frame_rate": "30000/1001",
-    "video_codec": "h264",
-    "audio_codec": "",
-}
-
-
-def submit(client: FlaskClient, headers: dict[str, str], url: str = URL, **more: str) -> TestResponse:
-    return client.post("/tasks", json={"url": url}, headers={**headers, **more})
-
-
-def problem(response: TestResponse) -> tuple[int, str]:
-    """Return status and code, having checked that it is a whole problem document."""
-    assert response.mimetype == "application/problem+json"
-    body = response.get_json()
-    assert body["status"] == response.status_code
-    assert body["type"] == f"urn:idrl:problem:{body['code']}"
-    assert body["detail"]
-    assert body["request_id"] == response.headers["X-Request-Id"]
-    return response.status_code, body["code"]
-
-
-@pytest.fixture
-def finished(client: FlaskClient, auth: Auth, settings: Settings) -> tuple[str, bytes]:
-    """A task of user 1 with one clip: its id and the clip's bytes."""
-    task_id = submit(client, auth()).get_json()["task_id"]
-    row = leases.claim_task("test", 30)
-    assert row is not None
-    part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
-    leases.begin_processing(Lease(row.id, row.attempt), SOURCE, "source", [part])
-    claimed = leases.claim_part("test", 30)
-    assert claimed is not None
-    content = bytes(range(256)) * 40
-    path = f"{task_id}/0.{claimed.attempt}.mp4"
-    (settings.remote_folder / task_id).mkdir()
-    (settings.remote_folder / path).write_bytes(content)
-    clip = Clip(path, len(content), hashlib.sha256(content).hexdigest(), 660, "copy")
-    assert leases.finish_part(Lease(row.id, claimed.attempt, 0), clip)
-    return task_id, content
 
 
 def test_a_task_is_accepted(client: FlaskClient, auth: Auth) -> None:
-    response = submit(client, auth())
+    response = post(client, auth())
     task = response.get_json()
     assert response.status_code == 202
     assert response.headers["Location"] == f"/tasks/{uuid.UUID(task['task_id'])}"
@@ -81,7 +36,7 @@ def test_a_task_is_accepted_while_redis_is_away(settings: Settings, auth: Auth) 
     from worker_server.app import create_app
 
     app = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
-    assert submit(app.test_client(), auth()).status_code == 202
+    assert post(app.test_client(), auth()).status_code == 202
     ready = app.test_client().get("/ready")
     assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
 
@@ -152,7 +107,7 @@ def test_every_call_needs_a_token(client: FlaskClient, token: Callable[..., str]
 
 
 def test_a_new_task_is_told_alike_by_every_call(client: FlaskClient, auth: Auth) -> None:
-    accepted = submit(client, auth()).get_json()
+    accepted = post(client, auth()).get_json()
     shown = client.get(f"/tasks/{accepted['task_id']}", headers=auth()).get_json()
     (listed,) = client.get("/tasks", headers=auth()).get_json()
     assert list(shown) == [*accepted, "parts"]
@@ -163,8 +118,8 @@ def test_a_new_task_is_told_alike_by_every_call(client: FlaskClient, auth: Auth)
 
 def test_the_list_is_mine_in_order(client: FlaskClient, auth: Auth) -> None:
     assert client.get("/tasks", headers=auth()).get_json() == []
-    ids = [submit(client, auth()).get_json()["task_id"] for _ in range(5)]
-    submit(client, auth(2))
+    ids = [post(client, auth()).get_json()["task_id"] for _ in range(5)]
+    post(client, auth(2))
 
     def listed(query: str) -> list[str]:
         return [task["task_id"] for task in client.get(f"/tasks{query}", headers=auth()).get_json()]
@@ -221,76 +176,8 @@ def test_a_finished_task_shows_its_parts(client: FlaskClient, auth: Auth, finish
         assert clip.data == content
 
 
-def test_a_clip_can_be_read_in_ranges(client: FlaskClient, auth: Auth, finished: tuple[str, bytes]) -> None:
-    task_id, content = finished
-
-    def get(method: str = "GET", **headers: str) -> TestResponse:
-        path = f"/tasks/{task_id}/parts/0"
-        with client.open(path, method=method, headers={**auth(), **headers}, buffered=True) as response:
-            return response
-
-    whole = get()
-    assert (whole.status_code, whole.mimetype, whole.headers["Accept-Ranges"]) == (200, "video/mp4", "bytes")
-    tag = whole.headers["ETag"]
-    part = get(**{"Range": "bytes=10-19", "If-Range": tag})
-    assert (part.status_code, part.data) == (206, content[10:20])
-    assert part.headers["Content-Range"] == f"bytes 10-19/{len(content)}"
-    for asked, wanted in (("0-", content), ("7-", content[7:]), ("-9", content[-9:]), ("0-0", content[:1])):
-        part = get(Range=f"bytes={asked}")
-        assert (part.status_code, part.data, part.content_length) == (206, wanted, len(wanted))
-    assert get(**{"Range": "bytes=0-9", "If-Range": '"another"'}).data == content
-    assert get("HEAD", Range="bytes=0-9").data == b""
-    assert problem(get(Range="bytes=0-1,4-5")) == (416, "range_not_satisfiable")
-    assert get(**{"If-None-Match": tag}).status_code == 304
-    assert problem(get(**{"If-Match": '"another"'})) == (412, "precondition_failed")
-    beyond = get(Range="bytes=999999-")
-    assert problem(beyond) == (416, "range_not_satisfiable")
-    assert beyond.headers["Content-Range"] == f"bytes */{len(content)}"
-    head = get("HEAD")
-    assert (head.status_code, head.data, int(head.headers["Content-Length"])) == (200, b"", len(content))
-
-
-@pytest.mark.parametrize("number", ["1", "2147483648", "99999999999999999999"])
-def test_a_part_that_does_not_exist(client: FlaskClient, auth: Auth, finished: tuple[str, bytes], number: str) -> None:
-    response = client.get(f"/tasks/{finished[0]}/parts/{number}", headers=auth())
-    assert problem(response) == (404, "part_not_found")
-
-
-def test_a_part_that_is_not_ready(client: FlaskClient, auth: Auth) -> None:
-    task_id = submit(client, auth()).get_json()["task_id"]
-    row = leases.claim_task("test", 30)
-    assert row is not None
-    part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
-    leases.begin_processing(Lease(row.id, row.attempt), SOURCE, "source", [part])
-    assert problem(client.get(f"/tasks/{task_id}/parts/0", headers=auth())) == (409, "part_not_ready")
-
-
-def test_a_clip_whose_file_is_away(
-    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
-) -> None:
-    (settings.remote_folder / finished[0] / "0.1.mp4").unlink()
-    response = client.get(f"/tasks/{finished[0]}/parts/0", headers=auth())
-    assert problem(response) == (503, "storage_unavailable")
-    assert response.headers["Retry-After"]
-
-
-def test_downloads_that_hang_leave_threads_to_the_other_calls(
-    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opening = BoundedSemaphore(1)
-    monkeypatch.setattr(views, "_opening", opening)
-    monkeypatch.setattr(views, "_TURN_S", 0.01)
-    path = f"/tasks/{finished[0]}/parts/0"
-    with opening:  # as if another call were blocked by the share
-        assert problem(client.get(path, headers=auth())) == (503, "storage_unavailable")
-        assert client.get("/tasks", headers=auth()).status_code == 200
-    for headers, status in (({"Range": "bytes=999999-"}, 416), ({"If-None-Match": "*"}, 304), ({}, 200)):
-        with client.get(path, headers={**auth(), **headers}) as response:
-            assert response.status_code == status
-
-
 def test_facts_of_another_version_are_left_out(client: FlaskClient, auth: Auth, database: Database) -> None:
-    task_id = submit(client, auth()).get_json()["task_id"]
+    task_id = post(client, auth()).get_json()["task_id"]
     database.execute("""UPDATE tasks SET source = '{"width": 16}'""")
     assert client.get(f"/tasks/{task_id}", headers=auth()).get_json()["source"] is None
     assert len(client.get("/tasks", headers=auth()).get_json()) == 1
@@ -307,10 +194,10 @@ def test_delete_of_a_finished_task_removes_its_files(
 
 
 def test_delete_of_a_live_task(client: FlaskClient, auth: Auth) -> None:
-    queued = submit(client, auth()).get_json()["task_id"]
+    queued = post(client, auth()).get_json()["task_id"]
     response = client.delete(f"/tasks/{queued}", headers=auth())
     assert (response.status_code, response.get_json()) == (200, {"task_id": queued, "status": "canceled"})
-    held = submit(client, auth()).get_json()["task_id"]
+    held = post(client, auth()).get_json()["task_id"]
     assert leases.claim_task("test", 30) is not None
     for _ in range(2):
         response = client.delete(f"/tasks/{held}", headers=auth())
@@ -319,7 +206,7 @@ def test_delete_of_a_live_task(client: FlaskClient, auth: Auth) -> None:
 
 
 def test_a_failed_task_says_why(client: FlaskClient, auth: Auth) -> None:
-    task_id = submit(client, auth()).get_json()["task_id"]
+    task_id = post(client, auth()).get_json()["task_id"]
     row = leases.claim_task("test", 30)
     assert row is not None
     leases.fail(Lease(row.id, row.attempt), Failure("source_not_a_video", "This is no video."), 3)
@@ -330,43 +217,43 @@ def test_a_failed_task_says_why(client: FlaskClient, auth: Auth) -> None:
 
 def test_the_same_key_gives_the_same_task(client: FlaskClient, auth: Auth) -> None:
     key = {"Idempotency-Key": "once"}
-    first = submit(client, auth(), **key)
-    again = submit(client, auth(), **key)
+    first = post(client, auth(), **key)
+    again = post(client, auth(), **key)
     assert (again.status_code, again.get_json()["task_id"]) == (202, first.get_json()["task_id"])
-    assert problem(submit(client, auth(), URL + "?other", **key)) == (422, "idempotency_key_reused")
-    assert submit(client, auth(2), **key).get_json()["task_id"] != first.get_json()["task_id"]
+    assert problem(post(client, auth(), URL + "?other", **key)) == (422, "idempotency_key_reused")
+    assert post(client, auth(2), **key).get_json()["task_id"] != first.get_json()["task_id"]
 
 
 def test_a_key_is_forgotten_after_a_day(client: FlaskClient, auth: Auth, database: Database) -> None:
     key = {"Idempotency-Key": "once"}
-    first = submit(client, auth(), **key).get_json()["task_id"]
+    first = post(client, auth(), **key).get_json()["task_id"]
     database.execute("UPDATE tasks SET created_at = created_at - interval '25 hours'")
-    assert submit(client, auth(), **key).get_json()["task_id"] != first
+    assert post(client, auth(), **key).get_json()["task_id"] != first
 
 
 def test_one_key_ten_times_at_once_makes_one_task(app: Flask, auth: Auth, database: Database) -> None:
     headers = auth()
 
-    def post(_: int) -> str:
-        response = submit(app.test_client(), headers, **{"Idempotency-Key": "once"})
+    def once(_: int) -> str:
+        response = post(app.test_client(), headers, **{"Idempotency-Key": "once"})
         assert response.status_code == 202
         task_id: str = response.get_json()["task_id"]
         return task_id
 
     with ThreadPoolExecutor(10) as pool:
-        assert len(set(pool.map(post, range(10)))) == 1
+        assert len(set(pool.map(once, range(10)))) == 1
     assert database.execute("SELECT count(*) FROM tasks") == [(1,)]
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "caf\u00e9"])
 def test_a_bad_key_is_refused(client: FlaskClient, auth: Auth, key: str) -> None:
-    assert problem(submit(client, auth(), **{"Idempotency-Key": key})) == (400, "idempotency_key_invalid")
+    assert problem(post(client, auth(), **{"Idempotency-Key": key})) == (400, "idempotency_key_invalid")
 
 
 def test_slashes_count_as_one(app: Flask, client: FlaskClient, auth: Auth) -> None:
     from idrl_common.wsgi import CollapseSlashes
 
-    task_id = submit(client, auth()).get_json()["task_id"]
+    task_id = post(client, auth()).get_json()["task_id"]
     app.wsgi_app = CollapseSlashes(app.wsgi_app)  # type: ignore[method-assign]
     assert app.test_client().delete(f"/tasks//{task_id}/", headers=auth()).status_code == 200
 
@@ -386,13 +273,13 @@ def test_a_database_that_is_away_is_said_so(settings: Settings, auth: Auth) -> N
     response = client.get("/tasks", headers=auth())
     assert problem(response) == (503, "database_unavailable")
     assert response.headers["Retry-After"]
-    assert problem(submit(client, auth())) == (503, "database_unavailable")
+    assert problem(post(client, auth())) == (503, "database_unavailable")
     assert client.get("/ready").status_code == 503
     assert client.get("/health").status_code == 200
 
 
 def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
-    submit(client, auth())
+    post(client, auth())
     assert client.get("/health").get_json()["status"] == "ok"
     assert client.get("/ready").get_json()["status"] == "ready"
     assert b'idrl_work{kind="task",status="queued"} 1.0' in client.get("/metrics").data
@@ -403,7 +290,7 @@ def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/{}"])
 def test_each_look_is_one_query(client: FlaskClient, auth: Auth, finished: tuple[str, bytes], path: str) -> None:
     for _ in range(10):
-        submit(client, auth())
+        post(client, auth())
     asked: list[str] = []
 
     def lend(*_: object) -> None:
@@ -418,39 +305,3 @@ def test_each_look_is_one_query(client: FlaskClient, auth: Auth, finished: tuple
     for name, hear in (("checkout", lend), ("before_cursor_execute", execute)):
         event.remove(db.engine, name, hear)
     assert len(asked) == 1
-
-
-@pytest.mark.usefixtures("app")
-def test_an_error_of_the_driver_is_told_as_any_other() -> None:
-    with pytest.raises(ProgrammingError):
-        read(Look("nothing", "int", "SELECT nothing"))
-    with pytest.raises(OperationalError) as caught:
-        read(Look("suicide", "bool", "SELECT pg_terminate_backend(pg_backend_pid())::text WHERE $1"), True)
-    assert caught.value.connection_invalidated
-    assert read(Look("one", "int", "SELECT $1::text"), 1) == 1
-
-
-@pytest.mark.usefixtures("app")
-def test_a_connection_that_was_looked_through_is_fit_for_transactions() -> None:
-    assert read(Look("one", "int", "SELECT $1::text"), 1) == 1
-    with db.engine.connect() as connection:
-        transactions = {connection.scalar(text("SELECT txid_current()")) for _ in range(2)}
-    assert len(transactions) == 1
-    assert db.engine.pool.checkedin() == 1  # type: ignore[attr-defined] # a QueuePool's
-
-
-@pytest.mark.usefixtures("app")
-def test_what_is_not_committed_is_gone_when_a_connection_comes_back() -> None:
-    with db.engine.connect() as connection:
-        connection.execute(text("CREATE TEMPORARY TABLE lost ()"))
-    assert read(Look("lost", "text", "SELECT to_json(to_regclass($1) IS NULL)::text"), "lost") is True
-    assert db.engine.pool.checkedin() == 1  # type: ignore[attr-defined] # a QueuePool's
-
-
-def test_a_connection_that_the_server_has_closed_is_replaced(
-    client: FlaskClient, auth: Auth, database: Database
-) -> None:
-    assert client.get("/tasks", headers=auth()).status_code == 200
-    database.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'worker'")
-    assert client.get("/tasks", headers=auth()).status_code == 200
-    assert submit(client, auth()).status_code == 202

@@ -4,7 +4,9 @@ import uuid
 from typing import Any
 
 import redis
+from flask.testing import FlaskClient
 from sqlalchemy import select, text
+from werkzeug.test import TestResponse
 
 from worker_server import leases, services
 from worker_server.db import db
@@ -15,6 +17,16 @@ from worker_server.settings import Settings
 
 LOST = Failure("worker_lost", "gone", retryable=True)
 PATH = "source"
+URL = "http://example.com/race.mp4"
+SOURCE = {
+    "size_bytes": 9_000,
+    "duration_s": "20",
+    "width": 1280,
+    "height": 720,
+    "frame_rate": "30000/1001",
+    "video_codec": "h264",
+    "audio_codec": "",
+}
 
 
 def submit(url: str = "http://example.com/v.mp4", owner_id: int = 1) -> uuid.UUID:
@@ -84,3 +96,18 @@ def let_run_out() -> None:
     for table in ("tasks", "parts"):
         db.session.execute(text(f"UPDATE {table} SET lease_until = now() - interval '1 s', run_after = now()"))
     db.session.commit()
+
+
+def post(client: FlaskClient, headers: dict[str, str], url: str = URL, **more: str) -> TestResponse:
+    return client.post("/tasks", json={"url": url}, headers={**headers, **more})
+
+
+def problem(response: TestResponse) -> tuple[int, str]:
+    """Return status and code, having checked that it is a whole problem document."""
+    assert response.mimetype == "application/problem+json"
+    body = response.get_json()
+    assert body["status"] == response.status_code
+    assert body["type"] == f"urn:idrl:problem:{body['code']}"
+    assert body["detail"]
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    return response.status_code, body["code"]
