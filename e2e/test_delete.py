@@ -11,9 +11,9 @@ LET_GO_S = 15.0
 
 @pytest.fixture(scope="module")
 def long_video(site: sources.Site, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A URL whose parts take long enough to be caught while they are made."""
+    """A URL whose parts take long enough to be caught while they are made: large, and no shape that could be copied."""
     target = tmp_path_factory.mktemp("long") / "long.mp4"
-    return site.add("long.mp4", sources.encode(target, *sources.picture("640x360", 100), *sources.FAST))
+    return site.add("long.mp4", sources.encode(target, *sources.picture("1600x1000", 30), *sources.FAST))
 
 
 @pytest.fixture

@@ -31,7 +31,13 @@ class Machine:
 _COMMON_UNITS = frozenset({"ssh.service", "chrony.service"})
 _DOCKER_UNITS = _COMMON_UNITS | {"docker.service", "idrl.service"}
 _ANY_WORKER = {"tasks", "worker-fetch", "worker-render"}
-_WORKER_SETTINGS = f"FETCH_ALLOW_HOSTS={WORLD},{WORLD_GATEWAY}\nRENDER_CONCURRENCY=1\nLEASE_S=12\nSWEEP_S=2"
+_WORKER_SETTINGS = "\n".join(
+    [
+        f"FETCH_ALLOW_HOSTS={WORLD},{WORLD_GATEWAY}",
+        *("RENDER_CONCURRENCY=1", "LEASE_S=12", "SWEEP_S=2"),
+        *("RENDER_PRESET=superfast", "RENDER_CRF=20"),  # what is to be interrupted must not be over too soon
+    ]
+)
 
 WEB = Machine(
     "web",
