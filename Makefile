@@ -55,9 +55,10 @@ lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
 	$(COMPILE) --no-deps locks/google-bindings.in -o locks/google-bindings.txt
 	$(COMPILE) locks/checkov.in -o locks/checkov.txt
 
-lint: $(STAMP) ## ruff and shellcheck
+lint: $(STAMP) ## ruff, the walls between packages, shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 	{ git ls-files '*.sh'; git grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh'; } | sort -u | xargs -r $(BIN)/shellcheck
 
 format: $(STAMP) ## rewrite the code as ruff wants it
@@ -78,10 +79,10 @@ test-browser: $(STAMP) ## copied clips, played and sought through in Chromium (r
 	$(BIN)/pytest worker-server/tests/media -m browser $(ARGS)
 
 test-e2e: $(STAMP) ## the black-box tests, against a system of their own (ARGS="-k delete")
-	$(LOCAL) during $(BIN)/pytest e2e $(ARGS)
+	$(LOCAL) with-system $(BIN)/pytest e2e $(ARGS)
 
 test-postman: $(STAMP) $(NEWMAN) ## the Postman collection, against a system of its own
-	$(LOCAL) during sh -c '$(NEWMAN) run postman_collection.json --env-var base_url=$$BASE_URL --env-var video_url=$$VIDEO_URL'
+	$(LOCAL) with-system sh -c '$(NEWMAN) run postman_collection.json --env-var base_url=$$BASE_URL --env-var video_url=$$VIDEO_URL'
 
 $(NEWMAN): local/newman/package.json local/newman/package-lock.json
 	@mkdir -p .cache/newman

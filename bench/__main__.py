@@ -13,7 +13,9 @@ from bench.report import write
 
 def main() -> None:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started is ended
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("stopped")
+    )  # so that what was started is ended
     options = Options(arguments.video, arguments.rounds, arguments.quick)
     reports = {}
     for name in arguments.only or NAMES:
@@ -29,7 +31,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", choices=NAMES, help="run these alone")
     parser.add_argument("--video", type=Path, help="measure with this video instead of made ones")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way has its turn")
-    parser.add_argument("--quick", action="store_true", help="tiny sources: proves that it runs, and no more")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sources: proves that it runs, and no more"
+    )
     arguments = parser.parse_args()
     if find_spec("matplotlib") is None:  # found out now, not after an hour
         parser.error("matplotlib is not there; `make bench` installs it")

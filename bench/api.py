@@ -8,8 +8,8 @@ from typing import Any
 
 import requests
 
-from bench import pairs, plots, stack, wrk
-from bench.pairs import Runs, Sample
+from bench import paired, plots, stack, wrk
+from bench.paired import Runs, Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.stack import Stack
@@ -35,9 +35,11 @@ def run(options: Options) -> Report:
     seconds = 1 if options.quick else 5
     with stack.running() as system:
         _fill(system)
-        with stack.bare(system, {"task": _answer(system, _TASK), "list": _answer(system, _LIST)}) as bare_port:
+        with stack.bare(
+            system, {"task": _answer(system, _TASK), "list": _answer(system, _LIST)}
+        ) as bare_port:
             load = _loader(system, seconds)
-            looks = pairs.take_turns(_looks(system, bare_port, load), options.rounds)
+            looks = paired.take_turns(_looks(system, bare_port, load), options.rounds)
         calls = {name: [load(port, call)] for name, (port, call) in _calls(system, seconds).items()}
         token = _token_check(system)
     _plot(options, looks)
@@ -54,17 +56,31 @@ def run(options: Options) -> Report:
 
 
 def _comparisons(looks: Runs) -> list[Comparison]:
-    goals = (("a task, tasks service", "a task, bare"), ("the list, tasks service", "the list, bare"))
+    goals = (
+        ("a task, tasks service", "a task, bare"),
+        ("the list, tasks service", "the list, bare"),
+    )
     found = [
-        Comparison(f"calls a second, {of} / {to}", pairs.ratio(looks, of, to, "per_s"), at_least=_MIN_OF_BARE)
+        Comparison(
+            f"calls a second, {of} / {to}",
+            paired.ratio(looks, of, to, "per_s"),
+            at_least=_MIN_OF_BARE,
+        )
         for of, to in goals
     ]
-    for of, to in (("a task, web app", "a task, tasks service"), ("a task, nginx", "a task, web app")):
-        found.append(Comparison(f"calls a second, {of} / {to}", pairs.ratio(looks, of, to, "per_s")))
+    for of, to in (
+        ("a task, web app", "a task, tasks service"),
+        ("a task, nginx", "a task, web app"),
+    ):
+        found.append(
+            Comparison(f"calls a second, {of} / {to}", paired.ratio(looks, of, to, "per_s"))
+        )
     return found
 
 
-def _looks(system: Stack, bare_port: int, load: Callable[[int, Call], Sample]) -> dict[str, Callable[[], Sample]]:
+def _looks(
+    system: Stack, bare_port: int, load: Callable[[int, Call], Sample]
+) -> dict[str, Callable[[], Sample]]:
     ports = system.installation.ports
     ways = {
         "a task, bare": (bare_port, _TASK),
@@ -80,7 +96,9 @@ def _looks(system: Stack, bare_port: int, load: Callable[[int, Call], Sample]) -
 def _calls(system: Stack, seconds: int) -> dict[str, tuple[int, Call]]:
     ports = system.installation.ports
     ids = [str(uuid.uuid4()) for _ in range(4000 * seconds)]
-    insert = "INSERT INTO tasks (id, owner_id, url, status) SELECT unnest(%s::uuid[]), %s, '', 'done'"
+    insert = (
+        "INSERT INTO tasks (id, owner_id, url, status) SELECT unnest(%s::uuid[]), %s, '', 'done'"
+    )
     system.execute(insert, ids, stack.OWNER)
     submit = Call(["/tasks"], "POST", '{"url": "http://example.com/v.mp4"}')
     passwords = f'"password": "{_USER["password"]}", "password_2": "{_USER["password"]}"'
@@ -90,7 +108,10 @@ def _calls(system: Stack, seconds: int) -> dict[str, tuple[int, Call]]:
     return {
         "POST /tasks, tasks service": (ports.tasks, submit),
         "POST /tasks, nginx": (ports.nginx, submit),
-        "DELETE /tasks/<id>, tasks service": (ports.tasks, Call([f"/tasks/{task_id}" for task_id in ids], "DELETE")),
+        "DELETE /tasks/<id>, tasks service": (
+            ports.tasks,
+            Call([f"/tasks/{task_id}" for task_id in ids], "DELETE"),
+        ),
         "GET a clip of 1 MiB, nginx": (ports.nginx, clip),
         "POST /auth/signup, web app": (ports.web, Call(["/auth/signup"], "POST", sign_up)),
         "POST /auth/login, web app": (ports.web, Call(["/auth/login"], "POST", log_in)),
@@ -105,7 +126,11 @@ def _loader(system: Stack, seconds: int) -> Callable[[int, Call], Sample]:
         before = system.cpu_s()
         found = wrk.load(port, call, token, seconds=seconds, connections=_CONNECTIONS)
         after = system.cpu_s()
-        used = {name: (after[name] - before[name]) / found["requests"] * 1e6 for name in before if name in after}
+        used = {
+            name: (after[name] - before[name]) / found["requests"] * 1e6
+            for name in before
+            if name in after
+        }
         return found | {f"{name}_us": used.get(name, 0.0) for name in _PROGRAMS}
 
     return load
@@ -155,9 +180,15 @@ def _us(check: Callable[[str], object], token: str) -> float:
 
 def _rows(runs: Runs) -> list[tuple[str | float, ...]]:
     names = ("per_s", "p50_ms", "p90_ms", "p99_ms", *(f"{name}_us" for name in _PROGRAMS))
-    return [(way, *(pairs.median(runs, way, name) for name in names)) for way in runs]
+    return [(way, *(paired.median(runs, way, name) for name in names)) for way in runs]
 
 
 def _plot(options: Options, looks: Runs) -> None:
-    values = {way: pairs.median(looks, way, "per_s") for way in looks}
-    plots.bars(options.plots, "api", f"Looking at tasks over {_CONNECTIONS} connections", "calls a second", values)
+    values = {way: paired.median(looks, way, "per_s") for way in looks}
+    plots.bars(
+        options.plots,
+        "api",
+        f"Looking at tasks over {_CONNECTIONS} connections",
+        "calls a second",
+        values,
+    )

@@ -8,17 +8,27 @@ from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from bench import pairs, plots, sources
-from bench.pairs import Runs
+from bench import paired, plots, sources
+from bench.implementations import OURS, USER_MOVIEPY, by_moviepy, ours
+from bench.paired import Runs
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from bench.vmaf import vmaf
-from bench.ways import OURS, USER_MOVIEPY, by_moviepy, ours
-from worker_server.media import Part, PartEdit, Profile, copy_command, probe, run_encoder, verify_clip
+from worker_server.media import (
+    Part,
+    PartEdit,
+    Profile,
+    copy_command,
+    probe,
+    run_encoder,
+    verify_clip,
+)
 
 COPIED = "ours, copied"
-TWO_COPIED = "ours, copied, one of two at once"  # as a worker of two cores does; MoviePy takes both for one
+TWO_COPIED = (
+    "ours, copied, one of two at once"  # as a worker of two cores does; MoviePy takes both for one
+)
 # The distance of key frames in seconds, and how many times faster than MoviePy the copy is to be.
 _GOALS = {2: 15.0, 8: 8.0}
 _RATE = 30
@@ -35,16 +45,18 @@ def run(options: Options) -> Report:
         for gop_s, goal in _GOALS.items():
             name = f"key frames {gop_s} s apart"
             edit = _edit(_source(gop_s, options), gop_s)
-            runs = pairs.take_turns(_ways(edit, Path(folder)), 1 if options.quick else 2)
+            runs = paired.take_turns(_ways(edit, Path(folder)), 1 if options.quick else 2)
             _add_quality(runs, edit, Path(folder))
-            rows += [(name, way, *pairs.medians(runs, way, _MEASURES)) for way in runs]
+            rows += [(name, way, *paired.medians(runs, way, _MEASURES)) for way in runs]
             for of, to, at_least in (
                 (USER_MOVIEPY, COPIED, goal),
                 (USER_MOVIEPY, TWO_COPIED, goal),
                 (OURS, COPIED, None),
             ):
-                ratio = pairs.ratio(runs, of, to, "wall_s")
-                comparisons.append(Comparison(f"{name}: wall, {of} / {to}", ratio, at_least=at_least))
+                ratio = paired.ratio(runs, of, to, "wall_s")
+                comparisons.append(
+                    Comparison(f"{name}: wall, {of} / {to}", ratio, at_least=at_least)
+                )
             runs_by_source[name] = runs
     _plot(options.plots, runs_by_source)
     title = f"One part of {_PART_S} s of 1080p30 that begins half-way between two key frames"
@@ -53,13 +65,17 @@ def run(options: Options) -> Report:
 
 def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
     walls = {
-        f"{source}, {way}": pairs.median(runs, way, "wall_s") for source, runs in runs_by_source.items() for way in runs
+        f"{source}, {way}": paired.median(runs, way, "wall_s")
+        for source, runs in runs_by_source.items()
+        for way in runs
     }
     plots.bars(folder, "copying", f"Time for one part of {_PART_S} s of 1080p30", "seconds", walls)
 
 
 def _source(gop_s: int, options: Options) -> Path:
-    spec = sources.delivered(gop_s, 1, size=(384, 216)) if options.quick else sources.delivered(gop_s)
+    spec = (
+        sources.delivered(gop_s, 1, size=(384, 216)) if options.quick else sources.delivered(gop_s)
+    )
     return sources.make(spec)
 
 
@@ -69,7 +85,10 @@ def _edit(video: Path, gop_s: int) -> PartEdit:
     key = -(-(_PART_S * _RATE + gop // 2) // gop) * gop
     start = key - gop // 2
     return PartEdit.of(
-        source, video, Part(0, start, start + _PART_S * _RATE, source.frame_rate), profile=Profile(threads=1)
+        source,
+        video,
+        Part(0, start, start + _PART_S * _RATE, source.frame_rate),
+        profile=Profile(threads=1),
     )
 
 
@@ -80,7 +99,10 @@ def _ways(edit: PartEdit, folder: Path) -> dict[str, Callable[[], dict[str, floa
         OURS: ours,
         USER_MOVIEPY: by_moviepy,
     }
-    return {name: partial(_sample, partial(make, edit), folder / f"{name}.mp4") for name, make in work.items()}
+    return {
+        name: partial(_sample, partial(make, edit), folder / f"{name}.mp4")
+        for name, make in work.items()
+    }
 
 
 def _sample(make: Callable[[Path], None], output: Path) -> dict[str, float]:

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from bench import pairs, plots
-from bench.pairs import Ratio, Runs, Sample
+from bench import paired, plots
+from bench.implementations import USER_MOVIEPY, by_moviepy, edits, ours
+from bench.paired import Ratio, Runs, Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from bench.vmaf import vmaf
-from bench.ways import USER_MOVIEPY, by_moviepy, edits, ours
 from worker_server.media import PartEdit, Profile
 
 _MIN_SPEED = 6.0
@@ -33,13 +33,23 @@ def run(options: Options) -> Report:
         for name, video in _videos(options).items():
             parts = edits(video, profile, 1 if options.quick else 20)
             runs, speed = _runs(parts, Path(folder))
-            rows += [(name, way, *pairs.medians(runs, way, _MEASURES)) for way in runs]
-            comparisons.append(Comparison(f"{name}: wall clock, {USER_MOVIEPY} / ours", speed, at_least=_MIN_SPEED))
+            rows += [(name, way, *paired.medians(runs, way, _MEASURES)) for way in runs]
+            comparisons.append(
+                Comparison(f"{name}: wall clock, {USER_MOVIEPY} / ours", speed, at_least=_MIN_SPEED)
+            )
             walls |= {f"{name}, {way}": samples[0]["wall_s"] for way, samples in runs.items()}
             figures[name] = runs
     settings = f"ours with {profile.preset} crf {profile.crf}"
-    plots.bars(options.plots, "job", f"Three parts, 50 s of 1080p30, {settings}", "wall clock, seconds", walls)
-    return Report([Table(f"50 s in three parts; {settings}", _COLUMNS, rows)], comparisons, {"runs": figures})
+    plots.bars(
+        options.plots,
+        "job",
+        f"Three parts, 50 s of 1080p30, {settings}",
+        "wall clock, seconds",
+        walls,
+    )
+    return Report(
+        [Table(f"50 s in three parts; {settings}", _COLUMNS, rows)], comparisons, {"runs": figures}
+    )
 
 
 def _videos(options: Options) -> dict[str, Path]:
@@ -53,24 +63,28 @@ def _runs(parts: list[PartEdit], folder: Path) -> tuple[Runs, Ratio]:
     ways = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
     default = next(iter(ways))
     # MoviePy takes minutes: it has one turn, between two of ours.
-    runs = pairs.take_turns(ways, 1)
-    runs |= pairs.take_turns({USER_MOVIEPY: lambda: _job(parts, folder, 1, by_moviepy)}, 1)
+    runs = paired.take_turns(ways, 1)
+    runs |= paired.take_turns({USER_MOVIEPY: lambda: _job(parts, folder, 1, by_moviepy)}, 1)
     runs[default].append(ways[default]())
     ours_s = [sample["wall_s"] for sample in runs[default]]
-    return runs, pairs.ratio_of([runs[USER_MOVIEPY][0]["wall_s"]] * len(ours_s), ours_s)
+    return runs, paired.ratio_of([runs[USER_MOVIEPY][0]["wall_s"]] * len(ours_s), ours_s)
 
 
 def _layout(processes: int, threads: int) -> str:
     return f"{processes} at once, {threads} thread{'s' if threads > 1 else ''} each"
 
 
-def _ours(parts: list[PartEdit], folder: Path, processes: int, threads: int) -> Callable[[], Sample]:
+def _ours(
+    parts: list[PartEdit], folder: Path, processes: int, threads: int
+) -> Callable[[], Sample]:
     profile = replace(parts[0].profile, threads=threads)
     threaded = [replace(edit, profile=profile) for edit in parts]
     return lambda: _job(threaded, folder, processes, ours)
 
 
-def _job(parts: list[PartEdit], folder: Path, processes: int, make: Callable[[PartEdit, Path], None]) -> Sample:
+def _job(
+    parts: list[PartEdit], folder: Path, processes: int, make: Callable[[PartEdit, Path], None]
+) -> Sample:
     """Make all parts, so many at once, and return what that cost and how the first one looks."""
     outputs = [folder / f"{edit.part.number}.mp4" for edit in parts]
     usage = measure(lambda: _make_all(parts, outputs, processes, make))
@@ -80,7 +94,10 @@ def _job(parts: list[PartEdit], folder: Path, processes: int, make: Callable[[Pa
 
 
 def _make_all(
-    parts: list[PartEdit], outputs: list[Path], processes: int, make: Callable[[PartEdit, Path], None]
+    parts: list[PartEdit],
+    outputs: list[Path],
+    processes: int,
+    make: Callable[[PartEdit, Path], None],
 ) -> None:
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(make, parts, outputs))

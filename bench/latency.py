@@ -4,15 +4,17 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 
-from bench import pairs, plots, sources
-from bench.live import Live, running
-from bench.pairs import Sample
+from bench import paired, plots, sources
+from bench.inotify_watch import Watch
+from bench.paired import Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
-from bench.watching import Watch
+from bench.running_system import Live, running
 
 # 720p with grain: its part of 20 s comes to about 10 MB.
-_VIDEO = sources.Spec("grain", 1280, 720, 25, 20, encoder="-c:v libx264 -preset veryfast -crf 26 -pix_fmt yuv420p")
+_VIDEO = sources.Spec(
+    "grain", 1280, 720, 25, 20, encoder="-c:v libx264 -preset veryfast -crf 26 -pix_fmt yuv420p"
+)
 _SETTINGS = {"RENDER_PRESET": "superfast", "RENDER_CRF": "23"}
 _WARM_UPS = 4  # each child of the fetch worker has had its turn
 _POLL_S = 0.002
@@ -29,15 +31,33 @@ def run(options: Options) -> Report:
         samples: list[Sample] = [_one(live) for _ in range(2 * options.rounds + 1)]
     runs = {"task": samples}
     rows = [(name, *_milliseconds(samples, name)) for name in samples[0] if name != "size_bytes"]
-    size = pairs.median(runs, "task", "size_bytes") / _MIB
-    steps = {name: 1000 * pairs.median(runs, "task", name) for name in samples[0] if name != "size_bytes"}
-    plots.bars(options.plots, "latency", "Where the time goes between a task and its first clip", "ms", _ours(steps))
+    size = paired.median(runs, "task", "size_bytes") / _MIB
+    steps = {
+        name: 1000 * paired.median(runs, "task", name)
+        for name in samples[0]
+        if name != "size_bytes"
+    }
+    plots.bars(
+        options.plots,
+        "latency",
+        "Where the time goes between a task and its first clip",
+        "ms",
+        _ours(steps),
+    )
     title = f"One task with one part of {size:.1f} MiB, {len(samples)} times"
     return Report(
         [Table(title, ("step", "median ms", "least", "greatest"), rows)],
         [
-            Comparison(f"{_START}, of {_START_GOAL_S * 1000:g} ms", _share(samples, _START, _START_GOAL_S), at_most=1),
-            Comparison(f"{_END}, of {_END_GOAL_S * 1000:g} ms", _share(samples, _END, _END_GOAL_S), at_most=1),
+            Comparison(
+                f"{_START}, of {_START_GOAL_S * 1000:g} ms",
+                _share(samples, _START, _START_GOAL_S),
+                at_most=1,
+            ),
+            Comparison(
+                f"{_END}, of {_END_GOAL_S * 1000:g} ms",
+                _share(samples, _END, _END_GOAL_S),
+                at_most=1,
+            ),
         ],
         {"runs": runs},
     )
@@ -129,5 +149,5 @@ def _milliseconds(samples: list[Sample], name: str) -> tuple[float, float, float
     return values[len(values) // 2], values[0], values[-1]
 
 
-def _share(samples: list[Sample], name: str, goal_s: float) -> pairs.Ratio:
-    return pairs.ratio_of([sample[name] for sample in samples], [goal_s] * len(samples))
+def _share(samples: list[Sample], name: str, goal_s: float) -> paired.Ratio:
+    return paired.ratio_of([sample[name] for sample in samples], [goal_s] * len(samples))

@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 
 from bench import plots, sources
-from bench.live import Live, running
-from bench.pairs import Ratio
+from bench.paired import Ratio
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
+from bench.running_system import Live, running
 from bench.sources import Spec
 from bench.usage import tree_bytes
 
@@ -41,13 +41,23 @@ def run(options: Options) -> Report:
         peak = _watch(sources.make(spec), at_once)
         total = sum(peak.values())
         figures[name] = peak
-        rows.append((name, *(round(peak.get(part, 0) / _MIB) for part in (*_PROGRAMS, _SCRATCH)), round(total / _MIB)))
+        rows.append(
+            (
+                name,
+                *(round(peak.get(part, 0) / _MIB) for part in (*_PROGRAMS, _SCRATCH)),
+                round(total / _MIB),
+            )
+        )
         totals[name] = total / _MIB
         used = total / 1024**3
         comparisons.append(Comparison(f"{name}, GiB", Ratio(used, used, used, 1), at_most=most_gib))
     columns = ("at work", *_PROGRAMS, _SCRATCH, "all")
     plots.bars(options.plots, "memory", "Memory of a worker machine", "MiB", totals)
-    return Report([Table("MiB (PSS) at the moment when all together was most", columns, rows)], comparisons, figures)
+    return Report(
+        [Table("MiB (PSS) at the moment when all together was most", columns, rows)],
+        comparisons,
+        figures,
+    )
 
 
 def _cases(options: Options) -> dict[str, tuple[Spec, int, float]]:

@@ -19,7 +19,12 @@ def bars(folder: Path, name: str, title: str, unit: str, values: Mapping[str, fl
 
 
 def lines(
-    folder: Path, name: str, title: str, axes_names: tuple[str, str], curves: Mapping[str, Points], scale: str = ""
+    folder: Path,
+    name: str,
+    title: str,
+    axes_names: tuple[str, str],
+    curves: Mapping[str, Points],
+    scale: str = "",
 ) -> Path:
     """Draw a curve through each list of points; `scale` names the logarithmic axes: "x", "y" or "xy"."""
     figure, axes = _figure(title)

@@ -9,11 +9,11 @@ from statistics import mean
 from typing import Any
 
 from bench import plots
+from bench.implementations import USER_MOVIEPY, by_hand, by_moviepy, edits
 from bench.registry import Options
 from bench.report import Report, Table
 from bench.usage import measure
 from bench.vmaf import vmaf
-from bench.ways import USER_MOVIEPY, by_hand, by_moviepy, edits
 from worker_server.media import PartEdit, Profile
 
 _SECONDS = 4
@@ -35,7 +35,9 @@ def run(options: Options) -> Report:
     quality = [f"VMAF, worst frame: {name}" for name in found]
     columns = ("setting", "CPU", "size", *quality, "VMAF above, least", "worst frame above, least")
     _plot(options.plots, rows)
-    title = f"x264 settings on {_SECONDS} s of each source; CPU and size are means of ratios to MoviePy"
+    title = (
+        f"x264 settings on {_SECONDS} s of each source; CPU and size are means of ratios to MoviePy"
+    )
     return Report([Table(title, columns, rows)], figures={"found": found})
 
 
@@ -56,7 +58,9 @@ def _measure(edit: PartEdit) -> Found:
     return found
 
 
-def _sample(make: Callable[[PartEdit, Path], None], edit: PartEdit, output: Path) -> dict[str, float]:
+def _sample(
+    make: Callable[[PartEdit, Path], None], edit: PartEdit, output: Path
+) -> dict[str, float]:
     usage = measure(lambda: make(edit, output))
     quality = vmaf(output, edit, _VMAF_EVERY, is_exact=make is by_hand).sample()
     return usage.sample() | quality | {"size_bytes": float(output.stat().st_size)}
@@ -65,9 +69,21 @@ def _sample(make: Callable[[PartEdit, Path], None], edit: PartEdit, output: Path
 def _row(setting: str, found: dict[str, Found]) -> tuple[Any, ...]:
     """Return the mean cost of a setting over all sources, and its quality on each."""
     pairs = [(settings[setting], settings[USER_MOVIEPY]) for settings in found.values()]
-    cpu, size = (mean(mine[name] / theirs[name] for mine, theirs in pairs) for name in ("cpu_s", "size_bytes"))
-    above = [min(mine[name] - theirs[name] for mine, theirs in pairs) for name in ("vmaf_mean", "vmaf_worst")]
-    return (setting, cpu, size, *(f"{mine['vmaf_mean']:.1f}, {mine['vmaf_worst']:.1f}" for mine, _ in pairs), *above)
+    cpu, size = (
+        mean(mine[name] / theirs[name] for mine, theirs in pairs)
+        for name in ("cpu_s", "size_bytes")
+    )
+    above = [
+        min(mine[name] - theirs[name] for mine, theirs in pairs)
+        for name in ("vmaf_mean", "vmaf_worst")
+    ]
+    return (
+        setting,
+        cpu,
+        size,
+        *(f"{mine['vmaf_mean']:.1f}, {mine['vmaf_worst']:.1f}" for mine, _ in pairs),
+        *above,
+    )
 
 
 def _plot(folder: Path, rows: list[tuple[Any, ...]]) -> None:

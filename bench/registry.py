@@ -9,7 +9,18 @@ from bench import sources
 from bench.report import PLOTS, RESULTS, Report
 
 # In the order in which they run.
-NAMES = ("render", "copying", "profile", "job", "memory", "latency", "scale", "waiting", "api", "rows")
+NAMES = (
+    "render",
+    "copying",
+    "profile",
+    "job",
+    "memory",
+    "latency",
+    "scale",
+    "waiting",
+    "api",
+    "rows",
+)
 
 
 @dataclass(frozen=True)

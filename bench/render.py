@@ -4,20 +4,47 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import pairs, plots
-from bench.pairs import Runs
+from bench import paired, plots
+from bench.implementations import (
+    HAND,
+    OUR_MOVIEPY,
+    OURS,
+    USER_MOVIEPY,
+    by_hand,
+    by_moviepy,
+    edits,
+    ours,
+)
+from bench.paired import Runs
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from bench.vmaf import vmaf
-from bench.ways import HAND, OUR_MOVIEPY, OURS, USER_MOVIEPY, by_hand, by_moviepy, edits, ours
 from worker_server.media import PartEdit, Profile
 
 _MAX_CPU_RATIO = 1.03
 _SECONDS = 4  # of a part: MoviePy needs many times as long
 _VMAF_EVERY = 2  # frames
-_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_harmonic_mean", "vmaf_worst")
-_COLUMNS = ("source", "way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF harmonic", "VMAF worst frame")
+_MEASURES = (
+    "wall_s",
+    "cpu_s",
+    "peak_bytes",
+    "size_bytes",
+    "vmaf_mean",
+    "vmaf_harmonic_mean",
+    "vmaf_worst",
+)
+_COLUMNS = (
+    "source",
+    "way",
+    "wall s",
+    "CPU s",
+    "peak MiB",
+    "size MiB",
+    "VMAF",
+    "VMAF harmonic",
+    "VMAF worst frame",
+)
 
 
 def run(options: Options) -> Report:
@@ -29,12 +56,14 @@ def run(options: Options) -> Report:
         for name, video in options.videos().items():
             edit = _middle(edits(video, profile, _SECONDS))
             # The two that are compared to a hundredth take many turns, the slow ones few.
-            runs = pairs.take_turns(_ways(edit, Path(folder), (HAND, OURS)), options.rounds + 2)
-            runs |= pairs.take_turns(_ways(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY)), 1)
+            runs = paired.take_turns(_ways(edit, Path(folder), (HAND, OURS)), options.rounds + 2)
+            runs |= paired.take_turns(_ways(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY)), 1)
             _add_quality(runs, edit, Path(folder))
-            report_rows += [(name, way, *pairs.medians(runs, way, _MEASURES)) for way in runs]
-            cpu = pairs.ratio(runs, OURS, HAND, "cpu_s")
-            comparisons.append(Comparison(f"{name}: CPU, {OURS} / {HAND}", cpu, at_most=_MAX_CPU_RATIO))
+            report_rows += [(name, way, *paired.medians(runs, way, _MEASURES)) for way in runs]
+            cpu = paired.ratio(runs, OURS, HAND, "cpu_s")
+            comparisons.append(
+                Comparison(f"{name}: CPU, {OURS} / {HAND}", cpu, at_most=_MAX_CPU_RATIO)
+            )
             runs_by_source[name] = runs
     _plot(options.plots, runs_by_source)
     settings = f"{profile.preset} crf {profile.crf}"
@@ -47,7 +76,9 @@ def _middle(parts: list[PartEdit]) -> PartEdit:
     return parts[len(parts) // 2]
 
 
-def _ways(edit: PartEdit, folder: Path, names: tuple[str, ...]) -> dict[str, Callable[[], dict[str, float]]]:
+def _ways(
+    edit: PartEdit, folder: Path, names: tuple[str, ...]
+) -> dict[str, Callable[[], dict[str, float]]]:
     work: dict[str, Callable[[PartEdit, Path], None]] = {
         HAND: by_hand,
         OURS: ours,
@@ -66,12 +97,22 @@ def _ways(edit: PartEdit, folder: Path, names: tuple[str, ...]) -> dict[str, Cal
 def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
     """The clips of one way are all the same, so the last one of each is looked at."""
     for name, samples in runs.items():
-        quality = vmaf(folder / f"{name}.mp4", edit, _VMAF_EVERY, is_exact=name != USER_MOVIEPY).sample()
+        quality = vmaf(
+            folder / f"{name}.mp4", edit, _VMAF_EVERY, is_exact=name != USER_MOVIEPY
+        ).sample()
         runs[name] = [{**sample, **quality} for sample in samples]
 
 
 def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
     values = {
-        f"{source}, {way}": pairs.median(runs, way, "cpu_s") for source, runs in runs_by_source.items() for way in runs
+        f"{source}, {way}": paired.median(runs, way, "cpu_s")
+        for source, runs in runs_by_source.items()
+        for way in runs
     }
-    plots.bars(folder, "render", f"Processor time for one part of {_SECONDS} s of 1080p30", "CPU seconds", values)
+    plots.bars(
+        folder,
+        "render",
+        f"Processor time for one part of {_SECONDS} s of 1080p30",
+        "CPU seconds",
+        values,
+    )

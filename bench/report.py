@@ -13,11 +13,21 @@ from typing import Any
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from bench.pairs import Ratio
+from bench.paired import Ratio
 
 RESULTS = Path(__file__).with_name("results")
 PLOTS = Path(__file__).parents[1] / "docs" / "performance"
-_PACKAGES = ("av", "celery", "flask", "gunicorn", "imageio-ffmpeg", "moviepy", "psycopg2-binary", "redis", "sqlalchemy")
+_PACKAGES = (
+    "av",
+    "celery",
+    "flask",
+    "gunicorn",
+    "imageio-ffmpeg",
+    "moviepy",
+    "psycopg2-binary",
+    "redis",
+    "sqlalchemy",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,9 @@ class Report:
 
     tables: Sequence[Table] = ()
     comparisons: Sequence[Comparison] = ()
-    figures: dict[str, Any] = field(default_factory=dict)  # anything else worth keeping, as JSON takes it
+    figures: dict[str, Any] = field(
+        default_factory=dict
+    )  # anything else worth keeping, as JSON takes it
 
     def text(self) -> str:
         parts = [table.text() for table in self.tables]
@@ -71,8 +83,15 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
     def to_json(self) -> dict[str, Any]:
-        ratios = [asdict(comparison) | {"reached": comparison.is_reached} for comparison in self.comparisons]
-        return {"tables": [asdict(table) for table in self.tables], "comparisons": ratios, "figures": self.figures}
+        ratios = [
+            asdict(comparison) | {"reached": comparison.is_reached}
+            for comparison in self.comparisons
+        ]
+        return {
+            "tables": [asdict(table) for table in self.tables],
+            "comparisons": ratios,
+            "figures": self.figures,
+        }
 
 
 def write(reports: dict[str, Report], folder: Path, name: str) -> Path:
@@ -91,7 +110,11 @@ def write(reports: dict[str, Report], folder: Path, name: str) -> Path:
 
 def machine() -> dict[str, str | int]:
     """Return what the figures were measured on."""
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": model[0].partition(":")[2].strip() if model else platform.machine(),
@@ -103,13 +126,21 @@ def machine() -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    ffmpeg = subprocess.run([get_ffmpeg_exe(), "-version"], capture_output=True, text=True, check=True).stdout
+    ffmpeg = subprocess.run(
+        [get_ffmpeg_exe(), "-version"], capture_output=True, text=True, check=True
+    ).stdout
     return {name: metadata.version(name) for name in _PACKAGES} | {"ffmpeg": ffmpeg.split()[2]}
 
 
 def _comparisons(comparisons: Sequence[Comparison]) -> Table:
     rows = [
-        (c.name, f"{c.ratio.median:.3f}", f"{c.ratio.low:.3f} … {c.ratio.high:.3f}", c.ratio.pairs, _goal(c))
+        (
+            c.name,
+            f"{c.ratio.median:.3f}",
+            f"{c.ratio.low:.3f} … {c.ratio.high:.3f}",
+            c.ratio.pairs,
+            _goal(c),
+        )
         for c in comparisons
     ]
     return Table("Ratios of paired runs", ("ratio", "median", "spread", "pairs", "goal"), rows)

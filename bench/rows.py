@@ -7,14 +7,14 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from bench import pairs, plots, stack, wrk
+from bench import paired, plots, stack, wrk
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.stack import Stack
 from bench.wrk import Call
-from worker_server import leases
 from worker_server.app import create_app
 from worker_server.db import db
+from worker_server.queue import leases
 from worker_server.settings import Settings
 
 _FEW = 10
@@ -38,23 +38,36 @@ def run(options: Options) -> Report:
     lists = _lists(options, many)
     claims = _claims([count for count in (10, 10_000, 100_000, 1_000_000) if count <= many])
     curves = {
-        f"{kind}, owners: {owners}": [(rows, ms) for k, rows, o, ms, _ in claims if (k, o) == (kind, owners)]
+        f"{kind}, owners: {owners}": [
+            (rows, ms) for k, rows, o, ms, _ in claims if (k, o) == (kind, owners)
+        ]
         for kind in ("task", "part")
         for owners in _OWNERS
     }
     names = ("rows that wait", "ms, median")
-    plots.lines(options.plots, "rows", "One claim", names, {k: v for k, v in curves.items() if v}, scale="xy")
+    plots.lines(
+        options.plots,
+        "rows",
+        "One claim",
+        names,
+        {k: v for k, v in curves.items() if v},
+        scale="xy",
+    )
     return Report(
         [
             Table("One list", ("list", "a second", "p50 ms", "p99 ms"), _rows(lists)),
-            Table("One claim", ("of a", "rows that wait", "owners", "ms, median", "ms, longest"), claims),
+            Table(
+                "One claim",
+                ("of a", "rows that wait", "owners", "ms, median", "ms, longest"),
+                claims,
+            ),
         ],
         _comparisons(lists),
         {"lists": lists},
     )
 
 
-def _lists(options: Options, many: int) -> pairs.Runs:
+def _lists(options: Options, many: int) -> paired.Runs:
     """Two systems take turns: one with few tasks, one with many, half of them one owner's, half a thousand owners'."""
     seconds = 1 if options.quick else 5
     with ExitStack() as both:
@@ -62,7 +75,7 @@ def _lists(options: Options, many: int) -> pairs.Runs:
         _finished(few, [(1, 1, _FEW)])
         _finished(full, [(1, 1, many), (2, 1000, many)])
 
-        def look(system: Stack, owner: int, limit: int) -> Callable[[], pairs.Sample]:
+        def look(system: Stack, owner: int, limit: int) -> Callable[[], paired.Sample]:
             call, port = Call([f"/tasks?max={limit}"]), system.installation.ports.tasks
             token = system.token_of(owner)
             return lambda: wrk.load(port, call, token, seconds=seconds, connections=8)
@@ -72,19 +85,23 @@ def _lists(options: Options, many: int) -> pairs.Runs:
             for limit in (_FEW, 20)
             for name, system, owner in ((_of(1), few, 1), (_of(2), full, 1), (_of(3), full, 2))
         }
-        return pairs.take_turns(ways, 2 * options.rounds)
+        return paired.take_turns(ways, 2 * options.rounds)
 
 
 def _of(number: int) -> str:
-    return {1: f"{_FEW} rows", 2: "a million rows of one owner", 3: "a million rows of a thousand owners"}[number]
+    return {
+        1: f"{_FEW} rows",
+        2: "a million rows of one owner",
+        3: "a million rows of a thousand owners",
+    }[number]
 
 
-def _comparisons(lists: pairs.Runs) -> list[Comparison]:
+def _comparisons(lists: paired.Runs) -> list[Comparison]:
     """A list of ten is the same answer in all tables; of twenty it is twice as long where there are twenty."""
     return [
         Comparison(
             f"time of a list, max={limit}, {_of(number)} / {_of(1)}",
-            pairs.ratio(lists, f"max={limit}, {_of(1)}", f"max={limit}, {_of(number)}", "per_s"),
+            paired.ratio(lists, f"max={limit}, {_of(1)}", f"max={limit}, {_of(number)}", "per_s"),
             at_most=_MAX_RATIO if limit == _FEW else None,
         )
         for limit in (_FEW, 20)
@@ -129,7 +146,9 @@ def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
 def _waiting(system: Stack, count: int, owners: int) -> None:
     """As many tasks wait as parts; the parts belong to films of a hundred."""
     system.execute("TRUNCATE tasks, parts")
-    system.execute(_TASKS.format(first=1, owners=owners, count=max(count // 100, owners), status="processing"))
+    system.execute(
+        _TASKS.format(first=1, owners=owners, count=max(count // 100, owners), status="processing")
+    )
     each = count // max(count // 100, owners)
     system.execute(_PARTS.format(status="waiting", of="processing", last=each - 1))
     system.execute(_TASKS.format(first=1, owners=owners, count=count, status="queued"))
@@ -149,5 +168,8 @@ def _app(system: Stack) -> Flask:
     )
 
 
-def _rows(lists: pairs.Runs) -> list[tuple[str | float, ...]]:
-    return [(way, *(pairs.median(lists, way, name) for name in ("per_s", "p50_ms", "p99_ms"))) for way in lists]
+def _rows(lists: paired.Runs) -> list[tuple[str | float, ...]]:
+    return [
+        (way, *(paired.median(lists, way, name) for name in ("per_s", "p50_ms", "p99_ms")))
+        for way in lists
+    ]

@@ -11,18 +11,20 @@ from statistics import mean, median
 import psutil
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from bench import live, pairs, plots, sources
+from bench import paired, plots, running_system, sources
 from bench.fleet import Costs, efficiency, makespan_s, waits
-from bench.live import Live
-from bench.pairs import Ratio, Sample
+from bench.implementations import edits, hand_command
+from bench.paired import Ratio, Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
-from bench.ways import edits, hand_command
+from bench.running_system import Live
 from worker_server.media import Profile
 
 _LEAST_SPEED = 1.9
 # 16:10, so that every part has to be encoded. It is the same 20 s again and again: all parts cost the same.
-_SCENE = sources.Spec("grain", 1280, 800, 25, 20, encoder="-c:v libx264 -preset veryfast -crf 30 -pix_fmt yuv420p")
+_SCENE = sources.Spec(
+    "grain", 1280, 800, 25, 20, encoder="-c:v libx264 -preset veryfast -crf 30 -pix_fmt yuv420p"
+)
 _REPEATS, _QUICK_REPEATS = 30, 14
 _MAX_ROUNDS = 2  # each takes minutes
 _SETTINGS = {"RENDER_CONCURRENCY": "1", "RENDER_THREADS": "1", "RENDER_PRESET": "ultrafast"}
@@ -40,7 +42,9 @@ class _Made:
     workers: int
     wall_s: float  # from the first claim to the last finished row
     part_s: Sequence[float]
-    between_s: Sequence[float]  # from a part's end to the next claim, where one worker makes them all
+    between_s: Sequence[
+        float
+    ]  # from a part's end to the next claim, where one worker makes them all
     database_s: float  # of its processors, for one part
     share_bytes: float  # read and written, for one part
 
@@ -48,16 +52,16 @@ class _Made:
 def run(options: Options) -> Report:
     video = options.video or _film(_QUICK_REPEATS if options.quick else _REPEATS)
     made: list[_Made] = []
-    with live.running(video, **_SETTINGS) as system:
-        live.pin(_first_worker(system), [0])
+    with running_system.running(video, **_SETTINGS) as system:
+        running_system.pin(_first_worker(system), [0])
         for _ in range(min(options.rounds, _MAX_ROUNDS)):
             made.append(_make(system, video, 1))
-            with live.render_worker(system, "second") as second:
-                live.pin(second, [1])
+            with running_system.render_worker(system, "second") as second:
+                running_system.pin(second, [1])
                 made.append(_make(system, video, 2))
     alone, together = ([one for one in made if one.workers == workers] for workers in (1, 2))
     costs = _costs(alone)
-    speed = pairs.ratio_of([one.wall_s for one in alone], [one.wall_s for one in together])
+    speed = paired.ratio_of([one.wall_s for one in alone], [one.wall_s for one in together])
     bare = _bare_speed(video, options.rounds)
     share_bytes = median(one.share_bytes for one in made)
     curves = _curves(costs, share_bytes)
@@ -84,15 +88,17 @@ def _bare_speed(video: Path, rounds: int) -> Ratio:
         with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
             command = [get_ffmpeg_exe(), *hand_command(edit)]
             started = [
-                subprocess.Popen(["taskset", "--cpu-list", str(core), *command, f"{folder}/{core}.mp4"])
+                subprocess.Popen(
+                    ["taskset", "--cpu-list", str(core), *command, f"{folder}/{core}.mp4"]
+                )
                 for core in range(cores)
             ]
             if any(process.wait() for process in started):
                 raise subprocess.SubprocessError("ffmpeg failed")
         return {"parts_per_s": cores / (time.monotonic() - begin)}
 
-    runs = pairs.take_turns({"two": lambda: encode(2), "one": lambda: encode(1)}, rounds)
-    return pairs.ratio(runs, "two", "one", "parts_per_s")
+    runs = paired.take_turns({"two": lambda: encode(2), "one": lambda: encode(1)}, rounds)
+    return paired.ratio(runs, "two", "one", "parts_per_s")
 
 
 def _film(repeats: int) -> Path:
@@ -101,7 +107,10 @@ def _film(repeats: int) -> Path:
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
         read = ["-nostdin", "-v", "error", "-y", "-stream_loop", str(repeats - 1), "-i", str(scene)]
-        subprocess.run([get_ffmpeg_exe(), *read, "-c", "copy", "-movflags", "+faststart", str(unfinished)], check=True)
+        subprocess.run(
+            [get_ffmpeg_exe(), *read, "-c", "copy", "-movflags", "+faststart", str(unfinished)],
+            check=True,
+        )
         unfinished.rename(path)
     return path
 
@@ -110,11 +119,13 @@ def _first_worker(system: Live) -> psutil.Process:
     """Return the main process of the render worker that the installation has itself."""
     for process in psutil.process_iter(["cmdline", "environ"]):
         home = (process.info["environ"] or {}).get("IDRL_HOME")
-        if "render@%h" in (process.info["cmdline"] or ()) and home == str(system.installation.home.root):
+        if "render@%h" in (process.info["cmdline"] or ()) and home == str(
+            system.installation.home.root
+        ):
             parent = process.parent()
             if parent and "render@%h" not in parent.cmdline():
                 return process
-    raise live.TookTooLong("there is no render worker")
+    raise running_system.TookTooLong("there is no render worker")
 
 
 def _make(system: Live, video: Path, workers: int) -> _Made:
@@ -140,13 +151,19 @@ def _make(system: Live, video: Path, workers: int) -> _Made:
 
 def _database_s(system: Live) -> float:
     """Return how long the database has executed statements; a connection reports it within a second of being idle."""
-    return float(system.rows("SELECT active_time / 1000 FROM pg_stat_database WHERE datname = 'idrl'")[0][0])
+    return float(
+        system.rows("SELECT active_time / 1000 FROM pg_stat_database WHERE datname = 'idrl'")[0][0]
+    )
 
 
 def _costs(alone: Sequence[_Made]) -> Costs:
     database_s = median(one.database_s for one in alone)
     between_s = median(seconds for one in alone for seconds in one.between_s)
-    return Costs([seconds for one in alone for seconds in one.part_s], max(0.0, between_s - database_s), database_s)
+    return Costs(
+        [seconds for one in alone for seconds in one.part_s],
+        max(0.0, between_s - database_s),
+        database_s,
+    )
 
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
@@ -156,8 +173,15 @@ def _curves(costs: Costs, share_bytes: float) -> Curves:
     """Return the efficiency by number of workers, for each kind of network."""
     curves = {}
     for name, bit_s in _NETWORKS_BIT_S.items():
-        shared = Costs(costs.part_s, costs.between_s, costs.database_s, 8 * share_bytes / bit_s if bit_s else 0.0)
-        curves[name] = [(workers, efficiency(shared, workers, _PARTS_EACH * workers)) for workers in _WORKERS]
+        shared = Costs(
+            costs.part_s,
+            costs.between_s,
+            costs.database_s,
+            8 * share_bytes / bit_s if bit_s else 0.0,
+        )
+        curves[name] = [
+            (workers, efficiency(shared, workers, _PARTS_EACH * workers)) for workers in _WORKERS
+        ]
     return curves
 
 
@@ -165,17 +189,25 @@ def _measured(made: Sequence[_Made], costs: Costs) -> Table:
     rows = []
     for one in made:
         simulated_s = makespan_s(costs, one.workers, len(one.part_s))
-        rows.append((one.workers, one.wall_s, mean(one.part_s), simulated_s, simulated_s / one.wall_s))
+        rows.append(
+            (one.workers, one.wall_s, mean(one.part_s), simulated_s, simulated_s / one.wall_s)
+        )
     columns = ("workers", "wall s", "mean s of a part", "simulated wall s", "simulated / measured")
     between = f"{1000 * (costs.between_s + costs.database_s):.0f} ms between two parts"
     database = f"{1000 * costs.database_s:.1f} ms of the database for one"
-    return Table(f"{len(made[0].part_s)} parts, one core for each worker ({between}, {database})", columns, rows)
+    return Table(
+        f"{len(made[0].part_s)} parts, one core for each worker ({between}, {database})",
+        columns,
+        rows,
+    )
 
 
 def _simulated(curves: Curves) -> Table:
     points = zip(*curves.values(), strict=True)
     rows = [(int(row[0][0]), *(share for _, share in row)) for row in points]
-    return Table(f"Simulated efficiency with {_PARTS_EACH} parts for each worker", ("workers", *curves), rows)
+    return Table(
+        f"Simulated efficiency with {_PARTS_EACH} parts for each worker", ("workers", *curves), rows
+    )
 
 
 def _waiting(costs: Costs) -> Table:
@@ -189,10 +221,16 @@ def _waiting(costs: Costs) -> Table:
 
 def _plot(folder: Path, costs: Costs, curves: Curves) -> None:
     title = f"Efficiency with {_PARTS_EACH} parts for each worker (simulated)"
-    plots.lines(folder, "scale-efficiency", title, ("workers", "share of time spent on parts"), curves, "x")
+    plots.lines(
+        folder, "scale-efficiency", title, ("workers", "share of time spent on parts"), curves, "x"
+    )
     queueing = {
-        f"{workers} workers": [(load, waits(costs, workers, load, _MODEL_TASKS).mean) for load in _LOADS]
+        f"{workers} workers": [
+            (load, waits(costs, workers, load, _MODEL_TASKS).mean) for load in _LOADS
+        ]
         for workers in (1, 2, 4, 16, 64)
     }
     title = "How long a task's first part waits (simulated)"
-    plots.lines(folder, "scale-queueing", title, ("load", "mean wait, in times of a part"), queueing)
+    plots.lines(
+        folder, "scale-queueing", title, ("load", "mean wait, in times of a part"), queueing
+    )

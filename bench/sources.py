@@ -31,7 +31,9 @@ class Spec:
     rate: int = 30
     seconds: int = 50
     has_sound: bool = True
-    encoder: str = "-c:v libx264 -preset veryfast -crf 14 -pix_fmt yuv420p"  # good enough to be a reference
+    encoder: str = (
+        "-c:v libx264 -preset veryfast -crf 14 -pix_fmt yuv420p"  # good enough to be a reference
+    )
 
     @property
     def name(self) -> str:
@@ -45,7 +47,10 @@ def hd(picture: str, seconds: int = 50) -> Spec:
 
 
 def delivered(
-    key_frames_s: int = 2, rate_mbit_s: int = 8, seconds: int = 50, size: tuple[int, int] = (1920, 1080)
+    key_frames_s: int = 2,
+    rate_mbit_s: int = 8,
+    seconds: int = 50,
+    size: tuple[int, int] = (1920, 1080),
 ) -> Spec:
     """Return what a site for videos delivers: a steady bit rate, key frames at a fixed distance."""
     steady = f"-b:v {rate_mbit_s}M -maxrate {rate_mbit_s}M -bufsize {rate_mbit_s}M"
@@ -82,7 +87,21 @@ def _command(spec: Spec) -> list[str]:
     picture = PICTURES[spec.picture].format(w=w, h=h, r=spec.rate, **even)
     read = ["-f", "lavfi", "-i", picture]
     if spec.has_sound:
-        read += ["-f", "lavfi", "-i", "anoisesrc=color=pink:amplitude=0.2:sample_rate=48000", "-c:a", "aac"]
+        read += [
+            "-f",
+            "lavfi",
+            "-i",
+            "anoisesrc=color=pink:amplitude=0.2:sample_rate=48000",
+            "-c:a",
+            "aac",
+        ]
     colours = "-color_range tv -colorspace bt709 -color_primaries bt709 -color_trc bt709"
-    write = [*spec.encoder.split(), *colours.split(), "-t", str(spec.seconds), "-movflags", "+faststart"]
+    write = [
+        *spec.encoder.split(),
+        *colours.split(),
+        "-t",
+        str(spec.seconds),
+        "-movflags",
+        "+faststart",
+    ]
     return ["-nostdin", "-v", "error", "-y", *read, *write]

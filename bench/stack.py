@@ -45,7 +45,9 @@ class Stack:
 
     def token_of(self, owner: int) -> str:
         secrets = self.installation.secrets
-        return TokenSigner(secrets.jwt_private_key, TokenVerifier(secrets.jwt_public_key)).sign(owner)
+        return TokenSigner(secrets.jwt_private_key, TokenVerifier(secrets.jwt_public_key)).sign(
+            owner
+        )
 
     def execute(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         """Run one statement as the superuser, outside of a transaction, and return its rows."""
@@ -81,11 +83,16 @@ def bare(stack: Stack, documents: object) -> Iterator[int]:
     """Serve `bench.bare` just as the tasks service is served, and return its port."""
     ports, home = stack.installation.ports, stack.installation.home
     port = servers.free_port()
-    changed = {"worker_server.wsgi:app": "bench.bare:app", f"127.0.0.1:{ports.tasks}": f"127.0.0.1:{port}"}
+    changed = {
+        "worker_server.wsgi:app": "bench.bare:app",
+        f"127.0.0.1:{ports.tasks}": f"127.0.0.1:{port}",
+    }
     command = [changed.get(word, word) for word in _PROGRAMS["tasks"].command(stack.installation)]
     file = home.root / "documents.json"
     file.write_text(json.dumps(documents))
-    with _process("bare", command, {**os.environ, "IDRL_BENCH_DOCUMENTS": str(file)}, home.logs) as process:
+    with _process(
+        "bare", command, {**os.environ, "IDRL_BENCH_DOCUMENTS": str(file)}, home.logs
+    ) as process:
         stack.processes["bare"] = process
         _wait_for_answer(f"http://127.0.0.1:{port}/tasks")
         yield port
@@ -94,14 +101,18 @@ def bare(stack: Stack, documents: object) -> Iterator[int]:
 
 def _start(installation: Installation, stack: ExitStack, services: Sequence[str]) -> Stack:
     home, ports, secrets = installation.home, installation.ports, installation.secrets
-    servers.init_postgres(servers.find_binaries(), home.data / "postgres", SUPERUSER, secrets.postgres_password)
+    servers.init_postgres(
+        servers.find_binaries(), home.data / "postgres", SUPERUSER, secrets.postgres_password
+    )
     (home.share / ".idrl-share").touch()
     config.write_nginx(installation)
     processes: dict[str, psutil.Process] = {}
     for name in (*_STORES, *services):
         program = _PROGRAMS[name]
         environment = {**os.environ, **program.environment(installation)}
-        processes[name] = stack.enter_context(_process(name, program.command(installation), environment, home.logs))
+        processes[name] = stack.enter_context(
+            _process(name, program.command(installation), environment, home.logs)
+        )
         if name == "postgres":
             _prepare(installation)
     for port in (ports.web, ports.tasks, ports.nginx) if services else ():
@@ -125,11 +136,17 @@ def _prepare(installation: Installation) -> None:
 
 
 @contextmanager
-def _process(name: str, command: list[str], environment: dict[str, str], logs: Path) -> Iterator[psutil.Process]:
+def _process(
+    name: str, command: list[str], environment: dict[str, str], logs: Path
+) -> Iterator[psutil.Process]:
     with (logs / f"{name}.log").open("wb") as output:
-        servers.give_away(output.fileno())  # nginx opens it anew, as another user
+        servers.chown_to_nobody(output.fileno())  # nginx opens it anew, as another user
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
         try:
             yield psutil.Process(process.pid)

@@ -10,7 +10,7 @@ from pathlib import Path
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server.media import PartEdit
-from worker_server.media.geometry import crop_box
+from worker_server.media.model.geometry import crop_box
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,18 @@ def _compare(clip: Path, edit: PartEdit, shift: int, every: int) -> Vmaf:
         options = f"n_threads={os.cpu_count()}:n_subsample={every}:log_fmt=json:log_path={log}"
         graph = f"[0:v]{made},{number}[made];[1:v]{wanted},{number},{picture}[wanted];[made][wanted]libvmaf={options}"
         read = ["-i", str(clip), "-ss", f"{start_s:.6f}", "-i", str(edit.source_path)]
-        command = [get_ffmpeg_exe(), "-nostdin", "-v", "error", *read, "-lavfi", graph, "-f", "null", "-"]
+        command = [
+            get_ffmpeg_exe(),
+            "-nostdin",
+            "-v",
+            "error",
+            *read,
+            "-lavfi",
+            graph,
+            "-f",
+            "null",
+            "-",
+        ]
         subprocess.run(command, check=True)
         pooled = json.loads(log.read_text())["pooled_metrics"]["vmaf"]
     return Vmaf(pooled["mean"], pooled["harmonic_mean"], pooled["min"])

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from bench import live, pairs, plots, sources
-from bench.live import Live
+from bench import paired, plots, running_system, sources
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
+from bench.running_system import Live
 from idrl_local import sample
 
 _MOST = 1.5
 _SECONDS, _QUICK_SECONDS = 3600, 200
 # 16:10, so that every part has to be encoded; no grain, as an hour of it would be large.
-_SCENE = sources.Spec("pan", 1280, 800, 25, 30, encoder="-c:v libx264 -preset veryfast -crf 30 -pix_fmt yuv420p")
+_SCENE = sources.Spec(
+    "pan", 1280, 800, 25, 30, encoder="-c:v libx264 -preset veryfast -crf 30 -pix_fmt yuv420p"
+)
 _IDLE, _ANOTHER, _SAME = "idle system", "behind another's film", "behind one's own film"
 
 
@@ -27,23 +29,34 @@ def run(options: Options) -> Report:
     film = _film(clip, _QUICK_SECONDS if options.quick else _SECONDS)
     chance = random.Random(1)  # noqa: S311 # when to post
     times: dict[str, list[float]] = {_IDLE: [], _ANOTHER: [], _SAME: []}
-    with live.running(clip) as system, sample.served(film) as film_url:
-        stranger = replace(system, client=live.account(system.installation))
+    with running_system.running(clip) as system, sample.served(film) as film_url:
+        stranger = replace(system, client=running_system.account(system.installation))
         _first_part_s(system)  # warm
         times[_IDLE] = [_first_part_s(system) for _ in range(2 * options.rounds)]
         usual_s = sorted(times[_IDLE])[options.rounds]
         film_id = system.post(film_url)
-        system.wait_until("SELECT count(*) > 2 FROM parts WHERE task_id = %s AND status = 'done'", film_id)
+        system.wait_until(
+            "SELECT count(*) > 2 FROM parts WHERE task_id = %s AND status = 'done'", film_id
+        )
         for _ in range(4 * options.rounds):
             for name, owner in ((_ANOTHER, stranger), (_SAME, system)):
                 time.sleep(chance.uniform(0.5, 1.5) * usual_s)
                 times[name].append(_first_part_s(owner))
         system.delete(film_id)
-    ratios = {name: pairs.ratio_of(times[name], [usual_s] * len(times[name])) for name in (_ANOTHER, _SAME)}
-    _plot(options.plots, {name: [value / usual_s for value in values] for name, values in times.items()})
+    ratios = {
+        name: paired.ratio_of(times[name], [usual_s] * len(times[name]))
+        for name in (_ANOTHER, _SAME)
+    }
+    _plot(
+        options.plots,
+        {name: [value / usual_s for value in values] for name, values in times.items()},
+    )
     return Report(
         [_table(times, usual_s)],
-        [Comparison(f"first part {name} / {_IDLE}", ratio, at_most=_MOST) for name, ratio in ratios.items()],
+        [
+            Comparison(f"first part {name} / {_IDLE}", ratio, at_most=_MOST)
+            for name, ratio in ratios.items()
+        ],
         {"seconds": times},
     )
 
@@ -53,8 +66,22 @@ def _film(clip: Path, seconds: int) -> Path:
     path = clip.with_name(f"{clip.stem}-film-{seconds}s.mp4")
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
-        read = ["-nostdin", "-v", "error", "-y", "-stream_loop", "-1", "-i", str(clip), "-t", str(seconds)]
-        subprocess.run([get_ffmpeg_exe(), *read, "-c", "copy", "-movflags", "+faststart", str(unfinished)], check=True)
+        read = [
+            "-nostdin",
+            "-v",
+            "error",
+            "-y",
+            "-stream_loop",
+            "-1",
+            "-i",
+            str(clip),
+            "-t",
+            str(seconds),
+        ]
+        subprocess.run(
+            [get_ffmpeg_exe(), *read, "-c", "copy", "-movflags", "+faststart", str(unfinished)],
+            check=True,
+        )
         unfinished.rename(path)
     return path
 
@@ -63,9 +90,13 @@ def _first_part_s(owner: Live) -> float:
     """Post the clip, and return the seconds until its first part is there; forget the task then."""
     posted = time.time()
     task_id = owner.post()
-    question = "SELECT count(*) = 1 FROM parts WHERE task_id = %s AND number = 0 AND status = 'done'"
+    question = (
+        "SELECT count(*) = 1 FROM parts WHERE task_id = %s AND number = 0 AND status = 'done'"
+    )
     owner.wait_until(question, task_id)
-    ((finished,),) = owner.rows("SELECT finished_at FROM parts WHERE task_id = %s AND number = 0", task_id)
+    ((finished,),) = owner.rows(
+        "SELECT finished_at FROM parts WHERE task_id = %s AND number = 0", task_id
+    )
     owner.delete(task_id)
     return float(finished - posted)
 
@@ -78,7 +109,9 @@ def _table(times: dict[str, list[float]], usual_s: float) -> Table:
         middle, late = ratios[len(ratios) // 2], ratios[int(0.9 * len(ratios))]
         rows.append((name, len(values), middle, late, ratios[-1], f"{within:.0%}"))
     columns = ("clip", "tries", "median", "90 %", "greatest", f"within {_MOST:g}")
-    return Table(f"Time to the first part, in times of the idle system's {usual_s:.2f} s", columns, rows)
+    return Table(
+        f"Time to the first part, in times of the idle system's {usual_s:.2f} s", columns, rows
+    )
 
 
 def _plot(folder: Path, ratios: dict[str, Sequence[float]]) -> None:

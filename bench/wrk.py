@@ -34,7 +34,9 @@ def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -
             told["WRK_BODY"] = call.body
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
         command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"]
-        done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env={**os.environ, **told}, capture_output=True, text=True, check=True
+        )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     if found["failed"]:
         raise CallsFailed(f"{found['failed']} of {found['requests']} calls of {call} failed")

@@ -24,7 +24,9 @@ RunEndToEnd = Callable[[str], None]
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder on the disk that the engine may fill: the one for temporary files may be a small memory."""
-    path = Path(tempfile.mkdtemp(prefix="idrl-containers-", dir="/var/tmp"))  # mkdtemp makes it ours
+    path = Path(
+        tempfile.mkdtemp(prefix="idrl-containers-", dir="/var/tmp")
+    )  # mkdtemp makes it ours
     # Containers run as other users and read what lies in here.
     path.chmod(0o755)
     yield path
@@ -71,7 +73,13 @@ def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) ->
     """Everything on one machine, started by the compose file in the checkout's root."""
     stack = Stack(engine, "idrlone", CHECKOUT, folder / "one.env")
     stack.write_env(
-        {**secrets, **GENEROUS, **images_module.VARIABLES, "PORT": "15060", "FETCH_ALLOW_HOSTS": engine.gateway()}
+        {
+            **secrets,
+            **GENEROUS,
+            **images_module.VARIABLES,
+            "PORT": "15060",
+            "FETCH_ALLOW_HOSTS": engine.gateway(),
+        }
     )
     try:
         stack.up()
@@ -86,7 +94,10 @@ def videos(engine: Engine, folder: Path) -> Iterator[str]:
     site = folder / "site"
     site.mkdir()
     for name, seconds, size in (("short", 3, "320x180"), ("long", 30, "640x360")):
-        picture, sound = f"testsrc2=size={size}:rate=30:duration={seconds}", f"sine=duration={seconds}"
+        picture, sound = (
+            f"testsrc2=size={size}:rate=30:duration={seconds}",
+            f"sine=duration={seconds}",
+        )
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
         command += ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-pix_fmt", "yuv420p"]
         subprocess.run([*command, "-preset", "ultrafast", str(site / f"{name}.mp4")], check=True)
@@ -106,8 +117,15 @@ def end_to_end(engine: Engine, folder: Path) -> RunEndToEnd:
 
     def run(base_url: str) -> None:
         command = [sys.executable, "-m", "pytest", "e2e", "-p", "no:cacheprovider", "--quiet"]
-        environment = {**os.environ, "BASE_URL": base_url, "SOURCE_HOST": engine.gateway(), "TMPDIR": str(folder)}
-        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+        environment = {
+            **os.environ,
+            "BASE_URL": base_url,
+            "SOURCE_HOST": engine.gateway(),
+            "TMPDIR": str(folder),
+        }
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+        )
         print(done.stdout[-3000:])  # noqa: T201 # what they say is the report of this test
         assert done.returncode == 0, done.stdout[-6000:]
 

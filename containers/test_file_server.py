@@ -13,7 +13,15 @@ from harness.stack import CHECKOUT, Stack
 
 SCRIPTS = CHECKOUT / "file-server"
 NOBODYS_SUBNET = "10.255.255.0/24"
-ANYBODYS = ["", "*", "0.0.0.0/0", "10.0.0.0/8", "10.0.0.0", "10.0.0.0/24(rw,no_root_squash) *", "10.0.0.0/24\n*"]
+ANYBODYS = [
+    "",
+    "*",
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.0.0.0",
+    "10.0.0.0/24(rw,no_root_squash) *",
+    "10.0.0.0/24\n*",
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +35,9 @@ def client(engine: Engine, images: None) -> str:  # noqa: ARG001
 def machine(engine: Engine, client: str) -> Iterator[str]:
     """A Debian machine, without systemd running, on which the scripts lie in /file-server."""
     scripts = f"{SCRIPTS}:/file-server:ro"
-    name = engine.docker("run", "--detach", "--rm", "--init", "--volume", scripts, client, "sleep", "1800").strip()
+    name = engine.docker(
+        "run", "--detach", "--rm", "--init", "--volume", scripts, client, "sleep", "1800"
+    ).strip()
     yield name
     engine.docker("rm", "--force", name)
 
@@ -47,7 +57,9 @@ def run(engine: Engine, machine: str, script: str, **variables: str) -> str:
 
 
 def subnet_of(engine: Engine, network: str) -> str:
-    return engine.docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", network).strip()
+    return engine.docker(
+        "network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", network
+    ).strip()
 
 
 @pytest.mark.parametrize("subnet", ANYBODYS)
@@ -68,7 +80,9 @@ def test_install_exports_to_one_subnet(engine: Engine, machine: str) -> None:
     (line,) = run(engine, machine, "cat /etc/exports.d/idrl.exports").splitlines()
     folder, subnet, options = re.fullmatch(r"(\S+) ([0-9./]+)\((\S+)\)", line).groups()  # type: ignore[union-attr]
     assert (folder, subnet) == ("/var/nfs/shared_folder", "10.1.2.0/24")
-    assert {"rw", "sync", "root_squash", "all_squash", f"anonuid={USER}", f"anongid={USER}"} <= set(options.split(","))
+    assert {"rw", "sync", "root_squash", "all_squash", f"anonuid={USER}", f"anongid={USER}"} <= set(
+        options.split(",")
+    )
     assert "vers3 = n" in run(engine, machine, "cat /etc/nfs.conf.d/idrl.conf")
     found = run(engine, machine, f"stat -c '%u %g %a' {folder} {folder}/{MARKER}").splitlines()
     assert found == [f"{USER} {USER} 770", f"{USER} {USER} 640"]
@@ -94,7 +108,10 @@ def test_mount_units_are_what_systemd_takes(engine: Engine, machine: str) -> Non
     run(engine, machine, f"systemd-analyze verify {units}.automount {units}.mount")
     mount = run(engine, machine, f"cat {units}.mount")
     assert "What=10.1.2.4:/var/nfs/shared_folder\nWhere=/usr/remote_folder\n" in mount
-    assert "Options=nfsvers=4.2,proto=tcp,hard,timeo=600,retrans=2,noexec,nosuid,nodev,_netdev\n" in mount
+    assert (
+        "Options=nfsvers=4.2,proto=tcp,hard,timeo=600,retrans=2,noexec,nosuid,nodev,_netdev\n"
+        in mount
+    )
     wanted = run(engine, machine, "ls /etc/systemd/system/multi-user.target.wants").split()
     assert wanted.count("usr-remote_folder.automount") == 1
 
@@ -103,7 +120,12 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
     """A caller from elsewhere does not even see the share; one of the subnet writes as the containers' user."""
     shared = folder / "shared"
     shared.mkdir()
-    told = {"EXPORT_TO": NOBODYS_SUBNET, "SHARED_FOLDER": str(shared), "NFS_BIND": "127.0.0.1", **VARIABLES}
+    told = {
+        "EXPORT_TO": NOBODYS_SUBNET,
+        "SHARED_FOLDER": str(shared),
+        "NFS_BIND": "127.0.0.1",
+        **VARIABLES,
+    }
     ganesha.write_env(told)
     start(ganesha)
     assert not engine.succeeds(*call(ganesha, "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"))

@@ -17,7 +17,14 @@ OWN = (WEB, WORKER, MIGRATE)
 def inside(engine: Engine, image: str, *command: str) -> str:
     """Return what a command prints in a fresh container of the image."""
     return engine.docker(
-        "run", "--rm", "--read-only", "--network=none", "--entrypoint", command[0], image, *command[1:]
+        "run",
+        "--rm",
+        "--read-only",
+        "--network=none",
+        "--entrypoint",
+        command[0],
+        image,
+        *command[1:],
     )
 
 
@@ -47,11 +54,15 @@ def test_worker_has_what_it_needs(engine: Engine) -> None:
 
 @pytest.mark.parametrize("image", OWN)
 def test_no_tools_of_the_build(engine: Engine, image: str) -> None:
-    tools = inside(engine, image, "sh", "-c", "for name in gcc cc g++ make ld uv git; do command -v $name; done; true")
-    assert tools == ""
-    caches = (
-        "find / -xdev -type d \\( -path '*/.cache/pip' -o -path '*/.cache/uv' -o -path /src -o -path /tools \\) 2>&1"
+    tools = inside(
+        engine,
+        image,
+        "sh",
+        "-c",
+        "for name in gcc cc g++ make ld uv git; do command -v $name; done; true",
     )
+    assert tools == ""
+    caches = "find / -xdev -type d \\( -path '*/.cache/pip' -o -path '*/.cache/uv' -o -path /src -o -path /tools \\) 2>&1"
     assert inside(engine, image, "sh", "-c", caches + " | grep -v denied; true") == ""
 
 
@@ -76,5 +87,7 @@ def test_bytecode_is_there_already(engine: Engine, image: str) -> None:
 
 def test_revision_is_the_commit(engine: Engine) -> None:
     commit = inside(engine, WEB, "cat", "/app/revision").strip()
-    found = subprocess.run(["git", "cat-file", "-t", commit], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["git", "cat-file", "-t", commit], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == "commit"

@@ -63,7 +63,9 @@ def test_no_work_without_the_share(machines: Machines, person: Caller, videos: s
     ready = requests.get(f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready", timeout=10)
     assert ready.json()["status"] == "degraded"
     assert ready.json()["checks"]["share"] == {"ok": False, "detail": "ShareAway"}
-    wait_until(lambda: "the share is not mounted" in machines.worker.compose("logs", "worker-fetch"), 60)
+    wait_until(
+        lambda: "the share is not mounted" in machines.worker.compose("logs", "worker-fetch"), 60
+    )
     assert person.task(task_id)["status"] == "queued"
     assert list(machines.share.mount_point.iterdir()) == []
     machines.share.mount()
@@ -92,7 +94,9 @@ def test_container_is_locked_down(machines: Machines, machine: str, service: str
 def test_only_published_ports_reach_across(machines: Machines) -> None:
     networks = machines.worker.inspect("redis")["NetworkSettings"]["Networks"]
     (address,) = (network["IPAddress"] for network in networks.values())
-    script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2)"
+    script = (
+        "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2)"
+    )
     machines.web.execute("web", "python", "-c", script, machines.engine.gateway(), str(TASKS_PORT))
     tried = ("exec", machines.web.container("web"), "python", "-c", script, address, "6379")
     assert not machines.engine.succeeds(*tried)
@@ -111,7 +115,10 @@ def test_body_too_large(person: Caller) -> None:
 def test_quick_log_ins_are_slowed_down(machines: Machines) -> None:
     form = {"email": "nobody@example.org", "password": PASSWORD}
     with ThreadPoolExecutor(100) as pool:
-        log_ins = [pool.submit(requests.post, f"{machines.url}/auth/login", json=form, timeout=60) for _ in range(100)]
+        log_ins = [
+            pool.submit(requests.post, f"{machines.url}/auth/login", json=form, timeout=60)
+            for _ in range(100)
+        ]
         found = [log_in.result() for log_in in log_ins]
     assert {answer.status_code for answer in found} == {401, 429}
     refused = next(answer for answer in found if answer.status_code == 429)
@@ -148,7 +155,9 @@ def test_web_app_replaced(machines: Machines, person: Caller) -> None:
     wait_until(lambda: person.call("GET", "/tasks").status_code == 502, 20)
     problem(person.call("GET", "/tasks"), 502, "web_unavailable")
     # Takes the address that has become free.
-    machines.engine.docker("run", "--detach", "--rm", "--name=idrlplace", "--network=idrlweb_default", WEB)
+    machines.engine.docker(
+        "run", "--detach", "--rm", "--name=idrlplace", "--network=idrlweb_default", WEB
+    )
     try:
         machines.web.up()
         wait_until(lambda: person.call("GET", "/tasks").status_code == 200, 40)
@@ -158,7 +167,9 @@ def test_web_app_replaced(machines: Machines, person: Caller) -> None:
 
 
 @pytest.mark.parametrize(("machine", "service"), SERVICES)
-def test_restart_while_a_task_renders(slow: Machines, person: Caller, videos: str, machine: str, service: str) -> None:
+def test_restart_while_a_task_renders(
+    slow: Machines, person: Caller, videos: str, machine: str, service: str
+) -> None:
     """The task still ends as done, each part is there once, and none that was done is made again."""
     task_id = person.post_task(f"{videos}/long.mp4")
     before = person.wait_for(task_id, lambda task: task["parts_done"] >= 1, 90)
@@ -200,7 +211,11 @@ def test_second_worker_machine(slow: Machines, person: Caller, videos: str) -> N
 
 def test_schema_of_a_database_elsewhere(machines: Machines) -> None:
     """With nothing but other variables the schema of a managed database is brought up to date."""
-    host = {"POSTGRES_HOST": machines.engine.gateway(), "POSTGRES_PORT": str(POSTGRES_PORT), "LOCAL_POSTGRES": "0"}
+    host = {
+        "POSTGRES_HOST": machines.engine.gateway(),
+        "POSTGRES_PORT": str(POSTGRES_PORT),
+        "LOCAL_POSTGRES": "0",
+    }
     elsewhere = machines.stack("cloud", "psg", {**machines.psg_variables(), **host})
     try:
         elsewhere.up()
@@ -214,12 +229,18 @@ def test_schema_of_a_database_elsewhere(machines: Machines) -> None:
 def test_secrets_stay_out_of_the_logs(machines: Machines) -> None:
     logs = "".join(stack.compose("logs") for stack in machines.all)
     assert '"message"' in logs
-    secrets = {name: value for name, value in machines.secrets.items() if "PASSWORD" in name or "PRIVATE" in name}
+    secrets = {
+        name: value
+        for name, value in machines.secrets.items()
+        if "PASSWORD" in name or "PRIVATE" in name
+    }
     assert not [name for name, value in secrets.items() if value in logs]
     assert PASSWORD not in logs
 
 
-def assert_each_part_once(machines: Machines, before: dict[str, object], after: dict[str, object]) -> None:
+def assert_each_part_once(
+    machines: Machines, before: dict[str, object], after: dict[str, object]
+) -> None:
     """Check that the task is done, with one clip a part, and those done before still the same."""
     assert after["status"] == "done", after
     parts: list[dict[str, object]] = after["parts"]  # type: ignore[assignment] # a list, says the contract

@@ -44,10 +44,15 @@ def test_documentation_comes_from_here(one_machine: Stack) -> None:
     page = requests.get(f"{URL}/docs", timeout=10)
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    assert [requests.get(URL + part, timeout=10).status_code for part in parts] == [200] * len(parts)
+    assert [requests.get(URL + part, timeout=10).status_code for part in parts] == [200] * len(
+        parts
+    )
     assert any(part.endswith("swagger-ui-bundle.js") for part in parts)
 
 
 def test_nothing_but_nginx_is_published(one_machine: Stack) -> None:
-    ports = {service: one_machine.inspect(service)["HostConfig"]["PortBindings"] for service in one_machine.services()}
+    ports = {
+        service: one_machine.inspect(service)["HostConfig"]["PortBindings"]
+        for service in one_machine.services()
+    }
     assert {service for service, bound in ports.items() if bound} == {"nginx"}

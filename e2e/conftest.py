@@ -23,7 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_CONTRACT] = Contract(_DOCUMENT)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Say how much of the contract the run has seen."""
     contract = config.stash[_CONTRACT]
     calls = list(contract.operations())
@@ -86,5 +88,10 @@ def short_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Two seconds with sound; its index comes first, as on the web."""
     target = tmp_path_factory.mktemp("short") / "short.mp4"
     return sources.encode(
-        target, *sources.picture("320x180", 2), *sources.tone(2), *sources.FAST, "-movflags", "+faststart"
+        target,
+        *sources.picture("320x180", 2),
+        *sources.tone(2),
+        *sources.FAST,
+        "-movflags",
+        "+faststart",
     )

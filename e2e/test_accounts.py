@@ -32,7 +32,12 @@ BAD_FIELDS: list[tuple[dict[str, object], set[tuple[str, str | None]]]] = [
     ({"is_admin": True}, {("is_admin", "extra_forbidden")}),
     (
         {"password": "short", "password_2": "other"},
-        {("password", "too_short"), ("password", "no_upper"), ("password", "no_digit"), ("password_2", "mismatch")},
+        {
+            ("password", "too_short"),
+            ("password", "no_upper"),
+            ("password", "no_digit"),
+            ("password_2", "mismatch"),
+        },
     ),
 ]
 
@@ -43,7 +48,9 @@ def test_signup_then_login(nobody: Api, new_account: NewAccount) -> None:
     assert made.status_code == 201
     assert made.json()["username"] == account.username
     assert made.json()["email"] == account.email
-    token = nobody.post("/auth/login", {"email": account.email.upper(), "password": account.password}).json()
+    token = nobody.post(
+        "/auth/login", {"email": account.email.upper(), "password": account.password}
+    ).json()
     assert token["token_type"] == "Bearer"
     assert token["expires_in"] == 3600
     assert Api(nobody.base_url, nobody.contract, token["token"]).get("/tasks").json() == []
@@ -51,7 +58,10 @@ def test_signup_then_login(nobody: Api, new_account: NewAccount) -> None:
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_FIELDS)
 def test_signup_names_each_field_that_is_wrong(
-    nobody: Api, new_account: NewAccount, changes: dict[str, object], expected: set[tuple[str, str | None]]
+    nobody: Api,
+    new_account: NewAccount,
+    changes: dict[str, object],
+    expected: set[tuple[str, str | None]],
 ) -> None:
     response = nobody.post("/auth/signup", new_account().form(**changes))
     assert response.status_code == 400
@@ -72,7 +82,9 @@ def test_signup_wants_every_field(nobody: Api, new_account: NewAccount, field: s
     assert {"field": field, "code": "missing"}.items() <= problem["errors"][0].items()
 
 
-@pytest.mark.parametrize(("field", "code"), [("username", "username_taken"), ("email", "email_taken")])
+@pytest.mark.parametrize(
+    ("field", "code"), [("username", "username_taken"), ("email", "email_taken")]
+)
 def test_signup_refuses_what_is_taken_in_another_case(
     nobody: Api, new_account: NewAccount, field: str, code: str
 ) -> None:
@@ -82,19 +94,27 @@ def test_signup_refuses_what_is_taken_in_another_case(
     assert (response.status_code, response.json()["code"]) == (409, code)
 
 
-def test_parallel_signups_with_one_email_make_one_account(nobody: Api, new_account: NewAccount) -> None:
+def test_parallel_signups_with_one_email_make_one_account(
+    nobody: Api, new_account: NewAccount
+) -> None:
     email = new_account().email
     forms = [new_account().form(email=email) for _ in range(12)]
     with ThreadPoolExecutor(len(forms)) as pool:
-        statuses = Counter(pool.map(lambda form: nobody.post("/auth/signup", form).status_code, forms))
+        statuses = Counter(
+            pool.map(lambda form: nobody.post("/auth/signup", form).status_code, forms)
+        )
     assert statuses == {201: 1, 409: len(forms) - 1}
 
 
-def test_wrong_email_and_wrong_password_get_the_same_answer(nobody: Api, new_account: NewAccount) -> None:
+def test_wrong_email_and_wrong_password_get_the_same_answer(
+    nobody: Api, new_account: NewAccount
+) -> None:
     account, stranger = new_account(), new_account()
     assert nobody.post("/auth/signup", account.form()).status_code == 201
     answers = [
-        nobody.post("/auth/login", {"email": email, "password": "Analytical2"}, request_id="e2e-same-answer")
+        nobody.post(
+            "/auth/login", {"email": email, "password": "Analytical2"}, request_id="e2e-same-answer"
+        )
         for email in (account.email, stranger.email)
     ]
     assert [answer.status_code for answer in answers] == [401, 401]
@@ -103,7 +123,8 @@ def test_wrong_email_and_wrong_password_get_the_same_answer(nobody: Api, new_acc
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"email": "a@example.com"}, {"password": "Analytical1"}, {"email": 1, "password": 2}]
+    "body",
+    [{}, {"email": "a@example.com"}, {"password": "Analytical1"}, {"email": 1, "password": 2}],
 )
 def test_login_wants_both_fields(nobody: Api, body: dict[str, object]) -> None:
     response = nobody.post("/auth/login", body)
@@ -114,12 +135,18 @@ def forged_tokens(token: str) -> dict[str, str]:
     """Return tokens that look like a real one and are none."""
     claims = jwt.decode(token, options={"verify_signature": False})
     head, body, signature = token.split(".")
-    other = base64.urlsafe_b64encode(json.dumps({**claims, "sub": "1", "user_id": 1}).encode()).rstrip(b"=").decode()
+    other = (
+        base64.urlsafe_b64encode(json.dumps({**claims, "sub": "1", "user_id": 1}).encode())
+        .rstrip(b"=")
+        .decode()
+    )
     return {
         "garbage": "garbage",
         "three dots": "a.b.c",
         "alg none": jwt.encode(claims, "", algorithm="none"),
-        "symmetric": jwt.encode(claims, "a-secret-that-the-server-does-not-have", algorithm="HS256"),
+        "symmetric": jwt.encode(
+            claims, "a-secret-that-the-server-does-not-have", algorithm="HS256"
+        ),
         "another key": jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA"),
         "another body": f"{head}.{other}.{signature}",
         "no signature": f"{head}.{body}.",
@@ -127,17 +154,32 @@ def forged_tokens(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["garbage", "three dots", "alg none", "symmetric", "another key", "another body", "no signature"]
+    "kind",
+    [
+        "garbage",
+        "three dots",
+        "alg none",
+        "symmetric",
+        "another key",
+        "another body",
+        "no signature",
+    ],
 )
-@pytest.mark.parametrize(("method", "path"), [("GET", "/tasks"), ("POST", "/tasks"), ("DELETE", "/tasks/1")])
-def test_forged_tokens_are_refused(api: Api, nobody: Api, kind: str, method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/tasks"), ("POST", "/tasks"), ("DELETE", "/tasks/1")]
+)
+def test_forged_tokens_are_refused(
+    api: Api, nobody: Api, kind: str, method: str, path: str
+) -> None:
     forged = forged_tokens(api.token or "")[kind]
     response = nobody.call(method, path, headers={"Authorization": f"Bearer {forged}"})
     assert (response.status_code, response.json()["code"]) == (401, "token_invalid")
     assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer"}]
+)
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/1", "/tasks/1/parts/0"])
 def test_no_token(nobody: Api, path: str, headers: dict[str, str]) -> None:
     response = nobody.get(path, headers=headers)

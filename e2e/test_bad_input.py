@@ -102,10 +102,15 @@ def test_json_that_is_no_object(api: Api, post_path: str, body: bytes) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "invalid_body")
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""]
+)
 def test_wrong_content_type(api: Api, post_path: str, media_type: str) -> None:
     response = api.call(
-        "POST", post_path, data=b'{"url": "http://example.com/a.mp4"}', headers={"Content-Type": media_type}
+        "POST",
+        post_path,
+        data=b'{"url": "http://example.com/a.mp4"}',
+        headers={"Content-Type": media_type},
     )
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
 
@@ -163,7 +168,9 @@ def test_path_that_is_no_path(api: Api) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing-here", "/auth", "/auth/logout", "/tasks/x/parts", "/tasks/x/y/z"])
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing-here", "/auth", "/auth/logout", "/tasks/x/parts", "/tasks/x/y/z"]
+)
 def test_unknown_paths(api: Api, path: str) -> None:
     response = api.get(path)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")

@@ -8,26 +8,37 @@ from blackbox import sources
 from blackbox.client import Api, Task
 from blackbox.sources import Site
 
-HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
+HTML = (
+    b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
+)
 PNG = ("-f", "lavfi", "-i", "color=red:size=64x64", "-frames:v", "1")
 
 Serve = Callable[[Site, Path], str]
 
 
 def audio_only(site: Site, folder: Path) -> str:
-    return site.add("song.mp4", sources.encode(folder / "song.m4a", *sources.tone(2), "-c:a", "aac", "-f", "mp4"))
+    return site.add(
+        "song.mp4",
+        sources.encode(folder / "song.m4a", *sources.tone(2), "-c:a", "aac", "-f", "mp4"),
+    )
 
 
 def cover_only(site: Site, folder: Path) -> str:
     sources.encode(folder / "cover.png", *PNG)
     cover = ["-i", str(folder / "cover.png"), "-map", "0:a", "-map", "1:v", "-c:v", "copy"]
     album = ["-c:a", "aac", "-disposition:v:0", "attached_pic"]
-    return site.add("album.mp4", sources.encode(folder / "album.mp4", *sources.tone(2), *cover, *album))
+    return site.add(
+        "album.mp4", sources.encode(folder / "album.mp4", *sources.tone(2), *cover, *album)
+    )
 
 
 def truncated(site: Site, folder: Path) -> str:
     video = sources.encode(
-        folder / "whole.mp4", *sources.picture("320x180", 4), *sources.FAST, "-movflags", "+faststart"
+        folder / "whole.mp4",
+        *sources.picture("320x180", 4),
+        *sources.FAST,
+        "-movflags",
+        "+faststart",
     )
     return site.add("truncated.mp4", video[: len(video) // 2])
 
@@ -42,7 +53,10 @@ def picture(site: Site, folder: Path) -> str:
 
 
 def playlist(site: Site, folder: Path) -> str:
-    canary = site.add("canary.ts", sources.encode(folder / "canary.ts", *sources.picture("320x180", 2), *sources.FAST))
+    canary = site.add(
+        "canary.ts",
+        sources.encode(folder / "canary.ts", *sources.picture("320x180", 2), *sources.FAST),
+    )
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXTINF:2,", canary, "#EXT-X-ENDLIST"]
     return site.add("playlist.mp4", "\n".join(lines).encode())
 
@@ -84,8 +98,14 @@ BAD: dict[str, tuple[Serve, str]] = {
     "truncated": (truncated, "source_damaged"),
     "without its end": (without_its_end, "source_damaged"),
     "redirect loop": (loop, "too_many_redirects"),
-    "redirect to a private address": (redirect_to("http://10.0.0.1/a.mp4", "private.mp4"), "url_private_address"),
-    "redirect to metadata": (redirect_to("http://169.254.169.254/", "metadata.mp4"), "url_private_address"),
+    "redirect to a private address": (
+        redirect_to("http://10.0.0.1/a.mp4", "private.mp4"),
+        "url_private_address",
+    ),
+    "redirect to metadata": (
+        redirect_to("http://169.254.169.254/", "metadata.mp4"),
+        "url_private_address",
+    ),
     "redirect to a file": (redirect_to("file:///etc/passwd", "file.mp4"), "url_scheme_not_allowed"),
 }
 
@@ -120,7 +140,8 @@ def test_refusals_are_not_repeated(ended: Callable[[str], Task], site: Site) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "answer"), [("fails-once.mp4", sources.fails_once), ("breaks-off.mp4", sources.breaks_off_once)]
+    ("name", "answer"),
+    [("fails-once.mp4", sources.fails_once), ("breaks-off.mp4", sources.breaks_off_once)],
 )
 def test_site_that_recovers(
     api: Api, site: Site, short_video: bytes, name: str, answer: Callable[[sources.Request], None]
@@ -134,7 +155,9 @@ def test_site_that_recovers(
 @pytest.mark.parametrize(
     "name", ["%C3%A1rbol%20%F0%9F%8C%B3.mp4", "..%2F..%2Fetc%2Fpasswd", "-i.mp4", "a;rm%20-rf.mp4"]
 )
-def test_name_of_the_url_decides_nothing(api: Api, site: Site, short_video: bytes, name: str) -> None:
+def test_name_of_the_url_decides_nothing(
+    api: Api, site: Site, short_video: bytes, name: str
+) -> None:
     task = api.finish(api.submit(site.add(name, short_video))["task_id"])
     assert task["status"] == "done", task["error"]
     assert len(task["parts"]) == 1

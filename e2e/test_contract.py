@@ -46,7 +46,9 @@ def test_examples_fit_their_schemas(contract: Contract) -> None:
     for template, method, operation in contract.operations():
         path = f"#/paths/{template.replace('/', '~1')}/{method}"
         contents = {f"{path}/requestBody": operation.get("requestBody", {})}
-        contents |= {f"{path}/responses/{status}": each for status, each in operation["responses"].items()}
+        contents |= {
+            f"{path}/responses/{status}": each for status, each in operation["responses"].items()
+        }
         for pointer, owner in contents.items():
             checked += check_examples(contract, pointer, owner)
     for name, response in contract.document["components"]["responses"].items():
@@ -54,15 +56,21 @@ def test_examples_fit_their_schemas(contract: Contract) -> None:
     assert checked > 20
 
 
-def check_examples(contract: Contract, pointer: str, owner: dict[str, dict[str, dict[str, object]]]) -> int:
+def check_examples(
+    contract: Contract, pointer: str, owner: dict[str, dict[str, dict[str, object]]]
+) -> int:
     checked = 0
     for media_type, content in owner.get("content", {}).items():
         values = [content["example"]] if "example" in content else []
         for example in content.get("examples", {}).values():  # type: ignore[attr-defined] # JSON
             name = example.get("$ref", "").rpartition("/")[2]
-            values.append((contract.document["components"]["examples"][name] if name else example)["value"])
+            values.append(
+                (contract.document["components"]["examples"][name] if name else example)["value"]
+            )
         for value in values:
-            contract.validate(f"{pointer}/content/{media_type.replace('/', '~1')}/schema", value, pointer)
+            contract.validate(
+                f"{pointer}/content/{media_type.replace('/', '~1')}/schema", value, pointer
+            )
         checked += len(values)
     return checked
 
@@ -107,7 +115,9 @@ def test_postman_collection_makes_the_calls_in_order(contract: Contract) -> None
     documented = {(method.upper(), template) for template, method, _ in contract.operations()}
     for item, (_, method, template) in zip(collection["item"], POSTMAN, strict=True):
         placeholders = {"{{task_id}}": "{task_id}", "{{part_number}}": "{number}"}
-        path = "/" + "/".join(placeholders.get(part, part) for part in item["request"]["url"]["path"])
+        path = "/" + "/".join(
+            placeholders.get(part, part) for part in item["request"]["url"]["path"]
+        )
         assert (item["request"]["method"], path) == (method, template)
         assert (method, template) in documented
         assert any("pm.test(" in line for line in item["event"][-1]["script"]["exec"])

@@ -13,7 +13,9 @@ LET_GO_S = 15.0
 def long_video(site: sources.Site, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A URL whose parts take long enough to be caught while they are made: large, and no shape that could be copied."""
     target = tmp_path_factory.mktemp("long") / "long.mp4"
-    return site.add("long.mp4", sources.encode(target, *sources.picture("1600x1000", 30), *sources.FAST))
+    return site.add(
+        "long.mp4", sources.encode(target, *sources.picture("1600x1000", 30), *sources.FAST)
+    )
 
 
 @pytest.fixture
@@ -25,7 +27,10 @@ def endless(site: sources.Site, short_video: bytes) -> str:
 def abort(api: Api, task: Task) -> None:
     """Abort a live task: seconds later it is canceled, and nothing of it can be had."""
     response = api.delete(task["link"])
-    assert (response.status_code, response.json()["status"]) in ((200, "canceled"), (202, "canceling"))
+    assert (response.status_code, response.json()["status"]) in (
+        (200, "canceled"),
+        (202, "canceling"),
+    )
     canceled = api.wait_for(task["task_id"], lambda each: each["status"] in FINISHED, LET_GO_S)
     assert canceled["status"] == "canceled"
     assert canceled["finished_at"] is not None
@@ -37,7 +42,10 @@ def abort(api: Api, task: Task) -> None:
 def remove(api: Api, task: Task) -> None:
     """Remove a task that nothing happens to any more: then it does not exist."""
     response = api.delete(task["link"])
-    assert (response.status_code, response.json()) == (200, {"task_id": task["task_id"], "status": "deleted"})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"task_id": task["task_id"], "status": "deleted"},
+    )
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/parts/0")):
         gone = api.call(method, task["link"] + path)
         assert (gone.status_code, gone.json()["code"]) == (404, "task_not_found")
@@ -79,7 +87,12 @@ def test_abort_many_times_in_parallel(api: Api, endless: str) -> None:
     assert set(answers) <= {200, 202, 404}
     final = api.get(task["link"])
     if final.status_code == 200:
-        assert api.wait_for(task["task_id"], lambda each: each["status"] in FINISHED, LET_GO_S)["status"] == "canceled"
+        assert (
+            api.wait_for(task["task_id"], lambda each: each["status"] in FINISHED, LET_GO_S)[
+                "status"
+            ]
+            == "canceled"
+        )
     else:
         assert answers.count(200) >= 1
 
@@ -98,7 +111,9 @@ def test_remove_what_failed(api: Api, site: sources.Site) -> None:
     remove(api, task)
 
 
-def test_next_task_goes_on_after_an_abort(api: Api, site: sources.Site, long_video: str, short_video: bytes) -> None:
+def test_next_task_goes_on_after_an_abort(
+    api: Api, site: sources.Site, long_video: str, short_video: bytes
+) -> None:
     aborted = api.submit(long_video)
     other = api.submit(site.add("next.mp4", short_video))
     abort(api, aborted)

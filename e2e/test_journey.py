@@ -52,7 +52,9 @@ class Journey:
 def journey(api: Api, site: sources.Site, tmp_path_factory: pytest.TempPathFactory) -> Journey:
     """A video of 45 s on its way through the system."""
     target = tmp_path_factory.mktemp("journey") / "source.mp4"
-    made = sources.encode(target, *sources.picture("320x180", LENGTH_S, RATE), *sources.tone(LENGTH_S), *sources.FAST)
+    made = sources.encode(
+        target, *sources.picture("320x180", LENGTH_S, RATE), *sources.tone(LENGTH_S), *sources.FAST
+    )
     journey = Journey(api, made)
     task = api.submit(site.add("journey.mp4", made))
     api.wait_for(task["task_id"], journey.look)
@@ -122,7 +124,9 @@ def test_clips_can_be_had_as_soon_as_they_are_done(journey: Journey) -> None:
 def test_parts_cover_the_source(journey: Journey) -> None:
     parts = journey.last["parts"]
     assert [part["number"] for part in parts] == [0, 1, 2]
-    assert [(part["start_s"], part["end_s"]) for part in parts] == [pytest.approx(each, abs=0.05) for each in PARTS]
+    assert [(part["start_s"], part["end_s"]) for part in parts] == [
+        pytest.approx(each, abs=0.05) for each in PARTS
+    ]
     assert all(before["end_s"] == after["start_s"] for before, after in pairwise(parts))
 
 
@@ -191,9 +195,15 @@ def test_head_of_a_clip(api: Api, part: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "wanted"),
-    [("bytes=0-0", slice(0, 1)), ("bytes=100-199", slice(100, 200)), ("bytes=-50", slice(-50, None))],
+    [
+        ("bytes=0-0", slice(0, 1)),
+        ("bytes=100-199", slice(100, 200)),
+        ("bytes=-50", slice(-50, None)),
+    ],
 )
-def test_range_of_a_clip(api: Api, journey: Journey, part: dict[str, Any], asked: str, wanted: slice) -> None:
+def test_range_of_a_clip(
+    api: Api, journey: Journey, part: dict[str, Any], asked: str, wanted: slice
+) -> None:
     response = api.download(part, Range=asked)
     assert response.status_code == 206
     assert response.content == journey.clips[2][wanted]
@@ -249,7 +259,14 @@ def test_a_clip_that_is_had_again_and_again(
     first, *others = [api.download(part) for _ in range(4)]
     for each in others:
         assert each.content == first.content == journey.clips[2]
-        for name in ("Content-Type", "Content-Disposition", "ETag", "Last-Modified", "Cache-Control", "Accept-Ranges"):
+        for name in (
+            "Content-Type",
+            "Content-Disposition",
+            "ETag",
+            "Last-Modified",
+            "Cache-Control",
+            "Accept-Ranges",
+        ):
             assert each.headers[name] == first.headers[name]
         assert each.headers["X-Request-Id"] != first.headers["X-Request-Id"]
     middle = api.download(part, Range="bytes=100-199")
@@ -266,7 +283,11 @@ def test_a_stranger_without_a_token_can_not_either(nobody: Api, part: dict[str, 
 
 
 def test_list_shows_it_without_its_parts(api: Api, journey: Journey) -> None:
-    listed = [task for task in api.get("/tasks?max=1000").json() if task["task_id"] == journey.last["task_id"]]
+    listed = [
+        task
+        for task in api.get("/tasks?max=1000").json()
+        if task["task_id"] == journey.last["task_id"]
+    ]
     assert listed == [{name: value for name, value in journey.last.items() if name != "parts"}]
 
 

@@ -32,7 +32,11 @@ def test_the_walk_with_curl(site: Site, short_video: bytes, tmp_path: Path) -> N
     walk = "\n".join([first, here, *rest])
     walk = walk.replace("ana@example.com", f"{name}@example.com").replace('"ana"', f'"{name}"')
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", walk], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        ["bash", "-euo", "pipefail", "-c", walk],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert '"done"' in (tmp_path / "task.json").read_text()

@@ -62,7 +62,9 @@ def test_slashes_that_follow_each_other_count_as_one(api: Api, gone: str) -> Non
 
 
 @pytest.mark.parametrize(("method", "below"), [("GET", ""), ("DELETE", ""), ("GET", "/parts/0")])
-def test_a_task_does_not_exist_for_anybody_else(api: Api, sign_up: SignUp, gone: str, method: str, below: str) -> None:
+def test_a_task_does_not_exist_for_anybody_else(
+    api: Api, sign_up: SignUp, gone: str, method: str, below: str
+) -> None:
     task_id, stranger = api.submit(gone)["task_id"], sign_up()
     foreign, unknown = (
         stranger.call(method, f"/tasks/{each}{below}", request_id="e2e-foreign-or-unknown")

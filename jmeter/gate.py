@@ -147,7 +147,9 @@ def failures(samples: Iterable[Sample], at_most: int) -> Iterator[str]:
 
 def table(heading: str, rows: Iterable[Row]) -> str:
     """Return the rows as people read them."""
-    lines = [f"{heading:18} {'count':>6} {'errors':>7} {'p50 ms':>7} {'p95 ms':>7} {'max ms':>7} {'per s':>7}"]
+    lines = [
+        f"{heading:18} {'count':>6} {'errors':>7} {'p50 ms':>7} {'p95 ms':>7} {'max ms':>7} {'per s':>7}"
+    ]
     for row in rows:
         numbers = f"{row.count:6} {row.error_pct:6.1f}% {row.p50_ms:7} {row.p95_ms:7} {row.max_ms:7} {row.per_s:7.1f}"
         lines.append(f"{row.name:18} {numbers}{'  OVER' if row.over else ''}")

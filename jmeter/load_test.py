@@ -25,7 +25,16 @@ _HERE = Path(__file__).parent
 _CACHE = _HERE.parent / ".cache" / "jmeter"
 _PLANS = {path.stem: path for path in sorted((_HERE / "plans").glob("*.jmx"))}
 # What a plan asks by `-J` where the environment says it; each plan has its own defaults.
-_PARAMETERS = ("users", "ramp_s", "duration_s", "loops", "think_ms", "poll_ms", "poll_max", "response_timeout_ms")
+_PARAMETERS = (
+    "users",
+    "ramp_s",
+    "duration_s",
+    "loops",
+    "think_ms",
+    "poll_ms",
+    "poll_max",
+    "response_timeout_ms",
+)
 _RAMP = "breaking-point"
 
 
@@ -67,14 +76,18 @@ def check_host(name: str, url: str, *, allow_remote: bool) -> None:
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise Refused(f"invalid_url: {name}={url} is no http or https address")
     if not allow_remote and not _is_loopback(host):
-        raise Refused(f"remote_host: {name}={url} leaves this machine; ALLOW_REMOTE=1 if it is yours to load")
+        raise Refused(
+            f"remote_host: {name}={url} leaves this machine; ALLOW_REMOTE=1 if it is yours to load"
+        )
 
 
 def _check_video(settings: Settings) -> None:
     if settings.video_url:
         check_host("VIDEO_URL", settings.video_url, allow_remote=settings.allow_remote)
     elif not _is_loopback(urlsplit(settings.base_url).hostname or ""):
-        raise Refused("video_url_missing: what is served on loopback here, a system elsewhere cannot fetch")
+        raise Refused(
+            "video_url_missing: what is served on loopback here, a system elsewhere cannot fetch"
+        )
 
 
 def _is_loopback(host: str) -> bool:
@@ -128,8 +141,14 @@ def _run(plan: str, settings: Settings, video_url: str) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _say(f"\n{plan} against {settings.base_url}")
-    options = [*_target(settings.base_url), f"video_url={video_url}", f"accounts={settings.accounts.absolute()}"]
-    options += [f"{name}={value}" for name in _PARAMETERS if (value := getattr(settings, name)) is not None]
+    options = [
+        *_target(settings.base_url),
+        f"video_url={video_url}",
+        f"accounts={settings.accounts.absolute()}",
+    ]
+    options += [
+        f"{name}={value}" for name in _PARAMETERS if (value := getattr(settings, name)) is not None
+    ]
     _jmeter(folder, _PLANS[plan], options, settings)
     return _judge(plan, folder, gate.Limits(settings.max_error_pct, settings.max_p95_ms))
 
@@ -137,19 +156,38 @@ def _run(plan: str, settings: Settings, video_url: str) -> int:
 def _target(base_url: str) -> list[str]:
     parts = urlsplit(base_url)
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    return [f"scheme={parts.scheme}", f"host={parts.hostname}", f"port={port}", f"prefix={parts.path.rstrip('/')}"]
+    return [
+        f"scheme={parts.scheme}",
+        f"host={parts.hostname}",
+        f"port={port}",
+        f"prefix={parts.path.rstrip('/')}",
+    ]
 
 
 def _jmeter(folder: Path, plan: Path, options: Sequence[str], settings: Settings) -> None:
     """Run a plan without windows: results.jtl, jmeter.log and the report come to be in the folder."""
-    files = ["-l", str(folder / "results.jtl"), "-j", str(folder / "jmeter.log"), "-e", "-o", str(folder / "report")]
+    files = [
+        "-l",
+        str(folder / "results.jtl"),
+        "-j",
+        str(folder / "jmeter.log"),
+        "-e",
+        "-o",
+        str(folder / "report"),
+    ]
     command = [*_program(folder, settings.jmeter_home), "-n", "-t", str(plan), *files]
-    command += [f"-J{option}" for option in [*options, "jmeter.reportgenerator.overall_granularity=1000"]]
+    command += [
+        f"-J{option}" for option in [*options, "jmeter.reportgenerator.overall_granularity=1000"]
+    ]
     with (folder / "output.log").open("w", encoding="utf-8") as output:
         try:
-            done = subprocess.run(command, stdout=output, stderr=output, timeout=settings.limit_s, check=False)
+            done = subprocess.run(
+                command, stdout=output, stderr=output, timeout=settings.limit_s, check=False
+            )
         except subprocess.TimeoutExpired as error:
-            raise Refused(f"jmeter_timeout: not done after {settings.limit_s} s, see {output.name}") from error
+            raise Refused(
+                f"jmeter_timeout: not done after {settings.limit_s} s, see {output.name}"
+            ) from error
         except FileNotFoundError as error:
             raise Refused("java_missing: JMeter needs Java 8 or newer on the PATH") from error
     if done.returncode or not (folder / "results.jtl").exists():
@@ -162,7 +200,11 @@ def _program(folder: Path, home: Path | None) -> list[str]:
     if not (home / "bin" / "ApacheJMeter.jar").exists():
         raise Refused(f"jmeter_missing: no bin/ApacheJMeter.jar in {home}")
     # Else Java leaves its preferences in the home of whoever runs this.
-    quiet = [f"-Djava.util.prefs.userRoot={folder}", f"-Duser.home={folder}", "-Djava.awt.headless=true"]
+    quiet = [
+        f"-Djava.util.prefs.userRoot={folder}",
+        f"-Duser.home={folder}",
+        "-Djava.awt.headless=true",
+    ]
     return ["java", "-Xmx512m", *quiet, "-jar", str(home / "bin" / "ApacheJMeter.jar")]
 
 
@@ -174,7 +216,10 @@ def _judge(plan: str, folder: Path, limits: gate.Limits) -> int:
     _say(gate.table("call", rows))
     if plan == _RAMP and samples:
         rows = _ramp(samples, limits)
-    for line in [*(f"never called: {name}" for name in missing), *gate.failures(samples, at_most=5)]:
+    for line in [
+        *(f"never called: {name}" for name in missing),
+        *gate.failures(samples, at_most=5),
+    ]:
         _say(line)
     _say(f"report: {os.path.relpath(folder)}/report/index.html")
     return int(bool(missing) or not rows or any(row.over for row in rows))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from bench.pairs import Ratio
+from bench.paired import Ratio
 from bench.registry import NAMES, benchmark
 from bench.report import Comparison, Report, Table, write
 
@@ -31,7 +31,9 @@ def test_a_table_lines_up() -> None:
 
 
 def test_a_run_is_kept_with_machine_and_versions(tmp_path: Path) -> None:
-    report = Report(comparisons=[Comparison("speed", _RATIO, at_most=1.03)], figures={"wall_s": [1.234567891]})
+    report = Report(
+        comparisons=[Comparison("speed", _RATIO, at_most=1.03)], figures={"wall_s": [1.234567891]}
+    )
     path = write({"render": report}, tmp_path / "results", "2026-01-31")
     assert path == tmp_path / "results" / "2026-01-31.json"
     found = json.loads(path.read_text())
@@ -39,7 +41,12 @@ def test_a_run_is_kept_with_machine_and_versions(tmp_path: Path) -> None:
     assert {"ffmpeg", "moviepy", "celery"} <= found["versions"].keys()
     kept = found["benchmarks"]["render"]
     assert kept["figures"] == {"wall_s": [1.2346]}
-    assert kept["comparisons"][0]["ratio"] == {"median": 1.02, "low": 1.01, "high": 1.04, "pairs": 5}
+    assert kept["comparisons"][0]["ratio"] == {
+        "median": 1.02,
+        "low": 1.01,
+        "high": 1.04,
+        "pairs": 5,
+    }
     assert kept["comparisons"][0]["reached"] is True
 
 

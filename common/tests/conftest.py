@@ -3,7 +3,7 @@
 import pytest
 from flask import Flask
 
-from idrl_common import context, logs, problems, status
+from idrl_common import health, logs, problems, request_ids
 
 
 class Taken(Exception):
@@ -21,8 +21,8 @@ def app() -> Flask:
     """An app without routes; tests add their own."""
     app = Flask("sample", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1000
-    context.install(app)
+    request_ids.install(app)
     logs.install(app)
-    status.install(app, "sample")
+    health.install(app, "sample")
     problems.install(app, {Taken: (409, "name_taken")})
     return app

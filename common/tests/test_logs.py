@@ -10,7 +10,7 @@ from io import StringIO
 import pytest
 from flask import Flask
 
-from idrl_common import context, logs
+from idrl_common import logs, request_ids
 
 
 class Log:
@@ -32,8 +32,8 @@ def log() -> Iterator[Log]:
     """A configured log; what pytest and other tests have configured comes back afterwards."""
     root, urllib3 = logging.getLogger(), logging.getLogger("urllib3")
     before = (root.handlers[:], root.level, urllib3.level)
-    context.request_id.set(None)
-    context.task_id.set(None)
+    request_ids.request_id.set(None)
+    request_ids.task_id.set(None)
     log = Log()
     log.configure()
     yield log
@@ -98,12 +98,12 @@ def test_a_warning_is_a_line(log: Log) -> None:
 
 
 def test_a_line_knows_its_task(log: Log) -> None:
-    token = context.task_id.set("from-context")
+    token = request_ids.task_id.set("from-context")
     try:
         logging.getLogger("some.module").info("one")
         logging.getLogger("some.module").info("two", extra={"task_id": "from-call"})
     finally:
-        context.task_id.reset(token)
+        request_ids.task_id.reset(token)
     assert [line["task_id"] for line in log.lines()] == ["from-context", "from-call"]
 
 
@@ -120,7 +120,11 @@ def test_an_access_line_has_no_query_header_or_body(app: Flask, log: Log) -> Non
         logging.getLogger("some.module").info("made %s", name)
         return ""
 
-    headers = {"Authorization": "Bearer secret", "X-Request-Id": "caller-chose-this", "Cookie": "secret"}
+    headers = {
+        "Authorization": "Bearer secret",
+        "X-Request-Id": "caller-chose-this",
+        "Cookie": "secret",
+    }
     app.test_client().post("/things/a?token=secret", data="secret", headers=headers)
     said = log.lines()
     assert "secret" not in json.dumps(said)

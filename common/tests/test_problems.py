@@ -2,7 +2,12 @@
 
 import pytest
 from flask import Flask, Response, abort, redirect
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    TimeoutError as PoolTimeout,
+)
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response as BaseResponse
@@ -23,7 +28,11 @@ def assert_problem(answer: TestResponse, status: int, code: str) -> dict[str, ob
     body = answer.json
     assert body is not None
     assert set(body) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
-    assert (body["type"], body["status"], body["code"]) == (f"urn:idrl:problem:{code}", status, code)
+    assert (body["type"], body["status"], body["code"]) == (
+        f"urn:idrl:problem:{code}",
+        status,
+        code,
+    )
     assert body["request_id"] == answer.headers["X-Request-Id"]
     assert body["detail"].endswith(".")
     return dict(body)
@@ -34,7 +43,11 @@ def test_a_problem_says_what_its_raiser_said(app: Flask) -> None:
     problem = Problem(400, "invalid_body", "It is wrong.", errors, {"Retry-After": "7"})
     answer = answer_to(app, problem)
     body = assert_problem(answer, 400, "invalid_body")
-    assert (body["title"], body["detail"], body["errors"]) == ("Bad Request", "It is wrong.", errors)
+    assert (body["title"], body["detail"], body["errors"]) == (
+        "Bad Request",
+        "It is wrong.",
+        errors,
+    )
     assert answer.headers["Retry-After"] == "7"
 
 
@@ -68,7 +81,9 @@ def test_a_database_that_is_away_is_503(app: Flask, error: Exception) -> None:
     assert b"secret" not in answer.data
 
 
-@pytest.mark.parametrize("error", [DatabaseError("SELECT secret", {}, Exception("secret")), KeyError("secret")])
+@pytest.mark.parametrize(
+    "error", [DatabaseError("SELECT secret", {}, Exception("secret")), KeyError("secret")]
+)
 def test_a_bug_tells_nothing(app: Flask, error: Exception) -> None:
     answer = answer_to(app, error)
     assert_problem(answer, 500, "internal_error")

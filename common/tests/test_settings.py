@@ -11,7 +11,12 @@ from idrl_common.settings import AppSettings, variables_in, variables_of
 
 def settings(**changed: object) -> AppSettings:
     return AppSettings.model_validate(
-        {"postgres_user": "web", "postgres_password": "p@ss/word", "jwt_public_key": "key", **changed}
+        {
+            "postgres_user": "web",
+            "postgres_password": "p@ss/word",
+            "jwt_public_key": "key",
+            **changed,
+        }
     )
 
 
@@ -49,5 +54,7 @@ def test_variables_are_named_like_fields() -> None:
 
 def test_variables_of_an_example(tmp_path: Path) -> None:
     example = tmp_path / ".env.example"
-    example.write_text("# A sentence, with a = b in it.\nSET=1\nEMPTY=\n# OUT=2\n#ALSO_OUT=3\n\nnot_one=4\n")
+    example.write_text(
+        "# A sentence, with a = b in it.\nSET=1\nEMPTY=\n# OUT=2\n#ALSO_OUT=3\n\nnot_one=4\n"
+    )
     assert variables_in(example) == {"SET", "EMPTY", "OUT", "ALSO_OUT"}

@@ -10,7 +10,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 
 from idrl_common.problems import Problem
-from idrl_common.tokens import LEEWAY_S, Identity, TokenExpired, TokenInvalid, TokenVerifier, identify
+from idrl_common.tokens import (
+    LEEWAY_S,
+    Identity,
+    TokenExpired,
+    TokenInvalid,
+    TokenVerifier,
+    identify,
+)
 
 OLD, NEW, STRANGE = (Ed25519PrivateKey.generate() for _ in range(3))
 
@@ -21,7 +28,15 @@ def pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> str:
 
 def token(key: Ed25519PrivateKey = NEW, **changed: object) -> str:
     now = int(time.time())
-    claims = {"sub": "7", "user_id": 7, "iss": "idrl", "aud": "idrl", "iat": now, "exp": now + 60, **changed}
+    claims = {
+        "sub": "7",
+        "user_id": 7,
+        "iss": "idrl",
+        "aud": "idrl",
+        "iat": now,
+        "exp": now + 60,
+        **changed,
+    }
     return jwt.encode(claims, key, "EdDSA")
 
 
@@ -89,7 +104,8 @@ def test_expired_is_told_from_forged() -> None:
 
 
 @pytest.mark.parametrize(
-    "claims", [{"aud": "x"}, {"iss": "x"}, {"sub": "8"}, {"user_id": "7"}, {"user_id": 7.0}, {"exp": "soon"}]
+    "claims",
+    [{"aud": "x"}, {"iss": "x"}, {"sub": "8"}, {"user_id": "7"}, {"user_id": 7.0}, {"exp": "soon"}],
 )
 def test_a_wrong_claim_is_refused(claims: dict[str, object]) -> None:
     with pytest.raises(TokenInvalid):
@@ -106,7 +122,14 @@ def test_a_wrong_claim_is_refused(claims: dict[str, object]) -> None:
         pem(NEW) + pem(OLD).partition("-----END")[0],
         pem(NEW).partition("-----END")[0] + pem(OLD),
     ],
-    ids=["nothing", "no PEM", "another kind", "one of another kind", "a second without end", "a first without end"],
+    ids=[
+        "nothing",
+        "no PEM",
+        "another kind",
+        "one of another kind",
+        "a second without end",
+        "a first without end",
+    ],
 )
 def test_a_verifier_takes_no_other_key(keys: str) -> None:
     with pytest.raises(ValueError, match="Ed25519 public keys"):
@@ -123,8 +146,13 @@ def test_a_verifier_takes_no_other_key(keys: str) -> None:
         (f"Bearer {token(exp=1)}", "token_expired", 'Bearer error="invalid_token"'),
     ],
 )
-def test_who_cannot_be_identified_gets_a_challenge(app: Flask, header: str, code: str, challenge: str) -> None:
-    with app.test_request_context("/", headers={"Authorization": header}), pytest.raises(Problem) as caught:
+def test_who_cannot_be_identified_gets_a_challenge(
+    app: Flask, header: str, code: str, challenge: str
+) -> None:
+    with (
+        app.test_request_context("/", headers={"Authorization": header}),
+        pytest.raises(Problem) as caught,
+    ):
         identify(TokenVerifier(pem(NEW)))
     assert (caught.value.status, caught.value.code) == (401, code)
     assert caught.value.headers == {"WWW-Authenticate": challenge}

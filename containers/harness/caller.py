@@ -23,9 +23,16 @@ class Caller:
         self.base_url = base_url
         self._session = requests.Session()
         name = uuid.uuid4().hex
-        form = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "password_2": PASSWORD}
+        form = {
+            "username": name,
+            "email": f"{name}@example.org",
+            "password": PASSWORD,
+            "password_2": PASSWORD,
+        }
         assert self.call("POST", "/auth/signup", json=form).status_code == 201
-        answer = self.call("POST", "/auth/login", json={"email": form["email"], "password": PASSWORD})
+        answer = self.call(
+            "POST", "/auth/login", json={"email": form["email"], "password": PASSWORD}
+        )
         self.token = str(answer.json()["token"])
         self._session.headers["Authorization"] = f"Bearer {self.token}"
 
@@ -54,7 +61,9 @@ class Caller:
                 assert time.monotonic() < deadline, answer.text
             time.sleep(0.3)
 
-    def wait_for(self, task_id: str, condition: Callable[[dict[str, Any]], bool], within_s: float) -> dict[str, Any]:
+    def wait_for(
+        self, task_id: str, condition: Callable[[dict[str, Any]], bool], within_s: float
+    ) -> dict[str, Any]:
         """Return the task as soon as the condition holds; fail with the task as it is after `within_s`."""
         deadline = time.monotonic() + within_s
         while not condition(task := self.task(task_id)):

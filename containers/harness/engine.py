@@ -29,9 +29,13 @@ class Engine:
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
         """Run a command against this engine and return what it printed; raise EngineFailed when it fails."""
-        done = subprocess.run(command, cwd=cwd, env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, env=self.environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
-            raise EngineFailed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+            raise EngineFailed(
+                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
         return done.stdout
 
     def docker(self, *arguments: str) -> str:
@@ -51,7 +55,9 @@ class Engine:
 
     def gateway(self) -> str:
         """Return this machine's address on the default bridge: every container reaches it, and nobody outside."""
-        network = json.loads(self.docker("network", "inspect", "bridge", "-f", "{{json (index .IPAM.Config 0)}}"))
+        network = json.loads(
+            self.docker("network", "inspect", "bridge", "-f", "{{json (index .IPAM.Config 0)}}")
+        )
         # An engine that chose the address itself does not say it: it is the first one then.
         return str(network.get("Gateway") or ipaddress.ip_network(network["Subnet"])[1])
 
@@ -94,7 +100,9 @@ def _install() -> None:
         return
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (("update",), ("install", "-y", "--no-install-recommends", *_PACKAGES)):
-        subprocess.run(["apt-get", "-qq", *command], env=quiet, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            ["apt-get", "-qq", *command], env=quiet, stdout=subprocess.DEVNULL, check=True
+        )
 
 
 @contextmanager

@@ -23,7 +23,12 @@ BASES = {
 WEB, WORKER, MIGRATE = "idrl-test-web", "idrl-test-worker", "idrl-test-migrate"
 FILE_SERVER, NFS_CLIENT = "idrl-test-file-server", "idrl-test-nfs-client"
 # Names of their own, so that a system that runs on this machine keeps its images.
-VARIABLES = {"WEB_IMAGE": WEB, "WORKER_IMAGE": WORKER, "MIGRATE_IMAGE": MIGRATE, "FILE_SERVER_IMAGE": FILE_SERVER}
+VARIABLES = {
+    "WEB_IMAGE": WEB,
+    "WORKER_IMAGE": WORKER,
+    "MIGRATE_IMAGE": MIGRATE,
+    "FILE_SERVER_IMAGE": FILE_SERVER,
+}
 _OWN = {WEB: "web-server", WORKER: "worker-server", MIGRATE: "psg"}
 _BARE, _DEBIAN = "idrl-standin:bare", "idrl-standin:debian"
 _SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))
@@ -58,12 +63,17 @@ def _make_debian(engine: Engine, folder: Path) -> None:
     """Make a Debian as small as the registry's, which trusts what this machine trusts."""
     archive = folder / "debian.tar"
     merged = ("--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
-    engine.run("mmdebstrap", "--quiet", "--variant=minbase", *merged, *_SLIM, "bookworm", str(archive))
+    engine.run(
+        "mmdebstrap", "--quiet", "--variant=minbase", *merged, *_SLIM, "bookworm", str(archive)
+    )
     engine.docker("import", str(archive), _BARE)
     archive.unlink()
     context = folder / "debian"
     context.mkdir()
-    shutil.copy(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt", context / "ca.crt")
+    shutil.copy(
+        ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt",
+        context / "ca.crt",
+    )
     (context / "Dockerfile").write_text(
         f"FROM {_BARE}\nCOPY ca.crt /etc/host-ca.crt\nENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
     )

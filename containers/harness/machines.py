@@ -19,7 +19,9 @@ SLOW = {"PART_SECONDS": "5", "RENDER_PRESET": "slow", "LEASE_S": "8", "SWEEP_S":
 
 def make_secrets(path: Path) -> Secrets:
     """Return what `make env` writes."""
-    subprocess.run([CHECKOUT / "containers" / "make_env.sh", path], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [CHECKOUT / "containers" / "make_env.sh", path], check=True, stdout=subprocess.DEVNULL
+    )
     lines = (line for line in path.read_text().splitlines() if line and not line.startswith("#"))
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
@@ -44,7 +46,9 @@ class Share:
         self.mount_point.mkdir(parents=True)
         (self.exported / MARKER).touch()
         subprocess.run(["chown", "-R", f"{USER}:{USER}", self.exported], check=True)
-        subprocess.run(["mount", "--bind", self.mount_point.parent, self.mount_point.parent], check=True)
+        subprocess.run(
+            ["mount", "--bind", self.mount_point.parent, self.mount_point.parent], check=True
+        )
         subprocess.run(["mount", "--make-shared", self.mount_point.parent], check=True)
 
     def mount(self) -> None:

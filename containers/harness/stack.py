@@ -29,7 +29,9 @@ class Stack:
     def compose(self, *arguments: str) -> str:
         """Run docker-compose and return what it printed."""
         options = ("--project-name", self.project, "--env-file", str(self.env_file))
-        return self.engine.run("docker-compose", "--ansi", "never", *options, *arguments, cwd=self.folder)
+        return self.engine.run(
+            "docker-compose", "--ansi", "never", *options, *arguments, cwd=self.folder
+        )
 
     def up(self, *arguments: str) -> None:
         """Start what is not running, and wait for what the order of the services waits for."""
@@ -49,7 +51,9 @@ class Stack:
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of the service's container."""
-        found: list[dict[str, Any]] = yaml.safe_load(self.engine.docker("inspect", self.container(service)))
+        found: list[dict[str, Any]] = yaml.safe_load(
+            self.engine.docker("inspect", self.container(service))
+        )
         return found[0]
 
     def execute(self, service: str, *command: str) -> str:

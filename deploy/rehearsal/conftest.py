@@ -46,14 +46,24 @@ def videos(system: System) -> Iterator[str]:
     for name, video in expected.VIDEOS.items():
         picture = f"testsrc2=size={video.size}:rate=30:duration={video.seconds}"
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", picture]
-        command += ["-f", "lavfi", "-i", f"sine=duration={video.seconds}", "-pix_fmt", "yuv420p", *video.options]
+        command += [
+            "-f",
+            "lavfi",
+            "-i",
+            f"sine=duration={video.seconds}",
+            "-pix_fmt",
+            "yuv420p",
+            *video.options,
+        ]
         subprocess.run([*command, str(site / f"{name}.mp4")], check=True)
     with caller.site(expected.WORLD_GATEWAY, site) as url:
         yield url
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say with a failure what the machines look like."""
     report = yield
     system = getattr(item, "funcargs", {}).get("system")

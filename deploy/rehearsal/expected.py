@@ -35,7 +35,10 @@ _WORKER_SETTINGS = "\n".join(
     [
         f"FETCH_ALLOW_HOSTS={WORLD},{WORLD_GATEWAY}",
         *("RENDER_CONCURRENCY=1", "LEASE_S=12", "SWEEP_S=2"),
-        *("RENDER_PRESET=superfast", "RENDER_CRF=20"),  # what is to be interrupted must not be over too soon
+        *(
+            "RENDER_PRESET=superfast",
+            "RENDER_CRF=20",
+        ),  # what is to be interrupted must not be over too soon
     ]
 )
 
@@ -89,7 +92,12 @@ HOSTS = {
 
 # Which secrets a machine's service account may read.
 _WORKER_SECRETS = frozenset(
-    {"idrl-jwt-public-key", "idrl-redis-password", "idrl-postgres-worker-password", "idrl-postgres-ca"}
+    {
+        "idrl-jwt-public-key",
+        "idrl-redis-password",
+        "idrl-postgres-worker-password",
+        "idrl-postgres-ca",
+    }
 )
 SECRETS = {
     "web": frozenset(
@@ -107,7 +115,14 @@ SECRETS = {
 }
 # What may lie on a machine's disk: the web machine only hands the others' passwords on to the database.
 STORED_SECRETS = {
-    "web": frozenset({"idrl-jwt-private-key", "idrl-jwt-public-key", "idrl-postgres-web-password", "idrl-postgres-ca"}),
+    "web": frozenset(
+        {
+            "idrl-jwt-private-key",
+            "idrl-jwt-public-key",
+            "idrl-postgres-web-password",
+            "idrl-postgres-ca",
+        }
+    ),
     "worker": _WORKER_SECRETS,
     "file": frozenset(),
 }
@@ -133,7 +148,9 @@ LISTENING = {
 TRIED_PORTS = (22, 80, 111, 123, 443, 2049, 2375, 5002, 5004, 5050, 5432, 6379, 20048)
 
 MOUNT_OPTIONS = frozenset({"rw", "hard", "vers=4.2", "proto=tcp", "noexec", "nosuid", "nodev"})
-EXPORT_OPTIONS = frozenset({"rw", "sync", "root_squash", "all_squash", "anonuid=10001", "anongid=10001"})
+EXPORT_OPTIONS = frozenset(
+    {"rw", "sync", "root_squash", "all_squash", "anonuid=10001", "anongid=10001"}
+)
 CLOCK_DIFFERENCE_S = 1.0
 
 

@@ -11,13 +11,20 @@ GCP = CHECKOUT / "deploy" / "gcp"
 def test_firewall_is_the_one_of_gcp() -> None:
     rule = r'\{ from = "(\w+)", to = "(\w+)", ports = \[([0-9", ]+)\] \}'
     rules = re.findall(rule, (GCP / "firewall.tf").read_text())
-    between = {(source, target): {int(port) for port in re.findall(r"\d+", ports)} for source, target, ports in rules}
+    between = {
+        (source, target): {int(port) for port in re.findall(r"\d+", ports)}
+        for source, target, ports in rules
+    }
     ours = {link: set(ports) for link, ports in expected.LINKS.items()}
-    assert {link: ports for link, ports in ours.items() if link[0] != "world" and link[1] != "database"} == between
+    assert {
+        link: ports for link, ports in ours.items() if link[0] != "world" and link[1] != "database"
+    } == between
 
 
 def test_secrets_are_those_of_gcp() -> None:
-    lists = re.findall(r"^    (\w+) += \[([^\]]+)\]", (GCP / "identity.tf").read_text(), re.MULTILINE)
+    lists = re.findall(
+        r"^    (\w+) += \[([^\]]+)\]", (GCP / "identity.tf").read_text(), re.MULTILINE
+    )
     theirs = {role: set(re.findall(r"idrl-[\w-]+", names)) for role, names in lists}
     # The database's certificate is made with the database, and readable for who calls it.
     ours = {role: names - {"idrl-postgres-ca"} for role, names in expected.SECRETS.items() if names}

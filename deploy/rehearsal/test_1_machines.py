@@ -80,7 +80,9 @@ def probe(system: System, origin: str) -> dict[str, dict[str, str]]:
 
 
 def role_of(name: str) -> str:
-    return {machine.name: machine.role for machine in (*expected.MACHINES, expected.WORKER_2)}.get(name, name)
+    return {machine.name: machine.role for machine in (*expected.MACHINES, expected.WORKER_2)}.get(
+        name, name
+    )
 
 
 def assert_only_allowed(system: System, origin: str) -> None:
@@ -98,7 +100,9 @@ def assert_only_allowed(system: System, origin: str) -> None:
 def test_services_run(system: System, name: str) -> None:
     vm = system.vms[name]
     states = vm.ssh(f"systemctl is-active {' '.join(sorted(vm.machine.units))} || true").split()
-    assert dict(zip(sorted(vm.machine.units), states, strict=True)) == dict.fromkeys(vm.machine.units, "active")
+    assert dict(zip(sorted(vm.machine.units), states, strict=True)) == dict.fromkeys(
+        vm.machine.units, "active"
+    )
     assert vm.ssh("systemctl --failed --no-legend").strip() == ""
 
 
@@ -107,7 +111,9 @@ def test_containers_run_as_somebody(system: System, name: str) -> None:
     vm = system.vms[name]
     found = containers(vm)
     assert set(found) == vm.machine.containers
-    users = vm.ssh("; ".join(f"docker exec {container} id -u" for container in found.values())).split()
+    users = vm.ssh(
+        "; ".join(f"docker exec {container} id -u" for container in found.values())
+    ).split()
     assert len(users) == len(found)
     assert "0" not in users
 
@@ -117,7 +123,11 @@ def test_listens_at_nothing_else(system: System, name: str) -> None:
     """Also without the firewall there is only what the machine is for, and the operator's ssh."""
     vm = system.vms[name]
     listed = vm.ssh("ss --no-header --listening --numeric --tcp | awk '{ print $4 }'").split()
-    ports = {int(address.rpartition(":")[2]) for address in listed if not address.startswith(("127.", "[::1]"))}
+    ports = {
+        int(address.rpartition(":")[2])
+        for address in listed
+        if not address.startswith(("127.", "[::1]"))
+    }
     assert ports == expected.LISTENING[name] | {22}
 
 
@@ -146,7 +156,10 @@ def test_database_refuses_plain_text(system: System) -> None:
     assert {name for name, _ in used} == {"web", "worker"}
     assert all(is_encrypted for _, is_encrypted in used)
     for vm, folder in ((system.web, "web-server"), (system.worker, "worker-server")):
-        assert "POSTGRES_SSLMODE=verify-ca" in vm.ssh(f"cat /opt/idrl/current/{folder}/.env").splitlines()
+        assert (
+            "POSTGRES_SSLMODE=verify-ca"
+            in vm.ssh(f"cat /opt/idrl/current/{folder}/.env").splitlines()
+        )
 
 
 def test_share_is_exported_to_the_workers_only(system: System) -> None:
@@ -164,7 +177,9 @@ def test_share_is_exported_to_the_workers_only(system: System) -> None:
 
 
 def test_share_is_mounted_hard(system: System) -> None:
-    kind, options = system.worker.ssh("findmnt -t nfs4 -no FSTYPE,OPTIONS /usr/remote_folder").split()
+    kind, options = system.worker.ssh(
+        "findmnt -t nfs4 -no FSTYPE,OPTIONS /usr/remote_folder"
+    ).split()
     assert kind == "nfs4"
     assert set(options.split(",")) >= expected.MOUNT_OPTIONS
 
@@ -172,7 +187,10 @@ def test_share_is_mounted_hard(system: System) -> None:
 def test_root_of_a_worker_is_nobody_on_the_share(system: System) -> None:
     made = "/usr/remote_folder/made-by-root"
     system.worker.ssh(f"touch {made}")
-    assert system.file.ssh("stat -c %u:%g /var/nfs/shared_folder/made-by-root").strip() == "10001:10001"
+    assert (
+        system.file.ssh("stat -c %u:%g /var/nfs/shared_folder/made-by-root").strip()
+        == "10001:10001"
+    )
     system.worker.ssh(f"rm {made}")
 
 
@@ -190,10 +208,19 @@ def test_machine_has_only_its_own_secrets(system: System, name: str) -> None:
     """Nothing else lies on its disk, and what does, only root can read."""
     vm = system.vms[name]
     # One line says enough of a key.
-    lines = {secret: max(value.splitlines()[1:2] or [value]) for secret, value in system.secrets.items()}
+    lines = {
+        secret: max(value.splitlines()[1:2] or [value]) for secret, value in system.secrets.items()
+    }
     found: dict[str, dict[str, str]] = json.loads(vm.python(FIND_SECRETS, json.dumps(lines)))
-    assert {secret for secret, files in found.items() if files} == expected.STORED_SECRETS[vm.machine.role], found
-    modes = {mode for secret, files in found.items() if secret != "idrl-postgres-ca" for mode in files.values()}
+    assert {secret for secret, files in found.items() if files} == expected.STORED_SECRETS[
+        vm.machine.role
+    ], found
+    modes = {
+        mode
+        for secret, files in found.items()
+        if secret != "idrl-postgres-ca"
+        for mode in files.values()
+    }
     assert modes <= {"0600 0"}, found
 
 
@@ -222,7 +249,10 @@ def test_containers_do_not_reach_the_metadata(system: System, name: str) -> None
 def test_running_it_again_changes_nothing(system: System) -> None:
     before = {name: vm.ssh(FINGERPRINT) for name, vm in system.vms.items()}
     with ThreadPoolExecutor() as pool:
-        runs = [pool.submit(vm.ssh, "systemctl start google-startup-scripts", 600) for vm in system.vms.values()]
+        runs = [
+            pool.submit(vm.ssh, "systemctl start google-startup-scripts", 600)
+            for vm in system.vms.values()
+        ]
         for run in runs:
             run.result()
     assert {name: vm.ssh(FINGERPRINT) for name, vm in system.vms.items()} == before

@@ -14,10 +14,21 @@ def test_end_to_end(system: System) -> None:
     folder = system.work.folder / "end-to-end"
     folder.mkdir()
     told = {"BASE_URL": system.url, "SOURCE_HOST": expected.WORLD, "TMPDIR": str(folder)}
-    command = [sys.executable, "-m", "pytest", "e2e", "-p", "no:cacheprovider", "--quiet", "--durations=10"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "e2e",
+        "-p",
+        "no:cacheprovider",
+        "--quiet",
+        "--durations=10",
+    ]
     command = system.network.in_the_world(command)
     environment = {**os.environ, **told}
     environment.pop("PYTHONPATH", None)
-    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+    )
     print(done.stdout[-3000:])
     assert done.returncode == 0, done.stdout[-8000:]

@@ -42,7 +42,8 @@ def assert_each_clip_once(system: System, task: Task, video: str) -> None:
     promised = {f"{part['number']}.{part['attempt']}.mp4": part["sha256"] for part in parts}
     assert system.files(task["task_id"]) == promised
     rows = system.database.rows(
-        "SELECT number, attempt, sha256 FROM parts WHERE task_id = %s AND status = 'done'", task["task_id"]
+        "SELECT number, attempt, sha256 FROM parts WHERE task_id = %s AND status = 'done'",
+        task["task_id"],
     )
     assert {f"{number}.{attempt}.mp4": sha256 for number, attempt, sha256 in rows} == promised
     assert len(rows) == len(parts)
@@ -53,13 +54,20 @@ def assert_nothing_made_again(before: Task, after: Task) -> None:
     kept = ("number", "attempt", "sha256", "size_bytes")
     done = [[part[key] for key in kept] for part in before["parts"] if part["status"] == "done"]
     assert done
-    assert [part for part in ([each[key] for key in kept] for each in after["parts"]) if part in done] == done
+    assert [
+        part for part in ([each[key] for key in kept] for each in after["parts"]) if part in done
+    ] == done
 
 
 def ended_parts(vm: Vm) -> set[tuple[str, int]]:
     """Return the parts that this machine has rendered to the end, as its log tells."""
-    container = vm.ssh("docker ps --quiet --filter label=com.docker.compose.service=worker-render").strip()
-    logged = (json.loads(line) for line in vm.ssh(f"docker logs {container} 2>&1 | grep '^{{'").splitlines())
+    container = vm.ssh(
+        "docker ps --quiet --filter label=com.docker.compose.service=worker-render"
+    ).strip()
+    logged = (
+        json.loads(line)
+        for line in vm.ssh(f"docker logs {container} 2>&1 | grep '^{{'").splitlines()
+    )
     return {(line["task_id"], line["part"]) for line in logged if line["message"] == "end"}
 
 
@@ -73,11 +81,16 @@ def test_file_machine_dies(system: System, person: Caller, videos: str) -> None:
 def test_web_and_worker_are_cut_off(system: System, person: Caller, videos: str) -> None:
     """For a minute the gateway says what is the matter; the workers go on, and callers find their task as it is."""
     headers = {"Authorization": f"Bearer {person.token}"}
-    with rendering(system, person, videos) as before, system.network.cut(expected.WEB, expected.WORKER_1):
+    with (
+        rendering(system, person, videos) as before,
+        system.network.cut(expected.WEB, expected.WORKER_1),
+    ):
         until = time.monotonic() + CUT_S
         while time.monotonic() < until:
             # A connection that was open before waits for its answer as long as the gateway does.
-            answer = requests.get(f"{system.url}/tasks/{before['task_id']}", headers=headers, timeout=60)
+            answer = requests.get(
+                f"{system.url}/tasks/{before['task_id']}", headers=headers, timeout=60
+            )
             said = (answer.status_code, answer.json()["code"])
             assert said in ((502, "tasks_unavailable"), (504, "tasks_timeout")), answer.text
             assert requests.get(f"{system.url}/health", timeout=10).status_code == 200
@@ -85,10 +98,15 @@ def test_web_and_worker_are_cut_off(system: System, person: Caller, videos: str)
 
 def test_worker_and_file_machine_are_cut_off(system: System, person: Caller, videos: str) -> None:
     """For a minute no clip can be published and none is lost; the mount is hard, and goes on by itself."""
-    with rendering(system, person, videos) as before, system.network.cut(expected.WORKER_1, expected.FILE):
+    with (
+        rendering(system, person, videos) as before,
+        system.network.cut(expected.WORKER_1, expected.FILE),
+    ):
         started = time.monotonic()
         assert probe(system, "worker-1")["file"]["2049"] == "silence"
-        time.sleep(max(0, CUT_S - (time.monotonic() - started)))  # the length of the cut is what is tried
+        time.sleep(
+            max(0, CUT_S - (time.monotonic() - started))
+        )  # the length of the cut is what is tried
         assert person.task(before["task_id"])["status"] == "processing"
 
 
@@ -143,10 +161,14 @@ def test_all_machines_are_booted_again(system: System, person: Caller, videos: s
     for vm in sorted(system.vms.values(), key=lambda vm: vm is system.file):
         vm.shut_down()
     system.boot(*(vm.machine for vm in system.vms.values()))
-    wait_until(lambda: requests.get(f"{system.url}/ready", timeout=10).json()["status"] == "ready", 60)
+    wait_until(
+        lambda: requests.get(f"{system.url}/ready", timeout=10).json()["status"] == "ready", 60
+    )
     for vm in system.vms.values():
         units = sorted(vm.machine.units)
-        assert vm.ssh(f"systemctl is-active {' '.join(units)} || true").split() == ["active"] * len(units)
+        assert vm.ssh(f"systemctl is-active {' '.join(units)} || true").split() == ["active"] * len(
+            units
+        )
     task_id = person.post_task(f"{videos}/short.mp4")
     assert_each_clip_once(system, person.wait_for_end(task_id), "short")
     assert system.file.ssh("find /var/nfs/shared_folder -name '.*.tmp'") == ""

@@ -40,9 +40,13 @@ class Place:
         }
         environment = {**self.environment, **database, **self.changed}
         words = [str(DEPLOY / command), *map(str, arguments)]
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
 
-    def add_task(self, status: str = "done", parts: str = "done", *, source: bool = False) -> uuid.UUID:
+    def add_task(
+        self, status: str = "done", parts: str = "done", *, source: bool = False
+    ) -> uuid.UUID:
         """Store a task; each word of `parts` is the state of one, and those that are done have a clip."""
         task = uuid.uuid4()
         folder = self.share / str(task)
@@ -60,7 +64,9 @@ class Place:
 
     def _add_part(self, task: uuid.UUID, number: int, state: str) -> None:
         clip, path = os.urandom(2000 + number), f"{task}/{number}.1.mp4"
-        told = f"'{path}', '{hashlib.sha256(clip).hexdigest()}'" if state == "done" else "NULL, NULL"
+        told = (
+            f"'{path}', '{hashlib.sha256(clip).hexdigest()}'" if state == "done" else "NULL, NULL"
+        )
         if state == "done":
             (self.share / path).write_bytes(clip)
         self.database.execute(
@@ -74,7 +80,9 @@ class Place:
     def files(self) -> dict[str, bytes]:
         """Return the content of every file of the share."""
         return {
-            str(path.relative_to(self.share)): path.read_bytes() for path in self.share.rglob("*") if path.is_file()
+            str(path.relative_to(self.share)): path.read_bytes()
+            for path in self.share.rglob("*")
+            if path.is_file()
         }
 
     def rows(self, table: str, columns: str) -> list[tuple[object, ...]]:
@@ -83,7 +91,9 @@ class Place:
     def statuses(self, task: uuid.UUID) -> tuple[object, list[object]]:
         """Return the status of a task and those of its parts; None for a task that is not there."""
         found = self.database.execute(f"SELECT status FROM tasks WHERE id = '{task}'")
-        parts = self.database.execute(f"SELECT status FROM parts WHERE task_id = '{task}' ORDER BY number")
+        parts = self.database.execute(
+            f"SELECT status FROM parts WHERE task_id = '{task}' ORDER BY number"
+        )
         return (found[0][0] if found else None, [status for (status,) in parts])
 
 

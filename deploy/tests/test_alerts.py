@@ -7,8 +7,8 @@ import pytest
 import yaml
 from flask import Flask
 
-from idrl_common import status
-from worker_server.metrics import WorkCollector
+from idrl_common import health
+from worker_server.api.metrics import WorkCollector
 
 RULES = yaml.safe_load((Path(__file__).parents[1] / "monitoring" / "alerts.yml").read_text("utf-8"))
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
@@ -16,7 +16,7 @@ ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["alert"]))
 def test_an_alert_asks_for_what_is_measured(alert: dict[str, str]) -> None:
-    [histogram] = status._seconds.describe()
+    [histogram] = health._seconds.describe()
     [work] = WorkCollector(Flask("figures")).describe()
     known = {work.name, *(f"{histogram.name}_{ending}" for ending in ("bucket", "count", "sum"))}
     assert set(re.findall(r"idrl_\w+", alert["expr"])) <= known

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 # One part at a time and slowly, so that there is a half of the work to be found.
-SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", "RENDER_CONCURRENCY": "1", "PART_SECONDS": "2", "RENDER_PRESET": "slow"}
+SETTINGS = {
+    "FETCH_ALLOW_HOSTS": "127.0.0.1",
+    "RENDER_CONCURRENCY": "1",
+    "PART_SECONDS": "2",
+    "RENDER_PRESET": "slow",
+}
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -49,7 +54,10 @@ def up(caller: dict[str, str]) -> Iterator[None]:
 def place_of(place: type[Place], home: Home, port: int, environment: dict[str, str]) -> Place:
     known = home.secrets()
     database = Database(port, name=DATABASE, superuser=SUPERUSER, password=known.postgres_password)
-    passwords = {"WEB_DB_PASSWORD": known.web_db_password, "WORKER_DB_PASSWORD": known.worker_db_password}
+    passwords = {
+        "WEB_DB_PASSWORD": known.web_db_password,
+        "WORKER_DB_PASSWORD": known.worker_db_password,
+    }
     return place(database, home.share, environment, passwords)
 
 
@@ -66,7 +74,11 @@ def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[s
     folder.mkdir()
     found: dict[str, list[str]] = {}
     for task in tasks:
-        parts = [part for part in client.call("GET", f"/tasks/{task}")["parts"] if part["status"] == "done"]
+        parts = [
+            part
+            for part in client.call("GET", f"/tasks/{task}")["parts"]
+            if part["status"] == "done"
+        ]
         for part in parts:
             client.download(part["link"], folder / "clip", part["sha256"])
         found[task] = [part["sha256"] for part in parts]
@@ -74,7 +86,11 @@ def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[s
 
 
 def test_a_destroyed_system_comes_back(
-    binaries: servers.Binaries, environment: dict[str, str], backups: Path, place: type[Place], tmp_path: Path
+    binaries: servers.Binaries,
+    environment: dict[str, str],
+    backups: Path,
+    place: type[Place],
+    tmp_path: Path,
 ) -> None:
     home, ports = Home(tmp_path / "home"), free_ports()
     video = tmp_path / "video.mp4"
@@ -83,7 +99,9 @@ def test_a_destroyed_system_comes_back(
     with ExitStack() as stack:
         url = stack.enter_context(sample.served(video))
         with up(caller):
-            client = Client.signed_up(f"http://127.0.0.1:{ports.nginx}", "ada", "Passw0rd-of-a-test")
+            client = Client.signed_up(
+                f"http://127.0.0.1:{ports.nginx}", "ada", "Passw0rd-of-a-test"
+            )
             tasks = [client.call("POST", "/tasks", {"url": url})["task_id"]]
             wait_until(lambda: client.call("GET", f"/tasks/{tasks[0]}")["status"] == "done")
             tasks.append(client.call("POST", "/tasks", {"url": url})["task_id"])
@@ -102,15 +120,25 @@ def test_a_destroyed_system_comes_back(
         (home.share / ".idrl-share").touch()
         data = home.data / "postgres"
         servers.init_postgres(binaries, data, SUPERUSER, home.secrets().postgres_password)
-        with running(servers.postgres_command(binaries, data, ports.postgres), tmp_path / "log") as process:
-            servers.wait_for_postgres(ports.postgres, SUPERUSER, home.secrets().postgres_password, process)
-            servers.ensure_database(ports.postgres, SUPERUSER, home.secrets().postgres_password, DATABASE)
+        with running(
+            servers.postgres_command(binaries, data, ports.postgres), tmp_path / "log"
+        ) as process:
+            servers.wait_for_postgres(
+                ports.postgres, SUPERUSER, home.secrets().postgres_password, process
+            )
+            servers.ensure_database(
+                ports.postgres, SUPERUSER, home.secrets().postgres_password, DATABASE
+            )
             restored = place_of(place, home, ports.postgres, caller).run("restore", folder)
             assert restored.returncode == 0, restored.stdout + restored.stderr
 
         change_passwords(home)
         with up(caller):
-            client.call("POST", "/auth/login", {"email": "ada@example.com", "password": "Passw0rd-of-a-test"})
+            client.call(
+                "POST",
+                "/auth/login",
+                {"email": "ada@example.com", "password": "Passw0rd-of-a-test"},
+            )
             first = clips_of(client, tasks, tmp_path / "first")
             assert len(first[tasks[0]]) == 6
             wait_until(lambda: client.call("GET", f"/tasks/{tasks[1]}")["status"] == "done")

@@ -44,7 +44,9 @@ class Api:
         self._session = requests.Session()
         self._session.trust_env = False
         # A public system limits how often one address may sign up; the caller waits as it is told to.
-        patient = Retry(total=30, connect=0, read=0, redirect=0, status_forcelist=[429], allowed_methods=None)
+        patient = Retry(
+            total=30, connect=0, read=0, redirect=0, status_forcelist=[429], allowed_methods=None
+        )
         patient.raise_on_status = False
         self._session.mount(self.base_url, HTTPAdapter(max_retries=patient, pool_maxsize=32))
 
@@ -66,7 +68,12 @@ class Api:
             headers["Authorization"] = f"Bearer {self.token}"
         headers.update(options.pop("headers", {}))
         response = self._session.request(
-            method, self.base_url + path, headers=headers, timeout=REQUEST_S, allow_redirects=False, **options
+            method,
+            self.base_url + path,
+            headers=headers,
+            timeout=REQUEST_S,
+            allow_redirects=False,
+            **options,
         )
         self.contract.check(response)
         assert (response.headers["X-Request-Id"] == headers["X-Request-Id"]) is is_echoed
@@ -96,7 +103,9 @@ class Api:
         task: Task = response.json()
         return task
 
-    def wait_for(self, task_id: str, reached: Callable[[Task], bool], timeout_s: float = FINISH_S) -> Task:
+    def wait_for(
+        self, task_id: str, reached: Callable[[Task], bool], timeout_s: float = FINISH_S
+    ) -> Task:
         """Poll until `reached` says so, and return the task as it is then; a timeout is an error."""
         polling = Retrying(
             wait=wait_fixed(POLL_S),

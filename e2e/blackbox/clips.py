@@ -62,14 +62,19 @@ def look_into(data: bytes) -> Clip:
 def frames_of(data: bytes) -> NDArray[np.uint8]:
     """Return every frame of a video, grey and small."""
     with av.open(io.BytesIO(data), "r") as container:
-        small = [frame.reformat(_WIDTH, _HEIGHT, "gray").to_ndarray() for frame in container.decode(video=0)]
+        small = [
+            frame.reformat(_WIDTH, _HEIGHT, "gray").to_ndarray()
+            for frame in container.decode(video=0)
+        ]
     return np.stack(small)
 
 
 def _sound(data: bytes) -> NDArray[np.float32]:
     resampler = av.AudioResampler("fltp", "mono", _SOUND_HZ)
     with av.open(io.BytesIO(data), "r") as container:
-        pieces = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+        pieces = [
+            piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)
+        ]
     pieces += resampler.resample(None)
     return np.concatenate([piece.to_ndarray()[0] for piece in pieces])
 

@@ -44,7 +44,11 @@ class Contract:
         pointer, declared = self._declared(response)
         self._check_headers(response, declared.get("headers", {}))
         self._check_body(response, pointer, declared.get("content", {}))
-        if response.status_code >= 400 and response.headers["Content-Type"] == PROBLEM and response.content:
+        if (
+            response.status_code >= 400
+            and response.headers["Content-Type"] == PROBLEM
+            and response.content
+        ):
             _check_problem(response)
 
     def validate(self, pointer: str, value: object, what: str) -> None:
@@ -66,7 +70,9 @@ class Contract:
             return self._follow(f"#/paths/{_escape(str(template))}/{method}/responses/{status}")
         if str(status) in self.document["x-responses-of-any-call"]:
             return self._follow(f"{_ANY_CALL}/{status}")
-        raise ContractBroken(f"{_name(response)}: not in the document; body {response.text[:500]!r}")
+        raise ContractBroken(
+            f"{_name(response)}: not in the document; body {response.text[:500]!r}"
+        )
 
     def _follow(self, pointer: str) -> tuple[str, dict[str, Any]]:
         node: dict[str, Any] = self._resolver.lookup(_quote(pointer)).contents
@@ -84,7 +90,9 @@ class Contract:
         for name, header in declared.items():
             pointer, definition = self._follow(header["$ref"])
             if name in response.headers:
-                self.validate(f"{pointer}/schema", response.headers[name], f"{_name(response)}: header {name}")
+                self.validate(
+                    f"{pointer}/schema", response.headers[name], f"{_name(response)}: header {name}"
+                )
             elif definition.get("required"):
                 raise ContractBroken(f"{_name(response)}: no header {name}")
 
@@ -95,7 +103,9 @@ class Contract:
             return
         media_type = response.headers.get("Content-Type", "").partition(";")[0]
         if media_type not in content:
-            raise ContractBroken(f"{_name(response)}: {media_type!r}; the document has {sorted(content)}")
+            raise ContractBroken(
+                f"{_name(response)}: {media_type!r}; the document has {sorted(content)}"
+            )
         if "schema" in content[media_type]:
             value = response.json() if media_type.endswith("json") else response.text
             self.validate(f"{pointer}/content/{_escape(media_type)}/schema", value, _name(response))

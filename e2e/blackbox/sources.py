@@ -36,7 +36,9 @@ class Site:
     hits: Counter[str] = field(default_factory=Counter)
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def add(self, name: str, body: bytes = b"", answer: "Callable[[Request], None] | None" = None) -> str:
+    def add(
+        self, name: str, body: bytes = b"", answer: "Callable[[Request], None] | None" = None
+    ) -> str:
         """Serve `body` under `name` from now on and return its URL."""
         self.pages[f"/{name}"] = Page(body, answer or whole)
         return f"{self.url}/{name}"
@@ -171,7 +173,15 @@ def serve(host: str, port: int) -> Iterator[Site]:
 
 def encode(target: Path, *arguments: str) -> bytes:
     """Run ffmpeg with `arguments`, writing `target`, and return what it wrote."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *arguments, str(target)]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-nostdin",
+        "-v",
+        "error",
+        "-y",
+        *arguments,
+        str(target),
+    ]
     subprocess.run(command, check=True, timeout=120)
     return target.read_bytes()
 

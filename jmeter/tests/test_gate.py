@@ -27,7 +27,9 @@ def line(
     group: str = "users",
 ) -> str:
     success = "true" if code < 400 and not failure else "false"
-    start = f"{1_700_000_000_000 + at},{elapsed},{label},{code},{message},{group} 1-1,text,{success}"
+    start = (
+        f"{1_700_000_000_000 + at},{elapsed},{label},{code},{message},{group} 1-1,text,{success}"
+    )
     return f'{start},"{failure}",1,1,{users},{users},http://127.0.0.1/,1,0,1'
 
 
@@ -45,7 +47,14 @@ def results(tmp_path: Path) -> Write:
 
 def test_good_results_are_within_the_limits(results: Write) -> None:
     (row,) = gate.by_label(results(line(elapsed=10), line(elapsed=30, at=970)), _LIMITS)
-    assert (row.count, row.error_pct, row.p50_ms, row.p95_ms, row.max_ms, row.over) == (2, 0, 10, 30, 30, False)
+    assert (row.count, row.error_pct, row.p50_ms, row.p95_ms, row.max_ms, row.over) == (
+        2,
+        0,
+        10,
+        30,
+        30,
+        False,
+    )
     assert row.per_s == 2
 
 
@@ -59,7 +68,9 @@ def test_one_failed_sample_is_over(results: Write) -> None:
 def test_an_assertion_that_failed_counts_although_the_status_was_200(results: Write) -> None:
     samples = results(line(failure="Value expected\nto be 'done', but found 'failed'"))
     assert gate.by_label(samples, _LIMITS)[0].over
-    assert list(gate.failures(samples, at_most=5)) == ["get: Value expected to be 'done', but found 'failed'"]
+    assert list(gate.failures(samples, at_most=5)) == [
+        "get: Value expected to be 'done', but found 'failed'"
+    ]
 
 
 def test_slow_calls_are_over(results: Write) -> None:
@@ -71,7 +82,9 @@ def test_slow_calls_are_over(results: Write) -> None:
 def test_a_transaction_may_take_its_time_but_not_fail(results: Write) -> None:
     message = "Number of samples in transaction : 9; number of failing samples : 0"
     assert not gate.by_label(results(line("whole journey", 9000, message=message)), _LIMITS)[0].over
-    assert gate.by_label(results(line("whole journey", 9000, message=message, failure="x")), _LIMITS)[0].over
+    assert gate.by_label(
+        results(line("whole journey", 9000, message=message, failure="x")), _LIMITS
+    )[0].over
 
 
 @pytest.mark.parametrize(("percent", "value"), [(50, 10), (95, 19), (100, 20)])
@@ -97,7 +110,9 @@ def test_a_ramp_is_told_by_users_at_once(results: Write) -> None:
 
 
 def test_few_users_have_a_band_each(results: Write) -> None:
-    assert [band.name for band in gate.by_users(results(line(users=1), line(users=2)), _LIMITS)] == [
+    assert [
+        band.name for band in gate.by_users(results(line(users=1), line(users=2)), _LIMITS)
+    ] == [
         "1 users",
         "2 users",
     ]
@@ -115,7 +130,9 @@ def test_no_results_are_no_rows(results: Write) -> None:
 
 
 def test_the_table_marks_what_is_over(results: Write) -> None:
-    heading, good, bad = gate.table("call", gate.by_label(results(line(), line("list", code=500)), _LIMITS)).split("\n")
+    heading, good, bad = gate.table(
+        "call", gate.by_label(results(line(), line("list", code=500)), _LIMITS)
+    ).split("\n")
     assert heading.startswith("call ")
     assert not good.endswith("OVER")
     assert bad.endswith("OVER")

@@ -50,7 +50,8 @@ def test_this_machine_is_not(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "example.com", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:99999"]
+    "url",
+    ["", "example.com", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:99999"],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(load_test.Refused, match=r"^invalid_url: "):
@@ -74,12 +75,21 @@ def test_a_system_elsewhere_needs_a_video_that_it_can_fetch(
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["journey", "submit"], ["../journey"]])
-def test_plans_that_are_none_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_plans_that_are_none_are_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert refusal(capsys, *arguments) == "unknown_plan"
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("USERS", "0"), ("USERS", "many"), ("LOOPS", "-2"), ("MAX_P95_MS", "0"), ("ALLOW_REMOTE", "?")]
+    ("name", "value"),
+    [
+        ("USERS", "0"),
+        ("USERS", "many"),
+        ("LOOPS", "-2"),
+        ("MAX_P95_MS", "0"),
+        ("ALLOW_REMOTE", "?"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -100,12 +110,20 @@ def test_a_home_without_jmeter_is_refused(
 def test_every_plan_and_parameter_is_documented() -> None:
     readme = (_JMETER / "README.md").read_text(encoding="utf-8")
     plans = list((_JMETER / "plans").glob("*.jmx"))
-    asked = {name for plan in plans for name in re.findall(r"\$\{__P\((\w+)[,)]", plan.read_text(encoding="utf-8"))}
-    undocumented = [name for name in asked | {plan.stem for plan in plans} if f"`{name}`" not in readme]
+    asked = {
+        name
+        for plan in plans
+        for name in re.findall(r"\$\{__P\((\w+)[,)]", plan.read_text(encoding="utf-8"))
+    }
+    undocumented = [
+        name for name in asked | {plan.stem for plan in plans} if f"`{name}`" not in readme
+    ]
     assert len(plans) == 5
     assert undocumented == []
 
 
 def test_every_setting_is_documented() -> None:
     readme = (_JMETER / "README.md").read_text(encoding="utf-8")
-    assert [name for name in load_test.Settings.model_fields if f"`{name.upper()}`" not in readme] == []
+    assert [
+        name for name in load_test.Settings.model_fields if f"`{name.upper()}`" not in readme
+    ] == []

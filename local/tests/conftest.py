@@ -110,11 +110,16 @@ class _Handler(BaseHTTPRequestHandler):
                 headers["Accept-Ranges"] = "bytes"  # as the web app does where it was told 206
             self.send(200, headers, b"")
         elif self.path.endswith("/parts/404"):
-            self.send(404, {"Content-Type": "application/problem+json"}, b'{"code":"part_not_found"}')
+            self.send(
+                404, {"Content-Type": "application/problem+json"}, b'{"code":"part_not_found"}'
+            )
         elif "/parts/" in self.path:
             (self.stand_in.answer or _Handler.clip)(self)
         else:
-            headers = {"Content-Type": "application/json", "X-Request-Id": self.headers.get("X-Request-Id", "")}
+            headers = {
+                "Content-Type": "application/json",
+                "X-Request-Id": self.headers.get("X-Request-Id", ""),
+            }
             self.send(200, headers, json.dumps({"service": name}).encode())
 
     @property
@@ -125,7 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
     def clip(self, **more: str) -> None:
         tag = f'"{self.stand_in.sha256 or "e"}"'
         if self.headers.get("If-Match", tag) != tag:
-            return self.send(412, {"Content-Type": "application/problem+json"}, b'{"code":"precondition_failed"}')
+            return self.send(
+                412, {"Content-Type": "application/problem+json"}, b'{"code":"precondition_failed"}'
+            )
         headers = {"Content-Type": "video/mp4", "ETag": tag, "Cache-Control": "private, no-cache"}
         headers |= {"X-Request-Id": self.headers.get("X-Request-Id", ""), "Accept-Ranges": "bytes"}
         headers |= {"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT", **more}
@@ -171,7 +178,9 @@ def start_service() -> Iterator[StartService]:
 
 
 @pytest.fixture
-def start_edge(tmp_path: Path, binaries: servers.Binaries, start_service: StartService) -> Iterator[StartEdge]:
+def start_edge(
+    tmp_path: Path, binaries: servers.Binaries, start_service: StartService
+) -> Iterator[StartEdge]:
     """Starts nginx before two stand-ins (or before the ports given); `replaced` maps text of the template to other."""
     with ExitStack() as stack:
 
@@ -182,17 +191,26 @@ def start_edge(tmp_path: Path, binaries: servers.Binaries, start_service: StartS
             **variables: str,
         ) -> Edge:
             web, tasks = web or start_service("web"), tasks or start_service("tasks")
-            ports = home.Ports(nginx=servers.free_port(), web=web.port, tasks=tasks.port, postgres=0, redis=0)
+            ports = home.Ports(
+                nginx=servers.free_port(), web=web.port, tasks=tasks.port, postgres=0, redis=0
+            )
             folder = tmp_path / f"nginx-{ports.nginx}"
             folder.mkdir()
-            ours = {"NGINX_TEMP": str(folder), "NGINX_ACCESS_LOG": str(folder / "access.log"), **variables}
-            values = {**config.nginx_variables(ports, {"AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}), **ours}
+            ours = {
+                "NGINX_TEMP": str(folder),
+                "NGINX_ACCESS_LOG": str(folder / "access.log"),
+                **variables,
+            }
+            values = {
+                **config.nginx_variables(ports, {"AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}),
+                **ours,
+            }
             text = Template(config.NGINX_TEMPLATE.read_text()).safe_substitute(values)
             for old, new in (replaced or {}).items():
                 assert old in text
                 text = text.replace(old, new)
             (folder / "nginx.conf").write_text(text)
-            servers.give_away(folder)
+            servers.chown_to_nobody(folder)
             nginx = servers.unprivileged(binaries.nginx)
             command = [*nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
             process = stack.enter_context(running(command, folder / "error.log"))

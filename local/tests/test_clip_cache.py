@@ -54,14 +54,19 @@ def test_a_clip_is_kept_from_the_second_time_on(checked: "Edge") -> None:
     for answer in (second, third):
         said = {name: value for name, value in answer.headers.items() if name not in own}
         assert said["Accept-Ranges"] == "bytes"
-        assert said.items() >= {name: value for name, value in first.headers.items() if name not in own}.items()
+        assert (
+            said.items()
+            >= {name: value for name, value in first.headers.items() if name not in own}.items()
+        )
     assert third.headers["X-Request-Id"] == "third-call"
     assert third.headers["Cache-Control"] == "private, no-cache"
 
 
 def test_the_web_app_is_asked_each_time(kept: "Edge") -> None:
     kept.web.sha256 = ""
-    kept.tasks.answer = lambda call: call.send(404, {"Content-Type": "application/problem+json"}, b"{}")
+    kept.tasks.answer = lambda call: call.send(
+        404, {"Content-Type": "application/problem+json"}, b"{}"
+    )
     assert get(kept).status_code == 404
 
 
@@ -94,7 +99,9 @@ def test_another_clip_than_the_one_checked_is_refused_and_not_kept(checked: "Edg
 def test_no_other_answer_is_kept(checked: "Edge", status: int) -> None:
     checked.tasks.answer = lambda call: call.send(status, {"Location": "/"}, b"{}")
     for _ in range(3):
-        assert requests.get(checked.url + PATH, allow_redirects=False, timeout=5).status_code == status
+        assert (
+            requests.get(checked.url + PATH, allow_redirects=False, timeout=5).status_code == status
+        )
     checked.tasks.answer = None
     assert is_clip(get(checked))
 
@@ -126,7 +133,8 @@ def test_a_clip_that_broke_off_is_not_kept(checked: "Edge") -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted"), [("bytes=1-3", b"\1\2\3"), ("bytes=256-257", b"\0\1"), ("bytes=-2", b"\xfe\xff")]
+    ("asked", "wanted"),
+    [("bytes=1-3", b"\1\2\3"), ("bytes=256-257", b"\0\1"), ("bytes=-2", b"\xfe\xff")],
 )
 def test_ranges_of_a_kept_clip(kept: "Edge", asked: str, wanted: bytes) -> None:
     answer = get(kept, Range=asked)

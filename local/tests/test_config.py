@@ -27,11 +27,17 @@ def command_of(name: str, installation: Installation) -> list[str]:
     return next(program for program in PROGRAMS if program.name == name).command(installation)
 
 
-def test_supervisord_reads_what_was_written(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_supervisord_reads_what_was_written(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(installation.home.root)
     options = ServerOptions()
     options.realize(["-c", str(config.write_supervisord(installation.home))])
-    found = {process.name: process for group in options.process_group_configs for process in group.process_configs}
+    found = {
+        process.name: process
+        for group in options.process_group_configs
+        for process in group.process_configs
+    }
     assert set(found) == {program.name for program in PROGRAMS}
     assert found["web"].stdout_logfile == "logs/web.log"
     assert found["web"].command.endswith("-m idrl_local exec web'")
@@ -55,17 +61,30 @@ def test_services_stop_before_the_stores(installation: Installation) -> None:
 
 
 def test_only_the_web_app_holds_the_private_key(installation: Installation) -> None:
-    holders = {program.name for program in PROGRAMS if "JWT_PRIVATE_KEY" in program.environment(installation)}
+    holders = {
+        program.name
+        for program in PROGRAMS
+        if "JWT_PRIVATE_KEY" in program.environment(installation)
+    }
     assert holders == {"web"}
     private = installation.secrets.jwt_private_key.replace("\n", "\\n")
     assert environment_of("web", installation)["JWT_PRIVATE_KEY"] == private
     for name in ("tasks", "fetch", "render", "sweep"):
         assert environment_of(name, installation)["POSTGRES_USER"] == "worker"
-        assert installation.secrets.web_db_password not in environment_of(name, installation).values()
+        assert (
+            installation.secrets.web_db_password not in environment_of(name, installation).values()
+        )
 
 
 def test_nothing_of_the_callers_secrets_and_addresses_is_inherited() -> None:
-    for name in ("PGHOSTADDR", "POSTGRES_HOST", "JWT_PRIVATE_KEY", "REDIS_URL", "TASKS_URL", "WEB_DB_PASSWORD"):
+    for name in (
+        "PGHOSTADDR",
+        "POSTGRES_HOST",
+        "JWT_PRIVATE_KEY",
+        "REDIS_URL",
+        "TASKS_URL",
+        "WEB_DB_PASSWORD",
+    ):
         assert not programs.is_passed_on(name)
     for name in ("FETCH_ALLOW_HOSTS", "RENDER_CRF", "PATH", "LOG_LEVEL", "LEASE_S"):
         assert programs.is_passed_on(name)

@@ -20,7 +20,9 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert Home.from_environment({"IDRL_HOME": "here"}).root == tmp_path / "here"
     assert Home.from_environment({"IDRL_HOME": ""}).root.name == ".idrl"
@@ -60,7 +62,9 @@ def test_secrets_with_a_line_missing_are_said(home: Home) -> None:
         home.secrets()
 
 
-def test_the_socket_of_a_home_far_down_is_elsewhere_and_private(tmp_path: Path, short_folder: Path) -> None:
+def test_the_socket_of_a_home_far_down_is_elsewhere_and_private(
+    tmp_path: Path, short_folder: Path
+) -> None:
     deep = Home(tmp_path / ("d" * 60) / ("e" * 60))
     assert len(str(deep.socket)) < 100
     assert mode_of(deep.socket.parent) == 0o700
@@ -79,7 +83,9 @@ def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path: Path) -> None
         _ = deep.socket
 
 
-@pytest.mark.parametrize(("given", "port"), [({}, 5050), ({"PORT": ""}, 5050), ({"PORT": "6000"}, 6000)])
+@pytest.mark.parametrize(
+    ("given", "port"), [({}, 5050), ({"PORT": ""}, 5050), ({"PORT": "6000"}, 6000)]
+)
 def test_the_port_is_what_the_environment_says(given: dict[str, str], port: int) -> None:
     assert port_from_environment(given) == port
 
@@ -97,7 +103,9 @@ def test_ports_out_of_range_are_refused(first: int) -> None:
 
 
 def test_the_five_ports_are_neighbours() -> None:
-    assert Ports.starting_at(5050) == Ports(nginx=5050, web=5051, tasks=5052, postgres=5053, redis=5054)
+    assert Ports.starting_at(5050) == Ports(
+        nginx=5050, web=5051, tasks=5052, postgres=5053, redis=5054
+    )
 
 
 def test_a_taken_port_is_named_with_who_would_use_it() -> None:
@@ -105,6 +113,8 @@ def test_a_taken_port_is_named_with_who_would_use_it() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", ports.postgres))
         other.listen()
-        with pytest.raises(PortTaken, match=f"port {ports.postgres}, which postgres would use, is taken"):
+        with pytest.raises(
+            PortTaken, match=f"port {ports.postgres}, which postgres would use, is taken"
+        ):
             ports.check_free()
     ports.check_free()

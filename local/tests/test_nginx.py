@@ -29,7 +29,10 @@ def assert_problem(answer: requests.Response, status: int, code: str) -> None:
 
 def upstreams(web_port: int, tasks_port: int) -> str:
     ports = {"web": web_port, "tasks": tasks_port}
-    return " ".join(f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 4; }}" for name, port in ports.items())
+    return " ".join(
+        f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 4; }}"
+        for name, port in ports.items()
+    )
 
 
 def problem_of(raw: bytes) -> tuple[int, str]:
@@ -93,7 +96,11 @@ def test_double_slashes_arrive(edge: "Edge") -> None:
 def test_a_body_of_one_mebibyte_is_taken_and_a_larger_one_is_not(edge: "Edge") -> None:
     assert requests.post(f"{edge.url}/tasks", data=bytes(1024 * 1024), timeout=5).ok
     assert len(edge.web.last["body"]) == 1024 * 1024
-    assert_problem(requests.post(f"{edge.url}/tasks", data=bytes(3 * 1024 * 1024), timeout=5), 413, "body_too_large")
+    assert_problem(
+        requests.post(f"{edge.url}/tasks", data=bytes(3 * 1024 * 1024), timeout=5),
+        413,
+        "body_too_large",
+    )
 
 
 def test_a_long_address_and_long_headers_are_refused(edge: "Edge") -> None:
@@ -103,9 +110,15 @@ def test_a_long_address_and_long_headers_are_refused(edge: "Edge") -> None:
 
 
 def test_what_is_no_http_is_refused(edge: "Edge") -> None:
-    assert problem_of(edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")) == (400, "bad_request")
+    assert problem_of(edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")) == (
+        400,
+        "bad_request",
+    )
     assert problem_of(edge.raw(b"GET / HTTP/1.1\r\n\r\n")) == (400, "bad_request")
-    assert problem_of(edge.raw(b"GET / HTTP/7.1\r\nHost: x\r\n\r\n")) == (505, "http_version_not_supported")
+    assert problem_of(edge.raw(b"GET / HTTP/7.1\r\nHost: x\r\n\r\n")) == (
+        505,
+        "http_version_not_supported",
+    )
     encoding = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n"
     assert problem_of(edge.raw(encoding)) == (501, "not_implemented")
 
@@ -177,7 +190,9 @@ def test_log_ins_are_limited_and_nothing_else_is(start_edge: "StartEdge") -> Non
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert_problem(answers[-1], 429, "too_many_requests")
     assert int(answers[-1].headers["Retry-After"]) > 0
-    around = edge.raw(b"POST /x/..//auth/%6cogin HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    around = edge.raw(
+        b"POST /x/..//auth/%6cogin HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
     assert problem_of(around) == (429, "too_many_requests")
     assert requests.get(f"{edge.url}/tasks", timeout=5).ok
 
@@ -206,7 +221,9 @@ def test_a_tasks_service_that_is_away_gives_a_problem_and_heals_by_itself(
     assert requests.get(f"{edge.url}/tasks/7/parts/0", timeout=5).ok
 
 
-def test_a_name_that_cannot_be_looked_up_yet_gives_a_problem_and_no_refusal_to_start(start_edge: "StartEdge") -> None:
+def test_a_name_that_cannot_be_looked_up_yet_gives_a_problem_and_no_refusal_to_start(
+    start_edge: "StartEdge",
+) -> None:
     # What the container does: a resolver, and names in the place of fixed addresses.
     resolver = f"resolver 127.0.0.1:{free_port()} valid=5s;"
     edge = start_edge(
@@ -224,7 +241,9 @@ def test_a_service_that_takes_too_long_gives_a_problem(start_edge: "StartEdge") 
 
 
 def test_a_caller_who_is_too_slow_is_hung_up_on(start_edge: "StartEdge") -> None:
-    times = {f"client_{part}_timeout 10s": f"client_{part}_timeout 300ms" for part in ("header", "body")}
+    times = {
+        f"client_{part}_timeout 10s": f"client_{part}_timeout 300ms" for part in ("header", "body")
+    }
     edge = start_edge(replaced=times)
     assert edge.raw(b"GET / HTTP/1.1\r\nHost: x\r\nX-Dri") == b""
     body = edge.raw(b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")

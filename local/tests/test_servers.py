@@ -25,10 +25,14 @@ def closed_folder(tmp_path: Path) -> Path:
 def test_every_binary_runs(binaries: servers.Binaries) -> None:
     for program in (binaries.initdb, binaries.postgres, binaries.redis):
         assert subprocess.run([program, "--version"], capture_output=True, check=True).stdout
-    assert b"nginx" in subprocess.run([binaries.nginx, "-v"], capture_output=True, check=True).stderr
+    assert (
+        b"nginx" in subprocess.run([binaries.nginx, "-v"], capture_output=True, check=True).stderr
+    )
 
 
-def test_a_database_is_made_and_served_in_a_closed_folder(binaries: servers.Binaries, closed_folder: Path) -> None:
+def test_a_database_is_made_and_served_in_a_closed_folder(
+    binaries: servers.Binaries, closed_folder: Path
+) -> None:
     data = closed_folder / "data"
     servers.init_postgres(binaries, data, "postgres", PASSWORD)
     servers.init_postgres(binaries, data, "postgres", "of no effect the second time")
@@ -67,7 +71,9 @@ def test_what_initdb_says_is_passed_on(binaries: servers.Binaries, closed_folder
     assert list(closed_folder.iterdir()) == []
 
 
-def test_redis_asks_for_a_password_that_no_command_line_shows(binaries: servers.Binaries, tmp_path: Path) -> None:
+def test_redis_asks_for_a_password_that_no_command_line_shows(
+    binaries: servers.Binaries, tmp_path: Path
+) -> None:
     port = servers.free_port()
     command = servers.redis_command(binaries, tmp_path / "redis data", port, PASSWORD)
     assert not any(PASSWORD in word for word in command)
@@ -99,14 +105,21 @@ def lose_the_manifest(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "kept"),
-    [(damage_nothing, b"hint"), (append_rubbish, None), (empty_the_manifest, None), (lose_the_manifest, None)],
+    [
+        (damage_nothing, b"hint"),
+        (append_rubbish, None),
+        (empty_the_manifest, None),
+        (lose_the_manifest, None),
+    ],
 )
 def test_redis_starts_after_a_power_cut(
     binaries: servers.Binaries, tmp_path: Path, damage: Callable[[Path], None], kept: bytes | None
 ) -> None:
     port, data = servers.free_port(), tmp_path / "redis"
     for expected in (None, kept):
-        with running(servers.redis_command(binaries, data, port, PASSWORD), tmp_path / "redis.log") as process:
+        with running(
+            servers.redis_command(binaries, data, port, PASSWORD), tmp_path / "redis.log"
+        ) as process:
             servers.wait_for_port(port, process)
             with redis.Redis(port=port, password=PASSWORD) as client:
                 assert client.get("key") == expected
@@ -125,5 +138,7 @@ def test_a_server_that_ends_is_noticed_at_once(tmp_path: Path) -> None:
 
 def test_root_is_given_up() -> None:
     whoami = servers.unprivileged(Path("/usr/bin/id"))
-    user = subprocess.run([*whoami, "-u"], capture_output=True, text=True, check=True).stdout.strip()
+    user = subprocess.run(
+        [*whoami, "-u"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert user == ("65534" if os.geteuid() == 0 else str(os.geteuid()))

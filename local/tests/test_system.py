@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from idrl_local import marks, sample, supervision, system
+from idrl_local import pidlocks, sample, supervision, system
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
 from idrl_local.programs import PROGRAMS
 
@@ -39,7 +39,9 @@ def environment(home: Home, ports: Ports) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def started(home: Home, environment: Mapping[str, str]) -> Iterator[subprocess.CompletedProcess[str]]:
+def started(
+    home: Home, environment: Mapping[str, str]
+) -> Iterator[subprocess.CompletedProcess[str]]:
     """Started by `up` in a session that has ended when the tests begin."""
     try:
         yield command("up", environment)
@@ -47,10 +49,18 @@ def started(home: Home, environment: Mapping[str, str]) -> Iterator[subprocess.C
         system.down(home)
 
 
-def command(name: str, environment: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+def command(
+    name: str, environment: Mapping[str, str], *options: str
+) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "idrl_local", name, *options]
     return subprocess.run(
-        words, env=environment, capture_output=True, text=True, start_new_session=True, check=False, timeout=300
+        words,
+        env=environment,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -81,7 +91,9 @@ def is_ready(ports: Ports) -> bool:
         return False
 
 
-def test_up_says_where_the_system_is(started: subprocess.CompletedProcess[str], home: Home, ports: Ports) -> None:
+def test_up_says_where_the_system_is(
+    started: subprocess.CompletedProcess[str], home: Home, ports: Ports
+) -> None:
     assert started.returncode == 0, started.stderr
     assert f"http://127.0.0.1:{ports.nginx}" in started.stdout
     assert str(home.root) in started.stdout
@@ -107,7 +119,9 @@ def test_a_second_home_is_told_that_the_ports_are_taken(tmp_path: Path, ports: P
     assert not supervision.is_running(Home(tmp_path / "second"))
 
 
-def test_the_demo_can_use_a_system_that_is_up(ports: Ports, environment: Mapping[str, str], tmp_path: Path) -> None:
+def test_the_demo_can_use_a_system_that_is_up(
+    ports: Ports, environment: Mapping[str, str], tmp_path: Path
+) -> None:
     address = f"http://127.0.0.1:{ports.nginx}"
     own = {**environment, "IDRL_HOME": str(tmp_path / "caller")}
     refused = command("demo", own, "--at", address)
@@ -137,12 +151,14 @@ def test_what_ends_is_started_again(home: Home, ports: Ports) -> None:
     wait_until(lambda: is_ready(ports))
 
 
-def test_down_leaves_nothing_even_after_a_crash(home: Home, ports: Ports, environment: Mapping[str, str]) -> None:
+def test_down_leaves_nothing_even_after_a_crash(
+    home: Home, ports: Ports, environment: Mapping[str, str]
+) -> None:
     os.kill(pid_of(home, supervision.SUPERVISORD), signal.SIGKILL)
-    assert marks.wait_until_free(home.mark(supervision.SUPERVISORD), 10)
+    assert pidlocks.wait_until_free(home.mark(supervision.SUPERVISORD), 10)
     assert is_ready(ports)
     assert command("down", environment).returncode == 0
-    assert not any(marks.is_held(home.mark(program.name)) for program in PROGRAMS)
+    assert not any(pidlocks.is_held(home.mark(program.name)) for program in PROGRAMS)
     wait_until(lambda: processes_of(home) == [])
     ports.check_free()
     assert (home.data / "postgres" / "PG_VERSION").exists()
@@ -156,5 +172,5 @@ def test_a_setting_that_is_refused_is_said_and_nothing_stays(
     failed = command("up", {**environment, "RENDER_CRF": "999"})
     assert failed.returncode == 1
     assert "render_crf" in failed.stderr
-    assert not any(marks.is_held(home.mark(program.name)) for program in PROGRAMS)
+    assert not any(pidlocks.is_held(home.mark(program.name)) for program in PROGRAMS)
     ports.check_free()

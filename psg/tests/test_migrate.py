@@ -52,7 +52,9 @@ def test_a_migration_notices_that_it_was_cut_off_and_may_take_its_time(scratch: 
 
 def test_upgrade_twice_changes_nothing(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings())
-    scratch.execute("INSERT INTO users (username, email, password_hash) VALUES ('a', 'a@example.com', 'x')")
+    scratch.execute(
+        "INSERT INTO users (username, email, password_hash) VALUES ('a', 'a@example.com', 'x')"
+    )
     migrate.upgrade(engine, scratch.settings())
     assert scratch.execute("SELECT username FROM users") == [("a",)]
 
@@ -77,9 +79,13 @@ def test_two_upgrades_at_once(scratch: Database, engine: Engine) -> None:
 
 def test_an_upgrade_goes_on_after_it_was_interrupted(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings(), "0001")
-    scratch.execute("CREATE INDEX tasks_queued_by_owner ON tasks (id)")  # as if it had not been finished
+    scratch.execute(
+        "CREATE INDEX tasks_queued_by_owner ON tasks (id)"
+    )  # as if it had not been finished
     migrate.upgrade(engine, scratch.settings())
-    ((definition,),) = scratch.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'tasks_queued_by_owner'")
+    ((definition,),) = scratch.execute(
+        "SELECT indexdef FROM pg_indexes WHERE indexname = 'tasks_queued_by_owner'"
+    )
     assert "(owner_id, created_at, run_after)" in str(definition)
 
 
@@ -89,7 +95,9 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
     with engine.connect() as writer, ThreadPoolExecutor(1) as pool:
         writer.execute(text(insert))
         upgrade = pool.submit(migrate.upgrade, engine, scratch.settings())
-        while not scratch.execute("SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"):
+        while not scratch.execute(
+            "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
+        ):
             assert not upgrade.done()
         scratch.execute(f"SET lock_timeout = '5s'; {insert}")
         writer.commit()
@@ -110,9 +118,15 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
         ("worker", "parts", True),
     ],
 )
-def test_a_role_sees_only_its_own_tables(database: Database, role: str, table: str, allowed: bool) -> None:
+def test_a_role_sees_only_its_own_tables(
+    database: Database, role: str, table: str, allowed: bool
+) -> None:
     connection = psycopg2.connect(
-        host=database.host, port=database.port, dbname=database.name, user=role, password=database.password
+        host=database.host,
+        port=database.port,
+        dbname=database.name,
+        user=role,
+        password=database.password,
     )
     try:
         with connection.cursor() as cursor:

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -49,12 +54,21 @@ class AuthActions:
     client: FlaskClient
     password: str = "Passw0rd-of-a-test"
 
-    def signup(self, username: str = "ada", email: str = "ada@example.com", **changed: object) -> TestResponse:
-        body = {"username": username, "email": email, "password": self.password, "password_2": self.password}
+    def signup(
+        self, username: str = "ada", email: str = "ada@example.com", **changed: object
+    ) -> TestResponse:
+        body = {
+            "username": username,
+            "email": email,
+            "password": self.password,
+            "password_2": self.password,
+        }
         return self.client.post("/auth/signup", json={**body, **changed})
 
     def login(self, email: str = "ada@example.com", password: str | None = None) -> TestResponse:
-        return self.client.post("/auth/login", json={"email": email, "password": password or self.password})
+        return self.client.post(
+            "/auth/login", json={"email": email, "password": password or self.password}
+        )
 
     def bearer(self) -> dict[str, str]:
         """Sign up, log in, and return the header that proves it."""
@@ -204,9 +218,18 @@ def served(settings: Settings, tmp_path: Path) -> Iterator[Served]:
     """The app served by gunicorn."""
     port, log = servers.free_port(), tmp_path / "gunicorn.log"
     environment = {name.upper(): str(value) for name, value in settings.model_dump().items()}
-    options = ["--config", "python:idrl_common.gunicorn_conf", "--bind", f"127.0.0.1:{port}", "--threads", "16"]
+    options = [
+        "--config",
+        "python:idrl_common.gunicorn_conf",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--threads",
+        "16",
+    ]
     command = [sys.executable, "-m", "gunicorn", *options, "web_server.wsgi:app"]
-    with running(["env", *(f"{name}={value}" for name, value in environment.items()), *command], log) as process:
+    with running(
+        ["env", *(f"{name}={value}" for name, value in environment.items()), *command], log
+    ) as process:
         servers.wait_for_port(port, process)
         yield Served(f"http://127.0.0.1:{port}", log, process.pid)
 

@@ -48,7 +48,12 @@ def test_a_clip_that_may_be_had_is_looked_for_by_what_it_is(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
 ) -> None:
     tasks.answer = say(status, **{"Content-Length": "1000"})
-    asked = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"', "If-Match": f'"{SHA256}"'}
+    asked = {
+        "Range": "bytes=0-3",
+        "If-Range": '"x"',
+        "If-None-Match": '"y"',
+        "If-Match": f'"{SHA256}"',
+    }
     answer = caching.get(f"{CLIP}?x=1", headers={**headers, **asked})
     assert (answer.status_code, answer.data) == (200, b"")
     assert answer.headers["X-Accel-Redirect"] == f"/_clips/{SHA256}{CLIP}"
@@ -69,7 +74,9 @@ def test_a_clip_that_may_not_be_had_is_not_looked_for(
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
 
 
-@pytest.mark.parametrize("tag", ["", "x", f'W/"{SHA256}"', '"' + "A" * 64 + '"', '"' + "a" * 63 + '/"'])
+@pytest.mark.parametrize(
+    "tag", ["", "x", f'W/"{SHA256}"', '"' + "A" * 64 + '"', '"' + "a" * 63 + '/"']
+)
 def test_a_clip_of_which_it_is_not_said_what_it_is(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], tag: str
 ) -> None:
@@ -77,13 +84,19 @@ def test_a_clip_of_which_it_is_not_said_what_it_is(
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
 
 
-def test_what_has_no_body_is_said_at_once(caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_what_has_no_body_is_said_at_once(
+    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     tasks.answer = say(304)
     answer = caching.get(CLIP, headers={**headers, "If-None-Match": f'"{SHA256}"'})
     assert (answer.status_code, answer.data, answer.headers["ETag"]) == (304, b"", f'"{SHA256}"')
     tasks.answer = say(404, **{"Content-Length": "70", "Content-Type": "application/problem+json"})
     answer = caching.head(CLIP, headers=headers)
-    assert (answer.status_code, answer.data, answer.content_type) == (404, b"", "application/problem+json")
+    assert (answer.status_code, answer.data, answer.content_type) == (
+        404,
+        b"",
+        "application/problem+json",
+    )
     assert "X-Accel-Redirect" not in answer.headers
     assert len(tasks.seen) == 2
 
@@ -104,21 +117,30 @@ def test_connections_are_kept_open_by_checks(
 
 
 def test_with_little_space_left_nothing_is_kept(
-    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    caching: FlaskClient,
+    tasks: TasksStandIn,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gateway, "_LEFT_FREE_BYTES", 1 << 62)
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
     assert tasks.seen == []
 
 
-def test_without_the_tasks_service_no_clip_is_looked_for(make_app: MakeApp, headers: dict[str, str]) -> None:
-    away = make_app(accel_redirect=True, tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
+def test_without_the_tasks_service_no_clip_is_looked_for(
+    make_app: MakeApp, headers: dict[str, str]
+) -> None:
+    away = make_app(
+        accel_redirect=True, tasks_url=f"http://127.0.0.1:{servers.free_port()}"
+    ).test_client()
     answer = away.get(CLIP, headers=headers)
     assert_problem(answer, 502, "tasks_unavailable")
     assert "X-Accel-Redirect" not in answer.headers
 
 
-@pytest.mark.parametrize(("seconds_left", "code"), [(-3600, "token_expired"), (None, "token_invalid")])
+@pytest.mark.parametrize(
+    ("seconds_left", "code"), [(-3600, "token_expired"), (None, "token_invalid")]
+)
 def test_a_bad_token_ends_before_any_clip_is_looked_for(
     caching: FlaskClient, tasks: TasksStandIn, keys: Keys, seconds_left: int | None, code: str
 ) -> None:
@@ -138,7 +160,9 @@ def test_a_bad_token_ends_before_any_clip_is_looked_for(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_nginx_fetches_the_clip(behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str) -> None:
+def test_nginx_fetches_the_clip(
+    behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str
+) -> None:
     answer = behind_nginx.test_client().open(CLIP, method=method, headers=headers)
     assert (answer.status_code, answer.data) == (200, b"")
     assert answer.headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
@@ -154,7 +178,13 @@ def test_nginx_fetches_nothing_without_a_token(behind_nginx: Flask) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("DELETE", CLIP), ("GET", "/tasks"), ("GET", "/tasks/1"), ("GET", "/tasks/1/parts/x"), ("GET", f"{CLIP}/more")],
+    [
+        ("DELETE", CLIP),
+        ("GET", "/tasks"),
+        ("GET", "/tasks/1"),
+        ("GET", "/tasks/1/parts/x"),
+        ("GET", f"{CLIP}/more"),
+    ],
 )
 def test_everything_else_passes_through_here(
     behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str, path: str

@@ -12,7 +12,10 @@ from openapi_spec_validator import validate
 CONTRACT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text("utf-8"))
 METHODS = {"get", "post", "put", "patch", "delete"}
 OPERATIONS = {
-    (method.upper(), path) for path, item in CONTRACT["paths"].items() for method in item if method in METHODS
+    (method.upper(), path)
+    for path, item in CONTRACT["paths"].items()
+    for method in item
+    if method in METHODS
 }
 
 
@@ -24,9 +27,20 @@ def test_the_contract_is_served(client: FlaskClient) -> None:
 
 
 def test_every_route_is_in_the_contract(app: Flask) -> None:
-    own = [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith(("gateway.", "swagger_ui."))]
-    routes = {(method, rule.rule) for rule in own for method in rule.methods or () if method.lower() in METHODS}
-    assert routes == {(method, path) for method, path in OPERATIONS if not path.startswith("/tasks")}
+    own = [
+        rule
+        for rule in app.url_map.iter_rules()
+        if not rule.endpoint.startswith(("gateway.", "swagger_ui."))
+    ]
+    routes = {
+        (method, rule.rule)
+        for rule in own
+        for method in rule.methods or ()
+        if method.lower() in METHODS
+    }
+    assert routes == {
+        (method, path) for method, path in OPERATIONS if not path.startswith("/tasks")
+    }
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))

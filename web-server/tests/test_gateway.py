@@ -27,19 +27,33 @@ def test_a_call_is_passed_on_with_what_the_caller_said(
     }
     client.post("/tasks?a=1&b=%2F&a=2", data=b'{"url": "x"}', headers=said)
     [seen] = tasks.seen
-    assert (seen.method, seen.target, seen.body) == ("POST", "/tasks?a=1&b=%2F&a=2", b'{"url": "x"}')
+    assert (seen.method, seen.target, seen.body) == (
+        "POST",
+        "/tasks?a=1&b=%2F&a=2",
+        b'{"url": "x"}',
+    )
     assert {name: seen.headers[name] for name in said} == said
 
 
-def test_nothing_else_is_passed_on(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
-    unsaid = {"Cookie": "a=b", "X-Forwarded-For": "192.0.2.1", "Accept-Encoding": "gzip", "User-Agent": "x", "TE": "x"}
+def test_nothing_else_is_passed_on(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    unsaid = {
+        "Cookie": "a=b",
+        "X-Forwarded-For": "192.0.2.1",
+        "Accept-Encoding": "gzip",
+        "User-Agent": "x",
+        "TE": "x",
+    }
     client.get("/tasks", headers={**headers, **unsaid})
     [seen] = tasks.seen
     assert set(seen.headers) == {"Host", "Authorization", "Accept-Encoding", "X-Request-Id"}
     assert seen.headers["Accept-Encoding"] == "identity"
 
 
-def test_the_answer_is_passed_back_as_it_is(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_the_answer_is_passed_back_as_it_is(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     said = {
         "Content-Type": "application/json",
         "Location": "/tasks/1",
@@ -72,11 +86,17 @@ def test_a_problem_is_passed_back(
     said = {"Content-Type": "application/problem+json", "Allow": "GET"}
     tasks.answer = lambda exchange: exchange.say(status, body, said)
     answer = client.delete("/tasks/1", headers=headers)
-    assert (answer.status_code, answer.data, answer.content_type) == (status, body, "application/problem+json")
+    assert (answer.status_code, answer.data, answer.content_type) == (
+        status,
+        body,
+        "application/problem+json",
+    )
     assert answer.headers["Allow"] == "GET"
 
 
-def test_a_redirect_is_not_followed(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_a_redirect_is_not_followed(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     tasks.answer = lambda exchange: exchange.say(302, b"", {"Location": "http://127.0.0.1:1/"})
     answer = client.get("/tasks/1", headers=headers)
     assert (answer.status_code, answer.headers["Location"]) == (302, "http://127.0.0.1:1/")
@@ -93,7 +113,9 @@ def test_every_method_is_the_tasks_services_to_judge(
     assert [seen.method for seen in tasks.seen] == [method]
 
 
-def test_a_method_that_no_service_has(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_a_method_that_no_service_has(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     answer = client.open("/tasks", method="TRACE", headers=headers)
     assert_problem(answer, 405, "method_not_allowed")
     assert "GET" in answer.headers["Allow"]
@@ -123,7 +145,9 @@ def test_a_path_is_encoded_again(
 @pytest.mark.parametrize(
     "path", ["/tasks/../metrics", "/tasks/..", "/tasks/./1", "/tasks//..//metrics", "/tasks/1/../2"]
 )
-def test_no_path_climbs_out(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], path: str) -> None:
+def test_no_path_climbs_out(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], path: str
+) -> None:
     answer = client.get("/", headers=headers, environ_overrides={"PATH_INFO": path})
     assert_problem(answer, 404, "not_found")
     assert tasks.seen == []
@@ -137,15 +161,24 @@ def test_nothing_beside_tasks_is_passed_on(
     assert tasks.seen == []
 
 
-def test_head_has_the_length_and_no_body(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_head_has_the_length_and_no_body(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     tasks.answer = lambda exchange: exchange.say(200, b"x" * 1000, {"Content-Type": "video/mp4"})
     answer = client.head(CLIP, headers=headers)
     assert (answer.status_code, answer.data, answer.content_length) == (200, b"", 1000)
     assert [seen.method for seen in tasks.seen] == ["HEAD"]
 
 
-def test_a_range_is_passed_both_ways(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
-    said = {"Content-Type": "video/mp4", "Content-Range": "bytes 0-3/9", "Accept-Ranges": "bytes", "ETag": '"x"'}
+def test_a_range_is_passed_both_ways(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    said = {
+        "Content-Type": "video/mp4",
+        "Content-Range": "bytes 0-3/9",
+        "Accept-Ranges": "bytes",
+        "ETag": '"x"',
+    }
     tasks.answer = lambda exchange: exchange.say(206, b"0123", said)
     asked = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"'}
     answer = client.get(CLIP, headers={**headers, **asked})
@@ -154,7 +187,9 @@ def test_a_range_is_passed_both_ways(client: FlaskClient, tasks: TasksStandIn, h
     assert {name: tasks.seen[0].headers[name] for name in asked} == asked
 
 
-def test_not_modified_has_no_body(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_not_modified_has_no_body(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     def not_modified(exchange: Exchange) -> None:
         exchange.send_response(304)
         exchange.send_header("ETag", '"x"')
@@ -168,11 +203,15 @@ def test_not_modified_has_no_body(client: FlaskClient, tasks: TasksStandIn, head
 def test_a_compressed_answer_stays_compressed(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    tasks.answer = lambda exchange: exchange.say(200, b"\x1f\x8b not really", {"Content-Encoding": "gzip"})
+    tasks.answer = lambda exchange: exchange.say(
+        200, b"\x1f\x8b not really", {"Content-Encoding": "gzip"}
+    )
     assert client.get("/tasks", headers=headers).data == b"\x1f\x8b not really"
 
 
-def test_a_clip_passes_chunk_by_chunk(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_a_clip_passes_chunk_by_chunk(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     half, first_half_arrived = b"x" * 65536, threading.Event()
 
     def two_halves(exchange: Exchange) -> None:
@@ -258,11 +297,15 @@ def test_what_changes_something_is_never_sent_twice(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     tasks.answer = lambda exchange: exchange.hang_up()
-    assert_problem(client.open("/tasks/1", method=method, headers=headers), 502, "tasks_unavailable")
+    assert_problem(
+        client.open("/tasks/1", method=method, headers=headers), 502, "tasks_unavailable"
+    )
     assert len(tasks.seen) == 1
 
 
-def test_a_post_after_a_restart_gets_through(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
+def test_a_post_after_a_restart_gets_through(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
     closed = threading.Event()
 
     def answer_and_close(exchange: Exchange) -> None:
@@ -289,15 +332,23 @@ def test_a_service_that_is_too_slow(
     release = threading.Event()
     tasks.answer = lambda _: release.wait(10) and None
     try:
-        answer = make_app(tasks_timeout_s=0.2).test_client().open("/tasks", method=method, headers=headers)
+        answer = (
+            make_app(tasks_timeout_s=0.2)
+            .test_client()
+            .open("/tasks", method=method, headers=headers)
+        )
     finally:
         release.set()
     assert_problem(answer, 504, "tasks_timeout")
     assert len(tasks.seen) == 1
 
 
-def test_a_body_over_one_mebibyte_stays_here(client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]) -> None:
-    assert_problem(client.post("/tasks", data=b"x" * (1024 * 1024 + 1), headers=headers), 413, "body_too_large")
+def test_a_body_over_one_mebibyte_stays_here(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    assert_problem(
+        client.post("/tasks", data=b"x" * (1024 * 1024 + 1), headers=headers), 413, "body_too_large"
+    )
     assert tasks.seen == []
     assert client.post("/tasks", data=b"x" * 1024 * 1024, headers=headers).status_code == 200
     assert len(tasks.seen[0].body) == 1024 * 1024

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from conftest import Keys
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
-REQUIRED = {"POSTGRES_USER": "web", "POSTGRES_PASSWORD": "secret", "JWT_PRIVATE_KEY": "x", "JWT_PUBLIC_KEY": "y"}
+REQUIRED = {
+    "POSTGRES_USER": "web",
+    "POSTGRES_PASSWORD": "secret",
+    "JWT_PRIVATE_KEY": "x",
+    "JWT_PUBLIC_KEY": "y",
+}
 
 
 @pytest.fixture
@@ -62,7 +67,9 @@ def test_a_variable_that_is_empty_is_not_set(environment: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_what_is_missing_is_named_without_secrets(environment: pytest.MonkeyPatch, name: str) -> None:
+def test_what_is_missing_is_named_without_secrets(
+    environment: pytest.MonkeyPatch, name: str
+) -> None:
     environment.delenv(name)
     with pytest.raises(ValidationError) as caught:
         Settings()

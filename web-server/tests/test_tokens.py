@@ -40,7 +40,9 @@ def good_claims() -> Claims:
 
 def signed(keys: Keys, **changed: object) -> str:
     """Return a token with good claims but these; one that is None is left out."""
-    claims = {name: value for name, value in {**good_claims(), **changed}.items() if value is not None}
+    claims = {
+        name: value for name, value in {**good_claims(), **changed}.items() if value is not None
+    }
     return jwt.encode(claims, keys.private, "EdDSA")
 
 
@@ -51,13 +53,19 @@ def unsigned(header: Claims, signature: bytes = b"") -> str:
 
 def hs256_with_the_public_key(keys: Keys) -> str:
     head = unsigned({"alg": "HS256", "typ": "JWT"}).rpartition(".")[0]
-    signature = base64.urlsafe_b64encode(digest(keys.public.encode(), head.encode(), sha256)).rstrip(b"=").decode()
+    signature = (
+        base64.urlsafe_b64encode(digest(keys.public.encode(), head.encode(), sha256))
+        .rstrip(b"=")
+        .decode()
+    )
     return f"{head}.{signature}"
 
 
 def changed_payload(keys: Keys) -> str:
     head, _, signature = signed(keys).split(".")
-    payload = base64.urlsafe_b64encode(json.dumps({**good_claims(), "sub": "2", "user_id": 2}).encode())
+    payload = base64.urlsafe_b64encode(
+        json.dumps({**good_claims(), "sub": "2", "user_id": 2}).encode()
+    )
     return f"{head}.{payload.rstrip(b'=').decode()}.{signature}"
 
 
@@ -69,7 +77,10 @@ FORGED: dict[str, tuple[str, Callable[[Keys, Keys], str]]] = {
     "expired": ("token_expired", lambda keys, other: signed(keys, exp=MINUTE_AGO)),
     "no algorithm": ("token_invalid", lambda keys, other: unsigned({"alg": "none", "typ": "JWT"})),
     "no signature": ("token_invalid", lambda keys, other: unsigned({"alg": "EdDSA", "typ": "JWT"})),
-    "HS256 with the public key": ("token_invalid", lambda keys, other: hs256_with_the_public_key(keys)),
+    "HS256 with the public key": (
+        "token_invalid",
+        lambda keys, other: hs256_with_the_public_key(keys),
+    ),
     "another's key": ("token_invalid", lambda keys, other: signed(other)),
     "another's key, expired": ("token_invalid", lambda keys, other: signed(other, exp=MINUTE_AGO)),
     "a changed payload": ("token_invalid", lambda keys, other: changed_payload(keys)),
@@ -77,21 +88,37 @@ FORGED: dict[str, tuple[str, Callable[[Keys, Keys], str]]] = {
     "another's issuer": ("token_invalid", lambda keys, other: signed(keys, iss="other")),
     "another's subject": ("token_invalid", lambda keys, other: signed(keys, sub="2")),
     "a user that is text": ("token_invalid", lambda keys, other: signed(keys, user_id="1")),
-    "a user that is true": ("token_invalid", lambda keys, other: signed(keys, sub="True", user_id=True)),
-    "issued tomorrow": ("token_invalid", lambda keys, other: signed(keys, iat=int(time.time()) + 86400)),
+    "a user that is true": (
+        "token_invalid",
+        lambda keys, other: signed(keys, sub="True", user_id=True),
+    ),
+    "issued tomorrow": (
+        "token_invalid",
+        lambda keys, other: signed(keys, iat=int(time.time()) + 86400),
+    ),
     **{
-        f"no {claim}": ("token_invalid", lambda keys, other, claim=claim: signed(keys, **{claim: None}))
+        f"no {claim}": (
+            "token_invalid",
+            lambda keys, other, claim=claim: signed(keys, **{claim: None}),
+        )
         for claim in ("sub", "user_id", "iss", "aud", "iat", "exp")
     },
 }
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_forged_token_opens_nothing(app: Flask, tasks: TasksStandIn, keys: Keys, other_keys: Keys, name: str) -> None:
+def test_a_forged_token_opens_nothing(
+    app: Flask, tasks: TasksStandIn, keys: Keys, other_keys: Keys, name: str
+) -> None:
     code, forge = FORGED[name]
     bearer = {"Authorization": b"Bearer " + forge(keys, other_keys).encode()}
     raw = {key: value.decode("latin-1") for key, value in bearer.items()}
-    for method, path in (("GET", "/tasks"), ("POST", "/tasks"), ("GET", "/tasks/1/parts/0"), ("DELETE", "/tasks/1")):
+    for method, path in (
+        ("GET", "/tasks"),
+        ("POST", "/tasks"),
+        ("GET", "/tasks/1/parts/0"),
+        ("DELETE", "/tasks/1"),
+    ):
         answer = app.test_client().open(path, method=method, headers=raw)
         assert answer.json is not None
         assert (answer.status_code, answer.json["code"]) == (401, code)
@@ -101,7 +128,9 @@ def test_a_forged_token_opens_nothing(app: Flask, tasks: TasksStandIn, keys: Key
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "token"])
 def test_no_token_opens_nothing(app: Flask, tasks: TasksStandIn, header: str | None) -> None:
-    answer = app.test_client().get("/tasks", headers={"Authorization": header} if header is not None else {})
+    answer = app.test_client().get(
+        "/tasks", headers={"Authorization": header} if header is not None else {}
+    )
     assert answer.json is not None
     assert (answer.status_code, answer.json["code"]) == (401, "token_missing")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -109,9 +138,13 @@ def test_no_token_opens_nothing(app: Flask, tasks: TasksStandIn, header: str | N
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token_of_log_in_opens_the_door(auth: AuthActions, tasks: TasksStandIn, scheme: str) -> None:
+def test_a_token_of_log_in_opens_the_door(
+    auth: AuthActions, tasks: TasksStandIn, scheme: str
+) -> None:
     token = auth.bearer()["Authorization"].split()[1]
-    assert auth.client.get("/tasks", headers={"Authorization": f"{scheme} {token}"}).status_code == 200
+    assert (
+        auth.client.get("/tasks", headers={"Authorization": f"{scheme} {token}"}).status_code == 200
+    )
     assert len(tasks.seen) == 1
 
 
@@ -124,10 +157,15 @@ def test_what_log_in_signs(auth: AuthActions, keys: Keys) -> None:
     assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "JWT"}
 
 
-def test_while_keys_are_changed_both_are_good(make_app: MakeApp, keys: Keys, other_keys: Keys) -> None:
+def test_while_keys_are_changed_both_are_good(
+    make_app: MakeApp, keys: Keys, other_keys: Keys
+) -> None:
     client = make_app(jwt_public_key=other_keys.public + keys.public).test_client()
     for good in (keys, other_keys):
-        assert client.get("/tasks", headers={"Authorization": f"Bearer {signed(good)}"}).status_code == 200
+        assert (
+            client.get("/tasks", headers={"Authorization": f"Bearer {signed(good)}"}).status_code
+            == 200
+        )
     for bad in (signed(keys, exp=MINUTE_AGO), signed(other_keys, exp=MINUTE_AGO)):
         answer = client.get("/tasks", headers={"Authorization": f"Bearer {bad}"})
         assert answer.json is not None
@@ -180,6 +218,8 @@ def test_a_signer_takes_no_other_key(keys: Keys, private_key: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_the_app_refuses_to_start_with_keys_that_do_not_fit(make_app: MakeApp, other_keys: Keys) -> None:
+def test_the_app_refuses_to_start_with_keys_that_do_not_fit(
+    make_app: MakeApp, other_keys: Keys
+) -> None:
     with pytest.raises(ValueError, match="JWT_PUBLIC_KEY"):
         make_app(jwt_public_key=other_keys.public)

@@ -20,7 +20,12 @@ from idrl_local.pytest_plugin import Database
 if TYPE_CHECKING:
     from conftest import AuthActions, MakeApp
 
-GOOD = {"username": "ada", "email": "ada@example.com", "password": "Passw0rd-1", "password_2": "Passw0rd-1"}
+GOOD = {
+    "username": "ada",
+    "email": "ada@example.com",
+    "password": "Passw0rd-1",
+    "password_2": "Passw0rd-1",
+}
 
 
 def assert_problem(answer: TestResponse, status: int, code: str) -> None:
@@ -40,7 +45,9 @@ def test_signup_creates_the_user(auth: AuthActions, database: Database) -> None:
     answer = auth.signup()
     assert answer.status_code == 201
     assert answer.json == {"user_id": 1, "username": "ada", "email": "ada@example.com"}
-    [(username, email, password_hash)] = database.execute("SELECT username, email, password_hash FROM users")
+    [(username, email, password_hash)] = database.execute(
+        "SELECT username, email, password_hash FROM users"
+    )
     assert (username, email) == ("ada", "ada@example.com")
     assert str(password_hash).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
@@ -75,12 +82,16 @@ def test_an_email_is_taken_in_any_case(auth: AuthActions, database: Database, em
         ("-" * 129, ["too_long", "no_upper", "no_lower", "no_digit"]),
     ],
 )
-def test_every_broken_password_rule_is_named(auth: AuthActions, password: str, codes: list[str]) -> None:
+def test_every_broken_password_rule_is_named(
+    auth: AuthActions, password: str, codes: list[str]
+) -> None:
     answer = auth.signup(password=password, password_2=password)
     assert field_errors(answer) == [("password", code) for code in codes]
 
 
-@pytest.mark.parametrize("password", ["Aa1-----", "Aa1" * 42 + "Aa", "\u00c9t\u00e9-\u0663-\u4f60\u597d"])
+@pytest.mark.parametrize(
+    "password", ["Aa1-----", "Aa1" * 42 + "Aa", "\u00c9t\u00e9-\u0663-\u4f60\u597d"]
+)
 def test_a_password_of_any_script_will_do(auth: AuthActions, password: str) -> None:
     assert auth.signup(password=password, password_2=password).status_code == 201
     assert auth.login(password=password).status_code == 200
@@ -113,21 +124,36 @@ def test_a_mismatch_is_told_together_with_a_broken_rule(auth: AuthActions) -> No
         ({"email": "ada@example"}, [("email", "email_invalid")]),
         ({"email": "Ada <ada@example.com>"}, [("email", "email_invalid")]),
         ({"email": "ada@example.com\r\nBcc: x@example.com"}, [("email", "email_invalid")]),
-        ({"email": f"{'a' * 60}@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}.com"}, [("email", "email_invalid")]),
+        (
+            {"email": f"{'a' * 60}@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}.com"},
+            [("email", "email_invalid")],
+        ),
         ({"email": True}, [("email", "string_type")]),
         ({"password": 12345678}, [("password", "string_type"), ("password_2", "mismatch")]),
         ({"password_2": None}, [("password_2", "string_type")]),
         ({"user_id": 7}, [("user_id", "extra_forbidden")]),
     ],
 )
-def test_a_wrong_field_is_named(auth: AuthActions, changed: dict[str, object], errors: list[tuple[str, str]]) -> None:
+def test_a_wrong_field_is_named(
+    auth: AuthActions, changed: dict[str, object], errors: list[tuple[str, str]]
+) -> None:
     assert field_errors(auth.signup(**changed)) == errors
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(username=st.text(max_size=70), email=st.emails() | st.text(max_size=20), password=st.text(max_size=20))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    username=st.text(max_size=70),
+    email=st.emails() | st.text(max_size=20),
+    password=st.text(max_size=20),
+)
 @example(username="\ufdfa" * 5, email="a@example.com", password="Passw0rd-1")
-@example(username="\u0130" * 64, email=f"{'a' * 64}@{'b' * 60}.{'c' * 60}.{'d' * 60}.com", password="Passw0rd-1")
+@example(
+    username="\u0130" * 64,
+    email=f"{'a' * 64}@{'b' * 60}.{'c' * 60}.{'d' * 60}.com",
+    password="Passw0rd-1",
+)
 @example(username="'; DROP TABLE users; --", email="o'hara@example.com", password="Passw0rd-1")
 def test_no_text_is_a_bug(auth: AuthActions, username: str, email: str, password: str) -> None:
     answer = auth.signup(username, email, password=password, password_2=password)
@@ -159,7 +185,9 @@ def test_missing_fields_are_all_named(client: FlaskClient, path: str) -> None:
         (b'{"email": "\\ud800", "password": "\\ud800"}', "malformed_json"),
     ],
 )
-def test_a_body_that_is_no_json_object(client: FlaskClient, path: str, body: bytes, code: str) -> None:
+def test_a_body_that_is_no_json_object(
+    client: FlaskClient, path: str, body: bytes, code: str
+) -> None:
     assert_problem(client.post(path, data=body, content_type="application/json"), 400, code)
 
 
@@ -170,7 +198,9 @@ def test_a_wrong_content_type(client: FlaskClient, content_type: str | None) -> 
 
 
 def test_a_body_over_one_mebibyte(client: FlaskClient) -> None:
-    answer = client.post("/auth/signup", data=b" " * (1024 * 1024 + 1), content_type="application/json")
+    answer = client.post(
+        "/auth/signup", data=b" " * (1024 * 1024 + 1), content_type="application/json"
+    )
     assert_problem(answer, 413, "body_too_large")
 
 
@@ -216,7 +246,9 @@ def test_wrong_email_and_wrong_password_get_the_same_answer(auth: AuthActions) -
     assert bodies[0] == bodies[1]
 
 
-def test_wrong_email_and_wrong_password_take_the_same_time(make_app: MakeApp, auth: AuthActions) -> None:
+def test_wrong_email_and_wrong_password_take_the_same_time(
+    make_app: MakeApp, auth: AuthActions
+) -> None:
     auth.client = make_app(login_failures_max=1000).test_client()
     auth.signup()
 
@@ -232,7 +264,9 @@ def test_wrong_email_and_wrong_password_take_the_same_time(make_app: MakeApp, au
     assert 0.4 < nobody / somebody < 2.5
 
 
-@pytest.mark.parametrize("email", ["ada", "ada@", "x" * 10_000, "ada@example.com' OR 1=1 --", "\u0130@example.com"])
+@pytest.mark.parametrize(
+    "email", ["ada", "ada@", "x" * 10_000, "ada@example.com' OR 1=1 --", "\u0130@example.com"]
+)
 def test_login_with_what_is_no_email_is_a_wrong_email(auth: AuthActions, email: str) -> None:
     auth.signup()
     assert_problem(auth.login(email), 401, "bad_credentials")
@@ -275,7 +309,9 @@ def test_ready_needs_the_database(make_app: MakeApp) -> None:
 
 
 def test_ready_without_the_tasks_service_is_degraded(make_app: MakeApp) -> None:
-    answer = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client().get("/ready")
+    answer = (
+        make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client().get("/ready")
+    )
     assert answer.status_code == 200
     assert answer.json is not None
     assert answer.json["status"] == "degraded"

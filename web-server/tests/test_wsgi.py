@@ -30,11 +30,17 @@ def bearer(served: Served) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("same", ["email", "username"])
-def test_a_thousand_signups_at_once_make_one_account(served: Served, database: Database, same: str) -> None:
+def test_a_thousand_signups_at_once_make_one_account(
+    served: Served, database: Database, same: str
+) -> None:
     def signup(number: int) -> tuple[int, str]:
         # Every letter in either case: the same address to everybody.
         mixed = "".join(c.upper() if number >> i & 1 else c for i, c in enumerate("adalovelace"))
-        changed = (f"user{number}", f"{mixed}@example.com") if same == "email" else (mixed, f"u{number}@example.com")
+        changed = (
+            (f"user{number}", f"{mixed}@example.com")
+            if same == "email"
+            else (mixed, f"u{number}@example.com")
+        )
         answer = requests.post(f"{served.url}/auth/signup", json=body(*changed), timeout=60)
         return answer.status_code, answer.json().get("code", "")
 
@@ -46,7 +52,9 @@ def test_a_thousand_signups_at_once_make_one_account(served: Served, database: D
 
 
 def test_slashes_do_not_matter(served: Served, tasks: TasksStandIn) -> None:
-    answer = requests.delete(f"{served.url}//tasks//42", headers=bearer(served), timeout=60, allow_redirects=False)
+    answer = requests.delete(
+        f"{served.url}//tasks//42", headers=bearer(served), timeout=60, allow_redirects=False
+    )
     assert answer.status_code == 200
     assert [(seen.method, seen.target) for seen in tasks.seen] == [("DELETE", "/tasks/42")]
 
@@ -76,7 +84,9 @@ def test_a_clip_is_never_held_in_memory(served: Served, tasks: TasksStandIn) -> 
     tasks.answer = clip
     headers = bearer(served)
     before = peak_memory_bytes(served.pid)
-    with requests.get(f"{served.url}/tasks/1/parts/0", headers=headers, stream=True, timeout=60) as answer:
+    with requests.get(
+        f"{served.url}/tasks/1/parts/0", headers=headers, stream=True, timeout=60
+    ) as answer:
         received = sum(len(chunk) for chunk in answer.iter_content(1 << 20))
     assert received == size_bytes
     assert peak_memory_bytes(served.pid) - before < 16 * 1024 * 1024
@@ -106,19 +116,33 @@ def peak_memory_bytes(parent: int) -> int:
 
 def test_the_log_is_json_and_holds_no_secret(served: Served, tasks: TasksStandIn) -> None:
     headers = bearer(served)
-    secrets = [PASSWORD, headers["Authorization"].split()[1], "canary-in-a-query", "canary-in-a-body", "$argon2"]
+    secrets = [
+        PASSWORD,
+        headers["Authorization"].split()[1],
+        "canary-in-a-query",
+        "canary-in-a-body",
+        "$argon2",
+    ]
     requests.post(
-        f"{served.url}/auth/login", json={"email": "ada@example.com", "password": "canary-in-a-body"}, timeout=60
+        f"{served.url}/auth/login",
+        json={"email": "ada@example.com", "password": "canary-in-a-body"},
+        timeout=60,
     )
     requests.post(f"{served.url}/auth/signup", data='{"password": "canary-in-a-body",}', timeout=60)
     requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=60)
-    requests.get(f"{served.url}/tasks", headers={"Authorization": "Bearer canary-in-a-query"}, timeout=60)
+    requests.get(
+        f"{served.url}/tasks", headers={"Authorization": "Bearer canary-in-a-query"}, timeout=60
+    )
     tasks.answer = lambda exchange: exchange.hang_up()
     requests.get(f"{served.url}/tasks?secret=canary-in-a-query", headers=headers, timeout=60)
     log = served.log.read_text()
     assert [secret for secret in secrets if secret in log] == []
     lines = [json.loads(line) for line in log.splitlines()]
-    calls = [(line["method"], line["path"], line["status"]) for line in lines if line["logger"] == "access"]
+    calls = [
+        (line["method"], line["path"], line["status"])
+        for line in lines
+        if line["logger"] == "access"
+    ]
     assert calls == [
         ("POST", "/auth/signup", 201),
         ("POST", "/auth/login", 200),
@@ -128,4 +152,8 @@ def test_the_log_is_json_and_holds_no_secret(served: Served, tasks: TasksStandIn
         ("GET", "/tasks", 401),
         ("GET", "/tasks", 502),
     ]
-    assert all(line["service"] == "web" and line["request_id"] for line in lines if line["logger"] == "access")
+    assert all(
+        line["service"] == "web" and line["request_id"]
+        for line in lines
+        if line["logger"] == "access"
+    )

@@ -21,11 +21,12 @@ from flask.testing import FlaskClient
 
 from idrl_common import tokens
 from idrl_local.pytest_plugin import Database
-from worker_server import leases, storage
+from worker_server import storage
 from worker_server.app import create_app
 from worker_server.db import db
-from worker_server.leases import Clip, Lease
-from worker_server.media import spare
+from worker_server.media import warm_prober
+from worker_server.queue import leases
+from worker_server.queue.leases import Clip, Lease
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")
@@ -50,7 +51,11 @@ def share(tmp_path: Path) -> Path:
 def settings(
     database: Database, redis_url: str, share: Path, tmp_path: Path, private_key: Ed25519PrivateKey
 ) -> Settings:
-    public = private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    public = (
+        private_key.public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
     return Settings(
         postgres_host=database.host,
         postgres_port=database.port,
@@ -88,7 +93,7 @@ def no_hints(redis_url: str) -> None:
 def nobody_waits() -> Iterator[None]:
     """No test leaves a child behind, or finds one of another."""
     yield
-    spare.dismiss()
+    warm_prober.close()
 
 
 @pytest.fixture
@@ -125,7 +130,9 @@ def auth(token: Callable[..., str]) -> Callable[..., dict[str, str]]:
 
 
 @pytest.fixture
-def finished(client: FlaskClient, auth: Callable[..., dict[str, str]], settings: Settings) -> tuple[str, bytes]:
+def finished(
+    client: FlaskClient, auth: Callable[..., dict[str, str]], settings: Settings
+) -> tuple[str, bytes]:
     """A task of user 1 with one clip: its id and the clip's bytes."""
     task_id = post(client, auth()).get_json()["task_id"]
     row = leases.claim_task("test", 30)
@@ -156,7 +163,9 @@ def site(site_folder: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site_folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(site_folder))
+    )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -170,7 +179,9 @@ def ffmpeg() -> Callable[..., None]:
     """Run ffmpeg."""
 
     def run(*arguments: str) -> None:
-        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments], check=True, timeout=60)
+        subprocess.run(
+            [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments], check=True, timeout=60
+        )
 
     return run
 
@@ -184,7 +195,16 @@ def sample(site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[..., str]
         if not (site_folder / name).exists():
             inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
             inputs += ["-f", "lavfi", "-i", f"sine=r=48000:d={seconds}"]
-            encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+            encoding = [
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-pix_fmt",
+                "yuv420p",
+                "-c:a",
+                "aac",
+            ]
             ffmpeg(*inputs, *encoding, str(site_folder / name))
         return name
 

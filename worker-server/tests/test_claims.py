@@ -10,9 +10,10 @@ from flask import Flask
 from sqlalchemy import text
 
 from idrl_local.pytest_plugin import Database
-from worker_server import leases, services
+from worker_server.api import services
 from worker_server.db import db
-from worker_server.leases import Lease
+from worker_server.queue import leases
+from worker_server.queue.leases import Lease
 from worker_testing import LOST, claim_part, claim_task, part_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")

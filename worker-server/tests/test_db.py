@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from idrl_local.pytest_plugin import Database
-from worker_server.db import Look, db, read
+from worker_server.db import PreparedQuery, db, fetch_json
 from worker_testing import post
 
 Auth = Callable[..., dict[str, str]]
@@ -17,16 +17,19 @@ Auth = Callable[..., dict[str, str]]
 @pytest.mark.usefixtures("app")
 def test_an_error_of_the_driver_is_told_as_any_other() -> None:
     with pytest.raises(ProgrammingError):
-        read(Look("nothing", "int", "SELECT nothing"))
+        fetch_json(PreparedQuery("nothing", "int", "SELECT nothing"))
     with pytest.raises(OperationalError) as caught:
-        read(Look("suicide", "bool", "SELECT pg_terminate_backend(pg_backend_pid())::text WHERE $1"), True)
+        fetch_json(
+            PreparedQuery("suicide", "bool", "SELECT pg_terminate_backend(pg_backend_pid())::text WHERE $1"),
+            True,
+        )
     assert caught.value.connection_invalidated
-    assert read(Look("one", "int", "SELECT $1::text"), 1) == 1
+    assert fetch_json(PreparedQuery("one", "int", "SELECT $1::text"), 1) == 1
 
 
 @pytest.mark.usefixtures("app")
 def test_a_connection_that_was_looked_through_is_fit_for_transactions() -> None:
-    assert read(Look("one", "int", "SELECT $1::text"), 1) == 1
+    assert fetch_json(PreparedQuery("one", "int", "SELECT $1::text"), 1) == 1
     with db.engine.connect() as connection:
         transactions = {connection.scalar(text("SELECT txid_current()")) for _ in range(2)}
     assert len(transactions) == 1
@@ -37,7 +40,9 @@ def test_a_connection_that_was_looked_through_is_fit_for_transactions() -> None:
 def test_what_is_not_committed_is_gone_when_a_connection_comes_back() -> None:
     with db.engine.connect() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE lost ()"))
-    assert read(Look("lost", "text", "SELECT to_json(to_regclass($1) IS NULL)::text"), "lost") is True
+    assert (
+        fetch_json(PreparedQuery("lost", "text", "SELECT to_json(to_regclass($1) IS NULL)::text"), "lost") is True
+    )
     assert db.engine.pool.checkedin() == 1  # type: ignore[attr-defined] # a QueuePool's
 
 
@@ -45,6 +50,8 @@ def test_a_connection_that_the_server_has_closed_is_replaced(
     client: FlaskClient, auth: Auth, database: Database
 ) -> None:
     assert client.get("/tasks", headers=auth()).status_code == 200
-    database.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'worker'")
+    database.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'worker'"
+    )
     assert client.get("/tasks", headers=auth()).status_code == 200
     assert post(client, auth()).status_code == 202

@@ -16,15 +16,18 @@ from flask import Flask
 from sqlalchemy import text
 
 from idrl_local.pytest_plugin import Database
-from worker_server import leases, services, shutdown, storage
+from worker_server import storage
+from worker_server.api import services
 from worker_server.db import db
-from worker_server.fetch_job import fetch_next
 from worker_server.fetching import FetchFailed
-from worker_server.heartbeat import Heartbeat
-from worker_server.job import failure_of
-from worker_server.leases import Lease
+from worker_server.jobs import shutdown
+from worker_server.jobs.base import failure_of
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.heartbeat import Heartbeat
+from worker_server.jobs.render import render_next
 from worker_server.media import ClipRejected, EncodeFailed, SourceError
-from worker_server.render_job import render_next
+from worker_server.queue import leases
+from worker_server.queue.leases import Lease
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_hints
 
@@ -67,8 +70,15 @@ def test_a_film_gives_way_to_a_clip(settings: Settings, site: str, sample: Sampl
         assert leases.claim_part("another", 30)
     clip = submit(f"{site}/{sample(2)}", owner_id=2)
     assert fetch_next(settings)
-    assert [part.status for part in parts_of(film)] == ["rendering", "waiting", "waiting", "waiting"]
-    assert waiting_hints(settings, "render") == 4 + 1 + 1  # its parts, the clip, and the part that waits again
+    assert [part.status for part in parts_of(film)] == [
+        "rendering",
+        "waiting",
+        "waiting",
+        "waiting",
+    ]
+    assert (
+        waiting_hints(settings, "render") == 4 + 1 + 1
+    )  # its parts, the clip, and the part that waits again
     row = leases.claim_part("another", 30)
     assert row is not None
     assert row.task_id == clip
@@ -77,7 +87,15 @@ def test_a_film_gives_way_to_a_clip(settings: Settings, site: str, sample: Sampl
 def test_a_container_without_an_index_is_rewritten_first(
     settings: Settings, site: str, site_folder: Path, ffmpeg: Callable[..., None]
 ) -> None:
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=10:d=3", "-c:v", "libx264", str(site_folder / "stream.ts"))
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=320x180:r=10:d=3",
+        "-c:v",
+        "libx264",
+        str(site_folder / "stream.ts"),
+    )
     task_id = submit(f"{site}/stream.ts")
     assert fetch_next(settings)
     assert files(settings, task_id) == {"source.1.remuxed"}
@@ -96,7 +114,15 @@ def fit(site: str, site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[[
     def make(key_frames: int) -> str:
         name = f"fit-{key_frames}.mp4"
         encoding = [*FIT.split(), "-g", str(key_frames), "-sc_threshold", "0"]
-        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=3", *encoding, "-y", str(site_folder / name))
+        ffmpeg(
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=s=320x180:r=25:d=3",
+            *encoding,
+            "-y",
+            str(site_folder / name),
+        )
         return f"{site}/{name}"
 
     return make
@@ -126,7 +152,9 @@ def test_what_cannot_be_copied_after_all_is_encoded_in_the_same_attempt(
         assert render_next(settings)
     parts = parts_of(task_id)
     assert [part.rendered_by for part in parts] == ["copy", "encode", "encode"]
-    assert {(part.status, part.attempt, part.failures, part.frames) for part in parts} == {("done", 1, 0, 75)}
+    assert {(part.status, part.attempt, part.failures, part.frames) for part in parts} == {
+        ("done", 1, 0, 75)
+    }
     assert list(settings.scratch_folder.iterdir()) == []
 
 
@@ -144,7 +172,9 @@ def test_without_the_share_no_work_is_taken(settings: Settings, site: str, sampl
 
 
 @pytest.mark.usefixtures("stop")
-def test_a_worker_that_is_stopped_hands_its_work_back(settings: Settings, site: str, sample: Sample) -> None:
+def test_a_worker_that_is_stopped_hands_its_work_back(
+    settings: Settings, site: str, sample: Sample
+) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     assert fetch_next(settings)
     task = task_of(task_id)
@@ -204,7 +234,9 @@ def freeze_child(module: str) -> None:
     """Stop the child of this process that runs the module, as if its storage hung."""
     deadline = time.monotonic() + 20
     while True:
-        children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+        children = " ".join(
+            path.read_text() for path in Path("/proc/self/task").glob("*/children")
+        ).split()
         for pid in children:
             with suppress(OSError):
                 if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -293,7 +325,9 @@ def test_a_verification_that_hangs_does_not_hold_up_a_stop(
     assert files(settings, task_id) == (set() if way == "delete" else {"source.1"})
 
 
-def test_a_bug_of_ours_is_tried_again_and_said_so(settings: Settings, site: str, sample: Sample) -> None:
+def test_a_bug_of_ours_is_tried_again_and_said_so(
+    settings: Settings, site: str, sample: Sample
+) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     broken = settings.model_copy(update={"part_seconds": "twenty"})
     for failures in range(1, settings.max_attempts + 1):
@@ -332,7 +366,9 @@ def test_a_heartbeat_survives_an_outage_of_the_database(app: Flask, database: Da
     assert row is not None
     with Heartbeat(app, Lease(row.id, row.attempt), every_s=0.05, lease_s=30) as heartbeat:
         heartbeat.report(0.25)
-        database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker'")
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker'"
+        )
         heartbeat.report(0.5)
         deadline = time.monotonic() + 20
         while database.execute("SELECT progress FROM tasks") != [(50,)]:

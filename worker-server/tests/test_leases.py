@@ -7,10 +7,22 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from worker_server import leases, services
+from worker_server.api import services
 from worker_server.db import db
-from worker_server.leases import Clip, Failure, Lease
-from worker_testing import LOST, PATH, claim_part, claim_task, part_of, parts_of, plan, processing, submit, task_of
+from worker_server.queue import leases
+from worker_server.queue.leases import Clip, Failure, Lease
+from worker_testing import (
+    LOST,
+    PATH,
+    claim_part,
+    claim_task,
+    part_of,
+    parts_of,
+    plan,
+    processing,
+    submit,
+    task_of,
+)
 
 pytestmark = pytest.mark.usefixtures("app")
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from worker_server import leases, services
-from worker_server.services import Submission
+from worker_server.api import services
+from worker_server.api.services import Submission
+from worker_server.queue import leases
 
 pytestmark = pytest.mark.usefixtures("app")
 

@@ -18,7 +18,12 @@ def test_every_variable_is_in_the_example() -> None:
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {**NEEDED, "FETCH_ALLOW_HOSTS": "10.0.0.5, media.example", "RENDER_CONCURRENCY": "", "PART_SECONDS": "10"}
+    given = {
+        **NEEDED,
+        "FETCH_ALLOW_HOSTS": "10.0.0.5, media.example",
+        "RENDER_CONCURRENCY": "",
+        "PART_SECONDS": "10",
+    }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     settings = Settings()
@@ -48,7 +53,10 @@ def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     ("given", "names"),
     [
         ({"HEARTBEAT_S": "20"}, r"HEARTBEAT_S \(20\) must be at most half of LEASE_S \(30\)"),
-        ({"LEASE_S": "2", "HEARTBEAT_S": "1.5"}, r"HEARTBEAT_S \(1.5\) must be at most half of LEASE_S \(2\)"),
+        (
+            {"LEASE_S": "2", "HEARTBEAT_S": "1.5"},
+            r"HEARTBEAT_S \(1.5\) must be at most half of LEASE_S \(2\)",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_both_named(

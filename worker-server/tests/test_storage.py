@@ -97,7 +97,9 @@ def test_a_folder_without_the_marker_is_not_the_share(share: Path) -> None:
         storage.check(share)
 
 
-@pytest.mark.parametrize(("start", "length"), [(0, 3_000_000), (0, 10), (1_000_003, 70_000), (2_999_999, 1), (5, 0)])
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 3_000_000), (0, 10), (1_000_003, 70_000), (2_999_999, 1), (5, 0)]
+)
 def test_a_range_is_read_to_its_end_and_no_further(clip: Path, start: int, length: int) -> None:
     wanted = clip.read_bytes()[start : start + length]
     with storage.FileRange(clip, start, length) as part:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from worker_server import leases, services, sweep
-from worker_server.fetch_job import fetch_next
-from worker_server.leases import Failure, Lease
+from worker_server.api import services
+from worker_server.jobs import sweep
+from worker_server.jobs.fetch import fetch_next
+from worker_server.queue import leases
+from worker_server.queue.leases import Failure, Lease
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, submit, task_of, waiting_hints
 
@@ -23,7 +25,9 @@ def fresh_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "_clock", sweep.Clock())
 
 
-def test_sweep_takes_back_what_a_dead_worker_held(settings: Settings, site: str, sample: Sample) -> None:
+def test_sweep_takes_back_what_a_dead_worker_held(
+    settings: Settings, site: str, sample: Sample
+) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     assert leases.claim_task("dead", 30) is not None
     let_run_out()

@@ -14,9 +14,9 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from idrl_local.pytest_plugin import Database
-from worker_server import leases
 from worker_server.db import db
-from worker_server.leases import Failure, Lease
+from worker_server.queue import leases
+from worker_server.queue.leases import Failure, Lease
 from worker_server.settings import Settings
 from worker_testing import SOURCE, URL, post, problem
 
@@ -28,7 +28,12 @@ def test_a_task_is_accepted(client: FlaskClient, auth: Auth) -> None:
     task = response.get_json()
     assert response.status_code == 202
     assert response.headers["Location"] == f"/tasks/{uuid.UUID(task['task_id'])}"
-    assert (task["status"], task["url"], task["progress"], task["error"]) == ("queued", URL, 0, None)
+    assert (task["status"], task["url"], task["progress"], task["error"]) == (
+        "queued",
+        URL,
+        0,
+        None,
+    )
     assert task["created_at"].endswith("Z")
 
 
@@ -64,14 +69,24 @@ def test_a_task_is_accepted_while_redis_is_away(settings: Settings, auth: Auth) 
         ({"url": "http://localhost/v.mp4"}, "url_private_address"),
     ],
 )
-def test_a_bad_task_is_refused(client: FlaskClient, auth: Auth, database: Database, body: object, code: str) -> None:
+def test_a_bad_task_is_refused(
+    client: FlaskClient, auth: Auth, database: Database, body: object, code: str
+) -> None:
     assert problem(client.post("/tasks", json=body, headers=auth())) == (400, code)
     assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
 
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"url": "x",}', b"{", b"", b"\xff\xfe", b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}", b'{"url": "\\ud800"}'],
+    [
+        b'{"url": "x",}',
+        b"{",
+        b"",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a":' + b"1" * 5000 + b"}",
+        b'{"url": "\\ud800"}',
+    ],
 )
 def test_malformed_json_is_refused(client: FlaskClient, auth: Auth, body: bytes) -> None:
     response = client.post("/tasks", data=body, content_type="application/json", headers=auth())
@@ -84,22 +99,39 @@ def test_another_content_type_is_refused(client: FlaskClient, auth: Auth) -> Non
 
 
 def test_a_body_over_one_mebibyte_is_refused(client: FlaskClient, auth: Auth) -> None:
-    response = client.post("/tasks", data=b"x" * (1024**2 + 1), content_type="application/json", headers=auth())
+    response = client.post(
+        "/tasks", data=b"x" * (1024**2 + 1), content_type="application/json", headers=auth()
+    )
     assert problem(response) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/tasks"), ("GET", "/tasks"), ("GET", "/tasks/x"), ("DELETE", "/tasks/x"), ("GET", "/tasks/x/parts/0")],
+    [
+        ("POST", "/tasks"),
+        ("GET", "/tasks"),
+        ("GET", "/tasks/x"),
+        ("DELETE", "/tasks/x"),
+        ("GET", "/tasks/x/parts/0"),
+    ],
 )
-def test_every_call_needs_a_token(client: FlaskClient, token: Callable[..., str], method: str, path: str) -> None:
+def test_every_call_needs_a_token(
+    client: FlaskClient, token: Callable[..., str], method: str, path: str
+) -> None:
     def call(authorization: str | None) -> TestResponse:
         headers = {"Authorization": authorization} if authorization is not None else {}
         return client.open(path, method=method, headers=headers)
 
     for missing in (None, "", "Bearer", "Basic eDp5"):
         assert problem(call(missing)) == (401, "token_missing")
-    for bad in ("garbage", token(aud="other"), token(iss="other"), token(exp=None), token(user_id="1"), token(sub="2")):
+    for bad in (
+        "garbage",
+        token(aud="other"),
+        token(iss="other"),
+        token(exp=None),
+        token(user_id="1"),
+        token(sub="2"),
+    ):
         response = call(f"Bearer {bad}")
         assert problem(response) == (401, "token_invalid")
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
@@ -131,7 +163,8 @@ def test_the_list_is_mine_in_order(client: FlaskClient, auth: Auth) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["max=0", "max=-1", "max=abc", "max=1000000000", "max=", "order=2", "order=x", "page=1"]
+    "query",
+    ["max=0", "max=-1", "max=abc", "max=1000000000", "max=", "order=2", "order=x", "page=1"],
 )
 def test_a_bad_query_is_refused(client: FlaskClient, auth: Auth, query: str) -> None:
     response = client.get(f"/tasks?{query}", headers=auth())
@@ -140,10 +173,15 @@ def test_a_bad_query_is_refused(client: FlaskClient, auth: Auth, query: str) -> 
 
 
 def test_a_get_may_say_that_it_sends_json(client: FlaskClient, auth: Auth) -> None:
-    assert client.get("/tasks", headers={**auth(), "Content-Type": "application/json"}).status_code == 200
+    assert (
+        client.get("/tasks", headers={**auth(), "Content-Type": "application/json"}).status_code
+        == 200
+    )
 
 
-def test_somebody_elses_task_does_not_exist(client: FlaskClient, auth: Auth, finished: tuple[str, bytes]) -> None:
+def test_somebody_elses_task_does_not_exist(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes]
+) -> None:
     task_id, _ = finished
     for path in ("/tasks/{}", "/tasks/{}/parts/0"):
         for method in ("GET", "DELETE") if path == "/tasks/{}" else ("GET",):
@@ -158,25 +196,49 @@ def test_somebody_elses_task_does_not_exist(client: FlaskClient, auth: Auth, fin
 @pytest.mark.parametrize(
     "task_id", ["1", "abc", "../../etc", "' OR 1=1", "%00", "00000000-0000-0000-0000-00000000000g"]
 )
-def test_an_id_that_is_no_uuid_does_not_exist(client: FlaskClient, auth: Auth, task_id: str) -> None:
+def test_an_id_that_is_no_uuid_does_not_exist(
+    client: FlaskClient, auth: Auth, task_id: str
+) -> None:
     assert client.get(f"/tasks/{task_id}", headers=auth()).status_code == 404
 
 
-def test_a_finished_task_shows_its_parts(client: FlaskClient, auth: Auth, finished: tuple[str, bytes]) -> None:
+def test_a_finished_task_shows_its_parts(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes]
+) -> None:
     task_id, content = finished
     task = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
-    assert (task["status"], task["progress"], task["parts_total"], task["parts_done"]) == ("done", 100, 1, 1)
+    assert (task["status"], task["progress"], task["parts_total"], task["parts_done"]) == (
+        "done",
+        100,
+        1,
+        1,
+    )
     for moment in ("created_at", "started_at", "finished_at", "updated_at"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", task[moment])
-    assert task["source"] == {**SOURCE, "duration_s": 20.0, "frame_rate": 30000 / 1001, "audio_codec": None}
+    assert task["source"] == {
+        **SOURCE,
+        "duration_s": 20.0,
+        "frame_rate": 30000 / 1001,
+        "audio_codec": None,
+    }
     (part,) = task["parts"]
-    assert (part["number"], part["status"], part["start_s"], part["end_s"]) == (0, "done", 0.0, 20.0)
-    assert (part["size_bytes"], part["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert (part["number"], part["status"], part["start_s"], part["end_s"]) == (
+        0,
+        "done",
+        0.0,
+        20.0,
+    )
+    assert (part["size_bytes"], part["sha256"]) == (
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+    )
     with client.get(part["link"], headers=auth()) as clip:
         assert clip.data == content
 
 
-def test_facts_of_another_version_are_left_out(client: FlaskClient, auth: Auth, database: Database) -> None:
+def test_facts_of_another_version_are_left_out(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
     task_id = post(client, auth()).get_json()["task_id"]
     database.execute("""UPDATE tasks SET source = '{"width": 16}'""")
     assert client.get(f"/tasks/{task_id}", headers=auth()).get_json()["source"] is None
@@ -190,13 +252,19 @@ def test_delete_of_a_finished_task_removes_its_files(
     assert (response.status_code, response.get_json()["status"]) == (200, "deleted")
     assert not (settings.remote_folder / finished[0]).exists()
     assert problem(client.get(f"/tasks/{finished[0]}", headers=auth())) == (404, "task_not_found")
-    assert problem(client.delete(f"/tasks/{finished[0]}", headers=auth())) == (404, "task_not_found")
+    assert problem(client.delete(f"/tasks/{finished[0]}", headers=auth())) == (
+        404,
+        "task_not_found",
+    )
 
 
 def test_delete_of_a_live_task(client: FlaskClient, auth: Auth) -> None:
     queued = post(client, auth()).get_json()["task_id"]
     response = client.delete(f"/tasks/{queued}", headers=auth())
-    assert (response.status_code, response.get_json()) == (200, {"task_id": queued, "status": "canceled"})
+    assert (response.status_code, response.get_json()) == (
+        200,
+        {"task_id": queued, "status": "canceled"},
+    )
     held = post(client, auth()).get_json()["task_id"]
     assert leases.claim_task("test", 30) is not None
     for _ in range(2):
@@ -224,14 +292,18 @@ def test_the_same_key_gives_the_same_task(client: FlaskClient, auth: Auth) -> No
     assert post(client, auth(2), **key).get_json()["task_id"] != first.get_json()["task_id"]
 
 
-def test_a_key_is_forgotten_after_a_day(client: FlaskClient, auth: Auth, database: Database) -> None:
+def test_a_key_is_forgotten_after_a_day(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
     key = {"Idempotency-Key": "once"}
     first = post(client, auth(), **key).get_json()["task_id"]
     database.execute("UPDATE tasks SET created_at = created_at - interval '25 hours'")
     assert post(client, auth(), **key).get_json()["task_id"] != first
 
 
-def test_one_key_ten_times_at_once_makes_one_task(app: Flask, auth: Auth, database: Database) -> None:
+def test_one_key_ten_times_at_once_makes_one_task(
+    app: Flask, auth: Auth, database: Database
+) -> None:
     headers = auth()
 
     def once(_: int) -> str:
@@ -247,7 +319,10 @@ def test_one_key_ten_times_at_once_makes_one_task(app: Flask, auth: Auth, databa
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "caf\u00e9"])
 def test_a_bad_key_is_refused(client: FlaskClient, auth: Auth, key: str) -> None:
-    assert problem(post(client, auth(), **{"Idempotency-Key": key})) == (400, "idempotency_key_invalid")
+    assert problem(post(client, auth(), **{"Idempotency-Key": key})) == (
+        400,
+        "idempotency_key_invalid",
+    )
 
 
 def test_slashes_count_as_one(app: Flask, client: FlaskClient, auth: Auth) -> None:
@@ -288,7 +363,9 @@ def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/{}"])
-def test_each_look_is_one_query(client: FlaskClient, auth: Auth, finished: tuple[str, bytes], path: str) -> None:
+def test_each_look_is_one_query(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], path: str
+) -> None:
     for _ in range(10):
         post(client, auth())
     asked: list[str] = []

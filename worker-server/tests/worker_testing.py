@@ -8,11 +8,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, text
 from werkzeug.test import TestResponse
 
-from worker_server import leases, services
+from worker_server.api import services
+from worker_server.api.services import Submission
 from worker_server.db import db
-from worker_server.leases import Failure, Lease
 from worker_server.models import Part, Task
-from worker_server.services import Submission
+from worker_server.queue import leases
+from worker_server.queue.leases import Failure, Lease
 from worker_server.settings import Settings
 
 LOST = Failure("worker_lost", "gone", retryable=True)
@@ -35,7 +36,13 @@ def submit(url: str = "http://example.com/v.mp4", owner_id: int = 1) -> uuid.UUI
 
 def plan(count: int) -> list[dict[str, Any]]:
     return [
-        {"number": n, "start_frame": n * 600, "end_frame": n * 600 + 600, "start_s": n * 20.0, "end_s": n * 20.0 + 20}
+        {
+            "number": n,
+            "start_frame": n * 600,
+            "end_frame": n * 600 + 600,
+            "start_s": n * 20.0,
+            "end_s": n * 20.0 + 20,
+        }
         for n in range(count)
     ]
 
@@ -76,7 +83,9 @@ def part_of(lease: Lease) -> Part:
 def parts_of(task_id: uuid.UUID) -> list[Part]:
     """Return the parts in order; none before the source is there."""
     db.session.expire_all()
-    return list(db.session.scalars(select(Part).where(Part.task_id == task_id).order_by(Part.number)))
+    return list(
+        db.session.scalars(select(Part).where(Part.task_id == task_id).order_by(Part.number))
+    )
 
 
 def files(settings: Settings, task_id: uuid.UUID) -> set[str]:
@@ -94,7 +103,9 @@ def waiting_hints(settings: Settings, queue: str) -> int:
 
 def let_run_out() -> None:
     for table in ("tasks", "parts"):
-        db.session.execute(text(f"UPDATE {table} SET lease_until = now() - interval '1 s', run_after = now()"))
+        db.session.execute(
+            text(f"UPDATE {table} SET lease_until = now() - interval '1 s', run_after = now()")
+        )
     db.session.commit()
 
 

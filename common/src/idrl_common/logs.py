@@ -9,15 +9,15 @@ from flask import Flask, Response, request
 from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 
-from idrl_common import context
+from idrl_common import request_ids
 
 _access = logging.getLogger("access")
 
 
 class _AddIds(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = context.request_id.get()
-        record.task_id = getattr(record, "task_id", None) or context.task_id.get()
+        record.request_id = request_ids.request_id.get()
+        record.task_id = getattr(record, "task_id", None) or request_ids.task_id.get()
         return True
 
 
@@ -33,15 +33,21 @@ class _Formatter(JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         access = getattr(record, "access", None)
-        return super().format(record) if access is None else _as_json(self._access_line(record, access))
+        return (
+            super().format(record)
+            if access is None
+            else _as_json(self._access_line(record, access))
+        )
 
-    def _access_line(self, record: logging.LogRecord, access: dict[str, object]) -> dict[str, object]:
+    def _access_line(
+        self, record: logging.LogRecord, access: dict[str, object]
+    ) -> dict[str, object]:
         return {
             "level": record.levelname,
             "logger": record.name,
             "message": record.msg,
-            "request_id": context.request_id.get(),
-            "task_id": context.task_id.get(),
+            "request_id": request_ids.request_id.get(),
+            "task_id": request_ids.task_id.get(),
             **self.static_fields,
             **access,
             "time": datetime.fromtimestamp(record.created, UTC),
@@ -76,9 +82,17 @@ def install(app: Flask) -> None:
     @app.after_request
     def write(response: Response) -> Response:
         if _access.isEnabledFor(logging.INFO):
-            elapsed_ms = round(context.elapsed_s() * 1000, 1)
-            access = {"method": request.method, "path": request.path, "status": response.status_code}
+            elapsed_ms = round(request_ids.elapsed_s() * 1000, 1)
+            access = {
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+            }
             extra = {"access": {**access, "elapsed_ms": elapsed_ms}}
             # `info` would look through the stack for the caller's line.
-            _access.handle(_access.makeRecord(_access.name, logging.INFO, "", 0, "request", (), None, extra=extra))
+            _access.handle(
+                _access.makeRecord(
+                    _access.name, logging.INFO, "", 0, "request", (), None, extra=extra
+                )
+            )
         return response

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Timeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from idrl_common import context
+from idrl_common import request_ids
 
 MEDIA_TYPE = "application/problem+json"
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
@@ -52,10 +52,10 @@ class Problem(Exception):
 
 
 # What a service raises, and the answer it becomes: status and code; the sentence is the exception's own.
-Table = Mapping[type[Exception], tuple[int, str]]
+ProblemMap = Mapping[type[Exception], tuple[int, str]]
 
 
-def install(app: Flask, table: Table) -> None:
+def install(app: Flask, table: ProblemMap) -> None:
     """Answer every error of the app as a problem: its own exceptions by `table`, HTTP's, the database's, and bugs."""
     app.register_error_handler(Problem, respond)
     app.register_error_handler(HTTPException, _from_http)
@@ -74,14 +74,18 @@ def respond(problem: Problem) -> Response:
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,
-        "request_id": context.request_id.get(),
+        "request_id": request_ids.request_id.get(),
     }
     if problem.errors:
         body["errors"] = list(problem.errors)
-    response = Response(current_app.json.dumps(body), status=problem.status, content_type=MEDIA_TYPE)
+    response = Response(
+        current_app.json.dumps(body), status=problem.status, content_type=MEDIA_TYPE
+    )
     response.headers.update(problem.headers)
     if problem.status == HTTPStatus.UNAUTHORIZED:
-        response.headers.setdefault("WWW-Authenticate", "Bearer")  # RFC 9110 §15.5.2 asks for a challenge
+        response.headers.setdefault(
+            "WWW-Authenticate", "Bearer"
+        )  # RFC 9110 §15.5.2 asks for a challenge
     return response
 
 

@@ -8,7 +8,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 # A key in an .env file is one line, its line breaks written as \n.
-Pem = Annotated[str, BeforeValidator(lambda value: value.replace("\\n", "\n") if isinstance(value, str) else value)]
+Pem = Annotated[
+    str,
+    BeforeValidator(lambda value: value.replace("\\n", "\n") if isinstance(value, str) else value),
+]
 MAX_BODY_BYTES = 1024 * 1024
 
 

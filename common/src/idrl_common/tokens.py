@@ -82,13 +82,19 @@ def identify(verifier: TokenVerifier) -> Identity:
     """Return who makes the current request; raise a 401 Problem when its token is missing or no good."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise _unauthorized("token_missing", "This call needs an Authorization header: Bearer and a token.", "")
+        raise _unauthorized(
+            "token_missing", "This call needs an Authorization header: Bearer and a token.", ""
+        )
     try:
         return verifier.verify(token.strip())
     except TokenExpired as error:
-        raise _unauthorized("token_expired", "The token has expired; log in again.", "invalid_token") from error
+        raise _unauthorized(
+            "token_expired", "The token has expired; log in again.", "invalid_token"
+        ) from error
     except TokenInvalid as error:
-        raise _unauthorized("token_invalid", "The token is not valid; log in again.", "invalid_token") from error
+        raise _unauthorized(
+            "token_invalid", "The token is not valid; log in again.", "invalid_token"
+        ) from error
 
 
 def _decode(token: str, key: object) -> tuple[Identity, int]:

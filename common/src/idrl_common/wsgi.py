@@ -16,6 +16,8 @@ class CollapseSlashes:
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
         environ["PATH_INFO"] = _SLASHES.sub("/", environ.get("PATH_INFO", ""))
         return self._app(environ, start_response)

@@ -19,7 +19,9 @@ def main(arguments: list[str]) -> int:
     """Return the exit code of the command."""
     wheel, *command = arguments
     used = {found for path in Path().glob("*.tf") for found in _USED.findall(path.read_text())}
-    names = {kind: sorted(name for found, name in used if found == kind) for kind in ("resource", "data")}
+    names = {
+        kind: sorted(name for found, name in used if found == kind) for kind in ("resource", "data")
+    }
     with served(read_schema(Path(wheel), names["resource"], names["data"])) as variables:
         environment = {**os.environ, **variables, "CHECKPOINT_DISABLE": "1"}
         return subprocess.run(command, env=environment, check=False).returncode

@@ -53,7 +53,10 @@ _LIST = re.compile(r'this\._\w+ = new (\w+?)(List|Map)\(this, "(\w+)", (true|fal
 
 def read_schema(wheel: Path, resources: Iterable[str], data_sources: Iterable[str]) -> Schema:
     """Return the schema of these resources and data sources; raise KeyError for a name that the provider has not."""
-    folders = {**{_folder(name): name for name in resources}, **{_folder(name, "data-"): name for name in data_sources}}
+    folders = {
+        **{_folder(name): name for name in resources},
+        **{_folder(name, "data-"): name for name in data_sources},
+    }
     sources = dict(_sources(wheel, set(folders)))
     schema = Schema(provider_block())
     for folder, name in folders.items():
@@ -99,10 +102,18 @@ class _Bindings:
     @classmethod
     def parse(cls, javascript: str, declarations: str) -> "_Bindings":
         interfaces = {
-            name: {field: (not optional, "[]" in kind) for field, optional, kind in _PROPERTY.findall(body)}
+            name: {
+                field: (not optional, "[]" in kind)
+                for field, optional, kind in _PROPERTY.findall(body)
+            }
             for name, body in _INTERFACE.findall(declarations)
         }
-        return cls(javascript, interfaces, dict(_FUNCTION.findall(javascript)), dict(_CLASS.findall(javascript)))
+        return cls(
+            javascript,
+            interfaces,
+            dict(_FUNCTION.findall(javascript)),
+            dict(_CLASS.findall(javascript)),
+        )
 
     def block_of_resource(self) -> Block:
         main, arguments = _MAIN.search(self.javascript), _ARGUMENTS.search(self.javascript)
@@ -119,7 +130,9 @@ class _Bindings:
                 block.attributes[name] = Attribute(kind, computed=True)
         return block
 
-    def _add(self, block: Block, match: re.Match[str], properties: dict[str, tuple[bool, bool]]) -> None:
+    def _add(
+        self, block: Block, match: re.Match[str], properties: dict[str, tuple[bool, bool]]
+    ) -> None:
         """Add one argument: a block, a list of objects that is written as an argument, or a plain one."""
         name, value, kind = match["name"], match["value"], match["kind"]
         field = _FIELD.search(value)
@@ -134,12 +147,18 @@ class _Bindings:
         elif converters:
             inner = self._nested(converters[-1])
             members = {key: attribute.type for key, attribute in inner.attributes.items()}
-            block.attributes[name] = Attribute([nesting, ["object", members]], optional=True, computed=True)
+            block.attributes[name] = Attribute(
+                [nesting, ["object", members]], optional=True, computed=True
+            )
         else:
             # Write-only arguments end in _wo by HashiCorp's convention; the bindings do not tell them apart.
             write_only = name.endswith("_wo")
-            given = {"required": True} if required else {"optional": True, "computed": not write_only}
-            block.attributes[name] = Attribute(_type_of(kind, match["stored"]), **given, write_only=write_only)
+            given = (
+                {"required": True} if required else {"optional": True, "computed": not write_only}
+            )
+            block.attributes[name] = Attribute(
+                _type_of(kind, match["stored"]), **given, write_only=write_only
+            )
 
     def _nested(self, function: str) -> Block:
         interface = function[0].upper() + function[1:]
@@ -151,12 +170,16 @@ class _Bindings:
         results: dict[str, Type] = {}
         for match in _GETTER.finditer(body):
             kind = _RESULTS.get(match["kind"], "string")
-            results[match["name"]] = ["set", kind[1]] if match["is_set"] and isinstance(kind, list) else kind
+            results[match["name"]] = (
+                ["set", kind[1]] if match["is_set"] and isinstance(kind, list) else kind
+            )
         for kind, name in _MAP.findall(body):
             results[name] = _RESULTS[f"{kind}Map"]
         for inner, collection, name, is_set in _LIST.findall(body):
             nesting = "set" if is_set == "true" else collection.lower()
-            results.setdefault(name, [nesting, ["object", self._results(f"{inner}OutputReference")]])
+            results.setdefault(
+                name, [nesting, ["object", self._results(f"{inner}OutputReference")]]
+            )
         return results
 
 

@@ -39,7 +39,13 @@ def served(schema: Schema) -> Iterator[dict[str, str]]:
         server.add_insecure_port(f"unix://{socket}")
         server.start()
         address = {"Network": "unix", "String": socket}
-        plugin = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": address}
+        plugin = {
+            "Protocol": "grpc",
+            "ProtocolVersion": 6,
+            "Pid": os.getpid(),
+            "Test": True,
+            "Addr": address,
+        }
         yield {"TF_REATTACH_PROVIDERS": json.dumps({ADDRESS: plugin})}
         server.stop(0)
 
@@ -50,7 +56,9 @@ def encode_schema(block: Block) -> Any:
 
 def _encode_block(block: Block) -> Any:
     return protocol.Schema.Block(
-        attributes=[_encode_attribute(name, found) for name, found in sorted(block.attributes.items())],
+        attributes=[
+            _encode_attribute(name, found) for name, found in sorted(block.attributes.items())
+        ],
         block_types=[
             protocol.Schema.NestedBlock(
                 type_name=name,
@@ -90,15 +98,23 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
     def GetMetadata(self, request: Any, context: Any) -> Any:
         metadata = protocol.GetMetadata
         return metadata.Response(
-            resources=[metadata.ResourceMetadata(type_name=name) for name in self._schema.resources],
-            data_sources=[metadata.DataSourceMetadata(type_name=name) for name in self._schema.data_sources],
+            resources=[
+                metadata.ResourceMetadata(type_name=name) for name in self._schema.resources
+            ],
+            data_sources=[
+                metadata.DataSourceMetadata(type_name=name) for name in self._schema.data_sources
+            ],
         )
 
     def GetProviderSchema(self, request: Any, context: Any) -> Any:
         return protocol.GetProviderSchema.Response(
             provider=encode_schema(self._schema.provider),
-            resource_schemas={name: encode_schema(block) for name, block in self._schema.resources.items()},
-            data_source_schemas={name: encode_schema(block) for name, block in self._schema.data_sources.items()},
+            resource_schemas={
+                name: encode_schema(block) for name, block in self._schema.resources.items()
+            },
+            data_source_schemas={
+                name: encode_schema(block) for name, block in self._schema.data_sources.items()
+            },
         )
 
     def ValidateProviderConfig(self, request: Any, context: Any) -> Any:
@@ -121,12 +137,19 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
         return protocol.UpgradeResourceState.Response(upgraded_state=state)
 
     def ReadResource(self, request: Any, context: Any) -> Any:
-        return protocol.ReadResource.Response(new_state=request.current_state, private=request.private)
+        return protocol.ReadResource.Response(
+            new_state=request.current_state, private=request.private
+        )
 
     def PlanResourceChange(self, request: Any, context: Any) -> Any:
         block = self._schema.resources[request.type_name]
-        proposed, prior = decode(request.proposed_new_state.msgpack), decode(request.prior_state.msgpack)
-        return protocol.PlanResourceChange.Response(planned_state=_value(plan(proposed, block, prior)))
+        proposed, prior = (
+            decode(request.proposed_new_state.msgpack),
+            decode(request.prior_state.msgpack),
+        )
+        return protocol.PlanResourceChange.Response(
+            planned_state=_value(plan(proposed, block, prior))
+        )
 
     def ApplyResourceChange(self, request: Any, context: Any) -> Any:
         block = self._schema.resources[request.type_name]

@@ -47,7 +47,14 @@ class Schema:
 
 def provider_block() -> Block:
     """Return what `provider "google" { … }` takes, as far as anybody here uses it."""
-    names = ("project", "region", "zone", "credentials", "access_token", "impersonate_service_account")
+    names = (
+        "project",
+        "region",
+        "zone",
+        "credentials",
+        "access_token",
+        "impersonate_service_account",
+    )
     return Block(
         {
             **{name: Attribute("string", optional=True) for name in (*names, "billing_project")},

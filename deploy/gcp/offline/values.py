@@ -36,7 +36,9 @@ def plan(value: Any, block: Block, prior: Any) -> Any:
 def _each(value: Any, block: Block, prior: Any) -> Any:
     if isinstance(value, list):
         old = prior if isinstance(prior, list) else []
-        return [plan(item, block, old[at] if at < len(old) else None) for at, item in enumerate(value)]
+        return [
+            plan(item, block, old[at] if at < len(old) else None) for at, item in enumerate(value)
+        ]
     return plan(value, block, prior)
 
 

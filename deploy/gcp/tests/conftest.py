@@ -43,7 +43,9 @@ def terraform() -> Terraform:
         told = {f"TF_VAR_{name}": value for name, value in VARIABLES.items()}
         command = ["terraform", arguments[0], "-no-color", *arguments[1:]]
         environment = {**os.environ, **told}
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
 
     return run
 

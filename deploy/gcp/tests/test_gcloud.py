@@ -25,8 +25,12 @@ _ASKS_FOR_AN_ACCOUNT = "do not currently have an active account selected"
 def commands() -> list[tuple[str, ...]]:
     """Return every gcloud command, without what follows it on its line, each once."""
     asked = ["git", "ls-files", "deploy", "docs"]
-    listed = subprocess.run(asked, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines()
-    written = [name for name in listed if "/tests/" not in name and Path(name).suffix in {"", ".md", ".sh"}]
+    listed = subprocess.run(
+        asked, cwd=CHECKOUT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    written = [
+        name for name in listed if "/tests/" not in name and Path(name).suffix in {"", ".md", ".sh"}
+    ]
     return sorted({command for name in written for command in commands_of(CHECKOUT / name)})
 
 
@@ -60,7 +64,13 @@ def answers(folder: Path) -> dict[tuple[str, ...], str]:
 
     def ask(command: tuple[str, ...]) -> str:
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
         )
         return done.stderr
 
@@ -75,12 +85,18 @@ def test_there_are_commands() -> None:
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_gcloud_knows_it(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_gcloud_knows_it(
+    command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     if command[1] == "auth":
         options = {word.partition("=")[0] for word in command if word.startswith("--")}
         words = [word for word in command if not word.startswith("--")]
-        shown = subprocess.run([*words, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
-        assert options <= set(re.findall(r"--[a-z-]+", re.sub(r".\x08|\x1b\[[0-9;]*m", "", shown.stdout)))
+        shown = subprocess.run(
+            [*words, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        )
+        assert options <= set(
+            re.findall(r"--[a-z-]+", re.sub(r".\x08|\x1b\[[0-9;]*m", "", shown.stdout))
+        )
         return
     said = answers(tmp_path_factory.getbasetemp())[command]
     assert _ASKS_FOR_AN_ACCOUNT in " ".join(said.split()), said

@@ -29,7 +29,9 @@ def test_no_rule_beside_the_table(planned: Plan) -> None:
 
 
 def test_one_public_address(planned: Plan) -> None:
-    assert [address["name"] for address in values_of(planned, "google_compute_address")] == ["idrl-web"]
+    assert [address["name"] for address in values_of(planned, "google_compute_address")] == [
+        "idrl-web"
+    ]
     public = [
         machine["name"]
         for machine in values_of(planned, "google_compute_instance")

@@ -10,11 +10,19 @@ GCP = Path(__file__).parents[1]
 SCRIPTS = ["secrets", "tf", "up", "upgrade", "down"]
 
 
-def run(script: str, *arguments: str, path: str = os.environ["PATH"], typed: str = "") -> tuple[int, str]:
+def run(
+    script: str, *arguments: str, path: str = os.environ["PATH"], typed: str = ""
+) -> tuple[int, str]:
     """Return the exit code and what was said about the error."""
     command = ["/bin/bash", str(GCP / script), *arguments]
     done = subprocess.run(
-        command, env={"PATH": path}, input=typed, capture_output=True, text=True, timeout=30, check=False
+        command,
+        env={"PATH": path},
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     return done.returncode, done.stderr
 

@@ -5,7 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 SCRIPT = Path(__file__).parents[1] / "secrets"
 NAMES = {
@@ -43,7 +47,9 @@ def kept(tmp_path: Path) -> Path:
 def run(kept: Path) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": f"{kept.parent / 'bin'}:{os.environ['PATH']}", "KEPT": str(kept)}
     command = ["/bin/bash", str(SCRIPT), "a-project-of-tests"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 def values(kept: Path) -> dict[str, str]:
@@ -56,12 +62,19 @@ def test_keys_fit_and_passwords_differ(kept: Path) -> None:
     made = values(kept)
     assert made.keys() == NAMES
     public = load_pem_private_key(made["idrl-jwt-private-key"].encode(), None).public_key()
-    assert made["idrl-jwt-public-key"] == public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    assert (
+        made["idrl-jwt-public-key"]
+        == public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    )
     passwords = [value for name, value in made.items() if name.endswith("-password")]
     assert len(set(passwords)) == len(passwords) == 4
     assert all(len(password) == 48 and password.isalnum() for password in passwords)
     seen = done.stdout + done.stderr + (kept.parent / "calls").read_text()
-    assert not [value for value in made.values() if value.splitlines()[-1] in seen or value.splitlines()[0] in seen]
+    assert not [
+        value
+        for value in made.values()
+        if value.splitlines()[-1] in seen or value.splitlines()[0] in seen
+    ]
 
 
 def test_what_is_there_stays(kept: Path) -> None:

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 PROVISION = Path(__file__).parents[1]
 CHECKOUT = PROVISION.parents[1]
@@ -17,7 +22,11 @@ TOKEN = "ya29.token-of-the-machine"
 NOWHERE = "http://127.0.0.1:1"
 
 SETTINGS = {
-    "web": {"idrl-tasks-host": "worker.internal", "idrl-database-host": "10.9.0.3", "idrl-revision": "abc123"},
+    "web": {
+        "idrl-tasks-host": "worker.internal",
+        "idrl-database-host": "10.9.0.3",
+        "idrl-revision": "abc123",
+    },
     "worker": {
         "idrl-tasks-host": "worker.internal",
         "idrl-file-host": "file.internal",
@@ -85,16 +94,27 @@ class Machine:
 
     def write_secrets(self, *names: str) -> None:
         path = self.etc / "secrets.env"
-        values = ((variable_of(name), self.secrets[name].strip().replace("\n", "\\n")) for name in names)
+        values = (
+            (variable_of(name), self.secrets[name].strip().replace("\n", "\\n")) for name in names
+        )
         path.write_text("".join(f"{name}={value}\n" for name, value in values))
         path.chmod(0o600)
 
     def run(self, *command: str | Path, metadata_url: str = NOWHERE) -> Done:
         """Run a command as on this machine; one second is all it may wait for anything."""
-        told = {"IDRL_ETC": str(self.etc), "IDRL_OPT": str(self.opt), "IDRL_METADATA_URL": metadata_url}
+        told = {
+            "IDRL_ETC": str(self.etc),
+            "IDRL_OPT": str(self.opt),
+            "IDRL_METADATA_URL": metadata_url,
+        }
         environment = {"PATH": os.environ["PATH"], "IDRL_WAIT_S": "1", **told}
         done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         return Done(done.returncode, done.stdout)
 
@@ -104,7 +124,10 @@ class Machine:
 
     def shell(self, script: str) -> Done:
         """Run a script in which the libraries' functions are known."""
-        libraries = "".join(f". {PROVISION}/lib/{name}.sh; " for name in ("common", "settings", "secrets", "services"))
+        libraries = "".join(
+            f". {PROVISION}/lib/{name}.sh; "
+            for name in ("common", "settings", "secrets", "services")
+        )
         return self.run("sh", "-euc", libraries + script)
 
 
@@ -126,8 +149,12 @@ class Cloud:
                 return None
             known = {
                 "/computeMetadata/v1/project/project-id": "my-project",
-                f"{instance}service-accounts/default/token": json.dumps({"access_token": TOKEN, "expires_in": 3599}),
-                **{f"{instance}attributes/{name}": value for name, value in self.attributes.items()},
+                f"{instance}service-accounts/default/token": json.dumps(
+                    {"access_token": TOKEN, "expires_in": 3599}
+                ),
+                **{
+                    f"{instance}attributes/{name}": value for name, value in self.attributes.items()
+                },
             }
             return known[path].encode() if path in known else None
         if path.startswith("/v1/projects/my-project/secrets/"):

@@ -21,7 +21,9 @@ def disk(tmp_path: Path) -> Path:
 
 def file_system_of(machine: Machine, disk: Path) -> Done:
     libraries = f". {PROVISION}/lib/common.sh; . {PROVISION}/lib/disk.sh"
-    return machine.run("sh", "-euc", f'PATH=$PATH:/usr/sbin:/sbin; {libraries}; file_system_of "$1"', "sh", disk)
+    return machine.run(
+        "sh", "-euc", f'PATH=$PATH:/usr/sbin:/sbin; {libraries}; file_system_of "$1"', "sh", disk
+    )
 
 
 def digest(path: Path) -> str:

@@ -17,7 +17,12 @@ def release() -> bytes:
     """The part of the checkout that a machine's settings are checked with, as the archive of a release."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name in ("deploy/provision", "web-server/.env.example", "worker-server/.env.example", "psg/.env.example"):
+        for name in (
+            "deploy/provision",
+            "web-server/.env.example",
+            "worker-server/.env.example",
+            "psg/.env.example",
+        ):
             archive.add(CHECKOUT / name, name)
     return file.getvalue()
 
@@ -64,7 +69,9 @@ def test_further_settings_may_not_replace_own_ones(machine: Machine) -> None:
 
 def test_a_database_that_must_prove_itself_needs_its_authority(machine: Machine) -> None:
     machine.write_settings({**SETTINGS["worker"], "idrl-database-sslmode": "verify-ca"})
-    machine.secrets["idrl-postgres-ca"] = "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"
+    machine.secrets["idrl-postgres-ca"] = (
+        "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"
+    )
     machine.write_secrets("idrl-postgres-ca")
     done = machine.shell("write_ca; database_lines worker x")
     assert (machine.etc / "postgres-ca.pem").read_text() == machine.secrets["idrl-postgres-ca"]
@@ -79,14 +86,18 @@ def test_bootstrap_fetches_checks_and_runs_the_release(
         done = machine.run(PROVISION / "bootstrap", "--check", metadata_url=cloud.url)
         assert done.code == 0, done.output
         assert "settings of a file machine are complete" in done.output
-    assert (machine.opt / "releases" / attributes["idrl-revision"] / "deploy" / "provision" / "file").is_file()
+    assert (
+        machine.opt / "releases" / attributes["idrl-revision"] / "deploy" / "provision" / "file"
+    ).is_file()
     requests = [headers for path, headers in cloud.asked if path == "/release.tar.gz"]
     assert len(requests) == 1
     # The machine's token is for Google alone.
     assert "Authorization" not in requests[0]
 
 
-def test_bootstrap_refuses_a_damaged_release(machine: Machine, cloud: Cloud, attributes: dict[str, str]) -> None:
+def test_bootstrap_refuses_a_damaged_release(
+    machine: Machine, cloud: Cloud, attributes: dict[str, str]
+) -> None:
     attributes["idrl-release-sha256"] = "0" * 64
     done = machine.run(PROVISION / "bootstrap", metadata_url=cloud.url)
     assert done.code == 1
@@ -94,22 +105,35 @@ def test_bootstrap_refuses_a_damaged_release(machine: Machine, cloud: Cloud, att
     assert not (machine.opt / "releases" / attributes["idrl-revision"]).exists()
 
 
-@pytest.mark.parametrize("name", ["idrl-role", "idrl-revision", "idrl-release-url", "idrl-release-sha256"])
-def test_bootstrap_names_what_is_missing(machine: Machine, cloud: Cloud, attributes: dict[str, str], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["idrl-role", "idrl-revision", "idrl-release-url", "idrl-release-sha256"]
+)
+def test_bootstrap_names_what_is_missing(
+    machine: Machine, cloud: Cloud, attributes: dict[str, str], name: str
+) -> None:
     del attributes[name]
     done = machine.run(PROVISION / "bootstrap", metadata_url=cloud.url)
     assert done.code == 1
     assert f"setting_missing: not set: {name} (" in done.output
 
 
-def test_bootstrap_refuses_a_role_that_is_none(machine: Machine, cloud: Cloud, attributes: dict[str, str]) -> None:
+def test_bootstrap_refuses_a_role_that_is_none(
+    machine: Machine, cloud: Cloud, attributes: dict[str, str]
+) -> None:
     attributes["idrl-role"] = "../web"
-    assert "setting_invalid: idrl-role" in machine.run(PROVISION / "bootstrap", metadata_url=cloud.url).output
+    assert (
+        "setting_invalid: idrl-role"
+        in machine.run(PROVISION / "bootstrap", metadata_url=cloud.url).output
+    )
 
 
 def test_every_script_can_be_run() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "--stage", "deploy/provision"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--stage", "deploy/provision"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     modes = {line.split()[-1].removeprefix("deploy/provision/"): line.split()[0] for line in listed}
     for name in ("web", "worker", "file", "bootstrap", "compose", "guard-metadata"):

@@ -4,7 +4,12 @@ import pytest
 
 from deploy.provision.tests.stage import SECRETS, SETTINGS, TOKEN, Cloud, Machine
 
-NEEDED = [(role, name) for role, settings in SETTINGS.items() for name in settings if name != "idrl-revision"]
+NEEDED = [
+    (role, name)
+    for role, settings in SETTINGS.items()
+    for name in settings
+    if name != "idrl-revision"
+]
 WRONG = [
     ("web", "idrl-tasks-host", "worker internal"),
     ("web", "idrl-tasks-host", "http://worker"),
@@ -71,7 +76,9 @@ def test_a_wrong_setting_of_a_service_is_named(machine: Machine, line: str, code
     assert line.partition("=")[0] in done.output
 
 
-@pytest.mark.parametrize(("role", "name"), [(role, name) for role, names in SECRETS.items() for name in names])
+@pytest.mark.parametrize(
+    ("role", "name"), [(role, name) for role, names in SECRETS.items() for name in names]
+)
 def test_a_missing_secret_is_named(machine: Machine, role: str, name: str) -> None:
     machine.write_settings(SETTINGS[role])
     machine.write_secrets(*(other for other in SECRETS[role] if other != name))
@@ -90,7 +97,9 @@ def test_complete_by_hand(machine: Machine, role: str) -> None:
     assert shows_no_secret(machine, done.output)
 
 
-@pytest.mark.parametrize("value", ["tiny-7", "pass word of mine", "pa$$word-of-mine", "word@host/of-mine"])
+@pytest.mark.parametrize(
+    "value", ["tiny-7", "pass word of mine", "pa$$word-of-mine", "word@host/of-mine"]
+)
 def test_a_password_that_fits_no_address_is_refused(machine: Machine, value: str) -> None:
     machine.write_settings(SETTINGS["worker"])
     machine.secrets["idrl-redis-password"] = value
@@ -132,14 +141,20 @@ def test_complete_from_the_cloud(machine: Machine, cloud: Cloud, role: str) -> N
 
 
 def test_the_clouds_further_settings_reach_the_file(machine: Machine, cloud: Cloud) -> None:
-    cloud.attributes = {**SETTINGS["file"], "idrl-role": "file", "idrl-settings": "AUTH_RATE=9r/s\nAUTH_BURST=90"}
+    cloud.attributes = {
+        **SETTINGS["file"],
+        "idrl-role": "file",
+        "idrl-settings": "AUTH_RATE=9r/s\nAUTH_BURST=90",
+    }
     assert machine.check("file", cloud.url).code == 0
     assert machine.shell("service_settings").output == "AUTH_RATE=9r/s\nAUTH_BURST=90\n"
 
 
 def test_a_secret_without_a_version_is_named(machine: Machine, cloud: Cloud) -> None:
     cloud.attributes = {**SETTINGS["worker"], "idrl-role": "worker", "idrl-secrets-url": cloud.url}
-    cloud.secrets = {name: machine.secrets[name] for name in SECRETS["worker"] if name != "idrl-redis-password"}
+    cloud.secrets = {
+        name: machine.secrets[name] for name in SECRETS["worker"] if name != "idrl-redis-password"
+    }
     done = machine.check("worker", cloud.url)
     assert done.code == 1
     assert "secret_missing: Secret Manager does not give idrl-redis-password" in done.output
@@ -147,5 +162,10 @@ def test_a_secret_without_a_version_is_named(machine: Machine, cloud: Cloud) -> 
 
 
 def shows_no_secret(machine: Machine, output: str) -> bool:
-    lines = [line for value in machine.secrets.values() for line in value.splitlines() if "-----" not in line]
+    lines = [
+        line
+        for value in machine.secrets.values()
+        for line in value.splitlines()
+        if "-----" not in line
+    ]
     return not any(line in output for line in [*lines, TOKEN])

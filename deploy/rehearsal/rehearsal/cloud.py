@@ -39,13 +39,17 @@ class Cloud:
             return None if value is None else value.encode()
         if path == "instance/service-accounts/default/token":
             token = self.tokens.setdefault(machine.name, secrets.token_urlsafe())
-            return json.dumps({"access_token": token, "expires_in": 3599, "token_type": "Bearer"}).encode()
+            return json.dumps(
+                {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
+            ).encode()
         plain = {"instance/name": machine.name, "project/project-id": PROJECT}
         return plain[path].encode() if path in plain else None
 
     def secret(self, token: str, name: str) -> tuple[int, bytes]:
         """Return the status and body of Secret Manager's answer."""
-        owner = next((self._role(machine) for machine, known in self.tokens.items() if known == token), None)
+        owner = next(
+            (self._role(machine) for machine, known in self.tokens.items() if known == token), None
+        )
         if owner is None:
             return 401, _problem(401, "UNAUTHENTICATED")
         if name not in expected.SECRETS[owner]:

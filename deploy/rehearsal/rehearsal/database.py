@@ -53,7 +53,11 @@ class Database:
 
     def _connect(self, database: str) -> psycopg2.extensions.connection:
         return psycopg2.connect(
-            host=DATABASE, port=_PORT, user="cloudsqladmin", password=self.superuser_password, dbname=database
+            host=DATABASE,
+            port=_PORT,
+            user="cloudsqladmin",
+            password=self.superuser_password,
+            dbname=database,
         )
 
 
@@ -97,8 +101,25 @@ def _wait(server: subprocess.Popen[bytes]) -> None:
 
 def _make_certificates(folder: Path) -> None:
     name = f"database.{DOMAIN}"
-    new_key = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    authority = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE")
+    new_key = (
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    )
+    authority = (
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    )
     for command in (
         (*new_key, "-subj", "/CN=rehearsal CA", "-keyout", "ca.key", "-out", "ca.pem"),
         (
@@ -116,4 +137,4 @@ def _make_certificates(folder: Path) -> None:
     ):
         subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
     for file in ("server.key", "server.pem"):
-        servers.give_away(folder / file)
+        servers.chown_to_nobody(folder / file)

@@ -33,7 +33,13 @@ _OFF = (
     "rpcbind.service",
     "rpcbind.socket",
 )
-_IDLE = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer")
+_IDLE = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+)
 _BASES = ("python:3.11-slim-bookworm", "redis:7.2-bookworm", "nginx:1.28-bookworm")
 _DISK = "8G"  # sparse
 
@@ -84,7 +90,15 @@ def _make_release(work: Work) -> None:
     """Pack what is committed, as a release is packed."""
     revision = _output("git", "-C", str(CHECKOUT), "rev-parse", "HEAD").strip()
     (work.folder / "revision").write_text(revision)
-    _run("git", "-C", str(CHECKOUT), "archive", "--format=tar.gz", f"--output={work.release}", revision)
+    _run(
+        "git",
+        "-C",
+        str(CHECKOUT),
+        "archive",
+        "--format=tar.gz",
+        f"--output={work.release}",
+        revision,
+    )
 
 
 def _unpack_debian(work: Work) -> None:
@@ -93,7 +107,15 @@ def _unpack_debian(work: Work) -> None:
     if not archive.exists():
         include = "--include=" + ",".join(_PACKAGES.split())
         new = archive.with_suffix(".new")
-        _run("mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", include, "bookworm", str(new))
+        _run(
+            "mmdebstrap",
+            "--quiet",
+            "--format=tar",
+            "--variant=minbase",
+            include,
+            "bookworm",
+            str(new),
+        )
         new.rename(archive)
     work.tree.mkdir()
     # Device files are the business of the machine's own kernel.
@@ -112,7 +134,15 @@ def _set_up(work: Work) -> None:
     chrony = tree / "etc/chrony/chrony.conf"
     chrony.write_text("".join(line for line in chrony.open() if not line.startswith("pool ")))
     # Debian's dockerd speaks to the older iptables only where the kernel has no nftables.
-    _run("chroot", str(tree), "update-alternatives", "--quiet", "--set", "iptables", "/usr/sbin/iptables-legacy")
+    _run(
+        "chroot",
+        str(tree),
+        "update-alternatives",
+        "--quiet",
+        "--set",
+        "iptables",
+        "/usr/sbin/iptables-legacy",
+    )
     _run("systemctl", f"--root={tree}", "--quiet", "disable", *_OFF)
     _run("systemctl", f"--root={tree}", "--quiet", "mask", *_IDLE)
     _run("systemctl", f"--root={tree}", "--quiet", "set-default", "graphical.target")
@@ -156,7 +186,12 @@ def _build_release(engine: Engine, work: Work) -> None:
     with tarfile.open(work.release) as archive:
         archive.extractall(checkout, filter="data")
     for name, folder in (("web", "web-server"), ("worker", "worker-server"), ("psg", "psg")):
-        options = ("--build-arg", f"REVISION={work.revision}", "--file", str(checkout / folder / "Dockerfile"))
+        options = (
+            "--build-arg",
+            f"REVISION={work.revision}",
+            "--file",
+            str(checkout / folder / "Dockerfile"),
+        )
         engine.build(f"idrl-{name}:{work.revision}", *options, str(checkout))
 
 

@@ -47,10 +47,22 @@ class Vm:
         tap, machine = self.network.attach(self.machine), self.machine
         disks = [f"ubda={self.work.folder}/{self.name}.cow,{self.work.image}"]
         disks += [f"ubdb={self.data_disk}"] if self.data_disk else []
-        command = ["linux.uml", f"umid={self.name}", f"uml_dir={self.work.folder}/uml/", f"mem={machine.memory_mib}M"]
+        command = [
+            "linux.uml",
+            f"umid={self.name}",
+            f"uml_dir={self.work.folder}/uml/",
+            f"mem={machine.memory_mib}M",
+        ]
         command += [*disks, "root=/dev/ubda", "rw", "con=null", "con0=fd:1,fd:1", "quiet"]
-        command += [f"vec0:transport=tap,ifname={tap},depth=128,gro=1", "systemd.unified_cgroup_hierarchy=0"]
-        command += [f"idrl.name={machine.name}", f"idrl.address={machine.address}", f"idrl.gateway={machine.gateway}"]
+        command += [
+            f"vec0:transport=tap,ifname={tap},depth=128,gro=1",
+            "systemd.unified_cgroup_hierarchy=0",
+        ]
+        command += [
+            f"idrl.name={machine.name}",
+            f"idrl.address={machine.address}",
+            f"idrl.gateway={machine.gateway}",
+        ]
         # The machine's memory is a file there, as large as what the machine has used of it.
         environment = {**os.environ, "TMPDIR": str(self.work.folder / "memory")}
         if self.work.preloaded.exists():
@@ -73,9 +85,7 @@ class Vm:
         """Return when the startup script of this boot has ended; fail with its log unless it ended well."""
         self.wait_for_ssh()
         deadline = time.monotonic() + _PROVISION_S
-        question = (
-            "systemctl show google-startup-scripts --property=Result,ExecMainStatus,ExecMainExitTimestampMonotonic"
-        )
+        question = "systemctl show google-startup-scripts --property=Result,ExecMainStatus,ExecMainExitTimestampMonotonic"
         while True:
             said = dict(line.split("=", 1) for line in self.ssh(question).split())
             if said["ExecMainExitTimestampMonotonic"] != "0":
@@ -92,7 +102,9 @@ class Vm:
         """Run a shell command there and return what it printed; raise MachineFailed when it fails."""
         done = self._ssh(command, timeout_s)
         if done.returncode:
-            raise MachineFailed(f"{self.name}: {command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+            raise MachineFailed(
+                f"{self.name}: {command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
         return done.stdout
 
     def python(self, script: str, *arguments: str) -> str:
@@ -131,9 +143,19 @@ class Vm:
         return self._ssh("true", 10).returncode == 0
 
     def _ssh(self, command: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-        options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+        ]
         options += ["ConnectTimeout=5", "ServerAliveInterval=5", "ServerAliveCountMax=12"]
-        ssh = ["ssh", "-i", str(self.work.ssh_key), *(word for option in options for word in ("-o", option))]
+        ssh = [
+            "ssh",
+            "-i",
+            str(self.work.ssh_key),
+            *(word for option in options for word in ("-o", option)),
+        ]
         try:
             return subprocess.run(
                 [*ssh, f"root@{self.machine.address}", command],

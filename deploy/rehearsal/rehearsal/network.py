@@ -79,12 +79,23 @@ class Network:
         """Lose every packet between two machines, those of connections that exist included."""
         rules = [(a.address, b.address) for a, b in ((some, others), (others, some))]
         for source, target in rules:
-            _iptables("--insert", "FORWARD", "--source", source, "--destination", target, "--jump", "DROP")
+            _iptables(
+                "--insert", "FORWARD", "--source", source, "--destination", target, "--jump", "DROP"
+            )
         try:
             yield
         finally:
             for source, target in rules:
-                _iptables("--delete", "FORWARD", "--source", source, "--destination", target, "--jump", "DROP")
+                _iptables(
+                    "--delete",
+                    "FORWARD",
+                    "--source",
+                    source,
+                    "--destination",
+                    target,
+                    "--jump",
+                    "DROP",
+                )
 
     def in_the_world(self, command: Sequence[str]) -> list[str]:
         """Return the command that runs this one on a host outside."""
@@ -92,7 +103,19 @@ class Network:
 
     def _make_world(self) -> None:
         run("ip", "netns", "add", _NAMESPACE)
-        run("ip", "link", "add", "to-world", "type", "veth", "peer", "name", "eth0", "netns", _NAMESPACE)
+        run(
+            "ip",
+            "link",
+            "add",
+            "to-world",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            _NAMESPACE,
+        )
         run("ip", "address", "add", str(ip_interface(f"{WORLD_GATEWAY}/30")), "dev", "to-world")
         run("ip", "link", "set", "to-world", "up")
         for command in (
@@ -106,7 +129,16 @@ class Network:
     def _make_rules(self) -> None:
         for chain in ("INPUT", "FORWARD"):
             _iptables("--policy", chain, "DROP")
-            _iptables("--append", chain, "--match", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "--jump", "ACCEPT")
+            _iptables(
+                "--append",
+                chain,
+                "--match",
+                "conntrack",
+                "--ctstate",
+                "ESTABLISHED,RELATED",
+                "--jump",
+                "ACCEPT",
+            )
         _iptables("--append", "INPUT", "--in-interface", "lo", "--jump", "ACCEPT")
         for (source, target), ports in expected.LINKS.items():
             chain = "INPUT" if target == "database" else "FORWARD"

@@ -23,9 +23,17 @@ def main(targets: dict[str, str], ports: list[int]) -> None:
     """Print a table of each target's ports."""
     with ThreadPoolExecutor(64) as pool:
         found = {
-            name: {port: pool.submit(try_port, address, port) for port in ports} for name, address in targets.items()
+            name: {port: pool.submit(try_port, address, port) for port in ports}
+            for name, address in targets.items()
         }
-        print(json.dumps({name: {port: tried.result() for port, tried in row.items()} for name, row in found.items()}))
+        print(
+            json.dumps(
+                {
+                    name: {port: tried.result() for port, tried in row.items()}
+                    for name, row in found.items()
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

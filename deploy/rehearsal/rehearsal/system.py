@@ -52,7 +52,9 @@ class System:
     def boot(self, *machines: Machine) -> None:
         """Boot these machines at once, and return when all of them are set up."""
         for machine in machines:
-            self.vms.setdefault(machine.name, Vm(machine, self.work, self.network, self._data_disk(machine))).boot()
+            self.vms.setdefault(
+                machine.name, Vm(machine, self.work, self.network, self._data_disk(machine))
+            ).boot()
         for machine in machines:
             self.vms[machine.name].wait_for_startup()
 
@@ -121,7 +123,10 @@ def _make_cloud(system: System) -> Cloud:
         "idrl-database-sslmode": "verify-ca",
         "idrl-secrets-url": f"http://{METADATA}",
     }
-    attributes = {machine.name: {**common, "idrl-role": machine.role, **machine.attributes} for machine in machines}
+    attributes = {
+        machine.name: {**common, "idrl-role": machine.role, **machine.attributes}
+        for machine in machines
+    }
     by_address = {machine.address: machine for machine in machines}
     return Cloud(by_address, attributes, system.secrets, system.work.release)
 
@@ -129,7 +134,14 @@ def _make_cloud(system: System) -> Cloud:
 def _dnsmasq(work: Work) -> list[str]:
     hosts = work.folder / "hosts"
     hosts.write_text("".join(f"{address} {name}\n" for name, address in expected.HOSTS.items()))
-    command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"]
+    command = [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--user=root",
+    ]
     # Any other name does not exist.
     return [
         *command,

@@ -1,4 +1,4 @@
-"""`python -m idrl_local up | down | status | logs | demo | during COMMAND`: the whole system on one machine."""
+"""`python -m idrl_local up | down | status | logs | demo | with-system COMMAND`: the whole system on one machine."""
 
 import argparse
 import os
@@ -33,15 +33,24 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="stop it, keep its data").set_defaults(command=_down)
     commands.add_parser("status", help="tell which processes run").set_defaults(command=_status)
     commands.add_parser("logs", help="follow what all processes log").set_defaults(command=_logs)
-    demo = commands.add_parser("demo", help="make clips of a video through the public API, then stop again")
+    demo = commands.add_parser(
+        "demo", help="make clips of a video through the public API, then stop again"
+    )
     demo.add_argument("--video", help="a file to use in the place of the sample")
     demo.add_argument("--url", help="a link to use in the place of the sample")
-    demo.add_argument("--at", help="the address of a system that is up, to use in the place of one's own; with --url")
+    demo.add_argument(
+        "--at",
+        help="the address of a system that is up, to use in the place of one's own; with --url",
+    )
     demo.set_defaults(command=_demo)
-    during = commands.add_parser("during", help="run a command while a system of its own is up, told by BASE_URL")
-    during.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
-    during.set_defaults(command=_during)
-    execute = commands.add_parser("exec", help="become one of the processes (what supervisord calls)")
+    with_system = commands.add_parser(
+        "with-system", help="run a command while a system of its own is up, told by BASE_URL"
+    )
+    with_system.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    with_system.set_defaults(command=_with_system)
+    execute = commands.add_parser(
+        "exec", help="become one of the processes (what supervisord calls)"
+    )
     execute.add_argument("name")
     execute.set_defaults(command=_exec)
     return parser
@@ -56,7 +65,9 @@ def _up(_: argparse.Namespace) -> int:
 
     home = Home.from_environment(os.environ)
     try:
-        installation = system.up(home, Ports.starting_at(port_from_environment(os.environ)), os.environ)
+        installation = system.up(
+            home, Ports.starting_at(port_from_environment(os.environ)), os.environ
+        )
     except system.SystemFailed as error:
         print(error, file=sys.stderr)
         return 1
@@ -87,7 +98,11 @@ def _status(_: argparse.Namespace) -> int:
 
 def _logs(_: argparse.Namespace) -> int:
     home = Home.from_environment(os.environ)
-    files = [str(path) for pattern in ("*.log", "postgres/*.json") for path in sorted(home.logs.glob(pattern))]
+    files = [
+        str(path)
+        for pattern in ("*.log", "postgres/*.json")
+        for path in sorted(home.logs.glob(pattern))
+    ]
     if not files:
         raise HomeUnusable(f"there are no logs in {home.logs} yet")
     os.execvp("tail", ["tail", "--lines=20", "--follow=name", "--retry", *files])  # noqa: S606, S607 # any `tail` will do
@@ -97,14 +112,16 @@ def _demo(arguments: argparse.Namespace) -> int:
     from idrl_local import demo
 
     return demo.run(
-        Home.from_environment(os.environ), demo.Wish(arguments.video, arguments.url, arguments.at), os.environ
+        Home.from_environment(os.environ),
+        demo.DemoOptions(arguments.video, arguments.url, arguments.at),
+        os.environ,
     )
 
 
-def _during(arguments: argparse.Namespace) -> int:
-    from idrl_local import during
+def _with_system(arguments: argparse.Namespace) -> int:
+    from idrl_local import run_with_system
 
-    return during.run(arguments.words, os.environ)
+    return run_with_system.run(arguments.words, os.environ)
 
 
 def _exec(arguments: argparse.Namespace) -> int:

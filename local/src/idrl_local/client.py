@@ -31,7 +31,9 @@ class Client:
         email = f"{name}@example.com"
         account = {"username": name, "email": email, "password": password, "password_2": password}
         client.call("POST", "/auth/signup", json=account)
-        token = client.call("POST", "/auth/login", json={"email": email, "password": password})["token"]
+        token = client.call("POST", "/auth/login", json={"email": email, "password": password})[
+            "token"
+        ]
         session.headers["Authorization"] = f"Bearer {token}"
         return client
 

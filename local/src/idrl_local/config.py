@@ -20,7 +20,10 @@ PYTHON = "IDRL_PYTHON"
 def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, str]:
     """Return every variable of the template, for services at fixed addresses on loopback."""
     upstreams = {"web": ports.web, "tasks": ports.tasks}
-    blocks = (f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 16; }}" for name, port in upstreams.items())
+    blocks = (
+        f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 16; }}"
+        for name, port in upstreams.items()
+    )
     return {
         "NGINX_LISTEN": f"127.0.0.1:{ports.nginx}",
         "NGINX_TEMP": ".",
@@ -39,7 +42,7 @@ def write_nginx(installation: Installation) -> None:
     """Write nginx.conf and make the folder that nginx works in; its paths are relative to that folder."""
     folder = installation.home.run / "nginx"
     folder.mkdir(exist_ok=True)
-    servers.give_away(folder)
+    servers.chown_to_nobody(folder)
     variables = nginx_variables(installation.ports, installation.environment)
     text = Template(NGINX_TEMPLATE.read_text()).safe_substitute(variables)
     (installation.home.run / "nginx.conf").write_text(text)

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import requests
 
-from idrl_local import marks, sample, supervision, system
+from idrl_local import pidlocks, sample, supervision, system
 from idrl_local.client import CallFailed, Client
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports, port_from_environment
 
@@ -28,7 +28,7 @@ class TaskFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Wish:
+class DemoOptions:
     """What to make clips of (a file, a link or, with neither, a sample) and `at` which system (by default one here)."""
 
     video: str | None = None
@@ -36,7 +36,7 @@ class Wish:
     at: str | None = None
 
 
-def run(home: Home, wish: Wish, environment: Mapping[str, str]) -> int:
+def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int:
     """Make the clips, say where they are, end with one line of JSON on standard output; return the exit code.
 
     The system has a home of its own under `demo/`, made anew each time, so that the address which the sample comes
@@ -45,11 +45,13 @@ def run(home: Home, wish: Wish, environment: Mapping[str, str]) -> int:
     started = time.monotonic()
     folder = home.root / "demo"
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    if marks.is_held(folder / "demo.mark"):
-        raise HomeUnusable(f"another demo is running in {folder}; set IDRL_HOME to have a second one")
+    if pidlocks.is_held(folder / "demo.mark"):
+        raise HomeUnusable(
+            f"another demo is running in {folder}; set IDRL_HOME to have a second one"
+        )
     try:
-        with marks.held(folder / "demo.mark"):
-            result = _run(folder, wish, environment)
+        with pidlocks.held(folder / "demo.mark"):
+            result = _run(folder, options, environment)
     except (
         *(CallFailed, TaskFailed, requests.RequestException),
         *(sample.SampleFailed, system.SystemFailed, supervision.ProgramFailed),
@@ -60,15 +62,19 @@ def run(home: Home, wish: Wish, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _run(folder: Path, wish: Wish, environment: Mapping[str, str]) -> dict[str, Any]:
-    if wish.at and not wish.url:
-        raise HomeUnusable("a system elsewhere cannot reach a file of this machine: give it a link, --url or URL=…")
+def _run(folder: Path, options: DemoOptions, environment: Mapping[str, str]) -> dict[str, Any]:
+    if options.at and not options.url:
+        raise HomeUnusable(
+            "a system elsewhere cannot reach a file of this machine: give it a link, --url or URL=…"
+        )
     with (
-        _source(folder, wish.video, wish.url, environment) as (source, settings),
-        _system(folder / "system", wish.at, settings) as address,
+        _source(folder, options.video, options.url, environment) as (source, settings),
+        _system(folder / "system", options.at, settings) as address,
     ):
         _say(f"it is up at {address}")
-        client = Client.signed_up(address, f"demo-{secrets.token_hex(4)}", f"Aa1-{secrets.token_hex(8)}")
+        client = Client.signed_up(
+            address, f"demo-{secrets.token_hex(4)}", f"Aa1-{secrets.token_hex(8)}"
+        )
         task = _await(client, client.call("POST", "/tasks", json={"url": source}))
         clips = folder / "clips" / task["task_id"]
         parts = _download(client, task, clips)
@@ -128,7 +134,14 @@ def _download(client: Client, task: dict[str, Any], clips: Path) -> list[dict[st
         path = clips / f"part-{part['number']:02}.mp4"
         client.download(part["link"], path, part["sha256"])
         size_bytes = path.stat().st_size
-        found.append({"number": part["number"], "path": str(path), "seconds": _seconds(path), "bytes": size_bytes})
+        found.append(
+            {
+                "number": part["number"],
+                "path": str(path),
+                "seconds": _seconds(path),
+                "bytes": size_bytes,
+            }
+        )
     return found
 
 

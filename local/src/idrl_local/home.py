@@ -13,7 +13,7 @@ from typing import Self
 
 from dotenv import dotenv_values
 
-from idrl_local import marks
+from idrl_local import pidlocks
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 DEFAULT_PORT = 5050
@@ -108,12 +108,19 @@ class Home:
         if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
             return path
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-        return _private_folder(Path(tempfile.gettempdir()) / f"idrl-{os.getuid()}-{digest}") / "supervisor.sock"
+        return (
+            _private_folder(Path(tempfile.gettempdir()) / f"idrl-{os.getuid()}-{digest}")
+            / "supervisor.sock"
+        )
 
     @property
     def socket_from_home(self) -> str:
         """The same, as seen from the home."""
-        return str(self.socket.relative_to(self.root) if self.socket.is_relative_to(self.root) else self.socket)
+        return str(
+            self.socket.relative_to(self.root)
+            if self.socket.is_relative_to(self.root)
+            else self.socket
+        )
 
     def remove_socket(self) -> None:
         """Remove the socket, and the folder that was made for it alone."""
@@ -134,7 +141,7 @@ class Home:
     def exclusively(self) -> Iterator[None]:
         """Let only one command at a time start or stop this installation."""
         self.create()
-        with marks.held(self.mark("command")):
+        with pidlocks.held(self.mark("command")):
             yield
 
     def secrets(self) -> Secrets:
@@ -147,7 +154,9 @@ class Home:
             _write_private(self.secrets_file, _as_env(_new_secrets()))
         values = dotenv_values(self.secrets_file)
         try:
-            return Secrets(**{name: values[name.upper()] or "" for name in Secrets.__dataclass_fields__})
+            return Secrets(
+                **{name: values[name.upper()] or "" for name in Secrets.__dataclass_fields__}
+            )
         except KeyError as error:
             raise HomeUnusable(f"{self.secrets_file} does not set {error.args[0]}") from error
 
@@ -189,7 +198,9 @@ def _new_secrets() -> Secrets:
 
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
-    public = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(
+        form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
+    )
     return Secrets(
         postgres_password=secrets.token_hex(24),
         web_db_password=secrets.token_hex(24),
@@ -203,7 +214,11 @@ def _new_secrets() -> Secrets:
 def _as_env(values: Secrets) -> str:
     names = Secrets.__dataclass_fields__
     lines = (f'{name.upper()}="{getattr(values, name)}"'.replace("\n", "\\n") for name in names)
-    return "# Made at the first start. Whoever has this file can act as every user.\n" + "\n".join(lines) + "\n"
+    return (
+        "# Made at the first start. Whoever has this file can act as every user.\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def _write_private(path: Path, text: str) -> None:

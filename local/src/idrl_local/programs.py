@@ -7,14 +7,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from idrl_local import marks, servers
+from idrl_local import pidlocks, servers
 from idrl_local.home import Home, Ports, Secrets
 
 DATABASE = "idrl"
 SUPERUSER = "postgres"
 READY_FILE = "IDRL_READY_FILE"
 # What only we decide, or what only one of the programs may see: nothing of it is inherited from the caller.
-_OURS = ("POSTGRES_", "JWT_", "WEB_DB_", "WORKER_DB_", "REDIS_", "TASKS_URL", "REMOTE_FOLDER", "PROMETHEUS_", "PG")
+_RESERVED_PREFIXES = (
+    "POSTGRES_",
+    "JWT_",
+    "WEB_DB_",
+    "WORKER_DB_",
+    "REDIS_",
+    "TASKS_URL",
+    "REMOTE_FOLDER",
+    "PROMETHEUS_",
+    "PG",
+)
 _WEB_THREADS = "8"
 
 
@@ -56,11 +66,11 @@ class Program:
 def execute(program: Program, installation: Installation) -> None:
     """Become the program: does not return."""
     home = installation.home
-    marks.take(home.mark(program.name))
+    pidlocks.take(home.mark(program.name))
     (home.run / f"{program.name}.ready").unlink(missing_ok=True)
     if program.unprivileged and os.geteuid() == 0:
         # The pipe to supervisord: a server opens it anew, by the name /dev/stdout.
-        servers.give_away(sys.stdout.fileno())
+        servers.chown_to_nobody(sys.stdout.fileno())
     kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
     command = program.command(installation)
     os.execvpe(command[0], command, kept | program.environment(installation))  # noqa: S606 # this is what it is for
@@ -68,13 +78,13 @@ def execute(program: Program, installation: Installation) -> None:
 
 def is_passed_on(name: str) -> bool:
     """Tell whether the programs inherit this variable of the caller's."""
-    return not name.startswith(_OURS)
+    return not name.startswith(_RESERVED_PREFIXES)
 
 
 def _postgres(installation: Installation) -> list[str]:
     logs = installation.home.logs / "postgres"
     logs.mkdir(exist_ok=True)
-    servers.give_away(logs)
+    servers.chown_to_nobody(logs)
     return servers.postgres_command(
         servers.find_binaries(),
         installation.home.data / "postgres",
@@ -104,7 +114,9 @@ def _nginx(installation: Installation) -> list[str]:
     return [*nginx, "-p", str(run / "nginx"), "-c", str(run / "nginx.conf"), "-e", "stderr"]
 
 
-def _gunicorn(app: str, port: Callable[[Ports], int], workers: int) -> Callable[[Installation], list[str]]:
+def _gunicorn(
+    app: str, port: Callable[[Ports], int], workers: int
+) -> Callable[[Installation], list[str]]:
     def command(installation: Installation) -> list[str]:
         return [
             *(sys.executable, "-m", "gunicorn", app),
@@ -119,7 +131,15 @@ def _gunicorn(app: str, port: Callable[[Ports], int], workers: int) -> Callable[
 def _celery(name: str, *options: str) -> Callable[[Installation], list[str]]:
     def command(_: Installation) -> list[str]:
         return [
-            *(sys.executable, "-m", "celery", "--quiet", "-A", "worker_server.celery:app", "worker"),
+            *(
+                sys.executable,
+                "-m",
+                "celery",
+                "--quiet",
+                "-A",
+                "worker_server.worker:app",
+                "worker",
+            ),
             *("-Q", name, "-n", f"{name}@%h", "-I", "idrl_local.worker_hooks"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             *options,
@@ -143,7 +163,7 @@ def _sweep(installation: Installation) -> list[str]:
     return _celery("sweep", "-B", "-P", "solo", "-s", str(schedule))(installation)
 
 
-def _nothing(_: Installation) -> dict[str, str]:
+def _no_env(_: Installation) -> dict[str, str]:
     return {}
 
 
@@ -175,7 +195,8 @@ def _worker_environment(installation: Installation) -> dict[str, str]:
         **_database(installation, "worker", installation.secrets.worker_db_password),
         "REDIS_URL": installation.redis_url,
         "REMOTE_FOLDER": str(installation.home.share),
-        "SCRATCH_FOLDER": installation.environment.get("SCRATCH_FOLDER") or str(installation.home.root / "scratch"),
+        "SCRATCH_FOLDER": installation.environment.get("SCRATCH_FOLDER")
+        or str(installation.home.root / "scratch"),
     }
 
 
@@ -186,7 +207,10 @@ def _tasks_environment(installation: Installation) -> dict[str, str]:
 
 def _celery_environment(name: str) -> Callable[[Installation], dict[str, str]]:
     def environment(installation: Installation) -> dict[str, str]:
-        return {**_worker_environment(installation), READY_FILE: str(installation.home.run / f"{name}.ready")}
+        return {
+            **_worker_environment(installation),
+            READY_FILE: str(installation.home.run / f"{name}.ready"),
+        }
 
     return environment
 
@@ -210,14 +234,34 @@ def _worker(name: str, command: Callable[[Installation], list[str]]) -> Program:
 # The services are stopped before the stores. INT makes PostgreSQL end its connections, where TERM would wait for
 # the clients; QUIT lets nginx finish the answers that are under way.
 PROGRAMS = (
-    Program("postgres", "stores", _postgres, _nothing, stop_signal="INT", stop_wait_s=30, unprivileged=True),
-    Program("redis", "stores", _redis, _nothing),
+    Program(
+        "postgres",
+        "stores",
+        _postgres,
+        _no_env,
+        stop_signal="INT",
+        stop_wait_s=30,
+        unprivileged=True,
+    ),
+    Program("redis", "stores", _redis, _no_env),
     _worker("fetch", _pooled("fetch", "FETCH_CONCURRENCY", 4)),
     _worker("render", _pooled("render", "RENDER_CONCURRENCY", os.cpu_count() or 1)),
     _worker("sweep", _sweep),
-    Program("web", "services", _gunicorn("web_server.wsgi:app", lambda ports: ports.web, 2), _web_environment),
-    Program("tasks", "services", _gunicorn("worker_server.wsgi:app", lambda ports: ports.tasks, 1), _tasks_environment),
-    Program("nginx", "services", _nginx, _nothing, stop_signal="QUIT", stop_wait_s=5, unprivileged=True),
+    Program(
+        "web",
+        "services",
+        _gunicorn("web_server.wsgi:app", lambda ports: ports.web, 2),
+        _web_environment,
+    ),
+    Program(
+        "tasks",
+        "services",
+        _gunicorn("worker_server.wsgi:app", lambda ports: ports.tasks, 1),
+        _tasks_environment,
+    ),
+    Program(
+        "nginx", "services", _nginx, _no_env, stop_signal="QUIT", stop_wait_s=5, unprivileged=True
+    ),
 )
 STORES = ("postgres", "redis")
 WORKERS = ("fetch", "render", "sweep")

@@ -42,7 +42,11 @@ class Database:
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """Run one statement as the superuser and return its rows, if it has any."""
         connection = psycopg2.connect(
-            host=self.host, port=self.port, dbname=self.name, user=self.superuser, password=self.password
+            host=self.host,
+            port=self.port,
+            dbname=self.name,
+            user=self.superuser,
+            password=self.password,
         )
         try:
             with connection, connection.cursor() as cursor:
@@ -59,7 +63,9 @@ def binaries() -> servers.Binaries:
 
 
 @pytest.fixture(scope="session")
-def postgres_port(binaries: servers.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def postgres_port(
+    binaries: servers.Binaries, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
     """The port of a PostgreSQL that lives as long as the test run."""
     data = tmp_path_factory.mktemp("postgres") / "data"
     servers.init_postgres(binaries, data, "postgres", _PASSWORD)
@@ -92,18 +98,24 @@ def database(migrated_database: Database) -> Database:
 
 
 @pytest.fixture(scope="session")
-def redis_url(binaries: servers.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url(
+    binaries: servers.Binaries, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The URL of a Redis that lives as long as the test run."""
     data = tmp_path_factory.mktemp("redis")
     port = servers.free_port()
-    with running(servers.redis_command(binaries, data, port, _PASSWORD), data / "redis.log") as process:
+    with running(
+        servers.redis_command(binaries, data, port, _PASSWORD), data / "redis.log"
+    ) as process:
         servers.wait_for_port(port, process)
         yield f"redis://:{_PASSWORD}@127.0.0.1:{port}/0"
 
 
 def create_database(port: int, name: str) -> None:
     """Create an empty database on the test run's PostgreSQL."""
-    connection = psycopg2.connect(host="127.0.0.1", port=port, dbname="postgres", user="postgres", password=_PASSWORD)
+    connection = psycopg2.connect(
+        host="127.0.0.1", port=port, dbname="postgres", user="postgres", password=_PASSWORD
+    )
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f'CREATE DATABASE "{name}"')
@@ -114,11 +126,15 @@ def create_database(port: int, name: str) -> None:
 def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server for as long as the block lasts; what it prints goes to `log`."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGINT)  # PostgreSQL's fast way: it does not wait for clients
+            process.send_signal(
+                signal.SIGINT
+            )  # PostgreSQL's fast way: it does not wait for clients
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

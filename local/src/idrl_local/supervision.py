@@ -14,7 +14,7 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SupervisorTransport
 
-from idrl_local import config, marks
+from idrl_local import config, pidlocks
 from idrl_local.home import Home
 from idrl_local.programs import PROGRAMS, Program
 
@@ -43,7 +43,7 @@ class ProgramState:
 
 def is_running(home: Home) -> bool:
     """Tell whether this installation's supervisord is alive."""
-    return marks.is_held(home.mark(SUPERVISORD))
+    return pidlocks.is_held(home.mark(SUPERVISORD))
 
 
 def start(home: Home, environment: Mapping[str, str]) -> None:
@@ -70,8 +70,14 @@ def start(home: Home, environment: Mapping[str, str]) -> None:
 
 def execute(home: Home) -> None:
     """Become supervisord: does not return."""
-    marks.take(home.mark(SUPERVISORD))
-    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(home.run / "supervisord.conf")]
+    pidlocks.take(home.mark(SUPERVISORD))
+    command = [
+        sys.executable,
+        "-m",
+        "supervisor.supervisord",
+        "-c",
+        str(home.run / "supervisord.conf"),
+    ]
     os.execv(command[0], command)  # noqa: S606 # this is what it is for
 
 
@@ -122,24 +128,24 @@ def _shut_down(home: Home) -> None:
         with _rpc(home) as rpc:
             rpc.supervisor.shutdown()
     except (OSError, HTTPException, Fault):  # it hangs, or is on its way out already
-        marks.signal_group(home.mark(SUPERVISORD), signal.SIGTERM)
+        pidlocks.signal_group(home.mark(SUPERVISORD), signal.SIGTERM)
     patience_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
-    if not marks.wait_until_free(home.mark(SUPERVISORD), patience_s):
-        marks.signal_group(home.mark(SUPERVISORD), signal.SIGKILL)
+    if not pidlocks.wait_until_free(home.mark(SUPERVISORD), patience_s):
+        pidlocks.signal_group(home.mark(SUPERVISORD), signal.SIGKILL)
 
 
 def _end(home: Home, programs: Sequence[Program]) -> None:
     """End what a killed supervisord left: soon, since nobody reads what it prints any more, and it may hang on that."""
-    left = [program for program in programs if marks.is_held(home.mark(program.name))]
+    left = [program for program in programs if pidlocks.is_held(home.mark(program.name))]
     for program in left:
-        marks.signal_group(home.mark(program.name), signal.Signals[f"SIG{program.stop_signal}"])
+        pidlocks.signal_group(home.mark(program.name), signal.Signals[f"SIG{program.stop_signal}"])
     deadline = time.monotonic() + _ORPHANS_WAIT_S
     for program in left:
         mark = home.mark(program.name)
-        if marks.wait_until_free(mark, deadline - time.monotonic()):
+        if pidlocks.wait_until_free(mark, deadline - time.monotonic()):
             continue
-        marks.signal_group(mark, signal.SIGKILL)
-        if not marks.wait_until_free(mark, _ORPHANS_WAIT_S):
+        pidlocks.signal_group(mark, signal.SIGKILL)
+        if not pidlocks.wait_until_free(mark, _ORPHANS_WAIT_S):
             raise ProgramFailed(program.name, "does not end")
 
 

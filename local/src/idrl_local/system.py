@@ -34,7 +34,9 @@ def up(home: Home, ports: Ports, environment: Mapping[str, str]) -> Installation
         secrets = home.secrets()
         was_running = supervision.is_running(home)
         if was_running and running_ports(home) != ports:
-            raise HomeUnusable(f"the system in {home.root} is up on port {running_ports(home).nginx} already")
+            raise HomeUnusable(
+                f"the system in {home.root} is up on port {running_ports(home).nginx} already"
+            )
         installation = Installation(home, ports, secrets, environment)
         with ExitStack() as undo:
             if not was_running:
@@ -76,7 +78,9 @@ def _begin(installation: Installation) -> None:
     (home.run / "port").write_text(str(installation.ports.nginx))
     (home.share / ".idrl-share").touch()
     binaries = servers.find_binaries()
-    servers.init_postgres(binaries, home.data / "postgres", SUPERUSER, installation.secrets.postgres_password)
+    servers.init_postgres(
+        binaries, home.data / "postgres", SUPERUSER, installation.secrets.postgres_password
+    )
     config.write_nginx(installation)
     supervision.start(home, {**installation.environment, "PORT": str(installation.ports.nginx)})
 
@@ -91,7 +95,9 @@ def _start(installation: Installation) -> None:
     _wait(installation, names, _not_ready)
 
 
-def _wait(installation: Installation, names: Sequence[str], missing: Callable[[Installation], str | None]) -> None:
+def _wait(
+    installation: Installation, names: Sequence[str], missing: Callable[[Installation], str | None]
+) -> None:
     """Wait until nothing is `missing`; raise ProgramFailed when it takes too long or one of `names` has ended."""
     since, deadline = time.time(), time.monotonic() + _START_TIMEOUT_S
     while waiting_for := missing(installation):
@@ -106,12 +112,18 @@ def _silent_store(installation: Installation) -> str | None:
     if not servers.port_answers(installation.ports.redis):
         return "redis"
     password = installation.secrets.postgres_password
-    return None if servers.postgres_answers(installation.ports.postgres, SUPERUSER, password) else "postgres"
+    return (
+        None
+        if servers.postgres_answers(installation.ports.postgres, SUPERUSER, password)
+        else "postgres"
+    )
 
 
 def _migrate(installation: Installation) -> None:
     secrets = installation.secrets
-    servers.ensure_database(installation.ports.postgres, SUPERUSER, secrets.postgres_password, DATABASE)
+    servers.ensure_database(
+        installation.ports.postgres, SUPERUSER, secrets.postgres_password, DATABASE
+    )
     settings = SchemaSettings(
         postgres_host="127.0.0.1",
         postgres_port=installation.ports.postgres,

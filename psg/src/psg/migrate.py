@@ -38,7 +38,9 @@ def wait_until_up(engine: Engine, timeout_s: float = 60) -> None:
 
 def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
     """Create the roles and bring the schema up to `revision`. Safe to run twice, and by two at once."""
-    passwords = dict(zip(ROLES, (settings.web_db_password, settings.worker_db_password), strict=True))
+    passwords = dict(
+        zip(ROLES, (settings.web_db_password, settings.worker_db_password), strict=True)
+    )
     with _alone(engine) as connection:
         with connection.begin():
             for name, password in passwords.items():

@@ -4,16 +4,16 @@ from flask import Flask
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from idrl_common import answering, context, logs, problems, status
+from idrl_common import health, json_provider, logs, problems, request_ids
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.tokens import TokenVerifier
 from web_server import gateway, services, views
-from web_server.attempts import Limit
 from web_server.db import ENGINE_OPTIONS, db
+from web_server.login_throttle import Limit
 from web_server.settings import Settings
 from web_server.tokens import TokenSigner
 
-PROBLEMS: problems.Table = {
+PROBLEMS: problems.ProblemMap = {
     services.BadCredentials: (401, "bad_credentials"),
     services.UsernameTaken: (409, "username_taken"),
     services.EmailTaken: (409, "email_taken"),
@@ -46,17 +46,22 @@ def create_app(settings: Settings) -> Flask:
         pool_size=settings.tasks_pool_size,
     )
     db.init_app(app)
-    answering.install(app)
-    context.install(app)
+    json_provider.install(app)
+    request_ids.install(app)
     logs.install(app)
-    status.install(app, "web")
+    health.install(app, "web")
     problems.install(app, PROBLEMS)
-    app.register_blueprint(views.auth_blueprint(signer, Limit(settings.login_failures_max, settings.login_window_s)))
+    app.register_blueprint(
+        views.auth_blueprint(signer, Limit(settings.login_failures_max, settings.login_window_s))
+    )
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))
     disk = None if settings.clip_cache_size == "0" else settings.clip_cache_disk
     clips = gateway.Clips(accel_redirect=settings.accel_redirect, disk=disk)
     app.register_blueprint(gateway.blueprint(verifier, tasks, clips))
-    checks = {"database": status.Check(services.ping), "tasks": status.Check(tasks.ping, required=False)}
-    app.register_blueprint(status.blueprint("web", settings.revision, checks))
+    checks = {
+        "database": health.Check(services.ping),
+        "tasks": health.Check(tasks.ping, required=False),
+    }
+    app.register_blueprint(health.blueprint("web", settings.revision, checks))
     return app

@@ -19,9 +19,9 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util import SKIP_HEADER
 from werkzeug.exceptions import NotFound
 
-from idrl_common import context
-from idrl_common.parsing import read_body
+from idrl_common import request_ids
 from idrl_common.tokens import TokenVerifier, identify
+from idrl_common.validation import read_body
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Everything else is between two neighbours of the chain (RFC 9110 §7.6.1), or nobody's business.
@@ -106,12 +106,19 @@ _RETRY = _RetryLostConnection(
 class TasksService:
     """The tasks service, over connections that are kept open."""
 
-    def __init__(self, url: str, *, connect_timeout_s: float, timeout_s: float, pool_size: int) -> None:
+    def __init__(
+        self, url: str, *, connect_timeout_s: float, timeout_s: float, pool_size: int
+    ) -> None:
         self._timeout = Timeout(connect=connect_timeout_s, read=timeout_s)
         self._pool: HTTPConnectionPool = connection_from_url(url, maxsize=pool_size)
 
     def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, timeout: Timeout | None = None
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: Timeout | None = None,
     ) -> BaseHTTPResponse:
         """Return the answer, its body still to be read; raise TasksUnavailable or TasksTimeout."""
         try:
@@ -162,9 +169,15 @@ def blueprint(verifier: TokenVerifier, service: TasksService, clips: Clips) -> B
         identify(verifier)
         if {".", ".."} & set(rest.split("/")):
             raise NotFound
-        if clips.accel_redirect and request.method in ("GET", "HEAD") and _CLIP.fullmatch(request.path):
+        if (
+            clips.accel_redirect
+            and request.method in ("GET", "HEAD")
+            and _CLIP.fullmatch(request.path)
+        ):
             return _checked_clip(service) if clips.may_be_kept() else _let_nginx_fetch("/_tasks")
-        return _passed_on(service.send(request.method, _target(), _request_headers(), read_body() or None))
+        return _passed_on(
+            service.send(request.method, _target(), _request_headers(), read_body() or None)
+        )
 
     return routes
 
@@ -178,7 +191,7 @@ def _target() -> str:
 
 def _request_headers() -> dict[str, str]:
     given = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
-    return {**given, context.HEADER: context.request_id.get() or ""}
+    return {**given, request_ids.HEADER: request_ids.request_id.get() or ""}
 
 
 def _checked_clip(service: TasksService) -> Response:
@@ -228,6 +241,8 @@ def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
     try:
         yield from answer.stream(_CHUNK_BYTES, decode_content=False)
     except HTTPError as error:
-        _log.warning("the tasks service broke off in the middle of an answer: %s", type(error).__name__)
+        _log.warning(
+            "the tasks service broke off in the middle of an answer: %s", type(error).__name__
+        )
         # The server hangs up on this one without a word, so the caller can tell it from a complete answer.
         raise ConnectionResetError(errno.ECONNRESET, "the tasks service broke off") from error

@@ -28,7 +28,10 @@ def verify_password(password: str, password_hash: str | None) -> bool:
         return False
     with _slots:
         try:
-            return _hasher.verify(password_hash or _nobodys_hash, password) and password_hash is not None
+            return (
+                _hasher.verify(password_hash or _nobodys_hash, password)
+                and password_hash is not None
+            )
         except (VerificationError, InvalidHashError):
             return False
 

@@ -8,15 +8,23 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from idrl_common.parsing import Body, CleanStr
+from idrl_common.validation import Body, CleanStr
 from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
 
 USERNAME_MAX_LENGTH = 64
 PASSWORD_MIN_LENGTH = 8
 
 _PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
-    ("too_short", f"Must have at least {PASSWORD_MIN_LENGTH} characters.", lambda p: len(p) >= PASSWORD_MIN_LENGTH),
-    ("too_long", f"Must have at most {PASSWORD_MAX_LENGTH} characters.", lambda p: len(p) <= PASSWORD_MAX_LENGTH),
+    (
+        "too_short",
+        f"Must have at least {PASSWORD_MIN_LENGTH} characters.",
+        lambda p: len(p) >= PASSWORD_MIN_LENGTH,
+    ),
+    (
+        "too_long",
+        f"Must have at most {PASSWORD_MAX_LENGTH} characters.",
+        lambda p: len(p) <= PASSWORD_MAX_LENGTH,
+    ),
     ("no_upper", "Must have an upper-case letter.", lambda p: any(map(str.isupper, p))),
     ("no_lower", "Must have a lower-case letter.", lambda p: any(map(str.islower, p))),
     ("no_digit", "Must have a digit.", lambda p: any(map(str.isdigit, p))),
@@ -29,9 +37,13 @@ def _username(value: str) -> str:
     if not name:
         raise PydanticCustomError("string_too_short", "Must have at least one character.")
     if len(name) > USERNAME_MAX_LENGTH:
-        raise PydanticCustomError("string_too_long", f"Must have at most {USERNAME_MAX_LENGTH} characters.")
+        raise PydanticCustomError(
+            "string_too_long", f"Must have at most {USERNAME_MAX_LENGTH} characters."
+        )
     if not name.isprintable():
-        raise PydanticCustomError("not_printable", "Must not contain control or invisible characters.")
+        raise PydanticCustomError(
+            "not_printable", "Must not contain control or invisible characters."
+        )
     return name
 
 
@@ -51,9 +63,15 @@ def _known_email(value: str) -> str:
 
 
 def _new_password(value: str) -> str:
-    broken = [PydanticCustomError(code, sentence) for code, sentence, holds in _PASSWORD_RULES if not holds(value)]
+    broken = [
+        PydanticCustomError(code, sentence)
+        for code, sentence, holds in _PASSWORD_RULES
+        if not holds(value)
+    ]
     if broken:
-        raise ValidationError.from_exception_data("password", [InitErrorDetails(type=e, input=None) for e in broken])
+        raise ValidationError.from_exception_data(
+            "password", [InitErrorDetails(type=e, input=None) for e in broken]
+        )
     return value
 
 

@@ -3,8 +3,8 @@
 from sqlalchemy import func, insert, literal, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from web_server.attempts import Attempt, Limit
 from web_server.db import db
+from web_server.login_throttle import Attempt, Limit
 from web_server.models import EMAIL_INDEX, USERNAME_INDEX, User
 from web_server.passwords import hash_password, is_outdated, verify_password
 
@@ -34,7 +34,11 @@ def create_user(username: str, email: str, password: str) -> int:
     """Return the id of the new user; raise UsernameTaken or EmailTaken."""
     _refuse_taken(username, email)
     password_hash = hash_password(password)  # slow, so outside of any transaction
-    user = insert(User).values(username=username, email=email, password_hash=password_hash).returning(User.id)
+    user = (
+        insert(User)
+        .values(username=username, email=email, password_hash=password_hash)
+        .returning(User.id)
+    )
     try:
         with db.session.begin():
             return db.session.execute(user).scalar_one()
@@ -74,7 +78,9 @@ def ping() -> None:
 
 def _refuse_taken(username: str, email: str) -> None:
     """Save the hashing where the answer is known; the unique indexes decide, not this."""
-    by_username = select(literal(1)).where(func.lower(User.username) == func.lower(username)).exists()
+    by_username = (
+        select(literal(1)).where(func.lower(User.username) == func.lower(username)).exists()
+    )
     by_email = select(literal(1)).where(func.lower(User.email) == func.lower(email)).exists()
     with db.session.begin():
         username_taken, email_taken = db.session.execute(select(by_username, by_email)).one()
@@ -87,7 +93,10 @@ def _refuse_taken(username: str, email: str) -> None:
 def _taken(error: IntegrityError) -> Exception:
     """Return what the violated index means; any other violation is returned as it is."""
     index = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-    meanings: dict[str | None, Exception] = {USERNAME_INDEX: UsernameTaken(), EMAIL_INDEX: EmailTaken()}
+    meanings: dict[str | None, Exception] = {
+        USERNAME_INDEX: UsernameTaken(),
+        EMAIL_INDEX: EmailTaken(),
+    }
     return meanings.get(index, error)
 
 

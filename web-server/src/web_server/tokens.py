@@ -21,7 +21,9 @@ class TokenSigner:
         try:
             verifier.verify(self.sign(1))
         except TokenInvalid as error:
-            raise ValueError("JWT_PRIVATE_KEY does not belong to any key of JWT_PUBLIC_KEY") from error
+            raise ValueError(
+                "JWT_PRIVATE_KEY does not belong to any key of JWT_PUBLIC_KEY"
+            ) from error
 
     def sign(self, user_id: int) -> str:
         """Return a token whose subject is the user."""

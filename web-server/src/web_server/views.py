@@ -7,10 +7,10 @@ from pathlib import Path
 import yaml
 from flask import Blueprint, Response, jsonify, request
 
-from idrl_common.parsing import parse_body
 from idrl_common.problems import Problem
+from idrl_common.validation import parse_body
 from web_server import services
-from web_server.attempts import Limit, TooManyFailures
+from web_server.login_throttle import Limit, TooManyFailures
 from web_server.schemas import LogIn, SignUp
 from web_server.tokens import LIFETIME_S, TokenSigner
 
@@ -40,7 +40,9 @@ def auth_blueprint(signer: TokenSigner, limit: Limit) -> Blueprint:
 
 def _authenticated(body: LogIn, limit: Limit) -> int:
     try:
-        return services.authenticate(body.email, body.password, request.remote_addr or _UNKNOWN, limit)
+        return services.authenticate(
+            body.email, body.password, request.remote_addr or _UNKNOWN, limit
+        )
     except TooManyFailures as error:
         headers = {"Retry-After": str(error.retry_after_s)}
         raise Problem(429, "too_many_requests", str(error), headers=headers) from error

@@ -3,15 +3,16 @@
 import redis
 from flask import Flask
 
-from idrl_common import answering, context, logs, problems, status, tokens
+from idrl_common import health, json_provider, logs, problems, request_ids, tokens
 from idrl_common.settings import MAX_BODY_BYTES
-from worker_server import db, services, settings as settings_module, storage, views
+from worker_server import db, settings as settings_module, storage
+from worker_server.api import services, views
+from worker_server.api.metrics import WorkCollector
 from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
-from worker_server.metrics import WorkCollector
 from worker_server.settings import Settings
 
-PROBLEMS: problems.Table = {
+PROBLEMS: problems.ProblemMap = {
     services.TaskNotFound: (404, "task_not_found"),
     services.PartNotFound: (404, "part_not_found"),
     services.PartNotReady: (409, "part_not_ready"),
@@ -33,24 +34,26 @@ def create_app(settings: Settings) -> Flask:
         settings_module.attach(settings)
     db.install(app)
     init_celery(app, settings)
-    answering.install(app)
-    context.install(app)
+    json_provider.install(app)
+    request_ids.install(app)
     logs.install(app)
-    status.install(app, "tasks")
+    health.install(app, "tasks")
     problems.install(app, PROBLEMS)
     app.register_error_handler(UrlRefused, views.url_refused)
     app.register_blueprint(views.blueprint(tokens.TokenVerifier(settings.jwt_public_key)))
-    app.register_blueprint(status.blueprint("tasks", settings.revision, checks(settings), WorkCollector(app)))
+    app.register_blueprint(
+        health.blueprint("tasks", settings.revision, checks(settings), WorkCollector(app))
+    )
     return app
 
 
-def checks(settings: Settings) -> dict[str, status.Check]:
+def checks(settings: Settings) -> dict[str, health.Check]:
     """Return what the service depends on; without Redis or the share it still accepts tasks."""
     client = redis.Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
     return {
-        "database": status.Check(services.ping),
-        "redis": status.Check(lambda: _ping(client), required=False),
-        "share": status.Check(lambda: storage.check(settings.remote_folder), required=False),
+        "database": health.Check(services.ping),
+        "redis": health.Check(lambda: _ping(client), required=False),
+        "share": health.Check(lambda: storage.check(settings.remote_folder), required=False),
     }
 
 

@@ -4,22 +4,13 @@ Early acknowledgement and no prefetch: with late ones a worker's main process ca
 message can stay stuck for an hour. No result backend: the rows are the result.
 """
 
-import logging
-import os
-import signal
-import threading
 from typing import Any
 
-from celery import Celery, Task, signals
+from celery import Celery, Task
 from flask import Flask
-from imageio_ffmpeg import get_ffmpeg_exe
 
-from worker_server import shutdown
-from worker_server.db import db
-from worker_server.media import spare
 from worker_server.settings import Settings
 
-_log = logging.getLogger(__name__)
 _TRANSPORT = {
     # A caller of the API waits for at most this long when Redis takes connections but does not answer.
     "socket_timeout": 2,
@@ -42,7 +33,7 @@ def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
             with app.app_context():
                 return self.run(*args, **kwargs)
 
-    celery = Celery("worker_server", task_cls=ContextTask, include=["worker_server.tasks"])
+    celery = Celery("worker_server", task_cls=ContextTask, include=["worker_server.jobs.tasks"])
     celery.conf.update(
         broker_url=settings.redis_url,
         broker_transport_options=_TRANSPORT,
@@ -70,52 +61,3 @@ def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
     celery.set_default()
     app.extensions["celery"] = celery
     return celery
-
-
-@signals.setup_logging.connect
-def _keep_logs(**_: object) -> None:
-    """Keep Celery from putting its own handlers in the place of ours, and from saying twice what jobs say."""
-    for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@signals.worker_init.connect
-def _find_ffmpeg(**_: object) -> None:
-    """Look for ffmpeg once, before the children are forked: it is run to see whether it works."""
-    get_ffmpeg_exe()
-
-
-@signals.worker_process_init.connect
-def _after_fork(**_: object) -> None:
-    """Forget the parent's database connections: two processes must not speak through one socket."""
-    from worker_server.celery import flask_app
-
-    with flask_app.app_context():
-        db.engine.dispose(close=False)
-
-
-@signals.worker_process_shutdown.connect
-def _before_the_end(**_: object) -> None:
-    """Leave no child behind."""
-    spare.dismiss()
-
-
-@signals.worker_ready.connect
-def _end_with_the_clock(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
-    """Where this worker has an embedded clock: end when that dies, so that both are started again."""
-    clock = getattr(sender.controller, "beat", None)
-    if clock is not None:
-        threading.Thread(target=_wait_for_the_clock, args=(clock,), name="clock", daemon=True).start()
-
-
-def _wait_for_the_clock(clock: Any) -> None:  # noqa: ANN401 # a billiard process
-    clock.join()
-    if not shutdown.has_begun():
-        _log.critical("the clock has stopped: leaving, to be started again")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-@signals.worker_shutting_down.connect
-def _hand_back(**_: object) -> None:
-    """Make the children give back what they work on, so that a stop takes seconds."""
-    shutdown.begin()

@@ -19,7 +19,13 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry
-from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
 
 from worker_server.models import Base
 
@@ -58,7 +64,7 @@ def _roll_back(connection: Any, *_: object) -> None:  # noqa: ANN401 # psycopg2'
 
 
 def _leave_autocommit(connection: Connection) -> None:
-    """Make a connection that was used by `read` fit for a transaction."""
+    """Make a connection that was used by `fetch_json` fit for a transaction."""
     driver: Any = connection.connection.driver_connection
     if driver.autocommit:
         driver.autocommit = False
@@ -101,7 +107,7 @@ def transaction() -> Iterator[scoped_session[Session]]:
 
 
 @dataclass(frozen=True)
-class Look:
+class PreparedQuery:
     """A statement that only reads and gives one value, as JSON in a text; `types` are those of $1, $2 and so on.
 
     A connection plans it once, under `name`: planning takes PostgreSQL longer than all else that it does for a look.
@@ -111,7 +117,7 @@ class Look:
     types: str
     statement: str
 
-    def ask(self, driver: Any, known: dict[Any, Any], values: Sequence[object]) -> Any:  # noqa: ANN401 # untyped; JSON
+    def execute(self, driver: Any, known: dict[Any, Any], values: Sequence[object]) -> Any:  # noqa: ANN401 # untyped; JSON
         """Return the value, None without one; `known` holds the names that the connection has planned before."""
         with driver.cursor() as cursor:
             if self.name not in known:
@@ -122,19 +128,19 @@ class Look:
             return from_json(row[0]) if row and row[0] else None
 
 
-def read(look: Look, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
+def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
     """Return what the look gives: no BEGIN, no ROLLBACK, one round trip. Errors are SQLAlchemy's."""
     try:
-        return _read(look, values)
+        return _fetch_json(query, values)
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
         # Whoever cut this connection may have cut all of them.
         db.engine.dispose()
-        return _read(look, values)
+        return _fetch_json(query, values)
 
 
-def _read(look: Look, values: Sequence[object]) -> Any:  # noqa: ANN401 # JSON has no types
+def _fetch_json(query: PreparedQuery, values: Sequence[object]) -> Any:  # noqa: ANN401 # JSON has no types
     """Read over a connection of the pool by the driver alone: SQLAlchemy's execution takes three times as long."""
     try:
         connection: Any = db.engine.raw_connection()
@@ -144,7 +150,7 @@ def _read(look: Look, values: Sequence[object]) -> Any:  # noqa: ANN401 # JSON h
     try:
         if not driver.autocommit:
             driver.autocommit = True
-        return look.ask(driver, connection.info, values)
+        return query.execute(driver, connection.info, values)
     except psycopg2.Error as error:
         if driver.closed:
             connection.invalidate(error)
@@ -154,7 +160,9 @@ def _read(look: Look, values: Sequence[object]) -> Any:  # noqa: ANN401 # JSON h
 
 
 def _as_sqlalchemys(error: psycopg2.Error, *, lost: bool) -> BaseException:
-    return DBAPIError.instance(None, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost)
+    return DBAPIError.instance(
+        None, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost
+    )
 
 
 def persistently(write: Callable[P, T]) -> Callable[P, T]:
@@ -175,4 +183,6 @@ def persistently(write: Callable[P, T]) -> Callable[P, T]:
 
 
 def _is_outage(error: BaseException) -> bool:
-    return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    return isinstance(error, OperationalError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )

@@ -82,9 +82,18 @@ class Task(Work, Base):
         Index("tasks_owner_created", "owner_id", "created_at", "id"),
         Index("tasks_owner_started", "owner_id", "started_at"),
         Index(
-            "tasks_queued_by_owner", "owner_id", "created_at", "run_after", postgresql_where=text("status = 'queued'")
+            "tasks_queued_by_owner",
+            "owner_id",
+            "created_at",
+            "run_after",
+            postgresql_where=text("status = 'queued'"),
         ),
-        Index("tasks_live_by_status", "status", "id", postgresql_where=text(_one_of(LIVE_STATUSES[1:]))),
+        Index(
+            "tasks_live_by_status",
+            "status",
+            "id",
+            postgresql_where=text(_one_of(LIVE_STATUSES[1:])),
+        ),
         Index(
             IDEMPOTENCY_INDEX,
             "owner_id",
@@ -100,7 +109,9 @@ class Part(Work, Base):
 
     __tablename__ = "parts"
 
-    task_id: Mapped[uuid.UUID] = mapped_column(Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[uuid.UUID] = mapped_column(
+        Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     owner_id: Mapped[int] = mapped_column(BigInteger)
     start_frame: Mapped[int] = mapped_column(BigInteger)

@@ -16,7 +16,9 @@ _EXTENSION = "idrl_settings"
 Hosts = Annotated[
     frozenset[str],
     NoDecode,
-    BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: value.replace(",", " ").split() if isinstance(value, str) else value
+    ),
 ]
 
 
@@ -37,7 +39,9 @@ class Settings(AppSettings):
     render_copy: bool = True
     render_preset: str = "ultrafast"
     render_crf: int = Field(22, ge=0, le=51)
-    render_threads: int = Field(0, ge=0, le=64)  # 0: the cores divided among the renders that run at once
+    render_threads: int = Field(
+        0, ge=0, le=64
+    )  # 0: the cores divided among the renders that run at once
     render_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)
     render_max_fps: int = Field(60, ge=1, le=120)

@@ -139,7 +139,9 @@ class Site:
                 self._spawn(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the other side may leave at any time, or not speak HTTP
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # the other side may leave at any time, or not speak HTTP
             if self.instead:
                 self.instead(connection)
                 connection.close()
@@ -150,7 +152,10 @@ class Site:
             with connection, connection.makefile("rb") as lines:
                 _, path, _ = lines.readline().decode("latin-1").split(" ")
                 fields = iter(lambda: lines.readline().decode("latin-1").strip(), "")
-                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in fields)}
+                headers = {
+                    name.lower(): value
+                    for name, _, value in (line.partition(": ") for line in fields)
+                }
                 exchange = Exchange(connection, path, headers)
                 self.requests.append(exchange)
                 handlers = self._handlers[path.partition("?")[0]] or [self.elsewhere or _not_found]
@@ -228,7 +233,9 @@ class Names:
     `127.0.0.1:4711` in an answer leads to that port whatever the URL says, so that tests need none of the usual ports.
     """
 
-    answers: dict[str, list[Sequence[str] | Exception | Callable[[], Sequence[str]]]] = field(default_factory=dict)
+    answers: dict[str, list[Sequence[str] | Exception | Callable[[], Sequence[str]]]] = field(
+        default_factory=dict
+    )
     asked: list[str] = field(default_factory=list)
 
 

@@ -8,13 +8,28 @@ from hypothesis import given, strategies as st
 from worker_server.fetching import is_public
 from worker_server.fetching.addresses import AllowedHosts, literal_address
 
-PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.215.14", "172.32.0.1", "192.0.1.1", "100.128.0.1", "2606:4700::1111"]
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "93.184.215.14",
+    "172.32.0.1",
+    "192.0.1.1",
+    "100.128.0.1",
+    "2606:4700::1111",
+]
 PUBLIC += ["2a00:1450:4001:80e::200e", "::ffff:8.8.8.8", "223.255.255.254"]
 
 NOT_PUBLIC = {
     "this network": ["0.0.0.0", "0.1.2.3", "::"],  # noqa: S104 # nothing binds here
     "loopback": ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"],
-    "private": ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fd00:ec2::254"],
+    "private": [
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "fc00::1",
+        "fd00:ec2::254",
+    ],
     "link-local and metadata": [
         "169.254.169.254",
         "169.254.0.1",
@@ -23,8 +38,22 @@ NOT_PUBLIC = {
         "::ffff:169.254.169.254",
     ],
     "carrier-grade NAT": ["100.64.0.1", "100.127.255.255", "100.100.100.200"],
-    "IETF protocol assignments": ["192.0.0.1", "192.0.0.8", "192.0.0.9", "192.0.0.170", "2001::1", "2001:2::1"],
-    "documentation": ["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1", "3fff:fff::1"],
+    "IETF protocol assignments": [
+        "192.0.0.1",
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.0.0.170",
+        "2001::1",
+        "2001:2::1",
+    ],
+    "documentation": [
+        "192.0.2.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "2001:db8::1",
+        "3fff::1",
+        "3fff:fff::1",
+    ],
     "benchmarks": ["198.18.0.1", "198.19.255.255"],
     "6to4 relay and 6to4": ["192.88.99.1", "2002:a9fe:a9fe::1", "2002:808:808::1"],
     "multicast": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
@@ -58,7 +87,17 @@ def test_nothing_is_more_public_than_the_registry_says(address: IPv4Address | IP
 
 
 @pytest.mark.parametrize(
-    "text", ["127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "017700000001", "::ffff:7f00:1"]
+    "text",
+    [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.1",
+        "017700000001",
+        "::ffff:7f00:1",
+    ],
 )
 def test_every_form_of_an_address_is_recognised(text: str) -> None:
     assert literal_address(text) == ip_address("127.0.0.1")

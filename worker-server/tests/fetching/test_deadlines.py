@@ -66,7 +66,15 @@ def endless_trailers(x) -> None:
         x.send(b"A: b\r\n" * 10)
 
 
-TOO_SLOW = [hangs, drips_headers, continues_for_ever, stalls, trickles, drips_chunk_header, endless_trailers]
+TOO_SLOW = [
+    hangs,
+    drips_headers,
+    continues_for_ever,
+    stalls,
+    trickles,
+    drips_chunk_header,
+    endless_trailers,
+]
 LIMITS = {"first_byte_s": 0.5, "stall_s": 0.5, "min_bytes_per_s": 1024}
 
 
@@ -167,7 +175,12 @@ def test_a_name_server_that_hangs(fetch, names, how) -> None:
 
 def test_resumes_after_a_stall(site, fetch) -> None:
     def rest(x) -> None:
-        x.reply(BODY, 206, Content_Range=f"bytes {len(BODY)}-{2 * len(BODY) - 1}/{2 * len(BODY)}", ETag='"1"')
+        x.reply(
+            BODY,
+            206,
+            Content_Range=f"bytes {len(BODY)}-{2 * len(BODY) - 1}/{2 * len(BODY)}",
+            ETag='"1"',
+        )
 
     assert fetch(site.on("/v.mp4", stalls, rest), stall_s=0.5).resumed == 1
     assert fetch.path.read_bytes() == 2 * BODY
@@ -182,7 +195,9 @@ def test_a_slow_source_that_keeps_coming_is_waited_for(site, fetch) -> None:
             x.send(BODY[start : start + 4000])
             x.is_gone(0.08)
 
-    assert fetch(site.on("/v.mp4", slow), stall_s=1.5, first_byte_s=1, min_bytes_per_s=1024).size_bytes == len(BODY)
+    assert fetch(
+        site.on("/v.mp4", slow), stall_s=1.5, first_byte_s=1, min_bytes_per_s=1024
+    ).size_bytes == len(BODY)
 
 
 def test_our_own_slow_disk_is_not_the_source_s_fault(site, fetch) -> None:
@@ -196,14 +211,19 @@ def test_our_own_slow_disk_is_not_the_source_s_fault(site, fetch) -> None:
             super().append(item)
 
     fetch.progress = Slow()
-    assert fetch(site.on("/v.mp4", lambda x: x.reply(BODY * 20)), stall_s=0.3).size_bytes == 20 * len(BODY)
+    assert fetch(
+        site.on("/v.mp4", lambda x: x.reply(BODY * 20)), stall_s=0.3
+    ).size_bytes == 20 * len(BODY)
     assert pauses == [False]
 
 
 @pytest.fixture
 def deaf_port() -> Iterator[int]:
     """A port whose queue is full: the next connection to it hangs while it is made."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        contextlib.ExitStack() as stack,
+    ):
         for _ in range(4):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
@@ -230,9 +250,15 @@ def test_nothing_stays_behind(site, fetch) -> None:
     before = set(threading.enumerate())
     for answer in (hangs, stalls):
         fetch.fails(site.on("/v.mp4", answer), first_byte_s=0.3, stall_s=0.3, max_retries=0)
-    left = {thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("fetch")}
+    left = {
+        thread.name
+        for thread in set(threading.enumerate()) - before
+        if thread.name.startswith("fetch")
+    }
     assert left == set()
-    assert all(exchange.is_gone(5) for exchange in site.requests if exchange.connection.fileno() >= 0)
+    assert all(
+        exchange.is_gone(5) for exchange in site.requests if exchange.connection.fileno() >= 0
+    )
 
 
 def test_a_verdict_of_before_does_not_end_the_next_request() -> None:

@@ -73,7 +73,16 @@ def test_a_file_of_before_is_replaced(site, fetch) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/../../../etc/x.mp4", "/%2e%2e%2fx", "/-i.mp4", "/a;rm", "/ü ä.mp4", "/\u202e4pm.😀", "/" + "a" * 1900]
+    "path",
+    [
+        "/../../../etc/x.mp4",
+        "/%2e%2e%2fx",
+        "/-i.mp4",
+        "/a;rm",
+        "/ü ä.mp4",
+        "/\u202e4pm.😀",
+        "/" + "a" * 1900,
+    ],
 )
 def test_the_name_in_the_url_is_never_a_path(site, fetch, path, tmp_path) -> None:
     site.elsewhere = lambda x: x.reply(BODY)
@@ -97,7 +106,9 @@ def test_the_name_in_the_url_is_never_a_path(site, fetch, path, tmp_path) -> Non
     ],
 )
 def test_fails_at_once(site, fetch, status, code) -> None:
-    failure = fetch.fails(site.on("/v.mp4", lambda x: x.head(status, Content_Length=0)) + "?token=secret")
+    failure = fetch.fails(
+        site.on("/v.mp4", lambda x: x.head(status, Content_Length=0)) + "?token=secret"
+    )
     assert failure.code == code
     assert str(status) in str(failure)
     assert not failure.retryable
@@ -118,7 +129,8 @@ def test_always_500(site, fetch) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["100000", "Wed, 21 Oct 2099 07:28:00 GMT", "soon", "-1", "9" * 400, "Wed, 99 Foo 2099"]
+    "value",
+    ["100000", "Wed, 21 Oct 2099 07:28:00 GMT", "soon", "-1", "9" * 400, "Wed, 99 Foo 2099"],
 )
 def test_retry_after_is_bounded(site, fetch, value) -> None:
     later = lambda x: x.reply(b"", 503, Retry_After=value)  # noqa: E731
@@ -145,7 +157,10 @@ def test_nobody_listens(fetch) -> None:
     ids=["nothing", "ssh", "no status", "many headers", "long header", "two lengths"],
 )
 def test_what_answers_is_no_web_server(site, fetch, answer) -> None:
-    assert fetch.fails(site.on("/v.mp4", lambda x: x.send(answer)), max_retries=1).code == "source_unavailable"
+    assert (
+        fetch.fails(site.on("/v.mp4", lambda x: x.send(answer)), max_retries=1).code
+        == "source_unavailable"
+    )
     assert len(site.requests) == 2
 
 
@@ -196,8 +211,13 @@ def test_a_file_of_exactly_the_cap_is_taken(site, fetch) -> None:
         x.send(BODY)
 
     assert fetch(site.on("/a", close_delimited), max_bytes=len(BODY)).size_bytes == len(BODY)
-    assert fetch(site.on("/b", lambda x: x.reply(BODY)), max_bytes=len(BODY)).size_bytes == len(BODY)
-    assert fetch.fails(site.on("/c", close_delimited), max_bytes=len(BODY) - 1).code == "source_too_large"
+    assert fetch(site.on("/b", lambda x: x.reply(BODY)), max_bytes=len(BODY)).size_bytes == len(
+        BODY
+    )
+    assert (
+        fetch.fails(site.on("/c", close_delimited), max_bytes=len(BODY) - 1).code
+        == "source_too_large"
+    )
 
 
 def test_no_room_for_the_declared_size(site, fetch) -> None:
@@ -216,7 +236,9 @@ def test_the_disk_is_full(site, fetch, size_bytes) -> None:
 def test_a_disk_that_fills_up_leaves_nothing(site, tmp_path) -> None:
     """The limit on a file's size stands in for a small disk; only a child may have it."""
     url = site.on("/v.mp4", lambda x: x.reply(BODY))
-    said = _in_a_child(url, site.address, tmp_path, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))")
+    said = _in_a_child(
+        url, site.address, tmp_path, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    )
     assert said == ["storage_full"]
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +251,9 @@ def test_memory_stays_flat(site, tmp_path) -> None:
         for _ in range(300):
             x.send(piece)
 
-    size_bytes, grown_kib = map(int, _in_a_child(site.on("/v.mp4", large), site.address, tmp_path, "pass"))
+    size_bytes, grown_kib = map(
+        int, _in_a_child(site.on("/v.mp4", large), site.address, tmp_path, "pass")
+    )
     assert size_bytes == 300 * len(piece)
     assert grown_kib < 20 * 1024
 
@@ -261,14 +285,20 @@ def test_an_error_in_a_callback_reaches_the_caller(site, fetch, monkeypatch) -> 
 
 def test_secrets_of_the_url_are_not_logged(site, fetch, caplog) -> None:
     caplog.set_level("DEBUG")
-    url = site.on("/v.mp4", lambda x: x.send(b"HTTP/1.1 500 No\r\nbroken header\r\n\r\n"), lambda x: x.reply(BODY))
+    url = site.on(
+        "/v.mp4",
+        lambda x: x.send(b"HTTP/1.1 500 No\r\nbroken header\r\n\r\n"),
+        lambda x: x.reply(BODY),
+    )
     fetch(f"{url}?token=secret")
     assert "tried again" in caplog.text
     assert "secret" not in caplog.text
 
 
 def test_headers_to_keep_are_cleaned(site, fetch) -> None:
-    hostile = b"HTTP/1.0 200 OK\r\nContent-Type: video/\x00mp4\x1b[2J" + b"x" * 500 + b"\r\n\r\nbody"
+    hostile = (
+        b"HTTP/1.0 200 OK\r\nContent-Type: video/\x00mp4\x1b[2J" + b"x" * 500 + b"\r\n\r\nbody"
+    )
     content_type = fetch(site.on("/v.mp4", lambda x: x.send(hostile))).content_type
     assert content_type.startswith("video/mp4[2Jx")
     assert len(content_type) == 200
@@ -297,5 +327,7 @@ try:
 except FetchFailed as failure:
     print(failure.code)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True
+    )
     return done.stdout.split()

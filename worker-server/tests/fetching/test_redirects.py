@@ -39,7 +39,9 @@ def test_redirect_to_another_host(site, fetch, names) -> None:
 
 def test_cookies_are_not_carried(site, fetch) -> None:
     site.on("/v.mp4", lambda x: x.reply(BODY))
-    fetch(site.on("/start", lambda x: x.reply(b"", 302, Location="/v.mp4", Set_Cookie="id=1; Path=/")))
+    fetch(
+        site.on("/start", lambda x: x.reply(b"", 302, Location="/v.mp4", Set_Cookie="id=1; Path=/"))
+    )
     assert "cookie" not in site.requests[1].headers
 
 
@@ -103,7 +105,10 @@ def test_name_that_leads_to_a_private_address(other_site, fetch, names) -> None:
 
 def test_redirect_to_a_name_that_leads_to_a_private_address(site, fetch, names) -> None:
     names.answers = {"evil.example": [["10.0.0.1"]]}
-    assert fetch.fails(site.on("/start", to("https://evil.example/v.mp4"))).code == "url_private_address"
+    assert (
+        fetch.fails(site.on("/start", to("https://evil.example/v.mp4"))).code
+        == "url_private_address"
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +178,9 @@ def test_unknown_name(fetch, names, error, retryable) -> None:
 
 
 def test_name_server_that_hiccups(site, fetch, names) -> None:
-    names.answers = {"hiccup.example": [socket.gaierror(socket.EAI_AGAIN, "no answer"), [site.address]]}
+    names.answers = {
+        "hiccup.example": [socket.gaierror(socket.EAI_AGAIN, "no answer"), [site.address]]
+    }
     site.on("/v.mp4", lambda x: x.reply(BODY))
     assert fetch("http://hiccup.example/v.mp4").size_bytes == 1000
 
@@ -190,7 +197,9 @@ def test_international_name(site, fetch, names) -> None:
     assert fetch("http://bücher.example/v.mp4").hosts == ("xn--bcher-kva.example",)
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com/v.mp4", "http://127.0.0.1/", "http://a:b@example.com/"])
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com/v.mp4", "http://127.0.0.1/", "http://a:b@example.com/"]
+)
 def test_the_first_url_is_checked_too(fetch, names, url) -> None:
     assert fetch.fails(url).code.startswith("url_")
     assert names.asked == []

@@ -34,7 +34,10 @@ def rest(etag: str = '"1"', **changed: str):  # noqa: ANN201
 
     def answer(x) -> None:
         start = int(x.headers["range"].removeprefix("bytes=").removesuffix("-"))
-        headers = {"Content_Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}", "ETag": etag} | changed
+        headers = {
+            "Content_Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}",
+            "ETag": etag,
+        } | changed
         x.reply(BODY[start:], 206, **headers)
 
     return answer
@@ -124,7 +127,12 @@ def test_a_body_that_is_always_short(site, fetch) -> None:
 
 def test_a_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
     def nothing_more(x) -> None:
-        x.head(206, Content_Length=HALF, Content_Range=f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}", ETag='"1"')
+        x.head(
+            206,
+            Content_Length=HALF,
+            Content_Range=f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}",
+            ETag='"1"',
+        )
 
     assert fetch.fails(site.on("/v.mp4", breaks(), nothing_more)).code == "source_incomplete"
     assert len(site.requests) == 4
@@ -153,7 +161,10 @@ def test_the_rest_counts_against_the_limit(site, fetch) -> None:
         x.head(Transfer_Encoding="chunked", ETag='"1"')
         x.send(b"%x\r\n%s\r\n" % (HALF, BODY[:HALF]))
 
-    assert fetch.fails(site.on("/v.mp4", breaks_off, hidden), max_bytes=HALF + 1000).code == "source_too_large"
+    assert (
+        fetch.fails(site.on("/v.mp4", breaks_off, hidden), max_bytes=HALF + 1000).code
+        == "source_too_large"
+    )
     assert max(size for size, _ in fetch.progress) == HALF
 
 
@@ -185,7 +196,9 @@ def test_no_range_is_asked_for_without_reason() -> None:
     assert range_headers('"1"', 10) == {"Range": "bytes=10-", "If-Range": '"1"'}
 
 
-@pytest.mark.parametrize("unit", ["bits 5-9/10", "bytes 5-9/10, bytes 5-9/10", "", "bytes -5/10", "bytes 9-5/10"])
+@pytest.mark.parametrize(
+    "unit", ["bits 5-9/10", "bytes 5-9/10, bytes 5-9/10", "", "bytes -5/10", "bytes 9-5/10"]
+)
 def test_a_range_we_cannot_read_does_not_continue(unit) -> None:
     assert not continues({"Content-Range": unit}, '"1"', 5, 10)
     assert continues({"Content-Range": "bytes 5-9/10"}, '"1"', 5, 10)

@@ -27,9 +27,13 @@ def context_for(folder, *names: x509.GeneralName, days: int = 1) -> ssl.SSLConte
     builder = builder.not_valid_before(today - datetime.timedelta(days=9))
     builder = builder.not_valid_after(today + datetime.timedelta(days=days))
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    certificate = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
+    certificate = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(
+        key, hashes.SHA256()
+    )
     (folder / "ca.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
     return context
@@ -63,7 +67,10 @@ def test_https(secure_site, fetch) -> None:
 def test_the_certificate_is_for_the_name(secure_site, fetch, names) -> None:
     asked = []
     secure_site.tls.sni_callback = lambda _connection, name, _context: asked.append(name)
-    names.answers = {"secure.example": [[secure_site.address]], "other.example": [[secure_site.address]]}
+    names.answers = {
+        "secure.example": [[secure_site.address]],
+        "other.example": [[secure_site.address]],
+    }
     secure_site.on("/v.mp4", lambda x: x.reply(BODY))
     assert fetch("https://secure.example/v.mp4").hosts == ("secure.example",)
     failure = fetch.fails("https://other.example/v.mp4?token=secret")
@@ -74,7 +81,9 @@ def test_the_certificate_is_for_the_name(secure_site, fetch, names) -> None:
 
 def test_unknown_authority(secure_site, fetch) -> None:
     fetch.ca_bundle = None
-    assert fetch.fails(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
+    assert (
+        fetch.fails(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
+    )
     assert secure_site.requests == []
     assert secure_site.accepted == 1
 
@@ -83,7 +92,9 @@ def test_the_environment_brings_no_authority(secure_site, fetch, monkeypatch) ->
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(variable, str(fetch.ca_bundle))
     fetch.ca_bundle = None
-    assert fetch.fails(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
+    assert (
+        fetch.fails(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
+    )
 
 
 def test_expired_certificate(open_site, fetch, certificates) -> None:
@@ -94,7 +105,9 @@ def test_expired_certificate(open_site, fetch, certificates) -> None:
 
 def test_plain_http_on_the_https_port(site, fetch) -> None:
     fetch.allow_hosts = {site.address}
-    site.instead = lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n") or connection.recv(4096)
+    site.instead = lambda connection: (
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n") or connection.recv(4096)
+    )
     assert fetch.fails(site.url("/v.mp4").replace("http:", "https:")).code == "source_tls_invalid"
 
 
@@ -129,7 +142,9 @@ def test_a_stall_over_tls_ends(secure_site, fetch) -> None:
         x.until_gone()
 
     began = time.monotonic()
-    failure = fetch.fails(secure_site.on("/v.mp4", stalls), stall_s=0.3, first_byte_s=60, timeout_s=60, max_retries=0)
+    failure = fetch.fails(
+        secure_site.on("/v.mp4", stalls), stall_s=0.3, first_byte_s=60, timeout_s=60, max_retries=0
+    )
     assert failure.code == "source_too_slow"
     # The socket's own timeout would come only after more than first_byte_s: it is the connection that was cut.
     assert time.monotonic() - began < 30
@@ -144,5 +159,7 @@ def test_a_handshake_that_never_ends(site, fetch) -> None:
 
     fetch.allow_hosts = {site.address}
     site.instead = silent
-    failure = fetch.fails(site.url("/v.mp4").replace("http:", "https:"), first_byte_s=0.3, max_retries=0)
+    failure = fetch.fails(
+        site.url("/v.mp4").replace("http:", "https:"), first_byte_s=0.3, max_retries=0
+    )
     assert failure.code == "source_too_slow"

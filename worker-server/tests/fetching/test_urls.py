@@ -131,7 +131,9 @@ def no_dns(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, name, refuse)
 
 
-@pytest.mark.parametrize(("code", "url"), [(code, url) for code, urls in REFUSED.items() for url in urls], ids=_name)
+@pytest.mark.parametrize(
+    ("code", "url"), [(code, url) for code, urls in REFUSED.items() for url in urls], ids=_name
+)
 def test_refused(code: str, url: str) -> None:
     with pytest.raises(UrlRefused) as caught:
         check_url(url, allow_hosts=())
@@ -147,7 +149,12 @@ def test_taken(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1:9000/", "http://127.1:9000/", "http://localhost:1234/", "http://media.internal/a.mp4"],
+    [
+        "http://127.0.0.1:9000/",
+        "http://127.1:9000/",
+        "http://localhost:1234/",
+        "http://media.internal/a.mp4",
+    ],
 )
 def test_listed_hosts_are_exempt(url: str) -> None:
     check_url(url, allow_hosts={"127.0.0.1:9000", "localhost", "media.internal:80"})
@@ -163,7 +170,13 @@ def test_a_listed_host_does_not_bring_other_schemes() -> None:
         check_url("ftp://127.0.0.1/", allow_hosts={"127.0.0.1"})
 
 
-@given(st.one_of(st.text(max_size=100), st.text(max_size=50).map("http://{}".format), st.from_regex(r"https?://\S+")))
+@given(
+    st.one_of(
+        st.text(max_size=100),
+        st.text(max_size=50).map("http://{}".format),
+        st.from_regex(r"https?://\S+"),
+    )
+)
 def test_any_text_is_taken_or_refused(url: str) -> None:
     with contextlib.suppress(UrlRefused):
         check_url(url, allow_hosts=())

@@ -94,20 +94,30 @@ def numbered(make: Callable[..., Path]) -> Callable[..., Path]:
     """Make a source whose frame k shows the number k, with a tone."""
 
     def run(
-        frames: int, rate: str, name: str, options: str = "", *, size: tuple[int, int] = (320, 180), sound: bool = True
+        frames: int,
+        rate: str,
+        name: str,
+        options: str = "",
+        *,
+        size: tuple[int, int] = (320, 180),
+        sound: bool = True,
     ) -> Path:
         width, height = size
         raw = b"".join(_picture(number, width, height).tobytes() for number in range(frames))
         duration_s = float(frames / Fraction(rate))
         tone = f"-f lavfi -i sine=r=44100:d={duration_s} -c:a aac" if sound else ""
         read = f"-f rawvideo -pix_fmt gray -s {width}x{height} -framerate {rate} -i pipe:0"
-        write = options if "-c:v" in options else f"-c:v libx264 -preset ultrafast -crf 10 {options}"
+        write = (
+            options if "-c:v" in options else f"-c:v libx264 -preset ultrafast -crf 10 {options}"
+        )
         return make(f"{read} {tone} -pix_fmt yuv420p {write}", name, stdin=raw)
 
     return run
 
 
-def _picture(number: int, width: int, height: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _picture(
+    number: int, width: int, height: int
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     picture = np.full((height, width), 110, np.uint8)
     for bit in range(_BITS):
         left, right = (int(width * (0.2 + 0.6 * (bit + side) / _BITS)) for side in (0, 1))
@@ -140,9 +150,9 @@ def plain_source() -> Source:
         packet_count=25,
         origin_s=Fraction(0),
         last_pts_s=Fraction(24, 25),
-        stored_early_s=Fraction(0),
-        finds_keys=False,
-        key_stored_early_s=Fraction(0),
+        reorder_delay_s=Fraction(0),
+        seeks_by_pts=False,
+        keyframe_reorder_delay_s=Fraction(0),
         is_indexed=True,
         video_streams=1,
         has_audio=False,
@@ -155,7 +165,9 @@ def plain_source() -> Source:
 def render(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     """Render one part and check it."""
 
-    def run(source: Source, path: Path, part: Part, *, engine: str = "ffmpeg", **options: object) -> Clip:
+    def run(
+        source: Source, path: Path, part: Part, *, engine: str = "ffmpeg", **options: object
+    ) -> Clip:
         edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
         output = tmp_path / f"{engine}-{part.number}.mp4"
         run_to_end(renderer(engine, ffmpeg).command(edit, output), edit.total_frames, tmp_path)
@@ -178,7 +190,9 @@ def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
 
 
 @pytest.fixture
-def render_all(ffmpeg: str, render: Callable[..., Clip], tmp_path: Path) -> Callable[..., list[Clip]]:
+def render_all(
+    ffmpeg: str, render: Callable[..., Clip], tmp_path: Path
+) -> Callable[..., list[Clip]]:
     """Probe a file, rewrite it if it needs that, and render all of its parts."""
 
     def run(path: Path, part_s: int = 1, **options: object) -> list[Clip]:

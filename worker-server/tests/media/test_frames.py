@@ -12,16 +12,36 @@ SOURCES = {
     "key frames where parts begin": ("25", "s.mp4", "-bf 2 -g 50 -sc_threshold 0"),
     "the same in open groups": ("25", "s.mp4", "-bf 3 -g 25 -x264-params open-gop=1:scenecut=0"),
     "the same without B-frames": ("25", "s.mp4", "-bf 0 -g 50 -sc_threshold 0"),
-    "the same in hevc": ("25", "s.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=none -g 25 -tag:v hvc1"),
-    "the same, times rounded": ("30000/1001", "s.mp4", "-bf 2 -g 60 -sc_threshold 0 -video_track_timescale 600"),
+    "the same in hevc": (
+        "25",
+        "s.mp4",
+        "-c:v libx265 -preset ultrafast -x265-params log-level=none -g 25 -tag:v hvc1",
+    ),
+    "the same, times rounded": (
+        "30000/1001",
+        "s.mp4",
+        "-bf 2 -g 60 -sc_threshold 0 -video_track_timescale 600",
+    ),
     "ntsc": ("30000/1001", "s.mp4", "-bf 2 -g 300"),
-    "stored seconds before they are shown": ("4", "s.mp4", "-bf 8 -g 12 -x264-params b-adapt=0:b-pyramid=normal"),
-    "the same in fragments": ("4", "s.mp4", "-bf 8 -g 12 -x264-params b-adapt=0 -movflags +frag_keyframe+empty_moov"),
+    "stored seconds before they are shown": (
+        "4",
+        "s.mp4",
+        "-bf 8 -g 12 -x264-params b-adapt=0:b-pyramid=normal",
+    ),
+    "the same in fragments": (
+        "4",
+        "s.mp4",
+        "-bf 8 -g 12 -x264-params b-adapt=0 -movflags +frag_keyframe+empty_moov",
+    ),
     "the same in matroska": ("4", "s.mkv", "-bf 8 -g 12 -x264-params b-adapt=0"),
     "film in matroska": ("24000/1001", "s.mkv", "-bf 3 -g 250"),
     "open groups of pictures": ("25", "s.mkv", "-bf 3 -g 20 -x264-params open-gop=1"),
     "fragments": ("25", "s.mp4", "-g 10 -movflags +frag_keyframe+empty_moov"),
-    "live webm": ("25", "s.webm", "-c:v libvpx -deadline realtime -b:v 1M -g 30 -c:a libopus -live 1"),
+    "live webm": (
+        "25",
+        "s.webm",
+        "-c:v libvpx -deadline realtime -b:v 1M -g 30 -c:a libopus -live 1",
+    ),
     "transport stream": ("25", "s.ts", "-bf 2 -g 60"),
     "interlaced": ("25", "s.ts", "-flags +ilme+ildct -x264-params tff=1 -bf 2 -g 50"),
     "mpeg2 with open groups": ("25", "s.ts", "-c:v mpeg2video -q:v 3 -bf 2 -g 15"),
@@ -29,15 +49,27 @@ SOURCES = {
     "avi": ("25", "s.avi", "-c:v mpeg4 -q:v 3 -g 30 -c:a pcm_s16le"),
     "avi with B-frames": ("25", "s.avi", "-c:v mpeg4 -q:v 3 -bf 2 -g 30 -c:a pcm_s16le"),
     "avi with h264": ("25", "s.avi", "-bf 3 -g 50 -x264-params b-pyramid=normal -c:a pcm_s16le"),
-    "hevc": ("25", "s.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=none:open-gop=1 -g 30 -tag:v hvc1"),
+    "hevc": (
+        "25",
+        "s.mp4",
+        "-c:v libx265 -preset ultrafast -x265-params log-level=none:open-gop=1 -g 30 -tag:v hvc1",
+    ),
     "quicktime": ("50", "s.mov", "-bf 2"),
     "no B-frames, one key frame": ("30", "s.mp4", "-tune zerolatency -g 1000"),
 }
 
 
 # MoviePy's side shares the way in; these are the kinds that differ in how a frame's time is found.
-BOTH_ENGINES = {"ntsc", "open groups of pictures", "avi with h264", "interlaced", "film in matroska"}
-CASES = [(kind, "ffmpeg") for kind in SOURCES] + [(kind, "moviepy") for kind in SOURCES if kind in BOTH_ENGINES]
+BOTH_ENGINES = {
+    "ntsc",
+    "open groups of pictures",
+    "avi with h264",
+    "interlaced",
+    "film in matroska",
+}
+CASES = [(kind, "ffmpeg") for kind in SOURCES] + [
+    (kind, "moviepy") for kind in SOURCES if kind in BOTH_ENGINES
+]
 
 
 @pytest.mark.parametrize(("kind", "engine"), CASES)
@@ -63,7 +95,9 @@ def test_a_lost_frame_is_shown_by_the_one_before_it(
 ) -> None:
     whole = numbered(50, "25", "s.mkv", "-g 1")
     holes = make(f"-i {whole} -c copy -bsf:v noise=drop=eq(n\\,7)+eq(n\\,30)", "holes.mkv")
-    assert joined_numbers(render_all(holes)) == [6 if k == 7 else 29 if k == 30 else k for k in range(50)]
+    assert joined_numbers(render_all(holes)) == [
+        6 if k == 7 else 29 if k == 30 else k for k in range(50)
+    ]
 
 
 def test_fast_sources_are_thinned_by_a_whole_factor(
@@ -90,12 +124,17 @@ def test_one_frame_is_a_video(
 
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
 def test_a_varying_rate_keeps_time(
-    engine: str, numbered: Callable[..., Path], make: Callable[..., Path], render_all: Callable[..., list[Any]]
+    engine: str,
+    numbered: Callable[..., Path],
+    make: Callable[..., Path],
+    render_all: Callable[..., list[Any]],
 ) -> None:
     even = numbered(60, "30", "s.mp4", sound=False)
     # The first second at half speed.
     filters = "setpts=if(lt(N\\,30)\\,N*2\\,N+30)/30/TB"
-    varying = make(f"-i {even} -vf {filters} -fps_mode vfr -c:v libx264 -preset ultrafast -crf 10", "vfr.mp4")
+    varying = make(
+        f"-i {even} -vf {filters} -fps_mode vfr -c:v libx264 -preset ultrafast -crf 10", "vfr.mp4"
+    )
     clips = render_all(varying, engine=engine)
     rate = clips[0].edit.frame_rate
     assert rate == 20

@@ -10,9 +10,17 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from draw_logo import draw
 from PIL import Image
 
-from worker_server.media import DEFAULT_LOGO, PartEdit, Profile, draw_logo, plan_parts, probe, renderer
+from worker_server.media import (
+    DEFAULT_LOGO,
+    PartEdit,
+    Profile,
+    plan_parts,
+    probe,
+    renderer,
+)
 
 Make = Callable[..., Path]
 Render = Callable[..., Any]
@@ -27,14 +35,22 @@ LOOKS = {
     "odd": (MOTION.format(size="641x361"), X264.replace("yuv420p", "yuv444p"), (640, 360)),
     "ultra wide": (MOTION.format(size="860x360"), X264, (640, 360)),
     "anamorphic": (MOTION.format(size="360x288") + ",setsar=64/45", X264, (512, 288)),
-    "full range": (MOTION.format(size="640x360"), f"{X264} -vf scale=out_range=full,setparams=range=pc", (640, 360)),
+    "full range": (
+        MOTION.format(size="640x360"),
+        f"{X264} -vf scale=out_range=full,setparams=range=pc",
+        (640, 360),
+    ),
     "tagged bt709": (
         MOTION.format(size="640x360"),
         f"{X264} -vf scale=out_color_matrix=bt709,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709",
         (640, 360),
     ),
     "ten bits": (MOTION.format(size="640x360"), X264.replace("yuv420p", "yuv420p10le"), (640, 360)),
-    "rgb": (MOTION.format(size="640x360"), "-c:v libx264rgb -preset ultrafast -crf 8 -pix_fmt rgb24", (640, 360)),
+    "rgb": (
+        MOTION.format(size="640x360"),
+        "-c:v libx264rgb -preset ultrafast -crf 8 -pix_fmt rgb24",
+        (640, 360),
+    ),
 }
 
 
@@ -65,7 +81,9 @@ def ssim(ffmpeg: str) -> Ssim:
             "null",
             "-",
         ]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        printed = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
         return [float(value) for value in re.findall(r"All:([\d.]+)", printed)]
 
     return run
@@ -77,7 +95,9 @@ def test_both_renderers_show_the_same(look: str, make: Make, render: Render, ssi
     path = make(f"{arguments} {options}", "look.mkv")
     source = probe(path)
     [part] = plan_parts(source)
-    fast, reference = (render(source, path, part, engine=engine) for engine in ("ffmpeg", "moviepy"))
+    fast, reference = (
+        render(source, path, part, engine=engine) for engine in ("ffmpeg", "moviepy")
+    )
     assert (fast.edit.width, fast.edit.height) == size
     found = ssim(fast.path, reference.path)
     assert len(found) == fast.edit.total_frames
@@ -86,12 +106,16 @@ def test_both_renderers_show_the_same(look: str, make: Make, render: Render, ssi
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_both_renderers_turn_the_picture_the_same_way(degrees: int, make: Make, render: Render, ssim: Ssim) -> None:
+def test_both_renderers_turn_the_picture_the_same_way(
+    degrees: int, make: Make, render: Render, ssim: Ssim
+) -> None:
     plain = make(f"{MOTION.format(size='640x360')} {X264}", "plain.mp4")
     path = make(f"-display_rotation {degrees} -i {plain} -c copy", "turned.mp4")
     source = probe(path)
     [part] = plan_parts(source)
-    fast, reference = (render(source, path, part, engine=engine) for engine in ("ffmpeg", "moviepy"))
+    fast, reference = (
+        render(source, path, part, engine=engine) for engine in ("ffmpeg", "moviepy")
+    )
     assert min(ssim(fast.path, reference.path)) >= 0.97
 
 
@@ -108,12 +132,17 @@ def test_rewriting_keeps_the_turn(name: str, make: Make, render_all: Render, ssi
     assert min(ssim(rewritten_path, direct.path)) >= 0.99
 
 
-def test_a_real_clip_with_motion_and_noise_at_the_default_settings(make: Make, render: Render, ssim: Ssim) -> None:
+def test_a_real_clip_with_motion_and_noise_at_the_default_settings(
+    make: Make, render: Render, ssim: Ssim
+) -> None:
     filters = "testsrc2=s=640x360:r=30000/1001:d=3,noise=alls=12:allf=t,rotate=t/4"
     path = make(f"-f lavfi -i {filters} {X264}", "motion.mp4")
     source = probe(path)
     part = plan_parts(source, 2)[1]
-    clips = [render(source, path, part, engine=engine, profile=Profile()) for engine in ("ffmpeg", "moviepy")]
+    clips = [
+        render(source, path, part, engine=engine, profile=Profile())
+        for engine in ("ffmpeg", "moviepy")
+    ]
     assert min(ssim(*(clip.path for clip in clips))) >= 0.97
 
 
@@ -137,12 +166,19 @@ def test_hdr_is_tone_mapped(transfer: str, engine: str, make: Make, render: Rend
     assert bright - dark > 60
     with av.open(str(clip.path)) as container:
         frame = next(container.decode(video=0))
-        assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (1, 1, 1, 1)
+        assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (
+            1,
+            1,
+            1,
+            1,
+        )
 
 
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
 @pytest.mark.parametrize(("lines", "matrix"), [(360, "bt601"), (720, "bt709")])
-def test_colours_stay_what_they_were(engine: str, lines: int, matrix: str, make: Make, render: Render) -> None:
+def test_colours_stay_what_they_were(
+    engine: str, lines: int, matrix: str, make: Make, render: Render
+) -> None:
     size = f"{lines * 16 // 9}x{lines}"
     picture = f"-f lavfi -i color=c=0xC03020:s={size}:r=5:d=1,format=rgb24"
     path = make(
@@ -156,7 +192,9 @@ def test_colours_stay_what_they_were(engine: str, lines: int, matrix: str, make:
     with av.open(str(clip.path)) as container:
         frame = list(container.decode(video=0))[clip.edit.bumper_frames + 1]
         assert (frame.colorspace, frame.color_range) == (1, 1)
-        shown = frame.reformat(format="rgb24", src_colorspace=1, src_color_range=1, dst_color_range=2).to_ndarray()
+        shown = frame.reformat(
+            format="rgb24", src_colorspace=1, src_color_range=1, dst_color_range=2
+        ).to_ndarray()
     assert np.abs(shown[lines // 2, lines // 2].astype(int) - (0xC0, 0x30, 0x20)).max() <= 6
 
 
@@ -174,7 +212,12 @@ def test_the_logo_is_centred_on_plain_ground(engine: str, make: Make, render: Re
         picture = frame_of(clip.path, number, "gray").astype(int)
         rows, columns = np.nonzero(picture > 150)
         # Two fifths of the width, and as much of the height as keeps the logo's shape.
-        assert np.abs([columns.min() - 192, columns.max() - 447, rows.min() - 116, rows.max() - 243]).max() <= 2
+        assert (
+            np.abs(
+                [columns.min() - 192, columns.max() - 447, rows.min() - 116, rows.max() - 243]
+            ).max()
+            <= 2
+        )
         ground = picture[:100]
         assert ground.max() - ground.min() <= 2
     for number in (10, 34):
@@ -190,7 +233,9 @@ def test_without_a_logo_there_is_only_the_part(engine: str, make: Make, render: 
     assert clip.facts.frames == 50
 
 
-def test_nothing_of_the_source_leaks_and_players_can_start_at_once(make: Make, render: Render) -> None:
+def test_nothing_of_the_source_leaks_and_players_can_start_at_once(
+    make: Make, render: Render
+) -> None:
     tags = "-metadata title=secret -metadata location=+40.7-74.0/ -metadata:s:v handler_name=secret"
     path = make(f"{MOTION.format(size='320x180')} {X264} {tags}", "tagged.mp4")
     source = probe(path)
@@ -218,7 +263,9 @@ def test_a_plain_source_passes_through_no_scaler(make: Make, ffmpeg: str, tmp_pa
 
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
 def test_clips_decode_without_a_word(engine: str, make: Make, render: Render, ffmpeg: str) -> None:
-    path = make(f"{MOTION.format(size='320x180')} -f lavfi -i sine=d=2 {X264} -c:a aac", "plain.mp4")
+    path = make(
+        f"{MOTION.format(size='320x180')} -f lavfi -i sine=d=2 {X264} -c:a aac", "plain.mp4"
+    )
     source = probe(path)
     clip = render(source, path, plan_parts(source)[0], engine=engine)
     command = [ffmpeg, "-v", "warning", "-xerror", "-i", str(clip.path), "-f", "null", "-"]
@@ -227,7 +274,7 @@ def test_clips_decode_without_a_word(engine: str, make: Make, render: Render, ff
 
 
 def test_the_shipped_logo_is_the_drawing() -> None:
-    drawn, shipped = draw_logo.draw(), Image.open(DEFAULT_LOGO).convert("RGBA")
+    drawn, shipped = draw(), Image.open(DEFAULT_LOGO).convert("RGBA")
     assert drawn.size == shipped.size
     assert np.abs(np.asarray(drawn).astype(int) - np.asarray(shipped)).mean() < 2
 

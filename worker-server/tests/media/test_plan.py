@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from worker_server.media import Source, frame_size, plan_parts
-from worker_server.media.geometry import crop_box
+from worker_server.media.model.geometry import crop_box
 
 RATES = st.one_of(
     st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)]),
@@ -22,7 +22,9 @@ def lasting(plain: Source, frame_count: int, rate: Fraction) -> Source:
 
 
 @given(st.integers(1, 20_000), RATES, st.sampled_from([1, 2, 10, 20, 60]))
-def test_each_frame_is_in_exactly_one_part(plain_source: Source, frames: int, rate: Fraction, part_s: int) -> None:
+def test_each_frame_is_in_exactly_one_part(
+    plain_source: Source, frames: int, rate: Fraction, part_s: int
+) -> None:
     parts = plan_parts(lasting(plain_source, frames, rate), part_s)
     assert [part.number for part in parts] == list(range(len(parts)))
     assert parts[0].start_frame == 0
@@ -32,7 +34,9 @@ def test_each_frame_is_in_exactly_one_part(plain_source: Source, frames: int, ra
 
 
 @given(st.integers(1, 20_000), RATES)
-def test_cuts_are_at_whole_multiples_of_twenty_seconds(plain_source: Source, frames: int, rate: Fraction) -> None:
+def test_cuts_are_at_whole_multiples_of_twenty_seconds(
+    plain_source: Source, frames: int, rate: Fraction
+) -> None:
     source = lasting(plain_source, frames, rate)
     parts = plan_parts(source)
     shared = len(parts) > 1 and (frames - math.ceil(20 * parts[-1].number * rate)) / rate < 1
@@ -87,10 +91,18 @@ def test_lengths(plain_source: Source, duration_s: str, lengths: list[str]) -> N
     ],
 )
 def test_frame_size(
-    plain_source: Source, size: tuple[int, int], rotation: int, sample_aspect: str, expected: tuple[int, int]
+    plain_source: Source,
+    size: tuple[int, int],
+    rotation: int,
+    sample_aspect: str,
+    expected: tuple[int, int],
 ) -> None:
     source = replace(
-        plain_source, width=size[0], height=size[1], rotation=rotation, sample_aspect=Fraction(sample_aspect)
+        plain_source,
+        width=size[0],
+        height=size[1],
+        rotation=rotation,
+        sample_aspect=Fraction(sample_aspect),
     )
     assert frame_size(source) == expected
 
@@ -104,7 +116,9 @@ def test_frame_size(
 def test_the_frame_is_16_to_9_and_the_crop_inside_the_source(
     plain_source: Source, width: int, height: int, rotation: int, aspect: Fraction
 ) -> None:
-    source = replace(plain_source, width=width, height=height, rotation=rotation, sample_aspect=aspect)
+    source = replace(
+        plain_source, width=width, height=height, rotation=rotation, sample_aspect=aspect
+    )
     out_w, out_h = frame_size(source)
     assert (out_w * 9, out_w % 2, out_h % 2) == (out_h * 16, 0, 0)
     kept_w, kept_h, left, top = crop_box(source)

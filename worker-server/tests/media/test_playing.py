@@ -34,7 +34,11 @@ SOURCES = {
 def site(clip: Path, wanted: dict[str, Any]) -> Iterator[tuple[str, "queue.Queue[dict[str, Any]]"]]:
     """Serve the page, the clip and the times to seek to; what the page reports comes out of the queue."""
     reports: queue.Queue[dict[str, Any]] = queue.Queue()
-    answers = {"/": PAGE.read_bytes, "/clip": clip.read_bytes, "/wanted": lambda: json.dumps(wanted).encode()}
+    answers = {
+        "/": PAGE.read_bytes,
+        "/clip": clip.read_bytes,
+        "/wanted": lambda: json.dumps(wanted).encode(),
+    }
     kinds = {"/": "text/html", "/clip": "video/mp4"}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,10 +70,21 @@ def played(clip: Path, wanted: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Open the page in Chromium and return what it reports."""
     program = shutil.which("chromium")
     assert program, "There is no chromium here; Debian's package has it."
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]
-    options += ["--autoplay-policy=no-user-gesture-required", f"--user-data-dir={scratch / 'profile'}"]
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--mute-audio",
+    ]
+    options += [
+        "--autoplay-policy=no-user-gesture-required",
+        f"--user-data-dir={scratch / 'profile'}",
+    ]
     with site(clip, wanted) as (url, reports), (scratch / "chromium.log").open("wb") as log:
-        browser = subprocess.Popen([program, *options, url], stdout=log, stderr=log, start_new_session=True)
+        browser = subprocess.Popen(
+            [program, *options, url], stdout=log, stderr=log, start_new_session=True
+        )
         try:
             return reports.get(timeout=90)
         finally:
@@ -96,7 +111,11 @@ def test_chromium_shows_every_frame_at_its_time(
     assert abs(report["duration"] - clip.edit.duration_s) < 0.05
     assert report["sought"] == [place - bumper + start for place in places]
     shown = {round(time_s * frame_rate): number for time_s, number in report["shown"]}
-    inside = {place: number for place, number in shown.items() if 0 <= place - bumper < clip.edit.part.frame_count}
+    inside = {
+        place: number
+        for place, number in shown.items()
+        if 0 <= place - bumper < clip.edit.part.frame_count
+    }
     # A busy machine leaves frames out, and one may have been followed by the next before it is read.
     assert len(inside) > clip.edit.part.frame_count / 4
     assert {number - (place - bumper + start) for place, number in inside.items()} <= {0, 1}

@@ -13,9 +13,18 @@ from pathlib import Path
 import av
 import pytest
 
-from worker_server.media import EncodeFailed, ProbeLimits, Prober, SourceError, Stopped, needs_remux, probe, sniff
-from worker_server.media.child import await_end
-from worker_server.media.probe import Spare
+from worker_server.media import (
+    EncodeFailed,
+    ProbeLimits,
+    Prober,
+    SourceError,
+    Stopped,
+    needs_remux,
+    probe,
+    sniff,
+)
+from worker_server.media.probing.probe import WarmProber
+from worker_server.media.process.child import await_end
 
 Make = Callable[..., Path]
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
@@ -42,7 +51,10 @@ def outcome(path: Path) -> str:
     [
         (b"", "empty"),
         (b"<!DOCTYPE html><html><body>Not found</body></html>", "a page"),
-        (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nCANARY\n#EXT-X-ENDLIST\n", "an HLS playlist"),
+        (
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nCANARY\n#EXT-X-ENDLIST\n",
+            "an HLS playlist",
+        ),
         (b"ffconcat version 1.0\nfile 'CANARY'\n", "an ffconcat list"),
         (b"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'/>", "a DASH manifest"),
         (b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5000 RTP/AVP 96\n", "a session description"),
@@ -65,7 +77,13 @@ def test_what_is_no_video_is_refused_without_opening_another_file(
 
 
 @pytest.mark.parametrize(
-    "start", [b"\x00\x00\x00\x18ftypisom", b"\x1aE\xdf\xa3", b"RIFF\x10\x00\x00\x00AVI LIST", b"FLV\x01\x05"]
+    "start",
+    [
+        b"\x00\x00\x00\x18ftypisom",
+        b"\x1aE\xdf\xa3",
+        b"RIFF\x10\x00\x00\x00AVI LIST",
+        b"FLV\x01\x05",
+    ],
 )
 def test_a_good_beginning_and_nothing_behind_it(start: bytes, tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
@@ -85,19 +103,29 @@ def test_containers_are_told_by_content(name: str, make: Make, tmp_path: Path) -
         == source.demuxer
         == {"mp4": "mov", "mov": "mov", "mkv": "matroska", "ts": "mpegts"}.get(name[2:], name[2:])
     )
-    assert (source.frame_rate, source.width, source.height, source.video_codec) == (25, 320, 180, "h264")
+    assert (source.frame_rate, source.width, source.height, source.video_codec) == (
+        25,
+        320,
+        180,
+        "h264",
+    )
     assert (source.has_audio, source.audio_codec) == (True, "aac")
     assert needs_remux(source) == (name[2:] in {"avi", "ts", "flv"})
 
 
 def test_a_live_recording_says_no_duration(make: Make) -> None:
-    path = make("-f lavfi -i testsrc2=s=320x180:r=25:d=2 -c:v libvpx -deadline realtime -live 1", "live.webm")
+    path = make(
+        "-f lavfi -i testsrc2=s=320x180:r=25:d=2 -c:v libvpx -deadline realtime -live 1",
+        "live.webm",
+    )
     source = probe(path)
     assert (source.frame_count, source.duration_s, source.has_audio) == (50, 2, False)
 
 
 def test_a_growing_index_is_none(make: Make) -> None:
-    assert needs_remux(probe(make(f"{SMALL} -g 5 -movflags +frag_keyframe+empty_moov", "fragments.mp4")))
+    assert needs_remux(
+        probe(make(f"{SMALL} -g 5 -movflags +frag_keyframe+empty_moov", "fragments.mp4"))
+    )
     assert not needs_remux(probe(make(SMALL, "whole.mp4")))
 
 
@@ -126,7 +154,10 @@ def test_the_shape_of_pixels_is_found(make: Make) -> None:
 
 def test_a_nominal_rate_of_ninety_thousand(make: Make) -> None:
     jitter = "-vf settb=1/90000,setpts=N*3000+random(1)*2900 -fps_mode passthrough -enc_time_base 1/90000"
-    path = make(f"-f lavfi -i testsrc2=s=320x180:r=30:d=2 {X264} {jitter} -video_track_timescale 90000", "phone.mp4")
+    path = make(
+        f"-f lavfi -i testsrc2=s=320x180:r=30:d=2 {X264} {jitter} -video_track_timescale 90000",
+        "phone.mp4",
+    )
     with av.open(str(path)) as container:
         assert container.streams.video[0].base_rate == 90_000
     source = probe(path)
@@ -171,14 +202,25 @@ def test_encrypted_is_refused(make: Make) -> None:
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize(
     ("options", "name"),
-    [("", "end.mp4"), ("-movflags +faststart", "start.mp4"), ("", "s.mkv"), ("-c:v mjpeg -q:v 5", "s.avi")],
+    [
+        ("", "end.mp4"),
+        ("-movflags +faststart", "start.mp4"),
+        ("", "s.mkv"),
+        ("-c:v mjpeg -q:v 5", "s.avi"),
+    ],
 )
-def test_a_cut_file_is_refused(share: float, options: str, name: str, make: Make, tmp_path: Path) -> None:
-    whole = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=4 {X264} -g 25 {options}", name).read_bytes()
+def test_a_cut_file_is_refused(
+    share: float, options: str, name: str, make: Make, tmp_path: Path
+) -> None:
+    whole = make(
+        f"-f lavfi -i testsrc2=s=320x180:r=25:d=4 {X264} -g 25 {options}", name
+    ).read_bytes()
     path = tmp_path / name
     path.write_bytes(whole[: int(len(whole) * share)])
     # Of a Matroska file that lacks less than a second, the rest is whole.
-    assert outcome(path) in ({"94 frames", "95 frames"} if (name, share) == ("s.mkv", 0.95) else {"source_damaged"})
+    assert outcome(path) in (
+        {"94 frames", "95 frames"} if (name, share) == ("s.mkv", 0.95) else {"source_damaged"}
+    )
 
 
 def test_noise_instead_of_frames_is_refused(make: Make, tmp_path: Path) -> None:
@@ -199,7 +241,12 @@ def test_boxes_of_absurd_size_are_survived(size: int, make: Make, tmp_path: Path
         broken[at : at + 4] = struct.pack(">I", size)
         path = tmp_path / "broken.mp4"
         path.write_bytes(broken)
-        assert outcome(path) in {"50 frames", "source_damaged", "source_has_no_video", "source_not_a_video"}
+        assert outcome(path) in {
+            "50 frames",
+            "source_damaged",
+            "source_has_no_video",
+            "source_not_a_video",
+        }
 
 
 def test_a_deadline_is_kept(make: Make) -> None:
@@ -245,41 +292,49 @@ class TestSpare:
     """A child that is ready before its source is."""
 
     @pytest.fixture
-    def spare(self) -> Iterator[Spare]:
-        spare = Spare()
-        spare.prepare(ProbeLimits())
-        yield spare
-        spare.dismiss()
+    def warm_prober(self) -> Iterator[WarmProber]:
+        warm_prober = WarmProber()
+        warm_prober.prepare(ProbeLimits())
+        yield warm_prober
+        warm_prober.close()
 
-    def test_it_looks_at_one_source(self, spare: Spare, make: Make) -> None:
+    def test_it_looks_at_one_source(self, warm_prober: WarmProber, make: Make) -> None:
         path = make(SMALL, "plain.mp4")
-        waiting = spare.take(ProbeLimits())
+        waiting = warm_prober.take(ProbeLimits())
         with waiting:
             assert waiting.look(path, lambda: False).frame_count == 50
-        with spare.take(ProbeLimits()) as another:
+        with warm_prober.take(ProbeLimits()) as another:
             assert another is not waiting
             assert another.look(path, lambda: False).frame_count == 50
 
-    def test_a_dead_one_is_replaced(self, spare: Spare, make: Make) -> None:
-        assert spare._prober
-        process = spare._prober.start()
+    def test_a_dead_one_is_replaced(self, warm_prober: WarmProber, make: Make) -> None:
+        assert warm_prober._prober
+        process = warm_prober._prober.start()
         process.kill()
         await_end(process, 10)
-        with spare.take(ProbeLimits()) as prober:
+        with warm_prober.take(ProbeLimits()) as prober:
             assert prober.look(make(SMALL, "plain.mp4"), lambda: False).frame_count == 50
 
-    def test_other_limits_need_another_child(self, spare: Spare, make: Make) -> None:
-        with spare.take(replace(ProbeLimits(), max_frames=10)) as prober, pytest.raises(SourceError):
+    def test_other_limits_need_another_child(self, warm_prober: WarmProber, make: Make) -> None:
+        with (
+            warm_prober.take(replace(ProbeLimits(), max_frames=10)) as prober,
+            pytest.raises(SourceError),
+        ):
             prober.look(make(SMALL, "plain.mp4"), lambda: False)
 
 
 def test_memory_is_limited(make: Make) -> None:
-    assert refused(make(SMALL, "plain.mp4"), replace(ProbeLimits(), memory_bytes=20_000_000)) == "source_limits"
+    assert (
+        refused(make(SMALL, "plain.mp4"), replace(ProbeLimits(), memory_bytes=20_000_000))
+        == "source_limits"
+    )
 
 
 def test_a_worker_that_only_plans_loads_no_codec() -> None:
     code = "import sys, worker_server.media; print(sorted(sys.modules.keys() & {'av', 'numpy', 'moviepy', 'PIL'}))"
-    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
     assert found.stdout.strip() == "[]"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker_server.media import PartEdit, Profile, Source, plan_parts, probe
-from worker_server.media.ffmpeg_renderer import FfmpegRenderer
+from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 
 SMALL = "-f lavfi -i testsrc2=s=320x180:r=25:d=4 -c:v libx264 -preset ultrafast -pix_fmt yuv420p -sc_threshold 0"
 EARLY = Fraction(2, 25)
@@ -17,12 +17,20 @@ EARLY = Fraction(2, 25)
 @pytest.fixture
 def film(plain_source: Source) -> Source:
     """A minute at 25 frames a second."""
-    return replace(plain_source, duration_s=Fraction(60), frame_count=1500, packet_count=1500, stored_early_s=EARLY)
+    return replace(
+        plain_source,
+        duration_s=Fraction(60),
+        frame_count=1500,
+        packet_count=1500,
+        reorder_delay_s=EARLY,
+    )
 
 
 def seeks(source: Source) -> list[float | None]:
     """Return for each part where reading begins, in seconds."""
-    edits = [PartEdit.of(source, Path("/source"), part, profile=Profile()) for part in plan_parts(source)]
+    edits = [
+        PartEdit.of(source, Path("/source"), part, profile=Profile()) for part in plan_parts(source)
+    ]
     commands = [FfmpegRenderer("ffmpeg").command(edit, Path("/clip.mp4")) for edit in edits]
     return [float(each[each.index("-ss") + 1]) if "-ss" in each else None for each in commands]
 
@@ -32,18 +40,22 @@ def test_without_knowledge_reading_begins_earlier(film: Source) -> None:
 
 
 def test_a_key_frame_that_is_the_first_is_aimed_at(film: Source) -> None:
-    known = replace(film, finds_keys=True, key_stored_early_s=EARLY)
+    known = replace(film, seeks_by_pts=True, keyframe_reorder_delay_s=EARLY)
     assert seeks(known) == seeks(replace(known, has_audio=True)) == [None, 20.01, 40.01]
 
 
 def test_sound_needs_what_is_before_it(film: Source) -> None:
-    known = replace(film, finds_keys=True, key_stored_early_s=Fraction(0))
+    known = replace(film, seeks_by_pts=True, keyframe_reorder_delay_s=Fraction(0))
     assert seeks(known) == [None, 20.01, 40.01]
     assert seeks(replace(known, has_audio=True)) == [None, 19.84, 39.84]
 
 
 def test_where_frames_come_at_any_time_nothing_is_aimed_at(film: Source) -> None:
-    assert seeks(replace(film, finds_keys=True, key_stored_early_s=EARLY, is_vfr=True)) == [None, 19.84, 39.84]
+    assert seeks(replace(film, seeks_by_pts=True, keyframe_reorder_delay_s=EARLY, is_vfr=True)) == [
+        None,
+        19.84,
+        39.84,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -52,11 +64,15 @@ def test_where_frames_come_at_any_time_nothing_is_aimed_at(film: Source) -> None
         ("a.mp4", "-bf 2 -g 20", (True, EARLY)),
         ("b.mp4", "-bf 0 -g 20", (True, 0)),
         ("one-key-frame.mp4", "-bf 2 -g 1000", (False, 0)),
-        ("no-edit-list.mp4", "-bf 2 -g 20 -use_editlist 0", (False, 0)),  # it takes the time for that of storing
+        (
+            "no-edit-list.mp4",
+            "-bf 2 -g 20 -use_editlist 0",
+            (False, 0),
+        ),  # it takes the time for that of storing
     ],
 )
 def test_it_is_tried_whether_seeking_finds_key_frames(
     name: str, options: str, found: tuple[bool, Fraction], make: Callable[..., Path]
 ) -> None:
     source = probe(make(f"{SMALL} {options}", name))
-    assert (source.finds_keys, source.key_stored_early_s) == found
+    assert (source.seeks_by_pts, source.keyframe_reorder_delay_s) == found

@@ -44,7 +44,9 @@ def clicks_in(path: Path) -> list[float]:
 @ENGINES
 @pytest.mark.parametrize("name", ["s.mp4", "s.mkv", "s.ts"])
 def test_clicks_stay_where_they_are(engine: str, name: str, make: Make, render_all: Render) -> None:
-    path = make(f"{PICTURE.format(seconds=6)} {CLICKS.format(seconds=6)} {X264} -g 40 -bf 2 -c:a aac", name)
+    path = make(
+        f"{PICTURE.format(seconds=6)} {CLICKS.format(seconds=6)} {X264} -g 40 -bf 2 -c:a aac", name
+    )
     clips = render_all(path, part_s=2, engine=engine)
     assert len(clips) == 3
     for clip in clips:
@@ -64,7 +66,9 @@ def test_a_source_without_sound_gets_silence(engine: str, make: Make, render: Re
 
 @ENGINES
 def test_the_logo_is_silent(engine: str, make: Make, render: Render) -> None:
-    path = make(f"{PICTURE.format(seconds=2)} -f lavfi -i sine=f=700:d=2 {X264} -c:a aac", "tone.mp4")
+    path = make(
+        f"{PICTURE.format(seconds=2)} -f lavfi -i sine=f=700:d=2 {X264} -c:a aac", "tone.mp4"
+    )
     clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
     samples = np.abs(samples_of(clip.path))
     # A codec smears an edge over one of its blocks.
@@ -95,7 +99,9 @@ def test_sound_and_picture_of_different_length(
 @ENGINES
 def test_a_hole_in_the_sound_stays_a_hole(engine: str, make: Make, render: Render) -> None:
     drop = "-bsf:a noise=drop='between(n\\,25\\,68)'"
-    path = make(f"{PICTURE.format(seconds=3)} {CLICKS.format(seconds=3)} {X264} -c:a aac {drop}", "hole.mkv")
+    path = make(
+        f"{PICTURE.format(seconds=3)} {CLICKS.format(seconds=3)} {X264} -c:a aac {drop}", "hole.mkv"
+    )
     clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
     assert clicks_in(clip.path) == pytest.approx([1.1, 3.1], abs=0.006)
 
@@ -111,7 +117,9 @@ def test_any_layout_becomes_stereo(engine: str, layout: str, make: Make, render:
     assert np.abs(heard).max() > 0.02
 
 
-def test_the_first_sound_is_taken_and_subtitles_are_left(make: Make, render: Render, tmp_path: Path) -> None:
+def test_the_first_sound_is_taken_and_subtitles_are_left(
+    make: Make, render: Render, tmp_path: Path
+) -> None:
     titles = tmp_path / "titles.srt"
     titles.write_text("1\n00:00:00,000 --> 00:00:01,000\nsecret\n")
     tones = "-f lavfi -i sine=f=500:d=1 -f lavfi -i sine=f=2000:d=1"

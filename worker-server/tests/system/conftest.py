@@ -13,11 +13,11 @@ import pytest
 from flask import Flask
 
 from idrl_local import servers
-from worker_server import services
+from worker_server.api import services
+from worker_server.api.services import Submission
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.models import Part, Task
-from worker_server.services import Submission
 from worker_server.settings import Settings
 from worker_testing import parts_of
 
@@ -56,7 +56,9 @@ class Workers:
         self._log = log
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, queues: str = "fetch,render", concurrency: int = 2) -> "subprocess.Popen[bytes]":
+    def start(
+        self, queues: str = "fetch,render", concurrency: int = 2
+    ) -> "subprocess.Popen[bytes]":
         name = f"{queues.replace(',', '-')}-{len(self.processes)}@test"
         return self._run("-Q", queues, "-c", str(concurrency), "-n", name)
 
@@ -79,11 +81,25 @@ class Workers:
         return self._log.read_text()
 
     def _run(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "celery", "-q", "-A", "worker_server.celery:app", "worker", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-q",
+            "-A",
+            "worker_server.worker:app",
+            "worker",
+            *arguments,
+        ]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self._environment(), start_new_session=True, cwd=self._log.parent
+                command,
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+                start_new_session=True,
+                cwd=self._log.parent,
             )
         self.processes.append(process)
         return process
@@ -105,7 +121,13 @@ def redis_server(binaries: servers.Binaries, tmp_path: Path) -> Iterator[Redis]:
 @pytest.fixture
 def settings(settings: Settings, redis_server: Redis) -> Settings:
     """The settings of a system whose clocks tick fast."""
-    changes = {"redis_url": redis_server.url, "lease_s": 3.0, "sweep_s": 1.0, "heartbeat_s": 0.3, "render_threads": 1}
+    changes = {
+        "redis_url": redis_server.url,
+        "lease_s": 3.0,
+        "sweep_s": 1.0,
+        "heartbeat_s": 0.3,
+        "render_threads": 1,
+    }
     return settings.model_copy(update=changes)
 
 

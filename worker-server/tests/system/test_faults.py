@@ -12,8 +12,8 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from worker_server import leases
 from worker_server.db import db
+from worker_server.queue import leases
 
 if TYPE_CHECKING:
     import uuid
@@ -53,7 +53,9 @@ def check_done(system: "System", task_id: "uuid.UUID") -> None:
     system.wait(lambda: system.files(task_id) == published, timeout_s=10)
 
 
-def test_a_killed_worker_takes_its_encoders_along(system: "System", workers: "Workers", film: str) -> None:
+def test_a_killed_worker_takes_its_encoders_along(
+    system: "System", workers: "Workers", film: str
+) -> None:
     worker = workers.start()
     workers.start_sweeper()
     task_id = system.post(film)
@@ -75,7 +77,9 @@ def test_a_killed_encoder_is_tried_again(system: "System", workers: "Workers", f
     check_done(system, task_id)
 
 
-def test_a_stopped_worker_hands_its_parts_back(system: "System", workers: "Workers", film: str) -> None:
+def test_a_stopped_worker_hands_its_parts_back(
+    system: "System", workers: "Workers", film: str
+) -> None:
     worker = workers.start()
     workers.start_sweeper()
     task_id = system.post(film)
@@ -88,7 +92,9 @@ def test_a_stopped_worker_hands_its_parts_back(system: "System", workers: "Worke
     check_done(system, task_id)
 
 
-def test_a_worker_that_slept_changes_nothing(system: "System", workers: "Workers", film: str) -> None:
+def test_a_worker_that_slept_changes_nothing(
+    system: "System", workers: "Workers", film: str
+) -> None:
     sleeper = workers.start("fetch,render", concurrency=1)
     workers.start_sweeper()
     task_id = system.post(film)
@@ -145,7 +151,9 @@ def test_a_sweeper_whose_clock_dies_ends_to_be_started_again(workers: "Workers")
     assert "the clock has stopped" in workers.log()
 
 
-def test_a_lost_database_connection_costs_nothing(system: "System", workers: "Workers", film: str) -> None:
+def test_a_lost_database_connection_costs_nothing(
+    system: "System", workers: "Workers", film: str
+) -> None:
     workers.start()
     workers.start_sweeper()
     task_id = system.post(film)
@@ -155,7 +163,9 @@ def test_a_lost_database_connection_costs_nothing(system: "System", workers: "Wo
     assert [part.attempt for part in system.parts(task_id)] == [1, 1]
 
 
-def test_facts_that_another_version_wrote_are_found_out_anew(system: "System", workers: "Workers", film: str) -> None:
+def test_facts_that_another_version_wrote_are_found_out_anew(
+    system: "System", workers: "Workers", film: str
+) -> None:
     workers.start(concurrency=1)
     workers.start_sweeper()
     task_id = system.post(film)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker_server import services, storage
+from worker_server import storage
+from worker_server.api import services
 
 if TYPE_CHECKING:
     from conftest import System, Workers
@@ -24,8 +25,14 @@ def test_a_link_becomes_clips(system: "System", site: str, sample: Sample) -> No
     task_id = system.post(f"{site}/{sample(45)}")
     task = system.wait_for(task_id, "done")
     parts = system.parts(task_id)
-    assert [(part.start_s, part.end_s, part.frames) for part in parts] == [(0, 20, 220), (20, 40, 220), (40, 45, 70)]
-    assert all(system.settings.remote_folder.joinpath(part.path or "").stat().st_size for part in parts)
+    assert [(part.start_s, part.end_s, part.frames) for part in parts] == [
+        (0, 20, 220),
+        (20, 40, 220),
+        (40, 45, 70),
+    ]
+    assert all(
+        system.settings.remote_folder.joinpath(part.path or "").stat().st_size for part in parts
+    )
     system.wait(lambda: system.files(task_id) == {f"{number}.1.mp4" for number in range(3)})
     assert task.source is not None
     assert (task.source["width"], task.attempt, task.failures) == (320, 1, 0)
@@ -60,7 +67,9 @@ def test_a_private_address_is_never_called(system: "System") -> None:
     assert system.wait_for(task_id, "failed").error_code == "url_private_address"
 
 
-def test_delete_ends_the_encoder_and_removes_the_files(system: "System", site: str, sample: Sample) -> None:
+def test_delete_ends_the_encoder_and_removes_the_files(
+    system: "System", site: str, sample: Sample
+) -> None:
     task_id = system.post(f"{site}/{sample(20, size='1280x720', rate=30)}")
     system.wait(system.encoders)
     assert services.delete_task(1, task_id) == "canceling"
@@ -69,7 +78,9 @@ def test_delete_ends_the_encoder_and_removes_the_files(system: "System", site: s
     system.wait(lambda: system.files(task_id) == set() and not system.scratch(), timeout_s=3)
 
 
-def test_no_work_is_taken_while_the_share_is_away(system: "System", site: str, sample: Sample) -> None:
+def test_no_work_is_taken_while_the_share_is_away(
+    system: "System", site: str, sample: Sample
+) -> None:
     marker = system.settings.remote_folder / storage.MARKER
     marker.unlink()
     task_id = system.post(f"{site}/{sample(2)}")

@@ -66,14 +66,18 @@ def _create_tasks() -> None:
         ("tasks_queued", "created_at", "'queued'"),
         ("tasks_live", "id", "'downloading', 'processing', 'canceling'"),
     ):
-        op.create_index(name, "tasks", [column], postgresql_where=sa.text(f"status IN ({statuses})"))
+        op.create_index(
+            name, "tasks", [column], postgresql_where=sa.text(f"status IN ({statuses})")
+        )
     op.create_index("tasks_owner_started", "tasks", ["owner_id", "started_at"])
 
 
 def _create_parts() -> None:
     op.create_table(
         "parts",
-        sa.Column("task_id", sa.Uuid, sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column(
+            "task_id", sa.Uuid, sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+        ),
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("owner_id", sa.BigInteger, nullable=False),
         sa.Column("start_frame", sa.BigInteger, nullable=False),
@@ -89,13 +93,22 @@ def _create_parts() -> None:
         *_times(),
         sa.CheckConstraint(_one_of("status", PART_STATUSES), name="parts_status_check"),
     )
-    op.create_index("parts_waiting", "parts", ["number", "created_at"], postgresql_where=sa.text("status = 'waiting'"))
-    op.create_index("parts_rendering", "parts", ["task_id"], postgresql_where=sa.text("status = 'rendering'"))
+    op.create_index(
+        "parts_waiting",
+        "parts",
+        ["number", "created_at"],
+        postgresql_where=sa.text("status = 'waiting'"),
+    )
+    op.create_index(
+        "parts_rendering", "parts", ["task_id"], postgresql_where=sa.text("status = 'rendering'")
+    )
     op.create_index("parts_owner_started", "parts", ["owner_id", "started_at"])
 
 
 def _status(default: str, statuses: tuple[str, ...]) -> sa.Column[str]:
-    return sa.Column("status", sa.String(max(map(len, statuses))), nullable=False, server_default=default)
+    return sa.Column(
+        "status", sa.String(max(map(len, statuses))), nullable=False, server_default=default
+    )
 
 
 def _work_columns() -> list[sa.Column[Any]]:

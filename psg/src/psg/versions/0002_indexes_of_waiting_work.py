@@ -21,9 +21,19 @@ OLD: list[Index] = [
 ]
 # run_after last: work that has to wait is passed over without a look at its row.
 NEW: list[Index] = [
-    ("tasks_queued_by_owner", "tasks", ["owner_id", "created_at", "run_after"], "status = 'queued'"),
+    (
+        "tasks_queued_by_owner",
+        "tasks",
+        ["owner_id", "created_at", "run_after"],
+        "status = 'queued'",
+    ),
     ("tasks_live_by_status", "tasks", ["status", "id"], _LIVE),
-    ("parts_waiting_by_owner", "parts", ["owner_id", "number", "created_at", "run_after"], "status = 'waiting'"),
+    (
+        "parts_waiting_by_owner",
+        "parts",
+        ["owner_id", "number", "created_at", "run_after"],
+        "status = 'waiting'",
+    ),
 ]
 
 
@@ -46,7 +56,9 @@ def _replace(old: list[Index], new: list[Index]) -> None:
         for name, table, columns, where in new:
             # What an interrupted run leaves behind has the name, and is no good.
             _drop(name)
-            op.create_index(name, table, columns, postgresql_where=sa.text(where), postgresql_concurrently=True)
+            op.create_index(
+                name, table, columns, postgresql_where=sa.text(where), postgresql_concurrently=True
+            )
         for name, *_ in old:
             _drop(name)
 

@@ -15,7 +15,9 @@ def upgrade() -> None:
         sa.Column("account", sa.String(64), primary_key=True),
         sa.Column("client", sa.String(43), primary_key=True),
         sa.Column("failures", sa.Integer, nullable=False),
-        sa.Column("first_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column(
+            "first_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        ),
     )
     op.create_index("login_failures_first_at", "login_failures", ["first_at"])
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON login_failures TO web")

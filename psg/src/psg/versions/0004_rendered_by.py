@@ -11,7 +11,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("parts", sa.Column("rendered_by", sa.Text))
-    op.create_check_constraint("parts_rendered_by_check", "parts", "rendered_by IN ('copy', 'encode')")
+    op.create_check_constraint(
+        "parts_rendered_by_check", "parts", "rendered_by IN ('copy', 'encode')"
+    )
 
 
 def downgrade() -> None:

@@ -29,7 +29,9 @@ def is_public(address: Address) -> bool:
     address = _unwrap(address)
     if not address.is_global or address.is_multicast or address.is_reserved:
         return False
-    return not any(address.version == network.version and address in network for network in _NOT_PUBLIC)
+    return not any(
+        address.version == network.version and address in network for network in _NOT_PUBLIC
+    )
 
 
 def literal_address(host: str) -> Address | None:

@@ -41,12 +41,18 @@ class Dialer:
             if connection is not None:
                 return connection
             self._watchdog.check()
-        raise AttemptFailed(FetchFailed("source_unavailable", f"{host} does not accept connections."))
+        raise AttemptFailed(
+            FetchFailed("source_unavailable", f"{host} does not accept connections.")
+        )
 
     def _check(self, host: str, address: tuple[Any, ...]) -> None:
         found, port = ip_address(address[0]), address[1]
-        if not (is_public(found) or self._allowed.lists(host, port) or self._allowed.lists(found, port)):
-            raise FetchFailed("url_private_address", f"{host} leads to an address that is not public.")
+        if not (
+            is_public(found) or self._allowed.lists(host, port) or self._allowed.lists(found, port)
+        ):
+            raise FetchFailed(
+                "url_private_address", f"{host} leads to an address that is not public."
+            )
 
     def _connect(self, answer: Answer) -> socket.socket | None:
         family, kind, protocol, address = answer
@@ -69,14 +75,18 @@ class Dialer:
     def _look_up(self, host: str, port: int) -> list[Answer]:
         """Ask the resolver once, in a thread of its own: it has no deadline and cannot be interrupted."""
         answers: Future[list[Answer]] = Future()
-        threading.Thread(target=_resolve, args=(host, port, answers), name="fetch-dns", daemon=True).start()
+        threading.Thread(
+            target=_resolve, args=(host, port, answers), name="fetch-dns", daemon=True
+        ).start()
         while True:
             try:
                 return answers.result(timeout=0.1)
             except TimeoutError:
                 self._watchdog.check()
             except socket.gaierror as error:
-                raise AttemptFailed(_unknown(host, temporary=error.errno == socket.EAI_AGAIN)) from None
+                raise AttemptFailed(
+                    _unknown(host, temporary=error.errno == socket.EAI_AGAIN)
+                ) from None
             except (OSError, UnicodeError):
                 raise AttemptFailed(_unknown(host, temporary=False)) from None
 
@@ -84,7 +94,9 @@ class Dialer:
 def _resolve(host: str, port: int, answers: Future[list[Answer]]) -> None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        answers.set_result([(family, kind, protocol, address) for family, kind, protocol, _, address in found])
+        answers.set_result(
+            [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+        )
     except BaseException as error:  # noqa: BLE001 # it is raised where the answer is waited for
         answers.set_exception(error)
 

@@ -111,8 +111,13 @@ class _Transfer:
 
     def _begin(self, response: requests.Response) -> None:
         """Place the body: after what is there when it is the rest of the same file, else from the start."""
-        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-            raise FetchFailed("source_refused", "The source sends the file compressed, though asked not to.")
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in (
+            "",
+            "identity",
+        ):
+            raise FetchFailed(
+                "source_refused", "The source sends the file compressed, though asked not to."
+            )
         if response.status_code == 200:
             self._start_over()
             self._validator = validator_of(response.headers)
@@ -122,7 +127,9 @@ class _Transfer:
             self._resumed += 1
         else:
             self._start_over()
-            raise AttemptFailed(FetchFailed("source_incomplete", "The source does not send the rest of the file."))
+            raise AttemptFailed(
+                FetchFailed("source_incomplete", "The source does not send the rest of the file.")
+            )
         self._expect(response.raw.length_remaining)
 
     def _start_over(self) -> None:
@@ -172,12 +179,16 @@ class _Transfer:
         return Download(self._size_bytes, reply.hosts, etag, content_type, self._resumed)
 
     def _too_large(self) -> FetchFailed:
-        return FetchFailed("source_too_large", f"The file is larger than {self._limits.max_bytes} bytes.")
+        return FetchFailed(
+            "source_too_large", f"The file is larger than {self._limits.max_bytes} bytes."
+        )
 
     def _gives_up(self, state: RetryCallState) -> bool:
         # Each stall has already cost its full time, so there is one more try and no third.
         stalled = isinstance(_error(state), AttemptStalled)
-        return self._failures > min(self._limits.max_retries, 1 if stalled else self._limits.max_retries)
+        return self._failures > min(
+            self._limits.max_retries, 1 if stalled else self._limits.max_retries
+        )
 
     def _pause_s(self, state: RetryCallState) -> float:
         """Return the seconds to wait: what the server asked for, within reason, else longer after each failure."""
@@ -188,7 +199,9 @@ class _Transfer:
         return min(self._limits.max_backoff_s, self._limits.backoff_s * 2.0 ** (self._failures - 1))
 
     def _log_retry(self, state: RetryCallState) -> None:
-        _log.info("the download is tried again: %s", _error(state), extra={"size_bytes": self._size_bytes})
+        _log.info(
+            "the download is tried again: %s", _error(state), extra={"size_bytes": self._size_bytes}
+        )
 
 
 @contextlib.contextmanager
@@ -203,7 +216,9 @@ def _file(path: Path) -> Iterator[BinaryIO]:
         path.unlink(missing_ok=True)
         # A full disk may show at a write, at the flush or at the close.
         if isinstance(error, OSError) and error.errno in _FULL:
-            raise FetchFailed("storage_full", "There is no room for the file.", retryable=True) from error
+            raise FetchFailed(
+                "storage_full", "There is no room for the file.", retryable=True
+            ) from error
         raise
 
 

@@ -37,7 +37,11 @@ class Requester:
     """Sends the request of each attempt. There is no `Session`: it reads the body of a redirect into memory."""
 
     def __init__(
-        self, allowed: AllowedHosts, limits: FetchLimits, watchdog: Watchdog, ca_bundle: Path | None = None
+        self,
+        allowed: AllowedHosts,
+        limits: FetchLimits,
+        watchdog: Watchdog,
+        ca_bundle: Path | None = None,
     ) -> None:
         self._allowed = allowed
         self._limits = limits
@@ -56,13 +60,18 @@ class Requester:
             for _ in range(self._limits.max_redirects + 1):
                 url = self._checked(url)
                 hosts.append(host_of(url))
-                response = stack.enter_context(contextlib.closing(self._send(adapter, url, headers)))
+                response = stack.enter_context(
+                    contextlib.closing(self._send(adapter, url, headers))
+                )
                 if response.status_code not in _REDIRECTS or "Location" not in response.headers:
                     _check_status(response, hosts[-1], ranged="Range" in headers)
                     yield Reply(response, tuple(hosts))
                     return
                 url = _next_url(url, response.headers["Location"])
-        raise FetchFailed("too_many_redirects", f"The source redirects more than {self._limits.max_redirects} times.")
+        raise FetchFailed(
+            "too_many_redirects",
+            f"The source redirects more than {self._limits.max_redirects} times.",
+        )
 
     def _checked(self, url: str) -> str:
         try:
@@ -80,10 +89,14 @@ class Requester:
             return adapter.send(request, stream=True, timeout=timeout, verify=self._verify)
         except requests.exceptions.SSLError:
             self._watchdog.check()
-            raise FetchFailed("source_tls_invalid", f"{host_of(url)} has no valid certificate.") from None
+            raise FetchFailed(
+                "source_tls_invalid", f"{host_of(url)} has no valid certificate."
+            ) from None
         except _NETWORK_ERRORS:
             self._watchdog.check()
-            raise AttemptFailed(FetchFailed("source_unavailable", f"{host_of(url)} does not answer.")) from None
+            raise AttemptFailed(
+                FetchFailed("source_unavailable", f"{host_of(url)} does not answer.")
+            ) from None
 
 
 def _next_url(url: str, location: str) -> str:
@@ -91,7 +104,9 @@ def _next_url(url: str, location: str) -> str:
         # Header values are decoded as Latin-1, what servers put there is mostly UTF-8.
         target = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
     except ValueError:
-        raise FetchFailed("url_invalid", "The source redirects to something that is not a URL.") from None
+        raise FetchFailed(
+            "url_invalid", "The source redirects to something that is not a URL."
+        ) from None
     if url.startswith("https:") and target.lower().startswith("http:"):
         raise FetchFailed("url_scheme_not_allowed", "The source redirects from https to http.")
     return target

@@ -20,10 +20,17 @@ def range_headers(validator: str | None, size_bytes: int) -> dict[str, str]:
     return {"Range": f"bytes={size_bytes}-", "If-Range": validator}
 
 
-def continues(headers: Mapping[str, str], validator: str, size_bytes: int, total_bytes: int | None) -> bool:
+def continues(
+    headers: Mapping[str, str], validator: str, size_bytes: int, total_bytes: int | None
+) -> bool:
     """Tell whether a 206 goes on exactly where we are, to the end of the same file."""
     content = parse_content_range_header(headers.get("Content-Range"))
-    if content is None or content.units != "bytes" or content.start != size_bytes or content.stop is None:
+    if (
+        content is None
+        or content.units != "bytes"
+        or content.start != size_bytes
+        or content.stop is None
+    ):
         return False
     if content.length is not None and content.stop != content.length:
         return False

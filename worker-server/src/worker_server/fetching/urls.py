@@ -29,7 +29,9 @@ def normalise(url: str, allowed: AllowedHosts) -> str:
     """
     if len(url) > MAX_LENGTH:
         raise UrlRefused("url_too_long", f"The URL is longer than {MAX_LENGTH} characters.")
-    if url != url.strip() or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in url):
+    if url != url.strip() or any(
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in url
+    ):
         raise UrlRefused("url_invalid", "The URL holds control characters, or spaces around it.")
     host, port = _authority(url)
     prepared = _prepare(url)
@@ -56,11 +58,15 @@ def _authority(url: str) -> tuple[str, int]:
         raise UrlRefused("url_invalid", "This is not a URL.") from None
     # `example.com:8080/x` reads as a scheme with a dot in it: somebody left the scheme out.
     if not parts.scheme or "." in parts.scheme:
-        raise UrlRefused("url_invalid", "The URL has no scheme: it starts with http:// or https://.")
+        raise UrlRefused(
+            "url_invalid", "The URL has no scheme: it starts with http:// or https://."
+        )
     if parts.scheme not in SCHEMES:
         raise UrlRefused("url_scheme_not_allowed", "Only http and https URLs are allowed.")
     if "@" in parts.netloc:
-        raise UrlRefused("url_credentials_not_allowed", "A URL with a user name or a password is not allowed.")
+        raise UrlRefused(
+            "url_credentials_not_allowed", "A URL with a user name or a password is not allowed."
+        )
     if not host:
         raise UrlRefused("url_invalid", "The URL has no host.")
     # Full-width digits and other look-alikes are told apart here, before the stricter parser calls them invalid.

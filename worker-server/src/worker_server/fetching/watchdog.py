@@ -38,7 +38,10 @@ class Watchdog:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._left.set()
         self._thread.join()
@@ -114,12 +117,17 @@ class Watchdog:
         if stopped:
             return FetchStopped("the download was stopped")
         if time.monotonic() >= self._deadline:
-            return FetchFailed("source_too_slow", f"The download took longer than {self._limits.timeout_s:g} s.")
+            return FetchFailed(
+                "source_too_slow", f"The download took longer than {self._limits.timeout_s:g} s."
+            )
         return None
 
     def _stall(self) -> AttemptStalled | None:
         if self._headers_due is None:
-            silent, said = self._meter.is_too_slow(), "The source stopped sending, or sends too slowly."
+            silent, said = (
+                self._meter.is_too_slow(),
+                "The source stopped sending, or sends too slowly.",
+            )
         else:
             silent = time.monotonic() >= self._headers_due
             said = f"The source did not answer within {self._limits.first_byte_s:g} s."

@@ -1,17 +1,17 @@
 """The clip: what a source is, how it is cut, and the renderers that make the parts."""
 
-from worker_server.media.copying import copy_command, may_copy
-from worker_server.media.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.errors import ClipRejected, EncodeFailed, MediaError, SourceError, Stopped
-from worker_server.media.geometry import frame_size
-from worker_server.media.plan import Part, plan_parts
-from worker_server.media.probe import Prober, probe, spare
-from worker_server.media.remux import needs_remux, remux_command
-from worker_server.media.render import Renderer, renderer
-from worker_server.media.run import run_encoder
-from worker_server.media.sniff import sniff
-from worker_server.media.source import ProbeLimits, Source
-from worker_server.media.verify import ClipFacts, Verifier, verify_clip
+from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit, Profile
+from worker_server.media.model.geometry import frame_size
+from worker_server.media.model.plan import Part, plan_parts
+from worker_server.media.model.source import ProbeLimits, Source
+from worker_server.media.probing.probe import Prober, probe, warm_prober
+from worker_server.media.probing.remux import needs_remux, remux_command
+from worker_server.media.probing.sniff import sniff
+from worker_server.media.process.encoder import run_encoder
+from worker_server.media.rendering.renderers import Renderer, renderer
+from worker_server.media.rendering.stream_copy import copy_command, may_copy
+from worker_server.media.verifying.verify import ClipFacts, Verifier, verify_clip
 
 __all__ = [
     "DEFAULT_LOGO",
@@ -39,6 +39,6 @@ __all__ = [
     "renderer",
     "run_encoder",
     "sniff",
-    "spare",
     "verify_clip",
+    "warm_prober",
 ]

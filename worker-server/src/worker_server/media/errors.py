@@ -27,13 +27,13 @@ class EncodeFailed(MediaError):
     `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool, complaint: str = "") -> None:
+    def __init__(self, code: str, message: str, *, retryable: bool, stderr_tail: str = "") -> None:
         super().__init__(code, message)
         self.retryable = retryable
-        self.complaint = complaint
+        self.stderr_tail = stderr_tail
 
     def __str__(self) -> str:
-        return f"{self.message} {self.complaint}".strip()
+        return f"{self.message} {self.stderr_tail}".strip()
 
 
 class ClipRejected(MediaError):

@@ -1,0 +1,120 @@
+"""The four ways to make the same part: by hand, by each of our renderers, and by MoviePy as one would write it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from worker_server.media import (
+    PartEdit,
+    Profile,
+    needs_remux,
+    plan_parts,
+    probe,
+    renderer,
+    run_encoder,
+)
+from worker_server.media.model.geometry import crop_box
+from worker_server.media.rendering.ffmpeg_args import BACKGROUND, LOGO_SHARE
+
+HAND, OURS, OUR_MOVIEPY, USER_MOVIEPY = (
+    "by hand",
+    "ours, ffmpeg",
+    "ours, moviepy",
+    "moviepy by its defaults",
+)
+
+
+def edits(video: Path, profile: Profile, part_s: int = 20) -> list[PartEdit]:
+    """Return the edits of all parts."""
+    source = probe(video)
+    if needs_remux(source):
+        raise ValueError(f"{video} would be rewritten first; measure with MP4 or Matroska")
+    return [
+        PartEdit.of(source, video, part, profile=profile) for part in plan_parts(source, part_s)
+    ]
+
+
+def ours(edit: PartEdit, output: Path, engine: str = "ffmpeg") -> None:
+    """Make the part just as a worker does."""
+    run_encoder(
+        renderer(engine, get_ffmpeg_exe()).command(edit, output),
+        total_frames=edit.total_frames,
+        on_progress=lambda _: None,
+        should_stop=lambda: False,
+        scratch=output.parent,
+    )
+
+
+def by_hand(edit: PartEdit, output: Path) -> None:
+    """Make the part with the command that somebody who knows ffmpeg would type for this very source."""
+    subprocess.run([get_ffmpeg_exe(), *hand_command(edit), str(output)], check=True)
+
+
+def hand_command(edit: PartEdit) -> list[str]:
+    """Seek, three pieces through `concat`, the encoder settings of the edit, and only filters the source needs."""
+    profile = edit.profile
+    start_s, length_s = (
+        float(f / edit.frame_rate) for f in (edit.part.start_frame, edit.part.frame_count)
+    )
+    threads = ["-threads", str(profile.threads)] if profile.threads else []
+    seek = ["-ss", f"{start_s:.6f}"] if start_s else []
+    read = [*threads, *seek, "-t", f"{length_s:.6f}", "-i", str(edit.source_path)]
+    logo = ["-i", str(edit.logo_path)]
+    silence = ["-f", "lavfi", "-t", str(edit.logo_s), "-i", "anullsrc=r=48000:cl=stereo"]
+    graph = ["-filter_complex", _hand_graph(edit), "-map", "[v]", "-map", "[a]"]
+    video = ["-c:v", "libx264", "-preset", profile.preset, "-crf", str(profile.crf), *threads]
+    video += ["-profile:v", "high", "-8x8dct", "1", "-pix_fmt", "yuv420p"]
+    audio = ["-c:a", "aac", "-b:a", "128k", "-ar", "48000"]
+    begin = [
+        "-nostdin",
+        "-v",
+        "error",
+        "-y",
+        *(["-filter_complex_threads", "1"] if profile.threads == 1 else []),
+    ]
+    return [*begin, *read, *logo, *silence, *graph, *video, *audio, "-movflags", "+faststart"]
+
+
+def _hand_graph(edit: PartEdit) -> str:
+    crop = crop_box(edit.source)
+    filters = [f"crop={':'.join(map(str, crop))}"] if crop[:2] != edit.source.upright_size else []
+    filters += (
+        [f"scale={edit.width}:{edit.height}"] if crop[:2] != (edit.width, edit.height) else []
+    )
+    filters += ["setsar=1"]
+    ground = (
+        f"color=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}:s={edit.width}x{edit.height}"
+    )
+    chains = [
+        f"{ground}:r={edit.frame_rate}:d={edit.logo_s}[ground]",
+        f"[1:v]scale={int(edit.width * LOGO_SHARE)}:-2[logo]",
+        "[ground][logo]overlay=(W-w)/2:(H-h)/2,setsar=1,format=yuv420p,split[v1][v3]",
+        f"[0:v]{','.join(filters)}[v2]",
+    ]
+    sound = "[0:a]aresample=48000,aformat=channel_layouts=stereo[a2]"
+    if not edit.source.has_audio:
+        sound = f"anullsrc=r=48000:cl=stereo,atrim=duration={float(edit.part.frame_count / edit.frame_rate):.6f}[a2]"
+    chains += [sound, "[2:a]asplit[a1][a3]", "[v1][a1][v2][a2][v3][a3]concat=n=3:v=1:a=1[v][a]"]
+    return ";".join(chains)
+
+
+def by_moviepy(edit: PartEdit, output: Path) -> None:
+    """Make the part with MoviePy's own reader, composition and writer, and none of its settings changed."""
+    width, height, left, top = crop_box(edit.source)
+    job = {
+        "source": str(edit.source_path),
+        "start_s": float(edit.part.start_frame / edit.frame_rate),
+        "end_s": float(edit.part.end_frame / edit.frame_rate),
+        "crop": [left, top, width, height],
+        "size": [edit.width, edit.height],
+        "logo": str(edit.logo_path),
+        "logo_s": edit.logo_s,
+        "logo_width": int(edit.width * LOGO_SHARE),
+        "output": str(output),
+    }
+    # It leaves its temporary sound file where it is started.
+    command = [sys.executable, str(Path(__file__).with_name("user_moviepy.py")), json.dumps(job)]
+    subprocess.run(command, check=True, cwd=output.parent)

@@ -1,0 +1,132 @@
+"""A whole system on loopback, to be measured from outside: by its API, its rows and its files."""
+
+import os
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.database import connect
+from idrl_local import sample, system
+from idrl_local.client import Client
+from idrl_local.home import Home, free_ports
+from idrl_local.programs import PROGRAMS, READY_FILE, Installation, is_passed_on
+
+_LOOK_S = 0.05
+_TIMEOUT_S = 600
+_SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", "AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}
+Row = tuple[Any, ...]
+
+
+class TookTooLong(Exception):
+    """What was waited for did not happen."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running system, one account, and the address of the video it fetches."""
+
+    installation: Installation
+    client: Client
+    url: str
+
+    @property
+    def share(self) -> Path:
+        return self.installation.home.share
+
+    @property
+    def scratch(self) -> Path:
+        return self.installation.home.root / "scratch"
+
+    def post(self, url: str | None = None) -> str:
+        """Submit the video and return the task's id."""
+        task_id: str = self.client.call("POST", "/tasks", json={"url": url or self.url})["task_id"]
+        return task_id
+
+    def delete(self, task_id: str) -> None:
+        """Abort the task or forget it, and wait until nobody works on it."""
+        self.client.call("DELETE", f"/tasks/{task_id}")
+        self.wait_until(
+            "SELECT count(*) = 0 FROM tasks WHERE id = %s AND status = 'canceling'", task_id
+        )
+
+    def rows(self, query: str, *values: object) -> list[Row]:
+        """Ask the database; times come back as seconds since the epoch."""
+        connection = connect(self.installation)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(query, values)
+                return [tuple(map(_plain, row)) for row in cursor.fetchall()]
+        finally:
+            connection.close()
+
+    def wait_until(self, question: str, *values: object, every_s: float = _LOOK_S) -> None:
+        """Return once a query answers true. Raise TookTooLong."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not self.rows(question, *values)[0][0]:
+            if time.monotonic() > deadline:
+                raise TookTooLong(f"{question} {values}")
+            time.sleep(every_s)
+
+
+@contextmanager
+def running(video: Path, **settings: str) -> Iterator[Live]:
+    """Have a system up for as long as the block lasts, beside a server of the video; `settings` are its variables."""
+    with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
+        home = Home(Path(folder) / "home")
+        environment = {**os.environ, **_SETTINGS, **settings}
+        with (
+            system.running(home, free_ports(), environment) as installation,
+            sample.served(video) as url,
+        ):
+            (home.root / "scratch").mkdir(exist_ok=True)
+            yield Live(installation, account(installation), url)
+
+
+def account(installation: Installation) -> Client:
+    """Return a client for an account of its own."""
+    name = f"bench{uuid.uuid4().hex[:8]}"
+    return Client.signed_up(installation.url, name, f"Aa1-{uuid.uuid4().hex}")
+
+
+@contextmanager
+def render_worker(live: Live, name: str) -> Iterator[psutil.Process]:
+    """Have one more render worker, with one child, for as long as the block lasts."""
+    installation = live.installation
+    program = next(program for program in PROGRAMS if program.name == "render")
+    ready = installation.home.run / f"{name}.ready"
+    ready.unlink(missing_ok=True)
+    kept = {key: value for key, value in installation.environment.items() if is_passed_on(key)}
+    environment = {**kept, **program.environment(installation), READY_FILE: str(ready)}
+    command = [
+        {"render@%h": f"{name}@%h"}.get(word, word) for word in program.command(installation)
+    ]
+    with (installation.home.logs / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        while not ready.exists() and process.poll() is None:
+            time.sleep(_LOOK_S)
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def pin(process: psutil.Process, cores: Sequence[int]) -> None:
+    """Keep a process, its children and all that they will start on these cores."""
+    for one in (process, *process.children(recursive=True)):
+        one.cpu_affinity(list(cores))
+
+
+def _plain(value: object) -> object:
+    return value.timestamp() if isinstance(value, datetime) else value

@@ -1,0 +1,78 @@
+"""Bodies and queries: parsed into a model, or refused with the list of fields that are wrong."""
+
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+from flask import request
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from idrl_common.problems import FieldError, Problem
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:  # valid in JSON, but PostgreSQL has no such text
+        raise PydanticCustomError("string_nul", "Must not contain a NUL character.")
+    return value
+
+
+CleanStr = Annotated[str, AfterValidator(_no_nul)]
+
+
+class Body(BaseModel):
+    """A JSON body: fields that nobody knows are refused, and a number is not a string."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Query(BaseModel):
+    """The part of the URL behind `?`: parameters that nobody knows are refused."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+def read_body() -> bytes:
+    """Return the request's body as it came; raise RequestEntityTooLarge when it is over the app's limit."""
+    data = request.get_data()
+    if request.content_length is None and len(data) == request.max_content_length:
+        raise RequestEntityTooLarge  # Werkzeug only stops reading a chunked body here, and says nothing
+    return data
+
+
+def parse_body(model: type[Model]) -> Model:
+    """Return the request's JSON body as `model`; raise a Problem: 415, 400 malformed_json or invalid_body."""
+    if request.mimetype != "application/json":
+        raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
+    try:
+        # This parser bounds how deep a body nests and how long a number is; Python's own does not refuse as cleanly.
+        data = from_json(read_body(), allow_inf_nan=False)
+    except ValueError as error:
+        raise Problem(400, "malformed_json", "The body is not valid JSON.") from error
+    if not isinstance(data, dict):
+        raise Problem(400, "invalid_body", "The body must be a JSON object.")
+    return _validate(model, data, "invalid_body", "The body has fields that are missing or wrong.")
+
+
+def parse_query(model: type[Model]) -> Model:
+    """Return the request's query as `model`; raise a 400 Problem invalid_query. The last of a repeated one counts."""
+    data = {name: values[-1] for name, values in request.args.lists()}
+    return _validate(model, data, "invalid_query", "The query has parameters that are wrong.")
+
+
+def _validate(model: type[Model], data: Mapping[str, object], code: str, sentence: str) -> Model:
+    try:
+        # The context lets a validator compare two fields even when the other one is wrong.
+        return model.model_validate(data, context=data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        raise Problem(
+            400, code, sentence, errors=[_field_error(each) for each in problems]
+        ) from error
+
+
+def _field_error(error: ErrorDetails) -> FieldError:
+    name = ".".join(str(part) for part in error["loc"]) or "body"
+    return {"field": name, "code": error["type"], "message": error["msg"]}

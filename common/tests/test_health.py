@@ -1,0 +1,79 @@
+"""Alive, able to work, and counted."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+from flask import Flask
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from idrl_common import health
+from idrl_common.health import Check
+
+
+def works() -> None:
+    """Do nothing."""
+
+
+def fails() -> None:
+    raise ConnectionError("a secret address")
+
+
+def test_health_asks_nobody(app: Flask) -> None:
+    app.register_blueprint(health.blueprint("sample", "abc", {"database": Check(fails)}))
+    answer = app.test_client().get("/health")
+    assert answer.status_code == 200
+    assert answer.json == {
+        "status": "ok",
+        "service": "sample",
+        "version": "0.1.0",
+        "revision": "abc",
+    }
+
+
+@pytest.mark.parametrize(
+    ("database", "redis", "code", "said"),
+    [
+        (works, works, 200, "ready"),
+        (works, fails, 200, "degraded"),
+        (fails, works, 503, "unavailable"),
+        (fails, fails, 503, "unavailable"),
+    ],
+)
+def test_ready_says_what_is_away(
+    app: Flask, database: Callable[[], None], redis: Callable[[], None], code: int, said: str
+) -> None:
+    checks = {"database": Check(database), "redis": Check(redis, required=False)}
+    app.register_blueprint(health.blueprint("sample", "abc", checks))
+    answer = app.test_client().get("/ready")
+    results = {works: {"ok": True}, fails: {"ok": False, "detail": "ConnectionError"}}
+    assert answer.status_code == code
+    assert answer.json == {
+        "status": said,
+        "checks": {"database": results[database], "redis": results[redis]},
+    }
+
+
+class Queue(Collector):
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("sample_queue_length", "How many wait.", value=7)
+
+
+def test_metrics_count_requests_by_route(app: Flask) -> None:
+    @app.get("/things/<name>")
+    def thing(name: str) -> str:
+        return name
+
+    health.install(app, "counted")  # beside "sample", which the other tests count in as well
+    app.register_blueprint(health.blueprint("counted", "abc", {}, Queue()))
+    client = app.test_client()
+    for path in ("/things/a", "/things/b", "/nowhere"):
+        client.get(path)
+    answer = client.get("/metrics")
+    assert answer.content_type.startswith("text/plain")
+    assert "sample_queue_length 7.0" in answer.text
+    counted = 'idrl_http_request_seconds_count{endpoint="%s",method="GET",service="counted",status="%d"} %s'
+    assert counted % ("thing", 200, "2.0") in answer.text
+    assert counted % ("none", 404, "1.0") in answer.text
+    assert "/things/a" not in answer.text

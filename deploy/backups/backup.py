@@ -1,0 +1,154 @@
+"""Makes a backup.
+
+A clip never changes once the database speaks of it, and its name is used for nothing else, so a file that an earlier
+backup holds is linked, not copied. Files are copied twice: all of them first, which may take hours, then those that
+came meanwhile, right after the dump. So nearly everything that the dump speaks of is in the copy; what is not was
+removed in between, and the live database says why.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.backups.database import Database, StoredFile
+from deploy.backups.failures import Failed
+from deploy.backups.folder import DUMP, Folder, copy, is_complete
+from deploy.backups.settings import Settings
+
+_UNFINISHED = ".partial"
+
+
+def back_up(settings: Settings) -> bool:
+    """Make a backup; tell whether every file that the database speaks of is in it."""
+    if settings.backups is None:
+        raise Failed("setting_missing", "BACKUP_FOLDER is not set, the folder that backups go to")
+    settings.check_share()
+    database = Database(settings.libpq)
+    with _alone(settings.backups):
+        earlier = _complete(settings.backups)
+        name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+        new = Folder(settings.backups / f"{name}{_UNFINISHED}", {})
+        new.root.mkdir(mode=0o700)
+        previous = _opened(earlier[-1]) if earlier else None
+        _copy(database.named(), settings.share, new, previous)
+        missing = _copy(database.dump(new.root / DUMP), settings.share, new, previous)
+        lost = _lost(database, missing)
+        new.close(_left_out(database, missing))
+        new.root.rename(settings.backups / name)
+        _remove(earlier[: max(0, len(earlier) + 1 - settings.keep)])
+    print(
+        f"saved {settings.backups / name}: the database and {len(new.clips_and_sources)} files of the share"
+    )
+    for path in lost:
+        print(f"lost: {path} is not on the share, or not as it was made")
+    return not lost
+
+
+@contextmanager
+def _alone(backups: Path) -> Iterator[None]:
+    """Let no other backup run, and remove what a broken-off one left."""
+    backups.mkdir(parents=True, mode=0o700, exist_ok=True)
+    with (backups / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Failed("backup_running", f"another backup to {backups} is running") from error
+        _remove(list(backups.glob(f"*{_UNFINISHED}")))
+        try:
+            yield
+        finally:
+            _remove(list(backups.glob(f"*{_UNFINISHED}")))
+
+
+def _complete(backups: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in backups.iterdir()
+        if is_complete(path) and not path.name.endswith(_UNFINISHED)
+    )
+
+
+def _opened(earlier: Path) -> Folder | None:
+    try:
+        return Folder.opened(earlier)
+    except Failed as failure:
+        print(f"nothing is taken over from the backup before: {failure}")
+        return None
+
+
+def _copy(
+    named: list[StoredFile], share: Path, new: Folder, previous: Folder | None
+) -> list[StoredFile]:
+    """Take over all the files, and return those that are not there, or not as the database says."""
+    return [
+        one
+        for one in named
+        if new.sum_of(one.path) is None and not _take(one, share, new, previous)
+    ]
+
+
+def _take(one: StoredFile, share: Path, new: Folder, previous: Folder | None) -> bool:
+    if previous and _link(one, new, previous):
+        return True
+    target = new.on_disk(one.path)
+    try:
+        digest = copy(share / one.path, target)
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
+        return False
+    if one.sha256 not in ("", digest):
+        target.unlink()
+        return False
+    new.add(one.path, digest)
+    return True
+
+
+def _link(one: StoredFile, new: Folder, previous: Folder) -> bool:
+    digest = previous.sum_of(one.path)
+    if digest is None or one.sha256 not in ("", digest):
+        return False
+    target = new.on_disk(one.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(previous.on_disk(one.path), target)
+    except OSError:  # a file system without links, or the earlier backup lacks the file
+        return False
+    shutil.copystat(previous.on_disk(one.path).parent, target.parent)
+    new.add(one.path, digest)
+    return True
+
+
+def _lost(database: Database, missing: list[StoredFile]) -> list[str]:
+    """Return those of the missing files that the database still speaks of."""
+    if not missing:
+        return []
+    still = {one.path for one in database.named()}
+    return [one.path for one in missing if one.path in still]
+
+
+def _left_out(database: Database, missing: list[StoredFile]) -> dict[str, list[str]]:
+    """Return the tasks that somebody deleted or canceled since the dump."""
+    tasks = sorted({one.task_id for one in missing})
+    if not tasks:
+        return {"deleted": [], "canceled": []}
+    found = dict(database.execute("SELECT id, status FROM tasks;"))
+    return {
+        "deleted": [task for task in tasks if task not in found],
+        "canceled": [task for task in tasks if found.get(task) in ("canceling", "canceled")],
+    }
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        # Renamed first: half a backup must not look like a whole one.
+        unfinished = (
+            folder
+            if folder.name.endswith(_UNFINISHED)
+            else folder.with_name(folder.name + _UNFINISHED)
+        )
+        folder.rename(unfinished)
+        shutil.rmtree(unfinished)

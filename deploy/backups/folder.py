@@ -1,0 +1,112 @@
+"""One backup on the disk: a folder with the dump, the files of the share, and the checksums of them all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from deploy.backups.failures import Failed
+
+DUMP = "database.dump"
+LEFT_OUT = "left_out.json"
+_SUMS = "SHA256SUMS"
+_SHARE = "share/"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """`sums` are the checksums by name; names of the share's files start with `share/`.
+
+    SHA256SUMS is what sha256sum(1) writes and checks, so a backup can be judged without this program.
+    """
+
+    root: Path
+    sums: dict[str, str]
+
+    @classmethod
+    def opened(cls, root: Path) -> Self:
+        """Return a backup that is complete; raise Failed when it is none, or its dump is damaged."""
+        try:
+            lines = (root / _SUMS).read_text("utf-8").splitlines()
+        except FileNotFoundError as error:
+            raise Failed(
+                "backup_incomplete", f"{root} is no complete backup: there is no {_SUMS} in it"
+            ) from error
+        folder = cls(
+            root, {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        )
+        for name in (DUMP, LEFT_OUT):
+            if not folder.is_whole(name):
+                raise Failed("backup_damaged", f"{root / name} is damaged or missing")
+        return folder
+
+    @property
+    def clips_and_sources(self) -> list[str]:
+        """The paths below the share of all files that the backup holds."""
+        return [name.removeprefix(_SHARE) for name in self.sums if name.startswith(_SHARE)]
+
+    def on_disk(self, path: str) -> Path:
+        return self.root / _SHARE / path
+
+    def sum_of(self, path: str) -> str | None:
+        return self.sums.get(_SHARE + path)
+
+    def add(self, path: str, digest: str) -> None:
+        self.sums[_SHARE + path] = digest
+
+    def is_whole(self, name: str) -> bool:
+        """Tell whether the file has the content that it was saved with."""
+        file = self.root / name
+        return name in self.sums and file.is_file() and sha256_of(file) == self.sums[name]
+
+    def left_out(self) -> dict[str, list[str]]:
+        """Return the ids of the tasks that were `deleted` or `canceled` while the backup was made."""
+        found: dict[str, list[str]] = json.loads((self.root / LEFT_OUT).read_text("utf-8"))
+        return found
+
+    def close(self, left_out: dict[str, list[str]]) -> None:
+        """Write what makes the backup complete."""
+        (self.root / LEFT_OUT).write_text(json.dumps(left_out), "utf-8")
+        for name in (DUMP, LEFT_OUT):
+            self.sums[name] = sha256_of(self.root / name)
+        lines = (f"{digest}  {name}\n" for name, digest in sorted(self.sums.items()))
+        with (self.root / _SUMS).open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def is_complete(root: Path) -> bool:
+    """Tell whether a backup was finished; it may have been damaged since."""
+    return (root / _SUMS).is_file()
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def copy(source: Path, target: Path) -> str:
+    """Copy a file with its times, mode and, for root, owner; its folder, too; return the checksum of the copy."""
+    if not target.parent.exists():
+        target.parent.mkdir(parents=True)
+        _dress(source.parent, target.parent)
+    shutil.copyfile(source, target)
+    with target.open("rb") as written:
+        os.fsync(written.fileno())
+    _dress(source, target)
+    return sha256_of(target)
+
+
+def _dress(source: Path, target: Path) -> None:
+    shutil.copystat(source, target)
+    if os.geteuid() == 0:
+        found = source.stat()
+        with contextlib.suppress(
+            PermissionError
+        ):  # a file server that decides by itself whose a file is
+            os.chown(target, found.st_uid, found.st_gid)

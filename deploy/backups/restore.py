@@ -1,0 +1,133 @@
+"""Brings a backup back into an empty database and an empty share.
+
+First the files, then the database in one transaction: whatever goes wrong, the database stays empty, what was copied is
+removed, and the same command can be run again.
+"""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.backups.database import Database, StoredFile
+from deploy.backups.failures import Failed
+from deploy.backups.folder import DUMP, Folder, copy
+from deploy.backups.settings import Settings
+
+_TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public';"
+_OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename IN ('web', 'worker');"
+# Nobody works on anything in a system that has just come back, and that is no failure of an attempt.
+_SETTLE = """
+    DELETE FROM tasks WHERE id::text IN (SELECT word FROM told WHERE what = 'deleted');
+    UPDATE tasks SET status = 'canceling' WHERE status IN ('queued', 'downloading', 'processing')
+        AND id::text IN (SELECT word FROM told WHERE what = 'canceled');
+    UPDATE tasks SET lease_owner = NULL, lease_until = NULL,
+        status = CASE status WHEN 'downloading' THEN 'queued' ELSE status END
+        WHERE status IN ('queued', 'downloading', 'processing', 'canceling');
+    UPDATE parts SET status = 'waiting', progress = 0, lease_owner = NULL, lease_until = NULL
+        WHERE status = 'rendering';
+    UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0 WHERE status = 'processing'
+        AND source_path IN (SELECT word FROM told WHERE what = 'missing');
+    DELETE FROM parts USING tasks WHERE tasks.id = parts.task_id AND tasks.status = 'queued';
+    UPDATE parts SET status = 'waiting', progress = 0, path = NULL, size_bytes = NULL, sha256 = NULL, frames = NULL,
+        finished_at = NULL FROM tasks WHERE tasks.id = parts.task_id AND tasks.status = 'processing'
+        AND parts.status = 'done' AND parts.path IN (SELECT word FROM told WHERE what = 'missing');
+"""
+
+
+def restore(settings: Settings, root: Path) -> bool:
+    """Bring the backup back; tell whether every clip of it is there again."""
+    folder = Folder.opened(root)
+    database = Database(settings.libpq)
+    settings.check_share()
+    _check_empty(settings, database)
+    with _undone_on_failure(settings.share):
+        copied = {path: _bring(folder, path, settings.share) for path in folder.clips_and_sources}
+        _make_roles(database, settings)
+        database.load(root / DUMP)
+    damaged = sorted(path for path, digest in copied.items() if digest is None)
+    missing = [one for one in database.named() if not _is_there(one, copied)]
+    _settle(database, folder, missing)
+    lost = [one.path for one in database.named() if not _is_there(one, copied)]
+    _report(len(copied) - len(damaged), damaged, [one.path for one in missing], lost)
+    return not (damaged or lost)
+
+
+def _check_empty(settings: Settings, database: Database) -> None:
+    if database.execute(_TABLES) != [["0"]]:
+        raise Failed(
+            "database_not_empty", f"the database {settings.libpq['PGDATABASE']} has tables already"
+        )
+    if database.execute(_OTHERS) != [["0"]]:
+        raise Failed("system_running", "the system is running: stop web, tasks and workers first")
+    if list(_task_folders(settings.share)):
+        raise Failed("share_not_empty", f"{settings.share} holds files of tasks already")
+
+
+def _task_folders(share: Path) -> Iterator[Path]:
+    for entry in share.iterdir():
+        try:
+            uuid.UUID(entry.name)
+        except ValueError:
+            continue
+        yield entry
+
+
+@contextmanager
+def _undone_on_failure(share: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for folder in _task_folders(share):
+            shutil.rmtree(folder)
+        raise
+
+
+def _bring(folder: Folder, path: str, share: Path) -> str | None:
+    """Copy a file to the share and return its checksum there; None, and no file, when it is missing or damaged."""
+    target = share / path
+    try:
+        digest = copy(folder.on_disk(path), target)
+    except FileNotFoundError:
+        digest = ""
+    if digest == folder.sum_of(path):
+        return digest
+    target.unlink(missing_ok=True)
+    return None
+
+
+def _make_roles(database: Database, settings: Settings) -> None:
+    """Make the roles that the dump grants rights to; give them passwords where these are known."""
+    for role, password in settings.role_passwords.items():
+        missing = f"SELECT 'CREATE ROLE {role} NOLOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"  # noqa: S608 # our own two names
+        script = f"{missing} \\gexec\n"
+        if password:
+            # psql reads it from the environment and quotes it.
+            script += f"\\set password `printenv {role.upper()}_DB_PASSWORD`\nALTER ROLE {role} LOGIN PASSWORD :'password';\n"
+        database.execute(script)
+
+
+def _is_there(one: StoredFile, copied: dict[str, str | None]) -> bool:
+    digest = copied.get(one.path)
+    return digest is not None and one.sha256 in ("", digest)
+
+
+def _settle(database: Database, folder: Folder, missing: list[StoredFile]) -> None:
+    """Make the rows fit what is there: see _SETTLE."""
+    told = {**folder.left_out(), "missing": [one.path for one in missing]}
+    lines = "".join(f"{what}\t{word}\n" for what, words in told.items() for word in words)
+    table = f"CREATE TEMP TABLE told (what text, word text);\nCOPY told FROM STDIN;\n{lines}\\.\n"
+    database.execute(f"BEGIN;\n{table}{_SETTLE}\nCOMMIT;\n")
+
+
+def _report(files: int, damaged: list[str], missing: list[str], lost: list[str]) -> None:
+    print(f"restored the database and {files} files of the share")
+    for path in damaged:
+        print(f"damaged: {path} is not in the backup as it was saved")
+    for path in missing:
+        print(
+            f"lost: {path}"
+            if path in lost
+            else f"missing: {path}; what needs it is made again, or was deleted"
+        )

@@ -1,0 +1,1 @@
+"""The HTTP API of the tasks service: routes, documents, use cases, queries."""

@@ -1,0 +1,133 @@
+"""What callers send, and the documents they get."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from idrl_common.validation import Body, CleanStr, Query
+from worker_server.api.services import PartFacts, PartTotals, TaskFacts
+
+# Of the whole way from 0 to 100, the part that the download takes.
+_DOWNLOAD_SHARE = 0.1
+
+
+class NewTask(Body):
+    """The body of POST /tasks."""
+
+    url: CleanStr = Field(min_length=1)
+
+
+class Listing(Query):
+    """The query of GET /tasks."""
+
+    max: int = Field(20, ge=1, le=1000)
+    order: Literal["0", "1"] = "1"
+
+
+def task_document(
+    task: TaskFacts, totals: PartTotals, parts: list[PartFacts] | None = None
+) -> dict[str, Any]:
+    """Return the task as callers see it; with `parts` each of them as well."""
+    progress = _progress(task, totals)
+    document = {
+        "task_id": task["id"],
+        "url": task["url"],
+        "status": task["status"],
+        "progress": int(progress),
+        "eta_s": _eta_s(task, progress),
+        "error": _error(task),
+        "attempt": task["attempt"],
+        "created_at": task["created_at"],
+        "started_at": task["started_at"],
+        "finished_at": task["finished_at"],
+        "updated_at": task["updated_at"],
+        "source": _source(task["source"]) if task["source"] else None,
+        "parts_total": totals.total or None,
+        "parts_done": totals.done,
+        "link": f"/tasks/{task['id']}",
+    }
+    return (
+        document
+        if parts is None
+        else {**document, "parts": [part_document(task["id"], part) for part in parts]}
+    )
+
+
+def part_document(task_id: str, part: PartFacts) -> dict[str, Any]:
+    """Return the part as callers see it."""
+    return {
+        "number": part["number"],
+        "status": part["status"],
+        "progress": part["progress"],
+        "start_s": part["start_s"],
+        "end_s": part["end_s"],
+        "attempt": part["attempt"],
+        "size_bytes": part["size_bytes"],
+        "sha256": part["sha256"],
+        "frames": part["frames"],
+        "rendered_by": part["rendered_by"],
+        "link": part_link(task_id, part["number"]),
+        "error": _error(part),
+    }
+
+
+def part_link(task_id: str, number: int) -> str:
+    """Return the path under which the clip can be downloaded."""
+    return f"/tasks/{task_id}/parts/{number}"
+
+
+def _progress(task: TaskFacts, totals: PartTotals) -> float:
+    if task["status"] == "done":
+        return 100
+    if totals.total:
+        # 100 is said only when it is done, not when the last part is about to be.
+        return min(99.0, 100 * _DOWNLOAD_SHARE + totals.progress * (1 - _DOWNLOAD_SHARE))
+    return task["progress"] * _DOWNLOAD_SHARE
+
+
+def _eta_s(task: TaskFacts, progress: float) -> float | None:
+    """Return the seconds left, if it goes on as fast as until now; None while there is too little to tell."""
+    if (
+        task["status"] != "processing"
+        or task["started_at"] is None
+        or progress <= 100 * _DOWNLOAD_SHARE + 2
+    ):
+        return None
+    elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(task["started_at"])).total_seconds()
+    return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
+
+
+def _source(facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what callers are told of the source; its fractions are exact in the row, and plain numbers here."""
+    try:
+        return {
+            "size_bytes": facts["size_bytes"],
+            "duration_s": _number(facts["duration_s"]),
+            "width": facts["width"],
+            "height": facts["height"],
+            "frame_rate": _number(facts["frame_rate"]),
+            "video_codec": facts["video_codec"],
+            "audio_codec": facts["audio_codec"] or None,
+        }
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        ZeroDivisionError,
+    ):  # another version wrote them
+        return None
+
+
+def _number(fraction: str) -> float:
+    """Return what `str(Fraction(...))` wrote; `Fraction` itself takes eight times as long to read it."""
+    numerator, _, denominator = fraction.partition("/")
+    return int(numerator) / int(denominator or 1)
+
+
+def _error(work: TaskFacts | PartFacts) -> dict[str, str] | None:
+    """Return what made it fail; what an earlier attempt stumbled over is not the caller's concern."""
+    if work["status"] != "failed" or work["error_code"] is None:
+        return None
+    return {"code": work["error_code"], "message": work["error_message"] or ""}

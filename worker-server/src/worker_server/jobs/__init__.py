@@ -1,0 +1,1 @@
+"""What the Celery workers run: fetch, render, sweep, each under a heartbeat."""

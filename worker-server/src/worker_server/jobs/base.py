@@ -1,0 +1,110 @@
+"""What every piece of work has in common: it runs under a heartbeat, and however it ends, its row says so."""
+
+import errno
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, current_app
+from sqlalchemy import Row
+
+from idrl_common import request_ids
+from worker_server import storage
+from worker_server.fetching import FetchFailed, FetchStopped
+from worker_server.jobs.heartbeat import Heartbeat, worker_name
+from worker_server.media import ClipRejected, EncodeFailed, SourceError, Stopped
+from worker_server.queue import leases, wakeups
+from worker_server.queue.leases import Failure, Lease
+from worker_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+Claim = Callable[[str, float], Row[Any] | None]
+
+
+def claim_next(settings: Settings, claim: Claim) -> Row[Any] | None:
+    """Take the work whose turn it is; None when there is none, or when the share is away."""
+    if not storage.is_mounted(settings.remote_folder):
+        _log.error("the share is not mounted: no work is taken")
+        return None
+    return claim(worker_name(), settings.lease_s)
+
+
+def perform(
+    lease: Lease, settings: Settings, request_id: str | None, work: Callable[[Heartbeat], None]
+) -> None:
+    """Do `work` under the lease; record a failure, hand the work back when told to stop, and tidy up in the end."""
+    request_ids.task_id.set(str(lease.task_id))
+    request_ids.request_id.set(request_id)
+    extra = {"attempt": lease.attempt, "part": lease.number}
+    _log.info("begin", extra=extra)
+    with Heartbeat(
+        _app(), lease, every_s=settings.heartbeat_s, lease_s=settings.lease_s
+    ) as heartbeat:
+        try:
+            work(heartbeat)
+        except (FetchStopped, Stopped):
+            _leave(lease, heartbeat.reason)
+            _log.info("left", extra={**extra, "reason": heartbeat.reason})
+        except Exception as error:  # noqa: BLE001 # anything else would leave the row to time out
+            failure = failure_of(error)
+            ours = failure.code == "internal_error"
+            said = {**extra, "code": failure.code, "detail": str(error)}
+            _log.warning("failed", extra=said, exc_info=ours)
+            leases.fail(lease, failure, settings.max_attempts)
+        else:
+            _log.info("end", extra=extra)
+    tidy(settings, lease.task_id)
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return what the row is to say of the exception, and whether another attempt may help."""
+    if isinstance(error, OSError):
+        if error.errno in _NO_SPACE:
+            return Failure(
+                "storage_full",
+                "There is no space left on the storage.",
+                retryable=True,
+                counted=False,
+            )
+        return Failure(
+            "storage_unavailable", "The storage cannot be used just now.", retryable=True
+        )
+    if isinstance(error, FetchFailed | EncodeFailed):
+        full = error.code == "storage_full"
+        return Failure(error.code, error.message, retryable=error.retryable, counted=not full)
+    if isinstance(error, SourceError):
+        return Failure(error.code, error.message)
+    if isinstance(error, ClipRejected):
+        return Failure(
+            "clip_rejected", "The encoder's result is not what it must be.", retryable=True
+        )
+    return Failure("internal_error", "Something went wrong on our side.", retryable=True)
+
+
+def tidy(settings: Settings, task_id: uuid.UUID) -> None:
+    """Finish a cancel nobody else will finish, and remove the files that nobody needs any more. Safe to run twice."""
+    leases.finish_cancel(task_id)
+    kept = leases.files_to_keep(task_id)
+    if kept is None:
+        return
+    if kept:
+        storage.keep_only(settings.remote_folder, task_id, kept)
+    else:
+        storage.remove_task(settings.remote_folder, task_id)
+
+
+def _leave(lease: Lease, reason: str | None) -> None:
+    if reason == "lost":
+        return
+    leases.release(lease)
+    if reason == "shutdown":
+        wakeups.send(wakeups.FETCH if lease.number is None else wakeups.RENDER)
+
+
+def _app() -> Flask:
+    """Return the app itself, for a thread that outlives this context."""
+    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return] # noqa: SLF001

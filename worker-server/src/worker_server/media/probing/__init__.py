@@ -1,0 +1,1 @@
+"""Finds out what a source is, in child processes."""

@@ -1,0 +1,55 @@
+"""Where reading of a source can begin."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+from av import VideoStream
+from av.container import InputContainer
+
+from worker_server.media.model.frame_grid import AIM_FRAMES
+
+
+@dataclass
+class KeyFrames:
+    """The key frames of a video, as its packets told."""
+
+    last_ticks: tuple[int, ...] = ()  # of the last two
+    reorder_ticks: set[int] = field(
+        default_factory=set
+    )  # how long before their time they are listed
+
+    def add(self, tick: int, reorder_ticks: int) -> None:
+        self.last_ticks = (*self.last_ticks[-1:], tick)
+        if len(self.reorder_ticks) < 2:  # more would tell nothing new
+            self.reorder_ticks.add(reorder_ticks)
+
+    def reorder_delay_s(
+        self, container: InputContainer, video: VideoStream, rate: Fraction
+    ) -> Fraction | None:
+        """Return how long before its time every key frame is listed, where seeking finds each by its time; else None.
+
+        It is tried with the last two. Some containers seek by the one order of frames, some by the other; while the
+        distance between both is the same everywhere, what holds for one key frame holds for all. Moves `container`.
+        """
+        if len(self.last_ticks) < 2 or len(self.reorder_ticks) != 1 or video.time_base is None:
+            return None
+        before, last = self.last_ticks
+        aims = ((last, last), (last - 1 / rate / video.time_base, before))
+        if any(_found(container, video, Fraction(aim), rate) != wanted for aim, wanted in aims):
+            return None
+        return next(iter(self.reorder_ticks)) * video.time_base
+
+
+def _found(
+    container: InputContainer, video: VideoStream, tick: Fraction, rate: Fraction
+) -> int | None:
+    """Return the time of the first packet after a seek to a frame."""
+    aim_s = tick * (video.time_base or 0) + AIM_FRAMES / rate
+    try:
+        container.seek(int(aim_s * av.time_base))
+        return next(
+            (packet.pts for packet in container.demux(video) if packet.pts is not None), None
+        )
+    except av.error.FFmpegError:
+        return None

@@ -1,0 +1,92 @@
+"""Finds out what a source is, by its packets, in a child process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from worker_server.media.errors import EncodeFailed, SourceError
+from worker_server.media.model.source import ProbeLimits, Source
+from worker_server.media.probing.sniff import sniff
+from worker_server.media.process.child import Child, ChildFailed, ChildLimits, ChildLost, has_ended
+
+_CHILD = "worker_server.media.probing.probe_child"
+_SLOWEST_BYTES_PER_S = 5_000_000
+
+
+class Prober(Child):
+    """A child that is ready to look at one source."""
+
+    def __init__(self, limits: ProbeLimits) -> None:
+        self.limits = limits
+        # A source that is hard to look at runs out of processor time; the deadline is for a storage that is slow.
+        cpu_s = int(limits.timeout_s) + 1
+        super().__init__(
+            _CHILD, ChildLimits(cpu_s=cpu_s, memory_bytes=limits.memory_bytes, file_bytes=1)
+        )
+
+    def look(self, path: Path, should_stop: Callable[[], bool]) -> Source:
+        """Return the facts of a local file.
+
+        Raise SourceError if no clips can be made of it, EncodeFailed (`probe_timeout`, retryable) when there was no
+        answer in time, Stopped. Takes as long as reading the file once; memory does not grow with its size.
+        """
+        payload = {
+            "path": str(path.absolute()),
+            "demuxer": sniff(path),
+            "limits": self.limits.to_json(),
+        }
+        timeout_s = 2 * self.limits.timeout_s + path.stat().st_size / _SLOWEST_BYTES_PER_S
+        try:
+            answer = self.request(payload, timeout_s, should_stop)
+        except ChildLost as error:
+            raise EncodeFailed(
+                "probe_timeout", "Looking at the video took too long.", retryable=True
+            ) from error
+        except ChildFailed as error:
+            raise SourceError(
+                "source_limits", "Looking at the video took too much time or memory."
+            ) from error
+        if "error" in answer:
+            raise SourceError(answer["error"]["code"], answer["error"]["message"])
+        return Source.from_json(answer["source"])
+
+
+class WarmProber:
+    """Keeps one child ready between two sources: to load its libraries takes longer than most sources need."""
+
+    def __init__(self) -> None:
+        self._prober: Prober | None = None
+
+    def prepare(self, limits: ProbeLimits) -> None:
+        """Start the child now, in the thread that will take it: it ends with that."""
+        self.close()
+        self._prober = Prober(limits)
+        self._prober.start()
+
+    def take(self, limits: ProbeLimits) -> Prober:
+        """Return the child if it lives and keeps these limits, else a new one; it is the caller's now."""
+        prober, self._prober = self._prober, None
+        if prober and prober.limits == limits and not has_ended(prober.start()):
+            return prober
+        if prober:
+            prober.close()
+        return Prober(limits)
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._prober:
+            self._prober.close()
+            self._prober = None
+
+
+warm_prober = WarmProber()
+
+
+def probe(
+    path: Path,
+    *,
+    limits: ProbeLimits | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Source:
+    """Start a child, and have it look at the file."""
+    with Prober(limits or ProbeLimits()) as prober:
+        return prober.look(path, should_stop)

@@ -1,0 +1,1 @@
+"""Child processes: started under limits, watched, ended."""

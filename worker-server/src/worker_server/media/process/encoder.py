@@ -1,0 +1,173 @@
+"""Runs an encoder to its end: progress, stalls, stops, and what its failure means."""
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from worker_server.media.errors import EncodeFailed, Stopped
+from worker_server.media.process.child import ChildLimits, await_end, end, has_ended, spawn
+
+_LOOK_S = 0.2
+_TAIL_BYTES = 4096
+_READ_BYTES = 65536
+_NICE = 10
+
+_STORAGE = ("No space left on device", "Disk quota exceeded")
+_MEMORY = ("Cannot allocate memory", "MemoryError", "malloc of size")
+_ABSENT = (
+    "No such file or directory",
+    "Permission denied",
+    "Stale file handle",
+    "Input/output error",
+)
+_DAMAGE = (
+    "Invalid data found",
+    "rror while decoding",
+    "Decoding error",
+    "Error submitting packet to decoder",
+)
+
+
+def run_encoder(
+    command: list[str],
+    *,
+    total_frames: int,
+    on_progress: Callable[[float], None],
+    should_stop: Callable[[], bool],
+    scratch: Path,
+    stall_s: float = 120.0,
+    timeout_s: float = 3600.0,
+    memory_bytes: int = 0,
+    max_output_bytes: int = 0,
+) -> None:
+    """Run a renderer's command; `on_progress` gets 0 … 1, and `should_stop` is asked, about five times a second.
+
+    Whatever happens, an exception in a callback included, no process of it outlives this call. Call it from a
+    thread that lives as long as it takes: the child dies with the thread. Raise EncodeFailed, or Stopped once
+    `should_stop` said so. Having returned proves nothing about the file: `verify_clip` does.
+    """
+    limits = ChildLimits(
+        cpu_s=int(
+            timeout_s * 64
+        ),  # many cores; a last resort for when this process is gone or frozen
+        memory_bytes=memory_bytes,
+        file_bytes=max_output_bytes,
+        open_files=256,
+        nice=_NICE,
+    )
+    run = _Run(spawn(command, limits, scratch), total_frames)
+    try:
+        run.follow(on_progress, should_stop, stall_s, timeout_s)
+    finally:
+        status = end(run.process)
+    if status != 0:
+        raise _failure(status, run.stderr_tail)
+    on_progress(1.0)
+
+
+class _Run:
+    """One encoder process, its last words and how far it is."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", total_frames: int) -> None:
+        self.process = process
+        self._total_frames = max(1, total_frames)
+        self._frames = 0
+        self._rest, self._tail = b"", b""
+        self._moved_at = time.monotonic()
+        self._selector = selectors.DefaultSelector()
+        for pipe, take in (
+            (process.stdout, self._take_progress),
+            (process.stderr, self._take_complaint),
+        ):
+            if pipe:
+                os.set_blocking(pipe.fileno(), False)
+                self._selector.register(pipe, selectors.EVENT_READ, take)
+
+    @property
+    def stderr_tail(self) -> str:
+        return self._tail.decode(errors="replace").strip()
+
+    def follow(
+        self,
+        on_progress: Callable[[float], None],
+        should_stop: Callable[[], bool],
+        stall_s: float,
+        timeout_s: float,
+    ) -> None:
+        """Return when the encoder has ended and all it said is read."""
+        deadline = self._moved_at + timeout_s
+        while not has_ended(self.process):
+            self._read(_LOOK_S)
+            on_progress(min(1.0, self._frames / self._total_frames))
+            if should_stop():
+                raise Stopped
+            self._check_time(deadline, timeout_s, stall_s)
+        self._read(0)
+
+    def _read(self, for_s: float) -> None:
+        """Take what the encoder says for so long, or until it closes both pipes; with 0, what is there already."""
+        until = time.monotonic() + for_s
+        while self._selector.get_map():
+            ready = self._selector.select(max(0.0, until - time.monotonic()))
+            for key, _ in ready:
+                chunk = os.read(key.fd, _READ_BYTES)
+                if chunk:
+                    key.data(chunk)
+                else:
+                    self._selector.unregister(key.fileobj)
+            if not ready or (for_s and time.monotonic() >= until):
+                return
+        # Both pipes are closed: all that is left is to exit.
+        await_end(self.process, max(0.0, until - time.monotonic()))
+
+    def _take_progress(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest[-_TAIL_BYTES:] + chunk).split(b"\n")
+        for line in lines:
+            name, _, value = line.partition(b"=")
+            if name == b"frame" and value.strip().isdigit() and int(value) > self._frames:
+                self._frames, self._moved_at = int(value), time.monotonic()
+
+    def _take_complaint(self, chunk: bytes) -> None:
+        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+
+    def _check_time(self, deadline: float, timeout_s: float, stall_s: float) -> None:
+        now = time.monotonic()
+        if now > deadline:
+            raise EncodeFailed(
+                "encoder_timeout", f"The encoder took more than {timeout_s:g} s.", retryable=True
+            )
+        if now - self._moved_at > stall_s:
+            raise EncodeFailed(
+                "encoder_stalled", f"The encoder made no frame for {stall_s:g} s.", retryable=True
+            )
+
+
+def _failure(status: int, stderr_tail: str) -> EncodeFailed:
+    """Return what an exit status and the last words on standard error mean."""
+    code, message, retryable = _meaning(status, stderr_tail)
+    return EncodeFailed(code, message, retryable=retryable, stderr_tail=stderr_tail)
+
+
+def _meaning(status: int, stderr_tail: str) -> tuple[str, str, bool]:
+    if status == -signal.SIGXFSZ or "File too large" in stderr_tail:
+        return "clip_too_large", "The clip is larger than it may be.", False
+    if _any_of(_STORAGE, stderr_tail):
+        return "storage_full", "There is no room for the clip.", True
+    if status == -signal.SIGXCPU:
+        return "encoder_timeout", "The encoder took too much processor time.", True
+    if status < 0:
+        return "encoder_killed", f"The encoder was ended by signal {-status}.", True
+    if _any_of(_MEMORY, stderr_tail):
+        return "encoder_out_of_memory", "The encoder needs too much memory for this video.", False
+    # ffmpeg calls an input "invalid" too when it cannot open the file.
+    if _any_of(_DAMAGE, stderr_tail) and not _any_of(_ABSENT, stderr_tail):
+        return "source_damaged", "The video is damaged.", False
+    return "encoder_failed", f"The encoder failed with status {status}.", True
+
+
+def _any_of(marks: tuple[str, ...], stderr_tail: str) -> bool:
+    return any(mark in stderr_tail for mark in marks)

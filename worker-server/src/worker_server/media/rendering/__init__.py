@@ -1,0 +1,1 @@
+"""The renderers: each makes the clip of one part."""

@@ -1,0 +1,171 @@
+"""Finds the pictures of a part that can be copied: they begin with an IDR picture, and none needs another."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from av import VideoStream
+from av.container import InputContainer
+
+from worker_server.media.model.edit import PartEdit
+from worker_server.media.model.frame_grid import place
+from worker_server.media.model.plan import Part
+from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
+
+# A stranger's bit rate becomes ours. Cameras and telephones stay below this (22 Mbit/s for 1080p30); what does not is
+# encoded. Small pictures need more bits for each pixel.
+_MAX_BITS_PER_PIXEL = Fraction(35, 100)
+_LEAST_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
+_LEAST_SHARE = Fraction(1, 4)  # for less it is not worth two kinds of pictures in one clip
+_SEEK_MARGIN_S = 1  # as the encoder has it
+_BASELINE, _MAIN, _HIGH = 66, 77, 100
+_MAX_LEVEL = 52  # what players with hardware take
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One coded picture: its slices with lengths of four bytes, its place on the source's grid."""
+
+    data: bytes
+    frame: int
+    is_idr: bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """The frames to copy, next to each other on the grid and in the file."""
+
+    part: Part
+    reorder_depth: int  # by how many frames decoding runs ahead of showing
+    sets: ParameterSets
+    headers: dict[str, list[int]]
+
+
+def find_span(container: InputContainer, edit: PartEdit) -> Span:
+    """Return the longest span. Raise Unsuitable, saying why, where there is none or it is too short."""
+    video = _video(container, edit)
+    fields, sets = headers(video), ParameterSets.of(video.codec_context.extradata)
+    _check_headers(fields, sets, edit)
+    first, count, delay, size_bytes = _longest(_pictures(container, edit, sets), edit)
+    if count < edit.part.frame_count * _LEAST_SHARE:
+        raise Unsuitable(f"only {count} of {edit.part.frame_count} frames can be copied")
+    if size_bytes * 8 * edit.frame_rate > _most_bits_per_s(edit) * count:
+        raise Unsuitable("the bit rate is too high")
+    if delay and not any(fields.get("bitstream_restriction_flag", [])):
+        raise Unsuitable("the stream does not say how far its pictures are out of order")
+    before = edit.bumper_frames + first - edit.part.start_frame
+    if before == 1:
+        raise Unsuitable("one picture alone would be encoded")
+    if not before and fields["profile_idc"] != [_HIGH]:
+        raise Unsuitable("the clip would begin in another profile")
+    return Span(replace(edit.part, start_frame=first, end_frame=first + count), delay, sets, fields)
+
+
+def copied_pictures(container: InputContainer, edit: PartEdit, span: Span) -> Iterator[Picture]:
+    """Yield the pictures of a span in the order of decoding."""
+    for number, one in enumerate(_pictures(container, edit, span.sets)):
+        if number == span.part.frame_count:
+            return
+        yield one
+
+
+def _most_bits_per_s(edit: PartEdit) -> Fraction:
+    wanted = edit.width * edit.height * edit.frame_rate * _MAX_BITS_PER_PIXEL
+    return min(Fraction(_MAX_BITS_PER_S), max(Fraction(_LEAST_LIMIT_BITS_PER_S), wanted))
+
+
+def _longest(pictures: Iterator[Picture], edit: PartEdit) -> tuple[int, int, int, int]:
+    """Return first frame, number, delay and size of the most pictures that form a span with the first of them."""
+    seen: set[int] = set()
+    first = highest = delay = size_bytes = 0
+    best = (edit.part.end_frame, 0, 0, 0)
+    for number, one in enumerate(pictures):
+        first = one.frame if not seen else first
+        if one.frame in seen or one.frame < first:
+            raise Unsuitable(f"frame {one.frame} is there twice, or shown before its key frame")
+        if one.frame >= edit.part.end_frame:
+            break  # whatever follows in the file comes with this one
+        seen.add(one.frame)
+        highest, delay = max(highest, one.frame), max(delay, number - (one.frame - first))
+        size_bytes += len(one.data)
+        if (
+            highest - first == number
+            and not one.is_idr
+            and _something_to_encode(edit, first, highest)
+        ):
+            # All up to here are shown before any later one. Two IDR pictures in a row could be taken for one.
+            best = first, number + 1, delay, size_bytes
+    return best
+
+
+def _something_to_encode(edit: PartEdit, first: int, last: int) -> bool:
+    return (
+        bool(edit.bumper_frames) or first > edit.part.start_frame or last + 1 < edit.part.end_frame
+    )
+
+
+def _pictures(container: InputContainer, edit: PartEdit, sets: ParameterSets) -> Iterator[Picture]:
+    """Yield what the file has from the part's first IDR picture on."""
+    video, source = _video(container, edit), edit.source
+    start_s = source.origin_s + edit.part.start_frame / edit.frame_rate - _SEEK_MARGIN_S
+    if edit.part.start_frame:
+        container.seek(int(start_s / _tick_s(video)), stream=video)
+    begun = False
+    for packet in container.demux(video):
+        if packet.pts is None:
+            if packet.size:
+                raise Unsuitable("a packet has no time")
+            return
+        frame = place(packet.pts * _tick_s(video) - source.origin_s, edit.frame_rate)
+        if not begun and (frame < edit.part.start_frame or not packet.is_keyframe):
+            continue
+        data, is_idr = picture(bytes(packet), sets)
+        begun = begun or is_idr
+        if begun:
+            if packet.is_discard or packet.is_corrupt:
+                raise Unsuitable("a packet is damaged, or not to be shown")
+            yield Picture(data, frame, is_idr)
+
+
+def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: PartEdit) -> None:
+    wrong = {
+        name: fields.get(name)
+        for name, fit in _fitting(edit).items()
+        if set(fields.get(name, [0])) - fit
+    }
+    if wrong:
+        raise Unsuitable(f"the stream has {wrong}")
+    if len(sets.sps) != 1:
+        raise Unsuitable("there are several sequence parameter sets")
+    # Baseline proper has tools that other profiles have not; constrained to Main it has none of them.
+    if fields["profile_idc"] == [_BASELINE] and fields["constraint_set1_flag"] != [1]:
+        raise Unsuitable("the profile is Baseline")
+
+
+def _fitting(edit: PartEdit) -> dict[str, set[int]]:
+    """Return which values of the headers' fields a stream may have; a field that is not there counts as 0."""
+    return {
+        "profile_idc": {_BASELINE, _MAIN, _HIGH},
+        "level_idc": set(range(_MAX_LEVEL + 1)),
+        "chroma_format_idc": {0, 1},  # it is 4:2:0 by the decoder's word
+        "frame_mbs_only_flag": {1},
+        "gaps_in_frame_num_allowed_flag": {0},
+        "pic_width_in_mbs_minus1": {-(-edit.width // 16) - 1},
+        "pic_height_in_map_units_minus1": {-(-edit.height // 16) - 1},
+        "frame_crop_left_offset": {0},
+        "frame_crop_top_offset": {0},
+        "num_slice_groups_minus1": {0},
+    }
+
+
+def _video(container: InputContainer, edit: PartEdit) -> VideoStream:
+    video = container.streams[edit.source.video_index]
+    if not isinstance(video, VideoStream):
+        raise Unsuitable("the video is elsewhere")
+    return video
+
+
+def _tick_s(video: VideoStream) -> Fraction:
+    if video.time_base is None:
+        raise Unsuitable("the stream has no clock")
+    return video.time_base

@@ -1,0 +1,275 @@
+"""Renders a part with one ffmpeg filter graph: the fast way, and the default."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from worker_server.media.model import colour
+from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.model.frame_grid import AIM_FRAMES, place
+from worker_server.media.model.geometry import crop_box
+from worker_server.media.model.plan import Part
+from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
+from worker_server.media.rendering.ffmpeg_args import (
+    BACKGROUND,
+    LOGO_SHARE,
+    clip_output,
+    source_input,
+)
+
+# How far before the part reading starts where a container keeps sound and picture of one moment apart: up to a second.
+_SEEK_MARGIN_S = 1
+# Rounding of times, and the frame before the first one.
+_MARGIN_FRAMES = 2
+_SOUND_S = Fraction(
+    1, 20
+)  # what the first sound of a part leans on: a packet of AAC has 21 ms, of HE-AAC 46 ms
+
+
+class FfmpegRenderer:
+    """One process per part; frames never leave ffmpeg."""
+
+    def __init__(self, ffmpeg_path: str) -> None:
+        self._ffmpeg = ffmpeg_path
+
+    def command(self, edit: PartEdit, output: Path) -> list[str]:
+        """Return the command that writes the clip to `output`."""
+        # Times stay those of the file (copyts), so that the frame grid is the same from wherever reading starts.
+        read = source_input(edit, *_seek(edit))
+        rate = _text(edit.frame_rate)
+        logo = local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
+        graph = [
+            "-filter_complex",
+            ";".join([*_video(edit), _audio(edit)]),
+            "-map",
+            "[v]",
+            "-map",
+            "[a]",
+        ]
+        threads = (
+            ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
+        )
+        return [
+            *quiet_ffmpeg(self._ffmpeg),
+            *PROGRESS,
+            "-copyts",
+            *threads,
+            *read,
+            *logo,
+            *graph,
+            *clip_output(edit, output),
+        ]
+
+
+def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
+    """Return the command that writes the tone-mapped frames of an HDR part, upright and whole, as raw RGB."""
+    filters = [
+        _shift("setpts", edit.source.origin_s),
+        *_grid(edit),
+        colour.tone_map(edit.source),
+        "format=rgb24",
+    ]
+    graph = [
+        "-filter_complex",
+        f"[0:{edit.source.video_index}]{','.join(filters)}[v]",
+        "-map",
+        "[v]",
+    ]
+    output = ["-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
+    return [
+        *quiet_ffmpeg(ffmpeg_path),
+        "-copyts",
+        *source_input(edit, *_seek(edit)),
+        *graph,
+        *output,
+    ]
+
+
+def encode_edges_command(
+    edit: PartEdit, copied: Part, options: list[str], output: Path, ffmpeg_path: str
+) -> list[str]:
+    """Return the command that writes the clip without the frames `copied`, but with the sound of all of it.
+
+    Where frames are left out it begins anew, with an IDR picture; nowhere else but at its start.
+    """
+    head, tail = _edges(edit, copied)
+    rate = _text(edit.frame_rate)
+    read = source_input(edit, *_seek(edit))
+    read += local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
+    read += source_input(tail, *_seek(tail)) if tail.part.frame_count else []
+    graph = [
+        "-filter_complex",
+        ";".join([*_edges_video(edit, head, tail), _audio(edit)]),
+        "-map",
+        "[v]",
+        "-map",
+        "[a]",
+    ]
+    threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
+    restart = [
+        "-force_key_frames",
+        f"expr:eq(n,{edit.bumper_frames + head.part.frame_count})",
+        "-forced-idr",
+        "1",
+    ]
+    write = [*restart, *options, *clip_output(edit, output)]
+    return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
+
+
+def _edges(edit: PartEdit, copied: Part) -> tuple[PartEdit, PartEdit]:
+    """Return the edits of what is before and what is behind the copied frames; each may be empty."""
+    head = replace(edit.part, end_frame=copied.start_frame)
+    tail = replace(edit.part, start_frame=copied.end_frame)
+    return replace(edit, part=head), replace(edit, part=tail)
+
+
+def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
+    if not head.part.frame_count:
+        # Matroska is entered elsewhere if the video is of no use: then the sound would differ by a millisecond.
+        unseen = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
+        return [unseen, *_edges_between_logos(edit, head, tail)]
+    return _edges_between_logos(edit, head, tail)
+
+
+def _edges_between_logos(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
+    chains = [(number, end) for number, end in ((0, head), (2, tail)) if end.part.frame_count]
+    frames = head.part.frame_count + tail.part.frame_count
+    if not chains:
+        return _with_logo(edit, _background(edit), 0)
+    if len(chains) == 1:
+        return _with_logo(edit, _content(chains[0][1], chains[0][0]) + _bumpers(edit), frames)
+    ends = [f"{_content(end, number)}[end{number}]" for number, end in chains]
+    # Joining counts in microseconds; each frame has its place on the grid again behind it.
+    joined = (
+        f"[end0][end2]concat=n=2:v=1:a=0,settb={_text(1 / edit.frame_rate)},setpts=N"
+        + _bumpers(edit)
+    )
+    return [*ends, *_with_logo(edit, joined, frames)]
+
+
+def _background(edit: PartEdit) -> str:
+    """Return the source of both bumpers where there is nothing between them."""
+    look = f"c=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}:s={edit.width}x{edit.height}:r={_text(edit.frame_rate)}"
+    return f"color={look},trim=end_frame={2 * edit.bumper_frames},format=yuv420p,{colour.TAGS},setsar=1"
+
+
+def _seek(edit: PartEdit) -> list[str]:
+    start_s = edit.part.start_frame / edit.frame_rate - _margin_s(edit)
+    if not edit.part.start_frame or start_s <= 0:
+        return []
+    return [
+        "-noaccurate_seek",
+        "-seek_timestamp",
+        "1",
+        "-ss",
+        f"{float(edit.source.origin_s + start_s):.6f}",
+    ]
+
+
+def _margin_s(edit: PartEdit) -> Fraction:
+    """Return how much is decoded in vain; MP4 with an index is entered stream by stream, and needs little."""
+    source, frame_s = edit.source, 1 / edit.frame_rate
+    if source.demuxer != "mov" or not source.is_indexed:
+        return _SEEK_MARGIN_S + source.reorder_delay_s
+    # Its sound begins where the key frame is listed.
+    has_sound = source.keyframe_reorder_delay_s >= _SOUND_S or not source.has_audio
+    if source.seeks_by_pts and not source.is_vfr and has_sound:
+        return -AIM_FRAMES * frame_s
+    return source.reorder_delay_s + _MARGIN_FRAMES * frame_s
+
+
+def _video(edit: PartEdit) -> list[str]:
+    """Return the chains that make `[v]`: the part on its grid, in size and colour, between two bumpers."""
+    return _with_logo(edit, _content(edit, 0) + _bumpers(edit), edit.part.frame_count)
+
+
+def _content(edit: PartEdit, number: int) -> str:
+    """Return the chain that makes the part's frames from the input of this number."""
+    filters = [f"[{number}:{edit.source.video_index}]{_shift('setpts', edit.source.origin_s)}"]
+    if edit.source.interlaced:
+        filters.append("bwdif=mode=send_frame:deint=interlaced")
+    return ",".join([*filters, *_grid(edit), *_picture(edit), colour.TAGS, "setsar=1"])
+
+
+def _bumpers(edit: PartEdit) -> str:
+    """Return the filter that puts the ground of the logo before and after what is there."""
+    if not edit.bumper_frames:
+        return ""
+    return f",tpad=start={edit.bumper_frames}:stop={edit.bumper_frames}:color=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
+
+
+def _with_logo(edit: PartEdit, main: str, frames: int) -> list[str]:
+    """Return the chains that draw the logo on the bumpers around so many frames."""
+    if not edit.bumper_frames:
+        return [f"{main}[v]"]
+    # Outside the bumpers the frames pass through untouched.
+    show = f"enable='lt(n,{edit.bumper_frames})+gte(n,{edit.bumper_frames + frames})'"
+    overlay = f"[main][logo]overlay=x=(W-w)/2:y=(H-h)/2:format=yuv420:{show},{colour.TAGS}[v]"
+    return [f"{main}[main]", _logo(edit), overlay]
+
+
+def _grid(edit: PartEdit) -> list[str]:
+    """Put frames on the constant grid, where frame k has time stamp k, and keep those of the part."""
+    part, source = edit.part, edit.source
+    filters = [f"fps={_text(edit.frame_rate)}:round=near"]
+    # The last frame stays on screen to the end; no more than that, or a damaged end would freeze unnoticed.
+    held = source.frame_count - 1 - place(source.last_pts_s - source.origin_s, edit.frame_rate)
+    if part.end_frame == source.frame_count:
+        filters.append(f"tpad=stop_mode=clone:stop={max(0, held) + 1}")
+    return [
+        *filters,
+        f"trim=start_pts={part.start_frame}:end_pts={part.end_frame}",
+        f"setpts=PTS-{part.start_frame}",
+    ]
+
+
+def _picture(edit: PartEdit) -> list[str]:
+    """Crop to 16:9, scale and convert colours, each only if the source needs it."""
+    filters = []
+    crop_w, crop_h, left, top = crop_box(edit.source)
+    if (crop_w, crop_h) != edit.source.upright_size:
+        filters.append(f"crop={crop_w}:{crop_h}:{left}:{top}:exact=1")
+    resize = (crop_w, crop_h) != (edit.width, edit.height)
+    if colour.is_hdr(edit.source):
+        # The smaller picture first: tone mapping is the dearest step.
+        filters += [f"scale={edit.width}:{edit.height}"] if resize else []
+        return [*filters, colour.tone_map(edit.source)]
+    if resize or colour.needs_conversion(edit.source):
+        filters.append(_scale(edit))
+    return filters
+
+
+def _scale(edit: PartEdit) -> str:
+    into = (
+        f"in_color_matrix={colour.matrix(edit.source)}:in_range={colour.colour_range(edit.source)}"
+    )
+    size = f"scale={edit.width}:{edit.height}:flags=bicubic"
+    return f"{size}:{into}:out_color_matrix=bt709:out_range=limited,format=yuv420p"
+
+
+def _logo(edit: PartEdit) -> str:
+    width, height = int(edit.width * LOGO_SHARE), int(edit.height * LOGO_SHARE)
+    fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease:out_color_matrix=bt709:out_range=limited"
+    return f"[1:v]format=rgba,{fit},format=yuva420p,{colour.TAGS}[logo]"
+
+
+def _audio(edit: PartEdit) -> str:
+    """Return the chain that makes `[a]`: the part's sound where it belongs, silence elsewhere, to the sample."""
+    to_length = f"apad=whole_len={edit.total_samples},atrim=end_sample={edit.total_samples}[a]"
+    if not edit.source.has_audio:
+        return f"anullsrc=r={AUDIO_RATE}:cl=stereo,{to_length}"
+    bumper_s = edit.bumper_frames / edit.frame_rate
+    end_s = bumper_s + edit.part.frame_count / edit.frame_rate
+    begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
+    cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
+    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts from the picture.
+    resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0,aformat=channel_layouts=stereo"
+    return f"[0:{edit.source.audio_index}]{_shift('asetpts', begin)},{cut},{resample},{to_length}"
+
+
+def _shift(name: str, by_s: Fraction) -> str:
+    return f"{name}='round(PTS-({_text(by_s)})/TB)'"
+
+
+def _text(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"

@@ -1,0 +1,70 @@
+"""The arguments both renderers give ffmpeg: how a file is read, how a clip is written."""
+
+from fractions import Fraction
+from pathlib import Path
+
+from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.process.ffmpeg_command import local_input
+
+_MAX_PIXELS = 4096 * 4096
+BACKGROUND = 0x14  # the grey behind the logo
+# Share of the frame's sides the logo may take.
+LOGO_SHARE = Fraction(2, 5)
+# Larger frames are large: every thread of a decoder or encoder holds one or more, and so does looking ahead.
+_LARGE_PIXELS = 1920 * 1088
+_LARGE_THREADS = 2
+_LARGE_LOOKAHEAD = 10  # frames, as preset veryfast has it
+_SHORT_LOOKAHEAD_PRESETS = ("ultrafast", "superfast", "veryfast")
+
+
+def source_input(edit: PartEdit, *options: str) -> list[str]:
+    """Read the source of an edit."""
+    limits = [
+        "-max_pixels",
+        str(_MAX_PIXELS),
+        "-threads",
+        str(_threads(edit, edit.source.width * edit.source.height)),
+    ]
+    return local_input(edit.source_path, edit.source.demuxer, *limits, *options)
+
+
+def clip_output(edit: PartEdit, output: Path) -> list[str]:
+    """Write the clip: H.264 High and AAC in MP4, with nothing of the source's own metadata."""
+    profile = edit.profile
+    video = ["-c:v", "libx264", "-preset", profile.preset, "-crf", str(profile.crf)]
+    video += ["-threads", str(_threads(edit, edit.width * edit.height)), *_lookahead(edit)]
+    # x264 writes a lower profile into the stream where a fast preset leaves 8x8 transforms out.
+    video += [
+        "-profile:v",
+        "high",
+        "-8x8dct",
+        "1",
+        "-pix_fmt",
+        "yuv420p",
+        "-fps_mode",
+        "passthrough",
+    ]
+    audio = ["-c:a", "aac", "-b:a", "128k", "-ar", str(AUDIO_RATE), "-ac", "2"]
+    container = [
+        "-map_metadata",
+        "-1",
+        "-map_chapters",
+        "-1",
+        "-movflags",
+        "+faststart",
+        "-fflags",
+        "+bitexact",
+    ]
+    return [*video, *audio, *container, "-f", "mp4", f"file:{output.absolute()}"]
+
+
+def _threads(edit: PartEdit, pixels: int) -> int:
+    """Return the threads for frames of this size, few where they are large, so that memory does not grow with cores."""
+    threads = edit.profile.threads
+    return min(threads or _LARGE_THREADS, _LARGE_THREADS) if pixels > _LARGE_PIXELS else threads
+
+
+def _lookahead(edit: PartEdit) -> list[str]:
+    if edit.width * edit.height <= _LARGE_PIXELS or edit.profile.preset in _SHORT_LOOKAHEAD_PRESETS:
+        return []
+    return ["-rc-lookahead", str(_LARGE_LOOKAHEAD)]

@@ -1,0 +1,146 @@
+"""What copying must know of an H.264 stream: its parameter sets, and the units that a packet is made of.
+
+Names and numbers are those of ITU-T H.264; `avcC` is the record of ISO/IEC 14496-15, 5.3.3.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import av
+import av.logging
+
+SLICE, IDR_SLICE = 1, 5
+SPS, PPS = 7, 8
+# SEI, delimiter, the ends of sequence and stream, filler: nothing that a picture depends on.
+DROPPABLE = {6, 9, 10, 11, 12}
+
+_FIELD = re.compile(r"^\d+\s+(\w+)\s+[01]+ = (-?\d+)\s*$")
+_LEAST_SPS_BYTES = 4  # its profile and level
+_START_CODE = re.compile(rb"\x00*\x00\x00\x01")  # never inside a unit: its zeros are kept apart
+# These profiles have no chroma format in their record.
+_SHORT_RECORDS = {66, 77, 88}
+
+
+class Unsuitable(Exception):
+    """The source cannot be copied; the message says why, for the log."""
+
+
+@dataclass(frozen=True)
+class ParameterSets:
+    """The parameter sets of one stream, as units without start code or length."""
+
+    length_size: int  # bytes of the number before each unit in a packet
+    sps: tuple[bytes, ...]
+    pps: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, record: bytes | None) -> Self:
+        """Take a stream's avcC apart. Raise Unsuitable for anything else."""
+        if not record or record[0] != 1:
+            raise Unsuitable("the parameter sets are not in the header")
+        try:
+            sps, place = _sets(record, 6, record[5] & 0x1F)
+            pps, _ = _sets(record, place + 1, record[place])
+        except (IndexError, struct.error) as error:
+            raise Unsuitable("the parameter sets are cut off") from error
+        if not sps or not pps or min(map(len, sps)) < _LEAST_SPS_BYTES:
+            raise Unsuitable("parameter sets are missing")
+        return cls((record[4] & 3) + 1, sps, pps)
+
+    @classmethod
+    def of_byte_stream(cls, data: bytes | None) -> Self:
+        """Take parameter sets with start codes (H.264, annex B)."""
+        found = [unit for unit in _START_CODE.split(data or b"") if unit]
+        sets = (tuple(unit for unit in found if kind(unit) == wanted) for wanted in (SPS, PPS))
+        return cls(4, *sets)
+
+    def joined(self, other: "ParameterSets") -> bytes:
+        """Return the avcC of a stream that switches between both, in units with lengths of four bytes.
+
+        It promises what both need: the highest profile and level, and a constraint only if all have it.
+        """
+        sps, pps = self.sps + other.sps, self.pps + other.pps
+        profile, level = max(one[1] for one in sps), max(one[3] for one in sps)
+        constraints = 0xFF
+        for one in sps:
+            constraints &= one[2]
+        record = bytes([1, profile, constraints, level, 0xFF, 0xE0 | len(sps)]) + b"".join(
+            map(_with_length16, sps)
+        )
+        record += bytes([len(pps)]) + b"".join(map(_with_length16, pps))
+        # 4:2:0 in eight bits, no extensions.
+        return record if profile in _SHORT_RECORDS else record + bytes([0xFC | 1, 0xF8, 0xF8, 0])
+
+
+def headers(stream: "av.VideoStream") -> dict[str, list[int]]:
+    """Return the fields of a stream's parameter sets, by the standard's names, in the order of the record."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        with av.logging.Capture() as lines:
+            av.BitStreamFilterContext("trace_headers", stream)
+    finally:
+        av.logging.set_level(before)
+    fields: dict[str, list[int]] = {}
+    for _, _, line in lines:
+        if match := _FIELD.match(line):
+            fields.setdefault(match[1], []).append(int(match[2]))
+    return fields
+
+
+def units(data: bytes, length_size: int) -> Iterator[bytes]:
+    """Yield the units of a packet. Raise Unsuitable where lengths and data disagree."""
+    place = 0
+    while place < len(data):
+        start = place + length_size
+        place = start + int.from_bytes(data[place:start])
+        if start >= place or place > len(data):
+            raise Unsuitable("a packet's units do not fill it")
+        yield data[start:place]
+
+
+def kind(unit: bytes) -> int:
+    """Return nal_unit_type."""
+    return unit[0] & 0x1F
+
+
+def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
+    """Return a packet with only its slices left, and whether it is an IDR picture.
+
+    Raise Unsuitable for what MP4 and players do not expect: other parameter sets in between, several layers, a mix.
+    """
+    slices = []
+    for unit in units(data, sets.length_size):
+        if kind(unit) in (SLICE, IDR_SLICE):
+            slices.append(unit)
+        elif kind(unit) in (SPS, PPS):
+            if unit not in sets.sps + sets.pps:
+                raise Unsuitable("the parameter sets change")
+        elif kind(unit) not in DROPPABLE:
+            raise Unsuitable(f"there is a unit of type {kind(unit)}")
+    kinds = {kind(unit) for unit in slices}
+    if len(kinds) != 1:
+        raise Unsuitable("a packet is not one picture")
+    return b"".join(map(_with_length32, slices)), kinds == {IDR_SLICE}
+
+
+def _sets(record: bytes, place: int, count: int) -> tuple[tuple[bytes, ...], int]:
+    found = []
+    for _ in range(count):
+        (size,) = struct.unpack_from(">H", record, place)
+        place += 2 + size
+        found.append(record[place - size : place])
+        if len(found[-1]) != size or not size:
+            raise IndexError
+    return tuple(found), place
+
+
+def _with_length16(unit: bytes) -> bytes:
+    return struct.pack(">H", len(unit)) + unit
+
+
+def _with_length32(unit: bytes) -> bytes:
+    return struct.pack(">I", len(unit)) + unit

@@ -1,0 +1,156 @@
+"""Renders one part with MoviePy. Run by the command of `MoviePyRenderer`; JSON in, progress lines out.
+
+`edited` is the place for effects written in Python.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+# One process per core is at work already, and MoviePy is to use the program we name.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["FFMPEG_BINARY"] = (
+    json.loads(sys.argv[1])["ffmpeg"] if len(sys.argv) > 1 else "ffmpeg-imageio"
+)
+
+import av.logging
+import numpy as np
+import numpy.typing as npt
+from moviepy import (
+    AudioClip,
+    ColorClip,
+    CompositeVideoClip,
+    ImageClip,
+    VideoClip,
+    concatenate_videoclips,
+)
+
+from worker_server.media.model import colour
+from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.model.geometry import crop_box
+from worker_server.media.process.child import ChildLimits, guarded
+from worker_server.media.process.ffmpeg_command import PROGRESS, quiet_ffmpeg
+from worker_server.media.rendering.ffmpeg_args import (
+    BACKGROUND,
+    LOGO_SHARE,
+    clip_output,
+)
+from worker_server.media.rendering.moviepy_reader import PartFrames, Picture, Sound, part_sound
+
+
+def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
+    """Return the clip: the part, cropped and resized, with its sound, between two bumpers."""
+    content = _content(edit, ffmpeg)
+    clips = [content]
+    if edit.bumper_frames:
+        # MoviePy picks frames by time in floating point: joints half a frame early keep it away from the edges.
+        ahead, behind = edit.bumper_frames - Fraction(1, 2), edit.bumper_frames + Fraction(1)
+        bumper = _bumper(edit)
+        clips = [_lasting(bumper, ahead, edit), content, _lasting(bumper, behind, edit)]
+    video = concatenate_videoclips(clips, method="chain")
+    return _lasting(video, edit.total_frames + Fraction(1, 2), edit).with_audio(_sound(edit))
+
+
+def _content(edit: PartEdit, ffmpeg: str) -> VideoClip:
+    frames, rate = PartFrames(edit, ffmpeg), float(edit.frame_rate)
+
+    def frame_at(t: float) -> Picture:
+        return frames.picture(min(int(t * rate + 0.25), edit.part.frame_count - 1))
+
+    width, height, left, top = crop_box(edit.source)
+    clip = VideoClip(frame_at, duration=float(edit.part.frame_count / edit.frame_rate))
+    cropped = clip.cropped(x1=left, y1=top, width=width, height=height)
+    return (
+        cropped
+        if (width, height) == (edit.width, edit.height)
+        else cropped.resized((edit.width, edit.height))
+    )
+
+
+def _bumper(edit: PartEdit) -> VideoClip:
+    """Return the logo, centred on the ground, as a still."""
+    logo = ImageClip(str(edit.logo_path))
+    factor = min(float(edit.width * LOGO_SHARE) / logo.w, float(edit.height * LOGO_SHARE) / logo.h)
+    ground = ColorClip((edit.width, edit.height), color=(BACKGROUND, BACKGROUND, BACKGROUND))
+    composed = CompositeVideoClip([ground, logo.resized(factor).with_position("center")])
+    return ImageClip(composed.get_frame(0))
+
+
+def _sound(edit: PartEdit) -> AudioClip:
+    samples = np.zeros((edit.total_samples, 2), np.float32)
+    part = part_sound(edit)
+    start = round(edit.bumper_frames / edit.frame_rate * AUDIO_RATE)
+    samples[start : start + len(part)] = part[: edit.total_samples - start]
+
+    def samples_at(t: float | npt.NDArray[np.float64]) -> Sound:
+        # To the nearest: MoviePy's own array clip rounds down, and so doubles and skips single samples.
+        places = np.rint(np.asarray(t) * AUDIO_RATE).astype(int)
+        found: Sound = samples[np.clip(places, 0, len(samples) - 1)]
+        return found
+
+    return AudioClip(samples_at, duration=(len(samples) + 0.5) / AUDIO_RATE, fps=AUDIO_RATE)
+
+
+def _lasting(clip: VideoClip, frames: Fraction, edit: PartEdit) -> VideoClip:
+    return clip.with_duration(float(frames / edit.frame_rate))
+
+
+def write(clip: VideoClip, edit: PartEdit, output: Path, ffmpeg: str) -> int:
+    """Encode the clip with exactly the settings of the filter graph; return ffmpeg's exit status."""
+    sound = output.with_suffix(".wav")
+    clip.audio.write_audiofile(str(sound), fps=AUDIO_RATE, nbytes=2, codec="pcm_s16le", logger=None)
+    # MoviePy's own writer rounds the frame rate to two digits.
+    with subprocess.Popen(
+        guarded(_write_command(edit, sound, output, ffmpeg), ChildLimits()), stdin=subprocess.PIPE
+    ) as writer:
+        if writer.stdin is None:
+            raise ValueError("no pipe to the encoder")
+        for frame in clip.iter_frames(fps=float(edit.frame_rate), dtype="uint8"):
+            writer.stdin.write(frame.tobytes())
+        writer.stdin.close()
+        status = writer.wait()
+    sound.unlink()
+    return status
+
+
+def _write_command(edit: PartEdit, sound: Path, output: Path, ffmpeg: str) -> list[str]:
+    rate = f"{edit.frame_rate.numerator}/{edit.frame_rate.denominator}"
+    frames = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{edit.width}x{edit.height}",
+        "-framerate",
+        rate,
+    ]
+    pictures = ["-protocol_whitelist", "pipe", *frames, "-i", "pipe:0"]
+    samples = ["-protocol_whitelist", "file", "-f", "wav", "-i", f"file:{sound}"]
+    filters = (
+        f"scale=out_color_matrix=bt709:out_range=limited,format=yuv420p,{colour.TAGS},setsar=1"
+    )
+    return [
+        *quiet_ffmpeg(ffmpeg),
+        *PROGRESS,
+        *pictures,
+        *samples,
+        "-vf",
+        filters,
+        *clip_output(edit, output),
+    ]
+
+
+def main() -> int:
+    av.logging.set_level(None)
+    payload = json.loads(sys.argv[1])
+    edit = PartEdit.from_json(payload["edit"])
+    ffmpeg = payload["ffmpeg"]
+    return write(edited(edit, ffmpeg), edit, Path(payload["output"]), ffmpeg)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

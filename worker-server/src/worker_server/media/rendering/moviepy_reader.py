@@ -1,0 +1,172 @@
+"""Gives MoviePy the pictures and the sound of a part, on its frame grid.
+
+MoviePy's own reader counts frames from a nominal rate, which loses and doubles some where the rate varies or is a
+fraction. This one goes by the time stamp of each frame, as the filter graph does, without sharing code with it.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av import AudioResampler, VideoFrame
+from av.filter import Graph
+
+from worker_server.media.model import colour
+from worker_server.media.model.containers import open_source
+from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.model.frame_grid import place
+from worker_server.media.model.source import Source
+from worker_server.media.process.child import ChildLimits, guarded
+from worker_server.media.rendering.ffmpeg import rgb_command
+
+Picture = npt.NDArray[np.uint8]
+Sound = npt.NDArray[np.float32]
+
+# A frame or sound may be stored up to a second away from its time.
+_MARGIN_S = 1
+_HOLE_S = 0.1
+# Numbers of swscale's own matrices (SWS_CS_*).
+_MATRICES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020": 9}
+_RANGES = {"limited": 1, "full": 2}
+
+
+class PartFrames:
+    """The upright RGB pictures of a part, by their number; to be asked for in order."""
+
+    def __init__(self, edit: PartEdit, ffmpeg_path: str) -> None:
+        # PyAV brings no filter for tone mapping that is fast enough.
+        self._pictures = (
+            _tone_mapped(edit, ffmpeg_path) if colour.is_hdr(edit.source) else _converted(edit)
+        )
+        self._number = -1
+        self._picture: Picture | None = None
+
+    def picture(self, number: int) -> Picture:
+        """Return a picture; the same one may be asked for again, an earlier one may not."""
+        while self._picture is None or self._number < number:
+            self._picture = next(self._pictures)
+            self._number += 1
+        if number != self._number:
+            raise IndexError(number)
+        return self._picture
+
+
+def part_sound(edit: PartEdit) -> Sound:
+    """Return the samples of the part, two channels, each at its place; silence where there are none."""
+    samples = np.zeros((round(edit.part.frame_count / edit.frame_rate * AUDIO_RATE), 2), np.float32)
+    source = edit.source
+    if not source.has_audio:
+        return samples
+    start_s = source.origin_s + edit.part.start_frame / edit.frame_rate
+    at: int | None = None
+    for at_s, chunk in _sound_from(edit, start_s - _MARGIN_S):
+        said = round((at_s - start_s) * AUDIO_RATE)
+        # Containers round to milliseconds: only what is far off is a hole, the rest is to be joined.
+        at = said if at is None or abs(said - at) > _HOLE_S * AUDIO_RATE else at
+        if at >= len(samples):
+            break
+        first, last = max(0, at), max(0, min(len(samples), at + len(chunk)))
+        samples[first:last] = chunk[first - at : max(first, last) - at]
+        at += len(chunk)
+    return samples
+
+
+def _converted(edit: PartEdit) -> Iterator[Picture]:
+    for frame in _part_frames(edit):
+        yield _to_rgb(frame, edit.source)
+
+
+def _tone_mapped(edit: PartEdit, ffmpeg_path: str) -> Iterator[Picture]:
+    width, height = edit.source.upright_size
+    command = guarded(rgb_command(edit, ffmpeg_path), ChildLimits())
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        while (
+            process.stdout
+            and len(raw := process.stdout.read(width * height * 3)) == width * height * 3
+        ):
+            yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+
+
+def _part_frames(edit: PartEdit) -> Iterator[VideoFrame]:
+    """Yield the frame on screen at each place of the grid."""
+    number, held = edit.part.start_frame, None
+    for frame in _decoded(edit):
+        if frame.pts is None or frame.time_base is None:
+            continue
+        frame_place = place(frame.pts * frame.time_base - edit.source.origin_s, edit.frame_rate)
+        while held is not None and number < min(frame_place, edit.part.end_frame):
+            yield held
+            number += 1
+        if number >= edit.part.end_frame:
+            return
+        held = frame
+    while held is not None and number < edit.part.end_frame:
+        yield held
+        number += 1
+
+
+def _decoded(edit: PartEdit) -> Iterator[VideoFrame]:
+    """Yield frames from a little before the part on."""
+    with open_source(edit.source_path, edit.source.demuxer) as container:
+        video: Any = container.streams[edit.source.video_index]
+        video.codec_context.thread_count = edit.profile.threads
+        start_s = edit.part.start_frame / edit.frame_rate - _MARGIN_S
+        if start_s > 0:
+            container.seek(int((edit.source.origin_s + start_s) / video.time_base), stream=video)
+        frames = container.decode(video)
+        yield from _deinterlaced(frames, video) if edit.source.interlaced else frames
+
+
+def _deinterlaced(frames: Iterator[VideoFrame], video: "av.VideoStream") -> Iterator[VideoFrame]:
+    graph = Graph()
+    source = graph.add_buffer(template=video)
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    sink = graph.add("buffersink")
+    source.link_to(bwdif)
+    bwdif.link_to(sink)
+    graph.configure()
+    for frame in chain(frames, [None]):
+        graph.push(frame)
+        yield from _pulled(graph)
+
+
+def _pulled(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        if isinstance(frame, VideoFrame):
+            yield frame
+
+
+def _to_rgb(frame: VideoFrame, source: Source) -> Picture:
+    picture = frame.reformat(
+        format="rgb24",
+        src_colorspace=_MATRICES[colour.matrix(source)],
+        src_color_range=_RANGES[colour.colour_range(source)],
+        dst_color_range=_RANGES["full"],
+        interpolation="BICUBIC",
+    ).to_ndarray()
+    return np.rot90(picture.astype(np.uint8, copy=False), source.rotation // 90)
+
+
+def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, Sound]]:
+    """Yield when a stretch of sound begins, and its samples."""
+    with open_source(edit.source_path, edit.source.demuxer) as container:
+        audio: Any = container.streams[edit.source.audio_index]
+        if edit.part.start_frame:
+            container.seek(int(start_s / audio.time_base), stream=audio)
+        resampler = AudioResampler(format="flt", layout="stereo", rate=AUDIO_RATE)
+        for frame in container.decode(audio):
+            for resampled in resampler.resample(frame):
+                if resampled.pts is not None and resampled.time_base is not None:
+                    yield (
+                        resampled.pts * resampled.time_base,
+                        resampled.to_ndarray().astype(np.float32, copy=False).reshape(-1, 2),
+                    )

@@ -1,0 +1,236 @@
+"""Makes one clip by copying. Run by the command of `copy_command`; JSON in, progress lines out.
+
+The logos, the frames before the first IDR picture and those behind the last picture that is shown before all later ones
+are encoded, with parameter sets of their own numbers; then all is put into one track, and decoded once.
+"""
+
+import heapq
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import av
+import av.logging
+from av import AudioStream, Packet, VideoStream
+from av.container import InputContainer
+
+from worker_server.media.model.containers import open_source
+from worker_server.media.model.edit import PartEdit
+from worker_server.media.model.frame_grid import place
+from worker_server.media.process.child import ChildLimits, guarded
+from worker_server.media.process.ffmpeg_command import local_input
+from worker_server.media.rendering.copyable_span import Picture, Span, copied_pictures, find_span
+from worker_server.media.rendering.ffmpeg import encode_edges_command
+from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
+
+# What encoding tells players as well, whatever the source says; no picture is decoded differently for it.
+_TAGS = (
+    "sample_aspect_ratio=1/1:colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:"
+    "video_full_range_flag=0"
+)
+_MAX_SPS_ID = 31
+_THREADS = (
+    2  # whatever a render has: it takes no more work, and a clip that is alone is there sooner
+)
+
+AnyPacket: TypeAlias = "Packet[Any]"
+Piece = tuple[Iterable[Picture], int]
+_MAX_LINE_BYTES = 1000
+_SHOWN = re.compile(rb"^shown=(\d+) (\d+/\d+)$")
+
+
+def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
+    """Write the clip. Raise Unsuitable, FFmpegError or CalledProcessError where that cannot be done exactly."""
+    with open_source(edit.source_path, edit.source.demuxer) as container:
+        span = find_span(container, edit)
+    ends = output.with_suffix(".ends.mp4")
+    try:
+        # The progress goes where ours does, and the limits are upon us already.
+        threaded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
+        command = encode_edges_command(threaded, span.part, _options(span), ends, ffmpeg)
+        subprocess.run(guarded(command, ChildLimits()), check=True)
+        _join(edit, span, ends, output)
+    finally:
+        ends.unlink(missing_ok=True)
+    _decode(edit, span, output, ffmpeg)
+
+
+def _options(span: Span) -> list[str]:
+    """Return what lets x264's pictures live beside those of the source: free numbers, a buffer of the same size."""
+    taken = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
+    free = set(range(1, _MAX_SPS_ID + 1)) - taken
+    if not free:
+        raise Unsuitable("no number is left for other parameter sets")
+    # No IDR picture but where it is asked for, so that never two of them follow each other.
+    options = {"sps-id": min(free), "keyint": "infinite", "min-keyint": 1_000_000}
+    if not span.reorder_depth:
+        options["bframes"] = 0
+    options["dpb-size"] = max(1, *span.headers.get("max_dec_frame_buffering", [1]), 1)
+    return ["-x264-params", ":".join(f"{name}={value}" for name, value in options.items())]
+
+
+def _join(edit: PartEdit, span: Span, ends: Path, output: Path) -> None:
+    """Put the encoded and the copied pictures, and the sound, into one file."""
+    with open_source(ends, "mov") as encoded:
+        stream = encoded.streams.video[0]
+        _check_numbers(headers(stream), span)
+        sets = ParameterSets.of(stream.codec_context.extradata)
+        pictures = list(_encoded(encoded, sets, edit))
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with (
+        open_source(edit.source_path, edit.source.demuxer) as source,
+        open_source(ends, "mov") as template,
+        av.open(f"file:{output}", "w", format="mp4", options=options) as target,
+    ):
+        video = target.add_stream_from_template(template.streams.video[0])
+        video.codec_context.extradata = sets.joined(_tagged_sets(source, edit))
+        video.time_base = 1 / edit.frame_rate
+        audio = target.add_stream_from_template(template.streams.audio[0])
+        pieces = _pieces(edit, span, pictures, copied_pictures(source, edit, span))
+        delay = max(
+            [span.reorder_depth, *(number - one.frame for number, one in enumerate(pictures))]
+        )
+        packets = _video_packets(_in_order(pieces), delay, 1 / edit.frame_rate, video)
+        for packet in heapq.merge(packets, _audio_packets(template, audio), key=_decoded_s):
+            target.mux(packet)
+
+
+def _check_numbers(fields: dict[str, list[int]], span: Span) -> None:
+    for name in ("seq_parameter_set_id", "pic_parameter_set_id"):
+        if set(fields[name]) & set(span.headers[name]):
+            raise Unsuitable("the encoder took the source's numbers for its parameter sets")
+
+
+def _encoded(container: InputContainer, sets: ParameterSets, edit: PartEdit) -> Iterator[Picture]:
+    """Yield the encoded pictures in the order of decoding, numbered from 0 as they are shown."""
+    video = container.streams.video[0]
+    for packet in container.demux(video):
+        if packet.pts is not None:
+            data, is_idr = picture(bytes(packet), sets)
+            yield Picture(data, place(packet.pts * packet.time_base, edit.frame_rate), is_idr)
+
+
+def _tagged_sets(container: InputContainer, edit: PartEdit) -> ParameterSets:
+    """Return the source's parameter sets with the colours of a clip written into them."""
+    stream = container.streams[edit.source.video_index]
+    with av.open(os.devnull, "w", format="h264") as nowhere:
+        tagged = nowhere.add_stream_from_template(stream)
+        av.BitStreamFilterContext(f"h264_metadata={_TAGS}", stream, tagged)
+        return ParameterSets.of_byte_stream(tagged.codec_context.extradata)
+
+
+def _pieces(
+    edit: PartEdit, span: Span, encoded: list[Picture], copied: Iterator[Picture]
+) -> list[Piece]:
+    """Return what the clip is made of, one after the other, with the number of pictures in each."""
+    before = edit.bumper_frames + span.part.start_frame - edit.part.start_frame
+    shift, count = edit.bumper_frames - edit.part.start_frame, span.part.frame_count
+    middle = (replace(one, frame=one.frame + shift) for one in copied)
+    behind = (replace(one, frame=one.frame + count) for one in encoded[before:])
+    return [
+        (encoded[:before], before),
+        (middle, count),
+        (behind, edit.total_frames - before - count),
+    ]
+
+
+def _in_order(pieces: list[Piece]) -> Iterator[Picture]:
+    """Yield all pictures in the order of decoding.
+
+    Raise Unsuitable where one is missing or there twice, or where a piece does not begin with an IDR picture.
+    """
+    first, follows_idr = 0, False
+    for pictures, count in pieces:
+        frames: set[int] = set()
+        for one in pictures:
+            if (one.is_idr and follows_idr) or not (one.is_idr or frames):
+                raise Unsuitable("a piece does not begin as it must")
+            frames.add(one.frame)
+            follows_idr = one.is_idr
+            yield one
+        if frames != set(range(first, first + count)):
+            raise Unsuitable("a piece does not have the pictures it must have")
+        first += count
+
+
+def _video_packets(
+    pictures: Iterator[Picture], delay: int, frame_s: Fraction, stream: VideoStream
+) -> Iterator[AnyPacket]:
+    for number, one in enumerate(pictures):
+        packet = Packet(one.data)
+        packet.stream, packet.time_base = stream, frame_s
+        packet.pts, packet.dts, packet.duration = one.frame, number - delay, 1
+        packet.is_keyframe = one.is_idr
+        yield packet
+
+
+def _audio_packets(container: InputContainer, stream: AudioStream) -> Iterator[AnyPacket]:
+    for packet in container.demux(audio=0):
+        if packet.pts is not None:
+            packet.stream = stream
+            yield packet
+
+
+def _decoded_s(packet: AnyPacket) -> Fraction:
+    return (packet.dts or 0) * Fraction(packet.time_base)
+
+
+def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
+    """Decode the whole clip. Raise Unsuitable at the first word of warning, and unless frame k comes as the k-th."""
+    reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
+    times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
+    # Smoothing between blocks is a fifth of the work, and nothing in it can be wrong.
+    how = ["-threads", str(_THREADS), "-skip_loop_filter", "all"]
+    command = [*reader, *local_input(output, "mov", *how), "-map", "0:v"]
+    command += ["-fps_mode", "passthrough", *times, "-f", "null", "-"]
+    encoded, frames = edit.total_frames - span.part.frame_count, 0
+    with subprocess.Popen(
+        guarded(command, ChildLimits()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as decoder:
+        for line in iter(lambda: _line_of(decoder), b""):
+            if _shown(line, edit.frame_rate) != frames:
+                decoder.kill()
+                raise Unsuitable(
+                    f"decoding gives for frame {frames}: {line.decode(errors='replace').strip()}"
+                )
+            frames += 1
+            _tell(encoded + frames * span.part.frame_count // edit.total_frames)
+    if decoder.returncode or frames != edit.total_frames:
+        raise Unsuitable(f"{frames} of {edit.total_frames} frames can be decoded")
+
+
+def _shown(line: bytes, rate: Fraction) -> int | None:
+    """Return the place of the frame that a line tells of; None for anything else, which is a warning."""
+    told = _SHOWN.match(line)
+    return place(int(told[1]) * Fraction(told[2].decode()), rate) if told else None
+
+
+def _line_of(process: "subprocess.Popen[bytes]") -> bytes:
+    return process.stdout.readline(_MAX_LINE_BYTES) if process.stdout else b""
+
+
+def _tell(frames: int) -> None:
+    sys.stdout.write(f"frame={frames}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    av.logging.set_level(None)
+    payload = json.loads(sys.argv[1])
+    try:
+        copy(PartEdit.from_json(payload["edit"]), Path(payload["output"]), payload["ffmpeg"])
+    except (Unsuitable, av.error.FFmpegError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"not copied: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

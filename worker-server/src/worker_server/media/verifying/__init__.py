@@ -1,0 +1,1 @@
+"""Checks finished clips, in child processes."""

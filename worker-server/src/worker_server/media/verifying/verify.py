@@ -1,0 +1,82 @@
+"""Checks a finished clip against its edit: an encoder's exit status of 0 proves nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from worker_server.media.errors import ClipRejected
+from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.process.child import Child, ChildFailed, ChildLimits
+
+_CHILD = "worker_server.media.verifying.verify_child"
+_LIMITS = ChildLimits(cpu_s=60, memory_bytes=1024**3, file_bytes=1)
+_TIMEOUT_S = 60.0
+_MAX_APART_S = Fraction(50, 1000)
+# MP4 counts in whole ticks of its own clock.
+_CLOCK_S = Fraction(1, 1000)
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """What is stored of a clip once it is good."""
+
+    size_bytes: int
+    frames: int
+    duration_s: float
+    sha256: str
+
+
+class Verifier(Child):
+    """A child that is ready to check one clip."""
+
+    def __init__(self) -> None:
+        super().__init__(_CHILD, _LIMITS)
+
+    def check(self, path: Path, edit: PartEdit, should_stop: Callable[[], bool]) -> ClipFacts:
+        """Return the facts of a clip that is exactly what the edit asks for.
+
+        Raise ClipRejected with every difference, or Stopped.
+        """
+        if not path.is_file() or path.stat().st_size == 0:
+            raise ClipRejected("There is no clip, or it is empty.")
+        try:
+            found = self.request({"path": str(path.absolute())}, _TIMEOUT_S, should_stop)
+        except ChildFailed as error:
+            raise ClipRejected(f"The clip cannot be looked at: {error}.") from error
+        if "error" in found:
+            raise ClipRejected(f"The clip cannot be read: {found['error']}.")
+        if found["streams"] != ["video", "audio"]:
+            raise ClipRejected(f"The clip has the streams {found['streams']}.")
+        if differences := list(_differences(found, edit)):
+            raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
+        return ClipFacts(
+            path.stat().st_size, found["frames"], float(Fraction(found["video_s"])), found["sha256"]
+        )
+
+
+def verify_clip(
+    path: Path, edit: PartEdit, *, should_stop: Callable[[], bool] = lambda: False
+) -> ClipFacts:
+    """Start a child, and have it check the clip."""
+    with Verifier() as verifier:
+        return verifier.check(path, edit, should_stop)
+
+
+def _differences(found: dict[str, Any], edit: PartEdit) -> Iterator[str]:
+    wanted: dict[str, Any] = {
+        "video": ["h264", "High", "yuv420p"],
+        "size": [edit.width, edit.height],
+        "sample_aspect": "1",
+        "frames": edit.total_frames,
+        "audio": ["aac", AUDIO_RATE, 2],
+    }
+    for name, value in wanted.items():
+        if found[name] != value:
+            yield f"{name} is {found[name]}, not {value}"
+    video_s, audio_s = Fraction(found["video_s"]), Fraction(found["audio_s"])
+    if abs(video_s - edit.duration_s) > _CLOCK_S:
+        yield f"the picture lasts {float(video_s):.3f} s, not {float(edit.duration_s):.3f} s"
+    if abs(audio_s - video_s) > _MAX_APART_S:
+        yield f"the sound lasts {float(audio_s):.3f} s, the picture {float(video_s):.3f} s"

@@ -1,0 +1,369 @@
+"""An encoder on a leash: progress, stops, stalls, deaths, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker_server.media import (
+    ClipRejected,
+    EncodeFailed,
+    PartEdit,
+    Profile,
+    Stopped,
+    Verifier,
+    plan_parts,
+    probe,
+    renderer,
+    run_encoder,
+    verify_clip,
+)
+
+Make = Callable[..., Path]
+X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+PYTHON = [sys.executable, "-I", "-u", "-c"]
+
+
+def run(command: list[str], scratch: Path, **options: Any) -> None:  # noqa: ANN401
+    arguments: dict[str, Any] = {
+        "total_frames": 100,
+        "on_progress": lambda _: None,
+        "should_stop": lambda: False,
+        "stall_s": 20.0,
+        "timeout_s": 30.0,
+    }
+    run_encoder(command, scratch=scratch, **(arguments | options))
+
+
+def failure(command: list[str], scratch: Path, **options: Any) -> EncodeFailed:  # noqa: ANN401
+    with pytest.raises(EncodeFailed) as caught:
+        run(command, scratch, **options)
+    return caught.value
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def await_death(pid: int) -> None:
+    """Return when a process that is no child of ours is gone."""
+    deadline = time.monotonic() + 10
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"{pid} lives on"
+        time.sleep(0.02)
+
+
+def await_pid(file: Path) -> int:
+    deadline = time.monotonic() + 20
+    while not file.exists() or not file.read_text().endswith("\n"):
+        assert time.monotonic() < deadline, f"no {file}"
+        time.sleep(0.02)
+    return int(file.read_text())
+
+
+@pytest.fixture
+def long_edit(make: Make) -> PartEdit:
+    """A part that takes minutes to render."""
+    path = make(f"-f lavfi -i testsrc2=s=640x360:r=30:d=20 {X264}", "long.mp4")
+    source = probe(path)
+    return PartEdit.of(source, path, plan_parts(source)[0], profile=Profile("placebo", 1, 1))
+
+
+def test_progress_grows_to_one(make: Make, ffmpeg: str, tmp_path: Path) -> None:
+    path = make(f"-f lavfi -i testsrc2=s=640x360:r=25:d=4 {X264}", "plain.mp4")
+    source = probe(path)
+    edit = PartEdit.of(source, path, plan_parts(source)[0], profile=Profile("medium", 23, 1))
+    seen: list[float] = []
+    command = renderer("ffmpeg", ffmpeg).command(edit, tmp_path / "o.mp4")
+    run(command, tmp_path, total_frames=edit.total_frames, on_progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert any(0 < value < 1 for value in seen)
+
+
+@pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
+def test_stop_ends_everything_at_once(
+    engine: str, long_edit: PartEdit, ffmpeg: str, tmp_path: Path
+) -> None:
+    command = renderer(engine, ffmpeg).command(long_edit, tmp_path / "o.mp4")
+    started: list[float] = []
+    asked: list[float] = []
+
+    def should_stop() -> bool:
+        if started and not asked:
+            asked.append(time.monotonic())
+        return bool(asked)
+
+    with pytest.raises(Stopped):
+        run(
+            command,
+            tmp_path,
+            on_progress=lambda value: started.append(value) if value else None,
+            should_stop=should_stop,
+        )
+    assert time.monotonic() - asked[0] < 3
+    await_nobody_in(tmp_path)
+
+
+def running_in(folder: Path) -> list[str]:
+    """The commands of all processes that work in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == folder:
+                found.append((process / "cmdline").read_text())
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def await_nobody_in(folder: Path) -> None:
+    """Return when what was killed is gone; nobody but the kernel waits for a child's children."""
+    deadline = time.monotonic() + 10
+    while running_in(folder):
+        assert time.monotonic() < deadline, running_in(folder)
+        time.sleep(0.02)
+
+
+def test_who_ignores_the_wish_is_killed_with_its_children(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "child = subprocess.Popen([sys.executable, '-c', 'import signal,time;"
+        'signal.signal(signal.SIGTERM, signal.SIG_IGN); print("frame=1", flush=True); time.sleep(60)\']);'
+        "time.sleep(60)"
+    )
+    seen: list[float] = []
+    with pytest.raises(Stopped):
+        run(
+            [*PYTHON, code],
+            tmp_path,
+            on_progress=seen.append,
+            should_stop=lambda: bool(seen and seen[-1]),
+        )
+    await_nobody_in(tmp_path)
+
+
+def test_an_error_in_a_callback_leaves_nothing_behind(
+    long_edit: PartEdit, ffmpeg: str, tmp_path: Path
+) -> None:
+    def on_progress(_: float) -> None:
+        raise ConnectionError("the database is away")
+
+    with pytest.raises(ConnectionError):
+        run(
+            renderer("ffmpeg", ffmpeg).command(long_edit, tmp_path / "o.mp4"),
+            tmp_path,
+            on_progress=on_progress,
+        )
+    await_nobody_in(tmp_path)
+
+
+def test_no_progress_is_a_stall(tmp_path: Path) -> None:
+    error = failure(
+        [*PYTHON, "import time; print('frame=1'); time.sleep(60)"], tmp_path, stall_s=0.5
+    )
+    assert (error.code, error.retryable) == ("encoder_stalled", True)
+
+
+def test_progress_that_repeats_itself_is_a_stall(tmp_path: Path) -> None:
+    code = "import time\nwhile True: print('frame=7'); time.sleep(0.05)"
+    assert failure([*PYTHON, code], tmp_path, stall_s=0.7).code == "encoder_stalled"
+
+
+def test_the_deadline_is_kept(tmp_path: Path) -> None:
+    code = (
+        "import itertools, time\nfor n in itertools.count(1): print(f'frame={n}'); time.sleep(0.05)"
+    )
+    error = failure([*PYTHON, code], tmp_path, timeout_s=0.7)
+    assert (error.code, error.retryable) == ("encoder_timeout", True)
+
+
+def test_a_flood_of_complaints_blocks_nothing_and_is_bounded(tmp_path: Path) -> None:
+    code = "import sys; sys.stderr.write('x' * 5_000_000 + 'the end'); sys.exit(3)"
+    error = failure([*PYTHON, code], tmp_path)
+    assert (error.code, error.retryable) == ("encoder_failed", True)
+    assert error.stderr_tail.endswith("the end")
+    assert len(error.stderr_tail) < 5000
+
+
+def test_a_killed_encoder_may_be_tried_again(tmp_path: Path) -> None:
+    error = failure([*PYTHON, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"], tmp_path)
+    assert (error.code, error.retryable) == ("encoder_killed", True)
+
+
+def test_a_full_disk_is_told_from_a_bad_video(tmp_path: Path) -> None:
+    code = "import sys; sys.exit('av_interleaved_write_frame(): No space left on device')"
+    error = failure([*PYTHON, code], tmp_path)
+    assert (error.code, error.retryable) == ("storage_full", True)
+
+
+def test_a_clip_that_grows_too_large_is_given_up(make: Make, ffmpeg: str, tmp_path: Path) -> None:
+    path = make(f"-f lavfi -i testsrc2=s=640x360:r=25:d=2 {X264}", "plain.mp4")
+    source = probe(path)
+    edit = PartEdit.of(source, path, plan_parts(source)[0], profile=Profile("ultrafast", 5, 1))
+    command = renderer("ffmpeg", ffmpeg).command(edit, tmp_path / "o.mp4")
+    error = failure(command, tmp_path, max_output_bytes=20_000)
+    assert (error.code, error.retryable) == ("clip_too_large", False)
+
+
+def test_memory_is_limited(long_edit: PartEdit, ffmpeg: str, tmp_path: Path) -> None:
+    command = renderer("ffmpeg", ffmpeg).command(long_edit, tmp_path / "o.mp4")
+    assert failure(command, tmp_path, memory_bytes=150_000_000).code in {
+        "encoder_out_of_memory",
+        "encoder_killed",
+    }
+
+
+def test_damage_in_the_middle_is_the_source_s_fault(
+    make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    path = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=4 {X264} -g 25 -c:v mjpeg", "plain.mov")
+    source = probe(path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40_000] = b"\xff\xd8" * 20_000
+    path.write_bytes(content)
+    edit = PartEdit.of(source, path, plan_parts(source)[0], profile=Profile("ultrafast", 30, 1))
+    error = failure(renderer("ffmpeg", ffmpeg).command(edit, tmp_path / "o.mp4"), tmp_path)
+    assert (error.code, error.retryable) == ("source_damaged", False)
+
+
+@pytest.mark.parametrize("gone", ["source", "logo"])
+def test_a_file_that_is_gone_is_not_the_video_s_fault(
+    gone: str, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    path = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=1 {X264}", "plain.mp4")
+    logo = make("-f lavfi -i color=c=white:s=32x32:d=1 -frames:v 1", "logo.png")
+    source = probe(path)
+    edit = PartEdit.of(source, path, plan_parts(source)[0], logo_path=logo)
+    {"source": path, "logo": logo}[gone].unlink()
+    error = failure(renderer("ffmpeg", ffmpeg).command(edit, tmp_path / "o.mp4"), tmp_path)
+    assert (error.code, error.retryable) == ("encoder_failed", True)
+    assert str(path.parent) not in error.message
+
+
+@pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
+def test_no_encoder_outlives_a_killed_worker(
+    engine: str, long_edit: PartEdit, ffmpeg: str, tmp_path: Path
+) -> None:
+    command = renderer(engine, ffmpeg).command(long_edit, tmp_path / "o.mp4")
+    worker = f"""
+from pathlib import Path
+from worker_server.media import run_encoder
+folder = Path({str(tmp_path)!r})
+def on_progress(value):
+    if value:
+        (folder / "started").write_text("1\\n")
+run_encoder({command!r}, total_frames=1000, on_progress=on_progress, should_stop=lambda: False, scratch=folder)
+"""
+    process = subprocess.Popen([sys.executable, "-I", "-c", worker])
+    await_pid(tmp_path / "started")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 1
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    await_death(int(children[0]))
+    await_nobody_in(tmp_path)
+
+
+def test_a_child_is_stopped_when_its_thread_waits_elsewhere(tmp_path: Path) -> None:
+    """The worker's heartbeat runs in another thread; rendering from a thread works as well."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run([*PYTHON, "print('frame=5')"], tmp_path)
+        except BaseException as error:  # noqa: BLE001 # to be looked at in the test's own thread
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(20)
+    assert errors == []
+
+
+def test_an_encoder_gets_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", "swordfish")
+    code = "import os, pathlib; pathlib.Path('seen').write_text(repr(dict(os.environ)))"
+    run([*PYTHON, code], tmp_path)
+    assert "swordfish" not in (tmp_path / "seen").read_text()
+
+
+class TestVerify:
+    """An exit status of 0 proves nothing."""
+
+    @pytest.fixture
+    def edit(self, make: Make) -> PartEdit:
+        path = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=1 {X264}", "plain.mp4")
+        source = probe(path)
+        return PartEdit.of(source, path, plan_parts(source)[0], profile=Profile("ultrafast", 30, 1))
+
+    SILENCE = "-f lavfi -i anullsrc=r=48000:cl=stereo:d=3"
+    GOOD = f"-f lavfi -i testsrc2=s=320x180:r=25:d=3 {SILENCE} -c:v libx264 -preset veryfast"
+    ENDING = "-pix_fmt yuv420p -c:a aac -shortest"
+
+    def test_a_good_clip_is_accepted(self, edit: PartEdit, make: Make) -> None:
+        path = make(f"{self.GOOD} {self.ENDING}", "good.mp4")
+        facts = verify_clip(path, edit)
+        assert (facts.frames, facts.duration_s, facts.size_bytes) == (75, 3.0, path.stat().st_size)
+        done = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
+        assert facts.sha256 == done.stdout.split()[0]
+
+    @pytest.mark.parametrize(
+        ("before", "after", "stderr_tail"),
+        [
+            ("", "-frames:v 74", "frames is 74"),
+            ("", "-r 24", "frames is"),
+            ("", "-s 320x178", "size is"),
+            ("", "-vf setsar=2", "sample_aspect is 2"),
+            ("", "-profile:v baseline", "video is"),
+            ("", "-ac 1", "audio is"),
+            ("", "-ar 44100", "audio is"),
+            ("", "-c:a libmp3lame", "audio is"),
+            ("", "-an", "the streams"),
+            ("", "-af atrim=end=2.9,apad=whole_dur=2.9 -t 2.9", "frames is"),
+            ("", "-af atrim=end=2.5", "the sound lasts"),
+            ("", "-vf setpts=PTS*1.02 -fps_mode passthrough", "the picture lasts"),
+        ],
+    )
+    def test_any_difference_is_found(
+        self, before: str, after: str, stderr_tail: str, edit: PartEdit, make: Make
+    ) -> None:
+        ending = self.ENDING.replace("-shortest", "")
+        path = make(f"{before} {self.GOOD} {ending} {after}", "bad.mp4")
+        with pytest.raises(ClipRejected, match=stderr_tail):
+            verify_clip(path, edit)
+
+    @pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
+    @pytest.mark.parametrize("options", ["", "-movflags +faststart"])
+    def test_half_a_clip_is_refused(
+        self, share: float, options: str, edit: PartEdit, make: Make, tmp_path: Path
+    ) -> None:
+        whole = make(f"{self.GOOD} {self.ENDING} {options}", "good.mp4").read_bytes()
+        path = tmp_path / "half.mp4"
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ClipRejected):
+            verify_clip(path, edit)
+
+    def test_no_clip_at_all_is_refused(self, edit: PartEdit, tmp_path: Path) -> None:
+        with pytest.raises(ClipRejected, match="no clip"):
+            verify_clip(tmp_path / "nothing.mp4", edit)
+
+    def test_a_stop_is_noticed_before_the_answer(self, edit: PartEdit, make: Make) -> None:
+        path = make(f"{self.GOOD} {self.ENDING}", "good.mp4")
+        with Verifier() as verifier:
+            os.kill(verifier.start().pid, signal.SIGSTOP)
+            looks = iter((False, True))
+            with pytest.raises(Stopped):
+                verifier.check(path, edit, lambda: next(looks))

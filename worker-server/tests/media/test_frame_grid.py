@@ -1,0 +1,107 @@
+"""The grid a source's packets are put on."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, strategies as st
+
+from worker_server.media.model.frame_grid import find_grid, place
+
+STANDARD = [
+    Fraction(rate)
+    for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
+]
+MILLISECOND = Fraction(1, 1000)
+
+
+def ticks_of(
+    rate: Fraction, frames: int, tick_s: Fraction, first_s: Fraction = Fraction(0)
+) -> list[int]:
+    return [round((first_s + number / rate) / tick_s) for number in range(frames)]
+
+
+@given(
+    st.sampled_from(STANDARD),
+    st.integers(30, 2000),
+    st.sampled_from([MILLISECOND, Fraction(1, 90_000), Fraction(1, 12_800)]),
+    st.fractions(min_value=0, max_value=100_000, max_denominator=90_000),
+)
+def test_a_constant_rate_is_found_exactly(
+    rate: Fraction, frames: int, tick_s: Fraction, first_s: Fraction
+) -> None:
+    ticks = ticks_of(rate, frames, tick_s, first_s)
+    grid = find_grid(ticks, 0, tick_s, [rate], 60)
+    assert (grid.rate, grid.frame_count, grid.is_constant) == (rate, frames, True)
+    assert [place(tick * tick_s - grid.origin_s, grid.rate) for tick in ticks] == list(
+        range(frames)
+    )
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=300), st.integers(0, 300))
+def test_any_times_get_a_grid_that_holds_them(gaps: list[int], last_duration: int) -> None:
+    ticks = [sum(gaps[:index]) for index in range(len(gaps) + 1)]
+    grid = find_grid(ticks, last_duration, MILLISECOND, [Fraction(90_000)], 60)
+    assert 1 <= grid.rate <= 60
+    thinned = grid.rate >= 50  # where faster sources end up: 60, or a whole fraction of their rate
+    assert place(ticks[-1] * MILLISECOND - grid.origin_s, grid.rate) < grid.frame_count + thinned
+    assert place(ticks[0] * MILLISECOND - grid.origin_s, grid.rate) == 0
+    length_s = (ticks[-1] + last_duration) * MILLISECOND
+    assert abs(grid.frame_count / grid.rate - length_s) <= 2 / grid.rate + Fraction(
+        last_duration, 1000
+    )
+
+
+@pytest.mark.parametrize(
+    ("claimed", "expected"),
+    [
+        ("2997/100", Fraction(30000, 1001)),
+        ("90000", Fraction(30000, 1001)),
+        ("60000/1001", Fraction(30000, 1001)),
+        ("1000", Fraction(30000, 1001)),
+    ],
+)
+def test_an_absurd_claim_is_not_believed(claimed: str, expected: Fraction) -> None:
+    ticks = ticks_of(expected, 300, MILLISECOND)
+    assert find_grid(ticks, 33, MILLISECOND, [Fraction(claimed)], 60).rate == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        ("120000/1001", "60000/1001"),
+        ("120", "60"),
+        ("240", "60"),
+        ("100", "50"),
+        ("90", "60"),
+        ("1/10", "1"),
+        ("2/5", "6/5"),
+    ],
+)
+def test_a_rate_is_brought_into_bounds(rate: str, expected: str) -> None:
+    ticks = ticks_of(Fraction(rate), 50, Fraction(1, 90_000))
+    grid = find_grid(ticks, 0, Fraction(1, 90_000), [Fraction(rate)], 60)
+    assert (grid.rate, grid.is_constant) == (Fraction(expected), True)
+
+
+def test_a_first_frame_moved_by_the_sound_is_no_hole() -> None:
+    ticks = [0, *(round((number + Fraction(58, 100)) * 512) for number in range(1, 100))]
+    grid = find_grid(ticks, 512, Fraction(1, 12_800), [Fraction(25)], 60)
+    assert (grid.rate, grid.frame_count, grid.is_constant) == (25, 100, True)
+
+
+def test_a_recording_that_pauses_keeps_all_its_frames() -> None:
+    ticks = [round((number + (number // 100) * Fraction(13, 10)) * 3000) for number in range(1000)]
+    grid = find_grid(ticks, 3000, Fraction(1, 90_000), [Fraction(90_000)], 60)
+    assert (grid.rate, grid.is_constant) == (30, False)
+    places = [place(tick * Fraction(1, 90_000) - grid.origin_s, grid.rate) for tick in ticks]
+    assert len(set(places)) == 1000
+
+
+def test_a_single_frame_lasts_as_long_as_it_says() -> None:
+    grid = find_grid([0], 40, MILLISECOND, [], 60)
+    assert (grid.rate, grid.frame_count) == (25, 1)
+
+
+def test_a_single_still_is_repeated_to_its_end() -> None:
+    grid = find_grid([0], 10_000, MILLISECOND, [], 60)
+    assert (grid.rate, grid.frame_count) == (1, 10)

@@ -1,0 +1,275 @@
+"""A copied part is the encoded part, frame by frame, and nothing about it is strange to a player."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from worker_server.media import (
+    EncodeFailed,
+    Part,
+    PartEdit,
+    needs_remux,
+    plan_parts,
+    probe,
+    remux_command,
+)
+from worker_server.media.rendering.h264 import headers
+from worker_server.media.rendering.stream_copy import may_copy
+
+Make = Callable[..., Path]
+TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
+FRAMES = 150
+ALL, FIRST, NONE = "all", "the first", "none"
+PICTURE = "-f lavfi -i testsrc2=s={}:r=25:d={},noise=alls=8:allf=t -pix_fmt yuv420p -c:v libx264 -preset ultrafast"
+RATE = "-b:v 300k -maxrate 300k -bufsize 300k"
+# A kind of source, how it is made, and which of its parts of two seconds can be copied.
+SOURCES = {
+    "key frames on the cuts": ("25", "s.mp4", "-bf 2 -g 25", ALL),
+    "key frames off the cuts": ("25", "s.mp4", "-bf 3 -g 12 -x264-params b-pyramid=normal", ALL),
+    "no B-frames": ("25", "s.mp4", "-bf 0 -g 12 -refs 1", ALL),
+    "many B-frames": (
+        "25",
+        "s.mp4",
+        "-bf 8 -g 24 -b_strategy 0 -x264-params b-pyramid=strict:ref=4",
+        ALL,
+    ),
+    "sixteen references": ("25", "s.mp4", "-bf 3 -g 24 -refs 16", ALL),
+    "long groups": ("25", "s.mp4", "-bf 3 -g 48 -sc_threshold 0", FIRST),
+    "one key frame": ("25", "s.mp4", "-bf 3 -g 100000 -sc_threshold 0", FIRST),
+    "open groups": ("25", "s.mp4", "-bf 3 -g 12 -x264-params open-gop=1", FIRST),
+    "intra refresh": ("25", "s.mp4", "-bf 0 -g 12 -x264-params intra-refresh=1", FIRST),
+    "only key frames": ("25", "s.mp4", "-g 1", NONE),
+    "main profile": ("25", "s.mp4", "-profile:v main -bf 2 -g 12", ALL),
+    "constrained baseline": ("25", "s.mp4", "-profile:v baseline -g 12", ALL),
+    "8x8 transforms and weights": ("25", "s.mp4", "-preset medium -weightp 2 -8x8dct 1 -g 12", ALL),
+    "slices": ("25", "s.mp4", "-bf 2 -g 12 -x264-params slices=4", ALL),
+    "delimiters and a hypothetical decoder": (
+        "25",
+        "s.mp4",
+        "-g 12 -aud 1 -b:v 300k -maxrate 300k -bufsize 300k -x264-params nal-hrd=cbr",
+        ALL,
+    ),
+    "parameter sets of other numbers": ("25", "s.mp4", "-g 12 -x264-params sps-id=1", ALL),
+    "film": ("24", "s.mp4", "-bf 2 -g 12", ALL),
+    "film in matroska": ("24000/1001", "s.mkv", "-bf 2 -g 12", ALL),
+    "ntsc": ("30000/1001", "s.mp4", "-bf 2 -g 15", ALL),
+    "thirty": ("30", "s.mov", "-bf 2 -g 20", ALL),
+    "fifty": ("50", "s.mp4", "-bf 2 -g 30", ALL),
+    "sixty": ("60", "s.mp4", "-bf 2 -g 30", ALL),
+    "transport stream": ("25", "s.ts", "-bf 2 -g 12", ALL),
+    "an edit list": ("25", "s.mp4", "-bf 2 -g 12 -output_ts_offset 0.5", ALL),
+    "no sound": ("25", "s.mp4", "-bf 2 -g 12 -an", ALL),
+    "fragments": ("25", "s.mp4", "-bf 2 -g 12 -movflags +frag_keyframe+empty_moov", ALL),
+    "flash": ("25", "s.flv", "-bf 2 -g 12", ALL),
+}
+
+
+def parts_of(path: Path, ffmpeg: str, scratch: Path) -> list[PartEdit]:
+    """Probe a file, rewrite it if it needs that, and return the edits of its parts."""
+    source = probe(path)
+    if needs_remux(source):
+        rewritten = scratch / "rewritten.mkv"
+        subprocess.run(
+            remux_command(source, path, rewritten, ffmpeg), check=True, stdout=subprocess.DEVNULL
+        )
+        path, source = rewritten, probe(rewritten)
+    return [PartEdit.of(source, path, part) for part in plan_parts(source, 2)]
+
+
+def said_while_decoding(path: Path, ffmpeg: str) -> str:
+    command = [
+        ffmpeg,
+        "-v",
+        "warning",
+        "-xerror",
+        "-i",
+        str(path),
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "null",
+        "-",
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.stderr + str(done.returncode or "")
+
+
+def worst_likeness(one: Path, other: Path, ffmpeg: str, scratch: Path) -> float:
+    """The lowest structural similarity of any frame to its counterpart."""
+    log = scratch / "ssim.log"
+    filters = f"ssim=stats_file={log}"
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-i", one, "-i", other, "-lavfi", filters, "-f", "null", "-"],
+        check=True,
+    )
+    return min(float(value) for value in re.findall(r"All:([0-9.]+)", log.read_text()))
+
+
+def sound_of(path: Path) -> list[tuple[int | None, int | None, bytes]]:
+    with av.open(str(path)) as container:
+        return [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux(audio=0)]
+
+
+# The others take minutes.
+QUICK = {
+    "key frames on the cuts",
+    "key frames off the cuts",
+    "open groups",
+    "ntsc",
+    "transport stream",
+}
+KINDS = [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in SOURCES]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copied_parts_are_the_encoded_ones(
+    kind: str,
+    numbered: Make,
+    render: Callable[..., Any],
+    copy: Callable[..., Any],
+    ffmpeg: str,
+    tmp_path: Path,
+) -> None:
+    rate, name, options, wanted = SOURCES[kind]
+    copied: dict[int, bool] = {}
+    for edit in parts_of(numbered(FRAMES, rate, name, f"{options} {TAGS}"), ffmpeg, tmp_path):
+        assert may_copy(edit)
+        try:
+            clip = copy(edit.source, edit.source_path, edit.part)
+        except EncodeFailed as error:
+            assert "not copied" in error.stderr_tail  # noqa: PT017 # which of the parts it may be is checked below
+            copied[edit.part.number] = False
+            continue
+        copied[edit.part.number] = True
+        assert clip.numbers() == list(range(edit.part.start_frame, edit.part.end_frame))
+        assert said_while_decoding(clip.path, ffmpeg) == ""
+        encoded = render(edit.source, edit.source_path, edit.part)
+        assert worst_likeness(clip.path, encoded.path, ffmpeg, tmp_path) >= 0.98
+        assert sound_of(clip.path) == sound_of(encoded.path)
+    assert copied == {
+        number: wanted == ALL or (wanted == FIRST and number == 0) for number in copied
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-c:v libx265 -x265-params log-level=none",
+        "-pix_fmt yuv420p10le",
+        "-pix_fmt yuv444p",
+        "-flags +ilme+ildct -x264-params tff=1",
+        "-vf setsar=2",
+        "-s 320x240",
+        "-s 322x180",
+        "-color_range pc",
+        "-colorspace smpte170m",
+        "-color_trc smpte2084 -color_primaries bt2020 -colorspace bt2020nc",
+        "-c:v mpeg4",
+    ],
+)
+def test_what_encoding_would_change_is_not_copied(options: str, make: Make) -> None:
+    path = make(f"{PICTURE.format('320x180', 1)} {TAGS} {options}", "s.mp4")
+    source = probe(path)
+    assert not may_copy(PartEdit.of(source, path, plan_parts(source)[0]))
+
+
+def test_a_turned_or_uneven_source_is_not_copied(numbered: Make, make: Make) -> None:
+    plain = numbered(50, "25", "s.mp4", f"-g 10 {TAGS}")
+    turned = make(f"-display_rotation 180 -i {plain} -c copy", "turned.mp4")
+    uneven = make(
+        f"-i {plain} -c copy -an -bsf:v setts=ts=if(lt(N\\,20)\\,TS*2\\,TS+10240)", "uneven.mp4"
+    )
+    for path in (turned, uneven):
+        source = probe(path)
+        assert not may_copy(PartEdit.of(source, path, plan_parts(source)[0]))
+    source = probe(plain)
+    assert may_copy(PartEdit.of(source, plain, plan_parts(source)[0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("-crf 1", "the bit rate is too high"),
+        ("-g 100 -sc_threshold 0 -force_key_frames 1.9", "frames can be copied"),
+        ("-flags +ilme -x264-params fake-interlaced=1", "frame_mbs_only_flag"),
+    ],
+)
+def test_what_only_the_stream_tells_is_found(
+    options: str, reason: str, make: Make, copy: Callable[..., Any]
+) -> None:
+    path = make(f"{PICTURE.format('1280x720', 2)} -bf 2 -g 10 {TAGS} {options}", "s.mp4")
+    source = probe(path)
+    with pytest.raises(EncodeFailed) as caught:
+        copy(source, path, Part(0, 5, 50, source.frame_rate))
+    assert reason in caught.value.stderr_tail
+
+
+def test_damage_that_only_decoding_shows_is_found(make: Make, copy: Callable[..., Any]) -> None:
+    path = make(f"{PICTURE.format('320x180', 2)} -crf 30 -g 10 {TAGS}", "s.mp4")
+    damaged = make(f"-i {path} -c copy -bsf:v noise=amount=eq(n\\,25)*1000", "damaged.mp4")
+    whole, source = probe(path), probe(damaged)
+    assert copy(whole, path, plan_parts(whole)[0]).facts.frames == 100
+    with pytest.raises(EncodeFailed) as caught:
+        copy(source, damaged, plan_parts(source)[0])
+    assert "decoding gives for frame" in caught.value.stderr_tail
+
+
+def test_times_that_contradict_the_pictures_are_found(
+    numbered: Make, make: Make, copy: Callable[..., Any]
+) -> None:
+    """The container says that two pictures are shown in the other order than the stream does."""
+    path = numbered(50, "25", "s.mp4", f"-bf 0 -g 25 {TAGS}", sound=False)
+    swapped = "pts=PTS+512*(eq(N\\,12)-eq(N\\,13)):dts=DTS-2560"
+    crossed = make(f"-i {path} -c copy -bsf:v setts={swapped}", "crossed.mp4")
+    source = probe(crossed)
+    with pytest.raises(EncodeFailed) as caught:
+        copy(source, crossed, plan_parts(source)[0])
+    assert "decoding gives for frame" in caught.value.stderr_tail
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 60), (20, 60), (5, 60), (20, 47), (7, 51)])
+def test_without_a_logo_the_source_s_frames_alone_are_there(
+    start: int, end: int, numbered: Make, copy: Callable[..., Any]
+) -> None:
+    path = numbered(60, "25", "s.mp4", f"-profile:v high -8x8dct 1 -bf 2 -g 10 {TAGS}")
+    source = probe(path)
+    clip = copy(source, path, Part(0, start, end, source.frame_rate), logo_s=0.0)
+    assert clip.numbers() == list(range(start, end))
+
+
+def test_every_key_frame_is_a_place_to_begin(numbered: Make, copy: Callable[..., Any]) -> None:
+    path = numbered(FRAMES, "25", "s.mp4", f"-bf 3 -g 12 -sc_threshold 0 {TAGS}")
+    source = probe(path)
+    clip = copy(source, path, plan_parts(source, 5)[0])
+    with av.open(str(clip.path)) as container:
+        video = container.streams.video[0]
+        keys = [packet.pts for packet in container.demux(video) if packet.is_keyframe]
+        assert len(keys) > 8
+        for pts in keys:
+            container.seek(pts, stream=video)
+            frame = next(container.decode(video))
+            assert frame.pts == pts
+            place = round(frame.time * 25) - clip.edit.bumper_frames
+            if 0 <= place < clip.edit.part.frame_count:
+                assert clip.number_in(frame) == place
+
+
+def test_tags_that_are_missing_are_those_of_a_clip(make: Make, copy: Callable[..., Any]) -> None:
+    """High definition without a word about its colours is BT.709; the clip says so in every parameter set."""
+    path = make(f"{PICTURE.format('1280x720', 1)} -crf 30 -g 5", "s.mp4")
+    source = probe(path)
+    clip = copy(source, path, plan_parts(source)[0])
+    with av.open(str(clip.path)) as container:
+        fields = headers(container.streams.video[0])
+        frames = list(container.decode(video=0))
+    assert {
+        (int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace))
+        for frame in frames
+    } == {(1, 1, 1)}
+    assert fields["matrix_coefficients"] == [1, 1]
+    assert len(set(fields["seq_parameter_set_id"])) == 2
