@@ -20,7 +20,9 @@ def test_an_error_of_the_driver_is_told_as_any_other() -> None:
         fetch_json(PreparedQuery("nothing", "int", "SELECT nothing"))
     with pytest.raises(OperationalError) as caught:
         fetch_json(
-            PreparedQuery("suicide", "bool", "SELECT pg_terminate_backend(pg_backend_pid())::text WHERE $1"),
+            PreparedQuery(
+                "suicide", "bool", "SELECT pg_terminate_backend(pg_backend_pid())::text WHERE $1"
+            ),
             True,
         )
     assert caught.value.connection_invalidated
@@ -41,7 +43,10 @@ def test_what_is_not_committed_is_gone_when_a_connection_comes_back() -> None:
     with db.engine.connect() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE lost ()"))
     assert (
-        fetch_json(PreparedQuery("lost", "text", "SELECT to_json(to_regclass($1) IS NULL)::text"), "lost") is True
+        fetch_json(
+            PreparedQuery("lost", "text", "SELECT to_json(to_regclass($1) IS NULL)::text"), "lost"
+        )
+        is True
     )
     assert db.engine.pool.checkedin() == 1  # type: ignore[attr-defined] # a QueuePool's
 

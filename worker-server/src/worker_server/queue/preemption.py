@@ -2,7 +2,7 @@
 
 First parts are next in line already, but a render that has just begun keeps its place for a whole part's time. So the
 part that is the least far goes back to wait; its worker learns of it by its next heartbeat. How little is lost is
-worked out in docs/decisions.md.
+worked out in docs/decisions/0033.
 """
 
 import uuid

@@ -1,0 +1,41 @@
+"""The documents hold together: links lead somewhere, decisions are numbered, listed and complete."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DECISIONS = ROOT / "docs" / "decisions"
+SECTIONS = ("- Date: 20", "- Status: ", "## Context", "## Decision", "## Consequences")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def _pages() -> list[Path]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [page for name in names.splitlines() if (page := ROOT / name).exists()]
+
+
+def _decisions() -> list[Path]:
+    return sorted(DECISIONS.glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_to_files(page: Path) -> None:
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = [int(page.name[:4]) for page in _decisions()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("page", _decisions(), ids=lambda page: page.name[:4])
+def test_decision_has_all_sections_and_a_line_in_the_index(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# {page.name[:4]}. ")
+    assert [section for section in SECTIONS if section not in text] == []
+    assert f"({page.name})" in (DECISIONS / "README.md").read_text()
