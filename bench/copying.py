@@ -16,7 +16,7 @@ from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from bench.vmaf import vmaf
 from worker_server.media import (
-    Part,
+    FrameRange,
     PartEdit,
     Profile,
     copy_command,
@@ -87,7 +87,7 @@ def _edit(video: Path, gop_s: int) -> PartEdit:
     return PartEdit.of(
         source,
         video,
-        Part(0, start, start + _PART_S * _RATE, source.frame_rate),
+        FrameRange(0, start, start + _PART_S * _RATE, source.frame_rate),
         profile=Profile(threads=1),
     )
 

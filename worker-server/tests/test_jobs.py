@@ -317,7 +317,7 @@ def test_a_verification_that_hangs_does_not_hold_up_a_stop(
     task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
     assert fetch_next(settings)
     with working(app, lambda: render_next(settings)):
-        freeze_child("clip_child")
+        freeze_child("verify_child")
         await_that(lambda: parts_of(task_id)[0].progress == 100)
         services.delete_task(1, task_id) if way == "delete" else shutdown.begin()
     shutdown.forget()

@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from worker_server.media import (
     ClipFacts,
-    Part,
+    FrameRange,
     PartEdit,
     Profile,
     Source,
@@ -166,7 +166,7 @@ def render(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     """Render one part and check it."""
 
     def run(
-        source: Source, path: Path, part: Part, *, engine: str = "ffmpeg", **options: object
+        source: Source, path: Path, part: FrameRange, *, engine: str = "ffmpeg", **options: object
     ) -> Clip:
         edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
         output = tmp_path / f"{engine}-{part.number}.mp4"
@@ -180,7 +180,7 @@ def render(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
 def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     """Make one part by copying, and check it."""
 
-    def run(source: Source, path: Path, part: Part, **options: object) -> Clip:
+    def run(source: Source, path: Path, part: FrameRange, **options: object) -> Clip:
         edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
         output = tmp_path / f"copied-{part.number}.mp4"
         run_to_end(copy_command(edit, output, ffmpeg), edit.total_frames, tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_server.media import Part, PartEdit, Profile, Source, plan_parts
+from worker_server.media import FrameRange, PartEdit, Profile, Source, plan_parts
 from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 
 _MANY = Profile("slow", 20, 16)
@@ -16,7 +16,7 @@ def arguments(
 ) -> list[str]:
     """Return the command for the first part of a source of this size."""
     sized = replace(source, width=width, height=height)
-    part: Part = plan_parts(sized)[0]
+    part: FrameRange = plan_parts(sized)[0]
     edit = PartEdit.of(sized, Path("/source"), part, profile=profile, max_width=max_width)
     return FfmpegRenderer("ffmpeg").command(edit, Path("/clip.mp4"))
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from worker_server.media.model.frame_grid import find_grid, place
+from worker_server.media.model.frame_grid import find_grid, frame_index
 
 STANDARD = [
     Fraction(rate)
@@ -32,7 +32,7 @@ def test_a_constant_rate_is_found_exactly(
     ticks = ticks_of(rate, frames, tick_s, first_s)
     grid = find_grid(ticks, 0, tick_s, [rate], 60)
     assert (grid.rate, grid.frame_count, grid.is_constant) == (rate, frames, True)
-    assert [place(tick * tick_s - grid.origin_s, grid.rate) for tick in ticks] == list(
+    assert [frame_index(tick * tick_s - grid.origin_s, grid.rate) for tick in ticks] == list(
         range(frames)
     )
 
@@ -43,8 +43,10 @@ def test_any_times_get_a_grid_that_holds_them(gaps: list[int], last_duration: in
     grid = find_grid(ticks, last_duration, MILLISECOND, [Fraction(90_000)], 60)
     assert 1 <= grid.rate <= 60
     thinned = grid.rate >= 50  # where faster sources end up: 60, or a whole fraction of their rate
-    assert place(ticks[-1] * MILLISECOND - grid.origin_s, grid.rate) < grid.frame_count + thinned
-    assert place(ticks[0] * MILLISECOND - grid.origin_s, grid.rate) == 0
+    assert (
+        frame_index(ticks[-1] * MILLISECOND - grid.origin_s, grid.rate) < grid.frame_count + thinned
+    )
+    assert frame_index(ticks[0] * MILLISECOND - grid.origin_s, grid.rate) == 0
     length_s = (ticks[-1] + last_duration) * MILLISECOND
     assert abs(grid.frame_count / grid.rate - length_s) <= 2 / grid.rate + Fraction(
         last_duration, 1000
@@ -93,7 +95,7 @@ def test_a_recording_that_pauses_keeps_all_its_frames() -> None:
     ticks = [round((number + (number // 100) * Fraction(13, 10)) * 3000) for number in range(1000)]
     grid = find_grid(ticks, 3000, Fraction(1, 90_000), [Fraction(90_000)], 60)
     assert (grid.rate, grid.is_constant) == (30, False)
-    places = [place(tick * Fraction(1, 90_000) - grid.origin_s, grid.rate) for tick in ticks]
+    places = [frame_index(tick * Fraction(1, 90_000) - grid.origin_s, grid.rate) for tick in ticks]
     assert len(set(places)) == 1000
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from worker_server.media import Part, probe
+from worker_server.media import FrameRange, probe
 
 pytestmark = pytest.mark.browser
 PAGE = Path(__file__).with_name("player.html")
@@ -100,7 +100,7 @@ def test_chromium_shows_every_frame_at_its_time(
     path = numbered(90, rate, name, f"{options} {TAGS}")
     source = probe(path)
     start = 0 if kind == "one key frame" else 5
-    clip = copy(source, path, Part(0, start, 83, source.frame_rate))
+    clip = copy(source, path, FrameRange(0, start, 83, source.frame_rate))
     bumper, frame_rate = clip.edit.bumper_frames, clip.edit.frame_rate
     places = list(range(bumper, bumper + clip.edit.part.frame_count, 3))
     random.Random(1).shuffle(places)

@@ -11,7 +11,7 @@ import pytest
 
 from worker_server.media import (
     EncodeFailed,
-    Part,
+    FrameRange,
     PartEdit,
     needs_remux,
     plan_parts,
@@ -205,7 +205,7 @@ def test_what_only_the_stream_tells_is_found(
     path = make(f"{PICTURE.format('1280x720', 2)} -bf 2 -g 10 {TAGS} {options}", "s.mp4")
     source = probe(path)
     with pytest.raises(EncodeFailed) as caught:
-        copy(source, path, Part(0, 5, 50, source.frame_rate))
+        copy(source, path, FrameRange(0, 5, 50, source.frame_rate))
     assert reason in caught.value.stderr_tail
 
 
@@ -238,7 +238,7 @@ def test_without_a_logo_the_source_s_frames_alone_are_there(
 ) -> None:
     path = numbered(60, "25", "s.mp4", f"-profile:v high -8x8dct 1 -bf 2 -g 10 {TAGS}")
     source = probe(path)
-    clip = copy(source, path, Part(0, start, end, source.frame_rate), logo_s=0.0)
+    clip = copy(source, path, FrameRange(0, start, end, source.frame_rate), logo_s=0.0)
     assert clip.numbers() == list(range(start, end))
 
 

@@ -10,7 +10,7 @@ from worker_server.fetching import FetchLimits, download
 from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.media import (
-    Part,
+    FrameRange,
     ProbeLimits,
     Source,
     Stopped,
@@ -111,7 +111,7 @@ def _remux(source: Source, path: Path, settings: Settings, heartbeat: Heartbeat)
     return remuxed
 
 
-def _row(part: Part) -> dict[str, Any]:
+def _row(part: FrameRange) -> dict[str, Any]:
     return {
         "number": part.number,
         "start_frame": part.start_frame,

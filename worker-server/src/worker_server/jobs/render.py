@@ -107,7 +107,7 @@ def _edit(row: Row[Any], settings: Settings, heartbeat: Heartbeat) -> media.Part
     """Return what is to be done, from the row and the settings."""
     path = settings.remote_folder / row.source_path
     source = _source(row, path, heartbeat)
-    part = media.Part(row.number, row.start_frame, row.end_frame, source.frame_rate)
+    part = media.FrameRange(row.number, row.start_frame, row.end_frame, source.frame_rate)
     profile = media.Profile(
         settings.render_preset, settings.render_crf, settings.threads_per_render
     )

@@ -3,7 +3,7 @@
 from worker_server.media.errors import ClipRejected, EncodeFailed, MediaError, SourceError, Stopped
 from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.model.geometry import frame_size
-from worker_server.media.model.plan import Part, plan_parts
+from worker_server.media.model.plan import FrameRange, plan_parts
 from worker_server.media.model.source import ProbeLimits, Source
 from worker_server.media.probing.probe import Prober, probe, warm_prober
 from worker_server.media.probing.remux import needs_remux, remux_command
@@ -18,8 +18,8 @@ __all__ = [
     "ClipFacts",
     "ClipRejected",
     "EncodeFailed",
+    "FrameRange",
     "MediaError",
-    "Part",
     "PartEdit",
     "ProbeLimits",
     "Prober",

@@ -7,7 +7,7 @@ from typing import Self
 
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.json_value import JsonValue
-from worker_server.media.model.plan import Part
+from worker_server.media.model.plan import FrameRange
 from worker_server.media.model.source import Source
 
 DEFAULT_LOGO = Path(__file__).parents[1] / "logo.png"
@@ -29,7 +29,7 @@ class PartEdit(JsonValue):
 
     source: Source
     source_path: Path
-    part: Part
+    part: FrameRange
     width: int
     height: int
     logo_path: Path
@@ -41,7 +41,7 @@ class PartEdit(JsonValue):
         cls,
         source: Source,
         source_path: Path,
-        part: Part,
+        part: FrameRange,
         *,
         logo_path: Path = DEFAULT_LOGO,
         logo_s: float = 1.0,

@@ -64,17 +64,17 @@ def find_grid(
     rate = _bounded(exact, max_fps)
     origin_s = ticks[0] * tick_s + shift / exact
     last_s = ticks[-1] * tick_s - origin_s
-    last_place = place(last_s, rate)
-    is_constant = native is not None and len(ticks) == place(last_s, native) + 1
+    last_place = frame_index(last_s, rate)
+    is_constant = native is not None and len(ticks) == frame_index(last_s, native) + 1
     if rate == native:
         return Grid(rate, origin_s, last_place + 1, is_constant)
     end_s = last_s + (last_duration * tick_s or 1 / exact)
     # Where frames are thinned out, the last one may go; elsewhere it is shown, however short it is.
     least = 1 if rate < exact else last_place + 1
-    return Grid(rate, origin_s, max(least, place(end_s, rate)), is_constant)
+    return Grid(rate, origin_s, max(least, frame_index(end_s, rate)), is_constant)
 
 
-def place(time_s: Fraction, rate: Fraction) -> int:
+def frame_index(time_s: Fraction, rate: Fraction) -> int:
     """Return the grid place nearest to a time, halves upwards, as ffmpeg's `fps=round=near` has it."""
     return math.floor(time_s * rate + Fraction(1, 2))
 

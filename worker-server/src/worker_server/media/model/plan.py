@@ -12,7 +12,7 @@ _MIN_REMAINDER_S = Fraction(1)
 
 
 @dataclass(frozen=True)
-class Part(JsonValue):
+class FrameRange(JsonValue):
     """Frames `start_frame` up to, not including, `end_frame` of the source's grid; numbers start at 0."""
 
     number: int
@@ -34,7 +34,7 @@ class Part(JsonValue):
         return float(self.end_frame / self.frame_rate)
 
 
-def plan_parts(source: Source, part_s: int = 20) -> list[Part]:
+def plan_parts(source: Source, part_s: int = 20) -> list[FrameRange]:
     """Return the parts of a source, in order; each frame of the grid is in exactly one of them.
 
     Frame k belongs to the part with `part_s * n <= k / rate < part_s * (n + 1)`. A remainder shorter than a second
@@ -48,4 +48,6 @@ def plan_parts(source: Source, part_s: int = 20) -> list[Part]:
     if len(cuts) > 1 and (frames - cuts[-1]) / rate < least_s:
         cuts[-1] = (cuts[-2] + frames + 1) // 2
     cuts.append(frames)
-    return [Part(number, start, end, rate) for number, (start, end) in enumerate(pairwise(cuts))]
+    return [
+        FrameRange(number, start, end, rate) for number, (start, end) in enumerate(pairwise(cuts))
+    ]

@@ -8,8 +8,8 @@ from av import VideoStream
 from av.container import InputContainer
 
 from worker_server.media.model.edit import PartEdit
-from worker_server.media.model.frame_grid import place
-from worker_server.media.model.plan import Part
+from worker_server.media.model.frame_grid import frame_index
+from worker_server.media.model.plan import FrameRange
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
 
 # A stranger's bit rate becomes ours. Cameras and telephones stay below this (22 Mbit/s for 1080p30); what does not is
@@ -23,7 +23,7 @@ _MAX_LEVEL = 52  # what players with hardware take
 
 
 @dataclass(frozen=True)
-class Picture:
+class CodedPicture:
     """One coded picture: its slices with lengths of four bytes, its place on the source's grid."""
 
     data: bytes
@@ -35,7 +35,7 @@ class Picture:
 class Span:
     """The frames to copy, next to each other on the grid and in the file."""
 
-    part: Part
+    part: FrameRange
     reorder_depth: int  # by how many frames decoding runs ahead of showing
     sets: ParameterSets
     headers: dict[str, list[int]]
@@ -61,7 +61,9 @@ def find_span(container: InputContainer, edit: PartEdit) -> Span:
     return Span(replace(edit.part, start_frame=first, end_frame=first + count), delay, sets, fields)
 
 
-def copied_pictures(container: InputContainer, edit: PartEdit, span: Span) -> Iterator[Picture]:
+def copied_pictures(
+    container: InputContainer, edit: PartEdit, span: Span
+) -> Iterator[CodedPicture]:
     """Yield the pictures of a span in the order of decoding."""
     for number, one in enumerate(_pictures(container, edit, span.sets)):
         if number == span.part.frame_count:
@@ -74,7 +76,7 @@ def _most_bits_per_s(edit: PartEdit) -> Fraction:
     return min(Fraction(_MAX_BITS_PER_S), max(Fraction(_LEAST_LIMIT_BITS_PER_S), wanted))
 
 
-def _longest(pictures: Iterator[Picture], edit: PartEdit) -> tuple[int, int, int, int]:
+def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int, int, int]:
     """Return first frame, number, delay and size of the most pictures that form a span with the first of them."""
     seen: set[int] = set()
     first = highest = delay = size_bytes = 0
@@ -104,7 +106,9 @@ def _something_to_encode(edit: PartEdit, first: int, last: int) -> bool:
     )
 
 
-def _pictures(container: InputContainer, edit: PartEdit, sets: ParameterSets) -> Iterator[Picture]:
+def _pictures(
+    container: InputContainer, edit: PartEdit, sets: ParameterSets
+) -> Iterator[CodedPicture]:
     """Yield what the file has from the part's first IDR picture on."""
     video, source = _video(container, edit), edit.source
     start_s = source.origin_s + edit.part.start_frame / edit.frame_rate - _SEEK_MARGIN_S
@@ -116,7 +120,7 @@ def _pictures(container: InputContainer, edit: PartEdit, sets: ParameterSets) ->
             if packet.size:
                 raise Unsuitable("a packet has no time")
             return
-        frame = place(packet.pts * _tick_s(video) - source.origin_s, edit.frame_rate)
+        frame = frame_index(packet.pts * _tick_s(video) - source.origin_s, edit.frame_rate)
         if not begun and (frame < edit.part.start_frame or not packet.is_keyframe):
             continue
         data, is_idr = picture(bytes(packet), sets)
@@ -124,7 +128,7 @@ def _pictures(container: InputContainer, edit: PartEdit, sets: ParameterSets) ->
         if begun:
             if packet.is_discard or packet.is_corrupt:
                 raise Unsuitable("a packet is damaged, or not to be shown")
-            yield Picture(data, frame, is_idr)
+            yield CodedPicture(data, frame, is_idr)
 
 
 def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: PartEdit) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
-from worker_server.media.model.frame_grid import AIM_FRAMES, place
+from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
 from worker_server.media.model.geometry import crop_box
-from worker_server.media.model.plan import Part
+from worker_server.media.model.plan import FrameRange
 from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
 from worker_server.media.rendering.ffmpeg_args import (
     BACKGROUND,
@@ -86,7 +86,7 @@ def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
 
 
 def encode_edges_command(
-    edit: PartEdit, copied: Part, options: list[str], output: Path, ffmpeg_path: str
+    edit: PartEdit, copied: FrameRange, options: list[str], output: Path, ffmpeg_path: str
 ) -> list[str]:
     """Return the command that writes the clip without the frames `copied`, but with the sound of all of it.
 
@@ -116,7 +116,7 @@ def encode_edges_command(
     return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
 
 
-def _edges(edit: PartEdit, copied: Part) -> tuple[PartEdit, PartEdit]:
+def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
     """Return the edits of what is before and what is behind the copied frames; each may be empty."""
     head = replace(edit.part, end_frame=copied.start_frame)
     tail = replace(edit.part, start_frame=copied.end_frame)
@@ -213,7 +213,9 @@ def _grid(edit: PartEdit) -> list[str]:
     part, source = edit.part, edit.source
     filters = [f"fps={_text(edit.frame_rate)}:round=near"]
     # The last frame stays on screen to the end; no more than that, or a damaged end would freeze unnoticed.
-    held = source.frame_count - 1 - place(source.last_pts_s - source.origin_s, edit.frame_rate)
+    held = (
+        source.frame_count - 1 - frame_index(source.last_pts_s - source.origin_s, edit.frame_rate)
+    )
     if part.end_frame == source.frame_count:
         filters.append(f"tpad=stop_mode=clone:stop={max(0, held) + 1}")
     return [

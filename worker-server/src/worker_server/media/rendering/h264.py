@@ -42,8 +42,8 @@ class ParameterSets:
         if not record or record[0] != 1:
             raise Unsuitable("the parameter sets are not in the header")
         try:
-            sps, place = _sets(record, 6, record[5] & 0x1F)
-            pps, _ = _sets(record, place + 1, record[place])
+            sps, offset = _sets(record, 6, record[5] & 0x1F)
+            pps, _ = _sets(record, offset + 1, record[offset])
         except (IndexError, struct.error) as error:
             raise Unsuitable("the parameter sets are cut off") from error
         if not sps or not pps or min(map(len, sps)) < _LEAST_SPS_BYTES:
@@ -93,13 +93,13 @@ def headers(stream: "av.VideoStream") -> dict[str, list[int]]:
 
 def units(data: bytes, length_size: int) -> Iterator[bytes]:
     """Yield the units of a packet. Raise Unsuitable where lengths and data disagree."""
-    place = 0
-    while place < len(data):
-        start = place + length_size
-        place = start + int.from_bytes(data[place:start])
-        if start >= place or place > len(data):
+    offset = 0
+    while offset < len(data):
+        start = offset + length_size
+        offset = start + int.from_bytes(data[offset:start])
+        if start >= offset or offset > len(data):
             raise Unsuitable("a packet's units do not fill it")
-        yield data[start:place]
+        yield data[start:offset]
 
 
 def kind(unit: bytes) -> int:
@@ -127,15 +127,15 @@ def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
     return b"".join(map(_with_length32, slices)), kinds == {IDR_SLICE}
 
 
-def _sets(record: bytes, place: int, count: int) -> tuple[tuple[bytes, ...], int]:
+def _sets(record: bytes, offset: int, count: int) -> tuple[tuple[bytes, ...], int]:
     found = []
     for _ in range(count):
-        (size,) = struct.unpack_from(">H", record, place)
-        place += 2 + size
-        found.append(record[place - size : place])
+        (size,) = struct.unpack_from(">H", record, offset)
+        offset += 2 + size
+        found.append(record[offset - size : offset])
         if len(found[-1]) != size or not size:
             raise IndexError
-    return tuple(found), place
+    return tuple(found), offset
 
 
 def _with_length16(unit: bytes) -> bytes:

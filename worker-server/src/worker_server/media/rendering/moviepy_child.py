@@ -38,7 +38,7 @@ from worker_server.media.rendering.ffmpeg_args import (
     LOGO_SHARE,
     clip_output,
 )
-from worker_server.media.rendering.moviepy_reader import PartFrames, Picture, Sound, part_sound
+from worker_server.media.rendering.moviepy_reader import PartFrames, RgbPicture, Sound, part_sound
 
 
 def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
@@ -57,7 +57,7 @@ def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
 def _content(edit: PartEdit, ffmpeg: str) -> VideoClip:
     frames, rate = PartFrames(edit, ffmpeg), float(edit.frame_rate)
 
-    def frame_at(t: float) -> Picture:
+    def frame_at(t: float) -> RgbPicture:
         return frames.picture(min(int(t * rate + 0.25), edit.part.frame_count - 1))
 
     width, height, left, top = crop_box(edit.source)

@@ -19,12 +19,12 @@ from av.filter import Graph
 from worker_server.media.model import colour
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
-from worker_server.media.model.frame_grid import place
+from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.source import Source
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.rendering.ffmpeg import rgb_command
 
-Picture = npt.NDArray[np.uint8]
+RgbPicture = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
 
 # A frame or sound may be stored up to a second away from its time.
@@ -44,9 +44,9 @@ class PartFrames:
             _tone_mapped(edit, ffmpeg_path) if colour.is_hdr(edit.source) else _converted(edit)
         )
         self._number = -1
-        self._picture: Picture | None = None
+        self._picture: RgbPicture | None = None
 
-    def picture(self, number: int) -> Picture:
+    def picture(self, number: int) -> RgbPicture:
         """Return a picture; the same one may be asked for again, an earlier one may not."""
         while self._picture is None or self._number < number:
             self._picture = next(self._pictures)
@@ -76,12 +76,12 @@ def part_sound(edit: PartEdit) -> Sound:
     return samples
 
 
-def _converted(edit: PartEdit) -> Iterator[Picture]:
+def _converted(edit: PartEdit) -> Iterator[RgbPicture]:
     for frame in _part_frames(edit):
         yield _to_rgb(frame, edit.source)
 
 
-def _tone_mapped(edit: PartEdit, ffmpeg_path: str) -> Iterator[Picture]:
+def _tone_mapped(edit: PartEdit, ffmpeg_path: str) -> Iterator[RgbPicture]:
     width, height = edit.source.upright_size
     command = guarded(rgb_command(edit, ffmpeg_path), ChildLimits())
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
@@ -98,7 +98,9 @@ def _part_frames(edit: PartEdit) -> Iterator[VideoFrame]:
     for frame in _decoded(edit):
         if frame.pts is None or frame.time_base is None:
             continue
-        frame_place = place(frame.pts * frame.time_base - edit.source.origin_s, edit.frame_rate)
+        frame_place = frame_index(
+            frame.pts * frame.time_base - edit.source.origin_s, edit.frame_rate
+        )
         while held is not None and number < min(frame_place, edit.part.end_frame):
             yield held
             number += 1
@@ -145,7 +147,7 @@ def _pulled(graph: Graph) -> Iterator[VideoFrame]:
             yield frame
 
 
-def _to_rgb(frame: VideoFrame, source: Source) -> Picture:
+def _to_rgb(frame: VideoFrame, source: Source) -> RgbPicture:
     picture = frame.reformat(
         format="rgb24",
         src_colorspace=_MATRICES[colour.matrix(source)],

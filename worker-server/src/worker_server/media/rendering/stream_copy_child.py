@@ -23,10 +23,15 @@ from av.container import InputContainer
 
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import PartEdit
-from worker_server.media.model.frame_grid import place
+from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.process.ffmpeg_command import local_input
-from worker_server.media.rendering.copyable_span import Picture, Span, copied_pictures, find_span
+from worker_server.media.rendering.copyable_span import (
+    CodedPicture,
+    Span,
+    copied_pictures,
+    find_span,
+)
 from worker_server.media.rendering.ffmpeg import encode_edges_command
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
 
@@ -41,7 +46,7 @@ _THREADS = (
 )
 
 AnyPacket: TypeAlias = "Packet[Any]"
-Piece = tuple[Iterable[Picture], int]
+Piece = tuple[Iterable[CodedPicture], int]
 _MAX_LINE_BYTES = 1000
 _SHOWN = re.compile(rb"^shown=(\d+) (\d+/\d+)$")
 
@@ -108,13 +113,17 @@ def _check_numbers(fields: dict[str, list[int]], span: Span) -> None:
             raise Unsuitable("the encoder took the source's numbers for its parameter sets")
 
 
-def _encoded(container: InputContainer, sets: ParameterSets, edit: PartEdit) -> Iterator[Picture]:
+def _encoded(
+    container: InputContainer, sets: ParameterSets, edit: PartEdit
+) -> Iterator[CodedPicture]:
     """Yield the encoded pictures in the order of decoding, numbered from 0 as they are shown."""
     video = container.streams.video[0]
     for packet in container.demux(video):
         if packet.pts is not None:
             data, is_idr = picture(bytes(packet), sets)
-            yield Picture(data, place(packet.pts * packet.time_base, edit.frame_rate), is_idr)
+            yield CodedPicture(
+                data, frame_index(packet.pts * packet.time_base, edit.frame_rate), is_idr
+            )
 
 
 def _tagged_sets(container: InputContainer, edit: PartEdit) -> ParameterSets:
@@ -127,7 +136,7 @@ def _tagged_sets(container: InputContainer, edit: PartEdit) -> ParameterSets:
 
 
 def _pieces(
-    edit: PartEdit, span: Span, encoded: list[Picture], copied: Iterator[Picture]
+    edit: PartEdit, span: Span, encoded: list[CodedPicture], copied: Iterator[CodedPicture]
 ) -> list[Piece]:
     """Return what the clip is made of, one after the other, with the number of pictures in each."""
     before = edit.bumper_frames + span.part.start_frame - edit.part.start_frame
@@ -141,7 +150,7 @@ def _pieces(
     ]
 
 
-def _in_order(pieces: list[Piece]) -> Iterator[Picture]:
+def _in_order(pieces: list[Piece]) -> Iterator[CodedPicture]:
     """Yield all pictures in the order of decoding.
 
     Raise Unsuitable where one is missing or there twice, or where a piece does not begin with an IDR picture.
@@ -161,7 +170,7 @@ def _in_order(pieces: list[Piece]) -> Iterator[Picture]:
 
 
 def _video_packets(
-    pictures: Iterator[Picture], delay: int, frame_s: Fraction, stream: VideoStream
+    pictures: Iterator[CodedPicture], delay: int, frame_s: Fraction, stream: VideoStream
 ) -> Iterator[AnyPacket]:
     for number, one in enumerate(pictures):
         packet = Packet(one.data)
@@ -209,7 +218,7 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
 def _shown(line: bytes, rate: Fraction) -> int | None:
     """Return the place of the frame that a line tells of; None for anything else, which is a warning."""
     told = _SHOWN.match(line)
-    return place(int(told[1]) * Fraction(told[2].decode()), rate) if told else None
+    return frame_index(int(told[1]) * Fraction(told[2].decode()), rate) if told else None
 
 
 def _line_of(process: "subprocess.Popen[bytes]") -> bytes:
