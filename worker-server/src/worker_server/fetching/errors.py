@@ -1,5 +1,7 @@
 """What can go wrong with a stranger's URL. Messages name the host at most: a query may hold somebody's secret."""
 
+from worker_server.errors import FailureCode, Stopped, WorkFailed
+
 
 class UrlRefused(Exception):
     """The URL cannot be taken, whoever answers there; `code` is stable, `message` is for people."""
@@ -13,21 +15,22 @@ class UrlRefused(Exception):
         return self.message
 
 
-class FetchFailed(Exception):
+class FetchFailed(WorkFailed):
     """The source could not be downloaded; `retryable` when a later try of the whole task may well succeed."""
 
-    def __init__(self, code: str, message: str, retryable: bool = False) -> None:
-        super().__init__(code, message, retryable)
-        self.code = code
-        self.message = message
-        self.retryable = retryable
+    def __init__(
+        self,
+        code: FailureCode | str,
+        message: str,
+        retryable: bool = False,
+        *,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(code, message, retryable=retryable, retry_after_s=retry_after_s)
 
-    def __str__(self) -> str:
-        return self.message
 
-
-class FetchStopped(Exception):
-    """The download ended because `should_stop` said so."""
+# Kept for callers that still use this name.
+FetchStopped = Stopped
 
 
 class AttemptFailed(Exception):

@@ -11,9 +11,8 @@ from sqlalchemy import Row
 
 from idrl_common import request_ids
 from worker_server import storage
-from worker_server.fetching import FetchFailed, FetchStopped
+from worker_server.errors import FailureCode, Stopped, WorkFailed
 from worker_server.jobs.heartbeat import Heartbeat, worker_name
-from worker_server.media import ClipRejected, EncodeFailed, SourceError, Stopped
 from worker_server.queue import leases, wakeups
 from worker_server.queue.leases import Failure, Lease
 from worker_server.settings import Settings
@@ -46,7 +45,7 @@ def perform(
     ) as heartbeat:
         try:
             work(heartbeat)
-        except (FetchStopped, Stopped):
+        except Stopped:
             _leave(lease, heartbeat.reason)
             _log.info("left", extra={**extra, "reason": heartbeat.reason})
         except Exception as error:  # noqa: BLE001 # anything else would leave the row to time out
@@ -62,27 +61,23 @@ def perform(
 
 def failure_of(error: Exception) -> Failure:
     """Return what the row is to say of the exception, and whether another attempt may help."""
-    if isinstance(error, OSError):
-        if error.errno in _NO_SPACE:
-            return Failure(
-                "storage_full",
-                "There is no space left on the storage.",
-                retryable=True,
-                counted=False,
-            )
-        return Failure(
-            "storage_unavailable", "The storage cannot be used just now.", retryable=True
+    failed = error if isinstance(error, WorkFailed) else _unexpected(error)
+    return Failure(failed.code, failed.message, retryable=failed.retryable, counted=failed.counted)
+
+
+def _unexpected(error: Exception) -> WorkFailed:
+    """Return the failure for an exception that no job raises on purpose: the storage's, or a bug of ours."""
+    if not isinstance(error, OSError):
+        return WorkFailed(
+            FailureCode.INTERNAL_ERROR, "Something went wrong on our side.", retryable=True
         )
-    if isinstance(error, FetchFailed | EncodeFailed):
-        full = error.code == "storage_full"
-        return Failure(error.code, error.message, retryable=error.retryable, counted=not full)
-    if isinstance(error, SourceError):
-        return Failure(error.code, error.message)
-    if isinstance(error, ClipRejected):
-        return Failure(
-            "clip_rejected", "The encoder's result is not what it must be.", retryable=True
+    if error.errno in _NO_SPACE:
+        return WorkFailed(
+            FailureCode.STORAGE_FULL, "There is no space left on the storage.", retryable=True
         )
-    return Failure("internal_error", "Something went wrong on our side.", retryable=True)
+    return WorkFailed(
+        FailureCode.STORAGE_UNAVAILABLE, "The storage cannot be used just now.", retryable=True
+    )
 
 
 def tidy(settings: Settings, task_id: uuid.UUID) -> None:

@@ -1,13 +1,12 @@
 """What can go wrong between a source and its clips."""
 
+from worker_server.errors import FailureCode, Stopped, WorkFailed
 
-class MediaError(Exception):
+__all__ = ["ClipRejected", "EncodeFailed", "MediaError", "SourceError", "Stopped"]
+
+
+class MediaError(WorkFailed):
     """A fact about a source or a clip; `code` is stable, `message` is for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class SourceError(MediaError):
@@ -27,9 +26,10 @@ class EncodeFailed(MediaError):
     `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool, stderr_tail: str = "") -> None:
-        super().__init__(code, message)
-        self.retryable = retryable
+    def __init__(
+        self, code: FailureCode | str, message: str, *, retryable: bool, stderr_tail: str = ""
+    ) -> None:
+        super().__init__(code, message, retryable=retryable)
         self.stderr_tail = stderr_tail
 
     def __str__(self) -> str:
@@ -37,11 +37,15 @@ class EncodeFailed(MediaError):
 
 
 class ClipRejected(MediaError):
-    """The encoder said it was done, and the file says otherwise. The code is always `clip_rejected`."""
+    """The encoder reported success, but verification rejected the file; `differences` is for the log."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__("clip_rejected", message)
+    def __init__(self, differences: str) -> None:
+        super().__init__(
+            FailureCode.CLIP_REJECTED,
+            "The encoder's result is not what it must be.",
+            retryable=True,
+        )
+        self.differences = differences
 
-
-class Stopped(Exception):
-    """The caller asked for the end, and nothing of the child is left."""
+    def __str__(self) -> str:
+        return self.differences

@@ -1,0 +1,125 @@
+"""Why work ends without its result: one family of exceptions, one list of codes, and whose fault each one is.
+
+A neutral module: it imports nothing of ours, so media, fetching, queue and jobs may all use it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+
+@unique
+class FailureCode(StrEnum):
+    """Every code that a task's or a part's `error` and `waiting_for` can hold; docs/openapi.yaml lists the same."""
+
+    URL_INVALID = "url_invalid"
+    URL_TOO_LONG = "url_too_long"
+    URL_SCHEME_NOT_ALLOWED = "url_scheme_not_allowed"
+    URL_CREDENTIALS_NOT_ALLOWED = "url_credentials_not_allowed"
+    URL_PORT_NOT_ALLOWED = "url_port_not_allowed"
+    URL_PRIVATE_ADDRESS = "url_private_address"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+
+    SOURCE_NOT_FOUND = "source_not_found"
+    SOURCE_REFUSED = "source_refused"
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    SOURCE_NAME_UNKNOWN = "source_name_unknown"
+    SOURCE_TLS_INVALID = "source_tls_invalid"
+    SOURCE_TOO_SLOW = "source_too_slow"
+    SOURCE_TOO_LARGE = "source_too_large"
+    SOURCE_INCOMPLETE = "source_incomplete"
+    SOURCE_EMPTY = "source_empty"
+    SOURCE_NOT_A_VIDEO = "source_not_a_video"
+    SOURCE_HAS_NO_VIDEO = "source_has_no_video"
+    SOURCE_CODEC_UNSUPPORTED = "source_codec_unsupported"
+    SOURCE_DAMAGED = "source_damaged"
+    SOURCE_FRAME_TOO_LARGE = "source_frame_too_large"
+    SOURCE_TOO_LONG = "source_too_long"
+    SOURCE_LIMITS = "source_limits"
+    SOURCE_PROTECTED = "source_protected"
+
+    ENCODER_KILLED = "encoder_killed"
+    ENCODER_STALLED = "encoder_stalled"
+    ENCODER_TIMEOUT = "encoder_timeout"
+    ENCODER_OUT_OF_MEMORY = "encoder_out_of_memory"
+    ENCODER_FAILED = "encoder_failed"
+    PROBE_TIMEOUT = "probe_timeout"
+    CLIP_TOO_LARGE = "clip_too_large"
+    CLIP_REJECTED = "clip_rejected"
+
+    STORAGE_FULL = "storage_full"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    WORKER_LOST = "worker_lost"
+    TASK_FAILED = "task_failed"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Fault(StrEnum):
+    """Whose fault a failure is."""
+
+    CALLER = "caller"
+    SOURCE = "source"
+    SHARE = "share"
+    MACHINE = "machine"
+    OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What a fault does to the work: `counted` attempts end at MAX_ATTEMPTS, uncounted ones are repeated for ever."""
+
+    fault: Fault
+    counted: bool = True
+
+
+_SHARE = Handling(Fault.SHARE, counted=False)
+_OURS = Handling(Fault.OURS, counted=False)
+_MACHINE = Handling(Fault.MACHINE)
+_HANDLING = {
+    FailureCode.STORAGE_FULL: _SHARE,
+    FailureCode.STORAGE_UNAVAILABLE: _SHARE,
+    FailureCode.INTERNAL_ERROR: _OURS,
+    FailureCode.WORKER_LOST: _MACHINE,
+    FailureCode.ENCODER_KILLED: _MACHINE,
+    FailureCode.ENCODER_STALLED: _MACHINE,
+    FailureCode.PROBE_TIMEOUT: _MACHINE,
+    FailureCode.ENCODER_FAILED: _MACHINE,
+    FailureCode.CLIP_REJECTED: _MACHINE,
+}
+
+
+def handling_of(code: FailureCode) -> Handling:
+    """Return whose fault the code names, and what follows from that."""
+    if code in _HANDLING:
+        return _HANDLING[code]
+    is_callers = code.startswith("url_") or code == FailureCode.TOO_MANY_REDIRECTS
+    return Handling(Fault.CALLER if is_callers else Fault.SOURCE)
+
+
+class WorkFailed(Exception):
+    """An attempt at a task or a part ended without its result.
+
+    `message` is a sentence for people; `str()` is for the log and may say more.
+    `retryable`: another attempt may succeed.
+    `counted`: the attempt counts towards MAX_ATTEMPTS; by default as `handling_of` the code says.
+    `retry_after_s`: no attempt before so many seconds, because the source asked for it (Retry-After).
+    """
+
+    def __init__(
+        self,
+        code: FailureCode | str,
+        message: str,
+        *,
+        retryable: bool = False,
+        counted: bool | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = FailureCode(code)
+        self.message = message
+        self.retryable = retryable
+        self.counted = handling_of(self.code).counted if counted is None else counted
+        self.retry_after_s = retry_after_s
+
+
+class Stopped(Exception):
+    """The work ended because `should_stop` said so; no process of it is left."""
