@@ -19,8 +19,8 @@ from worker_server.media import (
     FrameRange,
     PartEdit,
     Profile,
-    copy_command,
     probe,
+    renderer,
     run_encoder,
     verify_clip,
 )
@@ -115,7 +115,7 @@ def _sample(make: Callable[[Path], None], output: Path) -> dict[str, float]:
 def copied(edit: PartEdit, output: Path) -> None:
     """Copy the part just as a worker does, the check by decoding included."""
     run_encoder(
-        copy_command(edit, output, get_ffmpeg_exe()),
+        renderer("copy", get_ffmpeg_exe()).command(edit, output),
         total_frames=edit.total_frames,
         on_progress=lambda _: None,
         should_stop=lambda: False,

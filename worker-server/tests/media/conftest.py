@@ -18,7 +18,6 @@ from worker_server.media import (
     PartEdit,
     Profile,
     Source,
-    copy_command,
     needs_remux,
     plan_parts,
     probe,
@@ -59,6 +58,12 @@ def read_numbers(path: Path) -> list[int]:
     """Read the number in each frame."""
     with av.open(str(path)) as container:
         return [_number(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+
+
+@pytest.fixture
+def numbers_in() -> Callable[[Path], list[int]]:
+    """Read the number in each frame of a file."""
+    return read_numbers
 
 
 def _number(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> int:
@@ -183,7 +188,7 @@ def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     def run(source: Source, path: Path, part: FrameRange, **options: object) -> Clip:
         edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
         output = tmp_path / f"copied-{part.number}.mp4"
-        run_to_end(copy_command(edit, output, ffmpeg), edit.total_frames, tmp_path)
+        run_to_end(renderer("copy", ffmpeg).command(edit, output), edit.total_frames, tmp_path)
         return Clip(output, edit, verify_clip(output, edit))
 
     return run

@@ -17,11 +17,12 @@ from worker_server.media import (
     plan_parts,
     probe,
     remux_command,
+    renderer,
 )
 from worker_server.media.rendering.h264 import headers
-from worker_server.media.rendering.stream_copy import may_copy
 
 Make = Callable[..., Path]
+may_copy = renderer("copy", "ffmpeg").can_render
 TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
 FRAMES = 150
 ALL, FIRST, NONE = "all", "the first", "none"

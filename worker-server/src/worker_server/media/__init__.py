@@ -9,8 +9,14 @@ from worker_server.media.probing.probe import Prober, probe, warm_prober
 from worker_server.media.probing.remux import needs_remux, remux_command
 from worker_server.media.probing.sniff import sniff
 from worker_server.media.process.encoder import run_encoder
-from worker_server.media.rendering.renderers import Renderer, renderer
-from worker_server.media.rendering.stream_copy import copy_command, may_copy
+from worker_server.media.rendering.render import (
+    RenderedClip,
+    RenderLimits,
+    RenderWatch,
+    render,
+)
+from worker_server.media.rendering.renderer import Renderer
+from worker_server.media.rendering.renderers import renderer, renderers
 from worker_server.media.verifying.verify import ClipFacts, Verifier, verify_clip
 
 __all__ = [
@@ -24,19 +30,22 @@ __all__ = [
     "ProbeLimits",
     "Prober",
     "Profile",
+    "RenderLimits",
+    "RenderWatch",
+    "RenderedClip",
     "Renderer",
     "Source",
     "SourceError",
     "Stopped",
     "Verifier",
-    "copy_command",
     "frame_size",
-    "may_copy",
     "needs_remux",
     "plan_parts",
     "probe",
     "remux_command",
+    "render",
     "renderer",
+    "renderers",
     "run_encoder",
     "sniff",
     "verify_clip",

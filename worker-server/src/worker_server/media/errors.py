@@ -23,7 +23,8 @@ class EncodeFailed(MediaError):
     `str()` adds its last words to the message: they name files of ours, and are for the log.
 
     Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
-    `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.
+    `encoder_failed`, `renderer_declined` (the next renderer is tried), `clip_too_large`,
+    `probe_timeout`, `storage_full`, `source_damaged`.
     """
 
     def __init__(

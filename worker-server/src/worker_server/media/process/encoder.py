@@ -11,6 +11,9 @@ from pathlib import Path
 from worker_server.media.errors import EncodeFailed, Stopped
 from worker_server.media.process.child import ChildLimits, await_end, end, has_ended, spawn
 
+# A renderer exits with this where the stream turns out to be nothing for it.
+DECLINED_STATUS = 77
+
 _LOOK_S = 0.2
 _TAIL_BYTES = 4096
 _READ_BYTES = 65536
@@ -153,6 +156,8 @@ def _failure(status: int, stderr_tail: str) -> EncodeFailed:
 
 
 def _meaning(status: int, stderr_tail: str) -> tuple[str, str, bool]:
+    if status == DECLINED_STATUS:
+        return "renderer_declined", "This renderer cannot make the clip.", False
     if status == -signal.SIGXFSZ or "File too large" in stderr_tail:
         return "clip_too_large", "The clip is larger than it may be.", False
     if _any_of(_STORAGE, stderr_tail):

@@ -1,8 +1,9 @@
-"""Renders a part with one ffmpeg filter graph: the fast way, and the default."""
+"""Renders a part with one ffmpeg filter graph: the default renderer."""
 
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
@@ -29,8 +30,14 @@ _SOUND_S = Fraction(
 class FfmpegRenderer:
     """One process per part; frames never leave ffmpeg."""
 
+    rendered_by: Literal["encode"] = "encode"
+
     def __init__(self, ffmpeg_path: str) -> None:
         self._ffmpeg = ffmpeg_path
+
+    def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # the interface's
+        """Any edit."""
+        return True
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:
         """Return the command that writes the clip to `output`."""

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 from worker_server.media.model.edit import PartEdit
 
@@ -12,10 +13,16 @@ _CHILD = "worker_server.media.rendering.moviepy_child"
 class MoviePyRenderer:
     """Slower than `FfmpegRenderer`, and the place for effects written in Python."""
 
+    rendered_by: Literal["encode"] = "encode"
+
     def __init__(self, ffmpeg_path: str) -> None:
         self._ffmpeg = ffmpeg_path
 
+    def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # the interface's
+        """Any edit."""
+        return True
+
     def command(self, edit: PartEdit, output: Path) -> list[str]:
-        """Return the command that writes the clip to `output`; NumPy and MoviePy load in that process only."""
+        """Return the command that writes the clip; NumPy and MoviePy load in that process only."""
         payload = {"edit": edit.to_json(), "output": str(output.absolute()), "ffmpeg": self._ffmpeg}
         return [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]

@@ -1,25 +1,32 @@
-"""The one interface of the renderers, and how one is picked."""
+"""The renderers by name, and in which order they are tried."""
 
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
 
-from worker_server.media.model.edit import PartEdit
 from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 from worker_server.media.rendering.moviepy import MoviePyRenderer
+from worker_server.media.rendering.renderer import Renderer
+from worker_server.media.rendering.stream_copy import StreamCopyRenderer
 
-
-class Renderer(Protocol):
-    """Says how a clip is made; `run_encoder` makes it."""
-
-    def command(self, edit: PartEdit, output: Path) -> list[str]:
-        """Return the command that writes the clip and prints ffmpeg's progress lines on standard output."""
-        ...
+# By name; each takes the path of the ffmpeg program.
+RENDERERS: dict[str, Callable[[str], Renderer]] = {
+    "copy": StreamCopyRenderer,
+    "ffmpeg": FfmpegRenderer,
+    "moviepy": MoviePyRenderer,
+}
 
 
 def renderer(name: str, ffmpeg_path: str) -> Renderer:
-    """Return the renderer called `ffmpeg` or `moviepy`. Raise ValueError for any other name."""
-    if name == "ffmpeg":
-        return FfmpegRenderer(ffmpeg_path)
-    if name == "moviepy":
-        return MoviePyRenderer(ffmpeg_path)
-    raise ValueError(f"there is no renderer called {name!r}")
+    """Return the renderer of this name. Raise ValueError for any other name."""
+    if name not in RENDERERS:
+        raise ValueError(f"there is no renderer called {name!r}")
+    return RENDERERS[name](ffmpeg_path)
+
+
+def renderers(engine: str, ffmpeg_path: str, *, stream_copy: bool) -> list[Renderer]:
+    """Return the renderers to try, in order.
+
+    Stream copy comes first where it is wanted, and only before `ffmpeg`: MoviePy is chosen for
+    effects of one's own, which copied pictures would not have.
+    """
+    names = ["copy", engine] if stream_copy and engine == "ffmpeg" else [engine]
+    return [renderer(name, ffmpeg_path) for name in names]

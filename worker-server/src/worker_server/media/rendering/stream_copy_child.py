@@ -1,7 +1,7 @@
-"""Makes one clip by copying. Run by the command of `copy_command`; JSON in, progress lines out.
+"""Makes one clip by stream copy. Run by `StreamCopyRenderer`; JSON in, progress lines out.
 
-The logos, the frames before the first IDR picture and those behind the last picture that is shown before all later ones
-are encoded, with parameter sets of their own numbers; then all is put into one track, and decoded once.
+Encoded: both bumpers, the frames before the first IDR, and the frames after the last closed-GOP boundary; with SPS/PPS
+ids that the source does not use. Encoded and copied pictures are muxed into one track, which is decoded once as a check.
 """
 
 import heapq
@@ -25,6 +25,7 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child import ChildLimits, guarded
+from worker_server.media.process.encoder import DECLINED_STATUS
 from worker_server.media.process.ffmpeg_command import local_input
 from worker_server.media.rendering.copyable_span import (
     CodedPicture,
@@ -237,7 +238,7 @@ def main() -> int:
         copy(PartEdit.from_json(payload["edit"]), Path(payload["output"]), payload["ffmpeg"])
     except (Unsuitable, av.error.FFmpegError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"not copied: {error}")
-        return 1
+        return DECLINED_STATUS
     return 0
 
 

@@ -1,0 +1,89 @@
+"""Makes and verifies the clip of a part, with the first renderer that can."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker_server.media.errors import ClipRejected, EncodeFailed
+from worker_server.media.model.edit import PartEdit
+from worker_server.media.process.encoder import run_encoder
+from worker_server.media.rendering.renderer import RenderedBy, Renderer
+from worker_server.media.verifying.verify import ClipFacts, Verifier
+
+_log = logging.getLogger(__name__)
+_START_VERIFIER_AT = 0.5  # its libraries load while the encoder goes on
+
+
+@dataclass(frozen=True)
+class RenderLimits:
+    """What a renderer may use; 0 bytes are no limit."""
+
+    stall_s: float = 120.0
+    timeout_s: float = 3600.0
+    memory_bytes: int = 0
+    max_output_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class RenderWatch:
+    """How a render is watched: `on_progress` gets 0 … 1; both callbacks run about five times a second."""
+
+    on_progress: Callable[[float], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+    limits: RenderLimits = field(default_factory=RenderLimits)
+
+
+@dataclass(frozen=True)
+class RenderedClip:
+    """A verified clip."""
+
+    facts: ClipFacts
+    rendered_by: RenderedBy
+
+
+def render(
+    edit: PartEdit, output: Path, renderers: Sequence[Renderer], watch: RenderWatch
+) -> RenderedClip:
+    """Write the clip of `edit` to `output` with the first of `renderers` that can, and verify it.
+
+    A renderer that declines, fails or makes a clip that is rejected is followed by the next one that
+    can render the edit; the last one's failure is the caller's: EncodeFailed or ClipRejected. Raise
+    Stopped once `watch.should_stop` said so, ValueError where no renderer can. `output.parent` is
+    scratch: it is the working directory, and may hold unfinished files after a failure.
+    """
+    able = [renderer for renderer in renderers if renderer.can_render(edit)]
+    if not able:
+        raise ValueError("no renderer can make this clip")
+    for renderer in able[:-1]:
+        try:
+            return _run(renderer, edit, output, watch)
+        except (EncodeFailed, ClipRejected) as error:
+            # A fault of the source or of the machine meets the next renderer too, which reports it.
+            extra = {"part": edit.part.number, "detail": str(error)}
+            _log.info("not rendered by %s", renderer.rendered_by, extra=extra)
+    return _run(able[-1], edit, output, watch)
+
+
+def _run(renderer: Renderer, edit: PartEdit, output: Path, watch: RenderWatch) -> RenderedClip:
+    """Run one renderer to its end, and verify its clip."""
+    with Verifier() as verifier:
+
+        def on_progress(fraction: float) -> None:
+            watch.on_progress(fraction)
+            if fraction > _START_VERIFIER_AT:
+                verifier.start()
+
+        run_encoder(
+            renderer.command(edit, output),
+            total_frames=edit.total_frames,
+            on_progress=on_progress,
+            should_stop=watch.should_stop,
+            scratch=output.parent,
+            stall_s=watch.limits.stall_s,
+            timeout_s=watch.limits.timeout_s,
+            memory_bytes=watch.limits.memory_bytes,
+            max_output_bytes=watch.limits.max_output_bytes,
+        )
+        facts = verifier.check(output, edit, watch.should_stop)
+    return RenderedClip(facts, renderer.rendered_by)
