@@ -1,6 +1,13 @@
 """The clip: what a source is, how it is cut, and the renderers that make the parts."""
 
-from worker_server.media.errors import ClipRejected, EncodeFailed, MediaError, SourceError, Stopped
+from worker_server.media.errors import (
+    ClipRejected,
+    EncodeFailed,
+    MediaError,
+    RendererDeclined,
+    SourceError,
+    Stopped,
+)
 from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.plan import FrameRange, plan_parts
@@ -34,6 +41,7 @@ __all__ = [
     "RenderWatch",
     "RenderedClip",
     "Renderer",
+    "RendererDeclined",
     "Source",
     "SourceError",
     "Stopped",

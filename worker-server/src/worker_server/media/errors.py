@@ -2,7 +2,14 @@
 
 from worker_server.errors import FailureCode, Stopped, WorkFailed
 
-__all__ = ["ClipRejected", "EncodeFailed", "MediaError", "SourceError", "Stopped"]
+__all__ = [
+    "ClipRejected",
+    "EncodeFailed",
+    "MediaError",
+    "RendererDeclined",
+    "SourceError",
+    "Stopped",
+]
 
 
 class MediaError(WorkFailed):
@@ -23,8 +30,7 @@ class EncodeFailed(MediaError):
     `str()` adds its last words to the message: they name files of ours, and are for the log.
 
     Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
-    `encoder_failed`, `renderer_declined` (the next renderer is tried), `clip_too_large`,
-    `probe_timeout`, `storage_full`, `source_damaged`.
+    `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.
     """
 
     def __init__(
@@ -35,6 +41,18 @@ class EncodeFailed(MediaError):
 
     def __str__(self) -> str:
         return f"{self.message} {self.stderr_tail}".strip()
+
+
+class RendererDeclined(EncodeFailed):
+    """The stream turned out to be nothing for this renderer; the next one is tried."""
+
+    def __init__(self, stderr_tail: str) -> None:
+        super().__init__(
+            FailureCode.ENCODER_FAILED,
+            "This renderer cannot make the clip.",
+            retryable=False,
+            stderr_tail=stderr_tail,
+        )
 
 
 class ClipRejected(MediaError):

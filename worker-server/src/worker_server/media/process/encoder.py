@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_server.media.errors import EncodeFailed, Stopped
+from worker_server.media.errors import EncodeFailed, RendererDeclined, Stopped
 from worker_server.media.process.child import ChildLimits, await_end, end, has_ended, spawn
 
 # A renderer exits with this where the stream turns out to be nothing for it.
@@ -151,13 +151,13 @@ class _Run:
 
 def _failure(status: int, stderr_tail: str) -> EncodeFailed:
     """Return what an exit status and the last words on standard error mean."""
+    if status == DECLINED_STATUS:
+        return RendererDeclined(stderr_tail)
     code, message, retryable = _meaning(status, stderr_tail)
     return EncodeFailed(code, message, retryable=retryable, stderr_tail=stderr_tail)
 
 
 def _meaning(status: int, stderr_tail: str) -> tuple[str, str, bool]:
-    if status == DECLINED_STATUS:
-        return "renderer_declined", "This renderer cannot make the clip.", False
     if status == -signal.SIGXFSZ or "File too large" in stderr_tail:
         return "clip_too_large", "The clip is larger than it may be.", False
     if _any_of(_STORAGE, stderr_tail):
