@@ -54,6 +54,7 @@ lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
 	$(COMPILE) locks/terraform-offline.in -o locks/terraform-offline.txt
 	$(COMPILE) --no-deps locks/google-bindings.in -o locks/google-bindings.txt
 	$(COMPILE) locks/checkov.in -o locks/checkov.txt
+	$(COMPILE) locks/clients.in -o locks/clients.txt
 
 lint: $(STAMP) ## ruff, the walls between packages, shellcheck
 	$(BIN)/ruff check .
@@ -95,6 +96,7 @@ clean: ## remove what the tools made (not the data in .idrl)
 
 include bench/bench.mk
 include containers/containers.mk
+include e2e/generated/generated.mk
 include jmeter/jmeter.mk
 include deploy/deploy.mk
 include deploy/rehearsal/rehearsal.mk

@@ -121,8 +121,11 @@ def test_json_with_a_charset_is_json(api: Api) -> None:
     assert response.json()["code"] == "url_scheme_not_allowed"
 
 
-def test_body_over_one_mebibyte(api: Api, post_path: str) -> None:
-    response = api.post(post_path, {"url": "http://example.com/" + "a" * 1024 * 1024})
+@pytest.mark.parametrize("size_bytes", [16 * 1024 + 1, 1024 * 1024 + 1])
+def test_body_over_the_limit(api: Api, post_path: str, size_bytes: int) -> None:
+    body = b" " * size_bytes
+    headers = {"Content-Type": "application/json"}
+    response = api.call("POST", post_path, data=body, headers=headers)
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 

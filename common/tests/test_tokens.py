@@ -93,6 +93,13 @@ def test_a_part_of_a_good_token_is_no_good() -> None:
             verifier.verify(other)
 
 
+def test_a_signed_token_over_2048_characters_is_refused() -> None:
+    verifier = TokenVerifier(pem(NEW))
+    assert verifier.verify(token(filler="x" * 1000)) == Identity(7)
+    with pytest.raises(TokenInvalid):
+        verifier.verify(token(filler="x" * 2000))
+
+
 def test_expired_is_told_from_forged() -> None:
     verifier = TokenVerifier(pem(NEW))
     past = int(time.time()) - LEEWAY_S - 5

@@ -110,6 +110,33 @@ def test_a_validator_sees_the_whole_body(app: Flask) -> None:
         assert parse_body(Twice).second == "x=abc"
 
 
+def test_at_most_20_errors_are_told_with_short_names(app: Flask) -> None:
+    many = {f"{number:0100}": 1 for number in range(1000)}
+    with app.test_request_context("/", query_string=many), pytest.raises(Problem) as caught:
+        parse_query(Listing)
+    assert [error["field"] for error in caught.value.errors] == ["0" * 63 + "…"] * 20
+
+
+class Unbounded(Body):
+    text: str
+
+
+class UnboundedQuery(Query):
+    text: str
+
+
+def test_a_string_without_a_bound_of_its_own_has_one(app: Flask) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
+    with app.test_request_context("/", method="POST", json={"text": "x" * 4097}):
+        with pytest.raises(Problem) as caught:
+            parse_body(Unbounded)
+        assert fields(caught.value) == [("text", "string_too_long")]
+    with app.test_request_context("/", query_string={"text": "x" * 4097}):
+        with pytest.raises(Problem) as caught:
+            parse_query(UnboundedQuery)
+        assert fields(caught.value) == [("text", "string_too_long")]
+
+
 @given(data=st.binary(max_size=900))
 def test_no_body_is_a_bug(data: bytes) -> None:
     app = Flask("sample")

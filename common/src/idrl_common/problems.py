@@ -27,7 +27,7 @@ _CODES = {
 }
 _SENTENCES = {
     404: "There is nothing at this address.",
-    413: "The body is larger than 1 MiB.",
+    413: "The body is larger than this call takes.",
     500: "Something went wrong on our side; the request id helps us to find it.",
 }
 

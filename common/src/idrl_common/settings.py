@@ -12,7 +12,8 @@ Pem = Annotated[
     str,
     BeforeValidator(lambda value: value.replace("\\n", "\n") if isinstance(value, str) else value),
 ]
-MAX_BODY_BYTES = 1024 * 1024
+# Of any call whose body is JSON; /auth takes less.
+MAX_BODY_BYTES = 16 * 1024
 
 
 class DatabaseSettings(BaseSettings):

@@ -19,6 +19,8 @@ AUDIENCE = "idrl"
 LEEWAY_S = 30
 REQUIRED = ("sub", "user_id", "iss", "aud", "iat", "exp")
 
+# Ours have about 300 characters. Longer ones are refused before they are hashed or decoded.
+MAX_TOKEN_LENGTH = 2048
 # As many callers are remembered; a proof costs twenty times what all the rest of the check does.
 _REMEMBERED = 4096
 
@@ -58,6 +60,8 @@ class TokenVerifier:
 
         A token that was proven is not proven again, but still ends in time; other keys need another verifier.
         """
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise TokenInvalid
         identity, expires = self._proven(token)
         if expires <= time.time() - LEEWAY_S:
             raise TokenExpired

@@ -12,6 +12,12 @@ from idrl_common.problems import FieldError, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# A body of nothing but unknown fields must not be answered with a larger one.
+_MAX_FIELD_ERRORS = 20
+_MAX_FIELD_NAME_LENGTH = 64
+# For strings without a bound of their own: validators that take more than linear time must never see more.
+_MAX_STRING_LENGTH = 4096
+
 
 def _no_nul(value: str) -> str:
     if "\x00" in value:  # valid in JSON, but PostgreSQL has no such text
@@ -25,13 +31,20 @@ CleanStr = Annotated[str, AfterValidator(_no_nul)]
 class Body(BaseModel):
     """A JSON body: fields that nobody knows are refused, and a number is not a string."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        str_max_length=_MAX_STRING_LENGTH,
+    )
 
 
 class Query(BaseModel):
     """The part of the URL behind `?`: parameters that nobody knows are refused."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, str_max_length=_MAX_STRING_LENGTH
+    )
 
 
 def read_body() -> bytes:
@@ -67,12 +80,13 @@ def _validate(model: type[Model], data: Mapping[str, object], code: str, sentenc
         # The context lets a validator compare two fields even when the other one is wrong.
         return model.model_validate(data, context=data)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        raise Problem(
-            400, code, sentence, errors=[_field_error(each) for each in problems]
-        ) from error
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        errors = [_field_error(each) for each in details[:_MAX_FIELD_ERRORS]]
+        raise Problem(400, code, sentence, errors=errors) from error
 
 
 def _field_error(error: ErrorDetails) -> FieldError:
     name = ".".join(str(part) for part in error["loc"]) or "body"
+    if len(name) > _MAX_FIELD_NAME_LENGTH:
+        name = f"{name[: _MAX_FIELD_NAME_LENGTH - 1]}…"
     return {"field": name, "code": error["type"], "message": error["msg"]}

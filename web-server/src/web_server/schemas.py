@@ -12,6 +12,8 @@ from idrl_common.validation import Body, CleanStr
 from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
 
 USERNAME_MAX_LENGTH = 64
+# Before normalisation, which takes quadratic time for a long row of combining marks.
+_RAW_MAX_LENGTH = 320
 PASSWORD_MIN_LENGTH = 8
 
 _PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
@@ -31,12 +33,19 @@ _PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 )
 
 
+def _normalized(value: str) -> str | None:
+    """Return the text in the form that looks the same, without spaces around it; None if too long."""
+    if len(value) > _RAW_MAX_LENGTH:
+        return None
+    return unicodedata.normalize("NFKC", value).strip()
+
+
 def _username(value: str) -> str:
-    # What looks the same is the same name; and it may get longer, so this comes before the count.
-    name = unicodedata.normalize("NFKC", value).strip()
-    if not name:
+    # Normalisation may make the name longer, so its length is checked afterwards.
+    name = _normalized(value)
+    if name == "":
         raise PydanticCustomError("string_too_short", "Must have at least one character.")
-    if len(name) > USERNAME_MAX_LENGTH:
+    if name is None or len(name) > USERNAME_MAX_LENGTH:
         raise PydanticCustomError(
             "string_too_long", f"Must have at most {USERNAME_MAX_LENGTH} characters."
         )
@@ -48,9 +57,8 @@ def _username(value: str) -> str:
 
 
 def _email(value: str) -> str:
-    address = unicodedata.normalize("NFKC", value).strip()
     try:
-        return validate_email(address, check_deliverability=False).normalized
+        return validate_email(_normalized(value) or "", check_deliverability=False).normalized
     except EmailNotValidError as error:
         raise PydanticCustomError("email_invalid", "Must be an email address.") from error
 
@@ -59,7 +67,7 @@ def _known_email(value: str) -> str:
     try:
         return _email(value)
     except PydanticCustomError:
-        return value  # nobody has it, and that is all that log-in says
+        return value  # no account has it, which is what the answer to a wrong email says
 
 
 def _new_password(value: str) -> str:

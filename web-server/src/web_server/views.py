@@ -14,12 +14,17 @@ from web_server.login_throttle import Limit, TooManyFailures
 from web_server.schemas import LogIn, SignUp
 from web_server.tokens import LIFETIME_S, TokenSigner
 
+_MAX_BODY_BYTES = 8 * 1024
 _UNKNOWN = "0.0.0.0"  # noqa: S104 # who calls through a socket without addresses
 
 
 def auth_blueprint(signer: TokenSigner, limit: Limit) -> Blueprint:
     """Return the routes below /auth."""
     routes = Blueprint("auth", __name__, url_prefix="/auth")
+
+    @routes.before_request
+    def limit_body() -> None:
+        request.max_content_length = _MAX_BODY_BYTES
 
     @routes.post("/signup")
     def signup() -> tuple[Response, int]:

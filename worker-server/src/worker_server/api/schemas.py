@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.services import PartFacts, PartTotals, TaskFacts
 
@@ -15,7 +16,8 @@ _DOWNLOAD_SHARE = 0.1
 class NewTask(Body):
     """The body of POST /tasks."""
 
-    url: CleanStr = Field(min_length=1)
+    # Longer than `check_url` allows, which has a code of its own for that.
+    url: CleanStr = Field(min_length=1, max_length=MAX_BODY_BYTES)
 
 
 class Listing(Query):
