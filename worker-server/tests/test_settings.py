@@ -33,6 +33,17 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.jwt_public_key == "a\nb"
 
 
+@pytest.mark.parametrize("name", ["FETCH_ALLOW_HOSTS", "FETCH_DENY_HOSTS"])
+@pytest.mark.parametrize("entry", ["10.0.0.0/40", "host:port", ":80"])
+def test_what_is_no_host_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, entry: str
+) -> None:
+    for variable, value in {**NEEDED, name: f"example.com,{entry}"}.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NEEDED:
         monkeypatch.delenv(name, raising=False)

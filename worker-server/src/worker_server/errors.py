@@ -17,6 +17,7 @@ class FailureCode(StrEnum):
     URL_CREDENTIALS_NOT_ALLOWED = "url_credentials_not_allowed"
     URL_PORT_NOT_ALLOWED = "url_port_not_allowed"
     URL_PRIVATE_ADDRESS = "url_private_address"
+    URL_HOST_NOT_ALLOWED = "url_host_not_allowed"
     TOO_MANY_REDIRECTS = "too_many_redirects"
 
     SOURCE_NOT_FOUND = "source_not_found"

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from idrl_common.settings import AppSettings
+from worker_server.fetching import EgressRules
 
 _EXTENSION = "idrl_settings"
 
@@ -52,6 +53,7 @@ class Settings(AppSettings):
 
     fetch_concurrency: int = Field(4, ge=1, le=256)
     fetch_allow_hosts: Hosts = frozenset()
+    fetch_deny_hosts: Hosts = frozenset()
     fetch_max_bytes: int = Field(2 * 1024**3, gt=0)
     fetch_timeout_s: float = Field(3600, gt=0)
     fetch_stall_s: float = Field(30, gt=0)
@@ -67,6 +69,18 @@ class Settings(AppSettings):
         if self.heartbeat_s > self.lease_s / 2:
             sentence = f"HEARTBEAT_S ({self.heartbeat_s:g}) must be at most half of LEASE_S ({self.lease_s:g})"
             raise PydanticCustomError("settings_contradict", "{sentence}", {"sentence": sentence})
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_are_hosts(self) -> Self:
+        for name in ("fetch_allow_hosts", "fetch_deny_hosts"):
+            try:
+                EgressRules(**{name.split("_")[1]: getattr(self, name)})
+            except ValueError as error:
+                sentence = f"{name.upper()} has an entry that it does not take: {error}"
+                raise PydanticCustomError(
+                    "not_a_host", "{sentence}", {"sentence": sentence}
+                ) from None
         return self
 
     @property

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from worker_server.fetching import Download, FetchFailed, FetchLimits, FetchStopped, download
+from worker_server.errors import Stopped
+from worker_server.fetching import Download, FetchFailed, FetchLimits, download
 
 Handler = Callable[["Exchange"], None]
 
@@ -215,7 +216,7 @@ class Fetcher:
         return caught.value
 
     def stops(self, url: str, **limits: float) -> None:
-        with pytest.raises(FetchStopped):
+        with pytest.raises(Stopped):
             self(url, **limits)
         assert not self.path.exists()
 

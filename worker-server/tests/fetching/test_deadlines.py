@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from worker_server.fetching import FetchLimits
-from worker_server.fetching.errors import AttemptStalled
+from worker_server.fetching.errors import RequestStalled
 from worker_server.fetching.watchdog import Watchdog
 
 BODY = b"x" * 100_000
@@ -82,7 +82,8 @@ LIMITS = {"first_byte_s": 0.5, "stall_s": 0.5, "min_bytes_per_s": 1024}
 def test_too_slow(site, fetch, answer) -> None:
     began = time.monotonic()
     failure = fetch.fails(site.on("/v.mp4", answer), **LIMITS)
-    assert (failure.code, failure.retryable) == ("source_too_slow", False)
+    # Silence may pass; a rate that is too low will not.
+    assert (failure.code, failure.retryable) == ("source_too_slow", answer is not trickles)
     assert len(site.requests) == 2  # a stall is tried once more, not three times
     assert 0.9 < time.monotonic() - began < 15
 
@@ -129,10 +130,10 @@ def test_stop_before_it_began(site, fetch) -> None:
 
 def test_stop_while_waiting_to_try_again(site, fetch) -> None:
     def busy(x) -> None:
-        x.reply(b"", 503, Retry_After=3600)
+        x.reply(b"", 503, Retry_After=30)
         fetch.stop.set()
 
-    fetch.stops(site.on("/v.mp4", busy), max_backoff_s=60)
+    fetch.stops(site.on("/v.mp4", busy), max_pause_s=60)
     assert len(site.requests) == 1
 
 
@@ -140,17 +141,17 @@ def test_the_connection_is_closed_while_waiting_to_try_again(site, fetch) -> Non
     closed = []
 
     def busy(x) -> None:
-        x.head(503, Retry_After=3600)
+        x.head(503, Retry_After=30)
         closed.append(x.is_gone(10))
         fetch.stop.set()
 
-    fetch.stops(site.on("/v.mp4", busy), max_backoff_s=60)
+    fetch.stops(site.on("/v.mp4", busy), max_pause_s=60)
     assert closed == [True]
 
 
 def test_total_time_while_waiting_to_try_again(site, fetch) -> None:
-    url = site.on("/v.mp4", lambda x: x.reply(b"", 503, Retry_After=3600))
-    assert fetch.fails(url, max_backoff_s=60, timeout_s=0.5).code == "source_too_slow"
+    url = site.on("/v.mp4", lambda x: x.reply(b"", 503, Retry_After=30))
+    assert fetch.fails(url, max_pause_s=60, timeout_s=0.5).code == "source_too_slow"
 
 
 @pytest.mark.parametrize("how", ["stop", "slow"])
@@ -264,7 +265,7 @@ def test_nothing_stays_behind(site, fetch) -> None:
 def test_a_verdict_of_before_does_not_end_the_next_request() -> None:
     with Watchdog(FetchLimits(first_byte_s=0.2), lambda: False) as watchdog:
         watchdog.begin_request()
-        with pytest.raises(AttemptStalled):  # noqa: PT012 # the deadline passes while the loop asks
+        with pytest.raises(RequestStalled):  # noqa: PT012 # the deadline passes while the loop asks
             while True:
                 watchdog.check()
         watchdog.begin_request()

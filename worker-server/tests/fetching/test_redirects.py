@@ -37,31 +37,23 @@ def test_redirect_to_another_host(site, fetch, names) -> None:
     ]
 
 
-def test_cookies_are_not_carried(site, fetch) -> None:
-    site.on("/v.mp4", lambda x: x.reply(BODY))
-    fetch(
-        site.on("/start", lambda x: x.reply(b"", 302, Location="/v.mp4", Set_Cookie="id=1; Path=/"))
-    )
-    assert "cookie" not in site.requests[1].headers
-
-
 def test_non_ascii_target(site, fetch) -> None:
     site.on("/%C3%BC%20x.mp4", lambda x: x.reply(BODY))
     assert fetch(site.on("/start", to("/ü x.mp4"))).size_bytes == 1000
 
 
 def test_as_many_redirects_as_allowed(site, fetch) -> None:
-    for number in range(5):
+    for number in range(10):
         site.on(f"/{number}", to(f"/{number + 1}"))
-    site.on("/5", lambda x: x.reply(BODY))
+    site.on("/10", lambda x: x.reply(BODY))
     assert fetch(site.url("/0")).size_bytes == 1000
-    assert fetch.fails(site.url("/0"), max_redirects=4).code == "too_many_redirects"
+    assert fetch.fails(site.url("/0"), max_redirects=9).code == "too_many_redirects"
     assert fetch.fails(site.url("/0"), max_redirects=0).code == "too_many_redirects"
 
 
 def test_redirect_loop(site, fetch) -> None:
     assert fetch.fails(site.on("/loop", to("/loop"))).code == "too_many_redirects"
-    assert len(site.requests) == 6
+    assert len(site.requests) == 11
 
 
 @pytest.mark.parametrize(

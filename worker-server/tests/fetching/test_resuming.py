@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from worker_server.fetching.resuming import continues, range_headers, validator_of
+from worker_server.fetching.resuming import continues, is_whole, range_headers, strong_validator
 
 BODY = os.urandom(400_000)
 HALF = len(BODY) // 2
@@ -67,13 +67,72 @@ def test_goes_on_after_a_chunked_body_broke_off(site, fetch) -> None:
     assert site.requests[1].headers["range"] == f"bytes={HALF}-"
 
 
-def test_the_date_is_as_good_as_a_strong_etag(site, fetch) -> None:
-    date = "Wed, 21 Oct 2015 07:28:00 GMT"
-    assert fetch(site.on("/v.mp4", breaks(Last_Modified=date, ETag='W/"1"'), rest())).resumed == 1
-    assert site.requests[1].headers["if-range"] == date
+MODIFIED = "Wed, 21 Oct 2015 07:28:00 GMT"
+LATER = "Wed, 21 Oct 2015 07:30:00 GMT"
 
 
-@pytest.mark.parametrize("headers", [{"ETag": 'W/"1"'}, {"Server": "x"}])
+def dated_rest(**headers: str):  # noqa: ANN201
+    """Answer a range request with the rest of a file that has no ETag."""
+
+    def answer(x) -> None:
+        start = int(x.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        span = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
+        x.reply(BODY[start:], 206, Content_Range=span, **headers)
+
+    return answer
+
+
+def test_resumes_by_a_date_that_is_strong(site, fetch) -> None:
+    begin = breaks(Last_Modified=MODIFIED, Date=LATER)
+    assert fetch(site.on("/v.mp4", begin, dated_rest(Last_Modified=MODIFIED))).resumed == 1
+    assert site.requests[1].headers["if-range"] == MODIFIED
+    assert fetch.path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Last_Modified": LATER},  # the server ignores If-Range: this is the rest of another file
+        {"Server": "x"},
+        {"Last_Modified": MODIFIED, "ETag": '"1"'},
+    ],
+)
+def test_starts_over_when_the_rest_has_another_date(site, fetch, headers) -> None:
+    begin = breaks(Last_Modified=MODIFIED, Date=LATER)
+    assert fetch(site.on("/v.mp4", begin, dated_rest(**headers), whole())).resumed == 0
+    assert fetch.path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"1"', '"2"', "1"])
+def test_rest_of_another_file_is_never_appended(site, fetch, etag) -> None:
+    """The server ignores If-Range and sends a range of what is there by now, without the old ETag."""
+    changed = os.urandom(len(BODY))
+
+    def other_rest(x) -> None:
+        span = f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}"
+        x.reply(changed[HALF:], 206, Content_Range=span, **({"ETag": etag} if etag else {}))
+
+    url = site.on("/v.mp4", breaks(), other_rest, whole('"2"', changed))
+    assert fetch(url).resumed == 0
+    assert fetch.path.read_bytes() == changed
+
+
+def test_compressed_rest_is_never_appended(site, fetch) -> None:
+    url = site.on("/v.mp4", breaks(), rest(Content_Encoding="gzip"), whole())
+    assert fetch(url).resumed == 0
+    assert fetch.path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": 'W/"1"'},
+        {"Server": "x"},
+        {"ETag": 'W/"1"', "Last_Modified": MODIFIED, "Date": LATER},
+        {"Last_Modified": MODIFIED},
+        {"Last_Modified": MODIFIED, "Date": "Wed, 21 Oct 2015 07:28:59 GMT"},
+    ],
+)
 def test_starts_over_when_nothing_proves_it_is_the_same_file(site, fetch, headers) -> None:
     assert fetch(site.on("/v.mp4", breaks(**headers), whole())).resumed == 0
     assert fetch.path.read_bytes() == BODY
@@ -121,7 +180,7 @@ def test_goes_on_after_a_failure_in_between(site, fetch) -> None:
 
 def test_a_body_that_is_always_short(site, fetch) -> None:
     failure = fetch.fails(site.on("/v.mp4", breaks(Server="x")))
-    assert (failure.code, failure.retryable) == ("source_incomplete", False)
+    assert (failure.code, failure.retryable) == ("source_incomplete", True)
     assert len(site.requests) == 4
 
 
@@ -180,14 +239,37 @@ def test_each_attempt_goes_through_the_redirects_again(site, fetch) -> None:
 @pytest.mark.parametrize(
     ("headers", "validator"),
     [
-        ({"ETag": '"1"', "Last-Modified": "then"}, '"1"'),
-        ({"ETag": 'W/"1"', "Last-Modified": "then"}, "then"),
+        ({"ETag": '"1"', "Last-Modified": MODIFIED, "Date": LATER}, '"1"'),
+        ({"ETag": 'W/"1"', "Last-Modified": MODIFIED, "Date": LATER}, None),
+        ({"Last-Modified": MODIFIED, "Date": LATER}, MODIFIED),
+        ({"Last-Modified": LATER, "Date": MODIFIED}, None),
+        ({"Last-Modified": "then", "Date": LATER}, None),
+        ({"Last-Modified": MODIFIED}, None),
         ({"ETag": "bare"}, None),
+        ({"ETag": '"'}, None),
         ({}, None),
     ],
 )
-def test_validator(headers, validator) -> None:
-    assert validator_of(headers) == validator
+def test_strong_validator(headers, validator) -> None:
+    assert strong_validator(headers) == validator
+
+
+@pytest.mark.parametrize(
+    ("headers", "whole_file"),
+    [
+        ({"Content-Range": "bytes 0-9/10"}, True),
+        ({"Content-Range": "bytes 0-9/*", "Content-Length": "10"}, True),
+        ({}, True),
+        ({"Content-Range": "bytes 0-9/*"}, False),
+        ({"Content-Range": "bytes 0-8/10"}, False),
+        ({"Content-Range": "bytes 1-9/10"}, False),
+        ({"Content-Range": "bytes */10"}, False),
+        ({"Content-Range": "nonsense"}, False),
+        ({"Content-Type": "multipart/byteranges; boundary=x"}, False),
+    ],
+)
+def test_whole_file_in_a_206(headers, whole_file) -> None:
+    assert is_whole(headers) is whole_file
 
 
 def test_no_range_is_asked_for_without_reason() -> None:
@@ -200,5 +282,5 @@ def test_no_range_is_asked_for_without_reason() -> None:
     "unit", ["bits 5-9/10", "bytes 5-9/10, bytes 5-9/10", "", "bytes -5/10", "bytes 9-5/10"]
 )
 def test_a_range_we_cannot_read_does_not_continue(unit) -> None:
-    assert not continues({"Content-Range": unit}, '"1"', 5, 10)
-    assert continues({"Content-Range": "bytes 5-9/10"}, '"1"', 5, 10)
+    assert not continues({"Content-Range": unit, "ETag": '"1"'}, '"1"', 5, 10)
+    assert continues({"Content-Range": "bytes 5-9/10", "ETag": '"1"'}, '"1"', 5, 10)

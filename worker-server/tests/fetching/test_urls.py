@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from worker_server.fetching import UrlRefused, check_url
+from worker_server.fetching.addresses import EgressRules
+from worker_server.fetching.urls import parse_http_url, resolve_location
 
 REFUSED = {
     "url_invalid": [
@@ -35,6 +37,7 @@ REFUSED = {
         "http://example.com/\x85",
         "http://example.com/\u2028",
         "http://example.com/\ud800",
+        "http://example.com\\.evil.example/",
         "http://\ud800/",
         " http://example.com/",
         "http://example.com/ ",
@@ -165,6 +168,21 @@ def test_a_listed_port_is_not_the_whole_host() -> None:
         check_url("http://127.0.0.1:9001/", allow_hosts={"127.0.0.1:9000"})
 
 
+def test_denied_host_stays_denied_when_it_is_allowed() -> None:
+    for url in ("http://10.1.2.3/", "http://10.1.2.3:9000/", "http://0xa010203/"):
+        with pytest.raises(UrlRefused) as caught:
+            check_url(url, allow_hosts={"10.1.2.3"}, deny_hosts={"10.0.0.0/8"})
+        assert caught.value.code == "url_host_not_allowed"
+
+
+@pytest.mark.parametrize("url", ["http://videos.example/a.mp4", "https://EU.Videos.example./"])
+def test_denied_name_is_refused_without_dns(url: str) -> None:
+    with pytest.raises(UrlRefused) as caught:
+        check_url(url, allow_hosts=(), deny_hosts={"videos.example"})
+    assert caught.value.code == "url_host_not_allowed"
+    check_url("http://videos.example.org/", allow_hosts=(), deny_hosts={"videos.example"})
+
+
 def test_a_listed_host_does_not_bring_other_schemes() -> None:
     with pytest.raises(UrlRefused, match="Only http"):
         check_url("ftp://127.0.0.1/", allow_hosts={"127.0.0.1"})
@@ -180,3 +198,71 @@ def test_a_listed_host_does_not_bring_other_schemes() -> None:
 def test_any_text_is_taken_or_refused(url: str) -> None:
     with contextlib.suppress(UrlRefused):
         check_url(url, allow_hosts=())
+
+
+# Every character that RFC 3986 allows in a path and in a query, in the forms that normalisers
+# rewrite: escapes of unreserved characters, lower-case digits, dot segments, empty parts.
+LEGAL_TARGETS = [
+    "/v.mp4?sig=a%7Eb%5Fc%2Dd%2e&e=%2f%2F",
+    "/v.mp4?",
+    "/?",
+    "/v.mp4?&&=&a",
+    "/a//b///c.mp4",
+    "/a/./b/../c/%2e%2E/d",
+    "/a+b%20c%2Bd",
+    "/~user/(1)!*';:@&=$,[x].mp4",
+    "/v?a=b?c=/d&e[]=[1]&f='()*!~",
+    "/%c3%bc%C3%BC/%41%7a",
+    "/%00%ff%0d%0a",
+]
+
+
+@pytest.mark.parametrize("target", LEGAL_TARGETS)
+def test_legal_target_is_kept_byte_for_byte(target: str) -> None:
+    url = parse_http_url(f"https://example.com{target}#t=1", EgressRules())
+    assert url.target == target
+    assert str(url) == f"https://example.com{target}"
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("/a b.mp4", "/a%20b.mp4"),
+        ("/ü.mp4", "/%C3%BC.mp4"),
+        ("/100%.mp4?x=%7E", "/100%25.mp4?x=%7E"),
+        ("/%zz%7", "/%25zz%257"),
+        ('/"<>\\^`{|}', "/%22%3C%3E%5C%5E%60%7B%7C%7D"),
+        ("/v?q=ü&sig=%2f", "/v?q=%C3%BC&sig=%2f"),
+        ("?a=b", "/?a=b"),
+        ("", "/"),
+    ],
+)
+def test_only_illegal_characters_are_encoded(written: str, sent: str) -> None:
+    assert parse_http_url(f"http://example.com{written}", EgressRules()).target == sent
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60))
+def test_target_is_always_legal_and_encoding_it_twice_changes_nothing(text: str) -> None:
+    once = parse_http_url(f"http://example.com/{text}", EgressRules()).target
+    assert parse_http_url(f"http://example.com{once}", EgressRules()).target == once
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("https://cdn.example/v?sig=%7E%2f&x=", "https://cdn.example/v?sig=%7E%2f&x="),
+        ("HTTPS://CDN.example/v?", "HTTPS://CDN.example/v?"),
+        ("//cdn.example/%7e", "https://cdn.example/%7e"),
+        ("/a/../b%2e?", "https://example.com:8443/a/../b%2e?"),
+        ("c;p=1;?q=%2f", "https://example.com:8443/a/c;p=1;?q=%2f"),
+        ("../c//d?e=../f", "https://example.com:8443/c//d?e=../f"),
+        ("../../../c/.", "https://example.com:8443/c/"),
+        ("?r=%7E", "https://example.com:8443/a/b?r=%7E"),
+        ("", "https://example.com:8443/a/b?q=1"),
+        ("#t=1", "https://example.com:8443/a/b?q=1"),
+        ("/\xc3\xbc \xfc", "https://example.com:8443/ü %FC"),
+    ],
+)
+def test_location_is_resolved_as_it_was_written(location: str, expected: str) -> None:
+    base = parse_http_url("https://example.com:8443/a/b?q=1", EgressRules())
+    assert resolve_location(base, location) == expected

@@ -39,7 +39,12 @@ def blueprint(verifier: TokenVerifier) -> Blueprint:
     def create_task() -> tuple[Response, int, dict[str, str]]:
         identity = identify(verifier)
         body = parse_body(NewTask)
-        check_url(body.url, allow_hosts=current().fetch_allow_hosts)
+        settings = current()
+        check_url(
+            body.url,
+            allow_hosts=settings.fetch_allow_hosts,
+            deny_hosts=settings.fetch_deny_hosts,
+        )
         task, created = services.create_task(_submission(identity, body))
         if created:
             wakeups.send(wakeups.FETCH)

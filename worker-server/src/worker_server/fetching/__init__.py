@@ -1,16 +1,16 @@
-"""Getting a stranger's file safely: which addresses, which limits, how to resume."""
+"""Download a file from an untrusted URL: allowed addresses, limits, resuming."""
 
-from worker_server.fetching.addresses import is_public
+from worker_server.fetching.addresses import EgressRules, is_public
 from worker_server.fetching.downloading import download
-from worker_server.fetching.errors import FetchFailed, FetchStopped, UrlRefused
+from worker_server.fetching.errors import FetchFailed, UrlRefused
 from worker_server.fetching.limits import Download, FetchLimits
 from worker_server.fetching.urls import check_url
 
 __all__ = [
     "Download",
+    "EgressRules",
     "FetchFailed",
     "FetchLimits",
-    "FetchStopped",
     "UrlRefused",
     "check_url",
     "download",

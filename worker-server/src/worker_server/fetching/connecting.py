@@ -1,39 +1,39 @@
-"""Connections that go to the very address that was checked, and to no other."""
+"""Connections that go to exactly the address that was checked."""
 
 import logging
 import socket
 import threading
-from collections.abc import Mapping
 from concurrent.futures import Future
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
-from requests import PreparedRequest
-from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool
 
-from worker_server.fetching.addresses import AllowedHosts, is_public
-from worker_server.fetching.errors import AttemptFailed, FetchFailed
+from worker_server.errors import FailureCode
+from worker_server.fetching.addresses import EgressRules, is_public
+from worker_server.fetching.errors import FetchFailed, RequestFailed, transient
+from worker_server.fetching.urls import HttpUrl
 from worker_server.fetching.watchdog import Watchdog
 
 Answer = tuple[socket.AddressFamily, socket.SocketKind, int, tuple[Any, ...]]
 
-# Its lines hold whole URLs, and with the query whatever secret is in it.
+# Its messages hold whole URLs, and the query may hold a secret.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class Dialer:
-    """Opens sockets: one look-up of the name, every answer checked, the connection made to that answer."""
+    """Opens sockets: resolves the name once, checks every answer, and connects to a checked one."""
 
-    def __init__(self, allowed: AllowedHosts, watchdog: Watchdog, connect_s: float) -> None:
-        self._allowed = allowed
+    def __init__(self, rules: EgressRules, watchdog: Watchdog, connect_s: float) -> None:
+        self._rules = rules
         self._watchdog = watchdog
         self._connect_s = connect_s
 
     def dial(self, host: str, port: int) -> socket.socket:
-        """Return a connected socket; raises `FetchFailed` (`url_private_address`) or `AttemptFailed`."""
-        answers = self._look_up(host, port)
+        """Return a connected socket; raises `FetchFailed` (the address is not allowed) or `RequestFailed`."""
+        answers = self._resolve(host, port)
         for *_, address in answers:
             self._check(host, address)
         for answer in answers:
@@ -41,17 +41,23 @@ class Dialer:
             if connection is not None:
                 return connection
             self._watchdog.check()
-        raise AttemptFailed(
-            FetchFailed("source_unavailable", f"{host} does not accept connections.")
+        raise RequestFailed(
+            transient(FailureCode.SOURCE_UNAVAILABLE, f"{host} does not accept connections.")
         )
 
     def _check(self, host: str, address: tuple[Any, ...]) -> None:
-        found, port = ip_address(address[0]), address[1]
+        resolved, port = ip_address(address[0]), address[1]
+        if self._rules.denies(resolved, port):
+            raise FetchFailed(
+                FailureCode.URL_HOST_NOT_ALLOWED, f"Downloads from {host} are not allowed."
+            )
         if not (
-            is_public(found) or self._allowed.lists(host, port) or self._allowed.lists(found, port)
+            is_public(resolved)
+            or self._rules.allows(host, port)
+            or self._rules.allows(resolved, port)
         ):
             raise FetchFailed(
-                "url_private_address", f"{host} leads to an address that is not public."
+                FailureCode.URL_PRIVATE_ADDRESS, f"{host} leads to an address that is not public."
             )
 
     def _connect(self, answer: Answer) -> socket.socket | None:
@@ -72,11 +78,11 @@ class Dialer:
             raise
         return connection
 
-    def _look_up(self, host: str, port: int) -> list[Answer]:
-        """Ask the resolver once, in a thread of its own: it has no deadline and cannot be interrupted."""
+    def _resolve(self, host: str, port: int) -> list[Answer]:
+        """Call the resolver once, in a thread: it has no deadline and cannot be interrupted."""
         answers: Future[list[Answer]] = Future()
         threading.Thread(
-            target=_resolve, args=(host, port, answers), name="fetch-dns", daemon=True
+            target=_getaddrinfo, args=(host, port, answers), name="fetch-dns", daemon=True
         ).start()
         while True:
             try:
@@ -84,14 +90,12 @@ class Dialer:
             except TimeoutError:
                 self._watchdog.check()
             except socket.gaierror as error:
-                raise AttemptFailed(
-                    _unknown(host, temporary=error.errno == socket.EAI_AGAIN)
-                ) from None
-            except (OSError, UnicodeError):
-                raise AttemptFailed(_unknown(host, temporary=False)) from None
+                raise RequestFailed(_unresolved(host, error)) from None
+            except (OSError, UnicodeError) as error:
+                raise RequestFailed(_unresolved(host, error)) from None
 
 
-def _resolve(host: str, port: int, answers: Future[list[Answer]]) -> None:
+def _getaddrinfo(host: str, port: int, answers: Future[list[Answer]]) -> None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         answers.set_result(
@@ -101,40 +105,52 @@ def _resolve(host: str, port: int, answers: Future[list[Answer]]) -> None:
         answers.set_exception(error)
 
 
-def _unknown(host: str, *, temporary: bool) -> FetchFailed:
-    # A resolver that does not answer is more likely our trouble than the source's.
-    said = "could not be looked up" if temporary else "is not known"
-    return FetchFailed("source_name_unknown", f"The host name {host} {said}.", retryable=temporary)
+def _unresolved(host: str, error: Exception) -> FetchFailed:
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+        return transient(
+            FailureCode.SOURCE_NAME_UNKNOWN, f"The host name {host} could not be resolved."
+        )
+    return FetchFailed(FailureCode.SOURCE_NAME_UNKNOWN, f"The host name {host} is not known.")
 
 
-class PinnedAdapter(HTTPAdapter):
-    """An adapter all of whose connections are opened by one dialer; certificates are still checked by name."""
+class Connector:
+    """Makes HTTP connections that `dialer` opens; certificates are checked against the host name.
 
-    def __init__(self, dialer: Dialer) -> None:
-        self._connection_classes = _connection_classes(dialer)
-        super().__init__()
+    There is no connection pool: a pool rewrites the request's target, and no connection is used
+    twice because the bodies of redirects are not read. `ca_bundle` replaces the usual authorities.
+    """
 
-    def get_connection_with_tls_context(
-        self,
-        request: PreparedRequest,
-        verify: bool | str | None,
-        proxies: Mapping[str, str] | None = None,  # noqa: ARG002 # a proxy would resolve the name once more
-        cert: tuple[str, str] | str | None = None,
-    ) -> ConnectionPool:
-        pool = super().get_connection_with_tls_context(request, verify, None, cert)
-        if not isinstance(pool, HTTPConnectionPool):
-            raise TypeError(f"no pinned connections for {type(pool).__name__}")
-        pool.ConnectionCls = self._connection_classes[pool.scheme]
-        return pool
+    def __init__(self, dialer: Dialer, ca_bundle: Path | None, timeout_s: float) -> None:
+        self._dialer = dialer
+        self._ca_bundle = str(ca_bundle) if ca_bundle else DEFAULT_CA_BUNDLE_PATH
+        self._timeout_s = timeout_s
+
+    def connection(self, url: HttpUrl) -> HTTPConnection:
+        """Return a connection for the URL that is opened by its first request."""
+        connection: _PinnedHTTPConnection | _PinnedHTTPSConnection
+        if url.scheme == "http":
+            connection = _PinnedHTTPConnection(url.host, url.port, timeout=self._timeout_s)
+        else:
+            connection = _PinnedHTTPSConnection(
+                url.host,
+                url.port,
+                timeout=self._timeout_s,
+                cert_reqs="CERT_REQUIRED",
+                ca_certs=self._ca_bundle,
+            )
+        connection.dialer = self._dialer
+        return connection
 
 
-def _connection_classes(dialer: Dialer) -> dict[str, type[HTTPConnection]]:
-    class PinnedHTTPConnection(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return dialer.dial(self._dns_host, self.port)
+class _PinnedHTTPConnection(HTTPConnection):
+    dialer: Dialer
 
-    class PinnedHTTPSConnection(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return dialer.dial(self._dns_host, self.port)
+    def _new_conn(self) -> socket.socket:
+        return self.dialer.dial(self._dns_host, self.port)
 
-    return {"http": PinnedHTTPConnection, "https": PinnedHTTPSConnection}
+
+class _PinnedHTTPSConnection(HTTPSConnection):
+    dialer: Dialer
+
+    def _new_conn(self) -> socket.socket:
+        return self.dialer.dial(self._dns_host, self.port)

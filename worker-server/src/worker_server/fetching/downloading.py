@@ -1,4 +1,4 @@
-"""A whole download: attempts, resumption, limits, and a file that is there only when it is complete."""
+"""A whole download: requests, resuming, limits, and a file that exists only when it is complete."""
 
 import contextlib
 import errno
@@ -9,22 +9,29 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event
 from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
 
-from worker_server.fetching.addresses import AllowedHosts
-from worker_server.fetching.errors import AttemptFailed, AttemptStalled, FetchFailed
+from worker_server.errors import FailureCode
+from worker_server.fetching.addresses import EgressRules
+from worker_server.fetching.content_coding import MAGIC_BYTES, content_coding, is_compressed
+from worker_server.fetching.errors import (
+    FetchFailed,
+    RequestFailed,
+    RequestStalled,
+    storage_full,
+    transient,
+)
 from worker_server.fetching.limits import Download, FetchLimits
 from worker_server.fetching.requesting import Reply, Requester
-from worker_server.fetching.resuming import continues, range_headers, validator_of
-from worker_server.fetching.urls import host_of
+from worker_server.fetching.resuming import continues, range_headers, strong_validator
 from worker_server.fetching.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 256 * 1024
-# An attempt that brought this much on was not in vain: failures are counted from one again.
+# After a request that brought this much, failures are counted from one again.
 _PROGRESS_BYTES = 1024 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -37,23 +44,25 @@ def download(
     *,
     limits: FetchLimits,
     allow_hosts: Collection[str],
+    deny_hosts: Collection[str] = (),
     on_progress: Progress,
     should_stop: Callable[[], bool],
     ca_bundle: Path | None = None,
 ) -> Download:
     """Download the URL to `destination`, which exists afterwards only on success.
 
-    `on_progress(size_bytes, total_bytes)` is called in this thread after each piece, `should_stop` in another one ten
-    times a second. `ca_bundle` replaces the usual certificate authorities. Raises `FetchFailed` or `FetchStopped`.
+    `on_progress(size_bytes, total_bytes)` is called in this thread after each piece, `should_stop`
+    in another one ten times a second. `allow_hosts` and `deny_hosts`: see `EgressRules`.
+    `ca_bundle` replaces the usual certificate authorities. Raises `FetchFailed` or `Stopped`.
     """
     with Watchdog(limits, should_stop) as watchdog, _file(destination) as file:
-        requester = Requester(AllowedHosts(allow_hosts), limits, watchdog, ca_bundle)
+        requester = Requester(EgressRules(allow_hosts, deny_hosts), limits, watchdog, ca_bundle)
         transfer = _Transfer(url, file, destination, limits, requester, watchdog, on_progress)
         return transfer.run()
 
 
 class _Transfer:
-    """What is known of the file while it comes, across the attempts."""
+    """What is known of the file while it is received, across the requests."""
 
     def __init__(
         self,
@@ -80,8 +89,8 @@ class _Transfer:
 
     def run(self) -> Download:
         retrying = Retrying(
-            retry=retry_if_exception_type(AttemptFailed),
-            stop=self._gives_up,
+            retry=retry_if_exception_type(RequestFailed),
+            stop=self._is_over,
             wait=self._pause_s,
             sleep=sleep_using_event(self._watchdog.over),
             before_sleep=self._log_retry,
@@ -89,48 +98,44 @@ class _Transfer:
         )
         try:
             return retrying(self._attempt)
-        except AttemptFailed as failed:
+        except RequestFailed as failed:
             raise failed.failure from None
 
     def _attempt(self) -> Download:
         before_bytes = self._size_bytes
         try:
             return self._fetch()
-        except AttemptFailed:
-            in_vain = self._size_bytes - before_bytes < _PROGRESS_BYTES
-            self._failures = self._failures + 1 if in_vain else 1
+        except RequestFailed:
+            progressed = self._size_bytes - before_bytes >= _PROGRESS_BYTES
+            self._failures = 1 if progressed else self._failures + 1
             raise
 
     def _fetch(self) -> Download:
         headers = range_headers(self._validator, self._size_bytes)
         with self._requester.request(self._url, headers) as reply:
             self._watchdog.begin_body()
-            self._begin(reply.response)
-            self._receive(reply.response)
+            self._begin(reply.response, reply.hosts[-1])
+            self._receive(reply)
             return self._finish(reply)
 
-    def _begin(self, response: requests.Response) -> None:
-        """Place the body: after what is there when it is the rest of the same file, else from the start."""
-        if response.headers.get("Content-Encoding", "identity").strip().lower() not in (
-            "",
-            "identity",
-        ):
-            raise FetchFailed(
-                "source_refused", "The source sends the file compressed, though asked not to."
-            )
-        if response.status_code == 200:
+    def _begin(self, response: BaseHTTPResponse, host: str) -> None:
+        """Append the body where it is the rest of the same file, else start over with it."""
+        ranged = bool(self._validator and self._size_bytes)
+        if response.status == 200 or (response.status == 206 and not ranged):
             self._start_over()
-            self._validator = validator_of(response.headers)
-        elif response.status_code == 206 and continues(
+            self._validator = strong_validator(response.headers)
+        elif response.status == 206 and continues(
             response.headers, self._validator or "", self._size_bytes, self._total_bytes
         ):
             self._resumed += 1
         else:
             self._start_over()
-            raise AttemptFailed(
-                FetchFailed("source_incomplete", "The source does not send the rest of the file.")
+            raise RequestFailed(
+                transient(
+                    FailureCode.SOURCE_INCOMPLETE, f"{host} does not send the rest of the file."
+                )
             )
-        self._expect(response.raw.length_remaining)
+        self._expect(response.length_remaining)
 
     def _start_over(self) -> None:
         if self._size_bytes:
@@ -139,74 +144,98 @@ class _Transfer:
         self._size_bytes, self._total_bytes, self._validator = 0, None, None
 
     def _expect(self, coming_bytes: int | None) -> None:
-        """Refuse what is too large before reading any of it; None is a body without a declared length."""
+        """Refuse what is too large before reading any of it; None: the length is not declared."""
         if coming_bytes is None:
             return
         self._total_bytes = self._size_bytes + coming_bytes
         if self._total_bytes > self._limits.max_bytes:
             raise self._too_large()
         if coming_bytes > shutil.disk_usage(self._path.parent).free:
-            raise FetchFailed("storage_full", "There is no room for the file.", retryable=True)
+            raise storage_full()
 
-    def _receive(self, response: requests.Response) -> None:
-        while data := self._read(response):
+    def _receive(self, reply: Reply) -> None:
+        data = self._read_first(reply)
+        while data:
             if self._size_bytes + len(data) > self._limits.max_bytes:
                 raise self._too_large()
             self._file.write(data)
             self._size_bytes += len(data)
             self._on_progress(self._size_bytes, self._total_bytes)
+            data = self._read(reply)
 
-    def _read(self, response: requests.Response) -> bytes:
-        """Return what the next packet brought. One byte over the limit is asked for, to tell a file that just fits."""
+    def _read_first(self, reply: Reply) -> bytes:
+        """Return the first bytes; refuse a compressed body, which could be a bomb when unpacked."""
+        coding = content_coding(reply.response.headers)
+        data = self._read(reply)
+        if coding is None or self._size_bytes:
+            return data
+        while len(data) < MAGIC_BYTES and (more := self._read(reply)):
+            data += more
+        if is_compressed(coding, data):
+            raise FetchFailed(
+                FailureCode.SOURCE_REFUSED,
+                "The source sends the file compressed, though asked not to.",
+            )
+        return data
+
+    def _read(self, reply: Reply) -> bytes:
+        """Return what the next packet brought; one byte over the limit tells a file that just fits."""
         size_bytes = min(_CHUNK_BYTES, self._limits.max_bytes - self._size_bytes + 1)
         try:
             with self._watchdog.waiting():
-                data: bytes = response.raw.read1(size_bytes, decode_content=False)
+                data = reply.response.read1(size_bytes, decode_content=False)
         except (HTTPError, OSError, ValueError):
             self._watchdog.check()
-            raise AttemptFailed(_incomplete(self._url)) from None
+            raise RequestFailed(_incomplete(reply)) from None
         self._watchdog.received(len(data))
         self._watchdog.check()
         return data
 
     def _finish(self, reply: Reply) -> Download:
         if self._total_bytes is not None and self._size_bytes != self._total_bytes:
-            raise AttemptFailed(_incomplete(self._url))
+            raise RequestFailed(_incomplete(reply))
         if not self._size_bytes:
-            raise FetchFailed("source_empty", "The source sent an empty file.")
+            raise FetchFailed(FailureCode.SOURCE_EMPTY, "The source sent an empty file.")
         headers = reply.response.headers
         etag, content_type = _clean(headers.get("ETag")), _clean(headers.get("Content-Type"))
         return Download(self._size_bytes, reply.hosts, etag, content_type, self._resumed)
 
     def _too_large(self) -> FetchFailed:
         return FetchFailed(
-            "source_too_large", f"The file is larger than {self._limits.max_bytes} bytes."
+            FailureCode.SOURCE_TOO_LARGE, f"The file is larger than {self._limits.max_bytes} bytes."
         )
 
-    def _gives_up(self, state: RetryCallState) -> bool:
-        # Each stall has already cost its full time, so there is one more try and no third.
-        stalled = isinstance(_error(state), AttemptStalled)
-        return self._failures > min(
-            self._limits.max_retries, 1 if stalled else self._limits.max_retries
-        )
+    def _is_over(self, state: RetryCallState) -> bool:
+        """Return whether the request is not repeated: too many failures, or too long a wait."""
+        error = _error(state)
+        if isinstance(error, RequestFailed):
+            wait_s = error.failure.retry_after_s
+            if wait_s is not None and wait_s > self._max_pause_s():
+                return True
+        # Each stall has already cost its full time, so it is repeated once.
+        retries = min(self._limits.max_retries, 1 if isinstance(error, RequestStalled) else 99)
+        return self._failures > retries
+
+    def _max_pause_s(self) -> float:
+        limits = self._limits
+        return limits.max_backoff_s if self._size_bytes else limits.max_pause_s
 
     def _pause_s(self, state: RetryCallState) -> float:
-        """Return the seconds to wait: what the server asked for, within reason, else longer after each failure."""
+        """Return the seconds to wait: what the server asked for, else longer after each failure."""
         error = _error(state)
-        if isinstance(error, AttemptFailed) and error.wait_s is not None:
-            return min(error.wait_s, self._limits.max_backoff_s)
-        # tenacity's own waits count attempts, and a long download may well need many that each bring it on.
+        if isinstance(error, RequestFailed) and error.failure.retry_after_s is not None:
+            return error.failure.retry_after_s
+        # tenacity's own waits count requests, but a long download may need many that each progress.
         return min(self._limits.max_backoff_s, self._limits.backoff_s * 2.0 ** (self._failures - 1))
 
     def _log_retry(self, state: RetryCallState) -> None:
-        _log.info(
-            "the download is tried again: %s", _error(state), extra={"size_bytes": self._size_bytes}
-        )
+        extra = {"size_bytes": self._size_bytes}
+        _log.info("the request is repeated: %s", _error(state), extra=extra)
 
 
 @contextlib.contextmanager
 def _file(path: Path) -> Iterator[BinaryIO]:
-    """Open the file to write; whatever goes wrong before it is safely stored removes it."""
+    """Open the file to write, and remove it when anything goes wrong before it is stored."""
     try:
         with path.open("wb") as file:
             yield file
@@ -214,16 +243,16 @@ def _file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
     except BaseException as error:
         path.unlink(missing_ok=True)
-        # A full disk may show at a write, at the flush or at the close.
+        # A full disk is reported by a write, by the flush or by the close.
         if isinstance(error, OSError) and error.errno in _FULL:
-            raise FetchFailed(
-                "storage_full", "There is no room for the file.", retryable=True
-            ) from error
+            raise storage_full() from error
         raise
 
 
-def _incomplete(url: str) -> FetchFailed:
-    return FetchFailed("source_incomplete", f"{host_of(url)} broke off before the end of the file.")
+def _incomplete(reply: Reply) -> FetchFailed:
+    return transient(
+        FailureCode.SOURCE_INCOMPLETE, f"{reply.hosts[-1]} broke off before the end of the file."
+    )
 
 
 def _error(state: RetryCallState) -> BaseException | None:

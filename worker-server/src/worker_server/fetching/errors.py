@@ -1,46 +1,36 @@
-"""What can go wrong with a stranger's URL. Messages name the host at most: a query may hold somebody's secret."""
+"""What can go wrong with the URL of a source.
 
-from worker_server.errors import FailureCode, Stopped, WorkFailed
+Messages name the host at most: the path and the query may hold a secret.
+"""
 
-
-class UrlRefused(Exception):
-    """The URL cannot be taken, whoever answers there; `code` is stable, `message` is for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
+from worker_server.errors import FailureCode, WorkFailed
 
 
 class FetchFailed(WorkFailed):
-    """The source could not be downloaded; `retryable` when a later try of the whole task may well succeed."""
-
-    def __init__(
-        self,
-        code: FailureCode | str,
-        message: str,
-        retryable: bool = False,
-        *,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(code, message, retryable=retryable, retry_after_s=retry_after_s)
+    """The source could not be downloaded; `retryable` when a later download may succeed."""
 
 
-# Kept for callers that still use this name.
-FetchStopped = Stopped
+class UrlRefused(FetchFailed):
+    """The URL can never be fetched; the answer to a request that posts it says so at once."""
 
 
-class AttemptFailed(Exception):
-    """This attempt ended, another may go better; `failure` is what to say when there is no other."""
+def transient(code: FailureCode, message: str, retry_after_s: float | None = None) -> FetchFailed:
+    """Return the failure of a source that is away for now."""
+    return FetchFailed(code, message, retryable=True, retry_after_s=retry_after_s)
 
-    def __init__(self, failure: FetchFailed, *, wait_s: float | None = None) -> None:
+
+def storage_full() -> FetchFailed:
+    """Return the failure of a share that has no room for the source."""
+    return FetchFailed(FailureCode.STORAGE_FULL, "There is no room for the file.", retryable=True)
+
+
+class RequestFailed(Exception):
+    """One request failed and may be repeated; `failure` is raised when it is not repeated."""
+
+    def __init__(self, failure: FetchFailed) -> None:
         super().__init__(failure)
         self.failure = failure
-        self.wait_s = wait_s
 
 
-class AttemptStalled(AttemptFailed):
-    """The source went quiet, or became too slow to wait for."""
+class RequestStalled(RequestFailed):
+    """The source stopped sending, or sends too slowly."""

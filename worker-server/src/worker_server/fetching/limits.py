@@ -1,4 +1,4 @@
-"""How much a download may take, and what it gives back."""
+"""How much a download may take, and what it returns."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,14 @@ from dataclasses import dataclass
 class FetchLimits:
     """Each limit is a real deadline or an exact count, whatever the server does.
 
-    `timeout_s` covers the whole download with its retries. `first_byte_s` covers one request from the name's look-up
-    to the end of the headers. `stall_s` is the time without a byte, and the window over which `min_bytes_per_s` is
-    asked for; time spent waiting for our own disk does not count. `max_retries` counts failures in a row.
+    `timeout_s` covers the whole download with its retries. `first_byte_s` covers one request from
+    resolving the name to the end of the headers. `stall_s` is the time without a byte, and the
+    window over which `min_bytes_per_s` is required; time spent waiting for our own disk does not
+    count. `max_retries` counts failures in a row.
+
+    `max_retry_after_s`: a server that asks for a longer wait has failed. `max_pause_s`: a longer
+    wait ends the download, so that it does not hold a worker; once there are bytes to lose, up to
+    `max_backoff_s` are waited.
     """
 
     max_bytes: int = 2 * 1024**3
@@ -18,15 +23,17 @@ class FetchLimits:
     connect_s: float = 5
     first_byte_s: float = 30
     min_bytes_per_s: int = 16 * 1024
-    max_redirects: int = 5
+    max_redirects: int = 10
     max_retries: int = 3
     backoff_s: float = 0.5
     max_backoff_s: float = 30
+    max_pause_s: float = 5
+    max_retry_after_s: float = 900
 
 
 @dataclass(frozen=True)
 class Download:
-    """A finished download: `hosts` it went through, and how often a broken connection was `resumed`."""
+    """A finished download: the `hosts` of all redirects, and how often it was `resumed`."""
 
     size_bytes: int
     hosts: tuple[str, ...]

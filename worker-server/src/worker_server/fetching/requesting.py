@@ -1,131 +1,151 @@
-"""One request for the source, through its redirects, up to headers that promise the file."""
+"""One request for the source, through its redirects, up to the headers before the file."""
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urljoin
 
-import requests
-from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.util import Retry
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util.ssl_match_hostname import CertificateError
 
-from worker_server.fetching.addresses import AllowedHosts
-from worker_server.fetching.connecting import Dialer, PinnedAdapter
-from worker_server.fetching.errors import AttemptFailed, FetchFailed, UrlRefused
+from worker_server.errors import FailureCode
+from worker_server.fetching.addresses import EgressRules
+from worker_server.fetching.connecting import Connector, Dialer
+from worker_server.fetching.cookies import Cookies
+from worker_server.fetching.errors import FetchFailed, RequestFailed, transient
 from worker_server.fetching.limits import FetchLimits
-from worker_server.fetching.urls import host_of, normalise
+from worker_server.fetching.resuming import is_whole
+from worker_server.fetching.retry_after import retry_after_s
+from worker_server.fetching.urls import HttpUrl, parse_http_url, resolve_location
 from worker_server.fetching.watchdog import Watchdog
 
 _HEADERS = {"User-Agent": "idrl/1", "Accept": "*/*", "Accept-Encoding": "identity"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410})
-_TRY_LATER = frozenset({408, 429})
-_NETWORK_ERRORS = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
+_TRY_LATER = frozenset({408, 425, 429})
+# The connection broke in the handshake; every other TLS error is final.
+_TLS_INTERRUPTED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Headers that may be followed by the file: status 200, or 206 and 416 when a range was asked for."""
+    """Headers that may be followed by the file: status 200 or 206, or 416 to a range."""
 
-    response: requests.Response
+    response: BaseHTTPResponse
     hosts: tuple[str, ...]
 
 
 class Requester:
-    """Sends the request of each attempt. There is no `Session`: it reads the body of a redirect into memory."""
+    """Sends the requests of one download; all of them share its cookies."""
 
     def __init__(
         self,
-        allowed: AllowedHosts,
+        rules: EgressRules,
         limits: FetchLimits,
         watchdog: Watchdog,
         ca_bundle: Path | None = None,
     ) -> None:
-        self._allowed = allowed
+        self._rules = rules
         self._limits = limits
         self._watchdog = watchdog
-        self._dialer = Dialer(allowed, watchdog, limits.connect_s)
-        self._verify: str | bool = str(ca_bundle) if ca_bundle else True
+        self._cookies = Cookies()
+        # The watchdog keeps the deadlines; the socket's timeout is for a watchdog that died.
+        timeout_s = limits.first_byte_s + limits.stall_s
+        self._connector = Connector(Dialer(rules, watchdog, limits.connect_s), ca_bundle, timeout_s)
 
     @contextlib.contextmanager
     def request(self, url: str, headers: dict[str, str]) -> Iterator[Reply]:
-        """Follow redirects, each checked like the first URL; raises `FetchFailed` or `AttemptFailed`."""
+        """Follow redirects, each checked like the first URL; raises `FetchFailed` or `RequestFailed`."""
         hosts: list[str] = []
-        with contextlib.ExitStack() as stack:
-            adapter = PinnedAdapter(self._dialer)
-            stack.callback(self._watchdog.release)
-            stack.callback(adapter.close)
-            for _ in range(self._limits.max_redirects + 1):
-                url = self._checked(url)
-                hosts.append(host_of(url))
-                response = stack.enter_context(
-                    contextlib.closing(self._send(adapter, url, headers))
-                )
-                if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                    _check_status(response, hosts[-1], ranged="Range" in headers)
+        for _ in range(self._limits.max_redirects + 1):
+            target = parse_http_url(url, self._rules)
+            hosts.append(target.host)
+            with self._exchange(target, headers) as response:
+                self._cookies.store(target, response)
+                if response.status not in _REDIRECTS or "Location" not in response.headers:
+                    self._check_status(response, target.host, ranged="Range" in headers)
                     yield Reply(response, tuple(hosts))
                     return
-                url = _next_url(url, response.headers["Location"])
+                url = _next_url(target, response.headers["Location"])
         raise FetchFailed(
-            "too_many_redirects",
+            FailureCode.TOO_MANY_REDIRECTS,
             f"The source redirects more than {self._limits.max_redirects} times.",
         )
 
-    def _checked(self, url: str) -> str:
-        try:
-            return normalise(url, self._allowed)
-        except UrlRefused as refused:
-            raise FetchFailed(refused.code, refused.message) from None
+    @contextlib.contextmanager
+    def _exchange(self, url: HttpUrl, headers: dict[str, str]) -> Iterator[BaseHTTPResponse]:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._watchdog.release)
+            connection = stack.enter_context(contextlib.closing(self._connector.connection(url)))
+            yield stack.enter_context(contextlib.closing(self._send(connection, url, headers)))
 
-    def _send(self, adapter: PinnedAdapter, url: str, headers: dict[str, str]) -> requests.Response:
-        """Return once the headers are here. The causes of errors hold the whole URL, so they are left out."""
-        request = requests.Request("GET", url, headers={**_HEADERS, **headers}).prepare()
-        # The watchdog is what keeps the deadlines; this one is for a watchdog that died.
-        timeout = (self._limits.first_byte_s, self._limits.first_byte_s + self._limits.stall_s)
+    def _send(
+        self, connection: HTTPConnection, url: HttpUrl, headers: dict[str, str]
+    ) -> BaseHTTPResponse:
+        """Return once the headers are here. Causes are left out: their messages hold the URL."""
+        fields = {**_HEADERS, **headers, **self._cookies.header(url)}
         self._watchdog.begin_request()
         try:
-            return adapter.send(request, stream=True, timeout=timeout, verify=self._verify)
-        except requests.exceptions.SSLError:
+            connection.request(
+                "GET", url.target, headers=fields, preload_content=False, decode_content=False
+            )
+            return connection.getresponse()
+        except (
+            ssl.SSLError,
+            CertificateError,
+            HTTPException,
+            HTTPError,
+            OSError,
+            ValueError,
+        ) as error:
             self._watchdog.check()
+            raise _request_error(error, url.host) from None
+
+    def _check_status(self, response: BaseHTTPResponse, host: str, *, ranged: bool) -> None:
+        status = response.status
+        if status == 200 or (ranged and status in (206, 416)):
+            return
+        if status == 206 and is_whole(response.headers):
+            return
+        sentence = f"{host} answered with status {status}."
+        if status in _GONE:
+            raise FetchFailed(FailureCode.SOURCE_NOT_FOUND, sentence)
+        wait_s = retry_after_s(response.headers)
+        if wait_s is None and status < 500 and status not in _TRY_LATER:
+            raise FetchFailed(FailureCode.SOURCE_REFUSED, sentence)
+        self._check_wait(wait_s, sentence)
+        raise RequestFailed(transient(FailureCode.SOURCE_UNAVAILABLE, sentence, wait_s))
+
+    def _check_wait(self, wait_s: float | None, sentence: str) -> None:
+        if wait_s is not None and wait_s > self._limits.max_retry_after_s:
+            limit = f"{self._limits.max_retry_after_s:g} s"
             raise FetchFailed(
-                "source_tls_invalid", f"{host_of(url)} has no valid certificate."
-            ) from None
-        except _NETWORK_ERRORS:
-            self._watchdog.check()
-            raise AttemptFailed(
-                FetchFailed("source_unavailable", f"{host_of(url)} does not answer.")
-            ) from None
+                FailureCode.SOURCE_UNAVAILABLE,
+                f"{sentence} It asks for a wait of more than {limit}.",
+            )
 
 
-def _next_url(url: str, location: str) -> str:
-    try:
-        # Header values are decoded as Latin-1, what servers put there is mostly UTF-8.
-        target = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
-    except ValueError:
+def _request_error(error: Exception, host: str) -> Exception:
+    """Return the failure: a connection that broke is transient, what is no HTTP or TLS is not."""
+    if isinstance(error, ssl.SSLError | CertificateError) and not isinstance(
+        error, _TLS_INTERRUPTED
+    ):
+        return FetchFailed(FailureCode.SOURCE_TLS_INVALID, f"{host} has no valid certificate.")
+    if isinstance(error, OSError):
+        return RequestFailed(transient(FailureCode.SOURCE_UNAVAILABLE, f"{host} does not answer."))
+    return RequestFailed(
+        FetchFailed(FailureCode.SOURCE_UNAVAILABLE, f"{host} does not answer in HTTP.")
+    )
+
+
+def _next_url(url: HttpUrl, location: str) -> str:
+    target = resolve_location(url, location)
+    if url.scheme == "https" and target.lower().startswith("http:"):
         raise FetchFailed(
-            "url_invalid", "The source redirects to something that is not a URL."
-        ) from None
-    if url.startswith("https:") and target.lower().startswith("http:"):
-        raise FetchFailed("url_scheme_not_allowed", "The source redirects from https to http.")
+            FailureCode.URL_SCHEME_NOT_ALLOWED, "The source redirects from https to http."
+        )
     return target
-
-
-def _check_status(response: requests.Response, host: str, *, ranged: bool) -> None:
-    status = response.status_code
-    if status == 200 or (ranged and status in (206, 416)):
-        return
-    said = f"{host} answered with status {status}."
-    if status in _GONE:
-        raise FetchFailed("source_not_found", said)
-    if status >= 500 or status in _TRY_LATER:
-        raise AttemptFailed(FetchFailed("source_unavailable", said), wait_s=_retry_after(response))
-    raise FetchFailed("source_refused", said)
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    try:
-        return Retry().parse_retry_after(response.headers["Retry-After"])
-    except (KeyError, ValueError, OverflowError, InvalidHeader):
-        return None

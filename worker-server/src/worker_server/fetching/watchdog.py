@@ -1,6 +1,7 @@
-"""Deadlines that hold whatever the network is doing: a socket's own timeout starts anew with each byte.
+"""Deadlines that hold whatever the network does: a socket's own timeout restarts with each byte.
 
-A thread looks at the clock and cuts the connection; the blocked read then ends, and its owner asks for the reason.
+A thread compares the clock and shuts the socket down; the blocked read then ends, and its caller
+gets the reason by `check`.
 """
 
 import contextlib
@@ -11,14 +12,15 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from worker_server.fetching.errors import AttemptStalled, FetchFailed, FetchStopped
+from worker_server.errors import FailureCode, Stopped
+from worker_server.fetching.errors import FetchFailed, RequestStalled, transient
 from worker_server.fetching.limits import FetchLimits
 
 _TICK_S = 0.1
 
 
 class Watchdog:
-    """Watches one download while the block lasts. `over` is set when no further attempt may begin."""
+    """Watches one download while the block lasts; `over` is set when no request may follow."""
 
     def __init__(self, limits: FetchLimits, should_stop: Callable[[], bool]) -> None:
         self.over = threading.Event()
@@ -48,7 +50,7 @@ class Watchdog:
         self.release()
 
     def begin_request(self) -> None:
-        """Start the clock of a request: look-up, connection and headers together; forget an earlier stall."""
+        """Start the deadline for name, connection and headers together; forget an earlier stall."""
         with self._lock:
             if not self.over.is_set():
                 self._verdict = None
@@ -56,7 +58,7 @@ class Watchdog:
         self.check()
 
     def begin_body(self) -> None:
-        """The headers are here: from now on bytes have to keep coming."""
+        """End the deadline for the headers; from now on bytes have to keep coming."""
         with self._lock:
             self._headers_due = None
             self._meter = _Meter(self._limits)
@@ -74,19 +76,19 @@ class Watchdog:
                 self._meter.end_wait()
 
     def received(self, size_bytes: int) -> None:
-        """Say that bytes came."""
+        """Record that bytes were received."""
         with self._lock:
             self._meter.add(size_bytes)
 
     def release(self) -> None:
-        """Let go of the connection: it closes when its owner closes it."""
+        """Stop watching the connection: it closes when its owner closes it."""
         with self._lock:
             line, self._line = self._line, None
         if line is not None:
             line.close()
 
     def hold(self, connection: socket.socket) -> None:
-        """Make this the connection to cut. A duplicate is kept: TLS takes over the original's descriptor."""
+        """Watch this connection, by a duplicate: TLS takes over the original's descriptor."""
         line = connection.dup()
         self.release()
         with self._lock:
@@ -94,7 +96,7 @@ class Watchdog:
         self.check()
 
     def check(self) -> None:
-        """Raise the reason why the connection was cut, if it was."""
+        """Raise the reason why the connection was shut down, if it was."""
         with self._lock:
             if self._verdict is not None:
                 raise self._verdict
@@ -112,37 +114,43 @@ class Watchdog:
     def _final_verdict(self) -> Exception | None:
         try:
             stopped = self._should_stop()
-        except Exception as error:  # noqa: BLE001 # it is raised where the download was asked for
+        except Exception as error:  # noqa: BLE001 # `check` raises it in the thread of the download
             return error
         if stopped:
-            return FetchStopped("the download was stopped")
+            return Stopped("the download was stopped")
         if time.monotonic() >= self._deadline:
             return FetchFailed(
-                "source_too_slow", f"The download took longer than {self._limits.timeout_s:g} s."
+                FailureCode.SOURCE_TOO_SLOW,
+                f"The download took longer than {self._limits.timeout_s:g} s.",
             )
         return None
 
-    def _stall(self) -> AttemptStalled | None:
+    def _stall(self) -> RequestStalled | None:
+        """Return the failure of a source that is silent, which may pass, or slow, which will not."""
         if self._headers_due is None:
-            silent, said = (
-                self._meter.is_too_slow(),
-                "The source stopped sending, or sends too slowly.",
-            )
-        else:
-            silent = time.monotonic() >= self._headers_due
-            said = f"The source did not answer within {self._limits.first_byte_s:g} s."
-        return AttemptStalled(FetchFailed("source_too_slow", said)) if silent else None
+            if self._meter.is_silent():
+                return _silent(f"The source sent nothing for {self._limits.stall_s:g} s.")
+            if self._meter.is_too_slow():
+                sentence = "The source sends too slowly."
+                return RequestStalled(FetchFailed(FailureCode.SOURCE_TOO_SLOW, sentence))
+        elif time.monotonic() >= self._headers_due:
+            return _silent(f"The source did not answer within {self._limits.first_byte_s:g} s.")
+        return None
 
     def _cut(self, verdict: Exception) -> None:
         self._verdict = verdict
         if self._line is not None:
-            # On the duplicate this ends the connection itself, in every state: connecting, TLS, reading.
+            # On the duplicate, too, this ends the connection in every state: connecting, TLS, reading.
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
 
 
+def _silent(sentence: str) -> RequestStalled:
+    return RequestStalled(transient(FailureCode.SOURCE_TOO_SLOW, sentence))
+
+
 class _Meter:
-    """How long the source let us wait, and what it sent meanwhile."""
+    """How long was waited for the source, and what it sent meanwhile."""
 
     def __init__(self, limits: FetchLimits) -> None:
         self._window_s = limits.stall_s
@@ -165,11 +173,13 @@ class _Meter:
             self._last_byte_at_s = self._waited_s
         self._window_bytes += size_bytes
 
+    def is_silent(self) -> bool:
+        """Return whether nothing came for the whole window."""
+        return self._now_s() - self._last_byte_at_s >= self._window_s
+
     def is_too_slow(self) -> bool:
-        """Tell whether nothing came for the whole window, or too little in the last full one."""
+        """Return whether too little came in the last full window."""
         now_s = self._now_s()
-        if now_s - self._last_byte_at_s >= self._window_s:
-            return True
         if now_s - self._window_at_s < self._window_s:
             return False
         too_little = self._window_bytes < self._window_min_bytes
@@ -177,6 +187,6 @@ class _Meter:
         return too_little
 
     def _now_s(self) -> float:
-        """Return seconds of waiting so far: the clock that stands still while we are busy ourselves."""
+        """Return the seconds spent waiting so far; the time of our own work is left out."""
         since = self._waiting_since
         return self._waited_s + (0 if since is None else time.monotonic() - since)

@@ -86,6 +86,7 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
         target,
         limits=limits,
         allow_hosts=settings.fetch_allow_hosts,
+        deny_hosts=settings.fetch_deny_hosts,
         on_progress=lambda done, total: heartbeat.report(done / total if total else 0),
         should_stop=heartbeat.should_stop,
     )

@@ -1,0 +1,66 @@
+"""The cookies of one download: some sites set one with a redirect and require it at its target."""
+
+import urllib.request
+from email.message import Message
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
+
+from urllib3.response import BaseHTTPResponse
+
+from worker_server.fetching.addresses import literal_address
+from worker_server.fetching.urls import HttpUrl
+
+# RFC 6265, section 6.1: what every browser stores.
+_MAX_COOKIES = 50
+_MAX_COOKIE_BYTES = 4096
+
+
+class Cookies:
+    """Stores cookies and returns them by Domain, Path, Secure and expiry (RFC 6265)."""
+
+    def __init__(self) -> None:
+        self._jar = CookieJar(
+            _Policy(
+                strict_domain=True,
+                strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain,
+            )
+        )
+
+    def store(self, url: HttpUrl, response: BaseHTTPResponse) -> None:
+        """Store what the response to a request for the URL sets, up to a size and a number."""
+        fields = Message()
+        for value in response.headers.getlist("Set-Cookie")[:_MAX_COOKIES]:
+            if len(value) <= _MAX_COOKIE_BYTES:
+                fields["Set-Cookie"] = value
+        request = _request(url)
+        # The jar reads `info()` of a response and nothing else.
+        for cookie in self._jar.make_cookies(_SetCookies(fields), request):  # type: ignore[arg-type]
+            if len(self._jar) < _MAX_COOKIES:
+                self._jar.set_cookie_if_ok(cookie, request)
+
+    def header(self, url: HttpUrl) -> dict[str, str]:
+        """Return the `Cookie` header of a request for the URL; empty without cookies for it."""
+        request = _request(url)
+        self._jar.add_cookie_header(request)
+        value = request.get_header("Cookie")
+        return {"Cookie": value} if value else {}
+
+
+class _Policy(DefaultCookiePolicy):
+    def set_ok_domain(self, cookie: Cookie, request: urllib.request.Request) -> bool:
+        # The base class compares addresses like names: `Domain=0.0.1` would suit 127.0.0.1.
+        host = request.origin_req_host
+        if literal_address(host) and cookie.domain.removeprefix(".") != host:
+            return False
+        return super().set_ok_domain(cookie, request)
+
+
+class _SetCookies:
+    def __init__(self, fields: Message) -> None:
+        self._fields = fields
+
+    def info(self) -> Message:
+        return self._fields
+
+
+def _request(url: HttpUrl) -> urllib.request.Request:
+    return urllib.request.Request(str(url))  # noqa: S310 # it is never opened
