@@ -8,13 +8,13 @@ STAMP := $(VENV)/.synced
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
 NO_MEMBERS := --no-emit-package idrl-common --no-emit-package web-server --no-emit-package worker-server \
 	--no-emit-package idrl-psg --no-emit-package idrl-local
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --fork-strategy fewest --no-annotate --no-header \
 	$(if $(UPGRADE),--upgrade) $(NO_MEMBERS)
 
 .DEFAULT_GOAL := help
 LOCAL := $(BIN)/python -m idrl_local
 NEWMAN := .cache/newman/node_modules/.bin/newman
-.PHONY: help setup demo up down status logs lint format types test test-faults test-browser test-e2e test-postman lock clean
+.PHONY: help setup demo up down status logs lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 
 demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a system that lives only as long (or that is up at AT=address)
 	@$(LOCAL) demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(URL),--url "$(URL)") $(if $(AT),--at "$(AT)")
+
+test-pythons: $(STAMP) ## make demo on each supported Python that this machine has, beside that of .venv
+	local/demo_on_each_python.sh
 
 up: $(STAMP) ## start the system in the background (PORT=5050, IDRL_HOME=.idrl)
 	@$(LOCAL) up
