@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.registry import NAMES, Options, benchmark
-from bench.report import write
+from bench.report import missed_goals, write
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
         # After each of them: the next one may take hours, or fail.
         path = write(reports, options.results, _file_name(arguments.only))
         print(f"written to {path}", flush=True)
+    print(f"\n{missed_goals(reports)}", flush=True)
 
 
 def _arguments() -> argparse.Namespace:

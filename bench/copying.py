@@ -8,13 +8,12 @@ from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from bench import paired, plots, sources
+from bench import paired, plots, quality, sources
 from bench.implementations import OURS, USER_MOVIEPY, by_moviepy, ours
 from bench.paired import Runs
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
-from bench.vmaf import vmaf
 from worker_server.media import (
     FrameRange,
     PartEdit,
@@ -33,8 +32,9 @@ TWO_COPIED = (
 _GOALS = {2: 15.0, 8: 8.0}
 _RATE = 30
 _PART_S = 20
-_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_worst")
-_COLUMNS = ("source", "way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF worst frame")
+_EVERY = 2  # frames; a part has 600
+_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", *quality.MEASURES)
+_COLUMNS = ("source", "method", "wall s", "CPU s", "peak MiB", "size MiB", *quality.COLUMNS)
 
 
 def run(options: Options) -> Report:
@@ -133,5 +133,6 @@ def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
     for name in (COPIED, TWO_COPIED, OURS):
         verify_clip(folder / f"{name}.mp4", edit)
     for name, samples in runs.items():
-        quality = vmaf(folder / f"{name}.mp4", edit).sample()
-        runs[name] = [{**sample, **quality} for sample in samples]
+        is_exact = name != USER_MOVIEPY
+        found = quality.quality(folder / f"{name}.mp4", edit, _EVERY, is_exact=is_exact).sample()
+        runs[name] = [{**sample, **found} for sample in samples]

@@ -1,4 +1,4 @@
-"""A whole job, 50 s in three parts: our settings and layouts against MoviePy by its defaults."""
+"""A whole job, 50 s in three parts: our layouts, MoviePy by its defaults, and the yardstick."""
 
 import tempfile
 from collections.abc import Callable
@@ -6,21 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from bench import paired, plots
+from bench import paired, plots, quality, yardstick
 from bench.implementations import USER_MOVIEPY, by_moviepy, edits, ours
 from bench.paired import Ratio, Runs, Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
-from bench.vmaf import vmaf
+from bench.yardstick import YARDSTICK, by_yardstick
 from worker_server.media import PartEdit, Profile
 
 _MIN_SPEED = 6.0
-_VMAF_EVERY = 10  # frames
+_EVERY = 2  # frames; a part has 500 to 600
 # Parts at once, threads of each; the first is what a machine of two cores does by default.
 _LAYOUTS = ((2, 1), (1, 2))
-_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", "vmaf_mean", "vmaf_worst")
-_COLUMNS = ("source", "way", "wall s", "CPU s", "peak MiB", "size MiB", "VMAF", "VMAF worst frame")
+_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", *quality.MEASURES)
+_COLUMNS = ("source", "method", "wall s", "CPU s", "peak MiB", "size MiB", *quality.COLUMNS)
 
 
 def run(options: Options) -> Report:
@@ -37,6 +37,8 @@ def run(options: Options) -> Report:
             comparisons.append(
                 Comparison(f"{name}: wall clock, {USER_MOVIEPY} / ours", speed, at_least=_MIN_SPEED)
             )
+            default = runs[_layout(*_LAYOUTS[0])][0]
+            comparisons += yardstick.comparisons(name, "ours", default, runs[YARDSTICK][0])
             walls |= {f"{name}, {way}": samples[0]["wall_s"] for way, samples in runs.items()}
             figures[name] = runs
     settings = f"ours with {profile.preset} crf {profile.crf}"
@@ -53,18 +55,21 @@ def run(options: Options) -> Report:
 
 
 def _videos(options: Options) -> dict[str, Path]:
-    """What a site delivers, and what a camera with much grain writes."""
+    """What a site delivers, what a camera with much grain writes, and real footage."""
     videos = options.videos()
-    return {name: videos[name] for name in ("delivered", "grain") if name in videos} or videos
+    return {
+        name: videos[name] for name in ("delivered", "grain", "bunny") if name in videos
+    } or videos
 
 
 def _runs(parts: list[PartEdit], folder: Path) -> tuple[Runs, Ratio]:
-    """Return what every way takes, and how much longer MoviePy needs than the first of ours."""
+    """Return the samples of all methods, and how much longer MoviePy takes than our default layout."""
     ways = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
     default = next(iter(ways))
     # MoviePy takes minutes: it has one turn, between two of ours.
     runs = paired.take_turns(ways, 1)
-    runs |= paired.take_turns({USER_MOVIEPY: lambda: _job(parts, folder, 1, by_moviepy)}, 1)
+    slow = {USER_MOVIEPY: by_moviepy, YARDSTICK: by_yardstick}
+    runs |= {name: [_job(parts, folder, 1, make)] for name, make in slow.items()}
     runs[default].append(ways[default]())
     ours_s = [sample["wall_s"] for sample in runs[default]]
     return runs, paired.ratio_of([runs[USER_MOVIEPY][0]["wall_s"]] * len(ours_s), ours_s)
@@ -89,8 +94,8 @@ def _job(
     outputs = [folder / f"{edit.part.number}.mp4" for edit in parts]
     usage = measure(lambda: _make_all(parts, outputs, processes, make))
     size_bytes = float(sum(output.stat().st_size for output in outputs))
-    quality = vmaf(outputs[0], parts[0], _VMAF_EVERY, is_exact=make is ours)
-    return usage.sample() | quality.sample() | {"size_bytes": size_bytes}
+    found = quality.quality(outputs[0], parts[0], _EVERY, is_exact=make is not by_moviepy)
+    return usage.sample() | found.sample() | {"size_bytes": size_bytes}
 
 
 def _make_all(

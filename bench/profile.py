@@ -1,44 +1,36 @@
-"""Which x264 settings clips should have: processor time, size and VMAF of many, against MoviePy by its defaults."""
+"""Which x264 settings clips should have: processor time, size and quality of many, on each source."""
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
-from bench import plots
+from bench import plots, quality
 from bench.implementations import USER_MOVIEPY, by_hand, by_moviepy, edits
 from bench.registry import Options
 from bench.report import Report, Table
 from bench.usage import measure
-from bench.vmaf import vmaf
+from bench.yardstick import YARDSTICK, by_yardstick, goals_reached, size_ratio, vmaf_margins
 from worker_server.media import PartEdit, Profile
 
 _SECONDS = 4
-_VMAF_EVERY = 6  # frames
 _CRFS = {
-    "ultrafast": (20, 21, 22, 23, 24, 25),
-    "superfast": (20, 21, 22, 23),
+    "ultrafast": (20, 22, 24),
+    "superfast": (20, 22),
     "veryfast": (18, 20, 22),
-    "medium": (23,),  # what MoviePy has x264 do
+    "faster": (21, 22, 23),
 }
 
-Found = dict[str, dict[str, float]]  # by setting: cpu_s, size_bytes, vmaf_…
+Make = Callable[[PartEdit, Path], None]
+Samples = dict[str, dict[str, float]]  # by setting: cpu_s, size_bytes, vmaf_…
 
 
 def run(options: Options) -> Report:
-    found = {name: _measure(_part(video)) for name, video in options.videos().items()}
-    rows = [_row(setting, found) for setting in next(iter(found.values()))]
-    rows.sort(key=lambda row: row[1])
-    quality = [f"VMAF, worst frame: {name}" for name in found]
-    columns = ("setting", "CPU", "size", *quality, "VMAF above, least", "worst frame above, least")
-    _plot(options.plots, rows)
-    title = (
-        f"x264 settings on {_SECONDS} s of each source; CPU and size are means of ratios to MoviePy"
-    )
-    return Report([Table(title, columns, rows)], figures={"found": found})
+    samples = {name: _measure(_part(video)) for name, video in options.videos().items()}
+    tables = [_source_table(name, found) for name, found in samples.items()]
+    _plot(options.plots, samples)
+    return Report([*tables, _goals_table(samples)], figures={"samples": samples})
 
 
 def _part(video: Path) -> PartEdit:
@@ -46,51 +38,76 @@ def _part(video: Path) -> PartEdit:
     return parts[len(parts) // 2]
 
 
-def _measure(edit: PartEdit) -> Found:
+def _settings() -> Iterator[tuple[str, Make]]:
+    yield USER_MOVIEPY, by_moviepy
+    yield YARDSTICK, by_yardstick
+    for preset, crfs in _CRFS.items():
+        for crf in crfs:
+            yield f"{preset} crf {crf}", _by_setting(Profile(preset, crf, 1))
+
+
+def _by_setting(profile: Profile) -> Make:
+    return lambda edit, output: by_hand(replace(edit, profile=profile), output)
+
+
+def _measure(edit: PartEdit) -> Samples:
+    samples = {}
     with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
         output = Path(folder) / "clip.mp4"
-        found = {USER_MOVIEPY: _sample(by_moviepy, edit, output)}
-        for preset, crfs in _CRFS.items():
-            for crf in crfs:
-                tried = replace(edit, profile=Profile(preset, crf, 1))
-                found[f"{preset} crf {crf}"] = _sample(by_hand, tried, output)
-                print(f"{edit.source_path.name}: {preset} crf {crf} done", file=sys.stderr)
-    return found
+        for name, make in _settings():
+            samples[name] = _sample(make, edit, output)
+            print(f"{edit.source_path.name}: {name} done", file=sys.stderr)
+    return samples
 
 
-def _sample(
-    make: Callable[[PartEdit, Path], None], edit: PartEdit, output: Path
-) -> dict[str, float]:
+def _sample(make: Make, edit: PartEdit, output: Path) -> dict[str, float]:
     usage = measure(lambda: make(edit, output))
-    quality = vmaf(output, edit, _VMAF_EVERY, is_exact=make is by_hand).sample()
-    return usage.sample() | quality | {"size_bytes": float(output.stat().st_size)}
+    found = quality.quality(output, edit, is_exact=make is not by_moviepy)
+    return usage.sample() | found.sample() | {"size_bytes": float(output.stat().st_size)}
 
 
-def _row(setting: str, found: dict[str, Found]) -> tuple[Any, ...]:
-    """Return the mean cost of a setting over all sources, and its quality on each."""
-    pairs = [(settings[setting], settings[USER_MOVIEPY]) for settings in found.values()]
-    cpu, size = (
-        mean(mine[name] / theirs[name] for mine, theirs in pairs)
-        for name in ("cpu_s", "size_bytes")
-    )
-    above = [
-        min(mine[name] - theirs[name] for mine, theirs in pairs)
-        for name in ("vmaf_mean", "vmaf_worst")
+def _source_table(source: str, samples: Samples) -> Table:
+    base = samples[YARDSTICK]
+    rows: list[tuple[str | float, ...]] = [
+        (
+            setting,
+            sample["cpu_s"],
+            sample["cpu_s"] / samples[USER_MOVIEPY]["cpu_s"],
+            size_ratio(sample, base),
+            *(sample[name] for name in quality.MEASURES),
+        )
+        for setting, sample in samples.items()
     ]
-    return (
-        setting,
-        cpu,
-        size,
-        *(f"{mine['vmaf_mean']:.1f}, {mine['vmaf_worst']:.1f}" for mine, _ in pairs),
-        *above,
-    )
+    columns = ("setting", "CPU s", "CPU / MoviePy's", "bytes / yardstick's", *quality.COLUMNS)
+    title = f"{source}: x264 settings on {_SECONDS} s, one thread; the yardstick is {YARDSTICK}"
+    return Table(title, columns, rows)
 
 
-def _plot(folder: Path, rows: list[tuple[Any, ...]]) -> None:
-    for name, place, unit in (("profile-cpu", 1, "processor time"), ("profile-size", 2, "size")):
+def _goals_table(samples: dict[str, Samples]) -> Table:
+    """The worst source decides, never a mean over sources."""
+    rows: list[tuple[str | float, ...]] = []
+    for setting in next(iter(samples.values())):
+        pairs = {source: (found[setting], found[YARDSTICK]) for source, found in samples.items()}
+        largest = max(size_ratio(*pair) for pair in pairs.values())
+        means, lows = zip(*(vmaf_margins(*pair) for pair in pairs.values()), strict=True)
+        rows.append((setting, largest, min(means), min(lows), ", ".join(goals_reached(pairs))))
+    columns = ("setting", "most bytes", "least VMAF", "least VMAF 1 % low", "goals reached")
+    return Table(f"The worst source of each setting, against {YARDSTICK}", columns, rows)
+
+
+def _plot(folder: Path, samples: dict[str, Samples]) -> None:
+    """Draw the sources' worst VMAF against the yardstick's over mean processor time and mean size."""
+    count = len(samples)
+    for name, measured, unit in (
+        ("profile-cpu", "cpu_s", "processor time"),
+        ("profile-size", "size_bytes", "size"),
+    ):
         groups: dict[str, dict[str, tuple[float, float]]] = {}
-        for row in sorted(rows):
-            preset, _, crf = row[0].partition(" ")
-            groups.setdefault(preset, {})[crf] = (row[place], row[-2])
-        axes = (f"{unit}, for 1 of MoviePy's", "VMAF above MoviePy's, worst source")
+        for setting in sorted(next(iter(samples.values()))):
+            preset, _, crf = setting.partition(" ")
+            pairs = [(found[setting], found[YARDSTICK]) for found in samples.values()]
+            cost = sum(sample[measured] / base[measured] for sample, base in pairs) / count
+            margin = min(vmaf_margins(*pair)[0] for pair in pairs)
+            groups.setdefault(preset, {})[crf] = (cost, margin)
+        axes = (f"{unit}, for 1 of the yardstick's", "VMAF above the yardstick's, worst source")
         plots.scatter(folder, name, f"Quality against {unit}", axes, groups, scale="x")

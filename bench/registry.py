@@ -37,13 +37,14 @@ class Options:
         return sources.CACHE / "quick" if self.quick else RESULTS
 
     def videos(self) -> dict[str, Path]:
-        """Return what rendering is measured with, by name; what ffmpeg makes is made now if it is not there."""
+        """Return the sources by name; those that do not exist yet are made now."""
         if self.video:
             return {self.video.name: self.video}
         if self.quick:
             return {"quick": sources.make(sources.QUICK)}
         as_from_a_camera = {name: sources.make(sources.hd(name)) for name in sources.PICTURES}
-        return {"delivered": sources.make(sources.delivered()), **as_from_a_camera}
+        footage = {name: sources.make(sources.footage(name)) for name in sources.FOOTAGE}
+        return {"delivered": sources.make(sources.delivered()), **as_from_a_camera, **footage}
 
     @property
     def plots(self) -> Path:

@@ -1,10 +1,10 @@
-"""The same part by hand, by our two renderers, and by MoviePy as one would write it."""
+"""One part by hand, by both of our renderers, by MoviePy as a user would write it, and the yardstick."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import paired, plots
+from bench import paired, plots, quality, yardstick
 from bench.implementations import (
     HAND,
     OUR_MOVIEPY,
@@ -19,32 +19,13 @@ from bench.paired import Runs
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
-from bench.vmaf import vmaf
+from bench.yardstick import YARDSTICK, by_yardstick
 from worker_server.media import PartEdit, Profile
 
 _MAX_CPU_RATIO = 1.03
 _SECONDS = 4  # of a part: MoviePy needs many times as long
-_VMAF_EVERY = 2  # frames
-_MEASURES = (
-    "wall_s",
-    "cpu_s",
-    "peak_bytes",
-    "size_bytes",
-    "vmaf_mean",
-    "vmaf_harmonic_mean",
-    "vmaf_worst",
-)
-_COLUMNS = (
-    "source",
-    "way",
-    "wall s",
-    "CPU s",
-    "peak MiB",
-    "size MiB",
-    "VMAF",
-    "VMAF harmonic",
-    "VMAF worst frame",
-)
+_MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", *quality.MEASURES)
+_COLUMNS = ("source", "method", "wall s", "CPU s", "peak MiB", "size MiB", *quality.COLUMNS)
 
 
 def run(options: Options) -> Report:
@@ -55,15 +36,18 @@ def run(options: Options) -> Report:
     with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
         for name, video in options.videos().items():
             edit = _middle(edits(video, profile, _SECONDS))
-            # The two that are compared to a hundredth take many turns, the slow ones few.
+            # The two whose ratio has to be exact to a hundredth take many turns, the slow ones few.
             runs = paired.take_turns(_ways(edit, Path(folder), (HAND, OURS)), options.rounds + 2)
-            runs |= paired.take_turns(_ways(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY)), 1)
+            runs |= paired.take_turns(
+                _ways(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY, YARDSTICK)), 1
+            )
             _add_quality(runs, edit, Path(folder))
             report_rows += [(name, way, *paired.medians(runs, way, _MEASURES)) for way in runs]
             cpu = paired.ratio(runs, OURS, HAND, "cpu_s")
             comparisons.append(
                 Comparison(f"{name}: CPU, {OURS} / {HAND}", cpu, at_most=_MAX_CPU_RATIO)
             )
+            comparisons += yardstick.comparisons(name, OURS, runs[OURS][-1], runs[YARDSTICK][-1])
             runs_by_source[name] = runs
     _plot(options.plots, runs_by_source)
     settings = f"{profile.preset} crf {profile.crf}"
@@ -84,6 +68,7 @@ def _ways(
         OURS: ours,
         OUR_MOVIEPY: lambda edit, output: ours(edit, output, "moviepy"),
         USER_MOVIEPY: by_moviepy,
+        YARDSTICK: by_yardstick,
     }
 
     def way(name: str) -> dict[str, float]:
@@ -95,12 +80,11 @@ def _ways(
 
 
 def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
-    """The clips of one way are all the same, so the last one of each is looked at."""
+    """All clips of one method are the same, so the last one stands for all."""
     for name, samples in runs.items():
-        quality = vmaf(
-            folder / f"{name}.mp4", edit, _VMAF_EVERY, is_exact=name != USER_MOVIEPY
-        ).sample()
-        runs[name] = [{**sample, **quality} for sample in samples]
+        is_exact = name != USER_MOVIEPY
+        found = quality.quality(folder / f"{name}.mp4", edit, is_exact=is_exact).sample()
+        runs[name] = [{**sample, **found} for sample in samples]
 
 
 def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:

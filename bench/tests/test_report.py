@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.paired import Ratio
 from bench.registry import NAMES, benchmark
-from bench.report import Comparison, Report, Table, write
+from bench.report import Comparison, Report, Table, missed_goals, write
 
 _RATIO = Ratio(1.02, 1.01, 1.04, 5)
 
@@ -21,6 +21,14 @@ def test_goals_are_held_against_the_median() -> None:
     assert Comparison("least", _RATIO, at_least=1.02).is_reached is True
     assert Comparison("least", _RATIO, at_least=1.03).is_reached is False
     assert Comparison("neither", _RATIO).is_reached is None
+
+
+def test_missed_goals_are_listed_with_figure_and_bound() -> None:
+    missed = Comparison("CPU", _RATIO, at_most=1.01)
+    reached = Comparison("wall", _RATIO, at_least=1.0)
+    reports = {"render": Report(comparisons=[missed, reached])}
+    assert missed_goals(reports) == "Goals missed:\n- render: CPU: 1.02, ≤ 1.01"
+    assert missed_goals({"render": Report(comparisons=[reached])}) == "All goals reached."
 
 
 def test_a_table_lines_up() -> None:

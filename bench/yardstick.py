@@ -1,0 +1,79 @@
+"""What quality and size are held against: x264 medium crf 23, typed by hand.
+
+It is what a MoviePy user asks for. MoviePy's own clips are no yardstick for quality: its frames may
+be shifted, and it stores colours by BT.601 without a tag that says so, which costs VMAF where
+colours are strong.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.implementations import by_hand
+from bench.paired import Sample, ratio_of
+from bench.report import Comparison
+from worker_server.media import PartEdit
+
+YARDSTICK = "medium crf 23 by hand"
+_PRESET, _CRF = "medium", 23
+_VMAF = ("vmaf_mean", "vmaf_low")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a setting has to reach on every source."""
+
+    max_bytes: float  # for one byte of the yardstick's
+    min_vmaf: float  # above the yardstick, by mean and by the 1 % low
+
+
+GOALS = {"fast": Goal(1.8, -0.5), "balanced": Goal(1.25, -0.5), "small": Goal(0.95, 0.0)}
+
+
+def by_yardstick(edit: PartEdit, output: Path) -> None:
+    """Make the part with the yardstick's settings, and as many threads as x264 likes."""
+    by_hand(
+        replace(edit, profile=replace(edit.profile, preset=_PRESET, crf=_CRF, threads=0)), output
+    )
+
+
+def size_ratio(sample: Sample, yardstick: Sample) -> float:
+    return sample["size_bytes"] / yardstick["size_bytes"]
+
+
+def vmaf_margins(sample: Sample, yardstick: Sample) -> tuple[float, float]:
+    """Return how far the mean and the 1 % low lie above the yardstick's."""
+    mean, low = (sample[name] - yardstick[name] for name in _VMAF)
+    return mean, low
+
+
+def goals_reached(samples: Mapping[str, tuple[Sample, Sample]]) -> list[str]:
+    """Return the goals that a setting reaches on all sources; of each, its sample and the yardstick's."""
+    return [
+        name
+        for name, goal in GOALS.items()
+        if all(
+            size_ratio(*pair) <= goal.max_bytes and min(vmaf_margins(*pair)) >= goal.min_vmaf
+            for pair in samples.values()
+        )
+    ]
+
+
+def comparisons(
+    source: str, name: str, sample: Sample, yardstick: Sample, level: str = "balanced"
+) -> list[Comparison]:
+    """Return size and quality of one source beside the yardstick, with the goals of a level."""
+    goal = GOALS[level]
+    size = ratio_of([sample["size_bytes"]], [yardstick["size_bytes"]])
+    margins = zip(("VMAF", "VMAF 1 % low"), vmaf_margins(sample, yardstick), strict=True)
+    return [
+        Comparison(f"{source}: bytes, {name} / {YARDSTICK}", size, at_most=goal.max_bytes),
+        *(
+            Comparison(
+                f"{source}: {measure}, {name} - {YARDSTICK}",
+                ratio_of([margin], [1.0]),
+                at_least=goal.min_vmaf,
+            )
+            for measure, margin in margins
+        ),
+    ]
