@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 .DEFAULT_GOAL := help
 LOCAL := $(BIN)/python -m idrl_local
 NEWMAN := .cache/newman/node_modules/.bin/newman
-.PHONY: help setup demo up down status logs lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
+.PHONY: help setup demo up down status logs state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
 	$(COMPILE) --no-deps locks/google-bindings.in -o locks/google-bindings.txt
 	$(COMPILE) locks/checkov.in -o locks/checkov.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
+
+state-machine: $(STAMP) ## write docs/state-machine.md from the statuses
+	$(BIN)/python -m worker_server.queue.statuses > docs/state-machine.md
 
 lint: $(STAMP) ## ruff, the walls between packages, shellcheck
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from bench.stack import Stack
 from bench.wrk import Call
 from worker_server.app import create_app
 from worker_server.db import db
-from worker_server.queue import leases
+from worker_server.queue import claims
 from worker_server.settings import Settings
 
 _FEW = 10
@@ -123,7 +123,7 @@ def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
         for count in counts:
             for owners in (owners for owners in _OWNERS if owners <= count):
                 _waiting(system, count, owners)
-                for kind, claim in (("task", leases.claim_task), ("part", leases.claim_part)):
+                for kind, claim in (("task", claims.claim_task), ("part", claims.claim_part)):
                     times = _times(app, claim)
                     found.append((kind, count, owners, statistics.median(times), max(times)))
         with app.app_context():

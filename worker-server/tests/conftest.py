@@ -24,13 +24,14 @@ from idrl_local.pytest_plugin import Database
 from worker_server import storage
 from worker_server.app import create_app
 from worker_server.db import db
-from worker_server.media import warm_prober
-from worker_server.queue import leases
-from worker_server.queue.leases import Clip, Lease
+from worker_server.jobs import runtime as runtime_module
+from worker_server.jobs.runtime import Runtime
+from worker_server.queue import claims, leases
+from worker_server.queue.leases import Clip
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")
-from worker_testing import SOURCE, post  # noqa: E402 # not before its assertions are told to speak
+from worker_testing import SOURCE, plan, post  # noqa: E402 # not before its assertions are told to speak
 
 
 @pytest.fixture(scope="session")
@@ -82,18 +83,19 @@ def app(settings: Settings) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def no_hints(redis_url: str) -> None:
-    """No hint of another test waits in Redis."""
+def no_wakeups(redis_url: str) -> None:
+    """No wake-up of another test is in Redis."""
     client = redis.Redis.from_url(redis_url)
     client.flushall()
     client.close()
 
 
 @pytest.fixture
-def nobody_waits() -> Iterator[None]:
-    """No test leaves a child behind, or finds one of another."""
-    yield
-    warm_prober.close()
+def runtime(app: Flask) -> Iterator[Runtime]:
+    """What a worker process keeps between two jobs."""
+    runtime = runtime_module.attach(app)
+    yield runtime
+    runtime.warm_prober.close()
 
 
 @pytest.fixture
@@ -135,18 +137,17 @@ def finished(
 ) -> tuple[str, bytes]:
     """A task of user 1 with one clip: its id and the clip's bytes."""
     task_id = post(client, auth()).get_json()["task_id"]
-    row = leases.claim_task("test", 30)
-    assert row is not None
-    part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
-    leases.begin_processing(Lease(row.id, row.attempt), SOURCE, "source", [part])
-    claimed = leases.claim_part("test", 30)
-    assert claimed is not None
+    task = claims.claim_task("test", 30)
+    assert task is not None
+    leases.begin_processing(task.lease, SOURCE, "source", plan(1))
+    part = claims.claim_part("test", 30)
+    assert part is not None
     content = bytes(range(256)) * 40
-    path = f"{task_id}/0.{claimed.attempt}.mp4"
+    path = f"{task_id}/0.{part.lease.attempt}.mp4"
     (settings.remote_folder / task_id).mkdir()
     (settings.remote_folder / path).write_bytes(content)
     clip = Clip(path, len(content), hashlib.sha256(content).hexdigest(), 660, "copy")
-    assert leases.finish_part(Lease(row.id, claimed.attempt, 0), clip)
+    assert leases.finish_part(part.lease, clip)
     return task_id, content
 
 

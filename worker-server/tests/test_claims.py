@@ -12,8 +12,8 @@ from sqlalchemy import text
 from idrl_local.pytest_plugin import Database
 from worker_server.api import services
 from worker_server.db import db
-from worker_server.queue import leases
-from worker_server.queue.leases import Lease
+from worker_server.queue import claims, leases
+from worker_server.queue.claims import PartLease
 from worker_testing import LOST, claim_part, claim_task, part_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -38,7 +38,7 @@ def _rows_of(plan: dict[str, Any]) -> Iterator[int]:
 def test_each_task_is_claimed_once() -> None:
     task_id = submit()
     assert claim_task().task_id == task_id
-    assert leases.claim_task("other", 30) is None
+    assert claims.claim_task("other", 30) is None
 
 
 def test_fifty_claims_at_once_give_each_part_to_one(app: Flask) -> None:
@@ -46,14 +46,14 @@ def test_fifty_claims_at_once_give_each_part_to_one(app: Flask) -> None:
 
     def claim(_: int) -> int | None:
         with app.app_context():
-            row = leases.claim_part("me", 30)
-            return row.number if row else None
+            row = claims.claim_part("me", 30)
+            return row.lease.number if row else None
 
     with ThreadPoolExecutor(10) as pool:
         claimed = [number for number in pool.map(claim, range(50)) if number is not None]
     assert len(claimed) == len(set(claimed))
-    while (row := leases.claim_part("me", 30)) is not None:  # whom a lock had kept away
-        claimed.append(row.number)
+    while (row := claims.claim_part("me", 30)) is not None:  # whom a lock had kept away
+        claimed.append(row.lease.number)
     assert sorted(claimed) == list(range(10))
 
 
@@ -93,8 +93,8 @@ def test_claims_at_once_by_many_owners_take_no_part_twice(app: Flask) -> None:
 
     def claim_all(_: int) -> list[tuple[uuid.UUID, int]]:
         with app.app_context():
-            rows = iter(lambda: leases.claim_part("me", 30), None)
-            return [(row.task_id, row.number) for row in rows]
+            rows = iter(lambda: claims.claim_part("me", 30), None)
+            return [(row.lease.task_id, row.lease.number) for row in rows]
 
     with ThreadPoolExecutor(8) as pool:
         claimed = [part for parts in pool.map(claim_all, range(8)) for part in parts]
@@ -105,18 +105,18 @@ def test_what_others_are_about_to_claim_is_passed_over() -> None:
     mine, theirs = processing(parts=3, owner_id=1), processing(parts=1, owner_id=2)
     with db.engine.connect() as other:
         other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 AND number < 2 FOR UPDATE"))
-        assert claim_part() == Lease(mine, 1, 2)
+        assert claim_part() == PartLease(mine, 1, 2)
         other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 FOR UPDATE"))
         assert claim_part().task_id == theirs
-        assert leases.claim_part("me", 30) is None
+        assert claims.claim_part("me", 30) is None
     assert [claim_part().number, claim_part().number] == [0, 1]
 
 
 def test_what_has_to_wait_is_passed_over() -> None:
     task_id = processing(parts=3)
     leases.fail(claim_part(), LOST, 3)
-    assert [claim_part(), claim_part()] == [Lease(task_id, 1, 1), Lease(task_id, 1, 2)]
-    assert leases.claim_part("me", 30) is None
+    assert [claim_part(), claim_part()] == [PartLease(task_id, 1, 1), PartLease(task_id, 1, 2)]
+    assert claims.claim_part("me", 30) is None
 
 
 def test_parts_of_a_task_being_canceled_are_passed_over() -> None:
@@ -124,7 +124,7 @@ def test_parts_of_a_task_being_canceled_are_passed_over() -> None:
     claim_part()
     assert services.delete_task(1, canceling) == "canceling"
     assert claim_part().task_id == other
-    assert leases.claim_part("me", 30) is None
+    assert claims.claim_part("me", 30) is None
 
 
 @pytest.mark.parametrize("claim", ["_CLAIM_TASK", "_CLAIM_PART"])
@@ -133,8 +133,8 @@ def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, cla
         database.execute("TRUNCATE tasks, parts")
         database.execute(_MANY_WAITING.format(count=count))
         database.execute("ANALYZE tasks, parts")
-        explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(leases, claim).text}")
-        ((plan,),) = db.session.scalars(explain, {"owner": "me", "lease_s": 30})
+        explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(claims, claim).text}")
+        ((plan,),) = db.session.scalars(explain, {"worker": "me", "lease_s": 30})
         db.session.rollback()
         return sum(_rows_of(plan["Plan"]))
 

@@ -1,17 +1,15 @@
 """Downloading a clip from the tasks service."""
 
 from collections.abc import Callable
-from threading import BoundedSemaphore
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from worker_server.api import views
-from worker_server.queue import leases
-from worker_server.queue.leases import Lease
+from worker_server import app as app_module
+from worker_server.api.clips import ClipSender
 from worker_server.settings import Settings
-from worker_testing import SOURCE, post, problem
+from worker_testing import problem, processing
 
 Auth = Callable[..., dict[str, str]]
 
@@ -23,10 +21,9 @@ def test_a_clip_can_be_read_in_ranges(
 
     def get(method: str = "GET", **headers: str) -> TestResponse:
         path = f"/tasks/{task_id}/parts/0"
-        with client.open(
-            path, method=method, headers={**auth(), **headers}, buffered=True
-        ) as response:
-            return response
+        response = client.open(path, method=method, headers={**auth(), **headers}, buffered=True)
+        response.close()
+        return response
 
     whole = get()
     assert (whole.status_code, whole.mimetype, whole.headers["Accept-Ranges"]) == (
@@ -71,15 +68,8 @@ def test_a_part_that_does_not_exist(
 
 
 def test_a_part_that_is_not_ready(client: FlaskClient, auth: Auth) -> None:
-    task_id = post(client, auth()).get_json()["task_id"]
-    row = leases.claim_task("test", 30)
-    assert row is not None
-    part = {"number": 0, "start_frame": 0, "end_frame": 600, "start_s": 0.0, "end_s": 20.0}
-    leases.begin_processing(Lease(row.id, row.attempt), SOURCE, "source", [part])
-    assert problem(client.get(f"/tasks/{task_id}/parts/0", headers=auth())) == (
-        409,
-        "part_not_ready",
-    )
+    response = client.get(f"/tasks/{processing(parts=1)}/parts/0", headers=auth())
+    assert problem(response) == (409, "part_not_ready")
 
 
 def test_a_clip_whose_file_is_away(
@@ -92,13 +82,13 @@ def test_a_clip_whose_file_is_away(
 
 
 def test_downloads_that_hang_leave_threads_to_the_other_calls(
-    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, auth: Auth, finished: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opening = BoundedSemaphore(1)
-    monkeypatch.setattr(views, "_opening", opening)
-    monkeypatch.setattr(views, "_TURN_S", 0.01)
+    sender = ClipSender(settings.remote_folder, openings=1, wait_s=0.01)
+    monkeypatch.setattr(app_module, "ClipSender", lambda _: sender)
+    client = app_module.create_app(settings).test_client()
     path = f"/tasks/{finished[0]}/parts/0"
-    with opening:  # as if another call were blocked by the share
+    with sender._opening:  # as if another call were blocked by the share
         assert problem(client.get(path, headers=auth())) == (503, "storage_unavailable")
         assert client.get("/tasks", headers=auth()).status_code == 200
     for headers, status in (

@@ -20,18 +20,17 @@ from worker_server import storage
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.fetching import FetchFailed
-from worker_server.jobs import shutdown
 from worker_server.jobs.base import failure_of
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.render import render_next
+from worker_server.jobs.runtime import Runtime
 from worker_server.media import ClipRejected, EncodeFailed, SourceError
-from worker_server.queue import leases
-from worker_server.queue.leases import Lease
+from worker_server.queue import claims
 from worker_server.settings import Settings
-from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_hints
+from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_wakeups
 
-pytestmark = pytest.mark.usefixtures("no_hints", "nobody_waits", "app")
+pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 Sample = Callable[..., str]
 Rendering = tuple[uuid.UUID, threading.Thread]
 
@@ -42,34 +41,38 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def stop() -> Iterator[None]:
+def stop(runtime: Runtime) -> Iterator[None]:
     """This worker is being stopped."""
-    shutdown.begin()
+    runtime.shutdown.set()
     yield
-    shutdown.forget()
+    runtime.shutdown.clear()
 
 
-def test_a_task_from_its_link_to_its_clips(settings: Settings, site: str, sample: Sample) -> None:
+def test_a_task_from_its_link_to_its_clips(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
+) -> None:
     task_id = submit(f"{site}/{sample(25)}")
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
     assert task_of(task_id).status == "processing"
     assert files(settings, task_id) == {"source.1"}
-    assert waiting_hints(settings, "render") == 2
-    assert render_next(settings)
+    assert waiting_wakeups(settings, "render") == 2
+    assert render_next(settings, runtime)
     assert files(settings, task_id) == {"source.1", "0.1.mp4"}
-    assert render_next(settings)
+    assert render_next(settings, runtime)
     assert task_of(task_id).status == "done"
     assert files(settings, task_id) == {"0.1.mp4", "1.1.mp4"}
     assert list(settings.scratch_folder.iterdir()) == []
 
 
-def test_a_film_gives_way_to_a_clip(settings: Settings, site: str, sample: Sample) -> None:
+def test_a_film_gives_way_to_a_clip(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
+) -> None:
     film = submit(f"{site}/{sample(65)}")
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
     for _ in range(2):
-        assert leases.claim_part("another", 30)
+        assert claims.claim_part("another", 30)
     clip = submit(f"{site}/{sample(2)}", owner_id=2)
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
     assert [part.status for part in parts_of(film)] == [
         "rendering",
         "waiting",
@@ -77,15 +80,15 @@ def test_a_film_gives_way_to_a_clip(settings: Settings, site: str, sample: Sampl
         "waiting",
     ]
     assert (
-        waiting_hints(settings, "render") == 4 + 1 + 1
+        waiting_wakeups(settings, "render") == 4 + 1 + 1
     )  # its parts, the clip, and the part that waits again
-    row = leases.claim_part("another", 30)
+    row = claims.claim_part("another", 30)
     assert row is not None
-    assert row.task_id == clip
+    assert row.lease.task_id == clip
 
 
 def test_a_container_without_an_index_is_rewritten_first(
-    settings: Settings, site: str, site_folder: Path, ffmpeg: Callable[..., None]
+    settings: Settings, site: str, site_folder: Path, ffmpeg: Callable[..., None], runtime: Runtime
 ) -> None:
     ffmpeg(
         "-f",
@@ -97,9 +100,9 @@ def test_a_container_without_an_index_is_rewritten_first(
         str(site_folder / "stream.ts"),
     )
     task_id = submit(f"{site}/stream.ts")
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
     assert files(settings, task_id) == {"source.1.remuxed"}
-    assert render_next(settings)
+    assert render_next(settings, runtime)
     assert task_of(task_id).status == "done"
     assert [part.frames for part in parts_of(task_id)] == [50]
 
@@ -133,23 +136,27 @@ def fit(site: str, site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[[
     [({}, "copy"), ({"render_copy": False}, "encode"), ({"render_engine": "moviepy"}, "encode")],
 )
 def test_pictures_that_are_fit_are_copied_unless_told_otherwise(
-    settings: Settings, fit: Callable[[int], str], changes: dict[str, object], rendered_by: str
+    settings: Settings,
+    fit: Callable[[int], str],
+    changes: dict[str, object],
+    rendered_by: str,
+    runtime: Runtime,
 ) -> None:
     task_id = submit(fit(10))
-    assert fetch_next(settings)
-    assert render_next(settings.model_copy(update=changes))
+    assert fetch_next(settings, runtime)
+    assert render_next(settings.model_copy(update=changes), runtime)
     (part,) = parts_of(task_id)
     assert (part.status, part.frames, part.rendered_by) == ("done", 125, rendered_by)
 
 
 def test_what_cannot_be_copied_after_all_is_encoded_in_the_same_attempt(
-    settings: Settings, fit: Callable[[int], str]
+    settings: Settings, fit: Callable[[int], str], runtime: Runtime
 ) -> None:
     settings = settings.model_copy(update={"part_seconds": 1})
     task_id = submit(fit(1000))
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
     for _ in range(3):
-        assert render_next(settings)
+        assert render_next(settings, runtime)
     parts = parts_of(task_id)
     assert [part.rendered_by for part in parts] == ["copy", "encode", "encode"]
     assert {(part.status, part.attempt, part.failures, part.frames) for part in parts} == {
@@ -158,48 +165,50 @@ def test_what_cannot_be_copied_after_all_is_encoded_in_the_same_attempt(
     assert list(settings.scratch_folder.iterdir()) == []
 
 
-def test_without_work_nothing_happens(settings: Settings) -> None:
-    assert not fetch_next(settings)
-    assert not render_next(settings)
+def test_without_work_nothing_happens(settings: Settings, runtime: Runtime) -> None:
+    assert not fetch_next(settings, runtime)
+    assert not render_next(settings, runtime)
 
 
-def test_without_the_share_no_work_is_taken(settings: Settings, site: str, sample: Sample) -> None:
+def test_without_the_share_no_work_is_taken(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
+) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     (settings.remote_folder / storage.MARKER).unlink()
-    assert not fetch_next(settings)
-    assert not render_next(settings)
+    assert not fetch_next(settings, runtime)
+    assert not render_next(settings, runtime)
     assert task_of(task_id).attempt == 0
 
 
 @pytest.mark.usefixtures("stop")
 def test_a_worker_that_is_stopped_hands_its_work_back(
-    settings: Settings, site: str, sample: Sample
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
     task = task_of(task_id)
     assert (task.status, task.failures, task.lease_until) == ("queued", 0, None)
     assert files(settings, task_id) == set()
-    assert waiting_hints(settings, "fetch") == 1
-    shutdown.forget()
-    assert fetch_next(settings)
-    shutdown.begin()
-    assert render_next(settings)
+    assert waiting_wakeups(settings, "fetch") == 1
+    runtime.shutdown.clear()
+    assert fetch_next(settings, runtime)
+    runtime.shutdown.set()
+    assert render_next(settings, runtime)
     assert [(part.status, part.failures) for part in parts_of(task_id)] == [("waiting", 0)]
     assert files(settings, task_id) == {"source.2"}
 
 
 @pytest.fixture
 def rendering(
-    app: Flask, settings: Settings, site: str, sample: Sample
+    app: Flask, settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> Iterator[tuple[uuid.UUID, threading.Thread]]:
     """A task whose only part is being rendered, slowly, and the thread that does it."""
     task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
 
     def render() -> None:
         with app.app_context():
-            render_next(settings.model_copy(update={"render_preset": "veryslow"}))
+            render_next(settings.model_copy(update={"render_preset": "veryslow"}), runtime)
 
     worker = threading.Thread(target=render)
     worker.start()
@@ -296,47 +305,51 @@ def await_that(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("way", ["delete", "stop"])
 def test_a_probe_that_hangs_does_not_hold_up_a_stop(
-    app: Flask, settings: Settings, reluctant_site: tuple[str, threading.Event], way: str
+    app: Flask,
+    settings: Settings,
+    reluctant_site: tuple[str, threading.Event],
+    way: str,
+    runtime: Runtime,
 ) -> None:
     url, willing = reluctant_site
     task_id = submit(url)
-    with working(app, lambda: fetch_next(settings)):
+    with working(app, lambda: fetch_next(settings, runtime)):
         freeze_child("probe_child")
         willing.set()
         await_that(lambda: task_of(task_id).progress == 100)
-        services.delete_task(1, task_id) if way == "delete" else shutdown.begin()
-    shutdown.forget()
+        services.delete_task(1, task_id) if way == "delete" else runtime.shutdown.set()
+    runtime.shutdown.clear()
     assert task_of(task_id).status == ("canceled" if way == "delete" else "queued")
     assert files(settings, task_id) == set()
 
 
 @pytest.mark.parametrize("way", ["delete", "stop"])
 def test_a_verification_that_hangs_does_not_hold_up_a_stop(
-    app: Flask, settings: Settings, site: str, sample: Sample, way: str
+    app: Flask, settings: Settings, site: str, sample: Sample, way: str, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
-    assert fetch_next(settings)
-    with working(app, lambda: render_next(settings)):
+    assert fetch_next(settings, runtime)
+    with working(app, lambda: render_next(settings, runtime)):
         freeze_child("verify_child")
         await_that(lambda: parts_of(task_id)[0].progress == 100)
-        services.delete_task(1, task_id) if way == "delete" else shutdown.begin()
-    shutdown.forget()
+        services.delete_task(1, task_id) if way == "delete" else runtime.shutdown.set()
+    runtime.shutdown.clear()
     assert task_of(task_id).status == ("canceled" if way == "delete" else "processing")
     assert files(settings, task_id) == (set() if way == "delete" else {"source.1"})
 
 
 def test_bug_of_ours_is_retried_and_never_fails_the_task(
-    settings: Settings, site: str, sample: Sample
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     broken = settings.model_copy(update={"part_seconds": "twenty"})
     for _ in range(settings.max_attempts + 1):
         let_run_out()
-        assert fetch_next(broken)
+        assert fetch_next(broken, runtime)
         task = task_of(task_id)
         assert (task.status, task.failures, task.error_code) == ("queued", 0, "internal_error")
     let_run_out()
-    assert fetch_next(settings)
+    assert fetch_next(settings, runtime)
     assert task_of(task_id).status == "processing"
 
 
@@ -361,11 +374,13 @@ def test_what_an_error_means(error: Exception, code: str, retryable: bool, count
     assert failure.message
 
 
-def test_a_heartbeat_survives_an_outage_of_the_database(app: Flask, database: Database) -> None:
+def test_heartbeat_survives_an_outage_of_the_database(
+    app: Flask, settings: Settings, runtime: Runtime, database: Database
+) -> None:
     submit("http://example.com/v.mp4")
-    row = leases.claim_task("me", 30)
+    row = claims.claim_task("me", 30)
     assert row is not None
-    with Heartbeat(app, Lease(row.id, row.attempt), every_s=0.05, lease_s=30) as heartbeat:
+    with Heartbeat(app, row.lease, settings, runtime.shutdown) as heartbeat:
         heartbeat.report(0.25)
         database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker'"

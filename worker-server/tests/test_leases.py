@@ -9,8 +9,10 @@ from sqlalchemy import text
 
 from worker_server.api import services
 from worker_server.db import db
-from worker_server.queue import leases
-from worker_server.queue.leases import Clip, Failure, Lease
+from worker_server.errors import WorkFailed
+from worker_server.queue import backlog, cancellation, claims, leases
+from worker_server.queue.claims import Lease, PartLease, TaskLease
+from worker_server.queue.leases import Clip
 from worker_testing import (
     LOST,
     PATH,
@@ -26,16 +28,16 @@ from worker_testing import (
 
 pytestmark = pytest.mark.usefixtures("app")
 
-BAD = Failure("source_damaged", "broken")
+BAD = WorkFailed("source_damaged", "broken")
 
 
-def clip(lease: Lease) -> Clip:
+def clip(lease: PartLease) -> Clip:
     return Clip(f"{lease.task_id}/{lease.number}.{lease.attempt}.mp4", 10, "ab" * 32, 660, "encode")
 
 
 def run_out(lease: Lease) -> None:
     """Let the lease end, as if its holder had not renewed it."""
-    table, key = ("tasks", "id") if lease.number is None else ("parts", "task_id")
+    table, key = ("tasks", "id") if isinstance(lease, TaskLease) else ("parts", "task_id")
     statement = text(
         f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE {key} = :id AND attempt = :attempt"
     )
@@ -53,13 +55,13 @@ def test_the_whole_way() -> None:
     task_id = processing(parts=2)
     first, second = claim_part(), claim_part()
     assert (first.number, second.number) == (0, 1)
-    assert leases.claim_part("me", 30) is None
+    assert claims.claim_part("me", 30) is None
     assert leases.finish_part(first, clip(first))
     assert task_of(task_id).status == "processing"
     assert leases.finish_part(second, clip(second))
     assert task_of(task_id).status == "done"
     assert task_of(task_id).progress == 100
-    assert leases.files_to_keep(task_id) == {"0.1.mp4", "1.1.mp4"}
+    assert backlog.needed_files(task_id) == {"0.1.mp4", "1.1.mp4"}
 
 
 def test_the_last_two_parts_at_once_close_the_task(app: Flask) -> None:
@@ -67,7 +69,7 @@ def test_the_last_two_parts_at_once_close_the_task(app: Flask) -> None:
         task_id = processing(parts=2)
         both = [claim_part(), claim_part()]
 
-        def finish(lease: Lease) -> bool:
+        def finish(lease: PartLease) -> bool:
             with app.app_context():
                 return leases.finish_part(lease, clip(lease))
 
@@ -125,7 +127,7 @@ def test_a_poisonous_part_fails_its_task_after_the_last_attempt() -> None:
     task = task_of(task_id)
     assert (task.status, task.error_code) == ("failed", "worker_lost")
     assert [part.status for part in parts_of(task_id)] == ["failed", "failed"]
-    assert leases.claim_part("me", 30) is None
+    assert claims.claim_part("me", 30) is None
 
 
 def test_a_retryable_failure_waits_before_the_next_attempt() -> None:
@@ -134,7 +136,7 @@ def test_a_retryable_failure_waits_before_the_next_attempt() -> None:
     leases.fail(lease, LOST, 3)
     task = task_of(lease.task_id)
     assert (task.status, task.failures) == ("queued", 1)
-    assert leases.claim_task("me", 30) is None
+    assert claims.claim_task("me", 30) is None
     due_now()
     assert claim_task().attempt == 2
 
@@ -144,7 +146,7 @@ def test_waiting_for_space_is_no_failure() -> None:
     for _ in range(5):
         due_now()
         lease = claim_task()
-        leases.fail(lease, Failure("storage_full", "full", retryable=True, counted=False), 3)
+        leases.fail(lease, WorkFailed("storage_full", "full", retryable=True, counted=False), 3)
     assert task_of(lease.task_id).status == "queued"
 
 
@@ -169,8 +171,8 @@ def test_work_handed_back_is_begun_anew() -> None:
 def test_cancel_of_a_queued_task_is_at_once() -> None:
     task_id = submit()
     assert services.delete_task(1, task_id) == "canceled"
-    assert leases.claim_task("me", 30) is None
-    assert leases.files_to_keep(task_id) == set()
+    assert claims.claim_task("me", 30) is None
+    assert backlog.needed_files(task_id) == set()
 
 
 def test_cancel_waits_for_the_worker_to_let_go() -> None:
@@ -178,14 +180,14 @@ def test_cancel_waits_for_the_worker_to_let_go() -> None:
     lease = claim_part()
     assert services.delete_task(1, task_id) == "canceling"
     assert leases.renew(lease, 30, 10) == "canceling"
-    assert leases.claim_part("me", 30) is None
-    assert not leases.finish_cancel(task_id)
+    assert claims.claim_part("me", 30) is None
+    assert not cancellation.finish_cancel(task_id)
     assert not leases.finish_part(lease, clip(lease))
     leases.release(lease)
-    assert leases.finish_cancel(task_id)
+    assert cancellation.finish_cancel(task_id)
     assert task_of(task_id).status == "canceled"
     assert parts_of(task_id) == []
-    assert leases.ready(10) == (0, 0)
+    assert backlog.due_work(10) == (0, 0)
 
 
 def test_cancel_of_a_download_waits_too() -> None:
@@ -193,9 +195,9 @@ def test_cancel_of_a_download_waits_too() -> None:
     lease = claim_task()
     assert services.delete_task(1, lease.task_id) == "canceling"
     assert not leases.begin_processing(lease, {}, PATH, plan(1))
-    assert not leases.finish_cancel(lease.task_id)
+    assert not cancellation.finish_cancel(lease.task_id)
     leases.release(lease)
-    assert leases.finish_cancel(lease.task_id)
+    assert cancellation.finish_cancel(lease.task_id)
 
 
 def test_cancel_does_not_wait_for_a_dead_worker() -> None:
@@ -203,8 +205,8 @@ def test_cancel_does_not_wait_for_a_dead_worker() -> None:
     lease = claim_part()
     assert services.delete_task(1, task_id) == "canceling"
     run_out(lease)
-    assert leases.canceling() == [task_id]
-    assert leases.finish_cancel(task_id)
+    assert backlog.canceling_tasks() == [task_id]
+    assert cancellation.finish_cancel(task_id)
 
 
 def test_twenty_deletes_at_once_make_one_cancel(app: Flask) -> None:
@@ -218,7 +220,7 @@ def test_twenty_deletes_at_once_make_one_cancel(app: Flask) -> None:
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(delete, range(20))) == {"canceling"}
     leases.release(lease)
-    assert leases.finish_cancel(task_id)
+    assert cancellation.finish_cancel(task_id)
 
 
 def test_a_failed_task_stops_its_other_parts() -> None:
@@ -235,25 +237,25 @@ def test_leases_are_not_taken_just_after_the_start_of_the_database() -> None:
     submit()
     lease = claim_task()
     run_out(lease)
-    assert leases.expired(lease_s=1e9) == []
-    assert leases.expired(lease_s=0) == [lease]
+    assert backlog.expired_leases(lease_s=1e9) == []
+    assert backlog.expired_leases(lease_s=0) == [lease]
 
 
 def test_only_what_is_due_is_counted_as_ready() -> None:
     submit()
-    assert leases.ready(10) == (1, 0)
+    assert backlog.due_work(10) == (1, 0)
     leases.fail(claim_task(), LOST, 3)
-    assert leases.ready(10) == (0, 0)
+    assert backlog.due_work(10) == (0, 0)
     processing(parts=3)
-    assert leases.ready(10) == (0, 3)
+    assert backlog.due_work(10) == (0, 3)
 
 
 def test_no_more_is_counted_as_ready_than_is_asked_for() -> None:
     for _ in range(3):
         submit()
-    assert leases.ready(2) == (2, 0)
+    assert backlog.due_work(2) == (2, 0)
 
 
 def test_unknown_ids_are_found() -> None:
     known, unknown = submit(), uuid.uuid4()
-    assert leases.unknown([known, unknown]) == {unknown}
+    assert backlog.unknown_ids([known, unknown]) == {unknown}

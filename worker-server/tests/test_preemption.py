@@ -6,8 +6,8 @@ from sqlalchemy import text
 import worker_testing
 from worker_server.api import services
 from worker_server.db import db
-from worker_server.queue import leases
-from worker_server.queue.leases import Lease
+from worker_server.queue import claims, leases
+from worker_server.queue.claims import PartLease
 from worker_server.queue.preemption import preempt_for
 from worker_testing import part_of, processing
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("app")
 FILM, CLIP = 1, 2  # the owners
 
 
-def claim_part(progress: int) -> Lease:
+def claim_part(progress: int) -> PartLease:
     """Take the next part and bring it this far."""
     lease = worker_testing.claim_part()
     assert leases.renew(lease, 30, progress) == "processing"
@@ -23,7 +23,7 @@ def claim_part(progress: int) -> Lease:
 
 
 @pytest.fixture
-def film() -> list[Lease]:
+def film() -> list[PartLease]:
     """Two renders of a film: its second part at 50 %, its third one just begun; more parts wait."""
     processing(9, FILM)
     claim_part(100)
@@ -32,22 +32,22 @@ def film() -> list[Lease]:
     return [claim_part(50), claim_part(10)]
 
 
-def test_the_part_that_is_least_far_gives_way(film: list[Lease]) -> None:
+def test_the_part_that_is_least_far_gives_way(film: list[PartLease]) -> None:
     clip = processing(2, CLIP)
     assert preempt_for(clip)
     assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
     assert leases.renew(film[1], 30, 11) is None
-    row = leases.claim_part("me", 30)
+    row = claims.claim_part("me", 30)
     assert row is not None
-    assert (row.task_id, row.number) == (clip, 0)
+    assert (row.lease.task_id, row.lease.number) == (clip, 0)
 
 
-def test_nobody_gives_way_when_a_render_is_soon_free(film: list[Lease]) -> None:
+def test_nobody_gives_way_when_a_render_is_soon_free(film: list[PartLease]) -> None:
     assert leases.renew(film[0], 30, 60)
     assert not preempt_for(processing(2, CLIP))
 
 
-def test_a_dead_worker_s_part_makes_no_room(film: list[Lease]) -> None:
+def test_a_dead_worker_s_part_makes_no_room(film: list[PartLease]) -> None:
     assert leases.renew(film[0], 30, 60)
     db.session.execute(
         text("UPDATE parts SET lease_until = now() - interval '1 s' WHERE number = 1")
@@ -57,7 +57,7 @@ def test_a_dead_worker_s_part_makes_no_room(film: list[Lease]) -> None:
     assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
 
 
-def test_a_part_gives_way_once(film: list[Lease]) -> None:
+def test_a_part_gives_way_once(film: list[PartLease]) -> None:
     for lease in film:
         db.session.execute(
             text("UPDATE parts SET attempt = 2 WHERE number = :number"), {"number": lease.number}
@@ -81,7 +81,7 @@ def test_first_parts_do_not_give_way() -> None:
     assert not preempt_for(processing(1, CLIP))
 
 
-def test_who_is_served_already_takes_nothing_from_others(film: list[Lease]) -> None:
+def test_who_is_served_already_takes_nothing_from_others(film: list[PartLease]) -> None:
     earlier = processing(2, CLIP)
     assert claim_part(0).task_id == earlier
     assert not preempt_for(processing(2, CLIP))
@@ -92,9 +92,9 @@ def test_who_is_served_already_takes_nothing_from_others(film: list[Lease]) -> N
 def test_an_owner_s_clip_goes_before_his_own_film() -> None:
     clip = processing(2, FILM)
     assert preempt_for(clip)
-    row = leases.claim_part("me", 30)
+    row = claims.claim_part("me", 30)
     assert row is not None
-    assert (row.task_id, row.number) == (clip, 0)
+    assert (row.lease.task_id, row.lease.number) == (clip, 0)
 
 
 @pytest.mark.usefixtures("app", "film")

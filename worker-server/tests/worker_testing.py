@@ -1,22 +1,22 @@
 """What several tests of the worker server do to tasks, and see of them."""
 
 import uuid
-from typing import Any
 
 import redis
 from flask.testing import FlaskClient
 from sqlalchemy import select, text
 from werkzeug.test import TestResponse
 
-from worker_server.api import services
-from worker_server.api.services import Submission
 from worker_server.db import db
+from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
-from worker_server.queue import leases
-from worker_server.queue.leases import Failure, Lease
+from worker_server.queue import claims, leases, submissions
+from worker_server.queue.claims import PartLease, TaskLease
+from worker_server.queue.leases import PlannedPart
+from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
 
-LOST = Failure("worker_lost", "gone", retryable=True)
+LOST = WorkFailed("worker_lost", "gone", retryable=True)
 PATH = "source"
 URL = "http://example.com/race.mp4"
 SOURCE = {
@@ -31,32 +31,23 @@ SOURCE = {
 
 
 def submit(url: str = "http://example.com/v.mp4", owner_id: int = 1) -> uuid.UUID:
-    return services.create_task(Submission(owner_id, url))[0].id
+    return submissions.create_task(Submission(owner_id, url))[0].id
 
 
-def plan(count: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": n,
-            "start_frame": n * 600,
-            "end_frame": n * 600 + 600,
-            "start_s": n * 20.0,
-            "end_s": n * 20.0 + 20,
-        }
-        for n in range(count)
-    ]
+def plan(count: int) -> list[PlannedPart]:
+    return [PlannedPart(n, n * 600, n * 600 + 600, n * 20.0, n * 20.0 + 20) for n in range(count)]
 
 
-def claim_task() -> Lease:
-    row = leases.claim_task("me", 30)
-    assert row is not None
-    return Lease(row.id, row.attempt)
+def claim_task() -> TaskLease:
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    return claim.lease
 
 
-def claim_part() -> Lease:
-    row = leases.claim_part("me", 30)
-    assert row is not None
-    return Lease(row.task_id, row.attempt, row.number)
+def claim_part() -> PartLease:
+    claim = claims.claim_part("me", 30)
+    assert claim is not None
+    return claim.lease
 
 
 def processing(parts: int = 2, owner_id: int = 1) -> uuid.UUID:
@@ -73,7 +64,7 @@ def task_of(task_id: uuid.UUID) -> Task:
     return task
 
 
-def part_of(lease: Lease) -> Part:
+def part_of(lease: PartLease) -> Part:
     db.session.expire_all()
     part = db.session.get(Part, (lease.task_id, lease.number))
     assert part is not None
@@ -93,10 +84,11 @@ def files(settings: Settings, task_id: uuid.UUID) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
-def waiting_hints(settings: Settings, queue: str) -> int:
+def waiting_wakeups(settings: Settings, queue: str) -> int:
     client = redis.Redis.from_url(settings.redis_url)
     try:
-        return int(client.llen(queue))
+        waiting: int = client.llen(queue)  # type: ignore[assignment] # sync and async calls share types
+        return waiting
     finally:
         client.close()
 

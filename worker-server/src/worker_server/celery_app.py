@@ -1,7 +1,7 @@
-"""Celery as this system uses it: it carries hints, and nothing depends on a message arriving.
+"""Celery as this system uses it: messages only wake workers, and nothing depends on one arriving.
 
-Early acknowledgement and no prefetch: with late ones a worker's main process can end when Redis does, and a prefetched
-message can stay stuck for an hour. No result backend: the rows are the result.
+Early acknowledgement and no prefetch: with late acknowledgement a worker's main process can end when Redis does, and a
+prefetched message can stay in `unacked` for an hour. No result backend: the rows are the result.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ from flask import Flask
 from worker_server.settings import Settings
 
 _TRANSPORT = {
-    # A caller of the API waits for at most this long when Redis takes connections but does not answer.
+    # How long a send waits for a Redis that takes connections but does not answer.
     "socket_timeout": 2,
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
     "health_check_interval": 25,
     "visibility_timeout": 3600,
-    # One try to send a hint; workers have their own way to wait for the broker.
+    # One try for each wake-up; consumers wait for the broker by themselves.
     "max_retries": 1,
     "interval_start": 0,
     "interval_step": 0,

@@ -1,6 +1,7 @@
 """Rows that the worker machine owns: tasks and their parts."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -22,15 +23,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
-TASK_STATUSES = ("queued", "downloading", "processing", "done", "failed", "canceling", "canceled")
-PART_STATUSES = ("waiting", "rendering", "done", "failed")
-LIVE_STATUSES = ("queued", "downloading", "processing", "canceling")
+from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
 
 IDEMPOTENCY_INDEX = "tasks_idempotency_key"
 
 
-def _one_of(values: tuple[str, ...]) -> str:
-    return f"status IN ({', '.join(repr(value) for value in values)})"
+def _one_of(values: Iterable[TaskStatus | PartStatus]) -> str:
+    return f"status IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 class Base(DeclarativeBase):
@@ -42,10 +41,10 @@ class Base(DeclarativeBase):
 
 
 class Work:
-    """What a task and a part have in common: how far it is, who holds it, what went wrong.
+    """The columns that a task and a part share: progress, lease, failures, times.
 
-    `attempt` fences: every claim raises it, and every write of a worker names the attempt it was made under.
-    `failures` counts the attempts that ended badly; waiting for space on the disk is none.
+    `attempt` is a fencing token: every claim raises it, and every write of a worker names the attempt of its lease.
+    `failures` counts the attempts that failed by the source's or the caller's fault.
     """
 
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
@@ -70,7 +69,7 @@ class Task(Work, Base):
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     owner_id: Mapped[int] = mapped_column(BigInteger)
     url: Mapped[str]
-    status: Mapped[str] = mapped_column(String(11), server_default="queued")
+    status: Mapped[str] = mapped_column(String(11), server_default=TaskStatus.QUEUED)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     idempotency_body_sha256: Mapped[str | None] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(64))
@@ -78,7 +77,7 @@ class Task(Work, Base):
     source_path: Mapped[str | None]
 
     __table_args__ = (
-        CheckConstraint(_one_of(TASK_STATUSES), name="tasks_status_check"),
+        CheckConstraint(_one_of(TaskStatus), name="tasks_status_check"),
         Index("tasks_owner_created", "owner_id", "created_at", "id"),
         Index("tasks_owner_started", "owner_id", "started_at"),
         Index(
@@ -86,13 +85,13 @@ class Task(Work, Base):
             "owner_id",
             "created_at",
             "run_after",
-            postgresql_where=text("status = 'queued'"),
+            postgresql_where=text(_one_of([TaskStatus.QUEUED])),
         ),
         Index(
             "tasks_live_by_status",
             "status",
             "id",
-            postgresql_where=text(_one_of(LIVE_STATUSES[1:])),
+            postgresql_where=text(_one_of(LIVE_TASKS[1:])),
         ),
         Index(
             IDEMPOTENCY_INDEX,
@@ -118,7 +117,7 @@ class Part(Work, Base):
     end_frame: Mapped[int] = mapped_column(BigInteger)
     start_s: Mapped[float] = mapped_column(Double)
     end_s: Mapped[float] = mapped_column(Double)
-    status: Mapped[str] = mapped_column(String(9), server_default="waiting")
+    status: Mapped[str] = mapped_column(String(9), server_default=PartStatus.WAITING)
     path: Mapped[str | None]
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))
@@ -126,7 +125,7 @@ class Part(Work, Base):
     rendered_by: Mapped[str | None]
 
     __table_args__ = (
-        CheckConstraint(_one_of(PART_STATUSES), name="parts_status_check"),
+        CheckConstraint(_one_of(PartStatus), name="parts_status_check"),
         CheckConstraint("rendered_by IN ('copy', 'encode')", name="parts_rendered_by_check"),
         Index(
             "parts_waiting_by_owner",
@@ -134,8 +133,8 @@ class Part(Work, Base):
             "number",
             "created_at",
             "run_after",
-            postgresql_where=text("status = 'waiting'"),
+            postgresql_where=text(_one_of([PartStatus.WAITING])),
         ),
-        Index("parts_rendering", "task_id", postgresql_where=text("status = 'rendering'")),
+        Index("parts_rendering", "task_id", postgresql_where=text(_one_of([PartStatus.RENDERING]))),
         Index("parts_owner_started", "owner_id", "started_at"),
     )

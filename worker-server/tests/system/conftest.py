@@ -13,11 +13,11 @@ import pytest
 from flask import Flask
 
 from idrl_local import servers
-from worker_server.api import services
-from worker_server.api.services import Submission
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.models import Part, Task
+from worker_server.queue import submissions
+from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
 from worker_testing import parts_of
 
@@ -147,7 +147,7 @@ class System:
 
     def post(self, url: str, owner_id: int = 1) -> uuid.UUID:
         """Store a task as the API does; the sweeper sends the hint."""
-        return services.create_task(Submission(owner_id, url))[0].id
+        return submissions.create_task(Submission(owner_id, url))[0].id
 
     def task(self, task_id: uuid.UUID) -> Task:
         db.session.rollback()

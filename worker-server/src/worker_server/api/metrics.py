@@ -1,4 +1,4 @@
-"""The figures of the work itself, counted in the database when somebody asks."""
+"""The figures of the queue, counted in the database at each scrape."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker_server.api import services
+from worker_server.queue import backlog
 
 
 class WorkCollector(Collector):
@@ -22,15 +22,15 @@ class WorkCollector(Collector):
         )
         try:
             with self._app.app_context():
-                counts = services.count_by_status()
+                counts = backlog.count_by_status()
         except SQLAlchemyError:
-            return  # the other figures are wanted most while the database is away
+            return  # the HTTP figures must still be scraped while the database is away
         for (kind, status), count in counts.items():
             family.add_metric([kind, status], count)
         yield family
 
     def describe(self) -> Iterator[Metric]:
-        """Say what there is without asking the database, which need not be up yet."""
+        """Describe the metrics without the database, which need not be up yet."""
         yield GaugeMetricFamily(
             "idrl_work", "Live tasks and unfinished parts.", labels=["kind", "status"]
         )

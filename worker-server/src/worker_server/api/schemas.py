@@ -7,9 +7,10 @@ from pydantic import Field
 
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
-from worker_server.api.services import PartFacts, PartTotals, TaskFacts
+from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
+from worker_server.queue.statuses import PartStatus, TaskStatus
 
-# Of the whole way from 0 to 100, the part that the download takes.
+# The download's share of the progress from 0 to 100.
 _DOWNLOAD_SHARE = 0.1
 
 
@@ -80,18 +81,18 @@ def part_link(task_id: str, number: int) -> str:
 
 
 def _progress(task: TaskFacts, totals: PartTotals) -> float:
-    if task["status"] == "done":
+    if task["status"] == TaskStatus.DONE:
         return 100
     if totals.total:
-        # 100 is said only when it is done, not when the last part is about to be.
+        # 100 only once the task is done, not while the last part is being published.
         return min(99.0, 100 * _DOWNLOAD_SHARE + totals.progress * (1 - _DOWNLOAD_SHARE))
     return task["progress"] * _DOWNLOAD_SHARE
 
 
 def _eta_s(task: TaskFacts, progress: float) -> float | None:
-    """Return the seconds left, if it goes on as fast as until now; None while there is too little to tell."""
+    """Return the seconds left at the average speed so far; None while there is too little to tell."""
     if (
-        task["status"] != "processing"
+        task["status"] != TaskStatus.PROCESSING
         or task["started_at"] is None
         or progress <= 100 * _DOWNLOAD_SHARE + 2
     ):
@@ -101,7 +102,7 @@ def _eta_s(task: TaskFacts, progress: float) -> float | None:
 
 
 def _source(facts: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what callers are told of the source; its fractions are exact in the row, and plain numbers here."""
+    """Return the source as callers see it; fractions are exact in the row, and plain numbers here."""
     try:
         return {
             "size_bytes": facts["size_bytes"],
@@ -129,7 +130,7 @@ def _number(fraction: str) -> float:
 
 
 def _error(work: TaskFacts | PartFacts) -> dict[str, str] | None:
-    """Return what made it fail; what an earlier attempt stumbled over is not the caller's concern."""
-    if work["status"] != "failed" or work["error_code"] is None:
+    """Return why it failed; the error of an attempt that another one followed is not shown."""
+    if work["status"] not in (TaskStatus.FAILED, PartStatus.FAILED) or work["error_code"] is None:
         return None
     return {"code": work["error_code"], "message": work["error_message"] or ""}

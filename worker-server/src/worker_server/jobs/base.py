@@ -1,68 +1,67 @@
-"""What every piece of work has in common: it runs under a heartbeat, and however it ends, its row says so."""
+"""What every job does: claim under a lease, work under a heartbeat, record how the attempt ended, tidy up."""
 
 import errno
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from flask import Flask, current_app
-from sqlalchemy import Row
 
 from idrl_common import request_ids
 from worker_server import storage
 from worker_server.errors import FailureCode, Stopped, WorkFailed
-from worker_server.jobs.heartbeat import Heartbeat, worker_name
-from worker_server.queue import leases, wakeups
-from worker_server.queue.leases import Failure, Lease
+from worker_server.jobs.heartbeat import Heartbeat, StopReason, worker_name
+from worker_server.jobs.runtime import Runtime
+from worker_server.queue import backlog, cancellation, leases, wakeups
+from worker_server.queue.claims import Lease, TaskLease
 from worker_server.settings import Settings
 
+C = TypeVar("C")
 _log = logging.getLogger(__name__)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-Claim = Callable[[str, float], Row[Any] | None]
-
-
-def claim_next(settings: Settings, claim: Claim) -> Row[Any] | None:
-    """Take the work whose turn it is; None when there is none, or when the share is away."""
+def claim_next(settings: Settings, claim: Callable[[str, float], C | None]) -> C | None:
+    """Claim the work whose turn it is; None when there is none, or when the share is away."""
     if not storage.is_mounted(settings.remote_folder):
-        _log.error("the share is not mounted: no work is taken")
+        _log.error("no work is claimed: the share is not mounted")
         return None
     return claim(worker_name(), settings.lease_s)
 
 
 def perform(
-    lease: Lease, settings: Settings, request_id: str | None, work: Callable[[Heartbeat], None]
+    lease: Lease,
+    settings: Settings,
+    runtime: Runtime,
+    request_id: str | None,
+    work: Callable[[Heartbeat], None],
 ) -> None:
-    """Do `work` under the lease; record a failure, hand the work back when told to stop, and tidy up in the end."""
+    """Do `work` under the lease; record a failure, release the lease when told to stop, and tidy up at the end."""
     request_ids.task_id.set(str(lease.task_id))
     request_ids.request_id.set(request_id)
-    extra = {"attempt": lease.attempt, "part": lease.number}
-    _log.info("begin", extra=extra)
-    with Heartbeat(
-        _app(), lease, every_s=settings.heartbeat_s, lease_s=settings.lease_s
-    ) as heartbeat:
+    extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}
+    _log.info("job begins", extra=extra)
+    with Heartbeat(_app(), lease, settings, runtime.shutdown) as heartbeat:
         try:
             work(heartbeat)
         except Stopped:
             _leave(lease, heartbeat.reason)
-            _log.info("left", extra={**extra, "reason": heartbeat.reason})
-        except Exception as error:  # noqa: BLE001 # anything else would leave the row to time out
+            _log.info("job stopped", extra={**extra, "reason": str(heartbeat.reason)})
+        except Exception as error:  # noqa: BLE001 # otherwise the row would wait for its lease to run out
             failure = failure_of(error)
-            ours = failure.code == "internal_error"
-            said = {**extra, "code": failure.code, "detail": str(error)}
-            _log.warning("failed", extra=said, exc_info=ours)
+            is_ours = failure.code == FailureCode.INTERNAL_ERROR
+            fields = {**extra, "code": failure.code, "detail": str(error)}
+            _log.warning("job failed", extra=fields, exc_info=is_ours)
             leases.fail(lease, failure, settings.max_attempts)
         else:
-            _log.info("end", extra=extra)
+            _log.info("job ends", extra=extra)
     tidy(settings, lease.task_id)
 
 
-def failure_of(error: Exception) -> Failure:
-    """Return what the row is to say of the exception, and whether another attempt may help."""
-    failed = error if isinstance(error, WorkFailed) else _unexpected(error)
-    return Failure(failed.code, failed.message, retryable=failed.retryable, counted=failed.counted)
+def failure_of(error: Exception) -> WorkFailed:
+    """Return what the row says of the exception, and whether another attempt may help."""
+    return error if isinstance(error, WorkFailed) else _unexpected(error)
 
 
 def _unexpected(error: Exception) -> WorkFailed:
@@ -81,23 +80,23 @@ def _unexpected(error: Exception) -> WorkFailed:
 
 
 def tidy(settings: Settings, task_id: uuid.UUID) -> None:
-    """Finish a cancel nobody else will finish, and remove the files that nobody needs any more. Safe to run twice."""
-    leases.finish_cancel(task_id)
-    kept = leases.files_to_keep(task_id)
-    if kept is None:
+    """Finish a cancel that waits for nothing else, and remove files that are not needed. Safe to run twice."""
+    cancellation.finish_cancel(task_id)
+    needed = backlog.needed_files(task_id)
+    if needed is None:
         return
-    if kept:
-        storage.keep_only(settings.remote_folder, task_id, kept)
+    if needed:
+        storage.keep_only(settings.remote_folder, task_id, needed)
     else:
         storage.remove_task(settings.remote_folder, task_id)
 
 
-def _leave(lease: Lease, reason: str | None) -> None:
-    if reason == "lost":
+def _leave(lease: Lease, reason: StopReason | None) -> None:
+    if reason is StopReason.LOST:
         return
     leases.release(lease)
-    if reason == "shutdown":
-        wakeups.send(wakeups.FETCH if lease.number is None else wakeups.RENDER)
+    if reason is StopReason.SHUTDOWN:
+        wakeups.send(wakeups.FETCH if isinstance(lease, TaskLease) else wakeups.RENDER)
 
 
 def _app() -> Flask:

@@ -1,7 +1,6 @@
 """A task's first half: download the source to the share, find out what it is, plan the parts."""
 
 from pathlib import Path
-from typing import Any
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -9,6 +8,7 @@ from worker_server import storage
 from worker_server.fetching import FetchLimits, download
 from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.heartbeat import Heartbeat
+from worker_server.jobs.runtime import Runtime
 from worker_server.media import (
     FrameRange,
     ProbeLimits,
@@ -19,56 +19,59 @@ from worker_server.media import (
     probe,
     remux_command,
     run_encoder,
-    warm_prober,
 )
 from worker_server.queue import leases, wakeups
-from worker_server.queue.leases import Lease
+from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
+from worker_server.queue.leases import PlannedPart
 from worker_server.queue.preemption import preempt_for
 from worker_server.settings import Settings
 
 
-def fetch_next(settings: Settings) -> bool:
+def fetch_next(settings: Settings, runtime: Runtime) -> bool:
     """Fetch the task whose turn it is; False when there is none, or when the share is away."""
-    row = claim_next(settings, leases.claim_task)
-    if row is None:
+    claim = claim_next(settings, claim_task)
+    if claim is None:
         return False
-    lease = Lease(row.id, row.attempt)
     perform(
-        lease,
+        claim.lease,
         settings,
-        row.request_id,
-        lambda heartbeat: _fetch(lease, row.url, settings, heartbeat),
+        runtime,
+        claim.request_id,
+        lambda heartbeat: _fetch(claim, settings, runtime, heartbeat),
     )
-    warm_prober.prepare(_limits(settings))
+    runtime.warm_prober.prepare(_limits(settings))
     return True
 
 
-def _fetch(lease: Lease, url: str, settings: Settings, heartbeat: Heartbeat) -> None:
+def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: Heartbeat) -> None:
+    lease = claim.lease
     target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
     target.parent.mkdir(exist_ok=True)
-    limits = _limits(settings)
     try:
-        with warm_prober.take(limits) as prober:
-            prober.start()  # it loads its libraries while the source comes
-            _download(url, target, settings, heartbeat)
+        with runtime.warm_prober.take(_limits(settings)) as prober:
+            prober.start()  # the child loads its libraries during the download
+            _download(claim.url, target, settings, heartbeat)
             source = prober.look(target, heartbeat.should_stop)
         if needs_remux(source):
             target = _remux(source, target, settings, heartbeat)
-            source = probe(target, limits=limits, should_stop=heartbeat.should_stop)
-        parts = [_row(part) for part in plan_parts(source, settings.part_seconds)]
+            source = probe(target, limits=_limits(settings), should_stop=heartbeat.should_stop)
+        parts = [_planned(part) for part in plan_parts(source, settings.part_seconds)]
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
     # If this raises, the step may have been committed all the same: then the source is needed.
-    if leases.begin_processing(
-        lease, source.to_json(), str(target.relative_to(settings.remote_folder)), parts
-    ):
-        wakeups.send(wakeups.RENDER, len(parts))
-        if preempt_for(lease.task_id):
-            wakeups.send(wakeups.RENDER)  # for the part that waits again
-    else:  # canceled meanwhile, or somebody else's by now
+    path = str(target.relative_to(settings.remote_folder))
+    if leases.begin_processing(lease, source.to_json(), path, parts):
+        _wake_renders(lease, len(parts))
+    else:  # canceled meanwhile, or another worker has the lease
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         leases.release(lease)
+
+
+def _wake_renders(lease: TaskLease, count: int) -> None:
+    wakeups.send(wakeups.RENDER, count)
+    if preempt_for(lease.task_id):
+        wakeups.send(wakeups.RENDER)  # for the part that waits again
 
 
 def _limits(settings: Settings) -> ProbeLimits:
@@ -112,11 +115,7 @@ def _remux(source: Source, path: Path, settings: Settings, heartbeat: Heartbeat)
     return remuxed
 
 
-def _row(part: FrameRange) -> dict[str, Any]:
-    return {
-        "number": part.number,
-        "start_frame": part.start_frame,
-        "end_frame": part.end_frame,
-        "start_s": float(part.start_s),
-        "end_s": float(part.end_s),
-    }
+def _planned(part: FrameRange) -> PlannedPart:
+    return PlannedPart(
+        part.number, part.start_frame, part.end_frame, float(part.start_s), float(part.end_s)
+    )

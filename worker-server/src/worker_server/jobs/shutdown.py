@@ -1,23 +1,22 @@
-"""Whether this worker is being stopped: said in its main process, seen by the children it forked.
-
-One shared byte, no lock: a child that is killed at the wrong moment would keep a lock for ever.
-"""
+"""Whether this worker is being stopped: set in its main process, seen by the children that it forked."""
 
 import mmap
 
-_flag = mmap.mmap(-1, 1)
 
+class ShutdownFlag:
+    """One byte of shared memory. No lock: a child that is killed while it holds one would keep it for ever."""
 
-def begin() -> None:
-    """Say that the work is to be handed back."""
-    _flag[0] = 1
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
 
+    def set(self) -> None:
+        """Tell every process that shares the flag to hand its work back."""
+        self._byte[0] = 1
 
-def has_begun() -> bool:
-    """Tell whether it was said."""
-    return _flag[0] == 1
+    def clear(self) -> None:
+        """Let the processes work again."""
+        self._byte[0] = 0
 
-
-def forget() -> None:
-    """Take it back."""
-    _flag[0] = 0
+    def is_set(self) -> bool:
+        """Tell whether the worker is being stopped."""
+        return self._byte[0] == 1

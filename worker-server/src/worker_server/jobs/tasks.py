@@ -2,25 +2,26 @@
 
 from celery import shared_task
 
+from worker_server.jobs import runtime
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
-from worker_server.jobs.sweep import sweep as sweep_rows
+from worker_server.jobs.sweep import sweep as sweep_once
 from worker_server.settings import current
 
 
 @shared_task(name="worker_server.fetch")
 def fetch() -> None:
     """Download and plan the task whose turn it is."""
-    fetch_next(current())
+    fetch_next(current(), runtime.current())
 
 
 @shared_task(name="worker_server.render")
 def render() -> None:
-    """Make the part whose turn it is."""
-    render_next(current())
+    """Render the part whose turn it is."""
+    render_next(current(), runtime.current())
 
 
 @shared_task(name="worker_server.sweep")
 def sweep() -> None:
-    """Take back what dead workers held, and send the hints that are missing."""
-    sweep_rows(current())
+    """Take back the leases of dead workers, and send the wake-ups that are missing."""
+    sweep_once(current(), runtime.current().sweep_clock)

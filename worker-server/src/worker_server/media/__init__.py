@@ -12,7 +12,7 @@ from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.plan import FrameRange, plan_parts
 from worker_server.media.model.source import ProbeLimits, Source
-from worker_server.media.probing.probe import Prober, probe, warm_prober
+from worker_server.media.probing.probe import Prober, WarmProber, probe
 from worker_server.media.probing.remux import needs_remux, remux_command
 from worker_server.media.probing.sniff import sniff
 from worker_server.media.process.encoder import run_encoder
@@ -46,6 +46,7 @@ __all__ = [
     "SourceError",
     "Stopped",
     "Verifier",
+    "WarmProber",
     "frame_size",
     "needs_remux",
     "plan_parts",
@@ -57,5 +58,4 @@ __all__ = [
     "run_encoder",
     "sniff",
     "verify_clip",
-    "warm_prober",
 ]

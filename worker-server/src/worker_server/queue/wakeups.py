@@ -1,6 +1,6 @@
-"""Wake-up hints: a message says only that there is work; which, the worker asks the database.
+"""Wake-ups: a message tells a worker only that there is work; which, it asks the database.
 
-A hint may be lost or doubled without harm. `sweep` sends what is missing.
+A wake-up may be lost or doubled without harm. The sweeper sends those that are missing.
 """
 
 import logging
@@ -13,12 +13,12 @@ _log = logging.getLogger(__name__)
 
 FETCH = "fetch"
 RENDER = "render"
-# As many as one queue is given: the sweeper fills it up again.
+# The most that one queue is filled with: the sweeper refills it.
 MAX_WAKEUPS = 1000
 
 
 def send(queue: str, count: int = 1) -> None:
-    """Send `count` hints; when Redis is away, do without: the sweeper will see the rows."""
+    """Send `count` wake-ups; when Redis is away send none: the sweeper finds the rows."""
     try:
         with current_app.producer_or_acquire() as producer:
             for _ in range(count):
@@ -26,13 +26,13 @@ def send(queue: str, count: int = 1) -> None:
                     f"worker_server.{queue}", queue=queue, producer=producer, retry=False
                 )
     except (OperationalError, redis.RedisError, OSError) as error:
-        _log.warning("no hint sent: %s", type(error).__name__, extra={"queue": queue})
+        _log.warning("no wake-up sent: %s", type(error).__name__, extra={"queue": queue})
 
 
-def refill(client: redis.Redis, queue: str, ready: int, limit: int = MAX_WAKEUPS) -> int:
-    """Make the queue hold a hint for each of `ready` rows, and return how many were missing."""
+def refill(client: redis.Redis, queue: str, due: int, limit: int = MAX_WAKEUPS) -> int:
+    """Make the queue hold a wake-up for each of `due` rows, and return how many were missing."""
     waiting: int = client.llen(queue)  # type: ignore[assignment] # the library types sync and async calls alike
-    missing = min(ready, limit) - waiting
+    missing = min(due, limit) - waiting
     if missing > 0:
         send(queue, missing)
     return max(missing, 0)

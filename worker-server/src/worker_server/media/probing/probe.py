@@ -78,9 +78,6 @@ class WarmProber:
             self._prober = None
 
 
-warm_prober = WarmProber()
-
-
 def probe(
     path: Path,
     *,

@@ -1,0 +1,73 @@
+"""Downloads of clips: ranges and conditions are handled here, the bytes are sent by the kernel."""
+
+from http import HTTPStatus
+from pathlib import Path
+from threading import BoundedSemaphore
+
+from flask import request
+from werkzeug.utils import send_file
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import wrap_file
+
+from idrl_common.problems import Problem
+from worker_server import storage
+
+
+class ClipSender:
+    """Answers downloads from the share.
+
+    Opening a file blocks for as long as a hard-mounted share is away, so at most `openings` threads do it at once,
+    and another one waits at most `wait_s`: the other calls keep threads of their own.
+    """
+
+    def __init__(self, remote_folder: Path, openings: int = 8, wait_s: float = 5.0) -> None:
+        self._remote_folder = remote_folder
+        self._opening = BoundedSemaphore(openings)
+        self._wait_s = wait_s
+
+    def response(self, name: str, path: str, sha256: str) -> Response:
+        """Return the answer to the current request for the clip at `path` below the share; raise a 503 Problem."""
+        if not self._opening.acquire(timeout=self._wait_s):
+            raise _share_away()
+        try:
+            return _file_response((self._remote_folder / path).absolute(), name, sha256)
+        finally:
+            self._opening.release()
+
+
+def _file_response(file: Path, name: str, sha256: str) -> Response:
+    try:
+        response = _file_headers(file, name, sha256)
+        if request.method == "GET" and response.status_code in (
+            HTTPStatus.OK,
+            HTTPStatus.PARTIAL_CONTENT,
+        ):
+            start = response.content_range.start or 0
+            wanted = storage.FileRange(file, start, response.content_length or 0)
+            response.response = wrap_file(request.environ, wanted)
+    except OSError as error:
+        raise _share_away() from error
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _file_headers(file: Path, name: str, sha256: str) -> Response:
+    """Let werkzeug evaluate ranges and conditions, but not read the file: it would cut ranges in Python."""
+    response = send_file(
+        file,
+        request.environ,
+        "video/mp4",
+        download_name=name,
+        conditional=True,
+        etag=sha256,
+        use_x_sendfile=True,
+    )
+    response.headers.pop("X-Sendfile", None)
+    return response
+
+
+def _share_away() -> Problem:
+    sentence = "The clip's file cannot be read just now."
+    return Problem(503, "storage_unavailable", sentence, headers={"Retry-After": "5"})

@@ -1,0 +1,156 @@
+"""What the API reads of tasks: prepared queries, each one statement and one round trip, answered as one JSON text."""
+
+import uuid
+from collections.abc import Collection
+from typing import Any, NamedTuple, TypedDict
+
+from sqlalchemy import select
+
+from worker_server.db import PreparedQuery, db, fetch_json
+from worker_server.models import Part, Task
+from worker_server.queue.statuses import PartStatus
+
+# Times as callers get them: ISO 8601, milliseconds, UTC.
+_TIME = """to_char(tasks.{0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS {0}"""
+_TIMES = ", ".join(map(_TIME.format, ("created_at", "started_at", "finished_at", "updated_at")))
+_FACTS = f"""tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, tasks.error_code, tasks.error_message,
+    tasks.source, {_TIMES}"""
+# The answer is one text: psycopg2 would make an object of each column, in Python.
+_TASK = PreparedQuery(
+    "fetch_task",
+    "uuid, bigint",
+    f"""
+    SELECT row_to_json(task)::text FROM (
+        SELECT {_FACTS}, (
+            SELECT json_agg(part ORDER BY number) FROM (
+                SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
+                    error_code, error_message
+                FROM parts WHERE task_id = tasks.id
+            ) AS part
+        ) AS parts
+        FROM tasks WHERE id = $1 AND owner_id = $2
+    ) AS task
+    """,  # noqa: S608 # made of constants
+)
+_LIST = f"""
+    SELECT json_agg(task)::text FROM (
+        SELECT {_FACTS}, totals.* FROM (
+            SELECT * FROM tasks WHERE owner_id = $1 ORDER BY created_at {{order}}, id {{order}} LIMIT $2
+        ) AS tasks CROSS JOIN LATERAL (
+            SELECT count(*) AS parts_total,
+                count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
+                coalesce(avg(progress), 0)::float8 AS parts_progress
+            FROM parts WHERE task_id = tasks.id
+        ) AS totals ORDER BY tasks.created_at {{order}}, tasks.id {{order}}
+    ) AS task
+"""  # noqa: S608 # made of constants
+_LIST_TYPES = "bigint, bigint"
+_NEWEST_FIRST = PreparedQuery("list_newest_first", _LIST_TYPES, _LIST.format(order="DESC"))
+_OLDEST_FIRST = PreparedQuery("list_oldest_first", _LIST_TYPES, _LIST.format(order="ASC"))
+
+_MAX_PART_NUMBER = 2**31 - 1
+
+
+class TaskNotFound(Exception):
+    """There is no such task, or another owner has it: callers must not be able to tell the two apart."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no task with this id.")
+
+
+class PartNotFound(Exception):
+    """The task has no such part."""
+
+
+class PartNotReady(Exception):
+    """The part is known, but its clip is not made yet."""
+
+
+class PartFacts(TypedDict):
+    """A part as the database returns it."""
+
+    number: int
+    status: str
+    progress: int
+    start_s: float
+    end_s: float
+    attempt: int
+    size_bytes: int | None
+    sha256: str | None
+    frames: int | None
+    rendered_by: str | None
+    error_code: str | None
+    error_message: str | None
+
+
+class TaskFacts(TypedDict):
+    """A task as the database returns it; times are as callers get them."""
+
+    id: str
+    url: str
+    status: str
+    progress: int
+    attempt: int
+    error_code: str | None
+    error_message: str | None
+    source: dict[str, Any] | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    updated_at: str
+
+
+class PartTotals(NamedTuple):
+    """How many parts a task has, how many are done, and their mean progress, 0 to 100."""
+
+    total: int = 0
+    done: int = 0
+    progress: float = 0
+
+    @classmethod
+    def of(cls, parts: Collection[PartFacts]) -> "PartTotals":
+        """Return the totals of parts that were read already."""
+        if not parts:
+            return cls()
+        done = sum(part["status"] == PartStatus.DONE for part in parts)
+        return cls(len(parts), done, sum(part["progress"] for part in parts) / len(parts))
+
+
+def list_tasks(
+    owner_id: int, limit: int, *, newest_first: bool
+) -> list[tuple[TaskFacts, PartTotals]]:
+    """Return the owner's tasks by time of creation, each with the totals of its parts."""
+    tasks = fetch_json(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, owner_id, limit) or ()
+    return [
+        (task, PartTotals(task["parts_total"], task["parts_done"], task["parts_progress"]))
+        for task in tasks
+    ]
+
+
+def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:
+    """Return the task and its parts in order, none before the source is there; raise TaskNotFound."""
+    task = fetch_json(_TASK, str(task_id), owner_id)
+    if task is None:
+        raise TaskNotFound
+    return task, task["parts"] or []
+
+
+def get_finished_part(owner_id: int, task_id: uuid.UUID, number: int) -> Part:
+    """Return a part whose clip can be downloaded; raise TaskNotFound, PartNotFound or PartNotReady."""
+    same_part = (Part.task_id == Task.id) & (Part.number == min(number, _MAX_PART_NUMBER))
+    owned = (Task.id == task_id, Task.owner_id == owner_id)
+    statement = select(Task.id, Part).outerjoin(Part, same_part).where(*owned)
+    row = db.session.execute(statement).one_or_none()
+    if row is None:
+        raise TaskNotFound
+    part: Part | None = row.Part
+    if part is None:
+        raise PartNotFound("The task has no part with this number.")
+    if part.status != PartStatus.DONE:
+        raise PartNotReady("This part is not made yet; ask again later.")
+    return part
+
+
+def ping() -> None:
+    """Raise when the database does not answer."""
+    db.session.execute(select(1))

@@ -1,0 +1,49 @@
+"""What a worker process keeps between two jobs: one object, made before the children are forked."""
+
+import time
+from dataclasses import dataclass, field
+
+from flask import Flask, current_app
+
+from worker_server.jobs.shutdown import ShutdownFlag
+from worker_server.media import WarmProber
+
+_EXTENSION = "idrl_runtime"
+
+
+@dataclass
+class SweepClock:
+    """When this process last ended a round of the sweeper, and last removed stray files (monotonic seconds)."""
+
+    swept_at: float | None = None
+    strays_removed_at: float | None = None
+
+    def is_late(self, limit_s: float) -> bool:
+        """Tell whether the last round ended more than `limit_s` ago."""
+        return self.swept_at is not None and time.monotonic() - self.swept_at > limit_s
+
+    def strays_are_due(self, every_s: float) -> bool:
+        """Tell whether stray files were last removed more than `every_s` ago."""
+        at = self.strays_removed_at
+        return at is None or time.monotonic() - at >= every_s
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """State of a worker process; `shutdown` is shared by all processes of the worker."""
+
+    shutdown: ShutdownFlag = field(default_factory=ShutdownFlag)
+    warm_prober: WarmProber = field(default_factory=WarmProber)
+    sweep_clock: SweepClock = field(default_factory=SweepClock)
+
+
+def attach(app: Flask) -> Runtime:
+    """Give the app a runtime of its own, and return it."""
+    runtime = app.extensions[_EXTENSION] = Runtime()
+    return runtime
+
+
+def current() -> Runtime:
+    """Return the runtime of the current app."""
+    runtime: Runtime = current_app.extensions[_EXTENSION]
+    return runtime

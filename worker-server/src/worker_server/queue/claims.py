@@ -1,0 +1,95 @@
+"""Claims: a worker takes the task or the part whose turn it is, under a lease and a new attempt number."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any, Self
+
+from sqlalchemy import RowMapping
+
+from worker_server.db import transaction
+from worker_server.queue.statements import load
+
+_CLAIM_TASK = load("claim_task")
+_CLAIM_PART = load("claim_part")
+
+
+@dataclass(frozen=True)
+class TaskLease:
+    """The right to fetch a task, under one attempt."""
+
+    task_id: uuid.UUID
+    attempt: int
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Return the lease in a row with `task_id` and `attempt`."""
+        return cls(row["task_id"], row["attempt"])
+
+
+@dataclass(frozen=True)
+class PartLease:
+    """The right to render one part of a task, under one attempt."""
+
+    task_id: uuid.UUID
+    attempt: int
+    number: int
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Return the lease in a row with `task_id`, `attempt` and `number`."""
+        return cls(row["task_id"], row["attempt"], row["number"])
+
+
+Lease = TaskLease | PartLease
+
+
+@dataclass(frozen=True)
+class TaskClaim:
+    """A task to fetch."""
+
+    lease: TaskLease
+    url: str
+    request_id: str | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Return the claim in a row of claim_task.sql."""
+        return cls(TaskLease.from_row(row), row["url"], row["request_id"])
+
+
+@dataclass(frozen=True)
+class PartClaim:
+    """A part to render; `source` is `media.Source.to_json`'s, `source_path` is below the share."""
+
+    lease: PartLease
+    start_frame: int
+    end_frame: int
+    source: dict[str, Any]
+    source_path: str
+    request_id: str | None
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Return the claim in a row of claim_part.sql."""
+        frames = (row["start_frame"], row["end_frame"])
+        return cls(
+            PartLease.from_row(row), *frames, row["source"], row["source_path"], row["request_id"]
+        )
+
+
+def claim_task(worker: str, lease_s: float) -> TaskClaim | None:
+    """Claim the queued task whose turn it is; None when there is none."""
+    with transaction() as session:
+        row = session.execute(_CLAIM_TASK, _parameters(worker, lease_s)).mappings().one_or_none()
+    return TaskClaim.from_row(row) if row else None
+
+
+def claim_part(worker: str, lease_s: float) -> PartClaim | None:
+    """Claim the waiting part whose turn it is; None when there is none."""
+    with transaction() as session:
+        row = session.execute(_CLAIM_PART, _parameters(worker, lease_s)).mappings().one_or_none()
+    return PartClaim.from_row(row) if row else None
+
+
+def _parameters(worker: str, lease_s: float) -> dict[str, str | float]:
+    return {"worker": worker, "lease_s": lease_s}

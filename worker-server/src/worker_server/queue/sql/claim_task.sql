@@ -1,0 +1,29 @@
+-- Claims the queued task whose turn it is, for :worker, with a lease of :lease_s seconds.
+-- The owner who was given least in the last ten minutes goes first, then the oldest task.
+-- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as there are owners with
+-- queued tasks, however many tasks each has. turns orders the owners; the first task that no other claim locks is taken.
+WITH RECURSIVE heads AS (
+    (SELECT owner_id, created_at FROM tasks WHERE status = 'queued' AND run_after <= now()
+    ORDER BY owner_id, created_at LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM heads CROSS JOIN LATERAL (
+        SELECT owner_id, created_at FROM tasks
+        WHERE status = 'queued' AND run_after <= now() AND owner_id > heads.owner_id
+        ORDER BY owner_id, created_at LIMIT 1
+    ) AS next
+), chosen AS (
+    SELECT head_row.id FROM (
+        SELECT owner_id FROM heads ORDER BY (
+            SELECT count(*) FROM tasks AS recent
+            WHERE recent.owner_id = heads.owner_id AND recent.started_at > now() - interval '10 minutes'
+        ), created_at
+    ) AS turns CROSS JOIN LATERAL (
+        SELECT id FROM tasks WHERE owner_id = turns.owner_id AND status = 'queued' AND run_after <= now()
+        ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS head_row LIMIT 1
+)
+UPDATE tasks SET status = 'downloading', attempt = attempt + 1, lease_owner = :worker, progress = 0,
+    lease_until = now() + make_interval(secs => :lease_s),
+    started_at = coalesce(started_at, now()), updated_at = now()
+FROM chosen WHERE tasks.id = chosen.id
+RETURNING tasks.id AS task_id, tasks.url, tasks.attempt, tasks.request_id

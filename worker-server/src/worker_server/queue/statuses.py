@@ -1,0 +1,110 @@
+"""The statuses of tasks and parts, and who moves each row from one to the next.
+
+`python -m worker_server.queue.statuses` prints docs/state-machine.md.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TaskStatus(StrEnum):
+    """Where a task is; the database holds the value."""
+
+    QUEUED = "queued"
+    DOWNLOADING = "downloading"
+    PROCESSING = "processing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELING = "canceling"
+    CANCELED = "canceled"
+
+
+class PartStatus(StrEnum):
+    """Where a part is; the database holds the value."""
+
+    WAITING = "waiting"
+    RENDERING = "rendering"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One allowed change of status; `source` is None where the row is made."""
+
+    source: TaskStatus | PartStatus | None
+    target: TaskStatus | PartStatus
+    by: str
+    when: str
+
+
+LIVE_TASKS = (
+    TaskStatus.QUEUED,
+    TaskStatus.DOWNLOADING,
+    TaskStatus.PROCESSING,
+    TaskStatus.CANCELING,
+)
+# While a task has one of these, its workers go on; any other one tells them to stop.
+WORKED_ON = (TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
+UNFINISHED_PARTS = (PartStatus.WAITING, PartStatus.RENDERING)
+
+_T, _P = TaskStatus, PartStatus
+_FETCH, _RENDER, _SWEEPER, _API = "fetch worker", "render worker", "sweeper", "tasks service"
+TASK_TRANSITIONS = (
+    Transition(None, _T.QUEUED, _API, "`POST /tasks` stores the task"),
+    Transition(_T.QUEUED, _T.DOWNLOADING, _FETCH, "claims the task"),
+    Transition(_T.DOWNLOADING, _T.PROCESSING, _FETCH, "stores the source's facts and the parts"),
+    Transition(_T.DOWNLOADING, _T.QUEUED, _FETCH, "is stopped, or another attempt may succeed"),
+    Transition(_T.DOWNLOADING, _T.QUEUED, _SWEEPER, "the lease has run out"),
+    Transition(_T.DOWNLOADING, _T.FAILED, _FETCH, "no other attempt can succeed, or none is left"),
+    Transition(_T.DOWNLOADING, _T.FAILED, _SWEEPER, "the last attempt's lease has run out"),
+    Transition(_T.PROCESSING, _T.DONE, _RENDER, "finishes the last part"),
+    Transition(_T.PROCESSING, _T.FAILED, _RENDER, "a part has failed"),
+    Transition(_T.PROCESSING, _T.FAILED, _SWEEPER, "a part's last lease has run out"),
+    Transition(_T.QUEUED, _T.CANCELING, _API, "`DELETE` aborts the task"),
+    Transition(_T.DOWNLOADING, _T.CANCELING, _API, "`DELETE` aborts the task"),
+    Transition(_T.PROCESSING, _T.CANCELING, _API, "`DELETE` aborts the task"),
+    Transition(_T.CANCELING, _T.CANCELED, _API, "no worker holds the task or a part of it"),
+    Transition(_T.CANCELING, _T.CANCELED, _FETCH, "has let go of the task"),
+    Transition(_T.CANCELING, _T.CANCELED, _RENDER, "has let go of the last part"),
+    Transition(_T.CANCELING, _T.CANCELED, _SWEEPER, "the last lease has run out"),
+)
+PART_TRANSITIONS = (
+    Transition(None, _P.WAITING, _FETCH, "plans the parts"),
+    Transition(_P.WAITING, _P.RENDERING, _RENDER, "claims the part"),
+    Transition(_P.RENDERING, _P.DONE, _RENDER, "has published the clip"),
+    Transition(_P.RENDERING, _P.WAITING, _RENDER, "is stopped, or another attempt may succeed"),
+    Transition(_P.RENDERING, _P.WAITING, _SWEEPER, "the lease has run out"),
+    Transition(_P.RENDERING, _P.WAITING, _FETCH, "preempts the part for a new task's first one"),
+    Transition(_P.RENDERING, _P.FAILED, _RENDER, "no other attempt can succeed, or none is left"),
+    Transition(_P.RENDERING, _P.FAILED, _SWEEPER, "the last attempt's lease has run out"),
+    Transition(_P.WAITING, _P.FAILED, _RENDER, "another part of the task has failed"),
+)
+
+_HEAD = """# State machine
+
+Generated from `worker_server/queue/statuses.py` by `make state-machine`; a test holds this page to it. Every change of
+status is one guarded `UPDATE` in `worker_server/queue`: it names the status it starts from, and a worker's names the
+attempt of its lease.
+"""
+
+
+def document() -> str:
+    """Return docs/state-machine.md."""
+    tables = (("Tasks", TASK_TRANSITIONS), ("Parts", PART_TRANSITIONS))
+    return _HEAD + "".join(_section(title, transitions) for title, transitions in tables)
+
+
+def _section(title: str, transitions: tuple[Transition, ...]) -> str:
+    edges = dict.fromkeys((each.source or "[*]", each.target) for each in transitions)
+    diagram = [f"    {source} --> {target}" for source, target in edges]
+    rows = [
+        f"| {each.source or '(none)'} | {each.target} | {each.by} | {each.when} |"
+        for each in transitions
+    ]
+    lines = ["", f"## {title}", "", "```mermaid", "stateDiagram-v2", *diagram, "```", ""]
+    return "\n".join([*lines, "| from | to | who | when |", "|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    print(document(), end="")  # noqa: T201 # its output is the page

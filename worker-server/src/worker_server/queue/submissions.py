@@ -1,0 +1,86 @@
+"""Accepting a task: the row is stored, once for each Idempotency-Key."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningInsert
+
+from worker_server.db import db, transaction
+from worker_server.models import Task
+
+IDEMPOTENCY_HOURS = 24
+# A request with a known key can meet the DELETE of the first request's task; then it is a new one.
+_MAX_TRIES = 10
+
+
+class IdempotencyKeyReused(Exception):
+    """The key came before, with another body."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A task to be accepted; `body_sha256` tells a repeated request from another one under the same key."""
+
+    owner_id: int
+    url: str
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    body_sha256: str | None = None
+
+
+def create_task(submission: Submission) -> tuple[Task, bool]:
+    """Store the task and return it, and whether it is new: the same key and body return the first request's task.
+
+    Raise IdempotencyKeyReused.
+    """
+    for _ in range(_MAX_TRIES):
+        with transaction() as session:
+            _forget_old_key(submission)
+            created = session.scalar(_insertion(submission))
+            task = created or _same_submission(submission)
+            if task is not None:
+                session.expunge(task)  # as it is now: a worker may claim it at once
+                return task, created is not None
+    raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
+
+
+def _insertion(submission: Submission) -> ReturningInsert[tuple[Task]]:
+    row = {
+        "id": uuid.uuid4(),
+        "owner_id": submission.owner_id,
+        "url": submission.url,
+        "request_id": submission.request_id,
+        "idempotency_key": submission.idempotency_key,
+        "idempotency_body_sha256": submission.body_sha256,
+    }
+    statement = insert(Task).values(row)
+    return statement.on_conflict_do_nothing(
+        index_elements=["owner_id", "idempotency_key"],
+        index_where=Task.idempotency_key.is_not(None),
+    ).returning(Task)
+
+
+def _same_key(submission: Submission) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Task.owner_id == submission.owner_id,
+        Task.idempotency_key == submission.idempotency_key,
+    )
+
+
+def _forget_old_key(submission: Submission) -> None:
+    if submission.idempotency_key is None:
+        return
+    old = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
+    statement = update(Task).where(*_same_key(submission), Task.created_at < old)
+    db.session.execute(statement.values(idempotency_key=None))
+
+
+def _same_submission(submission: Submission) -> Task | None:
+    """Return the task of the first request with this key; None when it was deleted in between."""
+    task = db.session.scalars(select(Task).where(*_same_key(submission))).one_or_none()
+    if task is not None and task.idempotency_body_sha256 != submission.body_sha256:
+        raise IdempotencyKeyReused("This Idempotency-Key came before with another body.")
+    return task

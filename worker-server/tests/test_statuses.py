@@ -1,0 +1,62 @@
+"""Statuses have one place: the enums, the page that is generated from them, and SQL that uses no other words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from worker_server.queue import statuses
+from worker_server.queue.statuses import (
+    PART_TRANSITIONS,
+    TASK_TRANSITIONS,
+    PartStatus,
+    TaskStatus,
+)
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "worker-server" / "src" / "worker_server"
+WORDS = {*TaskStatus, *PartStatus}
+# Words of the API and of the rows that happen to be a status as well.
+ELSEWHERE = {"statuses.py", "cancellation.py"}
+
+
+def test_page_is_the_generated_one() -> None:
+    assert (ROOT / "docs" / "state-machine.md").read_text() == statuses.document()
+
+
+@pytest.mark.parametrize(
+    ("enum", "transitions"), [(TaskStatus, TASK_TRANSITIONS), (PartStatus, PART_TRANSITIONS)]
+)
+def test_every_status_can_be_reached(
+    enum: type[TaskStatus] | type[PartStatus], transitions: tuple[statuses.Transition, ...]
+) -> None:
+    assert {each.target for each in transitions} == set(enum)
+
+
+def _modules() -> list[Path]:
+    """Return the modules that may know statuses: import-linter keeps media and fetching from the queue."""
+    kept_away = (PACKAGE / "media", PACKAGE / "fetching")
+    modules = (path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ELSEWHERE)
+    return [path for path in modules if not any(map(path.is_relative_to, kept_away))]
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_bare_status_stands_in_the_code(path: Path) -> None:
+    literals = re.findall(r"""["'](\w+)["']""", path.read_text())
+    assert WORDS.isdisjoint(literals)
+
+
+SQL = sorted((PACKAGE / "queue" / "sql").iterdir())
+BACKUPS = sorted((ROOT / "deploy" / "backups").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*SQL, *BACKUPS], ids=lambda path: path.name)
+def test_sql_uses_known_statuses(path: Path) -> None:
+    compared = re.findall(r"\bstatus (?:=|<>|(?:NOT )?IN) (\([^)]*\)|'[^']*')", path.read_text())
+    words = {word for literal in compared for word in re.findall(r"'(\w+)'", literal)}
+    assert words <= WORDS
+
+
+@pytest.mark.parametrize("path", SQL, ids=lambda path: path.name)
+def test_sql_file_begins_with_what_it_does(path: Path) -> None:
+    assert path.read_text().startswith("-- ")
