@@ -145,7 +145,7 @@ def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
 
 def _waiting(system: Stack, count: int, owners: int) -> None:
     """As many tasks wait as parts; the parts belong to films of a hundred."""
-    system.execute("TRUNCATE tasks, parts")
+    system.execute("TRUNCATE tasks, parts CASCADE")
     system.execute(
         _TASKS.format(first=1, owners=owners, count=max(count // 100, owners), status="processing")
     )

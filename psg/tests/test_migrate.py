@@ -37,7 +37,10 @@ def tables(engine: Engine) -> set[str]:
 
 def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings())
-    assert tables(engine) == {"users", "login_failures", "tasks", "parts", "alembic_version"}
+    assert tables(engine) == {
+        *("users", "login_failures", "tasks", "parts", "alembic_version"),
+        *("task_events", "removals", "workers", "sweeps", "queue_pauses"),
+    }
     migrate.downgrade(engine, "base")
     assert tables(engine) == {"alembic_version"}
     migrate.upgrade(engine, scratch.settings())
@@ -116,6 +119,12 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
         ("worker", "users", False),
         ("worker", "tasks", True),
         ("worker", "parts", True),
+        ("worker", "task_events", True),
+        ("worker", "removals", True),
+        ("worker", "workers", True),
+        ("worker", "sweeps", True),
+        ("worker", "queue_pauses", True),
+        ("web", "task_events", False),
     ],
 )
 def test_a_role_sees_only_its_own_tables(

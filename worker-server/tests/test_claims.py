@@ -130,7 +130,7 @@ def test_parts_of_a_task_being_canceled_are_passed_over() -> None:
 @pytest.mark.parametrize("claim", ["_CLAIM_TASK", "_CLAIM_PART"])
 def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, claim: str) -> None:
     def rows_read(count: int) -> int:
-        database.execute("TRUNCATE tasks, parts")
+        database.execute("TRUNCATE tasks, parts CASCADE")
         database.execute(_MANY_WAITING.format(count=count))
         database.execute("ANALYZE tasks, parts")
         explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(claims, claim).text}")

@@ -93,7 +93,11 @@ def migrated_database(postgres_port: int) -> Database:
 @pytest.fixture
 def database(migrated_database: Database) -> Database:
     """The migrated database, with no rows in it."""
-    migrated_database.execute("TRUNCATE users, login_failures, tasks, parts RESTART IDENTITY")
+    ((tables,),) = migrated_database.execute(
+        "SELECT string_agg(tablename, ', ') FROM pg_tables"
+        " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+    )
+    migrated_database.execute(f"TRUNCATE {tables} RESTART IDENTITY")
     return migrated_database
 
 

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     SmallInteger,
@@ -62,7 +64,11 @@ class Work:
 
 
 class Task(Work, Base):
-    """One accepted URL. `source` is the probed source as `media.Source.to_json` gives it; paths are below the share."""
+    """One accepted URL. `source` is the probed source as `media.Source.to_json` gives it; paths are below the share.
+
+    `waiting_since`: since when the source has been away. `canceled_in_ms` and `freed_bytes` are the receipt of a
+    cancel: from the request until nothing of the task was left.
+    """
 
     __tablename__ = "tasks"
 
@@ -75,6 +81,10 @@ class Task(Work, Base):
     request_id: Mapped[str | None] = mapped_column(String(64))
     source: Mapped[dict[str, Any] | None]
     source_path: Mapped[str | None]
+    waiting_since: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    canceled_in_ms: Mapped[int | None]
+    freed_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         CheckConstraint(_one_of(TaskStatus), name="tasks_status_check"),
@@ -138,3 +148,71 @@ class Part(Work, Base):
         Index("parts_rendering", "task_id", postgresql_where=text(_one_of([PartStatus.RENDERING]))),
         Index("parts_owner_started", "owner_id", "started_at"),
     )
+
+
+class TaskEvent(Base):
+    """Something that happened to a task or to one of its parts; `worker` is the process it happened in."""
+
+    __tablename__ = "task_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    task_id: Mapped[uuid.UUID] = mapped_column(Uuid, ForeignKey("tasks.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    kind: Mapped[str]
+    part: Mapped[int | None]
+    attempt: Mapped[int | None]
+    worker: Mapped[str | None]
+    code: Mapped[str | None]
+
+    __table_args__ = (
+        Index("task_events_task", "task_id", "id"),
+        Index("task_events_lease_lost", "at", postgresql_where=text("kind = 'lease_lost'")),
+    )
+
+
+class Removal(Base):
+    """Files of a task that are to be removed: all of them, or those that are no longer needed."""
+
+    __tablename__ = "removals"
+
+    task_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    run_after: Mapped[datetime] = mapped_column(server_default=func.now())
+    tries: Mapped[int] = mapped_column(server_default="0")
+    freed_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+    __table_args__ = (Index("removals_run_after", "run_after"),)
+
+
+class Worker(Base):
+    """A worker process and its last sign of life; `fault_code` names a fault of ours that it met since its last success."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    fault_code: Mapped[str | None]
+    fault_at: Mapped[datetime | None]
+
+
+class Sweep(Base):
+    """When a step of the sweeper last ended well, and its last error."""
+
+    __tablename__ = "sweeps"
+
+    step: Mapped[str] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    done_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    failed_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+
+class QueuePause(Base):
+    """A kind of work that workers do not claim for now."""
+
+    __tablename__ = "queue_pauses"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
