@@ -15,13 +15,13 @@ def main() -> None:
     arguments = _arguments()
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit("stopped")
-    )  # so that what was started is ended
+    )  # so that child processes are stopped
     options = Options(arguments.video, arguments.rounds, arguments.quick)
     reports = {}
     for name in arguments.only or NAMES:
         reports[name] = benchmark(name)(options)
         print(f"== {name} ==\n\n{reports[name].text()}", flush=True)
-        # After each of them: the next one may take hours, or fail.
+        # After each comparison: the next one may take hours, or fail.
         path = write(reports, options.results, _file_name(arguments.only))
         print(f"written to {path}", flush=True)
     print(f"\n{missed_goals(reports)}", flush=True)
@@ -29,15 +29,17 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=NAMES, help="run these alone")
-    parser.add_argument("--video", type=Path, help="measure with this video instead of made ones")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each way has its turn")
+    parser.add_argument("--only", nargs="*", choices=NAMES, help="run only these")
     parser.add_argument(
-        "--quick", action="store_true", help="tiny sources: proves that it runs, and no more"
+        "--video", type=Path, help="measure with this video instead of the built-in sources"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each method")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sources: shows that everything runs, and no more"
     )
     arguments = parser.parse_args()
-    if find_spec("matplotlib") is None:  # found out now, not after an hour
-        parser.error("matplotlib is not there; `make bench` installs it")
+    if find_spec("matplotlib") is None:  # now, and not after an hour
+        parser.error("matplotlib is not installed; `make bench` installs it")
     if arguments.video and not arguments.video.is_file():
         parser.error(f"there is no file {arguments.video}")
     return arguments

@@ -1,4 +1,4 @@
-"""The tasks service against a bare Flask view that gives the same answers, and what each hop and each call costs."""
+"""The tasks service against a bare Flask view with the same responses; the cost of each hop and call."""
 
 import statistics
 import time
@@ -39,23 +39,23 @@ def run(options: Options) -> Report:
             system, {"task": _answer(system, _TASK), "list": _answer(system, _LIST)}
         ) as bare_port:
             load = _loader(system, seconds)
-            looks = paired.take_turns(_looks(system, bare_port, load), options.rounds)
+            reads = paired.take_turns(_reads(system, bare_port, load), options.rounds)
         calls = {name: [load(port, call)] for name, (port, call) in _calls(system, seconds).items()}
         token = _token_check(system)
-    _plot(options, looks)
+    _plot(options, reads)
     tables = [
         Table(
             f"Looking, with {_CONNECTIONS} connections; processor time of each program for one call",
             _COLUMNS,
-            _rows(looks),
+            _rows(reads),
         ),
         Table("Other calls, once each", _COLUMNS, _rows(calls)),
         Table("One token", ("check", "µs"), list(token.items())),
     ]
-    return Report(tables, _comparisons(looks), {"looks": looks, "calls": calls, "token_us": token})
+    return Report(tables, _comparisons(reads), {"reads": reads, "calls": calls, "token_us": token})
 
 
-def _comparisons(looks: Runs) -> list[Comparison]:
+def _comparisons(reads: Runs) -> list[Comparison]:
     goals = (
         ("a task, tasks service", "a task, bare"),
         ("the list, tasks service", "the list, bare"),
@@ -63,7 +63,7 @@ def _comparisons(looks: Runs) -> list[Comparison]:
     found = [
         Comparison(
             f"calls a second, {of} / {to}",
-            paired.ratio(looks, of, to, "per_s"),
+            paired.ratio(reads, of, to, "per_s"),
             at_least=_MIN_OF_BARE,
         )
         for of, to in goals
@@ -73,16 +73,16 @@ def _comparisons(looks: Runs) -> list[Comparison]:
         ("a task, nginx", "a task, web app"),
     ):
         found.append(
-            Comparison(f"calls a second, {of} / {to}", paired.ratio(looks, of, to, "per_s"))
+            Comparison(f"calls a second, {of} / {to}", paired.ratio(reads, of, to, "per_s"))
         )
     return found
 
 
-def _looks(
+def _reads(
     system: Stack, bare_port: int, load: Callable[[int, Call], Sample]
 ) -> dict[str, Callable[[], Sample]]:
     ports = system.installation.ports
-    ways = {
+    methods = {
         "a task, bare": (bare_port, _TASK),
         "a task, tasks service": (ports.tasks, _TASK),
         "a task, web app": (ports.web, _TASK),
@@ -90,7 +90,7 @@ def _looks(
         "the list, bare": (bare_port, _LIST),
         "the list, tasks service": (ports.tasks, _LIST),
     }
-    return {name: lambda way=way: load(*way) for name, way in ways.items()}  # type: ignore[misc] # binds the way
+    return {name: lambda method=method: load(*method) for name, method in methods.items()}  # type: ignore[misc] # binds the method
 
 
 def _calls(system: Stack, seconds: int) -> dict[str, tuple[int, Call]]:
@@ -137,7 +137,7 @@ def _loader(system: Stack, seconds: int) -> Callable[[int, Call], Sample]:
 
 
 def _fill(system: Stack) -> None:
-    """One task with three clips, and more than a list shows."""
+    """One task with three clips, and more tasks than a list returns."""
     ids = [_TASK_ID, *(str(uuid.uuid4()) for _ in range(2 * _LISTED))]
     system.execute(
         "INSERT INTO tasks (id, owner_id, url, status, source, started_at, finished_at)"
@@ -164,7 +164,7 @@ def _answer(system: Stack, call: Call) -> Any:  # noqa: ANN401 # JSON has no typ
 
 
 def _token_check(system: Stack) -> dict[str, float]:
-    """Return the microseconds that a token costs the first time and from then on."""
+    """Return the microseconds for verifying a token at first, and again."""
     key, token = system.installation.secrets.jwt_public_key, system.token
     first = [_us(TokenVerifier(key).verify, token) for _ in range(500)]
     verifier = TokenVerifier(key)
@@ -180,11 +180,11 @@ def _us(check: Callable[[str], object], token: str) -> float:
 
 def _rows(runs: Runs) -> list[tuple[str | float, ...]]:
     names = ("per_s", "p50_ms", "p90_ms", "p99_ms", *(f"{name}_us" for name in _PROGRAMS))
-    return [(way, *(paired.median(runs, way, name) for name in names)) for way in runs]
+    return [(method, *(paired.median(runs, method, name) for name in names)) for method in runs]
 
 
-def _plot(options: Options, looks: Runs) -> None:
-    values = {way: paired.median(looks, way, "per_s") for way in looks}
+def _plot(options: Options, reads: Runs) -> None:
+    values = {method: paired.median(reads, method, "per_s") for method in reads}
     plots.bars(
         options.plots,
         "api",

@@ -1,4 +1,4 @@
-"""What a Flask view costs that does nothing but answer: the measure for the tasks service.
+"""A bare Flask view that only answers: the baseline for the tasks service.
 
 `IDRL_BENCH_DOCUMENTS` names a JSON file with the answers, by path.
 """

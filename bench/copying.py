@@ -1,4 +1,4 @@
-"""The same part copied, encoded, and made by MoviePy as one would write it; key frames near and far."""
+"""One part copied, encoded, and by MoviePy with its defaults; key frames close together and far apart."""
 
 import tempfile
 from collections.abc import Callable
@@ -25,10 +25,8 @@ from worker_server.media import (
 )
 
 COPIED = "ours, copied"
-TWO_COPIED = (
-    "ours, copied, one of two at once"  # as a worker of two cores does; MoviePy takes both for one
-)
-# The distance of key frames in seconds, and how many times faster than MoviePy the copy is to be.
+TWO_COPIED = "ours, copied, one of two at once"  # as a worker with two cores does; MoviePy uses both for one part
+# The distance of key frames in seconds, and the goal: MoviePy's time / the copy's.
 _GOALS = {2: 15.0, 8: 8.0}
 _RATE = 30
 _PART_S = 20
@@ -45,9 +43,9 @@ def run(options: Options) -> Report:
         for gop_s, goal in _GOALS.items():
             name = f"key frames {gop_s} s apart"
             edit = _edit(_source(gop_s, options), gop_s)
-            runs = paired.take_turns(_ways(edit, Path(folder)), 1 if options.quick else 2)
+            runs = paired.take_turns(_methods(edit, Path(folder)), 1 if options.quick else 2)
             _add_quality(runs, edit, Path(folder))
-            rows += [(name, way, *paired.medians(runs, way, _MEASURES)) for way in runs]
+            rows += [(name, method, *paired.medians(runs, method, _MEASURES)) for method in runs]
             for of, to, at_least in (
                 (USER_MOVIEPY, COPIED, goal),
                 (USER_MOVIEPY, TWO_COPIED, goal),
@@ -59,15 +57,15 @@ def run(options: Options) -> Report:
                 )
             runs_by_source[name] = runs
     _plot(options.plots, runs_by_source)
-    title = f"One part of {_PART_S} s of 1080p30 that begins half-way between two key frames"
+    title = f"One part of {_PART_S} s of 1080p30 that starts half-way between two key frames"
     return Report([Table(title, _COLUMNS, rows)], comparisons, {"runs": runs_by_source})
 
 
 def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
     walls = {
-        f"{source}, {way}": paired.median(runs, way, "wall_s")
+        f"{source}, {method}": paired.median(runs, method, "wall_s")
         for source, runs in runs_by_source.items()
-        for way in runs
+        for method in runs
     }
     plots.bars(folder, "copying", f"Time for one part of {_PART_S} s of 1080p30", "seconds", walls)
 
@@ -80,7 +78,7 @@ def _source(gop_s: int, options: Options) -> Path:
 
 
 def _edit(video: Path, gop_s: int) -> PartEdit:
-    """Return the edit of a part whose first key frame comes half a distance after its begin."""
+    """Return the edit of a part that starts half-way between two key frames."""
     gop, source = gop_s * _RATE, probe(video)
     key = -(-(_PART_S * _RATE + gop // 2) // gop) * gop
     start = key - gop // 2
@@ -92,7 +90,7 @@ def _edit(video: Path, gop_s: int) -> PartEdit:
     )
 
 
-def _ways(edit: PartEdit, folder: Path) -> dict[str, Callable[[], dict[str, float]]]:
+def _methods(edit: PartEdit, folder: Path) -> dict[str, Callable[[], dict[str, float]]]:
     work: dict[str, Callable[[PartEdit, Path], None]] = {
         COPIED: copied,
         TWO_COPIED: _two_copied,
@@ -113,7 +111,7 @@ def _sample(make: Callable[[Path], None], output: Path) -> dict[str, float]:
 
 
 def copied(edit: PartEdit, output: Path) -> None:
-    """Copy the part just as a worker does, the check by decoding included."""
+    """Copy the part as a worker does, verification by decoding included."""
     run_encoder(
         renderer("copy", get_ffmpeg_exe()).command(edit, output),
         total_frames=edit.total_frames,

@@ -1,4 +1,4 @@
-"""The database of a system that is measured, asked behind its back."""
+"""Direct access to the database of a measured system."""
 
 import psycopg2
 from psycopg2.extensions import connection
@@ -7,7 +7,7 @@ from idrl_local.programs import DATABASE, SUPERUSER, Installation
 
 
 def connect(installation: Installation) -> connection:
-    """Return a connection of the superuser's."""
+    """Return a superuser's connection."""
     return psycopg2.connect(
         host="127.0.0.1",
         port=installation.ports.postgres,

@@ -8,18 +8,18 @@ from typing import Any
 
 import simpy
 
-Process = Generator[Any, Any, None]  # what SimPy takes: it yields events, and gets their values
+Process = Generator[Any, Any, None]  # what SimPy takes: a generator of events
 _DATABASE_CORES = 2
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What one part costs, in seconds; each worker makes one part at a time."""
+    """The cost of one part in seconds; each worker renders one part at a time."""
 
-    part_s: Sequence[float]  # measured: from the claim to the finished row; drawn from at random
+    part_s: Sequence[float]  # measured: from the claim to the finished row; sampled at random
     between_s: float  # from one part's end to the next one's claim, on the worker's own time
     database_s: float  # of one of the database's cores
-    share_s: float = 0.0  # of the file server's network, which serves one at a time
+    share_s: float = 0.0  # of the file server's network, one transfer at a time
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Wait:
 
 
 def makespan_s(costs: Costs, workers: int, parts: int, seed: int = 1) -> float:
-    """Return how long `workers` need for parts that are all there from the start."""
+    """Return the time that `workers` take for parts that all exist from the start."""
     fleet = _Fleet(costs, workers, seed)
     for _ in range(parts):
         fleet.submit(is_first=False)
@@ -40,12 +40,12 @@ def makespan_s(costs: Costs, workers: int, parts: int, seed: int = 1) -> float:
 
 
 def efficiency(costs: Costs, workers: int, parts: int, seed: int = 1) -> float:
-    """Return the share of the workers' time in which they make parts."""
+    """Return the share of the workers' time that is spent on parts."""
     return parts * mean(costs.part_s) / (workers * makespan_s(costs, workers, parts, seed))
 
 
 def waits(costs: Costs, workers: int, load: float, tasks: int, seed: int = 1) -> Wait:
-    """Return how long first parts wait when short tasks of two parts come at random, to `load` of what is possible."""
+    """Return how long first parts wait when tasks of two parts arrive at random, at this `load`."""
     fleet = _Fleet(costs, workers, seed)
     mean_s = mean(costs.part_s)
     every_s = 2 * (mean_s + costs.between_s) / (workers * load)
@@ -78,12 +78,12 @@ class _Fleet:
             self.env.process(self._work())
 
     def submit(self, *, is_first: bool) -> None:
-        """Let one part wait; first ones go first."""
+        """Queue one part; first parts have priority."""
         self._number += 1
         self._queue.put((not is_first, self._number, self.env.now))
 
     def run(self, parts: int) -> None:
-        """Go on until so many parts are made."""
+        """Run until this many parts are done."""
         self._unfinished = parts
         self.env.run(self._over)
 

@@ -1,4 +1,4 @@
-"""The four ways to make the same part: by hand, by each of our renderers, and by MoviePy as one would write it."""
+"""The methods that make one part: by hand, by our renderers, by MoviePy with its defaults."""
 
 import json
 import subprocess
@@ -31,14 +31,14 @@ def edits(video: Path, profile: Profile, part_s: int = 20) -> list[PartEdit]:
     """Return the edits of all parts."""
     source = probe(video)
     if needs_remux(source):
-        raise ValueError(f"{video} would be rewritten first; measure with MP4 or Matroska")
+        raise ValueError(f"{video} would be remuxed first; measure with MP4 or Matroska")
     return [
         PartEdit.of(source, video, part, profile=profile) for part in plan_parts(source, part_s)
     ]
 
 
 def ours(edit: PartEdit, output: Path, engine: str = "ffmpeg") -> None:
-    """Make the part just as a worker does."""
+    """Make the part as a worker does."""
     run_encoder(
         renderer(engine, get_ffmpeg_exe()).command(edit, output),
         total_frames=edit.total_frames,
@@ -49,7 +49,7 @@ def ours(edit: PartEdit, output: Path, engine: str = "ffmpeg") -> None:
 
 
 def by_hand(edit: PartEdit, output: Path) -> None:
-    """Make the part with the command that somebody who knows ffmpeg would type for this very source."""
+    """Make the part with the command that an ffmpeg user would type for this source."""
     subprocess.run([get_ffmpeg_exe(), *hand_command(edit), str(output)], check=True)
 
 
@@ -102,7 +102,7 @@ def _hand_graph(edit: PartEdit) -> str:
 
 
 def by_moviepy(edit: PartEdit, output: Path) -> None:
-    """Make the part with MoviePy's own reader, composition and writer, and none of its settings changed."""
+    """Make the part with MoviePy's own reader, composition and writer, all at their defaults."""
     width, height, left, top = crop_box(edit.source)
     job = {
         "source": str(edit.source_path),
@@ -115,6 +115,6 @@ def by_moviepy(edit: PartEdit, output: Path) -> None:
         "logo_width": int(edit.width * LOGO_SHARE),
         "output": str(output),
     }
-    # It leaves its temporary sound file where it is started.
+    # MoviePy writes its temporary sound file to the working directory.
     command = [sys.executable, str(Path(__file__).with_name("user_moviepy.py")), json.dumps(job)]
     subprocess.run(command, check=True, cwd=output.parent)

@@ -1,4 +1,4 @@
-"""Sees from outside when files are made, opened and finished, to a fraction of a millisecond."""
+"""Records when files are created, opened and closed, to a fraction of a millisecond."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ _LOOK_MS = 100
 
 @dataclass(frozen=True)
 class Seen:
-    """What happened to which file, and when (seconds since the epoch); `what` is inotify's name of it."""
+    """One inotify event; `at` is in seconds since the epoch, `what` is inotify's flag name."""
 
     at: float
     what: str
@@ -20,10 +20,10 @@ class Seen:
 
 
 class Watch:
-    """Notes what happens in folders, and in the folders that are made in them, for as long as the block lasts."""
+    """Records events in folders and their new subfolders while the block runs."""
 
     def __init__(self, *folders: Path) -> None:
-        # Loaded late: the tests of this package do without it.
+        # Imported late: only `make bench` installs it.
         import inotify_simple
 
         self._flags: Any = inotify_simple.flags
@@ -50,7 +50,7 @@ class Watch:
         self._inotify.close()
 
     def times(self, what: str, ending: str, after: float = 0) -> list[float]:
-        """Return when files whose paths end so had this happen to them."""
+        """Return the times of an event for files whose paths have this ending."""
         return [
             one.at
             for one in self._seen
@@ -79,4 +79,4 @@ class Watch:
         try:
             self._folders[self._inotify.add_watch(folder, wanted)] = folder
         except FileNotFoundError:
-            return  # gone again
+            return  # removed already

@@ -33,13 +33,13 @@ def run(options: Options) -> Report:
         for name, video in _videos(options).items():
             parts = edits(video, profile, 1 if options.quick else 20)
             runs, speed = _runs(parts, Path(folder))
-            rows += [(name, way, *paired.medians(runs, way, _MEASURES)) for way in runs]
+            rows += [(name, method, *paired.medians(runs, method, _MEASURES)) for method in runs]
             comparisons.append(
                 Comparison(f"{name}: wall clock, {USER_MOVIEPY} / ours", speed, at_least=_MIN_SPEED)
             )
             default = runs[_layout(*_LAYOUTS[0])][0]
             comparisons += yardstick.comparisons(name, "ours", default, runs[YARDSTICK][0])
-            walls |= {f"{name}, {way}": samples[0]["wall_s"] for way, samples in runs.items()}
+            walls |= {f"{name}, {method}": samples[0]["wall_s"] for method, samples in runs.items()}
             figures[name] = runs
     settings = f"ours with {profile.preset} crf {profile.crf}"
     plots.bars(
@@ -64,13 +64,13 @@ def _videos(options: Options) -> dict[str, Path]:
 
 def _runs(parts: list[PartEdit], folder: Path) -> tuple[Runs, Ratio]:
     """Return the samples of all methods, and how much longer MoviePy takes than our default layout."""
-    ways = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
-    default = next(iter(ways))
+    methods = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
+    default = next(iter(methods))
     # MoviePy takes minutes: it has one turn, between two of ours.
-    runs = paired.take_turns(ways, 1)
+    runs = paired.take_turns(methods, 1)
     slow = {USER_MOVIEPY: by_moviepy, YARDSTICK: by_yardstick}
     runs |= {name: [_job(parts, folder, 1, make)] for name, make in slow.items()}
-    runs[default].append(ways[default]())
+    runs[default].append(methods[default]())
     ours_s = [sample["wall_s"] for sample in runs[default]]
     return runs, paired.ratio_of([runs[USER_MOVIEPY][0]["wall_s"]] * len(ours_s), ours_s)
 

@@ -1,4 +1,4 @@
-"""How long a task waits for us: from 202 to the encoder's start, and from the encoder's end to the download."""
+"""The system's share of a task's latency: from 202 to the encoder's start, from its end to the download."""
 
 import time
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.running_system import Live, running
 
-# 720p with grain: its part of 20 s comes to about 10 MB.
+# 720p with grain: its part of 20 s has about 10 MB.
 _VIDEO = sources.Spec(
     "grain", 1280, 720, 25, 20, encoder="-c:v libx264 -preset veryfast -crf 26 -pix_fmt yuv420p"
 )
 _SETTINGS = {"RENDER_PRESET": "superfast", "RENDER_CRF": "23"}
-_WARM_UPS = 4  # each child of the fetch worker has had its turn
+_WARM_UPS = 4  # each child process of the fetch worker has run once
 _POLL_S = 0.002
 _START, _END = "202 → encoder running, without the download", "encoder's end → first byte"
 _START_GOAL_S, _END_GOAL_S = 0.150, 0.300
@@ -64,7 +64,7 @@ def run(options: Options) -> Report:
 
 
 def _one(live: Live) -> Sample:
-    """Have one task made, and return the seconds of each step."""
+    """Process one task, and return the seconds of each step."""
     with Watch(live.share, live.scratch) as watch:
         task_id = live.post()
         accepted = time.time()
@@ -83,7 +83,7 @@ def _one(live: Live) -> Sample:
 
 
 def _first_byte(live: Live, task_id: str) -> float:
-    """Return when the clip could first be had."""
+    """Return when the first byte of the clip arrives."""
     link = f"{live.client.base_url}/tasks/{task_id}/parts/0"
     while True:
         answer = live.client.session.get(link, headers={"Range": "bytes=0-0"}, timeout=10)
@@ -93,10 +93,10 @@ def _first_byte(live: Live, task_id: str) -> float:
 
 
 def _files(watch: Watch, task_id: str, part_claimed: float) -> dict[str, float]:
-    """Return when the source and the clip were made and opened."""
+    """Return when source and clip were created and opened."""
     source = f"{task_id}/source.1"
     downloaded = watch.times("CLOSE_WRITE", source)[0]
-    # First the worker looks at the first bytes, then its child at the whole file.
+    # First the worker reads the first bytes, then its child the whole file.
     probing = watch.times("OPEN", source, after=downloaded)[1]
     encoded = watch.times("CLOSE_WRITE", "/clip.mp4")[-1]
     return {
@@ -139,7 +139,7 @@ def _steps(moments: dict[str, float]) -> Iterator[tuple[str, float]]:
 
 
 def _ours(steps: dict[str, float]) -> dict[str, float]:
-    """Leave out the sums, and what is not ours to shorten."""
+    """Leave out sums, and steps that the system cannot shorten."""
     theirs = (_START, _END, "folder made → downloaded", "encoder opens the clip → encoded")
     return {name: value for name, value in steps.items() if name not in theirs}
 

@@ -19,10 +19,10 @@ _MIB = 1024**2
 _SAMPLE_S = 0.5
 _POLL_S = 1.0
 _ENDED = ("done", "failed", "canceled")
-# What runs on a worker machine; what else is up belongs to other machines.
+# What runs on a worker machine; other processes belong to other machines.
 _PROGRAMS = ("render", "fetch", "sweep", "tasks", "redis")
 _SCRATCH = "clips in scratch"
-# What may be used at most, in GiB; a machine has 2.
+# The limits in GiB; a machine has 2.
 _CASES = {
     "two 1080p parts at once": (Spec("grain", 1920, 1080, 30, 50), 2, 1.5),
     "one 2160p part": (Spec("grain", 3840, 2160, 30, 6), 1, 1.6),
@@ -30,7 +30,7 @@ _CASES = {
         Spec("pan", 640, 360, 10, 7200, encoder="-c:v libx264 -preset ultrafast -crf 35 -pix_fmt yuv420p"), 2, 2.0,
     ),
 }  # fmt: skip
-# Of a long source: by then its download, its probe and the first parts are over.
+# Of a long source: by then download, probe and first parts are done.
 _MAX_WATCH_S = 90.0
 
 
@@ -65,7 +65,7 @@ def _cases(options: Options) -> dict[str, tuple[Spec, int, float]]:
 
 
 def _watch(video: Path, at_once: int) -> dict[str, int]:
-    """Return the memory by program at the moment of the peak, while a system of its own makes the clips of a video."""
+    """Return the memory by program at the moment of the peak, while a system processes a video."""
     with running(video, RENDER_CONCURRENCY=str(at_once)) as live, _Watch(live) as watch:
         link = f"/tasks/{live.post()}"
         until = None
@@ -81,7 +81,7 @@ def _watch(video: Path, at_once: int) -> dict[str, int]:
 
 
 class _Watch:
-    """Adds up, again and again, in a thread of its own, what the programs use."""
+    """Samples what the programs use, in a thread of its own."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -102,7 +102,7 @@ class _Watch:
     def _run(self) -> None:
         while not self._ended.wait(_SAMPLE_S):
             now = {name: tree_bytes(root) for name, root in self._roots.items()}
-            # In a container scratch is memory.
+            # In a container, scratch is memory.
             now[_SCRATCH] = sum(_size_bytes(path) for path in self._live.scratch.rglob("*"))
             if sum(now.values()) > sum(self.peak.values()):
                 self.peak = now
@@ -111,4 +111,4 @@ class _Watch:
 def _size_bytes(path: Path) -> int:
     with suppress(FileNotFoundError):
         return path.stat().st_size
-    return 0  # removed meanwhile
+    return 0  # removed since

@@ -51,7 +51,7 @@ def scatter(
 
 
 def _figure(title: str, height: float = 4.5) -> tuple[Any, Any]:
-    # Loaded late: it starts threads, and what is measured runs in forked children.
+    # Imported late: it starts threads, and measured work runs in forked children.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, height), layout="constrained")

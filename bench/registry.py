@@ -25,15 +25,15 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Options:
-    """What the person who starts a benchmark may choose."""
+    """The command line's options."""
 
     video: Path | None = None  # instead of the sources that ffmpeg makes
-    rounds: int = 3  # how often each way has its turn
-    quick: bool = False  # tiny sources: proves that it runs, its figures mean nothing
+    rounds: int = 3  # runs of each method
+    quick: bool = False  # tiny sources: shows that everything runs; the figures mean nothing
 
     @property
     def results(self) -> Path:
-        """Where the figures go; those that mean nothing do not stand beside the others."""
+        """Where the figures go; meaningless ones are kept apart."""
         return sources.CACHE / "quick" if self.quick else RESULTS
 
     def videos(self) -> dict[str, Path]:
@@ -52,6 +52,6 @@ class Options:
 
 
 def benchmark(name: str) -> Callable[[Options], Report]:
-    """Return the function of a comparison; only then is its module loaded."""
+    """Return the function of a comparison; its module is imported now."""
     run: Callable[[Options], Report] = import_module(f"bench.{name}").run
     return run

@@ -37,12 +37,14 @@ def run(options: Options) -> Report:
         for name, video in options.videos().items():
             edit = _middle(edits(video, profile, _SECONDS))
             # The two whose ratio has to be exact to a hundredth take many turns, the slow ones few.
-            runs = paired.take_turns(_ways(edit, Path(folder), (HAND, OURS)), options.rounds + 2)
+            runs = paired.take_turns(_methods(edit, Path(folder), (HAND, OURS)), options.rounds + 2)
             runs |= paired.take_turns(
-                _ways(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY, YARDSTICK)), 1
+                _methods(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY, YARDSTICK)), 1
             )
             _add_quality(runs, edit, Path(folder))
-            report_rows += [(name, way, *paired.medians(runs, way, _MEASURES)) for way in runs]
+            report_rows += [
+                (name, method, *paired.medians(runs, method, _MEASURES)) for method in runs
+            ]
             cpu = paired.ratio(runs, OURS, HAND, "cpu_s")
             comparisons.append(
                 Comparison(f"{name}: CPU, {OURS} / {HAND}", cpu, at_most=_MAX_CPU_RATIO)
@@ -60,7 +62,7 @@ def _middle(parts: list[PartEdit]) -> PartEdit:
     return parts[len(parts) // 2]
 
 
-def _ways(
+def _methods(
     edit: PartEdit, folder: Path, names: tuple[str, ...]
 ) -> dict[str, Callable[[], dict[str, float]]]:
     work: dict[str, Callable[[PartEdit, Path], None]] = {
@@ -71,12 +73,12 @@ def _ways(
         YARDSTICK: by_yardstick,
     }
 
-    def way(name: str) -> dict[str, float]:
+    def method(name: str) -> dict[str, float]:
         output = folder / f"{name}.mp4"
         usage = measure(lambda: work[name](edit, output))
         return usage.sample() | {"size_bytes": float(output.stat().st_size)}
 
-    return {name: lambda name=name: way(name) for name in names}  # type: ignore[misc] # binds the name
+    return {name: lambda name=name: method(name) for name in names}  # type: ignore[misc] # binds the name
 
 
 def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
@@ -89,9 +91,9 @@ def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
 
 def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
     values = {
-        f"{source}, {way}": paired.median(runs, way, "cpu_s")
+        f"{source}, {method}": paired.median(runs, method, "cpu_s")
         for source, runs in runs_by_source.items()
-        for way in runs
+        for method in runs
     }
     plots.bars(
         folder,

@@ -1,4 +1,4 @@
-"""What comes out: tables for the terminal, one JSON file for each run."""
+"""Results: tables for the terminal, one JSON file for each run."""
 
 import datetime
 import json
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One ratio that matters, and the goal it is held to, if there is one."""
+    """One figure and its goal, if it has one."""
 
     name: str
     ratio: Ratio
@@ -68,13 +68,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """What one benchmark found."""
+    """The results of one benchmark."""
 
     tables: Sequence[Table] = ()
     comparisons: Sequence[Comparison] = ()
-    figures: dict[str, Any] = field(
-        default_factory=dict
-    )  # anything else worth keeping, as JSON takes it
+    figures: dict[str, Any] = field(default_factory=dict)  # raw figures, as JSON
 
     def text(self) -> str:
         parts = [table.text() for table in self.tables]
@@ -95,7 +93,7 @@ class Report:
 
 
 def write(reports: dict[str, Report], folder: Path, name: str) -> Path:
-    """Write what all benchmarks found to `folder`/`name`.json, with the machine and the versions; return the path."""
+    """Write all results to `folder`/`name`.json, with the machine and the versions; return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     found = {
@@ -120,7 +118,7 @@ def missed_goals(reports: dict[str, Report]) -> str:
 
 
 def machine() -> dict[str, str | int]:
-    """Return what the figures were measured on."""
+    """Describe the machine."""
     model = [
         line
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -178,7 +176,7 @@ def _cell(value: str | float) -> str:
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 # JSON has no types
-    """Five digits say more than was measured, and keep the files small."""
+    """Five digits exceed the precision of the measurement and keep the files small."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):

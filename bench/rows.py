@@ -1,4 +1,4 @@
-"""A million rows: what a list costs beside one of ten tasks, and a claim by rows that wait and by owners."""
+"""A million rows: the cost of a list beside one of ten tasks, and of a claim by waiting rows and owners."""
 
 import statistics
 import time
@@ -68,7 +68,7 @@ def run(options: Options) -> Report:
 
 
 def _lists(options: Options, many: int) -> paired.Runs:
-    """Two systems take turns: one with few tasks, one with many, half of them one owner's, half a thousand owners'."""
+    """Two systems alternate: one with few tasks, one with many (half of one owner, half of a thousand)."""
     seconds = 1 if options.quick else 5
     with ExitStack() as both:
         few, full = (both.enter_context(stack.running()) for _ in range(2))
@@ -80,12 +80,12 @@ def _lists(options: Options, many: int) -> paired.Runs:
             token = system.token_of(owner)
             return lambda: wrk.load(port, call, token, seconds=seconds, connections=8)
 
-        ways = {
+        methods = {
             f"max={limit}, {name}": look(system, owner, limit)
             for limit in (_FEW, 20)
             for name, system, owner in ((_of(1), few, 1), (_of(2), full, 1), (_of(3), full, 2))
         }
-        return paired.take_turns(ways, 2 * options.rounds)
+        return paired.take_turns(methods, 2 * options.rounds)
 
 
 def _of(number: int) -> str:
@@ -97,7 +97,7 @@ def _of(number: int) -> str:
 
 
 def _comparisons(lists: paired.Runs) -> list[Comparison]:
-    """A list of ten is the same answer in all tables; of twenty it is twice as long where there are twenty."""
+    """A list of ten is the same response in all tables; one of twenty is longer where twenty exist."""
     return [
         Comparison(
             f"time of a list, max={limit}, {_of(number)} / {_of(1)}",
@@ -132,7 +132,7 @@ def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
 
 
 def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
-    """Return milliseconds; the first claim, which opens a connection and reads the schema, does not count."""
+    """Return milliseconds, without the first claim, which opens a connection and reads the schema."""
     times = []
     for _ in range(_CLAIMS):
         with app.app_context():
@@ -144,7 +144,7 @@ def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
 
 
 def _waiting(system: Stack, count: int, owners: int) -> None:
-    """As many tasks wait as parts; the parts belong to films of a hundred."""
+    """As many tasks wait as parts; the parts belong to tasks of a hundred parts."""
     system.execute("TRUNCATE tasks, parts CASCADE")
     system.execute(
         _TASKS.format(first=1, owners=owners, count=max(count // 100, owners), status="processing")
@@ -170,6 +170,6 @@ def _app(system: Stack) -> Flask:
 
 def _rows(lists: paired.Runs) -> list[tuple[str | float, ...]]:
     return [
-        (way, *(paired.median(lists, way, name) for name in ("per_s", "p50_ms", "p99_ms")))
-        for way in lists
+        (method, *(paired.median(lists, method, name) for name in ("per_s", "p50_ms", "p99_ms")))
+        for method in lists
     ]

@@ -1,4 +1,4 @@
-"""A whole system on loopback, to be measured from outside: by its API, its rows and its files."""
+"""A whole system on loopback, measured from outside: by its API, its rows and its files."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ Row = tuple[Any, ...]
 
 
 class TookTooLong(Exception):
-    """What was waited for did not happen."""
+    """The awaited state was not reached in time."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Live:
         return task_id
 
     def delete(self, task_id: str) -> None:
-        """Abort the task or forget it, and wait until nobody works on it."""
+        """Abort or delete the task, and wait until no worker has it."""
         self.client.call("DELETE", f"/tasks/{task_id}")
         self.wait_until(
             "SELECT count(*) = 0 FROM tasks WHERE id = %s AND status = 'canceling'", task_id
         )
 
     def rows(self, query: str, *values: object) -> list[Row]:
-        """Ask the database; times come back as seconds since the epoch."""
+        """Run a query; times are returned as seconds since the epoch."""
         connection = connect(self.installation)
         try:
             with connection, connection.cursor() as cursor:
@@ -69,7 +69,7 @@ class Live:
             connection.close()
 
     def wait_until(self, question: str, *values: object, every_s: float = _LOOK_S) -> None:
-        """Return once a query answers true. Raise TookTooLong."""
+        """Return once a query yields true. Raises TookTooLong."""
         deadline = time.monotonic() + _TIMEOUT_S
         while not self.rows(question, *values)[0][0]:
             if time.monotonic() > deadline:
@@ -79,7 +79,7 @@ class Live:
 
 @contextmanager
 def running(video: Path, **settings: str) -> Iterator[Live]:
-    """Have a system up for as long as the block lasts, beside a server of the video; `settings` are its variables."""
+    """Run a system and a server of the video while the block runs; `settings` are its variables."""
     with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
         home = Home(Path(folder) / "home")
         environment = {**os.environ, **_SETTINGS, **settings}
@@ -99,7 +99,7 @@ def account(installation: Installation) -> Client:
 
 @contextmanager
 def render_worker(live: Live, name: str) -> Iterator[psutil.Process]:
-    """Have one more render worker, with one child, for as long as the block lasts."""
+    """Run one more render worker, with one child, while the block runs."""
     installation = live.installation
     program = next(program for program in PROGRAMS if program.name == "render")
     ready = installation.home.run / f"{name}.ready"
@@ -123,7 +123,7 @@ def render_worker(live: Live, name: str) -> Iterator[psutil.Process]:
 
 
 def pin(process: psutil.Process, cores: Sequence[int]) -> None:
-    """Keep a process, its children and all that they will start on these cores."""
+    """Pin a process, its children and all of their future children to these cores."""
     for one in (process, *process.children(recursive=True)):
         one.cpu_affinity(list(cores))
 

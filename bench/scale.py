@@ -21,7 +21,7 @@ from bench.running_system import Live
 from worker_server.media import Profile
 
 _LEAST_SPEED = 1.9
-# 16:10, so that every part has to be encoded. It is the same 20 s again and again: all parts cost the same.
+# 16:10, so that every part has to be encoded. The same 20 s repeat: all parts cost the same.
 _SCENE = sources.Spec(
     "grain", 1280, 800, 25, 20, encoder="-c:v libx264 -preset veryfast -crf 30 -pix_fmt yuv420p"
 )
@@ -37,15 +37,13 @@ _NETWORKS_BIT_S = {"file server of 2 Gbit/s": 2e9, "of 10 Gbit/s": 10e9, "of no 
 
 @dataclass(frozen=True)
 class _Made:
-    """One video, made by so many workers."""
+    """One video, processed by a number of workers."""
 
     workers: int
     wall_s: float  # from the first claim to the last finished row
     part_s: Sequence[float]
-    between_s: Sequence[
-        float
-    ]  # from a part's end to the next claim, where one worker makes them all
-    database_s: float  # of its processors, for one part
+    between_s: Sequence[float]  # from a part's end to the next claim, with a single worker
+    database_s: float  # processor time for one part
     share_bytes: float  # read and written, for one part
 
 
@@ -77,7 +75,7 @@ def run(options: Options) -> Report:
 
 
 def _bare_speed(video: Path, rounds: int) -> Ratio:
-    """Return how much more two cores encode than one, by the bare command and without any of us.
+    """Return how much more two cores encode than one, by the bare ffmpeg command.
 
     Cores may be threads of one, and share their memory: then two of them never do twice the work of one.
     """
@@ -116,7 +114,7 @@ def _film(repeats: int) -> Path:
 
 
 def _first_worker(system: Live) -> psutil.Process:
-    """Return the main process of the render worker that the installation has itself."""
+    """Return the main process of the installation's own render worker."""
     for process in psutil.process_iter(["cmdline", "environ"]):
         home = (process.info["environ"] or {}).get("IDRL_HOME")
         if "render@%h" in (process.info["cmdline"] or ()) and home == str(
@@ -129,10 +127,10 @@ def _first_worker(system: Live) -> psutil.Process:
 
 
 def _make(system: Live, video: Path, workers: int) -> _Made:
-    """Have the video made, and forget the task."""
+    """Process the video, and delete the task."""
     database_before_s = _database_s(system)
     task_id = system.post()
-    # Seldom, as it counts as work of the database; what is measured comes from the rows.
+    # Poll seldom: polling counts as database work. The times come from the rows.
     system.wait_until("SELECT status = 'done' FROM tasks WHERE id = %s", task_id, every_s=2)
     query = "SELECT started_at, finished_at, size_bytes FROM parts WHERE task_id = %s ORDER BY started_at"
     rows = system.rows(query, task_id)
@@ -150,7 +148,7 @@ def _make(system: Live, video: Path, workers: int) -> _Made:
 
 
 def _database_s(system: Live) -> float:
-    """Return how long the database has executed statements; a connection reports it within a second of being idle."""
+    """Return the database's execution time; a connection reports it within a second of being idle."""
     return float(
         system.rows("SELECT active_time / 1000 FROM pg_stat_database WHERE datname = 'idrl'")[0][0]
     )

@@ -1,4 +1,4 @@
-"""The services as `make up` runs them, without workers: nothing takes the tasks that a benchmark posts."""
+"""The services as `make up` runs them, without workers: no process claims a benchmark's tasks."""
 
 import json
 import os
@@ -67,7 +67,7 @@ class Stack:
 
 @contextmanager
 def running(*, stores_only: bool = False) -> Iterator[Stack]:
-    """Have the services up, or PostgreSQL and Redis alone, for as long as the block lasts."""
+    """Run the services, or PostgreSQL and Redis alone, while the block runs."""
     folder = Path(tempfile.mkdtemp(prefix="idrl-bench-"))
     home = Home(folder / "home")
     try:
@@ -80,11 +80,11 @@ def running(*, stores_only: bool = False) -> Iterator[Stack]:
 
 @contextmanager
 def bare(stack: Stack, documents: object) -> Iterator[int]:
-    """Serve `bench.bare` just as the tasks service is served, and return its port."""
+    """Serve `bench.baseline_app` with the tasks service's gunicorn settings; return its port."""
     ports, home = stack.installation.ports, stack.installation.home
     port = servers.free_port()
     changed = {
-        "worker_server.wsgi:app": "bench.bare:app",
+        "worker_server.wsgi:app": "bench.baseline_app:app",
         f"127.0.0.1:{ports.tasks}": f"127.0.0.1:{port}",
     }
     command = [changed.get(word, word) for word in _PROGRAMS["tasks"].command(stack.installation)]
@@ -140,7 +140,7 @@ def _process(
     name: str, command: list[str], environment: dict[str, str], logs: Path
 ) -> Iterator[psutil.Process]:
     with (logs / f"{name}.log").open("wb") as output:
-        servers.chown_to_nobody(output.fileno())  # nginx opens it anew, as another user
+        servers.chown_to_nobody(output.fileno())  # nginx reopens it as another user
         process = subprocess.Popen(
             command,
             stdout=output,
@@ -160,7 +160,7 @@ def _process(
 
 
 def _wait_for_answer(url: str) -> None:
-    """A port is open before the program behind it is there."""
+    """A port may accept connections before the program behind it is ready."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         with suppress(requests.RequestException):

@@ -1,4 +1,4 @@
-"""What a piece of work costs: wall clock, processor time and memory of its process and of all below it."""
+"""The cost of work: wall clock, processor time and memory of its process and all descendants."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import psutil
 
-_LOOK_S = 0.01
+_POLL_S = 0.01
 _SAMPLE_S = 0.25
 
 
@@ -19,21 +19,23 @@ class Usage:
 
     wall_s: float
     cpu_s: float  # user and system, all processes
-    peak_bytes: float  # proportional set size (PSS) of all processes together, looked at four times a second
+    peak_bytes: (
+        float  # proportional set size (PSS) of all processes together, sampled four times a second
+    )
 
     def sample(self) -> dict[str, float]:
         return asdict(self)
 
 
 class WorkFailed(Exception):
-    """The work that was to be measured raised an exception, or its process was killed."""
+    """The measured work raised an exception, or its process was killed."""
 
 
 def measure(work: Callable[[], object]) -> Usage:
     """Run `work` in a forked child and return what it cost.
 
-    A fork, as a Celery worker is one: what is imported before costs nothing. Only descendants that the child waited for
-    count. What other processes read from files stays with them, so page cache is not in the memory figure.
+    A fork, like a Celery worker: imports made before cost nothing. Only descendants that the child
+    waited for count. PSS excludes the page cache of files that were read.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -56,7 +58,7 @@ def tree_bytes(root: psutil.Process) -> int:
 def _run(work: Callable[[], object]) -> None:
     try:
         work()
-    except BaseException:  # noqa: BLE001 # whatever it is, this process must not go on as if it were its parent
+    except BaseException:  # noqa: BLE001 # the fork must never continue as its parent
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
@@ -70,11 +72,11 @@ def _watch(child: int) -> "tuple[int, int, os.struct_rusage]":  # type: ignore[n
             return peak, status, usage
         if time.monotonic() >= sample_at:
             peak, sample_at = max(peak, tree_bytes(process)), time.monotonic() + _SAMPLE_S
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
 
 
 def _pss(process: psutil.Process) -> int:
     try:
         return int(process.memory_full_info().pss)
     except psutil.Error:
-        return 0  # it ended meanwhile
+        return 0  # it has ended

@@ -1,4 +1,4 @@
-"""A part as somebody would write it with MoviePy and its defaults: `python user_moviepy.py JOB`, a JSON object."""
+"""A part as a MoviePy user would write it, with defaults: `python user_moviepy.py JOB` (JSON)."""
 
 import json
 import sys

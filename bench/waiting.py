@@ -1,4 +1,4 @@
-"""How soon a short clip's first part is there: on an idle system, and while a film of an hour is being rendered."""
+"""Time to a short video's first part: on an idle system, and while a video of an hour is rendered."""
 
 import random
 import subprocess
@@ -21,28 +21,32 @@ _SECONDS, _QUICK_SECONDS = 3600, 200
 _SCENE = sources.Spec(
     "pan", 1280, 800, 25, 30, encoder="-c:v libx264 -preset veryfast -crf 30 -pix_fmt yuv420p"
 )
-_IDLE, _ANOTHER, _SAME = "idle system", "behind another's film", "behind one's own film"
+_IDLE, _ANOTHER, _SAME = (
+    "idle system",
+    "behind another owner's long video",
+    "behind the owner's long video",
+)
 
 
 def run(options: Options) -> Report:
     clip = options.video or sources.make(_SCENE)
-    film = _film(clip, _QUICK_SECONDS if options.quick else _SECONDS)
+    long_video = _long_video(clip, _QUICK_SECONDS if options.quick else _SECONDS)
     chance = random.Random(1)  # noqa: S311 # when to post
     times: dict[str, list[float]] = {_IDLE: [], _ANOTHER: [], _SAME: []}
-    with running_system.running(clip) as system, sample.served(film) as film_url:
-        stranger = replace(system, client=running_system.account(system.installation))
+    with running_system.running(clip) as system, sample.served(long_video) as long_url:
+        another = replace(system, client=running_system.account(system.installation))
         _first_part_s(system)  # warm
         times[_IDLE] = [_first_part_s(system) for _ in range(2 * options.rounds)]
         usual_s = sorted(times[_IDLE])[options.rounds]
-        film_id = system.post(film_url)
+        long_id = system.post(long_url)
         system.wait_until(
-            "SELECT count(*) > 2 FROM parts WHERE task_id = %s AND status = 'done'", film_id
+            "SELECT count(*) > 2 FROM parts WHERE task_id = %s AND status = 'done'", long_id
         )
         for _ in range(4 * options.rounds):
-            for name, owner in ((_ANOTHER, stranger), (_SAME, system)):
+            for name, owner in ((_ANOTHER, another), (_SAME, system)):
                 time.sleep(chance.uniform(0.5, 1.5) * usual_s)
                 times[name].append(_first_part_s(owner))
-        system.delete(film_id)
+        system.delete(long_id)
     ratios = {
         name: paired.ratio_of(times[name], [usual_s] * len(times[name]))
         for name in (_ANOTHER, _SAME)
@@ -61,9 +65,9 @@ def run(options: Options) -> Report:
     )
 
 
-def _film(clip: Path, seconds: int) -> Path:
-    """Return the clip again and again."""
-    path = clip.with_name(f"{clip.stem}-film-{seconds}s.mp4")
+def _long_video(clip: Path, seconds: int) -> Path:
+    """Return the clip, repeated until it is long enough."""
+    path = clip.with_name(f"{clip.stem}-long-{seconds}s.mp4")
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
         read = [
@@ -87,7 +91,7 @@ def _film(clip: Path, seconds: int) -> Path:
 
 
 def _first_part_s(owner: Live) -> float:
-    """Post the clip, and return the seconds until its first part is there; forget the task then."""
+    """Post the clip and return the seconds until its first part is done; delete the task then."""
     posted = time.time()
     task_id = owner.post()
     question = (
@@ -120,4 +124,4 @@ def _plot(folder: Path, ratios: dict[str, Sequence[float]]) -> None:
         ordered = sorted(values)
         curves[name] = [(ratio, (place + 1) / len(ordered)) for place, ratio in enumerate(ordered)]
     names = ("time to the first part / on an idle system", "share of the tries")
-    plots.lines(folder, "waiting", "A clip of 30 s behind a film of an hour", names, curves)
+    plots.lines(folder, "waiting", "A video of 30 s behind a video of an hour", names, curves)

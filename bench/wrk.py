@@ -12,12 +12,12 @@ _SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
 class CallsFailed(Exception):
-    """Some answers were errors: what was measured is not what was meant."""
+    """Some responses were errors, so the figures are not those of the call."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One kind of call; `paths` take turns, and `%d` in the body becomes the number of the request."""
+    """One kind of call; `paths` alternate, and `%d` in the body becomes the number of the request."""
 
     paths: Sequence[str]
     method: str = "GET"
@@ -25,7 +25,7 @@ class Call:
 
 
 def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -> dict[str, float]:
-    """Send calls for a while, one after the other on every connection. Raise CallsFailed."""
+    """Send calls for some seconds, one after the other on each connection. Raises CallsFailed."""
     with tempfile.NamedTemporaryFile("w") as paths:
         paths.write("\n".join(call.paths))
         paths.flush()

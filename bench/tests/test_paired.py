@@ -24,11 +24,11 @@ def test_the_ratio_is_that_of_the_middle_pair() -> None:
 def test_ways_take_turns() -> None:
     order: list[str] = []
 
-    def way(name: str, cost_s: float) -> dict[str, float]:
+    def method(name: str, cost_s: float) -> dict[str, float]:
         order.append(name)
         return {"cpu_s": cost_s * len(order)}
 
-    runs = take_turns({"a": lambda: way("a", 1), "b": lambda: way("b", 3)}, rounds=3)
+    runs = take_turns({"a": lambda: method("a", 1), "b": lambda: method("b", 3)}, rounds=3)
     assert order == ["a", "b"] * 3
     assert runs["a"] == [{"cpu_s": 1}, {"cpu_s": 3}, {"cpu_s": 5}]
     assert ratio(runs, "b", "a", "cpu_s").median == pytest.approx(4)
