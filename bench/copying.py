@@ -18,6 +18,7 @@ from worker_server.media import (
     FrameRange,
     PartEdit,
     Profile,
+    clip_files,
     probe,
     renderer,
     run_encoder,
@@ -112,12 +113,14 @@ def _sample(make: Callable[[Path], None], output: Path) -> dict[str, float]:
 
 def copied(edit: PartEdit, output: Path) -> None:
     """Copy the part as a worker does, verification by decoding included."""
+    stream_copy = renderer("copy", get_ffmpeg_exe())
     run_encoder(
-        renderer("copy", get_ffmpeg_exe()).command(edit, output),
+        stream_copy.command(edit, output),
         total_frames=edit.total_frames,
         on_progress=lambda _: None,
         should_stop=lambda: False,
         scratch=output.parent,
+        files=clip_files(stream_copy, edit, output),
     )
 
 

@@ -10,6 +10,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from worker_server.media import (
     PartEdit,
     Profile,
+    clip_files,
     needs_remux,
     plan_parts,
     probe,
@@ -39,12 +40,14 @@ def edits(video: Path, profile: Profile, part_s: int = 20) -> list[PartEdit]:
 
 def ours(edit: PartEdit, output: Path, engine: str = "ffmpeg") -> None:
     """Make the part as a worker does."""
+    engine_renderer = renderer(engine, get_ffmpeg_exe())
     run_encoder(
-        renderer(engine, get_ffmpeg_exe()).command(edit, output),
+        engine_renderer.command(edit, output),
         total_frames=edit.total_frames,
         on_progress=lambda _: None,
         should_stop=lambda: False,
         scratch=output.parent,
+        files=clip_files(engine_renderer, edit, output),
     )
 
 

@@ -20,6 +20,7 @@ NAMES = (
     "waiting",
     "api",
     "rows",
+    "sandbox",
 )
 
 

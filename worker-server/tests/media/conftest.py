@@ -13,18 +13,20 @@ import pytest
 from hypothesis import settings
 
 from worker_server.media import (
+    ChildFiles,
     ClipFacts,
     FrameRange,
     PartEdit,
     Profile,
+    RenderWatch,
     Source,
     needs_remux,
     plan_parts,
     probe,
     remux_command,
+    render as media_render,
     renderer,
     run_encoder,
-    verify_clip,
 )
 
 # How long an example takes depends on what else the machine does.
@@ -175,8 +177,8 @@ def render(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     ) -> Clip:
         edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
         output = tmp_path / f"{engine}-{part.number}.mp4"
-        run_to_end(renderer(engine, ffmpeg).command(edit, output), edit.total_frames, tmp_path)
-        return Clip(output, edit, verify_clip(output, edit))
+        clip = media_render(edit, output, [renderer(engine, ffmpeg)], RenderWatch())
+        return Clip(output, edit, clip.facts)
 
     return run
 
@@ -188,8 +190,8 @@ def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     def run(source: Source, path: Path, part: FrameRange, **options: object) -> Clip:
         edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
         output = tmp_path / f"copied-{part.number}.mp4"
-        run_to_end(renderer("copy", ffmpeg).command(edit, output), edit.total_frames, tmp_path)
-        return Clip(output, edit, verify_clip(output, edit))
+        clip = media_render(edit, output, [renderer("copy", ffmpeg)], RenderWatch())
+        return Clip(output, edit, clip.facts)
 
     return run
 
@@ -204,20 +206,23 @@ def render_all(
         source = probe(path)
         if needs_remux(source):
             rewritten = tmp_path / "rewritten.mkv"
-            run_to_end(remux_command(source, path, rewritten, ffmpeg), source.frame_count, tmp_path)
+            files = ChildFiles((path,), (tmp_path,), (Path(ffmpeg),))
+            command = remux_command(source, path, rewritten, ffmpeg)
+            run_to_end(command, source.frame_count, tmp_path, files)
             path, source = rewritten, probe(rewritten)
         return [render(source, path, part, **options) for part in plan_parts(source, part_s)]
 
     return run
 
 
-def run_to_end(command: list[str], frames: int, scratch: Path) -> None:
+def run_to_end(command: list[str], frames: int, scratch: Path, files: ChildFiles) -> None:
     run_encoder(
         command,
         total_frames=frames,
         on_progress=lambda _: None,
         should_stop=lambda: False,
         scratch=scratch,
+        files=files,
         timeout_s=60,
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from worker_server.media import (
+    ChildFiles,
     ClipRejected,
     EncodeFailed,
     PartEdit,
@@ -32,12 +33,14 @@ PYTHON = [sys.executable, "-I", "-u", "-c"]
 
 
 def run(command: list[str], scratch: Path, **options: Any) -> None:  # noqa: ANN401
+    """Run it with everything these tests make within reach, and nothing else."""
     arguments: dict[str, Any] = {
         "total_frames": 100,
         "on_progress": lambda _: None,
         "should_stop": lambda: False,
         "stall_s": 20.0,
         "timeout_s": 30.0,
+        "files": ChildFiles((scratch.parent.parent,), (scratch,)),
     }
     run_encoder(command, scratch=scratch, **(arguments | options))
 
@@ -260,12 +263,13 @@ def test_no_encoder_outlives_a_killed_worker(
     command = renderer(engine, ffmpeg).command(long_edit, tmp_path / "o.mp4")
     worker = f"""
 from pathlib import Path
-from worker_server.media import run_encoder
+from worker_server.media import ChildFiles, run_encoder
 folder = Path({str(tmp_path)!r})
 def on_progress(value):
     if value:
         (folder / "started").write_text("1\\n")
-run_encoder({command!r}, total_frames=1000, on_progress=on_progress, should_stop=lambda: False, scratch=folder)
+run_encoder({command!r}, total_frames=1000, on_progress=on_progress, should_stop=lambda: False, scratch=folder,
+    files=ChildFiles((folder.parent.parent,), (folder,)))
 """
     process = subprocess.Popen([sys.executable, "-I", "-c", worker])
     await_pid(tmp_path / "started")

@@ -10,6 +10,7 @@ from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
 from worker_server.media import (
+    ChildFiles,
     FrameRange,
     ProbeLimits,
     Source,
@@ -99,15 +100,17 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
 
 def _remux(source: Source, path: Path, settings: Settings, heartbeat: Heartbeat) -> Path:
     """Put the source into a container in which every part can be found exactly, and return where it lies then."""
-    remuxed = path.with_name(f"{path.name}.remuxed")
+    remuxed, ffmpeg = path.with_name(f"{path.name}.remuxed"), get_ffmpeg_exe()
+    remuxed.touch()  # in the sandbox it may write this file, and make no other
     run_encoder(
-        remux_command(source, path, remuxed, get_ffmpeg_exe()),
+        remux_command(source, path, remuxed, ffmpeg),
         total_frames=source.packet_count,
         on_progress=lambda _: None,
         should_stop=heartbeat.should_stop,
         stall_s=settings.render_stall_s,
         timeout_s=settings.render_timeout_s,
         scratch=path.parent,
+        files=ChildFiles(read=(path,), write=(remuxed,), programs=(Path(ffmpeg),)),
         memory_bytes=settings.render_memory_bytes,
         max_output_bytes=2 * settings.fetch_max_bytes,
     )

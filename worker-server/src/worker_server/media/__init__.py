@@ -4,6 +4,7 @@ from worker_server.media.errors import (
     ClipRejected,
     EncodeFailed,
     MediaError,
+    MediaProcessCrashed,
     RendererDeclined,
     SourceError,
     Stopped,
@@ -15,11 +16,13 @@ from worker_server.media.model.source import ProbeLimits, Source
 from worker_server.media.probing.probe import Prober, WarmProber, probe
 from worker_server.media.probing.remux import needs_remux, remux_command
 from worker_server.media.probing.sniff import sniff
+from worker_server.media.process.child import ChildFiles
 from worker_server.media.process.encoder import run_encoder
 from worker_server.media.rendering.render import (
     RenderedClip,
     RenderLimits,
     RenderWatch,
+    clip_files,
     render,
 )
 from worker_server.media.rendering.renderer import Renderer
@@ -28,11 +31,13 @@ from worker_server.media.verifying.verify import ClipFacts, Verifier, verify_cli
 
 __all__ = [
     "DEFAULT_LOGO",
+    "ChildFiles",
     "ClipFacts",
     "ClipRejected",
     "EncodeFailed",
     "FrameRange",
     "MediaError",
+    "MediaProcessCrashed",
     "PartEdit",
     "ProbeLimits",
     "Prober",
@@ -47,6 +52,7 @@ __all__ = [
     "Stopped",
     "Verifier",
     "WarmProber",
+    "clip_files",
     "frame_size",
     "needs_remux",
     "plan_parts",

@@ -55,6 +55,23 @@ class RendererDeclined(EncodeFailed):
         )
 
 
+class MediaProcessCrashed(MediaError):
+    """A child process of ours ended as it never should, whatever the video: a fault of ours.
+
+    The code is `internal_error`. `str()` has the end of the child's standard error, for the log.
+    """
+
+    def __init__(self, child: str, detail: str) -> None:
+        super().__init__(
+            FailureCode.INTERNAL_ERROR, "Something went wrong on our side.", retryable=True
+        )
+        self.child = child
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.child}: {self.detail}"
+
+
 class ClipRejected(MediaError):
     """The encoder reported success, but verification rejected the file; `differences` is for the log."""
 

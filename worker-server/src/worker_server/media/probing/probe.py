@@ -3,10 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_server.media.errors import EncodeFailed, SourceError
+from worker_server.media.errors import EncodeFailed, MediaProcessCrashed, SourceError
 from worker_server.media.model.source import ProbeLimits, Source
 from worker_server.media.probing.sniff import sniff
-from worker_server.media.process.child import Child, ChildFailed, ChildLimits, ChildLost, has_ended
+from worker_server.media.process.child import (
+    Child,
+    ChildCrashed,
+    ChildFiles,
+    ChildLimitHit,
+    ChildLimits,
+    ChildLost,
+    has_ended,
+)
 
 _CHILD = "worker_server.media.probing.probe_child"
 _SLOWEST_BYTES_PER_S = 5_000_000
@@ -27,7 +35,7 @@ class Prober(Child):
         """Return the facts of a local file.
 
         Raise SourceError if no clips can be made of it, EncodeFailed (`probe_timeout`, retryable) when there was no
-        answer in time, Stopped. Takes as long as reading the file once; memory does not grow with its size.
+        answer in time, MediaProcessCrashed, Stopped. Takes as long as reading the file once; memory does not grow with its size.
         """
         payload = {
             "path": str(path.absolute()),
@@ -36,12 +44,14 @@ class Prober(Child):
         }
         timeout_s = 2 * self.limits.timeout_s + path.stat().st_size / _SLOWEST_BYTES_PER_S
         try:
-            answer = self.request(payload, timeout_s, should_stop)
+            answer = self.request(payload, timeout_s, should_stop, ChildFiles(read=(path,)))
         except ChildLost as error:
             raise EncodeFailed(
                 "probe_timeout", "Looking at the video took too long.", retryable=True
             ) from error
-        except ChildFailed as error:
+        except ChildCrashed as error:
+            raise MediaProcessCrashed("probe", str(error)) from error
+        except ChildLimitHit as error:
             raise SourceError(
                 "source_limits", "Looking at the video took too much time or memory."
             ) from error

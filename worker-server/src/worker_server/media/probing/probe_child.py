@@ -21,7 +21,7 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.model.frame_grid import find_grid, measured_rate
 from worker_server.media.model.source import ProbeLimits, Source
 from worker_server.media.probing.key_frames import KeyFrames
-from worker_server.media.process.child_main import answer
+from worker_server.media.process.child_main import serve_one_request
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _UNKNOWN = 2  # "unspecified" in every colour table of ISO/IEC 23091-2
@@ -260,4 +260,4 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     av.logging.set_level(None)
-    answer(reply)
+    serve_one_request(reply)

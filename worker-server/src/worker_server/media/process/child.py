@@ -1,5 +1,6 @@
 """Child processes that end with their parent, stay within limits, and leave nothing behind."""
 
+import functools
 import json
 import os
 import select
@@ -19,7 +20,14 @@ from worker_server.media.errors import Stopped
 from worker_server.media.process import guard
 
 _STOP_GRACE_S = 2.0
-_LOOK_S = 0.2
+_POLL_S = 0.2
+_TAIL_BYTES = 2000
+_SOURCE_ROOT = (
+    Path(__file__).resolve().parents[3]
+)  # an editable installation lies outside the prefix
+_LIMIT_SIGNALS = (signal.SIGXCPU, signal.SIGXFSZ)
+_OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_MEMORY = ("MemoryError", "Cannot allocate memory")
 
 
 @dataclass(frozen=True)
@@ -33,18 +41,53 @@ class ChildLimits:
     nice: int = 0
 
 
+@dataclass(frozen=True)
+class ChildFiles:
+    """The files that a sandboxed child may use besides its program; a folder stands for all inside.
+
+    `write` holds files that exist, and folders in which it may make and remove files.
+    """
+
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+    programs: tuple[Path, ...] = ()  # to execute; Python and its packages always are
+
+    def as_arguments(self) -> list[str]:
+        """Return the files as `guard` takes them."""
+        kinds = (("r", self.read), ("w", self.write), ("x", (*_runtime(), *self.programs)))
+        return [f"{kind}:{path.absolute()}" for kind, paths in kinds for path in paths]
+
+
+@functools.cache
+def _runtime() -> tuple[Path, ...]:
+    """Return where Python, its packages and ours lie; never a whole prefix, which may be /usr."""
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
+    names = ("bin", "lib", "lib64", "pyvenv.cfg")
+    return (*(prefix / name for prefix in prefixes for name in names), _SOURCE_ROOT)
+
+
 class ChildFailed(Exception):
-    """A Python child of ours gave no answer: it was too slow, hit a limit or crashed."""
+    """A Python child of ours gave no answer."""
 
 
 class ChildLost(ChildFailed):
-    """It was too slow or somebody ended it, which may be the machine's fault rather than the payload's."""
+    """It was too slow, or was ended from outside: the machine's fault, or the storage's."""
+
+
+class ChildLimitHit(ChildFailed):
+    """It used up the processor time, the memory or the file size that it may use: the payload's fault."""
+
+
+class ChildCrashed(ChildFailed):
+    """It ended in any other way: a fault of ours. `str()` has the end of its standard error."""
 
 
 class Child:
-    """One of this package's child modules: it loads its libraries while it waits for the one payload it answers.
+    """One of this package's child modules: it loads its libraries while it waits for its one request.
 
-    Start it ahead of the payload, in the thread that will ask; it is ended with the block.
+    Start it ahead of the request, in the thread that will send that; it ends with the block. From its
+    start it can make no dangerous system call; it gives up all files but the request's before it
+    opens one of them.
     """
 
     def __init__(self, module: str, limits: ChildLimits) -> None:
@@ -56,7 +99,8 @@ class Child:
         """Start it, unless it was started before, and return its process."""
         if self._process is None:
             command = [sys.executable, "-I", "-m", self._module]
-            self._process = spawn(command, self._limits, stdin=subprocess.PIPE)
+            arguments = guarded(command, self._limits, guard.SYSCALLS)
+            self._process = _popen(arguments, None, subprocess.PIPE)
         return self._process
 
     def __enter__(self) -> Self:
@@ -76,27 +120,41 @@ class Child:
             end(self._process, grace_s=0)
 
     def request(
-        self, payload: dict[str, Any], timeout_s: float, should_stop: Callable[[], bool]
+        self,
+        payload: dict[str, Any],
+        timeout_s: float,
+        should_stop: Callable[[], bool],
+        files: ChildFiles = ChildFiles(),  # a value
     ) -> dict[str, Any]:
         """Return the answer, both as JSON; `should_stop` is asked about five times a second.
 
-        Raise ChildFailed if there is no answer in time, Stopped once `should_stop` said so.
+        Raise ChildLost, ChildLimitHit or ChildCrashed if there is no answer, Stopped once
+        `should_stop` said so.
         """
         process = self.start()
+        request = {"files": files.as_arguments(), "payload": payload}
         try:
-            answer, stderr_tail = _communicate(
-                process, json.dumps(payload).encode(), timeout_s, should_stop
+            answer, stderr = _communicate(
+                process, json.dumps(request).encode(), timeout_s, should_stop
             )
         finally:
             status = end(process, grace_s=0)
-        if status < 0 and status != -signal.SIGXCPU:
-            raise ChildLost(f"ended by signal {-status}")
         if status != 0:
-            raise ChildFailed(
-                f"exit status {status}: {stderr_tail[-500:].decode(errors='replace')}"
-            )
+            raise _failure(status, stderr[-_TAIL_BYTES:].decode(errors="replace"))
         found: dict[str, Any] = json.loads(answer)
         return found
+
+
+def _failure(status: int, stderr_tail: str) -> ChildFailed:
+    """Return what the exit status of a Python child means."""
+    if -status in _LIMIT_SIGNALS:
+        return ChildLimitHit(f"ended by signal {-status}")
+    if -status in _OUTSIDE_SIGNALS:
+        return ChildLost(f"ended by signal {-status}")
+    last_line = stderr_tail.strip().rpartition("\n")[2]
+    if any(sign in last_line for sign in _MEMORY):
+        return ChildLimitHit(f"out of memory: {last_line}")
+    return ChildCrashed(f"exit status {status}: {stderr_tail.strip()}")
 
 
 def _communicate(
@@ -105,33 +163,35 @@ def _communicate(
     timeout_s: float,
     should_stop: Callable[[], bool],
 ) -> tuple[bytes, bytes]:
-    """Return all that the child says on both outputs until it ends."""
+    """Send the payload; return what the child writes to both outputs until it ends."""
     deadline = time.monotonic() + timeout_s
     unsent: bytes | None = payload
     while True:
         left_s = deadline - time.monotonic()
         try:
-            return process.communicate(unsent, timeout=min(_LOOK_S, max(0.0, left_s)))
+            return process.communicate(unsent, timeout=min(_POLL_S, max(0.0, left_s)))
         except subprocess.TimeoutExpired as error:
-            unsent = None  # it has it by now, or will: what was given once goes on being sent
+            unsent = None  # communicate() goes on sending what it was given once
             if should_stop():
                 raise Stopped from error
-            if left_s <= _LOOK_S:
+            if left_s <= _POLL_S:
                 raise ChildLost(f"no answer within {timeout_s:g} s") from error
 
 
 def spawn(
-    command: list[str],
-    limits: ChildLimits,
-    scratch: Path | None = None,
-    stdin: int = subprocess.DEVNULL,
+    command: list[str], limits: ChildLimits, files: ChildFiles, scratch: Path | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a program as the leader of its own session, with both outputs as pipes.
+    """Start a program in the sandbox, as the leader of its own session, with both outputs as pipes.
 
     It is killed when the calling *thread* ends, so call this from one that outlives the child.
     """
+    arguments = guarded(command, limits, guard.ALL, files)
+    return _popen(arguments, scratch, subprocess.DEVNULL)
+
+
+def _popen(arguments: list[str], scratch: Path | None, stdin: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        guarded(command, limits),
+        arguments,
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,8 +201,16 @@ def spawn(
     )
 
 
-def guarded(command: list[str], limits: ChildLimits) -> list[str]:
-    """Return the command that runs `command` within limits, as long as the calling thread lives."""
+def guarded(
+    command: list[str],
+    limits: ChildLimits,
+    sandbox: str = guard.NONE,
+    files: ChildFiles = ChildFiles(),  # a value
+) -> list[str]:
+    """Return the command that runs `command` within limits, as long as the calling thread lives.
+
+    Without a sandbox it is for the children of a child, which are in that one's.
+    """
     program = shutil.which(command[0])
     if program is None:
         raise FileNotFoundError(command[0])
@@ -154,16 +222,20 @@ def guarded(command: list[str], limits: ChildLimits) -> list[str]:
         limits.file_bytes,
         limits.open_files,
     )
-    return [sys.executable, "-I", "-S", guard.__file__, *map(str, numbers), program, *command[1:]]
+    guard_words = [*map(str, numbers), sandbox]
+    if sandbox == guard.ALL:
+        guard_words += [*files.as_arguments(), f"x:{program}"]
+    program_words = ["--", program, *command[1:]]
+    return [sys.executable, "-I", "-S", guard.__file__, *guard_words, *program_words]
 
 
 def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> int:
-    """Stop the whole process group, kill what is still there after `grace_s`, reap, and return the exit status."""
+    """Terminate the process group, kill what is left of it after `grace_s`, reap, return the exit status."""
     if process.returncode is None:
         if not has_ended(process):
             _signal_group(process.pid, signal.SIGTERM)
             await_end(process, grace_s)
-        # Before the leader is reaped, so that its number cannot belong to somebody else yet.
+        # Before the leader is reaped: until then its pid cannot be that of another process.
         _signal_group(process.pid, signal.SIGKILL)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
@@ -172,12 +244,12 @@ def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> i
 
 
 def has_ended(process: "subprocess.Popen[bytes]") -> bool:
-    """Tell whether the child is over, without reaping it."""
+    """Tell whether the child has ended, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def await_end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
-    """Wait until the child is over, for so long at most, without reaping it."""
+    """Wait until the child has ended, for so long at most, without reaping it."""
     descriptor = os.pidfd_open(process.pid)
     try:
         poll = select.poll()
@@ -193,6 +265,6 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _environment(scratch: Path | None) -> dict[str, str]:
-    """A child gets no setting and no secret of ours."""
+    """Return the environment of a child: no setting and no secret of ours."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {"LC_ALL": "C.UTF-8", "TMPDIR": str(scratch or "/tmp")}  # noqa: S108

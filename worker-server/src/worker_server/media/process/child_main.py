@@ -1,4 +1,4 @@
-"""The other side of `Child`: what a child module does with the payload that comes on its standard input."""
+"""The other side of `Child`: what a child module does with the request on its standard input."""
 
 import json
 import os
@@ -6,11 +6,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from worker_server.media.process import guard
 
-def answer(reply: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Read the payload, write the answer, and end at once: nothing here is worth being taken apart first."""
-    payload = sys.stdin.buffer.read()
-    if payload:  # else nobody will ever ask
-        sys.stdout.write(json.dumps(reply(json.loads(payload))))
+
+def serve_one_request(reply: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Read the request, give up all files but its own, write the answer, and exit at once.
+
+    Exits without the interpreter's shutdown, which would free everything piece by piece.
+    """
+    message = sys.stdin.buffer.read()
+    if message:  # the parent closes the pipe without a request where it needs no answer
+        request = json.loads(message)
+        guard.restrict_files(request["files"])
+        sys.stdout.write(json.dumps(reply(request["payload"])))
         sys.stdout.flush()
     os._exit(0)

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worker_server.media.errors import EncodeFailed, RendererDeclined, Stopped
-from worker_server.media.process.child import ChildLimits, await_end, end, has_ended, spawn
+from worker_server.media.process.child import (
+    ChildFiles,
+    ChildLimits,
+    await_end,
+    end,
+    has_ended,
+    spawn,
+)
 
 # A renderer exits with this where the stream turns out to be nothing for it.
 DECLINED_STATUS = 77
@@ -42,6 +49,7 @@ def run_encoder(
     on_progress: Callable[[float], None],
     should_stop: Callable[[], bool],
     scratch: Path,
+    files: ChildFiles | None = None,
     stall_s: float = 120.0,
     timeout_s: float = 3600.0,
     memory_bytes: int = 0,
@@ -49,9 +57,11 @@ def run_encoder(
 ) -> None:
     """Run a renderer's command; `on_progress` gets 0 … 1, and `should_stop` is asked, about five times a second.
 
-    Whatever happens, an exception in a callback included, no process of it outlives this call. Call it from a
-    thread that lives as long as it takes: the child dies with the thread. Raise EncodeFailed, or Stopped once
-    `should_stop` said so. Having returned proves nothing about the file: `verify_clip` does.
+    It runs in the sandbox, in `scratch` as its working directory, with no other file than `files`
+    (None: `scratch` alone). Whatever happens, an exception in a callback included, no process of it
+    outlives this call. Call it from a thread that lives as long as it takes: the child is killed with
+    the thread. Raise EncodeFailed, or Stopped once `should_stop` said so. A return proves nothing
+    about the file: `verify_clip` does.
     """
     limits = ChildLimits(
         cpu_s=int(
@@ -62,7 +72,8 @@ def run_encoder(
         open_files=256,
         nice=_NICE,
     )
-    run = _Run(spawn(command, limits, scratch), total_frames)
+    files = files or ChildFiles(write=(scratch,))
+    run = _Run(spawn(command, limits, files, scratch), total_frames)
     try:
         run.follow(on_progress, should_stop, stall_s, timeout_s)
     finally:

@@ -1,22 +1,112 @@
-"""Becomes another program, after tying itself to its parent and to limits.
+"""Becomes another program, after tying itself to its parent, to limits and to its sandbox.
 
-Run as a script: `python -I -S guard.py PARENT_PID NICE CPU_S MEMORY FILE_BYTES OPEN_FILES PROGRAM [ARGUMENT…]`,
-0 for no limit. Doing this between fork and exec of a threaded program is unsafe, and doing it from outside is too late.
+Run as a script, by `child.guarded`: `python -I -S guard.py PARENT_PID NICE CPU_S MEMORY FILE_BYTES
+OPEN_FILES SANDBOX [FILE…] -- PROGRAM [ARGUMENT…]`, 0 for no limit; a FILE is `r:`, `w:` or `x:` and
+a path. Doing this between fork and exec of a threaded program is unsafe, and doing it from outside
+is too late. Imported as a module by the child modules, which learn their files after they started.
+
+The sandbox needs no privilege and no package. Landlock (landlock(7)) allows the given files, and
+forbids TCP and signals to others where the kernel can; seccomp (seccomp(2)) refuses what no decoder
+needs: sockets, tracing, mounts, changes of owners and modes. Both last for the process and all of
+its children, and cannot be taken back.
 """
 
 import ctypes
 import os
 import resource
 import signal
+import struct
 import sys
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+FAILED_STATUS = 76  # of the guard itself: the program was never started
+NONE, SYSCALLS, ALL = "none", "syscalls", "all"  # how much of the sandbox to put on now
+
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38  # prctl(2)
+_SECCOMP_MODE_FILTER = 2
+_CPU_GRACE_S = 5  # SIGXCPU comes at the soft limit, SIGKILL, which says less, at the hard one
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_CREATE_RULESET_VERSION, _RULE_PATH_BENEATH = 1, 1
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
+_REFER, _TRUNCATE = 1 << 13, 1 << 14
+# Every right to files that a version of Landlock knows, in the order of the versions.
+_FILE_RIGHTS_OF_VERSION = (
+    0,
+    (1 << 13) - 1,
+    (1 << 14) - 1,
+    (1 << 15) - 1,
+    (1 << 15) - 1,
+    (1 << 16) - 1,
+)
+_NET_VERSION, _BIND_AND_CONNECT_TCP = 4, 0b11
+_SCOPE_VERSION, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
+
+_RIGHTS = {
+    "r": _READ_FILE | _READ_DIR,
+    "x": _READ_FILE | _READ_DIR | _EXECUTE,
+    "w": _READ_FILE
+    | _READ_DIR
+    | _WRITE_FILE
+    | _TRUNCATE
+    | _MAKE_REG
+    | _MAKE_DIR
+    | _REMOVE_FILE
+    | _REMOVE_DIR
+    | _REFER,
+}
+_OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
+# What the C library, Python and the codecs read, as far as a machine has it.
+_SYSTEM_FILES = (
+    *("x:/lib", "x:/lib64", "x:/bin", "x:/usr/lib", "x:/usr/lib64", "x:/usr/bin"),
+    *("x:/usr/local/lib", "x:/usr/local/bin", "r:/usr/share/locale", "r:/etc/ld.so.cache"),
+    *("r:/dev/urandom", "r:/dev/zero", "w:/dev/null", "r:/proc/self", "r:/sys/devices/system/cpu"),
+)
+
+# Numbers on x86-64 and on aarch64; None where the architecture has no such call.
+_REFUSED: dict[str, tuple[int | None, int | None]] = {
+    "socket": (41, 198), "connect": (42, 203), "accept": (43, 202), "accept4": (288, 242),
+    "bind": (49, 200), "listen": (50, 201), "sendto": (44, 206), "sendmsg": (46, 211),
+    "sendmmsg": (307, 269), "ptrace": (101, 117), "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271), "process_madvise": (440, 440), "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272), "bpf": (321, 280), "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427), "add_key": (248, 217), "request_key": (249, 218),
+    "keyctl": (250, 219), "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40),
+    "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
+    "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432),
+    "fspick": (433, 433), "mount_setattr": (442, 442), "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265), "chmod": (90, None), "fchmod": (91, 52),
+    "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None), "lchown": (94, None),
+    "fchown": (93, 55), "fchownat": (260, 54), "mknod": (133, None), "mknodat": (259, 33),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
+    "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224),
+    "swapoff": (168, 225), "acct": (163, 89), "quotactl": (179, 60), "syslog": (103, 116),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266), "sethostname": (170, 161), "setdomainname": (171, 162),
+}  # fmt: skip
+_CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
+_NEW_NAMESPACES = 0x7E020000  # CLONE_NEW…
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_…
+_X32 = 0x40000000
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF
+_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_EPERM, _ENOSYS = 1, 38
+_NUMBER_AT, _MACHINE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16  # in struct seccomp_data, little-endian
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SandboxFailed(Exception):
+    """The kernel has what the sandbox needs, and refused it all the same."""
 
 
 def main() -> None:
     parent, nice, cpu_s, memory, file_bytes, open_files = map(int, sys.argv[1:7])
     # The signal comes when the parent's *thread* that spawned us ends (prctl(2)).
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("The parent is gone already.")
     os.nice(nice)
@@ -29,13 +119,137 @@ def main() -> None:
     ):
         if value:
             _limit(kind, value)
-    os.execv(sys.argv[7], sys.argv[7:])  # noqa: S606 # no shell is the point
+    end = sys.argv.index("--")
+    _enter(sys.argv[7], sys.argv[8:end])
+    os.execv(sys.argv[end + 1], sys.argv[end + 1 :])  # noqa: S606 # no shell is the point
+
+
+def _enter(sandbox: str, files: list[str]) -> None:
+    try:
+        if sandbox == ALL:
+            restrict_files(files)
+        if sandbox in (ALL, SYSCALLS):
+            restrict_syscalls()
+    except (OSError, SandboxFailed) as error:
+        sys.stderr.write(f"no sandbox: {error}\n")
+        sys.exit(FAILED_STATUS)
 
 
 def _limit(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    most = value + _CPU_GRACE_S if kind == resource.RLIMIT_CPU else value
+    resource.setrlimit(kind, (value, most if hard == resource.RLIM_INFINITY else min(most, hard)))
+
+
+def landlock_version() -> int:
+    """Return the version of the kernel's Landlock, 0 where there is none."""
+    return max(0, int(_syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)))
+
+
+def restrict_files(files: list[str]) -> None:
+    """Forbid this thread and all it starts every file but these; also TCP, and signals to others.
+
+    Does as much as the kernel's Landlock can, nothing where there is none. Files that are not there
+    are left out. Raise SandboxFailed where another thread would go on without it.
+    """
+    version = landlock_version()
+    _set_no_new_privs()
+    if not version:
+        return
+    if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 # pathlib is slow to load
+        raise SandboxFailed("there are several threads already")
+    handled = _FILE_RIGHTS_OF_VERSION[min(version, len(_FILE_RIGHTS_OF_VERSION) - 1)]
+    net = _BIND_AND_CONNECT_TCP if version >= _NET_VERSION else 0
+    scope = _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_VERSION else 0
+    attributes = struct.pack("=QQQ", handled, net, scope)
+    ruleset = _checked(_syscall(_CREATE_RULESET, attributes, len(attributes), 0))
+    try:
+        for file in (*_SYSTEM_FILES, *files):
+            _allow(ruleset, file, handled)
+        _checked(_syscall(_RESTRICT_SELF, ruleset, 0))
+    finally:
+        os.close(ruleset)
+
+
+def _allow(ruleset: int, file: str, handled: int) -> None:
+    kind, _, path = file.partition(":")
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return  # it cannot be used then either
+    try:
+        is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")  # noqa: PTH112 # pathlib is slow to load
+        rights = _RIGHTS[kind] & handled & (-1 if is_folder else _OF_A_FILE)
+        rule = struct.pack("=Qi", rights, descriptor)
+        _checked(_syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0))
+    finally:
+        os.close(descriptor)
+
+
+def restrict_syscalls() -> None:
+    """Have the kernel refuse, to this process and all it starts, the calls that no decoder needs."""
+    program = _filter()
+    _set_no_new_privs()
+    instructions = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("HP", len(program) // 8, ctypes.addressof(instructions))
+    _checked(_prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header))
+
+
+def _filter() -> bytes:
+    """Return the BPF program that looks at each system call (struct sock_filter, 8 bytes each)."""
+    machine = _machine()
+    if machine not in _MACHINES:
+        raise SandboxFailed(f"no list of system calls for {machine}")
+    column, audit = _MACHINES[machine]
+    refuse = _step(_RETURN, _ERRNO | _EPERM)
+    steps = [_step(_LOAD, _MACHINE_AT), _step(_EQUAL, audit, 1, 0), _step(_RETURN, _KILL)]
+    steps += [_step(_LOAD, _NUMBER_AT), _step(_AT_LEAST, _X32, 0, 1), _step(_RETURN, _KILL)]
+    for numbers in _REFUSED.values():
+        number = numbers[column]
+        if number is not None:
+            steps += [_step(_EQUAL, number, 0, 1), refuse]
+    # Its flags lie in memory, out of reach: the C library goes on with clone.
+    steps += [_step(_EQUAL, _CLONE3[column], 0, 1), _step(_RETURN, _ERRNO | _ENOSYS)]
+    allow, argument = _step(_RETURN, _ALLOW), _step(_LOAD, _FIRST_ARGUMENT_AT)
+    steps += [_step(_EQUAL, _CLONE[column], 0, 4), argument]
+    steps += [_step(_ANY_BIT, _NEW_NAMESPACES, 0, 1), refuse, allow]
+    # Limits of another process of the same user; 0 is oneself.
+    steps += [_step(_EQUAL, _PRLIMIT[column], 0, 3), argument, _step(_EQUAL, 0, 1, 0), refuse]
+    return b"".join([*steps, allow])
+
+
+def _machine() -> str:
+    """Return the machine's architecture, as `uname -m` has it."""
+    return os.uname().machine
+
+
+def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+def _set_no_new_privs() -> None:
+    _checked(_prctl(_PR_SET_NO_NEW_PRIVS, 1))
+
+
+def _syscall(number: int, *arguments: bytes | int | None) -> int:
+    return int(_libc.syscall(ctypes.c_long(number), *map(_word, arguments)))
+
+
+def _prctl(option: int, *arguments: bytes | int) -> int:
+    return int(_libc.prctl(option, *map(_word, (*arguments, 0, 0, 0)[:4])))
+
+
+def _word(argument: bytes | int | None) -> object:
+    """Return a variadic argument as wide as the kernel reads it."""
+    return ctypes.c_long(argument) if isinstance(argument, int) else argument
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
 
 
 if __name__ == "__main__":

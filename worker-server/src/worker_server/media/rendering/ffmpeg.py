@@ -33,7 +33,7 @@ class FfmpegRenderer:
     rendered_by: Literal["encode"] = "encode"
 
     def __init__(self, ffmpeg_path: str) -> None:
-        self._ffmpeg = ffmpeg_path
+        self.ffmpeg_path = Path(ffmpeg_path)
 
     def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # the interface's
         """Any edit."""
@@ -57,7 +57,7 @@ class FfmpegRenderer:
             ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
         )
         return [
-            *quiet_ffmpeg(self._ffmpeg),
+            *quiet_ffmpeg(str(self.ffmpeg_path)),
             *PROGRESS,
             "-copyts",
             *threads,

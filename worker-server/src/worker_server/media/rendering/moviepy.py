@@ -16,7 +16,7 @@ class MoviePyRenderer:
     rendered_by: Literal["encode"] = "encode"
 
     def __init__(self, ffmpeg_path: str) -> None:
-        self._ffmpeg = ffmpeg_path
+        self.ffmpeg_path = Path(ffmpeg_path)
 
     def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # the interface's
         """Any edit."""
@@ -24,5 +24,9 @@ class MoviePyRenderer:
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:
         """Return the command that writes the clip; NumPy and MoviePy load in that process only."""
-        payload = {"edit": edit.to_json(), "output": str(output.absolute()), "ffmpeg": self._ffmpeg}
+        payload = {
+            "edit": edit.to_json(),
+            "output": str(output.absolute()),
+            "ffmpeg": str(self.ffmpeg_path),
+        }
         return [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]

@@ -12,6 +12,9 @@ from pathlib import Path
 
 # One process per core is at work already, and MoviePy is to use the program we name.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["PYTHON_DOTENV_DISABLED"] = (
+    "1"  # MoviePy looks for a .env, which the sandbox would refuse
+)
 os.environ["FFMPEG_BINARY"] = (
     json.loads(sys.argv[1])["ffmpeg"] if len(sys.argv) > 1 else "ffmpeg-imageio"
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from worker_server.media.errors import ClipRejected, EncodeFailed
 from worker_server.media.model.edit import PartEdit
+from worker_server.media.process.child import ChildFiles
 from worker_server.media.process.encoder import run_encoder
 from worker_server.media.rendering.renderer import RenderedBy, Renderer
 from worker_server.media.verifying.verify import ClipFacts, Verifier
@@ -65,6 +66,15 @@ def render(
     return _run(able[-1], edit, output, watch)
 
 
+def clip_files(renderer: Renderer, edit: PartEdit, output: Path) -> ChildFiles:
+    """Return the files that a renderer's command may use."""
+    return ChildFiles(
+        read=(edit.source_path, edit.logo_path),
+        write=(output.parent,),
+        programs=(renderer.ffmpeg_path,),
+    )
+
+
 def _run(renderer: Renderer, edit: PartEdit, output: Path, watch: RenderWatch) -> RenderedClip:
     """Run one renderer to its end, and verify its clip."""
     with Verifier() as verifier:
@@ -80,6 +90,7 @@ def _run(renderer: Renderer, edit: PartEdit, output: Path, watch: RenderWatch) -
             on_progress=on_progress,
             should_stop=watch.should_stop,
             scratch=output.parent,
+            files=clip_files(renderer, edit, output),
             stall_s=watch.limits.stall_s,
             timeout_s=watch.limits.timeout_s,
             memory_bytes=watch.limits.memory_bytes,

@@ -19,7 +19,8 @@ class Renderer(Protocol):
       `source.origin_s + (part.start_frame + k) / frame_rate`: rotated, mirrored, cropped, held.
     - Two renderers that can both render an edit make clips that look and sound the same.
     - The command reads `edit.source_path` and `edit.logo_path`, writes to `output` and beside it
-      (removing what is not the clip), and needs no other file, no network and no environment.
+      (removing what is not the clip), and runs Python and `ffmpeg_path`: the sandbox refuses any
+      other file, the network, and signals to processes that the command did not start.
     - It prints ffmpeg's progress lines (`frame=N`, N growing) on standard output at least every few
       seconds; `media.render` takes silence for a stall.
     - It exits with 0 once `output` is complete, and with `DECLINED_STATUS` where only the stream
@@ -31,6 +32,11 @@ class Renderer(Protocol):
     @property
     def rendered_by(self) -> RenderedBy:
         """What the part's row says about how its clip was made."""
+        ...
+
+    @property
+    def ffmpeg_path(self) -> Path:
+        """The program besides Python that its commands run."""
         ...
 
     def can_render(self, edit: PartEdit) -> bool:

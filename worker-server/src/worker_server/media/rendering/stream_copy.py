@@ -19,7 +19,7 @@ class StreamCopyRenderer:
     rendered_by: Literal["copy"] = "copy"
 
     def __init__(self, ffmpeg_path: str) -> None:
-        self._ffmpeg = ffmpeg_path
+        self.ffmpeg_path = Path(ffmpeg_path)
 
     def can_render(self, edit: PartEdit) -> bool:
         """Tell whether encoding would change nothing about the pictures but their quality."""
@@ -41,6 +41,6 @@ class StreamCopyRenderer:
         payload = {
             "edit": edit.to_json(),
             "output": str(output.absolute()),
-            "ffmpeg": self._ffmpeg,
+            "ffmpeg": str(self.ffmpeg_path),
         }
         return [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]

@@ -6,9 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from worker_server.media.errors import ClipRejected
+from worker_server.media.errors import ClipRejected, MediaProcessCrashed
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
-from worker_server.media.process.child import Child, ChildFailed, ChildLimits
+from worker_server.media.process.child import (
+    Child,
+    ChildCrashed,
+    ChildFailed,
+    ChildFiles,
+    ChildLimits,
+)
 
 _CHILD = "worker_server.media.verifying.verify_child"
 _LIMITS = ChildLimits(cpu_s=60, memory_bytes=1024**3, file_bytes=1)
@@ -37,14 +43,17 @@ class Verifier(Child):
     def check(self, path: Path, edit: PartEdit, should_stop: Callable[[], bool]) -> ClipFacts:
         """Return the facts of a clip that is exactly what the edit asks for.
 
-        Raise ClipRejected with every difference, or Stopped.
+        Raise ClipRejected with every difference, MediaProcessCrashed, or Stopped.
         """
         if not path.is_file() or path.stat().st_size == 0:
             raise ClipRejected("There is no clip, or it is empty.")
+        payload = {"path": str(path.absolute())}
         try:
-            found = self.request({"path": str(path.absolute())}, _TIMEOUT_S, should_stop)
+            found = self.request(payload, _TIMEOUT_S, should_stop, ChildFiles(read=(path,)))
+        except ChildCrashed as error:
+            raise MediaProcessCrashed("verify", str(error)) from error
         except ChildFailed as error:
-            raise ClipRejected(f"The clip cannot be looked at: {error}.") from error
+            raise ClipRejected(f"The clip cannot be verified: {error}.") from error
         if "error" in found:
             raise ClipRejected(f"The clip cannot be read: {found['error']}.")
         if found["streams"] != ["video", "audio"]:

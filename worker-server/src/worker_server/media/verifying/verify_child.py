@@ -9,7 +9,7 @@ import av
 import av.logging
 
 from worker_server.media.model.containers import open_source
-from worker_server.media.process.child_main import answer
+from worker_server.media.process.child_main import serve_one_request
 
 
 def look(path: Path) -> dict[str, Any]:
@@ -78,4 +78,4 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     av.logging.set_level(None)
-    answer(reply)
+    serve_one_request(reply)

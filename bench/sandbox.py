@@ -1,0 +1,41 @@
+"""What the sandbox adds to the start of a media child."""
+
+import subprocess
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from bench import paired
+from bench.paired import Sample
+from bench.registry import Options
+from bench.report import Comparison, Report, Table
+from worker_server.media.process import guard
+from worker_server.media.process.child import ChildFiles, ChildLimits, guarded
+
+_WAYS = {"limits alone": guard.NONE, "limits and sandbox": guard.ALL}
+_MOST_MS = 3.0
+_ROUNDS = 200
+
+
+def run(options: Options) -> Report:
+    with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
+        files = ChildFiles(write=(Path(folder),))
+        ways = {name: partial(_start, sandbox, files) for name, sandbox in _WAYS.items()}
+        runs = paired.take_turns(ways, 5 if options.quick else _ROUNDS)
+    rows = [(name, paired.median(runs, name, "wall_ms")) for name in runs]
+    plain, sandboxed = (value for _, value in rows)
+    # A ratio to a millisecond, so that the goal is one of milliseconds.
+    added = paired.ratio_of([max(0.001, sandboxed - plain)], [1.0])
+    return Report(
+        [Table("Start and end of a child that does nothing", ("way", "wall ms"), rows)],
+        [Comparison("milliseconds the sandbox adds", added, at_most=_MOST_MS)],
+        {"runs": {"child": runs}},
+    )
+
+
+def _start(sandbox: str, files: ChildFiles) -> Sample:
+    command = guarded(["true"], ChildLimits(), sandbox, files)
+    begin = time.monotonic()
+    subprocess.run(command, check=True)
+    return {"wall_ms": (time.monotonic() - begin) * 1000}

@@ -1,0 +1,123 @@
+"""Finds out, by trying, what the sandbox round the decoders holds on this machine.
+
+`python -m worker_server.media.process.sandbox` prints it, and exits with 1 where it does not hold.
+"""
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker_server.media.process import drill, guard
+from worker_server.media.process.child import ChildFiles, ChildLimits, end, spawn
+
+NEEDED = ("read the source", "write to scratch", "remove from scratch", "start a process")
+_SIGNAL = "signal the parent"
+_SIGNAL_SCOPE_VERSION = 6  # an older Landlock cannot forbid signals to processes of the same user
+_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class SandboxReport:
+    """What a taken-over decoder can do, of all that `drill` tries."""
+
+    landlock: int  # the kernel's version of it, 0 for none
+    missing: tuple[str, ...]  # what decoders need, and was refused
+    escapes: tuple[str, ...]  # what should have been refused
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether strangers' files may be decoded."""
+        accepted = {_SIGNAL} if 0 < self.landlock < _SIGNAL_SCOPE_VERSION else set()
+        return not self.missing and not set(self.escapes) - accepted
+
+    @property
+    def level(self) -> str:
+        """The level for people and metrics: `landlock-7+seccomp`, or `none`."""
+        return f"landlock-{self.landlock}+seccomp" if self.holds else "none"
+
+
+def measure_sandbox() -> SandboxReport:
+    """Run the drill in a decoder's place. Takes about a tenth of a second."""
+    with tempfile.TemporaryDirectory(prefix="idrl-drill-") as folder:
+        root = Path(folder).resolve()
+        scratch, outside = root / "scratch", root / "outside"
+        scratch.mkdir()
+        outside.mkdir()
+        for name in ("source", "secret", "outside/removable"):
+            (root / name).write_bytes(name.encode())
+        with _listeners(root) as addresses:
+            targets = {
+                "parent": os.getpid(),
+                "scratch": str(scratch),
+                "outside": str(outside),
+                "source": str(root / "source"),
+                "secret": str(root / "secret"),
+                **addresses,
+            }
+            return _report(_run(targets, ChildFiles((root / "source",), (scratch,)), scratch))
+
+
+def _run(targets: dict[str, Any], files: ChildFiles, scratch: Path) -> dict[str, bool]:
+    command = [sys.executable, "-I", drill.__file__, json.dumps(targets)]
+    process = spawn(command, ChildLimits(cpu_s=_TIMEOUT_S), files, scratch)
+    try:
+        answer, stderr = process.communicate(timeout=_TIMEOUT_S)
+    finally:
+        status = end(process, grace_s=0)
+    if status:
+        raise guard.SandboxFailed(f"exit status {status}: {stderr.decode(errors='replace')}")
+    found: dict[str, bool] = json.loads(answer)
+    return found
+
+
+def _report(found: dict[str, bool]) -> SandboxReport:
+    missing = tuple(name for name in NEEDED if not found[name])
+    escapes = tuple(name for name, done in found.items() if done and name not in NEEDED)
+    return SandboxReport(guard.landlock_version(), missing, escapes)
+
+
+@contextmanager
+def _listeners(folder: Path) -> Iterator[dict[str, Any]]:
+    """Listen on one socket of each kind, as Redis, PostgreSQL and a supervisor do."""
+    with ExitStack() as stack:
+        tcp, udp, file, abstract = (
+            stack.enter_context(socket.socket(family, kind))
+            for family, kind in (
+                (socket.AF_INET, socket.SOCK_STREAM),
+                (socket.AF_INET, socket.SOCK_DGRAM),
+                (socket.AF_UNIX, socket.SOCK_STREAM),
+                (socket.AF_UNIX, socket.SOCK_STREAM),
+            )
+        )
+        tcp.bind(("127.0.0.1", 0))
+        udp.bind(("127.0.0.1", 0))
+        path, name = str(folder / "socket"), f"\0idrl-drill-{os.getpid()}"
+        file.bind(path)
+        abstract.bind(name)
+        for listener in (tcp, file, abstract):
+            listener.listen()
+        yield {
+            "tcp": tcp.getsockname(),
+            "udp": udp.getsockname(),
+            "unix": path,
+            "abstract": name,
+        }
+
+
+def main() -> int:
+    report = measure_sandbox()
+    sys.stdout.write(f"sandbox: {report.level}\n")
+    for name in (*report.missing, *report.escapes):
+        sys.stdout.write(f"{'refused' if name in NEEDED else 'not refused'}: {name}\n")
+    return 0 if report.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What a decoder that a hostile file has taken over can do: nothing but its work."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from worker_server.media import ChildFiles, EncodeFailed, run_encoder
+from worker_server.media.process import drill, guard, sandbox
+from worker_server.media.process.child import ChildLimits, end, guarded, spawn
+
+# What the drill does, in a process that gives up its files and calls as a child module does.
+SCRIPT = """
+import json, os, sys
+from worker_server.media.process import drill, guard
+user, version, targets = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+targets["parent"] = os.getppid()
+if user:
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+if version:
+    guard.landlock_version = lambda: version
+guard.restrict_syscalls()
+guard.restrict_files([f"r:{targets['source']}", f"w:{targets['scratch']}"])
+print(json.dumps(drill.attempts(targets)))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A scratch folder, a source and a secret beside it, that any user may change."""
+    for name in ("scratch", "outside"):
+        (tmp_path / name).mkdir()
+    for name in ("source", "secret", "outside/removable"):
+        (tmp_path / name).write_text(name)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o777)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    return tmp_path
+
+
+def attempts_of(folder: Path, *, user: int = 0, version: int = 0) -> dict[str, bool]:
+    names = ("scratch", "outside", "source", "secret")
+    with sandbox._listeners(folder) as addresses:
+        targets = {name: str(folder / name) for name in names} | addresses
+        command = [sys.executable, "-I", "-c", SCRIPT, str(user), str(version), json.dumps(targets)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    found: dict[str, bool] = json.loads(done.stdout)
+    return found
+
+
+def escapes_in(found: dict[str, bool]) -> set[str]:
+    assert all(found[name] for name in sandbox.NEEDED), found
+    return {name for name, done in found.items() if done and name not in sandbox.NEEDED}
+
+
+def test_a_child_can_do_its_work_and_nothing_else() -> None:
+    report = sandbox.measure_sandbox()
+    assert (report.missing, report.escapes, report.holds) == ((), (), True)
+    assert report.level == f"landlock-{guard.landlock_version()}+seccomp"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_it_holds_for_an_ordinary_user_too(folder: Path) -> None:
+    assert escapes_in(attempts_of(folder, user=10_001)) == set()
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+def test_an_older_kernel_s_landlock_is_used_as_far_as_it_goes(version: int, folder: Path) -> None:
+    if version > guard.landlock_version():
+        pytest.skip("this kernel's Landlock is older")
+    escapes = escapes_in(attempts_of(folder, version=version))
+    assert escapes == ({"signal the parent"} if version < 6 else set())
+    accepted = sandbox.SandboxReport(version, (), tuple(escapes))
+    assert accepted.holds
+
+
+def test_the_drill_finds_what_is_not_refused(folder: Path) -> None:
+    names = ("scratch", "outside", "source", "secret")
+    with sandbox._listeners(folder) as addresses:
+        targets = {name: str(folder / name) for name in names} | addresses
+        targets["parent"] = os.getpid()
+        command = [sys.executable, "-I", drill.__file__, json.dumps(targets)]
+        open_doors = guarded(command, ChildLimits(), guard.NONE)
+        done = subprocess.run(open_doors, check=True, capture_output=True, text=True, timeout=30)
+    escapes = escapes_in(json.loads(done.stdout))
+    assert {"read a secret", "connect by TCP", "send by UDP", "signal the parent"} <= escapes
+    report = sandbox.SandboxReport(0, (), tuple(escapes))
+    assert (report.holds, report.level) == (False, "none")
+
+
+def test_without_landlock_it_does_not_hold() -> None:
+    assert not sandbox.SandboxReport(0, (), ("signal the parent",)).holds
+
+
+def test_a_hundred_forks_end_with_their_parent(folder: Path) -> None:
+    code = (
+        "import os, time\n"
+        "for _ in range(100):\n    if not os.fork(): time.sleep(60)\n"
+        "print('forked', flush=True); time.sleep(60)"
+    )
+    scratch = folder / "scratch"
+    command = [sys.executable, "-I", "-c", code]
+    process = spawn(command, ChildLimits(), ChildFiles(write=(scratch,)), scratch)
+    assert process.stdout
+    assert process.stdout.readline() == b"forked\n"
+    group = process.pid
+    end(process, grace_s=0)
+    while _is_there(group):  # until the kernel has reaped what was killed
+        time.sleep(0.01)
+
+
+def _is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ffmpeg_cannot_read_a_file_that_it_was_not_given(folder: Path, ffmpeg: str) -> None:
+    scratch = folder / "scratch"
+    read = ["-f", "rawvideo", "-s", "2x2", "-i", f"file:{folder / 'secret'}"]
+    command = [ffmpeg, "-v", "error", *read, "-f", "null", "-"]
+    with pytest.raises(EncodeFailed) as caught:
+        run_encoder(
+            command,
+            total_frames=1,
+            on_progress=lambda _: None,
+            should_stop=lambda: False,
+            scratch=scratch,
+            files=ChildFiles((folder / "source",), (scratch,), (Path(ffmpeg),)),
+        )
+    assert "Permission denied" in caught.value.stderr_tail
+
+
+def test_no_machine_but_the_known_ones_gets_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_machine", lambda: "riscv64")
+    with pytest.raises(guard.SandboxFailed, match="riscv64"):
+        guard.restrict_syscalls()
+
+
+def test_a_machine_s_numbers_are_each_there_once() -> None:
+    for column in (0, 1):
+        numbers = [pair[column] for pair in guard._REFUSED.values() if pair[column] is not None]
+        assert len(numbers) == len(set(numbers))
