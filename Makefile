@@ -1,13 +1,13 @@
 # Every step of the continuous integration is a target here; nothing works only there.
 
-MEMBERS := common web-server worker-server psg local
+MEMBERS := common web-server worker-server psg local testing
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
 NO_MEMBERS := --no-emit-package idrl-common --no-emit-package web-server --no-emit-package worker-server \
-	--no-emit-package idrl-psg --no-emit-package idrl-local
+	--no-emit-package idrl-psg --no-emit-package idrl-local --no-emit-package idrl-testing
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --fork-strategy fewest --no-annotate --no-header \
 	$(if $(UPGRADE),--upgrade) $(NO_MEMBERS)
 

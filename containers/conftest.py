@@ -10,11 +10,13 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
-from harness import caller, engine as engine_module, images as images_module
-from harness.caller import Caller
+from harness import engine as engine_module, images as images_module
 from harness.engine import Engine
 from harness.machines import Machines, Secrets, make_secrets
 from harness.stack import CHECKOUT, Stack
+
+from idrl_testing import site as web_site
+from idrl_testing.api_client import PatientApiClient
 
 GENEROUS = {"AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}
 
@@ -101,14 +103,14 @@ def videos(engine: Engine, folder: Path) -> Iterator[str]:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
         command += ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-pix_fmt", "yuv420p"]
         subprocess.run([*command, "-preset", "ultrafast", str(site / f"{name}.mp4")], check=True)
-    with caller.site(engine.gateway(), site) as url:
-        yield url
+    with web_site.serve(engine.gateway(), folder=site) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="module")
-def person(machines: Machines) -> Caller:
+def person(machines: Machines) -> PatientApiClient:
     """Somebody with an account on the three machines."""
-    return Caller(machines.url)
+    return PatientApiClient.signed_up(machines.url)
 
 
 @pytest.fixture

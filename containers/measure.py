@@ -19,10 +19,13 @@ from pathlib import Path
 
 import imageio_ffmpeg
 from harness import engine as engine_module, images
-from harness.caller import Caller, answers, site, wait_until
 from harness.engine import Engine
 from harness.machines import make_secrets
 from harness.stack import CHECKOUT, Stack
+
+from idrl_testing import site
+from idrl_testing.api_client import PatientApiClient, is_ready
+from idrl_testing.waiting import wait_until
 
 MIB = 1024**2
 WORKER_MACHINE = ("redis", "tasks", "worker-fetch", "worker-render", "beat")
@@ -146,7 +149,7 @@ class Clip:
         if rate:
             limit_rate(self.engine, container, rate)
         address = f"http://{address_of(self.engine, container)}:5050"
-        wait_until(lambda: answers(address), 30)
+        wait_until(lambda: is_ready(address), 30)
         return f"{address}/tasks/{self.task_id}/parts/0"
 
     def round(self, own: str, rate: str | None) -> dict[str, float]:
@@ -161,7 +164,9 @@ class Clip:
         return found
 
 
-def measure_speed(engine: Engine, stack: Stack, person: Caller, task_id: str, folder: Path) -> None:
+def measure_speed(
+    engine: Engine, stack: Stack, person: PatientApiClient, task_id: str, folder: Path
+) -> None:
     """Compare the ways of one big file to the same client."""
     data = folder / "own"
     data.mkdir()
@@ -244,15 +249,15 @@ def main() -> None:
 
 def measure(engine: Engine, stack: Stack, folder: Path) -> None:
     stack.up()
-    wait_until(lambda: answers("http://127.0.0.1:15060"), 30)
+    wait_until(lambda: is_ready("http://127.0.0.1:15060"), 30)
     served = folder / "site"
     served.mkdir()
     only_speed = sys.argv[1:] == ["speed"]
     make_video(served / "video.mp4", 2 if only_speed else 40)
-    person = Caller("http://127.0.0.1:15060")
-    with site(engine.gateway(), served) as url, Watch(engine) as watch:
-        task_id = person.post_task(f"{url}/video.mp4")
-        task = person.wait_for_end(task_id, 900)
+    person = PatientApiClient.signed_up("http://127.0.0.1:15060")
+    with site.serve(engine.gateway(), folder=served) as running, Watch(engine) as watch:
+        task_id = person.submit(f"{running.url}/video.mp4")["task_id"]
+        task = person.finish(task_id, 900)
     if not only_speed:
         say(
             f"two parts of 1080p: {task['status']}, {[part['size_bytes'] for part in task['parts']]} bytes"

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.caller import wait_until
 from harness.engine import Engine, EngineFailed
 from harness.images import NFS_CLIENT, VARIABLES
 from harness.machines import MARKER, USER
 from harness.stack import CHECKOUT, Stack
+
+from idrl_testing.waiting import wait_until
 
 SCRIPTS = CHECKOUT / "file-server"
 NOBODYS_SUBNET = "10.255.255.0/24"

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from conftest import GENEROUS, RunEndToEnd
-from harness.caller import PASSWORD, Caller, answers, wait_until
 from harness.images import WEB
 from harness.machines import POSTGRES_PORT, REDIS_PORT, SLOW, TASKS_PORT, Machines
 from harness.stack import Stack
+
+from idrl_testing.api_client import PASSWORD, PatientApiClient, is_ready
+from idrl_testing.waiting import wait_until
 
 SERVICES = [
     ("psg", "postgres"),
@@ -40,7 +42,7 @@ def slow(machines: Machines) -> Machines:
     machines.worker.up()
     machines.web.write_env({**machines.web_variables(), **GENEROUS})
     machines.web.up()
-    wait_until(lambda: answers(machines.url), 30)
+    wait_until(lambda: is_ready(machines.url), 30)
     return machines
 
 
@@ -57,9 +59,11 @@ def problem(answer: requests.Response, status: int, code: str) -> requests.Respo
     return answer
 
 
-def test_no_work_without_the_share(machines: Machines, person: Caller, videos: str) -> None:
+def test_no_work_without_the_share(
+    machines: Machines, person: PatientApiClient, videos: str
+) -> None:
     """A folder that is not the mounted share is left alone; a share mounted later is found without a restart."""
-    task_id = person.post_task(f"{videos}/short.mp4")
+    task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     ready = requests.get(f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready", timeout=10)
     assert ready.json()["status"] == "degraded"
     assert ready.json()["checks"]["share"] == {"ok": False, "detail": "ShareAway"}
@@ -69,7 +73,7 @@ def test_no_work_without_the_share(machines: Machines, person: Caller, videos: s
     assert person.task(task_id)["status"] == "queued"
     assert list(machines.share.mount_point.iterdir()) == []
     machines.share.mount()
-    assert person.wait_for_end(task_id, 120)["status"] == "done"
+    assert person.finish(task_id, 120)["status"] == "done"
     assert machines.share.clips(task_id) == ["0.1.mp4"]
 
 
@@ -108,7 +112,7 @@ def test_health_says_the_commit(machines: Machines) -> None:
         assert requests.get(f"{url}/health", timeout=5).json()["revision"] == commit
 
 
-def test_body_too_large(person: Caller) -> None:
+def test_body_too_large(person: PatientApiClient) -> None:
     problem(person.call("POST", "/tasks", data=b"x" * 3 * 1024**2), 413, "body_too_large")
 
 
@@ -128,19 +132,19 @@ def test_quick_log_ins_are_slowed_down(machines: Machines) -> None:
 def test_end_to_end(mounted: Machines, end_to_end: RunEndToEnd) -> None:
     mounted.web.write_env({**mounted.web_variables(), **GENEROUS})
     mounted.web.up()
-    wait_until(lambda: answers(mounted.url), 30)
+    wait_until(lambda: is_ready(mounted.url), 30)
     end_to_end(mounted.url)
 
 
-def test_delete_with_two_slashes(mounted: Machines, person: Caller, videos: str) -> None:
-    task_id = person.post_task(f"{videos}/short.mp4")
-    person.wait_for_end(task_id)
+def test_delete_with_two_slashes(mounted: Machines, person: PatientApiClient, videos: str) -> None:
+    task_id = person.submit(f"{videos}/short.mp4")["task_id"]
+    person.finish(task_id)
     answer = person.call("DELETE", f"/tasks//{task_id}")
     assert (answer.status_code, answer.json()["status"]) == (200, "deleted")
     assert mounted.share.clips(task_id) == []
 
 
-def test_tasks_service_away(machines: Machines, person: Caller) -> None:
+def test_tasks_service_away(machines: Machines, person: PatientApiClient) -> None:
     """The gateway says so, and finds the service again by itself."""
     machines.worker.compose("stop", "tasks")
     problem(person.call("GET", "/tasks"), 502, "tasks_unavailable")
@@ -148,7 +152,7 @@ def test_tasks_service_away(machines: Machines, person: Caller) -> None:
     wait_until(lambda: person.call("GET", "/tasks").status_code == 200, 30)
 
 
-def test_web_app_replaced(machines: Machines, person: Caller) -> None:
+def test_web_app_replaced(machines: Machines, person: PatientApiClient) -> None:
     """nginx answers alone, and finds the app again at another address."""
     nginx = machines.web.container("nginx")
     machines.web.compose("rm", "--stop", "--force", "web")
@@ -168,32 +172,34 @@ def test_web_app_replaced(machines: Machines, person: Caller) -> None:
 
 @pytest.mark.parametrize(("machine", "service"), SERVICES)
 def test_restart_while_a_task_renders(
-    slow: Machines, person: Caller, videos: str, machine: str, service: str
+    slow: Machines, person: PatientApiClient, videos: str, machine: str, service: str
 ) -> None:
     """The task still ends as done, each part is there once, and none that was done is made again."""
-    task_id = person.post_task(f"{videos}/long.mp4")
+    task_id = person.submit(f"{videos}/long.mp4")["task_id"]
     before = person.wait_for(task_id, lambda task: task["parts_done"] >= 1, 90)
     stack_of(slow, machine).compose("restart", "--timeout", "40", service)
-    task = person.wait_for_end(task_id)
+    task = person.finish(task_id)
     assert before["status"] == "processing"
     assert_each_part_once(slow, before, task)
 
 
-def test_down_and_up_while_a_task_renders(slow: Machines, person: Caller, videos: str) -> None:
+def test_down_and_up_while_a_task_renders(
+    slow: Machines, person: PatientApiClient, videos: str
+) -> None:
     """The task goes on from its finished parts."""
-    task_id = person.post_task(f"{videos}/long.mp4")
+    task_id = person.submit(f"{videos}/long.mp4")["task_id"]
     before = person.wait_for(task_id, lambda task: task["parts_done"] >= 2, 90)
     for stack in (slow.web, slow.worker, slow.psg):
         stack.compose("down")
     for stack in (slow.psg, slow.worker, slow.web):
         stack.up()
-    wait_until(lambda: answers(slow.url), 30)
-    task = person.wait_for_end(task_id)
+    wait_until(lambda: is_ready(slow.url), 30)
+    task = person.finish(task_id)
     assert before["status"] == "processing"
     assert_each_part_once(slow, before, task)
 
 
-def test_second_worker_machine(slow: Machines, person: Caller, videos: str) -> None:
+def test_second_worker_machine(slow: Machines, person: PatientApiClient, videos: str) -> None:
     """The same file, told that it is not the first: no Redis and no beat of its own, and it takes the work."""
     redis = f"redis://:{slow.secrets['REDIS_PASSWORD']}@{slow.engine.gateway()}:{REDIS_PORT}/0"
     others = {"FIRST_WORKER": "0", "REDIS_URL": redis, "TASKS_PORT": str(TASKS_PORT + 1)}
@@ -202,8 +208,8 @@ def test_second_worker_machine(slow: Machines, person: Caller, videos: str) -> N
         second.up()
         assert second.services() == {"tasks", "worker-fetch", "worker-render"}
         slow.worker.compose("stop", "worker-fetch", "worker-render")
-        task_id = person.post_task(f"{videos}/long.mp4")
-        assert person.wait_for_end(task_id)["status"] == "done"
+        task_id = person.submit(f"{videos}/long.mp4")["task_id"]
+        assert person.finish(task_id)["status"] == "done"
     finally:
         second.down()
         slow.worker.up()

@@ -4,15 +4,17 @@ import re
 
 import requests
 from conftest import RunEndToEnd
-from harness.caller import Caller, answers, wait_until
 from harness.stack import Stack
+
+from idrl_testing.api_client import PatientApiClient, is_ready
+from idrl_testing.waiting import wait_until
 
 URL = "http://127.0.0.1:15060"
 KEPT = "/var/tmp/clips"  # noqa: S108 # in nginx's container
 
 
 def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
-    wait_until(lambda: answers(URL), 30)
+    wait_until(lambda: is_ready(URL), 30)
     assert one_machine.services() == {
         *("postgres", "redis", "tasks", "worker-fetch", "worker-render", "beat", "web", "nginx"),
     }
@@ -21,10 +23,10 @@ def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
 
 def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
     """nginx fetches the clips from the tasks service itself, also after that got another address."""
-    wait_until(lambda: answers(URL), 30)
-    person = Caller(URL)
-    task_id = person.post_task(f"{videos}/short.mp4")
-    assert person.wait_for_end(task_id)["status"] == "done"
+    wait_until(lambda: is_ready(URL), 30)
+    person = PatientApiClient.signed_up(URL)
+    task_id = person.submit(f"{videos}/short.mp4")["task_id"]
+    assert person.finish(task_id)["status"] == "done"
     # Kept by nginx from now on, which is of no use while nobody can say whose it is.
     clips = [person.call("GET", f"/tasks/{task_id}/parts/0").content for _ in range(3)]
     assert clips[0] == clips[1] == clips[2]
@@ -39,7 +41,7 @@ def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
 
 
 def test_documentation_comes_from_here(one_machine: Stack) -> None:
-    wait_until(lambda: answers(URL), 30)
+    wait_until(lambda: is_ready(URL), 30)
     assert one_machine.services() >= {"nginx", "web"}
     page = requests.get(f"{URL}/docs", timeout=10)
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")

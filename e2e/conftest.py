@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from blackbox import sources
-from blackbox.client import Account, Api, accounts
+from blackbox.client import Account, Api
 from blackbox.contract import Contract
+
+from idrl_testing import samples, site as web_site
 
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "openapi.yaml"
 _CONTRACT = pytest.StashKey[Contract]()
@@ -51,8 +52,7 @@ def nobody(contract: Contract) -> Api:
 @pytest.fixture(scope="session")
 def new_account() -> Callable[[], Account]:
     """Makes up accounts that do not exist yet."""
-    made_up = accounts()
-    return lambda: next(made_up)
+    return Account.new
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +76,10 @@ def api(sign_up: SignUp) -> Api:
 
 
 @pytest.fixture(scope="session")
-def site() -> Iterator[sources.Site]:
+def site() -> Iterator[web_site.Site]:
     """A web site with sources, as far as the system under test knows a stranger's."""
     host = os.environ.get("SOURCE_HOST", "127.0.0.1")
-    with sources.serve(host, int(os.environ.get("SOURCE_PORT", "0"))) as running:
+    with web_site.serve(host, int(os.environ.get("SOURCE_PORT", "0"))) as running:
         yield running
 
 
@@ -87,11 +87,11 @@ def site() -> Iterator[sources.Site]:
 def short_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Two seconds with sound; its index comes first, as on the web."""
     target = tmp_path_factory.mktemp("short") / "short.mp4"
-    return sources.encode(
+    return samples.encode(
         target,
-        *sources.picture("320x180", 2),
-        *sources.tone(2),
-        *sources.FAST,
+        *samples.picture("320x180", 2),
+        *samples.tone(2),
+        *samples.FAST,
         "-movflags",
         "+faststart",
     )

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from blackbox import sources
 from blackbox.client import Api, Task
-from blackbox.sources import Site
+
+from idrl_testing import samples, site as web_site
+from idrl_testing.site import Site
 
 HTML = (
     b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
@@ -19,24 +20,24 @@ Serve = Callable[[Site, Path], str]
 def audio_only(site: Site, folder: Path) -> str:
     return site.add(
         "song.mp4",
-        sources.encode(folder / "song.m4a", *sources.tone(2), "-c:a", "aac", "-f", "mp4"),
+        samples.encode(folder / "song.m4a", *samples.tone(2), "-c:a", "aac", "-f", "mp4"),
     )
 
 
 def cover_only(site: Site, folder: Path) -> str:
-    sources.encode(folder / "cover.png", *PNG)
+    samples.encode(folder / "cover.png", *PNG)
     cover = ["-i", str(folder / "cover.png"), "-map", "0:a", "-map", "1:v", "-c:v", "copy"]
     album = ["-c:a", "aac", "-disposition:v:0", "attached_pic"]
     return site.add(
-        "album.mp4", sources.encode(folder / "album.mp4", *sources.tone(2), *cover, *album)
+        "album.mp4", samples.encode(folder / "album.mp4", *samples.tone(2), *cover, *album)
     )
 
 
 def truncated(site: Site, folder: Path) -> str:
-    video = sources.encode(
+    video = samples.encode(
         folder / "whole.mp4",
-        *sources.picture("320x180", 4),
-        *sources.FAST,
+        *samples.picture("320x180", 4),
+        *samples.FAST,
         "-movflags",
         "+faststart",
     )
@@ -44,18 +45,18 @@ def truncated(site: Site, folder: Path) -> str:
 
 
 def without_its_end(site: Site, folder: Path) -> str:
-    video = sources.encode(folder / "late.mp4", *sources.picture("320x180", 4), *sources.FAST)
+    video = samples.encode(folder / "late.mp4", *samples.picture("320x180", 4), *samples.FAST)
     return site.add("without-its-end.mp4", video[: len(video) // 2])
 
 
 def picture(site: Site, folder: Path) -> str:
-    return site.add("picture.mp4", sources.encode(folder / "picture.png", *PNG))
+    return site.add("picture.mp4", samples.encode(folder / "picture.png", *PNG))
 
 
 def playlist(site: Site, folder: Path) -> str:
     canary = site.add(
         "canary.ts",
-        sources.encode(folder / "canary.ts", *sources.picture("320x180", 2), *sources.FAST),
+        samples.encode(folder / "canary.ts", *samples.picture("320x180", 2), *samples.FAST),
     )
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXTINF:2,", canary, "#EXT-X-ENDLIST"]
     return site.add("playlist.mp4", "\n".join(lines).encode())
@@ -66,11 +67,11 @@ def file_list(site: Site, _: Path) -> str:
 
 
 def loop(site: Site, _: Path) -> str:
-    return site.add("loop.mp4", answer=sources.redirects(f"{site.url}/loop.mp4"))
+    return site.add("loop.mp4", answer=web_site.redirects(f"{site.url}/loop.mp4"))
 
 
 def redirect_to(target: str, name: str) -> Serve:
-    return lambda site, _: site.add(name, answer=sources.redirects(target))
+    return lambda site, _: site.add(name, answer=web_site.redirects(target))
 
 
 def page(name: str, body: bytes) -> Serve:
@@ -78,7 +79,7 @@ def page(name: str, body: bytes) -> Serve:
 
 
 def status(code: int) -> Serve:
-    return lambda site, _: site.add(f"{code}.mp4", answer=sources.fails(code))
+    return lambda site, _: site.add(f"{code}.mp4", answer=web_site.fails(code))
 
 
 BAD: dict[str, tuple[Serve, str]] = {
@@ -141,10 +142,10 @@ def test_refusals_are_not_repeated(ended: Callable[[str], Task], site: Site) -> 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("fails-once.mp4", sources.fails_once), ("breaks-off.mp4", sources.breaks_off_once)],
+    [("fails-once.mp4", web_site.fails_once), ("breaks-off.mp4", web_site.breaks_off_once)],
 )
 def test_site_that_recovers(
-    api: Api, site: Site, short_video: bytes, name: str, answer: Callable[[sources.Request], None]
+    api: Api, site: Site, short_video: bytes, name: str, answer: Callable[[web_site.Request], None]
 ) -> None:
     task = api.finish(api.submit(site.add(name, short_video, answer))["task_id"])
     assert task["status"] == "done", task["error"]

@@ -3,25 +3,26 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from blackbox import sources
 from blackbox.client import FINISHED, Api, Task
+
+from idrl_testing import samples, site as web_site
 
 LET_GO_S = 15.0
 
 
 @pytest.fixture(scope="module")
-def long_video(site: sources.Site, tmp_path_factory: pytest.TempPathFactory) -> str:
+def long_video(site: web_site.Site, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A URL whose parts take long enough to be caught while they are made: large, and no shape that could be copied."""
     target = tmp_path_factory.mktemp("long") / "long.mp4"
     return site.add(
-        "long.mp4", sources.encode(target, *sources.picture("1600x1000", 30), *sources.FAST)
+        "long.mp4", samples.encode(target, *samples.picture("1600x1000", 30), *samples.FAST)
     )
 
 
 @pytest.fixture
-def endless(site: sources.Site, short_video: bytes) -> str:
+def endless(site: web_site.Site, short_video: bytes) -> str:
     """A URL whose download does not come to an end."""
-    return site.add("endless.mp4", short_video, sources.hangs_in_the_middle)
+    return site.add("endless.mp4", short_video, web_site.hangs_in_the_middle)
 
 
 def abort(api: Api, task: Task) -> None:
@@ -97,7 +98,7 @@ def test_abort_many_times_in_parallel(api: Api, endless: str) -> None:
         assert answers.count(200) >= 1
 
 
-def test_remove_what_is_done(api: Api, site: sources.Site, short_video: bytes) -> None:
+def test_remove_what_is_done(api: Api, site: web_site.Site, short_video: bytes) -> None:
     task = api.finish(api.submit(site.add("short.mp4", short_video))["task_id"])
     assert task["status"] == "done", task["error"]
     # So often that it is kept on the way, which then is of no use any more.
@@ -105,14 +106,14 @@ def test_remove_what_is_done(api: Api, site: sources.Site, short_video: bytes) -
     remove(api, task)
 
 
-def test_remove_what_failed(api: Api, site: sources.Site) -> None:
+def test_remove_what_failed(api: Api, site: web_site.Site) -> None:
     task = api.finish(api.submit(site.add("nothing.mp4", b"no video"))["task_id"])
     assert task["status"] == "failed"
     remove(api, task)
 
 
 def test_next_task_goes_on_after_an_abort(
-    api: Api, site: sources.Site, long_video: str, short_video: bytes
+    api: Api, site: web_site.Site, long_video: str, short_video: bytes
 ) -> None:
     aborted = api.submit(long_video)
     other = api.submit(site.add("next.mp4", short_video))

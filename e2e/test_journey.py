@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blackbox import sources
 from blackbox.client import FINISHED, Api, Task
 from blackbox.clips import Clip, frames_of, look_into, loudness
 from numpy.typing import NDArray
+
+from idrl_testing import samples, site as web_site
 
 RATE, PART_S, LOGO_S, LENGTH_S = 25, 20, 1, 45
 PARTS = [(0, 20), (20, 40), (40, 45)]
@@ -49,11 +50,11 @@ class Journey:
 
 
 @pytest.fixture(scope="module")
-def journey(api: Api, site: sources.Site, tmp_path_factory: pytest.TempPathFactory) -> Journey:
+def journey(api: Api, site: web_site.Site, tmp_path_factory: pytest.TempPathFactory) -> Journey:
     """A video of 45 s on its way through the system."""
     target = tmp_path_factory.mktemp("journey") / "source.mp4"
-    made = sources.encode(
-        target, *sources.picture("320x180", LENGTH_S, RATE), *sources.tone(LENGTH_S), *sources.FAST
+    made = samples.encode(
+        target, *samples.picture("320x180", LENGTH_S, RATE), *samples.tone(LENGTH_S), *samples.FAST
     )
     journey = Journey(api, made)
     task = api.submit(site.add("journey.mp4", made))
@@ -291,8 +292,8 @@ def test_list_shows_it_without_its_parts(api: Api, journey: Journey) -> None:
     assert listed == [{name: value for name, value in journey.last.items() if name != "parts"}]
 
 
-def test_video_without_sound_gets_silence(api: Api, site: sources.Site, tmp_path: Path) -> None:
-    silent = sources.encode(tmp_path / "silent.mkv", *sources.picture("240x320", 3), *sources.FAST)
+def test_video_without_sound_gets_silence(api: Api, site: web_site.Site, tmp_path: Path) -> None:
+    silent = samples.encode(tmp_path / "silent.mkv", *samples.picture("240x320", 3), *samples.FAST)
     # The name of the URL decides nothing.
     task = api.finish(api.submit(site.add("silent.txt", silent))["task_id"])
     assert task["status"] == "done", task["error"]

@@ -6,7 +6,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from blackbox.sources import Site
+from idrl_testing.site import Site
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)

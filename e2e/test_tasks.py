@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from blackbox.client import Api
-from blackbox.sources import Site, fails
+
+from idrl_testing.site import Site, fails
 
 SignUp = Callable[[], Api]
 

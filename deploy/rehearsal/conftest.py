@@ -8,11 +8,12 @@ from pathlib import Path
 import expected
 import imageio_ffmpeg
 import pytest
-from harness import caller
-from harness.caller import Caller
 from rehearsal import system as system_module
 from rehearsal.image import Work
 from rehearsal.system import System
+
+from idrl_testing import site as web_site
+from idrl_testing.api_client import PatientApiClient
 
 _STATE = """systemctl --failed --no-legend; docker ps -a --format '{{.Names}} {{.Status}}'; free -m; df -h; uptime
 docker ps -aq --filter status=restarting --filter status=exited | xargs -rn1 docker logs --tail 20 2>&1"""
@@ -33,9 +34,9 @@ def system(bare_system: System) -> System:
 
 
 @pytest.fixture(scope="session")
-def person(system: System) -> Caller:
+def person(system: System) -> PatientApiClient:
     """Somebody with an account."""
-    return Caller(system.url)
+    return PatientApiClient.signed_up(system.url)
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +57,8 @@ def videos(system: System) -> Iterator[str]:
             *video.options,
         ]
         subprocess.run([*command, str(site / f"{name}.mp4")], check=True)
-    with caller.site(expected.WORLD_GATEWAY, site) as url:
-        yield url
+    with web_site.serve(expected.WORLD_GATEWAY, folder=site) as running:
+        yield running.url
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,10 +12,12 @@ from typing import Any
 import expected
 import pytest
 import requests
-from harness.caller import Caller, wait_until
 from rehearsal.machine import Vm
 from rehearsal.system import System
 from test_1_machines import assert_only_allowed, probe
+
+from idrl_testing.api_client import PatientApiClient
+from idrl_testing.waiting import wait_until
 
 CUT_S = 60
 END_S = 400
@@ -23,13 +25,13 @@ Task = dict[str, Any]
 
 
 @contextmanager
-def rendering(system: System, person: Caller, videos: str) -> Iterator[Task]:
+def rendering(system: System, person: PatientApiClient, videos: str) -> Iterator[Task]:
     """Give a task whose first clip is done and others are not; in the end it must be done, each clip made once."""
-    task_id = person.post_task(f"{videos}/long.mp4")
+    task_id = person.submit(f"{videos}/long.mp4")["task_id"]
     before = person.wait_for(task_id, lambda task: bool(task["parts_done"]), END_S)
     assert before["status"] == "processing"
     yield before
-    after = person.wait_for_end(task_id, END_S)
+    after = person.finish(task_id, END_S)
     assert_nothing_made_again(before, after)
     assert_each_clip_once(system, after, "long")
 
@@ -71,14 +73,14 @@ def ended_parts(vm: Vm) -> set[tuple[str, int]]:
     return {(line["task_id"], line["part"]) for line in logged if line["message"] == "end"}
 
 
-def test_file_machine_dies(system: System, person: Caller, videos: str) -> None:
+def test_file_machine_dies(system: System, person: PatientApiClient, videos: str) -> None:
     """Killed in the middle of a render and booted again: the mount waits, and nothing that was done is lost."""
     with rendering(system, person, videos):
         system.file.kill()
         system.boot(expected.FILE)
 
 
-def test_web_and_worker_are_cut_off(system: System, person: Caller, videos: str) -> None:
+def test_web_and_worker_are_cut_off(system: System, person: PatientApiClient, videos: str) -> None:
     """For a minute the gateway says what is the matter; the workers go on, and callers find their task as it is."""
     headers = {"Authorization": f"Bearer {person.token}"}
     with (
@@ -96,7 +98,9 @@ def test_web_and_worker_are_cut_off(system: System, person: Caller, videos: str)
             assert requests.get(f"{system.url}/health", timeout=10).status_code == 200
 
 
-def test_worker_and_file_machine_are_cut_off(system: System, person: Caller, videos: str) -> None:
+def test_worker_and_file_machine_are_cut_off(
+    system: System, person: PatientApiClient, videos: str
+) -> None:
     """For a minute no clip can be published and none is lost; the mount is hard, and goes on by itself."""
     with (
         rendering(system, person, videos) as before,
@@ -110,27 +114,27 @@ def test_worker_and_file_machine_are_cut_off(system: System, person: Caller, vid
         assert person.task(before["task_id"])["status"] == "processing"
 
 
-def test_share_is_full(system: System, person: Caller, videos: str) -> None:
+def test_share_is_full(system: System, person: PatientApiClient, videos: str) -> None:
     """No space is nobody's fault: the task waits, and ends when there is space again."""
     filler = "/var/nfs/shared_folder/filler"
     system.file.ssh(
         f"fallocate -l $(df --output=avail -B1 /var/nfs/shared_folder | tail -n 1) {filler} && sync {filler}"
     )
     try:
-        task_id = person.post_task(f"{videos}/short.mp4")
+        task_id = person.submit(f"{videos}/short.mp4")["task_id"]
         query = "SELECT count(*) FROM tasks WHERE id = %s AND status = 'queued' AND error_code = 'storage_full'"
         wait_until(lambda: system.database.rows(query, task_id) == [(1,)], 90)
     finally:
         system.file.ssh(f"rm {filler}")
-    assert_each_clip_once(system, person.wait_for_end(task_id), "short")
+    assert_each_clip_once(system, person.finish(task_id), "short")
 
 
-def test_second_worker_machine_joins(system: System, person: Caller, videos: str) -> None:
+def test_second_worker_machine_joins(system: System, person: PatientApiClient, videos: str) -> None:
     """It takes parts of tasks that were posted before it was there."""
-    posted = [person.post_task(f"{videos}/long.mp4") for _ in range(3)]
+    posted = [person.submit(f"{videos}/long.mp4")["task_id"] for _ in range(3)]
     system.boot(expected.WORKER_2)
     for task_id in posted:
-        assert_each_clip_once(system, person.wait_for_end(task_id, END_S), "long")
+        assert_each_clip_once(system, person.finish(task_id, END_S), "long")
     both = {
         vm.name: {part for part in ended_parts(vm) if part[0] in posted}
         for vm in (system.worker, system.vms["worker-2"])
@@ -147,7 +151,9 @@ def test_worker_machines_reach_only_what_they_may(system: System) -> None:
 
 
 @pytest.mark.parametrize("name", ["worker-2", "worker-1"])
-def test_worker_machine_dies(system: System, person: Caller, videos: str, name: str) -> None:
+def test_worker_machine_dies(
+    system: System, person: PatientApiClient, videos: str, name: str
+) -> None:
     """The other one takes over what it had once its leases have ended; the first one, with Redis, is booted again."""
     with rendering(system, person, videos):
         system.vms[name].kill()
@@ -155,7 +161,9 @@ def test_worker_machine_dies(system: System, person: Caller, videos: str, name: 
             system.boot(expected.WORKER_1)
 
 
-def test_all_machines_are_booted_again(system: System, person: Caller, videos: str) -> None:
+def test_all_machines_are_booted_again(
+    system: System, person: PatientApiClient, videos: str
+) -> None:
     """Shut down and switched on all at once: everything comes back with nobody's help, and nothing half is left."""
     # The file machine last: a share that is away would hold up those who have it mounted.
     for vm in sorted(system.vms.values(), key=lambda vm: vm is system.file):
@@ -169,6 +177,6 @@ def test_all_machines_are_booted_again(system: System, person: Caller, videos: s
         assert vm.ssh(f"systemctl is-active {' '.join(units)} || true").split() == ["active"] * len(
             units
         )
-    task_id = person.post_task(f"{videos}/short.mp4")
-    assert_each_clip_once(system, person.wait_for_end(task_id), "short")
+    task_id = person.submit(f"{videos}/short.mp4")["task_id"]
+    assert_each_clip_once(system, person.finish(task_id), "short")
     assert system.file.ssh("find /var/nfs/shared_folder -name '.*.tmp'") == ""

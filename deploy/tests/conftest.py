@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from idrl_local import servers
-from idrl_local.pytest_plugin import Database, create_database
+from idrl_testing.database import Database, create_database
 
 DEPLOY = Path(__file__).parents[1]
 MARKER = ".idrl-share"

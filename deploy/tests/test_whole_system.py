@@ -6,8 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,9 @@ from idrl_local import sample, servers
 from idrl_local.client import Client
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import DATABASE, SUPERUSER
-from idrl_local.pytest_plugin import Database, running
+from idrl_testing.database import Database
+from idrl_testing.processes import running
+from idrl_testing.waiting import wait_until
 
 if TYPE_CHECKING:
     from conftest import Place
@@ -31,13 +32,6 @@ SETTINGS = {
     "PART_SECONDS": "2",
     "RENDER_PRESET": "slow",
 }
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager

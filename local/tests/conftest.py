@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from idrl_local import config, home, servers
-from idrl_local.pytest_plugin import running
+from idrl_testing.processes import running
 
 CLIP = bytes(range(256)) * 4096 * 8
 

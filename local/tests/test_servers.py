@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from idrl_local import servers
-from idrl_local.pytest_plugin import running
+from idrl_testing.processes import running
 
 PASSWORD = "open-sesame"
 

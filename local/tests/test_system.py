@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import requests
 from idrl_local import pidlocks, sample, supervision, system
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
 from idrl_local.programs import PROGRAMS
+from idrl_testing.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -62,13 +62,6 @@ def command(
         check=False,
         timeout=300,
     )
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def pid_of(home: Home, name: str) -> int:

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, inspect, text
 
-from idrl_local.pytest_plugin import Database, create_database
+from idrl_testing.database import Database, create_database
 from psg import migrate
 from web_server.models import Base as WebBase
 from worker_server.models import Base as WorkerBase

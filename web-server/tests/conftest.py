@@ -22,7 +22,8 @@ from werkzeug.test import TestResponse
 
 from idrl_common.wsgi import CollapseSlashes
 from idrl_local import servers
-from idrl_local.pytest_plugin import Database, running
+from idrl_testing.database import Database
+from idrl_testing.processes import running
 from web_server.app import create_app
 from web_server.db import db
 from web_server.settings import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from werkzeug.test import TestResponse
 
-from idrl_local.pytest_plugin import Database
+from idrl_testing.database import Database
 from web_server.login_throttle import Attempt
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from werkzeug.test import TestResponse
 
 from idrl_local import servers
-from idrl_local.pytest_plugin import Database
+from idrl_testing.database import Database
 
 if TYPE_CHECKING:
     from conftest import AuthActions, MakeApp

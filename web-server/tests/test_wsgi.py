@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from idrl_local.pytest_plugin import Database
+from idrl_testing.database import Database
 
 if TYPE_CHECKING:
     from conftest import Exchange, Served, TasksStandIn

@@ -20,7 +20,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from idrl_common import tokens
-from idrl_local.pytest_plugin import Database
+from idrl_testing.database import Database
 from worker_server import storage
 from worker_server.app import create_app
 from worker_server.db import db

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from idrl_local.pytest_plugin import Database
+from idrl_testing.database import Database
 from worker_server.db import PreparedQuery, db, fetch_json
 from worker_testing import post
 

@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from idrl_local.pytest_plugin import Database
+from idrl_testing.database import Database
 from worker_server import storage
 from worker_server.api import services
 from worker_server.db import db

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 from werkzeug.test import TestResponse
 
-from idrl_local.pytest_plugin import Database
+from idrl_testing.database import Database
 from worker_server.db import db
 from worker_server.errors import WorkFailed
 from worker_server.queue import claims, leases

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psycopg2
 from expected import DATABASE, DOMAIN
-from harness.caller import wait_until
 from psycopg2 import sql
 
 from idrl_local import servers
+from idrl_testing.waiting import wait_until
 
 _PORT = 5432
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from expected import Machine
-from harness.caller import wait_until
 
+from idrl_testing.waiting import wait_until
 from rehearsal.image import Work
 from rehearsal.network import Network
 

@@ -1,9 +1,8 @@
-"""The web site of a stranger: serves sources to the system under test, well and badly."""
+"""The web site that sources are downloaded from: answers well and badly, as a test says."""
 
 import hashlib
 import re
 import socket
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-import imageio_ffmpeg
+from urllib.parse import unquote
 
 NO_HEADERS: Mapping[str, str] = {}
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -29,11 +27,12 @@ class Page:
 
 @dataclass
 class Site:
-    """The running server: `url` is what the system under test can reach it by."""
+    """The running server, at `url`; files of `folder` are served under their names, as they are then."""
 
     url: str
     pages: dict[str, Page] = field(default_factory=dict)
     hits: Counter[str] = field(default_factory=Counter)
+    folder: Path | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def add(
@@ -42,6 +41,14 @@ class Site:
         """Serve `body` under `name` from now on and return its URL."""
         self.pages[f"/{name}"] = Page(body, answer or whole)
         return f"{self.url}/{name}"
+
+    def find(self, path: str) -> Page | None:
+        """Return the page at a path: one that was added, else a file of the folder."""
+        if page := self.pages.get(path):
+            return page
+        name = Path(unquote(path.partition("?")[0])).name
+        file = self.folder / name if self.folder else None
+        return Page(file.read_bytes(), whole) if file and file.is_file() else None
 
 
 class Request(BaseHTTPRequestHandler):
@@ -54,7 +61,7 @@ class Request(BaseHTTPRequestHandler):
     count: int
 
     def do_GET(self) -> None:
-        page = self.site.pages.get(self.path)
+        page = self.site.find(self.path)
         if page is None:
             self.send(404)
             return
@@ -154,11 +161,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(host: str, port: int) -> Iterator[Site]:
-    """Run the site on `host` (an address of this machine that the system can reach); port 0 takes a free one."""
+def serve(host: str = "127.0.0.1", port: int = 0, folder: Path | None = None) -> Iterator[Site]:
+    """Run the site on an address of this machine that the system can reach; port 0 is a free one."""
     server = _Server((host, port), Request)
     family = f"[{host}]" if server.address_family == socket.AF_INET6 else host
-    site = Site(f"http://{family}:{server.server_address[1]}")
+    site = Site(f"http://{family}:{server.server_address[1]}", folder=folder)
     server.RequestHandlerClass = type("SiteRequest", (Request,), {"site": site})
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
     thread.start()
@@ -169,31 +176,3 @@ def serve(host: str, port: int) -> Iterator[Site]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def encode(target: Path, *arguments: str) -> bytes:
-    """Run ffmpeg with `arguments`, writing `target`, and return what it wrote."""
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-nostdin",
-        "-v",
-        "error",
-        "-y",
-        *arguments,
-        str(target),
-    ]
-    subprocess.run(command, check=True, timeout=120)
-    return target.read_bytes()
-
-
-def picture(size: str, seconds: float, rate: int = 25) -> list[str]:
-    """Return the arguments for a picture in which every frame differs from the one before."""
-    return ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}"]
-
-
-def tone(seconds: float) -> list[str]:
-    """Return the arguments for a sound that is never silent."""
-    return ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=44100:duration={seconds}"]
-
-
-FAST = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]

@@ -1,0 +1,66 @@
+"""A migrated database on loopback, as tests see it."""
+
+from dataclasses import dataclass
+
+import psycopg2
+
+from psg.settings import Settings as SchemaSettings
+
+PASSWORD = "only-on-loopback"  # noqa: S105 # of servers that live as long as the test run
+_TABLES = (
+    "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database; the roles `web` and `worker` have the superuser's password."""
+
+    port: int
+    name: str = "idrl"
+    superuser: str = "postgres"
+    password: str = PASSWORD
+    host: str = "127.0.0.1"
+
+    def settings(self) -> SchemaSettings:
+        return SchemaSettings(
+            postgres_host=self.host,
+            postgres_port=self.port,
+            postgres_db=self.name,
+            postgres_user=self.superuser,
+            postgres_password=self.password,
+            web_db_password=self.password,
+            worker_db_password=self.password,
+        )
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Run one statement as the superuser and return its rows, if it has any."""
+        connection = psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            dbname=self.name,
+            user=self.superuser,
+            password=self.password,
+        )
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def truncate(self) -> None:
+        """Remove every row, those of tables that a later migration adds too."""
+        names = ", ".join(f'"{name}"' for (name,) in self.execute(_TABLES))
+        self.execute(f"TRUNCATE {names} RESTART IDENTITY")
+
+
+def create_database(port: int, name: str) -> None:
+    """Create an empty database on the test run's PostgreSQL."""
+    connection = psycopg2.connect(
+        host="127.0.0.1", port=port, dbname="postgres", user="postgres", password=PASSWORD
+    )
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+    connection.close()
