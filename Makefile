@@ -28,7 +28,7 @@ $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@
 
-demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a system that lives only as long (or that is up at AT=address)
+demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a temporary system (or the one at AT=address)
 	@$(LOCAL) demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(URL),--url "$(URL)") $(if $(AT),--at "$(AT)")
 
 test-pythons: $(STAMP) ## make demo on each supported Python that this machine has, beside that of .venv
@@ -40,13 +40,13 @@ up: $(STAMP) ## start the system in the background (PORT=5050, IDRL_HOME=.idrl)
 down: $(STAMP) ## stop it, keep its data
 	@$(LOCAL) down
 
-status: $(STAMP) ## tell which of its processes run
+status: $(STAMP) ## list its processes and their state
 	@$(LOCAL) status
 
-logs: $(STAMP) ## follow what all its processes log
+logs: $(STAMP) ## follow all of its logs
 	@$(LOCAL) logs
 
-lock: ## resolve the locks anew (UPGRADE=1 for newer versions)
+lock: ## resolve the locks again (UPGRADE=1 for newer versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -r locks/uv.in; }
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 	$(COMPILE) $(PROJECTS) --group pyproject.toml:dev -o locks/all.txt
@@ -68,7 +68,7 @@ lint: $(STAMP) ## ruff, the walls between packages, shellcheck
 	$(BIN)/lint-imports --no-logo --no-cache
 	{ git ls-files '*.sh'; git grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh'; } | sort -u | xargs -r $(BIN)/shellcheck
 
-format: $(STAMP) ## rewrite the code as ruff wants it
+format: $(STAMP) ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -78,10 +78,10 @@ types: $(STAMP) ## mypy strict
 test: $(STAMP) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-k login")
 	$(BIN)/pytest --cov --cov-report=term -m "not slow and not browser" $(ARGS)
 
-test-faults: $(STAMP) ## what takes long: workers, encoders, Redis, the database die at work; many kinds of sources (ARGS="-k redis")
+test-faults: $(STAMP) ## the slow suite: workers, encoders, Redis and PostgreSQL die at work; many kinds of sources (ARGS="-k redis")
 	$(BIN)/pytest -m slow $(ARGS)
 
-test-browser: $(STAMP) ## copied clips, played and sought through in Chromium (root installs Debian's package)
+test-browser: $(STAMP) ## stream-copied clips, played and seeked in Chromium (root installs Debian's package)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/pytest worker-server/tests/media -m browser $(ARGS)
 
@@ -97,7 +97,7 @@ $(NEWMAN): local/newman/package.json local/newman/package-lock.json
 	@cd .cache/newman && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-clean: ## remove what the tools made (not the data in .idrl)
+clean: ## remove generated files (not the data in .idrl)
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .coverage
 
 include bench/bench.mk

@@ -1,4 +1,4 @@
 .PHONY: test-gcp
 
-test-gcp: $(STAMP) ## what can be known of deploy/gcp without a cloud: Terraform, policies, gcloud's options
+test-gcp: $(STAMP) ## deploy/gcp without a cloud: Terraform, policies, gcloud options
 	@deploy/gcp/check

@@ -1,4 +1,4 @@
-"""What the results of a run say, and whether they are good enough; JMeter itself exits 0 whatever happened."""
+"""Evaluates the results of a run against limits; JMeter itself always exits with 0."""
 
 import csv
 import math
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-# So many bands of users has the table of a ramp: enough to see a bend, few enough to fill each.
+# Bands of users in the table of a ramp: enough to see saturation, few enough to fill each.
 _BANDS = 8
-# The thread group whose users become more; what prepares for them has another.
+# The thread group with the growing number of users; set-up has another.
 _RAMPED = "users"
 
 
@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may cost at most."""
+    """The limits of a run."""
 
     error_pct: float
     p95_ms: float
@@ -42,7 +42,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Row:
-    """What is told of some samples: those of a label, or those of a band of users."""
+    """Statistics of some samples: of a label, or of a band of users."""
 
     name: str
     count: int
@@ -55,7 +55,7 @@ class Row:
 
 
 def read(results: Path) -> list[Sample]:
-    """Return the lines of a JTL file (CSV with a header), in their order."""
+    """Return the lines of a JTL file (CSV with a header), in order."""
     with results.open(encoding="utf-8", newline="") as file:
         return [_sample(line) for line in csv.DictReader(file)]
 
@@ -74,7 +74,7 @@ def _sample(line: dict[str, str]) -> Sample:
 
 
 def by_label(samples: Iterable[Sample], limits: Limits) -> list[Row]:
-    """Return a row for every label, in the order of their first sample; a transaction has no limit of time."""
+    """Return a row for each label, in the order of first samples; a transaction has no time limit."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.started_ms):
         groups[sample.label].append(sample)
@@ -82,7 +82,7 @@ def by_label(samples: Iterable[Sample], limits: Limits) -> list[Row]:
 
 
 def by_users(samples: Iterable[Sample], limits: Limits) -> list[Row]:
-    """Return a row for every band of users that were there at once, fewest first, up to the end of the peak."""
+    """Return a row for each band of concurrent users, fewest first, up to the end of the peak."""
     known = _until_the_peak_ends([sample for sample in samples if sample.group == _RAMPED])
     width = max(1, math.ceil(max((sample.users for sample in known), default=1) / _BANDS))
     groups: dict[int, list[Sample]] = defaultdict(list)
@@ -92,7 +92,7 @@ def by_users(samples: Iterable[Sample], limits: Limits) -> list[Row]:
 
 
 def _until_the_peak_ends(samples: list[Sample]) -> list[Sample]:
-    # A sample tells the users at its end. While they leave, the few left are not the few of the beginning.
+    # A sample has the number of users at its end. While users leave, the load differs from the ramp's.
     peak = max((sample.users for sample in samples), default=0)
     ended_ms = max((sample.ended_ms for sample in samples if sample.users == peak), default=0)
     return [sample for sample in samples if sample.ended_ms <= ended_ms]
@@ -121,7 +121,7 @@ def _row(name: str, group: list[Sample], limits: Limits) -> Row:
 
 
 def percentile(ordered: list[int], percent: int) -> int:
-    """Return the nearest-rank percentile: the least value that so many of all do not exceed."""
+    """Return the nearest-rank percentile."""
     return ordered[math.ceil(percent / 100 * len(ordered)) - 1]
 
 
@@ -132,21 +132,21 @@ def _lasted_s(group: list[Sample]) -> float:
 
 
 def never_called(plan: Path, samples: Iterable[Sample]) -> list[str]:
-    """Return the calls of a plan that have no sample: whatever broke before them must not pass as success."""
+    """Return the calls of a plan without a sample: a failure before them must not pass as success."""
     seen = {sample.label for sample in samples}
     calls = ElementTree.parse(plan).iter("HTTPSamplerProxy")  # noqa: S314 # our own file
     return [name for call in calls if (name := call.get("testname", "")) not in seen]
 
 
 def failures(samples: Iterable[Sample], at_most: int) -> Iterator[str]:
-    """Yield what the first failed calls said."""
+    """Yield the responses of the first failed calls."""
     failed = [sample for sample in samples if not sample.success and not sample.is_transaction]
     for sample in failed[:at_most]:
         yield f"{sample.label}: {' '.join(sample.failure.split())[:200]}"
 
 
 def table(heading: str, rows: Iterable[Row]) -> str:
-    """Return the rows as people read them."""
+    """Format the rows as a table."""
     lines = [
         f"{heading:18} {'count':>6} {'errors':>7} {'p50 ms':>7} {'p95 ms':>7} {'max ms':>7} {'per s':>7}"
     ]

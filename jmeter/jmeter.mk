@@ -3,10 +3,10 @@
 JMETER := $(if $(JMETER_HOME),,.cache/jmeter/home)
 LOAD_TEST := $(BIN)/python jmeter/load_test.py $(or $(PLAN),journey)
 
-load-test: $(STAMP) $(JMETER) ## load PLAN=journey (or all) of jmeter/ at BASE_URL, else at a system of its own
+load-test: $(STAMP) $(JMETER) ## load PLAN=journey (or all) of jmeter/ against BASE_URL, or a system of its own
 	$(if $(BASE_URL),,$(LOCAL) with-system) $(LOAD_TEST)
 
-test-jmeter: $(STAMP) ## how load tests are judged and what they refuse, without Java
+test-jmeter: $(STAMP) ## the tests of the load tests: limits and refusals, without Java
 	$(BIN)/pytest -c jmeter/pytest.ini jmeter/tests $(ARGS)
 
 .cache/jmeter/home:

@@ -1,4 +1,4 @@
-"""Runs plans of JMeter against BASE_URL and judges what they measured: `load_test.py journey`, or `all`.
+"""Runs JMeter plans against BASE_URL and evaluates the results: `load_test.py journey`, or `all`.
 
 Everything is set by the environment (jmeter/README.md lists it). Exits with 0 where the results are within the limits,
 1 where they are not, 2 where the run was refused or JMeter did not work.
@@ -24,7 +24,7 @@ from idrl_local import sample
 _HERE = Path(__file__).parent
 _CACHE = _HERE.parent / ".cache" / "jmeter"
 _PLANS = {path.stem: path for path in sorted((_HERE / "plans").glob("*.jmx"))}
-# What a plan asks by `-J` where the environment says it; each plan has its own defaults.
+# The `-J` properties of variables in the environment; each plan has its own defaults.
 _PARAMETERS = (
     "users",
     "ramp_s",
@@ -39,11 +39,11 @@ _RAMP = "breaking-point"
 
 
 class Refused(Exception):
-    """The run is not made; says why, beginning with a code."""
+    """The run is refused; the message starts with a code."""
 
 
 class Settings(BaseSettings):
-    """What the environment says of a run."""
+    """Settings of a run, from the environment."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
@@ -62,12 +62,12 @@ class Settings(BaseSettings):
     response_timeout_ms: int | None = Field(None, ge=1)
     max_error_pct: float = Field(0, ge=0, le=100)
     max_p95_ms: float = Field(2000, gt=0)
-    # Beyond this JMeter is ended, however it was set.
+    # JMeter is stopped after this time, whatever its own settings.
     limit_s: int = Field(180, ge=1)
 
 
 def check_host(name: str, url: str, *, allow_remote: bool) -> None:
-    """Raise Refused where an address is none, or leaves this machine and that is not allowed."""
+    """Raises Refused for an invalid address, or a remote one that is not allowed."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -91,7 +91,7 @@ def _check_video(settings: Settings) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    # A name is not looked up: what it means may change between the check and the run.
+    # Names are not resolved: the address may change between the check and the run.
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -125,7 +125,7 @@ def _wanted(arguments: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _video(settings: Settings) -> Iterator[str]:
-    """Serve a short video of our own where none is given; the value is its address."""
+    """Serve a short generated video where no URL is given; yields its URL."""
     if settings.video_url:
         yield settings.video_url
         return
@@ -165,7 +165,7 @@ def _target(base_url: str) -> list[str]:
 
 
 def _jmeter(folder: Path, plan: Path, options: Sequence[str], settings: Settings) -> None:
-    """Run a plan without windows: results.jtl, jmeter.log and the report come to be in the folder."""
+    """Run a plan headless; writes results.jtl, jmeter.log and the report to the folder."""
     files = [
         "-l",
         str(folder / "results.jtl"),
@@ -195,11 +195,11 @@ def _jmeter(folder: Path, plan: Path, options: Sequence[str], settings: Settings
 
 
 def _program(folder: Path, home: Path | None) -> list[str]:
-    """Return how this JMeter is started; the one we assemble has no script of its own."""
+    """Return the command for this JMeter; the downloaded one has no start script."""
     home = home or _CACHE / "home"
     if not (home / "bin" / "ApacheJMeter.jar").exists():
         raise Refused(f"jmeter_missing: no bin/ApacheJMeter.jar in {home}")
-    # Else Java leaves its preferences in the home of whoever runs this.
+    # Otherwise Java writes its preferences to the user's home.
     quiet = [
         f"-Djava.util.prefs.userRoot={folder}",
         f"-Duser.home={folder}",
@@ -209,7 +209,7 @@ def _program(folder: Path, home: Path | None) -> list[str]:
 
 
 def _judge(plan: str, folder: Path, limits: gate.Limits) -> int:
-    """Print the tables and what is wrong; return 1 where something is."""
+    """Print the tables and the failures; return 1 if there are any."""
     samples = gate.read(folder / "results.jtl")
     rows = gate.by_label(samples, limits)
     missing = gate.never_called(_PLANS[plan], samples)
@@ -226,7 +226,7 @@ def _judge(plan: str, folder: Path, limits: gate.Limits) -> int:
 
 
 def _ramp(samples: Sequence[gate.Sample], limits: gate.Limits) -> list[gate.Row]:
-    """Print how it went with ever more users; return the rows that must hold, since to break later is the plan."""
+    """Print the table by users; return the rows that must hold (saturation later is expected)."""
     bands = gate.by_users(samples, limits)
     broken = next((band.name for band in bands if band.over), None)
     _say(gate.table("at once", bands))

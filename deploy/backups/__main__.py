@@ -1,6 +1,6 @@
 """`deploy/backup` and `deploy/restore FOLDER`.
 
-Exit status 0: all is there. 1: nothing was done. 3: done, but something is missing.
+Exit status 0: complete. 1: nothing was done. 3: done, but files are missing.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("backup", help="save database and share below BACKUP_FOLDER")
-    commands.add_parser("restore", help="bring one backup back").add_argument("folder", type=Path)
+    commands.add_parser("restore", help="restore one backup").add_argument("folder", type=Path)
     arguments = parser.parse_args()
     try:
         settings = Settings.from_environment(os.environ)

@@ -1,9 +1,9 @@
 """Makes a backup.
 
-A clip never changes once the database speaks of it, and its name is used for nothing else, so a file that an earlier
-backup holds is linked, not copied. Files are copied twice: all of them first, which may take hours, then those that
-came meanwhile, right after the dump. So nearly everything that the dump speaks of is in the copy; what is not was
-removed in between, and the live database says why.
+A clip is immutable once a row names it, and its path is never reused, so a file that an earlier
+backup has is linked, not copied. Files are copied in two passes: all of them first, which may take
+hours, then those that appeared since, right after the dump. A file that the dump names and that is
+missing then was removed in between; the live database says why.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ _UNFINISHED = ".partial"
 
 
 def back_up(settings: Settings) -> bool:
-    """Make a backup; tell whether every file that the database speaks of is in it."""
+    """Make a backup; return whether it has every file that the database names."""
     if settings.backups is None:
         raise Failed("setting_missing", "BACKUP_FOLDER is not set, the folder that backups go to")
     settings.check_share()
@@ -34,7 +34,7 @@ def back_up(settings: Settings) -> bool:
         new = Folder(settings.backups / f"{name}{_UNFINISHED}", {})
         new.root.mkdir(mode=0o700)
         previous = _opened(earlier[-1]) if earlier else None
-        _copy(database.named(), settings.share, new, previous)
+        _copy(database.stored_files(), settings.share, new, previous)
         missing = _copy(database.dump(new.root / DUMP), settings.share, new, previous)
         lost = _lost(database, missing)
         new.close(_left_out(database, missing))
@@ -44,13 +44,13 @@ def back_up(settings: Settings) -> bool:
         f"saved {settings.backups / name}: the database and {len(new.clips_and_sources)} files of the share"
     )
     for path in lost:
-        print(f"lost: {path} is not on the share, or not as it was made")
+        print(f"lost: {path} is missing on the share, or differs from what was made")
     return not lost
 
 
 @contextmanager
 def _alone(backups: Path) -> Iterator[None]:
-    """Let no other backup run, and remove what a broken-off one left."""
+    """Lock out other backups, and remove what an interrupted one left."""
     backups.mkdir(parents=True, mode=0o700, exist_ok=True)
     with (backups / ".lock").open("w") as lock:
         try:
@@ -76,63 +76,63 @@ def _opened(earlier: Path) -> Folder | None:
     try:
         return Folder.opened(earlier)
     except Failed as failure:
-        print(f"nothing is taken over from the backup before: {failure}")
+        print(f"the previous backup is not reused: {failure}")
         return None
 
 
 def _copy(
     named: list[StoredFile], share: Path, new: Folder, previous: Folder | None
 ) -> list[StoredFile]:
-    """Take over all the files, and return those that are not there, or not as the database says."""
+    """Link or copy all files; return those that are missing or differ from their checksum."""
     return [
-        one
-        for one in named
-        if new.sum_of(one.path) is None and not _take(one, share, new, previous)
+        file
+        for file in named
+        if new.sum_of(file.path) is None and not _link_or_copy(file, share, new, previous)
     ]
 
 
-def _take(one: StoredFile, share: Path, new: Folder, previous: Folder | None) -> bool:
-    if previous and _link(one, new, previous):
+def _link_or_copy(file: StoredFile, share: Path, new: Folder, previous: Folder | None) -> bool:
+    if previous and _link(file, new, previous):
         return True
-    target = new.on_disk(one.path)
+    target = new.on_disk(file.path)
     try:
-        digest = copy(share / one.path, target)
+        digest = copy(share / file.path, target)
     except FileNotFoundError:
         target.unlink(missing_ok=True)
         return False
-    if one.sha256 not in ("", digest):
+    if file.sha256 not in ("", digest):
         target.unlink()
         return False
-    new.add(one.path, digest)
+    new.add(file.path, digest)
     return True
 
 
-def _link(one: StoredFile, new: Folder, previous: Folder) -> bool:
-    digest = previous.sum_of(one.path)
-    if digest is None or one.sha256 not in ("", digest):
+def _link(file: StoredFile, new: Folder, previous: Folder) -> bool:
+    digest = previous.sum_of(file.path)
+    if digest is None or file.sha256 not in ("", digest):
         return False
-    target = new.on_disk(one.path)
+    target = new.on_disk(file.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(previous.on_disk(one.path), target)
+        os.link(previous.on_disk(file.path), target)
     except OSError:  # a file system without links, or the earlier backup lacks the file
         return False
-    shutil.copystat(previous.on_disk(one.path).parent, target.parent)
-    new.add(one.path, digest)
+    shutil.copystat(previous.on_disk(file.path).parent, target.parent)
+    new.add(file.path, digest)
     return True
 
 
 def _lost(database: Database, missing: list[StoredFile]) -> list[str]:
-    """Return those of the missing files that the database still speaks of."""
+    """Return those of the missing files that the database still names."""
     if not missing:
         return []
-    still = {one.path for one in database.named()}
-    return [one.path for one in missing if one.path in still]
+    still = {file.path for file in database.stored_files()}
+    return [file.path for file in missing if file.path in still]
 
 
 def _left_out(database: Database, missing: list[StoredFile]) -> dict[str, list[str]]:
-    """Return the tasks that somebody deleted or canceled since the dump."""
-    tasks = sorted({one.task_id for one in missing})
+    """Return the tasks that were deleted or canceled since the dump."""
+    tasks = sorted({file.task_id for file in missing})
     if not tasks:
         return {"deleted": [], "canceled": []}
     found = dict(database.execute("SELECT id, status FROM tasks;"))
@@ -144,7 +144,7 @@ def _left_out(database: Database, missing: list[StoredFile]) -> dict[str, list[s
 
 def _remove(folders: list[Path]) -> None:
     for folder in folders:
-        # Renamed first: half a backup must not look like a whole one.
+        # Renamed first: a partial backup must not look complete.
         unfinished = (
             folder
             if folder.name.endswith(_UNFINISHED)

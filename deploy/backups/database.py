@@ -17,8 +17,8 @@ _PSQL = (
     "--no-password",
 )
 _STOP = ("--set=ON_ERROR_STOP=1",)
-# Every file that a row speaks of: clips that can be downloaded, and sources that parts are still cut from.
-_NAMED = """
+# Every file that a row names: clips that can be downloaded, and sources that parts are still cut from.
+_STORED_FILES = """
     SELECT parts.path, parts.sha256, parts.task_id FROM parts JOIN tasks ON tasks.id = parts.task_id
     WHERE parts.status = 'done' AND tasks.status NOT IN ('canceling', 'canceled')
     UNION ALL
@@ -29,7 +29,7 @@ _NAMED = """
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file below the share that the database speaks of; a source has no `sha256` there."""
+    """A file on the share that the database names; a source has no `sha256` there."""
 
     path: str
     sha256: str
@@ -37,22 +37,22 @@ class StoredFile:
 
 
 class Database:
-    """One database, asked as its owner."""
+    """One database, accessed as its owner."""
 
     def __init__(self, libpq: Mapping[str, str]) -> None:
         self._libpq = libpq
 
     def execute(self, script: str) -> list[list[str]]:
-        """Run a script of psql and return the rows it prints; raise Failed."""
+        """Run a psql script and return the rows it prints. Raises Failed."""
         output = self._run([*_PSQL, *_STOP], script)
         return [line.split("\t") for line in output.splitlines()]
 
-    def named(self) -> list[StoredFile]:
-        """Return every file that the database speaks of at this moment."""
-        return [StoredFile(*row) for row in self.execute(_NAMED)]
+    def stored_files(self) -> list[StoredFile]:
+        """Return every file that the database names now."""
+        return [StoredFile(*row) for row in self.execute(_STORED_FILES)]
 
     def dump(self, target: Path) -> list[StoredFile]:
-        """Save the database to `target` and return the files it speaks of, both as of one and the same moment."""
+        """Dump the database to `target`; return the files it names, from the same snapshot."""
         command = [*_PSQL, *_STOP]
         with self._start(command) as session:
             assert session.stdin is not None  # noqa: S101 # both are pipes
@@ -72,22 +72,22 @@ class Database:
                         f"--file={target}",
                     ]
                 )
-            output, said = session.communicate(_NAMED)
+            output, stderr = session.communicate(_STORED_FILES)
         if session.returncode:
-            raise Failed("database_failed", said.strip())
+            raise Failed("database_failed", stderr.strip())
         return [StoredFile(*line.split("\t")) for line in output.splitlines()]
 
     def load(self, dump: Path) -> None:
-        """Bring a dump back: all of it or nothing."""
+        """Restore a dump in one transaction."""
         options = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-password")
         self._run(["pg_restore", *options, f"--dbname={self._libpq['PGDATABASE']}", str(dump)])
 
     def _run(self, command: Sequence[str], script: str = "") -> str:
         with self._start(command) as process:
-            output, said = process.communicate(script)
+            output, stderr = process.communicate(script)
         if process.returncode:
             raise Failed(
-                "database_failed", said.strip() or f"{command[0]} ended with {process.returncode}"
+                "database_failed", stderr.strip() or f"{command[0]} ended with {process.returncode}"
             )
         return output
 

@@ -1,4 +1,4 @@
-"""Why nothing was done."""
+"""The one failure of both commands."""
 
 
 class Failed(Exception):

@@ -1,4 +1,4 @@
-"""One backup on the disk: a folder with the dump, the files of the share, and the checksums of them all."""
+"""One backup on disk: a folder with the dump, the files of the share, and the checksums of all of them."""
 
 import contextlib
 import hashlib
@@ -29,7 +29,7 @@ class Folder:
 
     @classmethod
     def opened(cls, root: Path) -> Self:
-        """Return a backup that is complete; raise Failed when it is none, or its dump is damaged."""
+        """Open a complete backup. Raises Failed for any other folder, and for a damaged dump."""
         try:
             lines = (root / _SUMS).read_text("utf-8").splitlines()
         except FileNotFoundError as error:
@@ -46,7 +46,7 @@ class Folder:
 
     @property
     def clips_and_sources(self) -> list[str]:
-        """The paths below the share of all files that the backup holds."""
+        """The paths, relative to the share, of all files in the backup."""
         return [name.removeprefix(_SHARE) for name in self.sums if name.startswith(_SHARE)]
 
     def on_disk(self, path: str) -> Path:
@@ -59,7 +59,7 @@ class Folder:
         self.sums[_SHARE + path] = digest
 
     def is_whole(self, name: str) -> bool:
-        """Tell whether the file has the content that it was saved with."""
+        """Return whether the file still has the content that was saved."""
         file = self.root / name
         return name in self.sums and file.is_file() and sha256_of(file) == self.sums[name]
 
@@ -69,7 +69,7 @@ class Folder:
         return found
 
     def close(self, left_out: dict[str, list[str]]) -> None:
-        """Write what makes the backup complete."""
+        """Write the checksums, which make the backup complete."""
         (self.root / LEFT_OUT).write_text(json.dumps(left_out), "utf-8")
         for name in (DUMP, LEFT_OUT):
             self.sums[name] = sha256_of(self.root / name)
@@ -81,7 +81,7 @@ class Folder:
 
 
 def is_complete(root: Path) -> bool:
-    """Tell whether a backup was finished; it may have been damaged since."""
+    """Return whether a backup was finished; it may have been damaged since."""
     return (root / _SUMS).is_file()
 
 
@@ -91,7 +91,7 @@ def sha256_of(file: Path) -> str:
 
 
 def copy(source: Path, target: Path) -> str:
-    """Copy a file with its times, mode and, for root, owner; its folder, too; return the checksum of the copy."""
+    """Copy a file and its folder with times, mode and (as root) owner; return the copy's checksum."""
     if not target.parent.exists():
         target.parent.mkdir(parents=True)
         _dress(source.parent, target.parent)
@@ -106,7 +106,5 @@ def _dress(source: Path, target: Path) -> None:
     shutil.copystat(source, target)
     if os.geteuid() == 0:
         found = source.stat()
-        with contextlib.suppress(
-            PermissionError
-        ):  # a file server that decides by itself whose a file is
+        with contextlib.suppress(PermissionError):  # a file server that maps owners by itself
             os.chown(target, found.st_uid, found.st_gid)

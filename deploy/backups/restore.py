@@ -1,4 +1,4 @@
-"""Brings a backup back into an empty database and an empty share.
+"""Restores a backup into an empty database and an empty share.
 
 First the files, then the database in one transaction: whatever goes wrong, the database stays empty, what was copied is
 removed, and the same command can be run again.
@@ -17,40 +17,42 @@ from deploy.backups.settings import Settings
 
 _TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public';"
 _OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename IN ('web', 'worker');"
-# Nobody works on anything in a system that has just come back, and that is no failure of an attempt.
-_SETTLE = """
-    DELETE FROM tasks WHERE id::text IN (SELECT word FROM told WHERE what = 'deleted');
+# No worker runs in a system that was just restored, which is no failure of an attempt.
+_RESET_ROWS = """
+    DELETE FROM tasks WHERE id::text IN (SELECT name FROM outcome WHERE what = 'deleted');
     UPDATE tasks SET status = 'canceling' WHERE status IN ('queued', 'downloading', 'processing')
-        AND id::text IN (SELECT word FROM told WHERE what = 'canceled');
+        AND id::text IN (SELECT name FROM outcome WHERE what = 'canceled');
     UPDATE tasks SET lease_owner = NULL, lease_until = NULL,
         status = CASE status WHEN 'downloading' THEN 'queued' ELSE status END
         WHERE status IN ('queued', 'downloading', 'processing', 'canceling');
     UPDATE parts SET status = 'waiting', progress = 0, lease_owner = NULL, lease_until = NULL
         WHERE status = 'rendering';
     UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0 WHERE status = 'processing'
-        AND source_path IN (SELECT word FROM told WHERE what = 'missing');
+        AND source_path IN (SELECT name FROM outcome WHERE what = 'missing');
     DELETE FROM parts USING tasks WHERE tasks.id = parts.task_id AND tasks.status = 'queued';
     UPDATE parts SET status = 'waiting', progress = 0, path = NULL, size_bytes = NULL, sha256 = NULL, frames = NULL,
         finished_at = NULL FROM tasks WHERE tasks.id = parts.task_id AND tasks.status = 'processing'
-        AND parts.status = 'done' AND parts.path IN (SELECT word FROM told WHERE what = 'missing');
+        AND parts.status = 'done' AND parts.path IN (SELECT name FROM outcome WHERE what = 'missing');
 """
 
 
 def restore(settings: Settings, root: Path) -> bool:
-    """Bring the backup back; tell whether every clip of it is there again."""
+    """Restore the backup; return whether every clip is complete."""
     folder = Folder.opened(root)
     database = Database(settings.libpq)
     settings.check_share()
     _check_empty(settings, database)
     with _undone_on_failure(settings.share):
-        copied = {path: _bring(folder, path, settings.share) for path in folder.clips_and_sources}
-        _make_roles(database, settings)
+        copied = {
+            path: _restore_file(folder, path, settings.share) for path in folder.clips_and_sources
+        }
+        _create_roles(database, settings)
         database.load(root / DUMP)
     damaged = sorted(path for path, digest in copied.items() if digest is None)
-    missing = [one for one in database.named() if not _is_there(one, copied)]
-    _settle(database, folder, missing)
-    lost = [one.path for one in database.named() if not _is_there(one, copied)]
-    _report(len(copied) - len(damaged), damaged, [one.path for one in missing], lost)
+    missing = [file for file in database.stored_files() if not _is_restored(file, copied)]
+    _reset_rows(database, folder, missing)
+    lost = [file.path for file in database.stored_files() if not _is_restored(file, copied)]
+    _report(len(copied) - len(damaged), damaged, [file.path for file in missing], lost)
     return not (damaged or lost)
 
 
@@ -84,8 +86,8 @@ def _undone_on_failure(share: Path) -> Iterator[None]:
         raise
 
 
-def _bring(folder: Folder, path: str, share: Path) -> str | None:
-    """Copy a file to the share and return its checksum there; None, and no file, when it is missing or damaged."""
+def _restore_file(folder: Folder, path: str, share: Path) -> str | None:
+    """Copy a file to the share and return its checksum; None, and no file, if missing or damaged."""
     target = share / path
     try:
         digest = copy(folder.on_disk(path), target)
@@ -97,8 +99,8 @@ def _bring(folder: Folder, path: str, share: Path) -> str | None:
     return None
 
 
-def _make_roles(database: Database, settings: Settings) -> None:
-    """Make the roles that the dump grants rights to; give them passwords where these are known."""
+def _create_roles(database: Database, settings: Settings) -> None:
+    """Create the roles that the dump grants rights to, with the passwords that are known."""
     for role, password in settings.role_passwords.items():
         missing = f"SELECT 'CREATE ROLE {role} NOLOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"  # noqa: S608 # our own two names
         script = f"{missing} \\gexec\n"
@@ -108,26 +110,28 @@ def _make_roles(database: Database, settings: Settings) -> None:
         database.execute(script)
 
 
-def _is_there(one: StoredFile, copied: dict[str, str | None]) -> bool:
-    digest = copied.get(one.path)
-    return digest is not None and one.sha256 in ("", digest)
+def _is_restored(file: StoredFile, copied: dict[str, str | None]) -> bool:
+    digest = copied.get(file.path)
+    return digest is not None and file.sha256 in ("", digest)
 
 
-def _settle(database: Database, folder: Folder, missing: list[StoredFile]) -> None:
-    """Make the rows fit what is there: see _SETTLE."""
-    told = {**folder.left_out(), "missing": [one.path for one in missing]}
-    lines = "".join(f"{what}\t{word}\n" for what, words in told.items() for word in words)
-    table = f"CREATE TEMP TABLE told (what text, word text);\nCOPY told FROM STDIN;\n{lines}\\.\n"
-    database.execute(f"BEGIN;\n{table}{_SETTLE}\nCOMMIT;\n")
+def _reset_rows(database: Database, folder: Folder, missing: list[StoredFile]) -> None:
+    """Make the rows match the restored files: see _RESET_ROWS."""
+    outcome = {**folder.left_out(), "missing": [file.path for file in missing]}
+    lines = "".join(f"{what}\t{name}\n" for what, names in outcome.items() for name in names)
+    table = (
+        f"CREATE TEMP TABLE outcome (what text, name text);\nCOPY outcome FROM STDIN;\n{lines}\\.\n"
+    )
+    database.execute(f"BEGIN;\n{table}{_RESET_ROWS}\nCOMMIT;\n")
 
 
 def _report(files: int, damaged: list[str], missing: list[str], lost: list[str]) -> None:
     print(f"restored the database and {files} files of the share")
     for path in damaged:
-        print(f"damaged: {path} is not in the backup as it was saved")
+        print(f"damaged: {path} differs from what was saved, or is missing in the backup")
     for path in missing:
         print(
             f"lost: {path}"
             if path in lost
-            else f"missing: {path}; what needs it is made again, or was deleted"
+            else f"missing: {path}; it will be made again, or was deleted"
         )

@@ -1,4 +1,4 @@
-"""What the environment says: the names are those of the machines' `.env` files."""
+"""Settings from the environment, with the names of the machines' `.env` files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Self
 from deploy.backups.failures import Failed
 
 _MARKER = ".idrl-share"
-# libpq's names for what the .env files say, and what is meant where they say nothing.
+# libpq's names for the variables of the .env files, and the defaults.
 _LIBPQ = {
     "PGHOST": ("POSTGRES_HOST", "127.0.0.1"),
     "PGPORT": ("POSTGRES_PORT", "5432"),
@@ -21,7 +21,7 @@ _LIBPQ = {
 
 @dataclass(frozen=True)
 class Settings:
-    """`libpq` is the environment of PostgreSQL's programs; `role_passwords` are empty where they are not known."""
+    """`libpq` is the environment of PostgreSQL's programs; an unknown role password is empty."""
 
     share: Path
     backups: Path | None
@@ -31,7 +31,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read all of them; raise Failed, naming the first one that is wrong."""
+        """Read all settings. Raises Failed, which names the first invalid one."""
         if not environment.get("POSTGRES_PASSWORD"):
             raise Failed(
                 "setting_missing",

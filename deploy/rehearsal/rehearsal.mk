@@ -1,4 +1,4 @@
 .PHONY: test-vms
 
-test-vms: $(STAMP) ## real machines: every kernel its own, real NFS, set up as on GCP, then hurt (root; Debian packages get installed)
+test-vms: $(STAMP) ## the deployment on virtual machines: real NFS, systemd, injected faults (root; installs Debian packages)
 	deploy/rehearsal/rehearse.sh $(ARGS)

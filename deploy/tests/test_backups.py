@@ -34,7 +34,7 @@ def refused(done: subprocess.CompletedProcess[str], code: str) -> str:
         ({"PATH": "without psql"}, "program_missing"),
     ],
 )
-def test_a_backup_that_cannot_be_made_leaves_nothing(
+def test_failed_backup_leaves_nothing(
     live: Place, backups: Path, changed: dict[str, str], code: str
 ) -> None:
     live.add_task()
@@ -50,7 +50,7 @@ def test_a_backup_that_cannot_be_made_leaves_nothing(
     assert not backups.exists() or [path.name for path in backups.iterdir()] == [".lock"]
 
 
-def test_a_wrong_password_restores_nothing(fresh: Place, live: Place, saved: Saved) -> None:
+def test_wrong_password_restores_nothing(fresh: Place, live: Place, saved: Saved) -> None:
     live.add_task()
     folder = saved()
     fresh.changed = {"POSTGRES_PASSWORD": "not-the-one"}
@@ -60,7 +60,7 @@ def test_a_wrong_password_restores_nothing(fresh: Place, live: Place, saved: Sav
     assert list(fresh.files()) == [".idrl-share"]
 
 
-def test_a_database_that_is_not_empty_is_left_alone(live: Place, saved: Saved) -> None:
+def test_restore_refuses_a_database_with_tables(live: Place, saved: Saved) -> None:
     task = live.add_task()
     folder = saved()
     before = live.files()
@@ -69,7 +69,7 @@ def test_a_database_that_is_not_empty_is_left_alone(live: Place, saved: Saved) -
     assert live.statuses(task) == ("done", ["done"])
 
 
-def test_a_share_that_is_not_empty_is_left_alone(fresh: Place, live: Place, saved: Saved) -> None:
+def test_restore_refuses_a_share_with_tasks(fresh: Place, live: Place, saved: Saved) -> None:
     task = live.add_task()
     folder = saved()
     (fresh.share / str(task)).mkdir()
@@ -78,19 +78,19 @@ def test_a_share_that_is_not_empty_is_left_alone(fresh: Place, live: Place, save
     assert (fresh.share / str(task) / "kept").exists()
 
 
-def test_a_share_that_is_away_is_no_share(fresh: Place, live: Place, saved: Saved) -> None:
+def test_unmounted_share_is_refused(fresh: Place, live: Place, saved: Saved) -> None:
     live.add_task()
     (fresh.share / ".idrl-share").unlink()
     refused(fresh.run("restore", saved()), "share_away")
 
 
-def test_what_is_no_backup_is_refused(fresh: Place, tmp_path: Path) -> None:
+def test_folder_without_backup_is_refused(fresh: Place, tmp_path: Path) -> None:
     refused(fresh.run("restore", tmp_path / "nowhere"), "backup_incomplete")
     refused(fresh.run("restore", tmp_path), "backup_incomplete")
 
 
 @pytest.mark.parametrize("name", ["database.dump", "left_out.json"])
-def test_a_damaged_archive_is_refused(fresh: Place, live: Place, saved: Saved, name: str) -> None:
+def test_damaged_dump_is_refused(fresh: Place, live: Place, saved: Saved, name: str) -> None:
     live.add_task()
     folder = saved()
     content = bytearray((folder / name).read_bytes())
@@ -100,7 +100,7 @@ def test_a_damaged_archive_is_refused(fresh: Place, live: Place, saved: Saved, n
     assert list(fresh.files()) == [".idrl-share"]
 
 
-def test_an_archive_that_the_database_refuses_leaves_nothing(
+def test_failed_pg_restore_leaves_nothing(
     fresh: Place, live: Place, saved: Saved
 ) -> None:
     live.add_task()
@@ -117,7 +117,7 @@ def test_an_archive_that_the_database_refuses_leaves_nothing(
     ]
 
 
-def test_a_clip_that_is_gone_from_the_share_is_told(live: Place, backups: Path) -> None:
+def test_backup_lists_a_clip_that_is_missing_on_the_share(live: Place, backups: Path) -> None:
     kept, lost = live.add_task(), live.add_task()
     live.clip(lost).unlink()
     done = live.run("backup")
@@ -127,7 +127,7 @@ def test_a_clip_that_is_gone_from_the_share_is_told(live: Place, backups: Path) 
     assert (folder / "share" / str(kept) / "0.1.mp4").exists()
 
 
-def test_a_clip_that_is_damaged_on_the_share_is_not_saved(live: Place, backups: Path) -> None:
+def test_backup_leaves_out_a_damaged_clip(live: Place, backups: Path) -> None:
     task = live.add_task()
     live.clip(task).write_bytes(b"rot")
     done = live.run("backup")
@@ -136,7 +136,7 @@ def test_a_clip_that_is_damaged_on_the_share_is_not_saved(live: Place, backups: 
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_a_clip_that_the_backup_lost_is_told(
+def test_restore_lists_a_clip_that_the_backup_lost(
     fresh: Place, live: Place, saved: Saved, damage: str
 ) -> None:
     kept, lost = live.add_task(), live.add_task("failed", "done failed")
@@ -151,7 +151,7 @@ def test_a_clip_that_the_backup_lost_is_told(
     assert fresh.statuses(lost) == ("failed", ["done", "failed"])
 
 
-def test_what_can_be_made_again_is(fresh: Place, live: Place, saved: Saved) -> None:
+def test_lost_files_that_can_be_made_again_are_queued(fresh: Place, live: Place, saved: Saved) -> None:
     no_source = live.add_task("processing", "done waiting", source=True)
     no_clip = live.add_task("processing", "done waiting", source=True)
     folder = saved()
@@ -162,7 +162,7 @@ def test_what_can_be_made_again_is(fresh: Place, live: Place, saved: Saved) -> N
     assert fresh.statuses(no_clip) == ("processing", ["waiting", "waiting"])
 
 
-def test_what_changed_while_the_backup_was_made(
+def test_deletions_and_cancels_during_the_backup_are_respected(
     fresh: Place, live: Place, saved: Saved, tmp_path: Path
 ) -> None:
     deleted, canceled, finished = (
@@ -191,7 +191,7 @@ def test_what_changed_while_the_backup_was_made(
     assert fresh.statuses(finished) == ("queued", [])
 
 
-def test_everything_comes_back_and_nobody_works_on_it(
+def test_restore_is_complete_and_holds_no_lease(
     fresh: Place, live: Place, saved: Saved
 ) -> None:
     live.database.execute(
@@ -235,7 +235,7 @@ def test_everything_comes_back_and_nobody_works_on_it(
     assert fresh.database.execute(f"SELECT {rights}") == [(True, False)]
 
 
-def test_a_role_that_may_only_read_is_enough(fresh: Place, live: Place, saved: Saved) -> None:
+def test_read_only_role_can_back_up(fresh: Place, live: Place, saved: Saved) -> None:
     task = live.add_task("processing", "done waiting", source=True)
     live.database.execute(
         "CREATE ROLE saver LOGIN PASSWORD 'only-for-this' IN ROLE pg_read_all_data"
@@ -248,14 +248,14 @@ def test_a_role_that_may_only_read_is_enough(fresh: Place, live: Place, saved: S
     assert fresh.statuses(task) == ("processing", ["done", "waiting"])
 
 
-def test_checksums_can_be_checked_without_us(live: Place, saved: Saved) -> None:
+def test_checksums_are_checked_by_sha256sum(live: Place, saved: Saved) -> None:
     live.add_task("processing", "done rendering", source=True)
     folder = saved()
     check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
-def test_a_file_that_the_backup_before_holds_takes_no_space(live: Place, saved: Saved) -> None:
+def test_unchanged_file_is_a_hard_link(live: Place, saved: Saved) -> None:
     task = live.add_task()
     first = saved()
     live.add_task()
@@ -266,15 +266,15 @@ def test_a_file_that_the_backup_before_holds_takes_no_space(live: Place, saved: 
     assert len(list(second.glob("share/*/*"))) == 2
 
 
-def test_a_damaged_backup_does_not_stop_the_next_one(live: Place, saved: Saved) -> None:
+def test_damaged_backup_does_not_stop_the_next_one(live: Place, saved: Saved) -> None:
     live.add_task()
     first = saved()
     (first / "database.dump").write_bytes(b"rot")
     done = live.run("backup")
-    assert (done.returncode, "nothing is taken over" in done.stdout) == (0, True)
+    assert (done.returncode, "the previous backup is not reused" in done.stdout) == (0, True)
 
 
-def test_only_so_many_backups_are_kept(live: Place, saved: Saved, backups: Path) -> None:
+def test_newest_backups_are_kept(live: Place, saved: Saved, backups: Path) -> None:
     live.add_task()
     somebody_elses = backups / "0-not-ours"
     somebody_elses.mkdir(parents=True)
@@ -286,7 +286,7 @@ def test_only_so_many_backups_are_kept(live: Place, saved: Saved, backups: Path)
     ]
 
 
-def test_a_broken_off_backup_is_none(
+def test_interrupted_backup_is_not_a_backup(
     fresh: Place, live: Place, saved: Saved, backups: Path
 ) -> None:
     live.add_task()

@@ -1,4 +1,4 @@
-"""How results are judged, on files as JMeter writes them."""
+"""Evaluation of results, on files as JMeter writes them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,14 +58,14 @@ def test_good_results_are_within_the_limits(results: Write) -> None:
     assert row.per_s == 2
 
 
-def test_one_failed_sample_is_over(results: Write) -> None:
+def test_one_failed_sample_is_over_the_limit(results: Write) -> None:
     samples = results(line(), line(code=500, message="Oops"), line("list"))
     get, listed = gate.by_label(samples, _LIMITS)
     assert (get.error_pct, get.over, listed.over) == (50, True, False)
     assert not gate.by_label(samples, gate.Limits(error_pct=50, p95_ms=100))[0].over
 
 
-def test_an_assertion_that_failed_counts_although_the_status_was_200(results: Write) -> None:
+def test_failed_assertion_counts_despite_status_200(results: Write) -> None:
     samples = results(line(failure="Value expected\nto be 'done', but found 'failed'"))
     assert gate.by_label(samples, _LIMITS)[0].over
     assert list(gate.failures(samples, at_most=5)) == [
@@ -73,13 +73,13 @@ def test_an_assertion_that_failed_counts_although_the_status_was_200(results: Wr
     ]
 
 
-def test_slow_calls_are_over(results: Write) -> None:
+def test_slow_calls_are_over_the_limit(results: Write) -> None:
     rows = gate.by_label(results(*[line(elapsed=10)] * 9, line(elapsed=101)), _LIMITS)
     assert rows[0].over
     assert not gate.by_label(results(*[line(elapsed=10)] * 19, line(elapsed=101)), _LIMITS)[0].over
 
 
-def test_a_transaction_may_take_its_time_but_not_fail(results: Write) -> None:
+def test_transaction_has_no_time_limit_but_may_not_fail(results: Write) -> None:
     message = "Number of samples in transaction : 9; number of failing samples : 0"
     assert not gate.by_label(results(line("whole journey", 9000, message=message)), _LIMITS)[0].over
     assert gate.by_label(
@@ -92,7 +92,7 @@ def test_percentiles_are_by_nearest_rank(percent: int, value: int) -> None:
     assert gate.percentile(list(range(1, 21)), percent) == value
 
 
-def test_a_ramp_is_told_by_users_at_once(results: Write) -> None:
+def test_ramp_is_reported_by_concurrent_users(results: Write) -> None:
     samples = results(
         line("sign up", 5000, group="one task"),
         line(users=1, at=0),
@@ -118,7 +118,7 @@ def test_few_users_have_a_band_each(results: Write) -> None:
     ]
 
 
-def test_a_call_without_a_sample_is_told(results: Write) -> None:
+def test_call_without_a_sample_is_reported(results: Write) -> None:
     plan = Path(__file__).parents[1] / "plans" / "signup-login.jmx"
     assert gate.never_called(plan, results(line("sign up"))) == ["log in"]
     assert gate.never_called(plan, results(line("sign up"), line("log in"))) == []
@@ -129,7 +129,7 @@ def test_no_results_are_no_rows(results: Write) -> None:
     assert gate.by_users(results(), _LIMITS) == []
 
 
-def test_the_table_marks_what_is_over(results: Write) -> None:
+def test_table_marks_figures_over_the_limit(results: Write) -> None:
     heading, good, bad = gate.table(
         "call", gate.by_label(results(line(), line("list", code=500)), _LIMITS)
     ).split("\n")

@@ -1,4 +1,4 @@
-"""What a load test refuses before anything is sent anywhere."""
+"""Refusals before any request is sent."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ _JMETER = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Say nothing but where no JMeter is, so that nothing is ever sent."""
+    """Set only a home without JMeter, so that no request is ever sent."""
     for name in ("BASE_URL", "VIDEO_URL", "ALLOW_REMOTE", "USERS", "LOOPS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JMETER_HOME", str(tmp_path))
@@ -45,7 +45,7 @@ def test_other_hosts_are_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:5050", "http://127.9.9.9", "http://[::1]:5050", "https://LOCALHOST/x"]
 )
-def test_this_machine_is_not(url: str) -> None:
+def test_loopback_is_accepted(url: str) -> None:
     load_test.check_host("BASE_URL", url, allow_remote=False)
 
 
@@ -53,7 +53,7 @@ def test_this_machine_is_not(url: str) -> None:
     "url",
     ["", "example.com", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:99999"],
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(load_test.Refused, match=r"^invalid_url: "):
         load_test.check_host("BASE_URL", url, allow_remote=True)
 
@@ -66,7 +66,7 @@ def test_a_run_against_another_host_is_refused(
     assert refusal(capsys, "journey") == "remote_host"
 
 
-def test_a_system_elsewhere_needs_a_video_that_it_can_fetch(
+def test_remote_system_needs_a_video_url(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BASE_URL", "http://192.0.2.1")
@@ -75,7 +75,7 @@ def test_a_system_elsewhere_needs_a_video_that_it_can_fetch(
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["journey", "submit"], ["../journey"]])
-def test_plans_that_are_none_are_refused(
+def test_unknown_plan_is_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refusal(capsys, *arguments) == "unknown_plan"
@@ -91,7 +91,7 @@ def test_plans_that_are_none_are_refused(
         ("ALLOW_REMOTE", "?"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(
+def test_invalid_settings_are_refused(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -99,7 +99,7 @@ def test_settings_that_make_no_sense_are_refused(
     assert capsys.readouterr().out.startswith(f"invalid_setting: {name}: ")
 
 
-def test_a_home_without_jmeter_is_refused(
+def test_home_without_jmeter_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(load_test, "_CACHE", tmp_path)
