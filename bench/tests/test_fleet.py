@@ -12,7 +12,7 @@ def test_without_costs_only_whole_parts_count(workers: int, seconds: float) -> N
     assert makespan_s(FREE, workers, 30) == seconds
 
 
-def test_what_lies_between_two_parts_lowers_efficiency() -> None:
+def test_time_between_parts_lowers_efficiency() -> None:
     costs = Costs(part_s=[9.0], between_s=1, database_s=0)
     assert makespan_s(costs, 1, 30) == 30 * 9 + 29
     assert efficiency(costs, 1, 30) == pytest.approx(0.903, abs=0.001)

@@ -21,7 +21,7 @@ def test_the_ratio_is_that_of_the_middle_pair() -> None:
     assert (found.median, found.low, found.high, found.pairs) == (2.0, 2.0, 3.3, 3)
 
 
-def test_ways_take_turns() -> None:
+def test_methods_alternate() -> None:
     order: list[str] = []
 
     def method(name: str, cost_s: float) -> dict[str, float]:

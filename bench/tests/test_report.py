@@ -10,7 +10,7 @@ from bench.report import Comparison, Report, Table, missed_goals, write
 _RATIO = Ratio(1.02, 1.01, 1.04, 5)
 
 
-def test_a_goal_that_is_missed_is_said() -> None:
+def test_missed_goal_is_reported() -> None:
     missed = Comparison("ours / by hand, CPU", _RATIO, at_most=1.01)
     assert missed.is_reached is False
     assert "NOT reached" in Report(comparisons=[missed]).text()

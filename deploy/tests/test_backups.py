@@ -100,9 +100,7 @@ def test_damaged_dump_is_refused(fresh: Place, live: Place, saved: Saved, name: 
     assert list(fresh.files()) == [".idrl-share"]
 
 
-def test_failed_pg_restore_leaves_nothing(
-    fresh: Place, live: Place, saved: Saved
-) -> None:
+def test_failed_pg_restore_leaves_nothing(fresh: Place, live: Place, saved: Saved) -> None:
     live.add_task()
     folder = saved()
     fresh.database.execute("CREATE SCHEMA taken")
@@ -151,7 +149,9 @@ def test_restore_lists_a_clip_that_the_backup_lost(
     assert fresh.statuses(lost) == ("failed", ["done", "failed"])
 
 
-def test_lost_files_that_can_be_made_again_are_queued(fresh: Place, live: Place, saved: Saved) -> None:
+def test_lost_files_that_can_be_made_again_are_queued(
+    fresh: Place, live: Place, saved: Saved
+) -> None:
     no_source = live.add_task("processing", "done waiting", source=True)
     no_clip = live.add_task("processing", "done waiting", source=True)
     folder = saved()
@@ -191,9 +191,7 @@ def test_deletions_and_cancels_during_the_backup_are_respected(
     assert fresh.statuses(finished) == ("queued", [])
 
 
-def test_restore_is_complete_and_holds_no_lease(
-    fresh: Place, live: Place, saved: Saved
-) -> None:
+def test_restore_is_complete_and_holds_no_lease(fresh: Place, live: Place, saved: Saved) -> None:
     live.database.execute(
         "INSERT INTO users (username, email, password_hash) VALUES ('a', 'a@example.com', 'x')"
     )

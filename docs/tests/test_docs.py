@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from web_server.models import Base as WebBase
+from worker_server.models import Base as WorkerBase
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = ROOT / "docs" / "decisions"
@@ -39,3 +41,9 @@ def test_decision_has_all_sections_and_a_line_in_the_index(page: Path) -> None:
     assert text.startswith(f"# {page.name[:4]}. ")
     assert [section for section in SECTIONS if section not in text] == []
     assert f"({page.name})" in (DECISIONS / "README.md").read_text()
+
+
+@pytest.mark.parametrize("table", [*WebBase.metadata.tables, *WorkerBase.metadata.tables])
+def test_architecture_describes_every_table(table: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert re.search(rf"`{table}`|^  {table} {{$", page, re.MULTILINE)

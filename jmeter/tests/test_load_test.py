@@ -75,9 +75,7 @@ def test_remote_system_needs_a_video_url(
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["journey", "submit"], ["../journey"]])
-def test_unknown_plan_is_refused(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_plan_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, *arguments) == "unknown_plan"
 
 
