@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from web_server.models import Base as WebBase
 from worker_server.models import Base as WorkerBase
 
