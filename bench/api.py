@@ -14,7 +14,7 @@ from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.stack import Stack
 from bench.wrk import Call
-from idrl_common.tokens import TokenVerifier
+from idrl_common.token_verifier import TokenVerifier
 
 _CONNECTIONS = 8  # as many as the service has threads
 _LISTED = 20

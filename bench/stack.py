@@ -16,13 +16,13 @@ import psutil
 import requests
 
 from bench.database import connect
-from idrl_common.tokens import TokenVerifier
+from idrl_common.token_verifier import TokenVerifier
 from idrl_local import config, servers
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import DATABASE, PROGRAMS, SUPERUSER, Installation
 from psg import migrate
 from psg.settings import Settings as SchemaSettings
-from web_server.tokens import TokenSigner
+from web_server.token_signer import TokenSigner
 
 OWNER = 1
 _PROGRAMS = {program.name: program for program in PROGRAMS}

@@ -38,7 +38,8 @@ def tables(engine: Engine) -> set[str]:
 def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings())
     assert tables(engine) == {
-        *("users", "login_failures", "tasks", "parts", "alembic_version"),
+        *("users", "login_failures", "api_keys", "invitations"),
+        *("tasks", "parts", "alembic_version"),
         *("task_events", "removals", "workers", "sweeps", "queue_pauses"),
     }
     migrate.downgrade(engine, "base")
@@ -114,6 +115,10 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
         ("web", "users", True),
         ("web", "login_failures", True),
         ("worker", "login_failures", False),
+        ("web", "api_keys", True),
+        ("worker", "api_keys", False),
+        ("web", "invitations", True),
+        ("worker", "invitations", False),
         ("web", "tasks", False),
         ("web", "parts", False),
         ("worker", "users", False),

@@ -20,7 +20,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from idrl_common.wsgi import CollapseSlashes
 from idrl_local import servers
 from idrl_testing.database import Database
 from idrl_testing.processes import running
@@ -188,7 +187,6 @@ def make_app(settings: Settings) -> Iterator[MakeApp]:
 
     def make(**changed: object) -> Flask:
         app = create_app(settings.model_copy(update=changed))
-        app.wsgi_app = CollapseSlashes(app.wsgi_app)  # type: ignore[method-assign] # Flask's documented way
         app.test_client_class = Caller
         made.append(app)
         return app

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from flask import Flask
 
-from idrl_common.tokens import TokenVerifier
-from web_server.tokens import TokenSigner
+from idrl_common.token_verifier import TokenVerifier
+from web_server.token_signer import TokenSigner
 
 if TYPE_CHECKING:
     from conftest import AuthActions, Keys, MakeApp, TasksStandIn

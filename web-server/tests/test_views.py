@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
-from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from werkzeug.test import TestResponse
@@ -375,11 +374,13 @@ def test_ready_health_and_metrics(client: FlaskClient) -> None:
     )
 
 
-def test_a_bug_is_a_problem_without_a_trace(app: Flask) -> None:
+def test_a_bug_is_a_problem_without_a_trace(make_app: MakeApp, headers: dict[str, str]) -> None:
+    app = make_app()
+
     @app.get("/bug")
     def bug() -> str:
         raise RuntimeError("a secret in a trace")
 
-    answer = app.test_client().get("/bug")
+    answer = app.test_client().get("/bug", headers=headers)
     assert_problem(answer, 500, "internal_error")
     assert b"secret" not in answer.data

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
 import requests
 
@@ -157,3 +158,36 @@ def test_the_log_is_json_and_holds_no_secret(served: Served, tasks: TasksStandIn
         for line in lines
         if line["logger"] == "access"
     )
+
+
+def postgres_log(database: Database) -> Path:
+    """Return the log of the test run's PostgreSQL; it lies beside the data."""
+    ((folder,),) = database.execute("SHOW data_directory")
+    return Path(str(folder)).with_name("postgres.log")
+
+
+def test_parallel_sign_ups_leave_no_email_or_hash_in_the_log_of_postgresql(
+    served: Served, database: Database
+) -> None:
+    def signup(number: int) -> int:
+        canary = body(f"user{number}", "canary-of-an-email@example.com")
+        return requests.post(f"{served.url}/auth/signup", json=canary, timeout=60).status_code
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(signup, range(10)))
+    assert sorted(answers) == [201, *[409] * 9]
+    log = postgres_log(database).read_text()
+    assert "canary-of-an-email" not in log
+    assert "$argon2id" not in log
+
+
+@pytest.mark.parametrize("role", ["web", "worker"])
+def test_log_of_postgresql_has_no_statements_of_the_apps(database: Database, role: str) -> None:
+    settings = {"host": database.host, "port": database.port, "dbname": database.name}
+    connection = psycopg2.connect(**settings, user=role, password=database.password)
+    with connection.cursor() as cursor, pytest.raises(psycopg2.errors.DivisionByZero):
+        cursor.execute("SELECT %s, 1 / 0", ("canary-of-a-statement",))
+    connection.close()
+    log = postgres_log(database).read_text()
+    assert "division by zero" in log
+    assert "canary-of-a-statement" not in log

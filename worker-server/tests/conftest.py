@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
 
-from idrl_common import tokens
+from idrl_common import token_verifier as tokens
 from idrl_testing.database import Database
 from worker_server import storage
 from worker_server.app import create_app

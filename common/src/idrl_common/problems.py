@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from flask import Flask, Response, current_app
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
@@ -51,19 +51,20 @@ class Problem(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-# What a service raises, and the answer it becomes: status and code; the sentence is the exception's own.
-ProblemMap = Mapping[type[Exception], tuple[int, str]]
+# The answer that an exception of a service becomes: its status and code, with the exception's own
+# text as the sentence; or a function that returns the whole problem.
+ProblemMap = Mapping[type[Exception], tuple[int, str] | Callable[[Any], Problem]]
 
 
-def install(app: Flask, table: ProblemMap) -> None:
-    """Answer every error of the app as a problem: its own exceptions by `table`, HTTP's, the database's, and bugs."""
+def install(app: Flask, problem_map: ProblemMap) -> None:
+    """Answer every error of the app as a problem: its own exceptions, HTTP's, the database's, and bugs."""
     app.register_error_handler(Problem, respond)
     app.register_error_handler(HTTPException, _from_http)
     for unavailable in (OperationalError, InterfaceError, PoolTimeout):
         app.register_error_handler(unavailable, _database_unavailable)
     app.register_error_handler(DBAPIError, _database_error)
-    for error, (status, code) in table.items():
-        app.register_error_handler(error, _translator(status, code))
+    for error, answer in problem_map.items():
+        app.register_error_handler(error, _handler(answer))
 
 
 def respond(problem: Problem) -> Response:
@@ -118,8 +119,11 @@ def _database_error(error: DBAPIError) -> Response:
     return respond(Problem(500, _CODES[500], _SENTENCES[500]))
 
 
-def _translator(status: int, code: str) -> Callable[[Exception], Response]:
+def _handler(
+    answer: tuple[int, str] | Callable[[Any], Problem],
+) -> Callable[[Exception], Response]:
     def handle(error: Exception) -> Response:
-        return respond(Problem(status, code, str(error)))
+        problem = Problem(*answer, str(error)) if isinstance(answer, tuple) else answer(error)
+        return respond(problem)
 
     return handle

@@ -1,9 +1,13 @@
-"""Two database roles: `web` sees users and wrong log-ins, `worker` tasks and parts. Grants are in the migrations."""
+"""Two database roles: `web` for accounts, `worker` for tasks and parts. Grants are in the migrations."""
 
-from psycopg2 import sql
+import logging
+
+from psycopg2 import extensions, sql
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
 ROLES = ("web", "worker")
+_log = logging.getLogger(__name__)
 
 
 def ensure_role(connection: Connection, name: str, password: str | None) -> None:
@@ -11,8 +15,31 @@ def ensure_role(connection: Connection, name: str, password: str | None) -> None
     if not connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}):
         _execute(connection, sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
     if password is not None:
+        # The verifier, not the password: PostgreSQL may log statements like this one.
+        verifier = extensions.encrypt_password(
+            password,
+            name,
+            connection.connection.driver_connection,
+            "scram-sha-256",
+        )
         statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
-        _execute(connection, statement.format(sql.Identifier(name), sql.Literal(password)))
+        _execute(connection, statement.format(sql.Identifier(name), sql.Literal(verifier)))
+    _keep_statements_out_of_the_log(connection, name)
+
+
+def _keep_statements_out_of_the_log(connection: Connection, name: str) -> None:
+    """Log errors of the role without their statements, which hold emails, password hashes and URLs.
+
+    Only a superuser may set this. A managed server has a flag of the same name instead.
+    """
+    statement = sql.SQL("ALTER ROLE {} SET log_min_error_statement = panic")
+    try:
+        with connection.begin_nested():
+            _execute(connection, statement.format(sql.Identifier(name)))
+    except ProgrammingError:
+        _log.warning(
+            "role %s: no right to set log_min_error_statement; set the server's flag to panic", name
+        )
 
 
 def _execute(connection: Connection, statement: sql.Composable) -> None:

@@ -1,4 +1,4 @@
-"""The way to the tasks service: `/tasks` calls are checked for a token, passed on, and answered with its bytes."""
+"""The way to the tasks service: `/tasks` calls are passed on, and answered with its bytes."""
 
 import errno
 import logging
@@ -20,11 +20,10 @@ from urllib3.util import SKIP_HEADER
 from werkzeug.exceptions import NotFound
 
 from idrl_common import request_ids
-from idrl_common.tokens import TokenVerifier, identify
 from idrl_common.validation import read_body
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# Everything else is between two neighbours of the chain (RFC 9110 §7.6.1), or nobody's business.
+# Any other header concerns one hop (RFC 9110 §7.6.1), or is not meant for the tasks service.
 _REQUEST_HEADERS = (
     "Authorization",
     "Content-Type",
@@ -54,14 +53,14 @@ _RESPONSE_HEADERS = (
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
-# Clips that are being written down are not among those that nginx counts.
+# nginx does not count the clips that it is still writing.
 _LEFT_FREE_BYTES = 2 * 1024**3
 _PROBE_TIMEOUT_S = 2
 _log = logging.getLogger(__name__)
 
 
 class TasksUnavailable(Exception):
-    """The tasks service cannot be reached, or hung up."""
+    """The tasks service cannot be reached, or closed the connection."""
 
     def __init__(self) -> None:
         super().__init__("The tasks service cannot be reached just now.")
@@ -104,7 +103,7 @@ _RETRY = _RetryLostConnection(
 
 
 class TasksService:
-    """The tasks service, over connections that are kept open."""
+    """Client of the tasks service, with a pool of persistent connections."""
 
     def __init__(
         self, url: str, *, connect_timeout_s: float, timeout_s: float, pool_size: int
@@ -126,7 +125,7 @@ class TasksService:
                 method,
                 target,
                 body,
-                # Without these two the library would speak for the caller.
+                # Without these two urllib3 sends its own.
                 headers={"Accept-Encoding": "identity", "User-Agent": SKIP_HEADER, **headers},
                 retries=_RETRY,
                 redirect=False,
@@ -149,24 +148,23 @@ class TasksService:
 
 @dataclass(frozen=True)
 class Clips:
-    """How clips reach the caller: with `accel_redirect` nginx fetches them itself, and keeps some on `disk`."""
+    """How clips reach the caller: with `accel_redirect` nginx fetches them, and caches some on `disk`."""
 
     accel_redirect: bool
     disk: Path | None
 
-    def may_be_kept(self) -> bool:
-        """Tell whether there is space: nginx breaks off a clip that it can write down no further."""
+    def may_be_cached(self) -> bool:
+        """Return whether there is space: nginx truncates a clip that fills its disk."""
         return self.disk is not None and shutil.disk_usage(self.disk).free >= _LEFT_FREE_BYTES
 
 
-def blueprint(verifier: TokenVerifier, service: TasksService, clips: Clips) -> Blueprint:
+def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     """Return the routes of /tasks and below."""
     routes = Blueprint("gateway", __name__)
 
     @routes.route("/tasks", methods=METHODS, defaults={"rest": ""})
     @routes.route("/tasks/<path:rest>", methods=METHODS)
     def forward(rest: str) -> Response:
-        identify(verifier)
         if {".", ".."} & set(rest.split("/")):
             raise NotFound
         if (
@@ -174,7 +172,7 @@ def blueprint(verifier: TokenVerifier, service: TasksService, clips: Clips) -> B
             and request.method in ("GET", "HEAD")
             and _CLIP.fullmatch(request.path)
         ):
-            return _checked_clip(service) if clips.may_be_kept() else _let_nginx_fetch("/_tasks")
+            return _checked_clip(service) if clips.may_be_cached() else _nginx_fetches("/_tasks")
         return _passed_on(
             service.send(request.method, _target(), _request_headers(), read_body() or None)
         )
@@ -183,7 +181,7 @@ def blueprint(verifier: TokenVerifier, service: TasksService, clips: Clips) -> B
 
 
 def _target() -> str:
-    """Return path and query as the route matched them, encoded again: the two services never disagree on a path."""
+    """Return path and query as the route matched them, encoded again, so that both services see one path."""
     path = quote(request.path, safe="/:@!$&'()*+,;=")
     query = request.query_string.decode("latin-1")
     return f"{path}?{query}" if query else path
@@ -195,28 +193,28 @@ def _request_headers() -> dict[str, str]:
 
 
 def _checked_clip(service: TasksService) -> Response:
-    """Ask the tasks service whether the caller may have the clip now, and which it is, before nginx looks for it.
+    """Ask the tasks service for the clip's headers, then send nginx to its cache for the bytes.
 
-    What the caller gets in the end is decided here, with all his conditions; nginx only gets to see calls that
-    are answered with bytes. Whatever else there is to say, the tasks service says itself.
+    The tasks service decides about access, conditions and ranges. nginx sees only calls that are
+    answered with bytes; any other answer of the tasks service is passed on as it is.
     """
     answer = service.send("HEAD", _target(), _request_headers(), None)
     if request.method == "HEAD" or answer.status == HTTPStatus.NOT_MODIFIED:
         return _passed_on(answer)
-    _let_go(answer)
+    _release(answer)
     tag = _SHA256_TAG.fullmatch(answer.headers.get("ETag", ""))
     if tag is None or answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        return _let_nginx_fetch("/_tasks")
-    response = _let_nginx_fetch(f"/_clips/{tag[1]}")
+        return _nginx_fetches("/_tasks")
+    response = _nginx_fetches(f"/_clips/{tag[1]}")
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         response.accept_ranges = "bytes"
     return response
 
 
-def _let_nginx_fetch(where: str) -> Response:
-    """Answer with the internal address at which nginx finds the clip; its own answer replaces this one."""
+def _nginx_fetches(where: str) -> Response:
+    """Return a response that nginx replaces with its own, from the internal location `where`."""
     response = Response(headers={"X-Accel-Redirect": where + request.path})
-    del response.headers["Content-Type"]  # nginx would keep it in place of the clip's
+    del response.headers["Content-Type"]  # nginx would prefer it to the clip's
     return response
 
 
@@ -225,12 +223,12 @@ def _passed_on(answer: BaseHTTPResponse) -> Response:
     response = Response(_chunks(answer), answer.status, direct_passthrough=True)
     del response.headers["Content-Type"]
     response.headers.extend(headers)
-    response.call_on_close(lambda: _let_go(answer))
+    response.call_on_close(lambda: _release(answer))
     return response
 
 
-def _let_go(answer: BaseHTTPResponse) -> None:
-    """Keep the connection for others, unless the caller went away and the rest of the answer is still in it."""
+def _release(answer: BaseHTTPResponse) -> None:
+    """Return the connection to the pool, or close it when a part of the answer is still unread."""
     if answer.length_remaining == 0:
         answer.release_conn()
     else:
@@ -244,5 +242,5 @@ def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
         _log.warning(
             "the tasks service broke off in the middle of an answer: %s", type(error).__name__
         )
-        # The server hangs up on this one without a word, so the caller can tell it from a complete answer.
+        # gunicorn then closes the connection, so that the caller notices that the answer is incomplete.
         raise ConnectionResetError(errno.ECONNRESET, "the tasks service broke off") from error

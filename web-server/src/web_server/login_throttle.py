@@ -1,100 +1,139 @@
-"""Wrong log-ins, counted by account and caller, so that nobody guesses for long and no stranger locks the owner out."""
+"""Limits how often a password can be guessed, without locking the owner of an account out.
+
+Two counts, both kept in `login_failures`:
+
+- per account and client address: failed log-ins within a window. Attempts from an address that has
+  never logged in to the account are counted before the password is checked, so that parallel
+  attempts cannot exceed the limit.
+- per account, over all such addresses together (`client` is `*`): a token bucket in the form of the
+  generic cell rate algorithm, whose theoretical arrival time is `first_at`. An address that has
+  logged in to the account before is exempt.
+"""
 
 import hashlib
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from sqlalchemy import ColumnElement, case, delete, func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 
-from web_server.db import db
-from web_server.models import LoginFailures
+from web_server.db import transaction
 
-_FORGOTTEN_AT_ONCE = 100
+_ALL_STRANGERS = "*"
+
+_COUNT = text("""
+    INSERT INTO login_failures AS counted (account, client, failures) VALUES (:account, :client, 1)
+    ON CONFLICT (account, client) DO UPDATE SET
+        failures = CASE WHEN counted.first_at <= now() - :window THEN 0 ELSE counted.failures END
+            + CASE WHEN counted.succeeded_at IS NULL THEN 1 ELSE 0 END,
+        first_at = CASE WHEN counted.first_at <= now() - :window THEN now() ELSE counted.first_at END
+    RETURNING failures, succeeded_at IS NOT NULL AS is_known,
+        extract(epoch FROM first_at + :window - now())::float8 AS left_s
+""")
+_COUNT_STRANGER = text("""
+    INSERT INTO login_failures AS counted (account, client, failures, first_at)
+    VALUES (:account, :client, 0, now() + :interval)
+    ON CONFLICT (account, client) DO UPDATE SET first_at = greatest(counted.first_at, now()) + :interval
+    WHERE counted.first_at <= now() + :window - :interval
+    RETURNING 1
+""")
+_RECORD = text("""
+    UPDATE login_failures SET failures = failures + 1
+    WHERE account = :account AND client = :client AND succeeded_at IS NOT NULL
+""")
+_RESET = text("""
+    INSERT INTO login_failures (account, client, failures, succeeded_at)
+    VALUES (:account, :client, 0, now())
+    ON CONFLICT (account, client) DO UPDATE SET failures = 0, first_at = now(), succeeded_at = now()
+""")
+_FORGET = text("""
+    DELETE FROM login_failures WHERE (account, client) IN (
+        SELECT account, client FROM login_failures
+        WHERE first_at <= now() - :window
+            AND (succeeded_at IS NULL OR succeeded_at <= now() - make_interval(days => 90))
+        LIMIT 100 FOR UPDATE SKIP LOCKED
+    )
+""")
 
 
 class TooManyFailures(Exception):
-    """This caller got this account's password wrong too often; in `retry_after_s` the next attempt is looked at."""
+    """Too many failed log-ins; the next attempt is considered in `retry_after_s` seconds."""
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(
-            "Too many wrong log-ins for this account from your address; wait a little."
-        )
-        self.retry_after_s = retry_after_s
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("Too many failed log-ins for this account; wait a little.")
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
 
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `failures` wrong log-ins within `window_s` seconds."""
+    """At most `failures` failed log-ins of one address within `window_s` seconds.
+
+    Addresses that have never logged in to the account share `strangers` attempts in that time.
+    """
 
     failures: int
     window_s: float
+    strangers: int
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One caller at one account's door."""
+class LoginThrottle:
+    """One client's log-ins to one account, which need not exist."""
 
     account: str
     client: str
+    limit: Limit
 
     @classmethod
-    def of(cls, email: str, address: str) -> "Attempt":
-        """Return the attempt; a caller with IPv6 is its network, since it has as many addresses as it wants."""
-        client = ip_address(address)
-        name = (
-            str(ip_network((client, 64), strict=False))
-            if isinstance(client, IPv6Address)
-            else str(client)
-        )
-        return cls(hashlib.sha256(email.lower().encode()).hexdigest(), name)
+    def of(cls, email: str, address: str | None, limit: Limit) -> "LoginThrottle":
+        """Return the throttle of an address, as the proxy in front gives it."""
+        return cls(account_of(email), _client(address), limit)
 
-    def check(self, limit: Limit) -> None:
-        """Raise TooManyFailures when there were too many of them."""
-        wait_s = func.extract("epoch", LoginFailures.first_at - _begin(limit))
-        many = (
-            *self._mine(),
-            LoginFailures.failures >= limit.failures,
-            LoginFailures.first_at > _begin(limit),
-        )
-        with db.session.begin():
-            left_s = db.session.scalar(select(wait_s).where(*many))
-        if left_s is not None:
-            raise TooManyFailures(math.ceil(left_s))
+    def check(self) -> None:
+        """Count the attempt, where it is a stranger's; raise TooManyFailures when it is one too many."""
+        window = timedelta(seconds=self.limit.window_s)
+        keys = {"account": self.account, "client": self.client}
+        with transaction() as session:
+            count = session.execute(_COUNT, {**keys, "window": window}).one()
+        if count.failures >= self.limit.failures + (0 if count.is_known else 1):
+            raise TooManyFailures(count.left_s)
+        if not count.is_known:
+            self._check_strangers(window)
 
-    def failed(self, limit: Limit) -> None:
-        """Count one more, or begin anew where the window has passed; forget what nobody asks for any more."""
-        over = LoginFailures.first_at <= _begin(limit)
-        count = case((over, 1), else_=LoginFailures.failures + 1)
-        first_at = case((over, func.now()), else_=LoginFailures.first_at)
-        row = insert(LoginFailures).values(account=self.account, client=self.client, failures=1)
-        keys = (LoginFailures.account, LoginFailures.client)
-        names = ["account", "client"]
-        with db.session.begin():
-            db.session.execute(
-                row.on_conflict_do_update(
-                    index_elements=names, set_={"failures": count, "first_at": first_at}
-                )
-            )
-            old = (
-                select(*keys)
-                .where(over)
-                .limit(_FORGOTTEN_AT_ONCE)
-                .with_for_update(skip_locked=True)
-            )
-            db.session.execute(delete(LoginFailures).where(tuple_(*keys).in_(old)))
+    def record_failure(self) -> None:
+        """Count the failure of an attempt that was not counted before."""
+        window = timedelta(seconds=self.limit.window_s)
+        with transaction() as session:
+            session.execute(_RECORD, {"account": self.account, "client": self.client})
+            session.execute(_FORGET, {"window": window})
 
-    def succeeded(self) -> None:
-        """Forget what went wrong before."""
-        with db.session.begin():
-            db.session.execute(delete(LoginFailures).where(*self._mine()))
+    def reset(self) -> None:
+        """Forget the failures of this address, and remember that it has logged in."""
+        with transaction() as session:
+            session.execute(_RESET, {"account": self.account, "client": self.client})
 
-    def _mine(self) -> tuple[ColumnElement[bool], ...]:
-        return (LoginFailures.account == self.account, LoginFailures.client == self.client)
+    def _check_strangers(self, window: timedelta) -> None:
+        interval = window / self.limit.strangers
+        values = {"account": self.account, "client": _ALL_STRANGERS}
+        times = {"window": window, "interval": interval}
+        with transaction() as session:
+            admitted = session.execute(_COUNT_STRANGER, {**values, **times}).one_or_none()
+        if admitted is None:
+            raise TooManyFailures(interval.total_seconds())
 
 
-def _begin(limit: Limit) -> ColumnElement[datetime]:
-    """Return when the window begins that ends now, by the database's clock."""
-    return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, limit.window_s)
+def _client(address: str | None) -> str:
+    """Return the address in its normal form, of IPv6 the /64 network: one caller has all of that."""
+    try:
+        client = ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if isinstance(client, IPv6Address):
+        return str(ip_network((client, 64), strict=False))
+    return str(client)
+
+
+def account_of(email: str) -> str:
+    """Return the name under which failures of an email are counted: no email is stored."""
+    return hashlib.sha256(email.lower().encode()).hexdigest()

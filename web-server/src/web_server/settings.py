@@ -23,6 +23,7 @@ class Settings(AppSettings):
     tasks_pool_size: int = Field(32, ge=1)
     accel_redirect: bool = False
     login_failures_max: int = Field(10, ge=1)
+    login_strangers_max: int = Field(50, ge=1)
     login_window_s: float = Field(900, gt=0)
     # As nginx writes sizes, and nginx is told the same.
     clip_cache_size: str = Field("1g", pattern=r"^(0|[1-9][0-9]{0,9}[kmgKMG]?)$")

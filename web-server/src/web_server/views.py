@@ -7,15 +7,14 @@ from pathlib import Path
 import yaml
 from flask import Blueprint, Response, jsonify, request
 
-from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
 from web_server import services
-from web_server.login_throttle import Limit, TooManyFailures
+from web_server.documents import token_document, user_document
+from web_server.login_throttle import Limit, LoginThrottle
 from web_server.schemas import LogIn, SignUp
-from web_server.tokens import LIFETIME_S, TokenSigner
+from web_server.token_signer import TokenSigner
 
 _MAX_BODY_BYTES = 8 * 1024
-_UNKNOWN = "0.0.0.0"  # noqa: S104 # who calls through a socket without addresses
 
 
 def auth_blueprint(signer: TokenSigner, limit: Limit) -> Blueprint:
@@ -30,27 +29,22 @@ def auth_blueprint(signer: TokenSigner, limit: Limit) -> Blueprint:
     def signup() -> tuple[Response, int]:
         body = parse_body(SignUp)
         user_id = services.create_user(body.username, body.email, body.password)
-        return jsonify(user_id=user_id, username=body.username, email=body.email), 201
+        # The address is known from now on: its log-ins are not slowed by those of strangers.
+        throttle(body.email).reset()
+        return jsonify(user_document(user_id, body.username, body.email)), 201
 
     @routes.post("/login")
     def login() -> Response:
         body = parse_body(LogIn)
-        token = signer.sign(_authenticated(body, limit))
-        response = jsonify(token=token, token_type="Bearer", expires_in=LIFETIME_S)  # noqa: S106 # the kind of token
+        user_id = services.authenticate(body.email, body.password, throttle(body.email))
+        response = jsonify(token_document(signer.sign(user_id)))
         response.headers["Cache-Control"] = "no-store"
         return response
 
+    def throttle(email: str) -> LoginThrottle:
+        return LoginThrottle.of(email, request.remote_addr, limit)
+
     return routes
-
-
-def _authenticated(body: LogIn, limit: Limit) -> int:
-    try:
-        return services.authenticate(
-            body.email, body.password, request.remote_addr or _UNKNOWN, limit
-        )
-    except TooManyFailures as error:
-        headers = {"Retry-After": str(error.retry_after_s)}
-        raise Problem(429, "too_many_requests", str(error), headers=headers) from error
 
 
 def contract_blueprint(openapi_path: Path) -> Blueprint:

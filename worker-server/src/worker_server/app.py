@@ -3,10 +3,12 @@
 import redis
 from flask import Flask
 
-from idrl_common import health, json_provider, logs, problems, request_ids, tokens
-from idrl_common.settings import MAX_BODY_BYTES
+from idrl_common import health
+from idrl_common.problems import Problem, ProblemMap
+from idrl_common.service import Service, create_service
+from idrl_common.token_verifier import TokenVerifier, identify
 from worker_server import db, settings as settings_module, storage
-from worker_server.api import authentication, queries, views
+from worker_server.api import queries, views
 from worker_server.api.clips import ClipSender
 from worker_server.api.metrics import WorkCollector
 from worker_server.celery_app import init_celery
@@ -14,35 +16,33 @@ from worker_server.fetching import UrlRefused
 from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
 
-PROBLEMS: problems.ProblemMap = {
+OPEN_ENDPOINTS = frozenset({"status.health", "status.ready", "status.metrics"})
+
+
+def _url_refused(error: UrlRefused) -> Problem:
+    return Problem(400, error.code, error.message)
+
+
+PROBLEMS: ProblemMap = {
     queries.TaskNotFound: (404, "task_not_found"),
     queries.PartNotFound: (404, "part_not_found"),
     queries.PartNotReady: (409, "part_not_ready"),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
+    UrlRefused: _url_refused,
 }
 
 
 def create_app(settings: Settings) -> Flask:
-    """Return the app: settings, extensions, errors, routes, in this order. Connects to nothing yet."""
-    app = Flask(__name__, static_folder=None)
-    app.config.update(
-        SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS=db.ENGINE_OPTIONS,
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+    """Return the app, which connects to nothing yet."""
+    verifier = TokenVerifier(settings.jwt_public_key)
+    service = Service(
+        "tasks", __name__, db.ENGINE_OPTIONS, PROBLEMS, lambda: identify(verifier), OPEN_ENDPOINTS
     )
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
+    app = create_service(service, settings)
     with app.app_context():
         settings_module.attach(settings)
     db.install(app)
     init_celery(app, settings)
-    json_provider.install(app)
-    request_ids.install(app)
-    logs.install(app)
-    health.install(app, "tasks")
-    problems.install(app, PROBLEMS)
-    app.register_error_handler(UrlRefused, views.url_refused)
-    authentication.install(app, tokens.TokenVerifier(settings.jwt_public_key))
     app.register_blueprint(views.blueprint(ClipSender(settings.remote_folder)))
     app.register_blueprint(
         health.blueprint("tasks", settings.revision, checks(settings), WorkCollector(app))

@@ -3,8 +3,7 @@
 import logging
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -12,12 +11,10 @@ from typing import Any, ParamSpec, TypeVar
 import psycopg2
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from flask_sqlalchemy.session import Session
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from pydantic_core import from_json
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
-from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import (
     Retrying,
@@ -27,12 +24,14 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from idrl_common.database import transactions
 from worker_server.models import Base
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 db = SQLAlchemy(model_class=Base)
+transaction = transactions(db.session)
 
 
 # A connection that was used so short a time ago is lent without a look at it: the database takes longer to start anew.
@@ -93,17 +92,6 @@ def install(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         event.listen(db.engine, "begin", _leave_autocommit)
-
-
-@contextmanager
-def transaction() -> Iterator[scoped_session[Session]]:
-    """Commit when the block ends, roll back when it raises."""
-    try:
-        yield db.session
-        db.session.commit()
-    except BaseException:
-        db.session.rollback()
-        raise
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from dotenv import load_dotenv
 
 from idrl_common import logs
-from idrl_common.wsgi import CollapseSlashes
 from worker_server.app import create_app
 from worker_server.settings import Settings
 
 load_dotenv()
 settings = Settings()
 logs.configure("tasks", settings.log_level)
-app = CollapseSlashes(create_app(settings))
+app = create_app(settings)

@@ -9,14 +9,14 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from idrl_common import request_ids
-from idrl_common.problems import Problem, respond
+from idrl_common.access import caller
+from idrl_common.problems import Problem
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, services
-from worker_server.api.authentication import caller
 from worker_server.api.clips import ClipSender
 from worker_server.api.queries import PartTotals, TaskNotFound
 from worker_server.api.schemas import Listing, NewTask, task_document
-from worker_server.fetching import UrlRefused, check_url
+from worker_server.fetching import check_url
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.submissions import Submission
 from worker_server.settings import current
@@ -66,11 +66,6 @@ def blueprint(clips: ClipSender) -> Blueprint:
         return clips.response(name, part.path or "", part.sha256 or "")
 
     return routes
-
-
-def url_refused(error: UrlRefused) -> Response:
-    """Answer a URL that cannot be accepted, with the code that says why."""
-    return respond(Problem(400, error.code, error.message))
 
 
 def _document(task_id: uuid.UUID) -> dict[str, Any]:

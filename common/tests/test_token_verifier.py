@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 
 from idrl_common.problems import Problem
-from idrl_common.tokens import (
+from idrl_common.token_verifier import (
     LEEWAY_S,
     Identity,
     TokenExpired,

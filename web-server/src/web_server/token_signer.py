@@ -7,7 +7,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from idrl_common.tokens import ALGORITHM, AUDIENCE, ISSUER, TokenInvalid, TokenVerifier
+from idrl_common.token_verifier import ALGORITHM, AUDIENCE, ISSUER, TokenInvalid, TokenVerifier
 
 LIFETIME_S = 3600
 
