@@ -1,6 +1,10 @@
 # Every step of the continuous integration is a target here; nothing works only there.
 
 MEMBERS := common web-server worker-server psg local testing
+# Each is checked on its own: several have a conftest.py, and a module name may stand for one file only.
+SUITES := common/tests web-server/tests worker-server/tests psg/tests local/tests testing/tests bench/tests deploy/tests \
+	deploy/rehearsal e2e containers jmeter
+TEST_HELPERS := worker-server/tools:containers
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -72,8 +76,9 @@ format: $(STAMP) ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(STAMP) ## mypy strict
+types: $(STAMP) ## mypy strict, over the sources and every test suite
 	$(BIN)/mypy
+	@for suite in $(SUITES); do printf '%s: ' "$$suite"; MYPYPATH="$$suite:$(TEST_HELPERS)" $(BIN)/mypy "$$suite" || exit; done
 
 test: $(STAMP) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-k login")
 	$(BIN)/pytest --cov --cov-report=term -m "not slow and not browser" $(ARGS)

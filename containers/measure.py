@@ -171,6 +171,7 @@ def measure_speed(
     data = folder / "own"
     data.mkdir()
     (data / "clip.mp4").write_bytes(os.urandom(CLIP_BYTES))
+    assert person.token
     clip = Clip(engine, stack, person.token, task_id)
     clip.put(data / "clip.mp4")
     config = folder / "nginx.conf"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -135,7 +135,7 @@ def test_a_mismatch_is_told_together_with_a_broken_rule(auth: AuthActions) -> No
     ],
 )
 def test_a_wrong_field_is_named(
-    auth: AuthActions, changed: dict[str, object], errors: list[tuple[str, str]]
+    auth: AuthActions, changed: dict[str, Any], errors: list[tuple[str, str]]
 ) -> None:
     assert field_errors(auth.signup(**changed)) == errors
 

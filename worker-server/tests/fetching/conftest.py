@@ -194,7 +194,7 @@ class Fetcher:
     progress: list[tuple[int, int | None]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, url: str, **limits: float) -> Download:
+    def __call__(self, url: str, **limits: Any) -> Download:  # noqa: ANN401 # fields of FetchLimits
         return download(
             url,
             self.path,
@@ -246,9 +246,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     table = Names()
     real = socket.getaddrinfo
 
-    def answer(host: str, port: int, *args: object, **options: object) -> list[Any]:
+    def answer(host: str, port: int, *args: Any, **options: Any) -> list[Any]:  # noqa: ANN401 # those of getaddrinfo
         if host not in table.answers:
-            return real(host, port, *args, flags=socket.AI_NUMERICHOST, **options)
+            return real(host, port, *args, **{**options, "flags": socket.AI_NUMERICHOST})
         table.asked.append(host)
         answers = table.answers[host]
         found = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -203,7 +203,7 @@ def test_a_slow_source_that_keeps_coming_is_waited_for(site, fetch) -> None:
 
 def test_our_own_slow_disk_is_not_the_source_s_fault(site, fetch) -> None:
     """The pause between two reads is longer than the stall limit."""
-    pauses = []
+    pauses: list[float] = []
 
     class Slow(list[object]):
         def append(self, item: object) -> None:

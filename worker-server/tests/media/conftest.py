@@ -53,13 +53,16 @@ class Clip:
 
     @staticmethod
     def number_in(frame: av.VideoFrame) -> int:
-        return _number(frame.to_ndarray(format="gray"))
+        return _number(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
 
 
 def read_numbers(path: Path) -> list[int]:
     """Read the number in each frame."""
     with av.open(str(path)) as container:
-        return [_number(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+        return [
+            _number(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
+            for frame in container.decode(video=0)
+        ]
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ SOURCES = {
 def site(clip: Path, wanted: dict[str, Any]) -> Iterator[tuple[str, "queue.Queue[dict[str, Any]]"]]:
     """Serve the page, the clip and the times to seek to; what the page reports comes out of the queue."""
     reports: queue.Queue[dict[str, Any]] = queue.Queue()
-    answers = {
+    answers: dict[str, Callable[[], bytes]] = {
         "/": PAGE.read_bytes,
         "/clip": clip.read_bytes,
         "/wanted": lambda: json.dumps(wanted).encode(),

@@ -51,7 +51,10 @@ def rendered(name: str, edit: PartEdit, ffmpeg: str, scratch: Path) -> Path:
 
 def gray_frames(path: Path) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        return [
+            np.asarray(frame.to_ndarray(format="gray"), np.uint8)
+            for frame in container.decode(video=0)
+        ]
 
 
 @each_renderer

@@ -27,9 +27,12 @@ def samples_of(path: Path) -> npt.NDArray[np.float32]:
     """The samples of both channels as a player hears them, from time 0 on."""
     with av.open(str(path)) as container:
         frames = [frame for frame in container.decode(audio=0) if frame.pts is not None]
-        assert frames[0].pts <= 0
+        first_pts, time_base = frames[0].pts, frames[0].time_base
+        assert first_pts is not None
+        assert time_base is not None
+        assert first_pts <= 0
         heard = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-        return heard[:, -round(frames[0].pts * frames[0].time_base * RATE) :].astype(np.float32)
+        return heard[:, -round(first_pts * time_base * RATE) :].astype(np.float32)
 
 
 def clicks_in(path: Path) -> list[float]:

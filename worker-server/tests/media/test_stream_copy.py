@@ -252,6 +252,7 @@ def test_every_key_frame_is_a_place_to_begin(numbered: Make, copy: Callable[...,
         keys = [packet.pts for packet in container.demux(video) if packet.is_keyframe]
         assert len(keys) > 8
         for pts in keys:
+            assert pts is not None
             container.seek(pts, stream=video)
             frame = next(container.decode(video))
             assert frame.pts == pts

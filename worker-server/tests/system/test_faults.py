@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from worker_server.queue import claims
 if TYPE_CHECKING:
     import uuid
 
-    from conftest import Redis, System, Workers
+    from system.conftest import Redis, System, Workers
 
     from worker_server.settings import Settings
 
@@ -176,6 +177,10 @@ def test_facts_that_another_version_wrote_are_found_out_anew(
     assert [part.failures for part in system.parts(task_id)] == [0, 0]
 
 
+def has_failed_again(system: "System", task_id: "uuid.UUID", failures: int) -> bool:
+    return system.task(task_id).failures > failures
+
+
 def test_a_source_that_kills_each_worker_fails_and_others_flow(
     system: "System", workers: "Workers", film: str, short: str
 ) -> None:
@@ -188,7 +193,7 @@ def test_a_source_that_kills_each_worker_fails_and_others_flow(
             row = claims.claim_task("doomed", 0.1)
         assert row.lease.task_id == poison
         failures = system.task(poison).failures
-        system.wait(lambda before=failures: system.task(poison).failures > before, timeout_s=20)
+        system.wait(partial(has_failed_again, system, poison, failures), timeout_s=20)
     workers.start()
     check_done(system, system.post(short, owner_id=2))
     task = system.task(poison)

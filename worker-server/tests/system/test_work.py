@@ -10,7 +10,7 @@ from worker_server import storage
 from worker_server.api import services
 
 if TYPE_CHECKING:
-    from conftest import System, Workers
+    from system.conftest import System, Workers
 
 Sample = Callable[..., str]
 
