@@ -91,3 +91,12 @@ def test_revision_is_the_commit(engine: Engine) -> None:
         ["git", "cat-file", "-t", commit], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "commit"
+
+
+def test_the_sandbox_of_the_decoders_holds(engine: Engine) -> None:
+    """The drill in a decoder's place, as the image's user and under the engine's own system-call filter."""
+    said = inside(
+        engine, WORKER, "/app/bin/python", "-m", "worker_server.media.process.sandbox"
+    ).splitlines()
+    assert len(said) == 1, said
+    assert said[0].startswith("sandbox: landlock-")

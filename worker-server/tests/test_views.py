@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from idrl_testing.database import Database
 from worker_server.db import db
 from worker_server.errors import WorkFailed
+from worker_server.media import SandboxReport
 from worker_server.queue import claims, leases
 from worker_server.settings import Settings
 from worker_testing import SOURCE, URL, post, problem
@@ -356,8 +357,19 @@ def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
     assert client.get("/health").get_json()["status"] == "ok"
     assert client.get("/ready").get_json()["status"] == "ready"
     assert b'idrl_work{kind="task",status="queued"} 1.0' in client.get("/metrics").data
+    assert b'idrl_sandbox{level="landlock-' in client.get("/metrics").data
     (share / ".idrl-share").unlink()
     assert client.get("/ready").get_json()["checks"]["share"]["ok"] is False
+
+
+def test_a_machine_without_a_sandbox_is_degraded(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_server.app.sandbox_report", lambda: SandboxReport(0, (), ("all",)))
+    ready = client.get("/ready")
+    assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
+    assert ready.get_json()["checks"]["sandbox"] == {"ok": False, "detail": "NoSandbox"}
+    assert b'idrl_sandbox{level="none"} 1.0' in client.get("/metrics").data
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/{}"])

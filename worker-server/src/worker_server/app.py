@@ -13,6 +13,7 @@ from worker_server.api.clips import ClipSender
 from worker_server.api.metrics import WorkCollector
 from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
+from worker_server.media import sandbox_report
 from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
 
@@ -45,7 +46,12 @@ def create_app(settings: Settings) -> Flask:
     init_celery(app, settings)
     app.register_blueprint(views.blueprint(ClipSender(settings.remote_folder)))
     app.register_blueprint(
-        health.blueprint("tasks", settings.revision, checks(settings), WorkCollector(app))
+        health.blueprint(
+            "tasks",
+            settings.revision,
+            checks(settings),
+            WorkCollector(app, lambda: sandbox_report().level),
+        )
     )
     return app
 
@@ -56,8 +62,18 @@ def checks(settings: Settings) -> dict[str, health.Check]:
     return {
         "database": health.Check(queries.ping),
         "redis": health.Check(lambda: _ping(client), required=False),
+        "sandbox": health.Check(_check_sandbox, required=False),
         "share": health.Check(lambda: storage.check(settings.remote_folder), required=False),
     }
+
+
+class NoSandbox(Exception):
+    """The sandbox of the decoders does not hold on this machine."""
+
+
+def _check_sandbox() -> None:
+    if not sandbox_report().holds:
+        raise NoSandbox
 
 
 def _ping(client: redis.Redis) -> None:

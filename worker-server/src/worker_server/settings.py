@@ -51,6 +51,9 @@ class Settings(AppSettings):
     # Address space, of which an encoder uses about a third; enough for a source of 4096 x 4096.
     render_memory_bytes: int = Field(4 * 1024**3, gt=0)
 
+    # Whether strangers' files may be decoded where the kernel offers no sandbox.
+    allow_no_sandbox: bool = False
+
     fetch_concurrency: int = Field(4, ge=1, le=256)
     fetch_allow_hosts: Hosts = frozenset()
     fetch_deny_hosts: Hosts = frozenset()

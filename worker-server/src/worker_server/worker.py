@@ -14,6 +14,8 @@ from idrl_common import logs
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime
+from worker_server.jobs.selftest import prove
+from worker_server.media.selftest import SelfTestFailed
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -31,6 +33,17 @@ def _keep_logs(**_: object) -> None:
     """Keep our log handlers, which Celery would replace, and drop its lines on what the jobs log themselves."""
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@signals.celeryd_init.connect
+def _prove_the_work(options: dict[str, Any], **_: object) -> None:
+    """Refuse to start where this machine cannot do the work of the worker's queues."""
+    queues = options.get("queues") or ()
+    try:
+        prove(settings, set(queues.split(",") if isinstance(queues, str) else queues))
+    except SelfTestFailed as error:
+        _log.critical("the worker does not start", extra={"detail": str(error)})
+        raise SystemExit(str(error)) from error
 
 
 @signals.worker_init.connect

@@ -18,6 +18,7 @@ from worker_server.media.probing.remux import needs_remux, remux_command
 from worker_server.media.probing.sniff import sniff
 from worker_server.media.process.child import ChildFiles
 from worker_server.media.process.encoder import run_encoder
+from worker_server.media.process.sandbox import SandboxReport, sandbox_report
 from worker_server.media.rendering.render import (
     RenderedClip,
     RenderLimits,
@@ -47,6 +48,7 @@ __all__ = [
     "RenderedClip",
     "Renderer",
     "RendererDeclined",
+    "SandboxReport",
     "Source",
     "SourceError",
     "Stopped",
@@ -62,6 +64,7 @@ __all__ = [
     "renderer",
     "renderers",
     "run_encoder",
+    "sandbox_report",
     "sniff",
     "verify_clip",
 ]

@@ -3,6 +3,7 @@
 `python -m worker_server.media.process.sandbox` prints it, and exits with 1 where it does not hold.
 """
 
+import functools
 import json
 import os
 import socket
@@ -41,6 +42,15 @@ class SandboxReport:
     def level(self) -> str:
         """The level for people and metrics: `landlock-7+seccomp`, or `none`."""
         return f"landlock-{self.landlock}+seccomp" if self.holds else "none"
+
+
+@functools.cache
+def sandbox_report() -> SandboxReport:
+    """Return what `measure_sandbox` found when it was first asked; nothing holds where it failed."""
+    try:
+        return measure_sandbox()
+    except (guard.SandboxFailed, OSError):
+        return SandboxReport(0, NEEDED, ())
 
 
 def measure_sandbox() -> SandboxReport:

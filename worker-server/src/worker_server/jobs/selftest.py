@@ -1,0 +1,26 @@
+"""What a worker proves before it claims work."""
+
+import logging
+from collections.abc import Collection
+
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from worker_server.media import selftest
+from worker_server.queue import wakeups
+from worker_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def prove(settings: Settings, queues: Collection[str]) -> None:
+    """Try what the work of these queues needs. Raise SelfTestFailed, whose text is for the operator."""
+    if not {wakeups.FETCH, wakeups.RENDER} & set(queues):
+        return
+    report = selftest.check_sandbox(allow_none=settings.allow_no_sandbox)
+    level = _log.info if report.holds else _log.warning
+    level("sandbox", extra={"level": report.level, "not_refused": list(report.escapes)})
+    ffmpeg = get_ffmpeg_exe()
+    if wakeups.FETCH in queues:
+        selftest.check_probe(ffmpeg)
+    if wakeups.RENDER in queues:
+        selftest.check_renderer(settings.render_engine, ffmpeg, settings.logo_path)

@@ -1,0 +1,58 @@
+"""A worker starts only where it can do its work; it says why not before it connects to anything."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker_server.jobs.selftest import prove
+from worker_server.media.selftest import SelfTestFailed
+from worker_server.settings import Settings
+
+
+def start(queue: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Start a worker with no database and no Redis in reach."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "worker_server.worker:app"]
+    command += ["worker", "-Q", queue, "-c", "1", "-n", "test@%h"]
+    needed = {
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": "1",
+        "POSTGRES_USER": "worker",
+        "POSTGRES_DB": "idrl",
+        "POSTGRES_PASSWORD": "none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "JWT_PUBLIC_KEY": PUBLIC_KEY,
+    }
+    return subprocess.run(
+        command,
+        env=kept | needed | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----"""
+
+
+def test_a_logo_path_that_names_no_file_stops_the_start(tmp_path: Path) -> None:
+    done = start("render", LOGO_PATH=str(tmp_path / "absent.png"))
+    assert done.returncode not in (0, None)
+    assert f"LOGO_PATH names no file: {tmp_path / 'absent.png'}." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fetcher_needs_no_logo_and_a_sweeper_proves_nothing(
+    settings: Settings, tmp_path: Path
+) -> None:
+    broken = settings.model_copy(update={"logo_path": tmp_path / "absent.png"})
+    prove(broken, {"fetch"})
+    prove(broken, {"sweep"})
+    with pytest.raises(SelfTestFailed, match="LOGO_PATH"):
+        prove(broken, {"render"})
