@@ -109,7 +109,7 @@ def videos(engine: Engine, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def person(machines: Machines) -> PatientApiClient:
-    """Somebody with an account on the three machines."""
+    """A client with an account on the three machines."""
     return PatientApiClient.signed_up(machines.url)
 
 

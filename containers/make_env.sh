@@ -15,7 +15,7 @@ umask 077
 key=$(openssl genpkey -algorithm ed25519)
 redis_password=$(password)
 cat >"$target.new" <<END
-# The secrets of this installation, made by make env. Whoever has this file can act as every user.
+# The secrets of this installation, made by make env. With this file one can act as every user.
 # Every other setting of the machines' .env.example files can be added here.
 POSTGRES_HOST=postgres
 POSTGRES_PASSWORD=$(password)

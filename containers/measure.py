@@ -51,7 +51,7 @@ def memory_bytes(engine: Engine) -> dict[str, int]:
 
 
 class Watch:
-    """Looks at the memory again and again, in a thread of its own."""
+    """Samples the memory in a thread of its own."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -35,7 +35,7 @@ REQUIRED = {
 }
 CASES = [(folder, name) for folder, names in REQUIRED.items() for name in sorted(names)]
 BUILD_ARGUMENTS = {"PIP_INDEX_URL", "UV_DEFAULT_INDEX", "REVISION"}
-# What a container is told by its image, or must not be told at all.
+# Variables that come from the image, or must not be set at all.
 FIXED_BY_THE_IMAGE = {
     "REVISION",
     "OPENAPI_PATH",

@@ -121,16 +121,16 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
     """A caller from elsewhere does not even see the share; one of the subnet writes as the containers' user."""
     shared = folder / "shared"
     shared.mkdir()
-    told = {
+    variables = {
         "EXPORT_TO": NOBODYS_SUBNET,
         "SHARED_FOLDER": str(shared),
         "NFS_BIND": "127.0.0.1",
         **VARIABLES,
     }
-    ganesha.write_env(told)
+    ganesha.write_env(variables)
     start(ganesha)
     assert not engine.succeeds(*call(ganesha, "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"))
-    ganesha.write_env({**told, "EXPORT_TO": subnet_of(engine, "idrlfiles_default")})
+    ganesha.write_env({**variables, "EXPORT_TO": subnet_of(engine, "idrlfiles_default")})
     start(ganesha)
     engine.docker(*call(ganesha, "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"))
     copy = "nfs-cp /etc/hostname 'nfs://nfs/var/nfs/shared_folder/clip?version=4'"

@@ -80,7 +80,7 @@ def test_health_and_stop_are_told(engine: Engine, image: str) -> None:
 
 @pytest.mark.parametrize("image", [WEB, WORKER])
 def test_bytecode_is_there_already(engine: Engine, image: str) -> None:
-    """The containers cannot write it: without it every start would compile everything anew."""
+    """Containers cannot write byte code: without it every start would compile every module."""
     script = "import flask, sys, pathlib; print(pathlib.Path(flask.__cached__).exists())"
     assert inside(engine, image, "/app/bin/python", "-c", script).strip() == "True"
 

@@ -1,4 +1,4 @@
-"""Every machine on its own: the stacks as three machines run them, told about each other, sharing only the file share.
+"""Each machine on its own: the stacks as three machines run them, with only the share in common.
 
 The tests follow each other: the share is mounted only after the first one has seen the system without it.
 """
@@ -200,7 +200,7 @@ def test_down_and_up_while_a_task_renders(
 
 
 def test_second_worker_machine(slow: Machines, person: PatientApiClient, videos: str) -> None:
-    """The same file, told that it is not the first: no Redis and no beat of its own, and it takes the work."""
+    """FIRST_WORKER=0: no Redis and no beat of its own, and it takes work."""
     redis = f"redis://:{slow.secrets['REDIS_PASSWORD']}@{slow.engine.gateway()}:{REDIS_PORT}/0"
     others = {"FIRST_WORKER": "0", "REDIS_URL": redis, "TASKS_PORT": str(TASKS_PORT + 1)}
     second = slow.stack("second", "worker-server", {**slow.worker_variables(), **others})

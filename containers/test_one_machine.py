@@ -27,7 +27,7 @@ def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
     person = PatientApiClient.signed_up(URL)
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     assert person.finish(task_id)["status"] == "done"
-    # Kept by nginx from now on, which is of no use while nobody can say whose it is.
+    # nginx has it in its cache, which must not help while the caller cannot be authorized.
     clips = [person.call("GET", f"/tasks/{task_id}/parts/0").content for _ in range(3)]
     assert clips[0] == clips[1] == clips[2]
     assert one_machine.execute("nginx", "find", KEPT, "-type", "f").count("\n") >= 1

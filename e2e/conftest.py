@@ -44,7 +44,7 @@ def contract(request: pytest.FixtureRequest) -> Contract:
 
 
 @pytest.fixture(scope="session")
-def nobody(contract: Contract) -> Api:
+def anonymous(contract: Contract) -> Api:
     """The API without a token."""
     return Api(os.environ.get("BASE_URL", "http://127.0.0.1:5050"), contract)
 
@@ -56,28 +56,30 @@ def new_account() -> Callable[[], Account]:
 
 
 @pytest.fixture(scope="session")
-def sign_up(nobody: Api, new_account: Callable[[], Account]) -> SignUp:
+def sign_up(anonymous: Api, new_account: Callable[[], Account]) -> SignUp:
     """Signs a new person up, logs in, and returns the API as that person calls it."""
 
     def new_caller() -> Api:
         account = new_account()
-        assert nobody.post("/auth/signup", account.form()).status_code == 201
-        answer = nobody.post("/auth/login", {"email": account.email, "password": account.password})
+        assert anonymous.post("/auth/signup", account.form()).status_code == 201
+        answer = anonymous.post(
+            "/auth/login", {"email": account.email, "password": account.password}
+        )
         assert answer.status_code == 200
-        return Api(nobody.base_url, nobody.contract, answer.json()["token"])
+        return Api(anonymous.base_url, anonymous.contract, answer.json()["token"])
 
     return new_caller
 
 
 @pytest.fixture(scope="session")
 def api(sign_up: SignUp) -> Api:
-    """The API as somebody calls it who is logged in."""
+    """The API for a logged-in account."""
     return sign_up()
 
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[web_site.Site]:
-    """A web site with sources, as far as the system under test knows a stranger's."""
+    """A web site with sources, which the system under test takes for a third party's."""
     host = os.environ.get("SOURCE_HOST", "127.0.0.1")
     with web_site.serve(host, int(os.environ.get("SOURCE_PORT", "0"))) as running:
         yield running

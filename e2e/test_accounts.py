@@ -42,28 +42,28 @@ BAD_FIELDS: list[tuple[dict[str, object], set[tuple[str, str | None]]]] = [
 ]
 
 
-def test_signup_then_login(nobody: Api, new_account: NewAccount) -> None:
+def test_signup_then_login(anonymous: Api, new_account: NewAccount) -> None:
     account = new_account()
-    made = nobody.post("/auth/signup", account.form())
+    made = anonymous.post("/auth/signup", account.form())
     assert made.status_code == 201
     assert made.json()["username"] == account.username
     assert made.json()["email"] == account.email
-    token = nobody.post(
+    token = anonymous.post(
         "/auth/login", {"email": account.email.upper(), "password": account.password}
     ).json()
     assert token["token_type"] == "Bearer"
     assert token["expires_in"] == 3600
-    assert Api(nobody.base_url, nobody.contract, token["token"]).get("/tasks").json() == []
+    assert Api(anonymous.base_url, anonymous.contract, token["token"]).get("/tasks").json() == []
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD_FIELDS)
 def test_signup_names_each_field_that_is_wrong(
-    nobody: Api,
+    anonymous: Api,
     new_account: NewAccount,
     changes: dict[str, object],
     expected: set[tuple[str, str | None]],
 ) -> None:
-    response = nobody.post("/auth/signup", new_account().form(**changes))
+    response = anonymous.post("/auth/signup", new_account().form(**changes))
     assert response.status_code == 400
     problem = response.json()
     assert problem["code"] == "invalid_body"
@@ -74,10 +74,10 @@ def test_signup_names_each_field_that_is_wrong(
 
 
 @pytest.mark.parametrize("field", ["username", "email", "password", "password_2"])
-def test_signup_wants_every_field(nobody: Api, new_account: NewAccount, field: str) -> None:
+def test_signup_wants_every_field(anonymous: Api, new_account: NewAccount, field: str) -> None:
     form = new_account().form()
     del form[field]
-    problem = nobody.post("/auth/signup", form).json()
+    problem = anonymous.post("/auth/signup", form).json()
     assert (problem["status"], problem["code"]) == (400, "invalid_body")
     assert {"field": field, "code": "missing"}.items() <= problem["errors"][0].items()
 
@@ -86,36 +86,38 @@ def test_signup_wants_every_field(nobody: Api, new_account: NewAccount, field: s
     ("field", "code"), [("username", "username_taken"), ("email", "email_taken")]
 )
 def test_signup_refuses_what_is_taken_in_another_case(
-    nobody: Api, new_account: NewAccount, field: str, code: str
+    anonymous: Api, new_account: NewAccount, field: str, code: str
 ) -> None:
     first, second = new_account(), new_account()
-    assert nobody.post("/auth/signup", first.form()).status_code == 201
-    response = nobody.post("/auth/signup", second.form(**{field: str(first.form()[field]).upper()}))
+    assert anonymous.post("/auth/signup", first.form()).status_code == 201
+    response = anonymous.post(
+        "/auth/signup", second.form(**{field: str(first.form()[field]).upper()})
+    )
     assert (response.status_code, response.json()["code"]) == (409, code)
 
 
 def test_parallel_signups_with_one_email_make_one_account(
-    nobody: Api, new_account: NewAccount
+    anonymous: Api, new_account: NewAccount
 ) -> None:
     email = new_account().email
     forms = [new_account().form(email=email) for _ in range(12)]
     with ThreadPoolExecutor(len(forms)) as pool:
         statuses = Counter(
-            pool.map(lambda form: nobody.post("/auth/signup", form).status_code, forms)
+            pool.map(lambda form: anonymous.post("/auth/signup", form).status_code, forms)
         )
     assert statuses == {201: 1, 409: len(forms) - 1}
 
 
 def test_wrong_email_and_wrong_password_get_the_same_answer(
-    nobody: Api, new_account: NewAccount
+    anonymous: Api, new_account: NewAccount
 ) -> None:
-    account, stranger = new_account(), new_account()
-    assert nobody.post("/auth/signup", account.form()).status_code == 201
+    account, other = new_account(), new_account()
+    assert anonymous.post("/auth/signup", account.form()).status_code == 201
     answers = [
-        nobody.post(
+        anonymous.post(
             "/auth/login", {"email": email, "password": "Analytical2"}, request_id="e2e-same-answer"
         )
-        for email in (account.email, stranger.email)
+        for email in (account.email, other.email)
     ]
     assert [answer.status_code for answer in answers] == [401, 401]
     assert answers[0].json()["code"] == "bad_credentials"
@@ -126,8 +128,8 @@ def test_wrong_email_and_wrong_password_get_the_same_answer(
     "body",
     [{}, {"email": "a@example.com"}, {"password": "Analytical1"}, {"email": 1, "password": 2}],
 )
-def test_login_wants_both_fields(nobody: Api, body: dict[str, object]) -> None:
-    response = nobody.post("/auth/login", body)
+def test_login_wants_both_fields(anonymous: Api, body: dict[str, object]) -> None:
+    response = anonymous.post("/auth/login", body)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_body")
 
 
@@ -169,10 +171,10 @@ def forged_tokens(token: str) -> dict[str, str]:
     ("method", "path"), [("GET", "/tasks"), ("POST", "/tasks"), ("DELETE", "/tasks/1")]
 )
 def test_forged_tokens_are_refused(
-    api: Api, nobody: Api, kind: str, method: str, path: str
+    api: Api, anonymous: Api, kind: str, method: str, path: str
 ) -> None:
     forged = forged_tokens(api.token or "")[kind]
-    response = nobody.call(method, path, headers={"Authorization": f"Bearer {forged}"})
+    response = anonymous.call(method, path, headers={"Authorization": f"Bearer {forged}"})
     assert (response.status_code, response.json()["code"]) == (401, "token_invalid")
     assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
@@ -181,7 +183,7 @@ def test_forged_tokens_are_refused(
     "headers", [{}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer"}]
 )
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/1", "/tasks/1/parts/0"])
-def test_no_token(nobody: Api, path: str, headers: dict[str, str]) -> None:
-    response = nobody.get(path, headers=headers)
+def test_no_token(anonymous: Api, path: str, headers: dict[str, str]) -> None:
+    response = anonymous.get(path, headers=headers)
     assert (response.status_code, response.json()["code"]) == (401, "token_missing")
     assert response.headers["WWW-Authenticate"] == "Bearer"

@@ -81,32 +81,32 @@ def test_every_error_is_a_problem(contract: Contract) -> None:
         assert "X-Request-Id" in response["headers"], name
 
 
-def test_system_serves_the_document(nobody: Api, contract: Contract) -> None:
-    assert nobody.get("/openapi.json").json() == contract.document
+def test_system_serves_the_document(anonymous: Api, contract: Contract) -> None:
+    assert anonymous.get("/openapi.json").json() == contract.document
 
 
-def test_health(nobody: Api) -> None:
-    assert nobody.get("/health").json()["status"] == "ok"
+def test_health(anonymous: Api) -> None:
+    assert anonymous.get("/health").json()["status"] == "ok"
 
 
-def test_ready(nobody: Api) -> None:
-    assert nobody.get("/ready").json()["status"] == "ready"
+def test_ready(anonymous: Api) -> None:
+    assert anonymous.get("/ready").json()["status"] == "ready"
 
 
-def test_metrics(nobody: Api) -> None:
-    nobody.get("/health")
-    assert "idrl_http_request_seconds_count" in nobody.get("/metrics").text
+def test_metrics(anonymous: Api) -> None:
+    anonymous.get("/health")
+    assert "idrl_http_request_seconds_count" in anonymous.get("/metrics").text
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/openapi.json"])
-def test_head_is_get_without_the_body(nobody: Api, path: str) -> None:
-    response = nobody.call("HEAD", path)
+def test_head_is_get_without_the_body(anonymous: Api, path: str) -> None:
+    response = anonymous.call("HEAD", path)
     assert response.status_code == 200
     assert response.content == b""
 
 
-def test_request_id_that_could_do_harm_is_replaced(nobody: Api) -> None:
-    nobody.get("/health", headers={"X-Request-Id": 'x"} injected'}, is_echoed=False)
+def test_request_id_that_could_do_harm_is_replaced(anonymous: Api) -> None:
+    anonymous.get("/health", headers={"X-Request-Id": 'x"} injected'}, is_echoed=False)
 
 
 def test_postman_collection_makes_the_calls_in_order(contract: Contract) -> None:

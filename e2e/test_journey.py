@@ -256,7 +256,7 @@ def test_nobody_else_can_have_a_clip(sign_up: Callable[[], Api], part: dict[str,
 def test_a_clip_that_is_had_again_and_again(
     api: Api, journey: Journey, sign_up: Callable[[], Api], part: dict[str, Any]
 ) -> None:
-    """Whoever keeps it on the way: it stays the same clip, for the same person."""
+    """Caches on the way change neither the clip nor who may have it."""
     first, *others = [api.download(part) for _ in range(4)]
     for each in others:
         assert each.content == first.content == journey.clips[2]
@@ -275,12 +275,12 @@ def test_a_clip_that_is_had_again_and_again(
     assert api.download(part, **{"If-None-Match": first.headers["ETag"]}).status_code == 304
     assert api.download(part, Range=f"bytes={part['size_bytes']}-").status_code == 416
     assert api.download(part, **{"If-Match": '"another"'}).status_code == 412
-    stranger = sign_up().download(part)
-    assert (stranger.status_code, stranger.json()["code"]) == (404, "task_not_found")
+    other = sign_up().download(part)
+    assert (other.status_code, other.json()["code"]) == (404, "task_not_found")
 
 
-def test_a_stranger_without_a_token_can_not_either(nobody: Api, part: dict[str, Any]) -> None:
-    assert nobody.download(part).status_code == 401
+def test_download_without_a_token_is_refused(anonymous: Api, part: dict[str, Any]) -> None:
+    assert anonymous.download(part).status_code == 401
 
 
 def test_list_shows_it_without_its_parts(api: Api, journey: Journey) -> None:

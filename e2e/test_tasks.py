@@ -66,15 +66,15 @@ def test_slashes_that_follow_each_other_count_as_one(api: Api, gone: str) -> Non
 def test_a_task_does_not_exist_for_anybody_else(
     api: Api, sign_up: SignUp, gone: str, method: str, below: str
 ) -> None:
-    task_id, stranger = api.submit(gone)["task_id"], sign_up()
+    task_id, other = api.submit(gone)["task_id"], sign_up()
     foreign, unknown = (
-        stranger.call(method, f"/tasks/{each}{below}", request_id="e2e-foreign-or-unknown")
+        other.call(method, f"/tasks/{each}{below}", request_id="e2e-foreign-or-unknown")
         for each in (task_id, uuid.uuid4())
     )
     assert foreign.status_code == unknown.status_code == 404
     assert foreign.json()["code"] == "task_not_found"
     assert foreign.content == unknown.content
-    assert stranger.get("/tasks").json() == []
+    assert other.get("/tasks").json() == []
     assert api.get(f"/tasks/{task_id}").status_code == 200
 
 

@@ -54,7 +54,7 @@ class Engine:
         return True
 
     def gateway(self) -> str:
-        """Return this machine's address on the default bridge: every container reaches it, and nobody outside."""
+        """Return this machine's address on the default bridge: containers reach it, other machines do not."""
         network = json.loads(
             self.docker("network", "inspect", "bridge", "-f", "{{json (index .IPAM.Config 0)}}")
         )

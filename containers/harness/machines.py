@@ -1,4 +1,4 @@
-"""The three machines: what each is told, the share between them, and where they reach each other."""
+"""The three machines: their settings, the share between them, and their addresses."""
 
 import subprocess
 from collections.abc import Mapping
@@ -99,7 +99,7 @@ class Machines:
         return (self.psg, self.worker, self.web)
 
     def stack(self, name: str, folder: str, variables: Mapping[str, str]) -> Stack:
-        """Return a stack that is told these variables; it is not started."""
+        """Return a stack with these variables; it is not started."""
         stack = Stack(self.engine, f"idrl{name}", CHECKOUT / folder, self.folder / f"{name}.env")
         stack.write_env(variables)
         return stack
@@ -134,8 +134,8 @@ class Machines:
     def web_variables(self) -> dict[str, str]:
         keys = {name: self.secrets[name] for name in ("JWT_PRIVATE_KEY", "JWT_PUBLIC_KEY")}
         tasks_url = f"http://{self.engine.gateway()}:{TASKS_PORT}"
-        told = {"TASKS_URL": tasks_url, "PORT": str(WEB_PORT)}
-        return {**self._database("WEB_DB_PASSWORD"), **VARIABLES, **keys, **told}
+        variables = {"TASKS_URL": tasks_url, "PORT": str(WEB_PORT)}
+        return {**self._database("WEB_DB_PASSWORD"), **VARIABLES, **keys, **variables}
 
     def start(self) -> None:
         """Start the machines one after the other; the share is not mounted yet."""

@@ -1,4 +1,4 @@
-# What is not allowed here is not allowed: a network denies every other way in by itself. Machines are told apart by their
+# What is not allowed here is not allowed: a network denies every other way in by itself. Machines are identified by their
 # service accounts, which only who may use those can give to a machine.
 
 locals {

@@ -114,7 +114,7 @@ resource "google_compute_instance" "role" {
   ]
 
   lifecycle {
-    # A newer image of the same system is no reason to make a machine anew.
+    # A newer image of the same system is no reason to recreate a machine.
     ignore_changes = [boot_disk[0].initialize_params[0].image]
   }
 }

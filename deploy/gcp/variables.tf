@@ -49,7 +49,7 @@ variable "owner_password" {
 }
 
 variable "owner_password_version" {
-  description = "Version of that secret; a new one makes Terraform set the password anew. Set by the script tf."
+  description = "Version of that secret; a new one makes Terraform set the password again. Set by the script tf."
   type        = number
   default     = 1
 }

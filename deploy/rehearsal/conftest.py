@@ -35,7 +35,7 @@ def system(bare_system: System) -> System:
 
 @pytest.fixture(scope="session")
 def person(system: System) -> PatientApiClient:
-    """Somebody with an account."""
+    """A client with an account."""
     return PatientApiClient.signed_up(system.url)
 
 

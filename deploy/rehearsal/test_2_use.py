@@ -1,4 +1,4 @@
-"""The system as somebody uses it who knows nothing but its address, from a host outside."""
+"""The system from outside, by a client that knows only its address."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ def test_end_to_end(system: System) -> None:
     """The black-box tests, all of them."""
     folder = system.work.folder / "end-to-end"
     folder.mkdir()
-    told = {"BASE_URL": system.url, "SOURCE_HOST": expected.WORLD, "TMPDIR": str(folder)}
+    variables = {"BASE_URL": system.url, "SOURCE_HOST": expected.WORLD, "TMPDIR": str(folder)}
     command = [
         sys.executable,
         "-m",
@@ -25,7 +25,7 @@ def test_end_to_end(system: System) -> None:
         "--durations=10",
     ]
     command = system.network.in_the_world(command)
-    environment = {**os.environ, **told}
+    environment = {**os.environ, **variables}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False

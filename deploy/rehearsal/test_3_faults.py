@@ -115,7 +115,7 @@ def test_worker_and_file_machine_are_cut_off(
 
 
 def test_share_is_full(system: System, person: PatientApiClient, videos: str) -> None:
-    """No space is nobody's fault: the task waits, and ends when there is space again."""
+    """A full share is no failure: the task waits, and ends when there is space again."""
     filler = "/var/nfs/shared_folder/filler"
     system.file.ssh(
         f"fallocate -l $(df --output=avail -B1 /var/nfs/shared_folder | tail -n 1) {filler} && sync {filler}"
@@ -164,7 +164,7 @@ def test_worker_machine_dies(
 def test_all_machines_are_booted_again(
     system: System, person: PatientApiClient, videos: str
 ) -> None:
-    """Shut down and switched on all at once: everything comes back with nobody's help, and nothing half is left."""
+    """All machines lose power at once: everything recovers without help, and nothing partial is left."""
     # The file machine last: a share that is away would hold up those who have it mounted.
     for vm in sorted(system.vms.values(), key=lambda vm: vm is system.file):
         vm.shut_down()

@@ -64,14 +64,14 @@ class Place:
 
     def _add_part(self, task: uuid.UUID, number: int, state: str) -> None:
         clip, path = os.urandom(2000 + number), f"{task}/{number}.1.mp4"
-        told = (
+        clip_columns = (
             f"'{path}', '{hashlib.sha256(clip).hexdigest()}'" if state == "done" else "NULL, NULL"
         )
         if state == "done":
             (self.share / path).write_bytes(clip)
         self.database.execute(
             "INSERT INTO parts (task_id, number, status, path, sha256, owner_id, start_frame, end_frame, start_s,"
-            f" end_s) VALUES ('{task}', {number}, '{state}', {told}, 1, 0, 1, 0, 1)"
+            f" end_s) VALUES ('{task}', {number}, '{state}', {clip_columns}, 1, 0, 1, 0, 1)"
         )
 
     def clip(self, task: uuid.UUID, number: int = 0) -> Path:

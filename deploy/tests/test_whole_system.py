@@ -57,10 +57,10 @@ def place_of(place: type[Place], home: Home, port: int, environment: dict[str, s
 
 def change_passwords(home: Home) -> None:
     """Give the two roles and Redis new passwords: the next start tells everybody."""
-    told, known = home.secrets_file.read_text(), home.secrets()
+    text, known = home.secrets_file.read_text(), home.secrets()
     for password in (known.web_db_password, known.worker_db_password, known.redis_password):
-        told = told.replace(password, secrets.token_hex(24))
-    home.secrets_file.write_text(told)
+        text = text.replace(password, secrets.token_hex(24))
+    home.secrets_file.write_text(text)
 
 
 def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[str]]:

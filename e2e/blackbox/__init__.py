@@ -1,1 +1,1 @@
-"""What the black-box tests are made of: a client, the contract, a server of sources, a look into clips."""
+"""Helpers of the black-box tests: an HTTP client, the contract, a server of sources, checks of clips."""

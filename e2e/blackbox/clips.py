@@ -1,4 +1,4 @@
-"""A look into a clip: what its headers say, its frames and its sound."""
+"""Reads a clip: its headers, its frames and its sound."""
 
 import io
 from dataclasses import dataclass

@@ -66,12 +66,12 @@ def test_taking_a_mark_ends_what_a_dead_holder_left(tmp_path: Path) -> None:
 
 
 def test_nobody_is_signalled_for_a_free_mark(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
-        (tmp_path / "mark").write_text(str(stranger.pid))
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        (tmp_path / "mark").write_text(str(other.pid))
         pidlocks.signal_group(tmp_path / "mark", signal.SIGKILL)
         with pytest.raises(subprocess.TimeoutExpired):
-            stranger.wait(0.2)
-        stranger.kill()
+            other.wait(0.2)
+        other.kill()
 
 
 def test_a_command_waits_for_the_one_before(tmp_path: Path) -> None:

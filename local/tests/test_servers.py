@@ -80,8 +80,8 @@ def test_redis_asks_for_a_password_that_no_command_line_shows(
     assert stat.S_IMODE((tmp_path / "redis data" / "redis.conf").stat().st_mode) == 0o600
     with running(command, tmp_path / "redis.log") as process:
         servers.wait_for_port(port, process)
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
-            stranger.ping()
+        with redis.Redis(port=port) as other, pytest.raises(redis.AuthenticationError):
+            other.ping()
         with redis.Redis(port=port, password=PASSWORD) as client:
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 

@@ -40,7 +40,7 @@ class Check:
 def blueprint(
     service: str, revision: str, checks: Mapping[str, Check], collector: Collector | None = None
 ) -> Blueprint:
-    """Return `/health`, `/ready` and `/metrics`; `collector` adds figures that are read when somebody asks."""
+    """Return `/health`, `/ready` and `/metrics`; `collector` adds metrics that are read at each scrape."""
     routes = Blueprint("status", __name__)
 
     @routes.get("/health")

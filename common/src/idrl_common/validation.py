@@ -29,7 +29,7 @@ CleanStr = Annotated[str, AfterValidator(_no_nul)]
 
 
 class Body(BaseModel):
-    """A JSON body: fields that nobody knows are refused, and a number is not a string."""
+    """A JSON body: unknown fields are refused, and a number is not a string."""
 
     model_config = ConfigDict(
         strict=True,
@@ -40,7 +40,7 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """The part of the URL behind `?`: parameters that nobody knows are refused."""
+    """The part of the URL behind `?`: unknown parameters are refused."""
 
     model_config = ConfigDict(
         extra="forbid", hide_input_in_errors=True, str_max_length=_MAX_STRING_LENGTH

@@ -2,7 +2,7 @@
 
 The bindings are generated from the provider's own schema: every class writes down the name of each argument, whether it
 is a block, its kind of collection and what that holds; every interface says which must be given; every getter of
-something else is a result. Where a type is not told exactly, it is taken as any type, so that a mistake there can pass,
+something else is a result. Where a type is not exact, it is taken as any type, so that a mistake there can pass,
 and nothing right is refused.
 """
 

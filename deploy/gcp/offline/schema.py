@@ -46,7 +46,7 @@ class Schema:
 
 
 def provider_block() -> Block:
-    """Return what `provider "google" { … }` takes, as far as anybody here uses it."""
+    """Return what `provider "google" { … }` takes, as far as it is used here."""
     names = (
         "project",
         "region",

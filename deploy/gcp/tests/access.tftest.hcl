@@ -65,7 +65,7 @@ run "machines_reach_what_they_need_of_each_other" {
       worker = [toset(["worker@accounts"]), toset(["worker@accounts"]), tolist(["5004", "6379"])]
       share  = [toset(["worker@accounts"]), toset(["file@accounts"]), tolist(["2049"])]
     }
-    error_message = "web calls the workers' tasks service, workers each other's and Redis, and the share. Nobody else anything."
+    error_message = "web calls the workers' tasks service, workers each other's and Redis, and the share. Nothing else is allowed."
   }
   assert {
     condition     = alltrue([for rule in google_compute_firewall.between : length(coalesce(rule.source_ranges, [])) == 0])

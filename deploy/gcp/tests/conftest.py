@@ -37,12 +37,12 @@ def copy_module(target: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def terraform() -> Terraform:
-    """Run Terraform in a folder, told the module's variables by the environment, and return what it said."""
+    """Run Terraform in a folder, with the module's variables in the environment; return its output."""
 
     def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        told = {f"TF_VAR_{name}": value for name, value in VARIABLES.items()}
+        variables = {f"TF_VAR_{name}": value for name, value in VARIABLES.items()}
         command = ["terraform", arguments[0], "-no-color", *arguments[1:]]
-        environment = {**os.environ, **told}
+        environment = {**os.environ, **variables}
         return subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )

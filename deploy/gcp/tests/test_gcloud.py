@@ -1,6 +1,6 @@
 """Every gcloud command of the scripts and the documents has a name and options that gcloud knows.
 
-gcloud looks at them before it asks for an account, and here it has none: that it asks is the proof. Nothing is called.
+gcloud checks them before it asks for an account, which it does not have here: that it asks is the proof. No call is made.
 """
 
 import functools

@@ -18,12 +18,12 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    told = Cloud()
+    cloud = Cloud()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the name that the server calls
-            told.asked.append((self.path, dict(self.headers)))
-            body = told.answer(self.path, dict(self.headers))
+            cloud.asked.append((self.path, dict(self.headers)))
+            body = cloud.answer(self.path, dict(self.headers))
             self.send_response(200 if body is not None else 404)
             self.end_headers()
             self.wfile.write(body or b"")
@@ -32,9 +32,9 @@ def cloud() -> Iterator[Cloud]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told.url = f"http://127.0.0.1:{server.server_address[1]}"
+        cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield told
+        yield cloud
         server.shutdown()
         thread.join()

@@ -102,12 +102,12 @@ class Machine:
 
     def run(self, *command: str | Path, metadata_url: str = NOWHERE) -> Done:
         """Run a command as on this machine; one second is all it may wait for anything."""
-        told = {
+        variables = {
             "IDRL_ETC": str(self.etc),
             "IDRL_OPT": str(self.opt),
             "IDRL_METADATA_URL": metadata_url,
         }
-        environment = {"PATH": os.environ["PATH"], "IDRL_WAIT_S": "1", **told}
+        environment = {"PATH": os.environ["PATH"], "IDRL_WAIT_S": "1", **variables}
         done = subprocess.run(
             command,
             env=environment,
@@ -119,7 +119,7 @@ class Machine:
         return Done(done.returncode, done.stdout)
 
     def check(self, role: str, metadata_url: str = NOWHERE) -> Done:
-        """Run the role's script, which looks at settings and secrets and changes nothing."""
+        """Run the role's script with --check, which changes nothing."""
         return self.run(PROVISION / role, "--check", metadata_url=metadata_url)
 
     def shell(self, script: str) -> Done:

@@ -29,7 +29,7 @@ def release() -> bytes:
 
 @pytest.fixture
 def attributes(cloud: Cloud, release: bytes) -> dict[str, str]:
-    """What a file machine is told about that release."""
+    """A file machine's settings for that release."""
     cloud.objects["/release.tar.gz"] = release
     cloud.attributes = {
         **SETTINGS["file"],

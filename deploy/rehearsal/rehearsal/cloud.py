@@ -1,6 +1,6 @@
 """What Google provides to a machine: its metadata, its service account's token, and the secrets that account may read.
 
-Machines are told apart by the address they call from, as the real metadata server does it.
+Machines are identified by the address they call from, as by the real metadata server.
 """
 
 import base64

@@ -19,7 +19,7 @@ _PORT = 5432
 
 @dataclass(frozen=True)
 class Database:
-    """The cluster in a folder; its superuser is nobody's but this host's."""
+    """The cluster in a folder; only this host has its superuser."""
 
     folder: Path
     superuser_password: str

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from psg.roles import ROLES, ensure_role
 from psg.settings import Settings
 
-# Two `migrate` at once must not both create the tables; any number that nobody else locks will do.
+# Two `migrate` at once must not both create the tables; any number that no other program locks will do.
 _LOCK = 0x1D41
 
 
@@ -56,7 +56,7 @@ def downgrade(engine: Engine, revision: str) -> None:
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
-    """Lend a connection while no other `migrate` works; the lock goes with the connection.
+    """Yield a connection while no other `migrate` runs; the lock ends with the connection.
 
     It asks again and again, since a statement that waits would be waited for by an index that is built concurrently.
     """
