@@ -22,7 +22,14 @@ from idrl_local.programs import PROGRAMS, READY_FILE, Installation, is_passed_on
 
 _LOOK_S = 0.05
 _TIMEOUT_S = 600
-_SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", "AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}
+_SETTINGS = {
+    "FETCH_ALLOW_HOSTS": "127.0.0.1",
+    "AUTH_RATE": "1000r/s",
+    "AUTH_BURST": "1000",
+    "API_RATE": "100000r/s",
+    "API_BURST": "100000",
+    "CONN_LIMIT": "10000",
+}
 Row = tuple[Any, ...]
 
 

@@ -18,7 +18,13 @@ from harness.stack import CHECKOUT, Stack
 from idrl_testing import site as web_site
 from idrl_testing.api_client import PatientApiClient
 
-GENEROUS = {"AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}
+GENEROUS = {
+    "AUTH_RATE": "1000r/s",
+    "AUTH_BURST": "1000",
+    "API_RATE": "100000r/s",
+    "API_BURST": "100000",
+    "CONN_LIMIT": "10000",
+}
 
 RunEndToEnd = Callable[[str], None]
 

@@ -156,8 +156,8 @@ def test_web_app_replaced(machines: Machines, person: PatientApiClient) -> None:
     """nginx answers alone, and finds the app again at another address."""
     nginx = machines.web.container("nginx")
     machines.web.compose("rm", "--stop", "--force", "web")
-    wait_until(lambda: person.call("GET", "/tasks").status_code == 502, 20)
-    problem(person.call("GET", "/tasks"), 502, "web_unavailable")
+    wait_until(lambda: person.call("GET", "/tasks").status_code == 503, 20)
+    problem(person.call("GET", "/tasks"), 503, "web_unavailable")
     # Takes the address that has become free.
     machines.engine.docker(
         "run", "--detach", "--rm", "--name=idrlplace", "--network=idrlweb_default", WEB

@@ -55,6 +55,16 @@ def test_ready_says_what_is_away(
     }
 
 
+@pytest.mark.parametrize(("database", "code"), [(works, 200), (fails, 503)])
+def test_callers_from_outside_learn_no_details(
+    app: Flask, database: Callable[[], None], code: int
+) -> None:
+    app.register_blueprint(health.blueprint("sample", "abc", {"database": Check(database)}))
+    answer = app.test_client().get("/ready", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert answer.status_code == code
+    assert answer.json == {"status": "ready" if code == 200 else "unavailable"}
+
+
 class Queue(Collector):
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sample_queue_length", "How many wait.", value=7)

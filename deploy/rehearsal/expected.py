@@ -48,7 +48,7 @@ WEB = Machine(
     "10.77.1.11",
     "10.77.1.1",
     1024,
-    {"idrl-settings": "AUTH_RATE=1000r/s\nAUTH_BURST=1000"},
+    {"idrl-settings": "AUTH_RATE=1000r/s\nAUTH_BURST=1000\nAPI_RATE=1000r/s\nCONN_LIMIT=1000"},
     frozenset({"nginx", "web"}),
     _DOCKER_UNITS,
 )

@@ -1,5 +1,6 @@
 """nginx with its real template, between a caller and two little stand-ins for the services behind it."""
 
+import datetime
 import json
 import socket
 import subprocess
@@ -14,6 +15,11 @@ from string import Template
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from idrl_local import config, home, servers
 from idrl_testing.processes import running
@@ -26,7 +32,7 @@ class StandIn:
     """A service that remembers the connections and requests it got; it hangs on /slow until `release` is set.
 
     With `sha256` the web app has checked the clip and says that this is it, and the tasks service has that clip.
-    `answer` takes the place of what the tasks service would answer to a call for a clip.
+    `answer` takes the place of what the service would answer: to any call, the tasks service to one for a clip.
     """
 
     port: int
@@ -113,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(
                 404, {"Content-Type": "application/problem+json"}, b'{"code":"part_not_found"}'
             )
-        elif "/parts/" in self.path:
+        elif "/parts/" in self.path or self.stand_in.answer:
             (self.stand_in.answer or _Handler.clip)(self)
         else:
             headers = {
@@ -188,6 +194,7 @@ def start_edge(
             web: StandIn | None = None,
             tasks: StandIn | None = None,
             replaced: dict[str, str] | None = None,
+            certificate: tuple[Path, Path] | None = None,
             **variables: str,
         ) -> Edge:
             web, tasks = web or start_service("web"), tasks or start_service("tasks")
@@ -199,10 +206,13 @@ def start_edge(
             ours = {
                 "NGINX_TEMP": str(folder),
                 "NGINX_ACCESS_LOG": str(folder / "access.log"),
+                **(_tls(ports, *certificate) if certificate else {}),
                 **variables,
             }
             values = {
-                **config.nginx_variables(ports, {"AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}),
+                **config.nginx_variables(ports, {}),
+                **dict.fromkeys(("AUTH_RATE", "API_RATE"), "1000r/s"),
+                **dict.fromkeys(("AUTH_BURST", "API_BURST"), "1000"),
                 **ours,
             }
             text = Template(config.NGINX_TEMPLATE.read_text()).safe_substitute(values)
@@ -218,6 +228,33 @@ def start_edge(
             return Edge(ports.nginx, web, tasks, folder, process)
 
         yield start
+
+
+def _tls(ports: home.Ports, chain: Path, key: Path) -> dict[str, str]:
+    return {
+        "NGINX_LISTEN": f"127.0.0.1:{ports.nginx} ssl",
+        "NGINX_TLS": f"ssl_certificate {chain}; ssl_certificate_key {key};",
+    }
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """The files of a certificate for localhost, its own authority, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(days=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+    builder = builder.add_extension(names, critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+    chain, key_file = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    chain.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    for path in (chain, key_file):
+        servers.chown_to_nobody(path)
+    return chain, key_file
 
 
 @pytest.fixture

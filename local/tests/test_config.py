@@ -6,7 +6,7 @@ import pytest
 from supervisor.options import ServerOptions
 
 from idrl_local import config, programs
-from idrl_local.home import Home, Ports
+from idrl_local.home import Home, HomeUnusable, Ports
 from idrl_local.programs import PROGRAMS, Installation
 
 
@@ -106,6 +106,47 @@ def test_the_caller_sets_how_many_work_at_once(installation: Installation) -> No
     )
     assert command_of("render", chosen)[-2:] == ["-c", "7"]
     assert command_of("fetch", chosen)[-2:] == ["-c", "4"]
+
+
+def test_tls_is_off_without_a_certificate(installation: Installation) -> None:
+    config.write_nginx(installation)
+    text = (installation.home.run / "nginx.conf").read_text()
+    assert f"listen 127.0.0.1:{installation.ports.nginx} backlog" in text
+    assert "ssl_certificate" not in text
+    assert installation.url.startswith("http://")
+
+
+def test_the_certificate_is_copied_for_the_user_of_nginx(
+    installation: Installation, certificate: tuple[Path, Path]
+) -> None:
+    chain, key = map(str, certificate)
+    chosen = replace(installation, environment={"TLS_CERT": chain, "TLS_KEY": key})
+    for _ in range(2):
+        config.write_nginx(chosen)
+    text = (installation.home.run / "nginx.conf").read_text()
+    assert f"listen 127.0.0.1:{installation.ports.nginx} ssl" in text
+    assert (
+        "ssl_certificate nginx/tls-certificate.pem; ssl_certificate_key nginx/tls-key.pem;" in text
+    )
+    copy = installation.home.run / "nginx" / "tls-key.pem"
+    assert copy.read_bytes() == certificate[1].read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert chosen.url == f"https://127.0.0.1:{installation.ports.nginx}"
+
+
+def test_an_unusable_certificate_is_said_before_the_start(
+    installation: Installation, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chain, key = map(str, certificate)
+    for given, sentence in (
+        ({"TLS_CERT": chain}, "belong together"),
+        ({"TLS_KEY": key}, "belong together"),
+        ({"TLS_CERT": chain, "TLS_KEY": str(tmp_path / "none")}, "TLS_KEY names"),
+        ({"TLS_CERT": str(tmp_path), "TLS_KEY": key}, "TLS_CERT names"),
+        ({"TLS_CERT": key, "TLS_KEY": chain}, "no certificate and its key"),
+    ):
+        with pytest.raises(HomeUnusable, match=sentence):
+            config.write_nginx(replace(installation, environment=given))
 
 
 def test_the_rate_of_log_ins_can_be_set(installation: Installation) -> None:

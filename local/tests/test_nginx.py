@@ -1,6 +1,5 @@
 import json
 import re
-import socket
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -184,7 +183,7 @@ def test_an_error_of_the_tasks_service_stays_as_it_is(edge: "Edge") -> None:
     assert answer.json() == {"code": "part_not_found"}
 
 
-def test_log_ins_are_limited_and_nothing_else_is(start_edge: "StartEdge") -> None:
+def test_log_ins_have_a_limit_of_their_own(start_edge: "StartEdge") -> None:
     edge = start_edge(AUTH_RATE="1r/m", AUTH_BURST="2")
     answers = [requests.post(f"{edge.url}/auth/login", json={}, timeout=5) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
@@ -204,7 +203,7 @@ def test_a_web_app_that_is_away_gives_a_problem_and_heals_by_itself(
     port = free_port()
     edge = start_edge(NGINX_UPSTREAMS=upstreams(port, away.port))
     answer = requests.get(f"{edge.url}/tasks", timeout=5)
-    assert_problem(answer, 502, "web_unavailable")
+    assert_problem(answer, 503, "web_unavailable")
     assert answer.headers["Retry-After"]
     start_service("web", port)
     assert requests.get(f"{edge.url}/tasks", timeout=5).json() == {"service": "web"}
@@ -232,7 +231,7 @@ def test_a_name_that_cannot_be_looked_up_yet_gives_a_problem_and_no_refusal_to_s
         TASKS_UPSTREAM="tasks.invalid:5004",
         replaced={"resolver_timeout 3s": "resolver_timeout 1s"},
     )
-    assert_problem(requests.get(f"{edge.url}/tasks", timeout=5), 502, "web_unavailable")
+    assert_problem(requests.get(f"{edge.url}/tasks", timeout=5), 503, "web_unavailable")
 
 
 def test_a_service_that_takes_too_long_gives_a_problem(start_edge: "StartEdge") -> None:
@@ -242,24 +241,14 @@ def test_a_service_that_takes_too_long_gives_a_problem(start_edge: "StartEdge") 
 
 def test_a_caller_who_is_too_slow_is_hung_up_on(start_edge: "StartEdge") -> None:
     times = {
-        f"client_{part}_timeout 10s": f"client_{part}_timeout 300ms" for part in ("header", "body")
+        "client_header_timeout 5s": "client_header_timeout 300ms",
+        "client_body_timeout 10s": "client_body_timeout 300ms",
     }
     edge = start_edge(replaced=times)
     assert edge.raw(b"GET / HTTP/1.1\r\nHost: x\r\nX-Dri") == b""
     body = edge.raw(b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
     assert body == b""
     assert edge.web.requests == []
-
-
-def test_many_slow_callers_keep_nobody_waiting(edge: "Edge") -> None:
-    slow = [socket.create_connection(("127.0.0.1", edge.port), timeout=5) for _ in range(400)]
-    for connection in slow:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
-    try:
-        assert requests.get(f"{edge.url}/tasks", timeout=5).ok
-    finally:
-        for connection in slow:
-            connection.close()
 
 
 def test_the_access_log_is_json_and_holds_no_query(edge: "Edge") -> None:

@@ -1,14 +1,30 @@
 #!/bin/sh
 # Fill in nginx's configuration in the container, then become nginx.
 set -eu
-export NGINX_LISTEN=5050 NGINX_TEMP=/tmp/nginx NGINX_ACCESS_LOG=/dev/stdout
-# Docker's own name server, asked again every second: a container that is replaced gets another address.
+export NGINX_LISTEN=5050 NGINX_TEMP=/tmp/nginx NGINX_ACCESS_LOG=/dev/stdout NGINX_TLS=
+if [ -n "${TLS_CERT:-}${TLS_KEY:-}" ]; then
+	# tls.yml mounts them here. 5050 then only redirects; HTTPS_PORT is the port as callers see it.
+	certificate=/run/tls/cert.pem key=/run/tls/key.pem
+	for file in "$certificate" "$key"; do
+		[ -r "$file" ] || { echo "nginx cannot read $file: TLS needs TLS_CERT and TLS_KEY, readable by uid $(id -u)" >&2; exit 1; }
+	done
+	port=":${HTTPS_PORT:-443}"
+	[ "$port" != :443 ] || port=
+	NGINX_TLS="listen 5443 ssl backlog=4096; ssl_certificate $certificate; ssl_certificate_key $key;
+        if (\$idrl_to_https) { return 308 https://\$host$port\$request_uri; }
+        location ^~ /.well-known/acme-challenge/ { default_type text/plain; root /var/www/acme; }"
+fi
+# Docker's own name server, asked every second: a container that is replaced gets another address.
 export NGINX_UPSTREAMS='resolver 127.0.0.11 valid=1s ipv6=off;'
+METRICS_ALLOWED=$(printf '%s' "${METRICS_FROM:-}" | tr ',' ' ' | xargs -n 1 printf 'allow %s; ')
+export METRICS_ALLOWED
 tasks=${TASKS_URL#*://}
 export WEB_UPSTREAM=web:5002 TASKS_UPSTREAM="${tasks%%/*}"
 export CLIP_CACHE_FOLDER=/var/tmp/clips
 mkdir -p "$NGINX_TEMP"
 # shellcheck disable=SC2016 # these are the names that envsubst may replace
-envsubst '${NGINX_LISTEN} ${NGINX_TEMP} ${NGINX_ACCESS_LOG} ${NGINX_UPSTREAMS} ${WEB_UPSTREAM} ${TASKS_UPSTREAM}
-	${AUTH_RATE} ${AUTH_BURST} ${CLIP_CACHE_FOLDER} ${CLIP_CACHE_SIZE}' </etc/idrl/nginx.conf.template >/tmp/nginx.conf
+envsubst '${NGINX_LISTEN} ${NGINX_TLS} ${NGINX_TEMP} ${NGINX_ACCESS_LOG} ${NGINX_UPSTREAMS} ${WEB_UPSTREAM}
+	${TASKS_UPSTREAM} ${AUTH_RATE} ${AUTH_BURST} ${API_RATE} ${API_BURST} ${CONN_LIMIT} ${METRICS_ALLOWED}
+	${CLIP_CACHE_FOLDER}
+	${CLIP_CACHE_SIZE}' </etc/idrl/nginx.conf.template >/tmp/nginx.conf
 exec nginx -e stderr -c /tmp/nginx.conf

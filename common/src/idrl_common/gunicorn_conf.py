@@ -1,9 +1,13 @@
 """How both apps are served: `gunicorn --config python:idrl_common.gunicorn_conf`; the command line wins over this."""
 
+import json
 import logging
 import os
+import socket
+import uuid
 from typing import TYPE_CHECKING, Any
 
+import gunicorn.util  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from prometheus_client import multiprocess
 
@@ -35,6 +39,28 @@ class logger_class(Logger):  # type: ignore[misc] # noqa: N801 # gunicorn looks 
             logger.propagate = True
         if not logging.getLogger().handlers:
             logs.configure("gunicorn")
+
+
+def _write_problem(connection: socket.socket, status: int, reason: str, _: str) -> None:
+    """Answer a request that gunicorn cannot parse with a problem, as everything else is answered.
+
+    nginx lets through what gunicorn does not, a control byte in a header. It follows the
+    X-Accel-Redirect to its own problem, which has the request id that its log has.
+    """
+    code = "bad_request" if status < 500 else "not_implemented"
+    detail = "This is not a well-formed HTTP request."
+    request_id = uuid.uuid4().hex
+    problem = {"type": f"urn:idrl:problem:{code}", "title": reason, "status": status}
+    problem |= {"detail": detail, "code": code, "request_id": request_id}
+    body = json.dumps(problem).encode()
+    lines = [f"HTTP/1.1 {status} {reason}", "Connection: close", f"X-Request-Id: {request_id}"]
+    lines += ["Content-Type: application/problem+json", f"Content-Length: {len(body)}"]
+    lines += ["X-Accel-Redirect: /_bad_request"] if status < 500 else []
+    gunicorn.util.write_nonblock(connection, "\r\n".join([*lines, "", ""]).encode() + body)
+
+
+# gunicorn has no setting for it: its workers look this name up in the module.
+gunicorn.util.write_error = _write_problem
 
 
 def child_exit(_: "Arbiter", worker: "Worker") -> None:

@@ -51,6 +51,9 @@ def blueprint(
     def ready() -> tuple[Response, int]:
         failures = {name: _failure(check) for name, check in checks.items()}
         status = _status(checks, failures)
+        # nginx sets this header: callers from outside learn no details.
+        if "X-Forwarded-For" in request.headers:
+            return jsonify(status=status), 503 if status == "unavailable" else 200
         results = {name: _result(failure) for name, failure in failures.items()}
         return jsonify(status=status, checks=results), 503 if status == "unavailable" else 200
 

@@ -5,27 +5,37 @@ from configparser import RawConfigParser
 from pathlib import Path
 from string import Template
 
-from idrl_local import servers
+from idrl_local import servers, tls
 from idrl_local.home import CHECKOUT, Home, Ports
 from idrl_local.programs import PROGRAMS, Installation, Program
 
 NGINX_TEMPLATE = CHECKOUT / "web-server" / "nginx" / "nginx.conf.template"
 AUTH_RATE = "10r/s"
 AUTH_BURST = "50"
+API_RATE = "100r/s"
+API_BURST = "400"
+CONN_LIMIT = "200"
 CLIP_CACHE_SIZE = "1g"
+# Relative to the folder of nginx.conf.
+_TLS = f"ssl_certificate nginx/{tls.CERTIFICATE}; ssl_certificate_key nginx/{tls.KEY};"
 # The variable that tells supervisord's children which Python is ours.
 PYTHON = "IDRL_PYTHON"
 
 
 def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return every variable of the template, for services at fixed addresses on loopback."""
+    """Return every variable of the template, for services at fixed addresses on loopback.
+
+    With `TLS_CERT` the port speaks HTTPS, and redirects callers who speak HTTP to it.
+    """
+    has_tls = bool(environment.get("TLS_CERT"))
     upstreams = {"web": ports.web, "tasks": ports.tasks}
     blocks = (
         f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 16; }}"
         for name, port in upstreams.items()
     )
     return {
-        "NGINX_LISTEN": f"127.0.0.1:{ports.nginx}",
+        "NGINX_LISTEN": f"127.0.0.1:{ports.nginx}{' ssl' if has_tls else ''}",
+        "NGINX_TLS": _TLS if has_tls else "",
         "NGINX_TEMP": ".",
         "NGINX_ACCESS_LOG": "/dev/stdout",
         "NGINX_UPSTREAMS": "\n    ".join(blocks),
@@ -33,6 +43,10 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
         "TASKS_UPSTREAM": "tasks",
         "AUTH_RATE": environment.get("AUTH_RATE") or AUTH_RATE,
         "AUTH_BURST": environment.get("AUTH_BURST") or AUTH_BURST,
+        "API_RATE": environment.get("API_RATE") or API_RATE,
+        "API_BURST": environment.get("API_BURST") or API_BURST,
+        "CONN_LIMIT": environment.get("CONN_LIMIT") or CONN_LIMIT,
+        "METRICS_ALLOWED": "",  # the apps' own ports answer on this machine
         "CLIP_CACHE_FOLDER": "clips",
         "CLIP_CACHE_SIZE": environment.get("CLIP_CACHE_SIZE") or CLIP_CACHE_SIZE,
     }
@@ -43,6 +57,7 @@ def write_nginx(installation: Installation) -> None:
     folder = installation.home.run / "nginx"
     folder.mkdir(exist_ok=True)
     servers.chown_to_nobody(folder)
+    tls.install(installation.environment, folder)
     variables = nginx_variables(installation.ports, installation.environment)
     text = Template(NGINX_TEMPLATE.read_text()).safe_substitute(variables)
     (installation.home.run / "nginx.conf").write_text(text)

@@ -44,7 +44,13 @@ class Installation:
     @property
     def url(self) -> str:
         """The address for people and clients."""
-        return f"http://127.0.0.1:{self.ports.nginx}"
+        scheme = "https" if self.environment.get("TLS_CERT") else "http"
+        return f"{scheme}://127.0.0.1:{self.ports.nginx}"
+
+    @property
+    def web_url(self) -> str:
+        """The address of the web app behind nginx, which needs no certificate."""
+        return f"http://127.0.0.1:{self.ports.web}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,16 @@ from idrl_local import sample, system
 from idrl_local.home import Home, free_ports
 
 # A burst of tests is not an attack.
-_SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", "AUTH_RATE": "1000r/s", "AUTH_BURST": "1000"}
+_SETTINGS = {
+    "FETCH_ALLOW_HOSTS": "127.0.0.1",
+    "AUTH_RATE": "1000r/s",
+    "AUTH_BURST": "1000",
+    "API_RATE": "100000r/s",
+    "API_BURST": "100000",
+    "CONN_LIMIT": "10000",
+    # A source that is away for good is a test's, not one to wait for.
+    "SOURCE_RETRY_S": "5",
+}
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:

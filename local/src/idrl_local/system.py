@@ -146,12 +146,14 @@ def _not_ready(installation: Installation) -> str | None:
     for name in WORKERS:
         if not (installation.home.run / f"{name}.ready").exists():
             return name
+    if not servers.port_answers(installation.ports.nginx):
+        return "nginx"
     return None if _is_ready(installation) else "web"
 
 
 def _is_ready(installation: Installation) -> bool:
     try:
-        answer = requests.get(f"{installation.url}/ready", timeout=5)
+        answer = requests.get(f"{installation.web_url}/ready", timeout=5)
     except requests.RequestException:
         return False
     return answer.status_code == HTTPStatus.OK
