@@ -223,7 +223,7 @@ def served(settings: Settings, tmp_path: Path) -> Iterator[Served]:
         "--bind",
         f"127.0.0.1:{port}",
         "--threads",
-        "16",
+        "32",
     ]
     command = [sys.executable, "-m", "gunicorn", *options, "web_server.wsgi:app"]
     with running(

@@ -94,6 +94,24 @@ def test_a_problem_is_passed_back(
     assert answer.headers["Allow"] == "GET"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("status", [413, 429, 503])
+def test_retry_after_is_left_to_the_caller(
+    client: FlaskClient,
+    tasks: TasksStandIn,
+    headers: dict[str, str],
+    method: str,
+    status: int,
+) -> None:
+    body = b'{"code":"storage_full"}'
+    said = {"Content-Type": "application/problem+json", "Retry-After": "7"}
+    tasks.answer = lambda exchange: exchange.say(status, body, said)
+    answer = client.open("/tasks/1", method=method, headers=headers)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (status, "7")
+    assert answer.data == (b"" if method == "HEAD" else body)
+    assert len(tasks.seen) == 1
+
+
 def test_a_redirect_is_not_followed(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:

@@ -1,10 +1,17 @@
-"""Transactions, the same in every app."""
+"""Transactions and the bound on their time, the same in every app."""
 
+import os
+import select
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, TypeVar
 
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 SessionT = TypeVar("SessionT", bound=Session)
 Transaction = Callable[[], AbstractContextManager[scoped_session[SessionT]]]
@@ -23,3 +30,67 @@ def transactions(session: scoped_session[SessionT]) -> Transaction[SessionT]:
             raise
 
     return transaction
+
+
+class CheckoutLimit:
+    """Bounds the time for which one piece of work may use a connection to PostgreSQL.
+
+    `statement_timeout` does not help against a server that hangs, and TCP's timeouts do not either
+    while its kernel answers. So a thread shuts down the socket of a connection that has been in use
+    for too long; the thread that waits for it gets an OperationalError.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+        self._in_use: dict[ConnectionPoolEntry, tuple[Any, float]] = {}
+        self._watcher_pid = 0
+
+    @property
+    def pool_events(self) -> list[tuple[Callable[..., None], str]]:
+        """What SQLAlchemy's pool needs as `pool_events`."""
+        return [
+            (self._note_checkout, "checkout"),
+            (self._note_return, "checkin"),
+            (self._note_return, "invalidate"),
+        ]
+
+    def _note_checkout(self, driver: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's
+        _refuse_closed(driver)
+        with self._lock:
+            self._in_use[record] = (driver, time.monotonic() + self._limit_s)
+            if self._watcher_pid != os.getpid():  # threads do not survive a fork
+                self._watcher_pid = os.getpid()
+                threading.Thread(target=self._watch, name="checkout-limit", daemon=True).start()
+
+    def _note_return(self, _: object, record: ConnectionPoolEntry, *__: object) -> None:
+        with self._lock:
+            self._in_use.pop(record, None)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1)
+            now = time.monotonic()
+            with self._lock:
+                for record, (driver, deadline) in list(self._in_use.items()):
+                    if now > deadline:
+                        del self._in_use[record]
+                        _shut_down(driver)
+
+
+def _refuse_closed(driver: Any) -> None:  # noqa: ANN401 # psycopg2's
+    """Have the pool make a new connection where the server has closed this one.
+
+    An idle connection is readable only then, so no question to the server is needed, which might hang.
+    """
+    poll = select.poll()
+    poll.register(driver.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
+
+
+def _shut_down(driver: Any) -> None:  # noqa: ANN401 # psycopg2's
+    with suppress(OSError, ValueError):
+        duplicate = socket.socket(fileno=os.dup(driver.fileno()))
+        with duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
     from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
-worker_class = "gthread"
+worker_class = "idrl_common.gunicorn_worker.StatusFirstWorker"
 threads = 8
 # nginx keeps its connections for 60 s: it must be the one to close them, or a POST may meet a closed one.
 keepalive = 75

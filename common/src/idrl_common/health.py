@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock, Thread
 
-from flask import Blueprint, Flask, Response, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -18,6 +20,8 @@ from prometheus_client.registry import Collector
 
 from idrl_common import __version__, request_ids
 
+# Of each probe in `/ready`; they run side by side.
+_PROBE_TIMEOUT_S = 3
 _seconds = Histogram(
     "idrl_http_request_seconds",
     "Time to answer a request.",
@@ -25,13 +29,13 @@ _seconds = Histogram(
 )
 
 
-# A caller may send any word as a method; each label would be kept for ever.
+# Callers may send any word as a method, and each label is kept for ever.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing a service depends on: `probe` raises when it is away; without a `required` one there is no service."""
+    """A dependency of a service: `probe` raises when it is away. Without a `required` one the service is unavailable."""
 
     probe: Callable[[], None]
     required: bool = True
@@ -42,6 +46,7 @@ def blueprint(
 ) -> Blueprint:
     """Return `/health`, `/ready` and `/metrics`; `collector` adds metrics that are read at each scrape."""
     routes = Blueprint("status", __name__)
+    probers = {name: _Prober(check.probe) for name, check in checks.items()}
 
     @routes.get("/health")
     def health() -> Response:
@@ -49,7 +54,9 @@ def blueprint(
 
     @routes.get("/ready")
     def ready() -> tuple[Response, int]:
-        failures = {name: _failure(check) for name, check in checks.items()}
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 # Flask's documented way
+        runs = {name: prober.start(app) for name, prober in probers.items()}
+        failures = {name: _failure(run) for name, run in runs.items()}
         status = _status(checks, failures)
         # nginx sets this header: callers from outside learn no details.
         if "X-Forwarded-For" in request.headers:
@@ -83,10 +90,37 @@ def _timer(service: str, method: str, endpoint: str | None, status: int) -> Hist
     )
 
 
-def _failure(check: Check) -> str | None:
+class _Prober:
+    """Runs a probe in a thread of its own, one at a time: it may hang together with what it asks."""
+
+    def __init__(self, probe: Callable[[], None]) -> None:
+        self._probe = probe
+        self._lock = Lock()
+        self._run: Future[None] | None = None
+
+    def start(self, app: Flask) -> Future[None]:
+        """Return the run that is under way, or else a new one."""
+        with self._lock:
+            if self._run is None or self._run.done():
+                self._run = Future()
+                Thread(target=self._fulfil, args=(app, self._run), daemon=True).start()
+            return self._run
+
+    def _fulfil(self, app: Flask, run: "Future[None]") -> None:
+        try:
+            with app.app_context():
+                self._probe()
+        except Exception as error:  # noqa: BLE001 # any failure of a probe is its result
+            run.set_exception(error)
+        else:
+            run.set_result(None)
+
+
+def _failure(run: "Future[None]") -> str | None:
+    """Return the name of the error of a probe, None for success."""
     try:
-        check.probe()
-    except Exception as error:  # noqa: BLE001 # whatever goes wrong in a probe is its answer
+        run.result(timeout=_PROBE_TIMEOUT_S)
+    except Exception as error:  # noqa: BLE001 # any failure of a probe is its result
         return type(error).__name__
     return None
 

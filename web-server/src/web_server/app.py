@@ -8,7 +8,7 @@ from idrl_common import health
 from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
-from web_server import gateway, login_throttle, services, views
+from web_server import gateway, login_throttle, passwords, services, views
 from web_server.db import ENGINE_OPTIONS, db
 from web_server.settings import Settings
 from web_server.token_signer import TokenSigner
@@ -31,7 +31,12 @@ def _too_many_failures(error: login_throttle.TooManyFailures) -> Problem:
     return Problem(429, "too_many_requests", str(error), headers=headers)
 
 
+def _too_busy(error: passwords.TooBusy) -> Problem:
+    return Problem(503, "too_busy", str(error), headers={"Retry-After": "1"})
+
+
 PROBLEMS: ProblemMap = {
+    passwords.TooBusy: _too_busy,
     services.BadCredentials: (401, "bad_credentials"),
     services.UsernameTaken: (409, "username_taken"),
     services.EmailTaken: (409, "email_taken"),

@@ -2,16 +2,18 @@
 
 from flask_sqlalchemy import SQLAlchemy
 
-from idrl_common.database import transactions
+from idrl_common.database import CheckoutLimit, transactions
 from web_server.models import Base
 
 db = SQLAlchemy(model_class=Base)
 transaction = transactions(db.session)
+# No request waits longer than 15 s: for a place in the pool, to connect (5 s), and for the answer.
+_limit = CheckoutLimit(6)
 ENGINE_OPTIONS = {
-    "pool_pre_ping": True,
+    "pool_events": _limit.pool_events,
     "pool_size": 5,
     "max_overflow": 15,
-    "pool_timeout": 5,
+    "pool_timeout": 3,
     "pool_recycle": 1800,
     # The text of an error goes to the log, where addresses and hashes do not belong.
     "hide_parameters": True,

@@ -97,6 +97,8 @@ _RETRY = _RetryLostConnection(
     redirect=False,
     status=0,
     other=False,
+    # The caller decides about a 503 with Retry-After.
+    respect_retry_after_header=False,
     # Not DELETE: the repeat of an abort would remove the task.
     allowed_methods={"GET", "HEAD", "OPTIONS"},
 )

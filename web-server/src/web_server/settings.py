@@ -18,7 +18,7 @@ class Settings(AppSettings):
     jwt_private_key: Pem
     tasks_url: HttpUrl = HttpUrl("http://127.0.0.1:5004")
     tasks_connect_timeout_s: float = Field(2, gt=0)
-    tasks_timeout_s: float = Field(30, gt=0)
+    tasks_timeout_s: float = Field(12, gt=0)
     # Connections that are kept open; more than these are made when needed, and closed after use.
     tasks_pool_size: int = Field(32, ge=1)
     accel_redirect: bool = False

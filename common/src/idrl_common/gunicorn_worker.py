@@ -1,0 +1,75 @@
+"""gunicorn's threaded worker, with threads of their own for health checks, which leaves when it is told to."""
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
+    TConn,
+    ThreadWorker,
+)
+
+_HEALTH = (b"GET /health", b"HEAD /health")
+_STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
+_PEEKED_BYTES = max(map(len, (*_HEALTH, *_STATUS)))
+
+
+class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
+    """Answers `/health`, `/ready` and `/metrics` while every other thread is busy.
+
+    A connection gets a thread once its first bytes have arrived, so an idle one occupies none.
+    """
+
+    def init_process(self) -> None:
+        self._health_pool = ThreadPoolExecutor(1)
+        self._status_pool = ThreadPoolExecutor(2)
+        super().init_process()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, and wait for its first request in the event loop."""
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        self.nr_conns += 1
+        connection = TConn(self.cfg, client, address, listener.getsockname())
+        connection.timeout = time.monotonic() + self.cfg.keepalive
+        self.pending_conns.append(connection)
+        self.poller.register(
+            client, EVENT_READ, partial(self.on_pending_socket_readable, connection)
+        )
+
+    def enqueue_req(self, conn: Any) -> None:  # noqa: ANN401 # gunicorn has no types
+        """Hand a connection with data to a thread of the pool that its request belongs to."""
+        pool = self._pool_of(conn)
+        future = pool.submit(self.handle, conn)
+        future.add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)
+        )
+
+    def _pool_of(self, conn: Any) -> ThreadPoolExecutor:  # noqa: ANN401 # gunicorn has no types
+        try:
+            flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
+            begin = conn.sock.recv(_PEEKED_BYTES, flags)
+        except (
+            OSError
+        ):  # no data after all, or a connection that was closed: as gunicorn handles it
+            begin = b""
+        if begin.startswith(_HEALTH):
+            return self._health_pool
+        if begin.startswith(_STATUS):
+            return self._status_pool
+        pool: ThreadPoolExecutor = self.tpool
+        return pool
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Close idle connections soon after the order to stop, also those without a request so far.
+
+        gunicorn waits for the latter until the whole `graceful_timeout` has passed.
+        """
+        super()._cap_keepalive(deadline)
+        for connection in self.pending_conns:
+            connection.timeout = min(connection.timeout, deadline)
