@@ -188,8 +188,13 @@ def test_parallel_sign_ups_leave_no_email_or_hash_in_the_log_of_postgresql(
 
 @pytest.mark.parametrize("role", ["web", "worker"])
 def test_log_of_postgresql_has_no_statements_of_the_apps(database: Database, role: str) -> None:
-    settings = {"host": database.host, "port": database.port, "dbname": database.name}
-    connection = psycopg2.connect(**settings, user=role, password=database.password)
+    connection = psycopg2.connect(
+        host=database.host,
+        port=database.port,
+        dbname=database.name,
+        user=role,
+        password=database.password,
+    )
     with connection.cursor() as cursor, pytest.raises(psycopg2.errors.DivisionByZero):
         cursor.execute("SELECT %s, 1 / 0", ("canary-of-a-statement",))
     connection.close()

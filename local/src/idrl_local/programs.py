@@ -25,7 +25,9 @@ _RESERVED_PREFIXES = (
     "PROMETHEUS_",
     "PG",
 )
-_WEB_THREADS = "8"
+# Threads of the web app wait for passwords to be hashed; see web_server.passwords.
+_WEB_THREADS = 32
+_TASKS_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,14 @@ def _nginx(installation: Installation) -> list[str]:
 
 
 def _gunicorn(
-    app: str, port: Callable[[Ports], int], workers: int
+    app: str, port: Callable[[Ports], int], workers: int, threads: int
 ) -> Callable[[Installation], list[str]]:
     def command(installation: Installation) -> list[str]:
         return [
             *(sys.executable, "-m", "gunicorn", app),
             *("--config", "python:idrl_common.gunicorn_conf"),
             *("--bind", f"127.0.0.1:{port(installation.ports)}"),
-            *("--workers", str(workers), "--threads", _WEB_THREADS),
+            *("--workers", str(workers), "--threads", str(threads)),
         ]
 
     return command
@@ -256,13 +258,13 @@ PROGRAMS = (
     Program(
         "web",
         "services",
-        _gunicorn("web_server.wsgi:app", lambda ports: ports.web, 2),
+        _gunicorn("web_server.wsgi:app", lambda ports: ports.web, 2, _WEB_THREADS),
         _web_environment,
     ),
     Program(
         "tasks",
         "services",
-        _gunicorn("worker_server.wsgi:app", lambda ports: ports.tasks, 1),
+        _gunicorn("worker_server.wsgi:app", lambda ports: ports.tasks, 1, _TASKS_THREADS),
         _tasks_environment,
     ),
     Program(
