@@ -1,4 +1,4 @@
-"""Where the database is and who may change it: the only place in this package that reads the environment."""
+"""The settings of the migrations: the only module of this package that reads the environment."""
 
 from pydantic_settings import SettingsConfigDict
 

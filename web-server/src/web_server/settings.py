@@ -1,4 +1,4 @@
-"""Everything the web app can be told from outside: the only place that reads the environment."""
+"""The settings of the web app: the only module that reads the environment."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Settings(AppSettings):
     login_failures_max: int = Field(10, ge=1)
     login_strangers_max: int = Field(50, ge=1)
     login_window_s: float = Field(900, gt=0)
-    # As nginx writes sizes, and nginx is told the same.
+    # In nginx's notation for sizes; nginx gets the same value.
     clip_cache_size: str = Field("1g", pattern=r"^(0|[1-9][0-9]{0,9}[kmgKMG]?)$")
     clip_cache_disk: DirectoryPath = Path("/")
     openapi_path: FilePath = _CHECKOUT / "docs" / "openapi.yaml"

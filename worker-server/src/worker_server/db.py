@@ -34,7 +34,8 @@ db = SQLAlchemy(model_class=Base)
 transaction = transactions(db.session)
 
 
-# A connection that was used so short a time ago is lent without a look at it: the database takes longer to start anew.
+# Skip the liveness check for a connection that was used this recently: PostgreSQL cannot have
+# restarted since.
 _FRESH_S = 0.1
 
 
@@ -43,9 +44,9 @@ def _note_return(_: object, record: ConnectionPoolEntry) -> None:
 
 
 def _refuse_dead(connection: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's own
-    """Have the pool make a new connection where the server has hung up: only then does an idle one have news for us.
+    """Replace a connection that the server has closed: then its idle socket is readable.
 
-    A look at the socket instead of a question to the server, which would be one more round trip for every call.
+    Polling the socket saves the round trip of a pre-ping.
     """
     now = time.monotonic()
     if now - record.info.get("returned_at", now) < _FRESH_S:
@@ -57,38 +58,38 @@ def _refuse_dead(connection: Any, record: ConnectionPoolEntry, _: object) -> Non
 
 
 def _roll_back(connection: Any, *_: object) -> None:  # noqa: ANN401 # psycopg2's own
-    """End the transaction of a connection that comes back, if there is one."""
+    """End the open transaction of a returned connection, if there is one."""
     if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
         connection.rollback()
 
 
 def _leave_autocommit(connection: Connection) -> None:
-    """Make a connection that was used by `fetch_json` fit for a transaction."""
+    """Switch off the autocommit mode that `fetch_json` leaves on a connection."""
     driver: Any = connection.connection.driver_connection
     if driver.autocommit:
         driver.autocommit = False
 
 
-# Each call of psycopg2's that may wait, and each poll, lets another thread go first: with all threads at work that
-# takes longer than the call itself. So what looks at tasks do not need is left out.
+# psycopg2 releases the GIL around every call that may block; with all threads busy, getting it back
+# takes longer than the call. So read queries skip BEGIN, ROLLBACK and the pre-ping.
 ENGINE_OPTIONS = {
     "pool_events": [(_refuse_dead, "checkout"), (_note_return, "checkin"), (_roll_back, "reset")],
     "pool_reset_on_return": None,
     "pool_size": 10,
-    "pool_use_lifo": True,  # the one whose server process still has everything in its caches
+    "pool_use_lifo": True,  # the server process that was used last has warm caches
     "max_overflow": 10,
     "pool_timeout": 5,
     "pool_recycle": 1800,
     "hide_parameters": True,  # an error's text goes to the log, and URLs may hold secrets
 }
 
-# How long a worker holds on to the result of its work while the database is away.
+# How long a worker keeps a result that it cannot write, while the database is away.
 _PATIENCE_S = 300
 _log = logging.getLogger(__name__)
 
 
 def install(app: Flask) -> None:
-    """Connect the app, once its configuration is there."""
+    """Register the database with the configured app."""
     db.init_app(app)
     with app.app_context():
         event.listen(db.engine, "begin", _leave_autocommit)
@@ -96,9 +97,9 @@ def install(app: Flask) -> None:
 
 @dataclass(frozen=True)
 class PreparedQuery:
-    """A statement that only reads and gives one value, as JSON in a text; `types` are those of $1, $2 and so on.
+    """A read-only statement that returns one JSON text; `types` are those of $1, $2 and so on.
 
-    A connection plans it once, under `name`: planning takes PostgreSQL longer than all else that it does for a look.
+    Each connection prepares it once, under `name`: planning takes longer than executing.
     """
 
     name: str
@@ -106,7 +107,7 @@ class PreparedQuery:
     statement: str
 
     def execute(self, driver: Any, known: dict[Any, Any], values: Sequence[object]) -> Any:  # noqa: ANN401 # untyped; JSON
-        """Return the value, None without one; `known` holds the names that the connection has planned before."""
+        """Return the value, or None; `known` has the names that the connection has prepared."""
         with driver.cursor() as cursor:
             if self.name not in known:
                 cursor.execute(f"PREPARE {self.name} ({self.types}) AS {self.statement}")
@@ -117,19 +118,19 @@ class PreparedQuery:
 
 
 def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
-    """Return what the look gives: no BEGIN, no ROLLBACK, one round trip. Errors are SQLAlchemy's."""
+    """Execute the query without BEGIN and ROLLBACK, in one round trip. Raises SQLAlchemy's errors."""
     try:
         return _fetch_json(query, values)
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
-        # Whoever cut this connection may have cut all of them.
+        # If this connection was cut, all others may have been cut too.
         db.engine.dispose()
         return _fetch_json(query, values)
 
 
 def _fetch_json(query: PreparedQuery, values: Sequence[object]) -> Any:  # noqa: ANN401 # JSON has no types
-    """Read over a connection of the pool by the driver alone: SQLAlchemy's execution takes three times as long."""
+    """Execute on a pooled connection by the driver alone: SQLAlchemy takes three times as long."""
     try:
         connection: Any = db.engine.raw_connection()
     except psycopg2.Error as error:
@@ -154,7 +155,7 @@ def _as_sqlalchemys(error: psycopg2.Error, *, lost: bool) -> BaseException:
 
 
 def persistently(write: Callable[P, T]) -> Callable[P, T]:
-    """Repeat `write` while the database is away. It must be safe to run twice: a commit may get through unheard."""
+    """Retry `write` while the database is away. `write` must be idempotent: the answer to a commit may get lost."""
     retrying = Retrying(
         retry=retry_if_exception(_is_outage),
         wait=wait_exponential_jitter(multiplier=0.2, max=5),

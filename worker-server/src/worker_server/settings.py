@@ -1,4 +1,4 @@
-"""Everything the worker machine can be told from outside: the only place that reads the environment."""
+"""The settings of the worker machine: the only module that reads the environment."""
 
 import os
 from pathlib import Path
@@ -51,7 +51,7 @@ class Settings(AppSettings):
     # Address space, of which an encoder uses about a third; enough for a source of 4096 x 4096.
     render_memory_bytes: int = Field(4 * 1024**3, gt=0)
 
-    # Whether strangers' files may be decoded where the kernel offers no sandbox.
+    # Whether untrusted files may be decoded where the kernel offers no sandbox.
     allow_no_sandbox: bool = False
 
     fetch_concurrency: int = Field(4, ge=1, le=256)

@@ -112,7 +112,7 @@ def _status(default: str, statuses: tuple[str, ...]) -> sa.Column[str]:
 
 
 def _work_columns() -> list[sa.Column[Any]]:
-    """Return what every piece of work has: whose it is, until when, which attempt, how far, what went wrong."""
+    """Return the columns that tasks and parts share: lease, attempt, progress, error."""
     return [
         sa.Column("progress", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),

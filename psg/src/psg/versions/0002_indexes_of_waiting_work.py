@@ -19,7 +19,7 @@ OLD: list[Index] = [
     ("tasks_live", "tasks", ["id"], _LIVE),
     ("parts_waiting", "parts", ["number", "created_at"], "status = 'waiting'"),
 ]
-# run_after last: work that has to wait is passed over without a look at its row.
+# run_after last: work that has to wait is skipped without reading its row.
 NEW: list[Index] = [
     (
         "tasks_queued_by_owner",

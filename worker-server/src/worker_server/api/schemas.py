@@ -90,7 +90,7 @@ def _progress(task: TaskFacts, totals: PartTotals) -> float:
 
 
 def _eta_s(task: TaskFacts, progress: float) -> float | None:
-    """Return the seconds left at the average speed so far; None while there is too little to tell."""
+    """Return the seconds left at the average speed so far; None while there is too little progress."""
     if (
         task["status"] != TaskStatus.PROCESSING
         or task["started_at"] is None
@@ -124,7 +124,7 @@ def _source(facts: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _number(fraction: str) -> float:
-    """Return what `str(Fraction(...))` wrote; `Fraction` itself takes eight times as long to read it."""
+    """Return what `str(Fraction(...))` wrote; `Fraction` itself takes eight times as long."""
     numerator, _, denominator = fraction.partition("/")
     return int(numerator) / int(denominator or 1)
 

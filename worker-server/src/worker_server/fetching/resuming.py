@@ -59,7 +59,7 @@ def continues(
 
 
 def is_whole(headers: Mapping[str, str]) -> bool:
-    """Return whether a 206 that nobody asked a range of has the whole file as its body.
+    """Return whether a 206 without a requested range has the whole file as its body.
 
     Without `Content-Range` there is no range, and the status alone is wrong.
     """

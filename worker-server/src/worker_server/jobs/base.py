@@ -37,7 +37,7 @@ def perform(
     request_id: str | None,
     work: Callable[[Heartbeat], None],
 ) -> None:
-    """Do `work` under the lease; record a failure, release the lease when told to stop, and tidy up at the end."""
+    """Do `work` under the lease; record a failure, release the lease on a stop, and clean up at the end."""
     request_ids.task_id.set(str(lease.task_id))
     request_ids.request_id.set(request_id)
     extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}

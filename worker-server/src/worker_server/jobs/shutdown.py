@@ -10,7 +10,7 @@ class ShutdownFlag:
         self._byte = mmap.mmap(-1, 1)
 
     def set(self) -> None:
-        """Tell every process that shares the flag to hand its work back."""
+        """Tell every process that shares the flag to release its work."""
         self._byte[0] = 1
 
     def clear(self) -> None:

@@ -134,7 +134,7 @@ def fail(
 
 @persistently
 def release(lease: Lease) -> None:
-    """Hand the work back, not counted as a failure: the next claim starts over."""
+    """Return the work to the queue without counting a failure: the next claim starts over."""
     with transaction() as session:
         _hand_back(session, lease, lock_task(session, lease.task_id))
 

@@ -15,7 +15,7 @@ _SOON_DONE = 60
 
 
 def preempt_for(task_id: uuid.UUID) -> bool:
-    """Hand one rendering part back for the sake of the task's first part; tell whether that was needed."""
+    """Preempt one rendering part for the task's first part; return whether that was needed."""
     with transaction() as session:
         values = {"task_id": task_id, "soon_done": _SOON_DONE}
         return session.execute(_PREEMPT_PART, values).one_or_none() is not None

@@ -1,4 +1,4 @@
-"""Wake-ups: a message tells a worker only that there is work; which, it asks the database.
+"""Wake-ups: a message says only that there is work; the worker asks the database which.
 
 A wake-up may be lost or doubled without harm. The sweeper sends those that are missing.
 """
@@ -30,7 +30,7 @@ def send(queue: str, count: int = 1) -> None:
 
 
 def refill(client: redis.Redis, queue: str, due: int, limit: int = MAX_WAKEUPS) -> int:
-    """Make the queue hold a wake-up for each of `due` rows, and return how many were missing."""
+    """Refill the queue to one wake-up for each of `due` rows; return how many were missing."""
     waiting: int = client.llen(queue)  # type: ignore[assignment] # the library types sync and async calls alike
     missing = min(due, limit) - waiting
     if missing > 0:

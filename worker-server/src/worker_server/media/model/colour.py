@@ -8,7 +8,7 @@ from worker_server.media.model.source import Source
 _UNKNOWN = 2
 _BT709, _RGB, _BT601, _BT2020 = 1, 0, {5, 6}, {9, 10}
 _HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}  # PQ and HLG
-# What an untagged picture is: standard definition by BT.601, high definition by BT.709, as every player has it.
+# Untagged pictures: standard definition is BT.601, high definition BT.709, as players assume.
 _HD_LINES = 720
 _PRIMARIES = {1: "bt709", 9: "bt2020"}
 _MATRICES = {4: "fcc", 7: "smpte240m"}

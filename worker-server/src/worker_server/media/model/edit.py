@@ -1,4 +1,4 @@
-"""The edit of a part: one value that says all a renderer needs to know."""
+"""The edit of a part: everything that a renderer needs."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +25,7 @@ class Profile(JsonValue):
 
 @dataclass(frozen=True)
 class PartEdit(JsonValue):
-    """Logo, part, logo: what one clip is made of."""
+    """The edit of one clip: logo, part, logo."""
 
     source: Source
     source_path: Path

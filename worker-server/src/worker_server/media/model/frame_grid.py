@@ -1,6 +1,6 @@
 """Finds the constant frame grid of a source from the times of its packets.
 
-Headers are not believed: telephones write 90000/1 as the nominal rate, live WebM has no duration, and a
+Headers are not trusted: phones write 90000/1 as the nominal rate, live WebM has no duration, and a
 "29.97" file may be anything. Times are whole ticks of `tick_s` seconds.
 """
 
@@ -27,12 +27,12 @@ _STANDARD_RATES = [
 ]
 # A frame may sit this far from its place on the grid: containers round to milliseconds, muxers jitter.
 _TOLERANCE = Fraction(2, 5)
-# With at least this share of its places taken, a grid with holes is a recording that lost frames.
+# A grid with at least this share of its places filled is a recording that lost frames.
 _MIN_FILLED = Fraction(9, 10)
 _MAX_DENOMINATOR = 1001
 _SNAP = Fraction(2, 10_000)  # 24 and 24000/1001 are five times further apart
 _FALLBACK_RATE = Fraction(25)
-# A seek aims so far behind a frame that rounding of times cannot make it miss it.
+# A seek aims this far behind a frame, so that rounding cannot miss it.
 AIM_FRAMES = Fraction(1, 4)
 
 
@@ -69,7 +69,7 @@ def find_grid(
     if rate == native:
         return Grid(rate, origin_s, last_place + 1, is_constant)
     end_s = last_s + (last_duration * tick_s or 1 / exact)
-    # Where frames are thinned out, the last one may go; elsewhere it is shown, however short it is.
+    # Where frames are dropped, the last one may go; otherwise it is shown, however short.
     least = 1 if rate < exact else last_place + 1
     return Grid(rate, origin_s, max(least, frame_index(end_s, rate)), is_constant)
 
@@ -171,7 +171,7 @@ def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
 
 
 def _bounded(rate: Fraction, max_fps: int) -> Fraction:
-    """Bring a rate into 1 … `max_fps` by whole factors where one exists, so that no frame is torn."""
+    """Bring a rate into 1 … `max_fps`, by a whole factor where one exists."""
     if rate < 1:
         return rate * -(-1 // rate)
     if rate <= max_fps:

@@ -1,4 +1,4 @@
-"""What is known of a source once all of its packets were seen."""
+"""The facts of a source, known after all of its packets were read."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,7 +8,7 @@ from worker_server.media.model.json_value import JsonValue
 
 @dataclass(frozen=True)
 class ProbeLimits(JsonValue):
-    """How much a source may ask for."""
+    """Limits of a source."""
 
     max_side: int = 4096
     max_streams: int = 32
@@ -23,8 +23,8 @@ class ProbeLimits(JsonValue):
 class Source(JsonValue):
     """The facts of a source, as JSON in the database between the download and the last part.
 
-    Frames live on a constant grid: frame `k` is what is on screen `k / frame_rate` seconds after `origin_s`, in the
-    file's own time.
+    Frames are on a constant grid: frame `k` is what is shown `k / frame_rate` seconds after `origin_s`,
+    in the file's own time.
     """
 
     demuxer: str
@@ -48,14 +48,10 @@ class Source(JsonValue):
     packet_count: int
     origin_s: Fraction
     last_pts_s: Fraction
-    reorder_delay_s: (
-        Fraction  # at most so long before its time on screen the container lists a frame
-    )
-    seeks_by_pts: (
-        bool  # seeking finds every key frame by its time on screen, and all of them are listed …
-    )
-    keyframe_reorder_delay_s: Fraction  # … just so long before it
-    is_indexed: bool  # the container itself tells where its frames are
+    reorder_delay_s: Fraction  # the largest PTS minus DTS
+    seeks_by_pts: bool  # seeking finds every key frame by its PTS, and all have …
+    keyframe_reorder_delay_s: Fraction  # … this reorder delay
+    is_indexed: bool  # the container has an index
     video_streams: int
     has_audio: bool
     audio_index: int

@@ -12,22 +12,20 @@ from worker_server.media.model.frame_grid import AIM_FRAMES
 
 @dataclass
 class KeyFrames:
-    """The key frames of a video, as its packets told."""
+    """The key frames of a video, by its packets."""
 
     last_ticks: tuple[int, ...] = ()  # of the last two
-    reorder_ticks: set[int] = field(
-        default_factory=set
-    )  # how long before their time they are listed
+    reorder_ticks: set[int] = field(default_factory=set)  # PTS minus DTS
 
     def add(self, tick: int, reorder_ticks: int) -> None:
         self.last_ticks = (*self.last_ticks[-1:], tick)
-        if len(self.reorder_ticks) < 2:  # more would tell nothing new
+        if len(self.reorder_ticks) < 2:  # more would add nothing
             self.reorder_ticks.add(reorder_ticks)
 
     def reorder_delay_s(
         self, container: InputContainer, video: VideoStream, rate: Fraction
     ) -> Fraction | None:
-        """Return how long before its time every key frame is listed, where seeking finds each by its time; else None.
+        """Return the reorder delay of key frames, where seeking finds each by its PTS; else None.
 
         It is tried with the last two. Some containers seek by the one order of frames, some by the other; while the
         distance between both is the same everywhere, what holds for one key frame holds for all. Moves `container`.

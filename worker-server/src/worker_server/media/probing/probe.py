@@ -21,11 +21,11 @@ _SLOWEST_BYTES_PER_S = 5_000_000
 
 
 class Prober(Child):
-    """A child that is ready to look at one source."""
+    """A child process that is ready to probe one source."""
 
     def __init__(self, limits: ProbeLimits) -> None:
         self.limits = limits
-        # A source that is hard to look at runs out of processor time; the deadline is for a storage that is slow.
+        # A source that is expensive to probe runs out of processor time; the deadline is for slow storage.
         cpu_s = int(limits.timeout_s) + 1
         super().__init__(
             _CHILD, ChildLimits(cpu_s=cpu_s, memory_bytes=limits.memory_bytes, file_bytes=1)
@@ -61,19 +61,19 @@ class Prober(Child):
 
 
 class WarmProber:
-    """Keeps one child ready between two sources: to load its libraries takes longer than most sources need."""
+    """Keeps one child process ready between two sources: loading its libraries takes longer than most probes."""
 
     def __init__(self) -> None:
         self._prober: Prober | None = None
 
     def prepare(self, limits: ProbeLimits) -> None:
-        """Start the child now, in the thread that will take it: it ends with that."""
+        """Start the child now, in the thread that will use it: the child ends with that thread."""
         self.close()
         self._prober = Prober(limits)
         self._prober.start()
 
     def take(self, limits: ProbeLimits) -> Prober:
-        """Return the child if it lives and keeps these limits, else a new one; it is the caller's now."""
+        """Return the child if it is alive and has these limits, else a new one; the caller owns it."""
         prober, self._prober = self._prober, None
         if prober and prober.limits == limits and not has_ended(prober.start()):
             return prober
@@ -94,6 +94,6 @@ def probe(
     limits: ProbeLimits | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Source:
-    """Start a child, and have it look at the file."""
+    """Probe the file in a new child process."""
     with Prober(limits or ProbeLimits()) as prober:
         return prober.look(path, should_stop)

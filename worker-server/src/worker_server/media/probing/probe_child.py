@@ -1,4 +1,4 @@
-"""Looks at a source from inside a child process, so that a hostile file can hurt nothing but that.
+"""Probes a source inside a child process, so that a hostile file can harm only that process.
 
 Run by `Prober`: takes a path, a demuxer and limits, answers `{"source": …}` or `{"error": …}`.
 """
@@ -36,7 +36,7 @@ _MISSING_S, _MISSING_SHARE = Fraction(1), Fraction(1, 50)
 
 @dataclass
 class Seen:
-    """What the packets of a source told."""
+    """What the packets of a source say."""
 
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
     last_tick: int | None = None

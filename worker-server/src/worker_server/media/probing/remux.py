@@ -1,4 +1,4 @@
-"""Rewrites a source whose container cannot be entered at any frame, copying its streams as they are."""
+"""Remuxes a source whose container cannot be seeked exactly."""
 
 import json
 import sys

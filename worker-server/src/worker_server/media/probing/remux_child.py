@@ -1,4 +1,4 @@
-"""Rewrites an AVI whose pictures are stored out of order. Run by the command of `remux_command`.
+"""Remuxes an AVI whose pictures are stored out of order. Run by the command of `remux_command`.
 
 AVI says when a packet is decoded and never when its picture is shown. The decoder knows the order of the pictures, so
 everything is decoded once, and the n-th picture gets the n-th time.

@@ -95,7 +95,7 @@ class _Run:
         self._selector = selectors.DefaultSelector()
         for pipe, take in (
             (process.stdout, self._take_progress),
-            (process.stderr, self._take_complaint),
+            (process.stderr, self._read_stderr),
         ):
             if pipe:
                 os.set_blocking(pipe.fileno(), False)
@@ -145,7 +145,7 @@ class _Run:
             if name == b"frame" and value.strip().isdigit() and int(value) > self._frames:
                 self._frames, self._moved_at = int(value), time.monotonic()
 
-    def _take_complaint(self, chunk: bytes) -> None:
+    def _read_stderr(self, chunk: bytes) -> None:
         self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
 
     def _check_time(self, deadline: float, timeout_s: float, stall_s: float) -> None:

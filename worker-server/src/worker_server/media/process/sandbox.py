@@ -34,7 +34,7 @@ class SandboxReport:
 
     @property
     def holds(self) -> bool:
-        """Tell whether strangers' files may be decoded."""
+        """Return whether untrusted files may be decoded."""
         accepted = {_SIGNAL} if 0 < self.landlock < _SIGNAL_SCOPE_VERSION else set()
         return not self.missing and not set(self.escapes) - accepted
 

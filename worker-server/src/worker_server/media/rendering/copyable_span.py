@@ -12,14 +12,14 @@ from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.plan import FrameRange
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
 
-# A stranger's bit rate becomes ours. Cameras and telephones stay below this (22 Mbit/s for 1080p30); what does not is
-# encoded. Small pictures need more bits for each pixel.
+# A copied clip has the source's bit rate. Cameras and phones stay below this limit (22 Mbit/s for
+# 1080p30); sources above it are encoded. Small pictures need more bits for each pixel.
 _MAX_BITS_PER_PIXEL = Fraction(35, 100)
 _LEAST_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
-_LEAST_SHARE = Fraction(1, 4)  # for less it is not worth two kinds of pictures in one clip
+_LEAST_SHARE = Fraction(1, 4)  # below this, copying is not worth two kinds of pictures in one clip
 _SEEK_MARGIN_S = 1  # as the encoder has it
 _BASELINE, _MAIN, _HIGH = 66, 77, 100
-_MAX_LEVEL = 52  # what players with hardware take
+_MAX_LEVEL = 52  # what hardware decoders accept
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Span:
     """The frames to copy, next to each other on the grid and in the file."""
 
     part: FrameRange
-    reorder_depth: int  # by how many frames decoding runs ahead of showing
+    reorder_depth: int  # max_num_reorder_frames
     sets: ParameterSets
     headers: dict[str, list[int]]
 
@@ -64,7 +64,7 @@ def find_span(container: InputContainer, edit: PartEdit) -> Span:
 def copied_pictures(
     container: InputContainer, edit: PartEdit, span: Span
 ) -> Iterator[CodedPicture]:
-    """Yield the pictures of a span in the order of decoding."""
+    """Yield the pictures of a span in decoding order."""
     for number, one in enumerate(_pictures(container, edit, span.sets)):
         if number == span.part.frame_count:
             return
@@ -151,7 +151,7 @@ def _fitting(edit: PartEdit) -> dict[str, set[int]]:
     return {
         "profile_idc": {_BASELINE, _MAIN, _HIGH},
         "level_idc": set(range(_MAX_LEVEL + 1)),
-        "chroma_format_idc": {0, 1},  # it is 4:2:0 by the decoder's word
+        "chroma_format_idc": {0, 1},  # 4:2:0 according to the decoder
         "frame_mbs_only_flag": {1},
         "gaps_in_frame_num_allowed_flag": {0},
         "pic_width_in_mbs_minus1": {-(-edit.width // 16) - 1},

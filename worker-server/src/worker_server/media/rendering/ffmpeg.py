@@ -18,13 +18,13 @@ from worker_server.media.rendering.ffmpeg_args import (
     source_input,
 )
 
-# How far before the part reading starts where a container keeps sound and picture of one moment apart: up to a second.
+# How far before the part reading starts where sound and picture of one moment are stored apart (s).
 _SEEK_MARGIN_S = 1
 # Rounding of times, and the frame before the first one.
 _MARGIN_FRAMES = 2
 _SOUND_S = Fraction(
     1, 20
-)  # what the first sound of a part leans on: a packet of AAC has 21 ms, of HE-AAC 46 ms
+)  # pre-roll of the audio decoder: an AAC packet has 21 ms, one of HE-AAC 46 ms
 
 
 class FfmpegRenderer:
@@ -97,7 +97,7 @@ def encode_edges_command(
 ) -> list[str]:
     """Return the command that writes the clip without the frames `copied`, but with the sound of all of it.
 
-    Where frames are left out it begins anew, with an IDR picture; nowhere else but at its start.
+    The stream has an IDR picture at its start and after the left-out frames, and nowhere else.
     """
     head, tail = _edges(edit, copied)
     rate = _text(edit.frame_rate)
@@ -124,7 +124,7 @@ def encode_edges_command(
 
 
 def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
-    """Return the edits of what is before and what is behind the copied frames; each may be empty."""
+    """Return the edits of the frames before and after the copied ones; each may be empty."""
     head = replace(edit.part, end_frame=copied.start_frame)
     tail = replace(edit.part, start_frame=copied.end_frame)
     return replace(edit, part=head), replace(edit, part=tail)
@@ -132,7 +132,7 @@ def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
 
 def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
     if not head.part.frame_count:
-        # Matroska is entered elsewhere if the video is of no use: then the sound would differ by a millisecond.
+        # Matroska seeks elsewhere without a video stream: then the sound would differ by a millisecond.
         unseen = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
         return [unseen, *_edges_between_logos(edit, head, tail)]
     return _edges_between_logos(edit, head, tail)
@@ -146,7 +146,7 @@ def _edges_between_logos(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list
     if len(chains) == 1:
         return _with_logo(edit, _content(chains[0][1], chains[0][0]) + _bumpers(edit), frames)
     ends = [f"{_content(end, number)}[end{number}]" for number, end in chains]
-    # Joining counts in microseconds; each frame has its place on the grid again behind it.
+    # concat counts in microseconds; afterwards each frame is put on the grid again.
     joined = (
         f"[end0][end2]concat=n=2:v=1:a=0,settb={_text(1 / edit.frame_rate)},setpts=N"
         + _bumpers(edit)
@@ -155,7 +155,7 @@ def _edges_between_logos(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list
 
 
 def _background(edit: PartEdit) -> str:
-    """Return the source of both bumpers where there is nothing between them."""
+    """Return the input of both bumpers where no encoded frame is between them."""
     look = f"c=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}:s={edit.width}x{edit.height}:r={_text(edit.frame_rate)}"
     return f"color={look},trim=end_frame={2 * edit.bumper_frames},format=yuv420p,{colour.TAGS},setsar=1"
 
@@ -174,11 +174,12 @@ def _seek(edit: PartEdit) -> list[str]:
 
 
 def _margin_s(edit: PartEdit) -> Fraction:
-    """Return how much is decoded in vain; MP4 with an index is entered stream by stream, and needs little."""
+    """Return how many seconds before the part decoding starts; little in an indexed MP4, where each stream is
+    seeked by itself."""
     source, frame_s = edit.source, 1 / edit.frame_rate
     if source.demuxer != "mov" or not source.is_indexed:
         return _SEEK_MARGIN_S + source.reorder_delay_s
-    # Its sound begins where the key frame is listed.
+    # Its sound starts at the key frame's DTS.
     has_sound = source.keyframe_reorder_delay_s >= _SOUND_S or not source.has_audio
     if source.seeks_by_pts and not source.is_vfr and has_sound:
         return -AIM_FRAMES * frame_s
@@ -199,14 +200,14 @@ def _content(edit: PartEdit, number: int) -> str:
 
 
 def _bumpers(edit: PartEdit) -> str:
-    """Return the filter that puts the ground of the logo before and after what is there."""
+    """Return the filter that pads the part with the logo's background on both sides."""
     if not edit.bumper_frames:
         return ""
     return f",tpad=start={edit.bumper_frames}:stop={edit.bumper_frames}:color=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
 
 
 def _with_logo(edit: PartEdit, main: str, frames: int) -> list[str]:
-    """Return the chains that draw the logo on the bumpers around so many frames."""
+    """Return the chains that draw the logo on both bumpers around this many frames."""
     if not edit.bumper_frames:
         return [f"{main}[v]"]
     # Outside the bumpers the frames pass through untouched.
@@ -219,7 +220,7 @@ def _grid(edit: PartEdit) -> list[str]:
     """Put frames on the constant grid, where frame k has time stamp k, and keep those of the part."""
     part, source = edit.part, edit.source
     filters = [f"fps={_text(edit.frame_rate)}:round=near"]
-    # The last frame stays on screen to the end; no more than that, or a damaged end would freeze unnoticed.
+    # The last frame is held to the end and no longer, or a damaged end would freeze unnoticed.
     held = (
         source.frame_count - 1 - frame_index(source.last_pts_s - source.origin_s, edit.frame_rate)
     )
@@ -240,7 +241,7 @@ def _picture(edit: PartEdit) -> list[str]:
         filters.append(f"crop={crop_w}:{crop_h}:{left}:{top}:exact=1")
     resize = (crop_w, crop_h) != (edit.width, edit.height)
     if colour.is_hdr(edit.source):
-        # The smaller picture first: tone mapping is the dearest step.
+        # Scale down first: tone mapping is the most expensive step.
         filters += [f"scale={edit.width}:{edit.height}"] if resize else []
         return [*filters, colour.tone_map(edit.source)]
     if resize or colour.needs_conversion(edit.source):

@@ -8,9 +8,9 @@ from worker_server.media.process.ffmpeg_command import local_input
 
 _MAX_PIXELS = 4096 * 4096
 BACKGROUND = 0x14  # the grey behind the logo
-# Share of the frame's sides the logo may take.
+# The logo's largest size, as a share of the frame's sides.
 LOGO_SHARE = Fraction(2, 5)
-# Larger frames are large: every thread of a decoder or encoder holds one or more, and so does looking ahead.
+# Every thread of a decoder or encoder holds one or more frames, and so does the lookahead.
 _LARGE_PIXELS = 1920 * 1088
 _LARGE_THREADS = 2
 _LARGE_LOOKAHEAD = 10  # frames, as preset veryfast has it

@@ -1,4 +1,4 @@
-"""What copying must know of an H.264 stream: its parameter sets, and the units that a packet is made of.
+"""H.264 syntax that stream copy needs: parameter sets, and the NAL units of a packet.
 
 Names and numbers are those of ITU-T H.264; `avcC` is the record of ISO/IEC 14496-15, 5.3.3.
 """
@@ -19,7 +19,7 @@ DROPPABLE = {6, 9, 10, 11, 12}
 
 _FIELD = re.compile(r"^\d+\s+(\w+)\s+[01]+ = (-?\d+)\s*$")
 _LEAST_SPS_BYTES = 4  # its profile and level
-_START_CODE = re.compile(rb"\x00*\x00\x00\x01")  # never inside a unit: its zeros are kept apart
+_START_CODE = re.compile(rb"\x00*\x00\x00\x01")  # never inside a unit (emulation prevention)
 # These profiles have no chroma format in their record.
 _SHORT_RECORDS = {66, 77, 88}
 

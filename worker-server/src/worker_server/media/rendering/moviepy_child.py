@@ -10,7 +10,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-# One process per core is at work already, and MoviePy is to use the program we name.
+# Every core has a process already, and MoviePy has to use this ffmpeg.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["PYTHON_DOTENV_DISABLED"] = (
     "1"  # MoviePy looks for a .env, which the sandbox would refuse
@@ -49,7 +49,7 @@ def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
     content = _content(edit, ffmpeg)
     clips = [content]
     if edit.bumper_frames:
-        # MoviePy picks frames by time in floating point: joints half a frame early keep it away from the edges.
+        # MoviePy picks frames by floating-point time: joints half a frame early avoid the edges.
         ahead, behind = edit.bumper_frames - Fraction(1, 2), edit.bumper_frames + Fraction(1)
         bumper = _bumper(edit)
         clips = [_lasting(bumper, ahead, edit), content, _lasting(bumper, behind, edit)]
@@ -89,7 +89,7 @@ def _sound(edit: PartEdit) -> AudioClip:
     samples[start : start + len(part)] = part[: edit.total_samples - start]
 
     def samples_at(t: float | npt.NDArray[np.float64]) -> Sound:
-        # To the nearest: MoviePy's own array clip rounds down, and so doubles and skips single samples.
+        # Round to nearest: MoviePy's own array clip rounds down, which doubles and skips samples.
         places = np.rint(np.asarray(t) * AUDIO_RATE).astype(int)
         found: Sound = samples[np.clip(places, 0, len(samples) - 1)]
         return found

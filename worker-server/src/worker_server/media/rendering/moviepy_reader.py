@@ -1,4 +1,4 @@
-"""Gives MoviePy the pictures and the sound of a part, on its frame grid.
+"""Feeds MoviePy the pictures and the sound of a part, on its frame grid.
 
 MoviePy's own reader counts frames from a nominal rate, which loses and doubles some where the rate varies or is a
 fraction. This one goes by the time stamp of each frame, as the filter graph does, without sharing code with it.
@@ -36,7 +36,7 @@ _RANGES = {"limited": 1, "full": 2}
 
 
 class PartFrames:
-    """The upright RGB pictures of a part, by their number; to be asked for in order."""
+    """The upright RGB pictures of a part, by number; to be read in order."""
 
     def __init__(self, edit: PartEdit, ffmpeg_path: str) -> None:
         # PyAV brings no filter for tone mapping that is fast enough.
@@ -47,7 +47,7 @@ class PartFrames:
         self._picture: RgbPicture | None = None
 
     def picture(self, number: int) -> RgbPicture:
-        """Return a picture; the same one may be asked for again, an earlier one may not."""
+        """Return a picture; the last one may be read again, an earlier one may not."""
         while self._picture is None or self._number < number:
             self._picture = next(self._pictures)
             self._number += 1
@@ -66,7 +66,7 @@ def part_sound(edit: PartEdit) -> Sound:
     at: int | None = None
     for at_s, chunk in _sound_from(edit, start_s - _MARGIN_S):
         said = round((at_s - start_s) * AUDIO_RATE)
-        # Containers round to milliseconds: only what is far off is a hole, the rest is to be joined.
+        # Containers round to milliseconds: only a large difference is a gap.
         at = said if at is None or abs(said - at) > _HOLE_S * AUDIO_RATE else at
         if at >= len(samples):
             break

@@ -9,7 +9,7 @@ from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
 
 _CHILD = "worker_server.media.rendering.stream_copy_child"
-# The others have been rewritten into Matroska by then, or store no presentation times.
+# Other containers have been remuxed into Matroska before, or store no presentation times.
 _DEMUXERS = {"mov", "matroska"}
 
 

@@ -42,9 +42,7 @@ _TAGS = (
     "video_full_range_flag=0"
 )
 _MAX_SPS_ID = 31
-_THREADS = (
-    2  # whatever a render has: it takes no more work, and a clip that is alone is there sooner
-)
+_THREADS = 2  # whatever a render has: the total work is the same, and a single clip is ready sooner
 
 AnyPacket: TypeAlias = "Packet[Any]"
 Piece = tuple[Iterable[CodedPicture], int]
@@ -58,7 +56,7 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
         span = find_span(container, edit)
     ends = output.with_suffix(".ends.mp4")
     try:
-        # The progress goes where ours does, and the limits are upon us already.
+        # Progress goes to this process's standard output; the limits are in force already.
         threaded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
         command = encode_edges_command(threaded, span.part, _options(span), ends, ffmpeg)
         subprocess.run(guarded(command, ChildLimits()), check=True)
@@ -69,12 +67,12 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
 
 
 def _options(span: Span) -> list[str]:
-    """Return what lets x264's pictures live beside those of the source: free numbers, a buffer of the same size."""
+    """Return x264's options for one track with the source: unused SPS/PPS ids, a DPB of the same size."""
     taken = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
     free = set(range(1, _MAX_SPS_ID + 1)) - taken
     if not free:
         raise Unsuitable("no number is left for other parameter sets")
-    # No IDR picture but where it is asked for, so that never two of them follow each other.
+    # IDR pictures only where requested, so that two never follow each other.
     options = {"sps-id": min(free), "keyint": "infinite", "min-keyint": 1_000_000}
     if not span.reorder_depth:
         options["bframes"] = 0
@@ -83,7 +81,7 @@ def _options(span: Span) -> list[str]:
 
 
 def _join(edit: PartEdit, span: Span, ends: Path, output: Path) -> None:
-    """Put the encoded and the copied pictures, and the sound, into one file."""
+    """Mux the encoded pictures, the copied pictures and the sound into one file."""
     with open_source(ends, "mov") as encoded:
         stream = encoded.streams.video[0]
         _check_numbers(headers(stream), span)
@@ -117,7 +115,7 @@ def _check_numbers(fields: dict[str, list[int]], span: Span) -> None:
 def _encoded(
     container: InputContainer, sets: ParameterSets, edit: PartEdit
 ) -> Iterator[CodedPicture]:
-    """Yield the encoded pictures in the order of decoding, numbered from 0 as they are shown."""
+    """Yield the encoded pictures in decoding order, numbered from 0 in presentation order."""
     video = container.streams.video[0]
     for packet in container.demux(video):
         if packet.pts is not None:
@@ -139,7 +137,7 @@ def _tagged_sets(container: InputContainer, edit: PartEdit) -> ParameterSets:
 def _pieces(
     edit: PartEdit, span: Span, encoded: list[CodedPicture], copied: Iterator[CodedPicture]
 ) -> list[Piece]:
-    """Return what the clip is made of, one after the other, with the number of pictures in each."""
+    """Return the pieces of the clip in order, with the number of pictures in each."""
     before = edit.bumper_frames + span.part.start_frame - edit.part.start_frame
     shift, count = edit.bumper_frames - edit.part.start_frame, span.part.frame_count
     middle = (replace(one, frame=one.frame + shift) for one in copied)
@@ -152,7 +150,7 @@ def _pieces(
 
 
 def _in_order(pieces: list[Piece]) -> Iterator[CodedPicture]:
-    """Yield all pictures in the order of decoding.
+    """Yield all pictures in decoding order.
 
     Raise Unsuitable where one is missing or there twice, or where a piece does not begin with an IDR picture.
     """
@@ -193,10 +191,10 @@ def _decoded_s(packet: AnyPacket) -> Fraction:
 
 
 def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
-    """Decode the whole clip. Raise Unsuitable at the first word of warning, and unless frame k comes as the k-th."""
+    """Decode the whole clip. Raises Unsuitable at the first warning, and unless frame k is the k-th."""
     reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
     times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
-    # Smoothing between blocks is a fifth of the work, and nothing in it can be wrong.
+    # Deblocking is a fifth of the work, and cannot reveal a damaged stream.
     how = ["-threads", str(_THREADS), "-skip_loop_filter", "all"]
     command = [*reader, *local_input(output, "mov", *how), "-map", "0:v"]
     command += ["-fps_mode", "passthrough", *times, "-f", "null", "-"]
@@ -217,9 +215,9 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
 
 
 def _shown(line: bytes, rate: Fraction) -> int | None:
-    """Return the place of the frame that a line tells of; None for anything else, which is a warning."""
-    told = _SHOWN.match(line)
-    return frame_index(int(told[1]) * Fraction(told[2].decode()), rate) if told else None
+    """Return the index of the frame in a progress line; None for any other line, which is a warning."""
+    match = _SHOWN.match(line)
+    return frame_index(int(match[1]) * Fraction(match[2].decode()), rate) if match else None
 
 
 def _line_of(process: "subprocess.Popen[bytes]") -> bytes:

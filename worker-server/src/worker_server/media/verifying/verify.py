@@ -35,7 +35,7 @@ class ClipFacts:
 
 
 class Verifier(Child):
-    """A child that is ready to check one clip."""
+    """A child process that is ready to verify one clip."""
 
     def __init__(self) -> None:
         super().__init__(_CHILD, _LIMITS)
@@ -68,7 +68,7 @@ class Verifier(Child):
 def verify_clip(
     path: Path, edit: PartEdit, *, should_stop: Callable[[], bool] = lambda: False
 ) -> ClipFacts:
-    """Start a child, and have it check the clip."""
+    """Verify the clip in a new child process."""
     with Verifier() as verifier:
         return verifier.check(path, edit, should_stop)
 

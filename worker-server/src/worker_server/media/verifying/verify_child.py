@@ -1,4 +1,4 @@
-"""Looks at a finished clip from inside a child process. Run by `Verifier`."""
+"""Reads a finished clip inside a child process. Run by `Verifier`."""
 
 import hashlib
 from fractions import Fraction
