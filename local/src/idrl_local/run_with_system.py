@@ -19,7 +19,7 @@ _SETTINGS = {
     "API_BURST": "100000",
     "CONN_LIMIT": "10000",
     # A source that is away for good is a test's, not one to wait for.
-    "SOURCE_RETRY_S": "5",
+    "SOURCE_RETRY_S": "30",
 }
 
 
