@@ -48,3 +48,14 @@ def test_decision_has_all_sections_and_a_line_in_the_index(page: Path) -> None:
 def test_architecture_describes_every_table(table: str) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     assert re.search(rf"`{table}`|^  {table} {{$", page, re.MULTILINE)
+
+
+def test_paths_in_the_table_of_packages_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Where the code is")[2]
+    missing = []
+    for table in page.split("| in `")[1:]:
+        package, _, rows = table.partition("`")
+        cells = [row.split("|")[1] for row in rows.splitlines() if row.startswith("| `")]
+        paths = [path for cell in cells for path in re.findall(r"`([^`]+)`", cell)]
+        missing += [path for path in paths if not (ROOT / package / path).exists()]
+    assert missing == []
