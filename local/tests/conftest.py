@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import resource
 import socket
 import subprocess
 import tempfile
@@ -255,6 +256,17 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     for path in (chain, key_file):
         servers.chown_to_nobody(path)
     return chain, key_file
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process have as many connections as the test needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 3000
+    assert hard == resource.RLIM_INFINITY or hard >= needed
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 import contextlib
 import http.client
 import json
-import resource
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from idrl_local import config, servers
+from idrl_local import servers
 from idrl_testing.processes import running
 
 if TYPE_CHECKING:
-    from conftest import Edge, StandIn, StartEdge, StartService, _Handler
+    from conftest import Edge, StandIn, StartEdge, _Handler
 
 HALF_OPEN = 2500
 OTHER_ADDRESS = "127.0.0.2"
@@ -36,17 +34,6 @@ def call(edge: "Edge", path: str, address: str = "127.0.0.1") -> http.client.HTT
         answer = connection.getresponse()
         answer.read()
         return answer
-
-
-@pytest.fixture
-def many_files() -> Iterator[None]:
-    """Let this process have as many connections as the test needs."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = HALF_OPEN + 500
-    assert hard == resource.RLIM_INFINITY or hard >= needed
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.usefixtures("many_files")
@@ -208,112 +195,3 @@ def test_a_caller_cannot_reach_the_internal_addresses(edge: "Edge") -> None:
     for path in ("/_bad_request", "/_problem"):
         assert call(edge, path).status == 404
     assert edge.web.requests == []
-
-
-@pytest.fixture
-def secure(start_edge: "StartEdge", certificate: tuple[Path, Path]) -> "Edge":
-    """An nginx that speaks TLS on its port, as after `make up` with TLS_CERT and TLS_KEY."""
-    return start_edge(certificate=certificate)
-
-
-def test_tls(secure: "Edge", certificate: tuple[Path, Path]) -> None:
-    url = f"https://localhost:{secure.port}/tasks"
-    answer = requests.get(url, timeout=5, verify=str(certificate[0]))
-    assert answer.json() == {"service": "web"}
-    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
-    assert secure.web.last["headers"]["x-forwarded-proto"] == "https"
-    missing = requests.get(
-        f"https://localhost:{secure.port}/metrics", timeout=5, verify=str(certificate[0])
-    )
-    assert missing.status_code == 404
-    assert missing.headers["Strict-Transport-Security"]
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_plain_http_on_the_tls_port_is_redirected(secure: "Edge", method: str) -> None:
-    url = f"localhost:{secure.port}/tasks?max=4"
-    answer = requests.request(method, f"http://{url}", timeout=5, allow_redirects=False)
-    assert answer.status_code == 308
-    assert answer.headers["Location"] == f"https://{url}"
-    assert secure.web.requests == []
-
-
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_old_tls_is_refused(secure: "Edge", version: ssl.TLSVersion) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = context.maximum_version = version
-    with (
-        socket.create_connection(("127.0.0.1", secure.port), timeout=5) as connection,
-        pytest.raises(ssl.SSLError),
-    ):
-        context.wrap_socket(connection)
-
-
-@pytest.fixture
-def container(
-    start_service: "StartService",
-    certificate: tuple[Path, Path],
-    binaries: servers.Binaries,
-    tmp_path: Path,
-) -> Iterator[tuple[int, int]]:
-    """nginx as the container's start.sh starts it with tls.yml, at other paths and ports: HTTP and HTTPS."""
-    http_port, https_port = servers.free_port(), servers.free_port()
-    replaced = {
-        "/etc/idrl": str(config.NGINX_TEMPLATE.parent),
-        "/run/tls/cert.pem": str(certificate[0]),
-        "/run/tls/key.pem": str(certificate[1]),
-        "/var/www/acme": str(tmp_path / "acme"),
-        "/dev/stdout": str(tmp_path / "access.log"),
-        "/var/tmp/clips": str(tmp_path / "clips"),  # noqa: S108 # not opened
-        "/tmp/nginx": str(tmp_path / "nginx"),  # noqa: S108 # not opened
-        "5050": f"127.0.0.1:{http_port}",
-        "5443": f"127.0.0.1:{https_port}",
-        "127.0.0.11": "127.0.0.1:1",
-        "web:5002": f"127.0.0.1:{start_service('web').port}",
-        "exec nginx": f"exec {binaries.nginx}",
-    }
-    script = (config.NGINX_TEMPLATE.parent / "start.sh").read_text()
-    for old, new in replaced.items():
-        assert old in script
-        script = script.replace(old, new)
-    challenge = tmp_path / "acme" / ".well-known" / "acme-challenge"
-    challenge.mkdir(parents=True)
-    (challenge / "token").write_text("proof")
-    (tmp_path / "start.sh").write_text(script)
-    limits = {"AUTH_RATE": "1r/s", "AUTH_BURST": "1", "API_RATE": "99r/s", "API_BURST": "99"}
-    variables = {"TASKS_URL": "http://127.0.0.1:1", "TLS_CERT": "x", "TLS_KEY": "x", **limits}
-    variables |= {
-        "CONN_LIMIT": "9",
-        "METRICS_FROM": "10.0.0.0/8, 127.0.0.1",
-        "CLIP_CACHE_SIZE": "1m",
-        "HTTPS_PORT": str(https_port),
-    }
-    environment = [f"{name}={value}" for name, value in variables.items()]
-    servers.chown_to_nobody(tmp_path)
-    command = servers.unprivileged(Path("/usr/bin/env"))
-    command += [*environment, "sh", str(tmp_path / "start.sh")]
-    with running(command, tmp_path / "log") as process:
-        servers.wait_for_port(https_port, process)
-        yield http_port, https_port
-
-
-def test_the_container_redirects_to_https(
-    container: tuple[int, int], certificate: tuple[Path, Path]
-) -> None:
-    http_port, https_port = container
-    answer = requests.get(
-        f"http://localhost:{http_port}/tasks?a=b", timeout=5, allow_redirects=False
-    )
-    assert answer.status_code == 308
-    assert answer.headers["Location"] == f"https://localhost:{https_port}/tasks?a=b"
-    answer = requests.get(answer.headers["Location"], timeout=5, verify=str(certificate[0]))
-    assert answer.json() == {"service": "web"}
-    assert answer.headers["Strict-Transport-Security"]
-    url = f"http://localhost:{http_port}/.well-known/acme-challenge/"
-    assert requests.get(f"{url}token", timeout=5).text == "proof"
-    metrics = f"https://localhost:{https_port}/metrics"
-    assert requests.get(metrics, timeout=5, verify=str(certificate[0])).status_code == 200
-    assert requests.get(f"{url}none", timeout=5, allow_redirects=False).status_code == 404

@@ -16,7 +16,10 @@ if [ -n "${TLS_CERT:-}${TLS_KEY:-}" ]; then
 fi
 # Docker's own name server, asked every second: a container that is replaced gets another address.
 export NGINX_UPSTREAMS='resolver 127.0.0.11 valid=1s ipv6=off;'
-METRICS_ALLOWED=$(printf '%s' "${METRICS_FROM:-}" | tr ',' ' ' | xargs -n 1 printf 'allow %s; ')
+METRICS_ALLOWED=
+for network in $(printf '%s' "${METRICS_FROM:-}" | tr ',' ' '); do
+	METRICS_ALLOWED="$METRICS_ALLOWED allow $network;"
+done
 export METRICS_ALLOWED
 tasks=${TASKS_URL#*://}
 export WEB_UPSTREAM=web:5002 TASKS_UPSTREAM="${tasks%%/*}"

@@ -1,0 +1,164 @@
+"""TLS at the edge: in make up on the port itself, in the container with redirects from HTTP."""
+
+import contextlib
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from idrl_local import config, servers
+from idrl_testing.processes import running
+
+if TYPE_CHECKING:
+    from conftest import Edge, StartEdge, StartService
+
+HALF_OPEN = 2500
+OTHER_ADDRESS = "127.0.0.2"
+
+
+@pytest.fixture
+def secure(start_edge: "StartEdge", certificate: tuple[Path, Path]) -> "Edge":
+    """An nginx that speaks TLS on its port, as after `make up` with TLS_CERT and TLS_KEY."""
+    return start_edge(certificate=certificate)
+
+
+def test_tls(secure: "Edge", certificate: tuple[Path, Path]) -> None:
+    url = f"https://localhost:{secure.port}/tasks"
+    answer = requests.get(url, timeout=5, verify=str(certificate[0]))
+    assert answer.json() == {"service": "web"}
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
+    assert secure.web.last["headers"]["x-forwarded-proto"] == "https"
+    missing = requests.get(
+        f"https://localhost:{secure.port}/metrics", timeout=5, verify=str(certificate[0])
+    )
+    assert missing.status_code == 404
+    assert missing.headers["Strict-Transport-Security"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_plain_http_on_the_tls_port_is_redirected(secure: "Edge", method: str) -> None:
+    url = f"localhost:{secure.port}/tasks?max=4"
+    answer = requests.request(method, f"http://{url}", timeout=5, allow_redirects=False)
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"https://{url}"
+    assert secure.web.requests == []
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_old_tls_is_refused(secure: "Edge", version: ssl.TLSVersion) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with (
+        socket.create_connection(("127.0.0.1", secure.port), timeout=5) as connection,
+        pytest.raises(ssl.SSLError),
+    ):
+        context.wrap_socket(connection)
+
+
+@pytest.fixture
+def start_container(
+    start_service: "StartService",
+    certificate: tuple[Path, Path],
+    binaries: servers.Binaries,
+    tmp_path: Path,
+) -> Iterator[Callable[..., tuple[int, int]]]:
+    """Starts nginx as the container's start.sh does, at other paths and ports, which it returns."""
+    http_port, https_port = servers.free_port(), servers.free_port()
+    replaced = {
+        "/etc/idrl": str(config.NGINX_TEMPLATE.parent),
+        "/run/tls/cert.pem": str(certificate[0]),
+        "/run/tls/key.pem": str(certificate[1]),
+        "/var/www/acme": str(tmp_path / "acme"),
+        "/dev/stdout": str(tmp_path / "access.log"),
+        "/var/tmp/clips": str(tmp_path / "clips"),  # noqa: S108 # not opened
+        "/tmp/nginx": str(tmp_path / "nginx"),  # noqa: S108 # not opened
+        "5050": f"127.0.0.1:{http_port}",
+        "5443": f"127.0.0.1:{https_port}",
+        "127.0.0.11": "127.0.0.1:1",
+        "web:5002": f"127.0.0.1:{start_service('web').port}",
+        "exec nginx": f"exec {binaries.nginx}",
+    }
+    script = (config.NGINX_TEMPLATE.parent / "start.sh").read_text()
+    for old, new in replaced.items():
+        assert old in script
+        script = script.replace(old, new)
+    (tmp_path / "start.sh").write_text(script)
+    servers.chown_to_nobody(tmp_path)
+    variables = {"TASKS_URL": "http://127.0.0.1:1", "CLIP_CACHE_SIZE": "1m", "CONN_LIMIT": "9"}
+    variables |= {"AUTH_RATE": "1r/s", "AUTH_BURST": "1", "API_RATE": "99r/s", "API_BURST": "99"}
+    with contextlib.ExitStack() as stack:
+
+        def start(**more: str) -> tuple[int, int]:
+            given = {**variables, "HTTPS_PORT": str(https_port), **more}
+            command = servers.unprivileged(Path("/usr/bin/env"))
+            command += [f"{name}={value}" for name, value in given.items()]
+            command += ["sh", str(tmp_path / "start.sh")]
+            process = stack.enter_context(running(command, tmp_path / "log"))
+            servers.wait_for_port(http_port, process)
+            return http_port, https_port
+
+        yield start
+
+
+def test_the_container_redirects_to_https(
+    start_container: Callable[..., tuple[int, int]], certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    challenge = tmp_path / "acme" / ".well-known" / "acme-challenge"
+    challenge.mkdir(parents=True)
+    (challenge / "token").write_text("proof")
+    http_port, https_port = start_container(
+        TLS_CERT="x", TLS_KEY="x", METRICS_FROM="10.0.0.0/8, 127.0.0.1"
+    )
+    http, https, trust = (
+        f"http://localhost:{http_port}",
+        f"https://localhost:{https_port}",
+        str(certificate[0]),
+    )
+    answer = requests.get(f"{http}/tasks?a=b", timeout=5, allow_redirects=False)
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"{https}/tasks?a=b"
+    answer = requests.get(f"{https}/tasks", timeout=5, verify=trust)
+    assert answer.json() == {"service": "web"}
+    assert answer.headers["Strict-Transport-Security"]
+    assert requests.get(f"{https}/metrics", timeout=5, verify=trust).status_code == 200
+    url = f"{http}/.well-known/acme-challenge"
+    assert requests.get(f"{url}/token", timeout=5).text == "proof"
+    assert requests.get(f"{url}/none", timeout=5, allow_redirects=False).status_code == 404
+
+
+def test_the_container_without_tls(start_container: Callable[..., tuple[int, int]]) -> None:
+    http_port, https_port = start_container()
+    answer = requests.get(f"http://localhost:{http_port}/tasks", timeout=5)
+    assert answer.json() == {"service": "web"}
+    assert "Strict-Transport-Security" not in answer.headers
+    assert requests.get(f"http://localhost:{http_port}/metrics", timeout=5).status_code == 404
+    assert not servers.port_answers(https_port)
+
+
+@pytest.mark.usefixtures("many_files")
+def test_half_open_handshakes_lock_out_nobody(
+    secure: "Edge", certificate: tuple[Path, Path]
+) -> None:
+    """Each sends the beginning of a ClientHello, for which nginx sets up a TLS session."""
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    with contextlib.ExitStack() as stack:
+        for _ in range(HALF_OPEN):
+            slow = socket.create_connection(("127.0.0.1", secure.port), timeout=10)
+            stack.enter_context(slow).sendall(b"\x16\x03\x01\x02\x00\x01")
+        began = time.monotonic()
+        connection = http.client.HTTPSConnection(
+            "localhost", secure.port, timeout=10, source_address=(OTHER_ADDRESS, 0), context=context
+        )
+        with contextlib.closing(connection):
+            connection.request("GET", "/tasks")
+            assert connection.getresponse().status == 200
+        assert time.monotonic() - began < 1
