@@ -108,7 +108,7 @@ def test_the_caller_sets_how_many_work_at_once(installation: Installation) -> No
     assert command_of("fetch", chosen)[-2:] == ["-c", "4"]
 
 
-def test_tls_is_off_without_a_certificate(installation: Installation) -> None:
+def test_no_tls_without_a_certificate(installation: Installation) -> None:
     config.write_nginx(installation)
     text = (installation.home.run / "nginx.conf").read_text()
     assert f"listen 127.0.0.1:{installation.ports.nginx} backlog" in text
@@ -116,7 +116,7 @@ def test_tls_is_off_without_a_certificate(installation: Installation) -> None:
     assert installation.url.startswith("http://")
 
 
-def test_the_certificate_is_copied_for_the_user_of_nginx(
+def test_certificate_is_copied_for_the_user_of_nginx(
     installation: Installation, certificate: tuple[Path, Path]
 ) -> None:
     chain, key = map(str, certificate)
@@ -134,7 +134,7 @@ def test_the_certificate_is_copied_for_the_user_of_nginx(
     assert chosen.url == f"https://127.0.0.1:{installation.ports.nginx}"
 
 
-def test_an_unusable_certificate_is_said_before_the_start(
+def test_unusable_certificate_is_refused_before_the_start(
     installation: Installation, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     chain, key = map(str, certificate)

@@ -40,7 +40,7 @@ def problem_of(raw: bytes) -> tuple[int, str]:
     return int(head.split()[1]), json.loads(body)["code"]
 
 
-def test_python_and_envsubst_fill_the_template_in_alike() -> None:
+def test_python_and_envsubst_render_the_same_template() -> None:
     """Both replace the named variables in braces; what they treat differently must not occur."""
     text = config.NGINX_TEMPLATE.read_text()
     variables = config.nginx_variables(home.Ports.starting_at(5050), {})
@@ -51,7 +51,7 @@ def test_python_and_envsubst_fill_the_template_in_alike() -> None:
     assert Template(text).safe_substitute(variables) == by_envsubst
 
 
-def test_everything_goes_to_the_web_app(edge: "Edge") -> None:
+def test_requests_are_passed_to_the_web_app(edge: "Edge") -> None:
     answer = requests.post(f"{edge.url}/tasks?max=4", json={"url": "x"}, timeout=5)
     assert answer.json() == {"service": "web"}
     assert edge.web.last["method"] == "POST"
@@ -62,37 +62,37 @@ def test_everything_goes_to_the_web_app(edge: "Edge") -> None:
     assert answer.headers["Server"] == "nginx"
 
 
-def test_a_caller_cannot_claim_another_address(edge: "Edge") -> None:
+def test_x_forwarded_for_is_replaced(edge: "Edge") -> None:
     requests.get(f"{edge.url}/tasks", headers={"X-Forwarded-For": "10.0.0.1"}, timeout=5)
     assert edge.web.last["headers"]["x-forwarded-for"] == "127.0.0.1"
 
 
-def test_connections_to_the_web_app_are_kept(edge: "Edge") -> None:
+def test_upstream_connections_are_kept_alive(edge: "Edge") -> None:
     for _ in range(5):
         requests.get(f"{edge.url}/tasks", timeout=5)
     assert len({request["connection"] for request in edge.web.requests}) < 5
 
 
-def test_a_good_request_id_is_passed_on_and_said_once(edge: "Edge") -> None:
+def test_well_formed_request_id_is_passed_on(edge: "Edge") -> None:
     answer = requests.get(f"{edge.url}/tasks", headers={"X-Request-Id": "abc-12345"}, timeout=5)
     assert edge.web.last["headers"]["x-request-id"] == "abc-12345"
     assert answer.headers["X-Request-Id"] == "abc-12345"
 
 
 @pytest.mark.parametrize("given", ["short", "x" * 65, 'quote"12345', "space 12345", "<script>1"])
-def test_a_bad_request_id_is_replaced(edge: "Edge", given: str) -> None:
+def test_malformed_request_id_is_replaced(edge: "Edge", given: str) -> None:
     answer = requests.get(f"{edge.url}/tasks", headers={"X-Request-Id": given}, timeout=5)
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
     assert edge.web.last["headers"]["x-request-id"] == answer.headers["X-Request-Id"]
 
 
-def test_double_slashes_arrive(edge: "Edge") -> None:
+def test_double_slashes_are_accepted(edge: "Edge") -> None:
     raw = edge.raw(b"DELETE /tasks//1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert raw.startswith(b"HTTP/1.1 200")
     assert edge.web.last["method"] == "DELETE"
 
 
-def test_a_body_of_one_mebibyte_is_taken_and_a_larger_one_is_not(edge: "Edge") -> None:
+def test_body_is_limited_to_one_mebibyte(edge: "Edge") -> None:
     assert requests.post(f"{edge.url}/tasks", data=bytes(1024 * 1024), timeout=5).ok
     assert len(edge.web.last["body"]) == 1024 * 1024
     assert_problem(
@@ -102,13 +102,13 @@ def test_a_body_of_one_mebibyte_is_taken_and_a_larger_one_is_not(edge: "Edge") -
     )
 
 
-def test_a_long_address_and_long_headers_are_refused(edge: "Edge") -> None:
+def test_long_uri_and_long_headers_are_refused(edge: "Edge") -> None:
     assert_problem(requests.get(f"{edge.url}/{'x' * 20_000}", timeout=5), 414, "uri_too_long")
     answer = requests.get(edge.url, headers={"X-Long": "x" * 60_000}, timeout=5)
     assert_problem(answer, 431, "header_too_large")
 
 
-def test_what_is_no_http_is_refused(edge: "Edge") -> None:
+def test_malformed_http_is_refused(edge: "Edge") -> None:
     assert problem_of(edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")) == (
         400,
         "bad_request",
@@ -122,13 +122,13 @@ def test_what_is_no_http_is_refused(edge: "Edge") -> None:
     assert problem_of(edge.raw(encoding)) == (501, "not_implemented")
 
 
-def test_a_method_nobody_may_use_is_refused(edge: "Edge") -> None:
+def test_trace_is_refused(edge: "Edge") -> None:
     answer = requests.request("TRACE", edge.url, timeout=5)
     assert_problem(answer, 405, "method_not_allowed")
     assert "GET" in answer.headers["Allow"]
 
 
-def test_nobody_reaches_the_tasks_service_directly(edge: "Edge") -> None:
+def test_internal_locations_are_not_public(edge: "Edge") -> None:
     kept = f"_clips/{'a' * 64}/tasks/7/parts/0"
     for path in (
         "/_tasks/tasks",
@@ -144,13 +144,13 @@ def test_nobody_reaches_the_tasks_service_directly(edge: "Edge") -> None:
 
 
 @pytest.mark.parametrize("path", ["/auth", "/_tasks"])
-def test_nginx_redirects_nobody(edge: "Edge", path: str) -> None:
+def test_nginx_adds_no_redirects(edge: "Edge", path: str) -> None:
     answer = requests.get(edge.url + path, allow_redirects=False, timeout=5)
     assert answer.json() == {"service": "web"}
     assert edge.web.last["path"] == path
 
 
-def test_a_clip_comes_from_the_tasks_service_once_the_web_app_says_so(edge: "Edge") -> None:
+def test_clip_is_fetched_from_the_tasks_service_by_x_accel_redirect(edge: "Edge") -> None:
     headers = {"Authorization": "Bearer t", "X-Request-Id": "abc-12345"}
     answer = requests.get(f"{edge.url}/tasks/7/parts/0", headers=headers, timeout=10)
     assert answer.status_code == 200
@@ -177,13 +177,13 @@ def test_ranges_conditions_and_head_pass_through(edge: "Edge") -> None:
     assert head.headers["Content-Length"] == str(8 * 1024 * 1024)
 
 
-def test_an_error_of_the_tasks_service_stays_as_it_is(edge: "Edge") -> None:
+def test_error_of_the_tasks_service_is_passed_on(edge: "Edge") -> None:
     answer = requests.get(f"{edge.url}/tasks/7/parts/404", timeout=5)
     assert answer.status_code == 404
     assert answer.json() == {"code": "part_not_found"}
 
 
-def test_log_ins_have_a_limit_of_their_own(start_edge: "StartEdge") -> None:
+def test_auth_rate_limit(start_edge: "StartEdge") -> None:
     edge = start_edge(AUTH_RATE="1r/m", AUTH_BURST="2")
     answers = [requests.post(f"{edge.url}/auth/login", json={}, timeout=5) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
@@ -196,7 +196,7 @@ def test_log_ins_have_a_limit_of_their_own(start_edge: "StartEdge") -> None:
     assert requests.get(f"{edge.url}/tasks", timeout=5).ok
 
 
-def test_a_web_app_that_is_away_gives_a_problem_and_heals_by_itself(
+def test_web_app_away_is_503_until_it_is_back(
     start_edge: "StartEdge", start_service: "StartService"
 ) -> None:
     away = start_service("web")
@@ -209,7 +209,7 @@ def test_a_web_app_that_is_away_gives_a_problem_and_heals_by_itself(
     assert requests.get(f"{edge.url}/tasks", timeout=5).json() == {"service": "web"}
 
 
-def test_a_tasks_service_that_is_away_gives_a_problem_and_heals_by_itself(
+def test_tasks_service_away_is_502_until_it_is_back(
     start_edge: "StartEdge", start_service: "StartService"
 ) -> None:
     web = start_service("web")
@@ -220,7 +220,7 @@ def test_a_tasks_service_that_is_away_gives_a_problem_and_heals_by_itself(
     assert requests.get(f"{edge.url}/tasks/7/parts/0", timeout=5).ok
 
 
-def test_a_name_that_cannot_be_looked_up_yet_gives_a_problem_and_no_refusal_to_start(
+def test_unresolvable_upstream_does_not_stop_the_start(
     start_edge: "StartEdge",
 ) -> None:
     # What the container does: a resolver, and names in the place of fixed addresses.
@@ -234,12 +234,12 @@ def test_a_name_that_cannot_be_looked_up_yet_gives_a_problem_and_no_refusal_to_s
     assert_problem(requests.get(f"{edge.url}/tasks", timeout=5), 503, "web_unavailable")
 
 
-def test_a_service_that_takes_too_long_gives_a_problem(start_edge: "StartEdge") -> None:
+def test_upstream_timeout_is_504(start_edge: "StartEdge") -> None:
     edge = start_edge(replaced={"proxy_read_timeout 60s": "proxy_read_timeout 200ms"})
     assert_problem(requests.get(f"{edge.url}/slow", timeout=5), 504, "web_timeout")
 
 
-def test_a_caller_who_is_too_slow_is_hung_up_on(start_edge: "StartEdge") -> None:
+def test_slow_headers_and_bodies_are_closed(start_edge: "StartEdge") -> None:
     times = {
         "client_header_timeout 5s": "client_header_timeout 300ms",
         "client_body_timeout 10s": "client_body_timeout 300ms",
@@ -251,7 +251,7 @@ def test_a_caller_who_is_too_slow_is_hung_up_on(start_edge: "StartEdge") -> None
     assert edge.web.requests == []
 
 
-def test_the_access_log_is_json_and_holds_no_query(edge: "Edge") -> None:
+def test_access_log_is_json_without_queries(edge: "Edge") -> None:
     secret = "q=hidden"
     requests.get(f"{edge.url}/tasks?{secret}", headers={"X-Request-Id": "abc-12345"}, timeout=5)
     requests.get(f'{edge.url}/a"b', timeout=5)

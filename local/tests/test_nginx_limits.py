@@ -37,7 +37,7 @@ def call(edge: "Edge", path: str, address: str = "127.0.0.1") -> http.client.HTT
 
 
 @pytest.mark.usefixtures("many_files")
-def test_half_open_connections_of_one_address_lock_out_nobody(edge: "Edge") -> None:
+def test_half_open_connections_leave_room_for_other_addresses(edge: "Edge") -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(HALF_OPEN):
             slow = socket.create_connection(("127.0.0.1", edge.port), timeout=10)
@@ -53,7 +53,7 @@ def test_half_open_connections_of_one_address_lock_out_nobody(edge: "Edge") -> N
             assert slow.recv(1) == b""  # hung up on, without an answer
 
 
-def test_requests_of_one_address_at_once_are_limited(start_edge: "StartEdge") -> None:
+def test_concurrent_requests_of_one_address_are_limited(start_edge: "StartEdge") -> None:
     edge = start_edge(CONN_LIMIT="3")
     with ThreadPoolExecutor(3) as pool:
         slow = [pool.submit(call, edge, "/slow") for _ in range(3)]
@@ -67,7 +67,7 @@ def test_requests_of_one_address_at_once_are_limited(start_edge: "StartEdge") ->
     assert call(edge, "/tasks").status == 200
 
 
-def test_slow_bodies_of_one_address_are_limited(start_edge: "StartEdge") -> None:
+def test_slow_bodies_count_as_concurrent_requests(start_edge: "StartEdge") -> None:
     edge = start_edge(CONN_LIMIT="3")
     head = b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab"
     with contextlib.ExitStack() as stack:
@@ -81,7 +81,7 @@ def test_slow_bodies_of_one_address_are_limited(start_edge: "StartEdge") -> None
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/auth/login", "/tasks/7/parts/0", "/health"])
-def test_rate_of_one_address_is_limited_everywhere(start_edge: "StartEdge", path: str) -> None:
+def test_rate_limit_of_one_address_covers_every_path(start_edge: "StartEdge", path: str) -> None:
     edge = start_edge(API_RATE="1r/m", API_BURST="2")
     assert [call(edge, path).status for _ in range(5)] == [200, 200, 200, 429, 429]
     assert call(edge, path, OTHER_ADDRESS).status == 200
@@ -104,7 +104,7 @@ def test_metrics_are_not_public(edge: "Edge", path: str) -> None:
     assert edge.web.requests == []
 
 
-def test_metrics_are_for_the_networks_that_the_operator_names(start_edge: "StartEdge") -> None:
+def test_metrics_for_allowed_networks(start_edge: "StartEdge") -> None:
     edge = start_edge(METRICS_ALLOWED="allow 127.0.0.2; allow 10.0.0.0/8;")
     assert call(edge, "/metrics").status == 404
     assert edge.web.requests == []
@@ -112,7 +112,7 @@ def test_metrics_are_for_the_networks_that_the_operator_names(start_edge: "Start
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/7/parts/0", "/tasks/7/parts/404", "/metrics"])
-def test_security_headers_are_on_every_answer(edge: "Edge", path: str) -> None:
+def test_security_headers_on_every_response(edge: "Edge", path: str) -> None:
     headers = requests.get(edge.url + path, timeout=5).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -123,7 +123,7 @@ def test_security_headers_are_on_every_answer(edge: "Edge", path: str) -> None:
     assert headers["Cache-Control"] == ("private, no-cache" if is_clip else "no-store")
 
 
-def test_only_the_docs_may_run_scripts(edge: "Edge") -> None:
+def test_csp_allows_scripts_for_docs_alone(edge: "Edge") -> None:
     for path, may in (
         ("/docs/", True),
         ("/docs", True),
@@ -134,7 +134,7 @@ def test_only_the_docs_may_run_scripts(edge: "Edge") -> None:
         assert ("script-src" in policy) is may
 
 
-def test_headers_of_the_app_are_kept_and_not_doubled(edge: "Edge") -> None:
+def test_headers_of_the_app_are_not_duplicated(edge: "Edge") -> None:
     def page(handler: "_Handler") -> None:
         own = {"Content-Security-Policy": "script-src 'self'", "Cache-Control": "max-age=60"}
         handler.send(200, {**own, "X-Content-Type-Options": "nosniff"}, b"page")
@@ -149,7 +149,7 @@ def test_headers_of_the_app_are_kept_and_not_doubled(edge: "Edge") -> None:
 
 @pytest.mark.parametrize("sha256", ["", "a" * 64])
 @pytest.mark.parametrize("target", ["/auth/login", "/_clips/x", "/tasks/8/parts/0"])
-def test_the_tasks_service_cannot_lead_nginx_anywhere(
+def test_x_accel_headers_of_the_tasks_service_are_ignored(
     edge: "Edge", sha256: str, target: str
 ) -> None:
     edge.web.sha256 = edge.tasks.sha256 = sha256
@@ -177,7 +177,7 @@ def before_gunicorn(start_edge: "StartEdge", tmp_path: Path) -> Iterator["Edge"]
         yield start_edge(NGINX_UPSTREAMS=upstreams)
 
 
-def test_a_control_byte_in_a_header_is_answered_with_a_problem(before_gunicorn: "Edge") -> None:
+def test_control_byte_in_a_header_is_a_problem(before_gunicorn: "Edge") -> None:
     """gunicorn refuses what nginx lets through, and its own answer is HTML."""
     for byte in (b"\x01", b"\x08", b"\x0b", b"\x7f", b"\x00"):
         for line in (b"X-A: a%sb", b"Authorization: Bearer %s"):
@@ -191,7 +191,7 @@ def test_a_control_byte_in_a_header_is_answered_with_a_problem(before_gunicorn: 
             assert f"x-request-id: {problem['request_id']}" in head.decode().lower()
 
 
-def test_a_caller_cannot_reach_the_internal_addresses(edge: "Edge") -> None:
+def test_problem_locations_are_not_public(edge: "Edge") -> None:
     for path in ("/_bad_request", "/_problem"):
         assert call(edge, path).status == 404
     assert edge.web.requests == []

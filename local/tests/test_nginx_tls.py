@@ -52,7 +52,7 @@ def test_plain_http_on_the_tls_port_is_redirected(secure: "Edge", method: str) -
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_old_tls_is_refused(secure: "Edge", version: ssl.TLSVersion) -> None:
+def test_tls_1_0_and_1_1_are_refused(secure: "Edge", version: ssl.TLSVersion) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -109,7 +109,7 @@ def start_container(
         yield start
 
 
-def test_the_container_redirects_to_https(
+def test_container_with_tls(
     start_container: Callable[..., tuple[int, int]], certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     challenge = tmp_path / "acme" / ".well-known" / "acme-challenge"
@@ -135,7 +135,7 @@ def test_the_container_redirects_to_https(
     assert requests.get(f"{url}/none", timeout=5, allow_redirects=False).status_code == 404
 
 
-def test_the_container_without_tls(start_container: Callable[..., tuple[int, int]]) -> None:
+def test_container_without_tls(start_container: Callable[..., tuple[int, int]]) -> None:
     http_port, https_port = start_container()
     answer = requests.get(f"http://localhost:{http_port}/tasks", timeout=5)
     assert answer.json() == {"service": "web"}
@@ -145,7 +145,7 @@ def test_the_container_without_tls(start_container: Callable[..., tuple[int, int
 
 
 @pytest.mark.usefixtures("many_files")
-def test_half_open_handshakes_lock_out_nobody(
+def test_half_open_handshakes_leave_room_for_other_addresses(
     secure: "Edge", certificate: tuple[Path, Path]
 ) -> None:
     """Each sends the beginning of a ClientHello, for which nginx sets up a TLS session."""

@@ -1,4 +1,4 @@
-"""A stranger's web site on loopback that misbehaves as told, and names that lead where a test says."""
+"""An HTTP site on loopback whose misbehaviour each test defines, and a resolver with a table."""
 
 import contextlib
 import socket
@@ -165,7 +165,7 @@ class Site:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """A stranger's site."""
+    """The site that sources are downloaded from."""
     with contextlib.closing(Site()) as running:
         yield running
 
@@ -191,6 +191,7 @@ class Fetcher:
     path: Path
     allow_hosts: set[str]
     ca_bundle: Path | None = None
+    deny_hosts: set[str] = field(default_factory=set)
     progress: list[tuple[int, int | None]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -200,6 +201,7 @@ class Fetcher:
             self.path,
             limits=replace(LIMITS, **limits),
             allow_hosts=self.allow_hosts,
+            deny_hosts=self.deny_hosts,
             on_progress=lambda size, total: self.progress.append((size, total)),
             should_stop=self.stop.is_set,
             ca_bundle=self.ca_bundle,
@@ -242,7 +244,7 @@ class Names:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """The stranger's name server; addresses written as such still go to the real resolver."""
+    """The resolver's table; literal addresses still go to the real resolver."""
     table = Names()
     real = socket.getaddrinfo
 

@@ -81,12 +81,12 @@ def test_not_public(address: str) -> None:
 
 
 @given(st.ip_addresses(v=4))
-def test_wrapped_ipv4_is_judged_as_ipv4(address: IPv4Address) -> None:
+def test_mapped_ipv4_is_judged_as_ipv4(address: IPv4Address) -> None:
     assert is_public(IPv6Address(f"::ffff:{address}")) == is_public(address)
 
 
 @given(st.ip_addresses())
-def test_nothing_is_more_public_than_the_registry_says(address: IPv4Address | IPv6Address) -> None:
+def test_public_address_is_always_global(address: IPv4Address | IPv6Address) -> None:
     mapped = getattr(address, "ipv4_mapped", None)
     assert not is_public(address) or (mapped or address).is_global
 
@@ -104,12 +104,12 @@ def test_nothing_is_more_public_than_the_registry_says(address: IPv4Address | IP
         "::ffff:7f00:1",
     ],
 )
-def test_every_form_of_an_address_is_recognised(text: str) -> None:
+def test_literal_address_in_every_notation(text: str) -> None:
     assert literal_address(text) == ip_address("127.0.0.1")
 
 
 @pytest.mark.parametrize("text", ["example.com", "1e100.net", "a", "127.0.0.1.example", ""])
-def test_a_name_is_no_address(text: str) -> None:
+def test_name_is_not_a_literal_address(text: str) -> None:
     assert literal_address(text) is None
 
 
@@ -133,7 +133,7 @@ def test_allowed_hosts(entry: str, host: str, port: int, listed: bool) -> None:
     assert EgressRules(allow=[entry]).allows(host, port) is listed
 
 
-def test_nothing_is_allowed_unless_listed() -> None:
+def test_empty_rules_allow_no_host() -> None:
     assert not EgressRules().allows("", 80)
     assert not EgressRules().allows("127.0.0.1", 80)
 

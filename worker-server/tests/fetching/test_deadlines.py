@@ -1,4 +1,4 @@
-"""Deadlines and stops hold whatever the source does. How late they may be is left wide: the machine may be busy."""
+"""Deadlines and stops hold whatever the source does. Bounds are wide: the machine may be busy."""
 
 # ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
 
@@ -100,7 +100,7 @@ def test_total_time(site, fetch, answer) -> None:
 
 @pytest.mark.parametrize("answer", TOO_SLOW)
 def test_stop(site, fetch, answer) -> None:
-    """The request is on its way when the stop comes."""
+    """The request was sent when the stop comes."""
 
     def stop_then(x) -> None:
         fetch.stop.set()
@@ -123,12 +123,12 @@ def test_stop_in_the_middle_of_a_fast_body(site, fetch) -> None:
     fetch.stops(site.on("/v.mp4", endless), max_bytes=2**40)
 
 
-def test_stop_before_it_began(site, fetch) -> None:
+def test_stop_before_the_first_request(site, fetch) -> None:
     fetch.stop.set()
     fetch.stops(site.on("/v.mp4", hangs))
 
 
-def test_stop_while_waiting_to_try_again(site, fetch) -> None:
+def test_stop_during_the_backoff(site, fetch) -> None:
     def busy(x) -> None:
         x.reply(b"", 503, Retry_After=30)
         fetch.stop.set()
@@ -137,7 +137,7 @@ def test_stop_while_waiting_to_try_again(site, fetch) -> None:
     assert len(site.requests) == 1
 
 
-def test_the_connection_is_closed_while_waiting_to_try_again(site, fetch) -> None:
+def test_connection_is_closed_during_the_backoff(site, fetch) -> None:
     closed = []
 
     def busy(x) -> None:
@@ -149,13 +149,13 @@ def test_the_connection_is_closed_while_waiting_to_try_again(site, fetch) -> Non
     assert closed == [True]
 
 
-def test_total_time_while_waiting_to_try_again(site, fetch) -> None:
+def test_total_time_ends_the_backoff(site, fetch) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(b"", 503, Retry_After=30))
     assert fetch.fails(url, max_pause_s=60, timeout_s=0.5).code == "source_too_slow"
 
 
 @pytest.mark.parametrize("how", ["stop", "slow"])
-def test_a_name_server_that_hangs(fetch, names, how) -> None:
+def test_resolver_that_hangs(fetch, names, how) -> None:
     release = threading.Event()
 
     def hang() -> list[str]:
@@ -187,8 +187,8 @@ def test_resumes_after_a_stall(site, fetch) -> None:
     assert fetch.path.read_bytes() == 2 * BODY
 
 
-def test_a_slow_source_that_keeps_coming_is_waited_for(site, fetch) -> None:
-    """It takes longer than any limit but the total one."""
+def test_slow_source_above_the_minimum_rate_is_downloaded(site, fetch) -> None:
+    """It takes longer than every limit except the total one."""
 
     def slow(x) -> None:
         x.head(Content_Length=len(BODY))
@@ -201,7 +201,7 @@ def test_a_slow_source_that_keeps_coming_is_waited_for(site, fetch) -> None:
     ).size_bytes == len(BODY)
 
 
-def test_our_own_slow_disk_is_not_the_source_s_fault(site, fetch) -> None:
+def test_slow_disk_is_not_counted_as_a_stall(site, fetch) -> None:
     """The pause between two reads is longer than the stall limit."""
     pauses: list[float] = []
 
@@ -232,7 +232,7 @@ def deaf_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_connection_that_is_not_accepted(fetch, deaf_port) -> None:
+def test_connect_timeout(fetch, deaf_port) -> None:
     fetch.allow_hosts = {"127.0.0.1"}
     failure = fetch.fails(f"http://127.0.0.1:{deaf_port}/v.mp4", connect_s=0.3, max_retries=1)
     assert failure.code == "source_unavailable"
@@ -247,7 +247,7 @@ def test_stop_while_connecting(fetch, deaf_port) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_nothing_stays_behind(site, fetch) -> None:
+def test_no_thread_and_no_connection_is_left(site, fetch) -> None:
     before = set(threading.enumerate())
     for answer in (hangs, stalls):
         fetch.fails(site.on("/v.mp4", answer), first_byte_s=0.3, stall_s=0.3, max_retries=0)
@@ -262,7 +262,7 @@ def test_nothing_stays_behind(site, fetch) -> None:
     )
 
 
-def test_a_verdict_of_before_does_not_end_the_next_request() -> None:
+def test_stall_does_not_end_the_next_request() -> None:
     with Watchdog(FetchLimits(first_byte_s=0.2), lambda: False) as watchdog:
         watchdog.begin_request()
         with pytest.raises(RequestStalled):  # noqa: PT012 # the deadline passes while the loop asks

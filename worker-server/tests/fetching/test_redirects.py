@@ -1,4 +1,4 @@
-"""Every hop and every address it leads to is checked like the first one."""
+"""Each redirect, and each address that its host resolves to, is checked like the first one."""
 
 # ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
 
@@ -73,7 +73,7 @@ def test_redirect_loop(site, fetch) -> None:
         ("/" + "a" * 3000, "url_too_long"),
     ],
 )
-def test_redirect_to_where_nobody_may_go(site, fetch, names, location, code) -> None:
+def test_redirect_to_a_refused_url(site, fetch, names, location, code) -> None:
     failure = fetch.fails(site.on("/start", to(location)))
     assert (failure.code, failure.retryable) == (code, False)
     assert "secret" not in str(failure)
@@ -86,7 +86,7 @@ def test_redirect_to_another_port_of_an_allowed_host(site, other_site, fetch) ->
     assert other_site.accepted == 0
 
 
-def test_name_that_leads_to_a_private_address(other_site, fetch, names) -> None:
+def test_name_of_a_private_address(other_site, fetch, names) -> None:
     names.answers = {"evil.example": [[other_site.address]]}
     failure = fetch.fails("http://evil.example/v.mp4?token=secret")
     assert (failure.code, failure.retryable) == ("url_private_address", False)
@@ -95,7 +95,7 @@ def test_name_that_leads_to_a_private_address(other_site, fetch, names) -> None:
     assert other_site.accepted == 0
 
 
-def test_redirect_to_a_name_that_leads_to_a_private_address(site, fetch, names) -> None:
+def test_redirect_to_a_name_of_a_private_address(site, fetch, names) -> None:
     names.answers = {"evil.example": [["10.0.0.1"]]}
     assert (
         fetch.fails(site.on("/start", to("https://evil.example/v.mp4"))).code
@@ -113,7 +113,7 @@ def test_redirect_to_a_name_that_leads_to_a_private_address(site, fetch, names) 
     ],
 )
 def test_one_private_answer_among_public_ones(site, fetch, names, addresses) -> None:
-    """Nothing is connected to: not even the public ones."""
+    """No connection is made, not even to the public addresses."""
     names.answers = {"mixed.example": [addresses]}
     assert fetch.fails("http://mixed.example/v.mp4").code == "url_private_address"
     assert names.asked == ["mixed.example"]
@@ -121,7 +121,7 @@ def test_one_private_answer_among_public_ones(site, fetch, names, addresses) -> 
 
 
 def test_rebinding_within_an_attempt(site, other_site, fetch, names) -> None:
-    """The second answer leads to a private address; it is never asked for."""
+    """The second answer is a private address; the resolver is not called again."""
     names.answers = {"rebind.example": [[site.address], [other_site.address]]}
     site.on("/v.mp4", lambda x: x.reply(BODY))
     assert fetch("http://rebind.example/v.mp4").hosts == ("rebind.example",)
@@ -169,7 +169,7 @@ def test_unknown_name(fetch, names, error, retryable) -> None:
     assert "nowhere.example" in str(failure)
 
 
-def test_name_server_that_hiccups(site, fetch, names) -> None:
+def test_temporary_resolver_failure_is_retried(site, fetch, names) -> None:
     names.answers = {
         "hiccup.example": [socket.gaierror(socket.EAI_AGAIN, "no answer"), [site.address]]
     }
@@ -192,6 +192,24 @@ def test_international_name(site, fetch, names) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://example.com/v.mp4", "http://127.0.0.1/", "http://a:b@example.com/"]
 )
-def test_the_first_url_is_checked_too(fetch, names, url) -> None:
+def test_first_url_is_checked(fetch, names, url) -> None:
     assert fetch.fails(url).code.startswith("url_")
     assert names.asked == []
+
+
+def test_name_of_a_denied_address(site, other_site, fetch, names) -> None:
+    """Denied addresses are refused although the host is allowed."""
+    names.answers = {"inner.example": [[other_site.address]]}
+    fetch.allow_hosts |= {"inner.example", other_site.address}
+    fetch.deny_hosts = {"127.0.0.0/8"}
+    assert fetch.fails("http://inner.example/v.mp4").code == "url_host_not_allowed"
+    assert (site.accepted, other_site.accepted) == (0, 0)
+
+
+def test_redirect_to_a_denied_host(site, other_site, fetch, names) -> None:
+    names.answers = {"cdn.denied.example": [[other_site.address]]}
+    fetch.allow_hosts |= {other_site.address}
+    fetch.deny_hosts = {"denied.example"}
+    url = site.on("/start", to("http://cdn.denied.example/v.mp4"))
+    assert fetch.fails(url).code == "url_host_not_allowed"
+    assert other_site.accepted == 0

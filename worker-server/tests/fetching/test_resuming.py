@@ -1,4 +1,4 @@
-"""A broken connection is gone on with where it broke off, if the file is still the same one."""
+"""A broken download is resumed when the file is still the same one, and started over otherwise."""
 
 # ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
 
@@ -44,7 +44,7 @@ def rest(etag: str = '"1"', **changed: str):  # noqa: ANN201
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_goes_on_where_it_broke_off(site, fetch, how) -> None:
+def test_resumes_after_a_broken_connection(site, fetch, how) -> None:
     done = fetch(site.on("/v.mp4", breaks(how=how), rest()))
     assert (done.size_bytes, done.etag) == (len(BODY), '"1"')
     assert fetch.path.read_bytes() == BODY
@@ -57,7 +57,7 @@ def test_goes_on_where_it_broke_off(site, fetch, how) -> None:
     assert done.resumed == 1 or how == "reset"
 
 
-def test_goes_on_after_a_chunked_body_broke_off(site, fetch) -> None:
+def test_resumes_a_chunked_body(site, fetch) -> None:
     def breaks_off(x) -> None:
         x.head(Transfer_Encoding="chunked", ETag='"1"')
         x.send(b"%x\r\n%s\r\n" % (HALF, BODY[:HALF]))
@@ -133,7 +133,7 @@ def test_compressed_rest_is_never_appended(site, fetch) -> None:
         {"Last_Modified": MODIFIED, "Date": "Wed, 21 Oct 2015 07:28:59 GMT"},
     ],
 )
-def test_starts_over_when_nothing_proves_it_is_the_same_file(site, fetch, headers) -> None:
+def test_starts_over_without_a_strong_validator(site, fetch, headers) -> None:
     assert fetch(site.on("/v.mp4", breaks(**headers), whole())).resumed == 0
     assert fetch.path.read_bytes() == BODY
     assert "range" not in site.requests[1].headers
@@ -172,19 +172,19 @@ def test_starts_over_after_416(site, fetch) -> None:
     assert fetch.path.read_bytes() == BODY
 
 
-def test_goes_on_after_a_failure_in_between(site, fetch) -> None:
+def test_resumes_after_a_failure_in_between(site, fetch) -> None:
     busy = lambda x: x.reply(b"busy", 503)  # noqa: E731
     assert fetch(site.on("/v.mp4", breaks(), busy, rest())).resumed == 1
     assert fetch.path.read_bytes() == BODY
 
 
-def test_a_body_that_is_always_short(site, fetch) -> None:
+def test_body_that_is_always_short(site, fetch) -> None:
     failure = fetch.fails(site.on("/v.mp4", breaks(Server="x")))
     assert (failure.code, failure.retryable) == ("source_incomplete", True)
     assert len(site.requests) == 4
 
 
-def test_a_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
+def test_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
     def nothing_more(x) -> None:
         x.head(
             206,
@@ -197,7 +197,7 @@ def test_a_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
     assert len(site.requests) == 4
 
 
-def test_progress_makes_up_for_failures(site, fetch) -> None:
+def test_progress_resets_the_count_of_failures(site, fetch) -> None:
     """A long download over a bad line breaks off more often than `max_retries`, and still arrives."""
     body = os.urandom(12 * 1024**2)
     step = 1024**2 + 1
@@ -227,7 +227,7 @@ def test_the_rest_counts_against_the_limit(site, fetch) -> None:
     assert max(size for size, _ in fetch.progress) == HALF
 
 
-def test_each_attempt_goes_through_the_redirects_again(site, fetch) -> None:
+def test_each_request_follows_the_redirects_again(site, fetch) -> None:
     """The redirect may lead to a link that is signed for a short time."""
     site.on("/old.mp4", breaks())
     site.on("/new.mp4", rest())
@@ -272,7 +272,7 @@ def test_whole_file_in_a_206(headers, whole_file) -> None:
     assert is_whole(headers) is whole_file
 
 
-def test_no_range_is_asked_for_without_reason() -> None:
+def test_range_headers_need_a_validator_and_bytes() -> None:
     assert range_headers(None, 10) == {}
     assert range_headers('"1"', 0) == {}
     assert range_headers('"1"', 10) == {"Range": "bytes=10-", "If-Range": '"1"'}
@@ -281,6 +281,6 @@ def test_no_range_is_asked_for_without_reason() -> None:
 @pytest.mark.parametrize(
     "unit", ["bits 5-9/10", "bytes 5-9/10, bytes 5-9/10", "", "bytes -5/10", "bytes 9-5/10"]
 )
-def test_a_range_we_cannot_read_does_not_continue(unit) -> None:
+def test_malformed_content_range_does_not_continue(unit) -> None:
     assert not continues({"Content-Range": unit, "ETag": '"1"'}, '"1"', 5, 10)
     assert continues({"Content-Range": "bytes 5-9/10", "ETag": '"1"'}, '"1"', 5, 10)

@@ -21,7 +21,7 @@ LOOPBACK = ipaddress.ip_address("127.0.0.1")
 def context_for(folder, *names: x509.GeneralName, days: int = 1) -> ssl.SSLContext:
     """Write a certificate for these names to `folder`, signed by itself and ending after some days; serve with it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stranger")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "site")])
     today = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(today - datetime.timedelta(days=9))
@@ -88,7 +88,7 @@ def test_unknown_authority(secure_site, fetch) -> None:
     assert secure_site.accepted == 1
 
 
-def test_the_environment_brings_no_authority(secure_site, fetch, monkeypatch) -> None:
+def test_authorities_of_the_environment_are_ignored(secure_site, fetch, monkeypatch) -> None:
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(variable, str(fetch.ca_bundle))
     fetch.ca_bundle = None
@@ -125,7 +125,7 @@ def test_no_redirect_from_https_to_http(site, secure_site, fetch) -> None:
     assert site.accepted == 0
 
 
-def test_a_short_body_over_tls_is_not_taken_for_whole(secure_site, fetch) -> None:
+def test_short_body_over_tls_is_resumed(secure_site, fetch) -> None:
     def breaks(x) -> None:
         x.head(Content_Length=2000, ETag='"1"')
         x.send(BODY)
@@ -135,7 +135,7 @@ def test_a_short_body_over_tls_is_not_taken_for_whole(secure_site, fetch) -> Non
     assert (done.size_bytes, done.resumed) == (2000, 1)
 
 
-def test_a_stall_over_tls_ends(secure_site, fetch) -> None:
+def test_stall_over_tls(secure_site, fetch) -> None:
     def stalls(x) -> None:
         x.head(Content_Length=2000)
         x.send(BODY)
@@ -150,7 +150,7 @@ def test_a_stall_over_tls_ends(secure_site, fetch) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_a_handshake_that_never_ends(site, fetch) -> None:
+def test_tls_handshake_without_an_answer(site, fetch) -> None:
     """The site takes the connection, reads, and says nothing."""
 
     def silent(connection) -> None:
@@ -163,3 +163,11 @@ def test_a_handshake_that_never_ends(site, fetch) -> None:
         site.url("/v.mp4").replace("http:", "https:"), first_byte_s=0.3, max_retries=0
     )
     assert failure.code == "source_too_slow"
+
+
+def test_tls_handshake_that_breaks_off_is_transient(site, fetch) -> None:
+    fetch.allow_hosts = {site.address}
+    site.instead = lambda connection: connection.recv(10)
+    failure = fetch.fails(site.url("/v.mp4").replace("http:", "https:"))
+    assert (failure.code, failure.retryable) == ("source_unavailable", True)
+    assert site.accepted == 4

@@ -1,4 +1,4 @@
-"""What is refused by the look of the URL alone."""
+"""URLs that are refused without DNS, and the bytes that are sent for the others."""
 
 import contextlib
 import socket
@@ -159,11 +159,11 @@ def test_taken(url: str) -> None:
         "http://media.internal/a.mp4",
     ],
 )
-def test_listed_hosts_are_exempt(url: str) -> None:
+def test_allowed_hosts_are_exempt(url: str) -> None:
     check_url(url, allow_hosts={"127.0.0.1:9000", "localhost", "media.internal:80"})
 
 
-def test_a_listed_port_is_not_the_whole_host() -> None:
+def test_allowed_port_does_not_allow_other_ports() -> None:
     with pytest.raises(UrlRefused, match="not public"):
         check_url("http://127.0.0.1:9001/", allow_hosts={"127.0.0.1:9000"})
 
@@ -183,7 +183,7 @@ def test_denied_name_is_refused_without_dns(url: str) -> None:
     check_url("http://videos.example.org/", allow_hosts=(), deny_hosts={"videos.example"})
 
 
-def test_a_listed_host_does_not_bring_other_schemes() -> None:
+def test_allowed_host_does_not_allow_other_schemes() -> None:
     with pytest.raises(UrlRefused, match="Only http"):
         check_url("ftp://127.0.0.1/", allow_hosts={"127.0.0.1"})
 
