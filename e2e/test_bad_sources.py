@@ -86,7 +86,6 @@ BAD: dict[str, tuple[Serve, str]] = {
     "404": (status(404), "source_not_found"),
     "410": (status(410), "source_not_found"),
     "403": (status(403), "source_refused"),
-    "500": (status(500), "source_unavailable"),
     "html": (page("page.mp4", HTML), "source_not_a_video"),
     "text": (page("text.mp4", b"just text\n" * 1000), "source_not_a_video"),
     "noise": (page("noise.mp4", bytes(range(7, 256)) * 400), "source_not_a_video"),
@@ -127,6 +126,35 @@ def test_bad_source(ended: Callable[[str], Task], name: str) -> None:
     assert task["error"]["message"].endswith(".")
     assert task["finished_at"] is not None
     assert (task["parts"], task["parts_done"]) == ([], 0)
+
+
+@pytest.mark.parametrize("code", [500, 503, 429])
+def test_source_that_is_away_is_waited_for(api: Api, site: Site, code: int) -> None:
+    task_id = api.submit(status(code)(site, Path()))["task_id"]
+    task = api.wait_for(task_id, lambda each: each["waiting_for"] is not None, 60)
+    assert (task["status"], task["error"]) == ("queued", None)
+    assert task["waiting_for"] == "source_unavailable"
+    assert task["waiting_until"] > task["created_at"]
+    events = api.get(f"/tasks/{task_id}/events").json()
+    assert [event["kind"] for event in events[:3]] == ["accepted", "claimed", "retried"]
+    assert events[2]["code"] == "source_unavailable"
+    api.delete(f"/tasks/{task_id}")
+    assert api.finish(task_id)["status"] == "canceled"
+
+
+def test_failed_task_is_retried_and_ends(api: Api, site: Site, short_video: bytes) -> None:
+    url = site.add("later.mp4", answer=web_site.fails(404))
+    task_id = api.submit(url)["task_id"]
+    assert api.finish(task_id)["error"]["code"] == "source_not_found"
+    site.add("later.mp4", short_video)
+    retried = api.call("POST", f"/tasks/{task_id}/retry")
+    assert (retried.status_code, retried.json()["status"]) == (202, "queued")
+    assert api.finish(task_id)["status"] == "done"
+    again = api.call("POST", f"/tasks/{task_id}/retry")
+    assert (again.status_code, again.json()["code"]) == (409, "not_failed")
+    kinds = [event["kind"] for event in api.get(f"/tasks/{task_id}/events").json()]
+    assert kinds[-1] == "task_done"
+    assert "retry_requested" in kinds
 
 
 def test_playlist_is_not_followed(ended: Callable[[str], Task], site: Site) -> None:

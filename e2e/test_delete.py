@@ -35,6 +35,8 @@ def abort(api: Api, task: Task) -> None:
     canceled = api.wait_for(task["task_id"], lambda each: each["status"] in FINISHED, LET_GO_S)
     assert canceled["status"] == "canceled"
     assert canceled["finished_at"] is not None
+    assert canceled["canceled_in_ms"] >= 0
+    assert canceled["freed_bytes"] >= 0
     for number in range(max(1, len(task.get("parts", [])))):
         part = api.get(f"{task['link']}/parts/{number}")
         assert (part.status_code, part.json()["code"]) == (404, "part_not_found")

@@ -114,18 +114,24 @@ def test_worker_and_file_machine_are_cut_off(
         assert person.task(before["task_id"])["status"] == "processing"
 
 
+def _posted(person: PatientApiClient, videos: str) -> tuple[int, str | None]:
+    """Post a task; return the status and the code of the response."""
+    response = person.call("POST", "/tasks", json={"url": f"{videos}/short.mp4"})
+    return response.status_code, response.json().get("code")
+
+
 def test_share_is_full(system: System, person: PatientApiClient, videos: str) -> None:
-    """A full share is no failure: the task waits, and ends when there is space again."""
+    """A full share is no failure: no task is accepted, and none is refused when there is space again."""
     filler = "/var/nfs/shared_folder/filler"
     system.file.ssh(
         f"fallocate -l $(df --output=avail -B1 /var/nfs/shared_folder | tail -n 1) {filler} && sync {filler}"
     )
     try:
-        task_id = person.submit(f"{videos}/short.mp4")["task_id"]
-        query = "SELECT count(*) FROM tasks WHERE id = %s AND status = 'queued' AND error_code = 'storage_full'"
-        wait_until(lambda: system.database.rows(query, task_id) == [(1,)], 90)
+        wait_until(lambda: _posted(person, videos) == (503, "storage_full"), 90, poll_s=2)
     finally:
         system.file.ssh(f"rm {filler}")
+    wait_until(lambda: _posted(person, videos)[0] == 202, 90, poll_s=2)
+    task_id = person.get("/tasks?max=1").json()[0]["task_id"]
     assert_each_clip_once(system, person.finish(task_id), "short")
 
 

@@ -130,7 +130,7 @@ def test_the_demo_can_use_a_system_that_is_up(
 
 def test_secrets_are_on_no_command_line(home: Home) -> None:
     lines = b"".join(processes_of(home))
-    assert b"beat-schedule" in lines
+    assert b"idrl_local.run_sweeper" in lines
     for secret in vars(home.secrets()).values():
         assert secret.encode() not in lines
 

@@ -27,7 +27,7 @@ from worker_server.db import db
 from worker_server.jobs import runtime as runtime_module
 from worker_server.jobs.runtime import Runtime
 from worker_server.queue import claims, leases
-from worker_server.queue.leases import Clip
+from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")

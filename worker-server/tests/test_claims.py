@@ -14,6 +14,7 @@ from worker_server.api import services
 from worker_server.db import db
 from worker_server.queue import claims, leases
 from worker_server.queue.claims import PartLease
+from worker_server.queue.retrying import RetryLimits
 from worker_testing import LOST, claim_part, claim_task, part_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -114,7 +115,7 @@ def test_what_others_are_about_to_claim_is_passed_over() -> None:
 
 def test_what_has_to_wait_is_passed_over() -> None:
     task_id = processing(parts=3)
-    leases.fail(claim_part(), LOST, 3)
+    leases.fail(claim_part(), LOST, RetryLimits(3))
     assert [claim_part(), claim_part()] == [PartLease(task_id, 1, 1), PartLease(task_id, 1, 2)]
     assert claims.claim_part("me", 30) is None
 

@@ -76,9 +76,22 @@ def test_a_clip_whose_file_is_away(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
 ) -> None:
     (settings.remote_folder / finished[0] / "0.1.mp4").unlink()
+    (settings.remote_folder / ".idrl-share").rename(settings.remote_folder / "away")
     response = client.get(f"/tasks/{finished[0]}/parts/0", headers=auth())
     assert problem(response) == (503, "storage_unavailable")
     assert response.headers["Retry-After"]
+
+
+def test_clip_whose_file_is_gone_is_said_to_be_lost(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
+) -> None:
+    (settings.remote_folder / finished[0] / "0.1.mp4").unlink()
+    path = f"/tasks/{finished[0]}/parts/0"
+    assert problem(client.get(path, headers=auth())) == (410, "clip_lost")
+    assert problem(client.get(path, headers=auth())) == (409, "part_not_ready")
+    task = client.get(f"/tasks/{finished[0]}", headers=auth()).get_json()
+    assert (task["status"], task["error"]["code"]) == ("failed", "clip_lost")
+    assert client.post(f"/tasks/{finished[0]}/retry", headers=auth()).status_code == 202
 
 
 def test_downloads_that_hang_leave_threads_to_the_other_calls(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worker_server.errors import FailureCode, Fault, WorkFailed, handling_of
+from worker_server.errors import Bound, FailureCode, Fault, WorkFailed, handling_of
+from worker_server.queue import fault_table
 
 OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 
@@ -16,13 +17,19 @@ def test_failure_codes_are_the_documented_ones() -> None:
     assert sorted(codes) == sorted(FailureCode)
 
 
+def test_table_of_faults_is_the_documented_one() -> None:
+    assert fault_table.document() in (OPENAPI.parent / "operations.md").read_text()
+
+
 def test_undocumented_code_is_refused() -> None:
     with pytest.raises(ValueError, match="no_such_code"):
         WorkFailed("no_such_code", "This code is not in the list.")
 
 
 @pytest.mark.parametrize("code", list(FailureCode))
-def test_faults_of_share_and_ours_are_not_counted(code: FailureCode) -> None:
+def test_fault_of_the_share_or_ours_never_ends_the_work(code: FailureCode) -> None:
     handling = handling_of(code)
-    assert handling.counted == (handling.fault not in (Fault.SHARE, Fault.OURS))
+    if handling.fault is Fault.OURS or code in ("storage_full", "storage_unavailable"):
+        assert handling.bound is Bound.NEVER
+        assert handling.ready != "nothing"
     assert WorkFailed(code, "").counted == handling.counted

@@ -10,14 +10,18 @@ from sqlalchemy import text
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.errors import WorkFailed
-from worker_server.queue import backlog, cancellation, claims, leases
+from worker_server.queue import backlog, claims, leases, removals
+from worker_server.queue.backlog import ExpiredLease
 from worker_server.queue.claims import Lease, PartLease, TaskLease
-from worker_server.queue.leases import Clip
+from worker_server.queue.parts import Clip
+from worker_server.queue.retrying import RetryLimits
 from worker_testing import (
     LOST,
     PATH,
     claim_part,
     claim_task,
+    finish_cancel,
+    needed_files,
     part_of,
     parts_of,
     plan,
@@ -61,7 +65,7 @@ def test_the_whole_way() -> None:
     assert leases.finish_part(second, clip(second))
     assert task_of(task_id).status == "done"
     assert task_of(task_id).progress == 100
-    assert backlog.needed_files(task_id) == {"0.1.mp4", "1.1.mp4"}
+    assert needed_files(task_id) == {"0.1.mp4", "1.1.mp4"}
 
 
 def test_the_last_two_parts_at_once_close_the_task(app: Flask) -> None:
@@ -82,13 +86,13 @@ def test_a_worker_that_lost_its_part_writes_nothing() -> None:
     processing(parts=1)
     asleep = claim_part()
     run_out(asleep)
-    leases.fail(asleep, LOST, 3, expired_only=True)
+    leases.fail(asleep, LOST, RetryLimits(3), expired_only=True)
     due_now()
     awake = claim_part()
     assert awake.attempt == asleep.attempt + 1
     assert leases.renew(asleep, 30, 50) is None
     assert not leases.finish_part(asleep, clip(asleep))
-    leases.fail(asleep, BAD, 3)
+    leases.fail(asleep, BAD, RetryLimits(3))
     leases.release(asleep)
     assert part_of(awake).status == "rendering"
     assert leases.finish_part(awake, clip(awake))
@@ -111,29 +115,29 @@ def test_a_lease_that_ran_out_but_was_not_taken_is_renewed() -> None:
     lease = claim_part()
     run_out(lease)
     assert leases.renew(lease, 30, 40) == "processing"
-    leases.fail(lease, LOST, 3, expired_only=True)
+    leases.fail(lease, LOST, RetryLimits(3), expired_only=True)
     part = part_of(lease)
     assert (part.status, part.progress, part.failures) == ("rendering", 40, 0)
 
 
-def test_a_poisonous_part_fails_its_task_after_the_last_attempt() -> None:
-    task_id = processing(parts=2)
+def test_part_that_loses_each_worker_fails_after_the_last_attempt() -> None:
+    task_id = processing(parts=1)
     for attempt in range(1, 4):
         due_now()
         lease = claim_part()
         assert (lease.number, lease.attempt) == (0, attempt)
         run_out(lease)
-        leases.fail(lease, LOST, 3, expired_only=True)
+        leases.fail(lease, LOST, RetryLimits(3), expired_only=True)
     task = task_of(task_id)
     assert (task.status, task.error_code) == ("failed", "worker_lost")
-    assert [part.status for part in parts_of(task_id)] == ["failed", "failed"]
+    assert [part.status for part in parts_of(task_id)] == ["failed"]
     assert claims.claim_part("me", 30) is None
 
 
 def test_a_retryable_failure_waits_before_the_next_attempt() -> None:
     submit()
     lease = claim_task()
-    leases.fail(lease, LOST, 3)
+    leases.fail(lease, LOST, RetryLimits(3))
     task = task_of(lease.task_id)
     assert (task.status, task.failures) == ("queued", 1)
     assert claims.claim_task("me", 30) is None
@@ -146,14 +150,16 @@ def test_waiting_for_space_is_no_failure() -> None:
     for _ in range(5):
         due_now()
         lease = claim_task()
-        leases.fail(lease, WorkFailed("storage_full", "full", retryable=True, counted=False), 3)
+        leases.fail(
+            lease, WorkFailed("storage_full", "full", retryable=True, counted=False), RetryLimits(3)
+        )
     assert task_of(lease.task_id).status == "queued"
 
 
 def test_an_error_of_the_source_is_final() -> None:
     submit()
     lease = claim_task()
-    leases.fail(lease, BAD, 3)
+    leases.fail(lease, BAD, RetryLimits(3))
     task = task_of(lease.task_id)
     assert (task.status, task.error_code, task.lease_until) == ("failed", "source_damaged", None)
 
@@ -171,8 +177,11 @@ def test_work_handed_back_is_begun_anew() -> None:
 def test_cancel_of_a_queued_task_is_at_once() -> None:
     task_id = submit()
     assert services.delete_task(1, task_id) == "canceled"
+    task = task_of(task_id)
+    assert task.freed_bytes == 0
+    assert task.canceled_in_ms is not None
     assert claims.claim_task("me", 30) is None
-    assert backlog.needed_files(task_id) == set()
+    assert needed_files(task_id) == set()
 
 
 def test_cancel_waits_for_the_worker_to_let_go() -> None:
@@ -181,13 +190,25 @@ def test_cancel_waits_for_the_worker_to_let_go() -> None:
     assert services.delete_task(1, task_id) == "canceling"
     assert leases.renew(lease, 30, 10) == "canceling"
     assert claims.claim_part("me", 30) is None
-    assert not cancellation.finish_cancel(task_id)
+    assert not finish_cancel(task_id)
     assert not leases.finish_part(lease, clip(lease))
     leases.release(lease)
-    assert cancellation.finish_cancel(task_id)
+    assert finish_cancel(task_id)
     assert task_of(task_id).status == "canceled"
     assert parts_of(task_id) == []
     assert backlog.due_work(10) == (0, 0)
+
+
+def test_cancel_of_a_task_that_no_worker_holds_waits_for_its_files() -> None:
+    task_id = processing(parts=1)
+    assert services.delete_task(1, task_id) == "canceling"
+    assert removals.due_removals(10) == [task_id]
+    removals.postpone(task_id, 5)  # a file could not be removed
+    assert removals.due_removals(10) == []
+    assert finish_cancel(task_id)
+    task = task_of(task_id)
+    assert (task.status, task.freed_bytes) == ("canceled", 12)
+    assert parts_of(task_id) == []
 
 
 def test_cancel_of_a_download_waits_too() -> None:
@@ -195,9 +216,9 @@ def test_cancel_of_a_download_waits_too() -> None:
     lease = claim_task()
     assert services.delete_task(1, lease.task_id) == "canceling"
     assert not leases.begin_processing(lease, {}, PATH, plan(1))
-    assert not cancellation.finish_cancel(lease.task_id)
+    assert not finish_cancel(lease.task_id)
     leases.release(lease)
-    assert cancellation.finish_cancel(lease.task_id)
+    assert finish_cancel(lease.task_id)
 
 
 def test_cancel_does_not_wait_for_a_dead_worker() -> None:
@@ -205,8 +226,11 @@ def test_cancel_does_not_wait_for_a_dead_worker() -> None:
     lease = claim_part()
     assert services.delete_task(1, task_id) == "canceling"
     run_out(lease)
-    assert backlog.canceling_tasks() == [task_id]
-    assert cancellation.finish_cancel(task_id)
+    assert finish_cancel(task_id)
+    task = task_of(task_id)
+    assert (task.status, task.freed_bytes) == ("canceled", 7)
+    assert task.canceled_in_ms is not None
+    assert 0 <= task.canceled_in_ms < 60_000
 
 
 def test_twenty_deletes_at_once_make_one_cancel(app: Flask) -> None:
@@ -220,17 +244,34 @@ def test_twenty_deletes_at_once_make_one_cancel(app: Flask) -> None:
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(delete, range(20))) == {"canceling"}
     leases.release(lease)
-    assert cancellation.finish_cancel(task_id)
+    assert finish_cancel(task_id)
 
 
-def test_a_failed_task_stops_its_other_parts() -> None:
+def test_failed_part_does_not_fail_the_others() -> None:
     task_id = processing(parts=3)
     bad, good = claim_part(), claim_part()
-    leases.fail(bad, BAD, 3)
-    assert leases.renew(good, 30, 10) == "failed"
-    assert not leases.finish_part(good, clip(good))
-    leases.release(good)
-    assert [part.status for part in parts_of(task_id)] == ["failed"] * 3
+    leases.fail(bad, BAD, RetryLimits(3))
+    assert task_of(task_id).status == "processing"
+    assert leases.renew(good, 30, 10) == "processing"
+    assert leases.finish_part(good, clip(good))
+    last = claim_part()
+    assert leases.finish_part(last, clip(last))
+    task = task_of(task_id)
+    assert (task.status, task.error_code, task.error_message) == (
+        "failed",
+        "source_damaged",
+        "broken",
+    )
+    assert [part.status for part in parts_of(task_id)] == ["failed", "done", "done"]
+    assert needed_files(task_id) == {"1.1.mp4", "2.1.mp4"}
+
+
+def test_task_fails_with_its_last_part() -> None:
+    task_id = processing(parts=2)
+    good, bad = claim_part(), claim_part()
+    assert leases.finish_part(good, clip(good))
+    leases.fail(bad, BAD, RetryLimits(3))
+    assert task_of(task_id).status == "failed"
 
 
 def test_leases_are_not_taken_just_after_the_start_of_the_database() -> None:
@@ -238,13 +279,13 @@ def test_leases_are_not_taken_just_after_the_start_of_the_database() -> None:
     lease = claim_task()
     run_out(lease)
     assert backlog.expired_leases(lease_s=1e9) == []
-    assert backlog.expired_leases(lease_s=0) == [lease]
+    assert backlog.expired_leases(lease_s=0) == [ExpiredLease(lease, "me")]
 
 
 def test_only_what_is_due_is_counted_as_ready() -> None:
     submit()
     assert backlog.due_work(10) == (1, 0)
-    leases.fail(claim_task(), LOST, 3)
+    leases.fail(claim_task(), LOST, RetryLimits(3))
     assert backlog.due_work(10) == (0, 0)
     processing(parts=3)
     assert backlog.due_work(10) == (0, 3)

@@ -100,7 +100,7 @@ def test_an_owner_s_clip_goes_before_his_own_film() -> None:
 @pytest.mark.usefixtures("app", "film")
 def test_a_task_that_was_canceled_meanwhile_needs_no_room() -> None:
     clip = processing(2, CLIP)
-    assert services.delete_task(CLIP, clip) == "canceled"
+    assert services.delete_task(CLIP, clip) == "canceling"
     assert not preempt_for(clip)
 
 

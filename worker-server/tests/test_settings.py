@@ -63,7 +63,7 @@ def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "names"),
     [
-        ({"HEARTBEAT_S": "20"}, r"HEARTBEAT_S \(20\) must be at most half of LEASE_S \(30\)"),
+        ({"HEARTBEAT_S": "20"}, r"HEARTBEAT_S \(20\) must be at most half of LEASE_S \(12\)"),
         (
             {"LEASE_S": "2", "HEARTBEAT_S": "1.5"},
             r"HEARTBEAT_S \(1.5\) must be at most half of LEASE_S \(2\)",

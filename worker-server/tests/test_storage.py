@@ -1,5 +1,6 @@
 """A file on the share is whole or not there."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -62,11 +63,38 @@ def test_a_name_is_never_written_twice_at_once(share: Path, folder: Path, clip: 
         storage.publish(clip, target)
 
 
-def test_remove_task_twice(share: Path, folder: Path) -> None:
-    (folder / "source.1").touch()
-    storage.remove_task(share, TASK)
-    storage.remove_task(share, TASK)
+def test_files_are_removed_with_their_folder_and_counted(share: Path, folder: Path) -> None:
+    (folder / "source.1").write_bytes(b"1" * 1000)
+    (folder / "0.1.mp4").write_bytes(b"1" * 23)
+    assert storage.remove_files(share, TASK) == storage.Removed(1023)
     assert not folder.exists()
+    assert storage.remove_files(share, TASK) == storage.Removed(0)
+
+
+def test_one_file_that_stays_does_not_keep_the_others(
+    share: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("0.1.mp4", "1.1.mp4", "2.1.mp4"):
+        (folder / name).write_bytes(b"12345")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "1.1.mp4":
+            raise OSError(errno.EBUSY, "busy")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)  # stands in for a file server that refuses
+    removed = storage.remove_files(share, TASK)
+    assert (removed.freed_bytes, removed.error and removed.error.errno) == (10, errno.EBUSY)
+    assert [path.name for path in folder.iterdir()] == ["1.1.mp4"]
+    monkeypatch.undo()
+    assert storage.remove_files(share, TASK) == storage.Removed(5)
+
+
+def test_nothing_is_said_to_be_removed_while_the_share_is_away(share: Path, folder: Path) -> None:
+    (share / storage.MARKER).unlink()
+    assert storage.remove_files(share, TASK).error is not None
+    assert folder.exists()
 
 
 def test_the_source_of_another_attempt_stays(share: Path, folder: Path) -> None:
@@ -79,7 +107,7 @@ def test_the_source_of_another_attempt_stays(share: Path, folder: Path) -> None:
 def test_keep_only_what_is_needed(share: Path, folder: Path) -> None:
     for name in ("source.1", "source.1.remuxed", ".0.1.mp4.tmp", "0.1.mp4", "0.2.mp4"):
         (folder / name).touch()
-    storage.keep_only(share, TASK, {"0.2.mp4"})
+    assert storage.remove_files(share, TASK, keep={"0.2.mp4"}).error is None
     assert [path.name for path in folder.iterdir()] == ["0.2.mp4"]
 
 
@@ -89,12 +117,39 @@ def test_task_folders_are_told_from_other_things(share: Path, folder: Path) -> N
     assert folder.exists()
 
 
-def test_a_folder_without_the_marker_is_not_the_share(share: Path) -> None:
-    storage.check(share)
+def test_folder_without_the_marker_is_not_the_share(share: Path) -> None:
+    assert storage.prove_usable(share, reserve_bytes=0) > 0
     (share / storage.MARKER).unlink()
     assert not storage.is_mounted(share)
     with pytest.raises(storage.ShareAway):
-        storage.check(share)
+        storage.prove_usable(share, reserve_bytes=0)
+
+
+def test_share_with_less_space_than_the_reserve_is_full(share: Path) -> None:
+    with pytest.raises(storage.ShareFull):
+        storage.prove_usable(share, reserve_bytes=2**62)
+    assert {path.name for path in share.iterdir()} == {storage.MARKER}
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.EROFS, storage.ShareAway),
+        (errno.EIO, storage.ShareAway),
+        (errno.ESTALE, storage.ShareAway),
+        (errno.ENOSPC, storage.ShareFull),
+        (errno.EDQUOT, storage.ShareFull),
+    ],
+)
+def test_share_that_cannot_be_written_is_not_usable(
+    share: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)  # stands in for a file server that refuses
+    with pytest.raises(error):
+        storage.prove_usable(share, reserve_bytes=0)
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,29 @@
-"""What the sweeper puts right, whoever left it."""
+"""What the sweeper's steps put right, and that none of them waits for another."""
 
 import os
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from worker_server import sweeper
 from worker_server.api import services
+from worker_server.db import db
 from worker_server.errors import WorkFailed
+from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime, SweepClock
-from worker_server.jobs.sweep import sweep
-from worker_server.queue import claims, leases
+from worker_server.queue import claims, leases, signs
+from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, submit, task_of, waiting_wakeups
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 Sample = Callable[..., str]
+URL = "http://example.com/v.mp4"
 
 
 @pytest.fixture
@@ -26,74 +32,170 @@ def clock() -> SweepClock:
     return SweepClock()
 
 
-def test_sweep_takes_back_what_a_dead_worker_held(
-    settings: Settings, site: str, sample: Sample, clock: SweepClock, runtime: Runtime
+@pytest.fixture
+def at_once(settings: Settings) -> Settings:
+    """PostgreSQL has just been started by the test run: wait no lease after that."""
+    return settings.model_copy(update={"lease_s": 0.0})
+
+
+def test_lease_of_a_dead_worker_is_taken_back_at_once(
+    settings: Settings,
+    at_once: Settings,
+    site: str,
+    sample: Sample,
+    clock: SweepClock,
+    runtime: Runtime,
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     assert claims.claim_task("dead", 30) is not None
     let_run_out()
-    sweep(settings.model_copy(update={"lease_s": 0.0}), clock)
+    sweep.take_back_leases(at_once, clock)
     task = task_of(task_id)
     assert (task.status, task.failures, task.error_code) == ("queued", 1, "worker_lost")
-    let_run_out()
-    sweep(settings, clock)
+    sweep.send_wakeups(settings)
     assert waiting_wakeups(settings, "fetch") == 1
     assert fetch_next(settings, runtime)
     assert task_of(task_id).status == "processing"
 
 
-def test_sweep_gives_leases_a_round_more_when_it_comes_late(settings: Settings) -> None:
-    submit("http://example.com/v.mp4")
-    row = claims.claim_task("cut off, as we were", 30)
-    assert row is not None
+def test_leases_that_one_machine_loses_together_are_not_counted(
+    at_once: Settings, clock: SweepClock
+) -> None:
+    tasks = [submit(URL) for _ in range(2)]
+    for pid in (7, 8):
+        assert claims.claim_task(f"looping:{pid}", 30) is not None
     let_run_out()
-    at_once = settings.model_copy(update={"lease_s": 0.0})
+    sweep.take_back_leases(at_once, clock)
+    assert [task_of(task_id).failures for task_id in tasks] == [0, 0]
+
+
+def test_machine_that_loses_one_task_after_the_other_fails_none(
+    at_once: Settings, clock: SweepClock
+) -> None:
+    tasks = [submit(URL) for _ in range(2)]
+    for _ in range(4):
+        for _task in tasks:  # the one that was lost waits while the other is tried
+            claim = claims.claim_task("looping:7", 30)
+            assert claim is not None
+            let_run_out()
+            sweep.take_back_leases(at_once, clock)
+            let_run_out()
+            db.session.execute(
+                text("UPDATE tasks SET run_after = now() + interval '1 h' WHERE id = :id"),
+                {"id": claim.lease.task_id},
+            )
+            db.session.commit()
+        let_run_out()
+    assert {task_of(task_id).status for task_id in tasks} == {"queued"}
+    assert sum(task_of(task_id).failures for task_id in tasks) == 1
+
+
+def test_leases_get_a_round_more_when_a_round_is_late(at_once: Settings) -> None:
+    submit(URL)
+    claim = claims.claim_task("cut off, as this sweeper was", 30)
+    assert claim is not None
+    let_run_out()
     clock = SweepClock(swept_at=time.monotonic() - 100)
-    sweep(at_once, clock)
-    assert task_of(row.lease.task_id).status == "downloading"
-    sweep(at_once, clock)
-    assert task_of(row.lease.task_id).status == "queued"
+    sweep.take_back_leases(at_once, clock)
+    assert task_of(claim.lease.task_id).status == "downloading"
+    sweep.take_back_leases(at_once, clock)
+    assert task_of(claim.lease.task_id).status == "queued"
 
 
-def test_sweep_sends_the_hints_that_are_missing_once(settings: Settings, clock: SweepClock) -> None:
+def test_missing_wakeups_are_sent_once(settings: Settings) -> None:
     for _ in range(5):
-        submit("http://example.com/v.mp4")
+        submit(URL)
     for _ in range(3):
-        sweep(settings, clock)
+        sweep.send_wakeups(settings)
         assert waiting_wakeups(settings, "fetch") == 5
     assert waiting_wakeups(settings, "render") == 0
 
 
-def test_sweep_does_without_redis(settings: Settings, clock: SweepClock) -> None:
-    submit("http://example.com/v.mp4")
-    sweep(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), clock)
+def round_of(settings: Settings, clock: SweepClock) -> None:
+    for group in sweeper.groups(settings, clock):
+        assert sweeper.run_round(group, "test:1")
 
 
-def test_sweep_finishes_a_cancel_and_removes_the_files(
-    settings: Settings, clock: SweepClock
+def test_round_without_redis_takes_back_leases_and_ends_cancels(
+    at_once: Settings, clock: SweepClock
 ) -> None:
-    task_id = submit("http://example.com/v.mp4")
+    lost, canceled = submit(URL), submit(URL, owner_id=2)
+    for _ in range(2):
+        assert claims.claim_task("dead", 30) is not None
+    assert services.delete_task(2, canceled) == "canceling"
+    let_run_out()
+    round_of(at_once.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), clock)
+    assert task_of(lost).status == "queued"
+    assert task_of(canceled).status == "canceled"
+    ages_s = signs.liveness().sweep_ages_s
+    assert ages_s["leases"] < 60
+    assert db.session.scalar(text("SELECT error FROM sweeps WHERE step = 'wakeups'"))
+
+
+def test_step_that_fails_does_not_keep_the_others(
+    at_once: Settings, clock: SweepClock, share: Path
+) -> None:
+    assert claims.claim_task("none", 30) is None
+    lost = submit(URL)
+    assert claims.claim_task("dead", 30) is not None
+    let_run_out()
+    for path in share.iterdir():
+        path.unlink()
+    share.rmdir()
+    round_of(at_once, clock)
+    assert task_of(lost).status == "queued"
+
+
+def test_only_one_process_sweeps_at_a_time(settings: Settings, clock: SweepClock) -> None:
+    group, *_ = sweeper.groups(settings, clock)
+    with db.engine.connect() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": 0x5EE9})
+        assert not sweeper.run_round(group, "test:1")
+    assert sweeper.run_round(group, "test:1")
+
+
+def test_cancel_ends_with_its_files(settings: Settings) -> None:
+    task_id = submit(URL)
     assert claims.claim_task("dead", 30) is not None
     assert services.delete_task(1, task_id) == "canceling"
     folder = settings.remote_folder / str(task_id)
     folder.mkdir()
-    (folder / "source.1").touch()
-    sweep(settings, clock)
+    (folder / "source.1").write_bytes(b"12345")
+    sweep.remove_files(settings)
     assert task_of(task_id).status == "canceling"
     let_run_out()
-    sweep(settings, clock)
-    assert task_of(task_id).status == "canceled"
+    db.session.execute(text("UPDATE removals SET run_after = now()"))
+    db.session.commit()
+    sweep.remove_files(settings)
+    task = task_of(task_id)
+    assert (task.status, task.freed_bytes) == ("canceled", 5)
+    assert task.canceled_in_ms is not None
     assert not folder.exists()
 
 
-def test_sweep_removes_what_belongs_to_no_task(settings: Settings, clock: SweepClock) -> None:
-    live = submit("http://example.com/v.mp4")
-    failed = submit("http://example.com/v.mp4", owner_id=2)
+def test_cancel_waits_for_a_share_that_is_away(settings: Settings, share: Path) -> None:
+    task_id = submit(URL)
+    assert claims.claim_task("dead", 30) is not None
+    assert services.delete_task(1, task_id) == "canceling"
+    let_run_out()
+    (share / ".idrl-share").unlink()
+    sweep.remove_files(settings)
+    assert task_of(task_id).status == "canceling"
+    (share / ".idrl-share").touch()
+    db.session.execute(text("UPDATE removals SET run_after = now()"))
+    db.session.commit()
+    sweep.remove_files(settings)
+    assert task_of(task_id).status == "canceled"
+
+
+def test_files_that_belong_to_no_task_are_removed(settings: Settings, clock: SweepClock) -> None:
+    live = submit(URL)
+    failed = submit(URL, owner_id=2)
     for _ in range(2):
-        row = claims.claim_task("me", 30)
-        assert row is not None
-        if row.lease.task_id == failed:
-            leases.fail(row.lease, WorkFailed("source_damaged", "broken"), 3)
+        claim = claims.claim_task("me", 30)
+        assert claim is not None
+        if claim.lease.task_id == failed:
+            leases.fail(claim.lease, WorkFailed("source_damaged", "broken"), RetryLimits(3))
     old, new = uuid.uuid4(), uuid.uuid4()
     for task_id in (live, failed, old, new):
         folder = settings.remote_folder / str(task_id)
@@ -101,7 +203,8 @@ def test_sweep_removes_what_belongs_to_no_task(settings: Settings, clock: SweepC
         (folder / "source.1").touch()
         age_s = 0 if task_id == new else 3600
         os.utime(folder, (time.time() - age_s, time.time() - age_s))
-    sweep(settings, clock)
+    sweep.remove_strays(settings, clock)
+    sweep.remove_files(settings)
     assert files(settings, live) == {"source.1"}
     assert files(settings, new) == {"source.1"}
     assert files(settings, failed) == set()

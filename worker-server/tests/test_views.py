@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import socket
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +16,15 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
+from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.errors import WorkFailed
+from worker_server.jobs.removing import remove_due
 from worker_server.media import SandboxReport
-from worker_server.queue import claims, leases
+from worker_server.queue import claims, leases, signs
+from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
-from worker_testing import SOURCE, URL, post, problem
+from worker_testing import SOURCE, URL, claim_part, post, problem, processing
 
 Auth = Callable[..., dict[str, str]]
 
@@ -39,8 +44,6 @@ def test_a_task_is_accepted(client: FlaskClient, auth: Auth) -> None:
 
 
 def test_a_task_is_accepted_while_redis_is_away(settings: Settings, auth: Auth) -> None:
-    from worker_server.app import create_app
-
     app = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     assert post(app.test_client(), auth()).status_code == 202
     ready = app.test_client().get("/ready")
@@ -252,6 +255,7 @@ def test_delete_of_a_finished_task_removes_its_files(
 ) -> None:
     response = client.delete(f"/tasks/{finished[0]}", headers=auth())
     assert (response.status_code, response.get_json()["status"]) == (200, "deleted")
+    remove_due(settings)
     assert not (settings.remote_folder / finished[0]).exists()
     assert problem(client.get(f"/tasks/{finished[0]}", headers=auth())) == (404, "task_not_found")
     assert problem(client.delete(f"/tasks/{finished[0]}", headers=auth())) == (
@@ -279,7 +283,7 @@ def test_a_failed_task_says_why(client: FlaskClient, auth: Auth) -> None:
     task_id = post(client, auth()).get_json()["task_id"]
     row = claims.claim_task("test", 30)
     assert row is not None
-    leases.fail(row.lease, WorkFailed("source_not_a_video", "This is no video."), 3)
+    leases.fail(row.lease, WorkFailed("source_not_a_video", "This is no video."), RetryLimits(3))
     task = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
     assert task["status"] == "failed"
     assert task["error"] == {"code": "source_not_a_video", "message": "This is no video."}
@@ -341,8 +345,6 @@ def test_unknown_paths_and_methods(client: FlaskClient, auth: Auth) -> None:
 
 
 def test_a_database_that_is_away_is_said_so(settings: Settings, auth: Auth) -> None:
-    from worker_server.app import create_app
-
     client = create_app(settings.model_copy(update={"postgres_port": 1})).test_client()
     response = client.get("/tasks", headers=auth())
     assert problem(response) == (503, "database_unavailable")
@@ -352,8 +354,17 @@ def test_a_database_that_is_away_is_said_so(settings: Settings, auth: Auth) -> N
     assert client.get("/health").status_code == 200
 
 
+def alive() -> None:
+    """Workers of each kind and a sweeper give signs of life."""
+    for kind in ("fetch", "render"):
+        signs.beat(f"{kind}:1", [kind])
+    for step in ("leases", "wakeups", "files"):
+        signs.note_step(step, "sweeper:1", None)
+
+
 def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
     post(client, auth())
+    alive()
     assert client.get("/health").get_json()["status"] == "ok"
     assert client.get("/ready").get_json()["status"] == "ready"
     assert b'idrl_work{kind="task",status="queued"} 1.0' in client.get("/metrics").data
@@ -365,7 +376,9 @@ def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:
 def test_a_machine_without_a_sandbox_is_degraded(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker_server.app.sandbox_report", lambda: SandboxReport(0, (), ("all",)))
+    for module in ("app", "readiness"):
+        name = f"worker_server.{module}.sandbox_report"
+        monkeypatch.setattr(name, lambda: SandboxReport(0, (), ("all",)))
     ready = client.get("/ready")
     assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
     assert ready.get_json()["checks"]["sandbox"] == {"ok": False, "detail": "NoSandbox"}
@@ -392,3 +405,141 @@ def test_each_look_is_one_query(
     for name, hear in (("checkout", lend), ("before_cursor_execute", execute)):
         event.remove(db.engine, name, hear)
     assert len(asked) == 1
+
+
+def test_failed_task_can_be_retried(client: FlaskClient, auth: Auth) -> None:
+    task_id = post(client, auth()).get_json()["task_id"]
+    path = f"/tasks/{task_id}/retry"
+    assert problem(client.post(path, headers=auth())) == (409, "not_failed")
+    assert problem(client.post(path, headers=auth(2))) == (404, "task_not_found")
+    claim = claims.claim_task("test", 30)
+    assert claim is not None
+    leases.fail(claim.lease, WorkFailed("source_not_found", "gone"), RetryLimits(3))
+    response = client.post(path, headers=auth())
+    assert (response.status_code, response.get_json()["status"]) == (202, "queued")
+    assert response.get_json()["error"] is None
+    assert response.headers["Location"] == f"/tasks/{task_id}"
+
+
+def test_events_tell_what_happened(client: FlaskClient, auth: Auth) -> None:
+    task_id = post(client, auth()).get_json()["task_id"]
+    claim = claims.claim_task("host:1", 30)
+    assert claim is not None
+    away = WorkFailed("source_unavailable", "The source answered 503.", retryable=True)
+    leases.fail(claim.lease, away, RetryLimits(3))
+    path = f"/tasks/{task_id}/events"
+    accepted, retried = client.get(path, headers=auth()).get_json()
+    assert (accepted["id"], accepted["kind"], accepted["worker"]) == (0, "accepted", None)
+    assert (retried["kind"], retried["attempt"], retried["worker"], retried["code"]) == (
+        "retried",
+        1,
+        "host:1",
+        "source_unavailable",
+    )
+    assert client.get(f"{path}?after=0&max=1", headers=auth()).get_json() == [retried]
+    assert client.get(f"{path}?after={retried['id']}", headers=auth()).get_json() == []
+    assert problem(client.get(path, headers=auth(2))) == (404, "task_not_found")
+    assert problem(client.get(f"{path}?max=1001", headers=auth())) == (400, "invalid_query")
+
+
+def test_task_says_what_it_waits_for(client: FlaskClient, auth: Auth) -> None:
+    task_id = post(client, auth()).get_json()["task_id"]
+    claim = claims.claim_task("test", 30)
+    assert claim is not None
+    away = WorkFailed("source_unavailable", "busy", retryable=True, retry_after_s=60)
+    leases.fail(claim.lease, away, RetryLimits(3))
+    shown = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
+    (listed,) = client.get("/tasks", headers=auth()).get_json()
+    for task in (shown, listed):
+        assert (task["waiting_for"], task["error"]) == ("source_unavailable", None)
+        assert task["waiting_until"] > task["updated_at"]
+
+
+def test_task_says_what_its_parts_wait_for(client: FlaskClient, auth: Auth) -> None:
+    task_id = processing(parts=2)
+    full = WorkFailed("storage_full", "full", retryable=True)
+    leases.fail(claim_part(), full, RetryLimits(3))
+    shown = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
+    (listed,) = client.get("/tasks", headers=auth()).get_json()
+    assert shown["waiting_for"] == listed["waiting_for"] == "storage_full"
+    assert shown["waiting_until"] == listed["waiting_until"]
+    assert shown["waiting_until"] > shown["updated_at"]
+
+
+def test_deleted_tasks_key_makes_a_new_task(app: Flask, auth: Auth) -> None:
+    """POST with one key and DELETE of its task, at once and again and again: never a 500."""
+    headers = auth()
+
+    def once(n: int) -> int:
+        client = app.test_client()
+        response = post(client, headers, **{"Idempotency-Key": "once"})
+        if n % 2 and response.status_code == 202:
+            task_id = response.get_json()["task_id"]
+            for _ in range(2):  # abort, then forget
+                client.delete(f"/tasks/{task_id}", headers=headers)
+        return response.status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(once, range(80))) == {202}
+
+
+@pytest.mark.parametrize(
+    ("statement", "check", "detail"),
+    [
+        (
+            "UPDATE workers SET seen_at = now() - interval '20 s' WHERE name = 'fetch:1'",
+            "fetch_worker",
+            "NoLiveWorker",
+        ),
+        ("DELETE FROM workers WHERE name = 'render:1'", "render_worker", "NoLiveWorker"),
+        ("UPDATE sweeps SET done_at = now() - interval '60 s'", "sweeper", "SweeperLate"),
+        ("UPDATE workers SET fault_code = 'internal_error'", "faults", "WorkerFault"),
+    ],
+)
+def test_ready_names_what_is_missing(
+    client: FlaskClient, database: Database, statement: str, check: str, detail: str
+) -> None:
+    alive()
+    assert client.get("/ready").get_json()["status"] == "ready"
+    database.execute(statement)
+    answer = client.get("/ready").get_json()
+    assert answer["status"] == "degraded"
+    failed = {name: result for name, result in answer["checks"].items() if not result["ok"]}
+    assert failed == {check: {"ok": False, "detail": detail}}
+
+
+@pytest.mark.usefixtures("app")
+def test_full_share_is_said_and_refuses_new_tasks(settings: Settings, auth: Auth) -> None:
+    waiting = post(create_app(settings).test_client(), auth()).get_json()["task_id"]
+    full = settings.model_copy(update={"storage_reserve_bytes": 2**62})
+    client = create_app(full).test_client()
+    alive()
+    checks = client.get("/ready").get_json()["checks"]
+    assert checks["share"]["ok"]
+    assert checks["share_space"] == {"ok": False, "detail": "ShareFull"}
+    response = post(client, auth())
+    assert problem(response) == (503, "storage_full")
+    assert response.headers["Retry-After"]
+    assert (
+        client.get(f"/tasks/{waiting}", headers=auth()).get_json()["waiting_for"] == "storage_full"
+    )
+
+
+def test_hanging_redis_holds_up_no_post(settings: Settings, auth: Auth) -> None:
+    with socket.create_server(
+        ("127.0.0.1", 0), backlog=50
+    ) as server:  # takes connections, never answers
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        client = create_app(settings.model_copy(update={"redis_url": url})).test_client()
+        begun = time.monotonic()
+        assert {post(client, auth()).status_code for _ in range(5)} == {202}
+        assert time.monotonic() - begun < 2  # one send waits for 2 s by itself
+
+
+def test_metrics_tell_of_workers_sweeper_and_share(client: FlaskClient) -> None:
+    alive()
+    text = client.get("/metrics").data.decode()
+    assert 'idrl_workers{kind="fetch"} 1.0' in text
+    assert 'idrl_last_sweep_timestamp_seconds{step="leases"}' in text
+    assert 'idrl_queue_oldest_seconds{kind="render"} 0.0' in text
+    assert re.search(r"^idrl_share_free_bytes [0-9.e+]+$", text, re.MULTILINE)

@@ -10,9 +10,9 @@ from werkzeug.test import TestResponse
 from worker_server.db import db
 from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
-from worker_server.queue import claims, leases, submissions
+from worker_server.queue import claims, leases, removals, submissions
 from worker_server.queue.claims import PartLease, TaskLease
-from worker_server.queue.leases import PlannedPart
+from worker_server.queue.parts import PlannedPart
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
 
@@ -77,6 +77,20 @@ def parts_of(task_id: uuid.UUID) -> list[Part]:
     return list(
         db.session.scalars(select(Part).where(Part.task_id == task_id).order_by(Part.number))
     )
+
+
+def needed_files(task_id: uuid.UUID) -> set[str] | None:
+    """Return what a removal would leave; None while there is nothing to remove."""
+    job = removals.begin(task_id)
+    return None if job is None else set(job.kept)
+
+
+def finish_cancel(task_id: uuid.UUID) -> bool:
+    """End a cancel as if its files were gone by now; False while a worker holds the task."""
+    if removals.begin(task_id) is None:
+        return False
+    removals.finish(task_id, 7)
+    return True
 
 
 def files(settings: Settings, task_id: uuid.UUID) -> set[str]:

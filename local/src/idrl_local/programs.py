@@ -166,9 +166,8 @@ def _pooled(name: str, variable: str, default: int) -> Callable[[Installation], 
     return command
 
 
-def _sweep(installation: Installation) -> list[str]:
-    schedule = installation.home.run / "beat-schedule"
-    return _celery("sweep", "-B", "-P", "solo", "-s", str(schedule))(installation)
+def _sweep(_: Installation) -> list[str]:
+    return [sys.executable, "-m", "idrl_local.run_sweeper"]
 
 
 def _no_env(_: Installation) -> dict[str, str]:

@@ -1,21 +1,23 @@
 """Builds the tasks service; the Celery workers run inside the same app."""
 
-import redis
 from flask import Flask
 
 from idrl_common import health
 from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
-from worker_server import db, settings as settings_module, storage
+from worker_server import db, readiness, settings as settings_module
 from worker_server.api import queries, views
 from worker_server.api.clips import ClipSender
 from worker_server.api.metrics import WorkCollector
 from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
+from worker_server.queue import wakeups
+from worker_server.queue.reviving import NotFailed
 from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
 
 OPEN_ENDPOINTS = frozenset({"status.health", "status.ready", "status.metrics"})
 
@@ -28,6 +30,7 @@ PROBLEMS: ProblemMap = {
     queries.TaskNotFound: (404, "task_not_found"),
     queries.PartNotFound: (404, "part_not_found"),
     queries.PartNotReady: (409, "part_not_ready"),
+    NotFailed: (409, "not_failed"),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
     UrlRefused: _url_refused,
 }
@@ -44,37 +47,10 @@ def create_app(settings: Settings) -> Flask:
         settings_module.attach(settings)
     db.install(app)
     init_celery(app, settings)
-    app.register_blueprint(views.blueprint(ClipSender(settings.remote_folder)))
-    app.register_blueprint(
-        health.blueprint(
-            "tasks",
-            settings.revision,
-            checks(settings),
-            WorkCollector(app, lambda: sandbox_report().level),
-        )
-    )
+    wakeups.install(app)
+    share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
+    app.register_blueprint(views.blueprint(ClipSender(settings.remote_folder), share))
+    checks = readiness.checks(settings, share)
+    collector = WorkCollector(app, share, lambda: sandbox_report().level)
+    app.register_blueprint(health.blueprint("tasks", settings.revision, checks, collector))
     return app
-
-
-def checks(settings: Settings) -> dict[str, health.Check]:
-    """Return what the service depends on; it accepts tasks without Redis or the share."""
-    client = redis.Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-    return {
-        "database": health.Check(queries.ping),
-        "redis": health.Check(lambda: _ping(client), required=False),
-        "sandbox": health.Check(_check_sandbox, required=False),
-        "share": health.Check(lambda: storage.check(settings.remote_folder), required=False),
-    }
-
-
-class NoSandbox(Exception):
-    """The sandbox of the decoders does not hold on this machine."""
-
-
-def _check_sandbox() -> None:
-    if not sandbox_report().holds:
-        raise NoSandbox
-
-
-def _ping(client: redis.Redis) -> None:
-    client.ping()

@@ -8,6 +8,8 @@ from typing import Any
 
 from celery import Celery, Task
 from flask import Flask
+from kombu.transport.redis import Transport
+from redis.exceptions import OutOfMemoryError
 
 from worker_server.settings import Settings
 
@@ -23,6 +25,11 @@ _TRANSPORT = {
     "interval_start": 0,
     "interval_step": 0,
 }
+
+
+# kombu takes a full Redis (maxmemory) for a broken protocol, which ends a worker's main process; as a lost connection
+# the worker waits and connects again.
+Transport.connection_errors = (*Transport.connection_errors, OutOfMemoryError)
 
 
 def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
@@ -42,7 +49,6 @@ def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
         task_ignore_result=True,
         task_acks_late=False,
         task_publish_retry=False,
-        task_default_queue="sweep",
         task_serializer="json",
         accept_content=["json"],
         worker_prefetch_multiplier=1,
@@ -50,13 +56,6 @@ def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
         worker_max_tasks_per_child=50,
         worker_send_task_events=False,
         worker_enable_remote_control=False,
-        beat_schedule={
-            "sweep": {
-                "task": "worker_server.sweep",
-                "schedule": settings.sweep_s,
-                "options": {"queue": "sweep", "expires": settings.sweep_s},
-            }
-        },
     )
     celery.set_default()
     app.extensions["celery"] = celery

@@ -50,6 +50,7 @@ class FailureCode(StrEnum):
     STORAGE_FULL = "storage_full"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     WORKER_LOST = "worker_lost"
+    CLIP_LOST = "clip_lost"
     TASK_FAILED = "task_failed"
     INTERNAL_ERROR = "internal_error"
 
@@ -64,36 +65,59 @@ class Fault(StrEnum):
     OURS = "ours"
 
 
+class Bound(StrEnum):
+    """What ends the attempts at work that fails again and again."""
+
+    FIRST = "at the first attempt"
+    ATTEMPTS = "after `MAX_ATTEMPTS`"
+    SOURCE_RETRY = "after `SOURCE_RETRY_S`"
+    NEVER = "never"
+
+
 @dataclass(frozen=True)
 class Handling:
-    """What a fault does to the work: `counted` attempts end at MAX_ATTEMPTS, uncounted ones are repeated for ever."""
+    """What follows from a fault: when attempts end, and what `/ready` says meanwhile."""
 
     fault: Fault
-    counted: bool = True
+    bound: Bound
+    ready: str = "nothing"
+
+    @property
+    def counted(self) -> bool:
+        """Whether an attempt counts towards MAX_ATTEMPTS."""
+        return self.bound in (Bound.FIRST, Bound.ATTEMPTS)
 
 
-_SHARE = Handling(Fault.SHARE, counted=False)
-_OURS = Handling(Fault.OURS, counted=False)
-_MACHINE = Handling(Fault.MACHINE)
+_URL = Handling(Fault.CALLER, Bound.FIRST)
+_SOURCE = Handling(Fault.SOURCE, Bound.FIRST)
+_SOURCE_AWAY = Handling(Fault.SOURCE, Bound.SOURCE_RETRY)
+_SHARE = Handling(Fault.SHARE, Bound.NEVER, "`share` or `share_space` fails")
+_MACHINE = Handling(Fault.MACHINE, Bound.ATTEMPTS)
+_OURS = Handling(Fault.OURS, Bound.NEVER, "`faults` fails")
 _HANDLING = {
+    FailureCode.SOURCE_UNAVAILABLE: _SOURCE_AWAY,
+    FailureCode.SOURCE_NAME_UNKNOWN: _SOURCE_AWAY,
+    FailureCode.SOURCE_INCOMPLETE: _SOURCE_AWAY,
+    FailureCode.SOURCE_TOO_SLOW: _SOURCE_AWAY,
     FailureCode.STORAGE_FULL: _SHARE,
     FailureCode.STORAGE_UNAVAILABLE: _SHARE,
-    FailureCode.INTERNAL_ERROR: _OURS,
-    FailureCode.WORKER_LOST: _MACHINE,
     FailureCode.ENCODER_KILLED: _MACHINE,
     FailureCode.ENCODER_STALLED: _MACHINE,
-    FailureCode.PROBE_TIMEOUT: _MACHINE,
+    FailureCode.ENCODER_TIMEOUT: _MACHINE,
     FailureCode.ENCODER_FAILED: _MACHINE,
+    FailureCode.PROBE_TIMEOUT: _MACHINE,
     FailureCode.CLIP_REJECTED: _MACHINE,
+    FailureCode.WORKER_LOST: _MACHINE,
+    FailureCode.CLIP_LOST: Handling(Fault.SHARE, Bound.FIRST),
+    FailureCode.TASK_FAILED: Handling(Fault.SOURCE, Bound.FIRST),
+    FailureCode.INTERNAL_ERROR: _OURS,
 }
 
 
 def handling_of(code: FailureCode) -> Handling:
     """Return whose fault the code names, and what follows from that."""
-    if code in _HANDLING:
-        return _HANDLING[code]
     is_callers = code.startswith("url_") or code == FailureCode.TOO_MANY_REDIRECTS
-    return Handling(Fault.CALLER if is_callers else Fault.SOURCE)
+    return _HANDLING.get(code, _URL if is_callers else _SOURCE)
 
 
 class WorkFailed(Exception):

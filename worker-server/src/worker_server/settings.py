@@ -61,10 +61,14 @@ class Settings(AppSettings):
     fetch_timeout_s: float = Field(3600, gt=0)
     fetch_stall_s: float = Field(30, gt=0)
     source_max_seconds: float = Field(4 * 3600, gt=0)
+    source_retry_s: float = Field(900, ge=0)
 
-    lease_s: float = Field(30, ge=2)
+    # No work is accepted or claimed while the share has less space left.
+    storage_reserve_bytes: int = Field(256 * 1024**2, ge=0)
+
+    lease_s: float = Field(12, ge=2)
     heartbeat_s: float = Field(1, gt=0)
-    sweep_s: float = Field(10, gt=0)
+    sweep_s: float = Field(3, gt=0)
     max_attempts: int = Field(3, ge=1, le=100)
 
     @model_validator(mode="after")

@@ -3,21 +3,33 @@
 Every name holds the attempt that wrote it, so two workers never write the same file and no name is used twice.
 """
 
+import errno
 import os
 import shutil
-import subprocess
+import socket
+import threading
 import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 # Lies on the share itself, so that an unmounted folder is not taken for it.
 MARKER = ".idrl-share"
 _COPY_BYTES = 1024 * 1024
-_asking: "subprocess.Popen[bytes] | None" = None
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-class ShareAway(Exception):
-    """The share is not mounted, or does not answer."""
+class ShareUnusable(Exception):
+    """No work can be done with the share as it is."""
+
+
+class ShareAway(ShareUnusable):
+    """The share is not mounted, cannot be written, or does not answer."""
+
+
+class ShareFull(ShareUnusable):
+    """The share has less space left than the reserve."""
 
 
 class FileRange(FileIO):
@@ -54,23 +66,41 @@ def part_path(remote: Path, task_id: uuid.UUID, number: int, attempt: int) -> Pa
 
 
 def is_mounted(remote: Path) -> bool:
-    """Tell whether the folder is the share. Blocks while a hard-mounted server is away: see `check`."""
+    """Tell whether the folder is the share. Blocks while a hard-mounted server is away."""
     return (remote / MARKER).exists()
 
 
-def check(remote: Path, timeout_s: float = 2) -> None:
-    """Raise ShareAway when the share does not answer in time; a child asks, since such a call cannot be interrupted."""
-    global _asking  # one child for all callers: while the share hangs, none of them can be ended
-    if _asking is not None and _asking.poll() is None:
-        raise ShareAway("the share still does not answer")
-    _asking = child = subprocess.Popen(["test", "-e", str(remote / MARKER)])  # noqa: S607 # any `test` will do
+def prove_usable(remote: Path, reserve_bytes: int) -> int:
+    """Write to the share and return its free bytes; raise ShareAway or ShareFull. Blocks while its server is away."""
     try:
-        code = child.wait(timeout_s)
-    except subprocess.TimeoutExpired as error:
-        child.kill()  # not waited for: it may hang in the kernel until the server is back
-        raise ShareAway("the share does not answer") from error
-    if code:
-        raise ShareAway("the share is not mounted")
+        if not is_mounted(remote):
+            raise ShareAway("the share is not mounted")
+        free_bytes = _free_bytes(remote)
+        if free_bytes < reserve_bytes:
+            raise ShareFull(f"the share has {free_bytes} bytes left")
+        probe = remote / f".probe.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
+        try:
+            probe.write_bytes(b"1")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise ShareFull("the share has no space left") from error
+        raise ShareAway(f"the share cannot be written: {error.strerror}") from error
+    return free_bytes
+
+
+def free_bytes_or_none(remote: Path) -> int | None:
+    """Return the free bytes of the share, None where it cannot tell."""
+    try:
+        return _free_bytes(remote)
+    except OSError:
+        return None
+
+
+def _free_bytes(remote: Path) -> int:
+    stats = os.statvfs(remote)
+    return stats.f_bavail * stats.f_frsize
 
 
 def publish(local: Path, target: Path) -> None:
@@ -90,14 +120,59 @@ def publish(local: Path, target: Path) -> None:
         raise
 
 
-def remove_task(remote: Path, task_id: uuid.UUID) -> None:
-    """Remove everything of the task. Safe to run twice, and while another process does."""
-    folder = task_folder(remote, task_id)
-    # A file that appears while its folder is emptied makes the last step fail: once more takes it along.
-    for _ in range(3):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
+@dataclass(frozen=True)
+class Removed:
+    """What a removal freed, and the error of the first file that it could not remove."""
+
+    freed_bytes: int
+    error: OSError | None = None
+
+
+def remove_files(remote: Path, task_id: uuid.UUID, *, keep: Collection[str] = ()) -> Removed:
+    """Remove every file of the task but those named in `keep`, and its folder once that is empty.
+
+    Safe to run twice, and while another process does. A file that cannot be removed does not keep the others.
+    """
+    folder, freed_bytes, first_error = task_folder(remote, task_id), 0, None
+    try:
+        if not is_mounted(remote):
+            return Removed(0, OSError(errno.ENODEV, "the share is not mounted"))
+        names = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return Removed(0)
+    except OSError as error:
+        return Removed(0, error)
+    for name in set(names) - set(keep):
+        try:
+            freed_bytes += _remove(folder / name)
+        except OSError as error:
+            first_error = first_error or error
+    if first_error is None and not keep:
+        first_error = _remove_folder(folder)
+    return Removed(freed_bytes, first_error)
+
+
+def _remove(path: Path) -> int:
+    """Remove a file, or a folder with all in it, and return its size; 0 where another process was faster."""
+    try:
+        size_bytes = path.lstat().st_size
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+            return 0
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size_bytes
+
+
+def _remove_folder(folder: Path) -> OSError | None:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # a file has appeared meanwhile
+        return error
+    return None
 
 
 def task_folders(remote: Path) -> list[tuple[uuid.UUID, float]]:
@@ -124,10 +199,3 @@ def remove_source(remote: Path, task_id: uuid.UUID, attempt: int) -> None:
     path = source_path(remote, task_id, attempt)
     for name in (path.name, f"{path.name}.remuxed"):
         path.with_name(name).unlink(missing_ok=True)
-
-
-def keep_only(remote: Path, task_id: uuid.UUID, names: set[str]) -> None:
-    """Remove every file of the task but these."""
-    for found in task_folder(remote, task_id).glob("*"):
-        if found.name not in names:
-            found.unlink(missing_ok=True)

@@ -1,9 +1,6 @@
 """The entry point of the Celery workers: `celery -A worker_server.worker:app worker -Q fetch`."""
 
 import logging
-import os
-import signal
-import threading
 from typing import Any
 
 from celery import Celery, signals
@@ -15,6 +12,7 @@ from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime
 from worker_server.jobs.selftest import prove
+from worker_server.jobs.signs_of_life import SignsOfLife
 from worker_server.media.selftest import SelfTestFailed
 from worker_server.settings import Settings
 
@@ -66,18 +64,11 @@ def close_warm_prober(**_: object) -> None:
 
 
 @signals.worker_ready.connect
-def exit_when_beat_dies(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
-    """End this worker when its embedded beat dies, so that both are started again."""
-    beat = getattr(sender.controller, "beat", None)
-    if beat is not None:
-        threading.Thread(target=_wait_for_beat, args=(beat,), name="beat", daemon=True).start()
-
-
-def _wait_for_beat(beat: Any) -> None:  # noqa: ANN401 # a billiard process
-    beat.join()
-    if not state.shutdown.is_set():
-        _log.critical("beat has died: the worker ends, to be started again")
-        os.kill(os.getpid(), signal.SIGTERM)
+def begin_signs_of_life(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
+    """Tell the database that this worker is alive, and which kinds of work it takes."""
+    beat = SignsOfLife(flask_app, state.worker_name, sorted(sender.app.amqp.queues.consume_from))
+    beat.start()
+    signals.worker_shutdown.connect(lambda **_: beat.stop(), weak=False)
 
 
 @signals.worker_shutting_down.connect

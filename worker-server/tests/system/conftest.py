@@ -63,9 +63,7 @@ class Workers:
         return self._run("-Q", queues, "-c", str(concurrency), "-n", name)
 
     def start_sweeper(self) -> "subprocess.Popen[bytes]":
-        schedule = self._log.with_name(f"schedule-{len(self.processes)}")
-        name = f"sweep-{len(self.processes)}@test"
-        return self._run("-B", "-Q", "sweep", "-P", "solo", "-s", str(schedule), "-n", name)
+        return self._start([sys.executable, "-m", "worker_server.sweeper"])
 
     def kill(self, process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -92,6 +90,9 @@ class Workers:
             *arguments,
         ]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        return self._start(command)
+
+    def _start(self, command: list[str]) -> "subprocess.Popen[bytes]":
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 command,

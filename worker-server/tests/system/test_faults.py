@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -140,16 +139,25 @@ def test_workers_survive_the_death_of_redis(
     assert system.task(waiting).attempt == 1
 
 
-def test_a_sweeper_whose_clock_dies_ends_to_be_started_again(workers: "Workers") -> None:
-    sweeper = workers.start_sweeper()
-    children = Path(f"/proc/{sweeper.pid}/task/{sweeper.pid}/children")
-    deadline = time.monotonic() + 30
-    while "sweep-0@test ready" not in workers.log():
-        assert time.monotonic() < deadline
-    (clock,) = children.read_text().split()
-    os.kill(int(clock), signal.SIGKILL)
-    sweeper.wait(20)
-    assert "beat has died" in workers.log()
+def test_workers_survive_a_full_redis(
+    system: "System", workers: "Workers", redis_server: "Redis", short: str
+) -> None:
+    worker = workers.start()
+    workers.start_sweeper()
+    client = redis.Redis.from_url(redis_server.url)
+    os.kill(worker.pid, signal.SIGSTOP)  # so that messages are there when Redis is full
+    tasks = [system.post(short) for _ in range(3)]
+    system.wait(lambda: client.llen("fetch"))
+    client.config_set("maxmemory", 1)
+    os.kill(worker.pid, signal.SIGCONT)
+    system.wait(lambda: "OOM command not allowed" in workers.log())
+    time.sleep(2)  # a worker that cannot bear it ends within that time
+    assert worker.poll() is None
+    client.config_set("maxmemory", 0)
+    client.close()
+    for task_id in tasks:
+        check_done(system, task_id)
+    assert worker.poll() is None
 
 
 def test_a_lost_database_connection_costs_nothing(

@@ -13,6 +13,10 @@ from idrl_common.problems import Problem
 from worker_server import storage
 
 
+class ClipGone(Exception):
+    """The share is there, but the clip's file is not."""
+
+
 class ClipSender:
     """Answers downloads from the share.
 
@@ -26,27 +30,33 @@ class ClipSender:
         self._wait_s = wait_s
 
     def response(self, name: str, path: str, sha256: str) -> Response:
-        """Return the answer to the current request for the clip at `path` below the share; raise a 503 Problem."""
+        """Return the answer to the current request for the clip at `path` below the share.
+
+        Raise a 503 Problem, or ClipGone where the share is there and the file is not.
+        """
         if not self._opening.acquire(timeout=self._wait_s):
             raise _share_away()
         try:
             return _file_response((self._remote_folder / path).absolute(), name, sha256)
+        except FileNotFoundError as error:
+            if storage.is_mounted(self._remote_folder):
+                raise ClipGone from error
+            raise _share_away() from error
+        except OSError as error:
+            raise _share_away() from error
         finally:
             self._opening.release()
 
 
 def _file_response(file: Path, name: str, sha256: str) -> Response:
-    try:
-        response = _file_headers(file, name, sha256)
-        if request.method == "GET" and response.status_code in (
-            HTTPStatus.OK,
-            HTTPStatus.PARTIAL_CONTENT,
-        ):
-            start = response.content_range.start or 0
-            wanted = storage.FileRange(file, start, response.content_length or 0)
-            response.response = wrap_file(request.environ, wanted)
-    except OSError as error:
-        raise _share_away() from error
+    response = _file_headers(file, name, sha256)
+    if request.method == "GET" and response.status_code in (
+        HTTPStatus.OK,
+        HTTPStatus.PARTIAL_CONTENT,
+    ):
+        start = response.content_range.start or 0
+        wanted = storage.FileRange(file, start, response.content_length or 0)
+        response.response = wrap_file(request.environ, wanted)
     if response.status_code == HTTPStatus.PRECONDITION_FAILED:
         raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")
     response.headers["Cache-Control"] = "private, no-cache"

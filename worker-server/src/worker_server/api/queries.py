@@ -11,10 +11,13 @@ from worker_server.models import Part, Task
 from worker_server.queue.statuses import PartStatus
 
 # Times as callers get them: ISO 8601, milliseconds, UTC.
-_TIME = """to_char(tasks.{0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS {0}"""
-_TIMES = ", ".join(map(_TIME.format, ("created_at", "started_at", "finished_at", "updated_at")))
+_TIME_OF = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+_TIME = f"{_TIME_OF.format('tasks.{0}')} AS {{0}}"
+_TIMES = ", ".join(
+    map(_TIME.format, ("created_at", "started_at", "finished_at", "updated_at", "run_after"))
+)
 _FACTS = f"""tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, tasks.error_code, tasks.error_message,
-    tasks.source, {_TIMES}"""
+    tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, {_TIMES}"""
 # The answer is one text: psycopg2 would make an object of each column, in Python.
 _TASK = PreparedQuery(
     "fetch_task",
@@ -24,13 +27,16 @@ _TASK = PreparedQuery(
         SELECT {_FACTS}, (
             SELECT json_agg(part ORDER BY number) FROM (
                 SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
-                    error_code, error_message
+                    error_code, error_message, {_TIME.format("run_after").replace("tasks.", "parts.")}
                 FROM parts WHERE task_id = tasks.id
             ) AS part
         ) AS parts
         FROM tasks WHERE id = $1 AND owner_id = $2
     ) AS task
     """,  # noqa: S608 # made of constants
+)
+_NEXT_TRY = (
+    f"min(run_after) FILTER (WHERE status = '{PartStatus.WAITING}' AND error_code IS NOT NULL)"
 )
 _LIST = f"""
     SELECT json_agg(task)::text FROM (
@@ -39,7 +45,10 @@ _LIST = f"""
         ) AS tasks CROSS JOIN LATERAL (
             SELECT count(*) AS parts_total,
                 count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
-                coalesce(avg(progress), 0)::float8 AS parts_progress
+                coalesce(avg(progress), 0)::float8 AS parts_progress,
+                min(error_code) FILTER (WHERE status = '{PartStatus.WAITING}') AS parts_waiting_for,
+                {_TIME_OF.format(_NEXT_TRY)}
+                    AS parts_waiting_until
             FROM parts WHERE task_id = tasks.id
         ) AS totals ORDER BY tasks.created_at {{order}}, tasks.id {{order}}
     ) AS task
@@ -48,6 +57,13 @@ _LIST_TYPES = "bigint, bigint"
 _NEWEST_FIRST = PreparedQuery("list_newest_first", _LIST_TYPES, _LIST.format(order="DESC"))
 _OLDEST_FIRST = PreparedQuery("list_oldest_first", _LIST_TYPES, _LIST.format(order="ASC"))
 
+_TOTALS = (
+    "parts_total",
+    "parts_done",
+    "parts_progress",
+    "parts_waiting_for",
+    "parts_waiting_until",
+)
 _MAX_PART_NUMBER = 2**31 - 1
 
 
@@ -81,6 +97,7 @@ class PartFacts(TypedDict):
     rendered_by: str | None
     error_code: str | None
     error_message: str | None
+    run_after: str
 
 
 class TaskFacts(TypedDict):
@@ -94,6 +111,9 @@ class TaskFacts(TypedDict):
     error_code: str | None
     error_message: str | None
     source: dict[str, Any] | None
+    canceled_in_ms: int | None
+    freed_bytes: int | None
+    run_after: str
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -101,11 +121,13 @@ class TaskFacts(TypedDict):
 
 
 class PartTotals(NamedTuple):
-    """How many parts a task has, how many are done, and their mean progress, 0 to 100."""
+    """How many parts a task has, how many are done, their mean progress, 0 to 100, and what one of them waits for."""
 
     total: int = 0
     done: int = 0
     progress: float = 0
+    waiting_for: str | None = None
+    waiting_until: str | None = None
 
     @classmethod
     def of(cls, parts: Collection[PartFacts]) -> "PartTotals":
@@ -113,7 +135,16 @@ class PartTotals(NamedTuple):
         if not parts:
             return cls()
         done = sum(part["status"] == PartStatus.DONE for part in parts)
-        return cls(len(parts), done, sum(part["progress"] for part in parts) / len(parts))
+        progress = sum(part["progress"] for part in parts) / len(parts)
+        waiting = [
+            (part["error_code"], part["run_after"])
+            for part in parts
+            if part["status"] == PartStatus.WAITING and part["error_code"]
+        ]
+        if not waiting:
+            return cls(len(parts), done, progress)
+        codes, times = zip(*waiting, strict=True)
+        return cls(len(parts), done, progress, min(codes), min(times))
 
 
 def list_tasks(
@@ -121,10 +152,7 @@ def list_tasks(
 ) -> list[tuple[TaskFacts, PartTotals]]:
     """Return the owner's tasks by time of creation, each with the totals of its parts."""
     tasks = fetch_json(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, owner_id, limit) or ()
-    return [
-        (task, PartTotals(task["parts_total"], task["parts_done"], task["parts_progress"]))
-        for task in tasks
-    ]
+    return [(task, PartTotals(*map(task.__getitem__, _TOTALS))) for task in tasks]
 
 
 def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:

@@ -8,6 +8,7 @@ from pydantic import Field
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
+from worker_server.queue.events import Event
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 # The download's share of the progress from 0 to 100.
@@ -21,6 +22,13 @@ class NewTask(Body):
     url: CleanStr = Field(min_length=1, max_length=MAX_BODY_BYTES)
 
 
+class EventListing(Query):
+    """The query of GET /tasks/<id>/events."""
+
+    max: int = Field(200, ge=1, le=1000)
+    after: int = Field(-1, ge=-1, le=2**63 - 1)
+
+
 class Listing(Query):
     """The query of GET /tasks."""
 
@@ -29,10 +37,20 @@ class Listing(Query):
 
 
 def task_document(
-    task: TaskFacts, totals: PartTotals, parts: list[PartFacts] | None = None
+    task: TaskFacts,
+    totals: PartTotals,
+    parts: list[PartFacts] | None = None,
+    *,
+    blocked_by: str | None = None,
 ) -> dict[str, Any]:
-    """Return the task as callers see it; with `parts` each of them as well."""
+    """Return the task as callers see it; with `parts` each of them as well.
+
+    `blocked_by` is why no work is claimed just now.
+    """
     progress = _progress(task, totals)
+    waiting_for, waiting_until = _waiting(task, totals)
+    if waiting_for is None and task["status"] in (TaskStatus.QUEUED, TaskStatus.PROCESSING):
+        waiting_for = blocked_by
     document = {
         "task_id": task["id"],
         "url": task["url"],
@@ -40,6 +58,8 @@ def task_document(
         "progress": int(progress),
         "eta_s": _eta_s(task, progress),
         "error": _error(task),
+        "waiting_for": waiting_for,
+        "waiting_until": waiting_until,
         "attempt": task["attempt"],
         "created_at": task["created_at"],
         "started_at": task["started_at"],
@@ -48,6 +68,8 @@ def task_document(
         "source": _source(task["source"]) if task["source"] else None,
         "parts_total": totals.total or None,
         "parts_done": totals.done,
+        "canceled_in_ms": task["canceled_in_ms"],
+        "freed_bytes": task["freed_bytes"],
         "link": f"/tasks/{task['id']}",
     }
     return (
@@ -75,6 +97,12 @@ def part_document(task_id: str, part: PartFacts) -> dict[str, Any]:
     }
 
 
+def event_document(event: Event) -> dict[str, Any]:
+    """Return the event as callers see it."""
+    at = event.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {**vars(event), "at": at}
+
+
 def part_link(task_id: str, number: int) -> str:
     """Return the path under which the clip can be downloaded."""
     return f"/tasks/{task_id}/parts/{number}"
@@ -99,6 +127,15 @@ def _eta_s(task: TaskFacts, progress: float) -> float | None:
         return None
     elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(task["started_at"])).total_seconds()
     return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
+
+
+def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | None]:
+    """Return what the task, or a part of it, waits for, and when the next attempt begins."""
+    if task["status"] == TaskStatus.QUEUED and task["error_code"]:
+        return task["error_code"], task["run_after"]
+    if task["status"] == TaskStatus.PROCESSING:
+        return totals.waiting_for, totals.waiting_until
+    return None, None
 
 
 def _source(facts: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,14 +3,33 @@
 import uuid
 from datetime import UTC
 
-from worker_server import storage
+from idrl_common.problems import Problem
 from worker_server.api import queries
 from worker_server.api.queries import PartTotals, TaskFacts, TaskNotFound
-from worker_server.models import Task
-from worker_server.queue import cancellation, submissions, wakeups
+from worker_server.errors import FailureCode
+from worker_server.models import Part, Task
+from worker_server.queue import cancellation, reviving, submissions, wakeups
 from worker_server.queue.cancellation import Deletion
+from worker_server.queue.events import Event, list_events as list_task_events
 from worker_server.queue.submissions import Submission
-from worker_server.settings import current
+from worker_server.share_monitor import ShareMonitor
+from worker_server.storage import ShareFull
+
+
+def admit(share: ShareMonitor) -> None:
+    """Raise a 503 Problem while the share has less space left than the reserve."""
+    if isinstance(share.last().error, ShareFull):
+        sentence = "The storage is full; tasks are accepted again when there is space."
+        raise Problem(503, FailureCode.STORAGE_FULL, sentence, headers={"Retry-After": "60"})
+
+
+def blocked_by(share: ShareMonitor) -> FailureCode | None:
+    """Return why no work is claimed just now, None while it is."""
+    error = share.last().error
+    if error is None:
+        return None
+    is_full = isinstance(error, ShareFull)
+    return FailureCode.STORAGE_FULL if is_full else FailureCode.STORAGE_UNAVAILABLE
 
 
 def submit_task(submission: Submission) -> tuple[TaskFacts, PartTotals]:
@@ -20,7 +39,7 @@ def submit_task(submission: Submission) -> tuple[TaskFacts, PartTotals]:
     """
     task, is_new = submissions.create_task(submission)
     if is_new:
-        wakeups.send(wakeups.FETCH)
+        wakeups.send_later(wakeups.FETCH)
         return facts_of(task), PartTotals()
     try:
         facts, parts = queries.get_task(submission.owner_id, task.id)
@@ -30,13 +49,37 @@ def submit_task(submission: Submission) -> tuple[TaskFacts, PartTotals]:
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:
-    """Abort a live task, or remove a finished one and its files; raise TaskNotFound."""
+    """Abort a live task, or forget a finished one; the sweeper removes its files. Raise TaskNotFound."""
     deletion = cancellation.delete_task(owner_id, task_id)
     if deletion is None:
         raise TaskNotFound
-    if deletion is not Deletion.CANCELING:
-        storage.remove_task(current().remote_folder, task_id)
     return deletion
+
+
+def retry_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, PartTotals]:
+    """Queue a failed task again and wake a worker; raise TaskNotFound or NotFailed."""
+    if not reviving.retry_task(owner_id, task_id):
+        raise TaskNotFound
+    wakeups.send_later(wakeups.FETCH)
+    facts, parts = queries.get_task(owner_id, task_id)
+    return facts, PartTotals.of(parts)
+
+
+def note_lost_clip(part: Part) -> Exception:
+    """Note that the clip's file is gone, have it rendered again where the source is there, and return what to answer."""
+    if reviving.lose_clip(part.task_id, part.number, part.path or ""):
+        wakeups.send_later(wakeups.RENDER)
+        return queries.PartNotReady("The clip's file was lost and is being made again.")
+    sentence = "The clip's file was lost; POST /tasks/<id>/retry makes it again."
+    return Problem(410, FailureCode.CLIP_LOST, sentence)
+
+
+def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> list[Event]:
+    """Return what happened to the task, oldest first; raise TaskNotFound."""
+    events = list_task_events(owner_id, task_id, after, limit)
+    if events is None:
+        raise TaskNotFound
+    return events
 
 
 def facts_of(task: Task) -> TaskFacts:
@@ -53,6 +96,9 @@ def facts_of(task: Task) -> TaskFacts:
         error_code=None,
         error_message=None,
         source=None,
+        canceled_in_ms=None,
+        freed_bytes=None,
+        run_after=accepted_at,
         created_at=accepted_at,
         started_at=None,
         finished_at=None,

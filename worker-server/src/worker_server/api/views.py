@@ -3,7 +3,6 @@
 import hashlib
 import json
 import uuid
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.wrappers import Response as BaseResponse
@@ -13,19 +12,20 @@ from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, services
-from worker_server.api.clips import ClipSender
+from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.queries import PartTotals, TaskNotFound
-from worker_server.api.schemas import Listing, NewTask, task_document
+from worker_server.api.schemas import EventListing, Listing, NewTask, event_document, task_document
 from worker_server.fetching import check_url
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.submissions import Submission
 from worker_server.settings import current
+from worker_server.share_monitor import ShareMonitor
 
 _KEY_LENGTH = range(1, 256)
 Answer = tuple[Response, int]
 
 
-def blueprint(clips: ClipSender) -> Blueprint:
+def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     """Return the routes; `authentication` has identified the caller before any of them runs."""
     routes = Blueprint("tasks", __name__, url_prefix="/tasks")
 
@@ -38,6 +38,7 @@ def blueprint(clips: ClipSender) -> Blueprint:
             allow_hosts=settings.fetch_allow_hosts,
             deny_hosts=settings.fetch_deny_hosts,
         )
+        services.admit(share)
         document = task_document(*services.submit_task(_submission(body)))
         return jsonify(document), 202, {"Location": document["link"]}
 
@@ -46,11 +47,16 @@ def blueprint(clips: ClipSender) -> Blueprint:
         query = parse_query(Listing)
         newest_first = query.order == "1"
         tasks = queries.list_tasks(caller().user_id, query.max, newest_first=newest_first)
-        return jsonify([task_document(task, totals) for task, totals in tasks])
+        blocked_by = services.blocked_by(share)
+        return jsonify(
+            [task_document(task, totals, blocked_by=blocked_by) for task, totals in tasks]
+        )
 
     @routes.get("/<task_id>")
     def get_task(task_id: str) -> Response:
-        return jsonify(_document(_uuid(task_id)))
+        task, parts = queries.get_task(caller().user_id, _uuid(task_id))
+        blocked_by = services.blocked_by(share)
+        return jsonify(task_document(task, PartTotals.of(parts), parts, blocked_by=blocked_by))
 
     @routes.delete("/<task_id>")
     def delete_task(task_id: str) -> Answer:
@@ -59,18 +65,28 @@ def blueprint(clips: ClipSender) -> Blueprint:
         status = 202 if deletion is Deletion.CANCELING else 200
         return jsonify(task_id=str(key), status=deletion), status
 
+    @routes.post("/<task_id>/retry")
+    def retry_task(task_id: str) -> tuple[Response, int, dict[str, str]]:
+        document = task_document(*services.retry_task(caller().user_id, _uuid(task_id)))
+        return jsonify(document), 202, {"Location": document["link"]}
+
+    @routes.get("/<task_id>/events")
+    def list_events(task_id: str) -> Response:
+        query = parse_query(EventListing)
+        key = _uuid(task_id)
+        events = services.list_events(caller().user_id, key, query.after, query.max)
+        return jsonify([event_document(event) for event in events])
+
     @routes.get("/<task_id>/parts/<int:number>")
     def download_part(task_id: str, number: int) -> BaseResponse:
         part = queries.get_finished_part(caller().user_id, _uuid(task_id), number)
         name = f"{part.task_id}-{number}.mp4"
-        return clips.response(name, part.path or "", part.sha256 or "")
+        try:
+            return clips.response(name, part.path or "", part.sha256 or "")
+        except ClipGone:
+            raise services.note_lost_clip(part) from None
 
     return routes
-
-
-def _document(task_id: uuid.UUID) -> dict[str, Any]:
-    task, parts = queries.get_task(caller().user_id, task_id)
-    return task_document(task, PartTotals.of(parts), parts)
 
 
 def _submission(body: NewTask) -> Submission:

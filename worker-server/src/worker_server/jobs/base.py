@@ -1,31 +1,34 @@
 """What every job does: claim under a lease, work under a heartbeat, record how the attempt ended, tidy up."""
 
-import errno
 import logging
-import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
 from flask import Flask, current_app
+from sqlalchemy.exc import SQLAlchemyError
 
 from idrl_common import request_ids
 from worker_server import storage
-from worker_server.errors import FailureCode, Stopped, WorkFailed
-from worker_server.jobs.heartbeat import Heartbeat, StopReason, worker_name
-from worker_server.jobs.runtime import Runtime
-from worker_server.queue import backlog, cancellation, leases, wakeups
+from worker_server.errors import FailureCode, Fault, Stopped, WorkFailed, handling_of
+from worker_server.jobs.heartbeat import Heartbeat, StopReason
+from worker_server.jobs.removing import remove_needless
+from worker_server.jobs.runtime import Runtime, worker_name
+from worker_server.queue import leases, signs, wakeups
 from worker_server.queue.claims import Lease, TaskLease
+from worker_server.queue.events import EventKind, record_progress
+from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
 
 C = TypeVar("C")
 _log = logging.getLogger(__name__)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def claim_next(settings: Settings, claim: Callable[[str, float], C | None]) -> C | None:
-    """Claim the work whose turn it is; None when there is none, or when the share is away."""
-    if not storage.is_mounted(settings.remote_folder):
-        _log.error("no work is claimed: the share is not mounted")
+    """Claim the work whose turn it is; None when there is none, or when the share is away or full."""
+    try:
+        storage.prove_usable(settings.remote_folder, settings.storage_reserve_bytes)
+    except storage.ShareUnusable as error:
+        _log.error("no work is claimed: %s", error)
         return None
     return claim(worker_name(), settings.lease_s)
 
@@ -42,6 +45,7 @@ def perform(
     request_ids.request_id.set(request_id)
     extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}
     _log.info("job begins", extra=extra)
+    record_progress(lease, EventKind.CLAIMED)
     with Heartbeat(_app(), lease, settings, runtime.shutdown) as heartbeat:
         try:
             work(heartbeat)
@@ -49,19 +53,56 @@ def perform(
             _leave(lease, heartbeat.reason)
             _log.info("job stopped", extra={**extra, "reason": str(heartbeat.reason)})
         except Exception as error:  # noqa: BLE001 # otherwise the row would wait for its lease to run out
-            failure = failure_of(error)
+            failure = _blamed(failure_of(error), settings)
             is_ours = failure.code == FailureCode.INTERNAL_ERROR
             fields = {**extra, "code": failure.code, "detail": str(error)}
             _log.warning("job failed", extra=fields, exc_info=is_ours)
-            leases.fail(lease, failure, settings.max_attempts)
+            leases.fail(lease, failure, retry_limits(settings))
+            if is_ours:
+                _note_fault(runtime, failure.code)
         else:
             _log.info("job ends", extra=extra)
-    tidy(settings, lease.task_id)
+            _note_fault(runtime, None)
+    remove_needless(settings, lease.task_id)
+
+
+def retry_limits(settings: Settings) -> RetryLimits:
+    """Return when attempts end, by the settings."""
+    return RetryLimits(settings.max_attempts, settings.source_retry_s)
 
 
 def failure_of(error: Exception) -> WorkFailed:
     """Return what the row says of the exception, and whether another attempt may help."""
     return error if isinstance(error, WorkFailed) else _unexpected(error)
+
+
+def _blamed(failure: WorkFailed, settings: Settings) -> WorkFailed:
+    """Return the failure, or the share's where the share turns out to be unusable: it may be what a child met."""
+    if handling_of(failure.code).fault is Fault.CALLER:
+        return failure
+    try:
+        storage.prove_usable(settings.remote_folder, 0)
+    except storage.ShareFull:
+        return _share_failed(FailureCode.STORAGE_FULL)
+    except storage.ShareAway:
+        return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
+    return failure
+
+
+def _share_failed(code: FailureCode) -> WorkFailed:
+    sentences = {
+        FailureCode.STORAGE_FULL: "There is no space left on the storage.",
+        FailureCode.STORAGE_UNAVAILABLE: "The storage cannot be used just now.",
+    }
+    return WorkFailed(code, sentences[code], retryable=True)
+
+
+def _note_fault(runtime: Runtime, code: FailureCode | None) -> None:
+    """Show a fault of ours in `/ready` until work succeeds again."""
+    try:
+        signs.note_fault(runtime.worker_name, code)
+    except SQLAlchemyError as error:
+        _log.warning("fault not recorded: %s", type(error).__name__)
 
 
 def _unexpected(error: Exception) -> WorkFailed:
@@ -70,25 +111,9 @@ def _unexpected(error: Exception) -> WorkFailed:
         return WorkFailed(
             FailureCode.INTERNAL_ERROR, "Something went wrong on our side.", retryable=True
         )
-    if error.errno in _NO_SPACE:
-        return WorkFailed(
-            FailureCode.STORAGE_FULL, "There is no space left on the storage.", retryable=True
-        )
-    return WorkFailed(
-        FailureCode.STORAGE_UNAVAILABLE, "The storage cannot be used just now.", retryable=True
-    )
-
-
-def tidy(settings: Settings, task_id: uuid.UUID) -> None:
-    """Finish a cancel that waits for nothing else, and remove files that are not needed. Safe to run twice."""
-    cancellation.finish_cancel(task_id)
-    needed = backlog.needed_files(task_id)
-    if needed is None:
-        return
-    if needed:
-        storage.keep_only(settings.remote_folder, task_id, needed)
-    else:
-        storage.remove_task(settings.remote_folder, task_id)
+    if error.errno in storage.NO_SPACE:
+        return _share_failed(FailureCode.STORAGE_FULL)
+    return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
 
 
 def _leave(lease: Lease, reason: StopReason | None) -> None:

@@ -23,7 +23,8 @@ from worker_server.media import (
 )
 from worker_server.queue import leases, wakeups
 from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
-from worker_server.queue.leases import PlannedPart
+from worker_server.queue.events import EventKind, record_progress
+from worker_server.queue.parts import PlannedPart
 from worker_server.queue.preemption import preempt_for
 from worker_server.settings import Settings
 
@@ -52,6 +53,7 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
         with runtime.warm_prober.take(_limits(settings)) as prober:
             prober.start()  # the child loads its libraries during the download
             _download(claim.url, target, settings, heartbeat)
+            record_progress(lease, EventKind.FETCHED)
             source = prober.look(target, heartbeat.should_stop)
         if needs_remux(source):
             target = _remux(source, target, settings, heartbeat)
@@ -84,6 +86,7 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
         max_bytes=settings.fetch_max_bytes,
         timeout_s=settings.fetch_timeout_s,
         stall_s=settings.fetch_stall_s,
+        max_retry_after_s=settings.source_retry_s,
     )
     download(
         url,

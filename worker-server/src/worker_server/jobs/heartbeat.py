@@ -4,8 +4,6 @@ It runs in a thread of its own, so that a blocked write to the share does not lo
 """
 
 import logging
-import os
-import socket
 import threading
 from enum import Enum, auto
 from types import TracebackType
@@ -85,8 +83,3 @@ class Heartbeat:
             self.reason = StopReason.LOST
         elif status not in WORKED_ON:
             self.reason = StopReason.CANCELED
-
-
-def worker_name() -> str:
-    """Return this process's name: its host and its pid."""
-    return f"{socket.gethostname()}:{os.getpid()}"

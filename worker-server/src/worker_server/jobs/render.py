@@ -11,7 +11,7 @@ from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.scratch import scratch_folder
 from worker_server.queue import leases
 from worker_server.queue.claims import PartClaim, claim_part
-from worker_server.queue.leases import Clip
+from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 
 # Far more than any part of a sane length takes; what grows beyond is a mistake.

@@ -1,5 +1,7 @@
 """What a worker process keeps between two jobs: one object, made before the children are forked."""
 
+import os
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -9,6 +11,11 @@ from worker_server.jobs.shutdown import ShutdownFlag
 from worker_server.media import WarmProber
 
 _EXTENSION = "idrl_runtime"
+
+
+def worker_name() -> str:
+    """Return this process's name: its host and its pid."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass
@@ -30,8 +37,9 @@ class SweepClock:
 
 @dataclass(frozen=True)
 class Runtime:
-    """State of a worker process; `shutdown` is shared by all processes of the worker."""
+    """State of a worker process. `worker_name` is the main process's; `shutdown` is shared by all its children."""
 
+    worker_name: str = field(default_factory=worker_name)
     shutdown: ShutdownFlag = field(default_factory=ShutdownFlag)
     warm_prober: WarmProber = field(default_factory=WarmProber)
     sweep_clock: SweepClock = field(default_factory=SweepClock)

@@ -1,74 +1,83 @@
-"""The sweeper: takes back leases of dead workers, finishes cancels, sends missing wake-ups, removes stray files.
+"""The sweeper's steps: each takes back, sends or removes one thing, and none waits for another.
 
-Safe to run in several processes at once.
+Safe to run in several processes at once; `sweeper` lets one at a time do each group of steps.
 """
 
 import logging
 import time
 import uuid
+from collections import Counter
 
 import redis
 
 from worker_server import storage
 from worker_server.errors import FailureCode, WorkFailed
-from worker_server.jobs.base import tidy
+from worker_server.jobs.base import retry_limits
+from worker_server.jobs.removing import remove_due
 from worker_server.jobs.runtime import SweepClock
-from worker_server.queue import backlog, leases, wakeups
+from worker_server.queue import backlog, events, leases, removals, signs, wakeups
+from worker_server.queue.backlog import ExpiredLease
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
-_WORKER_LOST = WorkFailed(
-    FailureCode.WORKER_LOST, "Every worker that tried it was lost.", retryable=True
-)
 _STRAYS_EVERY_S = 3600
 # Long enough for a task's folder to be made just before or after its row.
 _STRAY_AGE_S = 600
 _AT_ONCE = 1000
 
 
-def sweep(settings: Settings, clock: SweepClock) -> None:
-    """Do one round."""
-    _take_back(settings, clock)
-    for task_id in backlog.canceling_tasks():
-        tidy(settings, task_id)
-    _send_wakeups(settings)
-    _remove_strays(settings, clock)
-    clock.swept_at = time.monotonic()
-
-
-def _take_back(settings: Settings, clock: SweepClock) -> None:
+def take_back_leases(settings: Settings, clock: SweepClock) -> None:
     """Take back the leases of dead workers, unless this process could not reach the database for a while either."""
-    if clock.is_late(settings.lease_s + settings.sweep_s):
+    is_late = clock.is_late(settings.lease_s + settings.sweep_s)
+    clock.swept_at = time.monotonic()
+    if is_late:
         _log.warning("this round is late: leases get one more round")
         return
-    for lease in backlog.expired_leases(settings.lease_s):
-        part = getattr(lease, "number", None)
-        _log.warning("lease ran out", extra={"task_id": str(lease.task_id), "part": part})
-        leases.fail(lease, _WORKER_LOST, settings.max_attempts, expired_only=True)
-        tidy(settings, lease.task_id)
+    expired = backlog.expired_leases(settings.lease_s)
+    per_host = Counter(each.host for each in expired)
+    for each in expired:
+        is_alone = per_host[each.host] == 1
+        if is_alone and events.machine_lost_other_work(each.host, each.lease):
+            is_alone = False
+        _take_back(settings, each, counted=is_alone)
 
 
-def _send_wakeups(settings: Settings) -> None:
-    try:
-        storage.check(settings.remote_folder)
-    except storage.ShareAway as error:
-        _log.warning("no wake-ups sent: %s", error)  # a woken worker could not work
-        return
+def _take_back(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:
+    """Take one lease back. A machine that loses several at once, or one after the other, is at fault itself."""
+    lease = expired.lease
+    extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
+    _log.warning("lease ran out", extra={**extra, "worker": expired.worker, "counted": counted})
+    lost = WorkFailed(
+        FailureCode.WORKER_LOST,
+        "Every worker that tried it was lost.",
+        retryable=True,
+        counted=counted,
+        retry_after_s=0 if lease.attempt == 1 else None,
+    )
+    leases.fail(lease, lost, retry_limits(settings), expired_only=True)
+
+
+def send_wakeups(settings: Settings) -> None:
+    """Fill the queues in Redis up to the number of rows that are due."""
+    tasks, parts = backlog.due_work(wakeups.MAX_WAKEUPS)
     client = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
     try:
-        tasks, parts = backlog.due_work(wakeups.MAX_WAKEUPS)
         for queue, due in ((wakeups.FETCH, tasks), (wakeups.RENDER, parts)):
             sent = wakeups.refill(client, queue, due)
             if sent:
                 _log.info("wake-ups sent", extra={"queue": queue, "count": sent})
-    except redis.RedisError as error:
-        _log.warning("no wake-ups sent: %s", type(error).__name__)
     finally:
         client.close()
 
 
-def _remove_strays(settings: Settings, clock: SweepClock) -> None:
-    """Remove files that a worker wrote after its lease was taken back, and folders whose task is gone."""
+def remove_files(settings: Settings) -> None:
+    """Work off removals, those of cancels that nothing else finishes included."""
+    removals.request_for(removals.canceling_without_removal())
+    remove_due(settings)
+
+
+def remove_strays(settings: Settings, clock: SweepClock) -> None:
+    """Ask for the removal of files that lost workers wrote late, and of folders whose task is gone; once an hour."""
     if not clock.strays_are_due(_STRAYS_EVERY_S) or not storage.is_mounted(settings.remote_folder):
         return
     settled = time.time() - _STRAY_AGE_S
@@ -78,14 +87,18 @@ def _remove_strays(settings: Settings, clock: SweepClock) -> None:
         if at < settled
     ]
     for start in range(0, len(folders), _AT_ONCE):
-        _tidy_strays(settings, folders[start : start + _AT_ONCE], settled - 2 * _STRAYS_EVERY_S)
+        _request_strays(folders[start : start + _AT_ONCE], settled - 2 * _STRAYS_EVERY_S)
     clock.strays_removed_at = time.monotonic()
 
 
-def _tidy_strays(
-    settings: Settings, folders: list[tuple[uuid.UUID, float]], recently: float
-) -> None:
+def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> None:
     gone = backlog.unknown_ids([task_id for task_id, _ in folders])
-    for task_id, modified_at in folders:
-        if task_id in gone or modified_at > recently:
-            tidy(settings, task_id)
+    removals.request_for(
+        [task_id for task_id, modified_at in folders if task_id in gone or modified_at > recently]
+    )
+
+
+def forget_old_rows(_: Settings) -> None:
+    """Remove rows of workers that ended long ago, and events beyond what is kept of a task."""
+    signs.forget_dead()
+    events.trim_events()

@@ -5,7 +5,6 @@ from celery import shared_task
 from worker_server.jobs import runtime
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
-from worker_server.jobs.sweep import sweep as sweep_once
 from worker_server.settings import current
 
 
@@ -19,9 +18,3 @@ def fetch() -> None:
 def render() -> None:
     """Render the part whose turn it is."""
     render_next(current(), runtime.current())
-
-
-@shared_task(name="worker_server.sweep")
-def sweep() -> None:
-    """Take back the leases of dead workers, and send the wake-ups that are missing."""
-    sweep_once(current(), runtime.current().sweep_clock)

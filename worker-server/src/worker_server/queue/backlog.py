@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Collection
-from pathlib import PurePath
+from dataclasses import dataclass
+from typing import Self
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, RowMapping, func, select
 
 from worker_server.db import db, transaction
-from worker_server.models import Part, Task
+from worker_server.models import Part, Removal, Task
 from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import LIVE_TASKS, UNFINISHED_PARTS, PartStatus, TaskStatus
@@ -15,20 +16,30 @@ from worker_server.queue.statuses import LIVE_TASKS, UNFINISHED_PARTS, PartStatu
 _EXPIRED_LEASES = load("expired_leases")
 
 
-def expired_leases(lease_s: float) -> list[Lease]:
+@dataclass(frozen=True)
+class ExpiredLease:
+    """A lease that has run out, and the worker that held it (`host:pid`)."""
+
+    lease: Lease
+    worker: str
+
+    @property
+    def host(self) -> str:
+        """The machine or the container that the worker ran on."""
+        return self.worker.partition(":")[0]
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> Self:
+        """Return the lease in a row of expired_leases.sql."""
+        kind = TaskLease if row["number"] is None else PartLease
+        return cls(kind.from_row(row), row["worker"] or "")
+
+
+def expired_leases(lease_s: float) -> list[ExpiredLease]:
     """Return the leases that have run out; none within `lease_s` of PostgreSQL's start."""
     with transaction() as session:
         rows = session.execute(_EXPIRED_LEASES, {"lease_s": lease_s}).mappings()
-        return [
-            TaskLease.from_row(row) if row["number"] is None else PartLease.from_row(row)
-            for row in rows
-        ]
-
-
-def canceling_tasks() -> list[uuid.UUID]:
-    """Return the tasks that are being canceled."""
-    with transaction() as session:
-        return list(session.scalars(select(Task.id).where(Task.status == TaskStatus.CANCELING)))
+        return [ExpiredLease.from_row(row) for row in rows]
 
 
 def due_work(limit: int) -> tuple[int, int]:
@@ -42,16 +53,6 @@ def unknown_ids(task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         return set(task_ids) - set(session.scalars(select(Task.id).where(Task.id.in_(task_ids))))
 
 
-def needed_files(task_id: uuid.UUID) -> set[str] | None:
-    """Return the names of the files in the task's folder that are still needed; None while the task is live."""
-    with transaction() as session:
-        status = session.scalar(select(Task.status).where(Task.id == task_id))
-        if status in LIVE_TASKS:
-            return None
-        clips = select(Part.path).where(Part.task_id == task_id, Part.status == PartStatus.DONE)
-        return {PurePath(path).name for path in session.scalars(clips) if path}
-
-
 def count_by_status() -> dict[tuple[str, str], int]:
     """Return how many live tasks and unfinished parts there are, by kind and status."""
     # One status at a time: each then has an index of just its rows.
@@ -63,6 +64,28 @@ def count_by_status() -> dict[tuple[str, str], int]:
         for status in UNFINISHED_PARTS
     }
     return {key: db.session.scalar(query) or 0 for key, query in (tasks | parts).items()}
+
+
+def oldest_due_s() -> dict[str, float]:
+    """Return how long the oldest due task and part have waited, in seconds; 0 where none waits."""
+    waiting: dict[str, tuple[type[Task] | type[Part], ColumnElement[bool]]] = {
+        "fetch": (Task, Task.status == TaskStatus.QUEUED),
+        "render": (Part, Part.status == PartStatus.WAITING),
+    }
+    ages = {}
+    with transaction() as session:
+        for kind, (model, is_waiting) in waiting.items():
+            since = func.greatest(model.run_after, model.created_at)
+            age = func.extract("epoch", func.now() - func.min(since))
+            due = select(age).where(is_waiting, model.run_after <= func.now())
+            ages[kind] = float(session.scalar(due) or 0)
+    return ages
+
+
+def count_removals() -> int:
+    """Return of how many tasks files are still to be removed."""
+    with transaction() as session:
+        return session.scalar(select(func.count()).select_from(Removal)) or 0
 
 
 def _count_due(model: type[Task] | type[Part], status: str, limit: int) -> int:

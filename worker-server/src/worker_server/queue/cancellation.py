@@ -1,14 +1,16 @@
-"""What callers' DELETE does to a task: abort it while it lives, remove it afterwards."""
+"""What callers' DELETE does to a task: abort it while it lives, forget it afterwards. Its files go by a removal."""
 
 import uuid
 from enum import StrEnum
 
-from sqlalchemy import delete, exists, func, or_, select, update
+from sqlalchemy import func, select, update
 
-from worker_server.db import persistently, transaction
-from worker_server.models import Part, Task
-from worker_server.queue.leases import lease_cleared, lock_task
-from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
+from worker_server.db import transaction
+from worker_server.models import Task
+from worker_server.queue import removals
+from worker_server.queue.events import EventKind, record
+from worker_server.queue.session import ScopedSession
+from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 
 class Deletion(StrEnum):
@@ -20,9 +22,9 @@ class Deletion(StrEnum):
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
-    """Abort a live task, or remove the row of a finished one; None when the owner has no such task.
+    """Abort a live task, or forget a finished one; None when the owner has no such task.
 
-    `canceling`: a worker still holds the task or a part of it. Otherwise the caller removes the files.
+    `canceled` at once is a task that no worker has ever claimed; any other one is `canceling` until its files are gone.
     """
     with transaction() as session:
         owned = select(Task).where(Task.id == task_id, Task.owner_id == owner_id)
@@ -31,28 +33,22 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
             return None
         if task.status not in LIVE_TASKS:
             session.delete(task)
+            removals.request(session, task_id)
             return Deletion.DELETED
-        values = {"status": TaskStatus.CANCELING, "updated_at": func.now()}
-        session.execute(update(Task).where(Task.id == task_id).values(values))
-    return Deletion.CANCELED if finish_cancel(task_id) else Deletion.CANCELING
+        if task.status != TaskStatus.CANCELING:
+            _request_cancel(session, task_id)
+        if task.attempt == 0:
+            removals.finish_cancel(session, task_id, 0)
+            return Deletion.CANCELED
+        removals.request(session, task_id)
+        return Deletion.CANCELING
 
 
-@persistently
-def finish_cancel(task_id: uuid.UUID) -> bool:
-    """Make a task that is being canceled `canceled` and forget its parts, unless a worker holds one; tell if it is."""
-    held_part = exists().where(
-        Part.task_id == task_id,
-        Part.status == PartStatus.RENDERING,
-        Part.lease_until >= func.now(),
-    )
-    unheld = or_(Task.lease_until.is_(None), Task.lease_until < func.now())
-    values = {"status": TaskStatus.CANCELED, "finished_at": func.now(), **lease_cleared()}
-    with transaction() as session:
-        status = lock_task(session, task_id)
-        if status != TaskStatus.CANCELING:
-            return status == TaskStatus.CANCELED
-        statement = update(Task).where(Task.id == task_id, unheld, ~held_part).values(values)
-        if session.scalar(statement.returning(Task.id)) is None:
-            return False
-        session.execute(delete(Part).where(Part.task_id == task_id))
-        return True
+def _request_cancel(session: ScopedSession, task_id: uuid.UUID) -> None:
+    values = {
+        "status": TaskStatus.CANCELING,
+        "cancel_requested_at": func.now(),
+        "updated_at": func.now(),
+    }
+    session.execute(update(Task).where(Task.id == task_id).values(values))
+    record(session, task_id, EventKind.CANCEL_REQUESTED)

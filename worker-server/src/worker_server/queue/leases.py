@@ -6,46 +6,29 @@ off, slow) writes nothing. Only the database's clock counts. A task's row is loc
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC
+from typing import Any
 
-from flask_sqlalchemy.session import Session
-from sqlalchemy import ColumnElement, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import scoped_session
+from sqlalchemy import exists, func, null, select, update
 
 from worker_server.db import persistently, transaction
-from worker_server.errors import FailureCode, WorkFailed
+from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
+from worker_server.queue import parts as planned_parts, removals
 from worker_server.queue.claims import Lease, PartLease, TaskLease
+from worker_server.queue.closing import close_if_finished
+from worker_server.queue.events import EventKind, record, record_attempt
+from worker_server.queue.parts import Clip, PlannedPart
+from worker_server.queue.retrying import History, RetryLimits, pause_s, waits_for_source
+from worker_server.queue.session import (
+    ScopedSession,
+    Values,
+    Where,
+    error_cleared,
+    lease_cleared,
+    seconds_from_now,
+)
 from worker_server.queue.statuses import WORKED_ON, PartStatus, TaskStatus
-
-Where = tuple[ColumnElement[bool], ...]
-Values = dict[str, Any]
-ScopedSession = scoped_session[Session]
-
-
-@dataclass(frozen=True)
-class PlannedPart:
-    """A part as planned: the frames `[start_frame, end_frame)` of the source's grid, and their times in seconds."""
-
-    number: int
-    start_frame: int
-    end_frame: int
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A published part; `path` is below the share."""
-
-    path: str
-    size_bytes: int
-    sha256: str
-    frames: int
-    rendered_by: Literal["copy", "encode"]
 
 
 def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
@@ -67,76 +50,88 @@ def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
 def begin_processing(
     lease: TaskLease, source: dict[str, Any], source_path: str, parts: Sequence[PlannedPart]
 ) -> bool:
-    """Store the source's facts and the parts, and end the task's lease. False: the lease is lost or canceled."""
+    """Store the source's facts and the parts, and end the task's lease. False: the lease is lost or canceled.
+
+    Parts that an earlier fetch planned alike keep their clips: after a retry only the others are rendered.
+    """
     values = {
         "status": TaskStatus.PROCESSING,
         "source": source,
         "source_path": source_path,
+        "waiting_since": None,
+        **error_cleared(),
         **lease_cleared(),
     }
     where = (*_where(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:
+        record_attempt(session, lease, EventKind.PLANNED)
         statement = update(Task).where(*where).values(values).returning(Task.owner_id)
         owner_id = session.scalar(statement)
         if owner_id is None:
+            session.rollback()
             return _has_begun(session, lease, source_path)
-        rows = [{"task_id": lease.task_id, "owner_id": owner_id, **vars(part)} for part in parts]
-        session.execute(insert(Part), rows)
+        planned_parts.store(session, lease.task_id, owner_id, parts)
+        close_if_finished(session, lease.task_id)
         return True
 
 
 @persistently
 def finish_part(lease: PartLease, clip: Clip) -> bool:
-    """Make the part `done`, and the task with its last one. False: too late, the caller removes the clip."""
+    """Make the part `done`, and end the task with its last part. False: too late, the caller removes the clip."""
     values = {
         "status": PartStatus.DONE,
         **vars(clip),
         "progress": 100,
         "finished_at": func.now(),
-        "error_code": None,
-        "error_message": None,
+        **error_cleared(),
         **lease_cleared(),
     }
     with transaction() as session:
         if lock_task(session, lease.task_id) != TaskStatus.PROCESSING:
             return _has_finished(session, lease, clip)
+        record_attempt(session, lease, EventKind.PART_DONE)
         statement = update(Part).where(*_where(lease)).values(values).returning(Part.number)
         if session.scalar(statement) is None:
+            session.rollback()
             return _has_finished(session, lease, clip)
-        _close_if_finished(session, lease.task_id)
+        close_if_finished(session, lease.task_id)
         return True
 
 
 @persistently
 def fail(
-    lease: Lease, failure: WorkFailed, max_attempts: int, *, expired_only: bool = False
-) -> None:
+    lease: Lease, failure: WorkFailed, limits: RetryLimits, *, expired_only: bool = False
+) -> bool:
     """Record that the attempt failed: another one follows after a while, or the work fails for good.
 
     With `expired_only` nothing happens unless the lease has run out; for callers other than its holder.
+    Return whether the lease was still the one named, so whether anything was written.
     """
     with transaction() as session:
         status = lock_task(session, lease.task_id)
-        model, where = _model(lease), _where(lease)
+        history = _history(session, lease, failure, expired_only=expired_only)
+        if history is None:
+            return False
         if expired_only:
-            where = (*where, model.lease_until < func.now())
-        failures = session.scalar(select(model.failures).where(*where).with_for_update())
-        if failures is None:
-            return
-        failures += failure.counted
+            record_attempt(session, lease, EventKind.LEASE_LOST)
+        pause = pause_s(lease, failure, history, limits)
         if status not in WORKED_ON:
             _hand_back(session, lease, status)
-        elif failure.retryable and failures < max_attempts:
-            _try_again(session, lease, failure, failures)
+        elif pause is not None:
+            _try_again(session, lease, failure, history.failures, pause)
         else:
-            _give_up(session, lease, failure, failures)
+            _give_up(session, lease, failure, history.failures)
+        return True
 
 
 @persistently
 def release(lease: Lease) -> None:
     """Return the work to the queue without counting a failure: the next claim starts over."""
     with transaction() as session:
-        _hand_back(session, lease, lock_task(session, lease.task_id))
+        status = lock_task(session, lease.task_id)
+        if status is not None:
+            record_attempt(session, lease, EventKind.RELEASED)
+        _hand_back(session, lease, status)
 
 
 def lock_task(session: ScopedSession, task_id: uuid.UUID) -> TaskStatus | None:
@@ -144,29 +139,23 @@ def lock_task(session: ScopedSession, task_id: uuid.UUID) -> TaskStatus | None:
     return _status(session.scalar(select(Task.status).where(Task.id == task_id).with_for_update()))
 
 
-def lease_cleared() -> Values:
-    """Return the values of a row that no worker holds."""
-    return {"lease_owner": None, "lease_until": None, "updated_at": func.now()}
-
-
-def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
-    """Return a point in time by the database's clock."""
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-
-
-def _close_if_finished(session: ScopedSession, task_id: uuid.UUID) -> None:
-    unfinished = exists().where(Part.task_id == task_id, Part.status != PartStatus.DONE)
-    values = {
-        "status": TaskStatus.DONE,
-        "progress": 100,
-        "finished_at": func.now(),
-        "updated_at": func.now(),
-    }
-    session.execute(update(Task).where(Task.id == task_id, ~unfinished).values(values))
+def _history(
+    session: ScopedSession, lease: Lease, failure: WorkFailed, *, expired_only: bool
+) -> History | None:
+    """Return what the row knows of earlier attempts; None when the lease is another worker's by now."""
+    model, where = _model(lease), _where(lease)
+    if expired_only:
+        where = (*where, model.lease_until < func.now())
+    since = Task.waiting_since if isinstance(lease, TaskLease) else null()
+    columns = select(model.failures, since.label("waiting_since"), func.now().label("now"))
+    row = session.execute(columns.where(*where).with_for_update()).one_or_none()
+    if row is None:
+        return None
+    return History(row.failures + failure.counted, row.waiting_since, row.now.astimezone(UTC))
 
 
 def _hand_back(session: ScopedSession, lease: Lease, task_status: TaskStatus | None) -> None:
-    values: Values = {"progress": 0, **lease_cleared()}
+    values: Values = {"progress": 0, **error_cleared(), **lease_cleared()}
     if isinstance(lease, PartLease):
         is_live = task_status in (TaskStatus.PROCESSING, TaskStatus.CANCELING)
         values["status"] = PartStatus.WAITING if is_live else PartStatus.FAILED
@@ -175,38 +164,42 @@ def _hand_back(session: ScopedSession, lease: Lease, task_status: TaskStatus | N
     session.execute(update(_model(lease)).where(*_where(lease)).values(values))
 
 
-def _try_again(session: ScopedSession, lease: Lease, failure: WorkFailed, failures: int) -> None:
-    waiting = TaskStatus.QUEUED if isinstance(lease, TaskLease) else PartStatus.WAITING
-    values = {
-        "status": waiting,
+def _try_again(
+    session: ScopedSession, lease: Lease, failure: WorkFailed, failures: int, pause: float
+) -> None:
+    is_task = isinstance(lease, TaskLease)
+    values: Values = {
+        "status": TaskStatus.QUEUED if is_task else PartStatus.WAITING,
         "failures": failures,
         "progress": 0,
-        "run_after": _retry_at(failure, failures, lease),
+        "run_after": seconds_from_now(pause),
         **_error_columns(failure),
-        **lease_cleared(),
     }
-    session.execute(update(_model(lease)).where(*_where(lease)).values(values))
+    if is_task:
+        since = func.coalesce(Task.waiting_since, func.now())
+        values["waiting_since"] = since if waits_for_source(lease, failure) else None
+    record_attempt(session, lease, EventKind.RETRIED, failure.code)
+    statement = update(_model(lease)).where(*_where(lease))
+    session.execute(statement.values({**values, **lease_cleared()}))
 
 
 def _give_up(session: ScopedSession, lease: Lease, failure: WorkFailed, failures: int) -> None:
-    ended = {"finished_at": func.now(), **_error_columns(failure)}
-    failed = TaskStatus.FAILED if isinstance(lease, TaskLease) else PartStatus.FAILED
-    values = {**ended, "status": failed, "failures": failures, **lease_cleared()}
-    session.execute(update(_model(lease)).where(*_where(lease)).values(values))
-    if isinstance(lease, PartLease):
-        _fail_task(session, lease.task_id, ended)
-
-
-def _fail_task(session: ScopedSession, task_id: uuid.UUID, ended: Values) -> None:
-    values = {**ended, "status": TaskStatus.FAILED, "updated_at": func.now()}
-    session.execute(update(Task).where(Task.id == task_id).values(values))
-    waiting = (Part.task_id == task_id, Part.status == PartStatus.WAITING)
-    given_up = {
-        "status": PartStatus.FAILED,
-        "error_code": FailureCode.TASK_FAILED,
+    is_task = isinstance(lease, TaskLease)
+    values = {
+        "status": TaskStatus.FAILED if is_task else PartStatus.FAILED,
+        "failures": failures,
+        "finished_at": func.now(),
+        **_error_columns(failure),
         **lease_cleared(),
     }
-    session.execute(update(Part).where(*waiting).values(given_up))
+    if not is_task:
+        record_attempt(session, lease, EventKind.PART_FAILED, failure.code)
+    session.execute(update(_model(lease)).where(*_where(lease)).values(values))
+    if is_task:
+        record(session, lease.task_id, EventKind.TASK_FAILED, failure.code)
+        removals.request(session, lease.task_id)
+    else:
+        close_if_finished(session, lease.task_id)
 
 
 def _model(lease: Lease) -> type[Task] | type[Part]:
@@ -224,12 +217,6 @@ def _where(lease: Lease) -> Where:
 
 def _error_columns(failure: WorkFailed) -> Values:
     return {"error_code": failure.code, "error_message": failure.message}
-
-
-def _retry_at(failure: WorkFailed, failures: int, lease: Lease) -> ColumnElement[datetime]:
-    """Return when to try again: 5, 10, 20 … s from now; at most a minute, or ten where attempts are not counted."""
-    tries, longest_s = (failures, 60) if failure.counted else (lease.attempt, 600)
-    return seconds_from_now(min(longest_s, 5 * 2 ** min(tries - 1, 10)))
 
 
 def _has_begun(session: ScopedSession, lease: TaskLease, source_path: str) -> bool:

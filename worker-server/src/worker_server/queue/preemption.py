@@ -7,6 +7,8 @@ preempted part waits again; its worker learns of it by the next heartbeat. docs/
 import uuid
 
 from worker_server.db import transaction
+from worker_server.queue.claims import PartLease
+from worker_server.queue.events import EventKind, record_attempt
 from worker_server.queue.statements import load
 
 _PREEMPT_PART = load("preempt_part")
@@ -18,4 +20,7 @@ def preempt_for(task_id: uuid.UUID) -> bool:
     """Preempt one rendering part for the task's first part; return whether that was needed."""
     with transaction() as session:
         values = {"task_id": task_id, "soon_done": _SOON_DONE}
-        return session.execute(_PREEMPT_PART, values).one_or_none() is not None
+        row = session.execute(_PREEMPT_PART, values).mappings().one_or_none()
+        if row is not None:
+            record_attempt(session, PartLease.from_row(row), EventKind.PREEMPTED)
+        return row is not None

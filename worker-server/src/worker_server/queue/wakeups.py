@@ -4,21 +4,26 @@ A wake-up may be lost or doubled without harm. The sweeper sends those that are 
 """
 
 import logging
+import threading
+import time
+from collections import Counter
 
 import redis
 from celery import current_app
+from flask import Flask, current_app as flask_app
 from kombu.exceptions import OperationalError
 
 _log = logging.getLogger(__name__)
 
+_EXTENSION = "idrl_wakeups"
 FETCH = "fetch"
 RENDER = "render"
 # The most that one queue is filled with: the sweeper refills it.
 MAX_WAKEUPS = 1000
 
 
-def send(queue: str, count: int = 1) -> None:
-    """Send `count` wake-ups; when Redis is away send none: the sweeper finds the rows."""
+def send(queue: str, count: int = 1) -> bool:
+    """Send `count` wake-ups, and tell whether they were sent; when Redis is away the sweeper finds the rows."""
     try:
         with current_app.producer_or_acquire() as producer:
             for _ in range(count):
@@ -27,6 +32,54 @@ def send(queue: str, count: int = 1) -> None:
                 )
     except (OperationalError, redis.RedisError, OSError) as error:
         _log.warning("no wake-up sent: %s", type(error).__name__, extra={"queue": queue})
+        return False
+    return True
+
+
+class WakeupSender:
+    """Sends from one thread, so that a Redis that hangs holds up no request; after a failure it pauses for a while."""
+
+    def __init__(self, pause_s: float = 5.0) -> None:
+        self._pause_s = pause_s
+        self._guard = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._thread: threading.Thread | None = None
+        self._paused_until = 0.0
+
+    def send(self, queue: str) -> None:
+        """Have a wake-up sent soon; none during the pause after a failure."""
+        with self._guard:
+            if time.monotonic() < self._paused_until or self._counts[queue] >= MAX_WAKEUPS:
+                return
+            self._counts[queue] += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while counts := self._take():
+            if not all(send(queue, count) for queue, count in counts.items()):
+                with self._guard:
+                    self._paused_until = time.monotonic() + self._pause_s
+                    self._counts.clear()
+
+    def _take(self) -> Counter[str]:
+        with self._guard:
+            counts, self._counts = self._counts, Counter()
+            if not counts:
+                self._thread = None
+            return counts
+
+
+def install(app: Flask) -> None:
+    """Give the app a sender of its own."""
+    app.extensions[_EXTENSION] = WakeupSender()
+
+
+def send_later(queue: str) -> None:
+    """Send a wake-up without waiting for Redis."""
+    sender: WakeupSender = flask_app.extensions[_EXTENSION]
+    sender.send(queue)
 
 
 def refill(client: redis.Redis, queue: str, due: int, limit: int = MAX_WAKEUPS) -> int:

@@ -26,4 +26,4 @@ WITH new_task AS (
 )
 UPDATE parts SET status = 'waiting', progress = 0, lease_owner = NULL, lease_until = NULL, updated_at = now()
 FROM chosen WHERE parts.task_id = chosen.task_id AND parts.number = chosen.number
-RETURNING parts.number
+RETURNING parts.task_id, parts.number, parts.attempt

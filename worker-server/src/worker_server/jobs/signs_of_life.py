@@ -1,0 +1,46 @@
+"""A worker's sign of life: a thread of its main process that writes to PostgreSQL every few seconds."""
+
+import logging
+import threading
+
+from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker_server.queue import signs
+
+_log = logging.getLogger(__name__)
+
+
+class SignsOfLife:
+    """Beats between `start` and `stop`; a process that is killed or frozen just stops beating."""
+
+    def __init__(self, app: Flask, name: str, kinds: list[str]) -> None:
+        self._app = app
+        self._name = name
+        self._kinds = kinds
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="signs-of-life", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the beats, and say that the worker has left."""
+        self._ended.set()
+        self._thread.join(2 * signs.BEAT_S)
+        with self._app.app_context():
+            try:
+                signs.leave(self._name)
+            except SQLAlchemyError as error:
+                _log.warning("the worker's row stays: %s", type(error).__name__)
+
+    def _run(self) -> None:
+        while True:
+            with self._app.app_context():
+                try:
+                    signs.beat(self._name, self._kinds)
+                except SQLAlchemyError as error:
+                    _log.warning("no sign of life: %s", type(error).__name__)
+            if self._ended.wait(signs.BEAT_S):
+                return

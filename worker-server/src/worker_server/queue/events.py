@@ -1,0 +1,139 @@
+"""What happened to a task: events are written in the transaction of what they tell of, and shown to its owner."""
+
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import delete, exists, func, insert, literal, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker_server.db import transaction
+from worker_server.models import Part, Task, TaskEvent
+from worker_server.queue.claims import Lease, PartLease
+from worker_server.queue.session import ScopedSession
+
+_log = logging.getLogger(__name__)
+# What is kept of one task: attempts that are not counted may go on for days.
+MAX_EVENTS = 1000
+_SAME_MACHINE_S = 120
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    ACCEPTED = "accepted"
+    CLAIMED = "claimed"
+    FETCHED = "fetched"
+    PLANNED = "planned"
+    RETRIED = "retried"
+    RELEASED = "released"
+    PREEMPTED = "preempted"
+    LEASE_LOST = "lease_lost"
+    PART_DONE = "part_done"
+    PART_FAILED = "part_failed"
+    TASK_DONE = "task_done"
+    TASK_FAILED = "task_failed"
+    CANCEL_REQUESTED = "cancel_requested"
+    TASK_CANCELED = "task_canceled"
+    RETRY_REQUESTED = "retry_requested"
+    CLIP_LOST = "clip_lost"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event as its task's owner sees it; `worker` is a host and a pid."""
+
+    id: int
+    at: datetime
+    kind: str
+    part: int | None
+    attempt: int | None
+    worker: str | None
+    code: str | None
+
+
+def record(
+    session: ScopedSession, task_id: uuid.UUID, kind: EventKind, code: str | None = None
+) -> None:
+    """Write an event of the task within the caller's transaction."""
+    session.execute(insert(TaskEvent).values(task_id=task_id, kind=kind, code=code))
+
+
+def record_attempt(
+    session: ScopedSession, lease: Lease, kind: EventKind, code: str | None = None
+) -> None:
+    """Write an event of the attempt, with the worker that the row names; before the lease is cleared."""
+    part = lease.number if isinstance(lease, PartLease) else None
+    row = Part if isinstance(lease, PartLease) else Task
+    of_task = Part.task_id if isinstance(lease, PartLease) else Task.id
+    where = of_task == lease.task_id
+    if isinstance(lease, PartLease):
+        where &= Part.number == part
+    columns = ["task_id", "kind", "part", "attempt", "worker", "code"]
+    values = select(
+        of_task,
+        literal(kind),
+        literal(part),
+        literal(lease.attempt),
+        row.lease_owner,
+        literal(code),
+    ).where(where)
+    session.execute(insert(TaskEvent).from_select(columns, values))
+
+
+def record_progress(lease: Lease, kind: EventKind) -> None:
+    """Write an event of the attempt in a transaction of its own; the work goes on if that fails."""
+    try:
+        with transaction() as session:
+            record_attempt(session, lease, kind)
+    except SQLAlchemyError as error:
+        _log.warning("event not recorded: %s", type(error).__name__, extra={"kind": kind})
+
+
+def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> list[Event] | None:
+    """Return the events of the task with an id above `after`, oldest first; None when the owner has no such task."""
+    of_task = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.id > after)
+    with transaction() as session:
+        owned = select(Task.created_at).where(Task.id == task_id, Task.owner_id == owner_id)
+        accepted_at = session.scalar(owned)
+        if accepted_at is None:
+            return None
+        rows = session.scalars(of_task.order_by(TaskEvent.id).limit(limit))
+        # The first event is the task's own row, so that accepting a task costs no second one.
+        first = [] if after >= 0 else [Event(0, accepted_at, EventKind.ACCEPTED, *[None] * 4)]
+        found = [
+            Event(row.id, row.at, row.kind, row.part, row.attempt, row.worker, row.code)
+            for row in rows
+        ]
+        return [*first, *found][:limit]
+
+
+def trim_events() -> None:
+    """Remove what is beyond MAX_EVENTS of any live task, oldest first."""
+    newest = func.row_number().over(partition_by=TaskEvent.task_id, order_by=TaskEvent.id.desc())
+    crowded = (
+        select(TaskEvent.task_id).group_by(TaskEvent.task_id).having(func.count() > MAX_EVENTS)
+    )
+    ranked = (
+        select(TaskEvent.id, newest.label("rank")).where(TaskEvent.task_id.in_(crowded)).subquery()
+    )
+    with transaction() as session:
+        beyond = select(ranked.c.id).where(ranked.c.rank > MAX_EVENTS)
+        session.execute(delete(TaskEvent).where(TaskEvent.id.in_(beyond)))
+
+
+def machine_lost_other_work(host: str, lease: Lease) -> bool:
+    """Tell whether the machine lost the lease of another task or part shortly before."""
+    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _SAME_MACHINE_S)
+    part = lease.number if isinstance(lease, PartLease) else None
+    other = (TaskEvent.task_id != lease.task_id) | TaskEvent.part.is_distinct_from(part)
+    where = (
+        TaskEvent.kind == EventKind.LEASE_LOST,
+        TaskEvent.at > since,
+        func.split_part(TaskEvent.worker, ":", 1) == host,
+        other,
+    )
+    with transaction() as session:
+        return bool(session.scalar(select(exists().where(*where))))

@@ -1,0 +1,39 @@
+"""The table "whose fault" of docs/operations.md: `python -m worker_server.queue.fault_table` prints it."""
+
+from worker_server.errors import Bound, FailureCode, Fault, handling_of
+
+_MEANING = {
+    Fault.CALLER: "the link leads where it must not",
+    Fault.SOURCE: "the source, or what arrived from it",
+    Fault.SHARE: "the share",
+    Fault.MACHINE: "a worker's machine",
+    Fault.OURS: "the system itself",
+}
+
+
+# Groups that grow with each release are named by what they have in common.
+_NAMES = {
+    (Fault.CALLER, Bound.FIRST): "`url_…`, `too_many_redirects`",
+    (Fault.SOURCE, Bound.FIRST): "all others",
+}
+
+
+def document() -> str:
+    """Return the table in Markdown: one row for each fault and each end of its attempts."""
+    groups: dict[tuple[Fault, Bound, str], list[str]] = {}
+    for code in FailureCode:
+        handling = handling_of(code)
+        groups.setdefault((handling.fault, handling.bound, handling.ready), []).append(code)
+    head = "| whose fault | codes | the work fails | meanwhile the task says | `/ready` says |"
+    rows = [_row(fault, bound, ready, codes) for (fault, bound, ready), codes in groups.items()]
+    return "\n".join([head, "|---|---|---|---|---|", *rows, ""])
+
+
+def _row(fault: Fault, bound: Bound, ready: str, codes: list[str]) -> str:
+    names = _NAMES.get((fault, bound)) or ", ".join(f"`{code}`" for code in codes)
+    waits = "nothing" if bound is Bound.FIRST else "`waiting_for` with the code"
+    return f"| {_MEANING[fault]} | {names} | {bound} | {waits} | {ready} |"
+
+
+if __name__ == "__main__":
+    print(document(), end="")  # noqa: T201 # its output is the table

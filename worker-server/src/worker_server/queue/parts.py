@@ -1,0 +1,61 @@
+"""The parts of a task as rows: planned, and kept or replaced when the source was fetched again."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from worker_server.models import Part
+from worker_server.queue.session import ScopedSession, error_cleared
+from worker_server.queue.statuses import PartStatus
+
+
+@dataclass(frozen=True)
+class PlannedPart:
+    """A part as planned: the frames `[start_frame, end_frame)` of the source's grid, and their times in seconds."""
+
+    number: int
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A published part; `path` is below the share."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    frames: int
+    rendered_by: Literal["copy", "encode"]
+
+
+def store(
+    session: ScopedSession, task_id: uuid.UUID, owner_id: int, parts: Sequence[PlannedPart]
+) -> None:
+    """Insert the parts. Those of an earlier plan stay if the plan is the same; what failed of them waits again."""
+    attempt = 0
+    planned = {(part.number, part.start_frame, part.end_frame) for part in parts}
+    of_task = Part.task_id == task_id
+    stored = select(Part.number, Part.start_frame, Part.end_frame).where(of_task)
+    if not {tuple(row) for row in session.execute(stored)} <= planned:
+        # Another source than before. Names of files hold the attempt, and none is used twice.
+        attempt = session.scalar(select(func.max(Part.attempt)).where(of_task)) or 0
+        session.execute(delete(Part).where(of_task))
+    values = {
+        "status": PartStatus.WAITING,
+        "failures": 0,
+        "progress": 0,
+        "run_after": func.now(),
+        "finished_at": None,
+        **error_cleared(),
+    }
+    session.execute(update(Part).where(of_task, Part.status != PartStatus.DONE).values(values))
+    key = {"task_id": task_id, "owner_id": owner_id, "attempt": attempt}
+    rows = [{**key, **vars(part)} for part in parts]
+    session.execute(insert(Part).on_conflict_do_nothing(), rows)

@@ -1,0 +1,124 @@
+"""Removals: which files of a task are to go, written with the change that makes them needless, worked off until done.
+
+A task that is being canceled becomes `canceled`, with its receipt, only when nothing of it is left.
+"""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from worker_server.db import persistently, transaction
+from worker_server.models import Part, Removal, Task
+from worker_server.queue.events import EventKind, record
+from worker_server.queue.session import ScopedSession, lease_cleared, seconds_from_now
+from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
+
+_LONGEST_PAUSE_S = 60
+
+
+@dataclass(frozen=True)
+class RemovalJob:
+    """What may be removed now: everything of the task but the files named in `kept`."""
+
+    task_id: uuid.UUID
+    kept: frozenset[str]
+
+
+def request(session: ScopedSession, task_id: uuid.UUID) -> None:
+    """Ask for the removal of what the task does not need, within the caller's transaction."""
+    again = {"run_after": func.now(), "tries": 0}
+    statement = insert(Removal).values(task_id=task_id)
+    session.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=again))
+
+
+def due_removals(limit: int) -> list[uuid.UUID]:
+    """Return tasks whose files are to be removed now, those that wait longest first."""
+    due = select(Removal.task_id).where(Removal.run_after <= func.now())
+    with transaction() as session:
+        return list(session.scalars(due.order_by(Removal.run_after).limit(limit)))
+
+
+def request_for(task_ids: Collection[uuid.UUID]) -> None:
+    """Ask for removals of these tasks, known or not, in a transaction of its own."""
+    with transaction() as session:
+        for task_id in task_ids:
+            request(session, task_id)
+
+
+def canceling_without_removal() -> list[uuid.UUID]:
+    """Return tasks that are being canceled without a removal, as a restore or an older release leaves them."""
+    missing = ~exists().where(Removal.task_id == Task.id)
+    with transaction() as session:
+        statement = select(Task.id).where(Task.status == TaskStatus.CANCELING, missing)
+        return list(session.scalars(statement))
+
+
+def begin(task_id: uuid.UUID) -> RemovalJob | None:
+    """Return what may be removed of the task; None while a worker holds it, or it is to be worked on again."""
+    with transaction() as session:
+        status = session.scalar(select(Task.status).where(Task.id == task_id))
+        if status == TaskStatus.CANCELING:
+            if not session.scalar(select(exists().where(_is_held(task_id)))):
+                return RemovalJob(task_id, frozenset())
+            soon = update(Removal).where(Removal.task_id == task_id)
+            session.execute(soon.values(run_after=seconds_from_now(1)))
+            return None
+        if status in LIVE_TASKS:  # a retry: the end of the task asks for another removal
+            session.execute(delete(Removal).where(Removal.task_id == task_id))
+            return None
+        clips = select(Part.path).where(Part.task_id == task_id, Part.status == PartStatus.DONE)
+        kept = {PurePath(path).name for path in session.scalars(clips) if path}
+        return RemovalJob(task_id, frozenset(kept))
+
+
+@persistently
+def finish(task_id: uuid.UUID, freed_bytes: int) -> None:
+    """Note that the files are gone: the removal is done, and a task that was being canceled is `canceled`."""
+    with transaction() as session:
+        task = select(Task.status).where(Task.id == task_id).with_for_update()
+        status = session.scalar(task)
+        gone = delete(Removal).where(Removal.task_id == task_id).returning(Removal.freed_bytes)
+        freed_bytes += session.scalar(gone) or 0
+        if status == TaskStatus.CANCELING:
+            finish_cancel(session, task_id, freed_bytes)
+
+
+def postpone(task_id: uuid.UUID, freed_bytes: int) -> None:
+    """Note that some files could not be removed: another try follows, later and later."""
+    pause = func.least(_LONGEST_PAUSE_S, func.power(2, func.least(Removal.tries, 10)))
+    values = {
+        "tries": Removal.tries + 1,
+        "run_after": seconds_from_now(pause),
+        "freed_bytes": Removal.freed_bytes + freed_bytes,
+    }
+    with transaction() as session:
+        session.execute(update(Removal).where(Removal.task_id == task_id).values(values))
+
+
+def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) -> None:
+    """Make the task `canceled` with its receipt, and forget its parts. The caller has locked the task."""
+    elapsed_s = func.extract("epoch", func.clock_timestamp() - Task.cancel_requested_at)
+    values = {
+        "status": TaskStatus.CANCELED,
+        "canceled_in_ms": func.least(elapsed_s * 1000, 2**31 - 1),
+        "freed_bytes": freed_bytes,
+        "finished_at": func.now(),
+        **lease_cleared(),
+    }
+    session.execute(update(Task).where(Task.id == task_id).values(values))
+    session.execute(delete(Part).where(Part.task_id == task_id))
+    record(session, task_id, EventKind.TASK_CANCELED)
+
+
+def _is_held(task_id: uuid.UUID) -> ColumnElement[bool]:
+    """Return whether a worker has a lease on the task or on a part of it."""
+    part = exists().where(
+        Part.task_id == task_id,
+        Part.status == PartStatus.RENDERING,
+        Part.lease_until >= func.now(),
+    )
+    return (Task.id == task_id) & or_(Task.lease_until >= func.now(), part)

@@ -1,0 +1,79 @@
+"""When failed work is tried again: by whose fault it failed, how often, and for how long the source has been away."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from worker_server.errors import Bound, WorkFailed, handling_of
+from worker_server.queue.claims import Lease, TaskLease
+
+_FIRST_PAUSE_S = 5.0
+_COUNTED_PAUSE_S = 60.0
+_SOURCE_PAUSE_S = 120.0
+_UNCOUNTED_PAUSE_S = 600.0
+# Not worth another attempt: it would come as good as at once.
+_LEAST_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True)
+class RetryLimits:
+    """MAX_ATTEMPTS and SOURCE_RETRY_S."""
+
+    max_attempts: int
+    source_retry_s: float = 900.0
+
+
+@dataclass(frozen=True)
+class History:
+    """What the row knows of earlier attempts: counted failures, this one included, and since when it waits."""
+
+    failures: int
+    waiting_since: datetime | None = None
+    now: datetime | None = None
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds since the source was first away."""
+        if self.waiting_since is None or self.now is None:
+            return 0.0
+        return max(0.0, (self.now - self.waiting_since.astimezone(UTC)).total_seconds())
+
+
+def waits_for_source(lease: Lease, failure: WorkFailed) -> bool:
+    """Tell whether the task waits for its source, for SOURCE_RETRY_S at most."""
+    if not isinstance(lease, TaskLease) or not failure.retryable:
+        return False
+    is_away = handling_of(failure.code).bound is Bound.SOURCE_RETRY
+    return is_away or failure.retry_after_s is not None
+
+
+def pause_s(
+    lease: Lease, failure: WorkFailed, history: History, limits: RetryLimits
+) -> float | None:
+    """Return how long to wait before the next attempt; None when there is none.
+
+    5, 10, 20 … s: up to a minute where attempts are counted, two for a source, ten for a fault of the share or ours.
+    """
+    if not failure.retryable:
+        return None
+    if waits_for_source(lease, failure):
+        return _pause_for_source_s(lease, failure, history, limits)
+    if failure.counted and history.failures >= limits.max_attempts:
+        return None
+    if failure.retry_after_s is not None:
+        return failure.retry_after_s
+    tries = history.failures if failure.counted else lease.attempt
+    return _backoff_s(tries, _COUNTED_PAUSE_S if failure.counted else _UNCOUNTED_PAUSE_S)
+
+
+def _pause_for_source_s(
+    lease: Lease, failure: WorkFailed, history: History, limits: RetryLimits
+) -> float | None:
+    left_s = limits.source_retry_s - history.waited_s
+    if failure.retry_after_s is not None:
+        return failure.retry_after_s if failure.retry_after_s <= left_s else None
+    pause = min(left_s, _backoff_s(lease.attempt, _SOURCE_PAUSE_S))
+    return pause if pause >= _LEAST_PAUSE_S else None
+
+
+def _backoff_s(tries: int, longest_s: float) -> float:
+    return min(longest_s, _FIRST_PAUSE_S * 2.0 ** min(max(tries, 1) - 1, 10))

@@ -1,0 +1,64 @@
+"""What brings finished work back: a caller's retry of a failed task, and clips whose files are gone."""
+
+import uuid
+
+from sqlalchemy import func, select, update
+
+from worker_server.db import transaction
+from worker_server.errors import FailureCode
+from worker_server.models import Part, Task
+from worker_server.queue.closing import close_if_finished
+from worker_server.queue.events import EventKind, record
+from worker_server.queue.session import Values, error_cleared
+from worker_server.queue.statuses import PartStatus, TaskStatus
+
+
+class NotFailed(Exception):
+    """Only a failed task can be retried."""
+
+
+def retry_task(owner_id: int, task_id: uuid.UUID) -> bool:
+    """Queue a failed task again; its good clips stay. Raise NotFailed; False when the owner has no such task."""
+    values: Values = {
+        "status": TaskStatus.QUEUED,
+        "failures": 0,
+        "progress": 0,
+        "run_after": func.now(),
+        "updated_at": func.now(),
+        "finished_at": None,
+        "waiting_since": None,
+        **error_cleared(),
+    }
+    with transaction() as session:
+        owned = select(Task.status).where(Task.id == task_id, Task.owner_id == owner_id)
+        status = session.scalar(owned.with_for_update())
+        if status is None:
+            return False
+        if status != TaskStatus.FAILED:
+            raise NotFailed("Only a failed task can be retried.")
+        session.execute(update(Task).where(Task.id == task_id).values(values))
+        record(session, task_id, EventKind.RETRY_REQUESTED)
+        return True
+
+
+def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
+    """Note that the clip's file is gone. True: it is rendered again, since the source is there; False: it is lost."""
+    gone: Values = {"path": None, "size_bytes": None, "sha256": None, "frames": None, "progress": 0}
+    where = (Part.task_id == task_id, Part.number == number, Part.path == path)
+    with transaction() as session:
+        locked = select(Task.status).where(Task.id == task_id).with_for_update()
+        is_live = session.scalar(locked) == TaskStatus.PROCESSING
+        status = PartStatus.WAITING if is_live else PartStatus.FAILED
+        error = {} if is_live else _lost()
+        lost = update(Part).where(*where, Part.status == PartStatus.DONE)
+        statement = lost.values({**gone, **error, "status": status, "run_after": func.now()})
+        if session.scalar(statement.returning(Part.number)) is not None:
+            record(session, task_id, EventKind.CLIP_LOST, FailureCode.CLIP_LOST)
+            if not is_live:
+                close_if_finished(session, task_id)
+        return is_live
+
+
+def _lost() -> Values:
+    message = "The clip's file is gone; POST /tasks/<id>/retry renders it again."
+    return {"error_code": FailureCode.CLIP_LOST, "error_message": message}

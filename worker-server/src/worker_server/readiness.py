@@ -1,0 +1,87 @@
+"""What `/ready` checks: each raises an exception whose name says what is wrong. docs/operations.md has what to do."""
+
+import redis
+
+from idrl_common.health import Check
+from worker_server.api import queries
+from worker_server.media import sandbox_report
+from worker_server.queue import signs
+from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
+from worker_server.storage import ShareFull
+
+_LEAST_SWEEP_AGE_S = 15.0
+# Steps that no task can do without, by how many rounds they may be late.
+_STEPS = ("leases", "wakeups", "files")
+
+
+class NoSandbox(Exception):
+    """The sandbox of the decoders does not hold on this machine."""
+
+
+class SweeperLate(Exception):
+    """A step of the sweeper has not ended well for longer than three rounds."""
+
+
+class NoLiveWorker(Exception):
+    """No worker of this kind has given a sign of life."""
+
+
+class WorkerFault(Exception):
+    """A live worker has met a fault of ours, and nothing has succeeded there since."""
+
+
+def checks(settings: Settings, share: ShareMonitor) -> dict[str, Check]:
+    """Return what the service depends on; without anything but the database it still accepts tasks."""
+    client = redis.Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    return {
+        "database": Check(queries.ping),
+        "redis": Check(lambda: _ping(client), required=False),
+        "sandbox": Check(_prove_sandbox, required=False),
+        "share": Check(lambda: _prove_share(share), required=False),
+        "share_space": Check(lambda: _prove_space(share), required=False),
+        "sweeper": Check(lambda: _prove_sweeper(settings), required=False),
+        "fetch_worker": Check(lambda: _prove_worker("fetch"), required=False),
+        "render_worker": Check(lambda: _prove_worker("render"), required=False),
+        "faults": Check(_prove_no_faults, required=False),
+    }
+
+
+def _ping(client: redis.Redis) -> None:
+    client.ping()
+
+
+def _prove_sandbox() -> None:
+    if not sandbox_report().holds:
+        raise NoSandbox
+
+
+def _prove_share(share: ShareMonitor) -> None:
+    error = share.prove().error
+    if error is not None and not isinstance(error, ShareFull):
+        raise error
+
+
+def _prove_space(share: ShareMonitor) -> None:
+    error = share.last().error
+    if isinstance(error, ShareFull):
+        raise error
+
+
+def _prove_sweeper(settings: Settings) -> None:
+    ages_s = signs.liveness().sweep_ages_s
+    limit_s = max(3 * settings.sweep_s, _LEAST_SWEEP_AGE_S)
+    late = [step for step in _STEPS if ages_s.get(step, float("inf")) > limit_s]
+    if late:
+        raise SweeperLate(", ".join(late))
+
+
+def _prove_worker(kind: str) -> None:
+    if not signs.liveness().workers.get(kind):
+        raise NoLiveWorker(kind)
+
+
+def _prove_no_faults() -> None:
+    faults = signs.liveness().faults
+    if faults:
+        raise WorkerFault(", ".join(sorted(faults)))

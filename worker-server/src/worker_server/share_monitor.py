@@ -1,0 +1,60 @@
+"""What the tasks service knows of the share: looked up by one thread, so that a share that hangs holds up no request."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker_server import storage
+
+_TIMEOUT_S = 2.0
+_FRESH_S = 5.0
+
+
+@dataclass(frozen=True)
+class ShareState:
+    """The free bytes of the share, or the error that makes it unusable; `at` is monotonic."""
+
+    at: float
+    free_bytes: int | None = None
+    error: storage.ShareUnusable | None = None
+
+
+class ShareMonitor:
+    """Proves the share when asked, in a thread of its own; while a proof hangs, none other is begun."""
+
+    def __init__(self, remote: Path, reserve_bytes: int) -> None:
+        self._remote = remote
+        self._reserve_bytes = reserve_bytes
+        self._guard = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._state: ShareState | None = None
+
+    def prove(self, timeout_s: float = _TIMEOUT_S) -> ShareState:
+        """Return the share's state as it is now; ShareAway when it does not answer in time."""
+        with self._guard:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="share", daemon=True)
+                self._thread.start()
+            thread = self._thread
+        thread.join(timeout_s)
+        if thread.is_alive() or self._state is None:
+            away = storage.ShareAway("the share does not answer")
+            return ShareState(time.monotonic(), error=away)
+        return self._state
+
+    def last(self) -> ShareState:
+        """Return the state as it was when last proven, without waiting; an old one is proven again meanwhile."""
+        state = self._state
+        if state is None or time.monotonic() - state.at > _FRESH_S:
+            self.prove(timeout_s=0)
+        return self._state or ShareState(time.monotonic())
+
+    def _run(self) -> None:
+        now = time.monotonic()
+        try:
+            free_bytes = storage.prove_usable(self._remote, self._reserve_bytes)
+        except storage.ShareUnusable as error:
+            self._state = ShareState(now, storage.free_bytes_or_none(self._remote), error)
+        else:
+            self._state = ShareState(now, free_bytes)

@@ -1,0 +1,164 @@
+"""The sweeper's process: `python -m worker_server.sweeper`. It needs PostgreSQL alone.
+
+Steps run in groups, each group in a thread of its own, so that a share or a Redis that hangs holds up no lease. Several
+processes may run: an advisory lock lets one at a time do a group, and a frozen one loses the lock after 30 s, when
+PostgreSQL ends its idle transaction.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from dotenv import load_dotenv
+from flask import Flask
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from idrl_common import logs
+from worker_server.app import create_app
+from worker_server.db import db
+from worker_server.jobs import runtime, sweep
+from worker_server.jobs.runtime import worker_name
+from worker_server.jobs.signs_of_life import SignsOfLife
+from worker_server.queue import signs
+from worker_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+# Any number that nothing else in this database locks; a group's place in the list is added.
+_LOCK = 0x5EE9
+_FILES_EVERY_S = 1.0
+_SELDOM_S = 600.0
+_MAX_ROUND_S = 120.0
+
+Step = tuple[str, Callable[[], None]]
+
+
+@dataclass
+class Group:
+    """Steps that one thread does in turn, every `every_s`; `round_began` is set during a round (monotonic seconds)."""
+
+    number: int
+    every_s: float
+    steps: list[Step]
+    ends_process: bool = False
+    round_began: float | None = field(default=None, init=False)
+
+    def is_stuck(self) -> bool:
+        """Tell whether a round takes longer than any round may; the share alone may hang for as long as it likes."""
+        began = self.round_began if self.ends_process else None
+        return began is not None and time.monotonic() - began > _MAX_ROUND_S
+
+
+def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
+    """Return the steps by what they wait for: the database alone, Redis, the share."""
+    often_s = min(settings.sweep_s, 2.0)
+    leases = ("leases", partial(sweep.take_back_leases, settings, clock))
+    wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
+    files = ("files", partial(sweep.remove_files, settings))
+    strays = ("strays", partial(sweep.remove_strays, settings, clock))
+    rows = ("rows", partial(sweep.forget_old_rows, settings))
+    return [
+        Group(0, settings.sweep_s, [leases], ends_process=True),
+        Group(1, often_s, [wakeups], ends_process=True),
+        Group(2, _FILES_EVERY_S, [files]),
+        Group(3, _SELDOM_S, [rows, strays]),
+    ]
+
+
+def run_round(group: Group, worker: str) -> bool:
+    """Do the group's steps, each on its own; False when another process does them just now."""
+    group.round_began = time.monotonic()
+    try:
+        with _lock(_LOCK + group.number) as is_ours:
+            if is_ours:
+                for name, step in group.steps:
+                    _run_step(name, step, worker)
+            return is_ours
+    except SQLAlchemyError as error:
+        _log.warning("no round: %s", type(error).__name__)
+        return False
+    finally:
+        group.round_began = None
+
+
+def _run_step(name: str, step: Callable[[], None], worker: str) -> None:
+    error_name = None
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001 # a step that fails must not keep the others from running
+        error_name = type(error).__name__
+        _log.exception("a step of the sweeper failed", extra={"step": name})
+    signs.note_step(name, worker, error_name)
+
+
+@contextmanager
+def _lock(key: int) -> Iterator[bool]:
+    """Hold an advisory lock of PostgreSQL for as long as the block lasts; False where another session has it."""
+    connection = db.engine.connect()
+    try:
+        yield bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}))
+    finally:
+        _release(connection)
+
+
+def _release(connection: Connection) -> None:
+    """End the lock's transaction. After a long round PostgreSQL may have ended it: the steps are safe without."""
+    try:
+        connection.rollback()
+    except SQLAlchemyError:
+        connection.invalidate()
+    connection.close()
+
+
+class Sweeper:
+    """The groups' threads, and the watchdog that ends the process when one of them hangs."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = app
+        self._stopping = threading.Event()
+        self._groups = groups(settings, runtime.attach(app).sweep_clock)
+        self._signs = SignsOfLife(app, worker_name(), ["sweeper"])
+
+    def run(self) -> None:
+        """Sweep until `stop` is called. A group that hangs ends the process, to be started again."""
+        self._signs.start()
+        for group in self._groups:
+            name = group.steps[0][0]
+            threading.Thread(target=self._loop, args=(group,), name=name, daemon=True).start()
+        while not self._stopping.wait(1):
+            stuck = [group.steps[0][0] for group in self._groups if group.is_stuck()]
+            if stuck:
+                _log.critical("steps of the sweeper hang: the process ends", extra={"steps": stuck})
+                os._exit(1)
+        self._signs.stop()
+
+    def stop(self, *_: object) -> None:
+        """End `run`; what a thread is doing is safe to break off."""
+        self._stopping.set()
+
+    def _loop(self, group: Group) -> None:
+        while not self._stopping.is_set():
+            with self._app.app_context():
+                run_round(group, worker_name())
+            self._stopping.wait(group.every_s)
+
+
+def main() -> None:
+    load_dotenv()
+    settings = Settings()
+    logs.configure("sweeper", settings.log_level)
+    sweeper = Sweeper(create_app(settings), settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, sweeper.stop)
+    _log.info("the sweeper begins")
+    sweeper.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""When failed work is tried again, and what brings finished work back."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from worker_server.db import db
+from worker_server.errors import WorkFailed
+from worker_server.queue import claims, leases, reviving
+from worker_server.queue.claims import PartLease, TaskLease
+from worker_server.queue.parts import Clip, PlannedPart
+from worker_server.queue.retrying import History, RetryLimits, pause_s
+from worker_testing import (
+    PATH,
+    claim_part,
+    claim_task,
+    let_run_out,
+    needed_files,
+    parts_of,
+    plan,
+    processing,
+    submit,
+    task_of,
+)
+
+pytestmark = pytest.mark.usefixtures("app")
+
+LIMITS = RetryLimits(max_attempts=3, source_retry_s=900)
+AWAY = WorkFailed("source_unavailable", "The source answered 503.", retryable=True)
+DAMAGED = WorkFailed("source_damaged", "broken")
+
+
+def clip(lease: PartLease) -> Clip:
+    name = f"{lease.task_id}/{lease.number}.{lease.attempt}.mp4"
+    return Clip(name, 10, "ab" * 32, 660, "encode")
+
+
+def pause(
+    failure: WorkFailed, *, attempt: int = 1, failures: int = 1, waited_s: float = 0
+) -> object:
+    now = datetime.now(UTC)
+    lease = TaskLease(uuid.UUID(int=1), attempt)
+    history = History(failures, now - timedelta(seconds=waited_s), now)
+    return pause_s(lease, failure, history, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "waited_s", "expected"),
+    [(1, 0, 5), (2, 5, 10), (6, 300, 120), (30, 800, 100), (31, 899.5, None), (31, 2000, None)],
+)
+def test_source_that_is_away_is_retried_for_a_total(
+    attempt: int, waited_s: float, expected: float | None
+) -> None:
+    assert pause(AWAY, attempt=attempt, waited_s=waited_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "waited_s", "expected"),
+    [(60, 0, 60), (899, 0, 899), (901, 0, None), (200, 600, 200), (400, 600, None)],
+)
+def test_retry_after_is_obeyed_within_the_total(
+    retry_after_s: float, waited_s: float, expected: float | None
+) -> None:
+    busy = WorkFailed("source_unavailable", "busy", retryable=True, retry_after_s=retry_after_s)
+    assert pause(busy, waited_s=waited_s) == expected
+
+
+def test_counted_failures_end_and_others_go_on() -> None:
+    stalled = WorkFailed("encoder_stalled", "no frame", retryable=True)
+    full = WorkFailed("storage_full", "full", retryable=True)
+    assert [pause(stalled, failures=n) for n in (1, 2, 3)] == [5, 10, None]
+    assert pause(full, attempt=1000, failures=0) == 600
+    assert pause(DAMAGED) is None
+
+
+def test_task_waits_for_its_source_and_then_goes_on() -> None:
+    task_id = submit()
+    for _ in range(5):  # more than MAX_ATTEMPTS
+        let_run_out()
+        leases.fail(claim_task(), AWAY, LIMITS)
+    task = task_of(task_id)
+    assert (task.status, task.failures, task.error_code) == ("queued", 0, "source_unavailable")
+    assert task.waiting_since is not None
+    let_run_out()
+    assert leases.begin_processing(claim_task(), {}, PATH, plan(1))
+    task = task_of(task_id)
+    assert (task.waiting_since, task.error_code) == (None, None)
+
+
+def test_task_fails_when_its_source_stays_away() -> None:
+    task_id = submit()
+    leases.fail(claim_task(), AWAY, LIMITS)
+    db.session.execute(text("UPDATE tasks SET waiting_since = now() - interval '15 minutes'"))
+    let_run_out()
+    leases.fail(claim_task(), AWAY, LIMITS)
+    task = task_of(task_id)
+    assert (task.status, task.error_code) == ("failed", "source_unavailable")
+
+
+def failed_task() -> PartLease:
+    """A task whose first part is done and whose second one has failed; the lease of the first."""
+    processing(parts=2)
+    good, bad = claim_part(), claim_part()
+    assert leases.finish_part(good, clip(good))
+    leases.fail(bad, DAMAGED, LIMITS)
+    return good
+
+
+def test_retry_renders_only_what_is_missing() -> None:
+    good = failed_task()
+    assert reviving.retry_task(1, good.task_id)
+    assert needed_files(good.task_id) is None
+    assert leases.begin_processing(claim_task(), {}, PATH, plan(2))
+    again = claim_part()
+    assert (again.number, again.attempt) == (1, 2)
+    assert claims.claim_part("me", 30) is None
+    assert leases.finish_part(again, clip(again))
+    task = task_of(good.task_id)
+    assert (task.status, task.error_code) == ("done", None)
+    assert needed_files(good.task_id) == {"0.1.mp4", "1.2.mp4"}
+
+
+def test_retry_of_a_source_that_changed_renders_everything() -> None:
+    good = failed_task()
+    assert reviving.retry_task(1, good.task_id)
+    longer = [PlannedPart(0, 0, 700, 0.0, 28.0)]
+    assert leases.begin_processing(claim_task(), {}, PATH, longer)
+    (part,) = parts_of(good.task_id)
+    assert (part.status, part.end_frame, part.path) == ("waiting", 700, None)
+    assert claim_part().attempt == 2  # no name of a file is used twice
+
+
+def test_only_a_failed_task_of_the_owner_can_be_retried() -> None:
+    task_id = processing(parts=1)
+    with pytest.raises(reviving.NotFailed):
+        reviving.retry_task(1, task_id)
+    assert not reviving.retry_task(2, task_id)
+
+
+def test_lost_clip_is_rendered_again_while_the_source_is_there() -> None:
+    processing(parts=2)
+    good = claim_part()
+    assert leases.finish_part(good, clip(good))
+    assert reviving.lose_clip(good.task_id, 0, clip(good).path)
+    again = claim_part()
+    assert (again.number, again.attempt) == (0, 2)
+
+
+def test_lost_clip_of_a_finished_task_is_said_and_can_be_retried() -> None:
+    processing(parts=1)
+    good = claim_part()
+    assert leases.finish_part(good, clip(good))
+    assert not reviving.lose_clip(good.task_id, 0, "another/path")
+    assert task_of(good.task_id).status == "done"
+    assert not reviving.lose_clip(good.task_id, 0, clip(good).path)
+    task = task_of(good.task_id)
+    assert (task.status, task.error_code) == ("failed", "clip_lost")
+    assert reviving.retry_task(1, good.task_id)
