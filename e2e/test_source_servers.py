@@ -1,4 +1,4 @@
-"""Servers that do what real ones do: sign links, set cookies, mislabel, ignore If-Range, ask to wait."""
+"""Servers as they are: they sign links, set cookies, mislabel, ignore If-Range, ask to wait."""
 
 import time
 from collections.abc import Callable

@@ -53,7 +53,7 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
 
 
 def write_nginx(installation: Installation) -> None:
-    """Write nginx.conf and make the folder that nginx works in; its paths are relative to that folder."""
+    """Write nginx.conf and create the folder that its paths are relative to."""
     folder = installation.home.run / "nginx"
     folder.mkdir(exist_ok=True)
     servers.chown_to_nobody(folder)

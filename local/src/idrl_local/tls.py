@@ -13,7 +13,7 @@ KEY = "tls-key.pem"
 
 
 def install(environment: Mapping[str, str], folder: Path) -> None:
-    """Copy both files to where nginx's own user can read them; raise HomeUnusable for unusable ones."""
+    """Copy both files to where nginx can read them; raise HomeUnusable for unusable ones."""
     certificate, key = environment.get("TLS_CERT"), environment.get("TLS_KEY")
     if not certificate and not key:
         return
@@ -38,5 +38,5 @@ def _check(certificate: str, key: str) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         raise HomeUnusable(
-            f"{certificate} and {key} are no certificate and its key, both in PEM, without a password"
+            f"{certificate} and {key} are no certificate and its key, in PEM and without a password"
         ) from None

@@ -80,7 +80,8 @@ def _not_found(exchange: Exchange) -> None:
 
 @dataclass
 class Site:
-    """A web site: `on(path, first, second)` answers the first request with `first`, all later ones with `second`.
+    """A web site: `on(path, first, second)` answers the first request with `first`, later
+    ones with `second`.
 
     Other paths get `elsewhere`, else status 404. A site that has `instead` does just that with each
     connection, and speaks no HTTP.
@@ -231,9 +232,11 @@ def fetch(site: Site, tmp_path: Path) -> Fetcher:
 
 @dataclass
 class Names:
-    """What names resolve to: `answers[name]` are the successive answers, the last repeated; `asked` are the look-ups.
+    """What names resolve to: `answers[name]` are the successive answers, the last repeated, and
+    `asked` are the names that were resolved.
 
-    `127.0.0.1:4711` in an answer leads to that port whatever the URL says, so that tests need none of the usual ports.
+    `127.0.0.1:4711` in an answer leads to that port whatever the URL says, so that tests need no
+    privileged ports.
     """
 
     answers: dict[str, list[Sequence[str] | Exception | Callable[[], Sequence[str]]]] = field(

@@ -257,7 +257,7 @@ def test_returned_headers_are_printable_and_short(site, fetch) -> None:
 
 
 def _in_a_child(url: str, address: str, folder: Path, before: str) -> list[str]:
-    """Download in a process of its own; return the failure's code, or the size and by how many KiB it grew."""
+    """Download in another process; return the failure's code, or the size and the KiB of growth."""
     script = f"""
 import pathlib, resource
 from worker_server.fetching import FetchFailed, FetchLimits, download

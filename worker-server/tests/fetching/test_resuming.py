@@ -105,7 +105,7 @@ def test_starts_over_when_the_rest_has_another_date(site, fetch, headers) -> Non
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"', '"2"', "1"])
 def test_rest_of_another_file_is_never_appended(site, fetch, etag) -> None:
-    """The server ignores If-Range and sends a range of what is there by now, without the old ETag."""
+    """The server ignores If-Range and sends a range of the new file, without the old ETag."""
     changed = os.urandom(len(BODY))
 
     def other_rest(x) -> None:
@@ -198,7 +198,7 @@ def test_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
 
 
 def test_progress_resets_the_count_of_failures(site, fetch) -> None:
-    """A long download over a bad line breaks off more often than `max_retries`, and still arrives."""
+    """A long download may break off more often than `max_retries`."""
     body = os.urandom(12 * 1024**2)
     step = 1024**2 + 1
 

@@ -19,7 +19,7 @@ LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
 def context_for(folder, *names: x509.GeneralName, days: int = 1) -> ssl.SSLContext:
-    """Write a certificate for these names to `folder`, signed by itself and ending after some days; serve with it."""
+    """Write a self-signed certificate for these names to `folder`; return a context that uses it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "site")])
     today = datetime.datetime.now(datetime.UTC)
@@ -146,7 +146,7 @@ def test_stall_over_tls(secure_site, fetch) -> None:
         secure_site.on("/v.mp4", stalls), stall_s=0.3, first_byte_s=60, timeout_s=60, max_retries=0
     )
     assert failure.code == "source_too_slow"
-    # The socket's own timeout would come only after more than first_byte_s: it is the connection that was cut.
+    # The socket's own timeout is longer than first_byte_s: the watchdog shut the connection down.
     assert time.monotonic() - began < 30
 
 

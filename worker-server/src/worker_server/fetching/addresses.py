@@ -114,7 +114,7 @@ def _with_parents(name: str) -> list[str]:
 
 
 def _parse_network(entry: str) -> Network | None:
-    """Return the network of a `FETCH_DENY_HOSTS` entry, None where it names a host or an address."""
+    """Return the network of a `FETCH_DENY_HOSTS` entry, None for a host or an address."""
     return ip_network(entry, strict=False) if "/" in entry else None
 
 

@@ -32,7 +32,10 @@ class Dialer:
         self._connect_s = connect_s
 
     def dial(self, host: str, port: int) -> socket.socket:
-        """Return a connected socket; raises `FetchFailed` (the address is not allowed) or `RequestFailed`."""
+        """Return a connected socket.
+
+        Raises `FetchFailed` when an address is not allowed, else `RequestFailed`.
+        """
         answers = self._resolve(host, port)
         for *_, address in answers:
             self._check(host, address)

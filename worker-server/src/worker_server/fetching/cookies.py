@@ -3,6 +3,7 @@
 import urllib.request
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
+from typing import Any
 
 from urllib3.response import BaseHTTPResponse
 
@@ -33,7 +34,8 @@ class Cookies:
                 fields["Set-Cookie"] = value
         request = _request(url)
         # The jar reads `info()` of a response and nothing else.
-        for cookie in self._jar.make_cookies(_SetCookies(fields), request):  # type: ignore[arg-type]
+        response_like: Any = _SetCookies(fields)
+        for cookie in self._jar.make_cookies(response_like, request):
             if len(self._jar) < _MAX_COOKIES:
                 self._jar.set_cookie_if_ok(cookie, request)
 

@@ -179,7 +179,7 @@ class _Transfer:
         return data
 
     def _read(self, reply: Reply) -> bytes:
-        """Return what the next packet brought; one byte over the limit tells a file that just fits."""
+        """Return what the next packet brought, up to one byte over the limit on the size."""
         size_bytes = min(_CHUNK_BYTES, self._limits.max_bytes - self._size_bytes + 1)
         try:
             with self._watchdog.waiting():

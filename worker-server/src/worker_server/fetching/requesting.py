@@ -59,7 +59,10 @@ class Requester:
 
     @contextlib.contextmanager
     def request(self, url: str, headers: dict[str, str]) -> Iterator[Reply]:
-        """Follow redirects, each checked like the first URL; raises `FetchFailed` or `RequestFailed`."""
+        """Follow redirects, each checked like the first URL.
+
+        Raises `FetchFailed` or `RequestFailed`.
+        """
         hosts: list[str] = []
         for _ in range(self._limits.max_redirects + 1):
             target = parse_http_url(url, self._rules)

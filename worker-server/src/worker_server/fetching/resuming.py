@@ -33,7 +33,7 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
 
 
 def range_headers(validator: str | None, size_bytes: int) -> dict[str, str]:
-    """Return the headers that request what follows the first `size_bytes`; empty without validator."""
+    """Return the headers that request the bytes from `size_bytes` on; empty without validator."""
     if not validator or not size_bytes:
         return {}
     return {"Range": f"bytes={size_bytes}-", "If-Range": validator}

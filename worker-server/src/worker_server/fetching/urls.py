@@ -33,7 +33,7 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 @dataclass(frozen=True)
 class HttpUrl:
-    """A checked URL. `host` is ASCII, an IPv6 address without brackets; `target` is path and query."""
+    """A checked URL: `host` is ASCII (IPv6 without brackets), `target` is path and query."""
 
     scheme: str
     host: str

@@ -126,7 +126,7 @@ class Watchdog:
         return None
 
     def _stall(self) -> RequestStalled | None:
-        """Return the failure of a source that is silent, which may pass, or slow, which will not."""
+        """Return the failure of a source that is silent (transient) or too slow (final)."""
         if self._headers_due is None:
             if self._meter.is_silent():
                 return _silent(f"The source sent nothing for {self._limits.stall_s:g} s.")
@@ -140,7 +140,7 @@ class Watchdog:
     def _cut(self, verdict: Exception) -> None:
         self._verdict = verdict
         if self._line is not None:
-            # On the duplicate, too, this ends the connection in every state: connecting, TLS, reading.
+            # Shuts the connection down in every state: connecting, TLS handshake, reading.
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
 
