@@ -235,7 +235,7 @@ def test_unresolvable_upstream_does_not_stop_the_start(
 
 
 def test_upstream_timeout_is_504(start_edge: "StartEdge") -> None:
-    edge = start_edge(replaced={"proxy_read_timeout 60s": "proxy_read_timeout 200ms"})
+    edge = start_edge(replaced={"proxy_read_timeout 14s": "proxy_read_timeout 200ms"})
     assert_problem(requests.get(f"{edge.url}/slow", timeout=5), 504, "web_timeout")
 
 
