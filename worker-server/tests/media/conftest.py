@@ -168,6 +168,7 @@ def plain_source() -> Source:
         has_audio=False,
         audio_index=-1,
         audio_codec="",
+        audio_channels=0,
     )
 
 

@@ -133,3 +133,36 @@ def test_the_first_sound_is_taken_and_subtitles_are_left(
     clip = render(source, path, plan_parts(source)[0])
     spectrum = np.abs(np.fft.rfft(samples_of(clip.path)[0, RATE + 2000 : RATE + 26_000]))
     assert spectrum.argmax() * RATE / 24_000 == pytest.approx(500, abs=5)
+
+
+# The amplitude of a tone in one channel, and what a player hears of it in both.
+MONO = {
+    "aac in mp4": ("s.mp4", "-ac 1 -c:a aac -b:a 128k"),
+    "pcm in matroska": ("s.mkv", "-ac 1 -c:a pcm_s16le"),
+    "opus in webm's container": ("s.mkv", "-ac 1 -c:a libopus"),
+    "eight kilohertz in avi": ("s.avi", "-ac 1 -ar 8000 -c:a pcm_s16le"),
+}
+
+
+@ENGINES
+@pytest.mark.parametrize("kind", MONO)
+def test_mono_keeps_its_level_in_both_channels(
+    engine: str, kind: str, make: Make, render_all: Render
+) -> None:
+    name, options = MONO[kind]
+    tone = "-f lavfi -i aevalsrc=exprs=0.5*sin(2*PI*440*t):s=48000:d=1"
+    path = make(f"{PICTURE.format(seconds=1)} {tone} {X264} {options}", name)
+    [clip] = render_all(path, engine=engine)
+    heard = samples_of(clip.path)[:, RATE + 4800 : 2 * RATE - 4800]
+    levels_db = 20 * np.log10(np.abs(heard).max(axis=1) / 0.5)
+    assert np.abs(levels_db).max() < 0.4
+    assert np.abs(heard[0] - heard[1]).max() < 0.01
+
+
+@ENGINES
+def test_stereo_keeps_each_channel_s_level(engine: str, make: Make, render_all: Render) -> None:
+    tones = "-f lavfi -i aevalsrc=exprs=0.5*sin(2*PI*440*t)|0.25*sin(2*PI*440*t):s=48000:d=1"
+    path = make(f"{PICTURE.format(seconds=1)} {tones} {X264} -c:a pcm_s16le", "s.mkv")
+    [clip] = render_all(path, engine=engine)
+    heard = np.abs(samples_of(clip.path)[:, RATE + 4800 : 2 * RATE - 4800]).max(axis=1)
+    assert heard == pytest.approx([0.5, 0.25], rel=0.05)

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
+from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.json_value import JsonValue
 from worker_server.media.model.plan import FrameRange
@@ -57,6 +58,12 @@ class PartEdit(JsonValue):
     @property
     def frame_rate(self) -> Fraction:
         return self.source.frame_rate
+
+    @property
+    def last_picture(self) -> int:
+        """The index of the source's last picture on the grid; it is held while sound goes on."""
+        source = self.source
+        return max(0, frame_index(source.last_pts_s - source.origin_s, source.frame_rate))
 
     @property
     def bumper_frames(self) -> int:

@@ -56,6 +56,7 @@ class Source(JsonValue):
     has_audio: bool
     audio_index: int
     audio_codec: str
+    audio_channels: int  # 0 without sound
 
     @property
     def display_width(self) -> Fraction:

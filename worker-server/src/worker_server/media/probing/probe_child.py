@@ -203,6 +203,7 @@ def _facts(
         has_audio=audio is not None,
         audio_index=audio.index if audio else -1,
         audio_codec=audio.codec_context.name if audio else "",
+        audio_channels=audio.codec_context.channels if audio else 0,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
-from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
+from worker_server.media.model.frame_grid import AIM_FRAMES
 from worker_server.media.model.geometry import crop_box
 from worker_server.media.model.plan import FrameRange
 from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
@@ -161,7 +161,8 @@ def _background(edit: PartEdit) -> str:
 
 
 def _seek(edit: PartEdit) -> list[str]:
-    start_s = edit.part.start_frame / edit.frame_rate - _margin_s(edit)
+    # A part of sound alone shows the last picture, so reading begins there.
+    start_s = min(edit.part.start_frame, edit.last_picture) / edit.frame_rate - _margin_s(edit)
     if not edit.part.start_frame or start_s <= 0:
         return []
     return [
@@ -221,10 +222,8 @@ def _grid(edit: PartEdit) -> list[str]:
     part, source = edit.part, edit.source
     filters = [f"fps={_text(edit.frame_rate)}:round=near"]
     # The last frame is held to the end and no longer, or a damaged end would freeze unnoticed.
-    held = (
-        source.frame_count - 1 - frame_index(source.last_pts_s - source.origin_s, edit.frame_rate)
-    )
-    if part.end_frame == source.frame_count:
+    held = part.end_frame - 1 - edit.last_picture
+    if held >= 0 or part.end_frame == source.frame_count:
         filters.append(f"tpad=stop_mode=clone:stop={max(0, held) + 1}")
     return [
         *filters,
@@ -273,8 +272,14 @@ def _audio(edit: PartEdit) -> str:
     begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
     # async=1 fills what is missing and cuts what is doubled, so that sound never drifts from the picture.
-    resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0,aformat=channel_layouts=stereo"
-    return f"[0:{edit.source.audio_index}]{_shift('asetpts', begin)},{cut},{resample},{to_length}"
+    resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
+    chain = f"{_shift('asetpts', begin)},{cut},{_stereo(edit)}{resample}"
+    return f"[0:{edit.source.audio_index}]{chain},aformat=channel_layouts=stereo,{to_length}"
+
+
+def _stereo(edit: PartEdit) -> str:
+    """Return the filter that puts one channel into both at its level; a downmix would take 3 dB from it."""
+    return "pan=stereo|c0=c0|c1=c0," if edit.source.audio_channels == 1 else ""
 
 
 def _shift(name: str, by_s: Fraction) -> str:

@@ -117,7 +117,7 @@ def _decoded(edit: PartEdit) -> Iterator[VideoFrame]:
     with open_source(edit.source_path, edit.source.demuxer) as container:
         video: Any = container.streams[edit.source.video_index]
         video.codec_context.thread_count = edit.profile.threads
-        start_s = edit.part.start_frame / edit.frame_rate - _MARGIN_S
+        start_s = min(edit.part.start_frame, edit.last_picture) / edit.frame_rate - _MARGIN_S
         if start_s > 0:
             container.seek(int((edit.source.origin_s + start_s) / video.time_base), stream=video)
         frames = container.decode(video)
@@ -164,11 +164,16 @@ def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, S
         audio: Any = container.streams[edit.source.audio_index]
         if edit.part.start_frame:
             container.seek(int(start_s / audio.time_base), stream=audio)
-        resampler = AudioResampler(format="flt", layout="stereo", rate=AUDIO_RATE)
+        # One channel goes into both at its level: a downmix would take 3 dB from it.
+        is_mono = edit.source.audio_channels == 1
+        layout = "mono" if is_mono else "stereo"
+        resampler = AudioResampler(format="flt", layout=layout, rate=AUDIO_RATE)
         for frame in container.decode(audio):
             for resampled in resampler.resample(frame):
                 if resampled.pts is not None and resampled.time_base is not None:
+                    samples = resampled.to_ndarray().astype(np.float32, copy=False)
+                    samples = samples.reshape(-1, 1 if is_mono else 2)
                     yield (
                         resampled.pts * resampled.time_base,
-                        resampled.to_ndarray().astype(np.float32, copy=False).reshape(-1, 2),
+                        np.repeat(samples, 2, axis=1) if is_mono else samples,
                     )
