@@ -149,6 +149,7 @@ def plain_source() -> Source:
         pix_fmt="yuv420p",
         sample_aspect=Fraction(1),
         rotation=0,
+        mirrored=False,
         interlaced=False,
         colour_matrix=1,
         colour_primaries=1,

@@ -37,6 +37,7 @@ class Source(JsonValue):
     pix_fmt: str
     sample_aspect: Fraction
     rotation: int  # degrees, one of 0, 90, 180, 270
+    mirrored: bool  # the display matrix flips the picture, besides rotating it
     interlaced: bool
     colour_matrix: int  # ISO/IEC 23091-2 code points, as ffmpeg uses them; 2 is "not said"
     colour_primaries: int

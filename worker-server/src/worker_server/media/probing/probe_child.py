@@ -3,6 +3,7 @@
 Run by `Prober`: takes a path, a demuxer and limits, answers `{"source": …}` or `{"error": …}`.
 """
 
+import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -184,6 +185,7 @@ def _facts(
         pix_fmt=frame.format.name,
         sample_aspect=_sane_aspect(video.sample_aspect_ratio),
         rotation=round(frame.rotation / 90) * 90 % 360,
+        mirrored=_is_mirrored(frame),
         interlaced=bool(frame.interlaced_frame),
         colour_matrix=int(frame.colorspace),
         colour_primaries=int(frame.color_primaries),
@@ -242,6 +244,14 @@ def _rate_hints(video: VideoStream) -> list[Fraction]:
         video.codec_context.framerate,
     )
     return [Fraction(rate) for rate in claimed if rate]
+
+
+def _is_mirrored(frame: VideoFrame) -> bool:
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False
+    matrix = struct.unpack("9i", bytes(data)[:36])
+    return bool(matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0)
 
 
 def _sane_aspect(aspect: Fraction | None) -> Fraction:

@@ -14,6 +14,8 @@ import av.logging
 
 SLICE, IDR_SLICE = 1, 5
 SPS, PPS = 7, 8
+SEI = 6
+_DISPLAY_ORIENTATION = 47  # payloadType (annex D): how to rotate and flip what follows
 # SEI, delimiter, the ends of sequence and stream, filler: nothing that a picture depends on.
 DROPPABLE = {6, 9, 10, 11, 12}
 
@@ -119,12 +121,32 @@ def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
         elif kind(unit) in (SPS, PPS):
             if unit not in sets.sps + sets.pps:
                 raise Unsuitable("the parameter sets change")
+        elif kind(unit) == SEI and _DISPLAY_ORIENTATION in set(_sei_payload_types(unit)):
+            raise Unsuitable("the stream says how to rotate its pictures")
         elif kind(unit) not in DROPPABLE:
             raise Unsuitable(f"there is a unit of type {kind(unit)}")
     kinds = {kind(unit) for unit in slices}
     if len(kinds) != 1:
         raise Unsuitable("a packet is not one picture")
     return b"".join(map(_with_length32, slices)), kinds == {IDR_SLICE}
+
+
+def _sei_payload_types(unit: bytes) -> Iterator[int]:
+    """Yield the types of the messages in an SEI unit (7.3.2.3.1); a broken one ends it."""
+    data = unit.replace(b"\0\0\3", b"\0\0")  # emulation prevention
+    at = 1
+    while at + 2 < len(data):  # more than the trailing bits
+        numbers = []
+        for _ in ("payloadType", "payloadSize"):
+            number = 0
+            while at < len(data) and data[at] == 0xFF:
+                number, at = number + 0xFF, at + 1
+            if at >= len(data):
+                return
+            numbers.append(number + data[at])
+            at += 1
+        yield numbers[0]
+        at += numbers[1]
 
 
 def _sets(record: bytes, offset: int, count: int) -> tuple[tuple[bytes, ...], int]:

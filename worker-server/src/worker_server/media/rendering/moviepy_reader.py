@@ -155,7 +155,9 @@ def _to_rgb(frame: VideoFrame, source: Source) -> RgbPicture:
         dst_color_range=_RANGES["full"],
         interpolation="BICUBIC",
     ).to_ndarray()
-    return np.rot90(picture.astype(np.uint8, copy=False), source.rotation // 90)
+    # A mirroring matrix is a vertical flip, then the rotation of its horizontal axis.
+    upright = np.flipud(picture) if source.mirrored else picture
+    return np.rot90(upright.astype(np.uint8, copy=False), source.rotation // 90)
 
 
 def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, Sound]]:

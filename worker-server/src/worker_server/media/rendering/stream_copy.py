@@ -32,6 +32,7 @@ class StreamCopyRenderer:
             and not source.interlaced
             and not source.is_vfr
             and source.rotation == 0
+            and not source.mirrored
             and source.sample_aspect == 1
             and (source.width, source.height) == (edit.width, edit.height)
         )

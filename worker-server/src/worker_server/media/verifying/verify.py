@@ -47,9 +47,10 @@ class Verifier(Child):
         """
         if not path.is_file() or path.stat().st_size == 0:
             raise ClipRejected("There is no clip, or it is empty.")
-        payload = {"path": str(path.absolute())}
+        payload = {"path": str(path.absolute()), "edit": edit.to_json()}
+        files = ChildFiles(read=(path, edit.source_path))
         try:
-            found = self.request(payload, _TIMEOUT_S, should_stop, ChildFiles(read=(path,)))
+            found = self.request(payload, _TIMEOUT_S, should_stop, files)
         except ChildCrashed as error:
             raise MediaProcessCrashed("verify", str(error)) from error
         except ChildFailed as error:
@@ -89,3 +90,7 @@ def _differences(found: dict[str, Any], edit: PartEdit) -> Iterator[str]:
         yield f"the picture lasts {float(video_s):.3f} s, not {float(edit.duration_s):.3f} s"
     if abs(audio_s - video_s) > _MAX_APART_S:
         yield f"the sound lasts {float(audio_s):.3f} s, the picture {float(video_s):.3f} s"
+    if found["differing_frames"]:
+        yield f"the pictures of frames {found['differing_frames']} of the part are not the source's"
+    if found["level_difference_db"] is not None:
+        yield f"the sound is {found['level_difference_db']:+.1f} dB from the source's"

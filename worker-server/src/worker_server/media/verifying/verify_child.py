@@ -1,4 +1,4 @@
-"""Reads a finished clip inside a child process. Run by `Verifier`."""
+"""Reads a finished clip, and compares it with its source, in a child process. Run by `Verifier`."""
 
 import hashlib
 from fractions import Fraction
@@ -7,19 +7,24 @@ from typing import Any
 
 import av
 import av.logging
+from av.container import InputContainer
 
 from worker_server.media.model.containers import open_source
+from worker_server.media.model.edit import PartEdit
+from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child_main import serve_one_request
+from worker_server.media.verifying.pictures import differing_frames, is_comparable
+from worker_server.media.verifying.sound_level import level_difference_db
 
 
-def look(path: Path) -> dict[str, Any]:
-    """Return what a clip is, by its packets, and its SHA-256."""
+def facts_of(path: Path, edit: PartEdit) -> dict[str, Any]:
+    """Return what a clip is, by its packets, how it differs from its source, and its SHA-256."""
     with open_source(path, "mov") as container:
         streams = [stream.type for stream in container.streams]
         if streams != ["video", "audio"]:
             return {"streams": streams}
         video, audio = container.streams.video[0], container.streams.audio[0]
-        ends, frames = _read(container)
+        ends, frames, keys = _read(container, edit)
         aspect = video.sample_aspect_ratio
         return {
             "streams": streams,
@@ -39,12 +44,16 @@ def look(path: Path) -> dict[str, Any]:
             ],
             "audio_s": str(_edited_s(audio, ends[1])),
             "sha256": _sha256(path),
+            **_differences(container, keys, edit),
         }
 
 
-def _read(container: "av.container.InputContainer") -> tuple[list[Fraction], int]:
-    """Return when each stream ends and how many frames are shown; raise at the first damaged packet."""
-    ends, frames = [Fraction(0), Fraction(0)], 0
+def _read(container: InputContainer, edit: PartEdit) -> tuple[list[Fraction], int, list[int]]:
+    """Return when each stream ends, how many frames are shown and which are key frames.
+
+    Raise at the first damaged packet.
+    """
+    ends, frames, keys = [Fraction(0), Fraction(0)], 0, []
     for packet in container.demux():
         if packet.pts is None:
             continue
@@ -52,8 +61,25 @@ def _read(container: "av.container.InputContainer") -> tuple[list[Fraction], int
             raise av.error.InvalidDataError(0, "a damaged or misplaced packet")
         end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
         ends[packet.stream_index] = max(ends[packet.stream_index], end_s)
-        frames += packet.stream_index == 0
-    return ends, frames
+        if packet.stream_index == 0:
+            frames += 1
+            if packet.is_keyframe:
+                keys.append(frame_index(packet.pts * packet.time_base, edit.frame_rate))
+    return ends, frames, sorted(keys)
+
+
+def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[str, Any]:
+    """Compare the clip with its source; what the source itself does not let compare is no difference."""
+    found: dict[str, Any] = {"differing_frames": [], "level_difference_db": None}
+    try:
+        with open_source(edit.source_path, edit.source.demuxer) as source:
+            if is_comparable(edit):
+                found["differing_frames"] = differing_frames(source, clip, keys, edit)
+            if edit.source.has_audio:
+                found["level_difference_db"] = level_difference_db(source, clip, edit)
+    except (av.error.FFmpegError, ValueError):
+        pass  # the clip is not to blame
+    return found
 
 
 def _edited_s(audio: "av.AudioStream", end_s: Fraction) -> Fraction:
@@ -71,7 +97,7 @@ def _sha256(path: Path) -> str:
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
     """Return what the clip is, or why it cannot be read."""
     try:
-        return look(Path(payload["path"]))
+        return facts_of(Path(payload["path"]), PartEdit.from_json(payload["edit"]))
     except (av.error.FFmpegError, OSError) as error:
         return {"error": str(error)}
 

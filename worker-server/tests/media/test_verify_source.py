@@ -1,0 +1,165 @@
+"""A clip is held to its source: pictures as a player shows them, and the level of the sound."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker_server.media import (
+    ClipRejected,
+    PartEdit,
+    Profile,
+    RendererDeclined,
+    RenderWatch,
+    plan_parts,
+    probe,
+    render,
+    renderer,
+    renderers,
+    verify_clip,
+)
+
+Make = Callable[..., Path]
+TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
+MOTION = "-f lavfi -i testsrc2=s=640x360:r=25:d=4"
+TONE = "-f lavfi -i aevalsrc=exprs=0.3*sin(1000*PI*t)|0.3*sin(1000*PI*t):s=48000:d=4"
+FIT = f"-c:v libx264 -preset ultrafast -crf 26 -pix_fmt yuv420p -profile:v high -8x8dct 1 -g 20 {TAGS}"
+SEI = "-bsf:v h264_metadata=display_orientation=insert:{}"
+# Each says how a player shows what is stored.
+MATRICES = {
+    "upside down": "-display_vflip",
+    "mirrored": "-display_hflip",
+    "mirrored and turned": "-display_rotation 90 -display_hflip",
+    "turned by a right angle": "-display_rotation 90",
+    "turned by thirty degrees": "-display_rotation 30",
+}
+
+
+ENGINES = pytest.mark.parametrize(
+    "engine", ["ffmpeg", pytest.param("moviepy", marks=pytest.mark.slow)]
+)
+
+
+@pytest.fixture(scope="session")
+def plain(make: Make) -> Path:
+    return make(f"{MOTION} {TONE} {FIT} -c:a aac", "plain.mp4")
+
+
+def as_shown(path: Path, edit: PartEdit, ffmpeg: str, output: Path) -> Path:
+    """Render the source as plain ffmpeg shows it, cropped and scaled to the clip's size."""
+    size = f"{edit.width}:{edit.height}"
+    fit = f"scale={size}:force_original_aspect_ratio=increase,crop={size},setsar=1,format=yuv420p"
+    command = [ffmpeg, "-v", "error", "-y", "-i", str(path), "-an", "-vf", fit]
+    subprocess.run([*command, "-c:v", "libx264", "-crf", "10", str(output)], check=True)
+    return output
+
+
+def likeness(clip: Path, shown: Path, edit: PartEdit, ffmpeg: str) -> list[float]:
+    """The structural similarity of every frame of the part to the source as shown."""
+    first, last = edit.bumper_frames, edit.bumper_frames + edit.part.frame_count
+    cut = f"[0:v]trim=start_frame={first}:end_frame={last},setpts=PTS-STARTPTS[c]"
+    graph = f"{cut};[c][1:v]ssim=stats_file=-"
+    command = [ffmpeg, "-v", "error", "-i", str(clip), "-i", str(shown), "-lavfi", graph]
+    done = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True, check=True)
+    return [float(value) for value in re.findall(r"All:([\d.]+)", done.stdout)]
+
+
+@ENGINES
+@pytest.mark.parametrize("kind", MATRICES)
+def test_every_frame_is_as_a_player_shows_it(
+    kind: str, engine: str, plain: Path, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    if engine == "moviepy" and "thirty" in kind:
+        pytest.xfail("MoviePy's reader turns by right angles only")
+    path = make(f"{MATRICES[kind]} -i {plain} -c copy", "matrix.mp4")
+    source = probe(path)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part, profile=Profile("ultrafast", 14, 1))
+    output = tmp_path / "clip.mp4"
+    clip = render(edit, output, renderers(engine, ffmpeg, stream_copy=True), RenderWatch())
+    assert clip.rendered_by == "encode"
+    found = likeness(output, as_shown(path, edit, ffmpeg, tmp_path / "shown.mp4"), edit, ffmpeg)
+    assert len(found) == 100
+    assert min(found) > 0.9
+
+
+@pytest.mark.parametrize("orientation", ["rotate=180", "flip=vertical"])
+def test_an_orientation_inside_the_stream_is_not_copied_away(
+    orientation: str, plain: Path, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    path = make(f"-i {plain} -c copy {SEI.format(orientation)}", "sei.mp4")
+    source = probe(path)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part, profile=Profile("ultrafast", 14, 1))
+    # Even if the probe had not seen it.
+    unaware = replace(edit, source=replace(source, rotation=0, mirrored=False))
+    with pytest.raises(RendererDeclined, match="how to rotate its pictures"):
+        render(unaware, tmp_path / "clip.mp4", [renderer("copy", ffmpeg)], RenderWatch())
+
+
+@pytest.mark.parametrize("matrix", ["-display_vflip", "-display_hflip", "-display_rotation 180"])
+def test_a_copy_that_loses_the_matrix_is_rejected(
+    matrix: str, plain: Path, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """As if nothing before verification had noticed."""
+    path = make(f"{matrix} -i {plain} -c copy", "matrix.mp4")
+    source = replace(probe(path), rotation=0, mirrored=False)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part)
+    copy = renderer("copy", ffmpeg)
+    with pytest.raises(ClipRejected, match="pictures of frames"):
+        render(edit, tmp_path / "clip.mp4", [copy], RenderWatch())
+
+
+@pytest.mark.parametrize(
+    ("filters", "options"),
+    [("vflip", ""), ("hflip", ""), ("negate", "")],
+)
+def test_other_pictures_are_found_in_an_encoded_clip(
+    filters: str, options: str, plain: Path, make: Make
+) -> None:
+    source = probe(plain)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, plain, part, logo_s=0.0)
+    good = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac -ar 48000 -ac 2"
+    assert verify_clip(make(f"-i {plain} {good}", "good.mp4"), edit).frames == 100
+    with pytest.raises(ClipRejected, match="pictures of frames"):
+        verify_clip(make(f"-i {plain} -vf {filters} {options} {good}", "bad.mp4"), edit)
+
+
+@pytest.mark.parametrize("change", ["volume=-3dB", "volume=4dB", "volume=0"])
+def test_another_level_of_sound_is_found(change: str, plain: Path, make: Make) -> None:
+    source = probe(plain)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, plain, part, logo_s=0.0)
+    good = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac -ar 48000 -ac 2"
+    with pytest.raises(ClipRejected, match="dB from the source's"):
+        verify_clip(make(f"-i {plain} -af {change} {good}", "bad.mp4"), edit)
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("picture", "sound", "name"),
+    [
+        ("-f lavfi -i color=c=red:s=320x180:r=25:d=0.04", "-f lavfi -i sine=d=12", "still.mkv"),
+        ("-f lavfi -i testsrc2=s=320x180:r=25:d=3", "-f lavfi -i sine=d=12", "stopped.mp4"),
+        ("-f lavfi -i testsrc2=s=320x180:r=10:d=7", "-f lavfi -i sine=d=12", "share.mkv"),
+    ],
+)
+def test_the_last_picture_is_held_while_sound_goes_on(
+    picture: str, sound: str, name: str, engine: str, make: Make, render: Callable[..., Any]
+) -> None:
+    path = make(f"{picture} {sound} -c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac", name)
+    source = probe(path)
+    source = replace(
+        source, frame_count=round(12 * source.frame_rate), duration_s=source.duration_s
+    )
+    clips = [
+        render(source, path, part, engine=engine, logo_s=0.2) for part in plan_parts(source, 5)
+    ]
+    assert sum(clip.edit.part.frame_count for clip in clips) == round(12 * source.frame_rate)
+    assert len(clips) == 3
