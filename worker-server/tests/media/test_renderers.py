@@ -157,7 +157,9 @@ def test_a_stop_ends_it(name: str, fit: Path, ffmpeg: str, tmp_path: Path) -> No
 
 def test_stream_copy_comes_before_the_default_engine_alone(ffmpeg: str) -> None:
     def order(engine: str, *, stream_copy: bool) -> list[str]:
-        tried = renderers(engine, ffmpeg, stream_copy=stream_copy)
+        *tried, last = renderers(engine, ffmpeg, stream_copy=stream_copy)
+        assert last.conceals
+        assert not any(one.conceals for one in tried)
         return [type(one).__name__ for one in tried]
 
     assert order("ffmpeg", stream_copy=True) == ["StreamCopyRenderer", "FfmpegRenderer"]

@@ -34,6 +34,8 @@ _ABSENT = (
     "Stale file handle",
     "Input/output error",
 )
+# Who speaks, where that is no demuxer and no decoder.
+_WRITER = ("[out#", "[vost#", "[aost#", "[enc:", "[libx264", "[mp4 @", "[matroska @", "muxer")
 _DAMAGE = (
     "Invalid data found",
     "rror while decoding",
@@ -180,9 +182,15 @@ def _meaning(status: int, stderr_tail: str) -> tuple[str, str, bool]:
     if _any_of(_MEMORY, stderr_tail):
         return "encoder_out_of_memory", "The encoder needs too much memory for this video.", False
     # ffmpeg calls an input "invalid" too when it cannot open the file.
-    if _any_of(_DAMAGE, stderr_tail) and not _any_of(_ABSENT, stderr_tail):
+    if _any_of(_DAMAGE, _said_by_reader(stderr_tail)) and not _any_of(_ABSENT, stderr_tail):
         return "source_damaged", "The video is damaged.", False
     return "encoder_failed", f"The encoder failed with status {status}.", True
+
+
+def _said_by_reader(stderr_tail: str) -> str:
+    """Return the lines that are not of an encoder, a muxer or an output."""
+    lines = stderr_tail.splitlines()
+    return "\n".join(line for line in lines if not _any_of(_WRITER, line))
 
 
 def _any_of(marks: tuple[str, ...], stderr_tail: str) -> bool:

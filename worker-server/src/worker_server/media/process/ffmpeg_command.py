@@ -5,9 +5,14 @@ from pathlib import Path
 PROGRESS = ["-progress", "pipe:1", "-stats_period", "0.2"]
 
 
-def quiet_ffmpeg(ffmpeg: str) -> list[str]:
-    """Begin a command that asks nothing, says nothing but errors, and stops at the first one."""
-    return [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-xerror", "-y"]
+def quiet_ffmpeg(ffmpeg: str, *, stops_at_errors: bool = True) -> list[str]:
+    """Begin a command that asks nothing, prints nothing but errors, and stops at the first one.
+
+    Without `stops_at_errors` it goes on whatever decoding meets; errors of filters, encoders and
+    the output always end it.
+    """
+    words = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-y"]
+    return [*words, *(["-xerror"] if stops_at_errors else ["-max_error_rate", "1"])]
 
 
 def local_input(path: Path, demuxer: str, *options: str) -> list[str]:

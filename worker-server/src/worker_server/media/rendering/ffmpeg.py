@@ -32,8 +32,9 @@ class FfmpegRenderer:
 
     rendered_by: Literal["encode"] = "encode"
 
-    def __init__(self, ffmpeg_path: str) -> None:
+    def __init__(self, ffmpeg_path: str, *, conceals: bool = False) -> None:
         self.ffmpeg_path = Path(ffmpeg_path)
+        self.conceals = conceals
 
     def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # the interface's
         """Any edit."""
@@ -47,7 +48,7 @@ class FfmpegRenderer:
         logo = local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
         graph = [
             "-filter_complex",
-            ";".join([*_video(edit), _audio(edit)]),
+            ";".join([*_video(edit, conceals=self.conceals), _audio(edit)]),
             "-map",
             "[v]",
             "-map",
@@ -57,7 +58,7 @@ class FfmpegRenderer:
             ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
         )
         return [
-            *quiet_ffmpeg(str(self.ffmpeg_path)),
+            *quiet_ffmpeg(str(self.ffmpeg_path), stops_at_errors=not self.conceals),
             *PROGRESS,
             "-copyts",
             *threads,
@@ -187,17 +188,19 @@ def _margin_s(edit: PartEdit) -> Fraction:
     return source.reorder_delay_s + _MARGIN_FRAMES * frame_s
 
 
-def _video(edit: PartEdit) -> list[str]:
+def _video(edit: PartEdit, *, conceals: bool) -> list[str]:
     """Return the chains that make `[v]`: the part on its grid, in size and colour, between two bumpers."""
-    return _with_logo(edit, _content(edit, 0) + _bumpers(edit), edit.part.frame_count)
+    content = _content(edit, 0, conceals=conceals)
+    return _with_logo(edit, content + _bumpers(edit), edit.part.frame_count)
 
 
-def _content(edit: PartEdit, number: int) -> str:
+def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
     """Return the chain that makes the part's frames from the input of this number."""
     filters = [f"[{number}:{edit.source.video_index}]{_shift('setpts', edit.source.origin_s)}"]
     if edit.source.interlaced:
         filters.append("bwdif=mode=send_frame:deint=interlaced")
-    return ",".join([*filters, *_grid(edit), *_picture(edit), colour.TAGS, "setsar=1"])
+    grid = _grid(edit, conceals=conceals)
+    return ",".join([*filters, *grid, *_picture(edit), colour.TAGS, "setsar=1"])
 
 
 def _bumpers(edit: PartEdit) -> str:
@@ -217,13 +220,17 @@ def _with_logo(edit: PartEdit, main: str, frames: int) -> list[str]:
     return [f"{main}[main]", _logo(edit), overlay]
 
 
-def _grid(edit: PartEdit) -> list[str]:
+def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:
     """Put frames on the constant grid, where frame k has time stamp k, and keep those of the part."""
     part, source = edit.part, edit.source
     filters = [f"fps={_text(edit.frame_rate)}:round=near"]
+    if conceals:
+        # The nearest frame that can be decoded stands for those that cannot, at both ends too.
+        filters[0] += f":start_time={float(part.start_frame / edit.frame_rate):.6f}"
+        filters.append(f"tpad=stop_mode=clone:stop={part.frame_count}")
     # The last frame is held to the end and no longer, or a damaged end would freeze unnoticed.
     held = part.end_frame - 1 - edit.last_picture
-    if held >= 0 or part.end_frame == source.frame_count:
+    if not conceals and (held >= 0 or part.end_frame == source.frame_count):
         filters.append(f"tpad=stop_mode=clone:stop={max(0, held) + 1}")
     return [
         *filters,

@@ -14,6 +14,7 @@ class MoviePyRenderer:
     """Slower than `FfmpegRenderer`, and the place for effects written in Python."""
 
     rendered_by: Literal["encode"] = "encode"
+    conceals = False
 
     def __init__(self, ffmpeg_path: str) -> None:
         self.ffmpeg_path = Path(ffmpeg_path)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker_server.errors import FailureCode
 from worker_server.media.errors import ClipRejected, EncodeFailed
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.process.child import ChildFiles
@@ -49,21 +50,27 @@ def render(
     """Write the clip of `edit` to `output` with the first of `renderers` that can, and verify it.
 
     A renderer that declines, fails or makes a clip that is rejected is followed by the next one that
-    can render the edit; the last one's failure is the caller's: EncodeFailed or ClipRejected. Raise
-    Stopped once `watch.should_stop` said so, ValueError where no renderer can. `output.parent` is
-    scratch: it is the working directory, and may hold unfinished files after a failure.
+    can render the edit; the last one's failure is the caller's: EncodeFailed or ClipRejected. One
+    that conceals follows only where the one before found the source damaged. Raise Stopped once
+    `watch.should_stop` said so, ValueError where no renderer can. `output.parent` is scratch: it is
+    the working directory, and may hold unfinished files after a failure.
     """
-    able = [renderer for renderer in renderers if renderer.can_render(edit)]
-    if not able:
-        raise ValueError("no renderer can make this clip")
-    for renderer in able[:-1]:
+    failure: EncodeFailed | ClipRejected | None = None
+    for renderer in renderers:
+        if not renderer.can_render(edit) or (renderer.conceals and not _is_damage(failure)):
+            continue
         try:
             return _run(renderer, edit, output, watch)
         except (EncodeFailed, ClipRejected) as error:
             # A fault of the source or of the machine meets the next renderer too, which reports it.
             extra = {"part": edit.part.number, "detail": str(error)}
-            _log.info("not rendered by %s", renderer.rendered_by, extra=extra)
-    return _run(able[-1], edit, output, watch)
+            _log.info("not rendered by %s", type(renderer).__name__, extra=extra)
+            failure = error
+    raise failure or ValueError("no renderer can make this clip")
+
+
+def _is_damage(failure: EncodeFailed | ClipRejected | None) -> bool:
+    return failure is not None and failure.code == FailureCode.SOURCE_DAMAGED
 
 
 def clip_files(renderer: Renderer, edit: PartEdit, output: Path) -> ChildFiles:
@@ -96,5 +103,5 @@ def _run(renderer: Renderer, edit: PartEdit, output: Path, watch: RenderWatch) -
             memory_bytes=watch.limits.memory_bytes,
             max_output_bytes=watch.limits.max_output_bytes,
         )
-        facts = verifier.check(output, edit, watch.should_stop)
+        facts = verifier.check(output, edit, watch.should_stop, conceals=renderer.conceals)
     return RenderedClip(facts, renderer.rendered_by)

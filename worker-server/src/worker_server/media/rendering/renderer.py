@@ -35,6 +35,15 @@ class Renderer(Protocol):
         ...
 
     @property
+    def conceals(self) -> bool:
+        """Whether it shows something in place of damaged frames, as players do.
+
+        Such a renderer is tried only after another one found the source damaged, and the damaged
+        frames are counted then.
+        """
+        ...
+
+    @property
     def ffmpeg_path(self) -> Path:
         """The program besides Python that its commands run."""
         ...

@@ -26,7 +26,8 @@ def renderers(engine: str, ffmpeg_path: str, *, stream_copy: bool) -> list[Rende
     """Return the renderers to try, in order.
 
     Stream copy comes first where it is wanted, and only before `ffmpeg`: MoviePy is chosen for
-    effects of one's own, which copied pictures would not have.
+    effects of one's own, which copied pictures would not have. The last one conceals damage.
     """
     names = ["copy", engine] if stream_copy and engine == "ffmpeg" else [engine]
-    return [renderer(name, ffmpeg_path) for name in names]
+    concealing = FfmpegRenderer(ffmpeg_path, conceals=True)
+    return [*(renderer(name, ffmpeg_path) for name in names), concealing]

@@ -17,6 +17,7 @@ class StreamCopyRenderer:
     """Copies the coded pictures of the source, and encodes only the bumpers and both edges of the part."""
 
     rendered_by: Literal["copy"] = "copy"
+    conceals = False
 
     def __init__(self, ffmpeg_path: str) -> None:
         self.ffmpeg_path = Path(ffmpeg_path)

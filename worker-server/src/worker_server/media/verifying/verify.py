@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from worker_server.media.errors import ClipRejected, MediaProcessCrashed
+from worker_server.media.errors import ClipRejected, EncodeFailed, MediaProcessCrashed
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.process.child import (
     Child,
@@ -20,6 +20,8 @@ _CHILD = "worker_server.media.verifying.verify_child"
 _LIMITS = ChildLimits(cpu_s=60, memory_bytes=1024**3, file_bytes=1)
 _TIMEOUT_S = 60.0
 _MAX_APART_S = Fraction(50, 1000)
+# Of a part's frames; docs/formats.md says so.
+_MAX_CONCEALED_SHARE = Fraction(1, 10)
 # MP4 counts in whole ticks of its own clock.
 _CLOCK_S = Fraction(1, 1000)
 
@@ -32,6 +34,7 @@ class ClipFacts:
     frames: int
     duration_s: float
     sha256: str
+    concealed_frames: int = 0  # damaged in the source: another picture stands for each
 
 
 class Verifier(Child):
@@ -40,14 +43,23 @@ class Verifier(Child):
     def __init__(self) -> None:
         super().__init__(_CHILD, _LIMITS)
 
-    def check(self, path: Path, edit: PartEdit, should_stop: Callable[[], bool]) -> ClipFacts:
+    def check(
+        self,
+        path: Path,
+        edit: PartEdit,
+        should_stop: Callable[[], bool],
+        *,
+        conceals: bool = False,
+    ) -> ClipFacts:
         """Return the facts of a clip that is exactly what the edit asks for.
 
-        Raise ClipRejected with every difference, MediaProcessCrashed, or Stopped.
+        With `conceals` the damaged frames of the source are counted. Raise ClipRejected with every
+        difference, EncodeFailed (`source_damaged`) where too much is concealed, MediaProcessCrashed,
+        or Stopped.
         """
         if not path.is_file() or path.stat().st_size == 0:
             raise ClipRejected("There is no clip, or it is empty.")
-        payload = {"path": str(path.absolute()), "edit": edit.to_json()}
+        payload = {"path": str(path.absolute()), "edit": edit.to_json(), "conceals": conceals}
         files = ChildFiles(read=(path, edit.source_path))
         try:
             found = self.request(payload, _TIMEOUT_S, should_stop, files)
@@ -61,9 +73,10 @@ class Verifier(Child):
             raise ClipRejected(f"The clip has the streams {found['streams']}.")
         if differences := list(_differences(found, edit)):
             raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
-        return ClipFacts(
-            path.stat().st_size, found["frames"], float(Fraction(found["video_s"])), found["sha256"]
-        )
+        concealed = _bounded_damage(found["damaged_frames"], edit)
+        video_s = float(Fraction(found["video_s"]))
+        size_bytes = path.stat().st_size
+        return ClipFacts(size_bytes, found["frames"], video_s, found["sha256"], concealed)
 
 
 def verify_clip(
@@ -72,6 +85,17 @@ def verify_clip(
     """Verify the clip in a new child process."""
     with Verifier() as verifier:
         return verifier.check(path, edit, should_stop)
+
+
+def _bounded_damage(damaged: int, edit: PartEdit) -> int:
+    if damaged > edit.part.frame_count * _MAX_CONCEALED_SHARE:
+        count = edit.part.frame_count
+        raise EncodeFailed(
+            "source_damaged",
+            f"The video is damaged: {damaged} of this part's {count} frames cannot be decoded.",
+            retryable=False,
+        )
+    return damaged
 
 
 def _differences(found: dict[str, Any], edit: PartEdit) -> Iterator[str]:

@@ -13,11 +13,15 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child_main import serve_one_request
+from worker_server.media.verifying.damage import damaged_frames
 from worker_server.media.verifying.pictures import differing_frames, is_comparable
 from worker_server.media.verifying.sound_level import level_difference_db
 
+# What is not compared: pictures near damage may look like anything.
+_NO_DIFFERENCES: dict[str, Any] = {"differing_frames": [], "level_difference_db": None}
 
-def facts_of(path: Path, edit: PartEdit) -> dict[str, Any]:
+
+def facts_of(path: Path, edit: PartEdit, *, conceals: bool) -> dict[str, Any]:
     """Return what a clip is, by its packets, how it differs from its source, and its SHA-256."""
     with open_source(path, "mov") as container:
         streams = [stream.type for stream in container.streams]
@@ -44,7 +48,8 @@ def facts_of(path: Path, edit: PartEdit) -> dict[str, Any]:
             ],
             "audio_s": str(_edited_s(audio, ends[1])),
             "sha256": _sha256(path),
-            **_differences(container, keys, edit),
+            "damaged_frames": _damaged_frames(edit) if conceals else 0,
+            **(_NO_DIFFERENCES if conceals else _differences(container, keys, edit)),
         }
 
 
@@ -68,9 +73,14 @@ def _read(container: InputContainer, edit: PartEdit) -> tuple[list[Fraction], in
     return ends, frames, sorted(keys)
 
 
+def _damaged_frames(edit: PartEdit) -> int:
+    with open_source(edit.source_path, edit.source.demuxer) as source:
+        return damaged_frames(source, edit)
+
+
 def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[str, Any]:
     """Compare the clip with its source; what the source itself does not let compare is no difference."""
-    found: dict[str, Any] = {"differing_frames": [], "level_difference_db": None}
+    found: dict[str, Any] = dict(_NO_DIFFERENCES)
     try:
         with open_source(edit.source_path, edit.source.demuxer) as source:
             if is_comparable(edit):
@@ -97,7 +107,9 @@ def _sha256(path: Path) -> str:
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
     """Return what the clip is, or why it cannot be read."""
     try:
-        return facts_of(Path(payload["path"]), PartEdit.from_json(payload["edit"]))
+        return facts_of(
+            Path(payload["path"]), PartEdit.from_json(payload["edit"]), conceals=payload["conceals"]
+        )
     except (av.error.FFmpegError, OSError) as error:
         return {"error": str(error)}
 

@@ -1,0 +1,55 @@
+"""Counts the frames of a part that its source does not give whole."""
+
+from typing import Any
+
+import av
+import av.logging
+from av.container import InputContainer
+
+from worker_server.media.model.edit import PartEdit
+from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
+
+_MAX_REORDER = 32  # frames that decoding may run ahead of showing
+
+
+def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
+    """Return how many frames of the part are stored but not decoded, or decoded with errors.
+
+    A frame that the decoder complains about counts, however little of it is wrong; those that only
+    refer to it do not.
+    """
+    video: Any = container.streams[edit.source.video_index]
+    video.codec_context.thread_count = 1  # a complaint then belongs to the packet just sent
+    if edit.part.start_frame:
+        aim_s = edit.source.origin_s + (edit.part.start_frame + AIM_FRAMES) / edit.frame_rate
+        container.seek(int(aim_s / video.time_base), stream=video)
+    stored: set[int] = set()
+    shown: set[int] = set()
+    faulty: set[int] = set()
+    av.logging.set_level(av.logging.ERROR)
+    for packet in container.demux(video):
+        index = _index(packet, edit)
+        with av.logging.Capture() as complaints:
+            frames = _decoded(packet)
+        shown |= {_index(frame, edit) for frame in frames}
+        if packet.size:
+            stored.add(index)
+            faulty |= {index} if complaints or packet.is_corrupt else set()
+        if index >= edit.part.end_frame + _MAX_REORDER:
+            break
+    part = set(range(edit.part.start_frame, edit.part.end_frame))
+    return len(part & stored & (faulty | (stored - shown)))
+
+
+def _decoded(packet: "av.Packet[Any]") -> list[Any]:
+    try:
+        return list(packet.decode())
+    except av.error.FFmpegError:
+        return []
+
+
+def _index(stamped: Any, edit: PartEdit) -> int:  # noqa: ANN401 # a packet or a frame
+    """Return the index on the source's grid; -1 without a time stamp."""
+    if stamped.pts is None:
+        return -1
+    return frame_index(stamped.pts * stamped.time_base - edit.source.origin_s, edit.frame_rate)
