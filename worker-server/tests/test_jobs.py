@@ -165,6 +165,20 @@ def test_what_cannot_be_copied_after_all_is_encoded_in_the_same_attempt(
     assert list(settings.scratch_folder.iterdir()) == []
 
 
+def test_part_says_how_many_damaged_frames_it_conceals(
+    settings: Settings, runtime: Runtime, site: str, site_folder: Path, ffmpeg: Callable[..., None]
+) -> None:
+    whole, damaged = str(site_folder / "whole.mp4"), str(site_folder / "damaged.mp4")
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2"]
+    ffmpeg(*picture, "-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-y", whole)
+    ffmpeg("-i", whole, "-c", "copy", "-bsf:v", "noise=amount=eq(n\\,25)*40", "-y", damaged)
+    task_id = submit(f"{site}/damaged.mp4")
+    assert fetch_next(settings, runtime)
+    assert render_next(settings, runtime)
+    (part,) = parts_of(task_id)
+    assert (part.status, part.frames, part.concealed_frames) == ("done", 100, 1)
+
+
 def test_without_work_nothing_happens(settings: Settings, runtime: Runtime) -> None:
     assert not fetch_next(settings, runtime)
     assert not render_next(settings, runtime)

@@ -133,6 +133,7 @@ class Part(Work, Base):
     sha256: Mapped[str | None] = mapped_column(String(64))
     frames: Mapped[int | None]
     rendered_by: Mapped[str | None]
+    concealed_frames: Mapped[int | None]  # damaged in the source; null before the part is done
 
     __table_args__ = (
         CheckConstraint(_one_of(PartStatus), name="parts_status_check"),

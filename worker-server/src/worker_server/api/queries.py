@@ -27,7 +27,7 @@ _TASK = PreparedQuery(
         SELECT {_FACTS}, (
             SELECT json_agg(part ORDER BY number) FROM (
                 SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
-                    error_code, error_message, {_TIME.format("run_after").replace("tasks.", "parts.")}
+                    concealed_frames, error_code, error_message, {_TIME.format("run_after").replace("tasks.", "parts.")}
                 FROM parts WHERE task_id = tasks.id
             ) AS part
         ) AS parts
@@ -95,6 +95,7 @@ class PartFacts(TypedDict):
     sha256: str | None
     frames: int | None
     rendered_by: str | None
+    concealed_frames: int | None
     error_code: str | None
     error_message: str | None
     run_after: str

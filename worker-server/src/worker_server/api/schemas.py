@@ -92,6 +92,7 @@ def part_document(task_id: str, part: PartFacts) -> dict[str, Any]:
         "sha256": part["sha256"],
         "frames": part["frames"],
         "rendered_by": part["rendered_by"],
+        "concealed_frames": part["concealed_frames"],
         "link": part_link(task_id, part["number"]),
         "error": _error(part),
     }

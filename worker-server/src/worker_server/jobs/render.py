@@ -49,7 +49,14 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
             raise media.Stopped
         storage.publish(output, target)
     relative, facts = str(target.relative_to(settings.remote_folder)), rendered.facts
-    clip = Clip(relative, facts.size_bytes, facts.sha256, facts.frames, rendered.rendered_by)
+    clip = Clip(
+        relative,
+        facts.size_bytes,
+        facts.sha256,
+        facts.frames,
+        rendered.rendered_by,
+        facts.concealed_frames,
+    )
     if not leases.finish_part(lease, clip):  # canceled meanwhile, or another worker has the lease
         target.unlink(missing_ok=True)
         leases.release(lease)

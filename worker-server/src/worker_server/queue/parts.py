@@ -33,6 +33,7 @@ class Clip:
     sha256: str
     frames: int
     rendered_by: Literal["copy", "encode"]
+    concealed_frames: int = 0
 
 
 def store(
