@@ -63,7 +63,7 @@ def test_the_example_says_the_defaults(environment: pytest.MonkeyPatch) -> None:
 
 def test_a_variable_that_is_empty_is_not_set(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TASKS_TIMEOUT_S", "")
-    assert Settings().tasks_timeout_s == 30
+    assert Settings().tasks_timeout_s == 12
 
 
 @pytest.mark.parametrize("name", REQUIRED)

@@ -97,6 +97,17 @@ FORGED: dict[str, tuple[str, Callable[[Keys, Keys], str]]] = {
         "token_invalid",
         lambda keys, other: signed(keys, sub="True", user_id=True),
     ),
+    "a role that there is not": ("token_invalid", lambda keys, other: signed(keys, role="root")),
+    "another type": (
+        "token_invalid",
+        lambda keys, other: jwt.encode(
+            good_claims(), keys.private, "EdDSA", headers={"typ": "share+jwt"}
+        ),
+    ),
+    "no type": (
+        "token_invalid",
+        lambda keys, other: jwt.encode(good_claims(), keys.private, "EdDSA", headers={"typ": None}),
+    ),
     "issued tomorrow": (
         "token_invalid",
         lambda keys, other: signed(keys, iat=int(time.time()) + 86400),
@@ -156,15 +167,17 @@ def test_a_token_of_log_in_opens_the_door(
 def test_what_log_in_signs(auth: AuthActions, keys: Keys) -> None:
     token = auth.bearer()["Authorization"].split()[1]
     claims = jwt.decode(token, keys.public, algorithms=["EdDSA"], audience="idrl", issuer="idrl")
-    assert set(claims) == {"sub", "user_id", "iss", "aud", "iat", "exp"}
+    assert set(claims) == {*("sub", "user_id", "role", "iss", "aud", "iat", "exp", "auth_time")}
     assert (claims["sub"], claims["user_id"]) == ("1", 1)
-    assert claims["exp"] - claims["iat"] == 3600
-    assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "JWT"}
+    assert (claims["role"], claims["auth_time"]) == ("user", claims["iat"])
+    assert 3599 < claims["exp"] - claims["iat"] <= 3600
+    assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "at+jwt"}
 
 
 def test_while_keys_are_changed_both_are_good(
-    make_app: MakeApp, keys: Keys, other_keys: Keys
+    make_app: MakeApp, auth: AuthActions, keys: Keys, other_keys: Keys
 ) -> None:
+    auth.signup()
     client = make_app(jwt_public_key=other_keys.public + keys.public).test_client()
     for good in (keys, other_keys):
         assert (

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 
 from flask import Flask, g, request
 
+from idrl_common.problems import Problem
 from idrl_common.token_verifier import Identity
 
 
@@ -21,6 +22,13 @@ def require_identity(
     def check_access() -> None:
         if request.endpoint is not None and request.endpoint not in allowed:
             g.identity = identify()
+
+
+def require_operator() -> Identity:
+    """Return who makes the current request; raise a 403 Problem unless it is an operator."""
+    if caller().role != "operator":
+        raise Problem(403, "operator_only", "Only operators may make this call.")
+    return caller()
 
 
 def caller() -> Identity:

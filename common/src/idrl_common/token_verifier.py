@@ -2,7 +2,7 @@
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import jwt
@@ -35,11 +35,23 @@ class TokenExpired(TokenInvalid):
     """The token was good until its time ran out."""
 
 
+# The `typ` of our access tokens (RFC 9068), and the one that 0.1.0 gave them.
+TOKEN_TYPE = "at+jwt"  # noqa: S105 # no secret
+_TOKEN_TYPES = frozenset({TOKEN_TYPE, "jwt"})
+ROLES = ("user", "operator")
+
+
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: `user_id` is the token's subject."""
+    """Who calls: `user_id` is the token's subject.
+
+    `issued_at_s` and `logged_in_at_s` are Unix times, of the token and of the log-in that it goes back to.
+    """
 
     user_id: int
+    role: str = "user"
+    issued_at_s: float = field(default=0, compare=False)
+    logged_in_at_s: float = field(default=0, compare=False)
 
 
 class TokenVerifier:
@@ -83,26 +95,35 @@ class TokenVerifier:
 
 
 def identify(verifier: TokenVerifier) -> Identity:
-    """Return who makes the current request; raise a 401 Problem when its token is missing or no good."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise _unauthorized(
-            "token_missing", "This call needs an Authorization header: Bearer and a token.", ""
-        )
+    """Return who makes the current request; raise a 401 Problem when its token is missing or invalid."""
+    token = bearer_token()
     try:
-        return verifier.verify(token.strip())
+        return verifier.verify(token)
     except TokenExpired as error:
         raise _unauthorized(
             "token_expired", "The token has expired; log in again.", "invalid_token"
         ) from error
     except TokenInvalid as error:
+        raise token_refused() from error
+
+
+def bearer_token() -> str:
+    """Return the token of the current request; raise a 401 Problem without one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
         raise _unauthorized(
-            "token_invalid", "The token is not valid; log in again.", "invalid_token"
-        ) from error
+            "token_missing", "This call needs an Authorization header: Bearer and a token.", ""
+        )
+    return token.strip()
+
+
+def token_refused() -> Problem:
+    """Return the answer to a token that is invalid, or that has been ended."""
+    return _unauthorized("token_invalid", "The token is not valid; log in again.", "invalid_token")
 
 
 def _decode(token: str, key: object) -> tuple[Identity, int]:
-    claims = jwt.decode(
+    complete = jwt.decode_complete(
         token,
         key,  # type: ignore[arg-type] # an Ed25519PublicKey, as the constructor checked
         algorithms=[ALGORITHM],
@@ -111,10 +132,15 @@ def _decode(token: str, key: object) -> tuple[Identity, int]:
         leeway=LEEWAY_S,
         options={"require": list(REQUIRED)},
     )
-    user_id = claims["user_id"]
-    if type(user_id) is not int or str(user_id) != claims["sub"]:
-        raise jwt.InvalidTokenError("user_id and sub differ")
-    return Identity(user_id), int(claims["exp"])
+    claims = complete["payload"]
+    if str(complete["header"].get("typ")).lower() not in _TOKEN_TYPES:
+        raise jwt.InvalidTokenError("no access token")
+    user_id, role = claims["user_id"], claims.get("role", "user")
+    if type(user_id) is not int or str(user_id) != claims["sub"] or role not in ROLES:
+        raise jwt.InvalidTokenError("user_id and sub differ, or an unknown role")
+    issued_at_s = float(claims["iat"])
+    logged_in_at_s = float(claims.get("auth_time", issued_at_s))
+    return Identity(user_id, role, issued_at_s, logged_in_at_s), int(claims["exp"])
 
 
 def _as_ours(error: jwt.PyJWTError) -> TokenInvalid:

@@ -2,13 +2,25 @@
 
 from flask import Flask
 from flask_swagger_ui import get_swaggerui_blueprint
+from sqlalchemy.exc import NoResultFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from idrl_common import health
 from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
-from idrl_common.token_verifier import TokenVerifier, identify
-from web_server import gateway, login_throttle, passwords, services, views
+from idrl_common.token_verifier import TokenVerifier
+from web_server import (
+    account_removal,
+    accounts,
+    cli,
+    gateway,
+    login_throttle,
+    me_views,
+    passwords,
+    services,
+    views,
+)
+from web_server.authentication import Authenticator
 from web_server.db import ENGINE_OPTIONS, db
 from web_server.settings import Settings
 from web_server.token_signer import TokenSigner
@@ -31,6 +43,10 @@ def _too_many_failures(error: login_throttle.TooManyFailures) -> Problem:
     return Problem(429, "too_many_requests", str(error), headers=headers)
 
 
+def _tasks_still_running(error: account_removal.TasksStillRunning) -> Problem:
+    return Problem(503, "tasks_still_running", str(error), headers={"Retry-After": "5"})
+
+
 def _too_busy(error: passwords.TooBusy) -> Problem:
     return Problem(503, "too_busy", str(error), headers={"Retry-After": "1"})
 
@@ -38,6 +54,12 @@ def _too_busy(error: passwords.TooBusy) -> Problem:
 PROBLEMS: ProblemMap = {
     passwords.TooBusy: _too_busy,
     services.BadCredentials: (401, "bad_credentials"),
+    services.AccountDisabled: (403, "account_disabled"),
+    services.InvitationInvalid: (403, "invitation_invalid"),
+    accounts.KeyNotFound: (404, "key_not_found"),
+    accounts.TooManyKeys: (409, "too_many_keys"),
+    NoResultFound: (401, "token_invalid"),
+    account_removal.TasksStillRunning: _tasks_still_running,
     services.UsernameTaken: (409, "username_taken"),
     services.EmailTaken: (409, "email_taken"),
     login_throttle.TooManyFailures: _too_many_failures,
@@ -53,18 +75,22 @@ def create_app(settings: Settings) -> Flask:
     """
     verifier = TokenVerifier(settings.jwt_public_key)
     signer = TokenSigner(settings.jwt_private_key, verifier)
+    authenticator = Authenticator(verifier, signer)
     service = Service(
-        "web", __name__, ENGINE_OPTIONS, PROBLEMS, lambda: identify(verifier), OPEN_ENDPOINTS
+        "web", __name__, ENGINE_OPTIONS, PROBLEMS, authenticator.identify, OPEN_ENDPOINTS
     )
     app = create_service(service, settings)
     if settings.accel_redirect:  # only nginx can reach this app, and it says who calls
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=0)  # type: ignore[method-assign] # Flask's documented way
     db.init_app(app)
-    _add_routes(app, settings, signer)
+    app.cli.add_command(cli.users)
+    _add_routes(app, settings, authenticator, signer)
     return app
 
 
-def _add_routes(app: Flask, settings: Settings, signer: TokenSigner) -> None:
+def _add_routes(
+    app: Flask, settings: Settings, authenticator: Authenticator, signer: TokenSigner
+) -> None:
     tasks = gateway.TasksService(
         str(settings.tasks_url),
         connect_timeout_s=settings.tasks_connect_timeout_s,
@@ -74,7 +100,9 @@ def _add_routes(app: Flask, settings: Settings, signer: TokenSigner) -> None:
     limit = login_throttle.Limit(
         settings.login_failures_max, settings.login_window_s, settings.login_strangers_max
     )
-    app.register_blueprint(views.auth_blueprint(signer, limit))
+    doors = views.Doors(authenticator, signer, limit, settings.signup)
+    app.register_blueprint(views.auth_blueprint(doors))
+    app.register_blueprint(me_views.blueprint(doors, tasks))
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))
     disk = None if settings.clip_cache_size == "0" else settings.clip_cache_disk

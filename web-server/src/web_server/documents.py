@@ -1,7 +1,9 @@
 """The JSON documents that the web app answers with."""
 
+from datetime import UTC, datetime
 from typing import TypedDict
 
+from web_server.models import ApiKey, User
 from web_server.token_signer import LIFETIME_S
 
 
@@ -11,6 +13,22 @@ class UserDocument(TypedDict):
     user_id: int
     username: str
     email: str
+
+
+class AccountDocument(UserDocument):
+    """An account with what only its owner needs to know."""
+
+    role: str
+    created_at: str
+
+
+class KeyDocument(TypedDict):
+    """A key for scripts, without the key itself."""
+
+    key_id: str
+    name: str
+    created_at: str
+    expires_at: str | None
 
 
 class TokenDocument(TypedDict):
@@ -29,3 +47,28 @@ def user_document(user_id: int, username: str, email: str) -> UserDocument:
 def token_document(token: str) -> TokenDocument:
     """Return a new token."""
     return {"token": token, "token_type": "Bearer", "expires_in": LIFETIME_S}
+
+
+def account_document(user: User) -> AccountDocument:
+    """Return the account, as its owner sees it."""
+    return {
+        "user_id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "role": user.role,
+        "created_at": _time(user.created_at),
+    }
+
+
+def key_document(key: ApiKey) -> KeyDocument:
+    """Return what is known of a key."""
+    return {
+        "key_id": str(key.id),
+        "name": key.name,
+        "created_at": _time(key.created_at),
+        "expires_at": _time(key.expires_at) if key.expires_at else None,
+    }
+
+
+def _time(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -21,6 +21,7 @@ from werkzeug.exceptions import NotFound
 
 from idrl_common import request_ids
 from idrl_common.validation import read_body
+from web_server.authentication import exchanged_token
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Any other header concerns one hop (RFC 9110 §7.6.1), or is not meant for the tasks service.
@@ -191,6 +192,8 @@ def _target() -> str:
 
 def _request_headers() -> dict[str, str]:
     given = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+    if token := exchanged_token():
+        given["Authorization"] = f"Bearer {token}"
     return {**given, request_ids.HEADER: request_ids.request_id.get() or ""}
 
 
@@ -216,6 +219,8 @@ def _checked_clip(service: TasksService) -> Response:
 def _nginx_fetches(where: str) -> Response:
     """Return a response that nginx replaces with its own, from the internal location `where`."""
     response = Response(headers={"X-Accel-Redirect": where + request.path})
+    if token := exchanged_token():
+        response.headers["X-Accel-Authorization"] = f"Bearer {token}"
     del response.headers["Content-Type"]  # nginx would prefer it to the clip's
     return response
 

@@ -2,10 +2,17 @@
 
 import unicodedata
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Self
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from idrl_common.validation import Body, CleanStr
@@ -49,11 +56,7 @@ def _username(value: str) -> str:
         raise PydanticCustomError(
             "string_too_long", f"Must have at most {USERNAME_MAX_LENGTH} characters."
         )
-    if not name.isprintable():
-        raise PydanticCustomError(
-            "not_printable", "Must not contain control or invisible characters."
-        )
-    return name
+    return _printable(name)
 
 
 def _email(value: str) -> str:
@@ -83,15 +86,19 @@ def _new_password(value: str) -> str:
     return value
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise PydanticCustomError(
+            "not_printable", "Must not contain control or invisible characters."
+        )
+    return value
+
+
 Username = Annotated[CleanStr, AfterValidator(_username)]
 Email = Annotated[CleanStr, AfterValidator(_email)]
 
 
-class SignUp(Body):
-    """The body of POST /auth/signup."""
-
-    username: Username
-    email: Email
+class _NewPassword(Body):
     password: Annotated[str, AfterValidator(_new_password)]
     password_2: str
 
@@ -102,6 +109,47 @@ class SignUp(Body):
         if info.context is not None and value != info.context.get("password", value):
             raise PydanticCustomError("mismatch", "Must be the same as password.")
         return value
+
+
+class SignUp(_NewPassword):
+    """The body of POST /auth/signup; `invitation` counts where sign-up needs one."""
+
+    username: Username
+    email: Email
+    invitation: str | None = Field(None, min_length=1, max_length=128)
+
+
+class ChangePassword(_NewPassword):
+    """The body of POST /auth/password."""
+
+    old_password: str = Field(min_length=1)
+
+
+class ChangeProfile(Body):
+    """The body of PATCH /me; a new email needs the password."""
+
+    username: Username | None = None
+    email: Email | None = None
+    password: str | None = None
+
+    @model_validator(mode="after")
+    def _email_needs_password(self) -> Self:
+        if self.email is not None and not self.password:
+            raise PydanticCustomError("password_required", "A new email needs the password.")
+        return self
+
+
+class DeleteAccount(Body):
+    """The body of DELETE /me."""
+
+    password: str = Field(min_length=1)
+
+
+class NewKey(Body):
+    """The body of POST /me/keys; without `expires_in_days` the key is valid until it is deleted."""
+
+    name: Annotated[CleanStr, AfterValidator(_printable)] = Field(min_length=1, max_length=100)
+    expires_in_days: int | None = Field(None, ge=1, le=3650)
 
 
 class LogIn(Body):

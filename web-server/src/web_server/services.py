@@ -1,11 +1,13 @@
-"""Accounts."""
+"""Sign-up and log-in."""
 
-from sqlalchemy import func, literal, select, text, update
+import hashlib
+
+from sqlalchemy import delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from web_server.db import db, transaction
 from web_server.login_throttle import LoginThrottle
-from web_server.models import User
+from web_server.models import Invitation, User
 from web_server.passwords import hash_password, is_outdated, verify_password
 
 
@@ -30,46 +32,73 @@ class BadCredentials(Exception):
         super().__init__("The email or the password is wrong.")
 
 
-def create_user(username: str, email: str, password: str) -> int:
-    """Return the id of the new user; raise UsernameTaken or EmailTaken."""
-    _refuse_taken(username, email)
+class AccountDisabled(Exception):
+    """The password is right, and an operator has disabled the account."""
+
+    def __init__(self) -> None:
+        super().__init__("This account is disabled.")
+
+
+class InvitationInvalid(Exception):
+    """Sign-up needs an invitation, and the code is none, used or expired."""
+
+    def __init__(self) -> None:
+        super().__init__("Signing up needs a valid invitation.")
+
+
+def create_user(
+    username: str, email: str, password: str, *, role: str = "user", invitation: str | None = None
+) -> int:
+    """Return the id of the new user; raise UsernameTaken, EmailTaken or InvitationInvalid.
+
+    An `invitation` is used up together with the sign-up.
+    """
+    refuse_taken(username, email)
     password_hash = hash_password(password)  # slow, so outside of any transaction
     # A violated index would be an error, with the email and the hash in PostgreSQL's log.
     user = (
         insert(User)
-        .values(username=username, email=email, password_hash=password_hash)
+        .values(username=username, email=email, password_hash=password_hash, role=role)
         .on_conflict_do_nothing()
         .returning(User.id)
     )
     while True:
         with transaction() as session:
             user_id = session.scalar(user)
+            if user_id is not None and invitation is not None:
+                _use_invitation(invitation)
         if user_id is not None:
             return user_id
-        _refuse_taken(username, email)  # unless the other account was deleted meanwhile
+        refuse_taken(username, email)  # unless the other account was deleted meanwhile
 
 
-def authenticate(email: str, password: str, throttle: LoginThrottle) -> int:
-    """Return the id of the user; raise BadCredentials, in the same time whatever is wrong, or TooManyFailures."""
+def authenticate(email: str, password: str, throttle: LoginThrottle) -> User:
+    """Return the user.
+
+    Raise BadCredentials, in the same time whatever is wrong, TooManyFailures or AccountDisabled.
+    """
     throttle.check()
     try:
-        user_id = _verified(email, password)
+        user = _verified(email, password)
     except BadCredentials:
         throttle.record_failure()
         raise
     throttle.reset()
-    return user_id
+    if user.disabled_at is not None:
+        raise AccountDisabled
+    return user
 
 
-def _verified(email: str, password: str) -> int:
-    known = select(User.id, User.password_hash).where(func.lower(User.email) == func.lower(email))
-    with transaction():
-        user = db.session.execute(known).one_or_none()
+def _verified(email: str, password: str) -> User:
+    known = select(User).where(func.lower(User.email) == func.lower(email))
+    with transaction() as session:
+        user = session.scalar(known)
+        session.expunge_all()  # what was read stays readable after the commit
     if not verify_password(password, user.password_hash if user else None) or user is None:
         raise BadCredentials
     if is_outdated(user.password_hash):
         _renew_hash(user.id, user.password_hash, password)
-    return int(user.id)
+    return user
 
 
 def ping() -> None:
@@ -78,18 +107,34 @@ def ping() -> None:
         db.session.execute(text("SELECT 1"))
 
 
-def _refuse_taken(username: str, email: str) -> None:
-    """Refuse before the slow hashing where possible; the unique indexes decide in the end."""
-    by_username = (
-        select(literal(1)).where(func.lower(User.username) == func.lower(username)).exists()
-    )
-    by_email = select(literal(1)).where(func.lower(User.email) == func.lower(email)).exists()
-    with transaction():
-        username_taken, email_taken = db.session.execute(select(by_username, by_email)).one()
+def refuse_taken(username: str, email: str, *, except_user_id: int = 0) -> None:
+    """Raise UsernameTaken or EmailTaken where another account has it.
+
+    The unique indexes decide in the end; this saves the slow hashing.
+    """
+    others = select(literal(1)).where(User.id != except_user_id)
+    by_username = others.where(func.lower(User.username) == func.lower(username)).exists()
+    by_email = others.where(func.lower(User.email) == func.lower(email)).exists()
+    with transaction() as session:
+        username_taken, email_taken = session.execute(select(by_username, by_email)).one()
     if username_taken:
         raise UsernameTaken
     if email_taken:
         raise EmailTaken
+
+
+def _use_invitation(code: str) -> None:
+    """Delete the invitation, within the transaction of the sign-up."""
+    used = delete(Invitation).where(
+        Invitation.code_sha256 == code_sha256(code), Invitation.expires_at > func.now()
+    )
+    if db.session.execute(used.returning(Invitation.code_sha256)).one_or_none() is None:
+        raise InvitationInvalid
+
+
+def code_sha256(code: str) -> str:
+    """Return what is stored of an invitation's code."""
+    return hashlib.sha256(code.encode()).hexdigest()
 
 
 def _renew_hash(user_id: int, outdated: str, password: str) -> None:

@@ -1,6 +1,7 @@
 """The settings of the web app: the only module that reads the environment."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import DirectoryPath, Field, FilePath, HttpUrl
 from pydantic_settings import SettingsConfigDict
@@ -22,6 +23,8 @@ class Settings(AppSettings):
     # Connections that are kept open; more than these are made when needed, and closed after use.
     tasks_pool_size: int = Field(32, ge=1)
     accel_redirect: bool = False
+    # Who may sign up: everyone, holders of an invitation, or only accounts that operators make.
+    signup: Literal["open", "invite", "closed"] = "open"
     login_failures_max: int = Field(10, ge=1)
     login_strangers_max: int = Field(50, ge=1)
     login_window_s: float = Field(900, gt=0)

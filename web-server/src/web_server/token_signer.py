@@ -1,5 +1,6 @@
 """Makes tokens: the only place, in the only process, that holds the private key."""
 
+import math
 import time
 
 import jwt
@@ -7,7 +8,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from idrl_common.token_verifier import ALGORITHM, AUDIENCE, ISSUER, TokenInvalid, TokenVerifier
+from idrl_common.token_verifier import (
+    ALGORITHM,
+    AUDIENCE,
+    ISSUER,
+    TOKEN_TYPE,
+    TokenInvalid,
+    TokenVerifier,
+)
 
 LIFETIME_S = 3600
 
@@ -25,18 +33,30 @@ class TokenSigner:
                 "JWT_PRIVATE_KEY does not belong to any key of JWT_PUBLIC_KEY"
             ) from error
 
-    def sign(self, user_id: int) -> str:
-        """Return a token whose subject is the user."""
-        now = int(time.time())
+    def sign(
+        self,
+        user_id: int,
+        role: str = "user",
+        *,
+        logged_in_at_s: float | None = None,
+        lifetime_s: int = LIFETIME_S,
+    ) -> str:
+        """Return a token whose subject is the user; `logged_in_at_s` is a Unix time, now by default.
+
+        `iat` has a fraction, so that a token can be told from one that was ended in the same second.
+        """
+        now = math.ceil(time.time() * 1000) / 1000
         claims = {
             "sub": str(user_id),
             "user_id": user_id,
+            "role": role,
             "iss": ISSUER,
             "aud": AUDIENCE,
             "iat": now,
-            "exp": now + LIFETIME_S,
+            "exp": int(now) + lifetime_s,
+            "auth_time": now if logged_in_at_s is None else logged_in_at_s,
         }
-        return jwt.encode(claims, self._key, ALGORITHM)
+        return jwt.encode(claims, self._key, ALGORITHM, headers={"typ": TOKEN_TYPE})
 
 
 def _load(pem: str) -> Ed25519PrivateKey:

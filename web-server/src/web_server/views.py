@@ -1,50 +1,116 @@
 """Sign-up, log-in and the contract: each call parses, calls one service and answers."""
 
 import json
+import logging
+import time
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from flask import Blueprint, Response, jsonify, request
 
+from idrl_common.access import caller
+from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
-from web_server import services
+from web_server import accounts, services
+from web_server.authentication import Authenticator
 from web_server.documents import token_document, user_document
-from web_server.login_throttle import Limit, LoginThrottle
-from web_server.schemas import LogIn, SignUp
+from web_server.login_throttle import Limit, LoginThrottle, TooManyFailures, account_of
+from web_server.models import User
+from web_server.schemas import ChangePassword, LogIn, SignUp
+from web_server.services import AccountDisabled, BadCredentials
 from web_server.token_signer import TokenSigner
 
+# For how long after a log-in its tokens can be refreshed.
+REFRESH_S = 12 * 3600
 _MAX_BODY_BYTES = 8 * 1024
+_log = logging.getLogger(__name__)
 
 
-def auth_blueprint(signer: TokenSigner, limit: Limit) -> Blueprint:
+@dataclass(frozen=True)
+class Doors:
+    """What sign-up and log-in depend on: who may sign up, and how often a password may be guessed."""
+
+    authenticator: Authenticator
+    signer: TokenSigner
+    limit: Limit
+    signup: Literal["open", "invite", "closed"]
+
+    def throttle(self, email: str) -> LoginThrottle:
+        """Return the throttle of the current caller at this account."""
+        return LoginThrottle.of(email, request.remote_addr, self.limit)
+
+    def authenticate(self, email: str, password: str) -> User:
+        """Return the account; which one was refused stands in the log, by its id or a hash."""
+        try:
+            user = services.authenticate(email, password, self.throttle(email))
+        except (BadCredentials, AccountDisabled, TooManyFailures) as error:
+            extra = {"account": account_of(email)[:12], "reason": type(error).__name__}
+            _log.warning("log-in refused", extra=extra)
+            raise
+        return user
+
+
+def auth_blueprint(doors: Doors) -> Blueprint:
     """Return the routes below /auth."""
     routes = Blueprint("auth", __name__, url_prefix="/auth")
-
-    @routes.before_request
-    def limit_body() -> None:
-        request.max_content_length = _MAX_BODY_BYTES
+    routes.before_request(limit_body)
 
     @routes.post("/signup")
     def signup() -> tuple[Response, int]:
         body = parse_body(SignUp)
-        user_id = services.create_user(body.username, body.email, body.password)
+        if doors.signup == "closed":
+            raise Problem(403, "signup_closed", "Only operators make accounts here.")
+        needed = (body.invitation or "") if doors.signup == "invite" else None
+        user_id = services.create_user(body.username, body.email, body.password, invitation=needed)
         # The address is known from now on: its log-ins are not slowed by those of strangers.
-        throttle(body.email).reset()
+        doors.throttle(body.email).reset()
         return jsonify(user_document(user_id, body.username, body.email)), 201
 
     @routes.post("/login")
     def login() -> Response:
         body = parse_body(LogIn)
-        user_id = services.authenticate(body.email, body.password, throttle(body.email))
-        response = jsonify(token_document(signer.sign(user_id)))
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        user = doors.authenticate(body.email, body.password)
+        return _token_response(doors.signer.sign(user.id, user.role))
 
-    def throttle(email: str) -> LoginThrottle:
-        return LoginThrottle.of(email, request.remote_addr, limit)
+    @routes.post("/refresh")
+    def refresh() -> Response:
+        identity = caller()
+        if identity.logged_in_at_s < time.time() - REFRESH_S:
+            raise Problem(401, "login_required", "The log-in is too long ago; log in again.")
+        user = accounts.get_user(identity.user_id)
+        token = doors.signer.sign(user.id, user.role, logged_in_at_s=identity.logged_in_at_s)
+        return _token_response(token)
+
+    @routes.post("/logout")
+    def logout() -> tuple[str, int]:
+        accounts.end_tokens(caller().user_id)
+        doors.authenticator.forget(caller().user_id)
+        return "", 204
+
+    @routes.post("/password")
+    def change_password() -> Response:
+        body = parse_body(ChangePassword)
+        user = accounts.get_user(caller().user_id)
+        doors.authenticate(user.email, body.old_password)
+        accounts.change_password(user, body.password)
+        doors.authenticator.forget(user.id)
+        return _token_response(doors.signer.sign(user.id, user.role))
 
     return routes
+
+
+def limit_body() -> None:
+    """Bound the body of calls about accounts."""
+    request.max_content_length = _MAX_BODY_BYTES
+
+
+def _token_response(token: str) -> Response:
+    response = jsonify(token_document(token))
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def contract_blueprint(openapi_path: Path) -> Blueprint:

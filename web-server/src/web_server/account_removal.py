@@ -1,0 +1,71 @@
+"""Deletes an account: first its tasks with their files, then the account itself."""
+
+import json
+import time
+
+from idrl_common import request_ids
+from web_server import accounts
+from web_server.authentication import LOOKUP_S, Authenticator
+from web_server.gateway import TasksService, TasksUnavailable
+from web_server.models import User
+from web_server.token_signer import TokenSigner
+
+# With the wait for other processes this stays below the 15 s that a call may take.
+_REMOVAL_S = 8
+_BETWEEN_ROUNDS_S = 0.25
+
+
+class TasksStillRunning(Exception):
+    """Some tasks could not be aborted in time; the account still exists."""
+
+    def __init__(self) -> None:
+        super().__init__("Some tasks are still being aborted; log in and delete the account again.")
+
+
+def remove(
+    user: User, tasks: TasksService, authenticator: Authenticator, signer: TokenSigner
+) -> None:
+    """Delete every task of the account and then the account; raise TasksStillRunning.
+
+    All its tokens end first. Other processes may accept them for LOOKUP_S, so the tasks are looked
+    up once more after that time.
+    """
+    accounts.end_tokens(user.id)
+    authenticator.forget(user.id)
+    ended_at = time.monotonic()
+    # The tasks service does not know about ended tokens.
+    headers = {
+        "Authorization": f"Bearer {signer.sign(user.id, user.role)}",
+        request_ids.HEADER: request_ids.request_id.get() or "",
+    }
+    _remove_tasks(tasks, headers, ended_at + _REMOVAL_S)
+    time.sleep(max(0.0, ended_at + LOOKUP_S - time.monotonic()))
+    _remove_tasks(tasks, headers, ended_at + LOOKUP_S + _REMOVAL_S)
+    accounts.delete_user(user)
+
+
+def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float) -> None:
+    """Delete until none is left: the first call for a live task only aborts it."""
+    while ids := _task_ids(tasks, headers):
+        for task_id in ids:
+            _answer(tasks, "DELETE", f"/tasks/{task_id}", headers)
+            if time.monotonic() > deadline:
+                raise TasksStillRunning
+        time.sleep(_BETWEEN_ROUNDS_S)
+
+
+def _task_ids(tasks: TasksService, headers: dict[str, str]) -> list[str]:
+    status, body = _answer(tasks, "GET", "/tasks?max=1000&order=0", headers)
+    if status != 200:
+        raise TasksUnavailable
+    return [task["task_id"] for task in json.loads(body)]
+
+
+def _answer(
+    tasks: TasksService, method: str, target: str, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    response = tasks.send(method, target, headers, None)
+    try:
+        return response.status, response.read()
+    finally:
+        response.release_conn()

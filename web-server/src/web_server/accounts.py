@@ -1,0 +1,130 @@
+"""What the owner of an account does with it: see and change it, end its tokens, keep keys, delete it."""
+
+import secrets
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Delete, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from web_server.authentication import KEY_PREFIX, key_sha256
+from web_server.db import transaction
+from web_server.login_throttle import account_of
+from web_server.models import ApiKey, LoginFailures, User
+from web_server.passwords import hash_password, verify_password
+from web_server.services import BadCredentials, refuse_taken
+
+MAX_KEYS = 100
+
+
+class KeyNotFound(Exception):
+    """The account has no such key."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no key with this id.")
+
+
+class TooManyKeys(Exception):
+    """The account has as many keys as one may have."""
+
+    def __init__(self) -> None:
+        super().__init__(f"An account has at most {MAX_KEYS} keys; delete one first.")
+
+
+def get_user(user_id: int) -> User:
+    """Return the account; raise NoResultFound when it was deleted a moment ago."""
+    with transaction() as session:
+        user = session.scalars(select(User).where(User.id == user_id)).one()
+        session.expunge_all()
+        return user
+
+
+def check_password(user: User, password: str) -> None:
+    """Raise BadCredentials unless it is the account's password."""
+    if not verify_password(password, user.password_hash):
+        raise BadCredentials
+
+
+def change_profile(user: User, username: str, email: str) -> User:
+    """Change name and email; raise UsernameTaken or EmailTaken."""
+    others = User.id != user.id
+    same = or_(
+        func.lower(User.username) == func.lower(username),
+        func.lower(User.email) == func.lower(email),
+    )
+    # Within the statement: a violated index would be an error, with the email in PostgreSQL's log.
+    free = ~select(User.id).where(others, same).exists()
+    changed = update(User).where(User.id == user.id, free).values(username=username, email=email)
+    try:
+        with transaction() as session:
+            found = session.execute(changed.returning(User.id)).one_or_none()
+            if found and account_of(email) != account_of(user.email):
+                session.execute(_failures_of(user.email))
+    except IntegrityError:  # another account took it at the same time
+        found = None
+    if found is None:
+        refuse_taken(username, email, except_user_id=user.id)
+    return get_user(user.id)
+
+
+def change_password(user: User, password: str) -> None:
+    """Change the password and end every token of the account."""
+    password_hash = hash_password(password)
+    _update(user.id, password_hash=password_hash, tokens_valid_after=datetime.now(UTC))
+
+
+def end_tokens(user_id: int) -> None:
+    """Refuse every token that was issued until now. Keys stay valid."""
+    _update(user_id, tokens_valid_after=datetime.now(UTC))
+
+
+def delete_user(user: User) -> None:
+    """Delete the account with its keys and its failed log-ins. Its tasks are deleted before."""
+    with transaction() as session:
+        session.execute(_failures_of(user.email))
+        session.execute(delete(User).where(User.id == user.id))
+
+
+def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[ApiKey, str]:
+    """Return the new key's row and the key, which is not stored; raise TooManyKeys."""
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    expires_at = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days else None
+    row = ApiKey(user_id=user_id, name=name, key_sha256=key_sha256(key), expires_at=expires_at)
+    count = select(func.count()).where(ApiKey.user_id == user_id)
+    with transaction() as session:
+        # One at a time for an account, so that the limit holds.
+        session.execute(select(User.id).where(User.id == user_id).with_for_update())
+        if (session.scalar(count) or 0) >= MAX_KEYS:
+            raise TooManyKeys
+        session.add(row)
+        session.flush()
+        session.refresh(row)
+        session.expunge_all()
+    return row, key
+
+
+def list_keys(user_id: int) -> list[ApiKey]:
+    """Return the account's keys, the newest first."""
+    query = select(ApiKey).where(ApiKey.user_id == user_id)
+    with transaction() as session:
+        keys = list(session.scalars(query.order_by(ApiKey.created_at.desc(), ApiKey.id)))
+        session.expunge_all()
+        return keys
+
+
+def delete_key(user_id: int, key_id: uuid.UUID) -> None:
+    """Delete the key; raise KeyNotFound."""
+    owned = delete(ApiKey).where(ApiKey.id == key_id, ApiKey.user_id == user_id)
+    with transaction() as session:
+        found = session.execute(owned.returning(ApiKey.id)).one_or_none()
+    if found is None:
+        raise KeyNotFound
+
+
+def _update(user_id: int, **values: object) -> None:
+    with transaction() as session:
+        session.execute(update(User).where(User.id == user_id).values(**values))
+
+
+def _failures_of(email: str) -> Delete:
+    return delete(LoginFailures).where(LoginFailures.account == account_of(email))

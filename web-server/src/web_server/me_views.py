@@ -1,0 +1,75 @@
+"""The calls below /me: what callers do with their own account and its keys."""
+
+import uuid
+
+from flask import Blueprint, Response, jsonify
+
+from idrl_common.access import caller
+from idrl_common.validation import parse_body
+from web_server import account_removal, accounts
+from web_server.documents import account_document, key_document
+from web_server.gateway import TasksService
+from web_server.schemas import ChangeProfile, DeleteAccount, NewKey
+from web_server.views import Doors, limit_body
+
+
+def blueprint(doors: Doors, tasks: TasksService) -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("me", __name__, url_prefix="/me")
+    routes.before_request(limit_body)
+
+    @routes.get("")
+    def show() -> Response:
+        return _private(jsonify(account_document(accounts.get_user(caller().user_id))))
+
+    @routes.patch("")
+    def change() -> Response:
+        body = parse_body(ChangeProfile)
+        user = accounts.get_user(caller().user_id)
+        if body.email is not None:
+            doors.authenticate(user.email, body.password or "")
+        changed = accounts.change_profile(
+            user, body.username or user.username, body.email or user.email
+        )
+        return _private(jsonify(account_document(changed)))
+
+    @routes.delete("")
+    def delete() -> tuple[str, int]:
+        body = parse_body(DeleteAccount)
+        user = accounts.get_user(caller().user_id)
+        doors.authenticate(user.email, body.password)
+        account_removal.remove(user, tasks, doors.authenticator, doors.signer)
+        return "", 204
+
+    @routes.post("/keys")
+    def create_key() -> tuple[Response, int]:
+        body = parse_body(NewKey)
+        row, key = accounts.create_key(caller().user_id, body.name, body.expires_in_days)
+        response = jsonify({**key_document(row), "key": key})
+        response.headers["Cache-Control"] = "no-store"
+        return response, 201
+
+    @routes.get("/keys")
+    def list_keys() -> Response:
+        keys = accounts.list_keys(caller().user_id)
+        return _private(jsonify([key_document(key) for key in keys]))
+
+    @routes.delete("/keys/<key_id>")
+    def delete_key(key_id: str) -> tuple[str, int]:
+        accounts.delete_key(caller().user_id, _uuid(key_id))
+        doors.authenticator.forget(caller().user_id)
+        return "", 204
+
+    return routes
+
+
+def _private(response: Response) -> Response:
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise accounts.KeyNotFound from error
