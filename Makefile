@@ -18,7 +18,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 .DEFAULT_GOAL := help
 LOCAL := $(BIN)/python -m idrl_local
 NEWMAN := .cache/newman/node_modules/.bin/newman
-.PHONY: help setup demo up down status logs state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
+.PHONY: help setup demo up user down status logs state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-pythons: $(STAMP) ## make demo on each supported Python that this machine h
 
 up: $(STAMP) ## start the system in the background (PORT=5050, IDRL_HOME=.idrl)
 	@$(LOCAL) up
+
+user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --operator", list, invite, disable, set-role, reset-password)
+	@$(LOCAL) users $(ARGS)
 
 down: $(STAMP) ## stop it, keep its data
 	@$(LOCAL) down

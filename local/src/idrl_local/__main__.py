@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     with_system.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     with_system.set_defaults(command=_with_system)
+    users = commands.add_parser("users", help="manage the accounts of the running system")
+    users.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    users.set_defaults(command=_users)
     execute = commands.add_parser(
         "exec", help="become one of the processes (what supervisord calls)"
     )
@@ -122,6 +125,20 @@ def _with_system(arguments: argparse.Namespace) -> int:
     from idrl_local import run_with_system
 
     return run_with_system.run(arguments.words, os.environ)
+
+
+def _users(arguments: argparse.Namespace) -> int:
+    from idrl_local import programs, supervision, system
+
+    home = Home.from_environment(os.environ)
+    if not supervision.is_running(home):
+        print("the system is down: make up", file=sys.stderr)
+        return 1
+    installation = programs.Installation(
+        home, system.running_ports(home), home.secrets(), os.environ
+    )
+    programs.manage_users(installation, arguments.words)
+    return 1
 
 
 def _exec(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,17 @@ def execute(program: Program, installation: Installation) -> None:
     kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
     command = program.command(installation)
     os.execvpe(command[0], command, kept | program.environment(installation))  # noqa: S606 # this is what it is for
+
+
+def manage_users(installation: Installation, words: Sequence[str]) -> None:
+    """Become the web app's command line for accounts: does not return."""
+    kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
+    settings = {
+        **_database(installation, "web", installation.secrets.web_db_password),
+        "JWT_PRIVATE_KEY": _one_line(installation.secrets.jwt_private_key),
+    }
+    command = [sys.executable, "-m", "flask", "--app", "web_server", "users", *words]
+    os.execve(command[0], command, kept | settings)  # noqa: S606 # this is what it is for
 
 
 def is_passed_on(name: str) -> bool:
