@@ -26,6 +26,8 @@ OPERATIONS = {
     "getTask",
     "downloadPart",
     "deleteTask",
+    "retryTask",
+    "listEvents",
     "health",
     "ready",
     "metrics",
@@ -148,6 +150,7 @@ def postman_call(contract: Contract, item: dict[str, Any]) -> tuple[str, str]:
     """Return method and path template of a documented call that is tested."""
     placeholders = {
         "{{task_id}}": "{task_id}",
+        "{{other_task_id}}": "{task_id}",
         "{{part_number}}": "{number}",
         "{{key_id}}": "{key_id}",
     }
