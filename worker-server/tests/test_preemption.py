@@ -1,5 +1,7 @@
 """A long film gives way to a newcomer: seldom, once, and never unfairly."""
 
+import uuid
+
 import pytest
 from sqlalchemy import text
 
@@ -8,8 +10,8 @@ from worker_server.api import services
 from worker_server.db import db
 from worker_server.queue import claims, leases
 from worker_server.queue.claims import PartLease
-from worker_server.queue.preemption import preempt_for
-from worker_testing import part_of, processing
+from worker_server.queue.preemption import preempt_download, preempt_for
+from worker_testing import claim_task, part_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
 FILM, CLIP = 1, 2  # the owners
@@ -109,3 +111,48 @@ def test_whose_first_part_was_taken_at_once_needs_no_room() -> None:
     clip = processing(2, CLIP)
     assert claim_part(0).task_id == clip
     assert not preempt_for(clip)
+
+
+def downloads(owner_id: int, count: int) -> None:
+    for _ in range(count):
+        submit(owner_id=owner_id)
+    for _ in range(count):
+        claim_task()
+
+
+def waits(owner_id: int) -> uuid.UUID:
+    """A task that has been due for a while."""
+    task_id = submit(owner_id=owner_id)
+    old = "UPDATE tasks SET run_after = now() - interval '6 s', created_at = now() - interval '6 s'"
+    db.session.execute(text(f"{old} WHERE id = :id"), {"id": task_id})
+    db.session.commit()
+    return task_id
+
+
+def test_owner_keeps_half_of_the_downloads_while_another_waits() -> None:
+    downloads(FILM, 4)
+    waiting = waits(CLIP)
+    first = preempt_download()
+    assert first is not None
+    assert task_of(first.task_id).status == "queued"
+    assert leases.renew(first, 30, 1) is None
+    assert claim_task().task_id == waiting
+    waits(CLIP)
+    assert preempt_download() is not None  # three of four
+    claim_task()
+    waits(CLIP)
+    assert preempt_download() is None  # two of four
+
+
+def test_downloads_are_not_preempted_while_no_other_owner_waits() -> None:
+    downloads(FILM, 4)
+    waits(FILM)
+    assert preempt_download() is None
+    submit(owner_id=CLIP)  # has just come: a free slot would take it
+    assert preempt_download() is None
+
+
+def test_single_download_is_not_preempted() -> None:
+    downloads(FILM, 1)
+    waits(CLIP)
+    assert preempt_download() is None

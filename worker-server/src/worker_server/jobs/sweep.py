@@ -15,7 +15,15 @@ from worker_server.errors import FailureCode, WorkFailed
 from worker_server.jobs.base import retry_limits
 from worker_server.jobs.removing import remove_due
 from worker_server.jobs.runtime import SweepClock
-from worker_server.queue import backlog, events, leases, removals, signs, wakeups
+from worker_server.queue import (
+    backlog,
+    events,
+    leases,
+    preemption,
+    removals,
+    signs,
+    wakeups,
+)
 from worker_server.queue.backlog import ExpiredLease
 from worker_server.settings import Settings
 
@@ -55,6 +63,13 @@ def _take_back(settings: Settings, expired: ExpiredLease, *, counted: bool) -> N
         retry_after_s=0 if lease.attempt == 1 else None,
     )
     leases.fail(lease, lost, retry_limits(settings), expired_only=True)
+
+
+def preempt_downloads(_: Settings) -> None:
+    """Hand back a download where one owner holds most of them and another waits; one a round."""
+    lease = preemption.preempt_download()
+    if lease is not None:
+        _log.info("download preempted", extra={"task_id": str(lease.task_id)})
 
 
 def send_wakeups(settings: Settings) -> None:

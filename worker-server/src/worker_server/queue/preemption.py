@@ -1,17 +1,21 @@
-"""Preempts a long task's part for a new task's first part, where every render slot is busy.
+"""Preemption: work is handed back for the sake of an owner who waits; its worker learns of it by the next heartbeat.
 
-First parts are next in line already, but a render that has just begun keeps its slot for a whole part's time. The
-preempted part waits again; its worker learns of it by the next heartbeat. docs/decisions has what little is lost.
+A long task's part for a new task's first part, where every render slot is busy: first parts are next in line already,
+but a render that has just begun keeps its slot for a whole part's time; docs/decisions has what little is lost. And a
+download of an owner who holds more than half of them while another owner waits: a slow link may take an hour.
 """
 
 import uuid
 
 from worker_server.db import transaction
-from worker_server.queue.claims import PartLease
+from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.events import EventKind, record_attempt
 from worker_server.queue.statements import load
 
 _PREEMPT_PART = load("preempt_part")
+_PREEMPT_DOWNLOAD = load("preempt_download")
+_WAITED_S = 5
+_PAUSE_S = 30
 # A render this far (percent) frees its slot soon enough without preemption.
 _SOON_DONE = 60
 
@@ -24,3 +28,15 @@ def preempt_for(task_id: uuid.UUID) -> bool:
         if row is not None:
             record_attempt(session, PartLease.from_row(row), EventKind.PREEMPTED)
         return row is not None
+
+
+def preempt_download() -> TaskLease | None:
+    """Hand back one download of an owner who holds more than half of them while another waits; None if none does."""
+    with transaction() as session:
+        values = {"waited_s": _WAITED_S, "pause_s": _PAUSE_S}
+        row = session.execute(_PREEMPT_DOWNLOAD, values).mappings().one_or_none()
+        if row is None:
+            return None
+        lease = TaskLease.from_row(row)
+        record_attempt(session, lease, EventKind.PREEMPTED)
+        return lease

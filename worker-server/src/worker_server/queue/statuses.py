@@ -56,18 +56,23 @@ TASK_TRANSITIONS = (
     Transition(_T.DOWNLOADING, _T.PROCESSING, _FETCH, "stores the source's facts and the parts"),
     Transition(_T.DOWNLOADING, _T.QUEUED, _FETCH, "is stopped, or another attempt may succeed"),
     Transition(_T.DOWNLOADING, _T.QUEUED, _SWEEPER, "the lease has run out"),
+    Transition(_T.DOWNLOADING, _T.QUEUED, _SWEEPER, "its owner has most downloads, another waits"),
     Transition(_T.DOWNLOADING, _T.FAILED, _FETCH, "no other attempt can succeed, or none is left"),
     Transition(_T.DOWNLOADING, _T.FAILED, _SWEEPER, "the last attempt's lease has run out"),
     Transition(_T.PROCESSING, _T.DONE, _RENDER, "finishes the last part"),
-    Transition(_T.PROCESSING, _T.FAILED, _RENDER, "a part has failed"),
-    Transition(_T.PROCESSING, _T.FAILED, _SWEEPER, "a part's last lease has run out"),
+    Transition(_T.PROCESSING, _T.FAILED, _RENDER, "the last part has ended, and one has failed"),
+    Transition(_T.PROCESSING, _T.FAILED, _SWEEPER, "the same, as the last lease has run out"),
+    Transition(_T.DONE, _T.FAILED, _API, "a clip's file is gone, and so is the source"),
+    Transition(_T.FAILED, _T.QUEUED, _API, "`POST /tasks/<id>/retry`"),
     Transition(_T.QUEUED, _T.CANCELING, _API, "`DELETE` aborts the task"),
     Transition(_T.DOWNLOADING, _T.CANCELING, _API, "`DELETE` aborts the task"),
     Transition(_T.PROCESSING, _T.CANCELING, _API, "`DELETE` aborts the task"),
-    Transition(_T.CANCELING, _T.CANCELED, _API, "no worker holds the task or a part of it"),
-    Transition(_T.CANCELING, _T.CANCELED, _FETCH, "has let go of the task"),
-    Transition(_T.CANCELING, _T.CANCELED, _RENDER, "has let go of the last part"),
-    Transition(_T.CANCELING, _T.CANCELED, _SWEEPER, "the last lease has run out"),
+    Transition(_T.CANCELING, _T.CANCELED, _API, "no worker has ever claimed the task"),
+    Transition(_T.CANCELING, _T.CANCELED, _FETCH, "has released the task and removed its files"),
+    Transition(
+        _T.CANCELING, _T.CANCELED, _RENDER, "has released the last part and removed the files"
+    ),
+    Transition(_T.CANCELING, _T.CANCELED, _SWEEPER, "no lease is left, and the files are removed"),
 )
 PART_TRANSITIONS = (
     Transition(None, _P.WAITING, _FETCH, "plans the parts"),
@@ -78,7 +83,9 @@ PART_TRANSITIONS = (
     Transition(_P.RENDERING, _P.WAITING, _FETCH, "preempts the part for a new task's first one"),
     Transition(_P.RENDERING, _P.FAILED, _RENDER, "no other attempt can succeed, or none is left"),
     Transition(_P.RENDERING, _P.FAILED, _SWEEPER, "the last attempt's lease has run out"),
-    Transition(_P.WAITING, _P.FAILED, _RENDER, "another part of the task has failed"),
+    Transition(_P.FAILED, _P.WAITING, _FETCH, "stores the parts again after a retry"),
+    Transition(_P.DONE, _P.WAITING, _API, "the clip's file is gone, the source is there"),
+    Transition(_P.DONE, _P.FAILED, _API, "the clip's file is gone, and so is the source"),
 )
 
 _HEAD = """# State machine
