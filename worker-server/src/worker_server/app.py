@@ -6,7 +6,7 @@ from idrl_common import health
 from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
-from worker_server import db, readiness, settings as settings_module
+from worker_server import cli, db, readiness, settings as settings_module
 from worker_server.api import queries, views
 from worker_server.api.clips import ClipSender
 from worker_server.api.metrics import WorkCollector
@@ -48,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
     db.install(app)
     init_celery(app, settings)
     wakeups.install(app)
+    cli.install(app)
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     app.register_blueprint(views.blueprint(ClipSender(settings.remote_folder), share))
     checks = readiness.checks(settings, share)

@@ -16,6 +16,7 @@ from worker_server.jobs.runtime import Runtime, worker_name
 from worker_server.queue import leases, signs, wakeups
 from worker_server.queue.claims import Lease, TaskLease
 from worker_server.queue.events import EventKind, record_progress
+from worker_server.queue.pauses import Kind, is_paused
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
 
@@ -23,8 +24,10 @@ C = TypeVar("C")
 _log = logging.getLogger(__name__)
 
 
-def claim_next(settings: Settings, claim: Callable[[str, float], C | None]) -> C | None:
-    """Claim the work whose turn it is; None when there is none, or when the share is away or full."""
+def claim_next(settings: Settings, kind: Kind, claim: Callable[[str, float], C | None]) -> C | None:
+    """Claim the work whose turn it is; None when there is none, it is paused, or the share is away or full."""
+    if is_paused(kind):
+        return None
     try:
         storage.prove_usable(settings.remote_folder, settings.storage_reserve_bytes)
     except storage.ShareUnusable as error:

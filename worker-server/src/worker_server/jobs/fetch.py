@@ -25,13 +25,14 @@ from worker_server.queue import leases, wakeups
 from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
 from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.parts import PlannedPart
+from worker_server.queue.pauses import Kind
 from worker_server.queue.preemption import preempt_for
 from worker_server.settings import Settings
 
 
 def fetch_next(settings: Settings, runtime: Runtime) -> bool:
     """Fetch the task whose turn it is; False when there is none, or when the share is away."""
-    claim = claim_next(settings, claim_task)
+    claim = claim_next(settings, Kind.FETCH, claim_task)
     if claim is None:
         return False
     perform(

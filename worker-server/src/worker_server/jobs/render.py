@@ -12,6 +12,7 @@ from worker_server.jobs.scratch import scratch_folder
 from worker_server.queue import leases
 from worker_server.queue.claims import PartClaim, claim_part
 from worker_server.queue.parts import Clip
+from worker_server.queue.pauses import Kind
 from worker_server.settings import Settings
 
 # Far more than any part of a sane length takes; what grows beyond is a mistake.
@@ -20,7 +21,7 @@ _MAX_CLIP_BYTES = 2 * 1024**3
 
 def render_next(settings: Settings, runtime: Runtime) -> bool:
     """Render the part whose turn it is; False when there is none, or when the share is away."""
-    claim = claim_next(settings, claim_part)
+    claim = claim_next(settings, Kind.RENDER, claim_part)
     if claim is None:
         return False
     perform(

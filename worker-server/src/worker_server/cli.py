@@ -1,0 +1,72 @@
+"""Commands for operators: `flask --app worker_server.wsgi work pause|resume|drain|status`."""
+
+import time
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from worker_server.queue import pauses
+from worker_server.queue.pauses import Kind
+
+_POLL_S = 1.0
+_kinds = click.argument("kinds", nargs=-1, type=click.Choice([kind.value for kind in Kind]))
+work = AppGroup(
+    "work", help="Pause, resume or drain the work, on all machines; show how it stands."
+)
+
+
+def install(app: Flask) -> None:
+    """Give the app the commands."""
+    app.cli.add_command(work)
+
+
+@work.command()
+@_kinds
+def pause(kinds: tuple[str, ...]) -> None:
+    """Let workers finish what they hold and claim nothing new."""
+    for kind in _chosen(kinds):
+        pauses.pause(kind)
+    _show()
+
+
+@work.command()
+@_kinds
+def resume(kinds: tuple[str, ...]) -> None:
+    """Let workers claim work again."""
+    for kind in _chosen(kinds):
+        pauses.resume(kind)
+    _show()
+
+
+@work.command()
+@click.option("--timeout-s", default=3600.0, help="How long to wait for what workers hold.")
+@_kinds
+def drain(kinds: tuple[str, ...], timeout_s: float) -> None:
+    """Pause, and wait until workers hold nothing; the exit status is 1 if they still do in the end."""
+    chosen, deadline = _chosen(kinds), time.monotonic() + timeout_s
+    for kind in chosen:
+        pauses.pause(kind)
+    while any(pauses.status_of(kind).held for kind in chosen):
+        if time.monotonic() > deadline:
+            _show()
+            raise SystemExit(1)
+        time.sleep(_POLL_S)
+    _show()
+
+
+@work.command()
+def status() -> None:
+    """Show for each kind whether it is paused, how much waits and how much workers hold."""
+    _show()
+
+
+def _chosen(kinds: tuple[str, ...]) -> list[Kind]:
+    return [Kind(kind) for kind in kinds] or [*Kind]
+
+
+def _show() -> None:
+    for kind in Kind:
+        found = pauses.status_of(kind)
+        state = "paused" if found.is_paused else "running"
+        click.echo(f"{kind:7} {state:8} {found.waiting} waiting, {found.held} held by workers")

@@ -1,0 +1,56 @@
+"""Pauses: while a kind of work is paused, workers finish what they hold and claim nothing new."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from worker_server.db import transaction
+from worker_server.models import Part, QueuePause, Task
+from worker_server.queue.statuses import PartStatus, TaskStatus
+
+
+class Kind(StrEnum):
+    """The kinds of work."""
+
+    FETCH = "fetch"
+    RENDER = "render"
+
+
+@dataclass(frozen=True)
+class KindStatus:
+    """Whether the kind is paused, how much of it waits, and how much workers hold."""
+
+    is_paused: bool
+    waiting: int
+    held: int
+
+
+def pause(kind: Kind) -> None:
+    """Have workers claim no more of this kind."""
+    with transaction() as session:
+        session.execute(insert(QueuePause).values(kind=kind).on_conflict_do_nothing())
+
+
+def resume(kind: Kind) -> None:
+    """Have workers claim it again; the sweeper wakes them."""
+    with transaction() as session:
+        session.execute(delete(QueuePause).where(QueuePause.kind == kind))
+
+
+def is_paused(kind: Kind) -> bool:
+    """Tell whether the kind is paused."""
+    with transaction() as session:
+        return session.get(QueuePause, kind) is not None
+
+
+def status_of(kind: Kind) -> KindStatus:
+    """Return how it stands with this kind of work."""
+    if kind is Kind.FETCH:
+        waiting, held = Task.status == TaskStatus.QUEUED, Task.status == TaskStatus.DOWNLOADING
+    else:
+        waiting, held = Part.status == PartStatus.WAITING, Part.status == PartStatus.RENDERING
+    with transaction() as session:
+        counts = [session.scalar(select(func.count()).where(each)) or 0 for each in (waiting, held)]
+    return KindStatus(is_paused(kind), *counts)

@@ -1,0 +1,89 @@
+"""What every job has in common: pauses, whose fault a failure is, and faults of ours that `/ready` shows."""
+
+import pytest
+from flask import Flask
+
+from worker_server.errors import WorkFailed
+from worker_server.jobs.base import perform
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.heartbeat import Heartbeat
+from worker_server.jobs.render import render_next
+from worker_server.jobs.runtime import Runtime
+from worker_server.queue import signs
+from worker_server.settings import Settings
+from worker_testing import claim_task, let_run_out, processing, submit, task_of
+
+pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
+
+
+def test_paused_work_is_not_claimed(app: Flask, settings: Settings, runtime: Runtime) -> None:
+    run = app.test_cli_runner().invoke
+    task_id = submit()
+    shown = run(args=["work", "pause", "fetch"])
+    assert shown.output.splitlines() == [
+        "fetch   paused   1 waiting, 0 held by workers",
+        "render  running  0 waiting, 0 held by workers",
+    ]
+    assert not fetch_next(settings, runtime)
+    assert task_of(task_id).attempt == 0
+    assert "paused" not in run(args=["work", "resume"]).output
+    claim_task()
+    drained = run(args=["work", "drain", "fetch", "--timeout-s", "0"])
+    assert drained.exit_code == 1
+    assert "paused   0 waiting, 1 held by workers" in drained.output
+
+
+def test_paused_renders_are_not_claimed(app: Flask, settings: Settings, runtime: Runtime) -> None:
+    processing(parts=1)
+    app.test_cli_runner().invoke(args=["work", "pause"])
+    assert not render_next(settings, runtime)
+    drained = app.test_cli_runner().invoke(args=["work", "drain"])
+    assert (drained.exit_code, drained.output.count("paused")) == (0, 2)
+
+
+def attempt(settings: Settings, runtime: Runtime, error: Exception | None) -> None:
+    """Let one attempt end with the error."""
+
+    def work(_: Heartbeat) -> None:
+        if error is not None:
+            raise error
+
+    let_run_out()
+    perform(claim_task(), settings, runtime, None, work)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WorkFailed("source_damaged", "A child met an unreadable file."),
+        WorkFailed("encoder_failed", "An encoder could not read.", retryable=True),
+        OSError(5, "Input/output error"),
+        FileNotFoundError(2, "No such file or directory"),
+    ],
+)
+def test_nothing_is_blamed_on_the_source_while_the_share_is_away(
+    settings: Settings, runtime: Runtime, error: Exception
+) -> None:
+    task_id = submit()
+    marker = settings.remote_folder / ".idrl-share"
+    marker.unlink()
+    for _ in range(settings.max_attempts + 1):
+        attempt(settings, runtime, error)
+    task = task_of(task_id)
+    assert (task.status, task.failures, task.error_code) == ("queued", 0, "storage_unavailable")
+
+
+def test_source_is_blamed_while_the_share_is_good(settings: Settings, runtime: Runtime) -> None:
+    task_id = submit()
+    attempt(settings, runtime, WorkFailed("source_damaged", "broken"))
+    assert (task_of(task_id).status, task_of(task_id).error_code) == ("failed", "source_damaged")
+
+
+def test_fault_of_ours_is_shown_until_work_succeeds(settings: Settings, runtime: Runtime) -> None:
+    signs.beat(runtime.worker_name, ["fetch"])
+    task_id = submit()
+    attempt(settings, runtime, ZeroDivisionError())
+    assert signs.liveness().faults == {runtime.worker_name: "internal_error"}
+    assert task_of(task_id).status == "queued"
+    attempt(settings, runtime, None)
+    assert signs.liveness().faults == {}
