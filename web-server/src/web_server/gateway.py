@@ -48,6 +48,8 @@ _RESPONSE_HEADERS = (
     "Cache-Control",
     "Location",
     "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
     "Allow",
     "WWW-Authenticate",
 )

@@ -14,6 +14,7 @@ from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
 from worker_server.queue import wakeups
+from worker_server.queue.quotas import TooManyBytes, TooManyLiveTasks
 from worker_server.queue.reviving import NotFailed
 from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
@@ -26,7 +27,18 @@ def _url_refused(error: UrlRefused) -> Problem:
     return Problem(400, error.code, error.message)
 
 
+def _too_many_live_tasks(error: TooManyLiveTasks) -> Problem:
+    headers = {
+        "Retry-After": "30",
+        "RateLimit-Policy": f'"live-tasks";q={error.limit}',
+        "RateLimit": '"live-tasks";r=0',
+    }
+    return Problem(429, "quota_live_tasks", str(error), headers=headers)
+
+
 PROBLEMS: ProblemMap = {
+    TooManyLiveTasks: _too_many_live_tasks,
+    TooManyBytes: (403, "quota_bytes"),
     queries.TaskNotFound: (404, "task_not_found"),
     queries.PartNotFound: (404, "part_not_found"),
     queries.PartNotReady: (409, "part_not_ready"),

@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from idrl_common.settings import AppSettings
 from worker_server.fetching import EgressRules
+from worker_server.queue.quotas import Quotas
 
 _EXTENSION = "idrl_settings"
 
@@ -64,6 +65,9 @@ class Settings(AppSettings):
     source_retry_s: float = Field(900, ge=0)
 
     # No work is accepted or claimed while the share has less space left.
+    # What each account may have; 0 is no limit.
+    quota_live_tasks: int = Field(0, ge=0)
+    quota_bytes: int = Field(0, ge=0)
     storage_reserve_bytes: int = Field(256 * 1024**2, ge=0)
 
     lease_s: float = Field(12, ge=2)
@@ -89,6 +93,11 @@ class Settings(AppSettings):
                     "not_a_host", "{sentence}", {"sentence": sentence}
                 ) from None
         return self
+
+    @property
+    def quotas(self) -> Quotas:
+        """The limits of every account."""
+        return Quotas(self.quota_live_tasks, self.quota_bytes)
 
     @property
     def threads_per_render(self) -> int:

@@ -11,6 +11,7 @@ from worker_server.models import Part, Task
 from worker_server.queue import cancellation, reviving, submissions, wakeups
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.events import Event, list_events as list_task_events
+from worker_server.queue.quotas import Quotas
 from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
@@ -32,12 +33,12 @@ def blocked_by(share: ShareMonitor) -> FailureCode | None:
     return FailureCode.STORAGE_FULL if is_full else FailureCode.STORAGE_UNAVAILABLE
 
 
-def submit_task(submission: Submission) -> tuple[TaskFacts, PartTotals]:
+def submit_task(submission: Submission, quotas: Quotas) -> tuple[TaskFacts, PartTotals]:
     """Store the task and wake a worker; a repeated request returns the first one's task as it is now.
 
-    Raise IdempotencyKeyReused.
+    Raise IdempotencyKeyReused, TooManyLiveTasks or TooManyBytes.
     """
-    task, is_new = submissions.create_task(submission)
+    task, is_new = submissions.create_task(submission, quotas)
     if is_new:
         wakeups.send_later(wakeups.FETCH)
         return facts_of(task), PartTotals()

@@ -39,7 +39,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
             deny_hosts=settings.fetch_deny_hosts,
         )
         services.admit(share)
-        document = task_document(*services.submit_task(_submission(body)))
+        document = task_document(*services.submit_task(_submission(body), settings.quotas))
         return jsonify(document), 202, {"Location": document["link"]}
 
     @routes.get("")

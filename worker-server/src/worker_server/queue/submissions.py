@@ -10,8 +10,10 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from worker_server.db import db, transaction
 from worker_server.models import Task
+from worker_server.queue.quotas import Quotas
 
 IDEMPOTENCY_HOURS = 24
+_NO_QUOTAS = Quotas()
 # A request with a known key can meet the DELETE of the first request's task; then it is a new one.
 _MAX_TRIES = 10
 
@@ -31,15 +33,18 @@ class Submission:
     body_sha256: str | None = None
 
 
-def create_task(submission: Submission) -> tuple[Task, bool]:
+def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> tuple[Task, bool]:
     """Store the task and return it, and whether it is new: the same key and body return the first request's task.
 
-    Raise IdempotencyKeyReused.
+    Raise IdempotencyKeyReused, or for a new task TooManyLiveTasks or TooManyBytes.
     """
     for _ in range(_MAX_TRIES):
         with transaction() as session:
+            quotas.lock(session, submission.owner_id)
             _forget_old_key(submission)
             created = session.scalar(_insertion(submission))
+            if created is not None:
+                quotas.check(session, submission.owner_id)
             task = created or _same_submission(submission)
             if task is not None:
                 session.expunge(task)  # as it is now: a worker may claim it at once
