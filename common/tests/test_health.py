@@ -20,7 +20,7 @@ def fails() -> None:
     raise ConnectionError("a secret address")
 
 
-def test_health_asks_nobody(app: Flask) -> None:
+def test_health_runs_no_checks(app: Flask) -> None:
     app.register_blueprint(health.blueprint("sample", "abc", {"database": Check(fails)}))
     answer = app.test_client().get("/health")
     assert answer.status_code == 200

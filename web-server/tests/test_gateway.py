@@ -1,4 +1,4 @@
-"""What passes between a caller and the tasks service."""
+"""The gateway to the tasks service."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_path_is_encoded_again(
 @pytest.mark.parametrize(
     "path", ["/tasks/../metrics", "/tasks/..", "/tasks/./1", "/tasks//..//metrics", "/tasks/1/../2"]
 )
-def test_no_path_climbs_out(
+def test_path_traversal_is_refused(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], path: str
 ) -> None:
     answer = client.get("/", headers=headers, environ_overrides={"PATH_INFO": path})
@@ -172,7 +172,7 @@ def test_no_path_climbs_out(
 
 
 @pytest.mark.parametrize("path", ["/tasksx", "/metrics/tasks", "/_tasks/tasks/1"])
-def test_nothing_beside_tasks_is_passed_on(
+def test_other_paths_are_not_passed_on(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], path: str
 ) -> None:
     assert_problem(client.get(path, headers=headers), 404, "not_found")
@@ -227,7 +227,7 @@ def test_a_compressed_answer_stays_compressed(
     assert client.get("/tasks", headers=headers).data == b"\x1f\x8b not really"
 
 
-def test_a_clip_passes_chunk_by_chunk(
+def test_clip_is_streamed(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     half, first_half_arrived = b"x" * 65536, threading.Event()
@@ -248,7 +248,7 @@ def test_a_clip_passes_chunk_by_chunk(
     assert b"".join(chunks) == half
 
 
-def test_a_caller_who_goes_away_ends_the_transfer(
+def test_closing_the_response_closes_the_upstream_connection(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     broken = threading.Event()
@@ -288,7 +288,7 @@ def test_connections_are_kept_open(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_lost_connection_is_tried_once_more(
+def test_safe_methods_are_retried_once(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     def hang_up_once(exchange: Exchange) -> None:
@@ -302,7 +302,7 @@ def test_a_lost_connection_is_tried_once_more(
     assert len(tasks.seen) == 2
 
 
-def test_a_service_that_keeps_hanging_up_is_away(
+def test_closed_connections_are_502(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     tasks.answer = lambda exchange: exchange.hang_up()
@@ -311,7 +311,7 @@ def test_a_service_that_keeps_hanging_up_is_away(
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_what_changes_something_is_never_sent_twice(
+def test_unsafe_methods_are_not_retried(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     tasks.answer = lambda exchange: exchange.hang_up()
@@ -321,7 +321,7 @@ def test_what_changes_something_is_never_sent_twice(
     assert len(tasks.seen) == 1
 
 
-def test_a_post_after_a_restart_gets_through(
+def test_post_uses_a_new_connection_after_a_restart(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     closed = threading.Event()
@@ -337,14 +337,14 @@ def test_a_post_after_a_restart_gets_through(
     assert client.post("/tasks", json={}, headers=headers).status_code == 200
 
 
-def test_a_service_that_is_away(make_app: MakeApp, headers: dict[str, str]) -> None:
+def test_unreachable_tasks_service_is_502(make_app: MakeApp, headers: dict[str, str]) -> None:
     away = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
     assert_problem(away.get("/tasks", headers=headers), 502, "tasks_unavailable")
     assert_problem(away.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_service_that_is_too_slow(
+def test_slow_tasks_service_is_504(
     make_app: MakeApp, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     release = threading.Event()

@@ -1,4 +1,4 @@
-"""Who can make a token, and which ones open the door."""
+"""Which tokens are accepted."""
 
 # ruff: noqa: ARG005 # every forger is handed both key pairs, whether it needs them or not
 
@@ -123,7 +123,7 @@ FORGED: dict[str, tuple[str, Callable[[Keys, Keys], str]]] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_forged_token_opens_nothing(
+def test_a_forged_token_is_refused(
     app: Flask, tasks: TasksStandIn, keys: Keys, other_keys: Keys, name: str
 ) -> None:
     code, forge = FORGED[name]
@@ -143,7 +143,9 @@ def test_a_forged_token_opens_nothing(
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "token"])
-def test_no_token_opens_nothing(app: Flask, tasks: TasksStandIn, header: str | None) -> None:
+def test_call_without_a_token_is_refused(
+    app: Flask, tasks: TasksStandIn, header: str | None
+) -> None:
     answer = app.test_client().get(
         "/tasks", headers={"Authorization": header} if header is not None else {}
     )
@@ -154,9 +156,7 @@ def test_no_token_opens_nothing(app: Flask, tasks: TasksStandIn, header: str | N
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token_of_log_in_opens_the_door(
-    auth: AuthActions, tasks: TasksStandIn, scheme: str
-) -> None:
+def test_token_of_log_in_is_accepted(auth: AuthActions, tasks: TasksStandIn, scheme: str) -> None:
     token = auth.bearer()["Authorization"].split()[1]
     assert (
         auth.client.get("/tasks", headers={"Authorization": f"{scheme} {token}"}).status_code == 200
@@ -164,7 +164,7 @@ def test_a_token_of_log_in_opens_the_door(
     assert len(tasks.seen) == 1
 
 
-def test_what_log_in_signs(auth: AuthActions, keys: Keys) -> None:
+def test_claims_of_a_token(auth: AuthActions, keys: Keys) -> None:
     token = auth.bearer()["Authorization"].split()[1]
     claims = jwt.decode(token, keys.public, algorithms=["EdDSA"], audience="idrl", issuer="idrl")
     assert set(claims) == {*("sub", "user_id", "role", "iss", "aud", "iat", "exp", "auth_time")}
@@ -174,7 +174,7 @@ def test_what_log_in_signs(auth: AuthActions, keys: Keys) -> None:
     assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "at+jwt"}
 
 
-def test_while_keys_are_changed_both_are_good(
+def test_both_keys_are_valid_during_a_rotation(
     make_app: MakeApp, auth: AuthActions, keys: Keys, other_keys: Keys
 ) -> None:
     auth.signup()
@@ -190,14 +190,14 @@ def test_while_keys_are_changed_both_are_good(
         assert answer.json["code"] == "token_expired"
 
 
-def test_no_token_is_refused_while_keys_are_changed(keys: Keys, other_keys: Keys) -> None:
+def test_no_token_is_refused_during_a_key_rotation(keys: Keys, other_keys: Keys) -> None:
     old, new, both = keys, other_keys, other_keys.public + keys.public
     steps = [  # the key that signs, then what the web app and the tasks service take
         (old.private, old.public, old.public),
         (old.private, old.public, both),
         (old.private, both, both),
         (new.private, both, both),
-        # an hour later: nobody holds a token of the old key
+        # an hour later: every token of the old key has expired
         (new.private, both, new.public),
         (new.private, new.public, new.public),
     ]
@@ -208,7 +208,7 @@ def test_no_token_is_refused_while_keys_are_changed(keys: Keys, other_keys: Keys
             assert [TokenVerifier(public).verify(token).user_id for public in services] == [7, 7]
 
 
-def test_a_signer_needs_a_key_that_fits(keys: Keys, other_keys: Keys) -> None:
+def test_signer_refuses_a_key_of_another_pair(keys: Keys, other_keys: Keys) -> None:
     with pytest.raises(ValueError, match="does not belong to any key of JWT_PUBLIC_KEY"):
         TokenSigner(keys.private, TokenVerifier(other_keys.public))
     TokenSigner(keys.private, TokenVerifier(other_keys.public + keys.public))
@@ -230,14 +230,12 @@ def pem(key: rsa.RSAPrivateKey | Ed25519PrivateKey, password: bytes | None = Non
     ],
     ids=["nothing", "no PEM", "broken PEM", "RSA", "encrypted"],
 )
-def test_a_signer_takes_no_other_key(keys: Keys, private_key: str) -> None:
+def test_signer_refuses_other_kinds_of_keys(keys: Keys, private_key: str) -> None:
     with pytest.raises(ValueError, match="must hold one unencrypted Ed25519 private key") as caught:
         TokenSigner(private_key, TokenVerifier(keys.public))
     assert "secret" not in str(caught.value)
 
 
-def test_the_app_refuses_to_start_with_keys_that_do_not_fit(
-    make_app: MakeApp, other_keys: Keys
-) -> None:
+def test_app_refuses_to_start_with_keys_of_two_pairs(make_app: MakeApp, other_keys: Keys) -> None:
     with pytest.raises(ValueError, match="JWT_PUBLIC_KEY"):
         make_app(jwt_public_key=other_keys.public)

@@ -301,9 +301,9 @@ def test_wrong_email_and_wrong_password_take_the_same_time(
 
     # By turns, so that whatever else the machine does slows both down alike.
     pairs = [(seconds("nobody@example.com"), seconds("ada@example.com")) for _ in range(15)]
-    nobody, somebody = (statistics.median(times) for times in zip(*pairs, strict=True))
-    # Without the hash for nobody the ratio is about one to ten.
-    assert 0.4 < nobody / somebody < 2.5
+    unknown_s, known_s = (statistics.median(times) for times in zip(*pairs, strict=True))
+    # Without a hash for unknown accounts the ratio is about one to ten.
+    assert 0.4 < unknown_s / known_s < 2.5
 
 
 @pytest.mark.parametrize(

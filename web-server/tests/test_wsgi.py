@@ -57,7 +57,7 @@ def test_a_thousand_signups_at_once_make_one_account(
     assert database.execute("SELECT count(*) FROM users") == [(1,)]
 
 
-def test_slashes_do_not_matter(served: Served, tasks: TasksStandIn) -> None:
+def test_repeated_slashes_are_collapsed(served: Served, tasks: TasksStandIn) -> None:
     answer = requests.delete(
         f"{served.url}//tasks//42", headers=bearer(served), timeout=60, allow_redirects=False
     )
@@ -73,7 +73,7 @@ def test_a_chunked_body_over_16_kib_is_refused(served: Served, tasks: TasksStand
     assert tasks.seen == []
 
 
-def test_what_nginx_lets_through_reaches_the_app(served: Served) -> None:
+def test_longest_request_that_nginx_accepts_reaches_the_app(served: Served) -> None:
     answer = requests.get(f"{served.url}/nowhere?{'x' * 8160}", timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     many = {f"X-{number}": "x" for number in range(1000)} | {"X-Long": "x" * 8100}
@@ -81,7 +81,7 @@ def test_what_nginx_lets_through_reaches_the_app(served: Served) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_a_clip_is_never_held_in_memory(served: Served, tasks: TasksStandIn) -> None:
+def test_clip_is_not_buffered(served: Served, tasks: TasksStandIn) -> None:
     size_bytes = 96 * 1024 * 1024
 
     def clip(exchange: Exchange) -> None:
@@ -98,7 +98,7 @@ def test_a_clip_is_never_held_in_memory(served: Served, tasks: TasksStandIn) -> 
     assert peak_memory_bytes(served.pid) - before < 16 * 1024 * 1024
 
 
-def test_a_clip_that_breaks_off_is_not_taken_for_whole(served: Served, tasks: TasksStandIn) -> None:
+def test_truncated_clip_closes_the_connection(served: Served, tasks: TasksStandIn) -> None:
     def half(exchange: Exchange) -> None:
         exchange.say(200, b"x" * 1000, {"Content-Type": "video/mp4", "Content-Length": "2000"})
         exchange.hang_up()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 worker_class = "idrl_common.gunicorn_worker.StatusFirstWorker"
 threads = 8
-# nginx keeps its connections for 60 s: it must be the one to close them, or a POST may meet a closed one.
+# Longer than the 60 s for which nginx keeps idle connections, so that nginx closes them first.
 keepalive = 75
 graceful_timeout = 10
 # No stricter than nginx, whose refusals are problems, while gunicorn's are HTML.
@@ -64,6 +64,6 @@ gunicorn.util.write_error = _write_problem
 
 
 def child_exit(_: "Arbiter", worker: "Worker") -> None:
-    """Take the figures of a process that ended out of those that only the living count for."""
+    """Remove the gauges of a worker process that has ended."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # the library leaves it untyped

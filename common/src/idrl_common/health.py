@@ -1,4 +1,4 @@
-"""What operators ask every service: is it alive, can it work, what has it counted."""
+"""Liveness, readiness and metrics, the same for every service."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -72,7 +72,7 @@ def blueprint(
 
 
 def install(app: Flask, service: str) -> None:
-    """Time every request of the app. Needs `context`."""
+    """Time every request of the app. Needs `request_ids`."""
 
     @app.after_request
     def count(response: Response) -> Response:
@@ -84,7 +84,7 @@ def install(app: Flask, service: str) -> None:
 
 @lru_cache(1024)
 def _timer(service: str, method: str, endpoint: str | None, status: int) -> Histogram:
-    """Return what counts such requests; the library takes longer to find it."""
+    """Return the histogram of such requests; the lookup of the library is slower."""
     return _seconds.labels(
         service, method if method in _METHODS else "other", endpoint or "none", str(status)
     )

@@ -1,4 +1,4 @@
-"""Answers as JSON, written by pydantic-core: several times as fast as Python's own, and parsing is its business too."""
+"""JSON responses written by pydantic-core, several times as fast as Python's own module."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 
 class _Provider(DefaultJSONProvider):
-    """What `jsonify` uses. Keys keep their order."""
+    """The provider behind `jsonify`. Keys keep their order."""
 
     def dumps(self, obj: Any, **_: Any) -> str:  # noqa: ANN401 # Flask's own signature
         return to_json(obj).decode()
@@ -20,5 +20,5 @@ class _Provider(DefaultJSONProvider):
 
 
 def install(app: Flask) -> None:
-    """Have the app's answers written by this."""
+    """Make it the JSON provider of the app."""
     app.json = _Provider(app)

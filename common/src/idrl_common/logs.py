@@ -29,7 +29,7 @@ def _as_json(fields: object, **_: object) -> str:
 
 
 class _Formatter(JsonFormatter):
-    """The library's, with a short way to the same line for requests: it is most of what a short one costs to log."""
+    """The library's formatter, with a shortcut for access lines: formatting is most of what they cost."""
 
     def format(self, record: logging.LogRecord) -> str:
         access = getattr(record, "access", None)
@@ -68,7 +68,7 @@ def configure(service: str, level: str = "INFO") -> None:
             json_serializer=_as_json,
         )
     )
-    # Its warnings and debug lines quote whole addresses, and a query may hold a secret.
+    # Its log lines contain whole URLs, and a query may hold a secret.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -77,7 +77,7 @@ def configure(service: str, level: str = "INFO") -> None:
 
 
 def install(app: Flask) -> None:
-    """Write one line for every request: never its query, its headers or its body. Needs `context`."""
+    """Write one line for every request: never its query, its headers or its body. Needs `request_ids`."""
 
     @app.after_request
     def write(response: Response) -> Response:
@@ -89,7 +89,7 @@ def install(app: Flask) -> None:
                 "status": response.status_code,
             }
             extra = {"access": {**access, "elapsed_ms": elapsed_ms}}
-            # `info` would look through the stack for the caller's line.
+            # `info` would walk the stack for the caller's line number.
             _access.handle(
                 _access.makeRecord(
                     _access.name, logging.INFO, "", 0, "request", (), None, extra=extra

@@ -17,9 +17,9 @@ MAX_BODY_BYTES = 16 * 1024
 
 
 class DatabaseSettings(BaseSettings):
-    """Where the database is, and who asks."""
+    """Address and role of the PostgreSQL database."""
 
-    # An error at start must not print the secrets that it stumbles over.
+    # A validation error at start must not print secrets.
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     postgres_host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Tokens: Ed25519-signed JWTs (RFC 8725). This module can only prove them; the web app alone can make them."""
+"""Verifies tokens: Ed25519-signed JWTs (RFC 8725). Only the web app can sign them."""
 
 import re
 import time
@@ -15,24 +15,24 @@ from idrl_common.problems import Problem
 ALGORITHM = "EdDSA"
 ISSUER = "idrl"
 AUDIENCE = "idrl"
-# The clocks of two machines differ a little; without this a token is refused as issued in the future.
+# Clocks of two machines differ; without this a token is refused as issued in the future.
 LEEWAY_S = 30
 REQUIRED = ("sub", "user_id", "iss", "aud", "iat", "exp")
 
 # Ours have about 300 characters. Longer ones are refused before they are hashed or decoded.
 MAX_TOKEN_LENGTH = 2048
-# As many callers are remembered; a proof costs twenty times what all the rest of the check does.
-_REMEMBERED = 4096
+# How many verified tokens are cached; verifying a signature takes 20 times as long as the rest.
+_CACHED_TOKENS = 4096
 
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 class TokenInvalid(Exception):
-    """The token was not made by us, not for us, or not completely."""
+    """Wrong signature, issuer, audience or type, or a missing claim."""
 
 
 class TokenExpired(TokenInvalid):
-    """The token was good until its time ran out."""
+    """The token has expired."""
 
 
 # The `typ` of our access tokens (RFC 9068), and the one that 0.1.0 gave them.
@@ -55,32 +55,32 @@ class Identity:
 
 
 class TokenVerifier:
-    """Proves tokens against one public key, or two while keys are being changed."""
+    """Verifies tokens with one public key, or two during a key rotation."""
 
     def __init__(self, public_keys_pem: str) -> None:
         """Read every PEM block of `public_keys_pem`; raise ValueError when there is none or one is not Ed25519."""
         blocks = _PEM.findall(public_keys_pem)
-        # A block that lost an end must not be passed over: what it proves would be refused.
+        # A truncated block must not be skipped: tokens of its key would be refused.
         whole = public_keys_pem.count("-----BEGIN") == len(blocks) > 0
         self._keys = [load_pem_public_key(block.encode()) for block in blocks] if whole else []
         if not self._keys or not all(isinstance(key, Ed25519PublicKey) for key in self._keys):
             raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")
-        self._proven = lru_cache(_REMEMBERED)(self._prove)
+        self._cached = lru_cache(_CACHED_TOKENS)(self._verify)
 
     def verify(self, token: str) -> Identity:
         """Return whose token it is; raise TokenExpired or TokenInvalid.
 
-        A token that was proven is not proven again, but still ends in time; other keys need another verifier.
+        The signature of a token is verified once and cached; its expiry is checked at each call.
         """
         if len(token) > MAX_TOKEN_LENGTH:
             raise TokenInvalid
-        identity, expires = self._proven(token)
+        identity, expires = self._cached(token)
         if expires <= time.time() - LEEWAY_S:
             raise TokenExpired
         return identity
 
-    def _prove(self, token: str) -> tuple[Identity, int]:
-        """Return whose token it is and when it ends (Unix time); only what is returned is remembered."""
+    def _verify(self, token: str) -> tuple[Identity, int]:
+        """Return whose token it is and when it expires (Unix time); exceptions are not cached."""
         for key in self._keys[:-1]:
             try:
                 return _decode(token, key)

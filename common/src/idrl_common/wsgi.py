@@ -1,4 +1,4 @@
-"""What stands between the WSGI server and the app."""
+"""WSGI middleware."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _SLASHES = re.compile("/{2,}")
 
 
 class CollapseSlashes:
-    """Reads `//` in a path as `/`, without the redirect that a client of `DELETE /tasks//<id>` would not follow."""
+    """Collapses repeated slashes in the path, without a redirect: clients do not follow one after DELETE."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app

@@ -26,7 +26,7 @@ KEY_PREFIX = "idrl_"
 LOOKUP_S = 5.0
 # Of tokens that are made of a key; longer than a call may take, with a cached key.
 _KEY_TOKEN_LIFETIME_S = 120
-_REMEMBERED = 4096
+_CACHED_KEYS = 4096
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -66,7 +66,7 @@ class _Lookup(Generic[K, V]):
             return value
         value = self._query(key)
         with self._lock:
-            if len(self._known) >= _REMEMBERED:
+            if len(self._known) >= _CACHED_KEYS:
                 self._known.clear()
             self._known[key] = (now, value)
         return value

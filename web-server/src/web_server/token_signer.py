@@ -66,5 +66,5 @@ def _load(pem: str) -> Ed25519PrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ValueError(sentence) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(sentence)  # noqa: TRY004 # the type of the key is a value to whoever set it
+        raise ValueError(sentence)  # noqa: TRY004 # a wrong value of the setting
     return key
