@@ -55,7 +55,10 @@ def damage(make: Make) -> Callable[[Path, str], Path]:
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    ["h264", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "h264")],
+)
 @pytest.mark.parametrize("frame", [45, 99])
 def test_one_damaged_frame_is_concealed_and_counted(
     kind: str,

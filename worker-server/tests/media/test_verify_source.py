@@ -39,6 +39,8 @@ MATRICES = {
 }
 
 
+QUICK = {"upside down", "turned by thirty degrees"}
+KINDS = [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in MATRICES]
 ENGINES = pytest.mark.parametrize(
     "engine", ["ffmpeg", pytest.param("moviepy", marks=pytest.mark.slow)]
 )
@@ -69,7 +71,7 @@ def likeness(clip: Path, shown: Path, edit: PartEdit, ffmpeg: str) -> list[float
 
 
 @ENGINES
-@pytest.mark.parametrize("kind", MATRICES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_frame_is_as_a_player_shows_it(
     kind: str, engine: str, plain: Path, make: Make, ffmpeg: str, tmp_path: Path
 ) -> None:
@@ -101,7 +103,7 @@ def test_an_orientation_inside_the_stream_is_not_copied_away(
         render(unaware, tmp_path / "clip.mp4", [renderer("copy", ffmpeg)], RenderWatch())
 
 
-@pytest.mark.parametrize("matrix", ["-display_vflip", "-display_hflip", "-display_rotation 180"])
+@pytest.mark.parametrize("matrix", ["-display_vflip", "-display_rotation 180"])
 def test_a_copy_that_loses_the_matrix_is_rejected(
     matrix: str, plain: Path, make: Make, ffmpeg: str, tmp_path: Path
 ) -> None:
@@ -163,3 +165,22 @@ def test_the_last_picture_is_held_while_sound_goes_on(
     ]
     assert sum(clip.edit.part.frame_count for clip in clips) == round(12 * source.frame_rate)
     assert len(clips) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("one.mkv", "-c:v mjpeg"), ("one.mp4", "-c:v libx264"), ("one.webm", "-c:v libvpx")],
+)
+def test_one_frame_without_a_duration_is_a_clip(
+    name: str, encoding: str, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    picture = "-f lavfi -i testsrc2=s=320x180:r=25 -frames:v 1 -pix_fmt yuv420p"
+    if "mjpeg" in encoding:
+        picture = picture.replace("yuv420p", "yuvj420p")
+    path = make(f"{picture} {encoding} -bsf:v setts=duration=0", name)
+    source = probe(path)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part)
+    every = renderers("ffmpeg", ffmpeg, stream_copy=True)
+    clip = render(edit, tmp_path / "clip.mp4", every, RenderWatch())
+    assert clip.facts.frames == 2 * edit.bumper_frames + 1

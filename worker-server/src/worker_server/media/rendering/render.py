@@ -51,7 +51,7 @@ def render(
 
     A renderer that declines, fails or makes a clip that is rejected is followed by the next one that
     can render the edit; the last one's failure is the caller's: EncodeFailed or ClipRejected. One
-    that conceals follows only where the one before found the source damaged. Raise Stopped once
+    that conceals follows only where damage may explain the failure before. Raise Stopped once
     `watch.should_stop` said so, ValueError where no renderer can. `output.parent` is scratch: it is
     the working directory, and may hold unfinished files after a failure.
     """
@@ -70,7 +70,9 @@ def render(
 
 
 def _is_damage(failure: EncodeFailed | ClipRejected | None) -> bool:
-    return failure is not None and failure.code == FailureCode.SOURCE_DAMAGED
+    """Tell whether damage may explain the failure: some decoders leave frames out without a complaint."""
+    codes = (FailureCode.SOURCE_DAMAGED, FailureCode.CLIP_REJECTED)
+    return failure is not None and failure.code in codes
 
 
 def clip_files(renderer: Renderer, edit: PartEdit, output: Path) -> ChildFiles:

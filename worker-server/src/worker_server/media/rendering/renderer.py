@@ -38,7 +38,7 @@ class Renderer(Protocol):
     def conceals(self) -> bool:
         """Whether it shows something in place of damaged frames, as players do.
 
-        Such a renderer is tried only after another one found the source damaged, and the damaged
+        Such a renderer is tried only where damage may explain another one's failure; the damaged
         frames are counted then.
         """
         ...

@@ -5,10 +5,10 @@ with the renderers: the display matrix is applied here by its definition.
 """
 
 import math
-import statistics
 import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from operator import mul
 from typing import Any
 
 import av
@@ -26,7 +26,7 @@ _WIDTH, _HEIGHT = 32, 18  # of a thumbnail
 # leave 0.96 of it. A picture that is as like its mirror image is judged by which one is more like it.
 _LEAST_LIKENESS = 0.8
 _MIRROR_MARGIN = 0.02
-_FLAT = 4.0  # standard deviation of 8-bit values in a picture without contrast
+_FLAT = 16.0  # variance of 8-bit values in a picture without contrast
 _NEAR_FRAMES = 2  # a key frame of the clip so near costs nothing
 
 
@@ -182,9 +182,12 @@ def _filtered(picture: VideoFrame, filters: Sequence[tuple[str, str]]) -> bytes:
 
 def _likeness(one: bytes, other: bytes) -> float:
     """Return Pearson's correlation of two thumbnails; 1 where neither has any contrast."""
-    spread_one, spread_other = statistics.pstdev(one), statistics.pstdev(other)
+    count, sum_one, sum_other = len(one), sum(one), sum(other)
+    spread_one = sum(map(mul, one, one)) / count - (sum_one / count) ** 2
+    spread_other = sum(map(mul, other, other)) / count - (sum_other / count) ** 2
     if max(spread_one, spread_other) < _FLAT:
         return 1.0
     if min(spread_one, spread_other) < _FLAT:
         return 0.0
-    return statistics.correlation(one, other)
+    common = sum(map(mul, one, other)) / count - sum_one * sum_other / count**2
+    return float(common / (spread_one * spread_other) ** 0.5)

@@ -30,6 +30,7 @@ def facts_of(path: Path, edit: PartEdit, *, conceals: bool) -> dict[str, Any]:
         video, audio = container.streams.video[0], container.streams.audio[0]
         ends, frames, keys = _read(container, edit)
         aspect = video.sample_aspect_ratio
+        damaged = _damaged_frames(edit) if conceals else 0
         return {
             "streams": streams,
             "video": [
@@ -48,8 +49,8 @@ def facts_of(path: Path, edit: PartEdit, *, conceals: bool) -> dict[str, Any]:
             ],
             "audio_s": str(_edited_s(audio, ends[1])),
             "sha256": _sha256(path),
-            "damaged_frames": _damaged_frames(edit) if conceals else 0,
-            **(_NO_DIFFERENCES if conceals else _differences(container, keys, edit)),
+            "damaged_frames": damaged,
+            **(_NO_DIFFERENCES if damaged else _differences(container, keys, edit)),
         }
 
 
