@@ -53,7 +53,7 @@ def test_fifty_claims_at_once_give_each_part_to_one(app: Flask) -> None:
     with ThreadPoolExecutor(10) as pool:
         claimed = [number for number in pool.map(claim, range(50)) if number is not None]
     assert len(claimed) == len(set(claimed))
-    while (row := claims.claim_part("me", 30)) is not None:  # whom a lock had kept away
+    while (row := claims.claim_part("me", 30)) is not None:  # those that a lock kept from a part
         claimed.append(row.lease.number)
     assert sorted(claimed) == list(range(10))
 
@@ -102,7 +102,7 @@ def test_claims_at_once_by_many_owners_take_no_part_twice(app: Flask) -> None:
     assert len(claimed) == len(set(claimed)) == 50
 
 
-def test_what_others_are_about_to_claim_is_passed_over() -> None:
+def test_locked_parts_are_skipped() -> None:
     mine, theirs = processing(parts=3, owner_id=1), processing(parts=1, owner_id=2)
     with db.engine.connect() as other:
         other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 AND number < 2 FOR UPDATE"))
@@ -113,14 +113,14 @@ def test_what_others_are_about_to_claim_is_passed_over() -> None:
     assert [claim_part().number, claim_part().number] == [0, 1]
 
 
-def test_what_has_to_wait_is_passed_over() -> None:
+def test_parts_that_are_not_due_are_skipped() -> None:
     task_id = processing(parts=3)
     leases.fail(claim_part(), LOST, RetryLimits(3))
     assert [claim_part(), claim_part()] == [PartLease(task_id, 1, 1), PartLease(task_id, 1, 2)]
     assert claims.claim_part("me", 30) is None
 
 
-def test_parts_of_a_task_being_canceled_are_passed_over() -> None:
+def test_parts_of_a_canceling_task_are_skipped() -> None:
     canceling, other = processing(parts=2), processing(parts=1)
     claim_part()
     assert services.delete_task(1, canceling) == "canceling"

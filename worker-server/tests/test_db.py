@@ -1,4 +1,4 @@
-"""Connections to the database: lent, cut, and handed back."""
+"""Connections of the pool: checked out, cut off, and checked in."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ Auth = Callable[..., dict[str, str]]
 
 
 @pytest.mark.usefixtures("app")
-def test_an_error_of_the_driver_is_told_as_any_other() -> None:
+def test_driver_errors_become_sqlalchemy_errors() -> None:
     with pytest.raises(ProgrammingError):
         fetch_json(PreparedQuery("nothing", "int", "SELECT nothing"))
     with pytest.raises(OperationalError) as caught:
@@ -30,7 +30,7 @@ def test_an_error_of_the_driver_is_told_as_any_other() -> None:
 
 
 @pytest.mark.usefixtures("app")
-def test_a_connection_that_was_looked_through_is_fit_for_transactions() -> None:
+def test_connection_leaves_autocommit_before_a_transaction() -> None:
     assert fetch_json(PreparedQuery("one", "int", "SELECT $1::text"), 1) == 1
     with db.engine.connect() as connection:
         transactions = {connection.scalar(text("SELECT txid_current()")) for _ in range(2)}
@@ -39,7 +39,7 @@ def test_a_connection_that_was_looked_through_is_fit_for_transactions() -> None:
 
 
 @pytest.mark.usefixtures("app")
-def test_what_is_not_committed_is_gone_when_a_connection_comes_back() -> None:
+def test_uncommitted_changes_are_rolled_back_at_checkin() -> None:
     with db.engine.connect() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE lost ()"))
     assert (
@@ -51,7 +51,7 @@ def test_what_is_not_committed_is_gone_when_a_connection_comes_back() -> None:
     assert db.engine.pool.checkedin() == 1  # type: ignore[attr-defined] # a QueuePool's
 
 
-def test_a_connection_that_the_server_has_closed_is_replaced(
+def test_connection_that_the_server_has_closed_is_replaced(
     client: FlaskClient, auth: Auth, database: Database
 ) -> None:
     assert client.get("/tasks", headers=auth()).status_code == 200

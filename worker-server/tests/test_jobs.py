@@ -64,7 +64,7 @@ def test_a_task_from_its_link_to_its_clips(
     assert list(settings.scratch_folder.iterdir()) == []
 
 
-def test_a_film_gives_way_to_a_clip(
+def test_long_task_is_preempted_for_a_new_task(
     settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
     film = submit(f"{site}/{sample(65)}")
@@ -87,7 +87,7 @@ def test_a_film_gives_way_to_a_clip(
     assert row.lease.task_id == clip
 
 
-def test_a_container_without_an_index_is_rewritten_first(
+def test_container_without_an_index_is_remuxed_first(
     settings: Settings, site: str, site_folder: Path, ffmpeg: Callable[..., None], runtime: Runtime
 ) -> None:
     ffmpeg(
@@ -135,7 +135,7 @@ def fit(site: str, site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[[
     ("changes", "rendered_by"),
     [({}, "copy"), ({"render_copy": False}, "encode"), ({"render_engine": "moviepy"}, "encode")],
 )
-def test_pictures_that_are_fit_are_copied_unless_told_otherwise(
+def test_fit_pictures_are_copied_unless_settings_forbid_it(
     settings: Settings,
     fit: Callable[[int], str],
     changes: dict[str, object],
@@ -149,7 +149,7 @@ def test_pictures_that_are_fit_are_copied_unless_told_otherwise(
     assert (part.status, part.frames, part.rendered_by) == ("done", 125, rendered_by)
 
 
-def test_what_cannot_be_copied_after_all_is_encoded_in_the_same_attempt(
+def test_part_that_cannot_be_copied_is_encoded_in_the_same_attempt(
     settings: Settings, fit: Callable[[int], str], runtime: Runtime
 ) -> None:
     settings = settings.model_copy(update={"part_seconds": 1})
@@ -179,12 +179,12 @@ def test_part_says_how_many_damaged_frames_it_conceals(
     assert (part.status, part.frames, part.concealed_frames) == ("done", 100, 1)
 
 
-def test_without_work_nothing_happens(settings: Settings, runtime: Runtime) -> None:
+def test_nothing_is_claimed_from_an_empty_queue(settings: Settings, runtime: Runtime) -> None:
     assert not fetch_next(settings, runtime)
     assert not render_next(settings, runtime)
 
 
-def test_without_the_share_no_work_is_taken(
+def test_no_work_is_claimed_without_the_share(
     settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
@@ -195,7 +195,7 @@ def test_without_the_share_no_work_is_taken(
 
 
 @pytest.mark.usefixtures("stop")
-def test_a_worker_that_is_stopped_hands_its_work_back(
+def test_stopped_worker_releases_its_leases(
     settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
@@ -234,7 +234,9 @@ def rendering(
     worker.join()
 
 
-def test_a_part_that_somebody_else_took_is_left(settings: Settings, rendering: Rendering) -> None:
+def test_render_stops_when_another_worker_claims_the_part(
+    settings: Settings, rendering: Rendering
+) -> None:
     task_id, worker = rendering
     db.session.execute(text("UPDATE parts SET attempt = attempt + 1, lease_owner = 'another'"))
     db.session.commit()
@@ -245,7 +247,7 @@ def test_a_part_that_somebody_else_took_is_left(settings: Settings, rendering: R
     assert files(settings, task_id) == {"source.1"}
 
 
-def test_a_task_that_is_deleted_meanwhile_is_left(settings: Settings, rendering: Rendering) -> None:
+def test_render_stops_when_the_task_is_deleted(settings: Settings, rendering: Rendering) -> None:
     task_id, worker = rendering
     assert services.delete_task(1, task_id) == "canceling"
     worker.join()
@@ -265,7 +267,7 @@ def freeze_child(module: str) -> None:
                 if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(int(pid), signal.SIGSTOP)
                     return
-        assert time.monotonic() < deadline, f"nobody runs {module}"
+        assert time.monotonic() < deadline, f"no process runs {module}"
 
 
 @pytest.fixture
@@ -318,7 +320,7 @@ def await_that(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("way", ["delete", "stop"])
-def test_a_probe_that_hangs_does_not_hold_up_a_stop(
+def test_hanging_probe_is_ended_by_a_stop(
     app: Flask,
     settings: Settings,
     reluctant_site: tuple[str, threading.Event],
@@ -338,7 +340,7 @@ def test_a_probe_that_hangs_does_not_hold_up_a_stop(
 
 
 @pytest.mark.parametrize("way", ["delete", "stop"])
-def test_a_verification_that_hangs_does_not_hold_up_a_stop(
+def test_hanging_verification_is_ended_by_a_stop(
     app: Flask, settings: Settings, site: str, sample: Sample, way: str, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
@@ -382,7 +384,9 @@ def test_bug_of_ours_is_retried_and_never_fails_the_task(
         (ZeroDivisionError(), "internal_error", True, False),
     ],
 )
-def test_what_an_error_means(error: Exception, code: str, retryable: bool, counted: bool) -> None:
+def test_error_becomes_a_failure(
+    error: Exception, code: str, retryable: bool, counted: bool
+) -> None:
     failure = failure_of(error)
     assert (failure.code, failure.retryable, failure.counted) == (code, retryable, counted)
     assert failure.message

@@ -1,4 +1,4 @@
-"""Every change of status is one guarded step: who lost a row, or comes twice, changes nothing."""
+"""Every change of status is one guarded step: a worker that lost its lease, or repeats a step, changes nothing."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +55,7 @@ def due_now() -> None:
     db.session.commit()
 
 
-def test_the_whole_way() -> None:
+def test_task_goes_from_queued_to_done() -> None:
     task_id = processing(parts=2)
     first, second = claim_part(), claim_part()
     assert (first.number, second.number) == (0, 1)
@@ -68,7 +68,7 @@ def test_the_whole_way() -> None:
     assert needed_files(task_id) == {"0.1.mp4", "1.1.mp4"}
 
 
-def test_the_last_two_parts_at_once_close_the_task(app: Flask) -> None:
+def test_last_two_parts_at_once_close_the_task(app: Flask) -> None:
     for _ in range(10):
         task_id = processing(parts=2)
         both = [claim_part(), claim_part()]
@@ -82,7 +82,7 @@ def test_the_last_two_parts_at_once_close_the_task(app: Flask) -> None:
         assert task_of(task_id).status == "done"
 
 
-def test_a_worker_that_lost_its_part_writes_nothing() -> None:
+def test_worker_that_lost_its_lease_writes_nothing() -> None:
     processing(parts=1)
     asleep = claim_part()
     run_out(asleep)
@@ -99,7 +99,7 @@ def test_a_worker_that_lost_its_part_writes_nothing() -> None:
     assert part_of(awake).path == clip(awake).path
 
 
-def test_a_step_whose_answer_was_lost_can_be_repeated() -> None:
+def test_step_whose_answer_was_lost_can_be_repeated() -> None:
     task_id = submit()
     lease = claim_task()
     assert leases.begin_processing(lease, {}, PATH, plan(1))
@@ -110,7 +110,7 @@ def test_a_step_whose_answer_was_lost_can_be_repeated() -> None:
     assert task_of(task_id).status == "done"
 
 
-def test_a_lease_that_ran_out_but_was_not_taken_is_renewed() -> None:
+def test_expired_lease_that_was_not_claimed_is_renewed() -> None:
     processing(parts=1)
     lease = claim_part()
     run_out(lease)
@@ -134,7 +134,7 @@ def test_part_that_loses_each_worker_fails_after_the_last_attempt() -> None:
     assert claims.claim_part("me", 30) is None
 
 
-def test_a_retryable_failure_waits_before_the_next_attempt() -> None:
+def test_retryable_failure_waits_before_the_next_attempt() -> None:
     submit()
     lease = claim_task()
     leases.fail(lease, LOST, RetryLimits(3))
@@ -145,7 +145,7 @@ def test_a_retryable_failure_waits_before_the_next_attempt() -> None:
     assert claim_task().attempt == 2
 
 
-def test_waiting_for_space_is_no_failure() -> None:
+def test_full_storage_is_not_counted_as_a_failure() -> None:
     submit()
     for _ in range(5):
         due_now()
@@ -156,7 +156,7 @@ def test_waiting_for_space_is_no_failure() -> None:
     assert task_of(lease.task_id).status == "queued"
 
 
-def test_an_error_of_the_source_is_final() -> None:
+def test_source_error_is_final() -> None:
     submit()
     lease = claim_task()
     leases.fail(lease, BAD, RetryLimits(3))
@@ -164,7 +164,7 @@ def test_an_error_of_the_source_is_final() -> None:
     assert (task.status, task.error_code, task.lease_until) == ("failed", "source_damaged", None)
 
 
-def test_work_handed_back_is_begun_anew() -> None:
+def test_released_part_is_claimed_again() -> None:
     task_id = processing(parts=1)
     lease = claim_part()
     leases.release(lease)
@@ -184,7 +184,7 @@ def test_cancel_of_a_queued_task_is_at_once() -> None:
     assert needed_files(task_id) == set()
 
 
-def test_cancel_waits_for_the_worker_to_let_go() -> None:
+def test_cancel_waits_for_the_workers_release() -> None:
     task_id = processing(parts=2)
     lease = claim_part()
     assert services.delete_task(1, task_id) == "canceling"
@@ -282,7 +282,7 @@ def test_leases_are_not_taken_just_after_the_start_of_the_database() -> None:
     assert backlog.expired_leases(lease_s=0) == [ExpiredLease(lease, "me")]
 
 
-def test_only_what_is_due_is_counted_as_ready() -> None:
+def test_only_due_work_is_counted() -> None:
     submit()
     assert backlog.due_work(10) == (1, 0)
     leases.fail(claim_task(), LOST, RetryLimits(3))
@@ -291,7 +291,7 @@ def test_only_what_is_due_is_counted_as_ready() -> None:
     assert backlog.due_work(10) == (0, 3)
 
 
-def test_no_more_is_counted_as_ready_than_is_asked_for() -> None:
+def test_due_work_is_counted_up_to_the_limit() -> None:
     for _ in range(3):
         submit()
     assert backlog.due_work(2) == (2, 0)

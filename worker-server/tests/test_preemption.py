@@ -1,4 +1,4 @@
-"""A long film gives way to a newcomer: seldom, once, and never unfairly."""
+"""Preemption of parts and of downloads: seldom, once, and never at the cost of an owner who has less."""
 
 import uuid
 
@@ -34,7 +34,7 @@ def film() -> list[PartLease]:
     return [claim_part(50), claim_part(10)]
 
 
-def test_the_part_that_is_least_far_gives_way(film: list[PartLease]) -> None:
+def test_part_with_the_least_progress_is_preempted(film: list[PartLease]) -> None:
     clip = processing(2, CLIP)
     assert preempt_for(clip)
     assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
@@ -44,12 +44,12 @@ def test_the_part_that_is_least_far_gives_way(film: list[PartLease]) -> None:
     assert (row.lease.task_id, row.lease.number) == (clip, 0)
 
 
-def test_nobody_gives_way_when_a_render_is_soon_free(film: list[PartLease]) -> None:
+def test_no_part_is_preempted_while_a_render_is_nearly_done(film: list[PartLease]) -> None:
     assert leases.renew(film[0], 30, 60)
     assert not preempt_for(processing(2, CLIP))
 
 
-def test_a_dead_worker_s_part_makes_no_room(film: list[PartLease]) -> None:
+def test_part_of_a_dead_worker_does_not_count_as_nearly_done(film: list[PartLease]) -> None:
     assert leases.renew(film[0], 30, 60)
     db.session.execute(
         text("UPDATE parts SET lease_until = now() - interval '1 s' WHERE number = 1")
@@ -59,7 +59,7 @@ def test_a_dead_worker_s_part_makes_no_room(film: list[PartLease]) -> None:
     assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
 
 
-def test_a_part_gives_way_once(film: list[PartLease]) -> None:
+def test_part_is_not_preempted_twice(film: list[PartLease]) -> None:
     for lease in film:
         db.session.execute(
             text("UPDATE parts SET attempt = 2 WHERE number = :number"), {"number": lease.number}
@@ -69,13 +69,13 @@ def test_a_part_gives_way_once(film: list[PartLease]) -> None:
 
 
 @pytest.mark.usefixtures("app", "film")
-def test_nobody_gives_way_while_renders_are_idle() -> None:
+def test_no_part_is_preempted_while_render_slots_are_idle() -> None:
     db.session.execute(text("UPDATE parts SET status = 'done' WHERE status = 'waiting'"))
     db.session.commit()
     assert not preempt_for(processing(2, CLIP))
 
 
-def test_first_parts_do_not_give_way() -> None:
+def test_first_parts_are_not_preempted() -> None:
     for owner_id in (3, 4, 5):
         processing(1, owner_id)
     claim_part(0)
@@ -83,7 +83,7 @@ def test_first_parts_do_not_give_way() -> None:
     assert not preempt_for(processing(1, CLIP))
 
 
-def test_who_is_served_already_takes_nothing_from_others(film: list[PartLease]) -> None:
+def test_owner_with_a_rendering_part_preempts_no_other_owner(film: list[PartLease]) -> None:
     earlier = processing(2, CLIP)
     assert claim_part(0).task_id == earlier
     assert not preempt_for(processing(2, CLIP))
@@ -91,7 +91,7 @@ def test_who_is_served_already_takes_nothing_from_others(film: list[PartLease]) 
 
 
 @pytest.mark.usefixtures("app", "film")
-def test_an_owner_s_clip_goes_before_his_own_film() -> None:
+def test_owner_preempts_the_same_owners_long_task() -> None:
     clip = processing(2, FILM)
     assert preempt_for(clip)
     row = claims.claim_part("me", 30)
@@ -100,14 +100,14 @@ def test_an_owner_s_clip_goes_before_his_own_film() -> None:
 
 
 @pytest.mark.usefixtures("app", "film")
-def test_a_task_that_was_canceled_meanwhile_needs_no_room() -> None:
+def test_canceled_task_preempts_nothing() -> None:
     clip = processing(2, CLIP)
     assert services.delete_task(CLIP, clip) == "canceling"
     assert not preempt_for(clip)
 
 
 @pytest.mark.usefixtures("app", "film")
-def test_whose_first_part_was_taken_at_once_needs_no_room() -> None:
+def test_task_whose_first_part_is_claimed_preempts_nothing() -> None:
     clip = processing(2, CLIP)
     assert claim_part(0).task_id == clip
     assert not preempt_for(clip)

@@ -386,25 +386,26 @@ def test_a_machine_without_a_sandbox_is_degraded(
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/{}"])
-def test_each_look_is_one_query(
+def test_reading_call_is_one_query(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes], path: str
 ) -> None:
     for _ in range(10):
         post(client, auth())
-    asked: list[str] = []
+    seen: list[str] = []
 
-    def lend(*_: object) -> None:
-        asked.append("for a connection, which `read` uses for one statement")
+    def checkout(*_: object) -> None:
+        seen.append("a connection, which `fetch_json` uses for one statement")
 
     def execute(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
+        seen.append(statement)
 
-    for name, hear in (("checkout", lend), ("before_cursor_execute", execute)):
-        event.listen(db.engine, name, hear)
+    listeners = (("checkout", checkout), ("before_cursor_execute", execute))
+    for name, listener in listeners:
+        event.listen(db.engine, name, listener)
     assert client.get(path.format(finished[0]), headers=auth()).status_code == 200
-    for name, hear in (("checkout", lend), ("before_cursor_execute", execute)):
-        event.remove(db.engine, name, hear)
-    assert len(asked) == 1
+    for name, listener in listeners:
+        event.remove(db.engine, name, listener)
+    assert len(seen) == 1
 
 
 def test_failed_task_can_be_retried(client: FlaskClient, auth: Auth) -> None:

@@ -139,6 +139,16 @@ def workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
     workers.stop_all()
 
 
+@pytest.fixture
+def default_workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
+    """Workers with the default lease, heartbeat and sweep."""
+    names = ("lease_s", "sweep_s", "heartbeat_s")
+    defaults = {name: Settings.model_fields[name].default for name in names}
+    workers = Workers(settings.model_copy(update=defaults), tmp_path / "default-workers.log")
+    yield workers
+    workers.stop_all()
+
+
 class System:
     """What a test does and sees: tasks posted, rows read, files and processes looked at."""
 
@@ -147,7 +157,7 @@ class System:
         self.settings = settings
 
     def post(self, url: str, owner_id: int = 1) -> uuid.UUID:
-        """Store a task as the API does; the sweeper sends the hint."""
+        """Store a task as the API does; the sweeper sends the wake-up."""
         return submissions.create_task(Submission(owner_id, url))[0].id
 
     def task(self, task_id: uuid.UUID) -> Task:

@@ -1,4 +1,4 @@
-"""Whatever dies, every accepted task ends, each clip is there once, and nothing is left behind."""
+"""Workers, encoders, Redis and the database fail: every task ends, each clip is there once, nothing is left behind."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def check_done(system: "System", task_id: "uuid.UUID") -> None:
     system.wait(lambda: system.files(task_id) == published, timeout_s=10)
 
 
-def test_a_killed_worker_takes_its_encoders_along(
+def test_killed_worker_leaves_no_encoder_behind(
     system: "System", workers: "Workers", film: str
 ) -> None:
     worker = workers.start()
@@ -67,7 +67,35 @@ def test_a_killed_worker_takes_its_encoders_along(
     assert max(part.attempt for part in system.parts(task_id)) == 2
 
 
-def test_a_killed_encoder_is_tried_again(system: "System", workers: "Workers", film: str) -> None:
+def test_work_of_a_killed_worker_begins_again_within_20_s(
+    system: "System", default_workers: "Workers", film: str
+) -> None:
+    worker, other = default_workers.start(), default_workers.start()
+    ready = [f"fetch-render-{number}@test ready" for number in range(2)]
+    system.wait(lambda: all(line in default_workers.log() for line in ready))
+    os.killpg(other.pid, signal.SIGSTOP)  # so that the first one gets the work
+    default_workers.start_sweeper()
+    task_id = system.post(film)
+    system.wait(system.encoders)
+    killed_at = db.session.scalar(text("SELECT clock_timestamp()"))
+    db.session.rollback()
+    default_workers.kill(worker)
+    os.killpg(other.pid, signal.SIGCONT)
+    again = text(
+        "SELECT extract(epoch FROM min(at) - :killed_at) FROM task_events"
+        " WHERE task_id = :id AND kind = 'claimed' AND attempt = 2"
+    )
+
+    def elapsed_s() -> float | None:
+        db.session.rollback()
+        elapsed: float | None = db.session.scalar(again, {"id": task_id, "killed_at": killed_at})
+        return elapsed
+
+    system.wait(elapsed_s)
+    assert (elapsed_s() or 0) <= 20
+
+
+def test_killed_encoder_is_retried(system: "System", workers: "Workers", film: str) -> None:
     workers.start()
     workers.start_sweeper()
     task_id = system.post(film)
@@ -77,9 +105,7 @@ def test_a_killed_encoder_is_tried_again(system: "System", workers: "Workers", f
     check_done(system, task_id)
 
 
-def test_a_stopped_worker_hands_its_parts_back(
-    system: "System", workers: "Workers", film: str
-) -> None:
+def test_stopped_worker_releases_its_parts(system: "System", workers: "Workers", film: str) -> None:
     worker = workers.start()
     workers.start_sweeper()
     task_id = system.post(film)
@@ -92,7 +118,7 @@ def test_a_stopped_worker_hands_its_parts_back(
     check_done(system, task_id)
 
 
-def test_a_worker_that_slept_changes_nothing(
+def test_frozen_worker_changes_nothing_when_it_wakes(
     system: "System", workers: "Workers", film: str
 ) -> None:
     sleeper = workers.start("fetch,render", concurrency=1)
@@ -161,7 +187,7 @@ def test_workers_survive_a_full_redis(
     assert worker.poll() is None
 
 
-def test_a_lost_database_connection_costs_nothing(
+def test_lost_database_connection_costs_no_attempt(
     system: "System", workers: "Workers", film: str
 ) -> None:
     workers.start()
@@ -173,7 +199,7 @@ def test_a_lost_database_connection_costs_nothing(
     assert [part.attempt for part in system.parts(task_id)] == [1, 1]
 
 
-def test_facts_that_another_version_wrote_are_found_out_anew(
+def test_source_facts_of_another_release_are_probed_again(
     system: "System", workers: "Workers", film: str
 ) -> None:
     workers.start(concurrency=1)
@@ -190,7 +216,7 @@ def has_failed_again(system: "System", task_id: "uuid.UUID", failures: int) -> b
     return system.task(task_id).failures > failures
 
 
-def test_a_source_that_kills_each_worker_fails_and_others_flow(
+def test_source_that_kills_each_worker_fails_and_others_go_on(
     system: "System", workers: "Workers", film: str, short: str
 ) -> None:
     workers.start_sweeper()
