@@ -9,9 +9,9 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server.media import (
     PartEdit,
+    Preparation,
     Profile,
     clip_files,
-    needs_remux,
     plan_parts,
     probe,
     renderer,
@@ -31,8 +31,8 @@ HAND, OURS, OUR_MOVIEPY, USER_MOVIEPY = (
 def edits(video: Path, profile: Profile, part_s: int = 20) -> list[PartEdit]:
     """Return the edits of all parts."""
     source = probe(video)
-    if needs_remux(source):
-        raise ValueError(f"{video} would be remuxed first; measure with MP4 or Matroska")
+    if source.preparation is not Preparation.NONE:
+        raise ValueError(f"{video} would be prepared first; measure with MP4 or Matroska")
     return [
         PartEdit.of(source, video, part, profile=profile) for part in plan_parts(source, part_s)
     ]

@@ -30,6 +30,8 @@ class FailureCode(StrEnum):
     SOURCE_INCOMPLETE = "source_incomplete"
     SOURCE_EMPTY = "source_empty"
     SOURCE_NOT_A_VIDEO = "source_not_a_video"
+    SOURCE_IS_A_WEB_PAGE = "source_is_a_web_page"
+    SOURCE_FORMAT_UNSUPPORTED = "source_format_unsupported"
     SOURCE_HAS_NO_VIDEO = "source_has_no_video"
     SOURCE_CODEC_UNSUPPORTED = "source_codec_unsupported"
     SOURCE_DAMAGED = "source_damaged"

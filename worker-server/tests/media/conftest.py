@@ -11,19 +11,21 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from hypothesis import settings
+from media_testing import NUMBER_BITS, number_in, read_numbers
 
 from worker_server.media import (
     ChildFiles,
     ClipFacts,
     FrameRange,
     PartEdit,
+    Preparation,
+    PrepareWatch,
     Profile,
     RenderWatch,
     Source,
-    needs_remux,
     plan_parts,
+    prepare,
     probe,
-    remux_command,
     render as media_render,
     renderer,
     run_encoder,
@@ -33,8 +35,6 @@ from worker_server.media import (
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# The number is written as ten cells, black or white, in a row across the middle of the frame.
-_BITS = 10
 _FAST = Profile("ultrafast", 18, 1)
 
 
@@ -53,30 +53,13 @@ class Clip:
 
     @staticmethod
     def number_in(frame: av.VideoFrame) -> int:
-        return _number(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
-
-
-def read_numbers(path: Path) -> list[int]:
-    """Read the number in each frame."""
-    with av.open(str(path)) as container:
-        return [
-            _number(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
-            for frame in container.decode(video=0)
-        ]
+        return number_in(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
 
 
 @pytest.fixture
 def numbers_in() -> Callable[[Path], list[int]]:
     """Read the number in each frame of a file."""
     return read_numbers
-
-
-def _number(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> int:
-    height, width = picture.shape
-    row = picture[height // 2 - 4 : height // 2 + 4].mean(axis=0)
-    # The middle 60 % of the width holds the cells, so that cropping to 16:9 keeps them.
-    centres = [int(width * (0.2 + 0.6 * (bit + 0.5) / _BITS)) for bit in range(_BITS)]
-    return sum(1 << bit for bit, centre in enumerate(centres) if row[centre] > 128)
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +94,11 @@ def numbered(make: Callable[..., Path]) -> Callable[..., Path]:
         *,
         size: tuple[int, int] = (320, 180),
         sound: bool = True,
+        first: int = 0,
     ) -> Path:
         width, height = size
-        raw = b"".join(_picture(number, width, height).tobytes() for number in range(frames))
+        numbers = range(first, first + frames)
+        raw = b"".join(_picture(number, width, height).tobytes() for number in numbers)
         duration_s = float(frames / Fraction(rate))
         tone = f"-f lavfi -i sine=r=44100:d={duration_s} -c:a aac" if sound else ""
         read = f"-f rawvideo -pix_fmt gray -s {width}x{height} -framerate {rate} -i pipe:0"
@@ -129,8 +114,8 @@ def _picture(
     number: int, width: int, height: int
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     picture = np.full((height, width), 110, np.uint8)
-    for bit in range(_BITS):
-        left, right = (int(width * (0.2 + 0.6 * (bit + side) / _BITS)) for side in (0, 1))
+    for bit in range(NUMBER_BITS):
+        left, right = (int(width * (0.2 + 0.6 * (bit + side) / NUMBER_BITS)) for side in (0, 1))
         picture[height // 4 : height * 3 // 4, left:right] = 225 if number >> bit & 1 else 30
     return picture
 
@@ -149,6 +134,7 @@ def plain_source() -> Source:
         pix_fmt="yuv420p",
         sample_aspect=Fraction(1),
         rotation=0,
+        varies=False,
         mirrored=False,
         interlaced=False,
         colour_matrix=1,
@@ -170,6 +156,8 @@ def plain_source() -> Source:
         audio_index=-1,
         audio_codec="",
         audio_channels=0,
+        preparation=Preparation.NONE,
+        irregular="",
     )
 
 
@@ -202,19 +190,23 @@ def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
 
 
 @pytest.fixture
+def prepared(ffmpeg: str, tmp_path: Path) -> Callable[[Path], tuple[Source, Path]]:
+    """Probe a file, and bring it into the form that parts are cut from; return its facts and its place."""
+
+    def run(path: Path) -> tuple[Source, Path]:
+        return prepare(probe(path), path, tmp_path / "prepared.mkv", PrepareWatch(ffmpeg))
+
+    return run
+
+
+@pytest.fixture
 def render_all(
-    ffmpeg: str, render: Callable[..., Clip], tmp_path: Path
+    prepared: Callable[[Path], tuple[Source, Path]], render: Callable[..., Clip]
 ) -> Callable[..., list[Clip]]:
     """Probe a file, rewrite it if it needs that, and render all of its parts."""
 
     def run(path: Path, part_s: int = 1, **options: object) -> list[Clip]:
-        source = probe(path)
-        if needs_remux(source):
-            rewritten = tmp_path / "rewritten.mkv"
-            files = ChildFiles((path,), (tmp_path,), (Path(ffmpeg),))
-            command = remux_command(source, path, rewritten, ffmpeg)
-            run_to_end(command, source.frame_count, tmp_path, files)
-            path, source = rewritten, probe(rewritten)
+        source, path = prepared(path)
         return [render(source, path, part, **options) for part in plan_parts(source, part_s)]
 
     return run

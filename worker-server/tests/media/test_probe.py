@@ -15,11 +15,11 @@ import pytest
 
 from worker_server.media import (
     EncodeFailed,
+    Preparation,
     ProbeLimits,
     Prober,
     SourceError,
     Stopped,
-    needs_remux,
     probe,
     sniff,
 )
@@ -50,7 +50,6 @@ def outcome(path: Path) -> str:
     ("content", "why"),
     [
         (b"", "empty"),
-        (b"<!DOCTYPE html><html><body>Not found</body></html>", "a page"),
         (
             b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nCANARY\n#EXT-X-ENDLIST\n",
             "an HLS playlist",
@@ -63,7 +62,7 @@ def outcome(path: Path) -> str:
         (b"GGGG" + bytes(2000), "almost a transport stream"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "a wave file"),
         (b"\x00\x00\x00\x1cftypavif" + bytes(100), "an AVIF picture"),
-        (b"OggS" + bytes(200), "an unknown container"),
+        (b"OggX" + bytes(200), "an unknown container"),
         (b"concat:CANARY|CANARY", "a protocol"),
     ],
 )
@@ -74,6 +73,38 @@ def test_what_is_no_video_is_refused_without_opening_another_file(
     path = tmp_path / "video.mp4"
     path.write_bytes(content.replace(b"CANARY", str(canary).encode()))
     assert refused(path) == "source_not_a_video", why
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html><html><body>Not found</body></html>",
+        b"\xef\xbb\xbf\r\n <HTML lang=en>",
+        b'<?xml version="1.0"?>\n<!-- saved -->\n<!doctype html>',
+        b"<script>location='/login'</script>",
+    ],
+)
+def test_a_web_page_is_named_as_one(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(content)
+    assert refused(path) == "source_is_a_web_page"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("s.mxf", "-c:v mpeg2video"),
+        ("s.ivf", "-c:v libvpx -deadline realtime -cpu-used 8"),
+        ("s.y4m", "-pix_fmt yuv420p"),
+        ("s.nut", "-c:v mpeg4"),
+        ("s.h264", "-c:v libx264 -preset ultrafast"),
+        ("s.m2v", "-c:v mpeg2video"),
+        ("s.dv", "-s 720x576 -pix_fmt yuv420p"),
+    ],
+)
+def test_videos_of_other_formats_are_named_as_such(name: str, options: str, make: Make) -> None:
+    path = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=1 {options}", name)
+    assert refused(path) == "source_format_unsupported"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +141,8 @@ def test_containers_are_told_by_content(name: str, make: Make, tmp_path: Path) -
         "h264",
     )
     assert (source.has_audio, source.audio_codec) == (True, "aac")
-    assert needs_remux(source) == (name[2:] in {"avi", "ts", "flv"})
+    copied = name[2:] in {"avi", "ts", "flv"}
+    assert source.preparation == (Preparation.REMUX if copied else Preparation.NONE)
 
 
 def test_a_live_recording_says_no_duration(make: Make) -> None:
@@ -123,10 +155,9 @@ def test_a_live_recording_says_no_duration(make: Make) -> None:
 
 
 def test_a_growing_index_is_none(make: Make) -> None:
-    assert needs_remux(
-        probe(make(f"{SMALL} -g 5 -movflags +frag_keyframe+empty_moov", "fragments.mp4"))
-    )
-    assert not needs_remux(probe(make(SMALL, "whole.mp4")))
+    fragments = probe(make(f"{SMALL} -g 5 -movflags +frag_keyframe+empty_moov", "fragments.mp4"))
+    assert fragments.preparation is Preparation.REMUX
+    assert probe(make(SMALL, "whole.mp4")).preparation is Preparation.NONE
 
 
 def test_a_second_video_stream_is_left_behind(make: Make) -> None:
@@ -136,7 +167,7 @@ def test_a_second_video_stream_is_left_behind(make: Make) -> None:
     )
     source = probe(both)
     assert (source.width, source.frame_rate, source.video_streams) == (320, 25, 2)
-    assert needs_remux(source)
+    assert source.preparation is Preparation.REMUX
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from worker_server.media import needs_remux, plan_parts, probe
+from worker_server.media import Preparation, plan_parts, probe
 
 Make = Callable[..., Path]
 Render = Callable[..., Any]
@@ -86,7 +86,6 @@ def test_the_logo_is_silent(engine: str, make: Make, render: Render) -> None:
     [
         ("-itsoffset 0.7 " + CLICKS.format(seconds=1.3), [1.8, 2.8]),  # begins late
         (CLICKS.format(seconds=0.5), [1.1]),  # ends early: the second part has none
-        (CLICKS.format(seconds=9), [1.1, 2.1]),  # goes on after the picture
     ],
 )
 def test_sound_and_picture_of_different_length(
@@ -97,6 +96,19 @@ def test_sound_and_picture_of_different_length(
     assert clicks_in(first.path) == pytest.approx(expected, abs=0.006)
     if expected == [1.1]:
         assert np.abs(samples_of(second.path)).max() < 0.001
+
+
+@ENGINES
+def test_sound_that_goes_on_keeps_the_last_picture(
+    engine: str, make: Make, render_all: Render
+) -> None:
+    sound = CLICKS.format(seconds=9)
+    path = make(f"{PICTURE.format(seconds=3)} {sound} {X264} -c:a aac", "apart.mkv")
+    clips = render_all(path, part_s=2, engine=engine)
+    assert [clip.edit.part.frame_count for clip in clips] == [50, 50, 50, 50, 25]
+    for clip in clips:
+        expected = [1.1, 2.1][: clip.edit.part.frame_count // 25]
+        assert clicks_in(clip.path) == pytest.approx(expected, abs=0.006)
 
 
 @ENGINES
@@ -129,7 +141,7 @@ def test_the_first_sound_is_taken_and_subtitles_are_left(
     streams = "-map 0 -map 1 -map 2 -map 3 -c:a aac -c:s srt"
     path = make(f"{PICTURE.format(seconds=1)} {tones} -i {titles} {streams} {X264}", "many.mkv")
     source = probe(path)
-    assert not needs_remux(source)
+    assert source.preparation is Preparation.NONE
     clip = render(source, path, plan_parts(source)[0])
     spectrum = np.abs(np.fft.rfft(samples_of(clip.path)[0, RATE + 2000 : RATE + 26_000]))
     assert spectrum.argmax() * RATE / 24_000 == pytest.approx(500, abs=5)

@@ -44,7 +44,7 @@ def test_a_link_becomes_clips(system: "System", site: str, sample: Sample) -> No
     ("name", "content", "code"),
     [
         ("missing.mp4", None, "source_not_found"),
-        ("page.mp4", b"<!doctype html><title>Sign in</title>", "source_not_a_video"),
+        ("page.mp4", b"<!doctype html><title>Sign in</title>", "source_is_a_web_page"),
         ("list.mp4", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "source_not_a_video"),
         ("empty.mp4", b"", "source_empty"),
         ("noise.mp4", bytes(range(256)) * 100, "source_not_a_video"),

@@ -10,16 +10,13 @@ from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
 from worker_server.media import (
-    ChildFiles,
     FrameRange,
+    PrepareWatch,
     ProbeLimits,
     Source,
     Stopped,
-    needs_remux,
     plan_parts,
-    probe,
-    remux_command,
-    run_encoder,
+    prepare,
 )
 from worker_server.queue import leases, wakeups
 from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
@@ -56,9 +53,7 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
             _download(claim.url, target, settings, heartbeat)
             record_progress(lease, EventKind.FETCHED)
             source = prober.look(target, heartbeat.should_stop)
-        if needs_remux(source):
-            target = _remux(source, target, settings, heartbeat)
-            source = probe(target, limits=_limits(settings), should_stop=heartbeat.should_stop)
+        source, target = _prepare(source, target, settings, heartbeat)
         parts = [_planned(part) for part in plan_parts(source, settings.part_seconds)]
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
@@ -102,24 +97,24 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
         raise Stopped
 
 
-def _remux(source: Source, path: Path, settings: Settings, heartbeat: Heartbeat) -> Path:
-    """Put the source into a container in which every part can be found exactly, and return where it lies then."""
-    remuxed, ffmpeg = path.with_name(f"{path.name}.remuxed"), get_ffmpeg_exe()
-    remuxed.touch()  # in the sandbox it may write this file, and make no other
-    run_encoder(
-        remux_command(source, path, remuxed, ffmpeg),
-        total_frames=source.packet_count,
-        on_progress=lambda _: None,
+def _prepare(
+    source: Source, path: Path, settings: Settings, heartbeat: Heartbeat
+) -> tuple[Source, Path]:
+    """Put the source into a form that every part can be cut from exactly; return it and where it is."""
+    watch = PrepareWatch(
+        ffmpeg_path=get_ffmpeg_exe(),
+        limits=_limits(settings),
+        on_progress=heartbeat.report,
         should_stop=heartbeat.should_stop,
         stall_s=settings.render_stall_s,
         timeout_s=settings.render_timeout_s,
-        scratch=path.parent,
-        files=ChildFiles(read=(path,), write=(remuxed,), programs=(Path(ffmpeg),)),
         memory_bytes=settings.render_memory_bytes,
         max_output_bytes=2 * settings.fetch_max_bytes,
     )
-    path.unlink()
-    return remuxed
+    prepared, prepared_path = prepare(source, path, path.with_name(f"{path.name}.remuxed"), watch)
+    if prepared_path != path:
+        path.unlink()
+    return prepared, prepared_path
 
 
 def _planned(part: FrameRange) -> PlannedPart:

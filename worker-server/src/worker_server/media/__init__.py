@@ -12,9 +12,9 @@ from worker_server.media.errors import (
 from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit, Profile
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.plan import FrameRange, plan_parts
-from worker_server.media.model.source import ProbeLimits, Source
+from worker_server.media.model.source import Preparation, ProbeLimits, Source
+from worker_server.media.probing.prepare import PrepareWatch, prepare
 from worker_server.media.probing.probe import Prober, WarmProber, probe
-from worker_server.media.probing.remux import needs_remux, remux_command
 from worker_server.media.probing.sniff import sniff
 from worker_server.media.process.child import ChildFiles
 from worker_server.media.process.encoder import run_encoder
@@ -40,6 +40,8 @@ __all__ = [
     "MediaError",
     "MediaProcessCrashed",
     "PartEdit",
+    "Preparation",
+    "PrepareWatch",
     "ProbeLimits",
     "Prober",
     "Profile",
@@ -56,10 +58,9 @@ __all__ = [
     "WarmProber",
     "clip_files",
     "frame_size",
-    "needs_remux",
     "plan_parts",
+    "prepare",
     "probe",
-    "remux_command",
     "render",
     "renderer",
     "renderers",

@@ -19,7 +19,8 @@ class MediaError(WorkFailed):
 class SourceError(MediaError):
     """The source cannot become clips, however often it is tried.
 
-    Codes: `source_not_a_video`, `source_has_no_video`, `source_codec_unsupported`, `source_damaged`,
+    Codes: `source_not_a_video`, `source_is_a_web_page`, `source_format_unsupported`,
+    `source_has_no_video`, `source_codec_unsupported`, `source_damaged`,
     `source_frame_too_large`, `source_too_long`, `source_limits`, `source_protected`.
     """
 

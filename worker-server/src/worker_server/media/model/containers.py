@@ -4,13 +4,34 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.stream import Stream
+
+from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
 
 
 def open_source(path: Path, demuxer: str) -> InputContainer:
-    """Open a local file with this demuxer only; nothing inside can make it open another."""
-    return av.open(
+    """Open a local file with this demuxer only; nothing inside can make it open another.
+
+    Only streams that `may_decode` accepts can be decoded.
+    """
+    container = av.open(
         f"file:{path}",
         format=demuxer,
-        options={"protocol_whitelist": "file"},
+        options={"protocol_whitelist": "file", "codec_whitelist": CODEC_WHITELIST},
         metadata_errors="replace",
     )
+    for stream in container.streams:
+        if may_decode(stream):
+            # The container's list holds for what the demuxer decodes; each decoder has its own.
+            stream.codec_context.options = {
+                "codec_whitelist": CODEC_WHITELIST,
+                "max_pixels": str(MAX_PIXELS),
+            }
+    return container
+
+
+def may_decode(stream: Stream) -> bool:
+    """Tell whether there is a decoder for the stream, and it is one of those allowed."""
+    # PyAV has no context where it has no decoder.
+    context = stream.codec_context
+    return context is not None and context.codec.name in DECODERS

@@ -5,9 +5,11 @@ Headers are not trusted: phones write 90000/1 as the nominal rate, live WebM has
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 _STANDARD_RATES = [
     Fraction(rate)
@@ -27,10 +29,19 @@ _STANDARD_RATES = [
 ]
 # A frame may sit this far from its place on the grid: containers round to milliseconds, muxers jitter.
 _TOLERANCE = Fraction(2, 5)
-# A grid with at least this share of its places filled is a recording that lost frames.
+# Rates this much above the average are tried for a grid without holes: the last frame may be missing or long.
 _MIN_FILLED = Fraction(9, 10)
+# A grid with holes must suit this share of the frames: each near a place (in places) that is its own.
+_MIN_FITTING = Fraction(99, 100)
+_LEAST_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
+_MIN_STEPPING = Fraction(97, 100)
+_ROUNDING_ONLY = Fraction(0)
+_NEAR, _ANYWHERE = Fraction(1, 4), Fraction(1, 2)
+_HISTOGRAM_BINS = 64
+_SAME_STEP = Fraction(1, 200)  # rates this near to each other have about the same step
 _MAX_DENOMINATOR = 1001
 _SNAP = Fraction(2, 10_000)  # 24 and 24000/1001 are five times further apart
+_LONG_FRAME = Fraction(3, 2)  # frames; a last frame that lasts longer stays on screen
 _FALLBACK_RATE = Fraction(25)
 # A seek aims this far behind a frame, so that rounding cannot miss it.
 AIM_FRAMES = Fraction(1, 4)
@@ -58,7 +69,7 @@ def find_grid(
     `last_duration` is in ticks, 0 if unknown; `hints` are the rates the header claims, best first.
     """
     measured = measured_rate(ticks, last_duration, tick_s)
-    native, shift = _native_rate(ticks, tick_s, measured, hints)
+    native, shift = _native_rate(ticks, tick_s, measured, hints, max_fps)
     average = measured or next(iter(hints), _FALLBACK_RATE)
     exact = native or average.limit_denominator(_MAX_DENOMINATOR) or average
     rate = _bounded(exact, max_fps)
@@ -66,7 +77,7 @@ def find_grid(
     last_s = ticks[-1] * tick_s - origin_s
     last_place = frame_index(last_s, rate)
     is_constant = native is not None and len(ticks) == frame_index(last_s, native) + 1
-    if rate == native:
+    if rate == native and last_duration * tick_s * rate < _LONG_FRAME:
         return Grid(rate, origin_s, last_place + 1, is_constant)
     end_s = last_s + (last_duration * tick_s or 1 / exact)
     # Where frames are dropped, the last one may go; otherwise it is shown, however short.
@@ -87,7 +98,11 @@ def measured_rate(ticks: Sequence[int], last_duration: int, tick_s: Fraction) ->
 
 
 def _native_rate(
-    ticks: Sequence[int], tick_s: Fraction, measured: Fraction | None, hints: Sequence[Fraction]
+    ticks: Sequence[int],
+    tick_s: Fraction,
+    measured: Fraction | None,
+    hints: Sequence[Fraction],
+    max_fps: int,
 ) -> tuple[Fraction | None, Fraction]:
     """Return the rate on whose grid each frame has its own place, and by how many places that grid is shifted."""
     if len(ticks) == 1:
@@ -99,11 +114,105 @@ def _native_rate(
         for rate in (Fraction(round(average)), average.limit_denominator(_MAX_DENOMINATOR))
         if rate > 0
     ]
+    stepping = list(_holed_rates(ticks, tick_s, hints, max_fps))
     for rates in (claimed, counted):
-        if found := _gapless(ticks, tick_s, rates):
+        if found := _gapless(ticks, tick_s, rates, at_most=_ROUNDING_ONLY):
             return found
-    holed = (rate for rate in (*claimed, *counted) if _has_places(ticks, tick_s, rate))
-    return next(holed, None), Fraction(0)
+    for rate in stepping:
+        if _keeps_step(ticks, tick_s, rate):
+            gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
+            return gapless or (rate, _anchor(ticks, tick_s, rate))
+    for rates in (claimed, counted):
+        if found := _gapless(ticks, tick_s, rates, at_most=2 * _TOLERANCE):
+            return found
+    for tolerance in (_NEAR, _ANYWHERE):
+        if found := _holed(ticks, tick_s, stepping, tolerance):
+            return found
+    return None, Fraction(0)
+
+
+def _holed_rates(
+    ticks: Sequence[int], tick_s: Fraction, hints: Sequence[Fraction], max_fps: int
+) -> Iterator[Fraction]:
+    """Yield rates whose grid may have holes: those of the commonest step, then those the header claims."""
+    steps = Counter(later - earlier for earlier, later in pairwise(ticks))
+    ((common, _),) = steps.most_common(1)
+    # Containers round: a step of 16 2/3 ms is stored as 16 or 17.
+    spread = 1 if common >= _LEAST_TICKS_A_STEP else 0
+    near = {step: steps[step] for step in range(common - spread, common + spread + 1)}
+    mean = Fraction(sum(step * count for step, count in near.items()), sum(near.values()))
+    rate = 1 / (mean * tick_s)
+    yield from sorted(
+        {
+            each
+            for each in (*_STANDARD_RATES, Fraction(round(rate)))
+            if abs(each - rate) < rate * _SAME_STEP
+        },
+        key=lambda each: abs(each - rate),
+    )
+    yield 1 / (common * tick_s)
+    yield from (_snapped(hint) for hint in hints if hint <= max_fps)
+
+
+def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
+    """Tell whether nearly every frame comes whole steps after the one before it, but for rounding.
+
+    Where pieces were joined, each may be shifted against those before it: then no grid suits all frames.
+    """
+    numerator, denominator = _per_tick(tick_s, rate)
+    rounding, kept = min(numerator, denominator // 4), 0
+    for earlier, later in pairwise(ticks):
+        off = (later - earlier) * numerator % denominator
+        whole_steps = 2 * (later - earlier) * numerator >= denominator
+        kept += whole_steps and min(off, denominator - off) <= rounding
+    return kept >= (len(ticks) - 1) * _MIN_STEPPING
+
+
+def _holed(
+    ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction], tolerance: Fraction
+) -> tuple[Fraction, Fraction] | None:
+    """Return the first rate on whose grid nearly every frame is near a place of its own, and the grid's shift."""
+    for rate in rates:
+        shift = _anchor(ticks, tick_s, rate)
+        if _fitting(ticks, tick_s, rate, shift, tolerance) >= _MIN_FITTING * len(ticks):
+            return rate, shift
+    return None
+
+
+def _anchor(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:
+    """Return where most frames lie between two places of a grid that begins with the first frame, -1/2 … 1/2."""
+    numerator, denominator = _per_tick(tick_s, rate)
+    first = ticks[0]
+    bins = Counter(
+        (tick - first) * numerator % denominator * _HISTOGRAM_BINS // denominator for tick in ticks
+    )
+    around = {each: sum(bins[(each + by) % _HISTOGRAM_BINS] for by in (-1, 0, 1)) for each in bins}
+    best = max(around, key=lambda each: around[each])
+    if best in (0, 1, _HISTOGRAM_BINS - 1):
+        return Fraction(0)  # the first frame is where most are
+    off = Fraction(2 * best + 1, 2 * _HISTOGRAM_BINS)
+    return off - 1 if off > Fraction(1, 2) else off
+
+
+def _fitting(
+    ticks: Sequence[int], tick_s: Fraction, rate: Fraction, shift: Fraction, tolerance: Fraction
+) -> int:
+    """Count the frames that are within `tolerance` of a place, and the first to take it."""
+    per_tick = tick_s * rate
+    denominator = math.lcm(per_tick.denominator, shift.denominator, 2)
+    scale, off = (
+        per_tick.numerator * (denominator // per_tick.denominator),
+        int(shift * denominator),
+    )
+    most, half = int(tolerance * denominator), denominator // 2
+    first, previous, count = ticks[0], -1, 0
+    for tick in ticks:
+        position = (tick - first) * scale - off
+        place = (position + half) // denominator
+        if place > previous:
+            count += abs(position - place * denominator) <= most
+            previous = place
+    return count
 
 
 def _plausible(measured: Fraction, hints: Sequence[Fraction]) -> Iterator[Fraction]:
@@ -114,17 +223,23 @@ def _plausible(measured: Fraction, hints: Sequence[Fraction]) -> Iterator[Fracti
 
 
 def _gapless(
-    ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction]
+    ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction], *, at_most: Fraction
 ) -> tuple[Fraction, Fraction] | None:
-    """Return the rate on whose grid frame k is nearest to place k, and the grid's shift; the first of equals."""
-    best: tuple[Fraction, Fraction, Fraction] | None = None
-    for rate in rates:
+    """Return the rate on whose grid frame k is nearest to place k, and the grid's shift.
+
+    Of several, the one whose steps most frames keep: one long step at the start makes the average a wrong rate.
+    """
+    best: tuple[int, Fraction, Fraction, Fraction] | None = None
+    for rate in dict.fromkeys(rates):
         spread, shift = _gapless_spread(ticks, tick_s, rate)
-        if spread <= rate * tick_s:
+        if spread <= min(_NEAR, rate * tick_s):
             return rate, shift  # rounding to ticks explains all of it
-        if spread <= 2 * _TOLERANCE and (best is None or spread < best[0]):
-            best = spread, rate, shift
-    return best[1:] if best else None
+        if spread <= at_most:
+            anchor = _anchor(ticks, tick_s, rate)
+            misfits = len(ticks) - _fitting(ticks, tick_s, rate, anchor, _NEAR)
+            if best is None or (misfits, spread) < best[:2]:
+                best = misfits, spread, rate, shift
+    return best[2:] if best else None
 
 
 def _snapped(rate: Fraction) -> Fraction:
@@ -150,18 +265,6 @@ def _gapless_spread(
     needs_shift = max(highest, -lowest) > _TOLERANCE * denominator
     shift = Fraction(lowest + highest, 2 * denominator) if needs_shift else Fraction(0)
     return Fraction(highest - lowest, denominator), shift
-
-
-def _has_places(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
-    """Tell whether every frame has its own place on the grid of `rate`, and few places are empty."""
-    numerator, denominator = _per_tick(tick_s, rate)
-    first, previous = ticks[0], -1
-    for tick in ticks:
-        nearest = (2 * (tick - first) * numerator + denominator) // (2 * denominator)
-        if nearest <= previous:
-            return False
-        previous = nearest
-    return len(ticks) >= (previous + 1) * _MIN_FILLED
 
 
 def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import typing
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
 
 class JsonValue:
-    """A mixin for dataclasses of numbers, strings, fractions, paths and other such dataclasses."""
+    """A mixin for dataclasses of numbers, strings, enums, fractions, paths and other such dataclasses."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `json.dumps` takes; fractions become text, so that they stay exact."""
@@ -33,6 +34,8 @@ def _plain(value: object) -> object:
 
 def _typed(value: Any, kind: Any) -> object:  # noqa: ANN401 # JSON has no types
     if kind in (Fraction, Path):
+        return kind(value)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(value)
     if isinstance(kind, type) and issubclass(kind, JsonValue):
         return kind.from_json(value)

@@ -1,6 +1,7 @@
 """The facts of a source, known after all of its packets were read."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 
 from worker_server.media.model.json_value import JsonValue
@@ -17,6 +18,14 @@ class ProbeLimits(JsonValue):
     max_fps: int = 60  # of the clips; a faster source is thinned out, not refused
     timeout_s: float = 120.0
     memory_bytes: int = 2 * 1024**3
+
+
+class Preparation(StrEnum):
+    """What must happen to a source before its parts can be cut exactly."""
+
+    NONE = "none"
+    REMUX = "remux"  # stream copy into Matroska
+    NORMALIZE = "normalize"  # decode once, into one size, one rate, one sound format
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,11 @@ class Source(JsonValue):
     pix_fmt: str
     sample_aspect: Fraction
     rotation: int  # degrees, one of 0, 90, 180, 270
+    varies: (
+        bool  # size, shape or colours change; width, height and aspect are the largest picture's
+    )
     mirrored: bool  # the display matrix flips the picture, besides rotating it
-    interlaced: bool
+    interlaced: bool  # some frames are, or may be
     colour_matrix: int  # ISO/IEC 23091-2 code points, as ffmpeg uses them; 2 is "not said"
     colour_primaries: int
     colour_transfer: int
@@ -58,6 +70,8 @@ class Source(JsonValue):
     audio_index: int
     audio_codec: str
     audio_channels: int  # 0 without sound
+    preparation: Preparation
+    irregular: str  # why it must be normalized, for the log; empty where it need not be
 
     @property
     def display_width(self) -> Fraction:

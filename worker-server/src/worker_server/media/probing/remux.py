@@ -7,21 +7,9 @@ from pathlib import Path
 from worker_server.media.model.source import Source
 from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
 
-# These find a place by guessing at bytes, and come out after the wanted key frame as often as before it.
-_GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # AVI stores no presentation times, and for these no rule of thumb gives the order back.
 _REORDERING_CODECS = {"h264", "hevc"}
 _CHILD = "worker_server.media.probing.remux_child"
-
-
-def needs_remux(source: Source) -> bool:
-    """Tell whether parts must be rendered from a rewritten file instead.
-
-    More than one video stream counts too: containers seek by the stream ffmpeg likes best, which need not be ours.
-    """
-    if source.demuxer in _GUESSING_DEMUXERS or source.video_streams > 1:
-        return True
-    return source.demuxer == "mov" and not source.is_indexed
 
 
 def remux_command(source: Source, path: Path, output: Path, ffmpeg_path: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from worker_server.media.model.codecs import CODEC_WHITELIST
+
 PROGRESS = ["-progress", "pipe:1", "-stats_period", "0.2"]
 
 
@@ -17,4 +19,5 @@ def quiet_ffmpeg(ffmpeg: str, *, stops_at_errors: bool = True) -> list[str]:
 
 def local_input(path: Path, demuxer: str, *options: str) -> list[str]:
     """Read a local file with this demuxer, whatever is inside; `file:` keeps its name from being a protocol."""
-    return ["-protocol_whitelist", "file", "-f", demuxer, *options, "-i", f"file:{path.absolute()}"]
+    allowed = ["-protocol_whitelist", "file", "-codec_whitelist", CODEC_WHITELIST]
+    return [*allowed, "-f", demuxer, *options, "-i", f"file:{path.absolute()}"]

@@ -1,0 +1,25 @@
+"""The decoders that strangers' files may reach; ffmpeg has some three hundred more, which nothing here needs.
+
+Names are ffmpeg's names of decoders, for `codec_whitelist`.
+"""
+
+_VIDEO = (
+    "h264 hevc vvc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpegvideo mpeg4"
+    " msmpeg4v1 msmpeg4v2 msmpeg4 h261 h263 h263p h263i flv vp3 vp4 theora vp5 vp6 vp6f vp6a wmv1 wmv2"
+    " wmv3 vc1 mjpeg mjpegb gif png prores dnxhd cfhd dvvideo ffv1 huffyuv ffvhuff utvideo magicyuv"
+    " rawvideo v210 cinepak indeo3 indeo4 indeo5 svq1 svq3 qtrle rpza msrle msvideo1 flashsv"
+    " flashsv2 dirac snow lagarith jpeg2000 jpegls webp"
+)
+_AUDIO = (
+    "aac aac_fixed aac_latm ac3 ac3_fixed eac3 mp1 mp1float mp2 mp2float mp3 mp3float mp3adu"
+    " mp3adufloat opus libopus vorbis libvorbis flac alac wavpack tta dca truehd mlp speex"
+    " nellymoser amrnb amrwb libopencore_amrnb libopencore_amrwb gsm gsm_ms qdm2 qdmc mace3 mace6"
+    " wmav1 wmav2 wmapro wmalossless wmavoice adpcm_ms adpcm_ima_wav adpcm_ima_qt adpcm_swf"
+    " adpcm_yamaha g722 g726 pcm_alaw pcm_mulaw pcm_u8 pcm_s8 pcm_s16le pcm_s16be"
+    " pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be pcm_u16le"
+    " pcm_u16be pcm_bluray pcm_dvd pcm_s24daud"
+)
+DECODERS = frozenset(f"{_VIDEO} {_AUDIO}".split())
+CODEC_WHITELIST = ",".join(sorted(DECODERS))
+# The largest picture is square, with the longest side that is accepted.
+MAX_PIXELS = 4096 * 4096

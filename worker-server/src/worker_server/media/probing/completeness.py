@@ -1,0 +1,104 @@
+"""Finds out whether a file ends before the end that its own container promises.
+
+Only what the container wrote counts: where it wrote no length, libavformat estimates one from the bit rate.
+"""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from worker_server.media.errors import SourceError
+
+# How much of the promised length may be missing: headers round, and streams end apart.
+_MISSING_S, _MISSING_SHARE = Fraction(1), Fraction(1, 50)
+_HEAD_BYTES = 1 << 20
+_SEGMENT, _INFO, _CLUSTER = 0x18538067, 0x1549A966, 0x1F43B675
+_TIMESTAMP_SCALE, _DURATION = 0x2AD7B1, 0x4489
+# Advanced Systems Format, 3.2: file properties object.
+_ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
+_ASF_BROADCAST = 1
+
+
+def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: Fraction) -> None:
+    """Raise SourceError for a file that was cut off; `end_s` is when the last packet found ends."""
+    if demuxer == "mov" and _lacks_samples(container, path.stat().st_size):
+        raise SourceError(
+            "source_damaged", "The video is cut off: frames of its index are missing."
+        )
+    promised_s = declared_duration_s(container, path, demuxer)
+    if promised_s and promised_s - end_s > max(_MISSING_S, promised_s * _MISSING_SHARE):
+        raise SourceError("source_damaged", "The video is cut off before the end its header gives.")
+
+
+def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> Fraction | None:
+    """Return the length that the container wrote down; None where it wrote none."""
+    if demuxer in ("matroska", "asf"):
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        return _matroska_duration_s(head) if demuxer == "matroska" else _asf_duration_s(head)
+    if demuxer in ("mov", "avi", "flv") and container.duration:
+        return Fraction(container.duration, av.time_base)
+    return None
+
+
+def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:
+    """Tell whether samples of an index are to lie behind the end of the file.
+
+    The index holds what an edit list shows, which may be much less than what is stored.
+    """
+    for stream in (*container.streams.video, *container.streams.audio):
+        entries = stream.index_entries
+        count = len(entries)
+        allowed = int(count * _MISSING_SHARE) + 1
+        # Samples are stored in the order of time, so those that are missing are the last.
+        last = [entries[index] for index in range(max(0, count - allowed - 1), count)]
+        missing = [entry for entry in last if entry.pos + entry.size > size_bytes]
+        if len(missing) > allowed or (missing and count <= 1):
+            return True
+    return False
+
+
+def _matroska_duration_s(head: bytes) -> Fraction | None:
+    """Return Duration of the segment's Info (RFC 9559, 5.1.2)."""
+    at, scale, duration = 0, 1_000_000, None
+    while at < len(head) - 12:
+        element, at = _element_id(head, at)
+        size, at = _element_size(head, at)
+        if element in (_SEGMENT, _INFO):
+            continue
+        if element == _CLUSTER:
+            break
+        if element == _TIMESTAMP_SCALE:
+            scale = int.from_bytes(head[at : at + size])
+        if element == _DURATION and size in (4, 8):
+            (duration,) = struct.unpack(">f" if size == 4 else ">d", head[at : at + size])
+        at += size
+    if duration is None or not 0 < duration < 1e15:
+        return None
+    return Fraction(duration) * scale / 10**9
+
+
+def _element_id(data: bytes, at: int) -> tuple[int, int]:
+    length = 9 - data[at].bit_length() if data[at] else 8
+    return int.from_bytes(data[at : at + length]), at + length
+
+
+def _element_size(data: bytes, at: int) -> tuple[int, int]:
+    if at >= len(data):
+        return 0, at
+    length = 9 - data[at].bit_length() if data[at] else 8
+    value = int.from_bytes(data[at : at + length]) & ((1 << 7 * length) - 1)
+    return value, at + length
+
+
+def _asf_duration_s(head: bytes) -> Fraction | None:
+    at = head.find(_ASF_PROPERTIES)
+    if at < 0 or len(head) < at + 92:
+        return None
+    play, _, preroll_ms, flags = struct.unpack_from("<QQQI", head, at + 64)
+    if flags & _ASF_BROADCAST or not play:
+        return None
+    return max(Fraction(0), Fraction(play, 10**7) - Fraction(preroll_ms, 1000))

@@ -1,0 +1,156 @@
+"""Decodes a source once, and writes it as a plain one. Run by the command of `normalize_command`.
+
+The result has one picture size, a constant frame rate, square order of time, sound of 48 kHz in stereo, and begins
+with the first frame that can be decoded. Picture and sound are kept apart: nothing in one can move the other.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.logging
+from av import AudioFrame, VideoFrame, VideoStream
+from av.container import InputContainer, OutputContainer
+from av.frame import Frame
+from av.video.codeccontext import VideoCodecContext
+
+from worker_server.media.model.containers import open_source
+from worker_server.media.model.source import Source
+from worker_server.media.probing.intermediate import add_sound, add_video
+from worker_server.media.probing.normalize_sound import SoundWriter
+from worker_server.media.probing.normalize_video import VideoWriter
+from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
+from worker_server.media.probing.timelines import CorrectedTimes, correct_times
+
+# At most this share of a source's packets may fail to decode; players show less than that as a short disturbance.
+MAX_BAD_SHARE = Fraction(1, 5)
+_MAX_THREADS = 4
+_REPORT_EVERY = 25
+
+
+class Normalizer:
+    """Goes through a source once, and feeds the two writers."""
+
+    def __init__(
+        self,
+        source: Source,
+        times: CorrectedTimes,
+        container: InputContainer,
+        target: OutputContainer,
+    ) -> None:
+        self._source, self._times, self._container, self._target = source, times, container, target
+        self._pictures = VideoWriter(source, target, add_video(target, source))
+        self._sound = SoundWriter(source, target, add_sound(target)) if source.has_audio else None
+        self._video_packets = self._sound_packets = 0
+        self._bad = 0
+        video = container.streams[source.video_index].codec_context
+        self._read_headers = header_reader(source.video_codec, video.extradata)
+        self._headers = headers_of_extradata(source.video_codec, video.extradata)
+
+    def run(self) -> None:
+        """Write everything. Raise InvalidDataError where too little of the picture can be decoded."""
+        video = self._container.streams[self._source.video_index]
+        wanted = [video]
+        if self._source.has_audio:
+            wanted.append(self._container.streams[self._source.audio_index])
+        for stream in wanted:
+            stream.codec_context.copy_opaque = True
+        if isinstance(video, VideoStream):
+            video.codec_context.thread_count = _MAX_THREADS
+            video.codec_context.thread_type = "AUTO"
+        for packet in self._container.demux(wanted):
+            # The packet that ends a stream has no index of its own.
+            if packet.stream.index == video.index:
+                self._take_picture(packet)
+            else:
+                self._take_sound(packet)
+        self._pictures.close()
+        if self._sound:
+            self._sound.close()
+        if self._bad > self._video_packets * MAX_BAD_SHARE:
+            raise av.error.InvalidDataError(0, f"{self._bad} of {self._video_packets} packets")
+
+    def _take_picture(self, packet: "av.Packet[Any]") -> None:
+        if packet.size:
+            if self._headers_change(packet):
+                self._drain(packet.stream.codec_context)
+            packet.opaque = self._video_packets
+            self._pictures.expect(self._video_packets, packet, self._times.video)
+            self._video_packets += 1
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            self._bad += 1
+            return
+        self._add_pictures(frames)
+        if self._video_packets % _REPORT_EVERY == 0:
+            sys.stdout.write(f"frame={self._video_packets}\n")
+            sys.stdout.flush()
+
+    def _add_pictures(self, frames: "Iterable[Frame]") -> None:
+        for frame in frames:
+            if isinstance(frame, VideoFrame):
+                self._bad += bool(frame.is_corrupt)
+                self._pictures.add(frame, self._times.video)
+
+    def _headers_change(self, packet: "av.Packet[Any]") -> bool:
+        """Tell whether a key frame begins another sequence."""
+        if self._read_headers is None or not packet.is_keyframe:
+            return False
+        before, headers = self._headers, self._read_headers(bytes(packet))
+        self._headers = headers or before
+        return bool(before and headers and headers != before)
+
+    def _drain(self, context: "VideoCodecContext") -> None:
+        """Take the last pictures of a sequence: some decoders forget them where the next has another size."""
+        with suppress(av.error.FFmpegError):
+            self._add_pictures(context.decode(None))
+        context.flush_buffers()
+
+    def _take_sound(self, packet: "av.Packet[Any]") -> None:
+        if packet.size:
+            packet.opaque = self._sound_packets
+            self._sound_packets += 1
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            return  # silence
+        for frame in frames:
+            if self._sound and isinstance(frame, AudioFrame):
+                self._sound.add(frame, self._times.sound)
+
+
+def normalize(path: Path, source: Source, output: Path) -> None:
+    """Write the plain form of a source into a Matroska file."""
+    times = correct_times(
+        path,
+        source.demuxer,
+        source.video_index,
+        source.audio_index if source.has_audio else -1,
+        frozenset(),
+    )
+    with (
+        open_source(path, source.demuxer) as container,
+        av.open(f"file:{output}", "w", format="matroska") as target,
+    ):
+        Normalizer(source, times, container, target).run()
+
+
+def main() -> None:
+    av.logging.set_level(None)
+    payload = json.loads(sys.argv[1])
+    try:
+        normalize(
+            Path(payload["path"]), Source.from_json(payload["source"]), Path(payload["output"])
+        )
+    except av.error.InvalidDataError as error:
+        sys.exit(f"Invalid data found: {error}")
+
+
+if __name__ == "__main__":
+    main()

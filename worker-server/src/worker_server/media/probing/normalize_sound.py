@@ -1,0 +1,103 @@
+"""Puts decoded sound where its stamps say, as stereo of 48 kHz without holes, and encodes it."""
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av import AudioFrame, AudioStream
+from av.container import OutputContainer
+
+from worker_server.media.model.edit import AUDIO_RATE
+from worker_server.media.model.source import Source
+
+# Stamps are rounded and jitter; sound that is apart from its place by more than this many samples is moved there.
+_MAX_APART = AUDIO_RATE * 30 // 1000
+_SILENCE_SAMPLES = AUDIO_RATE
+Samples = npt.NDArray[np.int16]
+
+
+class SoundWriter:
+    """Takes sound as it is decoded; level and tones stay what they are whatever the source changes to."""
+
+    def __init__(self, source: Source, target: OutputContainer, stream: AudioStream) -> None:
+        self._target, self._stream = target, stream
+        self._origin_s = source.origin_s
+        self._end = round(source.duration_s * AUDIO_RATE)
+        self._resampler: av.AudioResampler | None = None
+        self._format: tuple[int, str, str] | None = None
+        self._written = 0  # samples in the file
+        self._position: int | None = None  # where the next decoded sample belongs
+
+    def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
+        """Resample a decoded frame, and write it at its time."""
+        begin = self._begin(frame, shifts)
+        shape = (frame.sample_rate, frame.layout.name, frame.format.name)
+        if shape != self._format:
+            self._restart(shape)
+        if begin is not None and self._is_apart(begin):
+            self._flush()
+            self._position = begin
+        frame.pts = None
+        if self._resampler is None:
+            self._resampler = self._new_resampler()
+        for resampled in self._resampler.resample(frame):
+            self._put(resampled)
+
+    def close(self) -> None:
+        """Finish the stream."""
+        self._flush()
+        if not self._written:
+            self._write(np.zeros((1, 2), np.int16))
+        self._target.mux(self._stream.encode(None))
+
+    def _begin(self, frame: AudioFrame, shifts: list[int | None]) -> int | None:
+        number = frame.opaque
+        shift = shifts[number] if isinstance(number, int) and number < len(shifts) else 0
+        if frame.pts is None or shift is None or frame.time_base is None:
+            return None
+        return round(((frame.pts + shift) * frame.time_base - self._origin_s) * AUDIO_RATE)
+
+    def _is_apart(self, begin: int) -> bool:
+        return self._position is None or abs(begin - self._position) > _MAX_APART
+
+    def _restart(self, shape: tuple[int, str, str]) -> None:
+        """Take up another format, at exactly the time its first frame has."""
+        self._flush()
+        self._format, self._position = shape, None
+
+    def _new_resampler(self) -> av.AudioResampler:
+        # Mixing one channel to two would make it 3 dB quieter.
+        layout = "mono" if self._format and self._format[1] == "mono" else "stereo"
+        return av.AudioResampler(format="s16", layout=layout, rate=AUDIO_RATE)
+
+    def _flush(self) -> None:
+        if self._resampler:
+            for resampled in self._resampler.resample(None):
+                self._put(resampled)
+        self._resampler = None
+
+    def _put(self, frame: AudioFrame) -> None:
+        channels = len(frame.layout.channels)
+        samples: Samples = frame.to_ndarray().reshape(-1, channels).astype(np.int16, copy=False)
+        if channels == 1:
+            samples = np.repeat(samples, 2, axis=1)
+        begin = self._position or 0
+        self._position = begin + len(samples)
+        if begin < self._written:
+            samples = samples[self._written - begin :]
+            begin = self._written
+        while self._written < min(begin, self._end):
+            missing = min(begin, self._end) - self._written
+            self._write(np.zeros((min(missing, _SILENCE_SAMPLES), 2), np.int16))
+        self._write(samples[: max(0, self._end - self._written)])
+
+    def _write(self, samples: Samples) -> None:
+        if not len(samples):
+            return
+        frame = AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.reshape(1, -1)), format="s16", layout="stereo"
+        )
+        frame.sample_rate = AUDIO_RATE
+        frame.pts = self._written
+        frame.time_base = self._stream.codec_context.time_base
+        self._written += len(samples)
+        self._target.mux(self._stream.encode(frame))

@@ -1,0 +1,202 @@
+"""Puts decoded frames on a constant grid, all in one size, and encodes them."""
+
+import heapq
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import av.filter
+from av import VideoFrame, VideoStream
+from av.container import OutputContainer
+from av.video.frame import PictureType
+
+from worker_server.media.model import colour
+from worker_server.media.model.frame_grid import frame_index
+from worker_server.media.model.geometry import crop_box
+from worker_server.media.model.source import Source
+from worker_server.media.probing.intermediate import picture_size, pixel_format
+from worker_server.media.probing.pictures import PictureShape, display_matrix, shape_of
+
+# A frame whose place is taken moves on to the next one, so that none is lost; by no more than this many places.
+_MOST_LATE = Fraction(7, 2)
+# Where pieces are joined with a gap of less than a frame, nothing is repeated until gaps add up to about a frame.
+_MOST_EARLY = Fraction(9, 10)
+
+
+class Places:
+    """Gives each frame its place on the grid, every place once and in order."""
+
+    def __init__(self, rate: Fraction, origin_s: Fraction) -> None:
+        self._rate, self._origin_s = rate, origin_s
+        self._last = -1
+
+    def take(self, time_s: Fraction | None) -> int | None:
+        """Return the place of the next frame; None where it is before the first, or there is no room for it."""
+        following = self._last + 1
+        if time_s is None:
+            self._last = following
+            return following
+        position = (time_s - self._origin_s) * self._rate
+        place = frame_index(time_s - self._origin_s, self._rate)
+        if place < 0 or following - position > _MOST_LATE:
+            return None
+        self._last = place if position - following > _MOST_EARLY else following
+        return self._last
+
+
+class VideoWriter:
+    """Takes frames as they are decoded, and writes one for each place of the grid."""
+
+    def __init__(self, source: Source, target: OutputContainer, stream: VideoStream) -> None:
+        self._source, self._target, self._stream = source, target, stream
+        self._places = Places(source.frame_rate, source.origin_s)
+        self._tick_s = 1 / source.frame_rate
+        self._graph: av.filter.Graph | None = None
+        self._shape: PictureShape | None = None
+        self._last: VideoFrame | None = None
+        self._written = 0
+        self._expected: list[Fraction] = []  # AVI: times of the packets whose pictures are to come
+
+    def expect(
+        self, number: int, packet: "av.Packet[VideoStream]", shifts: list[int | None]
+    ) -> None:
+        """Note the time of a packet that is about to be decoded; AVI stores no other."""
+        if self._source.demuxer == "avi" and packet.dts is not None and number < len(shifts):
+            time_s = (packet.dts + (shifts[number] or 0)) * packet.time_base
+            heapq.heappush(self._expected, time_s)
+
+    def add(self, frame: VideoFrame, shifts: list[int | None]) -> None:
+        """Give a decoded frame its place, and write what is ready."""
+        place = self._places.take(self._time_s(frame, shifts))
+        if place is None:
+            return
+        shape = shape_of(frame, self._sample_aspect(frame))
+        if self._graph is None or shape != self._shape:
+            self._flush()
+            self._graph, self._shape = self._filters(frame, shape), shape
+        frame.pts, frame.time_base = place, self._tick_s
+        self._graph.push(frame)
+        self._pull()
+
+    def close(self) -> None:
+        """Hold the last picture to the end, and finish the stream."""
+        self._flush()
+        if self._last and self._source.frame_count > self._written + 1:
+            self._repeat(self._source.frame_count)
+        self._target.mux(self._stream.encode(None))
+
+    def _time_s(self, frame: VideoFrame, shifts: list[int | None]) -> Fraction | None:
+        if self._source.demuxer == "avi":
+            return heapq.heappop(self._expected) if self._expected else None
+        number = frame.opaque
+        shift = shifts[number] if isinstance(number, int) and number < len(shifts) else 0
+        if frame.pts is None or shift is None or frame.time_base is None:
+            return None
+        return (frame.pts + shift) * frame.time_base
+
+    def _sample_aspect(self, frame: VideoFrame) -> Fraction:
+        if not self._source.varies:
+            return self._source.sample_aspect
+        return frame_aspect(frame) or self._source.sample_aspect
+
+    def _filters(self, frame: VideoFrame, shape: PictureShape) -> av.filter.Graph:
+        """Return the filters from a frame of this shape to the normalized one."""
+        graph = av.filter.Graph()
+        chain = [
+            graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=self._tick_s,
+            )
+        ]
+        for name, arguments in (
+            *_deinterlacing(self._source),
+            *_turns(frame),
+            *_crop_and_scale(self._source, shape),
+        ):
+            chain.append(graph.add(name, arguments))
+        chain.append(graph.add("buffersink"))
+        graph.link_nodes(*chain).configure()
+        return graph
+
+    def _flush(self) -> None:
+        if self._graph:
+            self._graph.push(None)
+            self._pull()
+            self._graph = None
+
+    def _pull(self) -> None:
+        while self._graph:
+            try:
+                frame = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            if isinstance(frame, VideoFrame) and frame.pts is not None and frame.time_base:
+                self._write(frame, round(frame.pts * frame.time_base / self._tick_s))
+
+    def _write(self, frame: VideoFrame, place: int) -> None:
+        self._last = self._last or frame
+        self._repeat(place)
+        self._last = frame
+        self._repeat(place + 1)
+
+    def _repeat(self, end: int) -> None:
+        """Show the last picture up to, not including, the place `end`."""
+        for place in range(self._written, end):
+            if self._last:
+                self._last.pts, self._last.time_base = place, self._tick_s
+                self._last.pict_type = PictureType.NONE
+                self._target.mux(self._stream.encode(self._last))
+        self._written = max(self._written, end)
+
+
+def frame_aspect(frame: VideoFrame) -> Fraction | None:
+    """Return the shape of a frame's pixels, where the frame itself says it."""
+    return getattr(frame, "sample_aspect_ratio", None)
+
+
+def _deinterlacing(source: Source) -> list[tuple[str, str]]:
+    return [("bwdif", "mode=send_frame:deint=interlaced")] if source.interlaced else []
+
+
+def _turns(frame: VideoFrame) -> list[tuple[str, str | None]]:
+    """Return the filters that show a frame as its display matrix has it, as ffmpeg's own autorotate does."""
+    matrix = display_matrix(frame)
+    if matrix is None:
+        return []
+    turned = -round(frame.rotation / 90) * 90 % 360
+    if turned == 90:
+        return [("transpose", "cclock_flip" if matrix[3] > 0 else "clock")]
+    if turned == 270:
+        return [("transpose", "clock_flip" if matrix[3] < 0 else "cclock")]
+    flips: list[tuple[str, str | None]] = [("hflip", None)] if matrix[0] < 0 else []
+    return flips + ([("vflip", None)] if matrix[4] < 0 else [])
+
+
+def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]]:
+    """Return the filters to the normalized size and colours; nothing for what is there already."""
+    own = replace(
+        source,
+        width=shape.width,
+        height=shape.height,
+        pix_fmt=shape.pix_fmt,
+        sample_aspect=shape.sample_aspect,
+        rotation=shape.rotation,
+        colour_matrix=shape.matrix,
+        full_range=shape.full_range,
+    )
+    filters: list[tuple[str, str]] = []
+    width, height = own.upright_size
+    if source.varies:
+        kept_w, kept_h, left, top = crop_box(own)
+        filters.append(("crop", f"{kept_w}:{kept_h}:{left}:{top}:exact=1"))
+        width, height = kept_w, kept_h
+    target = picture_size(source)
+    plain = (width, height) == target and shape.pix_fmt == pixel_format(source)
+    if plain and (colour.is_hdr(source) or not colour.needs_conversion(own)):
+        return filters
+    scale = f"{target[0]}:{target[1]}:flags=bicubic:in_range={colour.colour_range(own)}:out_range=limited"
+    if not colour.is_hdr(source):
+        scale += f":in_color_matrix={colour.matrix(own)}:out_color_matrix=bt709"
+    return [*filters, ("scale", scale), ("format", pixel_format(source))]

@@ -1,0 +1,265 @@
+"""Goes through the packets of a source once, and notes what they say without decoding more than one picture."""
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+from av import AudioStream, VideoFrame, VideoStream
+from av.container import InputContainer
+
+from worker_server.media.errors import SourceError
+from worker_server.media.model.source import ProbeLimits
+from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
+from worker_server.media.probing.key_frames import KeyFrames
+from worker_server.media.probing.sound_headers import HEAD_BYTES, sound_header_reader
+from worker_server.media.probing.stream_headers import (
+    header_reader,
+    headers_of_extradata,
+    length_size_of,
+    resizes_between_key_frames,
+)
+from worker_server.media.probing.streams import check_side
+from worker_server.media.probing.timestamps import STANDING_PACKETS
+
+# A decoder that gave nothing after so many packets gives nothing at all.
+_MAX_FRAMES_UNDECODED = 900
+_MAX_SHAPES = 64
+# These keep decoding times of their own; the others' are made up by libavformat from the order of the stamps.
+DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
+# Here a jump of the clock is as likely as a pause; elsewhere a picture may well stand for minutes.
+_BROADCAST_DEMUXERS = {"mpegts", "mpeg", "ogg"}
+_BROADCAST_HOLE_S, _HOLE_S = 10, 600
+# Pictures that are stored out of order go back by less than this in time.
+REORDER_SLACK_S = 1
+# No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
+LEAST_STEP_S = Fraction(1, 2000)
+# Damage here is a hole in a recording; where a container has an index it is a file that was cut off.
+LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
+
+
+def hole_s(demuxer: str) -> int:
+    """Return how long a pause in the stamps may be before it counts as a jump of the clock."""
+    return _BROADCAST_HOLE_S if demuxer in _BROADCAST_DEMUXERS else _HOLE_S
+
+
+@dataclass
+class SoundSeen:
+    """What the packets of one sound stream told; times in ticks."""
+
+    read_header: Callable[[bytes], tuple[int, ...] | None] | None
+    tick_s: Fraction
+    hole: int
+    has_dts: bool
+    packets: int = 0
+    last: int | None = None
+    end: int = 0
+    header: tuple[int, ...] | None = None
+    irregular: str = ""
+
+    @property
+    def end_s(self) -> Fraction:
+        return self.end * self.tick_s
+
+    def add(self, packet: "av.Packet[Any]", stamp: int) -> None:
+        self.packets += 1
+        order = packet.dts if self.has_dts else stamp
+        order = stamp if order is None else order
+        if self.last is not None and not 0 <= order - self.last <= self.hole:
+            self.irregular = self.irregular or "the sound's stamps jump"
+        self.last = order
+        end = stamp + (packet.duration or 0)
+        self.end = max(end, self.end)
+        if self.read_header and packet.size >= HEAD_BYTES:
+            header = self.read_header(bytes(memoryview(packet)[:HEAD_BYTES]))
+            if header and self.header and header != self.header:
+                self.irregular = self.irregular or "the sound's format changes"
+            self.header = header or self.header
+
+
+@dataclass
+class Scan:
+    """What the packets of a source told."""
+
+    demuxer: str
+    ticks: "array[int]" = field(default_factory=lambda: array("q"))  # of the frames to be shown
+    last_tick: int | None = None
+    last_duration: int = 0
+    reorder_ticks: int = 0
+    keys: KeyFrames = field(default_factory=KeyFrames)
+    end_s: Fraction = Fraction(0)
+    frame: VideoFrame | None = None
+    undecoded: int = 0
+    packets: int = 0
+    hidden: "array[int]" = field(
+        default_factory=lambda: array("q")
+    )  # packets without a frame to show
+    sounds: dict[int, SoundSeen] = field(default_factory=dict)
+    irregular: str = ""
+    shapes: dict[bytes, bytes] = field(default_factory=dict)  # a key frame for each set of headers
+    may_be_interlaced: bool = False
+    resizes: bool = False  # between key frames
+    last_dts: int | None = None
+
+    def add_frame_time(self, tick: int, duration: int) -> None:
+        self.ticks.append(tick)
+        if self.last_tick is None or tick > self.last_tick:
+            self.last_tick, self.last_duration = tick, duration
+
+    def note(self, irregular: str) -> None:
+        """Remember the first reason why the source is not plain."""
+        self.irregular = self.irregular or irregular
+
+
+class PacketScanner:
+    """Reads a container to its end; `scan` has what was found."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        video: VideoStream,
+        sounds: "list[AudioStream]",
+        demuxer: str,
+        limits: ProbeLimits,
+    ) -> None:
+        self.scan = Scan(demuxer)
+        self._container, self._video, self._limits = container, video, limits
+        self._hole_s = hole_s(demuxer)
+        for sound in sounds:
+            read = sound_header_reader(sound.codec_context.name)
+            tick_s = sound.time_base or Fraction(1)
+            self.scan.sounds[sound.index] = SoundSeen(
+                read, tick_s, int(self._hole_s / tick_s), demuxer in DEMUXERS_WITH_DTS
+            )
+        context = video.codec_context
+        self._codec = context.name
+        self._read_headers = header_reader(self._codec, context.extradata)
+        self._headers = headers_of_extradata(self._codec, context.extradata)
+        tick_s = video.time_base or Fraction(1)
+        self._hole, self._least_step = int(self._hole_s / tick_s), int(LEAST_STEP_S / tick_s) + 1
+        self._video_index = video.index
+        self._ends: dict[int, int] = {}  # of all streams, in their own ticks
+        self._fields: FieldPairs | None = None
+        self._standing = 0  # packets in a row that are decoded at about the same time
+        self._expect_fields(self._headers)
+
+    def run(self) -> Scan:
+        """Go through all packets, and decode until there is one frame."""
+        self._video.codec_context.thread_count = 1
+        for packet in self._container.demux():
+            if packet.size:
+                self._take(packet)
+        if self.scan.frame is None:
+            self.scan.frame = next(iter(self._video.decode(None)), None)
+        streams = self._container.streams
+        ends_s = [end * (streams[index].time_base or 0) for index, end in self._ends.items()]
+        ends_s += [sound.end_s for sound in self.scan.sounds.values()]
+        self.scan.end_s = Fraction(max(ends_s, default=Fraction(0)))
+        return self.scan
+
+    def _take(self, packet: "av.Packet[Any]") -> None:
+        pts, index = packet.pts, packet.stream_index
+        # AVI stores no presentation times; what is made up for them repeats and skips.
+        stamp = packet.dts if pts is None or self.scan.demuxer == "avi" else pts
+        if stamp is None:
+            if index == self._video_index:
+                self.scan.packets += 1
+                self.scan.note("a picture has no stamp")
+            return
+        if index == self._video_index:
+            self._check(packet)
+            self._note_end(packet, index, stamp)
+            self._take_picture(packet, stamp)
+        elif sound := self.scan.sounds.get(index):
+            self._check(packet)
+            sound.add(packet, stamp)
+        else:
+            self._note_end(packet, index, stamp)
+
+    def _note_end(self, packet: "av.Packet[Any]", index: int, stamp: int) -> None:
+        self._ends[index] = max(self._ends.get(index, 0), stamp + (packet.duration or 0))
+
+    def _check(self, packet: "av.Packet[Any]") -> None:
+        if packet.has_sidedata("encryption_info"):
+            raise SourceError("source_protected", "The video is encrypted.")
+        if packet.is_corrupt:
+            if self.scan.demuxer not in LOSSY_DEMUXERS:
+                raise SourceError("source_damaged", "The video is cut off or damaged.")
+            self.scan.note("packets were lost")
+
+    def _take_picture(self, packet: "av.Packet[Any]", tick: int) -> None:
+        scan = self.scan
+        scan.packets += 1
+        self._check_order(packet)
+        self._check_shape(packet)
+        if self._fields and self._fields.is_second(bytes(packet)):
+            scan.hidden.append(scan.packets - 1)
+        else:
+            reorder = 0 if packet.dts is None else tick - packet.dts
+            scan.reorder_ticks = max(scan.reorder_ticks, reorder)
+            if packet.is_keyframe:
+                scan.keys.add(tick, reorder)
+            if packet.is_discard:
+                scan.hidden.append(scan.packets - 1)
+            else:
+                scan.add_frame_time(tick, packet.duration or 0)
+        if len(scan.ticks) > self._limits.max_frames:
+            raise SourceError(
+                "source_limits", f"The video has more than {self._limits.max_frames} frames."
+            )
+        if scan.frame is None:
+            self._decode(packet)
+
+    def _check_order(self, packet: "av.Packet[Any]") -> None:
+        scan = self.scan
+        if packet.dts is None:
+            return  # libavformat does not know the first ones where it makes them up
+        if scan.last_dts is not None:
+            ahead = packet.dts - scan.last_dts
+            self._standing = self._standing + 1 if ahead < self._least_step else 0
+            if self._standing >= STANDING_PACKETS:
+                scan.note("the picture's stamps stand still")
+            if not 0 <= ahead <= self._hole:
+                scan.note("the picture's stamps jump")
+        scan.last_dts = packet.dts
+
+    def _check_shape(self, packet: "av.Packet[Any]") -> None:
+        """Note a key frame whose headers are not those before it."""
+        if self._read_headers is None:
+            return
+        if not packet.is_keyframe:
+            if self._codec == "vp9" and resizes_between_key_frames(bytes(memoryview(packet)[:8])):
+                self.scan.resizes = True
+                self.scan.note("the picture's size changes")
+            return
+        headers = self._read_headers(bytes(packet))
+        if not headers or headers == self._headers:
+            return
+        if self._headers and len(self.scan.shapes) < _MAX_SHAPES:
+            self.scan.shapes.setdefault(headers, bytes(packet))
+        self._headers = headers
+        self._expect_fields(headers)
+
+    def _expect_fields(self, headers: bytes) -> None:
+        if self._codec == "mpeg2video" and len(headers) > 5:
+            self.scan.may_be_interlaced |= not headers[5] & 8  # progressive_sequence
+        if self._codec == "h264" and (coding := frame_coding(headers)):
+            self._fields = None
+            if not coding.frames_only:
+                self.scan.may_be_interlaced = True
+                extradata = self._video.codec_context.extradata or b""
+                self._fields = FieldPairs(coding, length_size_of("h264", extradata))
+
+    def _decode(self, packet: "av.Packet[Any]") -> None:
+        scan = self.scan
+        try:
+            scan.frame = next(iter(self._video.decode(packet)), None)
+        except av.error.InvalidDataError:
+            scan.frame = None  # a stream may begin in the middle of a group of pictures
+        scan.undecoded += 1
+        if scan.frame is None and scan.undecoded > _MAX_FRAMES_UNDECODED:
+            raise SourceError("source_damaged", "The video cannot be decoded.")
+        if scan.frame:
+            check_side(scan.frame.width, scan.frame.height, self._limits)

@@ -1,0 +1,135 @@
+"""What decoded pictures say about themselves, and what a stream's pictures have in common."""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+
+from worker_server.media.errors import SourceError
+from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
+from worker_server.media.model.source import ProbeLimits
+from worker_server.media.probing.sniff import TS_PACKET_BYTES, packet_grid
+from worker_server.media.probing.streams import check_side
+
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
+
+
+@dataclass(frozen=True)
+class PictureShape:
+    """What makes ffmpeg rebuild its filters when it changes from one frame to the next."""
+
+    width: int
+    height: int
+    pix_fmt: str
+    sample_aspect: Fraction
+    rotation: int
+    mirrored: bool
+    matrix: int
+    full_range: bool
+    interlaced: bool = False
+
+    @property
+    def pixels(self) -> Fraction:
+        """How many square pixels there are, the shape of a pixel counted in."""
+        return self.width * self.sample_aspect * self.height
+
+
+def shape_of(frame: VideoFrame, sample_aspect: Fraction | None) -> PictureShape:
+    """Return the shape of a decoded frame."""
+    matrix = display_matrix(frame)
+    return PictureShape(
+        frame.width,
+        frame.height,
+        frame.format.name,
+        sane_aspect(sample_aspect),
+        round(frame.rotation / 90) * 90 % 360,
+        matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0 if matrix else False,
+        int(frame.colorspace),
+        int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj"),
+        bool(frame.interlaced_frame),
+    )
+
+
+def shapes_of(
+    video: VideoStream, first: VideoFrame, key_frames: Iterable[bytes], limits: ProbeLimits
+) -> list[PictureShape]:
+    """Return the different shapes of a stream, the first frame's first.
+
+    `key_frames` are packets whose headers differ from those before them; each is decoded by itself.
+    """
+    shapes = [shape_of(first, video.sample_aspect_ratio)]
+    for data in key_frames:
+        found = _decode_alone(video, data)
+        if found is None:
+            continue
+        frame, aspect = found
+        check_side(frame.width, frame.height, limits)
+        # What the container says of turn and shape holds for all pictures, unless these say otherwise.
+        own = aspect != video.codec_context.sample_aspect_ratio
+        shape = replace(
+            shape_of(frame, aspect if own else video.sample_aspect_ratio),
+            rotation=shapes[0].rotation,
+            mirrored=shapes[0].mirrored,
+        )
+        if all(replace(shape, interlaced=each.interlaced) != each for each in shapes):
+            shapes.append(shape)
+        elif shape.interlaced:
+            shapes[0] = replace(shapes[0], interlaced=True)
+    return shapes
+
+
+def _decode_alone(video: VideoStream, data: bytes) -> tuple[VideoFrame, Fraction | None] | None:
+    context = av.CodecContext.create(video.codec_context.codec.name, "r")
+    if not isinstance(context, VideoCodecContext):
+        return None
+    context.options = {"codec_whitelist": CODEC_WHITELIST, "max_pixels": str(MAX_PIXELS)}
+    if video.codec_context.extradata:
+        context.extradata = video.codec_context.extradata
+    context.thread_count = 1
+    try:
+        frames = [*context.decode(av.Packet(data)), *context.decode(None)]
+    except av.error.FFmpegError:
+        return None
+    return (frames[0], context.sample_aspect_ratio) if frames else None
+
+
+def sane_aspect(aspect: Fraction | None) -> Fraction:
+    """Return the shape of a pixel, square where what is said cannot be."""
+    return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
+
+
+def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    """Return the nine numbers of the display matrix (16.16 and 2.30 fixed point); None where there is none."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    return struct.unpack("=9i", bytes(data)[:36]) if data else None
+
+
+def check_protection(container: InputContainer, path: Path, demuxer: str) -> None:
+    """Raise SourceError for what is encrypted, be it behind a beginning that is not."""
+    locked = any(stream.metadata.get("enc_key_id") for stream in container.streams)
+    if locked or (demuxer == "mpegts" and _is_scrambled(path)):
+        raise SourceError("source_protected", "The video is encrypted.")
+
+
+def _is_scrambled(path: Path) -> bool:
+    """Tell whether many packets of a transport stream are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
+    size = path.stat().st_size
+    step = max(_TS_WINDOW_BYTES, size // _TS_WINDOWS)
+    scrambled = seen = 0
+    with path.open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            window = file.read(_TS_WINDOW_BYTES)
+            at, length = packet_grid(window) or (len(window), TS_PACKET_BYTES)
+            control = window[at + 3 :: length]
+            seen += len(control)
+            scrambled += sum(byte >> 6 in (2, 3) for byte in control)
+    return scrambled * 10 > seen

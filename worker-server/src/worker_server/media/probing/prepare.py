@@ -1,0 +1,85 @@
+"""Brings a source into a form that every part can be cut from exactly."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker_server.media.errors import EncodeFailed
+from worker_server.media.model.source import Preparation, ProbeLimits, Source
+from worker_server.media.probing.probe import probe
+from worker_server.media.probing.remux import remux_command
+from worker_server.media.process.child import ChildFiles
+from worker_server.media.process.encoder import run_encoder
+
+_NORMALIZE_CHILD = "worker_server.media.probing.normalize_child"
+
+
+@dataclass(frozen=True)
+class PrepareWatch:
+    """How preparing is watched, and what it may use; `on_progress` gets 0 … 1."""
+
+    ffmpeg_path: str
+    limits: ProbeLimits = field(default_factory=ProbeLimits)
+    on_progress: Callable[[float], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+    stall_s: float = 120.0
+    timeout_s: float = 3600.0
+    memory_bytes: int = 0
+    max_output_bytes: int = 0
+
+
+def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tuple[Source, Path]:
+    """Return the facts and the place of the file to cut parts from: the source itself, or what was written to `output`.
+
+    A copy that lost frames, or could not be written, is replaced by one that is decoded. Raise EncodeFailed,
+    SourceError or Stopped.
+    """
+    if source.preparation is Preparation.NONE:
+        return source, path
+    if source.preparation is Preparation.REMUX:
+        copied = _remuxed(source, path, output, watch)
+        if copied:
+            return copied, output
+    _run(normalize_command(source, path, output), source, path, output, watch)
+    return probe(output, limits=watch.limits, should_stop=watch.should_stop), output
+
+
+def normalize_command(source: Source, path: Path, output: Path) -> list[str]:
+    """Return the command for `run_encoder` that writes the normalized source; probe the result."""
+    payload = {
+        "source": source.to_json(),
+        "path": str(path.absolute()),
+        "output": str(output.absolute()),
+    }
+    return [sys.executable, "-I", "-m", _NORMALIZE_CHILD, json.dumps(payload)]
+
+
+def _remuxed(source: Source, path: Path, output: Path, watch: PrepareWatch) -> Source | None:
+    """Rewrite the source by copying; None where the result is not all of it."""
+    try:
+        _run(remux_command(source, path, output, watch.ffmpeg_path), source, path, output, watch)
+    except EncodeFailed as error:
+        if error.code not in ("encoder_failed", "source_damaged"):
+            raise
+        return None
+    copied = probe(output, limits=watch.limits, should_stop=watch.should_stop)
+    is_whole = (copied.frame_count, copied.frame_rate) == (source.frame_count, source.frame_rate)
+    return copied if is_whole and copied.preparation is Preparation.NONE else None
+
+
+def _run(command: list[str], source: Source, path: Path, output: Path, watch: PrepareWatch) -> None:
+    output.touch()  # in the sandbox the child may write this file, and make no other
+    run_encoder(
+        command,
+        total_frames=source.packet_count,
+        on_progress=watch.on_progress,
+        should_stop=watch.should_stop,
+        scratch=output.parent,
+        files=ChildFiles((path,), (output,), (Path(watch.ffmpeg_path),)),
+        stall_s=watch.stall_s,
+        timeout_s=watch.timeout_s,
+        memory_bytes=watch.memory_bytes,
+        max_output_bytes=watch.max_output_bytes,
+    )

@@ -1,0 +1,56 @@
+"""Reads from a sound packet's first bytes its sampling rate and channels, as far as they may change on the way."""
+
+from collections.abc import Callable
+
+HEAD_BYTES = 8
+_AAC_ELEMENTS = (
+    0,
+    1,
+)  # one channel, a pair (ISO/IEC 14496-3, 4.4.2.1); others may come before either
+_MONO = 3
+
+
+def sound_header_reader(codec: str) -> Callable[[bytes], tuple[int, ...] | None] | None:
+    """Return what takes the first bytes of a packet and returns what a change of sound would change."""
+    return _READERS.get(codec)
+
+
+def _aac(head: bytes) -> tuple[int, ...] | None:
+    if head[0] == 0xFF and head[1] & 0xF6 == 0xF0:  # ADTS: rate and channels
+        return head[2] >> 2 & 15, (head[2] & 1) << 2 | head[3] >> 6
+    element = head[0] >> 5
+    return (element,) if element in _AAC_ELEMENTS else None
+
+
+def _ac3(head: bytes) -> tuple[int, ...] | None:
+    if head[:2] != b"\x0b\x77":
+        return None
+    if head[5] >> 3 > 10:  # E-AC-3 (ETSI TS 102 366, E.1.2)
+        dependent = head[2] >> 6 == 1
+        return None if dependent else (head[4] >> 6, head[4] >> 1 & 7)
+    return head[4] >> 6, head[6] >> 5
+
+
+def _mpeg(head: bytes) -> tuple[int, ...] | None:
+    if head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    return head[1] >> 3 & 3, head[2] >> 2 & 3, int(head[3] >> 6 == _MONO)
+
+
+def _flac(head: bytes) -> tuple[int, ...] | None:
+    if head[:1] != b"\xff":
+        return None
+    channels = head[3] >> 4
+    return head[2] & 15, channels if channels < 8 else 1
+
+
+_READERS: dict[str, Callable[[bytes], tuple[int, ...] | None]] = {
+    "aac": _aac,
+    "ac3": _ac3,
+    "eac3": _ac3,
+    "mp2": _mpeg,
+    "mp2float": _mpeg,
+    "mp3": _mpeg,
+    "mp3float": _mpeg,
+    "flac": _flac,
+}

@@ -1,0 +1,189 @@
+"""Reads from a packet's first bytes what may change in the middle of a stream: size, format, interlacing.
+
+Decoding every frame would tell the same and cost a hundred times as much.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+_HEAD_BYTES = 4096  # headers come first in a packet; what is behind so many bytes is picture
+_START_CODE = re.compile(rb"\x00\x00\x01")
+_JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3}  # start of frame: precision, height, width, components
+_AV1_SEQUENCE_HEADER, _AV1_TEMPORAL_UNIT = 1, 2
+
+
+def header_reader(codec: str, extradata: bytes | None) -> Callable[[bytes], bytes] | None:
+    """Return what takes a key frame's packet and returns its headers, empty where it has none.
+
+    None for codecs whose headers are in the container alone, or that have none.
+    """
+    if codec in _SPS:
+        length_size = length_size_of(codec, extradata or b"")
+        return lambda packet: _parameter_sets(units_of(packet, length_size), codec)
+    return _READERS.get(codec)
+
+
+def headers_of_extradata(codec: str, extradata: bytes | None) -> bytes:
+    """Return the headers that the container keeps apart, in the form of `header_reader`."""
+    if codec not in _SPS or not extradata:
+        return b""
+    if not length_size_of(codec, extradata):
+        return _parameter_sets(units_of(extradata, 0), codec)
+    return _parameter_sets(list(_record_units(codec, extradata)), codec)
+
+
+def resizes_between_key_frames(packet: bytes) -> bool:
+    """Tell whether a VP9 packet that is no key frame names a size of its own instead of its references' one."""
+    bits = int.from_bytes(packet[:8].ljust(8, b"\0"))
+
+    def bit(index: int) -> int:
+        return bits >> (63 - index) & 1
+
+    # VP9 bitstream specification, 6.2: frame marker, profile, show existing, type, show, error resilience.
+    at = 4 + (bit(2) and bit(3))
+    if bit(at) or not bit(at + 1):
+        return False
+    shown, resilient = bit(at + 2), bit(at + 3)
+    at += 4
+    intra_only = bit(at) if not shown else 0
+    at += (not shown) + (0 if resilient else 2)
+    if intra_only:
+        return False
+    at += 8 + 3 * 4  # which frames are refreshed, and the three references
+    return not any(bit(at + reference) for reference in range(3))
+
+
+def length_size_of(codec: str, extradata: bytes) -> int:
+    """Return the bytes of the length before each unit, 0 where start codes separate units."""
+    if not extradata or extradata[:3] in (b"\0\0\1", b"\0\0\0"):
+        return 0
+    at = {"h264": 4, "hevc": 21, "vvc": 0}[codec]  # lengthSizeMinusOne, ISO/IEC 14496-15
+    shift = 1 if codec == "vvc" else 0
+    return (extradata[at] >> shift & 3) + 1 if len(extradata) > at else 0
+
+
+def _record_units(codec: str, record: bytes) -> Iterator[bytes]:
+    """Yield the sequence parameter sets of an avcC, all units of an hvcC (ISO/IEC 14496-15, 5.3.3 and 8.3.3)."""
+    if codec == "h264":
+        yield from _counted_units(record, 6, record[5] & 0x1F)[0]
+    elif codec == "hevc" and len(record) > 22:
+        at = 23
+        for _ in range(record[22]):
+            units, at = _counted_units(record, at + 3, int.from_bytes(record[at + 1 : at + 3]))
+            yield from units
+
+
+def _counted_units(record: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    units = []
+    for _ in range(min(count, 64)):
+        end = at + 2 + int.from_bytes(record[at : at + 2])
+        units.append(record[at + 2 : end])
+        at = end
+    return units, at
+
+
+def _parameter_sets(units: Iterable[bytes], codec: str) -> bytes:
+    """Return the sequence parameter sets; pictures' own sets may differ and change nothing here."""
+    return b"".join(unit.rstrip(b"\0") for unit in units if _unit_type(unit, codec) == _SPS[codec])
+
+
+_SPS = {"h264": 7, "hevc": 33, "vvc": 15}
+
+
+def _unit_type(unit: bytes, codec: str) -> int:
+    if not unit:
+        return -1
+    if codec == "h264":
+        return unit[0] & 0x1F
+    if codec == "hevc":
+        return unit[0] >> 1 & 0x3F
+    return unit[1] >> 3 if len(unit) > 1 else -1
+
+
+def units_of(data: bytes, length_size: int) -> list[bytes]:
+    """Return the NAL units at the start of a packet; the last may be cut off."""
+    data = data[:_HEAD_BYTES]
+    if not length_size:
+        return _START_CODE.split(data)[1:]
+    units, at = [], 0
+    while at + length_size < len(data):
+        end = at + length_size + int.from_bytes(data[at : at + length_size])
+        units.append(data[at + length_size : end])
+        at = end
+    return units
+
+
+def _mpeg12(packet: bytes) -> bytes:
+    """Return sequence header and extension without what changes freely: bit rate, buffer size, matrices."""
+    at = packet.find(b"\0\0\1\xb3", 0, _HEAD_BYTES)
+    if at < 0:
+        return b""
+    extension = packet.find(b"\0\0\1\xb5", at, at + 200)
+    return packet[at + 4 : at + 8] + (
+        packet[extension + 4 : extension + 6] if extension > 0 else b""
+    )
+
+
+def _mpeg4(packet: bytes) -> bytes:
+    """Return the video object layer's header (ISO/IEC 14496-2, 6.2.3)."""
+    for found in _START_CODE.finditer(packet, 0, _HEAD_BYTES):
+        at = found.end()
+        if at < len(packet) and 0x20 <= packet[at] <= 0x2F:
+            return packet[at : at + 16]
+    return b""
+
+
+def _vp8(packet: bytes) -> bytes:
+    return packet[6:10] if packet[3:6] == b"\x9d\x01\x2a" else b""
+
+
+def _vp9(packet: bytes) -> bytes:
+    """Return profile, colours and size of the uncompressed header, without what follows in the same byte."""
+    if packet[1:4] != b"\x49\x83\x42" or len(packet) < 9:
+        return b""
+    return bytes([packet[0] >> 4, *packet[4:8], packet[8] & 0xF0])
+
+
+def _jpeg(packet: bytes) -> bytes:
+    at = 2
+    while at + 9 < len(packet) and packet[at] == 0xFF:
+        if packet[at + 1] in _JPEG_SIZES:
+            components = packet[at + 9]
+            return packet[at + 4 : at + 10 + 3 * components]
+        at += 2 + int.from_bytes(packet[at + 2 : at + 4])
+    return b""
+
+
+def _av1(packet: bytes) -> bytes:
+    at = 0
+    while at < min(len(packet), _HEAD_BYTES):
+        kind, has_extension, has_size = packet[at] >> 3 & 15, packet[at] & 4, packet[at] & 2
+        at += 2 if has_extension else 1
+        size, at = _leb128(packet, at) if has_size else (len(packet) - at, at)
+        if kind == _AV1_SEQUENCE_HEADER:
+            return packet[at : at + size]
+        if kind != _AV1_TEMPORAL_UNIT:
+            return b""
+        at += size
+    return b""
+
+
+def _leb128(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for index, byte in enumerate(data[at : at + 8]):
+        value |= (byte & 0x7F) << (7 * index)
+        if not byte & 0x80:
+            return value, at + index + 1
+    return value, len(data)
+
+
+_READERS: dict[str, Callable[[bytes], bytes]] = {
+    "mpeg1video": _mpeg12,
+    "mpeg2video": _mpeg12,
+    "mpeg4": _mpeg4,
+    "vp8": _vp8,
+    "vp9": _vp9,
+    "mjpeg": _jpeg,
+    "av1": _av1,
+    "libdav1d": _av1,
+}

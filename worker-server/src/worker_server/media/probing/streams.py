@@ -1,0 +1,63 @@
+"""Picks the streams that clips are made of."""
+
+import re
+from collections.abc import Sequence
+
+from av import AudioStream, VideoStream
+from av.container import InputContainer
+from av.stream import Disposition
+
+from worker_server.media.errors import SourceError
+from worker_server.media.model.containers import may_decode
+from worker_server.media.model.source import ProbeLimits
+
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+# Made for some listeners only: commentary, audio description, and the clean sound of an effects track.
+_SPECIAL = (
+    Disposition.comment
+    | Disposition.visual_impaired
+    | Disposition.descriptions
+    | Disposition.clean_effects
+    | Disposition.karaoke
+    | Disposition.non_diegetic
+)
+_SPECIAL_TITLE = re.compile(r"comment|descri", re.IGNORECASE)
+
+
+def choose_video(container: InputContainer, limits: ProbeLimits) -> VideoStream:
+    """Return the first video stream that is no cover art. Raise SourceError if none can be used."""
+    if len(container.streams) > limits.max_streams:
+        raise SourceError("source_limits", f"The file has more than {limits.max_streams} streams.")
+    videos = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
+    if not videos:
+        raise SourceError("source_has_no_video", "The file has no video in it.")
+    video = videos[0]
+    if not may_decode(video):
+        raise SourceError("source_codec_unsupported", "The video's codec is not supported.")
+    check_side(video.codec_context.width, video.codec_context.height, limits)
+    return video
+
+
+def check_side(width: int, height: int, limits: ProbeLimits) -> None:
+    """Raise SourceError for a picture with too long a side."""
+    if max(width, height) > limits.max_side:
+        raise SourceError(
+            "source_frame_too_large",
+            f"The picture has a side of more than {limits.max_side} pixels.",
+        )
+
+
+def ranked_sounds(container: InputContainer) -> Sequence[AudioStream]:
+    """Return the sound streams that can be decoded, the one to take first.
+
+    A stream that is flagged as default comes before others, commentary and audio description after all.
+    """
+    sounds = [stream for stream in container.streams.audio if may_decode(stream)]
+    return sorted(
+        sounds, key=lambda each: (_is_special(each), not each.disposition & Disposition.default)
+    )
+
+
+def _is_special(stream: AudioStream) -> bool:
+    title = stream.metadata.get("title", "") + stream.metadata.get("handler_name", "")
+    return bool(stream.disposition & _SPECIAL) or bool(_SPECIAL_TITLE.search(title))

@@ -1,0 +1,116 @@
+"""Reads the stamps of a source's packets, and corrects them: what `timestamps` finds, applied to a file."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import compress, pairwise
+from pathlib import Path
+
+from worker_server.media.model.containers import open_source
+from worker_server.media.probing.packet_scan import (
+    DEMUXERS_WITH_DTS,
+    LEAST_STEP_S,
+    REORDER_SLACK_S,
+    hole_s,
+)
+from worker_server.media.probing.timestamps import (
+    Timeline,
+    find_timeline,
+    match_sound,
+    typical_step,
+    without_covered_holes,
+)
+
+_REORDERED_SHARE = 0.02
+
+
+@dataclass
+class Stamps:
+    """The stamps of one stream, packet by packet, in ticks."""
+
+    tick_s: Fraction = Fraction(1)
+    pts: list[int | None] = field(default_factory=list)
+    order: list[int | None] = field(default_factory=list)  # what is to go up from packet to packet
+
+
+@dataclass(frozen=True)
+class CorrectedTimes:
+    """What to add to the stamps of each packet, in ticks; None where the stamp means nothing."""
+
+    video: list[int | None]
+    sound: list[int | None]
+    video_ticks: list[int]  # corrected times of the pictures to be shown, sorted
+    sound_end_s: Fraction
+
+
+def correct_times(
+    path: Path, demuxer: str, video_index: int, sound_index: int, hidden: frozenset[int]
+) -> CorrectedTimes:
+    """Read all packets of both streams; `hidden` numbers video packets that show no frame of their own."""
+    stamps = _read(path, demuxer, video_index, sound_index)
+    video, sound = stamps[video_index], stamps.get(sound_index, Stamps())
+    video_line, sound_line = _timelines(demuxer, video, sound)
+    video_shifts = video_line.shifts(len(video.pts))
+    sound_shifts = sound_line.shifts(len(sound.pts))
+    shown = [number not in hidden for number in range(len(video.pts))]
+    step = typical_step(video.order, _least_step(video))
+    ticks: set[int] = set()
+    last = 0
+    for pts, shift in compress(zip(video.pts, video_shifts, strict=True), shown):
+        last = last + step if pts is None or shift is None else pts + shift
+        ticks.add(last)
+    ends = [
+        pts + shift
+        for pts, shift in zip(sound.pts, sound_shifts, strict=True)
+        if pts is not None and shift is not None
+    ]
+    end_s = max(ends, default=0) * sound.tick_s
+    return CorrectedTimes(video_shifts, sound_shifts, sorted(ticks), end_s)
+
+
+def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[int, Stamps]:
+    stamps: dict[int, Stamps] = {}
+    with open_source(path, demuxer) as container:
+        wanted = [
+            stream for stream in container.streams if stream.index in (video_index, sound_index)
+        ]
+        for stream in wanted:
+            stamps[stream.index] = Stamps(stream.time_base or Fraction(1))
+        for packet in container.demux(wanted):
+            if not packet.size:
+                continue
+            of = stamps[packet.stream_index]
+            pts = packet.dts if demuxer == "avi" or packet.pts is None else packet.pts
+            of.pts.append(pts)
+            has_dts = demuxer in DEMUXERS_WITH_DTS and packet.dts is not None
+            of.order.append(packet.dts if has_dts else pts)
+    return stamps
+
+
+def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Timeline]:
+    hole = hole_s(demuxer)
+    reordered = demuxer not in DEMUXERS_WITH_DTS and _is_reordered(video.order)
+    slack_s = REORDER_SLACK_S if reordered else 0
+    video_line = find_timeline(
+        video.order,
+        slack=int(slack_s / video.tick_s),
+        hole=int(hole / video.tick_s),
+        least_step=_least_step(video),
+    )
+    if not sound.pts:
+        return video_line, Timeline()
+    video_line = without_covered_holes(
+        video_line, video.order, video.tick_s, sound.order, sound.tick_s
+    )
+    sound_line = find_timeline(sound.order, slack=0, hole=int(hole / sound.tick_s))
+    return video_line, match_sound(sound_line, sound.tick_s, video_line, video.tick_s)
+
+
+def _least_step(video: Stamps) -> int:
+    return int(LEAST_STEP_S / video.tick_s) + 1
+
+
+def _is_reordered(order: list[int | None]) -> bool:
+    """Tell whether stamps go back all the time, as they do where pictures are stored out of order."""
+    known = [stamp for stamp in order if stamp is not None]
+    backwards = sum(later < earlier for earlier, later in pairwise(known))
+    return backwards > len(known) * _REORDERED_SHARE

@@ -1,0 +1,177 @@
+"""Repairs time stamps that restart, jump or go back, so that what was recorded plays as one continuous film.
+
+Times are whole ticks of a stream's own clock, in the order of the packets. Pure functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median
+
+# So many packets after a jump tell whether the clock was set anew or one stamp is wrong.
+_WITNESSES = 8
+# So many packets in a row with hardly a step between them: a clock that stands still.
+STANDING_PACKETS = 3
+# Two streams whose clocks jump by about as much have been joined together.
+_SAME_JUMP_S = 1
+# Sound that goes on through a hole in the picture has at least so many packets in it.
+_COVERING_PACKETS = 10
+
+
+@dataclass(frozen=True)
+class Jump:
+    """From packet `index` on, `shift` ticks are to be added in all, so that the stream goes on where it was."""
+
+    index: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A stream's clock, corrected: `jumps` in order, `outliers` are packets whose own stamp means nothing."""
+
+    jumps: tuple[Jump, ...] = ()
+    outliers: frozenset[int] = frozenset()
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.jumps and not self.outliers
+
+    def shifts(self, count: int) -> list[int | None]:
+        """Return for each of `count` packets what to add to its stamps; None for outliers."""
+        found: list[int | None] = [0] * count
+        for jump in self.jumps:
+            found[jump.index :] = [jump.shift] * (count - jump.index)
+        for index in self.outliers:
+            found[index] = None
+        return found
+
+
+def find_timeline(
+    times: Sequence[int | None], *, slack: int, hole: int, least_step: int = 1
+) -> Timeline:
+    """Return where the clock of a stream jumps.
+
+    `times` may go back by less than `slack` ticks for good reasons (pictures out of order, jitter); a step of more
+    than `hole` ticks ahead is a jump, not a pause. Steps below `least_step` ticks in a row are those of a clock that
+    stands still: muxers write such where stamps went back.
+    """
+    step = typical_step(times, least_step)
+    jumps: list[Jump] = []
+    outliers = _standing(times, least_step)
+    shift, previous = 0, None
+    for index, time in enumerate(times):
+        if time is None:
+            continue
+        if index in outliers:
+            previous = time
+            continue
+        if previous is None or -slack <= time - previous <= hole:
+            previous = time if previous is None else max(previous, time) if slack > step else time
+            continue
+        gap = previous + step - time
+        if _clock_is_new(times, index, gap, step):
+            shift += gap
+            jumps.append(Jump(index, shift))
+            previous = time
+        else:
+            outliers.add(index)
+            previous += step
+    return Timeline(tuple(jumps), frozenset(outliers))
+
+
+def typical_step(times: Sequence[int | None], least_step: int = 1) -> int:
+    """Return the median distance of neighbouring stamps in order, at least 1."""
+    known = [time for time in times if time is not None]
+    steps = [later - earlier for earlier, later in pairwise(known)]
+    moving = [step for step in steps if step >= max(1, least_step)]
+    return max(1, round(median(moving))) if moving else 1
+
+
+def _standing(times: Sequence[int | None], least_step: int) -> set[int]:
+    """Return the packets in rows of several whose stamps hardly move."""
+    found: set[int] = set()
+    row: list[int] = []
+    previous: int | None = None
+    for index, time in enumerate((*times, None)):
+        stands = time is not None and previous is not None and 0 <= time - previous < least_step
+        if stands:
+            row.append(index)
+        elif len(row) >= STANDING_PACKETS:
+            found.update(row)
+        row = row if stands else []
+        previous = time
+    return found
+
+
+def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
+    """Tell whether the packets behind a jump follow the new clock rather than the old one, `gap` ticks ahead of it."""
+    time = times[index] or 0
+    following = [later for later in times[index + 1 : index + 1 + _WITNESSES] if later is not None]
+    if not following:
+        return False
+    off = median(later - (time + (n + 1) * step) for n, later in enumerate(following))
+    return abs(off) < abs(off - gap)
+
+
+def match_sound(
+    sound: Timeline, sound_tick_s: Fraction, video: Timeline, video_tick_s: Fraction
+) -> Timeline:
+    """Return the sound's timeline with the picture's jumps, where both jumped together.
+
+    What was recorded together stays together; a jump ahead of the sound alone is a silence.
+    """
+    jumps: list[Jump] = []
+    matched, total_s = 0, Fraction(0)
+    for before, jump in zip((Jump(0, 0), *sound.jumps), sound.jumps, strict=False):
+        delta_s = (jump.shift - before.shift) * sound_tick_s
+        found = _same_jump(video, video_tick_s, matched, delta_s)
+        if found is not None:
+            matched = found + 1
+            total_s = video.jumps[found].shift * video_tick_s
+        elif delta_s > 0:
+            total_s += delta_s
+        jumps.append(Jump(jump.index, round(total_s / sound_tick_s)))
+    return Timeline(tuple(jumps), sound.outliers)
+
+
+def _same_jump(video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction) -> int | None:
+    for index in range(first, len(video.jumps)):
+        before = video.jumps[index - 1].shift if index else 0
+        if abs((video.jumps[index].shift - before) * tick_s - delta_s) < _SAME_JUMP_S:
+            return index
+    return None
+
+
+def without_covered_holes(
+    video: Timeline,
+    video_times: Sequence[int | None],
+    video_tick_s: Fraction,
+    sound_times: Sequence[int | None],
+    sound_tick_s: Fraction,
+) -> Timeline:
+    """Return the picture's timeline without jumps ahead that sound goes on through: there the picture stood still."""
+    kept: list[Jump] = []
+    removed = 0
+    for before, jump in zip((Jump(0, 0), *video.jumps), video.jumps, strict=False):
+        delta = jump.shift - before.shift
+        if delta < 0 and _covered(video_times, jump.index, video_tick_s, sound_times, sound_tick_s):
+            removed += delta
+        else:
+            kept.append(Jump(jump.index, jump.shift - removed))
+    return Timeline(tuple(kept), video.outliers)
+
+
+def _covered(
+    video_times: Sequence[int | None],
+    index: int,
+    video_tick_s: Fraction,
+    sound_times: Sequence[int | None],
+    sound_tick_s: Fraction,
+) -> bool:
+    earlier = [time for time in video_times[max(0, index - _WITNESSES) : index] if time is not None]
+    low = (max(earlier) if earlier else 0) * video_tick_s / sound_tick_s
+    high = (video_times[index] or 0) * video_tick_s / sound_tick_s
+    inside = sum(1 for time in sound_times if time is not None and low < time < high)
+    return inside >= _COVERING_PACKETS

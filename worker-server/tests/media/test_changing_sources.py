@@ -1,0 +1,247 @@
+"""Sources that change on the way, or whose stamps cannot be believed: every frame comes out once, in order."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media_testing import click_times, level, read_numbers
+
+from worker_server.media import Preparation, Source, probe
+
+Make = Callable[..., Path]
+Numbered = Callable[..., Path]
+Prepared = Callable[[Path], tuple[Source, Path]]
+Join = Callable[..., Path]
+
+VP8 = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M"
+VP9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 2M"
+X264 = "-c:v libx264 -preset ultrafast -crf 10"
+CLICKS = "-f lavfi -i aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+
+
+@pytest.fixture
+def join(make: Make, tmp_path: Path) -> Join:
+    """Join files with ffmpeg's concat demuxer, copying their streams."""
+
+    def run(name: str, *pieces: Path, options: str = "") -> Path:
+        listing = tmp_path / "list.txt"
+        listing.write_text("".join(f"file '{piece}'\n" for piece in pieces))
+        return make(f"-f concat -safe 0 -i {listing} -c copy {options}", name)
+
+    return run
+
+
+SIZES = {
+    "vp8": ("webm", f"{VP8} -c:a libopus"),
+    "vp9": ("webm", f"{VP9} -c:a libopus"),
+    "h264 in matroska": ("mkv", f"{X264} -bf 2"),
+    "h264 in a transport stream": ("ts", f"{X264} -bf 2 -g 25"),
+    "mpeg-2": ("ts", "-c:v mpeg2video -q:v 2 -g 12"),
+    "motion jpeg": ("mkv", "-c:v mjpeg -q:v 3 -pix_fmt yuvj420p"),
+    "hevc": ("ts", "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10"),
+}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_each_picture_of_changing_size_is_shown_whole(
+    kind: str, numbered: Numbered, join: Join, prepared: Prepared
+) -> None:
+    name, options = SIZES[kind]
+    first = numbered(40, "25", f"a.{name}", options)
+    second = numbered(30, "25", f"b.{name}", options, first=40, size=(256, 192))
+    third = numbered(30, "25", f"c.{name}", options, first=70)
+    source, path = prepared(join(f"joined.{name}", first, second, third))
+    assert (source.width, source.height, source.frame_rate) == (320, 180, 25)
+    # Sound that is longer than its picture leaves gaps where pieces are joined: there a frame may stay on.
+    numbers = read_numbers(path)
+    assert list(dict.fromkeys(numbers)) == list(range(100))
+    assert numbers == sorted(numbers)
+    assert len(numbers) <= 102
+
+
+def test_size_changes_on_next_to_and_between_part_boundaries(
+    numbered: Numbered,
+    join: Join,
+    render_all: Callable[..., list[Any]],
+    joined_numbers: Callable[[list[Any]], list[int]],
+) -> None:
+    pieces, first = [], 0
+    for frames, size in ((50, (320, 180)), (26, (240, 180)), (49, (320, 180)), (25, (256, 144))):
+        pieces.append(numbered(frames, "25", "p.webm", f"{VP8} -an", first=first, size=size))
+        first += frames
+    clips = render_all(join("joined.webm", *pieces), part_s=2)
+    assert {(clip.edit.width, clip.edit.height) for clip in clips} == {(320, 180)}
+    assert joined_numbers(clips) == list(range(150))
+
+
+def test_a_change_of_pixel_format_keeps_all_frames(
+    numbered: Numbered, join: Join, prepared: Prepared
+) -> None:
+    first = numbered(30, "25", "a.mkv", f"{X264} -an")
+    second = numbered(30, "25", "b.mkv", f"{X264} -an -pix_fmt yuv444p", first=30)
+    assert read_numbers(prepared(join("joined.mkv", first, second))[1]) == list(range(60))
+
+
+def test_pieces_of_one_shape_stay_plain(numbered: Numbered, join: Join) -> None:
+    first = numbered(30, "25", "a.mkv", f"{X264} -an -g 10")
+    second = numbered(30, "25", "b.mkv", f"{X264} -an -g 10 -bf 0", first=30)
+    assert probe(join("joined.mkv", first, second)).preparation is Preparation.NONE
+
+
+SOUNDS = {
+    "ac-3, 5.1 to stereo": ("mkv", "-c:a ac3 -ac 6", "-c:a ac3 -ac 2"),
+    "mp2, stereo to mono": ("ts", "-c:a mp2 -ac 2", "-c:a mp2 -ac 1"),
+    "aac, 48 to 44.1 kHz": ("ts", "-c:a aac -ar 48000", "-c:a aac -ar 44100"),
+    "aac, stereo to 5.1": ("ts", "-c:a aac -ac 2", "-c:a aac -ac 6"),
+}
+
+
+@pytest.mark.parametrize("kind", SOUNDS)
+def test_sound_of_changing_format_stays_in_place(
+    kind: str, make: Make, join: Join, prepared: Prepared
+) -> None:
+    name, *sounds = SOUNDS[kind]
+    picture = f"-f lavfi -i testsrc2=s=160x90:r=25:d=2 {CLICKS.format(seconds=2)} {X264} -g 25"
+    pieces = [make(f"{picture} {sound}", f"piece.{name}") for sound in sounds]
+    source, path = prepared(join(f"joined.{name}", *pieces))
+    assert source.frame_count == 100
+    # Codecs delay sound by less than one of their blocks.
+    assert click_times(path) == pytest.approx([0.1, 1.1, 2.1, 3.1], abs=0.045)
+
+
+def test_mono_keeps_its_level_where_the_sound_changes(
+    make: Make, join: Join, prepared: Prepared
+) -> None:
+    tone = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=d=2"
+    pieces = [make(f"{tone} {X264} -g 25 -c:a mp2 -ac {n}", "piece.ts") for n in (1, 2)]
+    _, path = prepared(join("joined.ts", *pieces))
+    # The sine source has an amplitude of 1/8; ffmpeg makes it 3 dB quieter where it encodes two channels.
+    assert level(path, 0.5, 1.5) == pytest.approx((0.0884, 0.0884), rel=0.03)
+    assert level(path, 2.5, 3.5) == pytest.approx((0.0625, 0.0625), rel=0.03)
+
+
+def test_segments_put_together_lose_nothing(
+    numbered: Numbered, prepared: Prepared, tmp_path: Path
+) -> None:
+    pieces = [
+        numbered(100, "25", "p.ts", f"{X264} -g 50 -c:a aac", first=100 * n) for n in range(3)
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    source, path = prepared(joined)  # the stamps begin again with each piece
+    assert (source.frame_rate, source.frame_count) == (25, 300)
+    assert read_numbers(path) == list(range(300))
+
+
+def test_a_lost_packet_repeats_frames_of_its_group_only(
+    numbered: Numbered, prepared: Prepared, tmp_path: Path
+) -> None:
+    whole = numbered(150, "25", "whole.ts", f"{X264} -g 25 -bf 0 -c:a aac").read_bytes()
+    packets = [whole[at : at + 188] for at in range(0, len(whole), 188)]
+    # A packet of the picture that begins none of its frames.
+    lost = next(
+        n
+        for n, packet in enumerate(packets)
+        if n > len(packets) // 2 and packet[1:3] == b"\x01\x00"
+    )
+    path = tmp_path / "lost.ts"
+    path.write_bytes(b"".join(packets[:lost] + packets[lost + 1 :]))
+    source, prepared_path = prepared(path)
+    assert source.frame_count == 150
+    numbers = read_numbers(prepared_path)
+    wrong = [k for k, number in enumerate(numbers) if number != k]
+    assert len(numbers) == 150
+    assert not wrong or wrong[-1] // 25 == wrong[0] // 25
+
+
+@pytest.mark.parametrize(
+    ("name", "stamps"),
+    [
+        ("s.mp4", "if(gte(N\\,30)\\,N*512-70\\,N*512)"),
+        ("s.mkv", "if(gte(N\\,30)\\,(N-30)*40\\,N*40)"),
+        ("s.mkv", "if(gte(N\\,30)\\,N*40+18000000\\,N*40)"),
+        ("s.ts", "if(gte(N\\,30)\\,N*3600\\,N*3600+324000000)"),
+        ("s.mkv", "if(eq(N\\,30)\\,18000000\\,N*40)"),
+    ],
+    ids=["back a little", "begin again", "five hours ahead", "an hour back", "one packet astray"],
+)
+def test_stamps_that_jump(
+    name: str, stamps: str, numbered: Numbered, make: Make, prepared: Prepared
+) -> None:
+    plain = numbered(60, "25", name, f"{X264} -g 1", sound=False)
+    path = make(f"-i {plain} -c copy -bsf:v setts=ts={stamps}", name)
+    source, prepared_path = prepared(path)
+    assert source.frame_rate == 25
+    assert read_numbers(prepared_path) == list(range(60))
+
+
+def test_sound_stays_with_the_picture_across_a_restart(
+    make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    picture = (
+        f"-f lavfi -i testsrc2=s=160x90:r=25:d=3 {CLICKS.format(seconds=3)} {X264} -g 25 -c:a aac"
+    )
+    piece = make(picture, "piece.ts").read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(piece * 2)
+    source, path = prepared(joined)
+    assert source.frame_count == 150
+    assert click_times(path) == pytest.approx([n + 0.1 for n in range(6)], abs=0.03)
+
+
+def test_an_open_group_at_the_start_begins_with_the_first_frame_that_decodes(
+    numbered: Numbered, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
+    whole = numbered(150, "25", "whole.ts", "-c:v mpeg2video -q:v 2 -bf 2 -g 15 -c:a mp2")
+    cut = make(f"-ss 2 -i {whole} -c copy", "cut.ts")
+    clips = render_all(cut, part_s=2)
+    numbers = [number for clip in clips for number in clip.numbers()]
+    assert numbers == list(range(numbers[0], 150))
+    assert numbers[0] < 62
+
+
+def with_flash_stamps(path: Path, shift_ms: Callable[[int], int], to: Path) -> Path:
+    """Change the stamps of all tags of an FLV file (Adobe FLV 10.1, E.4.1)."""
+    content = bytearray(path.read_bytes())
+    at = 13
+    while at + 11 <= len(content):
+        size = int.from_bytes(content[at + 1 : at + 4])
+        stamp = int.from_bytes(bytes([content[at + 7], *content[at + 4 : at + 7]]))
+        changed = (stamp + shift_ms(stamp)).to_bytes(4)
+        content[at + 4 : at + 7], content[at + 7] = changed[1:], changed[0]
+        at += 11 + size + 4
+    to.write_bytes(content)
+    return to
+
+
+@pytest.mark.parametrize(
+    "shift_ms",
+    [
+        lambda stamp: -1300 if stamp >= 1300 else 0,
+        lambda stamp: -60 if stamp >= 1300 else 0,
+        lambda stamp: 5 * 3_600_000 if stamp >= 1300 else 0,
+    ],
+    ids=["begin again", "back by 60 ms", "five hours ahead"],
+)
+def test_a_flash_recording_whose_clock_changes(
+    shift_ms: Callable[[int], int], make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    picture = (
+        f"-f lavfi -i testsrc2=s=160x90:r=25:d=3 {CLICKS.format(seconds=3)} {X264} -g 25 -bf 0"
+    )
+    plain = make(f"{picture} -c:a aac -ar 44100", "plain.flv")
+    source, path = prepared(with_flash_stamps(plain, shift_ms, tmp_path / "changed.flv"))
+    assert (source.frame_rate, source.frame_count) == (25, 75)
+    # Within one AAC frame, besides what the codec puts before the first.
+    assert click_times(path) == pytest.approx([0.1, 1.1, 2.1], abs=0.05)
+
+
+def test_leading_pictures_are_those_that_ffmpeg_shows(
+    numbered: Numbered, make: Make, prepared: Prepared
+) -> None:
+    options = "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10:radl=3:keyint=25"
+    whole = numbered(75, "25", "whole.mp4", options, sound=False)
+    cut = make(f"-ss 1 -i {whole} -c copy", "cut.ts")
+    decoded = make(f"-i {cut} -fps_mode passthrough {X264}", "decoded.mkv")
+    assert read_numbers(prepared(cut)[1]) == read_numbers(decoded)

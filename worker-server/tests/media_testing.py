@@ -1,0 +1,62 @@
+"""Reads numbered pictures and sound of a file with PyAV, as a player shows and plays them."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+RATE = 48_000
+# The number is written as ten cells, black or white, in a row across the middle of the frame.
+NUMBER_BITS = 10
+
+
+def read_numbers(path: Path) -> list[int]:
+    """Read the number in each frame."""
+    with av.open(str(path)) as container:
+        return [
+            number_in(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
+            for frame in container.decode(video=0)
+        ]
+
+
+def number_in(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> int:
+    """Read the number that is written in a grey picture."""
+    height, width = picture.shape
+    row = picture[height // 2 - 4 : height // 2 + 4].mean(axis=0)
+    # The middle 60 % of the width holds the cells, so that cropping to 16:9 keeps them.
+    centres = [int(width * (0.2 + 0.6 * (bit + 0.5) / NUMBER_BITS)) for bit in range(NUMBER_BITS)]
+    return sum(1 << bit for bit, centre in enumerate(centres) if row[centre] > 128)
+
+
+def heard(path: Path) -> npt.NDArray[np.float32]:
+    """Return both channels at 48 kHz, each sample at its place from the file's time zero on."""
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=RATE)
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+        first_s = float((frames[0].pts or 0) * (frames[0].time_base or 0))
+        pieces = [
+            piece.to_ndarray() for frame in [*frames, None] for piece in resampler.resample(frame)
+        ]
+    samples = np.concatenate(pieces, axis=1).astype(np.float32)
+    begin = round(first_s * RATE)
+    return np.pad(samples, ((0, 0), (begin, 0))) if begin > 0 else samples[:, -begin:]
+
+
+def click_times(path: Path, threshold: float = 0.2) -> list[float]:
+    """Return when loud sounds begin after at least a twelfth of a second of quiet, in seconds."""
+    loud = np.nonzero(np.abs(heard(path)).max(axis=0) > threshold)[0]
+    if not len(loud):
+        return []
+    return [
+        loud[0] / RATE,
+        *(after / RATE for before, after in pairwise(loud) if after - before > RATE // 12),
+    ]
+
+
+def level(path: Path, begin_s: float, end_s: float) -> tuple[float, float]:
+    """Return the root mean square of the left and the right channel."""
+    part = heard(path)[:, round(begin_s * RATE) : round(end_s * RATE)]
+    left, right = np.sqrt((part**2).mean(axis=1))
+    return float(left), float(right)
