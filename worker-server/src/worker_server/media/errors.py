@@ -28,7 +28,7 @@ class SourceError(MediaError):
 class EncodeFailed(MediaError):
     """An encoder ended without a clip; `retryable` says whether another attempt can help.
 
-    `str()` adds its last words to the message: they name files of ours, and are for the log.
+    `str()` adds the end of standard error, which names files of ours and is for the log only.
 
     Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
     `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.

@@ -21,7 +21,7 @@ from worker_server.media.process.child import (
 # A renderer exits with this where the stream turns out to be nothing for it.
 DECLINED_STATUS = 77
 
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _TAIL_BYTES = 4096
 _READ_BYTES = 65536
 _NICE = 10
@@ -86,7 +86,7 @@ def run_encoder(
 
 
 class _Run:
-    """One encoder process, its last words and how far it is."""
+    """One encoder process: its progress and the end of its standard error."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", total_frames: int) -> None:
         self.process = process
@@ -117,7 +117,7 @@ class _Run:
         """Return when the encoder has ended and all it said is read."""
         deadline = self._moved_at + timeout_s
         while not has_ended(self.process):
-            self._read(_LOOK_S)
+            self._read(_POLL_S)
             on_progress(min(1.0, self._frames / self._total_frames))
             if should_stop():
                 raise Stopped
@@ -163,7 +163,7 @@ class _Run:
 
 
 def _failure(status: int, stderr_tail: str) -> EncodeFailed:
-    """Return what an exit status and the last words on standard error mean."""
+    """Return what an exit status and the end of standard error mean."""
     if status == DECLINED_STATUS:
         return RendererDeclined(stderr_tail)
     code, message, retryable = _meaning(status, stderr_tail)

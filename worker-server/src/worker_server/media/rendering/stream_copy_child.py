@@ -36,7 +36,7 @@ from worker_server.media.rendering.copyable_span import (
 from worker_server.media.rendering.ffmpeg import encode_edges_command
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
 
-# What encoding tells players as well, whatever the source says; no picture is decoded differently for it.
+# The same tags as in an encoded clip, whatever the source says; decoding does not depend on them.
 _TAGS = (
     "sample_aspect_ratio=1/1:colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:"
     "video_full_range_flag=0"
