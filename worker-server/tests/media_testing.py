@@ -1,11 +1,13 @@
 """Reads numbered pictures and sound of a file with PyAV, as a player shows and plays them."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 RATE = 48_000
 # The number is written as ten cells, black or white, in a row across the middle of the frame.
@@ -60,3 +62,8 @@ def level(path: Path, begin_s: float, end_s: float) -> tuple[float, float]:
     part = heard(path)[:, round(begin_s * RATE) : round(end_s * RATE)]
     left, right = np.sqrt((part**2).mean(axis=1))
     return float(left), float(right)
+
+
+def some_slow(kinds: Iterable[str], *slow: str) -> list[object]:
+    """Return parameters for `parametrize`, those named in `slow` marked as such to keep the fast suite fast."""
+    return [pytest.param(kind, marks=pytest.mark.slow) if kind in slow else kind for kind in kinds]

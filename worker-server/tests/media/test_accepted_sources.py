@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_testing import RATE, click_times, heard, read_numbers
+from media_testing import RATE, click_times, heard, read_numbers, some_slow
 
 from worker_server.media import Preparation, Source, SourceError, plan_parts, probe
 
@@ -32,7 +32,7 @@ FORMATS = {
 }
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", some_slow(FORMATS, "wmv with mpeg-4", "vob", "mpeg-1"))
 def test_more_formats_keep_every_frame(kind: str, numbered: Numbered, prepared: Prepared) -> None:
     name, options = FORMATS[kind]
     source, path = prepared(numbered(60, "25", name, options))

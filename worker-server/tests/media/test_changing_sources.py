@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_testing import click_times, level, read_numbers
+from media_testing import click_times, level, read_numbers, some_slow
 
 from worker_server.media import Preparation, Source, probe
 
@@ -43,7 +43,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("kind", some_slow(SIZES, "vp9", "mpeg-2", "motion jpeg", "hevc"))
 def test_each_picture_of_changing_size_is_shown_whole(
     kind: str, numbered: Numbered, join: Join, prepared: Prepared
 ) -> None:
@@ -97,7 +97,7 @@ SOUNDS = {
 }
 
 
-@pytest.mark.parametrize("kind", SOUNDS)
+@pytest.mark.parametrize("kind", some_slow(SOUNDS, "mp2, stereo to mono", "aac, stereo to 5.1"))
 def test_sound_of_changing_format_stays_in_place(
     kind: str, make: Make, join: Join, prepared: Prepared
 ) -> None:
