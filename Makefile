@@ -6,6 +6,8 @@ SUITES := common/tests web-server/tests worker-server/tests psg/tests local/test
 	deploy/rehearsal e2e containers jmeter
 TEST_HELPERS := worker-server/tools:containers
 PYTHON ?= python3
+# A PYTHON that the caller gives replaces an environment of another version.
+PYTHON_GIVEN := $(if $(filter command environment,$(firstword $(origin PYTHON))),given)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
@@ -25,8 +27,18 @@ help: ## list the targets
 
 setup: $(STAMP) ## install everything into .venv, from the lock
 
+ifdef PYTHON_GIVEN
+ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2])' 2>&1),$(shell $(BIN)/python -c 'import sys; print(sys.version_info[:2])' 2>&1))
+.PHONY: $(STAMP)
+endif
+endif
+# Behind a proxy with a certificate of its own, only the system's store knows that certificate.
+export UV_SYSTEM_CERTS ?= 1
+SYSTEM_CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+export PIP_CERT ?= $(or $(REQUESTS_CA_BUNDLE),$(SYSTEM_CERTS))
+
 $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@local/make_venv.sh "$(PYTHON)" $(VENV) $(PYTHON_GIVEN)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/all.txt $(if $(wildcard $(BENCH_STAMP)),locks/bench.txt)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
@@ -38,7 +50,7 @@ demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a t
 test-pythons: $(STAMP) ## make demo on each supported Python that this machine has, beside that of .venv
 	local/demo_on_each_python.sh
 
-up: $(STAMP) ## start the system in the background (PORT=5050, IDRL_HOME=.idrl)
+up: $(STAMP) ## start the system in the background (PORT=5050, HOST=127.0.0.1, IDRL_HOME=.idrl, START_TIMEOUT_S=180)
 	@$(LOCAL) up
 
 user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --operator", list, invite, disable, set-role, reset-password)
@@ -47,11 +59,12 @@ user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --
 down: $(STAMP) ## stop it, keep its data
 	@$(LOCAL) down
 
-status: $(STAMP) ## list its processes and their state
-	@$(LOCAL) status
+status: $(STAMP) ## show its address, readiness, work, disk and processes
+	@$(LOCAL) status || [ $$? = 3 ]
 
-logs: $(STAMP) ## follow all of its logs
-	@$(LOCAL) logs
+logs: $(STAMP) ## follow its logs (SERVICE=render, TASK=id, LEVEL=warning, JSON=1 for the lines as they are, FOLLOW=0 to end)
+	@$(LOCAL) logs $(if $(SERVICE),--service "$(SERVICE)") $(if $(TASK),--task "$(TASK)") $(if $(LEVEL),--level "$(LEVEL)") \
+		$(if $(JSON),--json) $(if $(filter 0,$(FOLLOW)),--no-follow)
 
 lock: ## resolve the locks again (UPGRADE=1 for newer versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -r locks/uv.in; }

@@ -86,7 +86,7 @@ class _Watch:
     def __init__(self, live: Live) -> None:
         self._live = live
         home = live.installation.home
-        self._roots = {name: psutil.Process(int(home.mark(name).read_text())) for name in _PROGRAMS}
+        self._roots = {name: psutil.Process(home.lock(name).pid) for name in _PROGRAMS}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.peak: dict[str, int] = {}

@@ -200,7 +200,12 @@ def start_edge(
         ) -> Edge:
             web, tasks = web or start_service("web"), tasks or start_service("tasks")
             ports = home.Ports(
-                nginx=servers.free_port(), web=web.port, tasks=tasks.port, postgres=0, redis=0
+                nginx=servers.free_port(),
+                web=web.port,
+                tasks=tasks.port,
+                postgres=0,
+                redis=0,
+                sample=servers.free_port(),
             )
             folder = tmp_path / f"nginx-{ports.nginx}"
             folder.mkdir()

@@ -92,7 +92,7 @@ def test_the_port_is_what_the_environment_says(given: dict[str, str], port: int)
 
 @pytest.mark.parametrize("given", ["x", "-1", "5050.0", "\u0665"])
 def test_a_port_that_is_no_number_is_refused(given: str) -> None:
-    with pytest.raises(HomeUnusable, match="PORT must be a number"):
+    with pytest.raises(HomeUnusable, match="PORT must be a whole number"):
         port_from_environment({"PORT": given})
 
 
@@ -102,9 +102,9 @@ def test_ports_out_of_range_are_refused(first: int) -> None:
         Ports.starting_at(first)
 
 
-def test_the_five_ports_are_neighbours() -> None:
+def test_ports_are_six_neighbours() -> None:
     assert Ports.starting_at(5050) == Ports(
-        nginx=5050, web=5051, tasks=5052, postgres=5053, redis=5054
+        nginx=5050, web=5051, tasks=5052, postgres=5053, redis=5054, sample=5055
     )
 
 

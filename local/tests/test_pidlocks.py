@@ -8,15 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from idrl_local import pidlocks
+from idrl_local.pidlocks import PidLock
 
-# Takes the mark and becomes a shell that says so, forks a child of its own, and waits.
+# Acquires the lock and becomes a shell that says so, forks a child of its own, and waits.
 HOLDER = """
 import os, pathlib, sys
-from idrl_local import pidlocks
-pidlocks.take(pathlib.Path(sys.argv[1]))
+from idrl_local.pidlocks import PidLock
+PidLock(pathlib.Path(sys.argv[1])).acquire()
 os.execvp("sh", ["sh", "-c", "sleep 60 & echo ready; wait"])
 """
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> PidLock:
+    return PidLock(tmp_path / "program.lock")
 
 
 @contextmanager
@@ -30,51 +35,51 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            if pidlocks.is_held(path):
+            if PidLock(path).is_held():
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_mark_is_free_until_it_is_taken(tmp_path: Path) -> None:
-    assert not pidlocks.is_held(tmp_path / "mark")
-    (tmp_path / "mark").touch()
-    assert not pidlocks.is_held(tmp_path / "mark")
+def test_lock_is_free_until_acquired(lock: PidLock) -> None:
+    assert not lock.is_held()
+    lock.path.touch()
+    assert not lock.is_held()
 
 
-def test_a_mark_outlives_exec_and_names_the_process_group(tmp_path: Path) -> None:
-    with holder(tmp_path / "mark") as process:
-        assert pidlocks.is_held(tmp_path / "mark")
-        assert int((tmp_path / "mark").read_text()) == process.pid
-        pidlocks.signal_group(tmp_path / "mark", signal.SIGTERM)
-        assert pidlocks.wait_until_free(tmp_path / "mark", 10)
+def test_lock_survives_exec_and_names_the_process_group(lock: PidLock) -> None:
+    with holder(lock.path) as process:
+        assert lock.is_held()
+        assert lock.pid == process.pid
+        lock.signal_group(signal.SIGTERM)
+        assert lock.wait_until_free(10)
 
 
-def test_a_mark_is_held_as_long_as_a_child_of_the_holder_lives(tmp_path: Path) -> None:
-    with holder(tmp_path / "mark") as process:
+def test_lock_is_held_while_a_child_of_the_holder_lives(lock: PidLock) -> None:
+    with holder(lock.path) as process:
         process.kill()
         process.wait()
-        assert not pidlocks.wait_until_free(tmp_path / "mark", 0)
-        pidlocks.signal_group(tmp_path / "mark", signal.SIGKILL)
-        assert pidlocks.wait_until_free(tmp_path / "mark", 10)
+        assert not lock.wait_until_free(0)
+        lock.signal_group(signal.SIGKILL)
+        assert lock.wait_until_free(10)
 
 
-def test_taking_a_mark_ends_what_a_dead_holder_left(tmp_path: Path) -> None:
-    with holder(tmp_path / "mark") as first:
+def test_acquire_kills_the_children_of_a_dead_holder(lock: PidLock) -> None:
+    with holder(lock.path) as first:
         first.kill()
         first.wait()
-        with holder(tmp_path / "mark") as second:
-            assert int((tmp_path / "mark").read_text()) == second.pid
+        with holder(lock.path) as second:
+            assert lock.pid == second.pid
 
 
-def test_nobody_is_signalled_for_a_free_mark(tmp_path: Path) -> None:
+def test_free_lock_signals_no_process(lock: PidLock) -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
-        (tmp_path / "mark").write_text(str(other.pid))
-        pidlocks.signal_group(tmp_path / "mark", signal.SIGKILL)
+        lock.path.write_text(str(other.pid))
+        lock.signal_group(signal.SIGKILL)
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.2)
         other.kill()
 
 
-def test_a_command_waits_for_the_one_before(tmp_path: Path) -> None:
-    with pidlocks.held(tmp_path / "mark"):
-        assert pidlocks.is_held(tmp_path / "mark")
-    assert not pidlocks.is_held(tmp_path / "mark")
+def test_hold_releases_the_lock_after_the_block(lock: PidLock) -> None:
+    with lock.hold():
+        assert lock.is_held()
+    assert not lock.is_held()

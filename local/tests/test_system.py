@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from idrl_local import pidlocks, sample, supervision, system
+from idrl_local import sample, supervision, system
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
 from idrl_local.programs import PROGRAMS
 from idrl_testing.waiting import wait_until
@@ -65,7 +65,7 @@ def command(
 
 
 def pid_of(home: Home, name: str) -> int:
-    return int(home.mark(name).read_text())
+    return home.lock(name).pid
 
 
 def processes_of(home: Home) -> list[bytes]:
@@ -148,10 +148,10 @@ def test_down_leaves_nothing_even_after_a_crash(
     home: Home, ports: Ports, environment: Mapping[str, str]
 ) -> None:
     os.kill(pid_of(home, supervision.SUPERVISORD), signal.SIGKILL)
-    assert pidlocks.wait_until_free(home.mark(supervision.SUPERVISORD), 10)
+    assert home.lock(supervision.SUPERVISORD).wait_until_free(10)
     assert is_ready(ports)
     assert command("down", environment).returncode == 0
-    assert not any(pidlocks.is_held(home.mark(program.name)) for program in PROGRAMS)
+    assert not any(home.lock(program.name).is_held() for program in PROGRAMS)
     wait_until(lambda: processes_of(home) == [])
     ports.check_free()
     assert (home.data / "postgres" / "PG_VERSION").exists()
@@ -165,5 +165,5 @@ def test_a_setting_that_is_refused_is_said_and_nothing_stays(
     failed = command("up", {**environment, "RENDER_CRF": "999"})
     assert failed.returncode == 1
     assert "render_crf" in failed.stderr
-    assert not any(pidlocks.is_held(home.mark(program.name)) for program in PROGRAMS)
+    assert not any(home.lock(program.name).is_held() for program in PROGRAMS)
     ports.check_free()

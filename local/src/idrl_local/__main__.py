@@ -9,6 +9,15 @@ from collections.abc import Callable
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_environment
 
 Command = Callable[[argparse.Namespace], int]
+# The exit code of systemctl and of init scripts for what does not run.
+_DOWN = 3
+_NEXT_STEPS = """\
+idrl is up at {url}
+  API        {url}/docs
+  a source   {sample} (a video to try it with)
+  state      make status
+  logs       make logs
+  stop       make down (keeps the data, in {home})"""
 
 
 def main() -> int:
@@ -31,8 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     commands.add_parser("up", help="start the system in the background").set_defaults(command=_up)
     commands.add_parser("down", help="stop it, keep its data").set_defaults(command=_down)
-    commands.add_parser("status", help="tell which processes run").set_defaults(command=_status)
-    commands.add_parser("logs", help="follow what all processes log").set_defaults(command=_logs)
+    status = commands.add_parser("status", help="tell address, readiness, work, disk, processes")
+    status.set_defaults(command=_status)
+    logs = commands.add_parser("logs", help="follow what all processes log")
+    logs.add_argument("--service", help="only of this process")
+    logs.add_argument("--task", help="only lines about this task")
+    logs.add_argument("--level", default="DEBUG", help="only of this level and above")
+    logs.add_argument("--json", action="store_true", help="the lines as they are")
+    logs.add_argument("--no-follow", action="store_true", help="end after the lines of now")
+    logs.set_defaults(command=_logs)
     demo = commands.add_parser(
         "demo", help="make clips of a video through the public API, then stop again"
     )
@@ -59,22 +75,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _leave(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
 def _up(_: argparse.Namespace) -> int:
-    from idrl_local import system
-
     home = Home.from_environment(os.environ)
+    ports = Ports.starting_at(port_from_environment(os.environ))
+    home.create()
+    from idrl_local import system  # after the checks: its imports take longer than they
+
     try:
-        installation = system.up(
-            home, Ports.starting_at(port_from_environment(os.environ)), os.environ
-        )
+        installation = system.up(home, ports, os.environ, _say)
     except system.SystemFailed as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         return 1
-    print(f"idrl is up at {installation.url} (data and logs in {home.root})")
+    print(_NEXT_STEPS.format(url=installation.url, sample=installation.sample_url, home=home.root))
     return 0
 
 
@@ -88,37 +108,45 @@ def _down(_: argparse.Namespace) -> int:
 
 
 def _status(_: argparse.Namespace) -> int:
-    from idrl_local import supervision
+    from idrl_local import status, supervision
 
     home = Home.from_environment(os.environ)
     if not supervision.is_running(home):
-        print("down")
-        return 1
-    for name, state in supervision.program_states(home).items():
-        print(f"{name:10} {state.description}")
+        print(f"down: nothing runs from {home.root}; `make up` starts it")
+        return _DOWN
+    for line in status.lines(home):
+        print(line)
     return 0
 
 
-def _logs(_: argparse.Namespace) -> int:
-    home = Home.from_environment(os.environ)
-    files = [
-        str(path)
-        for pattern in ("*.log", "postgres/*.json")
-        for path in sorted(home.logs.glob(pattern))
-    ]
-    if not files:
-        raise HomeUnusable(f"there are no logs in {home.logs} yet")
-    os.execvp("tail", ["tail", "--lines=20", "--follow=name", "--retry", *files])  # noqa: S606, S607 # any `tail` will do
+def _logs(arguments: argparse.Namespace) -> int:
+    from idrl_local import logs
+
+    level = arguments.level.upper()
+    if level not in logs.LEVELS:
+        raise HomeUnusable(f"LEVEL={arguments.level} is none of {', '.join(logs.LEVELS)}")
+    try:
+        logs.show(
+            Home.from_environment(os.environ),
+            logs.Filter(arguments.service, arguments.task, level),
+            as_json=arguments.json,
+            follow=not arguments.no_follow,
+        )
+    except (KeyboardInterrupt, BrokenPipeError):  # how a person ends it
+        return 0
+    return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from idrl_local import demo
+    from idrl_local.demo_options import DemoOptions
 
-    return demo.run(
-        Home.from_environment(os.environ),
-        demo.DemoOptions(arguments.video, arguments.url, arguments.at),
-        os.environ,
-    )
+    options = DemoOptions(arguments.video, arguments.url, arguments.at)
+    options.check(os.environ)
+    home = Home.from_environment(os.environ)
+    home.create()
+    from idrl_local import demo  # after the checks: its imports take longer than they
+
+    return demo.run(home, options, os.environ)
 
 
 def _with_system(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import requests
 
@@ -41,7 +42,7 @@ class Client:
         """Return the document that a call answers with."""
         answer = self.session.request(method, self.base_url + path, json=json, timeout=_TIMEOUT_S)
         if not answer.ok:
-            raise CallFailed(f"{method} {path} answered {answer.status_code}: {answer.text}")
+            raise CallFailed(_reason(answer))
         document: dict[str, Any] = answer.json()
         return document
 
@@ -50,10 +51,20 @@ class Client:
         digest = hashlib.sha256()
         with self.session.get(self.base_url + path, stream=True, timeout=_TIMEOUT_S) as answer:
             if not answer.ok:
-                raise CallFailed(f"GET {path} answered {answer.status_code}: {answer.text}")
+                raise CallFailed(_reason(answer))
             with target.open("wb") as file:
                 for chunk in answer.iter_content(_CHUNK_BYTES):
                     digest.update(chunk)
                     file.write(chunk)
         if digest.hexdigest() != sha256:
             raise CallFailed(f"{path} arrived damaged")
+
+
+def _reason(answer: requests.Response) -> str:
+    """Return a sentence: what the problem document says, else the status."""
+    call = f"{answer.request.method} {urlsplit(answer.url).path} answered {answer.status_code}"
+    try:
+        problem = answer.json()
+        return f"{call}: {problem['detail']} ({problem['code']})"
+    except (ValueError, KeyError, TypeError):
+        return f"{call} {answer.reason}"

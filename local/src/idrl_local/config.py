@@ -7,7 +7,7 @@ from string import Template
 
 from idrl_local import servers, tls
 from idrl_local.home import CHECKOUT, Home, Ports
-from idrl_local.programs import PROGRAMS, Installation, Program
+from idrl_local.programs import PROGRAMS, Installation, Program, host_of
 
 NGINX_TEMPLATE = CHECKOUT / "web-server" / "nginx" / "nginx.conf.template"
 AUTH_RATE = "10r/s"
@@ -34,11 +34,11 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
         for name, port in upstreams.items()
     )
     return {
-        "NGINX_LISTEN": f"127.0.0.1:{ports.nginx}{' ssl' if has_tls else ''}",
+        "NGINX_LISTEN": f"{host_of(environment)}:{ports.nginx}{' ssl' if has_tls else ''}",
         "NGINX_TLS": _TLS if has_tls else "",
         "NGINX_TEMP": ".",
         "NGINX_ACCESS_LOG": "/dev/stdout",
-        "NGINX_UPSTREAMS": "\n    ".join(blocks),
+        "NGINX_UPSTREAMS": "\n    ".join([*blocks, _sample_server(ports)]),
         "WEB_UPSTREAM": "web",
         "TASKS_UPSTREAM": "tasks",
         "AUTH_RATE": environment.get("AUTH_RATE") or AUTH_RATE,
@@ -50,6 +50,14 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
         "CLIP_CACHE_FOLDER": "clips",
         "CLIP_CACHE_SIZE": environment.get("CLIP_CACHE_SIZE") or CLIP_CACHE_SIZE,
     }
+
+
+def _sample_server(ports: Ports) -> str:
+    """Return the server of the sample, which nginx finds from its own folder, two below the home."""
+    return (
+        f"server {{ listen 127.0.0.1:{ports.sample}; root ../../sample;"
+        " access_log off; location = /sample.mp4 { types { video/mp4 mp4; } } location / { return 404; } }"
+    )
 
 
 def write_nginx(installation: Installation) -> None:

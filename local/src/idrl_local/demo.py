@@ -7,16 +7,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import requests
 
-from idrl_local import pidlocks, sample, supervision, system
+from idrl_local import sample, supervision, system
 from idrl_local.client import CallFailed, Client
+from idrl_local.demo_options import DemoOptions
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports, port_from_environment
+from idrl_local.pidlocks import PidLock
 
 _SAMPLE_SECONDS = 45
 _POLL_S = 0.5
@@ -27,30 +28,25 @@ class TaskFailed(Exception):
     """The task ended without clips; the message says why."""
 
 
-@dataclass(frozen=True)
-class DemoOptions:
-    """What to make clips of (a file, a link or, with neither, a sample) and `at` which system (by default one here)."""
-
-    video: str | None = None
-    url: str | None = None
-    at: str | None = None
-
-
 def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int:
-    """Make the clips, say where they are, end with one line of JSON on standard output; return the exit code.
+    """Make the clips, say where they are, end with one line of JSON on standard output.
+
+    Returns the exit code. The caller has checked the options.
 
     The system has a home of its own under `demo/`, made anew each time, so that the address which the sample comes
     from is allowed nowhere else. Nothing of it runs afterwards.
     """
     started = time.monotonic()
+    home.create()
     folder = home.root / "demo"
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    if pidlocks.is_held(folder / "demo.mark"):
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lock = PidLock(folder / "demo.lock")
+    if lock.is_held():
         raise HomeUnusable(
             f"another demo is running in {folder}; set IDRL_HOME to have a second one"
         )
     try:
-        with pidlocks.held(folder / "demo.mark"):
+        with lock.hold():
             result = _run(folder, options, environment)
     except (
         *(CallFailed, TaskFailed, requests.RequestException),
@@ -63,10 +59,6 @@ def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int
 
 
 def _run(folder: Path, options: DemoOptions, environment: Mapping[str, str]) -> dict[str, Any]:
-    if options.at and not options.url:
-        raise HomeUnusable(
-            "a system elsewhere cannot reach a file of this machine: give it a link, --url or URL=…"
-        )
     with (
         _source(folder, options.video, options.url, environment) as (source, settings),
         _system(folder / "system", options.at, settings) as address,
@@ -90,7 +82,7 @@ def _system(root: Path, at: str | None, settings: Mapping[str, str]) -> Iterator
         return
     _say("starting the system …")
     home = _fresh_home(root)
-    with system.running(home, _ports(settings), settings) as installation:
+    with system.running(home, _ports(settings), settings, _say) as installation:
         yield installation.url
 
 
@@ -105,8 +97,6 @@ def _source(
         yield url, environment
         return
     path = Path(video) if video else folder / "sample.mp4"
-    if video and not path.is_file():
-        raise HomeUnusable(f"there is no file {video}")
     if not video:
         _say(f"making a sample of {_SAMPLE_SECONDS} s …")
         sample.make(path, seconds=_SAMPLE_SECONDS, width=1280, height=720)
@@ -125,7 +115,7 @@ def _await(client: Client, task: dict[str, Any]) -> dict[str, Any]:
     _progress_done()
     if task["status"] != "done":
         reason = task["error"] or {"code": task["status"], "message": "The task was stopped."}
-        raise TaskFailed(f"{reason['code']}: {reason['message']}")
+        raise TaskFailed(f"{reason['message']} ({reason['code']})")
     return task
 
 

@@ -13,11 +13,11 @@ from typing import Self
 
 from dotenv import dotenv_values
 
-from idrl_local import pidlocks
+from idrl_local.pidlocks import PidLock
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 DEFAULT_PORT = 5050
-_SERVICES = ("nginx", "web", "tasks", "postgres", "redis")
+_SERVICES = ("nginx", "web", "tasks", "postgres", "redis", "sample")
 # sun_path holds 108 bytes on Linux, and supervisord puts its own ending on the name while it binds.
 _SOCKET_PATH_MAX = 90
 
@@ -32,17 +32,18 @@ class PortTaken(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """Five neighbours on loopback; the first one is the public door."""
+    """Six neighbours on loopback; the first one is the public address, the last serves a sample."""
 
     nginx: int
     web: int
     tasks: int
     postgres: int
     redis: int
+    sample: int
 
     @classmethod
     def starting_at(cls, first: int) -> Self:
-        """Return the five from `first` on; raise HomeUnusable when they are no ports of ordinary users."""
+        """Return the six from `first` on; raise HomeUnusable when they are no ports of ordinary users."""
         if not 1024 <= first <= 65535 - len(_SERVICES):
             raise HomeUnusable(f"PORT must be from 1024 to {65535 - len(_SERVICES)}, not {first}")
         return cls(*range(first, first + len(_SERVICES)))
@@ -53,7 +54,7 @@ class Ports:
             port = getattr(self, name)
             if not _is_free(port):
                 raise PortTaken(
-                    f"port {port}, which {name} would use, is taken; set PORT to the first of five free ports"
+                    f"port {port}, which {name} would use, is taken; set PORT to the first of six free ports"
                 )
 
 
@@ -93,6 +94,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def sample_folder(self) -> Path:
+        """Holds the video that the system serves on its sixth port."""
+        return self.root / "sample"
+
+    @property
     def share(self) -> Path:
         """Stands in for the mounted folder of the file server."""
         return self.root / "share"
@@ -128,20 +134,32 @@ class Home:
         if self.socket.parent != self.run:
             self.socket.parent.rmdir()
 
-    def mark(self, name: str) -> Path:
-        return self.run / f"{name}.mark"
+    def lock(self, name: str) -> PidLock:
+        """Return the lock of one program, or of `command`, which commands take in turn."""
+        return PidLock(self.run / f"{name}.lock")
 
     def create(self) -> None:
         """Make the folders, closed to other users. Safe to run twice."""
-        self.root.mkdir(parents=True, mode=0o700, exist_ok=True)
-        for folder in (self.data, self.logs, self.run, self.share):
-            folder.mkdir(exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, mode=0o700, exist_ok=True)
+            for folder in (self.data, self.logs, self.run, self.share):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise HomeUnusable(
+                f"IDRL_HOME={self.root} cannot be used: {error.strerror} ({error.filename});"
+                " set IDRL_HOME to a folder that you may write to"
+            ) from error
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise HomeUnusable(
+                f"IDRL_HOME={self.root} is not writable for you;"
+                " set IDRL_HOME to a folder that you may write to"
+            )
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Let only one command at a time start or stop this installation."""
         self.create()
-        with pidlocks.held(self.mark("command")):
+        with self.lock("command").hold():
             yield
 
     def secrets(self) -> Secrets:
@@ -163,16 +181,21 @@ class Home:
 
 def port_from_environment(environment: Mapping[str, str]) -> int:
     """Return PORT, 5050 where it is not set; raise HomeUnusable when it is no number."""
-    given = environment.get("PORT") or str(DEFAULT_PORT)
+    return number_from_environment(environment, "PORT", DEFAULT_PORT)
+
+
+def number_from_environment(environment: Mapping[str, str], name: str, default: int) -> int:
+    """Return a whole number of seconds or the like; raise HomeUnusable when it is none."""
+    given = environment.get(name) or str(default)
     if not given.isascii() or not given.isdigit():
-        raise HomeUnusable(f"PORT must be a number, not {given!r}")
+        raise HomeUnusable(f"{name} must be a whole number, not {given!r}")
     return int(given)
 
 
 def free_ports() -> Ports:
-    """Return five neighbouring ports that nobody listened on a moment ago."""
+    """Return six neighbouring ports that nobody listened on a moment ago."""
     while True:
-        ports = Ports.starting_at(20000 + 5 * secrets.randbelow(2000))
+        ports = Ports.starting_at(20000 + 6 * secrets.randbelow(1600))
         try:
             ports.check_free()
         except PortTaken:

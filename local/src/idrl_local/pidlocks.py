@@ -1,7 +1,8 @@
-"""Marks: locked files that tell which processes are ours, whatever became of the one that started them.
+"""Locked pid files: which processes belong to an installation, even after their parent was killed.
 
-A mark holds the id of a process group. Its lock passes on to every process forked from the one that took it, and
-the kernel lets go of it when the last of them ends, so a held mark never names a stranger who got an old id.
+A pid lock holds the id of a process group. Every process forked from the one that acquired the lock
+inherits it, and the kernel releases it when the last of them ends. So a held lock never names another
+program's process that was given an old id.
 """
 
 import fcntl
@@ -10,67 +11,77 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 
-class MarkHeld(Exception):
+class LockHeld(Exception):
     """Processes from an earlier start are still there."""
 
 
-def take(path: Path, patience_s: float = 10) -> None:
-    """Mark this process, and what it becomes by exec, as the one that `path` stands for.
+@dataclass(frozen=True)
+class PidLock:
+    """The lock file of one program."""
 
-    Processes that an earlier holder left behind (nginx's workers outlive a killed master, and keep its port) are
-    killed first; raises MarkHeld when they do not go.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    if not _try_lock(descriptor):
-        signal_group(path, signal.SIGKILL)
-        if not _wait(lambda: _try_lock(descriptor), patience_s):
-            raise MarkHeld(f"{path} is held by process group {path.read_text()}")
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    os.set_inheritable(descriptor, True)
+    path: Path
 
+    def acquire(self, timeout_s: float = 10) -> None:
+        """Lock for this process, for what it becomes by exec, and for its children.
 
-def is_held(path: Path) -> bool:
-    """Tell whether a process that the mark stands for is alive."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _try_lock(descriptor, fcntl.LOCK_SH)
-    finally:
-        os.close(descriptor)
+        Processes that an earlier holder left behind are killed first: nginx's workers outlive a
+        killed master and keep its port. Raises LockHeld when they do not end in time.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not _try_lock(descriptor):
+            self.signal_group(signal.SIGKILL)
+            if not _wait(lambda: _try_lock(descriptor), timeout_s):
+                raise LockHeld(f"{self.path} is held by process group {self.path.read_text()}")
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.set_inheritable(descriptor, True)
 
+    @property
+    def pid(self) -> int:
+        """The process group that acquired the lock last."""
+        return int(self.path.read_text())
 
-def wait_until_free(path: Path, patience_s: float) -> bool:
-    """Wait for the last process of the mark to end; tell whether it did."""
-    return _wait(lambda: not is_held(path), patience_s)
-
-
-def signal_group(path: Path, number: signal.Signals) -> None:
-    """Send a signal to the process group of a held mark."""
-    text = path.read_text()
-    if text.isdigit() and is_held(path):
+    def is_held(self) -> bool:
+        """Tell whether a process that the lock stands for is alive."""
         try:
-            os.killpg(int(text), number)
-        except (
-            ProcessLookupError
-        ):  # the leader is gone, and what it forked went into groups of their own
-            return
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try_lock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
 
+    def wait_until_free(self, timeout_s: float) -> bool:
+        """Wait for the last process of the lock to end; tell whether it did."""
+        return _wait(lambda: not self.is_held(), timeout_s)
 
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold the mark for as long as the block lasts, waiting for whoever holds it; children do not inherit it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process group of a held lock."""
+        text = self.path.read_text()
+        if text.isdigit() and self.is_held():
+            try:
+                os.killpg(int(text), number)
+            except ProcessLookupError:
+                # The leader has ended, and its children are in process groups of their own.
+                return
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the lock for as long as the block lasts, after waiting for its present holder.
+
+        Children do not inherit the lock.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def _try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
@@ -81,9 +92,9 @@ def _try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-def _wait(condition: Callable[[], bool], patience_s: float) -> bool:
-    """Look every 20 ms, since the end of a process that is not our child cannot be awaited."""
-    deadline = time.monotonic() + patience_s
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Poll every 20 ms: the kernel reports only the end of a process's own children."""
+    deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             return False

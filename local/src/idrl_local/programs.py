@@ -1,5 +1,6 @@
 """The processes of an installation: what each runs, what it is told, and how it is stopped."""
 
+import ipaddress
 import os
 import shutil
 import sys
@@ -7,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from idrl_local import pidlocks, servers
-from idrl_local.home import Home, Ports, Secrets
+from idrl_local import servers
+from idrl_local.home import Home, HomeUnusable, Ports, Secrets
 
 DATABASE = "idrl"
 SUPERUSER = "postgres"
@@ -45,14 +46,33 @@ class Installation:
 
     @property
     def url(self) -> str:
-        """The address for people and clients."""
+        """The address for people and clients on this machine."""
         scheme = "https" if self.environment.get("TLS_CERT") else "http"
-        return f"{scheme}://127.0.0.1:{self.ports.nginx}"
+        host = host_of(self.environment)
+        if host == "0.0.0.0":  # noqa: S104 # compared, not listened on
+            host = "127.0.0.1"
+        return f"{scheme}://{host}:{self.ports.nginx}"
 
     @property
     def web_url(self) -> str:
         """The address of the web app behind nginx, which needs no certificate."""
         return f"http://127.0.0.1:{self.ports.web}"
+
+    @property
+    def sample_url(self) -> str:
+        """The address of a video that the system may fetch."""
+        return f"http://127.0.0.1:{self.ports.sample}/sample.mp4"
+
+
+def host_of(environment: Mapping[str, str]) -> str:
+    """Return the address that nginx listens on, HOST or loopback; raise HomeUnusable for a name."""
+    given = environment.get("HOST") or "127.0.0.1"
+    try:
+        return str(ipaddress.IPv4Address(given))
+    except ValueError as error:
+        raise HomeUnusable(
+            f"HOST must be an IPv4 address of this machine, such as 0.0.0.0, not {given!r}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class Program:
 def execute(program: Program, installation: Installation) -> None:
     """Become the program: does not return."""
     home = installation.home
-    pidlocks.take(home.mark(program.name))
+    home.lock(program.name).acquire()
     (home.run / f"{program.name}.ready").unlink(missing_ok=True)
     if program.unprivileged and os.geteuid() == 0:
         # The pipe to supervisord: a server opens it anew, by the name /dev/stdout.
@@ -215,7 +235,14 @@ def _worker_environment(installation: Installation) -> dict[str, str]:
         "REMOTE_FOLDER": str(installation.home.share),
         "SCRATCH_FOLDER": installation.environment.get("SCRATCH_FOLDER")
         or str(installation.home.root / "scratch"),
+        "FETCH_ALLOW_HOSTS": _allowed_hosts(installation),
     }
+
+
+def _allowed_hosts(installation: Installation) -> str:
+    """Return what the caller allows, and the sample."""
+    given = installation.environment.get("FETCH_ALLOW_HOSTS", "")
+    return f"{given},127.0.0.1:{installation.ports.sample}".lstrip(",")
 
 
 def _tasks_environment(installation: Installation) -> dict[str, str]:

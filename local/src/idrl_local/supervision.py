@@ -14,7 +14,7 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SupervisorTransport
 
-from idrl_local import config, pidlocks
+from idrl_local import config
 from idrl_local.home import Home
 from idrl_local.programs import PROGRAMS, Program
 
@@ -32,6 +32,10 @@ class ProgramFailed(Exception):
         self.name = name
 
 
+class ProgramLate(ProgramFailed):
+    """A program runs and is not ready, though nothing has progressed for long."""
+
+
 @dataclass(frozen=True)
 class ProgramState:
     """`number` is one of ProcessStates; `ended_at` is the Unix time of the latest end, 0 when there was none."""
@@ -43,7 +47,7 @@ class ProgramState:
 
 def is_running(home: Home) -> bool:
     """Tell whether this installation's supervisord is alive."""
-    return pidlocks.is_held(home.mark(SUPERVISORD))
+    return home.lock(SUPERVISORD).is_held()
 
 
 def start(home: Home, environment: Mapping[str, str]) -> None:
@@ -70,7 +74,7 @@ def start(home: Home, environment: Mapping[str, str]) -> None:
 
 def execute(home: Home) -> None:
     """Become supervisord: does not return."""
-    pidlocks.take(home.mark(SUPERVISORD))
+    home.lock(SUPERVISORD).acquire()
     command = [
         sys.executable,
         "-m",
@@ -128,24 +132,24 @@ def _shut_down(home: Home) -> None:
         with _rpc(home) as rpc:
             rpc.supervisor.shutdown()
     except (OSError, HTTPException, Fault):  # it hangs, or is on its way out already
-        pidlocks.signal_group(home.mark(SUPERVISORD), signal.SIGTERM)
-    patience_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
-    if not pidlocks.wait_until_free(home.mark(SUPERVISORD), patience_s):
-        pidlocks.signal_group(home.mark(SUPERVISORD), signal.SIGKILL)
+        home.lock(SUPERVISORD).signal_group(signal.SIGTERM)
+    timeout_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
+    if not home.lock(SUPERVISORD).wait_until_free(timeout_s):
+        home.lock(SUPERVISORD).signal_group(signal.SIGKILL)
 
 
 def _end(home: Home, programs: Sequence[Program]) -> None:
     """End what a killed supervisord left: soon, since nobody reads what it prints any more, and it may hang on that."""
-    left = [program for program in programs if pidlocks.is_held(home.mark(program.name))]
+    left = [program for program in programs if home.lock(program.name).is_held()]
     for program in left:
-        pidlocks.signal_group(home.mark(program.name), signal.Signals[f"SIG{program.stop_signal}"])
+        home.lock(program.name).signal_group(signal.Signals[f"SIG{program.stop_signal}"])
     deadline = time.monotonic() + _ORPHANS_WAIT_S
     for program in left:
-        mark = home.mark(program.name)
-        if pidlocks.wait_until_free(mark, deadline - time.monotonic()):
+        lock = home.lock(program.name)
+        if lock.wait_until_free(deadline - time.monotonic()):
             continue
-        pidlocks.signal_group(mark, signal.SIGKILL)
-        if not pidlocks.wait_until_free(mark, _ORPHANS_WAIT_S):
+        lock.signal_group(signal.SIGKILL)
+        if not lock.wait_until_free(_ORPHANS_WAIT_S):
             raise ProgramFailed(program.name, "does not end")
 
 

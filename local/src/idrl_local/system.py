@@ -9,45 +9,68 @@ from pathlib import Path
 
 import requests
 
-from idrl_local import config, servers, supervision
+from idrl_local import config, sample, servers, settings_check, supervision
 from idrl_local.home import Home, HomeUnusable, Ports
 from idrl_local.programs import DATABASE, PROGRAMS, STORES, SUPERUSER, WORKERS, Installation
+from idrl_local.progress import Progress, start_timeout_s
 from idrl_local.supervision import ProgramFailed
-from psg import migrate
-from psg.settings import Settings as SchemaSettings
 
-# Long, for a machine with other work: a program that ends is noticed at once.
-_START_TIMEOUT_S = 180
 _TAIL_LINES = 20
+Say = Callable[[str], None]
 
 
 class SystemFailed(Exception):
-    """The system did not come up; the message holds the reason and the end of the log that tells more."""
+    """The system did not come up; the message holds the reason and the end of the log."""
 
 
-def up(home: Home, ports: Ports, environment: Mapping[str, str]) -> Installation:
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+def up(
+    home: Home, ports: Ports, environment: Mapping[str, str], say: Say = _silent
+) -> Installation:
     """Start what is not running and return when the system takes work. Safe to run twice.
 
-    Raises SystemFailed, PortTaken or HomeUnusable; a system that this call started is stopped again then.
+    `say` is told what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program that
+    ends stops a system that this call started; a program that is late leaves the others running.
     """
     with home.exclusively():
         secrets = home.secrets()
+        installation = Installation(
+            home, ports, secrets, settings_check.with_absolute_paths(environment)
+        )
         was_running = supervision.is_running(home)
-        if was_running and running_ports(home) != ports:
-            raise HomeUnusable(
-                f"the system in {home.root} is up on port {running_ports(home).nginx} already"
-            )
-        installation = Installation(home, ports, secrets, environment)
+        if was_running:
+            _refuse_changes(installation)
         with ExitStack() as undo:
             if not was_running:
+                settings_check.check(installation)
                 undo.callback(supervision.stop, home)
                 _begin(installation)
             try:
-                _start(installation)
+                _start(installation, say)
+            except supervision.ProgramLate as error:
+                undo.pop_all()
+                raise SystemFailed(_explain_late(home, error)) from error
             except (ProgramFailed, servers.ServerFailed) as error:
                 raise SystemFailed(_explain(home, error)) from error
             undo.pop_all()
     return installation
+
+
+def _refuse_changes(installation: Installation) -> None:
+    """Raise HomeUnusable when the system that runs has another port or other settings."""
+    home = installation.home
+    if running_ports(home) != installation.ports:
+        raise HomeUnusable(
+            f"the system in {home.root} is up on port {running_ports(home).nginx} already"
+        )
+    if changed := settings_check.differences(home, installation.environment):
+        raise HomeUnusable(
+            f"the system in {home.root} is up with other settings: {', '.join(changed)};"
+            " `make down`, then `make up` applies them"
+        )
 
 
 def down(home: Home) -> None:
@@ -62,10 +85,12 @@ def running_ports(home: Home) -> Ports:
 
 
 @contextmanager
-def running(home: Home, ports: Ports, environment: Mapping[str, str]) -> Iterator[Installation]:
+def running(
+    home: Home, ports: Ports, environment: Mapping[str, str], say: Say = _silent
+) -> Iterator[Installation]:
     """Have the system up for as long as the block lasts."""
     try:
-        yield up(home, ports, environment)
+        yield up(home, ports, environment, say)
     finally:
         down(home)
 
@@ -76,7 +101,9 @@ def _begin(installation: Installation) -> None:
     supervision.stop(home)  # what a crash left
     installation.ports.check_free()
     (home.run / "port").write_text(str(installation.ports.nginx))
+    settings_check.remember(home, installation.environment)
     (home.share / ".idrl-share").touch()
+    _make_sample(home)
     binaries = servers.find_binaries()
     servers.init_postgres(
         binaries, home.data / "postgres", SUPERUSER, installation.secrets.postgres_password
@@ -85,25 +112,47 @@ def _begin(installation: Installation) -> None:
     supervision.start(home, {**installation.environment, "PORT": str(installation.ports.nginx)})
 
 
-def _start(installation: Installation) -> None:
+def _make_sample(home: Home) -> None:
+    """Make the video that the system serves, so that a first task needs no other web site."""
+    path = home.sample_folder / "sample.mp4"
+    if path.exists():
+        return
+    home.sample_folder.mkdir(exist_ok=True)
+    new = path.with_name("new.mp4")
+    sample.make(new, seconds=30, width=640, height=360)
+    new.rename(path)
+
+
+def _start(installation: Installation, say: Say) -> None:
     home = installation.home
     supervision.start_programs(home, STORES)
-    _wait(installation, STORES, _silent_store)
+    _wait(installation, STORES, _silent_store, say)
     _migrate(installation)
     names = [program.name for program in PROGRAMS]
     supervision.start_programs(home, names)
-    _wait(installation, names, _not_ready)
+    _wait(installation, names, _not_ready, say)
 
 
 def _wait(
-    installation: Installation, names: Sequence[str], missing: Callable[[Installation], str | None]
+    installation: Installation,
+    names: Sequence[str],
+    missing: Callable[[Installation], str | None],
+    say: Say,
 ) -> None:
-    """Wait until nothing is `missing`; raise ProgramFailed when it takes too long or one of `names` has ended."""
-    since, deadline = time.time(), time.monotonic() + _START_TIMEOUT_S
+    """Wait until nothing is `missing`.
+
+    Raises ProgramFailed when one of `names` has ended, ProgramLate when nothing has progressed for
+    START_TIMEOUT_S.
+    """
+    since = time.time()
+    timeout_s = start_timeout_s(installation.environment)
+    progress = Progress(installation.home, timeout_s, say)
     while waiting_for := missing(installation):
         supervision.check_programs(installation.home, names, since)
-        if time.monotonic() > deadline:
-            raise ProgramFailed(waiting_for, f"is not ready after {_START_TIMEOUT_S} s")
+        if not progress.is_made(waiting_for):
+            raise supervision.ProgramLate(
+                waiting_for, f"is not ready, and nothing has progressed for {timeout_s} s"
+            )
         time.sleep(0.05)
 
 
@@ -120,6 +169,10 @@ def _silent_store(installation: Installation) -> str | None:
 
 
 def _migrate(installation: Installation) -> None:
+    # Alembic is slow to import, and a wrong setting is to be refused before that.
+    from psg import migrate
+    from psg.settings import Settings as SchemaSettings
+
     secrets = installation.secrets
     servers.ensure_database(
         installation.ports.postgres, SUPERUSER, secrets.postgres_password, DATABASE
@@ -157,6 +210,13 @@ def _is_ready(installation: Installation) -> bool:
     except requests.RequestException:
         return False
     return answer.status_code == HTTPStatus.OK
+
+
+def _explain_late(home: Home, error: ProgramFailed) -> str:
+    return (
+        f"{_explain(home, error)}\nThe other processes run on: `make status` shows them, `make up`"
+        " waits again, `make down` stops them; START_TIMEOUT_S is how long a start may stand still."
+    )
 
 
 def _explain(home: Home, error: Exception) -> str:

@@ -1,0 +1,144 @@
+"""Follows the logs of all processes, for people: one line an entry, from JSON or plain text."""
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from idrl_local.home import Home, HomeUnusable
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_POSTGRES_LEVELS = {"LOG": "INFO", "FATAL": "ERROR", "PANIC": "CRITICAL", "NOTICE": "INFO"}
+_POLL_S = 0.3
+# Shown in their own places, or the same on every line.
+_PLAIN_FIELDS = frozenset({"time", "level", "message", "logger", "service", "exc_info"})
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is shown: one service, one task, and entries of at least this level."""
+
+    service: str | None = None
+    task_id: str | None = None
+    level: str = "DEBUG"
+
+    def takes(self, entry: "Entry") -> bool:
+        return (
+            self.service in (None, entry.service)
+            and (not self.task_id or self.task_id in entry.raw)
+            and LEVELS.index(entry.level) >= LEVELS.index(self.level)
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a log; `fields` is empty where the line is no JSON."""
+
+    service: str
+    raw: str
+    level: str
+    fields: dict[str, Any]
+
+    @classmethod
+    def parse(cls, service: str, raw: str) -> "Entry":
+        try:
+            fields = json.loads(raw)
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict):
+            return cls(service, raw, "INFO", {})
+        given = str(fields.get("level") or fields.get("error_severity") or "INFO").upper()
+        level = _POSTGRES_LEVELS.get(given, given)
+        return cls(service, raw, level if level in LEVELS else "INFO", fields)
+
+    def __str__(self) -> str:
+        if not self.fields:
+            return f"{'':8} {self.service:8} {'':7} {self.raw}"
+        clock = str(self.fields.get("time") or self.fields.get("timestamp") or "")[11:19]
+        message = self.fields.get("message") or self._request()
+        details = " ".join(
+            f"{name}={value}"
+            for name, value in self.fields.items()
+            if name not in _PLAIN_FIELDS and value not in (None, "") and self._is_shown(name)
+        )
+        trace = f"\n{self.fields['exc_info']}" if self.fields.get("exc_info") else ""
+        return f"{clock:8} {self.service:8} {self.level:7} {message} {details}".rstrip() + trace
+
+    def _request(self) -> str:
+        return " ".join(str(self.fields.get(name, "")) for name in ("method", "path", "status"))
+
+    def _is_shown(self, name: str) -> bool:
+        return self.service != "postgres" or name in ("user", "dbname", "detail")
+
+
+def show(
+    home: Home,
+    chosen: Filter,
+    *,
+    as_json: bool,
+    follow: bool,
+    lines: int = 20,
+    out: TextIO = sys.stdout,
+) -> None:
+    """Print the last lines of each log that the filter takes, then, with `follow`, what is added."""
+    files = _files(home)
+    if not files:
+        raise HomeUnusable(f"there are no logs in {home.logs} yet: `make up` starts the system")
+    if chosen.service and chosen.service not in {service for service, _ in files}:
+        known = ", ".join(sorted({service for service, _ in files}))
+        raise HomeUnusable(f"SERVICE={chosen.service} is none of {known}")
+    followers = {path: _Follower(service, path) for service, path in files}
+    for follower in followers.values():
+        kept = deque((entry for entry in follower.read() if chosen.takes(entry)), lines)
+        _print(kept, as_json=as_json, out=out)
+    while follow:
+        time.sleep(_POLL_S)
+        for service, path in _files(home):
+            follower = followers.setdefault(path, _Follower(service, path))
+            new = (entry for entry in follower.read() if chosen.takes(entry))
+            _print(new, as_json=as_json, out=out)
+
+
+def _files(home: Home) -> list[tuple[str, Path]]:
+    """Return the service and the path of each log that is being written."""
+    plain = [(path.stem, path) for path in sorted(home.logs.glob("*.log"))]
+    return [*plain, *(("postgres", path) for path in sorted(home.logs.glob("postgres/*.json")))]
+
+
+def _print(entries: "Iterator[Entry] | deque[Entry]", *, as_json: bool, out: TextIO) -> None:
+    for entry in entries:
+        print(entry.raw if as_json else entry, file=out, flush=True)
+
+
+class _Follower:
+    """Reads what was added to a file; begins again when the file was rotated or truncated."""
+
+    def __init__(self, service: str, path: Path) -> None:
+        self._service = service
+        self._path = path
+        self._inode = self._offset = 0
+
+    def read(self) -> Iterator[Entry]:
+        """Yield the whole lines that were added since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                yield from self._read(file.fileno(), file)
+        except FileNotFoundError:  # between the two steps of a rotation
+            return
+
+    def _read(self, descriptor: int, file: Any) -> Iterator[Entry]:  # noqa: ANN401 # open("rb")'s
+        found = os.fstat(descriptor)
+        if found.st_ino != self._inode or found.st_size < self._offset:
+            self._inode, self._offset = found.st_ino, 0
+        file.seek(self._offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            self._offset += len(line)
+            if text := line.decode(errors="replace").strip():
+                yield Entry.parse(self._service, text)

@@ -1,0 +1,78 @@
+"""Tells a slow start from one that stands still, and says what is awaited."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from idrl_local.home import Home, number_from_environment
+from idrl_local.programs import PROGRAMS
+
+_SAY_EVERY_S = 10
+# Idle workers and servers use less than this within START_TIMEOUT_S.
+_PROGRESS_CPU_S = 2.0
+# Processes that are killed and started for ever use processor time as well.
+_MAX_STANDSTILLS = 10
+
+
+def start_timeout_s(environment: Mapping[str, str]) -> int:
+    """Return how long a start may stand still; raise HomeUnusable for what is no number."""
+    return number_from_environment(environment, "START_TIMEOUT_S", 180)
+
+
+class Progress:
+    """Progress is a new program that is awaited, or processor time that our processes have used."""
+
+    def __init__(self, home: Home, timeout_s: float, say: Callable[[str], None]) -> None:
+        self._home = home
+        self._timeout_s = timeout_s
+        self._say = say
+        self._waiting_for = ""
+        self._started = self._progressed = self._said = time.monotonic()
+        self._cpu_s = 0.0
+
+    def is_made(self, waiting_for: str) -> bool:
+        """Record what is awaited now; tell whether waiting is still worth it."""
+        now = time.monotonic()
+        if waiting_for != self._waiting_for:
+            self._waiting_for, self._progressed = waiting_for, now
+            self._tell(now)
+        elif now - self._said >= _SAY_EVERY_S:
+            self._tell(now)
+            self._note_cpu(now)
+        return (
+            now - self._progressed < self._timeout_s
+            and now - self._started < self._timeout_s * _MAX_STANDSTILLS
+        )
+
+    def _tell(self, now: float) -> None:
+        waited_s = round(now - self._started)
+        self._said = now
+        self._say(f"waiting for {self._waiting_for} ({waited_s} s)")
+
+    def _note_cpu(self, now: float) -> None:
+        used_s = sum(_cpu_seconds(self._home.lock(program.name).path) for program in PROGRAMS)
+        # Less than before: a process has ended, and others have taken its place.
+        if used_s < self._cpu_s or used_s - self._cpu_s > _PROGRESS_CPU_S:
+            self._cpu_s, self._progressed = used_s, now
+
+
+def _cpu_seconds(lock: Path) -> float:
+    """Return the processor time of the process group that holds the lock, with ended children."""
+    try:
+        group = int(lock.read_text())
+    except (OSError, ValueError):
+        return 0.0
+    ticks = sum(ticks for pgrp, ticks in _processes() if pgrp == group)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """Yield process group and processor time of every process: fields 5 and 14 to 17 of proc(5)."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            yield int(fields[2]), sum(int(field) for field in fields[11:15])

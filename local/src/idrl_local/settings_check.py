@@ -1,0 +1,116 @@
+"""Checks the caller's settings before anything starts, and notices when they have changed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import av
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from idrl_common.settings import variables_of
+from idrl_local.home import Home, HomeUnusable
+from idrl_local.programs import PROGRAMS, Installation, host_of, is_passed_on
+from idrl_local.progress import start_timeout_s
+from web_server.settings import Settings as WebSettings
+from worker_server.settings import Settings as WorkerSettings
+
+# What this package reads itself, beside the apps' own settings.
+_OWN = {
+    *("AUTH_RATE", "AUTH_BURST", "API_RATE", "API_BURST", "CONN_LIMIT", "CLIP_CACHE_SIZE"),
+    *("HOST", "TLS_CERT", "TLS_KEY"),
+}
+_APPS: dict[str, type[BaseSettings]] = {"web": WebSettings, "tasks": WorkerSettings}
+
+
+def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with LOGO_PATH relative to here: the programs run in another folder."""
+    logo = environment.get("LOGO_PATH")
+    return {**environment, "LOGO_PATH": str(Path(logo).absolute())} if logo else {**environment}
+
+
+def check(installation: Installation) -> None:
+    """Raise HomeUnusable, with one sentence for each wrong setting, before anything starts."""
+    host_of(installation.environment)
+    start_timeout_s(installation.environment)
+    wrong = [
+        sentence
+        for name, settings in _APPS.items()
+        for sentence in _invalid(settings, _variables(installation, name))
+    ]
+    wrong += _unusable_logo(installation.environment.get("LOGO_PATH"))
+    if wrong:
+        raise HomeUnusable("; ".join(dict.fromkeys(wrong)))
+
+
+def chosen(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that the caller has chosen, by the names that the programs read."""
+    names = _OWN.union(*(variables_of(settings) for settings in _APPS.values()))
+    return {
+        name: environment[name]
+        for name in sorted(names)
+        if environment.get(name) and is_passed_on(name)
+    }
+
+
+def remember(home: Home, environment: Mapping[str, str]) -> None:
+    """Store the chosen settings of the system that is being started."""
+    _file(home).write_text(json.dumps(chosen(environment)))
+
+
+def remembered(home: Home) -> dict[str, str]:
+    """Return the chosen settings of the system that runs, or ran last."""
+    if not _file(home).exists():
+        return {}
+    settings: dict[str, str] = json.loads(_file(home).read_text())
+    return settings
+
+
+def differences(home: Home, environment: Mapping[str, str]) -> list[str]:
+    """Return how the chosen settings differ from those of the running system, one line each."""
+    running = remembered(home)
+    wanted = chosen(environment)
+    return [
+        f"{name}={wanted.get(name, '')} (runs with {running.get(name) or 'the default'})"
+        for name in sorted(running.keys() | wanted.keys())
+        if running.get(name) != wanted.get(name)
+    ]
+
+
+def _file(home: Home) -> Path:
+    return home.run / "settings.json"
+
+
+def _variables(installation: Installation, program_name: str) -> dict[str, str]:
+    program = next(program for program in PROGRAMS if program.name == program_name)
+    return {**installation.environment, **program.environment(installation)}
+
+
+def _invalid(settings: type[BaseSettings], variables: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that the app would refuse."""
+    names = variables_of(settings)
+    values: dict[str, Any] = {
+        name.lower(): variables[name] for name in names if variables.get(name)
+    }
+    try:
+        settings(**values)
+    except ValidationError as error:
+        return [
+            f"{str(one['loc'][0]).upper()} is wrong: {one['msg']}" if one["loc"] else one["msg"]
+            for one in error.errors(include_input=False, include_url=False)
+        ]
+    return []
+
+
+def _unusable_logo(path: str | None) -> list[str]:
+    if not path:
+        return []
+    try:
+        with av.open(path) as container:
+            next(container.decode(video=0))
+    except FileNotFoundError:
+        return [f"LOGO_PATH={path}: there is no such file"]
+    except (OSError, av.FFmpegError, StopIteration, IndexError):
+        return [f"LOGO_PATH={path} is not a picture that can be read, such as a PNG"]
+    return []

@@ -1,0 +1,162 @@
+"""Typical mistakes are answered soon, by one sentence that says what to do."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from idrl_local import servers
+from idrl_local.home import CHECKOUT
+from idrl_testing import site as web_site
+
+# Processor time: other work of the machine does not count. On an idle machine it is the time that passes.
+LIMIT_S = 3.0
+
+
+def sentence(command: list[str], environment: Mapping[str, str]) -> str:
+    """Run a command that must fail soon, and return the one line that it prints."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < LIMIT_S
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def idrl(*arguments: str, **environment: str) -> str:
+    return sentence([sys.executable, "-m", "idrl_local", *arguments], environment)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("PORT", "http", "PORT must be a whole number, not 'http'"),
+        ("PORT", "80", "PORT must be from 1024 to 65529, not 80"),
+        ("HOST", "my-laptop", "HOST must be an IPv4 address"),
+        ("START_TIMEOUT_S", "soon", "START_TIMEOUT_S must be a whole number"),
+        ("RENDER_CRF", "99", "RENDER_CRF is wrong: Input should be less than or equal to 51"),
+        ("RENDER_COPY", "maybe", "RENDER_COPY is wrong"),
+        ("RENDER_ENGINE", "vlc", "RENDER_ENGINE is wrong: Input should be 'ffmpeg' or 'moviepy'"),
+        ("FETCH_ALLOW_HOSTS", "http://a/b", "FETCH_ALLOW_HOSTS has an entry"),
+        ("HEARTBEAT_S", "20", "HEARTBEAT_S (20) must be at most half of LEASE_S"),
+        ("CLIP_CACHE_SIZE", "much", "CLIP_CACHE_SIZE is wrong"),
+        ("LOGO_PATH", "README.md", "is not a picture that can be read"),
+        ("LOGO_PATH", "no-logo.png", "no-logo.png: there is no such file"),
+    ],
+)
+def test_up_refuses_a_wrong_setting_before_it_starts(
+    tmp_path: Path, setting: str, value: str, expected: str
+) -> None:
+    port = str(servers.free_port() % 40000 + 2000)
+    environment = {"IDRL_HOME": str(tmp_path / "home"), "PORT": port, setting: value}
+    assert expected in idrl("up", **environment)
+    assert not (tmp_path / "home" / "data" / "postgres").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_home_that_cannot_be_made_is_named(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    line = idrl(command, IDRL_HOME=str(tmp_path / "file" / "home"))
+    assert "set IDRL_HOME to a folder that you may write to" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--video", "README.md"], "VIDEO=README.md is not a video"),
+        (["--video", "docs"], "VIDEO=docs is a folder"),
+        (["--video", "no.mp4"], "VIDEO=no.mp4: there is no such file"),
+        (["--url", "a.example/v.mp4"], "is not a link that begins with http:// or https://"),
+        (["--url", "ftp://a.example/v.mp4"], "is not a link that begins with"),
+        (["--url", "http://[::1/v.mp4"], "is not a link"),
+        (["--url", "http://a.invalid/v.mp4"], "the name a.invalid leads to no address"),
+        (["--url", "http://127.0.0.1:1/v.mp4"], "FETCH_ALLOW_HOSTS=127.0.0.1 allows that"),
+        (["--video", "a.mp4", "--url", "http://a.example/"], "are two sources"),
+        (["--at", "http://127.0.0.1:1"], "give it a link"),
+        (["--at", "http://127.0.0.1:1", "--url", "http://a.example/"], "no system answers at AT="),
+    ],
+)
+def test_demo_refuses_what_it_cannot_make_clips_of(
+    tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    assert expected in idrl("demo", *arguments, IDRL_HOME=str(tmp_path), FETCH_ALLOW_HOSTS="")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("nothing.mp4", "answers 404"), ("page.mp4", "is a web page, not a video file")],
+)
+def test_demo_asks_the_site_first(tmp_path: Path, path: str, expected: str) -> None:
+    with web_site.serve() as site:
+        site.add("page.mp4", b"<html>", lambda request: request.send(200, b"<html>", HTML))
+        url = f"{site.url}/{path}"
+        line = idrl("demo", "--url", url, IDRL_HOME=str(tmp_path), FETCH_ALLOW_HOSTS="127.0.0.1")
+    assert expected in line
+
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
+def test_demo_names_a_site_that_refuses_connections(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{servers.free_port()}/v.mp4"
+    line = idrl("demo", "--url", url, IDRL_HOME=str(tmp_path), FETCH_ALLOW_HOSTS="127.0.0.1")
+    assert line == f"URL={url} cannot be reached: connection refused"
+
+
+def test_logs_of_a_system_that_never_ran(tmp_path: Path) -> None:
+    assert "`make up` starts the system" in idrl("logs", IDRL_HOME=str(tmp_path))
+
+
+def test_logs_with_an_unknown_level(tmp_path: Path) -> None:
+    assert "LEVEL=loud is none of DEBUG" in idrl("logs", "--level", "loud", IDRL_HOME=str(tmp_path))
+
+
+def old_python(folder: Path) -> Path:
+    """Return a program that answers as Python 3.9 does: few machines still have one."""
+    program = folder / "python3.9"
+    program.write_text('#!/bin/sh\ncase "$2" in *"< (3, 11)"*) exit 1;; *) echo 3.9;; esac\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("is_there", "expected"), [(True, "is 3.9"), (False, "there is no /nowhere/python3")]
+)
+def test_setup_names_a_python_that_is_too_old_or_missing(
+    tmp_path: Path, is_there: bool, expected: str
+) -> None:
+    python = str(old_python(tmp_path)) if is_there else "/nowhere/python3"
+    line = sentence(["local/make_venv.sh", python, str(tmp_path / "venv")], {})
+    assert line.startswith("idrl needs Python 3.11 or newer")
+    assert expected in line
+    assert line.endswith("make setup PYTHON=python3.12")
+
+
+def test_setup_makes_a_broken_environment_again(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to("/nowhere/python3")
+    command = ["local/make_venv.sh", sys.executable, str(venv)]
+    for _ in range(2):  # the second time there is nothing to do
+        subprocess.run(command, cwd=CHECKOUT, check=True, timeout=120, capture_output=True)
+    version = subprocess.run(
+        [venv / "bin" / "python", "-c", "import sys; print(sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert version.strip() == str(sys.version_info[:2])
