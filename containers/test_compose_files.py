@@ -155,3 +155,12 @@ def test_secrets_are_private_and_never_overwritten(secrets: Secrets, folder: Pat
     )
     assert again.returncode == 1
     assert "is there already" in again.stderr
+
+
+def test_render_worker_sees_the_logo_folder() -> None:
+    """A logo of one's own needs no image of one's own."""
+    services = yaml.safe_load((CHECKOUT / "worker-server" / "services.yml").read_text())["services"]
+    source, target, mode = services["worker-render"]["volumes"][0].split(":")
+    assert (CHECKOUT / "worker-server" / source).is_dir()
+    assert (target, mode) == ("/logo", "ro")
+    assert f"{target}/NAME" in (CHECKOUT / "worker-server" / ".env.example").read_text()
