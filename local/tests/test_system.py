@@ -106,6 +106,30 @@ def test_up_is_safe_to_run_twice(home: Home, ports: Ports, environment: Mapping[
         system.up(home, other, environment)
 
 
+def test_changed_settings_are_refused_by_name(environment: Mapping[str, str]) -> None:
+    refused = command("up", {**environment, "RENDER_CRF": "30"})
+    assert refused.returncode == 1
+    assert "RENDER_CRF=30 (runs with the default)" in refused.stderr
+
+
+def test_sample_of_the_walk_is_served(ports: Ports) -> None:
+    address = f"http://127.0.0.1:{ports.sample}"
+    video = requests.get(f"{address}/sample.mp4", timeout=10)
+    assert (video.status_code, video.headers["Content-Type"]) == (200, "video/mp4")
+    assert video.content[4:8] == b"ftyp"
+    assert requests.get(f"{address}/secrets.env", timeout=10).status_code == 404
+
+
+def test_status_tells_address_readiness_and_work(
+    ports: Ports, environment: Mapping[str, str]
+) -> None:
+    state = command("status", environment)
+    assert state.returncode == 0
+    assert (
+        f"address   http://127.0.0.1:{ports.nginx}\nready     yes\ntasks     none" in state.stdout
+    )
+
+
 def test_a_second_home_is_told_that_the_ports_are_taken(tmp_path: Path, ports: Ports) -> None:
     with pytest.raises(PortTaken, match=f"port {ports.nginx}, which nginx would use, is taken"):
         system.up(Home(tmp_path / "second"), ports, os.environ)
@@ -156,7 +180,8 @@ def test_down_leaves_nothing_even_after_a_crash(
     ports.check_free()
     assert (home.data / "postgres" / "PG_VERSION").exists()
     assert command("down", environment).returncode == 0
-    assert command("status", environment).stdout == "down\n"
+    state = command("status", environment)
+    assert (state.returncode, state.stdout.startswith("down: ")) == (3, True)
 
 
 def test_a_setting_that_is_refused_is_said_and_nothing_stays(
@@ -164,6 +189,6 @@ def test_a_setting_that_is_refused_is_said_and_nothing_stays(
 ) -> None:
     failed = command("up", {**environment, "RENDER_CRF": "999"})
     assert failed.returncode == 1
-    assert "render_crf" in failed.stderr
+    assert "RENDER_CRF" in failed.stderr
     assert not any(home.lock(program.name).is_held() for program in PROGRAMS)
     ports.check_free()
