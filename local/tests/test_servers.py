@@ -16,7 +16,7 @@ PASSWORD = "open-sesame"
 
 @pytest.fixture
 def closed_folder(tmp_path: Path) -> Path:
-    """A folder that nobody but its owner may enter, as root's and many homes are."""
+    """A folder that only its owner may enter, as root's and many homes are."""
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o700)
     return folder

@@ -33,8 +33,8 @@ def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int
 
     Returns the exit code. The caller has checked the options.
 
-    The system has a home of its own under `demo/`, made anew each time, so that the address which the sample comes
-    from is allowed nowhere else. Nothing of it runs afterwards.
+    The system has a home of its own under `demo/`, created for each run, so that no other system
+    may fetch from the sample's address. None of its processes runs afterwards.
     """
     started = time.monotonic()
     home.create()
@@ -161,7 +161,7 @@ def _ports(environment: Mapping[str, str]) -> Ports:
 
 
 def _progress(line: str) -> None:
-    """Show a line that the next one takes the place of; where nobody watches, every line stays."""
+    """Show a line that the next one replaces on a terminal; in a log every line stays."""
     if sys.stderr.isatty():
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
     else:

@@ -27,7 +27,7 @@ class HomeUnusable(Exception):
 
 
 class PortTaken(Exception):
-    """Somebody else listens where one of our services should."""
+    """Another process listens on a port of one of our services."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Ports:
         return cls(*range(first, first + len(_SERVICES)))
 
     def check_free(self) -> None:
-        """Raise PortTaken, naming the first port that somebody listens on."""
+        """Raise PortTaken, naming the first port that is taken."""
         for name in _SERVICES:
             port = getattr(self, name)
             if not _is_free(port):
@@ -167,7 +167,7 @@ class Home:
         if not self.secrets_file.exists():
             if (self.data / "postgres").exists():
                 raise HomeUnusable(
-                    f"{self.secrets_file} is missing, and without it nobody can open the database beside it"
+                    f"{self.secrets_file} is missing, and the database beside it opens only with its passwords"
                 )
             _write_private(self.secrets_file, _as_env(_new_secrets()))
         values = dotenv_values(self.secrets_file)
@@ -193,7 +193,7 @@ def number_from_environment(environment: Mapping[str, str], name: str, default: 
 
 
 def free_ports() -> Ports:
-    """Return six neighbouring ports that nobody listened on a moment ago."""
+    """Return six neighbouring ports that were free a moment ago."""
     while True:
         ports = Ports.starting_at(20000 + 6 * secrets.randbelow(1600))
         try:
@@ -238,7 +238,7 @@ def _as_env(values: Secrets) -> str:
     names = Secrets.__dataclass_fields__
     lines = (f'{name.upper()}="{getattr(values, name)}"'.replace("\n", "\\n") for name in names)
     return (
-        "# Made at the first start. Whoever has this file can act as every user.\n"
+        "# Made at the first start. With this file one can act as every user.\n"
         + "\n".join(lines)
         + "\n"
     )
@@ -254,7 +254,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _private_folder(path: Path) -> Path:
-    """Make a folder in a place that everybody can write to; raise HomeUnusable when somebody else was there first."""
+    """Make a folder in a world-writable place; raise HomeUnusable when another user made it first."""
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if path.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:

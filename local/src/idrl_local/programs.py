@@ -97,7 +97,7 @@ def execute(program: Program, installation: Installation) -> None:
     home.lock(program.name).acquire()
     (home.run / f"{program.name}.ready").unlink(missing_ok=True)
     if program.unprivileged and os.geteuid() == 0:
-        # The pipe to supervisord: a server opens it anew, by the name /dev/stdout.
+        # The pipe to supervisord: a server opens it again, by the name /dev/stdout.
         servers.chown_to_nobody(sys.stdout.fileno())
     kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
     command = program.command(installation)

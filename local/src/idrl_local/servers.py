@@ -122,7 +122,7 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
 
 
 def _throw_away_damaged(server: Path, folder: Path) -> None:
-    """Let Redis start empty where a power cut damaged its file: it would never start, and hints are sent anew."""
+    """Remove a file that a power cut damaged: Redis would never start, and wake-ups are sent again."""
     if not folder.exists():
         return
     manifest = folder / "appendonly.aof.manifest"
@@ -219,7 +219,7 @@ def chown_to_nobody(path: Path | int) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listened on a moment ago."""
+    """Return a loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

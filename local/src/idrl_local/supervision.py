@@ -139,7 +139,7 @@ def _shut_down(home: Home) -> None:
 
 
 def _end(home: Home, programs: Sequence[Program]) -> None:
-    """End what a killed supervisord left: soon, since nobody reads what it prints any more, and it may hang on that."""
+    """End what a killed supervisord left: soon, since a write to its closed pipe may block it."""
     left = [program for program in programs if home.lock(program.name).is_held()]
     for program in left:
         home.lock(program.name).signal_group(signal.Signals[f"SIG{program.stop_signal}"])
