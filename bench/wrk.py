@@ -29,13 +29,13 @@ def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -
     with tempfile.NamedTemporaryFile("w") as paths:
         paths.write("\n".join(call.paths))
         paths.flush()
-        told = {"WRK_METHOD": call.method, "WRK_PATHS": paths.name}
+        variables = {"WRK_METHOD": call.method, "WRK_PATHS": paths.name}
         if call.body is not None:
-            told["WRK_BODY"] = call.body
+            variables["WRK_BODY"] = call.body
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
         command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"]
         done = subprocess.run(
-            command, env={**os.environ, **told}, capture_output=True, text=True, check=True
+            command, env={**os.environ, **variables}, capture_output=True, text=True, check=True
         )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     if found["failed"]:

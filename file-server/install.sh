@@ -20,7 +20,7 @@ check_subnet() {
 	esac
 	[ -n "$subnet" ] || fail "EXPORT_TO must be an IPv4 subnet such as 10.0.0.0/24, not '$EXPORT_TO'"
 	[ "${EXPORT_TO#*/}" -ge 16 ] && [ "${EXPORT_TO#*/}" -le 32 ] ||
-		fail "EXPORT_TO must be a subnet of /16 to /32: a share for $EXPORT_TO would be one for strangers"
+		fail "EXPORT_TO must be a subnet of /16 to /32: a share for $EXPORT_TO would be open to other networks"
 }
 
 # Write standard input to the file $1, and note when that changed something.

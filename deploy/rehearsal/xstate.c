@@ -1,7 +1,7 @@
 /* Lets a User-mode Linux of before 6.13 run on processors with AMX (preloaded into linux.uml).
  *
  * Such a kernel keeps 2696 bytes of its processes' vector registers. Where AMX makes the host's own area larger, the
- * host takes nothing but the whole (EFAULT). The tiles are never used here, since nobody asks for the right to: what is
+ * host takes nothing but the whole (EFAULT). The tiles are never used here, since no program asks for the right to: what is
  * missing is filled up with zeros, which say "as after a start".
  */
 #define _GNU_SOURCE

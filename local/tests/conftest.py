@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Accel-Redirect": where + self.path, "Content-Type": "text/html"}
             tag = f'"{sha256}"'
             if sha256 and "Range" in self.headers and self.headers.get("If-Range", tag) == tag:
-                headers["Accept-Ranges"] = "bytes"  # as the web app does where it was told 206
+                headers["Accept-Ranges"] = "bytes"  # as the web app does for a 206
             self.send(200, headers, b"")
         elif self.path.endswith("/parts/404"):
             self.send(

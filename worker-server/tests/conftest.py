@@ -31,7 +31,7 @@ from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")
-from worker_testing import SOURCE, plan, post  # noqa: E402 # not before its assertions are told to speak
+from worker_testing import SOURCE, plan, post  # noqa: E402 # not before its assertions are rewritten
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +158,7 @@ def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(site_folder: Path) -> Iterator[str]:
-    """A stranger's web site that serves `site_folder`."""
+    """A third party's web site that serves `site_folder`."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:

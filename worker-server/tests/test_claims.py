@@ -21,11 +21,11 @@ pytestmark = pytest.mark.usefixtures("app")
 
 _MANY_WAITING = """
     INSERT INTO tasks (id, owner_id, url) SELECT gen_random_uuid(), n % 3, '' FROM generate_series(1, {count}) n;
-    WITH films AS (
+    WITH long_tasks AS (
         INSERT INTO tasks (id, owner_id, url, status)
         SELECT gen_random_uuid(), n, '', 'processing' FROM generate_series(1, 3) n RETURNING id, owner_id
     ) INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s)
-    SELECT id, n, owner_id, 0, 1, 0, 1 FROM films CROSS JOIN generate_series(1, {count} / 3) n
+    SELECT id, n, owner_id, 0, 1, 0, 1 FROM long_tasks CROSS JOIN generate_series(1, {count} / 3) n
 """
 
 
@@ -67,11 +67,11 @@ def test_owners_take_turns() -> None:
 
 
 def test_first_parts_go_first() -> None:
-    film = processing(parts=5)
+    long_task = processing(parts=5)
     claim_part()
     short = processing(parts=1)
     assert claim_part().task_id == short
-    assert claim_part().task_id == film
+    assert claim_part().task_id == long_task
 
 
 def test_many_owners_take_turns_with_tasks() -> None:

@@ -67,13 +67,13 @@ def test_a_task_from_its_link_to_its_clips(
 def test_long_task_is_preempted_for_a_new_task(
     settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
-    film = submit(f"{site}/{sample(65)}")
+    long_video = submit(f"{site}/{sample(65)}")
     assert fetch_next(settings, runtime)
     for _ in range(2):
         assert claims.claim_part("another", 30)
     clip = submit(f"{site}/{sample(2)}", owner_id=2)
     assert fetch_next(settings, runtime)
-    assert [part.status for part in parts_of(film)] == [
+    assert [part.status for part in parts_of(long_video)] == [
         "rendering",
         "waiting",
         "waiting",

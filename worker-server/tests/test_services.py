@@ -9,7 +9,7 @@ pytestmark = pytest.mark.usefixtures("app")
 
 
 def test_a_task_is_answered_as_it_was_accepted() -> None:
-    """However soon a worker takes it: callers are told that it is queued, and from then on they ask."""
+    """A new task is answered as queued, however soon a worker claims it."""
     task, created = submissions.create_task(Submission(1, "http://example.com/v.mp4"))
     assert created
     taken = claims.claim_task("me", 30)

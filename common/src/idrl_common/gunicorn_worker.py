@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, with threads of their own for health checks, which leaves when it is told to."""
+"""gunicorn's threaded worker, with threads of their own for health checks, which leaves on a stop signal."""
 
 import socket
 import time

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
     with_system = commands.add_parser(
-        "with-system", help="run a command while a system of its own is up, told by BASE_URL"
+        "with-system", help="run a command with a system of its own, whose address is in BASE_URL"
     )
     with_system.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     with_system.set_defaults(command=_with_system)

@@ -69,12 +69,12 @@ class TooManyFailures(Exception):
 class Limit:
     """At most `failures` failed log-ins of one address within `window_s` seconds.
 
-    Addresses that have never logged in to the account share `strangers` attempts in that time.
+    Addresses that have never logged in to the account share `unknown_clients` attempts in that time.
     """
 
     failures: int
     window_s: float
-    strangers: int
+    unknown_clients: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class LoginThrottle:
         return cls(account_of(email), _client(address), limit)
 
     def check(self) -> None:
-        """Count the attempt, where it is a stranger's; raise TooManyFailures when it is one too many."""
+        """Count an unknown client's attempt. Raises TooManyFailures when it is one too many."""
         window = timedelta(seconds=self.limit.window_s)
         keys = {"account": self.account, "client": self.client}
         with transaction() as session:
@@ -114,7 +114,7 @@ class LoginThrottle:
             session.execute(_RESET, {"account": self.account, "client": self.client})
 
     def _check_strangers(self, window: timedelta) -> None:
-        interval = window / self.limit.strangers
+        interval = window / self.limit.unknown_clients
         values = {"account": self.account, "client": _ALL_STRANGERS}
         times = {"window": window, "interval": interval}
         with transaction() as session:

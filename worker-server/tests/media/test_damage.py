@@ -111,7 +111,7 @@ def test_damage_beyond_the_bound_is_the_source_s(
     assert "frames cannot be decoded" in caught.value.message
 
 
-def test_a_writer_s_complaint_is_not_the_source_s() -> None:
+def test_writer_warnings_do_not_blame_the_source() -> None:
     muxer = "[vost#0:0/libx264 @ 0x1] Error submitting a packet to the muxer: Invalid data found"
     assert _failure(234, muxer).code == "encoder_failed"
     reader = "[dec:h264 @ 0x1] Error submitting packet to decoder: Invalid data found"

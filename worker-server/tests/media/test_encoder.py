@@ -132,7 +132,7 @@ def running_in(folder: Path) -> list[str]:
 
 
 def await_nobody_in(folder: Path) -> None:
-    """Return when what was killed is gone; nobody but the kernel waits for a child's children."""
+    """Return when the killed processes are gone; only the kernel waits for a child's children."""
     deadline = time.monotonic() + 10
     while running_in(folder):
         assert time.monotonic() < deadline, running_in(folder)
@@ -192,7 +192,7 @@ def test_the_deadline_is_kept(tmp_path: Path) -> None:
     assert (error.code, error.retryable) == ("encoder_timeout", True)
 
 
-def test_a_flood_of_complaints_blocks_nothing_and_is_bounded(tmp_path: Path) -> None:
+def test_stderr_flood_blocks_nothing_and_is_bounded(tmp_path: Path) -> None:
     code = "import sys; sys.stderr.write('x' * 5_000_000 + 'the end'); sys.exit(3)"
     error = failure([*PYTHON, code], tmp_path)
     assert (error.code, error.retryable) == ("encoder_failed", True)

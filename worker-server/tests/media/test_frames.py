@@ -34,7 +34,7 @@ SOURCES = {
         "-bf 8 -g 12 -x264-params b-adapt=0 -movflags +frag_keyframe+empty_moov",
     ),
     "the same in matroska": ("4", "s.mkv", "-bf 8 -g 12 -x264-params b-adapt=0"),
-    "film in matroska": ("24000/1001", "s.mkv", "-bf 3 -g 250"),
+    "24 fps in matroska": ("24000/1001", "s.mkv", "-bf 3 -g 250"),
     "open groups of pictures": ("25", "s.mkv", "-bf 3 -g 20 -x264-params open-gop=1"),
     "fragments": ("25", "s.mp4", "-g 10 -movflags +frag_keyframe+empty_moov"),
     "live webm": (
@@ -65,7 +65,7 @@ BOTH_ENGINES = {
     "open groups of pictures",
     "avi with h264",
     "interlaced",
-    "film in matroska",
+    "24 fps in matroska",
 }
 CASES = [(kind, "ffmpeg") for kind in SOURCES] + [
     (kind, "moviepy") for kind in SOURCES if kind in BOTH_ENGINES

@@ -200,7 +200,7 @@ def test_colours_stay_what_they_were(
 
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
 def test_the_logo_is_centred_on_plain_ground(engine: str, make: Make, render: Render) -> None:
-    # Sides and a name that need no special care from whoever brings a logo.
+    # Odd sides and a name with special characters: a logo may be any file.
     logo = make("-f lavfi -i color=c=white:s=100x50:d=1 -frames:v 1", "logo.png")
     logo = logo.rename(logo.with_name("our logo %03d.png"))
     path = make(f"-f lavfi -i color=c=red:s=640x360:r=25:d=1 {X264}", "red.mp4")

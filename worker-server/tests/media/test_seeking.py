@@ -15,13 +15,14 @@ EARLY = Fraction(2, 25)
 
 
 @pytest.fixture
-def film(plain_source: Source) -> Source:
+def long_video(plain_source: Source) -> Source:
     """A minute at 25 frames a second."""
     return replace(
         plain_source,
         duration_s=Fraction(60),
         frame_count=1500,
         packet_count=1500,
+        last_pts_s=Fraction(1499, 25),
         reorder_delay_s=EARLY,
     )
 
@@ -35,23 +36,25 @@ def seeks(source: Source) -> list[float | None]:
     return [float(each[each.index("-ss") + 1]) if "-ss" in each else None for each in commands]
 
 
-def test_without_knowledge_reading_begins_earlier(film: Source) -> None:
-    assert seeks(film) == [None, 19.84, 39.84]
+def test_seek_is_early_by_the_reorder_delay(long_video: Source) -> None:
+    assert seeks(long_video) == [None, 19.84, 39.84]
 
 
-def test_a_key_frame_that_is_the_first_is_aimed_at(film: Source) -> None:
-    known = replace(film, seeks_by_pts=True, keyframe_reorder_delay_s=EARLY)
+def test_seek_aims_at_a_key_frame_that_starts_the_part(long_video: Source) -> None:
+    known = replace(long_video, seeks_by_pts=True, keyframe_reorder_delay_s=EARLY)
     assert seeks(known) == seeks(replace(known, has_audio=True)) == [None, 20.01, 40.01]
 
 
-def test_sound_needs_what_is_before_it(film: Source) -> None:
-    known = replace(film, seeks_by_pts=True, keyframe_reorder_delay_s=Fraction(0))
+def test_seek_includes_pre_roll_for_sound(long_video: Source) -> None:
+    known = replace(long_video, seeks_by_pts=True, keyframe_reorder_delay_s=Fraction(0))
     assert seeks(known) == [None, 20.01, 40.01]
     assert seeks(replace(known, has_audio=True)) == [None, 19.84, 39.84]
 
 
-def test_where_frames_come_at_any_time_nothing_is_aimed_at(film: Source) -> None:
-    assert seeks(replace(film, seeks_by_pts=True, keyframe_reorder_delay_s=EARLY, is_vfr=True)) == [
+def test_seek_is_early_with_a_variable_frame_rate(long_video: Source) -> None:
+    assert seeks(
+        replace(long_video, seeks_by_pts=True, keyframe_reorder_delay_s=EARLY, is_vfr=True)
+    ) == [
         None,
         19.84,
         39.84,

@@ -197,7 +197,7 @@ def restrict_syscalls() -> None:
 
 
 def _filter() -> bytes:
-    """Return the BPF program that looks at each system call (struct sock_filter, 8 bytes each)."""
+    """Return the BPF program that filters each system call (struct sock_filter, 8 bytes each)."""
     machine = _machine()
     if machine not in _MACHINES:
         raise SandboxFailed(f"no list of system calls for {machine}")

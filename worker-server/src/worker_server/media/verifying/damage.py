@@ -19,7 +19,7 @@ def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
     refer to it do not.
     """
     video: Any = container.streams[edit.source.video_index]
-    video.codec_context.thread_count = 1  # a complaint then belongs to the packet just sent
+    video.codec_context.thread_count = 1  # a warning then belongs to the packet just sent
     if edit.part.start_frame:
         aim_s = edit.source.origin_s + (edit.part.start_frame + AIM_FRAMES) / edit.frame_rate
         container.seek(int(aim_s / video.time_base), stream=video)
@@ -29,12 +29,12 @@ def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
     av.logging.set_level(av.logging.ERROR)
     for packet in container.demux(video):
         index = _index(packet, edit)
-        with av.logging.Capture() as complaints:
+        with av.logging.Capture() as warnings:
             frames = _decoded(packet)
         shown |= {_index(frame, edit) for frame in frames}
         if packet.size:
             stored.add(index)
-            faulty |= {index} if complaints or packet.is_corrupt else set()
+            faulty |= {index} if warnings or packet.is_corrupt else set()
         if index >= edit.part.end_frame + _MAX_REORDER:
             break
     part = set(range(edit.part.start_frame, edit.part.end_frame))
