@@ -106,7 +106,7 @@ def lose_the_manifest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "kept"),
     [
-        (damage_nothing, b"hint"),
+        (damage_nothing, b"wake-up"),
         (append_rubbish, None),
         (empty_the_manifest, None),
         (lose_the_manifest, None),
@@ -123,7 +123,7 @@ def test_redis_starts_after_a_power_cut(
             servers.wait_for_port(port, process)
             with redis.Redis(port=port, password=PASSWORD) as client:
                 assert client.get("key") == expected
-                client.set("key", "hint")
+                client.set("key", "wake-up")
         damage(data / "appendonlydir")
 
 

@@ -25,8 +25,8 @@ def claim_part(progress: int) -> PartLease:
 
 
 @pytest.fixture
-def film() -> list[PartLease]:
-    """Two renders of a film: its second part at 50 %, its third one just begun; more parts wait."""
+def long_video() -> list[PartLease]:
+    """Two renders of a long_video: its second part at 50 %, its third one just begun; more parts wait."""
     processing(9, FILM)
     claim_part(100)
     db.session.execute(text("UPDATE parts SET status = 'done' WHERE number = 0"))
@@ -34,33 +34,33 @@ def film() -> list[PartLease]:
     return [claim_part(50), claim_part(10)]
 
 
-def test_part_with_the_least_progress_is_preempted(film: list[PartLease]) -> None:
+def test_part_with_the_least_progress_is_preempted(long_video: list[PartLease]) -> None:
     clip = processing(2, CLIP)
     assert preempt_for(clip)
-    assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
-    assert leases.renew(film[1], 30, 11) is None
+    assert [part_of(lease).status for lease in long_video] == ["rendering", "waiting"]
+    assert leases.renew(long_video[1], 30, 11) is None
     row = claims.claim_part("me", 30)
     assert row is not None
     assert (row.lease.task_id, row.lease.number) == (clip, 0)
 
 
-def test_no_part_is_preempted_while_a_render_is_nearly_done(film: list[PartLease]) -> None:
-    assert leases.renew(film[0], 30, 60)
+def test_no_part_is_preempted_while_a_render_is_nearly_done(long_video: list[PartLease]) -> None:
+    assert leases.renew(long_video[0], 30, 60)
     assert not preempt_for(processing(2, CLIP))
 
 
-def test_part_of_a_dead_worker_does_not_count_as_nearly_done(film: list[PartLease]) -> None:
-    assert leases.renew(film[0], 30, 60)
+def test_part_of_a_dead_worker_does_not_count_as_nearly_done(long_video: list[PartLease]) -> None:
+    assert leases.renew(long_video[0], 30, 60)
     db.session.execute(
         text("UPDATE parts SET lease_until = now() - interval '1 s' WHERE number = 1")
     )
     db.session.commit()
     assert preempt_for(processing(2, CLIP))
-    assert [part_of(lease).status for lease in film] == ["rendering", "waiting"]
+    assert [part_of(lease).status for lease in long_video] == ["rendering", "waiting"]
 
 
-def test_part_is_not_preempted_twice(film: list[PartLease]) -> None:
-    for lease in film:
+def test_part_is_not_preempted_twice(long_video: list[PartLease]) -> None:
+    for lease in long_video:
         db.session.execute(
             text("UPDATE parts SET attempt = 2 WHERE number = :number"), {"number": lease.number}
         )
@@ -68,7 +68,7 @@ def test_part_is_not_preempted_twice(film: list[PartLease]) -> None:
     assert not preempt_for(processing(2, CLIP))
 
 
-@pytest.mark.usefixtures("app", "film")
+@pytest.mark.usefixtures("app", "long_video")
 def test_no_part_is_preempted_while_render_slots_are_idle() -> None:
     db.session.execute(text("UPDATE parts SET status = 'done' WHERE status = 'waiting'"))
     db.session.commit()
@@ -83,14 +83,14 @@ def test_first_parts_are_not_preempted() -> None:
     assert not preempt_for(processing(1, CLIP))
 
 
-def test_owner_with_a_rendering_part_preempts_no_other_owner(film: list[PartLease]) -> None:
+def test_owner_with_a_rendering_part_preempts_no_other_owner(long_video: list[PartLease]) -> None:
     earlier = processing(2, CLIP)
     assert claim_part(0).task_id == earlier
     assert not preempt_for(processing(2, CLIP))
-    assert [part_of(lease).status for lease in film] == ["rendering", "rendering"]
+    assert [part_of(lease).status for lease in long_video] == ["rendering", "rendering"]
 
 
-@pytest.mark.usefixtures("app", "film")
+@pytest.mark.usefixtures("app", "long_video")
 def test_owner_preempts_the_same_owners_long_task() -> None:
     clip = processing(2, FILM)
     assert preempt_for(clip)
@@ -99,14 +99,14 @@ def test_owner_preempts_the_same_owners_long_task() -> None:
     assert (row.lease.task_id, row.lease.number) == (clip, 0)
 
 
-@pytest.mark.usefixtures("app", "film")
+@pytest.mark.usefixtures("app", "long_video")
 def test_canceled_task_preempts_nothing() -> None:
     clip = processing(2, CLIP)
     assert services.delete_task(CLIP, clip) == "canceling"
     assert not preempt_for(clip)
 
 
-@pytest.mark.usefixtures("app", "film")
+@pytest.mark.usefixtures("app", "long_video")
 def test_task_whose_first_part_is_claimed_preempts_nothing() -> None:
     clip = processing(2, CLIP)
     assert claim_part(0).task_id == clip

@@ -1,4 +1,4 @@
-"""The processes of an installation: what each runs, what it is told, and how it is stopped."""
+"""The processes of an installation: command, environment, and how each is stopped."""
 
 import ipaddress
 import os

@@ -32,7 +32,7 @@ def up(
 ) -> Installation:
     """Start what is not running and return when the system takes work. Safe to run twice.
 
-    `say` is told what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program that
+    `say` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program that
     ends stops a system that this call started; a program that is late leaves the others running.
     """
     with home.exclusively():

@@ -34,7 +34,7 @@ def settings(settings: "Settings") -> "Settings":
 
 
 @pytest.fixture
-def film(site: str, sample: Sample) -> str:
+def long_video(site: str, sample: Sample) -> str:
     """The URL of a source whose parts take a few seconds each."""
     return f"{site}/{sample(8, size='640x360', rate=30)}"
 
@@ -54,11 +54,11 @@ def check_done(system: "System", task_id: "uuid.UUID") -> None:
 
 
 def test_killed_worker_leaves_no_encoder_behind(
-    system: "System", workers: "Workers", film: str
+    system: "System", workers: "Workers", long_video: str
 ) -> None:
     worker = workers.start()
     workers.start_sweeper()
-    task_id = system.post(film)
+    task_id = system.post(long_video)
     system.wait(system.encoders)
     workers.kill(worker)
     system.wait(lambda: not system.encoders(), timeout_s=3)
@@ -68,14 +68,14 @@ def test_killed_worker_leaves_no_encoder_behind(
 
 
 def test_work_of_a_killed_worker_begins_again_within_20_s(
-    system: "System", default_workers: "Workers", film: str
+    system: "System", default_workers: "Workers", long_video: str
 ) -> None:
     worker, other = default_workers.start(), default_workers.start()
     ready = [f"fetch-render-{number}@test ready" for number in range(2)]
     system.wait(lambda: all(line in default_workers.log() for line in ready))
     os.killpg(other.pid, signal.SIGSTOP)  # so that the first one gets the work
     default_workers.start_sweeper()
-    task_id = system.post(film)
+    task_id = system.post(long_video)
     system.wait(system.encoders)
     killed_at = db.session.scalar(text("SELECT clock_timestamp()"))
     db.session.rollback()
@@ -95,20 +95,22 @@ def test_work_of_a_killed_worker_begins_again_within_20_s(
     assert (elapsed_s() or 0) <= 20
 
 
-def test_killed_encoder_is_retried(system: "System", workers: "Workers", film: str) -> None:
+def test_killed_encoder_is_retried(system: "System", workers: "Workers", long_video: str) -> None:
     workers.start()
     workers.start_sweeper()
-    task_id = system.post(film)
+    task_id = system.post(long_video)
     system.wait(system.encoders)
     for pid in system.encoders():
         os.kill(pid, signal.SIGKILL)
     check_done(system, task_id)
 
 
-def test_stopped_worker_releases_its_parts(system: "System", workers: "Workers", film: str) -> None:
+def test_stopped_worker_releases_its_parts(
+    system: "System", workers: "Workers", long_video: str
+) -> None:
     worker = workers.start()
     workers.start_sweeper()
-    task_id = system.post(film)
+    task_id = system.post(long_video)
     system.wait(system.encoders)
     worker.send_signal(signal.SIGTERM)
     worker.wait(20)
@@ -119,11 +121,11 @@ def test_stopped_worker_releases_its_parts(system: "System", workers: "Workers",
 
 
 def test_frozen_worker_changes_nothing_when_it_wakes(
-    system: "System", workers: "Workers", film: str
+    system: "System", workers: "Workers", long_video: str
 ) -> None:
     sleeper = workers.start("fetch,render", concurrency=1)
     workers.start_sweeper()
-    task_id = system.post(film)
+    task_id = system.post(long_video)
     system.wait(system.encoders)
     os.killpg(sleeper.pid, signal.SIGSTOP)
     other = workers.start()
@@ -150,11 +152,11 @@ def test_nothing_is_lost_when_redis_is_emptied(
 
 
 def test_workers_survive_the_death_of_redis(
-    system: "System", workers: "Workers", redis_server: "Redis", film: str, short: str
+    system: "System", workers: "Workers", redis_server: "Redis", long_video: str, short: str
 ) -> None:
     worker = workers.start()
     workers.start_sweeper()
-    running = system.post(film)
+    running = system.post(long_video)
     system.wait(system.encoders)
     redis_server.kill()
     waiting = system.post(short)
@@ -188,11 +190,11 @@ def test_workers_survive_a_full_redis(
 
 
 def test_lost_database_connection_costs_no_attempt(
-    system: "System", workers: "Workers", film: str
+    system: "System", workers: "Workers", long_video: str
 ) -> None:
     workers.start()
     workers.start_sweeper()
-    task_id = system.post(film)
+    task_id = system.post(long_video)
     system.wait(system.encoders)
     cut_connections(system)
     check_done(system, task_id)
@@ -200,11 +202,11 @@ def test_lost_database_connection_costs_no_attempt(
 
 
 def test_source_facts_of_another_release_are_probed_again(
-    system: "System", workers: "Workers", film: str
+    system: "System", workers: "Workers", long_video: str
 ) -> None:
     workers.start(concurrency=1)
     workers.start_sweeper()
-    task_id = system.post(film)
+    task_id = system.post(long_video)
     system.wait(system.encoders)
     db.session.execute(text("UPDATE tasks SET source = source - 'frame_rate'"))
     db.session.commit()
@@ -217,10 +219,10 @@ def has_failed_again(system: "System", task_id: "uuid.UUID", failures: int) -> b
 
 
 def test_source_that_kills_each_worker_fails_and_others_go_on(
-    system: "System", workers: "Workers", film: str, short: str
+    system: "System", workers: "Workers", long_video: str, short: str
 ) -> None:
     workers.start_sweeper()
-    poison = system.post(film)
+    poison = system.post(long_video)
     for _ in range(system.settings.max_attempts):
         # A worker that dies as soon as it holds the task.
         row = None

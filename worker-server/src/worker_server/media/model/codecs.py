@@ -1,4 +1,4 @@
-"""The decoders that strangers' files may reach; ffmpeg has some three hundred more, which nothing here needs.
+"""The decoders that untrusted files may reach; ffmpeg has some three hundred more, which nothing here needs.
 
 Names are ffmpeg's names of decoders, for `codec_whitelist`.
 """

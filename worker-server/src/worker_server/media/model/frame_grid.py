@@ -61,16 +61,16 @@ def find_grid(
     ticks: Sequence[int],
     last_duration: int,
     tick_s: Fraction,
-    hints: Sequence[Fraction],
+    header_rates: Sequence[Fraction],
     max_fps: int,
 ) -> Grid:
     """Return the grid of a source whose frames begin at `ticks` (sorted, no doubles, at least one).
 
-    `last_duration` is in ticks, 0 if unknown; `hints` are the rates the header claims, best first.
+    `last_duration` is in ticks, 0 if unknown; `header_rates` are the rates the header claims, best first.
     """
     measured = measured_rate(ticks, last_duration, tick_s)
-    native, shift = _native_rate(ticks, tick_s, measured, hints, max_fps)
-    average = measured or next(iter(hints), _FALLBACK_RATE)
+    native, shift = _native_rate(ticks, tick_s, measured, header_rates, max_fps)
+    average = measured or next(iter(header_rates), _FALLBACK_RATE)
     exact = native or average.limit_denominator(_MAX_DENOMINATOR) or average
     rate = _bounded(exact, max_fps)
     origin_s = ticks[0] * tick_s + shift / exact
@@ -101,20 +101,20 @@ def _native_rate(
     ticks: Sequence[int],
     tick_s: Fraction,
     measured: Fraction | None,
-    hints: Sequence[Fraction],
+    header_rates: Sequence[Fraction],
     max_fps: int,
 ) -> tuple[Fraction | None, Fraction]:
     """Return the rate on whose grid each frame has its own place, and by how many places that grid is shifted."""
     if len(ticks) == 1:
         return None, Fraction(0)
     average = measured or _FALLBACK_RATE
-    claimed = list(_plausible(average, hints))
+    claimed = list(_plausible(average, header_rates))
     counted = [
         rate
         for rate in (Fraction(round(average)), average.limit_denominator(_MAX_DENOMINATOR))
         if rate > 0
     ]
-    stepping = list(_holed_rates(ticks, tick_s, hints, max_fps))
+    stepping = list(_holed_rates(ticks, tick_s, header_rates, max_fps))
     for rates in (claimed, counted):
         if found := _gapless(ticks, tick_s, rates, at_most=_ROUNDING_ONLY):
             return found
@@ -132,7 +132,7 @@ def _native_rate(
 
 
 def _holed_rates(
-    ticks: Sequence[int], tick_s: Fraction, hints: Sequence[Fraction], max_fps: int
+    ticks: Sequence[int], tick_s: Fraction, header_rates: Sequence[Fraction], max_fps: int
 ) -> Iterator[Fraction]:
     """Yield rates whose grid may have holes: those of the commonest step, then those the header claims."""
     steps = Counter(later - earlier for earlier, later in pairwise(ticks))
@@ -151,7 +151,7 @@ def _holed_rates(
         key=lambda each: abs(each - rate),
     )
     yield 1 / (common * tick_s)
-    yield from (_snapped(hint) for hint in hints if hint <= max_fps)
+    yield from (_snapped(rate) for rate in header_rates if rate <= max_fps)
 
 
 def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
@@ -215,9 +215,9 @@ def _fitting(
     return count
 
 
-def _plausible(measured: Fraction, hints: Sequence[Fraction]) -> Iterator[Fraction]:
+def _plausible(measured: Fraction, header_rates: Sequence[Fraction]) -> Iterator[Fraction]:
     """Yield rates worth trying: claimed, then standard, if about so many frames were counted."""
-    for rate in (*hints, *_STANDARD_RATES):
+    for rate in (*header_rates, *_STANDARD_RATES):
         if measured * Fraction(99, 100) < rate < measured / _MIN_FILLED:
             yield _snapped(rate)
 

@@ -47,7 +47,7 @@ def hole_s(demuxer: str) -> int:
 
 @dataclass
 class SoundSeen:
-    """What the packets of one sound stream told; times in ticks."""
+    """The facts of one sound stream, by its packets; times in ticks."""
 
     read_header: Callable[[bytes], tuple[int, ...] | None] | None
     tick_s: Fraction
@@ -81,7 +81,7 @@ class SoundSeen:
 
 @dataclass
 class Scan:
-    """What the packets of a source told."""
+    """The facts of a source, by its packets."""
 
     demuxer: str
     ticks: "array[int]" = field(default_factory=lambda: array("q"))  # of the frames to be shown

@@ -1,4 +1,4 @@
-"""Repairs time stamps that restart, jump or go back, so that what was recorded plays as one continuous film.
+"""Repairs time stamps that restart, jump or go back, so that what was recorded plays as one continuous video.
 
 Times are whole ticks of a stream's own clock, in the order of the packets. Pure functions.
 """
@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from statistics import median
 
-# So many packets after a jump tell whether the clock was set anew or one stamp is wrong.
+# So many packets after a jump decide whether the clock was reset or one stamp is wrong.
 _WITNESSES = 8
 # So many packets in a row with hardly a step between them: a clock that stands still.
 STANDING_PACKETS = 3
