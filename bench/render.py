@@ -23,7 +23,7 @@ from bench.yardstick import YARDSTICK, by_yardstick
 from worker_server.media import PartEdit, Profile
 
 _MAX_CPU_RATIO = 1.03
-_SECONDS = 4  # of a part: MoviePy needs many times as long
+_SECONDS = 4  # length of the part; MoviePy takes minutes for a longer one
 _MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", *quality.MEASURES)
 _COLUMNS = ("source", "method", "wall s", "CPU s", "peak MiB", "size MiB", *quality.COLUMNS)
 

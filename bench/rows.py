@@ -122,7 +122,7 @@ def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
         app = _app(system)
         for count in counts:
             for owners in (owners for owners in _OWNERS if owners <= count):
-                _waiting(system, count, owners)
+                _insert_waiting_rows(system, count, owners)
                 for kind, claim in (("task", claims.claim_task), ("part", claims.claim_part)):
                     times = _times(app, claim)
                     found.append((kind, count, owners, statistics.median(times), max(times)))
@@ -143,7 +143,7 @@ def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
     return times[1:]
 
 
-def _waiting(system: Stack, count: int, owners: int) -> None:
+def _insert_waiting_rows(system: Stack, count: int, owners: int) -> None:
     """As many tasks wait as parts; the parts belong to tasks of a hundred parts."""
     system.execute("TRUNCATE tasks, parts CASCADE")
     system.execute(

@@ -13,7 +13,7 @@ SIGNED = "signed.mp4?sig=a%7Eb%5Fc%2f%2F&e=&x=('*!')"
 Serve = Callable[[Site, bytes, bytes], str]
 
 
-def _once(
+def _first_then(
     first: Callable[[Request], None], then: Callable[[Request], None]
 ) -> Callable[[Request], None]:
     return lambda request: (first if request.count == 1 else then)(request)
@@ -49,7 +49,7 @@ def _replaced(site: Site, video: bytes, other: bytes) -> str:
         request.send(200, other[: len(other) // 2], etag, length_bytes=len(other))
         request.close_connection = True
 
-    return site.add("replaced.mp4", video, _once(half, web_site.whole))
+    return site.add("replaced.mp4", video, _first_then(half, web_site.whole))
 
 
 GOOD: dict[str, Serve] = {
@@ -70,7 +70,9 @@ GOOD: dict[str, Serve] = {
     "busy for a second": lambda site, video, _: site.add(
         "busy.mp4",
         video,
-        _once(lambda request: request.send(429, headers={"Retry-After": "1"}), web_site.whole),
+        _first_then(
+            lambda request: request.send(429, headers={"Retry-After": "1"}), web_site.whole
+        ),
     ),
 }
 

@@ -7,12 +7,12 @@ from idrl_common import health, logs, problems, request_ids
 
 
 class Taken(Exception):
-    """What a service would raise."""
+    """An exception as a service raises it."""
 
 
 @pytest.fixture
 def taken() -> type[Exception]:
-    """An exception that the app's table knows."""
+    """An exception that the app's ProblemMap has."""
     return Taken
 
 

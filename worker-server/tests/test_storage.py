@@ -71,7 +71,7 @@ def test_files_are_removed_with_their_folder_and_counted(share: Path, folder: Pa
     assert storage.remove_files(share, TASK) == storage.Removed(0)
 
 
-def test_one_file_that_stays_does_not_keep_the_others(
+def test_unremovable_file_does_not_stop_the_removal_of_others(
     share: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("0.1.mp4", "1.1.mp4", "2.1.mp4"):

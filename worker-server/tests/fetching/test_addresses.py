@@ -138,7 +138,7 @@ def test_empty_rules_allow_no_host() -> None:
     assert not EgressRules().allows("127.0.0.1", 80)
 
 
-# reliability.md's ranges and IANA's special-purpose registries (RFC 6890), first and last address:
+# The ranges of IANA's special-purpose registries (RFC 6890), first and last address:
 # written out by hand, so that a change of Python's tables cannot open one of them unnoticed.
 SPECIAL_NETWORKS = [
     "0.0.0.0/8",

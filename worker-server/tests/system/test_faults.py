@@ -224,7 +224,7 @@ def test_source_that_kills_each_worker_fails_and_others_go_on(
     workers.start_sweeper()
     poison = system.post(long_video)
     for _ in range(system.settings.max_attempts):
-        # A worker that dies as soon as it holds the task.
+        # Simulate a worker that dies right after its claim.
         row = None
         while row is None:
             row = claims.claim_task("doomed", 0.1)

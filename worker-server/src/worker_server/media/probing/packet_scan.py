@@ -215,7 +215,7 @@ class PacketScanner:
     def _check_order(self, packet: "av.Packet[Any]") -> None:
         scan = self.scan
         if packet.dts is None:
-            return  # libavformat does not know the first ones where it makes them up
+            return  # where a container stores no DTS, libavformat derives it, but not for the first packets
         if scan.last_dts is not None:
             ahead = packet.dts - scan.last_dts
             self._standing = self._standing + 1 if ahead < self._least_step else 0
