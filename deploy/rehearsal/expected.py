@@ -35,6 +35,7 @@ _WORKER_SETTINGS = "\n".join(
     [
         f"FETCH_ALLOW_HOSTS={WORLD},{WORLD_GATEWAY}",
         *("RENDER_CONCURRENCY=1", "LEASE_S=12", "SWEEP_S=2"),
+        "ALLOW_NO_SANDBOX=1",  # User-mode Linux has no Landlock
         *(
             "RENDER_PRESET=superfast",
             "RENDER_CRF=20",
