@@ -78,6 +78,7 @@ lock: ## resolve the locks again (UPGRADE=1 for newer versions)
 	$(COMPILE) --no-deps locks/google-bindings.in -o locks/google-bindings.txt
 	$(COMPILE) locks/checkov.in -o locks/checkov.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
+	$(COMPILE) locks/certbot.in -o locks/certbot.txt
 
 state-machine: $(STAMP) ## write docs/state-machine.md from the statuses
 	$(BIN)/python -m worker_server.queue.statuses > docs/state-machine.md

@@ -62,7 +62,7 @@ install -d -o "$owner" -g "$owner" -m 0770 "$folder"
 
 if ! command -v exportfs >/dev/null; then
 	apt-get -qq update
-	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends nfs-kernel-server >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends nfs-kernel-server >/dev/null
 	changed=yes
 fi
 

@@ -20,7 +20,7 @@ esac
 
 if ! command -v mount.nfs4 >/dev/null; then
 	apt-get -qq update
-	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends nfs-common >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends nfs-common >/dev/null
 fi
 mkdir -p "$where"
 

@@ -1,8 +1,10 @@
-# What is not allowed here is not allowed: a network denies every other way in by itself. Machines are identified by their
-# service accounts, which only who may use those can give to a machine.
+# A network denies all inbound traffic that no rule allows. Rules name service accounts instead of
+# addresses, because only those who may use an account can give it to a machine.
 
 locals {
   iap_range = "35.235.240.0/20"
+  # Google's health checks.
+  probe_ranges = ["35.191.0.0/16", "130.211.0.0/22"]
   # From whom, to whom, on which ports.
   allowed = {
     tasks  = { from = "web", to = "worker", ports = ["5004"] }
@@ -13,13 +15,40 @@ locals {
 
 resource "google_compute_firewall" "web" {
   name                    = "idrl-web"
-  description             = "The system's own door."
+  description             = "Callers of the system."
   network                 = google_compute_network.idrl.id
   source_ranges           = var.allowed_ranges
   target_service_accounts = [google_service_account.role["web"].email]
   allow {
     protocol = "tcp"
-    ports    = ["5050"]
+    ports    = [var.tls ? "443" : "5050"]
+  }
+}
+
+# The certificate's authority calls from addresses that it does not publish.
+resource "google_compute_firewall" "acme" {
+  #checkov:skip=CKV_GCP_106:the authority proves that the name is this machine's by calling port 80
+  count                   = var.tls ? 1 : 0
+  name                    = "idrl-acme"
+  description             = "The authority that issues the certificate."
+  network                 = google_compute_network.idrl.id
+  source_ranges           = ["0.0.0.0/0"]
+  target_service_accounts = [google_service_account.role["web"].email]
+  allow {
+    protocol = "tcp"
+    ports    = ["80"]
+  }
+}
+
+resource "google_compute_firewall" "probes" {
+  name                    = "idrl-probes"
+  description             = "Google's health checks of further workers."
+  network                 = google_compute_network.idrl.id
+  source_ranges           = local.probe_ranges
+  target_service_accounts = [google_service_account.role["worker"].email]
+  allow {
+    protocol = "tcp"
+    ports    = ["5004"]
   }
 }
 
@@ -38,7 +67,7 @@ resource "google_compute_firewall" "between" {
 
 resource "google_compute_firewall" "ssh" {
   name                    = "idrl-ssh"
-  description             = "ssh, through Identity-Aware Proxy alone: gcloud compute ssh --tunnel-through-iap."
+  description             = "ssh through Identity-Aware Proxy alone."
   network                 = google_compute_network.idrl.id
   source_ranges           = [local.iap_range]
   target_service_accounts = [for role in local.roles : google_service_account.role[role].email]
@@ -48,10 +77,10 @@ resource "google_compute_firewall" "ssh" {
   }
 }
 
-# The database is in a network without rules of ours: who may not call it is kept from calling.
+# The database is in Google's network, where no rule of ours applies: the rule is at the caller.
 resource "google_compute_firewall" "no_database_for_file" {
   name                    = "idrl-no-database-for-file"
-  description             = "The file machine has nothing to do with the database."
+  description             = "The file machine does not use the database."
   network                 = google_compute_network.idrl.id
   direction               = "EGRESS"
   destination_ranges      = [local.database_range]

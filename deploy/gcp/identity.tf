@@ -1,7 +1,8 @@
-# One service account a role, with no right in the project: each may read the release and the secrets of its role.
+# One service account for each role. In the project it may write logs and metrics and nothing else;
+# it reads releases, and the secrets of its role.
 
 locals {
-  # Made by the script secrets before anything else; Terraform sees their names and never their values.
+  # Made by the script secrets before anything else; Terraform knows their names, not their values.
   secrets = {
     web = [
       "idrl-jwt-private-key", "idrl-jwt-public-key",
@@ -9,8 +10,11 @@ locals {
     ]
     worker = ["idrl-jwt-public-key", "idrl-postgres-worker-password", "idrl-redis-password"]
   }
-  secret_names   = toset(flatten(values(local.secrets)))
-  secret_readers = merge([for role, names in local.secrets : { for name in names : "${role}/${name}" => { role = role, name = name } }]...)
+  secret_readers = merge([for role, names in local.secrets : {
+    for name in names : "${role}/${name}" => { role = role, name = name }
+  }]...)
+  # For the Ops Agent and the guest agent.
+  project_roles = ["roles/logging.logWriter", "roles/monitoring.metricWriter"]
 }
 
 resource "google_service_account" "role" {
@@ -19,29 +23,37 @@ resource "google_service_account" "role" {
   display_name = "idrl: ${each.key} machines"
 }
 
-data "google_secret_manager_secret" "made" {
-  for_each  = local.secret_names
-  secret_id = each.key
+resource "google_project_iam_member" "telemetry" {
+  for_each = { for pair in setproduct(local.roles, local.project_roles) : join(" ", pair) => pair }
+  project  = var.project
+  role     = each.value[1]
+  member   = google_service_account.role[each.value[0]].member
 }
 
+# By name: reading the secrets as data would make destroy fail once they are deleted.
 resource "google_secret_manager_secret_iam_member" "reader" {
   for_each  = local.secret_readers
-  secret_id = data.google_secret_manager_secret.made[each.value.name].id
+  secret_id = "projects/${var.project}/secrets/${each.value.name}"
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.role[each.value.role].member
 }
 
-# No secret, but the same way to the machines: the certificate that the database proves itself with.
+# Public, but distributed like the secrets: the authorities that the database's certificate is
+# checked against. There are two while Google rotates them.
 resource "google_secret_manager_secret" "ca" {
   secret_id = "idrl-postgres-ca"
   replication {
-    auto {}
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
   }
 }
 
 resource "google_secret_manager_secret_version" "ca" {
   secret      = google_secret_manager_secret.ca.id
-  secret_data = google_sql_database_instance.idrl.server_ca_cert[0].cert
+  secret_data = join("\n", google_sql_database_instance.idrl.server_ca_cert[*].cert)
 }
 
 resource "google_secret_manager_secret_iam_member" "ca_reader" {

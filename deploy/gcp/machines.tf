@@ -1,17 +1,20 @@
 locals {
-  # The names that machines know each other by, in the network's own DNS.
-  host = { for name in ["worker", "file"] : name => "idrl-${name}.${var.zone}.c.${var.project}.internal" }
+  # The machines' names in the network's own DNS.
+  host = {
+    for name in ["worker", "file"] : name => "idrl-${name}.${local.zone}.c.${var.project}.internal"
+  }
+  tls_name = coalesce(var.domain, google_compute_address.web.address)
 
-  # The same for every machine: who may log in, and what to do at each boot.
+  # The same for every machine: who may log in, and what to run at each boot. The release is not
+  # here: machines read its name in the bucket, which the script upgrade changes after the schema.
   common_metadata = {
     enable-oslogin         = "TRUE"
     block-project-ssh-keys = "TRUE"
     serial-port-enable     = "FALSE"
     VmDnsSetting           = "ZonalOnly"
     startup-script         = file("${path.module}/../provision/bootstrap")
-    idrl-release-url       = local.release_url
-    idrl-release-sha256    = local.release_sha256
-    idrl-revision          = var.revision
+    idrl-releases-url      = "https://storage.googleapis.com/${local.releases_bucket}"
+    idrl-ops-agent         = "1"
   }
   database_metadata = {
     idrl-tasks-host       = local.host.worker
@@ -23,8 +26,10 @@ locals {
   }
   metadata = {
     web = merge(local.common_metadata, local.database_metadata, {
-      idrl-role     = "web"
-      idrl-settings = join("\n", [for name, value in var.settings.web : "${name}=${value}"])
+      idrl-role      = "web"
+      idrl-tls-name  = var.tls ? local.tls_name : ""
+      idrl-tls-email = var.alert_email
+      idrl-settings  = join("\n", [for name, value in var.settings.web : "${name}=${value}"])
     })
     worker = merge(local.common_metadata, local.database_metadata, {
       idrl-role         = "worker"
@@ -43,11 +48,12 @@ locals {
 }
 
 resource "google_compute_instance" "role" {
-  #checkov:skip=CKV_GCP_32:block-project-ssh-keys is set, in a local that the check does not follow (asserted in tests/)
-  #checkov:skip=CKV_GCP_38:Google encrypts every disk; keys of one's own would have to be kept and could be lost
-  #checkov:skip=CKV_GCP_40:only the web machine has a public address, its port 5050 is the system's door (asserted in tests/)
+  #checkov:skip=CKV_GCP_32:block-project-ssh-keys is set in a local (asserted in tests/)
+  #checkov:skip=CKV_GCP_38:Google encrypts every disk; keys of one's own could be lost
+  #checkov:skip=CKV_GCP_40:the web machine alone has a public address (asserted in tests/)
   for_each                  = local.roles
   name                      = "idrl-${each.key}"
+  zone                      = local.zone
   machine_type              = var.machine_types[each.key]
   allow_stopping_for_update = true
   # A machine with a time limit is there to be deleted.
@@ -104,7 +110,7 @@ resource "google_compute_instance" "role" {
     }
   }
 
-  # It asks for the release and its secrets as soon as it boots.
+  # A machine fetches the release and its secrets as soon as it boots.
   depends_on = [
     google_secret_manager_secret_iam_member.reader,
     google_secret_manager_secret_iam_member.ca_reader,
@@ -114,16 +120,20 @@ resource "google_compute_instance" "role" {
   ]
 
   lifecycle {
-    # A newer image of the same system is no reason to recreate a machine.
+    # A newer image of the same system is no reason to replace a machine.
     ignore_changes = [boot_disk[0].initialize_params[0].image]
   }
 }
 
 resource "google_compute_disk" "share" {
-  #checkov:skip=CKV_GCP_37:Google encrypts every disk; keys of one's own would have to be kept and could be lost
+  #checkov:skip=CKV_GCP_37:Google encrypts every disk; keys of one's own could be lost
   name = "idrl-share"
+  zone = local.zone
   type = "pd-balanced"
   size = var.data_disk_gb
+  # A smaller size, or another zone, replaces the disk by an empty one. The script tf refuses such
+  # a plan; and whatever deletes the disk, a snapshot of it stays.
+  create_snapshot_before_destroy = true
 }
 
 resource "google_compute_resource_policy" "snapshots" {
@@ -145,4 +155,5 @@ resource "google_compute_resource_policy" "snapshots" {
 resource "google_compute_disk_resource_policy_attachment" "snapshots" {
   name = google_compute_resource_policy.snapshots.name
   disk = google_compute_disk.share.name
+  zone = local.zone
 }

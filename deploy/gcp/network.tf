@@ -5,12 +5,15 @@ locals {
     worker = "10.30.2.0/24"
     file   = "10.30.3.0/24"
   }
-  # Where Google puts the database, in a network of its own beside ours.
+  # The range that Google places the database in, peered with the network below.
   database_range = "10.30.16.0/24"
+  # Google keeps a deleted network's connection to its database for up to four days, under the
+  # network's name. With a suffix of its own, a system made again in the project never meets it.
+  suffixed = var.suffix == "" ? "idrl" : "idrl-${var.suffix}"
 }
 
 resource "google_compute_network" "idrl" {
-  name                    = "idrl"
+  name                    = local.suffixed
   auto_create_subnetworks = false
 }
 
@@ -32,7 +35,7 @@ resource "google_compute_address" "web" {
   name = "idrl-web"
 }
 
-# The way out for machines without a public address: videos, packages, images.
+# Outbound traffic of machines without a public address: videos, packages, images.
 resource "google_compute_router" "idrl" {
   name    = "idrl"
   network = google_compute_network.idrl.id
@@ -43,6 +46,10 @@ resource "google_compute_router_nat" "idrl" {
   router                             = google_compute_router.idrl.name
   nat_ip_allocate_option             = "AUTO_ONLY"
   source_subnetwork_ip_ranges_to_nat = "LIST_OF_SUBNETWORKS"
+  # The default, 64 ports a machine with each held for two minutes, is used up by a few downloads
+  # in parallel ranges from one host. One address carries 63 machines with 1024 ports each.
+  min_ports_per_vm          = 1024
+  tcp_time_wait_timeout_sec = 30
   dynamic "subnetwork" {
     for_each = toset(["worker", "file"])
     content {
@@ -57,7 +64,7 @@ resource "google_compute_router_nat" "idrl" {
 }
 
 resource "google_compute_global_address" "database" {
-  name          = "idrl-database"
+  name          = "${local.suffixed}-database"
   network       = google_compute_network.idrl.id
   purpose       = "VPC_PEERING"
   address_type  = "INTERNAL"
@@ -69,6 +76,9 @@ resource "google_service_networking_connection" "database" {
   network                 = google_compute_network.idrl.id
   service                 = "servicenetworking.googleapis.com"
   reserved_peering_ranges = [google_compute_global_address.database.name]
-  # The database keeps using the connection for a while after it is deleted: deleting this one would fail.
+  # Google refuses to delete the connection for days after the database; the script down removes
+  # the peering itself.
   deletion_policy = "ABANDON"
+  # A connection left by an interrupted run is brought to this range instead of refused.
+  update_on_creation_fail = true
 }

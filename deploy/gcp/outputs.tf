@@ -1,11 +1,8 @@
 output "url" {
   description = "The address to call."
-  value       = "http://${google_compute_address.web.address}:5050"
-}
-
-output "revision" {
-  description = "The release that machines run after their next start or upgrade."
-  value       = var.revision
+  value = (
+    var.tls ? "https://${local.tls_name}" : "http://${google_compute_address.web.address}:5050"
+  )
 }
 
 output "machines" {
@@ -20,5 +17,5 @@ output "database" {
 
 output "zone" {
   description = "Where the machines are."
-  value       = var.zone
+  value       = local.zone
 }

@@ -1,30 +1,29 @@
-# The release, which machines fetch with their own token when they start.
+# Releases are in a bucket that the script up makes: each under its own name, never changed and
+# never deleted, and `current`, which names the one that machines run. Terraform manages neither,
+# so that an upgrade changes no machine's definition and teardown needs no release.
 
-resource "google_storage_bucket" "releases" {
-  #checkov:skip=CKV_GCP_62:who fetched a release is in the machines' own logs
-  #checkov:skip=CKV_GCP_78:an object is named after its content and never changes
-  name                        = "${var.project}-idrl-releases"
-  location                    = var.region
-  uniform_bucket_level_access = true
-  public_access_prevention    = "enforced"
-  # Whatever is in it can be made again from git.
-  force_destroy = true
-}
-
-resource "google_storage_bucket_object" "release" {
-  name   = "${var.revision}-${substr(local.release_sha256, 0, 12)}.tar.gz"
-  bucket = google_storage_bucket.releases.name
-  source = var.release_archive
+locals {
+  releases_bucket = "${var.project}-idrl-releases"
 }
 
 resource "google_storage_bucket_iam_member" "reader" {
   for_each = local.roles
-  bucket   = google_storage_bucket.releases.name
+  bucket   = local.releases_bucket
   role     = "roles/storage.objectViewer"
   member   = google_service_account.role[each.key].member
 }
 
-locals {
-  release_sha256 = filesha256(var.release_archive)
-  release_url    = "https://storage.googleapis.com/${google_storage_bucket.releases.name}/${google_storage_bucket_object.release.name}"
+# Up to 0.1.0 both were resources: they stay as they are, and leave the state.
+removed {
+  from = google_storage_bucket.releases
+  lifecycle {
+    destroy = false
+  }
+}
+
+removed {
+  from = google_storage_bucket_object.release
+  lifecycle {
+    destroy = false
+  }
 }

@@ -3,65 +3,85 @@ variable "project" {
   type        = string
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
-    error_message = "project must be the id of a project: 6 to 30 lower-case letters, digits and hyphens."
+    error_message = "project must be a project id: 6 to 30 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "suffix" {
+  description = "End of the names that Google keeps for days after deletion. Chosen by up, once."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^[a-z0-9]{0,8}$", var.suffix))
+    error_message = "suffix must be at most 8 lower-case letters and digits."
   }
 }
 
 variable "region" {
-  description = "Where the network and the database are."
+  description = "Where network, database, buckets and secrets are. Given at the first up, or never."
   type        = string
   default     = "europe-west1"
 }
 
 variable "zone" {
-  description = "Where the machines are; in the region."
+  description = "Where the machines are; in the region. Null: the region's zone b."
   type        = string
-  default     = "europe-west1-b"
+  default     = null
   validation {
-    condition     = startswith(var.zone, "${var.region}-")
+    condition     = var.zone == null || startswith(coalesce(var.zone, "-"), "${var.region}-")
     error_message = "zone must be one of the region's."
   }
 }
 
-variable "revision" {
-  description = "Git revision of the release, which names its images. Set by the script tf."
-  type        = string
-  validation {
-    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", var.revision))
-    error_message = "revision must be a git revision or another name of letters and digits."
-  }
-}
-
-variable "release_archive" {
-  description = "The release as a file: git archive --format=tar.gz. Set by the script tf."
-  type        = string
-  validation {
-    condition     = fileexists(var.release_archive)
-    error_message = "release_archive must be a file."
-  }
-}
-
 variable "owner_password" {
-  description = "Password of the database's owner, as in the secret idrl-postgres-owner-password. Set by the script tf; never stored."
+  description = "The secret idrl-postgres-owner-password. Set by the script tf; never stored."
   type        = string
   sensitive   = true
   ephemeral   = true
 }
 
 variable "owner_password_version" {
-  description = "Version of that secret; a new one makes Terraform set the password again. Set by the script tf."
+  description = "Version of that secret; a new one makes Terraform set the password again."
   type        = number
   default     = 1
 }
 
 variable "allowed_ranges" {
-  description = "Who may call the system on port 5050."
+  description = "Who may call the system."
   type        = list(string)
   default     = ["0.0.0.0/0"]
   validation {
-    condition     = length(var.allowed_ranges) > 0 && alltrue([for range in var.allowed_ranges : can(cidrhost(range, 0))])
+    condition = length(var.allowed_ranges) > 0 && alltrue([
+      for range in var.allowed_ranges : can(cidrhost(range, 0))
+    ])
     error_message = "allowed_ranges must be one or more address ranges such as 203.0.113.0/24."
   }
+}
+
+variable "tls" {
+  description = "Serve HTTPS on port 443 with a certificate; false: plain HTTP on port 5050."
+  type        = bool
+  default     = true
+  validation {
+    condition     = var.tls || !contains(var.allowed_ranges, "0.0.0.0/0")
+    error_message = "Without TLS, passwords cross the internet readable: name allowed_ranges."
+  }
+}
+
+variable "domain" {
+  description = "DNS name of the web machine, pointing at its address; empty: the bare address."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9-]+)+)?$", var.domain))
+    error_message = "domain must be a DNS name such as clips.example.org."
+  }
+}
+
+variable "alert_email" {
+  description = "Who is told when the system does not answer, by mail; empty: nothing is sent."
+  type        = string
+  default     = ""
 }
 
 variable "extra_workers" {
@@ -69,29 +89,35 @@ variable "extra_workers" {
   type        = number
   default     = 0
   validation {
-    condition     = var.extra_workers >= 0 && var.extra_workers <= 50 && floor(var.extra_workers) == var.extra_workers
+    condition = (
+      var.extra_workers >= 0 && var.extra_workers <= 50
+      && floor(var.extra_workers) == var.extra_workers
+    )
     error_message = "extra_workers must be a whole number from 0 to 50."
   }
 }
 
 variable "machine_types" {
-  description = "The size of each kind of machine; e2-small has 2 vCPU and 2 GiB."
+  description = <<-END
+    The size of each kind of machine. e2-small: 2 GiB, 2 vCPU of which 0.5 is sustained. Workers
+    render, and need whole cores: e2-standard-2 has 2 sustained vCPU and 8 GiB.
+  END
   type = object({
     web    = optional(string, "e2-small")
-    worker = optional(string, "e2-small")
+    worker = optional(string, "e2-standard-2")
     file   = optional(string, "e2-small")
   })
   default = {}
 }
 
 variable "image" {
-  description = "The system of the machines: a Debian or Ubuntu with long-term support."
+  description = "The system of new machines: a Debian or Ubuntu with long-term support."
   type        = string
   default     = "debian-cloud/debian-12"
 }
 
 variable "boot_disk_gb" {
-  description = "Size of each machine's own disk."
+  description = "Size of each machine's own disk. Another size replaces the machines."
   type        = number
   default     = 20
 }
@@ -109,13 +135,19 @@ variable "snapshots_kept_days" {
 }
 
 variable "database_tier" {
-  description = "The size of the database."
+  description = "The size of the database. db-g1-small shares a core and has no SLA."
   type        = string
   default     = "db-g1-small"
 }
 
+variable "database_disk_limit_gb" {
+  description = "How large the database's disk may grow by itself."
+  type        = number
+  default     = 50
+}
+
 variable "database_availability" {
-  description = "REGIONAL has a second machine in another zone, which takes over; it doubles the price."
+  description = "REGIONAL adds a standby in another zone, which doubles the price."
   type        = string
   default     = "ZONAL"
   validation {
@@ -125,13 +157,13 @@ variable "database_availability" {
 }
 
 variable "deletion_protection" {
-  description = "Refuse to delete the database and the machine with the share's disk; false for a trial."
+  description = "Refuse to delete the database and the machine with the share; false for a trial."
   type        = bool
   default     = true
 }
 
 variable "max_run_hours" {
-  description = "Delete every machine after so many hours, so that a forgotten trial costs little; 0 for no limit."
+  description = "Delete every machine after so many hours, so that a trial ends; 0: never."
   type        = number
   default     = 0
   validation {
@@ -142,7 +174,7 @@ variable "max_run_hours" {
 }
 
 variable "settings" {
-  description = "Further settings of the services of each kind of machine, as in the .env.example of its folder."
+  description = "Further settings of each role's services, as in the .env.example of its folder."
   type = object({
     web    = optional(map(string), {})
     worker = optional(map(string), {})

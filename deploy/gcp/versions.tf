@@ -12,11 +12,15 @@ terraform {
 provider "google" {
   project = var.project
   region  = var.region
-  zone    = var.zone
+  zone    = local.zone
   # A person's own credentials belong to no project; some of the services ask for one.
   billing_project       = var.project
   user_project_override = true
   default_labels = {
     app = "idrl"
   }
+}
+
+locals {
+  zone = coalesce(var.zone, "${var.region}-b")
 }

@@ -1,10 +1,9 @@
-# Worker machines beside the first one: the same, but for Redis and beat.
+# Worker machines beside the first one: the same without Redis and beat.
 
 resource "google_compute_instance_template" "extra_worker" {
-  #checkov:skip=CKV_GCP_32:block-project-ssh-keys is set, in a local that the check does not follow (asserted in tests/)
+  #checkov:skip=CKV_GCP_32:block-project-ssh-keys is set in the group's metadata (asserted in tests/)
   name_prefix  = "idrl-extra-worker-"
   machine_type = var.machine_types.worker
-  metadata     = merge(local.metadata.worker, { idrl-first-worker = "0" })
 
   disk {
     boot         = true
@@ -46,23 +45,60 @@ resource "google_compute_instance_template" "extra_worker" {
   }
 }
 
+# A worker that stops answering is made again. Its services answer on their own address.
+resource "google_compute_health_check" "worker" {
+  name                = "idrl-worker"
+  check_interval_sec  = 15
+  timeout_sec         = 10
+  unhealthy_threshold = 8
+  http_health_check {
+    port         = 5004
+    request_path = "/health"
+  }
+}
+
 resource "google_compute_instance_group_manager" "extra_workers" {
   name               = "idrl-extra-workers"
   base_instance_name = "idrl-extra-worker"
-  zone               = var.zone
+  zone               = local.zone
   target_size        = var.extra_workers
 
   version {
     instance_template = google_compute_instance_template.extra_worker.self_link_unique
   }
 
-  # The script upgrade says when: after the database's schema.
+  # Here and not in the template, which Google cannot delete while a machine uses it.
+  all_instances_config {
+    metadata = merge(local.metadata.worker, { idrl-first-worker = "0" })
+  }
+
+  # One machine after the other, and each replaced only where a change cannot be made in place.
   update_policy {
-    type                           = "OPPORTUNISTIC"
-    minimal_action                 = "REPLACE"
+    type                           = "PROACTIVE"
+    minimal_action                 = "REFRESH"
     most_disruptive_allowed_action = "REPLACE"
+    replacement_method             = "RECREATE"
     max_surge_fixed                = 0
     max_unavailable_fixed          = 1
+  }
+
+  auto_healing_policies {
+    health_check = google_compute_health_check.worker.id
+    # A first boot installs packages and builds the image.
+    initial_delay_sec = 3600
+  }
+
+  instance_lifecycle_policy {
+    # A machine that ends by its time limit is not made again.
+    default_action_on_failure = var.max_run_hours > 0 ? "DO_NOTHING" : "REPAIR"
+  }
+
+  # The old template goes once no machine uses it.
+  wait_for_instances        = true
+  wait_for_instances_status = "UPDATED"
+  timeouts {
+    create = "60m"
+    update = "180m"
   }
 
   depends_on = [
@@ -70,5 +106,6 @@ resource "google_compute_instance_group_manager" "extra_workers" {
     google_secret_manager_secret_iam_member.ca_reader,
     google_secret_manager_secret_version.ca,
     google_storage_bucket_iam_member.reader,
+    google_compute_router_nat.idrl,
   ]
 }

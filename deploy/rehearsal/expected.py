@@ -12,6 +12,8 @@ DATABASE = "10.77.4.2"
 # A host out in the world: it calls the web machine, and it has the videos.
 WORLD, WORLD_GATEWAY = "10.77.5.2", "10.77.5.1"
 WORKER_SUBNET = "10.77.2.0/24"
+# Of every network on Google Cloud, unless it is made with another.
+MTU = 1460
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ WEB = Machine(
     "10.77.1.11",
     "10.77.1.1",
     1024,
-    {"idrl-settings": "AUTH_RATE=1000r/s\nAUTH_BURST=1000\nAPI_RATE=1000r/s\nCONN_LIMIT=1000"},
+    {
+        "idrl-settings": "AUTH_RATE=1000r/s\nAUTH_BURST=1000\nAPI_RATE=1000r/s\nCONN_LIMIT=1000",
+        "idrl-tls-name": f"web.{DOMAIN}",
+    },
     frozenset({"nginx", "web"}),
     _DOCKER_UNITS,
 )
@@ -130,7 +135,7 @@ STORED_SECRETS = {
 
 # From (a role, or the world) to a role: the ports that the firewall lets through. Nothing else reaches anything.
 LINKS = {
-    ("world", "web"): (5050,),
+    ("world", "web"): (443, 80),
     ("web", "worker"): (5004,),
     ("worker", "worker"): (5004, 6379),
     ("worker", "file"): (2049,),
@@ -139,7 +144,7 @@ LINKS = {
 }
 # What listens where, seen from a place that the firewall lets through.
 LISTENING = {
-    "web": frozenset({5050}),
+    "web": frozenset({443, 80}),
     "worker-1": frozenset({5004, 6379}),
     "worker-2": frozenset({5004}),
     "file": frozenset({2049}),
@@ -165,4 +170,11 @@ class Video:
     options: tuple[str, ...] = field(default=("-preset", "ultrafast"))
 
 
-VIDEOS = {"short": Video(3, "320x180", 1), "long": Video(120, "640x360", 6)}
+VIDEOS = {
+    "short": Video(3, "320x180", 1),
+    "long": Video(120, "640x360", 6),
+    # Of another codec and with grain, so that both parts are encoded and their clips are large.
+    "large": Video(
+        30, "1920x1080", 2, ("-vf", "noise=alls=12:allf=t", "-c:v", "mpeg4", "-q:v", "3")
+    ),
+}

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Tell by the exit code whether machines can be rehearsed here: root, tun devices, namespaces, room, and the kernel that
-# runs as a process, or Debian's archive to get it from. What is missing is printed.
+# Tell by the exit code whether machines can be rehearsed here: root, tun devices, namespaces, room,
+# and the kernel that runs as a process, or Debian's archive to get it from. What is missing is
+# printed.
 set -eu
 missing() {
 	echo "$1"

@@ -1,13 +1,14 @@
 #!/bin/bash
-# Build the machines' disk, then rehearse on it; whatever is made lies in one folder and three kinds of namespaces, and
-# goes with them. Usage, as root: deploy/rehearsal/rehearse.sh [arguments of pytest]
+# Build the machines' disk, then rehearse on it; whatever is made lies in one folder and three kinds
+# of namespaces, and goes with them. Usage, as root: deploy/rehearsal/rehearse.sh [arguments of
+# pytest]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 deploy/rehearsal/have_vms.sh
 # program:package
 needed=(linux.uml:user-mode-linux mmdebstrap:mmdebstrap dockerd:docker.io docker-compose:docker-compose ip:iproute2
-    iptables:iptables mkfs.ext4:e2fsprogs ssh:openssh-client dnsmasq:dnsmasq-base openssl:openssl)
+    iptables:iptables mkfs.ext4:e2fsprogs ssh:openssh-client dnsmasq:dnsmasq-base openssl:openssl pebble:pebble)
 has_amx=$(grep -wm1 amx_tile /proc/cpuinfo || true)
 [ -z "$has_amx" ] || needed+=(cc:gcc cc:libc6-dev)
 packages=()
@@ -30,11 +31,14 @@ export REHEARSAL_WORK=$work PYTHONPATH=deploy/rehearsal:containers
 alone() { unshare --mount --pid --fork --kill-child --mount-proc "$@"; }
 
 alone .venv/bin/python -m rehearsal.image "$work"
-# A /run of its own: names of network namespaces and the lock of iptables are this rehearsal's alone.
+# A /run of its own: names of network namespaces and the lock of iptables are this rehearsal's
+# alone.
 # shellcheck disable=SC2016 # these are the inner shell's
 alone --net bash -euc '
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir /run/netns /run/lock "$REHEARSAL_WORK/memory"
+    { cat /etc/hosts; echo "10.77.1.11 web.rehearsal.internal"; } >"$REHEARSAL_WORK/hosts"
+    mount --bind "$REHEARSAL_WORK/hosts" /etc/hosts
     mount -t tmpfs -o size=8g tmpfs "$REHEARSAL_WORK/memory"
     .venv/bin/pytest deploy/rehearsal -p no:cacheprovider "$@" || exit $?
 ' rehearse "$@"

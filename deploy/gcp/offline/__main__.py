@@ -1,6 +1,7 @@
 """`python -m deploy.gcp.offline WHEEL COMMAND…`: run a command in a module's folder, the stand-in as its provider.
 
-The wheel is the one of the provider's bindings; the names of the resources are those that the module's files use.
+The wheel is the one of the provider's bindings; the resources are those that the module's files
+use. With IDRL_CLOUD, a folder, they are made in the cloud that is kept there.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 from deploy.gcp.offline.bindings import read_schema
+from deploy.gcp.offline.cloud import Cloud
 from deploy.gcp.offline.provider import served
 
 _USED = re.compile(r'^(resource|data) "(google_\w+)"', re.MULTILINE)
@@ -22,7 +24,9 @@ def main(arguments: list[str]) -> int:
     names = {
         kind: sorted(name for found, name in used if found == kind) for kind in ("resource", "data")
     }
-    with served(read_schema(Path(wheel), names["resource"], names["data"])) as variables:
+    folder = os.environ.get("IDRL_CLOUD")
+    cloud = Cloud(Path(folder)) if folder else None
+    with served(read_schema(Path(wheel), names["resource"], names["data"]), cloud) as variables:
         environment = {**os.environ, **variables, "CHECKPOINT_DISABLE": "1"}
         return subprocess.run(command, env=environment, check=False).returncode
 

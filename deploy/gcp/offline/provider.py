@@ -17,6 +17,8 @@ from tf.gen import (
     tfplugin_pb2_grpc as rpc,
 )
 
+from deploy.gcp.offline import rules
+from deploy.gcp.offline.cloud import Cloud, Refused
 from deploy.gcp.offline.schema import Attribute, Block, Schema
 from deploy.gcp.offline.values import decode, encode, plan, settle
 
@@ -28,12 +30,12 @@ _WRITE_ONLY = b"\x58\x01"
 
 
 @contextmanager
-def served(schema: Schema) -> Iterator[dict[str, str]]:
-    """Serve the stand-in, and yield the variables that make Terraform use it in the place of the real provider."""
+def served(schema: Schema, cloud: Cloud | None = None) -> Iterator[dict[str, str]]:
+    """Serve the stand-in, and yield the variables that make Terraform use it as the provider."""
     with tempfile.TemporaryDirectory() as folder:
         socket = f"{folder}/provider.sock"
         server = grpc.server(futures.ThreadPoolExecutor(8))
-        rpc.add_ProviderServicer_to_server(Provider(schema), server)
+        rpc.add_ProviderServicer_to_server(Provider(schema, cloud), server)
         controller_rpc.add_GRPCControllerServicer_to_server(_Controller(), server)
         stdio_rpc.add_GRPCStdioServicer_to_server(_Stdio(), server)
         server.add_insecure_port(f"unix://{socket}")
@@ -90,10 +92,12 @@ def _value(value: Any) -> Any:
 
 
 class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated classes have no types
-    """Answers as a provider that takes every value of the right type. Method names are the protocol's."""
+    """Answers as a provider that takes every value of the right type. Method names are the
+    protocol's. With a cloud, resources are made there, and refused by its rules."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, cloud: Cloud | None) -> None:
         self._schema = schema
+        self._cloud = cloud
 
     def GetMetadata(self, request: Any, context: Any) -> Any:
         metadata = protocol.GetMetadata
@@ -137,9 +141,10 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
         return protocol.UpgradeResourceState.Response(upgraded_state=state)
 
     def ReadResource(self, request: Any, context: Any) -> Any:
-        return protocol.ReadResource.Response(
-            new_state=request.current_state, private=request.private
-        )
+        state = decode(request.current_state.msgpack)
+        if self._cloud:
+            state = rules.refreshed(self._cloud.read(), request.type_name, state)
+        return protocol.ReadResource.Response(new_state=_value(state), private=request.private)
 
     def PlanResourceChange(self, request: Any, context: Any) -> Any:
         block = self._schema.resources[request.type_name]
@@ -147,14 +152,46 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
             decode(request.proposed_new_state.msgpack),
             decode(request.prior_state.msgpack),
         )
+        planned = plan(proposed, block, prior)
+        replaced = []
+        if self._cloud and prior and planned:
+            replaced = rules.replaced_by(request.type_name, prior, planned)
+        step = protocol.AttributePath.Step
         return protocol.PlanResourceChange.Response(
-            planned_state=_value(plan(proposed, block, prior))
+            planned_state=_value(planned),
+            requires_replace=[
+                protocol.AttributePath(steps=[step(attribute_name=name)]) for name in replaced
+            ],
         )
 
     def ApplyResourceChange(self, request: Any, context: Any) -> Any:
-        block = self._schema.resources[request.type_name]
-        state = settle(decode(request.planned_state.msgpack), block)
+        kind, prior = request.type_name, decode(request.prior_state.msgpack)
+        planned = decode(request.planned_state.msgpack)
+        try:
+            state = self._apply(kind, prior, planned)
+        except Refused as refused:
+            problem = protocol.Diagnostic(severity=protocol.Diagnostic.ERROR, summary=str(refused))
+            return protocol.ApplyResourceChange.Response(
+                new_state=request.prior_state, diagnostics=[problem]
+            )
         return protocol.ApplyResourceChange.Response(new_state=_value(state))
+
+    def _apply(self, kind: str, prior: Any, planned: Any) -> Any:
+        block = self._schema.resources[kind]
+        if self._cloud is None:
+            return settle(planned, block)
+        with self._cloud.change() as project:
+            if planned is None:
+                rules.delete(project, kind, prior)
+                return None
+            if prior is None:
+                rules.fill(project, kind, planned)
+            state = settle(planned, block)
+            if prior is None:
+                rules.create(project, kind, state)
+            else:
+                rules.update(project, kind, prior, state)
+            return state
 
     def ReadDataSource(self, request: Any, context: Any) -> Any:
         block = self._schema.data_sources[request.type_name]

@@ -5,7 +5,11 @@ mock_provider "google" {
   mock_resource "google_sql_database_instance" {
     defaults = {
       private_ip_address = "10.30.16.3"
-      server_ca_cert     = [{ cert = "a certificate", common_name = "", create_time = "", expiration_time = "", sha1_fingerprint = "" }]
+      server_ca_cert = [
+        for name in ["one", "two"] : {
+          cert = name, common_name = "", create_time = "", expiration_time = "", sha1_fingerprint = ""
+        }
+      ]
     }
   }
   # Otherwise every account has a name of its own in each run, but one that says nothing.
@@ -24,29 +28,72 @@ mock_provider "google" {
 }
 
 variables {
-  project         = "a-project-of-tests"
-  revision        = "0123abc"
-  release_archive = "tests/release.txt"
-  owner_password  = "not-a-password"
+  project        = "a-project-of-tests"
+  suffix         = "x1"
+  owner_password = "not-a-password"
 }
 
-run "the_world_reaches_one_port" {
+run "callers_reach_the_https_port" {
   assert {
     condition = (
-      one(google_compute_firewall.web.allow).ports == tolist(["5050"]) && google_compute_firewall.web.source_ranges == toset(["0.0.0.0/0"])
+      one(google_compute_firewall.web.allow).ports == tolist(["443"])
+      && google_compute_firewall.web.source_ranges == toset(["0.0.0.0/0"])
       && google_compute_firewall.web.target_service_accounts == toset(["web@accounts"])
     )
-    error_message = "Everybody may call port 5050 of the web machine."
+    error_message = "Anyone may call port 443 of the web machine."
+  }
+  assert {
+    condition = (
+      one(google_compute_firewall.acme[0].allow).ports == tolist(["80"])
+      && google_compute_firewall.acme[0].source_ranges == toset(["0.0.0.0/0"])
+      && google_compute_firewall.acme[0].target_service_accounts == toset(["web@accounts"])
+    )
+    error_message = "The certificate's authority calls port 80 from anywhere."
+  }
+  assert {
+    condition = (
+      output.url == "https://${google_compute_address.web.address}"
+      && google_compute_instance.role["web"].metadata["idrl-tls-name"]
+      == google_compute_address.web.address
+    )
+    error_message = "Without a domain the certificate is for the address."
   }
 }
 
-run "the_world_can_be_made_smaller" {
+run "a_domain_is_what_the_certificate_is_for" {
   variables {
+    domain = "clips.example.org"
+  }
+  assert {
+    condition = (
+      output.url == "https://clips.example.org"
+      && google_compute_instance.role["web"].metadata["idrl-tls-name"] == "clips.example.org"
+    )
+    error_message = "The domain is the name of the certificate."
+  }
+}
+
+run "plain_http_is_for_named_ranges_only" {
+  command = plan
+  variables {
+    tls = false
+  }
+  expect_failures = [var.tls]
+}
+
+run "plain_http_in_a_private_range" {
+  variables {
+    tls            = false
     allowed_ranges = ["203.0.113.0/24"]
   }
   assert {
-    condition     = google_compute_firewall.web.source_ranges == toset(["203.0.113.0/24"])
-    error_message = "Only these may call."
+    condition = (
+      one(google_compute_firewall.web.allow).ports == tolist(["5050"])
+      && google_compute_firewall.web.source_ranges == toset(["203.0.113.0/24"])
+      && length(google_compute_firewall.acme) == 0
+      && output.url == "http://${google_compute_address.web.address}:5050"
+    )
+    error_message = "Port 5050 is open to the named ranges, and port 80 to nobody."
   }
 }
 
@@ -69,7 +116,18 @@ run "machines_reach_what_they_need_of_each_other" {
   }
   assert {
     condition     = alltrue([for rule in google_compute_firewall.between : length(coalesce(rule.source_ranges, [])) == 0])
-    error_message = "Addresses give no right here."
+    error_message = "No rule between machines names addresses."
+  }
+}
+
+run "health_checks_reach_workers_alone" {
+  assert {
+    condition = (
+      google_compute_firewall.probes.source_ranges == toset(["35.191.0.0/16", "130.211.0.0/22"])
+      && google_compute_firewall.probes.target_service_accounts == toset(["worker@accounts"])
+      && one(google_compute_firewall.probes.allow).ports == tolist(["5004"])
+    )
+    error_message = "Google's health checks call the tasks service of workers."
   }
 }
 
@@ -109,8 +167,15 @@ run "the_database_is_private_encrypted_and_saved" {
     error_message = "It can be brought back to any second of the last week."
   }
   assert {
-    condition     = google_sql_database_instance.idrl.deletion_protection && google_sql_database_instance.idrl.settings[0].deletion_protection_enabled
-    error_message = "It is not deleted by mistake."
+    condition = (
+      google_sql_database_instance.idrl.settings[0].deletion_protection_enabled
+      && google_sql_database_instance.idrl.settings[0].retain_backups_on_delete
+    )
+    error_message = "The API refuses to delete it, and its backups would stay."
+  }
+  assert {
+    condition     = !google_sql_database_instance.idrl.deletion_protection
+    error_message = "A guard of Terraform's own would need an apply before a teardown."
   }
   assert {
     condition     = alltrue([for role in ["web", "worker"] : google_compute_instance.role[role].metadata["idrl-database-sslmode"] == "verify-ca"])
@@ -123,7 +188,11 @@ run "a_trial_can_be_deleted" {
     deletion_protection = false
   }
   assert {
-    condition     = !google_sql_database_instance.idrl.deletion_protection && !google_compute_instance.role["file"].deletion_protection
+    condition = alltrue([
+      !google_sql_database_instance.idrl.settings[0].deletion_protection_enabled,
+      !google_sql_database_instance.idrl.settings[0].retain_backups_on_delete,
+      !google_compute_instance.role["file"].deletion_protection,
+    ])
     error_message = "Without protection everything goes."
   }
 }
@@ -159,7 +228,122 @@ run "each_machine_has_its_roles_account" {
     error_message = "Releases are read, never written, by machines."
   }
   assert {
-    condition     = google_storage_bucket.releases.public_access_prevention == "enforced" && google_storage_bucket.releases.uniform_bucket_level_access
-    error_message = "Releases are not for the world."
+    condition = { for grant in google_project_iam_member.telemetry : grant.member => grant.role... } == {
+      for role in ["web", "worker", "file"] :
+      "serviceAccount:${role}@accounts" => ["roles/logging.logWriter", "roles/monitoring.metricWriter"]
+    }
+    error_message = "In the project, machines write logs and metrics and nothing else."
+  }
+}
+
+run "the_database_fits_its_clients" {
+  assert {
+    condition = one([
+      for flag in google_sql_database_instance.idrl.settings[0].database_flags :
+      flag.value if flag.name == "max_connections"
+    ]) == "100"
+    error_message = "The first three machines may open 58 connections; the default allows 50."
+  }
+  assert {
+    condition = (
+      google_sql_database_instance.idrl.settings[0].disk_autoresize_limit == 50
+      && google_sql_database_instance.idrl.settings[0].ip_configuration[0].server_ca_mode
+      == "GOOGLE_MANAGED_INTERNAL_CA"
+    )
+    error_message = "Its disk grows to a limit, and its authority is named."
+  }
+  assert {
+    condition     = google_secret_manager_secret_version.ca.secret_data == "one\ntwo"
+    error_message = "While the authority is rotated, machines trust both."
+  }
+}
+
+run "more_workers_raise_the_databases_limit" {
+  variables {
+    extra_workers = 5
+  }
+  assert {
+    condition = one([
+      for flag in google_sql_database_instance.idrl.settings[0].database_flags :
+      flag.value if flag.name == "max_connections"
+    ]) == "200"
+    error_message = "70 + 5 * 12 connections need the next step."
+  }
+}
+
+run "many_workers_need_a_larger_database" {
+  command = plan
+  variables {
+    extra_workers = 11
+  }
+  expect_failures = [google_sql_database_instance.idrl]
+}
+
+run "names_that_google_keeps_are_this_installations_own" {
+  assert {
+    condition = (
+      google_compute_network.idrl.name == "idrl-x1"
+      && google_sql_database_instance.idrl.name == "idrl-x1"
+      && google_compute_global_address.database.name == "idrl-x1-database"
+      && google_service_networking_connection.database.update_on_creation_fail
+    )
+    error_message = "A second life in the project never meets what is left of the first."
+  }
+}
+
+run "names_of_an_installation_by_0_1_0_stay" {
+  variables {
+    suffix = ""
+  }
+  assert {
+    condition = (
+      google_compute_network.idrl.name == "idrl"
+      && google_sql_database_instance.idrl.name == "idrl"
+    )
+    error_message = "Without a suffix the names are the old ones."
+  }
+}
+
+run "nat_has_ports_for_parallel_downloads" {
+  assert {
+    condition = (
+      google_compute_router_nat.idrl.min_ports_per_vm == 1024
+      && google_compute_router_nat.idrl.tcp_time_wait_timeout_sec == 30
+    )
+    error_message = "64 ports a machine, held for 120 s each, run out."
+  }
+}
+
+run "nobody_is_told_unless_wanted" {
+  assert {
+    condition     = length(google_monitoring_alert_policy.down) == 0
+    error_message = "No mail without an address."
+  }
+}
+
+run "one_address_is_told" {
+  variables {
+    alert_email = "ops@example.org"
+  }
+  assert {
+    condition = (
+      length(google_monitoring_alert_policy.disk) == 1
+      && one([for check in google_monitoring_uptime_check_config.ready : check.http_check[0].port]) == 443
+      && one([for check in google_monitoring_uptime_check_config.ready : check.http_check[0].validate_ssl])
+      && one([for channel in google_monitoring_notification_channel.email : channel.labels.email_address])
+      == "ops@example.org"
+    )
+    error_message = "The address hears of an outage and of a full disk."
+  }
+}
+
+run "google_is_not_asked_to_check_what_it_may_not_call" {
+  variables {
+    alert_email    = "ops@example.org"
+    allowed_ranges = ["203.0.113.0/24"]
+  }
+  assert {
+    condition     = length(google_monitoring_uptime_check_config.ready) == 0
+    error_message = "The uptime check comes from Google's addresses."
   }
 }

@@ -13,8 +13,7 @@ import pytest
 GCP = Path(__file__).parents[1]
 VARIABLES = {
     "project": "a-project-of-tests",
-    "revision": "0123abc",
-    "release_archive": "tests/release.txt",
+    "suffix": "x1",
     "owner_password": "not-the-password",
 }
 
@@ -28,8 +27,6 @@ def copy_module(target: Path) -> Path:
     for file in GCP.glob("*.tf"):
         if file.name != "backend.tf":
             shutil.copy(file, module)
-    (module / "tests").mkdir()
-    shutil.copy(GCP / "tests" / "release.txt", module / "tests")
     (target / "provision").mkdir()
     shutil.copy(GCP.parent / "provision" / "bootstrap", target / "provision")
     return module

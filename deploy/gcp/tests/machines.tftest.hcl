@@ -5,16 +5,19 @@ mock_provider "google" {
   mock_resource "google_sql_database_instance" {
     defaults = {
       private_ip_address = "10.30.16.3"
-      server_ca_cert     = [{ cert = "a certificate", common_name = "", create_time = "", expiration_time = "", sha1_fingerprint = "" }]
+      server_ca_cert = [
+        for name in ["one", "two"] : {
+          cert = name, common_name = "", create_time = "", expiration_time = "", sha1_fingerprint = ""
+        }
+      ]
     }
   }
 }
 
 variables {
-  project         = "a-project-of-tests"
-  revision        = "0123abc"
-  release_archive = "tests/release.txt"
-  owner_password  = "not-a-password"
+  project        = "a-project-of-tests"
+  suffix         = "x1"
+  owner_password = "not-a-password"
 }
 
 run "machines_are_shielded" {
@@ -43,17 +46,32 @@ run "machines_are_of_the_size_to_fit" {
   }
   assert {
     condition = alltrue([for machine in google_compute_instance.role :
-      machine.machine_type == "e2-small" && machine.boot_disk[0].initialize_params[0].size == 20
+      machine.boot_disk[0].initialize_params[0].size == 20
       && machine.boot_disk[0].initialize_params[0].image == "debian-cloud/debian-12"
     ])
-    error_message = "2 vCPU, 2 GiB, 20 GiB, Debian with long-term support."
+    error_message = "20 GiB, Debian with long-term support."
+  }
+  assert {
+    condition = { for role, machine in google_compute_instance.role : role => machine.machine_type } == {
+      web = "e2-small", worker = "e2-standard-2", file = "e2-small"
+    }
+    error_message = "Renders get two whole cores and 8 GiB."
+  }
+  assert {
+    condition     = google_compute_instance_template.extra_worker.machine_type == "e2-standard-2"
+    error_message = "So do further workers."
   }
 }
 
 run "people_come_by_os_login" {
   assert {
-    condition = alltrue([for machine in concat(values(google_compute_instance.role), [google_compute_instance_template.extra_worker]) :
-      machine.metadata["enable-oslogin"] == "TRUE" && machine.metadata["block-project-ssh-keys"] == "TRUE"
+    condition = alltrue([
+      for machine in concat(
+        values(google_compute_instance.role),
+        google_compute_instance_group_manager.extra_workers.all_instances_config,
+      ) :
+      machine.metadata["enable-oslogin"] == "TRUE"
+      && machine.metadata["block-project-ssh-keys"] == "TRUE"
       && machine.metadata["serial-port-enable"] == "FALSE"
     ])
     error_message = "No key of the project opens a machine; people log in with their Google account."
@@ -75,12 +93,12 @@ run "machines_are_told_the_release_and_where_the_others_are" {
   assert {
     condition = alltrue([for role, machine in google_compute_instance.role :
       machine.metadata["idrl-role"] == role
-      && machine.metadata["idrl-revision"] == "0123abc"
-      && machine.metadata["idrl-release-sha256"] == filesha256("tests/release.txt")
-      && startswith(machine.metadata["idrl-release-url"], "https://storage.googleapis.com/a-project-of-tests-idrl-releases/0123abc-")
+      && machine.metadata["idrl-releases-url"]
+      == "https://storage.googleapis.com/a-project-of-tests-idrl-releases"
+      && length([for name in keys(machine.metadata) : name if strcontains(name, "revision")]) == 0
       && machine.metadata["startup-script"] == file("../provision/bootstrap")
     ])
-    error_message = "Each machine fetches this release, and can tell it from another."
+    error_message = "The bucket says which release runs; a release changes no machine's definition."
   }
   assert {
     condition = (
@@ -93,8 +111,8 @@ run "machines_are_told_the_release_and_where_the_others_are" {
   assert {
     condition = (
       google_compute_instance.role["worker"].metadata["idrl-first-worker"] == "1"
-      && google_compute_instance_template.extra_worker.metadata["idrl-first-worker"] == "0"
-      && google_compute_instance_template.extra_worker.metadata["idrl-tasks-host"] == google_compute_instance.role["worker"].metadata["idrl-tasks-host"]
+      && google_compute_instance_group_manager.extra_workers.all_instances_config[0].metadata["idrl-first-worker"] == "0"
+      && google_compute_instance_group_manager.extra_workers.all_instances_config[0].metadata["idrl-tasks-host"] == google_compute_instance.role["worker"].metadata["idrl-tasks-host"]
     )
     error_message = "There is one Redis, on the first worker machine."
   }
@@ -102,12 +120,17 @@ run "machines_are_told_the_release_and_where_the_others_are" {
 
 run "nothing_secret_is_in_the_metadata" {
   assert {
-    condition = alltrue([for machine in concat(values(google_compute_instance.role), [google_compute_instance_template.extra_worker]) :
+    condition = alltrue([
+      for machine in concat(
+        values(google_compute_instance.role),
+        google_compute_instance_group_manager.extra_workers.all_instances_config,
+      ) :
       length(setsubtract(keys(machine.metadata), [
-        "enable-oslogin", "block-project-ssh-keys", "serial-port-enable", "VmDnsSetting", "startup-script", "idrl-role", "idrl-release-url",
-        "idrl-release-sha256", "idrl-revision", "idrl-tasks-host", "idrl-file-host", "idrl-database-host", "idrl-database-port",
-        "idrl-database-name", "idrl-database-user", "idrl-database-sslmode", "idrl-first-worker", "idrl-worker-subnet", "idrl-data-disk",
-        "idrl-settings",
+        "enable-oslogin", "block-project-ssh-keys", "serial-port-enable", "VmDnsSetting",
+        "startup-script", "idrl-role", "idrl-releases-url", "idrl-tasks-host", "idrl-file-host",
+        "idrl-database-host", "idrl-database-port", "idrl-database-name", "idrl-database-user",
+        "idrl-database-sslmode", "idrl-first-worker", "idrl-worker-subnet", "idrl-data-disk",
+        "idrl-tls-name", "idrl-tls-email", "idrl-ops-agent", "idrl-settings",
       ])) == 0
     ])
     error_message = "Metadata has settings only: everybody who may see the machine can read it."
@@ -181,5 +204,41 @@ run "the_share_has_its_own_disk_and_snapshots" {
   assert {
     condition     = google_compute_disk_resource_policy_attachment.snapshots.disk == google_compute_disk.share.name && google_compute_resource_policy.snapshots.snapshot_schedule_policy[0].retention_policy[0].max_retention_days == 14
     error_message = "It is saved every day, for two weeks."
+  }
+}
+
+run "further_workers_change_one_at_a_time" {
+  variables {
+    extra_workers = 2
+  }
+  assert {
+    condition = (
+      google_compute_instance_group_manager.extra_workers.update_policy[0].max_unavailable_fixed == 1
+      && google_compute_instance_group_manager.extra_workers.update_policy[0].max_surge_fixed == 0
+      && google_compute_instance_group_manager.extra_workers.update_policy[0].minimal_action == "REFRESH"
+      && google_compute_instance_group_manager.extra_workers.wait_for_instances
+    )
+    error_message = "One machine at a time, in place where that is possible."
+  }
+  assert {
+    condition     = length(coalesce(google_compute_instance_template.extra_worker.metadata, {})) == 0
+    error_message = "Settings in the template would make another one for each change."
+  }
+  assert {
+    condition = (
+      google_compute_instance_group_manager.extra_workers.auto_healing_policies[0].initial_delay_sec
+      == 3600
+      && google_compute_health_check.worker.http_health_check[0].port == 5004
+      && google_compute_instance_group_manager.extra_workers.instance_lifecycle_policy[0].default_action_on_failure
+      == "REPAIR"
+    )
+    error_message = "A worker that does not answer is made again."
+  }
+}
+
+run "the_share_leaves_a_snapshot" {
+  assert {
+    condition     = google_compute_disk.share.create_snapshot_before_destroy
+    error_message = "Whatever deletes the share's disk, a snapshot of it stays."
   }
 }

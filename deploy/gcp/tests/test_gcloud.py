@@ -17,7 +17,9 @@ CHECKOUT = Path(__file__).parents[3]
 _GCLOUD = re.compile(r"(?<![\w/-])gcloud(?= [a-z])")
 # In a document what is no code is talk.
 _GCLOUD_IN_CODE = re.compile(r"(?:(?<=`)|(?<=\n)|(?<=\n    )|(?<=\())gcloud(?= [a-z])")
-_VARIABLE = re.compile(r"\$\{?[\w@\[\]]+\}?|\b[A-Z]{2,}\b(?!=)")
+# These hold the address of a bucket or of an object.
+_ADDRESS = re.compile(r"\$\{?(?:url|bucket|state_bucket|release_bucket|kept_settings|1%/\*)\}?")
+_VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+|\b[A-Z]{2,}\b(?!=)")
 _ENDS = ";&|()<>`\n"
 _ASKS_FOR_AN_ACCOUNT = "do not currently have an active account selected"
 
@@ -39,7 +41,10 @@ def commands_of(file: Path) -> list[tuple[str, ...]]:
     pattern = _GCLOUD_IN_CODE if file.suffix == ".md" else _GCLOUD
     text = re.sub(r"^\s*#.*", "", re.sub(r"\\\n\s*", " ", file.read_text()), flags=re.MULTILINE)
     found = [words_at(text[match.start() :]) for match in pattern.finditer(text)]
-    return [tuple(_VARIABLE.sub("some-value", word) for word in words) for words in found]
+    return [
+        tuple(_VARIABLE.sub("some-value", _ADDRESS.sub("gs://some-value", word)) for word in words)
+        for words in found
+    ]
 
 
 def words_at(text: str) -> tuple[str, ...]:

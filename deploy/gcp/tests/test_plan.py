@@ -18,7 +18,9 @@ def test_no_rule_beside_the_table(planned: Plan) -> None:
     rules = {rule["name"]: rule for rule in values_of(planned, "google_compute_firewall")}
     ports = {name: [allow["ports"] for allow in rule["allow"]] for name, rule in rules.items()}
     assert ports == {
-        "idrl-web": [["5050"]],
+        "idrl-web": [["443"]],
+        "idrl-acme": [["80"]],
+        "idrl-probes": [["5004"]],
         "idrl-tasks": [["5004"]],
         "idrl-worker": [["5004", "6379"]],
         "idrl-share": [["2049"]],
@@ -45,13 +47,15 @@ def test_one_public_address(planned: Plan) -> None:
     ]
 
 
-def test_no_right_in_the_project(planned: Plan) -> None:
-    """Rights are given at a secret or at the bucket of releases, never in the whole project."""
+def test_no_right_in_the_project_but_to_write_logs(planned: Plan) -> None:
     kinds = {resource["type"] for resource in planned["planned_values"]["root_module"]["resources"]}
     assert {kind for kind in kinds if "_iam_" in kind} == {
         "google_secret_manager_secret_iam_member",
         "google_storage_bucket_iam_member",
+        "google_project_iam_member",
     }
+    granted = {grant["role"] for grant in values_of(planned, "google_project_iam_member")}
+    assert granted == {"roles/logging.logWriter", "roles/monitoring.metricWriter"}
 
 
 def test_no_secret_is_stored(planned: Plan) -> None:

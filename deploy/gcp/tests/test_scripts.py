@@ -1,13 +1,14 @@
 """The scripts say what is wrong before they do anything."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 GCP = Path(__file__).parents[1]
-SCRIPTS = ["secrets", "tf", "up", "upgrade", "down"]
+SCRIPTS = ["secrets", "settings", "release", "tf", "up", "upgrade", "down"]
 
 
 def run(
@@ -46,7 +47,7 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
     code, said = run("up", "a-project-of-tests", path=str(tmp_path))
     assert code == 1
-    assert "program_missing: git is needed" in said
+    assert "program_missing: git is not installed" in said
 
 
 def test_tf_wants_a_command(tmp_path: Path) -> None:
@@ -59,3 +60,15 @@ def test_nothing_is_deleted_without_its_name(tmp_path: Path) -> None:
     code, said = run("down", "a-project-of-tests", path=pretended(tmp_path), typed="yes\n")
     assert code == 1
     assert "not_confirmed: nothing was deleted" in said
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "lib.sh"])
+def test_bash_of_macos_can_run_it(script: str) -> None:
+    """Under `set -u` bash 3.2 takes an empty array for an unset one."""
+    text = (GCP / script).read_text()
+    for name in re.findall(r"^\s*(\w+)=\(\)", text, re.MULTILINE):
+        plain = f'"${{{name}[@]}}"'
+        guarded = f"${{{name}[@]+{plain}}}"
+        assert plain not in text.replace(guarded, "").replace(f'{plain}\n"', ""), name
+    # Of bash 4 and later.
+    assert not re.search(r"declare -A|mapfile|readarray|\$\{\w+(\^\^|,,)|&>>|\|&", text)

@@ -5,7 +5,8 @@
 IDRL_ETC=${IDRL_ETC:-/etc/idrl}
 IDRL_OPT=${IDRL_OPT:-/opt/idrl}
 IDRL_UNITS=${IDRL_UNITS:-/etc/systemd/system}
-# How long anything that this machine has to wait for may take: the database, the share, secrets, the first answer.
+# How long anything that this machine has to wait for may take: the database, the share, secrets,
+# the first answer.
 IDRL_WAIT_S=${IDRL_WAIT_S:-600}
 # A startup script has none, and docker wants one.
 export HOME="${HOME:-/root}"
@@ -26,8 +27,8 @@ need_root() {
 	[ "$(id -u)" = 0 ] || fail not_root "run it as root"
 }
 
-# Write standard input to the file $1 with the mode $2, and note when that changed something; the file never lies there
-# half written or readable for others.
+# Write standard input to the file $1 with the mode $2, and note when that changed something; the
+# file never lies there half written or readable for others.
 changed=no
 write_file() {
 	mkdir -p "$(dirname "$1")"

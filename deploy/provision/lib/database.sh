@@ -1,8 +1,9 @@
 # shellcheck shell=sh
 # The schema of the database, which the web machine brings up to date before it starts.
 
-# migrate RELEASE REVISION OWNERS_PASSWORD WEBS_PASSWORD WORKERS_PASSWORD: run the migration until the database takes it;
-# each try waits a minute for a connection. The owner's password lies in psg/.env for as long only.
+# migrate RELEASE REVISION OWNERS_PASSWORD WEBS_PASSWORD WORKERS_PASSWORD: run the migration until
+# the database takes it; each try waits a minute for a connection. The owner's password lies in
+# psg/.env for as long only.
 migrate() {
 	migration=$1/psg
 	trap 'rm -f "$migration/.env"' EXIT

@@ -3,8 +3,8 @@
 
 folder=/var/nfs/shared_folder
 
-# Print the UUID of the file system on the device $1. One is made only where nothing at all is: no file system, no
-# partition, no volume, and nothing but zeros in the first 16 MiB, as on a new disk.
+# Print the UUID of the file system on the device $1. One is made only where nothing at all is: no
+# file system, no partition, no volume, and nothing but zeros in the first 16 MiB, as on a new disk.
 file_system_of() {
 	if [ -z "$(blkid --probe --output value --match-tag TYPE "$1")" ]; then
 		if [ -n "$(wipefs --noheadings "$1")" ] || ! cmp --silent --bytes=16777216 "$1" /dev/zero; then
@@ -46,9 +46,11 @@ END
 	systemctl --quiet enable var-nfs-shared_folder.mount
 	if ! mountpoint --quiet "$folder"; then
 		systemctl start var-nfs-shared_folder.mount || fail disk_not_mounted "see: systemctl status var-nfs-shared_folder.mount"
-		# A server that runs already still holds the folder below.
-		systemctl try-restart nfs-server.service
+		# A server that runs already still holds the folder below; on a new machine there is none.
+		! systemctl cat nfs-server.service >/dev/null 2>&1 ||
+			systemctl try-restart nfs-server.service
 	fi
-	# A disk that was made larger: the file system follows while it is in use; else this does nothing.
+	# A disk that was made larger: the file system follows while it is in use; else this does
+	# nothing.
 	resize2fs "$1" >/dev/null 2>&1 || fail disk_not_grown "the file system of $1 could not be fitted to it: run resize2fs $1"
 }

@@ -1,7 +1,9 @@
 # shellcheck shell=sh
-# The release: a checkout in /opt/idrl/releases/REVISION, with /opt/idrl/current pointing at the one that runs.
+# The release: a checkout in /opt/idrl/releases/REVISION, with /opt/idrl/current pointing at the one
+# that runs.
 
-# Print the revision of the checkout $1: the setting, else its git commit, else the name of its folder.
+# Print the revision of the checkout $1: the setting, else its git commit, else the name of its
+# folder.
 revision_of() {
 	revision=$(setting idrl-revision)
 	[ -n "$revision" ] || [ ! -e "$1/.git/HEAD" ] || revision=$(sh "$1/containers/revision.sh" "$1/.git")
@@ -10,8 +12,8 @@ revision_of() {
 	printf '%s' "$revision"
 }
 
-# install_release CHECKOUT REVISION: copy it to its place unless it lies there, and make it the current one.
-install_release() {
+# copy_release CHECKOUT REVISION: copy it to its place unless it lies there.
+copy_release() {
 	target=$IDRL_OPT/releases/$2
 	mkdir -p "$IDRL_OPT/releases"
 	if [ "$1" != "$target" ]; then
@@ -20,7 +22,8 @@ install_release() {
 		mkdir "$target.new"
 		tar -C "$1" --exclude=./.git --exclude=./.venv --exclude=./.cache --exclude=./.idrl --exclude=.env -cf - . |
 			tar -C "$target.new" --no-same-owner -xf -
-		# What is there already may be running: its .env files and bind mounts go on, its content is the same revision's.
+		# What is there may be running: its .env files and bind mounts go on, and its content is the
+		# same revision's.
 		if [ -d "$target" ]; then
 			cp -R "$target.new/." "$target/"
 			rm -rf "$target.new"
@@ -28,14 +31,20 @@ install_release() {
 			mv "$target.new" "$target"
 		fi
 	fi
-	previous=$(readlink "$IDRL_OPT/current" || true)
-	# A link is replaced in one step by a rename, so that it always leads somewhere.
-	ln -sfn "releases/$2" "$IDRL_OPT/current.new"
-	mv -T "$IDRL_OPT/current.new" "$IDRL_OPT/current"
-	[ "$previous" = "releases/$2" ] || ln -sfn "${previous:-releases/$2}" "$IDRL_OPT/previous"
 }
 
-# Keep this release and the one before, to go back to; remove the others and their images.
+# use_release REVISION: make it the current one. Only once its .env and its images are there, since
+# a machine that restarts in between starts the current one.
+use_release() {
+	previous=$(readlink "$IDRL_OPT/current" || true)
+	# A link is replaced in one step by a rename, so that it always leads somewhere.
+	ln -sfn "releases/$1" "$IDRL_OPT/current.new"
+	mv -T "$IDRL_OPT/current.new" "$IDRL_OPT/current"
+	[ "$previous" = "releases/$1" ] || ln -sfn "${previous:-releases/$1}" "$IDRL_OPT/previous"
+}
+
+# Keep this release and the one before, to go back to; remove the others, their images, and what
+# building left behind: unnamed stages of 0.5 to 1 GB each, which would fill the disk.
 remove_old_releases() {
 	for folder in "$IDRL_OPT"/releases/*; do
 		name=$(basename "$folder")
@@ -44,8 +53,9 @@ remove_old_releases() {
 		esac
 		say "removing release $name"
 		rm -rf "$folder"
-		for image in web worker psg; do
+		for image in web worker psg certbot; do
 			docker image rm "idrl-$image:$name" >/dev/null 2>&1 || true
 		done
 	done
+	! command -v docker >/dev/null || docker image prune --force >/dev/null 2>&1 || true
 }

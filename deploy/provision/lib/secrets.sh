@@ -1,6 +1,7 @@
 # shellcheck shell=sh
-# Secrets: from /etc/idrl/secrets.env where they are given by hand, else from Secret Manager. They are never printed,
-# never an argument of a program (where a list of processes would show them), and only stored in a service's .env.
+# Secrets: from /etc/idrl/secrets.env where they are given by hand, else from Secret Manager. They
+# are never printed, never an argument of a program (where a list of processes would show them), and
+# only stored in a service's .env.
 
 # Print the field of the JSON document on standard input that the names lead to.
 json_field() {
@@ -11,7 +12,8 @@ for name in sys.argv[1:]:
 print(value)' "$@"
 }
 
-# Print the body of an answer to this machine's service account. New rights take minutes to arrive: it is tried again.
+# Print the body of an answer to this machine's service account. New rights take minutes to arrive:
+# it is tried again.
 authorized_get() {
 	access_token=$(metadata instance/service-accounts/default/token | json_field access_token 2>/dev/null) ||
 		fail no_service_account "the metadata server gives no access token: the machine needs a service account"
@@ -20,7 +22,8 @@ authorized_get() {
 			--retry-max-time "$IDRL_WAIT_S" "$1"
 }
 
-# A key or certificate has many lines; a service's .env takes it as one, with \n for each line break.
+# A key or certificate has many lines; a service's .env takes it as one, with \n for each line
+# break.
 one_line() {
 	awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }'
 }

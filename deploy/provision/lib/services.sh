@@ -1,20 +1,22 @@
 # shellcheck shell=sh
-# The containers of a machine: their .env, their images, and the systemd unit that starts them after every boot.
+# The containers of a machine: their .env, their images, and the systemd unit that starts them after
+# every boot.
 
 # Run docker-compose, of either generation, in the folder $1.
 compose() {
 	compose_folder=$1
 	shift
 	if command -v docker-compose >/dev/null; then
-		# The classic builder: Debian's docker.io has no BuildKit plug-in, and the first generation would ask for it.
+		# The classic builder: Debian's docker.io has no BuildKit plug-in, and the first generation
+		# would ask for it.
 		(cd "$compose_folder" && DOCKER_BUILDKIT=0 COMPOSE_DOCKER_CLI_BUILD=0 docker-compose "$@")
 	else
 		(cd "$compose_folder" && docker compose "$@")
 	fi
 }
 
-# Write the .env of the folder $1 from standard input (lines that provisioning owns) and those further settings that the
-# folder's .env.example explains.
+# Write the .env of the folder $1 from standard input (lines that provisioning owns) and those
+# further settings that the folder's .env.example explains.
 write_env() {
 	{
 		echo "# Written by deploy/provision at every run: change /etc/idrl/machine.env or the machine's metadata."
@@ -27,13 +29,17 @@ write_env() {
 	[ -z "$twice" ] || fail setting_owned "provisioning sets this itself, take it out of idrl-settings: $twice"
 }
 
-# Print the lines that every folder's .env has on the database; $1 is the role's name, $2 its password.
+# Print the lines that every folder's .env has on the database; $1 is the role's name, $2 its
+# password.
 database_lines() {
 	printf 'POSTGRES_HOST=%s\nPOSTGRES_PORT=%s\nPOSTGRES_DB=%s\n' \
 		"$(setting idrl-database-host)" "$(setting idrl-database-port 5432)" "$(setting idrl-database-name idrl)"
 	printf 'POSTGRES_USER=%s\nPOSTGRES_PASSWORD=%s\n' "$1" "$2"
 	printf 'POSTGRES_SSLMODE=%s\n' "$(setting idrl-database-sslmode require)"
-	if needs_ca; then printf 'COMPOSE_FILE=docker-compose.yml:ca.yml\nPOSTGRES_CA=%s\n' "$IDRL_ETC/postgres-ca.pem"; fi
+	needs_ca || return 0
+	printf 'POSTGRES_CA=%s\n' "$IDRL_ETC/postgres-ca.pem"
+	# The web machine's services name their files themselves where they also serve HTTPS.
+	[ "${with_tls:-no}" = yes ] || echo COMPOSE_FILE=docker-compose.yml:ca.yml
 }
 
 needs_ca() {
@@ -47,7 +53,8 @@ write_ca() {
 	printf '%b\n' "$certificate" | write_file "$IDRL_ETC/postgres-ca.pem" 644
 }
 
-# build_image IMAGE FOLDER SERVICE: build it from the release, whose revision is the image's tag, unless it is there.
+# build_image IMAGE FOLDER SERVICE: build it from the release, whose revision is the image's tag,
+# unless it is there.
 build_image() {
 	! docker image inspect "$1" >/dev/null 2>&1 || return 0
 	say "building $1"
@@ -79,6 +86,7 @@ Type=oneshot
 RemainAfterExit=yes
 $before
 ExecStartPre=$IDRL_OPT/current/deploy/provision/guard-metadata
+ExecStartPre=$IDRL_OPT/current/deploy/provision/clamp-mss
 ExecStart=$IDRL_OPT/current/deploy/provision/compose up -d --remove-orphans
 ExecReload=$IDRL_OPT/current/deploy/provision/compose up -d --remove-orphans
 ExecStop=$IDRL_OPT/current/deploy/provision/compose stop
@@ -93,13 +101,18 @@ WantedBy=multi-user.target
 END
 }
 
-# Start the services, or bring what runs to the current release; wait until $1 (address:port) answers.
+# Start the services, or bring what runs to the current release; wait until $1, an address such as
+# http://10.0.0.4:5004, answers.
 start_services() {
+	echo "$1" | write_file "$IDRL_ETC/answers-at" 644
 	systemctl --quiet enable idrl.service
 	if ! systemctl --quiet is-active idrl.service || ! systemctl reload idrl.service; then
-		systemctl restart idrl.service || fail services_not_started "systemd goes on trying; see: journalctl -u idrl.service"
+		systemctl restart idrl.service ||
+			fail services_not_started "systemd goes on trying; see: journalctl -u idrl.service"
 	fi
-	curl --silent --output /dev/null --noproxy '*' --fail --max-time 10 --retry 1000 --retry-delay 2 --retry-all-errors \
-		--retry-max-time "$IDRL_WAIT_S" "http://$1/health" ||
-		fail services_not_healthy "$1 does not answer after $IDRL_WAIT_S s; see: deploy/provision/compose logs"
+	# This machine's own services: the certificate is for another name.
+	curl --silent --output /dev/null --noproxy '*' --insecure --fail --max-time 10 --retry 1000 \
+		--retry-delay 2 --retry-all-errors --retry-max-time "$IDRL_WAIT_S" "$1/health" ||
+		fail services_not_healthy \
+			"$1 does not answer after $IDRL_WAIT_S s; see: deploy/provision/compose logs"
 }

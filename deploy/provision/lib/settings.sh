@@ -1,12 +1,14 @@
 # shellcheck shell=sh
-# The machine's settings: /etc/idrl/machine.env, written by hand or from the attributes that a metadata server gives.
+# The machine's settings: /etc/idrl/machine.env, written by hand or from the attributes that a
+# metadata server gives.
 
 metadata_url=${IDRL_METADATA_URL:-$(sed -n 's/^IDRL_METADATA_URL=//p' "$IDRL_ETC/machine.env" 2>/dev/null | tail -n 1)}
 metadata_url=${metadata_url:-http://metadata.google.internal}
 # Every attribute that may be given; idrl-settings holds further lines and is handled apart.
-attributes="idrl-role idrl-release-url idrl-release-sha256 idrl-revision idrl-tasks-host idrl-file-host idrl-database-host
-	idrl-database-port idrl-database-name idrl-database-user idrl-database-sslmode idrl-first-worker idrl-worker-subnet
-	idrl-data-disk idrl-secrets-url"
+attributes="idrl-role idrl-releases-url idrl-release-url idrl-release-sha256 idrl-revision
+	idrl-tasks-host idrl-file-host idrl-database-host idrl-database-port idrl-database-name
+	idrl-database-user idrl-database-sslmode idrl-first-worker idrl-worker-subnet idrl-data-disk
+	idrl-secrets-url idrl-tls-name idrl-tls-email idrl-acme-server idrl-ops-agent"
 
 # Print what the metadata server says of $1; fails when it does not answer, or knows nothing of it.
 metadata() {
@@ -25,7 +27,8 @@ setting() {
 	printf '%s' "${setting_value:-${2:-}}"
 }
 
-# Where a metadata server answers that knows this machine's role, its attributes become the file; else the file stays.
+# Where a metadata server answers that knows this machine's role, its attributes become the file;
+# else the file stays.
 load_settings() {
 	if metadata instance/attributes/idrl-role >/dev/null 2>&1; then
 		{
@@ -43,7 +46,8 @@ load_settings() {
 		fail settings_missing "there is no $IDRL_ETC/machine.env and no metadata server: deploy/provision/README.md lists what to write"
 }
 
-# need_settings ROLE NAME...: end with the names of all that are missing, not with the first one's only.
+# need_settings ROLE NAME...: end with the names of all that are missing, not with the first one's
+# only.
 need_settings() {
 	needing_role=$1
 	shift
@@ -76,9 +80,14 @@ check_common_settings() {
 	check_setting idrl-database-sslmode 'disable|allow|prefer|require|verify-ca|verify-full' "one of libpq's modes"
 	check_setting idrl-first-worker '0|1' '1 on the first worker machine, 0 on the others'
 	check_setting idrl-secrets-url 'https?://[A-Za-z0-9.-]+(:[0-9]+)?' 'an address without a path'
+	check_setting idrl-tls-name '[A-Za-z0-9][A-Za-z0-9.-]*' 'a DNS name or an IPv4 address'
+	check_setting idrl-tls-email '[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+' 'a mail address'
+	check_setting idrl-acme-server 'https://[A-Za-z0-9./:_-]+' "the https address of an ACME directory"
+	check_setting idrl-ops-agent '0|1' '1 to install the Ops Agent of Google Cloud'
 }
 
-# The lines that are no settings of the machine are for the services: FETCH_ALLOW_HOSTS=…, AUTH_RATE=…
+# The lines that are no settings of the machine are for the services: FETCH_ALLOW_HOSTS=…,
+# AUTH_RATE=…
 service_settings() {
 	grep -Ev '^(IDRL_[A-Z0-9_]*=|[[:space:]]*(#|$))' "$IDRL_ETC/machine.env" || true
 }

@@ -1,5 +1,7 @@
 """A machine with nothing on it, and a cloud that knows nothing yet."""
 
+import io
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import Cloud, Machine
+from deploy.provision.tests.stage import CHECKOUT, Cloud, Machine
 
 
 @pytest.fixture
@@ -38,3 +40,18 @@ def cloud() -> Iterator[Cloud]:
         yield cloud
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def file_release() -> bytes:
+    """The part of the checkout that settings are checked with, as the archive of a release."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name in (
+            "deploy/provision",
+            "web-server/.env.example",
+            "worker-server/.env.example",
+            "psg/.env.example",
+        ):
+            archive.add(CHECKOUT / name, name)
+    return file.getvalue()

@@ -100,14 +100,38 @@ class Machine:
         path.write_text("".join(f"{name}={value}\n" for name, value in values))
         path.chmod(0o600)
 
-    def run(self, *command: str | Path, metadata_url: str = NOWHERE) -> Done:
+    @property
+    def units(self) -> Path:
+        return self.folder / "units"
+
+    def program(self, name: str, script: str) -> None:
+        """Put a shell script in the place of a program of the system."""
+        path = self.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def calls(self) -> str:
+        """Return what programs noted in the file that they know as $CALLS."""
+        path = self.folder / "calls"
+        return path.read_text() if path.exists() else ""
+
+    def run(self, *command: str | Path, metadata_url: str = NOWHERE, **told: str) -> Done:
         """Run a command as on this machine; one second is all it may wait for anything."""
-        variables = {
+        self.units.mkdir(exist_ok=True)
+        environment = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "CALLS": str(self.folder / "calls"),
             "IDRL_ETC": str(self.etc),
             "IDRL_OPT": str(self.opt),
+            "IDRL_UNITS": str(self.units),
+            # No systemd, whatever this machine has.
+            "IDRL_SYSTEMD": str(self.folder / "no-systemd"),
             "IDRL_METADATA_URL": metadata_url,
+            "IDRL_WAIT_S": "1",
+            "IDRL_APT_PAUSE_S": "0",
+            **told,
         }
-        environment = {"PATH": os.environ["PATH"], "IDRL_WAIT_S": "1", **variables}
         done = subprocess.run(
             command,
             env=environment,
@@ -122,13 +146,10 @@ class Machine:
         """Run the role's script with --check, which changes nothing."""
         return self.run(PROVISION / role, "--check", metadata_url=metadata_url)
 
-    def shell(self, script: str) -> Done:
+    def shell(self, script: str, **told: str) -> Done:
         """Run a script in which the libraries' functions are known."""
-        libraries = "".join(
-            f". {PROVISION}/lib/{name}.sh; "
-            for name in ("common", "settings", "secrets", "services")
-        )
-        return self.run("sh", "-euc", libraries + script)
+        libraries = "".join(f". {path}; " for path in sorted((PROVISION / "lib").glob("*.sh")))
+        return self.run("sh", "-euc", libraries + script, **told)
 
 
 @dataclass

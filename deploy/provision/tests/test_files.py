@@ -1,9 +1,7 @@
 """The files that provisioning writes, and the release it fetches."""
 
 import hashlib
-import io
 import subprocess
-import tarfile
 
 import pytest
 
@@ -13,29 +11,14 @@ OWN = "printf 'POSTGRES_PASSWORD=%s\\nWORKER_IMAGE=x\\n' \"$(password idrl-postg
 
 
 @pytest.fixture
-def release() -> bytes:
-    """The part of the checkout that a machine's settings are checked with, as the archive of a release."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name in (
-            "deploy/provision",
-            "web-server/.env.example",
-            "worker-server/.env.example",
-            "psg/.env.example",
-        ):
-            archive.add(CHECKOUT / name, name)
-    return file.getvalue()
-
-
-@pytest.fixture
-def attributes(cloud: Cloud, release: bytes) -> dict[str, str]:
-    """A file machine's settings for that release."""
-    cloud.objects["/release.tar.gz"] = release
+def attributes(cloud: Cloud, file_release: bytes) -> dict[str, str]:
+    """What a file machine is told about that release."""
+    cloud.objects["/release.tar.gz"] = file_release
     cloud.attributes = {
         **SETTINGS["file"],
         "idrl-role": "file",
         "idrl-release-url": f"{cloud.url}/release.tar.gz",
-        "idrl-release-sha256": hashlib.sha256(release).hexdigest(),
+        "idrl-release-sha256": hashlib.sha256(file_release).hexdigest(),
     }
     return cloud.attributes
 
@@ -136,5 +119,14 @@ def test_every_script_can_be_run() -> None:
         check=True,
     ).stdout.splitlines()
     modes = {line.split()[-1].removeprefix("deploy/provision/"): line.split()[0] for line in listed}
-    for name in ("web", "worker", "file", "bootstrap", "compose", "guard-metadata"):
+    for name in (
+        "web",
+        "worker",
+        "file",
+        "bootstrap",
+        "compose",
+        "guard-metadata",
+        "clamp-mss",
+        "revision",
+    ):
         assert modes[name] == "100755", name

@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ import expected
 from expected import METADATA, Machine
 
 PROJECT = "rehearsal"
+# How long a machine finds no release, from its first call: longer than a try of bootstrap takes.
+WITHOUT_RELEASE_S = 60
 _SECRET = re.compile(rf"/v1/projects/{PROJECT}/secrets/([a-z0-9-]+)/versions/latest:access")
 _PREFIX = "/computeMetadata/v1/"
 
@@ -30,6 +33,11 @@ class Cloud:
     attributes: Mapping[str, Mapping[str, str]]
     secrets: Mapping[str, str]
     release: Path
+    # What machines are told of the release, and the folder with Debian's packages.
+    pointer: str
+    packages: Path
+    # When each machine first called for a release.
+    first_calls: dict[str, float] = field(default_factory=lambda: dict[str, float]())
     tokens: dict[str, str] = field(default_factory=lambda: dict[str, str]())
 
     def metadata(self, machine: Machine, path: str) -> bytes | None:
@@ -58,6 +66,19 @@ class Cloud:
         full_name = f"projects/{PROJECT}/secrets/{name}/versions/1"
         return 200, json.dumps({"name": full_name, "payload": {"data": data}}).encode()
 
+    def released(self, address: str, name: str) -> tuple[int, bytes]:
+        """Return the answer of the bucket with the releases to the machine at that address."""
+        known = {"current": self.pointer.encode, "release.tar.gz": self.release.read_bytes}
+        first = self.first_calls.setdefault(address, time.monotonic())
+        if name not in known or time.monotonic() < first + WITHOUT_RELEASE_S:
+            return 404, b""
+        return 200, known[name]()
+
+    def package(self, name: str) -> tuple[int, bytes]:
+        """Return the answer of the archive of packages."""
+        path = self.packages / Path(name).name
+        return (200, path.read_bytes()) if path.is_file() else (404, b"")
+
     def _role(self, name: str) -> str:
         return next(machine.role for machine in self.machines.values() if machine.name == name)
 
@@ -75,8 +96,11 @@ class _Request(BaseHTTPRequestHandler):
         if asked:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             self._answer(*self.cloud.secret(token, asked[1]))
-        elif self.path == "/release.tar.gz":
-            self._answer(200, self.cloud.release.read_bytes())
+        elif self.path.startswith("/releases/"):
+            name = self.path.removeprefix("/releases/")
+            self._answer(*self.cloud.released(self.client_address[0], name))
+        elif self.path.startswith("/packages/"):
+            self._answer(*self.cloud.package(self.path.removeprefix("/packages/")))
         elif machine and self.path.startswith(_PREFIX):
             self._answer_metadata(machine, self.path.removeprefix(_PREFIX))
         else:

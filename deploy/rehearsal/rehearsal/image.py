@@ -1,7 +1,7 @@
 """The disk that every machine starts from: Debian, the kernel's modules, and the container images.
 
-Everything that a machine would fetch from Debian's archive or an image registry is in it, so that the machines need
-neither; what deploy/provision does with it is the same.
+What a machine would fetch from an image registry is in it. Of Debian's packages the ones for NFS are
+not: machines install them from a folder that stands in for the archive.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ from harness import engine as engine_module, images
 from harness.engine import Engine
 from harness.stack import CHECKOUT
 
+from rehearsal import authority
+
 _ADDED = Path(__file__).parents[1] / "root"
 _MODULES = Path("/usr/lib/uml/modules")
 _CACHE = CHECKOUT / ".cache" / "rehearsal"
@@ -29,17 +31,13 @@ _OFF = (
     "docker.service",
     "docker.socket",
     "containerd.service",
-    "nfs-server.service",
     "rpcbind.service",
     "rpcbind.socket",
 )
-_IDLE = (
-    "apt-daily.timer",
-    "apt-daily-upgrade.timer",
-    "dpkg-db-backup.timer",
-    "e2scrub_all.timer",
-    "fstrim.timer",
-)
+# As in Google's image the timers of apt are on; these have nothing to do with provisioning.
+_IDLE = ("dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer")
+# Taken out again after their dependencies are there, for provisioning to install.
+_LEFT_OUT = ("nfs-kernel-server", "nfs-common")
 _BASES = ("python:3.11-slim-bookworm", "redis:7.2-bookworm", "nginx:1.28-bookworm")
 _DISK = "8G"  # sparse
 
@@ -61,6 +59,16 @@ class Work:
     @property
     def release(self) -> Path:
         return self.folder / "release.tar.gz"
+
+    @property
+    def authority(self) -> Path:
+        """What belongs to the authority of the web machine's certificate."""
+        return self.folder / "authority"
+
+    @property
+    def packages(self) -> Path:
+        """The archive of the packages that machines install."""
+        return self.folder / "packages"
 
     @property
     def preloaded(self) -> Path:
@@ -122,13 +130,48 @@ def _unpack_debian(work: Work) -> None:
     _run("tar", "--extract", f"--file={archive}", f"--directory={work.tree}", "--exclude=./dev/*")
 
 
+def _leave_out_packages(work: Work) -> None:
+    """Remove the packages that machines install themselves, and offer them in an archive."""
+    cached = _CACHE / "packages"
+    cached.mkdir(exist_ok=True)
+    for name in _LEFT_OUT:
+        if not list(cached.glob(f"{name}_*.deb")):
+            subprocess.run(["apt-get", "-qq", "update"], check=False, capture_output=True)
+            subprocess.run(["apt-get", "-qq", "download", name], cwd=cached, check=True)
+    # Nothing runs in the tree that could be stopped.
+    policy = work.tree / "usr" / "sbin" / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    _run("chroot", str(work.tree), "dpkg", "--purge", *_LEFT_OUT)
+    policy.unlink()
+    work.packages.mkdir()
+    index = ""
+    for package in sorted(cached.glob("*.deb")):
+        # Without the version, whose colon would be another character in its address.
+        name = f"{package.name.partition('_')[0]}.deb"
+        shutil.copy(package, work.packages / name)
+        fields = _output("dpkg-deb", "--field", str(package))
+        size, digest = package.stat().st_size, sha256_of(package)
+        index += f"{fields}Filename: ./{name}\nSize: {size}\nSHA256: {digest}\n\n"
+    (work.packages / "Packages").write_text(index)
+    apt = work.tree / "etc" / "apt"
+    for path in (apt / "sources.list.d").iterdir():
+        path.unlink()
+    sources = apt / "sources.list"
+    sources.write_text("deb [trusted=yes] http://169.254.169.254/packages ./\n")
+
+
 def _set_up(work: Work) -> None:
     tree = work.tree
+    _leave_out_packages(work)
     for modules in _MODULES.iterdir():
         shutil.copytree(modules, tree / "lib" / "modules" / modules.name)
         _run("chroot", str(tree), "depmod", modules.name)
     shutil.copytree(_ADDED, tree, dirs_exist_ok=True)
     (tree / "etc/fstab").write_text("/dev/ubda / ext4 defaults 0 1\n")
+    trusted = tree / "etc" / "idrl" / "acme-ca.pem"
+    trusted.parent.mkdir()
+    shutil.copy(authority.make_certificate(work.authority), trusted)
     _replace(tree / "etc/resolv.conf", "nameserver 169.254.169.254\n")
     _replace(tree / "etc/hosts", "127.0.0.1 localhost\n")
     chrony = tree / "etc/chrony/chrony.conf"
@@ -152,6 +195,7 @@ def _set_up(work: Work) -> None:
         "--quiet",
         "enable",
         "rehearsal-network.service",
+        "rehearsal-apt-lock.service",
         "google-startup-scripts.service",
     )
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(work.ssh_key))
@@ -185,7 +229,13 @@ def _build_release(engine: Engine, work: Work) -> None:
     checkout = work.folder / "release"
     with tarfile.open(work.release) as archive:
         archive.extractall(checkout, filter="data")
-    for name, folder in (("web", "web-server"), ("worker", "worker-server"), ("psg", "psg")):
+    folders = {
+        "web": "web-server",
+        "worker": "worker-server",
+        "psg": "psg",
+        "certbot": "deploy/provision/certbot",
+    }
+    for name, folder in folders.items():
         options = (
             "--build-arg",
             f"REVISION={work.revision}",

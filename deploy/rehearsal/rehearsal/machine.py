@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import expected
 from expected import Machine
 
 from idrl_testing.waiting import wait_until
@@ -16,7 +17,8 @@ from rehearsal.image import Work
 from rehearsal.network import Network
 
 _BOOT_S = 180
-_PROVISION_S = 600
+_PROVISION_S = 900
+_UNIT = "idrl-provision.service"
 
 
 class MachineFailed(Exception):
@@ -63,6 +65,8 @@ class Vm:
             f"idrl.address={machine.address}",
             f"idrl.gateway={machine.gateway}",
         ]
+        # The first machines find apt locked at their first boot.
+        command += ["idrl.apt_lock"] if machine in expected.MACHINES else []
         # The machine's memory is a file there, as large as what the machine has used of it.
         environment = {**os.environ, "TMPDIR": str(self.work.folder / "memory")}
         if self.work.preloaded.exists():
@@ -82,21 +86,29 @@ class Vm:
         wait_until(self._can_log_in, _BOOT_S)
 
     def wait_for_startup(self) -> None:
-        """Return when the startup script of this boot has ended; fail with its log unless it ended well."""
+        """Return when this boot's provisioning has ended well; fail with its log if it does not."""
         self.wait_for_ssh()
         deadline = time.monotonic() + _PROVISION_S
-        question = "systemctl show google-startup-scripts --property=Result,ExecMainStatus,ExecMainExitTimestampMonotonic"
-        while True:
-            said = dict(line.split("=", 1) for line in self.ssh(question).split())
-            if said["ExecMainExitTimestampMonotonic"] != "0":
-                break
+        # Failed tries in between are what the unit is for.
+        while not self._is_provisioned():
             assert time.monotonic() < deadline, self.startup_log()
             time.sleep(1)
-        assert (said["Result"], said["ExecMainStatus"]) == ("success", "0"), self.startup_log()
+
+    def _is_provisioned(self) -> bool:
+        properties = "Result,ActiveState,ExecMainStatus,ExecMainExitTimestampMonotonic"
+        said = dict(
+            line.split("=", 1)
+            for line in self.ssh(f"systemctl show {_UNIT} --property={properties}").split()
+        )
+        ended = said["ExecMainExitTimestampMonotonic"] != "0"
+        well = (said["Result"], said["ActiveState"], said["ExecMainStatus"])
+        return ended and well == ("success", "inactive", "0")
 
     def startup_log(self) -> str:
-        """Return what the startup script has printed since the machine was booted."""
-        return self.ssh("journalctl --boot --unit=google-startup-scripts --no-pager --output=cat")
+        """Return what provisioning has printed since the machine was booted."""
+        return self.ssh(
+            f"journalctl --boot --unit=google-startup-scripts --unit={_UNIT} --no-pager --output=cat"
+        )
 
     def ssh(self, command: str, timeout_s: float = 120) -> str:
         """Run a shell command there and return what it printed; raise MachineFailed when it fails."""

@@ -69,7 +69,7 @@ class Network:
         if tap not in self._attached:
             run("ip", "tuntap", "add", tap, "mode", "tap")
             run("ip", "address", "add", f"{machine.gateway}/32", "dev", tap)
-            run("ip", "link", "set", tap, "up")
+            run("ip", "link", "set", tap, "mtu", str(expected.MTU), "up")
             run("ip", "route", "add", f"{machine.address}/32", "dev", tap, "src", machine.gateway)
             self._attached.add(tap)
         return tap
@@ -127,6 +127,11 @@ class Network:
             run("ip", "-n", _NAMESPACE, *command)
 
     def _make_rules(self) -> None:
+        # As some hosts of the internet do: who sends too much at once never learns of it.
+        _iptables(
+            *("--append", "OUTPUT", "--protocol", "icmp"),
+            *("--icmp-type", "fragmentation-needed", "--jump", "DROP"),
+        )
         for chain in ("INPUT", "FORWARD"):
             _iptables("--policy", chain, "DROP")
             _iptables(
@@ -148,6 +153,7 @@ class Network:
             # The metadata server, its name service and its clock.
             for protocol, port in (("tcp", 80), ("tcp", 53), ("udp", 53), ("udp", 123)):
                 self._allow("INPUT", _SUBNETS[role], f"{METADATA}/32", protocol, port)
+        self._allow("INPUT", _SUBNETS["web"], f"{METADATA}/32", "tcp", 14000)
         # Workers download from anywhere.
         for chain, host in (("FORWARD", WORLD), ("INPUT", WORLD_GATEWAY)):
             self._allow(chain, _SUBNETS["worker"], f"{host}/32", "tcp", None)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import expected
+import requests
 from expected import DOMAIN, METADATA, Machine
 from harness.machines import make_secrets
 from harness.stack import CHECKOUT
 
-from rehearsal import cloud as cloud_module, database as database_module
+from idrl_testing.waiting import wait_until
+from rehearsal import authority, cloud as cloud_module, database as database_module
 from rehearsal.cloud import Cloud
 from rehearsal.database import Database
 from rehearsal.image import Work, sha256_of
@@ -32,6 +34,8 @@ class System:
     database: Database
     secrets: dict[str, str]
     vms: dict[str, Vm] = field(default_factory=dict)
+    # What the metadata server says of each machine; may be changed while it runs.
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def web(self) -> Vm:
@@ -47,7 +51,8 @@ class System:
 
     @property
     def url(self) -> str:
-        return f"http://{expected.WEB.address}:5050"
+        # rehearse.sh lets this host know the name.
+        return f"https://{expected.WEB.name}.{DOMAIN}"
 
     def boot(self, *machines: Machine) -> None:
         """Boot these machines at once, and return when all of them are set up."""
@@ -57,6 +62,15 @@ class System:
             ).boot()
         for machine in machines:
             self.vms[machine.name].wait_for_startup()
+        if expected.WEB in machines:
+            wait_until(self._has_certificate, 120)
+
+    def _has_certificate(self) -> bool:
+        """Tell whether the web machine has a certificate of the authority that clients trust."""
+        try:
+            return requests.get(f"{self.url}/health", timeout=10).ok
+        except requests.ConnectionError:
+            return False
 
     def end(self) -> None:
         for vm in self.vms.values():
@@ -90,6 +104,9 @@ def running(work: Work) -> Iterator[System]:
         stack.enter_context(database_module.running(database))
         system = System(work, network, database, _make_secrets(work, database))
         database.make_owner(system.secrets["idrl-postgres-owner-password"])
+        root = stack.enter_context(authority.serving(work.authority))
+        # What `requests` trusts, here and in the black-box tests.
+        os.environ["REQUESTS_CA_BUNDLE"] = str(root)
         stack.enter_context(cloud_module.serving(_make_cloud(system)))
         stack.enter_context(_serving(work, "dnsmasq", _dnsmasq(work)))
         stack.enter_context(_serving(work, "chronyd", _chronyd(work)))
@@ -114,21 +131,31 @@ def _make_cloud(system: System) -> Cloud:
     machines = (*expected.MACHINES, expected.WORKER_2)
     common = {
         "startup-script": _BOOTSTRAP.read_text(),
-        "idrl-release-url": f"http://{METADATA}/release.tar.gz",
-        "idrl-release-sha256": sha256_of(system.work.release),
-        "idrl-revision": system.work.revision,
+        "idrl-releases-url": f"http://{METADATA}/releases",
         "idrl-tasks-host": f"{expected.WORKER_1.name}.{DOMAIN}",
         "idrl-file-host": f"{expected.FILE.name}.{DOMAIN}",
         "idrl-database-host": f"database.{DOMAIN}",
+        "idrl-database-user": "idrl_owner",
         "idrl-database-sslmode": "verify-ca",
         "idrl-secrets-url": f"http://{METADATA}",
+        "idrl-acme-server": authority.DIRECTORY,
     }
     attributes = {
         machine.name: {**common, "idrl-role": machine.role, **machine.attributes}
         for machine in machines
     }
     by_address = {machine.address: machine for machine in machines}
-    return Cloud(by_address, attributes, system.secrets, system.work.release)
+    lines = [f"revision={system.work.revision}", f"sha256={sha256_of(system.work.release)}"]
+    pointer = "\n".join([*lines, "archive=release.tar.gz", ""])
+    system.attributes = attributes
+    return Cloud(
+        by_address,
+        attributes,
+        system.secrets,
+        system.work.release,
+        pointer,
+        system.work.packages,
+    )
 
 
 def _dnsmasq(work: Work) -> list[str]:

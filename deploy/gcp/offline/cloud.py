@@ -1,0 +1,148 @@
+"""A project of Google Cloud in a folder, as far as the scripts of deploy/gcp can tell it from one.
+
+It keeps what was made, and refuses what Google refuses: calls before a service is turned on, rights
+for an account that is not known yet, a template in use, a network with a connection, a protected
+database, a smaller disk. It can fail at any step, once: each run ends at the first step that no run
+before has reached.
+"""
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Values = dict[str, Any]
+# How many calls are refused after a service is turned on, and grants after an account is made.
+_CALLS_TOO_EARLY = 2
+_GRANTS_TOO_EARLY = 1
+
+
+class Refused(Exception):
+    """What Google answers instead; the message is the part of it that people search for."""
+
+
+@dataclass
+class Project:
+    """Everything that exists. Resources by their kind and name, objects by their address."""
+
+    apis: dict[str, int] = field(default_factory=dict)
+    resources: dict[str, Values] = field(default_factory=dict)
+    objects: dict[str, str] = field(default_factory=dict)
+    buckets: list[str] = field(default_factory=list)
+    secrets: dict[str, list[str]] = field(default_factory=dict)
+    fresh_accounts: dict[str, int] = field(default_factory=dict)
+    # Networks whose connection to a database was cut: Google remembers their names for days.
+    cut_networks: list[str] = field(default_factory=list)
+    peerings: dict[str, list[str]] = field(default_factory=dict)
+    machines: dict[str, Values] = field(default_factory=dict)
+    schemas: list[str] = field(default_factory=list)
+    snapshots: list[str] = field(default_factory=list)
+    # What happened: each step with the workers that answered while it was made.
+    log: list[str] = field(default_factory=list)
+    fewest_workers: int | None = None
+    made: int = 0
+    # Steps that a run has ended at; None where no run is to be ended.
+    ended_at: list[str] | None = None
+    broken: bool = False
+    # ssh that ends well and does nothing, as when the metadata server gives an empty script.
+    idle_ssh: bool = False
+
+    def need_api(self, name: str) -> None:
+        early = self.apis.get(name)
+        if early is None:
+            raise Refused(f"SERVICE_DISABLED: {name}.googleapis.com has not been used in project")
+        if early:
+            self.apis[name] = early - 1
+            raise Refused(f"SERVICE_DISABLED: {name}.googleapis.com: wait a few minutes and retry")
+
+    def enable(self, name: str) -> None:
+        self.apis.setdefault(name, _CALLS_TOO_EARLY)
+
+    def of_kind(self, kind: str) -> list[Values]:
+        return [values for key, values in self.resources.items() if key.startswith(f"{kind}/")]
+
+    def number(self) -> int:
+        self.made += 1
+        return self.made
+
+    def account_made(self, email: str) -> None:
+        self.fresh_accounts[f"serviceAccount:{email}"] = _GRANTS_TOO_EARLY
+
+    def need_account(self, member: str) -> None:
+        if self.fresh_accounts.get(member):
+            self.fresh_accounts[member] -= 1
+            raise Refused(f"Error 400: Service account {member} does not exist., badRequest")
+
+    def workers(self) -> int:
+        return sum(
+            machine["answers"] for name, machine in self.machines.items() if "worker" in name
+        )
+
+    def current_release(self, pointer: str = "current") -> str | None:
+        text = next((text for url, text in self.objects.items() if url.endswith(f"/{pointer}")), "")
+        lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return lines.get("revision")
+
+    def boot(self, name: str) -> None:
+        """Start a machine: the release is the one that is current now; web brings the schema."""
+        revision = self.current_release()
+        self.machines[name] = {"revision": revision, "answers": revision is not None}
+        if name == "idrl-web" and revision and not self.schemas:
+            self.schemas.append(revision)
+
+    def provision(self, name: str) -> None:
+        """Bring a machine to the current release; its services stop for that."""
+        self.machines[name]["answers"] = False
+        if "worker" in name:
+            left = self.workers()
+            known = self.fewest_workers
+            self.fewest_workers = left if known is None else min(left, known)
+        self.boot(name)
+
+
+class Cloud:
+    """The project in its folder, for one call at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def reset(self) -> None:
+        self._write(Project())
+
+    def read(self) -> Project:
+        return Project(**json.loads((self.folder / "project.json").read_text()))
+
+    @contextmanager
+    def change(self) -> Iterator[Project]:
+        """Give the project to be changed; what was changed stays, also when the call is refused."""
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            project = self.read()
+            try:
+                yield project
+            finally:
+                self._write(project)
+
+    def _write(self, project: Project) -> None:
+        new = self.folder / "project.json.new"
+        new.write_text(json.dumps(vars(project)))
+        new.rename(self.folder / "project.json")
+
+
+def step(project: Project, label: str) -> bool:
+    """Note a step; tell whether this run is to end at it."""
+    project.log.append(f"{label} ({project.workers()} workers)")
+    if project.ended_at is None or label in project.ended_at:
+        return False
+    project.ended_at.append(label)
+    return True
+
+
+def kill_the_script() -> None:
+    """End the script that called, and all that it started, as a power cut does."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)

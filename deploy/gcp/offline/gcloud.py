@@ -1,0 +1,201 @@
+"""`gcloud` and `curl` for the dry run of the scripts: the commands that they use, on a `Cloud`.
+
+Which options exist is checked elsewhere, by gcloud itself; here it counts what a command does.
+"""
+
+import fnmatch
+import os
+import sys
+from pathlib import Path
+
+from deploy.gcp.offline.cloud import Cloud, Project, Refused, kill_the_script, step
+
+_APIS = {
+    "secrets": "secretmanager",
+    "compute": "compute",
+    "sql": "sqladmin",
+    "iam": "iam",
+    "storage": "storage",
+}
+_CHANGES = ("enable", "create", "update", "add", "delete", "patch", "cp", "rm", "ssh")
+
+
+def option(words: list[str], name: str) -> str:
+    return next((w.partition("=")[2] for w in words if w.startswith(f"--{name}=")), "")
+
+
+def run(project: Project, words: list[str], stdin: str) -> str:
+    """Do what a command says, and return what it prints."""
+    plain = [word for word in words if not word.startswith("--")]
+    if plain[0] == "services":
+        for name in plain[2:]:
+            project.enable(name.removesuffix(".googleapis.com"))
+        return ""
+    project.need_api(_APIS[plain[0]])
+    handlers = {"secrets": _secrets, "storage": _storage, "sql": _sql, "compute": _compute}
+    if plain[0] not in handlers:
+        return ""
+    return handlers[plain[0]](project, plain[1:], words, stdin)
+
+
+def _secrets(project: Project, plain: list[str], words: list[str], stdin: str) -> str:
+    match plain:
+        case ["list"]:
+            return "\n".join(project.secrets)
+        case ["create", name]:
+            project.secrets[name] = []
+        case ["delete", name]:
+            del project.secrets[name]
+        case ["versions", "add", name]:
+            project.secrets[name].append(stdin)
+        case ["versions", "list", name]:
+            return "\n".join(str(n + 1) for n in range(len(project.secrets[name])))[-1:]
+        case ["versions", "access", "latest"]:
+            versions = project.secrets.get(option(words, "secret"))
+            if not versions:
+                raise Refused("NOT_FOUND: Secret not found or has no versions")
+            return versions[-1]
+    return ""
+
+
+def _storage(project: Project, plain: list[str], words: list[str], stdin: str) -> str:
+    match plain:
+        case ["buckets", "list"]:
+            return "\n".join(project.buckets)
+        case ["buckets", "create", url]:
+            project.buckets.append(url.removeprefix("gs://"))
+        case ["ls", pattern]:
+            _need_bucket(project, pattern)
+            found = [url for url in _objects(project) if url.startswith(pattern[:-2])]
+            if not found:
+                raise Refused("One or more URLs matched no objects.")
+            return "\n".join(found)
+        case ["cat", url]:
+            return project.objects[url]
+        case ["cp", source, url]:
+            _need_bucket(project, url)
+            if "--no-clobber" not in words or url not in project.objects:
+                text = stdin if source == "-" else f"sha256 of {Path(source).name}"
+                project.objects[url] = text
+        case ["rm", url]:
+            project.buckets.remove(url.removeprefix("gs://"))
+            project.objects = {u: t for u, t in project.objects.items() if not u.startswith(url)}
+            _state_file(url).unlink(missing_ok=True)
+    return ""
+
+
+def _need_bucket(project: Project, url: str) -> None:
+    if url.removeprefix("gs://").partition("/")[0] not in project.buckets:
+        raise Refused(f"{url} not found: 404")
+
+
+def _state_file(url: str) -> Path:
+    bucket = url.removeprefix("gs://").partition("/")[0]
+    return Path(os.environ["IDRL_CLOUD"]) / "states" / f"{bucket}.tfstate"
+
+
+def _objects(project: Project) -> list[str]:
+    states = (Path(os.environ["IDRL_CLOUD"]) / "states").glob("*.tfstate")
+    return [*project.objects, *(f"gs://{s.stem}/idrl/default.tfstate" for s in states)]
+
+
+def _sql(project: Project, plain: list[str], _words: list[str], _: str) -> str:
+    match plain:
+        case ["instances", "list"]:
+            return "\n".join(
+                found["name"] for found in project.of_kind("google_sql_database_instance")
+            )
+        case ["instances", "patch", name]:
+            found = project.resources[f"google_sql_database_instance/{name}"]
+            found["settings"][0]["deletion_protection_enabled"] = False
+    return ""
+
+
+def _compute(project: Project, plain: list[str], words: list[str], _: str) -> str:
+    match plain:
+        case ["networks", "list"]:
+            return "\n".join(found["name"] for found in project.of_kind("google_compute_network"))
+        case ["networks", "peerings", "list"]:
+            network = option(words, "network")
+            return "servicenetworking-googleapis-com" if network in project.peerings else ""
+        case ["networks", "peerings", "delete", _]:
+            network = option(words, "network")
+            if project.of_kind("google_sql_database_instance"):
+                raise Refused("a database uses the peering")
+            del project.peerings[network]
+            project.cut_networks.append(network)
+        case ["instances", "list"]:
+            return "some-zone" if "google_compute_instance/idrl-file" in project.resources else ""
+        case ["instances", "update", name]:
+            project.resources[f"google_compute_instance/{name}"]["deletion_protection"] = False
+        case ["instance-groups", "managed", "list-instances", _]:
+            return "\n".join(fnmatch.filter(project.machines, "idrl-extra-worker-*"))
+        case ["ssh", name]:
+            return _ssh(project, name, option(words, "command"))
+    return ""
+
+
+def _ssh(project: Project, name: str, command: str) -> str:
+    if name not in project.machines:
+        raise Refused(f"Could not fetch resource: {name} was not found")
+    machine = project.machines[name]
+    if "provision/revision" in command:
+        if not machine["answers"]:
+            raise Refused("curl: (7) Failed to connect to 127.0.0.1 port 5004")
+        return str(machine["revision"])
+    if project.idle_ssh or "journalctl" in command:
+        return ""
+    if "--only-migrate" in command:
+        revision = project.current_release("next" if "--release=next" in command else "current")
+        if revision and revision not in project.schemas:
+            project.schemas.append(revision)
+    else:
+        project.provision(name)
+    return ""
+
+
+def ready(project: Project) -> bool:
+    machines = project.machines
+    return {"idrl-web", "idrl-worker", "idrl-file"} <= set(machines) and all(
+        machine["answers"] and machine["revision"] in project.schemas
+        for machine in machines.values()
+    )
+
+
+def label_of(words: list[str]) -> str:
+    """Return the name of a step: the command without values that differ from run to run."""
+    plain = [word for word in words if not word.startswith("--") and word != "-"]
+    command = option(words, "command")
+    extra = "migrate" if "--only-migrate" in command else ""
+    ends = [Path(word).name if "/" in word else word for word in plain]
+    kept = [word for word in ends if not word.endswith((".tar.gz", ".googleapis.com"))]
+    return " ".join([*kept, extra]).strip()
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code of `gcloud …`, or of `curl … URL` where that comes first."""
+    cloud = Cloud(Path(os.environ["IDRL_CLOUD"]))
+    if arguments[0] == "curl":
+        return 0 if ready(cloud.read()) else 22
+    words = arguments[1:]
+    stdin = sys.stdin.read() if "-" in words or "--data-file=-" in words else ""
+    changes = any(word in _CHANGES for word in words) and "provision/revision" not in " ".join(
+        words
+    )
+    ends = False
+    try:
+        with cloud.change() as project:
+            printed = run(project, words, stdin)
+            ends = changes and step(project, label_of(words))
+    except Refused as refused:
+        sys.stderr.write(f"ERROR: (gcloud.{words[0]}) {refused}\n")
+        return 1
+    if ends:
+        kill_the_script()
+    if printed:
+        sys.stdout.write(f"{printed}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,32 @@
+# shellcheck shell=sh
+# Memory of small machines. Without swap, a moment of need ends whatever the kernel picks.
+
+# Two GiB hold two renders of 1080p and the system only just; with swap what is idle makes room.
+swap_below_kib=$((3 * 1024 * 1024))
+swap_mib=2048
+
+# Give a machine with little memory and no swap a file to swap to, now and after every boot.
+ensure_swap() {
+	meminfo=${IDRL_MEMINFO:-/proc/meminfo}
+	memory_kib=$(awk '/^MemTotal|^SwapTotal/ { sum += $2 } END { print sum }' "$meminfo")
+	[ "$memory_kib" -lt "$swap_below_kib" ] || return 0
+	swap_file=$IDRL_OPT/swap
+	if [ ! -e "$swap_file" ]; then
+		say "making $swap_mib MiB of swap: this machine has $((memory_kib / 1024)) MiB of memory"
+		(umask 077 && fallocate -l "${swap_mib}M" "$swap_file.new")
+		mkswap --quiet "$swap_file.new"
+		mv "$swap_file.new" "$swap_file"
+	fi
+	# systemd wants a swap unit to be named after the path.
+	write_unit_file "$(systemd-escape --path --suffix=swap "$swap_file")" <<END
+[Unit]
+Description=Swap, for a machine with little memory
+
+[Swap]
+What=$swap_file
+
+[Install]
+WantedBy=swap.target
+END
+	systemctl --quiet enable --now "$(systemd-escape --path --suffix=swap "$swap_file")"
+}
