@@ -1,4 +1,4 @@
-# Who is told when the system does not answer, and when a disk fills: one mail address, no cost.
+# Alerts when the system does not answer, and when a disk fills: one mail address, no cost.
 
 locals {
   watched = toset(var.alert_email == "" ? [] : [var.alert_email])

@@ -79,7 +79,7 @@ variable "domain" {
 }
 
 variable "alert_email" {
-  description = "Who is told when the system does not answer, by mail; empty: nothing is sent."
+  description = "The mail address for alerts when the system does not answer; empty: nothing is sent."
   type        = string
   default     = ""
 }

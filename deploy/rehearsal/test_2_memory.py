@@ -37,12 +37,12 @@ class Memory:
 @pytest.fixture
 def two_at_once(system: System) -> Iterator[None]:
     """The first worker renders two parts at once, as one with two processors does."""
-    told = system.attributes[expected.WORKER_1.name]
-    before = told["idrl-settings"]
-    told["idrl-settings"] = before.replace("RENDER_CONCURRENCY=1", "RENDER_CONCURRENCY=2")
+    variables = system.attributes[expected.WORKER_1.name]
+    before = variables["idrl-settings"]
+    variables["idrl-settings"] = before.replace("RENDER_CONCURRENCY=1", "RENDER_CONCURRENCY=2")
     system.worker.ssh("startup-script --wait", 600)
     yield
-    told["idrl-settings"] = before
+    variables["idrl-settings"] = before
     system.worker.ssh("startup-script --wait", 600)
 
 

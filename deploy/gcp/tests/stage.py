@@ -86,7 +86,7 @@ class Stage:
 
     def run(self, script: str, *arguments: str, typed: str = "") -> Done:
         """Run a script of the folder in a session of its own, which the stand-in may kill."""
-        told = {
+        variables = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(CHECKOUT),
             "IDRL_RETRY_S": "0",
@@ -100,7 +100,7 @@ class Stage:
         }
         done = subprocess.run(
             ["/bin/bash", str(self.checkout / "deploy" / "gcp" / script), PROJECT, *arguments],
-            env={**told, "HOME": str(self.folder)},
+            env={**variables, "HOME": str(self.folder)},
             input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -116,7 +116,7 @@ class Machine:
         path = self.folder / "calls"
         return path.read_text() if path.exists() else ""
 
-    def run(self, *command: str | Path, metadata_url: str = NOWHERE, **told: str) -> Done:
+    def run(self, *command: str | Path, metadata_url: str = NOWHERE, **variables: str) -> Done:
         """Run a command as on this machine; one second is all it may wait for anything."""
         self.units.mkdir(exist_ok=True)
         environment = {
@@ -130,7 +130,7 @@ class Machine:
             "IDRL_METADATA_URL": metadata_url,
             "IDRL_WAIT_S": "1",
             "IDRL_APT_PAUSE_S": "0",
-            **told,
+            **variables,
         }
         done = subprocess.run(
             command,
@@ -146,10 +146,10 @@ class Machine:
         """Run the role's script with --check, which changes nothing."""
         return self.run(PROVISION / role, "--check", metadata_url=metadata_url)
 
-    def shell(self, script: str, **told: str) -> Done:
+    def shell(self, script: str, **variables: str) -> Done:
         """Run a script in which the libraries' functions are known."""
         libraries = "".join(f". {path}; " for path in sorted((PROVISION / "lib").glob("*.sh")))
-        return self.run("sh", "-euc", libraries + script, **told)
+        return self.run("sh", "-euc", libraries + script, **variables)
 
 
 @dataclass

@@ -12,7 +12,7 @@ OWN = "printf 'POSTGRES_PASSWORD=%s\\nWORKER_IMAGE=x\\n' \"$(password idrl-postg
 
 @pytest.fixture
 def attributes(cloud: Cloud, file_release: bytes) -> dict[str, str]:
-    """What a file machine is told about that release."""
+    """A file machine's settings for that release."""
     cloud.objects["/release.tar.gz"] = file_release
     cloud.attributes = {
         **SETTINGS["file"],

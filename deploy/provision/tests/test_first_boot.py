@@ -89,7 +89,7 @@ def test_a_small_machine_gets_swap(
 
 @pytest.fixture
 def named_release(cloud: Cloud, file_release: bytes) -> Cloud:
-    """A cloud whose file machine is told where releases are; the current one is not named yet."""
+    """A cloud whose file machine has the address of releases; the current one is not named yet."""
     cloud.attributes = {
         "idrl-worker-subnet": SETTINGS["file"]["idrl-worker-subnet"],
         "idrl-role": "file",
@@ -173,13 +173,15 @@ def test_a_missing_agent_stops_nothing(machine: Machine, cloud: Cloud) -> None:
     machine.write_settings({"idrl-ops-agent": "1"})
     machine.opt.mkdir()
     config = machine.folder / "agent" / "config.yaml"
-    told = {"IDRL_AGENT_URL": f"{cloud.url}/agent.sh", "IDRL_AGENT_CONFIG": str(config)}
-    done = machine.shell("install_ops_agent", **told)
+    variables = {"IDRL_AGENT_URL": f"{cloud.url}/agent.sh", "IDRL_AGENT_CONFIG": str(config)}
+    done = machine.shell("install_ops_agent", **variables)
     assert done.code == 0
     assert "the Ops Agent is not installed: logs stay on this machine" in done.output
     assert "/var/lib/docker/containers/*/*-json.log" in config.read_text()
     cloud.objects["/agent.sh"] = b'echo "agent $*" >>"$CALLS"\n'
-    assert machine.shell("install_ops_agent", **told).output == "idrl: installing the Ops Agent\n"
+    assert (
+        machine.shell("install_ops_agent", **variables).output == "idrl: installing the Ops Agent\n"
+    )
     assert "agent --also-install" in machine.calls()
 
 

@@ -31,8 +31,8 @@ def certificate(machine: Machine, name: str, **settings: str) -> Done:
     (machine.opt / "releases" / "one").mkdir(parents=True, exist_ok=True)
     if not (machine.opt / "current").is_symlink():
         (machine.opt / "current").symlink_to("releases/one")
-    told = {"NAME": name, "REFUSED": str(machine.folder / "refused")}
-    return machine.run(PROVISION / "certificate", **told)
+    variables = {"NAME": name, "REFUSED": str(machine.folder / "refused")}
+    return machine.run(PROVISION / "certificate", **variables)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ DIRECTORY = f"https://{_HOST}:{_PORT}/dir"
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make the certificate of the authority's own server, which machines are told to trust."""
+    """Make the certificate of the authority's own server, which machines trust."""
     folder.mkdir()
     new_key = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     names = f"subjectAltName=DNS:{_HOST},IP:{METADATA}"

@@ -33,7 +33,7 @@ class Cloud:
     attributes: Mapping[str, Mapping[str, str]]
     secrets: Mapping[str, str]
     release: Path
-    # What machines are told of the release, and the folder with Debian's packages.
+    # The machines' settings for the release, and the folder with Debian's packages.
     pointer: str
     packages: Path
     # When each machine first called for a release.
