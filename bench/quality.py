@@ -44,8 +44,8 @@ def quality(clip: Path, edit: PartEdit, every: int = 1, *, is_exact: bool = True
     """Compare every `every`-th frame of the clip's part with the source, cropped and scaled.
 
     A clip that is not exact may be shifted by a frame (MoviePy rounds): the best of three shifts
-    counts. Raises ValueError for a source whose pixel values have to change (full range, HDR, another
-    matrix or pixel format): then the reference would be wrong.
+    counts. Raises ValueError for a source whose pixel values have to change (full range, HDR,
+    another matrix or pixel format): then the reference would be wrong.
     """
     if needs_conversion(edit.source):
         raise ValueError(f"{edit.source_path} is not limited-range BT.709 in yuv420p")

@@ -77,7 +77,8 @@ def run(options: Options) -> Report:
 def _bare_speed(video: Path, rounds: int) -> Ratio:
     """Return how much more two cores encode than one, by the bare ffmpeg command.
 
-    Cores may be threads of one, and share their memory: then two of them never do twice the work of one.
+    Cores may be threads of one, and share their memory: then two of them never do twice the work of
+    one.
     """
     edit = edits(video, Profile(_SETTINGS["RENDER_PRESET"], threads=1))[1]
 

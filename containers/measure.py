@@ -1,7 +1,8 @@
 """Measures what docs/operations.md says, as root: `PYTHONPATH=containers .venv/bin/python containers/measure.py`.
 
-Memory: the containers of a worker machine while two 1080p parts are rendered. Speed: one clip downloaded for the first,
-second and third time, and the same file as nginx reads it from its own disk. With `speed` as argument only that.
+Memory: the containers of a worker machine while two 1080p parts are rendered. Speed: one clip
+downloaded for the first, second and third time, and the same file as nginx reads it from its own
+disk. With `speed` as argument only that.
 """
 
 import json

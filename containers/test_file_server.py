@@ -134,7 +134,8 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
     start(ganesha)
     engine.docker(*call(ganesha, "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"))
     copy = "nfs-cp /etc/hostname 'nfs://nfs/var/nfs/shared_folder/clip?version=4'"
-    # After its start a server lets earlier clients claim what they had open, for 30 s, before it takes anything new.
+    # After its start a server lets earlier clients claim what they had open, for 30 s, before it
+    # takes anything new.
     wait_until(lambda: engine.succeeds(*call(ganesha, copy)), 60)
     written = (shared / "clip").stat()
     assert (written.st_uid, written.st_gid) == (USER, USER)

@@ -1,6 +1,7 @@
 """Each machine on its own: the stacks as three machines run them, with only the share in common.
 
-The tests follow each other: the share is mounted only after the first one has seen the system without it.
+The tests follow each other: the share is mounted only after the first one has seen the system
+without it.
 """
 
 from concurrent.futures import ThreadPoolExecutor

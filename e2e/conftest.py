@@ -1,7 +1,7 @@
 """Where the system under test is, who calls it, and what sources there are.
 
-BASE_URL says where the system is. SOURCE_HOST is an address of this machine that the system can reach and lists in its
-FETCH_ALLOW_HOSTS; SOURCE_PORT is a port there, else a free one is taken.
+BASE_URL says where the system is. SOURCE_HOST is an address of this machine that the system can
+reach and lists in its FETCH_ALLOW_HOSTS; SOURCE_PORT is a port there, else a free one is taken.
 """
 
 import os

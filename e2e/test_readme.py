@@ -26,7 +26,8 @@ def test_both_languages_have_the_same_commands() -> None:
 def test_the_walk_with_curl(site: Site, short_video: bytes, tmp_path: Path) -> None:
     first, *rest = BLOCK.findall((ROOT / "README.md").read_text())
     name = f"ana-{uuid.uuid4().hex[:12]}"
-    # The system under test and a video it may fetch, in the place of the printed ones; and a new person each time.
+    # The system under test and a video it may fetch, in the place of the printed ones; and a new
+    # person each time.
     base_url = os.environ.get("BASE_URL", "http://127.0.0.1:5050")
     here = f"export IDRL={base_url} VIDEO_URL={site.add('walk.mp4', short_video)}"
     walk = "\n".join([first, here, *rest])

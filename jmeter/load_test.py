@@ -1,7 +1,7 @@
 """Runs JMeter plans against BASE_URL and evaluates the results: `load_test.py journey`, or `all`.
 
-Everything is set by the environment (jmeter/README.md lists it). Exits with 0 where the results are within the limits,
-1 where they are not, 2 where the run was refused or JMeter did not work.
+Everything is set by the environment (jmeter/README.md lists it). Exits with 0 where the results are
+within the limits, 1 where they are not, 2 where the run was refused or JMeter did not work.
 """
 
 import ipaddress

@@ -36,6 +36,7 @@ def test_first_parts_wait_longer_the_busier_the_workers_are() -> None:
 
 
 def test_one_worker_waits_as_queueing_theory_says() -> None:
-    # Of the load of one half, first parts are one half: a new part waits for the running one (present half of
-    # the time, and half of it is left), and for the first parts before it (Cobham's formula): 0.25 / (1 - 0.25).
+    # Of the load of one half, first parts are one half: a new part waits for the running one
+    # (present half of the time, and half of it is left), and for the first parts before it
+    # (Cobham's formula): 0.25 / (1 - 0.25).
     assert waits(FREE, 1, 0.5, 20_000).mean == pytest.approx(1 / 3, rel=0.1)

@@ -91,7 +91,8 @@ def for_builds(folder: Path, data: Path) -> Iterator[Engine]:
 
 
 def _environment() -> dict[str, str]:
-    # The classic builder, which Debian's docker-compose speaks to; BuildKit would need a plug-in that it has not.
+    # The classic builder, which Debian's docker-compose speaks to; BuildKit would need a plug-in
+    # that it has not.
     return {**os.environ, "DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
 
 
@@ -111,7 +112,8 @@ def _started(folder: Path, data: Path, *options: str) -> Iterator[Engine]:
     command = ["dockerd", "--host", socket, "--data-root", str(data), *options]
     command += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "dockerd.pid")]
     with (folder / "dockerd.log").open("wb") as log:
-        # In a group of its own, so that an interrupt from the keyboard does not take it away before the containers.
+        # In a group of its own, so that an interrupt from the keyboard does not take it away before
+        # the containers.
         daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             engine = Engine({**_environment(), "DOCKER_HOST": socket})

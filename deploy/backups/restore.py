@@ -1,7 +1,7 @@
 """Restores a backup into an empty database and an empty share.
 
-First the files, then the database in one transaction: whatever goes wrong, the database stays empty, what was copied is
-removed, and the same command can be run again.
+First the files, then the database in one transaction: whatever goes wrong, the database stays
+empty, what was copied is removed, and the same command can be run again.
 """
 
 import shutil

@@ -119,7 +119,8 @@ SECRETS = {
     "worker": _WORKER_SECRETS,
     "file": frozenset(),
 }
-# What may lie on a machine's disk: the web machine only hands the others' passwords on to the database.
+# What may lie on a machine's disk: the web machine only hands the others' passwords on to the
+# database.
 STORED_SECRETS = {
     "web": frozenset(
         {
@@ -133,7 +134,8 @@ STORED_SECRETS = {
     "file": frozenset(),
 }
 
-# From (a role, or the world) to a role: the ports that the firewall lets through. Nothing else reaches anything.
+# From (a role, or the world) to a role: the ports that the firewall lets through. Nothing else
+# reaches anything.
 LINKS = {
     ("world", "web"): (443, 80),
     ("web", "worker"): (5004,),
@@ -150,7 +152,8 @@ LISTENING = {
     "file": frozenset({2049}),
     "database": frozenset({5432}),
 }
-# Tried from everywhere to everywhere: what is used, and what machines like these are found to have open.
+# Tried from everywhere to everywhere: what is used, and what machines like these are found to have
+# open.
 TRIED_PORTS = (22, 80, 111, 123, 443, 2049, 2375, 5002, 5004, 5050, 5432, 6379, 20048)
 
 MOUNT_OPTIONS = frozenset({"rw", "hard", "vers=4.2", "proto=tcp", "noexec", "nosuid", "nodev"})

@@ -16,7 +16,8 @@ from rehearsal.system import System
 NAMES = [machine.name for machine in expected.MACHINES]
 WITH_CONTAINERS = [machine.name for machine in expected.MACHINES if machine.containers]
 PROBE = Path(__file__).parent / "rehearsal" / "probe.py"
-# Prints the status of Secret Manager's answer to each secret, for the account of the machine that this runs on.
+# Prints the status of Secret Manager's answer to each secret, for the account of the machine that
+# this runs on.
 ASK_FOR_SECRETS = """
 import json, sys
 from urllib import error, request

@@ -175,7 +175,8 @@ def test_deletions_and_cancels_during_the_backup_are_respected(
     )
     for task in (deleted, canceled):
         live.clip(task).unlink()
-    # A pg_dump after which people go on: what the dump speaks of is gone before its files are looked for.
+    # A pg_dump after which people go on: what the dump speaks of is gone before its files are
+    # looked for.
     (tmp_path / "pg_dump").write_text(f"""#!/bin/sh
         "{shutil.which("pg_dump", path=live.environment["PATH"])}" "$@" && psql -q \\
         -c "DELETE FROM tasks WHERE id = '{deleted}'" -c "DELETE FROM parts WHERE task_id = '{canceled}'" \\

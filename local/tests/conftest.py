@@ -32,8 +32,9 @@ CLIP = bytes(range(256)) * 4096 * 8
 class StandIn:
     """A service that remembers the connections and requests it got; it hangs on /slow until `release` is set.
 
-    With `sha256` the web app has checked the clip and says that this is it, and the tasks service has that clip.
-    `answer` takes the place of what the service would answer: to any call, the tasks service to one for a clip.
+    With `sha256` the web app has checked the clip and says that this is it, and the tasks service
+    has that clip. `answer` takes the place of what the service would answer: to any call, the tasks
+    service to one for a clip.
     """
 
     port: int

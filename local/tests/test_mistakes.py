@@ -13,7 +13,8 @@ from idrl_local import servers
 from idrl_local.home import CHECKOUT
 from idrl_testing import site as web_site
 
-# Processor time: other work of the machine does not count. On an idle machine it is the time that passes.
+# Processor time: other work of the machine does not count. On an idle machine it is the time that
+# passes.
 LIMIT_S = 3.0
 
 

@@ -15,8 +15,8 @@ from idrl_common.wsgi import CollapseSlashes
 class Service:
     """What differs between the apps.
 
-    `name` stands in log lines and metrics. `open_endpoints` are those that need no token; `identify`
-    returns who calls any other one, or raises a Problem.
+    `name` stands in log lines and metrics. `open_endpoints` are those that need no token;
+    `identify` returns who calls any other one, or raises a Problem.
     """
 
     name: str

@@ -45,7 +45,8 @@ class DatabaseSettings(BaseSettings):
                 "keepalives_idle": "10",
                 "keepalives_interval": "5",
                 "keepalives_count": "3",
-                # Keepalives are silent while something sent is not acknowledged, and the server cannot end that.
+                # Keepalives are silent while something sent is not acknowledged, and the server
+                # cannot end that.
                 "tcp_user_timeout": "15000",
             },
         )

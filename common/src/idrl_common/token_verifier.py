@@ -45,7 +45,8 @@ ROLES = ("user", "operator")
 class Identity:
     """Who calls: `user_id` is the token's subject.
 
-    `issued_at_s` and `logged_in_at_s` are Unix times, of the token and of the log-in that it goes back to.
+    `issued_at_s` and `logged_in_at_s` are Unix times, of the token and of the log-in that it goes
+    back to.
     """
 
     user_id: int

@@ -15,7 +15,8 @@ Model = TypeVar("Model", bound=BaseModel)
 # A body of nothing but unknown fields must not be answered with a larger one.
 _MAX_FIELD_ERRORS = 20
 _MAX_FIELD_NAME_LENGTH = 64
-# For strings without a bound of their own: validators that take more than linear time must never see more.
+# For strings without a bound of their own: validators that take more than linear time must never
+# see more.
 _MAX_STRING_LENGTH = 4096
 
 
@@ -60,7 +61,8 @@ def parse_body(model: type[Model]) -> Model:
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
     try:
-        # This parser bounds how deep a body nests and how long a number is; Python's own does not refuse as cleanly.
+        # This parser bounds how deep a body nests and how long a number is; Python's own does not
+        # refuse as cleanly.
         data = from_json(read_body(), allow_inf_nan=False)
     except ValueError as error:
         raise Problem(400, "malformed_json", "The body is not valid JSON.") from error

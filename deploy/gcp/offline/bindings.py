@@ -1,9 +1,9 @@
 """Read the google provider's schema out of its bindings for TypeScript, which a Python wheel carries.
 
-The bindings are generated from the provider's own schema: every class writes down the name of each argument, whether it
-is a block, its kind of collection and what that holds; every interface says which must be given; every getter of
-something else is a result. Where a type is not exact, it is taken as any type, so that a mistake there can pass,
-and nothing right is refused.
+The bindings are generated from the provider's own schema: every class writes down the name of each
+argument, whether it is a block, its kind of collection and what that holds; every interface says
+which must be given; every getter of something else is a result. Where a type is not exact, it is
+taken as any type, so that a mistake there can pass, and nothing right is refused.
 """
 
 import io
@@ -151,7 +151,8 @@ class _Bindings:
                 [nesting, ["object", members]], optional=True, computed=True
             )
         else:
-            # Write-only arguments end in _wo by HashiCorp's convention; the bindings do not tell them apart.
+            # Write-only arguments end in _wo by HashiCorp's convention; the bindings do not tell
+            # them apart.
             write_only = name.endswith("_wo")
             given = (
                 {"required": True} if required else {"optional": True, "computed": not write_only}

@@ -24,8 +24,8 @@ from deploy.gcp.offline.values import decode, encode, plan, settle
 
 ADDRESS = "hashicorp/google"
 _NESTING = {"single": 1, "list": 2, "set": 3}
-# Field 11 of Attribute, `write_only`, set. The generated classes are older than it; protobuf passes on what it does not
-# know.
+# Field 11 of Attribute, `write_only`, set. The generated classes are older than it; protobuf passes
+# on what it does not know.
 _WRITE_ONLY = b"\x58\x01"
 
 

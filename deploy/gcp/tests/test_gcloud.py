@@ -1,6 +1,7 @@
 """Every gcloud command of the scripts and the documents has a name and options that gcloud knows.
 
-gcloud checks them before it asks for an account, which it does not have here: that it asks is the proof. No call is made.
+gcloud checks them before it asks for an account, which it does not have here: that it asks is the
+proof. No call is made.
 """
 
 import functools

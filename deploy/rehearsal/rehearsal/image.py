@@ -1,7 +1,7 @@
 """The disk that every machine starts from: Debian, the kernel's modules, and the container images.
 
-What a machine would fetch from an image registry is in it. Of Debian's packages the ones for NFS are
-not: machines install them from a folder that stands in for the archive.
+What a machine would fetch from an image registry is in it. Of Debian's packages the ones for NFS
+are not: machines install them from a folder that stands in for the archive.
 """
 
 import hashlib

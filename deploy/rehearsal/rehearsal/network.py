@@ -1,7 +1,8 @@
 """The network: a router between the machines, the database and the world, which says what deploy/gcp's firewall says.
 
-All of it lives in the network namespace that the tests run in, and ends with it. As on GCE the machines have no network
-of their own to meet in: each is alone behind its tap, with an address of /32, and everything passes the router.
+All of it lives in the network namespace that the tests run in, and ends with it. As on GCE the
+machines have no network of their own to meet in: each is alone behind its tap, with an address of
+/32, and everything passes the router.
 """
 
 import subprocess

@@ -74,8 +74,8 @@ def write_nginx(installation: Installation) -> None:
 def write_supervisord(home: Home) -> Path:
     """Write supervisord.conf and return its path.
 
-    Its paths are relative to the home, where supervisord is started: a folder's name may hold what the file's syntax
-    gives a meaning to.
+    Its paths are relative to the home, where supervisord is started: a folder's name may hold what
+    the file's syntax gives a meaning to.
     """
     config = RawConfigParser()
     config["unix_http_server"] = {"file": home.socket_from_home, "chmod": "0700"}

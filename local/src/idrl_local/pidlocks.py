@@ -1,8 +1,8 @@
 """Locked pid files: which processes belong to an installation, even after their parent was killed.
 
 A pid lock holds the id of a process group. Every process forked from the one that acquired the lock
-inherits it, and the kernel releases it when the last of them ends. So a held lock never names another
-program's process that was given an old id.
+inherits it, and the kernel releases it when the last of them ends. So a held lock never names
+another program's process that was given an old id.
 """
 
 import fcntl

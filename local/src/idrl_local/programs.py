@@ -14,7 +14,8 @@ from idrl_local.home import Home, HomeUnusable, Ports, Secrets
 DATABASE = "idrl"
 SUPERUSER = "postgres"
 READY_FILE = "IDRL_READY_FILE"
-# What only we decide, or what only one of the programs may see: nothing of it is inherited from the caller.
+# What only we decide, or what only one of the programs may see: nothing of it is inherited from the
+# caller.
 _RESERVED_PREFIXES = (
     "POSTGRES_",
     "JWT_",
@@ -272,12 +273,13 @@ def _one_line(pem: str) -> str:
 
 
 def _worker(name: str, command: Callable[[Installation], list[str]]) -> Program:
-    # TERM goes to the main process alone: it has its children hand their work back, and then ends them itself.
+    # TERM goes to the main process alone: it has its children hand their work back, and then ends
+    # them itself.
     return Program(name, "services", command, _celery_environment(name), stop_wait_s=30)
 
 
-# The services are stopped before the stores. INT makes PostgreSQL end its connections, where TERM would wait for
-# the clients; QUIT lets nginx finish the answers that are under way.
+# The services are stopped before the stores. INT makes PostgreSQL end its connections, where TERM
+# would wait for the clients; QUIT lets nginx finish the answers that are under way.
 PROGRAMS = (
     Program(
         "postgres",

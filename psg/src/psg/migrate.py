@@ -13,7 +13,8 @@ from sqlalchemy.exc import OperationalError
 from psg.roles import ROLES, ensure_role
 from psg.settings import Settings
 
-# Two `migrate` at once must not both create the tables; any number that no other program locks will do.
+# Two `migrate` at once must not both create the tables; any number that no other program locks will
+# do.
 _LOCK = 0x1D41
 
 
@@ -58,7 +59,8 @@ def downgrade(engine: Engine, revision: str) -> None:
 def _alone(engine: Engine) -> Iterator[Connection]:
     """Yield a connection while no other `migrate` runs; the lock ends with the connection.
 
-    It asks again and again, since a statement that waits would be waited for by an index that is built concurrently.
+    It asks again and again, since a statement that waits would be waited for by an index that is
+    built concurrently.
     """
     with engine.connect() as connection:
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):

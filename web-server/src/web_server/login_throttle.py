@@ -69,7 +69,8 @@ class TooManyFailures(Exception):
 class Limit:
     """At most `failures` failed log-ins of one address within `window_s` seconds.
 
-    Addresses that have never logged in to the account share `unknown_clients` attempts in that time.
+    Addresses that have never logged in to the account share `unknown_clients` attempts in that
+    time.
     """
 
     failures: int

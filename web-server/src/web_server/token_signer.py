@@ -43,7 +43,8 @@ class TokenSigner:
     ) -> str:
         """Return a token whose subject is the user; `logged_in_at_s` is a Unix time, now by default.
 
-        `iat` has a fraction, so that it differs from that of a token that was ended in the same second.
+        `iat` has a fraction, so that it differs from that of a token that was ended in the same
+        second.
         """
         now = math.ceil(time.time() * 1000) / 1000
         claims = {

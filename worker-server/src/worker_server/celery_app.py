@@ -1,7 +1,8 @@
 """Celery as this system uses it: messages only wake workers, and nothing depends on one arriving.
 
-Early acknowledgement and no prefetch: with late acknowledgement a worker's main process can end when Redis does, and a
-prefetched message can stay in `unacked` for an hour. No result backend: the rows are the result.
+Early acknowledgement and no prefetch: with late acknowledgement a worker's main process can end
+when Redis does, and a prefetched message can stay in `unacked` for an hour. No result backend: the
+rows are the result.
 """
 
 from typing import Any
@@ -27,8 +28,8 @@ _TRANSPORT = {
 }
 
 
-# kombu takes a full Redis (maxmemory) for a broken protocol, which ends a worker's main process; as a lost connection
-# the worker waits and connects again.
+# kombu takes a full Redis (maxmemory) for a broken protocol, which ends a worker's main process; as
+# a lost connection the worker waits and connects again.
 Transport.connection_errors = (*Transport.connection_errors, OutOfMemoryError)
 
 

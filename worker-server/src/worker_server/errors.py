@@ -128,7 +128,8 @@ class WorkFailed(Exception):
     `message` is a sentence for people; `str()` is for the log and may say more.
     `retryable`: another attempt may succeed.
     `counted`: the attempt counts towards MAX_ATTEMPTS; by default as `handling_of` the code says.
-    `retry_after_s`: no attempt before so many seconds, because the source asked for it (Retry-After).
+    `retry_after_s`: no attempt before so many seconds, because the source asked for it
+    (Retry-After).
     """
 
     def __init__(

@@ -45,8 +45,9 @@ class Base(DeclarativeBase):
 class Work:
     """The columns that a task and a part share: progress, lease, failures, times.
 
-    `attempt` is a fencing token: every claim raises it, and every write of a worker names the attempt of its lease.
-    `failures` counts the attempts that failed by the source's or the caller's fault.
+    `attempt` is a fencing token: every claim raises it, and every write of a worker names the
+    attempt of its lease. `failures` counts the attempts that failed by the source's or the caller's
+    fault.
     """
 
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
@@ -66,8 +67,8 @@ class Work:
 class Task(Work, Base):
     """One accepted URL. `source` is the probed source as `media.Source.to_json` gives it; paths are below the share.
 
-    `waiting_since`: since when the source has been away. `canceled_in_ms` and `freed_bytes` are the receipt of a
-    cancel: from the request until nothing of the task was left.
+    `waiting_since`: since when the source has been away. `canceled_in_ms` and `freed_bytes` are the
+    receipt of a cancel: from the request until nothing of the task was left.
     """
 
     __tablename__ = "tasks"

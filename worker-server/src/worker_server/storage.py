@@ -1,6 +1,7 @@
 """The share: where a task's files are, and how one becomes visible only when it is whole.
 
-Every name holds the attempt that wrote it, so two workers never write the same file and no name is used twice.
+Every name holds the attempt that wrote it, so two workers never write the same file and no name is
+used twice.
 """
 
 import errno
@@ -35,7 +36,8 @@ class ShareFull(ShareUnusable):
 class FileRange(FileIO):
     """`length` bytes of a file from `start` on.
 
-    A WSGI server has the kernel send them (sendfile), from where the descriptor stands; others read.
+    A WSGI server has the kernel send them (sendfile), from where the descriptor stands; others
+    read.
     """
 
     def __init__(self, path: Path, start: int, length: int) -> None:
@@ -131,7 +133,8 @@ class Removed:
 def remove_files(remote: Path, task_id: uuid.UUID, *, keep: Collection[str] = ()) -> Removed:
     """Remove every file of the task but those named in `keep`, and its folder once that is empty.
 
-    Safe to run twice, and while another process does. A file that cannot be removed does not keep the others.
+    Safe to run twice, and while another process does. A file that cannot be removed does not keep
+    the others.
     """
     folder, freed_bytes, first_error = task_folder(remote, task_id), 0, None
     try:

@@ -1,8 +1,8 @@
 """The sweeper's process: `python -m worker_server.sweeper`. It needs PostgreSQL alone.
 
-Steps run in groups, each group in a thread of its own, so that a share or a Redis that hangs holds up no lease. Several
-processes may run: an advisory lock lets one at a time do a group, and a frozen one loses the lock after 30 s, when
-PostgreSQL ends its idle transaction.
+Steps run in groups, each group in a thread of its own, so that a share or a Redis that hangs holds
+up no lease. Several processes may run: an advisory lock lets one at a time do a group, and a frozen
+one loses the lock after 30 s, when PostgreSQL ends its idle transaction.
 """
 
 import logging

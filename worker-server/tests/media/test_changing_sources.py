@@ -53,7 +53,8 @@ def test_each_picture_of_changing_size_is_shown_whole(
     third = numbered(30, "25", f"c.{name}", options, first=70)
     source, path = prepared(join(f"joined.{name}", first, second, third))
     assert (source.width, source.height, source.frame_rate) == (320, 180, 25)
-    # Sound that is longer than its picture leaves gaps where pieces are joined: there a frame may stay on.
+    # Sound that is longer than its picture leaves gaps where pieces are joined: there a frame may
+    # stay on.
     numbers = read_numbers(path)
     assert list(dict.fromkeys(numbers)) == list(range(100))
     assert numbers == sorted(numbers)
@@ -116,7 +117,8 @@ def test_mono_keeps_its_level_where_the_sound_changes(
     tone = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=d=2"
     pieces = [make(f"{tone} {X264} -g 25 -c:a mp2 -ac {n}", "piece.ts") for n in (1, 2)]
     _, path = prepared(join("joined.ts", *pieces))
-    # The sine source has an amplitude of 1/8; ffmpeg makes it 3 dB quieter where it encodes two channels.
+    # The sine source has an amplitude of 1/8; ffmpeg makes it 3 dB quieter where it encodes two
+    # channels.
     assert level(path, 0.5, 1.5) == pytest.approx((0.0884, 0.0884), rel=0.03)
     assert level(path, 2.5, 3.5) == pytest.approx((0.0625, 0.0625), rel=0.03)
 

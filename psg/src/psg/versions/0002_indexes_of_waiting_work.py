@@ -1,6 +1,7 @@
 """Indexes of the work that waits, owner by owner: what a claim costs does not depend on how much there is.
 
-They are built beside the running system, which neither waits for them nor needs the old ones meanwhile.
+They are built beside the running system, which neither waits for them nor needs the old ones
+meanwhile.
 """
 
 import sqlalchemy as sa
@@ -39,7 +40,8 @@ NEW: list[Index] = [
 
 def upgrade() -> None:
     _replace(OLD, NEW)
-    # Each claim leaves a dead entry at the front of its index. The default is to clean up after a fifth of all rows.
+    # Each claim leaves a dead entry at the front of its index. The default is to clean up after a
+    # fifth of all rows.
     for table in ("tasks", "parts"):
         op.execute(f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.01)")
 

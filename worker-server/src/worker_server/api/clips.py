@@ -20,8 +20,9 @@ class ClipGone(Exception):
 class ClipSender:
     """Answers downloads from the share.
 
-    Opening a file blocks for as long as a hard-mounted share is away, so at most `openings` threads do it at once,
-    and another one waits at most `wait_s`: the other calls keep threads of their own.
+    Opening a file blocks for as long as a hard-mounted share is away, so at most `openings` threads
+    do it at once, and another one waits at most `wait_s`: the other calls keep threads of their
+    own.
     """
 
     def __init__(self, remote_folder: Path, openings: int = 8, wait_s: float = 5.0) -> None:

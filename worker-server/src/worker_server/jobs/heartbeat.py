@@ -1,6 +1,7 @@
 """The heartbeat of a job: renews its lease, writes its progress, and learns that the job must stop.
 
-It runs in a thread of its own, so that a blocked write to the share does not look like a dead worker.
+It runs in a thread of its own, so that a blocked write to the share does not look like a dead
+worker.
 """
 
 import logging
@@ -74,7 +75,8 @@ class Heartbeat:
                 with self._app.app_context():
                     self._beat()
             except SQLAlchemyError as error:
-                # While the database is away no other worker can claim the row either: go on, and renew later.
+                # While the database is away no other worker can claim the row either: go on, and
+                # renew later.
                 _log.warning("heartbeat failed: %s", type(error).__name__)
 
     def _beat(self) -> None:

@@ -24,7 +24,8 @@ class Deletion(StrEnum):
 def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
     """Abort a live task, or forget a finished one; None when the owner has no such task.
 
-    `canceled` at once is a task that no worker has ever claimed; any other one is `canceling` until its files are gone.
+    `canceled` at once is a task that no worker has ever claimed; any other one is `canceling` until
+    its files are gone.
     """
     with transaction() as session:
         owned = select(Task).where(Task.id == task_id, Task.owner_id == owner_id)

@@ -1,7 +1,8 @@
 """Every change of status that a worker makes: one guarded step under a lease and its attempt number.
 
-A claim raises the row's `attempt`; each later write names that attempt, so a worker that lost the row (asleep, cut
-off, slow) writes nothing. Only the database's clock counts. A task's row is locked before its parts' rows.
+A claim raises the row's `attempt`; each later write names that attempt, so a worker that lost the
+row (asleep, cut off, slow) writes nothing. Only the database's clock counts. A task's row is locked
+before its parts' rows.
 """
 
 import uuid
@@ -52,7 +53,8 @@ def begin_processing(
 ) -> bool:
     """Store the source's facts and the parts, and end the task's lease. False: the lease is lost or canceled.
 
-    Parts that an earlier fetch planned alike keep their clips: after a retry only the others are rendered.
+    Parts that an earlier fetch planned alike keep their clips: after a retry only the others are
+    rendered.
     """
     values = {
         "status": TaskStatus.PROCESSING,
@@ -104,8 +106,8 @@ def fail(
 ) -> bool:
     """Record that the attempt failed: another one follows after a while, or the work fails for good.
 
-    With `expired_only` nothing happens unless the lease has run out; for callers other than its holder.
-    Return whether the lease was still the one named, so whether anything was written.
+    With `expired_only` nothing happens unless the lease has run out; for callers other than its
+    holder. Return whether the lease was still the one named, so whether anything was written.
     """
     with transaction() as session:
         status = lock_task(session, lease.task_id)

@@ -1,8 +1,9 @@
 """Preemption: work is handed back for the sake of an owner who waits; its worker learns of it by the next heartbeat.
 
-A long task's part for a new task's first part, where every render slot is busy: first parts are next in line already,
-but a render that has just begun keeps its slot for a whole part's time; docs/decisions has what little is lost. And a
-download of an owner who holds more than half of them while another owner waits: a slow link may take an hour.
+A long task's part for a new task's first part, where every render slot is busy: first parts are
+next in line already, but a render that has just begun keeps its slot for a whole part's time;
+docs/decisions has what little is lost. And a download of an owner who holds more than half of them
+while another owner waits: a slow link may take an hour.
 """
 
 import uuid

@@ -51,7 +51,8 @@ def pause_s(
 ) -> float | None:
     """Return how long to wait before the next attempt; None when there is none.
 
-    5, 10, 20 … s: up to a minute where attempts are counted, two for a source, ten for a fault of the share or ours.
+    5, 10, 20 … s: up to a minute where attempts are counted, two for a source, ten for a fault of
+    the share or ours.
     """
     if not failure.retryable:
         return None

@@ -27,11 +27,14 @@ _STANDARD_RATES = [
         "120",
     )
 ]
-# A frame may sit this far from its place on the grid: containers round to milliseconds, muxers jitter.
+# A frame may sit this far from its place on the grid: containers round to milliseconds, muxers
+# jitter.
 _TOLERANCE = Fraction(2, 5)
-# Rates this much above the average are tried for a grid without holes: the last frame may be missing or long.
+# Rates this much above the average are tried for a grid without holes: the last frame may be
+# missing or long.
 _MIN_FILLED = Fraction(9, 10)
-# A grid with holes must suit this share of the frames: each near a place (in places) that is its own.
+# A grid with holes must suit this share of the frames: each near a place (in places) that is its
+# own.
 _MIN_FITTING = Fraction(99, 100)
 _LEAST_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
 _MIN_STEPPING = Fraction(97, 100)
@@ -66,7 +69,8 @@ def find_grid(
 ) -> Grid:
     """Return the grid of a source whose frames begin at `ticks` (sorted, no doubles, at least one).
 
-    `last_duration` is in ticks, 0 if unknown; `header_rates` are the rates the header claims, best first.
+    `last_duration` is in ticks, 0 if unknown; `header_rates` are the rates the header claims, best
+    first.
     """
     measured = measured_rate(ticks, last_duration, tick_s)
     native, shift = _native_rate(ticks, tick_s, measured, header_rates, max_fps)
@@ -157,7 +161,8 @@ def _holed_rates(
 def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
     """Tell whether nearly every frame comes whole steps after the one before it, but for rounding.
 
-    Where pieces were joined, each may be shifted against those before it: then no grid suits all frames.
+    Where pieces were joined, each may be shifted against those before it: then no grid suits all
+    frames.
     """
     numerator, denominator = _per_tick(tick_s, rate)
     rounding, kept = min(numerator, denominator // 4), 0
@@ -227,7 +232,8 @@ def _gapless(
 ) -> tuple[Fraction, Fraction] | None:
     """Return the rate on whose grid frame k is nearest to place k, and the grid's shift.
 
-    Of several, the one whose steps most frames keep: one long step at the start makes the average a wrong rate.
+    Of several, the one whose steps most frames keep: one long step at the start makes the average a
+    wrong rate.
     """
     best: tuple[int, Fraction, Fraction, Fraction] | None = None
     for rate in dict.fromkeys(rates):

@@ -37,8 +37,8 @@ class FrameRange(JsonValue):
 def plan_parts(source: Source, part_s: int = 20) -> list[FrameRange]:
     """Return the parts of a source, in order; each frame of the grid is in exactly one of them.
 
-    Frame k belongs to the part with `part_s * n <= k / rate < part_s * (n + 1)`. A remainder shorter than a second
-    is shared with the part before it, half and half.
+    Frame k belongs to the part with `part_s * n <= k / rate < part_s * (n + 1)`. A remainder
+    shorter than a second is shared with the part before it, half and half.
     """
     rate, frames = source.frame_rate, source.frame_count
     cuts = [0]

@@ -32,8 +32,8 @@ class Preparation(StrEnum):
 class Source(JsonValue):
     """The facts of a source, as JSON in the database between the download and the last part.
 
-    Frames are on a constant grid: frame `k` is what is shown `k / frame_rate` seconds after `origin_s`,
-    in the file's own time.
+    Frames are on a constant grid: frame `k` is what is shown `k / frame_rate` seconds after
+    `origin_s`, in the file's own time.
     """
 
     demuxer: str

@@ -1,6 +1,7 @@
 """Finds out whether a file ends before the end that its own container promises.
 
-Only what the container wrote counts: where it wrote no length, libavformat estimates one from the bit rate.
+Only what the container wrote counts: where it wrote no length, libavformat estimates one from the
+bit rate.
 """
 
 import struct

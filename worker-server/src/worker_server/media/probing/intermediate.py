@@ -1,7 +1,8 @@
 """The streams of a normalized source: nearly lossless H.264 and lossless sound, in Matroska.
 
-x264's ultrafast preset at this quality writes a third of what FFV1 or lossless H.264 take, in less time, and is
-0.99 of SSIM away from the source; every frame of a group is a single second away from its key frame.
+x264's ultrafast preset at this quality writes a third of what FFV1 or lossless H.264 take, in less
+time, and is 0.99 of SSIM away from the source; every frame of a group is a single second away from
+its key frame.
 """
 
 from fractions import Fraction

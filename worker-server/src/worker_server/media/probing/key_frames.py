@@ -27,8 +27,9 @@ class KeyFrames:
     ) -> Fraction | None:
         """Return the reorder delay of key frames, where seeking finds each by its PTS; else None.
 
-        It is tried with the last two. Some containers seek by the one order of frames, some by the other; while the
-        distance between both is the same everywhere, what holds for one key frame holds for all. Moves `container`.
+        It is tried with the last two. Some containers seek by the one order of frames, some by the
+        other; while the distance between both is the same everywhere, what holds for one key frame
+        holds for all. Moves `container`.
         """
         if len(self.last_ticks) < 2 or len(self.reorder_ticks) != 1 or video.time_base is None:
             return None

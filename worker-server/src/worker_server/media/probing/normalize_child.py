@@ -1,7 +1,8 @@
 """Decodes a source once, and writes it as a plain one. Run by the command of `normalize_command`.
 
-The result has one picture size, a constant frame rate, square order of time, sound of 48 kHz in stereo, and begins
-with the first frame that can be decoded. Picture and sound are kept apart: nothing in one can move the other.
+The result has one picture size, a constant frame rate, square order of time, sound of 48 kHz in
+stereo, and begins with the first frame that can be decoded. Picture and sound are kept apart:
+nothing in one can move the other.
 """
 
 import json
@@ -27,7 +28,8 @@ from worker_server.media.probing.normalize_video import VideoWriter
 from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
 from worker_server.media.probing.timelines import CorrectedTimes, correct_times
 
-# At most this share of a source's packets may fail to decode; players show less than that as a short disturbance.
+# At most this share of a source's packets may fail to decode; players show less than that as a
+# short disturbance.
 MAX_BAD_SHARE = Fraction(1, 5)
 _MAX_THREADS = 4
 _REPORT_EVERY = 25

@@ -9,7 +9,8 @@ from av.container import OutputContainer
 from worker_server.media.model.edit import AUDIO_RATE
 from worker_server.media.model.source import Source
 
-# Stamps are rounded and jitter; sound that is apart from its place by more than this many samples is moved there.
+# Stamps are rounded and jitter; sound that is apart from its place by more than this many samples
+# is moved there.
 _MAX_APART = AUDIO_RATE * 30 // 1000
 _SILENCE_SAMPLES = AUDIO_RATE
 Samples = npt.NDArray[np.int16]

@@ -27,7 +27,8 @@ from worker_server.media.probing.timestamps import STANDING_PACKETS
 # A decoder that gave nothing after so many packets gives nothing at all.
 _MAX_FRAMES_UNDECODED = 900
 _MAX_SHAPES = 64
-# These keep decoding times of their own; the others' are made up by libavformat from the order of the stamps.
+# These keep decoding times of their own; the others' are made up by libavformat from the order of
+# the stamps.
 DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
 # Here a jump of the clock is as likely as a pause; elsewhere a picture may well stand for minutes.
 _BROADCAST_DEMUXERS = {"mpegts", "mpeg", "ogg"}
@@ -36,7 +37,8 @@ _BROADCAST_HOLE_S, _HOLE_S = 10, 600
 REORDER_SLACK_S = 1
 # No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
 LEAST_STEP_S = Fraction(1, 2000)
-# Damage here is a hole in a recording; where a container has an index it is a file that was cut off.
+# Damage here is a hole in a recording; where a container has an index it is a file that was cut
+# off.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 
 

@@ -33,8 +33,8 @@ class PrepareWatch:
 def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tuple[Source, Path]:
     """Return the facts and the place of the file to cut parts from: the source itself, or what was written to `output`.
 
-    A copy that lost frames, or could not be written, is replaced by one that is decoded. Raise EncodeFailed,
-    SourceError or Stopped.
+    A copy that lost frames, or could not be written, is replaced by one that is decoded. Raise
+    EncodeFailed, SourceError or Stopped.
     """
     if source.preparation is Preparation.NONE:
         return source, path

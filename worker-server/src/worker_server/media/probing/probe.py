@@ -25,7 +25,8 @@ class Prober(Child):
 
     def __init__(self, limits: ProbeLimits) -> None:
         self.limits = limits
-        # A source that is expensive to probe runs out of processor time; the deadline is for slow storage.
+        # A source that is expensive to probe runs out of processor time; the deadline is for slow
+        # storage.
         cpu_s = int(limits.timeout_s) + 1
         super().__init__(
             _CHILD, ChildLimits(cpu_s=cpu_s, memory_bytes=limits.memory_bytes, file_bytes=1)
@@ -34,8 +35,9 @@ class Prober(Child):
     def look(self, path: Path, should_stop: Callable[[], bool]) -> Source:
         """Return the facts of a local file.
 
-        Raise SourceError if no clips can be made of it, EncodeFailed (`probe_timeout`, retryable) when there was no
-        answer in time, MediaProcessCrashed, Stopped. Takes as long as reading the file once; memory does not grow with its size.
+        Raise SourceError if no clips can be made of it, EncodeFailed (`probe_timeout`, retryable)
+        when there was no answer in time, MediaProcessCrashed, Stopped. Takes as long as reading the
+        file once; memory does not grow with its size.
         """
         payload = {
             "path": str(path.absolute()),

@@ -26,7 +26,8 @@ from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
-# These find a place by guessing at bytes, and come out after the wanted key frame as often as before it.
+# These find a place by guessing at bytes, and come out after the wanted key frame as often as
+# before it.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # These besides store no time for many pictures, or cannot be rewritten by copying.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif"}

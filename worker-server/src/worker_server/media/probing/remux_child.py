@@ -1,7 +1,7 @@
 """Remuxes an AVI whose pictures are stored out of order. Run by the command of `remux_command`.
 
-AVI says when a packet is decoded and never when its picture is shown. The decoder knows the order of the pictures, so
-everything is decoded once, and the n-th picture gets the n-th time.
+AVI says when a packet is decoded and never when its picture is shown. The decoder knows the order
+of the pictures, so everything is decoded once, and the n-th picture gets the n-th time.
 """
 
 import json
@@ -15,7 +15,8 @@ import av.logging
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.source import Source
 
-# Packets must not be shown before they are decoded: this many frames of delay are more than H.264 and HEVC allow.
+# Packets must not be shown before they are decoded: this many frames of delay are more than H.264
+# and HEVC allow.
 _DELAY = 32
 _TELL_EVERY = 100
 

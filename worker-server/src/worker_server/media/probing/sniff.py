@@ -8,12 +8,14 @@ from worker_server.media.errors import SourceError
 # Enough for all but a transport stream that begins in the middle of a packet.
 _FIRST_BYTES, _HEAD_BYTES = 1024, 64 * 1024
 _EBML = b"\x1aE\xdf\xa3"
-# First boxes of QuickTime and ISO base media files (ISO/IEC 14496-12; QuickTime File Format, "Atoms").
+# First boxes of QuickTime and ISO base media files (ISO/IEC 14496-12; QuickTime File Format,
+# "Atoms").
 _MOV_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _MOV_BOXES |= {b"moof", b"sidx", b"uuid"}
 _PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"crx "}
 TS_PACKET_BYTES = 188
-# The same packet behind four bytes of time stamp (M2TS), and before 16 bytes of error correction (DVB).
+# The same packet behind four bytes of time stamp (M2TS), and before 16 bytes of error correction
+# (DVB).
 _TS_STEPS = (TS_PACKET_BYTES, 192, 204)
 _TS_SYNC, _TS_PACKETS = 0x47, 20
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
@@ -50,8 +52,8 @@ _KNOWN_STARTS = {
 def sniff(path: Path) -> str:
     """Return ffmpeg's name of the demuxer of an accepted container.
 
-    Raise SourceError: `source_is_a_web_page`, `source_format_unsupported` for videos of other kinds,
-    `source_not_a_video` for anything else.
+    Raise SourceError: `source_is_a_web_page`, `source_format_unsupported` for videos of other
+    kinds, `source_not_a_video` for anything else.
     """
     with path.open("rb") as file:
         head = file.read(_FIRST_BYTES)

@@ -39,7 +39,8 @@ def resizes_between_key_frames(packet: bytes) -> bool:
     def bit(index: int) -> int:
         return bits >> (63 - index) & 1
 
-    # VP9 bitstream specification, 6.2: frame marker, profile, show existing, type, show, error resilience.
+    # VP9 bitstream specification, 6.2: frame marker, profile, show existing, type, show, error
+    # resilience.
     at = 4 + (bit(2) and bit(3))
     if bit(at) or not bit(at + 1):
         return False

@@ -12,7 +12,8 @@ from worker_server.media.model.containers import may_decode
 from worker_server.media.model.source import ProbeLimits
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-# Made for some listeners only: commentary, audio description, and the clean sound of an effects track.
+# Made for some listeners only: commentary, audio description, and the clean sound of an effects
+# track.
 _SPECIAL = (
     Disposition.comment
     | Disposition.visual_impaired
@@ -50,7 +51,8 @@ def check_side(width: int, height: int, limits: ProbeLimits) -> None:
 def ranked_sounds(container: InputContainer) -> Sequence[AudioStream]:
     """Return the sound streams that can be decoded, the one to take first.
 
-    A stream that is flagged as default comes before others, commentary and audio description after all.
+    A stream that is flagged as default comes before others, commentary and audio description after
+    all.
     """
     sounds = [stream for stream in container.streams.audio if may_decode(stream)]
     return sorted(

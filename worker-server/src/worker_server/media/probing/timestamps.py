@@ -53,9 +53,9 @@ def find_timeline(
 ) -> Timeline:
     """Return where the clock of a stream jumps.
 
-    `times` may go back by less than `slack` ticks for good reasons (pictures out of order, jitter); a step of more
-    than `hole` ticks ahead is a jump, not a pause. Steps below `least_step` ticks in a row are those of a clock that
-    stands still: muxers write such where stamps went back.
+    `times` may go back by less than `slack` ticks for good reasons (pictures out of order, jitter);
+    a step of more than `hole` ticks ahead is a jump, not a pause. Steps below `least_step` ticks in
+    a row are those of a clock that stands still: muxers write such where stamps went back.
     """
     step = typical_step(times, least_step)
     jumps: list[Jump] = []

@@ -85,9 +85,9 @@ class ChildCrashed(ChildFailed):
 class Child:
     """One of this package's child modules: it loads its libraries while it waits for its one request.
 
-    Start it ahead of the request, in the thread that will send that; it ends with the block. From its
-    start it can make no dangerous system call; it gives up all files but the request's before it
-    opens one of them.
+    Start it ahead of the request, in the thread that will send that; it ends with the block. From
+    its start it can make no dangerous system call; it gives up all files but the request's before
+    it opens one of them.
     """
 
     def __init__(self, module: str, limits: ChildLimits) -> None:

@@ -61,9 +61,9 @@ def run_encoder(
 
     It runs in the sandbox, in `scratch` as its working directory, with no other file than `files`
     (None: `scratch` alone). Whatever happens, an exception in a callback included, no process of it
-    outlives this call. Call it from a thread that lives as long as it takes: the child is killed with
-    the thread. Raise EncodeFailed, or Stopped once `should_stop` said so. A return proves nothing
-    about the file: `verify_clip` does.
+    outlives this call. Call it from a thread that lives as long as it takes: the child is killed
+    with the thread. Raise EncodeFailed, or Stopped once `should_stop` said so. A return proves
+    nothing about the file: `verify_clip` does.
     """
     limits = ChildLimits(
         cpu_s=int(

@@ -95,7 +95,8 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
             and not one.is_idr
             and _something_to_encode(edit, first, highest)
         ):
-            # All up to here are shown before any later one. Two IDR pictures in a row could be taken for one.
+            # All up to here are shown before any later one. Two IDR pictures in a row could be
+            # taken for one.
             best = first, number + 1, delay, size_bytes
     return best
 
@@ -141,7 +142,8 @@ def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: Part
         raise Unsuitable(f"the stream has {wrong}")
     if len(sets.sps) != 1:
         raise Unsuitable("there are several sequence parameter sets")
-    # Baseline proper has tools that other profiles have not; constrained to Main it has none of them.
+    # Baseline proper has tools that other profiles have not; constrained to Main it has none of
+    # them.
     if fields["profile_idc"] == [_BASELINE] and fields["constraint_set1_flag"] != [1]:
         raise Unsuitable("the profile is Baseline")
 

@@ -42,7 +42,8 @@ class FfmpegRenderer:
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:
         """Return the command that writes the clip to `output`."""
-        # Times stay those of the file (copyts), so that the frame grid is the same from wherever reading starts.
+        # Times stay those of the file (copyts), so that the frame grid is the same from wherever
+        # reading starts.
         read = source_input(edit, *_seek(edit))
         rate = _text(edit.frame_rate)
         logo = local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
@@ -133,7 +134,8 @@ def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
 
 def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
     if not head.part.frame_count:
-        # Matroska seeks elsewhere without a video stream: then the sound would differ by a millisecond.
+        # Matroska seeks elsewhere without a video stream: then the sound would differ by a
+        # millisecond.
         unseen = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
         return [unseen, *_edges_between_logos(edit, head, tail)]
     return _edges_between_logos(edit, head, tail)
@@ -278,7 +280,8 @@ def _audio(edit: PartEdit) -> str:
     end_s = bumper_s + edit.part.frame_count / edit.frame_rate
     begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
-    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts from the picture.
+    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts from the
+    # picture.
     resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
     chain = f"{_shift('asetpts', begin)},{cut},{_stereo(edit)}{resample}"
     return f"[0:{edit.source.audio_index}]{chain},aformat=channel_layouts=stereo,{to_length}"

@@ -62,7 +62,8 @@ class ParameterSets:
     def joined(self, other: "ParameterSets") -> bytes:
         """Return the avcC of a stream that switches between both, in units with lengths of four bytes.
 
-        It promises what both need: the highest profile and level, and a constraint only if all have it.
+        It promises what both need: the highest profile and level, and a constraint only if all have
+        it.
         """
         sps, pps = self.sps + other.sps, self.pps + other.pps
         profile, level = max(one[1] for one in sps), max(one[3] for one in sps)
@@ -112,7 +113,8 @@ def kind(unit: bytes) -> int:
 def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
     """Return a packet with only its slices left, and whether it is an IDR picture.
 
-    Raise Unsuitable for what MP4 and players do not expect: other parameter sets in between, several layers, a mix.
+    Raise Unsuitable for what MP4 and players do not expect: other parameter sets in between,
+    several layers, a mix.
     """
     slices = []
     for unit in units(data, sets.length_size):

@@ -1,7 +1,8 @@
 """Feeds MoviePy the pictures and the sound of a part, on its frame grid.
 
-MoviePy's own reader counts frames from a nominal rate, which loses and doubles some where the rate varies or is a
-fraction. This one goes by the time stamp of each frame, as the filter graph does, without sharing code with it.
+MoviePy's own reader counts frames from a nominal rate, which loses and doubles some where the rate
+varies or is a fraction. This one goes by the time stamp of each frame, as the filter graph does,
+without sharing code with it.
 """
 
 import subprocess

@@ -1,7 +1,8 @@
 """Makes one clip by stream copy. Run by `StreamCopyRenderer`; JSON in, progress lines out.
 
-Encoded: both bumpers, the frames before the first IDR, and the frames after the last closed-GOP boundary; with SPS/PPS
-ids that the source does not use. Encoded and copied pictures are muxed into one track, which is decoded once as a check.
+Encoded: both bumpers, the frames before the first IDR, and the frames after the last closed-GOP
+boundary; with SPS/PPS ids that the source does not use. Encoded and copied pictures are muxed into
+one track, which is decoded once as a check.
 """
 
 import heapq
@@ -152,7 +153,8 @@ def _pieces(
 def _in_order(pieces: list[Piece]) -> Iterator[CodedPicture]:
     """Yield all pictures in decoding order.
 
-    Raise Unsuitable where one is missing or there twice, or where a piece does not begin with an IDR picture.
+    Raise Unsuitable where one is missing or there twice, or where a piece does not begin with an
+    IDR picture.
     """
     first, follows_idr = 0, False
     for pictures, count in pieces:

@@ -22,8 +22,9 @@ from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
 from worker_server.media.model.geometry import crop_box
 
 _WIDTH, _HEIGHT = 32, 18  # of a thumbnail
-# Correlation does not mind a shift of brightness or colour; noise, saturated colours and low quality
-# leave 0.96 of it. A picture that is as like its mirror image is judged by which one is more like it.
+# Correlation does not mind a shift of brightness or colour; noise, saturated colours and low
+# quality leave 0.96 of it. A picture that is as like its mirror image is judged by which one is
+# more like it.
 _LEAST_LIKENESS = 0.8
 _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit values in a picture without contrast
@@ -41,8 +42,8 @@ def differing_frames(
     """Return the frames of the part, of those compared, whose picture in the clip is another.
 
     `clip_keys` are the clip's key frames, sorted, by their index in the clip. Compared are the
-    part's first key frame in the source, the one near its middle and the last; where the clip has no
-    key frame there, only the cheapest of them.
+    part's first key frame in the source, the one near its middle and the last; where the clip has
+    no key frame there, only the cheapest of them.
     """
     clip.streams.video[0].codec_context.thread_count = 1
     shown = dict(_key_pictures(source, edit))

@@ -54,8 +54,8 @@ class Verifier(Child):
         """Return the facts of a clip that is exactly what the edit asks for.
 
         With `conceals` the damaged frames of the source are counted. Raise ClipRejected with every
-        difference, EncodeFailed (`source_damaged`) where too much is concealed, MediaProcessCrashed,
-        or Stopped.
+        difference, EncodeFailed (`source_damaged`) where too much is concealed,
+        MediaProcessCrashed, or Stopped.
         """
         if not path.is_file() or path.stat().st_size == 0:
             raise ClipRejected("There is no clip, or it is empty.")
