@@ -43,7 +43,7 @@ def resume(kinds: tuple[str, ...]) -> None:
 @click.option("--timeout-s", default=3600.0, help="How long to wait for what workers hold.")
 @_kinds
 def drain(kinds: tuple[str, ...], timeout_s: float) -> None:
-    """Pause, and wait until workers hold nothing; the exit status is 1 if they still do in the end."""
+    """Pause, and wait until workers hold nothing; the exit status is 1 if they still do."""
     chosen, deadline = _chosen(kinds), time.monotonic() + timeout_s
     for kind in chosen:
         pauses.pause(kind)

@@ -118,7 +118,10 @@ class PreparedQuery:
 
 
 def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
-    """Execute the query without BEGIN and ROLLBACK, in one round trip. Raises SQLAlchemy's errors."""
+    """Execute the query without BEGIN and ROLLBACK, in one round trip.
+
+    Raises SQLAlchemy's errors.
+    """
     try:
         return _fetch_json(query, values)
     except DBAPIError as error:
@@ -155,7 +158,10 @@ def _as_sqlalchemys(error: psycopg2.Error, *, lost: bool) -> BaseException:
 
 
 def persistently(write: Callable[P, T]) -> Callable[P, T]:
-    """Retry `write` while the database is away. `write` must be idempotent: the answer to a commit may get lost."""
+    """Retry `write` while the database is away.
+
+    `write` must be idempotent: the answer to a commit may get lost.
+    """
     retrying = Retrying(
         retry=retry_if_exception(_is_outage),
         wait=wait_exponential_jitter(multiplier=0.2, max=5),

@@ -1,4 +1,4 @@
-"""Why work ends without its result: one family of exceptions, one list of codes, and whose fault each one is.
+"""Why work ends without its result: the exceptions, their codes, and whose fault each is.
 
 A neutral module: it imports nothing of ours, so media, fetching, queue and jobs may all use it.
 """
@@ -9,7 +9,10 @@ from enum import StrEnum, unique
 
 @unique
 class FailureCode(StrEnum):
-    """Every code that a task's or a part's `error` and `waiting_for` can hold; docs/openapi.yaml lists the same."""
+    """Every code that a task's or a part's `error` and `waiting_for` can hold.
+
+    docs/openapi.yaml lists the same codes.
+    """
 
     URL_INVALID = "url_invalid"
     URL_TOO_LONG = "url_too_long"

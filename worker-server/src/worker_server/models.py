@@ -65,7 +65,9 @@ class Work:
 
 
 class Task(Work, Base):
-    """One accepted URL. `source` is the probed source as `media.Source.to_json` gives it; paths are below the share.
+    """One accepted URL.
+
+    `source` is the probed source as `media.Source.to_json` gives it; paths are below the share.
 
     `waiting_since`: since when the source has been away. `canceled_in_ms` and `freed_bytes` are the
     receipt of a cancel: from the request until nothing of the task was left.
@@ -115,7 +117,7 @@ class Task(Work, Base):
 
 
 class Part(Work, Base):
-    """One clip of a task: the frames `[start_frame, end_frame)` of the source's constant-rate grid."""
+    """One clip of a task: frames `[start_frame, end_frame)` of the source's constant grid."""
 
     __tablename__ = "parts"
 
@@ -153,7 +155,7 @@ class Part(Work, Base):
 
 
 class TaskEvent(Base):
-    """Something that happened to a task or to one of its parts; `worker` is the process it happened in."""
+    """An event of a task or of one of its parts; `worker` is the process it happened in."""
 
     __tablename__ = "task_events"
 
@@ -187,7 +189,10 @@ class Removal(Base):
 
 
 class Worker(Base):
-    """A worker process and its last sign of life; `fault_code` names a fault of ours that it met since its last success."""
+    """A worker process and its last sign of life.
+
+    `fault_code` names a fault of ours that it met since its last success.
+    """
 
     __tablename__ = "workers"
 

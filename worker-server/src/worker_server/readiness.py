@@ -1,4 +1,7 @@
-"""What `/ready` checks: each raises an exception whose name says what is wrong. docs/operations.md has what to do."""
+"""What `/ready` checks: each raises an exception whose name says what is wrong.
+
+docs/operations.md has what to do.
+"""
 
 import redis
 
@@ -32,7 +35,7 @@ class WorkerFault(Exception):
 
 
 def checks(settings: Settings, share: ShareMonitor) -> dict[str, Check]:
-    """Return what the service depends on; without anything but the database it still accepts tasks."""
+    """Return what the service depends on; it accepts tasks with the database alone."""
     client = redis.Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
     return {
         "database": Check(queries.ping),

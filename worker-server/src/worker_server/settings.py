@@ -78,7 +78,10 @@ class Settings(AppSettings):
     @model_validator(mode="after")
     def _lease_outlives_a_late_heartbeat(self) -> Self:
         if self.heartbeat_s > self.lease_s / 2:
-            sentence = f"HEARTBEAT_S ({self.heartbeat_s:g}) must be at most half of LEASE_S ({self.lease_s:g})"
+            sentence = (
+                f"HEARTBEAT_S ({self.heartbeat_s:g}) must be at most"
+                f" half of LEASE_S ({self.lease_s:g})"
+            )
             raise PydanticCustomError("settings_contradict", "{sentence}", {"sentence": sentence})
         return self
 

@@ -1,4 +1,4 @@
-"""What the tasks service knows of the share: looked up by one thread, so that a share that hangs holds up no request."""
+"""The share's state for the tasks service, read by one thread: a hang holds up no request."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ class ShareState:
 
 
 class ShareMonitor:
-    """Proves the share when asked, in a thread of its own; while a proof hangs, none other is begun."""
+    """Proves the share when asked, in a thread of its own, one proof at a time."""
 
     def __init__(self, remote: Path, reserve_bytes: int) -> None:
         self._remote = remote
@@ -44,7 +44,7 @@ class ShareMonitor:
         return self._state
 
     def last(self) -> ShareState:
-        """Return the state as it was when last proven, without waiting; an old one is proven again meanwhile."""
+        """Return the last proven state without waiting; an old one is proven again meanwhile."""
         state = self._state
         if state is None or time.monotonic() - state.at > _FRESH_S:
             self.prove(timeout_s=0)

@@ -73,7 +73,10 @@ def is_mounted(remote: Path) -> bool:
 
 
 def prove_usable(remote: Path, reserve_bytes: int) -> int:
-    """Write to the share and return its free bytes; raise ShareAway or ShareFull. Blocks while its server is away."""
+    """Write to the share and return its free bytes; raise ShareAway or ShareFull.
+
+    Blocks while its server is away.
+    """
     try:
         if not is_mounted(remote):
             raise ShareAway("the share is not mounted")
@@ -106,7 +109,7 @@ def _free_bytes(remote: Path) -> int:
 
 
 def publish(local: Path, target: Path) -> None:
-    """Copy a finished file to the share; `target` appears at once and whole, and outlives a power cut.
+    """Copy a finished file to the share; `target` appears at once and whole, durably.
 
     Raises OSError (ENOSPC may show at write, at fsync or at close), and leaves nothing behind then.
     """
@@ -156,7 +159,7 @@ def remove_files(remote: Path, task_id: uuid.UUID, *, keep: Collection[str] = ()
 
 
 def _remove(path: Path) -> int:
-    """Remove a file, or a folder with all in it, and return its size; 0 where another process was faster."""
+    """Remove a file, or a folder and its contents; return its size, 0 if it was gone."""
     try:
         size_bytes = path.lstat().st_size
         if path.is_dir() and not path.is_symlink():
@@ -179,7 +182,7 @@ def _remove_folder(folder: Path) -> OSError | None:
 
 
 def task_folders(remote: Path) -> list[tuple[uuid.UUID, float]]:
-    """Return the task id and modification time (seconds since the epoch) of every task's folder on the share."""
+    """Return id and modification time (Unix seconds) of every task's folder on the share."""
     found = []
     for entry in os.scandir(remote):
         try:

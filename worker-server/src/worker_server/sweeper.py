@@ -41,7 +41,10 @@ Step = tuple[str, Callable[[], None]]
 
 @dataclass
 class Group:
-    """Steps that one thread does in turn, every `every_s`; `round_began` is set during a round (monotonic seconds)."""
+    """Steps of one thread, every `every_s`.
+
+    `round_began` is set during a round (monotonic seconds).
+    """
 
     number: int
     every_s: float
@@ -50,7 +53,7 @@ class Group:
     round_began: float | None = field(default=None, init=False)
 
     def is_stuck(self) -> bool:
-        """Tell whether a round takes longer than any round may; the share alone may hang for as long as it likes."""
+        """Tell whether a round takes too long; the share alone may hang without a limit."""
         began = self.round_began if self.ends_process else None
         return began is not None and time.monotonic() - began > _MAX_ROUND_S
 
@@ -100,7 +103,7 @@ def _run_step(name: str, step: Callable[[], None], worker: str) -> None:
 
 @contextmanager
 def _lock(key: int) -> Iterator[bool]:
-    """Hold an advisory lock of PostgreSQL for as long as the block lasts; False where another session has it."""
+    """Hold a PostgreSQL advisory lock for the block; False where another session has it."""
     connection = db.engine.connect()
     try:
         yield bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}))
@@ -109,7 +112,10 @@ def _lock(key: int) -> Iterator[bool]:
 
 
 def _release(connection: Connection) -> None:
-    """End the lock's transaction. After a long round PostgreSQL may have ended it: the steps are safe without."""
+    """End the lock's transaction.
+
+    After a long round PostgreSQL may have ended it: the steps are safe without.
+    """
     try:
         connection.rollback()
     except SQLAlchemyError:
@@ -127,7 +133,10 @@ class Sweeper:
         self._signs = SignsOfLife(app, worker_name(), ["sweeper"])
 
     def run(self) -> None:
-        """Sweep until `stop` is called. A group that hangs ends the process, to be started again."""
+        """Sweep until `stop` is called.
+
+        A group that hangs ends the process, to be started again.
+        """
         self._signs.start()
         for group in self._groups:
             name = group.steps[0][0]

@@ -28,7 +28,7 @@ app: Celery = flask_app.extensions["celery"]
 
 @signals.setup_logging.connect
 def _keep_logs(**_: object) -> None:
-    """Keep our log handlers, which Celery would replace, and drop its lines on what the jobs log themselves."""
+    """Keep our log handlers, which Celery would replace; drop its lines on what jobs log."""
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

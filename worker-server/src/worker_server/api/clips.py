@@ -65,7 +65,7 @@ def _file_response(file: Path, name: str, sha256: str) -> Response:
 
 
 def _file_headers(file: Path, name: str, sha256: str) -> Response:
-    """Let werkzeug evaluate ranges and conditions, but not read the file: it would cut ranges in Python."""
+    """Let werkzeug evaluate ranges and conditions, but not cut the file into ranges in Python."""
     response = send_file(
         file,
         request.environ,

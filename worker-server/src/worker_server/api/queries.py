@@ -1,4 +1,4 @@
-"""What the API reads of tasks: prepared queries, each one statement and one round trip, answered as one JSON text."""
+"""What the API reads of tasks: prepared queries, one round trip and one JSON text each."""
 
 import uuid
 from collections.abc import Collection
@@ -16,7 +16,8 @@ _TIME = f"{_TIME_OF.format('tasks.{0}')} AS {{0}}"
 _TIMES = ", ".join(
     map(_TIME.format, ("created_at", "started_at", "finished_at", "updated_at", "run_after"))
 )
-_FACTS = f"""tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt, tasks.error_code, tasks.error_message,
+_FACTS = f"""tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt,
+    tasks.error_code, tasks.error_message,
     tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, {_TIMES}"""
 # The answer is one text: psycopg2 would make an object of each column, in Python.
 _TASK = PreparedQuery(
@@ -26,8 +27,9 @@ _TASK = PreparedQuery(
     SELECT row_to_json(task)::text FROM (
         SELECT {_FACTS}, (
             SELECT json_agg(part ORDER BY number) FROM (
-                SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256, frames, rendered_by,
-                    concealed_frames, error_code, error_message, {_TIME.format("run_after").replace("tasks.", "parts.")}
+                SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256,
+                    frames, rendered_by, concealed_frames, error_code, error_message,
+                    {_TIME.format("run_after").replace("tasks.", "parts.")}
                 FROM parts WHERE task_id = tasks.id
             ) AS part
         ) AS parts
@@ -41,7 +43,8 @@ _NEXT_TRY = (
 _LIST = f"""
     SELECT json_agg(task)::text FROM (
         SELECT {_FACTS}, totals.* FROM (
-            SELECT * FROM tasks WHERE owner_id = $1 ORDER BY created_at {{order}}, id {{order}} LIMIT $2
+            SELECT * FROM tasks WHERE owner_id = $1
+            ORDER BY created_at {{order}}, id {{order}} LIMIT $2
         ) AS tasks CROSS JOIN LATERAL (
             SELECT count(*) AS parts_total,
                 count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
@@ -68,7 +71,7 @@ _MAX_PART_NUMBER = 2**31 - 1
 
 
 class TaskNotFound(Exception):
-    """There is no such task, or another owner has it: callers must not be able to tell the two apart."""
+    """There is no such task, or another owner has it: callers must not be able to tell which."""
 
     def __init__(self) -> None:
         super().__init__("There is no task with this id.")
@@ -122,7 +125,7 @@ class TaskFacts(TypedDict):
 
 
 class PartTotals(NamedTuple):
-    """How many parts a task has, how many are done, their mean progress, 0 to 100, and what one of them waits for."""
+    """A task's parts: how many, how many done, mean progress (0 to 100), what one waits for."""
 
     total: int = 0
     done: int = 0
@@ -157,7 +160,10 @@ def list_tasks(
 
 
 def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:
-    """Return the task and its parts in order, none before the source is there; raise TaskNotFound."""
+    """Return the task and its parts in order, none until the source is probed.
+
+    Raise TaskNotFound.
+    """
     task = fetch_json(_TASK, str(task_id), owner_id)
     if task is None:
         raise TaskNotFound
@@ -165,7 +171,10 @@ def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFac
 
 
 def get_finished_part(owner_id: int, task_id: uuid.UUID, number: int) -> Part:
-    """Return a part whose clip can be downloaded; raise TaskNotFound, PartNotFound or PartNotReady."""
+    """Return a part whose clip can be downloaded.
+
+    Raise TaskNotFound, PartNotFound or PartNotReady.
+    """
     same_part = (Part.task_id == Task.id) & (Part.number == min(number, _MAX_PART_NUMBER))
     owned = (Task.id == task_id, Task.owner_id == owner_id)
     statement = select(Task.id, Part).outerjoin(Part, same_part).where(*owned)

@@ -119,7 +119,7 @@ def _progress(task: TaskFacts, totals: PartTotals) -> float:
 
 
 def _eta_s(task: TaskFacts, progress: float) -> float | None:
-    """Return the seconds left at the average speed so far; None while there is too little progress."""
+    """Return the seconds left at the average speed so far; None with too little progress."""
     if (
         task["status"] != TaskStatus.PROCESSING
         or task["started_at"] is None
@@ -140,7 +140,7 @@ def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | Non
 
 
 def _source(facts: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the source as callers see it; fractions are exact in the row, and plain numbers here."""
+    """Return the source as callers see it: the row's exact fractions become plain numbers."""
     try:
         return {
             "size_bytes": facts["size_bytes"],

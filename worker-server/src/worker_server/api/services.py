@@ -1,4 +1,4 @@
-"""The use cases of the API: each changes rows, commits, and only then touches Redis or the share."""
+"""The use cases of the API: each changes rows, commits, then touches Redis or the share."""
 
 import uuid
 from datetime import UTC
@@ -34,7 +34,7 @@ def blocked_by(share: ShareMonitor) -> FailureCode | None:
 
 
 def submit_task(submission: Submission, quotas: Quotas) -> tuple[TaskFacts, PartTotals]:
-    """Store the task and wake a worker; a repeated request returns the first one's task as it is now.
+    """Store the task and wake a worker; a repeated request returns the first one's task.
 
     Raise IdempotencyKeyReused, TooManyLiveTasks or TooManyBytes.
     """
@@ -50,7 +50,10 @@ def submit_task(submission: Submission, quotas: Quotas) -> tuple[TaskFacts, Part
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:
-    """Abort a live task, or forget a finished one; the sweeper removes its files. Raise TaskNotFound."""
+    """Abort a live task, or forget a finished one; the sweeper removes its files.
+
+    Raise TaskNotFound.
+    """
     deletion = cancellation.delete_task(owner_id, task_id)
     if deletion is None:
         raise TaskNotFound
@@ -67,7 +70,10 @@ def retry_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, PartTotals
 
 
 def note_lost_clip(part: Part) -> Exception:
-    """Note that the clip's file is gone, have it rendered again where the source is there, and return what to answer."""
+    """Note that the clip's file is gone, and return what to answer.
+
+    The clip is rendered again where the source is there.
+    """
     if reviving.lose_clip(part.task_id, part.number, part.path or ""):
         wakeups.send_later(wakeups.RENDER)
         return queries.PartNotReady("The clip's file was lost and is being made again.")

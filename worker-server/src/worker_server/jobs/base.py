@@ -1,4 +1,4 @@
-"""What every job does: claim under a lease, work under a heartbeat, record how the attempt ended, tidy up."""
+"""What every job does: claim a lease, work under a heartbeat, record the outcome, tidy up."""
 
 import logging
 from collections.abc import Callable
@@ -25,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 def claim_next(settings: Settings, kind: Kind, claim: Callable[[str, float], C | None]) -> C | None:
-    """Claim the work whose turn it is; None when there is none, it is paused, or the share is away or full."""
+    """Claim the work whose turn it is.
+
+    None when there is none, work is paused, or the share is away or full.
+    """
     if is_paused(kind):
         return None
     try:
@@ -43,7 +46,7 @@ def perform(
     request_id: str | None,
     work: Callable[[Heartbeat], None],
 ) -> None:
-    """Do `work` under the lease; record a failure, release the lease on a stop, and clean up at the end."""
+    """Do `work` under the lease; record a failure, release on a stop, and clean up."""
     request_ids.task_id.set(str(lease.task_id))
     request_ids.request_id.set(request_id)
     extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}
@@ -80,7 +83,10 @@ def failure_of(error: Exception) -> WorkFailed:
 
 
 def _blamed(failure: WorkFailed, settings: Settings) -> WorkFailed:
-    """Return the failure, or the share's where the share turns out to be unusable: it may be what a child met."""
+    """Return the failure, or the share's where the share turns out to be unusable.
+
+    A child that met the unusable share fails with an error of its own.
+    """
     if handling_of(failure.code).fault is Fault.CALLER:
         return failure
     try:
@@ -109,7 +115,7 @@ def _note_fault(runtime: Runtime, code: FailureCode | None) -> None:
 
 
 def _unexpected(error: Exception) -> WorkFailed:
-    """Return the failure for an exception that no job raises on purpose: the storage's, or a bug of ours."""
+    """Return the failure for an exception no job raises on purpose: the storage's, or a bug."""
     if not isinstance(error, OSError):
         return WorkFailed(
             FailureCode.INTERNAL_ERROR, "Something went wrong on our side.", retryable=True

@@ -100,7 +100,7 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
 def _prepare(
     source: Source, path: Path, settings: Settings, heartbeat: Heartbeat
 ) -> tuple[Source, Path]:
-    """Put the source into a form that every part can be cut from exactly; return it and where it is."""
+    """Prepare the source so that every part can be cut exactly; return it and its path."""
     watch = PrepareWatch(
         ffmpeg_path=get_ffmpeg_exe(),
         limits=_limits(settings),

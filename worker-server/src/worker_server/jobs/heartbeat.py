@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class StopReason(Enum):
-    """Why a job must stop: its task is canceled or has failed, another worker has the lease, this worker is stopped."""
+    """Why a job must stop: its task has ended, its lease is lost, or this worker is stopped."""
 
     CANCELED = auto()
     LOST = auto()
@@ -31,7 +31,7 @@ class StopReason(Enum):
 
 
 class Heartbeat:
-    """Beats while the block lasts; a job asks `should_stop` often, and `reason` says why it must stop."""
+    """Beats while the block lasts; jobs ask `should_stop` often, and `reason` says why."""
 
     def __init__(
         self, app: Flask, lease: Lease, settings: Settings, shutdown: ShutdownFlag

@@ -12,13 +12,16 @@ _AT_ONCE = 100
 
 
 def remove_due(settings: Settings) -> None:
-    """Work off what is due; one task whose files cannot be removed does not keep the others waiting."""
+    """Remove what is due; a task whose files cannot be removed does not delay the others."""
     for task_id in removals.due_removals(_AT_ONCE):
         remove_needless(settings, task_id)
 
 
 def remove_needless(settings: Settings, task_id: uuid.UUID) -> None:
-    """Remove what the task does not need, and note it; on a failure another try follows. Safe to run twice."""
+    """Remove what the task does not need, and note it; on a failure another try follows.
+
+    Safe to run twice.
+    """
     job = removals.begin(task_id)
     if job is None:
         return

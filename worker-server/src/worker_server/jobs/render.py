@@ -1,4 +1,4 @@
-"""A task's second half, part by part: encode on the local disk, check the result, publish it on the share."""
+"""A task's second half, part by part: encode locally, check the clip, publish it."""
 
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def _edit(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> media.P
 
 
 def _source(claim: PartClaim, path: Path, heartbeat: Heartbeat) -> media.Source:
-    """Return the facts that the probe stored; the source is probed again only where another release wrote them."""
+    """Return the facts that the probe stored; probe again if another release wrote them."""
     try:
         return media.Source.from_json(claim.source)
     except (KeyError, TypeError, ValueError):

@@ -20,7 +20,7 @@ def worker_name() -> str:
 
 @dataclass
 class SweepClock:
-    """When this process last ended a round of the sweeper, and last removed stray files (monotonic seconds)."""
+    """When this process last swept, and last removed stray files (monotonic seconds)."""
 
     swept_at: float | None = None
     strays_removed_at: float | None = None
@@ -37,7 +37,10 @@ class SweepClock:
 
 @dataclass(frozen=True)
 class Runtime:
-    """State of a worker process. `worker_name` is the main process's; `shutdown` is shared by all its children."""
+    """State of a worker process.
+
+    `worker_name` is the main process's; `shutdown` is shared by all its children.
+    """
 
     worker_name: str = field(default_factory=worker_name)
     shutdown: ShutdownFlag = field(default_factory=ShutdownFlag)

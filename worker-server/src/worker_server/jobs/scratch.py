@@ -1,4 +1,4 @@
-"""Folders on the local disk in which clips are encoded; each holds the pid of its process in its name."""
+"""Folders on the local disk in which clips are encoded, named after their process's pid."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """Make a folder below `root` for as long as the block lasts; those of processes that have died are removed."""
+    """Make a folder below `root` for the block, and remove those of dead processes."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     _remove_left_behind(root)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.", dir=root))

@@ -13,7 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 def prove(settings: Settings, queues: Collection[str]) -> None:
-    """Try what the work of these queues needs. Raise SelfTestFailed, whose text is for the operator."""
+    """Try what the work of these queues needs.
+
+    Raise SelfTestFailed, whose text is for the operator.
+    """
     if not {wakeups.FETCH, wakeups.RENDER} & set(queues):
         return
     report = selftest.check_sandbox(allow_none=settings.allow_no_sandbox)

@@ -1,10 +1,10 @@
-"""Whether this worker is being stopped: set in its main process, seen by the children that it forked."""
+"""Whether this worker is being stopped: its main process sets it, its children read it."""
 
 import mmap
 
 
 class ShutdownFlag:
-    """One byte of shared memory. No lock: a child that is killed while it holds one would keep it for ever."""
+    """One byte of shared memory, without a lock: a child killed holding one keeps it for ever."""
 
     def __init__(self) -> None:
         self._byte = mmap.mmap(-1, 1)

@@ -1,4 +1,4 @@
-"""A worker's sign of life: a thread of its main process that writes to PostgreSQL every few seconds."""
+"""A worker's sign of life: a thread of its main process writes a row every few seconds."""
 
 import logging
 import threading

@@ -35,7 +35,7 @@ _AT_ONCE = 1000
 
 
 def take_back_leases(settings: Settings, clock: SweepClock) -> None:
-    """Take back the leases of dead workers, unless this process could not reach the database for a while either."""
+    """Take back dead workers' leases, unless this process could not reach the database."""
     is_late = clock.is_late(settings.lease_s + settings.sweep_s)
     clock.swept_at = time.monotonic()
     if is_late:
@@ -51,7 +51,10 @@ def take_back_leases(settings: Settings, clock: SweepClock) -> None:
 
 
 def _take_back(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:
-    """Take one lease back. A machine that loses several at once, or one after the other, is at fault itself."""
+    """Take one lease back.
+
+    A machine that loses several at once, or one after the other, is at fault itself.
+    """
     lease = expired.lease
     extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
     _log.warning("lease ran out", extra={**extra, "worker": expired.worker, "counted": counted})
@@ -92,7 +95,7 @@ def remove_files(settings: Settings) -> None:
 
 
 def remove_strays(settings: Settings, clock: SweepClock) -> None:
-    """Ask for the removal of files that lost workers wrote late, and of folders whose task is gone; once an hour."""
+    """Once an hour, ask for the removal of late files of lost workers and of orphan folders."""
     if not clock.strays_are_due(_STRAYS_EVERY_S) or not storage.is_mounted(settings.remote_folder):
         return
     settled = time.time() - _STRAY_AGE_S

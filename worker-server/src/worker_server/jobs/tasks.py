@@ -1,4 +1,7 @@
-"""The Celery tasks: each is one line over a plain function. A message carries nothing: the rows say what to do."""
+"""The Celery tasks, each one line over a plain function.
+
+A message carries nothing: the rows say what to do.
+"""
 
 from celery import shared_task
 

@@ -74,7 +74,10 @@ class MediaProcessCrashed(MediaError):
 
 
 class ClipRejected(MediaError):
-    """The encoder reported success, but verification rejected the file; `differences` is for the log."""
+    """Verification rejected a file the encoder reported as good.
+
+    `differences` is for the log.
+    """
 
     def __init__(self, differences: str) -> None:
         super().__init__(

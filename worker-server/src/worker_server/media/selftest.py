@@ -1,4 +1,4 @@
-"""Proves at a worker's start that it can do its work: the sandbox, the probe, the renderer and the logo.
+"""Proves at a worker's start that its sandbox, probe, renderer and logo work.
 
 A library of the wrong version or a logo that cannot be read would otherwise fail one task after
 the other, as if each video were to blame.
@@ -31,7 +31,10 @@ class SelfTestFailed(Exception):
 
 
 def check_sandbox(*, allow_none: bool) -> SandboxReport:
-    """Return what the sandbox holds. Raise SelfTestFailed where it does not hold, unless that is allowed."""
+    """Return what the sandbox holds.
+
+    Raise SelfTestFailed where it does not hold, unless that is allowed.
+    """
     try:
         report = measure_sandbox()
     except SandboxFailed as error:
@@ -40,8 +43,9 @@ def check_sandbox(*, allow_none: bool) -> SandboxReport:
         return report
     open_doors = ", ".join((*report.missing, *report.escapes))
     raise SelfTestFailed(
-        f"The sandbox of the decoders does not hold on this machine ({open_doors}); it needs a Linux"
-        " with Landlock (5.13 or newer). ALLOW_NO_SANDBOX=1 starts the worker all the same."
+        f"The sandbox of the decoders does not hold on this machine ({open_doors});"
+        " it needs a Linux with Landlock (5.13 or newer)."
+        " ALLOW_NO_SANDBOX=1 starts the worker all the same."
     )
 
 
@@ -52,7 +56,10 @@ def check_probe(ffmpeg_path: str) -> None:
 
 
 def check_renderer(engine: str, ffmpeg_path: str, logo_path: Path | None) -> None:
-    """Render a second of video with the logo. Raise SelfTestFailed if that goes wrong, naming the logo where it is why."""
+    """Render a second of video with the logo.
+
+    Raise SelfTestFailed if that goes wrong, naming the logo where it is the cause.
+    """
     if logo_path is not None and not logo_path.is_file():
         raise SelfTestFailed(f"LOGO_PATH names no file: {logo_path}.")
     with _sample(ffmpeg_path) as path:

@@ -1,4 +1,4 @@
-"""What the sweeper and the metrics ask of the rows: leases that ran out, work that is due, files still needed."""
+"""What the sweeper and the metrics ask: expired leases, due work, files still needed."""
 
 import uuid
 from collections.abc import Collection
@@ -43,7 +43,7 @@ def expired_leases(lease_s: float) -> list[ExpiredLease]:
 
 
 def due_work(limit: int) -> tuple[int, int]:
-    """Return how many tasks can be fetched now and how many parts rendered, each at most `limit`."""
+    """Return the numbers of tasks to fetch and parts to render now, each at most `limit`."""
     return _count_due(Task, TaskStatus.QUEUED, limit), _count_due(Part, PartStatus.WAITING, limit)
 
 

@@ -1,4 +1,4 @@
-"""What callers' DELETE does to a task: abort it while it lives, forget it afterwards. Its files go by a removal."""
+"""Callers' DELETE of a task: abort it while it lives, forget it after; a removal follows."""
 
 import uuid
 from enum import StrEnum

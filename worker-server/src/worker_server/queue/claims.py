@@ -1,4 +1,4 @@
-"""Claims: a worker takes the task or the part whose turn it is, under a lease and a new attempt number."""
+"""Claims: a worker takes the next task or part, under a lease and a new attempt number."""
 
 import uuid
 from dataclasses import dataclass

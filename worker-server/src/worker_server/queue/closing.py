@@ -1,4 +1,7 @@
-"""Ends a task with the last of its parts: `done` if all are, `failed` if one is; the good clips stay either way."""
+"""Ends a task with its last part: `done` if all are, `failed` if one is.
+
+The good clips stay either way.
+"""
 
 import uuid
 
@@ -12,7 +15,10 @@ from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatu
 
 
 def close_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:
-    """End the task unless a part waits or renders; tell whether it has ended. The caller has locked the task."""
+    """End the task unless a part waits or renders; tell whether it has ended.
+
+    The caller has locked the task.
+    """
     not_done = exists().where(Part.task_id == task_id, Part.status != PartStatus.DONE)
     values = {"status": TaskStatus.DONE, "progress": 100, **error_cleared(), **_ended()}
     statement = update(Task).where(Task.id == task_id, ~not_done).values(values)

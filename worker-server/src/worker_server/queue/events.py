@@ -1,4 +1,4 @@
-"""What happened to a task: events are written in the transaction of what they tell of, and shown to its owner."""
+"""The events of a task, written with the change they record and shown to its owner."""
 
 import logging
 import uuid
@@ -64,7 +64,7 @@ def record(
 def record_attempt(
     session: ScopedSession, lease: Lease, kind: EventKind, code: str | None = None
 ) -> None:
-    """Write an event of the attempt, with the worker that the row names; before the lease is cleared."""
+    """Write an event of the attempt, with the row's worker, before the lease is cleared."""
     part = lease.number if isinstance(lease, PartLease) else None
     row = Part if isinstance(lease, PartLease) else Task
     of_task = Part.task_id if isinstance(lease, PartLease) else Task.id
@@ -93,7 +93,10 @@ def record_progress(lease: Lease, kind: EventKind) -> None:
 
 
 def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> list[Event] | None:
-    """Return the events of the task with an id above `after`, oldest first; None when the owner has no such task."""
+    """Return the task's events with an id above `after`, oldest first.
+
+    None when the owner has no such task.
+    """
     of_task = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.id > after)
     with transaction() as session:
         owned = select(Task.created_at).where(Task.id == task_id, Task.owner_id == owner_id)

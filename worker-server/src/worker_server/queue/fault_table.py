@@ -1,4 +1,7 @@
-"""The table "whose fault" of docs/operations.md: `python -m worker_server.queue.fault_table` prints it."""
+"""The table "whose fault" of docs/operations.md.
+
+`python -m worker_server.queue.fault_table` prints it.
+"""
 
 from worker_server.errors import Bound, FailureCode, Fault, handling_of
 

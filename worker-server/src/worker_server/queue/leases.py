@@ -1,4 +1,4 @@
-"""Every change of status that a worker makes: one guarded step under a lease and its attempt number.
+"""Every change of status a worker makes: one guarded step under a lease and its attempt.
 
 A claim raises the row's `attempt`; each later write names that attempt, so a worker that lost the
 row (asleep, cut off, slow) writes nothing. Only the database's clock counts. A task's row is locked
@@ -33,7 +33,9 @@ from worker_server.queue.statuses import WORKED_ON, PartStatus, TaskStatus
 
 
 def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
-    """Renew the lease and write the progress; return the task's status, None when another worker has the lease.
+    """Renew the lease, write the progress and return the task's status.
+
+    None when another worker has the lease.
 
     A lease that ran out but was not claimed is renewed, so an outage of the database costs no work.
     """
@@ -51,7 +53,9 @@ def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
 def begin_processing(
     lease: TaskLease, source: dict[str, Any], source_path: str, parts: Sequence[PlannedPart]
 ) -> bool:
-    """Store the source's facts and the parts, and end the task's lease. False: the lease is lost or canceled.
+    """Store the source's facts and the parts, and end the task's lease.
+
+    False: the lease is lost or canceled.
 
     Parts that an earlier fetch planned alike keep their clips: after a retry only the others are
     rendered.
@@ -79,7 +83,10 @@ def begin_processing(
 
 @persistently
 def finish_part(lease: PartLease, clip: Clip) -> bool:
-    """Make the part `done`, and end the task with its last part. False: too late, the caller removes the clip."""
+    """Make the part `done`, and end the task with its last part.
+
+    False: too late, the caller removes the clip.
+    """
     values = {
         "status": PartStatus.DONE,
         **vars(clip),
@@ -104,7 +111,7 @@ def finish_part(lease: PartLease, clip: Clip) -> bool:
 def fail(
     lease: Lease, failure: WorkFailed, limits: RetryLimits, *, expired_only: bool = False
 ) -> bool:
-    """Record that the attempt failed: another one follows after a while, or the work fails for good.
+    """Record that the attempt failed: another one follows later, or the work fails for good.
 
     With `expired_only` nothing happens unless the lease has run out; for callers other than its
     holder. Return whether the lease was still the one named, so whether anything was written.
@@ -137,14 +144,14 @@ def release(lease: Lease) -> None:
 
 
 def lock_task(session: ScopedSession, task_id: uuid.UUID) -> TaskStatus | None:
-    """Lock the task's row until the transaction ends, and return its status; None when there is no such task."""
+    """Lock the task's row until the transaction ends; return its status, None without a task."""
     return _status(session.scalar(select(Task.status).where(Task.id == task_id).with_for_update()))
 
 
 def _history(
     session: ScopedSession, lease: Lease, failure: WorkFailed, *, expired_only: bool
 ) -> History | None:
-    """Return what the row knows of earlier attempts; None when the lease is another worker's by now."""
+    """Return what the row knows of earlier attempts; None when another worker has the lease."""
     model, where = _model(lease), _where(lease)
     if expired_only:
         where = (*where, model.lease_until < func.now())

@@ -15,7 +15,7 @@ from worker_server.queue.statuses import PartStatus
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """A part as planned: the frames `[start_frame, end_frame)` of the source's grid, and their times in seconds."""
+    """A planned part: the source's frames `[start_frame, end_frame)`, and times in seconds."""
 
     number: int
     start_frame: int
@@ -39,7 +39,10 @@ class Clip:
 def store(
     session: ScopedSession, task_id: uuid.UUID, owner_id: int, parts: Sequence[PlannedPart]
 ) -> None:
-    """Insert the parts. Those of an earlier plan stay if the plan is the same; what failed of them waits again."""
+    """Insert the parts.
+
+    Those of an earlier plan stay if the plan is the same; what failed of them waits again.
+    """
     attempt = 0
     planned = {(part.number, part.start_frame, part.end_frame) for part in parts}
     of_task = Part.task_id == task_id

@@ -1,4 +1,4 @@
-"""Preemption: work is handed back for the sake of an owner who waits; its worker learns of it by the next heartbeat.
+"""Preemption: work is handed back for an owner who waits, at its worker's next heartbeat.
 
 A long task's part for a new task's first part, where every render slot is busy: first parts are
 next in line already, but a render that has just begun keeps its slot for a whole part's time;
@@ -32,7 +32,10 @@ def preempt_for(task_id: uuid.UUID) -> bool:
 
 
 def preempt_download() -> TaskLease | None:
-    """Hand back one download of an owner who holds more than half of them while another waits; None if none does."""
+    """Hand back a download of an owner with over half of them while another owner waits.
+
+    None if there is no such owner.
+    """
     with transaction() as session:
         values = {"waited_s": _WAITED_S, "pause_s": _PAUSE_S}
         row = session.execute(_PREEMPT_DOWNLOAD, values).mappings().one_or_none()

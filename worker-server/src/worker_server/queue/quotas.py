@@ -38,13 +38,13 @@ class Quotas:
     size_bytes: int = 0
 
     def lock(self, session: scoped_session[Session], owner_id: int) -> None:
-        """Have tasks of the owner accepted one after the other, where there is a limit, so that it holds."""
+        """Where there is a limit, accept tasks of the owner one at a time, so that it holds."""
         if self.live_tasks or self.size_bytes:
             lock = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
             session.execute(lock, {"key": _LOCK, "owner": owner_id})
 
     def check(self, session: scoped_session[Session], owner_id: int) -> None:
-        """Raise TooManyLiveTasks or TooManyBytes; a task that was inserted in this transaction counts."""
+        """Raise TooManyLiveTasks or TooManyBytes, counting tasks of this transaction."""
         if self.live_tasks:
             live = select(func.count()).where(
                 Task.owner_id == owner_id, Task.status.in_(LIVE_TASKS)

@@ -1,4 +1,6 @@
-"""Removals: which files of a task are to go, written with the change that makes them needless, worked off until done.
+"""Removals: which files of a task must go.
+
+They are written with the change that makes files needless, and worked off until done.
 
 A task that is being canceled becomes `canceled`, with its receipt, only when nothing of it is left.
 """
@@ -50,7 +52,7 @@ def request_for(task_ids: Collection[uuid.UUID]) -> None:
 
 
 def canceling_without_removal() -> list[uuid.UUID]:
-    """Return tasks that are being canceled without a removal, as a restore or an older release leaves them."""
+    """Return tasks canceled without a removal, as a restore or an older release leaves them."""
     missing = ~exists().where(Removal.task_id == Task.id)
     with transaction() as session:
         statement = select(Task.id).where(Task.status == TaskStatus.CANCELING, missing)
@@ -58,7 +60,7 @@ def canceling_without_removal() -> list[uuid.UUID]:
 
 
 def begin(task_id: uuid.UUID) -> RemovalJob | None:
-    """Return what may be removed of the task; None while a worker holds it, or it is to be worked on again."""
+    """Return what may be removed of the task; None while it is held or is to be worked on."""
     with transaction() as session:
         status = session.scalar(select(Task.status).where(Task.id == task_id))
         if status == TaskStatus.CANCELING:
@@ -77,7 +79,7 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
 
 @persistently
 def finish(task_id: uuid.UUID, freed_bytes: int) -> None:
-    """Note that the files are gone: the removal is done, and a task that was being canceled is `canceled`."""
+    """Note that the files are gone: the removal is done, `canceling` becomes `canceled`."""
     with transaction() as session:
         task = select(Task.status).where(Task.id == task_id).with_for_update()
         status = session.scalar(task)
@@ -100,7 +102,10 @@ def postpone(task_id: uuid.UUID, freed_bytes: int) -> None:
 
 
 def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) -> None:
-    """Make the task `canceled` with its receipt, and forget its parts. The caller has locked the task."""
+    """Make the task `canceled` with its receipt, and forget its parts.
+
+    The caller has locked the task.
+    """
     elapsed_s = func.extract("epoch", func.clock_timestamp() - Task.cancel_requested_at)
     values = {
         "status": TaskStatus.CANCELED,

@@ -1,4 +1,4 @@
-"""When failed work is tried again: by whose fault it failed, how often, and for how long the source has been away."""
+"""When failed work is tried again: by whose fault it failed, how often and for how long."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ class RetryLimits:
 
 @dataclass(frozen=True)
 class History:
-    """What the row knows of earlier attempts: counted failures, this one included, and since when it waits."""
+    """What the row knows of earlier attempts: failures with this one, and since when it waits."""
 
     failures: int
     waiting_since: datetime | None = None

@@ -1,4 +1,4 @@
-"""What brings finished work back: a caller's retry of a failed task, and clips whose files are gone."""
+"""Brings finished work back: retries of failed tasks, and clips whose files are gone."""
 
 import uuid
 
@@ -18,7 +18,10 @@ class NotFailed(Exception):
 
 
 def retry_task(owner_id: int, task_id: uuid.UUID) -> bool:
-    """Queue a failed task again; its good clips stay. Raise NotFailed; False when the owner has no such task."""
+    """Queue a failed task again; its good clips stay.
+
+    Raise NotFailed; False when the owner has no such task.
+    """
     values: Values = {
         "status": TaskStatus.QUEUED,
         "failures": 0,
@@ -42,7 +45,10 @@ def retry_task(owner_id: int, task_id: uuid.UUID) -> bool:
 
 
 def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
-    """Note that the clip's file is gone. True: it is rendered again, since the source is there; False: it is lost."""
+    """Note that the clip's file is gone.
+
+    True: it is rendered again, since the source is there; False: it is lost.
+    """
     gone: Values = {"path": None, "size_bytes": None, "sha256": None, "frames": None, "progress": 0}
     where = (Part.task_id == task_id, Part.number == number, Part.path == path)
     with transaction() as session:

@@ -1,4 +1,4 @@
-"""Names for what the queue's statements share: the session's type, and values that many of them set."""
+"""Names that the queue's statements share: the session's type, and values they set."""
 
 from datetime import datetime
 from typing import Any

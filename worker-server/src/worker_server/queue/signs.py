@@ -17,7 +17,7 @@ _FORGET_S = 24 * 3600
 
 @dataclass(frozen=True)
 class Liveness:
-    """Live workers by kind, faults of ours by worker, and when each step of the sweeper last ended well.
+    """Live workers by kind, faults of ours by worker, and each sweeper step's last success.
 
     `sweep_ages_s` is by the database's clock, `sweeps_at` in seconds since the epoch.
     """

@@ -90,9 +90,9 @@ PART_TRANSITIONS = (
 
 _HEAD = """# State machine
 
-Generated from `worker_server/queue/statuses.py` by `make state-machine`; a test holds this page to it. Every change of
-status is one guarded `UPDATE` in `worker_server/queue`: it names the status it starts from, and a worker's names the
-attempt of its lease.
+Generated from `worker_server/queue/statuses.py` by `make state-machine`; a test holds this page to
+it. Every change of status is one guarded `UPDATE` in `worker_server/queue`: it names the status it
+starts from, and a worker's names the attempt of its lease.
 """
 
 

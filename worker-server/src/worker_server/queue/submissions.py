@@ -24,7 +24,7 @@ class IdempotencyKeyReused(Exception):
 
 @dataclass(frozen=True)
 class Submission:
-    """A task to be accepted; `body_sha256` tells a repeated request from another one under the same key."""
+    """A task to be accepted; `body_sha256` tells a repeated request from another one."""
 
     owner_id: int
     url: str
@@ -34,7 +34,7 @@ class Submission:
 
 
 def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> tuple[Task, bool]:
-    """Store the task and return it, and whether it is new: the same key and body return the first request's task.
+    """Store the task; return it, the first one for a repeated request, and whether it is new.
 
     Raise IdempotencyKeyReused, or for a new task TooManyLiveTasks or TooManyBytes.
     """

@@ -23,7 +23,10 @@ MAX_WAKEUPS = 1000
 
 
 def send(queue: str, count: int = 1) -> bool:
-    """Send `count` wake-ups, and tell whether they were sent; when Redis is away the sweeper finds the rows."""
+    """Send `count` wake-ups, and tell whether they were sent.
+
+    When Redis is away the sweeper finds the rows.
+    """
     try:
         with current_app.producer_or_acquire() as producer:
             for _ in range(count):
@@ -37,7 +40,7 @@ def send(queue: str, count: int = 1) -> bool:
 
 
 class WakeupSender:
-    """Sends from one thread, so that a Redis that hangs holds up no request; after a failure it pauses for a while."""
+    """Sends from one thread, so that no request waits for Redis; pauses after a failure."""
 
     def __init__(self, pause_s: float = 5.0) -> None:
         self._pause_s = pause_s

@@ -1,11 +1,12 @@
-"""The decoders that untrusted files may reach; ffmpeg has some three hundred more, which nothing here needs.
+"""The decoders that untrusted files may reach, out of ffmpeg's several hundred.
 
 Names are ffmpeg's names of decoders, for `codec_whitelist`.
 """
 
 _VIDEO = (
     "h264 hevc vvc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpegvideo mpeg4"
-    " msmpeg4v1 msmpeg4v2 msmpeg4 h261 h263 h263p h263i flv vp3 vp4 theora vp5 vp6 vp6f vp6a wmv1 wmv2"
+    " msmpeg4v1 msmpeg4v2 msmpeg4 h261 h263 h263p h263i flv vp3 vp4 theora vp5 vp6 vp6f vp6a"
+    " wmv1 wmv2"
     " wmv3 vc1 mjpeg mjpegb gif png prores dnxhd cfhd dvvideo ffv1 huffyuv ffvhuff utvideo magicyuv"
     " rawvideo v210 cinepak indeo3 indeo4 indeo5 svq1 svq3 qtrle rpza msrle msvideo1 flashsv"
     " flashsv2 dirac snow lagarith jpeg2000 jpegls webp"

@@ -37,7 +37,7 @@ def colour_range(source: Source) -> str:
 
 
 def needs_conversion(source: Source) -> bool:
-    """Tell whether the values of the pixels must change; where not, tags are enough and cost nothing."""
+    """Tell whether pixel values must change; where not, tags are enough and cost nothing."""
     return (
         source.pix_fmt != "yuv420p"
         or source.full_range

@@ -17,7 +17,10 @@ AUDIO_RATE = 48_000
 
 @dataclass(frozen=True)
 class Profile(JsonValue):
-    """x264's settings; `threads` is for decoding, filtering and encoding each, 0 leaves it to ffmpeg."""
+    """x264's settings.
+
+    `threads` is for decoding, filtering and encoding each; 0 leaves it to ffmpeg.
+    """
 
     preset: str = "ultrafast"
     crf: int = 22
@@ -49,7 +52,7 @@ class PartEdit(JsonValue):
         profile: Profile | None = None,
         max_width: int = 1920,
     ) -> Self:
-        """Return the edit of a part in the largest 16:9 size its source gives, up to `max_width`."""
+        """Return the edit of a part, in the largest 16:9 size its source and `max_width` allow."""
         width, height = frame_size(source, max_width)
         return cls(
             source, source_path, part, width, height, logo_path, logo_s, profile or Profile()

@@ -52,7 +52,7 @@ AIM_FRAMES = Fraction(1, 4)
 
 @dataclass(frozen=True)
 class Grid:
-    """The rate of the clips, where the first frame's place is, and how many frames the source has at that rate."""
+    """The clips' frame rate, the first frame's place, and the number of frames at that rate."""
 
     rate: Fraction
     origin_s: Fraction
@@ -90,7 +90,7 @@ def find_grid(
 
 
 def frame_index(time_s: Fraction, rate: Fraction) -> int:
-    """Return the grid place nearest to a time, halves upwards, as ffmpeg's `fps=round=near` has it."""
+    """Return the grid place nearest to a time, halves upwards, as ffmpeg's `fps=round=near`."""
     return math.floor(time_s * rate + Fraction(1, 2))
 
 
@@ -108,7 +108,7 @@ def _native_rate(
     header_rates: Sequence[Fraction],
     max_fps: int,
 ) -> tuple[Fraction | None, Fraction]:
-    """Return the rate on whose grid each frame has its own place, and by how many places that grid is shifted."""
+    """Return the rate whose grid has a place for each frame, and its shift in places."""
     if len(ticks) == 1:
         return None, Fraction(0)
     average = measured or _FALLBACK_RATE
@@ -138,7 +138,7 @@ def _native_rate(
 def _holed_rates(
     ticks: Sequence[int], tick_s: Fraction, header_rates: Sequence[Fraction], max_fps: int
 ) -> Iterator[Fraction]:
-    """Yield rates whose grid may have holes: those of the commonest step, then those the header claims."""
+    """Yield rates whose grid may have holes: the commonest step's, then the header's."""
     steps = Counter(later - earlier for earlier, later in pairwise(ticks))
     ((common, _),) = steps.most_common(1)
     # Containers round: a step of 16 2/3 ms is stored as 16 or 17.
@@ -176,7 +176,7 @@ def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
 def _holed(
     ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction], tolerance: Fraction
 ) -> tuple[Fraction, Fraction] | None:
-    """Return the first rate on whose grid nearly every frame is near a place of its own, and the grid's shift."""
+    """Return the first rate on whose grid nearly every frame has a place, and its shift."""
     for rate in rates:
         shift = _anchor(ticks, tick_s, rate)
         if _fitting(ticks, tick_s, rate, shift, tolerance) >= _MIN_FITTING * len(ticks):
@@ -185,7 +185,7 @@ def _holed(
 
 
 def _anchor(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:
-    """Return where most frames lie between two places of a grid that begins with the first frame, -1/2 … 1/2."""
+    """Return where most frames lie between two places of the first frame's grid, -1/2 … 1/2."""
     numerator, denominator = _per_tick(tick_s, rate)
     first = ticks[0]
     bins = Counter(
@@ -257,7 +257,7 @@ def _snapped(rate: Fraction) -> Fraction:
 def _gapless_spread(
     ticks: Sequence[int], tick_s: Fraction, rate: Fraction
 ) -> tuple[Fraction, Fraction]:
-    """Return how far apart frames are from being at place k each, and where to put the grid for that, in places.
+    """Return how far frames are from place k each, and the grid's best shift, in places.
 
     The first frame alone does not tell: muxers move it by the delay of the sound's codec.
     """
@@ -274,7 +274,7 @@ def _gapless_spread(
 
 
 def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
-    """Return places per tick as whole numbers: fractions would take a minute for an hour of video."""
+    """Return places per tick as whole numbers: fractions take a minute per hour of video."""
     per_tick = tick_s * rate
     return per_tick.numerator, per_tick.denominator
 

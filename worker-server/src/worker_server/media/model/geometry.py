@@ -10,7 +10,7 @@ _STEP_W, _STEP_H = 32, 18
 
 
 def frame_size(source: Source, max_width: int = 1920) -> tuple[int, int]:
-    """Return width and height of the clip: 16:9, even, not larger than the source cropped to fill."""
+    """Return width and height of the clip: 16:9, even, at most the source's cropped size."""
     steps = min(
         source.display_width // _STEP_W, source.display_height // _STEP_H, max_width // _STEP_W
     )

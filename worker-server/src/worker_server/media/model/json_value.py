@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class JsonValue:
-    """A mixin for dataclasses of numbers, strings, enums, fractions, paths and other such dataclasses."""
+    """A mixin for dataclasses of numbers, strings, enums, fractions, paths and the like."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `json.dumps` takes; fractions become text, so that they stay exact."""

@@ -13,7 +13,7 @@ _MIN_REMAINDER_S = Fraction(1)
 
 @dataclass(frozen=True)
 class FrameRange(JsonValue):
-    """Frames `start_frame` up to, not including, `end_frame` of the source's grid; numbers start at 0."""
+    """The source's frames from `start_frame` up to, not including, `end_frame`, from 0."""
 
     number: int
     start_frame: int

@@ -23,7 +23,7 @@ _SIXTEEN_NINE_MAX_WIDTH = 4096
 
 
 def picture_size(source: Source) -> tuple[int, int]:
-    """Return the size of the normalized picture: the source's own, upright, or 16:9 where sizes differ."""
+    """Return the normalized picture size: the source's, upright, or 16:9 where sizes differ."""
     if source.varies:
         return frame_size(source, _SIXTEEN_NINE_MAX_WIDTH)
     width, height = source.upright_size

@@ -55,7 +55,10 @@ class Normalizer:
         self._headers = headers_of_extradata(source.video_codec, video.extradata)
 
     def run(self) -> None:
-        """Write everything. Raise InvalidDataError where too little of the picture can be decoded."""
+        """Write everything.
+
+        Raise InvalidDataError where too little of the picture can be decoded.
+        """
         video = self._container.streams[self._source.video_index]
         wanted = [video]
         if self._source.has_audio:
@@ -109,7 +112,10 @@ class Normalizer:
         return bool(before and headers and headers != before)
 
     def _drain(self, context: "VideoCodecContext") -> None:
-        """Take the last pictures of a sequence: some decoders forget them where the next has another size."""
+        """Take the last pictures of a sequence before the next, which may have another size.
+
+        Some decoders forget them at a change of size.
+        """
         with suppress(av.error.FFmpegError):
             self._add_pictures(context.decode(None))
         context.flush_buffers()

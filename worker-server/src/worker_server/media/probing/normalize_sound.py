@@ -17,7 +17,7 @@ Samples = npt.NDArray[np.int16]
 
 
 class SoundWriter:
-    """Takes sound as it is decoded; level and tones stay what they are whatever the source changes to."""
+    """Takes sound as it is decoded; level and tones stay the same across format changes."""
 
     def __init__(self, source: Source, target: OutputContainer, stream: AudioStream) -> None:
         self._target, self._stream = target, stream

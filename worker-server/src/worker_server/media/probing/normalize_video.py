@@ -33,7 +33,7 @@ class Places:
         self._last = -1
 
     def take(self, time_s: Fraction | None) -> int | None:
-        """Return the place of the next frame; None where it is before the first, or there is no room for it."""
+        """Return the next frame's place; None before the first one, or without room for it."""
         following = self._last + 1
         if time_s is None:
             self._last = following
@@ -163,7 +163,7 @@ def _deinterlacing(source: Source) -> list[tuple[str, str]]:
 
 
 def _turns(frame: VideoFrame) -> list[tuple[str, str | None]]:
-    """Return the filters that show a frame as its display matrix has it, as ffmpeg's own autorotate does."""
+    """Return the filters that apply a frame's display matrix, as ffmpeg's autorotate does."""
     matrix = display_matrix(frame)
     if matrix is None:
         return []
@@ -198,7 +198,10 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
     plain = (width, height) == target and shape.pix_fmt == pixel_format(source)
     if plain and (colour.is_hdr(source) or not colour.needs_conversion(own)):
         return filters
-    scale = f"{target[0]}:{target[1]}:flags=bicubic:in_range={colour.colour_range(own)}:out_range=limited"
+    scale = (
+        f"{target[0]}:{target[1]}:flags=bicubic"
+        f":in_range={colour.colour_range(own)}:out_range=limited"
+    )
     if not colour.is_hdr(source):
         scale += f":in_color_matrix={colour.matrix(own)}:out_color_matrix=bt709"
     return [*filters, ("scale", scale), ("format", pixel_format(source))]

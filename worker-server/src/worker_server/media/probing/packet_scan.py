@@ -1,4 +1,4 @@
-"""Goes through the packets of a source once, and notes what they say without decoding more than one picture."""
+"""Reads the packets of a source once; decodes no more than one picture."""
 
 from array import array
 from collections.abc import Callable
@@ -217,7 +217,7 @@ class PacketScanner:
     def _check_order(self, packet: "av.Packet[Any]") -> None:
         scan = self.scan
         if packet.dts is None:
-            return  # where a container stores no DTS, libavformat derives it, but not for the first packets
+            return  # libavformat derives a missing DTS, but not for the first packets
         if scan.last_dts is not None:
             ahead = packet.dts - scan.last_dts
             self._standing = self._standing + 1 if ahead < self._least_step else 0

@@ -108,7 +108,7 @@ def sane_aspect(aspect: Fraction | None) -> Fraction:
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """Return the nine numbers of the display matrix (16.16 and 2.30 fixed point); None where there is none."""
+    """Return the nine numbers of the display matrix (16.16 and 2.30 fixed point), or None."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     return struct.unpack("=9i", bytes(data)[:36]) if data else None
 

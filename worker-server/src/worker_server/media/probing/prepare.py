@@ -31,7 +31,7 @@ class PrepareWatch:
 
 
 def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tuple[Source, Path]:
-    """Return the facts and the place of the file to cut parts from: the source itself, or what was written to `output`.
+    """Return the facts and the path of the file to cut parts from: the source, or `output`.
 
     A copy that lost frames, or could not be written, is replaced by one that is decoded. Raise
     EncodeFailed, SourceError or Stopped.

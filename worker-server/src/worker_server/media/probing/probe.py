@@ -63,7 +63,7 @@ class Prober(Child):
 
 
 class WarmProber:
-    """Keeps one child process ready between two sources: loading its libraries takes longer than most probes."""
+    """Keeps one child ready between sources: its imports take longer than most probes."""
 
     def __init__(self) -> None:
         self._prober: Prober | None = None
@@ -75,7 +75,7 @@ class WarmProber:
         self._prober.start()
 
     def take(self, limits: ProbeLimits) -> Prober:
-        """Return the child if it is alive and has these limits, else a new one; the caller owns it."""
+        """Return the child if it is alive and has these limits, else a new one for the caller."""
         prober, self._prober = self._prober, None
         if prober and prober.limits == limits and not has_ended(prober.start()):
             return prober

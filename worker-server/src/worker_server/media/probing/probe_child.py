@@ -59,7 +59,10 @@ class Facts:
 
 
 def look(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
-    """Read every packet of the source and return its facts. Raise SourceError for what cannot become clips."""
+    """Read every packet of the source and return its facts.
+
+    Raise SourceError for what cannot become clips.
+    """
     try:
         with open_source(path, demuxer) as container:
             video = choose_video(container, limits)
@@ -163,7 +166,7 @@ def _times(facts: Facts) -> tuple[Sequence[int], Fraction]:
 
 
 def _decodable(ticks: Sequence[int], facts: Facts) -> Sequence[int]:
-    """Leave out what is listed before the first frame that can be decoded: a stream may begin in an open group."""
+    """Drop packets before the first decodable frame: a stream may begin in an open group."""
     first = facts.frame.pts
     if facts.demuxer == "avi" or first is None or ticks[0] >= first:
         return ticks
@@ -171,7 +174,7 @@ def _decodable(ticks: Sequence[int], facts: Facts) -> Sequence[int]:
 
 
 def _frame_count(grid: Grid, sound_end_s: Fraction) -> int:
-    """Return the frames of picture and sound together: the last picture stays while sound goes on."""
+    """Return the frames of picture and sound: the last picture stays while sound goes on."""
     outlasts_s = sound_end_s - grid.origin_s - grid.frame_count / grid.rate
     if outlasts_s < _SOUND_OUTLASTS_S:
         return grid.frame_count

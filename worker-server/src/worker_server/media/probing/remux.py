@@ -13,7 +13,7 @@ _CHILD = "worker_server.media.probing.remux_child"
 
 
 def remux_command(source: Source, path: Path, output: Path, ffmpeg_path: str) -> list[str]:
-    """Return the command for `run_encoder` that writes the source's two streams into a Matroska file.
+    """Return the command for `run_encoder` that writes both streams into a Matroska file.
 
     Probe the result: its facts, and only its, go with it.
     """

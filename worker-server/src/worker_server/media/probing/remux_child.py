@@ -22,7 +22,7 @@ _TELL_EVERY = 100
 
 
 def picture_times(path: Path, source: Source) -> dict[int, int]:
-    """Return when each packet's picture is shown, by the number of the packet; those without a picture are left out."""
+    """Return when each packet's picture is shown, by packet number, if it has a picture."""
     shown: list[Any] = []
     times: list[int] = []
     with open_source(path, source.demuxer) as container:

@@ -72,7 +72,7 @@ def _accepted(head: bytes) -> str | None:
 
 
 def packet_grid(data: bytes) -> tuple[int, int] | None:
-    """Return where the first packet of a transport stream begins and how long packets are; None if there is none.
+    """Return where a transport stream's packets begin, and their length; None without any.
 
     A recording may begin in the middle of a packet, or with a few bytes of something else.
     """

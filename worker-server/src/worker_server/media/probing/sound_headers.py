@@ -1,4 +1,4 @@
-"""Reads from a sound packet's first bytes its sampling rate and channels, as far as they may change on the way."""
+"""Reads sampling rate and channels from a sound packet's first bytes, as they may change."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ _MONO = 3
 
 
 def sound_header_reader(codec: str) -> Callable[[bytes], tuple[int, ...] | None] | None:
-    """Return what takes the first bytes of a packet and returns what a change of sound would change."""
+    """Return a function from a packet's first bytes to the fields a change of sound changes."""
     return _READERS.get(codec)
 
 

@@ -1,4 +1,4 @@
-"""Reads from a packet's first bytes what may change in the middle of a stream: size, format, interlacing.
+"""Reads from a packet's first bytes what may change mid-stream: size, format, interlacing.
 
 Decoding every frame would tell the same and cost a hundred times as much.
 """
@@ -33,7 +33,10 @@ def headers_of_extradata(codec: str, extradata: bytes | None) -> bytes:
 
 
 def resizes_between_key_frames(packet: bytes) -> bool:
-    """Tell whether a VP9 packet that is no key frame names a size of its own instead of its references' one."""
+    """Tell whether a VP9 packet that is no key frame names a size of its own.
+
+    Others take their references' size.
+    """
     bits = int.from_bytes(packet[:8].ljust(8, b"\0"))
 
     def bit(index: int) -> int:
@@ -64,7 +67,7 @@ def length_size_of(codec: str, extradata: bytes) -> int:
 
 
 def _record_units(codec: str, record: bytes) -> Iterator[bytes]:
-    """Yield the sequence parameter sets of an avcC, all units of an hvcC (ISO/IEC 14496-15, 5.3.3 and 8.3.3)."""
+    """Yield the SPS of an avcC, all units of an hvcC (ISO/IEC 14496-15, 5.3.3 and 8.3.3)."""
     if codec == "h264":
         yield from _counted_units(record, 6, record[5] & 0x1F)[0]
     elif codec == "hevc" and len(record) > 22:
@@ -115,7 +118,10 @@ def units_of(data: bytes, length_size: int) -> list[bytes]:
 
 
 def _mpeg12(packet: bytes) -> bytes:
-    """Return sequence header and extension without what changes freely: bit rate, buffer size, matrices."""
+    """Return sequence header and extension without bit rate, buffer size and matrices.
+
+    Those change freely.
+    """
     at = packet.find(b"\0\0\1\xb3", 0, _HEAD_BYTES)
     if at < 0:
         return b""
@@ -139,7 +145,7 @@ def _vp8(packet: bytes) -> bytes:
 
 
 def _vp9(packet: bytes) -> bytes:
-    """Return profile, colours and size of the uncompressed header, without what follows in the same byte."""
+    """Return the uncompressed header's profile, colours and size, the last byte masked."""
     if packet[1:4] != b"\x49\x83\x42" or len(packet) < 9:
         return b""
     return bytes([packet[0] >> 4, *packet[4:8], packet[8] & 0xF0])

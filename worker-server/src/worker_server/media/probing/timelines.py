@@ -1,4 +1,4 @@
-"""Reads the stamps of a source's packets, and corrects them: what `timestamps` finds, applied to a file."""
+"""Reads a source's time stamps, and applies the corrections that `timestamps` finds."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -45,7 +45,7 @@ class CorrectedTimes:
 def correct_times(
     path: Path, demuxer: str, video_index: int, sound_index: int, hidden: frozenset[int]
 ) -> CorrectedTimes:
-    """Read all packets of both streams; `hidden` numbers video packets that show no frame of their own."""
+    """Read all packets of both streams; `hidden` numbers video packets that show no frame."""
     stamps = _read(path, demuxer, video_index, sound_index)
     video, sound = stamps[video_index], stamps.get(sound_index, Stamps())
     video_line, sound_line = _timelines(demuxer, video, sound)
@@ -110,7 +110,7 @@ def _least_step(video: Stamps) -> int:
 
 
 def _is_reordered(order: list[int | None]) -> bool:
-    """Tell whether stamps go back all the time, as they do where pictures are stored out of order."""
+    """Tell whether stamps go back all the time, as where pictures are stored out of order."""
     known = [stamp for stamp in order if stamp is not None]
     backwards = sum(later < earlier for earlier, later in pairwise(known))
     return backwards > len(known) * _REORDERED_SHARE

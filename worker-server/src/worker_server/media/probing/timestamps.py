@@ -1,4 +1,4 @@
-"""Repairs time stamps that restart, jump or go back, so that what was recorded plays as one continuous video.
+"""Repairs time stamps that restart, jump or go back, so that a source plays continuously.
 
 Times are whole ticks of a stream's own clock, in the order of the packets. Pure functions.
 """
@@ -21,7 +21,7 @@ _COVERING_PACKETS = 10
 
 @dataclass(frozen=True)
 class Jump:
-    """From packet `index` on, `shift` ticks are to be added in all, so that the stream goes on where it was."""
+    """From packet `index` on, `shift` ticks in all are added, so that the stream goes on."""
 
     index: int
     shift: int
@@ -29,7 +29,10 @@ class Jump:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A stream's clock, corrected: `jumps` in order, `outliers` are packets whose own stamp means nothing."""
+    """A stream's clock, corrected.
+
+    `jumps` are in order; `outliers` are packets whose own stamp means nothing.
+    """
 
     jumps: tuple[Jump, ...] = ()
     outliers: frozenset[int] = frozenset()
@@ -106,7 +109,7 @@ def _standing(times: Sequence[int | None], least_step: int) -> set[int]:
 
 
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
-    """Tell whether the packets behind a jump follow the new clock rather than the old one, `gap` ticks ahead of it."""
+    """Tell whether packets after a jump follow the new clock, `gap` ticks ahead of the old."""
     time = times[index] or 0
     following = [later for later in times[index + 1 : index + 1 + _WITNESSES] if later is not None]
     if not following:
@@ -151,7 +154,10 @@ def without_covered_holes(
     sound_times: Sequence[int | None],
     sound_tick_s: Fraction,
 ) -> Timeline:
-    """Return the picture's timeline without jumps ahead that sound goes on through: there the picture stood still."""
+    """Return the picture's timeline without jumps that sound plays through.
+
+    At such a jump ahead the picture stood still.
+    """
     kept: list[Jump] = []
     removed = 0
     for before, jump in zip((Jump(0, 0), *video.jumps), video.jumps, strict=False):

@@ -75,7 +75,7 @@ class ChildLost(ChildFailed):
 
 
 class ChildLimitHit(ChildFailed):
-    """It used up the processor time, the memory or the file size that it may use: the payload's fault."""
+    """It used up its processor time, memory or file size: the payload's fault."""
 
 
 class ChildCrashed(ChildFailed):
@@ -83,7 +83,7 @@ class ChildCrashed(ChildFailed):
 
 
 class Child:
-    """One of this package's child modules: it loads its libraries while it waits for its one request.
+    """One of this package's child modules, which loads its libraries before its one request.
 
     Start it ahead of the request, in the thread that will send that; it ends with the block. From
     its start it can make no dangerous system call; it gives up all files but the request's before
@@ -230,7 +230,7 @@ def guarded(
 
 
 def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> int:
-    """Terminate the process group, kill what is left of it after `grace_s`, reap, return the exit status."""
+    """Terminate the process group, kill it after `grace_s`, reap, return the exit status."""
     if process.returncode is None:
         if not has_ended(process):
             _signal_group(process.pid, signal.SIGTERM)

@@ -57,7 +57,7 @@ def run_encoder(
     memory_bytes: int = 0,
     max_output_bytes: int = 0,
 ) -> None:
-    """Run a renderer's command; `on_progress` gets 0 … 1, and `should_stop` is asked, about five times a second.
+    """Run a renderer's command; call `on_progress` (0 … 1) and `should_stop` five times a second.
 
     It runs in the sandbox, in `scratch` as its working directory, with no other file than `files`
     (None: `scratch` alone). Whatever happens, an exception in a callback included, no process of it
@@ -125,7 +125,7 @@ class _Run:
         self._read(0)
 
     def _read(self, for_s: float) -> None:
-        """Take what the encoder says for so long, or until it closes both pipes; with 0, what is there already."""
+        """Read the encoder's output until the time is up or both pipes close; 0: what is there."""
         until = time.monotonic() + for_s
         while self._selector.get_map():
             ready = self._selector.select(max(0.0, until - time.monotonic()))

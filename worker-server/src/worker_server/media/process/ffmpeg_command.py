@@ -18,6 +18,6 @@ def quiet_ffmpeg(ffmpeg: str, *, stops_at_errors: bool = True) -> list[str]:
 
 
 def local_input(path: Path, demuxer: str, *options: str) -> list[str]:
-    """Read a local file with this demuxer, whatever is inside; `file:` keeps its name from being a protocol."""
+    """Read a local file with this demuxer; `file:` keeps its name from being a protocol."""
     allowed = ["-protocol_whitelist", "file", "-codec_whitelist", CODEC_WHITELIST]
     return [*allowed, "-f", demuxer, *options, "-i", f"file:{path.absolute()}"]

@@ -188,7 +188,7 @@ def _allow(ruleset: int, file: str, handled: int) -> None:
 
 
 def restrict_syscalls() -> None:
-    """Have the kernel refuse, to this process and all it starts, the calls that no decoder needs."""
+    """Have the kernel refuse this process and its children the calls no decoder needs."""
     program = _filter()
     _set_no_new_privs()
     instructions = ctypes.create_string_buffer(program, len(program))

@@ -1,4 +1,4 @@
-"""Finds the pictures of a part that can be copied: they begin with an IDR picture, and none needs another."""
+"""Finds the pictures of a part that can be copied: from an IDR picture on, self-contained."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -42,7 +42,10 @@ class Span:
 
 
 def find_span(container: InputContainer, edit: PartEdit) -> Span:
-    """Return the longest span. Raise Unsuitable, saying why, where there is none or it is too short."""
+    """Return the longest span.
+
+    Raise Unsuitable, saying why, where there is none or it is too short.
+    """
     video = _video(container, edit)
     fields, sets = headers(video), ParameterSets.of(video.codec_context.extradata)
     _check_headers(fields, sets, edit)
@@ -77,7 +80,7 @@ def _most_bits_per_s(edit: PartEdit) -> Fraction:
 
 
 def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int, int, int]:
-    """Return first frame, number, delay and size of the most pictures that form a span with the first of them."""
+    """Return first frame, number, delay and size of the longest span from its first picture."""
     seen: set[int] = set()
     first = highest = delay = size_bytes = 0
     best = (edit.part.end_frame, 0, 0, 0)
@@ -149,7 +152,7 @@ def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: Part
 
 
 def _fitting(edit: PartEdit) -> dict[str, set[int]]:
-    """Return which values of the headers' fields a stream may have; a field that is not there counts as 0."""
+    """Return the values that a stream's header fields may have; a missing field counts as 0."""
     return {
         "profile_idc": {_BASELINE, _MAIN, _HIGH},
         "level_idc": set(range(_MAX_LEVEL + 1)),

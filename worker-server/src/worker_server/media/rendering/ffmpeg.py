@@ -71,7 +71,7 @@ class FfmpegRenderer:
 
 
 def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
-    """Return the command that writes the tone-mapped frames of an HDR part, upright and whole, as raw RGB."""
+    """Return the command that writes an HDR part tone-mapped, upright and whole, as raw RGB."""
     filters = [
         _shift("setpts", edit.source.origin_s),
         *_grid(edit),
@@ -97,7 +97,7 @@ def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
 def encode_edges_command(
     edit: PartEdit, copied: FrameRange, options: list[str], output: Path, ffmpeg_path: str
 ) -> list[str]:
-    """Return the command that writes the clip without the frames `copied`, but with the sound of all of it.
+    """Return the command that writes the clip without the frames `copied`, with all its sound.
 
     The stream has an IDR picture at its start and after the left-out frames, and nowhere else.
     """
@@ -159,8 +159,14 @@ def _edges_between_logos(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list
 
 def _background(edit: PartEdit) -> str:
     """Return the input of both bumpers where no encoded frame is between them."""
-    look = f"c=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}:s={edit.width}x{edit.height}:r={_text(edit.frame_rate)}"
-    return f"color={look},trim=end_frame={2 * edit.bumper_frames},format=yuv420p,{colour.TAGS},setsar=1"
+    look = (
+        f"c=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
+        f":s={edit.width}x{edit.height}:r={_text(edit.frame_rate)}"
+    )
+    return (
+        f"color={look},trim=end_frame={2 * edit.bumper_frames}"
+        f",format=yuv420p,{colour.TAGS},setsar=1"
+    )
 
 
 def _seek(edit: PartEdit) -> list[str]:
@@ -178,8 +184,10 @@ def _seek(edit: PartEdit) -> list[str]:
 
 
 def _margin_s(edit: PartEdit) -> Fraction:
-    """Return how many seconds before the part decoding starts; little in an indexed MP4, where each stream is
-    seeked by itself."""
+    """Return how many seconds before the part decoding starts.
+
+    Little in an indexed MP4, where ffmpeg seeks in each stream by itself.
+    """
     source, frame_s = edit.source, 1 / edit.frame_rate
     if source.demuxer != "mov" or not source.is_indexed:
         return _SEEK_MARGIN_S + source.reorder_delay_s
@@ -191,7 +199,7 @@ def _margin_s(edit: PartEdit) -> Fraction:
 
 
 def _video(edit: PartEdit, *, conceals: bool) -> list[str]:
-    """Return the chains that make `[v]`: the part on its grid, in size and colour, between two bumpers."""
+    """Return the chains of `[v]`: the part on its grid, in size and colour, and the bumpers."""
     content = _content(edit, 0, conceals=conceals)
     return _with_logo(edit, content + _bumpers(edit), edit.part.frame_count)
 
@@ -209,7 +217,10 @@ def _bumpers(edit: PartEdit) -> str:
     """Return the filter that pads the part with the logo's background on both sides."""
     if not edit.bumper_frames:
         return ""
-    return f",tpad=start={edit.bumper_frames}:stop={edit.bumper_frames}:color=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
+    return (
+        f",tpad=start={edit.bumper_frames}:stop={edit.bumper_frames}"
+        f":color=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
+    )
 
 
 def _with_logo(edit: PartEdit, main: str, frames: int) -> list[str]:
@@ -223,7 +234,7 @@ def _with_logo(edit: PartEdit, main: str, frames: int) -> list[str]:
 
 
 def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:
-    """Put frames on the constant grid, where frame k has time stamp k, and keep those of the part."""
+    """Put frames on the constant grid (frame k has time stamp k), and keep the part's."""
     part, source = edit.part, edit.source
     filters = [f"fps={_text(edit.frame_rate)}:round=near"]
     if conceals:
@@ -267,12 +278,15 @@ def _scale(edit: PartEdit) -> str:
 
 def _logo(edit: PartEdit) -> str:
     width, height = int(edit.width * LOGO_SHARE), int(edit.height * LOGO_SHARE)
-    fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease:out_color_matrix=bt709:out_range=limited"
+    fit = (
+        f"scale={width}:{height}:force_original_aspect_ratio=decrease"
+        ":out_color_matrix=bt709:out_range=limited"
+    )
     return f"[1:v]format=rgba,{fit},format=yuva420p,{colour.TAGS}[logo]"
 
 
 def _audio(edit: PartEdit) -> str:
-    """Return the chain that makes `[a]`: the part's sound where it belongs, silence elsewhere, to the sample."""
+    """Return the chain of `[a]`: the part's sound in its place, silence elsewhere, exactly."""
     to_length = f"apad=whole_len={edit.total_samples},atrim=end_sample={edit.total_samples}[a]"
     if not edit.source.has_audio:
         return f"anullsrc=r={AUDIO_RATE}:cl=stereo,{to_length}"
@@ -288,7 +302,7 @@ def _audio(edit: PartEdit) -> str:
 
 
 def _stereo(edit: PartEdit) -> str:
-    """Return the filter that puts one channel into both at its level; a downmix would take 3 dB from it."""
+    """Return the filter that puts a mono channel into both; a downmix would take 3 dB."""
     return "pan=stereo|c0=c0|c1=c0," if edit.source.audio_channels == 1 else ""
 
 

@@ -59,7 +59,7 @@ def clip_output(edit: PartEdit, output: Path) -> list[str]:
 
 
 def _threads(edit: PartEdit, pixels: int) -> int:
-    """Return the threads for frames of this size, few where they are large, so that memory does not grow with cores."""
+    """Return the threads for this frame size: few for large frames, which bounds memory."""
     threads = edit.profile.threads
     return min(threads or _LARGE_THREADS, _LARGE_THREADS) if pixels > _LARGE_PIXELS else threads
 

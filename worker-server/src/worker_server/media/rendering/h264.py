@@ -60,7 +60,7 @@ class ParameterSets:
         return cls(4, *sets)
 
     def joined(self, other: "ParameterSets") -> bytes:
-        """Return the avcC of a stream that switches between both, in units with lengths of four bytes.
+        """Return the avcC of a stream that switches between both, with four-byte unit lengths.
 
         It promises what both need: the highest profile and level, and a constraint only if all have
         it.
@@ -79,7 +79,7 @@ class ParameterSets:
 
 
 def headers(stream: "av.VideoStream") -> dict[str, list[int]]:
-    """Return the fields of a stream's parameter sets, by the standard's names, in the order of the record."""
+    """Return the fields of the parameter sets, by the standard's names, in record order."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:

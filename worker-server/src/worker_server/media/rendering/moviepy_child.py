@@ -1,4 +1,6 @@
-"""Renders one part with MoviePy. Run by the command of `MoviePyRenderer`; JSON in, progress lines out.
+"""Renders one part with MoviePy.
+
+Run by the command of `MoviePyRenderer`; JSON in, progress lines out.
 
 `edited` is the place for effects written in Python.
 """
@@ -102,7 +104,7 @@ def _lasting(clip: VideoClip, frames: Fraction, edit: PartEdit) -> VideoClip:
 
 
 def write(clip: VideoClip, edit: PartEdit, output: Path, ffmpeg: str) -> int:
-    """Encode the clip with exactly the settings of the filter graph; return ffmpeg's exit status."""
+    """Encode the clip with the filter graph's settings; return ffmpeg's exit status."""
     sound = output.with_suffix(".wav")
     clip.audio.write_audiofile(str(sound), fps=AUDIO_RATE, nbytes=2, codec="pcm_s16le", logger=None)
     # MoviePy's own writer rounds the frame rate to two digits.

@@ -58,7 +58,7 @@ class PartFrames:
 
 
 def part_sound(edit: PartEdit) -> Sound:
-    """Return the samples of the part, two channels, each at its place; silence where there are none."""
+    """Return the part's samples, two channels, each in its place; silence without any."""
     samples = np.zeros((round(edit.part.frame_count / edit.frame_rate * AUDIO_RATE), 2), np.float32)
     source = edit.source
     if not source.has_audio:

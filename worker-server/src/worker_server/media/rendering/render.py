@@ -29,7 +29,10 @@ class RenderLimits:
 
 @dataclass(frozen=True)
 class RenderWatch:
-    """How a render is watched: `on_progress` gets 0 … 1; both callbacks run about five times a second."""
+    """How a render is watched: both callbacks run about five times a second.
+
+    `on_progress` gets 0 … 1.
+    """
 
     on_progress: Callable[[float], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False

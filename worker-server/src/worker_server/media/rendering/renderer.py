@@ -49,7 +49,7 @@ class Renderer(Protocol):
         ...
 
     def can_render(self, edit: PartEdit) -> bool:
-        """Tell from the edit alone, without reading the source, whether running it is worthwhile."""
+        """Tell from the edit alone, not the source's data, whether running it is worthwhile."""
         ...
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:

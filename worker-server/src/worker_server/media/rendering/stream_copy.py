@@ -1,4 +1,4 @@
-"""Renders a part by stream copy: only the edges of a source that already is what a clip must be are encoded."""
+"""Renders a part by stream copy: only the edges of a suitable source are encoded."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ _DEMUXERS = {"mov", "matroska"}
 
 
 class StreamCopyRenderer:
-    """Copies the coded pictures of the source, and encodes only the bumpers and both edges of the part."""
+    """Copies the source's coded pictures; encodes only the bumpers and the part's edges."""
 
     rendered_by: Literal["copy"] = "copy"
     conceals = False

@@ -52,7 +52,10 @@ _SHOWN = re.compile(rb"^shown=(\d+) (\d+/\d+)$")
 
 
 def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
-    """Write the clip. Raise Unsuitable, FFmpegError or CalledProcessError where that cannot be done exactly."""
+    """Write the clip.
+
+    Raise Unsuitable, FFmpegError or CalledProcessError where that cannot be done exactly.
+    """
     with open_source(edit.source_path, edit.source.demuxer) as container:
         span = find_span(container, edit)
     ends = output.with_suffix(".ends.mp4")
@@ -68,7 +71,7 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
 
 
 def _options(span: Span) -> list[str]:
-    """Return x264's options for one track with the source: unused SPS/PPS ids, a DPB of the same size."""
+    """Return x264's options for one track with the source: unused SPS/PPS ids, the same DPB."""
     taken = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
     free = set(range(1, _MAX_SPS_ID + 1)) - taken
     if not free:
@@ -193,7 +196,10 @@ def _decoded_s(packet: AnyPacket) -> Fraction:
 
 
 def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
-    """Decode the whole clip. Raises Unsuitable at the first warning, and unless frame k is the k-th."""
+    """Decode the whole clip.
+
+    Raises Unsuitable at the first warning, and unless frame k is the k-th.
+    """
     reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
     times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
     # Deblocking is a fifth of the work, and cannot reveal a damaged stream.
@@ -217,7 +223,7 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
 
 
 def _shown(line: bytes, rate: Fraction) -> int | None:
-    """Return the index of the frame in a progress line; None for any other line, which is a warning."""
+    """Return the frame index of a progress line; None for any other line, a warning."""
     match = _SHOWN.match(line)
     return frame_index(int(match[1]) * Fraction(match[2].decode()), rate) if match else None
 

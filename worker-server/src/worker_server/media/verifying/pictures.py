@@ -142,7 +142,7 @@ def _upright_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
 
 
 def _orientation(picture: VideoFrame) -> Iterator[tuple[str, str]]:
-    """Yield the filters of a display matrix: x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, 6.2.2)."""
+    """Yield the filters of a display matrix: x'=ax+cy, y'=bx+dy (ISO/IEC 14496-12, 6.2.2)."""
     data: Any = picture.side_data.get("DISPLAYMATRIX")
     if data is None:
         return

@@ -20,7 +20,7 @@ _MAX_DIFFERENCE_DB = 2.5
 def level_difference_db(
     source: InputContainer, clip: InputContainer, edit: PartEdit
 ) -> float | None:
-    """Return by how much the clip is louder than its source, if it is everywhere; None where levels agree.
+    """Return by how much the clip is louder than its source throughout; None where equal.
 
     More than two channels are mixed, which changes levels: they are not compared.
     """
@@ -47,7 +47,7 @@ def level_difference_db(
 def _mean_square(
     container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
 ) -> float:
-    """Return the mean of the squares of all samples in a stretch, all channels together; 0 if there are none."""
+    """Return the mean square of all samples of all channels in a stretch; 0 without any."""
     audio: Any = container.streams[index]
     container.seek(int(start_s / audio.time_base), stream=audio)
     resampler = AudioResampler(format="flt")

@@ -80,7 +80,7 @@ def _damaged_frames(edit: PartEdit) -> int:
 
 
 def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[str, Any]:
-    """Compare the clip with its source; what the source itself does not let compare is no difference."""
+    """Compare the clip with its source; what the source hides from comparison is skipped."""
     found: dict[str, Any] = dict(_NO_DIFFERENCES)
     try:
         with open_source(edit.source_path, edit.source.demuxer) as source:
