@@ -83,7 +83,10 @@ def test_metrics_count_requests_by_route(app: Flask) -> None:
     answer = client.get("/metrics")
     assert answer.content_type.startswith("text/plain")
     assert "sample_queue_length 7.0" in answer.text
-    counted = 'idrl_http_request_seconds_count{endpoint="%s",method="GET",service="counted",status="%d"} %s'
+    counted = (
+        'idrl_http_request_seconds_count{endpoint="%s",method="GET"'
+        ',service="counted",status="%d"} %s'
+    )
     assert counted % ("thing", 200, "2.0") in answer.text
     assert counted % ("none", 404, "1.0") in answer.text
     assert "/things/a" not in answer.text

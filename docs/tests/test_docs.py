@@ -1,4 +1,4 @@
-"""The documents hold together: links lead somewhere, decisions are numbered, listed and complete."""
+"""The documents hold together: links work, decisions are numbered, listed and complete."""
 
 import re
 import subprocess

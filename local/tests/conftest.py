@@ -1,4 +1,4 @@
-"""nginx with its real template, between a caller and two little stand-ins for the services behind it."""
+"""nginx with its real template, between a caller and stand-ins for both services."""
 
 import datetime
 import json
@@ -30,7 +30,7 @@ CLIP = bytes(range(256)) * 4096 * 8
 
 @dataclass
 class StandIn:
-    """A service that remembers the connections and requests it got; it hangs on /slow until `release` is set.
+    """A service that records its connections and requests; /slow hangs until `release` is set.
 
     With `sha256` the web app has checked the clip and says that this is it, and the tasks service
     has that clip. `answer` takes the place of what the service would answer: to any call, the tasks
@@ -86,7 +86,7 @@ StartService = Callable[..., StandIn]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers with what it was asked; a clip's path leads nginx to the tasks service, as the web app does it."""
+    """Answers with the request; for a clip's path, redirects nginx as the web app does."""
 
     protocol_version = "HTTP/1.1"
 
@@ -189,7 +189,10 @@ def start_service() -> Iterator[StartService]:
 def start_edge(
     tmp_path: Path, binaries: servers.Binaries, start_service: StartService
 ) -> Iterator[StartEdge]:
-    """Starts nginx before two stand-ins (or before the ports given); `replaced` maps text of the template to other."""
+    """Starts nginx before two stand-ins (or before the ports given).
+
+    `replaced` maps text of the template to other text.
+    """
     with ExitStack() as stack:
 
         def start(

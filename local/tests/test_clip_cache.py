@@ -1,4 +1,4 @@
-"""Clips that nginx keeps: only whole ones, only under the name of what they are, only for whom they were checked."""
+"""Clips that nginx keeps: whole ones, named by their hash, only for callers checked."""
 
 import threading
 from typing import TYPE_CHECKING

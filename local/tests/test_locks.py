@@ -18,7 +18,7 @@ def requirements(lock: Path) -> list[Requirement]:
 
 
 def versions(lock: Path, python: str) -> dict[str, str]:
-    """Return what is installed from the lock on Linux with the newest patch release of that Python."""
+    """Return what the lock installs on Linux with the newest patch release of that Python."""
     environment: dict[str, str] = {
         **{key: str(value) for key, value in default_environment().items()},
         "python_version": python,

@@ -190,7 +190,8 @@ def test_auth_rate_limit(start_edge: "StartEdge") -> None:
     assert_problem(answers[-1], 429, "too_many_requests")
     assert int(answers[-1].headers["Retry-After"]) > 0
     around = edge.raw(
-        b"POST /x/..//auth/%6cogin HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        b"POST /x/..//auth/%6cogin HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Length: 0\r\nConnection: close\r\n\r\n"
     )
     assert problem_of(around) == (429, "too_many_requests")
     assert requests.get(f"{edge.url}/tasks", timeout=5).ok

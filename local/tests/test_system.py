@@ -69,7 +69,7 @@ def pid_of(home: Home, name: str) -> int:
 
 
 def processes_of(home: Home) -> list[bytes]:
-    """Return the command lines that name the home; PostgreSQL's and nginx's children have titles of their own."""
+    """Return the command lines that name the home; children of PostgreSQL and nginx do not."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):

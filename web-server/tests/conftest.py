@@ -1,4 +1,4 @@
-"""The web app on a real PostgreSQL, and a stand-in for the tasks service: the one thing beyond our edge."""
+"""The web app on a real PostgreSQL, with a stand-in for the tasks service at its edge."""
 
 import socket
 import sys
@@ -137,7 +137,7 @@ class TasksStandIn(ThreadingHTTPServer):
 
 @pytest.fixture
 def tasks() -> Iterator[TasksStandIn]:
-    """The stand-in, listening: `tasks.seen` is what it was asked, `tasks.answer` is what it does."""
+    """The stand-in, listening: `tasks.seen` is what it got, `tasks.answer` what it does."""
     with TasksStandIn() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -174,7 +174,7 @@ def settings(database: Database, keys: Keys, tasks: TasksStandIn) -> Settings:
 
 
 class Caller(FlaskClient):
-    """Ends every answer as a server does, whether the test reads it or not; `buffered=False` leaves it open."""
+    """Ends every answer as a server does, read or not; `buffered=False` leaves it open."""
 
     def open(self, *args: object, buffered: bool = True, **kwargs: object) -> TestResponse:
         return super().open(*args, buffered=buffered, **kwargs)  # type: ignore[arg-type] # as the test gave them

@@ -54,7 +54,7 @@ def seconds_of(url: str, headers: dict[str, str] | None = None) -> float:
 
 @contextmanager
 def frozen(database: Database) -> Iterator[None]:
-    """Stop every process of PostgreSQL; its kernel still accepts connections and acknowledges data."""
+    """Stop PostgreSQL's processes; the kernel still accepts connections and data."""
     ((folder,),) = database.execute("SHOW data_directory")
     postmaster = int((Path(str(folder)) / "postmaster.pid").read_text().split()[0])
     os.kill(postmaster, signal.SIGSTOP)

@@ -18,7 +18,7 @@ Transaction = Callable[[], AbstractContextManager[scoped_session[SessionT]]]
 
 
 def transactions(session: scoped_session[SessionT]) -> Transaction[SessionT]:
-    """Return `transaction`: its block gets `session`, commits at the end, and rolls back when it raises."""
+    """Return `transaction`: its block gets `session`, and commits, or rolls back on a raise."""
 
     @contextmanager
     def transaction() -> Iterator[scoped_session[SessionT]]:

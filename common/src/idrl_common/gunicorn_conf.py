@@ -1,4 +1,7 @@
-"""How both apps are served: `gunicorn --config python:idrl_common.gunicorn_conf`; the command line wins over this."""
+"""How both apps are served: `gunicorn --config python:idrl_common.gunicorn_conf`.
+
+The command line wins over this module.
+"""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, with threads of their own for health checks, which leaves on a stop signal."""
+"""gunicorn's threaded worker, with threads for health checks, which ends on a stop signal."""
 
 import socket
 import time

@@ -35,7 +35,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 @dataclass(frozen=True)
 class Check:
-    """A dependency of a service: `probe` raises when it is away. Without a `required` one the service is unavailable."""
+    """A dependency of a service: `probe` raises when it is away.
+
+    Without a `required` one the service is unavailable.
+    """
 
     probe: Callable[[], None]
     required: bool = True
@@ -44,7 +47,7 @@ class Check:
 def blueprint(
     service: str, revision: str, checks: Mapping[str, Check], collector: Collector | None = None
 ) -> Blueprint:
-    """Return `/health`, `/ready` and `/metrics`; `collector` adds metrics that are read at each scrape."""
+    """Return `/health`, `/ready` and `/metrics`; `collector` adds metrics at each scrape."""
     routes = Blueprint("status", __name__)
     probers = {name: _Prober(check.probe) for name, check in checks.items()}
 
@@ -91,7 +94,7 @@ def _timer(service: str, method: str, endpoint: str | None, status: int) -> Hist
 
 
 class _Prober:
-    """Runs a probe in a thread of its own, one at a time: it may hang together with what it asks."""
+    """Runs a probe in a thread of its own, one at a time: it may hang with its dependency."""
 
     def __init__(self, probe: Callable[[], None]) -> None:
         self._probe = probe
@@ -137,7 +140,7 @@ def _result(failure: str | None) -> dict[str, object]:
 
 
 def _registry(collector: Collector | None) -> CollectorRegistry:
-    """Return the figures of all processes of the server, where the library's own variable says it has several."""
+    """Return the figures, of all processes of the server where PROMETHEUS_MULTIPROC_DIR is set."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library leaves it untyped

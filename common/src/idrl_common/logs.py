@@ -29,7 +29,7 @@ def _as_json(fields: object, **_: object) -> str:
 
 
 class _Formatter(JsonFormatter):
-    """The library's formatter, with a shortcut for access lines: formatting is most of what they cost."""
+    """The library's formatter, with a shortcut for access lines, whose cost is formatting."""
 
     def format(self, record: logging.LogRecord) -> str:
         access = getattr(record, "access", None)
@@ -77,7 +77,10 @@ def configure(service: str, level: str = "INFO") -> None:
 
 
 def install(app: Flask) -> None:
-    """Write one line for every request: never its query, its headers or its body. Needs `request_ids`."""
+    """Write one line for every request: never its query, its headers or its body.
+
+    Needs `request_ids`.
+    """
 
     @app.after_request
     def write(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""The one shape of every error: application/problem+json (RFC 9457) with a stable `code` and the request id."""
+"""The one shape of every error: application/problem+json (RFC 9457), with a stable `code`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class FieldError(TypedDict):
 
 @dataclass
 class Problem(Exception):
-    """An answer other than success, raised by views and turned into a response at the edge of the app."""
+    """An answer other than success: views raise it, the app's edge makes a response of it."""
 
     status: int
     code: str
@@ -57,7 +57,7 @@ ProblemMap = Mapping[type[Exception], tuple[int, str] | Callable[[Any], Problem]
 
 
 def install(app: Flask, problem_map: ProblemMap) -> None:
-    """Answer every error of the app as a problem: its own exceptions, HTTP's, the database's, and bugs."""
+    """Answer every error as a problem: the app's exceptions, HTTP's, the database's, bugs."""
     app.register_error_handler(Problem, respond)
     app.register_error_handler(HTTPException, _from_http)
     for unavailable in (OperationalError, InterfaceError, PoolTimeout):

@@ -1,4 +1,4 @@
-"""Builds what both apps share: limits, JSON, request ids, logs, metrics, problems, access, slashes."""
+"""Builds what both apps share: limits, JSON, request ids, logs, metrics, problems, access."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ class DatabaseSettings(BaseSettings):
 
     @property
     def database_url(self) -> URL:
-        """The URL for SQLAlchemy; waits at most 5 s for a connection, and notices within seconds that it was cut."""
+        """The URL for SQLAlchemy; gives up connecting after 5 s, and soon notices a cut."""
         return URL.create(
             "postgresql+psycopg2",
             username=self.postgres_user,

@@ -59,7 +59,10 @@ class TokenVerifier:
     """Verifies tokens with one public key, or two during a key rotation."""
 
     def __init__(self, public_keys_pem: str) -> None:
-        """Read every PEM block of `public_keys_pem`; raise ValueError when there is none or one is not Ed25519."""
+        """Read every PEM block of `public_keys_pem`.
+
+        Raise ValueError when there is none or one is not Ed25519.
+        """
         blocks = _PEM.findall(public_keys_pem)
         # A truncated block must not be skipped: tokens of its key would be refused.
         whole = public_keys_pem.count("-----BEGIN") == len(blocks) > 0
@@ -96,7 +99,7 @@ class TokenVerifier:
 
 
 def identify(verifier: TokenVerifier) -> Identity:
-    """Return who makes the current request; raise a 401 Problem when its token is missing or invalid."""
+    """Return who makes the current request; raise a 401 Problem without a valid token."""
     token = bearer_token()
     try:
         return verifier.verify(token)

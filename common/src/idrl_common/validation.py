@@ -49,15 +49,19 @@ class Query(BaseModel):
 
 
 def read_body() -> bytes:
-    """Return the request's body as it came; raise RequestEntityTooLarge when it is over the app's limit."""
+    """Return the request's body as it came; raise RequestEntityTooLarge over the app's limit."""
     data = request.get_data()
     if request.content_length is None and len(data) == request.max_content_length:
-        raise RequestEntityTooLarge  # Werkzeug only stops reading a chunked body here, and says nothing
+        # Werkzeug only stops reading a chunked body here, and says nothing.
+        raise RequestEntityTooLarge
     return data
 
 
 def parse_body(model: type[Model]) -> Model:
-    """Return the request's JSON body as `model`; raise a Problem: 415, 400 malformed_json or invalid_body."""
+    """Return the request's JSON body as `model`.
+
+    Raise a Problem: 415, 400 malformed_json or invalid_body.
+    """
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
     try:
@@ -72,7 +76,10 @@ def parse_body(model: type[Model]) -> Model:
 
 
 def parse_query(model: type[Model]) -> Model:
-    """Return the request's query as `model`; raise a 400 Problem invalid_query. The last of a repeated one counts."""
+    """Return the request's query as `model`; of a repeated parameter the last one counts.
+
+    Raise a 400 Problem invalid_query.
+    """
     data = {name: values[-1] for name, values in request.args.lists()}
     return _validate(model, data, "invalid_query", "The query has parameters that are wrong.")
 

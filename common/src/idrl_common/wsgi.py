@@ -11,7 +11,7 @@ _SLASHES = re.compile("/{2,}")
 
 
 class CollapseSlashes:
-    """Collapses repeated slashes in the path, without a redirect: clients do not follow one after DELETE."""
+    """Collapses repeated slashes in the path; a redirect is not followed after DELETE."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app

@@ -1,4 +1,6 @@
-"""`python -m idrl_local up | down | status | logs | demo | with-system COMMAND`: the whole system on one machine."""
+"""`python -m idrl_local up | down | status | logs | demo | with-system COMMAND`:
+the whole system on one machine.
+"""
 
 import argparse
 import os
@@ -21,7 +23,10 @@ idrl is up at {url}
 
 
 def main() -> int:
-    """Run one command and return its exit code. The imports of each are its own: `exec` must be quick."""
+    """Run one command and return its exit code.
+
+    The imports of each are its own: `exec` must be quick.
+    """
     arguments = _parser().parse_args()
     command: Command = arguments.command
     for number in (signal.SIGTERM, signal.SIGHUP):

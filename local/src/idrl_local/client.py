@@ -47,7 +47,7 @@ class Client:
         return document
 
     def download(self, path: str, target: Path, sha256: str) -> None:
-        """Save what a link leads to; raise CallFailed when it is not what the API said it would be."""
+        """Save what a link leads to; raise CallFailed when it is not what the API announced."""
         digest = hashlib.sha256()
         with self.session.get(self.base_url + path, stream=True, timeout=_TIMEOUT_S) as answer:
             if not answer.ok:

@@ -53,10 +53,11 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
 
 
 def _sample_server(ports: Ports) -> str:
-    """Return the server of the sample, which nginx finds from its own folder, two below the home."""
+    """Return the server of the sample, whose folder is two above nginx's own, in the home."""
     return (
         f"server {{ listen 127.0.0.1:{ports.sample}; root ../../sample;"
-        " access_log off; location = /sample.mp4 { types { video/mp4 mp4; } } location / { return 404; } }"
+        " access_log off; location = /sample.mp4 { types { video/mp4 mp4; } }"
+        " location / { return 404; } }"
     )
 
 

@@ -1,4 +1,4 @@
-"""The demo: the main job from a link to clips through the public API, on a system that lives only as long."""
+"""The demo: from a link to clips through the public API, on a system that ends with it."""
 
 import json
 import secrets
@@ -105,7 +105,7 @@ def _source(
 
 
 def _await(client: Client, task: dict[str, Any]) -> dict[str, Any]:
-    """Follow the task to its end, showing how far it is; raise TaskFailed when it does not end well."""
+    """Follow the task to its end, showing its progress; raise TaskFailed if it fails."""
     link = task["link"]
     while task["status"] not in _ENDED:
         time.sleep(_POLL_S)
@@ -151,7 +151,7 @@ def _fresh_home(root: Path) -> Home:
 
 
 def _ports(environment: Mapping[str, str]) -> Ports:
-    """Return the usual ports, or others where those are taken: a system that is up is left alone."""
+    """Return the usual ports, or others if those are taken: a running system is left alone."""
     ports = Ports.starting_at(port_from_environment(environment))
     try:
         ports.check_free()

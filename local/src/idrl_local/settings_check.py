@@ -25,7 +25,7 @@ _APPS: dict[str, type[BaseSettings]] = {"web": WebSettings, "tasks": WorkerSetti
 
 
 def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with LOGO_PATH relative to here: the programs run in another folder."""
+    """Return the environment, LOGO_PATH absolute: the programs run in another folder."""
     logo = environment.get("LOGO_PATH")
     return {**environment, "LOGO_PATH": str(Path(logo).absolute())} if logo else {**environment}
 

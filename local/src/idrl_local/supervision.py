@@ -1,4 +1,4 @@
-"""One supervisord for an installation: start it, speak to it, stop it and whatever it may have left behind."""
+"""One supervisord for an installation: start it, call it, stop it and what it left behind."""
 
 import os
 import signal
@@ -38,7 +38,10 @@ class ProgramLate(ProgramFailed):
 
 @dataclass(frozen=True)
 class ProgramState:
-    """`number` is one of ProcessStates; `ended_at` is the Unix time of the latest end, 0 when there was none."""
+    """A program's state: `number` is one of ProcessStates.
+
+    `ended_at` is the Unix time of the latest end, 0 when there was none.
+    """
 
     number: int
     ended_at: int
@@ -51,7 +54,10 @@ def is_running(home: Home) -> bool:
 
 
 def start(home: Home, environment: Mapping[str, str]) -> None:
-    """Start supervisord, which outlives us and our terminal; `environment` is what its programs inherit."""
+    """Start supervisord, which outlives us and our terminal.
+
+    `environment` is what its programs inherit.
+    """
     config.write_supervisord(home)
     home.socket.unlink(missing_ok=True)
     command = [sys.executable, "-m", "idrl_local", "exec", SUPERVISORD]
@@ -96,7 +102,7 @@ def start_programs(home: Home, names: Sequence[str]) -> None:
 
 
 def check_programs(home: Home, names: Sequence[str], since: float) -> None:
-    """Raise ProgramFailed for the first of the programs that does not run, or has ended since then (Unix time)."""
+    """Raise ProgramFailed for the first program that is down or ended after `since` (Unix)."""
     states = program_states(home)
     for name in names:
         state = states[name]
@@ -118,7 +124,7 @@ def program_states(home: Home) -> dict[str, ProgramState]:
 
 
 def stop(home: Home) -> None:
-    """Stop every process of the installation, those of a supervisord that was killed too, and no other process."""
+    """Stop every process of the installation, a killed supervisord's too, and no other."""
     if is_running(home):
         _shut_down(home)
     for group in reversed(dict.fromkeys(program.group for program in PROGRAMS)):
@@ -127,7 +133,7 @@ def stop(home: Home) -> None:
 
 
 def _shut_down(home: Home) -> None:
-    """Let supervisord stop everything in order, for as long as its programs may take, then end it as it is."""
+    """Let supervisord stop everything in order and in time, then end supervisord itself."""
     try:
         with _rpc(home) as rpc:
             rpc.supervisor.shutdown()

@@ -1,4 +1,7 @@
-"""What Alembic runs for every command: use the connection that `psg.migrate` hands over, one transaction a revision."""
+"""What Alembic runs for every command, on `psg.migrate`'s connection.
+
+One transaction a revision.
+"""
 
 from alembic import context
 

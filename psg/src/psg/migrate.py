@@ -19,12 +19,15 @@ _LOCK = 0x1D41
 
 
 def engine_for(settings: Settings) -> Engine:
-    """Return an engine on the database, which need not answer yet; what its connections lock ends with them."""
+    """Return an engine on the database, which need not answer yet.
+
+    What its connections lock ends with them.
+    """
     return create_engine(settings.database_url, hide_parameters=True, poolclass=NullPool)
 
 
 def wait_until_up(engine: Engine, timeout_s: float = 60) -> None:
-    """Return when the database takes connections; raise OperationalError when it has not after `timeout_s`."""
+    """Return when the database takes connections; raise OperationalError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -38,7 +41,10 @@ def wait_until_up(engine: Engine, timeout_s: float = 60) -> None:
 
 
 def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
-    """Create the roles and bring the schema up to `revision`. Safe to run twice, and by two at once."""
+    """Create the roles and bring the schema up to `revision`.
+
+    Safe to run twice, and by two at once.
+    """
     passwords = dict(
         zip(ROLES, (settings.web_db_password, settings.worker_db_password), strict=True)
     )

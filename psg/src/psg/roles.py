@@ -1,4 +1,7 @@
-"""Two database roles: `web` for accounts, `worker` for tasks and parts. Grants are in the migrations."""
+"""Two database roles: `web` for accounts, `worker` for tasks and parts.
+
+Grants are in the migrations.
+"""
 
 import logging
 
@@ -11,7 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 def ensure_role(connection: Connection, name: str, password: str | None) -> None:
-    """Create the role if it is missing; with a password let it log in with that one. Safe to run twice."""
+    """Create the role if it is missing; with a password, let it log in.
+
+    Safe to run twice.
+    """
     if not connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}):
         _execute(connection, sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
     if password is not None:

@@ -6,7 +6,10 @@ from idrl_common.settings import DatabaseSettings
 
 
 class Settings(DatabaseSettings):
-    """POSTGRES_USER must own the database and may create roles; the two passwords are those of the apps' roles."""
+    """POSTGRES_USER must own the database and may create roles.
+
+    The two passwords are those of the apps' roles.
+    """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 

@@ -1,4 +1,4 @@
-"""The one shape of every error, RFC 9457's, for responses of Flask's test client and of requests."""
+"""The shape of every error (RFC 9457), for Flask's test client and requests' responses."""
 
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ class _Headers(Protocol):
 
 
 class Response(Protocol):
-    """What both kinds of response have in common; `json` is a property of one, a method of the other."""
+    """What both kinds of response share; `json` is a property of one, a method of the other."""
 
     @property
     def status_code(self) -> int: ...

@@ -27,7 +27,7 @@ class Page:
 
 @dataclass
 class Site:
-    """The running server, at `url`; files of `folder` are served under their names, as they are then."""
+    """The running server, at `url`; serves what is in `folder` at the time, by file name."""
 
     url: str
     pages: dict[str, Page] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serve(host: str = "127.0.0.1", port: int = 0, folder: Path | None = None) -> Iterator[Site]:
-    """Run the site on an address of this machine that the system can reach; port 0 is a free one."""
+    """Run the site on an address of this machine the system can reach; port 0 is a free one."""
     server = _Server((host, port), Request)
     family = f"[{host}]" if server.address_family == socket.AF_INET6 else host
     site = Site(f"http://{family}:{server.server_address[1]}", folder=folder)

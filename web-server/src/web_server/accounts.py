@@ -1,4 +1,4 @@
-"""What the owner of an account does with it: see and change it, end its tokens, keep keys, delete it."""
+"""What owners do with accounts: see and change one, end its tokens, keep keys, delete it."""
 
 import secrets
 import uuid

@@ -43,7 +43,7 @@ class AccountState:
 
 @dataclass(frozen=True)
 class KeyState:
-    """A key that is valid until `expires_at_s` (Unix time), and the token that it is exchanged for."""
+    """A key, valid until `expires_at_s` (Unix time), and the token it is exchanged for."""
 
     account: AccountState
     expires_at_s: float

@@ -153,7 +153,7 @@ class TasksService:
 
 @dataclass(frozen=True)
 class Clips:
-    """How clips reach the caller: with `accel_redirect` nginx fetches them, and caches some on `disk`."""
+    """How clips reach the caller: with `accel_redirect` by nginx, which caches some on `disk`."""
 
     accel_redirect: bool
     disk: Path | None
@@ -186,7 +186,7 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
 
 
 def _target() -> str:
-    """Return path and query as the route matched them, encoded again, so that both services see one path."""
+    """Return path and query encoded again as the route matched them: services see one path."""
     path = quote(request.path, safe="/:@!$&'()*+,;=")
     query = request.query_string.decode("latin-1")
     return f"{path}?{query}" if query else path

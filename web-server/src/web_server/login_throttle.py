@@ -27,14 +27,17 @@ _COUNT = text("""
     ON CONFLICT (account, client) DO UPDATE SET
         failures = CASE WHEN counted.first_at <= now() - :window THEN 0 ELSE counted.failures END
             + CASE WHEN counted.succeeded_at IS NULL THEN 1 ELSE 0 END,
-        first_at = CASE WHEN counted.first_at <= now() - :window THEN now() ELSE counted.first_at END
+        first_at = CASE
+            WHEN counted.first_at <= now() - :window THEN now() ELSE counted.first_at
+        END
     RETURNING failures, succeeded_at IS NOT NULL AS is_known,
         extract(epoch FROM first_at + :window - now())::float8 AS left_s
 """)
 _COUNT_STRANGER = text("""
     INSERT INTO login_failures AS counted (account, client, failures, first_at)
     VALUES (:account, :client, 0, now() + :interval)
-    ON CONFLICT (account, client) DO UPDATE SET first_at = greatest(counted.first_at, now()) + :interval
+    ON CONFLICT (account, client) DO UPDATE
+        SET first_at = greatest(counted.first_at, now()) + :interval
     WHERE counted.first_at <= now() + :window - :interval
     RETURNING 1
 """)
@@ -125,7 +128,7 @@ class LoginThrottle:
 
 
 def _client(address: str | None) -> str:
-    """Return the address in its normal form, of IPv6 the /64 network: one caller has all of that."""
+    """Return the address in its normal form; of IPv6 the /64 network, which one caller has."""
     try:
         client = ip_address(address or "")
     except ValueError:

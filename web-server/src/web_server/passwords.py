@@ -1,4 +1,4 @@
-"""Password hashes: argon2id with the parameters that OWASP's Password Storage cheat sheet sets as the minimum."""
+"""Password hashes: argon2id with the minimum of OWASP's Password Storage cheat sheet."""
 
 import os
 import secrets

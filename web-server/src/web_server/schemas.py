@@ -41,7 +41,7 @@ _PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 
 
 def _normalized(value: str) -> str | None:
-    """Return the text in the form that looks the same, without spaces around it; None if too long."""
+    """Return the text in NFKC, without spaces around it; None if it is too long."""
     if len(value) > _RAW_MAX_LENGTH:
         return None
     return unicodedata.normalize("NFKC", value).strip()

@@ -26,7 +26,7 @@ class EmailTaken(Exception):
 
 
 class BadCredentials(Exception):
-    """No account has this email and this password. Callers must not learn which of the two is wrong."""
+    """No account has this email and password: callers must not learn which one is wrong."""
 
     def __init__(self) -> None:
         super().__init__("The email or the password is wrong.")

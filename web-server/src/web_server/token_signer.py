@@ -24,7 +24,10 @@ class TokenSigner:
     """Signs tokens that last an hour."""
 
     def __init__(self, private_key_pem: str, verifier: TokenVerifier) -> None:
-        """Read the key; raise ValueError when it is not Ed25519, or when `verifier` would refuse what it signs."""
+        """Read the key.
+
+        Raise ValueError when it is not Ed25519, or when `verifier` would refuse what it signs.
+        """
         self._key = _load(private_key_pem)
         try:
             verifier.verify(self.sign(1))
@@ -41,7 +44,7 @@ class TokenSigner:
         logged_in_at_s: float | None = None,
         lifetime_s: int = LIFETIME_S,
     ) -> str:
-        """Return a token whose subject is the user; `logged_in_at_s` is a Unix time, now by default.
+        """Return a token for the user; `logged_in_at_s` is a Unix time, now by default.
 
         `iat` has a fraction, so that it differs from that of a token that was ended in the same
         second.

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Doors:
-    """What sign-up and log-in depend on: who may sign up, and how often a password may be guessed."""
+    """What sign-up and log-in depend on: who may sign up, and the limit on guesses."""
 
     authenticator: Authenticator
     signer: TokenSigner

@@ -1,4 +1,4 @@
-"""Indexes of the work that waits, owner by owner: what a claim costs does not depend on how much there is.
+"""Indexes of waiting work by owner: a claim's cost does not depend on how much there is.
 
 They are built beside the running system, which neither waits for them nor needs the old ones
 meanwhile.

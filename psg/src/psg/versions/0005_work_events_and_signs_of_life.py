@@ -1,4 +1,4 @@
-"""Events and receipts of tasks, removals that are worked off, signs of life of workers and of the sweeper.
+"""Events and receipts of tasks, removals, and signs of life of workers and the sweeper.
 
 Only additions: the release before works on beside them.
 """
