@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 # Small enough to hold a minute of frames, large enough to tell a frame from its neighbours.
 _WIDTH, _HEIGHT = 160, 90
-_SOUND_HZ = 8000
+SOUND_HZ = 8000
+# Shorter silences are within one sound.
+_PAUSE_SAMPLES = SOUND_HZ // 12
 
 
 @dataclass(frozen=True)
@@ -69,19 +71,40 @@ def frames_of(data: bytes) -> NDArray[np.uint8]:
     return np.stack(small)
 
 
+def levels_of(data: bytes, start_s: float, end_s: float) -> list[float]:
+    """Return the root mean square of the left and the right channel between two moments."""
+    part = _channels(data, "stereo")[:, int(start_s * SOUND_HZ) : int(end_s * SOUND_HZ)]
+    return [float(level) for level in np.sqrt((part**2).mean(axis=1))]
+
+
 def _sound(data: bytes) -> NDArray[np.float32]:
-    resampler = av.AudioResampler("fltp", "mono", _SOUND_HZ)
+    mono: NDArray[np.float32] = _channels(data, "mono")[0]
+    return mono
+
+
+def _channels(data: bytes, layout: str) -> NDArray[np.float32]:
+    resampler = av.AudioResampler("fltp", layout, SOUND_HZ)
     with av.open(io.BytesIO(data), "r") as container:
         pieces = [
             piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)
         ]
     pieces += resampler.resample(None)
-    return np.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    return np.concatenate([piece.to_ndarray() for piece in pieces], axis=1)
 
 
 def loudness(clip: Clip, start_s: float, end_s: float) -> float:
     """Return the loudest sample between two moments of the clip, 0 to 1."""
-    return float(np.abs(clip.sound[int(start_s * _SOUND_HZ) : int(end_s * _SOUND_HZ)]).max())
+    return float(np.abs(clip.sound[int(start_s * SOUND_HZ) : int(end_s * SOUND_HZ)]).max())
+
+
+def onsets(clip: Clip, threshold: float = 0.2) -> list[float]:
+    """Return the moments at which loud sounds begin, in seconds of the clip."""
+    loud = np.nonzero(np.abs(clip.sound) > threshold)[0]
+    return [
+        float(at) / SOUND_HZ
+        for at, before in zip(loud, [-SOUND_HZ, *loud], strict=False)
+        if at - before > _PAUSE_SAMPLES
+    ]
 
 
 def _seconds(stream: av.stream.Stream) -> float:

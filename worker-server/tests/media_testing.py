@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from idrl_testing.numbered import number_in
+
 RATE = 48_000
-# The number is written as ten cells, black or white, in a row across the middle of the frame.
-NUMBER_BITS = 10
 
 
 def read_numbers(path: Path) -> list[int]:
@@ -21,15 +21,6 @@ def read_numbers(path: Path) -> list[int]:
             number_in(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
             for frame in container.decode(video=0)
         ]
-
-
-def number_in(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> int:
-    """Read the number that is written in a grey picture."""
-    height, width = picture.shape
-    row = picture[height // 2 - 4 : height // 2 + 4].mean(axis=0)
-    # The middle 60 % of the width holds the cells, so that cropping to 16:9 keeps them.
-    centres = [int(width * (0.2 + 0.6 * (bit + 0.5) / NUMBER_BITS)) for bit in range(NUMBER_BITS)]
-    return sum(1 << bit for bit, centre in enumerate(centres) if row[centre] > 128)
 
 
 def heard(path: Path) -> npt.NDArray[np.float32]:

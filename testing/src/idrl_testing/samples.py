@@ -8,10 +8,10 @@ import imageio_ffmpeg
 FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac")
 
 
-def run_ffmpeg(*arguments: str | Path, timeout_s: float = 120) -> None:
+def run_ffmpeg(*arguments: str | Path, stdin: bytes = b"", timeout_s: float = 120) -> None:
     """Run ffmpeg, overwriting its output; a failure raises CalledProcessError."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y"]
-    subprocess.run([*command, *map(str, arguments)], check=True, timeout=timeout_s)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
+    subprocess.run([*command, *map(str, arguments)], input=stdin, check=True, timeout=timeout_s)
 
 
 def encode(target: Path, *arguments: str | Path) -> bytes:

@@ -11,8 +11,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from hypothesis import settings
-from media_testing import NUMBER_BITS, number_in, read_numbers
+from media_testing import read_numbers
 
+from idrl_testing.numbered import number_in, pictures
 from worker_server.media import (
     ChildFiles,
     ClipFacts,
@@ -97,8 +98,7 @@ def numbered(make: Callable[..., Path]) -> Callable[..., Path]:
         first: int = 0,
     ) -> Path:
         width, height = size
-        numbers = range(first, first + frames)
-        raw = b"".join(_picture(number, width, height).tobytes() for number in numbers)
+        raw = pictures(range(first, first + frames), width, height)
         duration_s = float(frames / Fraction(rate))
         tone = f"-f lavfi -i sine=r=44100:d={duration_s} -c:a aac" if sound else ""
         read = f"-f rawvideo -pix_fmt gray -s {width}x{height} -framerate {rate} -i pipe:0"
@@ -108,16 +108,6 @@ def numbered(make: Callable[..., Path]) -> Callable[..., Path]:
         return make(f"{read} {tone} -pix_fmt yuv420p {write}", name, stdin=raw)
 
     return run
-
-
-def _picture(
-    number: int, width: int, height: int
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    picture = np.full((height, width), 110, np.uint8)
-    for bit in range(NUMBER_BITS):
-        left, right = (int(width * (0.2 + 0.6 * (bit + side) / NUMBER_BITS)) for side in (0, 1))
-        picture[height // 4 : height * 3 // 4, left:right] = 225 if number >> bit & 1 else 30
-    return picture
 
 
 @pytest.fixture(scope="session")
