@@ -1,1 +1,1 @@
-"""Benchmarks: how fast and how large everything is, against what one would write by hand. See README.md."""
+"""Benchmarks of speed and memory, against what one would write by hand; see README.md."""

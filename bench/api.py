@@ -1,4 +1,4 @@
-"""The tasks service against a bare Flask view with the same responses; the cost of each hop and call."""
+"""The tasks service against a bare Flask view with the same responses; the cost of a hop."""
 
 import statistics
 import time
@@ -24,7 +24,8 @@ _TASK_ID = str(uuid.UUID(int=1))
 _TASK, _LIST = Call([f"/tasks/{_TASK_ID}"]), Call([f"/tasks?max={_LISTED}"])
 _USER = {"email": "a@example.com", "password": "Heron-over-42-Lakes"}
 _SOURCE = (
-    '{"size_bytes": 9000, "duration_s": "60", "width": 1280, "height": 720, "frame_rate": "30000/1001",'
+    '{"size_bytes": 9000, "duration_s": "60", "width": 1280, "height": 720,'
+    ' "frame_rate": "30000/1001",'
     ' "video_codec": "h264", "audio_codec": "aac"}'
 )
 _PROGRAMS = ("bare", "tasks", "web", "nginx", "postgres")
@@ -45,7 +46,8 @@ def run(options: Options) -> Report:
     _plot(options, reads)
     tables = [
         Table(
-            f"Looking, with {_CONNECTIONS} connections; processor time of each program for one call",
+            f"Looking, with {_CONNECTIONS} connections;"
+            " processor time of each program for one call",
             _COLUMNS,
             _rows(reads),
         ),
@@ -145,8 +147,10 @@ def _fill(system: Stack) -> None:
         *(ids, stack.OWNER, _SOURCE),
     )
     system.execute(
-        "INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s, status, progress, path,"
-        " size_bytes, sha256, frames) SELECT id, n, owner_id, 600 * n, 600 * n + 600, 20 * n, 20 * n + 20, 'done', 100,"
+        "INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s,"
+        " status, progress, path,"
+        " size_bytes, sha256, frames) SELECT id, n, owner_id, 600 * n, 600 * n + 600,"
+        " 20 * n, 20 * n + 20, 'done', 100,"
         " 'clip.mp4', %s, repeat('ab', 32), 660 FROM tasks CROSS JOIN generate_series(0, 2) n",
         _CLIP_BYTES,
     )

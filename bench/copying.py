@@ -1,4 +1,4 @@
-"""One part copied, encoded, and by MoviePy with its defaults; key frames close together and far apart."""
+"""One part copied, encoded, and by MoviePy's defaults; key frames close and far apart."""
 
 import tempfile
 from collections.abc import Callable
@@ -26,7 +26,8 @@ from worker_server.media import (
 )
 
 COPIED = "ours, copied"
-TWO_COPIED = "ours, copied, one of two at once"  # as a worker with two cores does; MoviePy uses both for one part
+# As a worker with two cores does; MoviePy uses both cores for one part.
+TWO_COPIED = "ours, copied, one of two at once"
 # The distance of key frames in seconds, and the goal: MoviePy's time / the copy's.
 _GOALS = {2: 15.0, 8: 8.0}
 _RATE = 30

@@ -1,4 +1,7 @@
-"""Simulates many workers on one database and one file server: a discrete-event model, fed with measured times."""
+"""Simulates many workers on one database and one file server: a discrete-event model.
+
+It is fed with measured times.
+"""
 
 import random
 from collections.abc import Generator, Sequence

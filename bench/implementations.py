@@ -57,7 +57,7 @@ def by_hand(edit: PartEdit, output: Path) -> None:
 
 
 def hand_command(edit: PartEdit) -> list[str]:
-    """Seek, three pieces through `concat`, the encoder settings of the edit, and only filters the source needs."""
+    """Seek, `concat` of three pieces, the edit's encoder settings, and only needed filters."""
     profile = edit.profile
     start_s, length_s = (
         float(f / edit.frame_rate) for f in (edit.part.start_frame, edit.part.frame_count)
@@ -99,7 +99,8 @@ def _hand_graph(edit: PartEdit) -> str:
     ]
     sound = "[0:a]aresample=48000,aformat=channel_layouts=stereo[a2]"
     if not edit.source.has_audio:
-        sound = f"anullsrc=r=48000:cl=stereo,atrim=duration={float(edit.part.frame_count / edit.frame_rate):.6f}[a2]"
+        length_s = float(edit.part.frame_count / edit.frame_rate)
+        sound = f"anullsrc=r=48000:cl=stereo,atrim=duration={length_s:.6f}[a2]"
     chains += [sound, "[2:a]asplit[a1][a3]", "[v1][a1][v2][a2][v3][a3]concat=n=3:v=1:a=1[v][a]"]
     return ";".join(chains)
 

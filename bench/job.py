@@ -63,7 +63,7 @@ def _videos(options: Options) -> dict[str, Path]:
 
 
 def _runs(parts: list[PartEdit], folder: Path) -> tuple[Runs, Ratio]:
-    """Return the samples of all methods, and how much longer MoviePy takes than our default layout."""
+    """Return all methods' samples, and how much longer MoviePy takes than our default layout."""
     methods = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
     default = next(iter(methods))
     # MoviePy takes minutes: it has one turn, between two of ours.

@@ -1,4 +1,7 @@
-"""The system's share of a task's latency: from 202 to the encoder's start, from its end to the download."""
+"""The system's share of a task's latency, beside the encoder's.
+
+From 202 to the encoder's start, and from the encoder's end to the download.
+"""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Memory of a worker machine at work: Redis, the tasks service, workers, their ffmpeg, and the clips in scratch."""
+"""Memory of a busy worker machine: Redis, tasks service, workers, ffmpeg, scratch clips."""
 
 import threading
 import time
@@ -27,7 +27,10 @@ _CASES = {
     "two 1080p parts at once": (Spec("grain", 1920, 1080, 30, 50), 2, 1.5),
     "one 2160p part": (Spec("grain", 3840, 2160, 30, 6), 1, 1.6),
     "two parts of a source of 2 h": (
-        Spec("pan", 640, 360, 10, 7200, encoder="-c:v libx264 -preset ultrafast -crf 35 -pix_fmt yuv420p"), 2, 2.0,
+        Spec(
+            "pan", 640, 360, 10, 7200,
+            encoder="-c:v libx264 -preset ultrafast -crf 35 -pix_fmt yuv420p",
+        ), 2, 2.0,
     ),
 }  # fmt: skip
 # Of a long source: by then download, probe and first parts are done.

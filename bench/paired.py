@@ -37,7 +37,10 @@ def ratio(runs: Runs, of: str, to: str, measure: str) -> Ratio:
 
 
 def ratio_of(values: Sequence[float], bases: Sequence[float]) -> Ratio:
-    """Return the ratio of values that were measured in pairs. Raise ValueError if they are not pairs."""
+    """Return the ratio of values measured in pairs.
+
+    Raise ValueError if they are not pairs.
+    """
     ratios = [value / base for value, base in zip(values, bases, strict=True)]
     if not ratios:
         raise ValueError("no pairs")

@@ -26,7 +26,7 @@ def lines(
     curves: Mapping[str, Points],
     scale: str = "",
 ) -> Path:
-    """Draw a curve through each list of points; `scale` names the logarithmic axes: "x", "y" or "xy"."""
+    """Draw a curve through each list of points; `scale` is the logarithmic axes: x, y or xy."""
     figure, axes = _figure(title)
     for label, points in curves.items():
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)

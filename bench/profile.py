@@ -1,4 +1,4 @@
-"""Which x264 settings clips should have: processor time, size and quality of many, on each source."""
+"""Which x264 settings clips should have: processor time, size and quality on each source."""
 
 import sys
 import tempfile
@@ -96,7 +96,7 @@ def _goals_table(samples: dict[str, Samples]) -> Table:
 
 
 def _plot(folder: Path, samples: dict[str, Samples]) -> None:
-    """Draw the sources' worst VMAF against the yardstick's over mean processor time and mean size."""
+    """Draw worst VMAF against the yardstick's over mean processor time and mean size."""
     count = len(samples)
     for name, measured, unit in (
         ("profile-cpu", "cpu_s", "processor time"),

@@ -1,4 +1,4 @@
-"""How close a clip looks to its source: VMAF and the SSIM of chroma, by the ffmpeg of imageio-ffmpeg.
+"""How close a clip looks to its source: VMAF and chroma SSIM, by imageio-ffmpeg's ffmpeg.
 
 Colour tags are removed from both sides first: where they differ, ffmpeg inserts a conversion of the
 colour matrix by itself, and the figures then judge tags instead of pictures.
@@ -29,7 +29,10 @@ COLUMNS = ("VMAF", "VMAF 1 % low", "VMAF worst frame", "chroma SSIM")
 
 @dataclass(frozen=True)
 class Quality:
-    """Over the frames of the part, without the bumpers. VMAF (v0.6.1) sees luma alone; 100 is best."""
+    """Over the frames of the part, without the bumpers.
+
+    VMAF (v0.6.1) sees luma alone; 100 is best.
+    """
 
     vmaf_mean: float
     vmaf_low: float  # one frame in a hundred is worse

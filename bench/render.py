@@ -1,4 +1,4 @@
-"""One part by hand, by both of our renderers, by MoviePy as a user would write it, and the yardstick."""
+"""One part by hand, by both our renderers, by MoviePy as users write it, by the yardstick."""
 
 import tempfile
 from collections.abc import Callable
@@ -53,7 +53,10 @@ def run(options: Options) -> Report:
             runs_by_source[name] = runs
     _plot(options.plots, runs_by_source)
     settings = f"{profile.preset} crf {profile.crf}"
-    title = f"One part of {_SECONDS} s, by hand and ours with {settings} and the same threads, MoviePy by its defaults"
+    title = (
+        f"One part of {_SECONDS} s, by hand and ours with {settings} and the same threads,"
+        " MoviePy by its defaults"
+    )
     return Report([Table(title, _COLUMNS, report_rows)], comparisons, {"runs": runs_by_source})
 
 

@@ -93,7 +93,7 @@ class Report:
 
 
 def write(reports: dict[str, Report], folder: Path, name: str) -> Path:
-    """Write all results to `folder`/`name`.json, with the machine and the versions; return the path."""
+    """Write all results to `folder`/`name`.json with machine and versions; return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     found = {

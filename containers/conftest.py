@@ -1,4 +1,4 @@
-"""The engine, the images, and the two ways to deploy: every machine on its own, and everything on one."""
+"""The engine, the images, and both ways to deploy: machine by machine, and all on one."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ RunEndToEnd = Callable[[str], None]
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder on the disk that the engine may fill: the one for temporary files may be a small memory."""
+    """A folder on the disk that the engine may fill: temporary files may live in memory."""
     path = Path(
         tempfile.mkdtemp(prefix="idrl-containers-", dir="/var/tmp")
     )  # mkdtemp makes it ours
@@ -67,7 +67,7 @@ def secrets(folder: Path) -> Secrets:
 
 @pytest.fixture(scope="module")
 def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Machines]:  # noqa: ARG001 # built before the stacks start
-    """Three machines: each stack on its own network, reaching the others by published ports only."""
+    """Three machines, each stack on its own network; published ports are the only way across."""
     system = Machines(engine, folder, secrets)
     try:
         system.start()

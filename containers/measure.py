@@ -1,4 +1,6 @@
-"""Measures what docs/operations.md says, as root: `PYTHONPATH=containers .venv/bin/python containers/measure.py`.
+"""Measures, as root, what docs/operations.md says.
+
+Run `PYTHONPATH=containers .venv/bin/python containers/measure.py`.
 
 Memory: the containers of a worker machine while two 1080p parts are rendered. Speed: one clip
 downloaded for the first, second and third time, and the same file as nginx reads it from its own
@@ -41,7 +43,7 @@ http { access_log off; sendfile on; default_type video/mp4; server { listen 8080
 
 
 def memory_bytes(engine: Engine) -> dict[str, int]:
-    """Return what each container of the worker machine uses now, page cache that can go left out."""
+    """Return what each of the worker machine's containers uses, without reclaimable cache."""
     found = {}
     for line in engine.docker("stats", "--no-stream", "--format", "{{json .}}").splitlines():
         stats = json.loads(line)
@@ -80,7 +82,8 @@ class Watch:
         for service, used in peaks.items():
             say(f"{service}: at most {used / MIB:.0f} MiB")
         say(
-            f"all at the same time: at most {max(sum(s.values()) for s in self.samples) / MIB:.0f} MiB"
+            "all at the same time:"
+            f" at most {max(sum(s.values()) for s in self.samples) / MIB:.0f} MiB"
         )
         say(f"in {len(self.samples)} samples")
 
@@ -206,7 +209,7 @@ def address_of(engine: Engine, container: str) -> str:
 
 
 def limit_rate(engine: Engine, container: str, rate: str) -> None:
-    """Let the container send no faster than a machine's network would; lasts as long as the container."""
+    """Limit the container's sending rate to a machine's, for as long as the container lives."""
     pid = engine.docker("inspect", "-f", "{{.State.Pid}}", container).strip()
     shape = (
         "tc",
@@ -262,7 +265,8 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
         task = person.finish(task_id, 900)
     if not only_speed:
         say(
-            f"two parts of 1080p: {task['status']}, {[part['size_bytes'] for part in task['parts']]} bytes"
+            f"two parts of 1080p: {task['status']},"
+            f" {[part['size_bytes'] for part in task['parts']]} bytes"
         )
         watch.report()
     measure_speed(engine, stack, person, task_id, folder)

@@ -1,4 +1,4 @@
-"""The compose files themselves: both generations of docker-compose take them, and they say what they need."""
+"""The compose files: both docker-compose generations take them; they name what is missing."""
 
 import itertools
 import re
@@ -68,7 +68,7 @@ def explained_in(example: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def compose_v2(folder: Path) -> Path:
-    """docker-compose of the second generation: the machine's, else the one that a source package carries."""
+    """docker-compose of the second generation: the machine's, else a source package's."""
     on_path = shutil.which("docker-compose-v2")
     if on_path:
         return Path(on_path)

@@ -118,7 +118,7 @@ def test_mount_units_are_what_systemd_takes(engine: Engine, machine: str) -> Non
 
 
 def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder: Path) -> None:
-    """A caller from elsewhere does not even see the share; one of the subnet writes as the containers' user."""
+    """A caller from elsewhere cannot see the share; the subnet writes as the containers' user."""
     shared = folder / "shared"
     shared.mkdir()
     variables = {

@@ -62,7 +62,10 @@ def test_no_tools_of_the_build(engine: Engine, image: str) -> None:
         "for name in gcc cc g++ make ld uv git; do command -v $name; done; true",
     )
     assert tools == ""
-    caches = "find / -xdev -type d \\( -path '*/.cache/pip' -o -path '*/.cache/uv' -o -path /src -o -path /tools \\) 2>&1"
+    caches = (
+        "find / -xdev -type d \\( -path '*/.cache/pip' -o -path '*/.cache/uv'"
+        " -o -path /src -o -path /tools \\) 2>&1"
+    )
     assert inside(engine, image, "sh", "-c", caches + " | grep -v denied; true") == ""
 
 
@@ -94,7 +97,7 @@ def test_revision_is_the_commit(engine: Engine) -> None:
 
 
 def test_the_sandbox_of_the_decoders_holds(engine: Engine) -> None:
-    """The drill in a decoder's place, as the image's user and under the engine's own system-call filter."""
+    """The drill as a decoder: the image's user, under the engine's own system-call filter."""
     said = inside(
         engine, WORKER, "/app/bin/python", "-m", "worker_server.media.process.sandbox"
     ).splitlines()

@@ -63,7 +63,7 @@ def problem(answer: requests.Response, status: int, code: str) -> requests.Respo
 def test_no_work_without_the_share(
     machines: Machines, person: PatientApiClient, videos: str
 ) -> None:
-    """A folder that is not the mounted share is left alone; a share mounted later is found without a restart."""
+    """A folder that is no mounted share is left alone; a later mount is found without restart."""
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     ready = requests.get(f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready", timeout=10)
     assert ready.json()["status"] == "degraded"
@@ -175,7 +175,7 @@ def test_web_app_replaced(machines: Machines, person: PatientApiClient) -> None:
 def test_restart_while_a_task_renders(
     slow: Machines, person: PatientApiClient, videos: str, machine: str, service: str
 ) -> None:
-    """The task still ends as done, each part is there once, and none that was done is made again."""
+    """The task still ends as done, with each part once and no finished part made again."""
     task_id = person.submit(f"{videos}/long.mp4")["task_id"]
     before = person.wait_for(task_id, lambda task: task["parts_done"] >= 1, 90)
     stack_of(slow, machine).compose("restart", "--timeout", "40", service)

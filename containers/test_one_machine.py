@@ -22,7 +22,7 @@ def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
 
 
 def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
-    """nginx fetches the clips from the tasks service itself, also after that got another address."""
+    """nginx fetches clips from the tasks service, also after a change of its address."""
     wait_until(lambda: is_ready(URL), 30)
     person = PatientApiClient.signed_up(URL)
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]

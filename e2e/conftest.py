@@ -33,7 +33,8 @@ def pytest_terminal_summary(
     made = {(template, method) for template, method, _ in contract.seen}
     listed = sum(len(operation["responses"]) for _, _, operation in calls)
     terminalreporter.write_line(
-        f"contract: {len(made)} of {len(calls)} calls made, {len(contract.seen)} of {listed} listed answers seen"
+        f"contract: {len(made)} of {len(calls)} calls made,"
+        f" {len(contract.seen)} of {listed} listed answers seen"
     )
 
 

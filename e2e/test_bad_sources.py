@@ -113,7 +113,7 @@ BAD: dict[str, tuple[Serve, str]] = {
 
 @pytest.fixture(scope="module")
 def ended(api: Api, site: Site, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Task]:
-    """Waits for the task of a bad source; all are posted at the start, so that they are worked on side by side."""
+    """Waits for a bad source's task; all are posted at the start, and worked on in parallel."""
     folder = tmp_path_factory.mktemp("bad")
     ids = {name: api.submit(serve(site, folder))["task_id"] for name, (serve, _) in BAD.items()}
     return lambda name: api.finish(ids[name])

@@ -12,7 +12,7 @@ LET_GO_S = 15.0
 
 @pytest.fixture(scope="module")
 def long_video(site: web_site.Site, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A URL whose parts take long enough to be caught while they are made: large, and no shape that could be copied."""
+    """A URL whose parts take long enough to be caught in the making: large and not copied."""
     target = tmp_path_factory.mktemp("long") / "long.mp4"
     return site.add(
         "long.mp4", samples.encode(target, *samples.picture("1600x1000", 30), *samples.FAST)

@@ -1,4 +1,4 @@
-"""The whole way of a video: posted, watched, downloaded clip by clip while others are made, and removed."""
+"""The whole way of a video: posted, watched, downloaded part by part meanwhile, removed."""
 
 import hashlib
 from collections.abc import Callable

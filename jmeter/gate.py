@@ -74,7 +74,7 @@ def _sample(line: dict[str, str]) -> Sample:
 
 
 def by_label(samples: Iterable[Sample], limits: Limits) -> list[Row]:
-    """Return a row for each label, in the order of first samples; a transaction has no time limit."""
+    """Return a row for each label, in order of first samples; transactions have no time limit."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.started_ms):
         groups[sample.label].append(sample)
@@ -133,7 +133,7 @@ def _lasted_s(group: list[Sample]) -> float:
 
 
 def never_called(plan: Path, samples: Iterable[Sample]) -> list[str]:
-    """Return the calls of a plan without a sample: a failure before them must not pass as success."""
+    """Return a plan's calls without a sample: a failure before them must not pass."""
     seen = {sample.label for sample in samples}
     calls = ElementTree.parse(plan).iter("HTTPSamplerProxy")  # noqa: S314 # our own file
     return [name for call in calls if (name := call.get("testname", "")) not in seen]
@@ -149,9 +149,15 @@ def failures(samples: Iterable[Sample], at_most: int) -> Iterator[str]:
 def table(heading: str, rows: Iterable[Row]) -> str:
     """Format the rows as a table."""
     lines = [
-        f"{heading:18} {'count':>6} {'errors':>7} {'p50 ms':>7} {'p95 ms':>7} {'max ms':>7} {'per s':>7}"
+        (
+            f"{heading:18} {'count':>6} {'errors':>7} {'p50 ms':>7}"
+            f" {'p95 ms':>7} {'max ms':>7} {'per s':>7}"
+        )
     ]
     for row in rows:
-        numbers = f"{row.count:6} {row.error_pct:6.1f}% {row.p50_ms:7} {row.p95_ms:7} {row.max_ms:7} {row.per_s:7.1f}"
+        numbers = (
+            f"{row.count:6} {row.error_pct:6.1f}% {row.p50_ms:7}"
+            f" {row.p95_ms:7} {row.max_ms:7} {row.per_s:7.1f}"
+        )
         lines.append(f"{row.name:18} {numbers}{'  OVER' if row.over else ''}")
     return "\n".join(lines)

@@ -34,7 +34,8 @@ def test_missed_goals_are_listed_with_figure_and_bound() -> None:
 def test_a_table_lines_up() -> None:
     table = Table("Renderers", ("method", "CPU s"), [("by hand", 12.3456), ("ours", 13)])
     assert table.text() == (
-        "Renderers\n\n| method  | CPU s |\n|---------|-------|\n| by hand | 12.35 |\n| ours    | 13    |"
+        "Renderers\n\n| method  | CPU s |\n|---------|-------|"
+        "\n| by hand | 12.35 |\n| ours    | 13    |"
     )
 
 

@@ -22,7 +22,10 @@ def test_killed_work_is_not_measured() -> None:
 
 
 def test_child_processes_count() -> None:
-    program = "import time; hold = b'x' * (80 << 20); [None for _ in iter(time.process_time, 0) if _ > 0.4 and exit()]"
+    program = (
+        "import time; hold = b'x' * (80 << 20);"
+        " [None for _ in iter(time.process_time, 0) if _ > 0.4 and exit()]"
+    )
     usage = measure(lambda: subprocess.run([sys.executable, "-c", program], check=True))
     assert 0.4 <= usage.cpu_s <= 5
     assert usage.wall_s >= 0.4

@@ -1,1 +1,1 @@
-"""What the container tests share: an engine, images, stacks of containers, and a caller of the API."""
+"""What the container tests share: an engine, images, stacks of containers, and a caller."""

@@ -1,4 +1,4 @@
-"""The Docker engine: the one that answers, else one of our own, installed from Debian's packages if need be."""
+"""The Docker engine: the one that answers, else our own, installed from Debian if needed."""
 
 import ipaddress
 import json
@@ -17,18 +17,21 @@ _START_S = 60
 
 
 class EngineFailed(Exception):
-    """A command of the engine failed, or the engine did not start; the message ends with what was printed."""
+    """An engine command failed, or the engine did not start; the message ends with its output."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers; `environment` is what every command for it must be given, `build_options` every build."""
+    """An engine that answers.
+
+    `environment` is what every command for it must be given, `build_options` every build.
+    """
 
     environment: Mapping[str, str]
     build_options: tuple[str, ...] = ()
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
-        """Run a command against this engine and return what it printed; raise EngineFailed when it fails."""
+        """Run a command against this engine, return its output; raise EngineFailed on failure."""
         done = subprocess.run(
             command, cwd=cwd, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -54,7 +57,7 @@ class Engine:
         return True
 
     def gateway(self) -> str:
-        """Return this machine's address on the default bridge: containers reach it, other machines do not."""
+        """Return this machine's address on the default bridge, reachable by containers only."""
         network = json.loads(
             self.docker("network", "inspect", "bridge", "-f", "{{json (index .IPAM.Config 0)}}")
         )
@@ -64,7 +67,10 @@ class Engine:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Engine]:
-    """Give an engine; one that had to be started keeps everything in `folder`, and is stopped in the end."""
+    """Yield an engine.
+
+    One that had to be started keeps everything in `folder`, and is stopped in the end.
+    """
     _install()
     found = Engine(_environment())
     if found.succeeds("info"):
@@ -76,7 +82,10 @@ def running(folder: Path) -> Iterator[Engine]:
 
 @contextmanager
 def for_builds(folder: Path, data: Path) -> Iterator[Engine]:
-    """Give an engine of our own that keeps images in `data`; it only builds, and leaves the network as it is."""
+    """Yield an engine of our own that keeps images in `data` and only builds.
+
+    It leaves the machine's network as it is.
+    """
     _install()
     options = (
         "--storage-driver=overlay2",

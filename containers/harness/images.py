@@ -75,6 +75,7 @@ def _make_debian(engine: Engine, folder: Path) -> None:
         context / "ca.crt",
     )
     (context / "Dockerfile").write_text(
-        f"FROM {_BARE}\nCOPY ca.crt /etc/host-ca.crt\nENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
+        f"FROM {_BARE}\nCOPY ca.crt /etc/host-ca.crt\n"
+        "ENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
     )
     engine.build(_DEBIAN, str(context))

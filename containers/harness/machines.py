@@ -41,7 +41,7 @@ class Share:
         return self.folder / "machine" / "remote_folder"
 
     def create(self) -> None:
-        """Make both folders; the mount point lies where later mounts are passed on, as on a machine with systemd."""
+        """Make both folders; the mount point lies where later mounts propagate, as with systemd."""
         self.exported.mkdir(parents=True)
         self.mount_point.mkdir(parents=True)
         (self.exported / MARKER).touch()
@@ -68,13 +68,13 @@ class Share:
 
 
 def _is_mount(path: Path) -> bool:
-    """Tell whether something is mounted there; pathlib cannot see a mount of a folder of the same file system."""
+    """Tell whether something is mounted there; pathlib misses mounts of the same file system."""
     return subprocess.run(["mountpoint", "--quiet", path], check=False).returncode == 0
 
 
 @dataclass
 class Machines:
-    """The stacks of the database, the worker machine and the web machine, in the order they are started."""
+    """The stacks of the database, worker and web machines, in the order they are started."""
 
     engine: Engine
     folder: Path

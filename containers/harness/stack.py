@@ -65,7 +65,7 @@ class Stack:
 
 
 def refusal(engine: Engine, folder: Path, variables: Mapping[str, str]) -> str:
-    """Return what docker-compose prints when it refuses these variables; empty when it takes them."""
+    """Return what docker-compose prints if it refuses these variables; empty otherwise."""
     with tempfile.NamedTemporaryFile("w", suffix=".env") as env_file:
         env_file.writelines(f"{name}={value}\n" for name, value in variables.items())
         env_file.flush()

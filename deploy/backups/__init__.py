@@ -1,1 +1,1 @@
-"""Backup and restore of the database and the share, with nothing but Python and PostgreSQL's own programs."""
+"""Backup and restore of the database and the share, with Python and PostgreSQL alone."""

@@ -41,7 +41,8 @@ def back_up(settings: Settings) -> bool:
         new.root.rename(settings.backups / name)
         _remove(earlier[: max(0, len(earlier) + 1 - settings.keep)])
     print(
-        f"saved {settings.backups / name}: the database and {len(new.clips_and_sources)} files of the share"
+        f"saved {settings.backups / name}: the database and"
+        f" {len(new.clips_and_sources)} files of the share"
     )
     for path in lost:
         print(f"lost: {path} is missing on the share, or differs from what was made")

@@ -1,4 +1,4 @@
-"""One backup on disk: a folder with the dump, the files of the share, and the checksums of all of them."""
+"""One backup on disk: a folder with the dump, the share's files, and all checksums."""
 
 import contextlib
 import hashlib
@@ -65,7 +65,7 @@ class Folder:
         return name in self.sums and file.is_file() and sha256_of(file) == self.sums[name]
 
     def left_out(self) -> dict[str, list[str]]:
-        """Return the ids of the tasks that were `deleted` or `canceled` while the backup was made."""
+        """Return the ids of tasks that were `deleted` or `canceled` during the backup."""
         found: dict[str, list[str]] = json.loads((self.root / LEFT_OUT).read_text("utf-8"))
         return found
 
@@ -92,7 +92,7 @@ def sha256_of(file: Path) -> str:
 
 
 def copy(source: Path, target: Path) -> str:
-    """Copy a file and its folder with times, mode and (as root) owner; return the copy's checksum."""
+    """Copy a file and its folder with times, mode and (as root) owner; return its checksum."""
     if not target.parent.exists():
         target.parent.mkdir(parents=True)
         _dress(source.parent, target.parent)

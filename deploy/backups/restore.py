@@ -16,7 +16,10 @@ from deploy.backups.folder import DUMP, Folder, copy
 from deploy.backups.settings import Settings
 
 _TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public';"
-_OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename IN ('web', 'worker');"
+_OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename IN ('web', 'worker');"
+)
 # No worker runs in a system that was just restored, which is no failure of an attempt.
 _RESET_ROWS = """
     DELETE FROM tasks WHERE id::text IN (SELECT name FROM outcome WHERE what = 'deleted');
@@ -27,12 +30,15 @@ _RESET_ROWS = """
         WHERE status IN ('queued', 'downloading', 'processing', 'canceling');
     UPDATE parts SET status = 'waiting', progress = 0, lease_owner = NULL, lease_until = NULL
         WHERE status = 'rendering';
-    UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0 WHERE status = 'processing'
+    UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0
+        WHERE status = 'processing'
         AND source_path IN (SELECT name FROM outcome WHERE what = 'missing');
     DELETE FROM parts USING tasks WHERE tasks.id = parts.task_id AND tasks.status = 'queued';
-    UPDATE parts SET status = 'waiting', progress = 0, path = NULL, size_bytes = NULL, sha256 = NULL, frames = NULL,
+    UPDATE parts SET status = 'waiting', progress = 0, path = NULL, size_bytes = NULL,
+        sha256 = NULL, frames = NULL,
         finished_at = NULL FROM tasks WHERE tasks.id = parts.task_id AND tasks.status = 'processing'
-        AND parts.status = 'done' AND parts.path IN (SELECT name FROM outcome WHERE what = 'missing');
+        AND parts.status = 'done'
+        AND parts.path IN (SELECT name FROM outcome WHERE what = 'missing');
 """
 
 
@@ -87,7 +93,7 @@ def _undone_on_failure(share: Path) -> Iterator[None]:
 
 
 def _restore_file(folder: Folder, path: str, share: Path) -> str | None:
-    """Copy a file to the share and return its checksum; None, and no file, if missing or damaged."""
+    """Copy a file to the share, return its checksum; None, and no file, if lost or damaged."""
     target = share / path
     try:
         digest = copy(folder.on_disk(path), target)
@@ -102,11 +108,17 @@ def _restore_file(folder: Folder, path: str, share: Path) -> str | None:
 def _create_roles(database: Database, settings: Settings) -> None:
     """Create the roles that the dump grants rights to, with the passwords that are known."""
     for role, password in settings.role_passwords.items():
-        missing = f"SELECT 'CREATE ROLE {role} NOLOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"  # noqa: S608 # our own two names
+        missing = (
+            f"SELECT 'CREATE ROLE {role} NOLOGIN' WHERE NOT EXISTS"  # noqa: S608 # our own two names
+            f" (SELECT FROM pg_roles WHERE rolname = '{role}')"
+        )
         script = f"{missing} \\gexec\n"
         if password:
             # psql reads it from the environment and quotes it.
-            script += f"\\set password `printenv {role.upper()}_DB_PASSWORD`\nALTER ROLE {role} LOGIN PASSWORD :'password';\n"
+            script += (
+                f"\\set password `printenv {role.upper()}_DB_PASSWORD`\n"
+                f"ALTER ROLE {role} LOGIN PASSWORD :'password';\n"
+            )
         database.execute(script)
 
 

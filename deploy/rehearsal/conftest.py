@@ -1,4 +1,4 @@
-"""One system of real machines for all tests: they follow each other, and leave it as they found it."""
+"""One system of real machines for all tests, which run in turn and leave it as it was."""
 
 import os
 import subprocess
@@ -15,8 +15,10 @@ from rehearsal.system import System
 from idrl_testing import site as web_site
 from idrl_testing.api_client import PatientApiClient
 
-_STATE = """systemctl --failed --no-legend; docker ps -a --format '{{.Names}} {{.Status}}'; free -m; df -h; uptime
-docker ps -aq --filter status=restarting --filter status=exited | xargs -rn1 docker logs --tail 20 2>&1"""
+_STATE = """systemctl --failed --no-legend; docker ps -a --format '{{.Names}} {{.Status}}'
+free -m; df -h; uptime
+docker ps -aq --filter status=restarting --filter status=exited |
+    xargs -rn1 docker logs --tail 20 2>&1"""
 
 
 @pytest.fixture(scope="session")

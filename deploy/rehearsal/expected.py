@@ -1,4 +1,4 @@
-"""What the machines are, and what must be found on them: every expected value of the rehearsal is here.
+"""What the machines are, and what they must hold: all expected values of the rehearsal.
 
 The network is the one of deploy/gcp: what its firewall lets through, `LINKS` lets through here.
 """

@@ -1,4 +1,4 @@
-"""What is rehearsed is what deploy/gcp makes: the tables of its firewall and of its secrets, read from its files."""
+"""The rehearsal is what deploy/gcp makes: its firewall's and secrets' tables, from its files."""
 
 import re
 

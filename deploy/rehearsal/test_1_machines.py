@@ -1,4 +1,4 @@
-"""Each machine by itself and towards the others: what runs, what listens, who reaches whom, and who knows what."""
+"""Each machine alone and among the others: what runs, listens, is reached, and is known."""
 
 import json
 import subprocess
@@ -23,7 +23,8 @@ import json, sys
 from urllib import error, request
 
 def get(path, **headers):
-    return request.urlopen(request.Request("http://metadata.google.internal/" + path, headers=headers), timeout=30)
+    url = "http://metadata.google.internal/" + path
+    return request.urlopen(request.Request(url, headers=headers), timeout=30)
 
 def status(secret):
     try:
@@ -57,7 +58,8 @@ print(json.dumps(found))
 FINGERPRINT = """
 find /etc /opt/idrl -type f ! -name '*.log' ! -name swap -print0 | sort -z | xargs -0 sha256sum
 find /etc /opt/idrl -print0 | sort -z | xargs -0 stat -c '%n %a %U'
-docker ps --no-trunc --filter label=com.docker.compose.service --format '{{.ID}} {{.Names}}' 2>/dev/null
+docker ps --no-trunc --filter label=com.docker.compose.service \\
+    --format '{{.ID}} {{.Names}}' 2>/dev/null
 systemctl show idrl docker nfs-server usr-remote_folder.mount --property=Id,ActiveEnterTimestamp
 """
 
@@ -65,13 +67,14 @@ systemctl show idrl docker nfs-server usr-remote_folder.mount --property=Id,Acti
 def containers(vm: Vm) -> dict[str, str]:
     """Return the ids of the containers that run, by the name of their service."""
     listed = vm.ssh(
-        "docker ps --filter label=com.docker.compose.service --format '{{.Label \"com.docker.compose.service\"}} {{.ID}}'"
+        "docker ps --filter label=com.docker.compose.service"
+        " --format '{{.Label \"com.docker.compose.service\"}} {{.ID}}'"
     )
     return dict(line.split() for line in listed.splitlines())
 
 
 def probe(system: System, origin: str) -> dict[str, dict[str, str]]:
-    """Return what a machine, or the world, finds at each port of the others: open, refused or silence."""
+    """Return what a machine, or the world, finds at the others' ports: open, refused, silence."""
     targets = {vm.name: vm.machine.address for vm in system.vms.values() if vm.name != origin}
     asked = json.dumps([{**targets, "database": expected.DATABASE}, expected.TRIED_PORTS])
     if origin == "world":
@@ -155,7 +158,8 @@ def test_database_refuses_plain_text(system: System) -> None:
     """Its stand-in is as strict as Cloud SQL: the containers speak TLS, and check who answers."""
     assert requests.get(f"{system.url}/ready", timeout=30).json()["status"] == "ready"
     used = system.database.rows(
-        "SELECT usename, ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename IN ('web', 'worker')"
+        "SELECT usename, ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+        " WHERE usename IN ('web', 'worker')"
     )
     assert {name for name, _ in used} == {"web", "worker"}
     assert all(is_encrypted for _, is_encrypted in used)

@@ -1,4 +1,4 @@
-"""Two renders of 1080p at once on a worker machine of 2 GiB: nothing is ended for want of memory."""
+"""Two renders of 1080p at once on a 2 GiB worker machine: nothing is killed for memory."""
 
 import re
 import time

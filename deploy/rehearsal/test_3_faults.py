@@ -1,4 +1,4 @@
-"""What only real machines can suffer, in the middle of the work: each task ends as done, each clip is there once.
+"""What only real machines suffer, in mid-work: tasks end as done, each clip is there once.
 
 The tests follow each other: the second worker machine joins in one of them and stays.
 """
@@ -26,7 +26,7 @@ Task = dict[str, Any]
 
 @contextmanager
 def rendering(system: System, person: PatientApiClient, videos: str) -> Iterator[Task]:
-    """Give a task whose first clip is done and others are not; in the end it must be done, each clip made once."""
+    """Yield a task with its first clip done only; in the end all are, each made once."""
     task_id = person.submit(f"{videos}/long.mp4")["task_id"]
     before = person.wait_for(task_id, lambda task: bool(task["parts_done"]), END_S)
     assert before["status"] == "processing"
@@ -37,7 +37,7 @@ def rendering(system: System, person: PatientApiClient, videos: str) -> Iterator
 
 
 def assert_each_clip_once(system: System, task: Task, video: str) -> None:
-    """Check that the task is done, and that what the API, the database and the disk say is the same."""
+    """Check that the task is done, and that the API, the database and the disk agree."""
     assert task["status"] == "done", task
     parts = task["parts"]
     assert [part["number"] for part in parts] == list(range(expected.VIDEOS[video].parts))
@@ -74,14 +74,14 @@ def ended_parts(vm: Vm) -> set[tuple[str, int]]:
 
 
 def test_file_machine_dies(system: System, person: PatientApiClient, videos: str) -> None:
-    """Killed in the middle of a render and booted again: the mount waits, and nothing that was done is lost."""
+    """Killed mid-render and booted again: the mount waits, and nothing done is lost."""
     with rendering(system, person, videos):
         system.file.kill()
         system.boot(expected.FILE)
 
 
 def test_web_and_worker_are_cut_off(system: System, person: PatientApiClient, videos: str) -> None:
-    """For a minute the gateway says what is the matter; the workers go on, and callers find their task as it is."""
+    """For a minute the gateway reports the fault; workers go on, and callers keep their task."""
     headers = {"Authorization": f"Bearer {person.token}"}
     with (
         rendering(system, person, videos) as before,
@@ -101,7 +101,7 @@ def test_web_and_worker_are_cut_off(system: System, person: PatientApiClient, vi
 def test_worker_and_file_machine_are_cut_off(
     system: System, person: PatientApiClient, videos: str
 ) -> None:
-    """For a minute no clip can be published and none is lost; the mount is hard, and goes on by itself."""
+    """For a minute no clip can be published, none is lost; the hard mount recovers by itself."""
     with (
         rendering(system, person, videos) as before,
         system.network.cut(expected.WORKER_1, expected.FILE),
@@ -121,10 +121,11 @@ def _posted(person: PatientApiClient, videos: str) -> tuple[int, str | None]:
 
 
 def test_share_is_full(system: System, person: PatientApiClient, videos: str) -> None:
-    """A full share is no failure: no task is accepted, and none is refused when there is space again."""
+    """A full share is no failure: no task is accepted until there is space, then all are."""
     filler = "/var/nfs/shared_folder/filler"
     system.file.ssh(
-        f"fallocate -l $(df --output=avail -B1 /var/nfs/shared_folder | tail -n 1) {filler} && sync {filler}"
+        "fallocate -l $(df --output=avail -B1 /var/nfs/shared_folder | tail -n 1)"
+        f" {filler} && sync {filler}"
     )
     try:
         wait_until(lambda: _posted(person, videos) == (503, "storage_full"), 90, poll_s=2)
@@ -160,7 +161,7 @@ def test_worker_machines_reach_only_what_they_may(system: System) -> None:
 def test_worker_machine_dies(
     system: System, person: PatientApiClient, videos: str, name: str
 ) -> None:
-    """The other one takes over what it had once its leases have ended; the first one, with Redis, is booted again."""
+    """The other one takes over once the leases end; the first one, with Redis, boots again."""
     with rendering(system, person, videos):
         system.vms[name].kill()
         if name == expected.WORKER_1.name:
@@ -170,7 +171,7 @@ def test_worker_machine_dies(
 def test_all_machines_are_booted_again(
     system: System, person: PatientApiClient, videos: str
 ) -> None:
-    """All machines lose power at once: everything recovers without help, and nothing partial is left."""
+    """All machines lose power at once: all recovers without help, nothing partial is left."""
     # The file machine last: a share that is away would hold up those who have it mounted.
     for vm in sorted(system.vms.values(), key=lambda vm: vm is system.file):
         vm.shut_down()

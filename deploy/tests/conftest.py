@@ -1,4 +1,4 @@
-"""A database and a share with tasks in every state, the commands that save them, and a place to bring them back to."""
+"""A database and a share with tasks in every state, the backup commands, a place to restore."""
 
 import hashlib
 import os
@@ -47,7 +47,7 @@ class Place:
     def add_task(
         self, status: str = "done", parts: str = "done", *, source: bool = False
     ) -> uuid.UUID:
-        """Store a task; each word of `parts` is the state of one, and those that are done have a clip."""
+        """Store a task; each word of `parts` is the state of one, and those done have a clip."""
         task = uuid.uuid4()
         folder = self.share / str(task)
         folder.mkdir()
@@ -70,7 +70,8 @@ class Place:
         if state == "done":
             (self.share / path).write_bytes(clip)
         self.database.execute(
-            "INSERT INTO parts (task_id, number, status, path, sha256, owner_id, start_frame, end_frame, start_s,"
+            "INSERT INTO parts (task_id, number, status, path, sha256, owner_id,"
+            " start_frame, end_frame, start_s,"
             f" end_s) VALUES ('{task}', {number}, '{state}', {clip_columns}, 1, 0, 1, 0, 1)"
         )
 

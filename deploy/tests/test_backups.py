@@ -179,7 +179,8 @@ def test_deletions_and_cancels_during_the_backup_are_respected(
     # looked for.
     (tmp_path / "pg_dump").write_text(f"""#!/bin/sh
         "{shutil.which("pg_dump", path=live.environment["PATH"])}" "$@" && psql -q \\
-        -c "DELETE FROM tasks WHERE id = '{deleted}'" -c "DELETE FROM parts WHERE task_id = '{canceled}'" \\
+        -c "DELETE FROM tasks WHERE id = '{deleted}'" \\
+        -c "DELETE FROM parts WHERE task_id = '{canceled}'" \\
         -c "UPDATE tasks SET status = 'canceled' WHERE id = '{canceled}'" \\
         -c "UPDATE tasks SET status = 'done' WHERE id = '{finished}'"
     """)
@@ -230,7 +231,10 @@ def test_restore_is_complete_and_holds_no_lease(fresh: Place, live: Place, saved
     fresh.database.execute(
         "INSERT INTO users (username, email, password_hash) VALUES ('b', 'b@example.com', 'x')"
     )
-    rights = "has_table_privilege('web', 'users', 'INSERT'), has_table_privilege('web', 'tasks', 'SELECT')"
+    rights = (
+        "has_table_privilege('web', 'users', 'INSERT'),"
+        " has_table_privilege('web', 'tasks', 'SELECT')"
+    )
     assert fresh.database.execute(f"SELECT {rights}") == [(True, False)]
 
 

@@ -1,4 +1,4 @@
-"""A system with clips and with work half done is saved, destroyed, brought back, given new passwords, and goes on."""
+"""A system with work half done is saved, destroyed, restored, re-keyed, and goes on."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def change_passwords(home: Home) -> None:
 
 
 def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[str]]:
-    """Download every clip that is done, checked against the sum that the API says, and return these sums."""
+    """Download every clip that is done, checked against the API's sums; return these sums."""
     folder.mkdir()
     found: dict[str, list[str]] = {}
     for task in tasks:

@@ -1,1 +1,1 @@
-"""Helpers of the black-box tests: an HTTP client, the contract, a server of sources, checks of clips."""
+"""Helpers of the black-box tests: HTTP client, contract, server of sources, clip checks."""

@@ -1,4 +1,4 @@
-"""A caller of the API: every response is held to the contract, and its request id must come back."""
+"""A caller of the API that checks every response's contract, and its request id."""
 
 import uuid
 from typing import Any

@@ -17,7 +17,10 @@ _PAUSE_SAMPLES = SOUND_HZ // 12
 
 @dataclass(frozen=True)
 class Clip:
-    """The facts of an MP4, and its content: `frames` are grey, `sound` is mono from -1 to 1 at 8 kHz."""
+    """The facts of an MP4, and its content.
+
+    `frames` are grey, `sound` is mono from -1 to 1 at 8 kHz.
+    """
 
     video_codec: str
     profile: str | None

@@ -113,7 +113,7 @@ class Contract:
 
 
 def _check_problem(response: Response) -> None:
-    """Check what a schema cannot say: that the parts of a problem agree with each other and with the answer."""
+    """Check what a schema cannot say: a problem's parts agree with each other and the answer."""
     problem = response.json()
     expected = {
         "status": response.status_code,

@@ -1,1 +1,4 @@
-"""A stand-in for Terraform's google provider where the real one cannot be had: it knows its schema, and no cloud."""
+"""A stand-in for Terraform's google provider: it knows the schema, and no cloud.
+
+For machines where the real provider cannot be had.
+"""

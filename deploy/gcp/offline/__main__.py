@@ -1,4 +1,6 @@
-"""`python -m deploy.gcp.offline WHEEL COMMAND…`: run a command in a module's folder, the stand-in as its provider.
+"""Run a command in a module's folder, with the stand-in as its provider.
+
+`python -m deploy.gcp.offline WHEEL COMMAND…`
 
 The wheel is the one of the provider's bindings; the resources are those that the module's files
 use. With IDRL_CLOUD, a folder, they are made in the cloud that is kept there.

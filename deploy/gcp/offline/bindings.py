@@ -1,4 +1,4 @@
-"""Read the google provider's schema out of its bindings for TypeScript, which a Python wheel carries.
+"""Read the google provider's schema from its TypeScript bindings in a Python wheel.
 
 The bindings are generated from the provider's own schema: every class writes down the name of each
 argument, whether it is a block, its kind of collection and what that holds; every interface says
@@ -52,7 +52,10 @@ _LIST = re.compile(r'this\._\w+ = new (\w+?)(List|Map)\(this, "(\w+)", (true|fal
 
 
 def read_schema(wheel: Path, resources: Iterable[str], data_sources: Iterable[str]) -> Schema:
-    """Return the schema of these resources and data sources; raise KeyError for a name that the provider has not."""
+    """Return the schema of these resources and data sources.
+
+    Raise KeyError for a name that the provider does not have.
+    """
     folders = {
         **{_folder(name): name for name in resources},
         **{_folder(name, "data-"): name for name in data_sources},
@@ -68,13 +71,16 @@ def read_schema(wheel: Path, resources: Iterable[str], data_sources: Iterable[st
 
 
 def _folder(name: str, prefix: str = "") -> str:
-    """google_compute_network is in compute-network, the data source of that name in data-google-compute-network."""
+    """Return the folder of a resource or, with a prefix, of the data source of that name.
+
+    google_compute_network is in compute-network, or data-google-compute-network.
+    """
     plain = name.removeprefix("google_").replace("_", "-")
     return f"{prefix}google-{plain}" if prefix else plain
 
 
 def _sources(wheel: Path, folders: set[str]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each folder with its JavaScript and its declarations, from the archive inside the wheel."""
+    """Yield each folder with its JavaScript and its declarations, from the wheel's archive."""
     found: dict[str, dict[str, str]] = {folder: {} for folder in folders}
     with zipfile.ZipFile(wheel) as outer:
         archive = outer.read(next(name for name in outer.namelist() if name.endswith(".jsii.tgz")))
@@ -133,7 +139,7 @@ class _Bindings:
     def _add(
         self, block: Block, match: re.Match[str], properties: dict[str, tuple[bool, bool]]
     ) -> None:
-        """Add one argument: a block, a list of objects that is written as an argument, or a plain one."""
+        """Add one argument: a block, a list of objects written as an argument, or a plain one."""
         name, value, kind = match["name"], match["value"], match["kind"]
         field = _FIELD.search(value)
         required, is_array = properties.get(field[1] if field else "", (False, False))

@@ -34,7 +34,7 @@ _NETWORK, _CONNECTION = "google_compute_network", "google_service_networking_con
 
 
 def key_of(kind: str, values: Values) -> str:
-    """Return what the API knows a resource by; those with a name that Google chooses, by their id."""
+    """Return what the API knows a resource by: its id where Google chooses the name."""
     given = {"google_service_account": "account_id", "google_secret_manager_secret": "secret_id"}
     named = kind.startswith(("google_compute_", "google_sql_"))
     return f"{kind}/{values[given.get(kind, 'name' if named else 'id')]}"

@@ -10,7 +10,10 @@ Type = Any
 
 @dataclass(frozen=True)
 class Attribute:
-    """One argument or result. `computed` ones that are not set get their value when the change is made."""
+    """One argument or result.
+
+    `computed` ones that are not set get their value when the change is made.
+    """
 
     type: Type
     required: bool = False
@@ -29,7 +32,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Nested:
-    """A block inside another one: `nesting` is single, list or set; no `max_items` means any number."""
+    """A block inside another one: `nesting` is single, list or set.
+
+    Without `max_items` there may be any number.
+    """
 
     block: Block
     nesting: str

@@ -1,4 +1,4 @@
-"""The values of a resource as the stand-in knows them: planned, then as if the cloud had made it."""
+"""The values of a resource as the stand-in knows them: planned, then as if created."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def encode(value: Any) -> bytes:
 
 
 def plan(value: Any, block: Block, prior: Any) -> Any:
-    """Return the planned value: what is computed and not given stays as it was, else is unknown as yet."""
+    """Return the planned value: what is computed and not given stays, else is unknown yet."""
     if not isinstance(value, dict):
         return value
     before = prior if isinstance(prior, dict) else {}
@@ -43,7 +43,7 @@ def _each(value: Any, block: Block, prior: Any) -> Any:
 
 
 def settle(value: Any, block: Block, *, read: bool = False) -> Any:
-    """Return the value with an invented one in every unknown place; with `read`, in every computed one."""
+    """Return the value with inventions in unknown places; with `read`, in all computed ones."""
     if not isinstance(value, dict):
         return value
     for name, attribute in block.attributes.items():

@@ -1,4 +1,7 @@
-"""A copy of the module to plan and to spoil, with whichever provider the environment names (deploy/gcp/check says)."""
+"""A copy of the module to plan and to spoil, with the provider the environment names.
+
+deploy/gcp/check says which.
+"""
 
 import json
 import os
@@ -34,7 +37,7 @@ def copy_module(target: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def terraform() -> Terraform:
-    """Run Terraform in a folder, with the module's variables in the environment; return its output."""
+    """Run Terraform in a folder, the module's variables in the environment; return its output."""
 
     def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         variables = {f"TF_VAR_{name}": value for name, value in VARIABLES.items()}

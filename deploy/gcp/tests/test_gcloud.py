@@ -38,7 +38,7 @@ def commands() -> list[tuple[str, ...]]:
 
 
 def commands_of(file: Path) -> list[tuple[str, ...]]:
-    """Return the commands of a file, with some value for each variable or NAME; what is said in comments is none."""
+    """Return a file's commands, with a value for each variable or NAME, without comments."""
     pattern = _GCLOUD_IN_CODE if file.suffix == ".md" else _GCLOUD
     text = re.sub(r"^\s*#.*", "", re.sub(r"\\\n\s*", " ", file.read_text()), flags=re.MULTILINE)
     found = [words_at(text[match.start() :]) for match in pattern.finditer(text)]
@@ -64,7 +64,7 @@ def words_at(text: str) -> tuple[str, ...]:
 
 @functools.cache
 def answers(folder: Path) -> dict[tuple[str, ...], str]:
-    """Run all of them, two at a time, with settings and a home of their own; return what each said."""
+    """Run all of them, two at a time, each with its own settings and home; return the outputs."""
     own = {"CLOUDSDK_CONFIG": str(folder / "config"), "CLOUDSDK_CORE_PROJECT": "a-project-of-tests"}
     environment = {**os.environ, **own, "HOME": str(folder)}
 

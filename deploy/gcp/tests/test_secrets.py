@@ -1,4 +1,4 @@
-"""The script secrets, with a program in gcloud's place that keeps in files what it is given and how it was called."""
+"""The script `secrets`, with a fake gcloud that records in files its input and its calls."""
 
 import os
 import subprocess

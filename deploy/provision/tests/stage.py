@@ -1,5 +1,7 @@
-"""A machine's folders in a temporary one, and, at the outermost edge, a server that answers as GCE's metadata server,
-as Secret Manager and as a bucket do."""
+"""A machine's folders in a temporary one, and a server in place of Google's.
+
+It answers as GCE's metadata server, as Secret Manager and as a bucket do.
+"""
 
 import base64
 import json

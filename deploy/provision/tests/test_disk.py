@@ -1,4 +1,7 @@
-"""A disk that holds anything is never formatted. A file does for a disk here: nothing is mounted."""
+"""A disk that holds anything is never formatted.
+
+A file stands in for a disk here: nothing is mounted.
+"""
 
 import hashlib
 import struct

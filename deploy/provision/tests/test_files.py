@@ -7,7 +7,10 @@ import pytest
 
 from deploy.provision.tests.stage import CHECKOUT, PROVISION, SETTINGS, Cloud, Machine
 
-OWN = "printf 'POSTGRES_PASSWORD=%s\\nWORKER_IMAGE=x\\n' \"$(password idrl-postgres-worker-password)\""
+OWN = (
+    "printf 'POSTGRES_PASSWORD=%s\\nWORKER_IMAGE=x\\n'"
+    ' "$(password idrl-postgres-worker-password)"'
+)
 
 
 @pytest.fixture

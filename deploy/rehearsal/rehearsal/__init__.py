@@ -1,1 +1,1 @@
-"""What the rehearsal is made of: an image, a network, what Google would provide, and machines that are real kernels."""
+"""The parts of the rehearsal: an image, a network, Google's services, and real kernels."""

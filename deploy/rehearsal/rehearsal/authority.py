@@ -1,4 +1,4 @@
-"""The authority that issues the web machine's certificate, in the place of Let's Encrypt: Pebble."""
+"""The authority of the web machine's certificate, in place of Let's Encrypt: Pebble."""
 
 import json
 import os

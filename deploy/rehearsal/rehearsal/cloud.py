@@ -1,4 +1,4 @@
-"""What Google provides to a machine: its metadata, its service account's token, and the secrets that account may read.
+"""What Google provides to a machine: metadata, its account's token, the secrets it may read.
 
 Machines are identified by the address they call from, as by the real metadata server.
 """

@@ -23,7 +23,8 @@ _ADDED = Path(__file__).parents[1] / "root"
 _MODULES = Path("/usr/lib/uml/modules")
 _CACHE = CHECKOUT / ".cache" / "rehearsal"
 _PACKAGES = (
-    "systemd-sysv dbus udev kmod procps netbase iproute2 iputils-ping curl ca-certificates openssh-server e2fsprogs "
+    "systemd-sysv dbus udev kmod procps netbase iproute2 iputils-ping curl ca-certificates "
+    "openssh-server e2fsprogs "
     "chrony python3 iptables docker.io docker-compose nfs-common nfs-kernel-server"
 )
 # Installed already, but it is provisioning that has to switch them on.

@@ -1,4 +1,4 @@
-"""A machine: a kernel that runs as processes of this host, with a disk, a tap and an address of its own."""
+"""A machine: a kernel as processes of this host, with its own disk, tap and address."""
 
 import contextlib
 import os
@@ -107,15 +107,17 @@ class Vm:
     def startup_log(self) -> str:
         """Return what provisioning has printed since the machine was booted."""
         return self.ssh(
-            f"journalctl --boot --unit=google-startup-scripts --unit={_UNIT} --no-pager --output=cat"
+            f"journalctl --boot --unit=google-startup-scripts --unit={_UNIT}"
+            " --no-pager --output=cat"
         )
 
     def ssh(self, command: str, timeout_s: float = 120) -> str:
-        """Run a shell command there and return what it printed; raise MachineFailed when it fails."""
+        """Run a shell command there and return its output; raise MachineFailed when it fails."""
         done = self._ssh(command, timeout_s)
         if done.returncode:
             raise MachineFailed(
-                f"{self.name}: {command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+                f"{self.name}: {command} ended with {done.returncode}:\n"
+                f"{done.stdout}\n{done.stderr}"
             )
         return done.stdout
 

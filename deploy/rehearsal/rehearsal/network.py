@@ -1,4 +1,4 @@
-"""The network: a router between the machines, the database and the world, which says what deploy/gcp's firewall says.
+"""The network: a router of machines, database and world, with the firewall of deploy/gcp.
 
 All of it lives in the network namespace that the tests run in, and ends with it. As on GCE the
 machines have no network of their own to meet in: each is alone behind its tap, with an address of

@@ -1,4 +1,4 @@
-"""Try ports of machines, all at once, and print what was found: runs on any machine that has a Python."""
+"""Try ports of machines, all at once, and print the results: runs on any Python."""
 
 import json
 import socket

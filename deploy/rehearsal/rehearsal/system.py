@@ -181,7 +181,7 @@ def _dnsmasq(work: Work) -> list[str]:
 
 
 def _chronyd(work: Work) -> list[str]:
-    """Return the command of a clock server, the one from the machines' own tree; it leaves this host's clock alone."""
+    """Return the command of a clock server from the machines' tree; the host's clock stays."""
     run = work.tree / "run"
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", run], check=True)
     subprocess.run(["mount", "--bind", "/dev", work.tree / "dev"], check=True)
