@@ -56,5 +56,5 @@ def level(path: Path, begin_s: float, end_s: float) -> tuple[float, float]:
 
 
 def some_slow(kinds: Iterable[str], *slow: str) -> list[object]:
-    """Return parameters for `parametrize`, those named in `slow` marked as such to keep the fast suite fast."""
+    """Return parameters for `parametrize`; those named in `slow` are marked as slow."""
     return [pytest.param(kind, marks=pytest.mark.slow) if kind in slow else kind for kind in kinds]

@@ -1,4 +1,4 @@
-"""What every job has in common: pauses, whose fault a failure is, and faults of ours that `/ready` shows."""
+"""What all jobs share: pauses, whose fault a failure is, and faults of ours in `/ready`."""
 
 import pytest
 from flask import Flask

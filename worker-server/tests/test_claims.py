@@ -1,4 +1,4 @@
-"""Who gets the next piece of work: each goes to one worker, owners take turns, and a claim stays cheap."""
+"""Who gets the next work: one worker each, owners take turns, and a claim stays cheap."""
 
 import uuid
 from collections.abc import Iterator
@@ -20,10 +20,12 @@ from worker_testing import LOST, claim_part, claim_task, part_of, processing, su
 pytestmark = pytest.mark.usefixtures("app")
 
 _MANY_WAITING = """
-    INSERT INTO tasks (id, owner_id, url) SELECT gen_random_uuid(), n % 3, '' FROM generate_series(1, {count}) n;
+    INSERT INTO tasks (id, owner_id, url)
+    SELECT gen_random_uuid(), n % 3, '' FROM generate_series(1, {count}) n;
     WITH long_tasks AS (
         INSERT INTO tasks (id, owner_id, url, status)
-        SELECT gen_random_uuid(), n, '', 'processing' FROM generate_series(1, 3) n RETURNING id, owner_id
+        SELECT gen_random_uuid(), n, '', 'processing' FROM generate_series(1, 3) n
+        RETURNING id, owner_id
     ) INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s)
     SELECT id, n, owner_id, 0, 1, 0, 1 FROM long_tasks CROSS JOIN generate_series(1, {count} / 3) n
 """

@@ -1,4 +1,4 @@
-"""Failures carry codes that are documented, and count only where the source or the caller is at fault."""
+"""Failures carry documented codes, and count only where source or caller is at fault."""
 
 from pathlib import Path
 

@@ -107,12 +107,15 @@ def test_container_without_an_index_is_remuxed_first(
     assert [part.frames for part in parts_of(task_id)] == [50]
 
 
-FIT = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -colorspace bt709 -color_primaries bt709 -color_trc bt709"
+FIT = (
+    "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+    " -colorspace bt709 -color_primaries bt709 -color_trc bt709"
+)
 
 
 @pytest.fixture
 def fit(site: str, site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[[int], str]:
-    """Make a video whose pictures can be copied, with a key frame every so many frames, and return its link."""
+    """Make a copyable video with a key frame every so many frames, and return its link."""
 
     def make(key_frames: int) -> str:
         name = f"fit-{key_frames}.mp4"

@@ -1,4 +1,4 @@
-"""Every change of status is one guarded step: a worker that lost its lease, or repeats a step, changes nothing."""
+"""Each change of status is one guarded step: without its lease a worker changes nothing."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +43,8 @@ def run_out(lease: Lease) -> None:
     """Let the lease end, as if its holder had not renewed it."""
     table, key = ("tasks", "id") if isinstance(lease, TaskLease) else ("parts", "task_id")
     statement = text(
-        f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE {key} = :id AND attempt = :attempt"
+        f"UPDATE {table} SET lease_until = now() - interval '1 s'"
+        f" WHERE {key} = :id AND attempt = :attempt"
     )
     db.session.execute(statement, {"id": lease.task_id, "attempt": lease.attempt})
     db.session.commit()

@@ -1,4 +1,4 @@
-"""Preemption of parts and of downloads: seldom, once, and never at the cost of an owner who has less."""
+"""Preemption of parts and downloads: seldom, once, never to the cost of an owner with less."""
 
 import uuid
 
@@ -26,7 +26,7 @@ def claim_part(progress: int) -> PartLease:
 
 @pytest.fixture
 def long_video() -> list[PartLease]:
-    """Two renders of a long_video: its second part at 50 %, its third one just begun; more parts wait."""
+    """Two renders of a long video: its second part at 50 %, its third just begun; more wait."""
     processing(9, FILM)
     claim_part(100)
     db.session.execute(text("UPDATE parts SET status = 'done' WHERE number = 0"))

@@ -1,4 +1,4 @@
-"""Statuses have one place: the enums, the page that is generated from them, and SQL that uses no other words."""
+"""Statuses have one place: the enums, the page generated from them, and no others in SQL."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_every_status_can_be_reached(
 
 
 def _modules() -> list[Path]:
-    """Return the modules that may know statuses: import-linter keeps media and fetching from the queue."""
+    """Return the modules that may know statuses: media and fetching may not use the queue."""
     kept_away = (PACKAGE / "media", PACKAGE / "fetching")
     modules = (path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ELSEWHERE)
     return [path for path in modules if not any(map(path.is_relative_to, kept_away))]

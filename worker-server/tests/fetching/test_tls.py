@@ -19,7 +19,7 @@ LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
 def context_for(folder, *names: x509.GeneralName, days: int = 1) -> ssl.SSLContext:
-    """Write a self-signed certificate for these names to `folder`; return a context that uses it."""
+    """Write a self-signed certificate for these names to `folder`; return its context."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "site")])
     today = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""Sources made with ffmpeg, some with their number in every frame, and what reads the numbers back."""
+"""Sources made with ffmpeg, some with numbered frames, and the reader of the numbers."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def ffmpeg() -> str:
 
 @pytest.fixture(scope="session")
 def make(ffmpeg: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Run ffmpeg with these arguments (a space in one string separates them) and return the file it wrote."""
+    """Run ffmpeg with these arguments (spaces separate them in a string); return its file."""
     folder = tmp_path_factory.mktemp("made")
     made = iter(range(1000))
 
@@ -181,7 +181,7 @@ def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
 
 @pytest.fixture
 def prepared(ffmpeg: str, tmp_path: Path) -> Callable[[Path], tuple[Source, Path]]:
-    """Probe a file, and bring it into the form that parts are cut from; return its facts and its place."""
+    """Probe a file, and prepare it for cutting; return its facts and its path."""
 
     def run(path: Path) -> tuple[Source, Path]:
         return prepare(probe(path), path, tmp_path / "prepared.mkv", PrepareWatch(ffmpeg))
@@ -226,7 +226,7 @@ def joined_numbers() -> Callable[[list[Clip]], list[int]]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """No test may leave a child of this process behind; servers that fixtures started are none of its children."""
+    """No test may leave a child of this process behind; fixtures' servers are not children."""
     before = _children()
     yield
     assert _children() - before == set()

@@ -1,4 +1,4 @@
-"""Containers and streams that are accepted though they say little, or the wrong thing, about themselves."""
+"""Containers and streams accepted though they tell little or wrong things of themselves."""
 
 import os
 import struct
@@ -18,7 +18,10 @@ Prepared = Callable[[Path], tuple[Source, Path]]
 
 X264 = "-c:v libx264 -preset ultrafast -crf 10"
 PICTURE = "-f lavfi -i testsrc2=s=160x90:r=25:d={seconds}"
-CLICKS = "-f lavfi -i aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+CLICKS = (
+    "-f lavfi -i"
+    " aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+)
 FRAGMENTS = "-movflags +frag_keyframe+empty_moov+default_base_moof"
 
 FORMATS = {

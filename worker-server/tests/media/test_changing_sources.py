@@ -1,4 +1,4 @@
-"""Sources that change on the way, or whose stamps cannot be believed: every frame comes out once, in order."""
+"""Sources that change on the way, or with wrong stamps: each frame comes out once, in order."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,10 @@ Join = Callable[..., Path]
 VP8 = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M"
 VP9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 2M"
 X264 = "-c:v libx264 -preset ultrafast -crf 10"
-CLICKS = "-f lavfi -i aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+CLICKS = (
+    "-f lavfi -i"
+    " aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A bounded share of damaged frames is concealed, as players do, and counted; beyond it the part fails."""
+"""A bounded share of damaged frames is concealed and counted; beyond it the part fails."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +47,7 @@ def render_part(
 
 @pytest.fixture
 def damage(make: Make) -> Callable[[Path, str], Path]:
-    """Overwrite bytes of the packets that an expression chooses, as a bad sector or a lost packet does."""
+    """Overwrite bytes of the packets that an expression chooses, as bad sectors or losses do."""
 
     def run(path: Path, which: str) -> Path:
         return make(f"-i {path} -c copy -bsf:v noise=amount=({which})*40", path.name)

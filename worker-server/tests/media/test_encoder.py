@@ -143,7 +143,8 @@ def test_who_ignores_the_wish_is_killed_with_its_children(tmp_path: Path) -> Non
     code = (
         "import os, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = subprocess.Popen([sys.executable, '-c', 'import signal,time;"
-        'signal.signal(signal.SIGTERM, signal.SIG_IGN); print("frame=1", flush=True); time.sleep(60)\']);'
+        'signal.signal(signal.SIGTERM, signal.SIG_IGN); print("frame=1", flush=True);'
+        " time.sleep(60)']);"
         "time.sleep(60)"
     )
     seen: list[float] = []
@@ -268,7 +269,8 @@ folder = Path({str(tmp_path)!r})
 def on_progress(value):
     if value:
         (folder / "started").write_text("1\\n")
-run_encoder({command!r}, total_frames=1000, on_progress=on_progress, should_stop=lambda: False, scratch=folder,
+run_encoder({command!r}, total_frames=1000, on_progress=on_progress,
+    should_stop=lambda: False, scratch=folder,
     files=ChildFiles((folder.parent.parent,), (folder,)))
 """
     process = subprocess.Popen([sys.executable, "-I", "-c", worker])

@@ -42,7 +42,10 @@ LOOKS = {
     ),
     "tagged bt709": (
         MOTION.format(size="640x360"),
-        f"{X264} -vf scale=out_color_matrix=bt709,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709",
+        (
+            f"{X264} -vf scale=out_color_matrix=bt709,setparams=colorspace=bt709"
+            ":color_primaries=bt709:color_trc=bt709"
+        ),
         (640, 360),
     ),
     "ten bits": (MOTION.format(size="640x360"), X264.replace("yuv420p", "yuv420p10le"), (640, 360)),
@@ -64,7 +67,7 @@ def frame_of(path: Path, number: int, pix_fmt: str = "rgb24") -> "np.ndarray[Any
 
 @pytest.fixture
 def ssim(ffmpeg: str) -> Ssim:
-    """Return the structural similarity of each pair of frames, all planes together, as ffmpeg's filter gives it."""
+    """Return the structural similarity of each pair of frames, over all planes, by ffmpeg."""
 
     def run(first: Path, second: Path) -> list[float]:
         command = [
@@ -150,9 +153,9 @@ def test_a_real_clip_with_motion_and_noise_at_the_default_settings(
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
 def test_hdr_is_tone_mapped(transfer: str, engine: str, make: Make, render: Render) -> None:
     # Three greys; in PQ 0.58 of the signal is 203 nits, the white of ordinary pictures.
-    grey = "color=c=gray:s=320x180:r=25:d=1,format=yuv420p10le,geq=lum=64+876*{level}:cb=512:cr=512".replace(
-        "{level}", "(0.15+0.215*floor(3*X/W))"
-    )
+    grey = (
+        "color=c=gray:s=320x180:r=25:d=1,format=yuv420p10le,geq=lum=64+876*{level}:cb=512:cr=512"
+    ).replace("{level}", "(0.15+0.215*floor(3*X/W))")
     tags = f",setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc={transfer}:range=tv"
     x265 = "-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le"
     path = make(f"-f lavfi -i {grey}{tags} {x265} -tag:v hvc1", "hdr.mp4")
@@ -182,7 +185,8 @@ def test_colours_stay_what_they_were(
     size = f"{lines * 16 // 9}x{lines}"
     picture = f"-f lavfi -i color=c=0xC03020:s={size}:r=5:d=1,format=rgb24"
     path = make(
-        f"{picture},scale=out_color_matrix={matrix}:out_range=tv,format=yuv420p,setparams=colorspace=unknown {X264}",
+        f"{picture},scale=out_color_matrix={matrix}:out_range=tv,format=yuv420p"
+        f",setparams=colorspace=unknown {X264}",
         "red.mp4",
     )
     source = probe(path)

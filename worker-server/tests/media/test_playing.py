@@ -32,7 +32,7 @@ SOURCES = {
 
 @contextmanager
 def site(clip: Path, wanted: dict[str, Any]) -> Iterator[tuple[str, "queue.Queue[dict[str, Any]]"]]:
-    """Serve the page, the clip and the times to seek to; what the page reports comes out of the queue."""
+    """Serve the page, the clip and the times to seek to; the queue gets the page's reports."""
     reports: queue.Queue[dict[str, Any]] = queue.Queue()
     answers: dict[str, Callable[[], bytes]] = {
         "/": PAGE.read_bytes,

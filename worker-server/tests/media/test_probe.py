@@ -163,7 +163,8 @@ def test_a_growing_index_is_none(make: Make) -> None:
 
 def test_a_second_video_stream_is_left_behind(make: Make) -> None:
     both = make(
-        f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 -f lavfi -i testsrc2=s=640x360:r=30:d=2 {X264} -map 0 -map 1",
+        "-f lavfi -i testsrc2=s=320x180:r=25:d=2"
+        f" -f lavfi -i testsrc2=s=640x360:r=30:d=2 {X264} -map 0 -map 1",
         "two.mkv",
     )
     source = probe(both)
@@ -185,7 +186,10 @@ def test_the_shape_of_pixels_is_found(make: Make) -> None:
 
 
 def test_a_nominal_rate_of_ninety_thousand(make: Make) -> None:
-    jitter = "-vf settb=1/90000,setpts=N*3000+random(1)*2900 -fps_mode passthrough -enc_time_base 1/90000"
+    jitter = (
+        "-vf settb=1/90000,setpts=N*3000+random(1)*2900"
+        " -fps_mode passthrough -enc_time_base 1/90000"
+    )
     path = make(
         f"-f lavfi -i testsrc2=s=320x180:r=30:d=2 {X264} {jitter} -video_track_timescale 90000",
         "phone.mp4",
@@ -363,7 +367,10 @@ def test_memory_is_limited(make: Make) -> None:
 
 
 def test_a_worker_that_only_plans_loads_no_codec() -> None:
-    code = "import sys, worker_server.media; print(sorted(sys.modules.keys() & {'av', 'numpy', 'moviepy', 'PIL'}))"
+    code = (
+        "import sys, worker_server.media;"
+        " print(sorted(sys.modules.keys() & {'av', 'numpy', 'moviepy', 'PIL'}))"
+    )
     found = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30
     )

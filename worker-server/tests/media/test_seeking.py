@@ -10,7 +10,10 @@ import pytest
 from worker_server.media import PartEdit, Profile, Source, plan_parts, probe
 from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 
-SMALL = "-f lavfi -i testsrc2=s=320x180:r=25:d=4 -c:v libx264 -preset ultrafast -pix_fmt yuv420p -sc_threshold 0"
+SMALL = (
+    "-f lavfi -i testsrc2=s=320x180:r=25:d=4"
+    " -c:v libx264 -preset ultrafast -pix_fmt yuv420p -sc_threshold 0"
+)
 EARLY = Fraction(2, 25)
 
 

@@ -18,7 +18,10 @@ RATE = 48_000
 PICTURE = "-f lavfi -i color=c=blue:s=64x36:r=25:d={seconds}"
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
 # A click a tenth after each whole second, loud enough to be found after coding.
-CLICKS = "-f lavfi -i aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+CLICKS = (
+    "-f lavfi -i"
+    " aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
+)
 
 ENGINES = pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
 

@@ -1,4 +1,4 @@
-"""A copied part is the encoded part, frame by frame, and nothing about it is strange to a player."""
+"""A copied part equals the encoded part frame by frame, and is an ordinary file to players."""
 
 import re
 import subprocess
@@ -26,7 +26,10 @@ may_copy = renderer("copy", "ffmpeg").can_render
 TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
 FRAMES = 150
 ALL, FIRST, NONE = "all", "the first", "none"
-PICTURE = "-f lavfi -i testsrc2=s={}:r=25:d={},noise=alls=8:allf=t -pix_fmt yuv420p -c:v libx264 -preset ultrafast"
+PICTURE = (
+    "-f lavfi -i testsrc2=s={}:r=25:d={},noise=alls=8:allf=t"
+    " -pix_fmt yuv420p -c:v libx264 -preset ultrafast"
+)
 RATE = "-b:v 300k -maxrate 300k -bufsize 300k"
 # A kind of source, how it is made, and which of its parts of two seconds can be copied.
 SOURCES = {
@@ -257,7 +260,7 @@ def test_every_key_frame_is_a_place_to_begin(numbered: Make, copy: Callable[...,
 
 
 def test_tags_that_are_missing_are_those_of_a_clip(make: Make, copy: Callable[..., Any]) -> None:
-    """High definition without a word about its colours is BT.709; the clip says so in every parameter set."""
+    """Untagged high definition is BT.709; the clip says so in every parameter set."""
     path = make(f"{PICTURE.format('1280x720', 1)} -crf 30 -g 5", "s.mp4")
     source = probe(path)
     clip = copy(source, path, plan_parts(source)[0])

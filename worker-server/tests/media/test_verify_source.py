@@ -27,7 +27,10 @@ Make = Callable[..., Path]
 TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
 MOTION = "-f lavfi -i testsrc2=s=640x360:r=25:d=4"
 TONE = "-f lavfi -i aevalsrc=exprs=0.3*sin(1000*PI*t)|0.3*sin(1000*PI*t):s=48000:d=4"
-FIT = f"-c:v libx264 -preset ultrafast -crf 26 -pix_fmt yuv420p -profile:v high -8x8dct 1 -g 20 {TAGS}"
+FIT = (
+    "-c:v libx264 -preset ultrafast -crf 26 -pix_fmt yuv420p"
+    f" -profile:v high -8x8dct 1 -g 20 {TAGS}"
+)
 SEI = "-bsf:v h264_metadata=display_orientation=insert:{}"
 # Each says how a player shows what is stored.
 MATRICES = {

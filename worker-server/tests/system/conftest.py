@@ -1,4 +1,4 @@
-"""Real Celery workers in processes of their own, on a real Redis and PostgreSQL, fetching from a site on loopback."""
+"""Real Celery workers as processes, on real Redis and PostgreSQL, with a site on loopback."""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""Workers, encoders, Redis and the database fail: every task ends, each clip is there once, nothing is left behind."""
+"""Workers, encoders, Redis and the database fail: every task ends, no clip is doubled or lost.
+
+Nothing is left behind.
+"""
 
 import os
 import signal
@@ -250,7 +253,8 @@ def cut_connections(system: "System") -> None:
     )
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker' AND datname = %s",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE usename = 'worker' AND datname = %s",
             [settings.postgres_db],
         )
     connection.close()
