@@ -189,20 +189,6 @@ def test_one_frame_without_a_duration(
     assert joined_numbers(clips) == [0]
 
 
-def test_scrambled_behind_a_clear_start(make: Make, tmp_path: Path) -> None:
-    arguments = f"{PICTURE.format(seconds=8)} {CLICKS.format(seconds=8)} {X264} -g 25 -c:a aac"
-    content = bytearray(make(arguments, "s.ts").read_bytes())
-    for at in range(len(content) // 2 // 188 * 188, len(content), 188):
-        if (content[at + 1] & 0x1F) << 8 | content[at + 2] >= 256:
-            content[at + 3] |= 0x80
-            content[at + 20 : at + 188] = os.urandom(168)
-    path = tmp_path / "scrambled.ts"
-    path.write_bytes(content)
-    with pytest.raises(SourceError) as caught:
-        probe(path)
-    assert caught.value.code == "source_protected"
-
-
 @pytest.mark.parametrize("name", ["s.ts", "s.mkv", "s.flv"])
 def test_interlacing_that_begins_later_is_found(name: str, make: Make, tmp_path: Path) -> None:
     picture = f"-f lavfi -i testsrc2=s=160x96:r=25:d=1 {X264} -pix_fmt yuv420p"

@@ -1,8 +1,9 @@
 """The streams of a normalized source: nearly lossless H.264 and lossless sound, in Matroska.
 
-x264's ultrafast preset at this quality writes a third of what FFV1 or lossless H.264 take, in less
-time, and is 0.99 of SSIM away from the source; every frame of a group is a single second away from
-its key frame.
+On noisy pictures x264's ultrafast preset at CRF 12 writes 0.7 of FFV1's bytes and 0.6 of those of
+lossless H.264, at an SSIM of 0.99 (0.97 where the bit rate reaches its bound); on drawn pictures as
+many, at 0.9999. The measured values are in docs/formats.md. Each frame is within a second of its key
+frame.
 """
 
 from fractions import Fraction

@@ -4,22 +4,17 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 from av import VideoFrame, VideoStream
-from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
-from worker_server.media.errors import SourceError
 from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
 from worker_server.media.model.source import ProbeLimits
-from worker_server.media.probing.sniff import TS_PACKET_BYTES, packet_grid
 from worker_server.media.probing.streams import check_side
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
 
 
 @dataclass(frozen=True)
@@ -111,26 +106,3 @@ def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """Return the nine numbers of the display matrix (16.16 and 2.30 fixed point), or None."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     return struct.unpack("=9i", bytes(data)[:36]) if data else None
-
-
-def check_protection(container: InputContainer, path: Path, demuxer: str) -> None:
-    """Raise SourceError for what is encrypted, be it behind a beginning that is not."""
-    locked = any(stream.metadata.get("enc_key_id") for stream in container.streams)
-    if locked or (demuxer == "mpegts" and _is_scrambled(path)):
-        raise SourceError("source_protected", "The video is encrypted.")
-
-
-def _is_scrambled(path: Path) -> bool:
-    """Tell whether many packets of a transport stream are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
-    size = path.stat().st_size
-    step = max(_TS_WINDOW_BYTES, size // _TS_WINDOWS)
-    scrambled = seen = 0
-    with path.open("rb") as file:
-        for start in range(0, size, step):
-            file.seek(start)
-            window = file.read(_TS_WINDOW_BYTES)
-            at, length = packet_grid(window) or (len(window), TS_PACKET_BYTES)
-            control = window[at + 3 :: length]
-            seen += len(control)
-            scrambled += sum(byte >> 6 in (2, 3) for byte in control)
-    return scrambled * 10 > seen

@@ -20,7 +20,8 @@ from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, m
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.completeness import check_complete
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
-from worker_server.media.probing.pictures import PictureShape, check_protection, shapes_of
+from worker_server.media.probing.pictures import PictureShape, shapes_of
+from worker_server.media.probing.protection import check_protection
 from worker_server.media.probing.streams import choose_video, ranked_sounds
 from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request

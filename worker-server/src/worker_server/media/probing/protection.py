@@ -1,0 +1,75 @@
+"""Finds sources that are encrypted, also where the encryption begins behind a clear start."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from av.container import InputContainer
+
+from worker_server.media.errors import SourceError
+from worker_server.media.probing.sniff import TS_PACKET_BYTES, packet_grid
+
+_TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
+# What decrypting the samples of a fragment takes (ISO/IEC 23001-7, 7): initialization vectors, or
+# the place of these.
+_ENCRYPTION_BOXES = (b"senc", b"saiz")
+
+
+def check_protection(container: InputContainer, path: Path, demuxer: str) -> None:
+    """Raise SourceError for what is encrypted, be it behind a beginning that is not."""
+    locked = any(stream.metadata.get("enc_key_id") for stream in container.streams)
+    if (
+        locked
+        or (demuxer == "mpegts" and _is_scrambled(path))
+        or (demuxer == "mov" and _has_encrypted_fragment(path))
+    ):
+        raise SourceError("source_protected", "The video is encrypted.")
+
+
+def _is_scrambled(path: Path) -> bool:
+    """Tell whether many packets of a transport stream are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
+    size = path.stat().st_size
+    step = max(_TS_WINDOW_BYTES, size // _TS_WINDOWS)
+    scrambled = seen = 0
+    with path.open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            window = file.read(_TS_WINDOW_BYTES)
+            at, length = packet_grid(window) or (len(window), TS_PACKET_BYTES)
+            control = window[at + 3 :: length]
+            seen += len(control)
+            scrambled += sum(byte >> 6 in (2, 3) for byte in control)
+    return scrambled * 10 > seen
+
+
+def _has_encrypted_fragment(path: Path) -> bool:
+    """Tell whether a fragment of an MP4 says that its samples are encrypted.
+
+    The index of the file may not: it is that of the clear start where files were joined.
+    """
+    with path.open("rb") as file:
+        return any(
+            kind in _ENCRYPTION_BOXES
+            for fragment in _boxes(file, (0, path.stat().st_size), b"moof")
+            for track in _boxes(file, fragment[1], b"traf")
+            for kind, _ in _boxes(file, track[1])
+        )
+
+
+def _boxes(
+    file: BinaryIO, span: tuple[int, int], wanted: bytes = b""
+) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield kind and span of the content of each box between two places (ISO/IEC 14496-12, 4.2)."""
+    at, end = span
+    while at + 8 <= end:
+        file.seek(at)
+        header = file.read(16)
+        size, kind, head = int.from_bytes(header[:4]), header[4:8], 8
+        if size == 1:
+            size, head = int.from_bytes(header[8:16]), 16
+        size = size or end - at
+        if size < head:
+            return
+        if kind == wanted or not wanted:
+            yield kind, (at + head, min(at + size, end))
+        at += size

@@ -1,0 +1,119 @@
+"""Encrypted sources are refused as such, also where the encryption begins behind a clear start."""
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from worker_server.media import SourceError, probe
+
+Make = Callable[..., Path]
+
+PICTURE = "-f lavfi -i testsrc2=s=160x90:r=25:d={seconds}"
+SOUND = "-f lavfi -i sine=d={seconds}"
+X264 = "-c:v libx264 -preset ultrafast -crf 10 -g 25"
+FRAGMENTS = "-movflags +frag_keyframe+empty_moov+default_base_moof"
+KEY, KEY_ID = "76a6c65c5ea762046bd749a2e632ccbb", "a7e61c373e219033c21091fa607bf3b8"
+CENC = f"-encryption_scheme cenc-aes-ctr -encryption_key {KEY} -encryption_kid {KEY_ID}"
+FOUR_SECONDS = f"{PICTURE.format(seconds=4)} {SOUND.format(seconds=4)} {X264} -c:a aac"
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SourceError) as caught:
+        probe(path)
+    return caught.value.code
+
+
+def test_scrambled_behind_a_clear_start(make: Make, tmp_path: Path) -> None:
+    arguments = f"{PICTURE.format(seconds=8)} {SOUND.format(seconds=8)} {X264} -c:a aac"
+    content = bytearray(make(arguments, "s.ts").read_bytes())
+    for at in range(len(content) // 2 // 188 * 188, len(content), 188):
+        if (content[at + 1] & 0x1F) << 8 | content[at + 2] >= 256:
+            content[at + 3] |= 0x80
+            content[at + 20 : at + 188] = os.urandom(168)
+    path = tmp_path / "scrambled.ts"
+    path.write_bytes(content)
+    assert refusal(path) == "source_protected"
+
+
+def boxes(path: Path, *kinds: bytes) -> bytes:
+    """Return the boxes of these kinds at the top level of an MP4."""
+
+    def found() -> Iterator[bytes]:
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            size, kind = struct.unpack_from(">I4s", content, at)
+            if kind in kinds:
+                yield content[at : at + size]
+            at += size
+
+    return b"".join(found())
+
+
+@pytest.fixture(scope="module")
+def clear(make: Make) -> Path:
+    return make(f"{FOUR_SECONDS} {FRAGMENTS}", "clear.mp4")
+
+
+@pytest.fixture(scope="module")
+def encrypted(make: Make) -> Path:
+    return make(f"{FOUR_SECONDS} -output_ts_offset 4 {CENC} {FRAGMENTS}", "encrypted.mp4")
+
+
+HEADS = (b"ftyp", b"moov")
+FRAGMENT = (b"moof", b"mdat")
+
+
+def test_encrypted_fragments_behind_the_index_of_clear_ones(
+    clear: Path, encrypted: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "joined.mp4"
+    path.write_bytes(boxes(clear, *HEADS, *FRAGMENT) + boxes(encrypted, *FRAGMENT))
+    assert refusal(path) == "source_protected"
+
+
+def test_clear_fragments_behind_the_index_of_encrypted_ones(
+    clear: Path, encrypted: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "joined.mp4"
+    path.write_bytes(
+        boxes(encrypted, *HEADS) + boxes(clear, *FRAGMENT) + boxes(encrypted, *FRAGMENT)
+    )
+    assert refusal(path) == "source_protected"
+
+
+def test_whole_files_joined(clear: Path, encrypted: Path, tmp_path: Path) -> None:
+    path = tmp_path / "joined.mp4"
+    path.write_bytes(clear.read_bytes() + encrypted.read_bytes())
+    assert refusal(path) == "source_protected"
+
+
+def test_an_encrypted_file_with_an_index(make: Make) -> None:
+    assert refusal(make(f"{FOUR_SECONDS} {CENC}", "s.mp4")) == "source_protected"
+
+
+def test_clear_fragments_are_accepted(clear: Path) -> None:
+    assert probe(clear).frame_count == 100
+
+
+def element(name: str, content: bytes) -> bytes:
+    """Return an EBML element of less than 127 bytes (RFC 8794, 4)."""
+    return bytes.fromhex(name) + bytes([0x80 | len(content)]) + content
+
+
+def test_a_matroska_track_that_announces_encryption(make: Make, tmp_path: Path) -> None:
+    title = element("536E", b"A" * 40)
+    whole = make(
+        f"{PICTURE.format(seconds=2)} {X264} -metadata:s:v:0 title={'A' * 40}", "s.mkv"
+    ).read_bytes()
+    assert whole.count(title) == 1
+    # ContentEncodings (RFC 9559, 5.1.4.1.31) takes the place of the title; Void fills the rest.
+    algorithm, key_id = element("47E1", b"\x05"), element("47E2", bytes.fromhex(KEY_ID))
+    encoding = element("5033", b"\x01") + element("5035", algorithm + key_id)
+    only = element("6240", encoding)
+    encodings = element("6D80", only + element("EC", bytes(40 - len(only) - 2)))
+    path = tmp_path / "encrypted.mkv"
+    path.write_bytes(whole.replace(title, encodings))
+    assert refusal(path) == "source_protected"
