@@ -1,4 +1,6 @@
-"""Sources as recorders, broadcasters and editors write them: each comes out right, or is refused for its reason.
+"""Sources as recorders, broadcasters and editors write them.
+
+Each comes out right, or is refused for its reason.
 
 The right frames and moments are those that the sources were made with.
 """
@@ -26,7 +28,7 @@ CODEC_DELAY_S = 0.05
 
 @dataclass(frozen=True)
 class Right:
-    """What the clip of a source must show, without the logo: the number of each frame, the moments of clicks."""
+    """What a clip must hold, without the logo: the number of each frame, the moments of clicks."""
 
     make: sources.Make
     numbers: Iterable[int] | None = None
@@ -72,7 +74,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Posted:
-    """The sources on disk, and their tasks: all are posted at the start, to be worked on side by side."""
+    """The sources on disk, and their tasks, all posted at the start to be worked on side by side."""
 
     api: Api
     files: dict[str, Path]

@@ -1,6 +1,6 @@
 """Makes small sources of the kinds that recorders, broadcasters and editors write.
 
-Frame k shows the number k, where a source has numbers; clicks sound at 0.1 s, 1.1 s, 2.1 s and so on.
+Frame k shows the number k, where a source has numbers; clicks sound at 0.1 s, 1.1 s and so on.
 """
 
 import os
@@ -84,7 +84,7 @@ def changing_sound(studio: Studio) -> Path:
 
 
 def edit_list(studio: Studio) -> Path:
-    """Thirteen frames into a video of 60, for 30 frames, as a trim by QuickTime or Photos is stored."""
+    """Show frames 13 to 42 of 60, as a trim by QuickTime or Photos is stored."""
     content = bytearray(studio.numbered(60, "s.mp4", f"{X264} -c:a aac", clicks=True).read_bytes())
     begin_s, length_s = Fraction(13, RATE), Fraction(30, RATE)
     movie_clock = struct.unpack_from(">I", content, content.index(b"mvhd") + 16)[0]
@@ -191,7 +191,7 @@ def one_frame_without_a_duration(studio: Studio) -> Path:
 
 
 def several_tracks(studio: Studio) -> Path:
-    """Three tones: a commentary that is the default, an audio description, and the film's own of 2 kHz."""
+    """Three tones: a commentary flagged as default, an audio description, the film's own of 2 kHz."""
     picture = f"-f lavfi -i testsrc2=s={WIDTH}x{HEIGHT}:r={RATE}:d=1"
     tones = " ".join(f"-f lavfi -i sine=f={hertz}:d=1" for hertz in (500, 1000, 2000))
     flags = "-disposition:a:0 default+comment -disposition:a:1 visual_impaired -disposition:a:2 0"

@@ -1,6 +1,6 @@
 """Pictures with a number in them, which survives scaling, cropping to 16:9 and encoding.
 
-The number is written in binary: ten cells, black or white, in a row across the middle of the picture.
+The number is written in binary: ten cells, black or white, across the middle of the picture.
 """
 
 from collections.abc import Iterable

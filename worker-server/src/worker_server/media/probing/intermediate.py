@@ -1,9 +1,9 @@
 """The streams of a normalized source: nearly lossless H.264 and lossless sound, in Matroska.
 
 On noisy pictures x264's ultrafast preset at CRF 12 writes 0.7 of FFV1's bytes and 0.6 of those of
-lossless H.264, at an SSIM of 0.99 (0.97 where the bit rate reaches its bound); on drawn pictures as
-many, at 0.9999. The measured values are in docs/formats.md. Each frame is within a second of its key
-frame.
+lossless H.264, at an SSIM of 0.99 (0.97 where the bit rate reaches its bound); on drawn pictures
+as many, at 0.9999. The measured values are in docs/formats.md. Each frame is within a second of its
+key frame.
 """
 
 from fractions import Fraction
