@@ -74,7 +74,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Posted:
-    """The sources on disk, and their tasks, all posted at the start to be worked on side by side."""
+    """The sources on disk, and their tasks, all posted at the start to be worked on in parallel."""
 
     api: Api
     files: dict[str, Path]

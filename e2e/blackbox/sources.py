@@ -191,7 +191,7 @@ def one_frame_without_a_duration(studio: Studio) -> Path:
 
 
 def several_tracks(studio: Studio) -> Path:
-    """Three tones: a commentary flagged as default, an audio description, the film's own of 2 kHz."""
+    """Three tones: a commentary flagged as default, an audio description, the film's (2 kHz)."""
     picture = f"-f lavfi -i testsrc2=s={WIDTH}x{HEIGHT}:r={RATE}:d=1"
     tones = " ".join(f"-f lavfi -i sine=f={hertz}:d=1" for hertz in (500, 1000, 2000))
     flags = "-disposition:a:0 default+comment -disposition:a:1 visual_impaired -disposition:a:2 0"
