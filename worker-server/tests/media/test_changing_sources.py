@@ -195,15 +195,24 @@ def test_sound_stays_with_the_picture_across_a_restart(
     assert click_times(path) == pytest.approx([n + 0.1 for n in range(6)], abs=0.03)
 
 
+@pytest.mark.parametrize("sound", ["mp2", "ac3"])
 def test_an_open_group_at_the_start_begins_with_the_first_frame_that_decodes(
-    numbered: Numbered, make: Make, render_all: Callable[..., list[Any]]
+    sound: str, numbered: Numbered, make: Make, prepared: Prepared
 ) -> None:
-    whole = numbered(150, "25", "whole.ts", "-c:v mpeg2video -q:v 2 -bf 2 -g 15 -c:a mp2")
-    cut = make(f"-ss 2 -i {whole} -c copy", "cut.ts")
-    clips = render_all(cut, part_s=2)
-    numbers = [number for clip in clips for number in clip.numbers()]
+    picture = numbered(150, "25", "p.ts", "-c:v mpeg2video -q:v 2 -bf 2 -g 15", sound=False)
+    clicks = CLICKS.format(seconds=6)
+    whole = make(f"-i {picture} {clicks} -map 0:v -map 1:a -c:v copy -c:a {sound}", "whole.ts")
+    source, path = prepared(make(f"-ss 2 -i {whole} -c copy", "cut.ts"))
+    numbers = read_numbers(path)
     assert numbers == list(range(numbers[0], 150))
     assert numbers[0] < 62
+    # The origin is where the first frame is, for the sound too.
+    cut_s = numbers[0] / 25 - float(source.origin_s)
+    moments = [moment + cut_s for moment in click_times(path)]
+    assert moments == pytest.approx(
+        [second + 0.1 for second in range(6)][-len(moments) :], abs=0.03
+    )
+    assert len(moments) >= 3
 
 
 def with_flash_stamps(path: Path, shift_ms: Callable[[int], int], to: Path) -> Path:

@@ -1,0 +1,68 @@
+"""A source that turns interlaced on its way shows no combs, and keeps its rate."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from media_testing import some_slow
+from numpy.typing import NDArray
+
+Make = Callable[..., Path]
+
+# A bar that moves by one of fifty parts of the width in each of fifty fields a second.
+BAR = (
+    "-f lavfi -i color=black:s=320x192:r=50:d=1,"
+    "drawbox=x=20:y=0:w=60:h=192:c=white:t=fill,scroll=h=-.02"
+)
+X264 = "-c:v libx264 -preset ultrafast -crf 10 -g 25 -pix_fmt yuv420p"
+MPEG2 = "-c:v mpeg2video -q:v 2 -g 15 -pix_fmt yuv420p"
+FIELDS = "-flags +ilme+ildct"
+KINDS = {
+    "h264 in a transport stream": ("s.ts", X264, f"{FIELDS} -x264-params tff=1"),
+    "h264 in matroska": ("s.mkv", X264, f"{FIELDS} -x264-params tff=1"),
+    "mpeg-2": ("s.mpg", MPEG2, FIELDS),
+}
+
+
+def combs(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [
+            comb(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
+            for frame in container.decode(video=0)
+        ]
+
+
+def comb(frame: NDArray[np.uint8]) -> float:
+    """Return how much more lines differ from their neighbours than from those of their own field.
+
+    About 1 for a whole frame, far more where two fields show two moments.
+    """
+    lines = frame.astype(np.int16)
+    of_neighbours = np.abs(lines[1:-1] - lines[:-2]).mean()
+    of_a_field = np.abs(lines[2:] - lines[:-2]).mean()
+    return float((of_neighbours + 1) / (of_a_field + 1))
+
+
+@pytest.mark.parametrize("kind", some_slow(KINDS, "mpeg-2"))
+def test_no_combs_wherever_interlacing_begins(
+    kind: str, make: Make, render_all: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    name, codec, interlaced = KINDS[kind]
+    # The pieces have one sequence header where the codec has one for fields.
+    same = "-x264-params fake-interlaced=1" if codec == X264 else ""
+    pieces = [
+        make(f"{BAR},framestep=2,fps=25 {codec} {same}", name),
+        make(f"{BAR},tinterlace=interleave_top {codec} {interlaced}", name),
+    ]
+    listing = tmp_path / "list.txt"
+    listing.write_text("".join(f"file '{piece}'\n" for piece in pieces))
+    joined = make(f"-f concat -safe 0 -i {listing} -c copy", name)
+    assert max(combs(joined)) > 3
+    (clip,) = render_all(joined, part_s=20)
+    assert clip.edit.frame_rate == 25
+    assert clip.edit.part.frame_count == 50
+    bumper = clip.edit.bumper_frames
+    assert max(combs(clip.path)[bumper:-bumper]) < 1.5
