@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,17 +34,20 @@ print(json.dumps(drill.attempts(targets)))
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A scratch folder, a source and a secret beside it, that any user may change."""
-    for name in ("scratch", "outside"):
-        (tmp_path / name).mkdir()
-    for name in ("source", "secret", "outside/removable"):
-        (tmp_path / name).write_text(name)
-    for path in (tmp_path, *tmp_path.rglob("*")):
-        path.chmod(0o777)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    return tmp_path
+def folder() -> Iterator[Path]:
+    """A scratch folder, a source and a secret beside it, that any user may change.
+
+    Not below `tmp_path`: each pytest that starts takes the others' rights to its root away.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for folder_name in ("scratch", "outside"):
+            (root / folder_name).mkdir()
+        for file_name in ("source", "secret", "outside/removable"):
+            (root / file_name).write_text(file_name)
+        for path in (root, *root.rglob("*")):
+            path.chmod(0o777)
+        yield root
 
 
 def attempts_of(folder: Path, *, user: int = 0, version: int = 0) -> dict[str, bool]:
