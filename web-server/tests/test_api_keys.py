@@ -1,0 +1,116 @@
+"""API keys: what they open, how they are listed, and how they end."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import jwt
+import pytest
+from flask.testing import FlaskClient
+
+from idrl_testing.database import Database
+from web_testing import CLIP, assert_problem, bearer, new_key
+
+if TYPE_CHECKING:
+    from conftest import AuthActions, Keys, MakeApp, TasksStandIn
+
+
+def test_key_is_exchanged_for_a_token_of_the_tasks_service(
+    client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn, keys: Keys
+) -> None:
+    key = new_key(client, headers)["key"]
+    assert key.startswith("idrl_")
+    assert client.get("/tasks", headers=bearer(key)).status_code == 200
+    sent = tasks.seen[0].headers["Authorization"].split()[1]
+    claims = jwt.decode(sent, keys.public, algorithms=["EdDSA"], audience="idrl")
+    assert claims["user_id"] == 1
+    assert claims["exp"] - claims["iat"] <= 120
+
+
+def test_nginx_gets_the_exchanged_token_for_a_clip(
+    make_app: MakeApp, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    key = new_key(client, headers)["key"]
+    behind_nginx = make_app(accel_redirect=True).test_client()
+    answer = behind_nginx.get(CLIP, headers=bearer(key))
+    assert "X-Accel-Redirect" in answer.headers
+    assert answer.headers["X-Accel-Authorization"].startswith("Bearer ey")
+    assert "X-Accel-Authorization" not in behind_nginx.get(CLIP, headers=headers).headers
+
+
+def test_key_works_on_every_call_of_the_account(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
+    key = bearer(new_key(client, headers)["key"])
+    for path in ("/me", "/me/keys", "/tasks", CLIP):
+        assert client.get(path, headers=key).status_code == 200
+    assert_problem(client.post("/auth/refresh", headers=key), 401, "login_required")
+
+
+def test_keys_are_listed_without_the_key_and_stored_hashed(
+    client: FlaskClient, headers: dict[str, str], database: Database
+) -> None:
+    made = [new_key(client, headers, name=name) for name in ("first", "second")]
+    listed = client.get("/me/keys", headers=headers).json
+    assert listed == [
+        {name: value for name, value in key.items() if name != "key"} for key in reversed(made)
+    ]
+    rows = str(database.execute("SELECT * FROM api_keys"))
+    assert not any(key["key"] in rows for key in made)
+
+
+def test_deleted_key_opens_nothing(client: FlaskClient, headers: dict[str, str]) -> None:
+    key = new_key(client, headers)
+    assert client.get("/tasks", headers=bearer(key["key"])).status_code == 200
+    assert client.delete(f"/me/keys/{key['key_id']}", headers=headers).status_code == 204
+    assert_problem(client.get("/tasks", headers=bearer(key["key"])), 401, "token_invalid")
+    again = client.delete(f"/me/keys/{key['key_id']}", headers=headers)
+    assert_problem(again, 404, "key_not_found")
+
+
+def test_expired_key_opens_nothing(
+    client: FlaskClient, headers: dict[str, str], database: Database
+) -> None:
+    key = new_key(client, headers, expires_in_days=1)
+    assert key["expires_at"] > key["created_at"]
+    database.execute("UPDATE api_keys SET expires_at = now() - interval '1 second'")
+    assert_problem(client.get("/tasks", headers=bearer(key["key"])), 401, "token_invalid")
+
+
+@pytest.mark.parametrize("key", ["idrl_", "idrl_x", "idrl_" + "A" * 43, "idrl_" + "A" * 5000])
+def test_key_that_there_is_not_opens_nothing(client: FlaskClient, key: str) -> None:
+    assert_problem(client.get("/tasks", headers=bearer(key)), 401, "token_invalid")
+
+
+def test_key_of_another_account_is_not_found(
+    client: FlaskClient, auth: AuthActions, headers: dict[str, str]
+) -> None:
+    key = new_key(client, headers)
+    auth.signup("bob", "bob@example.com")
+    answer = auth.login("bob@example.com").json
+    assert answer is not None
+    bob = bearer(answer["token"])
+    assert client.get("/me/keys", headers=bob).json == []
+    for key_id in (key["key_id"], str(uuid.uuid4()), "x"):
+        assert_problem(client.delete(f"/me/keys/{key_id}", headers=bob), 404, "key_not_found")
+    assert client.get("/tasks", headers=bearer(key["key"])).status_code == 200
+
+
+def test_at_most_100_keys(client: FlaskClient, headers: dict[str, str], database: Database) -> None:
+    database.execute(
+        "INSERT INTO api_keys (user_id, name, key_sha256)"
+        " SELECT 1, 'x', number::text FROM generate_series(1, 100) AS number"
+    )
+    answer = client.post("/me/keys", json={"name": "one more"}, headers=headers)
+    assert_problem(answer, 409, "too_many_keys")
+
+
+def test_key_survives_no_disabled_account(
+    make_app: MakeApp, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    key = new_key(client, headers)["key"]
+    app = make_app()
+    app.test_cli_runner().invoke(args=["users", "disable", "ada@example.com"])
+    answer = app.test_client().get("/tasks", headers=bearer(key))
+    assert_problem(answer, 401, "token_invalid")

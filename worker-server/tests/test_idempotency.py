@@ -1,0 +1,72 @@
+"""One `Idempotency-Key` makes one task, however often it is sent."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from idrl_testing.database import Database
+from worker_testing import URL, post, problem
+
+Auth = Callable[..., dict[str, str]]
+
+
+def test_the_same_key_gives_the_same_task(client: FlaskClient, auth: Auth) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = post(client, auth(), **key)
+    again = post(client, auth(), **key)
+    assert (again.status_code, again.get_json()["task_id"]) == (202, first.get_json()["task_id"])
+    assert problem(post(client, auth(), URL + "?other", **key)) == (422, "idempotency_key_reused")
+    assert post(client, auth(2), **key).get_json()["task_id"] != first.get_json()["task_id"]
+
+
+def test_a_key_is_forgotten_after_a_day(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = post(client, auth(), **key).get_json()["task_id"]
+    database.execute("UPDATE tasks SET created_at = created_at - interval '25 hours'")
+    assert post(client, auth(), **key).get_json()["task_id"] != first
+
+
+def test_one_key_ten_times_at_once_makes_one_task(
+    app: Flask, auth: Auth, database: Database
+) -> None:
+    headers = auth()
+
+    def once(_: int) -> str:
+        response = post(app.test_client(), headers, **{"Idempotency-Key": "once"})
+        assert response.status_code == 202
+        task_id: str = response.get_json()["task_id"]
+        return task_id
+
+    with ThreadPoolExecutor(10) as pool:
+        assert len(set(pool.map(once, range(10)))) == 1
+    assert database.execute("SELECT count(*) FROM tasks") == [(1,)]
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "caf\u00e9"])
+def test_a_bad_key_is_refused(client: FlaskClient, auth: Auth, key: str) -> None:
+    assert problem(post(client, auth(), **{"Idempotency-Key": key})) == (
+        400,
+        "idempotency_key_invalid",
+    )
+
+
+def test_deleted_tasks_key_makes_a_new_task(app: Flask, auth: Auth) -> None:
+    """POST with one key and DELETE of its task, at once and again and again: never a 500."""
+    headers = auth()
+
+    def once(n: int) -> int:
+        client = app.test_client()
+        response = post(client, headers, **{"Idempotency-Key": "once"})
+        if n % 2 and response.status_code == 202:
+            task_id = response.get_json()["task_id"]
+            for _ in range(2):  # abort, then forget
+                client.delete(f"/tasks/{task_id}", headers=headers)
+        return response.status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(once, range(80))) == {202}

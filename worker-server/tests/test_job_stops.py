@@ -1,0 +1,200 @@
+"""A job stops when its worker is stopped, its task deleted or its lease lost."""
+
+import http.server
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from worker_server.api import services
+from worker_server.db import db
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.render import render_next
+from worker_server.jobs.runtime import Runtime
+from worker_server.settings import Settings
+from worker_testing import files, parts_of, submit, task_of, waiting_wakeups
+
+pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
+Sample = Callable[..., str]
+Rendering = tuple[uuid.UUID, threading.Thread]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"render_preset": "ultrafast", "lease_s": 5.0})
+
+
+@pytest.fixture
+def stop(runtime: Runtime) -> Iterator[None]:
+    """This worker is being stopped."""
+    runtime.shutdown.set()
+    yield
+    runtime.shutdown.clear()
+
+
+@pytest.mark.usefixtures("stop")
+def test_stopped_worker_releases_its_leases(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
+) -> None:
+    task_id = submit(f"{site}/{sample(2)}")
+    assert fetch_next(settings, runtime)
+    task = task_of(task_id)
+    assert (task.status, task.failures, task.lease_until) == ("queued", 0, None)
+    assert files(settings, task_id) == set()
+    assert waiting_wakeups(settings, "fetch") == 1
+    runtime.shutdown.clear()
+    assert fetch_next(settings, runtime)
+    runtime.shutdown.set()
+    assert render_next(settings, runtime)
+    assert [(part.status, part.failures) for part in parts_of(task_id)] == [("waiting", 0)]
+    assert files(settings, task_id) == {"source.2"}
+
+
+@pytest.fixture
+def rendering(
+    app: Flask, settings: Settings, site: str, sample: Sample, runtime: Runtime
+) -> Iterator[tuple[uuid.UUID, threading.Thread]]:
+    """A task whose only part is being rendered, slowly, and the thread that does it."""
+    task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
+    assert fetch_next(settings, runtime)
+
+    def render() -> None:
+        with app.app_context():
+            render_next(settings.model_copy(update={"render_preset": "veryslow"}), runtime)
+
+    worker = threading.Thread(target=render)
+    worker.start()
+    deadline = time.monotonic() + 20
+    while parts_of(task_id)[0].status != "rendering":
+        assert time.monotonic() < deadline
+        db.session.rollback()
+    yield task_id, worker
+    worker.join()
+
+
+def test_render_stops_when_another_worker_claims_the_part(
+    settings: Settings, rendering: Rendering
+) -> None:
+    task_id, worker = rendering
+    db.session.execute(text("UPDATE parts SET attempt = attempt + 1, lease_owner = 'another'"))
+    db.session.commit()
+    worker.join()
+    db.session.expire_all()
+    (part,) = parts_of(task_id)
+    assert (part.status, part.attempt, part.lease_owner) == ("rendering", 2, "another")
+    assert files(settings, task_id) == {"source.1"}
+
+
+def test_render_stops_when_the_task_is_deleted(settings: Settings, rendering: Rendering) -> None:
+    task_id, worker = rendering
+    assert services.delete_task(1, task_id) == "canceling"
+    worker.join()
+    assert task_of(task_id).status == "canceled"
+    assert files(settings, task_id) == set()
+
+
+def freeze_child(module: str) -> None:
+    """Stop the child of this process that runs the module, as if its storage hung."""
+    deadline = time.monotonic() + 20
+    while True:
+        children = " ".join(
+            path.read_text() for path in Path("/proc/self/task").glob("*/children")
+        ).split()
+        for pid in children:
+            with suppress(OSError):
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGSTOP)
+                    return
+        assert time.monotonic() < deadline, f"no process runs {module}"
+
+
+@pytest.fixture
+def reluctant_site(site_folder: Path, sample: Sample) -> Iterator[tuple[str, threading.Event]]:
+    """The link of a video that is only sent once the event is set."""
+    content = (site_folder / sample(2)).read_bytes()
+    willing = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            willing.wait(20)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/video", willing
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@contextmanager
+def working(app: Flask, work: Callable[[], object]) -> Iterator[None]:
+    """Do the work in another thread; it must be over soon after the block."""
+
+    def run() -> None:
+        with app.app_context():
+            work()
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    yield
+    worker.join(20)
+    assert not worker.is_alive()
+
+
+def await_that(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+        db.session.rollback()
+
+
+@pytest.mark.parametrize("way", ["delete", "stop"])
+def test_hanging_probe_is_ended_by_a_stop(
+    app: Flask,
+    settings: Settings,
+    reluctant_site: tuple[str, threading.Event],
+    way: str,
+    runtime: Runtime,
+) -> None:
+    url, willing = reluctant_site
+    task_id = submit(url)
+    with working(app, lambda: fetch_next(settings, runtime)):
+        freeze_child("probe_child")
+        willing.set()
+        await_that(lambda: task_of(task_id).progress == 100)
+        services.delete_task(1, task_id) if way == "delete" else runtime.shutdown.set()
+    runtime.shutdown.clear()
+    assert task_of(task_id).status == ("canceled" if way == "delete" else "queued")
+    assert files(settings, task_id) == set()
+
+
+@pytest.mark.parametrize("way", ["delete", "stop"])
+def test_hanging_verification_is_ended_by_a_stop(
+    app: Flask, settings: Settings, site: str, sample: Sample, way: str, runtime: Runtime
+) -> None:
+    task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
+    assert fetch_next(settings, runtime)
+    with working(app, lambda: render_next(settings, runtime)):
+        freeze_child("verify_child")
+        await_that(lambda: parts_of(task_id)[0].progress == 100)
+        services.delete_task(1, task_id) if way == "delete" else runtime.shutdown.set()
+    runtime.shutdown.clear()
+    assert task_of(task_id).status == ("canceled" if way == "delete" else "processing")
+    assert files(settings, task_id) == (set() if way == "delete" else {"source.1"})
