@@ -99,7 +99,7 @@ def test_revision_is_the_commit(engine: Engine) -> None:
 def test_the_sandbox_of_the_decoders_holds(engine: Engine) -> None:
     """The drill as a decoder: the image's user, under the engine's own system-call filter."""
     said = inside(
-        engine, WORKER, "/app/bin/python", "-m", "worker_server.media.process.sandbox"
+        engine, WORKER, "/app/bin/python", "-m", "worker_server.media.process.check_sandbox"
     ).splitlines()
     assert len(said) == 1, said
     assert said[0].startswith("sandbox: landlock-")

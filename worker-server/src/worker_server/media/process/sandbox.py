@@ -119,15 +119,3 @@ def _listeners(folder: Path) -> Iterator[dict[str, Any]]:
             "unix": path,
             "abstract": name,
         }
-
-
-def main() -> int:
-    report = measure_sandbox()
-    sys.stdout.write(f"sandbox: {report.level}\n")
-    for name in (*report.missing, *report.escapes):
-        sys.stdout.write(f"{'refused' if name in NEEDED else 'not refused'}: {name}\n")
-    return 0 if report.holds else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
