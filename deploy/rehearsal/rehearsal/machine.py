@@ -95,14 +95,12 @@ class Vm:
             time.sleep(1)
 
     def _is_provisioned(self) -> bool:
-        properties = "Result,ActiveState,ExecMainStatus,ExecMainExitTimestampMonotonic"
-        said = dict(
-            line.split("=", 1)
-            for line in self.ssh(f"systemctl show {_UNIT} --property={properties}").split()
-        )
-        ended = said["ExecMainExitTimestampMonotonic"] != "0"
-        well = (said["Result"], said["ActiveState"], said["ExecMainStatus"])
-        return ended and well == ("success", "inactive", "0")
+        """Return whether the unit's job of this boot is done.
+
+        The journal tells: systemd forgets the properties of a unit that has ended.
+        """
+        job = f"UNIT={_UNIT} JOB_TYPE=start JOB_RESULT=done"
+        return bool(self.ssh(f"journalctl --boot --quiet --no-pager --output=cat {job}").strip())
 
     def startup_log(self) -> str:
         """Return what provisioning has printed since the machine was booted."""
