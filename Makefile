@@ -1,7 +1,7 @@
 # Every step of the continuous integration is a target here; nothing works only there.
 
 MEMBERS := common web-server worker-server psg local testing
-# Each is checked on its own: several have a conftest.py, and a module name may stand for one file only.
+# Each is checked on its own: several have a conftest.py, and a module name stands for one file.
 SUITES := common/tests web-server/tests worker-server/tests psg/tests local/tests testing/tests bench/tests deploy/tests \
 	deploy/rehearsal e2e containers jmeter
 TEST_HELPERS := worker-server/tools:containers

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Write .env for the docker-compose.yml in the checkout's root: random passwords and a new key pair. Needs openssl.
+# Write .env for the docker-compose.yml in the checkout's root: random passwords and a new key pair.
+# Needs openssl.
 set -eu
 cd "$(dirname "$0")/.."
 target=${1:-.env}

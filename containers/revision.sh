@@ -1,5 +1,5 @@
 #!/bin/sh
-# Print the commit that is checked out in the .git folder $1, without git; "unknown" where there is none.
+# Print the commit that is checked out in the .git folder $1, without git; "unknown" without one.
 set -eu
 head=$(cat "$1/HEAD" 2>/dev/null || echo unknown)
 case $head in

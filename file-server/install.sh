@@ -1,10 +1,11 @@
 #!/bin/sh
-# Make this Debian or Ubuntu machine the file server: export /var/nfs/shared_folder over NFSv4 to one subnet.
+# Make this Debian or Ubuntu machine the file server: export /var/nfs/shared_folder over NFSv4 to
+# one subnet.
 # Usage, as root: EXPORT_TO=10.0.0.0/24 ./install.sh   (safe to run again, also with another subnet)
 set -eu
 
 folder=/var/nfs/shared_folder
-# The user of the containers on the worker machines; every client, root included, acts as this one here.
+# The user of the worker machines' containers; every client, root included, acts as this one here.
 owner=10001
 
 fail() {

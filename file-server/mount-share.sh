@@ -1,6 +1,7 @@
 #!/bin/sh
-# Mount the file server's folder at /usr/remote_folder on this worker machine, now and after every boot.
-# Usage, as root: FILE_SERVER=10.0.0.4 ./mount-share.sh   (safe to run again, also with another address)
+# Mount the file server's folder at /usr/remote_folder on this worker machine, now and at each boot.
+# Usage, as root: FILE_SERVER=10.0.0.4 ./mount-share.sh
+# Safe to run again, also with another address.
 set -eu
 
 where=/usr/remote_folder
@@ -46,7 +47,8 @@ Type=nfs4
 Options=nfsvers=4.2,proto=tcp,hard,timeo=600,retrans=2,noexec,nosuid,nodev,_netdev
 TimeoutSec=120
 END
-# Mounted by the first access, again and again until it works: the order in which the machines boot does not matter.
+# Mounted by the first access, again and again until it works: the order in which the machines boot
+# does not matter.
 write "$unit.automount" <<END
 [Unit]
 Description=Mounts the share of the file server when it is used

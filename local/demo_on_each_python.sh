@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs `make demo` on each supported Python that the machine has, each in a copy of the tree of its own.
-# The Python of this tree's .venv is left out: `make demo` itself covers it.
+# Runs `make demo` on each supported Python that the machine has, each in a copy of the tree of its
+# own. The Python of this tree's .venv is left out: `make demo` itself covers it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,8 @@ supported=(3.11 3.12 3.13)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Print the path of an interpreter of this version that can make an environment; fail where there is none.
+# Print the path of an interpreter of this version that can make an environment; fail where there is
+# none.
 interpreter() {
     local candidate
     for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the environment for `make setup`: make_venv.sh PYTHON FOLDER [given]. With `given`, the caller has
-# chosen this Python, so an environment of another version is made again.
+# Makes the environment for `make setup`: make_venv.sh PYTHON FOLDER [given]. With `given`, the
+# caller has chosen this Python, so an environment of another version is made again.
 set -eu
 
 python=$1 folder=$2 given=${3:-}

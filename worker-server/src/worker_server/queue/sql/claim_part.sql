@@ -1,7 +1,8 @@
 -- Claims the waiting part whose turn it is, for :worker, with a lease of :lease_s seconds.
--- Owners take turns as in claim_task.sql; then the lowest number of any task goes first, so that the first clips of a
--- short video do not wait for the end of a long one. The task's row is not locked: the first heartbeat of a part that
--- was claimed while its task was being canceled tells the worker to stop.
+-- Owners take turns as in claim_task.sql; then the lowest number of any task goes first, so that
+-- the first clips of a short video do not wait for the end of a long one. The task's row is not
+-- locked: the first heartbeat of a part that was claimed while its task was being canceled tells
+-- the worker to stop.
 WITH RECURSIVE heads AS (
     (SELECT owner_id, number, created_at FROM parts WHERE status = 'waiting' AND run_after <= now()
     ORDER BY owner_id, number, created_at LIMIT 1)

@@ -1,7 +1,8 @@
 -- Claims the queued task whose turn it is, for :worker, with a lease of :lease_s seconds.
 -- The owner who was given least in the last ten minutes goes first, then the oldest task.
--- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as there are owners with
--- queued tasks, however many tasks each has. turns orders the owners; the first task that no other claim locks is taken.
+-- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as
+-- there are owners with queued tasks, however many tasks each has. turns orders the owners; the
+-- first task that no other claim locks is taken.
 WITH RECURSIVE heads AS (
     (SELECT owner_id, created_at FROM tasks WHERE status = 'queued' AND run_after <= now()
     ORDER BY owner_id, created_at LIMIT 1)
