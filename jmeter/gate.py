@@ -92,8 +92,7 @@ def by_users(samples: Iterable[Sample], limits: Limits) -> list[Row]:
 
 
 def _until_the_peak_ends(samples: list[Sample]) -> list[Sample]:
-    # A sample has the number of users at its end. While users leave, the load differs from the
-    # ramp's.
+    # A sample has the number of users at its end. While users leave, the load is not the ramp's.
     peak = max((sample.users for sample in samples), default=0)
     ended_ms = max((sample.ended_ms for sample in samples if sample.users == peak), default=0)
     return [sample for sample in samples if sample.ended_ms <= ended_ms]

@@ -17,8 +17,7 @@ _PSQL = (
     "--no-password",
 )
 _STOP = ("--set=ON_ERROR_STOP=1",)
-# Every file that a row names: clips that can be downloaded, and sources that parts are still cut
-# from.
+# Every file that a row names: downloadable clips, and sources that parts are still cut from.
 _STORED_FILES = """
     SELECT parts.path, parts.sha256, parts.task_id FROM parts JOIN tasks ON tasks.id = parts.task_id
     WHERE parts.status = 'done' AND tasks.status NOT IN ('canceling', 'canceled')

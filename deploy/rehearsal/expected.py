@@ -119,8 +119,7 @@ SECRETS = {
     "worker": _WORKER_SECRETS,
     "file": frozenset(),
 }
-# What may lie on a machine's disk: the web machine only hands the others' passwords on to the
-# database.
+# What may lie on a machine's disk: the web machine only hands on the others' passwords.
 STORED_SECRETS = {
     "web": frozenset(
         {

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-# A type as Terraform writes it in JSON: "string", ["list", "string"], ["object", {"name":
-# "string"}].
+# A type as Terraform writes it in JSON:
+# "string", ["list", "string"], ["object", {"name": "string"}].
 Type = Any
 
 

@@ -217,8 +217,7 @@ def _is_free(port: int) -> bool:
 
 
 def _new_secrets() -> Secrets:
-    # Imported here, at the first start: every process of the system reads this module while it
-    # starts.
+    # Imported here, at the first start: every process of the system loads this module.
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

@@ -14,8 +14,7 @@ from idrl_local.home import Home, HomeUnusable, Ports, Secrets
 DATABASE = "idrl"
 SUPERUSER = "postgres"
 READY_FILE = "IDRL_READY_FILE"
-# What only we decide, or what only one of the programs may see: nothing of it is inherited from the
-# caller.
+# What only we decide, or what only one of the programs may see: never inherited from the caller.
 _RESERVED_PREFIXES = (
     "POSTGRES_",
     "JWT_",

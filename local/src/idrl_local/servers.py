@@ -58,8 +58,7 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
     """Create a cluster in `data` that asks for a password, unless there is one already."""
     if (data / "PG_VERSION").exists():
         return
-    # Under another name until it is whole: one that was interrupted must not be taken for a
-    # database.
+    # Under another name until it is whole: half of one must not be taken for a database.
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True, mode=0o700)

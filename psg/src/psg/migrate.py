@@ -13,8 +13,7 @@ from sqlalchemy.exc import OperationalError
 from psg.roles import ROLES, ensure_role
 from psg.settings import Settings
 
-# Two `migrate` at once must not both create the tables; any number that no other program locks will
-# do.
+# Two `migrate` at once must not both create the tables; any number that no other program locks.
 _LOCK = 0x1D41
 
 

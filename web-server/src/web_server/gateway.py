@@ -251,6 +251,5 @@ def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
         _log.warning(
             "the tasks service broke off in the middle of an answer: %s", type(error).__name__
         )
-        # gunicorn then closes the connection, so that the caller notices that the answer is
-        # incomplete.
+        # gunicorn then closes the connection, which tells the caller that the answer is incomplete.
         raise ConnectionResetError(errno.ECONNRESET, "the tasks service broke off") from error

@@ -65,8 +65,7 @@ def auth_blueprint(doors: Doors) -> Blueprint:
             raise Problem(403, "signup_closed", "Only operators make accounts here.")
         needed = (body.invitation or "") if doors.signup == "invite" else None
         user_id = services.create_user(body.username, body.email, body.password, invitation=needed)
-        # The address is known from now on: its log-ins are not slowed by those of unknown
-        # addresses.
+        # The address is known from now on: unknown addresses do not slow its log-ins.
         doors.throttle(body.email).reset()
         return jsonify(user_document(user_id, body.username, body.email)), 201
 

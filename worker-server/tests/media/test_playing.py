@@ -116,7 +116,6 @@ def test_chromium_shows_every_frame_at_its_time(
         for place, number in shown.items()
         if 0 <= place - bumper < clip.edit.part.frame_count
     }
-    # A busy machine leaves frames out, and one may have been followed by the next before it is
-    # read.
+    # A busy machine leaves frames out, and the next may follow one before it is read.
     assert len(inside) > clip.edit.part.frame_count / 4
     assert {number - (place - bumper + start) for place, number in inside.items()} <= {0, 1}

@@ -125,8 +125,7 @@ def test_a_good_beginning_and_nothing_behind_it(start: bytes, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["s.mp4", "s.mov", "s.mkv", "s.avi", "s.ts", "s.flv"])
 def test_containers_are_told_by_content(name: str, make: Make, tmp_path: Path) -> None:
     made = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 {SOUND} {X264} -ar 44100", name)
-    # A name that ffmpeg would take for an option or a protocol, and that says nothing of the
-    # content.
+    # A name that ffmpeg would take for an option or a protocol, and that hides the content.
     path = tmp_path / "-i concat:%03d|día.txt"
     path.write_bytes(made.read_bytes())
     source = probe(path)

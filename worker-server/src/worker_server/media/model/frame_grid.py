@@ -33,8 +33,7 @@ _TOLERANCE = Fraction(2, 5)
 # Rates this much above the average are tried for a grid without holes: the last frame may be
 # missing or long.
 _MIN_FILLED = Fraction(9, 10)
-# A grid with holes must suit this share of the frames: each near a place (in places) that is its
-# own.
+# A grid with holes must suit this share of the frames: each near its own place (in places).
 _MIN_FITTING = Fraction(99, 100)
 _LEAST_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
 _MIN_STEPPING = Fraction(97, 100)

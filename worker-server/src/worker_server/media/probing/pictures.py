@@ -67,8 +67,7 @@ def shapes_of(
             continue
         frame, aspect = found
         check_side(frame.width, frame.height, limits)
-        # What the container says of turn and shape holds for all pictures, unless these say
-        # otherwise.
+        # What the container says of turn and shape holds for pictures that say nothing else.
         own = aspect != video.codec_context.sample_aspect_ratio
         shape = replace(
             shape_of(frame, aspect if own else video.sample_aspect_ratio),

@@ -145,8 +145,7 @@ def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: Part
         raise Unsuitable(f"the stream has {wrong}")
     if len(sets.sps) != 1:
         raise Unsuitable("there are several sequence parameter sets")
-    # Baseline proper has tools that other profiles have not; constrained to Main it has none of
-    # them.
+    # Baseline proper has tools that other profiles have not; constrained to Main it has none.
     if fields["profile_idc"] == [_BASELINE] and fields["constraint_set1_flag"] != [1]:
         raise Unsuitable("the profile is Baseline")
 

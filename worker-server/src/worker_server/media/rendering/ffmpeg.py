@@ -294,8 +294,7 @@ def _audio(edit: PartEdit) -> str:
     end_s = bumper_s + edit.part.frame_count / edit.frame_rate
     begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
-    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts from the
-    # picture.
+    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts.
     resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
     chain = f"{_shift('asetpts', begin)},{cut},{_stereo(edit)}{resample}"
     return f"[0:{edit.source.audio_index}]{chain},aformat=channel_layouts=stereo,{to_length}"
