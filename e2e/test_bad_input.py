@@ -172,7 +172,7 @@ def test_path_that_is_no_path(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing-here", "/auth", "/auth/logout", "/tasks/x/parts", "/tasks/x/y/z"]
+    "path", ["/", "/nothing-here", "/auth", "/auth/nothing", "/tasks/x/parts", "/tasks/x/y/z"]
 )
 def test_unknown_paths(api: Api, path: str) -> None:
     response = api.get(path)

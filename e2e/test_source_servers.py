@@ -110,7 +110,7 @@ def test_retry_after_is_kept_without_holding_a_worker(
         else:
             web_site.whole(request)
 
-    task = api.submit(site.add("later.mp4", short_video, busy))
+    task = api.submit(site.add("busy-for-8-s.mp4", short_video, busy))
     assert api.finish(task["task_id"])["status"] == "done"
     assert asked_at[1] - asked_at[0] >= 8
 
