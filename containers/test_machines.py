@@ -142,7 +142,8 @@ def test_delete_with_two_slashes(mounted: Machines, person: PatientApiClient, vi
     person.finish(task_id)
     answer = person.call("DELETE", f"/tasks//{task_id}")
     assert (answer.status_code, answer.json()["status"]) == (200, "deleted")
-    assert mounted.share.clips(task_id) == []
+    # The sweeper removes the files.
+    wait_until(lambda: mounted.share.clips(task_id) == [], 30)
 
 
 def test_tasks_service_away(machines: Machines, person: PatientApiClient) -> None:
