@@ -175,8 +175,4 @@ class Video:
 VIDEOS = {
     "short": Video(3, "320x180", 1),
     "long": Video(120, "640x360", 6),
-    # Of another codec and with grain, so that both parts are encoded and their clips are large.
-    "large": Video(
-        30, "1920x1080", 2, ("-vf", "noise=alls=12:allf=t", "-c:v", "mpeg4", "-q:v", "3")
-    ),
 }
