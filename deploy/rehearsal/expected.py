@@ -37,6 +37,7 @@ _WORKER_SETTINGS = "\n".join(
     [
         f"FETCH_ALLOW_HOSTS={WORLD},{WORLD_GATEWAY}",
         *("RENDER_CONCURRENCY=1", "LEASE_S=12", "SWEEP_S=2"),
+        "SOURCE_RETRY_S=30",  # a source that never answers is given up within a test
         "ALLOW_NO_SANDBOX=1",  # User-mode Linux has no Landlock
         *(
             "RENDER_PRESET=superfast",
