@@ -20,6 +20,7 @@ def inside(engine: Engine, image: str, *command: str) -> str:
         "run",
         "--rm",
         "--read-only",
+        "--tmpfs=/tmp:mode=1777",  # as the compose files have it
         "--network=none",
         "--entrypoint",
         command[0],
