@@ -45,11 +45,16 @@ def test_the_example_lists_exactly_what_is_read() -> None:
 
 
 def test_every_variable_of_the_example_is_explained() -> None:
-    lines = EXAMPLE.read_text().splitlines()
-    for comment, variable in zip(lines[::2], lines[1::2], strict=True):
-        assert comment.startswith("# ")
-        assert comment.endswith(".")
-        assert "=" in variable
+    comment: list[str] = []
+    for line in EXAMPLE.read_text().splitlines():
+        if line.startswith("# "):
+            comment.append(line)
+            continue
+        assert re.match("#?[A-Z_]+=", line)
+        assert comment, f"{line} has no comment"
+        assert comment[-1].endswith(".")
+        comment = []
+    assert not comment
 
 
 def test_the_example_says_the_defaults(environment: pytest.MonkeyPatch) -> None:
