@@ -249,7 +249,7 @@ def test_part_with_no_number(api: Api, journey: Journey, number: str) -> None:
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_nobody_else_can_have_a_clip(sign_up: Callable[[], Api], part: dict[str, Any]) -> None:
+def test_clip_of_another_owner_is_404(sign_up: Callable[[], Api], part: dict[str, Any]) -> None:
     response = sign_up().download(part)
     assert (response.status_code, response.json()["code"]) == (404, "task_not_found")
 

@@ -52,8 +52,8 @@ def test_a_problem_says_what_its_raiser_said(app: Flask) -> None:
 
 
 def test_an_exception_of_the_table_is_translated(app: Flask, taken: type[Exception]) -> None:
-    body = assert_problem(answer_to(app, taken("Somebody has it.")), 409, "name_taken")
-    assert body["detail"] == "Somebody has it."
+    body = assert_problem(answer_to(app, taken("This name is taken.")), 409, "name_taken")
+    assert body["detail"] == "This name is taken."
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The base images, with stand-ins where no registry answers, and the project's own images.
 
 A stand-in has the name that the compose files ask for and Debian's build of the same software, so
-that the files stay those that everybody runs.
+that the files stay those that users run.
 """
 
 import shutil

@@ -114,7 +114,7 @@ def test_services_run(system: System, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_CONTAINERS)
-def test_containers_run_as_somebody(system: System, name: str) -> None:
+def test_containers_run_unprivileged(system: System, name: str) -> None:
     vm = system.vms[name]
     found = containers(vm)
     assert set(found) == vm.machine.containers
@@ -192,7 +192,7 @@ def test_share_is_mounted_hard(system: System) -> None:
     assert set(options.split(",")) >= expected.MOUNT_OPTIONS
 
 
-def test_root_of_a_worker_is_nobody_on_the_share(system: System) -> None:
+def test_share_squashes_root_of_a_worker(system: System) -> None:
     made = "/usr/remote_folder/made-by-root"
     system.worker.ssh(f"touch {made}")
     assert (

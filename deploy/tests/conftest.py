@@ -56,7 +56,7 @@ class Place:
             (folder / "source.1").write_bytes(os.urandom(1000))
         self.database.execute(
             "INSERT INTO tasks (id, owner_id, url, status, source_path, lease_owner, attempt)"
-            f" VALUES ('{task}', 1, 'http://a.example/v', '{status}', {path}, 'somebody', 1)"
+            f" VALUES ('{task}', 1, 'http://a.example/v', '{status}', {path}, 'render@one', 1)"
         )
         for number, state in enumerate(parts.split()):
             self._add_part(task, number, state)

@@ -279,12 +279,12 @@ def test_damaged_backup_does_not_stop_the_next_one(live: Place, saved: Saved) ->
 
 def test_newest_backups_are_kept(live: Place, saved: Saved, backups: Path) -> None:
     live.add_task()
-    somebody_elses = backups / "0-not-ours"
-    somebody_elses.mkdir(parents=True)
+    foreign_backup = backups / "0-not-ours"
+    foreign_backup.mkdir(parents=True)
     live.changed = {"BACKUP_KEEP": "2"}
     folders = [saved() for _ in range(3)]
     assert sorted(path for path in backups.iterdir() if path.is_dir()) == [
-        somebody_elses,
+        foreign_backup,
         *folders[1:],
     ]
 

@@ -56,7 +56,7 @@ def place_of(place: type[Place], home: Home, port: int, environment: dict[str, s
 
 
 def change_passwords(home: Home) -> None:
-    """Give the two roles and Redis new passwords: the next start tells everybody."""
+    """Give the two roles and Redis new passwords: the next start applies them."""
     text, known = home.secrets_file.read_text(), home.secrets()
     for password in (known.web_db_password, known.worker_db_password, known.redis_password):
         text = text.replace(password, secrets.token_hex(24))

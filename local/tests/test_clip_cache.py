@@ -171,7 +171,7 @@ def test_what_nginx_judges_itself_is_a_problem_too(kept: "Edge") -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_nobody_waits_for_a_clip_that_is_being_written_down(checked: "Edge") -> None:
+def test_readers_do_not_wait_while_a_clip_is_cached(checked: "Edge") -> None:
     half, first_half_sent = 4 * 1024 * 1024, threading.Event()
 
     def slow(call: "_Handler") -> None:

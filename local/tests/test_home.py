@@ -76,7 +76,7 @@ def test_the_socket_of_a_home_far_down_is_elsewhere_and_private(
 
 
 @pytest.mark.usefixtures("short_folder")
-def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     deep = Home(tmp_path / ("g" * 60) / ("h" * 60))
     deep.socket.parent.chmod(0o777)
     with pytest.raises(HomeUnusable, match="is not ours alone"):

@@ -40,7 +40,7 @@ def test_a_thousand_signups_at_once_make_one_account(
         return answer
 
     def attempt(number: int) -> tuple[int, str]:
-        # Every letter in either case: the same address to everybody.
+        # Every letter in either case: the same mailbox in practice.
         mixed = "".join(c.upper() if number >> i & 1 else c for i, c in enumerate("adalovelace"))
         changed = (
             (f"user{number}", f"{mixed}@example.com")

@@ -66,7 +66,7 @@ def test_a_get_may_say_that_it_sends_json(client: FlaskClient, auth: Auth) -> No
     )
 
 
-def test_somebody_elses_task_does_not_exist(
+def test_task_of_another_owner_is_404(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes]
 ) -> None:
     task_id, _ = finished

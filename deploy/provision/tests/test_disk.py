@@ -55,7 +55,7 @@ def test_a_disk_with_partitions_is_left_alone(machine: Machine, disk: Path) -> N
 def test_a_disk_with_unknown_content_is_left_alone(machine: Machine, disk: Path, at: int) -> None:
     with disk.open("r+b") as file:
         file.seek(at)
-        file.write(b"somebody's data")
+        file.write(b"existing data")
     check_left_alone(machine, disk)
 
 

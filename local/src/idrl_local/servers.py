@@ -144,7 +144,7 @@ def _throw_away_damaged(server: Path, folder: Path) -> None:
 def unprivileged(program: Path) -> list[str]:
     """Return the start of a command that runs `program` without root: PostgreSQL refuses root.
 
-    Root's folders are often closed to everybody else, so the process keeps the right to read and
+    Root's folders are often closed to other users, so the process keeps the right to read and
     search (CAP_DAC_READ_SEARCH), instead of us opening the permissions of every folder above.
     """
     if os.geteuid() != 0:

@@ -116,7 +116,7 @@ def test_stop_ends_everything_at_once(
             should_stop=should_stop,
         )
     assert time.monotonic() - asked[0] < 3
-    await_nobody_in(tmp_path)
+    await_no_process_in(tmp_path)
 
 
 def running_in(folder: Path) -> list[str]:
@@ -131,7 +131,7 @@ def running_in(folder: Path) -> list[str]:
     return found
 
 
-def await_nobody_in(folder: Path) -> None:
+def await_no_process_in(folder: Path) -> None:
     """Return when the killed processes are gone; only the kernel waits for a child's children."""
     deadline = time.monotonic() + 10
     while running_in(folder):
@@ -155,7 +155,7 @@ def test_who_ignores_the_wish_is_killed_with_its_children(tmp_path: Path) -> Non
             on_progress=seen.append,
             should_stop=lambda: bool(seen and seen[-1]),
         )
-    await_nobody_in(tmp_path)
+    await_no_process_in(tmp_path)
 
 
 def test_an_error_in_a_callback_leaves_nothing_behind(
@@ -170,7 +170,7 @@ def test_an_error_in_a_callback_leaves_nothing_behind(
             tmp_path,
             on_progress=on_progress,
         )
-    await_nobody_in(tmp_path)
+    await_no_process_in(tmp_path)
 
 
 def test_no_progress_is_a_stall(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ run_encoder({command!r}, total_frames=1000, on_progress=on_progress,
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     await_death(int(children[0]))
-    await_nobody_in(tmp_path)
+    await_no_process_in(tmp_path)
 
 
 def test_a_child_is_stopped_when_its_thread_waits_elsewhere(tmp_path: Path) -> None:
