@@ -11,6 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
+from web_server.app import PROBLEMS
+
 CONTRACT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text("utf-8"))
 METHODS = {"get", "post", "put", "patch", "delete"}
 OPERATIONS = {
@@ -43,6 +45,13 @@ def test_every_route_is_in_the_contract(app: Flask) -> None:
     assert routes == {
         (method, path) for method, path in OPERATIONS if not path.startswith("/tasks")
     }
+
+
+def test_every_code_of_a_response_is_documented() -> None:
+    written = set(re.findall(r"\w+", str(CONTRACT)))
+    codes = {answer[1] for answer in PROBLEMS.values() if isinstance(answer, tuple)}
+    assert codes
+    assert codes <= written
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))

@@ -6,6 +6,8 @@ from pathlib import Path
 import yaml
 from flask import Flask
 
+from worker_server.app import PROBLEMS
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 
 
@@ -24,3 +26,10 @@ def test_the_tasks_calls_are_the_documented_ones(app: Flask) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert served == written
+
+
+def test_every_code_of_a_response_is_documented() -> None:
+    written = set(re.findall(r"\w+", DOCUMENT.read_text()))
+    codes = {answer[1] for answer in PROBLEMS.values() if isinstance(answer, tuple)}
+    assert codes
+    assert codes <= written
