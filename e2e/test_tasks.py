@@ -106,3 +106,14 @@ def test_keys_of_different_people_do_not_meet(api: Api, sign_up: SignUp, gone: s
 def test_longest_key_is_taken(api: Api, gone: str) -> None:
     key = {"Idempotency-Key": uuid.uuid4().hex.ljust(255, "~")}
     assert api.submit(gone, **key)["task_id"] == api.submit(gone, **key)["task_id"]
+
+
+def test_task_is_kept_and_kept_no_longer(api: Api, site: Site, short_video: bytes) -> None:
+    task = api.submit(site.add("kept.mp4", short_video))
+    assert (task["keep"], task["expires_at"], task["expires_soon"]) == (False, None, False)
+    api.finish(task["task_id"])
+    for keep in (True, False):
+        changed = api.call("PATCH", task["link"], json={"keep": keep})
+        assert (changed.status_code, changed.json()["keep"]) == (200, keep)
+    wrong = api.call("PATCH", task["link"], json={"keep": "yes"})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_body")

@@ -41,6 +41,7 @@ def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine
         *("users", "login_failures", "api_keys", "invitations"),
         *("tasks", "parts", "alembic_version"),
         *("task_events", "removals", "workers", "sweeps", "queue_pauses"),
+        "retention",
     }
     migrate.downgrade(engine, "base")
     assert tables(engine) == {"alembic_version"}
@@ -129,6 +130,8 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
         ("worker", "workers", True),
         ("worker", "sweeps", True),
         ("worker", "queue_pauses", True),
+        ("worker", "retention", True),
+        ("web", "retention", False),
         ("web", "task_events", False),
     ],
 )

@@ -70,7 +70,8 @@ class Task(Work, Base):
     `source` is the probed source as `media.Source.to_json` gives it; paths are below the share.
 
     `waiting_since`: since when the source has been away. `canceled_in_ms` and `freed_bytes` are the
-    receipt of a cancel: from the request until nothing of the task was left.
+    receipt of a cancel: from the request until nothing of the task was left. `keep` exempts the
+    task from RETENTION_DAYS.
     """
 
     __tablename__ = "tasks"
@@ -88,6 +89,7 @@ class Task(Work, Base):
     cancel_requested_at: Mapped[datetime | None]
     canceled_in_ms: Mapped[int | None]
     freed_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    keep: Mapped[bool] = mapped_column(server_default="false")
 
     __table_args__ = (
         CheckConstraint(_one_of(TaskStatus), name="tasks_status_check"),
@@ -105,6 +107,11 @@ class Task(Work, Base):
             "status",
             "id",
             postgresql_where=text(_one_of(LIVE_TASKS[1:])),
+        ),
+        Index(
+            "tasks_finished",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL AND NOT keep"),
         ),
         Index(
             IDEMPOTENCY_INDEX,
@@ -223,3 +230,13 @@ class QueuePause(Base):
 
     kind: Mapped[str] = mapped_column(primary_key=True)
     paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Retention(Base):
+    """One row: RETENTION_DAYS as the sweeper last read it, and since when it has that value."""
+
+    __tablename__ = "retention"
+
+    id: Mapped[bool] = mapped_column(CheckConstraint("id"), primary_key=True)
+    days: Mapped[int]
+    since: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -64,10 +64,12 @@ class Settings(AppSettings):
     source_max_seconds: float = Field(4 * 3600, gt=0)
     source_retry_s: float = Field(900, ge=0)
 
-    # No work is accepted or claimed while the share has less space left.
     # What each account may have; 0 is no limit.
     quota_live_tasks: int = Field(0, ge=0)
     quota_bytes: int = Field(0, ge=0)
+    # How long finished tasks are kept; 0 is for ever.
+    retention_days: int = Field(0, ge=0, le=36_500)
+    # No work is accepted or claimed while the share has less space left.
     storage_reserve_bytes: int = Field(256 * 1024**2, ge=0)
 
     lease_s: float = Field(12, ge=2)

@@ -66,12 +66,13 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
     files = ("files", partial(sweep.remove_files, settings))
     strays = ("strays", partial(sweep.remove_strays, settings, clock))
+    expired = ("expired", partial(sweep.forget_expired_tasks, settings))
     rows = ("rows", partial(sweep.forget_old_rows, settings))
     return [
         Group(0, settings.sweep_s, [leases, downloads], ends_process=True),
         Group(1, often_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files]),
-        Group(3, _SELDOM_S, [rows, strays]),
+        Group(3, _SELDOM_S, [expired, rows, strays]),
     ]
 
 

@@ -8,17 +8,25 @@ from sqlalchemy import select
 
 from worker_server.db import PreparedQuery, db, fetch_json
 from worker_server.models import Part, Task
+from worker_server.queue.retention import NOTICE_DAYS
 from worker_server.queue.statuses import PartStatus
 
+_NOTICE = f"interval '{NOTICE_DAYS} days'"
 # Times as callers get them: ISO 8601, milliseconds, UTC.
 _TIME_OF = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 _TIME = f"{_TIME_OF.format('tasks.{0}')} AS {{0}}"
 _TIMES = ", ".join(
     map(_TIME.format, ("created_at", "started_at", "finished_at", "updated_at", "run_after"))
 )
+# No earlier than NOTICE_DAYS after RETENTION_DAYS has changed.
+_EXPIRY = f"greatest(tasks.finished_at + make_interval(days => days), since + {_NOTICE})"
+_EXPIRES_AT = f"""(
+        SELECT {_TIME_OF.format(_EXPIRY)} FROM retention
+        WHERE days > 0 AND NOT tasks.keep AND tasks.finished_at IS NOT NULL
+    ) AS expires_at"""  # noqa: S608 # made of constants
 _FACTS = f"""tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt,
     tasks.error_code, tasks.error_message,
-    tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, {_TIMES}"""
+    tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, {_EXPIRES_AT}, {_TIMES}"""
 # The answer is one text: psycopg2 would make an object of each column, in Python.
 _TASK = PreparedQuery(
     "fetch_task",
@@ -122,6 +130,8 @@ class TaskFacts(TypedDict):
     started_at: str | None
     finished_at: str | None
     updated_at: str
+    keep: bool
+    expires_at: str | None
 
 
 class PartTotals(NamedTuple):

@@ -1,6 +1,6 @@
 """What callers send, and the documents they get."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -9,6 +9,7 @@ from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
 from worker_server.queue.events import Event
+from worker_server.queue.retention import NOTICE_DAYS
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 # The download's share of the progress from 0 to 100.
@@ -20,6 +21,12 @@ class NewTask(Body):
 
     # Longer than `check_url` allows, which has a code of its own for that.
     url: CleanStr = Field(min_length=1, max_length=MAX_BODY_BYTES)
+
+
+class TaskChange(Body):
+    """The body of PATCH /tasks/<id>; what is not given stays as it is."""
+
+    keep: bool = False
 
 
 class EventListing(Query):
@@ -70,6 +77,9 @@ def task_document(
         "parts_done": totals.done,
         "canceled_in_ms": task["canceled_in_ms"],
         "freed_bytes": task["freed_bytes"],
+        "keep": task["keep"],
+        "expires_at": task["expires_at"],
+        "expires_soon": _expires_soon(task["expires_at"]),
         "link": f"/tasks/{task['id']}",
     }
     return (
@@ -128,6 +138,13 @@ def _eta_s(task: TaskFacts, progress: float) -> float | None:
         return None
     elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(task["started_at"])).total_seconds()
     return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
+
+
+def _expires_soon(expires_at: str | None) -> bool:
+    """Tell whether the notice of the task's removal has begun."""
+    if expires_at is None:
+        return False
+    return datetime.fromisoformat(expires_at) - datetime.now(UTC) <= timedelta(days=NOTICE_DAYS)
 
 
 def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | None]:

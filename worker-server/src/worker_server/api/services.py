@@ -1,14 +1,15 @@
 """The use cases of the API: each changes rows, commits, then touches Redis or the share."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC
 
 from idrl_common.problems import Problem
 from worker_server.api import queries
-from worker_server.api.queries import PartTotals, TaskFacts, TaskNotFound
+from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.errors import FailureCode
 from worker_server.models import Part, Task
-from worker_server.queue import cancellation, reviving, submissions, wakeups
+from worker_server.queue import cancellation, changes, reviving, submissions, wakeups
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.events import Event, list_events as list_task_events
 from worker_server.queue.quotas import Quotas
@@ -58,6 +59,15 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:
     if deletion is None:
         raise TaskNotFound
     return deletion
+
+
+def change_task(
+    owner_id: int, task_id: uuid.UUID, values: Mapping[str, object]
+) -> tuple[TaskFacts, list[PartFacts]]:
+    """Change what the owner may change of a task and return the task; raise TaskNotFound."""
+    if not changes.change_task(owner_id, task_id, values):
+        raise TaskNotFound
+    return queries.get_task(owner_id, task_id)
 
 
 def retry_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, PartTotals]:
@@ -110,4 +120,6 @@ def facts_of(task: Task) -> TaskFacts:
         started_at=None,
         finished_at=None,
         updated_at=accepted_at,
+        keep=False,
+        expires_at=None,
     )

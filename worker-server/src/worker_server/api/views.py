@@ -14,7 +14,14 @@ from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, services
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.queries import PartTotals, TaskNotFound
-from worker_server.api.schemas import EventListing, Listing, NewTask, event_document, task_document
+from worker_server.api.schemas import (
+    EventListing,
+    Listing,
+    NewTask,
+    TaskChange,
+    event_document,
+    task_document,
+)
 from worker_server.fetching import check_url
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.submissions import Submission
@@ -55,6 +62,14 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     @routes.get("/<task_id>")
     def get_task(task_id: str) -> Response:
         task, parts = queries.get_task(caller().user_id, _uuid(task_id))
+        blocked_by = services.blocked_by(share)
+        return jsonify(task_document(task, PartTotals.of(parts), parts, blocked_by=blocked_by))
+
+    @routes.patch("/<task_id>")
+    def change_task(task_id: str) -> Response:
+        key = _uuid(task_id)
+        values = parse_body(TaskChange).model_dump(exclude_unset=True)
+        task, parts = services.change_task(caller().user_id, key, values)
         blocked_by = services.blocked_by(share)
         return jsonify(task_document(task, PartTotals.of(parts), parts, blocked_by=blocked_by))
 

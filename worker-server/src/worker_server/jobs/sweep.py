@@ -21,6 +21,7 @@ from worker_server.queue import (
     leases,
     preemption,
     removals,
+    retention,
     signs,
     wakeups,
 )
@@ -114,6 +115,13 @@ def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> 
     removals.request_for(
         [task_id for task_id, modified_at in folders if task_id in gone or modified_at > recently]
     )
+
+
+def forget_expired_tasks(settings: Settings) -> None:
+    """Delete tasks that are older than RETENTION_DAYS; `remove_files` then removes their files."""
+    retention.apply_setting(settings.retention_days)
+    while task_ids := retention.forget_expired(_AT_ONCE):
+        _log.info("tasks expired", extra={"count": len(task_ids)})
 
 
 def forget_old_rows(_: Settings) -> None:
