@@ -26,6 +26,17 @@ def test_new_task_is_queued(api: Api, gone: str) -> None:
     assert task["error"] is None
 
 
+def test_labels_come_back_through_the_gateway(sign_up: SignUp, gone: str) -> None:
+    api = sign_up()
+    labels = {"name": "Ziel 🏁", "external_id": "talk-17", "metadata": {"day": 2, "é": [None]}}
+    created = api.post("/tasks", {"url": gone, **labels})
+    assert created.status_code == 202
+    (listed,) = api.get("/tasks").json()
+    read = api.get(created.json()["link"]).json()
+    for task in (created.json(), listed, read):
+        assert {key: task[key] for key in labels} == labels
+
+
 def test_list_is_empty_at_first(sign_up: SignUp) -> None:
     assert sign_up().get("/tasks").json() == []
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -79,6 +80,11 @@ class Task(Work, Base):
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     owner_id: Mapped[int] = mapped_column(BigInteger)
     url: Mapped[str]
+    name: Mapped[str | None]  # null: the URL's file name, as releases before 0.2.0 leave it
+    external_id: Mapped[str | None]
+    caller_metadata: Mapped[dict[str, Any] | None] = mapped_column(
+        "metadata", JSON(none_as_null=True)
+    )
     status: Mapped[str] = mapped_column(String(11), server_default=TaskStatus.QUEUED)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     idempotency_body_sha256: Mapped[str | None] = mapped_column(String(64))

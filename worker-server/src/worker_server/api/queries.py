@@ -24,7 +24,8 @@ _EXPIRES_AT = f"""(
         SELECT {_TIME_OF.format(_EXPIRY)} FROM retention
         WHERE days > 0 AND NOT tasks.keep AND tasks.finished_at IS NOT NULL
     ) AS expires_at"""  # noqa: S608 # made of constants
-_FACTS = f"""tasks.id, tasks.url, tasks.status, tasks.progress, tasks.attempt,
+_FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
+    tasks.status, tasks.progress, tasks.attempt,
     tasks.error_code, tasks.error_message,
     tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, {_EXPIRES_AT}, {_TIMES}"""
 # The answer is one text: psycopg2 would make an object of each column, in Python.
@@ -117,6 +118,9 @@ class TaskFacts(TypedDict):
 
     id: str
     url: str
+    name: str | None
+    external_id: str | None
+    metadata: dict[str, Any] | None
     status: str
     progress: int
     attempt: int

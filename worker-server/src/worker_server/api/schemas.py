@@ -7,6 +7,7 @@ from pydantic import Field
 
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
+from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
 from worker_server.queue.events import Event
 from worker_server.queue.retention import NOTICE_DAYS
@@ -21,6 +22,9 @@ class NewTask(Body):
 
     # Longer than `check_url` allows, which has a code of its own for that.
     url: CleanStr = Field(min_length=1, max_length=MAX_BODY_BYTES)
+    name: Name | None = None
+    external_id: ExternalId | None = None
+    metadata: Metadata | None = None
 
 
 class TaskChange(Body):
@@ -61,6 +65,9 @@ def task_document(
     document = {
         "task_id": task["id"],
         "url": task["url"],
+        "name": task["name"] or default_name(task["url"]),
+        "external_id": task["external_id"],
+        "metadata": task["metadata"],
         "status": task["status"],
         "progress": int(progress),
         "eta_s": _eta_s(task, progress),

@@ -107,6 +107,9 @@ def facts_of(task: Task) -> TaskFacts:
     return TaskFacts(
         id=str(task.id),
         url=task.url,
+        name=task.name,
+        external_id=task.external_id,
+        metadata=task.caller_metadata,
         status=task.status,
         progress=task.progress,
         attempt=task.attempt,

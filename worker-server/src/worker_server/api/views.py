@@ -13,6 +13,7 @@ from idrl_common.problems import Problem
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, services
 from worker_server.api.clips import ClipGone, ClipSender
+from worker_server.api.labels import default_name
 from worker_server.api.queries import PartTotals, TaskNotFound
 from worker_server.api.schemas import (
     EventListing,
@@ -112,10 +113,14 @@ def _submission(body: NewTask) -> Submission:
             "idempotency_key_invalid",
             "Idempotency-Key must be 1 to 255 printable ASCII characters.",
         )
-    canonical = json.dumps(body.model_dump(), sort_keys=True).encode()
+    # Of what was sent, without defaults: a release with further fields knows an older one's keys.
+    canonical = json.dumps(body.model_dump(exclude_unset=True), sort_keys=True).encode()
     return Submission(
         owner_id=caller().user_id,
         url=body.url,
+        name=body.name or default_name(body.url),
+        external_id=body.external_id,
+        metadata=body.metadata,
         request_id=request_ids.request_id.get(),
         idempotency_key=key,
         body_sha256=hashlib.sha256(canonical).hexdigest() if key else None,

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -28,6 +29,9 @@ class Submission:
 
     owner_id: int
     url: str
+    name: str | None = None
+    external_id: str | None = None
+    metadata: dict[str, Any] | None = None
     request_id: str | None = None
     idempotency_key: str | None = None
     body_sha256: str | None = None
@@ -57,6 +61,9 @@ def _insertion(submission: Submission) -> ReturningInsert[tuple[Task]]:
         "id": uuid.uuid4(),
         "owner_id": submission.owner_id,
         "url": submission.url,
+        "name": submission.name,
+        "external_id": submission.external_id,
+        "caller_metadata": submission.metadata,
         "request_id": submission.request_id,
         "idempotency_key": submission.idempotency_key,
         "idempotency_body_sha256": submission.body_sha256,

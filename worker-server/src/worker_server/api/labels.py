@@ -1,0 +1,52 @@
+"""What callers attach to a task for their own use: name, external_id and metadata."""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+_MAX_NAME_LENGTH = 200
+_MAX_METADATA_BYTES = 4096
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+
+
+def default_name(url: str) -> str:
+    """Return the name of the file in the URL, decoded, or the host where there is no file."""
+    parts = urlsplit(url)
+    name = unquote(parts.path.rpartition("/")[2]) or parts.hostname or url
+    printable = "".join(char if char.isprintable() else " " for char in name)
+    return printable[:_MAX_NAME_LENGTH]
+
+
+def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what PostgreSQL cannot store, and more than 4 KiB as compact JSON in UTF-8."""
+    if any("\x00" in text for text in _texts(metadata)):
+        raise PydanticCustomError("string_nul", "Must not contain a NUL character.")
+    try:
+        compact = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:  # 1e400 is JSON, but no number of Python's
+        raise PydanticCustomError("finite_number", "Numbers must be finite.") from error
+    if len(compact.encode()) > _MAX_METADATA_BYTES:
+        raise PydanticCustomError("metadata_too_large", "Must be at most 4096 bytes of JSON.")
+    return metadata
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every key and every string of a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME_LENGTH, pattern=_ONE_LINE)]
+ExternalId = Annotated[str, Field(min_length=1, max_length=128, pattern=_ONE_LINE)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]

@@ -1,0 +1,115 @@
+"""Name, external id and metadata of a task: bounds, defaults, and their way back to the caller."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from idrl_testing.database import Database
+from worker_server.api.labels import default_name
+from worker_testing import URL, post, problem
+
+Auth = Callable[..., dict[str, str]]
+
+
+def _post(client: FlaskClient, auth: Auth, **fields: object) -> Any:  # noqa: ANN401 # JSON
+    response = client.post("/tasks", json={"url": URL, **fields}, headers=auth())
+    assert response.status_code == 202, response.get_json()
+    return response.get_json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "n" * 201}, "name"),
+        ({"name": "two\nlines"}, "name"),
+        ({"name": "nul\x00"}, "name"),
+        ({"name": 5}, "name"),
+        ({"external_id": ""}, "external_id"),
+        ({"external_id": "i" * 129}, "external_id"),
+        ({"external_id": "a\tb"}, "external_id"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": "{}"}, "metadata"),
+        ({"metadata": {"nul\x00": 1}}, "metadata"),
+        ({"metadata": {"list": [{"deep": "nul\x00"}]}}, "metadata"),
+        ({"metadata": {"k": "v" * 4089}}, "metadata"),
+        ({"metadata": {"k": "é" * 2045}}, "metadata"),
+    ],
+)
+def test_bad_labels_are_refused(
+    client: FlaskClient, auth: Auth, database: Database, fields: dict[str, object], field: str
+) -> None:
+    response = client.post("/tasks", json={"url": URL, **fields}, headers=auth())
+    assert problem(response) == (400, "invalid_body")
+    assert [error["field"] for error in response.get_json()["errors"]] == [field]
+    assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"name": "n" * 200, "external_id": "i" * 128, "metadata": {"k": "v" * 4088}},
+        {"name": "Ziel 🏁 \u202b", "external_id": "é", "metadata": {"é": ["\u2028", None, True]}},
+        {"name": "x", "external_id": None, "metadata": {"n": 1e308, "big": 2**70, "b": {"a": 0.1}}},
+        {"name": "x", "external_id": "0", "metadata": {}},
+    ],
+)
+def test_labels_come_back_everywhere(
+    client: FlaskClient, auth: Auth, labels: dict[str, object]
+) -> None:
+    created = _post(client, auth, **labels)
+    read = client.get(created["link"], headers=auth()).get_json()
+    (listed,) = client.get("/tasks", headers=auth()).get_json()
+    for document in (created, read, listed):
+        assert {key: document[key] for key in labels} == labels
+    assert list(read["metadata"] or ()) == list(labels["metadata"])  # type: ignore[call-overload]
+
+
+def test_infinite_number_is_refused(client: FlaskClient, auth: Auth) -> None:
+    body = f'{{"url": "{URL}", "metadata": {{"n": 1e400}}}}'
+    response = client.post("/tasks", data=body, content_type="application/json", headers=auth())
+    assert problem(response) == (400, "invalid_body")
+
+
+def test_without_labels_the_files_name_is_the_name(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    created = _post(client, auth)
+    assert created["name"] == "race.mp4"
+    assert created["external_id"] is created["metadata"] is None
+    database.execute("UPDATE tasks SET name = NULL")  # as an older release stores it
+    assert client.get(created["link"], headers=auth()).get_json()["name"] == "race.mp4"
+    (listed,) = client.get("/tasks", headers=auth()).get_json()
+    assert listed["name"] == "race.mp4"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://example.com/a/b%20c.mp4?x=/y.mp4#z", "b c.mp4"),
+        ("http://example.com/caf%C3%A9.mp4", "café.mp4"),
+        ("http://example.com/broken%C3.mp4", "broken\ufffd.mp4"),
+        ("http://example.com/two%0Alines%00.mp4", "two lines .mp4"),
+        ("http://example.com/%E2%80%AEtxt.mp4", " txt.mp4"),
+        ("http://example.com/dir/", "example.com"),
+        ("http://example.com", "example.com"),
+        ("http://example.com/" + "n" * 300, "n" * 200),
+    ],
+)
+def test_default_name(url: str, name: str) -> None:
+    assert default_name(url) == name
+
+
+def test_key_of_an_older_release_is_known(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    """SHA-256 of `{"url": "http://example.com/race.mp4"}`: 0.1.0's, for this body."""
+    key = {"Idempotency-Key": "once"}
+    first = post(client, auth(), **key).get_json()["task_id"]
+    digest = "096a7631a97da35c82315e19dd3028e434ff9828a971d11f6dc7a1871ff7390d"
+    assert database.execute("SELECT idempotency_body_sha256 FROM tasks") == [(digest,)]
+    again = client.post("/tasks", json={"url": URL, "name": "race.mp4"}, headers={**auth(), **key})
+    assert problem(again) == (422, "idempotency_key_reused")
+    assert post(client, auth(), **key).get_json()["task_id"] == first
