@@ -2,7 +2,7 @@
 
 MEMBERS := common web-server worker-server psg local testing
 # Each is checked on its own: several have a conftest.py, and a module name stands for one file.
-SUITES := common/tests web-server/tests worker-server/tests psg/tests local/tests testing/tests bench/tests deploy/tests \
+SUITES := common/tests web-server/tests worker-server/tests psg/tests local/tests testing/tests bench/tests chaos/tests deploy/tests \
 	deploy/rehearsal e2e containers jmeter
 TEST_HELPERS := worker-server/tools:containers
 PYTHON ?= python3
@@ -20,7 +20,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 .DEFAULT_GOAL := help
 LOCAL := $(BIN)/python -m idrl_local
 NEWMAN := .cache/newman/node_modules/.bin/newman
-.PHONY: help setup demo up user down status logs state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
+.PHONY: help setup demo up user down reload status logs state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --
 
 down: $(STAMP) ## stop it, keep its data
 	@$(LOCAL) down
+
+reload: $(STAMP) ## start new processes of a service without refusing a call (SERVICE=web or tasks), as after a change of code
+	@$(LOCAL) reload $(SERVICE)
 
 status: $(STAMP) ## show its address, readiness, work, disk and processes
 	@$(LOCAL) status || [ $$? = 3 ]
@@ -123,6 +126,7 @@ clean: ## remove generated files (not the data in .idrl)
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .coverage
 
 include bench/bench.mk
+include chaos/chaos.mk
 include containers/containers.mk
 include e2e/generated/generated.mk
 include jmeter/jmeter.mk

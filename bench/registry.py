@@ -21,6 +21,7 @@ NAMES = (
     "api",
     "rows",
     "sandbox",
+    "faults",
 )
 
 

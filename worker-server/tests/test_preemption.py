@@ -10,7 +10,7 @@ from worker_server.api import services
 from worker_server.db import db
 from worker_server.queue import claims, leases
 from worker_server.queue.claims import PartLease
-from worker_server.queue.preemption import preempt_download, preempt_for
+from worker_server.queue.preemption import preempt_download, preempt_for, preempt_render
 from worker_testing import claim_task, part_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -156,3 +156,68 @@ def test_single_download_is_not_preempted() -> None:
     downloads(FILM, 1)
     waits(CLIP)
     assert preempt_download() is None
+
+
+def part_waits(owner_id: int) -> uuid.UUID:
+    """A task whose only part has been due for a while."""
+    task_id = processing(1, owner_id)
+    old = "UPDATE parts SET run_after = now() - interval '6 s', created_at = now() - interval '6 s'"
+    db.session.execute(text(f"{old} WHERE task_id = :id"), {"id": task_id})
+    db.session.commit()
+    return task_id
+
+
+def test_owner_keeps_half_of_the_renders_while_another_has_none() -> None:
+    processing(9, FILM)
+    renders = [claim_part(progress) for progress in (50, 40, 30, 20)]
+    waiting = part_waits(CLIP)
+    assert preempt_render() == renders[3]
+    assert leases.renew(renders[3], 30, 21) is None
+    assert claim_part(0).task_id == waiting
+    part_waits(CLIP)
+    assert preempt_render() is None  # the other owner has one
+
+
+def test_renders_are_not_preempted_while_no_other_owner_waits() -> None:
+    processing(9, FILM)
+    claim_part(0)
+    claim_part(0)
+    assert preempt_render() is None
+    processing(1, CLIP)  # has just come: a free slot would take it
+    assert preempt_render() is None
+
+
+def test_render_is_not_preempted_while_one_is_nearly_done() -> None:
+    processing(9, FILM)
+    claim_part(60)
+    claim_part(0)
+    part_waits(CLIP)
+    assert preempt_render() is None
+
+
+def test_preemption_of_a_part_ends() -> None:
+    processing(9, FILM)
+    claim_part(0)
+    claim_part(0)
+    part_waits(CLIP)
+    db.session.execute(text("UPDATE parts SET attempt = 4 WHERE status = 'rendering'"))
+    db.session.commit()
+    assert preempt_render() is None
+
+
+def test_free_slot_goes_to_the_owner_who_holds_fewer_renders() -> None:
+    processing(9, FILM)
+    processing(9, CLIP)
+    held = [claim_part(0) for _ in range(3)]
+    ended = [lease for lease in held if part_of(lease).owner_id == CLIP] or held[:1]
+    owner_id = part_of(ended[0]).owner_id
+    db.session.execute(
+        text("UPDATE parts SET status = 'done' WHERE owner_id = :owner AND status = 'rendering'"),
+        {"owner": owner_id},
+    )
+    # More starts than the other owner's, and none held.
+    db.session.execute(
+        text("UPDATE parts SET started_at = now() WHERE owner_id = :owner"), {"owner": owner_id}
+    )
+    db.session.commit()
+    assert part_of(claim_part(0)).owner_id == owner_id

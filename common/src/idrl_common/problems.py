@@ -14,6 +14,9 @@ from idrl_common import request_ids
 
 MEDIA_TYPE = "application/problem+json"
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
+# What a caller may repeat, and when, where the problem itself does not say.
+_TRANSIENT = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_RETRY_AFTER_S = 5
 _CODES = {
     400: "bad_request",
     404: "not_found",
@@ -83,6 +86,8 @@ def respond(problem: Problem) -> Response:
         current_app.json.dumps(body), status=problem.status, content_type=MEDIA_TYPE
     )
     response.headers.update(problem.headers)
+    if problem.status in _TRANSIENT:
+        response.headers.setdefault("Retry-After", str(_RETRY_AFTER_S))
     if problem.status == HTTPStatus.UNAUTHORIZED:
         response.headers.setdefault(
             "WWW-Authenticate", "Bearer"
@@ -102,12 +107,7 @@ def _from_http(error: HTTPException) -> BaseResponse:
 def _database_unavailable(error: Exception) -> Response:
     current_app.logger.warning("database unavailable: %s", type(error).__name__)
     return respond(
-        Problem(
-            503,
-            "database_unavailable",
-            "The database does not answer just now.",
-            headers={"Retry-After": "5"},
-        )
+        Problem(503, "database_unavailable", "The database does not answer just now.")
     )
 
 

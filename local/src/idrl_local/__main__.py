@@ -1,4 +1,4 @@
-"""`python -m idrl_local up | down | status | logs | demo | with-system COMMAND`:
+"""`python -m idrl_local up | down | reload | status | logs | demo | with-system COMMAND`:
 the whole system on one machine.
 """
 
@@ -48,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     commands.add_parser("up", help="start the system in the background").set_defaults(command=_up)
     commands.add_parser("down", help="stop it, keep its data").set_defaults(command=_down)
+    reload = commands.add_parser(
+        "reload", help="start new processes of web or tasks, without a gap"
+    )
+    reload.add_argument("name", choices=["web", "tasks"])
+    reload.set_defaults(command=_reload)
     status = commands.add_parser("status", help="tell address, readiness, work, disk, processes")
     status.set_defaults(command=_status)
     logs = commands.add_parser("logs", help="follow what all processes log")
@@ -112,6 +117,17 @@ def _down(_: argparse.Namespace) -> int:
     home = Home.from_environment(os.environ)
     system.down(home)
     print(f"idrl is down; its data stays in {home.root}")
+    return 0
+
+
+def _reload(arguments: argparse.Namespace) -> int:
+    from idrl_local import supervision
+
+    home = Home.from_environment(os.environ)
+    if not supervision.is_running(home):
+        print("the system is down: make up", file=sys.stderr)
+        return 1
+    supervision.reload_program(home, arguments.name)
     return 0
 
 

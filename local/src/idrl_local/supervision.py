@@ -101,6 +101,23 @@ def start_programs(home: Home, names: Sequence[str]) -> None:
                 rpc.supervisor.startProcess(f"{groups[name]}:{name}", False)
 
 
+def stop_programs(home: Home, names: Sequence[str]) -> None:
+    """Have supervisord stop the programs that run; returns when they have ended."""
+    states = program_states(home)
+    groups = {program.name: program.group for program in PROGRAMS}
+    with _rpc(home) as rpc:
+        for name in names:
+            if states[name].number in _WELL:
+                rpc.supervisor.stopProcess(f"{groups[name]}:{name}")
+
+
+def reload_program(home: Home, name: str) -> None:
+    """Send SIGHUP: gunicorn starts new processes and keeps its socket, so no call is refused."""
+    groups = {program.name: program.group for program in PROGRAMS}
+    with _rpc(home) as rpc:
+        rpc.supervisor.signalProcess(f"{groups[name]}:{name}", "HUP")
+
+
 def check_programs(home: Home, names: Sequence[str], since: float) -> None:
     """Raise ProgramFailed for the first program that is down or ended after `since` (Unix)."""
     states = program_states(home)

@@ -3,6 +3,10 @@
 from typing import Any, Protocol
 
 
+# A caller may repeat the call, and is told when.
+_TRANSIENT = (502, 503, 504)
+
+
 class _Headers(Protocol):
     def __getitem__(self, key: str, /) -> str: ...
 
@@ -27,6 +31,8 @@ def problem(response: Response) -> tuple[int, str]:
     assert document["status"] == response.status_code
     assert document["type"] == f"urn:idrl:problem:{document['code']}"
     assert document["detail"]
+    if response.status_code in _TRANSIENT:
+        assert int(response.headers["Retry-After"]) > 0
     assert document["request_id"] == response.headers["X-Request-Id"]
     return response.status_code, str(document["code"])
 

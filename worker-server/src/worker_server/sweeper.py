@@ -63,13 +63,14 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     often_s = min(settings.sweep_s, 2.0)
     leases = ("leases", partial(sweep.take_back_leases, settings, clock))
     downloads = ("downloads", partial(sweep.preempt_downloads, settings))
+    renders = ("renders", partial(sweep.preempt_renders, settings))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
     files = ("files", partial(sweep.remove_files, settings))
     strays = ("strays", partial(sweep.remove_strays, settings, clock))
     expired = ("expired", partial(sweep.forget_expired_tasks, settings))
     rows = ("rows", partial(sweep.forget_old_rows, settings))
     return [
-        Group(0, settings.sweep_s, [leases, downloads], ends_process=True),
+        Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
         Group(1, often_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files]),
         Group(3, _SELDOM_S, [expired, rows, strays]),

@@ -76,6 +76,14 @@ def preempt_downloads(_: Settings) -> None:
         _log.info("download preempted", extra={"task_id": str(lease.task_id)})
 
 
+def preempt_renders(_: Settings) -> None:
+    """Hand back a part where one owner holds most renders and another has none; one a round."""
+    lease = preemption.preempt_render()
+    if lease is not None:
+        extra = {"task_id": str(lease.task_id), "part": lease.number}
+        _log.info("render preempted", extra=extra)
+
+
 def send_wakeups(settings: Settings) -> None:
     """Fill the queues in Redis up to the number of rows that are due."""
     tasks, parts = backlog.due_work(wakeups.MAX_WAKEUPS)

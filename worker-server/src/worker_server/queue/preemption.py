@@ -2,8 +2,8 @@
 
 A long task's part for a new task's first part, where every render slot is busy: first parts are
 next in line already, but a render that has just begun keeps its slot for a whole part's time;
-docs/decisions has what little is lost. And a download of an owner who holds more than half of them
-while another owner waits: a slow link may take an hour.
+docs/decisions has what little is lost. And a download or a render of an owner who holds more than
+half of them while another owner waits: a slow link or a heavy part may take an hour.
 """
 
 import uuid
@@ -15,6 +15,7 @@ from worker_server.queue.statements import load
 
 _PREEMPT_PART = load("preempt_part")
 _PREEMPT_DOWNLOAD = load("preempt_download")
+_PREEMPT_RENDER = load("preempt_render")
 _WAITED_S = 5
 _PAUSE_S = 30
 # A render this far (percent) frees its slot soon enough without preemption.
@@ -42,5 +43,20 @@ def preempt_download() -> TaskLease | None:
         if row is None:
             return None
         lease = TaskLease.from_row(row)
+        record_attempt(session, lease, EventKind.PREEMPTED)
+        return lease
+
+
+def preempt_render() -> PartLease | None:
+    """Hand back a part of an owner with over half of the renders while an owner with none waits.
+
+    None if there is no such owner.
+    """
+    with transaction() as session:
+        values = {"waited_s": _WAITED_S, "soon_done": _SOON_DONE}
+        row = session.execute(_PREEMPT_RENDER, values).mappings().one_or_none()
+        if row is None:
+            return None
+        lease = PartLease.from_row(row)
         record_attempt(session, lease, EventKind.PREEMPTED)
         return lease

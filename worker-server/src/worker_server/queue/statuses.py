@@ -81,6 +81,7 @@ PART_TRANSITIONS = (
     Transition(_P.RENDERING, _P.WAITING, _RENDER, "is stopped, or another attempt may succeed"),
     Transition(_P.RENDERING, _P.WAITING, _SWEEPER, "the lease has run out"),
     Transition(_P.RENDERING, _P.WAITING, _FETCH, "preempts the part for a new task's first one"),
+    Transition(_P.RENDERING, _P.WAITING, _SWEEPER, "its owner has most renders, another has none"),
     Transition(_P.RENDERING, _P.FAILED, _RENDER, "no other attempt can succeed, or none is left"),
     Transition(_P.RENDERING, _P.FAILED, _SWEEPER, "the last attempt's lease has run out"),
     Transition(_P.FAILED, _P.WAITING, _FETCH, "stores the parts again after a retry"),

@@ -1,0 +1,70 @@
+"""`python -m chaos`: inject faults into a system under load; the last line is JSON.
+
+The exit code is 0 only if the audit finds nothing.
+"""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from chaos import conductor, target
+from chaos.faults import KINDS, Fault
+from chaos.history import History
+
+
+def main() -> int:
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that everything is healed
+    _say(f"seed {arguments.seed}, {arguments.minutes:g} minutes")
+    with target.running() as system:
+        kinds = _available(system, arguments.kinds)
+        outcome = conductor.run(
+            system, kinds, minutes=arguments.minutes, seed=arguments.seed, say=_say
+        )
+        for line in outcome.findings.lines():
+            _say(line)
+        if not outcome.is_clean:
+            _say(f"the logs are kept in {keep_logs(system, outcome.history)}")
+    _say(json.dumps(conductor.summary(outcome)))
+    _say(outcome.to_json())
+    return 0 if outcome.is_clean else 1
+
+
+def keep_logs(system: target.Target, history: History) -> Path:
+    """Copy the logs and the callers' history to a folder, and return it."""
+    folder = Path(tempfile.mkdtemp(prefix="idrl-chaos-logs-"))
+    shutil.copytree(system.home.logs, folder / "logs")
+    with (folder / "history.jsonl").open("w") as file:
+        for call in history.calls:
+            file.write(json.dumps(asdict(call)) + "\n")
+    return folder
+
+
+def _available(system: target.Target, names: list[str] | None) -> list[Fault]:
+    kinds = [kind for kind in KINDS if not names or kind.name in names]
+    for kind in kinds:
+        if reason := kind.unavailable(system):
+            _say(f"{kind.name} skipped: {reason}")
+    return [kind for kind in kinds if not kind.unavailable(system)]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="how long faults are injected")
+    parser.add_argument("--seed", type=int, default=1, help="of everything that is random")
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--kinds", nargs="*", choices=names, help="inject only these")
+    return parser.parse_args()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The stream of work: accounts that submit, watch, download, abort, delete and retry tasks."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import requests
+
+from chaos.history import History, Submission
+from chaos.sources import Source, Sources
+from idrl_testing.api_client import ApiClient
+
+_ACCOUNTS = 3
+_LIVE_AT_MOST = 4
+_TIMEOUT_S = 60.0
+_PAUSE_S = (0.1, 1.0)
+_ENDED = ("done", "failed", "canceled")
+_WEIGHTS = {"short.mp4": 6, "long.mp4": 4, "slow.mp4": 2, "flaky.mp4": 1}
+
+
+@dataclass
+class Caller:
+    """One account; its calls go into the history."""
+
+    number: int
+    client: ApiClient
+    history: History
+    random: Random
+    live: list[Submission] = field(default_factory=list)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        label: str,
+        **options: Any,  # noqa: ANN401 # those of requests
+    ) -> requests.Response | None:
+        """Make one call, without any retry; None where there was no answer."""
+        began = time.monotonic()
+        headers = {"Authorization": f"Bearer {self.client.token}", **options.pop("headers", {})}
+        url = self.client.base_url + path
+        try:
+            answer = requests.request(method, url, headers=headers, timeout=_TIMEOUT_S, **options)
+        except requests.RequestException:
+            self.history.note_call(method, label, began, None, {})
+            return None
+        self.history.note_call(method, label, began, answer.status_code, answer.headers)
+        return answer
+
+    def submit(self, source: Source) -> Submission:
+        """Submit a source under a new key."""
+        submission = Submission(self.number, source, uuid.uuid4().hex)
+        self.history.note_submission(submission)
+        self.live.append(submission)
+        self.repeat(submission)
+        return submission
+
+    def repeat(self, submission: Submission) -> bool:
+        """Send the submission, for the first time or again; tell whether it was accepted."""
+        body, headers = {"url": submission.source.url}, {"Idempotency-Key": submission.key}
+        answer = self.call("POST", "/tasks", "/tasks", json=body, headers=headers)
+        if answer is None or answer.status_code != 202:
+            return False
+        submission.told.add(answer.json()["task_id"])
+        return True
+
+    def task(self, submission: Submission) -> dict[str, Any] | None:
+        """Return the task; None where it is gone or there was no answer."""
+        answer = self.call("GET", f"/tasks/{submission.task_id}", "/tasks/<id>")
+        if answer is None or answer.status_code != 200:
+            return None
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def delete(self, submission: Submission) -> None:
+        """Abort or delete the task, once: a repeated abort would delete it."""
+        submission.delete_sent = True
+        answer = self.call("DELETE", f"/tasks/{submission.task_id}", "/tasks/<id>")
+        if answer is not None and answer.ok:
+            submission.delete_status = answer.json()["status"]
+
+    def retry(self, submission: Submission) -> None:
+        submission.retries += 1
+        self.call("POST", f"/tasks/{submission.task_id}/retry", "/tasks/<id>/retry")
+
+    def download(self, part: dict[str, Any]) -> bytes | None:
+        """Return the clip; None where it was not answered whole."""
+        answer = self.call("GET", part["link"], "/tasks/<id>/parts/<n>")
+        return answer.content if answer is not None and answer.status_code == 200 else None
+
+
+class Stream:
+    """Threads, one for each caller, that act at random until stopped."""
+
+    def __init__(self, base_url: str, sources: Sources, history: History, seed: int) -> None:
+        self._sources = sources
+        self._stopping = threading.Event()
+        self.callers = [
+            Caller(number, ApiClient.signed_up(base_url), history, Random(seed * 100 + number))
+            for number in range(_ACCOUNTS)
+        ]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Act while the block runs; afterwards no call is under way."""
+        threads = [threading.Thread(target=self._run, args=(each,)) for each in self.callers]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            for thread in threads:
+                thread.join()
+
+    def _run(self, caller: Caller) -> None:
+        while not self._stopping.is_set():
+            self._act(caller)
+            self._stopping.wait(caller.random.uniform(*_PAUSE_S))
+
+    def _act(self, caller: Caller) -> None:
+        if len(caller.live) < _LIVE_AT_MOST:
+            caller.submit(self._choose(caller.random))
+        elif caller.random.random() < 0.2:
+            caller.call("GET", "/tasks?max=20", "/tasks")
+        else:
+            self._watch(caller, caller.random.choice(caller.live))
+
+    def _choose(self, random: Random) -> Source:
+        if random.random() < 0.2:
+            return random.choice([each for each in self._sources.all if not each.is_good])
+        name = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+        return self._sources.named(name)
+
+    def _watch(self, caller: Caller, submission: Submission) -> None:
+        if submission.task_id is None:
+            caller.repeat(submission)
+        elif (task := caller.task(submission)) is not None:
+            self._use(caller, submission, task)
+
+    def _use(self, caller: Caller, submission: Submission, task: dict[str, Any]) -> None:
+        ready = [part for part in task["parts"] if part["status"] == "done"]
+        if ready and caller.random.random() < 0.3:
+            caller.download(caller.random.choice(ready))
+        if task["status"] not in _ENDED:
+            if caller.random.random() < 0.04:
+                caller.delete(submission)
+                caller.live.remove(submission)
+            return
+        caller.live.remove(submission)
+        if caller.random.random() < 0.1:
+            caller.delete(submission)
+        elif task["status"] == "failed" and caller.random.random() < 0.2:
+            caller.retry(submission)

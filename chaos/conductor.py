@@ -1,0 +1,150 @@
+"""A run: a stream of tasks, one fault at a time at random moments, then quiet and the audit."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import psutil
+import psycopg2
+
+from chaos.audit import Findings, audit, wait_until_tidy
+from chaos.callers import Stream
+from chaos.faults import Fault, NotInjected
+from chaos.history import History
+from chaos.target import Target
+
+_PAUSE_S = (0.5, 4.0)
+_QUIET_S = 180
+_UNFINISHED = """
+    SELECT count(*), coalesce(extract(epoch FROM now() - max(updated_at)), 0)::float FROM tasks
+    WHERE status IN ('queued', 'downloading', 'processing', 'canceling')
+"""
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What a run did and found."""
+
+    injected: Counter[str]
+    findings: Findings
+    history: History
+
+    @property
+    def is_clean(self) -> bool:
+        return not any(self.findings.counts().values())
+
+    def to_json(self) -> str:
+        """Return the line that a run ends with."""
+        head = {
+            "faults": self.injected.total(),
+            "kinds": len(self.injected),
+            "tasks": len(self.history.submissions),
+        }
+        return json.dumps({**head, **self.findings.counts()})
+
+
+@dataclass
+class Census:
+    """Every process that the system ever had, seen by a thread that looks twice a second."""
+
+    target: Target
+    seen: set[psutil.Process] = field(default_factory=set)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        stopping = threading.Event()
+
+        def watch() -> None:
+            while not stopping.wait(0.5):
+                try:
+                    self.seen.update(self.target.supervised())
+                except psutil.NoSuchProcess:
+                    continue
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def run(target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, say: Say) -> Outcome:
+    """Inject faults of these kinds for some minutes, wait for quiet, and audit."""
+    random, history, census = Random(seed), History(), Census(target)
+    stream = Stream(target.installation.url, target.sources, history, seed)
+    injected: Counter[str] = Counter()
+    until = time.monotonic() + 60 * minutes
+    with census.watching(), stream.running():
+        for fault in _shuffled_rounds(kinds, random):
+            time.sleep(random.uniform(*_PAUSE_S))
+            if time.monotonic() > until:
+                break
+            if inflict(target, fault, random, history, say):
+                injected[fault.name] += 1
+    with census.watching():
+        say("quiet: no more faults or new tasks")
+        finish_submissions(stream, history)
+        wait_for_quiet(target)
+        wait_until_tidy(target)
+    findings = audit(target, history, stream.callers, census.seen)
+    return Outcome(injected, findings, history)
+
+
+def _shuffled_rounds(kinds: Sequence[Fault], random: Random) -> Iterator[Fault]:
+    """Yield every kind once in random order, again and again, so that none is left out."""
+    while True:
+        yield from random.sample(kinds, len(kinds))
+
+
+def inflict(target: Target, fault: Fault, random: Random, history: History, say: Say) -> bool:
+    """Inject the fault, hold it, heal it, and wait until the system is whole again."""
+    began = time.monotonic()
+    history.fault = fault.name
+    try:
+        fault.inject(target, random)
+        time.sleep(random.uniform(*fault.hold_s))
+    except NotInjected as error:
+        say(f"{fault.name}: not injected: {error}")
+        return False
+    finally:
+        fault.heal(target)
+        healed = time.monotonic()
+    is_whole = target.becomes_whole()
+    history.fault = None
+    after_s = time.monotonic() - healed
+    said = f"whole after {after_s:.1f} s" if is_whole else f"NOT whole: {target.readiness()}"
+    say(f"{fault.name}: held {healed - began:.1f} s, {said}")
+    return True
+
+
+def finish_submissions(stream: Stream, history: History) -> None:
+    """Repeat what no caller has had an answer to."""
+    for submission in history.submissions:
+        if not submission.told:
+            stream.callers[submission.account].repeat(submission)
+
+
+def wait_for_quiet(target: Target) -> None:
+    """Wait until no task is live, for as long as tasks go on changing."""
+    while True:
+        try:
+            unfinished, idle_s = target.rows(_UNFINISHED)[0]
+        except psycopg2.OperationalError:
+            unfinished, idle_s = 1, 0.0
+        if not unfinished or float(str(idle_s)) > _QUIET_S:
+            return
+        time.sleep(0.5)
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """Return how often each kind was injected."""
+    return dict(sorted(outcome.injected.items()))

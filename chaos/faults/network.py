@@ -1,0 +1,19 @@
+"""Faults of the web site that sources are downloaded from."""
+
+from random import Random
+
+from chaos.faults.base import Fault
+from chaos.target import Target
+
+
+class SourceAway(Fault):
+    """The site answers 503 to every request for a while."""
+
+    name = "source_away"
+    hold_s = (10, 40)
+
+    def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
+        target.sources.away.set()
+
+    def heal(self, target: Target) -> None:
+        target.sources.away.clear()

@@ -1,0 +1,92 @@
+"""Faults of Redis and PostgreSQL beyond those of their processes."""
+
+import shutil
+import signal
+from contextlib import suppress
+from random import Random
+
+import redis
+from celery import Celery
+
+from chaos.faults.base import Fault, NotInjected
+from chaos.faults.programs import ProgramKilled
+from chaos.target import Target
+
+_COPIES = 1000
+
+
+class RedisEmptied(Fault):
+    """FLUSHALL: every wake-up is lost."""
+
+    name = "redis_emptied"
+
+    def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
+        with target.redis() as client:
+            client.flushall()
+
+
+class RedisLosesItsDisk(ProgramKilled):
+    """Redis is killed, and starts with an empty disk."""
+
+    def __init__(self) -> None:
+        super().__init__("redis")
+        self.name = "redis_loses_its_disk"
+
+    def inject(self, target: Target, random: Random) -> None:
+        super().inject(target, random)
+        shutil.rmtree(target.home.data / "redis" / "appendonlydir", ignore_errors=True)
+
+
+class RedisFull(Fault):
+    """Redis has reached `maxmemory` and refuses every write."""
+
+    name = "redis_full"
+    hold_s = (5, 10)
+
+    def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
+        with target.redis() as client:
+            client.config_set("maxmemory", 1)
+
+    def heal(self, target: Target) -> None:
+        with target.redis() as client, suppress(redis.RedisError):
+            client.config_set("maxmemory", 0)
+
+
+class WakeupsDoubled(Fault):
+    """Each queue gets a thousand wake-ups more than there is work."""
+
+    name = "wakeups_doubled"
+
+    def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
+        app: Celery = Celery(broker=target.installation.redis_url, set_as_current=False)
+        try:
+            with app.producer_or_acquire() as producer:
+                for queue in ("fetch", "render"):
+                    for _ in range(_COPIES):
+                        app.send_task(f"worker_server.{queue}", queue=queue, producer=producer)
+        finally:
+            app.close()
+
+
+class PostgresRestarted(Fault):
+    """PostgreSQL is shut down at once or after its clients are cut off, and started again."""
+
+    name = "postgres_restarted"
+
+    def inject(self, target: Target, random: Random) -> None:
+        processes = target.processes("postgres")
+        if not processes:
+            raise NotInjected("postgres does not run")
+        processes[0].send_signal(random.choice([signal.SIGINT, signal.SIGQUIT]))
+
+
+class DatabaseConnectionsCut(Fault):
+    """PostgreSQL ends every connection of the services."""
+
+    name = "database_connections_cut"
+
+    def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
+        target.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE usename IN ('web', 'worker')"
+        )

@@ -1,0 +1,76 @@
+"""What the callers did and what they were told: the record that the audit believes."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chaos.sources import Source
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call and its answer; `status` is None where the connection broke before any."""
+
+    at: float
+    method: str
+    path: str
+    elapsed_s: float
+    status: int | None
+    retry_after: str | None = None
+    fault: str | None = None
+
+
+@dataclass
+class Submission:
+    """One wish of a caller for clips, repeated under one key until a task is accepted.
+
+    `told` holds every task id that an answer named: more than one is a doubled task.
+    """
+
+    account: int
+    source: Source
+    key: str
+    told: set[str] = field(default_factory=set)
+    delete_sent: bool = False
+    delete_status: str | None = None
+    retries: int = 0
+
+    @property
+    def task_id(self) -> str | None:
+        return min(self.told, default=None)
+
+
+class History:
+    """Calls and submissions of all callers, and the fault that was on at the time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.calls: list[Call] = []
+        self.submissions: list[Submission] = []
+        self.fault: str | None = None
+
+    def note_call(
+        self, method: str, path: str, began: float, status: int | None, headers: Mapping[str, str]
+    ) -> None:
+        """Record an answer, or the lack of one."""
+        elapsed_s = time.monotonic() - began
+        after = headers.get("Retry-After")
+        call = Call(time.time(), method, path, elapsed_s, status, after, self.fault)
+        with self._lock:
+            self.calls.append(call)
+
+    def note_submission(self, submission: Submission) -> None:
+        with self._lock:
+            self.submissions.append(submission)
+
+    def slow_answers(self, limit_s: float) -> list[Call]:
+        return [call for call in self.calls if call.elapsed_s > limit_s]
+
+    def bare_server_errors(self) -> list[Call]:
+        """Return the answers 5xx that do not say when to ask again."""
+        return [
+            call
+            for call in self.calls
+            if call.status is not None and call.status >= 500 and not call.retry_after
+        ]

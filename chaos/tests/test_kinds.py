@@ -1,0 +1,59 @@
+"""Each kind of fault alone, in the middle of work: all of it ends well, and nothing is left."""
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from chaos import audit, conductor, target
+from chaos.callers import Stream
+from chaos.faults import KINDS, Fault, NotInjected
+from chaos.history import History
+from chaos.target import Target
+from idrl_testing.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[Target]:
+    with target.running() as running:
+        yield running
+
+
+def ignore(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_work_survives(system: Target, kind: Fault) -> None:
+    if reason := kind.unavailable(system):
+        pytest.skip(reason)
+    history, census = History(), conductor.Census(system)
+    stream = Stream(system.installation.url, system.sources, history, seed=1)
+    first, second, _ = stream.callers
+    with census.watching():
+        wanted = [each.submit(system.sources.named("long.mp4")) for each in (first, second)]
+        aborted = first.submit(system.sources.named("slow.mp4"))
+        wait_until(lambda: _is_rendering(system), 60)
+        assert _inject(system, kind, history)
+        first.delete(aborted)
+        second.submit(system.sources.named("page.mp4"))
+        conductor.finish_submissions(stream, history)
+        conductor.wait_for_quiet(system)
+        audit.wait_until_tidy(system)
+    found = audit.audit(system, history, stream.callers, census.seen)
+    assert found.lines() == []
+    assert all(len(each.told) == 1 for each in wanted)
+
+
+def _is_rendering(system: Target) -> bool:
+    return bool(system.rows("SELECT FROM parts WHERE status = 'rendering'"))
+
+
+def _inject(system: Target, kind: Fault, history: History) -> bool:
+    """Inject the fault, again where there is nothing to break just now."""
+    for seed in range(20):
+        if conductor.inflict(system, kind, Random(seed), history, ignore):
+            return True
+    raise NotInjected(kind.name)

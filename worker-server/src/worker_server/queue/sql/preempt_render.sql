@@ -1,0 +1,25 @@
+-- Hands back one rendering part of an owner who holds more than half of all renders while a part of
+-- an owner without any has been due for :waited_s seconds: the one with the least progress, unless
+-- one is at :soon_done percent or more. A part of the fourth attempt or a later one is left alone,
+-- so that preemption ends.
+WITH held AS (
+    SELECT owner_id, count(*) AS renders, sum(count(*)) OVER () AS total, max(progress) AS furthest
+    FROM parts WHERE status = 'rendering' AND lease_until > now() GROUP BY owner_id
+), unserved AS (
+    SELECT FROM parts AS other JOIN tasks ON tasks.id = other.task_id
+    WHERE other.status = 'waiting' AND tasks.status = 'processing'
+        AND greatest(other.run_after, other.created_at) < now() - make_interval(secs => :waited_s)
+        AND NOT EXISTS (SELECT FROM held WHERE held.owner_id = other.owner_id)
+    LIMIT 1
+), greedy AS (
+    SELECT owner_id FROM held WHERE renders > greatest(1, total / 2.0)
+        AND EXISTS (SELECT FROM unserved)
+        AND (SELECT max(furthest) FROM held) < :soon_done
+), chosen AS (
+    SELECT task_id, number FROM parts JOIN greedy USING (owner_id)
+    WHERE status = 'rendering' AND lease_until > now() AND attempt <= 3
+    ORDER BY progress, number DESC LIMIT 1 FOR UPDATE OF parts SKIP LOCKED
+)
+UPDATE parts SET status = 'waiting', progress = 0, lease_owner = NULL, lease_until = NULL, updated_at = now()
+FROM chosen WHERE parts.task_id = chosen.task_id AND parts.number = chosen.number
+RETURNING parts.task_id, parts.number, parts.attempt
