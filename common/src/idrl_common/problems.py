@@ -106,9 +106,7 @@ def _from_http(error: HTTPException) -> BaseResponse:
 
 def _database_unavailable(error: Exception) -> Response:
     current_app.logger.warning("database unavailable: %s", type(error).__name__)
-    return respond(
-        Problem(503, "database_unavailable", "The database does not answer just now.")
-    )
+    return respond(Problem(503, "database_unavailable", "The database does not answer just now."))
 
 
 def _database_error(error: DBAPIError) -> Response:

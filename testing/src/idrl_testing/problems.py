@@ -2,7 +2,6 @@
 
 from typing import Any, Protocol
 
-
 # A caller may repeat the call, and is told when.
 _TRANSIENT = (502, 503, 504)
 
