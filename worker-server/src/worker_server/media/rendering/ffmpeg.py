@@ -66,6 +66,9 @@ class FfmpegRenderer:
             *read,
             *logo,
             *graph,
+            # Where the picture changes at once a key frame costs nothing, and verification and
+            # players need not decode the logo to reach the part.
+            *_key_frame_at(edit.bumper_frames),
             *clip_output(edit, output),
         ]
 
@@ -115,14 +118,13 @@ def encode_edges_command(
         "[a]",
     ]
     threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
-    restart = [
-        "-force_key_frames",
-        f"expr:eq(n,{edit.bumper_frames + head.part.frame_count})",
-        "-forced-idr",
-        "1",
-    ]
+    restart = [*_key_frame_at(edit.bumper_frames + head.part.frame_count), "-forced-idr", "1"]
     write = [*restart, *options, *clip_output(edit, output)]
     return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
+
+
+def _key_frame_at(frame: int) -> list[str]:
+    return ["-force_key_frames", f"expr:eq(n,{frame})"]
 
 
 def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:

@@ -1,18 +1,18 @@
 """Compares pictures of a clip with those of its source as a player shows them.
 
-Only key frames of the source are decoded, and of the clip what leads to them. It shares no code
-with the renderers: the display matrix is applied here by its definition.
+Few frames are decoded: those that are key frames on both sides, and those near them. It shares no
+code with the renderers: the display matrix is applied here by its definition.
 """
 
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from operator import mul
 from typing import Any
 
-import av
-from av import VideoFrame, VideoStream
+from av import VideoFrame
 from av.container import InputContainer
 from av.filter import Graph
 
@@ -28,7 +28,51 @@ _WIDTH, _HEIGHT = 32, 18  # of a thumbnail
 _LEAST_LIKENESS = 0.8
 _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit values in a picture without contrast
-_NEAR_FRAMES = 2  # a key frame of the clip so near costs nothing
+_NEAR_FRAMES = 2  # a key frame so near costs nothing
+_SEAM_FRAMES = 12  # the longest way to a seam between copied and encoded pictures
+_MAX_REORDER = 32  # frames that decoding may run ahead of showing
+
+
+@dataclass(frozen=True)
+class _Video:
+    """The pictures of one file by their place: on the source's grid, or in the clip."""
+
+    container: InputContainer
+    index: int
+    origin_s: Fraction
+    rate: Fraction
+
+    def packets_from_key(self, frame: int) -> Iterator[tuple[int, Any]]:
+        """Yield frame and packet from the last key frame at or before `frame` on."""
+        stream = self.container.streams[self.index]
+        aim_s = self.origin_s + (frame + AIM_FRAMES) / self.rate
+        self.container.seek(int(aim_s / Fraction(stream.time_base or 1)), stream=stream)
+        for packet in self.container.demux(stream):
+            if packet.pts is not None:
+                yield self._frame_of(packet.pts), packet
+
+    def key_before(self, frame: int) -> int | None:
+        """Return the last key frame at or before `frame`; None where seeking finds none."""
+        first = next(self.packets_from_key(frame), None)
+        return first[0] if first and first[1].is_keyframe and first[0] <= frame else None
+
+    def pictures(self, frames: range) -> dict[int, VideoFrame]:
+        """Decode from the key frame before to the last of `frames`, and no further."""
+        context: Any = self.container.streams[self.index].codec_context
+        awaited, decoded = set(frames), []
+        for frame, packet in self.packets_from_key(frames[0]):
+            decoded += context.decode(packet)
+            awaited.discard(frame)
+            if not awaited or frame > frames[-1] + _MAX_REORDER:
+                break
+        decoded += context.decode(None)
+        context.flush_buffers()
+        shown = {self._frame_of(one.pts): one for one in decoded if one.pts is not None}
+        return {frame: shown[frame] for frame in frames if frame in shown}
+
+    def _frame_of(self, pts: int) -> int:
+        tick_s = Fraction(self.container.streams[self.index].time_base or 1)
+        return frame_index(pts * tick_s - self.origin_s, self.rate)
 
 
 def is_comparable(edit: PartEdit) -> bool:
@@ -42,25 +86,56 @@ def differing_frames(
     """Return the frames of the part, of those compared, whose picture in the clip is another.
 
     `clip_keys` are the clip's key frames, sorted, by their index in the clip. Compared are the
-    part's first key frame in the source, the one near its middle and the last; where the clip has
-    no key frame there, only the cheapest of them.
+    part's first key frame in the source, the one near its middle and the last, where the clip has a
+    key frame too, and both sides of a seam near one; else the frame that costs least.
     """
-    clip.streams.video[0].codec_context.thread_count = 1
-    shown = dict(_key_pictures(source, edit))
-    distances = {
-        frame: _distance(frame + edit.bumper_frames, clip_keys) for frame in _relative(shown, edit)
+    shown = _video(source, edit.source.video_index, edit.source.origin_s, edit)
+    made = _video(clip, clip.streams.video[0].index, Fraction(0), edit)
+    frames = [frame - edit.part.start_frame for frame in _to_compare(shown, clip_keys, edit)]
+    return [frame for frame in frames if _differs(shown, made, frame, edit)]
+
+
+def _video(container: InputContainer, index: int, origin_s: Fraction, edit: PartEdit) -> _Video:
+    container.streams[index].codec_context.thread_count = 1
+    return _Video(container, index, origin_s, edit.frame_rate)
+
+
+def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> list[int]:
+    """Return frames on the source's grid, those whose decoding costs little on both sides."""
+    shift = edit.part.start_frame - edit.bumper_frames
+    keys = [key + shift for key in clip_keys]
+    own = {frame: _distance(frame, keys) for frame in _source_keys(source, edit)}
+    near = [frame for frame, distance in own.items() if distance <= _NEAR_FRAMES]
+    part = range(edit.part.start_frame, edit.part.end_frame)
+    # A key frame of the clip alone is the first after a seam, or one of the encoder's choice.
+    clips = {
+        key: key - before
+        for key in keys
+        if key in part and key not in own and (before := source.key_before(key)) is not None
     }
-    near = [frame for frame, distance in distances.items() if distance <= _NEAR_FRAMES]
-    frames = near or sorted(distances, key=lambda frame: distances[frame])[:1]
-    return [
-        frame
-        for frame in frames
-        if _differs(clip, shown[frame + edit.part.start_frame], frame, edit)
-    ]
+    if near:
+        # Behind an encoder's own key frames lies a long way; behind a copied one a short one.
+        seams = [
+            key
+            for key, distance in clips.items()
+            if 0 < distance <= _SEAM_FRAMES and _distance(key - 1, keys) <= _SEAM_FRAMES
+        ]
+        return [*near, *(frame for key in seams for frame in (key - 1, key))]
+    ways = own | clips
+    return sorted(ways, key=lambda frame: ways[frame])[:1]
 
 
-def _relative(shown: dict[int, bytes], edit: PartEdit) -> list[int]:
-    return [frame - edit.part.start_frame for frame in shown]
+def _source_keys(source: _Video, edit: PartEdit) -> set[int]:
+    """Return the first key frame of the part, the one near its middle and the last."""
+    part, found = edit.part, set()
+    for target in (part.start_frame, (part.start_frame + part.end_frame) // 2, part.end_frame - 1):
+        for frame, packet in source.packets_from_key(target):
+            if frame >= part.end_frame:
+                break
+            if packet.is_keyframe and frame >= part.start_frame:
+                found.add(frame)
+                break
+    return found
 
 
 def _distance(frame: int, keys: Sequence[int]) -> int:
@@ -68,42 +143,19 @@ def _distance(frame: int, keys: Sequence[int]) -> int:
     return min((frame - key for key in keys if key <= frame), default=frame)
 
 
-def _key_pictures(container: InputContainer, edit: PartEdit) -> Iterator[tuple[int, bytes]]:
-    """Yield index on the source's grid and thumbnail of key frames in the part."""
-    video: Any = container.streams[edit.source.video_index]
-    video.codec_context.thread_count = 1
-    part = edit.part
-    seen: set[int] = set()
-    for target in (part.start_frame, (part.start_frame + part.end_frame) // 2, part.end_frame - 1):
-        aim_s = edit.source.origin_s + (target + AIM_FRAMES) / edit.frame_rate
-        container.seek(int(aim_s / video.time_base), stream=video)
-        for packet in container.demux(video):
-            if packet.pts is None:
-                break
-            frame = frame_index(
-                packet.pts * packet.time_base - edit.source.origin_s, edit.frame_rate
-            )
-            if frame >= part.end_frame:
-                break
-            if packet.is_keyframe and frame >= part.start_frame:
-                if frame not in seen and (picture := _decoded_alone(video, packet)):
-                    seen.add(frame)
-                    yield frame, _upright_thumbnail(picture, edit)
-                break
-
-
-def _decoded_alone(video: VideoStream, packet: "av.Packet[Any]") -> VideoFrame | None:
-    """Decode a key frame without the packets after it."""
-    frames = [*video.codec_context.decode(packet), *video.codec_context.decode(None)]
-    video.codec_context.flush_buffers()
-    return frames[0] if len(frames) == 1 else None
-
-
-def _differs(clip: InputContainer, shown: bytes, frame: int, edit: PartEdit) -> bool:
+def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
     """Tell whether the clip shows another picture; one beside it will do where the rate varies."""
+    wanted = edit.part.start_frame + frame
+    found = source.pictures(range(wanted, wanted + 1))
+    if not found:
+        return False  # the source has no picture of its own there
+    shown = _upright_thumbnail(found[wanted], edit)
     margin = 1 if edit.source.is_vfr else 0
-    first = frame + edit.bumper_frames - margin
-    pictures = list(_clip_pictures(clip, first, 2 * margin + 1, edit))
+    first = max(0, frame + edit.bumper_frames - margin)
+    pictures = [
+        _clip_thumbnail(picture)
+        for picture in clip.pictures(range(first, first + 2 * margin + 1)).values()
+    ]
     likeness = max((_likeness(shown, picture) for picture in pictures), default=0.0)
     mirrored = [
         _likeness(image, picture) for image in _mirror_images(shown) for picture in pictures
@@ -120,17 +172,9 @@ def _mirror_images(thumbnail: bytes) -> Iterator[bytes]:
     yield b"".join(reversed(pixels))
 
 
-def _clip_pictures(clip: InputContainer, first: int, count: int, edit: PartEdit) -> Iterator[bytes]:
-    """Yield the thumbnails of so many frames of the clip."""
-    video: Any = clip.streams.video[0]
-    clip.seek(int(max(0, first) / edit.frame_rate / video.time_base), stream=video)
+def _clip_thumbnail(picture: VideoFrame) -> bytes:
     scale = f"{_WIDTH}:{_HEIGHT}:flags=area:in_color_matrix=bt709:in_range=limited"
-    for picture in clip.decode(video):
-        index = frame_index(Fraction(picture.pts) * picture.time_base, edit.frame_rate)
-        if index >= first + count:
-            return
-        if index >= first:
-            yield _filtered(picture, [("scale", scale)])
+    return _filtered(picture, [("scale", scale)])
 
 
 def _upright_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:

@@ -1,0 +1,71 @@
+"""What other packages use of this one: sources, edits, and the renderers that make the parts."""
+
+from worker_server.media.errors import (
+    ClipRejected,
+    EncodeFailed,
+    MediaError,
+    MediaProcessCrashed,
+    RendererDeclined,
+    SourceError,
+    Stopped,
+)
+from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit, Profile
+from worker_server.media.model.geometry import frame_size
+from worker_server.media.model.plan import FrameRange, plan_parts
+from worker_server.media.model.source import Preparation, ProbeLimits, Source
+from worker_server.media.probing.prepare import PrepareWatch, prepare
+from worker_server.media.probing.probe import Prober, WarmProber, probe
+from worker_server.media.probing.sniff import sniff
+from worker_server.media.process.child import ChildFiles
+from worker_server.media.process.encoder import run_encoder
+from worker_server.media.process.sandbox import SandboxReport, sandbox_report
+from worker_server.media.rendering.render import (
+    RenderedClip,
+    RenderLimits,
+    RenderWatch,
+    clip_files,
+    render,
+)
+from worker_server.media.rendering.renderer import Renderer
+from worker_server.media.rendering.renderers import renderer, renderers
+from worker_server.media.verifying.verify import ClipFacts, Verifier, verify_clip
+
+__all__ = [
+    "DEFAULT_LOGO",
+    "ChildFiles",
+    "ClipFacts",
+    "ClipRejected",
+    "EncodeFailed",
+    "FrameRange",
+    "MediaError",
+    "MediaProcessCrashed",
+    "PartEdit",
+    "Preparation",
+    "PrepareWatch",
+    "ProbeLimits",
+    "Prober",
+    "Profile",
+    "RenderLimits",
+    "RenderWatch",
+    "RenderedClip",
+    "Renderer",
+    "RendererDeclined",
+    "SandboxReport",
+    "Source",
+    "SourceError",
+    "Stopped",
+    "Verifier",
+    "WarmProber",
+    "clip_files",
+    "frame_size",
+    "plan_parts",
+    "prepare",
+    "probe",
+    "render",
+    "renderer",
+    "renderers",
+    "run_encoder",
+    "sandbox_report",
+    "sniff",
+    "verify_clip",
+]
