@@ -36,7 +36,7 @@ _ANY_WORKER = {"tasks", "worker-fetch", "worker-render"}
 _WORKER_SETTINGS = "\n".join(
     [
         f"FETCH_ALLOW_HOSTS={WORLD},{WORLD_GATEWAY}",
-        *("RENDER_CONCURRENCY=1", "LEASE_S=12", "SWEEP_S=2"),
+        *("RENDER_CONCURRENCY=2", "LEASE_S=12", "SWEEP_S=2"),
         "SOURCE_RETRY_S=30",  # a source that never answers is given up within a test
         "ALLOW_NO_SANDBOX=1",  # User-mode Linux has no Landlock
         *(
@@ -90,7 +90,7 @@ FILE = Machine(
     _COMMON_UNITS | {"nfs-server.service", "var-nfs-shared_folder.mount"},
 )
 MACHINES = (WEB, WORKER_1, FILE)
-DATA_DISK_MIB = 600
+DATA_DISK_MIB = 1024
 HOSTS = {
     **{f"{machine.name}.{DOMAIN}": machine.address for machine in (*MACHINES, WORKER_2)},
     f"database.{DOMAIN}": DATABASE,
@@ -176,4 +176,8 @@ class Video:
 VIDEOS = {
     "short": Video(3, "320x180", 1),
     "long": Video(120, "640x360", 6),
+    # Of another codec, so that both parts are encoded, and with grain: 100 MB, and as much a clip.
+    "large": Video(
+        40, "1920x1080", 2, ("-vf", "noise=alls=12:allf=t", "-c:v", "mpeg4", "-q:v", "8")
+    ),
 }

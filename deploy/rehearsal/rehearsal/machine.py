@@ -34,6 +34,8 @@ class Vm:
     network: Network
     data_disk: Path | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    # One connection for all commands: a new one costs a machine without KVM a second or more.
+    _connection: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
@@ -82,8 +84,14 @@ class Vm:
             )
 
     def wait_for_ssh(self) -> None:
-        """Return when it can be logged in to."""
+        """Return when it can be logged in to, with a connection that stays open."""
         wait_until(self._can_log_in, _BOOT_S)
+        self._connection = subprocess.Popen(
+            self._ssh_command("-M", "-N", self._address),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def wait_for_startup(self) -> None:
         """Return when this boot's provisioning has ended well; fail with its log if it does not."""
@@ -92,7 +100,7 @@ class Vm:
         # Failed tries in between are what the unit is for.
         while not self._is_provisioned():
             assert time.monotonic() < deadline, self.startup_log()
-            time.sleep(1)
+            time.sleep(3)
 
     def _is_provisioned(self) -> bool:
         """Return whether the unit's job of this boot is done.
@@ -141,6 +149,11 @@ class Vm:
 
     def _end(self) -> None:
         """End what is left of its processes: all are in the group that was made for it."""
+        if self._connection is not None:
+            self._connection.kill()
+            self._connection.wait()
+            self._connection = None
+            self._socket.unlink(missing_ok=True)
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -152,25 +165,33 @@ class Vm:
         assert self._process.poll() is None, (
             f"{self.name} has ended:\n{self.console.read_text(errors='replace')[-2000:]}"
         )
-        return self._ssh("true", 10).returncode == 0
+        return self._ssh("true", 30).returncode == 0
 
-    def _ssh(self, command: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    @property
+    def _address(self) -> str:
+        return f"root@{self.machine.address}"
+
+    @property
+    def _socket(self) -> Path:
+        """Where commands find the open connection; without it they make one of their own."""
+        return self.work.folder / f"{self.name}.ssh"
+
+    def _ssh_command(self, *arguments: str) -> list[str]:
         options = [
             "BatchMode=yes",
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
         ]
-        options += ["ConnectTimeout=5", "ServerAliveInterval=5", "ServerAliveCountMax=12"]
-        ssh = [
-            "ssh",
-            "-i",
-            str(self.work.ssh_key),
-            *(word for option in options for word in ("-o", option)),
-        ]
+        options += ["ConnectTimeout=30", "ServerAliveInterval=5", "ServerAliveCountMax=12"]
+        options += [f"ControlPath={self._socket}"]
+        given = [word for option in options for word in ("-o", option)]
+        return ["ssh", "-i", str(self.work.ssh_key), *given, *arguments]
+
+    def _ssh(self, command: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
-                [*ssh, f"root@{self.machine.address}", command],
+                self._ssh_command(self._address, command),
                 capture_output=True,
                 text=True,
                 check=False,
