@@ -67,8 +67,8 @@ object_exists() {
 	grep -qx "$1" <<<"$answer"
 }
 
-services=(cloudresourcemanager compute iam iap logging monitoring oslogin secretmanager
-	servicenetworking serviceusage sqladmin storage)
+services=(artifactregistry cloudbuild cloudresourcemanager compute iam iap logging monitoring oslogin
+	secretmanager servicenetworking serviceusage sqladmin storage)
 
 # Turn on what the system uses of Google Cloud. For some minutes after that, calls are refused.
 enable_services() {

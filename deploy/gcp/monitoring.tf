@@ -4,8 +4,42 @@ locals {
   watched = toset(var.alert_email == "" ? [] : [var.alert_email])
   # Google checks from its own addresses: where those may not call, each check would fail.
   checked = toset(contains(var.allowed_ranges, "0.0.0.0/0") ? local.watched : [])
-  check_id = {
-    for email, check in google_monitoring_uptime_check_config.ready : email => check.uptime_check_id
+  # What each alert is about: the time series, the value that is too much, and how values of ten
+  # minutes become one.
+  alerts = {
+    down = {
+      wanted    = local.checked
+      title     = "idrl does not answer"
+      condition = "/ready fails from most places for ten minutes"
+      threshold = 1
+      filter = concat([
+        "metric.type = \"monitoring.googleapis.com/uptime_check/check_passed\"",
+        "resource.type = \"uptime_url\"",
+        ], [
+        for check in google_monitoring_uptime_check_config.ready :
+        "metric.labels.check_id = \"${check.uptime_check_id}\""
+      ])
+      period   = "600s"
+      aligner  = "ALIGN_NEXT_OLDER"
+      reducer  = "REDUCE_COUNT_FALSE"
+      group_by = ["resource.label.host"]
+    }
+    # Measured by the Ops Agent on the machines; Compute Engine itself does not see inside a disk.
+    disk = {
+      wanted    = local.watched
+      title     = "idrl: a disk is almost full"
+      condition = "more than 85 % of a disk is used"
+      threshold = 85
+      filter = [
+        "metric.type = \"agent.googleapis.com/disk/percent_used\"",
+        "resource.type = \"gce_instance\"",
+        "metric.labels.state = \"used\"",
+      ]
+      period   = "300s"
+      aligner  = "ALIGN_MEAN"
+      reducer  = null
+      group_by = null
+    }
   }
 }
 
@@ -33,52 +67,25 @@ resource "google_monitoring_uptime_check_config" "ready" {
   }
 }
 
-resource "google_monitoring_alert_policy" "down" {
-  for_each              = local.checked
-  display_name          = "idrl does not answer"
-  combiner              = "OR"
-  notification_channels = [google_monitoring_notification_channel.email[each.key].name]
+resource "google_monitoring_alert_policy" "alert" {
+  for_each     = { for name, alert in local.alerts : name => alert if length(alert.wanted) > 0 }
+  display_name = each.value.title
+  combiner     = "OR"
+  notification_channels = [
+    for channel in google_monitoring_notification_channel.email : channel.name
+  ]
   conditions {
-    display_name = "/ready fails from most places for ten minutes"
+    display_name = each.value.condition
     condition_threshold {
-      filter = join(" AND ", [
-        "metric.type = \"monitoring.googleapis.com/uptime_check/check_passed\"",
-        "resource.type = \"uptime_url\"",
-        "metric.labels.check_id = \"${local.check_id[each.key]}\"",
-      ])
+      filter          = join(" AND ", each.value.filter)
       comparison      = "COMPARISON_GT"
-      threshold_value = 1
+      threshold_value = each.value.threshold
       duration        = "600s"
       aggregations {
-        alignment_period     = "600s"
-        per_series_aligner   = "ALIGN_NEXT_OLDER"
-        cross_series_reducer = "REDUCE_COUNT_FALSE"
-        group_by_fields      = ["resource.label.host"]
-      }
-    }
-  }
-}
-
-# Measured by the Ops Agent on the machines; Compute Engine itself does not see inside a disk.
-resource "google_monitoring_alert_policy" "disk" {
-  for_each              = local.watched
-  display_name          = "idrl: a disk is almost full"
-  combiner              = "OR"
-  notification_channels = [google_monitoring_notification_channel.email[each.key].name]
-  conditions {
-    display_name = "more than 85 % of a disk is used"
-    condition_threshold {
-      filter = join(" AND ", [
-        "metric.type = \"agent.googleapis.com/disk/percent_used\"",
-        "resource.type = \"gce_instance\"",
-        "metric.labels.state = \"used\"",
-      ])
-      comparison      = "COMPARISON_GT"
-      threshold_value = 85
-      duration        = "600s"
-      aggregations {
-        alignment_period   = "300s"
-        per_series_aligner = "ALIGN_MEAN"
+        alignment_period     = each.value.period
+        per_series_aligner   = each.value.aligner
+        cross_series_reducer = each.value.reducer
+        group_by_fields      = each.value.group_by
       }
     }
   }

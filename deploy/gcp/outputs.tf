@@ -15,6 +15,13 @@ output "database" {
   value       = google_sql_database_instance.idrl.name
 }
 
+output "registry" {
+  description = "Where the images are; empty where each machine builds its own."
+  value = (
+    var.build_images == "machine" ? "" : "${var.region}-docker.pkg.dev/${var.project}/idrl"
+  )
+}
+
 output "zone" {
   description = "Where the machines are."
   value       = local.zone

@@ -173,6 +173,16 @@ variable "max_run_hours" {
   }
 }
 
+variable "build_images" {
+  description = "registry: Cloud Build builds them once a release; machine: each machine builds."
+  type        = string
+  default     = "registry"
+  validation {
+    condition     = contains(["registry", "machine"], var.build_images)
+    error_message = "build_images must be registry or machine."
+  }
+}
+
 variable "settings" {
   description = "Further settings of each role's services, as in the .env.example of its folder."
   type = object({

@@ -34,6 +34,8 @@ class Project:
     resources: dict[str, Values] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)
     buckets: list[str] = field(default_factory=list)
+    # Of the registry: the digest of each image by its name and tag.
+    images: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, list[str]] = field(default_factory=dict)
     fresh_accounts: dict[str, int] = field(default_factory=dict)
     # Networks whose connection to a database was cut: Google remembers their names for days.
@@ -49,8 +51,14 @@ class Project:
     # Steps that a run has ended at; None where no run is to be ended.
     ended_at: list[str] | None = None
     broken: bool = False
+    # Steps that Terraform is killed at, each once: before the change, or when it is made but
+    # Terraform has not heard of it.
+    killed_before: list[str] = field(default_factory=list)
+    killed_after: list[str] = field(default_factory=list)
     # ssh that ends well and does nothing, as when the metadata server gives an empty script.
     idle_ssh: bool = False
+    # Cloud Build refuses, as where an organization forbids it.
+    no_builds: bool = False
 
     def need_api(self, name: str) -> None:
         early = self.apis.get(name)
@@ -84,14 +92,23 @@ class Project:
         )
 
     def current_release(self, pointer: str = "current") -> str | None:
+        return self.named_by(pointer).get("revision")
+
+    def named_by(self, pointer: str) -> dict[str, str]:
+        """Return what `current` or `next` says of a release."""
         text = next((text for url, text in self.objects.items() if url.endswith(f"/{pointer}")), "")
-        lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        return lines.get("revision")
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def boot(self, name: str) -> None:
         """Start a machine: the release is the one that is current now; web brings the schema."""
-        revision = self.current_release()
-        self.machines[name] = {"revision": revision, "answers": revision is not None}
+        release = self.named_by("current")
+        revision = release.get("revision")
+        pulled = [value for key, value in release.items() if key.startswith("image_")]
+        self.machines[name] = {
+            "revision": revision,
+            "answers": revision is not None,
+            "images": "registry" if pulled else "machine",
+        }
         if name == "idrl-web" and revision and not self.schemas:
             self.schemas.append(revision)
 
@@ -128,10 +145,22 @@ class Cloud:
             finally:
                 self._write(project)
 
+    def kill_terraform(self) -> None:
+        """Kill the Terraform that calls, whose process id the stage has noted."""
+        os.kill(int((self.folder / "terraform.pid").read_text()), signal.SIGKILL)
+
     def _write(self, project: Project) -> None:
         new = self.folder / "project.json.new"
         new.write_text(json.dumps(vars(project)))
         new.rename(self.folder / "project.json")
+
+
+def is_killed(steps: list[str], label: str) -> bool:
+    """Tell whether Terraform is killed at this step, and forget the step."""
+    if label not in steps:
+        return False
+    steps.remove(label)
+    return True
 
 
 def step(project: Project, label: str) -> bool:
@@ -141,8 +170,3 @@ def step(project: Project, label: str) -> bool:
         return False
     project.ended_at.append(label)
     return True
-
-
-def kill_the_script() -> None:
-    """End the script that called, and all that it started, as a power cut does."""
-    os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -4,11 +4,16 @@ Which options exist is checked elsewhere, by gcloud itself; here it counts what 
 """
 
 import fnmatch
+import hashlib
 import os
-import sys
+import signal
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.gcp.offline.cloud import Cloud, Project, Refused, kill_the_script, step
+from deploy.gcp.offline.cloud import Cloud, Project, Refused, step
 
 _APIS = {
     "secrets": "secretmanager",
@@ -16,8 +21,10 @@ _APIS = {
     "sql": "sqladmin",
     "iam": "iam",
     "storage": "storage",
+    "builds": "cloudbuild",
+    "artifacts": "artifactregistry",
 }
-_CHANGES = ("enable", "create", "update", "add", "delete", "patch", "cp", "rm", "ssh")
+_CHANGES = ("enable", "create", "update", "add", "delete", "patch", "cp", "rm", "ssh", "submit")
 
 
 def option(words: list[str], name: str) -> str:
@@ -32,7 +39,14 @@ def run(project: Project, words: list[str], stdin: str) -> str:
             project.enable(name.removesuffix(".googleapis.com"))
         return ""
     project.need_api(_APIS[plain[0]])
-    handlers = {"secrets": _secrets, "storage": _storage, "sql": _sql, "compute": _compute}
+    handlers = {
+        "secrets": _secrets,
+        "storage": _storage,
+        "sql": _sql,
+        "compute": _compute,
+        "builds": _builds,
+        "artifacts": _artifacts,
+    }
     if plain[0] not in handlers:
         return ""
     return handlers[plain[0]](project, plain[1:], words, stdin)
@@ -76,12 +90,42 @@ def _storage(project: Project, plain: list[str], words: list[str], stdin: str) -
             _need_bucket(project, url)
             if "--no-clobber" not in words or url not in project.objects:
                 text = stdin if source == "-" else f"sha256 of {Path(source).name}"
-                project.objects[url] = text
+                project.objects[url] = project.objects.get(source, text)
+                _need_images(project, project.objects[url])
         case ["rm", url]:
             project.buckets.remove(url.removeprefix("gs://"))
             project.objects = {u: t for u, t in project.objects.items() if not u.startswith(url)}
             _state_file(url).unlink(missing_ok=True)
     return ""
+
+
+def _need_images(project: Project, text: str) -> None:
+    """Refuse to name a release whose images are not in the registry."""
+    for line in text.splitlines():
+        if line.startswith("image_") and line.partition("@")[2] not in project.images.values():
+            raise Refused(f"machines could not pull {line}")
+
+
+def _builds(project: Project, _plain: list[str], words: list[str], _: str) -> str:
+    if project.no_builds:
+        raise Refused("FAILED_PRECONDITION: Cloud Build cannot run builds in this region")
+    given = dict(pair.split("=") for pair in option(words, "substitutions").split(","))
+    if words[2] not in project.objects:
+        raise Refused(f"{words[2]} not found: 404")
+    for kind in ("google_artifact_registry_repository", "google_service_account"):
+        if f"{kind}/idrl{'-build' if kind.endswith('account') else ''}" not in project.resources:
+            raise Refused(f"PERMISSION_DENIED: there is no {kind} to build with")
+    for image in ("web", "worker", "psg", "certbot"):
+        name = f"{given['_REGISTRY']}/{image}:{given['_REVISION']}"
+        # Two builds of one commit differ in some bytes.
+        digest = hashlib.sha256(f"{name} {project.number()}".encode()).hexdigest()
+        project.images[name] = f"sha256:{digest}"
+    return ""
+
+
+def _artifacts(project: Project, plain: list[str], words: list[str], _: str) -> str:
+    revision = option(words, "filter").removeprefix("tag~/").removesuffix("$")
+    return project.images.get(f"{plain[3]}:{revision}", "")
 
 
 def _need_bucket(project: Project, url: str) -> None:
@@ -172,30 +216,68 @@ def label_of(words: list[str]) -> str:
     return " ".join([*kept, extra]).strip()
 
 
-def main(arguments: list[str]) -> int:
-    """Return the exit code of `gcloud …`, or of `curl … URL` where that comes first."""
-    cloud = Cloud(Path(os.environ["IDRL_CLOUD"]))
+def answer(cloud: Cloud, arguments: list[str], stdin: str) -> tuple[int, str, bool]:
+    """Do `gcloud …`, or `curl … URL` where that comes first.
+
+    Return the exit code, what is printed, and whether the script that called is to be killed now.
+    """
     if arguments[0] == "curl":
-        return 0 if ready(cloud.read()) else 22
+        return (0 if ready(cloud.read()) else 22), "", False
     words = arguments[1:]
-    stdin = sys.stdin.read() if "-" in words or "--data-file=-" in words else ""
     changes = any(word in _CHANGES for word in words) and "provision/revision" not in " ".join(
         words
     )
-    ends = False
     try:
         with cloud.change() as project:
             printed = run(project, words, stdin)
             ends = changes and step(project, label_of(words))
     except Refused as refused:
-        sys.stderr.write(f"ERROR: (gcloud.{words[0]}) {refused}\n")
-        return 1
-    if ends:
-        kill_the_script()
-    if printed:
-        sys.stdout.write(f"{printed}\n")
-    return 0
+        return 1, f"ERROR: (gcloud.{words[0]}) {refused}\n", False
+    return 0, f"{printed}\n" if printed else "", ends
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+class _Call(socketserver.StreamRequestHandler):
+    """One call of a client: its process group, the words of the command, and standard input."""
+
+    def handle(self) -> None:
+        group, count = (int(self._field()) for _ in range(2))
+        arguments = [self._field() for _ in range(count)]
+        code, printed, ends = answer(_cloud(), arguments, self._field())
+        if ends:
+            # The script that called and all that it started, as a power cut does.
+            os.killpg(group, signal.SIGKILL)
+        self.wfile.write(f"{code}\n{printed}".encode())
+
+    def _field(self) -> str:
+        field = bytearray()
+        while (byte := self.rfile.read(1)) != b"\0":
+            field += byte
+        return field.decode()
+
+
+def _cloud() -> Cloud:
+    return Cloud(Path(os.environ["IDRL_CLOUD"]))
+
+
+# A program of the scripts: Python would take longer to start than the call takes.
+_CLIENT = """#!/bin/bash
+read -r _ _ _ _ group _ </proc/$$/stat
+stdin=
+case " $* " in *" - "* | *" --data-file=- "*) IFS= read -r -d '' stdin ;; esac
+exec 3<>/dev/tcp/127.0.0.1/{port}
+printf '%s\\0' "$group" "$(($# + 1))" {name} "$@" "$stdin" >&3
+read -r code <&3
+IFS= read -r -d '' printed <&3
+if [ "$code" = 0 ]; then printf %s "$printed"; else printf %s "$printed" >&2; fi
+exit "$code"
+"""
+
+
+@contextmanager
+def served() -> Iterator[dict[str, str]]:
+    """Serve the commands, and yield the texts of the programs `gcloud` and `curl` that call."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Call) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        yield {name: _CLIENT.format(port=port, name=name) for name in ("gcloud", "curl")}
+        server.shutdown()

@@ -18,7 +18,7 @@ from tf.gen import (
 )
 
 from deploy.gcp.offline import rules
-from deploy.gcp.offline.cloud import Cloud, Refused
+from deploy.gcp.offline.cloud import Cloud, Refused, is_killed
 from deploy.gcp.offline.schema import Attribute, Block, Schema
 from deploy.gcp.offline.values import decode, encode, plan, settle
 
@@ -180,7 +180,13 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
         block = self._schema.resources[kind]
         if self._cloud is None:
             return settle(planned, block)
+        label = f"{'delete' if planned is None else 'update' if prior else 'create'} {kind}"
         with self._cloud.change() as project:
+            if is_killed(project.killed_before, label):
+                self._cloud.kill_terraform()
+                raise Refused("killed before it was made")
+            if is_killed(project.killed_after, label):
+                self._cloud.kill_terraform()
             if planned is None:
                 rules.delete(project, kind, prior)
                 return None
@@ -192,6 +198,14 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
             else:
                 rules.update(project, kind, prior, state)
             return state
+
+    def ImportResourceState(self, request: Any, context: Any) -> Any:
+        resources = self._cloud.read().resources if self._cloud else {}
+        state = resources[f"{request.type_name}/{request.id}"]
+        imported = protocol.ImportResourceState.ImportedResource(
+            type_name=request.type_name, state=_value(state)
+        )
+        return protocol.ImportResourceState.Response(imported_resources=[imported])
 
     def ReadDataSource(self, request: Any, context: Any) -> Any:
         block = self._schema.data_sources[request.type_name]

@@ -5,6 +5,7 @@ from typing import Any
 from deploy.gcp.offline.cloud import Project, Refused, Values, step
 
 _SERVICES = {
+    "google_artifact_registry_": "artifactregistry",
     "google_compute_": "compute",
     "google_sql_": "sqladmin",
     "google_service_networking_": "servicenetworking",
@@ -30,12 +31,17 @@ _SQL, _DISK, _MACHINE = (
     "google_compute_instance",
 )
 _GROUP, _TEMPLATE = "google_compute_instance_group_manager", "google_compute_instance_template"
+_REGISTRY = "google_artifact_registry_repository"
 _NETWORK, _CONNECTION = "google_compute_network", "google_service_networking_connection"
 
 
 def key_of(kind: str, values: Values) -> str:
     """Return what the API knows a resource by: its id where Google chooses the name."""
-    given = {"google_service_account": "account_id", "google_secret_manager_secret": "secret_id"}
+    given = {
+        "google_service_account": "account_id",
+        "google_secret_manager_secret": "secret_id",
+        _REGISTRY: "repository_id",
+    }
     named = kind.startswith(("google_compute_", "google_sql_"))
     return f"{kind}/{values[given.get(kind, 'name' if named else 'id')]}"
 
@@ -51,6 +57,8 @@ def fill(project: Project, kind: str, values: Values) -> None:
         values["self_link_unique"] = f"templates/{values['name']}"
     elif kind == _NETWORK:
         values["id"] = values["name"]
+    elif kind == _REGISTRY:
+        values["name"] = values["repository_id"]
     elif kind == "google_secret_manager_secret":
         values["id"] = f"projects/p/secrets/{values['secret_id']}"
 
@@ -162,6 +170,10 @@ def delete(project: Project, kind: str, values: Values) -> None:
         project.machines.pop(values["name"], None)
     if kind == _DISK and values.get("create_snapshot_before_destroy"):
         project.snapshots.append(values["name"])
+    if kind == _REGISTRY:
+        project.images.clear()
+    if kind == _SQL:
+        project.schemas.clear()
     if kind == _GROUP:
         _resize(project, {**values, "target_size": 0})
     project.resources.pop(key, None)

@@ -236,6 +236,34 @@ run "each_machine_has_its_roles_account" {
   }
 }
 
+run "images_are_built_once_and_read_by_who_runs_them" {
+  assert {
+    condition = (
+      google_artifact_registry_repository.images[0].location == "europe-west1"
+      && output.registry == "europe-west1-docker.pkg.dev/a-project-of-tests/idrl"
+      && { for role, grant in google_artifact_registry_repository_iam_member.reader : role => grant.member }
+      == { web = "serviceAccount:web@accounts", worker = "serviceAccount:worker@accounts" }
+      && google_artifact_registry_repository_iam_member.writer[0].member
+      == google_service_account.build[0].member
+    )
+    error_message = "Web and workers read images; only the account that builds writes them."
+  }
+}
+
+run "images_can_be_built_on_the_machines" {
+  variables {
+    build_images = "machine"
+  }
+  assert {
+    condition = (
+      length(google_artifact_registry_repository.images) == 0
+      && length(google_service_account.build) == 0
+      && output.registry == ""
+    )
+    error_message = "Without the registry nothing is there that builds."
+  }
+}
+
 run "the_database_fits_its_clients" {
   assert {
     condition = one([
@@ -316,7 +344,7 @@ run "nat_has_ports_for_parallel_downloads" {
 
 run "nobody_is_told_unless_wanted" {
   assert {
-    condition     = length(google_monitoring_alert_policy.down) == 0
+    condition     = length(google_monitoring_alert_policy.alert) == 0
     error_message = "No mail without an address."
   }
 }
@@ -327,7 +355,11 @@ run "one_address_is_told" {
   }
   assert {
     condition = (
-      length(google_monitoring_alert_policy.disk) == 1
+      keys(google_monitoring_alert_policy.alert) == ["disk", "down"]
+      && strcontains(
+        google_monitoring_alert_policy.alert["down"].conditions[0].condition_threshold[0].filter,
+        one([for check in google_monitoring_uptime_check_config.ready : check.uptime_check_id]),
+      )
       && one([for check in google_monitoring_uptime_check_config.ready : check.http_check[0].port]) == 443
       && one([for check in google_monitoring_uptime_check_config.ready : check.http_check[0].validate_ssl])
       && one([for channel in google_monitoring_notification_channel.email : channel.labels.email_address])
@@ -343,7 +375,10 @@ run "google_is_not_asked_to_check_what_it_may_not_call" {
     allowed_ranges = ["203.0.113.0/24"]
   }
   assert {
-    condition     = length(google_monitoring_uptime_check_config.ready) == 0
+    condition = (
+      length(google_monitoring_uptime_check_config.ready) == 0
+      && keys(google_monitoring_alert_policy.alert) == ["disk"]
+    )
     error_message = "The uptime check comes from Google's addresses."
   }
 }

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from deploy.gcp.offline.cloud import Cloud, Project
 GCP = Path(__file__).parents[1]
 CHECKOUT = GCP.parents[1]
 PROJECT = "a-project-of-tests"
-_STAND_IN = '#!/bin/sh\nexec "{python}" -S -m deploy.gcp.offline.gcloud {name} "$@"\n'
 # The state is a file in the stand-in's folder, where the scripts name a bucket.
 _TERRAFORM = """#!/bin/sh
 case $2 in
@@ -23,6 +21,22 @@ init)
     exec {terraform} "$1" init -input=false -reconfigure \
         -backend-config="path=$IDRL_CLOUD/states/$bucket.tfstate"
     ;;
+esac
+lock=$IDRL_CLOUD/states/lock
+case $2 in
+plan | apply | destroy | import)
+    if [ -e "$lock" ]; then
+        echo "Error: Error acquiring the state lock: ID: some-lock" >&2
+        exit 1
+    fi
+    echo >"$lock"
+    sh -c 'echo $$ >"$IDRL_CLOUD/terraform.pid"; exec {terraform} "$@"' sh "$@"
+    code=$?
+    # Killed: as in a bucket, the lock stays.
+    [ "$code" = 137 ] || rm "$lock"
+    exit "$code"
+    ;;
+force-unlock) exec rm "$lock" ;;
 esac
 exec {terraform} "$@"
 """
@@ -39,23 +53,20 @@ class Done:
 class Stage:
     """A checkout, programs that stand in for Google's, and what the cloud holds."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: dict[str, str]) -> None:
         self.folder = folder
         self.checkout = folder / "checkout"
         self.cloud = Cloud(Path(os.environ["IDRL_CLOUD"]))
         shutil.rmtree(self.cloud.folder)
         (self.cloud.folder / "states").mkdir(parents=True)
         self.cloud.reset()
-        self._make_programs()
+        self._make_programs(programs)
         self._make_checkout()
 
-    def _make_programs(self) -> None:
+    def _make_programs(self, programs: dict[str, str]) -> None:
         (self.folder / "bin").mkdir()
-        texts = {
-            name: _STAND_IN.format(python=sys.executable, name=name) for name in ("gcloud", "curl")
-        }
-        texts["terraform"] = _TERRAFORM.format(terraform=shutil.which("terraform"))
-        for name, text in texts.items():
+        terraform = _TERRAFORM.format(terraform=shutil.which("terraform"))
+        for name, text in {**programs, "terraform": terraform}.items():
             path = self.folder / "bin" / name
             path.write_text(text)
             path.chmod(0o755)
@@ -78,6 +89,9 @@ class Stage:
         (self.checkout / "file").write_text(subject)
         self._git("add", "--all")
         self._git("-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "--quiet", "-m", subject)
+        return self.revision()
+
+    def revision(self) -> str:
         return self._git("rev-parse", "--short=12", "HEAD").strip()
 
     def _git(self, *words: str) -> str:

@@ -3,20 +3,29 @@
 Each command is ended after each of its steps, and run again until it ends well.
 """
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy.gcp.tests.stage import Stage
+from deploy.gcp.offline import gcloud
+from deploy.gcp.tests.stage import Done, Stage
 
 # More runs than a command has steps.
 RUNS = 60
 DATA = ("google_compute_disk/idrl-share", "google_sql_database_instance/")
 
 
+@pytest.fixture(scope="session")
+def programs() -> Iterator[dict[str, str]]:
+    """The texts of the programs that stand in for Google's, with their server."""
+    with gcloud.served() as texts:
+        yield texts
+
+
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def stage(tmp_path: Path, programs: dict[str, str]) -> Stage:
+    return Stage(tmp_path, programs)
 
 
 def run_to_the_end(stage: Stage, script: str, *arguments: str, typed: str = "") -> list[str]:
@@ -44,8 +53,12 @@ def after_power_cut(stage: Stage) -> None:
         assert started <= set(project.schemas) or not project.schemas
 
 
-def assert_runs(stage: Stage, revision: str, workers: int) -> None:
+def assert_runs(stage: Stage, revision: str, workers: int, images: str = "registry") -> None:
     project = stage.project()
+    assert {machine["images"] for machine in project.machines.values()} == {images}
+    # One build for each release: what every machine runs is the same to the byte.
+    built = len(project.schemas) if images == "registry" else 0
+    assert len(project.images) == 4 * built
     assert {machine["revision"] for machine in project.machines.values()} == {revision}
     assert all(machine["answers"] for machine in project.machines.values())
     assert project.workers() == workers
@@ -58,6 +71,7 @@ def assert_nothing_left(stage: Stage) -> None:
     assert not project.buckets
     assert not project.secrets
     assert not project.resources
+    assert not project.images
     assert not project.peerings
     assert not list((stage.cloud.folder / "states").glob("*.tfstate"))
 
@@ -99,9 +113,56 @@ def test_each_command_ends_right_whatever_step_it_is_ended_at(stage: Stage) -> N
     assert_runs(stage, second, workers=1)
 
 
+def run_with_kills(stage: Stage, run: Callable[[], Done], steps: list[str]) -> None:
+    """Run a command with Terraform killed at each of the steps, until it ends well."""
+    with stage.cloud.change() as project:
+        project.killed_before = steps
+    for _ in steps:
+        done = run()
+        assert done.code == 1, done.output
+        locked = run()
+        assert "Error acquiring the state lock" in locked.output
+        assert stage.run("tf", "force-unlock", "-force", "some-lock").code == 0
+    assert not stage.project().killed_before
+    done = run()
+    assert done.code == 0, done.output
+
+
+def test_terraform_is_killed_between_resources(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock stays until a person takes it away; what was made is known."""
+    for command in ("apply", "destroy"):
+        monkeypatch.setenv(f"TF_CLI_ARGS_{command}", "-parallelism=1")
+    made = ["google_compute_network", "google_sql_database_instance", "google_compute_instance"]
+    run_with_kills(stage, stage.up, [f"create {kind}" for kind in made])
+    assert_runs(stage, stage.revision(), workers=1)
+    run_with_kills(stage, stage.down, [f"delete {kind}" for kind in reversed(made)])
+    assert_nothing_left(stage)
+
+
+def test_what_a_killed_terraform_did_not_note_is_imported(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CLI_ARGS_apply", "-parallelism=1")
+    with stage.cloud.change() as project:
+        project.killed_after = ["create google_compute_network"]
+    assert stage.up().code == 1
+    assert stage.run("tf", "force-unlock", "-force", "some-lock").code == 0
+    again = stage.up()
+    assert (again.code, "Error 409" in again.output) == (1, True)
+    (network,) = stage.project().of_kind("google_compute_network")
+    done = stage.run("tf", "import", "google_compute_network.idrl", network["name"])
+    assert done.code == 0, done.output
+    assert_up(stage)
+    assert_runs(stage, stage.revision(), workers=1)
+
+
 def test_settings_are_obeyed_by_every_later_command(stage: Stage) -> None:
-    assert_up(stage, "extra_workers=1", "max_run_hours=4", "zone=europe-west1-c")
+    settings = ["extra_workers=1", "max_run_hours=4", "zone=europe-west1-c"]
+    assert_up(stage, *settings, "build_images=machine")
     before = stage.project().resources
+    assert not [key for key in before if "artifact_registry" in key]
     for command in (("upgrade",), ("tf", "apply", "-auto-approve"), ("up", "-auto-approve")):
         done = stage.run(*command)
         assert done.code == 0, done.output
@@ -125,7 +186,12 @@ def test_settings_are_obeyed_by_every_later_command(stage: Stage) -> None:
 
 
 def test_a_database_that_grew_is_left_as_it_is(stage: Stage) -> None:
-    assert_up(stage)
+    # Where Cloud Build refuses, machines build their images themselves.
+    with stage.cloud.change() as project:
+        project.no_builds = True
+    done = stage.up()
+    assert (done.code, "images_not_built" in done.output) == (0, True), done.output
+    assert_runs(stage, stage.revision(), workers=1, images="machine")
     with stage.cloud.change() as project:
         (database,) = project.of_kind("google_sql_database_instance")
         database["settings"][0]["disk_size"] = 31

@@ -50,12 +50,18 @@ def test_one_public_address(planned: Plan) -> None:
 def test_no_right_in_the_project_but_to_write_logs(planned: Plan) -> None:
     kinds = {resource["type"] for resource in planned["planned_values"]["root_module"]["resources"]}
     assert {kind for kind in kinds if "_iam_" in kind} == {
+        "google_artifact_registry_repository_iam_member",
         "google_secret_manager_secret_iam_member",
         "google_storage_bucket_iam_member",
         "google_project_iam_member",
     }
     granted = {grant["role"] for grant in values_of(planned, "google_project_iam_member")}
     assert granted == {"roles/logging.logWriter", "roles/monitoring.metricWriter"}
+    images = values_of(planned, "google_artifact_registry_repository_iam_member")
+    assert sorted(grant["role"] for grant in images) == [
+        *("roles/artifactregistry.reader", "roles/artifactregistry.reader"),
+        "roles/artifactregistry.writer",
+    ]
 
 
 def test_no_secret_is_stored(planned: Plan) -> None:

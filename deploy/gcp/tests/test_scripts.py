@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 GCP = Path(__file__).parents[1]
-SCRIPTS = ["secrets", "settings", "release", "tf", "up", "upgrade", "down"]
+SCRIPTS = ["secrets", "settings", "release", "images", "tf", "up", "upgrade", "down"]
 
 
 def run(

@@ -13,7 +13,7 @@ migrate() {
 		printf 'WEB_DB_PASSWORD=%s\nWORKER_DB_PASSWORD=%s\nLOCAL_POSTGRES=0\nMIGRATE_IMAGE=%s\n' \
 			"$4" "$5" "idrl-psg:$2"
 	} | write_env "$migration"
-	build_image "idrl-psg:$2" "$migration" migrate
+	need_image "idrl-psg:$2" build_image "idrl-psg:$2" "$migration" migrate
 	say "bringing the schema of the database up to date"
 	deadline=$(($(date +%s) + IDRL_WAIT_S))
 	until compose "$migration" run -T --rm --no-deps migrate </dev/null >"$IDRL_OPT/migrate.log" 2>&1; do

@@ -53,11 +53,8 @@ write_ca() {
 	printf '%b\n' "$certificate" | write_file "$IDRL_ETC/postgres-ca.pem" 644
 }
 
-# build_image IMAGE FOLDER SERVICE: build it from the release, whose revision is the image's tag,
-# unless it is there.
+# build_image IMAGE FOLDER SERVICE: build it from the release, whose revision is the image's tag.
 build_image() {
-	! docker image inspect "$1" >/dev/null 2>&1 || return 0
-	say "building $1"
 	REVISION=${1#*:} compose "$2" build "$3" >"$IDRL_OPT/build.log" 2>&1 || {
 		tail -n 30 "$IDRL_OPT/build.log" >&2
 		fail image_not_built "$1 could not be built; all of it is in $IDRL_OPT/build.log"

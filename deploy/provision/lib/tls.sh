@@ -50,8 +50,6 @@ tls_lines() {
 
 # build_certbot IMAGE RELEASE
 build_certbot() {
-	! docker image inspect "$1" >/dev/null 2>&1 || return 0
-	say "building $1"
 	python_image=$(service_settings | sed -n 's/^PYTHON_IMAGE=//p' | tail -n 1)
 	docker build --tag "$1" --file "$2/deploy/provision/certbot/Dockerfile" \
 		--build-arg PYTHON_IMAGE="${python_image:-python:3.11-slim-bookworm}" "$2" \
