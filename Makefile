@@ -79,6 +79,7 @@ lock: ## resolve the locks again (UPGRADE=1 for newer versions)
 	$(COMPILE) psg/pyproject.toml -c locks/all.txt -o locks/psg.txt
 	$(COMPILE) locks/terraform-offline.in -o locks/terraform-offline.txt
 	$(COMPILE) --no-deps locks/google-bindings.in -o locks/google-bindings.txt
+	$(COMPILE) --no-deps locks/google-bindings-next.in -o locks/google-bindings-next.txt
 	$(COMPILE) locks/checkov.in -o locks/checkov.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/certbot.in -o locks/certbot.txt

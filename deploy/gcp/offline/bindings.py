@@ -33,7 +33,7 @@ _INTERFACE = re.compile(r"export interface (\w+)[^{]*\{(.*?)\n\}", re.DOTALL)
 _PROPERTY = re.compile(r"readonly (\w+)(\??): ([^;]+);")
 _FUNCTION = re.compile(r"function (\w+)ToHclTerraform\(struct\) \{(.*?)\n\}", re.DOTALL)
 _CLASS = re.compile(r"\nclass (\w+) extends [^{]+\{(.*?)\n\}\n", re.DOTALL)
-_MAIN = re.compile(r"class (\w+) extends cdktf\.Terraform(?:Resource|DataSource)")
+_MAIN = re.compile(r"class (\w+) extends cdkt[fn]\.Terraform(?:Resource|DataSource)")
 _ARGUMENTS = re.compile(r"synthesizeHclAttributes\(\) \{(.*?)\n    \}", re.DOTALL)
 _ARGUMENT = re.compile(
     r"\n {8,12}(?P<name>\w+): \{\s*value: (?P<value>.*?),\s*isBlock: (?P<is_block>true|false),"
@@ -44,11 +44,12 @@ _STORED = re.compile(r"(string|number|boolean|any)(List|Map|Set)")
 _FIELD = re.compile(r"(?:struct\.|this\._)(\w+?)(?:\.internalValue)?\)")
 _CONVERTER = re.compile(r"(\w+)ToHclTerraform")
 _GETTER = re.compile(
-    r"get \w+\(\) \{\s*return (?P<is_set>cdktf\.Fn\.tolist\()?(?:cdktf\.Token\.asNumberList\()?"
+    r"get \w+\(\) \{\s*return (?P<is_set>cdkt[fn]\.Fn\.tolist\()?"
+    r"(?:cdkt[fn]\.Token\.asNumberList\()?"
     r"this\.get(?P<kind>\w+)Attribute\('(?P<name>\w+)'\)"
 )
-_MAP = re.compile(r'this\._\w+ = new cdktf\.(String|Number|Boolean|Any)Map\(this, "(\w+)"\)')
-_LIST = re.compile(r'this\._\w+ = new (\w+?)(List|Map)\(this, "(\w+)", (true|false)\)')
+_MAP = re.compile(r'\b_\w+ = new cdkt[fn]\.(String|Number|Boolean|Any)Map\(this, "(\w+)"\)')
+_LIST = re.compile(r'\b_\w+ = new (\w+?)(List|Map)\(this, "(\w+)", (true|false)\)')
 
 
 def read_schema(wheel: Path, resources: Iterable[str], data_sources: Iterable[str]) -> Schema:
