@@ -18,6 +18,8 @@ Figures = dict[str, list[float]]
 _ABORTS = 20
 _QUEUED = 10_000
 _WAKEUPS_AT_MOST = 1000
+_RENDERING = "SELECT 1 FROM parts WHERE task_id = %s AND status = 'rendering'"
+_DOWNLOADING = "SELECT 1 FROM tasks WHERE id = %s AND status = 'downloading'"
 _CLAIMED_AGAIN = """
     SELECT extract(epoch FROM min(again.at) - %s::timestamptz)::float FROM task_events AS again
     WHERE again.task_id = %s AND again.kind = 'claimed' AND again.at > %s::timestamptz
@@ -91,10 +93,8 @@ def _caller(target: Target) -> Caller:
 def _killed(target: Target, caller: Caller, program: str, source: str) -> float:
     submission = caller.submit(target.sources.named(source))
     is_render = program == "render"
-    status = "rendering" if is_render else "downloading"
-    table, key = ("parts", "task_id") if is_render else ("tasks", "id")
-    held = f"SELECT FROM {table} WHERE {key} = %s AND status = %s"
-    wait_until(lambda: target.rows(held, submission.task_id, status))
+    held = _RENDERING if is_render else _DOWNLOADING
+    wait_until(lambda: target.rows(held, submission.task_id))
     killed_at = target.rows("SELECT clock_timestamp()::text")[0][0]
     for process in target.processes(program):
         with suppress(psutil.NoSuchProcess):
@@ -139,7 +139,7 @@ def _seconds_until_nothing_is_left(
 
 
 def _is_worked_on(target: Target, submission: Submission) -> bool:
-    worked_on = "SELECT FROM tasks WHERE id = %s AND status IN ('downloading', 'processing')"
+    worked_on = "SELECT 1 FROM tasks WHERE id = %s AND status IN ('downloading', 'processing')"
     return bool(target.rows(worked_on, submission.task_id))
 
 
@@ -155,7 +155,7 @@ def _encoders(target: Target) -> list[psutil.Process]:
 def _end(target: Target, caller: Caller, submission: Submission) -> None:
     caller.delete(submission)
     target.becomes_whole()
-    live = "SELECT FROM tasks WHERE id = %s AND status NOT IN ('done', 'failed', 'canceled')"
+    live = "SELECT 1 FROM tasks WHERE id = %s AND status NOT IN ('done', 'failed', 'canceled')"
     wait_until(lambda: not target.rows(live, submission.task_id))
 
 

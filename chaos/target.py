@@ -33,6 +33,8 @@ _SETTINGS = {
     "STORAGE_RESERVE_BYTES": str(RESERVE_BYTES),
 }
 _CONNECT_TIMEOUT_S = 3
+# A call to a service that is starting hangs until its new processes accept.
+_READY_TIMEOUT_S = 5
 Row = tuple[object, ...]
 
 
@@ -90,7 +92,7 @@ class Target:
         """Tell whether every check of the tasks service's `/ready` passes."""
         url = f"http://127.0.0.1:{self.installation.ports.tasks}/ready"
         try:
-            document = requests.get(url, timeout=15).json()
+            document = requests.get(url, timeout=_READY_TIMEOUT_S).json()
             return self._web_is_ready() and all(
                 check["ok"] for name, check in document["checks"].items() if name != "faults"
             )
@@ -98,7 +100,10 @@ class Target:
             return False
 
     def _web_is_ready(self) -> bool:
-        return requests.get(f"{self.installation.url}/ready", timeout=15).status_code == 200
+        return (
+            requests.get(f"{self.installation.url}/ready", timeout=_READY_TIMEOUT_S).status_code
+            == 200
+        )
 
     def becomes_whole(self, timeout_s: float = 120) -> bool:
         """Wait until the system is whole; tell whether it is."""
@@ -111,7 +116,7 @@ class Target:
     def readiness(self) -> str:
         url = f"http://127.0.0.1:{self.installation.ports.tasks}/ready"
         try:
-            return requests.get(url, timeout=15).text
+            return requests.get(url, timeout=_READY_TIMEOUT_S).text
         except requests.RequestException as error:
             return str(error)
 

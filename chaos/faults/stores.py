@@ -4,6 +4,7 @@ import shutil
 import signal
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import redis
 from celery import Celery
@@ -13,6 +14,7 @@ from chaos.faults.programs import ProgramKilled
 from chaos.target import Target
 
 _COPIES = 1000
+_APART = "chaos"
 
 
 class RedisEmptied(Fault):
@@ -53,19 +55,19 @@ class RedisFull(Fault):
 
 
 class WakeupsDoubled(Fault):
-    """Each queue gets a thousand wake-ups more than there is work."""
+    """Each queue gets a thousand copies of one wake-up."""
 
     name = "wakeups_doubled"
 
     def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
-        app: Celery = Celery(broker=target.installation.redis_url, set_as_current=False)
-        try:
-            with app.producer_or_acquire() as producer:
-                for queue in ("fetch", "render"):
-                    for _ in range(_COPIES):
-                        app.send_task(f"worker_server.{queue}", queue=queue, producer=producer)
-        finally:
-            app.close()
+        app: Celery[Any] = Celery(broker=target.installation.redis_url, set_as_current=False)
+        with target.redis() as client:
+            for queue in ("fetch", "render"):
+                # To a queue that no worker consumes, so that the message is still there.
+                app.send_task(f"worker_server.{queue}", queue=_APART)
+                message = client.lpop(_APART)
+                client.lpush(queue, *[message] * _COPIES)
+        app.close()
 
 
 class PostgresRestarted(Fault):

@@ -48,7 +48,7 @@ def test_work_survives(system: Target, kind: Fault) -> None:
 
 
 def _is_rendering(system: Target) -> bool:
-    return bool(system.rows("SELECT FROM parts WHERE status = 'rendering'"))
+    return bool(system.rows("SELECT 1 FROM parts WHERE status = 'rendering'"))
 
 
 def _inject(system: Target, kind: Fault, history: History) -> bool:

@@ -82,6 +82,22 @@ def test_a_clip_whose_file_is_away(
     assert response.headers["Retry-After"]
 
 
+def test_clip_that_cannot_be_opened_is_asked_for_again(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
+) -> None:
+    """As ESTALE of a share would: the clip is neither lost nor a fault of ours."""
+    clip = settings.remote_folder / finished[0] / "0.1.mp4"
+    kept = clip.rename(clip.with_name("kept"))
+    clip.symlink_to(clip)  # opening it fails with ELOOP
+    path = f"/tasks/{finished[0]}/parts/0"
+    response = client.get(path, headers=auth())
+    assert problem(response) == (503, "storage_unavailable")
+    assert response.headers["Retry-After"]
+    kept.rename(clip)
+    with client.get(path, headers=auth()) as answer:
+        assert answer.data == finished[1]
+
+
 def test_clip_whose_file_is_gone_is_said_to_be_lost(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
 ) -> None:

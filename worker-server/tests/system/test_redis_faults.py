@@ -1,0 +1,149 @@
+"""Redis is away, hangs or is full: tasks are accepted and aborted meanwhile, and run afterwards."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from worker_server.app import create_app
+from worker_testing import post
+
+if TYPE_CHECKING:
+    import uuid
+
+    from system.conftest import Redis, System, Workers
+
+    from worker_server.settings import Settings
+
+pytestmark = pytest.mark.slow
+Sample = Callable[..., str]
+Auth = Callable[..., dict[str, str]]
+_ACCEPTED_WITHIN_S = 5
+_STARTED_WITHIN_S = 60
+
+
+@pytest.fixture
+def api(settings: "Settings") -> FlaskClient:
+    """The tasks service, on the same Redis and database as the workers."""
+    return create_app(settings).test_client()
+
+
+def submit_all(api: FlaskClient, auth: Auth, url: str, count: int = 4) -> "list[uuid.UUID]":
+    """Post tasks, each of which must be accepted in time."""
+    import uuid
+
+    accepted = []
+    for _ in range(count):
+        began = time.monotonic()
+        response = post(api, auth(), url)
+        assert response.status_code == 202
+        assert time.monotonic() - began < _ACCEPTED_WITHIN_S
+        accepted.append(uuid.UUID(response.get_json()["task_id"]))
+    return accepted
+
+
+def check_run_once(system: "System", tasks: "list[uuid.UUID]") -> None:
+    for task_id in tasks:
+        task = system.wait_for(task_id, "done", timeout_s=_STARTED_WITHIN_S)
+        assert task.attempt == 1
+
+
+def is_degraded(api: FlaskClient) -> bool:
+    document = api.get("/ready")
+    return document.status_code == 200 and not document.get_json()["checks"]["redis"]["ok"]
+
+
+def test_tasks_posted_while_redis_is_away_run_once(
+    system: "System",
+    workers: "Workers",
+    redis_server: "Redis",
+    api: FlaskClient,
+    auth: Auth,
+    site: str,
+    sample: Sample,
+) -> None:
+    worker = workers.start()
+    workers.start_sweeper()
+    system.wait(lambda: "fetch-render-0@test ready" in workers.log())
+    redis_server.kill()
+    tasks = submit_all(api, auth, f"{site}/{sample(2)}")
+    assert is_degraded(api)
+    assert api.get(f"/tasks/{tasks[0]}", headers=auth()).get_json()["status"] == "queued"
+    redis_server.start()
+    check_run_once(system, tasks)
+    assert worker.poll() is None
+
+
+def test_tasks_posted_while_redis_hangs_run_once(
+    system: "System",
+    workers: "Workers",
+    redis_server: "Redis",
+    api: FlaskClient,
+    auth: Auth,
+    site: str,
+    sample: Sample,
+) -> None:
+    """A stopped Redis takes connections, since its kernel does, and never answers."""
+    worker = workers.start()
+    workers.start_sweeper()
+    system.wait(lambda: "fetch-render-0@test ready" in workers.log())
+    assert redis_server.process is not None
+    redis_server.process.send_signal(signal.SIGSTOP)
+    try:
+        tasks = submit_all(api, auth, f"{site}/{sample(2)}")
+        assert is_degraded(api)
+    finally:
+        redis_server.process.send_signal(signal.SIGCONT)
+    check_run_once(system, tasks)
+    assert worker.poll() is None
+
+
+def test_full_redis_evicts_nothing_and_tasks_run_once(
+    system: "System",
+    workers: "Workers",
+    redis_server: "Redis",
+    api: FlaskClient,
+    auth: Auth,
+    site: str,
+    sample: Sample,
+) -> None:
+    workers.start_sweeper()
+    early = submit_all(api, auth, f"{site}/{sample(2)}")
+    with redis.Redis.from_url(redis_server.url) as client:
+        system.wait(lambda: client.llen("fetch") == len(early))
+        client.config_set("maxmemory", 1)
+        late = submit_all(api, auth, f"{site}/{sample(2)}")
+        assert client.llen("fetch") == len(early)
+        client.config_set("maxmemory", 0)
+    workers.start()
+    check_run_once(system, early + late)
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_abort_needs_no_redis(
+    system: "System",
+    workers: "Workers",
+    redis_server: "Redis",
+    api: FlaskClient,
+    auth: Auth,
+    site: str,
+    sample: Sample,
+    is_alive: bool,  # a parameter of the test
+) -> None:
+    """While its worker lives the worker ends the abort, after that the sweeper."""
+    worker = workers.start()
+    workers.start_sweeper()
+    [task_id] = submit_all(api, auth, f"{site}/{sample(20, size='1280x720', rate=30)}", 1)
+    system.wait(system.encoders)
+    redis_server.kill()
+    if not is_alive:
+        os.killpg(worker.pid, signal.SIGSTOP)
+    assert api.delete(f"/tasks/{task_id}", headers=auth()).status_code == 202
+    system.wait_for(task_id, "canceled", timeout_s=20)
+    assert not system.files(task_id)
+    assert (system.task(task_id).canceled_in_ms or 0) > 0
