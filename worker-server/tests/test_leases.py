@@ -204,12 +204,32 @@ def test_cancel_of_a_task_that_no_worker_holds_waits_for_its_files() -> None:
     task_id = processing(parts=1)
     assert services.delete_task(1, task_id) == "canceling"
     assert removals.due_removals(10) == [task_id]
-    removals.postpone(task_id, 5)  # a file could not be removed
+    job = removals.begin(task_id)
+    assert job is not None
+    removals.postpone(job, 5)  # a file could not be removed
     assert removals.due_removals(10) == []
     assert finish_cancel(task_id)
     task = task_of(task_id)
     assert (task.status, task.freed_bytes) == ("canceled", 12)
     assert parts_of(task_id) == []
+
+
+def test_removal_that_is_asked_for_during_another_one_is_not_forgotten() -> None:
+    """A finished task's source is being removed while its owner deletes the task."""
+    task_id = processing(parts=1)
+    lease = claim_part()
+    assert leases.finish_part(lease, clip(lease))
+    job = removals.begin(task_id)
+    assert job is not None
+    assert job.kept
+    assert services.delete_task(1, task_id) == "deleted"
+    removals.finish(job, 0)  # of the source: the clip is still there
+    assert removals.due_removals(10) == [task_id]
+    later = removals.begin(task_id)
+    assert later is not None
+    assert not later.kept
+    removals.finish(later, 0)
+    assert removals.due_removals(10) == []
 
 
 def test_cancel_of_a_download_waits_too() -> None:

@@ -87,9 +87,10 @@ def needed_files(task_id: uuid.UUID) -> set[str] | None:
 
 def finish_cancel(task_id: uuid.UUID) -> bool:
     """End a cancel as if its files were gone by now; False while a worker holds the task."""
-    if removals.begin(task_id) is None:
+    job = removals.begin(task_id)
+    if job is None:
         return False
-    removals.finish(task_id, 7)
+    removals.finish(job, 7)
     return True
 
 

@@ -27,8 +27,8 @@ def remove_needless(settings: Settings, task_id: uuid.UUID) -> None:
         return
     removed = storage.remove_files(settings.remote_folder, task_id, keep=job.kept)
     if removed.error is None:
-        removals.finish(task_id, removed.freed_bytes)
+        removals.finish(job, removed.freed_bytes)
         return
     extra = {"task_id": str(task_id), "error": type(removed.error).__name__}
     _log.warning("files are left: removing them is tried again", extra=extra)
-    removals.postpone(task_id, removed.freed_bytes)
+    removals.postpone(job, removed.freed_bytes)

@@ -8,6 +8,7 @@ A task that is being canceled becomes `canceled`, with its receipt, only when no
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePath
 
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from worker_server.db import persistently, transaction
 from worker_server.models import Part, Removal, Task
 from worker_server.queue.events import EventKind, record
-from worker_server.queue.session import ScopedSession, lease_cleared, seconds_from_now
+from worker_server.queue.session import ScopedSession, Where, lease_cleared, seconds_from_now
 from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
 
 _LONGEST_PAUSE_S = 60
@@ -24,15 +25,20 @@ _LONGEST_PAUSE_S = 60
 
 @dataclass(frozen=True)
 class RemovalJob:
-    """What may be removed now: everything of the task but the files named in `kept`."""
+    """What may be removed now: everything of the task but the files named in `kept`.
+
+    `requested_at` tells the request that it answers; None where nothing has asked for it.
+    """
 
     task_id: uuid.UUID
     kept: frozenset[str]
+    requested_at: datetime | None = None
 
 
 def request(session: ScopedSession, task_id: uuid.UUID) -> None:
     """Ask for the removal of what the task does not need, within the caller's transaction."""
-    again = {"run_after": func.now(), "tries": 0}
+    # Later than the request that is being worked off just now, which does not answer this one.
+    again = {"requested_at": func.clock_timestamp(), "run_after": func.now(), "tries": 0}
     statement = insert(Removal).values(task_id=task_id)
     session.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=again))
 
@@ -62,34 +68,43 @@ def canceling_without_removal() -> list[uuid.UUID]:
 def begin(task_id: uuid.UUID) -> RemovalJob | None:
     """Return what may be removed of the task; None while it is held or is to be worked on."""
     with transaction() as session:
+        # Before the status: a request that follows a change of status is then seen as a later one.
+        requested = select(Removal.requested_at).where(Removal.task_id == task_id)
+        requested_at = session.scalar(requested)
         status = session.scalar(select(Task.status).where(Task.id == task_id))
         if status == TaskStatus.CANCELING:
             if not session.scalar(select(exists().where(_is_held(task_id)))):
-                return RemovalJob(task_id, frozenset())
+                return RemovalJob(task_id, frozenset(), requested_at)
             soon = update(Removal).where(Removal.task_id == task_id)
             session.execute(soon.values(run_after=seconds_from_now(1)))
             return None
         if status in LIVE_TASKS:  # a retry: the end of the task asks for another removal
-            session.execute(delete(Removal).where(Removal.task_id == task_id))
+            # Not one that the end of the task has asked for since the status was read.
+            answered = _answered_by(RemovalJob(task_id, frozenset(), requested_at))
+            session.execute(delete(Removal).where(*answered))
             return None
         clips = select(Part.path).where(Part.task_id == task_id, Part.status == PartStatus.DONE)
         kept = {PurePath(path).name for path in session.scalars(clips) if path}
-        return RemovalJob(task_id, frozenset(kept))
+        return RemovalJob(task_id, frozenset(kept), requested_at)
 
 
 @persistently
-def finish(task_id: uuid.UUID, freed_bytes: int) -> None:
-    """Note that the files are gone: the removal is done, `canceling` becomes `canceled`."""
+def finish(job: RemovalJob, freed_bytes: int) -> None:
+    """Note that the files are gone: the removal is done, `canceling` becomes `canceled`.
+
+    A later request than the job's stays, with what it asks for still to be removed.
+    """
     with transaction() as session:
-        task = select(Task.status).where(Task.id == task_id).with_for_update()
+        task = select(Task.status).where(Task.id == job.task_id).with_for_update()
         status = session.scalar(task)
-        gone = delete(Removal).where(Removal.task_id == task_id).returning(Removal.freed_bytes)
+        gone = delete(Removal).where(*_answered_by(job)).returning(Removal.freed_bytes)
         freed_bytes += session.scalar(gone) or 0
-        if status == TaskStatus.CANCELING:
-            finish_cancel(session, task_id, freed_bytes)
+        is_requested = exists().where(Removal.task_id == job.task_id)
+        if status == TaskStatus.CANCELING and not session.scalar(select(is_requested)):
+            finish_cancel(session, job.task_id, freed_bytes)
 
 
-def postpone(task_id: uuid.UUID, freed_bytes: int) -> None:
+def postpone(job: RemovalJob, freed_bytes: int) -> None:
     """Note that some files could not be removed: another try follows, later and later."""
     pause = func.least(_LONGEST_PAUSE_S, func.power(2, func.least(Removal.tries, 10)))
     values = {
@@ -98,7 +113,11 @@ def postpone(task_id: uuid.UUID, freed_bytes: int) -> None:
         "freed_bytes": Removal.freed_bytes + freed_bytes,
     }
     with transaction() as session:
-        session.execute(update(Removal).where(Removal.task_id == task_id).values(values))
+        session.execute(update(Removal).where(*_answered_by(job)).values(values))
+
+
+def _answered_by(job: RemovalJob) -> Where:
+    return (Removal.task_id == job.task_id, Removal.requested_at == job.requested_at)
 
 
 def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) -> None:
