@@ -17,7 +17,7 @@ from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
 from worker_server.api import services
 from worker_server.app import create_app
-from worker_server.jobs import render, sweep
+from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime, SweepClock
@@ -99,7 +99,7 @@ def test_clip_of_a_worker_that_died_after_publishing_is_replaced(
         raise SystemExit  # ends the attempt without any write, as SIGKILL does
 
     with monkeypatch.context() as crash:
-        crash.setattr(render.leases, "finish_part", die)
+        crash.setattr(leases, "finish_part", die)
         with pytest.raises(SystemExit):
             render_next(settings, runtime)
     assert "0.1.mp4" in files(settings, task_id)
