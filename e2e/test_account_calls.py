@@ -104,3 +104,24 @@ def test_deleted_account_is_gone(
     # Username and email are free, and the new account sees nothing of the old one.
     assert anonymous.post("/auth/signup", account.form()).status_code == 201
     assert log_in(anonymous, account).get("/tasks").json() == []
+
+
+def test_usage_counts_what_the_account_makes(owner: Api, site: Site, short_video: bytes) -> None:
+    before = owner.get("/usage").json()
+    assert (before["live_tasks"], before["clips_bytes"]) == (0, 0)
+    task = owner.submit(site.add("of-a-counted-account.mp4", short_video))
+    done = owner.finish(task["task_id"])
+    used = owner.get("/usage").json()
+    assert used["clips_bytes"] == sum(part["size_bytes"] for part in done["parts"])
+    # Two seconds, and perhaps the padding of the sound.
+    assert 1.9 < used["rendered_s_this_month"] < 2.2
+    assert used["source_s_today"] == used["rendered_s_this_month"]
+
+
+def test_operators_calls_are_refused_to_others(owner: Api) -> None:
+    for answer in (
+        owner.get("/status"),
+        owner.post("/status/pause", {"kind": "fetch"}),
+        owner.post("/status/resume", {"kind": "fetch"}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "operator_only")

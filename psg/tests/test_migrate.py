@@ -1,5 +1,6 @@
 """The schema goes up and down, agrees with the models, and each role sees only what is its own."""
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,7 @@ def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine
         *("users", "login_failures", "api_keys", "invitations"),
         *("tasks", "parts", "alembic_version"),
         *("task_events", "removals", "workers", "sweeps", "queue_pauses"),
-        "retention",
+        *("retention", "usage_days"),
     }
     migrate.downgrade(engine, "base")
     assert tables(engine) == {"alembic_version"}
@@ -122,7 +123,6 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
         ("worker", "invitations", False),
         ("web", "tasks", False),
         ("web", "parts", False),
-        ("worker", "users", False),
         ("worker", "tasks", True),
         ("worker", "parts", True),
         ("worker", "task_events", True),
@@ -132,6 +132,7 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
         ("worker", "queue_pauses", True),
         ("worker", "retention", True),
         ("web", "retention", False),
+        ("worker", "usage_days", True),
         ("web", "task_events", False),
     ],
 )
@@ -155,3 +156,21 @@ def test_a_role_sees_only_its_own_tables(
                     cursor.execute(f"SELECT count(*) FROM {table}")
     finally:
         connection.close()
+
+
+def test_worker_reads_of_accounts_only_their_quotas(database: Database) -> None:
+    connection = psycopg2.connect(
+        host=database.host,
+        port=database.port,
+        dbname=database.name,
+        user="worker",
+        password=database.password,
+    )
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT id, quotas FROM users")
+        for column in ("username", "email", "password_hash", "role", "*"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(f"SELECT {column} FROM users")
+            connection.rollback()
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("UPDATE users SET quotas = NULL")

@@ -89,6 +89,7 @@ def test_deleted_account_leaves_nothing(
 
     tasks.answer = answer
     auth.login(password="Wrong-passw0rd")
+    database.execute("INSERT INTO usage_days (owner_id, day) VALUES (1, now()), (2, now())")
     result = client.delete("/me", json={"password": auth.password}, headers=headers)
     assert (result.status_code, result.data) == (204, b"")
     deletes = [seen.target for seen in tasks.seen if seen.method == "DELETE"]
@@ -101,6 +102,7 @@ def test_deleted_account_leaves_nothing(
     database.execute("DELETE FROM login_failures WHERE succeeded_at IS NULL")  # of that log-in
     for table in ("users", "api_keys", "login_failures", "invitations"):
         assert database.execute(f"SELECT * FROM {table}") == [], table
+    assert database.execute("SELECT owner_id FROM usage_days") == [(2,)]
 
 
 def test_deletion_needs_the_password(

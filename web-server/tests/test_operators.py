@@ -11,6 +11,8 @@ from web_testing import assert_problem, log_in
 if TYPE_CHECKING:
     from conftest import AuthActions, MakeApp
 
+    from idrl_testing.database import Database
+
 
 def test_closed_sign_up(make_app: MakeApp, auth: AuthActions) -> None:
     auth.client = make_app(signup="closed").test_client()
@@ -80,3 +82,22 @@ def test_refused_log_in_names_the_account_without_its_email(
     [record] = [each for each in caplog.records if each.getMessage() == "log-in refused"]
     assert (len(record.account), record.reason) == (12, "BadCredentials")  # type: ignore[attr-defined]
     assert "ada" not in str(vars(record))
+
+
+def test_quotas_of_one_account(make_app: MakeApp, auth: AuthActions, database: Database) -> None:
+    app = make_app()
+    auth.client, run = app.test_client(), app.test_cli_runner().invoke
+    auth.signup()
+
+    def set_quota(*options: str) -> object:
+        done = run(args=["users", "set-quota", "ada@example.com", *options])
+        assert done.exit_code == 0, done.output
+        return database.execute("SELECT quotas FROM users")[0][0]
+
+    assert set_quota("--live-tasks", "5", "--bytes", "0") == {"live_tasks": 5, "size_bytes": 0}
+    more = {"live_tasks": 5, "size_bytes": 0, "source_seconds_per_day": 60}
+    assert set_quota("--source-seconds-per-day", "60") == more
+    assert set_quota("--default", "--live-tasks", "1") == {"live_tasks": 1}
+    assert set_quota("--default") is None
+    assert run(args=["users", "set-quota", "ada@example.com", "--bytes", "-1"]).exit_code == 2
+    assert run(args=["users", "set-quota", "bob@example.com"]).exit_code == 1

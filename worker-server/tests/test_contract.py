@@ -18,7 +18,7 @@ def test_the_tasks_calls_are_the_documented_ones(app: Flask) -> None:
         (re.sub(r"{\w+}", "{}", path), method.upper())
         for path, operations in document["paths"].items()
         for method in operations.keys() & methods
-        if path.startswith(("/tasks", "/health", "/ready", "/metrics"))
+        if path.startswith(("/tasks", "/usage", "/status", "/health", "/ready", "/metrics"))
     }
     served = {
         (re.sub(r"<[^>]+>", "{}", rule.rule), method)

@@ -1,4 +1,4 @@
-"""An account has no more live tasks and no more bytes of clips than it may have."""
+"""An account has no more live tasks, bytes of clips and seconds a day than it may have."""
 
 import uuid
 from collections.abc import Callable
@@ -6,11 +6,28 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
 from worker_server.app import create_app
+from worker_server.errors import WorkFailed
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.runtime import Runtime
+from worker_server.queue import leases
+from worker_server.queue.quotas import Quotas
+from worker_server.queue.reviving import retry_task
 from worker_server.settings import Settings
-from worker_testing import post, problem
+from worker_testing import (
+    SOURCE,
+    claim_task,
+    finished_part,
+    plan,
+    post,
+    problem,
+    processing,
+    submit,
+    task_of,
+)
 
 Auth = Callable[..., dict[str, str]]
 
@@ -19,6 +36,18 @@ Auth = Callable[..., dict[str, str]]
 def limited(settings: Settings) -> Flask:
     """The tasks service with three live tasks and 1,000 bytes for each account."""
     return create_app(settings.model_copy(update={"quota_live_tasks": 3, "quota_bytes": 1000}))
+
+
+def own_quotas(database: Database, user_id: int, quotas: str) -> None:
+    """Give the account quotas of its own, as `users set-quota` does."""
+    database.execute(
+        "INSERT INTO users (id, username, email, password_hash, quotas) OVERRIDING SYSTEM VALUE"
+        f" VALUES ({user_id}, 'u{user_id}', 'u{user_id}@example.com', '', '{quotas}')"
+    )
+
+
+def rate_limits(response: TestResponse) -> tuple[str | None, str | None]:
+    return response.headers.get("RateLimit-Policy"), response.headers.get("RateLimit")
 
 
 def test_fourth_live_task_is_refused_until_one_has_ended(
@@ -68,3 +97,116 @@ def test_full_quota_of_bytes_is_refused(limited: Flask, auth: Auth, database: Da
 def test_there_is_no_quota_by_default(settings: Settings, auth: Auth) -> None:
     client = create_app(settings).test_client()
     assert {post(client, auth()).status_code for _ in range(20)} == {202}
+
+
+def test_answers_say_what_is_left(limited: Flask, auth: Auth) -> None:
+    client = limited.test_client()
+    left = [rate_limits(post(client, auth())) for _ in range(3)]
+    assert [policy for policy, _ in left] == ['"live-tasks";q=3, "clip-bytes";q=1000'] * 3
+    assert [rest for _, rest in left] == [
+        f'"live-tasks";r={tasks}, "clip-bytes";r=1000' for tasks in (2, 1, 0)
+    ]
+
+
+def test_one_account_has_quotas_of_its_own(limited: Flask, auth: Auth, database: Database) -> None:
+    client = limited.test_client()
+    own_quotas(database, 2, '{"live_tasks": 1}')
+    own_quotas(database, 3, '{"live_tasks": 0, "size_bytes": 0}')
+    statuses = {
+        user: [post(client, auth(user)).status_code for _ in range(4)] for user in (1, 2, 3)
+    }
+    assert statuses == {1: [202, 202, 202, 429], 2: [202, 429, 429, 429], 3: [202] * 4}
+    assert rate_limits(post(client, auth(3))) == (None, None)
+    database.execute("UPDATE users SET quotas = NULL WHERE id = 2")
+    assert post(client, auth(2)).status_code == 202
+
+
+@pytest.mark.usefixtures("app")
+def test_planned_seconds_count_even_after_the_task_is_deleted(
+    settings: Settings, auth: Auth, database: Database
+) -> None:
+    minute = settings.model_copy(update={"quota_source_seconds_per_day": 60})
+    client = create_app(minute).test_client()
+    assert post(client, auth()).headers["RateLimit"].startswith('"source-seconds";r=60;t=')
+    task_id = processing(parts=2)  # 40 s, of the first task
+    submit(owner_id=2)
+    leases.begin_processing(claim_task(), SOURCE, "source", plan(2))
+    client.delete(f"/tasks/{task_id}", headers=auth())
+    accepted = post(client, auth())
+    assert accepted.headers["RateLimit-Policy"] == '"source-seconds";q=60;w=86400'
+    assert accepted.headers["RateLimit"].startswith('"source-seconds";r=20;t=')
+    database.execute("UPDATE usage_days SET planned_s = 60 WHERE owner_id = 1")
+    refused = post(client, auth())
+    assert problem(refused) == (429, "quota_source_seconds")
+    assert 0 < int(refused.headers["Retry-After"]) <= 86_400
+    assert post(client, auth(2)).status_code == 202
+    database.execute("UPDATE usage_days SET day = day - 1")
+    assert post(client, auth()).status_code == 202
+
+
+@pytest.mark.usefixtures("app")
+def test_source_longer_than_the_rest_of_the_day_fails_the_task_alone() -> None:
+    quotas = Quotas(source_seconds_per_day=60)
+    ids = [submit() for _ in range(3)]
+    first, second, third = (claim_task() for _ in ids)
+    assert leases.begin_processing(first, SOURCE, "source", plan(2), quotas)
+    with pytest.raises(WorkFailed) as refused:
+        leases.begin_processing(second, SOURCE, "source", plan(2), quotas)
+    assert refused.value.code == "quota_source_seconds"
+    assert task_of(ids[1]).status == "downloading"  # nothing of it was written
+    assert leases.begin_processing(third, SOURCE, "source", plan(1), quotas)
+
+
+@pytest.mark.usefixtures("app")
+def test_retry_of_a_counted_task_is_not_counted_again(database: Database) -> None:
+    task_id = processing(parts=2)
+    database.execute("UPDATE tasks SET status = 'failed'")
+    assert retry_task(1, task_id)
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(2))
+    assert database.execute("SELECT planned_s FROM usage_days") == [(40,)]
+
+
+def test_fetch_worker_obeys_the_quota_of_the_account(
+    settings: Settings, site: str, sample: Callable[..., str], database: Database, runtime: Runtime
+) -> None:
+    own_quotas(database, 1, '{"source_seconds_per_day": 1}')
+    task_id = submit(f"{site}/{sample(2)}")
+    assert fetch_next(settings, runtime)
+    task = task_of(task_id)
+    assert (task.status, task.error_code) == ("failed", "quota_source_seconds")
+    assert not list((settings.remote_folder / str(task_id)).glob("*"))
+
+
+@pytest.mark.usefixtures("app")
+def test_usage(limited: Flask, auth: Auth, database: Database) -> None:
+    client = limited.test_client()
+    own_quotas(database, 1, '{"source_seconds_per_day": 3600}')
+    before = client.get("/usage", headers=auth()).get_json()
+    ends_in_s = before.pop("today_ends_in_s")
+    assert 0 < ends_in_s <= 86_400
+    assert before == {
+        "live_tasks": 0,
+        "live_tasks_limit": 3,
+        "clips_bytes": 0,
+        "clips_bytes_limit": 1000,
+        "source_s_today": 0,
+        "source_s_today_limit": 3600,
+        "rendered_s_this_month": 0,
+    }
+    processing(parts=3)
+    finished_part(size_bytes=77)
+    submit()
+    submit(owner_id=2)
+    database.execute(
+        "INSERT INTO usage_days (owner_id, day, rendered_s) VALUES"
+        " (1, date_trunc('month', now() AT TIME ZONE 'UTC')::date - 1, 5000)"
+    )
+    now = client.get("/usage", headers=auth()).get_json()
+    assert (now["live_tasks"], now["clips_bytes"]) == (2, 77)
+    assert (now["source_s_today"], now["rendered_s_this_month"]) == (60, 20)
+    others = client.get("/usage", headers=auth(2)).get_json()
+    assert (others["live_tasks"], others["clips_bytes"], others["source_s_today_limit"]) == (
+        1,
+        0,
+        None,
+    )

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("app")
 
 def test_a_task_is_answered_as_it_was_accepted() -> None:
     """A new task is answered as queued, however soon a worker claims it."""
-    task, created = submissions.create_task(Submission(1, "http://example.com/v.mp4"))
+    task, created, _ = submissions.create_task(Submission(1, "http://example.com/v.mp4"))
     assert created
     taken = claims.claim_task("me", 30)
     assert taken is not None

@@ -12,7 +12,7 @@ from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
 from worker_server.queue import claims, leases, removals, submissions
 from worker_server.queue.claims import PartLease, TaskLease
-from worker_server.queue.parts import PlannedPart
+from worker_server.queue.parts import Clip, PlannedPart
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
 
@@ -55,6 +55,14 @@ def processing(parts: int = 2, owner_id: int = 1) -> uuid.UUID:
     lease = claim_task()
     assert leases.begin_processing(lease, {"width": 16}, PATH, plan(parts))
     return lease.task_id
+
+
+def finished_part(size_bytes: int = 7) -> PartLease:
+    """Claim a part and finish it, without a file."""
+    lease = claim_part()
+    path = f"{lease.task_id}/{lease.number}.{lease.attempt}.mp4"
+    assert leases.finish_part(lease, Clip(path, size_bytes, "0" * 64, 600, "encode"))
+    return lease
 
 
 def task_of(task_id: uuid.UUID) -> Task:

@@ -4,7 +4,7 @@ import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Delete, delete, func, or_, select, update
+from sqlalchemy import BigInteger, Delete, column, delete, func, or_, select, table, update
 from sqlalchemy.exc import IntegrityError
 
 from web_server.authentication import KEY_PREFIX, key_sha256
@@ -15,6 +15,8 @@ from web_server.passwords import hash_password, verify_password
 from web_server.services import BadCredentials, refuse_taken
 
 MAX_KEYS = 100
+# The worker machine's table, of which the web app may delete an account's rows.
+_USAGE_DAYS = table("usage_days", column("owner_id", BigInteger))
 
 
 class KeyNotFound(Exception):
@@ -79,8 +81,9 @@ def end_tokens(user_id: int) -> None:
 
 
 def delete_user(user: User) -> None:
-    """Delete the account with its keys and its failed log-ins. Its tasks are deleted before."""
+    """Delete the account with its keys, failed log-ins and usage. Its tasks are deleted before."""
     with transaction() as session:
+        session.execute(delete(_USAGE_DAYS).where(_USAGE_DAYS.c.owner_id == user.id))
         session.execute(_failures_of(user.email))
         session.execute(delete(User).where(User.id == user.id))
 

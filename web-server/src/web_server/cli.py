@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import click
 from flask.cli import AppGroup
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import func, null, select, update
 
 from idrl_common.token_verifier import ROLES
 from web_server import accounts, services
@@ -14,6 +14,7 @@ from web_server.db import transaction
 from web_server.models import Invitation, User
 from web_server.schemas import SignUp
 
+_Quota = click.IntRange(0, 2**62)
 users = AppGroup("users", help="Add, list, change and disable accounts.")
 
 
@@ -67,6 +68,22 @@ def set_role(email: str, role: str) -> None:
     """Change what the account may do, and end its tokens, which name the old role."""
     _change(email, role=role, tokens_valid_after=datetime.now(UTC))
     click.echo(f"role: {role}")
+
+
+@users.command(name="set-quota")
+@click.argument("email")
+@click.option("--live-tasks", type=_Quota, help="Tasks that may be live at once.")
+@click.option("--bytes", "size_bytes", type=_Quota, help="Bytes that the clips may take.")
+@click.option("--source-seconds-per-day", type=_Quota, help="Seconds of video a day.")
+@click.option("--default", "is_default", is_flag=True, help="Drop the account's own quotas first.")
+def set_quota(email: str, *, is_default: bool, **given: int | None) -> None:
+    """Change quotas of one account; 0 is no limit. What is not given stays as it is."""
+    user = _find(email)
+    kept = {} if is_default else user.quotas or {}
+    changed = {name: value for name, value in given.items() if value is not None}
+    quotas = {**kept, **changed}
+    _change(email, quotas=quotas or null())
+    click.echo(", ".join(f"{name}: {value}" for name, value in quotas.items()) or "the settings'")
 
 
 @users.command()

@@ -1,4 +1,4 @@
-"""The way to the tasks service: `/tasks` calls are passed on, and answered with its bytes."""
+"""The way to the tasks service: its calls are passed on, and answered with its bytes."""
 
 import errno
 import logging
@@ -164,12 +164,15 @@ class Clips:
 
 
 def blueprint(service: TasksService, clips: Clips) -> Blueprint:
-    """Return the routes of /tasks and below."""
+    """Return the routes of the tasks service: /tasks, /usage, /status and what is below."""
     routes = Blueprint("gateway", __name__)
 
-    @routes.route("/tasks", methods=METHODS, defaults={"rest": ""})
+    @routes.route("/tasks", methods=METHODS)
     @routes.route("/tasks/<path:rest>", methods=METHODS)
-    def forward(rest: str) -> Response:
+    @routes.route("/usage", methods=METHODS)
+    @routes.route("/status", methods=METHODS)
+    @routes.route("/status/<path:rest>", methods=METHODS)
+    def forward(rest: str = "") -> Response:
         if {".", ".."} & set(rest.split("/")):
             raise NotFound
         if (

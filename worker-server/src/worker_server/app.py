@@ -7,14 +7,14 @@ from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
 from worker_server import cli, db, readiness, settings as settings_module
-from worker_server.api import queries, views
+from worker_server.api import queries, rate_limits, status_views, usage_views, views
 from worker_server.api.clips import ClipSender
 from worker_server.api.metrics import WorkCollector
 from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
 from worker_server.queue import wakeups
-from worker_server.queue.quotas import TooManyBytes, TooManyLiveTasks
+from worker_server.queue.quotas import QuotaExceeded
 from worker_server.queue.reviving import NotFailed
 from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
@@ -27,18 +27,8 @@ def _url_refused(error: UrlRefused) -> Problem:
     return Problem(400, error.code, error.message)
 
 
-def _too_many_live_tasks(error: TooManyLiveTasks) -> Problem:
-    headers = {
-        "Retry-After": "30",
-        "RateLimit-Policy": f'"live-tasks";q={error.limit}',
-        "RateLimit": '"live-tasks";r=0',
-    }
-    return Problem(429, "quota_live_tasks", str(error), headers=headers)
-
-
 PROBLEMS: ProblemMap = {
-    TooManyLiveTasks: _too_many_live_tasks,
-    TooManyBytes: (403, "quota_bytes"),
+    QuotaExceeded: rate_limits.refusal,
     queries.TaskNotFound: (404, "task_not_found"),
     queries.PartNotFound: (404, "part_not_found"),
     queries.PartNotReady: (409, "part_not_ready"),
@@ -63,6 +53,8 @@ def create_app(settings: Settings) -> Flask:
     cli.install(app)
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     app.register_blueprint(views.blueprint(ClipSender(settings.remote_folder), share))
+    app.register_blueprint(usage_views.blueprint())
+    app.register_blueprint(status_views.blueprint(share))
     checks = readiness.checks(settings, share)
     collector = WorkCollector(app, share, lambda: sandbox_report().level)
     app.register_blueprint(health.blueprint("tasks", settings.revision, checks, collector))

@@ -55,6 +55,7 @@ class FailureCode(StrEnum):
     STORAGE_FULL = "storage_full"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     WORKER_LOST = "worker_lost"
+    QUOTA_SOURCE_SECONDS = "quota_source_seconds"
     CLIP_LOST = "clip_lost"
     TASK_FAILED = "task_failed"
     INTERNAL_ERROR = "internal_error"
@@ -65,6 +66,7 @@ class Fault(StrEnum):
 
     CALLER = "caller"
     SOURCE = "source"
+    QUOTA = "quota"
     SHARE = "share"
     MACHINE = "machine"
     OURS = "ours"
@@ -113,6 +115,7 @@ _HANDLING = {
     FailureCode.PROBE_TIMEOUT: _MACHINE,
     FailureCode.CLIP_REJECTED: _MACHINE,
     FailureCode.WORKER_LOST: _MACHINE,
+    FailureCode.QUOTA_SOURCE_SECONDS: Handling(Fault.QUOTA, Bound.FIRST),
     FailureCode.CLIP_LOST: Handling(Fault.SHARE, Bound.FIRST),
     FailureCode.TASK_FAILED: Handling(Fault.SOURCE, Bound.FIRST),
     FailureCode.INTERNAL_ERROR: _OURS,

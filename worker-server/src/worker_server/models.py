@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -118,6 +118,11 @@ class Task(Work, Base):
             "tasks_finished",
             "finished_at",
             postgresql_where=text("finished_at IS NOT NULL AND NOT keep"),
+        ),
+        Index(
+            "tasks_failed",
+            "finished_at",
+            postgresql_where=text(_one_of([TaskStatus.FAILED])),
         ),
         Index(
             IDEMPOTENCY_INDEX,
@@ -246,3 +251,19 @@ class Retention(Base):
     id: Mapped[bool] = mapped_column(CheckConstraint("id"), primary_key=True)
     days: Mapped[int]
     since: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class UsageDay(Base):
+    """Seconds of video of an account on one day (UTC), planned and rendered.
+
+    `timed_s` of the rendered ones took `busy_s` of a render's time.
+    """
+
+    __tablename__ = "usage_days"
+
+    owner_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    planned_s: Mapped[float] = mapped_column(Double, server_default="0")
+    rendered_s: Mapped[float] = mapped_column(Double, server_default="0")
+    timed_s: Mapped[float] = mapped_column(Double, server_default="0")
+    busy_s: Mapped[float] = mapped_column(Double, server_default="0")

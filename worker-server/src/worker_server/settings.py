@@ -67,6 +67,7 @@ class Settings(AppSettings):
     # What each account may have; 0 is no limit.
     quota_live_tasks: int = Field(0, ge=0)
     quota_bytes: int = Field(0, ge=0)
+    quota_source_seconds_per_day: int = Field(0, ge=0)
     # How long finished tasks are kept; 0 is for ever.
     retention_days: int = Field(0, ge=0, le=36_500)
     # No work is accepted or claimed while the share has less space left.
@@ -101,8 +102,8 @@ class Settings(AppSettings):
 
     @property
     def quotas(self) -> Quotas:
-        """The limits of every account."""
-        return Quotas(self.quota_live_tasks, self.quota_bytes)
+        """The limits of accounts that have none of their own."""
+        return Quotas(self.quota_live_tasks, self.quota_bytes, self.quota_source_seconds_per_day)
 
     @property
     def threads_per_render(self) -> int:

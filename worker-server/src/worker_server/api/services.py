@@ -1,7 +1,7 @@
 """The use cases of the API: each changes rows, commits, then touches Redis or the share."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 
 from idrl_common.problems import Problem
@@ -12,7 +12,7 @@ from worker_server.models import Part, Task
 from worker_server.queue import cancellation, changes, reviving, submissions, wakeups
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.events import Event, list_events as list_task_events
-from worker_server.queue.quotas import Quotas
+from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
@@ -34,20 +34,22 @@ def blocked_by(share: ShareMonitor) -> FailureCode | None:
     return FailureCode.STORAGE_FULL if is_full else FailureCode.STORAGE_UNAVAILABLE
 
 
-def submit_task(submission: Submission, quotas: Quotas) -> tuple[TaskFacts, PartTotals]:
+def submit_task(
+    submission: Submission, quotas: Quotas
+) -> tuple[TaskFacts, PartTotals, Sequence[LimitState]]:
     """Store the task and wake a worker; a repeated request returns the first one's task.
 
-    Raise IdempotencyKeyReused, TooManyLiveTasks or TooManyBytes.
+    Also return what is left of the owner's limits. Raise IdempotencyKeyReused or QuotaExceeded.
     """
-    task, is_new = submissions.create_task(submission, quotas)
+    task, is_new, limits = submissions.create_task(submission, quotas)
     if is_new:
         wakeups.send_later(wakeups.FETCH)
-        return facts_of(task), PartTotals()
+        return facts_of(task), PartTotals(), limits
     try:
         facts, parts = queries.get_task(submission.owner_id, task.id)
     except TaskNotFound:  # deleted since: the answer is what it was a moment ago
-        return facts_of(task), PartTotals()
-    return facts, PartTotals.of(parts)
+        return facts_of(task), PartTotals(), ()
+    return facts, PartTotals.of(parts), ()
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:

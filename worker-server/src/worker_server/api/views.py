@@ -11,7 +11,7 @@ from idrl_common import request_ids
 from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body, parse_query
-from worker_server.api import queries, services
+from worker_server.api import queries, rate_limits, services
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartTotals, TaskNotFound
@@ -47,8 +47,10 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
             deny_hosts=settings.fetch_deny_hosts,
         )
         services.admit(share)
-        document = task_document(*services.submit_task(_submission(body), settings.quotas))
-        return jsonify(document), 202, {"Location": document["link"]}
+        facts, totals, limits = services.submit_task(_submission(body), settings.quotas)
+        document = task_document(facts, totals)
+        headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
+        return jsonify(document), 202, headers
 
     @routes.get("")
     def list_tasks() -> Response:

@@ -87,7 +87,7 @@ def _blamed(failure: WorkFailed, settings: Settings) -> WorkFailed:
 
     A child that met the unusable share fails with an error of its own.
     """
-    if handling_of(failure.code).fault is Fault.CALLER:
+    if handling_of(failure.code).fault in (Fault.CALLER, Fault.QUOTA):
         return failure
     try:
         storage.prove_usable(settings.remote_folder, 0)

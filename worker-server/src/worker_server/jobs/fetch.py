@@ -60,7 +60,7 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
         raise
     # If this raises, the step may have been committed all the same: then the source is needed.
     path = str(target.relative_to(settings.remote_folder))
-    if leases.begin_processing(lease, source.to_json(), path, parts):
+    if leases.begin_processing(lease, source.to_json(), path, parts, settings.quotas):
         _wake_renders(lease, len(parts))
     else:  # canceled meanwhile, or another worker has the lease
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)

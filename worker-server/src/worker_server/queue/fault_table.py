@@ -8,6 +8,7 @@ from worker_server.errors import Bound, FailureCode, Fault, handling_of
 _MEANING = {
     Fault.CALLER: "the link leads where it must not",
     Fault.SOURCE: "the source, or what arrived from it",
+    Fault.QUOTA: "the account's quota",
     Fault.SHARE: "the share",
     Fault.MACHINE: "a worker's machine",
     Fault.OURS: "the system itself",

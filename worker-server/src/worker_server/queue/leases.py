@@ -15,11 +15,12 @@ from sqlalchemy import exists, func, null, select, update
 from worker_server.db import persistently, transaction
 from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
-from worker_server.queue import parts as planned_parts, removals
+from worker_server.queue import parts as planned_parts, removals, usage
 from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record, record_attempt
 from worker_server.queue.parts import Clip, PlannedPart
+from worker_server.queue.quotas import Quotas, spend_source_seconds
 from worker_server.queue.retrying import History, RetryLimits, pause_s, waits_for_source
 from worker_server.queue.session import (
     ScopedSession,
@@ -30,6 +31,8 @@ from worker_server.queue.session import (
     seconds_from_now,
 )
 from worker_server.queue.statuses import WORKED_ON, PartStatus, TaskStatus
+
+_NO_QUOTAS = Quotas()
 
 
 def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
@@ -51,14 +54,19 @@ def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
 
 @persistently
 def begin_processing(
-    lease: TaskLease, source: dict[str, Any], source_path: str, parts: Sequence[PlannedPart]
+    lease: TaskLease,
+    source: dict[str, Any],
+    source_path: str,
+    parts: Sequence[PlannedPart],
+    quotas: Quotas = _NO_QUOTAS,
 ) -> bool:
     """Store the source's facts and the parts, and end the task's lease.
 
     False: the lease is lost or canceled.
 
     Parts that an earlier fetch planned alike keep their clips: after a retry only the others are
-    rendered.
+    rendered, and nothing is counted towards a quota again. Raise WorkFailed where the account's
+    quota of seconds has not so many left.
     """
     values = {
         "status": TaskStatus.PROCESSING,
@@ -71,12 +79,16 @@ def begin_processing(
     where = (*_where(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:
         record_attempt(session, lease, EventKind.PLANNED)
+        is_first = session.scalar(select(Task.source.is_(None)).where(*where))
         statement = update(Task).where(*where).values(values).returning(Task.owner_id)
         owner_id = session.scalar(statement)
         if owner_id is None:
             session.rollback()
             return _has_begun(session, lease, source_path)
         planned_parts.store(session, lease.task_id, owner_id, parts)
+        if is_first:
+            seconds = sum(part.end_s - part.start_s for part in parts)
+            spend_source_seconds(session, owner_id, seconds, quotas)
         close_if_finished(session, lease.task_id)
         return True
 
@@ -103,6 +115,7 @@ def finish_part(lease: PartLease, clip: Clip) -> bool:
         if session.scalar(statement) is None:
             session.rollback()
             return _has_finished(session, lease, clip)
+        usage.add_rendered(session, lease.task_id, lease.number)
         close_if_finished(session, lease.task_id)
         return True
 

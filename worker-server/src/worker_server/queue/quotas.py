@@ -1,59 +1,146 @@
-"""What one account may have at once: live tasks, and bytes of clips."""
+"""What one account may have at once, and a day; operators override the settings per account."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from flask_sqlalchemy.session import Session
-from sqlalchemy import func, select, text
+from sqlalchemy import BigInteger, ScalarSelect, column, select, table, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import scoped_session
 
-from worker_server.models import Part, Task
-from worker_server.queue.statuses import LIVE_TASKS
+from worker_server.errors import FailureCode, WorkFailed
+from worker_server.queue import usage
 
 # Any number that no other advisory lock of the database uses; the second key is the owner.
 _LOCK = 0x1D42
+# The web app's table, of which the worker machine may read these two columns.
+_USERS = table("users", column("id", BigInteger), column("quotas", JSONB))
 
 
-class TooManyLiveTasks(Exception):
-    """The account has as many live tasks as it may have."""
+@dataclass(frozen=True)
+class LimitState:
+    """How much of one limit is left; `window_s` and `reset_s` where it is one of a time."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"An account may have {limit} live tasks; wait until one has ended.")
+    name: str
+    quota: int
+    remaining: int
+    window_s: int | None = None
+    reset_s: int | None = None
+
+
+class QuotaExceeded(Exception):
+    """The account has what it may have; `limit` says of what."""
+
+    code = ""
+    sentence = ""
+
+    def __init__(self, limit: LimitState) -> None:
+        super().__init__(self.sentence.format(limit.quota))
         self.limit = limit
 
 
-class TooManyBytes(Exception):
+class TooManyLiveTasks(QuotaExceeded):
+    """The account has as many live tasks as it may have."""
+
+    code = "quota_live_tasks"
+    sentence = "This account may have {} live tasks; wait until one has ended."
+
+
+class TooManyBytes(QuotaExceeded):
     """The clips of the account take as much space as they may."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"The clips of an account may take {limit_bytes} bytes; delete tasks first."
-        )
+    code = "quota_bytes"
+    sentence = "The clips of this account may take {} bytes; delete tasks first."
+
+
+class TooManySourceSeconds(QuotaExceeded):
+    """The sources of the account's tasks of today are as long as they may be."""
+
+    code = FailureCode.QUOTA_SOURCE_SECONDS
+    sentence = "This account may make clips of {} seconds of video a day (UTC); wait for tomorrow."
 
 
 @dataclass(frozen=True)
 class Quotas:
-    """The limits of every account; 0 is no limit."""
+    """The limits of an account; 0 is no limit."""
 
     live_tasks: int = 0
     size_bytes: int = 0
+    source_seconds_per_day: int = 0
 
-    def lock(self, session: scoped_session[Session], owner_id: int) -> None:
-        """Where there is a limit, accept tasks of the owner one at a time, so that it holds."""
-        if self.live_tasks or self.size_bytes:
-            lock = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
-            session.execute(lock, {"key": _LOCK, "owner": owner_id})
+    def overridden(self, overrides: Mapping[str, Any] | None) -> "Quotas":
+        """Return the limits with those of one account, by name, in the place of the settings."""
+        names = {field.name for field in fields(self)}
+        known = {name: int(value) for name, value in (overrides or {}).items() if name in names}
+        return replace(self, **known)
 
-    def check(self, session: scoped_session[Session], owner_id: int) -> None:
-        """Raise TooManyLiveTasks or TooManyBytes, counting tasks of this transaction."""
-        if self.live_tasks:
-            live = select(func.count()).where(
-                Task.owner_id == owner_id, Task.status.in_(LIVE_TASKS)
-            )
-            if (session.scalar(live) or 0) > self.live_tasks:
-                raise TooManyLiveTasks(self.live_tasks)
-        if self.size_bytes:
-            used = select(func.coalesce(func.sum(Part.size_bytes), 0)).where(
-                Part.owner_id == owner_id
-            )
-            if (session.scalar(used) or 0) >= self.size_bytes:
-                raise TooManyBytes(self.size_bytes)
+    def __bool__(self) -> bool:
+        return self != Quotas()
+
+    def check(self, session: scoped_session[Session], owner_id: int) -> list[LimitState]:
+        """Return what is left of each limit, counting the tasks of this transaction.
+
+        Raise QuotaExceeded. One transaction of an owner at a time, so that parallel ones do not
+        exceed a limit: each of them has inserted its task before it waits here.
+        """
+        if not self:
+            return []
+        lock = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
+        session.execute(lock, {"key": _LOCK, "owner": owner_id})
+        return [
+            *self._check_live_tasks(session, owner_id),
+            *self._check_bytes(session, owner_id),
+            *self._check_source_seconds(session, owner_id),
+        ]
+
+    def _check_live_tasks(
+        self, session: scoped_session[Session], owner_id: int
+    ) -> list[LimitState]:
+        if not self.live_tasks:
+            return []
+        left = self.live_tasks - usage.count_live_tasks(session, owner_id)
+        if left < 0:
+            raise TooManyLiveTasks(LimitState("live-tasks", self.live_tasks, 0))
+        return [LimitState("live-tasks", self.live_tasks, left)]
+
+    def _check_bytes(self, session: scoped_session[Session], owner_id: int) -> list[LimitState]:
+        if not self.size_bytes:
+            return []
+        left = max(0, self.size_bytes - usage.sum_bytes(session, owner_id))
+        state = LimitState("clip-bytes", self.size_bytes, left)
+        if not left:
+            raise TooManyBytes(state)
+        return [state]
+
+    def _check_source_seconds(
+        self, session: scoped_session[Session], owner_id: int
+    ) -> list[LimitState]:
+        quota = self.source_seconds_per_day
+        if not quota:
+            return []
+        today = usage.today(session, owner_id)
+        left = max(0, int(quota - today.planned_s))
+        state = LimitState("source-seconds", quota, left, usage.DAY_S, today.ends_in_s)
+        if not left:
+            raise TooManySourceSeconds(state)
+        return [state]
+
+
+def override_of(owner_id: int) -> ScalarSelect[Any]:
+    """Return a subquery for the account's own quotas; null where it has none."""
+    return select(_USERS.c.quotas).where(_USERS.c.id == owner_id).scalar_subquery()
+
+
+def spend_source_seconds(
+    session: scoped_session[Session], owner_id: int, seconds: float, defaults: Quotas
+) -> None:
+    """Count the planned seconds of a task; raise WorkFailed where the day's quota has not so many.
+
+    The door only knows what was planned before, so a source too long for the rest is refused here.
+    """
+    quota = defaults.overridden(session.scalar(select(override_of(owner_id))))
+    limit = quota.source_seconds_per_day
+    if not usage.add_planned(session, owner_id, seconds, limit):
+        sentence = f"The video is longer than what is left of {limit} seconds a day (UTC)."
+        raise WorkFailed(FailureCode.QUOTA_SOURCE_SECONDS, sentence)

@@ -1,9 +1,10 @@
 """Accepting a task: the row is stored, once for each Idempotency-Key."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -11,7 +12,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from worker_server.db import db, transaction
 from worker_server.models import Task
-from worker_server.queue.quotas import Quotas
+from worker_server.queue.quotas import LimitState, Quotas, override_of
 
 IDEMPOTENCY_HOURS = 24
 _NO_QUOTAS = Quotas()
@@ -37,26 +38,38 @@ class Submission:
     body_sha256: str | None = None
 
 
-def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> tuple[Task, bool]:
-    """Store the task; return it, the first one for a repeated request, and whether it is new.
+class Accepted(NamedTuple):
+    """A stored task, the first one for a repeated request, and what is left of its owner's limits.
 
-    Raise IdempotencyKeyReused, or for a new task TooManyLiveTasks or TooManyBytes.
+    The limits are known only where the task `is_new`.
+    """
+
+    task: Task
+    is_new: bool
+    limits: Sequence[LimitState] = ()
+
+
+def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted:
+    """Store the task; `quotas` are those of accounts that have none of their own.
+
+    Raise IdempotencyKeyReused, or for a new task QuotaExceeded.
     """
     for _ in range(_MAX_TRIES):
         with transaction() as session:
-            quotas.lock(session, submission.owner_id)
             _forget_old_key(submission)
-            created = session.scalar(_insertion(submission))
+            limits: Sequence[LimitState] = ()
+            created = session.execute(_insertion(submission)).one_or_none()
             if created is not None:
-                quotas.check(session, submission.owner_id)
-            task = created or _same_submission(submission)
+                own = quotas.overridden(created.quotas)
+                limits = own.check(session, submission.owner_id)
+            task = created.Task if created else _same_submission(submission)
             if task is not None:
                 session.expunge(task)  # as it is now: a worker may claim it at once
-                return task, created is not None
+                return Accepted(task, created is not None, limits)
     raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
 
 
-def _insertion(submission: Submission) -> ReturningInsert[tuple[Task]]:
+def _insertion(submission: Submission) -> ReturningInsert[Any]:
     row = {
         "id": uuid.uuid4(),
         "owner_id": submission.owner_id,
@@ -72,7 +85,7 @@ def _insertion(submission: Submission) -> ReturningInsert[tuple[Task]]:
     return statement.on_conflict_do_nothing(
         index_elements=["owner_id", "idempotency_key"],
         index_where=Task.idempotency_key.is_not(None),
-    ).returning(Task)
+    ).returning(Task, override_of(submission.owner_id).label("quotas"))
 
 
 def _same_key(submission: Submission) -> tuple[ColumnElement[bool], ...]:

@@ -1,0 +1,101 @@
+"""What `GET /status` tells operators, read from the database and the share."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+
+from worker_server.db import transaction
+from worker_server.queue import backlog, pauses
+from worker_server.queue.pauses import Kind
+from worker_server.queue.signs import ALIVE_S
+from worker_server.share_monitor import ShareMonitor
+from worker_server.storage import ShareFull
+
+_MAX_ACCOUNTS = 50
+_MAX_WORKERS = 500
+_WORKERS = text("""
+    SELECT name, kinds, started_at, seen_at, fault_code,
+        seen_at > now() - make_interval(secs => :alive_s) AS is_alive
+    FROM workers ORDER BY name LIMIT :limit
+""")
+_FAILURES = text("""
+    SELECT error_code AS code, count(*) AS tasks FROM tasks
+    WHERE status = 'failed' AND finished_at > now() - interval '24 hours'
+    GROUP BY error_code ORDER BY count(*) DESC, error_code
+""")
+# Of yesterday and today (UTC): a day that has just begun says little.
+_SPEED = text("""
+    SELECT coalesce(sum(timed_s), 0) AS timed_s, coalesce(sum(busy_s), 0) AS busy_s,
+        coalesce(sum(rendered_s), 0) AS rendered_s
+    FROM usage_days WHERE day >= (now() AT TIME ZONE 'UTC')::date - 1
+""")
+_ACCOUNTS = text("""
+    SELECT owner_id AS user_id, coalesce(live_tasks, 0) AS live_tasks,
+        coalesce(clips_bytes, 0)::bigint AS clips_bytes,
+        coalesce(rendered_s, 0) AS rendered_s_this_month
+    FROM (
+        SELECT owner_id, count(*) AS live_tasks FROM tasks
+        WHERE status IN ('queued', 'downloading', 'processing', 'canceling') GROUP BY owner_id
+    ) AS live
+    FULL JOIN (
+        SELECT owner_id, sum(size_bytes) AS clips_bytes FROM parts GROUP BY owner_id
+    ) AS kept USING (owner_id)
+    FULL JOIN (
+        SELECT owner_id, sum(rendered_s) AS rendered_s FROM usage_days
+        WHERE day >= date_trunc('month', now() AT TIME ZONE 'UTC')::date GROUP BY owner_id
+    ) AS spent USING (owner_id)
+    ORDER BY clips_bytes DESC, rendered_s_this_month DESC, user_id LIMIT :limit
+""")
+
+
+def document(share: ShareMonitor) -> dict[str, Any]:
+    """Return the whole state. Sums the clips of all accounts, so it is not for polling."""
+    with transaction() as session:
+        workers = session.execute(_WORKERS, {"alive_s": ALIVE_S, "limit": _MAX_WORKERS}).mappings()
+        failures = session.execute(_FAILURES).mappings()
+        speed = session.execute(_SPEED).one()
+        accounts = session.execute(_ACCOUNTS, {"limit": _MAX_ACCOUNTS}).mappings()
+        state = {
+            "workers": [_worker(row) for row in workers],
+            "speed": _ratio(speed.timed_s, speed.busy_s),
+            "rendered_s": round(speed.rendered_s, 3),
+            "failures": [dict(row) for row in failures],
+            "accounts": [dict(row) for row in accounts],
+        }
+    kinds = [kind_document(kind) for kind in Kind]
+    return {"work": kinds, "share": _share(share), **state}
+
+
+def kind_document(kind: Kind) -> dict[str, Any]:
+    """Return how it stands with one kind of work."""
+    found = pauses.status_of(kind)
+    return {
+        "kind": kind,
+        "paused": found.is_paused,
+        "waiting": found.waiting,
+        "running": found.held,
+        "oldest_wait_s": round(backlog.oldest_due_s()[kind], 3),
+    }
+
+
+def _share(share: ShareMonitor) -> dict[str, Any]:
+    state = share.prove()
+    if state.error is None:
+        return {"free_bytes": state.free_bytes, "error": None}
+    is_full = isinstance(state.error, ShareFull)
+    error = "storage_full" if is_full else "storage_unavailable"
+    return {"free_bytes": state.free_bytes, "error": error}
+
+
+def _worker(row: RowMapping) -> dict[str, Any]:
+    times = {name: _time(row[name]) for name in ("started_at", "seen_at")}
+    return {**row, **times}
+
+
+def _ratio(timed_s: float, busy_s: float) -> float | None:
+    return round(timed_s / busy_s, 2) if busy_s > 0 else None
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,84 @@
+"""What accounts use: live tasks and bytes as they are, seconds by the day (UTC).
+
+Seconds are counted when they are planned or rendered, so that deleting a task gives none back.
+"""
+
+from dataclasses import dataclass
+
+from flask_sqlalchemy.session import Session
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import scoped_session
+
+from worker_server.models import Part, Task
+from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
+
+DAY_S = 86_400
+_Session = scoped_session[Session]
+_TODAY = "(now() AT TIME ZONE 'UTC')::date"
+_READ = text(f"""
+    SELECT coalesce(sum(planned_s) FILTER (WHERE day = {_TODAY}), 0) AS planned_s,
+        coalesce(sum(rendered_s), 0) AS rendered_s,
+        ceil(extract(epoch FROM ({_TODAY} + 1)::timestamp - now() AT TIME ZONE 'UTC')) AS ends_in_s
+    FROM usage_days
+    WHERE owner_id = :owner_id AND day >= date_trunc('month', now() AT TIME ZONE 'UTC')::date
+""")  # noqa: S608 # made of constants
+_ADD_PLANNED = text(f"""
+    INSERT INTO usage_days AS usage (owner_id, day, planned_s)
+    SELECT :owner_id, {_TODAY}, :seconds WHERE :quota = 0 OR :seconds <= :quota
+    ON CONFLICT (owner_id, day) DO UPDATE SET planned_s = usage.planned_s + :seconds
+    WHERE :quota = 0 OR usage.planned_s + :seconds <= :quota
+    RETURNING 1
+""")  # made of constants
+# The speed is measured where one attempt was enough: `started_at` is that of the first one.
+_ADD_RENDERED = text(f"""
+    INSERT INTO usage_days AS usage (owner_id, day, rendered_s, timed_s, busy_s)
+    SELECT owner_id, {_TODAY}, end_s - start_s,
+        CASE WHEN attempt = 1 THEN end_s - start_s ELSE 0 END,
+        CASE WHEN attempt = 1 THEN greatest(extract(epoch FROM now() - started_at), 0) ELSE 0 END
+    FROM parts WHERE task_id = :task_id AND number = :number
+    ON CONFLICT (owner_id, day) DO UPDATE SET
+        rendered_s = usage.rendered_s + excluded.rendered_s,
+        timed_s = usage.timed_s + excluded.timed_s,
+        busy_s = usage.busy_s + excluded.busy_s
+""")  # noqa: S608 # made of constants
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Seconds of video: planned today, rendered this month; and when the day ends."""
+
+    planned_s: float
+    rendered_s: float
+    ends_in_s: int
+
+
+def count_live_tasks(session: _Session, owner_id: int) -> int:
+    """Return how many live tasks the account has."""
+    # In two counts: queued tasks have an index by owner, the others are few in the whole system.
+    mine = select(func.count()).where(Task.owner_id == owner_id)
+    queued = mine.where(Task.status == TaskStatus.QUEUED).scalar_subquery()
+    others = mine.where(Task.status.in_(LIVE_TASKS[1:])).scalar_subquery()
+    return session.scalar(select(queued + others)) or 0
+
+
+def sum_bytes(session: _Session, owner_id: int) -> int:
+    """Return how many bytes the account's clips take."""
+    used = select(func.coalesce(func.sum(Part.size_bytes), 0)).where(Part.owner_id == owner_id)
+    return int(session.scalar(used) or 0)
+
+
+def today(session: _Session, owner_id: int) -> Seconds:
+    """Return the account's seconds."""
+    row = session.execute(_READ, {"owner_id": owner_id}).one()
+    return Seconds(float(row.planned_s), float(row.rendered_s), int(row.ends_in_s))
+
+
+def add_planned(session: _Session, owner_id: int, seconds: float, quota: int) -> bool:
+    """Count planned seconds; False, and nothing is counted, where that exceeds the day's quota."""
+    values = {"owner_id": owner_id, "seconds": seconds, "quota": quota}
+    return session.execute(_ADD_PLANNED, values).one_or_none() is not None
+
+
+def add_rendered(session: _Session, task_id: object, number: int) -> None:
+    """Count the seconds of a part that is done."""
+    session.execute(_ADD_RENDERED, {"task_id": task_id, "number": number})
