@@ -5,14 +5,13 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Delete, column, delete, func, or_, select, table, update
-from sqlalchemy.exc import IntegrityError
 
 from web_server.authentication import KEY_PREFIX, key_sha256
 from web_server.db import transaction
 from web_server.login_throttle import account_of
 from web_server.models import ApiKey, LoginFailures, User
 from web_server.passwords import hash_password, verify_password
-from web_server.services import BadCredentials, refuse_taken
+from web_server.services import BadCredentials, lock_names, refuse_taken
 
 MAX_KEYS = 100
 # The worker machine's table, of which the web app may delete an account's rows.
@@ -54,16 +53,13 @@ def change_profile(user: User, username: str, email: str) -> User:
         func.lower(User.username) == func.lower(username),
         func.lower(User.email) == func.lower(email),
     )
-    # Within the statement: a violated index would be an error, with the email in PostgreSQL's log.
     free = ~select(User.id).where(others, same).exists()
     changed = update(User).where(User.id == user.id, free).values(username=username, email=email)
-    try:
-        with transaction() as session:
-            found = session.execute(changed.returning(User.id)).one_or_none()
-            if found and account_of(email) != account_of(user.email):
-                session.execute(_failures_of(user.email))
-    except IntegrityError:  # another account took it at the same time
-        found = None
+    with transaction() as session:
+        lock_names(session, shared=False)
+        found = session.execute(changed.returning(User.id)).one_or_none()
+        if found and account_of(email) != account_of(user.email):
+            session.execute(_failures_of(user.email))
     if found is None:
         refuse_taken(username, email, except_user_id=user.id)
     return get_user(user.id)

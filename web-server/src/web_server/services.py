@@ -2,13 +2,18 @@
 
 import hashlib
 
+from flask_sqlalchemy.session import Session
 from sqlalchemy import delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import scoped_session
 
 from web_server.db import db, transaction
 from web_server.login_throttle import LoginThrottle
 from web_server.models import Invitation, User
 from web_server.passwords import hash_password, is_outdated, verify_password
+
+# Any number that no other advisory lock of the database uses.
+_NAMES_LOCK = 0x1D43
 
 
 class UsernameTaken(Exception):
@@ -64,6 +69,7 @@ def create_user(
     )
     while True:
         with transaction() as session:
+            lock_names(session, shared=True)
             user_id = session.scalar(user)
             if user_id is not None and invitation is not None:
                 _use_invitation(invitation)
@@ -121,6 +127,17 @@ def refuse_taken(username: str, email: str, *, except_user_id: int = 0) -> None:
         raise UsernameTaken
     if email_taken:
         raise EmailTaken
+
+
+def lock_names(session: scoped_session[Session], *, shared: bool) -> None:
+    """Let no account change its username or email until the transaction ends.
+
+    A violated unique index is an error in PostgreSQL's log, with the email. An INSERT avoids it by
+    ON CONFLICT, so sign-ups share the lock; an UPDATE cannot, so it takes the lock alone, and what
+    it has read of other accounts stays true.
+    """
+    lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    session.execute(text(f"SELECT {lock}(:key)"), {"key": _NAMES_LOCK})
 
 
 def _use_invitation(code: str) -> None:

@@ -1,0 +1,88 @@
+"""Two accounts that want one email at once: one gets it, and PostgreSQL logs no error."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import psycopg2
+from flask import Flask
+
+from idrl_testing.database import Database
+from web_server import accounts
+from web_server.services import EmailTaken
+
+ROUNDS = 12
+ACCOUNTS = 6
+
+
+def postgres_log(database: Database) -> Path:
+    """Return the log of the test run's PostgreSQL; it lies beside the data."""
+    ((folder,),) = database.execute("SHOW data_directory")
+    return Path(str(folder)).with_name("postgres.log")
+
+
+def add_accounts(database: Database) -> None:
+    database.execute(
+        "INSERT INTO users (username, email, password_hash)"
+        f" SELECT 'u' || n, 'u' || n || '@example.com', '' FROM generate_series(1, {ACCOUNTS}) n"
+    )
+
+
+def change_email(app: Flask, user_id: int, email: str) -> bool:
+    """Tell whether the account got the email."""
+    with app.app_context():
+        user = accounts.get_user(user_id)
+        try:
+            accounts.change_profile(user, user.username, email)
+        except EmailTaken:
+            return False
+        return True
+
+
+def test_parallel_changes_to_one_email_leave_nothing_in_the_log(
+    app: Flask, database: Database
+) -> None:
+    add_accounts(database)
+    together = Barrier(ACCOUNTS)
+
+    def change(user_id: int) -> list[bool]:
+        got = []
+        for number in range(ROUNDS):
+            together.wait(30)
+            got.append(change_email(app, user_id, f"race-{number}@example.com"))
+        return got
+
+    with ThreadPoolExecutor(ACCOUNTS) as pool:
+        got = list(pool.map(change, range(1, ACCOUNTS + 1)))
+    assert [sum(each) for each in zip(*got, strict=True)] == [1] * ROUNDS
+    log = postgres_log(database).read_text()
+    assert "race-" not in log
+    assert "duplicate key" not in log
+
+
+def test_change_beside_a_sign_up_waits_for_it(app: Flask, database: Database) -> None:
+    add_accounts(database)
+    sign_up = psycopg2.connect(
+        host=database.host,
+        port=database.port,
+        dbname=database.name,
+        user="web",
+        password=database.password,
+    )
+    with sign_up.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        # As `create_user` does it, not yet committed.
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (0x1D43,))
+        cursor.execute(
+            "INSERT INTO users (username, email, password_hash)"
+            " VALUES ('new', 'both@example.com', '') ON CONFLICT DO NOTHING"
+        )
+        change = pool.submit(change_email, app, 1, "both@example.com")
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not database.execute(waiting):
+            assert not change.done()
+        sign_up.commit()
+        assert change.result(30) is False
+    sign_up.close()
+    log = postgres_log(database).read_text()
+    assert "both@" not in log
+    assert "duplicate key" not in log
