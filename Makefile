@@ -3,7 +3,7 @@
 MEMBERS := common web-server worker-server psg local testing
 # Each is checked on its own: several have a conftest.py, and a module name stands for one file.
 SUITES := common/tests web-server/tests worker-server/tests psg/tests local/tests testing/tests bench/tests chaos/tests deploy/tests \
-	deploy/rehearsal e2e containers jmeter
+	deploy/rehearsal deploy/supply e2e containers jmeter
 TEST_HELPERS := worker-server/tools:containers
 PYTHON ?= python3
 # A PYTHON that the caller gives replaces an environment of another version.
@@ -83,6 +83,8 @@ lock: ## resolve the locks again (UPGRADE=1 for newer versions)
 	$(COMPILE) locks/checkov.in -o locks/checkov.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/certbot.in -o locks/certbot.txt
+	$(COMPILE) locks/schemathesis.in -o locks/schemathesis.txt
+	$(COMPILE) locks/supply.in -o locks/supply.txt
 
 state-machine: $(STAMP) ## write docs/state-machine.md from the statuses
 	$(BIN)/python -m worker_server.queue.statuses > docs/state-machine.md
@@ -130,6 +132,8 @@ include bench/bench.mk
 include chaos/chaos.mk
 include containers/containers.mk
 include e2e/generated/generated.mk
+include e2e/schemas/schemas.mk
 include jmeter/jmeter.mk
 include deploy/deploy.mk
+include deploy/supply/supply.mk
 include deploy/rehearsal/rehearsal.mk

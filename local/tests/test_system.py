@@ -77,11 +77,29 @@ def processes_of(home: Home) -> list[bytes]:
     return [line for line in found if os.fsencode(home.root) in line]
 
 
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def is_ready(ports: Ports) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{ports.nginx}/ready", timeout=5).ok
     except requests.ConnectionError:
         return False
+
+
+def test_no_process_has_root_s_rights(home: Home) -> None:
+    """The one capability is there where the home is closed to the user, as pytest's folders are."""
+    names = [supervision.SUPERVISORD, *(program.name for program in PROGRAMS)]
+    for status in (status_of(pid_of(home, name)) for name in names):
+        assert "0" not in status["Uid"].split(), status
+        assert int(status["CapEff"], 16) & ~(1 << 2) == 0, status
+        if os.getuid() == 0:
+            assert status["NoNewPrivs"] == "1", status
+            assert int(status["CapBnd"], 16) & ~(1 << 2) == 0, status
+            assert not status["Groups"], status
+    assert {path.stat().st_uid for path in home.share.rglob("*")} <= {home.run.stat().st_uid}
 
 
 def test_up_says_where_the_system_is(

@@ -78,6 +78,18 @@ def test_expired_key_opens_nothing(
     assert_problem(client.get("/tasks", headers=bearer(key["key"])), 401, "token_invalid")
 
 
+def test_key_expires_after_a_whole_number_of_days(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
+    """JSON has numbers, not integers: 2.0 is two, and half a day is none."""
+    assert new_key(client, headers, expires_in_days=2.0)["expires_at"]
+    for days in (1.5, "2", True, 0, 3651):
+        refused = client.post(
+            "/me/keys", json={"name": "x", "expires_in_days": days}, headers=headers
+        )
+        assert_problem(refused, 400, "invalid_body")
+
+
 @pytest.mark.parametrize("key", ["idrl_", "idrl_x", "idrl_" + "A" * 43, "idrl_" + "A" * 5000])
 def test_key_that_there_is_not_opens_nothing(client: FlaskClient, key: str) -> None:
     assert_problem(client.get("/tasks", headers=bearer(key)), 401, "token_invalid")

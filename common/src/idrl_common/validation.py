@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -27,6 +27,14 @@ def _no_nul(value: str) -> str:
 
 
 CleanStr = Annotated[str, AfterValidator(_no_nul)]
+
+
+def _as_int(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON knows numbers only: 3.0 is the integer 3 (JSON Schema, 4.2.3).
+JsonInt = Annotated[int, BeforeValidator(_as_int)]
 
 
 class Body(BaseModel):

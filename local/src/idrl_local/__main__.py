@@ -34,7 +34,7 @@ def main() -> int:
     try:
         return command(arguments)
     except (HomeUnusable, PortTaken) as error:
-        print(error, file=sys.stderr)
+        _say_error(error, arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     except BrokenPipeError:  # `make status | head`: what was printed is all that is wanted
@@ -46,7 +46,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m idrl_local", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    commands.add_parser("up", help="start the system in the background").set_defaults(command=_up)
+    up = commands.add_parser("up", help="start the system in the background")
+    up.add_argument("--error-kinds", action="store_true", help="start an error with its kind")
+    up.set_defaults(command=_up)
     commands.add_parser("down", help="stop it, keep its data").set_defaults(command=_down)
     reload = commands.add_parser(
         "reload", help="start new processes of web or tasks, without a gap"
@@ -92,22 +94,40 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _say_error(error: Exception, arguments: argparse.Namespace) -> None:
+    kind = f"{type(error).__name__}: " if getattr(arguments, "error_kinds", False) else ""
+    _say(f"{kind}{error}")
+
+
+def _drop_privileges(home: Home) -> None:
+    """Become the same command of the unprivileged user where root runs it."""
+    from idrl_local import privileges
+
+    if privileges.is_root() and (sys.argv[1] == "up" or not privileges.runs_as_root(home)):
+        home.create()
+        command, env = privileges.command_for_root(home, sys.argv[1:], os.environ)
+        os.execvpe(command[0], command, env)  # noqa: S606 # this is what it is for
+
+
 def _leave(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
-def _up(_: argparse.Namespace) -> int:
+def _up(arguments: argparse.Namespace) -> int:
     home = Home.from_environment(os.environ)
     ports = Ports.starting_at(port_from_environment(os.environ))
     home.create()
-    from idrl_local import system  # after the checks: its imports take longer than they
+    _drop_privileges(home)
+    from idrl_local import privileges, system  # after the checks: these imports take longer
 
     try:
         installation = system.up(home, ports, os.environ, _say)
     except system.SystemFailed as error:
-        _say(str(error))
+        _say_error(error, arguments)
         return 1
     print(_NEXT_STEPS.format(url=installation.url, sample=installation.sample_url, home=home.root))
+    if sentence := privileges.warning(home):
+        _say(sentence)
     return 0
 
 
@@ -135,6 +155,7 @@ def _status(_: argparse.Namespace) -> int:
     from idrl_local import status, supervision
 
     home = Home.from_environment(os.environ)
+    _drop_privileges(home)
     if not supervision.is_running(home):
         print(f"down: nothing runs from {home.root}; `make up` starts it")
         return _DOWN
@@ -183,6 +204,7 @@ def _users(arguments: argparse.Namespace) -> int:
     from idrl_local import programs, supervision, system
 
     home = Home.from_environment(os.environ)
+    _drop_privileges(home)
     if not supervision.is_running(home):
         print("the system is down: make up", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import requests
 
-from idrl_local import sample, supervision, system
+from idrl_local import privileges, sample, supervision, system
 from idrl_local.client import CallFailed, Client
 from idrl_local.demo_options import DemoOptions
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports, port_from_environment
@@ -40,6 +40,9 @@ def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int
     home.create()
     folder = home.root / "demo"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if privileges.is_root():
+        for each in (home.root, folder):
+            each.chmod(0o711)  # the system runs as another user
     lock = PidLock(folder / "demo.lock")
     if lock.is_held():
         raise HomeUnusable(

@@ -105,6 +105,11 @@ class Home:
         return self.root / "share"
 
     @property
+    def scratch(self) -> Path:
+        """Where clips are made, before they are copied to the share."""
+        return self.root / "scratch"
+
+    @property
     def secrets_file(self) -> Path:
         return self.root / "secrets.env"
 
@@ -115,10 +120,10 @@ class Home:
         if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
             return path
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-        return (
-            _private_folder(Path(tempfile.gettempdir()) / f"idrl-{os.getuid()}-{digest}")
-            / "supervisor.sock"
-        )
+        # Of the user of the processes: root asks about them too.
+        owner = self.run.stat().st_uid if self.run.exists() else os.getuid()
+        folder = Path(tempfile.gettempdir()) / f"idrl-{owner}-{digest}"
+        return _private_folder(folder, owner) / "supervisor.sock"
 
     @property
     def socket_from_home(self) -> str:
@@ -150,7 +155,8 @@ class Home:
                 f"IDRL_HOME={self.root} cannot be used: {error.strerror} ({error.filename});"
                 " set IDRL_HOME to a folder that you may write to"
             ) from error
-        if not os.access(self.root, os.W_OK | os.X_OK):
+        # Where root has prepared the folders, the home itself stays root's.
+        if not all(map(_is_writable, (self.data, self.logs, self.run, self.share))):
             raise HomeUnusable(
                 f"IDRL_HOME={self.root} is not writable for you;"
                 " set IDRL_HOME to a folder that you may write to"
@@ -255,10 +261,15 @@ def _write_private(path: Path, text: str) -> None:
     new.rename(path)
 
 
-def _private_folder(path: Path) -> Path:
+def _is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _private_folder(path: Path, owner: int) -> Path:
     """Make a folder in a world-writable place; raise HomeUnusable if another user's is there."""
-    path.mkdir(mode=0o700, exist_ok=True)
+    if owner == os.getuid() or not path.exists():
+        path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
-    if path.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if path.is_symlink() or found.st_uid not in (owner, os.getuid()) or found.st_mode & 0o077:
         raise HomeUnusable(f"{path} is not ours alone; choose an IDRL_HOME with a shorter path")
     return path

@@ -234,7 +234,7 @@ def _worker_environment(installation: Installation) -> dict[str, str]:
         "REDIS_URL": installation.redis_url,
         "REMOTE_FOLDER": str(installation.home.share),
         "SCRATCH_FOLDER": installation.environment.get("SCRATCH_FOLDER")
-        or str(installation.home.root / "scratch"),
+        or str(installation.home.scratch),
         "FETCH_ALLOW_HOSTS": _allowed_hosts(installation),
     }
 

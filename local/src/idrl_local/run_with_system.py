@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from idrl_local import sample, system
+from idrl_local import privileges, sample, system
 from idrl_local.home import Home, free_ports
 
 # A burst of tests is not an attack.
@@ -26,9 +26,11 @@ _SETTINGS = {
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Return the exit code of the command.
 
-    BASE_URL tells it the system, and VIDEO_URL a video that the system may fetch.
+    BASE_URL tells it the system, IDRL_HOME its home, and VIDEO_URL a video that it may fetch.
     """
     folder = Path(tempfile.mkdtemp(prefix="idrl-"))
+    if privileges.is_root():
+        folder.chmod(0o711)  # the system runs as another user
     try:
         code = _run(Home(folder / "home"), command, environment)
     except system.SystemFailed as error:
@@ -46,5 +48,10 @@ def _run(home: Home, command: Sequence[str], environment: Mapping[str, str]) -> 
         video = home.root / "sample.mp4"
         sample.make(video, seconds=3, width=320, height=180)
         with sample.served(video) as video_url:
-            child_env = {**environment, "BASE_URL": installation.url, "VIDEO_URL": video_url}
+            child_env = {
+                **environment,
+                "BASE_URL": installation.url,
+                "VIDEO_URL": video_url,
+                "IDRL_HOME": str(home.root),
+            }
             return subprocess.run(command, env=child_env, check=False).returncode

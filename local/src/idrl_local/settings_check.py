@@ -19,15 +19,18 @@ from worker_server.settings import Settings as WorkerSettings
 # What this package reads itself, beside the apps' own settings.
 _OWN = {
     *("AUTH_RATE", "AUTH_BURST", "API_RATE", "API_BURST", "CONN_LIMIT", "CLIP_CACHE_SIZE"),
-    *("HOST", "TLS_CERT", "TLS_KEY"),
+    *("HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"),
 }
 _APPS: dict[str, type[BaseSettings]] = {"web": WebSettings, "tasks": WorkerSettings}
 
 
 def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment, LOGO_PATH absolute: the programs run in another folder."""
-    logo = environment.get("LOGO_PATH")
-    return {**environment, "LOGO_PATH": str(Path(logo).absolute())} if logo else {**environment}
+    """Return the environment with absolute paths of files: the programs run in another folder."""
+    names = ("LOGO_PATH", "TLS_CERT", "TLS_KEY")
+    paths = {
+        name: str(Path(environment[name]).absolute()) for name in names if environment.get(name)
+    }
+    return {**environment, **paths}
 
 
 def check(installation: Installation) -> None:

@@ -1,16 +1,18 @@
 """The whole system, up and down."""
 
+import os
+import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
 import requests
 
-from idrl_local import config, sample, servers, settings_check, supervision
-from idrl_local.home import Home, HomeUnusable, Ports
+from idrl_local import config, privileges, sample, servers, settings_check, supervision
+from idrl_local.home import Home, HomeUnusable, Ports, PortTaken
 from idrl_local.programs import DATABASE, PROGRAMS, STORES, SUPERUSER, WORKERS, Installation
 from idrl_local.progress import Progress, start_timeout_s
 from idrl_local.supervision import ProgramFailed
@@ -34,7 +36,10 @@ def up(
 
     `say` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program that
     ends stops a system that this call started; a program that is late leaves the others running.
+    Called by root, it has a command start the system as an unprivileged user.
     """
+    if privileges.is_root():
+        return _up_for_root(home, ports, environment, say)
     with home.exclusively():
         secrets = home.secrets()
         installation = Installation(
@@ -59,6 +64,41 @@ def up(
     return installation
 
 
+def _up_for_root(
+    home: Home, ports: Ports, environment: Mapping[str, str], say: Say
+) -> Installation:
+    home.create()
+    own = {**settings_check.with_absolute_paths(environment), "PORT": str(ports.nginx)}
+    command, env = privileges.command_for_root(home, ["up", "--error-kinds"], own)
+    process = subprocess.Popen(
+        command, env=env, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr  # noqa: S101 # it is a pipe
+    with process:
+        try:
+            error = _first_error(process.stderr, say)
+        except BaseException:
+            process.terminate()
+            raise
+    if error or process.returncode:
+        raise error or SystemFailed(f"`up` ended with {process.returncode}")
+    return Installation(home, ports, home.secrets(), env)
+
+
+def _first_error(lines: Iterable[str], say: Say) -> Exception | None:
+    """Hand lines on to `say` up to the one that names an error, whose message is all the rest."""
+    kinds: dict[str, type[Exception]] = {
+        kind.__name__: kind for kind in (SystemFailed, HomeUnusable, PortTaken)
+    }
+    rest = iter(lines)
+    for line in rest:
+        name, _, message = line.rstrip("\n").partition(": ")
+        if name in kinds:
+            return kinds[name]((message + "\n" + "".join(rest)).rstrip("\n"))
+        say(line.rstrip("\n"))
+    return None
+
+
 def _refuse_changes(installation: Installation) -> None:
     """Raise HomeUnusable when the system that runs has another port or other settings."""
     home = installation.home
@@ -75,6 +115,11 @@ def _refuse_changes(installation: Installation) -> None:
 
 def down(home: Home) -> None:
     """Stop everything and keep the data. Safe to run twice, and after a crash."""
+    if privileges.is_root() and not privileges.runs_as_root(home):
+        home.create()
+        command, env = privileges.command_for_root(home, ["down"], os.environ)
+        subprocess.run(command, env=env, cwd="/", stdout=subprocess.DEVNULL, check=True)
+        return
     with home.exclusively():
         supervision.stop(home)
 

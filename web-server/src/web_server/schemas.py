@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from idrl_common.validation import Body, CleanStr
+from idrl_common.validation import Body, CleanStr, JsonInt
 from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
 
 USERNAME_MAX_LENGTH = 64
@@ -149,7 +149,7 @@ class NewKey(Body):
     """The body of POST /me/keys; without `expires_in_days` the key is valid until it is deleted."""
 
     name: Annotated[CleanStr, AfterValidator(_printable)] = Field(min_length=1, max_length=100)
-    expires_in_days: int | None = Field(None, ge=1, le=3650)
+    expires_in_days: JsonInt | None = Field(None, ge=1, le=3650)
 
 
 class LogIn(Body):

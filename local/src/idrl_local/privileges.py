@@ -1,0 +1,205 @@
+"""Started by root, the system runs as one unprivileged user: RUN_AS, `nobody` where it is not set.
+
+Root prepares the folders and leaves everything else to commands that run as that user, without
+capabilities and unable to gain any (no_new_privs).
+
+A checkout or home below a folder that is closed to that user, such as /root, keeps one capability:
+to read and search everything (CAP_DAC_READ_SEARCH). Opening the permissions of the folders above is
+not for us to do. `closed_path` says which path it is.
+"""
+
+import contextlib
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from idrl_local.home import CHECKOUT, Home, HomeUnusable
+
+_FILE_SETTINGS = ("TLS_CERT", "TLS_KEY", "LOGO_PATH")
+
+
+def is_root() -> bool:
+    """Tell whether this process has privileges to drop."""
+    return os.geteuid() == 0
+
+
+def user_of(environment: Mapping[str, str]) -> pwd.struct_passwd:
+    """Return the user that RUN_AS names; raise HomeUnusable for root and for none."""
+    name = environment.get("RUN_AS") or "nobody"
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise HomeUnusable(f"RUN_AS={name}: there is no such user") from None
+    if user.pw_uid == 0:
+        raise HomeUnusable(f"RUN_AS={name}: this is root; name a user without privileges")
+    return user
+
+
+def unprivileged(
+    words: Sequence[str], user: pwd.struct_passwd, *, may_read_all: bool = False
+) -> list[str]:
+    """Return the command that runs `words` as `user`; `may_read_all` keeps the one capability."""
+    if not shutil.which("setpriv"):
+        raise HomeUnusable("setpriv is missing (Debian: apt install util-linux)")
+    capabilities = "-all,+dac_read_search" if may_read_all else "-all"
+    return [
+        "setpriv",
+        f"--reuid={user.pw_uid}",
+        f"--regid={user.pw_gid}",
+        "--clear-groups",
+        "--no-new-privs",
+        *(["--securebits=+no_setuid_fixup"] if may_read_all else []),
+        f"--bounding-set={capabilities}",
+        f"--inh-caps={capabilities}",
+        f"--ambient-caps={capabilities}",
+        *words,
+    ]
+
+
+def command_for_root(
+    home: Home, words: Sequence[str], environment: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Prepare the home, and return the command and the environment of `python -m idrl_local WORDS`.
+
+    Raises HomeUnusable while processes of root run there.
+    """
+    if runs_as_root(home):
+        raise HomeUnusable(f"the system in {home.root} runs as root: `make down`, then `make up`")
+    user = user_of(environment)
+    _prepare(home, user)
+    command = unprivileged(
+        [sys.executable, "-m", "idrl_local", *words],
+        user,
+        may_read_all=closed_path(home, user) is not None,
+    )
+    own = {"IDRL_HOME": str(home.root), "HOME": str(home.run)}
+    return command, {**environment, **_readable_settings(home, user, environment), **own}
+
+
+def runs_as_root(home: Home) -> bool:
+    """Tell whether supervisord of this home was started by root and kept root's rights."""
+    lock = home.lock("supervisord")
+    if not lock.is_held():
+        return False
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+        status = Path(f"/proc/{lock.pid}/status").read_text()
+        return "\nUid:\t0\t" in status
+    return False
+
+
+def closed_path(home: Home, user: pwd.struct_passwd) -> Path | None:
+    """Return the first path that the user needs and may not open; None where there is none."""
+    import supervisor
+
+    needed = (
+        home.root,
+        CHECKOUT / "web-server" / "nginx" / "nginx.conf.template",
+        Path(__file__),
+        Path(sys.executable),
+        Path(sys.executable).resolve(),
+        Path(supervisor.__file__),
+    )
+    return next((closed for path in needed if (closed := _first_closed(path, user))), None)
+
+
+def warning(home: Home) -> str | None:
+    """Return the sentence about the capability that this process kept; None where it has none."""
+    if is_root() or not _capabilities():
+        return None
+    user = pwd.getpwuid(os.geteuid())
+    return (
+        f"{closed_path(home, user)} is closed to the user {user.pw_name}: the processes keep the"
+        " right to read every file (CAP_DAC_READ_SEARCH); to run without, move the checkout, its"
+        " Python and IDRL_HOME to folders that are open, below /opt for example"
+    )
+
+
+def _capabilities() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+
+
+def _first_closed(path: Path, user: pwd.struct_passwd) -> Path | None:
+    for each in (*reversed(path.parents), path):
+        needed = stat.S_IXOTH if each.is_dir() else stat.S_IROTH
+        if not _permits(each.stat(), user, needed):
+            return each
+    return None
+
+
+def _permits(found: os.stat_result, user: pwd.struct_passwd, right_of_others: int) -> bool:
+    """Tell whether the mode gives the user this right; access lists are not considered."""
+    if found.st_uid == user.pw_uid:
+        return bool(found.st_mode & right_of_others << 6)
+    if found.st_gid == user.pw_gid:
+        return bool(found.st_mode & right_of_others << 3)
+    return bool(found.st_mode & right_of_others)
+
+
+def _prepare(home: Home, user: pwd.struct_passwd) -> None:
+    """Make the folders, and give them to the user; the home itself stays root's."""
+    home.create()
+    home.secrets()
+    if home.root.stat().st_uid == 0:
+        home.root.chmod(0o711)
+    for folder in (home.data, home.logs, home.run, home.share, home.sample_folder, home.scratch):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _give(folder, user)
+    os.chown(home.secrets_file, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def _give(folder: Path, user: pwd.struct_passwd) -> None:
+    """Make the user the owner of what root owns in a folder that root still owns, the folder last.
+
+    Folders that root does not own are not entered: their owner could put links there.
+    """
+    if folder.lstat().st_uid != 0:
+        return
+    for path in _owned_by_root(folder):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def _owned_by_root(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.stat(follow_symlinks=False).st_uid != 0:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _owned_by_root(Path(entry.path))
+            else:
+                yield Path(entry.path)
+    yield folder
+
+
+def _readable_settings(
+    home: Home, user: pwd.struct_passwd, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the settings whose files only root can read, with the paths of the user's copies."""
+    copies = {}
+    folder = home.root / "copies"
+    for name in _FILE_SETTINGS:
+        path = Path(environment.get(name) or "/").absolute()
+        if path.is_file() and _first_closed(path, user):
+            folder.mkdir(mode=0o711, exist_ok=True)
+            copies[name] = str(_copy(path, folder, user))
+    if folder.exists():
+        for left in folder.iterdir():
+            if str(left) not in copies.values():
+                left.unlink()
+    return copies
+
+
+def _copy(path: Path, folder: Path, user: pwd.struct_passwd) -> Path:
+    """Return a copy named after its content: a changed file is a changed setting."""
+    content = path.read_bytes()
+    copy = folder / f"{hashlib.sha256(content).hexdigest()[:16]}{path.suffix}"
+    copy.unlink(missing_ok=True)
+    with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
+    return copy

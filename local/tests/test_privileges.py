@@ -1,0 +1,117 @@
+"""What root keeps when it starts the system: nothing, and never root's files."""
+
+import os
+import pwd
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from idrl_local import privileges
+from idrl_local.home import Home, HomeUnusable
+
+NOBODY = pwd.getpwnam("nobody")
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to drop")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below `tmp_path`, which is closed to other users."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def status_of(command: list[str]) -> dict[str, str]:
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {
+        name: " ".join(value.split())
+        for name, _, value in (line.partition(":") for line in text.splitlines())
+    }
+
+
+@needs_root
+@pytest.mark.parametrize(("may_read_all", "capabilities"), [(False, 0), (True, 1 << 2)])
+def test_unprivileged_command_has_one_user_and_no_capability_but_to_read(
+    may_read_all: bool, capabilities: int
+) -> None:
+    words = ["cat", "/proc/self/status"]
+    found = status_of(privileges.unprivileged(words, NOBODY, may_read_all=may_read_all))
+    assert set(found["Uid"].split()) == {str(NOBODY.pw_uid)}
+    assert set(found["Gid"].split()) == {str(NOBODY.pw_gid)}
+    assert found["Groups"] == ""
+    assert found["NoNewPrivs"] == "1"
+    sets = {int(found[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "CapInh")}
+    assert sets == {capabilities}
+
+
+@needs_root
+def test_home_of_root_is_given_to_the_user_and_links_are_not_followed(folder: Path) -> None:
+    """As an earlier release left it: everything root's, but for what PostgreSQL wrote."""
+    secret = folder / "secret"
+    secret.write_text("x")
+    home = Home(folder / "home")
+    home.create()
+    (home.share / "task").mkdir()
+    (home.share / "task" / "clip.mp4").touch()
+    (home.share / "link").symlink_to(secret)
+    foreign = home.data / "cluster"
+    foreign.mkdir()
+    (foreign / "root's").touch()
+    os.chown(foreign, 1234, 1234)
+    command, environment = privileges.command_for_root(home, ["up"], {})
+    assert command[-2:] == ["idrl_local", "up"]
+    assert environment["HOME"] == str(home.run)
+    for path in (
+        home.share,
+        home.share / "task" / "clip.mp4",
+        home.share / "link",
+        home.secrets_file,
+        home.run,
+    ):
+        assert path.lstat().st_uid == NOBODY.pw_uid, path
+    assert secret.stat().st_uid == 0
+    assert foreign.stat().st_uid == 1234
+    assert (foreign / "root's").stat().st_uid == 0
+    assert home.root.stat().st_uid == 0
+    assert home.root.stat().st_mode & 0o777 == 0o711
+
+
+@needs_root
+def test_files_that_only_root_can_read_are_copied_for_the_user(folder: Path) -> None:
+    home = Home(folder / "home")
+    home.create()
+    key, logo = folder / "key.pem", folder / "logo.png"
+    key.write_text("first")
+    logo.write_text("public")
+    key.chmod(0o600)
+    settings = {"TLS_KEY": str(key), "LOGO_PATH": str(logo), "TLS_CERT": str(folder / "missing")}
+    environment = privileges.command_for_root(home, ["up"], settings)[1]
+    copy = Path(environment["TLS_KEY"])
+    assert copy.read_text() == "first"
+    assert (copy.stat().st_uid, copy.stat().st_mode & 0o777) == (NOBODY.pw_uid, 0o600)
+    assert environment["LOGO_PATH"] == str(logo)
+    assert environment["TLS_CERT"] == str(folder / "missing")
+    key.write_text("second")
+    assert privileges.command_for_root(home, ["up"], settings)[1]["TLS_KEY"] != str(copy)
+    assert not copy.exists()
+
+
+def test_closed_folder_is_named(folder: Path) -> None:
+    home = Home(folder / "closed" / "home")
+    home.root.mkdir(parents=True)
+    home.root.chmod(0o755)
+    assert privileges._first_closed(home.root, NOBODY) is None
+    home.root.parent.chmod(0o700)
+    if home.root.parent.stat().st_uid != NOBODY.pw_uid:
+        assert privileges.closed_path(home, NOBODY) == home.root.parent
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("root", "this is root"), ("idrl-nobody-has-it", "no such user")]
+)
+def test_run_as_names_a_user_without_privileges(name: str, sentence: str) -> None:
+    with pytest.raises(HomeUnusable, match=sentence):
+        privileges.user_of({"RUN_AS": name})
