@@ -2,6 +2,7 @@
 
 import json
 import os
+import py_compile
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from worker_server.media import ChildFiles, EncodeFailed, run_encoder
-from worker_server.media.process import drill, guard, sandbox
+from worker_server.media.process import child, drill, guard, sandbox
 from worker_server.media.process.child import ChildLimits, end, guarded, spawn
 
 # What the drill does, in a process that gives up its files and calls as a child module does.
@@ -102,6 +103,20 @@ def test_the_drill_finds_what_is_not_refused(folder: Path) -> None:
 
 def test_without_landlock_it_does_not_hold() -> None:
     assert not sandbox.SandboxReport(0, (), ("signal the parent",)).holds
+
+
+def test_guard_starts_from_its_compiled_file_only_while_that_is_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script is compiled at each start, which takes longer than the sandbox."""
+    source = tmp_path / "guard.py"
+    source.write_bytes(Path(guard.__file__).read_bytes())
+    monkeypatch.setattr(guard, "__file__", str(source))
+    assert child._guard_script.__wrapped__() == str(source)
+    compiled = py_compile.compile(str(source))
+    assert child._guard_script.__wrapped__() == compiled
+    source.write_text(source.read_text() + "# another size\n")
+    assert child._guard_script.__wrapped__() == str(source)
 
 
 def test_a_hundred_forks_end_with_their_parent(folder: Path) -> None:

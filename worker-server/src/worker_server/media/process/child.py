@@ -1,11 +1,13 @@
 """Child processes that end with their parent, stay within limits, and leave nothing behind."""
 
 import functools
+import importlib.util
 import json
 import os
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -226,7 +228,21 @@ def guarded(
     if sandbox == guard.ALL:
         guard_words += [*files.as_arguments(), f"x:{program}"]
     program_words = ["--", program, *command[1:]]
-    return [sys.executable, "-I", "-S", guard.__file__, *guard_words, *program_words]
+    return [sys.executable, "-I", "-S", _guard_script(), *guard_words, *program_words]
+
+
+@functools.cache
+def _guard_script() -> str:
+    """Return the guard's compiled file where it is current: a script is compiled at each start."""
+    compiled = Path(importlib.util.cache_from_source(guard.__file__))
+    found = Path(guard.__file__).stat()
+    size_and_time = (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
+    try:
+        header = compiled.read_bytes()[:16]  # PEP 552
+    except OSError:
+        return guard.__file__
+    is_current = header == struct.pack("<4sIII", importlib.util.MAGIC_NUMBER, 0, *size_and_time)
+    return str(compiled) if is_current else guard.__file__
 
 
 def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> int:
