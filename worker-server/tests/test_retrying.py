@@ -72,6 +72,9 @@ def test_counted_failures_end_and_others_go_on() -> None:
     full = WorkFailed("storage_full", "full", retryable=True)
     assert [pause(stalled, failures=n) for n in (1, 2, 3)] == [5, 10, None]
     assert pause(full, attempt=1000, failures=0) == 600
+    for code in ("clip_rejected", "encoder_failed", "decoder_crashed"):
+        repeatable = WorkFailed(code, "again", retryable=True)
+        assert [pause(repeatable, failures=n) for n in (1, 2, 3)] == [5, None, None]
     assert pause(DAMAGED) is None
 
 

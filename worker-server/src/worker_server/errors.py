@@ -42,6 +42,7 @@ class FailureCode(StrEnum):
     SOURCE_TOO_LONG = "source_too_long"
     SOURCE_LIMITS = "source_limits"
     SOURCE_PROTECTED = "source_protected"
+    DECODER_CRASHED = "decoder_crashed"
 
     ENCODER_KILLED = "encoder_killed"
     ENCODER_STALLED = "encoder_stalled"
@@ -76,6 +77,7 @@ class Bound(StrEnum):
     """What ends the attempts at work that fails again and again."""
 
     FIRST = "at the first attempt"
+    SECOND = "at the second attempt"
     ATTEMPTS = "after `MAX_ATTEMPTS`"
     SOURCE_RETRY = "after `SOURCE_RETRY_S`"
     NEVER = "never"
@@ -92,7 +94,7 @@ class Handling:
     @property
     def counted(self) -> bool:
         """Whether an attempt counts towards MAX_ATTEMPTS."""
-        return self.bound in (Bound.FIRST, Bound.ATTEMPTS)
+        return self.bound in (Bound.FIRST, Bound.SECOND, Bound.ATTEMPTS)
 
 
 _URL = Handling(Fault.CALLER, Bound.FIRST)
@@ -100,8 +102,11 @@ _SOURCE = Handling(Fault.SOURCE, Bound.FIRST)
 _SOURCE_AWAY = Handling(Fault.SOURCE, Bound.SOURCE_RETRY)
 _SHARE = Handling(Fault.SHARE, Bound.NEVER, "`share` or `share_space` fails")
 _MACHINE = Handling(Fault.MACHINE, Bound.ATTEMPTS)
+# The same input most likely fails again: each attempt has tried every renderer already.
+_REPEATABLE = Handling(Fault.MACHINE, Bound.SECOND)
 _OURS = Handling(Fault.OURS, Bound.NEVER, "`faults` fails")
 _HANDLING = {
+    FailureCode.DECODER_CRASHED: Handling(Fault.SOURCE, Bound.SECOND),
     FailureCode.SOURCE_UNAVAILABLE: _SOURCE_AWAY,
     FailureCode.SOURCE_NAME_UNKNOWN: _SOURCE_AWAY,
     FailureCode.SOURCE_INCOMPLETE: _SOURCE_AWAY,
@@ -111,9 +116,9 @@ _HANDLING = {
     FailureCode.ENCODER_KILLED: _MACHINE,
     FailureCode.ENCODER_STALLED: _MACHINE,
     FailureCode.ENCODER_TIMEOUT: _MACHINE,
-    FailureCode.ENCODER_FAILED: _MACHINE,
+    FailureCode.ENCODER_FAILED: _REPEATABLE,
     FailureCode.PROBE_TIMEOUT: _MACHINE,
-    FailureCode.CLIP_REJECTED: _MACHINE,
+    FailureCode.CLIP_REJECTED: _REPEATABLE,
     FailureCode.WORKER_LOST: _MACHINE,
     FailureCode.QUOTA_SOURCE_SECONDS: Handling(Fault.QUOTA, Bound.FIRST),
     FailureCode.CLIP_LOST: Handling(Fault.SHARE, Bound.FIRST),

@@ -10,9 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from idrl_common import request_ids
 from worker_server import storage
 from worker_server.errors import FailureCode, Fault, Stopped, WorkFailed, handling_of
+from worker_server.jobs.crashes import judged_crash
 from worker_server.jobs.heartbeat import Heartbeat, StopReason
 from worker_server.jobs.removing import remove_needless
 from worker_server.jobs.runtime import Runtime, worker_name
+from worker_server.media import MediaProcessCrashed
 from worker_server.queue import leases, signs, wakeups
 from worker_server.queue.claims import Lease, TaskLease
 from worker_server.queue.events import EventKind, record_progress
@@ -59,7 +61,7 @@ def perform(
             _leave(lease, heartbeat.reason)
             _log.info("job stopped", extra={**extra, "reason": str(heartbeat.reason)})
         except Exception as error:  # noqa: BLE001 # otherwise the row would wait for its lease to run out
-            failure = _blamed(failure_of(error), settings)
+            failure = _blamed(judged_failure(error, lease, settings), settings)
             is_ours = failure.code == FailureCode.INTERNAL_ERROR
             fields = {**extra, "code": failure.code, "detail": str(error)}
             _log.warning("job failed", extra=fields, exc_info=is_ours)
@@ -75,6 +77,13 @@ def perform(
 def retry_limits(settings: Settings) -> RetryLimits:
     """Return when attempts end, by the settings."""
     return RetryLimits(settings.max_attempts, settings.source_retry_s)
+
+
+def judged_failure(error: Exception, lease: Lease, settings: Settings) -> WorkFailed:
+    """Return the failure for the row; after a crash of a child the self-test decides."""
+    if isinstance(error, MediaProcessCrashed):
+        return judged_crash(error, lease, settings)
+    return failure_of(error)
 
 
 def failure_of(error: Exception) -> WorkFailed:

@@ -57,9 +57,10 @@ class RendererDeclined(EncodeFailed):
 
 
 class MediaProcessCrashed(MediaError):
-    """A child process of ours ended as it never should, whatever the video: a fault of ours.
+    """A child process of ours ended as it never should, whatever the video.
 
-    The code is `internal_error`. `str()` has the end of the child's standard error, for the log.
+    The code is `internal_error`; the job replaces it where only this video crashes the child.
+    `str()` has the end of the child's standard error, for the log.
     """
 
     def __init__(self, child: str, detail: str) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from worker_server.errors import Bound, WorkFailed, handling_of
+from worker_server.errors import Bound, FailureCode, WorkFailed, handling_of
 from worker_server.queue.claims import Lease, TaskLease
 
 _FIRST_PAUSE_S = 5.0
@@ -20,6 +20,11 @@ class RetryLimits:
 
     max_attempts: int
     source_retry_s: float = 900.0
+
+    def most_attempts(self, code: FailureCode) -> int:
+        """Return at which counted failure the work fails for good, if this is the last one's."""
+        is_repeatable = handling_of(code).bound is Bound.SECOND
+        return min(2, self.max_attempts) if is_repeatable else self.max_attempts
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def pause_s(
         return None
     if waits_for_source(lease, failure):
         return _pause_for_source_s(lease, failure, history, limits)
-    if failure.counted and history.failures >= limits.max_attempts:
+    if failure.counted and history.failures >= limits.most_attempts(failure.code):
         return None
     if failure.retry_after_s is not None:
         return failure.retry_after_s

@@ -100,7 +100,8 @@ class Child:
     def start(self) -> "subprocess.Popen[bytes]":
         """Start it, unless it was started before, and return its process."""
         if self._process is None:
-            command = [sys.executable, "-I", "-m", self._module]
+            # The fault handler says on standard error where a decoder crashed.
+            command = [sys.executable, "-I", "-X", "faulthandler", "-m", self._module]
             arguments = guarded(command, self._limits, guard.SYSCALLS)
             self._process = _popen(arguments, None, subprocess.PIPE)
         return self._process

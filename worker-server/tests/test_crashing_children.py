@@ -1,0 +1,129 @@
+"""A crash of a media child: the video's where the worker's self-test passes, else the worker's."""
+
+import logging
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.render import render_next
+from worker_server.jobs.runtime import Runtime
+from worker_server.media.process import child
+from worker_server.queue import signs
+from worker_server.settings import Settings
+from worker_testing import files, let_run_out, parts_of, submit, task_of
+
+pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
+Sample = Callable[..., str]
+RunInstead = Callable[[str, str], None]
+
+PROBE = "worker_server.media.probing.probe_child"
+# The real child, and in the decoder's place one that crashes on videos of more than 1.5 s.
+CRASHING = f"""
+import os, signal
+from {PROBE} import look, reply, serve_one_request
+import {PROBE} as probe_child
+
+def look_or_crash(*arguments):
+    source = look(*arguments)
+    if source.duration_s > 1.5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return source
+
+probe_child.look = look_or_crash
+serve_one_request(reply)
+"""
+VERIFY = "worker_server.media.verifying.verify_child"
+CRASHING_VERIFIER = f"""
+import os, signal
+from {VERIFY} import facts_of, reply, serve_one_request
+import {VERIFY} as verify_child
+
+def facts_or_crash(path, edit, **options):
+    if edit.source.duration_s > 1.5:
+        os.kill(os.getpid(), signal.SIGABRT)
+    return facts_of(path, edit, **options)
+
+verify_child.facts_of = facts_or_crash
+serve_one_request(reply)
+"""
+BROKEN = "import no_such_library"
+
+
+@pytest.fixture
+def run_instead(monkeypatch: pytest.MonkeyPatch) -> RunInstead:
+    """Let the child of a module run another program."""
+    popen = child._popen
+
+    def replace(module: str, program: str) -> None:
+        def started(arguments: list[str], *rest: object) -> "subprocess.Popen[bytes]":
+            if arguments[-2:] == ["-m", module]:
+                arguments = [*arguments[:-2], "-c", program]
+            return popen(arguments, *rest)  # type: ignore[arg-type] # the same
+
+        monkeypatch.setattr(child, "_popen", started)
+
+    return replace
+
+
+def test_video_that_crashes_the_decoder_fails_at_the_second_attempt(
+    settings: Settings,
+    site: str,
+    sample: Sample,
+    runtime: Runtime,
+    run_instead: RunInstead,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run_instead(PROBE, CRASHING)
+    poison, good = submit(f"{site}/{sample(2)}"), submit(f"{site}/{sample(1)}")
+    with caplog.at_level(logging.WARNING):
+        assert fetch_next(settings, runtime)
+    task = task_of(poison)
+    assert (task.status, task.failures, task.error_code) == ("queued", 1, "decoder_crashed")
+    [record] = [record for record in caplog.records if record.message == "job failed"]
+    assert "exit status -11" in record.detail  # type: ignore[attr-defined] # from `extra`
+    assert "look_or_crash" in record.detail  # type: ignore[attr-defined] # from `extra`
+    let_run_out()
+    assert fetch_next(settings, runtime)
+    assert fetch_next(settings, runtime)
+    task = task_of(poison)
+    assert (task.status, task.failures, task.error_code) == ("failed", 2, "decoder_crashed")
+    assert files(settings, poison) == set()
+    assert task_of(good).status == "processing"
+
+
+def test_part_that_crashes_verification_fails_at_the_second_attempt(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime, run_instead: RunInstead
+) -> None:
+    run_instead(VERIFY, CRASHING_VERIFIER)
+    task_id = submit(f"{site}/{sample(2)}")
+    assert fetch_next(settings, runtime)
+    for status, failures in (("waiting", 1), ("failed", 2)):
+        let_run_out()
+        assert render_next(settings, runtime)
+        [part] = parts_of(task_id)
+        assert (part.status, part.failures, part.error_code) == (
+            status,
+            failures,
+            "decoder_crashed",
+        )
+    assert task_of(task_id).error_code == "decoder_crashed"
+
+
+def test_broken_worker_blames_no_video(
+    settings: Settings,
+    site: str,
+    sample: Sample,
+    runtime: Runtime,
+    run_instead: RunInstead,
+) -> None:
+    signs.beat(runtime.worker_name, ["fetch"])
+    run_instead(PROBE, BROKEN)
+    task_id = submit(f"{site}/{sample(2)}")
+    for _ in range(settings.max_attempts + 1):
+        let_run_out()
+        assert fetch_next(settings, runtime)
+        task = task_of(task_id)
+        assert (task.status, task.failures, task.error_code) == ("queued", 0, "internal_error")
+    assert signs.liveness().faults == {runtime.worker_name: "internal_error"}
