@@ -11,7 +11,7 @@ from rehearsal.system import System
 
 from idrl_testing.api_client import FINISHED, PatientApiClient
 
-END_S = 600
+END_S = 1200
 # The kernel's own counters: processes killed for memory on the whole machine, and in each container
 # the most that it held and how often a process was killed at its limit (cgroup version 1; the files
 # of version 2 are memory.peak and memory.events).

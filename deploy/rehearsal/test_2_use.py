@@ -5,26 +5,22 @@ import subprocess
 import sys
 
 import expected
+import pytest
 from harness.stack import CHECKOUT
 from rehearsal.system import System
 
+FILES = sorted(path.name for path in (CHECKOUT / "e2e").glob("test_*.py"))
 
-def test_end_to_end(system: System) -> None:
+
+# Each file by itself: together they take longer than a test may on machines this slow.
+@pytest.mark.parametrize("name", FILES)
+def test_end_to_end(system: System, name: str) -> None:
     """The black-box tests, all of them."""
     folder = system.work.folder / "end-to-end"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     variables = {"BASE_URL": system.url, "SOURCE_HOST": expected.WORLD, "TMPDIR": str(folder)}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "e2e",
-        "-p",
-        "no:cacheprovider",
-        "--quiet",
-        "--durations=10",
-    ]
-    command = system.network.in_the_world(command)
+    options = ["-p", "no:cacheprovider", "--quiet", "--durations=10"]
+    command = system.network.in_the_world([sys.executable, "-m", "pytest", f"e2e/{name}", *options])
     environment = {**os.environ, **variables}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(

@@ -20,7 +20,7 @@ from idrl_testing.api_client import PatientApiClient
 from idrl_testing.waiting import wait_until
 
 CUT_S = 60
-END_S = 400
+END_S = 900
 Task = dict[str, Any]
 
 

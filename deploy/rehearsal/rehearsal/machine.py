@@ -17,7 +17,7 @@ from rehearsal.image import Work
 from rehearsal.network import Network
 
 _BOOT_S = 180
-_PROVISION_S = 900
+_PROVISION_S = 1800
 _UNIT = "idrl-provision.service"
 
 
