@@ -105,7 +105,7 @@ class Target:
             == 200
         )
 
-    def becomes_whole(self, timeout_s: float = 120) -> bool:
+    def becomes_whole(self, timeout_s: float = 300) -> bool:
         """Wait until the system is whole; tell whether it is."""
         try:
             wait_until(self.is_whole, timeout_s, poll_s=0.5)

@@ -29,6 +29,10 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
+def remove_all(share: Path) -> storage.Removed:
+    return storage.remove_files(share, TASK, storage.list_files(share, TASK))
+
+
 def test_publish_copies_the_whole_file(share: Path, folder: Path, clip: Path) -> None:
     target = storage.part_path(share, TASK, 0, 1)
     storage.publish(clip, target)
@@ -66,9 +70,9 @@ def test_a_name_is_never_written_twice_at_once(share: Path, folder: Path, clip: 
 def test_files_are_removed_with_their_folder_and_counted(share: Path, folder: Path) -> None:
     (folder / "source.1").write_bytes(b"1" * 1000)
     (folder / "0.1.mp4").write_bytes(b"1" * 23)
-    assert storage.remove_files(share, TASK) == storage.Removed(1023)
+    assert remove_all(share) == storage.Removed(1023)
     assert not folder.exists()
-    assert storage.remove_files(share, TASK) == storage.Removed(0)
+    assert remove_all(share) == storage.Removed(0)
 
 
 def test_unremovable_file_does_not_stop_the_removal_of_others(
@@ -84,17 +88,21 @@ def test_unremovable_file_does_not_stop_the_removal_of_others(
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refuse)  # stands in for a file server that refuses
-    removed = storage.remove_files(share, TASK)
+    removed = remove_all(share)
     assert (removed.freed_bytes, removed.error and removed.error.errno) == (10, errno.EBUSY)
     assert [path.name for path in folder.iterdir()] == ["1.1.mp4"]
     monkeypatch.undo()
-    assert storage.remove_files(share, TASK) == storage.Removed(5)
+    assert remove_all(share) == storage.Removed(5)
 
 
 def test_nothing_is_said_to_be_removed_while_the_share_is_away(share: Path, folder: Path) -> None:
+    (folder / "0.1.mp4").touch()
+    listed = storage.list_files(share, TASK)
+    folder.rename(share.with_name("unmounted"))
     (share / storage.MARKER).unlink()
-    assert storage.remove_files(share, TASK).error is not None
-    assert folder.exists()
+    with pytest.raises(OSError, match="not mounted"):
+        storage.list_files(share, TASK)
+    assert storage.remove_files(share, TASK, listed).error is not None
 
 
 def test_the_source_of_another_attempt_stays(share: Path, folder: Path) -> None:
@@ -107,8 +115,10 @@ def test_the_source_of_another_attempt_stays(share: Path, folder: Path) -> None:
 def test_keep_only_what_is_needed(share: Path, folder: Path) -> None:
     for name in ("source.1", "source.1.remuxed", ".0.1.mp4.tmp", "0.1.mp4", "0.2.mp4"):
         (folder / name).touch()
-    assert storage.remove_files(share, TASK, keep={"0.2.mp4"}).error is None
-    assert [path.name for path in folder.iterdir()] == ["0.2.mp4"]
+    names = storage.list_files(share, TASK)
+    (folder / "1.1.mp4").touch()  # made since
+    assert storage.remove_files(share, TASK, names, keep={"0.2.mp4"}).error is None
+    assert {path.name for path in folder.iterdir()} == {"0.2.mp4", "1.1.mp4"}
 
 
 def test_task_folders_are_told_from_other_things(share: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from worker_server import sweeper
+from worker_server import storage, sweeper
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.errors import WorkFailed
@@ -186,6 +186,29 @@ def test_cancel_waits_for_a_share_that_is_away(settings: Settings, share: Path) 
     db.session.commit()
     sweep.remove_files(settings)
     assert task_of(task_id).status == "canceled"
+
+
+def test_files_of_a_retry_during_a_slow_listing_stay(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hangs may hold up the listing for minutes."""
+    task_id = submit(URL)
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    leases.fail(claim.lease, WorkFailed("source_damaged", "broken"), RetryLimits(3))
+    folder = settings.remote_folder / str(task_id)
+    folder.mkdir()
+    list_files = storage.list_files
+
+    def list_later(remote: Path, task_id: uuid.UUID) -> frozenset[str]:
+        services.retry_task(1, task_id)
+        assert claims.claim_task("me", 30) is not None
+        (folder / "source.2").touch()
+        return list_files(remote, task_id)
+
+    monkeypatch.setattr(storage, "list_files", list_later)
+    sweep.remove_files(settings)
+    assert files(settings, task_id) == {"source.2"}
 
 
 def test_files_that_belong_to_no_task_are_removed(settings: Settings, clock: SweepClock) -> None:

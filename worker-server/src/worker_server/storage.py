@@ -133,21 +133,24 @@ class Removed:
     error: OSError | None = None
 
 
-def remove_files(remote: Path, task_id: uuid.UUID, *, keep: Collection[str] = ()) -> Removed:
-    """Remove every file of the task but those named in `keep`, and its folder once that is empty.
+def list_files(remote: Path, task_id: uuid.UUID) -> frozenset[str]:
+    """Return the names of the task's files; raise OSError while the share is away."""
+    _require_mounted(remote)
+    try:
+        return frozenset(entry.name for entry in os.scandir(task_folder(remote, task_id)))
+    except FileNotFoundError:
+        return frozenset()
+
+
+def remove_files(
+    remote: Path, task_id: uuid.UUID, names: Collection[str], *, keep: Collection[str] = ()
+) -> Removed:
+    """Remove files of the task but those in `keep`, and its folder if nothing is kept.
 
     Safe to run twice, and while another process does. A file that cannot be removed does not keep
     the others.
     """
     folder, freed_bytes, first_error = task_folder(remote, task_id), 0, None
-    try:
-        if not is_mounted(remote):
-            return Removed(0, OSError(errno.ENODEV, "the share is not mounted"))
-        names = [entry.name for entry in os.scandir(folder)]
-    except FileNotFoundError:
-        return Removed(0)
-    except OSError as error:
-        return Removed(0, error)
     for name in set(names) - set(keep):
         try:
             freed_bytes += _remove(folder / name)
@@ -155,7 +158,16 @@ def remove_files(remote: Path, task_id: uuid.UUID, *, keep: Collection[str] = ()
             first_error = first_error or error
     if first_error is None and not keep:
         first_error = _remove_folder(folder)
+    try:
+        _require_mounted(remote)  # files of a share that was unmounted meanwhile only seem gone
+    except OSError as error:
+        first_error = first_error or error
     return Removed(freed_bytes, first_error)
+
+
+def _require_mounted(remote: Path) -> None:
+    if not is_mounted(remote):
+        raise OSError(errno.ENODEV, "the share is not mounted")
 
 
 def _remove(path: Path) -> int:

@@ -22,13 +22,32 @@ def remove_needless(settings: Settings, task_id: uuid.UUID) -> None:
 
     Safe to run twice.
     """
+    if removals.begin(task_id) is None:
+        return
+    listed = _listed(settings, task_id)
+    # Again, since the listing may have waited for the share: meanwhile a retry may have made files.
     job = removals.begin(task_id)
     if job is None:
         return
-    removed = storage.remove_files(settings.remote_folder, task_id, keep=job.kept)
+    removed = _remove(settings, job, listed)
     if removed.error is None:
         removals.finish(job, removed.freed_bytes)
         return
     extra = {"task_id": str(task_id), "error": type(removed.error).__name__}
     _log.warning("files are left: removing them is tried again", extra=extra)
     removals.postpone(job, removed.freed_bytes)
+
+
+def _listed(settings: Settings, task_id: uuid.UUID) -> frozenset[str] | OSError:
+    try:
+        return storage.list_files(settings.remote_folder, task_id)
+    except OSError as error:
+        return error
+
+
+def _remove(
+    settings: Settings, job: removals.RemovalJob, listed: frozenset[str] | OSError
+) -> storage.Removed:
+    if isinstance(listed, OSError):
+        return storage.Removed(0, listed)
+    return storage.remove_files(settings.remote_folder, job.task_id, listed, keep=job.kept)
