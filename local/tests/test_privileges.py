@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from idrl_local import privileges
-from idrl_local.home import Home, HomeUnusable
+from idrl_local import privileges, system
+from idrl_local.home import Home, HomeUnusable, PortTaken
 
 NOBODY = pwd.getpwnam("nobody")
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to drop")
@@ -115,3 +115,13 @@ def test_closed_folder_is_named(folder: Path) -> None:
 def test_run_as_names_a_user_without_privileges(name: str, sentence: str) -> None:
     with pytest.raises(HomeUnusable, match=sentence):
         privileges.user_of({"RUN_AS": name})
+
+
+def test_error_of_the_command_for_root_keeps_its_kind_and_its_words() -> None:
+    said: list[str] = []
+    lines = ["waiting for redis (0 s)\n", "PortTaken: port 5050 is taken\n", "second line\n"]
+    error = system._first_error(lines, said.append)
+    assert isinstance(error, PortTaken)
+    assert str(error) == "port 5050 is taken\nsecond line"
+    assert said == ["waiting for redis (0 s)"]
+    assert system._first_error(["Traceback: x\n"], said.append) is None

@@ -75,14 +75,22 @@ def _up_for_root(
     )
     assert process.stderr  # noqa: S101 # it is a pipe
     with process:
+        said: deque[str] = deque(maxlen=_TAIL_LINES)
         try:
-            error = _first_error(process.stderr, say)
+            error = _first_error(_noted(process.stderr, said), say)
         except BaseException:
             process.terminate()
             raise
     if error or process.returncode:
-        raise error or SystemFailed(f"`up` ended with {process.returncode}")
+        raise error or SystemFailed("\n".join(said))  # a traceback
     return Installation(home, ports, home.secrets(), env)
+
+
+def _noted(lines: Iterable[str], notes: deque[str]) -> Iterator[str]:
+    """Yield the lines, and append each to the notes."""
+    for line in lines:
+        notes.append(line.rstrip("\n"))
+        yield line
 
 
 def _first_error(lines: Iterable[str], say: Say) -> Exception | None:

@@ -12,6 +12,7 @@ from flask import Flask
 from kombu.transport.redis import Transport
 from redis.exceptions import OutOfMemoryError
 
+from worker_server.redis_client import tls_options
 from worker_server.settings import Settings
 
 _TRANSPORT = {
@@ -44,6 +45,7 @@ def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
     celery = Celery("worker_server", task_cls=ContextTask, include=["worker_server.jobs.tasks"])
     celery.conf.update(
         broker_url=settings.redis_url,
+        broker_use_ssl=tls_options(settings) or None,
         broker_transport_options=_TRANSPORT,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

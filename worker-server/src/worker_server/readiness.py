@@ -6,6 +6,7 @@ docs/operations.md has what to do.
 import redis
 
 from idrl_common.health import Check
+from worker_server import redis_client
 from worker_server.api import queries
 from worker_server.media import sandbox_report
 from worker_server.queue import signs
@@ -36,7 +37,7 @@ class WorkerFault(Exception):
 
 def checks(settings: Settings, share: ShareMonitor) -> dict[str, Check]:
     """Return what the service depends on; it accepts tasks with the database alone."""
-    client = redis.Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    client = redis_client.connect(settings, timeout_s=2)
     return {
         "database": Check(queries.ping),
         "redis": Check(lambda: _ping(client), required=False),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from flask import current_app
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, FilePath, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
@@ -30,6 +30,8 @@ class Settings(AppSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    # The authority of Redis's certificate, for rediss://; the machine's own list where not given.
+    redis_ca: FilePath | None = None
     remote_folder: Path = Path("/usr/remote_folder")
     # Encoding happens here, on a local disk, never on the share.
     scratch_folder: Path = Path("/tmp/idrl")  # noqa: S108 # made with mode 0700, one folder a job

@@ -8,9 +8,7 @@ import time
 import uuid
 from collections import Counter
 
-import redis
-
-from worker_server import storage
+from worker_server import redis_client, storage
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.jobs.base import retry_limits
 from worker_server.jobs.removing import remove_due
@@ -87,7 +85,7 @@ def preempt_renders(_: Settings) -> None:
 def send_wakeups(settings: Settings) -> None:
     """Fill the queues in Redis up to the number of rows that are due."""
     tasks, parts = backlog.due_work(wakeups.MAX_WAKEUPS)
-    client = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
+    client = redis_client.connect(settings, timeout_s=5)
     try:
         for queue, due in ((wakeups.FETCH, tasks), (wakeups.RENDER, parts)):
             sent = wakeups.refill(client, queue, due)
