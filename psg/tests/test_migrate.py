@@ -43,6 +43,7 @@ def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine
         *("tasks", "parts", "alembic_version"),
         *("task_events", "removals", "workers", "sweeps", "queue_pauses"),
         *("retention", "usage_days"),
+        *("metric_increments", "metric_totals"),
     }
     migrate.downgrade(engine, "base")
     assert tables(engine) == {"alembic_version"}

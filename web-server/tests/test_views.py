@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from idrl_local import servers
 from idrl_testing.database import Database
 
 if TYPE_CHECKING:
-    from conftest import AuthActions, MakeApp
+    from conftest import AuthActions, MakeApp, TasksStandIn
 
 LOGIN = {"email": "ada@example.com", "password": "Passw0rd-1"}
 GOOD = {
@@ -357,6 +358,35 @@ def test_ready_without_the_tasks_service_is_degraded(make_app: MakeApp) -> None:
     assert answer.status_code == 200
     assert answer.json is not None
     assert answer.json["status"] == "degraded"
+
+
+def test_ready_tells_that_the_tasks_service_is_degraded(
+    client: FlaskClient, tasks: TasksStandIn
+) -> None:
+    tasks.answer = lambda exchange: exchange.say(200, b'{"status": "degraded"}')
+    answer = client.get("/ready")
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["status"]) == (200, "degraded")
+    assert answer.json["checks"]["tasks"] == {"ok": False, "detail": "TasksDegraded"}
+    assert 'idrl_check_ok{check="tasks"} 0.0' in client.get("/metrics").text
+
+
+def test_log_ins_are_counted_by_outcome(client: FlaskClient, auth: AuthActions) -> None:
+    def counted(outcome: str) -> float:
+        found = re.search(
+            rf'^idrl_logins_total{{outcome="{outcome}"}} (\S+)$',
+            client.get("/metrics").text,
+            re.MULTILINE,
+        )
+        assert found is not None
+        return float(found[1])
+
+    before = {name: counted(name) for name in ("ok", "bad_credentials")}
+    auth.signup()
+    assert auth.login(password="Wrong-passw0rd").status_code == 401
+    assert auth.login().status_code == 200
+    after = {name: counted(name) for name in before}
+    assert after == {name: count + 1 for name, count in before.items()}
 
 
 def test_ready_health_and_metrics(client: FlaskClient) -> None:

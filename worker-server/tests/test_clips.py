@@ -113,8 +113,8 @@ def test_clip_whose_file_is_gone_is_said_to_be_lost(
 def test_downloads_that_hang_leave_threads_to_the_other_calls(
     settings: Settings, auth: Auth, finished: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sender = ClipSender(settings.remote_folder, openings=1, wait_s=0.01)
-    monkeypatch.setattr(app_module, "ClipSender", lambda _: sender)
+    sender = ClipSender(settings.remote_folder, lambda _: None, openings=1, wait_s=0.01)
+    monkeypatch.setattr(app_module, "ClipSender", lambda *_: sender)
     client = app_module.create_app(settings).test_client()
     path = f"/tasks/{finished[0]}/parts/0"
     with sender._opening:  # as if another call were blocked by the share

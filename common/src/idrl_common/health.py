@@ -1,10 +1,13 @@
 """Liveness, readiness and metrics, the same for every service."""
 
 import os
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock, Thread
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
@@ -15,12 +18,13 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from idrl_common import __version__, request_ids
+from idrl_common import __version__, processes, request_ids
 
-# Of each probe in `/ready`; they run side by side.
+# Of all probes of `/ready` together; they run side by side.
 _PROBE_TIMEOUT_S = 3
 _seconds = Histogram(
     "idrl_http_request_seconds",
@@ -31,6 +35,19 @@ _seconds = Histogram(
 
 # Callers may send any word as a method, and each label is kept for ever.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+_GAUGES = (
+    ("idrl_build_info", "1 for the running version.", ["version", "revision"]),
+    ("idrl_service_start_time_seconds", "Start of the service's main process.", ["service"]),
+    ("idrl_check_ok", "Whether a check of /ready holds.", ["check"]),
+    ("idrl_process_up", "Whether a process of the installation runs.", ["process"]),
+    ("idrl_process_start_time_seconds", "Start of the process, 0 when it is down.", ["process"]),
+)
+
+
+class ProcessDown(Exception):
+    """A process of the installation has ended, or was stopped by a signal."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +61,64 @@ class Check:
     required: bool = True
 
 
+@dataclass(frozen=True)
+class Status:
+    """What a service tells of itself: its name, its version, and what it depends on.
+
+    `process_folder` holds the locked pid files of all processes of the installation.
+    """
+
+    service: str
+    revision: str
+    checks: Mapping[str, Check]
+    process_folder: Path | None = None
+
+
 def blueprint(
-    service: str, revision: str, checks: Mapping[str, Check], collector: Collector | None = None
+    status: Status, collector: Collector | None = None, *, timeout_s: float = _PROBE_TIMEOUT_S
 ) -> Blueprint:
     """Return `/health`, `/ready` and `/metrics`; `collector` adds metrics at each scrape."""
     routes = Blueprint("status", __name__)
-    probers = {name: _Prober(check.probe) for name, check in checks.items()}
+    checks = _all_checks(status)
+    probers = _Probers(checks, timeout_s)
+    facts = ServiceCollector(status, probers.failures)
+    collectors = [facts, collector] if collector else [facts]
 
     @routes.get("/health")
     def health() -> Response:
-        return jsonify(status="ok", service=service, version=__version__, revision=revision)
+        return jsonify(
+            status="ok", service=status.service, version=__version__, revision=status.revision
+        )
 
     @routes.get("/ready")
     def ready() -> tuple[Response, int]:
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 # Flask's documented way
-        runs = {name: prober.start(app) for name, prober in probers.items()}
-        failures = {name: _failure(run) for name, run in runs.items()}
-        status = _status(checks, failures)
+        failures = probers.failures()
+        said = _status(checks, failures)
+        code = 503 if said == "unavailable" else 200
         # nginx sets this header: callers from outside learn no details.
         if "X-Forwarded-For" in request.headers:
-            return jsonify(status=status), 503 if status == "unavailable" else 200
+            return jsonify(status=said), code
         results = {name: _result(failure) for name, failure in failures.items()}
-        return jsonify(status=status, checks=results), 503 if status == "unavailable" else 200
+        return jsonify(status=said, checks=results), code
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        return Response(generate_latest(_registry(collector)), content_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(_registry(collectors)), content_type=CONTENT_TYPE_LATEST)
 
     return routes
+
+
+def _all_checks(status: Status) -> dict[str, Check]:
+    folder = status.process_folder
+    if folder is None:
+        return dict(status.checks)
+    return {**status.checks, "processes": Check(lambda: _prove_processes(folder), required=False)}
+
+
+def _prove_processes(folder: Path) -> None:
+    down = [state.name for state in processes.read_states(folder) if not state.is_up]
+    if down:
+        raise ProcessDown(", ".join(down))
 
 
 def install(app: Flask, service: str) -> None:
@@ -119,10 +166,24 @@ class _Prober:
             run.set_result(None)
 
 
-def _failure(run: "Future[None]") -> str | None:
-    """Return the name of the error of a probe, None for success."""
+class _Probers:
+    """Runs all probes side by side, within one time limit."""
+
+    def __init__(self, checks: Mapping[str, Check], timeout_s: float) -> None:
+        self._probers = {name: _Prober(check.probe) for name, check in checks.items()}
+        self._timeout_s = timeout_s
+
+    def failures(self) -> dict[str, str | None]:
+        """Return the name of the error of each probe, None for success."""
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 # Flask's documented way
+        deadline = time.monotonic() + self._timeout_s
+        runs = {name: prober.start(app) for name, prober in self._probers.items()}
+        return {name: _failure(run, deadline - time.monotonic()) for name, run in runs.items()}
+
+
+def _failure(run: "Future[None]", timeout_s: float) -> str | None:
     try:
-        run.result(timeout=_PROBE_TIMEOUT_S)
+        run.result(timeout=max(0.0, timeout_s))
     except Exception as error:  # noqa: BLE001 # any failure of a probe is its result
         return type(error).__name__
     return None
@@ -139,14 +200,42 @@ def _result(failure: str | None) -> dict[str, object]:
     return {"ok": False, "detail": failure} if failure else {"ok": True}
 
 
-def _registry(collector: Collector | None) -> CollectorRegistry:
+def _registry(collectors: Iterable[Collector]) -> CollectorRegistry:
     """Return the figures, of all processes of the server where PROMETHEUS_MULTIPROC_DIR is set."""
+    registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library leaves it untyped
     else:
-        registry = CollectorRegistry()
         registry.register(REGISTRY)
-    if collector:
+    for collector in collectors:
         registry.register(collector)
     return registry
+
+
+class ServiceCollector(Collector):
+    """What every service tells of itself: its build, its start, its checks, its processes."""
+
+    def __init__(self, status: Status, failures: Callable[[], Mapping[str, str | None]]) -> None:
+        self._status = status
+        self._failures = failures
+
+    def collect(self) -> Iterator[Metric]:
+        build, started, checks, up, process_started = self.describe()
+        build.add_metric([__version__, self._status.revision], 1)
+        # gunicorn's main process: its workers come and go.
+        if "gunicorn" in sys.modules and (at := processes.started_at(os.getppid())):
+            started.add_metric([self._status.service], at)
+        for name, failure in self._failures().items():
+            checks.add_metric([name], failure is None)
+        for state in self._processes():
+            up.add_metric([state.name], state.is_up)
+            process_started.add_metric([state.name], state.started_at)
+        yield from (build, started, checks, up, process_started)
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Describe the metrics without running a check."""
+        return [GaugeMetricFamily(name, text, labels=labels) for name, text, labels in _GAUGES]
+
+    def _processes(self) -> list[processes.ProcessState]:
+        folder = self._status.process_folder
+        return processes.read_states(folder) if folder else []

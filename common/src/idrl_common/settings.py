@@ -58,6 +58,8 @@ class AppSettings(DatabaseSettings):
     jwt_public_key: Pem
     log_level: str = "INFO"
     revision: str = "unknown"
+    # Locked pid files (NAME.lock) of the installation's processes, for /ready and /metrics.
+    process_folder: Path | None = None
 
     @property
     def database_url(self) -> URL:

@@ -24,6 +24,7 @@ _RESERVED_PREFIXES = (
     "TASKS_URL",
     "REMOTE_FOLDER",
     "PROMETHEUS_",
+    "PROCESS_FOLDER",
     "PG",
 )
 # Threads of the web app wait for passwords to be hashed; see web_server.passwords.
@@ -214,6 +215,7 @@ def _database(installation: Installation, user: str, password: str) -> dict[str,
         "POSTGRES_PASSWORD": password,
         "POSTGRES_SSLMODE": "disable",
         "JWT_PUBLIC_KEY": _one_line(installation.secrets.jwt_public_key),
+        "PROCESS_FOLDER": str(installation.home.run),
     }
 
 

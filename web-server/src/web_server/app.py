@@ -112,4 +112,5 @@ def _add_routes(
         "database": health.Check(services.ping),
         "tasks": health.Check(tasks.ping, required=False),
     }
-    app.register_blueprint(health.blueprint("web", settings.revision, checks))
+    status = health.Status("web", settings.revision, checks, settings.process_folder)
+    app.register_blueprint(health.blueprint(status))

@@ -1,6 +1,7 @@
 """The way to the tasks service: its calls are passed on, and answered with its bytes."""
 
 import errno
+import json
 import logging
 import re
 import shutil
@@ -58,7 +59,7 @@ _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
 # nginx does not count the clips that it is still writing.
 _LEFT_FREE_BYTES = 2 * 1024**3
-_PROBE_TIMEOUT_S = 2
+_PROBE_TIMEOUT_S = 2.7
 _log = logging.getLogger(__name__)
 
 
@@ -74,6 +75,10 @@ class TasksTimeout(Exception):
 
     def __init__(self) -> None:
         super().__init__("The tasks service did not answer in time.")
+
+
+class TasksDegraded(Exception):
+    """The tasks service takes calls, and its own `/ready` names what does not work."""
 
 
 class _RetryLostConnection(Retry):
@@ -144,11 +149,14 @@ class TasksService:
             raise TasksUnavailable from error
 
     def ping(self) -> None:
-        """Raise unless the service says that it is ready."""
+        """Raise unless the service says that it is ready; TasksDegraded where something is away."""
         response = self.send("GET", "/ready", {}, None, Timeout(total=_PROBE_TIMEOUT_S))
-        response.drain_conn()
-        if response.status != 200:
+        body = response.read(_CHUNK_BYTES)
+        _release(response)
+        if response.status != HTTPStatus.OK:
             raise TasksUnavailable
+        if json.loads(body).get("status") == "degraded":
+            raise TasksDegraded
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import yaml
 from flask import Blueprint, Response, jsonify, request
+from prometheus_client import Counter
 
 from idrl_common.access import caller
 from idrl_common.problems import Problem
@@ -19,6 +20,7 @@ from web_server.authentication import Authenticator
 from web_server.documents import token_document, user_document
 from web_server.login_throttle import Limit, LoginThrottle, TooManyFailures, account_of
 from web_server.models import User
+from web_server.passwords import TooBusy
 from web_server.schemas import ChangePassword, LogIn, SignUp
 from web_server.services import AccountDisabled, BadCredentials
 from web_server.token_signer import TokenSigner
@@ -27,6 +29,15 @@ from web_server.token_signer import TokenSigner
 REFRESH_S = 12 * 3600
 _MAX_BODY_BYTES = 8 * 1024
 _log = logging.getLogger(__name__)
+LOGINS = Counter("idrl_logins_total", "Passwords that were checked, by outcome.", ["outcome"])
+_REFUSALS: dict[type[Exception], str] = {
+    BadCredentials: "bad_credentials",
+    AccountDisabled: "account_disabled",
+    TooManyFailures: "throttled",
+    TooBusy: "too_busy",
+}
+for _outcome in ("ok", *_REFUSALS.values()):
+    LOGINS.labels(_outcome)  # so that the first increase shows
 
 
 @dataclass(frozen=True)
@@ -46,10 +57,12 @@ class Doors:
         """Return the account; which one was refused stands in the log, by its id or a hash."""
         try:
             user = services.authenticate(email, password, self.throttle(email))
-        except (BadCredentials, AccountDisabled, TooManyFailures) as error:
+        except tuple(_REFUSALS) as error:
+            LOGINS.labels(_REFUSALS[type(error)]).inc()
             extra = {"account": account_of(email)[:12], "reason": type(error).__name__}
             _log.warning("log-in refused", extra=extra)
             raise
+        LOGINS.labels("ok").inc()
         return user
 
 

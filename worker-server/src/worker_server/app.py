@@ -6,10 +6,11 @@ from idrl_common import health
 from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
-from worker_server import cli, db, readiness, settings as settings_module
+from worker_server import cli, db, readiness, redis_client, settings as settings_module
 from worker_server.api import queries, rate_limits, status_views, usage_views, views
 from worker_server.api.clips import ClipSender
 from worker_server.api.metrics import WorkCollector
+from worker_server.api.served_bytes import ServedBytes
 from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
@@ -20,6 +21,8 @@ from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 
+# Redis must fail before the whole of /ready, and that before the web app that asks for it.
+_PROBE_S, _READY_S = 1.0, 2.0
 OPEN_ENDPOINTS = frozenset({"status.health", "status.ready", "status.metrics"})
 
 
@@ -52,10 +55,13 @@ def create_app(settings: Settings) -> Flask:
     wakeups.install(app)
     cli.install(app)
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
-    app.register_blueprint(views.blueprint(ClipSender(settings.remote_folder), share))
+    clips = ClipSender(settings.remote_folder, ServedBytes(app).add)
+    app.register_blueprint(views.blueprint(clips, share))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
-    checks = readiness.checks(settings, share)
-    collector = WorkCollector(app, share, lambda: sandbox_report().level)
-    app.register_blueprint(health.blueprint("tasks", settings.revision, checks, collector))
+    client = redis_client.connect(settings, timeout_s=_PROBE_S)
+    checks = readiness.checks(settings, share, client)
+    collector = WorkCollector(app, share, lambda: sandbox_report().level, client)
+    status = health.Status("tasks", settings.revision, checks, settings.process_folder)
+    app.register_blueprint(health.blueprint(status, collector, timeout_s=_READY_S))
     return app

@@ -89,6 +89,7 @@ class Task(Work, Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     idempotency_body_sha256: Mapped[str | None] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(64))
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     source: Mapped[dict[str, Any] | None]
     source_path: Mapped[str | None]
     waiting_since: Mapped[datetime | None]
@@ -220,6 +221,7 @@ class Worker(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     fault_code: Mapped[str | None]
     fault_at: Mapped[datetime | None]
+    scratch_free_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Sweep(Base):
@@ -267,3 +269,27 @@ class UsageDay(Base):
     rendered_s: Mapped[float] = mapped_column(Double, server_default="0")
     timed_s: Mapped[float] = mapped_column(Double, server_default="0")
     busy_s: Mapped[float] = mapped_column(Double, server_default="0")
+
+
+class MetricIncrement(Base):
+    """An addition to a total that is not in it yet; `bucket` is 0 for a counter."""
+
+    __tablename__ = "metric_increments"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    metric: Mapped[str]
+    labels: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    bucket: Mapped[int] = mapped_column(SmallInteger)
+    amount: Mapped[float] = mapped_column(Double)
+
+
+class MetricTotal(Base):
+    """The sum of all increments of a counter, or of one bucket of a histogram, so far."""
+
+    __tablename__ = "metric_totals"
+
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    labels: Mapped[list[str]] = mapped_column(ARRAY(Text), primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    amount: Mapped[float] = mapped_column(Double)

@@ -6,7 +6,6 @@ docs/operations.md has what to do.
 import redis
 
 from idrl_common.health import Check
-from worker_server import redis_client
 from worker_server.api import queries
 from worker_server.media import sandbox_report
 from worker_server.queue import signs
@@ -35,9 +34,8 @@ class WorkerFault(Exception):
     """A live worker has met a fault of ours, and nothing has succeeded there since."""
 
 
-def checks(settings: Settings, share: ShareMonitor) -> dict[str, Check]:
+def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict[str, Check]:
     """Return what the service depends on; it accepts tasks with the database alone."""
-    client = redis_client.connect(settings, timeout_s=2)
     return {
         "database": Check(queries.ping),
         "redis": Check(lambda: _ping(client), required=False),

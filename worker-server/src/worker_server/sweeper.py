@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 _LOCK = 0x5EE9
 _FILES_EVERY_S = 1.0
 _SELDOM_S = 600.0
+_TOTALS_EVERY_S = 10.0
 _MAX_ROUND_S = 120.0
 
 Step = tuple[str, Callable[[], None]]
@@ -68,12 +69,14 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     files = ("files", partial(sweep.remove_files, settings))
     strays = ("strays", partial(sweep.remove_strays, settings, clock))
     expired = ("expired", partial(sweep.forget_expired_tasks, settings))
+    counts = ("totals", partial(sweep.fold_totals, settings))
     rows = ("rows", partial(sweep.forget_old_rows, settings))
     return [
         Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
         Group(1, often_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files]),
         Group(3, _SELDOM_S, [expired, rows, strays]),
+        Group(4, _TOTALS_EVERY_S, [counts]),
     ]
 
 

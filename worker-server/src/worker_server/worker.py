@@ -66,7 +66,9 @@ def close_warm_prober(**_: object) -> None:
 @signals.worker_ready.connect
 def begin_signs_of_life(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
     """Tell the database that this worker is alive, and which kinds of work it takes."""
-    beat = SignsOfLife(flask_app, state.worker_name, sorted(sender.app.amqp.queues.consume_from))
+    kinds = sorted(sender.app.amqp.queues.consume_from)
+    scratch = settings.scratch_folder if "render" in kinds else None
+    beat = SignsOfLife(flask_app, state.worker_name, kinds, scratch)
     beat.start()
     signals.worker_shutdown.connect(lambda **_: beat.stop(), weak=False)
 

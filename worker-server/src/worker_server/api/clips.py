@@ -1,5 +1,6 @@
 """Downloads of clips: ranges and conditions are handled here, the bytes are sent by the kernel."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -25,8 +26,15 @@ class ClipSender:
     own.
     """
 
-    def __init__(self, remote_folder: Path, openings: int = 8, wait_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        remote_folder: Path,
+        count_bytes: Callable[[int], None],
+        openings: int = 8,
+        wait_s: float = 5.0,
+    ) -> None:
         self._remote_folder = remote_folder
+        self._count_bytes = count_bytes
         self._opening = BoundedSemaphore(openings)
         self._wait_s = wait_s
 
@@ -38,7 +46,7 @@ class ClipSender:
         if not self._opening.acquire(timeout=self._wait_s):
             raise _share_away()
         try:
-            return _file_response((self._remote_folder / path).absolute(), name, sha256)
+            response = _file_response((self._remote_folder / path).absolute(), name, sha256)
         except FileNotFoundError as error:
             if storage.is_mounted(self._remote_folder):
                 raise ClipGone from error
@@ -47,14 +55,14 @@ class ClipSender:
             raise _share_away() from error
         finally:
             self._opening.release()
+        if _has_body(response):
+            self._count_bytes(response.content_length or 0)
+        return response
 
 
 def _file_response(file: Path, name: str, sha256: str) -> Response:
     response = _file_headers(file, name, sha256)
-    if request.method == "GET" and response.status_code in (
-        HTTPStatus.OK,
-        HTTPStatus.PARTIAL_CONTENT,
-    ):
+    if _has_body(response):
         start = response.content_range.start or 0
         wanted = storage.FileRange(file, start, response.content_length or 0)
         response.response = wrap_file(request.environ, wanted)
@@ -62,6 +70,11 @@ def _file_response(file: Path, name: str, sha256: str) -> Response:
         raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")
     response.headers["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _has_body(response: Response) -> bool:
+    is_success = response.status_code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+    return request.method == "GET" and is_success
 
 
 def _file_headers(file: Path, name: str, sha256: str) -> Response:

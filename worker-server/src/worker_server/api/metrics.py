@@ -1,70 +1,142 @@
-"""The figures of the queue, read from the database at each scrape."""
+"""The figures of the work, read from the database at each scrape."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
+import redis
 from flask import Flask
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker_server.queue import backlog, signs
+from worker_server.api import queries
+from worker_server.queue import backlog, signs, totals
+from worker_server.queue.totals import Total, TotalMetric
 from worker_server.share_monitor import ShareMonitor
 
 # Name, help and labels of each gauge.
 _GAUGES = {
     "idrl_sandbox": ("1 for the level of the decoders' sandbox on this machine.", ["level"]),
-    "idrl_work": ("Live tasks and unfinished parts.", ["kind", "status"]),
+    "idrl_queue_length": ("Live tasks (fetch) and unfinished parts (render).", ["kind", "status"]),
+    "idrl_work": ("The same under the names of 0.1.0.", ["kind", "status"]),
     "idrl_queue_oldest_seconds": ("How long the oldest due work has waited.", ["kind"]),
     "idrl_workers": ("Workers with a recent sign of life.", ["kind"]),
     "idrl_worker_faults": ("Live workers that met a fault of the system's own.", []),
+    "idrl_worker_start_time_seconds": ("Latest start of a live worker.", ["kind"]),
+    "idrl_store_uptime_seconds": ("For how long PostgreSQL and Redis have run.", ["store"]),
     "idrl_last_sweep_timestamp_seconds": ("When a step of the sweeper last ended well.", ["step"]),
     "idrl_removals": ("Tasks whose files are still to be removed.", []),
     "idrl_share_free_bytes": ("Free bytes of the share.", []),
+    "idrl_scratch_free_bytes": ("Free bytes where a render worker makes clips.", ["worker"]),
 }
+_WORKER_KINDS = ("fetch", "render", "sweeper")
+_KINDS = {"task": "fetch", "part": "render"}
 Samples = dict[str, dict[tuple[str, ...], float]]
 
 
 class WorkCollector(Collector):
-    """Gauges of work, workers, the sweeper, the share and the decoders' sandbox."""
+    """Figures of tasks, workers, the sweeper, the stores, the share and the sandbox."""
 
-    def __init__(self, app: Flask, share: ShareMonitor, sandbox_level: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        share: ShareMonitor,
+        sandbox_level: Callable[[], str],
+        client: "redis.Redis | None" = None,
+    ) -> None:
         self._app = app
         self._share = share
         self._sandbox_level = sandbox_level
+        self._redis = client
 
     def collect(self) -> Iterator[Metric]:
         samples: Samples = {"idrl_sandbox": {(self._sandbox_level(),): 1}}
         free_bytes = self._share.prove().free_bytes
         if free_bytes is not None:
             samples["idrl_share_free_bytes"] = {(): free_bytes}
+        counted: list[Metric] = []
         try:
             with self._app.app_context():
                 samples |= _samples()
+                counted = _count()
         except SQLAlchemyError:
             pass  # the HTTP figures must still be scraped while the database is away
+        if uptime_s := self._redis_uptime_s():
+            samples.setdefault("idrl_store_uptime_seconds", {})[("redis",)] = uptime_s
         for name, values in samples.items():
-            family = _family(name)
+            family = _gauge_family(name)
             for labels, value in values.items():
                 family.add_metric(labels, value)
             yield family
+        yield from counted
 
     def describe(self) -> Iterator[Metric]:
         """Describe the metrics without the database, which need not be up yet."""
-        yield from map(_family, _GAUGES)
+        yield from map(_gauge_family, _GAUGES)
+        yield from (_total_family(metric, {}) for metric in totals.ALL)
+
+    def _redis_uptime_s(self) -> float | None:
+        try:
+            facts = self._redis.info("server") if self._redis else {}
+        except redis.RedisError:
+            return None
+        assert isinstance(facts, dict)  # noqa: S101 # the library types sync and async calls alike
+        return facts.get("uptime_in_seconds")
 
 
 def _samples() -> Samples:
     liveness = signs.liveness()
+    work = backlog.count_by_status()
     return {
-        "idrl_work": {(*key,): count for key, count in backlog.count_by_status().items()},
+        "idrl_work": {(*key,): count for key, count in work.items()},
+        "idrl_queue_length": {(_KINDS[kind], s): count for (kind, s), count in work.items()},
         "idrl_queue_oldest_seconds": {(k,): age for k, age in backlog.oldest_due_s().items()},
-        "idrl_workers": {(kind,): count for kind, count in liveness.workers.items()},
+        "idrl_workers": {(kind,): liveness.workers.get(kind, 0) for kind in _WORKER_KINDS},
         "idrl_worker_faults": {(): len(liveness.faults)},
+        "idrl_worker_start_time_seconds": {(k,): at for k, at in liveness.started_at.items()},
+        "idrl_scratch_free_bytes": {(w,): size for w, size in liveness.scratch_free_bytes.items()},
+        "idrl_store_uptime_seconds": {("postgres",): queries.database_uptime_s()},
         "idrl_last_sweep_timestamp_seconds": {(s,): at for s, at in liveness.sweeps_at.items()},
         "idrl_removals": {(): backlog.count_removals()},
     }
 
 
-def _family(name: str) -> GaugeMetricFamily:
+def _count() -> list[Metric]:
+    samples = totals.read()
+    return [_total_family(metric, samples[metric.name]) for metric in totals.ALL]
+
+
+def _gauge_family(name: str) -> GaugeMetricFamily:
     help_text, labels = _GAUGES[name]
     return GaugeMetricFamily(name, help_text, labels=labels)
+
+
+def _total_family(
+    metric: TotalMetric, samples: Mapping[tuple[str, ...], Sequence[Total]]
+) -> Metric:
+    if metric.buckets:
+        return _histogram_family(metric, samples)
+    family = CounterMetricFamily(metric.name, metric.help_text, labels=metric.labels)
+    for labels, found in {**dict.fromkeys(metric.initial, ()), **samples}.items():
+        family.add_metric(labels, sum(total.amount for total in found))
+    return family
+
+
+def _histogram_family(
+    metric: TotalMetric, samples: Mapping[tuple[str, ...], Sequence[Total]]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(metric.name, metric.help_text, labels=metric.labels)
+    bounds = [*map(floatToGoString, metric.buckets), "+Inf"]
+    for labels, found in samples.items():
+        counts = [0] * len(bounds)
+        for total in found:
+            counts[total.bucket] += total.count
+        buckets = list(zip(bounds, accumulate(counts), strict=True))
+        family.add_metric(labels, buckets, sum(total.amount for total in found))
+    return family

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection
 from typing import Any, NamedTuple, TypedDict
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from worker_server.db import PreparedQuery, db, fetch_json
 from worker_server.models import Part, Task
@@ -201,6 +201,12 @@ def get_finished_part(owner_id: int, task_id: uuid.UUID, number: int) -> Part:
     if part.status != PartStatus.DONE:
         raise PartNotReady("This part is not made yet; ask again later.")
     return part
+
+
+def database_uptime_s() -> float:
+    """Return for how many seconds PostgreSQL has run."""
+    uptime = func.clock_timestamp() - func.pg_postmaster_start_time()
+    return float(db.session.scalar(select(func.extract("epoch", uptime))) or 0)
 
 
 def ping() -> None:

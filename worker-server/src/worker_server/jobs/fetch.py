@@ -18,7 +18,7 @@ from worker_server.media import (
     plan_parts,
     prepare,
 )
-from worker_server.queue import leases, wakeups
+from worker_server.queue import leases, totals, wakeups
 from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
 from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.parts import PlannedPart
@@ -50,7 +50,10 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
     try:
         with runtime.warm_prober.take(_limits(settings)) as prober:
             prober.start()  # the child loads its libraries during the download
-            _download(claim.url, target, settings, heartbeat)
+            try:
+                _download(claim.url, target, settings, heartbeat)
+            finally:
+                _count_bytes(target)
             record_progress(lease, EventKind.FETCHED)
             source = prober.look(target, heartbeat.should_stop)
         source, target = _prepare(source, target, settings, heartbeat)
@@ -95,6 +98,12 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
     )
     if heartbeat.should_stop():
         raise Stopped
+
+
+def _count_bytes(target: Path) -> None:
+    """Count what arrived, also of a download that failed."""
+    if target.exists():
+        totals.add_bytes("in", target.stat().st_size)
 
 
 def _prepare(

@@ -1,7 +1,9 @@
 """A worker's sign of life: a thread of its main process writes a row every few seconds."""
 
 import logging
+import shutil
 import threading
+from pathlib import Path
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,10 +14,16 @@ _log = logging.getLogger(__name__)
 
 
 class SignsOfLife:
-    """Beats between `start` and `stop`; a process that is killed or frozen just stops beating."""
+    """Beats between `start` and `stop`; a process that is killed or frozen just stops beating.
 
-    def __init__(self, app: Flask, name: str, kinds: list[str]) -> None:
+    Each beat says how much space is left at `scratch`, where the worker has such a folder.
+    """
+
+    def __init__(
+        self, app: Flask, name: str, kinds: list[str], scratch: Path | None = None
+    ) -> None:
         self._app = app
+        self._scratch = scratch
         self._name = name
         self._kinds = kinds
         self._ended = threading.Event()
@@ -35,11 +43,21 @@ class SignsOfLife:
             except SQLAlchemyError as error:
                 _log.warning("the worker's row stays: %s", type(error).__name__)
 
+    def _scratch_free_bytes(self) -> int | None:
+        if self._scratch is None:
+            return None
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return shutil.disk_usage(self._scratch).free
+        except OSError as error:
+            _log.warning("scratch folder unusable: %s", error.strerror)
+            return 0
+
     def _run(self) -> None:
         while True:
             with self._app.app_context():
                 try:
-                    signs.beat(self._name, self._kinds)
+                    signs.beat(self._name, self._kinds, self._scratch_free_bytes())
                 except SQLAlchemyError as error:
                     _log.warning("no sign of life: %s", type(error).__name__)
             if self._ended.wait(signs.BEAT_S):

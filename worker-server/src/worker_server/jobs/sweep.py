@@ -21,6 +21,7 @@ from worker_server.queue import (
     removals,
     retention,
     signs,
+    totals,
     wakeups,
 )
 from worker_server.queue.backlog import ExpiredLease
@@ -128,6 +129,11 @@ def forget_expired_tasks(settings: Settings) -> None:
     retention.apply_setting(settings.retention_days)
     while task_ids := retention.forget_expired(_AT_ONCE):
         _log.info("tasks expired", extra={"count": len(task_ids)})
+
+
+def fold_totals(_: Settings) -> None:
+    """Fold what was counted since the last round into the totals that `/metrics` shows."""
+    totals.fold()
 
 
 def forget_old_rows(_: Settings) -> None:

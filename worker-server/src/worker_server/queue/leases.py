@@ -15,7 +15,7 @@ from sqlalchemy import exists, func, null, select, update
 from worker_server.db import persistently, transaction
 from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
-from worker_server.queue import parts as planned_parts, removals, usage
+from worker_server.queue import parts as planned_parts, removals, totals, usage
 from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record, record_attempt
@@ -116,6 +116,7 @@ def finish_part(lease: PartLease, clip: Clip) -> bool:
             session.rollback()
             return _has_finished(session, lease, clip)
         usage.add_rendered(session, lease.task_id, lease.number)
+        totals.add_finished_part(session, lease, clip.rendered_by)
         close_if_finished(session, lease.task_id)
         return True
 
@@ -136,6 +137,7 @@ def fail(
             return False
         if expired_only:
             record_attempt(session, lease, EventKind.LEASE_LOST)
+            totals.add(session, (totals.LEASES_EXPIRED, (), 1))
         pause = pause_s(lease, failure, history, limits)
         if status not in WORKED_ON:
             _hand_back(session, lease, status)
@@ -216,9 +218,11 @@ def _give_up(session: ScopedSession, lease: Lease, failure: WorkFailed, failures
     }
     if not is_task:
         record_attempt(session, lease, EventKind.PART_FAILED, failure.code)
+        totals.add_failed_part(session)
     session.execute(update(_model(lease)).where(*_where(lease)).values(values))
     if is_task:
         record(session, lease.task_id, EventKind.TASK_FAILED, failure.code)
+        totals.add_task(session, TaskStatus.FAILED, failure.code)
         removals.request(session, lease.task_id)
     else:
         close_if_finished(session, lease.task_id)

@@ -9,6 +9,7 @@ half of them while another owner waits: a slow link or a heavy part may take an 
 import uuid
 
 from worker_server.db import transaction
+from worker_server.queue import totals
 from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.events import EventKind, record_attempt
 from worker_server.queue.statements import load
@@ -29,6 +30,7 @@ def preempt_for(task_id: uuid.UUID) -> bool:
         row = session.execute(_PREEMPT_PART, values).mappings().one_or_none()
         if row is not None:
             record_attempt(session, PartLease.from_row(row), EventKind.PREEMPTED)
+            totals.add(session, (totals.PREEMPTIONS, (), 1))
         return row is not None
 
 
@@ -44,6 +46,7 @@ def preempt_download() -> TaskLease | None:
             return None
         lease = TaskLease.from_row(row)
         record_attempt(session, lease, EventKind.PREEMPTED)
+        totals.add(session, (totals.PREEMPTIONS, (), 1))
         return lease
 
 

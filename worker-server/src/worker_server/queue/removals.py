@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import persistently, transaction
 from worker_server.models import Part, Removal, Task
+from worker_server.queue import totals
 from worker_server.queue.events import EventKind, record
 from worker_server.queue.session import ScopedSession, Where, lease_cleared, seconds_from_now
 from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
@@ -136,6 +137,7 @@ def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) 
     session.execute(update(Task).where(Task.id == task_id).values(values))
     session.execute(delete(Part).where(Part.task_id == task_id))
     record(session, task_id, EventKind.TASK_CANCELED)
+    totals.add_task(session, TaskStatus.CANCELED)
 
 
 def _is_held(task_id: uuid.UUID) -> ColumnElement[bool]:

@@ -1,6 +1,8 @@
 """Signs of life in PostgreSQL: of workers, and of the sweeper's steps."""
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Self
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -19,19 +21,40 @@ _FORGET_S = 24 * 3600
 class Liveness:
     """Live workers by kind, faults of ours by worker, and each sweeper step's last success.
 
-    `sweep_ages_s` is by the database's clock, `sweeps_at` in seconds since the epoch.
+    `sweep_ages_s` is by the database's clock; times (`…_at`) are in seconds since the epoch.
+    `started_at` has the latest start of a live worker of each kind, `scratch_free_bytes` what each
+    render worker reports.
     """
 
     workers: dict[str, int]
     faults: dict[str, str]
     sweep_ages_s: dict[str, float]
     sweeps_at: dict[str, float]
+    started_at: dict[str, float]
+    scratch_free_bytes: dict[str, int]
 
 
-def beat(name: str, kinds: list[str]) -> None:
+@dataclass(frozen=True)
+class _LiveWorker:
+    """A row of `workers`, detached from its session."""
+
+    name: str
+    kinds: list[str]
+    started_at: float
+    fault_code: str | None
+    scratch_free_bytes: int | None
+
+    @classmethod
+    def from_row(cls, row: Worker) -> Self:
+        started_at = row.started_at.timestamp()
+        return cls(row.name, row.kinds, started_at, row.fault_code, row.scratch_free_bytes)
+
+
+def beat(name: str, kinds: list[str], scratch_free_bytes: int | None = None) -> None:
     """Note that the worker is alive."""
-    seen = {"seen_at": func.now(), "kinds": kinds}
-    statement = insert(Worker).values(name=name, kinds=kinds)
+    facts = {"kinds": kinds, "scratch_free_bytes": scratch_free_bytes}
+    seen = {"seen_at": func.now(), **facts}
+    statement = insert(Worker).values(name=name, **facts)
     with transaction() as session:
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=seen))
 
@@ -72,15 +95,27 @@ def liveness() -> Liveness:
     age = func.extract("epoch", func.now() - Sweep.done_at)
     with transaction() as session:
         alive = session.execute(
-            select(Worker.name, Worker.kinds, Worker.fault_code).where(
-                Worker.seen_at > seconds_from_now(-ALIVE_S)
-            )
-        ).all()
+            select(Worker).where(Worker.seen_at > seconds_from_now(-ALIVE_S))
+        ).scalars()
+        live = [_LiveWorker.from_row(row) for row in alive]
         sweeps = session.execute(select(Sweep.step, age, Sweep.done_at)).all()
-    workers: dict[str, int] = {}
-    for row in alive:
-        for kind in row.kinds:
-            workers[kind] = workers.get(kind, 0) + 1
-    faults = {row.name: row.fault_code for row in alive if row.fault_code}
-    ages_s = {step: float(seconds) for step, seconds, _ in sweeps}
-    return Liveness(workers, faults, ages_s, {step: at.timestamp() for step, _, at in sweeps})
+    return Liveness(
+        workers=dict(Counter(kind for worker in live for kind in worker.kinds)),
+        faults={worker.name: worker.fault_code for worker in live if worker.fault_code},
+        sweep_ages_s={step: float(seconds) for step, seconds, _ in sweeps},
+        sweeps_at={step: at.timestamp() for step, _, at in sweeps},
+        started_at=_latest_starts(live),
+        scratch_free_bytes={
+            worker.name: worker.scratch_free_bytes
+            for worker in live
+            if worker.scratch_free_bytes is not None
+        },
+    )
+
+
+def _latest_starts(live: list[_LiveWorker]) -> dict[str, float]:
+    starts: dict[str, float] = {}
+    for worker in live:
+        for kind in worker.kinds:
+            starts[kind] = max(starts.get(kind, 0.0), worker.started_at)
+    return starts

@@ -1,0 +1,201 @@
+"""Counters and histograms of all machines together, as rows in PostgreSQL: no restart ends them.
+
+What happened is added in the transaction that records it, as a row of its own, so that no two
+transactions wait for the same total. The sweeper folds those rows into the totals. docs/decisions
+has why.
+"""
+
+import logging
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    SQLColumnExpression,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker_server.db import transaction
+from worker_server.errors import FailureCode
+from worker_server.models import MetricIncrement, Part, Task, TaskEvent
+from worker_server.queue.claims import PartLease
+from worker_server.queue.events import EventKind
+from worker_server.queue.session import ScopedSession
+from worker_server.queue.statuses import PartStatus, TaskStatus
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TotalMetric:
+    """A counter, or a histogram where there are buckets (upper bounds, in the metric's unit)."""
+
+    name: str
+    help_text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    # Values of the labels that are shown as 0 before the first addition, so that it is an increase.
+    initial: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Total:
+    """How many additions a sample has had, and their sum; `bucket` counts from 0."""
+
+    bucket: int
+    count: int
+    amount: float
+
+
+TASKS = TotalMetric(
+    "idrl_tasks_total",
+    "Tasks that have ended.",
+    ("status", "code"),
+    initial=(
+        *((status, "") for status in (TaskStatus.DONE, TaskStatus.CANCELED)),
+        *((TaskStatus.FAILED, code) for code in FailureCode),
+    ),
+)
+PARTS = TotalMetric(
+    "idrl_parts_total", "Parts that have ended.", ("status", "rendered_by", "quality")
+)
+LEASES_EXPIRED = TotalMetric(
+    "idrl_leases_expired_total", "Leases taken back from lost workers.", initial=((),)
+)
+PREEMPTIONS = TotalMetric(
+    "idrl_preemptions_total", "Work handed back in favour of other work.", initial=((),)
+)
+BYTES = TotalMetric(
+    "idrl_bytes_total",
+    "Bytes of sources downloaded (in) and of clips served (out).",
+    ("direction",),
+    initial=(("in",), ("out",)),
+)
+FIRST_PART_WAIT = TotalMetric(
+    "idrl_first_part_wait_seconds",
+    "From the acceptance of a task to its first clip.",
+    buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
+)
+RENDER_SPEED = TotalMetric(
+    "idrl_render_speed_ratio",
+    "Seconds of video made for each second, from the claim of a part to its publication.",
+    ("rendered_by",),
+    (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 50, 100),
+)
+ALL = (TASKS, PARTS, LEASES_EXPIRED, PREEMPTIONS, BYTES, FIRST_PART_WAIT, RENDER_SPEED)
+# Tasks and parts do not have a quality each yet: all are made by RENDER_PRESET and RENDER_CRF.
+_QUALITY = "default"
+
+_FOLD = text("""
+    WITH folded AS (DELETE FROM metric_increments RETURNING metric, labels, bucket, amount)
+    INSERT INTO metric_totals AS total (metric, labels, bucket, count, amount)
+    SELECT metric, labels, bucket, count(*), sum(amount) FROM folded GROUP BY 1, 2, 3
+    ON CONFLICT (metric, labels, bucket) DO UPDATE
+        SET count = total.count + excluded.count, amount = total.amount + excluded.amount
+""")
+_READ = text("""
+    SELECT metric, labels, bucket, sum(count)::bigint AS count, sum(amount)::float8 AS amount FROM (
+        SELECT metric, labels, bucket, count, amount FROM metric_totals
+        UNION ALL SELECT metric, labels, bucket, 1, amount FROM metric_increments
+    ) AS samples GROUP BY 1, 2, 3
+""")
+Increment = tuple[TotalMetric, Sequence[str], float]
+
+
+def add(session: ScopedSession, *increments: Increment) -> None:
+    """Add to totals within the caller's transaction: a metric, its labels' values, an amount."""
+    rows = [
+        {
+            "metric": metric.name,
+            "labels": list(labels),
+            "bucket": bisect_left(metric.buckets, amount),
+            "amount": amount,
+        }
+        for metric, labels, amount in increments
+    ]
+    session.execute(insert(MetricIncrement), rows)
+
+
+def add_task(session: ScopedSession, status: str, code: str | None = None) -> None:
+    """Count a task that ends."""
+    add(session, (TASKS, (status, code or ""), 1))
+
+
+def add_failed_part(session: ScopedSession) -> None:
+    """Count a part that fails."""
+    add(session, (PARTS, (PartStatus.FAILED, "", _QUALITY), 1))
+
+
+def add_finished_part(session: ScopedSession, lease: PartLease, rendered_by: str) -> None:
+    """Count a part that is done, with its speed, and the wait if it is its task's first clip."""
+    increments: list[Increment] = [(PARTS, (PartStatus.DONE, rendered_by, _QUALITY), 1)]
+    facts = session.execute(_facts_of(lease)).one()
+    if facts.took_s:
+        speed = facts.video_s / float(facts.took_s)
+        increments.append((RENDER_SPEED, (rendered_by,), speed))
+    if facts.is_first:
+        increments.append((FIRST_PART_WAIT, (), float(facts.waited_s)))
+    add(session, *increments)
+
+
+def add_bytes(direction: str, amount: int) -> bool:
+    """Count bytes `in` or `out` in a transaction of its own; False while the database is away."""
+    try:
+        with transaction() as session:
+            add(session, (BYTES, (direction,), amount))
+    except SQLAlchemyError as error:
+        _log.warning("bytes not counted: %s", type(error).__name__)
+        return False
+    return True
+
+
+def read() -> dict[str, dict[tuple[str, ...], list[Total]]]:
+    """Return each metric's samples by the values of their labels."""
+    found: dict[str, dict[tuple[str, ...], list[Total]]] = {metric.name: {} for metric in ALL}
+    with transaction() as session:
+        for metric, labels, bucket, count, amount in session.execute(_READ):
+            of_metric = found.setdefault(metric, {})
+            of_metric.setdefault(tuple(labels), []).append(Total(bucket, count, amount))
+    return found
+
+
+def fold() -> None:
+    """Fold the increments into the totals."""
+    with transaction() as session:
+        session.execute(_FOLD)
+
+
+def _facts_of(lease: PartLease) -> Select[Any]:
+    """Return the part's length, how long its attempt took, and its task's wait, in seconds."""
+    of_task = TaskEvent.task_id == lease.task_id
+    claimed_at = select(TaskEvent.at).where(
+        of_task,
+        TaskEvent.kind == EventKind.CLAIMED,
+        TaskEvent.part == lease.number,
+        TaskEvent.attempt == lease.attempt,
+    )
+    others = exists().where(
+        Part.task_id == lease.task_id,
+        Part.number != lease.number,
+        Part.status == PartStatus.DONE,
+    )
+    # The time between a failure and the caller's retry is no wait for us.
+    is_retry = exists().where(of_task, TaskEvent.kind == EventKind.RETRY_REQUESTED)
+    return select(
+        (Part.end_s - Part.start_s).label("video_s"),
+        _seconds_since(claimed_at.limit(1).scalar_subquery()).label("took_s"),
+        _seconds_since(Task.created_at).label("waited_s"),
+        (~others & ~is_retry).label("is_first"),
+    ).where(Part.task_id == lease.task_id, Part.number == lease.number, Task.id == Part.task_id)
+
+
+def _seconds_since(at: SQLColumnExpression[Any]) -> ColumnElement[Any]:
+    return func.extract("epoch", func.clock_timestamp() - at)

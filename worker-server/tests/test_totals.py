@@ -1,0 +1,166 @@
+"""Totals in `/metrics`: counted with what they count, folded by the sweeper, never lost."""
+
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from idrl_testing.database import Database
+from idrl_testing.waiting import wait_until
+from worker_server.db import db
+from worker_server.errors import WorkFailed
+from worker_server.jobs import sweep
+from worker_server.queue import cancellation, leases, reviving, totals
+from worker_server.queue.parts import Clip
+from worker_server.queue.retrying import RetryLimits
+from worker_server.settings import Settings
+from worker_testing import LOST, claim_part, claim_task, let_run_out, plan, post, processing, submit
+
+Auth = Callable[..., dict[str, str]]
+# A test of what is counted needs the app in its context.
+pytestmark = pytest.mark.usefixtures("app")
+ONCE = RetryLimits(1)
+REFUSED = WorkFailed("source_not_a_video", "no", retryable=False)
+
+
+@pytest.fixture(autouse=True)
+def no_totals(database: Database) -> None:
+    """What other tests counted is gone."""
+    database.execute("DELETE FROM metric_increments")
+    database.execute("DELETE FROM metric_totals")
+
+
+def value(client: FlaskClient, sample: str) -> float | None:
+    """Return a sample of /metrics by its name and labels; None where there is none."""
+    text = client.get("/metrics").data.decode()
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def finish(number: int = 0) -> None:
+    lease = claim_part()
+    clip = Clip(f"{lease.task_id}/{number}.mp4", 10, "0" * 64, 600, "encode")
+    assert leases.finish_part(lease, clip)
+
+
+def test_tasks_are_counted_by_how_they_end(client: FlaskClient) -> None:
+    processing(parts=1)
+    finish()  # done
+    submit()
+    assert leases.fail(claim_task(), REFUSED, ONCE)
+    task_id = submit()
+    cancellation.delete_task(1, task_id)
+    ended = 'idrl_tasks_total{code="%s",status="%s"}'
+    assert value(client, ended % ("", "done")) == 1
+    assert value(client, ended % ("source_not_a_video", "failed")) == 1
+    assert value(client, ended % ("", "canceled")) == 1
+    processing(parts=1)
+    assert leases.fail(claim_part(), LOST, ONCE)
+    assert value(client, ended % ("worker_lost", "failed")) == 1
+
+
+def test_parts_are_counted_with_their_speed_and_the_first_ones_wait(
+    client: FlaskClient, database: Database
+) -> None:
+    task_id = processing(parts=3)
+    database.execute(f"UPDATE tasks SET created_at = now() - interval '7 s' WHERE id = '{task_id}'")
+    for number in range(3):
+        lease = claim_part()
+        # A part of 20 s that took 10 s.
+        database.execute(
+            "INSERT INTO task_events (task_id, kind, part, attempt, at) VALUES"
+            f" ('{task_id}', 'claimed', {lease.number}, {lease.attempt}, now() - interval '10 s')"
+        )
+        if number == 2:
+            assert leases.fail(lease, LOST, ONCE)
+        else:
+            clip = Clip(f"{task_id}/{number}.mp4", 10, "0" * 64, 600, "copy")
+            assert leases.finish_part(lease, clip)
+    counted = 'idrl_parts_total{quality="default",rendered_by="%s",status="%s"}'
+    assert value(client, counted % ("copy", "done")) == 2
+    assert value(client, counted % ("", "failed")) == 1
+    speed = 'idrl_render_speed_ratio_%s{%srendered_by="copy"}'
+    assert value(client, speed % ("bucket", 'le="1.0",')) == 0
+    assert value(client, speed % ("bucket", 'le="2.0",')) == 2
+    assert value(client, speed % ("bucket", 'le="+Inf",')) == 2
+    assert value(client, speed % ("sum", "")) == pytest.approx(4, abs=0.2)
+    assert value(client, "idrl_first_part_wait_seconds_count") == 1
+    assert value(client, "idrl_first_part_wait_seconds_sum") == pytest.approx(7, abs=2)
+    assert value(client, 'idrl_first_part_wait_seconds_bucket{le="5.0"}') == 0
+    assert value(client, 'idrl_first_part_wait_seconds_bucket{le="10.0"}') == 1
+
+
+def test_a_retry_is_no_first_wait(client: FlaskClient) -> None:
+    task_id = processing(parts=1)
+    assert leases.fail(claim_part(), LOST, ONCE)
+    assert reviving.retry_task(1, task_id)
+    assert leases.begin_processing(claim_task(), {"width": 16}, "source", plan(1))
+    finish()
+    assert value(client, "idrl_first_part_wait_seconds_count") is None
+
+
+def test_an_expired_lease_is_counted_once(client: FlaskClient) -> None:
+    assert value(client, "idrl_leases_expired_total") == 0
+    processing(parts=1)
+    lease = claim_part()
+    let_run_out()
+    assert leases.fail(lease, LOST, RetryLimits(3), expired_only=True)
+    assert not leases.fail(lease, LOST, RetryLimits(3), expired_only=True)
+    assert value(client, "idrl_leases_expired_total") == 1
+    assert value(client, "idrl_preemptions_total") == 0
+
+
+def test_a_transaction_that_is_rolled_back_counts_nothing(client: FlaskClient) -> None:
+    processing(parts=1)
+    lease = claim_part()
+    clip = Clip(f"{lease.task_id}/0.mp4", 10, "0" * 64, 600, "encode")
+    assert leases.finish_part(lease, clip)
+    assert leases.finish_part(lease, clip)  # its answer was lost, and the step is repeated
+    assert value(client, 'idrl_tasks_total{code="",status="done"}') == 1
+
+
+def test_folding_changes_no_total_while_others_count(
+    app: Flask, client: FlaskClient, settings: Settings, database: Database
+) -> None:
+    def count(_: int) -> None:
+        with app.app_context():
+            totals.add_bytes("in", 5)
+            db.session.remove()
+
+    with ThreadPoolExecutor(4) as pool:
+        counting = pool.map(count, range(200))
+        for _ in range(20):
+            sweep.fold_totals(settings)
+        list(counting)
+    assert value(client, 'idrl_bytes_total{direction="in"}') == 1000
+    sweep.fold_totals(settings)
+    assert database.execute("SELECT count(*) FROM metric_increments") == [(0,)]
+    assert value(client, 'idrl_bytes_total{direction="in"}') == 1000
+
+
+def test_bytes_of_clips_are_counted(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes]
+) -> None:
+    task_id, content = finished
+    path = f"/tasks/{task_id}/parts/0"
+    with client.get(path, headers=auth()) as whole:
+        assert whole.data == content
+    with client.get(path, headers={**auth(), "Range": "bytes=0-99"}) as begin:
+        assert begin.status_code == 206
+    assert client.head(path, headers=auth()).status_code == 200
+    wanted = len(content) + 100
+    wait_until(lambda: value(client, 'idrl_bytes_total{direction="out"}') == wanted, 30)
+
+
+def test_queue_length_and_its_old_name_agree(client: FlaskClient, auth: Auth) -> None:
+    post(client, auth())
+    assert value(client, 'idrl_queue_length{kind="fetch",status="queued"}') == 1
+    assert value(client, 'idrl_work{kind="task",status="queued"}') == 1
+    for store in ("postgres", "redis"):
+        uptime_s = value(client, f'idrl_store_uptime_seconds{{store="{store}"}}')
+        assert uptime_s is not None
+        assert 0 < uptime_s < time.monotonic()
