@@ -30,4 +30,8 @@ envsubst '${NGINX_LISTEN} ${NGINX_TLS} ${NGINX_TEMP} ${NGINX_ACCESS_LOG} ${NGINX
 	${TASKS_UPSTREAM} ${AUTH_RATE} ${AUTH_BURST} ${API_RATE} ${API_BURST} ${CONN_LIMIT} ${METRICS_ALLOWED}
 	${CLIP_CACHE_FOLDER}
 	${CLIP_CACHE_SIZE}' </etc/idrl/nginx.conf.template >/tmp/nginx.conf
-exec nginx -e stderr -c /tmp/nginx.conf
+# Errors as JSON, like the access log.
+rm -f /tmp/errors
+mkfifo /tmp/errors
+LC_ALL=C sed --unbuffered -E -f /etc/to_json.sed -e s/@SERVICE@/nginx/ </tmp/errors >&2 &
+exec nginx -e stderr -c /tmp/nginx.conf 2>/tmp/errors

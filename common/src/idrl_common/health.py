@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
+from typing import Generic, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from prometheus_client import (
@@ -24,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from idrl_common import __version__, processes, request_ids
 
+T = TypeVar("T")
 # Of all probes of `/ready` together; they run side by side.
 _PROBE_TIMEOUT_S = 3
 _seconds = Histogram(
@@ -140,15 +142,15 @@ def _timer(service: str, method: str, endpoint: str | None, status: int) -> Hist
     )
 
 
-class _Prober:
+class Prober(Generic[T]):
     """Runs a probe in a thread of its own, one at a time: it may hang with its dependency."""
 
-    def __init__(self, probe: Callable[[], None]) -> None:
+    def __init__(self, probe: Callable[[], T]) -> None:
         self._probe = probe
         self._lock = Lock()
-        self._run: Future[None] | None = None
+        self._run: Future[T] | None = None
 
-    def start(self, app: Flask) -> Future[None]:
+    def start(self, app: Flask) -> Future[T]:
         """Return the run that is under way, or else a new one."""
         with self._lock:
             if self._run is None or self._run.done():
@@ -156,21 +158,21 @@ class _Prober:
                 Thread(target=self._fulfil, args=(app, self._run), daemon=True).start()
             return self._run
 
-    def _fulfil(self, app: Flask, run: "Future[None]") -> None:
+    def _fulfil(self, app: Flask, run: "Future[T]") -> None:
         try:
             with app.app_context():
-                self._probe()
+                found = self._probe()
         except Exception as error:  # noqa: BLE001 # any failure of a probe is its result
             run.set_exception(error)
         else:
-            run.set_result(None)
+            run.set_result(found)
 
 
 class _Probers:
     """Runs all probes side by side, within one time limit."""
 
     def __init__(self, checks: Mapping[str, Check], timeout_s: float) -> None:
-        self._probers = {name: _Prober(check.probe) for name, check in checks.items()}
+        self._probers = {name: Prober(check.probe) for name, check in checks.items()}
         self._timeout_s = timeout_s
 
     def failures(self) -> dict[str, str | None]:

@@ -5,7 +5,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 
@@ -18,6 +18,8 @@ class _AddIds(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_ids.request_id.get()
         record.task_id = getattr(record, "task_id", None) or request_ids.task_id.get()
+        if trace := request_ids.traceparent.get():
+            record.traceparent = trace
         return True
 
 
@@ -77,9 +79,9 @@ def configure(service: str, level: str = "INFO") -> None:
 
 
 def install(app: Flask) -> None:
-    """Write one line for every request: never its query, its headers or its body.
+    """Write one line for every request: never its query, its body, or a header but traceparent.
 
-    Needs `request_ids`.
+    It names the account, and the code of a refusal. Needs `request_ids`.
     """
 
     @app.after_request
@@ -91,7 +93,7 @@ def install(app: Flask) -> None:
                 "path": request.path,
                 "status": response.status_code,
             }
-            extra = {"access": {**access, "elapsed_ms": elapsed_ms}}
+            extra = {"access": {**access, "elapsed_ms": elapsed_ms, **_caller_and_refusal()}}
             # `info` would walk the stack for the caller's line number.
             _access.handle(
                 _access.makeRecord(
@@ -99,3 +101,15 @@ def install(app: Flask) -> None:
                 )
             )
         return response
+
+
+def _caller_and_refusal() -> dict[str, object]:
+    """Return who made the current request, why it was refused, and its trace, where known."""
+    facts: dict[str, object] = {}
+    if identity := g.get("identity"):
+        facts["account"] = identity.user_id
+    if code := g.get("problem_code"):
+        facts["refusal"] = code
+    if trace := request_ids.traceparent.get():
+        facts["traceparent"] = trace
+    return facts

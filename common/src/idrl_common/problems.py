@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypedDict
 
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, g
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
@@ -71,7 +71,8 @@ def install(app: Flask, problem_map: ProblemMap) -> None:
 
 
 def respond(problem: Problem) -> Response:
-    """Return the response that says `problem`."""
+    """Return the response that says `problem`; the access line has its code."""
+    g.problem_code = problem.code
     body: dict[str, object] = {
         "type": f"urn:idrl:problem:{problem.code}",
         "title": HTTPStatus(problem.status).phrase,

@@ -10,8 +10,12 @@ from flask import Flask, Response, request
 HEADER = "X-Request-Id"
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 task_id: ContextVar[str | None] = ContextVar("task_id", default=None)
+# W3C Trace Context: the caller's, passed on as it came, since nothing here makes spans.
+TRACE_HEADER = "traceparent"
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 _begun_s: ContextVar[float] = ContextVar("begun_s")
 
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _ACCEPTED = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
@@ -24,6 +28,9 @@ def install(app: Flask) -> None:
         given = request.headers.get(HEADER, "")
         # No secret, so `random` is enough; os.urandom is a system call that releases the GIL.
         request_id.set(given if _ACCEPTED.fullmatch(given) else f"{random.getrandbits(128):032x}")
+
+        trace = request.headers.get(TRACE_HEADER)
+        traceparent.set(trace if trace and _TRACEPARENT.fullmatch(trace) else None)
 
     @app.after_request
     def say(response: Response) -> Response:

@@ -3,15 +3,18 @@
 import ipaddress
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from idrl_local import servers
-from idrl_local.home import Home, HomeUnusable, Ports, Secrets
+from idrl_local.home import CHECKOUT, Home, HomeUnusable, Ports, Secrets
 
 DATABASE = "idrl"
+_TO_JSON = CHECKOUT / "common" / "to_json.sed"
 SUPERUSER = "postgres"
 READY_FILE = "IDRL_READY_FILE"
 # What only we decide, or what only one of the programs may see: never inherited from the caller.
@@ -76,6 +79,13 @@ def host_of(environment: Mapping[str, str]) -> str:
         ) from error
 
 
+class PlainLog(Enum):
+    """Which output of a program is plain text, to be turned into JSON: all, or standard error."""
+
+    ALL = (1, 2)
+    ERRORS = (2,)
+
+
 @dataclass(frozen=True)
 class Program:
     """One process that supervisord keeps running; `group` members are stopped together.
@@ -90,6 +100,7 @@ class Program:
     stop_signal: str = "TERM"
     stop_wait_s: int = 15
     unprivileged: bool = False
+    plain_log: PlainLog | None = None
 
 
 def execute(program: Program, installation: Installation) -> None:
@@ -102,7 +113,19 @@ def execute(program: Program, installation: Installation) -> None:
         servers.chown_to_nobody(sys.stdout.fileno())
     kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
     command = program.command(installation)
+    if program.plain_log:
+        _write_json(program.name, program.plain_log)
     os.execvpe(command[0], command, kept | program.environment(installation))  # noqa: S606 # this is what it is for
+
+
+def _write_json(name: str, plain: PlainLog) -> None:
+    """Lead this process's plain output through a filter, which ends with the process."""
+    command = ["sed", "--unbuffered", "-E", "-f", str(_TO_JSON), "-e", f"s/@SERVICE@/{name}/"]
+    environment = {**os.environ, "LC_ALL": "C"}
+    pipe = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment).stdin
+    assert pipe is not None  # noqa: S101 # it was asked for
+    for descriptor in plain.value:
+        os.dup2(pipe.fileno(), descriptor)
 
 
 def manage_users(installation: Installation, words: Sequence[str]) -> None:
@@ -202,8 +225,9 @@ def _sweep(_: Installation) -> list[str]:
     return [sys.executable, "-m", "idrl_local.run_sweeper"]
 
 
-def _no_env(_: Installation) -> dict[str, str]:
-    return {}
+def _in_utc(_: Installation) -> dict[str, str]:
+    """Return the environment of servers whose log lines name no time zone."""
+    return {"TZ": "UTC"}
 
 
 def _database(installation: Installation, user: str, password: str) -> dict[str, str]:
@@ -286,12 +310,13 @@ PROGRAMS = (
         "postgres",
         "stores",
         _postgres,
-        _no_env,
+        _in_utc,
         stop_signal="INT",
         stop_wait_s=30,
         unprivileged=True,
+        plain_log=PlainLog.ALL,
     ),
-    Program("redis", "stores", _redis, _no_env),
+    Program("redis", "stores", _redis, _in_utc, plain_log=PlainLog.ALL),
     _worker("fetch", _pooled("fetch", "FETCH_CONCURRENCY", 4)),
     _worker("render", _pooled("render", "RENDER_CONCURRENCY", os.cpu_count() or 1)),
     _worker("sweep", _sweep),
@@ -308,7 +333,15 @@ PROGRAMS = (
         _tasks_environment,
     ),
     Program(
-        "nginx", "services", _nginx, _no_env, stop_signal="QUIT", stop_wait_s=5, unprivileged=True
+        "nginx",
+        "services",
+        _nginx,
+        _in_utc,
+        stop_signal="QUIT",
+        stop_wait_s=5,
+        unprivileged=True,
+        # Its access log is JSON already.
+        plain_log=PlainLog.ERRORS,
     ),
 )
 STORES = ("postgres", "redis")

@@ -207,6 +207,8 @@ def _request_headers() -> dict[str, str]:
     given = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
     if token := exchanged_token():
         given["Authorization"] = f"Bearer {token}"
+    if trace := request_ids.traceparent.get():
+        given[request_ids.TRACE_HEADER] = trace
     return {**given, request_ids.HEADER: request_ids.request_id.get() or ""}
 
 

@@ -1,8 +1,13 @@
 """The entry point of the Celery workers: `celery -A worker_server.worker:app worker -Q fetch`."""
 
+import json
 import logging
+import os
+import sys
+from datetime import UTC, datetime
 from typing import Any
 
+import celery.apps.worker
 from celery import Celery, signals
 from dotenv import load_dotenv
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -31,6 +36,16 @@ def _keep_logs(**_: object) -> None:
     """Keep our log handlers, which Celery would replace; drop its lines on what jobs log."""
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _say(message: str, *_: object, **__: object) -> None:
+    """Write what Celery says from its signal handlers as JSON: logging must not be used there."""
+    line = {"level": "INFO", "logger": "celery", "service": "worker", "message": message.strip()}
+    line["time"] = datetime.now(UTC).isoformat()
+    os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
+
+
+celery.apps.worker.safe_say = _say  # type: ignore[attr-defined] # the stubs leave it out
 
 
 @signals.celeryd_init.connect

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from sqlalchemy.exc import SQLAlchemyError
 
+from idrl_common.health import Prober
 from worker_server.api import queries
 from worker_server.queue import backlog, signs, totals
 from worker_server.queue.totals import Total, TotalMetric
@@ -36,6 +37,8 @@ _GAUGES = {
     "idrl_scratch_free_bytes": ("Free bytes where a render worker makes clips.", ["worker"]),
 }
 _WORKER_KINDS = ("fetch", "render", "sweeper")
+# For all queries of a scrape together; Prometheus waits for ten seconds.
+_DATABASE_TIMEOUT_S = 4
 _KINDS = {"task": "fetch", "part": "render"}
 Samples = dict[str, dict[tuple[str, ...], float]]
 
@@ -54,6 +57,7 @@ class WorkCollector(Collector):
         self._share = share
         self._sandbox_level = sandbox_level
         self._redis = client
+        self._database = Prober(lambda: (_samples(), _count()))
 
     def collect(self) -> Iterator[Metric]:
         samples: Samples = {"idrl_sandbox": {(self._sandbox_level(),): 1}}
@@ -62,11 +66,10 @@ class WorkCollector(Collector):
             samples["idrl_share_free_bytes"] = {(): free_bytes}
         counted: list[Metric] = []
         try:
-            with self._app.app_context():
-                samples |= _samples()
-                counted = _count()
-        except SQLAlchemyError:
-            pass  # the HTTP figures must still be scraped while the database is away
+            of_database, counted = self._database.start(self._app).result(_DATABASE_TIMEOUT_S)
+            samples |= of_database
+        except (SQLAlchemyError, TimeoutError):
+            pass  # the HTTP figures must still be scraped while the database is away or hangs
         if uptime_s := self._redis_uptime_s():
             samples.setdefault("idrl_store_uptime_seconds", {})[("redis",)] = uptime_s
         for name, values in samples.items():

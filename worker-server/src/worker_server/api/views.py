@@ -124,6 +124,7 @@ def _submission(body: NewTask) -> Submission:
         external_id=body.external_id,
         metadata=body.metadata,
         request_id=request_ids.request_id.get(),
+        traceparent=request_ids.traceparent.get(),
         idempotency_key=key,
         body_sha256=hashlib.sha256(canonical).hexdigest() if key else None,
     )

@@ -16,7 +16,7 @@ from worker_server.jobs.removing import remove_needless
 from worker_server.jobs.runtime import Runtime, worker_name
 from worker_server.media import MediaProcessCrashed
 from worker_server.queue import leases, signs, wakeups
-from worker_server.queue.claims import Lease, TaskLease
+from worker_server.queue.claims import Lease, PartClaim, TaskClaim, TaskLease
 from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.pauses import Kind, is_paused
 from worker_server.queue.retrying import RetryLimits
@@ -42,15 +42,16 @@ def claim_next(settings: Settings, kind: Kind, claim: Callable[[str, float], C |
 
 
 def perform(
-    lease: Lease,
+    claim: TaskClaim | PartClaim,
     settings: Settings,
     runtime: Runtime,
-    request_id: str | None,
     work: Callable[[Heartbeat], None],
 ) -> None:
-    """Do `work` under the lease; record a failure, release on a stop, and clean up."""
+    """Do `work` under the claim's lease; record a failure, release on a stop, and clean up."""
+    lease = claim.lease
     request_ids.task_id.set(str(lease.task_id))
-    request_ids.request_id.set(request_id)
+    request_ids.request_id.set(claim.request_id)
+    request_ids.traceparent.set(claim.traceparent)
     extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}
     _log.info("job begins", extra=extra)
     record_progress(lease, EventKind.CLAIMED)

@@ -33,10 +33,9 @@ def fetch_next(settings: Settings, runtime: Runtime) -> bool:
     if claim is None:
         return False
     perform(
-        claim.lease,
+        claim,
         settings,
         runtime,
-        claim.request_id,
         lambda heartbeat: _fetch(claim, settings, runtime, heartbeat),
     )
     runtime.warm_prober.prepare(_limits(settings))

@@ -25,10 +25,9 @@ def render_next(settings: Settings, runtime: Runtime) -> bool:
     if claim is None:
         return False
     perform(
-        claim.lease,
+        claim,
         settings,
         runtime,
-        claim.request_id,
         lambda heartbeat: _render(claim, settings, heartbeat),
     )
     return True

@@ -50,11 +50,12 @@ class TaskClaim:
     lease: TaskLease
     url: str
     request_id: str | None
+    traceparent: str | None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
         """Return the claim in a row of claim_task.sql."""
-        return cls(TaskLease.from_row(row), row["url"], row["request_id"])
+        return cls(TaskLease.from_row(row), row["url"], row["request_id"], row["traceparent"])
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class PartClaim:
     source: dict[str, Any]
     source_path: str
     request_id: str | None
+    traceparent: str | None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
         """Return the claim in a row of claim_part.sql."""
         frames = (row["start_frame"], row["end_frame"])
-        return cls(
-            PartLease.from_row(row), *frames, row["source"], row["source_path"], row["request_id"]
-        )
+        source = (row["source"], row["source_path"])
+        origin = (row["request_id"], row["traceparent"])
+        return cls(PartLease.from_row(row), *frames, *source, *origin)
 
 
 def claim_task(worker: str, lease_s: float) -> TaskClaim | None:

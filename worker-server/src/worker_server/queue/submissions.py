@@ -36,6 +36,7 @@ class Submission:
     request_id: str | None = None
     idempotency_key: str | None = None
     body_sha256: str | None = None
+    traceparent: str | None = None
 
 
 class Accepted(NamedTuple):
@@ -78,6 +79,7 @@ def _insertion(submission: Submission) -> ReturningInsert[Any]:
         "external_id": submission.external_id,
         "caller_metadata": submission.metadata,
         "request_id": submission.request_id,
+        "traceparent": submission.traceparent,
         "idempotency_key": submission.idempotency_key,
         "idempotency_body_sha256": submission.body_sha256,
     }

@@ -13,6 +13,8 @@ from celery import current_app
 from flask import Flask, current_app as flask_app
 from kombu.exceptions import OperationalError
 
+from idrl_common import request_ids
+
 _log = logging.getLogger(__name__)
 
 _EXTENSION = "idrl_wakeups"
@@ -22,16 +24,22 @@ RENDER = "render"
 MAX_WAKEUPS = 1000
 
 
-def send(queue: str, count: int = 1) -> bool:
-    """Send `count` wake-ups, and tell whether they were sent.
+def send(queue: str, count: int = 1, trace: str | None = None) -> bool:
+    """Send `count` wake-ups, and tell whether they were sent; `trace` is the sender's traceparent.
 
     When Redis is away the sweeper finds the rows.
     """
+    trace = trace or request_ids.traceparent.get()
+    headers = {request_ids.TRACE_HEADER: trace} if trace else {}
     try:
         with current_app.producer_or_acquire() as producer:
             for _ in range(count):
                 current_app.send_task(
-                    f"worker_server.{queue}", queue=queue, producer=producer, retry=False
+                    f"worker_server.{queue}",
+                    queue=queue,
+                    producer=producer,
+                    retry=False,
+                    headers=headers,
                 )
     except (OperationalError, redis.RedisError, OSError) as error:
         _log.warning("no wake-up sent: %s", type(error).__name__, extra={"queue": queue})
@@ -45,28 +53,30 @@ class WakeupSender:
     def __init__(self, pause_s: float = 5.0) -> None:
         self._pause_s = pause_s
         self._guard = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        # By queue and traceparent.
+        self._counts: Counter[tuple[str, str | None]] = Counter()
         self._thread: threading.Thread | None = None
         self._paused_until = 0.0
 
     def send(self, queue: str) -> None:
         """Have a wake-up sent soon; none during the pause after a failure."""
         with self._guard:
-            if time.monotonic() < self._paused_until or self._counts[queue] >= MAX_WAKEUPS:
+            if time.monotonic() < self._paused_until or self._counts.total() >= 2 * MAX_WAKEUPS:
                 return
-            self._counts[queue] += 1
+            self._counts[queue, request_ids.traceparent.get()] += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while counts := self._take():
-            if not all(send(queue, count) for queue, count in counts.items()):
+            sent = (send(queue, count, trace) for (queue, trace), count in counts.items())
+            if not all(sent):
                 with self._guard:
                     self._paused_until = time.monotonic() + self._pause_s
                     self._counts.clear()
 
-    def _take(self) -> Counter[str]:
+    def _take(self) -> Counter[tuple[str, str | None]]:
         with self._guard:
             counts, self._counts = self._counts, Counter()
             if not counts:

@@ -1,0 +1,118 @@
+"""Any one process of the system that is stopped or killed shows within 30 s, wherever one looks."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from idrl_local import status, supervision, system
+from idrl_local.home import Home, free_ports
+from idrl_local.programs import PROGRAMS, Installation
+from idrl_testing.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+PROCESSES = [*(program.name for program in PROGRAMS), supervision.SUPERVISORD]
+SHOWN_WITHIN_S = 30
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A system whose processes the tests stop and kill in turn, supervisord last."""
+    home = Home(tmp_path_factory.mktemp("home") / "idrl")
+    environment = {**os.environ, "IDRL_HOME": str(home.root), "RENDER_CONCURRENCY": "1"}
+    with system.running(home, free_ports(), environment) as running:
+        wait_until(lambda: all_is_well(running))
+        yield running
+
+
+def urls(installation: Installation) -> dict[str, str]:
+    return {"web": installation.web_url, "tasks": f"http://127.0.0.1:{installation.ports.tasks}"}
+
+
+def all_is_well(installation: Installation) -> bool:
+    try:
+        answers = [requests.get(f"{url}/ready", timeout=10) for url in urls(installation).values()]
+    except requests.RequestException:
+        return False
+    return all(answer.json()["status"] == "ready" for answer in answers)
+
+
+def samples(url: str, metric: str) -> dict[str, float]:
+    """Return the values of a metric by its only label."""
+    text = requests.get(f"{url}/metrics", timeout=10).text
+    found = re.findall(rf'^{metric}{{\w+="(\w+)"}} (\S+)$', text, re.MULTILINE)
+    return {label: float(value) for label, value in found}
+
+
+def assert_shown(installation: Installation, name: str) -> None:
+    """Wait until every other app's `/ready` and `/metrics`, and `make status`, tell of it."""
+    begun = time.monotonic()
+    for app, url in urls(installation).items():
+        if app != name:
+            wait_until(lambda url=url: _tells(url, name), SHOWN_WITHIN_S)  # type: ignore[misc]
+    lines = list(status.lines(installation.home))
+    assert [line for line in lines if name in line and "STOPPED" in line], lines
+    assert time.monotonic() - begun < SHOWN_WITHIN_S
+
+
+def _tells(url: str, name: str) -> bool:
+    try:
+        ready = requests.get(f"{url}/ready", timeout=10).json()
+        up = samples(url, "idrl_process_up")
+    except requests.RequestException:
+        return False
+    is_said = ready["checks"]["processes"] == {"ok": False, "detail": "ProcessDown"}
+    others_are_up = all(value for process, value in up.items() if process != name)
+    return is_said and ready["status"] != "ready" and up[name] == 0 and others_are_up
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_stopped_process_is_shown(installation: Installation, name: str) -> None:
+    pid = installation.home.lock(name).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert_shown(installation, name)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: all_is_well(installation))
+
+
+def test_hanging_database_holds_up_neither_readiness_nor_metrics(
+    installation: Installation,
+) -> None:
+    """All of PostgreSQL's processes, as a paused container's: queries on open connections hang."""
+    lock = installation.home.lock("postgres")
+    lock.signal_group(signal.SIGSTOP)
+    for pid in children_of(lock.pid):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for url in urls(installation).values():
+            assert requests.get(f"{url}/ready", timeout=10).status_code == 503
+            assert samples(url, "idrl_check_ok")["database"] == 0
+            assert samples(url, "idrl_process_up")["postgres"] == 0
+    finally:
+        for pid in [*children_of(lock.pid), lock.pid]:
+            os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: all_is_well(installation))
+
+
+def children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123 # no file on a disk
+        return [int(child) for child in file.read().split()]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_killed_process_is_shown_with_its_restart(installation: Installation, name: str) -> None:
+    url = next(url for app, url in urls(installation).items() if app != name)
+    metric = "idrl_process_start_time_seconds"
+    before = samples(url, metric)[name]
+    os.kill(installation.home.lock(name).pid, signal.SIGKILL)
+    if name == supervision.SUPERVISORD:  # nothing starts it again
+        assert_shown(installation, name)
+        return
+    wait_until(lambda: samples(url, metric)[name] not in (0, before), SHOWN_WITHIN_S)
+    wait_until(lambda: all_is_well(installation))
