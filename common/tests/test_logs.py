@@ -8,9 +8,13 @@ from contextlib import redirect_stderr
 from io import StringIO
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 
 from idrl_common import logs, request_ids
+from idrl_common.problems import Problem
+from idrl_common.token_verifier import Identity
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Log:
@@ -34,6 +38,7 @@ def log() -> Iterator[Log]:
     before = (root.handlers[:], root.level, urllib3.level)
     request_ids.request_id.set(None)
     request_ids.task_id.set(None)
+    request_ids.traceparent.set(None)
     log = Log()
     log.configure()
     yield log
@@ -157,3 +162,42 @@ def test_a_path_cannot_forge_a_line(app: Flask, log: Log) -> None:
     app.test_client().get('/a%0A{"level": "ERROR"}')
     [line] = log.lines()
     assert (line["path"], line["level"]) == ('/a\n{"level": "ERROR"}', "INFO")
+
+
+def test_access_line_names_the_account_and_the_refusal(app: Flask, log: Log) -> None:
+    @app.get("/full")
+    def full() -> str:
+        g.identity = Identity(7)
+        raise Problem(503, "storage_full", "The storage is full.")
+
+    app.test_client().get("/full")
+    app.test_client().get("/nowhere")
+    refused, unknown = log.lines()
+    assert (refused["account"], refused["refusal"]) == (7, "storage_full")
+    assert unknown["refusal"] == "not_found"
+    assert "account" not in unknown
+
+
+@pytest.mark.parametrize(
+    ("given", "logged"),
+    [
+        (TRACE, TRACE),
+        (TRACE.upper(), None),
+        (TRACE.replace("00-", "ff-", 1), None),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", None),
+        (f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01", None),
+        (TRACE + '","x":"', None),
+    ],
+)
+def test_wellformed_traceparent_is_in_every_line_of_its_request(
+    app: Flask, log: Log, given: str, logged: str | None
+) -> None:
+    @app.get("/work")
+    def work() -> str:
+        logging.getLogger("work").warning("done")
+        return ""
+
+    app.test_client().get("/work", headers={"traceparent": given})
+    assert [line.get("traceparent") for line in log.lines()] == [logged, logged]
+    app.test_client().get("/work")  # the next one has none
+    assert "traceparent" not in log.lines()[-1]

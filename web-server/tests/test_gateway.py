@@ -24,6 +24,7 @@ def test_a_call_is_passed_on_with_what_the_caller_said(
         "Accept": "application/json",
         "Idempotency-Key": "key-1",
         "X-Request-Id": "caller-chose-this",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     }
     client.post("/tasks?a=1&b=%2F&a=2", data=b'{"url": "x"}', headers=said)
     [seen] = tasks.seen

@@ -12,10 +12,11 @@ from sqlalchemy import text
 from idrl_testing.database import Database
 from worker_server.api import services
 from worker_server.db import db
-from worker_server.queue import claims, leases
+from worker_server.queue import claims, leases, submissions
 from worker_server.queue.claims import PartLease
 from worker_server.queue.retrying import RetryLimits
-from worker_testing import LOST, claim_part, claim_task, part_of, processing, submit, task_of
+from worker_server.queue.submissions import Submission
+from worker_testing import LOST, claim_part, claim_task, part_of, plan, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -142,3 +143,15 @@ def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, cla
         return sum(_rows_of(plan["Plan"]))
 
     assert rows_read(6000) <= rows_read(600) < 60
+
+
+def test_claims_carry_the_trace_of_their_request() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    submissions.create_task(Submission(1, "http://example.com/v.mp4", traceparent=trace))
+    task = claims.claim_task("me", 30)
+    assert task is not None
+    assert task.traceparent == trace
+    assert leases.begin_processing(task.lease, {"width": 16}, "source", plan(1))
+    part = claims.claim_part("me", 30)
+    assert part is not None
+    assert part.traceparent == trace

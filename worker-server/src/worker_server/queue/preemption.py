@@ -62,4 +62,5 @@ def preempt_render() -> PartLease | None:
             return None
         lease = PartLease.from_row(row)
         record_attempt(session, lease, EventKind.PREEMPTED)
+        totals.add(session, (totals.PREEMPTIONS, (), 1))
         return lease
