@@ -9,7 +9,7 @@ from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.queue import signs
+from worker_server.queue import claims, signs
 from worker_server.settings import Settings
 from worker_testing import claim_task, let_run_out, processing, submit, task_of
 
@@ -49,7 +49,9 @@ def attempt(settings: Settings, runtime: Runtime, error: Exception | None) -> No
             raise error
 
     let_run_out()
-    perform(claim_task(), settings, runtime, None, work)
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    perform(claim, settings, runtime, work)
 
 
 @pytest.mark.parametrize(
