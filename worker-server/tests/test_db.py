@@ -1,14 +1,23 @@
 """Connections of the pool: checked out, cut off, and checked in."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from idrl_testing.database import Database
-from worker_server.db import PreparedQuery, db, fetch_json
+from worker_server.app import create_app
+from worker_server.db import (
+    PreparedQuery,
+    db,
+    fetch_json,
+    service_engine_options,
+    transaction,
+)
+from worker_server.settings import Settings
 from worker_testing import post
 
 Auth = Callable[..., dict[str, str]]
@@ -60,3 +69,20 @@ def test_connection_that_the_server_has_closed_is_replaced(
     )
     assert client.get("/tasks", headers=auth()).status_code == 200
     assert post(client, auth()).status_code == 202
+
+
+def test_service_waits_no_longer_than_its_limit_for_an_answer(settings: Settings) -> None:
+    app = create_app(settings, service_engine_options(limit_s=1))
+    with app.app_context():
+        began = time.monotonic()
+        with pytest.raises(OperationalError), transaction() as session:
+            session.execute(text("SELECT pg_sleep(60)"))
+        assert time.monotonic() - began < 30
+        slow = PreparedQuery("slow", "int", "SELECT to_json(pg_sleep(60)::text)::text WHERE $1 > 0")
+        with pytest.raises(DBAPIError):
+            fetch_json(slow, 1)
+        # The next one gets a connection that works.
+        with transaction() as session:
+            assert session.scalar(text("SELECT 1")) == 1
+        db.session.remove()
+        db.engine.dispose()

@@ -1,5 +1,7 @@
 """Builds the tasks service; the Celery workers run inside the same app."""
 
+from collections.abc import Mapping
+
 from flask import Flask
 
 from idrl_common import health
@@ -41,11 +43,13 @@ PROBLEMS: ProblemMap = {
 }
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(
+    settings: Settings, engine_options: Mapping[str, object] = db.ENGINE_OPTIONS
+) -> Flask:
     """Return the app, which connects to nothing yet."""
     verifier = TokenVerifier(settings.jwt_public_key)
     service = Service(
-        "tasks", __name__, db.ENGINE_OPTIONS, PROBLEMS, lambda: identify(verifier), OPEN_ENDPOINTS
+        "tasks", __name__, engine_options, PROBLEMS, lambda: identify(verifier), OPEN_ENDPOINTS
     )
     app = create_service(service, settings)
     with app.app_context():

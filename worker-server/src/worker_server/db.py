@@ -24,7 +24,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from idrl_common.database import transactions
+from idrl_common.database import CheckoutLimit, transactions
 from worker_server.models import Base
 
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ def _leave_autocommit(connection: Connection) -> None:
 
 # psycopg2 releases the GIL around every call that may block; with all threads busy, getting it back
 # takes longer than the call. So read queries skip BEGIN, ROLLBACK and the pre-ping.
-ENGINE_OPTIONS = {
+ENGINE_OPTIONS: dict[str, Any] = {
     "pool_events": [(_refuse_dead, "checkout"), (_note_return, "checkin"), (_roll_back, "reset")],
     "pool_reset_on_return": None,
     "pool_size": 10,
@@ -82,6 +82,19 @@ ENGINE_OPTIONS = {
     "pool_recycle": 1800,
     "hide_parameters": True,  # an error's text goes to the log, and URLs may hold secrets
 }
+
+# A call of the service is answered within 15 s, so none may use a connection for longer than this.
+_SERVICE_LIMIT_S = 6.0
+
+
+def service_engine_options(limit_s: float = _SERVICE_LIMIT_S) -> dict[str, object]:
+    """Return the options for the HTTP service: a hanging server costs a call `limit_s` at most.
+
+    Not for workers and the sweeper, whose transactions may take longer.
+    """
+    events = [*ENGINE_OPTIONS["pool_events"], *CheckoutLimit(limit_s).pool_events]
+    return {**ENGINE_OPTIONS, "pool_events": events}
+
 
 # How long a worker keeps a result that it cannot write, while the database is away.
 _PATIENCE_S = 300
