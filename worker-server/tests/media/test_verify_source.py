@@ -11,6 +11,7 @@ import pytest
 
 from worker_server.media import (
     ClipRejected,
+    FrameRange,
     PartEdit,
     Profile,
     RendererDeclined,
@@ -155,6 +156,19 @@ def test_other_pictures_behind_a_seam_are_found(seam: int, plain: Path, make: Ma
             continue
         with pytest.raises(ClipRejected, match=rf"pictures of frames \[{seam}\]"):
             verify_clip(clip, edit)
+
+
+@pytest.mark.parametrize("logo_s", [0.0, 0.2])
+def test_encoded_part_that_begins_near_a_key_frame_is_accepted(
+    logo_s: float, plain: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    """What is before the part's first frame is the logo or nothing; no source frame is shown."""
+    source = probe(plain)
+    edit = PartEdit.of(source, plain, FrameRange(0, 25, 100, source.frame_rate), logo_s=logo_s)
+    renderers = {"copy": "copy", "ffmpeg": "encode"}
+    for name, rendered_by in renderers.items():
+        clip = render(edit, tmp_path / f"{name}.mp4", [renderer(name, ffmpeg)], RenderWatch())
+        assert (clip.facts.frames, clip.rendered_by) == (edit.total_frames, rendered_by)
 
 
 @pytest.mark.parametrize("change", ["volume=-3dB", "volume=4dB", "volume=0"])

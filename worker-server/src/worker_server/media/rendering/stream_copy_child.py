@@ -249,4 +249,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(
+        status
+    )  # without the interpreter's shutdown, which would free everything piece by piece

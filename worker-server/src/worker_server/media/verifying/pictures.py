@@ -120,7 +120,7 @@ def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> lis
             for key, distance in clips.items()
             if 0 < distance <= _SEAM_FRAMES and _distance(key - 1, keys) <= _SEAM_FRAMES
         ]
-        return [*near, *(frame for key in seams for frame in (key - 1, key))]
+        return [*near, *(frame for key in seams for frame in (key - 1, key) if frame in part)]
     ways = own | clips
     return sorted(ways, key=lambda frame: ways[frame])[:1]
 

@@ -3,6 +3,7 @@
 import math
 from array import array
 from fractions import Fraction
+from operator import mul
 from typing import Any
 
 from av import AudioResampler
@@ -62,5 +63,5 @@ def _mean_square(
             values = array(
                 "f", bytes(packed.planes[0])[: 4 * packed.samples * packed.layout.nb_channels]
             )
-            total, count = total + sum(value * value for value in values), count + len(values)
+            total, count = total + sum(map(mul, values, values)), count + len(values)
     return total / count if count else 0.0

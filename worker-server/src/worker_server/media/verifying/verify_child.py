@@ -59,19 +59,20 @@ def _read(container: InputContainer, edit: PartEdit) -> tuple[list[Fraction], in
 
     Raise at the first damaged packet.
     """
-    ends, frames, keys = [Fraction(0), Fraction(0)], 0, []
+    end_ticks, frames, keys = [0, 0], 0, []
     for packet in container.demux():
         if packet.pts is None:
             continue
         if packet.is_corrupt or (packet.pts < 0 and packet.stream_index == 0):
             raise av.error.InvalidDataError(0, "a damaged or misplaced packet")
-        end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
-        ends[packet.stream_index] = max(ends[packet.stream_index], end_s)
+        end = packet.pts + (packet.duration or 0)
+        end_ticks[packet.stream_index] = max(end_ticks[packet.stream_index], end)
         if packet.stream_index == 0:
             frames += 1
             if packet.is_keyframe:
                 keys.append(frame_index(packet.pts * packet.time_base, edit.frame_rate))
-    return ends, frames, sorted(keys)
+    tick_s = [Fraction(stream.time_base or 1) for stream in container.streams]
+    return [end * tick for end, tick in zip(end_ticks, tick_s, strict=True)], frames, sorted(keys)
 
 
 def _damaged_frames(edit: PartEdit) -> int:
