@@ -49,8 +49,10 @@ def run(options: Options) -> Report:
         figures: dict[str, list[float]] = {}
         for measure in measures:
             began = time.monotonic()
-            figures |= measure(system, rounds)
-            print(f"{measure.__name__}: {time.monotonic() - began:.0f} s", flush=True)
+            measured = measure(system, rounds)
+            # At once: the whole takes a quarter of an hour, and much longer on a busy machine.
+            print(f"{measure.__name__}, {time.monotonic() - began:.0f} s: {measured}", flush=True)
+            figures |= measured
     table = Table(
         "What a fault costs",
         ("figure", "median", "greatest", "values", "goal"),
