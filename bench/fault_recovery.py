@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import psutil
@@ -20,21 +20,24 @@ _QUEUED = 10_000
 _WAKEUPS_AT_MOST = 1000
 _RENDERING = "SELECT 1 FROM parts WHERE task_id = %s AND status = 'rendering'"
 _DOWNLOADING = "SELECT 1 FROM tasks WHERE id = %s AND status = 'downloading'"
-_CLAIMED_AGAIN = """
-    SELECT extract(epoch FROM min(again.at) - %s::timestamptz)::float FROM task_events AS again
-    WHERE again.task_id = %s AND again.kind = 'claimed' AND again.at > %s::timestamptz
-        AND (again.part IS NOT NULL) = %s
+_TAKEN_BACK = """
+    SELECT extract(epoch FROM min(lost.at) - %s::timestamptz)::float FROM task_events AS lost
+    WHERE lost.task_id = %s AND lost.kind = 'lease_lost' AND lost.at > %s::timestamptz
+        AND (lost.part IS NOT NULL) = %s
 """
 
 
 def killed_workers(target: Target, rounds: int) -> Figures:
-    """Kill all processes of a worker while it works, and wait for the next claim of that work."""
+    """Kill all processes of a worker while it works, and wait until its work is free again.
+
+    Another worker claims it then; here the only one has to be started again first.
+    """
     caller = _caller(target)
     return {
-        "kill -9 of a render worker → its part is claimed again, s": [
+        "kill -9 of a render worker → its part is taken back, s": [
             _killed(target, caller, "render", "long.mp4") for _ in range(rounds)
         ],
-        "kill -9 of a fetch worker → its task is claimed again, s": [
+        "kill -9 of a fetch worker → its task is taken back, s": [
             _killed(target, caller, "fetch", "slow.mp4") for _ in range(rounds)
         ],
     }
@@ -52,12 +55,7 @@ def aborts_of_dead_workers(target: Target, rounds: int) -> Figures:
     """Abort a task whose worker is frozen, as a dead machine's; once with Redis away too."""
     caller = _caller(target)
     alive = [_abort_of_frozen(target, caller) for _ in range(rounds)]
-    supervision.stop_programs(target.home, ["redis"])
-    try:
-        without_redis = [_abort_of_frozen(target, caller, "slow.mp4")]
-    finally:
-        supervision.start_programs(target.home, ["redis"])
-        target.becomes_whole()
+    without_redis = [_abort_of_frozen(target, caller, stopped=("redis",))]
     return {
         "abort of a dead worker's task → no file, s": alive,
         "abort of a dead worker's task, Redis away → no file, s": without_redis,
@@ -100,8 +98,8 @@ def _killed(target: Target, caller: Caller, program: str, source: str) -> float:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     values = (killed_at, submission.task_id, killed_at, is_render)
-    wait_until(lambda: target.rows(_CLAIMED_AGAIN, *values)[0][0] is not None)
-    elapsed = float(str(target.rows(_CLAIMED_AGAIN, *values)[0][0]))
+    wait_until(lambda: target.rows(_TAKEN_BACK, *values)[0][0] is not None)
+    elapsed = float(str(target.rows(_TAKEN_BACK, *values)[0][0]))
     _end(target, caller, submission)
     return elapsed
 
@@ -112,14 +110,17 @@ def _abort(target: Target, caller: Caller, reached: Callable[[Target, Submission
     return _seconds_until_nothing_is_left(target, caller, submission)
 
 
-def _abort_of_frozen(target: Target, caller: Caller, source: str = "slow.mp4") -> float:
-    submission = caller.submit(target.sources.named(source))
+def _abort_of_frozen(target: Target, caller: Caller, stopped: Sequence[str] = ()) -> float:
+    """Abort a task whose worker is frozen, with these programs stopped too."""
+    submission = caller.submit(target.sources.named("slow.mp4"))
     wait_until(lambda: _is_worked_on(target, submission), 300)
     frozen = [process for name in ("fetch", "render") for process in target.processes(name)]
     _signal(frozen, signal.SIGSTOP)
+    supervision.stop_programs(target.home, stopped)
     try:
         return _seconds_until_nothing_is_left(target, caller, submission, processes_too=False)
     finally:
+        supervision.start_programs(target.home, stopped)
         _signal(frozen, signal.SIGCONT)
         target.becomes_whole()
 
