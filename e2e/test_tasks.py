@@ -128,3 +128,41 @@ def test_task_is_kept_and_kept_no_longer(api: Api, site: Site, short_video: byte
         assert (changed.status_code, changed.json()["keep"]) == (200, keep)
     wrong = api.call("PATCH", task["link"], json={"keep": "yes"})
     assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_body")
+
+
+def test_pages_and_filters(sign_up: SignUp, gone: str) -> None:
+    api = sign_up()
+    made = [api.submit(gone)["task_id"] for _ in range(5)]
+    for name, task_id in zip("abcde", made, strict=True):
+        change = {"name": f"Race {name}", "external_id": name}
+        assert api.call("PATCH", f"/tasks/{task_id}", json=change).json()["name"] == f"Race {name}"
+
+    def listed(target: str) -> list[str]:
+        found = []
+        while target:
+            response = api.get(target)
+            assert response.status_code == 200
+            found += [task["task_id"] for task in response.json()]
+            target = response.links.get("next", {}).get("url", "")
+        return found
+
+    assert listed("/tasks?max=2") == made[::-1]
+    assert listed("/tasks?max=2&order=0") == made
+    assert listed("/tasks?external_id=b") == [made[1]]
+    assert listed("/tasks?q=race%20C") == [made[2]]
+    cursor = api.get("/tasks?max=2").links["next"]["url"]
+    for refused in (sign_up().get(cursor), api.get(f"{cursor}x")):
+        assert (refused.status_code, refused.json()["code"]) == (400, "cursor_invalid")
+
+
+def test_poll_is_answered_304_until_something_changes(api: Api, gone: str) -> None:
+    task_id = api.submit(gone)["task_id"]
+    api.finish(task_id)
+    for path in (f"/tasks/{task_id}", "/tasks?max=1"):
+        tag = api.get(path).headers["ETag"]
+        unchanged = api.get(path, headers={"If-None-Match": tag})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        api.call("PATCH", f"/tasks/{task_id}", json={"name": path})
+        changed = api.get(path, headers={"If-None-Match": tag})
+        assert changed.status_code == 200
+        assert changed.headers["ETag"] != tag

@@ -1,6 +1,7 @@
 """A migrated database on loopback, as tests see it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2
 
@@ -48,6 +49,18 @@ class Database:
                 return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
+
+    def explain_prepared(self, types: str, statement: str, arguments: str) -> dict[str, Any]:
+        """Execute the statement with its generic plan, as a kept connection does; return the plan.
+
+        `arguments` is SQL, the values of $1, $2 and so on.
+        """
+        ((found,),) = self.execute(
+            f"SET plan_cache_mode = force_generic_plan; PREPARE explained ({types}) AS {statement};"
+            f" EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained ({arguments})"
+        )
+        plan: dict[str, Any] = found[0]["Plan"]  # type: ignore[index] # JSON has no types
+        return plan
 
     def truncate(self) -> None:
         """Remove every row, those of tables that a later migration adds too."""

@@ -51,6 +51,7 @@ _RESPONSE_HEADERS = (
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
+    "Link",
     "Allow",
     "WWW-Authenticate",
 )

@@ -11,6 +11,7 @@ from idrl_common.token_verifier import TokenVerifier, identify
 from worker_server import cli, db, readiness, redis_client, settings as settings_module
 from worker_server.api import queries, rate_limits, status_views, usage_views, views
 from worker_server.api.clips import ClipSender
+from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
 from worker_server.api.served_bytes import ServedBytes
 from worker_server.celery_app import init_celery
@@ -38,6 +39,7 @@ PROBLEMS: ProblemMap = {
     queries.PartNotFound: (404, "part_not_found"),
     queries.PartNotReady: (409, "part_not_ready"),
     NotFailed: (409, "not_failed"),
+    CursorInvalid: (400, "cursor_invalid"),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
     UrlRefused: _url_refused,
 }

@@ -86,6 +86,9 @@ class Task(Work, Base):
         "metadata", JSON(none_as_null=True)
     )
     status: Mapped[str] = mapped_column(String(11), server_default=TaskStatus.QUEUED)
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(
+        Uuid, ForeignKey("batches.id", ondelete="SET NULL")
+    )
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     idempotency_body_sha256: Mapped[str | None] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(64))
@@ -101,6 +104,22 @@ class Task(Work, Base):
     __table_args__ = (
         CheckConstraint(_one_of(TaskStatus), name="tasks_status_check"),
         Index("tasks_owner_created", "owner_id", "created_at", "id"),
+        Index("tasks_owner_status", "owner_id", "status", "created_at", "id"),
+        Index(
+            "tasks_external_id",
+            "owner_id",
+            "external_id",
+            "created_at",
+            "id",
+            postgresql_where=text("external_id IS NOT NULL"),
+        ),
+        Index(
+            "tasks_batch",
+            "batch_id",
+            "created_at",
+            "id",
+            postgresql_where=text("batch_id IS NOT NULL"),
+        ),
         Index("tasks_owner_started", "owner_id", "started_at"),
         Index(
             "tasks_queued_by_owner",
@@ -127,6 +146,30 @@ class Task(Work, Base):
         ),
         Index(
             IDEMPOTENCY_INDEX,
+            "owner_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+    )
+
+
+class Batch(Base):
+    """Tasks that one request has posted together."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    owner_id: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str | None]
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    idempotency_body_sha256: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("batches_owner_created", "owner_id", "created_at", "id"),
+        Index(
+            "batches_idempotency_key",
             "owner_id",
             "idempotency_key",
             unique=True,

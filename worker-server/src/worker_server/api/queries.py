@@ -20,21 +20,33 @@ _TIMES = ", ".join(
 )
 # No earlier than NOTICE_DAYS after RETENTION_DAYS has changed.
 _EXPIRY = f"greatest(tasks.finished_at + make_interval(days => days), since + {_NOTICE})"
+_EXPIRES = "days > 0 AND NOT tasks.keep AND tasks.finished_at IS NOT NULL"
+_IS_SOON = f"{_EXPIRY} <= now() + {_NOTICE}"
 _EXPIRES_AT = f"""(
-        SELECT {_TIME_OF.format(_EXPIRY)} FROM retention
-        WHERE days > 0 AND NOT tasks.keep AND tasks.finished_at IS NOT NULL
+        SELECT {_TIME_OF.format(_EXPIRY)} FROM retention WHERE {_EXPIRES}
     ) AS expires_at"""  # noqa: S608 # made of constants
+_EXPIRES_SOON = f"""coalesce(
+        (SELECT {_IS_SOON} FROM retention WHERE {_EXPIRES}), false
+    ) AS expires_soon"""  # noqa: S608 # made of constants
 _FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.status, tasks.progress, tasks.attempt,
     tasks.error_code, tasks.error_message,
-    tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, {_EXPIRES_AT}, {_TIMES}"""
+    tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, {_EXPIRES_AT},
+    {_EXPIRES_SOON}, {_TIMES}"""
+# A row's version is the transaction that wrote it: no two versions of a row have the same. What a
+# task shows depends on its parts' rows too, and on its expiry.
+PARTS_VERSION = "md5(string_agg(parts.xmin::text, ',' ORDER BY number))"
+_EXPIRY_VERSION = f"""coalesce(
+    (SELECT {_EXPIRY} || ' ' || ({_IS_SOON}) FROM retention WHERE {_EXPIRES}), '')"""  # noqa: S608 # constants
+_TASK_VERSION = f"""tasks.xmin || ' ' || {_EXPIRY_VERSION} || ' ' || coalesce(
+    (SELECT {PARTS_VERSION} FROM parts WHERE task_id = tasks.id), '')"""  # noqa: S608 # constants
 # The answer is one text: psycopg2 would make an object of each column, in Python.
 _TASK = PreparedQuery(
     "fetch_task",
     "uuid, bigint",
     f"""
     SELECT row_to_json(task)::text FROM (
-        SELECT {_FACTS}, (
+        SELECT {_FACTS}, {_TASK_VERSION} AS row_version, (
             SELECT json_agg(part ORDER BY number) FROM (
                 SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256,
                     frames, rendered_by, concealed_frames, error_code, error_message,
@@ -46,36 +58,28 @@ _TASK = PreparedQuery(
     ) AS task
     """,  # noqa: S608 # made of constants
 )
+_TASK_ROW_VERSION = PreparedQuery(
+    "fetch_task_version",
+    "uuid, bigint",
+    f"SELECT to_json({_TASK_VERSION})::text FROM tasks WHERE id = $1 AND owner_id = $2",  # noqa: S608 # constants
+)
+# For a list: `tasks` has `row_xmin`, as a subquery has no system columns.
+ROW_VERSION = f"""tasks.id || ' ' || row_xmin || ' ' || {_EXPIRY_VERSION} || ' '
+    || coalesce(parts_version, '')"""
+CREATED_US = "(extract(epoch FROM tasks.created_at) * 1000000)::bigint"
+LIST_FACTS = f"{_FACTS}, {CREATED_US} AS created_us, {ROW_VERSION} AS row_version"
 _NEXT_TRY = (
     f"min(run_after) FILTER (WHERE status = '{PartStatus.WAITING}' AND error_code IS NOT NULL)"
 )
-_LIST = f"""
-    SELECT json_agg(task)::text FROM (
-        SELECT {_FACTS}, totals.* FROM (
-            SELECT * FROM tasks WHERE owner_id = $1
-            ORDER BY created_at {{order}}, id {{order}} LIMIT $2
-        ) AS tasks CROSS JOIN LATERAL (
-            SELECT count(*) AS parts_total,
-                count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
-                coalesce(avg(progress), 0)::float8 AS parts_progress,
-                min(error_code) FILTER (WHERE status = '{PartStatus.WAITING}') AS parts_waiting_for,
-                {_TIME_OF.format(_NEXT_TRY)}
-                    AS parts_waiting_until
-            FROM parts WHERE task_id = tasks.id
-        ) AS totals ORDER BY tasks.created_at {{order}}, tasks.id {{order}}
-    ) AS task
+PARTS_TOTALS = f"""
+    SELECT count(*) AS parts_total,
+        count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
+        coalesce(avg(progress), 0)::float8 AS parts_progress,
+        min(error_code) FILTER (WHERE status = '{PartStatus.WAITING}') AS parts_waiting_for,
+        {_TIME_OF.format(_NEXT_TRY)} AS parts_waiting_until,
+        {PARTS_VERSION} AS parts_version
+    FROM parts WHERE task_id = tasks.id
 """  # noqa: S608 # made of constants
-_LIST_TYPES = "bigint, bigint"
-_NEWEST_FIRST = PreparedQuery("list_newest_first", _LIST_TYPES, _LIST.format(order="DESC"))
-_OLDEST_FIRST = PreparedQuery("list_oldest_first", _LIST_TYPES, _LIST.format(order="ASC"))
-
-_TOTALS = (
-    "parts_total",
-    "parts_done",
-    "parts_progress",
-    "parts_waiting_for",
-    "parts_waiting_until",
-)
 _MAX_PART_NUMBER = 2**31 - 1
 
 
@@ -136,6 +140,29 @@ class TaskFacts(TypedDict):
     updated_at: str
     keep: bool
     expires_at: str | None
+    expires_soon: bool
+
+
+class TaskWithParts(TaskFacts):
+    """A task with its parts; `row_version` changes whenever one of their rows does."""
+
+    row_version: str
+    parts: list[PartFacts] | None
+
+
+class ListedTask(TaskFacts):
+    """A task of a list, with the totals of its parts; `created_us` is exact, unlike `created_at`.
+
+    `row_version` changes whenever the task's row or a part's does.
+    """
+
+    row_version: str
+    created_us: int
+    parts_total: int
+    parts_done: int
+    parts_progress: float
+    parts_waiting_for: str | None
+    parts_waiting_until: str | None
 
 
 class PartTotals(NamedTuple):
@@ -165,20 +192,31 @@ class PartTotals(NamedTuple):
         return cls(len(parts), done, progress, min(codes), min(times))
 
 
-def list_tasks(
-    owner_id: int, limit: int, *, newest_first: bool
-) -> list[tuple[TaskFacts, PartTotals]]:
-    """Return the owner's tasks by time of creation, each with the totals of its parts."""
-    tasks = fetch_json(_NEWEST_FIRST if newest_first else _OLDEST_FIRST, owner_id, limit) or ()
-    return [(task, PartTotals(*map(task.__getitem__, _TOTALS))) for task in tasks]
+def totals_of(task: ListedTask) -> PartTotals:
+    """Return the totals that the list's query has made."""
+    return PartTotals(
+        task["parts_total"],
+        task["parts_done"],
+        task["parts_progress"],
+        task["parts_waiting_for"],
+        task["parts_waiting_until"],
+    )
 
 
-def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:
+def task_version(owner_id: int, task_id: uuid.UUID) -> str:
+    """Return what changes whenever the task's row or a part's does; raise TaskNotFound."""
+    version: str | None = fetch_json(_TASK_ROW_VERSION, str(task_id), owner_id)
+    if version is None:
+        raise TaskNotFound
+    return version
+
+
+def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskWithParts, list[PartFacts]]:
     """Return the task and its parts in order, none until the source is probed.
 
     Raise TaskNotFound.
     """
-    task = fetch_json(_TASK, str(task_id), owner_id)
+    task: TaskWithParts | None = fetch_json(_TASK, str(task_id), owner_id)
     if task is None:
         raise TaskNotFound
     return task, task["parts"] or []

@@ -1,20 +1,43 @@
 """What callers send, and the documents they get."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
 from worker_server.queue.events import Event
-from worker_server.queue.retention import NOTICE_DAYS
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 # The download's share of the progress from 0 to 100.
 _DOWNLOAD_SHARE = 0.1
+
+
+def _check_time(value: object) -> object:
+    """Refuse what pydantic takes for a time besides RFC 3339, such as seconds since 1970."""
+    if not isinstance(value, str) or _RFC_3339.fullmatch(value) is None:
+        raise PydanticCustomError("time_invalid", "Must be a time such as 2026-01-31T12:00:00Z.")
+    return value
+
+
+def _split_statuses(value: object) -> tuple[str, ...]:
+    names = str(value).split(",")
+    known = tuple(status for status in TaskStatus if status in names)
+    if len(known) < len(set(names)):
+        sentence = "Must be statuses of tasks, separated by commas."
+        raise PydanticCustomError("status_unknown", sentence)
+    return known
+
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+Time = Annotated[AwareDatetime, BeforeValidator(_check_time)]
+Statuses = Annotated[tuple[str, ...], BeforeValidator(_split_statuses)]
 
 
 class NewTask(Body):
@@ -31,6 +54,9 @@ class TaskChange(Body):
     """The body of PATCH /tasks/<id>; what is not given stays as it is."""
 
     keep: bool = False
+    name: Name | None = None
+    external_id: ExternalId | None = None
+    metadata: Metadata | None = None
 
 
 class EventListing(Query):
@@ -45,6 +71,13 @@ class Listing(Query):
 
     max: int = Field(20, ge=1, le=1000)
     order: Literal["0", "1"] = "1"
+    cursor: CleanStr | None = None
+    status: Statuses | None = None
+    external_id: CleanStr | None = Field(None, min_length=1, max_length=128)
+    batch_id: uuid.UUID | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+    q: CleanStr | None = Field(None, min_length=1, max_length=200)
 
 
 def task_document(
@@ -86,7 +119,7 @@ def task_document(
         "freed_bytes": task["freed_bytes"],
         "keep": task["keep"],
         "expires_at": task["expires_at"],
-        "expires_soon": _expires_soon(task["expires_at"]),
+        "expires_soon": task["expires_soon"],
         "link": f"/tasks/{task['id']}",
     }
     return (
@@ -145,13 +178,6 @@ def _eta_s(task: TaskFacts, progress: float) -> float | None:
         return None
     elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(task["started_at"])).total_seconds()
     return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
-
-
-def _expires_soon(expires_at: str | None) -> bool:
-    """Tell whether the notice of the task's removal has begun."""
-    if expires_at is None:
-        return False
-    return datetime.fromisoformat(expires_at) - datetime.now(UTC) <= timedelta(days=NOTICE_DAYS)
 
 
 def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | None]:

@@ -17,6 +17,9 @@ from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
+# Where a model's attribute has another name than the field of the document.
+_COLUMNS = {"metadata": "caller_metadata"}
+
 
 def admit(share: ShareMonitor) -> None:
     """Raise a 503 Problem while the share has less space left than the reserve."""
@@ -67,7 +70,8 @@ def change_task(
     owner_id: int, task_id: uuid.UUID, values: Mapping[str, object]
 ) -> tuple[TaskFacts, list[PartFacts]]:
     """Change what the owner may change of a task and return the task; raise TaskNotFound."""
-    if not changes.change_task(owner_id, task_id, values):
+    columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
+    if not changes.change_task(owner_id, task_id, columns):
         raise TaskNotFound
     return queries.get_task(owner_id, task_id)
 
@@ -127,4 +131,5 @@ def facts_of(task: Task) -> TaskFacts:
         updated_at=accepted_at,
         keep=False,
         expires_at=None,
+        expires_soon=False,
     )

@@ -11,7 +11,7 @@ from idrl_common import request_ids
 from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body, parse_query
-from worker_server.api import queries, rate_limits, services
+from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartTotals, TaskNotFound
@@ -55,18 +55,12 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     @routes.get("")
     def list_tasks() -> Response:
         query = parse_query(Listing)
-        newest_first = query.order == "1"
-        tasks = queries.list_tasks(caller().user_id, query.max, newest_first=newest_first)
-        blocked_by = services.blocked_by(share)
-        return jsonify(
-            [task_document(task, totals, blocked_by=blocked_by) for task, totals in tasks]
-        )
+        return task_reads.page_response(caller().user_id, query, services.blocked_by(share))
 
     @routes.get("/<task_id>")
     def get_task(task_id: str) -> Response:
-        task, parts = queries.get_task(caller().user_id, _uuid(task_id))
-        blocked_by = services.blocked_by(share)
-        return jsonify(task_document(task, PartTotals.of(parts), parts, blocked_by=blocked_by))
+        key = _uuid(task_id)
+        return task_reads.task_response(caller().user_id, key, services.blocked_by(share))
 
     @routes.patch("/<task_id>")
     def change_task(task_id: str) -> Response:

@@ -1,0 +1,66 @@
+"""Cursors: where a page of a list ends, as an opaque text for the next request.
+
+A cursor holds the position of the page's last row, not a count of rows: rows that come and go
+before the position do not shift the pages behind it. It belongs to one owner and one query. The
+checksum is no secret: a forged cursor shows its owner nothing but the owner's own rows.
+"""
+
+import binascii
+import hashlib
+import struct
+import uuid
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POSITION = struct.Struct(">q16s")
+_CHECKSUM_BYTES = 8
+_LATEST_US = 253_402_300_799_999_999  # the end of the year 9999
+
+
+class CursorInvalid(Exception):
+    """Not a cursor, or one of another owner or another query."""
+
+    def __init__(self) -> None:
+        super().__init__("This is no cursor of this list; begin without one.")
+
+
+@dataclass(frozen=True)
+class Position:
+    """A row in order of creation: microseconds since 1970, then the id."""
+
+    created_us: int
+    row_id: uuid.UUID
+
+    @property
+    def created_at(self) -> datetime:
+        """The same time, exact to the microsecond."""
+        return _EPOCH + timedelta(microseconds=self.created_us)
+
+
+def encode(position: Position, owner_id: int, query: str) -> str:
+    """Return the cursor of a page of the owner's list that ends at the position."""
+    packed = _POSITION.pack(position.created_us, position.row_id.bytes)
+    text = urlsafe_b64encode(packed + _checksum(packed, owner_id, query))
+    return text.rstrip(b"=").decode()
+
+
+def decode(cursor: str, owner_id: int, query: str) -> Position:
+    """Return the position; raise CursorInvalid unless `encode` made it of the same arguments."""
+    try:
+        raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise CursorInvalid from error
+    packed, checksum = raw[: _POSITION.size], raw[_POSITION.size :]
+    if len(packed) < _POSITION.size or checksum != _checksum(packed, owner_id, query):
+        raise CursorInvalid
+    created_us, row_id = _POSITION.unpack(packed)
+    if not 0 <= created_us <= _LATEST_US:
+        raise CursorInvalid
+    return Position(created_us, uuid.UUID(bytes=row_id))
+
+
+def _checksum(packed: bytes, owner_id: int, query: str) -> bytes:
+    key = f"{owner_id} {query}".encode()
+    return hashlib.blake2b(packed + key, digest_size=_CHECKSUM_BYTES).digest()

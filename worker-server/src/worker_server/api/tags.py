@@ -1,0 +1,44 @@
+"""Entity tags of documents: weak, as a document's JSON may be written differently.
+
+A tag is a digest of the versions of the rows that a document shows. PostgreSQL gives every version
+of a row the id of the transaction that wrote it (`xmin`), so no change of a row goes unnoticed, and
+a tag costs a fraction of the document. `eta_s` is no part of it: an estimate, from the clock.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from flask import Response, request
+
+# Raise this whenever documents are written differently of the same rows.
+_FORMAT = "1"
+
+
+def weak_tag(row_versions: Iterable[str], *state: object) -> str:
+    """Return the tag of a document made of these row versions, and of state beside the database."""
+    text = "\n".join((_FORMAT, *map(str, state), *row_versions))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def is_conditional() -> bool:
+    """Tell whether the current request names tags, so that a 304 may answer it."""
+    return "If-None-Match" in request.headers
+
+
+def is_known(tag: str) -> bool:
+    """Tell whether the caller of the current request has the document with this tag."""
+    return request.if_none_match.contains_weak(tag)
+
+
+def not_modified(tag: str) -> Response:
+    """Return the 304."""
+    response = Response(status=304)
+    del response.headers["Content-Type"]
+    return tagged(response, tag)
+
+
+def tagged(response: Response, tag: str) -> Response:
+    """Return the response with its tag; caches must ask before they use it again."""
+    response.set_etag(tag, weak=True)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response

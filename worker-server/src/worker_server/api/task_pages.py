@@ -1,0 +1,216 @@
+"""Pages of an owner's tasks: filters, order and cursor, as prepared queries.
+
+Every page is read from one index, beginning at the cursor: its cost depends on its length, not on
+how many tasks there are or how far the page is from the first one. Searching for text has no index;
+a page of it examines at most SCAN_LIMIT tasks and may end before it is full.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+
+from worker_server.api.cursors import Position
+from worker_server.api.queries import (
+    CREATED_US,
+    LIST_FACTS,
+    PARTS_TOTALS,
+    PARTS_VERSION,
+    ROW_VERSION,
+    ListedTask,
+    PartTotals,
+    totals_of,
+)
+from worker_server.db import PreparedQuery, fetch_json
+
+SCAN_LIMIT = 5000
+# `tasks.*` has no system columns.
+_COLUMNS = "tasks.*, tasks.xmin AS row_xmin"
+
+
+@dataclass(frozen=True)
+class TaskFilter:
+    """Which tasks; None is no condition. Created at or after `created_after`, before the other."""
+
+    statuses: tuple[str, ...] | None = None
+    external_id: str | None = None
+    batch_id: uuid.UUID | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some tasks in order, and where the next page begins: None behind the last one."""
+
+    tasks: list[tuple[ListedTask, PartTotals]]
+    end: Position | None
+
+    @property
+    def row_versions(self) -> list[str]:
+        """What the page's tag is made of."""
+        return [task["row_version"] for task, _ in self.tasks]
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """One page of an owner's tasks, behind `after`."""
+
+    owner_id: int
+    limit: int
+    newest_first: bool = True
+    after: Position | None = None
+    where: TaskFilter = TaskFilter()
+
+
+def fetch_page(request: PageRequest) -> Page:
+    """Return the page, each task with the totals of its parts."""
+    shape, values = _shape(request)
+    found, last = fetch_json(_documents_query(shape), *values), None
+    if request.where.text is not None:
+        found, last = found["tasks"], found["scanned_to"]
+    tasks: list[ListedTask] = found or []
+    if len(tasks) == request.limit:
+        last = tasks[-1]
+    end = Position(last["created_us"], uuid.UUID(last["id"])) if last else None
+    return Page([(task, totals_of(task)) for task in tasks], end)
+
+
+def fetch_row_versions(request: PageRequest) -> list[str]:
+    """Return what the page's tag is made of, for a fraction of the page's cost."""
+    shape, values = _shape(request)
+    return fetch_json(_versions_query(shape), *values) or []
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the text of a query depends on."""
+
+    newest_first: bool
+    conditions: tuple[str, ...]  # names of _CONDITIONS, in the order of their values
+
+
+# Type of the value and the condition that it stands in; $0 is replaced by the value's number.
+_CONDITIONS = {
+    "statuses": ("text[]", ""),
+    "external_id": ("text", "tasks.external_id = $0"),
+    "batch_id": ("uuid", "tasks.batch_id = $0"),
+    "created_after": ("timestamptz", "tasks.created_at >= $0"),
+    "created_before": ("timestamptz", "tasks.created_at < $0"),
+    "text": ("text", ""),
+    "cursor_time": ("timestamptz", ""),
+    "cursor_id": ("uuid", ""),
+}
+
+
+def _shape(request: PageRequest) -> tuple[_Shape, list[object]]:
+    where, after = request.where, request.after
+    given = {
+        "statuses": list(where.statuses) if where.statuses else None,
+        "external_id": where.external_id,
+        "batch_id": str(where.batch_id) if where.batch_id else None,
+        "created_after": where.created_after,
+        "created_before": where.created_before,
+        "text": where.text,
+        "cursor_time": after.created_at if after else None,
+        "cursor_id": str(after.row_id) if after else None,
+    }
+    conditions = {name: value for name, value in given.items() if value is not None}
+    shape = _Shape(request.newest_first, tuple(conditions))
+    return shape, [request.owner_id, request.limit, *conditions.values()]
+
+
+@cache
+def _documents_query(shape: _Shape) -> PreparedQuery:
+    order = _order(shape.newest_first)
+    tasks = f"""
+        SELECT json_agg(task) FROM (
+            SELECT {LIST_FACTS}, totals.* FROM ({_page(shape)}) AS tasks
+            CROSS JOIN LATERAL ({PARTS_TOTALS}) AS totals ORDER BY {order}
+        ) AS task
+    """  # noqa: S608 # made of constants
+    if "text" not in shape.conditions:
+        return _prepared("tasks", shape, f"SELECT ({tasks})::text")
+    scanned_to = f"""
+        SELECT json_build_object('id', id, 'created_us', {CREATED_US}) FROM scanned AS tasks
+        WHERE (SELECT count(*) FROM scanned) = {SCAN_LIMIT} AND (SELECT count(*) FROM matched) < $2
+        ORDER BY {_order(not shape.newest_first)} LIMIT 1
+    """  # noqa: S608 # made of constants
+    both = f"json_build_object('tasks', ({tasks}), 'scanned_to', ({scanned_to}))"
+    return _prepared("tasks", shape, f"{_search(shape)} SELECT {both}::text")
+
+
+@cache
+def _versions_query(shape: _Shape) -> PreparedQuery:
+    order = _order(shape.newest_first)
+    statement = f"""
+        SELECT json_agg({ROW_VERSION} ORDER BY {order})::text FROM ({_page(shape)}) AS tasks
+        CROSS JOIN LATERAL (
+            SELECT {PARTS_VERSION} AS parts_version FROM parts WHERE task_id = tasks.id
+        ) AS totals
+    """  # noqa: S608 # made of constants
+    return _prepared("versions", shape, statement)
+
+
+def _prepared(prefix: str, shape: _Shape, statement: str) -> PreparedQuery:
+    order = "newest" if shape.newest_first else "oldest"
+    types = ", ".join(["bigint", "bigint", *(_CONDITIONS[name][0] for name in shape.conditions)])
+    return PreparedQuery("_".join((prefix, order, *shape.conditions)), types, statement)
+
+
+def _page(shape: _Shape) -> str:
+    if "text" in shape.conditions:
+        return f"SELECT {_COLUMNS} FROM tasks JOIN matched USING (id)"  # noqa: S608 # constants
+    return _in_order(shape, _COLUMNS, "$2")
+
+
+def _search(shape: _Shape) -> str:
+    """Return the WITH clause of a search: what is examined, and what of it is found."""
+    wanted = f"lower(${_number(shape, 'text')})"
+    return f"""
+        WITH scanned AS MATERIALIZED (
+            {_in_order(shape, "tasks.id, tasks.created_at, tasks.name, tasks.url", str(SCAN_LIMIT))}
+        ), matched AS MATERIALIZED (
+            SELECT id FROM scanned AS tasks
+            WHERE strpos(lower(name), {wanted}) > 0 OR strpos(lower(url), {wanted}) > 0
+            ORDER BY {_order(shape.newest_first)} LIMIT $2
+        )
+    """  # noqa: S608 # made of constants
+
+
+def _in_order(shape: _Shape, columns: str, limit: str) -> str:
+    """Return the first rows behind the cursor; with statuses, the first of each of them."""
+    where, order = _where(shape), f"ORDER BY {_order(shape.newest_first)} LIMIT {limit}"
+    if "statuses" not in shape.conditions:
+        return f"SELECT {columns} FROM tasks WHERE {where} {order}"  # noqa: S608 # constants
+    return f"""
+        SELECT tasks.* FROM unnest(${_number(shape, "statuses")}) AS wanted(status)
+        CROSS JOIN LATERAL (
+            SELECT {columns} FROM tasks WHERE {where} AND tasks.status = wanted.status {order}
+        ) AS tasks {order}
+    """  # noqa: S608 # made of constants
+
+
+def _where(shape: _Shape) -> str:
+    conditions = ["tasks.owner_id = $1"]
+    conditions += [
+        _CONDITIONS[name][1].replace("$0", f"${_number(shape, name)}")
+        for name in shape.conditions
+        if _CONDITIONS[name][1]
+    ]
+    if "cursor_time" in shape.conditions:
+        cursor = f"(${_number(shape, 'cursor_time')}, ${_number(shape, 'cursor_id')})"
+        is_behind = "<" if shape.newest_first else ">"
+        conditions.append(f"(tasks.created_at, tasks.id) {is_behind} {cursor}")
+    return " AND ".join(conditions)
+
+
+def _number(shape: _Shape, condition: str) -> int:
+    """Return the number of the condition's value: $1 is the owner, $2 the length of the page."""
+    return 3 + shape.conditions.index(condition)
+
+
+def _order(newest_first: bool) -> str:
+    direction = "DESC" if newest_first else "ASC"
+    return f"tasks.created_at {direction}, tasks.id {direction}"

@@ -1,0 +1,66 @@
+"""GET of a task and of a page of tasks: documents with tags, and links to next pages."""
+
+import uuid
+from urllib.parse import urlencode
+
+from flask import Response, jsonify, request
+
+from worker_server.api import cursors, queries, tags
+from worker_server.api.cursors import Position
+from worker_server.api.queries import PartTotals
+from worker_server.api.schemas import Listing, task_document
+from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_row_versions
+from worker_server.errors import FailureCode
+
+
+def task_response(owner_id: int, task_id: uuid.UUID, blocked_by: FailureCode | None) -> Response:
+    """Return the task with its parts, or 304; raise TaskNotFound."""
+    if tags.is_conditional():
+        tag = tags.weak_tag([queries.task_version(owner_id, task_id)], blocked_by)
+        if tags.is_known(tag):
+            return tags.not_modified(tag)
+    task, parts = queries.get_task(owner_id, task_id)
+    document = task_document(task, PartTotals.of(parts), parts, blocked_by=blocked_by)
+    return tags.tagged(jsonify(document), tags.weak_tag([task["row_version"]], blocked_by))
+
+
+def page_response(owner_id: int, query: Listing, blocked_by: FailureCode | None) -> Response:
+    """Return the page that the query names, or 304; raise CursorInvalid."""
+    page_request = _page_request(owner_id, query)
+    # The end of a search's page depends on tasks that the page does not show.
+    if tags.is_conditional() and query.q is None:
+        tag = tags.weak_tag(fetch_row_versions(page_request), blocked_by)
+        if tags.is_known(tag):
+            return tags.not_modified(tag)
+    page = fetch_page(page_request)
+    versions = page.row_versions if query.q is None else [*page.row_versions, str(page.end)]
+    tag = tags.weak_tag(versions, blocked_by)
+    if tags.is_known(tag):
+        return tags.not_modified(tag)
+    documents = [task_document(task, totals, blocked_by=blocked_by) for task, totals in page.tasks]
+    response = tags.tagged(jsonify(documents), tag)
+    if page.end is not None:
+        response.headers["Link"] = next_link(cursors.encode(page.end, owner_id, _key(query)))
+    return response
+
+
+def _page_request(owner_id: int, query: Listing) -> PageRequest:
+    after: Position | None = None
+    if query.cursor is not None:
+        after = cursors.decode(query.cursor, owner_id, _key(query))
+    where = TaskFilter(
+        query.status, query.external_id, query.batch_id, query.created_after, query.created_before,
+        query.q,
+    )  # fmt: skip
+    return PageRequest(owner_id, query.max, query.order == "1", after, where)
+
+
+def next_link(cursor: str) -> str:
+    """Return the Link header to the page behind this one: the same call, with the cursor."""
+    given = {name: values[-1] for name, values in request.args.lists()}
+    return f'<{request.path}?{urlencode({**given, "cursor": cursor})}>; rel="next"'
+
+
+def _key(query: Listing) -> str:
+    """Return what a cursor is good for: the order and the filters, not the length of a page."""
+    return query.model_dump_json(exclude={"cursor", "max"}, exclude_none=True)

@@ -1,0 +1,245 @@
+"""Pages of GET /tasks: cursors, filters, and a cost that does not depend on where a page is."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from idrl_testing.database import Database
+from worker_server.api import task_pages
+from worker_testing import post, problem
+
+Auth = Callable[..., dict[str, str]]
+_FEW, _MANY = 30, 20_000
+
+
+def _fill(database: Database, count: int, owner_id: int = 1) -> None:
+    """Insert finished tasks, one a second, every tenth failed, in pairs of one external id."""
+    database.execute(f"""
+        INSERT INTO tasks (id, owner_id, url, name, external_id, status, created_at)
+        SELECT gen_random_uuid(), {owner_id}, 'http://example.com/' || n || '.mp4', 'Race ' || n,
+            'order-' || n / 2, CASE WHEN n % 10 = 0 THEN 'failed' ELSE 'done' END,
+            '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 s'
+        FROM generate_series(0, {count - 1}) n
+    """)
+
+
+def _next(response: TestResponse) -> str | None:
+    link = response.headers.get("Link")
+    if link is None:
+        return None
+    found = re.fullmatch(r'<(/tasks\?[^>]+)>; rel="next"', link)
+    assert found
+    return found[1]
+
+
+def _pages(
+    client: FlaskClient, headers: dict[str, str], path: str
+) -> Iterator[list[dict[str, Any]]]:
+    target: str | None = path
+    while target:
+        response = client.get(target, headers=headers)
+        assert response.status_code == 200, response.text
+        yield response.get_json()
+        target = _next(response)
+
+
+def _numbers(page: list[dict[str, Any]]) -> list[int]:
+    """Return the numbers that `_fill` has given the tasks."""
+    return [int(task["url"].rpartition("/")[2].removesuffix(".mp4")) for task in page]
+
+
+def _listed(client: FlaskClient, headers: dict[str, str], path: str) -> list[int]:
+    return [number for page in _pages(client, headers, path) for number in _numbers(page)]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_pages_show_every_task_once_in_order(
+    client: FlaskClient, auth: Auth, database: Database, order: int
+) -> None:
+    _fill(database, _FEW)
+    _fill(database, _FEW, owner_id=2)
+    # Tasks of one batch have one time to the second; order is then by microsecond and id.
+    database.execute("UPDATE tasks SET created_at = date_trunc('minute', created_at)")
+    (whole,) = _pages(client, auth(), f"/tasks?max=1000&order={order}")
+    paged = [
+        task for page in _pages(client, auth(), f"/tasks?max=7&order={order}") for task in page
+    ]
+    assert [task["task_id"] for task in paged] == [task["task_id"] for task in whole]
+    assert len(whole) == len({task["task_id"] for task in whole}) == _FEW
+
+
+def test_pages_stay_in_place_while_tasks_come_and_go(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    _fill(database, _FEW)
+    first = client.get("/tasks?max=10", headers=auth())
+    shown = _numbers(first.get_json())
+    post(client, auth())
+    database.execute("DELETE FROM tasks WHERE name = 'Race 20'")  # the last of the first page
+    target = _next(first)
+    assert target is not None
+    assert shown + _listed(client, auth(), target) == list(range(_FEW - 1, -1, -1))
+
+
+def test_time_of_a_cursor_is_exact_to_the_microsecond(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    _fill(database, 9)
+    database.execute(
+        "UPDATE tasks SET created_at = '2026-01-01T00:00:00.123Z'::timestamptz"
+        " + substr(name, 6)::int * interval '1 microsecond'"
+    )
+    assert _listed(client, auth(), "/tasks?max=2&order=0") == list(range(9))
+
+
+_FILTERS: list[tuple[str, set[int]]] = [
+    ("status=failed", {0, 10, 20}),
+    ("status=failed,queued", {0, 10, 20}),
+    ("status=failed,done", set(range(_FEW))),
+    ("status=canceled", set()),
+    ("external_id=order-3", {6, 7}),
+    ("external_id=order", set()),
+    ("created_after=2026-01-01T00:00:28Z", {28, 29}),
+    ("created_before=2026-01-01T00:00:02Z", {0, 1}),
+    (f"created_after={quote('2026-01-01T02:00:28+02:00')}", {28, 29}),
+    ("created_after=2026-01-01T00:00:03.5Z&created_before=2026-01-01T00:00:06Z", {4, 5}),
+    ("q=race%2029", {29}),
+    ("q=EXAMPLE.com/7.mp4", {7}),
+    ("q=%25", set()),
+    ("q=_", set()),
+    ("q=9&status=failed", set()),
+    ("q=1&status=failed&external_id=order-5", {10}),
+    (f"batch_id={uuid.uuid4()}", set()),
+]
+
+
+def test_filters(client: FlaskClient, auth: Auth, database: Database) -> None:
+    _fill(database, _FEW)
+    _fill(database, _FEW, owner_id=2)
+    for query, expected in _FILTERS:
+        for order in (0, 1):
+            in_order = sorted(expected, reverse=order == 1)
+            path = f"/tasks?max=2&order={order}&{query}"
+            assert _listed(client, auth(), path) == in_order, path
+
+
+def test_search_examines_a_bounded_number_of_tasks_a_page(
+    client: FlaskClient, auth: Auth, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages may be empty, and the tasks are found all the same by following the links."""
+    monkeypatch.setattr(task_pages, "SCAN_LIMIT", 10)
+    task_pages._documents_query.cache_clear()
+    _fill(database, _FEW)
+    pages = list(_pages(client, auth(), "/tasks?q=race%202&max=2&order=0"))
+    task_pages._documents_query.cache_clear()
+    assert [len(page) for page in pages] == [1, 0, 2, 2, 2, 2, 2, 0]
+    assert [n for page in pages for n in _numbers(page)] == [2, *range(20, 30)]
+
+
+def test_cursor_of_another_list_is_refused(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    _fill(database, _FEW)
+    _fill(database, _FEW, owner_id=2)
+    target = _next(client.get("/tasks?max=5&status=done", headers=auth()))
+    assert target is not None
+    assert client.get(target.replace("max=5", "max=9"), headers=auth()).status_code == 200
+    others = [
+        (target, auth(2)),
+        (target.replace("status=done", "status=failed"), auth()),
+        (target.replace("status=done", "order=0&status=done"), auth()),
+        (f"{target}&q=race", auth()),
+    ]
+    for other, headers in others:
+        assert problem(client.get(other, headers=headers)) == (400, "cursor_invalid"), other
+
+
+_GARBLED = (
+    *("", "x", "{0:.37}", "{0}A", "{0:.36}AAAA", "AAAA{0}", "{0}{0}", "{0:.20}%0A{0}"),
+    *("\u00e9" * 40, "A" * 3000),
+)
+
+
+def test_garbled_cursor_is_refused(client: FlaskClient, auth: Auth, database: Database) -> None:
+    _fill(database, _FEW)
+    target = _next(client.get("/tasks?max=5", headers=auth()))
+    assert target is not None
+    cursor = target.rpartition("=")[2]
+    for garbled in _GARBLED:
+        response = client.get(f"/tasks?max=5&cursor={garbled.format(cursor)}", headers=auth())
+        assert problem(response) == (400, "cursor_invalid"), garbled
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("status=", "status"),
+        ("status=done,", "status"),
+        ("status=DONE", "status"),
+        ("status=waiting", "status"),
+        ("external_id=", "external_id"),
+        (f"external_id={'x' * 129}", "external_id"),
+        ("external_id=%00", "external_id"),
+        ("batch_id=1", "batch_id"),
+        ("created_after=1767225600", "created_after"),
+        ("created_after=2026-01-01", "created_after"),
+        ("created_after=2026-01-01T00:00:00", "created_after"),
+        ("created_before=2026-02-30T00:00:00Z", "created_before"),
+        ("created_before=now", "created_before"),
+        ("q=", "q"),
+        (f"q={'x' * 201}", "q"),
+        ("q=%00", "q"),
+        ("page=2", "page"),
+    ],
+)
+def test_wrong_parameter_is_named(client: FlaskClient, auth: Auth, query: str, field: str) -> None:
+    response = client.get(f"/tasks?{query}", headers=auth())
+    assert problem(response) == (400, "invalid_query")
+    assert [error["field"] for error in response.get_json()["errors"]] == [field]
+
+
+_CURSOR = "2026-01-01T02:46:40Z", str(uuid.UUID(int=2**127))
+
+
+_CONDITIONS: tuple[dict[str, object], ...] = (
+    {},
+    {"statuses": ["failed"]},
+    {"statuses": ["done", "failed", "queued"]},
+    {"external_id": "order-5000"},
+    {"created_after": "2026-01-01T00:10:00Z"},
+    {"created_before": "2026-01-01T05:00:00Z"},
+)
+
+
+def test_page_in_the_middle_is_read_from_an_index_alone(database: Database) -> None:
+    """No page is sorted out of more rows than its statuses times its length, nor skips rows."""
+    _fill(database, _MANY)
+    database.execute("ANALYZE tasks")
+    for conditions in _CONDITIONS:
+        for newest_first in (True, False):
+            shape = task_pages._Shape(newest_first, (*conditions, "cursor_time", "cursor_id"))
+            query = task_pages._documents_query(shape)
+            values = [1, 10, *conditions.values(), *_CURSOR]
+            arguments = ", ".join(
+                f"ARRAY{value}" if isinstance(value, list) else f"'{value}'" for value in values
+            )
+            plan = database.explain_prepared(query.types, query.statement, arguments)
+            scans = [node for node in _nodes(plan) if node.get("Relation Name") == "tasks"]
+            assert scans
+            for node in scans:
+                assert node["Node Type"] == "Index Scan", conditions
+                assert node["Index Name"].startswith("tasks_")
+                assert node["Actual Rows"] <= 10
+                assert node.get("Rows Removed by Filter", 0) == 0
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
