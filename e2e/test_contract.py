@@ -26,7 +26,12 @@ OPERATIONS = {
     "getTask",
     "downloadPart",
     "deleteTask",
+    "changeTask",
     "retryTask",
+    "createBatch",
+    "listBatches",
+    "getBatch",
+    "deleteBatch",
     "listEvents",
     "health",
     "ready",
@@ -153,6 +158,7 @@ def postman_call(contract: Contract, item: dict[str, Any]) -> tuple[str, str]:
         "{{other_task_id}}": "{task_id}",
         "{{part_number}}": "{number}",
         "{{key_id}}": "{key_id}",
+        "{{batch_id}}": "{batch_id}",
     }
     words = [placeholders.get(part, part) for part in item["request"]["url"]["path"]]
     call = (item["request"]["method"], "/" + "/".join(words))

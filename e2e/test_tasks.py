@@ -166,3 +166,39 @@ def test_poll_is_answered_304_until_something_changes(api: Api, gone: str) -> No
         changed = api.get(path, headers={"If-None-Match": tag})
         assert changed.status_code == 200
         assert changed.headers["ETag"] != tag
+
+
+def test_batch_from_post_to_delete(sign_up: SignUp, gone: str) -> None:
+    api, key = sign_up(), {"Idempotency-Key": str(uuid.uuid4())}
+    body = {"name": "Sunday", "items": [{"url": f"{gone}?{n}"} for n in range(3)]}
+    response = api.post("/batches", body, headers=key)
+    batch = response.json()
+    assert (response.status_code, response.headers["Location"]) == (202, batch["link"])
+    assert api.post("/batches", body, headers=key).json()["task_ids"] == batch["task_ids"]
+    listed = api.get(f"/tasks?order=0&batch_id={batch['batch_id']}").json()
+    assert [task["task_id"] for task in listed] == batch["task_ids"]
+    for task_id in batch["task_ids"]:
+        api.finish(task_id)
+    shown = api.get(batch["link"])
+    assert (shown.json()["counts"]["failed"], shown.json()["progress"]) == (3, 100)
+    known = {"If-None-Match": shown.headers["ETag"]}
+    assert api.get(batch["link"], headers=known).status_code == 304
+    assert [each["batch_id"] for each in api.get("/batches").json()] == [batch["batch_id"]]
+    assert sign_up().get(batch["link"]).json()["code"] == "batch_not_found"
+    assert api.delete(batch["link"]).json() == {"batch_id": batch["batch_id"], "status": "deleted"}
+    assert api.get("/tasks").json() == api.get("/batches").json() == []
+
+
+def test_batch_with_wrong_items_is_refused_whole(sign_up: SignUp, gone: str) -> None:
+    api = sign_up()
+    response = api.post("/batches", {"items": [{"url": gone}, {"url": "ftp://example.com/v"}]})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_batch")
+    assert [error["field"] for error in response.json()["errors"]] == ["items.1.url"]
+    assert api.get("/tasks").json() == []
+
+
+def test_batch_of_500_links_is_accepted(sign_up: SignUp, gone: str) -> None:
+    api = sign_up()
+    response = api.post("/batches", {"items": [{"url": f"{gone}?{'x' * 900}"}] * 500})
+    assert (response.status_code, response.json()["total"]) == (202, 500)
+    assert api.delete(response.json()["link"]).status_code in (200, 202)

@@ -74,17 +74,20 @@ def test_deleted_account_leaves_nothing(
     database: Database,
 ) -> None:
     key = new_key(client, headers)["key"]
-    live = {str(uuid.uuid4()): 2, str(uuid.uuid4()): 1}  # task id, DELETEs until it is gone
+    # How many DELETEs it takes until each is gone.
+    first, second, batch = (str(uuid.uuid4()) for _ in range(3))
+    live = {f"/tasks/{first}": 2, f"/tasks/{second}": 1, f"/batches/{batch}": 1}
     left = dict(live)
 
     def answer(exchange: Exchange) -> None:
         if exchange.command == "GET":
-            body = json.dumps([{"task_id": task_id} for task_id in left])
+            kind = exchange.path.partition("?")[0]
+            ids = [link.rpartition("/")[2] for link in left if link.startswith(kind)]
+            body = json.dumps([{"task_id": each, "batch_id": each} for each in ids])
             return exchange.say(200, body.encode())
-        task_id = exchange.path.rpartition("/")[2]
-        left[task_id] -= 1
-        if not left[task_id]:
-            del left[task_id]
+        left[exchange.path] -= 1
+        if not left[exchange.path]:
+            del left[exchange.path]
         return exchange.say(200, b"{}")
 
     tasks.answer = answer
@@ -93,9 +96,7 @@ def test_deleted_account_leaves_nothing(
     result = client.delete("/me", json={"password": auth.password}, headers=headers)
     assert (result.status_code, result.data) == (204, b"")
     deletes = [seen.target for seen in tasks.seen if seen.method == "DELETE"]
-    assert sorted(deletes) == sorted(
-        f"/tasks/{task_id}" for task_id, times in live.items() for _ in range(times)
-    )
+    assert sorted(deletes) == sorted(link for link, times in live.items() for _ in range(times))
     for token in (headers, bearer(key)):
         assert_problem(client.get("/tasks", headers=token), 401, "token_invalid")
     assert_problem(auth.login(), 401, "bad_credentials")

@@ -1,6 +1,6 @@
 """Bodies and queries: parsed into a model, or refused with the list of fields that are wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeVar
 
 from flask import request
@@ -90,6 +90,22 @@ def parse_query(model: type[Model]) -> Model:
     """
     data = {name: values[-1] for name, values in request.args.lists()}
     return _validate(model, data, "invalid_query", "The query has parameters that are wrong.")
+
+
+def validate_each(
+    model: type[Model], items: Sequence[Mapping[str, object]], field: str
+) -> tuple[dict[int, Model], list[FieldError]]:
+    """Return the valid items by index, and the first error of each other one, named by index."""
+    valid: dict[int, Model] = {}
+    errors: list[FieldError] = []
+    for index, item in enumerate(items):
+        try:
+            valid[index] = model.model_validate(item)
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_input=False, include_context=False)
+            first = _field_error(details[0])
+            errors.append({**first, "field": f"{field}.{index}.{first['field']}"})
+    return valid, errors
 
 
 def _validate(model: type[Model], data: Mapping[str, object], code: str, sentence: str) -> Model:

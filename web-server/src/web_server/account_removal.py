@@ -46,19 +46,25 @@ def remove(
 
 def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float) -> None:
     """Delete until none is left: the first call for a live task only aborts it."""
-    while ids := _task_ids(tasks, headers):
-        for task_id in ids:
-            _answer(tasks, "DELETE", f"/tasks/{task_id}", headers)
+    while listed := _listed(tasks, "/tasks?max=1000&order=0", headers):
+        for task in listed:
+            _answer(tasks, "DELETE", f"/tasks/{task['task_id']}", headers)
             if time.monotonic() > deadline:
                 raise TasksStillRunning
         time.sleep(_BETWEEN_ROUNDS_S)
+    while batches := _listed(tasks, "/batches?max=100", headers):  # whose tasks are gone by now
+        for batch in batches:
+            _answer(tasks, "DELETE", f"/batches/{batch['batch_id']}", headers)
+        if time.monotonic() > deadline:
+            raise TasksStillRunning
 
 
-def _task_ids(tasks: TasksService, headers: dict[str, str]) -> list[str]:
-    status, body = _answer(tasks, "GET", "/tasks?max=1000&order=0", headers)
+def _listed(tasks: TasksService, target: str, headers: dict[str, str]) -> list[dict[str, str]]:
+    status, body = _answer(tasks, "GET", target, headers)
     if status != 200:
         raise TasksUnavailable
-    return [task["task_id"] for task in json.loads(body)]
+    listed: list[dict[str, str]] = json.loads(body)
+    return listed
 
 
 def _answer(

@@ -55,6 +55,8 @@ _RESPONSE_HEADERS = (
     "Allow",
     "WWW-Authenticate",
 )
+# As the tasks service takes it: 500 items of 2 KB.
+_MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
@@ -173,7 +175,7 @@ class Clips:
 
 
 def blueprint(service: TasksService, clips: Clips) -> Blueprint:
-    """Return the routes of the tasks service: /tasks, /usage, /status and what is below."""
+    """Return the routes of the tasks service: /tasks, /batches, /usage, /status and below."""
     routes = Blueprint("gateway", __name__)
 
     @routes.route("/tasks", methods=METHODS)
@@ -181,9 +183,13 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     @routes.route("/usage", methods=METHODS)
     @routes.route("/status", methods=METHODS)
     @routes.route("/status/<path:rest>", methods=METHODS)
+    @routes.route("/batches", methods=METHODS)
+    @routes.route("/batches/<path:rest>", methods=METHODS)
     def forward(rest: str = "") -> Response:
         if {".", ".."} & set(rest.split("/")):
             raise NotFound
+        if request.path.rstrip("/") == "/batches":
+            request.max_content_length = _MAX_BATCH_BYTES
         if (
             clips.accel_redirect
             and request.method in ("GET", "HEAD")

@@ -9,7 +9,15 @@ from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
 from worker_server import cli, db, readiness, redis_client, settings as settings_module
-from worker_server.api import queries, rate_limits, status_views, usage_views, views
+from worker_server.api import (
+    batch_views,
+    queries,
+    rate_limits,
+    status_views,
+    usage_views,
+    views,
+)
+from worker_server.api.batch_queries import BatchNotFound
 from worker_server.api.clips import ClipSender
 from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
@@ -38,6 +46,7 @@ PROBLEMS: ProblemMap = {
     queries.TaskNotFound: (404, "task_not_found"),
     queries.PartNotFound: (404, "part_not_found"),
     queries.PartNotReady: (409, "part_not_ready"),
+    BatchNotFound: (404, "batch_not_found"),
     NotFailed: (409, "not_failed"),
     CursorInvalid: (400, "cursor_invalid"),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
@@ -63,6 +72,7 @@ def create_app(
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     clips = ClipSender(settings.remote_folder, ServedBytes(app).add)
     app.register_blueprint(views.blueprint(clips, share))
+    app.register_blueprint(batch_views.blueprint(share))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
     client = redis_client.connect(settings, timeout_s=_PROBE_S)

@@ -14,9 +14,9 @@ from worker_server.queue.statuses import PartStatus
 _NOTICE = f"interval '{NOTICE_DAYS} days'"
 # Times as callers get them: ISO 8601, milliseconds, UTC.
 _TIME_OF = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
-_TIME = f"{_TIME_OF.format('tasks.{0}')} AS {{0}}"
+TIME = f"{_TIME_OF.format('tasks.{0}')} AS {{0}}"
 _TIMES = ", ".join(
-    map(_TIME.format, ("created_at", "started_at", "finished_at", "updated_at", "run_after"))
+    map(TIME.format, ("created_at", "started_at", "finished_at", "updated_at", "run_after"))
 )
 # No earlier than NOTICE_DAYS after RETENTION_DAYS has changed.
 _EXPIRY = f"greatest(tasks.finished_at + make_interval(days => days), since + {_NOTICE})"
@@ -50,7 +50,7 @@ _TASK = PreparedQuery(
             SELECT json_agg(part ORDER BY number) FROM (
                 SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256,
                     frames, rendered_by, concealed_frames, error_code, error_message,
-                    {_TIME.format("run_after").replace("tasks.", "parts.")}
+                    {TIME.format("run_after").replace("tasks.", "parts.")}
                 FROM parts WHERE task_id = tasks.id
             ) AS part
         ) AS parts

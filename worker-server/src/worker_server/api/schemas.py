@@ -50,6 +50,20 @@ class NewTask(Body):
     metadata: Metadata | None = None
 
 
+class NewBatch(Body):
+    """The body of POST /batches; each item is then parsed as a NewTask."""
+
+    items: list[dict[str, Any]] = Field(min_length=1, max_length=500)
+    name: Name | None = None
+
+
+class BatchListing(Query):
+    """The query of GET /batches."""
+
+    max: int = Field(20, ge=1, le=100)
+    cursor: CleanStr | None = None
+
+
 class TaskChange(Body):
     """The body of PATCH /tasks/<id>; what is not given stays as it is."""
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC
 
 from idrl_common.problems import Problem
-from worker_server.api import queries
+from worker_server.api import batch_queries, queries
+from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.errors import FailureCode
 from worker_server.models import Part, Task
-from worker_server.queue import cancellation, changes, reviving, submissions, wakeups
+from worker_server.queue import batches, cancellation, changes, reviving, submissions, wakeups
+from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.events import Event, list_events as list_task_events
 from worker_server.queue.quotas import LimitState, Quotas
@@ -53,6 +55,29 @@ def submit_task(
     except TaskNotFound:  # deleted since: the answer is what it was a moment ago
         return facts_of(task), PartTotals(), ()
     return facts, PartTotals.of(parts), ()
+
+
+def submit_batch(
+    submission: BatchSubmission, quotas: Quotas
+) -> tuple[BatchFacts, list[str], Sequence[LimitState]]:
+    """Store the batch and wake workers; a repeated request returns the first one's batch.
+
+    Raise IdempotencyKeyReused or QuotaExceeded.
+    """
+    batch_id, is_new, limits = batches.create_batch(submission, quotas)
+    if is_new:
+        for _ in submission.tasks:
+            wakeups.send_later(wakeups.FETCH)
+    facts, task_ids = batch_queries.get_batch(submission.owner_id, batch_id)
+    return facts, task_ids, limits
+
+
+def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion:
+    """Abort the batch's live tasks and forget the others; raise BatchNotFound."""
+    deletion = batches.delete_batch(owner_id, batch_id)
+    if deletion is None:
+        raise BatchNotFound
+    return deletion
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:

@@ -1,18 +1,16 @@
 """The `/tasks` calls: each parses, calls one service and answers."""
 
-import hashlib
-import json
 import uuid
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 from werkzeug.wrappers import Response as BaseResponse
 
 from idrl_common import request_ids
 from idrl_common.access import caller
-from idrl_common.problems import Problem
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.clips import ClipGone, ClipSender
+from worker_server.api.idempotency import body_sha256, idempotency_key
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartTotals, TaskNotFound
 from worker_server.api.schemas import (
@@ -29,7 +27,6 @@ from worker_server.queue.submissions import Submission
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
-_KEY_LENGTH = range(1, 256)
 Answer = tuple[Response, int]
 
 
@@ -102,15 +99,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 
 
 def _submission(body: NewTask) -> Submission:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (len(key) in _KEY_LENGTH and key.isascii() and key.isprintable()):
-        raise Problem(
-            400,
-            "idempotency_key_invalid",
-            "Idempotency-Key must be 1 to 255 printable ASCII characters.",
-        )
-    # Of what was sent, without defaults: a release with further fields knows an older one's keys.
-    canonical = json.dumps(body.model_dump(exclude_unset=True), sort_keys=True).encode()
+    key = idempotency_key()
     return Submission(
         owner_id=caller().user_id,
         url=body.url,
@@ -120,7 +109,7 @@ def _submission(body: NewTask) -> Submission:
         request_id=request_ids.request_id.get(),
         traceparent=request_ids.traceparent.get(),
         idempotency_key=key,
-        body_sha256=hashlib.sha256(canonical).hexdigest() if key else None,
+        body_sha256=body_sha256(body) if key else None,
     )
 
 

@@ -15,6 +15,7 @@ from worker_server.jobs.removing import remove_due
 from worker_server.jobs.runtime import SweepClock
 from worker_server.queue import (
     backlog,
+    batches,
     events,
     leases,
     preemption,
@@ -137,6 +138,7 @@ def fold_totals(_: Settings) -> None:
 
 
 def forget_old_rows(_: Settings) -> None:
-    """Remove rows of workers that ended long ago, and events beyond what is kept of a task."""
+    """Remove rows of workers that ended long ago, empty batches, and a task's oldest events."""
     signs.forget_dead()
+    batches.forget_empty()
     events.trim_events()

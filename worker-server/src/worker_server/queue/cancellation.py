@@ -30,19 +30,22 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
     with transaction() as session:
         owned = select(Task).where(Task.id == task_id, Task.owner_id == owner_id)
         task = session.scalar(owned.with_for_update())
-        if task is None:
-            return None
-        if task.status not in LIVE_TASKS:
-            session.delete(task)
-            removals.request(session, task_id)
-            return Deletion.DELETED
-        if task.status != TaskStatus.CANCELING:
-            _request_cancel(session, task_id)
-        if task.attempt == 0:
-            removals.finish_cancel(session, task_id, 0)
-            return Deletion.CANCELED
-        removals.request(session, task_id)
-        return Deletion.CANCELING
+        return None if task is None else delete_locked_task(session, task)
+
+
+def delete_locked_task(session: ScopedSession, task: Task) -> Deletion:
+    """Do the same to a task that the caller has locked."""
+    if task.status not in LIVE_TASKS:
+        session.delete(task)
+        removals.request(session, task.id)
+        return Deletion.DELETED
+    if task.status != TaskStatus.CANCELING:
+        _request_cancel(session, task.id)
+    if task.attempt == 0:
+        removals.finish_cancel(session, task.id, 0)
+        return Deletion.CANCELED
+    removals.request(session, task.id)
+    return Deletion.CANCELING
 
 
 def _request_cancel(session: ScopedSession, task_id: uuid.UUID) -> None:

@@ -1,0 +1,84 @@
+"""What the API reads of batches: prepared queries, one round trip and one JSON text each."""
+
+import uuid
+from typing import Any, TypedDict
+
+from worker_server.api.cursors import Position
+from worker_server.api.queries import CREATED_US, TIME
+from worker_server.db import PreparedQuery, fetch_json
+from worker_server.queue.statuses import TaskStatus
+
+# As task documents tell the progress; what has failed or was aborted is done with as well.
+_PROGRESS = f"""CASE
+    WHEN status = '{TaskStatus.PROCESSING}' THEN least(99, 10 + 0.9 * coalesce(
+        (SELECT avg(progress) FROM parts WHERE task_id = tasks.id), 0))
+    WHEN status IN ('{TaskStatus.QUEUED}', '{TaskStatus.DOWNLOADING}') THEN 0.1 * progress
+    ELSE 100 END"""  # noqa: S608 # made of constants
+_COUNTS = ", ".join(
+    f"count(*) FILTER (WHERE status = '{status}') AS {status}" for status in TaskStatus
+)
+_FACTS = f"""batches.id, batches.name, {TIME.format("created_at").replace("tasks.", "batches.")},
+    {CREATED_US.replace("tasks.", "batches.")} AS created_us, totals.*"""
+_TOTALS = f"""LATERAL (
+        SELECT count(*) AS total, {_COUNTS}, coalesce(avg({_PROGRESS}), 100)::float8 AS progress
+        FROM tasks WHERE batch_id = batches.id
+    ) AS totals"""  # noqa: S608 # made of constants
+_BATCH = PreparedQuery(
+    "fetch_batch",
+    "uuid, bigint",
+    f"""
+    SELECT row_to_json(batch)::text FROM (
+        SELECT {_FACTS}, (
+            SELECT json_agg(id ORDER BY created_at, id) FROM tasks WHERE batch_id = batches.id
+        ) AS task_ids FROM batches CROSS JOIN {_TOTALS} WHERE batches.id = $1 AND owner_id = $2
+    ) AS batch
+    """,  # noqa: S608 # made of constants
+)
+_PAGE = f"""
+    SELECT json_agg(batch)::text FROM (
+        SELECT {_FACTS} FROM (
+            SELECT * FROM batches WHERE owner_id = $1 {{condition}}
+            ORDER BY created_at DESC, id DESC LIMIT $2
+        ) AS batches CROSS JOIN {_TOTALS} ORDER BY batches.created_at DESC, batches.id DESC
+    ) AS batch
+"""  # noqa: S608 # made of constants
+_FIRST_PAGE = PreparedQuery("batches", "bigint, bigint", _PAGE.format(condition=""))
+_NEXT_PAGE = PreparedQuery(
+    "batches_cursor",
+    "bigint, bigint, timestamptz, uuid",
+    _PAGE.format(condition="AND (created_at, id) < ($3, $4)"),
+)
+
+
+class BatchNotFound(Exception):
+    """There is no such batch, or another owner has it: callers must not be able to tell which."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no batch with this id.")
+
+
+class BatchFacts(TypedDict):
+    """A batch as the database returns it, beside the number of its tasks in each status."""
+
+    id: str
+    name: str | None
+    created_at: str
+    created_us: int
+    total: int
+    progress: float
+
+
+def get_batch(owner_id: int, batch_id: uuid.UUID) -> tuple[BatchFacts, list[str]]:
+    """Return the batch and the ids of its tasks in order; raise BatchNotFound."""
+    batch: Any = fetch_json(_BATCH, str(batch_id), owner_id)
+    if batch is None:
+        raise BatchNotFound
+    return batch, batch["task_ids"] or []
+
+
+def list_batches(owner_id: int, limit: int, after: Position | None) -> list[BatchFacts]:
+    """Return the owner's batches behind the position, newest first."""
+    if after is None:
+        return fetch_json(_FIRST_PAGE, owner_id, limit) or []
+    position = (after.created_at, str(after.row_id))
+    return fetch_json(_NEXT_PAGE, owner_id, limit, *position) or []

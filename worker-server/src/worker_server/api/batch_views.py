@@ -1,0 +1,147 @@
+"""The `/batches` calls: each parses, calls one service and answers."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic_core import to_json
+
+from idrl_common import request_ids
+from idrl_common.access import caller
+from idrl_common.problems import FieldError, Problem
+from idrl_common.validation import parse_body, parse_query, validate_each
+from worker_server.api import batch_queries, cursors, rate_limits, services, tags
+from worker_server.api.batch_queries import BatchFacts, BatchNotFound
+from worker_server.api.cursors import Position
+from worker_server.api.idempotency import body_sha256, idempotency_key
+from worker_server.api.labels import default_name
+from worker_server.api.schemas import BatchListing, NewBatch, NewTask
+from worker_server.api.task_reads import next_link
+from worker_server.fetching import UrlRefused, check_url
+from worker_server.queue.batches import BatchSubmission
+from worker_server.queue.cancellation import Deletion
+from worker_server.queue.statuses import TaskStatus
+from worker_server.queue.submissions import Submission
+from worker_server.settings import current
+from worker_server.share_monitor import ShareMonitor
+
+MAX_BODY_BYTES = 1024 * 1024
+_CURSOR_QUERY = "batches"
+_LIVE_PROGRESS = range(3, 100)  # percent, of which an estimate can be made
+
+
+def blueprint(share: ShareMonitor) -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("batches", __name__, url_prefix="/batches")
+
+    @routes.post("")
+    def create_batch() -> tuple[Response, int, dict[str, str]]:
+        request.max_content_length = MAX_BODY_BYTES
+        body = parse_body(NewBatch)
+        tasks = _submissions(body)
+        services.admit(share)
+        key = idempotency_key()
+        submission = BatchSubmission(
+            caller().user_id, tasks, body.name, key, body_sha256(body) if key else None
+        )
+        facts, task_ids, limits = services.submit_batch(submission, current().quotas)
+        document = _document(facts, task_ids)
+        headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
+        return jsonify(document), 202, headers
+
+    @routes.get("")
+    def list_batches() -> Response:
+        query, owner_id = parse_query(BatchListing), caller().user_id
+        after = None
+        if query.cursor is not None:
+            after = cursors.decode(query.cursor, owner_id, _CURSOR_QUERY)
+        batches = batch_queries.list_batches(owner_id, query.max, after)
+        response = _conditional([_document(batch) for batch in batches])
+        if len(batches) == query.max:
+            end = Position(batches[-1]["created_us"], uuid.UUID(batches[-1]["id"]))
+            response.headers["Link"] = next_link(cursors.encode(end, owner_id, _CURSOR_QUERY))
+        return response
+
+    @routes.get("/<batch_id>")
+    def get_batch(batch_id: str) -> Response:
+        return _conditional(_document(*batch_queries.get_batch(caller().user_id, _uuid(batch_id))))
+
+    @routes.delete("/<batch_id>")
+    def delete_batch(batch_id: str) -> tuple[Response, int]:
+        key = _uuid(batch_id)
+        deletion = services.delete_batch(caller().user_id, key)
+        status = 202 if deletion is Deletion.CANCELING else 200
+        return jsonify(batch_id=str(key), status=deletion), status
+
+    return routes
+
+
+def _submissions(body: NewBatch) -> list[Submission]:
+    """Return what is to be accepted; raise a 400 Problem that names every wrong item."""
+    items, errors = validate_each(NewTask, body.items, "items")
+    errors += [error for index, item in items.items() for error in _url_errors(index, item)]
+    if errors:
+        errors.sort(key=lambda error: int(error["field"].split(".")[1]))
+        sentence = "The batch has items that are wrong; none was accepted."
+        raise Problem(400, "invalid_batch", sentence, errors=errors)
+    return [
+        Submission(
+            owner_id=caller().user_id,
+            url=item.url,
+            name=item.name or default_name(item.url),
+            external_id=item.external_id,
+            metadata=item.metadata,
+            request_id=request_ids.request_id.get(),
+        )
+        for item in items.values()
+    ]
+
+
+def _url_errors(index: int, item: NewTask) -> list[FieldError]:
+    settings = current()
+    allow, deny = settings.fetch_allow_hosts, settings.fetch_deny_hosts
+    try:
+        check_url(item.url, allow_hosts=allow, deny_hosts=deny)
+    except UrlRefused as error:
+        return [{"field": f"items.{index}.url", "code": error.code, "message": error.message}]
+    return []
+
+
+def _document(batch: BatchFacts, task_ids: list[str] | None = None) -> dict[str, Any]:
+    """Return the batch as callers see it; with `task_ids` those as well."""
+    counts: Any = batch
+    document = {
+        "batch_id": batch["id"],
+        "name": batch["name"],
+        "created_at": batch["created_at"],
+        "total": batch["total"],
+        "counts": {status: counts[status] for status in TaskStatus},
+        "progress": int(batch["progress"]),
+        "eta_s": _eta_s(batch),
+        "link": f"/batches/{batch['id']}",
+    }
+    return document if task_ids is None else {**document, "task_ids": task_ids}
+
+
+def _eta_s(batch: BatchFacts) -> float | None:
+    """Return the seconds left at the average speed so far; None with too little progress."""
+    progress = batch["progress"]
+    if int(progress) not in _LIVE_PROGRESS:
+        return None
+    elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(batch["created_at"])).total_seconds()
+    return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
+
+
+def _conditional(document: dict[str, Any] | list[dict[str, Any]]) -> Response:
+    """Return the document with its tag, or 304; the estimate is no part of the tag."""
+    each = document if isinstance(document, list) else [document]
+    tag = tags.weak_tag(to_json({**one, "eta_s": None}).decode() for one in each)
+    return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise BatchNotFound from error

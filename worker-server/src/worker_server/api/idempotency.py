@@ -1,0 +1,32 @@
+"""Idempotency-Key: the header, and the digest that tells a repeated body from another one."""
+
+import hashlib
+import json
+
+from flask import request
+
+from idrl_common.problems import Problem
+from idrl_common.validation import Body
+
+_KEY_LENGTH = range(1, 256)
+
+
+def idempotency_key() -> str | None:
+    """Return the current request's key, None without one; raise a 400 Problem for a bad one."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (len(key) in _KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise Problem(
+            400,
+            "idempotency_key_invalid",
+            "Idempotency-Key must be 1 to 255 printable ASCII characters.",
+        )
+    return key
+
+
+def body_sha256(body: Body) -> str:
+    """Return the digest of what was sent.
+
+    Defaults are left out: a release with further fields knows the keys of an older one.
+    """
+    canonical = json.dumps(body.model_dump(exclude_unset=True), sort_keys=True).encode()
+    return hashlib.sha256(canonical).hexdigest()

@@ -1,0 +1,156 @@
+"""Batches: tasks that one request posts together, all of them or none."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql.dml import ReturningInsert
+
+from worker_server.db import transaction
+from worker_server.models import Batch, Task
+from worker_server.queue.cancellation import Deletion, delete_locked_task
+from worker_server.queue.quotas import LimitState, Quotas, override_of
+from worker_server.queue.session import ScopedSession
+from worker_server.queue.submissions import IDEMPOTENCY_HOURS, IdempotencyKeyReused, Submission
+
+# As for tasks: the request may meet the DELETE of the first request's batch.
+_MAX_TRIES = 10
+
+
+@dataclass(frozen=True)
+class BatchSubmission:
+    """A batch to be accepted; `body_sha256` tells a repeated request from another one."""
+
+    owner_id: int
+    tasks: Sequence[Submission]
+    name: str | None = None
+    idempotency_key: str | None = None
+    body_sha256: str | None = None
+
+
+class AcceptedBatch(NamedTuple):
+    """A stored batch, a repeated request's first one, and what is left of its owner's limits.
+
+    The limits are known only where the batch `is_new`.
+    """
+
+    batch_id: uuid.UUID
+    is_new: bool
+    limits: Sequence[LimitState] = ()
+
+
+def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
+    """Store the batch and its tasks; `quotas` are those of accounts that have none of their own.
+
+    Raise IdempotencyKeyReused, or for a new batch QuotaExceeded.
+    """
+    for _ in range(_MAX_TRIES):
+        with transaction() as session:
+            _forget_old_key(session, submission)
+            created = session.execute(_insertion(submission)).one_or_none()
+            if created is not None:
+                rows = _task_rows(submission, created.id, created.created_at)
+                session.execute(insert(Task), rows)
+                own = quotas.overridden(created.quotas)
+                return AcceptedBatch(created.id, True, own.check(session, submission.owner_id))
+            batch_id = _same_submission(session, submission)
+            if batch_id is not None:
+                return AcceptedBatch(batch_id, False)
+    raise RuntimeError("batches with this Idempotency-Key are created and deleted all the time")
+
+
+def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
+    """Abort the batch's live tasks and forget the others; None when the owner has no such batch.
+
+    `deleted` once none of its tasks is left; before, its aborted tasks can still be seen.
+    """
+    with transaction() as session:
+        owned = select(Batch).where(Batch.id == batch_id, Batch.owner_id == owner_id)
+        batch = session.scalar(owned.with_for_update())
+        if batch is None:
+            return None
+        # In one order, so that two deletions of a batch do not wait for each other.
+        tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
+        deletions = {delete_locked_task(session, task) for task in session.scalars(tasks).all()}
+        for left in (Deletion.CANCELING, Deletion.CANCELED):
+            if left in deletions:
+                return left
+        session.delete(batch)
+        return Deletion.DELETED
+
+
+def forget_empty() -> None:
+    """Remove batches whose tasks are all gone, once their keys are forgotten."""
+    old = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
+    is_empty = ~exists().where(Task.batch_id == Batch.id)
+    with transaction() as session:
+        session.execute(delete(Batch).where(Batch.created_at < old, is_empty))
+
+
+def _insertion(submission: BatchSubmission) -> ReturningInsert[Any]:
+    quotas = override_of(submission.owner_id).label("quotas")
+    row = {
+        "id": uuid.uuid4(),
+        "owner_id": submission.owner_id,
+        "name": submission.name,
+        "idempotency_key": submission.idempotency_key,
+        "idempotency_body_sha256": submission.body_sha256,
+    }
+    return (
+        upsert(Batch)
+        .values(row)
+        .on_conflict_do_nothing(
+            index_elements=["owner_id", "idempotency_key"],
+            index_where=Batch.idempotency_key.is_not(None),
+        )
+        .returning(Batch.id, Batch.created_at, quotas)
+    )
+
+
+def _task_rows(
+    submission: BatchSubmission, batch_id: uuid.UUID, created_at: datetime
+) -> list[dict[str, Any]]:
+    """Return the tasks a microsecond apart: lists and claims keep the order of the items."""
+    return [
+        {
+            "id": uuid.uuid4(),
+            "owner_id": submission.owner_id,
+            "batch_id": batch_id,
+            "url": task.url,
+            "name": task.name,
+            "external_id": task.external_id,
+            "caller_metadata": task.metadata,
+            "request_id": task.request_id,
+            "created_at": created_at + timedelta(microseconds=index),
+        }
+        for index, task in enumerate(submission.tasks)
+    ]
+
+
+def _same_key(submission: BatchSubmission) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Batch.owner_id == submission.owner_id,
+        Batch.idempotency_key == submission.idempotency_key,
+    )
+
+
+def _forget_old_key(session: ScopedSession, submission: BatchSubmission) -> None:
+    if submission.idempotency_key is None:
+        return
+    old = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
+    statement = update(Batch).where(*_same_key(submission), Batch.created_at < old)
+    session.execute(statement.values(idempotency_key=None))
+
+
+def _same_submission(session: ScopedSession, submission: BatchSubmission) -> uuid.UUID | None:
+    """Return the batch of the first request with this key; None when it was deleted in between."""
+    batch = session.scalars(select(Batch).where(*_same_key(submission))).one_or_none()
+    if batch is None:
+        return None
+    if batch.idempotency_body_sha256 != submission.body_sha256:
+        raise IdempotencyKeyReused("This Idempotency-Key came before with another body.")
+    return batch.id

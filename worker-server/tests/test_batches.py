@@ -1,0 +1,247 @@
+"""Batches: many tasks by one request, all of them or none."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from idrl_testing.database import Database
+from worker_server.app import create_app
+from worker_server.jobs.removing import remove_due
+from worker_server.jobs.sweep import forget_old_rows
+from worker_server.queue import claims, leases
+from worker_server.settings import Settings
+from worker_testing import SOURCE, plan, post, problem
+
+Auth = Callable[..., dict[str, str]]
+
+
+def _items(count: int) -> list[dict[str, Any]]:
+    return [{"url": f"http://example.com/{n}.mp4", "external_id": str(n)} for n in range(count)]
+
+
+def _post(client: FlaskClient, headers: dict[str, str], body: object, **more: str) -> TestResponse:
+    return client.post("/batches", json=body, headers={**headers, **more})
+
+
+def test_batch_makes_its_tasks_in_order(client: FlaskClient, auth: Auth) -> None:
+    items = [{**item, "metadata": {"n": n}} for n, item in enumerate(_items(12))]
+    response = _post(client, auth(), {"items": items, "name": "Sunday"})
+    batch = response.get_json()
+    assert (response.status_code, response.headers["Location"]) == (202, batch["link"])
+    assert (batch["name"], batch["total"], batch["progress"], batch["eta_s"]) == (
+        *("Sunday", 12, 0),
+        None,
+    )
+    assert batch["counts"]["queued"] == 12
+    assert client.get(batch["link"], headers=auth()).get_json() == batch
+    path = f"/tasks?order=0&batch_id={batch['batch_id']}"
+    tasks = client.get(path, headers=auth()).get_json()
+    assert [task["task_id"] for task in tasks] == batch["task_ids"]
+    assert [task["url"] for task in tasks] == [item["url"] for item in items]
+    assert [(task["external_id"], task["metadata"]) for task in tasks] == [
+        (str(n), {"n": n}) for n in range(12)
+    ]
+    first = claims.claim_task("me", 30)
+    assert first is not None
+    assert str(first.lease.task_id) == batch["task_ids"][0]
+
+
+def test_500_links_are_accepted_within_a_second(client: FlaskClient, auth: Auth) -> None:
+    _post(client, auth(), {"items": _items(1)})  # connects, and prepares the statements
+    body = {"items": [{"url": f"http://example.com/{'x' * 1000}/{n}.mp4"} for n in range(500)]}
+    begin = time.thread_time()
+    response = _post(client, auth(), body)
+    assert time.thread_time() - begin < 1
+    assert (response.status_code, len(response.get_json()["task_ids"])) == (202, 500)
+
+
+def test_every_wrong_item_is_named_and_none_is_accepted(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    items = _items(500)
+    items[3] = {"url": "ftp://example.com/v.mp4"}
+    items[7] = {}
+    items[8] = {"url": "http://example.com/v.mp4", "owner_id": 2}
+    items[255] = {"url": "http://10.0.0.1/v.mp4"}
+    items[499] = {"url": "http://example.com/v.mp4", "external_id": 5}
+    response = _post(client, auth(), {"items": items})
+    assert problem(response) == (400, "invalid_batch")
+    found = [(error["field"], error["code"]) for error in response.get_json()["errors"]]
+    assert found == [
+        ("items.3.url", "url_scheme_not_allowed"),
+        ("items.7.url", "missing"),
+        ("items.8.owner_id", "extra_forbidden"),
+        ("items.255.url", "url_private_address"),
+        ("items.499.external_id", "string_type"),
+    ]
+    assert database.execute("SELECT (SELECT count(*) FROM tasks), count(*) FROM batches") == [
+        (0, 0)
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"items": []},
+        {"items": _items(501)},
+        {"items": "x"},
+        {"items": [5]},
+        {"items": {"0": {"url": "http://example.com/v.mp4"}}},
+        {"items": _items(1), "name": ""},
+        {"items": _items(1), "owner_id": 2},
+    ],
+)
+def test_wrong_body_is_refused(
+    client: FlaskClient, auth: Auth, database: Database, body: object
+) -> None:
+    assert problem(_post(client, auth(), body)) == (400, "invalid_body")
+    assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
+
+
+def test_body_over_a_mebibyte_is_refused(client: FlaskClient, auth: Auth) -> None:
+    body = {"items": [{"url": f"http://example.com/{'x' * 2500}"} for _ in range(450)]}
+    assert problem(_post(client, auth(), body)) == (413, "body_too_large")
+
+
+def test_same_key_gives_the_same_batch(app: Flask, auth: Auth, database: Database) -> None:
+    headers, key, body = auth(), {"Idempotency-Key": "once"}, {"items": _items(3)}
+
+    def once(_: int) -> Any:  # noqa: ANN401 # JSON has no types
+        response = _post(app.test_client(), headers, body, **key)
+        assert response.status_code == 202
+        return response.get_json()["task_ids"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({tuple(ids) for ids in pool.map(once, range(8))}) == 1
+    assert database.execute("SELECT count(*) FROM tasks") == [(3,)]
+    client = app.test_client()
+    other = _post(client, headers, {"items": _items(2)}, **key)
+    assert problem(other) == (422, "idempotency_key_reused")
+    assert _post(client, auth(2), body, **key).status_code == 202
+    database.execute("UPDATE batches SET created_at = created_at - interval '25 hours'")
+    assert _post(client, headers, {"items": _items(2)}, **key).status_code == 202
+
+
+def test_batch_beyond_the_quota_is_refused_whole(
+    settings: Settings, auth: Auth, database: Database
+) -> None:
+    limited = create_app(settings.model_copy(update={"quota_live_tasks": 5}))
+    client = limited.test_client()
+    post(client, auth())
+    assert problem(_post(client, auth(), {"items": _items(5)})) == (429, "quota_live_tasks")
+    assert database.execute("SELECT (SELECT count(*) FROM tasks), count(*) FROM batches") == [
+        (1, 0)
+    ]
+    assert _post(client, auth(), {"items": _items(4)}).status_code == 202
+
+
+def test_counts_progress_and_tag_follow_the_tasks(client: FlaskClient, auth: Auth) -> None:
+    batch = _post(client, auth(), {"items": _items(2)}).get_json()
+    path, tags = batch["link"], set()
+
+    def poll() -> Any:  # noqa: ANN401 # JSON has no types
+        response = client.get(path, headers=auth())
+        tag = response.headers["ETag"]
+        again = client.get(path, headers={**auth(), "If-None-Match": tag})
+        assert again.status_code == 304
+        tags.add(tag)
+        return response.get_json()
+
+    assert poll()["counts"]["queued"] == 2
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    assert poll()["counts"]["downloading"] == 1
+    leases.begin_processing(claim.lease, SOURCE, "source", plan(2))
+    assert (poll()["counts"]["processing"], poll()["progress"]) == (1, 5)
+    part = claims.claim_part("me", 30)
+    assert part is not None
+    leases.renew(part.lease, 30, 80)
+    assert poll()["progress"] == 23  # half of 10 + 0.9 * 40
+    client.delete(f"/tasks/{batch['task_ids'][1]}", headers=auth())
+    assert (poll()["counts"]["canceled"], poll()["progress"]) == (1, 73)
+    assert poll()["eta_s"] >= 0
+    assert len(tags) == 5
+
+
+def test_delete_aborts_what_lives_and_forgets_the_rest(
+    client: FlaskClient, auth: Auth, settings: Settings, database: Database
+) -> None:
+    batch = _post(client, auth(), {"items": _items(4)}).get_json()
+    path, ids = batch["link"], batch["task_ids"]
+    other = post(client, auth()).get_json()["link"]
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    database.execute(f"UPDATE tasks SET status = 'done' WHERE id = '{ids[1]}'")
+    response = client.delete(path, headers=auth())
+    assert (response.status_code, response.get_json()) == (
+        202,
+        {"batch_id": batch["batch_id"], "status": "canceling"},
+    )
+    assert client.get(f"/tasks/{ids[1]}", headers=auth()).status_code == 404
+    counts = client.get(path, headers=auth()).get_json()["counts"]
+    assert (counts["canceling"], counts["canceled"]) == (1, 2)
+    leases.release(claim.lease)
+    remove_due(settings)
+    response = client.delete(path, headers=auth())
+    assert (response.status_code, response.get_json()["status"]) == (200, "deleted")
+    for gone in (path, *(f"/tasks/{task_id}" for task_id in ids)):
+        assert client.get(gone, headers=auth()).status_code == 404
+    assert client.get(other, headers=auth()).get_json()["status"] == "queued"
+
+
+def test_delete_of_a_batch_that_no_worker_has_begun(client: FlaskClient, auth: Auth) -> None:
+    path = _post(client, auth(), {"items": _items(2)}).get_json()["link"]
+    for status in ("canceled", "deleted"):
+        response = client.delete(path, headers=auth())
+        assert (response.status_code, response.get_json()["status"]) == (200, status)
+
+
+def test_batch_of_another_owner_does_not_exist(client: FlaskClient, auth: Auth) -> None:
+    batch = _post(client, auth(), {"items": _items(2)}).get_json()
+    for method in ("GET", "DELETE"):
+        for link in (batch["link"], f"/batches/{uuid.uuid4()}", "/batches/1"):
+            response = client.open(link, method=method, headers=auth(2))
+            assert problem(response) == (404, "batch_not_found")
+    others = client.get(f"/tasks?batch_id={batch['batch_id']}", headers=auth(2))
+    assert others.get_json() == client.get("/batches", headers=auth(2)).get_json() == []
+    assert client.get(batch["link"], headers=auth()).get_json()["counts"]["queued"] == 2
+
+
+def test_pages_of_batches(client: FlaskClient, auth: Auth) -> None:
+    made = [_post(client, auth(), {"items": _items(1)}).get_json() for _ in range(5)]
+    target, found = "/batches?max=2", []
+    while target:
+        response = client.get(target, headers=auth())
+        found += response.get_json()
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+        target = link[1] if link else ""
+    assert [{**batch, "task_ids": None} for batch in found] == [
+        {**batch, "task_ids": None} for batch in made[::-1]
+    ]
+    for query in ("cursor=x", "max=0", "max=101", "order=0"):
+        assert client.get(f"/batches?{query}", headers=auth()).status_code == 400
+    cursor = client.get("/batches?max=2", headers=auth()).headers["Link"].split(">")[0][1:]
+    assert problem(client.get(cursor, headers=auth(2))) == (400, "cursor_invalid")
+
+
+def test_empty_batches_are_forgotten_after_a_day(
+    client: FlaskClient, auth: Auth, settings: Settings, database: Database
+) -> None:
+    kept, empty = (_post(client, auth(), {"items": _items(1)}).get_json() for _ in range(2))
+    database.execute(f"DELETE FROM tasks WHERE batch_id = '{empty['batch_id']}'")
+    forget_old_rows(settings)
+    shown = client.get(empty["link"], headers=auth()).get_json()
+    assert (shown["total"], shown["progress"], shown["task_ids"]) == (0, 100, [])
+    database.execute("UPDATE batches SET created_at = created_at - interval '25 hours'")
+    forget_old_rows(settings)
+    assert client.get(empty["link"], headers=auth()).status_code == 404
+    assert client.get(kept["link"], headers=auth()).status_code == 200
