@@ -362,12 +362,12 @@ def test_slow_tasks_service_is_504(
     assert len(tasks.seen) == 1
 
 
-def test_a_body_over_16_kib_is_not_passed_on(
+def test_a_body_over_256_kib_is_not_passed_on(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     assert_problem(
-        client.post("/tasks", data=b"x" * (16 * 1024 + 1), headers=headers), 413, "body_too_large"
+        client.post("/tasks", data=b"x" * (256 * 1024 + 1), headers=headers), 413, "body_too_large"
     )
     assert tasks.seen == []
-    assert client.post("/tasks", data=b"x" * 16 * 1024, headers=headers).status_code == 200
-    assert len(tasks.seen[0].body) == 16 * 1024
+    assert client.post("/tasks", data=b"x" * 256 * 1024, headers=headers).status_code == 200
+    assert len(tasks.seen[0].body) == 256 * 1024

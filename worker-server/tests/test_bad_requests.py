@@ -66,9 +66,9 @@ def test_another_content_type_is_refused(client: FlaskClient, auth: Auth) -> Non
     assert problem(response) == (415, "unsupported_media_type")
 
 
-def test_a_body_over_16_kib_is_refused(client: FlaskClient, auth: Auth) -> None:
+def test_a_body_over_256_kib_is_refused(client: FlaskClient, auth: Auth) -> None:
     response = client.post(
-        "/tasks", data=b"x" * (16 * 1024 + 1), content_type="application/json", headers=auth()
+        "/tasks", data=b"x" * (256 * 1024 + 1), content_type="application/json", headers=auth()
     )
     assert problem(response) == (413, "body_too_large")
 

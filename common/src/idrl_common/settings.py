@@ -14,6 +14,8 @@ Pem = Annotated[
 ]
 # Of any call whose body is JSON; /auth takes less.
 MAX_BODY_BYTES = 16 * 1024
+# Of a task, whose edit may have 500 segments with names.
+MAX_TASK_BODY_BYTES = 256 * 1024
 
 
 class DatabaseSettings(BaseSettings):

@@ -21,6 +21,7 @@ from urllib3.util import SKIP_HEADER
 from werkzeug.exceptions import NotFound
 
 from idrl_common import request_ids
+from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import read_body
 from web_server.authentication import exchanged_token
 
@@ -190,6 +191,8 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
             raise NotFound
         if request.path.rstrip("/") == "/batches":
             request.max_content_length = _MAX_BATCH_BYTES
+        elif request.method in ("POST", "PATCH"):
+            request.max_content_length = MAX_TASK_BODY_BYTES
         if (
             clips.accel_redirect
             and request.method in ("GET", "HEAD")

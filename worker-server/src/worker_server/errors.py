@@ -44,6 +44,9 @@ class FailureCode(StrEnum):
     SOURCE_PROTECTED = "source_protected"
     DECODER_CRASHED = "decoder_crashed"
 
+    EDIT_BEYOND_END = "edit_beyond_end"
+    EDIT_TOO_MANY_PARTS = "edit_too_many_parts"
+
     ENCODER_KILLED = "encoder_killed"
     ENCODER_STALLED = "encoder_stalled"
     ENCODER_TIMEOUT = "encoder_timeout"
@@ -97,7 +100,7 @@ class Handling:
         return self.bound in (Bound.FIRST, Bound.SECOND, Bound.ATTEMPTS)
 
 
-_URL = Handling(Fault.CALLER, Bound.FIRST)
+_CALLER = Handling(Fault.CALLER, Bound.FIRST)
 _SOURCE = Handling(Fault.SOURCE, Bound.FIRST)
 _SOURCE_AWAY = Handling(Fault.SOURCE, Bound.SOURCE_RETRY)
 _SHARE = Handling(Fault.SHARE, Bound.NEVER, "`share` or `share_space` fails")
@@ -129,8 +132,8 @@ _HANDLING = {
 
 def handling_of(code: FailureCode) -> Handling:
     """Return whose fault the code names, and what follows from that."""
-    is_callers = code.startswith("url_") or code == FailureCode.TOO_MANY_REDIRECTS
-    return _HANDLING.get(code, _URL if is_callers else _SOURCE)
+    is_callers = code.startswith(("url_", "edit_")) or code == FailureCode.TOO_MANY_REDIRECTS
+    return _HANDLING.get(code, _CALLER if is_callers else _SOURCE)
 
 
 class WorkFailed(Exception):

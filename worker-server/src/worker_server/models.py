@@ -82,6 +82,7 @@ class Task(Work, Base):
     url: Mapped[str]
     name: Mapped[str | None]  # null: the URL's file name, as releases before 0.2.0 leave it
     external_id: Mapped[str | None]
+    edit: Mapped[dict[str, Any] | None]  # null: accepted by a release before 0.2.0
     caller_metadata: Mapped[dict[str, Any] | None] = mapped_column(
         "metadata", JSON(none_as_null=True)
     )
@@ -192,6 +193,8 @@ class Part(Work, Base):
     end_frame: Mapped[int] = mapped_column(BigInteger)
     start_s: Mapped[float] = mapped_column(Double)
     end_s: Mapped[float] = mapped_column(Double)
+    segment: Mapped[int | None]  # of the edit; null where it has none
+    name: Mapped[str | None]  # the segment's
     status: Mapped[str] = mapped_column(String(9), server_default=PartStatus.WAITING)
     path: Mapped[str | None]
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)

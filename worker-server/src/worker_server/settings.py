@@ -41,8 +41,9 @@ class Settings(AppSettings):
     logo_seconds: float = Field(1, ge=0, le=10)
     render_engine: Literal["ffmpeg", "moviepy"] = "ffmpeg"
     render_copy: bool = True
-    render_preset: str = "ultrafast"
-    render_crf: int = Field(22, ge=0, le=51)
+    # Of `balanced` quality; None is what that has by itself.
+    render_preset: str | None = None
+    render_crf: int | None = Field(None, ge=0, le=51)
     render_threads: int = Field(
         0, ge=0, le=64
     )  # 0: the cores divided among the renders that run at once

@@ -6,15 +6,17 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import assume, given, strategies as st
 
-from worker_server.media import Source, frame_size, plan_parts
+from worker_server.media import EditError, Source, Stretch, frame_size, plan_clips, plan_parts
 from worker_server.media.model.geometry import crop_box
 
 RATES = st.one_of(
     st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)]),
     st.fractions(min_value=1, max_value=60, max_denominator=1001),
 )
+PART_SECONDS = st.decimals(2, 60, places=1).map(Fraction)
+MS = Fraction(1, 1000)
 
 
 def lasting(plain: Source, frame_count: int, rate: Fraction) -> Source:
@@ -126,6 +128,95 @@ def test_the_frame_is_16_to_9_and_the_crop_inside_the_source(
     assert 0 <= left <= left + kept_w <= upright_w
     assert 0 <= top <= top + kept_h <= upright_h
     assert min(kept_w, kept_h) > 0
+
+
+SECONDS = st.decimals(0, 900, places=3).map(Fraction)
+
+
+@given(st.integers(1, 20_000), RATES, SECONDS, st.one_of(st.none(), SECONDS), PART_SECONDS)
+def test_each_frame_of_a_stretch_is_in_exactly_one_part(
+    plain_source: Source,
+    frames: int,
+    rate: Fraction,
+    start_s: Fraction,
+    end_s: Fraction | None,
+    part_s: Fraction,
+) -> None:
+    source = lasting(plain_source, frames, rate)
+    inside = [
+        frame
+        for frame in range(frames)
+        if frame / rate >= start_s - MS / 2 and (end_s is None or frame / rate < end_s - MS / 2)
+    ]
+    assume(inside)
+    clips = plan_clips(source, [Stretch(start_s, end_s)], part_s)
+    parts = [clip.part for clip in clips]
+    assert [frame for part in parts for frame in range(part.start_frame, part.end_frame)] == inside
+    assert all(part.frame_count <= math.ceil(part_s * rate) for part in parts)
+    assert len(parts) == 1 or min(part.frame_count for part in parts) >= least_frames(part_s, rate)
+
+
+def least_frames(part_s: Fraction, rate: Fraction) -> int:
+    """A part is at least a second long, or half of `part_s` where that is less, to one frame."""
+    return max(1, math.floor(min(Fraction(1), part_s / 2) * rate) - 1)
+
+
+@given(
+    st.integers(1, 5000),
+    RATES,
+    st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=8),
+    PART_SECONDS,
+)
+def test_segments_in_any_order_are_cut_one_by_one(
+    plain_source: Source,
+    frames: int,
+    rate: Fraction,
+    times: list[tuple[Fraction, Fraction]],
+    part_s: Fraction,
+) -> None:
+    source = lasting(plain_source, frames, rate)
+    stretches = [Stretch(start, start + length) for start, length in times]
+    assume(all(stretch.start_s * rate <= frames - 1 for stretch in stretches))
+    clips = plan_clips(source, stretches, part_s)
+    assert [clip.part.number for clip in clips] == list(range(len(clips)))
+    alone = [plan_clips(source, [stretch], part_s) for stretch in stretches]
+    assert [(clip.stretch, clip.part.start_frame, clip.part.end_frame) for clip in clips] == [
+        (index, clip.part.start_frame, clip.part.end_frame)
+        for index, own in enumerate(alone)
+        for clip in own
+    ]
+
+
+@given(st.integers(2, 20_000), RATES, st.data())
+def test_neighbouring_stretches_share_no_frame(
+    plain_source: Source, frames: int, rate: Fraction, data: st.DataObject
+) -> None:
+    """The times that tasks show, rounded to milliseconds or not, cut between the same frames."""
+    cut = data.draw(st.integers(1, frames - 1))
+    source = lasting(plain_source, frames, rate)
+    for shown in (float(cut / rate), round(float(cut / rate), 3)):
+        at_s = Fraction(str(shown))
+        earlier = plan_clips(source, [Stretch(Fraction(0), at_s)], 60)
+        later = plan_clips(source, [Stretch(at_s)], 60)
+        assert earlier[-1].part.end_frame == later[0].part.start_frame == cut
+
+
+def test_stretch_behind_the_end_is_refused(plain_source: Source) -> None:
+    source = lasting(plain_source, 250, Fraction(25))
+    last = plan_clips(source, [Stretch(Fraction("9.96"), Fraction(11))], 20)
+    assert [(clip.part.start_frame, clip.part.end_frame) for clip in last] == [(249, 250)]
+    for start_s in (Fraction("9.97"), Fraction(10), Fraction(1000)):
+        with pytest.raises(EditError) as caught:
+            plan_clips(source, [Stretch(), Stretch(start_s, start_s + 1)], 20)
+        assert (caught.value.code, caught.value.retryable) == ("edit_beyond_end", False)
+
+
+def test_parts_without_number_are_refused(plain_source: Source) -> None:
+    source = lasting(plain_source, 4 * 3600 * 25, Fraction(25))
+    assert len(plan_clips(source, [Stretch(), Stretch()], 2)) == 14_400
+    with pytest.raises(EditError) as caught:
+        plan_clips(source, [Stretch()] * 500, 2)
+    assert caught.value.code == "edit_too_many_parts"
 
 
 def test_facts_survive_json(plain_source: Source) -> None:

@@ -18,6 +18,7 @@ from worker_server.api.idempotency import body_sha256, idempotency_key
 from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
 from worker_server.api.task_reads import next_link
+from worker_server.edits import Edit
 from worker_server.fetching import UrlRefused, check_url
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
@@ -85,6 +86,7 @@ def _submissions(body: NewBatch) -> list[Submission]:
         errors.sort(key=lambda error: int(error["field"].split(".")[1]))
         sentence = "The batch has items that are wrong; none was accepted."
         raise Problem(400, "invalid_batch", sentence, errors=errors)
+    part_seconds = current().part_seconds
     return [
         Submission(
             owner_id=caller().user_id,
@@ -92,6 +94,7 @@ def _submissions(body: NewBatch) -> list[Submission]:
             name=item.name or default_name(item.url),
             external_id=item.external_id,
             metadata=item.metadata,
+            edit=(item.edit or Edit()).whole(part_seconds),
             request_id=request_ids.request_id.get(),
         )
         for item in items.values()

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from sqlalchemy import func, select
 
@@ -46,10 +46,11 @@ _TASK = PreparedQuery(
     "uuid, bigint",
     f"""
     SELECT row_to_json(task)::text FROM (
-        SELECT {_FACTS}, {_TASK_VERSION} AS row_version, (
+        SELECT {_FACTS}, tasks.edit, {_TASK_VERSION} AS row_version, (
             SELECT json_agg(part ORDER BY number) FROM (
-                SELECT number, status, progress, start_s, end_s, attempt, size_bytes, sha256,
-                    frames, rendered_by, concealed_frames, error_code, error_message,
+                SELECT number, segment, name, status, progress, start_s, end_s, attempt,
+                    size_bytes, sha256, frames, rendered_by, concealed_frames, error_code,
+                    error_message,
                     {TIME.format("run_after").replace("tasks.", "parts.")}
                 FROM parts WHERE task_id = tasks.id
             ) AS part
@@ -102,6 +103,8 @@ class PartFacts(TypedDict):
     """A part as the database returns it."""
 
     number: int
+    segment: int | None
+    name: str | None
     status: str
     progress: int
     start_s: float
@@ -125,6 +128,7 @@ class TaskFacts(TypedDict):
     name: str | None
     external_id: str | None
     metadata: dict[str, Any] | None
+    edit: NotRequired[dict[str, Any] | None]  # not in lists
     status: str
     progress: int
     attempt: int

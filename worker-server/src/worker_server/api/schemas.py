@@ -12,6 +12,7 @@ from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
+from worker_server.edits import Edit
 from worker_server.queue.events import Event
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
@@ -48,6 +49,7 @@ class NewTask(Body):
     name: Name | None = None
     external_id: ExternalId | None = None
     metadata: Metadata | None = None
+    edit: Edit | None = None
 
 
 class NewBatch(Body):
@@ -136,6 +138,8 @@ def task_document(
         "expires_soon": task["expires_soon"],
         "link": f"/tasks/{task['id']}",
     }
+    if "edit" in task:
+        document["edit"] = task["edit"]
     return (
         document
         if parts is None
@@ -147,6 +151,8 @@ def part_document(task_id: str, part: PartFacts) -> dict[str, Any]:
     """Return the part as callers see it."""
     return {
         "number": part["number"],
+        "segment": part["segment"],
+        "name": part["name"],
         "status": part["status"],
         "progress": part["progress"],
         "start_s": part["start_s"],

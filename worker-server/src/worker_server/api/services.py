@@ -141,6 +141,7 @@ def facts_of(task: Task) -> TaskFacts:
         name=task.name,
         external_id=task.external_id,
         metadata=task.caller_metadata,
+        edit=task.edit,
         status=task.status,
         progress=task.progress,
         attempt=task.attempt,

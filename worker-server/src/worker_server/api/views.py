@@ -2,11 +2,12 @@
 
 import uuid
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from idrl_common import request_ids
 from idrl_common.access import caller
+from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.clips import ClipGone, ClipSender
@@ -21,10 +22,11 @@ from worker_server.api.schemas import (
     event_document,
     task_document,
 )
+from worker_server.edits import Edit
 from worker_server.fetching import check_url
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.submissions import Submission
-from worker_server.settings import current
+from worker_server.settings import Settings, current
 from worker_server.share_monitor import ShareMonitor
 
 Answer = tuple[Response, int]
@@ -36,6 +38,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 
     @routes.post("")
     def create_task() -> tuple[Response, int, dict[str, str]]:
+        request.max_content_length = MAX_TASK_BODY_BYTES
         body = parse_body(NewTask)
         settings = current()
         check_url(
@@ -44,7 +47,8 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
             deny_hosts=settings.fetch_deny_hosts,
         )
         services.admit(share)
-        facts, totals, limits = services.submit_task(_submission(body), settings.quotas)
+        submission = _submission(body, settings)
+        facts, totals, limits = services.submit_task(submission, settings.quotas)
         document = task_document(facts, totals)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
@@ -98,7 +102,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     return routes
 
 
-def _submission(body: NewTask) -> Submission:
+def _submission(body: NewTask, settings: Settings) -> Submission:
     key = idempotency_key()
     return Submission(
         owner_id=caller().user_id,
@@ -106,6 +110,7 @@ def _submission(body: NewTask) -> Submission:
         name=body.name or default_name(body.url),
         external_id=body.external_id,
         metadata=body.metadata,
+        edit=(body.edit or Edit()).whole(settings.part_seconds),
         request_id=request_ids.request_id.get(),
         traceparent=request_ids.traceparent.get(),
         idempotency_key=key,

@@ -7,21 +7,19 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from worker_server import storage
 from worker_server.fetching import FetchLimits, download
 from worker_server.jobs.base import claim_next, perform
+from worker_server.jobs.edits import planned_parts
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
 from worker_server.media import (
-    FrameRange,
     PrepareWatch,
     ProbeLimits,
     Source,
     Stopped,
-    plan_parts,
     prepare,
 )
 from worker_server.queue import leases, totals, wakeups
 from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
 from worker_server.queue.events import EventKind, record_progress
-from worker_server.queue.parts import PlannedPart
 from worker_server.queue.pauses import Kind
 from worker_server.queue.preemption import preempt_for
 from worker_server.settings import Settings
@@ -56,7 +54,7 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
             record_progress(lease, EventKind.FETCHED)
             source = prober.look(target, heartbeat.should_stop)
         source, target = _prepare(source, target, settings, heartbeat)
-        parts = [_planned(part) for part in plan_parts(source, settings.part_seconds)]
+        parts = planned_parts(source, claim.edit, settings)
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
@@ -123,9 +121,3 @@ def _prepare(
     if prepared_path != path:
         path.unlink()
     return prepared, prepared_path
-
-
-def _planned(part: FrameRange) -> PlannedPart:
-    return PlannedPart(
-        part.number, part.start_frame, part.end_frame, float(part.start_s), float(part.end_s)
-    )

@@ -6,6 +6,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import media, storage
 from worker_server.jobs.base import claim_next, perform
+from worker_server.jobs.edits import style_of
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.scratch import scratch_folder
@@ -79,17 +80,17 @@ def _edit(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> media.P
     part = media.FrameRange(
         claim.lease.number, claim.start_frame, claim.end_frame, source.frame_rate
     )
-    profile = media.Profile(
-        settings.render_preset, settings.render_crf, settings.threads_per_render
-    )
+    style = style_of(claim.edit, settings)
     return media.PartEdit.of(
         source,
         path,
         part,
         logo_path=settings.logo_path or media.DEFAULT_LOGO,
-        logo_s=settings.logo_seconds,
-        profile=profile,
+        logo_s=style.logo_s,
+        profile=style.profile,
         max_width=settings.render_max_width,
+        aspect=style.aspect,
+        fit=style.fit,
     )
 
 

@@ -4,6 +4,7 @@ from worker_server.errors import FailureCode, Stopped, WorkFailed
 
 __all__ = [
     "ClipRejected",
+    "EditError",
     "EncodeFailed",
     "MediaError",
     "RendererDeclined",
@@ -22,6 +23,13 @@ class SourceError(MediaError):
     Codes: `source_not_a_video`, `source_is_a_web_page`, `source_format_unsupported`,
     `source_has_no_video`, `source_codec_unsupported`, `source_damaged`,
     `source_frame_too_large`, `source_too_long`, `source_limits`, `source_protected`.
+    """
+
+
+class EditError(MediaError):
+    """The edit asks for what the source does not have.
+
+    Codes: `edit_beyond_end`, `edit_too_many_parts`.
     """
 
 

@@ -2,6 +2,7 @@
 
 from worker_server.media.errors import (
     ClipRejected,
+    EditError,
     EncodeFailed,
     MediaError,
     MediaProcessCrashed,
@@ -9,9 +10,15 @@ from worker_server.media.errors import (
     SourceError,
     Stopped,
 )
-from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit, Profile
-from worker_server.media.model.geometry import frame_size
-from worker_server.media.model.plan import FrameRange, plan_parts
+from worker_server.media.model.edit import DEFAULT_LOGO, PROFILES, PartEdit, Profile, Quality
+from worker_server.media.model.geometry import Aspect, Fit, frame_size
+from worker_server.media.model.plan import (
+    FrameRange,
+    PlannedClip,
+    Stretch,
+    plan_clips,
+    plan_parts,
+)
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.prepare import PrepareWatch, prepare
 from worker_server.media.probing.probe import Prober, WarmProber, probe
@@ -32,19 +39,25 @@ from worker_server.media.verifying.verify import ClipFacts, Verifier, verify_cli
 
 __all__ = [
     "DEFAULT_LOGO",
+    "PROFILES",
+    "Aspect",
     "ChildFiles",
     "ClipFacts",
     "ClipRejected",
+    "EditError",
     "EncodeFailed",
+    "Fit",
     "FrameRange",
     "MediaError",
     "MediaProcessCrashed",
     "PartEdit",
+    "PlannedClip",
     "Preparation",
     "PrepareWatch",
     "ProbeLimits",
     "Prober",
     "Profile",
+    "Quality",
     "RenderLimits",
     "RenderWatch",
     "RenderedClip",
@@ -54,10 +67,12 @@ __all__ = [
     "Source",
     "SourceError",
     "Stopped",
+    "Stretch",
     "Verifier",
     "WarmProber",
     "clip_files",
     "frame_size",
+    "plan_clips",
     "plan_parts",
     "prepare",
     "probe",

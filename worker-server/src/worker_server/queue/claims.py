@@ -51,16 +51,21 @@ class TaskClaim:
     url: str
     request_id: str | None
     traceparent: str | None
+    edit: dict[str, Any] | None = None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
         """Return the claim in a row of claim_task.sql."""
-        return cls(TaskLease.from_row(row), row["url"], row["request_id"], row["traceparent"])
+        origin = (row["request_id"], row["traceparent"])
+        return cls(TaskLease.from_row(row), row["url"], *origin, row["edit"])
 
 
 @dataclass(frozen=True)
 class PartClaim:
-    """A part to render; `source` is `media.Source.to_json`'s, `source_path` is below the share."""
+    """A part to render; `source` is `media.Source.to_json`'s, `source_path` is below the share.
+
+    `edit` is without its segments, which this part is one of.
+    """
 
     lease: PartLease
     start_frame: int
@@ -69,6 +74,7 @@ class PartClaim:
     source_path: str
     request_id: str | None
     traceparent: str | None
+    edit: dict[str, Any] | None = None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -76,7 +82,7 @@ class PartClaim:
         frames = (row["start_frame"], row["end_frame"])
         source = (row["source"], row["source_path"])
         origin = (row["request_id"], row["traceparent"])
-        return cls(PartLease.from_row(row), *frames, *source, *origin)
+        return cls(PartLease.from_row(row), *frames, *source, *origin, row["edit"])
 
 
 def claim_task(worker: str, lease_s: float) -> TaskClaim | None:

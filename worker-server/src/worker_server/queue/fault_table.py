@@ -6,7 +6,7 @@
 from worker_server.errors import Bound, FailureCode, Fault, handling_of
 
 _MEANING = {
-    Fault.CALLER: "the link leads where it must not",
+    Fault.CALLER: "the link leads where it must not, or the edit asks for what is not there",
     Fault.SOURCE: "the source, or what arrived from it",
     Fault.QUOTA: "the account's quota",
     Fault.SHARE: "the share",
@@ -17,7 +17,7 @@ _MEANING = {
 
 # Groups that grow with each release are named by what they have in common.
 _NAMES = {
-    (Fault.CALLER, Bound.FIRST): "`url_…`, `too_many_redirects`",
+    (Fault.CALLER, Bound.FIRST): "`url_…`, `too_many_redirects`, `edit_…`",
     (Fault.SOURCE, Bound.FIRST): "all others",
 }
 

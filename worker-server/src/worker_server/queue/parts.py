@@ -15,13 +15,18 @@ from worker_server.queue.statuses import PartStatus
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """A planned part: the source's frames `[start_frame, end_frame)`, and times in seconds."""
+    """A planned part: the source's frames `[start_frame, end_frame)`, and times in seconds.
+
+    `segment` is the index of the edit's segment that it is of, `name` that segment's name.
+    """
 
     number: int
     start_frame: int
     end_frame: int
     start_s: float
     end_s: float
+    segment: int | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)

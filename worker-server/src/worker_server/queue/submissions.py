@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -33,6 +33,7 @@ class Submission:
     name: str | None = None
     external_id: str | None = None
     metadata: dict[str, Any] | None = None
+    edit: dict[str, Any] | None = None
     request_id: str | None = None
     idempotency_key: str | None = None
     body_sha256: str | None = None
@@ -78,6 +79,7 @@ def _insertion(submission: Submission) -> ReturningInsert[Any]:
         "name": submission.name,
         "external_id": submission.external_id,
         "caller_metadata": submission.metadata,
+        "edit": null() if submission.edit is None else submission.edit,
         "request_id": submission.request_id,
         "traceparent": submission.traceparent,
         "idempotency_key": submission.idempotency_key,

@@ -1,18 +1,34 @@
 """The edit of a part: everything that a renderer needs."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
 from worker_server.media.model.frame_grid import frame_index
-from worker_server.media.model.geometry import frame_size
+from worker_server.media.model.geometry import (
+    Aspect,
+    Box,
+    Fit,
+    content_box,
+    crop_box,
+    frame_size,
+)
 from worker_server.media.model.json_value import JsonValue
 from worker_server.media.model.plan import FrameRange
 from worker_server.media.model.source import Source
 
 DEFAULT_LOGO = Path(__file__).parents[1] / "logo.png"
 AUDIO_RATE = 48_000
+
+
+class Quality(StrEnum):
+    """What the encoder's time is spent on."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    SMALL = "small"
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,13 @@ class Profile(JsonValue):
     threads: int = 0
 
 
+PROFILES = {
+    Quality.FAST: Profile("ultrafast", 22),
+    Quality.BALANCED: Profile("faster", 22),
+    Quality.SMALL: Profile("slow", 23),
+}
+
+
 @dataclass(frozen=True)
 class PartEdit(JsonValue):
     """The edit of one clip: logo, part, logo."""
@@ -39,6 +62,7 @@ class PartEdit(JsonValue):
     logo_path: Path
     logo_s: float
     profile: Profile
+    fit: Fit = Fit.CROP
 
     @classmethod
     def of(
@@ -51,12 +75,29 @@ class PartEdit(JsonValue):
         logo_s: float = 1.0,
         profile: Profile | None = None,
         max_width: int = 1920,
+        aspect: Aspect = Aspect.WIDE,
+        fit: Fit = Fit.CROP,
     ) -> Self:
-        """Return the edit of a part, in the largest 16:9 size its source and `max_width` allow."""
-        width, height = frame_size(source, max_width)
-        return cls(
-            source, source_path, part, width, height, logo_path, logo_s, profile or Profile()
-        )
+        """Return the edit of a part, in the largest size its source and `max_width` allow."""
+        fit = Fit.CROP if aspect is Aspect.SOURCE else fit  # nothing is to be filled
+        width, height = frame_size(source, max_width, aspect, fit)
+        profile = profile or Profile()
+        return cls(source, source_path, part, width, height, logo_path, logo_s, profile, fit)
+
+    @property
+    def kept(self) -> Box:
+        """What is shown of the upright source, in its own pixels."""
+        aspect = Fraction(self.width, self.height) if self.fit is Fit.CROP else None
+        return crop_box(self.source, aspect)
+
+    @property
+    def content(self) -> Box:
+        """Where the frame shows the source; around it is background."""
+        return content_box(self.source, self.kept, self.width, self.height, self.fit)
+
+    @property
+    def fills_frame(self) -> bool:
+        return self.content == (self.width, self.height, 0, 0)
 
     @property
     def frame_rate(self) -> Fraction:

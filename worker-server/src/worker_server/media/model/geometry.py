@@ -1,35 +1,103 @@
-"""Sizes: the 16:9 frame of a clip and what is cropped from the source to fill it."""
+"""Sizes: the frame of a clip, what is kept of the source, and where in the frame it is shown."""
 
+from enum import StrEnum
 from fractions import Fraction
 
 from worker_server.media.model.source import Source
 
-_ASPECT = Fraction(16, 9)
-# Exactly 16:9 with even sides leaves these steps only.
-_STEP_W, _STEP_H = 32, 18
+Box = tuple[int, int, int, int]  # width, height, left, top
 
 
-def frame_size(source: Source, max_width: int = 1920) -> tuple[int, int]:
-    """Return width and height of the clip: 16:9, even, at most the source's cropped size."""
-    steps = min(
-        source.display_width // _STEP_W, source.display_height // _STEP_H, max_width // _STEP_W
+class Aspect(StrEnum):
+    """The shape of a clip's frame."""
+
+    WIDE = "16:9"
+    TALL = "9:16"
+    SQUARE = "1:1"
+    PORTRAIT = "4:5"
+    SOURCE = "source"
+
+
+class Fit(StrEnum):
+    """How a source of another shape gets into the frame."""
+
+    CROP = "crop"
+    PAD = "pad"
+    BLUR = "blur"
+
+
+WIDE = Fraction(16, 9)
+# Exactly this shape with even sides leaves these steps only.
+_STEPS = {
+    Aspect.WIDE: (32, 18),
+    Aspect.TALL: (18, 32),
+    Aspect.SQUARE: (2, 2),
+    Aspect.PORTRAIT: (8, 10),
+}
+_MIN_LONG_SIDE, _MIN_SIDE = 32, 16  # smaller frames have no room for a logo
+
+
+def frame_size(
+    source: Source,
+    max_side: int = 1920,
+    aspect: Aspect = Aspect.WIDE,
+    fit: Fit = Fit.CROP,
+) -> tuple[int, int]:
+    """Return width and height of the clip, even, so that the source is never enlarged.
+
+    The longer side is at most `max_side`, the shorter one 9/16 of it: 1920 allows 1920 x 1080,
+    1080 x 1920, 1080 x 1350 and 1080 x 1080.
+    """
+    if aspect is Aspect.SOURCE:
+        return _source_size(source, max_side)
+    step_w, step_h = _STEPS[aspect]
+    fitting = (source.display_width // step_w, source.display_height // step_h)
+    room = min(fitting) if fit is Fit.CROP else max(fitting)
+    most_w, most_h = _largest(step_w >= step_h, max_side)
+    steps = min(room, most_w // step_w, most_h // step_h)
+    steps = max(steps, -(-_MIN_LONG_SIDE // max(step_w, step_h)))
+    return steps * step_w, steps * step_h
+
+
+def _largest(is_wide: bool, max_side: int) -> tuple[int, int]:  # private
+    short = max_side * 9 // 16
+    return (max_side, short) if is_wide else (short, max_side)
+
+
+def _source_size(source: Source, max_side: int) -> tuple[int, int]:
+    width, height = source.display_width, Fraction(source.display_height)
+    most_w, most_h = _largest(width >= height, max_side)
+    scale = min(Fraction(1), most_w / width, most_h / height)
+    return (
+        max(_MIN_SIDE, int(width * scale) // 2 * 2),
+        max(_MIN_SIDE, int(height * scale) // 2 * 2),
     )
-    steps = max(1, steps)
-    return steps * _STEP_W, steps * _STEP_H
 
 
-def crop_box(source: Source) -> tuple[int, int, int, int]:
-    """Return width, height, left and top of what to keep of the upright source, in its own pixels.
+def crop_box(source: Source, aspect: Fraction | None = WIDE) -> Box:
+    """Return what to keep of the upright source, in its own pixels; all of it without an aspect.
 
-    All are even, so that the colour samples of 4:2:0 need not be moved.
+    All four are even, so that the colour samples of 4:2:0 need not be moved.
     """
     width, height = source.upright_size
-    aspect = _ASPECT / source.upright_aspect
-    kept_w, kept_h = (
-        _even(min(Fraction(width), height * aspect), width),
-        _even(min(Fraction(height), width / aspect), height),
-    )
-    return kept_w, kept_h, (width - kept_w) // 4 * 2, (height - kept_h) // 4 * 2
+    kept_w, kept_h = Fraction(width), Fraction(height)
+    if aspect is not None:
+        pixels = aspect / source.upright_aspect
+        kept_w, kept_h = min(kept_w, height * pixels), min(kept_h, width / pixels)
+    return _centred(_even(kept_w, width), _even(kept_h, height), width, height)
+
+
+def content_box(source: Source, kept: Box, width: int, height: int, fit: Fit) -> Box:
+    """Return where a frame of this size shows what is kept of the source."""
+    if fit is Fit.CROP:
+        return width, height, 0, 0
+    shown_w, shown_h = kept[0] * source.upright_aspect, Fraction(kept[1])
+    scale = min(width / shown_w, height / shown_h)
+    return _centred(_even(shown_w * scale, width), _even(shown_h * scale, height), width, height)
+
+
+def _centred(width: int, height: int, outer_w: int, outer_h: int) -> Box:
+    return width, height, (outer_w - width) // 4 * 2, (outer_h - height) // 4 * 2
 
 
 def _even(side: Fraction, limit: int) -> int:

@@ -1,14 +1,21 @@
 """Cuts a source into parts, on whole frames."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
+from worker_server.errors import FailureCode
+from worker_server.media.errors import EditError
 from worker_server.media.model.json_value import JsonValue
 from worker_server.media.model.source import Source
 
 _MIN_REMAINDER_S = Fraction(1)
+# Callers round times to milliseconds.
+_ROUNDING_S = Fraction(1, 2000)
+# Four hours in parts of one second are 14,400; overlapping segments could ask for millions.
+MAX_PARTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -34,20 +41,74 @@ class FrameRange(JsonValue):
         return float(self.end_frame / self.frame_rate)
 
 
-def plan_parts(source: Source, part_s: int = 20) -> list[FrameRange]:
-    """Return the parts of a source, in order; each frame of the grid is in exactly one of them.
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of the source, in seconds from its first frame; without an end up to the last."""
 
-    Frame k belongs to the part with `part_s * n <= k / rate < part_s * (n + 1)`. A remainder
-    shorter than a second is shared with the part before it, half and half.
+    start_s: Fraction = Fraction(0)
+    end_s: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """A part, and the index of the stretch that it comes from."""
+
+    part: FrameRange
+    stretch: int
+
+
+def plan_parts(source: Source, part_s: Fraction | int = 20) -> list[FrameRange]:
+    """Return the parts of a whole source, in order; each frame of the grid is in one of them."""
+    return [clip.part for clip in plan_clips(source, [Stretch()], part_s)]
+
+
+def plan_clips(
+    source: Source, stretches: Sequence[Stretch], part_s: Fraction | int
+) -> list[PlannedClip]:
+    """Return the parts of each stretch, in order; each of its frames is in exactly one of them.
+
+    Raise EditError where a stretch has no frame, or where there would be too many parts.
     """
-    rate, frames = source.frame_rate, source.frame_count
-    cuts = [0]
-    while (cut := math.ceil(len(cuts) * part_s * rate)) < frames:
+    clips: list[PlannedClip] = []
+    for index, stretch in enumerate(stretches):
+        for start, end in pairwise(_cuts(*_frames_of(source, stretch), source.frame_rate, part_s)):
+            part = FrameRange(len(clips), start, end, source.frame_rate)
+            clips.append(PlannedClip(part, index))
+        if len(clips) > MAX_PARTS:
+            raise EditError(
+                FailureCode.EDIT_TOO_MANY_PARTS, f"There would be more than {MAX_PARTS} parts."
+            )
+    return clips
+
+
+def _frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
+    """Return the frames whose times lie in the stretch, the end excluded."""
+    first = max(0, _frame_at(stretch.start_s, source))
+    end = source.frame_count
+    if stretch.end_s is not None:
+        end = min(end, _frame_at(stretch.end_s, source))
+    if first >= source.frame_count:
+        sentence = f"Nothing is at {float(stretch.start_s):g} s: the video ends before."
+        raise EditError(FailureCode.EDIT_BEYOND_END, sentence)
+    # A stretch shorter than a frame has the frame at its start.
+    return first, max(first + 1, end)
+
+
+def _frame_at(time_s: Fraction, source: Source) -> int:
+    """Return the first frame at or after a time; half a millisecond before it is at it."""
+    return math.ceil((time_s - _ROUNDING_S) * source.frame_rate)
+
+
+def _cuts(first: int, end: int, rate: Fraction, part_s: Fraction | int) -> list[int]:
+    """Return where parts begin, and the end.
+
+    Frame `first + k` belongs to the part with `part_s * n <= k / rate < part_s * (n + 1)`. A
+    remainder shorter than a second is shared with the part before it, half and half.
+    """
+    cuts = [first]
+    while (cut := first + math.ceil(len(cuts) * part_s * rate)) < end:
         cuts.append(cut)
-    least_s = min(_MIN_REMAINDER_S, Fraction(part_s, 2))
-    if len(cuts) > 1 and (frames - cuts[-1]) / rate < least_s:
-        cuts[-1] = (cuts[-2] + frames + 1) // 2
-    cuts.append(frames)
-    return [
-        FrameRange(number, start, end, rate) for number, (start, end) in enumerate(pairwise(cuts))
-    ]
+    least_s = min(_MIN_REMAINDER_S, Fraction(part_s) / 2)
+    if len(cuts) > 1 and (end - cuts[-1]) / rate < least_s:
+        cuts[-1] = (cuts[-2] + end + 1) // 2
+    return [*cuts, end]

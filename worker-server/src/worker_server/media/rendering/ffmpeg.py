@@ -8,12 +8,15 @@ from typing import Literal
 from worker_server.media.model import colour
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES
-from worker_server.media.model.geometry import crop_box
+from worker_server.media.model.geometry import Fit
 from worker_server.media.model.plan import FrameRange
 from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
 from worker_server.media.rendering.ffmpeg_args import (
     BACKGROUND,
+    BLUR_SIGMA,
     LOGO_SHARE,
+    background_box,
+    blurred_size,
     clip_output,
     source_input,
 )
@@ -212,7 +215,8 @@ def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
     if edit.source.interlaced:
         filters.append("bwdif=mode=send_frame:deint=interlaced")
     grid = _grid(edit, conceals=conceals)
-    return ",".join([*filters, *grid, *_picture(edit), colour.TAGS, "setsar=1"])
+    picture = [*_picture(edit), *_canvas(edit, number)]
+    return ",".join([*filters, *grid, *picture, colour.TAGS, "setsar=1"])
 
 
 def _bumpers(edit: PartEdit) -> str:
@@ -255,15 +259,16 @@ def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:
 
 
 def _picture(edit: PartEdit) -> list[str]:
-    """Crop to 16:9, scale and convert colours, each only if the source needs it."""
+    """Crop, scale and convert colours, each only if the source needs it."""
     filters = []
-    crop_w, crop_h, left, top = crop_box(edit.source)
+    crop_w, crop_h, left, top = edit.kept
     if (crop_w, crop_h) != edit.source.upright_size:
         filters.append(f"crop={crop_w}:{crop_h}:{left}:{top}:exact=1")
-    resize = (crop_w, crop_h) != (edit.width, edit.height)
+    width, height = edit.content[:2]
+    resize = (crop_w, crop_h) != (width, height)
     if colour.is_hdr(edit.source):
         # Scale down first: tone mapping is the most expensive step.
-        filters += [f"scale={edit.width}:{edit.height}"] if resize else []
+        filters += [f"scale={width}:{height}"] if resize else []
         return [*filters, colour.tone_map(edit.source)]
     if resize or colour.needs_conversion(edit.source):
         filters.append(_scale(edit))
@@ -274,8 +279,35 @@ def _scale(edit: PartEdit) -> str:
     into = (
         f"in_color_matrix={colour.matrix(edit.source)}:in_range={colour.colour_range(edit.source)}"
     )
-    size = f"scale={edit.width}:{edit.height}:flags=bicubic"
+    width, height = edit.content[:2]
+    size = f"scale={width}:{height}:flags=bicubic"
     return f"{size}:{into}:out_color_matrix=bt709:out_range=limited,format=yuv420p"
+
+
+def _canvas(edit: PartEdit, number: int) -> list[str]:
+    """Put the picture into a frame of another shape, on a plain or a blurred background."""
+    if edit.fills_frame:
+        return []
+    left, top = edit.content[2:]
+    if edit.fit is Fit.PAD:
+        grey = f"0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
+        return [f"pad={edit.width}:{edit.height}:{left}:{top}:color={grey}"]
+    sharp, soft, back = (f"[{name}{number}]" for name in ("sharp", "soft", "back"))
+    overlay = f"{back}{sharp}overlay={left}:{top}:format=yuv420"
+    return [f"split{sharp}{soft};{soft}{_blurred(edit)}{back};{overlay}"]
+
+
+def _blurred(edit: PartEdit) -> str:
+    """Return the chain from the picture to its blurred enlargement, which fills the frame.
+
+    It is blurred at a small size: that is a 256th of the work.
+    """
+    width, height, left, top = background_box(edit)
+    small_w, small_h = blurred_size(edit)
+    return (
+        f"crop={width}:{height}:{left}:{top},scale={small_w}:{small_h}:flags=area"
+        f",gblur=sigma={BLUR_SIGMA},scale={edit.width}:{edit.height}:flags=bilinear"
+    )
 
 
 def _logo(edit: PartEdit) -> str:

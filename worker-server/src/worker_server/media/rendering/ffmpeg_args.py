@@ -4,12 +4,16 @@ from fractions import Fraction
 from pathlib import Path
 
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.model.geometry import Box
 from worker_server.media.process.ffmpeg_command import local_input
 
 _MAX_PIXELS = 4096 * 4096
 BACKGROUND = 0x14  # the grey behind the logo
 # The logo's largest size, as a share of the frame's sides.
 LOGO_SHARE = Fraction(2, 5)
+# The blurred background: one pixel for so many of the frame, and the blur in those pixels.
+_BLUR_STEP = 16
+BLUR_SIGMA = 2
 # Every thread of a decoder or encoder holds one or more frames, and so does the lookahead.
 _LARGE_PIXELS = 1920 * 1088
 _LARGE_THREADS = 2
@@ -26,6 +30,21 @@ def source_input(edit: PartEdit, *options: str) -> list[str]:
         str(_threads(edit, edit.source.width * edit.source.height)),
     ]
     return local_input(edit.source_path, edit.source.demuxer, *limits, *options)
+
+
+def background_box(edit: PartEdit) -> Box:
+    """Return what of the shown picture the blurred background is made of, in its pixels."""
+    width, height = edit.content[:2]
+    kept_w = min(Fraction(width), Fraction(height * edit.width, edit.height))
+    kept_h = min(Fraction(height), Fraction(width * edit.height, edit.width))
+    even_w, even_h = max(2, int(kept_w) // 2 * 2), max(2, int(kept_h) // 2 * 2)
+    return even_w, even_h, (width - even_w) // 4 * 2, (height - even_h) // 4 * 2
+
+
+def blurred_size(edit: PartEdit) -> tuple[int, int]:
+    """Return the size at which the background is blurred."""
+    small_w, small_h = (side // _BLUR_STEP // 2 * 2 for side in (edit.width, edit.height))
+    return max(8, small_w), max(8, small_h)
 
 
 def clip_output(edit: PartEdit, output: Path) -> list[str]:

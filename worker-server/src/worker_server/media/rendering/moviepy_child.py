@@ -32,15 +32,19 @@ from moviepy import (
     VideoClip,
     concatenate_videoclips,
 )
+from PIL import Image, ImageFilter
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
-from worker_server.media.model.geometry import crop_box
+from worker_server.media.model.geometry import Fit
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.process.ffmpeg_command import PROGRESS, quiet_ffmpeg
 from worker_server.media.rendering.ffmpeg_args import (
     BACKGROUND,
+    BLUR_SIGMA,
     LOGO_SHARE,
+    background_box,
+    blurred_size,
     clip_output,
 )
 from worker_server.media.rendering.moviepy_reader import PartFrames, RgbPicture, Sound, part_sound
@@ -65,14 +69,34 @@ def _content(edit: PartEdit, ffmpeg: str) -> VideoClip:
     def frame_at(t: float) -> RgbPicture:
         return frames.picture(min(int(t * rate + 0.25), edit.part.frame_count - 1))
 
-    width, height, left, top = crop_box(edit.source)
+    width, height, left, top = edit.kept
     clip = VideoClip(frame_at, duration=float(edit.part.frame_count / edit.frame_rate))
     cropped = clip.cropped(x1=left, y1=top, width=width, height=height)
-    return (
-        cropped
-        if (width, height) == (edit.width, edit.height)
-        else cropped.resized((edit.width, edit.height))
-    )
+    size = edit.content[:2]
+    shown = cropped if (width, height) == size else cropped.resized(size)
+    return shown if edit.fills_frame else _on_background(shown, edit)
+
+
+def _on_background(shown: VideoClip, edit: PartEdit) -> VideoClip:
+    """Return the picture in a frame of another shape, on a plain or a blurred background."""
+    size, place = (edit.width, edit.height), edit.content[2:]
+    if edit.fit is Fit.PAD:
+        return shown.with_background_color(size, (BACKGROUND,) * 3, pos=place)
+
+    def composed(picture: RgbPicture) -> RgbPicture:
+        frame = _blurred(picture, edit)
+        frame.paste(Image.fromarray(picture), place)
+        return np.asarray(frame)
+
+    return shown.image_transform(composed)
+
+
+def _blurred(picture: RgbPicture, edit: PartEdit) -> Image.Image:
+    width, height, left, top = background_box(edit)
+    middle = Image.fromarray(picture).crop((left, top, left + width, top + height))
+    small = middle.resize(blurred_size(edit), Image.Resampling.BOX)
+    soft = small.filter(ImageFilter.GaussianBlur(BLUR_SIGMA))
+    return soft.resize((edit.width, edit.height), Image.Resampling.BILINEAR)
 
 
 def _bumper(edit: PartEdit) -> VideoClip:

@@ -35,7 +35,8 @@ class StreamCopyRenderer:
             and source.rotation == 0
             and not source.mirrored
             and source.sample_aspect == 1
-            and (source.width, source.height) == (edit.width, edit.height)
+            and edit.kept == (source.width, source.height, 0, 0)
+            and edit.content == (source.width, source.height, 0, 0)
         )
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:

@@ -19,7 +19,6 @@ from av.filter import Graph
 from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
-from worker_server.media.model.geometry import crop_box
 
 _WIDTH, _HEIGHT = 32, 18  # of a thumbnail
 # Correlation does not mind a shift of brightness or colour; noise, saturated colours and low
@@ -153,7 +152,7 @@ def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
     margin = 1 if edit.source.is_vfr else 0
     first = max(0, frame + edit.bumper_frames - margin)
     pictures = [
-        _clip_thumbnail(picture)
+        _clip_thumbnail(picture, edit)
         for picture in clip.pictures(range(first, first + 2 * margin + 1)).values()
     ]
     likeness = max((_likeness(shown, picture) for picture in pictures), default=0.0)
@@ -172,13 +171,19 @@ def _mirror_images(thumbnail: bytes) -> Iterator[bytes]:
     yield b"".join(reversed(pixels))
 
 
-def _clip_thumbnail(picture: VideoFrame) -> bytes:
+def _clip_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
     scale = f"{_WIDTH}:{_HEIGHT}:flags=area:in_color_matrix=bt709:in_range=limited"
-    return _filtered(picture, [("scale", scale)])
+    return _filtered(picture, [*_content(edit), ("scale", scale)])
+
+
+def _content(edit: PartEdit) -> list[tuple[str, str]]:
+    """Return the filter from a frame to what it shows of the source, without background."""
+    width, height, left, top = edit.content
+    return [] if edit.fills_frame else [("crop", f"{width}:{height}:{left}:{top}:exact=1")]
 
 
 def _upright_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
-    width, height, left, top = crop_box(edit.source)
+    width, height, left, top = edit.kept
     matrix, levels = colour.matrix(edit.source), colour.colour_range(edit.source)
     scale = f"{_WIDTH}:{_HEIGHT}:flags=area:in_color_matrix={matrix}:in_range={levels}"
     filters = [*_orientation(picture), ("crop", f"{width}:{height}:{left}:{top}:exact=1")]

@@ -1,0 +1,22 @@
+"""What callers want made of a video, and the segment that a part is of."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("tasks", sa.Column("edit", postgresql.JSONB))
+    op.add_column("parts", sa.Column("segment", sa.Integer))
+    op.add_column("parts", sa.Column("name", sa.Text))
+
+
+def downgrade() -> None:
+    op.drop_column("parts", "name")
+    op.drop_column("parts", "segment")
+    op.drop_column("tasks", "edit")

@@ -1,0 +1,79 @@
+"""What callers may ask to be made of a video: the body's `edit`, and what a task's row keeps of it.
+
+A neutral module: the API parses it, jobs read what is stored.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from idrl_common.validation import Body
+
+MAX_SEGMENTS = 500
+_MAX_SECONDS = 1_000_000
+
+
+def _one_decimal(value: float) -> float:
+    if round(value, 1) != value:
+        raise PydanticCustomError("one_decimal", "Must have one decimal at most.")
+    return value
+
+
+Seconds = Annotated[float, Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False)]
+PartSeconds = Annotated[
+    float, Field(ge=2, le=60, allow_inf_nan=False), AfterValidator(_one_decimal)
+]
+SegmentName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+def _after(start_s: object, end_s: float | None) -> None:
+    if isinstance(start_s, int | float) and end_s is not None and end_s <= start_s:
+        raise PydanticCustomError("end_before_start", "Must be greater than start_s.")
+
+
+class Segment(Body):
+    """A stretch of the source that becomes parts of its own."""
+
+    start_s: Seconds
+    end_s: Seconds
+    name: SegmentName | None = None
+
+    @field_validator("end_s")
+    @classmethod
+    def _is_after_the_start(cls, end_s: float, info: ValidationInfo) -> float:
+        _after(info.data.get("start_s"), end_s)
+        return end_s
+
+
+class Edit(Body):
+    """What to make of the video; each field has a default."""
+
+    part_seconds: PartSeconds | None = None
+    start_s: Seconds | None = None
+    end_s: Seconds | None = None
+    segments: Annotated[list[Segment], Field(min_length=1, max_length=MAX_SEGMENTS)] | None = None
+    cut: Literal["exact"] = "exact"
+    aspect: Literal["16:9", "9:16", "1:1", "4:5", "source"] = "16:9"
+    fit: Literal["crop", "pad", "blur"] = "crop"
+    quality: Literal["fast", "balanced", "small"] = "balanced"
+    brand_id: Literal["built-in", "none"] | None = None
+
+    @field_validator("end_s")
+    @classmethod
+    def _is_after_the_start(cls, end_s: float | None, info: ValidationInfo) -> float | None:
+        _after(info.data.get("start_s") or 0, end_s)
+        return end_s
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> "Edit":
+        if self.segments is not None and (self.start_s is not None or self.end_s is not None):
+            raise PydanticCustomError(
+                "segments_exclude_stretch", "segments excludes start_s and end_s."
+            )
+        return self
+
+    def whole(self, part_seconds: float) -> dict[str, Any]:
+        """Return all fields as JSON, with this default for the longest part."""
+        default = {} if self.part_seconds else {"part_seconds": part_seconds}
+        return self.model_dump(mode="json") | default

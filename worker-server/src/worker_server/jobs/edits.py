@@ -1,0 +1,80 @@
+"""What a task's stored edit asks of the media package.
+
+An edit of None is a task's that an older release accepted: it ends as it began there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from worker_server import media
+from worker_server.queue.parts import PlannedPart
+from worker_server.settings import Settings
+
+_OPERATORS = media.Quality.BALANCED  # RENDER_PRESET and RENDER_CRF are of this one
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the clips of a task have in common."""
+
+    aspect: media.Aspect
+    fit: media.Fit
+    logo_s: float
+    profile: media.Profile
+
+
+def planned_parts(
+    source: media.Source, edit: dict[str, Any] | None, settings: Settings
+) -> list[PlannedPart]:
+    """Return the parts of the source by the edit; raise media.EditError."""
+    edit = edit or {"part_seconds": settings.part_seconds}
+    segments = edit.get("segments")
+    stretches = [_stretch(segment) for segment in segments or [edit]]
+    clips = media.plan_clips(source, stretches, _seconds(edit["part_seconds"]))
+    return [_planned(clip, segments) for clip in clips]
+
+
+def style_of(edit: dict[str, Any] | None, settings: Settings) -> Style:
+    """Return shape, logo and encoder settings by the edit."""
+    asked = edit or {}
+    quality = media.Quality(asked.get("quality", media.Quality.FAST))
+    profile = replace(media.PROFILES[quality], threads=settings.threads_per_render)
+    return Style(
+        media.Aspect(asked.get("aspect", media.Aspect.WIDE)),
+        media.Fit(asked.get("fit", media.Fit.CROP)),
+        0.0 if asked.get("brand_id") == "none" else settings.logo_seconds,
+        _overridden(profile, settings) if quality == _OPERATORS or edit is None else profile,
+    )
+
+
+def _overridden(profile: media.Profile, settings: Settings) -> media.Profile:
+    """Return the profile with what the operator has set of it."""
+    crf = profile.crf if settings.render_crf is None else settings.render_crf
+    return replace(profile, preset=settings.render_preset or profile.preset, crf=crf)
+
+
+def _stretch(asked: dict[str, Any]) -> media.Stretch:
+    end_s = asked.get("end_s")
+    return media.Stretch(
+        _seconds(asked.get("start_s") or 0), None if end_s is None else _seconds(end_s)
+    )
+
+
+def _seconds(number: float) -> Fraction:
+    """Return the number as it is written: 12.4 is 62/5, not the float beside it."""
+    return Fraction(str(number))
+
+
+def _planned(clip: media.PlannedClip, segments: Sequence[dict[str, Any]] | None) -> PlannedPart:
+    part = clip.part
+    return PlannedPart(
+        part.number,
+        part.start_frame,
+        part.end_frame,
+        float(part.start_s),
+        float(part.end_s),
+        clip.stretch if segments else None,
+        segments[clip.stretch].get("name") if segments else None,
+    )

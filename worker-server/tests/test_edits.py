@@ -1,0 +1,238 @@
+"""The `edit` of a task: its bounds, its defaults, and what jobs make of it."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from idrl_testing.database import Database
+from worker_server import media
+from worker_server.jobs.edits import planned_parts, style_of
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.render import render_next
+from worker_server.jobs.runtime import Runtime
+from worker_server.settings import Settings
+from worker_testing import URL, problem
+
+Auth = Callable[..., dict[str, str]]
+DEFAULTS = {
+    "part_seconds": 20,
+    "start_s": None,
+    "end_s": None,
+    "segments": None,
+    "cut": "exact",
+    "aspect": "16:9",
+    "fit": "crop",
+    "quality": "balanced",
+    "brand_id": None,
+}
+
+
+def _segment(start_s: float, end_s: float, **more: object) -> dict[str, object]:
+    return {"start_s": start_s, "end_s": end_s, **more}
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [
+        ([], "edit"),
+        ({"colour": "red"}, "edit.colour"),
+        ({"part_seconds": 1.9}, "edit.part_seconds"),
+        ({"part_seconds": 60.1}, "edit.part_seconds"),
+        ({"part_seconds": 2.55}, "edit.part_seconds"),
+        ({"part_seconds": "20"}, "edit.part_seconds"),
+        ({"part_seconds": True}, "edit.part_seconds"),
+        ({"start_s": -0.1}, "edit.start_s"),
+        ({"end_s": 0}, "edit.end_s"),
+        ({"start_s": 5, "end_s": 5}, "edit.end_s"),
+        ({"start_s": 5, "end_s": 4.9}, "edit.end_s"),
+        ({"end_s": 1_000_001}, "edit.end_s"),
+        ({"segments": []}, "edit.segments"),
+        ({"segments": [_segment(0, 1)] * 501}, "edit.segments"),
+        ({"segments": [_segment(1, 1)]}, "edit.segments.0.end_s"),
+        ({"segments": [_segment(0, 1), _segment(3, 2)]}, "edit.segments.1.end_s"),
+        ({"segments": [{"start_s": 1}]}, "edit.segments.0.end_s"),
+        ({"segments": [_segment(0, 1, name="")]}, "edit.segments.0.name"),
+        ({"segments": [_segment(0, 1, name="n" * 101)]}, "edit.segments.0.name"),
+        ({"segments": [_segment(0, 1, name="a\nb")]}, "edit.segments.0.name"),
+        ({"segments": [_segment(0, 1, part_seconds=2)]}, "edit.segments.0.part_seconds"),
+        ({"segments": [_segment(0, 1)], "start_s": 0}, "edit"),
+        ({"segments": [_segment(0, 1)], "end_s": 9}, "edit"),
+        ({"cut": "somewhere"}, "edit.cut"),
+        ({"aspect": "4:3"}, "edit.aspect"),
+        ({"fit": "stretch"}, "edit.fit"),
+        ({"quality": "best"}, "edit.quality"),
+        ({"brand_id": "mine"}, "edit.brand_id"),
+    ],
+)
+def test_bad_edit_is_refused(
+    client: FlaskClient, auth: Auth, database: Database, edit: object, field: str
+) -> None:
+    response = client.post("/tasks", json={"url": URL, "edit": edit}, headers=auth())
+    assert problem(response) == (400, "invalid_body")
+    assert [error["field"] for error in response.get_json()["errors"]] == [field]
+    assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN"])
+def test_number_that_is_none_is_refused(client: FlaskClient, auth: Auth, number: str) -> None:
+    body = f'{{"url": "{URL}", "edit": {{"start_s": {number}}}}}'
+    response = client.post("/tasks", data=body, content_type="application/json", headers=auth())
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {},
+        {"part_seconds": 2},
+        {"part_seconds": 60, "aspect": "source", "fit": "blur", "quality": "small"},
+        {"part_seconds": 12.3, "start_s": 0.04, "end_s": 7, "brand_id": "none"},
+        {"segments": [_segment(9, 10, name="Ziel é 🏁"), _segment(0, 9.5)], "aspect": "9:16"},
+        {"segments": [_segment(n, n + 1000.125, name="n" * 100) for n in range(500)]},
+    ],
+)
+def test_task_shows_its_edit_whole(client: FlaskClient, auth: Auth, edit: dict[str, Any]) -> None:
+    created = client.post("/tasks", json={"url": URL, "edit": edit}, headers=auth())
+    assert created.status_code == 202, created.get_json()
+    wanted = DEFAULTS | edit
+    if "segments" in edit:
+        wanted["segments"] = [{"name": None, **segment} for segment in edit["segments"]]
+    read = client.get(created.get_json()["link"], headers=auth()).get_json()
+    assert created.get_json()["edit"] == read["edit"] == wanted
+    (listed,) = client.get("/tasks", headers=auth()).get_json()
+    assert "edit" not in listed
+
+
+@pytest.mark.parametrize("body", [{"url": URL}, {"url": URL, "edit": None}])
+def test_without_an_edit_it_is_the_defaults(
+    client: FlaskClient, auth: Auth, body: dict[str, object]
+) -> None:
+    assert client.post("/tasks", json=body, headers=auth()).get_json()["edit"] == DEFAULTS
+
+
+def test_task_of_an_older_release_is_rendered_as_before(
+    settings: Settings, source: media.Source
+) -> None:
+    parts = planned_parts(source, None, settings)
+    assert [part.end_s - part.start_s for part in parts] == [20, 20, 5]
+    assert {(part.segment, part.name) for part in parts} == {(None, None)}
+    style = style_of(None, settings)
+    assert (style.aspect, style.fit, style.logo_s) == ("16:9", "crop", 1)
+    assert (style.profile.preset, style.profile.crf) == ("ultrafast", 22)
+
+
+@pytest.mark.parametrize(
+    ("quality", "by_itself", "overridden"),
+    [
+        ("fast", ("ultrafast", 22), ("ultrafast", 22)),
+        ("balanced", ("faster", 22), ("superfast", 0)),
+        ("small", ("slow", 23), ("slow", 23)),
+        (None, ("ultrafast", 22), ("superfast", 0)),
+    ],
+)
+def test_operator_sets_what_balanced_is(
+    settings: Settings,
+    quality: str | None,
+    by_itself: tuple[str, int],
+    overridden: tuple[str, int],
+) -> None:
+    edit = None if quality is None else DEFAULTS | {"quality": quality}
+    own = settings.model_copy(update={"render_preset": "superfast", "render_crf": 0})
+    for each, wanted in ((settings, by_itself), (own, overridden)):
+        profile = style_of(edit, each).profile
+        assert (profile.preset, profile.crf) == wanted
+        assert profile.threads == settings.threads_per_render
+
+
+def test_segments_become_parts_with_their_names(settings: Settings, source: media.Source) -> None:
+    segments = [_segment(30, 44.5, name="end"), _segment(12.4, 13, name=None)]
+    parts = planned_parts(source, DEFAULTS | {"segments": segments, "part_seconds": 6.4}, settings)
+    assert [(part.segment, part.name) for part in parts] == [(0, "end")] * 3 + [(1, None)]
+    assert [(part.start_frame, part.end_frame) for part in parts] == [
+        (750, 910),
+        (910, 1070),
+        (1070, 1113),
+        (310, 325),
+    ]
+
+
+@pytest.fixture
+def source() -> media.Source:
+    """The facts of 45 s at 25 fps, as a row has them."""
+    numbers = {"size_bytes": 1, "width": 1920, "height": 1080, "rotation": 0, "video_index": 0}
+    flags = dict.fromkeys(("varies", "mirrored", "interlaced", "full_range", "is_vfr"), False)
+    codes = dict.fromkeys(("colour_matrix", "colour_primaries", "colour_transfer"), 1)
+    times = dict.fromkeys(("origin_s", "reorder_delay_s", "keyframe_reorder_delay_s"), "0")
+    names = {"demuxer": "mov", "video_codec": "h264", "pix_fmt": "yuv420p", "audio_codec": ""}
+    frames = {"frame_rate": "25", "frame_count": 1125, "packet_count": 1125, "duration_s": "45"}
+    more = {"sample_aspect": "1", "last_pts_s": "1124/25", "seeks_by_pts": False}
+    sound = {"has_audio": False, "audio_index": -1, "audio_channels": 0, "video_streams": 1}
+    state = {"is_indexed": True, "preparation": "none", "irregular": ""}
+    facts = numbers | flags | codes | times | names | frames | more | sound | state
+    return media.Source.from_json(facts)
+
+
+def _journey(
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    runtime: Runtime,
+    url: str,
+    edit: dict[str, Any],
+) -> dict[str, Any]:
+    """Post, fetch and render one task; return its document."""
+    created = client.post("/tasks", json={"url": url, "edit": edit}, headers=auth())
+    assert created.status_code == 202, created.get_json()
+    assert fetch_next(settings, runtime)
+    while render_next(settings, runtime):
+        pass
+    document: dict[str, Any] = client.get(created.get_json()["link"], headers=auth()).get_json()
+    return document
+
+
+def test_clips_are_what_the_edit_asks_for(
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    runtime: Runtime,
+    site: str,
+    sample: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    segments = [_segment(6, 9.2, name="late"), _segment(1, 2.5)]
+    edit = {"segments": segments, "part_seconds": 2, "aspect": "9:16", "fit": "pad"}
+    url = f"{site}/{sample(10)}"
+    task = _journey(client, auth, settings, runtime, url, edit | {"brand_id": "none"})
+    assert task["status"] == "done", task
+    parts = task["parts"]
+    assert [(part["start_s"], part["end_s"]) for part in parts] == [(6, 8), (8, 9.2), (1, 2.5)]
+    assert [(part["segment"], part["name"]) for part in parts] == [
+        (0, "late"),
+        (0, "late"),
+        (1, None),
+    ]
+    assert [part["frames"] for part in parts] == [20, 12, 15]
+    with client.get(parts[0]["link"], headers=auth()) as clip:
+        (tmp_path / "clip.mp4").write_bytes(clip.data)
+    facts = media.probe(tmp_path / "clip.mp4")
+    assert (facts.width, facts.height, facts.duration_s) == (306, 544, Fraction(2))
+
+
+def test_edit_that_cannot_apply_fails_before_anything_is_rendered(
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    runtime: Runtime,
+    site: str,
+    sample: Callable[..., str],
+) -> None:
+    segments = [_segment(0, 2), _segment(99, 100)]
+    url = f"{site}/{sample(10)}"
+    task = _journey(client, auth, settings, runtime, url, {"segments": segments})
+    assert (task["status"], task["parts"], task["attempt"]) == ("failed", [], 1)
+    assert task["error"]["code"] == "edit_beyond_end"
+    assert "99 s" in task["error"]["message"]
