@@ -1,6 +1,5 @@
 """What a caller asks to be made of a video, through the whole system."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from blackbox.client import Api
@@ -8,8 +7,6 @@ from blackbox.clips import look_into
 
 from idrl_testing import samples
 from idrl_testing.site import Site
-
-SignUp = Callable[[], Api]
 
 
 def test_segments_in_another_shape(api: Api, site: Site, tmp_path: Path) -> None:
