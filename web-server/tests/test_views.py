@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from idrl_local import servers
 from idrl_testing.database import Database
 
 if TYPE_CHECKING:
-    from conftest import AuthActions, MakeApp, TasksStandIn
+    from conftest import AuthActions, MakeApp
 
 LOGIN = {"email": "ada@example.com", "password": "Passw0rd-1"}
 GOOD = {
@@ -341,67 +340,6 @@ def test_without_the_database_it_says_so(make_app: MakeApp) -> None:
     answer = client.post("/auth/login", json={"email": "ada@example.com", "password": "x"})
     assert_problem(answer, 503, "database_unavailable")
     assert answer.headers["Retry-After"] == "5"
-
-
-def test_ready_needs_the_database(make_app: MakeApp) -> None:
-    answer = make_app(postgres_port=servers.free_port()).test_client().get("/ready")
-    assert answer.status_code == 503
-    assert answer.json is not None
-    assert answer.json["status"] == "unavailable"
-    assert answer.json["checks"]["database"] == {"ok": False, "detail": "OperationalError"}
-
-
-def test_ready_without_the_tasks_service_is_degraded(make_app: MakeApp) -> None:
-    answer = (
-        make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client().get("/ready")
-    )
-    assert answer.status_code == 200
-    assert answer.json is not None
-    assert answer.json["status"] == "degraded"
-
-
-def test_ready_tells_that_the_tasks_service_is_degraded(
-    client: FlaskClient, tasks: TasksStandIn
-) -> None:
-    tasks.answer = lambda exchange: exchange.say(200, b'{"status": "degraded"}')
-    answer = client.get("/ready")
-    assert answer.json is not None
-    assert (answer.status_code, answer.json["status"]) == (200, "degraded")
-    assert answer.json["checks"]["tasks"] == {"ok": False, "detail": "TasksDegraded"}
-    assert 'idrl_check_ok{check="tasks"} 0.0' in client.get("/metrics").text
-
-
-def test_log_ins_are_counted_by_outcome(client: FlaskClient, auth: AuthActions) -> None:
-    def counted(outcome: str) -> float:
-        found = re.search(
-            rf'^idrl_logins_total{{outcome="{outcome}"}} (\S+)$',
-            client.get("/metrics").text,
-            re.MULTILINE,
-        )
-        assert found is not None
-        return float(found[1])
-
-    before = {name: counted(name) for name in ("ok", "bad_credentials")}
-    auth.signup()
-    assert auth.login(password="Wrong-passw0rd").status_code == 401
-    assert auth.login().status_code == 200
-    after = {name: counted(name) for name in before}
-    assert after == {name: count + 1 for name, count in before.items()}
-
-
-def test_ready_health_and_metrics(client: FlaskClient) -> None:
-    ready = client.get("/ready")
-    assert (ready.status_code, ready.json) == (
-        200,
-        {"status": "ready", "checks": {"database": {"ok": True}, "tasks": {"ok": True}}},
-    )
-    health = client.get("/health")
-    assert health.json is not None
-    assert (health.json["status"], health.json["service"]) == ("ok", "web")
-    assert (
-        b'idrl_http_request_seconds_count{endpoint="status.health",method="GET",service="web"'
-        in client.get("/metrics").data
-    )
 
 
 def test_a_bug_is_a_problem_without_a_trace(make_app: MakeApp, headers: dict[str, str]) -> None:
