@@ -61,6 +61,8 @@ def test_concurrent_requests_of_one_address_are_limited(start_edge: "StartEdge")
         refused = requests.get(f"{edge.url}/tasks", timeout=5)
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
         assert int(refused.headers["Retry-After"]) > 0
+        assert refused.headers["RateLimit-Policy"] == '"address-connections";q=3'
+        assert refused.headers["RateLimit"] == '"address-connections";r=0'
         assert call(edge, "/tasks", OTHER_ADDRESS).status == 200
         edge.web.release.set()
         assert [future.result().status for future in slow] == [200, 200, 200]
@@ -85,6 +87,27 @@ def test_rate_limit_of_one_address_covers_every_path(start_edge: "StartEdge", pa
     edge = start_edge(API_RATE="1r/m", API_BURST="2")
     assert [call(edge, path).status for _ in range(5)] == [200, 200, 200, 429, 429]
     assert call(edge, path, OTHER_ADDRESS).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "rates", "policy"),
+    [
+        ("/tasks", {"API_RATE": "1r/s", "API_BURST": "1"}, '"address-requests";q=1;w=1'),
+        ("/tasks", {"API_RATE": "5r/m", "API_BURST": "1"}, '"address-requests";q=5;w=60'),
+        ("/auth/login", {"AUTH_RATE": "1r/s", "AUTH_BURST": "1"}, '"address-auth";q=1;w=1'),
+    ],
+)
+def test_refusal_tells_the_rate_of_an_address(
+    start_edge: "StartEdge", path: str, rates: dict[str, str], policy: str
+) -> None:
+    edge = start_edge(**rates)
+    answers = {answer.status: answer for answer in (call(edge, path) for _ in range(10))}
+    accepted, refused = answers[200], answers[429]
+    assert accepted.headers["RateLimit-Policy"] is None
+    assert refused.headers["RateLimit-Policy"] == policy
+    assert refused.headers["RateLimit"] == f"{policy.partition(';')[0]};r=0;t=1"
+    missing = call(edge, "/_problem", OTHER_ADDRESS)
+    assert (missing.status, missing.headers["RateLimit"]) == (404, None)
 
 
 def wait_for_requests(service: "StandIn", number: int) -> None:

@@ -50,6 +50,18 @@ def test_address_is_refused_after_three_failures(door: AuthActions, email: str) 
         "too_many_requests",
     )
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert answer.headers["RateLimit-Policy"] == '"failed-log-ins";q=3;w=60'
+    assert answer.headers["RateLimit"] == f'"failed-log-ins";r=0;t={answer.headers["Retry-After"]}'
+
+
+def test_refusal_of_new_addresses_tells_their_limit(door: AuthActions) -> None:
+    # One of ten is the owner's, who signed up; one more comes back every six seconds.
+    answers = [login(door, f"192.0.2.{number}") for number in range(20)]
+    refused = [answer.headers for answer in answers if answer.status_code == 429]
+    assert refused
+    for headers in refused:
+        assert headers["RateLimit-Policy"] == '"log-ins-of-new-addresses";q=10;w=60'
+        assert headers["RateLimit"] == '"log-ins-of-new-addresses";r=0;t=6'
 
 
 def test_right_password_is_refused_after_three_failures(door: AuthActions) -> None:

@@ -39,7 +39,11 @@ OPEN_ENDPOINTS = frozenset(
 
 
 def _too_many_failures(error: login_throttle.TooManyFailures) -> Problem:
-    headers = {"Retry-After": str(error.retry_after_s)}
+    headers = {
+        "Retry-After": str(error.retry_after_s),
+        "RateLimit-Policy": f'"{error.limit_name}";q={error.quota};w={error.window_s}',
+        "RateLimit": f'"{error.limit_name}";r=0;t={error.retry_after_s}',
+    }
     return Problem(429, "too_many_requests", str(error), headers=headers)
 
 

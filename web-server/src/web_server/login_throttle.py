@@ -60,14 +60,6 @@ _FORGET = text("""
 """)
 
 
-class TooManyFailures(Exception):
-    """Too many failed log-ins; the next attempt is considered in `retry_after_s` seconds."""
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("Too many failed log-ins for this account; wait a little.")
-        self.retry_after_s = max(1, math.ceil(retry_after_s))
-
-
 @dataclass(frozen=True)
 class Limit:
     """At most `failures` failed log-ins of one address within `window_s` seconds.
@@ -79,6 +71,20 @@ class Limit:
     failures: int
     window_s: float
     unknown_clients: int
+
+
+class TooManyFailures(Exception):
+    """Too many failed log-ins; the next attempt is considered in `retry_after_s` seconds.
+
+    `limit_name`, `quota` and `window_s` are what RateLimit-Policy says.
+    """
+
+    def __init__(self, retry_after_s: float, limit_name: str, quota: int, window_s: float) -> None:
+        super().__init__("Too many failed log-ins for this account; wait a little.")
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        self.limit_name = limit_name
+        self.quota = quota
+        self.window_s = math.ceil(window_s)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,9 @@ class LoginThrottle:
         with transaction() as session:
             count = session.execute(_COUNT, {**keys, "window": window}).one()
         if count.failures >= self.limit.failures + (0 if count.is_known else 1):
-            raise TooManyFailures(count.left_s)
+            raise TooManyFailures(
+                count.left_s, "failed-log-ins", self.limit.failures, self.limit.window_s
+            )
         if not count.is_known:
             self._check_strangers(window)
 
@@ -124,7 +132,12 @@ class LoginThrottle:
         with transaction() as session:
             admitted = session.execute(_COUNT_STRANGER, {**values, **times}).one_or_none()
         if admitted is None:
-            raise TooManyFailures(interval.total_seconds())
+            raise TooManyFailures(
+                interval.total_seconds(),
+                "log-ins-of-new-addresses",
+                self.limit.unknown_clients,
+                self.limit.window_s,
+            )
 
 
 def _client(address: str | None) -> str:
