@@ -260,8 +260,7 @@ def test_access_log_is_json_without_queries(edge: "Edge") -> None:
     text = edge.access_log()
     lines = [json.loads(line) for line in text.splitlines()]
     assert secret not in text
-    assert lines[0]["path"] == "/tasks"
-    assert lines[0]["request_id"] == "abc-12345"
-    assert lines[0]["status"] == 200
-    assert lines[0]["service"] == "nginx"
-    assert lines[-1]["status"] == 400
+    # Two processes write the log, and each line comes after its answer: the order is not fixed.
+    (first,) = [line for line in lines if line["request_id"] == "abc-12345"]
+    assert (first["path"], first["status"], first["service"]) == ("/tasks", 200, "nginx")
+    assert sorted(line["status"] for line in lines) == [200, 200, 400]
