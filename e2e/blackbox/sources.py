@@ -18,7 +18,8 @@ WIDTH, HEIGHT = 320, 180
 X264 = "-c:v libx264 -preset ultrafast -crf 10 -bf 0 -g 10"
 VP8 = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M"
 MPEG2 = "-c:v mpeg2video -q:v 2 -bf 2 -g 15"
-HEVC = "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10:radl=3:keyint=25"
+RADL = "radl=2:open-gop=0:keyint=25:min-keyint=25"
+HEVC = f"-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10:{RADL}"
 FRAGMENTS = "-movflags +frag_keyframe+empty_moov+default_base_moof"
 CLICKS = "aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d={seconds}"
 _PACKET_BYTES = 188

@@ -254,7 +254,8 @@ def test_a_flash_recording_whose_clock_changes(
 def test_leading_pictures_are_those_that_ffmpeg_shows(
     numbered: Numbered, make: Make, prepared: Prepared
 ) -> None:
-    options = "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10:radl=3:keyint=25"
+    groups = "radl=2:open-gop=0:keyint=25:min-keyint=25"
+    options = f"-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10:{groups}"
     whole = numbered(75, "25", "whole.mp4", options, sound=False)
     cut = make(f"-ss 1 -i {whole} -c copy", "cut.ts")
     decoded = make(f"-i {cut} -fps_mode passthrough {X264}", "decoded.mkv")

@@ -21,6 +21,8 @@ from worker_server.media.probing.timestamps import (
 )
 
 _REORDERED_SHARE = 0.02
+# Spans of an edit list end within a block of the codec, and the next may go back by as much.
+_BLOCK_S = Fraction(1, 5)
 
 
 @dataclass
@@ -30,6 +32,20 @@ class Stamps:
     tick_s: Fraction = Fraction(1)
     pts: list[int | None] = field(default_factory=list)
     order: list[int | None] = field(default_factory=list)  # what is to go up from packet to packet
+    hidden: set[int] = field(default_factory=set)  # packets that an edit list does not show
+    is_cut: bool = False  # an edit list leaves out packets between others
+
+    def order_by_edits(self) -> None:
+        """Order by presentation where an edit list leaves out a middle.
+
+        Decoding goes back there, to the key frame before the next span.
+        """
+        shown = [number for number in range(len(self.pts)) if number not in self.hidden]
+        self.is_cut = any(shown[0] < number < shown[-1] for number in self.hidden if shown)
+        if self.is_cut:
+            self.order = [
+                None if number in self.hidden else pts for number, pts in enumerate(self.pts)
+            ]
 
 
 @dataclass(frozen=True)
@@ -80,16 +96,20 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
                 continue
             of = stamps[packet.stream_index]
             pts = packet.dts if demuxer == "avi" or packet.pts is None else packet.pts
+            if packet.is_discard:
+                of.hidden.add(len(of.pts))
             of.pts.append(pts)
             has_dts = demuxer in DEMUXERS_WITH_DTS and packet.dts is not None
             of.order.append(packet.dts if has_dts else pts)
+    for of in stamps.values():
+        of.order_by_edits()
     return stamps
 
 
 def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Timeline]:
     hole = hole_s(demuxer)
     reordered = demuxer not in DEMUXERS_WITH_DTS and _is_reordered(video.order)
-    slack_s = REORDER_SLACK_S if reordered else 0
+    slack_s = REORDER_SLACK_S if reordered or video.is_cut else 0
     video_line = find_timeline(
         video.order,
         slack=int(slack_s / video.tick_s),
@@ -101,7 +121,11 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     video_line = without_covered_holes(
         video_line, video.order, video.tick_s, sound.order, sound.tick_s
     )
-    sound_line = find_timeline(sound.order, slack=0, hole=int(hole / sound.tick_s))
+    sound_line = find_timeline(
+        sound.order,
+        slack=int(_BLOCK_S / sound.tick_s) if sound.is_cut else 0,
+        hole=int(hole / sound.tick_s),
+    )
     return video_line, match_sound(sound_line, sound.tick_s, video_line, video.tick_s)
 
 
