@@ -67,7 +67,8 @@ def span(begin: int, frames: int) -> tuple[Fraction, Fraction]:
 
 
 BOTH = (b"vide", b"soun")
-EDITS = {
+Case = tuple[str, str, dict[bytes, Entries], Sequence[int], list[float]]
+EDITS: dict[str, Case] = {
     "motion jpeg and pcm in quicktime": (
         "s.mov",
         "-c:v mjpeg -q:v 3 -pix_fmt yuvj420p -c:a pcm_s16le",

@@ -39,6 +39,7 @@ def leads(path: Path) -> bool:
     """Tell whether the first packets have pictures that are shown before that of the very first."""
     with av.open(str(path)) as container:
         first, *others = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert first is not None
     return any(stamp is None or stamp < first for stamp in others)  # Matroska has none below zero
 
 
