@@ -23,7 +23,7 @@ from av.video.codeccontext import VideoCodecContext
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.source import Source
 from worker_server.media.probing.intermediate import add_sound, add_video
-from worker_server.media.probing.normalize_sound import SoundWriter
+from worker_server.media.probing.normalize_sound import SoundWriter, sound_mark
 from worker_server.media.probing.normalize_video import VideoWriter
 from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
 from worker_server.media.probing.timelines import CorrectedTimes, correct_times
@@ -122,7 +122,7 @@ class Normalizer:
 
     def _take_sound(self, packet: "av.Packet[Any]") -> None:
         if packet.size:
-            packet.opaque = self._sound_packets
+            packet.opaque = sound_mark(self._sound_packets)
             self._sound_packets += 1
         try:
             frames = packet.decode()

@@ -16,6 +16,15 @@ _SILENCE_SAMPLES = AUDIO_RATE
 Samples = npt.NDArray[np.int16]
 
 
+def sound_mark(number: int) -> int:
+    """Return the mark of a packet, from which its frames know its number.
+
+    PyAV tells marks apart by identity, and forgets one that another packet frees: pictures' marks
+    are the numbers themselves, so those of sound are others.
+    """
+    return -1 - number
+
+
 class SoundWriter:
     """Takes sound as it is decoded; level and tones stay the same across format changes."""
 
@@ -51,8 +60,8 @@ class SoundWriter:
         self._target.mux(self._stream.encode(None))
 
     def _begin(self, frame: AudioFrame, shifts: list[int | None]) -> int | None:
-        number = frame.opaque
-        shift = shifts[number] if isinstance(number, int) and number < len(shifts) else 0
+        number = sound_mark(frame.opaque) if isinstance(frame.opaque, int) else len(shifts)
+        shift = shifts[number] if number < len(shifts) else 0
         if frame.pts is None or shift is None or frame.time_base is None:
             return None
         return round(((frame.pts + shift) * frame.time_base - self._origin_s) * AUDIO_RATE)

@@ -37,6 +37,8 @@ _BROADCAST_HOLE_S, _HOLE_S = 10, 600
 REORDER_SLACK_S = 1
 # No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
 LEAST_STEP_S = Fraction(1, 2000)
+# Decoding runs ahead of showing by less than this.
+MAX_REORDER_S = 10
 # Damage here is a hole in a recording; where a container has an index it is a file that was cut
 # off.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
@@ -141,6 +143,7 @@ class PacketScanner:
         self._headers = headers_of_extradata(self._codec, context.extradata)
         tick_s = video.time_base or Fraction(1)
         self._hole, self._least_step = int(self._hole_s / tick_s), int(LEAST_STEP_S / tick_s) + 1
+        self._max_reorder = int(MAX_REORDER_S / tick_s)
         self._video_index = video.index
         self._ends: dict[int, int] = {}  # of all streams, in their own ticks
         self._fields: FieldPairs | None = None
@@ -169,6 +172,8 @@ class PacketScanner:
             if index == self._video_index:
                 self.scan.packets += 1
                 self.scan.note("a picture has no stamp")
+                if self.scan.frame is None:
+                    self._decode(packet)
             return
         if index == self._video_index:
             self._check(packet)
@@ -200,6 +205,8 @@ class PacketScanner:
             scan.hidden.append(scan.packets - 1)
         else:
             reorder = 0 if packet.dts is None else tick - packet.dts
+            if abs(reorder) > self._max_reorder:
+                scan.note("a picture's stamps contradict each other")
             scan.reorder_ticks = max(scan.reorder_ticks, reorder)
             if packet.is_keyframe:
                 scan.keys.add(tick, reorder)

@@ -171,6 +171,8 @@ def _decodable(ticks: Sequence[int], facts: Facts) -> Sequence[int]:
     first = facts.frame.pts
     if facts.demuxer == "avi" or first is None or ticks[0] >= first:
         return ticks
+    if facts.irregular and first not in ticks:
+        return ticks  # its stamp was wrong, and has been replaced
     return [tick for tick in ticks if tick >= first]
 
 

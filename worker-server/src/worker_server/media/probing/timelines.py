@@ -9,6 +9,7 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.probing.packet_scan import (
     DEMUXERS_WITH_DTS,
     LEAST_STEP_S,
+    MAX_REORDER_S,
     REORDER_SLACK_S,
     hole_s,
 )
@@ -65,15 +66,11 @@ def correct_times(
     stamps = _read(path, demuxer, video_index, sound_index)
     video, sound = stamps[video_index], stamps.get(sound_index, Stamps())
     video_line, sound_line = _timelines(demuxer, video, sound)
-    video_shifts = video_line.shifts(len(video.pts))
+    video_shifts = _known(video_line.shifts(len(video.pts)), video)
     sound_shifts = sound_line.shifts(len(sound.pts))
     shown = [number not in hidden for number in range(len(video.pts))]
     step = typical_step(video.order, _least_step(video))
-    ticks: set[int] = set()
-    last = 0
-    for pts, shift in compress(zip(video.pts, video_shifts, strict=True), shown):
-        last = last + step if pts is None or shift is None else pts + shift
-        ticks.add(last)
+    ticks = _times(list(compress(zip(video.pts, video_shifts, strict=True), shown)), step)
     ends = [
         pts + shift
         for pts, shift in zip(sound.pts, sound_shifts, strict=True)
@@ -81,6 +78,24 @@ def correct_times(
     ]
     end_s = max(ends, default=0) * sound.tick_s
     return CorrectedTimes(video_shifts, sound_shifts, sorted(ticks), end_s)
+
+
+def _known(shifts: list[int | None], stamps: Stamps) -> list[int | None]:
+    return [None if pts is None else shift for pts, shift in zip(stamps.pts, shifts, strict=True)]
+
+
+def _times(stamps: list[tuple[int | None, int | None]], step: int) -> set[int]:
+    """Return when each picture is shown; those without a stamp follow, or lead, their neighbour."""
+    known = (
+        pts + shift - step * (number + 1)
+        for number, (pts, shift) in enumerate(stamps)
+        if pts is not None and shift is not None
+    )
+    last, ticks = next(known, 0), set()
+    for pts, shift in stamps:
+        last = last + step if pts is None or shift is None else pts + shift
+        ticks.add(last)
+    return ticks
 
 
 def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[int, Stamps]:
@@ -98,9 +113,10 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             pts = packet.dts if demuxer == "avi" or packet.pts is None else packet.pts
             if packet.is_discard:
                 of.hidden.add(len(of.pts))
-            of.pts.append(pts)
-            has_dts = demuxer in DEMUXERS_WITH_DTS and packet.dts is not None
-            of.order.append(packet.dts if has_dts else pts)
+            dts = packet.dts if demuxer in DEMUXERS_WITH_DTS else None
+            agree = pts is None or dts is None or abs(pts - dts) * of.tick_s <= MAX_REORDER_S
+            of.pts.append(pts if agree else None)
+            of.order.append(pts if dts is None else dts)
     for of in stamps.values():
         of.order_by_edits()
     return stamps

@@ -11,6 +11,8 @@ from statistics import median
 
 # So many packets after a jump decide whether the clock was reset or one stamp is wrong.
 _WITNESSES = 8
+# So few say nothing about the stamp before them.
+_LEAST_WITNESSES = 3
 # So many packets in a row with hardly a step between them: a clock that stands still.
 STANDING_PACKETS = 3
 # Two streams whose clocks jump by about as much have been joined together.
@@ -62,13 +64,14 @@ def find_timeline(
     """
     step = typical_step(times, least_step)
     jumps: list[Jump] = []
-    outliers = _standing(times, least_step)
+    standing = _standing(times, least_step)
+    outliers = standing | _wrong_first(times, slack, hole)
     shift, previous = 0, None
     for index, time in enumerate(times):
         if time is None:
             continue
         if index in outliers:
-            previous = time
+            previous = time if index in standing else previous
             continue
         if previous is None or -slack <= time - previous <= hole:
             previous = time if previous is None else max(previous, time) if slack > step else time
@@ -82,6 +85,17 @@ def find_timeline(
             outliers.add(index)
             previous += step
     return Timeline(tuple(jumps), frozenset(outliers))
+
+
+def _wrong_first(times: Sequence[int | None], slack: int, hole: int) -> set[int]:
+    """Return the first packet with a stamp, if it is far from those after it, which agree."""
+    known = [(index, time) for index, time in enumerate(times) if time is not None]
+    following = [time for _, time in known[1 : 1 + _WITNESSES]]
+    if len(following) < _LEAST_WITNESSES:
+        return set()
+    index, first = known[0]
+    agree = all(-slack <= later - earlier <= hole for earlier, later in pairwise(following))
+    return {index} if agree and not -slack <= following[0] - first <= hole else set()
 
 
 def typical_step(times: Sequence[int | None], least_step: int = 1) -> int:
