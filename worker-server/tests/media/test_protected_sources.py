@@ -117,3 +117,109 @@ def test_a_matroska_track_that_announces_encryption(make: Make, tmp_path: Path) 
     path = tmp_path / "encrypted.mkv"
     path.write_bytes(whole.replace(title, encodings))
     assert refusal(path) == "source_protected"
+
+
+SAMPLE_ENCRYPTION = bytes.fromhex("A2394F525A9B4F14A2446C427C648DF4")
+TRACK_ENCRYPTION = bytes.fromhex("8974DBCE7BE74C5184F97148F9882554")
+PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"sinf")
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, kind) + content
+
+
+def rewritten(content: bytes, change: Callable[[bytes, bytes], bytes | None]) -> bytes:
+    """Return boxes with those replaced for which `change` returns something; offsets stay."""
+    result, at = b"", 0
+    while at + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, at)
+        inside = content[at + 8 : at + size]
+        if (replacement := change(kind, inside)) is not None:
+            result += replacement
+        elif kind == b"stsd":
+            entry = rewritten(inside[8:], change)
+            result += box(kind, inside[:8] + entry)
+        elif kind in (b"encv", b"enca"):
+            fixed = 78 if kind == b"encv" else 28  # ISO/IEC 14496-12, 12.1.3 and 12.2.3
+            result += box(kind, inside[:fixed] + rewritten(inside[fixed:], change))
+        else:
+            result += box(kind, rewritten(inside, change) if kind in PARENTS else inside)
+        at += size
+    return result
+
+
+def smooth_streaming(kind: bytes, content: bytes) -> bytes | None:
+    """Write encryption as the Protected Interoperable File Format does, in `uuid` boxes."""
+    if kind == b"senc":
+        return box(b"uuid", SAMPLE_ENCRYPTION + content)
+    if kind in (b"saiz", b"saio"):
+        return b""
+    if kind == b"schm":
+        return box(kind, content[:4] + b"piff" + bytes.fromhex("00010001"))
+    if kind == b"schi":
+        return box(kind, box(b"uuid", TRACK_ENCRYPTION + bytes(4) + bytes(20)))
+    return None
+
+
+def test_smooth_streaming_behind_the_index_of_clear_fragments(
+    clear: Path, encrypted: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "joined.mp4"
+    locked = rewritten(boxes(encrypted, *FRAGMENT), smooth_streaming)
+    assert SAMPLE_ENCRYPTION in locked
+    path.write_bytes(boxes(clear, *HEADS, *FRAGMENT) + locked)
+    assert refusal(path) == "source_protected"
+
+
+def test_smooth_streaming_that_only_its_index_announces(
+    clear: Path, encrypted: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.ismv"
+    head = rewritten(boxes(encrypted, *HEADS), smooth_streaming)
+    assert TRACK_ENCRYPTION in head
+    path.write_bytes(head + boxes(clear, *FRAGMENT))
+    assert refusal(path) == "source_protected"
+
+
+def test_an_encrypted_description_behind_a_clear_one(
+    clear: Path, encrypted: Path, tmp_path: Path
+) -> None:
+    """One track, two sample descriptions: that of the clear start, and that of what follows."""
+    found: list[bytes] = []
+
+    def take(kind: bytes, content: bytes) -> bytes | None:
+        if kind == b"stsd":
+            found.append(content[8:])
+        return None
+
+    rewritten(boxes(encrypted, b"moov"), take)
+
+    def add(kind: bytes, content: bytes) -> bytes | None:
+        if kind != b"stsd":
+            return None
+        return box(kind, content[:4] + struct.pack(">I", 2) + content[8:] + found.pop(0))
+
+    path = tmp_path / "both.mp4"
+    path.write_bytes(rewritten(boxes(clear, *HEADS), add) + boxes(clear, *FRAGMENT))
+    assert not found
+    assert refusal(path) == "source_protected"
+
+
+# Advanced Systems Format, 3.14 and 3.15, and how many pieces of data, each behind its length.
+ASF_ENCRYPTION = {
+    "content": ("FBB31122 23BD D211 B4B700A0C955FC6E", 4),
+    "extended": ("14E68A29 2226 174C B935DAE07EE9289C", 1),
+}
+
+
+@pytest.mark.parametrize("kind", ASF_ENCRYPTION)
+def test_windows_media_with_a_licence(kind: str, make: Make, tmp_path: Path) -> None:
+    content = make(f"{PICTURE.format(seconds=1)} -c:v wmv2", "s.wmv").read_bytes()
+    size, count = struct.unpack_from("<QI", content, 16)
+    identity, pieces = ASF_ENCRYPTION[kind]
+    data = (struct.pack("<I", 4) + b"ABC\0") * pieces
+    locked = bytes.fromhex(identity) + struct.pack("<Q", 24 + len(data)) + data
+    header = content[:16] + struct.pack("<QI", size + len(locked), count + 1) + content[28:size]
+    path = tmp_path / "s.wmv"
+    path.write_bytes(header + locked + content[size:])
+    assert refusal(path) == "source_protected"

@@ -13,6 +13,17 @@ _TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
 # What decrypting the samples of a fragment takes (ISO/IEC 23001-7, 7): initialization vectors, or
 # the place of these.
 _ENCRYPTION_BOXES = (b"senc", b"saiz")
+# The same in Smooth Streaming (Protected Interoperable File Format 1.1, 5.3.2).
+_PIFF_SAMPLE_ENCRYPTION = bytes.fromhex("A2394F525A9B4F14A2446C427C648DF4")
+# Sample entries of encrypted tracks (ISO/IEC 14496-12, 8.12), and those of FairPlay.
+_ENCRYPTED_ENTRIES = (b"encv", b"enca", b"drmi", b"drms")
+# Advanced Systems Format, 3.14 to 3.16: content encryption, extended and advanced.
+_ASF_ENCRYPTION = (
+    bytes.fromhex("FBB3112223BDD211B4B700A0C955FC6E"),
+    bytes.fromhex("14E68A292226174CB935DAE07EE9289C"),
+    bytes.fromhex("338505438169E6499B74AD12CB86D58C"),
+)
+_ASF_HEADER_BYTES, _MAX_HEADER_BYTES = 30, 1 << 20
 
 
 def check_protection(container: InputContainer, path: Path, demuxer: str) -> None:
@@ -21,7 +32,8 @@ def check_protection(container: InputContainer, path: Path, demuxer: str) -> Non
     if (
         locked
         or (demuxer == "mpegts" and _is_scrambled(path))
-        or (demuxer == "mov" and _has_encrypted_fragment(path))
+        or (demuxer == "mov" and (_has_encrypted_track(path) or _has_encrypted_fragment(path)))
+        or (demuxer == "asf" and _has_encryption_object(path))
     ):
         raise SourceError("source_protected", "The video is encrypted.")
 
@@ -49,11 +61,38 @@ def _has_encrypted_fragment(path: Path) -> bool:
     """
     with path.open("rb") as file:
         return any(
-            kind in _ENCRYPTION_BOXES
+            kind in _ENCRYPTION_BOXES or (kind == b"uuid" and _is_piff_encryption(file, span[0]))
             for fragment in _boxes(file, (0, path.stat().st_size), b"moof")
             for track in _boxes(file, fragment[1], b"traf")
-            for kind, _ in _boxes(file, track[1])
+            for kind, span in _boxes(file, track[1])
         )
+
+
+def _is_piff_encryption(file: BinaryIO, at: int) -> bool:
+    file.seek(at)
+    return file.read(16) == _PIFF_SAMPLE_ENCRYPTION
+
+
+def _has_encrypted_track(path: Path) -> bool:
+    """Tell whether a track of an MP4 has encrypted samples, be it behind others that are clear."""
+    with path.open("rb") as file:
+        spans = [(0, path.stat().st_size)]
+        for wanted in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+            spans = [span for parent in spans for _, span in _boxes(file, parent, wanted)]
+        entries = ((begin + 8, end) for begin, end in spans)
+        return any(kind in _ENCRYPTED_ENTRIES for span in entries for kind, _ in _boxes(file, span))
+
+
+def _has_encryption_object(path: Path) -> bool:
+    """Tell whether the header of an ASF file says by which licence its content is decrypted."""
+    with path.open("rb") as file:
+        head = file.read(_MAX_HEADER_BYTES)
+    at, end = _ASF_HEADER_BYTES, int.from_bytes(head[16:24], "little")
+    while at + 24 <= min(end, len(head)):
+        if head[at : at + 16] in _ASF_ENCRYPTION:
+            return True
+        at += max(24, int.from_bytes(head[at + 16 : at + 24], "little"))
+    return False
 
 
 def _boxes(
