@@ -257,10 +257,13 @@ def test_access_log_is_json_without_queries(edge: "Edge") -> None:
     requests.get(f"{edge.url}/tasks?{secret}", headers={"X-Request-Id": "abc-12345"}, timeout=5)
     requests.get(f'{edge.url}/a"b', timeout=5)
     edge.raw(b"nonsense\r\n\r\n")
+    requests.post(f"{edge.url}/tasks", b"x" * (1024 * 1024 + 1), timeout=5)
     text = edge.access_log()
     lines = [json.loads(line) for line in text.splitlines()]
     assert secret not in text
     # Two processes write the log, and each line comes after its answer: the order is not fixed.
     (first,) = [line for line in lines if line["request_id"] == "abc-12345"]
     assert (first["path"], first["status"], first["service"]) == ("/tasks", 200, "nginx")
-    assert sorted(line["status"] for line in lines) == [200, 200, 400]
+    assert sorted(line["status"] for line in lines) == [200, 200, 400, 413]
+    (refused,) = [line for line in lines if line["status"] == 413]
+    assert (refused["path"], refused["method"]) == ("/tasks", "POST")
