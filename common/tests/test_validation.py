@@ -10,7 +10,15 @@ from pydantic import Field, ValidationInfo, field_validator
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from idrl_common.problems import Problem
-from idrl_common.validation import Body, CleanStr, Query, parse_body, parse_query, read_body
+from idrl_common.validation import (
+    Body,
+    CleanStr,
+    Query,
+    parse_body,
+    parse_query,
+    read_body,
+    validate_each,
+)
 
 
 class Sample(Body):
@@ -115,6 +123,32 @@ def test_at_most_20_errors_are_told_with_short_names(app: Flask) -> None:
     with app.test_request_context("/", query_string=many), pytest.raises(Problem) as caught:
         parse_query(Listing)
     assert [error["field"] for error in caught.value.errors] == ["0" * 63 + "…"] * 20
+
+
+def test_more_than_1000_errors_are_counted(app: Flask) -> None:
+    """To describe each would take a second, in which no other thread runs."""
+    many = {str(number): 1 for number in range(1001)}
+    with app.test_request_context("/", query_string=many), pytest.raises(Problem) as caught:
+        parse_query(Listing)
+    assert [(each["field"], each["code"]) for each in caught.value.errors] == [
+        ("body", "too_many_errors")
+    ]
+    assert caught.value.errors[0]["message"].startswith("1001 fields")
+
+
+def test_one_error_is_told_of_each_item() -> None:
+    unknown = {str(number): 1 for number in range(21)}
+    items: list[dict[str, object]] = [
+        {"name": "x", **dict(list(unknown.items())[:20])},
+        {"name": "x", **unknown},
+        {"name": "x"},
+    ]
+    valid, errors = validate_each(Sample, items, "items")
+    assert list(valid) == [2]
+    assert [(each["field"], each["code"]) for each in errors] == [
+        ("items.0.0", "extra_forbidden"),
+        ("items.1.body", "too_many_errors"),
+    ]
 
 
 class Unbounded(Body):

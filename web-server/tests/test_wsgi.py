@@ -65,12 +65,26 @@ def test_repeated_slashes_are_collapsed(served: Served, tasks: TasksStandIn) -> 
     assert [(seen.method, seen.target) for seen in tasks.seen] == [("DELETE", "/tasks/42")]
 
 
-def test_a_chunked_body_over_16_kib_is_refused(served: Served, tasks: TasksStandIn) -> None:
+def test_a_chunked_body_over_256_kib_is_refused(served: Served, tasks: TasksStandIn) -> None:
     headers = {**bearer(served), "Content-Type": "application/json"}
-    chunks = (b" " * 1024 for _ in range(17))
+    chunks = (b" " * 1024 for _ in range(257))
     answer = requests.post(f"{served.url}/tasks", headers=headers, data=chunks, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     assert tasks.seen == []
+
+
+def test_large_body_that_is_refused_unread_breaks_no_connection(served: Served) -> None:
+    """A reset would reach callers as 503, and break the next call that nginx sends there."""
+    refusals = {
+        "/auth/login": (413, "body_too_large"),
+        "/tasks": (401, "token_missing"),
+        "/nowhere": (404, "not_found"),
+    }
+    with requests.Session() as session:
+        session.headers["Content-Type"] = "application/json"
+        for path in [*refusals] * 3:
+            answer = session.post(f"{served.url}{path}", data=b"x" * 1024 * 1024, timeout=60)
+            assert (answer.status_code, answer.json()["code"]) == refusals[path]
 
 
 def test_longest_request_that_nginx_accepts_reaches_the_app(served: Served) -> None:

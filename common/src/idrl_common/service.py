@@ -8,7 +8,7 @@ from flask import Flask
 from idrl_common import access, health, json_provider, logs, problems, request_ids
 from idrl_common.settings import MAX_BODY_BYTES, AppSettings
 from idrl_common.token_verifier import Identity
-from idrl_common.wsgi import CollapseSlashes
+from idrl_common.wsgi import CollapseSlashes, DrainBody
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def create_service(service: Service, settings: AppSettings) -> Flask:
     )
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # CollapseSlashes does it, without a redirect
-    app.wsgi_app = CollapseSlashes(app.wsgi_app)  # type: ignore[method-assign] # Flask's documented way
+    middleware = DrainBody(CollapseSlashes(app.wsgi_app))
+    app.wsgi_app = middleware  # type: ignore[method-assign] # Flask's documented way
     json_provider.install(app)
     # In this order: a request has its id and its start time before anything may refuse it.
     request_ids.install(app)

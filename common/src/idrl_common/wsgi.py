@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _SLASHES = re.compile("/{2,}")
+_CHUNK_BYTES = 64 * 1024
+# As much as nginx passes on.
+_DRAINED_BYTES = 1024 * 1024
 
 
 class CollapseSlashes:
@@ -21,3 +25,30 @@ class CollapseSlashes:
     ) -> Iterable[bytes]:
         environ["PATH_INFO"] = _SLASHES.sub("/", environ.get("PATH_INFO", ""))
         return self._app(environ, start_response)
+
+
+class DrainBody:
+    """Reads what the app left of the body before the response is sent.
+
+    gunicorn closes a connection on which more than 64 KiB of a body are left, and a caller that is
+    still sending gets a reset where the refusal should be.
+    """
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        response = self._app(environ, start_response)
+        # Without this mark the stream may not end where the body does.
+        if environ.get("wsgi.input_terminated") and environ.get("CONTENT_LENGTH"):
+            with suppress(OSError):  # a caller who has gone
+                _drain(environ)
+        return response
+
+
+def _drain(environ: "WSGIEnvironment") -> None:
+    left_bytes = _DRAINED_BYTES
+    while left_bytes > 0 and (chunk := environ["wsgi.input"].read(_CHUNK_BYTES)):
+        left_bytes -= len(chunk)
