@@ -1,0 +1,389 @@
+"""One user takes all that is to be had from the whole system; another one hardly notices.
+
+The system runs with its default limits but for QUOTA_LIVE_TASKS. Each caller has an address of its
+own in 127.0.0.0/8. The tests run in order: the last one deletes the greedy account.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idrl_local import system
+from idrl_local.home import Home, Ports, free_ports
+from idrl_local.programs import SUPERUSER
+from idrl_testing import samples, site as web_site
+from idrl_testing.database import Database
+from idrl_testing.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PASSWORD = "Analytical1"
+QUOTA = 20
+# 5,000 tasks: most of them in batches, as a caller in a hurry sends them.
+SINGLE_TASKS, BATCHES, BATCH_TASKS = 1000, 8, 500
+HALF_OPEN = 2500
+MAX_BODY_BYTES = 1024 * 1024
+GREEDY, MODEST = "127.0.0.2", "127.0.0.3"
+
+
+@dataclass
+class Caller:
+    """One user at an address; each call has a connection of its own."""
+
+    port: int
+    address: str
+    token: str | None = None
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Return status and document."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body else None
+        headers = {"Content-Type": "application/json"} if data else {}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=60, source_address=(self.address, 0)
+        )
+        with contextlib.closing(connection):
+            connection.request(method, path, data, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        return answer.status, json.loads(text) if text else None
+
+    def log_in(self, name: str) -> None:
+        status, document = self.call(
+            "POST", "/auth/login", {"email": email_of(name), "password": PASSWORD}
+        )
+        assert status == 200, document
+        self.token = document["token"]
+
+
+@dataclass(frozen=True)
+class System:
+    """A running system, and a web site that it may fetch from."""
+
+    home: Home
+    port: int
+    database: Database
+    site: web_site.Site
+
+    def sign_up(self, name: str, address: str) -> Caller:
+        caller = Caller(self.port, address)
+        assert caller.call("POST", "/auth/signup", form(name))[0] == 201
+        caller.log_in(name)
+        return caller
+
+    def files(self) -> dict[Path, bytes]:
+        """Return every file of the installation but those of PostgreSQL's tables."""
+        tables = self.home.data / "postgres"
+        found = {}
+        for path in self.home.root.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a temporary file
+                if path.is_file() and not path.is_relative_to(tables):
+                    found[path] = path.read_bytes()
+        return found
+
+    def logs(self) -> str:
+        files = self.files().items()
+        return "".join(
+            text.decode(errors="replace")
+            for path, text in files
+            if path.is_relative_to(self.home.logs)
+        )
+
+
+def email_of(name: str) -> str:
+    return f"{name}@example.com"
+
+
+def form(name: str, email: str | None = None) -> dict[str, str]:
+    passwords = {"password": PASSWORD, "password_2": PASSWORD}
+    return {"username": name, "email": email or email_of(name), **passwords}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    home, ports = Home(tmp_path_factory.mktemp("greedy")), free_ports()
+    own = {"IDRL_HOME": str(home.root), "PORT": str(ports.nginx), "RENDER_CONCURRENCY": "1"}
+    limits = {"FETCH_ALLOW_HOSTS": "127.0.0.1", "QUOTA_LIVE_TASKS": str(QUOTA)}
+    command = [sys.executable, "-m", "idrl_local", "up"]
+    try:
+        started = subprocess.run(
+            command,
+            env={**os.environ, **own, **limits},
+            check=False,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            timeout=300,
+        )
+        assert started.returncode == 0, started.stderr
+        with web_site.serve() as site:
+            yield System(home, ports.nginx, database_of(home, ports), site)
+    finally:
+        system.down(home)
+
+
+def database_of(home: Home, ports: Ports) -> Database:
+    password = home.secrets().postgres_password
+    return Database(ports.postgres, superuser=SUPERUSER, password=password)
+
+
+@pytest.fixture(scope="module")
+def short_video(running: System, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a source that is quickly done."""
+    path = tmp_path_factory.mktemp("source") / "short.mp4"
+    video = samples.encode(path, *samples.picture("320x180", 2), *samples.FAST)
+    return running.site.add(path.name, video)
+
+
+@pytest.fixture(scope="module")
+def modest(running: System) -> Caller:
+    return running.sign_up("modest", MODEST)
+
+
+@pytest.fixture(scope="module")
+def greedy(running: System, short_video: str) -> Caller:
+    """Has a clip already."""
+    caller = running.sign_up("greedy", GREEDY)
+    wait_for_clip(caller, short_video)
+    return caller
+
+
+def wait_for_clip(caller: Caller, url: str) -> None:
+    status, task = caller.call("POST", "/tasks", {"url": url})
+    assert status == 202
+    wait_until(lambda: caller.call("GET", task["link"])[1]["status"] == "done", 120)
+
+
+@contextlib.contextmanager
+def others_stay_fast(caller: Caller) -> Iterator[None]:
+    """Make another user's calls during the block, and require that they are fast.
+
+    Nine of ten, so that a test machine that is busy itself does not fail the test.
+    """
+    seconds: list[float] = []
+    ends: list[bool] = []
+
+    def watch() -> None:
+        while not ends or len(seconds) < 10:
+            began = time.monotonic()
+            assert caller.call("GET", "/tasks")[0] == 200
+            seconds.append(time.monotonic() - began)
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch)
+        try:
+            yield
+        finally:
+            ends.append(True)
+        watching.result(60)
+    assert sorted(seconds)[int(0.9 * len(seconds)) - 1] < 1, sorted(seconds)[-10:]
+
+
+def test_5000_tasks_of_one_user_are_refused_beyond_the_quota(
+    running: System, greedy: Caller, modest: Caller
+) -> None:
+    url = running.site.add("endless.mp4", bytes(1000), web_site.hangs_in_the_middle)
+    batch = {"items": [{"url": url}] * BATCH_TASKS}
+
+    def post() -> Counter[tuple[str, int, str]]:
+        answers: Counter[tuple[str, int, str]] = Counter()
+        for path, body in (
+            *[("/tasks", {"url": url})] * (SINGLE_TASKS // BATCHES),
+            ("/batches", batch),
+        ):
+            status, document = greedy.call("POST", path, body)
+            answers[path, status, document.get("code", "")] += 1
+        return answers
+
+    with others_stay_fast(modest), ThreadPoolExecutor(BATCHES) as pool:
+        posting = [pool.submit(post) for _ in range(BATCHES)]
+    answers = sum((each.result() for each in posting), Counter())
+    assert answers.pop(("/batches", 429, "quota_live_tasks")) == BATCHES
+    assert answers.pop(("/tasks", 202, "")) == QUOTA
+    # nginx refuses the address when it is faster than API_RATE.
+    refused = {("/tasks", 429, "quota_live_tasks"), ("/tasks", 429, "too_many_requests")}
+    assert answers.keys() <= refused
+    assert answers.total() == SINGLE_TASKS - QUOTA
+    assert len(greedy.call("GET", "/tasks?max=1000")[1]) == 1 + QUOTA
+
+
+def test_slow_links_of_one_user_let_anothers_video_through(
+    greedy: Caller, modest: Caller, short_video: str
+) -> None:
+    """The greedy user's downloads hold all four places (FETCH_CONCURRENCY) and never end."""
+
+    def downloading() -> int:
+        tasks = greedy.call("GET", "/tasks?max=100")[1]
+        return sum(task["status"] == "downloading" for task in tasks)
+
+    wait_until(lambda: downloading() == 4, 60)
+    with others_stay_fast(modest):
+        wait_for_clip(modest, short_video)
+
+
+def test_300_guesses_from_30_addresses_leave_the_owner_in(
+    running: System, greedy: Caller, modest: Caller
+) -> None:
+    wrong = {"email": email_of("modest"), "password": "Wrong-passw0rd"}
+
+    def guess(number: int) -> Counter[int]:
+        stranger = Caller(running.port, f"127.0.1.{number + 1}")
+        return Counter(stranger.call("POST", "/auth/login", wrong)[0] for _ in range(10))
+
+    with others_stay_fast(greedy), ThreadPoolExecutor(6) as pool:
+        answers = sum(pool.map(guess, range(30)), Counter())
+    assert set(answers) <= {401, 429, 503}
+    assert 0 < answers[401] <= 60  # 50 in 15 minutes, and one more every 18 s
+    modest.log_in("modest")
+
+
+def test_10_parallel_sign_ups_of_one_email_make_one_account(
+    running: System, modest: Caller
+) -> None:
+    def sign_up(number: int) -> int:
+        caller = Caller(running.port, f"127.0.2.{number + 1}")
+        return caller.call("POST", "/auth/signup", form(f"twin-{number}", email_of("twin")))[0]
+
+    with others_stay_fast(modest), ThreadPoolExecutor(10) as pool:
+        answers = Counter(pool.map(sign_up, range(10)))
+    assert answers == {201: 1, 409: 9}
+    logs = running.logs()
+    assert email_of("twin") not in logs
+    assert "duplicate key" not in logs
+    assert "$argon2id" not in logs
+
+
+MARKS = "\u0301" * 200_000
+URL = "https://example.com/v.mp4"
+UNKNOWN = {str(number): 0 for number in range(100_000)}
+UNKNOWN_OF_ITEM = {str(number): 0 for number in range(200)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "refusal"),
+    [
+        ("/auth/signup", form("marks", f"e{MARKS}@example.com"), 413),
+        ("/auth/login", form("marks", f"e{MARKS}@example.com"), 413),
+        ("/tasks", {"url": URL, "name": MARKS}, 413),
+        ("/batches", {"items": [{"url": URL}], "name": MARKS}, 400),
+        ("/batches", {"items": [{"url": URL + MARKS}]}, 400),
+        ("/auth/signup", UNKNOWN, 413),
+        ("/tasks", UNKNOWN, 413),
+        ("/batches", UNKNOWN, 400),
+        ("/batches", {"items": [{"url": URL, **UNKNOWN_OF_ITEM}] * 500}, 400),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_400_kb_of_marks_and_100_000_unknown_fields_are_refused_at_once(
+    running: System, modest: Caller, path: str, body: object, refusal: int
+) -> None:
+    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    assert len(data) < MAX_BODY_BYTES  # nginx would refuse more by itself
+
+    def send(number: int) -> tuple[int, Any]:
+        return Caller(running.port, f"127.0.3.{number + 1}", modest.token).call("POST", path, data)
+
+    with others_stay_fast(modest), ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(send, range(4)))
+    assert {status for status, _ in answers} == {refusal}
+    # Of a batch each wrong item is named.
+    assert max(len(document.get("errors", [])) for _, document in answers) <= 500
+    assert max(len(json.dumps(document)) for _, document in answers) < len(data) / 10
+
+
+@pytest.mark.usefixtures("many_files")
+def test_half_open_connections_of_one_address_leave_others_in(
+    running: System, modest: Caller
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(HALF_OPEN):
+            slow = socket.create_connection(
+                ("127.0.0.1", running.port), timeout=30, source_address=(GREEDY, 0)
+            )
+            stack.enter_context(slow).sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        with others_stay_fast(modest):
+            pass
+
+
+def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Caller) -> None:
+    """No row has the account or its tasks, no file but PostgreSQL's own has its email.
+
+    The rows that PostgreSQL deletes stay in its files until it uses their space again.
+    """
+    status, key = greedy.call("POST", "/me/keys", {"name": "key of greedy"})
+    assert status == 201
+    wrong = {"email": email_of("greedy"), "password": "Wrong-passw0rd"}
+    assert greedy.call("POST", "/auth/login", wrong)[0] == 401
+    user_id = greedy.call("GET", "/me")[1]["user_id"]
+    tasks = [task["task_id"] for task in greedy.call("GET", "/tasks?max=1000")[1]]
+    assert len(tasks) == 1 + QUOTA
+    clips = [path for path in running.home.share.rglob("*.mp4") if set(tasks) & set(path.parts)]
+    assert clips, "the layout of the share is another one than this test expects"
+
+    wait_until(lambda: delete_account(greedy, "greedy"), 180)
+    # The sweeper works off the removals of the files, and their rows go with them.
+    wait_until(lambda: not any(task in rows(running)["removals"] for task in tasks), 60)
+    hashed_email = hashlib.sha256(email_of("greedy").encode()).hexdigest()
+    for name, text in rows(running).items():
+        assert not [each for each in ("greedy", hashed_email, *tasks) if each in text], name
+    assert rows_of_owner(running, user_id) == []
+    assert email_of("modest") in rows(running)["users"]  # the search does find what is there
+
+    paths = [str(path) for path in running.home.share.rglob("*")]
+    assert not [path for path in paths if any(task in path for task in tasks)]
+    files = running.files()
+    assert any(tasks[0].encode() in content for content in files.values())  # in logs: a bare id
+    for secret in (email_of("greedy"), key["key"], "key of greedy", PASSWORD):
+        assert not [path for path, content in files.items() if secret.encode() in content]
+    assert modest.call("GET", "/tasks")[0] == 200
+
+
+def delete_account(caller: Caller, name: str) -> bool:
+    """Return whether the account is gone; log in again where its downloads take long to stop."""
+    status, document = caller.call("DELETE", "/me", {"password": PASSWORD})
+    if status != 204:
+        assert (status, document["code"]) == (503, "tasks_still_running")
+        time.sleep(5)  # as Retry-After says
+        caller.log_in(name)
+    return status == 204
+
+
+def rows(running: System) -> dict[str, str]:
+    """Return the text of each table."""
+    names = running.database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {
+        str(name): "\n".join(
+            str(row) for (row,) in running.database.execute(f'SELECT t::text FROM "{name}" t')
+        )
+        for (name,) in names
+    }
+
+
+def rows_of_owner(running: System, user_id: int) -> list[str]:
+    """Return the tables with rows of an account, by every column that holds an account's id."""
+    columns = running.database.execute(
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND column_name IN ('owner_id', 'user_id')"
+    )
+    assert {"tasks", "api_keys"} <= {table for table, _ in columns}
+    return [
+        str(table)
+        for table, column in columns
+        if running.database.execute(f'SELECT 1 FROM "{table}" WHERE {column} = {user_id}')
+    ]
