@@ -29,6 +29,7 @@ _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit values in a picture without contrast
 _NEAR_FRAMES = 2  # a key frame so near costs nothing
 _SEAM_FRAMES = 12  # the longest way to a seam between copied and encoded pictures
+_SAME_RATE = Fraction(101, 100)
 _MAX_REORDER = 32  # frames that decoding may run ahead of showing
 
 
@@ -56,18 +57,33 @@ class _Video:
         return first[0] if first and first[1].is_keyframe and first[0] <= frame else None
 
     def pictures(self, frames: range) -> dict[int, VideoFrame]:
-        """Decode from the key frame before to the last of `frames`, and no further."""
+        """Decode from the key frame before to the last of `frames`, and no further.
+
+        Of several pictures at one place on the grid the last is shown, as by ffmpeg's `fps`.
+        """
         context: Any = self.container.streams[self.index].codec_context
         awaited, decoded = set(frames), []
         for frame, packet in self.packets_from_key(frames[0]):
             decoded += context.decode(packet)
             awaited.discard(frame)
-            if not awaited or frame > frames[-1] + _MAX_REORDER:
+            if not awaited and (not self._is_thinned() or self._is_past(decoded, frames[-1])):
+                break
+            if frame > frames[-1] + _MAX_REORDER:
                 break
         decoded += context.decode(None)
         context.flush_buffers()
         shown = {self._frame_of(one.pts): one for one in decoded if one.pts is not None}
         return {frame: shown[frame] for frame in frames if frame in shown}
+
+    def _is_thinned(self) -> bool:
+        """Tell whether the file has more pictures a second than the grid."""
+        rate = self.container.streams[self.index].average_rate
+        return rate is not None and rate > self.rate * _SAME_RATE
+
+    def _is_past(self, decoded: Sequence[VideoFrame], frame: int) -> bool:
+        """Tell whether a picture behind `frame` was decoded; they come in the order of showing."""
+        last = decoded[-1].pts if decoded else None
+        return last is not None and self._frame_of(last) > frame
 
     def _frame_of(self, pts: int) -> int:
         tick_s = Fraction(self.container.streams[self.index].time_base or 1)
