@@ -51,6 +51,7 @@ class Normalizer:
         self._video_packets = self._sound_packets = 0
         self._bad = 0
         video = container.streams[source.video_index].codec_context
+        self._first_aspect = _aspect_of(video)
         self._read_headers = header_reader(source.video_codec, video.extradata)
         self._headers = headers_of_extradata(source.video_codec, video.extradata)
 
@@ -101,7 +102,18 @@ class Normalizer:
         for frame in frames:
             if isinstance(frame, VideoFrame):
                 self._bad += bool(frame.is_corrupt)
-                self._pictures.add(frame, self._times.video)
+                self._pictures.add(frame, self._times.video, self._sample_aspect())
+
+    def _sample_aspect(self) -> Fraction | None:
+        """Return the shape of the last frame's pixels.
+
+        What the container says holds for pictures that say nothing else.
+        """
+        video = self._container.streams[self._source.video_index]
+        own = _aspect_of(video.codec_context)
+        if own and own != self._first_aspect:
+            return own
+        return video.sample_aspect_ratio if isinstance(video, VideoStream) else own
 
     def _headers_change(self, packet: "av.Packet[Any]") -> bool:
         """Tell whether a key frame begins another sequence."""
@@ -131,6 +143,10 @@ class Normalizer:
         for frame in frames:
             if self._sound and isinstance(frame, AudioFrame):
                 self._sound.add(frame, self._times.sound)
+
+
+def _aspect_of(context: object) -> Fraction | None:
+    return context.sample_aspect_ratio if isinstance(context, VideoCodecContext) else None
 
 
 def normalize(path: Path, source: Source, output: Path) -> None:

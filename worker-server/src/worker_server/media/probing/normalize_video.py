@@ -67,12 +67,16 @@ class VideoWriter:
             time_s = (packet.dts + (shifts[number] or 0)) * packet.time_base
             heapq.heappush(self._expected, time_s)
 
-    def add(self, frame: VideoFrame, shifts: list[int | None]) -> None:
+    def add(
+        self, frame: VideoFrame, shifts: list[int | None], sample_aspect: Fraction | None
+    ) -> None:
         """Give a decoded frame its place, and write what is ready."""
         place = self._places.take(self._time_s(frame, shifts))
         if place is None:
             return
-        shape = shape_of(frame, self._sample_aspect(frame))
+        if not self._source.varies:
+            sample_aspect = self._source.sample_aspect
+        shape = shape_of(frame, sample_aspect)
         if self._graph is None or shape != self._shape:
             self._flush()
             self._graph, self._shape = self._filters(frame, shape), shape
@@ -95,11 +99,6 @@ class VideoWriter:
         if frame.pts is None or shift is None or frame.time_base is None:
             return None
         return (frame.pts + shift) * frame.time_base
-
-    def _sample_aspect(self, frame: VideoFrame) -> Fraction:
-        if not self._source.varies:
-            return self._source.sample_aspect
-        return frame_aspect(frame) or self._source.sample_aspect
 
     def _filters(self, frame: VideoFrame, shape: PictureShape) -> av.filter.Graph:
         """Return the filters from a frame of this shape to the normalized one."""
@@ -151,11 +150,6 @@ class VideoWriter:
                 self._last.pict_type = PictureType.NONE
                 self._target.mux(self._stream.encode(self._last))
         self._written = max(self._written, end)
-
-
-def frame_aspect(frame: VideoFrame) -> Fraction | None:
-    """Return the shape of a frame's pixels, where the frame itself says it."""
-    return getattr(frame, "sample_aspect_ratio", None)
 
 
 def _deinterlacing(source: Source) -> list[tuple[str, str]]:
