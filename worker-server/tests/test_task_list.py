@@ -243,3 +243,15 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for below in plan.get("Plans", ()):
         yield from _nodes(below)
+
+
+@pytest.mark.parametrize("offset", ["+19:29", "-23:59", "+15:59"])
+def test_time_may_have_any_offset(client: FlaskClient, auth: Auth, offset: str) -> None:
+    target = f"/tasks?created_before={quote('0209-12-12T16:01:04' + offset)}"
+    response = client.get(target, headers=auth())
+    assert (response.status_code, response.get_json()) == (200, [])
+
+
+def test_time_outside_the_calendar_is_refused(client: FlaskClient, auth: Auth) -> None:
+    target = f"/tasks?created_after={quote('0001-01-01T00:00:00+10:00')}"
+    assert problem(client.get(target, headers=auth())) == (400, "invalid_query")

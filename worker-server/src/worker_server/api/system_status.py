@@ -9,6 +9,7 @@ from worker_server.db import transaction
 from worker_server.queue import backlog, pauses
 from worker_server.queue.pauses import Kind
 from worker_server.queue.signs import ALIVE_S
+from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
@@ -21,7 +22,7 @@ _WORKERS = text("""
 """)
 _FAILURES = text("""
     SELECT error_code AS code, count(*) AS tasks FROM tasks
-    WHERE status = 'failed' AND finished_at > now() - interval '24 hours'
+    WHERE status = :failed AND finished_at > now() - interval '24 hours'
     GROUP BY error_code ORDER BY count(*) DESC, error_code
 """)
 # Of yesterday and today (UTC): a day that has just begun says little.
@@ -36,7 +37,7 @@ _ACCOUNTS = text("""
         coalesce(rendered_s, 0) AS rendered_s_this_month
     FROM (
         SELECT owner_id, count(*) AS live_tasks FROM tasks
-        WHERE status IN ('queued', 'downloading', 'processing', 'canceling') GROUP BY owner_id
+        WHERE status = ANY(:live) GROUP BY owner_id
     ) AS live
     FULL JOIN (
         SELECT owner_id, sum(size_bytes) AS clips_bytes FROM parts GROUP BY owner_id
@@ -53,9 +54,11 @@ def document(share: ShareMonitor) -> dict[str, Any]:
     """Return the whole state. Sums the clips of all accounts, so it is not for polling."""
     with transaction() as session:
         workers = session.execute(_WORKERS, {"alive_s": ALIVE_S, "limit": _MAX_WORKERS}).mappings()
-        failures = session.execute(_FAILURES).mappings()
+        failures = session.execute(_FAILURES, {"failed": TaskStatus.FAILED}).mappings()
         speed = session.execute(_SPEED).one()
-        accounts = session.execute(_ACCOUNTS, {"limit": _MAX_ACCOUNTS}).mappings()
+        accounts = session.execute(
+            _ACCOUNTS, {"live": list(LIVE_TASKS), "limit": _MAX_ACCOUNTS}
+        ).mappings()
         state = {
             "workers": [_worker(row) for row in workers],
             "speed": _ratio(speed.timed_s, speed.busy_s),
