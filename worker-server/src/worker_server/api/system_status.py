@@ -22,7 +22,7 @@ _WORKERS = text("""
 """)
 _FAILURES = text("""
     SELECT error_code AS code, count(*) AS tasks FROM tasks
-    WHERE status = :failed AND finished_at > now() - interval '24 hours'
+    WHERE status = :failed_status AND finished_at > now() - interval '24 hours'
     GROUP BY error_code ORDER BY count(*) DESC, error_code
 """)
 # Of yesterday and today (UTC): a day that has just begun says little.
@@ -54,7 +54,7 @@ def document(share: ShareMonitor) -> dict[str, Any]:
     """Return the whole state. Sums the clips of all accounts, so it is not for polling."""
     with transaction() as session:
         workers = session.execute(_WORKERS, {"alive_s": ALIVE_S, "limit": _MAX_WORKERS}).mappings()
-        failures = session.execute(_FAILURES, {"failed": TaskStatus.FAILED}).mappings()
+        failures = session.execute(_FAILURES, {"failed_status": TaskStatus.FAILED}).mappings()
         speed = session.execute(_SPEED).one()
         accounts = session.execute(
             _ACCOUNTS, {"live": list(LIVE_TASKS), "limit": _MAX_ACCOUNTS}
