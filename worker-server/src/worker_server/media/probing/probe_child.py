@@ -79,6 +79,8 @@ def look(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
                 Facts(path, demuxer, limits, container, video, sound, scan, scan.frame, shapes)
             )
     except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise  # the limit was hit: nothing is said about the video
         raise SourceError("source_damaged", f"The video is damaged: {error.strerror}.") from error
 
 
