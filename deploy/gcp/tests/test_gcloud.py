@@ -17,9 +17,16 @@ import pytest
 CHECKOUT = Path(__file__).parents[3]
 _GCLOUD = re.compile(r"(?<![\w/-])gcloud(?= [a-z])")
 # In a document what is no code is talk.
-_GCLOUD_IN_CODE = re.compile(r"(?:(?<=`)|(?<=\n)|(?<=\n    )|(?<=\())gcloud(?= [a-z])")
+_GCLOUD_IN_CODE = re.compile(
+    r"(?:(?<=`)|(?<=\n)|(?<=\n    )|(?<=\n       )|(?<=\())gcloud(?= [a-z])"
+)
 # These hold the address of a bucket or of an object.
 _ADDRESS = re.compile(r"\$\{?(?:url|bucket|state_bucket|release_bucket|kept_settings|1%/\*)\}?")
+# What gcloud parses before it asks for an account.
+_KNOWN = {
+    "$registry": "europe-west1-docker.pkg.dev/some-project/some-repository",
+    "$gcp/": f"{CHECKOUT}/deploy/gcp/",
+}
 _VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+|\b[A-Z]{2,}\b(?!=)")
 _ENDS = ";&|()<>`\n"
 _ASKS_FOR_AN_ACCOUNT = "do not currently have an active account selected"
@@ -42,10 +49,14 @@ def commands_of(file: Path) -> list[tuple[str, ...]]:
     pattern = _GCLOUD_IN_CODE if file.suffix == ".md" else _GCLOUD
     text = re.sub(r"^\s*#.*", "", re.sub(r"\\\n\s*", " ", file.read_text()), flags=re.MULTILINE)
     found = [words_at(text[match.start() :]) for match in pattern.finditer(text)]
-    return [
-        tuple(_VARIABLE.sub("some-value", _ADDRESS.sub("gs://some-value", word)) for word in words)
-        for words in found
-    ]
+    return [tuple(with_values(word) for word in words) for words in found]
+
+
+def with_values(word: str) -> str:
+    """Return a word of a command with a value for each variable."""
+    for name, value in _KNOWN.items():
+        word = word.replace(name, value)
+    return _VARIABLE.sub("some-value", _ADDRESS.sub("gs://some-value", word))
 
 
 def words_at(text: str) -> tuple[str, ...]:
