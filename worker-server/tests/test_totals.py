@@ -80,7 +80,7 @@ def test_parts_are_counted_with_their_speed_and_the_first_ones_wait(
         else:
             clip = Clip(f"{task_id}/{number}.mp4", 10, "0" * 64, 600, "copy")
             assert leases.finish_part(lease, clip)
-    counted = 'idrl_parts_total{quality="default",rendered_by="%s",status="%s"}'
+    counted = 'idrl_parts_total{quality="balanced",rendered_by="%s",status="%s"}'
     assert value(client, counted % ("copy", "done")) == 2
     assert value(client, counted % ("", "failed")) == 1
     speed = 'idrl_render_speed_ratio_%s{%srendered_by="copy"}'
@@ -164,3 +164,16 @@ def test_queue_length_and_its_old_name_agree(client: FlaskClient, auth: Auth) ->
         uptime_s = value(client, f'idrl_store_uptime_seconds{{store="{store}"}}')
         assert uptime_s is not None
         assert 0 < uptime_s < time.monotonic()
+
+
+def test_parts_are_counted_by_the_tasks_quality(client: FlaskClient, database: Database) -> None:
+    for edit in ("'{\"quality\": \"small\"}'", "NULL"):  # NULL: accepted before tasks had an edit
+        task_id = processing(parts=1)
+        database.execute(f"UPDATE tasks SET edit = {edit} WHERE id = '{task_id}'")
+        finish()
+    processing(parts=1)
+    assert leases.fail(claim_part(), LOST, ONCE)
+    counted = 'idrl_parts_total{quality="%s",rendered_by="%s",status="%s"}'
+    assert value(client, counted % ("small", "encode", "done")) == 1
+    assert value(client, counted % ("balanced", "encode", "done")) == 1
+    assert value(client, counted % ("balanced", "", "failed")) == 1

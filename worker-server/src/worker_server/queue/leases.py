@@ -216,9 +216,9 @@ def _give_up(session: ScopedSession, lease: Lease, failure: WorkFailed, failures
         **_error_columns(failure),
         **lease_cleared(),
     }
-    if not is_task:
+    if isinstance(lease, PartLease):
         record_attempt(session, lease, EventKind.PART_FAILED, failure.code)
-        totals.add_failed_part(session)
+        totals.add_failed_part(session, lease)
     session.execute(update(_model(lease)).where(*_where(lease)).values(values))
     if is_task:
         record(session, lease.task_id, EventKind.TASK_FAILED, failure.code)

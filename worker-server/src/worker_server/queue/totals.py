@@ -91,8 +91,7 @@ RENDER_SPEED = TotalMetric(
     (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 50, 100),
 )
 ALL = (TASKS, PARTS, LEASES_EXPIRED, PREEMPTIONS, BYTES, FIRST_PART_WAIT, RENDER_SPEED)
-# Tasks and parts do not have a quality each yet: all are made by RENDER_PRESET and RENDER_CRF.
-_QUALITY = "default"
+_DEFAULT_QUALITY = "balanced"
 
 _FOLD = text("""
     WITH folded AS (DELETE FROM metric_increments RETURNING metric, labels, bucket, amount)
@@ -129,15 +128,16 @@ def add_task(session: ScopedSession, status: str, code: str | None = None) -> No
     add(session, (TASKS, (status, code or ""), 1))
 
 
-def add_failed_part(session: ScopedSession) -> None:
+def add_failed_part(session: ScopedSession, lease: PartLease) -> None:
     """Count a part that fails."""
-    add(session, (PARTS, (PartStatus.FAILED, "", _QUALITY), 1))
+    quality = session.scalars(select(_quality()).where(Task.id == lease.task_id)).one()
+    add(session, (PARTS, (PartStatus.FAILED, "", quality), 1))
 
 
 def add_finished_part(session: ScopedSession, lease: PartLease, rendered_by: str) -> None:
     """Count a part that is done, with its speed, and the wait if it is its task's first clip."""
-    increments: list[Increment] = [(PARTS, (PartStatus.DONE, rendered_by, _QUALITY), 1)]
     facts = session.execute(_facts_of(lease)).one()
+    increments: list[Increment] = [(PARTS, (PartStatus.DONE, rendered_by, facts.quality), 1)]
     if facts.took_s:
         speed = facts.video_s / float(facts.took_s)
         increments.append((RENDER_SPEED, (rendered_by,), speed))
@@ -194,7 +194,13 @@ def _facts_of(lease: PartLease) -> Select[Any]:
         _seconds_since(claimed_at.limit(1).scalar_subquery()).label("took_s"),
         _seconds_since(Task.created_at).label("waited_s"),
         (~others & ~is_retry).label("is_first"),
+        _quality().label("quality"),
     ).where(Part.task_id == lease.task_id, Part.number == lease.number, Task.id == Part.task_id)
+
+
+def _quality() -> ColumnElement[str]:
+    """Return a task's quality: a task without an edit, or of before edits, has the default."""
+    return func.coalesce(Task.edit["quality"].astext, _DEFAULT_QUALITY)
 
 
 def _seconds_since(at: SQLColumnExpression[Any]) -> ColumnElement[Any]:
