@@ -167,7 +167,7 @@ def test_queue_length_and_its_old_name_agree(client: FlaskClient, auth: Auth) ->
 
 
 def test_parts_are_counted_by_the_tasks_quality(client: FlaskClient, database: Database) -> None:
-    for edit in ("'{\"quality\": \"small\"}'", "NULL"):  # NULL: accepted before tasks had an edit
+    for edit in ('\'{"quality": "small"}\'', "NULL"):  # NULL: accepted before tasks had an edit
         task_id = processing(parts=1)
         database.execute(f"UPDATE tasks SET edit = {edit} WHERE id = '{task_id}'")
         finish()
