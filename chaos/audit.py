@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -134,7 +135,8 @@ def _audit_rows(findings: Findings, target: Target) -> None:
 
 
 def _audit_files(findings: Findings, target: Target) -> None:
-    kept = {str(path) for (path,) in target.rows(_DONE_PATHS)}
+    clips = [Path(str(path)) for (path,) in target.rows(_DONE_PATHS)]
+    kept = {str(path) for clip in clips for path in (clip, clip.with_suffix(".jpg"))}
     canceled = {str(row[0]) for row in target.rows(_CANCELED)}
     for entry in target.home.share.iterdir():
         if entry.name in canceled:

@@ -25,6 +25,8 @@ OPERATIONS = {
     "listTasks",
     "getTask",
     "downloadPart",
+    "getPoster",
+    "getContactSheet",
     "deleteTask",
     "changeTask",
     "retryTask",

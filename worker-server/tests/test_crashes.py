@@ -112,7 +112,7 @@ def test_clip_of_a_worker_that_died_after_publishing_is_replaced(
     assert [(part.status, part.attempt) for part in parts_of(task_id)] == [("done", 2)]
     assert task_of(task_id).status == "done"
     sweep.remove_files(settings)
-    assert files(settings, task_id) == {"0.2.mp4"}
+    assert files(settings, task_id) == {"0.2.mp4", "0.2.jpg"}
 
 
 @pytest.mark.usefixtures("app")

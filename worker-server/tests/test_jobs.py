@@ -40,10 +40,10 @@ def test_a_task_from_its_link_to_its_clips(
     assert files(settings, task_id) == {"source.1"}
     assert waiting_wakeups(settings, "render") == 2
     assert render_next(settings, runtime)
-    assert files(settings, task_id) == {"source.1", "0.1.mp4"}
+    assert files(settings, task_id) == {"source.1", "0.1.mp4", "0.1.jpg"}
     assert render_next(settings, runtime)
     assert task_of(task_id).status == "done"
-    assert files(settings, task_id) == {"0.1.mp4", "1.1.mp4"}
+    assert files(settings, task_id) == {"0.1.mp4", "0.1.jpg", "1.1.mp4", "1.1.jpg"}
     assert list(settings.scratch_folder.iterdir()) == []
 
 

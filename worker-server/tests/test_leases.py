@@ -66,7 +66,7 @@ def test_task_goes_from_queued_to_done() -> None:
     assert leases.finish_part(second, clip(second))
     assert task_of(task_id).status == "done"
     assert task_of(task_id).progress == 100
-    assert needed_files(task_id) == {"0.1.mp4", "1.1.mp4"}
+    assert needed_files(task_id) == {"0.1.mp4", "0.1.jpg", "1.1.mp4", "1.1.jpg"}
 
 
 def test_last_two_parts_at_once_close_the_task(app: Flask) -> None:
@@ -284,7 +284,7 @@ def test_failed_part_does_not_fail_the_others() -> None:
         "broken",
     )
     assert [part.status for part in parts_of(task_id)] == ["failed", "done", "done"]
-    assert needed_files(task_id) == {"1.1.mp4", "2.1.mp4"}
+    assert needed_files(task_id) == {"1.1.mp4", "1.1.jpg", "2.1.mp4", "2.1.jpg"}
 
 
 def test_task_fails_with_its_last_part() -> None:

@@ -122,7 +122,7 @@ def test_retry_renders_only_what_is_missing() -> None:
     assert leases.finish_part(again, clip(again))
     task = task_of(good.task_id)
     assert (task.status, task.error_code) == ("done", None)
-    assert needed_files(good.task_id) == {"0.1.mp4", "1.2.mp4"}
+    assert needed_files(good.task_id) == {"0.1.mp4", "0.1.jpg", "1.2.mp4", "1.2.jpg"}
 
 
 def test_retry_of_a_source_that_changed_renders_everything() -> None:

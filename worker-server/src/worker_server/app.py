@@ -11,6 +11,7 @@ from idrl_common.token_verifier import TokenVerifier, identify
 from worker_server import cli, db, readiness, redis_client, settings as settings_module
 from worker_server.api import (
     batch_views,
+    poster_views,
     queries,
     rate_limits,
     status_views,
@@ -21,6 +22,7 @@ from worker_server.api.batch_queries import BatchNotFound
 from worker_server.api.clips import ClipSender
 from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
+from worker_server.api.poster_queries import PosterNotFound
 from worker_server.api.served_bytes import ServedBytes
 from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
@@ -47,6 +49,7 @@ PROBLEMS: ProblemMap = {
     queries.PartNotFound: (404, "part_not_found"),
     queries.PartNotReady: (409, "part_not_ready"),
     BatchNotFound: (404, "batch_not_found"),
+    PosterNotFound: (404, "no_poster"),
     NotFailed: (409, "not_failed"),
     CursorInvalid: (400, "cursor_invalid"),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
@@ -73,6 +76,7 @@ def create_app(
     clips = ClipSender(settings.remote_folder, ServedBytes(app).add)
     app.register_blueprint(views.blueprint(clips, share))
     app.register_blueprint(batch_views.blueprint(share))
+    app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
     client = redis_client.connect(settings, timeout_s=_PROBE_S)

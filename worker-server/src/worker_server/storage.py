@@ -67,6 +67,11 @@ def part_path(remote: Path, task_id: uuid.UUID, number: int, attempt: int) -> Pa
     return task_folder(remote, task_id) / f"{number}.{attempt}.mp4"
 
 
+def poster_path(clip: Path) -> Path:
+    """Return where the poster of a clip is published."""
+    return clip.with_suffix(".jpg")
+
+
 def is_mounted(remote: Path) -> bool:
     """Tell whether the folder is the share. Blocks while a hard-mounted server is away."""
     return (remote / MARKER).exists()

@@ -38,21 +38,24 @@ class ClipSender:
         self._opening = BoundedSemaphore(openings)
         self._wait_s = wait_s
 
-    def response(self, name: str, path: str, sha256: str) -> Response:
-        """Return the answer to the current request for the clip at `path` below the share.
+    def response(self, name: str, path: str, tag: str, mimetype: str = "video/mp4") -> Response:
+        """Return the answer to the current request for the file at `path` below the share.
+
+        Its strong ETag is `tag`.
 
         Raise a 503 Problem, or ClipGone where the share is there and the file is not.
         """
         if not self._opening.acquire(timeout=self._wait_s):
-            raise _share_away()
+            raise share_away()
         try:
-            response = _file_response((self._remote_folder / path).absolute(), name, sha256)
+            file = (self._remote_folder / path).absolute()
+            response = _file_response(file, name, tag, mimetype)
         except FileNotFoundError as error:
             if storage.is_mounted(self._remote_folder):
                 raise ClipGone from error
-            raise _share_away() from error
+            raise share_away() from error
         except OSError as error:
-            raise _share_away() from error
+            raise share_away() from error
         finally:
             self._opening.release()
         if _has_body(response):
@@ -60,8 +63,8 @@ class ClipSender:
         return response
 
 
-def _file_response(file: Path, name: str, sha256: str) -> Response:
-    response = _file_headers(file, name, sha256)
+def _file_response(file: Path, name: str, tag: str, mimetype: str) -> Response:
+    response = _file_headers(file, name, tag, mimetype)
     if _has_body(response):
         start = response.content_range.start or 0
         wanted = storage.FileRange(file, start, response.content_length or 0)
@@ -77,21 +80,22 @@ def _has_body(response: Response) -> bool:
     return request.method == "GET" and is_success
 
 
-def _file_headers(file: Path, name: str, sha256: str) -> Response:
+def _file_headers(file: Path, name: str, tag: str, mimetype: str) -> Response:
     """Let werkzeug evaluate ranges and conditions, but not cut the file into ranges in Python."""
     response = send_file(
         file,
         request.environ,
-        "video/mp4",
+        mimetype,
         download_name=name,
         conditional=True,
-        etag=sha256,
+        etag=tag,
         use_x_sendfile=True,
     )
     response.headers.pop("X-Sendfile", None)
     return response
 
 
-def _share_away() -> Problem:
+def share_away() -> Problem:
+    """Return the answer to a call for a file while the share cannot be read."""
     sentence = "The clip's file cannot be read just now."
     return Problem(503, "storage_unavailable", sentence, headers={"Retry-After": "5"})

@@ -1,5 +1,7 @@
 """A task's second half, part by part: encode locally, check the clip, publish it."""
 
+import logging
+from contextlib import suppress
 from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -18,6 +20,7 @@ from worker_server.settings import Settings
 
 # Far more than any part of a sane length takes; what grows beyond is a mistake.
 _MAX_CLIP_BYTES = 2 * 1024**3
+_log = logging.getLogger(__name__)
 
 
 def render_next(settings: Settings, runtime: Runtime) -> bool:
@@ -49,6 +52,7 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
         if heartbeat.should_stop():
             raise media.Stopped
         storage.publish(output, target)
+        _publish_poster(rendered.facts.poster, folder, target)
     relative, facts = str(target.relative_to(settings.remote_folder)), rendered.facts
     clip = Clip(
         relative,
@@ -60,7 +64,21 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
     )
     if not leases.finish_part(lease, clip):  # canceled meanwhile, or another worker has the lease
         target.unlink(missing_ok=True)
+        with suppress(OSError):
+            storage.poster_path(target).unlink(missing_ok=True)
         leases.release(lease)
+
+
+def _publish_poster(poster: bytes | None, scratch: Path, clip: Path) -> None:
+    """Put the poster beside the published clip, which is good without one."""
+    if poster is None:
+        return
+    local = scratch / "poster.jpg"
+    try:
+        local.write_bytes(poster)
+        storage.publish(local, storage.poster_path(clip))
+    except OSError as error:
+        _log.warning("a poster could not be published: %s", type(error).__name__)
 
 
 def _watch(settings: Settings, heartbeat: Heartbeat) -> media.RenderWatch:

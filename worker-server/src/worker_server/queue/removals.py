@@ -85,7 +85,8 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
             session.execute(delete(Removal).where(*answered))
             return None
         clips = select(Part.path).where(Part.task_id == task_id, Part.status == PartStatus.DONE)
-        kept = {PurePath(path).name for path in session.scalars(clips) if path}
+        paths = [PurePath(path) for path in session.scalars(clips) if path]
+        kept = {name for path in paths for name in (path.name, path.with_suffix(".jpg").name)}
         return RemovalJob(task_id, frozenset(kept), requested_at)
 
 

@@ -1,7 +1,8 @@
 """Checks a finished clip against its edit: an encoder's exit status of 0 proves nothing."""
 
+import base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class ClipFacts:
     duration_s: float
     sha256: str
     concealed_frames: int = 0  # damaged in the source: another picture stands for each
+    poster: bytes | None = field(default=None, repr=False)  # JPEG
 
 
 class Verifier(Child):
@@ -76,7 +78,9 @@ class Verifier(Child):
         concealed = _bounded_damage(found["damaged_frames"], edit)
         video_s = float(Fraction(found["video_s"]))
         size_bytes = path.stat().st_size
-        return ClipFacts(size_bytes, found["frames"], video_s, found["sha256"], concealed)
+        poster = base64.b64decode(found["poster"]) if found["poster"] else None
+        frames, sha256 = found["frames"], found["sha256"]
+        return ClipFacts(size_bytes, frames, video_s, sha256, concealed, poster)
 
 
 def verify_clip(

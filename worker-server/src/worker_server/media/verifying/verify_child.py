@@ -1,5 +1,6 @@
 """Reads a finished clip, and compares it with its source, in a child process. Run by `Verifier`."""
 
+import base64
 import hashlib
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child_main import serve_one_request
 from worker_server.media.verifying.damage import damaged_frames
 from worker_server.media.verifying.pictures import differing_frames, is_comparable
+from worker_server.media.verifying.poster import poster
 from worker_server.media.verifying.sound_level import level_difference_db
 
 # What is not compared: pictures near damage may look like anything.
@@ -50,6 +52,7 @@ def facts_of(path: Path, edit: PartEdit, *, conceals: bool) -> dict[str, Any]:
             "audio_s": str(_edited_s(audio, ends[1])),
             "sha256": _sha256(path),
             "damaged_frames": damaged,
+            "poster": _as_text(poster(path, keys, edit)),
             **(_NO_DIFFERENCES if damaged else _differences(container, keys, edit)),
         }
 
@@ -99,6 +102,10 @@ def _edited_s(audio: "av.AudioStream", end_s: Fraction) -> Fraction:
     if audio.duration and audio.time_base:
         return min(end_s, audio.duration * audio.time_base)
     return end_s
+
+
+def _as_text(picture: bytes | None) -> str | None:
+    return None if picture is None else base64.b64encode(picture).decode()
 
 
 def _sha256(path: Path) -> str:

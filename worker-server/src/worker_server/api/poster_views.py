@@ -1,0 +1,65 @@
+"""The calls that show clips as pictures: posters and contact sheets."""
+
+import hashlib
+import uuid
+from pathlib import Path
+from threading import BoundedSemaphore
+
+from flask import Blueprint, Response
+from werkzeug.wrappers import Response as BaseResponse
+
+from idrl_common.access import caller
+from worker_server.api import queries, tags
+from worker_server.api.clips import ClipGone, ClipSender, share_away
+from worker_server.api.contact_sheets import contact_sheet
+from worker_server.api.poster_queries import PosterNotFound, PublishedPart, published_parts
+from worker_server.api.queries import TaskNotFound
+from worker_server.storage import poster_path
+
+_SHEETS_AT_ONCE = 2
+_WAIT_S = 5.0
+
+
+def blueprint(clips: ClipSender, remote_folder: Path) -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("posters", __name__)
+    # Each takes some tenths of a second of the processor, and some MiB.
+    drawing = BoundedSemaphore(_SHEETS_AT_ONCE)
+
+    @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
+    def get_poster(task_id: str, number: int) -> BaseResponse:
+        part = queries.get_finished_part(caller().user_id, _uuid(task_id), number)
+        path = poster_path(Path(part.path or ""))
+        # No two attempts publish under the same path.
+        tag = hashlib.sha256(str(path).encode()).hexdigest()
+        try:
+            return clips.response(f"{part.task_id}-{number}.jpg", str(path), tag, "image/jpeg")
+        except ClipGone:
+            raise PosterNotFound("The clip has no poster.") from None
+
+    @routes.get("/tasks/<task_id>/contact-sheet.jpg")
+    def get_contact_sheet(task_id: str) -> Response:
+        parts = published_parts(caller().user_id, _uuid(task_id))
+        tag = tags.weak_tag(part.path for part in parts)
+        if tags.is_known(tag):
+            return tags.not_modified(tag)
+        return tags.tagged(Response(_drawn(parts), mimetype="image/jpeg"), tag)
+
+    def _drawn(parts: list[PublishedPart]) -> bytes:
+        if not drawing.acquire(timeout=_WAIT_S):
+            raise share_away()
+        try:
+            return contact_sheet(remote_folder, parts)
+        except OSError as error:
+            raise share_away() from error
+        finally:
+            drawing.release()
+
+    return routes
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise TaskNotFound from error
