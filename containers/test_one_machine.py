@@ -1,6 +1,7 @@
 """Everything on one machine, by the compose file in the checkout's root."""
 
 import re
+from urllib.parse import urlsplit
 
 import requests
 from conftest import RunEndToEnd
@@ -50,6 +51,21 @@ def test_documentation_comes_from_here(one_machine: Stack) -> None:
         parts
     )
     assert any(part.endswith("swagger-ui-bundle.js") for part in parts)
+
+
+def test_render_workers_reach_no_network_outside(one_machine: Stack, videos: str) -> None:
+    """They do reach the database and Redis: the clips of the other tests are theirs."""
+    site = urlsplit(videos)
+    code = f"""import socket
+try:
+    socket.create_connection(({site.hostname!r}, {site.port}), timeout=5)
+except OSError as error:
+    print(error.strerror)
+else:
+    print("connected")"""
+    assert one_machine.execute("worker-fetch", "python", "-c", code).strip() == "connected"
+    said = one_machine.execute("worker-render", "python", "-c", code).strip()
+    assert said == "Network is unreachable"
 
 
 def test_nothing_but_nginx_is_published(one_machine: Stack) -> None:

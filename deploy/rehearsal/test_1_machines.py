@@ -1,11 +1,13 @@
 """Each machine alone and among the others: what runs, listens, is reached, and is known."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import expected
 import pytest
@@ -252,6 +254,22 @@ def test_containers_do_not_reach_the_metadata(system: System, name: str) -> None
     container = containers(vm)[service]
     said = vm.ssh(f'docker exec {container} python -c "{code}" 2>&1 | tail -n 1')
     assert said.startswith("TimeoutError"), said
+
+
+@pytest.mark.parametrize("name", ["worker-1"])
+def test_render_workers_reach_nothing_outside(system: System, name: str, videos: str) -> None:
+    """The database and Redis they do reach, else no clip would be made."""
+    vm = system.vms[name]
+    site = urlsplit(videos)
+    code = f"import socket; socket.create_connection(({site.hostname!r}, {site.port}), timeout=5)"
+    said = {
+        service: vm.ssh(
+            f"docker exec {containers(vm)[service]} python -c {shlex.quote(code)} 2>&1 | tail -n 1"
+        )
+        for service in ("worker-render", "worker-fetch")
+    }
+    assert said["worker-render"].startswith("ConnectionRefusedError"), said
+    assert said["worker-fetch"] == "", said
 
 
 def test_running_it_again_changes_nothing(system: System) -> None:

@@ -5,6 +5,8 @@
 IDRL_ETC=${IDRL_ETC:-/etc/idrl}
 IDRL_OPT=${IDRL_OPT:-/opt/idrl}
 IDRL_UNITS=${IDRL_UNITS:-/etc/systemd/system}
+# The interface of the network that render workers are in.
+RENDER_BRIDGE=idrl-render
 # How long anything that this machine has to wait for may take: the database, the share, secrets,
 # the first answer.
 IDRL_WAIT_S=${IDRL_WAIT_S:-600}

@@ -83,6 +83,7 @@ Type=oneshot
 RemainAfterExit=yes
 $before
 ExecStartPre=$IDRL_OPT/current/deploy/provision/guard-metadata
+ExecStartPre=$IDRL_OPT/current/deploy/provision/guard-egress
 ExecStartPre=$IDRL_OPT/current/deploy/provision/clamp-mss
 ExecStart=$IDRL_OPT/current/deploy/provision/compose up -d --remove-orphans
 ExecReload=$IDRL_OPT/current/deploy/provision/compose up -d --remove-orphans

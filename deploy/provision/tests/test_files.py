@@ -129,6 +129,7 @@ def test_every_script_can_be_run() -> None:
         "bootstrap",
         "compose",
         "guard-metadata",
+        "guard-egress",
         "clamp-mss",
         "revision",
     ):
