@@ -1,6 +1,7 @@
 """The document itself, and what operators ask of the system."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ def test_health(anonymous: Api) -> None:
 
 
 def test_ready(anonymous: Api) -> None:
-    assert anonymous.get("/ready").json()["status"] == "ready"
+    # READY_STATUS: a system whose operators let decoders run without a sandbox is degraded.
+    status = os.environ.get("READY_STATUS", "ready")
+    assert anonymous.get("/ready").json()["status"] == status
 
 
 def test_metrics(anonymous: Api) -> None:

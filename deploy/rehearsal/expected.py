@@ -134,6 +134,9 @@ STORED_SECRETS = {
     "file": frozenset(),
 }
 
+# These machines' kernel has no Landlock, and they are told to go on without (ALLOW_NO_SANDBOX).
+FAILING_CHECKS = {"sandbox"}
+
 # From (a role, or the world) to a role: the ports that the firewall lets through. Nothing else
 # reaches anything.
 LINKS = {

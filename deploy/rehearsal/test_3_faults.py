@@ -177,7 +177,11 @@ def test_all_machines_are_booted_again(
         vm.shut_down()
     system.boot(*(vm.machine for vm in system.vms.values()))
     wait_until(
-        lambda: requests.get(f"{system.url}/ready", timeout=10).json()["status"] == "ready", 60
+        lambda: (
+            requests.get(f"{system.url}/ready", timeout=10).ok
+            and system.failing_checks() == expected.FAILING_CHECKS
+        ),
+        60,
     )
     for vm in system.vms.values():
         units = sorted(vm.machine.units)

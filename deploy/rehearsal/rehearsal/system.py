@@ -1,6 +1,7 @@
 """The whole system: what deploy/gcp makes of a project, made on this host."""
 
 import contextlib
+import json
 import os
 import secrets
 import subprocess
@@ -71,6 +72,14 @@ class System:
             return requests.get(f"{self.url}/health", timeout=10).ok
         except requests.ConnectionError:
             return False
+
+    def failing_checks(self) -> set[str]:
+        """Return the names of the checks that the first worker's readiness says are not met."""
+        address = f"{self.worker.machine.address}:5004"
+        document = json.loads(
+            self.worker.ssh(f"curl --silent --max-time 30 http://{address}/ready")
+        )
+        return {name for name, check in document["checks"].items() if not check["ok"]}
 
     def end(self) -> None:
         for vm in self.vms.values():
