@@ -1,5 +1,9 @@
-"""gunicorn's threaded worker, with threads for health checks, which ends on a stop signal."""
+"""gunicorn's threaded worker, with threads for health checks and for ZIPs apart from the others.
 
+It ends on a stop signal.
+"""
+
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +18,16 @@ from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
 
 _HEALTH = (b"GET /health", b"HEAD /health")
 _STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
-_PEEKED_BYTES = max(map(len, (*_HEALTH, *_STATUS)))
+# Sent by Python for as long as the reader takes, so they must not occupy the threads of others.
+_ARCHIVE = re.compile(rb"(GET|HEAD) /+[^ ?]*/clips\.zip[ ?]")
+_ARCHIVES_AT_ONCE = 32
+_PEEKED_BYTES = 256
 
 
 class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """Answers `/health`, `/ready` and `/metrics` while every other thread is busy.
+
+    Readers of ZIPs, however slow, keep no other call waiting.
 
     A connection gets a thread once its first bytes have arrived, so an idle one occupies none.
     """
@@ -26,6 +35,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
     def init_process(self) -> None:
         self._health_pool = ThreadPoolExecutor(1)
         self._status_pool = ThreadPoolExecutor(2)
+        self._archive_pool = ThreadPoolExecutor(_ARCHIVES_AT_ONCE)
         super().init_process()
 
     def accept(self, listener: socket.socket) -> None:
@@ -62,6 +72,8 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             return self._health_pool
         if begin.startswith(_STATUS):
             return self._status_pool
+        if _ARCHIVE.match(begin):
+            return self._archive_pool
         pool: ThreadPoolExecutor = self.tpool
         return pool
 

@@ -60,6 +60,8 @@ _RESPONSE_HEADERS = (
 _MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
+# Composed on the way, so never cached.
+_ZIP = re.compile(r"/(tasks|batches)/[0-9A-Za-z-]+/clips\.zip")
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
 # nginx does not count the clips that it is still writing.
 _LEFT_FREE_BYTES = 2 * 1024**3
@@ -193,12 +195,13 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
             request.max_content_length = _MAX_BATCH_BYTES
         elif request.method in ("POST", "PATCH"):
             request.max_content_length = MAX_TASK_BODY_BYTES
-        if (
-            clips.accel_redirect
-            and request.method in ("GET", "HEAD")
-            and _CLIP.fullmatch(request.path)
-        ):
-            return _checked_clip(service) if clips.may_be_cached() else _nginx_fetches("/_tasks")
+        if clips.accel_redirect and request.method in ("GET", "HEAD"):
+            if _ZIP.fullmatch(request.path):
+                return _nginx_fetches("/_tasks")
+            if _CLIP.fullmatch(request.path):
+                return (
+                    _checked_clip(service) if clips.may_be_cached() else _nginx_fetches("/_tasks")
+                )
         return _passed_on(
             service.send(request.method, _target(), _request_headers(), read_body() or None)
         )

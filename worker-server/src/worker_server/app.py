@@ -10,14 +10,17 @@ from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
 from worker_server import cli, db, readiness, redis_client, settings as settings_module
 from worker_server.api import (
+    archive_views,
     batch_views,
     poster_views,
     queries,
     rate_limits,
+    services,
     status_views,
     usage_views,
     views,
 )
+from worker_server.api.archives import ArchiveSender, NoClips
 from worker_server.api.batch_queries import BatchNotFound
 from worker_server.api.clips import ClipSender
 from worker_server.api.cursors import CursorInvalid
@@ -52,6 +55,7 @@ PROBLEMS: ProblemMap = {
     PosterNotFound: (404, "no_poster"),
     NotFailed: (409, "not_failed"),
     CursorInvalid: (400, "cursor_invalid"),
+    NoClips: (409, "no_clips"),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
     UrlRefused: _url_refused,
 }
@@ -73,10 +77,13 @@ def create_app(
     wakeups.install(app)
     cli.install(app)
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
-    clips = ClipSender(settings.remote_folder, ServedBytes(app).add)
+    served = ServedBytes(app)
+    clips = ClipSender(settings.remote_folder, served.add)
+    archives = ArchiveSender(settings.remote_folder, served.add, services.note_lost_file)
     app.register_blueprint(views.blueprint(clips, share))
     app.register_blueprint(batch_views.blueprint(share))
     app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder))
+    app.register_blueprint(archive_views.blueprint(archives))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
     client = redis_client.connect(settings, timeout_s=_PROBE_S)

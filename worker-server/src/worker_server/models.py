@@ -199,6 +199,7 @@ class Part(Work, Base):
     path: Mapped[str | None]
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))
+    crc32: Mapped[int | None] = mapped_column(BigInteger)  # null: published before 0.2.0
     frames: Mapped[int | None]
     rendered_by: Mapped[str | None]
     concealed_frames: Mapped[int | None]  # damaged in the source; null before the part is done

@@ -10,10 +10,12 @@ import shutil
 import socket
 import threading
 import uuid
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 # Lies on the share itself, so that an unmounted folder is not taken for it.
 MARKER = ".idrl-share"
@@ -113,21 +115,34 @@ def _free_bytes(remote: Path) -> int:
     return stats.f_bavail * stats.f_frsize
 
 
-def publish(local: Path, target: Path) -> None:
+def publish(local: Path, target: Path) -> int:
     """Copy a finished file to the share; `target` appears at once and whole, durably.
 
-    Raises OSError (ENOSPC may show at write, at fsync or at close), and leaves nothing behind then.
+    Return its CRC-32, which a ZIP needs. Raises OSError (ENOSPC may show at write, at fsync or at
+    close), and leaves nothing behind then.
     """
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         with local.open("rb") as source, temporary.open("xb", buffering=0) as copy:
-            shutil.copyfileobj(source, copy, _COPY_BYTES)
+            crc32 = _copy(source, copy)
             os.fsync(copy.fileno())
         temporary.rename(target)
         _sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return crc32
+
+
+def _copy(source: BinaryIO, copy: FileIO) -> int:
+    """Copy all bytes and return their CRC-32."""
+    crc32 = 0
+    while chunk := source.read(_COPY_BYTES):
+        crc32 = zlib.crc32(chunk, crc32)
+        left = memoryview(chunk)
+        while left:  # a raw file may take less than it is given
+            left = left[copy.write(left) :]
+    return crc32
 
 
 @dataclass(frozen=True)

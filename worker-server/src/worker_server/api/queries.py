@@ -28,7 +28,7 @@ _EXPIRES_AT = f"""(
 _EXPIRES_SOON = f"""coalesce(
         (SELECT {_IS_SOON} FROM retention WHERE {_EXPIRES}), false
     ) AS expires_soon"""  # noqa: S608 # made of constants
-_FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
+FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.status, tasks.progress, tasks.attempt,
     tasks.error_code, tasks.error_message,
     tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, {_EXPIRES_AT},
@@ -46,7 +46,7 @@ _TASK = PreparedQuery(
     "uuid, bigint",
     f"""
     SELECT row_to_json(task)::text FROM (
-        SELECT {_FACTS}, tasks.edit, {_TASK_VERSION} AS row_version, (
+        SELECT {FACTS}, tasks.edit, {_TASK_VERSION} AS row_version, (
             SELECT json_agg(part ORDER BY number) FROM (
                 SELECT number, segment, name, status, progress, start_s, end_s, attempt,
                     size_bytes, sha256, frames, rendered_by, concealed_frames, error_code,
@@ -68,7 +68,7 @@ _TASK_ROW_VERSION = PreparedQuery(
 ROW_VERSION = f"""tasks.id || ' ' || row_xmin || ' ' || {_EXPIRY_VERSION} || ' '
     || coalesce(parts_version, '')"""
 CREATED_US = "(extract(epoch FROM tasks.created_at) * 1000000)::bigint"
-LIST_FACTS = f"{_FACTS}, {CREATED_US} AS created_us, {ROW_VERSION} AS row_version"
+LIST_FACTS = f"{FACTS}, {CREATED_US} AS created_us, {ROW_VERSION} AS row_version"
 _NEXT_TRY = (
     f"min(run_after) FILTER (WHERE status = '{PartStatus.WAITING}' AND error_code IS NOT NULL)"
 )

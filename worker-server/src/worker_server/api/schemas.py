@@ -136,7 +136,7 @@ def task_document(
         "started_at": task["started_at"],
         "finished_at": task["finished_at"],
         "updated_at": task["updated_at"],
-        "source": _source(task["source"]) if task["source"] else None,
+        "source": source_document(task["source"]) if task["source"] else None,
         "parts_total": totals.total or None,
         "parts_done": totals.done,
         "canceled_in_ms": task["canceled_in_ms"],
@@ -217,7 +217,7 @@ def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | Non
     return None, None
 
 
-def _source(facts: dict[str, Any]) -> dict[str, Any] | None:
+def source_document(facts: dict[str, Any]) -> dict[str, Any] | None:
     """Return the source as callers see it: the row's exact fractions become plain numbers."""
     try:
         return {

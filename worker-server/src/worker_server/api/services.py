@@ -115,11 +115,18 @@ def note_lost_clip(part: Part) -> Exception:
 
     The clip is rendered again where the source is there.
     """
-    if reviving.lose_clip(part.task_id, part.number, part.path or ""):
-        wakeups.send_later(wakeups.RENDER)
+    if note_lost_file(part.task_id, part.number, part.path or ""):
         return queries.PartNotReady("The clip's file was lost and is being made again.")
     sentence = "The clip's file was lost; POST /tasks/<id>/retry makes it again."
     return Problem(410, FailureCode.CLIP_LOST, sentence)
+
+
+def note_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool:
+    """Note that a clip's file is gone; True: it is rendered again."""
+    is_rendered_again = reviving.lose_clip(task_id, number, path)
+    if is_rendered_again:
+        wakeups.send_later(wakeups.RENDER)
+    return is_rendered_again
 
 
 def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> list[Event]:

@@ -51,7 +51,7 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
         )
         if heartbeat.should_stop():
             raise media.Stopped
-        storage.publish(output, target)
+        crc32 = storage.publish(output, target)
         _publish_poster(rendered.facts.poster, folder, target)
     relative, facts = str(target.relative_to(settings.remote_folder)), rendered.facts
     clip = Clip(
@@ -61,6 +61,7 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
         facts.frames,
         rendered.rendered_by,
         facts.concealed_frames,
+        crc32,
     )
     if not leases.finish_part(lease, clip):  # canceled meanwhile, or another worker has the lease
         target.unlink(missing_ok=True)

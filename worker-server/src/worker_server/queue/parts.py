@@ -39,6 +39,7 @@ class Clip:
     frames: int
     rendered_by: Literal["copy", "encode"]
     concealed_frames: int = 0
+    crc32: int | None = None
 
 
 def store(

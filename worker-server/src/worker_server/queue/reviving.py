@@ -49,7 +49,8 @@ def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
 
     True: it is rendered again, since the source is there; False: it is lost.
     """
-    gone: Values = {"path": None, "size_bytes": None, "sha256": None, "frames": None, "progress": 0}
+    columns = ("path", "size_bytes", "sha256", "crc32", "frames")
+    gone: Values = {"progress": 0, **dict.fromkeys(columns)}
     where = (Part.task_id == task_id, Part.number == number, Part.path == path)
     with transaction() as session:
         locked = select(Task.status).where(Task.id == task_id).with_for_update()

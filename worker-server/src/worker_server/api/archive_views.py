@@ -1,0 +1,47 @@
+"""Calls that take finished clips away as a whole: manifests and ZIPs."""
+
+import uuid
+
+from flask import Blueprint, Response, jsonify
+from pydantic_core import to_json
+from werkzeug.wrappers import Response as BaseResponse
+
+from idrl_common.access import caller
+from worker_server.api import archive_queries, batch_queries, tags
+from worker_server.api.archives import ArchiveSender
+from worker_server.api.batch_queries import BatchNotFound
+from worker_server.api.manifests import manifest
+from worker_server.api.queries import TaskNotFound
+
+
+def blueprint(archives: ArchiveSender) -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("archives", __name__)
+
+    @routes.get("/tasks/<task_id>/manifest.json")
+    def get_manifest(task_id: str) -> Response:
+        key = _uuid(task_id, TaskNotFound)
+        document = manifest(archive_queries.task_to_archive(caller().user_id, key))
+        tag = tags.weak_tag([to_json(document).decode()])
+        return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
+
+    @routes.get("/tasks/<task_id>/clips.zip")
+    def download_task(task_id: str) -> BaseResponse:
+        key = _uuid(task_id, TaskNotFound)
+        return archives.of_task(archive_queries.task_to_archive(caller().user_id, key))
+
+    @routes.get("/batches/<batch_id>/clips.zip")
+    def download_batch(batch_id: str) -> BaseResponse:
+        owner_id, key = caller().user_id, _uuid(batch_id, BatchNotFound)
+        batch, _ = batch_queries.get_batch(owner_id, key)
+        name = batch["name"] or f"batch-{key}"
+        return archives.of_batch(name, archive_queries.tasks_of_batch(owner_id, key))
+
+    return routes
+
+
+def _uuid(text: str, not_found: type[TaskNotFound | BatchNotFound]) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise not_found from error

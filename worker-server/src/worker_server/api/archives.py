@@ -1,0 +1,186 @@
+"""ZIPs of finished clips: composed of rows, sent straight from the share."""
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from threading import BoundedSemaphore
+from urllib.parse import quote
+from zlib import crc32
+
+from flask import request
+from werkzeug.wrappers import Response
+
+from idrl_common.problems import Problem
+from worker_server import storage
+from worker_server.api import archive_queries
+from worker_server.api.archive_queries import ArchivedTask, FinishedPart
+from worker_server.api.clip_names import stem_of
+from worker_server.api.manifests import file_names, manifest, task_name
+from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
+from worker_server.errors import FailureCode
+
+# A call is answered within 15 s; what is summed up by then is kept for the next call.
+_SUMMING_S = 8.0
+_OPENINGS = 8
+_WAIT_S = 5.0
+_log = logging.getLogger(__name__)
+LostClip = Callable[[uuid.UUID, int, str], object]
+
+
+class NoClips(Exception):
+    """No clip is done yet."""
+
+    def __init__(self) -> None:
+        super().__init__("No clip is done yet; ask again later.")
+
+
+class ArchiveSender:
+    """Answers downloads of ZIPs; `note_lost` is told of a clip whose file is gone."""
+
+    def __init__(
+        self, remote_folder: Path, count_bytes: Callable[[int], None], note_lost: LostClip
+    ) -> None:
+        self._remote_folder = remote_folder
+        self._count_bytes = count_bytes
+        self._note_lost = note_lost
+        # As for clips: while the share hangs, at most so many threads do.
+        self._opening = BoundedSemaphore(_OPENINGS)
+
+    def of_task(self, task: ArchivedTask) -> Response:
+        """Return the answer to the current request for a task's ZIP; raise NoClips or a Problem."""
+        return self._answer(f"{stem_of(task_name(task))}.zip", [("", task)])
+
+    def of_batch(self, name: str, tasks: Sequence[ArchivedTask]) -> Response:
+        """Return the same for a batch, with a folder for each task that has clips."""
+        width = len(str(len(tasks)))
+        folders = [
+            (f"{number:0{width}} {stem_of(task_name(task))}/", task)
+            for number, task in enumerate(tasks, 1)
+        ]
+        return self._answer(f"{stem_of(name)}.zip", folders)
+
+    def _answer(self, name: str, folders: Sequence[tuple[str, ArchivedTask]]) -> Response:
+        deadline = time.monotonic() + _SUMMING_S
+        with self._share():
+            members = [
+                member
+                for folder, task in folders
+                for member in self._members(folder, task, deadline)
+            ]
+        if not members:
+            raise NoClips
+        layout = ZipLayout(members)
+        response = _headers(name, layout)
+        if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+            raise Problem(412, "precondition_failed", "The ZIP is not the one that If-Match names.")
+        if request.method == "GET" and response.status_code in (
+            HTTPStatus.OK,
+            HTTPStatus.PARTIAL_CONTENT,
+        ):
+            start = response.content_range.start or 0
+            length = response.content_length or 0
+            response.response = self._bytes(layout, start, length)
+            self._count_bytes(length)
+        return response
+
+    def _members(self, folder: str, task: ArchivedTask, deadline: float) -> list[Member]:
+        """Return the clips whose files are there, and their manifest."""
+        present = [part for part in task["parts"] or [] if self._is_there(task["id"], part)]
+        if not present:
+            return []
+        there = ArchivedTask(**{**task, "parts": present})
+        modified = datetime.fromisoformat(task["finished_at"] or task["created_at"])
+        text = json.dumps(manifest(there), ensure_ascii=False, indent=2)
+        return [
+            *(
+                Member(
+                    folder + name,
+                    modified,
+                    self._path(part),
+                    part["size_bytes"] or 0,
+                    self._crc32(task["id"], part, deadline),
+                )
+                for part, name in zip(present, file_names(there), strict=True)
+            ),
+            Member.of_bytes(f"{folder}manifest.json", modified, f"{text}\n".encode()),
+        ]
+
+    def _path(self, part: FinishedPart) -> Path:
+        return (self._remote_folder / part["path"]).absolute()
+
+    def _is_there(self, task_id: str, part: FinishedPart) -> bool:
+        if self._path(part).exists():
+            return True
+        if not storage.is_mounted(self._remote_folder):
+            raise _share_away()
+        self._note_lost(uuid.UUID(task_id), part["number"], part["path"])
+        return False
+
+    def _crc32(self, task_id: str, part: FinishedPart, deadline: float) -> int:
+        if part["crc32"] is not None:
+            return part["crc32"]
+        found = _sum_up(self._path(part), deadline)
+        archive_queries.store_crc32(task_id, part, found)
+        return found
+
+    def _bytes(self, layout: ZipLayout, start: int, length: int) -> Iterator[bytes]:
+        try:
+            yield from layout.read(start, length, lambda path: path.open("rb"))
+        except (OSError, MemberChanged) as error:
+            _log.warning("a ZIP broke off: %s", type(error).__name__)
+            # gunicorn then closes the connection, which tells the caller that bytes are missing.
+            raise ConnectionResetError from error
+
+    @contextmanager
+    def _share(self) -> Iterator[None]:
+        if not self._opening.acquire(timeout=_WAIT_S):
+            raise _share_away()
+        try:
+            yield
+        except OSError as error:
+            raise _share_away() from error
+        finally:
+            self._opening.release()
+
+
+def _headers(name: str, layout: ZipLayout) -> Response:
+    response = Response(mimetype="application/zip")
+    response.content_length = layout.size_bytes
+    response.set_etag(layout.digest)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Content-Disposition"] = _disposition(name)
+    environ = request.environ
+    if request.range is not None and len(request.range.ranges) > 1:
+        # RFC 9110 §14.2 lets a server ignore Range: of several ranges none is served.
+        environ = {key: value for key, value in environ.items() if key != "HTTP_RANGE"}
+    return response.make_conditional(environ, accept_ranges=True, complete_length=layout.size_bytes)
+
+
+def _disposition(name: str) -> str:
+    """Return the header for a name in any script (RFC 6266 §4.3, RFC 8187)."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _sum_up(path: Path, deadline: float) -> int:
+    """Return the CRC-32 of a clip of an earlier release; raise a 503 Problem at the deadline."""
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            found = crc32(chunk, found)
+            if time.monotonic() > deadline:
+                sentence = "The ZIP is being prepared; ask again."
+                raise Problem(503, "zip_not_ready", sentence, headers={"Retry-After": "1"})
+    return found
+
+
+def _share_away() -> Problem:
+    sentence = "The clips cannot be read just now."
+    headers = {"Retry-After": "5"}
+    return Problem(503, FailureCode.STORAGE_UNAVAILABLE, sentence, headers=headers)

@@ -1,0 +1,49 @@
+"""Names of files that people read, for every file system: Windows allows the fewest characters."""
+
+import re
+from collections.abc import Sequence
+
+from worker_server.api.queries import PartFacts
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+_DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)(\.|$)", re.IGNORECASE)
+_MAX_BYTES = 120
+
+
+def stem_of(name: str) -> str:
+    """Return a name without its ending, and without what a file system would refuse."""
+    return _safe(_ENDING.sub("", name)) or "video"
+
+
+def clip_names(stem: str, parts: Sequence[PartFacts]) -> list[str]:
+    """Return `STEM 01 00m00s-00m20s NAME.mp4` for each part, in an order that sorts."""
+    width = len(str(max((part["number"] for part in parts), default=0) + 1))
+    return [_clip_name(stem, part, max(2, width)) for part in parts]
+
+
+def _clip_name(stem: str, part: PartFacts, width: int) -> str:
+    words = [stem, f"{part['number'] + 1:0{width}}", _span(part)]
+    if name := _safe(part["name"] or ""):
+        words.append(name)
+    return " ".join(words) + ".mp4"
+
+
+def _span(part: PartFacts) -> str:
+    return f"{_clock(part['start_s'])}-{_clock(part['end_s'])}"
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as `02m00.5s`, with `01h` before where there are hours."""
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    hours, minutes = divmod(minutes, 60)
+    whole = f"{rest // 100:02}"
+    fraction = f".{rest % 100:02}".rstrip("0").rstrip(".")
+    return (f"{hours:02}h" if hours else "") + f"{minutes:02}m{whole}{fraction}s"
+
+
+def _safe(name: str) -> str:
+    cleaned = _FORBIDDEN.sub("_", name).encode()[:_MAX_BYTES].decode(errors="ignore").strip(" .")
+    return f"_{cleaned}" if _DEVICES.match(cleaned) else cleaned

@@ -1,0 +1,221 @@
+"""Manifests and ZIPs of finished clips."""
+
+import hashlib
+import io
+import json
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from idrl_testing.database import Database
+from worker_server.queue import leases
+from worker_server.queue.parts import Clip
+from worker_server.settings import Settings
+from worker_testing import claim_part, claim_task, part_of, plan, problem, processing
+
+Auth = Callable[..., dict[str, str]]
+Get = Callable[..., TestResponse]
+SOURCE = {
+    "size_bytes": 9_000,
+    "duration_s": "60",
+    "width": 1280,
+    "height": 720,
+    "frame_rate": "30000/1001",
+    "video_codec": "h264",
+    "audio_codec": "",
+}
+
+
+@pytest.fixture
+def get(client: FlaskClient, auth: Auth) -> Get:
+    def call(path: str, method: str = "GET", user_id: int = 1, **headers: str) -> TestResponse:
+        response = client.open(
+            path, method=method, headers={**auth(user_id), **headers}, buffered=True
+        )
+        response.close()
+        return response
+
+    return call
+
+
+def content_of(number: int) -> bytes:
+    return bytes([number]) * (70_000 + number)
+
+
+def finish(settings: Settings, *, with_crc: bool = True) -> Path:
+    """Finish the next part with a file of its own, and return its path."""
+    lease = claim_part()
+    path = f"{lease.task_id}/{lease.number}.{lease.attempt}.mp4"
+    content = content_of(lease.number)
+    file = settings.remote_folder / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    crc32 = zlib.crc32(content) if with_crc else None
+    assert leases.finish_part(lease, Clip(path, len(content), sha256, 600, "copy", 2, crc32))
+    return file
+
+
+@pytest.fixture
+def task_id(client: FlaskClient, auth: Auth, settings: Settings) -> str:
+    """A task of three parts, two of them done."""
+    body = {"url": "http://example.com/v.mp4", "name": 'Finale: "Nächte"/A.mp4'}
+    accepted = client.post("/tasks", json=body, headers=auth()).get_json()["task_id"]
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(3))
+    for _ in range(2):
+        finish(settings)
+    return str(accepted)
+
+
+def test_zip_has_what_is_done(get: Get, task_id: str) -> None:
+    response = get(f"/tasks/{task_id}/clips.zip")
+    assert (response.status_code, response.mimetype) == (200, "application/zip")
+    assert response.content_length == len(response.data)
+    assert response.headers["Content-Disposition"] == (
+        'attachment; filename="Finale_ _N_chte_A.zip"; '
+        "filename*=UTF-8''Finale_%20_N%C3%A4chte_A.zip"
+    )
+    with zipfile.ZipFile(io.BytesIO(response.data)) as found:
+        assert found.testzip() is None
+        *clips, manifest = found.namelist()
+        assert clips == [
+            "Finale_ _Nächte_A 01 00m00s-00m20s.mp4",
+            "Finale_ _Nächte_A 02 00m20s-00m40s.mp4",
+        ]
+        assert [found.read(name) for name in clips] == [content_of(0), content_of(1)]
+        inside = json.loads(found.read(manifest))
+    document = get(f"/tasks/{task_id}/manifest.json")
+    assert document.get_json() == inside
+    assert (
+        get(
+            f"/tasks/{task_id}/manifest.json", **{"If-None-Match": document.headers["ETag"]}
+        ).status_code
+        == 304
+    )
+    assert [part["file"] for part in inside["parts"]] == clips
+    assert inside["frame_rate"] == "30000/1001"
+    for number, part in enumerate(inside["parts"]):
+        assert part["sha256"] == hashlib.sha256(content_of(number)).hexdigest()
+        assert (part["start_frame"], part["end_frame"]) == (number * 600, number * 600 + 600)
+        assert (part["rendered_by"], part["concealed_frames"]) == ("copy", 2)
+
+
+def test_ranges_and_conditions(get: Get, task_id: str) -> None:
+    path = f"/tasks/{task_id}/clips.zip"
+    whole = get(path)
+    tag, size = whole.headers["ETag"], len(whole.data)
+    assert not tag.startswith("W/")
+    for asked, wanted in (
+        ("0-9", whole.data[:10]),
+        ("60000-80000", whole.data[60_000:80_001]),
+        (f"{size - 5}-", whole.data[-5:]),
+        ("-70", whole.data[-70:]),
+    ):
+        part = get(path, Range=f"bytes={asked}", **{"If-Range": tag})
+        assert (part.status_code, part.data) == (206, wanted)
+        assert part.content_length == len(wanted)
+        assert str(size) in part.headers["Content-Range"]
+    assert get(path, Range="bytes=0-9", **{"If-Range": '"older"'}).data == whole.data
+    several = get(path, Range="bytes=0-1,5-6")
+    assert (several.status_code, several.data) == (200, whole.data)
+    beyond = get(path, Range=f"bytes={size}-")
+    assert problem(beyond) == (416, "range_not_satisfiable")
+    assert beyond.headers["Content-Range"] == f"bytes */{size}"
+    assert get(path, **{"If-None-Match": tag}).status_code == 304
+    assert problem(get(path, **{"If-Match": '"older"'})) == (412, "precondition_failed")
+    head = get(path, "HEAD")
+    assert (head.status_code, head.data, head.content_length) == (200, b"", size)
+
+
+def test_tag_changes_with_the_next_clip(get: Get, task_id: str, settings: Settings) -> None:
+    path = f"/tasks/{task_id}/clips.zip"
+    before = get(path)
+    finish(settings)
+    after = get(path, Range="bytes=100-", **{"If-Range": before.headers["ETag"]})
+    assert (after.status_code, len(zipfile.ZipFile(io.BytesIO(after.data)).namelist())) == (200, 4)
+
+
+def test_clip_of_an_earlier_release_is_summed_up_once(
+    get: Get, settings: Settings, database: Database
+) -> None:
+    task_id = processing(parts=1)
+    file = finish(settings, with_crc=False)
+    whole = get(f"/tasks/{task_id}/clips.zip")
+    assert zipfile.ZipFile(io.BytesIO(whole.data)).testzip() is None
+    (stored,) = database.execute(f"SELECT crc32 FROM parts WHERE task_id = '{task_id}'")
+    assert stored == (zlib.crc32(content_of(0)),)
+    file.write_bytes(b"x" * 70_000)  # not read again for a HEAD
+    assert get(f"/tasks/{task_id}/clips.zip", "HEAD").headers["ETag"] == whole.headers["ETag"]
+
+
+def test_nothing_to_put_in(get: Get) -> None:
+    task_id = processing(parts=1)
+    assert problem(get(f"/tasks/{task_id}/clips.zip")) == (409, "no_clips")
+    assert get(f"/tasks/{task_id}/manifest.json").get_json()["parts"] == []
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "clips.zip"])
+def test_others_tasks_do_not_exist(get: Get, task_id: str, name: str) -> None:
+    for path in (f"/tasks/{task_id}/{name}", f"/tasks/{uuid.uuid4()}/{name}", f"/tasks/1/{name}"):
+        assert problem(get(path, user_id=2)) == (404, "task_not_found")
+    assert problem(get(f"/batches/{uuid.uuid4()}/clips.zip")) == (404, "batch_not_found")
+
+
+def test_clip_whose_file_is_gone_is_left_out_and_rendered_again(
+    get: Get, settings: Settings
+) -> None:
+    task_id = processing(parts=3)
+    lost = finish(settings)
+    finish(settings)
+    lost.unlink()
+    found = zipfile.ZipFile(io.BytesIO(get(f"/tasks/{task_id}/clips.zip").data))
+    assert [name for name in found.namelist() if name.endswith(".mp4")] == [
+        "v 02 00m20s-00m40s.mp4"
+    ]
+    assert part_of(claim_part()).number == 0
+
+
+def test_share_is_away(get: Get, task_id: str, settings: Settings) -> None:
+    for file in settings.remote_folder.glob("*/*.mp4"):
+        file.unlink()
+    (settings.remote_folder / ".idrl-share").unlink()
+    response = get(f"/tasks/{task_id}/clips.zip")
+    assert problem(response) == (503, "storage_unavailable")
+    assert response.headers["Retry-After"] == "5"
+
+
+def test_clip_that_changes_on_the_way_ends_the_connection(
+    client: FlaskClient, auth: Auth, task_id: str, settings: Settings
+) -> None:
+    response = client.get(f"/tasks/{task_id}/clips.zip", headers=auth())
+    for file in settings.remote_folder.glob("*/1.*.mp4"):
+        file.write_bytes(b"short")
+    with pytest.raises(ConnectionResetError):
+        b"".join(response.iter_encoded())
+    response.close()
+
+
+def test_zip_of_a_batch(client: FlaskClient, auth: Auth, get: Get, settings: Settings) -> None:
+    items = [{"url": "http://example.com/race.mp4"}] * 3
+    body = {"items": items, "name": "Sunday"}
+    batch = client.post("/batches", json=body, headers=auth()).get_json()
+    assert problem(get(f"{batch['link']}/clips.zip")) == (409, "no_clips")
+    for _ in range(2):
+        assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+        finish(settings)
+    response = get(f"{batch['link']}/clips.zip")
+    assert "Sunday.zip" in response.headers["Content-Disposition"]
+    found = zipfile.ZipFile(io.BytesIO(response.data))
+    assert found.testzip() is None
+    assert found.namelist() == [
+        f"{number} race/{name}"
+        for number in (1, 2)
+        for name in ("race 01 00m00s-00m20s.mp4", "manifest.json")
+    ]
+    assert problem(get(f"{batch['link']}/clips.zip", user_id=2)) == (404, "batch_not_found")
