@@ -28,6 +28,13 @@ OPERATIONS = {
     "downloadPart",
     "getPoster",
     "getContactSheet",
+    "createLink",
+    "getShared",
+    "downloadSharedPart",
+    "getSharedPoster",
+    "getSharedContactSheet",
+    "downloadSharedClips",
+    "getSharedManifest",
     "deleteTask",
     "changeTask",
     "retryTask",
@@ -171,6 +178,7 @@ def postman_call(contract: Contract, item: dict[str, Any]) -> tuple[str, str]:
         "{{part_number}}": "{number}",
         "{{key_id}}": "{key_id}",
         "{{batch_id}}": "{batch_id}",
+        "{{share_token}}": "{token}",
     }
     words = [placeholders.get(part, part) for part in item["request"]["url"]["path"]]
     call = (item["request"]["method"], "/" + "/".join(words))

@@ -267,3 +267,16 @@ def test_access_log_is_json_without_queries(edge: "Edge") -> None:
     assert sorted(line["status"] for line in lines) == [200, 200, 400, 413]
     (refused,) = [line for line in lines if line["status"] == 413]
     assert (refused["path"], refused["method"]) == ("/tasks", "POST")
+
+
+def test_logs_have_no_token_of_a_share_link(edge: "Edge") -> None:
+    token = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl-_x"
+    paths = ("/s/{}", "/s/{}/parts/0?a=1", "//s/{}", "/x/../s/{}/parts/0/poster.jpg", "/%73/{}")
+    for path in paths:
+        answer = requests.get(edge.url + path.format(token), timeout=5)
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+    text = edge.access_log()
+    assert "eyJ" not in text
+    assert "c2lnbmF0dXJl" not in text
+    logged = [json.loads(line)["path"] for line in text.splitlines()]
+    assert logged[:2] == ["/s/-", "/s/-/parts/0"]

@@ -15,7 +15,7 @@ from web_server.app import PROBLEMS
 
 CONTRACT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text("utf-8"))
 METHODS = {"get", "post", "put", "patch", "delete"}
-PASSED_ON = ("/tasks", "/batches", "/usage", "/status")
+PASSED_ON = re.compile("/(tasks(?!/{task_id}/links$)|batches|usage|status)")
 OPERATIONS = {
     (method.upper(), path)
     for path, item in CONTRACT["paths"].items()
@@ -38,14 +38,12 @@ def test_every_route_is_in_the_contract(app: Flask) -> None:
         if not rule.endpoint.startswith(("gateway.", "swagger_ui."))
     ]
     routes = {
-        (method, re.sub(r"<(\w+)>", r"{\1}", rule.rule))
+        (method, re.sub(r"<(?:int:)?(\w+)>", r"{\1}", rule.rule))
         for rule in own
         for method in rule.methods or ()
         if method.lower() in METHODS
     }
-    assert routes == {
-        (method, path) for method, path in OPERATIONS if not path.startswith(PASSED_ON)
-    }
+    assert routes == {(method, path) for method, path in OPERATIONS if not PASSED_ON.match(path)}
 
 
 def test_every_code_of_a_response_is_documented() -> None:
@@ -57,8 +55,8 @@ def test_every_code_of_a_response_is_documented() -> None:
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
 def test_every_call_of_the_contract_has_a_route(app: Flask, method: str, path: str) -> None:
-    endpoint, _ = app.url_map.bind("localhost").match(path, method)
-    assert endpoint.startswith("gateway.") == path.startswith(PASSED_ON)
+    endpoint, _ = app.url_map.bind("localhost").match(path.replace("{number}", "0"), method)
+    assert endpoint.startswith("gateway.") == bool(PASSED_ON.match(path))
 
 
 def objects(node: object) -> Iterator[dict[str, Any]]:
@@ -99,7 +97,7 @@ def test_bodies_of_errors_have_names() -> None:
 
 def test_clips_are_binary() -> None:
     clips = [node["video/mp4"] for node in objects(CONTRACT) if "video/mp4" in node]
-    assert clips == [{"schema": {"type": "string", "format": "binary"}}] * 2
+    assert clips == [{"schema": {"type": "string", "format": "binary"}}] * 4
 
 
 @pytest.mark.parametrize("address", ["/docs", "/docs/"])

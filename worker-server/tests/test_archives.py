@@ -219,3 +219,16 @@ def test_zip_of_a_batch(client: FlaskClient, auth: Auth, get: Get, settings: Set
         for name in ("race 01 00m00s-00m20s.mp4", "manifest.json")
     ]
     assert problem(get(f"{batch['link']}/clips.zip", user_id=2)) == (404, "batch_not_found")
+
+
+def test_what_is_shared_does_not_tell_where_the_video_came_from(get: Get, task_id: str) -> None:
+    own = get(f"/tasks/{task_id}/manifest.json").get_json()
+    shared = get(f"/tasks/{task_id}/manifest.json?shared=true").get_json()
+    hidden = {"url": None, "external_id": None, "metadata": None}
+    assert own["url"]
+    assert shared == own | hidden
+    data = get(f"/tasks/{task_id}/clips.zip?shared=true").data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        inside = json.loads(archive.read("manifest.json"))
+    assert inside == shared

@@ -63,12 +63,7 @@ class TokenVerifier:
 
         Raise ValueError when there is none or one is not Ed25519.
         """
-        blocks = _PEM.findall(public_keys_pem)
-        # A truncated block must not be skipped: tokens of its key would be refused.
-        whole = public_keys_pem.count("-----BEGIN") == len(blocks) > 0
-        self._keys = [load_pem_public_key(block.encode()) for block in blocks] if whole else []
-        if not self._keys or not all(isinstance(key, Ed25519PublicKey) for key in self._keys):
-            raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")
+        self._keys = load_public_keys(public_keys_pem)
         self._cached = lru_cache(_CACHED_TOKENS)(self._verify)
 
     def verify(self, token: str) -> Identity:
@@ -96,6 +91,18 @@ class TokenVerifier:
             return _decode(token, self._keys[-1])
         except jwt.PyJWTError as error:
             raise _as_ours(error) from error
+
+
+def load_public_keys(pem: str) -> list[Ed25519PublicKey]:
+    """Return the key of every PEM block; raise ValueError as TokenVerifier does."""
+    blocks = _PEM.findall(pem)
+    # A truncated block must not be skipped: tokens of its key would be refused.
+    whole = pem.count("-----BEGIN") == len(blocks) > 0
+    loaded = [load_pem_public_key(block.encode()) for block in blocks] if whole else []
+    keys = [key for key in loaded if isinstance(key, Ed25519PublicKey)]
+    if not keys or len(keys) < len(loaded):
+        raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")
+    return keys
 
 
 def identify(verifier: TokenVerifier) -> Identity:
@@ -126,10 +133,10 @@ def token_refused() -> Problem:
     return _unauthorized("token_invalid", "The token is not valid; log in again.", "invalid_token")
 
 
-def _decode(token: str, key: object) -> tuple[Identity, int]:
+def _decode(token: str, key: Ed25519PublicKey) -> tuple[Identity, int]:
     complete = jwt.decode_complete(
         token,
-        key,  # type: ignore[arg-type] # an Ed25519PublicKey, as the constructor checked
+        key,
         algorithms=[ALGORITHM],
         audience=AUDIENCE,
         issuer=ISSUER,

@@ -18,11 +18,13 @@ from web_server import (
     me_views,
     passwords,
     services,
+    share_views,
     views,
 )
 from web_server.authentication import Authenticator
 from web_server.db import ENGINE_OPTIONS, db
 from web_server.settings import Settings
+from web_server.share_tokens import ShareExpired, ShareInvalid, ShareTokens
 from web_server.token_signer import TokenSigner
 
 OPEN_ENDPOINTS = frozenset(
@@ -30,6 +32,12 @@ OPEN_ENDPOINTS = frozenset(
         "auth.signup",
         "auth.login",
         "contract.openapi",
+        "shares.show",
+        "shares.download_part",
+        "shares.get_poster",
+        "shares.get_contact_sheet",
+        "shares.download_clips",
+        "shares.get_manifest",
         "swagger_ui.show",
         "status.health",
         "status.ready",
@@ -64,6 +72,8 @@ PROBLEMS: ProblemMap = {
     accounts.TooManyKeys: (409, "too_many_keys"),
     NoResultFound: (401, "token_invalid"),
     account_removal.TasksStillRunning: _tasks_still_running,
+    ShareInvalid: (404, "link_not_found"),
+    ShareExpired: (410, "link_expired"),
     services.UsernameTaken: (409, "username_taken"),
     services.EmailTaken: (409, "email_taken"),
     login_throttle.TooManyFailures: _too_many_failures,
@@ -85,7 +95,7 @@ def create_app(settings: Settings) -> Flask:
     )
     app = create_service(service, settings)
     if settings.accel_redirect:  # only nginx can reach this app, and it says who calls
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=0)  # type: ignore[method-assign] # Flask's documented way
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)  # type: ignore[method-assign] # Flask's documented way
     db.init_app(app)
     app.cli.add_command(cli.users)
     _add_routes(app, settings, authenticator, signer)
@@ -112,6 +122,9 @@ def _add_routes(
     disk = None if settings.clip_cache_size == "0" else settings.clip_cache_disk
     clips = gateway.Clips(accel_redirect=settings.accel_redirect, disk=disk)
     app.register_blueprint(gateway.blueprint(tasks, clips))
+    tokens = ShareTokens(settings.jwt_private_key, settings.jwt_public_key)
+    links = share_views.Links(tokens, authenticator, tasks, clips)
+    app.register_blueprint(share_views.blueprint(links))
     checks = {
         "database": health.Check(services.ping),
         "tasks": health.Check(tasks.ping, required=False),

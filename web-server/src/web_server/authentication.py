@@ -24,7 +24,7 @@ from web_server.token_signer import TokenSigner
 KEY_PREFIX = "idrl_"
 # A change of an account is seen by every process of the web app within this time.
 LOOKUP_S = 5.0
-# Of tokens that are made of a key; longer than a call may take, with a cached key.
+# Of tokens that are made of a key or a link; longer than a call may take, with a cached key.
 _KEY_TOKEN_LIFETIME_S = 120
 _CACHED_KEYS = 4096
 
@@ -99,6 +99,16 @@ class Authenticator:
         if account is None or identity.issued_at_s < account.tokens_valid_after_s:
             raise token_refused()
         return identity
+
+    def act_for(self, user_id: int) -> bool:
+        """Let the current request's call to the tasks service be the account's; False: gone.
+
+        For requests that prove in another way what they may ask for.
+        """
+        account = self._accounts(user_id)
+        if account is not None:
+            g.exchanged_token = self._signer.sign(user_id, lifetime_s=_KEY_TOKEN_LIFETIME_S)
+        return account is not None
 
     def forget(self, user_id: int) -> None:
         """Look the account and its keys up again, after a change."""

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -60,8 +60,10 @@ _RESPONSE_HEADERS = (
 _MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
-# Composed on the way, so never cached.
-_ZIP = re.compile(r"/(tasks|batches)/[0-9A-Za-z-]+/clips\.zip")
+# What nginx fetches itself: it takes as long as the caller.
+_FILE = re.compile(
+    rf"{_CLIP.pattern}(/poster\.jpg)?|/(tasks|batches)/[0-9A-Za-z-]+/(clips\.zip|contact-sheet\.jpg)"
+)
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
 # nginx does not count the clips that it is still writing.
 _LEFT_FREE_BYTES = 2 * 1024**3
@@ -158,7 +160,7 @@ class TasksService:
         """Raise unless the service says that it is ready; TasksDegraded where something is away."""
         response = self.send("GET", "/ready", {}, None, Timeout(total=_PROBE_TIMEOUT_S))
         body = response.read(_CHUNK_BYTES)
-        _release(response)
+        release(response)
         if response.status != HTTPStatus.OK:
             raise TasksUnavailable
         if json.loads(body).get("status") == "degraded":
@@ -195,18 +197,27 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
             request.max_content_length = _MAX_BATCH_BYTES
         elif request.method in ("POST", "PATCH"):
             request.max_content_length = MAX_TASK_BODY_BYTES
-        if clips.accel_redirect and request.method in ("GET", "HEAD"):
-            if _ZIP.fullmatch(request.path):
-                return _nginx_fetches("/_tasks")
-            if _CLIP.fullmatch(request.path):
-                return (
-                    _checked_clip(service) if clips.may_be_cached() else _nginx_fetches("/_tasks")
-                )
-        return _passed_on(
-            service.send(request.method, _target(), _request_headers(), read_body() or None)
+        if (
+            clips.accel_redirect
+            and request.method in ("GET", "HEAD")
+            and _FILE.fullmatch(request.path)
+        ):
+            return fetched(service, clips, request.path)
+        return passed_on(
+            service.send(request.method, _target(), request_headers(), read_body() or None)
         )
 
     return routes
+
+
+def fetched(service: TasksService, clips: Clips, path: str, query: str = "") -> Response:
+    """Answer the current GET or HEAD with the file that the tasks service has at `path`."""
+    target = f"{path}?{query}" if query else path
+    if not clips.accel_redirect:
+        return passed_on(service.send(request.method, target, request_headers(), None))
+    if _CLIP.fullmatch(path) and clips.may_be_cached():
+        return _checked_clip(service, path)
+    return _nginx_fetches(f"/_tasks{target}")
 
 
 def _target() -> str:
@@ -216,8 +227,9 @@ def _target() -> str:
     return f"{path}?{query}" if query else path
 
 
-def _request_headers() -> dict[str, str]:
-    given = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+def request_headers(names: Collection[str] = _REQUEST_HEADERS) -> dict[str, str]:
+    """Return the headers of the call to the tasks service: those of the caller's that are named."""
+    given = {name: request.headers[name] for name in names if name in request.headers}
     if token := exchanged_token():
         given["Authorization"] = f"Bearer {token}"
     if trace := request_ids.traceparent.get():
@@ -225,44 +237,45 @@ def _request_headers() -> dict[str, str]:
     return {**given, request_ids.HEADER: request_ids.request_id.get() or ""}
 
 
-def _checked_clip(service: TasksService) -> Response:
+def _checked_clip(service: TasksService, path: str) -> Response:
     """Ask the tasks service for the clip's headers, then send nginx to its cache for the bytes.
 
     The tasks service decides about access, conditions and ranges. nginx sees only calls that are
     answered with bytes; any other answer of the tasks service is passed on as it is.
     """
-    answer = service.send("HEAD", _target(), _request_headers(), None)
+    answer = service.send("HEAD", path, request_headers(), None)
     if request.method == "HEAD" or answer.status == HTTPStatus.NOT_MODIFIED:
-        return _passed_on(answer)
-    _release(answer)
+        return passed_on(answer)
+    release(answer)
     tag = _SHA256_TAG.fullmatch(answer.headers.get("ETag", ""))
     if tag is None or answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        return _nginx_fetches("/_tasks")
-    response = _nginx_fetches(f"/_clips/{tag[1]}")
+        return _nginx_fetches(f"/_tasks{path}")
+    response = _nginx_fetches(f"/_clips/{tag[1]}{path}")
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         response.accept_ranges = "bytes"
     return response
 
 
 def _nginx_fetches(where: str) -> Response:
-    """Return a response that nginx replaces with its own, from the internal location `where`."""
-    response = Response(headers={"X-Accel-Redirect": where + request.path})
+    """Return a response that nginx replaces with its own, from the internal address `where`."""
+    response = Response(headers={"X-Accel-Redirect": where})
     if token := exchanged_token():
         response.headers["X-Accel-Authorization"] = f"Bearer {token}"
     del response.headers["Content-Type"]  # nginx would prefer it to the clip's
     return response
 
 
-def _passed_on(answer: BaseHTTPResponse) -> Response:
+def passed_on(answer: BaseHTTPResponse) -> Response:
+    """Return the answer of the tasks service as the app's own, its body still to be read."""
     headers = [(name, answer.headers[name]) for name in _RESPONSE_HEADERS if name in answer.headers]
     response = Response(_chunks(answer), answer.status, direct_passthrough=True)
     del response.headers["Content-Type"]
     response.headers.extend(headers)
-    response.call_on_close(lambda: _release(answer))
+    response.call_on_close(lambda: release(answer))
     return response
 
 
-def _release(answer: BaseHTTPResponse) -> None:
+def release(answer: BaseHTTPResponse) -> None:
     """Return the connection to the pool, or close it when a part of the answer is still unread."""
     if answer.length_remaining == 0:
         answer.release_conn()

@@ -17,6 +17,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from idrl_common.validation import Body, CleanStr, JsonInt
 from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
+from web_server.share_tokens import DEFAULT_LIFETIME_S, MAX_LIFETIME_S, MIN_LIFETIME_S
 
 USERNAME_MAX_LENGTH = 64
 # Before normalisation, which takes quadratic time for a long row of combining marks.
@@ -150,6 +151,13 @@ class NewKey(Body):
 
     name: Annotated[CleanStr, AfterValidator(_printable)] = Field(min_length=1, max_length=100)
     expires_in_days: JsonInt | None = Field(None, ge=1, le=3650)
+
+
+class NewLink(Body):
+    """The body of POST /tasks/<id>/links; without `part` the link shows the whole task."""
+
+    expires_in_s: JsonInt = Field(DEFAULT_LIFETIME_S, ge=MIN_LIFETIME_S, le=MAX_LIFETIME_S)
+    part: JsonInt | None = Field(None, ge=0)
 
 
 class LogIn(Body):

@@ -28,7 +28,7 @@ class TokenSigner:
 
         Raise ValueError when it is not Ed25519, or when `verifier` would refuse what it signs.
         """
-        self._key = _load(private_key_pem)
+        self._key = load_private_key(private_key_pem)
         try:
             verifier.verify(self.sign(1))
         except TokenInvalid as error:
@@ -63,7 +63,8 @@ class TokenSigner:
         return jwt.encode(claims, self._key, ALGORITHM, headers={"typ": TOKEN_TYPE})
 
 
-def _load(pem: str) -> Ed25519PrivateKey:
+def load_private_key(pem: str) -> Ed25519PrivateKey:
+    """Return the key; raise ValueError when it is not Ed25519."""
     sentence = "JWT_PRIVATE_KEY must hold one unencrypted Ed25519 private key in PEM form"
     try:
         key = load_pem_private_key(pem.encode(), password=None)

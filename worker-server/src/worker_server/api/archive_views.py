@@ -2,15 +2,16 @@
 
 import uuid
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from pydantic_core import to_json
 from werkzeug.wrappers import Response as BaseResponse
 
 from idrl_common.access import caller
 from worker_server.api import archive_queries, batch_queries, tags
+from worker_server.api.archive_queries import ArchivedTask
 from worker_server.api.archives import ArchiveSender
 from worker_server.api.batch_queries import BatchNotFound
-from worker_server.api.manifests import manifest
+from worker_server.api.manifests import manifest, task_name
 from worker_server.api.queries import TaskNotFound
 
 
@@ -21,14 +22,14 @@ def blueprint(archives: ArchiveSender) -> Blueprint:
     @routes.get("/tasks/<task_id>/manifest.json")
     def get_manifest(task_id: str) -> Response:
         key = _uuid(task_id, TaskNotFound)
-        document = manifest(archive_queries.task_to_archive(caller().user_id, key))
+        document = manifest(_seen(archive_queries.task_to_archive(caller().user_id, key)))
         tag = tags.weak_tag([to_json(document).decode()])
         return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
 
     @routes.get("/tasks/<task_id>/clips.zip")
     def download_task(task_id: str) -> BaseResponse:
         key = _uuid(task_id, TaskNotFound)
-        return archives.of_task(archive_queries.task_to_archive(caller().user_id, key))
+        return archives.of_task(_seen(archive_queries.task_to_archive(caller().user_id, key)))
 
     @routes.get("/batches/<batch_id>/clips.zip")
     def download_batch(batch_id: str) -> BaseResponse:
@@ -38,6 +39,15 @@ def blueprint(archives: ArchiveSender) -> Blueprint:
         return archives.of_batch(name, archive_queries.tasks_of_batch(owner_id, key))
 
     return routes
+
+
+def _seen(task: ArchivedTask) -> ArchivedTask:
+    """Return the task, for the web app's share links without what only its owner knows."""
+    if request.args.get("shared") != "true":
+        return task
+    shown = task.copy()
+    shown.update(name=task_name(task), url="", external_id=None, metadata=None)
+    return shown
 
 
 def _uuid(text: str, not_found: type[TaskNotFound | BatchNotFound]) -> uuid.UUID:

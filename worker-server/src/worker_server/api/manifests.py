@@ -17,7 +17,7 @@ def manifest(task: ArchivedTask) -> dict[str, Any]:
         "name": task_name(task),
         "external_id": task["external_id"],
         "metadata": task["metadata"],
-        "url": task["url"],
+        "url": task["url"] or None,
         "created_at": task["created_at"],
         "source": source_document(source) if source else None,
         "frame_rate": source.get("frame_rate"),

@@ -1,0 +1,157 @@
+"""Share links: made by the owner of a task, good for everybody until they expire."""
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from idrl_common.access import caller
+from idrl_common.problems import Problem
+from idrl_common.validation import parse_body
+from web_server import gateway
+from web_server.authentication import Authenticator
+from web_server.gateway import Clips, TasksService
+from web_server.schemas import NewLink
+from web_server.share_tokens import Share, ShareInvalid, ShareTokens, share_url
+
+# Asks the tasks service to leave out the source's URL, `external_id` and `metadata`.
+_WITHOUT_SECRETS = "shared=true"
+_MAX_BODY_BYTES = 8 * 1024
+# What a link shows of a task's parts.
+_PART_FACTS = ("number", "segment", "name", "start_s", "end_s", "frames", "size_bytes", "sha256")
+
+
+@dataclass(frozen=True)
+class Links:
+    """What makes links, and what answers those who follow them."""
+
+    tokens: ShareTokens
+    authenticator: Authenticator
+    tasks: TasksService
+    clips: Clips
+
+    def opened(self, token: str, number: int | None = None) -> Share:
+        """Return what the link shows, and act for its owner; raise if it is not part `number`."""
+        share = self.tokens.verify(token)
+        is_other_part = number is not None and share.part not in (None, number)
+        if is_other_part or not self.authenticator.act_for(share.owner_id):
+            raise ShareInvalid
+        return share
+
+    def whole(self, token: str) -> Share:
+        """Return what the link shows; raise if it is a part alone."""
+        share = self.opened(token)
+        if share.part is not None:
+            raise ShareInvalid
+        return share
+
+    def fetched(self, share: Share, path: str, query: str = "") -> Response:
+        """Answer with what the tasks service has at `path` below the task."""
+        return gateway.fetched(self.tasks, self.clips, f"/tasks/{share.task_id}{path}", query)
+
+    def task(self, task_id: uuid.UUID) -> dict[str, Any] | Response:
+        """Return the task's document, or the tasks service's answer where that is another one."""
+        headers = gateway.request_headers(("Authorization",))
+        answer = self.tasks.send("GET", f"/tasks/{task_id}", headers, None)
+        if answer.status != HTTPStatus.OK:
+            return gateway.passed_on(answer)
+        task: dict[str, Any] = json.loads(answer.read())
+        gateway.release(answer)
+        return task
+
+
+def blueprint(links: Links) -> Blueprint:
+    """Return the routes; those below /s are open to callers without a token of their own."""
+    routes = Blueprint("shares", __name__)
+
+    @routes.post("/tasks/<task_id>/links")
+    def create_link(task_id: str) -> tuple[Response, int] | Response:
+        request.max_content_length = _MAX_BODY_BYTES
+        body = parse_body(NewLink)
+        key = _task_id(task_id)
+        task = links.task(key)
+        if isinstance(task, Response):
+            return task
+        _require_part(task, body.part)
+        expires_at_s = int(time.time()) + body.expires_in_s
+        share = Share(caller().user_id, key, body.part, expires_at_s)
+        url = share_url(links.tokens, request.host_url, share)
+        return _unstored(jsonify(url=url, expires_at=_time(expires_at_s))), 201
+
+    @routes.get("/s/<token>")
+    def show(token: str) -> Response:
+        share = links.opened(token)
+        task = links.task(share.task_id)
+        if isinstance(task, Response):
+            return task
+        return _unstored(jsonify(_document(token, share, task)))
+
+    @routes.get("/s/<token>/parts/<int:number>")
+    def download_part(token: str, number: int) -> Response:
+        return links.fetched(links.opened(token, number), f"/parts/{number}")
+
+    @routes.get("/s/<token>/parts/<int:number>/poster.jpg")
+    def get_poster(token: str, number: int) -> Response:
+        return links.fetched(links.opened(token, number), f"/parts/{number}/poster.jpg")
+
+    @routes.get("/s/<token>/contact-sheet.jpg")
+    def get_contact_sheet(token: str) -> Response:
+        return links.fetched(links.whole(token), "/contact-sheet.jpg")
+
+    @routes.get("/s/<token>/clips.zip")
+    def download_clips(token: str) -> Response:
+        return links.fetched(links.whole(token), "/clips.zip", _WITHOUT_SECRETS)
+
+    @routes.get("/s/<token>/manifest.json")
+    def get_manifest(token: str) -> Response:
+        return links.fetched(links.whole(token), "/manifest.json", _WITHOUT_SECRETS)
+
+    return routes
+
+
+def _require_part(task: dict[str, Any], part: int | None) -> None:
+    if part is not None and part not in (each["number"] for each in task["parts"]):
+        raise Problem(404, "part_not_found", "The task has no part with this number.")
+
+
+def _document(token: str, share: Share, task: dict[str, Any]) -> dict[str, Any]:
+    """Return what the link's bearer may know: nothing of where the video came from."""
+    link = f"/s/{token}"
+    parts = [
+        {name: part[name] for name in _PART_FACTS}
+        | {"link": f"{link}/parts/{part['number']}"}
+        | {"poster": f"{link}/parts/{part['number']}/poster.jpg"}
+        for part in task["parts"]
+        if part["status"] == "done" and share.part in (None, part["number"])
+    ]
+    is_whole = share.part is None
+    return {
+        "name": task["name"],
+        "expires_at": _time(share.expires_at_s),
+        "parts": parts,
+        "contact_sheet": f"{link}/contact-sheet.jpg" if is_whole else None,
+        "clips_zip": f"{link}/clips.zip" if is_whole else None,
+        "manifest": f"{link}/manifest.json" if is_whole else None,
+    }
+
+
+def _task_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise Problem(404, "task_not_found", "There is no task with this id.") from error
+
+
+def _unstored(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _time(unix_s: int) -> str:
+    time_of = datetime.fromtimestamp(unix_s, UTC)
+    return time_of.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,251 @@
+"""Share links: who makes them, what they show, and what they never do."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+from flask.testing import FlaskClient
+
+from idrl_common.token_verifier import TokenInvalid, TokenVerifier
+from web_testing import assert_problem, bearer
+
+if TYPE_CHECKING:
+    from conftest import AuthActions, Exchange, Keys, MakeApp, TasksStandIn
+
+TASK = "0b8f2f0e-6c1d-4c0a-9f57-3d1c5f6a7b88"
+FACTS: dict[str, object] = {"segment": None, "name": None, "start_s": 0, "end_s": 20, "frames": 660}
+FACTS |= {"size_bytes": 7, "sha256": "a" * 64}
+DOCUMENT = {
+    "task_id": TASK,
+    "name": "race.mp4",
+    "url": "https://example.com/race.mp4?signature=secret",
+    "metadata": {"client": "secret"},
+    "external_id": "secret",
+    "parts": [
+        {"number": 0, "status": "done", **FACTS},
+        {"number": 1, "status": "done", **FACTS},
+        {"number": 2, "status": "waiting", **FACTS},
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def tasks(tasks: TasksStandIn) -> TasksStandIn:
+    """It has one task."""
+
+    def answer(exchange: Exchange) -> None:
+        if exchange.path == f"/tasks/{TASK}":
+            return exchange.say(200, json.dumps(DOCUMENT).encode())
+        if exchange.path.startswith(f"/tasks/{TASK}/"):
+            return exchange.say(200, b"bytes", {"Content-Type": "video/mp4"})
+        return exchange.say(404, b"{}", {"Content-Type": "application/problem+json"})
+
+    tasks.answer = answer
+    return tasks
+
+
+def link(client: FlaskClient, headers: dict[str, str], **body: object) -> str:
+    """Make a link and return its path."""
+    answer = client.post(f"/tasks/{TASK}/links", json=body, headers=headers)
+    assert answer.status_code == 201
+    assert answer.headers["Cache-Control"] == "no-store"
+    document: dict[str, Any] = answer.json  # type: ignore[assignment] # an object
+    return str(urlsplit(document["url"]).path)
+
+
+def test_link_shows_the_finished_parts_of_its_task_to_everybody(
+    client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn
+) -> None:
+    path = link(client, headers)
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    assert answer.json is not None
+    assert "secret" not in answer.text
+    assert answer.json["name"] == "race.mp4"
+    assert [part["number"] for part in answer.json["parts"]] == [0, 1]
+    assert tasks.seen[-1].headers["Authorization"].startswith("Bearer ")
+    links = [
+        *(part[kind] for part in answer.json["parts"] for kind in ("link", "poster")),
+        *(answer.json[kind] for kind in ("contact_sheet", "clips_zip", "manifest")),
+    ]
+    for each in links:
+        assert client.get(each, headers={"Range": "bytes=0-4"}).data == b"bytes"
+        query = "?shared=true" if each.endswith(("zip", "json")) else ""
+        assert tasks.seen[-1].target == each.replace(path, f"/tasks/{TASK}") + query
+        assert tasks.seen[-1].headers["Range"] == "bytes=0-4"
+    assert client.post(path).status_code == client.delete(path).status_code == 405
+
+
+def test_link_of_a_part_shows_no_other(
+    client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn
+) -> None:
+    path = link(client, headers, part=1)
+    document: Any = client.get(path).json
+    assert [part["number"] for part in document["parts"]] == [1]
+    assert document["contact_sheet"] is document["clips_zip"] is document["manifest"] is None
+    assert client.get(f"{path}/parts/1").data == b"bytes"
+    assert client.get(f"{path}/parts/1/poster.jpg").data == b"bytes"
+    seen = len(tasks.seen)
+    for other in (
+        "parts/0",
+        "parts/0/poster.jpg",
+        "contact-sheet.jpg",
+        "clips.zip",
+        "manifest.json",
+    ):
+        assert_problem(client.get(f"{path}/{other}"), 404, "link_not_found")
+    for other in ("parts/-1", "parts/1/../0", "../../tasks", "parts/1/x"):
+        assert client.get(f"{path}/{other}").status_code == 404
+    assert len(tasks.seen) == seen
+
+
+def test_address_is_the_one_that_the_owner_called(
+    client: FlaskClient, make_app: MakeApp, headers: dict[str, str]
+) -> None:
+    behind_nginx = make_app(accel_redirect=True).test_client()
+    said = {"Host": "clips.example.com", "X-Forwarded-Proto": "https"}
+    url = f"/tasks/{TASK}/links"
+    answers = [
+        each.post(url, json={}, headers={**headers, **said}).get_json()["url"]
+        for each in (client, behind_nginx)
+    ]
+    assert answers[0].startswith("http://clips.example.com/s/ey")
+    assert answers[1].startswith("https://clips.example.com/s/ey")
+
+
+def test_nginx_sends_what_a_link_shows_by_the_owners_token(
+    client: FlaskClient, make_app: MakeApp, headers: dict[str, str], keys: Keys
+) -> None:
+    path = link(client, headers)
+    behind_nginx = make_app(accel_redirect=True, clip_cache_size="0").test_client()
+    answer = behind_nginx.get(f"{path}/parts/0/poster.jpg")
+    assert answer.headers["X-Accel-Redirect"] == f"/_tasks/tasks/{TASK}/parts/0/poster.jpg"
+    archive = behind_nginx.get(f"{path}/clips.zip").headers["X-Accel-Redirect"]
+    assert archive == f"/_tasks/tasks/{TASK}/clips.zip?shared=true"
+    token = answer.headers["X-Accel-Authorization"].removeprefix("Bearer ")
+    claims = jwt.decode(token, keys.public, algorithms=["EdDSA"], audience="idrl")
+    assert claims["exp"] - time.time() <= 120
+
+
+def test_expired_link(
+    client: FlaskClient,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = link(client, headers, expires_in_s=60)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 59)
+    assert client.get(path).status_code == 200
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    for below in ("", "/parts/0", "/contact-sheet.jpg"):
+        assert_problem(client.get(path + below), 410, "link_expired")
+
+
+def test_altered_link(
+    client: FlaskClient,
+    headers: dict[str, str],
+    keys: Keys,
+    other_keys: Keys,
+    tasks: TasksStandIn,
+) -> None:
+    token = link(client, headers, part=1).removeprefix("/s/")
+    claims = jwt.decode(token, keys.public, algorithms=["EdDSA"], audience="idrl-share")
+    head, body, signature = token.split(".")
+    typed = {"typ": "share+jwt"}
+    other = jwt.encode(claims | {"part": 0}, other_keys.private, "EdDSA", headers=typed)
+    seen = len(tasks.seen)
+    for altered in (
+        f"{head}.{other.split('.')[1]}.{signature}",
+        other,
+        jwt.encode(claims, "", "none", headers=typed),
+        jwt.encode(claims, keys.private, "EdDSA"),  # of another type
+        jwt.encode(claims | {"aud": "idrl"}, keys.private, "EdDSA", headers=typed),
+        token[:-8],
+        f"{head}.{body}",
+        "x" * 5000,
+        "x",
+    ):
+        assert_problem(client.get(f"/s/{altered}/parts/0"), 404, "link_not_found")
+    assert len(tasks.seen) == seen
+
+
+def test_links_and_log_ins_are_not_mistaken_for_each_other(
+    client: FlaskClient, headers: dict[str, str], keys: Keys
+) -> None:
+    token = link(client, headers).removeprefix("/s/")
+    for path in ("/tasks", "/me"):
+        assert_problem(client.get(path, headers=bearer(token)), 401, "token_invalid")
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(keys.public).verify(token)  # as the tasks service does
+    log_in = headers["Authorization"].removeprefix("Bearer ")
+    assert_problem(client.get(f"/s/{log_in}"), 404, "link_not_found")
+    claims = jwt.decode(log_in, keys.public, algorithms=["EdDSA"], audience="idrl")
+    old = jwt.encode(claims | {"exp": 1}, keys.private, "EdDSA", headers={"typ": "at+jwt"})
+    assert_problem(client.get(f"/s/{old}"), 404, "link_not_found")
+
+
+def test_link_outlives_the_log_in_and_ends_with_the_account(
+    client: FlaskClient,
+    make_app: MakeApp,
+    auth: AuthActions,
+    headers: dict[str, str],
+    tasks: TasksStandIn,
+) -> None:
+    path = link(client, headers)
+    assert client.post("/auth/logout", headers=headers).status_code == 204
+    assert client.get(path).status_code == 200
+    answer: Any = auth.login().json
+    known = tasks.answer
+    tasks.answer = lambda exchange: exchange.say(200, b"[]")
+    body = {"password": auth.password}
+    assert client.delete("/me", json=body, headers=bearer(answer["token"])).status_code == 204
+    tasks.answer = known
+    another_process = make_app().test_client()
+    assert_problem(another_process.get(f"{path}/parts/0"), 404, "link_not_found")
+    assert_problem(client.get(path), 404, "link_not_found")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"expires_in_s": 59},
+        {"expires_in_s": 2_592_001},
+        {"expires_in_s": "60"},
+        {"expires_in_s": None},
+        {"part": -1},
+        {"part": 0.5},
+        {"parts": [1]},
+    ],
+)
+def test_bad_bodies(client: FlaskClient, headers: dict[str, str], body: dict[str, object]) -> None:
+    answer = client.post(f"/tasks/{TASK}/links", json=body, headers=headers)
+    assert_problem(answer, 400, "invalid_body")
+
+
+def test_links_are_for_the_owner_of_a_task(client: FlaskClient, headers: dict[str, str]) -> None:
+    url = f"/tasks/{TASK}/links"
+    assert_problem(client.post(url, json={}), 401, "token_missing")
+    assert_problem(client.post(url, json={"part": 3}, headers=headers), 404, "part_not_found")
+    assert_problem(client.post("/tasks/x/links", json={}, headers=headers), 404, "task_not_found")
+    strange = client.post(f"/tasks/{TASK[:-1]}9/links", json={}, headers=headers)
+    assert strange.status_code == 404  # as the tasks service says it
+    assert link(client, headers, expires_in_s=2_592_000)
+    assert link(client, headers, expires_in_s=60.0, part=2)
+
+
+def test_logs_have_no_tokens(
+    client: FlaskClient,
+    headers: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = link(client, headers)
+    with caplog.at_level("INFO", "access"):
+        for asked in (path, f"{path}/parts/0", f"/x/../s{path[2:]}"):
+            client.get(asked)
+    written = [record.access["path"] for record in caplog.records if record.name == "access"]  # type: ignore[attr-defined] # ours
+    assert written == ["/s/-", "/s/-/parts/0", "/x/../s/-"]
