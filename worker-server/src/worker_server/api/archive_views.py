@@ -46,7 +46,7 @@ def _seen(task: ArchivedTask) -> ArchivedTask:
     if request.args.get("shared") != "true":
         return task
     shown = task.copy()
-    shown.update(name=task_name(task), url="", external_id=None, metadata=None)
+    shown.update({"name": task_name(task), "url": "", "external_id": None, "metadata": None})
     return shown
 
 
