@@ -1,8 +1,8 @@
 # Every step of the continuous integration is a target here; nothing works only there.
 
-MEMBERS := common web-server worker-server psg local testing
+MEMBERS := common web-server worker-server psg clients/python local testing
 # Each is checked on its own: several have a conftest.py, and a module name stands for one file.
-SUITES := common/tests web-server/tests worker-server/tests psg/tests local/tests testing/tests bench/tests chaos/tests deploy/tests \
+SUITES := common/tests web-server/tests worker-server/tests psg/tests clients/python/tests local/tests testing/tests bench/tests chaos/tests deploy/tests \
 	deploy/rehearsal deploy/supply e2e containers jmeter
 TEST_HELPERS := worker-server/tools:containers
 PYTHON ?= python3
@@ -13,14 +13,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
 NO_MEMBERS := --no-emit-package idrl-common --no-emit-package web-server --no-emit-package worker-server \
-	--no-emit-package idrl-psg --no-emit-package idrl-local --no-emit-package idrl-testing
+	--no-emit-package idrl-psg --no-emit-package idrl-client --no-emit-package idrl-local --no-emit-package idrl-testing
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --fork-strategy fewest --no-annotate --no-header \
 	$(if $(UPGRADE),--upgrade) $(NO_MEMBERS)
 
 .DEFAULT_GOAL := help
 LOCAL := $(BIN)/python -m idrl_local
 NEWMAN := .cache/newman/node_modules/.bin/newman
-.PHONY: help setup demo up user down reload status logs state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
+.PHONY: help setup demo up user down reload status logs client-models state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ lock: ## resolve the locks again (UPGRADE=1 for newer versions)
 	$(COMPILE) locks/certbot.in -o locks/certbot.txt
 	$(COMPILE) locks/schemathesis.in -o locks/schemathesis.txt
 	$(COMPILE) locks/supply.in -o locks/supply.txt
+
+client-models: $(STAMP) ## write the Python client's models from docs/openapi.yaml
+	$(BIN)/python clients/python/tools/generate_models.py > clients/python/.models.py
+	@mv clients/python/.models.py clients/python/src/idrl_client/models.py
 
 state-machine: $(STAMP) ## write docs/state-machine.md from the statuses
 	$(BIN)/python -m worker_server.queue.statuses > docs/state-machine.md

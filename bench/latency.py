@@ -13,6 +13,7 @@ from bench.paired import Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.running_system import Live, running
+from idrl_client import NotFound, Refused
 
 # 720p with grain: its part of 20 s has about 10 MB.
 _VIDEO = sources.Spec(
@@ -87,12 +88,14 @@ def _one(live: Live) -> Sample:
 
 def _first_byte(live: Live, task_id: str) -> float:
     """Return when the first byte of the clip arrives."""
-    link = f"{live.client.base_url}/tasks/{task_id}/parts/0"
+    link = f"/tasks/{task_id}/parts/0"
     while True:
-        answer = live.client.session.get(link, headers={"Range": "bytes=0-0"}, timeout=10)
-        if answer.ok:
+        try:
+            live.client.connection.call("GET", link, headers={"Range": "bytes=0-0"})
+        except (NotFound, Refused):
+            time.sleep(_POLL_S)
+        else:
             return time.time()
-        time.sleep(_POLL_S)
 
 
 def _files(watch: Watch, task_id: str, part_claimed: float) -> dict[str, float]:

@@ -70,9 +70,9 @@ def _cases(options: Options) -> dict[str, tuple[Spec, int, float]]:
 def _watch(video: Path, at_once: int) -> dict[str, int]:
     """Return the memory by program at the moment of the peak, while a system processes a video."""
     with running(video, RENDER_CONCURRENCY=str(at_once)) as live, _Watch(live) as watch:
-        link = f"/tasks/{live.post()}"
+        task_id = live.post()
         until = None
-        while (task := live.client.call("GET", link))["status"] not in _ENDED:
+        while (task := live.client.task(task_id))["status"] not in _ENDED:
             if task["status"] == "processing" and until is None:
                 until = time.monotonic() + _MAX_WATCH_S
             if until is not None and time.monotonic() > until:

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from bench.database import connect
+from idrl_client import Client
 from idrl_local import sample, system
-from idrl_local.client import Client
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import PROGRAMS, READY_FILE, Installation, is_passed_on
 
@@ -55,12 +55,11 @@ class Live:
 
     def post(self, url: str | None = None) -> str:
         """Submit the video and return the task's id."""
-        task_id: str = self.client.call("POST", "/tasks", json={"url": url or self.url})["task_id"]
-        return task_id
+        return self.client.create_task({"url": url or self.url})["task_id"]
 
     def delete(self, task_id: str) -> None:
         """Abort or delete the task, and wait until no worker has it."""
-        self.client.call("DELETE", f"/tasks/{task_id}")
+        self.client.delete_task(task_id)
         self.wait_until(
             "SELECT count(*) = 0 FROM tasks WHERE id = %s AND status = 'canceling'", task_id
         )
@@ -101,7 +100,9 @@ def running(video: Path, **settings: str) -> Iterator[Live]:
 def account(installation: Installation) -> Client:
     """Return a client for an account of its own."""
     name = f"bench{uuid.uuid4().hex[:8]}"
-    return Client.signed_up(installation.url, name, f"Aa1-{uuid.uuid4().hex}")
+    return Client.signed_up(
+        installation.url, name, f"{name}@example.com", f"Aa1-{uuid.uuid4().hex}"
+    )
 
 
 @contextmanager

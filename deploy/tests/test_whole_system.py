@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from idrl_client import Client
+from idrl_client.downloads import fetch_part
 from idrl_local import sample, servers
-from idrl_local.client import Client
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import DATABASE, SUPERUSER
 from idrl_testing.database import Database
@@ -68,14 +69,10 @@ def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[s
     folder.mkdir()
     found: dict[str, list[str]] = {}
     for task in tasks:
-        parts = [
-            part
-            for part in client.call("GET", f"/tasks/{task}")["parts"]
-            if part["status"] == "done"
-        ]
+        parts = [part for part in client.task(task)["parts"] if part["status"] == "done"]
         for part in parts:
-            client.download(part["link"], folder / "clip", part["sha256"])
-        found[task] = [part["sha256"] for part in parts]
+            fetch_part(client.connection, part, folder / "clip")
+        found[task] = [str(part["sha256"]) for part in parts]
     return found
 
 
@@ -94,12 +91,12 @@ def test_a_destroyed_system_comes_back(
         url = stack.enter_context(sample.served(video))
         with up(caller):
             client = Client.signed_up(
-                f"http://127.0.0.1:{ports.nginx}", "ada", "Passw0rd-of-a-test"
+                f"http://127.0.0.1:{ports.nginx}", "ada", "ada@example.com", "Passw0rd-of-a-test"
             )
-            tasks = [client.call("POST", "/tasks", {"url": url})["task_id"]]
-            wait_until(lambda: client.call("GET", f"/tasks/{tasks[0]}")["status"] == "done")
-            tasks.append(client.call("POST", "/tasks", {"url": url})["task_id"])
-            wait_until(lambda: client.call("GET", f"/tasks/{tasks[1]}")["parts_done"] >= 1)
+            tasks = [client.create_task({"url": url})["task_id"]]
+            wait_until(lambda: client.task(tasks[0])["status"] == "done")
+            tasks.append(client.create_task({"url": url})["task_id"])
+            wait_until(lambda: client.task(tasks[1])["parts_done"] >= 1)
             done = place_of(place, home, ports.postgres, caller).run("backup")
             assert done.returncode == 0, done.stderr
         [folder] = [path for path in backups.iterdir() if path.is_dir()]
@@ -128,14 +125,12 @@ def test_a_destroyed_system_comes_back(
 
         change_passwords(home)
         with up(caller):
-            client.call(
-                "POST",
-                "/auth/login",
-                {"email": "ada@example.com", "password": "Passw0rd-of-a-test"},
+            Client.logged_in(
+                f"http://127.0.0.1:{ports.nginx}", "ada@example.com", "Passw0rd-of-a-test"
             )
             first = clips_of(client, tasks, tmp_path / "first")
             assert len(first[tasks[0]]) == 6
-            wait_until(lambda: client.call("GET", f"/tasks/{tasks[1]}")["status"] == "done")
+            wait_until(lambda: client.task(tasks[1])["status"] == "done")
             last = clips_of(client, tasks, tmp_path / "last")
             assert {task: len(sums) for task, sums in last.items()} == dict.fromkeys(tasks, 6)
             assert last[tasks[0]] == first[tasks[0]]

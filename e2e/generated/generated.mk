@@ -4,9 +4,9 @@ CLIENTS := .cache/clients
 .PHONY: test-clients
 
 test-clients: $(STAMP) $(CLIENTS)/.installed ## generated Python and TypeScript clients make the whole journey, on a system of its own
-	@rm -rf $(CLIENTS)/idrl_client
+	@rm -rf $(CLIENTS)/idrl_generated
 	PATH="$(CURDIR)/$(CLIENTS)/venv/bin:$$PATH" openapi-python-client generate --path docs/openapi.yaml \
-		--config e2e/generated/openapi-python-client.yml --meta none --fail-on-warning --output-path $(CLIENTS)/idrl_client
+		--config e2e/generated/openapi-python-client.yml --meta none --fail-on-warning --output-path $(CLIENTS)/idrl_generated
 	@cp e2e/generated/journey.ts e2e/generated/tsconfig.json $(CLIENTS)
 	cd $(CLIENTS) && node_modules/.bin/openapi-typescript ../../docs/openapi.yaml -o api.d.ts && node_modules/.bin/tsc
 	$(LOCAL) with-system sh -c 'PYTHONPATH=$(CLIENTS) $(CLIENTS)/venv/bin/python e2e/generated/journey.py && node $(CLIENTS)/journey.js'

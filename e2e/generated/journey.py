@@ -5,10 +5,10 @@ import os
 import time
 import uuid
 
-from idrl_client import AuthenticatedClient, Client
-from idrl_client.api.accounts import login, signup
-from idrl_client.api.tasks import create_task, download_part, get_task
-from idrl_client.models import (
+from idrl_generated import AuthenticatedClient, Client
+from idrl_generated.api.accounts import login, signup
+from idrl_generated.api.tasks import create_task, download_part, get_task
+from idrl_generated.models import (
     Login,
     NewTask,
     Signup,
@@ -18,7 +18,7 @@ from idrl_client.models import (
     Token,
     User,
 )
-from idrl_client.types import File
+from idrl_generated.types import File
 
 BASE_URL = os.environ["BASE_URL"]
 PASSWORD = "Analytical1"

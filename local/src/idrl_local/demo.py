@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import av
-import requests
 
+from idrl_client import Client, IdrlError, TaskFailed
+from idrl_client.client import ENDED
+from idrl_client.downloads import fetch_part
+from idrl_client.models import Task, TaskWithParts
 from idrl_local import privileges, sample, supervision, system
-from idrl_local.client import CallFailed, Client
 from idrl_local.demo_options import DemoOptions
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports, port_from_environment
 from idrl_local.pidlocks import PidLock
 
 _SAMPLE_SECONDS = 45
 _POLL_S = 0.5
-_ENDED = ("done", "failed", "canceled")
-
-
-class TaskFailed(Exception):
-    """The task ended without clips; the message says why."""
 
 
 def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int:
@@ -52,7 +49,7 @@ def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int
         with lock.hold():
             result = _run(folder, options, environment)
     except (
-        *(CallFailed, TaskFailed, requests.RequestException),
+        IdrlError,
         *(sample.SampleFailed, system.SystemFailed, supervision.ProgramFailed),
     ) as error:
         _say(f"the demo failed: {error}")
@@ -67,14 +64,17 @@ def _run(folder: Path, options: DemoOptions, environment: Mapping[str, str]) -> 
         _system(folder / "system", options.at, settings) as address,
     ):
         _say(f"it is up at {address}")
-        client = Client.signed_up(
-            address, f"demo-{secrets.token_hex(4)}", f"Aa1-{secrets.token_hex(8)}"
-        )
-        task = _await(client, client.call("POST", "/tasks", json={"url": source}))
+        client = _signed_up(address)
+        task = _await(client, client.create_task({"url": source}))
         clips = folder / "clips" / task["task_id"]
         parts = _download(client, task, clips)
     _say(f"{len(parts)} clips are in {clips}")
     return {"task_id": task["task_id"], "status": task["status"], "parts": parts}
+
+
+def _signed_up(address: str) -> Client:
+    name, password = f"demo-{secrets.token_hex(4)}", f"Aa1-{secrets.token_hex(8)}"
+    return Client.signed_up(address, name, f"{name}@example.com", password)
 
 
 @contextmanager
@@ -107,12 +107,12 @@ def _source(
         yield address, {**environment, "FETCH_ALLOW_HOSTS": "127.0.0.1"}
 
 
-def _await(client: Client, task: dict[str, Any]) -> dict[str, Any]:
+def _await(client: Client, accepted: Task) -> TaskWithParts:
     """Follow the task to its end, showing its progress; raise TaskFailed if it fails."""
-    link = task["link"]
-    while task["status"] not in _ENDED:
+    task = client.task(accepted["task_id"])
+    while task["status"] not in ENDED:
         time.sleep(_POLL_S)
-        task = client.call("GET", link)
+        task = client.task(task["task_id"])
         parts = f"{task['parts_done']} of {task['parts_total'] or '?'} parts"
         _progress(f"{task['progress']:3} %  {task['status']}, {parts}")
     _progress_done()
@@ -122,12 +122,12 @@ def _await(client: Client, task: dict[str, Any]) -> dict[str, Any]:
     return task
 
 
-def _download(client: Client, task: dict[str, Any], clips: Path) -> list[dict[str, Any]]:
+def _download(client: Client, task: TaskWithParts, clips: Path) -> list[dict[str, Any]]:
     clips.mkdir(parents=True)
     found = []
     for part in task["parts"]:
         path = clips / f"part-{part['number']:02}.mp4"
-        client.download(part["link"], path, part["sha256"])
+        fetch_part(client.connection, part, path)
         size_bytes = path.stat().st_size
         found.append(
             {

@@ -1,0 +1,3 @@
+from idrl_client.cli import main
+
+main()

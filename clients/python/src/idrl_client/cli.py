@@ -1,0 +1,225 @@
+"""The command `idrl`."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from idrl_client import clipping, output, segments as segment_files
+from idrl_client.client import Client
+from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn
+from idrl_client.login import Login, load, save, stored_url
+from idrl_client.models import NewEdit
+
+_INTERRUPTED = 130
+_USAGE = 2
+# A system that is restarted or upgraded while clips are made is waited for.
+_FOLLOWING_PATIENCE_S = 900.0
+Command = Callable[..., Any]
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API gives it.")
+_task_ids = click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 a task failed, 2 wrong option, 3 not logged in, 4 not found,"
+    " 5 no answer, 6 refused, 7 a file of this machine, 130 interrupted.",
+)
+@click.version_option(package_name="idrl-client", prog_name="idrl")
+def idrl() -> None:
+    """Make short branded clips of videos. IDRL_URL and IDRL_KEY win over `idrl login`."""
+
+
+@idrl.command()
+@click.argument("url", required=False)
+@click.option("--email", help="Log in with a password, and make a key of it.")
+@click.option("--no-keyring", is_flag=True, help="Store the key in a file of yours alone (0600).")
+@_as_json
+def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool) -> None:
+    """Store the address of a system and a key; the key comes from a prompt or standard input."""
+    url = (url or stored_url(os.environ) or "").rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise NotLoggedIn("say which system: `idrl login https://idrl.example.com`")
+    secret = _secret("Password" if email else "Key (idrl_…)")
+    if email:
+        named = f"idrl on {socket.gethostname()}"[:100]
+        secret = Client.logged_in(url, email, secret).create_key(named)["key"]
+    account = Client(url, secret).account()
+    place = save(Login(url, secret), os.environ, in_keyring=not no_keyring)
+    if as_json:
+        output.as_json({"url": url, "username": account["username"], "key_is_in": place})
+    else:
+        output.say(f"logged in at {url} as {account['username']}; the key is in {place}")
+
+
+def _secret(prompt: str) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(prompt, hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()
+
+
+@idrl.command()
+@click.argument("sources", metavar="URL…", nargs=-1, required=True)
+@click.option("--seconds", type=click.FloatRange(2, 60), help="The longest part.")
+@click.option("--aspect", type=click.Choice(["16:9", "9:16", "1:1", "4:5", "source"]))
+@click.option("--fit", type=click.Choice(["crop", "pad", "blur"]))
+@click.option("--quality", type=click.Choice(["fast", "balanced", "small"]))
+@click.option("--cut", help="Where parts end, such as exact.")
+@click.option("--brand", help="The id of a brand; none for no logo.")
+@click.option(
+    *("--segments", "segments_file"),
+    type=click.Path(path_type=Path),
+    help="Only these stretches: a file with JSON, or lines `start_s,end_s,name`.",
+)
+@click.option(
+    *("-o", "--output", "folder"),
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Download the clips into this folder. The same command again continues.",
+)
+@click.option("--wait", is_flag=True, help="Wait for the end of the tasks (-o does too).")
+@_as_json
+def clip(
+    sources: tuple[str, ...],
+    folder: Path | None,
+    *,
+    wait: bool,
+    as_json: bool,
+    **choices: Any,  # noqa: ANN401 # the options that make the edit
+) -> None:
+    """Make clips of videos: prints their paths, or the tasks' ids without -o."""
+    wanted = list(dict.fromkeys(map(_link, sources)))
+    edit, progress = _edit(**choices), output.Progress()
+    client = _client(_FOLLOWING_PATIENCE_S if folder or wait else None)
+    if folder:
+        jobs = clipping.into_folder(client, wanted, edit, folder, progress)
+    else:
+        jobs = clipping.submit(client, wanted, edit)
+        if wait:
+            clipping.follow(client, jobs, None, progress)
+    progress.end()
+    output.as_json([job.document() for job in jobs]) if as_json else output.jobs(jobs)
+    sys.exit(max((job.error.exit_code for job in jobs if job.error), default=0))
+
+
+def _link(source: str) -> str:
+    if source.startswith(("http://", "https://")):
+        return source
+    if Path(source).exists():
+        raise LocalFault(f"{source} is a file: this release takes links, so serve it by HTTP")
+    raise LocalFault(f"{source} is no link that begins with http:// or https://")
+
+
+def _edit(
+    *,
+    seconds: float | None,
+    brand: str | None,
+    segments_file: Path | None,
+    **choices: str | None,
+) -> NewEdit:
+    """Return the edit of the options; what is not given is left to the system."""
+    fields: dict[str, Any] = {**choices, "part_seconds": seconds, "brand_id": brand}
+    if segments_file:
+        fields["segments"] = segment_files.read(segments_file)
+    edit: NewEdit = {}
+    edit.update({name: value for name, value in fields.items() if value is not None})  # type: ignore[typeddict-item]
+    return edit
+
+
+@idrl.command()
+@click.option("-n", "--max", "limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--status", help="Only these, separated by commas: done,failed")
+@click.option("--query", "-q", help="Only with this text in name or URL.")
+@_as_json
+def ls(limit: int, status: str | None, query: str | None, *, as_json: bool) -> None:
+    """List your tasks, the newest first."""
+    given = {"status": status, "q": query}
+    filters = {name: value for name, value in given.items() if value}
+    found = _client().tasks(limit, **filters)
+    output.as_json(list(found)) if as_json else output.tasks(found)
+
+
+@idrl.command()
+@click.argument("task_id", metavar="TASK")
+@_as_json
+def show(task_id: str, *, as_json: bool) -> None:
+    """Show a task and its parts."""
+    found = _client().task(task_id)
+    output.as_json(found) if as_json else output.task(found)
+
+
+@idrl.command()
+@_task_ids
+@_as_json
+def rm(task_ids: tuple[str, ...], *, as_json: bool) -> None:
+    """Abort live tasks, delete ended ones with their clips."""
+    client = _client()
+    _each(client.delete_task, task_ids, is_json=as_json)
+
+
+@idrl.command()
+@_task_ids
+@_as_json
+def retry(task_ids: tuple[str, ...], *, as_json: bool) -> None:
+    """Try failed tasks again; clips that are done stay."""
+    client = _client()
+    _each(client.retry_task, task_ids, is_json=as_json)
+
+
+def _each(call: Command, task_ids: tuple[str, ...], *, is_json: bool) -> None:
+    """Call for every task, also behind one that fails, and end with the worst exit code."""
+    code, answers = 0, []
+    for task_id in task_ids:
+        try:
+            answer = call(task_id)
+        except IdrlError as fault:
+            output.error(fault, is_json=is_json, about=task_id)
+            code = max(code, fault.exit_code)
+            continue
+        answers.append(answer)
+        if not is_json:
+            print(f"{task_id}  {answer['status']}")
+    if is_json:
+        output.as_json(answers)
+    sys.exit(code)
+
+
+@idrl.command()
+@_as_json
+def usage(*, as_json: bool) -> None:
+    """Show what your account uses, and its limits."""
+    found = _client().usage()
+    output.as_json(found) if as_json else output.usage(found)
+
+
+def _client(patience_s: float | None = None) -> Client:
+    login = load(os.environ)
+    return Client(login.url, login.key, **({"patience_s": patience_s} if patience_s else {}))
+
+
+def main() -> NoReturn:
+    """Run the command; an error is one line on standard error, and an exit code."""
+    import truststore
+
+    truststore.inject_into_ssl()  # proxies' own certificates are in the system's store alone
+    is_json = "--json" in sys.argv
+    try:
+        code = idrl.main(prog_name="idrl", standalone_mode=False)
+    except IdrlError as fault:
+        output.error(fault, is_json=is_json)
+        code = fault.exit_code
+    except click.UsageError as fault:
+        command = fault.ctx.command_path if fault.ctx else "idrl"
+        output.say(f"idrl: {fault.format_message().rstrip('.')}: see `{command} --help`")
+        code = _USAGE
+    except (KeyboardInterrupt, click.Abort):
+        output.say("idrl: interrupted; with -o the same command again continues")
+        code = _INTERRUPTED
+    except BrokenPipeError:  # `idrl ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,99 @@
+"""The calls of the API that scripts make, typed."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import quote
+
+from idrl_client.connection import Connection, document
+from idrl_client.models import (
+    Account,
+    Canceling,
+    Deleted,
+    KeyWithSecret,
+    NewTask,
+    Task,
+    TaskWithParts,
+    Usage,
+)
+
+ENDED = frozenset({"done", "failed", "canceled"})
+_PAGE = 100
+
+
+class Client:
+    """Speaks for one account. Every method raises a kind of IdrlError.
+
+    `key` is one of `POST /me/keys` or a token of `POST /auth/login`.
+    """
+
+    def __init__(self, base_url: str, key: str | None = None, *, patience_s: float = 60.0) -> None:
+        self.connection = Connection(base_url, key, patience_s=patience_s)
+
+    @classmethod
+    def signed_up(cls, base_url: str, username: str, email: str, password: str) -> "Client":
+        """Make an account, and return a client with a token of an hour."""
+        body = {"username": username, "email": email, "password": password, "password_2": password}
+        Connection(base_url).call("POST", "/auth/signup", is_repeatable=False, json=body)
+        return cls.logged_in(base_url, email, password)
+
+    @classmethod
+    def logged_in(cls, base_url: str, email: str, password: str) -> "Client":
+        """Return a client with a token of an hour."""
+        body = {"email": email, "password": password}
+        answer = Connection(base_url).call("POST", "/auth/login", json=body)
+        return cls(base_url, str(document(answer)["token"]))
+
+    def account(self) -> Account:
+        """Return the account that the key is of."""
+        return cast("Account", self._get("/me"))
+
+    def create_key(self, name: str) -> KeyWithSecret:
+        """Make a key for scripts; only this answer shows it."""
+        answer = self.connection.call("POST", "/me/keys", is_repeatable=False, json={"name": name})
+        return cast("KeyWithSecret", document(answer))
+
+    def create_task(self, task: NewTask, idempotency_key: str | None = None) -> Task:
+        """Submit a video; with the same key again it is the same task, for 24 h."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        answer = self.connection.call(
+            *("POST", "/tasks"),
+            headers=headers,
+            is_repeatable=bool(idempotency_key),
+            json=task,
+        )
+        return cast("Task", document(answer))
+
+    def tasks(self, limit: int, **filters: str) -> Iterator[Task]:
+        """Yield the newest tasks; `filters` are the parameters of `GET /tasks`."""
+        path: str | None = "/tasks"
+        query: dict[str, Any] = {**filters, "max": min(limit, _PAGE)}
+        while path and limit > 0:
+            answer = self.connection.call("GET", path, params=query)
+            found = cast("list[Task]", document(answer))[:limit]
+            yield from found
+            limit -= len(found)
+            path, query = answer.links.get("next", {}).get("url"), {}
+
+    def task(self, task_id: str) -> TaskWithParts:
+        """Return a task and its parts."""
+        return cast("TaskWithParts", self._get(_path(task_id)))
+
+    def delete_task(self, task_id: str) -> Deleted | Canceling:
+        """Abort a live task, or delete an ended one with its clips."""
+        return cast("Deleted | Canceling", document(self.connection.call("DELETE", _path(task_id))))
+
+    def retry_task(self, task_id: str) -> Task:
+        """Try a failed task again; clips that are done stay."""
+        answer = self.connection.call("POST", f"{_path(task_id)}/retry", is_repeatable=False)
+        return cast("Task", document(answer))
+
+    def usage(self) -> Usage:
+        """Return what the account uses, and its limits."""
+        return cast("Usage", self._get("/usage"))
+
+    def _get(self, path: str) -> object:
+        return cast("object", document(self.connection.call("GET", path)))
+
+
+def _path(task_id: str) -> str:
+    return f"/tasks/{quote(task_id, safe='')}"

@@ -1,0 +1,146 @@
+"""From links to clips in a folder: submits, follows and downloads, and continues after a kill."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from idrl_client.client import ENDED, Client
+from idrl_client.downloads import fetch_part
+from idrl_client.errors import IdrlError, NotFound, TaskFailed
+from idrl_client.journal import Entry, Journal, fingerprint
+from idrl_client.models import NewEdit, NewTask, Part, Task, TaskWithParts
+
+_POLL_S = 1.0
+Say = Callable[[str], None]
+
+
+@dataclass
+class Job:
+    """One video on its way; `error` says why there are no clips, or not all."""
+
+    source: str
+    task_id: str | None = None
+    status: str | None = None
+    folder: str | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+    error: IdrlError | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return what --json prints of it."""
+        return {**asdict(replace(self, error=None)), "error": str(self.error or "") or None}
+
+
+def submit(client: Client, sources: Sequence[str], edit: NewEdit) -> list[Job]:
+    """Submit each video, and neither wait nor remember anything."""
+    return [_submitted(client, source, edit) for source in sources]
+
+
+def _submitted(client: Client, source: str, edit: NewEdit) -> Job:
+    job = Job(source)
+    try:
+        task = client.create_task(_new_task(source, edit), str(uuid.uuid4()))
+        job.task_id, job.status = task["task_id"], task["status"]
+    except IdrlError as error:
+        job.error = error
+    return job
+
+
+def into_folder(
+    client: Client, sources: Sequence[str], edit: NewEdit, folder: Path, say: Say
+) -> list[Job]:
+    """Have the clips of all videos in `folder`, each once, however often this is called."""
+    with Journal.of(folder) as journal:
+        jobs = [_begun(client, journal, source, edit) for source in sources]
+        follow(client, jobs, folder, say)
+    return jobs
+
+
+def _begun(client: Client, journal: Journal, source: str, edit: NewEdit) -> Job:
+    """Return the job of an order: of the task that was made for it before, else of a new one."""
+    order = fingerprint(client.connection.base_url, source, dict(edit))
+    entry = journal.entry(order)
+    job = Job(source)
+    try:
+        task = _known_task(client, entry)
+        if task is None:
+            if entry is None or entry.task_id:
+                entry = Entry.new(source)
+                journal.put(order, entry)
+            task = client.create_task(_new_task(source, edit), entry.idempotency_key)
+            journal.put(order, replace(entry, task_id=task["task_id"]))
+        job.task_id, job.status = task["task_id"], task["status"]
+    except IdrlError as error:
+        job.error = error
+    return job
+
+
+def _known_task(client: Client, entry: Entry | None) -> Task | TaskWithParts | None:
+    """Return the task of an entry, a failed one retried; None if it is gone or was canceled."""
+    if entry is None or entry.task_id is None:
+        return None
+    try:
+        task = client.task(entry.task_id)
+    except NotFound:
+        return None
+    if task["status"] == "failed":
+        return client.retry_task(entry.task_id)
+    return None if task["status"] in {"canceling", "canceled"} else task
+
+
+def follow(client: Client, jobs: Sequence[Job], folder: Path | None, say: Say) -> None:
+    """Wait until every task has ended; download each clip that lands where there is a folder."""
+    pending = [job for job in jobs if job.error is None]
+    while pending:
+        for job in pending:
+            try:
+                _advance(client, job, folder)
+            except IdrlError as error:
+                job.error = error
+        say(_progress(jobs))
+        pending = [job for job in pending if job.status not in ENDED and job.error is None]
+        if pending:
+            time.sleep(_POLL_S)
+
+
+def _advance(client: Client, job: Job, folder: Path | None) -> None:
+    task = client.task(str(job.task_id))
+    if folder:
+        place = folder / _folder_name(task)
+        place.mkdir(exist_ok=True)
+        job.folder = str(place)
+        _download(client, job, task["parts"], place)
+    job.status = task["status"]
+    if job.status in {"failed", "canceled"}:
+        reason = task["error"] or {"message": "It was stopped.", "code": "canceled"}
+        raise TaskFailed(f"{job.source}: {reason['message']} ({reason['code']})")
+
+
+def _download(client: Client, job: Job, parts: Sequence[Part], place: Path) -> None:
+    known = {(each["number"], each["sha256"]) for each in job.files}
+    for part in parts:
+        if part["status"] == "done" and (part["number"], part["sha256"]) not in known:
+            path = place / f"part-{part['number']:03}.mp4"
+            fetch_part(client.connection, part, path)
+            job.files = [each for each in job.files if each["number"] != part["number"]]
+            facts = {name: part[name] for name in ("number", "start_s", "end_s", "sha256")}
+            job.files.append({"path": str(path), **facts})
+
+
+def _folder_name(task: TaskWithParts) -> str:
+    stem = re.sub(r"[^\w.-]+", "-", Path(task["name"]).stem)[:60].strip(".-")
+    return f"{stem or 'video'}-{task['task_id'][:8]}"
+
+
+def _new_task(source: str, edit: NewEdit) -> NewTask:
+    return {"url": source, "edit": edit} if edit else {"url": source}
+
+
+def _progress(jobs: Sequence[Job]) -> str:
+    ended = sum(job.status in ENDED or job.error is not None for job in jobs)
+    files = sum(len(job.files) for job in jobs)
+    live = ", ".join(sorted({job.status for job in jobs if job.status and not job.error}))
+    return f"{ended} of {len(jobs)} videos, {files} clips here ({live or 'none left'})"

@@ -1,0 +1,173 @@
+"""HTTP calls to one system, repeated where it is busy or restarting, with errors as sentences."""
+
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from idrl_client.errors import IdrlError, NotFound, NotLoggedIn, Refused, Unreachable
+
+_CONNECT_S = 10.0
+_READ_S = 60.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 15.0
+_BUSY = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+NO_HEADERS: Mapping[str, str] = {}
+
+
+class _Bearer(AuthBase):
+    """The key or token. As `auth` it keeps requests from sending what ~/.netrc says instead."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class Connection:
+    """Calls the system at `base_url` with a key or token, or without.
+
+    An answer that the system is busy is waited out for up to `patience_s`, and so is a system that
+    has answered before and cannot be reached now. One that never answered is not waited for.
+    """
+
+    def __init__(self, base_url: str, key: str | None = None, *, patience_s: float = 60.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.patience_s = patience_s
+        self._has_answered = False
+        self._session = requests.Session()
+        self._session.auth = _Bearer(key)
+        if urlsplit(self.base_url).hostname in _LOOPBACK:
+            self._session.trust_env = False  # a proxy has a loopback of its own
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
+        is_repeatable: bool = True,
+        **options: Any,  # noqa: ANN401 # those of requests
+    ) -> requests.Response:
+        """Return the answer, which is no error; raise a kind of IdrlError.
+
+        `is_repeatable` says that a second call does no harm where the first one's answer was lost.
+        """
+        deadline = time.monotonic() + self.patience_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                answer = self._send(method, path, headers, options)
+            except requests.RequestException as error:
+                can_wait = self._has_answered and is_repeatable
+                if not can_wait or time.monotonic() + pause_s > deadline:
+                    raise Unreachable(_connection_sentence(self.base_url, error)) from error
+                wait_s = pause_s
+            else:
+                if answer.ok:
+                    return answer
+                wait_s = _retry_after_s(answer, pause_s)
+                if not _is_busy(answer) or time.monotonic() + wait_s > deadline:
+                    raise _error(answer)
+            time.sleep(wait_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str], options: Mapping[str, Any]
+    ) -> requests.Response:
+        answer = self._session.request(
+            method,
+            self.base_url + path,
+            headers=dict(headers),
+            timeout=(_CONNECT_S, _READ_S),
+            allow_redirects=False,
+            **options,
+        )
+        self._has_answered = True
+        if answer.is_redirect:
+            raise Unreachable(
+                f"{self.base_url} redirects to {answer.headers['Location']}:"
+                " give that address as IDRL_URL"
+            )
+        return answer
+
+
+def document(answer: requests.Response) -> Any:  # noqa: ANN401 # JSON of the contract's shape
+    """Return what an answer holds; raise Unreachable where that is no JSON."""
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise _not_idrl(answer) from error
+
+
+def _is_busy(answer: requests.Response) -> bool:
+    """Tell whether waiting helps: quotas end when tasks do or the day does, not in seconds."""
+    return answer.status_code in _BUSY and not _code(answer).startswith("quota_")
+
+
+def _retry_after_s(answer: requests.Response, default_s: float) -> float:
+    given = answer.headers.get("Retry-After", "")
+    return float(given) if given.isdecimal() else default_s
+
+
+def _problem(answer: requests.Response) -> dict[str, Any]:
+    try:
+        document = answer.json()
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _code(answer: requests.Response) -> str:
+    return str(_problem(answer).get("code", ""))
+
+
+def _error(answer: requests.Response) -> IdrlError:
+    """Return the error that an answer stands for."""
+    problem = _problem(answer)
+    if "code" not in problem:
+        return _not_idrl(answer)
+    errors = [f"{each['field']}: {each['message']}" for each in problem.get("errors", [])]
+    sentence = f"{'; '.join([problem['detail'], *errors])} ({problem['code']})"
+    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        return NotLoggedIn(f"{sentence}: make a key and log in with `idrl login`")
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        return NotFound(sentence)
+    if _is_busy(answer):
+        return Unreachable(sentence)
+    return Refused(sentence, problem["code"])
+
+
+def _not_idrl(answer: requests.Response) -> Unreachable:
+    return Unreachable(
+        f"{answer.url} answers {answer.status_code} {answer.reason}, and not as idrl does:"
+        " is IDRL_URL the address of an idrl system?"
+    )
+
+
+def _connection_sentence(base_url: str, error: requests.RequestException) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return (
+            f"{base_url} has a certificate that this machine does not trust:"
+            " add its authority to the system's store, or name its file in REQUESTS_CA_BUNDLE"
+        )
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"the proxy does not lead to {base_url}: see HTTPS_PROXY and NO_PROXY"
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return f"{base_url} is no address of a system: IDRL_URL=https://idrl.example.com"
+    return f"no system answers at {base_url}: is it up, and is IDRL_URL right?"

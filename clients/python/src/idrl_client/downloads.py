@@ -1,0 +1,80 @@
+"""Clips into files: whole or not at all, continued where a download was cut off."""
+
+import errno
+import hashlib
+import os
+from http import HTTPStatus
+from pathlib import Path
+
+import requests
+
+from idrl_client.connection import Connection
+from idrl_client.errors import IdrlError, LocalFault, Unreachable
+from idrl_client.models import Part
+
+_CHUNK_BYTES = 1024 * 1024
+_ATTEMPTS = 5
+
+
+def fetch_part(connection: Connection, part: Part, target: Path) -> bool:
+    """Have the clip of a part that is done in `target`; tell whether it had to be downloaded.
+
+    What has arrived waits beside `target` under the clip's SHA-256, so a process that is killed
+    continues there the next time, and never with the bytes of another clip.
+    """
+    sha256 = part["sha256"]
+    if sha256 is None:
+        raise ValueError(f"part {part['number']} is not done")
+    try:
+        if target.exists() and _sha256(target) == sha256:
+            return False
+        _download(connection, part, sha256, target)
+    except OSError as error:
+        raise _local_fault(target, error) from error
+    return True
+
+
+def _download(connection: Connection, part: Part, sha256: str, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{sha256[:16]}.partial")
+    fault: IdrlError | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            _receive(connection, part, sha256, partial)
+        except requests.RequestException:
+            fault = Unreachable(f"{part['link']} breaks off; the same command again continues")
+            continue
+        if _sha256(partial) == sha256:
+            partial.replace(target)
+            return
+        partial.unlink()
+        fault = LocalFault(f"{part['link']} arrives damaged: its SHA-256 is not {sha256}")
+    if fault:
+        raise fault
+
+
+def _receive(connection: Connection, part: Part, sha256: str, partial: Path) -> None:
+    """Append what is missing; a clip that is another by now is received from its beginning."""
+    have_bytes = partial.stat().st_size if partial.exists() else 0
+    if have_bytes == part["size_bytes"]:
+        return
+    wanted = {"Range": f"bytes={have_bytes}-", "If-Range": f'"{sha256}"'} if have_bytes else {}
+    answer = connection.call("GET", part["link"], headers=wanted, stream=True)
+    mode = "ab" if answer.status_code == HTTPStatus.PARTIAL_CONTENT else "wb"
+    with answer, partial.open(mode) as file:
+        for chunk in answer.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _local_fault(target: Path, error: OSError) -> LocalFault:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return LocalFault(
+            f"no space is left for {target}: make room, and the same command again continues"
+        )
+    return LocalFault(f"{target} cannot be written: {error.strerror}")

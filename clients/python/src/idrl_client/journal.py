@@ -1,0 +1,89 @@
+"""What `idrl clip -o` has begun in a folder, so that the same command again continues it."""
+
+import fcntl
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from idrl_client.errors import LocalFault
+
+_NAME = ".idrl.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One order: the key is on the disk before the task is made with it."""
+
+    source: str
+    idempotency_key: str
+    task_id: str | None = None
+
+    @classmethod
+    def new(cls, source: str) -> Self:
+        """Return an order that no task is made for yet."""
+        return cls(source, str(uuid.uuid4()))
+
+
+def fingerprint(base_url: str, source: str, edit: Mapping[str, object]) -> str:
+    """Name an order: the same video, edit and system are the same order."""
+    return hashlib.sha256(json.dumps([base_url, source, edit], sort_keys=True).encode()).hexdigest()
+
+
+class Journal:
+    """The orders of one folder, in a file that is replaced whole at each change."""
+
+    def __init__(self, path: Path, entries: dict[str, Entry]) -> None:
+        self._path = path
+        self._entries = entries
+
+    @classmethod
+    @contextmanager
+    def of(cls, folder: Path) -> Iterator[Self]:
+        """Yield the journal of a folder, which is made; one process at a time has it."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / ".idrl.lock").open("w")
+        except OSError as error:
+            raise LocalFault(f"{folder} cannot be written to: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LocalFault(
+                    f"another `idrl clip` is working in {folder}: wait for it, or give another -o"
+                ) from error
+            yield cls(folder / _NAME, _read(folder / _NAME))
+
+    def entry(self, order: str) -> Entry | None:
+        """Return what is known of an order."""
+        return self._entries.get(order)
+
+    def put(self, order: str, entry: Entry) -> None:
+        """Have an entry on the disk."""
+        self._entries[order] = entry
+        document = {name: asdict(each) for name, each in self._entries.items()}
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        try:
+            with fresh.open("w") as file:
+                json.dump({"version": 1, "orders": document}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+        except OSError as error:
+            raise LocalFault(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    try:
+        orders = json.loads(path.read_text())["orders"]
+        return {name: Entry(**each) for name, each in orders.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LocalFault(f"{path} is damaged: remove it, or give another -o") from error

@@ -1,0 +1,99 @@
+"""The address and the key that a command uses: of the environment, else of the last log-in."""
+
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from idrl_client.errors import LocalFault, NotLoggedIn
+
+_SERVICE = "idrl"
+
+
+@dataclass(frozen=True)
+class Login:
+    """An address and its key."""
+
+    url: str
+    key: str
+
+
+def load(environment: Mapping[str, str]) -> Login:
+    """Return IDRL_URL and IDRL_KEY, each replaced by what the last log-in stored if absent.
+
+    A stored key goes to the address that it was stored for and to no other. Raises NotLoggedIn.
+    """
+    stored = _read(_file(environment))
+    url = (environment.get("IDRL_URL") or stored.get("url", "")).rstrip("/")
+    if not url:
+        raise NotLoggedIn("not logged in: `idrl login URL`, or set IDRL_URL and IDRL_KEY")
+    if not url.startswith(("http://", "https://")):
+        raise NotLoggedIn(f"IDRL_URL={url} must begin with http:// or https://")
+    key = environment.get("IDRL_KEY") or (_stored_key(stored) if url == stored.get("url") else None)
+    if not key:
+        raise NotLoggedIn(f"there is no key for {url}: `idrl login {url}`, or set IDRL_KEY")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise NotLoggedIn("IDRL_KEY has characters that no key has: copy the key again")
+    return Login(url, key)
+
+
+def save(login: Login, environment: Mapping[str, str], *, in_keyring: bool = True) -> str:
+    """Store a log-in and return where its key is; the file is readable by its owner alone."""
+    path = _file(environment)
+    keyring = _keyring() if in_keyring else None
+    if keyring:
+        keyring.set_password(_SERVICE, login.url, login.key)
+    document = {"url": login.url} if keyring else {"url": login.url, "key": login.key}
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(document, file)
+        fresh.replace(path)
+    except OSError as error:
+        raise LocalFault(f"{path} cannot be written: {error.strerror}; IDRL_KEY works") from error
+    return "the system's keyring" if keyring else str(path)
+
+
+def stored_url(environment: Mapping[str, str]) -> str | None:
+    """Return the address of the environment or of the last log-in."""
+    return environment.get("IDRL_URL") or _read(_file(environment)).get("url")
+
+
+def _file(environment: Mapping[str, str]) -> Path:
+    folder = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(folder) / "idrl" / "login.json"
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise LocalFault(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise LocalFault(f"{path} is damaged: `idrl login` writes it again") from error
+    return document if isinstance(document, dict) else {}
+
+
+def _stored_key(stored: Mapping[str, str]) -> str | None:
+    if "key" in stored:
+        return stored["key"]
+    keyring = _keyring()
+    key: str | None = keyring.get_password(_SERVICE, stored["url"]) if keyring else None
+    return key
+
+
+def _keyring() -> ModuleType | None:
+    """Return the module keyring where it is installed and the system has a keyring."""
+    try:
+        keyring = importlib.import_module("keyring")
+    except ImportError:
+        return None
+    return keyring if keyring.get_keyring().priority > 0 else None

@@ -1,0 +1,43 @@
+"""The file of `--segments`: JSON as the API takes it, or lines `start_s,end_s,name`."""
+
+import csv
+import json
+from pathlib import Path
+
+from idrl_client.errors import LocalFault
+from idrl_client.models import NewSegment
+
+
+def read(path: Path) -> list[NewSegment]:
+    """Return the stretches in a file; raise LocalFault with the line that is wrong."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalFault(f"{path} cannot be read: {error}") from error
+    found = _from_json(path, text) if text.lstrip().startswith("[") else _from_csv(path, text)
+    if not found:
+        raise LocalFault(f"{path} has no segment: one a line, `start_s,end_s,name`")
+    return found
+
+
+def _from_json(path: Path, text: str) -> list[NewSegment]:
+    try:
+        found: list[NewSegment] = json.loads(text)
+    except ValueError as error:
+        raise LocalFault(f"{path} is not valid JSON: {error}") from error
+    return found  # the system judges the rest, and names each field that is wrong
+
+
+def _from_csv(path: Path, text: str) -> list[NewSegment]:
+    found = []
+    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+        if not row or row[0].lstrip().startswith("#"):
+            continue
+        try:
+            segment: NewSegment = {"start_s": float(row[0]), "end_s": float(row[1])}
+        except (ValueError, IndexError) as error:
+            raise LocalFault(f"{path}, line {number}: not `start_s,end_s,name`") from error
+        if name := ",".join(row[2:]).strip():
+            segment["name"] = name
+        found.append(segment)
+    return found

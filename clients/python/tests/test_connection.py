@@ -1,0 +1,97 @@
+"""Busy, restarting and wrong systems, and what the environment must not change."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from idrl_client import Client, IdrlError, Refused, Unreachable
+from idrl_testing import site as web_site
+from idrl_testing.site import Request, Site
+
+USAGE = b'{"live_tasks": 1}'
+
+
+@pytest.fixture
+def system() -> Iterator[Site]:
+    """Stands in for a system: the real one is not busy when a test wants it to be."""
+    with web_site.serve() as site:
+        yield site
+
+
+def problem(status: int, code: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    body = json.dumps({"detail": "A sentence.", "code": code, "status": status}).encode()
+    return status, body, {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_busy_system_is_waited_for_as_long_as_it_says(system: Site, status: int) -> None:
+    def busy_once(request: Request) -> None:
+        if request.count == 1:
+            request.send(*problem(status, "too_busy", Retry_After="1"))
+        else:
+            request.send(200, USAGE)
+
+    system.add("usage", answer=busy_once)
+    assert Client(system.url, "k").usage() == {"live_tasks": 1}
+    assert system.hits["/usage"] == 2
+
+
+def test_longer_waits_than_the_patience_are_errors_at_once(system: Site) -> None:
+    answer = problem(503, "storage_full", Retry_After="600")
+    system.add("usage", answer=lambda request: request.send(*answer))
+    with pytest.raises(Unreachable, match="storage_full"):
+        Client(system.url, "k", patience_s=5).usage()
+    assert system.hits["/usage"] == 1
+
+
+def test_quota_is_no_moment_to_wait_for(system: Site) -> None:
+    answer = problem(429, "quota_live_tasks", Retry_After="1")
+    system.add("usage", answer=lambda request: request.send(*answer))
+    with pytest.raises(Refused, match="quota_live_tasks") as refused:
+        Client(system.url, "k").usage()
+    assert refused.value.code == "quota_live_tasks"
+    assert system.hits["/usage"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "expected"),
+    [
+        (200, b"<html>", {"Content-Type": "text/html"}, "not as idrl does"),
+        (404, b"<html>", {"Content-Type": "text/html"}, "not as idrl does"),
+        (302, b"", {"Location": "https://b.example/usage"}, "redirects to https://b.example/usage"),
+    ],
+)
+def test_address_of_something_else_is_said(
+    system: Site, status: int, body: bytes, headers: dict[str, str], expected: str
+) -> None:
+    system.add("usage", answer=lambda request: request.send(status, body, headers))
+    with pytest.raises(IdrlError, match=expected):
+        Client(system.url, "k").usage()
+
+
+def test_nobody_there_is_said_at_once() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(Unreachable, match="no system answers"):
+        Client(url, "k").usage()
+
+
+def test_netrc_and_proxies_do_not_change_calls_to_this_machine(
+    system: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def note(request: Request) -> None:
+        seen.append(request.headers["Authorization"])
+        request.send(200, USAGE)
+
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    system.add("usage", answer=note)
+    Client(system.url, "the-key").usage()
+    assert seen == ["Bearer the-key"]

@@ -1,0 +1,103 @@
+"""Clips arrive whole: cut off, continued, damaged, replaced and already there."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from idrl_client import LocalFault
+from idrl_client.connection import Connection
+from idrl_client.downloads import fetch_part
+from idrl_client.models import Part
+from idrl_testing import site as web_site
+from idrl_testing.site import Request, Site
+
+CLIP = os.urandom(3_000_000)
+SHA256 = hashlib.sha256(CLIP).hexdigest()
+
+
+@pytest.fixture
+def system() -> Iterator[Site]:
+    with web_site.serve() as site:
+        yield site
+
+
+def part_of(system: Site, answer: Callable[[Request], None] = web_site.whole) -> Part:
+    system.add("clip", CLIP, answer)
+    return {
+        "number": 0,
+        "segment": None,
+        "name": None,
+        "status": "done",
+        "progress": 100,
+        "start_s": 0,
+        "end_s": 20,
+        "attempt": 1,
+        "size_bytes": len(CLIP),
+        "sha256": SHA256,
+        "frames": 1,
+        "rendered_by": "copy",
+        "concealed_frames": 0,
+        "link": "/clip",
+        "error": None,
+    }
+
+
+def ranges(asked: list[str | None]) -> Callable[[Request], None]:
+    def note(request: Request) -> None:
+        asked.append(request.headers.get("Range"))
+        web_site.whole(request)
+
+    return note
+
+
+def test_download_goes_on_where_the_connection_broke(system: Site, tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    def broken(request: Request) -> None:
+        asked.append(request.headers.get("Range"))
+        web_site.breaks_off_once(request)
+
+    assert fetch_part(Connection(system.url), part_of(system, broken), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == CLIP
+    assert asked[0] is None
+    assert asked[1] is not None
+    assert int(asked[1].removeprefix("bytes=").removesuffix("-")) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_bytes_of_a_killed_process_are_used(system: Site, tmp_path: Path) -> None:
+    asked: list[str | None] = []
+    (tmp_path / f".a.mp4.{SHA256[:16]}.partial").write_bytes(CLIP[:1_000_000])
+    part = part_of(system, ranges(asked))
+    assert fetch_part(Connection(system.url), part, tmp_path / "a.mp4")
+    assert asked == ["bytes=1000000-"]
+    assert (tmp_path / "a.mp4").read_bytes() == CLIP
+
+
+@pytest.mark.parametrize("size", [len(CLIP), len(CLIP) + 5, 1_000_000])
+def test_wrong_bytes_of_a_killed_process_are_not(system: Site, tmp_path: Path, size: int) -> None:
+    (tmp_path / f".a.mp4.{SHA256[:16]}.partial").write_bytes(bytes(size))
+    assert fetch_part(Connection(system.url), part_of(system), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == CLIP
+
+
+def test_clip_that_is_there_is_not_downloaded_again(system: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(CLIP)
+    assert not fetch_part(Connection(system.url), part_of(system), tmp_path / "a.mp4")
+    assert system.hits["/clip"] == 0
+
+
+def test_damaged_file_is_replaced(system: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(CLIP[:-1] + b"!")
+    assert fetch_part(Connection(system.url), part_of(system), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == CLIP
+
+
+def test_clip_that_always_arrives_damaged_is_not_kept(system: Site, tmp_path: Path) -> None:
+    part = part_of(system, lambda request: request.send(200, b"!" * len(CLIP)))
+    with pytest.raises(LocalFault, match="arrives damaged"):
+        fetch_part(Connection(system.url), part, tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []

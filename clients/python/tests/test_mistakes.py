@@ -1,0 +1,127 @@
+"""Typical mistakes are answered at once, by one line that says what to do, and an exit code."""
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from idrl_client.login import Login, load, save
+from idrl_testing import site as web_site
+from idrl_testing.site import Site
+
+LIMIT_S = 3.0  # of processor time: other work of the machine does not count
+PROBLEM = (
+    b'{"type": "urn:idrl:problem:token_expired", "title": "Unauthorized", "status": 401,'
+    b' "detail": "The token has expired; log in again.", "code": "token_expired"}'
+)
+
+
+@pytest.fixture(scope="module")
+def other_site() -> Iterator[Site]:
+    """A web site that is no idrl system, and refuses one key as idrl would."""
+    with web_site.serve() as site:
+        site.add("usage", answer=lambda request: request.send(401, PROBLEM))
+        yield site
+
+
+def idrl(*arguments: str, home: Path, **environment: str) -> tuple[int, str]:
+    """Run the command, which must fail, and return its exit code and its only line."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "idrl_client", *arguments],
+        env={**kept, "XDG_CONFIG_HOME": str(home / "config"), **environment},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        input="",
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < LIMIT_S
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return done.returncode, line
+
+
+LOGGED_IN = {"IDRL_URL": "http://127.0.0.1:1", "IDRL_KEY": "idrl_k"}
+LINK = "https://a.example/v.mp4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "expected"),
+    [
+        ("ls", {}, 3, "not logged in: `idrl login URL`, or set IDRL_URL and IDRL_KEY"),
+        ("ls", {"IDRL_URL": "idrl.example"}, 3, "must begin with http:// or https://"),
+        ("ls", {"IDRL_URL": "http://127.0.0.1:1"}, 3, "there is no key for http://127.0.0.1:1"),
+        ("ls", {**LOGGED_IN, "IDRL_KEY": "a key"}, 3, "characters that no key has"),
+        ("ls", LOGGED_IN, 5, "no system answers at http://127.0.0.1:1"),
+        ("ls", {**LOGGED_IN, "IDRL_URL": "http://a.invalid"}, 5, "no system answers at http://a."),
+        ("ls --max 0", LOGGED_IN, 2, "see `idrl ls --help`"),
+        ("lst", {}, 2, "No such command 'lst'"),
+        ("show", {}, 2, "Missing argument 'TASK'"),
+        ("login", {}, 3, "say which system"),
+        ("login ftp://a.example", {}, 3, "say which system"),
+        ("clip", LOGGED_IN, 2, "Missing argument"),
+        ("clip ftp://a.example/v.mp4", LOGGED_IN, 7, "is no link that begins with http://"),
+        ("clip talk.mp4", LOGGED_IN, 7, "talk.mp4 is no link that begins with"),
+        (f"clip {LINK} --aspect 3:2", LOGGED_IN, 2, "'3:2' is not one of"),
+        (f"clip {LINK} --seconds 90", LOGGED_IN, 2, "90.0 is not in the range"),
+        (f"clip {LINK} --colour red", LOGGED_IN, 2, "No such option"),
+        (f"clip {LINK} --segments no.csv", LOGGED_IN, 7, "no.csv cannot be read"),
+        (f"clip {LINK} -o config", LOGGED_IN, 2, "is a file"),
+    ],
+)
+def test_mistake(
+    tmp_path: Path, arguments: str, environment: dict[str, str], code: int, expected: str
+) -> None:
+    if "-o config" in arguments:
+        (tmp_path / "config").touch()
+    found = idrl(*arguments.split(), home=tmp_path, **environment)
+    assert found[0] == code
+    assert expected in found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "has no segment"),
+        ("1,2\nten,20\n", "line 2: not `start_s,end_s,name`"),
+        ("[{]", "is not valid JSON"),
+    ],
+)
+def test_segments_that_cannot_be_read(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "s.csv").write_text(text)
+    code, line = idrl("clip", LINK, "--segments", "s.csv", home=tmp_path, **LOGGED_IN)
+    assert (code, expected in line) == (7, True)
+
+
+def test_another_site_and_an_expired_token(tmp_path: Path, other_site: Site) -> None:
+    at = {"IDRL_URL": other_site.url, "IDRL_KEY": "k"}
+    code, line = idrl("ls", home=tmp_path, **at)
+    assert (code, "is IDRL_URL the address of an idrl system?" in line) == (5, True)
+    code, line = idrl("usage", home=tmp_path, **at)
+    assert (code, "log in with `idrl login`" in line) == (3, True)
+
+
+def test_stored_key_is_private_and_goes_to_no_other_address(tmp_path: Path) -> None:
+    here = {"XDG_CONFIG_HOME": str(tmp_path)}
+    place = save(Login("https://a.example", "idrl_secret"), here, in_keyring=False)
+    assert stat.S_IMODE(Path(place).stat().st_mode) == 0o600
+    assert load(here).key == "idrl_secret"
+    assert load({**here, "IDRL_KEY": "other"}).key == "other"
+    code, line = idrl("ls", home=tmp_path, **here, IDRL_URL="https://b.example")
+    assert (code, "there is no key for https://b.example" in line) == (3, True)
+
+
+def test_damaged_log_in_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config" / "idrl").mkdir(parents=True)
+    (tmp_path / "config" / "idrl" / "login.json").write_text("{")
+    code, line = idrl("ls", home=tmp_path)
+    assert (code, "`idrl login` writes it again" in line) == (7, True)

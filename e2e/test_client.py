@@ -1,0 +1,116 @@
+"""The command `idrl` against the running system; IDRL names another installation of it."""
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blackbox.client import Api
+
+from idrl_testing.site import Site
+from idrl_testing.waiting import wait_until
+
+COMMAND = shlex.split(os.environ.get("IDRL", f"{sys.executable} -m idrl_client"))
+
+
+@pytest.fixture(scope="module")
+def caller(sign_up: Callable[[], Api]) -> Api:
+    return sign_up()
+
+
+@pytest.fixture
+def environment(caller: Api, tmp_path: Path) -> dict[str, str]:
+    """What the command sees: its own account, a folder for its settings, no keyring."""
+    return {
+        **os.environ,
+        "IDRL_URL": caller.base_url,
+        "IDRL_KEY": str(caller.token),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+
+
+def idrl(arguments: Sequence[str], environment: dict[str, str], given: str = "") -> Any:  # noqa: ANN401
+    """Run a command that must succeed, and return the document that it prints."""
+    done = subprocess.run(
+        [*COMMAND, *arguments, "--json"],
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def clips_in(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return each clip with its inode and time: both change if it is written again."""
+    found = {path: path.stat() for path in folder.glob("*/part-*.mp4")}
+    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def test_clips_of_three_links_are_there_once_after_a_kill(
+    caller: Api, environment: dict[str, str], site: Site, short_video: bytes, tmp_path: Path
+) -> None:
+    folder, run = tmp_path / "clips of today", uuid.uuid4().hex
+    links = [site.add(f"{run}-{number}.mp4", short_video) for number in range(3)]
+    order = ["clip", *links, "-o", str(folder), "--aspect", "1:1"]
+    with subprocess.Popen(
+        [*COMMAND, *order], env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        wait_until(lambda: clips_in(folder) or process.poll() is not None)
+        process.send_signal(signal.SIGKILL)
+    before = clips_in(folder)
+    jobs = idrl(order, environment)
+    tasks = {task["task_id"]: task for task in caller.get(f"/tasks?q={run}").json()}
+    assert sorted(task["url"] for task in tasks.values()) == links
+    assert {job["task_id"] for job in jobs} == set(tasks)
+    after = clips_in(folder)
+    assert len(after) == 3
+    assert before.items() <= after.items()
+    for job in jobs:
+        (part,) = caller.task(job["task_id"])["parts"]
+        (clip,) = Path(job["folder"]).glob("*.mp4")
+        assert hashlib.sha256(clip.read_bytes()).hexdigest() == part["sha256"]
+    assert idrl(order, environment) == jobs
+    assert clips_in(folder) == after
+
+
+def test_log_in_makes_a_key_that_later_commands_use(
+    anonymous: Api, environment: dict[str, str], new_account: Callable[[], Any]
+) -> None:
+    account = new_account()
+    assert anonymous.post("/auth/signup", account.form()).status_code == 201
+    del environment["IDRL_KEY"]
+    order = ["login", anonymous.base_url, "--email", account.email, "--no-keyring"]
+    said = idrl(order, environment, given=f"{account.password}\n")
+    assert said["username"] == account.username
+    assert idrl(["usage"], environment)["live_tasks"] == 0
+    assert idrl(["ls"], environment) == []
+
+
+def test_life_of_a_failed_task(caller: Api, environment: dict[str, str], site: Site) -> None:
+    link = f"{site.url}/{uuid.uuid4().hex}.mp4"
+    done = subprocess.run(
+        [*COMMAND, "clip", link, "--wait"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "(source_not_found)" in done.stderr
+    (task,) = idrl(["ls", "--status", "failed"], environment)
+    assert (task["url"], idrl(["show", task["task_id"]], environment)["parts"]) == (link, [])
+    (retried,) = idrl(["retry", task["task_id"]], environment)
+    assert retried["task_id"] == task["task_id"]
+    caller.finish(task["task_id"])
+    assert idrl(["rm", task["task_id"]], environment)[0]["status"] == "deleted"
+    assert idrl(["ls"], environment, "") == [
+        each for each in caller.get("/tasks").json() if each["task_id"] != task["task_id"]
+    ]
