@@ -19,6 +19,7 @@ NAMES = (
     "scale",
     "waiting",
     "api",
+    "zip",
     "rows",
     "sandbox",
     "faults",
