@@ -249,3 +249,12 @@ def test_logs_have_no_tokens(
             client.get(asked)
     written = [record.access["path"] for record in caplog.records if record.name == "access"]  # type: ignore[attr-defined] # ours
     assert written == ["/s/-", "/s/-/parts/0", "/x/../s/-"]
+
+
+@pytest.mark.parametrize("token", ["é.é.é", "%00", "..", "a.b.c", "%ff.%fe.x", "%F0%9F%8E%AC"])
+def test_tokens_that_are_none(client: FlaskClient, token: str, tasks: TasksStandIn) -> None:
+    for below in ("", "/clips.zip", "/parts/99999999999999999999999"):
+        answer = client.get(f"/s/{token}{below}")
+        assert answer.status_code == 404
+        assert answer.content_type == "application/problem+json"
+    assert tasks.seen == []

@@ -82,7 +82,7 @@ def create_app(
     archives = ArchiveSender(settings.remote_folder, served.add, services.note_lost_file)
     app.register_blueprint(views.blueprint(clips, share))
     app.register_blueprint(batch_views.blueprint(share))
-    app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder))
+    app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder, served.add))
     app.register_blueprint(archive_views.blueprint(archives))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))

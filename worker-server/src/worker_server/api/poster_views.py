@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from threading import BoundedSemaphore
 
@@ -20,7 +21,9 @@ _SHEETS_AT_ONCE = 2
 _WAIT_S = 5.0
 
 
-def blueprint(clips: ClipSender, remote_folder: Path) -> Blueprint:
+def blueprint(
+    clips: ClipSender, remote_folder: Path, count_bytes: Callable[[int], None]
+) -> Blueprint:
     """Return the routes."""
     routes = Blueprint("posters", __name__)
     # Each takes some tenths of a second of the processor, and some MiB.
@@ -43,7 +46,9 @@ def blueprint(clips: ClipSender, remote_folder: Path) -> Blueprint:
         tag = tags.weak_tag(part.path for part in parts)
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        return tags.tagged(Response(_drawn(parts), mimetype="image/jpeg"), tag)
+        sheet = _drawn(parts)
+        count_bytes(len(sheet))
+        return tags.tagged(Response(sheet, mimetype="image/jpeg"), tag)
 
     def _drawn(parts: list[PublishedPart]) -> bytes:
         if not drawing.acquire(timeout=_WAIT_S):
