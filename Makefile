@@ -117,8 +117,8 @@ test-browser: $(STAMP) ## stream-copied clips, played and seeked in Chromium (ro
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/pytest worker-server/tests/media -m browser $(ARGS)
 
-test-e2e: $(STAMP) ## the black-box tests, against a system of their own (ARGS="-k delete")
-	$(LOCAL) with-system $(BIN)/pytest e2e $(ARGS)
+test-e2e: $(STAMP) .cache/client/.installed ## the black-box tests, against a system of their own (ARGS="-k delete")
+	IDRL_PROGRAM="$(CURDIR)/.cache/client/bin/idrl" $(LOCAL) with-system $(BIN)/pytest e2e $(ARGS)
 
 test-postman: $(STAMP) $(NEWMAN) ## the Postman collection, against a system of its own
 	$(LOCAL) with-system sh -c '$(NEWMAN) run postman_collection.json --env-var base_url=$$BASE_URL --env-var video_url=$$VIDEO_URL'

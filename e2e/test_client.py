@@ -1,9 +1,8 @@
-"""The command `idrl` against the running system; IDRL names another installation of it."""
+"""The command `idrl` against the running system; IDRL_PROGRAM is what to test."""
 
 import hashlib
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +17,11 @@ from blackbox.client import Api
 from idrl_testing.site import Site
 from idrl_testing.waiting import wait_until
 
-COMMAND = shlex.split(os.environ.get("IDRL", f"{sys.executable} -m idrl_client"))
+COMMAND = (
+    [os.environ["IDRL_PROGRAM"]]
+    if "IDRL_PROGRAM" in os.environ
+    else [sys.executable, "-m", "idrl_client"]
+)
 
 
 @pytest.fixture(scope="module")

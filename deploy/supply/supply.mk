@@ -3,7 +3,21 @@
 SUPPLY := .cache/supply
 # A lock for each image, and the one of development.
 SBOM_LOCKS := web-server worker-server psg certbot all
-.PHONY: sbom audit raise-images test-supply
+CLIENT := .cache/client
+.PHONY: sbom audit raise-images test-supply wheels
+
+wheels: $(STAMP) ## build the wheels of the client and the apps into dist/, the same bytes for the same commit
+	@rm -rf dist
+	@BIN=$(BIN) deploy/supply/build_wheels.sh dist
+	@cd dist && sha256sum *.whl
+
+# The command as a user installs it: its wheel alone, in an environment of its own.
+$(CLIENT)/.installed: locks/all.txt clients/python/pyproject.toml $(wildcard clients/python/src/idrl_client/*.py) | $(STAMP)
+	@rm -rf $(CLIENT)
+	@$(BIN)/python -m venv --without-pip $(CLIENT)
+	@BIN=$(BIN) deploy/supply/build_wheels.sh $(CLIENT)/wheels
+	@$(BIN)/uv pip install --quiet --python $(CLIENT)/bin/python --constraint locks/all.txt $(CLIENT)/wheels/idrl_client-*.whl
+	@touch $@
 
 sbom: $(SUPPLY)/.installed ## write a CycloneDX file for each image's lock into sbom/
 	@mkdir -p sbom
@@ -17,7 +31,7 @@ audit: $(SUPPLY)/.installed ## ask osv.dev for vulnerabilities of the locks (1: 
 raise-images: ## pin the base images to the registry's newest of their tags (needs docker and the registry)
 	@deploy/supply/raise_images.sh
 
-test-supply: $(STAMP) sbom ## tests of the three above, without any network
+test-supply: $(STAMP) sbom ## tests of the four above, without any network
 	$(BIN)/pytest deploy/supply $(ARGS)
 
 $(SUPPLY)/.installed: locks/supply.txt | $(STAMP)
