@@ -1,16 +1,21 @@
-"""The README's walk with curl works as it is printed, and says the same in both languages."""
+"""The README's commands work as they are printed, the same ones in both languages."""
 
 import os
 import re
 import subprocess
+import sys
 import uuid
 from pathlib import Path
+
+import pytest
 
 from idrl_testing.site import Site
 
 ROOT = Path(__file__).parents[1]
+IDRL = os.environ.get("IDRL_PROGRAM", str(Path(sys.executable).with_name("idrl")))
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
-INDENTED = re.compile(r"^    (make .*)$", re.MULTILINE)
+INDENTED = re.compile(r"^    ((?:git|make) .*)$", re.MULTILINE)
+READMES = ["README.md", "README.es.md"]
 
 
 def commands(name: str) -> list[str]:
@@ -19,22 +24,48 @@ def commands(name: str) -> list[str]:
 
 
 def test_both_languages_have_the_same_commands() -> None:
-    assert len(commands("README.md")) >= 9
+    assert len(commands("README.md")) >= 14
     assert commands("README.md") == commands("README.es.md")
 
 
-def test_the_walk_with_curl(site: Site, short_video: bytes, tmp_path: Path) -> None:
-    first, *rest = BLOCK.findall((ROOT / "README.md").read_text())
-    name = f"ana-{uuid.uuid4().hex[:12]}"
+@pytest.mark.parametrize("name", READMES)
+def test_clone_and_make_commands(name: str, tmp_path: Path) -> None:
+    """The clone is of this checkout; make says what it would do, the demo itself runs elsewhere."""
+    clone, *makes = INDENTED.findall((ROOT / name).read_text())
+    here = clone.replace("https://git.example.com/idrl.git", f"'{ROOT}' idrl")
+    assert here != clone
+    rehearsed = [command.replace("make ", "make --dry-run ", 1) for command in makes]
+    script = "\n".join([here.replace("clone", "clone -q --depth 1 --no-local"), *rehearsed])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("idrl_local demo") == 3
+    assert '--video "talk.mp4"' in done.stdout
+    assert done.stdout.count("idrl_local up") == 2
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_walk(name: str, site: Site, short_video: bytes, tmp_path: Path) -> None:
+    first, *rest = BLOCK.findall((ROOT / name).read_text())
+    person = f"ana-{uuid.uuid4().hex[:12]}"
     # The system under test and a video it may fetch, in the place of the printed ones; and a new
     # person each time.
     base_url = os.environ.get("BASE_URL", "http://127.0.0.1:5050")
-    here = f"export IDRL={base_url} VIDEO_URL={site.add('walk.mp4', short_video)}"
-    walk = "\n".join([first, here, *rest])
-    walk = walk.replace("ana@example.com", f"{name}@example.com").replace('"ana"', f'"{name}"')
+    here = f"export IDRL_URL={base_url} VIDEO_URL={site.add('walk.mp4', short_video)}"
+    walk = "\n".join([first, here, *rest]).replace(".venv/bin/idrl", f"'{IDRL}'")
+    walk = walk.replace("ana@example.com", f"{person}@example.com").replace('"ana"', f'"{person}"')
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    environment.pop("IDRL_KEY", None)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", walk],
         cwd=tmp_path,
+        env=environment,
+        input="Fly-high-7\n",  # the answer to the prompt of `idrl login`
         capture_output=True,
         text=True,
         timeout=120,
@@ -43,3 +74,5 @@ def test_the_walk_with_curl(site: Site, short_video: bytes, tmp_path: Path) -> N
     assert '"done"' in (tmp_path / "task.json").read_text()
     assert (tmp_path / "part-0.mp4").read_bytes()[4:8] == b"ftyp"
     assert '"deleted"' in done.stdout
+    (clip,) = (tmp_path / "clips").glob("*/part-000.mp4")
+    assert clip.read_bytes()[4:8] == b"ftyp"
