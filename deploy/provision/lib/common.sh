@@ -6,6 +6,7 @@ IDRL_ETC=${IDRL_ETC:-/etc/idrl}
 IDRL_OPT=${IDRL_OPT:-/opt/idrl}
 IDRL_UNITS=${IDRL_UNITS:-/etc/systemd/system}
 # The interface of the network that render workers are in.
+# shellcheck disable=SC2034 # read by guard-egress, worker
 RENDER_BRIDGE=idrl-render
 # How long anything that this machine has to wait for may take: the database, the share, secrets,
 # the first answer.
