@@ -2,6 +2,7 @@
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -57,6 +58,8 @@ def idrl(*arguments: str, **environment: str) -> str:
         ("CLIP_CACHE_SIZE", "much", "CLIP_CACHE_SIZE is wrong"),
         ("LOGO_PATH", "README.md", "is not a picture that can be read"),
         ("LOGO_PATH", "no-logo.png", "no-logo.png: there is no such file"),
+        ("LOGO_PATH", "my logo.png", "my logo.png: there is no such file"),
+        ("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg", "ffmpeg cannot be run: IMAGEIO_FFMPEG_EXE=/now"),
     ],
 )
 def test_up_refuses_a_wrong_setting_before_it_starts(
@@ -66,6 +69,31 @@ def test_up_refuses_a_wrong_setting_before_it_starts(
     environment = {"IDRL_HOME": str(tmp_path / "home"), "PORT": port, setting: value}
     assert expected in idrl("up", **environment)
     assert not (tmp_path / "home" / "data" / "postgres").exists()
+
+
+def test_up_names_the_port_that_another_program_has(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        line = idrl("up", IDRL_HOME=str(tmp_path), PORT=str(min(port, 65529)))
+    assert line.endswith("is taken; set PORT to the first of six free ports")
+
+
+@pytest.mark.parametrize("left_kib", [0, 4, 40])
+def test_full_disk_is_named(tmp_path: Path, left_kib: int) -> None:
+    """The disk is a tmpfs in a name space of its own, filled up to `left_kib`."""
+    fill = f"head -c {400 - left_kib}K /dev/zero > {tmp_path}/rest || true"
+    script = f'mount -t tmpfs -o size=400k tmpfs {tmp_path}; {fill} 2>/dev/null; exec "$@"'
+    unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    command = [sys.executable, "-m", "idrl_local", "up"]
+    port = str(servers.free_port() % 40000 + 2000)
+    line = sentence(
+        [*unshare, "sh", "-c", script, "sh", *command],
+        {"IDRL_HOME": f"{tmp_path}/home", "PORT": port},
+    )
+    assert "set IDRL_HOME to a folder" in line
+    assert "space" in line
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])

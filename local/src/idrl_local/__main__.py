@@ -3,6 +3,7 @@ the whole system on one machine.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,10 @@ from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_envi
 Command = Callable[[argparse.Namespace], int]
 # The exit code of systemctl and of init scripts for what does not run.
 _DOWN = 3
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL_SENTENCE = (
+    "no space is left on the disk of IDRL_HOME: make room, or set IDRL_HOME to a folder elsewhere"
+)
 _NEXT_STEPS = """\
 idrl is up at {url}
   API        {url}/docs
@@ -35,11 +40,15 @@ def main() -> int:
         return command(arguments)
     except (HomeUnusable, PortTaken) as error:
         _say_error(error, arguments)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
     except BrokenPipeError:  # `make status | head`: what was printed is all that is wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        _say_error(HomeUnusable(_DISK_FULL_SENTENCE), arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
     return 1
 
 

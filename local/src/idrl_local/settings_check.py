@@ -1,11 +1,15 @@
 """Checks the caller's settings before anything starts, and notices when they have changed."""
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import av
+import imageio_ffmpeg
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
@@ -21,6 +25,8 @@ _OWN = {
     *("AUTH_RATE", "AUTH_BURST", "API_RATE", "API_BURST", "CONN_LIMIT", "CLIP_CACHE_SIZE"),
     *("HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"),
 }
+# A home without tasks takes 60 MiB; the rest is for the log of transactions, logs and scratch.
+_NEEDED_BYTES = 256 << 20
 _APPS: dict[str, type[BaseSettings]] = {"web": WebSettings, "tasks": WorkerSettings}
 
 
@@ -42,6 +48,8 @@ def check(installation: Installation) -> None:
         for name, settings in _APPS.items()
         for sentence in _invalid(settings, _variables(installation, name))
     ]
+    wrong += _full_disk(installation.home)
+    wrong += _unusable_ffmpeg()
     wrong += _unusable_logo(installation.environment.get("LOGO_PATH"))
     if wrong:
         raise HomeUnusable("; ".join(dict.fromkeys(wrong)))
@@ -103,6 +111,28 @@ def _invalid(settings: type[BaseSettings], variables: Mapping[str, str]) -> list
             f"{str(one['loc'][0]).upper()} is wrong: {one['msg']}" if one["loc"] else one["msg"]
             for one in error.errors(include_input=False, include_url=False)
         ]
+    return []
+
+
+def _full_disk(home: Home) -> list[str]:
+    free_bytes = shutil.disk_usage(home.root).free
+    if free_bytes >= _NEEDED_BYTES:
+        return []
+    sentence = (
+        f"{home.root} has {free_bytes >> 20} MiB of free space, and the start needs"
+        f" {_NEEDED_BYTES >> 20}: make room, or set IDRL_HOME to a folder elsewhere"
+    )
+    return [sentence]
+
+
+def _unusable_ffmpeg() -> list[str]:
+    try:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-version"]
+        subprocess.run(command, capture_output=True, check=True, timeout=30)
+    except (OSError, RuntimeError, subprocess.SubprocessError):
+        given = os.environ.get("IMAGEIO_FFMPEG_EXE")
+        advice = f"IMAGEIO_FFMPEG_EXE={given} is wrong" if given else "repeat `make setup`"
+        return [f"ffmpeg cannot be run: {advice}"]
     return []
 
 
