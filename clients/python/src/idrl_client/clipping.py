@@ -10,7 +10,7 @@ from typing import Any
 
 from idrl_client.client import ENDED, Client
 from idrl_client.downloads import fetch_part
-from idrl_client.errors import IdrlError, NotFound, TaskFailed
+from idrl_client.errors import IdrlError, LocalFault, NotFound, TaskFailed
 from idrl_client.journal import Entry, Journal, fingerprint
 from idrl_client.models import NewEdit, NewTask, Part, Task, TaskWithParts
 
@@ -110,13 +110,20 @@ def _advance(client: Client, job: Job, folder: Path | None) -> None:
     task = client.task(str(job.task_id))
     if folder:
         place = folder / _folder_name(task)
-        place.mkdir(exist_ok=True)
+        _make(place)
         job.folder = str(place)
         _download(client, job, task["parts"], place)
     job.status = task["status"]
     if job.status in {"failed", "canceled"}:
         reason = task["error"] or {"message": "It was stopped.", "code": "canceled"}
         raise TaskFailed(f"{job.source}: {reason['message']} ({reason['code']})")
+
+
+def _make(place: Path) -> None:
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise LocalFault(f"{place} cannot be made: {error.strerror}") from error
 
 
 def _download(client: Client, job: Job, parts: Sequence[Part], place: Path) -> None:

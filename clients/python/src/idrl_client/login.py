@@ -43,10 +43,8 @@ def load(environment: Mapping[str, str]) -> Login:
 def save(login: Login, environment: Mapping[str, str], *, in_keyring: bool = True) -> str:
     """Store a log-in and return where its key is; the file is readable by its owner alone."""
     path = _file(environment)
-    keyring = _keyring() if in_keyring else None
-    if keyring:
-        keyring.set_password(_SERVICE, login.url, login.key)
-    document = {"url": login.url} if keyring else {"url": login.url, "key": login.key}
+    is_in_keyring = in_keyring and _put_into_keyring(login)
+    document = {"url": login.url} if is_in_keyring else {"url": login.url, "key": login.key}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
@@ -57,7 +55,7 @@ def save(login: Login, environment: Mapping[str, str], *, in_keyring: bool = Tru
         fresh.replace(path)
     except OSError as error:
         raise LocalFault(f"{path} cannot be written: {error.strerror}; IDRL_KEY works") from error
-    return "the system's keyring" if keyring else str(path)
+    return "the system's keyring" if is_in_keyring else str(path)
 
 
 def stored_url(environment: Mapping[str, str]) -> str | None:
@@ -86,8 +84,25 @@ def _stored_key(stored: Mapping[str, str]) -> str | None:
     if "key" in stored:
         return stored["key"]
     keyring = _keyring()
-    key: str | None = keyring.get_password(_SERVICE, stored["url"]) if keyring else None
+    if keyring is None:
+        return None
+    try:
+        key: str | None = keyring.get_password(_SERVICE, stored["url"])
+    except keyring.errors.KeyringError as error:
+        raise NotLoggedIn(f"the keyring does not give the key: {error}; set IDRL_KEY") from error
     return key
+
+
+def _put_into_keyring(login: Login) -> bool:
+    """Tell whether the key is in the system's keyring now; one that is locked takes nothing."""
+    keyring = _keyring()
+    if keyring is None:
+        return False
+    try:
+        keyring.set_password(_SERVICE, login.url, login.key)
+    except keyring.errors.KeyringError:
+        return False
+    return True
 
 
 def _keyring() -> ModuleType | None:
