@@ -230,6 +230,9 @@ def test_bad_bodies(client: FlaskClient, headers: dict[str, str], body: dict[str
 def test_links_are_for_the_owner_of_a_task(client: FlaskClient, headers: dict[str, str]) -> None:
     url = f"/tasks/{TASK}/links"
     assert_problem(client.post(url, json={}), 401, "token_missing")
+    assert_problem(client.get(url, headers=headers), 405, "method_not_allowed")
+    options = client.options(url, headers=headers)
+    assert (options.status_code, options.headers["Allow"]) == (200, "POST, OPTIONS")
     assert_problem(client.post(url, json={"part": 3}, headers=headers), 404, "part_not_found")
     assert_problem(client.post("/tasks/x/links", json={}, headers=headers), 404, "task_not_found")
     strange = client.post(f"/tasks/{TASK[:-1]}9/links", json={}, headers=headers)

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -18,7 +18,7 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout, connec
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util import SKIP_HEADER
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from idrl_common import request_ids
 from idrl_common.settings import MAX_TASK_BODY_BYTES
@@ -60,6 +60,8 @@ _RESPONSE_HEADERS = (
 _MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
+# POST is the web app's own call.
+_LINKS = re.compile(r"/tasks/[^/]+/links")
 # What nginx fetches itself: it takes as long as the caller.
 _FILE = re.compile(
     rf"{_CLIP.pattern}(/poster\.jpg)?|/(tasks|batches)/[0-9A-Za-z-]+/(clips\.zip|contact-sheet\.jpg)"
@@ -193,6 +195,8 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     def forward(rest: str = "") -> Response:
         if {".", ".."} & set(rest.split("/")):
             raise NotFound
+        if _LINKS.fullmatch(request.path):
+            return _other_method(["POST"])
         if request.path.rstrip("/") == "/batches":
             request.max_content_length = _MAX_BATCH_BYTES
         elif request.method in ("POST", "PATCH"):
@@ -208,6 +212,14 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
         )
 
     return routes
+
+
+def _other_method(methods: Sequence[str]) -> Response:
+    """Answer a call with another method than these."""
+    allowed = [*methods, "OPTIONS"]
+    if request.method != "OPTIONS":
+        raise MethodNotAllowed(allowed)
+    return Response(headers={"Allow": ", ".join(allowed)})
 
 
 def fetched(service: TasksService, clips: Clips, path: str, query: str = "") -> Response:

@@ -69,7 +69,7 @@ def blueprint(links: Links) -> Blueprint:
     """Return the routes; those below /s are open to callers without a token of their own."""
     routes = Blueprint("shares", __name__)
 
-    @routes.post("/tasks/<task_id>/links")
+    @routes.post("/tasks/<task_id>/links", provide_automatic_options=False)
     def create_link(task_id: str) -> tuple[Response, int] | Response:
         request.max_content_length = _MAX_BODY_BYTES
         body = parse_body(NewLink)
