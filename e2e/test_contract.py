@@ -39,6 +39,10 @@ OPERATIONS = {
     "changeTask",
     "retryTask",
     "createBatch",
+    "listUploads",
+    "createUpload",
+    "appendToUpload",
+    "deleteUpload",
     "listBatches",
     "getBatch",
     "deleteBatch",
@@ -178,6 +182,7 @@ def postman_call(contract: Contract, item: dict[str, Any]) -> tuple[str, str]:
         "{{part_number}}": "{number}",
         "{{key_id}}": "{key_id}",
         "{{batch_id}}": "{batch_id}",
+        "{{upload_id}}": "{upload_id}",
         "{{share_token}}": "{token}",
     }
     words = [placeholders.get(part, part) for part in item["request"]["url"]["path"]]

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, with threads for health checks and for ZIPs apart from the others.
+"""gunicorn's threaded worker, with own threads for health checks, for ZIPs and for uploads.
 
 It ends on a stop signal.
 """
@@ -21,13 +21,17 @@ _STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
 # Sent by Python for as long as the reader takes, so they must not occupy the threads of others.
 _ARCHIVE = re.compile(rb"(GET|HEAD) /+[^ ?]*/clips\.zip[ ?]")
 _ARCHIVES_AT_ONCE = 32
+# Their bodies come as slowly as the caller sends them.
+_UPLOAD = re.compile(rb"(PATCH|POST) /+uploads[/ ?]")
+# More than the tasks service lets send at once, so that it can refuse the others.
+_UPLOAD_THREADS = 80
 _PEEKED_BYTES = 256
 
 
 class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """Answers `/health`, `/ready` and `/metrics` while every other thread is busy.
 
-    Readers of ZIPs, however slow, keep no other call waiting.
+    Readers of ZIPs and senders of uploads, however slow, keep no other call waiting.
 
     A connection gets a thread once its first bytes have arrived, so an idle one occupies none.
     """
@@ -36,6 +40,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
         self._health_pool = ThreadPoolExecutor(1)
         self._status_pool = ThreadPoolExecutor(2)
         self._archive_pool = ThreadPoolExecutor(_ARCHIVES_AT_ONCE)
+        self._upload_pool = ThreadPoolExecutor(_UPLOAD_THREADS)
         super().init_process()
 
     def accept(self, listener: socket.socket) -> None:
@@ -74,6 +79,8 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             return self._status_pool
         if _ARCHIVE.match(begin):
             return self._archive_pool
+        if _UPLOAD.match(begin):
+            return self._upload_pool
         pool: ThreadPoolExecutor = self.tpool
         return pool
 

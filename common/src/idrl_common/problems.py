@@ -28,6 +28,8 @@ _CODES = {
     429: "too_many_requests",
     500: "internal_error",
 }
+# Statuses that HTTP itself does not have: tus 1.0, extension "checksum".
+_TITLES = {460: "Checksum Mismatch"}
 _SENTENCES = {
     404: "There is nothing at this address.",
     413: "The body is larger than this call takes.",
@@ -75,7 +77,7 @@ def respond(problem: Problem) -> Response:
     g.problem_code = problem.code
     body: dict[str, object] = {
         "type": f"urn:idrl:problem:{problem.code}",
-        "title": HTTPStatus(problem.status).phrase,
+        "title": _title(problem.status),
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,
@@ -94,6 +96,10 @@ def respond(problem: Problem) -> Response:
             "WWW-Authenticate", "Bearer"
         )  # RFC 9110 §15.5.2 asks for a challenge
     return response
+
+
+def _title(status: int) -> str:
+    return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def _from_http(error: HTTPException) -> BaseResponse:

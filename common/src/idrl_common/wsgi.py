@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
+
+from werkzeug.wsgi import ClosingIterator
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -12,6 +15,8 @@ _SLASHES = re.compile("/{2,}")
 _CHUNK_BYTES = 64 * 1024
 # As much as nginx passes on.
 _DRAINED_BYTES = 1024 * 1024
+# An app sets this in `environ` where a body may be slow: its rest is read behind the response.
+DRAIN_AFTERWARDS = "idrl.drain_afterwards"
 
 
 class CollapseSlashes:
@@ -41,11 +46,17 @@ class DrainBody:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         response = self._app(environ, start_response)
+        if environ.get(DRAIN_AFTERWARDS):
+            return ClosingIterator(response, [partial(_drain_quietly, environ)])
         # Without this mark the stream may not end where the body does.
         if environ.get("wsgi.input_terminated") and environ.get("CONTENT_LENGTH"):
-            with suppress(OSError):  # a caller who has gone
-                _drain(environ)
+            _drain_quietly(environ)
         return response
+
+
+def _drain_quietly(environ: "WSGIEnvironment") -> None:
+    with suppress(OSError):  # a caller who has gone
+        _drain(environ)
 
 
 def _drain(environ: "WSGIEnvironment") -> None:

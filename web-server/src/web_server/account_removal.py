@@ -52,6 +52,11 @@ def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float)
             if time.monotonic() > deadline:
                 raise TasksStillRunning
         time.sleep(_BETWEEN_ROUNDS_S)
+    while uploads := _listed(tasks, "/uploads", headers):
+        for upload in uploads:
+            _answer(tasks, "DELETE", upload["link"], {**headers, "Tus-Resumable": "1.0.0"})
+        if time.monotonic() > deadline:
+            raise TasksStillRunning
     while batches := _listed(tasks, "/batches?max=100", headers):  # whose tasks are gone by now
         for batch in batches:
             _answer(tasks, "DELETE", f"/batches/{batch['batch_id']}", headers)

@@ -22,6 +22,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from idrl_common import request_ids
 from idrl_common.settings import MAX_TASK_BODY_BYTES
+from idrl_common.token_verifier import bearer_token
 from idrl_common.validation import read_body
 from web_server.authentication import exchanged_token
 
@@ -210,6 +211,16 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
         return passed_on(
             service.send(request.method, _target(), request_headers(), read_body() or None)
         )
+
+    @routes.route("/uploads", methods=METHODS)
+    @routes.route("/uploads/<upload_id>", methods=METHODS)
+    def check_upload_access(**_: str) -> Response:
+        """Tell nginx with which token a call goes to the tasks service, past this app.
+
+        What cannot be identified was refused with 401 before.
+        """
+        token = exchanged_token() or bearer_token()
+        return Response(status=204, headers={"X-Accel-Authorization": f"Bearer {token}"})
 
     return routes
 

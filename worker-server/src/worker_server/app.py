@@ -17,6 +17,7 @@ from worker_server.api import (
     rate_limits,
     services,
     status_views,
+    upload_views,
     usage_views,
     views,
 )
@@ -30,12 +31,13 @@ from worker_server.api.served_bytes import ServedBytes
 from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
-from worker_server.queue import wakeups
+from worker_server.queue import uploads, wakeups
 from worker_server.queue.quotas import QuotaExceeded
 from worker_server.queue.reviving import NotFailed
 from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
+from worker_server.upload_files import UploadBusy
 
 # Redis must fail before the whole of /ready, and that before the web app that asks for it.
 _PROBE_S, _READY_S = 1.0, 2.0
@@ -44,6 +46,10 @@ OPEN_ENDPOINTS = frozenset({"status.health", "status.ready", "status.metrics"})
 
 def _url_refused(error: UrlRefused) -> Problem:
     return Problem(400, error.code, error.message)
+
+
+def _upload_busy(error: UploadBusy) -> Problem:
+    return Problem(423, "upload_busy", str(error), headers={"Retry-After": "2"})
 
 
 PROBLEMS: ProblemMap = {
@@ -56,6 +62,13 @@ PROBLEMS: ProblemMap = {
     NotFailed: (409, "not_failed"),
     CursorInvalid: (400, "cursor_invalid"),
     NoClips: (409, "no_clips"),
+    uploads.UploadNotFound: (404, "upload_not_found"),
+    uploads.UploadGone: (410, "upload_gone"),
+    uploads.UploadUsed: (409, "upload_used"),
+    uploads.UploadUnfinished: (409, "upload_unfinished"),
+    uploads.OffsetChanged: (409, "upload_offset"),
+    uploads.TooManyUploads: (429, "too_many_uploads"),
+    UploadBusy: _upload_busy,
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
     UrlRefused: _url_refused,
 }
@@ -84,6 +97,7 @@ def create_app(
     app.register_blueprint(batch_views.blueprint(share))
     app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder, served.add))
     app.register_blueprint(archive_views.blueprint(archives))
+    app.register_blueprint(upload_views.blueprint(share))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
     client = redis_client.connect(settings, timeout_s=_PROBE_S)

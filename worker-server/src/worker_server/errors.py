@@ -23,6 +23,7 @@ class FailureCode(StrEnum):
     URL_HOST_NOT_ALLOWED = "url_host_not_allowed"
     TOO_MANY_REDIRECTS = "too_many_redirects"
 
+    UPLOAD_GONE = "upload_gone"
     SOURCE_NOT_FOUND = "source_not_found"
     SOURCE_REFUSED = "source_refused"
     SOURCE_UNAVAILABLE = "source_unavailable"

@@ -240,6 +240,35 @@ class TaskEvent(Base):
     )
 
 
+class Upload(Base):
+    """A file that a caller sends by tus, below `uploads/` on the share until a task needs it.
+
+    `offset_bytes` are on the disk for certain; the file may be longer, by what no answer has
+    confirmed. `metadata` is the header as it came. `deleted_at`: by the owner. `removed_at`: the
+    file is gone.
+    """
+
+    __tablename__ = "uploads"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    owner_id: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str | None]
+    tus_metadata: Mapped[str | None] = mapped_column("metadata")
+    length_bytes: Mapped[int] = mapped_column(BigInteger)
+    offset_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    # No foreign key: a deleted task must not make its upload unused again.
+    task_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("uploads_owner_created", "owner_id", "created_at"),
+        Index("uploads_with_file", "expires_at", postgresql_where=text("removed_at IS NULL")),
+    )
+
+
 class Removal(Base):
     """Files of a task that are to be removed: all of them, or those that are no longer needed."""
 

@@ -127,7 +127,7 @@ def publish(local: Path, target: Path) -> int:
             crc32 = _copy(source, copy)
             os.fsync(copy.fileno())
         temporary.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -155,7 +155,7 @@ class Removed:
 
 def list_files(remote: Path, task_id: uuid.UUID) -> frozenset[str]:
     """Return the names of the task's files; raise OSError while the share is away."""
-    _require_mounted(remote)
+    require_mounted(remote)
     try:
         return frozenset(entry.name for entry in os.scandir(task_folder(remote, task_id)))
     except FileNotFoundError:
@@ -179,13 +179,14 @@ def remove_files(
     if first_error is None and not keep:
         first_error = _remove_folder(folder)
     try:
-        _require_mounted(remote)  # files of a share that was unmounted meanwhile only seem gone
+        require_mounted(remote)  # files of a share that was unmounted meanwhile only seem gone
     except OSError as error:
         first_error = first_error or error
     return Removed(freed_bytes, first_error)
 
 
-def _require_mounted(remote: Path) -> None:
+def require_mounted(remote: Path) -> None:
+    """Raise OSError while the share is not mounted: its files only seem gone then."""
     if not is_mounted(remote):
         raise OSError(errno.ENODEV, "the share is not mounted")
 
@@ -224,7 +225,8 @@ def task_folders(remote: Path) -> list[tuple[uuid.UUID, float]]:
     return found
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in the folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

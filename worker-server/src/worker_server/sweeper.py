@@ -26,6 +26,7 @@ from worker_server.db import db
 from worker_server.jobs import runtime, sweep
 from worker_server.jobs.runtime import worker_name
 from worker_server.jobs.signs_of_life import SignsOfLife
+from worker_server.jobs.uploads import remove_needless_uploads, remove_stray_uploads
 from worker_server.queue import signs
 from worker_server.settings import Settings
 
@@ -67,6 +68,8 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     renders = ("renders", partial(sweep.preempt_renders, settings))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
     files = ("files", partial(sweep.remove_files, settings))
+    uploads = ("uploads", partial(remove_needless_uploads, settings))
+    stray_uploads = ("stray_uploads", partial(remove_stray_uploads, settings))
     strays = ("strays", partial(sweep.remove_strays, settings, clock))
     expired = ("expired", partial(sweep.forget_expired_tasks, settings))
     counts = ("totals", partial(sweep.fold_totals, settings))
@@ -74,8 +77,8 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     return [
         Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
         Group(1, often_s, [wakeups], ends_process=True),
-        Group(2, _FILES_EVERY_S, [files]),
-        Group(3, _SELDOM_S, [expired, rows, strays]),
+        Group(2, _FILES_EVERY_S, [files, uploads]),
+        Group(3, _SELDOM_S, [expired, rows, strays, stray_uploads]),
         Group(4, _TOTALS_EVERY_S, [counts]),
     ]
 

@@ -90,8 +90,8 @@ def _submissions(body: NewBatch) -> list[Submission]:
     return [
         Submission(
             owner_id=caller().user_id,
-            url=item.url,
-            name=item.name or default_name(item.url),
+            url=item.source_url,
+            name=item.name or (default_name(item.url) if item.url else None),
             external_id=item.external_id,
             metadata=item.metadata,
             edit=(item.edit or Edit()).whole(part_seconds),
@@ -102,6 +102,8 @@ def _submissions(body: NewBatch) -> list[Submission]:
 
 
 def _url_errors(index: int, item: NewTask) -> list[FieldError]:
+    if item.upload_id is not None:
+        return []
     settings = current()
     allow, deny = settings.fetch_allow_hosts, settings.fetch_deny_hosts
     try:

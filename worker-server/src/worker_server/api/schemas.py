@@ -5,7 +5,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from idrl_common.settings import MAX_BODY_BYTES
@@ -15,6 +22,7 @@ from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
 from worker_server.edits import Edit
 from worker_server.queue.events import Event
 from worker_server.queue.statuses import PartStatus, TaskStatus
+from worker_server.queue.uploads import source_url
 
 # The download's share of the progress from 0 to 100.
 _DOWNLOAD_SHARE = 0.1
@@ -49,15 +57,39 @@ Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in
 Statuses = Annotated[tuple[str, ...], BeforeValidator(_split_statuses)]
 
 
+_NOT_GIVEN: Any = object()
+_UUID = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+
+
 class NewTask(Body):
     """The body of POST /tasks."""
 
+    # Before `url`, which is checked against it.
+    upload_id: str | None = Field(None, pattern=_UUID)
     # Longer than `check_url` allows, which has a code of its own for that.
-    url: CleanStr = Field(min_length=1, max_length=MAX_BODY_BYTES)
+    url: CleanStr = Field(_NOT_GIVEN, validate_default=True, max_length=MAX_BODY_BYTES)
     name: Name | None = None
     external_id: ExternalId | None = None
     metadata: Metadata | None = None
     edit: Edit | None = None
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _one_source(cls, url: object, info: ValidationInfo) -> object:
+        has_upload = info.data.get("upload_id") is not None
+        if url is _NOT_GIVEN and not has_upload:
+            raise PydanticCustomError("missing", "Field required")
+        if url is not _NOT_GIVEN and has_upload:
+            raise PydanticCustomError("url_and_upload_id", "Give either url or upload_id.")
+        if url == "":
+            sentence = "String should have at least 1 character"
+            raise PydanticCustomError("string_too_short", sentence)
+        return "" if url is _NOT_GIVEN else url
+
+    @property
+    def source_url(self) -> str:
+        """What the task has as its URL."""
+        return self.url if self.upload_id is None else source_url(uuid.UUID(self.upload_id))
 
 
 class NewBatch(Body):

@@ -23,9 +23,11 @@ from worker_server.storage import ShareFull
 _COLUMNS = {"metadata": "caller_metadata"}
 
 
-def admit(share: ShareMonitor) -> None:
-    """Raise a 503 Problem while the share has less space left than the reserve."""
-    if isinstance(share.last().error, ShareFull):
+def admit(share: ShareMonitor, size_bytes: int = 0) -> None:
+    """Raise a 503 Problem while the share has less than the reserve, or than `size_bytes`, left."""
+    state = share.last()
+    is_small = state.free_bytes is not None and state.free_bytes < size_bytes
+    if is_small or isinstance(state.error, ShareFull):
         sentence = "The storage is full; tasks are accepted again when there is space."
         raise Problem(503, FailureCode.STORAGE_FULL, sentence, headers={"Retry-After": "60"})
 

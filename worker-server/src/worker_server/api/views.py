@@ -41,11 +41,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
         request.max_content_length = MAX_TASK_BODY_BYTES
         body = parse_body(NewTask)
         settings = current()
-        check_url(
-            body.url,
-            allow_hosts=settings.fetch_allow_hosts,
-            deny_hosts=settings.fetch_deny_hosts,
-        )
+        _check_source(body, settings)
         services.admit(share)
         submission = _submission(body, settings)
         facts, totals, limits = services.submit_task(submission, settings.quotas)
@@ -102,12 +98,19 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     return routes
 
 
+def _check_source(body: NewTask, settings: Settings) -> None:
+    """Raise UrlRefused for a URL that could never be fetched."""
+    if body.upload_id is None:
+        allow, deny = settings.fetch_allow_hosts, settings.fetch_deny_hosts
+        check_url(body.url, allow_hosts=allow, deny_hosts=deny)
+
+
 def _submission(body: NewTask, settings: Settings) -> Submission:
     key = idempotency_key()
     return Submission(
         owner_id=caller().user_id,
-        url=body.url,
-        name=body.name or default_name(body.url),
+        url=body.source_url,
+        name=body.name or (default_name(body.url) if body.url else None),
         external_id=body.external_id,
         metadata=body.metadata,
         edit=(body.edit or Edit()).whole(settings.part_seconds),

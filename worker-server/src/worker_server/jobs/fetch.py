@@ -10,6 +10,7 @@ from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.edits import planned_parts
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
+from worker_server.jobs.uploads import take_upload
 from worker_server.media import (
     PrepareWatch,
     ProbeLimits,
@@ -22,6 +23,7 @@ from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
 from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.pauses import Kind
 from worker_server.queue.preemption import preempt_for
+from worker_server.queue.uploads import upload_of
 from worker_server.settings import Settings
 
 
@@ -47,10 +49,7 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
     try:
         with runtime.warm_prober.take(_limits(settings)) as prober:
             prober.start()  # the child loads its libraries during the download
-            try:
-                _download(claim.url, target, settings, heartbeat)
-            finally:
-                _count_bytes(target)
+            _obtain(claim.url, target, settings, heartbeat)
             record_progress(lease, EventKind.FETCHED)
             source = prober.look(target, heartbeat.should_stop)
         source, target = _prepare(source, target, settings, heartbeat)
@@ -75,6 +74,16 @@ def _wake_renders(lease: TaskLease, count: int) -> None:
 
 def _limits(settings: Settings) -> ProbeLimits:
     return ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
+
+
+def _obtain(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:
+    if upload_id := upload_of(url):
+        take_upload(upload_id, target, settings)
+        return
+    try:
+        _download(url, target, settings, heartbeat)
+    finally:
+        _count_bytes(target)
 
 
 def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from worker_server.db import transaction
 from worker_server.models import Batch, Task
+from worker_server.queue import uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_task
 from worker_server.queue.quotas import LimitState, Quotas, override_of
 from worker_server.queue.session import ScopedSession
@@ -55,6 +56,8 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
             if created is not None:
                 rows = _task_rows(submission, created.id, created.created_at)
                 session.execute(insert(Task), rows)
+                for row in rows:
+                    uploads.use_for_task(session, submission.owner_id, row["url"], row["id"])
                 own = quotas.overridden(created.quotas)
                 return AcceptedBatch(created.id, True, own.check(session, submission.owner_id))
             batch_id = _same_submission(session, submission)
@@ -124,6 +127,7 @@ def _task_rows(
             "name": task.name,
             "external_id": task.external_id,
             "caller_metadata": task.metadata,
+            "edit": task.edit,
             "request_id": task.request_id,
             "created_at": created_at + timedelta(microseconds=index),
         }

@@ -86,13 +86,25 @@ class Quotas:
         """
         if not self:
             return []
-        lock = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
-        session.execute(lock, {"key": _LOCK, "owner": owner_id})
+        lock_owner(session, owner_id)
         return [
             *self._check_live_tasks(session, owner_id),
             *self._check_bytes(session, owner_id),
             *self._check_source_seconds(session, owner_id),
         ]
+
+    def check_upload(
+        self, session: scoped_session[Session], owner_id: int, uploads_bytes: int
+    ) -> None:
+        """Raise TooManyBytes where the clips and `uploads_bytes` exceed the quota.
+
+        The caller has locked the owner.
+        """
+        if not self.size_bytes:
+            return
+        left = self.size_bytes - usage.sum_bytes(session, owner_id) - uploads_bytes
+        if left < 0:
+            raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, 0))
 
     def _check_live_tasks(
         self, session: scoped_session[Session], owner_id: int
@@ -125,6 +137,12 @@ class Quotas:
         if not left:
             raise TooManySourceSeconds(state)
         return [state]
+
+
+def lock_owner(session: scoped_session[Session], owner_id: int) -> None:
+    """Let one transaction of the owner at a time go on from here."""
+    statement = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
+    session.execute(statement, {"key": _LOCK, "owner": owner_id})
 
 
 def override_of(owner_id: int) -> ScalarSelect[Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from worker_server.db import db, transaction
 from worker_server.models import Task
+from worker_server.queue import uploads
 from worker_server.queue.quotas import LimitState, Quotas, override_of
 
 IDEMPOTENCY_HOURS = 24
@@ -64,6 +65,7 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
             if created is not None:
                 own = quotas.overridden(created.quotas)
                 limits = own.check(session, submission.owner_id)
+                uploads.use_for_task(session, submission.owner_id, submission.url, created.Task.id)
             task = created.Task if created else _same_submission(submission)
             if task is not None:
                 session.expunge(task)  # as it is now: a worker may claim it at once

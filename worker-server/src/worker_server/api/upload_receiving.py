@@ -1,0 +1,176 @@
+"""Receives the bytes of an upload: into its file, onto the disk, then into its row."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from werkzeug.exceptions import ClientDisconnected
+
+from idrl_common.problems import Problem
+from worker_server import storage
+from worker_server.api.tus import Checksum
+from worker_server.queue import uploads
+from worker_server.queue.uploads import UploadGone, UploadState
+from worker_server.upload_files import (
+    UploadFileLost,
+    locked_file,
+    seek_to_confirmed,
+    write_all,
+)
+
+Read = Callable[[int], bytes]
+# A call that takes longer ends with the bytes so far, and its caller goes on with the next one.
+_MAX_CALL_S = 300
+_CONFIRM_EVERY_BYTES, _CONFIRM_EVERY_S = 32 * 1024 * 1024, 5.0
+_MIN_READ_BYTES, _MAX_READ_BYTES = 1024, 256 * 1024
+_SLOW_READ_S = 0.25
+_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 64, 8
+
+
+class Slots:
+    """Bounds how many calls send bytes at once in this process, of one account and of all."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._busy: Counter[int] = Counter()
+
+    @contextmanager
+    def taken(self, owner_id: int) -> Iterator[None]:
+        """Occupy a slot for the block; raise a 429 or 503 Problem where none is free."""
+        with self._guard:
+            if self._busy[owner_id] >= _AT_ONCE_PER_ACCOUNT:
+                sentence = f"{_AT_ONCE_PER_ACCOUNT} uploads of this account are sending already."
+                raise Problem(429, "too_many_uploads", sentence, headers={"Retry-After": "2"})
+            if self._busy.total() >= _AT_ONCE:
+                sentence = "Too many uploads are sending just now."
+                raise Problem(503, "uploads_busy", sentence, headers={"Retry-After": "5"})
+            self._busy[owner_id] += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._busy[owner_id] -= 1
+                if not self._busy[owner_id]:
+                    del self._busy[owner_id]
+
+
+class _Receiver:
+    """Writes what `read` gives to the end of the file, and confirms what is on the disk."""
+
+    def __init__(self, descriptor: int, state: UploadState, checksum: Checksum | None) -> None:
+        self._descriptor = descriptor
+        self.state = state
+        self._checksum = checksum
+        self._hash = checksum.new_hash() if checksum else None
+        self._pending_bytes = 0
+        self._confirmed_at = time.monotonic()
+
+    def receive(self, read: Read, wanted_bytes: int) -> None:
+        """Take up to `wanted_bytes`; fewer where the caller is cut off or too slow."""
+        ends_at = time.monotonic() + _MAX_CALL_S
+        is_whole = True
+        for chunk in _chunks(read, wanted_bytes):
+            write_all(self._descriptor, chunk)
+            self._pending_bytes += len(chunk)
+            if self._hash:
+                self._hash.update(chunk)
+            elif self._is_due():
+                self._confirm()
+            if time.monotonic() > ends_at:
+                is_whole = False
+                break
+        if self._checksum and not (is_whole and self._matches()):
+            os.ftruncate(self._descriptor, self.state.offset_bytes)
+            raise Problem(460, "checksum_mismatch", "The bytes differ from their checksum.")
+        self._confirm()
+
+    def _is_due(self) -> bool:
+        is_late = time.monotonic() - self._confirmed_at > _CONFIRM_EVERY_S
+        return is_late or self._pending_bytes >= _CONFIRM_EVERY_BYTES
+
+    def _matches(self) -> bool:
+        return bool(self._hash and self._checksum and self._hash.digest() == self._checksum.digest)
+
+    def _confirm(self) -> None:
+        if self._pending_bytes:
+            os.fsync(self._descriptor)
+            begin = self.state.offset_bytes
+            self.state = uploads.confirm(self.state.id, begin, begin + self._pending_bytes)
+        self._pending_bytes = 0
+        self._confirmed_at = time.monotonic()
+
+
+def receive(
+    remote: Path,
+    owner_id: int,
+    state: UploadState,
+    offset_bytes: int,
+    body: tuple[Read, int | None],
+    checksum: Checksum | None,
+) -> UploadState:
+    """Append the body, a function and its length where known, to the upload.
+
+    Raise a Problem, UploadBusy, UploadGone or OffsetChanged. What was not confirmed is cut off by
+    the next call.
+    """
+    read, length = body
+    try:
+        with locked_file(remote, state.id) as descriptor:
+            state = uploads.find(owner_id, state.id)
+            _check_offset(state, offset_bytes, length)
+            seek_to_confirmed(descriptor, state.offset_bytes)
+            receiver = _Receiver(descriptor, state, checksum)
+            left_bytes = state.length_bytes - state.offset_bytes
+            try:
+                receiver.receive(read, left_bytes if length is None else length)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, receiver.state.offset_bytes)
+                raise
+            return receiver.state
+    except UploadFileLost as error:
+        uploads.give_up_lost(state.id)
+        raise UploadGone from error
+    except OSError as error:
+        raise _storage_problem(error) from error
+
+
+def _check_offset(state: UploadState, offset_bytes: int, length: int | None) -> None:
+    here = {"Upload-Offset": str(state.offset_bytes)}
+    if state.task_id is not None:
+        raise uploads.UploadUsed("A task has this upload already.")
+    if offset_bytes != state.offset_bytes:
+        sentence = f"The upload has {state.offset_bytes} bytes; go on from there."
+        raise Problem(409, "upload_offset", sentence, headers=here)
+    if length and offset_bytes + length > state.length_bytes:
+        sentence = f"The upload has {state.length_bytes} bytes in all; these are too many."
+        raise Problem(413, "upload_too_large", sentence, headers=here)
+
+
+def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:
+    """Yield the body in pieces that take a fraction of a second each, until the caller is gone."""
+    size_bytes = _MIN_READ_BYTES * 16
+    while wanted_bytes > 0:
+        began = time.monotonic()
+        try:
+            chunk = read(min(size_bytes, wanted_bytes))
+        except (OSError, ClientDisconnected):
+            return
+        if not chunk:
+            return
+        wanted_bytes -= len(chunk)
+        is_slow = time.monotonic() - began > _SLOW_READ_S
+        size_bytes = size_bytes // 2 if is_slow else size_bytes * 2
+        size_bytes = min(max(size_bytes, _MIN_READ_BYTES), _MAX_READ_BYTES)
+        yield chunk
+
+
+def _storage_problem(error: OSError) -> Problem:
+    if error.errno in storage.NO_SPACE:
+        sentence, wait = "The storage is full; go on when there is space.", "60"
+        return Problem(503, "storage_full", sentence, headers={"Retry-After": wait})
+    return Problem(503, "storage_unavailable", "The storage cannot be used just now.")

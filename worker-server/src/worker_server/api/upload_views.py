@@ -1,0 +1,158 @@
+"""The `/uploads` calls: tus 1.0, and the list of what no task has yet."""
+
+import uuid
+from datetime import UTC
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.http import http_date
+
+from idrl_common.access import caller
+from idrl_common.problems import Problem
+from idrl_common.wsgi import DRAIN_AFTERWARDS
+from worker_server.api import services, tus, upload_receiving
+from worker_server.queue import uploads
+from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
+from worker_server.settings import current
+from worker_server.share_monitor import ShareMonitor
+
+
+def blueprint(share: ShareMonitor) -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("uploads", __name__, url_prefix="/uploads")
+    slots = upload_receiving.Slots()
+
+    _add_hooks(routes)
+
+    @routes.route("", methods=["OPTIONS"])
+    @routes.route("/<upload_id>", methods=["OPTIONS"])
+    def describe(**_: str) -> Response:
+        return Response(
+            status=204,
+            headers={
+                "Tus-Version": tus.VERSION,
+                "Tus-Extension": tus.EXTENSIONS,
+                "Tus-Max-Size": str(current().fetch_max_bytes),
+                "Tus-Checksum-Algorithm": ",".join(tus.ALGORITHMS),
+            },
+        )
+
+    @routes.get("")
+    def list_uploads() -> Response:
+        found = uploads.list_unused(caller().user_id, uploads.MAX_OPEN)
+        return jsonify([_document(each) for each in found])
+
+    @routes.post("")
+    def create_upload() -> Response:
+        tus.require_version()
+        state = _create(share, slots)
+        response = Response(status=201, headers=_progress(state))
+        response.headers["Location"] = f"/uploads/{state.id}"
+        return response
+
+    @routes.route("/<upload_id>", methods=["HEAD"])
+    def head_upload(upload_id: str) -> Response:
+        tus.require_version()
+        state = uploads.find(caller().user_id, _uuid(upload_id))
+        headers = {**_progress(state), "Upload-Length": str(state.length_bytes)}
+        if state.metadata:
+            headers["Upload-Metadata"] = state.metadata
+        return Response(status=200, headers=headers)
+
+    @routes.patch("/<upload_id>")
+    def append_to_upload(upload_id: str) -> Response:
+        tus.require_version()
+        tus.require_body_type()
+        checksum, offset_bytes = tus.checksum(), tus.number("Upload-Offset")
+        state = uploads.find(caller().user_id, _uuid(upload_id))
+        services.admit(share)
+        with slots.taken(caller().user_id):
+            state = _receive(state, offset_bytes, checksum)
+        return Response(status=204, headers=_progress(state))
+
+    @routes.delete("/<upload_id>")
+    def delete_upload(upload_id: str) -> Response:
+        tus.require_version()
+        uploads.delete_upload(caller().user_id, _uuid(upload_id))
+        return Response(status=204)
+
+    return routes
+
+
+def _add_hooks(routes: Blueprint) -> None:
+    @routes.before_request
+    def take_large_and_slow_bodies() -> None:
+        request.max_content_length = current().fetch_max_bytes
+        request.environ[DRAIN_AFTERWARDS] = True
+
+    @routes.after_request
+    def name_version(response: Response) -> Response:
+        response.headers["Tus-Resumable"] = tus.VERSION
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def _create(share: ShareMonitor, slots: upload_receiving.Slots) -> UploadState:
+    """Accept an upload, with its first bytes where the call has some."""
+    has_body = bool(request.content_length or request.headers.get("Transfer-Encoding"))
+    if has_body:
+        tus.require_body_type()
+    checksum, new = tus.checksum(), _new_upload()
+    services.admit(share, new.length_bytes)
+    with slots.taken(new.owner_id):
+        state = uploads.create(new, current().quotas)
+        return _receive(state, 0, checksum) if has_body else state
+
+
+def _new_upload() -> NewUpload:
+    if "Upload-Concat" in request.headers or "Upload-Defer-Length" in request.headers:
+        sentence = "Upload-Concat and Upload-Defer-Length are not supported; send Upload-Length."
+        raise Problem(400, "tus_header_invalid", sentence)
+    length_bytes = tus.number("Upload-Length")
+    if not length_bytes:
+        raise Problem(400, "tus_header_invalid", "Upload-Length must be at least 1.")
+    if length_bytes > current().fetch_max_bytes:
+        sentence = f"An upload may have {current().fetch_max_bytes} bytes."
+        raise Problem(413, "upload_too_large", sentence)
+    metadata, name = tus.metadata()
+    return NewUpload(caller().user_id, length_bytes, name, metadata)
+
+
+def _receive(state: UploadState, offset_bytes: int, checksum: tus.Checksum | None) -> UploadState:
+    return upload_receiving.receive(
+        current().remote_folder,
+        caller().user_id,
+        state,
+        offset_bytes,
+        (request.stream.read, request.content_length),
+        checksum,
+    )
+
+
+def _progress(state: UploadState) -> dict[str, str]:
+    headers = {"Upload-Offset": str(state.offset_bytes)}
+    if state.task_id is None:
+        headers["Upload-Expires"] = http_date(state.expires_at)
+    return headers
+
+
+def _document(state: UploadState) -> dict[str, Any]:
+    times = {
+        name: at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        for name, at in (("created_at", state.created_at), ("expires_at", state.expires_at))
+    }
+    return {
+        "upload_id": str(state.id),
+        "name": state.name,
+        "length_bytes": state.length_bytes,
+        "offset_bytes": state.offset_bytes,
+        **times,
+        "link": f"/uploads/{state.id}",
+    }
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise UploadNotFound("There is no such upload.") from error

@@ -1,0 +1,278 @@
+"""Rows of uploads: what is confirmed of each, which task has it, and when its file goes."""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from worker_server.db import transaction
+from worker_server.models import Task, Upload
+from worker_server.queue import totals
+from worker_server.queue.quotas import Quotas, lock_owner, override_of
+from worker_server.queue.session import ScopedSession
+from worker_server.queue.statuses import TaskStatus
+
+# An upload without new bytes, or without a task once it is finished, is kept for this long; so is
+# the file of a failed task, which may be retried, and the row of an upload whose file is gone.
+KEPT_HOURS = 24
+MAX_OPEN = 1000
+URL_PREFIX = "upload:"
+
+
+class UploadNotFound(Exception):
+    """The owner has no such upload."""
+
+
+class UploadGone(Exception):
+    """The upload has expired or was deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The upload has expired or was deleted; upload the file again.")
+
+
+class UploadUsed(Exception):
+    """A task has the upload."""
+
+
+class UploadUnfinished(Exception):
+    """Bytes of the upload are missing."""
+
+
+class OffsetChanged(Exception):
+    """The upload's row is no longer as the call found it."""
+
+
+class TooManyUploads(Exception):
+    """The account has as many uploads without a task as it may have."""
+
+
+@dataclass(frozen=True)
+class NewUpload:
+    """An upload to be accepted; `metadata` is the header of the call."""
+
+    owner_id: int
+    length_bytes: int
+    name: str | None
+    metadata: str | None
+
+
+@dataclass(frozen=True)
+class UploadState:
+    """What the database says of an upload."""
+
+    id: uuid.UUID
+    name: str | None
+    metadata: str | None
+    length_bytes: int
+    offset_bytes: int
+    task_id: uuid.UUID | None
+    created_at: datetime
+    expires_at: datetime
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all bytes are there."""
+        return self.offset_bytes == self.length_bytes
+
+
+_EXPIRY = func.now() + timedelta(hours=KEPT_HOURS)
+_STATE = (
+    Upload.id,
+    Upload.name,
+    Upload.tus_metadata.label("metadata"),
+    Upload.length_bytes,
+    Upload.offset_bytes,
+    Upload.task_id,
+    Upload.created_at,
+    Upload.expires_at,
+)
+_IS_UNUSED = and_(
+    Upload.task_id.is_(None),
+    Upload.deleted_at.is_(None),
+    Upload.removed_at.is_(None),
+    Upload.expires_at > func.now(),
+)
+
+
+def source_url(upload_id: uuid.UUID) -> str:
+    """Return what a task of this upload has as its URL; no caller's URL has this scheme."""
+    return f"{URL_PREFIX}{upload_id}"
+
+
+def upload_of(url: str) -> uuid.UUID | None:
+    """Return the upload that the task's URL names, None for any other URL."""
+    return uuid.UUID(url.removeprefix(URL_PREFIX)) if url.startswith(URL_PREFIX) else None
+
+
+def create(upload: NewUpload, quotas: Quotas) -> UploadState:
+    """Accept an upload; raise TooManyUploads or QuotaExceeded."""
+    row = {
+        "id": uuid.uuid4(),
+        "owner_id": upload.owner_id,
+        "name": upload.name,
+        "tus_metadata": upload.metadata,
+        "length_bytes": upload.length_bytes,
+        "expires_at": _EXPIRY,
+    }
+    with transaction() as session:
+        lock_owner(session, upload.owner_id)
+        created = session.execute(insert(Upload).values(row).returning(*_STATE)).one()
+        mine = select(func.count(), func.sum(Upload.length_bytes)).where(
+            Upload.owner_id == upload.owner_id, _IS_UNUSED
+        )
+        count, size_bytes = session.execute(mine).one()
+        if count > MAX_OPEN:
+            raise TooManyUploads(f"This account may have {MAX_OPEN} uploads without a task.")
+        own = quotas.overridden(session.scalar(select(override_of(upload.owner_id))))
+        own.check_upload(session, upload.owner_id, int(size_bytes))
+        return _state(created)
+
+
+def find(owner_id: int, upload_id: uuid.UUID) -> UploadState:
+    """Return the upload; raise UploadNotFound or UploadGone."""
+    with transaction() as session:
+        return _find(session, owner_id, upload_id)
+
+
+def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> UploadState:
+    is_gone = or_(
+        Upload.deleted_at.is_not(None),
+        and_(Upload.task_id.is_(None), ~_IS_UNUSED),
+    )
+    query = select(*_STATE, is_gone.label("is_gone"))
+    mine = query.where(Upload.id == upload_id, Upload.owner_id == owner_id)
+    row = session.execute(mine).one_or_none()
+    if row is None:
+        raise UploadNotFound("There is no such upload.")
+    if row.is_gone:
+        raise UploadGone
+    return _state(row)
+
+
+def list_unused(owner_id: int, limit: int) -> list[UploadState]:
+    """Return the uploads that no task has, newest first."""
+    query = select(*_STATE).where(Upload.owner_id == owner_id, _IS_UNUSED)
+    with transaction() as session:
+        rows = session.execute(query.order_by(Upload.created_at.desc()).limit(limit)).all()
+    return [_state(row) for row in rows]
+
+
+def confirm(upload_id: uuid.UUID, from_bytes: int, to_bytes: int) -> UploadState:
+    """Note that the bytes are on the disk, and count them; raise OffsetChanged."""
+    values = {"offset_bytes": to_bytes, "expires_at": _EXPIRY}
+    mine = update(Upload).where(
+        Upload.id == upload_id, Upload.offset_bytes == from_bytes, _IS_UNUSED
+    )
+    with transaction() as session:
+        row = session.execute(mine.values(values).returning(*_STATE)).one_or_none()
+        if row is None:
+            raise OffsetChanged("The upload was changed by another call; ask for its offset.")
+        totals.add(session, (totals.BYTES, ("in",), to_bytes - from_bytes))
+        return _state(row)
+
+
+def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
+    """Give the upload up; the sweeper removes its file.
+
+    Raise UploadNotFound, UploadGone or UploadUsed.
+    """
+    with transaction() as session:
+        mine = update(Upload).where(Upload.id == upload_id, Upload.owner_id == owner_id, _IS_UNUSED)
+        deleted = session.scalar(mine.values(deleted_at=func.now()).returning(Upload.id))
+    if deleted is None and find(owner_id, upload_id):
+        raise UploadUsed("A task has this upload; delete the task.")
+
+
+def give_up_lost(upload_id: uuid.UUID) -> None:
+    """End an upload whose confirmed bytes the share has lost."""
+    with transaction() as session:
+        session.execute(
+            update(Upload).where(Upload.id == upload_id, _IS_UNUSED).values(deleted_at=func.now())
+        )
+
+
+def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.UUID) -> None:
+    """Give the upload that `url` names to the task, within the caller's transaction.
+
+    Raise UploadNotFound, UploadGone, UploadUsed or UploadUnfinished.
+    """
+    upload_id = upload_of(url)
+    if upload_id is None:
+        return
+    is_whole = Upload.offset_bytes == Upload.length_bytes
+    mine = update(Upload).where(
+        Upload.id == upload_id, Upload.owner_id == owner_id, _IS_UNUSED, is_whole
+    )
+    used = session.execute(mine.values(task_id=task_id).returning(Upload.name)).one_or_none()
+    if used is not None:
+        unnamed = update(Task).where(Task.id == task_id, Task.name.is_(None))
+        session.execute(unnamed.values(name=used.name or "upload"))
+        return
+    state = _find(session, owner_id, upload_id)
+    if state.is_finished:
+        raise UploadUsed(f"A task has the upload {upload_id} already.")
+    raise UploadUnfinished(
+        f"The upload {upload_id} has {state.offset_bytes} of {state.length_bytes} bytes."
+    )
+
+
+def due_removals(limit: int) -> list[uuid.UUID]:
+    """Return uploads whose file is to be removed now."""
+    query = select(Upload.id).where(
+        Upload.removed_at.is_(None),
+        or_(
+            Upload.deleted_at.is_not(None),
+            and_(Upload.task_id.is_(None), Upload.expires_at <= func.now()),
+            and_(Upload.task_id.is_not(None), ~exists().where(_task_needs_file())),
+        ),
+    )
+    with transaction() as session:
+        return list(session.scalars(query.limit(limit)))
+
+
+def note_removed(upload_id: uuid.UUID) -> None:
+    """Note that the file is gone; the row says so for a while, without the caller's words."""
+    values = {"removed_at": func.now(), "name": None, "tus_metadata": None}
+    with transaction() as session:
+        session.execute(update(Upload).where(Upload.id == upload_id).values(values))
+
+
+def forget_removed() -> None:
+    """Remove the rows that no call asks for any more."""
+    old = Upload.removed_at < func.now() - timedelta(hours=KEPT_HOURS)
+    has_task = exists().where(Task.id == Upload.task_id)
+    with transaction() as session:
+        session.execute(delete(Upload).where(old, ~has_task))
+
+
+def unknown_ids(upload_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    """Return those that no row with a file has."""
+    with transaction() as session:
+        known = select(Upload.id).where(Upload.id.in_(upload_ids), Upload.removed_at.is_(None))
+        return list(set(upload_ids) - set(session.scalars(known)))
+
+
+def _task_needs_file() -> ColumnElement[bool]:
+    """Return whether the upload's task may still read the file: it lives, or may be retried."""
+    is_recent = Task.finished_at > func.now() - timedelta(hours=KEPT_HOURS)
+    is_over = Task.status.in_([TaskStatus.DONE, TaskStatus.CANCELED])
+    may_be_retried = or_(Task.status != TaskStatus.FAILED, is_recent)
+    return and_(Task.id == Upload.task_id, ~is_over, may_be_retried)
+
+
+def _state(row: Row[Any]) -> UploadState:
+    return UploadState(*row[: len(_STATE)])

@@ -1,0 +1,89 @@
+"""Files of uploads on the share, `uploads/<id>`: one each, written by one call at a time."""
+
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker_server import storage
+
+
+class UploadBusy(Exception):
+    """Another call is sending bytes of this upload."""
+
+
+class UploadFileLost(Exception):
+    """The share has fewer bytes of the upload than were confirmed."""
+
+
+def upload_path(remote: Path, upload_id: uuid.UUID) -> Path:
+    """Return where the upload's bytes are until a task has them."""
+    return remote / "uploads" / str(upload_id)
+
+
+@contextmanager
+def locked_file(remote: Path, upload_id: uuid.UUID) -> Iterator[int]:
+    """Open the upload's file, made where it is missing, and hold its lock; raise UploadBusy.
+
+    The kernel releases the lock of a process that was killed; NFSv4 has it on the server.
+    """
+    storage.require_mounted(remote)
+    path = upload_path(remote, upload_id)
+    path.parent.mkdir(exist_ok=True)
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UploadBusy("Another call is sending bytes of this upload.") from error
+        if is_new:
+            storage.sync_folder(path.parent)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def seek_to_confirmed(descriptor: int, confirmed_bytes: int) -> None:
+    """Cut off what was never confirmed and go to the end; raise UploadFileLost."""
+    if os.fstat(descriptor).st_size < confirmed_bytes:
+        raise UploadFileLost
+    os.ftruncate(descriptor, confirmed_bytes)
+    os.lseek(descriptor, confirmed_bytes, os.SEEK_SET)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def link_source(remote: Path, upload_id: uuid.UUID, target: Path) -> None:
+    """Give the upload's file a second name, `target`; raise FileNotFoundError where it is gone.
+
+    Moved in two steps, since an attempt that fails removes its own name only: the next attempt
+    finds the upload's. The sweeper removes that one once the task needs it no more.
+    """
+    storage.require_mounted(remote)
+    target.hardlink_to(upload_path(remote, upload_id))
+
+
+def remove_upload(remote: Path, upload_id: uuid.UUID) -> None:
+    """Remove the upload's name on the share; raise OSError while the share is away."""
+    storage.require_mounted(remote)
+    upload_path(remote, upload_id).unlink(missing_ok=True)
+    storage.require_mounted(remote)
+
+
+def old_uploads(remote: Path, min_age_s: float) -> list[uuid.UUID]:
+    """Return the ids of the files that were last written so long ago."""
+    try:
+        entries = list(os.scandir(upload_path(remote, uuid.UUID(int=0)).parent))
+    except FileNotFoundError:
+        return []
+    settled = time.time() - min_age_s
+    return [uuid.UUID(each.name) for each in entries if each.stat().st_mtime < settled]
