@@ -110,7 +110,9 @@ def _link(source: str) -> str:
     if source.startswith(("http://", "https://")):
         return source
     if Path(source).exists():
-        raise LocalFault(f"{source} is a file: this release takes links, so serve it by HTTP")
+        raise LocalFault(
+            f"{source} is a file, and `idrl clip` takes links: upload it by tus (POST /uploads)"
+        )
     raise LocalFault(f"{source} is no link that begins with http:// or https://")
 
 
