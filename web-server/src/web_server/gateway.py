@@ -214,11 +214,13 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
 
     @routes.route("/uploads", methods=METHODS)
     @routes.route("/uploads/<upload_id>", methods=METHODS)
-    def check_upload_access(**_: str) -> Response:
-        """Tell nginx with which token a call goes to the tasks service, past this app.
+    def check_upload_access(upload_id: str = "") -> Response:
+        """Tell nginx, which asks at /uploads, with which token calls go on to the tasks service.
 
         What cannot be identified was refused with 401 before.
         """
+        if upload_id:  # nginx leads here for a refusal only
+            raise NotFound
         token = exchanged_token() or bearer_token()
         return Response(status=204, headers={"X-Accel-Authorization": f"Bearer {token}"})
 
