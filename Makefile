@@ -82,6 +82,7 @@ lock: ## resolve the locks again (UPGRADE=1 for newer versions)
 	$(COMPILE) --no-deps locks/google-bindings-next.in -o locks/google-bindings-next.txt
 	$(COMPILE) locks/checkov.in -o locks/checkov.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
+	$(COMPILE) locks/page.in -o locks/page.txt
 	$(COMPILE) locks/certbot.in -o locks/certbot.txt
 	$(COMPILE) locks/schemathesis.in -o locks/schemathesis.txt
 	$(COMPILE) locks/supply.in -o locks/supply.txt
@@ -138,6 +139,7 @@ include containers/containers.mk
 include e2e/generated/generated.mk
 include e2e/schemas/schemas.mk
 include jmeter/jmeter.mk
+include web-server/page/page.mk
 include deploy/deploy.mk
 include deploy/supply/supply.mk
 include deploy/rehearsal/rehearsal.mk

@@ -75,6 +75,7 @@ def start_container(
     http_port, https_port = servers.free_port(), servers.free_port()
     replaced = {
         "/etc/idrl": str(config.NGINX_TEMPLATE.parent),
+        "/etc/to_json.sed": str(config.NGINX_TEMPLATE.parents[2] / "common" / "to_json.sed"),
         "/run/tls/cert.pem": str(certificate[0]),
         "/run/tls/key.pem": str(certificate[1]),
         "/var/www/acme": str(tmp_path / "acme"),

@@ -115,7 +115,7 @@ def running(work: Work) -> Iterator[System]:
         database.make_owner(system.secrets["idrl-postgres-owner-password"])
         root = stack.enter_context(authority.serving(work.authority))
         # What `requests` trusts, here and in the black-box tests.
-        os.environ["REQUESTS_CA_BUNDLE"] = str(root)
+        os.environ["REQUESTS_CA_BUNDLE"] = os.environ["CURL_CA_BUNDLE"] = str(root)
         stack.enter_context(cloud_module.serving(_make_cloud(system)))
         stack.enter_context(_serving(work, "dnsmasq", _dnsmasq(work)))
         stack.enter_context(_serving(work, "chronyd", _chronyd(work)))

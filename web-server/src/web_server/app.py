@@ -16,6 +16,7 @@ from web_server import (
     gateway,
     login_throttle,
     me_views,
+    page,
     passwords,
     services,
     share_views,
@@ -38,6 +39,8 @@ OPEN_ENDPOINTS = frozenset(
         "shares.get_contact_sheet",
         "shares.download_clips",
         "shares.get_manifest",
+        "page.index",
+        "page.asset",
         "swagger_ui.show",
         "status.health",
         "status.ready",
@@ -118,6 +121,7 @@ def _add_routes(
     app.register_blueprint(views.auth_blueprint(doors))
     app.register_blueprint(me_views.blueprint(doors, tasks))
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
+    app.register_blueprint(page.blueprint())
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))
     disk = None if settings.clip_cache_size == "0" else settings.clip_cache_disk
     clips = gateway.Clips(accel_redirect=settings.accel_redirect, disk=disk)

@@ -161,7 +161,8 @@ class NewLink(Body):
 
 
 class LogIn(Body):
-    """The body of POST /auth/login."""
+    """The body of POST /auth/login; with `session` a browser gets the token as a cookie too."""
 
     email: Annotated[CleanStr, AfterValidator(_known_email)] = Field(min_length=1)
     password: str = Field(min_length=1)
+    session: bool = False

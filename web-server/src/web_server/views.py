@@ -15,7 +15,7 @@ from prometheus_client import Counter
 from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
-from web_server import accounts, services
+from web_server import accounts, services, session_cookie
 from web_server.authentication import Authenticator
 from web_server.documents import token_document, user_document
 from web_server.login_throttle import Limit, LoginThrottle, TooManyFailures, account_of
@@ -86,7 +86,8 @@ def auth_blueprint(doors: Doors) -> Blueprint:
     def login() -> Response:
         body = parse_body(LogIn)
         user = doors.authenticate(body.email, body.password)
-        return _token_response(doors.signer.sign(user.id, user.role))
+        token = doors.signer.sign(user.id, user.role)
+        return _token_response(token, in_cookie=body.session)
 
     @routes.post("/refresh")
     def refresh() -> Response:
@@ -95,13 +96,17 @@ def auth_blueprint(doors: Doors) -> Blueprint:
             raise Problem(401, "login_required", "The log-in is too long ago; log in again.")
         user = accounts.get_user(identity.user_id)
         token = doors.signer.sign(user.id, user.role, logged_in_at_s=identity.logged_in_at_s)
-        return _token_response(token)
+        return _token_response(token, in_cookie=session_cookie.is_given())
 
     @routes.post("/logout")
-    def logout() -> tuple[str, int]:
+    def logout() -> Response:
         accounts.end_tokens(caller().user_id)
         doors.authenticator.forget(caller().user_id)
-        return "", 204
+        response = Response(status=204)
+        del response.headers["Content-Type"]
+        if session_cookie.is_given():
+            session_cookie.clear(response)
+        return response
 
     @routes.post("/password")
     def change_password() -> Response:
@@ -110,7 +115,8 @@ def auth_blueprint(doors: Doors) -> Blueprint:
         doors.authenticate(user.email, body.old_password)
         accounts.change_password(user, body.password)
         doors.authenticator.forget(user.id)
-        return _token_response(doors.signer.sign(user.id, user.role))
+        token = doors.signer.sign(user.id, user.role)
+        return _token_response(token, in_cookie=session_cookie.is_given())
 
     return routes
 
@@ -120,8 +126,10 @@ def limit_body() -> None:
     request.max_content_length = _MAX_BODY_BYTES
 
 
-def _token_response(token: str) -> Response:
+def _token_response(token: str, *, in_cookie: bool) -> Response:
     response = jsonify(token_document(token))
+    if in_cookie:
+        session_cookie.set_cookie(response, token)
     response.headers["Cache-Control"] = "no-store"
     return response
 

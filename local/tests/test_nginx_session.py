@@ -1,0 +1,71 @@
+"""The page's cookie: nginx makes a token of it, for calls of the page itself alone."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from conftest import Edge
+
+SESSION = "eyJ.a-b_c.d"
+
+
+def send(edge: "Edge", method: str, **headers: str) -> requests.Response:
+    given = {"Cookie": f"theme=dark; idrl={SESSION}", **headers}
+    return requests.request(method, f"{edge.url}/tasks", headers=given, timeout=10)
+
+
+def test_cookie_becomes_the_token(edge: "Edge") -> None:
+    assert send(edge, "GET").ok
+    assert edge.web.last["headers"]["authorization"] == f"Bearer {SESSION}"
+
+
+def test_header_wins(edge: "Edge") -> None:
+    assert send(edge, "POST", Authorization="Bearer mine").ok
+    assert edge.web.last["headers"]["authorization"] == "Bearer mine"
+
+
+@pytest.mark.parametrize("cookie", ["other=1", "xidrl=abc", "idrl=", "__Host-idrl=abc", ""])
+def test_other_cookies_are_no_token(edge: "Edge", cookie: str) -> None:
+    """Nor is the one for TLS over plain HTTP."""
+    assert send(edge, "GET", Cookie=cookie).ok
+    assert "authorization" not in edge.web.last["headers"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "SELF"},
+    ],
+)
+def test_calls_of_other_sites_are_refused(
+    edge: "Edge", method: str, headers: dict[str, str]
+) -> None:
+    given = {name: value.replace("SELF", edge.url) for name, value in headers.items()}
+    seen = len(edge.web.requests)
+    response = send(edge, method, **given)
+    assert (response.status_code, response.json()["code"]) == (403, "cross_site")
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert len(edge.web.requests) == seen
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "SELF"}])
+def test_calls_of_the_page_pass(edge: "Edge", headers: dict[str, str]) -> None:
+    """Over plain HTTP, but for this machine's own address, browsers send no Sec-Fetch-Site."""
+    given = {name: value.replace("SELF", edge.url) for name, value in headers.items()}
+    assert send(edge, "POST", **given).ok
+    assert edge.web.last["headers"]["authorization"] == f"Bearer {SESSION}"
+
+
+def test_cookie_is_no_token_of_callers_without_it(edge: "Edge") -> None:
+    """Scripts and old callers send neither cookie nor Origin."""
+    headers = {"Authorization": "Bearer mine"}
+    assert requests.post(f"{edge.url}/tasks", headers=headers, timeout=10).ok

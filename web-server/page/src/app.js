@@ -1,0 +1,74 @@
+// @ts-check
+// The shell: header, navigation, the screen of the place, the log-in dialog.
+import { useEffect } from "preact/hooks";
+import { listen } from "./keys.js";
+import { connection, usePolled } from "./poll.js";
+import { place } from "./router.js";
+import { Account } from "./screens/account.js";
+import { NewTask } from "./screens/new.js";
+import { LogInDialog, SignIn } from "./screens/signin.js";
+import { System } from "./screens/system.js";
+import { Task } from "./screens/task.js";
+import { Tasks } from "./screens/tasks.js";
+import { logOut, state, user } from "./session.js";
+import { html, LiveRegion } from "./ui.js";
+import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
+
+const READY_MS = 30_000;
+
+export function App() {
+  useEffect(listen, []);
+  language.value; // rendered again in another language
+  if (state.value === "start") return html`<p class="hidden" aria-busy="true">${t("loading")}</p>`;
+  const isOut = state.value === "out";
+  return html`
+    <a class="skip" href="#main" onClick=${toMain}>${t("nav.skip")}</a>
+    <header class="top">
+      <a class="brand" href="#/new"><img src="/icon.svg" alt="" width="28" height="28" /> idrl</a>
+      ${!isOut && html`<${Navigation} />`}
+      <div class="end">
+        <${SystemState} />
+        <label class="hidden" for="language">${t("nav.language")}</label>
+        <select id="language" onChange=${(/** @type {any} */ event) => setLanguage(event.target.value)}>
+          ${LANGUAGES.map(([tag, name]) => html`<option key=${tag} value=${tag} selected=${tag === language.value}>${name}</option>`)}
+        </select>
+        ${!isOut && html`<button class="quiet" onClick=${logOut}>${t("nav.logout")}</button>`}
+      </div>
+    </header>
+    ${connection.value.isLost && html`<p class="banner" role="alert">${t("offline", { ago: ago(new Date(connection.value.lastMs).toISOString()) })}</p>`}
+    <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} />`}</main>
+    ${state.value === "expired" && html`<${LogInDialog} />`}
+    <${LiveRegion} />
+  `;
+}
+
+function toMain(/** @type {Event} */ event) {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
+
+function Navigation() {
+  const items = ["new", "tasks", "account", ...(user.value?.role === "operator" ? ["system"] : [])];
+  const current = { task: "tasks" }[place.value[0]] || place.value[0] || "new";
+  return html`<nav aria-label=${t("nav.label")}>
+    ${items.map((name) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === current ? "page" : null}>${t(`nav.${name}`)}</a>`)}
+  </nav>`;
+}
+
+function SystemState() {
+  const ready = usePolled("/ready", () => READY_MS).state.value;
+  const word = ready.error ? "unavailable" : ready.value?.status || "ready";
+  return html`<span class=${`system ${word}`} title=${t(`ready.${word}`)}><span aria-hidden="true">●</span> ${t(`ready.${word}`)}</span>`;
+}
+
+function Screen() {
+  const [name, id] = place.value;
+  useEffect(() => {
+    document.title = `${t(`nav.${name === "task" ? "tasks" : name || "new"}`)} · idrl`;
+  }, [name, language.value]);
+  if (name === "task" && id) return html`<${Task} key=${id} id=${id} />`;
+  if (name === "tasks") return html`<${Tasks} />`;
+  if (name === "account") return html`<${Account} />`;
+  if (name === "system") return html`<${System} />`;
+  return html`<${NewTask} />`;
+}

@@ -1,0 +1,60 @@
+// @ts-check
+// Keys for those who do not like mice; they can be switched off in the account.
+import { signal } from "@preact/signals";
+import { goTo, place } from "./router.js";
+
+export const isHelpOpen = signal(false);
+export const areKeysOn = signal(read());
+
+function read() {
+  try {
+    return localStorage.getItem("keys") !== "off";
+  } catch {
+    return true;
+  }
+}
+
+/** @param {boolean} on */
+export function switchKeys(on) {
+  areKeysOn.value = on;
+  try {
+    localStorage.setItem("keys", on ? "on" : "off");
+  } catch {
+    // Kept for this visit.
+  }
+}
+
+/** @returns {() => void} */
+export function listen() {
+  addEventListener("keydown", onKey);
+  return () => removeEventListener("keydown", onKey);
+}
+
+/** @param {KeyboardEvent} event */
+function onKey(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  const isTyping = target.closest("input, textarea, select, dialog, video");
+  if (isTyping || !areKeysOn.value || event.ctrlKey || event.metaKey || event.altKey) return;
+  const action = ACTIONS[event.key];
+  if (action && action() !== false) event.preventDefault();
+}
+
+/** @type {Record<string, () => any>} */
+const ACTIONS = {
+  n: () => goTo("new"),
+  t: () => goTo("tasks"),
+  "/": () => {
+    if (place.value[0] !== "tasks") goTo("tasks");
+    setTimeout(() => document.getElementById("search")?.focus());
+  },
+  j: () => step(1),
+  k: () => step(-1),
+};
+
+/** Move the focus among the rows or cards of the screen. @param {number} by */
+function step(by) {
+  const items = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-row]")]);
+  if (!items.length) return false;
+  const at = items.indexOf(/** @type {any} */ (document.activeElement));
+  items[Math.min(items.length - 1, Math.max(0, at + by))].focus();
+}

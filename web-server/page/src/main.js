@@ -1,0 +1,10 @@
+// @ts-check
+import { render } from "preact";
+import { App } from "./app.js";
+import { start } from "./session.js";
+import { html } from "./ui.js";
+import { language, setLanguage } from "./words.js";
+
+setLanguage(language.value);
+render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));
+start();

@@ -1,0 +1,21 @@
+// @ts-check
+import { signal } from "@preact/signals";
+
+/** The place in the page: `["task", id]` of `#/task/id`. */
+export const place = signal(parse());
+
+function parse() {
+  return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+}
+
+addEventListener("hashchange", () => {
+  place.value = parse();
+  document.querySelector("main")?.focus();
+});
+
+/** @param {string[]} parts */
+export const linkTo = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
+/** @param {string[]} parts */
+export const goTo = (...parts) => {
+  location.hash = linkTo(...parts);
+};

@@ -1,0 +1,164 @@
+// @ts-check
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { ApiError, call, get } from "../api.js";
+import { areKeysOn, switchKeys } from "../keys.js";
+import { ended, logOut, user } from "../session.js";
+import { announce, Dialog, Failure, Field, html } from "../ui.js";
+import { date, lasting, sentenceOf, sizeOf, t } from "../words.js";
+import { Password } from "./signin.js";
+import { Copy } from "./task.js";
+
+export function Account() {
+  const account = user.value;
+  return html`<div class="narrow">
+    <h1>${t("nav.account")}</h1>
+    <p class="lead">${account?.username} · ${account?.email}</p>
+    <${Usage} />
+    <${Keys} />
+    <section>
+      <h2>${t("account.change_password")}</h2>
+      <${ChangePassword} />
+    </section>
+    <section>
+      <h2>${t("account.here")}</h2>
+      <label class="check"><input type="checkbox" checked=${areKeysOn.value} onChange=${(/** @type {any} */ event) => switchKeys(event.target.checked)} /> ${t("account.keyboard")}</label>
+      <p class="facts">${t("account.keyboard_list")}</p>
+      <div class="actions">
+        <button onClick=${logOut}>${t("account.everywhere")}</button>
+        <${DeleteAccount} />
+      </div>
+    </section>
+  </div>`;
+}
+
+function Usage() {
+  const usage = useSignal(/** @type {any} */ (null));
+  useEffect(() => void get("/usage").then((found) => (usage.value = found)), []);
+  const found = usage.value;
+  if (!found) return html`<section aria-busy="true"></section>`;
+  const rows = [
+    ["usage.tasks", found.live_tasks, found.live_tasks_limit, String],
+    ["usage.bytes", found.clips_bytes, found.clips_bytes_limit, sizeOf],
+    ["usage.today", found.source_s_today, found.source_s_today_limit, lasting],
+  ];
+  return html`<section>
+    <h2>${t("usage.title")}</h2>
+    <dl class="usage">
+      ${rows.map(([key, value, limit, format]) => html`<div key=${key}>
+        <dt>${t(key)}</dt>
+        <dd>${format(value)}${limit != null ? ` / ${format(limit)}` : ""}
+          ${limit != null && html`<progress max=${limit} value=${value} aria-label=${t(key)}></progress>`}</dd>
+      </div>`)}
+      <div><dt>${t("usage.month")}</dt><dd>${lasting(found.rendered_s_this_month)}</dd></div>
+    </dl>
+  </section>`;
+}
+
+function Keys() {
+  const keys = useSignal(/** @type {any[] | null} */ (null));
+  const made = useSignal(/** @type {any} */ (null));
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const load = async () => (keys.value = await get("/me/keys"));
+  useEffect(() => void load(), []);
+  const onSubmit = async (/** @type {any} */ event) => {
+    event.preventDefault();
+    const form = event.target;
+    error.value = null;
+    try {
+      made.value = (await call("POST", "/me/keys", { name: new FormData(form).get("name") })).data;
+      form.reset();
+      await load();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+  };
+  const revoke = async (/** @type {any} */ key) => {
+    await call("DELETE", `/me/keys/${key.key_id}`);
+    await load();
+    announce(t("keys.revoked"));
+  };
+  return html`<section>
+    <h2>${t("keys.title")}</h2>
+    <p>${t("keys.lead")}</p>
+    <pre><code>curl -H "Authorization: Bearer idrl_…" ${location.origin}/tasks</code></pre>
+    <ul class="plain">
+      ${(keys.value || []).map((key) => html`<li key=${key.key_id}>
+        <span><strong>${key.name}</strong> <span class="facts">${date(key.created_at)}${key.expires_at ? ` – ${date(key.expires_at)}` : ""}</span></span>
+        <button class="quiet danger" onClick=${() => revoke(key)} aria-label=${t("keys.revoke_one", { name: key.name })}>${t("keys.revoke")}</button>
+      </li>`)}
+    </ul>
+    <form class="inline" onSubmit=${onSubmit}>
+      <${Field} id="key-name" label=${t("keys.name")}><input id="key-name" name="name" required maxlength="100" /><//>
+      <button>${t("keys.make")}</button>
+    </form>
+    <${Failure} error=${error.value} />
+    ${made.value && html`<${Dialog} title=${t("keys.made")} onClose=${() => (made.value = null)}>
+      <p>${t("keys.once")}</p>
+      <p><input class="code" readonly value=${made.value.key} aria-label=${t("keys.made")} onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
+      <${Copy} text=${made.value.key} />
+    <//>`}
+  </section>`;
+}
+
+function ChangePassword() {
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const done = useSignal(false);
+  const onSubmit = async (/** @type {any} */ event) => {
+    event.preventDefault();
+    const form = event.target;
+    const { old_password, password } = Object.fromEntries(new FormData(form));
+    error.value = null;
+    done.value = false;
+    try {
+      await call("POST", "/auth/password", { old_password, password, password_2: password }, { anonymous: true });
+      form.reset();
+      done.value = true;
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+  };
+  const wrong = error.value?.errors[0];
+  return html`<form onSubmit=${onSubmit}>
+    <${Username} />
+    <${Password} id="old_password" name="old_password" autocomplete="current-password" label=${t("account.old_password")} />
+    <${Password} id="new_password" name="password" autocomplete="new-password" label=${t("account.new_password")} />
+    ${wrong ? html`<p class="failure" role="alert">${sentenceOf(wrong.code, wrong.message)}</p>` : html`<${Failure} error=${error.value} />`}
+    ${done.value && html`<p role="status">${t("account.password_changed")}</p>`}
+    <button>${t("account.change_password")}</button>
+  </form>`;
+}
+
+function DeleteAccount() {
+  const isAsked = useSignal(false);
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const onSubmit = async (/** @type {any} */ event) => {
+    event.preventDefault();
+    error.value = null;
+    try {
+      const password = new FormData(event.target).get("password");
+      await call("DELETE", "/me", { password }, { anonymous: true });
+      ended();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+  };
+  return html`<button class="danger" onClick=${() => (isAsked.value = true)}>${t("account.delete")}</button>
+    ${isAsked.value && html`<${Dialog} title=${t("account.delete")} onClose=${() => (isAsked.value = false)}>
+      <p>${t("account.delete_means")}</p>
+      <form onSubmit=${onSubmit}>
+        <${Username} />
+        <${Password} id="delete-password" name="password" autocomplete="current-password" />
+        <${Failure} error=${error.value} />
+        <button class="danger primary">${t("account.delete")}</button>
+      </form>
+    <//>`}`;
+}
+
+/** For managers of passwords, which want to know whose it is. */
+function Username() {
+  return html`<input type="email" autocomplete="username" value=${user.value?.email} readonly hidden />`;
+}

@@ -1,0 +1,160 @@
+// @ts-check
+// Links become tasks: one a line, all of them together a batch.
+import { useSignal } from "@preact/signals";
+import { ApiError, call } from "../api.js";
+import { goTo } from "../router.js";
+import { announce, Choice, Failure, Field, html } from "../ui.js";
+import { sentenceOf, t } from "../words.js";
+
+const MAX_LINES = 500;
+const ASPECTS = [["16:9", 16, 9], ["9:16", 9, 16], ["1:1", 1, 1], ["4:5", 4, 5]];
+
+export function NewTask() {
+  const links = useSignal("");
+  const busy = useSignal(false);
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
+  const key = useSignal(crypto.randomUUID?.() || String(Math.random()));
+  const edit = useSignal(/** @type {Record<string, any>} */ ({ part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced" }));
+  const name = useSignal("");
+  const lines = links.value.split(/\s+/).filter(Boolean);
+
+  const send = async () => {
+    if (busy.value || !lines.length) return;
+    busy.value = true;
+    error.value = null;
+    lineErrors.value = {};
+    try {
+      const headers = { "Idempotency-Key": key.value };
+      const asked = wanted(edit.value);
+      const item = { ...(name.value ? { name: name.value } : {}), ...(asked ? { edit: asked } : {}) };
+      if (lines.length === 1) {
+        const { data } = await call("POST", "/tasks", { url: lines[0], ...item }, { headers });
+        announce(t("new.accepted"));
+        goTo("task", data.task_id);
+      } else {
+        const items = lines.map((url) => ({ url, ...(asked ? { edit: asked } : {}) }));
+        await call("POST", "/batches", { items, ...(name.value ? { name: name.value } : {}) }, { headers });
+        announce(t("new.accepted"));
+        goTo("tasks");
+      }
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+      lineErrors.value = byLine(failure);
+      key.value = crypto.randomUUID?.() || String(Math.random());
+    }
+    busy.value = false;
+  };
+  const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
+  };
+
+  return html`<div class="narrow">
+    <h1>${t("new.title")}</h1>
+    <p class="lead">${t("new.lead")}</p>
+    <form onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); send(); }}>
+      <${Field} id="links" label=${t("new.links")} hint=${t("new.hint")}
+        error=${lines.length > MAX_LINES && t("new.too_many")}>
+        <textarea id="links" rows="4" required spellcheck="false" autocapitalize="off" placeholder="https://"
+          aria-describedby="links-hint" value=${links.value} onKeyDown=${onKeyDown}
+          onInput=${(/** @type {any} */ event) => (links.value = event.target.value)}></textarea>
+      <//>
+      ${lines.length > 1 && html`<ol class="lines">${lines.slice(0, 20).map((line, index) => html`<li key=${index}>
+        <span class="ellipsis">${line}</span>
+        ${lineErrors.value[index] && html`<p class="failure">${lineErrors.value[index]}</p>`}
+      </li>`)}</ol>`}
+      <${Options} edit=${edit} name=${name} isBatch=${lines.length > 1} />
+      <${Failure} error=${error.value} />
+      <div class="actions">
+        <button class="primary" disabled=${busy.value || !lines.length || lines.length > MAX_LINES}>
+          ${busy.value ? t("new.sending") : lines.length > 1 ? t("new.send_many", { n: lines.length }) : t("new.send")}
+        </button>
+        <small>${t("new.shortcut")}</small>
+      </div>
+    </form>
+    <section class="steps" aria-label=${t("new.steps")}>
+      ${[1, 2, 3].map((number) => html`<p key=${number}><b aria-hidden="true">${number}</b> ${t(`new.step${number}`)}</p>`)}
+    </section>
+  </div>`;
+}
+
+/** @param {any} props */
+function Options({ edit, name, isBatch }) {
+  const set = (/** @type {string} */ field) => (/** @type {any} */ value) => (edit.value = { ...edit.value, [field]: value });
+  const typed = (/** @type {string} */ field) => (/** @type {any} */ event) => set(field)(event.target.value);
+  return html`<details class="options-box">
+    <summary>${t("new.options")}</summary>
+    <${Field} id="name" label=${t(isBatch ? "new.batch_name" : "new.name")}>
+      <input id="name" maxlength="200" value=${name.value} onInput=${(/** @type {any} */ event) => (name.value = event.target.value)} />
+    <//>
+    <${Choice} legend=${t("new.aspect")} name="aspect" value=${edit.value.aspect} onChange=${set("aspect")}
+      options=${[...ASPECTS.map(([key, width, height]) => [key, key, html`<${Frame} width=${width} height=${height} />`]), ["source", t("new.source")]]} />
+    <${Choice} legend=${t("new.fit")} name="fit" value=${edit.value.fit} onChange=${set("fit")}
+      options=${["crop", "pad", "blur"].map((key) => [key, t(`fit.${key}`)])} />
+    <${Choice} legend=${t("new.quality")} name="quality" value=${edit.value.quality} onChange=${set("quality")}
+      options=${["fast", "balanced", "small"].map((key) => [key, t(`quality.${key}`)])} />
+    <div class="columns">
+      <${Field} id="part_seconds" label=${t("new.part_seconds")}>
+        <input id="part_seconds" type="number" min="2" max="60" step="0.1" inputmode="decimal" placeholder="20"
+          value=${edit.value.part_seconds} onInput=${typed("part_seconds")} />
+      <//>
+      <${Field} id="start_s" label=${t("new.start")}>
+        <input id="start_s" placeholder="0:00" value=${edit.value.start} onInput=${typed("start")} disabled=${!!edit.value.segments} />
+      <//>
+      <${Field} id="end_s" label=${t("new.end")}>
+        <input id="end_s" placeholder="–" value=${edit.value.end} onInput=${typed("end")} disabled=${!!edit.value.segments} />
+      <//>
+    </div>
+    <${Field} id="segments" label=${t("new.segments")} hint=${t("new.segments_hint")}>
+      <textarea id="segments" rows="3" placeholder="1:05 - 1:25 Lap 1" aria-describedby="segments-hint"
+        value=${edit.value.segments} onInput=${typed("segments")}></textarea>
+    <//>
+  </details>`;
+}
+
+/** @param {{width: number, height: number}} props */
+function Frame({ width, height }) {
+  const scale = 18 / Math.max(width, height);
+  return html`<svg width="20" height="20" aria-hidden="true"><rect x=${10 - (width * scale) / 2} y=${10 - (height * scale) / 2}
+    width=${width * scale} height=${height * scale} rx="2" class="frame" /></svg>`;
+}
+
+/** Return seconds of `1:05.5` or `65.5`; NaN of anything else. @param {string} text */
+export function secondsOf(text) {
+  if (!/^(\d+:){0,2}\d+([.,]\d+)?$/.test(text)) return NaN;
+  return text.replace(",", ".").split(":").reduce((total, part) => total * 60 + Number(part), 0);
+}
+
+/** Return the segments of lines such as `1:05 - 1:25 name`. @param {string} text */
+export function segmentsOf(text) {
+  return text.split("\n").filter((line) => line.trim()).map((line) => {
+    const [, start, end, name] = /^\s*([\d:.,]+)\s*[-–]\s*([\d:.,]+)\s*(.*)$/.exec(line) || [];
+    return { start_s: secondsOf(start || ""), end_s: secondsOf(end || ""), ...(name ? { name: name.trim() } : {}) };
+  });
+}
+
+/** Return the edit that the form asks for; undefined where all is as usual. @param {Record<string, any>} form */
+export function wanted(form) {
+  const edit = {
+    ...(form.part_seconds ? { part_seconds: Number(form.part_seconds) } : {}),
+    ...(form.aspect !== "16:9" ? { aspect: form.aspect } : {}),
+    ...(form.fit !== "crop" ? { fit: form.fit } : {}),
+    ...(form.quality !== "balanced" ? { quality: form.quality } : {}),
+    ...(form.segments?.trim()
+      ? { segments: segmentsOf(form.segments) }
+      : { ...(form.start ? { start_s: secondsOf(form.start) } : {}), ...(form.end ? { end_s: secondsOf(form.end) } : {}) }),
+  };
+  return Object.keys(edit).length ? edit : undefined;
+}
+
+/** @param {ApiError} error */
+function byLine(error) {
+  /** @type {Record<number, string>} */
+  const found = {};
+  for (const each of error.errors) {
+    const [, index] = /^items\.(\d+)\./.exec(each.field) || [];
+    if (index) found[Number(index)] = sentenceOf(each.code, each.message);
+  }
+  return found;
+}

@@ -1,0 +1,94 @@
+// @ts-check
+// The parts of a task: a strip of all of them, cards, and a player that goes from one to the next.
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { announce, Dialog, html } from "../ui.js";
+import { clock, sentenceOf, sizeOf, t } from "../words.js";
+import { Poster } from "./tasks.js";
+
+const CARDS = 24;
+const WIDTH = 720;
+const HEIGHT = 24;
+
+/** All parts in time order as one picture: filled done, hatched rendering, outlined waiting, crossed failed.
+ * @param {{parts: any[]}} props */
+export function Strip({ parts }) {
+  const step = WIDTH / parts.length;
+  const gap = Math.min(2, step / 4);
+  const shapes = { waiting: "", rendering: "", done: "", failed: "" };
+  parts.forEach((part, index) => {
+    const height = part.status === "rendering" ? HEIGHT * (0.35 + (0.65 * part.progress) / 100) : HEIGHT;
+    const width = Math.max(0.5, step - gap);
+    const box = `M${(index * step).toFixed(2)} ${(HEIGHT - height).toFixed(1)}h${width.toFixed(2)}V${HEIGHT}h-${width.toFixed(2)}z`;
+    shapes[/** @type {keyof typeof shapes} */ (part.status)] += box;
+  });
+  const count = (/** @type {string} */ status) => parts.filter((part) => part.status === status).length;
+  const words = Object.keys(shapes).filter(count).map((status) => t(`strip.${status}`, { n: count(status) }));
+  return html`<svg class="strip" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${words.join(", ")}>
+    <defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0v6" class="hatch" /></pattern></defs>
+    ${Object.entries(shapes).map(([status, path]) => html`<path key=${status} class=${status} d=${path} />`)}
+  </svg>`;
+}
+
+/** @param {{task: any}} props */
+export function Cards({ task }) {
+  const shown = useSignal(CARDS);
+  const playing = useSignal(-1);
+  const parts = task.parts;
+  return html`
+    <ul class="cards">
+      ${parts.slice(0, shown.value).map((/** @type {any} */ part) => html`<${Card} key=${part.number} part=${part} aspect=${task.edit?.aspect}
+        onPlay=${() => (playing.value = part.number)} />`)}
+    </ul>
+    ${parts.length > shown.value && html`<p class="center">
+      <button onClick=${() => (shown.value += CARDS * 4)}>${t("part.more", { n: parts.length - shown.value })}</button>
+    </p>`}
+    ${playing.value >= 0 && html`<${Player} parts=${parts} number=${playing.value}
+      onChange=${(/** @type {number} */ number) => (playing.value = number)} onClose=${() => (playing.value = -1)} />`}
+  `;
+}
+
+/** @param {any} props */
+function Card({ part, aspect, onPlay }) {
+  const isDone = part.status === "done";
+  const title = part.name || t("part.number", { n: part.number + 1 });
+  return html`<li class=${`card ${part.status}`}>
+    <button class=${`picture a${(aspect || "16:9").replace(":", "x")}`} data-row disabled=${!isDone} onClick=${onPlay} aria-label=${t("part.play", { name: title })}>
+      <${Poster} src=${isDone && `${part.link}/poster.jpg`} />
+      ${isDone && html`<span class="play" aria-hidden="true">▶</span>`}
+      ${part.status === "rendering" && html`<progress max="100" value=${part.progress} aria-label=${title}></progress>`}
+    </button>
+    <div class="card-text">
+      <strong class="ellipsis">${title}</strong>
+      <span class="facts">${clock(part.start_s)}–${clock(part.end_s)}${part.size_bytes ? ` · ${sizeOf(part.size_bytes)}` : ""}</span>
+      ${part.error && html`<span class="failure">${sentenceOf(part.error.code, part.error.message)}</span>`}
+      ${!isDone && !part.error && html`<span class="facts">${t(`part.${part.status}`)}</span>`}
+      ${isDone && html`<a class="quiet" href=${part.link} download aria-label=${t("part.download", { name: title })}>${t("action.download")}</a>`}
+    </div>
+  </li>`;
+}
+
+/** @param {any} props */
+function Player({ parts, number, onChange, onClose }) {
+  const done = parts.filter((/** @type {any} */ part) => part.status === "done");
+  const at = done.findIndex((/** @type {any} */ part) => part.number === number);
+  const part = done[at];
+  const next = done[at + 1];
+  const previous = done[at - 1];
+  useEffect(() => announce(t("part.number", { n: number + 1 })), [number]);
+  if (!part) return null;
+  const title = `${part.name || t("part.number", { n: number + 1 })} · ${clock(part.start_s)}–${clock(part.end_s)}`;
+  const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "ArrowRight" && event.shiftKey && next) onChange(next.number);
+    if (event.key === "ArrowLeft" && event.shiftKey && previous) onChange(previous.number);
+  };
+  return html`<${Dialog} title=${title} onClose=${onClose} wide>
+    <video key=${part.link} src=${part.link} poster=${`${part.link}/poster.jpg`} controls autoplay playsinline preload="metadata"
+      onKeyDown=${onKeyDown} onEnded=${() => next && onChange(next.number)}></video>
+    <div class="actions">
+      <button disabled=${!previous} onClick=${() => onChange(previous.number)}>${t("part.previous")}</button>
+      <button disabled=${!next} onClick=${() => onChange(next.number)}>${t("part.next")}</button>
+      <a class="button" href=${part.link} download>${t("action.download")}</a>
+    </div>
+  <//>`;
+}

@@ -1,0 +1,121 @@
+// @ts-check
+import { useSignal } from "@preact/signals";
+import { ApiError } from "../api.js";
+import { logIn, logOut, signUp, user } from "../session.js";
+import { Dialog, Failure, Field, html } from "../ui.js";
+import { sentenceOf, t } from "../words.js";
+
+/** Passwords need these, as the API checks them. @type {[string, (password: string) => boolean][]} */
+const RULES = [
+  ["length", (password) => password.length >= 8],
+  ["upper", (password) => /\p{Lu}/u.test(password)],
+  ["lower", (password) => /\p{Ll}/u.test(password)],
+  ["digit", (password) => /\p{Nd}/u.test(password)],
+];
+
+export function SignIn() {
+  const isNew = useSignal(false);
+  return html`<div class="sign-in">
+    <h1>${t("signin.title")}</h1>
+    <p class="lead">${t("signin.lead")}</p>
+    <div class="tabs" role="tablist">
+      ${[false, true].map((kind) => html`<button key=${kind} role="tab" id=${`tab-${kind}`} aria-controls="sign-in"
+        aria-selected=${kind === isNew.value} tabindex=${kind === isNew.value ? 0 : -1}
+        onKeyDown=${(/** @type {KeyboardEvent} */ event) => moveTab(event, isNew)}
+        onClick=${() => (isNew.value = kind)}>${t(kind ? "signin.signup" : "signin.login")}</button>`)}
+    </div>
+    <div id="sign-in" role="tabpanel" aria-labelledby=${`tab-${isNew.value}`}>
+      <${isNew.value ? SignUpForm : LogInForm} key=${isNew.value} />
+    </div>
+  </div>`;
+}
+
+/** @param {KeyboardEvent} event @param {{value: boolean}} isNew */
+function moveTab(event, isNew) {
+  if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+  isNew.value = !isNew.value;
+  setTimeout(() => document.getElementById(`tab-${isNew.value}`)?.focus());
+}
+
+/** The form's state, and what sends it. @param {(values: Record<string, string>) => Promise<void>} send */
+function useForm(send) {
+  const busy = useSignal(false);
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const onSubmit = async (/** @type {any} */ event) => {
+    event.preventDefault();
+    const values = Object.fromEntries(new FormData(event.target));
+    busy.value = true;
+    error.value = null;
+    try {
+      await send(/** @type {any} */ (values));
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+    busy.value = false;
+  };
+  const errorOf = (/** @type {string} */ name) => {
+    const found = (error.value?.errors || []).find((each) => each.field === name);
+    return found && sentenceOf(found.code, found.message);
+  };
+  return { busy, error, onSubmit, errorOf };
+}
+
+/** @param {{email?: string}} props */
+function LogInForm({ email = "" }) {
+  const form = useForm(({ email, password }) => logIn(email, password));
+  return html`<form onSubmit=${form.onSubmit}>
+    <${Field} id="email" label=${t("account.email")}>
+      <input id="email" name="email" type="email" autocomplete="username" required value=${email} autofocus=${!email} />
+    <//>
+    <${Password} id="password" name="password" autocomplete="current-password" />
+    <${Failure} error=${form.error.value} />
+    <button class="primary" disabled=${form.busy.value}>${t(form.busy.value ? "signin.working" : "signin.login")}</button>
+  </form>`;
+}
+
+function SignUpForm() {
+  const password = useSignal("");
+  const form = useForm((values) => signUp({ ...values, password_2: values.password }));
+  const error = form.error.value;
+  return html`<form onSubmit=${form.onSubmit}>
+    <${Field} id="username" label=${t("account.username")} error=${form.errorOf("username")}>
+      <input id="username" name="username" autocomplete="nickname" required maxlength="64" />
+    <//>
+    <${Field} id="email" label=${t("account.email")} error=${form.errorOf("email")}>
+      <input id="email" name="email" type="email" autocomplete="username" required />
+    <//>
+    <${Password} id="password" name="password" autocomplete="new-password" onInput=${(/** @type {string} */ value) => (password.value = value)} />
+    <ul class="rules">
+      ${RULES.map(([name, holds]) => html`<li key=${name} class=${holds(password.value) ? "met" : ""}>
+        <span aria-hidden="true">${holds(password.value) ? "✓" : "○"}</span> ${t(`rule.${name}`)}
+        <span class="hidden">${holds(password.value) ? t("rule.met") : ""}</span>
+      </li>`)}
+    </ul>
+    ${error && (error.errors.length ? null : html`<${Failure} error=${error} />`)}
+    <button class="primary" disabled=${form.busy.value}>${t(form.busy.value ? "signin.working" : "signin.signup")}</button>
+  </form>`;
+}
+
+/** @param {any} props */
+export function Password({ id, name, autocomplete, onInput, label = t("account.password") }) {
+  const isShown = useSignal(false);
+  return html`<${Field} id=${id} label=${label}>
+    <div class="with-button">
+      <input id=${id} name=${name} type=${isShown.value ? "text" : "password"} autocomplete=${autocomplete} required
+        onInput=${(/** @type {any} */ event) => onInput && onInput(event.target.value)} />
+      <button type="button" class="quiet" aria-pressed=${isShown.value} onClick=${() => (isShown.value = !isShown.value)}>
+        ${t(isShown.value ? "signin.hide" : "signin.show")}
+      </button>
+    </div>
+  <//>`;
+}
+
+/** Over the page, where a token has ended: what was typed below stays. */
+export function LogInDialog() {
+  return html`<${Dialog} title=${t("signin.again")}>
+    <p>${t("signin.expired")}</p>
+    <${LogInForm} email=${user.value?.email || ""} />
+    <button class="quiet" onClick=${logOut}>${t("signin.other")}</button>
+  <//>`;
+}

@@ -1,0 +1,76 @@
+// @ts-check
+// How the system stands, for operators.
+import { useSignal } from "@preact/signals";
+import { ApiError, call } from "../api.js";
+import { usePolled } from "../poll.js";
+import { Failure, html } from "../ui.js";
+import { ago, lasting, sentenceOf, sizeOf, t } from "../words.js";
+
+const EVERY_MS = 5000;
+
+export function System() {
+  const poller = usePolled("/status", () => EVERY_MS);
+  const failed = useSignal(/** @type {ApiError | null} */ (null));
+  const { value, error } = poller.state.value;
+  if (!value) return error ? html`<${Failure} error=${error} />` : html`<p aria-busy="true">${t("loading")}</p>`;
+  const change = async (/** @type {string} */ kind, /** @type {boolean} */ isPaused) => {
+    failed.value = null;
+    try {
+      await call("POST", `/status/${isPaused ? "resume" : "pause"}`, { kind });
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      failed.value = failure;
+    }
+    poller.refresh();
+  };
+  return html`<div>
+    <h1>${t("nav.system")}</h1>
+    <${Failure} error=${failed.value} />
+    <div class="tiles">
+      ${value.work.map((/** @type {any} */ work) => html`<${Work} key=${work.kind} work=${work} onChange=${change} />`)}
+      <section class="tile">
+        <h2>${t("system.share")}</h2>
+        <p><b>${value.share.free_bytes == null ? "–" : sizeOf(value.share.free_bytes)}</b> ${t("system.free")}</p>
+        ${value.share.error && html`<p class="failure">${sentenceOf(value.share.error)}</p>`}
+      </section>
+      <section class="tile">
+        <h2>${t("system.speed")}</h2>
+        <p><b>${value.speed == null ? "–" : `${Math.round(value.speed * 10) / 10} ×`}</b> ${t("system.realtime")}</p>
+        <p class="facts">${t("system.rendered", { time: lasting(value.rendered_s) })}</p>
+      </section>
+    </div>
+    <${Table} title=${t("system.workers")} heads=${["system.name", "system.kinds", "system.seen", "system.fault"]}
+      rows=${value.workers.map((/** @type {any} */ worker) => [
+        worker.name,
+        worker.kinds.join(", "),
+        `${worker.is_alive ? "" : "⚠ "}${ago(worker.seen_at)}`,
+        worker.fault_code ? sentenceOf(worker.fault_code) : "",
+      ])} />
+    <${Table} title=${t("system.failures")} heads=${["system.code", "nav.tasks"]}
+      rows=${value.failures.map((/** @type {any} */ each) => [sentenceOf(each.code), each.tasks])} />
+    <${Table} title=${t("system.accounts")} heads=${["system.account", "usage.tasks", "usage.bytes", "usage.month"]}
+      rows=${value.accounts.map((/** @type {any} */ each) => [each.user_id, each.live_tasks, sizeOf(each.clips_bytes), lasting(each.rendered_s_this_month)])} />
+  </div>`;
+}
+
+/** @param {any} props */
+function Work({ work, onChange }) {
+  return html`<section class="tile">
+    <h2>${t(`kind.${work.kind}`)}${work.paused ? ` · ${t("system.paused")}` : ""}</h2>
+    <p><b>${work.waiting}</b> ${t("system.waiting")} · <b>${work.running}</b> ${t("system.running")}</p>
+    ${work.oldest_wait_s != null && html`<p class="facts">${t("system.oldest", { time: lasting(work.oldest_wait_s) })}</p>`}
+    <button onClick=${() => onChange(work.kind, work.paused)}>${t(work.paused ? "system.resume" : "system.pause")}</button>
+  </section>`;
+}
+
+/** @param {{title: string, heads: string[], rows: any[][]}} props */
+function Table({ title, heads, rows }) {
+  if (!rows.length) return null;
+  return html`<section>
+    <h2>${title}</h2>
+    <div class="scroll" tabindex="0" role="region" aria-label=${title}><table>
+      <thead><tr>${heads.map((head) => html`<th key=${head} scope="col">${t(head)}</th>`)}</tr></thead>
+      <tbody>${rows.map((row, index) => html`<tr key=${index}>${row.map((cell, n) => html`<td key=${n}>${cell}</td>`)}</tr>`)}</tbody>
+    </table></div>
+  </section>`;
+}

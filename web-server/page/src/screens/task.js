@@ -1,0 +1,152 @@
+// @ts-check
+import { useSignal } from "@preact/signals";
+import { ApiError, call, get } from "../api.js";
+import { usePolled } from "../poll.js";
+import { goTo } from "../router.js";
+import { announce, Bar, Dialog, Failure, html, LIVE, Status } from "../ui.js";
+import { ago, clock, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
+import { Cards, Strip } from "./parts.js";
+import { hostOf } from "./tasks.js";
+
+const LIVE_MS = 1000;
+const LOST_CODES = ["task_not_found"];
+
+/** @param {{id: string}} props */
+export function Task({ id }) {
+  const path = `/tasks/${encodeURIComponent(id)}`;
+  const poller = usePolled(path, (task) => (LIVE.includes(task.status) ? LIVE_MS : 0));
+  const { value: task, error } = poller.state.value;
+  if (!task) {
+    if (error) return html`<${Failure} error=${error} /><p><a href="#/tasks">${t("nav.tasks")}</a></p>`;
+    return html`<p aria-busy="true">${t("loading")}</p>`;
+  }
+  return html`<article>
+    <p class="crumb"><a href="#/tasks">${t("nav.tasks")}</a></p>
+    <div class="title-row"><h1 class="ellipsis">${task.name}</h1><${Status} status=${task.status} /></div>
+    <p class="facts">${factsOf(task).join(" · ")}</p>
+    ${LIVE.includes(task.status) && html`<${Progress} task=${task} />`}
+    ${task.error && html`<${TaskError} task=${task} />`}
+    ${error && LOST_CODES.includes(error.code) && html`<${Failure} error=${error} />`}
+    <${Actions} task=${task} refresh=${() => poller.refresh()} />
+    ${task.parts.length > 0 && html`<${Strip} parts=${task.parts} /><${Cards} task=${task} />`}
+    <${Events} path=${path} />
+  </article>`;
+}
+
+/** @param {any} task */
+function factsOf(task) {
+  const source = task.source;
+  return [
+    hostOf(task.url),
+    source && clock(source.duration_s),
+    source && `${source.width}×${source.height}`,
+    source && t("task.fps", { n: Math.round(source.frame_rate * 100) / 100 }),
+    source && sizeOf(source.size_bytes),
+    source && [source.video_codec, source.audio_codec].filter(Boolean).join(" + "),
+    t("task.sent", { ago: ago(task.created_at) }),
+    task.expires_at && t("task.expires", { ago: ago(task.expires_at) }),
+  ].filter(Boolean);
+}
+
+/** @param {{task: any}} props */
+function Progress({ task }) {
+  const words = [t(`doing.${task.status}`)];
+  if (task.parts_total) words.push(t("tasks.parts", { done: task.parts_done, total: task.parts_total }));
+  else words.push(`${task.progress} %`);
+  if (task.eta_s != null) words.push(t("task.left", { time: lasting(task.eta_s) }));
+  return html`<div class="progress">
+    <${Bar} value=${task.progress} label=${t("task.progress", { name: task.name })} />
+    <p>${words.join(" · ")}</p>
+    ${task.waiting_for && html`<p class="waiting">${t("task.waits", { why: sentenceOf(task.waiting_for) })}
+      ${task.waiting_until && t("task.next", { at: date(task.waiting_until) })}</p>`}
+  </div>`;
+}
+
+/** @param {{task: any}} props */
+function TaskError({ task }) {
+  return html`<div class="failure box" role="alert">
+    <p>${sentenceOf(task.error.code, task.error.message)}</p>
+    ${task.parts_done > 0 && html`<p>${t("task.some_done", { n: task.parts_done })}</p>`}
+    <small>${t("error.code")} <code>${task.error.code}</code> · ${t("error.task")} <code>${task.task_id}</code></small>
+  </div>`;
+}
+
+/** @param {{task: any, refresh: () => void}} props */
+function Actions({ task, refresh }) {
+  const asked = useSignal("");
+  const link = useSignal(/** @type {any} */ (null));
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const isLive = LIVE.includes(task.status);
+  const attempt = async (/** @type {() => Promise<any>} */ act) => {
+    error.value = null;
+    try {
+      // False: the task is gone, and asking for it would fail.
+      if ((await act()) === false) return;
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+    refresh();
+  };
+  const share = () => attempt(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
+  const remove = () => attempt(async () => {
+    asked.value = "";
+    await call("DELETE", task.link);
+    announce(t(isLive ? "task.aborted" : "task.deleted"));
+    if (!isLive) goTo("tasks");
+    return isLive;
+  });
+  return html`
+    <div class="actions">
+      ${task.parts_done > 0 && html`<a class="button primary" href=${`${task.link}/clips.zip`} download>${t("task.zip")}</a>
+        <a class="button" href=${`${task.link}/manifest.json`} download=${`${task.name}.json`}>${t("task.manifest")}</a>
+        <button onClick=${share}>${t("task.share")}</button>`}
+      ${task.status === "failed" && html`<button onClick=${() => attempt(() => call("POST", `${task.link}/retry`))}>${t("action.retry")}</button>`}
+      <button class="danger" onClick=${() => (asked.value = isLive ? "abort" : "delete")}>${t(isLive ? "action.abort" : "action.delete")}</button>
+    </div>
+    <${Failure} error=${error.value} />
+    ${asked.value && html`<${Dialog} title=${t(`task.ask_${asked.value}`)} onClose=${() => (asked.value = "")}>
+      <p>${t(`task.${asked.value}_means`)}</p>
+      <div class="actions">
+        <button class="danger primary" onClick=${remove}>${t(`action.${asked.value}`)}</button>
+        <button class="quiet" onClick=${() => (asked.value = "")}>${t("action.keep")}</button>
+      </div>
+    <//>`}
+    ${link.value && html`<${Dialog} title=${t("task.share")} onClose=${() => (link.value = null)}>
+      <p>${t("task.link_means", { at: date(link.value.expires_at) })}</p>
+      <p><input class="code" readonly value=${new URL(link.value.url, location.href).href} aria-label=${t("task.share")}
+        onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
+      <${Copy} text=${new URL(link.value.url, location.href).href} />
+    <//>`}
+  `;
+}
+
+/** @param {{text: string}} props */
+export function Copy({ text }) {
+  const isCopied = useSignal(false);
+  const copy = async () => {
+    await navigator.clipboard?.writeText(text);
+    isCopied.value = true;
+    announce(t("action.copied"));
+  };
+  if (!navigator.clipboard) return null;
+  return html`<button onClick=${copy}>${t(isCopied.value ? "action.copied" : "action.copy")}</button>`;
+}
+
+/** @param {{path: string}} props */
+function Events({ path }) {
+  const events = useSignal(/** @type {any[] | null} */ (null));
+  const load = async (/** @type {any} */ event) => {
+    if (event.target.open) events.value = await get(`${path}/events?max=1000`);
+  };
+  return html`<details class="events" onToggle=${load}>
+    <summary>${t("task.events")}</summary>
+    <ol>
+      ${(events.value || []).map((each) => html`<li key=${each.id}>
+        <time datetime=${each.at}>${date(each.at)}</time> ${t(`event.${each.kind}`)}
+        ${each.part != null && ` · ${t("part.number", { n: each.part + 1 })}`}${each.attempt > 1 && ` · ${t("event.attempt", { n: each.attempt })}`}
+        ${each.code && html` · <span class="failure">${sentenceOf(each.code)}</span>`}
+      </li>`)}
+    </ol>
+  </details>`;
+}

@@ -1,0 +1,141 @@
+// @ts-check
+import { useSignal } from "@preact/signals";
+import { ApiError, call, nextPage } from "../api.js";
+import { usePolled } from "../poll.js";
+import { linkTo } from "../router.js";
+import { announce, Bar, Failure, html, LIVE, Status } from "../ui.js";
+import { ago, clock, lasting, t } from "../words.js";
+
+const PAGE = 30;
+const LIVE_MS = 5000;
+const IDLE_MS = 15_000;
+const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["done", "done"], ["failed", "failed"]];
+
+export function Tasks() {
+  const filter = useSignal("all");
+  const text = useSignal("");
+  const searched = useSignal("");
+  const query = new URLSearchParams({ max: String(PAGE) });
+  const statuses = FILTERS.find(([name]) => name === filter.value)?.[1];
+  if (statuses) query.set("status", statuses);
+  if (searched.value) query.set("q", searched.value);
+  return html`<div>
+    <div class="title-row">
+      <h1>${t("nav.tasks")}</h1>
+      <a class="button primary" href="#/new">${t("nav.new")}</a>
+    </div>
+    <div class="filters">
+      <div role="group" aria-label=${t("tasks.filter")}>
+        ${FILTERS.map(([name]) => html`<button key=${name} class="chip" aria-pressed=${name === filter.value} onClick=${() => (filter.value = name)}>${t(`filter.${name}`)}</button>`)}
+      </div>
+      <form role="search" onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); searched.value = text.value.trim(); }}>
+        <label class="hidden" for="search">${t("tasks.search")}</label>
+        <input id="search" type="search" placeholder=${t("tasks.search")} value=${text.value}
+          onInput=${(/** @type {any} */ event) => { text.value = event.target.value; if (!text.value) searched.value = ""; }} />
+      </form>
+    </div>
+    <${List} key=${query} path=${`/tasks?${query}`} isFiltered=${filter.value !== "all" || !!searched.value} />
+  </div>`;
+}
+
+/** @param {{path: string, isFiltered: boolean}} props */
+function List({ path, isFiltered }) {
+  const poller = usePolled(path, (tasks) => (tasks.some((/** @type {any} */ task) => LIVE.includes(task.status)) ? LIVE_MS : IDLE_MS));
+  const { value, error, headers } = poller.state.value;
+  const more = useSignal(/** @type {any[]} */ ([]));
+  const moreLink = useSignal(/** @type {string | null | undefined} */ (undefined));
+  const chosen = useSignal(/** @type {Set<string>} */ (new Set()));
+  const next = moreLink.value === undefined ? headers && nextPage(headers) : moreLink.value;
+  const known = new Set((value || []).map((/** @type {any} */ task) => task.task_id));
+  const tasks = [...(value || []), ...more.value.filter((task) => !known.has(task.task_id))];
+
+  const showMore = async () => {
+    const answer = await call("GET", /** @type {string} */ (next));
+    more.value = [...more.value, ...answer.data];
+    moreLink.value = nextPage(answer.headers);
+  };
+  const forAll = async (/** @type {(task: any) => Promise<any>} */ act) => {
+    const ids = chosen.value;
+    chosen.value = new Set();
+    await Promise.allSettled(tasks.filter((task) => ids.has(task.task_id)).map(act));
+    more.value = more.value.filter((task) => !ids.has(task.task_id));
+    poller.refresh();
+  };
+  const toggle = (/** @type {string} */ id) => {
+    const ids = new Set(chosen.value);
+    if (!ids.delete(id)) ids.add(id);
+    chosen.value = ids;
+  };
+
+  if (!value && !error) return html`<ul class="rows" aria-busy="true">${[1, 2, 3, 4, 5].map((n) => html`<li key=${n} class="skeleton"></li>`)}</ul>`;
+  if (!value) return html`<${Failure} error=${error} />`;
+  if (!tasks.length) return html`<${Empty} isFiltered=${isFiltered} />`;
+  return html`
+    ${chosen.value.size > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: chosen.value.size })}>
+      <span>${t("tasks.chosen", { n: chosen.value.size })}</span>
+      <button onClick=${() => forAll(retry)}>${t("action.retry")}</button>
+      <button class="danger" onClick=${() => forAll(remove)}>${t("action.delete")}</button>
+      <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>
+    </div>`}
+    <ul class="rows">
+      ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${() => toggle(task.task_id)} />`)}
+    </ul>
+    ${next && html`<p class="center"><button onClick=${showMore}>${t("tasks.more")}</button></p>`}
+  `;
+}
+
+const remove = (/** @type {any} */ task) => call("DELETE", task.link);
+const retry = async (/** @type {any} */ task) => {
+  if (task.status === "failed") await call("POST", `${task.link}/retry`);
+};
+
+/** @param {{isFiltered: boolean}} props */
+function Empty({ isFiltered }) {
+  return html`<div class="empty">
+    <p>${t(isFiltered ? "tasks.none_found" : "tasks.none")}</p>
+    ${!isFiltered && html`<a class="button primary" href="#/new">${t("nav.new")}</a>`}
+  </div>`;
+}
+
+/** @param {any} props */
+function Row({ task, isChosen, onToggle }) {
+  const isLive = LIVE.includes(task.status);
+  const poster = task.parts_done > 0 && `${task.link}/parts/0/poster.jpg`;
+  const facts = [
+    hostOf(task.url),
+    task.source && clock(task.source.duration_s),
+    task.parts_total && t("tasks.parts", { done: task.parts_done, total: task.parts_total }),
+    task.eta_s != null && t("task.left", { time: lasting(task.eta_s) }),
+    ago(task.created_at),
+    task.expires_soon && t("task.expires", { ago: ago(task.expires_at) }),
+  ].filter(Boolean);
+  return html`<li class="row">
+    <input type="checkbox" checked=${isChosen} onChange=${onToggle} aria-label=${t("tasks.choose", { name: task.name })} />
+    <a class="row-link" data-row href=${linkTo("task", task.task_id)}>
+      <${Poster} src=${poster} />
+      <span class="row-text">
+        <strong class="ellipsis">${task.name}</strong>
+        <span class="facts">${facts.join(" · ")}</span>
+        ${isLive && html`<${Bar} value=${task.progress} label=${t("task.progress", { name: task.name })} />`}
+      </span>
+      <${Status} status=${task.status} />
+    </a>
+  </li>`;
+}
+
+/** A picture, or a calm place where there is none (yet). @param {{src: string | false, alt?: string}} props */
+export function Poster({ src, alt = "" }) {
+  const isBroken = useSignal(false);
+  return html`<span class="poster">
+    ${src && !isBroken.value && html`<img src=${src} alt=${alt} loading="lazy" onError=${() => (isBroken.value = true)} />`}
+  </span>`;
+}
+
+/** @param {string} url */
+export function hostOf(url) {
+  try {
+    return new URL(url).host;
+  } catch {
+    return "";
+  }
+}

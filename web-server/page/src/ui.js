@@ -1,0 +1,92 @@
+// @ts-check
+// Small parts that every screen uses.
+import { signal } from "@preact/signals";
+import htm from "htm";
+import { h } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { sentenceOf, t } from "./words.js";
+
+export const html = htm.bind(h);
+
+const announced = signal("");
+let announcedAtMs = 0;
+const QUIET_MS = 5000;
+
+/** Say a sentence to readers of the screen, at most one in five seconds. @param {string} sentence */
+export function announce(sentence) {
+  if (Date.now() - announcedAtMs < QUIET_MS) return;
+  announcedAtMs = Date.now();
+  announced.value = sentence;
+}
+
+export function LiveRegion() {
+  return html`<div class="hidden" role="status" aria-live="polite">${announced.value}</div>`;
+}
+
+/** @param {{error: import("./api.js").ApiError | null}} props */
+export function Failure({ error }) {
+  if (!error) return null;
+  const id = error.requestId && html`<br /><small>${t("error.id")} <code>${error.requestId}</code></small>`;
+  return html`<p class="failure" role="alert">${sentenceOf(error.code, error.message)}${id}</p>`;
+}
+
+/** @param {any} props */
+export function Field({ label, hint, error, children, id }) {
+  return html`<div class="field">
+    <label for=${id}>${label}</label>
+    ${children}
+    ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
+    ${error && html`<p class="failure" id=${`${id}-error`} role="alert">${error}</p>`}
+  </div>`;
+}
+
+/** A choice of a few, as buttons. @param {any} props */
+export function Choice({ legend, name, value, options, onChange }) {
+  return html`<fieldset class="choice">
+    <legend>${legend}</legend>
+    <div class="options">
+      ${options.map(
+        (/** @type {any[]} */ [key, label, picture]) => html`<label key=${key}>
+          <input type="radio" name=${name} value=${key} checked=${value === key} onChange=${() => onChange(key)} />
+          <span>${picture}${label}</span>
+        </label>`,
+      )}
+    </div>
+  </fieldset>`;
+}
+
+/** @param {{value: number, label: string}} props */
+export function Bar({ value, label }) {
+  return html`<progress max="100" value=${value} aria-label=${label}></progress>`;
+}
+
+/** A dialog over the page; Escape closes it where that is allowed. @param {any} props */
+export function Dialog({ title, onClose, children, wide = false }) {
+  const element = useRef(/** @type {any} */ (null));
+  useEffect(() => {
+    const dialog = element.current;
+    dialog.showModal();
+    return () => dialog.close();
+  }, []);
+  const onCancel = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (onClose) onClose();
+  };
+  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby="dialog-title" onCancel=${onCancel}>
+    <header>
+      <h2 id="dialog-title">${title}</h2>
+      ${onClose && html`<button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button>`}
+    </header>
+    ${children}
+  </dialog>`;
+}
+
+const ICONS = { queued: "◷", downloading: "↓", planned: "▤", processing: "▶", canceling: "…", done: "✓", failed: "!", canceled: "–" };
+
+/** @param {{status: string}} props */
+export function Status({ status }) {
+  const icon = /** @type {any} */ (ICONS)[status] || "•";
+  return html`<span class=${`status ${status}`}><span aria-hidden="true">${icon}</span> ${t(`status.${status}`)}</span>`;
+}
+
+export const LIVE = ["queued", "downloading", "planned", "processing", "canceling"];

@@ -1,0 +1,100 @@
+// @ts-check
+// The page's words in two languages; the browser's choice first, then the reader's own.
+import { signal } from "@preact/signals";
+import en from "./words/en.json";
+import es from "./words/es.json";
+
+/** @type {Record<string, Record<string, string>>} */
+const WORDS = { en, es };
+export const LANGUAGES = [["en", "English"], ["es", "Español"]];
+
+function initial() {
+  const stored = read("language");
+  const wanted = [stored, ...navigator.languages].map((tag) => (tag || "").slice(0, 2));
+  return wanted.find((tag) => tag in WORDS) || "en";
+}
+
+/** @param {string} key */
+function read(key) {
+  try {
+    return localStorage.getItem(key) || "";
+  } catch {
+    return "";
+  }
+}
+
+export const language = signal(initial());
+
+/** @param {string} tag */
+export function setLanguage(tag) {
+  language.value = tag;
+  document.documentElement.lang = tag;
+  try {
+    localStorage.setItem("language", tag);
+  } catch {
+    // A browser without storage asks again next time.
+  }
+}
+
+/**
+ * Return the sentence, `{name}` replaced by values.
+ * @param {string} key @param {Record<string, string | number>} [values]
+ */
+export function t(key, values = {}) {
+  const text = WORDS[language.value][key] ?? WORDS.en[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+}
+
+/** Return the sentence for a code of the API; `detail` where a later release has more codes.
+ * @param {string} code @param {string} [detail] */
+export function sentenceOf(code, detail = "") {
+  const key = `code.${code}`;
+  return key in WORDS.en ? t(key) : detail || code;
+}
+
+/** @param {number} bytes */
+export function sizeOf(bytes) {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
+  return new Intl.NumberFormat(language.value, {
+    style: "unit",
+    unit: units[power],
+    unitDisplay: "short",
+    maximumFractionDigits: power ? 1 : 0,
+  }).format(bytes / 1000 ** power);
+}
+
+/** @param {number} seconds */
+export function clock(seconds) {
+  const whole = Math.round(seconds * 10) / 10;
+  const minutes = Math.floor(whole / 60);
+  const rest = (whole % 60).toFixed(whole % 1 ? 1 : 0).padStart(whole % 1 ? 4 : 2, "0");
+  const hours = Math.floor(minutes / 60);
+  return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** @param {string} time */
+export function ago(time) {
+  const seconds = (Date.parse(time) - Date.now()) / 1000;
+  /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+  const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
+  const format = new Intl.RelativeTimeFormat(language.value, { numeric: "auto" });
+  for (const [unit, length] of units) {
+    if (Math.abs(seconds) >= length) return format.format(Math.round(seconds / length), unit);
+  }
+  return t("time.now");
+}
+
+/** @param {string} time */
+export function date(time) {
+  return new Intl.DateTimeFormat(language.value, { dateStyle: "medium", timeStyle: "short" }).format(
+    new Date(time),
+  );
+}
+
+/** @param {number} seconds */
+export function lasting(seconds) {
+  if (seconds < 90) return t("time.seconds", { n: Math.ceil(seconds) });
+  if (seconds < 5400) return t("time.minutes", { n: Math.ceil(seconds / 60) });
+  return t("time.hours", { n: Math.round(seconds / 3600) });
+}

@@ -1,0 +1,131 @@
+"""From nothing to downloaded clips: by mouse, by keyboard, with a finger on a phone."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import PASSWORD, NewVisitor, Visitor
+
+
+def check_zip(visitor: Visitor, content: bytes) -> None:
+    """The ZIP holds each clip with the hash that the task says."""
+    path = visitor.page.url.partition("#/task/")[2]
+    answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{path}")
+    wanted = sorted(part["sha256"] for part in answer.json()["parts"])
+    with zipfile.ZipFile(io.BytesIO(content)) as found:
+        clips = [name for name in found.namelist() if name.endswith(".mp4")]
+        assert sorted(hashlib.sha256(found.read(name)).hexdigest() for name in clips) == wanted
+
+
+def test_by_mouse(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    visitor.submit(video_url, part_seconds="2")
+    page.wait_for_selector(".card.done")
+    page.locator(".card.done .picture").first.click()
+    visitor.wait_true("document.querySelector('video')?.currentTime > 0")
+    page.keyboard.press("Escape")
+    visitor.wait_done()
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download all").click()
+    check_zip(visitor, Path(started.value.path()).read_bytes())
+    page.get_by_role("button", name="Delete").click()
+    page.locator("dialog .primary").click()
+    page.wait_for_url("**/#/tasks")
+    page.wait_for_selector(".empty")
+    assert visitor.complaints == []
+    assert visitor.hosts == {visitor.base_url.split("/")[2]}
+
+
+def test_by_keyboard_alone(new_visitor: NewVisitor, video_url: str) -> None:
+    visitor = new_visitor()
+    page, press = visitor.page, visitor.page.keyboard
+    visitor.open()
+    page.wait_for_selector("#email")
+    page.locator("#tab-false").focus()
+    press.press("ArrowRight")
+    page.wait_for_selector("#username")
+    for text in ("Grace", f"grace-{id(visitor)}@example.com", PASSWORD):
+        press.press("Tab")
+        if page.evaluate("document.activeElement.tagName") != "INPUT":
+            press.press("Tab")
+        press.type(text)
+    press.press("Enter")
+    page.wait_for_selector("#links")
+    page.locator("#links").focus()
+    press.type(video_url)
+    press.press("Control+Enter")
+    page.wait_for_url("**/#/task/*")
+    visitor.wait_done()
+    page.locator("main").focus()
+    press.press("j")
+    press.press("Enter")
+    page.wait_for_selector("video")
+    press.press("Escape")
+    assert page.locator("dialog").count() == 0
+    press.press("n")
+    page.wait_for_url("**/#/new")
+    assert visitor.complaints == []
+
+
+def test_on_a_phone(new_visitor: NewVisitor, video_url: str) -> None:
+    visitor = new_visitor(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
+    visitor.sign_up()
+    visitor.submit(video_url)
+    visitor.wait_done()
+    for place in ("new", "tasks", "account", visitor.page.url.partition("#/")[2]):
+        visitor.open(place)
+        visitor.page.wait_for_selector("h1")
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 360, place
+    small = visitor.page.eval_on_selector_all(
+        "button, select, nav a, .button",
+        "found => found.filter(e => e.getBoundingClientRect().height < 44 && e.offsetParent)"
+        ".map(e => e.outerHTML)",
+    )
+    assert small == []
+
+
+def test_several_links_make_a_batch(visitor: Visitor, video_url: str) -> None:
+    visitor.page.fill("#links", f"{video_url}\n{video_url}")
+    visitor.page.get_by_role("button", name="Make clips of 2 videos").click()
+    visitor.page.wait_for_url("**/#/tasks")
+    visitor.page.wait_for_selector(".row >> nth=1")
+    assert visitor.page.locator(".row").count() == 2
+
+
+def test_double_click_makes_one_task(visitor: Visitor, video_url: str) -> None:
+    visitor.page.fill("#links", video_url)
+    visitor.page.locator("form button.primary").dblclick()
+    visitor.page.wait_for_url("**/#/task/*")
+    answer = visitor.context.request.get(f"{visitor.base_url}/tasks")
+    assert len(answer.json()) == 1
+
+
+def test_session_ends_in_the_middle(visitor: Visitor, video_url: str) -> None:
+    """A dialog asks for the password; what was typed stays, and the call goes through."""
+    page = visitor.page
+    page.fill("#links", video_url)
+    visitor.context.clear_cookies()
+    page.locator("form button.primary").click()
+    page.wait_for_selector("dialog #password")
+    assert page.input_value("#links") == video_url
+    page.fill("dialog #password", PASSWORD)
+    page.locator("dialog button.primary").click()
+    page.wait_for_url("**/#/task/*")
+
+
+def test_logged_out_in_one_tab_is_out_in_the_other(visitor: Visitor) -> None:
+    other = visitor.context.new_page()
+    other.goto(f"{visitor.base_url}/#/tasks")
+    other.wait_for_selector("h1")
+    visitor.page.get_by_role("button", name="Log out").click()
+    other.wait_for_selector("#email")
+
+
+@pytest.mark.parametrize("link", ["http://10.0.0.1/a.mp4", "ftp://a.example/b", "no link"])
+def test_wrong_link_is_told(visitor: Visitor, link: str) -> None:
+    visitor.page.fill("#links", link.replace(" ", "%20"))
+    visitor.page.locator("form button.primary").click()
+    visitor.page.wait_for_selector("form > .failure")
+    assert visitor.page.input_value("#links")

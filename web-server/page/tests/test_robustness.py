@@ -1,0 +1,102 @@
+"""What strangers write, what other sites send, and what happens while nothing answers."""
+
+import json
+from pathlib import Path
+
+import yaml
+from conftest import Visitor
+
+CHECKOUT = Path(__file__).parents[3]
+XSS = '<img src=x onerror="window.hit=1">"\'><script>window.hit=1</script>'
+
+
+def test_markup_in_names_is_text(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    visitor.submit(video_url, name=XSS)
+    page.wait_for_selector("h1")
+    assert page.inner_text("h1") == XSS
+    visitor.open("tasks")
+    page.wait_for_selector(".row strong")
+    assert page.inner_text(".row strong") == XSS
+    assert page.evaluate("window.hit") is None
+
+
+def test_other_sites_cannot_act(visitor: Visitor, base_url: str, video_url: str) -> None:
+    """A form and a fetch of another origin, with the browser that holds the cookie."""
+    page = visitor.context.new_page()
+    page.goto(base_url.replace("127.0.0.1", "localhost") + "/docs/")
+    statuses = page.evaluate(
+        """async ([url, video]) => {
+          const options = {method: 'POST', mode: 'no-cors', credentials: 'include',
+            headers: {'Content-Type': 'text/plain'}, body: JSON.stringify({url: video})};
+          try { return (await fetch(url + '/tasks', options)).type } catch { return 'blocked' }
+        }""",
+        [base_url, video_url],
+    )
+    assert statuses in ("opaque", "blocked")
+    assert visitor.context.request.get(f"{base_url}/tasks").json() == []
+    refused = visitor.context.request.post(
+        f"{base_url}/tasks", data={"url": video_url}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
+    assert (refused.status, refused.json()["code"]) == (403, "cross_site")
+
+
+def test_offline_shows_a_banner_and_recovers(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    visitor.submit(video_url)
+    visitor.open("tasks")
+    page.wait_for_selector(".row")
+    visitor.context.set_offline(True)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_selector(".banner")
+    assert page.locator(".row").count() == 1
+    visitor.context.set_offline(False)
+    page.wait_for_selector(".banner", state="detached", timeout=60_000)
+    assert len(visitor.context.request.get(f"{visitor.base_url}/tasks").json()) == 1
+
+
+def test_idle_polls_are_answered_304(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    task_id = visitor.submit(video_url)
+    visitor.wait_done()
+    statuses: list[int] = []
+    page.on(
+        "response",
+        lambda response: statuses.append(response.status)
+        if response.url.endswith(f"/tasks/{task_id}")
+        else None,
+    )
+    for _ in range(5):
+        with page.expect_response(lambda response: response.url.endswith(f"/tasks/{task_id}")):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert statuses == [304] * 5
+
+
+def test_first_load_is_small(visitor: Visitor) -> None:
+    sizes = []
+    page = visitor.context.new_page()
+    session = visitor.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    page.goto(visitor.base_url)
+    page.wait_for_selector("#links")
+    assert 1000 < sum(sizes) <= 60_000
+
+
+def test_languages_have_the_same_words_and_every_code() -> None:
+    words = CHECKOUT / "web-server/page/src/words"
+    languages = {path.stem: json.loads(path.read_text()) for path in words.glob("*.json")}
+    assert languages["en"].keys() == languages["es"].keys()
+    codes = set(_codes(yaml.safe_load((CHECKOUT / "docs/openapi.yaml").read_text())["components"]))
+    assert len(codes) > 90
+    assert {code for code in codes if f"code.{code}" not in languages["en"]} == set()
+
+
+def _codes(node: object) -> list[str]:
+    """Return the values of every `code` in the contract."""
+    if isinstance(node, list):
+        return [code for each in node for code in _codes(each)]
+    if not isinstance(node, dict):
+        return []
+    own = node["code"]["enum"] if "enum" in (node.get("code") or {}) else []
+    return own + [code for each in node.values() for code in _codes(each)]

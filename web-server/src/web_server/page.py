@@ -1,0 +1,53 @@
+"""The page for browsers at `/`: three files, made of web-server/page by `make page`."""
+
+from pathlib import Path
+
+from flask import Blueprint, Response, request, send_from_directory
+from werkzeug.exceptions import NotFound
+
+ASSETS = Path(__file__).parent / "page_assets"
+# No script but our own file, no other host, no markup made of text.
+_CSP = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+_FILES = ("'app.js'", "'app.css'", "'icon.svg'")
+
+
+def blueprint() -> Blueprint:
+    """Return the routes. Callers of the API who ask for `/` get the 404 that they always got."""
+    routes = Blueprint("page", __name__)
+
+    @routes.get("/")
+    def index() -> Response:
+        if "text/html" not in request.headers.get("Accept", ""):
+            raise NotFound
+        response = _asset("index.html")
+        response.headers["Content-Security-Policy"] = _CSP
+        response.headers["Vary"] = "Accept"
+        return response
+
+    @routes.get(f"/<any({', '.join(_FILES)}):name>")
+    def asset(name: str) -> Response:
+        return _asset(name)
+
+    return routes
+
+
+def _asset(name: str) -> Response:
+    """Return the file; browsers ask each time whether theirs is still the current one."""
+    response = send_from_directory(ASSETS, name, conditional=True)
+    response.headers["Cache-Control"] = "no-cache"
+    return response
