@@ -1,4 +1,4 @@
-"""A browser in front of a running system: BASE_URL is its address, VIDEO_URL a video it may fetch."""
+"""A browser in front of a running system: BASE_URL and VIDEO_URL tell where it is, and a video."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-PASSWORD = "Heron-over-42-Lakes"  # noqa: S105 # of the test's own accounts
+PASSWORD = "Heron-over-42-Lakes"  # of the test's own accounts
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PICTURES = Path(os.environ.get("PICTURES", ".cache/page/pictures"))
 NewVisitor = Callable[..., "Visitor"]
@@ -55,7 +55,7 @@ class Visitor:
         return self.page.url.rpartition("/")[2]
 
     def wait_true(self, expression: str) -> None:
-        """Wait until a JavaScript expression is true: the page's policy forbids Playwright's way."""
+        """Wait until an expression is true: the page's policy forbids Playwright's own way."""
         while not self.page.evaluate(expression):
             self.page.wait_for_timeout(50)
 
@@ -88,7 +88,8 @@ def new_visitor(browser: Browser, base_url: str) -> Iterator[NewVisitor]:
     contexts: list[BrowserContext] = []
 
     def make(**options: object) -> Visitor:
-        settings: dict[str, object] = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}
+        size = {"width": 1280, "height": 800}
+        settings: dict[str, object] = {"locale": "en-US", "viewport": size}
         context = browser.new_context(**{**settings, **options})  # type: ignore[arg-type]
         contexts.append(context)
         visitor = Visitor(context.new_page(), context, base_url)

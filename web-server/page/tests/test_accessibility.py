@@ -7,14 +7,14 @@ from conftest import PICTURES, NewVisitor
 
 AXE = Path(".cache/page/node_modules/axe-core/axe.min.js")
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-RUN = f"axe.run({{runOnly: {TAGS}}}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html))"
+RUN = (
+    f"axe.run({{runOnly: {TAGS}}}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html))"
+)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-US", "es-ES"])
-def test_no_violation(
-    new_visitor: NewVisitor, video_url: str, locale: str, scheme: str
-) -> None:
+def test_no_violation(new_visitor: NewVisitor, video_url: str, locale: str, scheme: str) -> None:
     # axe is put in from outside of the page, which allows no script but its own.
     visitor = new_visitor(locale=locale, color_scheme=scheme, bypass_csp=True)
     page = visitor.page

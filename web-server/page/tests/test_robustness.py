@@ -62,9 +62,9 @@ def test_idle_polls_are_answered_304(visitor: Visitor, video_url: str) -> None:
     statuses: list[int] = []
     page.on(
         "response",
-        lambda response: statuses.append(response.status)
-        if response.url.endswith(f"/tasks/{task_id}")
-        else None,
+        lambda response: (
+            statuses.append(response.status) if response.url.endswith(f"/tasks/{task_id}") else None
+        ),
     )
     for _ in range(5):
         with page.expect_response(lambda response: response.url.endswith(f"/tasks/{task_id}")):
