@@ -117,3 +117,28 @@ def test_life_of_a_failed_task(caller: Api, environment: dict[str, str], site: S
     assert idrl(["ls"], environment, "") == [
         each for each in caller.get("/tasks").json() if each["task_id"] != task["task_id"]
     ]
+
+
+def test_file_is_uploaded_once_and_arrives_whole(
+    caller: Api, environment: dict[str, str], short_video: bytes, tmp_path: Path
+) -> None:
+    """Killed in the middle of the upload, and run again."""
+    source, folder = tmp_path / "my video.mp4", tmp_path / "out"
+    # A free box behind the video: large enough to be sent in several pieces.
+    padding = 40 * 1024 * 1024
+    source.write_bytes(short_video + padding.to_bytes(4, "big") + b"free" + bytes(padding - 8))
+    order = ["clip", str(source), "-o", str(folder)]
+    with subprocess.Popen(
+        [*COMMAND, *order], env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        wait_until(lambda: caller.get("/uploads").json() or process.poll() is not None)
+        process.send_signal(signal.SIGKILL)
+    begun = caller.get("/uploads").json()
+    (job,) = idrl(order, environment)
+    assert [job] == idrl(order, environment)
+    (task,) = (each for each in caller.get("/tasks").json() if each["task_id"] == job["task_id"])
+    assert (task["name"], task["status"]) == ("my video.mp4", "done")
+    assert task["source"]["size_bytes"] == source.stat().st_size
+    assert [f"upload:{each['upload_id']}" for each in begun] in ([], [task["url"]])
+    assert caller.get("/uploads").json() == []
+    assert len(clips_in(folder)) == 1

@@ -64,7 +64,7 @@ def _secret(prompt: str) -> str:
 
 
 @idrl.command()
-@click.argument("sources", metavar="URL…", nargs=-1, required=True)
+@click.argument("sources", metavar="URL|FILE…", nargs=-1, required=True)
 @click.option("--seconds", type=click.FloatRange(2, 60), help="The longest part.")
 @click.option("--aspect", type=click.Choice(["16:9", "9:16", "1:1", "4:5", "source"]))
 @click.option("--fit", type=click.Choice(["crop", "pad", "blur"]))
@@ -107,13 +107,13 @@ def clip(
 
 
 def _link(source: str) -> str:
-    if source.startswith(("http://", "https://")):
+    if clipping.is_link(source):
         return source
+    if Path(source).is_file():
+        return str(Path(source).resolve())
     if Path(source).exists():
-        raise LocalFault(
-            f"{source} is a file, and `idrl clip` takes links: upload it by tus (POST /uploads)"
-        )
-    raise LocalFault(f"{source} is no link that begins with http:// or https://")
+        raise LocalFault(f"{source} is no file: give one of a video, or a link")
+    raise LocalFault(f"{source} is neither a file here nor a link that begins with http(s)://")
 
 
 def _edit(

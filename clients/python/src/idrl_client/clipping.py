@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from idrl_client.client import ENDED, Client
 from idrl_client.downloads import fetch_part
 from idrl_client.errors import IdrlError, LocalFault, NotFound, TaskFailed
 from idrl_client.journal import Entry, Journal, fingerprint
 from idrl_client.models import NewEdit, NewTask, Part, Task, TaskWithParts
+from idrl_client.uploads import upload
 
 _POLL_S = 1.0
 Say = Callable[[str], None]
@@ -42,7 +43,8 @@ def submit(client: Client, sources: Sequence[str], edit: NewEdit) -> list[Job]:
 def _submitted(client: Client, source: str, edit: NewEdit) -> Job:
     job = Job(source)
     try:
-        task = client.create_task(_new_task(source, edit), str(uuid.uuid4()))
+        upload_id = None if is_link(source) else upload(client.connection, Path(source), None)
+        task = client.create_task(_new_task(source, upload_id, edit), str(uuid.uuid4()))
         job.task_id, job.status = task["task_id"], task["status"]
     except IdrlError as error:
         job.error = error
@@ -61,7 +63,7 @@ def into_folder(
 
 def _begun(client: Client, journal: Journal, source: str, edit: NewEdit) -> Job:
     """Return the job of an order: of the task that was made for it before, else of a new one."""
-    order = fingerprint(client.connection.base_url, source, dict(edit))
+    order = fingerprint(client.connection.base_url, _version(source), dict(edit))
     entry = journal.entry(order)
     job = Job(source)
     try:
@@ -70,12 +72,41 @@ def _begun(client: Client, journal: Journal, source: str, edit: NewEdit) -> Job:
             if entry is None or entry.task_id:
                 entry = Entry.new(source)
                 journal.put(order, entry)
-            task = client.create_task(_new_task(source, edit), entry.idempotency_key)
+            if not is_link(source):
+                entry = _uploaded(client, journal, order, entry)
+            new_task = _new_task(source, entry.upload_id, edit)
+            task = client.create_task(new_task, entry.idempotency_key)
             journal.put(order, replace(entry, task_id=task["task_id"]))
         job.task_id, job.status = task["task_id"], task["status"]
     except IdrlError as error:
         job.error = error
     return job
+
+
+def _uploaded(client: Client, journal: Journal, order: str, entry: Entry) -> Entry:
+    """Have the order's file at the system."""
+
+    def remember(upload_id: str) -> None:
+        journal.put(order, replace(entry, upload_id=upload_id))
+
+    upload_id = upload(client.connection, Path(entry.source), entry.upload_id, remember)
+    return replace(entry, upload_id=upload_id)
+
+
+def is_link(source: str) -> bool:
+    """Tell a link from the path of a file."""
+    return source.startswith(("http://", "https://"))
+
+
+def _version(source: str) -> str:
+    """Return what names the video: a file that has changed is another one."""
+    if is_link(source):
+        return source
+    try:
+        facts = Path(source).stat()
+    except OSError as error:
+        raise LocalFault(f"{source} cannot be read: {error.strerror}") from error
+    return f"{source} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def _known_task(client: Client, entry: Entry | None) -> Task | TaskWithParts | None:
@@ -142,8 +173,11 @@ def _folder_name(task: TaskWithParts) -> str:
     return f"{stem or 'video'}-{task['task_id'][:8]}"
 
 
-def _new_task(source: str, edit: NewEdit) -> NewTask:
-    return {"url": source, "edit": edit} if edit else {"url": source}
+def _new_task(source: str, upload_id: str | None, edit: NewEdit) -> NewTask:
+    chosen = {"edit": edit} if edit else {}
+    if is_link(source):
+        return cast("NewTask", {"url": source, **chosen})
+    return cast("NewTask", {"upload_id": upload_id, **chosen})
 
 
 def _progress(jobs: Sequence[Job]) -> str:

@@ -23,6 +23,7 @@ class Entry:
     source: str
     idempotency_key: str
     task_id: str | None = None
+    upload_id: str | None = None
 
     @classmethod
     def new(cls, source: str) -> Self:

@@ -1,0 +1,93 @@
+"""Files to the system, by tus 1.0 (https://tus.io): in pieces, continued where one was cut off."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from idrl_client.connection import Connection, document
+from idrl_client.errors import IdrlError, LocalFault, Refused, Unreachable
+
+_PIECE_BYTES = 8 * 1024 * 1024
+_TUS = {"Tus-Resumable": "1.0.0"}
+# In a row without a byte that arrived.
+_ATTEMPTS = 5
+Remember = Callable[[str], None]
+
+
+def upload(
+    connection: Connection, path: Path, begun: str | None, remember: Remember | None = None
+) -> str:
+    """Have the whole file at the system and return the upload's id; raise a kind of IdrlError.
+
+    `begun` is the id of an upload that an earlier process began; `remember` gets that of a new one
+    before the first byte is sent.
+    """
+    try:
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if size_bytes == 0:
+        raise LocalFault(f"{path} is empty")
+    upload_id = begun if begun and _offset(connection, begun) is not None else None
+    if upload_id is None:
+        upload_id = _create(connection, path, size_bytes)
+        if remember:
+            remember(upload_id)
+    _send_all(connection, path, upload_id, size_bytes)
+    return upload_id
+
+
+def _create(connection: Connection, path: Path, size_bytes: int) -> str:
+    name = b64encode(path.name.encode(errors="replace")).decode()
+    headers = {"Upload-Length": str(size_bytes), "Upload-Metadata": f"filename {name}"}
+    answer = connection.call("POST", "/uploads", headers={**_TUS, **headers}, is_repeatable=False)
+    return answer.headers["Location"].rstrip("/").rpartition("/")[2]
+
+
+def _send_all(connection: Connection, path: Path, upload_id: str, size_bytes: int) -> None:
+    failures, fault = 0, None
+    offset = _offset(connection, upload_id) or 0
+    while offset < size_bytes:
+        try:
+            _send_piece(connection, path, upload_id, offset)
+        except (Refused, Unreachable) as error:
+            if isinstance(error, Refused) and error.code != "upload_offset":
+                raise
+            fault = error
+        arrived = _offset(connection, upload_id)
+        if arrived is None:
+            return  # finished, and a task has it already
+        failures = 0 if arrived > offset else failures + 1
+        if failures == _ATTEMPTS:
+            raise fault or Unreachable(f"{path} does not arrive at {connection.base_url}")
+        offset = arrived
+
+
+def _send_piece(connection: Connection, path: Path, upload_id: str, offset: int) -> None:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            piece = file.read(_PIECE_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not piece:
+        raise LocalFault(f"{path} has become shorter while it was sent")
+    headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+    connection.call(
+        *("PATCH", f"/uploads/{upload_id}"),
+        headers={**_TUS, **headers},
+        is_repeatable=False,
+        data=piece,
+    )
+
+
+def _offset(connection: Connection, upload_id: str) -> int | None:
+    """Return how many bytes have arrived; None for an upload that is gone or that a task has."""
+    uploads: list[dict[str, Any]] = document(connection.call("GET", "/uploads"))
+    found = (each["offset_bytes"] for each in uploads if each["upload_id"] == upload_id)
+    return next(found, None)
+
+
+def _unreadable(path: Path, error: OSError) -> IdrlError:
+    return LocalFault(f"{path} cannot be read: {error.strerror}")
