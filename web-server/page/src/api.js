@@ -64,8 +64,9 @@ export const post = async (path, body) => (await call("POST", path, body)).data;
 async function send(method, path, body, given) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...given };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const sent = body === undefined ? undefined : JSON.stringify(body);
+  const isFile = body instanceof Blob;
+  if (body !== undefined && !isFile) headers["Content-Type"] = "application/json";
+  const sent = body === undefined || isFile ? body : JSON.stringify(body);
   try {
     return await fetch(path, { method, headers, body: sent, credentials: "same-origin", cache: "no-store" });
   } catch {

@@ -129,3 +129,25 @@ def test_wrong_link_is_told(visitor: Visitor, link: str) -> None:
     visitor.page.locator("form button.primary").click()
     visitor.page.wait_for_selector("form > .failure")
     assert visitor.page.input_value("#links")
+
+
+def test_file_is_uploaded(visitor: Visitor, video_url: str, tmp_path: Path) -> None:
+    """Cut off in the middle, it goes on by itself; the task has all of its bytes."""
+    video = visitor.context.request.get(video_url).body()
+    padding = 12 * 1024 * 1024  # a free box behind the video, so that there are several pieces
+    source = tmp_path / "mi vídeo.mp4"
+    source.write_bytes(video + padding.to_bytes(4, "big") + b"free" + bytes(padding - 8))
+    cuts = iter([True, False, True])
+    visitor.page.route(
+        "**/uploads/*",
+        lambda route: (
+            route.abort()
+            if route.request.method == "PATCH" and next(cuts, False)
+            else route.continue_()
+        ),
+    )
+    visitor.page.set_input_files("input[type=file]", source)
+    visitor.page.wait_for_url("**/#/task/*", timeout=60_000)
+    visitor.wait_done()
+    (task,) = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    assert (task["name"], task["source"]["size_bytes"]) == (source.name, source.stat().st_size)

@@ -5,6 +5,7 @@ import { ApiError, call } from "../api.js";
 import { goTo } from "../router.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
+import { Files } from "./files.js";
 
 const MAX_LINES = 500;
 const ASPECTS = [["16:9", 16, 9], ["9:16", 9, 16], ["1:1", 1, 1], ["4:5", 4, 5]];
@@ -73,6 +74,7 @@ export function NewTask() {
         <small>${t("new.shortcut")}</small>
       </div>
     </form>
+    <${Files} editOf=${() => wanted(edit.value)} />
     <section class="steps" aria-label=${t("new.steps")}>
       ${[1, 2, 3].map((number) => html`<p key=${number}><b aria-hidden="true">${number}</b> ${t(`new.step${number}`)}</p>`)}
     </section>
