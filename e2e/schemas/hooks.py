@@ -15,6 +15,7 @@ VIDEO_URL = os.environ["VIDEO_URL"]
 PASSWORD = "Analytical1"
 # Elsewhere schemathesis follows ids from answer to request itself.
 _PHASES_WITH_RANDOM_IDS = (TestPhase.COVERAGE, TestPhase.FUZZING)
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 
 
 @dataclass(frozen=True)

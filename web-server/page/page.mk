@@ -5,7 +5,7 @@ PAGE_ASSETS := web-server/src/web_server/page_assets
 PAGE_TOOLS := .cache/page
 ESBUILD = $(PAGE_TOOLS)/node_modules/.bin/esbuild
 BUNDLE = NODE_PATH=$(PAGE_TOOLS)/node_modules $(ESBUILD) --bundle --minify --target=es2022 --legal-comments=none --log-level=warning
-.PHONY: page bundle-page check-page test-page
+.PHONY: page bundle-page check-page test-page pictures
 
 page: $(PAGE_TOOLS)/.installed ## bundle the page (after a change in web-server/page/src)
 	@$(MAKE) --no-print-directory bundle-page TO=$(PAGE_ASSETS)
@@ -36,3 +36,7 @@ $(PAGE_TOOLS)/venv/.synced: locks/page.txt | $(STAMP)
 	@test -x $(PAGE_TOOLS)/venv/bin/python || $(BIN)/python -m venv --without-pip $(PAGE_TOOLS)/venv
 	@$(BIN)/uv pip sync --quiet --python $(PAGE_TOOLS)/venv/bin/python --require-hashes locks/page.txt
 	@touch $@
+
+pictures: $(STAMP) $(PAGE_TOOLS)/.installed $(PAGE_TOOLS)/venv/.synced ## make the READMEs' pictures of the page
+	$(LOCAL) with-system $(PAGE_TOOLS)/venv/bin/python $(PAGE)/make_pictures.py \
+		"$$($(BIN)/python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')"
