@@ -23,6 +23,12 @@ _UNAVAILABLE_S = 60.0
 _UNAVAILABLE = frozenset({502, 503, 504})
 
 
+class _RetryRateLimit(Retry):
+    """Waits as 429 says. A 503 with Retry-After is an answer, which a test may be about."""
+
+    RETRY_AFTER_STATUS_CODES = frozenset({429})
+
+
 @dataclass(frozen=True)
 class Account:
     """What a person signs up with."""
@@ -54,7 +60,7 @@ class ApiClient:
         # Of the environment only the authority of a system that has a certificate of its own.
         self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE", True)
         # A public system limits how often one address may sign up; 429 says how long to wait.
-        patient = Retry(
+        patient = _RetryRateLimit(
             total=30, connect=0, read=0, redirect=0, status_forcelist=[429], allowed_methods=None
         )
         patient.raise_on_status = False

@@ -13,7 +13,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from worker_server.db import transaction
 from worker_server.models import Batch, Task
 from worker_server.queue import uploads
-from worker_server.queue.cancellation import Deletion, delete_locked_task
+from worker_server.queue.cancellation import Deletion, delete_locked_tasks
 from worker_server.queue.quotas import LimitState, Quotas, override_of
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.submissions import IDEMPOTENCY_HOURS, IdempotencyKeyReused, Submission
@@ -78,7 +78,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
             return None
         # In one order, so that two deletions of a batch do not wait for each other.
         tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
-        deletions = {delete_locked_task(session, task) for task in session.scalars(tasks).all()}
+        deletions = delete_locked_tasks(session, session.scalars(tasks).all())
         for left in (Deletion.CANCELING, Deletion.CANCELED):
             if left in deletions:
                 return left

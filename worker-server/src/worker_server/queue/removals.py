@@ -6,7 +6,7 @@ A task that is being canceled becomes `canceled`, with its receipt, only when no
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from worker_server.db import persistently, transaction
 from worker_server.models import Part, Removal, Task
 from worker_server.queue import totals
-from worker_server.queue.events import EventKind, record
+from worker_server.queue.events import EventKind, record_each
 from worker_server.queue.session import ScopedSession, Where, lease_cleared, seconds_from_now
 from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
 
@@ -38,9 +38,14 @@ class RemovalJob:
 
 def request(session: ScopedSession, task_id: uuid.UUID) -> None:
     """Ask for the removal of what the task does not need, within the caller's transaction."""
+    request_each(session, [task_id])
+
+
+def request_each(session: ScopedSession, task_ids: Sequence[uuid.UUID]) -> None:
+    """Ask for the same of several tasks, in one statement."""
     # Later than the request that is being worked off just now, which does not answer this one.
     again = {"requested_at": func.clock_timestamp(), "run_after": func.now(), "tries": 0}
-    statement = insert(Removal).values(task_id=task_id)
+    statement = insert(Removal).values([{"task_id": task_id} for task_id in task_ids])
     session.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=again))
 
 
@@ -53,9 +58,10 @@ def due_removals(limit: int) -> list[uuid.UUID]:
 
 def request_for(task_ids: Collection[uuid.UUID]) -> None:
     """Ask for removals of these tasks, known or not, in a transaction of its own."""
+    if not task_ids:
+        return
     with transaction() as session:
-        for task_id in task_ids:
-            request(session, task_id)
+        request_each(session, list(task_ids))
 
 
 def canceling_without_removal() -> list[uuid.UUID]:
@@ -127,6 +133,11 @@ def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) 
 
     The caller has locked the task.
     """
+    finish_cancels(session, [task_id], freed_bytes)
+
+
+def finish_cancels(session: ScopedSession, task_ids: Sequence[uuid.UUID], freed_bytes: int) -> None:
+    """Do the same to several tasks, each of which has freed so much."""
     elapsed_s = func.extract("epoch", func.clock_timestamp() - Task.cancel_requested_at)
     values = {
         "status": TaskStatus.CANCELED,
@@ -135,10 +146,10 @@ def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) 
         "finished_at": func.now(),
         **lease_cleared(),
     }
-    session.execute(update(Task).where(Task.id == task_id).values(values))
-    session.execute(delete(Part).where(Part.task_id == task_id))
-    record(session, task_id, EventKind.TASK_CANCELED)
-    totals.add_task(session, TaskStatus.CANCELED)
+    session.execute(update(Task).where(Task.id.in_(task_ids)).values(values))
+    session.execute(delete(Part).where(Part.task_id.in_(task_ids)))
+    record_each(session, task_ids, EventKind.TASK_CANCELED)
+    totals.add_tasks(session, TaskStatus.CANCELED, len(task_ids))
 
 
 def _is_held(task_id: uuid.UUID) -> ColumnElement[bool]:

@@ -128,6 +128,11 @@ def add_task(session: ScopedSession, status: str, code: str | None = None) -> No
     add(session, (TASKS, (status, code or ""), 1))
 
 
+def add_tasks(session: ScopedSession, status: str, count: int) -> None:
+    """Count tasks that end together."""
+    add(session, *[(TASKS, (status, ""), 1)] * count)
+
+
 def add_failed_part(session: ScopedSession, lease: PartLease) -> None:
     """Count a part that fails."""
     quality = session.scalars(select(_quality()).where(Task.id == lease.task_id)).one()
