@@ -52,7 +52,8 @@ def check_done(system: "System", task_id: "uuid.UUID") -> None:
     system.wait_for(task_id, "done", timeout_s=90)
     parts = system.parts(task_id)
     assert {part.status for part in parts} == {"done"}
-    published = {f"{part.number}.{part.attempt}.mp4" for part in parts}
+    names = {f"{part.number}.{part.attempt}" for part in parts}
+    published = {f"{name}.{kind}" for name in names for kind in ("mp4", "jpg")}
     system.wait(lambda: system.files(task_id) == published, timeout_s=10)
 
 

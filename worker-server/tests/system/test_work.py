@@ -33,7 +33,8 @@ def test_a_link_becomes_clips(system: "System", site: str, sample: Sample) -> No
     assert all(
         system.settings.remote_folder.joinpath(part.path or "").stat().st_size for part in parts
     )
-    system.wait(lambda: system.files(task_id) == {f"{number}.1.mp4" for number in range(3)})
+    published = {f"{number}.1.{kind}" for number in range(3) for kind in ("mp4", "jpg")}
+    system.wait(lambda: system.files(task_id) == published)
     assert task.source is not None
     assert (task.source["width"], task.attempt, task.failures) == (320, 1, 0)
     system.wait(lambda: not system.scratch())
