@@ -18,6 +18,7 @@ from worker_server.settings import Settings
 from worker_testing import URL, problem
 
 Auth = Callable[..., dict[str, str]]
+WATCH = media.PrepareWatch("ffmpeg")
 DEFAULTS = {
     "part_seconds": 20,
     "start_s": None,
@@ -117,7 +118,7 @@ def test_without_an_edit_it_is_the_defaults(
 def test_task_of_an_older_release_is_rendered_as_before(
     settings: Settings, source: media.Source
 ) -> None:
-    parts = planned_parts(source, None, settings)
+    parts = planned_parts(source, Path(), None, settings, WATCH)
     assert [part.end_s - part.start_s for part in parts] == [20, 20, 5]
     assert {(part.segment, part.name) for part in parts} == {(None, None)}
     style = style_of(None, settings)
@@ -150,7 +151,8 @@ def test_operator_sets_what_balanced_is(
 
 def test_segments_become_parts_with_their_names(settings: Settings, source: media.Source) -> None:
     segments = [_segment(30, 44.5, name="end"), _segment(12.4, 13, name=None)]
-    parts = planned_parts(source, DEFAULTS | {"segments": segments, "part_seconds": 6.4}, settings)
+    edit = DEFAULTS | {"segments": segments, "part_seconds": 6.4}
+    parts = planned_parts(source, Path(), edit, settings, WATCH)
     assert [(part.segment, part.name) for part in parts] == [(0, "end")] * 3 + [(1, None)]
     assert [(part.start_frame, part.end_frame) for part in parts] == [
         (750, 910),

@@ -53,7 +53,7 @@ class Edit(Body):
     start_s: Seconds | None = None
     end_s: Seconds | None = None
     segments: Annotated[list[Segment], Field(min_length=1, max_length=MAX_SEGMENTS)] | None = None
-    cut: Literal["exact"] = "exact"
+    cut: Literal["exact", "keyframe", "silence", "scene"] = "exact"
     aspect: Literal["16:9", "9:16", "1:1", "4:5", "source"] = "16:9"
     fit: Literal["crop", "pad", "blur"] = "crop"
     quality: Literal["fast", "balanced", "small"] = "balanced"

@@ -6,6 +6,7 @@ An edit of None is a task's that an older release accepted: it ends as it began 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from worker_server import media
@@ -26,13 +27,22 @@ class Style:
 
 
 def planned_parts(
-    source: media.Source, edit: dict[str, Any] | None, settings: Settings
+    source: media.Source,
+    path: Path,
+    edit: dict[str, Any] | None,
+    settings: Settings,
+    watch: media.PrepareWatch,
 ) -> list[PlannedPart]:
-    """Return the parts of the source by the edit; raise media.EditError."""
+    """Return the parts of the source at `path`, prepared, by the edit.
+
+    Raise media.EditError; where the source is read, EncodeFailed or Stopped.
+    """
     edit = edit or {"part_seconds": settings.part_seconds}
     segments = edit.get("segments")
     stretches = [_stretch(segment) for segment in segments or [edit]]
-    clips = media.plan_clips(source, stretches, _seconds(edit["part_seconds"]))
+    cut = media.Cut(edit.get("cut", media.Cut.EXACT))
+    part_s = _seconds(edit["part_seconds"])
+    clips = media.plan_cuts(source, path, stretches, part_s, cut, watch)
     return [_planned(clip, segments) for clip in clips]
 
 

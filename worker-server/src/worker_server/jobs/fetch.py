@@ -52,8 +52,9 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
             _obtain(claim.url, target, settings, heartbeat)
             record_progress(lease, EventKind.FETCHED)
             source = prober.look(target, heartbeat.should_stop)
-        source, target = _prepare(source, target, settings, heartbeat)
-        parts = planned_parts(source, claim.edit, settings)
+        watch = _watch(settings, heartbeat)
+        source, target = _prepare(source, target, watch)
+        parts = planned_parts(source, target, claim.edit, settings, watch)
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
@@ -112,11 +113,8 @@ def _count_bytes(target: Path) -> None:
         totals.add_bytes("in", target.stat().st_size)
 
 
-def _prepare(
-    source: Source, path: Path, settings: Settings, heartbeat: Heartbeat
-) -> tuple[Source, Path]:
-    """Prepare the source so that every part can be cut exactly; return it and its path."""
-    watch = PrepareWatch(
+def _watch(settings: Settings, heartbeat: Heartbeat) -> PrepareWatch:
+    return PrepareWatch(
         ffmpeg_path=get_ffmpeg_exe(),
         limits=_limits(settings),
         on_progress=heartbeat.report,
@@ -126,6 +124,10 @@ def _prepare(
         memory_bytes=settings.render_memory_bytes,
         max_output_bytes=2 * settings.fetch_max_bytes,
     )
+
+
+def _prepare(source: Source, path: Path, watch: PrepareWatch) -> tuple[Source, Path]:
+    """Prepare the source so that every part can be cut exactly; return it and its path."""
     prepared, prepared_path = prepare(source, path, path.with_name(f"{path.name}.remuxed"), watch)
     if prepared_path != path:
         path.unlink()

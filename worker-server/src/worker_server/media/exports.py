@@ -1,5 +1,6 @@
 """What other packages use of this one: sources, edits, and the renderers that make the parts."""
 
+from worker_server.media.cutting.cutting import plan_cuts
 from worker_server.media.errors import (
     ClipRejected,
     EditError,
@@ -13,6 +14,7 @@ from worker_server.media.errors import (
 from worker_server.media.model.edit import DEFAULT_LOGO, PROFILES, PartEdit, Profile, Quality
 from worker_server.media.model.geometry import Aspect, Fit, frame_size
 from worker_server.media.model.plan import (
+    Cut,
     FrameRange,
     PlannedClip,
     Stretch,
@@ -44,6 +46,7 @@ __all__ = [
     "ChildFiles",
     "ClipFacts",
     "ClipRejected",
+    "Cut",
     "EditError",
     "EncodeFailed",
     "Fit",
@@ -73,6 +76,7 @@ __all__ = [
     "clip_files",
     "frame_size",
     "plan_clips",
+    "plan_cuts",
     "plan_parts",
     "prepare",
     "probe",

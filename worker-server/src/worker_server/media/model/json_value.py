@@ -1,6 +1,7 @@
 """Turns the package's frozen dataclasses into JSON values and back."""
 
 import dataclasses
+import types
 import typing
 from enum import StrEnum
 from fractions import Fraction
@@ -33,6 +34,10 @@ def _plain(value: object) -> object:
 
 
 def _typed(value: Any, kind: Any) -> object:  # noqa: ANN401 # JSON has no types
+    if isinstance(kind, types.UnionType):  # X | None
+        if value is None:
+            return None
+        kind = next(each for each in typing.get_args(kind) if each is not types.NoneType)
     if kind in (Fraction, Path):
         return kind(value)
     if isinstance(kind, type) and issubclass(kind, StrEnum):

@@ -1,10 +1,12 @@
 """Cuts a source into parts, on whole frames."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
+from typing import Protocol
 
 from worker_server.errors import FailureCode
 from worker_server.media.errors import EditError
@@ -16,6 +18,27 @@ _MIN_REMAINDER_S = Fraction(1)
 _ROUNDING_S = Fraction(1, 2000)
 # Four hours in parts of one second are 14,400; overlapping segments could ask for millions.
 MAX_PARTS = 20_000
+
+
+class Cut(StrEnum):
+    """Where parts end: at the limit, or at a better place before it."""
+
+    EXACT = "exact"
+    KEYFRAME = "keyframe"
+    SILENCE = "silence"
+    SCENE = "scene"
+
+
+class CutFinder(Protocol):
+    """Finds the frame at which a part should end."""
+
+    earliest: Fraction  # where it looks, as a share of the longest part; up to the limit
+
+    def find(self, low: int, high: int) -> int | None:
+        """Return the best frame of `low` … `high` for the next part to begin; None: there is none.
+
+        Calls are in the order of the source within a stretch.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,7 +65,7 @@ class FrameRange(JsonValue):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Stretch(JsonValue):
     """A stretch of the source, in seconds from its first frame; without an end up to the last."""
 
     start_s: Fraction = Fraction(0)
@@ -63,15 +86,32 @@ def plan_parts(source: Source, part_s: Fraction | int = 20) -> list[FrameRange]:
 
 
 def plan_clips(
-    source: Source, stretches: Sequence[Stretch], part_s: Fraction | int
+    source: Source,
+    stretches: Sequence[Stretch],
+    part_s: Fraction | int,
+    finder: CutFinder | None = None,
 ) -> list[PlannedClip]:
     """Return the parts of each stretch, in order; each of its frames is in exactly one of them.
 
-    Raise EditError where a stretch has no frame, or where there would be too many parts.
+    Parts end where `finder` says, or as near to `part_s` as frames allow. Raise EditError where a
+    stretch has no frame, or where there would be too many parts.
     """
+
+    def exact(first: int, end: int) -> list[int]:
+        return _cuts(first, end, source.frame_rate, part_s)
+
+    def found(first: int, end: int) -> list[int]:
+        return _found_cuts(first, end, source.frame_rate, part_s, finder) if finder else []
+
+    return _clips(source, stretches, found if finder else exact)
+
+
+def _clips(
+    source: Source, stretches: Sequence[Stretch], cuts_of: Callable[[int, int], list[int]]
+) -> list[PlannedClip]:
     clips: list[PlannedClip] = []
     for index, stretch in enumerate(stretches):
-        for start, end in pairwise(_cuts(*_frames_of(source, stretch), source.frame_rate, part_s)):
+        for start, end in pairwise(cuts_of(*frames_of(source, stretch))):
             part = FrameRange(len(clips), start, end, source.frame_rate)
             clips.append(PlannedClip(part, index))
         if len(clips) > MAX_PARTS:
@@ -81,7 +121,7 @@ def plan_clips(
     return clips
 
 
-def _frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
+def frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
     """Return the frames whose times lie in the stretch, the end excluded."""
     first = max(0, _frame_at(stretch.start_s, source))
     end = source.frame_count
@@ -108,7 +148,34 @@ def _cuts(first: int, end: int, rate: Fraction, part_s: Fraction | int) -> list[
     cuts = [first]
     while (cut := first + math.ceil(len(cuts) * part_s * rate)) < end:
         cuts.append(cut)
-    least_s = min(_MIN_REMAINDER_S, Fraction(part_s) / 2)
-    if len(cuts) > 1 and (end - cuts[-1]) / rate < least_s:
+    if len(cuts) > 1 and (end - cuts[-1]) / rate < _least_s(part_s):
         cuts[-1] = (cuts[-2] + end + 1) // 2
     return [*cuts, end]
+
+
+def _found_cuts(
+    first: int, end: int, rate: Fraction, part_s: Fraction | int, finder: CutFinder
+) -> list[int]:
+    """Return where parts begin, and the end; none is longer than `part_s`.
+
+    A part, and what is left after it, is not shorter than a second.
+    """
+    longest = max(1, math.floor(part_s * rate))
+    least = max(1, math.ceil(_least_s(part_s) * rate))
+    cuts = [first]
+    while end - cuts[-1] > longest:
+        start = cuts[-1]
+        low = start + max(least, math.ceil(longest * finder.earliest))
+        high = min(start + longest, end - least)
+        found = finder.find(low, high) if low <= high else None
+        if found is not None:
+            cuts.append(found)
+        elif high < start + longest:
+            cuts.append((start + end + 1) // 2)  # the remainder is shared, half and half
+        else:
+            cuts.append(high)
+    return [*cuts, end]
+
+
+def _least_s(part_s: Fraction | int) -> Fraction:
+    return min(_MIN_REMAINDER_S, Fraction(part_s) / 2)

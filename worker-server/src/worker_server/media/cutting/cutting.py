@@ -1,0 +1,124 @@
+"""Plans parts whose ends depend on what is in the source: key frames, silence, scene changes."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from worker_server.errors import FailureCode
+from worker_server.media.errors import EditError, EncodeFailed
+from worker_server.media.model.plan import (
+    Cut,
+    FrameRange,
+    PlannedClip,
+    Stretch,
+    frames_of,
+    plan_clips,
+)
+from worker_server.media.model.source import Source
+from worker_server.media.probing.prepare import PrepareWatch
+from worker_server.media.process.child import ChildFiles
+from worker_server.media.process.encoder import run_encoder
+
+_CHILD = "worker_server.media.cutting.cutting_child"
+
+
+def plan_cuts(
+    source: Source,
+    path: Path,
+    stretches: Sequence[Stretch],
+    part_s: Fraction,
+    cut: Cut,
+    watch: PrepareWatch,
+) -> list[PlannedClip]:
+    """Return the parts of each stretch, in order; each of its frames is in exactly one of them.
+
+    The source is read by a child in the sandbox, only where that can find something. Raise
+    EditError, EncodeFailed or Stopped.
+    """
+    if cut is Cut.EXACT or (cut is Cut.SILENCE and not source.has_audio):
+        return plan_clips(source, stretches, part_s)
+    answer = _ask_child(source, path, stretches, part_s, cut, watch)
+    if "error" in answer:
+        raise EditError(answer["error"]["code"], answer["error"]["message"])
+    try:
+        return _checked(source, stretches, part_s, answer["parts"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise _senseless(error) from error
+
+
+def _ask_child(
+    source: Source,
+    path: Path,
+    stretches: Sequence[Stretch],
+    part_s: Fraction,
+    cut: Cut,
+    watch: PrepareWatch,
+) -> dict[str, Any]:
+    output = path.with_name(f"{path.name}.cuts")
+    payload = {
+        "source": source.to_json(),
+        "path": str(path.absolute()),
+        "stretches": [stretch.to_json() for stretch in stretches],
+        "part_s": str(part_s),
+        "cut": cut,
+        "output": str(output.absolute()),
+    }
+    output.touch()  # in the sandbox the child may write this file, and make no other
+    try:
+        run_encoder(
+            [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)],
+            total_frames=sum(_length(source, stretch) for stretch in stretches),
+            on_progress=watch.on_progress,
+            should_stop=watch.should_stop,
+            scratch=output.parent,
+            files=ChildFiles((path,), (output,)),
+            stall_s=watch.stall_s,
+            timeout_s=watch.timeout_s,
+            memory_bytes=watch.memory_bytes,
+            max_output_bytes=watch.max_output_bytes,
+        )
+        return _read(output)
+    finally:
+        output.unlink(missing_ok=True)
+
+
+def _length(source: Source, stretch: Stretch) -> int:
+    first, end = frames_of(source, stretch)
+    return end - first
+
+
+def _read(output: Path) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(output.read_bytes())
+    except ValueError as error:
+        raise _senseless(error) from error
+    return answer
+
+
+def _senseless(error: Exception) -> EncodeFailed:
+    sentence = "Where the parts should end was not found."
+    detail = f"{type(error).__name__}: {error}"
+    return EncodeFailed(FailureCode.ENCODER_FAILED, sentence, retryable=True, stderr_tail=detail)
+
+
+def _checked(
+    source: Source, stretches: Sequence[Stretch], part_s: Fraction, found: Sequence[Sequence[int]]
+) -> list[PlannedClip]:
+    """Return the child's parts as clips; a hostile source may have made it answer anything."""
+    longest = max(1, math.floor(part_s * source.frame_rate))
+    clips: list[PlannedClip] = []
+    for index, stretch in enumerate(stretches):
+        at, last = frames_of(source, stretch)
+        while at < last:
+            start, end, of = found[len(clips)]
+            if (of, start) != (index, at) or not 0 < end - start <= longest or end > last:
+                raise ValueError(f"part {len(clips)} is {start} … {end} of stretch {of}")
+            clips.append(PlannedClip(FrameRange(len(clips), start, end, source.frame_rate), index))
+            at = end
+    if len(found) > len(clips):
+        raise ValueError(f"{len(found)} parts instead of {len(clips)}")
+    return clips
