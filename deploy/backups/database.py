@@ -22,7 +22,8 @@ _STORED_FILES = """
     SELECT parts.path, parts.sha256, parts.task_id FROM parts JOIN tasks ON tasks.id = parts.task_id
     WHERE parts.status = 'done' AND tasks.status NOT IN ('canceling', 'canceled')
     UNION ALL
-    SELECT source_path, '', id FROM tasks WHERE status = 'processing' AND source_path IS NOT NULL
+    SELECT source_path, '', id FROM tasks
+    WHERE status IN ('planned', 'processing') AND source_path IS NOT NULL
     ORDER BY 1;
 """
 

@@ -23,15 +23,16 @@ _OTHERS = (
 # No worker runs in a system that was just restored, which is no failure of an attempt.
 _RESET_ROWS = """
     DELETE FROM tasks WHERE id::text IN (SELECT name FROM outcome WHERE what = 'deleted');
-    UPDATE tasks SET status = 'canceling' WHERE status IN ('queued', 'downloading', 'processing')
+    UPDATE tasks SET status = 'canceling'
+        WHERE status IN ('queued', 'downloading', 'planned', 'processing')
         AND id::text IN (SELECT name FROM outcome WHERE what = 'canceled');
     UPDATE tasks SET lease_owner = NULL, lease_until = NULL,
         status = CASE status WHEN 'downloading' THEN 'queued' ELSE status END
-        WHERE status IN ('queued', 'downloading', 'processing', 'canceling');
+        WHERE status IN ('queued', 'downloading', 'planned', 'processing', 'canceling');
     UPDATE parts SET status = 'waiting', progress = 0, lease_owner = NULL, lease_until = NULL
         WHERE status = 'rendering';
-    UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0
-        WHERE status = 'processing'
+    UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0,
+        planned_at = NULL WHERE status IN ('planned', 'processing')
         AND source_path IN (SELECT name FROM outcome WHERE what = 'missing');
     DELETE FROM parts USING tasks WHERE tasks.id = parts.task_id AND tasks.status = 'queued';
     UPDATE parts SET status = 'waiting', progress = 0, path = NULL, size_bytes = NULL,

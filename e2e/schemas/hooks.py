@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import requests
 import schemathesis
+from requests.adapters import HTTPAdapter
 from schemathesis.generation.meta import TestPhase
+from urllib3.util import Retry
 
 BASE_URL = os.environ["BASE_URL"]
 VIDEO_URL = os.environ["VIDEO_URL"]
@@ -16,6 +18,18 @@ PASSWORD = "Analytical1"
 # Elsewhere schemathesis follows ids from answer to request itself.
 _PHASES_WITH_RANDOM_IDS = (TestPhase.COVERAGE, TestPhase.FUZZING)
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
+
+def _patient_session() -> requests.Session:
+    """Return a session that asks again after 429 and 503, when `Retry-After` says."""
+    session = requests.Session()
+    retry = Retry(total=10, backoff_factor=0.5, status_forcelist=(429, 503), allowed_methods=None)
+    session.mount(BASE_URL, HTTPAdapter(max_retries=retry))
+    return session
+
+
+# Its calls only prepare what is tested: "too many" and "busy" are no answers to complain about.
+_SESSION = _patient_session()
 
 
 @dataclass(frozen=True)
@@ -30,8 +44,8 @@ def _new_account() -> Account:
     name = secrets.token_hex(8)
     form = {"email": f"{name}@example.com", "password": PASSWORD}
     signup = form | {"username": name, "password_2": PASSWORD}
-    requests.post(f"{BASE_URL}/auth/signup", json=signup, timeout=30).raise_for_status()
-    answer = requests.post(f"{BASE_URL}/auth/login", json=form, timeout=30)
+    _SESSION.post(f"{BASE_URL}/auth/signup", json=signup, timeout=30).raise_for_status()
+    answer = _SESSION.post(f"{BASE_URL}/auth/login", json=form, timeout=30)
     answer.raise_for_status()
     return Account(str(answer.json()["token"]))
 
@@ -39,7 +53,7 @@ def _new_account() -> Account:
 def _finished_task(token: str) -> dict[str, object]:
     """Make a task and wait until its one part can be downloaded."""
     headers = {"Authorization": f"Bearer {token}"}
-    answer = requests.post(
+    answer = _SESSION.post(
         f"{BASE_URL}/tasks", json={"url": VIDEO_URL}, headers=headers, timeout=30
     )
     answer.raise_for_status()
@@ -47,7 +61,7 @@ def _finished_task(token: str) -> dict[str, object]:
     deadline = time.monotonic() + 60
     while task["status"] != "done" and time.monotonic() < deadline:
         time.sleep(0.2)
-        task = requests.get(f"{BASE_URL}{task['link']}", headers=headers, timeout=30).json()
+        task = _SESSION.get(f"{BASE_URL}{task['link']}", headers=headers, timeout=30).json()
     return {"task_id": task["task_id"], "number": 1}
 
 

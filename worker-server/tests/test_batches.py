@@ -245,3 +245,58 @@ def test_empty_batches_are_forgotten_after_a_day(
     forget_old_rows(settings)
     assert client.get(empty["link"], headers=auth()).status_code == 404
     assert client.get(kept["link"], headers=auth()).status_code == 200
+
+
+def _edits(client: FlaskClient, auth: Auth, body: dict[str, Any]) -> list[dict[str, Any]]:
+    response = _post(client, auth(), body)
+    assert response.status_code == 202, response.get_json()
+    ids = response.get_json()["task_ids"]
+    return [client.get(f"/tasks/{each}", headers=auth()).get_json()["edit"] for each in ids]
+
+
+def test_items_edit_takes_the_place_of_the_batchs_field_by_field(
+    client: FlaskClient, auth: Auth
+) -> None:
+    own = [
+        None,
+        {"fit": "pad"},
+        {"aspect": "16:9", "part_seconds": 5},
+        {"segments": [{"start_s": 1, "end_s": 2}]},
+        {"start_s": None},
+    ]
+    items = [{**item, "edit": edit} for item, edit in zip(_items(5), own, strict=True)]
+    edits = _edits(client, auth, {"items": items, "edit": {"aspect": "9:16", "start_s": 3}})
+    assert [edit["aspect"] for edit in edits] == ["9:16", "9:16", "16:9", "9:16", "9:16"]
+    assert [edit["fit"] for edit in edits] == ["crop", "pad", "crop", "crop", "crop"]
+    assert [edit["part_seconds"] for edit in edits] == [20, 20, 5, 20, 20]
+    assert [edit["start_s"] for edit in edits] == [3, 3, 3, None, None]
+    assert [bool(edit["segments"]) for edit in edits] == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("edit", "status", "field"),
+    [
+        ({"end_s": 5}, 400, "items.1.edit.end_s"),
+        ({"part_seconds": 1}, 400, "edit.part_seconds"),
+        ("16:9", 400, "edit"),
+    ],
+)
+def test_wrong_edit_of_a_batch_names_its_place(
+    client: FlaskClient, auth: Auth, edit: object, status: int, field: str
+) -> None:
+    items = [{**item} for item in _items(3)]
+    items[1]["edit"] = {"start_s": 6}
+    response = _post(client, auth(), {"items": items, "edit": edit})
+    assert response.status_code == status
+    assert [error["field"] for error in response.get_json()["errors"]] == [field]
+    assert client.get("/tasks", headers=auth()).get_json() == []
+
+
+def test_planned_tasks_of_a_batch(client: FlaskClient, auth: Auth) -> None:
+    items = [{**item, "start": "manual"} for item in _items(2)]
+    batch = _post(client, auth(), {"items": items}).get_json()
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    assert leases.begin_processing(claim.lease, SOURCE, "source", plan(2))
+    seen = client.get(batch["link"], headers=auth()).get_json()
+    assert (seen["counts"]["planned"], seen["counts"]["queued"], seen["progress"]) == (1, 1, 5)

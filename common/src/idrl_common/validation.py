@@ -110,6 +110,22 @@ def validate_each(
     return valid, errors
 
 
+def validate_field(model: type[Model], value: Mapping[str, object], field: str) -> Model:
+    """Return a value that was put together as `model`; raise a 400 Problem that names the field."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise Problem(
+            400,
+            "invalid_body",
+            "The body has fields that are missing or wrong.",
+            errors=[
+                {**each, "field": field if each["field"] == "body" else f"{field}.{each['field']}"}
+                for each in _field_errors(error, _MAX_DESCRIBED_ERRORS)
+            ],
+        ) from error
+
+
 def _validate(model: type[Model], data: Mapping[str, object], code: str, sentence: str) -> Model:
     try:
         # The context lets a validator compare two fields even when the other one is wrong.

@@ -12,6 +12,7 @@ from worker_server import cli, db, readiness, redis_client, settings as settings
 from worker_server.api import (
     archive_views,
     batch_views,
+    change_views,
     poster_views,
     queries,
     rate_limits,
@@ -32,6 +33,7 @@ from worker_server.celery_app import init_celery
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
 from worker_server.queue import uploads, wakeups
+from worker_server.queue.planning import NotPlanned
 from worker_server.queue.quotas import QuotaExceeded
 from worker_server.queue.reviving import NotFailed
 from worker_server.queue.submissions import IdempotencyKeyReused
@@ -60,6 +62,7 @@ PROBLEMS: ProblemMap = {
     BatchNotFound: (404, "batch_not_found"),
     PosterNotFound: (404, "no_poster"),
     NotFailed: (409, "not_failed"),
+    NotPlanned: (409, "not_planned"),
     CursorInvalid: (400, "cursor_invalid"),
     NoClips: (409, "no_clips"),
     uploads.UploadNotFound: (404, "upload_not_found"),
@@ -94,6 +97,7 @@ def create_app(
     clips = ClipSender(settings.remote_folder, served.add)
     archives = ArchiveSender(settings.remote_folder, served.add, services.note_lost_file)
     app.register_blueprint(views.blueprint(clips, share))
+    app.register_blueprint(change_views.blueprint(share))
     app.register_blueprint(batch_views.blueprint(share))
     app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder, served.add))
     app.register_blueprint(archive_views.blueprint(archives))

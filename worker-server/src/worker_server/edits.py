@@ -73,6 +73,19 @@ class Edit(Body):
             )
         return self
 
+    def over(self, others: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of another edit with those that the caller has given here, as JSON.
+
+        Segments take the place of a stretch, and a stretch that of segments.
+        """
+        given = self.model_dump(mode="json", exclude_unset=True)
+        replaced: set[str] = set()
+        if given.get("segments") is not None:
+            replaced |= {"start_s", "end_s"}
+        if given.get("start_s") is not None or given.get("end_s") is not None:
+            replaced.add("segments")
+        return {name: value for name, value in others.items() if name not in replaced} | given
+
     def whole(self, part_seconds: float) -> dict[str, Any]:
         """Return all fields as JSON, with this default for the longest part."""
         default = {} if self.part_seconds else {"part_seconds": part_seconds}

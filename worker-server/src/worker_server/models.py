@@ -101,6 +101,10 @@ class Task(Work, Base):
     canceled_in_ms: Mapped[int | None]
     freed_bytes: Mapped[int | None] = mapped_column(BigInteger)
     keep: Mapped[bool] = mapped_column(server_default="false")
+    starts_manually: Mapped[bool] = mapped_column(server_default="false")
+    planned_at: Mapped[datetime | None]  # while it is planned
+    start_requested_at: Mapped[datetime | None]
+    planned_s: Mapped[float | None] = mapped_column(Double)  # counted towards the day's quota
 
     __table_args__ = (
         CheckConstraint(_one_of(TaskStatus), name="tasks_status_check"),
@@ -139,6 +143,11 @@ class Task(Work, Base):
             "tasks_finished",
             "finished_at",
             postgresql_where=text("finished_at IS NOT NULL AND NOT keep"),
+        ),
+        Index(
+            "tasks_planned",
+            "planned_at",
+            postgresql_where=text(_one_of([TaskStatus.PLANNED])),
         ),
         Index(
             "tasks_failed",

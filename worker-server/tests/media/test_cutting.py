@@ -70,9 +70,7 @@ def test_each_frame_is_in_one_part_wherever_they_end(
     earliest: Fraction,
     spans: list[tuple[int, int]],
 ) -> None:
-    source = replace(
-        plain_source, frame_count=frames, frame_rate=rate, duration_s=frames / rate
-    )
+    source = replace(plain_source, frame_count=frames, frame_rate=rate, duration_s=frames / rate)
     stretches = [
         Stretch(Fraction(start), Fraction(start + length))
         for start, length in spans
@@ -87,7 +85,10 @@ def test_each_frame_is_in_one_part_wherever_they_end(
         assert all(one.end_frame == next_one.start_frame for one, next_one in pairwise(parts))
         assert all(part.frame_count / rate <= part_s for part in parts)
         if len(parts) > 1:
-            assert min(part.frame_count for part in parts) >= float(rate * min(Fraction(1), part_s / 2)) - 1
+            assert (
+                min(part.frame_count for part in parts)
+                >= float(rate * min(Fraction(1), part_s / 2)) - 1
+            )
 
 
 @given(st.sets(st.integers(0, 500)), st.integers(0, 500), st.integers(0, 500))
@@ -233,9 +234,7 @@ def test_open_groups_are_no_key_frames(make: Make) -> None:
 def test_stretches_in_any_order(make: Make, kind: Cut) -> None:
     path = gaps(make, [(3.4, 3.8), (14, 14.5)], "-g", "25")
     stretches = [Stretch(Fraction(12), Fraction(18)), Stretch(Fraction(0), Fraction("6.5"))]
-    clips = plan_cuts(
-        probe(path), path, stretches, Fraction(4), kind, PrepareWatch("ffmpeg")
-    )
+    clips = plan_cuts(probe(path), path, stretches, Fraction(4), kind, PrepareWatch("ffmpeg"))
     assert [clip.stretch for clip in clips] == [0, 0, 1, 1]
     assert [clip.part.start_frame for clip in clips][::2] == [300, 0]
     assert ends(clips)[1::2] == [450, 163]

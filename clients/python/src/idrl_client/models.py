@@ -18,7 +18,7 @@ class Edit(TypedDict):
     start_s: float | None
     end_s: float | None
     segments: list[Segment] | None
-    cut: Literal["exact"]
+    cut: Literal["exact", "keyframe", "silence", "scene"]
     aspect: Literal["16:9", "9:16", "1:1", "4:5", "source"]
     fit: Literal["crop", "pad", "blur"]
     quality: Literal["fast", "balanced", "small"]
@@ -74,7 +74,7 @@ class TaskWithParts(TypedDict):
     metadata: dict[str, Any] | None
     edit: Edit | None
     status: Literal[
-        "queued", "downloading", "processing", "done", "failed", "canceling", "canceled"
+        "queued", "downloading", "planned", "processing", "done", "failed", "canceling", "canceled"
     ]
     progress: int
     eta_s: float | None
@@ -91,6 +91,7 @@ class TaskWithParts(TypedDict):
     parts_done: int
     canceled_in_ms: int | None
     freed_bytes: int | None
+    start: Literal["auto", "manual"]
     keep: bool
     expires_at: str | None
     expires_soon: bool
@@ -108,7 +109,7 @@ class Task(TypedDict):
     metadata: dict[str, Any] | None
     edit: NotRequired[Edit | None]
     status: Literal[
-        "queued", "downloading", "processing", "done", "failed", "canceling", "canceled"
+        "queued", "downloading", "planned", "processing", "done", "failed", "canceling", "canceled"
     ]
     progress: int
     eta_s: float | None
@@ -125,6 +126,7 @@ class Task(TypedDict):
     parts_done: int
     canceled_in_ms: int | None
     freed_bytes: int | None
+    start: Literal["auto", "manual"]
     keep: bool
     expires_at: str | None
     expires_soon: bool
@@ -146,7 +148,7 @@ class NewEdit(TypedDict):
     start_s: NotRequired[float | None]
     end_s: NotRequired[float | None]
     segments: NotRequired[list[NewSegment] | None]
-    cut: NotRequired[Literal["exact"]]
+    cut: NotRequired[Literal["exact", "keyframe", "silence", "scene"]]
     aspect: NotRequired[Literal["16:9", "9:16", "1:1", "4:5", "source"]]
     fit: NotRequired[Literal["crop", "pad", "blur"]]
     quality: NotRequired[Literal["fast", "balanced", "small"]]
@@ -160,6 +162,7 @@ class NewTask(TypedDict):
     name: NotRequired[str | None]
     external_id: NotRequired[str | None]
     metadata: NotRequired[dict[str, Any] | None]
+    start: NotRequired[Literal["auto", "manual"]]
     edit: NotRequired[NewEdit | None]
 
 

@@ -10,8 +10,8 @@ import { sentenceOf, sizeOf, t } from "../words.js";
 
 /** @typedef {{file: File, sentBytes: number, taskId: string, error: string, state: {isCanceled: boolean}}} Row */
 
-/** @param {{editOf: () => any}} props */
-export function Files({ editOf }) {
+/** @param {{itemOf: () => any}} props */
+export function Files({ itemOf }) {
   const rows = useSignal(/** @type {Row[]} */ ([]));
   const isOver = useSignal(false);
   const chooser = useRef(/** @type {any} */ (null));
@@ -30,8 +30,7 @@ export function Files({ editOf }) {
     try {
       const id = await upload(row.file, (sentBytes) => change(row.file, { sentBytes }), row.state);
       if (row.state.isCanceled) return;
-      const edit = editOf();
-      const { data } = await call("POST", "/tasks", { upload_id: id, ...(edit ? { edit } : {}) });
+      const { data } = await call("POST", "/tasks", { upload_id: id, ...itemOf() });
       change(row.file, { taskId: data.task_id });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;

@@ -15,8 +15,8 @@ export function NewTask() {
   const busy = useSignal(false);
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
-  const key = useSignal(crypto.randomUUID?.() || String(Math.random()));
-  const edit = useSignal(/** @type {Record<string, any>} */ ({ part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced" }));
+  const key = useSignal(newKey());
+  const edit = useSignal(/** @type {Record<string, any>} */ ({ part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto" }));
   const name = useSignal("");
   const lines = links.value.split(/\s+/).filter(Boolean);
 
@@ -27,15 +27,15 @@ export function NewTask() {
     lineErrors.value = {};
     try {
       const headers = { "Idempotency-Key": key.value };
-      const asked = wanted(edit.value);
-      const item = { ...(name.value ? { name: name.value } : {}), ...(asked ? { edit: asked } : {}) };
+      const asked = item(edit.value);
+      const named = name.value ? { name: name.value } : {};
       if (lines.length === 1) {
-        const { data } = await call("POST", "/tasks", { url: lines[0], ...item }, { headers });
+        const { data } = await call("POST", "/tasks", { url: lines[0], ...named, ...asked }, { headers });
         announce(t("new.accepted"));
         goTo("task", data.task_id);
       } else {
-        const items = lines.map((url) => ({ url, ...(asked ? { edit: asked } : {}) }));
-        await call("POST", "/batches", { items, ...(name.value ? { name: name.value } : {}) }, { headers });
+        const items = lines.map((url) => ({ url, ...asked }));
+        await call("POST", "/batches", { items, ...named }, { headers });
         announce(t("new.accepted"));
         goTo("tasks");
       }
@@ -43,7 +43,7 @@ export function NewTask() {
       if (!(failure instanceof ApiError)) throw failure;
       error.value = failure;
       lineErrors.value = byLine(failure);
-      key.value = crypto.randomUUID?.() || String(Math.random());
+      key.value = newKey();
     }
     busy.value = false;
   };
@@ -74,7 +74,7 @@ export function NewTask() {
         <small>${t("new.shortcut")}</small>
       </div>
     </form>
-    <${Files} editOf=${() => wanted(edit.value)} />
+    <${Files} itemOf=${() => item(edit.value)} />
     <section class="steps" aria-label=${t("new.steps")}>
       ${[1, 2, 3].map((number) => html`<p key=${number}><b aria-hidden="true">${number}</b> ${t(`new.step${number}`)}</p>`)}
     </section>
@@ -96,6 +96,8 @@ function Options({ edit, name, isBatch }) {
       options=${["crop", "pad", "blur"].map((key) => [key, t(`fit.${key}`)])} />
     <${Choice} legend=${t("new.quality")} name="quality" value=${edit.value.quality} onChange=${set("quality")}
       options=${["fast", "balanced", "small"].map((key) => [key, t(`quality.${key}`)])} />
+    <${Choice} legend=${t("new.cut")} name="cut" value=${edit.value.cut} onChange=${set("cut")}
+      options=${["exact", "keyframe", "silence", "scene"].map((key) => [key, t(`cut.${key}`)])} />
     <div class="columns">
       <${Field} id="part_seconds" label=${t("new.part_seconds")}>
         <input id="part_seconds" type="number" min="2" max="60" step="0.1" inputmode="decimal" placeholder="20"
@@ -112,6 +114,8 @@ function Options({ edit, name, isBatch }) {
       <textarea id="segments" rows="3" placeholder="1:05 - 1:25 Lap 1" aria-describedby="segments-hint"
         value=${edit.value.segments} onInput=${typed("segments")}></textarea>
     <//>
+    <${Choice} legend=${t("new.begin")} name="begin" value=${edit.value.begin} onChange=${set("begin")}
+      options=${["auto", "manual"].map((key) => [key, t(`start.${key}`)])} />
   </details>`;
 }
 
@@ -136,6 +140,17 @@ export function segmentsOf(text) {
   });
 }
 
+/** Return an Idempotency-Key. `randomUUID` is there on pages of https and of this machine alone. */
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Return what the form asks for, but for links and name. @param {Record<string, any>} form */
+function item(form) {
+  const edit = wanted(form);
+  return { ...(form.begin === "manual" ? { start: "manual" } : {}), ...(edit ? { edit } : {}) };
+}
+
 /** Return the edit that the form asks for; undefined where all is as usual. @param {Record<string, any>} form */
 export function wanted(form) {
   const edit = {
@@ -143,6 +158,7 @@ export function wanted(form) {
     ...(form.aspect !== "16:9" ? { aspect: form.aspect } : {}),
     ...(form.fit !== "crop" ? { fit: form.fit } : {}),
     ...(form.quality !== "balanced" ? { quality: form.quality } : {}),
+    ...(form.cut !== "exact" ? { cut: form.cut } : {}),
     ...(form.segments?.trim()
       ? { segments: segmentsOf(form.segments) }
       : { ...(form.start ? { start_s: secondsOf(form.start) } : {}), ...(form.end ? { end_s: secondsOf(form.end) } : {}) }),

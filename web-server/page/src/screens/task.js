@@ -101,6 +101,7 @@ function Actions({ task, refresh }) {
       ${task.parts_done > 0 && html`<a class="button primary" href=${`${task.link}/clips.zip`} download>${t("task.zip")}</a>
         <a class="button" href=${`${task.link}/manifest.json`} download=${`${task.name}.json`}>${t("task.manifest")}</a>
         <button onClick=${share}>${t("task.share")}</button>`}
+      ${task.status === "planned" && html`<button class="primary" onClick=${() => attempt(() => call("POST", `${task.link}/start`))}>${t("action.start")}</button>`}
       ${task.status === "failed" && html`<button onClick=${() => attempt(() => call("POST", `${task.link}/retry`))}>${t("action.retry")}</button>`}
       <button class="danger" onClick=${() => (asked.value = isLive ? "abort" : "delete")}>${t(isLive ? "action.abort" : "action.delete")}</button>
     </div>

@@ -1,7 +1,5 @@
 """Calls that take finished clips away as a whole: manifests and ZIPs."""
 
-import uuid
-
 from flask import Blueprint, Response, jsonify, request
 from pydantic_core import to_json
 from werkzeug.wrappers import Response as BaseResponse
@@ -11,6 +9,7 @@ from worker_server.api import archive_queries, batch_queries, tags
 from worker_server.api.archive_queries import ArchivedTask
 from worker_server.api.archives import ArchiveSender
 from worker_server.api.batch_queries import BatchNotFound
+from worker_server.api.ids import parse_id
 from worker_server.api.manifests import manifest, task_name
 from worker_server.api.queries import TaskNotFound
 
@@ -21,19 +20,19 @@ def blueprint(archives: ArchiveSender) -> Blueprint:
 
     @routes.get("/tasks/<task_id>/manifest.json")
     def get_manifest(task_id: str) -> Response:
-        key = _uuid(task_id, TaskNotFound)
+        key = parse_id(task_id, TaskNotFound)
         document = manifest(_seen(archive_queries.task_to_archive(caller().user_id, key)))
         tag = tags.weak_tag([to_json(document).decode()])
         return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
 
     @routes.get("/tasks/<task_id>/clips.zip")
     def download_task(task_id: str) -> BaseResponse:
-        key = _uuid(task_id, TaskNotFound)
+        key = parse_id(task_id, TaskNotFound)
         return archives.of_task(_seen(archive_queries.task_to_archive(caller().user_id, key)))
 
     @routes.get("/batches/<batch_id>/clips.zip")
     def download_batch(batch_id: str) -> BaseResponse:
-        owner_id, key = caller().user_id, _uuid(batch_id, BatchNotFound)
+        owner_id, key = caller().user_id, parse_id(batch_id, BatchNotFound)
         batch, _ = batch_queries.get_batch(owner_id, key)
         name = batch["name"] or f"batch-{key}"
         return archives.of_batch(name, archive_queries.tasks_of_batch(owner_id, key))
@@ -48,10 +47,3 @@ def _seen(task: ArchivedTask) -> ArchivedTask:
     shown = task.copy()
     shown.update({"name": task_name(task), "url": "", "external_id": None, "metadata": None})
     return shown
-
-
-def _uuid(text: str, not_found: type[TaskNotFound | BatchNotFound]) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError as error:
-        raise not_found from error

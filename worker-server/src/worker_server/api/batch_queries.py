@@ -12,6 +12,7 @@ from worker_server.queue.statuses import TaskStatus
 _PROGRESS = f"""CASE
     WHEN status = '{TaskStatus.PROCESSING}' THEN least(99, 10 + 0.9 * coalesce(
         (SELECT avg(progress) FROM parts WHERE task_id = tasks.id), 0))
+    WHEN status = '{TaskStatus.PLANNED}' THEN 10
     WHEN status IN ('{TaskStatus.QUEUED}', '{TaskStatus.DOWNLOADING}') THEN 0.1 * progress
     ELSE 100 END"""  # noqa: S608 # made of constants
 _COUNTS = ", ".join(

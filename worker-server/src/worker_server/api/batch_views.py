@@ -14,7 +14,9 @@ from idrl_common.validation import parse_body, parse_query, validate_each
 from worker_server.api import batch_queries, cursors, rate_limits, services, tags
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.cursors import Position
+from worker_server.api.edits import edits_of_items
 from worker_server.api.idempotency import body_sha256, idempotency_key
+from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
 from worker_server.api.task_reads import next_link
@@ -66,11 +68,13 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.get("/<batch_id>")
     def get_batch(batch_id: str) -> Response:
-        return _conditional(_document(*batch_queries.get_batch(caller().user_id, _uuid(batch_id))))
+        return _conditional(
+            _document(*batch_queries.get_batch(caller().user_id, parse_id(batch_id, BatchNotFound)))
+        )
 
     @routes.delete("/<batch_id>")
     def delete_batch(batch_id: str) -> tuple[Response, int]:
-        key = _uuid(batch_id)
+        key = parse_id(batch_id, BatchNotFound)
         deletion = services.delete_batch(caller().user_id, key)
         status = 202 if deletion is Deletion.CANCELING else 200
         return jsonify(batch_id=str(key), status=deletion), status
@@ -81,6 +85,8 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 def _submissions(body: NewBatch) -> list[Submission]:
     """Return what is to be accepted; raise a 400 Problem that names every wrong item."""
     items, errors = validate_each(NewTask, body.items, "items")
+    edits, wrong_edits = edits_of_items(body.edit or Edit(), items)
+    errors += wrong_edits
     errors += [error for index, item in items.items() for error in _url_errors(index, item)]
     if errors:
         errors.sort(key=lambda error: int(error["field"].split(".")[1]))
@@ -94,10 +100,11 @@ def _submissions(body: NewBatch) -> list[Submission]:
             name=item.name or (default_name(item.url) if item.url else None),
             external_id=item.external_id,
             metadata=item.metadata,
-            edit=(item.edit or Edit()).whole(part_seconds),
+            edit=edits[index].whole(part_seconds),
+            starts_manually=item.start == "manual",
             request_id=request_ids.request_id.get(),
         )
-        for item in items.values()
+        for index, item in items.items()
     ]
 
 
@@ -143,10 +150,3 @@ def _conditional(document: dict[str, Any] | list[dict[str, Any]]) -> Response:
     each = document if isinstance(document, list) else [document]
     tag = tags.weak_tag(to_json({**one, "eta_s": None}).decode() for one in each)
     return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
-
-
-def _uuid(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError as error:
-        raise BatchNotFound from error

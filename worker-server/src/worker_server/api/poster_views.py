@@ -1,7 +1,6 @@
 """The calls that show clips as pictures: posters and contact sheets."""
 
 import hashlib
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -13,6 +12,7 @@ from idrl_common.access import caller
 from worker_server.api import queries, tags
 from worker_server.api.clips import ClipGone, ClipSender, share_away
 from worker_server.api.contact_sheets import contact_sheet
+from worker_server.api.ids import parse_id
 from worker_server.api.poster_queries import PosterNotFound, PublishedPart, published_parts
 from worker_server.api.queries import TaskNotFound
 from worker_server.storage import poster_path
@@ -31,7 +31,7 @@ def blueprint(
 
     @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
     def get_poster(task_id: str, number: int) -> BaseResponse:
-        part = queries.get_finished_part(caller().user_id, _uuid(task_id), number)
+        part = queries.get_finished_part(caller().user_id, parse_id(task_id, TaskNotFound), number)
         path = poster_path(Path(part.path or ""))
         # No two attempts publish under the same path.
         tag = hashlib.sha256(str(path).encode()).hexdigest()
@@ -42,7 +42,7 @@ def blueprint(
 
     @routes.get("/tasks/<task_id>/contact-sheet.jpg")
     def get_contact_sheet(task_id: str) -> Response:
-        parts = published_parts(caller().user_id, _uuid(task_id))
+        parts = published_parts(caller().user_id, parse_id(task_id, TaskNotFound))
         tag = tags.weak_tag(part.path for part in parts)
         if tags.is_known(tag):
             return tags.not_modified(tag)
@@ -61,10 +61,3 @@ def blueprint(
             drawing.release()
 
     return routes
-
-
-def _uuid(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError as error:
-        raise TaskNotFound from error

@@ -16,11 +16,22 @@ _NOTICE = f"interval '{NOTICE_DAYS} days'"
 _TIME_OF = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 TIME = f"{_TIME_OF.format('tasks.{0}')} AS {{0}}"
 _TIMES = ", ".join(
-    map(TIME.format, ("created_at", "started_at", "finished_at", "updated_at", "run_after"))
+    map(
+        TIME.format,
+        (
+            "created_at",
+            "started_at",
+            "start_requested_at",
+            "finished_at",
+            "updated_at",
+            "run_after",
+        ),
+    )
 )
 # No earlier than NOTICE_DAYS after RETENTION_DAYS has changed.
-_EXPIRY = f"greatest(tasks.finished_at + make_interval(days => days), since + {_NOTICE})"
-_EXPIRES = "days > 0 AND NOT tasks.keep AND tasks.finished_at IS NOT NULL"
+_ENDED_AT = "coalesce(tasks.finished_at, tasks.planned_at)"
+_EXPIRY = f"greatest({_ENDED_AT} + make_interval(days => days), since + {_NOTICE})"
+_EXPIRES = f"days > 0 AND NOT tasks.keep AND {_ENDED_AT} IS NOT NULL"
 _IS_SOON = f"{_EXPIRY} <= now() + {_NOTICE}"
 _EXPIRES_AT = f"""(
         SELECT {_TIME_OF.format(_EXPIRY)} FROM retention WHERE {_EXPIRES}
@@ -31,7 +42,8 @@ _EXPIRES_SOON = f"""coalesce(
 FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.status, tasks.progress, tasks.attempt,
     tasks.error_code, tasks.error_message,
-    tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, {_EXPIRES_AT},
+    tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, tasks.starts_manually,
+    {_EXPIRES_AT},
     {_EXPIRES_SOON}, {_TIMES}"""
 # A row's version is the transaction that wrote it: no two versions of a row have the same. What a
 # task shows depends on its parts' rows too, and on its expiry.
@@ -140,9 +152,11 @@ class TaskFacts(TypedDict):
     run_after: str
     created_at: str
     started_at: str | None
+    start_requested_at: str | None
     finished_at: str | None
     updated_at: str
     keep: bool
+    starts_manually: bool
     expires_at: str | None
     expires_soon: bool
 

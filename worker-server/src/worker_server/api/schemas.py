@@ -71,6 +71,7 @@ class NewTask(Body):
     name: Name | None = None
     external_id: ExternalId | None = None
     metadata: Metadata | None = None
+    start: Literal["auto", "manual"] = "auto"
     edit: Edit | None = None
 
     @field_validator("url", mode="before")
@@ -97,6 +98,7 @@ class NewBatch(Body):
 
     items: list[dict[str, Any]] = Field(min_length=1, max_length=500)
     name: Name | None = None
+    edit: Edit | None = None  # of the items that have none; field by field of the others
 
 
 class BatchListing(Query):
@@ -107,8 +109,9 @@ class BatchListing(Query):
 
 
 class TaskChange(Body):
-    """The body of PATCH /tasks/<id>; what is not given stays as it is."""
+    """The body of PATCH /tasks/<id>; what is not given stays as it is, also of the edit."""
 
+    edit: Edit = Edit()
     keep: bool = False
     name: Name | None = None
     external_id: ExternalId | None = None
@@ -173,6 +176,7 @@ def task_document(
         "parts_done": totals.done,
         "canceled_in_ms": task["canceled_in_ms"],
         "freed_bytes": task["freed_bytes"],
+        "start": "manual" if task["starts_manually"] else "auto",
         "keep": task["keep"],
         "expires_at": task["expires_at"],
         "expires_soon": task["expires_soon"],
@@ -236,8 +240,10 @@ def _eta_s(task: TaskFacts, progress: float) -> float | None:
         or progress <= 100 * _DOWNLOAD_SHARE + 2
     ):
         return None
-    elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(task["started_at"])).total_seconds()
-    return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
+    since = task["start_requested_at"] or task["started_at"]
+    gone = progress - 100 * _DOWNLOAD_SHARE if task["start_requested_at"] else progress
+    elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+    return round(max(0.0, elapsed_s * (100 - progress) / gone), 1)
 
 
 def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | None]:

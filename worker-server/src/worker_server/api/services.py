@@ -10,10 +10,19 @@ from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.errors import FailureCode
 from worker_server.models import Part, Task
-from worker_server.queue import batches, cancellation, changes, reviving, submissions, wakeups
+from worker_server.queue import (
+    batches,
+    cancellation,
+    changes,
+    planning,
+    reviving,
+    submissions,
+    wakeups,
+)
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.events import Event, list_events as list_task_events
+from worker_server.queue.planning import Editor
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
@@ -94,12 +103,30 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:
 
 
 def change_task(
-    owner_id: int, task_id: uuid.UUID, values: Mapping[str, object]
+    owner_id: int, task_id: uuid.UUID, values: Mapping[str, object], editor: Editor | None
 ) -> tuple[TaskFacts, list[PartFacts]]:
-    """Change what the owner may change of a task and return the task; raise TaskNotFound."""
+    """Change what the owner may change of a task and return the task.
+
+    With an `editor` a planned task is planned anew. Raise TaskNotFound or NotPlanned.
+    """
     columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
-    if not changes.change_task(owner_id, task_id, columns):
+    if not changes.change_task(owner_id, task_id, columns, editor):
         raise TaskNotFound
+    if editor is not None:
+        wakeups.send_later(wakeups.FETCH)
+    return queries.get_task(owner_id, task_id)
+
+
+def start_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:
+    """Begin a planned task and wake workers; again, it does nothing.
+
+    Raise TaskNotFound or NotPlanned.
+    """
+    waiting = planning.start_task(owner_id, task_id)
+    if waiting is None:
+        raise TaskNotFound
+    for _ in range(min(waiting, wakeups.MAX_WAKEUPS)):
+        wakeups.send_later(wakeups.RENDER)
     return queries.get_task(owner_id, task_id)
 
 
@@ -162,9 +189,11 @@ def facts_of(task: Task) -> TaskFacts:
         run_after=accepted_at,
         created_at=accepted_at,
         started_at=None,
+        start_requested_at=None,
         finished_at=None,
         updated_at=accepted_at,
         keep=False,
+        starts_manually=task.starts_manually,
         expires_at=None,
         expires_soon=False,
     )

@@ -1,6 +1,5 @@
 """The `/uploads` calls: tus 1.0, and the list of what no task has yet."""
 
-import uuid
 from datetime import UTC
 from typing import Any
 
@@ -11,6 +10,7 @@ from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.wsgi import DRAIN_AFTERWARDS
 from worker_server.api import services, tus, upload_receiving
+from worker_server.api.ids import parse_id
 from worker_server.queue import uploads
 from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
 from worker_server.settings import current
@@ -53,7 +53,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.route("/<upload_id>", methods=["HEAD"])
     def head_upload(upload_id: str) -> Response:
         tus.require_version()
-        state = uploads.find(caller().user_id, _uuid(upload_id))
+        state = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
         headers = {**_progress(state), "Upload-Length": str(state.length_bytes)}
         if state.metadata:
             headers["Upload-Metadata"] = state.metadata
@@ -64,7 +64,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         tus.require_version()
         tus.require_body_type()
         checksum, offset_bytes = tus.checksum(), tus.number("Upload-Offset")
-        state = uploads.find(caller().user_id, _uuid(upload_id))
+        state = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
         services.admit(share)
         with slots.taken(caller().user_id):
             state = _receive(state, offset_bytes, checksum)
@@ -73,7 +73,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.delete("/<upload_id>")
     def delete_upload(upload_id: str) -> Response:
         tus.require_version()
-        uploads.delete_upload(caller().user_id, _uuid(upload_id))
+        uploads.delete_upload(caller().user_id, parse_id(upload_id, UploadNotFound))
         return Response(status=204)
 
     return routes
@@ -149,10 +149,3 @@ def _document(state: UploadState) -> dict[str, Any]:
         **times,
         "link": f"/uploads/{state.id}",
     }
-
-
-def _uuid(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError as error:
-        raise UploadNotFound("There is no such upload.") from error

@@ -1,6 +1,4 @@
-"""The `/tasks` calls: each parses, calls one service and answers."""
-
-import uuid
+"""The `/tasks` calls that make tasks and read them: each parses, calls one service and answers."""
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.wrappers import Response as BaseResponse
@@ -12,19 +10,18 @@ from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import body_sha256, idempotency_key
+from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
-from worker_server.api.queries import PartTotals, TaskNotFound
+from worker_server.api.queries import TaskNotFound
 from worker_server.api.schemas import (
     EventListing,
     Listing,
     NewTask,
-    TaskChange,
     event_document,
     task_document,
 )
 from worker_server.edits import Edit
 from worker_server.fetching import check_url
-from worker_server.queue.cancellation import Deletion
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings, current
 from worker_server.share_monitor import ShareMonitor
@@ -56,39 +53,19 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 
     @routes.get("/<task_id>")
     def get_task(task_id: str) -> Response:
-        key = _uuid(task_id)
+        key = parse_id(task_id, TaskNotFound)
         return task_reads.task_response(caller().user_id, key, services.blocked_by(share))
-
-    @routes.patch("/<task_id>")
-    def change_task(task_id: str) -> Response:
-        key = _uuid(task_id)
-        values = parse_body(TaskChange).model_dump(exclude_unset=True)
-        task, parts = services.change_task(caller().user_id, key, values)
-        blocked_by = services.blocked_by(share)
-        return jsonify(task_document(task, PartTotals.of(parts), parts, blocked_by=blocked_by))
-
-    @routes.delete("/<task_id>")
-    def delete_task(task_id: str) -> Answer:
-        key = _uuid(task_id)
-        deletion = services.delete_task(caller().user_id, key)
-        status = 202 if deletion is Deletion.CANCELING else 200
-        return jsonify(task_id=str(key), status=deletion), status
-
-    @routes.post("/<task_id>/retry")
-    def retry_task(task_id: str) -> tuple[Response, int, dict[str, str]]:
-        document = task_document(*services.retry_task(caller().user_id, _uuid(task_id)))
-        return jsonify(document), 202, {"Location": document["link"]}
 
     @routes.get("/<task_id>/events")
     def list_events(task_id: str) -> Response:
         query = parse_query(EventListing)
-        key = _uuid(task_id)
+        key = parse_id(task_id, TaskNotFound)
         events = services.list_events(caller().user_id, key, query.after, query.max)
         return jsonify([event_document(event) for event in events])
 
     @routes.get("/<task_id>/parts/<int:number>")
     def download_part(task_id: str, number: int) -> BaseResponse:
-        part = queries.get_finished_part(caller().user_id, _uuid(task_id), number)
+        part = queries.get_finished_part(caller().user_id, parse_id(task_id, TaskNotFound), number)
         name = f"{part.task_id}-{number}.mp4"
         try:
             return clips.response(name, part.path or "", part.sha256 or "")
@@ -114,15 +91,9 @@ def _submission(body: NewTask, settings: Settings) -> Submission:
         external_id=body.external_id,
         metadata=body.metadata,
         edit=(body.edit or Edit()).whole(settings.part_seconds),
+        starts_manually=body.start == "manual",
         request_id=request_ids.request_id.get(),
         traceparent=request_ids.traceparent.get(),
         idempotency_key=key,
         body_sha256=body_sha256(body) if key else None,
     )
-
-
-def _uuid(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError as error:
-        raise TaskNotFound from error

@@ -44,16 +44,11 @@ def fetch_next(settings: Settings, runtime: Runtime) -> bool:
 
 def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: Heartbeat) -> None:
     lease = claim.lease
-    target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
-    target.parent.mkdir(exist_ok=True)
     try:
-        with runtime.warm_prober.take(_limits(settings)) as prober:
-            prober.start()  # the child loads its libraries during the download
-            _obtain(claim.url, target, settings, heartbeat)
-            record_progress(lease, EventKind.FETCHED)
-            source = prober.look(target, heartbeat.should_stop)
+        source, target = _fetched_before(claim, settings) or _fetch_source(
+            claim, settings, runtime, heartbeat
+        )
         watch = _watch(settings, heartbeat)
-        source, target = _prepare(source, target, watch)
         parts = planned_parts(source, target, claim.edit, settings, watch)
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
@@ -65,6 +60,32 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
     else:  # canceled meanwhile, or another worker has the lease
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         leases.release(lease)
+
+
+def _fetched_before(claim: TaskClaim, settings: Settings) -> tuple[Source, Path] | None:
+    """Return the source that an earlier attempt has prepared, and its path, if both are good."""
+    if claim.source is None or claim.source_path is None:
+        return None
+    path = settings.remote_folder / claim.source_path
+    try:
+        return (Source.from_json(claim.source), path) if path.is_file() else None
+    except (KeyError, TypeError, ValueError):  # another version wrote it
+        return None
+
+
+def _fetch_source(
+    claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: Heartbeat
+) -> tuple[Source, Path]:
+    """Download and prepare the source; return its facts and its path."""
+    lease = claim.lease
+    target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
+    target.parent.mkdir(exist_ok=True)
+    with runtime.warm_prober.take(_limits(settings)) as prober:
+        prober.start()  # the child loads its libraries during the download
+        _obtain(claim.url, target, settings, heartbeat)
+        record_progress(lease, EventKind.FETCHED)
+        source = prober.look(target, heartbeat.should_stop)
+    return _prepare(source, target, _watch(settings, heartbeat))
 
 
 def _wake_renders(lease: TaskLease, count: int) -> None:

@@ -128,6 +128,7 @@ def _task_rows(
             "external_id": task.external_id,
             "caller_metadata": task.metadata,
             "edit": task.edit,
+            "starts_manually": task.starts_manually,
             "request_id": task.request_id,
             "created_at": created_at + timedelta(microseconds=index),
         }

@@ -45,19 +45,22 @@ Lease = TaskLease | PartLease
 
 @dataclass(frozen=True)
 class TaskClaim:
-    """A task to fetch."""
+    """A task to fetch; with a `source_path` it was fetched before, and is only to be planned."""
 
     lease: TaskLease
     url: str
     request_id: str | None
     traceparent: str | None
     edit: dict[str, Any] | None = None
+    source: dict[str, Any] | None = None
+    source_path: str | None = None
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
         """Return the claim in a row of claim_task.sql."""
         origin = (row["request_id"], row["traceparent"])
-        return cls(TaskLease.from_row(row), row["url"], *origin, row["edit"])
+        fetched = (row["source"], row["source_path"])
+        return cls(TaskLease.from_row(row), row["url"], *origin, row["edit"], *fetched)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class EventKind(StrEnum):
     CLAIMED = "claimed"
     FETCHED = "fetched"
     PLANNED = "planned"
+    EDIT_CHANGED = "edit_changed"
+    START_REQUESTED = "start_requested"
     RETRIED = "retried"
     RELEASED = "released"
     PREEMPTED = "preempted"

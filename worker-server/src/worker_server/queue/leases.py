@@ -15,7 +15,7 @@ from sqlalchemy import exists, func, null, select, update
 from worker_server.db import persistently, transaction
 from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
-from worker_server.queue import parts as planned_parts, removals, totals, usage
+from worker_server.queue import parts as planned_parts, planning, removals, totals, usage
 from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record, record_attempt
@@ -33,6 +33,13 @@ from worker_server.queue.session import (
 from worker_server.queue.statuses import WORKED_ON, PartStatus, TaskStatus
 
 _NO_QUOTAS = Quotas()
+_BEFORE_PLANNING = select(
+    Task.owner_id,
+    Task.planned_s,
+    # An older release has planned it, and counted what it had to.
+    (Task.source.is_not(None) & Task.planned_s.is_(None)).label("is_uncounted"),
+    (Task.starts_manually & Task.start_requested_at.is_(None)).label("waits"),
+)
 
 
 def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
@@ -66,10 +73,9 @@ def begin_processing(
 
     Parts that an earlier fetch planned alike keep their clips: after a retry only the others are
     rendered, and nothing is counted towards a quota again. Raise WorkFailed where the account's
-    quota of seconds has not so many left.
+    quota of seconds has not so many left. A task that waits for its caller becomes `planned`.
     """
-    values = {
-        "status": TaskStatus.PROCESSING,
+    values: Values = {
         "source": source,
         "source_path": source_path,
         "waiting_since": None,
@@ -79,16 +85,21 @@ def begin_processing(
     where = (*_where(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:
         record_attempt(session, lease, EventKind.PLANNED)
-        is_first = session.scalar(select(Task.source.is_(None)).where(*where))
-        statement = update(Task).where(*where).values(values).returning(Task.owner_id)
-        owner_id = session.scalar(statement)
-        if owner_id is None:
+        task = session.execute(
+            _BEFORE_PLANNING.where(*where).with_for_update(of=Task)
+        ).one_or_none()
+        if task is None:
             session.rollback()
             return _has_begun(session, lease, source_path)
-        planned_parts.store(session, lease.task_id, owner_id, parts)
-        if is_first:
-            seconds = sum(part.end_s - part.start_s for part in parts)
-            spend_source_seconds(session, owner_id, seconds, quotas)
+        seconds = sum(part.end_s - part.start_s for part in parts)
+        counted_s = seconds if task.is_uncounted else task.planned_s or 0
+        values |= planning.planned_values(waits=task.waits)
+        values["planned_s"] = max(seconds, counted_s)
+        session.execute(update(Task).where(*where).values(values))
+        run_after = planning.NEVER if task.waits else func.now()
+        planned_parts.store(session, lease.task_id, task.owner_id, parts, run_after)
+        if seconds > counted_s:
+            spend_source_seconds(session, task.owner_id, seconds - counted_s, quotas)
         close_if_finished(session, lease.task_id)
         return True
 
@@ -249,7 +260,7 @@ def _has_begun(session: ScopedSession, lease: TaskLease, source_path: str) -> bo
     """Tell whether this very step was committed before and only its answer was lost."""
     where = (
         Task.id == lease.task_id,
-        Task.status == TaskStatus.PROCESSING,
+        Task.status.in_((TaskStatus.PLANNED, TaskStatus.PROCESSING)),
         Task.source_path == source_path,
     )
     return bool(session.scalar(select(exists().where(*where))))

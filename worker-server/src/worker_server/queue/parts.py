@@ -3,9 +3,10 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.models import Part
@@ -43,9 +44,13 @@ class Clip:
 
 
 def store(
-    session: ScopedSession, task_id: uuid.UUID, owner_id: int, parts: Sequence[PlannedPart]
+    session: ScopedSession,
+    task_id: uuid.UUID,
+    owner_id: int,
+    parts: Sequence[PlannedPart],
+    run_after: ColumnElement[datetime],
 ) -> None:
-    """Insert the parts.
+    """Insert the parts, to be rendered from `run_after` on.
 
     Those of an earlier plan stay if the plan is the same; what failed of them waits again.
     """
@@ -61,11 +66,11 @@ def store(
         "status": PartStatus.WAITING,
         "failures": 0,
         "progress": 0,
-        "run_after": func.now(),
+        "run_after": run_after,
         "finished_at": None,
         **error_cleared(),
     }
     session.execute(update(Part).where(of_task, Part.status != PartStatus.DONE).values(values))
     key = {"task_id": task_id, "owner_id": owner_id, "attempt": attempt}
     rows = [{**key, **vars(part)} for part in parts]
-    session.execute(insert(Part).on_conflict_do_nothing(), rows)
+    session.execute(insert(Part).values(run_after=run_after).on_conflict_do_nothing(), rows)

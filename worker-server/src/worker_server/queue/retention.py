@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from worker_server.db import transaction
 from worker_server.models import Retention, Task
 from worker_server.queue import removals
-from worker_server.queue.statuses import LIVE_TASKS
+from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 NOTICE_DAYS = 7
 
@@ -33,25 +33,33 @@ def apply_setting(days: int) -> None:
 def forget_expired(limit: int) -> list[uuid.UUID]:
     """Delete up to `limit` expired tasks, oldest first, and ask for the removal of their files.
 
-    A task that is kept, live or just being retried is left alone.
+    A task that is kept, live or just being retried is left alone; one that waits, planned, for its
+    caller expires like a finished one.
     """
     with transaction() as session:
         setting = session.get(Retention, True)
         if setting is None or not setting.days:
             return []
-        expired = (
-            select(Task.id)
-            .where(
-                Task.finished_at <= func.now() - timedelta(days=setting.days),
-                setting.since <= func.now() - timedelta(days=NOTICE_DAYS),
-                Task.status.not_in(LIVE_TASKS),
-                ~Task.keep,
-            )
-            .order_by(Task.finished_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
+        before = func.now() - timedelta(days=setting.days)
+        is_over = (
+            (Task.finished_at, (Task.finished_at <= before, Task.status.not_in(LIVE_TASKS))),
+            (Task.planned_at, (Task.planned_at <= before, Task.status == TaskStatus.PLANNED)),
         )
-        task_ids = list(session.scalars(expired))
+        task_ids = [
+            task_id
+            for since, conditions in is_over
+            for task_id in session.scalars(
+                select(Task.id)
+                .where(
+                    *conditions,
+                    setting.since <= func.now() - timedelta(days=NOTICE_DAYS),
+                    ~Task.keep,
+                )
+                .order_by(since)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+        ]
         if task_ids:
             session.execute(delete(Task).where(Task.id.in_(task_ids)))
         for task_id in task_ids:

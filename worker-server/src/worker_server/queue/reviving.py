@@ -30,6 +30,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID) -> bool:
         "updated_at": func.now(),
         "finished_at": None,
         "waiting_since": None,
+        "source_path": None,  # its file is being removed
         **error_cleared(),
     }
     with transaction() as session:

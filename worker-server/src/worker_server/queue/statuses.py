@@ -12,6 +12,7 @@ class TaskStatus(StrEnum):
 
     QUEUED = "queued"
     DOWNLOADING = "downloading"
+    PLANNED = "planned"
     PROCESSING = "processing"
     DONE = "done"
     FAILED = "failed"
@@ -41,6 +42,7 @@ class Transition:
 LIVE_TASKS = (
     TaskStatus.QUEUED,
     TaskStatus.DOWNLOADING,
+    TaskStatus.PLANNED,
     TaskStatus.PROCESSING,
     TaskStatus.CANCELING,
 )
@@ -54,6 +56,9 @@ TASK_TRANSITIONS = (
     Transition(None, _T.QUEUED, _API, "`POST /tasks` stores the task"),
     Transition(_T.QUEUED, _T.DOWNLOADING, _FETCH, "claims the task"),
     Transition(_T.DOWNLOADING, _T.PROCESSING, _FETCH, "stores the source's facts and the parts"),
+    Transition(_T.DOWNLOADING, _T.PLANNED, _FETCH, "the same of a task that waits for its caller"),
+    Transition(_T.PLANNED, _T.PROCESSING, _API, "`POST /tasks/<id>/start`"),
+    Transition(_T.PLANNED, _T.QUEUED, _API, "`PATCH` changes the edit: it is planned again"),
     Transition(_T.DOWNLOADING, _T.QUEUED, _FETCH, "is stopped, or another attempt may succeed"),
     Transition(_T.DOWNLOADING, _T.QUEUED, _SWEEPER, "the lease has run out"),
     Transition(_T.DOWNLOADING, _T.QUEUED, _SWEEPER, "its owner has most downloads, another waits"),
@@ -66,6 +71,7 @@ TASK_TRANSITIONS = (
     Transition(_T.FAILED, _T.QUEUED, _API, "`POST /tasks/<id>/retry`"),
     Transition(_T.QUEUED, _T.CANCELING, _API, "`DELETE` aborts the task"),
     Transition(_T.DOWNLOADING, _T.CANCELING, _API, "`DELETE` aborts the task"),
+    Transition(_T.PLANNED, _T.CANCELING, _API, "`DELETE` aborts the task"),
     Transition(_T.PROCESSING, _T.CANCELING, _API, "`DELETE` aborts the task"),
     Transition(_T.CANCELING, _T.CANCELED, _API, "no worker has ever claimed the task"),
     Transition(_T.CANCELING, _T.CANCELED, _FETCH, "has released the task and removed its files"),

@@ -35,6 +35,7 @@ class Submission:
     external_id: str | None = None
     metadata: dict[str, Any] | None = None
     edit: dict[str, Any] | None = None
+    starts_manually: bool = False
     request_id: str | None = None
     idempotency_key: str | None = None
     body_sha256: str | None = None
@@ -82,6 +83,7 @@ def _insertion(submission: Submission) -> ReturningInsert[Any]:
         "external_id": submission.external_id,
         "caller_metadata": submission.metadata,
         "edit": null() if submission.edit is None else submission.edit,
+        "starts_manually": submission.starts_manually,
         "request_id": submission.request_id,
         "traceparent": submission.traceparent,
         "idempotency_key": submission.idempotency_key,

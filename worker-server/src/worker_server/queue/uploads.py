@@ -36,6 +36,9 @@ URL_PREFIX = "upload:"
 class UploadNotFound(Exception):
     """The owner has no such upload."""
 
+    def __init__(self) -> None:
+        super().__init__("There is no such upload.")
+
 
 class UploadGone(Exception):
     """The upload has expired or was deleted."""
@@ -157,7 +160,7 @@ def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> Upload
     mine = query.where(Upload.id == upload_id, Upload.owner_id == owner_id)
     row = session.execute(mine).one_or_none()
     if row is None:
-        raise UploadNotFound("There is no such upload.")
+        raise UploadNotFound
     if row.is_gone:
         raise UploadGone
     return _state(row)

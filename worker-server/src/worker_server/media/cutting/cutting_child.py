@@ -32,9 +32,7 @@ def find_cuts(payload: dict[str, Any]) -> dict[str, Any]:
             clips = plan_clips(source, stretches, Fraction(payload["part_s"]), finder)
         except EditError as error:
             return {"error": {"code": error.code, "message": error.message}}
-    return {
-        "parts": [[clip.part.start_frame, clip.part.end_frame, clip.stretch] for clip in clips]
-    }
+    return {"parts": [[clip.part.start_frame, clip.part.end_frame, clip.stretch] for clip in clips]}
 
 
 def _finder(cut: Cut, container: InputContainer, source: Source, progress: Progress) -> CutFinder:

@@ -31,4 +31,5 @@ UPDATE tasks SET status = 'downloading', attempt = attempt + 1, lease_owner = :w
     lease_until = now() + make_interval(secs => :lease_s),
     started_at = coalesce(started_at, now()), updated_at = now()
 FROM chosen WHERE tasks.id = chosen.id
-RETURNING tasks.id AS task_id, tasks.url, tasks.attempt, tasks.request_id, tasks.traceparent, tasks.edit
+RETURNING tasks.id AS task_id, tasks.url, tasks.attempt, tasks.request_id, tasks.traceparent, tasks.edit,
+    tasks.source, tasks.source_path

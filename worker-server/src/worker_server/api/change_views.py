@@ -1,0 +1,56 @@
+"""The `/tasks` calls that change a task: each parses, calls one service and answers."""
+
+from flask import Blueprint, Response, jsonify
+
+from idrl_common.access import caller
+from idrl_common.validation import parse_body
+from worker_server.api import services
+from worker_server.api.edits import changed_edit
+from worker_server.api.ids import parse_id
+from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
+from worker_server.api.schemas import TaskChange, task_document
+from worker_server.queue.cancellation import Deletion
+from worker_server.settings import current
+from worker_server.share_monitor import ShareMonitor
+
+Answer = tuple[Response, int]
+
+
+def blueprint(share: ShareMonitor) -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("task_changes", __name__, url_prefix="/tasks")
+
+    @routes.patch("/<task_id>")
+    def change_task(task_id: str) -> Response:
+        key = parse_id(task_id, TaskNotFound)
+        body = parse_body(TaskChange)
+        values = body.model_dump(exclude_unset=True, exclude={"edit"})
+        editor = None
+        if "edit" in body.model_fields_set:
+            editor = changed_edit(body.edit, current().part_seconds)
+        return whole(services.change_task(caller().user_id, key, values, editor))
+
+    @routes.post("/<task_id>/start")
+    def start_task(task_id: str) -> Answer:
+        return whole(services.start_task(caller().user_id, parse_id(task_id, TaskNotFound))), 202
+
+    @routes.delete("/<task_id>")
+    def delete_task(task_id: str) -> Answer:
+        key = parse_id(task_id, TaskNotFound)
+        deletion = services.delete_task(caller().user_id, key)
+        status = 202 if deletion is Deletion.CANCELING else 200
+        return jsonify(task_id=str(key), status=deletion), status
+
+    @routes.post("/<task_id>/retry")
+    def retry_task(task_id: str) -> tuple[Response, int, dict[str, str]]:
+        document = task_document(
+            *services.retry_task(caller().user_id, parse_id(task_id, TaskNotFound))
+        )
+        return jsonify(document), 202, {"Location": document["link"]}
+
+    def whole(task: tuple[TaskFacts, list[PartFacts]]) -> Response:
+        facts, parts = task
+        blocked_by = services.blocked_by(share)
+        return jsonify(task_document(facts, PartTotals.of(parts), parts, blocked_by=blocked_by))
+
+    return routes

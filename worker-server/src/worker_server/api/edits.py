@@ -1,0 +1,62 @@
+"""Edits that are put together: a planned task's with a change of it, a batch's with its items'."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from idrl_common.problems import FieldError, Problem
+from idrl_common.validation import validate_each, validate_field
+from worker_server.api.schemas import NewTask, source_document
+from worker_server.edits import Edit
+from worker_server.errors import FailureCode
+from worker_server.queue.planning import Editor
+
+
+def changed_edit(change: Edit, part_seconds: float) -> Editor:
+    """Return what makes of a task's edit the changed one, whole.
+
+    It raises a 400 Problem where the result is no edit, or begins behind the source's end.
+    """
+
+    def edited(stored: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+        edit = validate_field(Edit, change.over(stored), "edit")
+        _check_begins(edit, source)
+        return edit.whole(part_seconds)
+
+    return edited
+
+
+def edits_of_items(
+    default: Edit, items: Mapping[int, NewTask]
+) -> tuple[dict[int, Edit], list[FieldError]]:
+    """Return each item's edit, completed by the batch's, and what is wrong with the results."""
+    fields = default.over({})
+    whole = [(item.edit or Edit()).over(fields) for item in items.values()]
+    valid, errors = validate_each(Edit, whole, "items")
+    indexes = list(items)
+    for error in errors:
+        _, place, name = error["field"].split(".", 2)
+        field = f"items.{indexes[int(place)]}.edit"
+        error["field"] = field if name == "body" else f"{field}.{name}"
+    return {indexes[place]: edit for place, edit in valid.items()}, errors
+
+
+def _check_begins(edit: Edit, source: dict[str, Any]) -> None:
+    """Raise a Problem for what begins behind the end, but for a fraction of a frame."""
+    facts = source_document(source)
+    if facts is None:
+        return
+    begins = {"edit.start_s": edit.start_s or 0}
+    for index, segment in enumerate(edit.segments or []):
+        begins[f"edit.segments.{index}.start_s"] = segment.start_s
+    errors: list[FieldError] = [
+        {
+            "field": field,
+            "code": FailureCode.EDIT_BEYOND_END,
+            "message": f"Nothing is at {start_s:g} s: the video ends before.",
+        }
+        for field, start_s in begins.items()
+        if start_s >= facts["duration_s"]
+    ]
+    if errors:
+        sentence = "The edit asks for what the video does not have."
+        raise Problem(400, "invalid_body", sentence, errors=errors[:20])

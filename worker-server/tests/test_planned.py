@@ -1,0 +1,351 @@
+"""Tasks that are planned first: nothing is rendered before their caller starts them."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from worker_server.db import transaction
+from worker_server.errors import WorkFailed
+from worker_server.jobs import sweep
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.removing import remove_due
+from worker_server.jobs.render import render_next
+from worker_server.jobs.runtime import Runtime
+from worker_server.queue import backlog, claims, leases, planning, retention, reviving, usage
+from worker_server.queue.quotas import Quotas
+from worker_server.queue.retrying import RetryLimits
+from worker_server.settings import Settings
+from worker_testing import URL, claim_task, files, let_run_out, plan, problem, task_of
+
+pytestmark = pytest.mark.usefixtures("app")
+Auth = Callable[..., dict[str, str]]
+Sample = Callable[..., str]
+SOURCE = {"width": 16, "duration_s": "40"}
+
+
+@pytest.fixture
+def post_manual(client: FlaskClient, auth: Auth) -> Callable[..., dict[str, Any]]:
+    """Post a task that waits, planned, for its start; return its document."""
+
+    def post(url: str = URL, **edit: object) -> dict[str, Any]:
+        body = {"url": url, "start": "manual", "edit": edit}
+        created = client.post("/tasks", json=body, headers=auth())
+        assert created.status_code == 202, created.get_json()
+        document: dict[str, Any] = created.get_json()
+        return document
+
+    return post
+
+
+@pytest.fixture
+def planned(post_manual: Callable[..., dict[str, Any]]) -> str:
+    """A planned task of two parts, without files; its link."""
+    link: str = post_manual()["link"]
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(2))
+    return link
+
+
+def uuid_of(link: str) -> uuid.UUID:
+    return uuid.UUID(link.rpartition("/")[2])
+
+
+def test_planned_task_shows_its_parts_and_renders_none(
+    client: FlaskClient, auth: Auth, planned: str
+) -> None:
+    task = client.get(planned, headers=auth()).get_json()
+    assert (task["status"], task["start"], task["progress"]) == ("planned", "manual", 10)
+    assert [(part["status"], part["start_s"]) for part in task["parts"]] == [
+        ("waiting", 0),
+        ("waiting", 20),
+    ]
+    assert (task["waiting_for"], task["eta_s"]) == (None, None)
+    assert claims.claim_part("me", 30) is None
+    assert backlog.due_work(10) == (0, 0)
+    assert backlog.oldest_due_s() == {"fetch": 0, "render": 0}
+    (listed,) = client.get("/tasks?status=planned", headers=auth()).get_json()
+    assert listed["task_id"] == task["task_id"]
+
+
+def test_start_begins_it_once(client: FlaskClient, auth: Auth, planned: str) -> None:
+    started = client.post(f"{planned}/start", headers=auth())
+    assert (started.status_code, started.get_json()["status"]) == (202, "processing")
+    assert backlog.due_work(10) == (0, 2)
+    again = client.post(f"{planned}/start", headers=auth())
+    assert (again.status_code, again.get_json()["status"]) == (202, "processing")
+    assert claims.claim_part("me", 30) is not None
+    kinds = [each["kind"] for each in client.get(f"{planned}/events", headers=auth()).get_json()]
+    assert kinds.count("start_requested") == 1
+
+
+def test_started_task_that_is_retried_does_not_wait_again(
+    client: FlaskClient, auth: Auth, planned: str
+) -> None:
+    client.post(f"{planned}/start", headers=auth())
+    for _ in range(2):
+        claim = claims.claim_part("me", 30)
+        assert claim is not None
+        leases.fail(claim.lease, WorkFailed("source_damaged", "It is."), RetryLimits(1))
+    task_id = uuid_of(planned)
+    assert task_of(task_id).status == "failed"
+    assert reviving.retry_task(1, task_id)
+    retried = claims.claim_task("me", 30)
+    assert retried is not None
+    assert retried.source_path is None  # its file goes with the failure
+    assert leases.begin_processing(retried.lease, SOURCE, "source.2", plan(2))
+    assert task_of(task_id).status == "processing"
+    assert backlog.due_work(10) == (0, 2)
+
+
+@pytest.mark.parametrize("status", ["queued", "downloading"])
+def test_what_is_not_planned_yet_cannot_be_started(
+    client: FlaskClient, auth: Auth, post_manual: Callable[..., dict[str, Any]], status: str
+) -> None:
+    link = post_manual()["link"]
+    if status == "downloading":
+        claim_task()
+    assert problem(client.post(f"{link}/start", headers=auth())) == (409, "not_planned")
+    changed = client.patch(link, json={"edit": {"part_seconds": 9}}, headers=auth())
+    assert problem(changed) == (409, "not_planned")
+
+
+def test_task_of_its_own_accord_cannot_be_started(client: FlaskClient, auth: Auth) -> None:
+    link = client.post("/tasks", json={"url": URL}, headers=auth()).get_json()["link"]
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+    assert problem(client.post(f"{link}/start", headers=auth())) == (409, "not_planned")
+
+
+@pytest.mark.parametrize("path", ["/start", ""])
+def test_task_of_another_owner_is_not_there(
+    client: FlaskClient, auth: Auth, planned: str, path: str
+) -> None:
+    call = client.post if path else client.patch
+    answer = call(planned + path, json={"edit": {}}, headers=auth(2))
+    assert problem(answer) == (404, "task_not_found")
+    assert task_of(uuid_of(planned)).status == "planned"
+
+
+@pytest.mark.parametrize("start", ["Manual", "", None, True, "later"])
+def test_start_is_one_of_two_words(client: FlaskClient, auth: Auth, start: object) -> None:
+    answer = client.post("/tasks", json={"url": URL, "start": start}, headers=auth())
+    assert problem(answer) == (400, "invalid_body")
+    assert answer.get_json()["errors"][0]["field"] == "start"
+
+
+def test_change_of_the_edit_keeps_what_is_not_named(
+    client: FlaskClient, auth: Auth, planned: str
+) -> None:
+    change = {"edit": {"part_seconds": 9, "aspect": "1:1"}, "name": "Second cut"}
+    changed = client.patch(planned, json=change, headers=auth()).get_json()
+    assert (changed["status"], changed["parts"], changed["name"]) == ("queued", [], "Second cut")
+    assert changed["edit"]["part_seconds"] == 9
+    client.patch(planned, json={"name": "Third"}, headers=auth())
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    assert claim.edit is not None
+    assert (claim.edit["aspect"], claim.edit["fit"]) == ("1:1", "crop")
+    assert (claim.source, claim.source_path) == (SOURCE, "source")
+    assert leases.begin_processing(claim.lease, SOURCE, "source", plan(3))
+    task = client.get(planned, headers=auth()).get_json()
+    assert (task["status"], task["parts_total"], task["name"]) == ("planned", 3, "Third")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        ({"start_s": 5, "end_s": 30}, {"end_s": 20}, (5, 20, None)),
+        ({"start_s": 5}, {"segments": [{"start_s": 1, "end_s": 3}]}, (None, None, 1)),
+        ({"segments": [{"start_s": 1, "end_s": 3}]}, {"start_s": 2}, (2, None, None)),
+        ({"start_s": 5}, {"start_s": None}, (None, None, None)),
+        ({"start_s": 5}, {}, (5, None, None)),
+    ],
+)
+def test_stretch_and_segments_take_each_others_place(
+    client: FlaskClient,
+    auth: Auth,
+    post_manual: Callable[..., dict[str, Any]],
+    first: dict[str, object],
+    second: dict[str, object],
+    wanted: tuple[object, ...],
+) -> None:
+    link = post_manual(**first)["link"]
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+    edit = client.patch(link, json={"edit": second}, headers=auth()).get_json()["edit"]
+    segments = edit["segments"] and len(edit["segments"])
+    assert (edit["start_s"], edit["end_s"], segments) == wanted
+
+
+@pytest.mark.parametrize(
+    ("edit", "field", "code"),
+    [
+        ({"part_seconds": 1}, "edit.part_seconds", "greater_than_equal"),
+        ({"colour": "red"}, "edit.colour", "extra_forbidden"),
+        ({"end_s": 4}, "edit.end_s", "end_before_start"),
+        ({"start_s": 40}, "edit.start_s", "edit_beyond_end"),
+        (
+            {"segments": [{"start_s": 0, "end_s": 1}, {"start_s": 41, "end_s": 42}]},
+            "edit.segments.1.start_s",
+            "edit_beyond_end",
+        ),
+        (None, "edit", "model_type"),
+    ],
+)
+def test_wrong_change_leaves_the_plan(
+    client: FlaskClient,
+    auth: Auth,
+    post_manual: Callable[..., dict[str, Any]],
+    edit: object,
+    field: str,
+    code: str,
+) -> None:
+    link = post_manual(start_s=5)["link"]
+    facts = {"size_bytes": 1, "width": 16, "height": 16, "frame_rate": "25", "video_codec": "h264"}
+    source = facts | {"duration_s": "40", "audio_codec": ""}
+    assert leases.begin_processing(claim_task(), source, "source", plan(2))
+    answer = client.patch(link, json={"edit": edit, "name": "new"}, headers=auth())
+    assert problem(answer) == (400, "invalid_body")
+    (error,) = answer.get_json()["errors"]
+    assert (error["field"], error["code"]) == (field, code)
+    task = client.get(link, headers=auth()).get_json()
+    assert (task["status"], task["parts_total"]) == ("planned", 2)
+    assert task["name"] != "new"
+
+
+def test_started_task_keeps_its_edit(client: FlaskClient, auth: Auth, planned: str) -> None:
+    client.post(f"{planned}/start", headers=auth())
+    answer = client.patch(planned, json={"edit": {"fit": "pad"}, "keep": True}, headers=auth())
+    assert problem(answer) == (409, "not_planned")
+    assert client.get(planned, headers=auth()).get_json()["keep"] is False
+
+
+def test_delete_aborts_it_with_its_files(
+    client: FlaskClient, auth: Auth, planned: str, settings: Settings
+) -> None:
+    folder = settings.remote_folder / str(uuid_of(planned))
+    folder.mkdir()
+    (folder / "source").write_bytes(b"x")
+    assert client.delete(planned, headers=auth()).status_code == 202
+    remove_due(settings)
+    task = client.get(planned, headers=auth()).get_json()
+    assert (task["status"], task["parts"]) == ("canceled", [])
+    assert not files(settings, uuid_of(planned))
+    assert problem(client.post(f"{planned}/start", headers=auth())) == (409, "not_planned")
+
+
+def test_it_expires_as_finished_tasks_do(
+    client: FlaskClient, auth: Auth, planned: str, settings: Settings
+) -> None:
+    monthly = settings.model_copy(update={"retention_days": 30})
+    retention.apply_setting(30)
+    assert client.get(planned, headers=auth()).get_json()["expires_at"] is not None
+    with transaction() as session:
+        session.execute(text("UPDATE retention SET since = since - interval '365 days'"))
+        session.execute(text("UPDATE tasks SET planned_at = now() - interval '29.9 days'"))
+    sweep.forget_expired_tasks(monthly)
+    assert task_of(uuid_of(planned)).status == "planned"
+    with transaction() as session:
+        session.execute(text("UPDATE tasks SET planned_at = now() - interval '30.1 days'"))
+    assert client.get(planned, headers=auth()).get_json()["expires_soon"] is True
+    sweep.forget_expired_tasks(monthly)
+    assert client.get(planned, headers=auth()).status_code == 404
+
+
+def test_it_is_live_for_quotas_and_its_seconds_are_counted_once(planned: str) -> None:
+    task_id = uuid_of(planned)
+
+    def change(seconds: float, parts: int) -> None:
+        with transaction() as session:
+            planning.change_edit(session, task_id, lambda _, __: {"part_seconds": seconds})
+        assert leases.begin_processing(
+            claim_task(), SOURCE, "source", plan(parts), Quotas(9, 0, 99)
+        )
+
+    def counted() -> float:
+        with transaction() as session:
+            assert usage.count_live_tasks(session, 1) == 1
+            return usage.today(session, 1).planned_s
+
+    assert counted() == 40
+    change(9, 4)
+    assert counted() == 80
+    change(20, 1)
+    assert counted() == 80
+    change(20, 4)
+    assert counted() == 80
+    with transaction() as session:
+        planning.change_edit(session, task_id, lambda _, __: {})
+    with pytest.raises(WorkFailed) as caught:
+        leases.begin_processing(claim_task(), SOURCE, "source", plan(9), Quotas(9, 0, 99))
+    assert caught.value.code == "quota_source_seconds"
+
+
+def test_lost_worker_plans_again(planned: str) -> None:
+    task_id = uuid_of(planned)
+    with transaction() as session:
+        planning.change_edit(session, task_id, lambda _, __: {"part_seconds": 9})
+    lease = claim_task()
+    let_run_out()
+    lost = WorkFailed("worker_lost", "gone", retryable=True, retry_after_s=0)
+    assert leases.fail(lease, lost, RetryLimits(3), expired_only=True)
+    assert not leases.begin_processing(lease, SOURCE, "source.1", plan(4))
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    assert claim.source_path == "source"
+    assert leases.begin_processing(claim.lease, SOURCE, "source", plan(4))
+    assert task_of(task_id).status == "planned"
+
+
+def test_from_the_link_to_the_clips(
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    runtime: Runtime,
+    site: str,
+    site_folder: Path,
+    sample: Sample,
+    post_manual: Callable[..., dict[str, Any]],
+) -> None:
+    """The source is downloaded once: by the second plan, the site has it no longer."""
+    name = sample(10)
+    link = post_manual(f"{site}/{name}", part_seconds=4)["link"]
+    assert fetch_next(settings, runtime)
+    assert not render_next(settings, runtime)
+    served = (site_folder / name).read_bytes()
+    (site_folder / name).unlink()
+    try:
+        change = {"edit": {"segments": [{"start_s": 6, "end_s": 9}], "cut": "scene"}}
+        assert client.patch(link, json=change, headers=auth()).status_code == 200
+        assert fetch_next(settings, runtime)
+    finally:
+        (site_folder / name).write_bytes(served)
+    task = client.get(link, headers=auth()).get_json()
+    assert (task["status"], len(task["parts"])) == ("planned", 1)
+    assert files(settings, uuid_of(link)) == {"source.1"}
+    assert client.post(f"{link}/start", headers=auth()).status_code == 202
+    assert render_next(settings, runtime)
+    task = client.get(link, headers=auth()).get_json()
+    assert (task["status"], task["error"]) == ("done", None)
+    assert [part["frames"] for part in task["parts"]] == [50]
+    assert files(settings, uuid_of(link)) == {"0.1.mp4", "0.1.jpg"}
+
+
+def test_source_that_is_gone_is_downloaded_again(
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    runtime: Runtime,
+    site: str,
+    sample: Sample,
+    post_manual: Callable[..., dict[str, Any]],
+) -> None:
+    link = post_manual(f"{site}/{sample(10)}")["link"]
+    assert fetch_next(settings, runtime)
+    (settings.remote_folder / str(uuid_of(link)) / "source.1").unlink()
+    client.patch(link, json={"edit": {"part_seconds": 5}}, headers=auth())
+    assert fetch_next(settings, runtime)
+    assert task_of(uuid_of(link)).status == "planned"
+    assert files(settings, uuid_of(link)) == {"source.2"}
