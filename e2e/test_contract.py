@@ -38,6 +38,7 @@ OPERATIONS = {
     "deleteTask",
     "changeTask",
     "retryTask",
+    "startTask",
     "createBatch",
     "listUploads",
     "createUpload",
