@@ -1,6 +1,4 @@
-"""Where parts end, and tasks that wait with their plan: numbers in the frames tell what is in them."""
-
-from pathlib import Path
+"""Where parts end, and tasks that wait with their plan; each frame has its number in it."""
 
 import numpy as np
 import pytest
@@ -15,7 +13,11 @@ FRAMES, WIDTH, HEIGHT = 250, 640, 360
 SHOTS = (90, 171)  # the first frames of the second and the third shot
 KEYS_S = "3.52,7.2"
 QUIET_S = ((3.2, 3.6), (6.9, 7.3))
-TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv".split()
+TAGS = [
+    word
+    for name in ("colorspace", "color_primaries", "color_trc")
+    for word in (f"-{name}", "bt709")
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     samples.run_ffmpeg(
         *f"-f rawvideo -pix_fmt gray -s {WIDTH}x{HEIGHT} -framerate 25 -i pipe:0".split(),
         *["-f", "lavfi", "-i", f"sine=f=440:d=10,volume=0:enable='{off}'"],
-        *[*options, *keys, *TAGS, "-c:a", "aac", target],
+        *[*options, *keys, *TAGS, "-color_range", "tv", "-c:a", "aac", target],
         stdin=raw,
     )
     return target.read_bytes()
