@@ -8,6 +8,7 @@ from pathlib import Path
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server.media import (
+    Bumper,
     PartEdit,
     Preparation,
     Profile,
@@ -17,8 +18,8 @@ from worker_server.media import (
     renderer,
     run_encoder,
 )
+from worker_server.media.model.brand import BACKGROUND, LOGO_SHARE
 from worker_server.media.model.geometry import crop_box
-from worker_server.media.rendering.ffmpeg_args import BACKGROUND, LOGO_SHARE
 
 HAND, OURS, OUR_MOVIEPY, USER_MOVIEPY = (
     "by hand",
@@ -26,6 +27,12 @@ HAND, OURS, OUR_MOVIEPY, USER_MOVIEPY = (
     "ours, moviepy",
     "moviepy by its defaults",
 )
+
+
+def _logo(edit: PartEdit) -> Bumper:
+    if edit.brand.before is None:
+        raise ValueError("an edit with a logo is measured")
+    return edit.brand.before
 
 
 def edits(video: Path, profile: Profile, part_s: int = 20) -> list[PartEdit]:
@@ -65,8 +72,15 @@ def hand_command(edit: PartEdit) -> list[str]:
     threads = ["-threads", str(profile.threads)] if profile.threads else []
     seek = ["-ss", f"{start_s:.6f}"] if start_s else []
     read = [*threads, *seek, "-t", f"{length_s:.6f}", "-i", str(edit.source_path)]
-    logo = ["-i", str(edit.logo_path)]
-    silence = ["-f", "lavfi", "-t", str(edit.logo_s), "-i", "anullsrc=r=48000:cl=stereo"]
+    logo = ["-i", str(_logo(edit).path)]
+    silence = [
+        "-f",
+        "lavfi",
+        "-t",
+        str(float(_logo(edit).duration_s)),
+        "-i",
+        "anullsrc=r=48000:cl=stereo",
+    ]
     graph = ["-filter_complex", _hand_graph(edit), "-map", "[v]", "-map", "[a]"]
     video = ["-c:v", "libx264", "-preset", profile.preset, "-crf", str(profile.crf), *threads]
     video += ["-profile:v", "high", "-8x8dct", "1", "-pix_fmt", "yuv420p"]
@@ -88,11 +102,9 @@ def _hand_graph(edit: PartEdit) -> str:
         [f"scale={edit.width}:{edit.height}"] if crop[:2] != (edit.width, edit.height) else []
     )
     filters += ["setsar=1"]
-    ground = (
-        f"color=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}:s={edit.width}x{edit.height}"
-    )
+    ground = f"color={BACKGROUND}:s={edit.width}x{edit.height}"
     chains = [
-        f"{ground}:r={edit.frame_rate}:d={edit.logo_s}[ground]",
+        f"{ground}:r={edit.frame_rate}:d={float(_logo(edit).duration_s)}[ground]",
         f"[1:v]scale={int(edit.width * LOGO_SHARE)}:-2[logo]",
         "[ground][logo]overlay=(W-w)/2:(H-h)/2,setsar=1,format=yuv420p,split[v1][v3]",
         f"[0:v]{','.join(filters)}[v2]",
@@ -114,8 +126,8 @@ def by_moviepy(edit: PartEdit, output: Path) -> None:
         "end_s": float(edit.part.end_frame / edit.frame_rate),
         "crop": [left, top, width, height],
         "size": [edit.width, edit.height],
-        "logo": str(edit.logo_path),
-        "logo_s": edit.logo_s,
+        "logo": str(_logo(edit).path),
+        "logo_s": float(_logo(edit).duration_s),
         "logo_width": int(edit.width * LOGO_SHARE),
         "output": str(output),
     }

@@ -74,7 +74,7 @@ def _compare(clip: Path, edit: PartEdit, shift: int, every: int) -> Quality:
 
 def _graph(edit: PartEdit, shift: int, every: int, vmaf_log: Path, ssim_log: Path) -> str:
     """Return the filters that bring both sides to the same frames, and compare them twice."""
-    first, count = edit.bumper_frames, edit.part.frame_count
+    first, count = edit.frames_before, edit.part.frame_count
     numbered = f"settb={edit.frame_rate.denominator}/{edit.frame_rate.numerator},setpts=N"
     # The first and the last frame are left out, so that a shifted reference has all of them.
     clip = f"trim=start_frame={first + 1}:end_frame={first + count - 1}"

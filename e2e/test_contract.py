@@ -40,6 +40,12 @@ OPERATIONS = {
     "retryTask",
     "startTask",
     "createBatch",
+    "createBrand",
+    "listBrands",
+    "getBrand",
+    "deleteBrand",
+    "getDefaultBrand",
+    "setDefaultBrand",
     "listUploads",
     "createUpload",
     "appendToUpload",
@@ -184,6 +190,7 @@ def postman_call(contract: Contract, item: dict[str, Any]) -> tuple[str, str]:
         "{{key_id}}": "{key_id}",
         "{{batch_id}}": "{batch_id}",
         "{{upload_id}}": "{upload_id}",
+        "{{brand_id}}": "{brand_id}",
         "{{share_token}}": "{token}",
     }
     words = [placeholders.get(part, part) for part in item["request"]["url"]["path"]]

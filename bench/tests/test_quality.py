@@ -76,7 +76,7 @@ def test_colour_tags_change_no_figure(
 def test_one_bad_frame_shows_in_the_worst_frame_and_hardly_in_the_mean(
     edit: PartEdit, filtered: Callable[[str], Quality]
 ) -> None:
-    bad_frame = edit.bumper_frames + 20
+    bad_frame = edit.frames_before + 20
     good, bad = filtered("null"), filtered(f"boxblur=10:enable='eq(n,{bad_frame})'")
     assert bad.vmaf_worst < good.vmaf_worst - 20
     assert good.vmaf_mean - 5 < bad.vmaf_mean < good.vmaf_mean
@@ -91,7 +91,7 @@ def test_damaged_chroma_shows_in_its_ssim_and_not_in_vmaf(
 
 
 def test_bumpers_do_not_count(edit: PartEdit, filtered: Callable[[str], Quality]) -> None:
-    black_bumper = filtered(f"lutyuv=y=16:enable='lt(n,{edit.bumper_frames})'")
+    black_bumper = filtered(f"lutyuv=y=16:enable='lt(n,{edit.frames_before})'")
     assert black_bumper.vmaf_mean == pytest.approx(filtered("null").vmaf_mean, abs=0.5)
 
 

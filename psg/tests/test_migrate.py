@@ -40,7 +40,7 @@ def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine
     migrate.upgrade(engine, scratch.settings())
     assert tables(engine) == {
         *("users", "login_failures", "api_keys", "invitations"),
-        *("tasks", "parts", "batches", "uploads", "alembic_version"),
+        *("tasks", "parts", "batches", "uploads", "brands", "brand_defaults", "alembic_version"),
         *("task_events", "removals", "workers", "sweeps", "queue_pauses"),
         *("retention", "usage_days"),
         *("metric_increments", "metric_totals"),

@@ -8,7 +8,17 @@ from flask import Flask
 
 from worker_server.app import PROBLEMS
 
-_CALLS = ("/tasks", "/batches", "/uploads", "/usage", "/status", "/health", "/ready", "/metrics")
+_CALLS = (
+    "/tasks",
+    "/batches",
+    "/uploads",
+    "/brands",
+    "/usage",
+    "/status",
+    "/health",
+    "/ready",
+    "/metrics",
+)
 _OF_THE_WEB_APP = ("/tasks/{task_id}/links",)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 

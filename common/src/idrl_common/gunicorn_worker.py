@@ -22,7 +22,8 @@ _STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
 _ARCHIVE = re.compile(rb"(GET|HEAD) /+[^ ?]*/clips\.zip[ ?]")
 _ARCHIVES_AT_ONCE = 32
 # Their bodies come as slowly as the caller sends them.
-_UPLOAD = re.compile(rb"(PATCH|POST) /+uploads[/ ?]")
+# Brands are judged and encoded meanwhile.
+_UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
 # More than the tasks service lets send at once, so that it can refuse the others.
 _UPLOAD_THREADS = 80
 _PEEKED_BYTES = 256

@@ -86,6 +86,12 @@ def parse_body(model: type[Model]) -> Model:
     return _validate(model, data, "invalid_body", "The body has fields that are missing or wrong.")
 
 
+def parse_form(model: type[Model]) -> Model:
+    """Return the fields besides the files of a multipart body; raise a 400 Problem invalid_body."""
+    sentence = "The form has fields that are missing or wrong."
+    return _validate(model, request.form.to_dict(), "invalid_body", sentence)
+
+
 def parse_query(model: type[Model]) -> Model:
     """Return the request's query as `model`; of a repeated parameter the last one counts.
 

@@ -13,6 +13,7 @@ from web_server.token_signer import TokenSigner
 # With the wait for other processes this stays below the 15 s that a call may take.
 _REMOVAL_S = 8
 _BETWEEN_ROUNDS_S = 0.25
+_NO_DEFAULT = b'{"brand_id": null}'
 
 
 class TasksStillRunning(Exception):
@@ -52,14 +53,25 @@ def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float)
             if time.monotonic() > deadline:
                 raise TasksStillRunning
         time.sleep(_BETWEEN_ROUNDS_S)
-    while uploads := _listed(tasks, "/uploads", headers):
-        for upload in uploads:
-            _answer(tasks, "DELETE", upload["link"], {**headers, "Tus-Resumable": "1.0.0"})
-        if time.monotonic() > deadline:
-            raise TasksStillRunning
-    while batches := _listed(tasks, "/batches?max=100", headers):  # whose tasks are gone by now
-        for batch in batches:
-            _answer(tasks, "DELETE", f"/batches/{batch['batch_id']}", headers)
+    uploads = {**headers, "Tus-Resumable": "1.0.0"}
+    _remove_listed(tasks, "/uploads", headers, uploads, deadline)
+    _remove_listed(tasks, "/brands", headers, headers, deadline)
+    _answer(tasks, "PUT", "/brands/default", headers, _NO_DEFAULT)
+    # Their tasks are gone by now.
+    _remove_listed(tasks, "/batches?max=100", headers, headers, deadline)
+
+
+def _remove_listed(
+    tasks: TasksService,
+    target: str,
+    headers: dict[str, str],
+    deletion_headers: dict[str, str],
+    deadline: float,
+) -> None:
+    """Delete what is listed at `target` until nothing is; raise TasksStillRunning."""
+    while listed := _listed(tasks, target, headers):
+        for each in listed:
+            _answer(tasks, "DELETE", each["link"], deletion_headers)
         if time.monotonic() > deadline:
             raise TasksStillRunning
 
@@ -73,9 +85,14 @@ def _listed(tasks: TasksService, target: str, headers: dict[str, str]) -> list[d
 
 
 def _answer(
-    tasks: TasksService, method: str, target: str, headers: dict[str, str]
+    tasks: TasksService,
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    body: bytes | None = None,
 ) -> tuple[int, bytes]:
-    response = tasks.send(method, target, headers, None)
+    sent = headers if body is None else {**headers, "Content-Type": "application/json"}
+    response = tasks.send(method, target, sent, body)
     try:
         return response.status, response.read()
     finally:

@@ -183,7 +183,7 @@ class Clips:
 
 
 def blueprint(service: TasksService, clips: Clips) -> Blueprint:
-    """Return the routes of the tasks service: /tasks, /batches, /usage, /status and below."""
+    """Return the routes of the tasks service: /tasks, /batches, /brands, /usage, /status, below."""
     routes = Blueprint("gateway", __name__)
 
     @routes.route("/tasks", methods=METHODS)
@@ -191,6 +191,8 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     @routes.route("/usage", methods=METHODS)
     @routes.route("/status", methods=METHODS)
     @routes.route("/status/<path:rest>", methods=METHODS)
+    @routes.route("/brands", methods=METHODS)
+    @routes.route("/brands/<path:rest>", methods=METHODS)
     @routes.route("/batches", methods=METHODS)
     @routes.route("/batches/<path:rest>", methods=METHODS)
     def forward(rest: str = "") -> Response:

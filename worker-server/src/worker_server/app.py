@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from flask import Flask
 
 from idrl_common import health
-from idrl_common.problems import Problem, ProblemMap
+from idrl_common.problems import FieldError, Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
 from worker_server import cli, db, readiness, redis_client, settings as settings_module
 from worker_server.api import (
     archive_views,
     batch_views,
+    brand_views,
     change_views,
     poster_views,
     queries,
@@ -29,16 +30,20 @@ from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
 from worker_server.api.poster_queries import PosterNotFound
 from worker_server.api.served_bytes import ServedBytes
+from worker_server.brand_making import BrandsBusy, make_brand
 from worker_server.celery_app import init_celery
+from worker_server.errors import FailureCode
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
-from worker_server.queue import uploads, wakeups
+from worker_server.media.branding.normalize import BrandFileRefused
+from worker_server.queue import brands, uploads, wakeups
 from worker_server.queue.planning import NotPlanned
 from worker_server.queue.quotas import QuotaExceeded
 from worker_server.queue.reviving import NotFailed
 from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
+from worker_server.storage import ShareAway
 from worker_server.upload_files import UploadBusy
 
 # Redis must fail before the whole of /ready, and that before the web app that asks for it.
@@ -52,6 +57,15 @@ def _url_refused(error: UrlRefused) -> Problem:
 
 def _upload_busy(error: UploadBusy) -> Problem:
     return Problem(423, "upload_busy", str(error), headers={"Retry-After": "2"})
+
+
+def _brand_file_refused(error: BrandFileRefused) -> Problem:
+    wrong: FieldError = {"field": error.field, "code": error.fault, "message": str(error)}
+    return Problem(422, error.fault, str(error), errors=[wrong])
+
+
+def _brands_busy(error: BrandsBusy) -> Problem:
+    return Problem(503, "brands_busy", str(error), headers={"Retry-After": "5"})
 
 
 PROBLEMS: ProblemMap = {
@@ -71,6 +85,11 @@ PROBLEMS: ProblemMap = {
     uploads.UploadUnfinished: (409, "upload_unfinished"),
     uploads.OffsetChanged: (409, "upload_offset"),
     uploads.TooManyUploads: (429, "too_many_uploads"),
+    brands.BrandNotFound: (404, "brand_not_found"),
+    brands.TooManyBrands: (429, "too_many_brands"),
+    BrandFileRefused: _brand_file_refused,
+    BrandsBusy: _brands_busy,
+    ShareAway: (503, FailureCode.STORAGE_UNAVAILABLE),
     UploadBusy: _upload_busy,
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
     UrlRefused: _url_refused,
@@ -102,6 +121,7 @@ def create_app(
     app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder, served.add))
     app.register_blueprint(archive_views.blueprint(archives))
     app.register_blueprint(upload_views.blueprint(share))
+    app.register_blueprint(brand_views.blueprint(share, make_brand))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
     client = redis_client.connect(settings, timeout_s=_PROBE_S)

@@ -26,6 +26,9 @@ PartSeconds = Annotated[
 ]
 SegmentName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
+_UUID = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+BrandChoice = Annotated[str, Field(pattern=f"^(built-in|none|{_UUID})$"), AfterValidator(str.lower)]
+
 
 def _after(start_s: object, end_s: float | None) -> None:
     if isinstance(start_s, int | float) and end_s is not None and end_s <= start_s:
@@ -57,7 +60,7 @@ class Edit(Body):
     aspect: Literal["16:9", "9:16", "1:1", "4:5", "source"] = "16:9"
     fit: Literal["crop", "pad", "blur"] = "crop"
     quality: Literal["fast", "balanced", "small"] = "balanced"
-    brand_id: Literal["built-in", "none"] | None = None
+    brand_id: BrandChoice | None = None
 
     @field_validator("end_s")
     @classmethod

@@ -47,6 +47,7 @@ class FailureCode(StrEnum):
 
     EDIT_BEYOND_END = "edit_beyond_end"
     EDIT_TOO_MANY_PARTS = "edit_too_many_parts"
+    BRAND_GONE = "brand_gone"
 
     ENCODER_KILLED = "encoder_killed"
     ENCODER_STALLED = "encoder_stalled"
@@ -133,7 +134,9 @@ _HANDLING = {
 
 def handling_of(code: FailureCode) -> Handling:
     """Return whose fault the code names, and what follows from that."""
-    is_callers = code.startswith(("url_", "edit_")) or code == FailureCode.TOO_MANY_REDIRECTS
+    is_callers = (
+        code.startswith(("url_", "edit_", "brand_")) or code == FailureCode.TOO_MANY_REDIRECTS
+    )
     return _HANDLING.get(code, _CALLER if is_callers else _SOURCE)
 
 

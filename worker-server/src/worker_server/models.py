@@ -278,6 +278,39 @@ class Upload(Base):
     )
 
 
+class Brand(Base):
+    """What stands before, after and over an account's clips; never changed once it is made.
+
+    `files` are names below `brands/<owner>` on the share, which `spec` says the use of. A deleted
+    brand's row and files stay while a task needs them.
+    """
+
+    __tablename__ = "brands"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    owner_id: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    files: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("brands_owner_created", "owner_id", "created_at"),
+        Index("brands_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    )
+
+
+class BrandDefault(Base):
+    """The brand of an account's tasks that name none; without a row it is the built-in one."""
+
+    __tablename__ = "brand_defaults"
+
+    owner_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    brand_id: Mapped[str]
+
+
 class Removal(Base):
     """Files of a task that are to be removed: all of them, or those that are no longer needed."""
 

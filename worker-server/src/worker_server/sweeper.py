@@ -24,6 +24,7 @@ from idrl_common import logs
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime, sweep
+from worker_server.jobs.brands import remove_needless_brands
 from worker_server.jobs.runtime import worker_name
 from worker_server.jobs.signs_of_life import SignsOfLife
 from worker_server.jobs.uploads import remove_needless_uploads, remove_stray_uploads
@@ -70,6 +71,7 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     files = ("files", partial(sweep.remove_files, settings))
     uploads = ("uploads", partial(remove_needless_uploads, settings))
     stray_uploads = ("stray_uploads", partial(remove_stray_uploads, settings))
+    brands = ("brands", partial(remove_needless_brands, settings))
     strays = ("strays", partial(sweep.remove_strays, settings, clock))
     expired = ("expired", partial(sweep.forget_expired_tasks, settings))
     counts = ("totals", partial(sweep.fold_totals, settings))
@@ -78,7 +80,7 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
         Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
         Group(1, often_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files, uploads]),
-        Group(3, _SELDOM_S, [expired, rows, strays, stray_uploads]),
+        Group(3, _SELDOM_S, [expired, rows, strays, stray_uploads, brands]),
         Group(4, _TOTALS_EVERY_S, [counts]),
     ]
 

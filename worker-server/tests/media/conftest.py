@@ -49,7 +49,7 @@ class Clip:
 
     def numbers(self) -> list[int]:
         """The numbers in the frames of the part, without the logo."""
-        bumper = self.edit.bumper_frames
+        bumper = self.edit.frames_before
         return read_numbers(self.path)[bumper : bumper + self.edit.part.frame_count]
 
     @staticmethod

@@ -326,6 +326,6 @@ def test_frames_of_scene_cuts_are_rendered_once_each(
     counts = []
     for one in made:
         with av.open(str(one.path)) as container:
-            counts.append(sum(1 for _ in container.decode(video=0)) - 2 * one.edit.bumper_frames)
+            counts.append(sum(1 for _ in container.decode(video=0)) - 2 * one.edit.frames_before)
     assert counts == [90, 83, 60]
     assert all(isinstance(clip.part, FrameRange) for clip in clips)

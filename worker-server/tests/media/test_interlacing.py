@@ -64,5 +64,5 @@ def test_no_combs_wherever_interlacing_begins(
     (clip,) = render_all(joined, part_s=20)
     assert clip.edit.frame_rate == 25
     assert clip.edit.part.frame_count == 50
-    bumper = clip.edit.bumper_frames
+    bumper = clip.edit.frames_before
     assert max(combs(clip.path)[bumper:-bumper]) < 1.5

@@ -15,6 +15,7 @@ from PIL import Image
 
 from worker_server.media import (
     DEFAULT_LOGO,
+    Brand,
     PartEdit,
     Profile,
     plan_parts,
@@ -164,7 +165,7 @@ def test_hdr_is_tone_mapped(transfer: str, engine: str, make: Make, render: Rend
     assert source.colour_transfer == {"smpte2084": 16, "arib-std-b67": 18}[transfer]
     [part] = plan_parts(source)
     clip = render(source, path, part, engine=engine)
-    luma = frame_of(clip.path, clip.edit.bumper_frames + 2, "gray")[90]
+    luma = frame_of(clip.path, clip.edit.frames_before + 2, "gray")[90]
     dark, middle, bright = (int(luma[x]) for x in (53, 160, 267))
     assert 16 <= dark < middle < bright <= 235
     assert bright - dark > 60
@@ -195,7 +196,7 @@ def test_colours_stay_what_they_were(
     [part] = plan_parts(source)
     clip = render(source, path, part, engine=engine)
     with av.open(str(clip.path)) as container:
-        frame = list(container.decode(video=0))[clip.edit.bumper_frames + 1]
+        frame = list(container.decode(video=0))[clip.edit.frames_before + 1]
         assert (frame.colorspace, frame.color_range) == (1, 1)
         shown = frame.reformat(
             format="rgb24", src_colorspace=1, src_color_range=1, dst_color_range=2
@@ -212,7 +213,7 @@ def test_the_logo_is_centred_on_plain_ground(engine: str, make: Make, render: Re
     source = probe(path)
     [part] = plan_parts(source)
     clip = render(source, path, part, engine=engine, logo_path=logo, logo_s=0.4)
-    assert (clip.edit.bumper_frames, clip.edit.total_frames) == (10, 45)
+    assert (clip.edit.frames_before, clip.edit.total_frames) == (10, 45)
     for number in (0, 9, 35, 44):
         picture = frame_of(clip.path, number, "gray").astype(int)
         rows, columns = np.nonzero(picture > 150)
@@ -294,4 +295,4 @@ def test_an_edit_survives_json(make: Make) -> None:
     source = probe(path)
     edit = PartEdit.of(source, path, plan_parts(source)[0], logo_s=0.5)
     assert PartEdit.from_json(edit.to_json()) == edit
-    assert replace(edit, logo_s=0).total_frames == 50
+    assert replace(edit, brand=Brand()).total_frames == 50

@@ -101,7 +101,7 @@ def test_chromium_shows_every_frame_at_its_time(
     source = probe(path)
     start = 0 if kind == "one key frame" else 5
     clip = copy(source, path, FrameRange(0, start, 83, source.frame_rate))
-    bumper, frame_rate = clip.edit.bumper_frames, clip.edit.frame_rate
+    bumper, frame_rate = clip.edit.frames_before, clip.edit.frame_rate
     places = list(range(bumper, bumper + clip.edit.part.frame_count, 3))
     random.Random(1).shuffle(places)
     times = [float((place + 0.5) / frame_rate) for place in places]

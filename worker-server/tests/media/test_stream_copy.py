@@ -254,7 +254,7 @@ def test_every_key_frame_is_a_place_to_begin(numbered: Make, copy: Callable[...,
             container.seek(pts, stream=video)
             frame = next(container.decode(video))
             assert frame.pts == pts
-            place = round(frame.time * 25) - clip.edit.bumper_frames
+            place = round(frame.time * 25) - clip.edit.frames_before
             if 0 <= place < clip.edit.part.frame_count:
                 assert clip.number_in(frame) == place
 

@@ -66,7 +66,7 @@ def as_shown(path: Path, edit: PartEdit, ffmpeg: str, output: Path) -> Path:
 
 def likeness(clip: Path, shown: Path, edit: PartEdit, ffmpeg: str) -> list[float]:
     """The structural similarity of every frame of the part to the source as shown."""
-    first, last = edit.bumper_frames, edit.bumper_frames + edit.part.frame_count
+    first, last = edit.frames_before, edit.frames_before + edit.part.frame_count
     cut = f"[0:v]trim=start_frame={first}:end_frame={last},setpts=PTS-STARTPTS[c]"
     graph = f"{cut};[c][1:v]ssim=stats_file=-"
     command = [ffmpeg, "-v", "error", "-i", str(clip), "-i", str(shown), "-lavfi", graph]
@@ -218,4 +218,4 @@ def test_one_frame_without_a_duration_is_a_clip(
     edit = PartEdit.of(source, path, part)
     every = renderers("ffmpeg", ffmpeg, stream_copy=True)
     clip = render(edit, tmp_path / "clip.mp4", every, RenderWatch())
-    assert clip.facts.frames == 2 * edit.bumper_frames + 1
+    assert clip.facts.frames == 2 * edit.frames_before + 1

@@ -22,7 +22,7 @@ class Edit(TypedDict):
     aspect: Literal["16:9", "9:16", "1:1", "4:5", "source"]
     fit: Literal["crop", "pad", "blur"]
     quality: Literal["fast", "balanced", "small"]
-    brand_id: Literal["built-in", "none"] | None
+    brand_id: str | None
 
 
 class Failure(TypedDict):
@@ -152,7 +152,7 @@ class NewEdit(TypedDict):
     aspect: NotRequired[Literal["16:9", "9:16", "1:1", "4:5", "source"]]
     fit: NotRequired[Literal["crop", "pad", "blur"]]
     quality: NotRequired[Literal["fast", "balanced", "small"]]
-    brand_id: NotRequired[Literal["built-in", "none"] | None]
+    brand_id: NotRequired[str | None]
 
 
 class NewTask(TypedDict):

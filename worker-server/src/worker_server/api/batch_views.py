@@ -13,6 +13,7 @@ from idrl_common.problems import FieldError, Problem
 from idrl_common.validation import parse_body, parse_query, validate_each
 from worker_server.api import batch_queries, cursors, rate_limits, services, tags
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
+from worker_server.api.brand_choices import with_brands
 from worker_server.api.cursors import Position
 from worker_server.api.edits import edits_of_items
 from worker_server.api.idempotency import body_sha256, idempotency_key
@@ -88,11 +89,14 @@ def _submissions(body: NewBatch) -> list[Submission]:
     edits, wrong_edits = edits_of_items(body.edit or Edit(), items)
     errors += wrong_edits
     errors += [error for index, item in items.items() for error in _url_errors(index, item)]
+    part_seconds = current().part_seconds
+    whole = {index: edit.whole(part_seconds) for index, edit in edits.items()}
+    branded, without_brand = with_brands(caller().user_id, whole)
+    errors += without_brand
     if errors:
         errors.sort(key=lambda error: int(error["field"].split(".")[1]))
         sentence = "The batch has items that are wrong; none was accepted."
         raise Problem(400, "invalid_batch", sentence, errors=errors)
-    part_seconds = current().part_seconds
     return [
         Submission(
             owner_id=caller().user_id,
@@ -100,7 +104,7 @@ def _submissions(body: NewBatch) -> list[Submission]:
             name=item.name or (default_name(item.url) if item.url else None),
             external_id=item.external_id,
             metadata=item.metadata,
-            edit=edits[index].whole(part_seconds),
+            edit=branded[index],
             starts_manually=item.start == "manual",
             request_id=request_ids.request_id.get(),
         )

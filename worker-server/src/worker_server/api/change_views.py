@@ -27,7 +27,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         values = body.model_dump(exclude_unset=True, exclude={"edit"})
         editor = None
         if "edit" in body.model_fields_set:
-            editor = changed_edit(body.edit, current().part_seconds)
+            editor = changed_edit(caller().user_id, body.edit, current().part_seconds)
         return whole(services.change_task(caller().user_id, key, values, editor))
 
     @routes.post("/<task_id>/start")

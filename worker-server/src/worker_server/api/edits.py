@@ -5,13 +5,14 @@ from typing import Any
 
 from idrl_common.problems import FieldError, Problem
 from idrl_common.validation import validate_each, validate_field
+from worker_server.api.brand_choices import with_brand
 from worker_server.api.schemas import NewTask, source_document
 from worker_server.edits import Edit
 from worker_server.errors import FailureCode
 from worker_server.queue.planning import Editor
 
 
-def changed_edit(change: Edit, part_seconds: float) -> Editor:
+def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
     """Return what makes of a task's edit the changed one, whole.
 
     It raises a 400 Problem where the result is no edit, or begins behind the source's end.
@@ -20,7 +21,7 @@ def changed_edit(change: Edit, part_seconds: float) -> Editor:
     def edited(stored: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         edit = validate_field(Edit, change.over(stored), "edit")
         _check_begins(edit, source)
-        return edit.whole(part_seconds)
+        return with_brand(owner_id, edit.whole(part_seconds))
 
     return edited
 

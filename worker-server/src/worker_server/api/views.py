@@ -8,6 +8,7 @@ from idrl_common.access import caller
 from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, rate_limits, services, task_reads
+from worker_server.api.brand_choices import with_brand
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import body_sha256, idempotency_key
 from worker_server.api.ids import parse_id
@@ -90,7 +91,7 @@ def _submission(body: NewTask, settings: Settings) -> Submission:
         name=body.name or (default_name(body.url) if body.url else None),
         external_id=body.external_id,
         metadata=body.metadata,
-        edit=(body.edit or Edit()).whole(settings.part_seconds),
+        edit=with_brand(caller().user_id, (body.edit or Edit()).whole(settings.part_seconds)),
         starts_manually=body.start == "manual",
         request_id=request_ids.request_id.get(),
         traceparent=request_ids.traceparent.get(),

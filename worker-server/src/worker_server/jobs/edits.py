@@ -22,7 +22,6 @@ class Style:
 
     aspect: media.Aspect
     fit: media.Fit
-    logo_s: float
     profile: media.Profile
 
 
@@ -47,14 +46,13 @@ def planned_parts(
 
 
 def style_of(edit: dict[str, Any] | None, settings: Settings) -> Style:
-    """Return shape, logo and encoder settings by the edit."""
+    """Return shape and encoder settings by the edit."""
     asked = edit or {}
     quality = media.Quality(asked.get("quality", media.Quality.FAST))
     profile = replace(media.PROFILES[quality], threads=settings.threads_per_render)
     return Style(
         media.Aspect(asked.get("aspect", media.Aspect.WIDE)),
         media.Fit(asked.get("fit", media.Fit.CROP)),
-        0.0 if asked.get("brand_id") == "none" else settings.logo_seconds,
         _overridden(profile, settings) if quality == _OPERATORS or edit is None else profile,
     )
 

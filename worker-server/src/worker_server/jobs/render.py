@@ -8,6 +8,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import media, storage
 from worker_server.jobs.base import claim_next, perform
+from worker_server.jobs.brands import task_brand
 from worker_server.jobs.edits import style_of
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
@@ -104,8 +105,7 @@ def _edit(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> media.P
         source,
         path,
         part,
-        logo_path=settings.logo_path or media.DEFAULT_LOGO,
-        logo_s=style.logo_s,
+        brand=task_brand(claim.edit, claim.owner_id, settings),
         profile=style.profile,
         max_width=settings.render_max_width,
         aspect=style.aspect,

@@ -11,7 +11,8 @@ from worker_server.media.errors import (
     SourceError,
     Stopped,
 )
-from worker_server.media.model.edit import DEFAULT_LOGO, PROFILES, PartEdit, Profile, Quality
+from worker_server.media.model.brand import DEFAULT_LOGO, Brand, Bumper, Place, Watermark
+from worker_server.media.model.edit import PROFILES, PartEdit, Profile, Quality
 from worker_server.media.model.geometry import Aspect, Fit, frame_size
 from worker_server.media.model.plan import (
     Cut,
@@ -43,6 +44,8 @@ __all__ = [
     "DEFAULT_LOGO",
     "PROFILES",
     "Aspect",
+    "Brand",
+    "Bumper",
     "ChildFiles",
     "ClipFacts",
     "ClipRejected",
@@ -54,6 +57,7 @@ __all__ = [
     "MediaError",
     "MediaProcessCrashed",
     "PartEdit",
+    "Place",
     "PlannedClip",
     "Preparation",
     "PrepareWatch",
@@ -73,6 +77,7 @@ __all__ = [
     "Stretch",
     "Verifier",
     "WarmProber",
+    "Watermark",
     "clip_files",
     "frame_size",
     "plan_clips",

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker_server.errors import WorkFailed
-from worker_server.media.model.edit import DEFAULT_LOGO, PartEdit
+from worker_server.media.model.brand import DEFAULT_LOGO
+from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.plan import plan_parts
 from worker_server.media.probing.probe import probe
 from worker_server.media.process.guard import SandboxFailed

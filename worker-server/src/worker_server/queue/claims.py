@@ -78,6 +78,7 @@ class PartClaim:
     request_id: str | None
     traceparent: str | None
     edit: dict[str, Any] | None = None
+    owner_id: int = 0
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -85,7 +86,7 @@ class PartClaim:
         frames = (row["start_frame"], row["end_frame"])
         source = (row["source"], row["source_path"])
         origin = (row["request_id"], row["traceparent"])
-        return cls(PartLease.from_row(row), *frames, *source, *origin, row["edit"])
+        return cls(PartLease.from_row(row), *frames, *source, *origin, row["edit"], row["owner_id"])
 
 
 def claim_task(worker: str, lease_s: float) -> TaskClaim | None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
+from worker_server.media.model.brand import DEFAULT_LOGO, Brand, Bumper
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.geometry import (
     Aspect,
@@ -19,7 +20,6 @@ from worker_server.media.model.json_value import JsonValue
 from worker_server.media.model.plan import FrameRange
 from worker_server.media.model.source import Source
 
-DEFAULT_LOGO = Path(__file__).parents[1] / "logo.png"
 AUDIO_RATE = 48_000
 
 
@@ -52,15 +52,14 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class PartEdit(JsonValue):
-    """The edit of one clip: logo, part, logo."""
+    """The edit of one clip: a bumper, the part, a bumper."""
 
     source: Source
     source_path: Path
     part: FrameRange
     width: int
     height: int
-    logo_path: Path
-    logo_s: float
+    brand: Brand
     profile: Profile
     fit: Fit = Fit.CROP
 
@@ -73,16 +72,21 @@ class PartEdit(JsonValue):
         *,
         logo_path: Path = DEFAULT_LOGO,
         logo_s: float = 1.0,
+        brand: Brand | None = None,
         profile: Profile | None = None,
         max_width: int = 1920,
         aspect: Aspect = Aspect.WIDE,
         fit: Fit = Fit.CROP,
     ) -> Self:
-        """Return the edit of a part, in the largest size its source and `max_width` allow."""
+        """Return the edit of a part, in the largest size its source and `max_width` allow.
+
+        Without a `brand` the logo is shown before and after the part.
+        """
         fit = Fit.CROP if aspect is Aspect.SOURCE else fit  # nothing is to be filled
         width, height = frame_size(source, max_width, aspect, fit)
         profile = profile or Profile()
-        return cls(source, source_path, part, width, height, logo_path, logo_s, profile, fit)
+        brand = brand or Brand.of_logo(logo_path, logo_s)
+        return cls(source, source_path, part, width, height, brand, profile, fit)
 
     @property
     def kept(self) -> Box:
@@ -110,15 +114,21 @@ class PartEdit(JsonValue):
         return max(0, frame_index(source.last_pts_s - source.origin_s, source.frame_rate))
 
     @property
-    def bumper_frames(self) -> int:
-        """Frames of the logo before the part, and again after it."""
-        if self.logo_s <= 0:
-            return 0
-        return max(1, int(Fraction(self.logo_s) * self.frame_rate + Fraction(1, 2)))
+    def frames_before(self) -> int:
+        """Frames of the bumper before the part."""
+        return self._frames_of(self.brand.before)
+
+    @property
+    def frames_after(self) -> int:
+        """Frames of the bumper after the part."""
+        return self._frames_of(self.brand.after)
+
+    def _frames_of(self, bumper: Bumper | None) -> int:
+        return bumper.frames(self.frame_rate) if bumper else 0
 
     @property
     def total_frames(self) -> int:
-        return self.part.frame_count + 2 * self.bumper_frames
+        return self.frames_before + self.part.frame_count + self.frames_after
 
     @property
     def duration_s(self) -> Fraction:

@@ -56,7 +56,7 @@ def find_span(container: InputContainer, edit: PartEdit) -> Span:
         raise Unsuitable("the bit rate is too high")
     if delay and not any(fields.get("bitstream_restriction_flag", [])):
         raise Unsuitable("the stream does not say how far its pictures are out of order")
-    before = edit.bumper_frames + first - edit.part.start_frame
+    before = edit.frames_before + first - edit.part.start_frame
     if before == 1:
         raise Unsuitable("one picture alone would be encoded")
     if not before and fields["profile_idc"] != [_HIGH]:
@@ -105,9 +105,8 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
 
 
 def _something_to_encode(edit: PartEdit, first: int, last: int) -> bool:
-    return (
-        bool(edit.bumper_frames) or first > edit.part.start_frame or last + 1 < edit.part.end_frame
-    )
+    has_bumpers = bool(edit.frames_before or edit.frames_after)
+    return has_bumpers or first > edit.part.start_frame or last + 1 < edit.part.end_frame
 
 
 def _pictures(

@@ -10,11 +10,20 @@ from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES
 from worker_server.media.model.geometry import Fit
 from worker_server.media.model.plan import FrameRange
-from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
+from worker_server.media.process.ffmpeg_command import PROGRESS, quiet_ffmpeg
+from worker_server.media.rendering.brand_graph import (
+    Layer,
+    background,
+    layers,
+    padding,
+    text,
+    watermark_input,
+    with_bumpers,
+    with_sound,
+    with_watermark,
+)
 from worker_server.media.rendering.ffmpeg_args import (
-    BACKGROUND,
     BLUR_SIGMA,
-    LOGO_SHARE,
     background_box,
     blurred_size,
     clip_output,
@@ -48,11 +57,11 @@ class FfmpegRenderer:
         # Times stay those of the file (copyts), so that the frame grid is the same from wherever
         # reading starts.
         read = source_input(edit, *_seek(edit))
-        rate = _text(edit.frame_rate)
-        logo = local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
+        shown = layers(edit, 1, edit.part.frame_count)
+        video = _video(edit, shown, conceals=self.conceals)
         graph = [
             "-filter_complex",
-            ";".join([*_video(edit, conceals=self.conceals), _audio(edit)]),
+            ";".join([*video, *_audio(edit, shown)]),
             "-map",
             "[v]",
             "-map",
@@ -67,11 +76,12 @@ class FfmpegRenderer:
             "-copyts",
             *threads,
             *read,
-            *logo,
+            *_bumper_inputs(edit, shown),
+            *watermark_input(edit),
             *graph,
             # Where the picture changes at once a key frame costs nothing, and verification and
             # players need not decode the logo to reach the part.
-            *_key_frame_at(edit.bumper_frames),
+            *_key_frame_at(edit.frames_before),
             *clip_output(edit, output),
         ]
 
@@ -108,20 +118,19 @@ def encode_edges_command(
     The stream has an IDR picture at its start and after the left-out frames, and nowhere else.
     """
     head, tail = _edges(edit, copied)
-    rate = _text(edit.frame_rate)
-    read = source_input(edit, *_seek(edit))
-    read += local_input(edit.logo_path, "image2", "-pattern_type", "none", "-framerate", rate)
+    shown = layers(edit, 1, head.part.frame_count + tail.part.frame_count)
+    read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
     read += source_input(tail, *_seek(tail)) if tail.part.frame_count else []
     graph = [
         "-filter_complex",
-        ";".join([*_edges_video(edit, head, tail), _audio(edit)]),
+        ";".join([*_edges_video(edit, head, tail, shown), *_audio(edit, shown)]),
         "-map",
         "[v]",
         "-map",
         "[a]",
     ]
     threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
-    restart = [*_key_frame_at(edit.bumper_frames + head.part.frame_count), "-forced-idr", "1"]
+    restart = [*_key_frame_at(edit.frames_before + head.part.frame_count), "-forced-idr", "1"]
     write = [*restart, *options, *clip_output(edit, output)]
     return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
 
@@ -137,41 +146,38 @@ def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
     return replace(edit, part=head), replace(edit, part=tail)
 
 
-def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
+def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit, shown: list[Layer]) -> list[str]:
+    between = _edges_between_bumpers(edit, head, tail, shown)
     if not head.part.frame_count:
         # Matroska seeks elsewhere without a video stream: then the sound would differ by a
         # millisecond.
-        unseen = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
-        return [unseen, *_edges_between_logos(edit, head, tail)]
-    return _edges_between_logos(edit, head, tail)
+        return [f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink", *between]
+    return between
 
 
-def _edges_between_logos(edit: PartEdit, head: PartEdit, tail: PartEdit) -> list[str]:
-    chains = [(number, end) for number, end in ((0, head), (2, tail)) if end.part.frame_count]
-    frames = head.part.frame_count + tail.part.frame_count
+def _edges_between_bumpers(
+    edit: PartEdit, head: PartEdit, tail: PartEdit, shown: list[Layer]
+) -> list[str]:
+    numbered = ((0, head), (1 + len(shown), tail))
+    chains = [(number, end) for number, end in numbered if end.part.frame_count]
     if not chains:
-        return _with_logo(edit, _background(edit), 0)
+        return with_bumpers(edit, _background(edit), shown)
     if len(chains) == 1:
-        return _with_logo(edit, _content(chains[0][1], chains[0][0]) + _bumpers(edit), frames)
+        return with_bumpers(edit, _content(chains[0][1], chains[0][0]) + padding(edit), shown)
     ends = [f"{_content(end, number)}[end{number}]" for number, end in chains]
+    labels = "".join(f"[end{number}]" for number, _ in chains)
     # concat counts in microseconds; afterwards each frame is put on the grid again.
-    joined = (
-        f"[end0][end2]concat=n=2:v=1:a=0,settb={_text(1 / edit.frame_rate)},setpts=N"
-        + _bumpers(edit)
+    joined = f"{labels}concat=n=2:v=1:a=0,settb={text(1 / edit.frame_rate)},setpts=N" + padding(
+        edit
     )
-    return [*ends, *_with_logo(edit, joined, frames)]
+    return [*ends, *with_bumpers(edit, joined, shown)]
 
 
 def _background(edit: PartEdit) -> str:
     """Return the input of both bumpers where no encoded frame is between them."""
-    look = (
-        f"c=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
-        f":s={edit.width}x{edit.height}:r={_text(edit.frame_rate)}"
-    )
-    return (
-        f"color={look},trim=end_frame={2 * edit.bumper_frames}"
-        f",format=yuv420p,{colour.TAGS},setsar=1"
-    )
+    look = f"c={background(edit)}:s={edit.width}x{edit.height}:r={text(edit.frame_rate)}"
+    frames = edit.frames_before + edit.frames_after
+    return f"color={look},trim=end_frame={frames},format=yuv420p,{colour.TAGS},setsar=1"
 
 
 def _seek(edit: PartEdit) -> list[str]:
@@ -203,10 +209,15 @@ def _margin_s(edit: PartEdit) -> Fraction:
     return source.reorder_delay_s + _MARGIN_FRAMES * frame_s
 
 
-def _video(edit: PartEdit, *, conceals: bool) -> list[str]:
+def _bumper_inputs(edit: PartEdit, shown: list[Layer]) -> list[str]:
+    return [argument for layer in shown for argument in layer.source(edit.frame_rate)]
+
+
+def _video(edit: PartEdit, shown: list[Layer], *, conceals: bool) -> list[str]:
     """Return the chains of `[v]`: the part on its grid, in size and colour, and the bumpers."""
     content = _content(edit, 0, conceals=conceals)
-    return _with_logo(edit, content + _bumpers(edit), edit.part.frame_count)
+    first, main = with_watermark(edit, content, 1 + len(shown))
+    return [*first, *with_bumpers(edit, main + padding(edit), shown)]
 
 
 def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
@@ -219,30 +230,10 @@ def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
     return ",".join([*filters, *grid, *picture, colour.TAGS, "setsar=1"])
 
 
-def _bumpers(edit: PartEdit) -> str:
-    """Return the filter that pads the part with the logo's background on both sides."""
-    if not edit.bumper_frames:
-        return ""
-    return (
-        f",tpad=start={edit.bumper_frames}:stop={edit.bumper_frames}"
-        f":color=0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
-    )
-
-
-def _with_logo(edit: PartEdit, main: str, frames: int) -> list[str]:
-    """Return the chains that draw the logo on both bumpers around this many frames."""
-    if not edit.bumper_frames:
-        return [f"{main}[v]"]
-    # Outside the bumpers the frames pass through untouched.
-    show = f"enable='lt(n,{edit.bumper_frames})+gte(n,{edit.bumper_frames + frames})'"
-    overlay = f"[main][logo]overlay=x=(W-w)/2:y=(H-h)/2:format=yuv420:{show},{colour.TAGS}[v]"
-    return [f"{main}[main]", _logo(edit), overlay]
-
-
 def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:
     """Put frames on the constant grid (frame k has time stamp k), and keep the part's."""
     part, source = edit.part, edit.source
-    filters = [f"fps={_text(edit.frame_rate)}:round=near"]
+    filters = [f"fps={text(edit.frame_rate)}:round=near"]
     if conceals:
         # The nearest frame that can be decoded stands for those that cannot, at both ends too.
         filters[0] += f":start_time={float(part.start_frame / edit.frame_rate):.6f}"
@@ -290,8 +281,9 @@ def _canvas(edit: PartEdit, number: int) -> list[str]:
         return []
     left, top = edit.content[2:]
     if edit.fit is Fit.PAD:
-        grey = f"0x{BACKGROUND:02x}{BACKGROUND:02x}{BACKGROUND:02x}"
-        return [f"pad={edit.width}:{edit.height}:{left}:{top}:color={grey}"]
+        place = f"{edit.width}:{edit.height}:{left}:{top}"
+        # `pad` converts its colour by the picture's tags.
+        return [colour.TAGS, f"pad={place}:color={background(edit)}"]
     sharp, soft, back = (f"[{name}{number}]" for name in ("sharp", "soft", "back"))
     overlay = f"{back}{sharp}overlay={left}:{top}:format=yuv420"
     return [f"split{sharp}{soft};{soft}{_blurred(edit)}{back};{overlay}"]
@@ -310,21 +302,17 @@ def _blurred(edit: PartEdit) -> str:
     )
 
 
-def _logo(edit: PartEdit) -> str:
-    width, height = int(edit.width * LOGO_SHARE), int(edit.height * LOGO_SHARE)
-    fit = (
-        f"scale={width}:{height}:force_original_aspect_ratio=decrease"
-        ":out_color_matrix=bt709:out_range=limited"
-    )
-    return f"[1:v]format=rgba,{fit},format=yuva420p,{colour.TAGS}[logo]"
+def _audio(edit: PartEdit, shown: list[Layer]) -> list[str]:
+    """Return the chains of `[a]`: the sound of part and bumpers, each in its place, exactly."""
+    return with_sound(edit, _content_sound(edit), shown)
 
 
-def _audio(edit: PartEdit) -> str:
-    """Return the chain of `[a]`: the part's sound in its place, silence elsewhere, exactly."""
-    to_length = f"apad=whole_len={edit.total_samples},atrim=end_sample={edit.total_samples}[a]"
+def _content_sound(edit: PartEdit) -> str:
+    """Return the chain of the part's sound in its place, and of silence elsewhere."""
+    to_length = f"apad=whole_len={edit.total_samples},atrim=end_sample={edit.total_samples}"
     if not edit.source.has_audio:
         return f"anullsrc=r={AUDIO_RATE}:cl=stereo,{to_length}"
-    bumper_s = edit.bumper_frames / edit.frame_rate
+    bumper_s = edit.frames_before / edit.frame_rate
     end_s = bumper_s + edit.part.frame_count / edit.frame_rate
     begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
@@ -340,8 +328,4 @@ def _stereo(edit: PartEdit) -> str:
 
 
 def _shift(name: str, by_s: Fraction) -> str:
-    return f"{name}='round(PTS-({_text(by_s)})/TB)'"
-
-
-def _text(value: Fraction) -> str:
-    return f"{value.numerator}/{value.denominator}"
+    return f"{name}='round(PTS-({text(by_s)})/TB)'"

@@ -8,9 +8,6 @@ from worker_server.media.model.geometry import Box
 from worker_server.media.process.ffmpeg_command import local_input
 
 _MAX_PIXELS = 4096 * 4096
-BACKGROUND = 0x14  # the grey behind the logo
-# The logo's largest size, as a share of the frame's sides.
-LOGO_SHARE = Fraction(2, 5)
 # The blurred background: one pixel for so many of the frame, and the blur in those pixels.
 _BLUR_STEP = 16
 BLUR_SIGMA = 2

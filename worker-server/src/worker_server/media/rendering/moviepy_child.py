@@ -35,14 +35,14 @@ from moviepy import (
 from PIL import Image, ImageFilter
 
 from worker_server.media.model import colour
+from worker_server.media.model.brand import Bumper
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.model.geometry import Fit
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.process.ffmpeg_command import PROGRESS, quiet_ffmpeg
+from worker_server.media.rendering.bumper_reader import BumperFrames, bumper_sound
 from worker_server.media.rendering.ffmpeg_args import (
-    BACKGROUND,
     BLUR_SIGMA,
-    LOGO_SHARE,
     background_box,
     blurred_size,
     clip_output,
@@ -54,11 +54,15 @@ def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
     """Return the clip: the part, cropped and resized, with its sound, between two bumpers."""
     content = _content(edit, ffmpeg)
     clips = [content]
-    if edit.bumper_frames:
-        # MoviePy picks frames by floating-point time: joints half a frame early avoid the edges.
-        ahead, behind = edit.bumper_frames - Fraction(1, 2), edit.bumper_frames + Fraction(1)
-        bumper = _bumper(edit)
-        clips = [_lasting(bumper, ahead, edit), content, _lasting(bumper, behind, edit)]
+    # MoviePy picks frames by floating-point time: joints half a frame early avoid the edges.
+    if edit.brand.before and edit.frames_before:
+        ahead = edit.frames_before - Fraction(1, 2)
+        clips = [_lasting(_bumper(edit, edit.brand.before), ahead, edit), content]
+    if edit.brand.after and edit.frames_after:
+        if not edit.frames_before:
+            clips = [_lasting(content, edit.part.frame_count - Fraction(1, 2), edit)]
+        behind = edit.frames_after + Fraction(1)
+        clips.append(_lasting(_bumper(edit, edit.brand.after), behind, edit))
     video = concatenate_videoclips(clips, method="chain")
     return _lasting(video, edit.total_frames + Fraction(1, 2), edit).with_audio(_sound(edit))
 
@@ -74,14 +78,31 @@ def _content(edit: PartEdit, ffmpeg: str) -> VideoClip:
     cropped = clip.cropped(x1=left, y1=top, width=width, height=height)
     size = edit.content[:2]
     shown = cropped if (width, height) == size else cropped.resized(size)
-    return shown if edit.fills_frame else _on_background(shown, edit)
+    return _with_watermark(shown if edit.fills_frame else _on_background(shown, edit), edit)
+
+
+def _with_watermark(shown: VideoClip, edit: PartEdit) -> VideoClip:
+    mark = edit.brand.watermark
+    if mark is None:
+        return shown
+    width, height, left, top = mark.box(edit.width, edit.height)
+    with Image.open(mark.path) as picture:
+        sized = picture.convert("RGBA").resize((width, height), Image.Resampling.BICUBIC)
+    faded = sized.getchannel("A").point(lambda alpha: round(alpha * float(mark.opacity)))
+
+    def composed(picture: RgbPicture) -> RgbPicture:
+        frame = Image.fromarray(picture)
+        frame.paste(sized.convert("RGB"), (left, top), faded)
+        return np.asarray(frame)
+
+    return shown.image_transform(composed)
 
 
 def _on_background(shown: VideoClip, edit: PartEdit) -> VideoClip:
     """Return the picture in a frame of another shape, on a plain or a blurred background."""
     size, place = (edit.width, edit.height), edit.content[2:]
     if edit.fit is Fit.PAD:
-        return shown.with_background_color(size, (BACKGROUND,) * 3, pos=place)
+        return shown.with_background_color(size, _background(edit), pos=place)
 
     def composed(picture: RgbPicture) -> RgbPicture:
         frame = _blurred(picture, edit)
@@ -99,20 +120,37 @@ def _blurred(picture: RgbPicture, edit: PartEdit) -> Image.Image:
     return soft.resize((edit.width, edit.height), Image.Resampling.BILINEAR)
 
 
-def _bumper(edit: PartEdit) -> VideoClip:
-    """Return the logo, centred on the ground, as a still."""
-    logo = ImageClip(str(edit.logo_path))
-    factor = min(float(edit.width * LOGO_SHARE) / logo.w, float(edit.height * LOGO_SHARE) / logo.h)
-    ground = ColorClip((edit.width, edit.height), color=(BACKGROUND, BACKGROUND, BACKGROUND))
-    composed = CompositeVideoClip([ground, logo.resized(factor).with_position("center")])
+def _bumper(edit: PartEdit, bumper: Bumper) -> VideoClip:
+    """Return the bumper's picture or video, centred on the background."""
+    if bumper.is_video:
+        video = BumperFrames(bumper, edit)
+        rate = float(edit.frame_rate)
+        return VideoClip(lambda t: video.picture(int(t * rate + 0.25)), duration=1000)
+    picture = ImageClip(str(bumper.path))
+    factor = min(
+        float(edit.width * bumper.share) / picture.w, float(edit.height * bumper.share) / picture.h
+    )
+    ground = ColorClip((edit.width, edit.height), color=_background(edit))
+    composed = CompositeVideoClip([ground, picture.resized(factor).with_position("center")])
     return ImageClip(composed.get_frame(0))
+
+
+def _background(edit: PartEdit) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(edit.brand.background.removeprefix("#"))
+    return red, green, blue
 
 
 def _sound(edit: PartEdit) -> AudioClip:
     samples = np.zeros((edit.total_samples, 2), np.float32)
     part = part_sound(edit)
-    start = round(edit.bumper_frames / edit.frame_rate * AUDIO_RATE)
+    start = round(edit.frames_before / edit.frame_rate * AUDIO_RATE)
     samples[start : start + len(part)] = part[: edit.total_samples - start]
+    end = round((edit.frames_before + edit.part.frame_count) / edit.frame_rate * AUDIO_RATE)
+    for bumper, first in ((edit.brand.before, 0), (edit.brand.after, end)):
+        if bumper and bumper.is_video:
+            count = round(bumper.frames(edit.frame_rate) / edit.frame_rate * AUDIO_RATE)
+            sound = bumper_sound(bumper)[: min(count, edit.total_samples - first)]
+            samples[first : first + len(sound)] = sound
 
     def samples_at(t: float | npt.NDArray[np.float64]) -> Sound:
         # Round to nearest: MoviePy's own array clip rounds down, which doubles and skips samples.

@@ -81,7 +81,7 @@ def _is_damage(failure: EncodeFailed | ClipRejected | None) -> bool:
 def clip_files(renderer: Renderer, edit: PartEdit, output: Path) -> ChildFiles:
     """Return the files that a renderer's command may use."""
     return ChildFiles(
-        read=(edit.source_path, edit.logo_path),
+        read=(edit.source_path, *edit.brand.files),
         write=(output.parent,),
         programs=(renderer.ffmpeg_path,),
     )

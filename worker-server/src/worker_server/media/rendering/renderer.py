@@ -15,10 +15,10 @@ class Renderer(Protocol):
 
     - The clip has exactly `edit.total_frames` frames at `edit.frame_rate`, `edit.width` by
       `edit.height`, H.264 High yuv420p BT.709 limited range, and `edit.total_samples` samples of
-      AAC, 48 kHz stereo. Frame `edit.bumper_frames + k` shows what a player shows of the source at
+      AAC, 48 kHz stereo. Frame `edit.frames_before + k` shows what a player shows of the source at
       `source.origin_s + (part.start_frame + k) / frame_rate`: rotated, mirrored, cropped, held.
     - Two renderers that can both render an edit make clips that look and sound the same.
-    - The command reads `edit.source_path` and `edit.logo_path`, writes to `output` and beside it
+    - The command reads `edit.source_path` and the brand's files, writes to `output` and beside it
       (removing what is not the clip), and runs Python and `ffmpeg_path`: the sandbox refuses any
       other file, the network, and signals to processes that the command did not start.
     - It prints ffmpeg's progress lines (`frame=N`, N growing) on standard output at least every few

@@ -35,6 +35,7 @@ class StreamCopyRenderer:
             and source.rotation == 0
             and not source.mirrored
             and source.sample_aspect == 1
+            and edit.brand.watermark is None
             and edit.kept == (source.width, source.height, 0, 0)
             and edit.content == (source.width, source.height, 0, 0)
         )

@@ -142,8 +142,8 @@ def _pieces(
     edit: PartEdit, span: Span, encoded: list[CodedPicture], copied: Iterator[CodedPicture]
 ) -> list[Piece]:
     """Return the pieces of the clip in order, with the number of pictures in each."""
-    before = edit.bumper_frames + span.part.start_frame - edit.part.start_frame
-    shift, count = edit.bumper_frames - edit.part.start_frame, span.part.frame_count
+    before = edit.frames_before + span.part.start_frame - edit.part.start_frame
+    shift, count = edit.frames_before - edit.part.start_frame, span.part.frame_count
     middle = (replace(one, frame=one.frame + shift) for one in copied)
     behind = (replace(one, frame=one.frame + count) for one in encoded[before:])
     return [

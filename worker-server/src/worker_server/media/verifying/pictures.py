@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import compress
 from operator import mul
 from typing import Any
 
@@ -117,7 +118,7 @@ def _video(container: InputContainer, index: int, origin_s: Fraction, edit: Part
 
 def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> list[int]:
     """Return frames on the source's grid, those whose decoding costs little on both sides."""
-    shift = edit.part.start_frame - edit.bumper_frames
+    shift = edit.part.start_frame - edit.frames_before
     keys = [key + shift for key in clip_keys]
     own = {frame: _distance(frame, keys) for frame in _source_keys(source, edit)}
     near = [frame for frame, distance in own.items() if distance <= _NEAR_FRAMES]
@@ -164,16 +165,16 @@ def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
     found = source.pictures(range(wanted, wanted + 1))
     if not found:
         return False  # the source has no picture of its own there
-    shown = _upright_thumbnail(found[wanted], edit)
+    shown, seen = _upright_thumbnail(found[wanted], edit), _unmarked(edit)
     margin = 1 if edit.source.is_vfr else 0
-    first = max(0, frame + edit.bumper_frames - margin)
+    first = max(0, frame + edit.frames_before - margin)
     pictures = [
         _clip_thumbnail(picture, edit)
         for picture in clip.pictures(range(first, first + 2 * margin + 1)).values()
     ]
-    likeness = max((_likeness(shown, picture) for picture in pictures), default=0.0)
+    likeness = max((_likeness(shown, picture, seen) for picture in pictures), default=0.0)
     mirrored = [
-        _likeness(image, picture) for image in _mirror_images(shown) for picture in pictures
+        _likeness(image, picture, seen) for image in _mirror_images(shown) for picture in pictures
     ]
     return likeness < max(_LEAST_LIKENESS, max(mirrored, default=0.0) - _MIRROR_MARGIN)
 
@@ -246,8 +247,33 @@ def _filtered(picture: VideoFrame, filters: Sequence[tuple[str, str]]) -> bytes:
     return b"".join(rows[start : start + row_bytes] for start in starts)
 
 
-def _likeness(one: bytes, other: bytes) -> float:
-    """Return Pearson's correlation of two thumbnails; 1 where neither has any contrast."""
+def _unmarked(edit: PartEdit) -> bytes | None:
+    """Return 1 for each value of a thumbnail that no watermark touches; None where all are so."""
+    mark = edit.brand.watermark
+    if mark is None:
+        return None
+    mark_w, mark_h, mark_left, mark_top = mark.box(edit.width, edit.height)
+    width, height, left, top = edit.content
+    first_x, first_y = (mark_left - left) * _WIDTH // width, (mark_top - top) * _HEIGHT // height
+    end_x = -(-(mark_left + mark_w - left) * _WIDTH // width)
+    end_y = -(-(mark_top + mark_h - top) * _HEIGHT // height)
+    pixels = (
+        not (first_x <= x < end_x and first_y <= y < end_y)
+        for y in range(_HEIGHT)
+        for x in range(_WIDTH)
+    )
+    return bytes(seen for seen in pixels for _ in range(3))
+
+
+def _likeness(one: bytes, other: bytes, seen: bytes | None) -> float:
+    """Return Pearson's correlation of two thumbnails, of the values that are `seen`.
+
+    It is 1 where neither has any contrast.
+    """
+    if seen is not None:
+        one, other = bytes(compress(one, seen)), bytes(compress(other, seen))
+    if not one:
+        return 1.0
     count, sum_one, sum_other = len(one), sum(one), sum(other)
     spread_one = sum(map(mul, one, one)) / count - (sum_one / count) ** 2
     spread_other = sum(map(mul, other, other)) / count - (sum_other / count) ** 2

@@ -43,7 +43,7 @@ def _candidates(
 
     An encoded clip of less than 250 frames has no other key frame of its content than the first.
     """
-    first, end = edit.bumper_frames, edit.bumper_frames + edit.part.frame_count
+    first, end = edit.frames_before, edit.frames_before + edit.part.frame_count
     middle = (first + end) // 2
     inside = sorted((key for key in clip_keys if first <= key < end), key=lambda k: abs(k - middle))
     frames = inside[:_CANDIDATES] if len(inside) > 1 else [first, middle]

@@ -35,7 +35,7 @@ def level_difference_db(
         said = _mean_square(source, edit.source.audio_index, start_s + at_s, length_s)
         if said < _QUIET:
             continue
-        bumper_s = edit.bumper_frames / edit.frame_rate
+        bumper_s = edit.frames_before / edit.frame_rate
         heard = _mean_square(clip, clip.streams.audio[0].index, bumper_s + at_s, length_s)
         difference_db = 10 * math.log10(max(heard, _SILENT) / said)
         if abs(difference_db) <= _MAX_DIFFERENCE_DB:

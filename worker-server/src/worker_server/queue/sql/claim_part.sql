@@ -33,4 +33,5 @@ UPDATE parts SET status = 'rendering', attempt = parts.attempt + 1, lease_owner 
 FROM chosen JOIN tasks ON tasks.id = chosen.task_id
 WHERE parts.task_id = chosen.task_id AND parts.number = chosen.number
 RETURNING parts.task_id, parts.number, parts.attempt, parts.start_frame, parts.end_frame,
-    tasks.source, tasks.source_path, tasks.request_id, tasks.traceparent, tasks.edit - 'segments' AS edit
+    tasks.source, tasks.source_path, tasks.request_id, tasks.traceparent, tasks.edit - 'segments' AS edit,
+    tasks.owner_id

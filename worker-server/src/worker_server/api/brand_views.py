@@ -1,0 +1,111 @@
+"""The `/brands` calls: each parses, calls one service and answers."""
+
+import tempfile
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+from pydantic import Field
+
+from idrl_common.access import caller
+from idrl_common.validation import Body, parse_body
+from worker_server.api import brand_forms, services
+from worker_server.api.ids import parse_id
+from worker_server.brand_drafts import BrandDraft, Maker
+from worker_server.edits import BrandChoice
+from worker_server.models import Brand
+from worker_server.queue import brands
+from worker_server.queue.brands import BrandNotFound
+from worker_server.settings import current
+from worker_server.share_monitor import ShareMonitor
+
+
+class DefaultChoice(Body):
+    """The body of PUT /brands/default."""
+
+    brand_id: BrandChoice | None = Field(...)
+
+
+def blueprint(share: ShareMonitor, make: Maker) -> Blueprint:
+    """Return the routes; `make` judges and stores a brand."""
+    routes = Blueprint("brands", __name__, url_prefix="/brands")
+
+    @routes.post("")
+    def create_brand() -> tuple[Response, int, dict[str, str]]:
+        with tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder:
+            form, files = brand_forms.parse_form(Path(folder))
+            services.admit(share)
+            brand = make(_draft(form, files, Path(folder)), current().remote_folder)
+        document = _document(brand)
+        return jsonify(document), 201, {"Location": document["link"]}
+
+    @routes.get("")
+    def list_brands() -> Response:
+        return jsonify([_document(each) for each in brands.list_brands(caller().user_id)])
+
+    @routes.get("/default")
+    def get_default_brand() -> Response:
+        return jsonify(brand_id=brands.default_of(caller().user_id))
+
+    @routes.put("/default")
+    def set_default_brand() -> Response:
+        chosen = parse_body(DefaultChoice).brand_id
+        return jsonify(brand_id=brands.set_default(caller().user_id, chosen))
+
+    @routes.get("/<brand_id>")
+    def get_brand(brand_id: str) -> Response:
+        key = parse_id(brand_id, BrandNotFound)
+        return jsonify(_document(brands.find(caller().user_id, key)))
+
+    @routes.delete("/<brand_id>")
+    def delete_brand(brand_id: str) -> Response:
+        brands.delete_brand(caller().user_id, parse_id(brand_id, BrandNotFound))
+        return Response(status=204)
+
+    return routes
+
+
+def _draft(form: brand_forms.BrandForm, files: dict[str, Path], folder: Path) -> BrandDraft:
+    return BrandDraft(
+        owner_id=caller().user_id,
+        name=form.name,
+        background=form.background,
+        durations_s={"before": form.before_s, "after": form.after_s},
+        watermark={
+            "place": form.watermark_place,
+            "width_share": form.watermark_width,
+            "opacity": form.watermark_opacity,
+        },
+        files=files,
+        folder=folder,
+    )
+
+
+def _document(brand: Brand) -> dict[str, Any]:
+    created_at = brand.created_at.astimezone(UTC).isoformat(timespec="milliseconds")
+    watermark = brand.spec.get("watermark")
+    return {
+        "brand_id": str(brand.id),
+        "name": brand.name,
+        "before": _bumper(brand.spec.get("before")),
+        "after": _bumper(brand.spec.get("after")),
+        "watermark": watermark and {key: watermark[key] for key in _WATERMARK_FIELDS},
+        "background": brand.spec["background"],
+        "size_bytes": brand.size_bytes,
+        "created_at": created_at.replace("+00:00", "Z"),
+        "link": f"/brands/{brand.id}",
+    }
+
+
+_WATERMARK_FIELDS = ("width", "height", "place", "width_share", "opacity")
+
+
+def _bumper(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+    if spec is None:
+        return None
+    kind = "video" if spec["file"].endswith(".mp4") else "image"
+    numerator, _, denominator = spec["duration_s"].partition("/")
+    duration_s = round(float(numerator) / float(denominator or 1), 3)
+    sides = {"width": spec["width"], "height": spec["height"]}
+    return {"kind": kind, "duration_s": duration_s, **sides}

@@ -1,0 +1,59 @@
+"""Files of brands on the share, `brands/<owner>/<SHA-256>.<kind>`: written whole, never changed."""
+
+import hashlib
+import time
+import uuid
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from worker_server import storage
+
+
+def brand_file(remote: Path, owner_id: int, name: str) -> Path:
+    """Return where a file of the owner's brands is."""
+    return remote / "brands" / str(owner_id) / name
+
+
+def name_of(path: Path) -> str:
+    """Return the name on the share of a file with this content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() + path.suffix
+
+
+def publish_files(remote: Path, owner_id: int, files: Mapping[str, Path]) -> None:
+    """Put the files on the share, each whole, durably, and once; raise OSError."""
+    storage.require_mounted(remote)
+    folder = brand_file(remote, owner_id, "")
+    folder.mkdir(parents=True, exist_ok=True)
+    storage.sync_folder(folder.parent)
+    for name, local in files.items():
+        if not (folder / name).exists():
+            unique = folder / f"{uuid.uuid4()}"
+            storage.publish(local, unique)
+            unique.rename(folder / name)
+    storage.sync_folder(folder)
+
+
+def owners_with_files(remote: Path) -> list[int]:
+    """Return the accounts that have a folder of brands."""
+    try:
+        return [int(each.name) for each in (remote / "brands").iterdir() if each.name.isdigit()]
+    except FileNotFoundError:
+        return []
+
+
+def old_files(remote: Path, owner_id: int, min_age_s: float) -> list[str]:
+    """Return the names of the owner's files that were written so long ago, unfinished ones too."""
+    settled = time.time() - min_age_s
+    entries = brand_file(remote, owner_id, "").iterdir()
+    return [each.name for each in entries if each.stat().st_mtime < settled]
+
+
+def remove_files(remote: Path, owner_id: int, names: Collection[str]) -> None:
+    """Remove the files, and the folder once it is empty; raise OSError while the share is away."""
+    storage.require_mounted(remote)
+    folder = brand_file(remote, owner_id, "")
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,101 @@
+"""Makes a brand of what a caller has sent: judged, normalized, put on the share, stored."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from worker_server.brand_drafts import BrandDraft
+from worker_server.brand_files import name_of, publish_files
+from worker_server.errors import WorkFailed
+from worker_server.media import MediaProcessCrashed
+from worker_server.media.branding.normalize import (
+    BrandFault,
+    BrandFileRefused,
+    is_image,
+    named,
+    normalize_image,
+    normalize_video,
+)
+from worker_server.models import Brand
+from worker_server.queue import brands
+from worker_server.queue.brands import NewBrand
+from worker_server.storage import ShareAway
+
+# Of one process: decoding and encoding need memory and a core.
+_slot = threading.Semaphore(1)
+_WAIT_S = 20.0
+
+
+class BrandsBusy(Exception):
+    """Other brands are being made; try again."""
+
+
+def make_brand(draft: BrandDraft, remote: Path) -> Brand:
+    """Return the stored brand.
+
+    Raise BrandFileRefused, BrandsBusy, TooManyBrands, ShareAway, or MediaProcessCrashed.
+    """
+    with _taken():
+        spec: dict[str, Any] = {"background": draft.background}
+        made: dict[str, Path] = {}
+        for field, path in draft.files.items():
+            try:
+                spec[field] = _normalized(draft, field, path, made)
+            except BrandFileRefused as refusal:
+                raise named(refusal, field) from refusal
+            except WorkFailed as error:
+                if isinstance(error, MediaProcessCrashed):
+                    raise
+                raise BrandsBusy("The video took too long; try again in a moment.") from error
+    size_bytes = sum(path.stat().st_size for path in made.values())
+    new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
+    try:
+        return brands.create(new, lambda: publish_files(remote, draft.owner_id, made))
+    except OSError as error:
+        raise ShareAway("The storage does not answer just now.") from error
+
+
+@contextmanager
+def _taken() -> Iterator[None]:
+    if not _slot.acquire(timeout=_WAIT_S):
+        raise BrandsBusy("Other brands are being made; try again in a moment.")
+    try:
+        yield
+    finally:
+        _slot.release()
+
+
+def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]) -> dict[str, Any]:
+    """Return what the brand's spec says of the file, and add its content to `made`."""
+    if field == "watermark":
+        return _watermark(draft, path, made)
+    if is_image(path):
+        image = normalize_image(path, draft.folder / f"{field}.png", draft.background)
+        sides = {"width": image.width, "height": image.height}
+        duration_s = str(draft.durations_s.get(field, 1.0))
+        return {"file": _add(image.path, made), "duration_s": duration_s, **sides}
+    video = normalize_video(path, draft.folder / f"{field}.mp4", get_ffmpeg_exe())
+    return {
+        "file": _add(video.path, made),
+        "duration_s": str(video.duration_s),
+        "width": video.width,
+        "height": video.height,
+    }
+
+
+def _watermark(draft: BrandDraft, path: Path, made: dict[str, Path]) -> dict[str, Any]:
+    if not is_image(path):
+        raise BrandFileRefused(BrandFault.UNSUPPORTED)
+    image = normalize_image(path, draft.folder / "watermark.png", None)
+    sides = {"width": image.width, "height": image.height}
+    return {"file": _add(image.path, made), **sides, **draft.watermark}
+
+
+def _add(path: Path, made: dict[str, Path]) -> str:
+    name = name_of(path)
+    made[name] = path
+    return name

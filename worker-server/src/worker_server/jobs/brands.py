@@ -1,0 +1,46 @@
+"""The brand of a part that is to be rendered, and the removal of files that no brand has."""
+
+import logging
+from functools import partial
+from typing import Any
+
+from worker_server import media
+from worker_server.brand_files import (
+    brand_file,
+    old_files,
+    owners_with_files,
+    remove_files,
+)
+from worker_server.brand_specs import brand_of
+from worker_server.errors import FailureCode, WorkFailed
+from worker_server.queue import brands
+from worker_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 100
+# Files of a brand appear before its row.
+_SETTLED_S = 600
+
+
+def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -> media.Brand:
+    """Return the brand of a task's edit; raise WorkFailed where it is gone."""
+    chosen = (edit or {}).get("brand_id") or brands.BUILT_IN
+    if chosen == brands.NONE:
+        return media.Brand()
+    if chosen == brands.BUILT_IN:
+        logo = settings.logo_path or media.DEFAULT_LOGO
+        return media.Brand.of_logo(logo, settings.logo_seconds)
+    spec = brands.spec_for_task(owner_id, chosen)
+    if spec is None:
+        sentence = "The task's brand was deleted; make the task again with another one."
+        raise WorkFailed(FailureCode.BRAND_GONE, sentence)
+    return brand_of(spec, partial(brand_file, settings.remote_folder, owner_id))
+
+
+def remove_needless_brands(settings: Settings) -> None:
+    """Forget deleted brands that no task needs, and remove files that no brand has."""
+    brands.forget_needless(_AT_ONCE)
+    remote = settings.remote_folder
+    for owner_id in owners_with_files(remote):
+        names = old_files(remote, owner_id, _SETTLED_S)
+        brands.remove_unused(owner_id, names, partial(remove_files, remote, owner_id))

@@ -1,0 +1,1 @@
+"""Brands: judging and normalizing what callers send, and previews."""

@@ -1,0 +1,176 @@
+"""Judges a brand's file by its content and makes what renderers read: PNG, or MP4, of ours."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+
+from worker_server.errors import WorkFailed
+from worker_server.media.errors import MediaProcessCrashed, SourceError
+from worker_server.media.model.brand import Brand
+from worker_server.media.model.edit import PartEdit, Profile
+from worker_server.media.model.geometry import Aspect
+from worker_server.media.model.plan import FrameRange
+from worker_server.media.model.source import ProbeLimits
+from worker_server.media.probing.prepare import PrepareWatch, prepare
+from worker_server.media.probing.probe import probe
+from worker_server.media.process.child import (
+    Child,
+    ChildCrashed,
+    ChildFailed,
+    ChildFiles,
+    ChildLimits,
+)
+from worker_server.media.rendering.ffmpeg import FfmpegRenderer
+from worker_server.media.rendering.render import RenderLimits, RenderWatch, render
+
+MAX_VIDEO_S = 10
+_CHILD = "worker_server.media.branding.image_child"
+_IMAGE_LIMITS = ChildLimits(cpu_s=20, memory_bytes=1024**3, file_bytes=32 * 1024**2, nice=10)
+_TIMEOUT_S = 20.0
+_VIDEO_TIMEOUT_S = 45.0
+_VIDEO_MEMORY_BYTES = 2 * 1024**3
+_MAX_VIDEO_BYTES = 64 * 1024**2
+# Later encoded once more, with each clip.
+_VIDEO_PROFILE = Profile("superfast", 16, 1)
+_IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_ANIMATED = (b"GIF87a", b"GIF89a")
+
+
+class BrandFault(StrEnum):
+    """Why a file cannot be part of a brand; the codes of the API."""
+
+    EMPTY = "brand_file_empty"
+    UNSUPPORTED = "brand_file_unsupported"
+    TOO_LARGE = "brand_image_too_large"
+    ANIMATED = "brand_image_animated"
+    BROKEN = "brand_file_broken"
+    TOO_LONG = "brand_video_too_long"
+
+
+_SENTENCES = {
+    BrandFault.EMPTY: "The file is empty.",
+    BrandFault.UNSUPPORTED: "The file is no PNG, JPEG or WebP, nor a video of an accepted format.",
+    BrandFault.TOO_LARGE: "An image may have 8192 pixels a side, and 16.7 million in all.",
+    BrandFault.ANIMATED: "Animated images are not accepted; send a video instead.",
+    BrandFault.BROKEN: "The file is incomplete or damaged.",
+    BrandFault.TOO_LONG: f"A video may last {MAX_VIDEO_S} seconds.",
+}
+
+
+class BrandFileRefused(Exception):
+    """A file cannot be part of a brand; `fault` is why, `field` the name it was sent under."""
+
+    def __init__(self, fault: BrandFault, field: str = "") -> None:
+        super().__init__(_SENTENCES[fault])
+        self.fault = fault
+        self.field = field
+
+
+@dataclass(frozen=True)
+class NormalizedImage:
+    """A PNG of ours, and its sides."""
+
+    path: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class NormalizedVideo:
+    """An MP4 of ours with sound, silent where the file has none."""
+
+    path: Path
+    width: int
+    height: int
+    duration_s: Fraction
+
+
+def is_image(path: Path) -> bool:
+    """Tell whether the file begins as an image does.
+
+    Raise BrandFileRefused for one that is empty, or a GIF.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise BrandFileRefused(BrandFault.EMPTY)
+    if head.startswith(_ANIMATED):
+        raise BrandFileRefused(BrandFault.ANIMATED)
+    return head.startswith(_IMAGE_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def normalize_image(path: Path, output: Path, background: str | None) -> NormalizedImage:
+    """Decode the image in a limited child and write it as PNG to `output`, upright, at most 1920.
+
+    Transparent parts show the background; None keeps them. Raise BrandFileRefused or
+    MediaProcessCrashed.
+    """
+    output.touch()  # in the sandbox the child may write this file, and make no other
+    payload = {"path": str(path), "output": str(output), "background": background}
+    try:
+        with Child(_CHILD, _IMAGE_LIMITS) as child:
+            files = ChildFiles(read=(path,), write=(output,))
+            found = child.request(payload, _TIMEOUT_S, lambda: False, files)
+    except ChildCrashed as error:
+        raise MediaProcessCrashed("image", str(error)) from error
+    except ChildFailed as error:
+        raise BrandFileRefused(BrandFault.TOO_LARGE) from error
+    if "fault" in found:
+        raise BrandFileRefused(BrandFault(found["fault"]))
+    return NormalizedImage(output, found["width"], found["height"])
+
+
+def normalize_video(path: Path, output: Path, ffmpeg_path: str) -> NormalizedVideo:
+    """Make of the video a clip of all its frames, in the sandbox: upright, BT.709, constant rate.
+
+    `output.parent` is scratch. Raise BrandFileRefused, or WorkFailed where the machine is at fault.
+    """
+    limits = ProbeLimits(
+        max_duration_s=MAX_VIDEO_S, timeout_s=_TIMEOUT_S, memory_bytes=_VIDEO_MEMORY_BYTES
+    )
+    try:
+        edit = _whole(path, output, ffmpeg_path, limits)
+        watch = RenderLimits(_TIMEOUT_S, _VIDEO_TIMEOUT_S, _VIDEO_MEMORY_BYTES, _MAX_VIDEO_BYTES)
+        render(edit, output, [FfmpegRenderer(ffmpeg_path)], RenderWatch(limits=watch))
+    except WorkFailed as error:
+        raise _refusal(error) from error
+    return NormalizedVideo(output, edit.width, edit.height, edit.duration_s)
+
+
+def _whole(path: Path, output: Path, ffmpeg_path: str, limits: ProbeLimits) -> PartEdit:
+    """Return the edit that shows all of the video and nothing else."""
+    watch = PrepareWatch(
+        ffmpeg_path,
+        limits,
+        stall_s=_TIMEOUT_S,
+        timeout_s=_VIDEO_TIMEOUT_S,
+        memory_bytes=_VIDEO_MEMORY_BYTES,
+        max_output_bytes=_MAX_VIDEO_BYTES,
+    )
+    source, prepared = prepare(
+        probe(path, limits=limits), path, output.with_suffix(".prepared"), watch
+    )
+    frames = FrameRange(0, 0, source.frame_count, source.frame_rate)
+    edit = PartEdit.of(
+        source, prepared, frames, brand=Brand(), profile=_VIDEO_PROFILE, aspect=Aspect.SOURCE
+    )
+    if edit.duration_s > MAX_VIDEO_S:
+        raise BrandFileRefused(BrandFault.TOO_LONG)
+    return edit
+
+
+def _refusal(error: WorkFailed) -> Exception:
+    """Return what a failure says of the file; the failure itself where it says nothing."""
+    if error.code == "source_too_long":
+        return BrandFileRefused(BrandFault.TOO_LONG)
+    damaged = ("source_damaged", "source_incomplete", "decoder_crashed", "clip_rejected")
+    if error.code in damaged:
+        return BrandFileRefused(BrandFault.BROKEN)
+    is_refused = isinstance(error, SourceError) or error.code == "clip_too_large"
+    return BrandFileRefused(BrandFault.UNSUPPORTED) if is_refused else error
+
+
+def named(refusal: BrandFileRefused, field: str) -> BrandFileRefused:
+    """Return the refusal of the file that was sent under this name."""
+    return BrandFileRefused(refusal.fault, field)

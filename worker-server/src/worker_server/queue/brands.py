@@ -1,0 +1,207 @@
+"""Rows of brands: those of an account, its default, and which of the deleted ones tasks need."""
+
+import uuid
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from worker_server.db import transaction
+from worker_server.models import Brand, BrandDefault, Task
+from worker_server.queue.session import ScopedSession
+from worker_server.queue.statuses import TaskStatus
+
+BUILT_IN, NONE = "built-in", "none"
+MAX_BRANDS = 100
+# A failed task can be retried with its deleted brand for this long.
+KEPT_HOURS = 24
+# A task is stored a moment after its brand was looked up.
+_GRACE = timedelta(minutes=1)
+# Any number that no other advisory lock of the database uses; the second key is the owner.
+_LOCK = 0xB4A9D
+
+
+class BrandNotFound(Exception):
+    """The account has no such brand."""
+
+    def __init__(self) -> None:
+        super().__init__("This account has no such brand.")
+
+
+class TooManyBrands(Exception):
+    """The account has as many brands as it may have."""
+
+
+@dataclass(frozen=True)
+class NewBrand:
+    """A brand to be stored; `files` are those of `spec`."""
+
+    owner_id: int
+    name: str
+    spec: dict[str, Any]
+    files: list[str]
+    size_bytes: int
+
+
+def create(brand: NewBrand, publish: Callable[[], None]) -> Brand:
+    """Store the brand once `publish` has put its files on the share; raise TooManyBrands."""
+    with transaction() as session:
+        _lock_files(session, brand.owner_id)
+        mine = select(func.count()).where(Brand.owner_id == brand.owner_id, _is_listed())
+        if (session.scalar(mine) or 0) >= MAX_BRANDS:
+            raise TooManyBrands(f"This account may have {MAX_BRANDS} brands; delete one first.")
+        publish()
+        row = {"id": uuid.uuid4(), **vars(brand)}
+        created = session.scalars(insert(Brand).values(row).returning(Brand)).one()
+        session.expunge(created)
+        return created
+
+
+def find(owner_id: int, brand_id: uuid.UUID) -> Brand:
+    """Return the brand; raise BrandNotFound, also where it is deleted."""
+    with transaction() as session:
+        mine = select(Brand).where(Brand.id == brand_id, Brand.owner_id == owner_id, _is_listed())
+        brand = session.scalar(mine)
+        if brand is None:
+            raise BrandNotFound
+        session.expunge(brand)
+        return brand
+
+
+def list_brands(owner_id: int) -> list[Brand]:
+    """Return the account's brands, newest first."""
+    mine = select(Brand).where(Brand.owner_id == owner_id, _is_listed())
+    with transaction() as session:
+        brands = session.scalars(mine.order_by(Brand.created_at.desc(), Brand.id)).all()
+        session.expunge_all()
+        return list(brands)
+
+
+def delete_brand(owner_id: int, brand_id: uuid.UUID) -> None:
+    """Take the brand from the list; raise BrandNotFound.
+
+    Tasks that have it are not hurt. Where it was the default, the built-in one is that again.
+    """
+    with transaction() as session:
+        mine = update(Brand).where(Brand.id == brand_id, Brand.owner_id == owner_id, _is_listed())
+        if session.scalar(mine.values(deleted_at=func.now()).returning(Brand.id)) is None:
+            raise BrandNotFound
+        chosen = (BrandDefault.owner_id == owner_id, BrandDefault.brand_id == str(brand_id))
+        session.execute(delete(BrandDefault).where(*chosen))
+
+
+def default_of(owner_id: int) -> str:
+    """Return the brand of tasks that name none."""
+    with transaction() as session:
+        return _default_of(session, owner_id)
+
+
+def set_default(owner_id: int, brand_id: str | None) -> str:
+    """Choose the brand of later tasks that name none, the built-in one with None.
+
+    Raise BrandNotFound.
+    """
+    with transaction() as session:
+        if brand_id is None:
+            session.execute(delete(BrandDefault).where(BrandDefault.owner_id == owner_id))
+            return BUILT_IN
+        # Locked, so that a deletion of the brand meets the row of the default.
+        if brand_id not in _known(session, owner_id, [brand_id], locked=True):
+            raise BrandNotFound
+        row = insert(BrandDefault).values(owner_id=owner_id, brand_id=brand_id)
+        session.execute(
+            row.on_conflict_do_update(index_elements=["owner_id"], set_={"brand_id": brand_id})
+        )
+        return brand_id
+
+
+def resolve(owner_id: int, chosen: Iterable[str | None]) -> dict[str | None, str]:
+    """Return for each choice the brand that it is; a brand that the account has not is left out."""
+    choices = set(chosen)
+    resolved: dict[str | None, str] = {each: each for each in (BUILT_IN, NONE)}
+    if choices <= set(resolved):
+        return resolved
+    with transaction() as session:
+        resolved |= {each: each for each in _known(session, owner_id, choices - {None})}
+        if None in choices:
+            resolved[None] = _default_of(session, owner_id)
+    return resolved
+
+
+def spec_for_task(owner_id: int, brand_id: str) -> dict[str, Any] | None:
+    """Return what a task's brand looks like, deleted or not; None where it is gone."""
+    with transaction() as session:
+        mine = (Brand.id == uuid.UUID(brand_id), Brand.owner_id == owner_id)
+        return session.scalar(select(Brand.spec).where(*mine))
+
+
+def forget_needless(limit: int) -> None:
+    """Remove the rows of deleted brands that no task needs."""
+    needless = select(Brand.id).where(
+        Brand.deleted_at < func.now() - _GRACE, ~exists().where(_task_needs_brand())
+    )
+    with transaction() as session:
+        session.execute(delete(Brand).where(Brand.id.in_(needless.limit(limit))))
+
+
+def remove_unused(
+    owner_id: int, names: Collection[str], remove: Callable[[Collection[str]], None]
+) -> None:
+    """Call `remove` with those files of the owner that no brand has, and let none be made then."""
+    with transaction() as session:
+        _lock_files(session, owner_id)
+        used = select(func.unnest(Brand.files)).where(Brand.owner_id == owner_id)
+        unused = set(names) - set(session.scalars(used))
+        if unused:
+            remove(unused)
+
+
+def _default_of(session: ScopedSession, owner_id: int) -> str:
+    mine = select(BrandDefault.brand_id).where(BrandDefault.owner_id == owner_id)
+    return session.scalar(mine) or BUILT_IN
+
+
+def _known(
+    session: ScopedSession, owner_id: int, chosen: Iterable[str | None], *, locked: bool = False
+) -> set[str]:
+    names = {each for each in chosen if each is not None}
+    ids = {uuid.UUID(each): each for each in names - {BUILT_IN, NONE}}
+    mine = select(Brand.id).where(Brand.id.in_(ids), Brand.owner_id == owner_id, _is_listed())
+    found = session.scalars(mine.with_for_update() if locked else mine)
+    return {ids[each] for each in found} | (names & {BUILT_IN, NONE})
+
+
+def _is_listed() -> ColumnElement[bool]:
+    return Brand.deleted_at.is_(None)
+
+
+def _task_needs_brand() -> ColumnElement[bool]:
+    """Return whether a task may still be rendered with the brand: it lives, or may be retried."""
+    is_recent = Task.finished_at > func.now() - timedelta(hours=KEPT_HOURS)
+    is_over = Task.status.in_([TaskStatus.DONE, TaskStatus.CANCELED])
+    return and_(
+        Task.owner_id == Brand.owner_id,
+        Task.edit["brand_id"].astext == cast(Brand.id, Text),
+        ~is_over,
+        or_(Task.status != TaskStatus.FAILED, is_recent),
+    )
+
+
+def _lock_files(session: ScopedSession, owner_id: int) -> None:
+    statement = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
+    session.execute(statement, {"key": _LOCK, "owner": owner_id})

@@ -1,0 +1,201 @@
+"""Brands in clips: bumpers to the frame, their colours and tones, and the watermark's place."""
+
+import wave
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from idrl_testing.numbered import number_in
+from worker_server.media import (
+    Aspect,
+    Brand,
+    Bumper,
+    ClipRejected,
+    Fit,
+    FrameRange,
+    PartEdit,
+    Place,
+    Profile,
+    RenderWatch,
+    Watermark,
+    probe,
+    render,
+    renderer,
+    verify_clip,
+)
+
+Make = Callable[..., Path]
+Picture = np.ndarray[Any, np.dtype[np.uint8]]
+RED, BLUE, GREEN, WHITE = (220, 30, 30), (30, 30, 220), (20, 160, 60), (255, 255, 255)
+BACKGROUND = "#c83264"
+TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
+FIT = f"-profile:v high -8x8dct 1 -bf 2 -g 10 {TAGS}"
+RATE = 48_000
+TONE = "-f lavfi -i sine=r=44100:d=4 -c:a aac -pix_fmt yuv420p"
+TONE_HZ = 2000
+
+
+@pytest.fixture(scope="session")
+def fit(numbered: Make) -> Path:
+    """Four seconds at 25 fps that every renderer can render."""
+    return numbered(100, "25", "brand-source.mp4", FIT)
+
+
+def solid(path: Path, size: tuple[int, int], colour: tuple[int, ...]) -> Path:
+    Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour).save(path)
+    return path
+
+
+def edit_of(path: Path, brand: Brand, **options: Any) -> PartEdit:  # noqa: ANN401
+    source = probe(path)
+    frames = FrameRange(0, 10, 73, source.frame_rate)
+    return PartEdit.of(
+        source, path, frames, brand=brand, profile=Profile("ultrafast", 14, 1), **options
+    )
+
+
+def rendered(name: str, edit: PartEdit, ffmpeg: str, scratch: Path) -> list[Picture]:
+    render(edit, scratch / "clip.mp4", [renderer(name, ffmpeg)], RenderWatch())
+    return pictures(scratch / "clip.mp4")
+
+
+def pictures(path: Path) -> list[Picture]:
+    with av.open(str(path)) as container:
+        return [
+            np.asarray(
+                frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray(), np.uint8
+            )
+            for frame in container.decode(video=0)
+        ]
+
+
+def numbers(frames: list[Picture]) -> list[int]:
+    return [number_in(np.asarray(frame.mean(axis=2), np.uint8)) for frame in frames]
+
+
+def is_colour(area: Picture, colour: tuple[int, ...]) -> bool:
+    return bool(np.abs(area.astype(int) - np.array(colour)).max() <= 14)
+
+
+def tone_at(path: Path, second: float, scratch: Path) -> tuple[float, float]:
+    """Return the strongest frequency of a tenth of a second, and its level (RMS, full scale 1)."""
+    sound = scratch / "sound.wav"
+    with av.open(str(path)) as source, av.open(str(sound), "w") as target:
+        stream = target.add_stream("pcm_s16le", rate=RATE, layout="stereo")
+        for frame in source.decode(audio=0):
+            frame.pts = None
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    with wave.open(str(sound)) as file:
+        raw = np.frombuffer(file.readframes(file.getnframes()), np.int16)[::2] / 32768
+    part = raw[int(second * RATE) : int((second + 0.1) * RATE)]
+    power = np.abs(np.fft.rfft(part * np.hanning(len(part))))
+    return float(np.argmax(power) * RATE / len(part)), float(np.sqrt((part**2).mean()))
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy", "copy"])
+@pytest.mark.parametrize(("before_s", "after_s"), [(1.0, 0.4), (0.0, 0.4), (0.2, 0.0)])
+def test_pictures_stand_before_and_after_to_the_frame(
+    name: str, before_s: float, after_s: float, fit: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    before, after = (
+        Bumper(solid(tmp_path / "red.png", (300, 100), RED), Fraction(str(before_s))),
+        Bumper(solid(tmp_path / "blue.png", (50, 50), BLUE), Fraction(str(after_s))),
+    )
+    edit = edit_of(fit, Brand(before, after, background=BACKGROUND))
+    frames = rendered(name, edit, ffmpeg, tmp_path)
+    first, last = round(before_s * 25), round(after_s * 25)
+    assert len(frames) == first + 63 + last
+    assert numbers(frames[first : first + 63]) == list(range(10, 73))
+    ground = tuple(bytes.fromhex(BACKGROUND[1:]))
+    for frame in frames[:first]:  # 300:100 in 16:9 fills the width
+        assert is_colour(frame[60:120, 8:-8], RED)
+        assert is_colour(frame[4:24, 8:-8], ground)
+    for frame in frames[first + 63 :]:  # a square fills the height, and is enlarged
+        assert is_colour(frame[8:-8, 80:-80], BLUE)
+        assert is_colour(frame[8:-8, 4:60], ground)
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
+def test_watermark_is_over_the_content_alone(
+    name: str, fit: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    still = Bumper(solid(tmp_path / "red.png", (160, 90), RED), Fraction(1, 5))
+    mark = solid(tmp_path / "mark.png", (100, 50), (*GREEN, 255))
+    shares = (Fraction(1, 5), Fraction(1, 2))
+    brand = Brand(still, still, Watermark(mark, 100, 50, *shares, Place.TOP_RIGHT))
+    frames = rendered(name, edit_of(fit, brand), ffmpeg, tmp_path)
+    plain = rendered(name, edit_of(fit, Brand(still, still)), ffmpeg, tmp_path)
+    assert len(frames) == len(plain) == 5 + 63 + 5
+    # A fifth of 320 wide, half as high, 4 from the edges.
+    box = slice(4, 36), slice(320 - 4 - 64, 320 - 4)
+    inner = slice(8, 32), slice(320 - 64, 320 - 8)
+    for frame, other in zip(frames[5:-5], plain[5:-5], strict=True):
+        mixed = (other[inner].astype(float) + np.array(GREEN)) / 2
+        assert np.abs(frame[inner] - mixed).mean() < 10
+        outside = np.ones(frame.shape[:2], bool)
+        outside[box] = False
+        assert np.abs(frame[outside].astype(int) - other[outside]).mean() < 3
+    for frame in [*frames[:5], *frames[-5:]]:
+        assert is_colour(frame[4:-4, 4:-4], RED)
+
+
+def test_copy_leaves_a_watermark_to_others(fit: Path, ffmpeg: str, tmp_path: Path) -> None:
+    mark = Watermark(tmp_path / "mark.png", 10, 10, Fraction(1, 5), Fraction(1))
+    assert renderer("copy", ffmpeg).can_render(edit_of(fit, Brand()))
+    assert not renderer("copy", ffmpeg).can_render(edit_of(fit, Brand(watermark=mark)))
+
+
+def test_verification_compares_beside_the_largest_watermark(
+    fit: Path, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    mark = solid(tmp_path / "mark.png", (100, 100), (*WHITE, 255))
+    large = Watermark(mark, 100, 100, Fraction(1, 2), Fraction(1), Place.CENTER)
+    edit = edit_of(fit, Brand(watermark=large))
+    rendered("ffmpeg", edit, ffmpeg, tmp_path)
+    verify_clip(tmp_path / "clip.mp4", edit)
+    other = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=4 {TONE} -c:v libx264 {FIT}", "other.mp4")
+    with pytest.raises(ClipRejected):
+        verify_clip(tmp_path / "clip.mp4", replace(edit, source_path=other))
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
+def test_padding_has_the_brands_background(
+    name: str, fit: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    edit = edit_of(fit, Brand(background=BACKGROUND), aspect=Aspect.SQUARE, fit=Fit.PAD)
+    frames = rendered(name, edit, ffmpeg, tmp_path)
+    assert len(frames) == 63
+    ground = tuple(bytes.fromhex(BACKGROUND[1:]))
+    assert all(is_colour(frame[4:60, 4:-4], ground) for frame in frames)
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy", "copy"])
+def test_videos_stand_before_and_after_with_their_sound(
+    name: str, fit: Path, numbered: Make, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """Their rate becomes the clip's: 30 pictures at 30 fps are 25 of every grid time."""
+    intro = numbered(30, "30", "intro.mp4", TAGS, first=500, sound=False)
+    tone = f"-f lavfi -i sine=frequency={TONE_HZ}:r=48000:d=1"
+    loud = make(f"-i {intro} {tone} -c:v copy -c:a aac -ac 2", "loud.mp4")
+    video = Bumper(loud, Fraction(1), is_video=True)
+    frames = rendered(name, edit_of(fit, Brand(video, video)), ffmpeg, tmp_path)
+    assert len(frames) == 25 + 63 + 25
+    assert numbers(frames[25:-25]) == list(range(10, 73))
+    for shown in (numbers(frames[:25]), numbers(frames[-25:])):
+        assert len(shown) == 25
+        # At 25 fps frame k shows the picture whose time is nearest before or at k/25.
+        assert all(abs(found - (500 + k * 30 / 25)) <= 1 for k, found in enumerate(shown))
+        assert shown == sorted(set(shown))
+    clip = tmp_path / "clip.mp4"
+    for second in (0.1, 0.85, 25 / 25 + 63 / 25 + 0.1, 25 / 25 + 63 / 25 + 0.8):
+        assert tone_at(clip, second, tmp_path)[0] == pytest.approx(TONE_HZ, abs=25)
+    for second in (1.05, 2.3, 3.4):  # the content's own tone
+        assert tone_at(clip, second, tmp_path)[0] == pytest.approx(440, abs=25)

@@ -1,0 +1,343 @@
+"""Brands: what is judged and refused, whose they are, how tasks take one, and when files go."""
+
+import io
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from sqlalchemy import text
+from werkzeug.test import TestResponse
+
+from worker_server.api import brand_forms
+from worker_server.db import db, transaction
+from worker_server.jobs.brands import remove_needless_brands
+from worker_server.queue import brands
+from worker_server.settings import Settings
+from worker_testing import URL, problem
+
+Auth = Callable[..., dict[str, str]]
+RED, CLEAR = (220, 30, 30), (0, 0, 0, 0)
+
+
+def image(
+    kind: str = "PNG",
+    size: tuple[int, int] = (64, 36),
+    colour: tuple[int, ...] = RED,
+    **options: Any,  # noqa: ANN401
+) -> bytes:
+    target = io.BytesIO()
+    Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour).save(target, kind, **options)
+    return target.getvalue()
+
+
+def animation(kind: str) -> bytes:
+    target = io.BytesIO()
+    frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 100, 200)]
+    frames[0].save(target, kind, save_all=True, append_images=frames[1:], duration=40)
+    return target.getvalue()
+
+
+def noise(kind: str) -> bytes:
+    target = io.BytesIO()
+    pixels = np.random.default_rng(1).integers(0, 255, (90, 160, 3), np.uint8)
+    Image.fromarray(pixels).save(target, kind)
+    return target.getvalue()
+
+
+def video(tmp_path: Path, seconds: float, *options: str) -> bytes:
+    path = tmp_path / "video.mp4"
+    source = ["-f", "lavfi", "-i", f"testsrc2=s=160x90:r=10:d={seconds}"]
+    encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", *options]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, *encoding, str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    return path.read_bytes()
+
+
+class Brands:
+    """The calls of one account."""
+
+    def __init__(self, client: FlaskClient, headers: dict[str, str]) -> None:
+        self.client = client
+        self.headers = headers
+
+    def post(self, **fields: object) -> TestResponse:
+        data: dict[str, object] = {"name": "Race"}
+        for name, value in fields.items():
+            data[name] = (io.BytesIO(value), "any.name") if isinstance(value, bytes) else value
+        kind = "multipart/form-data"
+        return self.client.post("/brands", headers=self.headers, data=data, content_type=kind)
+
+    def new(self, **fields: object) -> str:
+        response = self.post(**fields)
+        assert response.status_code == 201, response.get_data(as_text=True)
+        return str(response.get_json()["brand_id"])
+
+    def get(self, path: str = "") -> TestResponse:
+        return self.client.get(f"/brands{path}", headers=self.headers)
+
+    def task(self, brand_id: object) -> TestResponse:
+        body = {"url": URL, "edit": {"brand_id": brand_id}}
+        return self.client.post("/tasks", headers=self.headers, json=body)
+
+
+@pytest.fixture
+def calls(client: FlaskClient, auth: Auth) -> Brands:
+    return Brands(client, auth())
+
+
+@pytest.fixture
+def others(client: FlaskClient, auth: Auth) -> Brands:
+    return Brands(client, auth(2))
+
+
+def refused(response: TestResponse, status: int, code: str) -> dict[str, Any]:
+    assert problem(response) == (status, code)
+    body: dict[str, Any] = response.get_json()
+    return body
+
+
+def files_on(share: Path) -> set[str]:
+    return {path.name for path in share.glob("brands/*/*")}
+
+
+def test_brand_is_stored_whole_and_shown_to_its_owner_alone(
+    calls: Brands, others: Brands, share: Path
+) -> None:
+    response = calls.post(
+        before=image(size=(640, 360)),
+        after=image("JPEG", (4000, 2000)),
+        watermark=image("WEBP", (100, 50), CLEAR, lossless=True),
+        after_s="0.5",
+        background="#C83264",
+        watermark_place="top",
+        watermark_width="0.3",
+        watermark_opacity="0.5",
+    )
+    assert response.status_code == 201
+    brand = response.get_json()
+    assert response.headers["Location"] == brand["link"] == f"/brands/{brand['brand_id']}"
+    assert brand["before"] == {"kind": "image", "duration_s": 1, "width": 640, "height": 360}
+    assert brand["after"] == {"kind": "image", "duration_s": 0.5, "width": 1920, "height": 960}
+    mark = {"width": 100, "height": 50, "place": "top", "width_share": 0.3, "opacity": 0.5}
+    assert (brand["watermark"], brand["background"]) == (mark, "#c83264")
+    assert len(files_on(share)) == 3
+    stored = sum(path.stat().st_size for path in share.glob("brands/1/*"))
+    assert brand["size_bytes"] == stored
+    assert calls.get().get_json() == [brand] == [calls.get(f"/{brand['brand_id']}").get_json()]
+    assert others.get().get_json() == []
+    refused(others.get(f"/{brand['brand_id']}"), 404, "brand_not_found")
+    refused(others.task(brand["brand_id"]), 422, "brand_not_found")
+    gone = others.client.delete(f"/brands/{brand['brand_id']}", headers=others.headers)
+    refused(gone, 404, "brand_not_found")
+
+
+def test_same_content_is_one_file_of_its_owner(calls: Brands, others: Brands, share: Path) -> None:
+    calls.new(before=image(), after=image())
+    calls.new(before=image())
+    others.new(before=image())
+    assert sorted(path.parent.name for path in share.glob("brands/*/*")) == ["1", "2"]
+
+
+def test_pictures_are_kept_upright_and_transparency_shows_the_background(
+    calls: Brands, share: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right to see it
+    left_red = Image.new("RGB", (60, 30), (0, 0, 200))
+    left_red.paste(RED, (0, 0, 30, 30))
+    target = io.BytesIO()
+    left_red.save(target, "JPEG", quality=95, exif=exif)
+    calls.new(before=target.getvalue(), after=image(colour=CLEAR), background="#204060")
+    found = {}
+    for path in share.glob("brands/1/*.png"):
+        with Image.open(path) as opened:
+            found[opened.size] = opened.convert("RGB")
+            assert not opened.getexif()
+            assert opened.mode == "RGB"
+    upright = found[30, 60]
+    assert np.abs(np.array(upright.getpixel((15, 10))) - RED).max() < 20  # red is on top
+    assert found[64, 36].getpixel((5, 5)) == (0x20, 0x40, 0x60)
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+REFUSED = {
+    "empty": (b"", "brand_file_empty"),
+    "svg": (SVG, "brand_file_unsupported"),
+    "text": (b"no image", "brand_file_unsupported"),
+    "html": (b"<!doctype html><title>x</title>", "brand_file_unsupported"),
+    "bmp": (image("BMP"), "brand_file_unsupported"),
+    "tiff": (image("TIFF"), "brand_file_unsupported"),
+    "gif": (image("GIF"), "brand_image_animated"),
+    "wide": (image(size=(20_000, 10)), "brand_image_too_large"),
+    "many pixels": (image(size=(5000, 5000)), "brand_image_too_large"),
+    "webp animation": (animation("WEBP"), "brand_image_animated"),
+    "apng": (animation("PNG"), "brand_image_animated"),
+    "truncated png": (noise("PNG")[:20_000], "brand_file_broken"),
+    "truncated jpeg": (noise("JPEG")[:3000], "brand_file_broken"),
+    "truncated webp": (noise("WEBP")[:500], "brand_file_broken"),
+    "png of noise": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "brand_file_broken"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_file_is_judged_by_its_content(name: str, calls: Brands, share: Path) -> None:
+    content, code = REFUSED[name]
+    found = refused(calls.post(after=content), 422, code)
+    assert found["errors"][0]["field"] == "after"
+    assert (calls.get().get_json(), files_on(share)) == ([], set())
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "n" * 201}, "name"),
+        ({"before_s": "5.1"}, "before_s"),
+        ({"before_s": "-1"}, "before_s"),
+        ({"after_s": "nan"}, "after_s"),
+        ({"background": "red"}, "background"),
+        ({"background": "#12345"}, "background"),
+        ({"watermark_place": "middle"}, "watermark_place"),
+        ({"watermark_width": "0.01"}, "watermark_width"),
+        ({"watermark_width": "0.51"}, "watermark_width"),
+        ({"watermark_opacity": "1.01"}, "watermark_opacity"),
+        ({"colour": "#123456"}, "colour"),
+        ({"before": "text"}, "before"),
+        ({"picture": image()}, "picture"),
+        ({"name": ["one", "two"]}, "name"),
+        ({"before": [(io.BytesIO(image()), "a"), (io.BytesIO(image()), "b")]}, "before"),
+    ],
+)
+def test_form_is_refused_with_the_name_of_the_field(
+    fields: dict[str, Any], field: str, calls: Brands
+) -> None:
+    found = refused(calls.post(**fields), 400, "invalid_body")
+    assert [error["field"] for error in found["errors"]] == [field]
+    assert calls.get().get_json() == []
+
+
+def test_other_bodies_are_refused(calls: Brands, monkeypatch: pytest.MonkeyPatch) -> None:
+    json = calls.client.post("/brands", headers=calls.headers, json={"name": "Race"})
+    refused(json, 415, "unsupported_media_type")
+    monkeypatch.setattr(brand_forms, "MAX_BYTES", 1000)
+    refused(calls.post(before=bytes(100_000)), 413, "body_too_large")
+    refused(calls.client.post("/brands", data={"name": "Race"}), 401, "token_missing")
+
+
+def test_task_has_the_brand_of_its_submission(calls: Brands) -> None:
+    first, second = calls.new(before=image()), calls.new(after=image())
+
+    def chosen(brand_id: object) -> str:
+        response = calls.task(brand_id)
+        assert response.status_code == 202
+        return str(response.get_json()["edit"]["brand_id"])
+
+    assert [chosen(each) for each in (None, "none", first)] == ["built-in", "none", first]
+    for brand_id in (first, "none", "built-in"):
+        body = {"brand_id": brand_id}
+        response = calls.client.put("/brands/default", headers=calls.headers, json=body)
+        assert response.get_json() == calls.get("/default").get_json() == body
+        assert (chosen(None), chosen(second)) == (brand_id, second)
+    calls.client.put("/brands/default", headers=calls.headers, json={"brand_id": second})
+    assert calls.client.delete(f"/brands/{second}", headers=calls.headers).status_code == 204
+    assert calls.get("/default").get_json() == {"brand_id": "built-in"}
+    assert chosen(None) == "built-in"
+    for unknown in (str(uuid.uuid4()), second):
+        body = {"brand_id": unknown}
+        response = calls.client.put("/brands/default", headers=calls.headers, json=body)
+        refused(response, 404, "brand_not_found")
+        found = refused(calls.task(unknown), 422, "brand_not_found")
+        assert found["errors"][0]["field"] == "edit.brand_id"
+    refused(calls.task("other"), 400, "invalid_body")
+
+
+def test_batch_names_the_items_without_a_brand(calls: Brands) -> None:
+    brand_id = calls.new(before=image())
+    items = [{"url": URL, "edit": {"brand_id": each}} for each in (brand_id, str(uuid.uuid4()))]
+    response = calls.client.post("/batches", headers=calls.headers, json={"items": items})
+    found = refused(response, 400, "invalid_batch")
+    assert [error["field"] for error in found["errors"]] == ["items.1.edit.brand_id"]
+    body = {"items": [{"url": URL}], "edit": {"brand_id": brand_id}}
+    batch = calls.client.post("/batches", headers=calls.headers, json=body).get_json()
+    task = calls.client.get(f"/tasks/{batch['task_ids'][0]}", headers=calls.headers).get_json()
+    assert task["edit"]["brand_id"] == brand_id
+
+
+def _age(share: Path) -> None:
+    """Let what happened lie an hour back."""
+    for path in share.glob("brands/*/*"):
+        os.utime(path, (time.time() - 3600,) * 2)
+    with transaction() as session:
+        session.execute(text("UPDATE brands SET deleted_at = deleted_at - interval '1 hour'"))
+
+
+def _set_status(task_id: str, status: str, ended_hours_ago: int) -> None:
+    statement = (
+        "UPDATE tasks SET status = :status, finished_at = now() - make_interval(hours => :h)"
+    )
+    with transaction() as session:
+        values = {"status": status, "h": ended_hours_ago, "id": task_id}
+        session.execute(text(f"{statement} WHERE id = :id"), values)
+
+
+def test_files_of_a_deleted_brand_go_when_no_task_needs_them(
+    calls: Brands, share: Path, settings: Settings
+) -> None:
+    brand_id, kept = calls.new(before=image(), after=image(size=(9, 9))), calls.new(before=image())
+    task_id = calls.task(brand_id).get_json()["task_id"]
+    calls.client.delete(f"/brands/{brand_id}", headers=calls.headers)
+    assert [each["brand_id"] for each in calls.get().get_json()] == [kept]
+    stray = share / "brands/1/stray.png"
+    stray.write_bytes(b"left behind")
+    (share / "brands/7").mkdir()
+    (share / "brands/7/stray.png").write_bytes(b"of an account that is gone")
+    fresh = share / "brands/1/fresh.png"
+    for status, hours, left in (("queued", 0, 2), ("failed", 1, 2), ("failed", 25, 1)):
+        _set_status(task_id, status, hours)
+        _age(share)
+        fresh.write_bytes(b"its row comes a moment later")
+        remove_needless_brands(settings)
+        assert len(files_on(share) - {"fresh.png"}) == left, status
+    assert fresh.exists()
+    assert not stray.exists()
+    assert not (share / "brands/7").exists()
+    assert calls.get(f"/{kept}").status_code == 200
+    db.session.remove()
+
+
+def test_account_may_have_a_hundred_brands(
+    calls: Brands, monkeypatch: pytest.MonkeyPatch, share: Path
+) -> None:
+    monkeypatch.setattr(brands, "MAX_BRANDS", 1)
+    brand_id = calls.new(before=image())
+    refused(calls.post(after=image(size=(9, 9))), 429, "too_many_brands")
+    assert len(files_on(share)) == 1
+    calls.client.delete(f"/brands/{brand_id}", headers=calls.headers)
+    calls.new(after=image(size=(9, 9)))
+
+
+def test_videos_become_clips_of_their_own_or_are_refused(
+    calls: Brands, tmp_path: Path, share: Path
+) -> None:
+    refused(calls.post(before=video(tmp_path, 10.2)), 422, "brand_video_too_long")
+    refused(calls.post(watermark=video(tmp_path, 1)), 422, "brand_file_unsupported")
+    refused(calls.post(before=video(tmp_path, 2)[:6000]), 422, "brand_file_broken")
+    response = calls.post(before=video(tmp_path, 1.5))
+    shown = {"kind": "video", "duration_s": 1.5, "width": 160, "height": 90}
+    assert response.get_json()["before"] == shown
+    assert [path.suffix for path in share.glob("brands/1/*")] == [".mp4"]
+
+
+def test_no_brand_is_made_while_the_share_is_away(calls: Brands, share: Path) -> None:
+    (share / ".idrl-share").unlink()
+    refused(calls.post(before=image()), 503, "storage_unavailable")
+    assert calls.get().get_json() == []
