@@ -43,6 +43,7 @@ OPERATIONS = {
     "createBrand",
     "listBrands",
     "getBrand",
+    "getBrandPreview",
     "deleteBrand",
     "getDefaultBrand",
     "setDefaultBrand",

@@ -341,3 +341,36 @@ def test_no_brand_is_made_while_the_share_is_away(calls: Brands, share: Path) ->
     (share / ".idrl-share").unlink()
     refused(calls.post(before=image()), 503, "storage_unavailable")
     assert calls.get().get_json() == []
+
+
+@pytest.mark.parametrize(("aspect", "size"), [("16:9", (360, 202)), ("9:16", (202, 360))])
+def test_preview_shows_before_content_and_after(
+    aspect: str, size: tuple[int, int], calls: Brands, others: Brands, tmp_path: Path
+) -> None:
+    mark = image(size=(20, 20), colour=(0, 200, 0, 255))
+    fields = {"watermark": mark, "watermark_place": "center", "background": "#204060"}
+    brand_id = calls.new(before=image(size=(64, 64)), after=video(tmp_path, 1), **fields)
+    path = f"/{brand_id}/preview.jpg?aspect={aspect}"
+    response = calls.get(path)
+    assert (response.status_code, response.mimetype) == (200, "image/jpeg")
+    shown = Image.open(io.BytesIO(response.data)).convert("RGB")
+    width, height = size
+    assert shown.size == (3 * width + 32, height + 16)
+
+    def near(x: float, y: float, colour: tuple[int, int, int]) -> bool:
+        found = np.array(shown.getpixel((round(x), round(y))))
+        return bool(np.abs(found - colour).max() < 25)
+
+    middle = 8 + height / 2
+    assert near(8 + width / 2, middle, RED)  # a square in the middle of the background
+    corner = (8 + width / 2, 12) if height > width else (12, middle)
+    assert near(*corner, (0x20, 0x40, 0x60))
+    assert near(16 + 1.5 * width, middle, (0, 200, 0))
+    video_area = np.array(shown.crop((24 + 2 * width, 8, 24 + 3 * width, 8 + height)))
+    assert video_area.std() > 20  # testsrc2
+    again = calls.client.get(
+        f"/brands{path}", headers={**calls.headers, "If-None-Match": response.headers["ETag"]}
+    )
+    assert again.status_code == 304
+    refused(others.get(path), 404, "brand_not_found")
+    refused(calls.get(f"/{brand_id}/preview.jpg?aspect=2:1"), 400, "invalid_query")

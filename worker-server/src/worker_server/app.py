@@ -30,7 +30,7 @@ from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
 from worker_server.api.poster_queries import PosterNotFound
 from worker_server.api.served_bytes import ServedBytes
-from worker_server.brand_making import BrandsBusy, make_brand
+from worker_server.brand_making import BrandsBusy, draw_preview, make_brand
 from worker_server.celery_app import init_celery
 from worker_server.errors import FailureCode
 from worker_server.fetching import UrlRefused
@@ -121,7 +121,7 @@ def create_app(
     app.register_blueprint(poster_views.blueprint(clips, settings.remote_folder, served.add))
     app.register_blueprint(archive_views.blueprint(archives))
     app.register_blueprint(upload_views.blueprint(share))
-    app.register_blueprint(brand_views.blueprint(share, make_brand))
+    app.register_blueprint(brand_views.blueprint(share, make_brand, draw_preview))
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
     client = redis_client.connect(settings, timeout_s=_PROBE_S)

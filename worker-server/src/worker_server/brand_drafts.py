@@ -23,3 +23,5 @@ class BrandDraft:
 
 # Takes the draft and the share's folder.
 Maker = Callable[[BrandDraft, Path], Brand]
+# Draws the brand's preview for a shape such as `16:9`; the last is the share's folder.
+PreviewDrawer = Callable[[Brand, str, Path], bytes]

@@ -3,13 +3,17 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from worker_server import storage
 from worker_server.brand_drafts import BrandDraft
-from worker_server.brand_files import name_of, publish_files
+from worker_server.brand_files import brand_file, name_of, publish_files
+from worker_server.brand_specs import brand_of
 from worker_server.errors import WorkFailed
 from worker_server.media import MediaProcessCrashed
 from worker_server.media.branding.normalize import (
@@ -20,6 +24,7 @@ from worker_server.media.branding.normalize import (
     normalize_image,
     normalize_video,
 )
+from worker_server.media.branding.preview import brand_preview
 from worker_server.models import Brand
 from worker_server.queue import brands
 from worker_server.queue.brands import NewBrand
@@ -57,6 +62,21 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
         return brands.create(new, lambda: publish_files(remote, draft.owner_id, made))
     except OSError as error:
         raise ShareAway("The storage does not answer just now.") from error
+
+
+def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
+    """Return the stored brand's preview for a shape such as `16:9`, as JPEG.
+
+    Raise BrandsBusy, or ShareAway where its files cannot be read.
+    """
+    width, _, height = aspect.partition(":")
+    with _taken():
+        try:
+            storage.require_mounted(remote)
+            look = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
+            return brand_preview(look, Fraction(int(width), int(height)))
+        except OSError as error:
+            raise ShareAway("The storage does not answer just now.") from error
 
 
 @contextmanager

@@ -3,16 +3,16 @@
 import tempfile
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
 from idrl_common.access import caller
-from idrl_common.validation import Body, parse_body
-from worker_server.api import brand_forms, services
+from idrl_common.validation import Body, Query, parse_body, parse_query
+from worker_server.api import brand_forms, services, tags
 from worker_server.api.ids import parse_id
-from worker_server.brand_drafts import BrandDraft, Maker
+from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer
 from worker_server.edits import BrandChoice
 from worker_server.models import Brand
 from worker_server.queue import brands
@@ -27,8 +27,14 @@ class DefaultChoice(Body):
     brand_id: BrandChoice | None = Field(...)
 
 
-def blueprint(share: ShareMonitor, make: Maker) -> Blueprint:
-    """Return the routes; `make` judges and stores a brand."""
+class PreviewQuery(Query):
+    """The query of GET /brands/<id>/preview.jpg."""
+
+    aspect: Literal["16:9", "9:16", "1:1", "4:5"] = "16:9"
+
+
+def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprint:
+    """Return the routes; `make` judges and stores a brand, `draw` its preview."""
     routes = Blueprint("brands", __name__, url_prefix="/brands")
 
     @routes.post("")
@@ -57,6 +63,16 @@ def blueprint(share: ShareMonitor, make: Maker) -> Blueprint:
     def get_brand(brand_id: str) -> Response:
         key = parse_id(brand_id, BrandNotFound)
         return jsonify(_document(brands.find(caller().user_id, key)))
+
+    @routes.get("/<brand_id>/preview.jpg")
+    def get_preview(brand_id: str) -> Response:
+        aspect = parse_query(PreviewQuery).aspect
+        brand = brands.find(caller().user_id, parse_id(brand_id, BrandNotFound))
+        tag = tags.weak_tag([str(brand.id)], aspect)  # a brand never changes
+        if tags.is_known(tag):
+            return tags.not_modified(tag)
+        preview = draw(brand, aspect, current().remote_folder)
+        return tags.tagged(Response(preview, mimetype="image/jpeg"), tag)
 
     @routes.delete("/<brand_id>")
     def delete_brand(brand_id: str) -> Response:

@@ -1,0 +1,29 @@
+"""Draws a brand's preview: before, content with watermark, after, side by side, as JPEG."""
+
+import base64
+from fractions import Fraction
+
+from worker_server.media.errors import MediaProcessCrashed
+from worker_server.media.model.brand import Brand
+from worker_server.media.process.child import Child, ChildFailed, ChildFiles, ChildLimits
+
+PREVIEW_SIDE = 360  # pixels, the longer one of each of the three frames
+_CHILD = "worker_server.media.branding.preview_child"
+_LIMITS = ChildLimits(cpu_s=10, memory_bytes=1024**3, file_bytes=1, nice=10)
+_TIMEOUT_S = 8.0
+
+
+def brand_preview(brand: Brand, aspect: Fraction) -> bytes:
+    """Return the preview for frames of this shape; raise MediaProcessCrashed."""
+    longer, shorter = PREVIEW_SIDE, round(PREVIEW_SIDE * min(aspect, 1 / aspect) / 2) * 2
+    width, height = (longer, shorter) if aspect >= 1 else (shorter, longer)
+    payload = {"brand": brand.to_json(), "width": width, "height": height}
+    try:
+        with Child(_CHILD, _LIMITS) as child:
+            files = ChildFiles(read=brand.files)
+            found = child.request(payload, _TIMEOUT_S, lambda: False, files)
+    except ChildFailed as error:
+        raise MediaProcessCrashed("preview", str(error)) from error
+    if "missing" in found:
+        raise FileNotFoundError(found["missing"])
+    return base64.b64decode(found["jpeg"])
