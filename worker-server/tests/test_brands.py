@@ -363,8 +363,8 @@ def test_preview_shows_before_content_and_after(
 
     middle = 8 + height / 2
     assert near(8 + width / 2, middle, RED)  # a square in the middle of the background
-    corner = (8 + width / 2, 12) if height > width else (12, middle)
-    assert near(*corner, (0x20, 0x40, 0x60))
+    x, y = (8 + width / 2, 12) if height > width else (12, middle)
+    assert near(x, y, (0x20, 0x40, 0x60))
     assert near(16 + 1.5 * width, middle, (0, 200, 0))
     video_area = np.array(shown.crop((24 + 2 * width, 8, 24 + 3 * width, 8 + height)))
     assert video_area.std() > 20  # testsrc2
