@@ -31,7 +31,8 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     samples.run_ffmpeg(
         *f"-f rawvideo -pix_fmt gray -s {WIDTH}x{HEIGHT} -framerate 25 -i pipe:0".split(),
         *["-f", "lavfi", "-i", f"sine=f=440:d=10,volume=0:enable='{off}'"],
-        *[*options, *keys, *TAGS, "-color_range", "tv", "-c:a", "aac", target],
+        *[*options, *keys, *TAGS, "-color_range", "tv", "-c:a", "aac"],
+        target,
         stdin=raw,
     )
     return target.read_bytes()

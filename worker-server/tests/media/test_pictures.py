@@ -263,7 +263,7 @@ def test_a_plain_source_passes_through_no_scaler(make: Make, ffmpeg: str, tmp_pa
     source = probe(path)
     edit = PartEdit.of(source, path, plan_parts(source)[0])
     graph = " ".join(renderer("ffmpeg", ffmpeg).command(edit, tmp_path / "o.mp4"))
-    chain = graph.split("[main];")[0]
+    chain = graph.split("[main1];")[0]
     assert not re.search(r"crop|scale|bwdif|zscale|format=yuv", chain)
 
 
