@@ -5,7 +5,7 @@ import uuid
 from sqlalchemy import update
 
 from worker_server.api.batch_queries import get_batch
-from worker_server.api.queries import FACTS, PartFacts, TaskFacts, TaskNotFound
+from worker_server.api.queries import EXPIRY, FACTS, PartFacts, TaskFacts, TaskNotFound
 from worker_server.db import PreparedQuery, fetch_json, transaction
 from worker_server.models import Part
 from worker_server.queue.statuses import PartStatus
@@ -19,7 +19,7 @@ _TASKS = f"""
                 FROM parts WHERE task_id = tasks.id AND status = '{PartStatus.DONE}'
             ) AS part
         ) AS parts
-        FROM tasks WHERE owner_id = $1 AND {{condition}}
+        FROM tasks {EXPIRY} WHERE owner_id = $1 AND {{condition}}
     ) AS task
 """  # noqa: S608 # made of constants
 _ONE = PreparedQuery("archive_task", "bigint, uuid", _TASKS.format(condition="tasks.id = $2"))

@@ -28,57 +28,59 @@ _TIMES = ", ".join(
         ),
     )
 )
-# No earlier than NOTICE_DAYS after RETENTION_DAYS has changed.
 _ENDED_AT = "coalesce(tasks.finished_at, tasks.planned_at)"
-_EXPIRY = f"greatest({_ENDED_AT} + make_interval(days => days), since + {_NOTICE})"
-_EXPIRES = f"days > 0 AND NOT tasks.keep AND {_ENDED_AT} IS NOT NULL"
-_IS_SOON = f"{_EXPIRY} <= now() + {_NOTICE}"
-_EXPIRES_AT = f"""(
-        SELECT {_TIME_OF.format(_EXPIRY)} FROM retention WHERE {_EXPIRES}
-    ) AS expires_at"""  # noqa: S608 # made of constants
-_EXPIRES_SOON = f"""coalesce(
-        (SELECT {_IS_SOON} FROM retention WHERE {_EXPIRES}), false
-    ) AS expires_soon"""  # noqa: S608 # made of constants
+# When a task expires, once for each row; null where it does not. No earlier than NOTICE_DAYS after
+# RETENTION_DAYS has changed.
+EXPIRY = f"""LEFT JOIN LATERAL (
+        SELECT at, at <= now() + {_NOTICE} AS is_soon FROM (
+            SELECT greatest({_ENDED_AT} + make_interval(days => days), since + {_NOTICE}) AS at
+            FROM retention WHERE days > 0 AND NOT tasks.keep AND {_ENDED_AT} IS NOT NULL
+        ) AS found
+    ) AS expiry ON true"""  # noqa: S608 # made of constants
 FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.status, tasks.progress, tasks.attempt,
     tasks.error_code, tasks.error_message,
     tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, tasks.starts_manually,
-    {_EXPIRES_AT},
-    {_EXPIRES_SOON}, {_TIMES}"""
+    {_TIME_OF.format("expiry.at")} AS expires_at,
+    coalesce(expiry.is_soon, false) AS expires_soon, {_TIMES}"""
 # A row's version is the transaction that wrote it: no two versions of a row have the same. What a
-# task shows depends on its parts' rows too, and on its expiry.
-PARTS_VERSION = "md5(string_agg(parts.xmin::text, ',' ORDER BY number))"
-_EXPIRY_VERSION = f"""coalesce(
-    (SELECT {_EXPIRY} || ' ' || ({_IS_SOON}) FROM retention WHERE {_EXPIRES}), '')"""  # noqa: S608 # constants
-_TASK_VERSION = f"""tasks.xmin || ' ' || {_EXPIRY_VERSION} || ' ' || coalesce(
-    (SELECT {PARTS_VERSION} FROM parts WHERE task_id = tasks.id), '')"""  # noqa: S608 # constants
+# task shows depends on its parts' rows too, whose versions only grow, and on its expiry.
+PARTS_VERSION = "count(*) || ' ' || coalesce(sum(parts.xmin::text::bigint), 0)"
+_EXPIRY_VERSION = "coalesce(expiry.at || ' ' || expiry.is_soon, '')"
 # The answer is one text: psycopg2 would make an object of each column, in Python.
 _TASK = PreparedQuery(
     "fetch_task",
     "uuid, bigint",
     f"""
     SELECT row_to_json(task)::text FROM (
-        SELECT {FACTS}, tasks.edit, {_TASK_VERSION} AS row_version, (
-            SELECT json_agg(part ORDER BY number) FROM (
-                SELECT number, segment, name, status, progress, start_s, end_s, attempt,
-                    size_bytes, sha256, frames, rendered_by, concealed_frames, error_code,
-                    error_message,
-                    {TIME.format("run_after").replace("tasks.", "parts.")}
-                FROM parts WHERE task_id = tasks.id
-            ) AS part
-        ) AS parts
-        FROM tasks WHERE id = $1 AND owner_id = $2
+        SELECT {FACTS}, tasks.edit, of_task.parts,
+            concat_ws(' ', tasks.xmin, {_EXPIRY_VERSION}, of_task.version) AS row_version
+        FROM tasks {EXPIRY} CROSS JOIN LATERAL (
+            SELECT json_agg(json_build_object(
+                'number', number, 'segment', segment, 'name', name, 'status', status,
+                'progress', progress, 'start_s', start_s, 'end_s', end_s, 'attempt', attempt,
+                'size_bytes', size_bytes, 'sha256', sha256, 'frames', frames,
+                'rendered_by', rendered_by, 'concealed_frames', concealed_frames,
+                'error_code', error_code, 'error_message', error_message,
+                'run_after', {_TIME_OF.format("run_after")}
+            ) ORDER BY number) AS parts, {PARTS_VERSION} AS version
+            FROM parts WHERE task_id = tasks.id
+        ) AS of_task
+        WHERE tasks.id = $1 AND owner_id = $2
     ) AS task
     """,  # noqa: S608 # made of constants
 )
 _TASK_ROW_VERSION = PreparedQuery(
     "fetch_task_version",
     "uuid, bigint",
-    f"SELECT to_json({_TASK_VERSION})::text FROM tasks WHERE id = $1 AND owner_id = $2",  # noqa: S608 # constants
+    f"""
+    SELECT to_json(concat_ws(' ', tasks.xmin, {_EXPIRY_VERSION}, (
+        SELECT {PARTS_VERSION} FROM parts WHERE task_id = tasks.id
+    )))::text FROM tasks {EXPIRY} WHERE tasks.id = $1 AND owner_id = $2
+    """,  # noqa: S608 # made of constants
 )
 # For a list: `tasks` has `row_xmin`, as a subquery has no system columns.
-ROW_VERSION = f"""tasks.id || ' ' || row_xmin || ' ' || {_EXPIRY_VERSION} || ' '
-    || coalesce(parts_version, '')"""
+ROW_VERSION = f"concat_ws(' ', tasks.id, row_xmin, {_EXPIRY_VERSION}, parts_version)"
 CREATED_US = "(extract(epoch FROM tasks.created_at) * 1000000)::bigint"
 LIST_FACTS = f"{FACTS}, {CREATED_US} AS created_us, {ROW_VERSION} AS row_version"
 _NEXT_TRY = (

@@ -13,6 +13,7 @@ from functools import cache
 from worker_server.api.cursors import Position
 from worker_server.api.queries import (
     CREATED_US,
+    EXPIRY,
     LIST_FACTS,
     PARTS_TOTALS,
     PARTS_VERSION,
@@ -126,7 +127,7 @@ def _documents_query(shape: _Shape) -> PreparedQuery:
     order = _order(shape.newest_first)
     tasks = f"""
         SELECT json_agg(task) FROM (
-            SELECT {LIST_FACTS}, totals.* FROM ({_page(shape)}) AS tasks
+            SELECT {LIST_FACTS}, totals.* FROM ({_page(shape)}) AS tasks {EXPIRY}
             CROSS JOIN LATERAL ({PARTS_TOTALS}) AS totals ORDER BY {order}
         ) AS task
     """  # noqa: S608 # made of constants
@@ -145,7 +146,8 @@ def _documents_query(shape: _Shape) -> PreparedQuery:
 def _versions_query(shape: _Shape) -> PreparedQuery:
     order = _order(shape.newest_first)
     statement = f"""
-        SELECT json_agg({ROW_VERSION} ORDER BY {order})::text FROM ({_page(shape)}) AS tasks
+        SELECT json_agg({ROW_VERSION} ORDER BY {order})::text
+        FROM ({_page(shape)}) AS tasks {EXPIRY}
         CROSS JOIN LATERAL (
             SELECT {PARTS_VERSION} AS parts_version FROM parts WHERE task_id = tasks.id
         ) AS totals

@@ -1,22 +1,26 @@
 """Accepting a task: the row is stored, once for each Idempotency-Key."""
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, null, select, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy import ColumnElement, func, select, update
 
 from worker_server.db import db, transaction
 from worker_server.models import Task
 from worker_server.queue import uploads
-from worker_server.queue.quotas import LimitState, Quotas, override_of
+from worker_server.queue.quotas import LimitState, Quotas
+from worker_server.queue.statements import load
+from worker_server.queue.statuses import TaskStatus
 
 IDEMPOTENCY_HOURS = 24
 _NO_QUOTAS = Quotas()
+# As text: SQLAlchemy compiles an upsert each time, which takes longer than all the rest.
+_INSERT_TASK = load("insert_task")
+_SAME_NAMES = ("owner_id", "url", "name", "external_id", "edit", "starts_manually")
 # A request with a known key can meet the DELETE of the first request's task; then it is a new one.
 _MAX_TRIES = 10
 
@@ -61,39 +65,43 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
     for _ in range(_MAX_TRIES):
         with transaction() as session:
             _forget_old_key(submission)
-            limits: Sequence[LimitState] = ()
-            created = session.execute(_insertion(submission)).one_or_none()
+            values = _values(submission)
+            created = session.execute(_INSERT_TASK, values).one_or_none()
             if created is not None:
                 own = quotas.overridden(created.quotas)
                 limits = own.check(session, submission.owner_id)
-                uploads.use_for_task(session, submission.owner_id, submission.url, created.Task.id)
-            task = created.Task if created else _same_submission(submission)
-            if task is not None:
-                session.expunge(task)  # as it is now: a worker may claim it at once
-                return Accepted(task, created is not None, limits)
+                task = _new_task(submission, values["id"], created.created_at)
+                name = uploads.use_for_task(session, task.owner_id, task.url, task.id)
+                task.name = task.name or name
+                return Accepted(task, True, limits)
+            first = _same_submission(submission)
+            if first is not None:
+                session.expunge(first)  # as it is now: a worker may claim it at once
+                return Accepted(first, False)
     raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
 
 
-def _insertion(submission: Submission) -> ReturningInsert[Any]:
-    row = {
-        "id": uuid.uuid4(),
-        "owner_id": submission.owner_id,
-        "url": submission.url,
-        "name": submission.name,
-        "external_id": submission.external_id,
-        "caller_metadata": submission.metadata,
-        "edit": null() if submission.edit is None else submission.edit,
-        "starts_manually": submission.starts_manually,
-        "request_id": submission.request_id,
-        "traceparent": submission.traceparent,
-        "idempotency_key": submission.idempotency_key,
-        "idempotency_body_sha256": submission.body_sha256,
-    }
-    statement = insert(Task).values(row)
-    return statement.on_conflict_do_nothing(
-        index_elements=["owner_id", "idempotency_key"],
-        index_where=Task.idempotency_key.is_not(None),
-    ).returning(Task, override_of(submission.owner_id).label("quotas"))
+def _values(submission: Submission) -> dict[str, Any]:
+    """Return the parameters of insert_task.sql, with a new id."""
+    values = {**vars(submission), "id": uuid.uuid4()}
+    for name in ("metadata", "edit"):
+        values[name] = None if values[name] is None else json.dumps(values[name])
+    return values
+
+
+def _new_task(submission: Submission, task_id: uuid.UUID, created_at: datetime) -> Task:
+    """Return the task as it was stored, without a session."""
+    values = vars(submission)
+    return Task(
+        id=task_id,
+        status=TaskStatus.QUEUED,
+        progress=0,
+        attempt=0,
+        created_at=created_at,
+        caller_metadata=submission.metadata,
+        idempotency_body_sha256=submission.body_sha256,
+        **{name: values[name] for name in _SAME_NAMES},
+    )
 
 
 def _same_key(submission: Submission) -> tuple[ColumnElement[bool], ...]:

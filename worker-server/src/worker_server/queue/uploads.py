@@ -208,23 +208,25 @@ def give_up_lost(upload_id: uuid.UUID) -> None:
         )
 
 
-def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.UUID) -> None:
+def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.UUID) -> str | None:
     """Give the upload that `url` names to the task, within the caller's transaction.
 
-    Raise UploadNotFound, UploadGone, UploadUsed or UploadUnfinished.
+    Return the name that an unnamed task got by it, None for any other URL. Raise UploadNotFound,
+    UploadGone, UploadUsed or UploadUnfinished.
     """
     upload_id = upload_of(url)
     if upload_id is None:
-        return
+        return None
     is_whole = Upload.offset_bytes == Upload.length_bytes
     mine = update(Upload).where(
         Upload.id == upload_id, Upload.owner_id == owner_id, _IS_UNUSED, is_whole
     )
     used = session.execute(mine.values(task_id=task_id).returning(Upload.name)).one_or_none()
     if used is not None:
+        name = used.name or "upload"
         unnamed = update(Task).where(Task.id == task_id, Task.name.is_(None))
-        session.execute(unnamed.values(name=used.name or "upload"))
-        return
+        session.execute(unnamed.values(name=name))
+        return name
     state = _find(session, owner_id, upload_id)
     if state.is_finished:
         raise UploadUsed(f"A task has the upload {upload_id} already.")

@@ -1,0 +1,11 @@
+-- Stores a task unless its owner has one with the same idempotency key already; returns when, and the
+-- owner's own quotas. The web app's table users: the worker machine may read these two columns.
+INSERT INTO tasks (
+    id, owner_id, url, name, external_id, metadata, edit, starts_manually, request_id, traceparent,
+    idempotency_key, idempotency_body_sha256
+) VALUES (
+    :id, :owner_id, :url, :name, :external_id, CAST(:metadata AS json), CAST(:edit AS jsonb),
+    :starts_manually, :request_id, :traceparent, :idempotency_key, :body_sha256
+)
+ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+RETURNING created_at, (SELECT quotas FROM users WHERE users.id = tasks.owner_id) AS quotas
