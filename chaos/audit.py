@@ -23,6 +23,7 @@ _DONE_TWICE = """
     GROUP BY task_id, part HAVING count(*) > 1
 """
 _DONE_PATHS = "SELECT path FROM parts WHERE status = 'done'"
+_BRAND_FILES = "SELECT 'brands/' || owner_id || '/' || unnest(files) FROM brands"
 _CANCELED = "SELECT id FROM tasks WHERE status = 'canceled'"
 _INFRASTRUCTURE = (".idrl-share", "lost+found")
 COLUMNS = (
@@ -145,6 +146,9 @@ def _audit_files(findings: Findings, target: Target) -> None:
             if entry.name not in _INFRASTRUCTURE and not _PROBE.match(entry.name):
                 findings.add("orphan_files", entry.name)
             continue
+        if entry.name == "brands":
+            _audit_brands(findings, target, entry)
+            continue
         left = [f"{entry.name}/{file.name}" for file in entry.iterdir()]
         for name in set(left) - kept:
             findings.add("orphan_files", name)
@@ -153,6 +157,16 @@ def _audit_files(findings: Findings, target: Target) -> None:
     scratch = target.home.root / "scratch"
     for entry in scratch.iterdir() if scratch.exists() else ():
         findings.add("orphan_files", f"scratch/{entry.name}")
+
+
+def _audit_brands(findings: Findings, target: Target, folder: Path) -> None:
+    """Files of brands that no row names, and the other way round."""
+    named = {str(path) for (path,) in target.rows(_BRAND_FILES)}
+    there = {f"brands/{file.relative_to(folder)}" for file in folder.glob("*/*")}
+    for name in there - named:
+        findings.add("orphan_files", name)
+    for name in named - there:
+        findings.add("missing_files", f"{name} is not on the share")
 
 
 def _audit_processes(findings: Findings, target: Target, seen: set[psutil.Process]) -> None:

@@ -133,7 +133,7 @@ def _lost(database: Database, missing: list[StoredFile]) -> list[str]:
 
 def _left_out(database: Database, missing: list[StoredFile]) -> dict[str, list[str]]:
     """Return the tasks that were deleted or canceled since the dump."""
-    tasks = sorted({file.task_id for file in missing})
+    tasks = sorted({file.task_id for file in missing if file.task_id})
     if not tasks:
         return {"deleted": [], "canceled": []}
     found = dict(database.execute("SELECT id, status FROM tasks;"))

@@ -17,8 +17,14 @@ _PSQL = (
     "--no-password",
 )
 _STOP = ("--set=ON_ERROR_STOP=1",)
-# Every file that a row names: downloadable clips, and sources that parts are still cut from.
+# Every file that a row names: downloadable clips, sources that parts are still cut from, and
+# brands', where the database has any: a backup is also made just before an upgrade.
 _STORED_FILES = """
+    SELECT to_regclass('public.brands') IS NOT NULL AS has_brands \\gset
+    \\if :has_brands
+    SELECT DISTINCT 'brands/' || owner_id || '/' || file, split_part(file, '.', 1), ''
+    FROM brands CROSS JOIN unnest(files) AS file ORDER BY 1;
+    \\endif
     SELECT parts.path, parts.sha256, parts.task_id FROM parts JOIN tasks ON tasks.id = parts.task_id
     WHERE parts.status = 'done' AND tasks.status NOT IN ('canceling', 'canceled')
     UNION ALL
@@ -30,7 +36,10 @@ _STORED_FILES = """
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file on the share that the database names; a source has no `sha256` there."""
+    """A file on the share that the database names.
+
+    A source has no `sha256` there, a brand's file no `task_id`.
+    """
 
     path: str
     sha256: str

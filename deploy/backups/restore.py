@@ -70,12 +70,16 @@ def _check_empty(settings: Settings, database: Database) -> None:
         )
     if database.execute(_OTHERS) != [["0"]]:
         raise Failed("system_running", "the system is running: stop web, tasks and workers first")
-    if list(_task_folders(settings.share)):
-        raise Failed("share_not_empty", f"{settings.share} holds files of tasks already")
+    if list(_stored_folders(settings.share)):
+        raise Failed("share_not_empty", f"{settings.share} holds files of tasks or brands already")
 
 
-def _task_folders(share: Path) -> Iterator[Path]:
+def _stored_folders(share: Path) -> Iterator[Path]:
+    """Yield the folders of tasks, and that of the brands."""
     for entry in share.iterdir():
+        if entry.name == "brands":
+            yield entry
+            continue
         try:
             uuid.UUID(entry.name)
         except ValueError:
@@ -88,7 +92,7 @@ def _undone_on_failure(share: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for folder in _task_folders(share):
+        for folder in _stored_folders(share):
             shutil.rmtree(folder)
         raise
 

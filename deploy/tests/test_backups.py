@@ -125,6 +125,25 @@ def test_backup_lists_a_clip_that_is_missing_on_the_share(live: Place, backups: 
     assert (folder / "share" / str(kept) / "0.1.mp4").exists()
 
 
+def test_backup_lists_a_brands_file_that_is_missing(live: Place) -> None:
+    live.add_brand(b"there")
+    missing = live.add_brand(b"not there")
+    missing.unlink()
+    done = live.run("backup")
+    assert done.returncode == 3
+    assert f"lost: {missing.relative_to(live.share)}" in done.stdout
+
+
+def test_database_without_brands_can_be_saved(live: Place) -> None:
+    live.add_task("done", "done")
+    live.database.execute("ALTER TABLE brands RENAME TO later_brands")
+    try:
+        done = live.run("backup")
+    finally:
+        live.database.execute("ALTER TABLE later_brands RENAME TO brands")
+    assert done.returncode == 0, done.stderr
+
+
 def test_backup_leaves_out_a_damaged_clip(live: Place, backups: Path) -> None:
     task = live.add_task()
     live.clip(task).write_bytes(b"rot")
@@ -202,6 +221,8 @@ def test_restore_is_complete_and_holds_no_lease(fresh: Place, live: Place, saved
     fetching = live.add_task("downloading", "")
     (live.share / str(fetching) / "source.1").write_bytes(b"half of it")
     canceled = live.add_task("canceled", "")
+    live.add_brand(b"a picture")
+    live.add_brand(b"a picture")
     folder = saved()
     restored = fresh.run("restore", folder)
     assert restored.returncode == 0, restored.stdout + restored.stderr
