@@ -17,9 +17,11 @@ from PIL import Image
 from sqlalchemy import text
 from werkzeug.test import TestResponse
 
+from worker_server import brand_drafts
 from worker_server.api import brand_forms
 from worker_server.db import db, transaction
-from worker_server.jobs.brands import remove_needless_brands
+from worker_server.errors import WorkFailed
+from worker_server.jobs.brands import remove_needless_brands, task_brand
 from worker_server.queue import brands
 from worker_server.settings import Settings
 from worker_testing import URL, problem
@@ -312,6 +314,28 @@ def test_files_of_a_deleted_brand_go_when_no_task_needs_them(
     assert not (share / "brands/7").exists()
     assert calls.get(f"/{kept}").status_code == 200
     db.session.remove()
+
+
+def test_retry_after_the_brand_is_gone_fails_with_its_code(
+    calls: Brands, settings: Settings
+) -> None:
+    brand_id = calls.new(before=image())
+    edit = {"brand_id": brand_id}
+    assert task_brand(edit, 1, settings).before is not None
+    with pytest.raises(WorkFailed) as failure:
+        task_brand(edit, 2, settings)
+    assert (failure.value.code, failure.value.retryable) == ("brand_gone", False)
+
+
+def test_brands_that_wait_too_long_are_told_to_come_back(
+    calls: Brands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brand_drafts, "_WAIT_S", 0.1)
+    with brand_drafts.making_slot():
+        response = calls.post(before=image())
+        refused(response, 503, "brands_busy")
+        assert response.headers["Retry-After"] == "5"
+    calls.new(before=image())
 
 
 def test_account_may_have_a_hundred_brands(

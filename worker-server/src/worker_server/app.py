@@ -30,7 +30,8 @@ from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
 from worker_server.api.poster_queries import PosterNotFound
 from worker_server.api.served_bytes import ServedBytes
-from worker_server.brand_making import BrandsBusy, draw_preview, make_brand
+from worker_server.brand_drafts import BrandsBusy
+from worker_server.brand_making import draw_preview, make_brand
 from worker_server.celery_app import init_celery
 from worker_server.errors import FailureCode
 from worker_server.fetching import UrlRefused

@@ -1,11 +1,32 @@
-"""A brand as a caller has sent it, and the type of what makes a stored one of it."""
+"""A brand as a caller has sent it, the slot that its making takes, and the types of the makers."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from worker_server.models import Brand
+
+# Of one process: a form of 32 MiB, its decoding and encoding need disk, memory and a core.
+_slot = threading.Semaphore(1)
+_WAIT_S = 20.0
+
+
+class BrandsBusy(Exception):
+    """Other brands are being made; try again."""
+
+
+@contextmanager
+def making_slot() -> Iterator[None]:
+    """Wait for the others that read forms and draw previews; raise BrandsBusy."""
+    if not _slot.acquire(timeout=_WAIT_S):
+        raise BrandsBusy("Other brands are being made; try again in a moment.")
+    try:
+        yield
+    finally:
+        _slot.release()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,5 @@
 """Makes a brand of what a caller has sent: judged, normalized, put on the share, stored."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -11,7 +8,7 @@ from typing import Any
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import storage
-from worker_server.brand_drafts import BrandDraft
+from worker_server.brand_drafts import BrandDraft, BrandsBusy
 from worker_server.brand_files import brand_file, name_of, publish_files
 from worker_server.brand_specs import brand_of
 from worker_server.errors import WorkFailed
@@ -30,32 +27,23 @@ from worker_server.queue import brands
 from worker_server.queue.brands import NewBrand
 from worker_server.storage import ShareAway
 
-# Of one process: decoding and encoding need memory and a core.
-_slot = threading.Semaphore(1)
-_WAIT_S = 20.0
-
-
-class BrandsBusy(Exception):
-    """Other brands are being made; try again."""
-
 
 def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     """Return the stored brand.
 
     Raise BrandFileRefused, BrandsBusy, TooManyBrands, ShareAway, or MediaProcessCrashed.
     """
-    with _taken():
-        spec: dict[str, Any] = {"background": draft.background}
-        made: dict[str, Path] = {}
-        for field, path in draft.files.items():
-            try:
-                spec[field] = _normalized(draft, field, path, made)
-            except BrandFileRefused as refusal:
-                raise named(refusal, field) from refusal
-            except WorkFailed as error:
-                if isinstance(error, MediaProcessCrashed):
-                    raise
-                raise BrandsBusy("The video took too long; try again in a moment.") from error
+    spec: dict[str, Any] = {"background": draft.background}
+    made: dict[str, Path] = {}
+    for field, path in draft.files.items():
+        try:
+            spec[field] = _normalized(draft, field, path, made)
+        except BrandFileRefused as refusal:
+            raise named(refusal, field) from refusal
+        except WorkFailed as error:
+            if isinstance(error, MediaProcessCrashed):
+                raise
+            raise BrandsBusy("The video took too long; try again in a moment.") from error
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
     try:
@@ -67,26 +55,15 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
 def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
     """Return the stored brand's preview for a shape such as `16:9`, as JPEG.
 
-    Raise BrandsBusy, or ShareAway where its files cannot be read.
+    Raise ShareAway where its files cannot be read.
     """
     width, _, height = aspect.partition(":")
-    with _taken():
-        try:
-            storage.require_mounted(remote)
-            look = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
-            return brand_preview(look, Fraction(int(width), int(height)))
-        except OSError as error:
-            raise ShareAway("The storage does not answer just now.") from error
-
-
-@contextmanager
-def _taken() -> Iterator[None]:
-    if not _slot.acquire(timeout=_WAIT_S):
-        raise BrandsBusy("Other brands are being made; try again in a moment.")
     try:
-        yield
-    finally:
-        _slot.release()
+        storage.require_mounted(remote)
+        look = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
+        return brand_preview(look, Fraction(int(width), int(height)))
+    except OSError as error:
+        raise ShareAway("The storage does not answer just now.") from error
 
 
 def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from idrl_common.access import caller
 from idrl_common.validation import Body, Query, parse_body, parse_query
 from worker_server.api import brand_forms, services, tags
 from worker_server.api.ids import parse_id
-from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer
+from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, making_slot
 from worker_server.edits import BrandChoice
 from worker_server.models import Brand
 from worker_server.queue import brands
@@ -39,9 +39,9 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
 
     @routes.post("")
     def create_brand() -> tuple[Response, int, dict[str, str]]:
-        with tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder:
+        services.admit(share)
+        with making_slot(), tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder:
             form, files = brand_forms.parse_form(Path(folder))
-            services.admit(share)
             brand = make(_draft(form, files, Path(folder)), current().remote_folder)
         document = _document(brand)
         return jsonify(document), 201, {"Location": document["link"]}
@@ -71,7 +71,8 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
         tag = tags.weak_tag([str(brand.id)], aspect)  # a brand never changes
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        preview = draw(brand, aspect, current().remote_folder)
+        with making_slot():
+            preview = draw(brand, aspect, current().remote_folder)
         return tags.tagged(Response(preview, mimetype="image/jpeg"), tag)
 
     @routes.delete("/<brand_id>")
