@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from worker_server.db import transaction
+from worker_server.db import PreparedQuery, fetch_json, transaction
 from worker_server.models import Brand, BrandDefault, Task
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import TaskStatus
@@ -34,6 +34,11 @@ KEPT_HOURS = 24
 _GRACE = timedelta(minutes=1)
 # Any number that no other advisory lock of the database uses; the second key is the owner.
 _LOCK = 0xB4A9D
+_DEFAULT = PreparedQuery(
+    "brand_default",
+    "bigint",
+    "SELECT to_json(brand_id)::text FROM brand_defaults WHERE owner_id = $1",
+)
 
 
 class BrandNotFound(Exception):
@@ -107,8 +112,8 @@ def delete_brand(owner_id: int, brand_id: uuid.UUID) -> None:
 
 def default_of(owner_id: int) -> str:
     """Return the brand of tasks that name none."""
-    with transaction() as session:
-        return _default_of(session, owner_id)
+    chosen: str | None = fetch_json(_DEFAULT, owner_id)
+    return chosen or BUILT_IN
 
 
 def set_default(owner_id: int, brand_id: str | None) -> str:
@@ -136,10 +141,11 @@ def resolve(owner_id: int, chosen: Iterable[str | None]) -> dict[str | None, str
     resolved: dict[str | None, str] = {each: each for each in (BUILT_IN, NONE)}
     if choices <= set(resolved):
         return resolved
-    with transaction() as session:
-        resolved |= {each: each for each in _known(session, owner_id, choices - {None})}
-        if None in choices:
-            resolved[None] = _default_of(session, owner_id)
+    if None in choices:  # nearly always, and alone: a query without a transaction
+        resolved[None] = default_of(owner_id)
+    if not choices <= set(resolved):
+        with transaction() as session:
+            resolved |= {each: each for each in _known(session, owner_id, choices)}
     return resolved
 
 
@@ -169,11 +175,6 @@ def remove_unused(
         unused = set(names) - set(session.scalars(used))
         if unused:
             remove(unused)
-
-
-def _default_of(session: ScopedSession, owner_id: int) -> str:
-    mine = select(BrandDefault.brand_id).where(BrandDefault.owner_id == owner_id)
-    return session.scalar(mine) or BUILT_IN
 
 
 def _known(
