@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PASSWORD = "Heron-over-42-Lakes"  # noqa: S105 # of a throw-away system
-# A flight into a fractal: something to look at that nobody owns.
+# A flight into a fractal: a picture without a copyright owner.
 VIDEO = (
     "mandelbrot=size=1280x720:rate=25:start_scale=0.6:end_scale=0.0008:end_pts=900:maxiter=300",
 )

@@ -1,4 +1,4 @@
-"""Share links: made by the owner of a task, good for everybody until they expire."""
+"""Share links: made by the owner of a task, which need no account, until they expire."""
 
 import json
 import time

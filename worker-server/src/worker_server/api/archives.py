@@ -5,11 +5,9 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from threading import BoundedSemaphore
 from urllib.parse import quote
 from zlib import crc32
 
@@ -21,14 +19,14 @@ from worker_server import storage
 from worker_server.api import archive_queries
 from worker_server.api.archive_queries import ArchivedTask, FinishedPart
 from worker_server.api.clip_names import stem_of
+from worker_server.api.clips import has_body
 from worker_server.api.manifests import file_names, manifest, task_name
+from worker_server.api.share_access import ShareAccess, share_away
 from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
-from worker_server.errors import FailureCode
 
 # A call is answered within 15 s; what is summed up by then is kept for the next call.
 _SUMMING_S = 8.0
 _OPENINGS = 8
-_WAIT_S = 5.0
 _log = logging.getLogger(__name__)
 LostClip = Callable[[uuid.UUID, int, str], object]
 
@@ -49,8 +47,7 @@ class ArchiveSender:
         self._remote_folder = remote_folder
         self._count_bytes = count_bytes
         self._note_lost = note_lost
-        # As for clips: while the share hangs, at most so many threads do.
-        self._opening = BoundedSemaphore(_OPENINGS)
+        self._share = ShareAccess(_OPENINGS)
 
     def of_task(self, task: ArchivedTask) -> Response:
         """Return the answer to the current request for a task's ZIP; raise NoClips or a Problem."""
@@ -67,7 +64,7 @@ class ArchiveSender:
 
     def _answer(self, name: str, folders: Sequence[tuple[str, ArchivedTask]]) -> Response:
         deadline = time.monotonic() + _SUMMING_S
-        with self._share():
+        with self._share.slot():
             members = [
                 member
                 for folder, task in folders
@@ -79,10 +76,7 @@ class ArchiveSender:
         response = _headers(name, layout)
         if response.status_code == HTTPStatus.PRECONDITION_FAILED:
             raise Problem(412, "precondition_failed", "The ZIP is not the one that If-Match names.")
-        if request.method == "GET" and response.status_code in (
-            HTTPStatus.OK,
-            HTTPStatus.PARTIAL_CONTENT,
-        ):
+        if has_body(response):
             start = response.content_range.start or 0
             length = response.content_length or 0
             response.response = self._bytes(layout, start, length)
@@ -118,7 +112,7 @@ class ArchiveSender:
         if self._path(part).exists():
             return True
         if not storage.is_mounted(self._remote_folder):
-            raise _share_away()
+            raise share_away()
         self._note_lost(uuid.UUID(task_id), part["number"], part["path"])
         return False
 
@@ -136,17 +130,6 @@ class ArchiveSender:
             _log.warning("a ZIP broke off: %s", type(error).__name__)
             # gunicorn then closes the connection, which tells the caller that bytes are missing.
             raise ConnectionResetError from error
-
-    @contextmanager
-    def _share(self) -> Iterator[None]:
-        if not self._opening.acquire(timeout=_WAIT_S):
-            raise _share_away()
-        try:
-            yield
-        except OSError as error:
-            raise _share_away() from error
-        finally:
-            self._opening.release()
 
 
 def _headers(name: str, layout: ZipLayout) -> Response:
@@ -178,9 +161,3 @@ def _sum_up(path: Path, deadline: float) -> int:
                 sentence = "The ZIP is being prepared; ask again."
                 raise Problem(503, "zip_not_ready", sentence, headers={"Retry-After": "1"})
     return found
-
-
-def _share_away() -> Problem:
-    sentence = "The clips cannot be read just now."
-    headers = {"Retry-After": "5"}
-    return Problem(503, FailureCode.STORAGE_UNAVAILABLE, sentence, headers=headers)

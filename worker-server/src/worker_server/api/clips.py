@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from threading import BoundedSemaphore
 
 from flask import request
 from werkzeug.utils import send_file
@@ -12,6 +11,7 @@ from werkzeug.wsgi import wrap_file
 
 from idrl_common.problems import Problem
 from worker_server import storage
+from worker_server.api.share_access import ShareAccess
 
 
 class ClipGone(Exception):
@@ -19,12 +19,7 @@ class ClipGone(Exception):
 
 
 class ClipSender:
-    """Answers downloads from the share.
-
-    Opening a file blocks for as long as a hard-mounted share is away, so at most `openings` threads
-    do it at once, and another one waits at most `wait_s`: the other calls keep threads of their
-    own.
-    """
+    """Answers downloads from the share; at most `openings` threads open a file of it at once."""
 
     def __init__(
         self,
@@ -35,8 +30,7 @@ class ClipSender:
     ) -> None:
         self._remote_folder = remote_folder
         self._count_bytes = count_bytes
-        self._opening = BoundedSemaphore(openings)
-        self._wait_s = wait_s
+        self._share = ShareAccess(openings, wait_s)
 
     def response(self, name: str, path: str, tag: str, mimetype: str = "video/mp4") -> Response:
         """Return the answer to the current request for the file at `path` below the share.
@@ -45,27 +39,22 @@ class ClipSender:
 
         Raise a 503 Problem, or ClipGone where the share is there and the file is not.
         """
-        if not self._opening.acquire(timeout=self._wait_s):
-            raise share_away()
-        try:
-            file = (self._remote_folder / path).absolute()
-            response = _file_response(file, name, tag, mimetype)
-        except FileNotFoundError as error:
-            if storage.is_mounted(self._remote_folder):
-                raise ClipGone from error
-            raise share_away() from error
-        except OSError as error:
-            raise share_away() from error
-        finally:
-            self._opening.release()
-        if _has_body(response):
+        with self._share.slot():
+            try:
+                file = (self._remote_folder / path).absolute()
+                response = _file_response(file, name, tag, mimetype)
+            except FileNotFoundError as error:
+                if storage.is_mounted(self._remote_folder):
+                    raise ClipGone from error
+                raise
+        if has_body(response):
             self._count_bytes(response.content_length or 0)
         return response
 
 
 def _file_response(file: Path, name: str, tag: str, mimetype: str) -> Response:
     response = _file_headers(file, name, tag, mimetype)
-    if _has_body(response):
+    if has_body(response):
         start = response.content_range.start or 0
         wanted = storage.FileRange(file, start, response.content_length or 0)
         response.response = wrap_file(request.environ, wanted)
@@ -75,7 +64,8 @@ def _file_response(file: Path, name: str, tag: str, mimetype: str) -> Response:
     return response
 
 
-def _has_body(response: Response) -> bool:
+def has_body(response: Response) -> bool:
+    """Tell whether the answer to the current request has the file, or a range of it."""
     is_success = response.status_code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
     return request.method == "GET" and is_success
 
@@ -93,9 +83,3 @@ def _file_headers(file: Path, name: str, tag: str, mimetype: str) -> Response:
     )
     response.headers.pop("X-Sendfile", None)
     return response
-
-
-def share_away() -> Problem:
-    """Return the answer to a call for a file while the share cannot be read."""
-    sentence = "The clip's file cannot be read just now."
-    return Problem(503, "storage_unavailable", sentence, headers={"Retry-After": "5"})

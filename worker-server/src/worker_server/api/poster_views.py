@@ -3,22 +3,21 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from threading import BoundedSemaphore
 
 from flask import Blueprint, Response
 from werkzeug.wrappers import Response as BaseResponse
 
 from idrl_common.access import caller
 from worker_server.api import queries, tags
-from worker_server.api.clips import ClipGone, ClipSender, share_away
+from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.contact_sheets import contact_sheet
 from worker_server.api.ids import parse_id
-from worker_server.api.poster_queries import PosterNotFound, PublishedPart, published_parts
+from worker_server.api.poster_queries import PosterNotFound, published_parts
 from worker_server.api.queries import TaskNotFound
+from worker_server.api.share_access import ShareAccess
 from worker_server.storage import poster_path
 
 _SHEETS_AT_ONCE = 2
-_WAIT_S = 5.0
 
 
 def blueprint(
@@ -27,7 +26,7 @@ def blueprint(
     """Return the routes."""
     routes = Blueprint("posters", __name__)
     # Each takes some tenths of a second of the processor, and some MiB.
-    drawing = BoundedSemaphore(_SHEETS_AT_ONCE)
+    drawing = ShareAccess(_SHEETS_AT_ONCE)
 
     @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
     def get_poster(task_id: str, number: int) -> BaseResponse:
@@ -46,18 +45,9 @@ def blueprint(
         tag = tags.weak_tag(part.path for part in parts)
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        sheet = _drawn(parts)
+        with drawing.slot():
+            sheet = contact_sheet(remote_folder, parts)
         count_bytes(len(sheet))
         return tags.tagged(Response(sheet, mimetype="image/jpeg"), tag)
-
-    def _drawn(parts: list[PublishedPart]) -> bytes:
-        if not drawing.acquire(timeout=_WAIT_S):
-            raise share_away()
-        try:
-            return contact_sheet(remote_folder, parts)
-        except OSError as error:
-            raise share_away() from error
-        finally:
-            drawing.release()
 
     return routes

@@ -107,7 +107,7 @@ def change_task(
 ) -> tuple[TaskFacts, list[PartFacts]]:
     """Change what the owner may change of a task and return the task.
 
-    With an `editor` a planned task is planned anew. Raise TaskNotFound or NotPlanned.
+    With an `editor` a planned task is planned again. Raise TaskNotFound or NotPlanned.
     """
     columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
     if not changes.change_task(owner_id, task_id, columns, editor):

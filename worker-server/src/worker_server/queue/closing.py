@@ -24,7 +24,7 @@ def close_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:
     statement = update(Task).where(Task.id == task_id, ~not_done).values(values)
     if session.scalar(statement.returning(Task.id)) is not None:
         record(session, task_id, EventKind.TASK_DONE)
-        totals.add_task(session, TaskStatus.DONE)
+        totals.add_ended(session, TaskStatus.DONE)
         removals.request(session, task_id)
         return True
     return _fail_if_finished(session, task_id)
@@ -42,7 +42,7 @@ def _fail_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:
     values |= {"error_code": first.error_code, "error_message": first.error_message}
     session.execute(update(Task).where(Task.id == task_id).values(values))
     record(session, task_id, EventKind.TASK_FAILED, first.error_code)
-    totals.add_task(session, TaskStatus.FAILED, first.error_code)
+    totals.add_ended(session, TaskStatus.FAILED, first.error_code)
     removals.request(session, task_id)
     return True
 

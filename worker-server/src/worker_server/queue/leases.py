@@ -233,7 +233,7 @@ def _give_up(session: ScopedSession, lease: Lease, failure: WorkFailed, failures
     session.execute(update(_model(lease)).where(*_where(lease)).values(values))
     if is_task:
         record(session, lease.task_id, EventKind.TASK_FAILED, failure.code)
-        totals.add_task(session, TaskStatus.FAILED, failure.code)
+        totals.add_ended(session, TaskStatus.FAILED, failure.code)
         removals.request(session, lease.task_id)
     else:
         close_if_finished(session, lease.task_id)

@@ -1,4 +1,4 @@
-"""Tasks that wait, planned, for their caller: begun by a start, planned anew by another edit."""
+"""Planned tasks that wait for their caller: a start begins them, another edit plans them again."""
 
 import uuid
 from collections.abc import Callable

@@ -148,7 +148,7 @@ def finish_cancels(session: ScopedSession, task_ids: Sequence[uuid.UUID], freed_
     session.execute(update(Task).where(Task.id.in_(task_ids)).values(values))
     session.execute(delete(Part).where(Part.task_id.in_(task_ids)))
     record_each(session, task_ids, EventKind.TASK_CANCELED)
-    totals.add_tasks(session, TaskStatus.CANCELED, len(task_ids))
+    totals.add_ended(session, TaskStatus.CANCELED, tasks=len(task_ids))
 
 
 def _is_held(task_id: uuid.UUID) -> ColumnElement[bool]:

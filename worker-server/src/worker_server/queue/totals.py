@@ -123,14 +123,9 @@ def add(session: ScopedSession, *increments: Increment) -> None:
     session.execute(insert(MetricIncrement), rows)
 
 
-def add_task(session: ScopedSession, status: str, code: str | None = None) -> None:
-    """Count a task that ends."""
-    add(session, (TASKS, (status, code or ""), 1))
-
-
-def add_tasks(session: ScopedSession, status: str, count: int) -> None:
+def add_ended(session: ScopedSession, status: str, code: str | None = None, tasks: int = 1) -> None:
     """Count tasks that end together."""
-    add(session, *[(TASKS, (status, ""), 1)] * count)
+    add(session, *[(TASKS, (status, code or ""), 1)] * tasks)
 
 
 def add_failed_part(session: ScopedSession, lease: PartLease) -> None:

@@ -1,0 +1,40 @@
+"""Bounds how many threads read the share: while a hard-mounted one is away, they block."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+
+from idrl_common.problems import Problem
+from worker_server.errors import FailureCode
+
+_WAIT_S = 5.0
+
+
+class ShareAccess:
+    """Lets at most `at_once` threads read the share; another one waits at most `wait_s`.
+
+    So the other calls keep threads of their own, however long the share is away.
+    """
+
+    def __init__(self, at_once: int, wait_s: float = _WAIT_S) -> None:
+        self._slots = BoundedSemaphore(at_once)
+        self._wait_s = wait_s
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Hold a slot for the block; a 503 Problem where there is none, and for an OSError."""
+        if not self._slots.acquire(timeout=self._wait_s):
+            raise share_away()
+        try:
+            yield
+        except OSError as error:
+            raise share_away() from error
+        finally:
+            self._slots.release()
+
+
+def share_away() -> Problem:
+    """Return the answer to a call for files while the share cannot be read."""
+    sentence = "The clips cannot be read just now."
+    headers = {"Retry-After": "5"}
+    return Problem(503, FailureCode.STORAGE_UNAVAILABLE, sentence, headers=headers)
