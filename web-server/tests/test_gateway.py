@@ -132,6 +132,17 @@ def test_every_method_is_the_tasks_services_to_judge(
     assert [seen.method for seen in tasks.seen] == [method]
 
 
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+def test_default_brand_is_no_brands_id(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
+) -> None:
+    answer = client.open("/brands/default", method=method, headers=headers)
+    assert_problem(answer, 405, "method_not_allowed")
+    assert tasks.seen == []
+    options = client.options("/brands/default", headers=headers)
+    assert options.headers["Allow"] == "GET, HEAD, PUT, OPTIONS"
+
+
 def test_a_method_that_no_service_has(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:

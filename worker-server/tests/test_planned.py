@@ -215,6 +215,13 @@ def test_wrong_change_leaves_the_plan(
     assert task["name"] != "new"
 
 
+def test_500_segments_fit_into_a_change(client: FlaskClient, auth: Auth, planned: str) -> None:
+    segments = [{"start_s": n, "end_s": n + 1.5, "name": "é" * 100} for n in range(500)]
+    changed = client.patch(planned, json={"edit": {"segments": segments}}, headers=auth())
+    assert changed.status_code == 200
+    assert changed.get_json()["edit"]["segments"] == segments
+
+
 def test_started_task_keeps_its_edit(client: FlaskClient, auth: Auth, planned: str) -> None:
     client.post(f"{planned}/start", headers=auth())
     answer = client.patch(planned, json={"edit": {"fit": "pad"}, "keep": True}, headers=auth())

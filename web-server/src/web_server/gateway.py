@@ -62,6 +62,7 @@ _MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 # POST is the web app's own call.
+_OF_DEFAULT = ("GET", "HEAD", "PUT")
 _LINKS = re.compile(r"/tasks/[^/]+/links")
 # What nginx fetches itself: it takes as long as the caller.
 _FILE = re.compile(
@@ -200,6 +201,8 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
             raise NotFound
         if _LINKS.fullmatch(request.path):
             return _other_method(["POST"])
+        if request.path.rstrip("/") == "/brands/default" and request.method not in _OF_DEFAULT:
+            return _other_method(_OF_DEFAULT)  # the service would take it for a brand's id
         if request.path.rstrip("/") == "/batches":
             request.max_content_length = _MAX_BATCH_BYTES
         elif request.method in ("POST", "PATCH"):

@@ -1,8 +1,9 @@
 """The `/tasks` calls that change a task: each parses, calls one service and answers."""
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from idrl_common.access import caller
+from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import parse_body
 from worker_server.api import services
 from worker_server.api.edits import changed_edit
@@ -23,6 +24,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.patch("/<task_id>")
     def change_task(task_id: str) -> Response:
         key = parse_id(task_id, TaskNotFound)
+        request.max_content_length = MAX_TASK_BODY_BYTES
         body = parse_body(TaskChange)
         values = body.model_dump(exclude_unset=True, exclude={"edit"})
         editor = None
