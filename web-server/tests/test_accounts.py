@@ -75,16 +75,19 @@ def test_deleted_account_leaves_nothing(
 ) -> None:
     key = new_key(client, headers)["key"]
     # How many DELETEs it takes until each is gone.
-    first, second, batch = (str(uuid.uuid4()) for _ in range(3))
-    live = {f"/tasks/{first}": 2, f"/tasks/{second}": 1, f"/batches/{batch}": 1}
+    kinds = ("tasks", "tasks", "uploads", "brands", "batches")
+    first, *others = (f"/{kind}/{uuid.uuid4()}" for kind in kinds)
+    live = {first: 2} | dict.fromkeys(others, 1)
     left = dict(live)
 
     def answer(exchange: Exchange) -> None:
         if exchange.command == "GET":
             kind = exchange.path.partition("?")[0]
-            ids = [link.rpartition("/")[2] for link in left if link.startswith(kind)]
-            body = json.dumps([{"task_id": each, "batch_id": each} for each in ids])
-            return exchange.say(200, body.encode())
+            links = [link for link in left if link.startswith(kind)]
+            body = [{"task_id": link.rpartition("/")[2], "link": link} for link in links]
+            return exchange.say(200, json.dumps(body).encode())
+        if exchange.command == "PUT":
+            return exchange.say(200, b"{}")
         left[exchange.path] -= 1
         if not left[exchange.path]:
             del left[exchange.path]
@@ -96,6 +99,8 @@ def test_deleted_account_leaves_nothing(
     result = client.delete("/me", json={"password": auth.password}, headers=headers)
     assert (result.status_code, result.data) == (204, b"")
     deletes = [seen.target for seen in tasks.seen if seen.method == "DELETE"]
+    puts = [(seen.target, seen.body) for seen in tasks.seen if seen.method == "PUT"]
+    assert set(puts) == {("/brands/default", b'{"brand_id": null}')}
     assert sorted(deletes) == sorted(link for link, times in live.items() for _ in range(times))
     for token in (headers, bearer(key)):
         assert_problem(client.get("/tasks", headers=token), 401, "token_invalid")
