@@ -86,6 +86,23 @@ def test_on_a_phone(new_visitor: NewVisitor, video_url: str) -> None:
     assert small == []
 
 
+def test_plan_is_shown_before_clips_are_made(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    page.fill("#links", video_url)
+    page.locator(".options-box summary").click()
+    page.get_by_label("Show me the plan first").check(force=True)
+    page.get_by_label("At scene changes").check(force=True)
+    page.locator("form button.primary").click()
+    page.wait_for_url("**/#/task/*")
+    page.get_by_role("button", name="Make the clips").wait_for()
+    assert page.locator(".card").count() > 0
+    assert page.locator(".card.done").count() == 0
+    page.get_by_role("button", name="Make the clips").click()
+    visitor.wait_done()
+    assert page.locator(".card.done").count() > 0
+    assert visitor.complaints == []
+
+
 def test_several_links_make_a_batch(visitor: Visitor, video_url: str) -> None:
     visitor.page.fill("#links", f"{video_url}\n{video_url}")
     visitor.page.get_by_role("button", name="Make clips of 2 videos").click()
