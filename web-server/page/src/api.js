@@ -64,7 +64,7 @@ export const post = async (path, body) => (await call("POST", path, body)).data;
 async function send(method, path, body, given) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...given };
-  const isFile = body instanceof Blob;
+  const isFile = body instanceof Blob || body instanceof FormData;
   if (body !== undefined && !isFile) headers["Content-Type"] = "application/json";
   const sent = body === undefined || isFile ? body : JSON.stringify(body);
   try {

@@ -5,6 +5,7 @@ import { listen } from "./keys.js";
 import { connection, usePolled } from "./poll.js";
 import { place } from "./router.js";
 import { Account } from "./screens/account.js";
+import { Brands } from "./screens/brands.js";
 import { NewTask } from "./screens/new.js";
 import { LogInDialog, SignIn } from "./screens/signin.js";
 import { System } from "./screens/system.js";
@@ -48,7 +49,7 @@ function toMain(/** @type {Event} */ event) {
 }
 
 function Navigation() {
-  const items = ["new", "tasks", "account", ...(user.value?.role === "operator" ? ["system"] : [])];
+  const items = ["new", "tasks", "brand", "account", ...(user.value?.role === "operator" ? ["system"] : [])];
   const current = { task: "tasks" }[place.value[0]] || place.value[0] || "new";
   return html`<nav aria-label=${t("nav.label")}>
     ${items.map((name) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === current ? "page" : null}>${t(`nav.${name}`)}</a>`)}
@@ -68,6 +69,7 @@ function Screen() {
   }, [name, language.value]);
   if (name === "task" && id) return html`<${Task} key=${id} id=${id} />`;
   if (name === "tasks") return html`<${Tasks} />`;
+  if (name === "brand") return html`<${Brands} />`;
   if (name === "account") return html`<${Account} />`;
   if (name === "system") return html`<${System} />`;
   return html`<${NewTask} />`;

@@ -74,7 +74,7 @@ def test_on_a_phone(new_visitor: NewVisitor, video_url: str) -> None:
     visitor.sign_up()
     visitor.submit(video_url)
     visitor.wait_done()
-    for place in ("new", "tasks", "account", visitor.page.url.partition("#/")[2]):
+    for place in ("new", "tasks", "brand", "account", visitor.page.url.partition("#/")[2]):
         visitor.open(place)
         visitor.page.wait_for_selector("h1")
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 360, place
@@ -100,6 +100,34 @@ def test_plan_is_shown_before_clips_are_made(visitor: Visitor, video_url: str) -
     page.get_by_role("button", name="Make the clips").click()
     visitor.wait_done()
     assert page.locator(".card.done").count() > 0
+    assert visitor.complaints == []
+
+
+def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_path: Path) -> None:
+    page = visitor.page
+    logo = tmp_path / "logo.png"
+    page.screenshot(path=logo, clip={"x": 0, "y": 0, "width": 96, "height": 48})
+    visitor.open("brand")
+    page.fill("#brand-name", "Red")
+    page.set_input_files("#brand-watermark", str(logo))
+    page.get_by_role("button", name="Make the brand").click()
+    page.locator(".previews img").first.wait_for()
+    visitor.wait_true("[...document.querySelectorAll('.previews img')].every(i => i.naturalWidth)")
+    drawing = {"name": "x.svg", "mimeType": "image/png", "buffer": b"<svg/>"}
+    page.set_input_files("#brand-before", [drawing])  # type: ignore[list-item]
+    page.fill("#brand-name", "Drawn")
+    page.get_by_role("button", name="Make the brand").click()
+    page.locator("#brand-before-error").wait_for()
+    assert [complaint for complaint in visitor.complaints if "422" not in complaint] == []
+    visitor.complaints.clear()  # the browser's own line on a refused call
+    page.get_by_label("Red", exact=True).check(force=True)
+    task_id = visitor.submit(video_url)
+    answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}")
+    (brand,) = visitor.context.request.get(f"{visitor.base_url}/brands").json()
+    assert answer.json()["edit"]["brand_id"] == brand["brand_id"]
+    visitor.open("brand")
+    page.get_by_role("button", name="Delete the brand Red").click()
+    page.locator(".previews").wait_for(state="detached")
     assert visitor.complaints == []
 
 

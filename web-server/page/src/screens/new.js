@@ -1,7 +1,8 @@
 // @ts-check
 // Links become tasks: one a line, all of them together a batch.
 import { useSignal } from "@preact/signals";
-import { ApiError, call } from "../api.js";
+import { useEffect } from "preact/hooks";
+import { ApiError, call, get } from "../api.js";
 import { goTo } from "../router.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
@@ -16,7 +17,7 @@ export function NewTask() {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
   const key = useSignal(newKey());
-  const edit = useSignal(/** @type {Record<string, any>} */ ({ part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto" }));
+  const edit = useSignal(/** @type {Record<string, any>} */ ({ part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" }));
   const name = useSignal("");
   const lines = links.value.split(/\s+/).filter(Boolean);
 
@@ -84,6 +85,8 @@ export function NewTask() {
 /** @param {any} props */
 function Options({ edit, name, isBatch }) {
   const set = (/** @type {string} */ field) => (/** @type {any} */ value) => (edit.value = { ...edit.value, [field]: value });
+  const brands = useSignal(/** @type {string[][]} */ ([]));
+  useEffect(() => void get("/brands").then((found) => (brands.value = found.map((/** @type {any} */ each) => [each.brand_id, each.name]))), []);
   const typed = (/** @type {string} */ field) => (/** @type {any} */ event) => set(field)(event.target.value);
   return html`<details class="options-box">
     <summary>${t("new.options")}</summary>
@@ -94,6 +97,12 @@ function Options({ edit, name, isBatch }) {
       options=${[...ASPECTS.map(([key, width, height]) => [key, key, html`<${Frame} width=${width} height=${height} />`]), ["source", t("new.source")]]} />
     <${Choice} legend=${t("new.fit")} name="fit" value=${edit.value.fit} onChange=${set("fit")}
       options=${["crop", "pad", "blur"].map((key) => [key, t(`fit.${key}`)])} />
+    ${brands.value.length > 0 && html`<${Field} id="brand_id" label=${t("nav.brand")}>
+      <select id="brand_id" onChange=${typed("brand_id")}>
+        ${[["", t("brand.default")], ["built-in", t("brand.built_in")], ["none", t("brand.none")], ...brands.value]
+          .map(([key, name]) => html`<option key=${key} value=${key} selected=${key === edit.value.brand_id}>${name}</option>`)}
+      </select>
+    <//>`}
     <${Choice} legend=${t("new.quality")} name="quality" value=${edit.value.quality} onChange=${set("quality")}
       options=${["fast", "balanced", "small"].map((key) => [key, t(`quality.${key}`)])} />
     <${Choice} legend=${t("new.cut")} name="cut" value=${edit.value.cut} onChange=${set("cut")}
@@ -158,6 +167,7 @@ export function wanted(form) {
     ...(form.aspect !== "16:9" ? { aspect: form.aspect } : {}),
     ...(form.fit !== "crop" ? { fit: form.fit } : {}),
     ...(form.quality !== "balanced" ? { quality: form.quality } : {}),
+    ...(form.brand_id ? { brand_id: form.brand_id } : {}),
     ...(form.cut !== "exact" ? { cut: form.cut } : {}),
     ...(form.segments?.trim()
       ? { segments: segmentsOf(form.segments) }

@@ -1,0 +1,127 @@
+// @ts-check
+// What stands before, after and over the clips: a list with pictures, a form, the choice of one.
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { ApiError, call, get } from "../api.js";
+import { announce, Choice, Failure, Field, html } from "../ui.js";
+import { sentenceOf, t } from "../words.js";
+
+const FILES = ["before", "after", "watermark"];
+const IMAGES = "image/png,image/jpeg,image/webp";
+const PLACES = ["top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"];
+
+export function Brands() {
+  const brands = useSignal(/** @type {any[] | null} */ (null));
+  const chosen = useSignal("built-in");
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const load = async () => {
+    const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
+    chosen.value = standard.brand_id || "built-in";
+    brands.value = found;
+  };
+  useEffect(() => void load(), []);
+  const attempt = async (/** @type {() => Promise<any>} */ change) => {
+    error.value = null;
+    try {
+      await change();
+      await load();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+  };
+  const choose = (/** @type {string} */ id) => attempt(() => call("PUT", "/brands/default", { brand_id: id }));
+  const remove = (/** @type {any} */ brand) => attempt(async () => {
+    await call("DELETE", brand.link);
+    announce(t("brand.deleted"));
+  });
+  const options = [["built-in", t("brand.built_in")], ["none", t("brand.none")]];
+  for (const brand of brands.value || []) options.push([brand.brand_id, brand.name]);
+  return html`<div class="narrow">
+    <h1>${t("nav.brand")}</h1>
+    <p class="lead">${t("brand.lead")}</p>
+    <section aria-busy=${!brands.value}>
+      <${Choice} legend=${t("brand.default")} name="default-brand" value=${chosen.value} options=${options} onChange=${choose} />
+      <${Failure} error=${error.value} />
+      <ul class="plain brands">
+        ${(brands.value || []).map((brand) => html`<${Card} key=${brand.brand_id} brand=${brand} onDelete=${() => remove(brand)} />`)}
+      </ul>
+    </section>
+    <section>
+      <h2>${t("brand.new")}</h2>
+      <${NewBrand} onMade=${load} />
+    </section>
+  </div>`;
+}
+
+/** @param {{brand: any, onDelete: () => void}} props */
+function Card({ brand, onDelete }) {
+  return html`<li>
+    <div>
+      <strong>${brand.name}</strong>
+      <div class="previews">
+        ${["16:9", "9:16"].map((aspect) => html`<img key=${aspect} loading="lazy" src=${`${brand.link}/preview.jpg?aspect=${aspect}`}
+          alt=${t("brand.preview", { name: brand.name, aspect })} />`)}
+      </div>
+    </div>
+    <button class="quiet danger" onClick=${onDelete} aria-label=${t("brand.delete_one", { name: brand.name })}>${t("action.delete")}</button>
+  </li>`;
+}
+
+/** @param {{onMade: () => Promise<void>}} props */
+function NewBrand({ onMade }) {
+  const busy = useSignal(false);
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const place = useSignal("bottom-right");
+  const wrong = Object.fromEntries((error.value?.errors || []).map((each) => [each.field, sentenceOf(each.code, each.message)]));
+  const onSubmit = async (/** @type {any} */ event) => {
+    event.preventDefault();
+    if (busy.value) return;
+    busy.value = true;
+    error.value = null;
+    try {
+      await call("POST", "/brands", sent(new FormData(event.target), place.value));
+      event.target.reset();
+      announce(t("brand.made"));
+      await onMade();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+    busy.value = false;
+  };
+  return html`<form onSubmit=${onSubmit}>
+    <${Field} id="brand-name" label=${t("new.name")} error=${wrong.name}><input id="brand-name" name="name" required maxlength="200" /><//>
+    ${FILES.map((name) => html`<${Field} key=${name} id=${`brand-${name}`} label=${t(`brand.${name}`)} error=${wrong[name]}>
+      <input id=${`brand-${name}`} name=${name} type="file" accept=${name === "watermark" ? IMAGES : `${IMAGES},video/*`} />
+    <//>`)}
+    <div class="columns">
+      ${["before_s", "after_s"].map((name) => html`<${Field} key=${name} id=${name} label=${t(`brand.${name}`)} error=${wrong[name]}>
+        <input id=${name} name=${name} type="number" min="0" max="5" step="0.1" defaultValue="1" required />
+      <//>`)}
+      <${Field} id="background" label=${t("brand.background")}><input id="background" name="background" type="color" defaultValue="#141414" /><//>
+    </div>
+    <${Choice} legend=${t("brand.place")} name="place" value=${place.value} onChange=${(/** @type {string} */ key) => (place.value = key)}
+      options=${PLACES.map((key) => [key, t(`place.${key}`)])} />
+    <div class="columns">
+      <${Field} id="width" label=${t("brand.width")}><input id="width" name="width" type="number" min="2" max="50" defaultValue="20" required /><//>
+      <${Field} id="opacity" label=${t("brand.opacity")}><input id="opacity" name="opacity" type="number" min="0" max="100" defaultValue="100" required /><//>
+    </div>
+    ${!error.value?.errors.length && html`<${Failure} error=${error.value} />`}
+    <button class="primary" disabled=${busy.value}>${t(busy.value ? "new.sending" : "brand.make")}</button>
+  </form>`;
+}
+
+/** Return the form as the API takes it: shares of 1, and no file that was not chosen. @param {FormData} form @param {string} place */
+function sent(form, place) {
+  const body = new FormData();
+  for (const name of ["name", "before_s", "after_s", "background"]) body.set(name, String(form.get(name)));
+  body.set("watermark_place", place);
+  body.set("watermark_width", String(Number(form.get("width")) / 100));
+  body.set("watermark_opacity", String(Number(form.get("opacity")) / 100));
+  for (const name of FILES) {
+    const file = form.get(name);
+    if (file instanceof File && file.size) body.set(name, file);
+  }
+  return body;
+}
