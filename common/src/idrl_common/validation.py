@@ -118,18 +118,14 @@ def validate_each(
 
 def validate_field(model: type[Model], value: Mapping[str, object], field: str) -> Model:
     """Return a value that was put together as `model`; raise a 400 Problem that names the field."""
+    sentence = "The body has fields that are missing or wrong."
     try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise Problem(
-            400,
-            "invalid_body",
-            "The body has fields that are missing or wrong.",
-            errors=[
-                {**each, "field": field if each["field"] == "body" else f"{field}.{each['field']}"}
-                for each in _field_errors(error, _MAX_DESCRIBED_ERRORS)
-            ],
-        ) from error
+        return _validate(model, value, "invalid_body", sentence)
+    except Problem as problem:
+        for error in problem.errors:
+            name = error["field"]
+            error["field"] = field if name == "body" else f"{field}.{name}"
+        raise
 
 
 def _validate(model: type[Model], data: Mapping[str, object], code: str, sentence: str) -> Model:

@@ -28,11 +28,11 @@ from worker_server.media import (
     plan_parts,
     probe,
 )
-from worker_server.media.cutting import cutting
 from worker_server.media.cutting.key_frame_cuts import KeyFrameCuts
 from worker_server.media.cutting.quiet_cuts import quietest
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.plan import frames_of
+from worker_server.media.probing import prepare
 from worker_server.media.rendering.copyable_span import find_span
 
 Make = Callable[..., Path]
@@ -309,7 +309,7 @@ def test_senseless_answers_of_the_child_are_refused(
     def answered(_: list[str], **__: object) -> None:
         path.with_name(f"{path.name}.cuts").write_text(answer)
 
-    monkeypatch.setattr(cutting, "run_encoder", answered)
+    monkeypatch.setattr(prepare, "run_encoder", answered)
     with pytest.raises(EncodeFailed) as caught:
         cut(path, Cut.SCENE)
     assert caught.value.code == "encoder_failed"

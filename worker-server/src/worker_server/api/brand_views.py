@@ -1,7 +1,7 @@
 """The `/brands` calls: each parses, calls one service and answers."""
 
 import tempfile
-from datetime import UTC
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from idrl_common.access import caller
 from idrl_common.validation import Body, Query, parse_body, parse_query
 from worker_server.api import brand_forms, services, tags
 from worker_server.api.ids import parse_id
+from worker_server.api.times import utc_text
 from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, making_slot
 from worker_server.edits import BrandChoice
 from worker_server.models import Brand
@@ -100,7 +101,6 @@ def _draft(form: brand_forms.BrandForm, files: dict[str, Path], folder: Path) ->
 
 
 def _document(brand: Brand) -> dict[str, Any]:
-    created_at = brand.created_at.astimezone(UTC).isoformat(timespec="milliseconds")
     watermark = brand.spec.get("watermark")
     return {
         "brand_id": str(brand.id),
@@ -110,7 +110,7 @@ def _document(brand: Brand) -> dict[str, Any]:
         "watermark": watermark and {key: watermark[key] for key in _WATERMARK_FIELDS},
         "background": brand.spec["background"],
         "size_bytes": brand.size_bytes,
-        "created_at": created_at.replace("+00:00", "Z"),
+        "created_at": utc_text(brand.created_at),
         "link": f"/brands/{brand.id}",
     }
 
@@ -122,7 +122,6 @@ def _bumper(spec: dict[str, Any] | None) -> dict[str, Any] | None:
     if spec is None:
         return None
     kind = "video" if spec["file"].endswith(".mp4") else "image"
-    numerator, _, denominator = spec["duration_s"].partition("/")
-    duration_s = round(float(numerator) / float(denominator or 1), 3)
+    duration_s = round(float(Fraction(spec["duration_s"])), 3)
     sides = {"width": spec["width"], "height": spec["height"]}
     return {"kind": kind, "duration_s": duration_s, **sides}

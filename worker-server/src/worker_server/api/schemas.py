@@ -19,6 +19,7 @@ from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
+from worker_server.api.times import utc_text
 from worker_server.edits import Edit
 from worker_server.queue.events import Event
 from worker_server.queue.statuses import PartStatus, TaskStatus
@@ -214,8 +215,7 @@ def part_document(task_id: str, part: PartFacts) -> dict[str, Any]:
 
 def event_document(event: Event) -> dict[str, Any]:
     """Return the event as callers see it."""
-    at = event.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {**vars(event), "at": at}
+    return {**vars(event), "at": utc_text(event.at)}
 
 
 def part_link(task_id: str, number: int) -> str:

@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 
 from idrl_common.problems import Problem
 from worker_server.api import batch_queries, queries
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
+from worker_server.api.times import utc_text
 from worker_server.errors import FailureCode
 from worker_server.models import Part, Task
 from worker_server.queue import (
@@ -168,9 +168,7 @@ def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> li
 
 def facts_of(task: Task) -> TaskFacts:
     """Return what the database would return of a task that no worker has claimed."""
-    accepted_at = (
-        task.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    accepted_at = utc_text(task.created_at)
     return TaskFacts(
         id=str(task.id),
         url=task.url,

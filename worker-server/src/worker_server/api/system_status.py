@@ -1,10 +1,10 @@
 """What `GET /status` tells operators, read from the database and the share."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, text
 
+from worker_server.api.times import utc_text
 from worker_server.db import transaction
 from worker_server.queue import backlog, pauses
 from worker_server.queue.pauses import Kind
@@ -92,13 +92,9 @@ def _share(share: ShareMonitor) -> dict[str, Any]:
 
 
 def _worker(row: RowMapping) -> dict[str, Any]:
-    times = {name: _time(row[name]) for name in ("started_at", "seen_at")}
+    times = {name: utc_text(row[name]) for name in ("started_at", "seen_at")}
     return {**row, **times}
 
 
 def _ratio(timed_s: float, busy_s: float) -> float | None:
     return round(timed_s / busy_s, 2) if busy_s > 0 else None
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

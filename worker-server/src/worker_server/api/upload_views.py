@@ -1,6 +1,5 @@
 """The `/uploads` calls: tus 1.0, and the list of what no task has yet."""
 
-from datetime import UTC
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -11,6 +10,7 @@ from idrl_common.problems import Problem
 from idrl_common.wsgi import DRAIN_AFTERWARDS
 from worker_server.api import services, tus, upload_receiving
 from worker_server.api.ids import parse_id
+from worker_server.api.times import utc_text
 from worker_server.queue import uploads
 from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
 from worker_server.settings import current
@@ -137,15 +137,12 @@ def _progress(state: UploadState) -> dict[str, str]:
 
 
 def _document(state: UploadState) -> dict[str, Any]:
-    times = {
-        name: at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        for name, at in (("created_at", state.created_at), ("expires_at", state.expires_at))
-    }
     return {
         "upload_id": str(state.id),
         "name": state.name,
         "length_bytes": state.length_bytes,
         "offset_bytes": state.offset_bytes,
-        **times,
+        "created_at": utc_text(state.created_at),
+        "expires_at": utc_text(state.expires_at),
         "link": f"/uploads/{state.id}",
     }

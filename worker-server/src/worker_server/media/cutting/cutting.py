@@ -21,7 +21,6 @@ from worker_server.media.model.plan import (
 from worker_server.media.model.source import Source
 from worker_server.media.probing.prepare import PrepareWatch
 from worker_server.media.process.child import ChildFiles
-from worker_server.media.process.encoder import run_encoder
 
 _CHILD = "worker_server.media.cutting.cutting_child"
 
@@ -41,23 +40,6 @@ def plan_cuts(
     """
     if cut is Cut.EXACT or (cut is Cut.SILENCE and not source.has_audio):
         return plan_clips(source, stretches, part_s)
-    answer = _ask_child(source, path, stretches, part_s, cut, watch)
-    if "error" in answer:
-        raise EditError(answer["error"]["code"], answer["error"]["message"])
-    try:
-        return _checked(source, stretches, part_s, answer["parts"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise _senseless(error) from error
-
-
-def _ask_child(
-    source: Source,
-    path: Path,
-    stretches: Sequence[Stretch],
-    part_s: Fraction,
-    cut: Cut,
-    watch: PrepareWatch,
-) -> dict[str, Any]:
     output = path.with_name(f"{path.name}.cuts")
     payload = {
         "source": source.to_json(),
@@ -67,23 +49,19 @@ def _ask_child(
         "cut": cut,
         "output": str(output.absolute()),
     }
-    output.touch()  # in the sandbox the child may write this file, and make no other
+    command = [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]
+    total_frames = sum(_length(source, stretch) for stretch in stretches)
     try:
-        run_encoder(
-            [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)],
-            total_frames=sum(_length(source, stretch) for stretch in stretches),
-            on_progress=watch.on_progress,
-            should_stop=watch.should_stop,
-            scratch=output.parent,
-            files=ChildFiles((path,), (output,)),
-            stall_s=watch.stall_s,
-            timeout_s=watch.timeout_s,
-            memory_bytes=watch.memory_bytes,
-            max_output_bytes=watch.max_output_bytes,
-        )
-        return _read(output)
+        watch.run(command, total_frames, output, ChildFiles((path,), (output,)))
+        answer = _read(output)
     finally:
         output.unlink(missing_ok=True)
+    if "error" in answer:
+        raise EditError(answer["error"]["code"], answer["error"]["message"])
+    try:
+        return _checked(source, stretches, part_s, answer["parts"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise _senseless(error) from error
 
 
 def _length(source: Source, stretch: Stretch) -> int:

@@ -2,22 +2,22 @@
 
 import sys
 
-_TOLD_EVERY = 25
+_REPORT_EVERY = 25
 
 
 class Progress:
-    """Tells how many frames the child has gone forward; back to an earlier stretch is no way."""
+    """Counts the frames that a child moves forward; a move back to an earlier stretch adds none."""
 
     def __init__(self) -> None:
         self._at: int | None = None
-        self._gone = self._told = 0
+        self._moved = self._reported = 0
 
     def reach(self, frame: int) -> None:
-        """Tell that the child is at this frame, once for every 25 frames."""
+        """Note that the child is at this frame; report once for every 25 frames."""
         if self._at is not None:
-            self._gone += max(0, frame - self._at)
+            self._moved += max(0, frame - self._at)
         self._at = frame
-        if self._gone >= self._told + _TOLD_EVERY:
-            self._told = self._gone
-            sys.stdout.write(f"frame={self._told}\n")
+        if self._moved >= self._reported + _REPORT_EVERY:
+            self._reported = self._moved
+            sys.stdout.write(f"frame={self._reported}\n")
             sys.stdout.flush()

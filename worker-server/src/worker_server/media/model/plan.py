@@ -1,7 +1,7 @@
 """Cuts a source into parts, on whole frames."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -96,22 +96,9 @@ def plan_clips(
     Parts end where `finder` says, or as near to `part_s` as frames allow. Raise EditError where a
     stretch has no frame, or where there would be too many parts.
     """
-
-    def exact(first: int, end: int) -> list[int]:
-        return _cuts(first, end, source.frame_rate, part_s)
-
-    def found(first: int, end: int) -> list[int]:
-        return _found_cuts(first, end, source.frame_rate, part_s, finder) if finder else []
-
-    return _clips(source, stretches, found if finder else exact)
-
-
-def _clips(
-    source: Source, stretches: Sequence[Stretch], cuts_of: Callable[[int, int], list[int]]
-) -> list[PlannedClip]:
     clips: list[PlannedClip] = []
     for index, stretch in enumerate(stretches):
-        for start, end in pairwise(cuts_of(*frames_of(source, stretch))):
+        for start, end in pairwise(_cuts_of(source, stretch, part_s, finder)):
             part = FrameRange(len(clips), start, end, source.frame_rate)
             clips.append(PlannedClip(part, index))
         if len(clips) > MAX_PARTS:
@@ -119,6 +106,15 @@ def _clips(
                 FailureCode.EDIT_TOO_MANY_PARTS, f"There would be more than {MAX_PARTS} parts."
             )
     return clips
+
+
+def _cuts_of(
+    source: Source, stretch: Stretch, part_s: Fraction | int, finder: CutFinder | None
+) -> list[int]:
+    first, end = frames_of(source, stretch)
+    if finder is None:
+        return _cuts(first, end, source.frame_rate, part_s)
+    return _found_cuts(first, end, source.frame_rate, part_s, finder)
 
 
 def frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:

@@ -29,6 +29,22 @@ class PrepareWatch:
     memory_bytes: int = 0
     max_output_bytes: int = 0
 
+    def run(self, command: list[str], total_frames: int, output: Path, files: ChildFiles) -> None:
+        """Run a child that writes `output`; raise EncodeFailed or Stopped."""
+        output.touch()  # in the sandbox the child may write this file, and make no other
+        run_encoder(
+            command,
+            total_frames=total_frames,
+            on_progress=self.on_progress,
+            should_stop=self.should_stop,
+            scratch=output.parent,
+            files=files,
+            stall_s=self.stall_s,
+            timeout_s=self.timeout_s,
+            memory_bytes=self.memory_bytes,
+            max_output_bytes=self.max_output_bytes,
+        )
+
 
 def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tuple[Source, Path]:
     """Return the facts and the path of the file to cut parts from: the source, or `output`.
@@ -70,16 +86,5 @@ def _remuxed(source: Source, path: Path, output: Path, watch: PrepareWatch) -> S
 
 
 def _run(command: list[str], source: Source, path: Path, output: Path, watch: PrepareWatch) -> None:
-    output.touch()  # in the sandbox the child may write this file, and make no other
-    run_encoder(
-        command,
-        total_frames=source.packet_count,
-        on_progress=watch.on_progress,
-        should_stop=watch.should_stop,
-        scratch=output.parent,
-        files=ChildFiles((path,), (output,), (Path(watch.ffmpeg_path),)),
-        stall_s=watch.stall_s,
-        timeout_s=watch.timeout_s,
-        memory_bytes=watch.memory_bytes,
-        max_output_bytes=watch.max_output_bytes,
-    )
+    files = ChildFiles((path,), (output,), (Path(watch.ffmpeg_path),))
+    watch.run(command, source.packet_count, output, files)
