@@ -1,6 +1,7 @@
 """The audit at the end: database, disk and process table against the callers' own history."""
 
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from idrl_testing.waiting import wait_until
 SLOW_ANSWER_S = 15.0
 _ENDED = ("done", "failed", "canceled")
 _TIDY_S = 90
+# The sweeper takes a younger file of a brand for one whose row is about to come.
+_BRAND_SETTLED_S = 660
 _DONE_TWICE = """
     SELECT task_id, part, count(*) FROM task_events AS done WHERE kind = 'part_done'
         AND NOT EXISTS (SELECT FROM task_events AS other WHERE other.task_id = done.task_id
@@ -24,7 +27,15 @@ _DONE_TWICE = """
 """
 _DONE_PATHS = "SELECT path FROM parts WHERE status = 'done'"
 _BRAND_FILES = "SELECT 'brands/' || owner_id || '/' || unnest(files) FROM brands"
+_UPLOADS = "SELECT id::text, offset_bytes::int FROM uploads WHERE removed_at IS NULL"
+# What the sweeper has still to remove: files of tasks, and of uploads that no task needs.
+_DUE = """
+    SELECT (SELECT count(*) FROM removals) + (SELECT count(*) FROM uploads WHERE removed_at IS NULL
+        AND (deleted_at IS NOT NULL OR task_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM tasks WHERE id = uploads.task_id AND status NOT IN ('done', 'canceled'))))
+"""
 _CANCELED = "SELECT id FROM tasks WHERE status = 'canceled'"
+_APART = ("brands", "uploads")
 _INFRASTRUCTURE = (".idrl-share", "lost+found")
 COLUMNS = (
     "lost",
@@ -67,8 +78,12 @@ def audit(
     findings = Findings()
     for submission in history.submissions:
         _audit_submission(findings, submission, callers[submission.account])
+    for sentence in history.losses:
+        findings.add("lost", sentence)
     _audit_rows(findings, target)
     _audit_files(findings, target)
+    _audit_brands(findings, target)
+    _audit_uploads(findings, target)
     _audit_processes(findings, target, seen)
     for call in history.slow_answers(SLOW_ANSWER_S):
         findings.add("answers_over_15_s", str(call))
@@ -146,8 +161,7 @@ def _audit_files(findings: Findings, target: Target) -> None:
             if entry.name not in _INFRASTRUCTURE and not _PROBE.match(entry.name):
                 findings.add("orphan_files", entry.name)
             continue
-        if entry.name == "brands":
-            _audit_brands(findings, target, entry)
+        if entry.name in _APART:
             continue
         left = [f"{entry.name}/{file.name}" for file in entry.iterdir()]
         for name in set(left) - kept:
@@ -159,14 +173,27 @@ def _audit_files(findings: Findings, target: Target) -> None:
         findings.add("orphan_files", f"scratch/{entry.name}")
 
 
-def _audit_brands(findings: Findings, target: Target, folder: Path) -> None:
+def _audit_brands(findings: Findings, target: Target) -> None:
     """Files of brands that no row names, and the other way round."""
+    share = target.home.share
+    files = {str(file.relative_to(share)): file for file in share.glob("brands/*/*")}
     named = {str(path) for (path,) in target.rows(_BRAND_FILES)}
-    there = {f"brands/{file.relative_to(folder)}" for file in folder.glob("*/*")}
-    for name in there - named:
-        findings.add("orphan_files", name)
-    for name in named - there:
+    for name in files.keys() - named:
+        if time.time() - files[name].stat().st_mtime > _BRAND_SETTLED_S:
+            findings.add("orphan_files", name)
+    for name in named - files.keys():
         findings.add("missing_files", f"{name} is not on the share")
+
+
+def _audit_uploads(findings: Findings, target: Target) -> None:
+    """Files of uploads that no row has, and rows whose confirmed bytes are not there."""
+    sizes = {file.name: file.stat().st_size for file in target.home.share.glob("uploads/*")}
+    confirmed = {str(name): int(str(size)) for name, size in target.rows(_UPLOADS)}
+    for name in sizes.keys() - confirmed.keys():
+        findings.add("orphan_files", f"uploads/{name}")
+    for name, size_bytes in confirmed.items():
+        if sizes.get(name, 0) < size_bytes:
+            findings.add("missing_files", f"uploads/{name} has not its {size_bytes} bytes")
 
 
 def _audit_processes(findings: Findings, target: Target, seen: set[psutil.Process]) -> None:
@@ -187,11 +214,10 @@ def _is_encoder(process: psutil.Process) -> bool:
 
 
 def wait_until_tidy(target: Target) -> None:
-    """Wait until no removal is due and no encoder runs, for a bounded time: then audit."""
+    """Wait until no removal of files is due and no encoder runs, for a bounded time: then audit."""
 
     def is_tidy() -> bool:
-        removals = target.rows("SELECT count(*) FROM removals")[0][0]
-        return not removals and not any(map(_is_encoder, target.supervised()))
+        return not target.rows(_DUE)[0][0] and not any(map(_is_encoder, target.supervised()))
 
     try:
         wait_until(is_tidy, _TIDY_S, poll_s=0.5)

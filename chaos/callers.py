@@ -13,6 +13,7 @@ import requests
 
 from chaos.history import History, Submission
 from chaos.sources import Source, Sources
+from chaos.uploads import Upload
 from idrl_testing.api_client import ApiClient
 
 _ACCOUNTS = 3
@@ -20,6 +21,9 @@ _LIVE_AT_MOST = 4
 _TIMEOUT_S = 60.0
 _PAUSE_S = (0.1, 1.0)
 _ENDED = ("done", "failed", "canceled")
+_UPLOAD_SHARE = 0.15
+_CUT_SHARE = 0.5
+_BRANDS_AT_MOST = 5
 _WEIGHTS = {"short.mp4": 6, "long.mp4": 4, "slow.mp4": 2, "flaky.mp4": 1}
 
 
@@ -32,6 +36,7 @@ class Caller:
     history: History
     random: Random
     live: list[Submission] = field(default_factory=list)
+    spare_brands: list[str] = field(default_factory=list)
 
     def call(
         self,
@@ -52,17 +57,24 @@ class Caller:
         self.history.note_call(method, label, began, answer.status_code, answer.headers)
         return answer
 
-    def submit(self, source: Source) -> Submission:
-        """Submit a source under a new key."""
-        submission = Submission(self.number, source, uuid.uuid4().hex)
+    def submit(self, source: Source, *, by_upload: bool = False) -> Submission:
+        """Submit a source under a new key, by its URL or its bytes."""
+        upload = Upload(source.body) if by_upload else None
+        submission = Submission(self.number, source, uuid.uuid4().hex, upload)
         self.history.note_submission(submission)
         self.live.append(submission)
         self.repeat(submission)
         return submission
 
-    def repeat(self, submission: Submission) -> bool:
+    def repeat(self, submission: Submission, *, cut_share: float = _CUT_SHARE) -> bool:
         """Send the submission, for the first time or again; tell whether it was accepted."""
-        body, headers = {"url": submission.source.url}, {"Idempotency-Key": submission.key}
+        url: str | None = submission.source.url
+        if submission.upload is not None:
+            submission.upload.advance(self, cut_share)
+            url = submission.upload.url
+        if url is None:
+            return False
+        body, headers = {"url": url}, {"Idempotency-Key": submission.key}
         answer = self.call("POST", "/tasks", "/tasks", json=body, headers=headers)
         if answer is None or answer.status_code != 202:
             return False
@@ -93,6 +105,20 @@ class Caller:
         answer = self.call("GET", part["link"], "/tasks/<id>/parts/<n>")
         return answer.content if answer is not None and answer.status_code == 200 else None
 
+    def make_brand(self, picture: bytes) -> str | None:
+        """Make a brand that shows the picture for a second before and after; return its id."""
+        files = {name: (f"{name}.png", picture) for name in ("before", "after")}
+        answer = self.call("POST", "/brands", "/brands", data={"name": "chaos"}, files=files)
+        return str(answer.json()["brand_id"]) if answer and answer.status_code == 201 else None
+
+    def change_brands(self, picture: bytes) -> None:
+        """Make a brand, and delete the newest one that is not needed where there are many."""
+        if len(self.spare_brands) < _BRANDS_AT_MOST:
+            made = self.make_brand(picture)
+            self.spare_brands += [made] if made else []
+        else:
+            self.call("DELETE", f"/brands/{self.spare_brands.pop()}", "/brands/<id>")
+
 
 class Stream:
     """Threads, one for each caller, that act at random until stopped."""
@@ -104,6 +130,13 @@ class Stream:
             Caller(number, ApiClient.signed_up(base_url), history, Random(seed * 100 + number))
             for number in range(_ACCOUNTS)
         ]
+
+    def brand_first_caller(self) -> None:
+        """Let the first account's tasks have a brand of its own, as long as the built-in one."""
+        caller = self.callers[0]
+        brand = caller.make_brand(self._sources.pictures[0])
+        answer = caller.client.call("PUT", "/brands/default", json={"brand_id": brand})
+        assert answer.status_code == 200, answer.text
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -125,9 +158,13 @@ class Stream:
 
     def _act(self, caller: Caller) -> None:
         if len(caller.live) < _LIVE_AT_MOST:
-            caller.submit(self._choose(caller.random))
+            source = self._choose(caller.random)
+            by_upload = source.is_good and caller.random.random() < _UPLOAD_SHARE
+            caller.submit(source, by_upload=by_upload)
         elif caller.random.random() < 0.2:
             caller.call("GET", "/tasks?max=20", "/tasks")
+        elif caller.random.random() < 0.03:
+            caller.change_brands(caller.random.choice(self._sources.pictures))
         else:
             self._watch(caller, caller.random.choice(caller.live))
 

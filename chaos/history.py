@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chaos.sources import Source
+from chaos.uploads import Upload
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Call:
 class Submission:
     """One wish of a caller for clips, repeated under one key until a task is accepted.
 
-    `told` holds every task id that an answer named: more than one is a doubled task.
+    Its source is a URL, or a file that is sent by `upload` first. `told` holds every task id that
+    an answer named: more than one is a doubled task.
     """
 
     account: int
     source: Source
     key: str
+    upload: Upload | None = None
     told: set[str] = field(default_factory=set)
     delete_sent: bool = False
     delete_status: str | None = None
@@ -48,6 +51,7 @@ class History:
         self._lock = threading.Lock()
         self.calls: list[Call] = []
         self.submissions: list[Submission] = []
+        self.losses: list[str] = []
         self.fault: str | None = None
 
     def note_call(
@@ -63,6 +67,11 @@ class History:
     def note_submission(self, submission: Submission) -> None:
         with self._lock:
             self.submissions.append(submission)
+
+    def note_loss(self, sentence: str) -> None:
+        """Record something that the system has confirmed and does not have any more."""
+        with self._lock:
+            self.losses.append(sentence)
 
     def slow_answers(self, limit_s: float) -> list[Call]:
         return [call for call in self.calls if call.elapsed_s > limit_s]

@@ -24,10 +24,14 @@ Answer = Callable[[Request], None]
 
 @dataclass(frozen=True)
 class Source:
-    """A URL, and its outcome: the number of parts, or the code with which the task fails."""
+    """A URL, and its outcome: the number of parts, or the code with which the task fails.
+
+    `body` is what is there, for callers that upload the file instead.
+    """
 
     name: str
     url: str
+    body: bytes = field(repr=False)
     parts: int = 0
     code: str | None = None
 
@@ -38,11 +42,15 @@ class Source:
 
 @dataclass
 class Sources:
-    """The web site that the sources are on; `away` makes it answer 503 to every request."""
+    """The web site that the sources are on; `away` makes it answer 503 to every request.
+
+    `pictures` are PNG files for brands.
+    """
 
     site: Site
     away: threading.Event = field(default_factory=threading.Event)
     all: list[Source] = field(default_factory=list)
+    pictures: list[bytes] = field(default_factory=list)
 
     def add(
         self,
@@ -62,7 +70,7 @@ class Sources:
                 answer(request)
 
         url = self.site.add(name, body, answer_unless_away)
-        self.all.append(Source(name, url, parts, code))
+        self.all.append(Source(name, url, body, parts, code))
 
     def named(self, name: str) -> Source:
         return next(source for source in self.all if source.name == name)
@@ -74,6 +82,7 @@ def served(folder: Path) -> Iterator[Sources]:
     short, long = (_video(folder / f"{parts}.mp4", parts) for parts in (1, 3))
     with serve() as site:
         sources = Sources(site)
+        sources.pictures = [_picture(folder / f"{name}.png", name) for name in ("red", "blue")]
 
         sources.add("short.mp4", short, parts=1)
         sources.add("long.mp4", long, parts=3)
@@ -111,3 +120,8 @@ def _video(path: Path, parts: int) -> bytes:
     picture = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{_WIDTH}x{_HEIGHT}"]
     picture += ["-r", str(RATE), "-i", str(raw)]
     return encode(path, *picture, *tone(seconds), *FAST)
+
+
+def _picture(path: Path, colour: str) -> bytes:
+    one = ["-f", "lavfi", "-i", f"color={colour}:s={_WIDTH}x{_HEIGHT}", "-frames:v", "1"]
+    return encode(path, *one)

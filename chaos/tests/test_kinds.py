@@ -31,20 +31,23 @@ def test_work_survives(system: Target, kind: Fault) -> None:
         pytest.skip(reason)
     history, census = History(), conductor.Census(system)
     stream = Stream(system.installation.url, system.sources, history, seed=1)
+    stream.brand_first_caller()
     first, second, _ = stream.callers
     with census.watching():
         wanted = [each.submit(system.sources.named("long.mp4")) for each in (first, second)]
         aborted = first.submit(system.sources.named("slow.mp4"))
+        uploaded = second.submit(system.sources.named("short.mp4"), by_upload=True)
         wait_until(lambda: _is_rendering(system), 60)
         assert _inject(system, kind, history)
         first.delete(aborted)
         second.submit(system.sources.named("page.mp4"))
+        second.repeat(uploaded)
         conductor.finish_submissions(stream, history)
         conductor.wait_for_quiet(system)
         audit.wait_until_tidy(system)
     found = audit.audit(system, history, stream.callers, census.seen)
     assert found.lines() == []
-    assert all(len(each.told) == 1 for each in wanted)
+    assert all(len(each.told) == 1 for each in (*wanted, uploaded))
 
 
 def _is_rendering(system: Target) -> bool:
