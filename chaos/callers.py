@@ -68,13 +68,13 @@ class Caller:
 
     def repeat(self, submission: Submission, *, cut_share: float = _CUT_SHARE) -> bool:
         """Send the submission, for the first time or again; tell whether it was accepted."""
-        url: str | None = submission.source.url
+        body: dict[str, str] | None = {"url": submission.source.url}
         if submission.upload is not None:
             submission.upload.advance(self, cut_share)
-            url = submission.upload.url
-        if url is None:
+            body = submission.upload.body_of_task
+        if body is None:
             return False
-        body, headers = {"url": url}, {"Idempotency-Key": submission.key}
+        headers = {"Idempotency-Key": submission.key}
         answer = self.call("POST", "/tasks", "/tasks", json=body, headers=headers)
         if answer is None or answer.status_code != 202:
             return False

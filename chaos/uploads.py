@@ -22,11 +22,11 @@ class Upload:
     confirmed_bytes: int = 0
 
     @property
-    def url(self) -> str | None:
-        """What a task has as its URL; None until all bytes are confirmed."""
+    def body_of_task(self) -> dict[str, str] | None:
+        """The body of a task that is made of the upload; None until all bytes are confirmed."""
         if self.link is None or self.confirmed_bytes < len(self.body):
             return None
-        return f"upload:{self.link.rpartition('/')[2]}"
+        return {"upload_id": self.link.rpartition("/")[2]}
 
     def advance(self, caller: "Caller", cut_share: float) -> None:
         """Ask for the offset and send the rest, of which that share of calls is cut off."""
@@ -37,7 +37,7 @@ class Upload:
                 return
             self.link = answer.headers["Location"]
         answer = caller.call("HEAD", self.link, "/uploads/<id>", headers=_TUS)
-        if self._note_offset(caller, answer) and self.url is None:
+        if self._note_offset(caller, answer) and self.body_of_task is None:
             self._send_rest(caller, self.link, cut_share)
 
     def _send_rest(self, caller: "Caller", link: str, cut_share: float) -> None:

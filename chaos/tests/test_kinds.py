@@ -1,11 +1,10 @@
 """Each kind of fault alone, in the middle of work: all of it ends well, and nothing is left."""
 
-from collections.abc import Iterator
 from random import Random
 
 import pytest
 
-from chaos import audit, conductor, target
+from chaos import audit, conductor
 from chaos.callers import Stream
 from chaos.faults import KINDS, Fault, NotInjected
 from chaos.history import History
@@ -13,12 +12,6 @@ from chaos.target import Target
 from idrl_testing.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def system() -> Iterator[Target]:
-    with target.running() as running:
-        yield running
 
 
 def ignore(_: str) -> None:

@@ -1,0 +1,91 @@
+"""The audit finds what it is there to find: each kind of damage is planted, and then removed."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chaos import audit
+from chaos.callers import Stream
+from chaos.history import History, Submission
+from chaos.target import Target
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+UPLOAD = "INSERT INTO uploads (id, owner_id, length_bytes, offset_bytes, expires_at) VALUES"
+BRAND = "INSERT INTO brands (id, owner_id, name, spec, files, size_bytes) VALUES"
+
+
+def test_nothing_is_found_where_nothing_is_wrong(system: Target) -> None:
+    assert found(system, History()) == []
+
+
+def test_files_without_rows_are_orphans(system: Target) -> None:
+    share = system.home.share
+    upload, clip = share / f"uploads/{uuid.uuid4()}", share / f"{uuid.uuid4()}/0.1.mp4"
+    brand, young = share / "brands/1/old.png", share / "brands/1/young.png"
+    with planted(upload, clip, brand, young):
+        long_ago = time.time() - 3600
+        os.utime(brand, (long_ago, long_ago))
+        names = {path.relative_to(share) for path in (upload, clip, brand)}
+        assert found(system, History()) == [
+            f"orphan_files: {name}" for name in sorted(names, key=str)
+        ]
+
+
+def test_rows_without_files_are_missing(system: Target) -> None:
+    ids = {"upload": uuid.uuid4(), "brand": uuid.uuid4()}
+    named = {name: str(value) for name, value in ids.items()}
+    try:
+        system.rows(f"{UPLOAD} (%s, 1, 10, 10, now() + interval '1 day')", named["upload"])
+        system.rows(f"{BRAND} (%s, 1, 'b', '{{}}', ARRAY['a.png'], 1)", named["brand"])
+        assert found(system, History()) == [
+            "missing_files: brands/1/a.png is not on the share",
+            f"missing_files: uploads/{named['upload']} has not its 10 bytes",
+        ]
+    finally:
+        system.rows("DELETE FROM uploads WHERE id = %s", named["upload"])
+        system.rows("DELETE FROM brands WHERE id = %s", named["brand"])
+
+
+def test_answers_and_losses_are_taken_from_the_callers(system: Target) -> None:
+    history, source = History(), system.sources.named("short.mp4")
+    history.note_call("GET", "/late", time.monotonic() - 16, 200, {})
+    history.note_call("GET", "/bare", time.monotonic(), 503, {})
+    history.note_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})
+    history.note_loss("10 bytes became 5")
+    for told in (set(), {"a", "b"}, {str(uuid.uuid4())}):
+        history.note_submission(Submission(0, source, "key", told=told))
+    columns = [line.partition(":")[0] for line in found(system, history)]
+    assert columns == [
+        "answers_over_15_s",
+        "doubled",
+        "errors_5xx_without_retry_after",
+        "lost",
+        "lost",
+        "lost",
+    ]
+
+
+def found(system: Target, history: History) -> list[str]:
+    """Return the sentences of an audit, in order."""
+    callers = Stream(system.installation.url, system.sources, History(), seed=1).callers
+    return sorted(audit.audit(system, history, callers, set()).lines())
+
+
+@contextmanager
+def planted(*paths: Path) -> Iterator[None]:
+    """Put files on the share; remove them, and folders that are empty then, in the end."""
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"planted")
+        yield
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
