@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from blackbox.client import Api
+from PIL import Image
 
 from idrl_testing.site import Site
 from idrl_testing.waiting import wait_until
@@ -53,6 +54,20 @@ def idrl(arguments: Sequence[str], environment: dict[str, str], given: str = "")
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def refused(arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run a command that must fail, and return its exit code and the line that it prints."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (line,) = done.stderr.splitlines()
+    return done.returncode, line
 
 
 def clips_in(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -142,3 +157,77 @@ def test_file_is_uploaded_once_and_arrives_whole(
     assert [f"upload:{each['upload_id']}" for each in begun] in ([], [task["url"]])
     assert caller.get("/uploads").json() == []
     assert len(clips_in(folder)) == 1
+
+
+def _picture(path: Path, colour: tuple[int, ...]) -> str:
+    Image.new("RGBA", (64, 32), colour).save(path)
+    return str(path)
+
+
+def test_life_of_a_brand(
+    caller: Api, environment: dict[str, str], site: Site, short_video: bytes, tmp_path: Path
+) -> None:
+    card, logo = (
+        _picture(tmp_path / f"{name}.png", colour)
+        for name, colour in (("my card", (220, 30, 30, 255)), ("logo", (20, 160, 60, 128)))
+    )
+    files = ["--before", card, "--watermark", logo, "--before-seconds", "0.4"]
+    look = ["--place", "top-left", "--width", "0.1", "--opacity", "0.5", "--background", "#204060"]
+    brand = idrl(["brands", "add", "Race day", *files, *look, "--default"], environment)
+    assert brand["before"] == {"kind": "image", "duration_s": 0.4, "width": 64, "height": 32}
+    assert (brand["after"], brand["background"]) == (None, "#204060")
+    assert {name: brand["watermark"][name] for name in ("place", "width_share", "opacity")} == {
+        "place": "top-left",
+        "width_share": 0.1,
+        "opacity": 0.5,
+    }
+    chosen = {"brand_id": brand["brand_id"]}
+    assert idrl(["brands", "default"], environment) == chosen
+    assert idrl(["brands", "default", "none"], environment) == {"brand_id": "none"}
+    assert caller.get("/brands").json() == idrl(["brands", "ls"], environment) == [brand]
+    preview = tmp_path / "preview.jpg"
+    shown = ["brands", "show", "Race day", "--aspect", "9:16", "--preview", str(preview)]
+    assert idrl(shown, environment) == brand
+    with Image.open(preview) as picture:
+        assert picture.format == "JPEG"
+    link = site.add(f"{uuid.uuid4().hex}.mp4", short_video)
+    (job,) = idrl(["clip", link, "--brand", "Race day"], environment)
+    assert caller.task(job["task_id"])["edit"]["brand_id"] == brand["brand_id"]
+    assert idrl(["brands", "rm", "Race day"], environment) == [{**chosen, "status": "deleted"}]
+    assert caller.get("/brands").json() == []
+    idrl(["rm", job["task_id"]], environment)
+
+
+def test_brands_that_are_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(Path(_picture(tmp_path / "whole.png", (0, 0, 0, 0))).read_bytes()[:40])
+    code, line = refused(["brands", "add", "Race", "--before", str(broken)], environment)
+    assert (code, "(brand_file_broken)" in line) == (6, True)
+    code, line = refused(["brands", "add", "Race", "--background", "blue"], environment)
+    assert (code, "background: " in line, "(invalid_body)" in line) == (6, True, True)
+    for arguments in (["show", "No such"], ["rm", str(uuid.uuid4())], ["default", "No such"]):
+        assert refused(["brands", *arguments], environment)[0] == 4
+    ids = [idrl(["brands", "add", "Twice"], environment)["brand_id"] for _ in range(2)]
+    code, line = refused(["brands", "show", "Twice"], environment)
+    assert (code, "2 brands have the name Twice" in line) == (2, True)
+    assert {each["status"] for each in idrl(["brands", "rm", *ids], environment)} == {"deleted"}
+
+
+def test_plan_is_shown_and_then_made(
+    caller: Api, environment: dict[str, str], site: Site, short_video: bytes, tmp_path: Path
+) -> None:
+    link, folder = site.add(f"{uuid.uuid4().hex}.mp4", short_video), tmp_path / "out"
+    order = ["clip", link, "-o", str(folder), "--cut", "keyframe"]
+    (planned,) = idrl([*order, "--plan"], environment)
+    assert (planned["status"], planned["plan"]["edit"]["cut"]) == ("planned", "keyframe")
+    assert [(part["start_s"], part["end_s"]) for part in planned["plan"]["parts"]] == [(0, 2)]
+    assert clips_in(folder) == {}
+    (again,) = idrl([*order, "--plan"], environment)
+    assert again["task_id"] == planned["task_id"]
+    (made,) = idrl(order, environment)
+    assert (made["task_id"], made["status"]) == (planned["task_id"], "done")
+    assert len(clips_in(folder)) == 1
+    (other,) = idrl(["clip", link, "--plan"], environment)
+    (started,) = idrl(["start", other["task_id"]], environment)
+    assert started["task_id"] == other["task_id"] != planned["task_id"]
+    assert caller.finish(other["task_id"])["status"] == "done"

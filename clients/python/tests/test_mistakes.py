@@ -73,6 +73,16 @@ LINK = "https://a.example/v.mp4"
         ("clip talk.mp4", LOGGED_IN, 7, "talk.mp4 is neither a file here nor a link"),
         (f"clip {LINK} --aspect 3:2", LOGGED_IN, 2, "'3:2' is not one of"),
         (f"clip {LINK} --seconds 90", LOGGED_IN, 2, "90.0 is not in the range"),
+        (f"clip {LINK} --cut scenes", LOGGED_IN, 2, "'scenes' is not one of"),
+        (f"clip {LINK} --brand Race", LOGGED_IN, 5, "no system answers at"),
+        ("start", LOGGED_IN, 2, "Missing argument"),
+        ("brands add", LOGGED_IN, 2, "Missing argument 'NAME'"),
+        ("brands add Race --before no.png", LOGGED_IN, 7, "no.png cannot be read: No such file"),
+        ("brands add Race --after .", LOGGED_IN, 7, "cannot be read: Is a directory"),
+        ("brands add Race --place middle", LOGGED_IN, 2, "'middle' is not one of"),
+        ("brands add Race --opacity 2", LOGGED_IN, 2, "2.0 is not in the range"),
+        ("brands show", LOGGED_IN, 2, "Missing argument 'BRAND'"),
+        ("brands rm", LOGGED_IN, 2, "Missing argument"),
         (f"clip {LINK} --colour red", LOGGED_IN, 2, "No such option"),
         (f"clip {LINK} --segments no.csv", LOGGED_IN, 7, "no.csv cannot be read"),
         (f"clip {LINK} -o config", LOGGED_IN, 2, "is a file"),
@@ -86,6 +96,24 @@ def test_mistake(
     found = idrl(*arguments.split(), home=tmp_path, **environment)
     assert found[0] == code
     assert expected in found[1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["brands"]])
+def test_no_command_shows_the_help(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "idrl_client", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: {' '.join(['idrl', *arguments])} ")
+    assert "see `idrl" not in done.stderr
+
+
+def test_brand_of_more_than_32_mib_is_not_sent(tmp_path: Path) -> None:
+    for name, size_mib in (("intro.mp4", 20), ("outro.mp4", 13)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size_mib * 1024 * 1024)
+    order = ["brands", "add", "Race", "--before", "intro.mp4", "--after", "outro.mp4"]
+    code, line = idrl(*order, home=tmp_path, **LOGGED_IN)
+    assert (code, "outro.mp4 is too large" in line) == (7, True)
 
 
 @pytest.mark.parametrize(

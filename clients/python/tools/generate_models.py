@@ -11,7 +11,7 @@ CONTRACT = Path(__file__).parents[3] / "docs" / "openapi.yaml"
 # What the client reads and sends; a schema that one of these names is written too.
 ROOTS = (
     *("TaskWithParts", "Task", "NewTask", "Deleted", "Canceling", "Usage"),
-    *("Account", "KeyWithSecret", "Token", "Problem"),
+    *("Account", "KeyWithSecret", "Token", "Brand", "DefaultBrand", "Problem"),
 )
 _SCALARS = {
     "string": "str",

@@ -3,25 +3,24 @@
 import os
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from idrl_client import clipping, output, segments as segment_files
+from idrl_client.brand_commands import brands, find_brand_id
 from idrl_client.client import Client
+from idrl_client.commands import call_each, json_option, make_client
 from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn
-from idrl_client.login import Login, load, save, stored_url
+from idrl_client.login import Login, save, stored_url
 from idrl_client.models import NewEdit
 
 _INTERRUPTED = 130
 _USAGE = 2
 # A system that is restarted or upgraded while clips are made is waited for.
 _FOLLOWING_PATIENCE_S = 900.0
-Command = Callable[..., Any]
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API gives it.")
 _task_ids = click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)
 
 
@@ -39,7 +38,7 @@ def idrl() -> None:
 @click.argument("url", required=False)
 @click.option("--email", help="Log in with a password, and make a key of it.")
 @click.option("--no-keyring", is_flag=True, help="Store the key in a file of yours alone (0600).")
-@_as_json
+@json_option
 def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool) -> None:
     """Store the address of a system and a key; the key comes from a prompt or standard input."""
     url = (url or stored_url(os.environ) or "").rstrip("/")
@@ -69,8 +68,10 @@ def _secret(prompt: str) -> str:
 @click.option("--aspect", type=click.Choice(["16:9", "9:16", "1:1", "4:5", "source"]))
 @click.option("--fit", type=click.Choice(["crop", "pad", "blur"]))
 @click.option("--quality", type=click.Choice(["fast", "balanced", "small"]))
-@click.option("--cut", help="Where parts end, such as exact.")
-@click.option("--brand", help="The id of a brand; none for no logo.")
+@click.option(
+    "--cut", type=click.Choice(["exact", "keyframe", "silence", "scene"]), help="Where parts end."
+)
+@click.option("--brand", help="A brand of yours by id or name, built-in, or none.")
 @click.option(
     *("--segments", "segments_file"),
     type=click.Path(path_type=Path),
@@ -82,25 +83,31 @@ def _secret(prompt: str) -> str:
     help="Download the clips into this folder. The same command again continues.",
 )
 @click.option("--wait", is_flag=True, help="Wait for the end of the tasks (-o does too).")
-@_as_json
+@click.option(
+    *("--plan", "is_plan"),
+    is_flag=True,
+    help="Only plan: show where parts would end. `idrl start`, or the same -o without it, begins.",
+)
+@json_option
 def clip(
     sources: tuple[str, ...],
     folder: Path | None,
     *,
     wait: bool,
+    is_plan: bool,
     as_json: bool,
     **choices: Any,  # noqa: ANN401 # the options that make the edit
 ) -> None:
     """Make clips of videos: prints their paths, or the tasks' ids without -o."""
     wanted = list(dict.fromkeys(map(_link, sources)))
-    edit, progress = _edit(**choices), output.Progress()
-    client = _client(_FOLLOWING_PATIENCE_S if folder or wait else None)
+    client = make_client(_FOLLOWING_PATIENCE_S if folder or wait or is_plan else None)
+    edit, progress = _edit(client, **choices), output.Progress()
     if folder:
-        jobs = clipping.into_folder(client, wanted, edit, folder, progress)
+        jobs = clipping.into_folder(client, wanted, edit, folder, progress, is_plan=is_plan)
     else:
-        jobs = clipping.submit(client, wanted, edit)
-        if wait:
-            clipping.follow(client, jobs, None, progress)
+        jobs = clipping.submit(client, wanted, edit, is_plan=is_plan)
+        if wait or is_plan:
+            clipping.follow(client, jobs, None, progress, is_plan=is_plan)
     progress.end()
     output.as_json([job.document() for job in jobs]) if as_json else output.jobs(jobs)
     sys.exit(max((job.error.exit_code for job in jobs if job.error), default=0))
@@ -117,6 +124,7 @@ def _link(source: str) -> str:
 
 
 def _edit(
+    client: Client,
     *,
     seconds: float | None,
     brand: str | None,
@@ -124,9 +132,11 @@ def _edit(
     **choices: str | None,
 ) -> NewEdit:
     """Return the edit of the options; what is not given is left to the system."""
-    fields: dict[str, Any] = {**choices, "part_seconds": seconds, "brand_id": brand}
+    fields: dict[str, Any] = {**choices, "part_seconds": seconds}
     if segments_file:
         fields["segments"] = segment_files.read(segments_file)
+    if brand:
+        fields["brand_id"] = find_brand_id(client, brand)
     edit: NewEdit = {}
     edit.update({name: value for name, value in fields.items() if value is not None})  # type: ignore[typeddict-item]
     return edit
@@ -136,71 +146,60 @@ def _edit(
 @click.option("-n", "--max", "limit", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--status", help="Only these, separated by commas: done,failed")
 @click.option("--query", "-q", help="Only with this text in name or URL.")
-@_as_json
+@json_option
 def ls(limit: int, status: str | None, query: str | None, *, as_json: bool) -> None:
     """List your tasks, the newest first."""
     given = {"status": status, "q": query}
     filters = {name: value for name, value in given.items() if value}
-    found = _client().tasks(limit, **filters)
+    found = make_client().tasks(limit, **filters)
     output.as_json(list(found)) if as_json else output.tasks(found)
 
 
 @idrl.command()
 @click.argument("task_id", metavar="TASK")
-@_as_json
+@json_option
 def show(task_id: str, *, as_json: bool) -> None:
     """Show a task and its parts."""
-    found = _client().task(task_id)
+    found = make_client().task(task_id)
     output.as_json(found) if as_json else output.task(found)
 
 
 @idrl.command()
 @_task_ids
-@_as_json
+@json_option
 def rm(task_ids: tuple[str, ...], *, as_json: bool) -> None:
     """Abort live tasks, delete ended ones with their clips."""
-    client = _client()
-    _each(client.delete_task, task_ids, is_json=as_json)
+    client = make_client()
+    call_each(client.delete_task, task_ids, is_json=as_json)
 
 
 @idrl.command()
 @_task_ids
-@_as_json
+@json_option
 def retry(task_ids: tuple[str, ...], *, as_json: bool) -> None:
     """Try failed tasks again; clips that are done stay."""
-    client = _client()
-    _each(client.retry_task, task_ids, is_json=as_json)
-
-
-def _each(call: Command, task_ids: tuple[str, ...], *, is_json: bool) -> None:
-    """Call for every task, also behind one that fails, and end with the worst exit code."""
-    code, answers = 0, []
-    for task_id in task_ids:
-        try:
-            answer = call(task_id)
-        except IdrlError as fault:
-            output.error(fault, is_json=is_json, about=task_id)
-            code = max(code, fault.exit_code)
-            continue
-        answers.append(answer)
-        if not is_json:
-            print(f"{task_id}  {answer['status']}")
-    if is_json:
-        output.as_json(answers)
-    sys.exit(code)
+    client = make_client()
+    call_each(client.retry_task, task_ids, is_json=as_json)
 
 
 @idrl.command()
-@_as_json
+@_task_ids
+@json_option
+def start(task_ids: tuple[str, ...], *, as_json: bool) -> None:
+    """Begin tasks that were planned with `idrl clip --plan`."""
+    client = make_client()
+    call_each(client.start_task, task_ids, is_json=as_json)
+
+
+@idrl.command()
+@json_option
 def usage(*, as_json: bool) -> None:
     """Show what your account uses, and its limits."""
-    found = _client().usage()
+    found = make_client().usage()
     output.as_json(found) if as_json else output.usage(found)
 
 
-def _client(patience_s: float | None = None) -> Client:
-    login = load(os.environ)
-    return Client(login.url, login.key, **({"patience_s": patience_s} if patience_s else {}))
+idrl.add_command(brands)
 
 
 def main() -> NoReturn:
@@ -214,6 +213,9 @@ def main() -> NoReturn:
     except IdrlError as fault:
         output.error(fault, is_json=is_json)
         code = fault.exit_code
+    except click.exceptions.NoArgsIsHelpError as fault:
+        output.say(fault.format_message())
+        code = _USAGE
     except click.UsageError as fault:
         command = fault.ctx.command_path if fault.ctx else "idrl"
         output.say(f"idrl: {fault.format_message().rstrip('.')}: see `{command} --help`")

@@ -1,13 +1,17 @@
 """The calls of the API that scripts make, typed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
 from idrl_client.connection import Connection, document
+from idrl_client.errors import LocalFault
 from idrl_client.models import (
     Account,
+    Brand,
     Canceling,
+    DefaultBrand,
     Deleted,
     KeyWithSecret,
     NewTask,
@@ -18,6 +22,7 @@ from idrl_client.models import (
 
 ENDED = frozenset({"done", "failed", "canceled"})
 _PAGE = 100
+_MAX_BRAND_BYTES = 32 * 1024 * 1024
 
 
 class Client:
@@ -87,6 +92,50 @@ class Client:
         answer = self.connection.call("POST", f"{_path(task_id)}/retry", is_repeatable=False)
         return cast("Task", document(answer))
 
+    def start_task(self, task_id: str) -> TaskWithParts:
+        """Begin a planned task; of one that was begun before nothing changes."""
+        answer = self.connection.call("POST", f"{_path(task_id)}/start")
+        return cast("TaskWithParts", document(answer))
+
+    def brands(self) -> list[Brand]:
+        """Return the account's brands, the newest first."""
+        return cast("list[Brand]", self._get("/brands"))
+
+    def brand(self, brand_id: str) -> Brand:
+        """Return a brand."""
+        return cast("Brand", self._get(_brand_path(brand_id)))
+
+    def create_brand(self, name: str, files: Mapping[str, Path], **fields: str | float) -> Brand:
+        """Make a brand of the files `before`, `after` and `watermark`, each where there is one.
+
+        `fields` are the other ones of `POST /brands`.
+        """
+        answer = self.connection.call(
+            *("POST", "/brands"),
+            is_repeatable=False,
+            files={**_as_parts({"name": name, **fields}), **_contents(files)},
+        )
+        return cast("Brand", document(answer))
+
+    def brand_preview(self, brand_id: str, aspect: str) -> bytes:
+        """Return a JPEG picture of what a brand looks like."""
+        path, query = f"{_brand_path(brand_id)}/preview.jpg", {"aspect": aspect}
+        return self.connection.call("GET", path, params=query).content
+
+    def delete_brand(self, brand_id: str) -> None:
+        """Remove a brand; clips that have it stay as they are."""
+        self.connection.call("DELETE", _brand_path(brand_id))
+
+    def default_brand(self) -> DefaultBrand:
+        """Return which brand tasks have that name none."""
+        return cast("DefaultBrand", self._get("/brands/default"))
+
+    def set_default_brand(self, brand_id: str) -> DefaultBrand:
+        """Choose the brand of later tasks that name none: an id, `built-in` or `none`."""
+        body = {"brand_id": brand_id}
+        answer = self.connection.call("PUT", "/brands/default", json=body)
+        return cast("DefaultBrand", document(answer))
+
     def usage(self) -> Usage:
         """Return what the account uses, and its limits."""
         return cast("Usage", self._get("/usage"))
@@ -97,3 +146,28 @@ class Client:
 
 def _path(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
+
+
+def _brand_path(brand_id: str) -> str:
+    return f"/brands/{quote(brand_id, safe='')}"
+
+
+def _as_parts(fields: Mapping[str, str | float]) -> dict[str, tuple[None, str]]:
+    """Return fields that requests sends as multipart/form-data, also where no file is there."""
+    return {field: (None, str(value)) for field, value in fields.items()}
+
+
+def _contents(files: Mapping[str, Path]) -> dict[str, tuple[str, bytes]]:
+    """Return the files of a form in memory: a busy system has them sent again."""
+    left_bytes, found = _MAX_BRAND_BYTES, {}
+    for field, path in files.items():
+        try:
+            with path.open("rb") as file:
+                content = file.read(left_bytes + 1)
+        except OSError as error:
+            raise LocalFault(f"{path} cannot be read: {error.strerror}") from error
+        left_bytes -= len(content)
+        if left_bytes < 0:
+            raise LocalFault(f"{path} is too large: a brand's files may have 32 MiB together")
+        found[field] = (path.name, content)
+    return found

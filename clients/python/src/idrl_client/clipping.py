@@ -16,6 +16,8 @@ from idrl_client.models import NewEdit, NewTask, Part, Task, TaskWithParts
 from idrl_client.uploads import upload
 
 _POLL_S = 1.0
+# A task that was started since it was planned has a plan too.
+_HAS_PLAN = ENDED | {"planned", "processing"}
 Say = Callable[[str], None]
 
 
@@ -27,6 +29,7 @@ class Job:
     task_id: str | None = None
     status: str | None = None
     folder: str | None = None
+    plan: TaskWithParts | None = None
     files: list[dict[str, Any]] = field(default_factory=list)
     error: IdrlError | None = None
 
@@ -35,16 +38,19 @@ class Job:
         return {**asdict(replace(self, error=None)), "error": str(self.error or "") or None}
 
 
-def submit(client: Client, sources: Sequence[str], edit: NewEdit) -> list[Job]:
+def submit(
+    client: Client, sources: Sequence[str], edit: NewEdit, *, is_plan: bool = False
+) -> list[Job]:
     """Submit each video, and neither wait nor remember anything."""
-    return [_submitted(client, source, edit) for source in sources]
+    return [_submitted(client, source, edit, is_plan=is_plan) for source in sources]
 
 
-def _submitted(client: Client, source: str, edit: NewEdit) -> Job:
+def _submitted(client: Client, source: str, edit: NewEdit, *, is_plan: bool) -> Job:
     job = Job(source)
     try:
         upload_id = None if is_link(source) else upload(client.connection, Path(source), None)
-        task = client.create_task(_new_task(source, upload_id, edit), str(uuid.uuid4()))
+        new_task = _new_task(source, upload_id, edit, is_plan=is_plan)
+        task = client.create_task(new_task, str(uuid.uuid4()))
         job.task_id, job.status = task["task_id"], task["status"]
     except IdrlError as error:
         job.error = error
@@ -52,16 +58,25 @@ def _submitted(client: Client, source: str, edit: NewEdit) -> Job:
 
 
 def into_folder(
-    client: Client, sources: Sequence[str], edit: NewEdit, folder: Path, say: Say
+    client: Client,
+    sources: Sequence[str],
+    edit: NewEdit,
+    folder: Path,
+    say: Say,
+    *,
+    is_plan: bool = False,
 ) -> list[Job]:
-    """Have the clips of all videos in `folder`, each once, however often this is called."""
+    """Have the clips of all videos in `folder`, each once, however often this is called.
+
+    With `is_plan` only have their plans; a later call without it makes the clips.
+    """
     with Journal.of(folder) as journal:
-        jobs = [_begun(client, journal, source, edit) for source in sources]
-        follow(client, jobs, folder, say)
+        jobs = [_begun(client, journal, source, edit, is_plan=is_plan) for source in sources]
+        follow(client, jobs, folder, say, is_plan=is_plan)
     return jobs
 
 
-def _begun(client: Client, journal: Journal, source: str, edit: NewEdit) -> Job:
+def _begun(client: Client, journal: Journal, source: str, edit: NewEdit, *, is_plan: bool) -> Job:
     """Return the job of an order: of the task that was made for it before, else of a new one."""
     order = fingerprint(client.connection.base_url, _version(source), dict(edit))
     entry = journal.entry(order)
@@ -74,7 +89,7 @@ def _begun(client: Client, journal: Journal, source: str, edit: NewEdit) -> Job:
                 journal.put(order, entry)
             if not is_link(source):
                 entry = _uploaded(client, journal, order, entry)
-            new_task = _new_task(source, entry.upload_id, edit)
+            new_task = _new_task(source, entry.upload_id, edit, is_plan=is_plan)
             task = client.create_task(new_task, entry.idempotency_key)
             journal.put(order, replace(entry, task_id=task["task_id"]))
         job.task_id, job.status = task["task_id"], task["status"]
@@ -122,24 +137,39 @@ def _known_task(client: Client, entry: Entry | None) -> Task | TaskWithParts | N
     return None if task["status"] in {"canceling", "canceled"} else task
 
 
-def follow(client: Client, jobs: Sequence[Job], folder: Path | None, say: Say) -> None:
-    """Wait until every task has ended; download each clip that lands where there is a folder."""
+def follow(
+    client: Client,
+    jobs: Sequence[Job],
+    folder: Path | None,
+    say: Say,
+    *,
+    is_plan: bool = False,
+) -> None:
+    """Wait until every task has ended; download each clip that lands where there is a folder.
+
+    With `is_plan` wait until every task is planned; without it start those that are.
+    """
     pending = [job for job in jobs if job.error is None]
+    last = _HAS_PLAN if is_plan else ENDED
     while pending:
         for job in pending:
             try:
-                _advance(client, job, folder)
+                _advance(client, job, folder, is_plan=is_plan)
             except IdrlError as error:
                 job.error = error
         say(_progress(jobs))
-        pending = [job for job in pending if job.status not in ENDED and job.error is None]
+        pending = [job for job in pending if job.status not in last and job.error is None]
         if pending:
             time.sleep(_POLL_S)
 
 
-def _advance(client: Client, job: Job, folder: Path | None) -> None:
+def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) -> None:
     task = client.task(str(job.task_id))
-    if folder:
+    if is_plan:
+        job.plan = task
+    elif task["status"] == "planned":
+        task = client.start_task(task["task_id"])
+    if folder and not is_plan:
         place = folder / _folder_name(task)
         _make(place)
         job.folder = str(place)
@@ -173,11 +203,11 @@ def _folder_name(task: TaskWithParts) -> str:
     return f"{stem or 'video'}-{task['task_id'][:8]}"
 
 
-def _new_task(source: str, upload_id: str | None, edit: NewEdit) -> NewTask:
+def _new_task(source: str, upload_id: str | None, edit: NewEdit, *, is_plan: bool) -> NewTask:
+    place = {"url": source} if is_link(source) else {"upload_id": upload_id}
     chosen = {"edit": edit} if edit else {}
-    if is_link(source):
-        return cast("NewTask", {"url": source, **chosen})
-    return cast("NewTask", {"upload_id": upload_id, **chosen})
+    start = {"start": "manual"} if is_plan else {}
+    return cast("NewTask", {**place, **chosen, **start})
 
 
 def _progress(jobs: Sequence[Job]) -> str:

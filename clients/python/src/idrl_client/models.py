@@ -221,6 +221,55 @@ class Token(TypedDict):
     expires_in: int
 
 
+class Bumper(TypedDict):
+    """The schema Bumper of the contract."""
+
+    kind: Literal["image", "video"]
+    duration_s: float
+    width: int
+    height: int
+
+
+class Watermark(TypedDict):
+    """The schema Watermark of the contract."""
+
+    width: int
+    height: int
+    place: Literal[
+        "top-left",
+        "top",
+        "top-right",
+        "left",
+        "center",
+        "right",
+        "bottom-left",
+        "bottom",
+        "bottom-right",
+    ]
+    width_share: float
+    opacity: float
+
+
+class Brand(TypedDict):
+    """The schema Brand of the contract."""
+
+    brand_id: str
+    name: str
+    before: Bumper | None
+    after: Bumper | None
+    watermark: Watermark | None
+    background: str
+    size_bytes: int
+    created_at: str
+    link: str
+
+
+class DefaultBrand(TypedDict):
+    """The schema DefaultBrand of the contract."""
+
+    brand_id: str
+
+
 class FieldError(TypedDict):
     """The schema FieldError of the contract."""
 

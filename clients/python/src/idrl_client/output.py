@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from idrl_client.clipping import Job
 from idrl_client.errors import IdrlError
-from idrl_client.models import Task, TaskWithParts, Usage
+from idrl_client.models import Brand, Bumper, DefaultBrand, Task, TaskWithParts, Usage
 
 
 def as_json(document: object) -> None:
@@ -62,6 +62,30 @@ def task(found: TaskWithParts) -> None:
         print(line.rstrip())
 
 
+def brands(found: Iterable[Brand], default: DefaultBrand) -> None:
+    """Print one line for each brand, with a mark at the default."""
+    for brand in found:
+        mark = "*" if brand["brand_id"] == default["brand_id"] else " "
+        print(f"{mark} {brand['brand_id']}  {brand['name']}")
+
+
+def brand(found: Brand) -> None:
+    """Print a brand."""
+    for name in ("brand_id", "name", "background", "size_bytes", "created_at"):
+        print(f"{name:11} {found[name]}")
+    print(f"{'before':11} {_bumper(found['before'])}")
+    print(f"{'after':11} {_bumper(found['after'])}")
+    if mark := found["watermark"]:
+        share, opacity = f"{mark['width_share']:.0%} of the width", f"opacity {mark['opacity']:g}"
+        print(f"{'watermark':11} {mark['place']}, {share}, {opacity}")
+
+
+def _bumper(found: Bumper | None) -> str:
+    if found is None:
+        return "none"
+    return f"{found['kind']}, {found['width']}x{found['height']}, {found['duration_s']:g} s"
+
+
 def usage(found: Usage) -> None:
     """Print what an account uses."""
     rows: Sequence[tuple[str, float, int | None]] = (
@@ -77,6 +101,9 @@ def usage(found: Usage) -> None:
 def jobs(found: Sequence[Job]) -> None:
     """Print the paths of the clips, or the tasks where nothing was downloaded; say what failed."""
     for job in found:
+        if job.plan and not job.error:
+            task(job.plan)
+            continue
         paths = [str(each["path"]) for each in job.files]
         for line in paths or ([job.task_id] if job.task_id and not job.error else []):
             print(line)

@@ -1,0 +1,43 @@
+"""What the commands of `idrl` share."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from idrl_client import output
+from idrl_client.client import Client
+from idrl_client.errors import IdrlError
+from idrl_client.login import load
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, as the API gives it."
+)
+
+
+def make_client(patience_s: float | None = None) -> Client:
+    """Return the client of the log-in."""
+    login = load(os.environ)
+    return Client(login.url, login.key, **({"patience_s": patience_s} if patience_s else {}))
+
+
+def call_each(
+    call: Callable[[str], Mapping[str, Any]], names: Sequence[str], *, is_json: bool
+) -> None:
+    """Call for every name, also behind one that fails, and end with the worst exit code."""
+    code, answers = 0, []
+    for name in names:
+        try:
+            answer = call(name)
+        except IdrlError as fault:
+            output.error(fault, is_json=is_json, about=name)
+            code = max(code, fault.exit_code)
+            continue
+        answers.append(answer)
+        if not is_json:
+            print(f"{name}  {answer['status']}")
+    if is_json:
+        output.as_json(answers)
+    sys.exit(code)
