@@ -188,6 +188,7 @@ def test_usage(limited: Flask, auth: Auth, database: Database) -> None:
         "live_tasks": 0,
         "live_tasks_limit": 3,
         "clips_bytes": 0,
+        "uploads_bytes": 0,
         "clips_bytes_limit": 1000,
         "source_s_today": 0,
         "source_s_today_limit": 3600,

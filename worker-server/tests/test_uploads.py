@@ -247,6 +247,21 @@ def test_deleted_and_expired_uploads_go(
     assert database.execute("SELECT count(*) FROM uploads WHERE removed_at IS NULL") == [(1,)]
 
 
+def test_usage_counts_uploads_until_a_task_has_them(mine: Uploads, theirs: Uploads) -> None:
+    def used(caller: Uploads) -> int:
+        return int(caller.client.get("/usage", headers=caller.headers).get_json()["uploads_bytes"])
+
+    whole = mine.whole(CONTENT)
+    begun, deleted = mine.new(1000), mine.new(5000)
+    mine.client.delete(deleted, headers=mine.headers)
+    assert (used(mine), used(theirs)) == (len(CONTENT) + 1000, 0)
+    created = mine.client.post("/tasks", headers=mine.headers, json={"upload_id": whole})
+    assert created.status_code == 202
+    assert used(mine) == 1000
+    mine.patch(begun, 0, b"x")
+    assert used(mine) == 1000
+
+
 def test_quota_is_checked_before_the_first_byte(settings: Settings, auth: Auth) -> None:
     app = create_app(settings.model_copy(update={"quota_bytes": 1000}))
     with app.app_context():

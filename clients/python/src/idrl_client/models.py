@@ -186,6 +186,7 @@ class Usage(TypedDict):
     live_tasks: int
     live_tasks_limit: int | None
     clips_bytes: int
+    uploads_bytes: int
     clips_bytes_limit: int | None
     source_s_today: float
     source_s_today_limit: int | None

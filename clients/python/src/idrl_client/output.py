@@ -90,7 +90,13 @@ def usage(found: Usage) -> None:
     """Print what an account uses."""
     rows: Sequence[tuple[str, float, int | None]] = (
         ("live tasks", found["live_tasks"], found["live_tasks_limit"]),
-        ("bytes of clips", found["clips_bytes"], found["clips_bytes_limit"]),
+        ("bytes of clips", found["clips_bytes"], None),
+        ("bytes of uploads", found["uploads_bytes"], None),
+        (
+            "bytes in all",
+            found["clips_bytes"] + found["uploads_bytes"],
+            found["clips_bytes_limit"],
+        ),
         ("seconds of video today", found["source_s_today"], found["source_s_today_limit"]),
         ("seconds rendered this month", found["rendered_s_this_month"], None),
     )

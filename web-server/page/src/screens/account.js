@@ -40,6 +40,7 @@ function Usage() {
   const rows = [
     ["usage.tasks", found.live_tasks, found.live_tasks_limit, String],
     ["usage.bytes", found.clips_bytes, found.clips_bytes_limit, sizeOf],
+    ["usage.uploads", found.uploads_bytes, null, sizeOf],
     ["usage.today", found.source_s_today, found.source_s_today_limit, lasting],
   ];
   return html`<section>

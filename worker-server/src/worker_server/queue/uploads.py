@@ -134,15 +134,21 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
     with transaction() as session:
         lock_owner(session, upload.owner_id)
         created = session.execute(insert(Upload).values(row).returning(*_STATE)).one()
-        mine = select(func.count(), func.sum(Upload.length_bytes)).where(
-            Upload.owner_id == upload.owner_id, _IS_UNUSED
-        )
-        count, size_bytes = session.execute(mine).one()
+        count, size_bytes = count_unused(session, upload.owner_id)
         if count > MAX_OPEN:
             raise TooManyUploads(f"This account may have {MAX_OPEN} uploads without a task.")
         own = quotas.overridden(session.scalar(select(override_of(upload.owner_id))))
-        own.check_upload(session, upload.owner_id, int(size_bytes))
+        own.check_upload(session, upload.owner_id, size_bytes)
         return _state(created)
+
+
+def count_unused(session: ScopedSession, owner_id: int) -> tuple[int, int]:
+    """Return how many uploads no task has, and their bytes, also those that are still to come."""
+    mine = select(func.count(), func.coalesce(func.sum(Upload.length_bytes), 0)).where(
+        Upload.owner_id == owner_id, _IS_UNUSED
+    )
+    count, size_bytes = session.execute(mine).one()
+    return int(count), int(size_bytes)
 
 
 def find(owner_id: int, upload_id: uuid.UUID) -> UploadState:
