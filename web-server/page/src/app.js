@@ -15,7 +15,7 @@ import { logOut, state, user } from "./session.js";
 import { html, LiveRegion } from "./ui.js";
 import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
 
-const READY_MS = 30_000;
+const READY_MS = 60_000;
 
 export function App() {
   useEffect(listen, []);
@@ -57,7 +57,7 @@ function Navigation() {
 }
 
 function SystemState() {
-  const ready = usePolled("/ready", () => READY_MS).state.value;
+  const ready = usePolled("/ready", () => READY_MS, true).state.value;
   const word = ready.error ? "unavailable" : ready.value?.status || "ready";
   return html`<span class=${`system ${word}`} title=${t(`ready.${word}`)}><span aria-hidden="true">●</span> ${t(`ready.${word}`)}</span>`;
 }

@@ -7,6 +7,9 @@ import { ApiError, call } from "./api.js";
 const HIDDEN_MS = 30_000;
 const MAX_MS = 30_000;
 const ended = 0;
+/** A tab makes one such call a second at most, whatever it shows. */
+const APART_MS = 1000;
+let askedAtMs = 0;
 
 /** The time of the last answer, and whether the last call had none. */
 export const connection = signal({ lastMs: Date.now(), isLost: false });
@@ -20,10 +23,12 @@ export class Poller {
   /**
    * @param {string} path
    * @param {(data: any) => number} intervalMs how long to wait after this answer; 0 stops
+   * @param {boolean} isForEyes whether it rests while the tab is hidden
    */
-  constructor(path, intervalMs) {
+  constructor(path, intervalMs, isForEyes) {
     this.path = path;
     this.intervalMs = intervalMs;
+    this.isForEyes = isForEyes;
     /** @type {import("@preact/signals").Signal<Polled<any>>} */
     this.state = signal({ value: null, error: null, headers: null });
     this.tag = "";
@@ -50,10 +55,22 @@ export class Poller {
     clearTimeout(this.timer);
     const waitMs = await this.ask();
     if (this.isStopped || waitMs === ended) return;
-    this.timer = setTimeout(() => this.refresh(), document.hidden ? Math.max(waitMs, HIDDEN_MS) : waitMs);
+    this.askIn(document.hidden ? Math.max(waitMs, HIDDEN_MS) : waitMs);
+  }
+
+  /** Ask in some time, or as soon as the tab's last call is long enough ago. @param {number} waitMs */
+  askIn(waitMs) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      const earlyMs = askedAtMs + APART_MS - Date.now();
+      if (this.isForEyes && document.hidden) return;
+      if (earlyMs > 0) this.askIn(earlyMs);
+      else this.refresh();
+    }, waitMs);
   }
 
   async ask() {
+    askedAtMs = Date.now();
     /** @type {Record<string, string>} */
     const headers = this.tag ? { "If-None-Match": this.tag } : {};
     try {
@@ -62,7 +79,8 @@ export class Poller {
       connection.value = { lastMs: Date.now(), isLost: false };
       if (answer.status !== 304) {
         this.tag = answer.headers.get("ETag") || "";
-        this.state.value = { value: answer.data, error: null, headers: answer.headers };
+        const value = keepSame(this.state.value.value, answer.data);
+        this.state.value = { value, error: null, headers: answer.headers };
       } else if (this.state.value.error) {
         this.state.value = { ...this.state.value, error: null };
       }
@@ -85,9 +103,29 @@ export class Poller {
   }
 }
 
-/** Poll a path while the component is shown. @param {string} path @param {(data: any) => number} intervalMs */
-export function usePolled(path, intervalMs) {
-  const poller = useMemo(() => new Poller(path, intervalMs), [path]);
+/**
+ * Return the new value, made of the old one's objects where they are equal: what shows one that is
+ * the same object is not rendered again.
+ * @param {any} old @param {any} value @returns {any}
+ */
+export function keepSame(old, value) {
+  if (!old || !value || typeof old !== "object" || typeof value !== "object") return value;
+  if (Array.isArray(old) !== Array.isArray(value)) return value;
+  const keys = Object.keys(value);
+  let isSame = Object.keys(old).length === keys.length;
+  for (const key of keys) {
+    value[key] = keepSame(old[key], value[key]);
+    isSame = isSame && value[key] === old[key];
+  }
+  return isSame ? old : value;
+}
+
+/**
+ * Poll a path while the component is shown.
+ * @param {string} path @param {(data: any) => number} intervalMs @param {boolean} [isForEyes]
+ */
+export function usePolled(path, intervalMs, isForEyes = false) {
+  const poller = useMemo(() => new Poller(path, intervalMs, isForEyes), [path]);
   useEffect(() => {
     poller.start();
     return () => poller.stop();

@@ -73,8 +73,13 @@ export function clock(seconds) {
   return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
+/** Counts minutes, so that what tells how long ago something was is rendered again. */
+const minute = signal(0);
+setInterval(() => (minute.value += 1), 60_000);
+
 /** @param {string} time */
 export function ago(time) {
+  minute.value;
   const seconds = (Date.parse(time) - Date.now()) / 1000;
   /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
   const units = [["day", 86400], ["hour", 3600], ["minute", 60]];

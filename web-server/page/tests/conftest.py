@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from running_system import RunningSystem
 
 PASSWORD = "Heron-over-42-Lakes"  # of the test's own accounts
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PICTURES = Path(os.environ.get("PICTURES", ".cache/page/pictures"))
+_FIGURES: list[str] = []
 NewVisitor = Callable[..., "Visitor"]
 
 
@@ -80,6 +82,22 @@ def base_url() -> str:
 @pytest.fixture(scope="session")
 def video_url() -> str:
     return os.environ["VIDEO_URL"]
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Lines that the test run prints at its end: what was measured."""
+    return _FIGURES
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in _FIGURES:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def system() -> RunningSystem:
+    return RunningSystem.from_environment()
 
 
 @pytest.fixture

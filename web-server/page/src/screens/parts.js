@@ -38,7 +38,7 @@ export function Cards({ task }) {
   return html`
     <ul class="cards">
       ${parts.slice(0, shown.value).map((/** @type {any} */ part) => html`<${Card} key=${part.number} part=${part} aspect=${task.edit?.aspect}
-        onPlay=${() => (playing.value = part.number)} />`)}
+        playing=${playing} />`)}
     </ul>
     ${parts.length > shown.value && html`<p class="center">
       <button onClick=${() => (shown.value += CARDS * 4)}>${t("part.more", { n: parts.length - shown.value })}</button>
@@ -49,11 +49,11 @@ export function Cards({ task }) {
 }
 
 /** @param {any} props */
-function Card({ part, aspect, onPlay }) {
+function Card({ part, aspect, playing }) {
   const isDone = part.status === "done";
   const title = part.name || t("part.number", { n: part.number + 1 });
   return html`<li class=${`card ${part.status}`}>
-    <button class=${`picture a${(aspect || "16:9").replace(":", "x")}`} data-row disabled=${!isDone} onClick=${onPlay} aria-label=${t("part.play", { name: title })}>
+    <button class=${`picture a${(aspect || "16:9").replace(":", "x")}`} data-row disabled=${!isDone} onClick=${() => (playing.value = part.number)} aria-label=${t("part.play", { name: title })}>
       <${Poster} src=${isDone && `${part.link}/poster.jpg`} />
       ${isDone && html`<span class="play" aria-hidden="true">▶</span>`}
       ${part.status === "rendering" && html`<progress max="100" value=${part.progress} aria-label=${title}></progress>`}

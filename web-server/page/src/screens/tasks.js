@@ -1,5 +1,6 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
+import { useCallback } from "preact/hooks";
 import { ApiError, call, nextPage } from "../api.js";
 import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
@@ -7,8 +8,7 @@ import { announce, Bar, Failure, html, LIVE, Status } from "../ui.js";
 import { ago, clock, lasting, t } from "../words.js";
 
 const PAGE = 30;
-const LIVE_MS = 5000;
-const IDLE_MS = 15_000;
+const EVERY_MS = 5000;
 const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["done", "done"], ["failed", "failed"]];
 
 export function Tasks() {
@@ -40,7 +40,7 @@ export function Tasks() {
 
 /** @param {{path: string, isFiltered: boolean}} props */
 function List({ path, isFiltered }) {
-  const poller = usePolled(path, (tasks) => (tasks.some((/** @type {any} */ task) => LIVE.includes(task.status)) ? LIVE_MS : IDLE_MS));
+  const poller = usePolled(path, () => EVERY_MS);
   const { value, error, headers } = poller.state.value;
   const more = useSignal(/** @type {any[]} */ ([]));
   const moreLink = useSignal(/** @type {string | null | undefined} */ (undefined));
@@ -61,11 +61,11 @@ function List({ path, isFiltered }) {
     more.value = more.value.filter((task) => !ids.has(task.task_id));
     poller.refresh();
   };
-  const toggle = (/** @type {string} */ id) => {
+  const toggle = useCallback((/** @type {string} */ id) => {
     const ids = new Set(chosen.value);
     if (!ids.delete(id)) ids.add(id);
     chosen.value = ids;
-  };
+  }, []);
 
   if (!value && !error) return html`<ul class="rows" aria-busy="true">${[1, 2, 3, 4, 5].map((n) => html`<li key=${n} class="skeleton"></li>`)}</ul>`;
   if (!value) return html`<${Failure} error=${error} />`;
@@ -78,7 +78,7 @@ function List({ path, isFiltered }) {
       <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>
     </div>`}
     <ul class="rows">
-      ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${() => toggle(task.task_id)} />`)}
+      ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${toggle} />`)}
     </ul>
     ${next && html`<p class="center"><button onClick=${showMore}>${t("tasks.more")}</button></p>`}
   `;
@@ -110,7 +110,7 @@ function Row({ task, isChosen, onToggle }) {
     task.expires_soon && t("task.expires", { ago: ago(task.expires_at) }),
   ].filter(Boolean);
   return html`<li class="row">
-    <input type="checkbox" checked=${isChosen} onChange=${onToggle} aria-label=${t("tasks.choose", { name: task.name })} />
+    <input type="checkbox" checked=${isChosen} onChange=${() => onToggle(task.task_id)} aria-label=${t("tasks.choose", { name: task.name })} />
     <a class="row-link" data-row href=${linkTo("task", task.task_id)}>
       <${Poster} src=${poster} />
       <span class="row-text">

@@ -1,0 +1,172 @@
+"""What a long video and a long list cost: the browser's time, and the calls to the system."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import NewVisitor, Visitor
+from playwright.sync_api import Request
+from running_system import RunningSystem
+
+PARTS, ROWS = 720, 1000
+TICKS = 7
+SCRIPT_MAX_MS = 50
+FIRST_PAINT_MAX_MS, INTERACTION_MAX_MS = 500, 50
+FRAME = "new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
+WATCH_INTERACTIONS = """() => {
+  window.interactions = [];
+  new PerformanceObserver((list) => window.interactions.push(...list.getEntries()))
+    .observe({type: 'event', durationThreshold: 16});
+}"""
+# The time from a key or click to the next picture; less than 16 ms is not reported.
+DURATIONS = "window.interactions.map(each => each.duration)"
+ASK_NOW = "document.dispatchEvent(new Event('visibilitychange'))"
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+
+def _script_ms(profile: dict[str, Any]) -> float:
+    """Return how long scripts ran, those run by promises and the collection of garbage included.
+
+    ScriptDuration of Performance.getMetrics leaves out what promises run: nearly all of a tick.
+    """
+    others = ("(idle)", "(program)", "(root)")
+    of_node = {node["id"]: node["callFrame"]["functionName"] for node in profile["nodes"]}
+    samples = zip(profile["samples"], profile["timeDeltas"], strict=True)
+    return sum(taken_us for node, taken_us in samples if of_node[node] not in others) / 1000
+
+
+def _script_ms_of_ticks(
+    visitor: Visitor, address: str, change: Callable[[], object]
+) -> list[float]:
+    """Return what the page's scripts take to show each of some changes."""
+    page = visitor.page
+    session = visitor.context.new_cdp_session(page)
+    session.send("Profiler.enable")
+    session.send("Profiler.setSamplingInterval", {"interval": 500})
+    taken = []
+    for _ in range(TICKS):
+        session.send("Profiler.start")
+        with page.expect_response(lambda found: address in found.url and found.status == 200):
+            change()
+            page.evaluate(ASK_NOW)
+        page.evaluate(FRAME)
+        page.evaluate(FRAME)
+        taken.append(_script_ms(session.send("Profiler.stop")["profile"]))
+    return taken
+
+
+def test_long_video(visitor: Visitor, system: RunningSystem, figures: list[str]) -> None:
+    page = visitor.page
+    task_id = system.add_long_task(visitor.email, PARTS)
+    page.goto("about:blank")
+    visitor.open(f"task/{task_id}")
+    page.wait_for_selector(".card.done")
+    first_paint_ms = page.evaluate(FIRST_PAINT)
+    while page.get_by_role("button", name="Show").count():
+        page.get_by_role("button", name="Show").click()
+    assert page.locator(".card").count() == PARTS
+    taken = _script_ms_of_ticks(
+        visitor,
+        f"/tasks/{task_id}",
+        lambda: system.execute(
+            f"UPDATE parts SET progress = progress + 1 WHERE task_id = '{task_id}'"
+            " AND status = 'rendering'"
+        ),
+    )
+    page.evaluate(WATCH_INTERACTIONS)
+    for _ in range(5):
+        page.keyboard.press("j")
+        page.get_by_role("button", name="Abort").click()
+        page.wait_for_selector("dialog")
+        page.keyboard.press("Escape")
+        page.locator("dialog").wait_for(state="detached")
+    page.evaluate(FRAME)
+    interaction_ms = statistics.median([0, *page.evaluate(DURATIONS)])
+    figures.append(
+        f"{PARTS} parts: first paint {first_paint_ms:.0f} ms, interaction {interaction_ms:.0f} ms,"
+        f" scripts {statistics.median(taken):.1f} ms a tick"
+    )
+    assert statistics.median(taken) < SCRIPT_MAX_MS, taken
+    assert first_paint_ms <= FIRST_PAINT_MAX_MS
+    assert interaction_ms <= INTERACTION_MAX_MS
+
+
+def test_long_list(visitor: Visitor, system: RunningSystem, figures: list[str]) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, ROWS - 1)
+    system.add_tasks(visitor.email, 1, "queued")
+    visitor.open("tasks")
+    page.wait_for_selector(".row")
+    while page.locator(".row").count() < ROWS:
+        with page.expect_response(lambda response: "cursor=" in response.url):
+            page.get_by_role("button", name="Show more").click()
+        page.evaluate(FRAME)
+    taken = _script_ms_of_ticks(
+        visitor,
+        "/tasks?",
+        lambda: system.execute(
+            "UPDATE tasks SET progress = progress + 1 WHERE status = 'queued' AND owner_id ="
+            f" (SELECT id FROM users WHERE email = '{visitor.email}')"
+        ),
+    )
+    figures.append(f"{ROWS} rows: scripts {statistics.median(taken):.1f} ms a tick")
+    assert statistics.median(taken) < SCRIPT_MAX_MS, taken
+
+
+class Minutes:
+    """Minutes of the page's own clock, and the calls that it makes meanwhile."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._page = visitor.page
+        self._started: list[Request] = []
+        self._ended = 0
+        self._page.on("request", self._start)
+        self._page.on("requestfinished", self._end)
+        self._page.on("requestfailed", self._end)
+
+    def _start(self, request: Request) -> None:
+        self._started.append(request)
+
+    def _end(self, _: Request) -> None:
+        self._ended += 1
+
+    def pass_by(self, minutes: int) -> list[Request]:
+        """Let the time pass in steps, each after all calls are answered; return the calls."""
+        first = len(self._started)
+        for _ in range(minutes * 60):
+            self._page.clock.run_for(1000)
+            while self._ended < len(self._started):
+                self._page.wait_for_timeout(2)
+        return self._started[first:]
+
+
+@pytest.mark.parametrize("place", ["task", "tasks"])
+def test_calls_of_an_open_tab(
+    new_visitor: NewVisitor, system: RunningSystem, figures: list[str], place: str
+) -> None:
+    """Nothing changes: at most one call a second, nine of ten answered 304, two a minute hidden."""
+    visitor = new_visitor()
+    page = visitor.page
+    page.clock.install()
+    visitor.sign_up()
+    system.add_tasks(visitor.email, 3, "queued")
+    visitor.open("tasks")
+    page.wait_for_selector(".row")
+    if place == "task":
+        page.locator(".row-link").first.click()
+        page.wait_for_selector(".progress")
+    minutes = Minutes(visitor)
+    calls = minutes.pass_by(2)
+    unchanged = [call for call in calls if call.response().status == 304]  # type: ignore[union-attr]
+    figures.append(
+        f"{place}: {len(calls) / 2:.1f} calls a minute, {len(unchanged)} of {len(calls)} 304"
+    )
+    assert len(calls) <= 2 * 60
+    assert len(unchanged) > 0.9 * len(calls)
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {value: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    minutes.pass_by(1)
+    assert len(minutes.pass_by(3)) <= 2 * 3
