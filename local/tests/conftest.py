@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.stand_in.release.wait(30)
         self._answer(self.server.name)  # type: ignore[attr-defined]
 
-    do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815 # as the base class calls them
+    do_HEAD = do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 # as the base class calls them
 
     def log_message(self, *_: object) -> None:
         pass

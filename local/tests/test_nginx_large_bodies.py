@@ -1,0 +1,64 @@
+"""Refusals of calls with large bodies, uploads and brands: as those of all other calls."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from idrl_local.servers import free_port
+
+if TYPE_CHECKING:
+    from conftest import Edge, StartEdge, StartService
+
+BODY = bytes(2 * 1024 * 1024)
+CALLS = [("PATCH", "/uploads/7"), ("POST", "/uploads"), ("POST", "/brands")]
+
+
+def upstreams(web_port: int, tasks_port: int) -> str:
+    ports = {"web": web_port, "tasks": tasks_port}
+    return " ".join(
+        f"upstream {name} {{ server 127.0.0.1:{port}; }}" for name, port in ports.items()
+    )
+
+
+def assert_problem(answer: requests.Response, status: int, code: str) -> None:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+
+
+def send(edge: "Edge", method: str, path: str, **headers: str) -> requests.Response:
+    return requests.request(method, edge.url + path, data=BODY, headers=headers, timeout=10)
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_tasks_service_away_is_502(
+    start_edge: "StartEdge", start_service: "StartService", method: str, path: str
+) -> None:
+    edge = start_edge(NGINX_UPSTREAMS=upstreams(start_service("web").port, free_port()))
+    answer = send(edge, method, path)
+    assert_problem(answer, 502, "tasks_unavailable")
+    assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_web_app_away_is_503(
+    start_edge: "StartEdge", start_service: "StartService", method: str, path: str
+) -> None:
+    edge = start_edge(NGINX_UPSTREAMS=upstreams(free_port(), start_service("tasks").port))
+    answer = send(edge, method, path)
+    assert_problem(answer, 503, "web_unavailable")
+    assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_limits_and_other_sites_are_refused_as_everywhere(
+    start_edge: "StartEdge", method: str, path: str
+) -> None:
+    edge = start_edge(API_RATE="1r/m", API_BURST="2")
+    other_site = {"Cookie": "idrl=eyJ.a-b_c.d", "Sec-Fetch-Site": "cross-site"}
+    assert_problem(send(edge, method, path, **other_site), 403, "cross_site")
+    answers = [send(edge, method, path) for _ in range(4)]
+    assert answers[0].ok
+    assert_problem(answers[-1], 429, "too_many_requests")
+    assert answers[-1].headers["Retry-After"]
