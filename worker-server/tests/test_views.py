@@ -174,6 +174,8 @@ def test_reading_call_is_one_query(
 ) -> None:
     for _ in range(10):
         post(client, auth())
+    # Reads the estimates for queued tasks, which are fresh for some seconds.
+    client.get("/tasks", headers=auth())
     seen: list[str] = []
 
     def checkout(*_: object) -> None:

@@ -21,6 +21,7 @@ from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
 from worker_server.api.times import utc_text
 from worker_server.edits import Edit
+from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.events import Event
 from worker_server.queue.statuses import PartStatus, TaskStatus
 from worker_server.queue.uploads import source_url
@@ -146,15 +147,19 @@ def task_document(
     parts: list[PartFacts] | None = None,
     *,
     blocked_by: str | None = None,
+    estimates: QueueEstimates | None = None,
 ) -> dict[str, Any]:
     """Return the task as callers see it; with `parts` each of them as well.
 
-    `blocked_by` is why no work is claimed just now.
+    `blocked_by` is why no work is claimed just now; `estimates` know what is left of queued tasks.
     """
     progress = _progress(task, totals)
     waiting_for, waiting_until = _waiting(task, totals)
     if waiting_for is None and task["status"] in (TaskStatus.QUEUED, TaskStatus.PROCESSING):
         waiting_for = blocked_by
+    eta_s = _eta_s(task, progress)
+    if task["status"] == TaskStatus.QUEUED and waiting_for is None and estimates:
+        eta_s = estimates.seconds_left(task["id"])
     document = {
         "task_id": task["id"],
         "url": task["url"],
@@ -163,7 +168,7 @@ def task_document(
         "metadata": task["metadata"],
         "status": task["status"],
         "progress": int(progress),
-        "eta_s": _eta_s(task, progress),
+        "eta_s": eta_s,
         "error": _error(task),
         "waiting_for": waiting_for,
         "waiting_until": waiting_until,

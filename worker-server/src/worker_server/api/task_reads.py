@@ -11,20 +11,30 @@ from worker_server.api.queries import PartTotals
 from worker_server.api.schemas import Listing, task_document
 from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_row_versions
 from worker_server.errors import FailureCode
+from worker_server.queue.estimates import QueueEstimates
 
 
-def task_response(owner_id: int, task_id: uuid.UUID, blocked_by: FailureCode | None) -> Response:
+def task_response(
+    owner_id: int,
+    task_id: uuid.UUID,
+    blocked_by: FailureCode | None,
+    estimates: QueueEstimates,
+) -> Response:
     """Return the task with its parts, or 304; raise TaskNotFound."""
     if tags.is_conditional():
         tag = tags.weak_tag([queries.task_version(owner_id, task_id)], blocked_by)
         if tags.is_known(tag):
             return tags.not_modified(tag)
     task, parts = queries.get_task(owner_id, task_id)
-    document = task_document(task, PartTotals.of(parts), parts, blocked_by=blocked_by)
+    document = task_document(
+        task, PartTotals.of(parts), parts, blocked_by=blocked_by, estimates=estimates
+    )
     return tags.tagged(jsonify(document), tags.weak_tag([task["row_version"]], blocked_by))
 
 
-def page_response(owner_id: int, query: Listing, blocked_by: FailureCode | None) -> Response:
+def page_response(
+    owner_id: int, query: Listing, blocked_by: FailureCode | None, estimates: QueueEstimates
+) -> Response:
     """Return the page that the query names, or 304; raise CursorInvalid."""
     page_request = _page_request(owner_id, query)
     # The end of a search's page depends on tasks that the page does not show.
@@ -37,7 +47,10 @@ def page_response(owner_id: int, query: Listing, blocked_by: FailureCode | None)
     tag = tags.weak_tag(versions, blocked_by)
     if tags.is_known(tag):
         return tags.not_modified(tag)
-    documents = [task_document(task, totals, blocked_by=blocked_by) for task, totals in page.tasks]
+    documents = [
+        task_document(task, totals, blocked_by=blocked_by, estimates=estimates)
+        for task, totals in page.tasks
+    ]
     response = tags.tagged(jsonify(documents), tag)
     if page.end is not None:
         response.headers["Link"] = next_link(cursors.encode(page.end, owner_id, _key(query)))

@@ -23,6 +23,7 @@ from worker_server.api.schemas import (
 )
 from worker_server.edits import Edit
 from worker_server.fetching import check_url
+from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings, current
 from worker_server.share_monitor import ShareMonitor
@@ -33,6 +34,7 @@ Answer = tuple[Response, int]
 def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     """Return the routes; `authentication` has identified the caller before any of them runs."""
     routes = Blueprint("tasks", __name__, url_prefix="/tasks")
+    estimates = QueueEstimates()
 
     @routes.post("")
     def create_task() -> tuple[Response, int, dict[str, str]]:
@@ -50,12 +52,14 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     @routes.get("")
     def list_tasks() -> Response:
         query = parse_query(Listing)
-        return task_reads.page_response(caller().user_id, query, services.blocked_by(share))
+        blocked_by = services.blocked_by(share)
+        return task_reads.page_response(caller().user_id, query, blocked_by, estimates)
 
     @routes.get("/<task_id>")
     def get_task(task_id: str) -> Response:
         key = parse_id(task_id, TaskNotFound)
-        return task_reads.task_response(caller().user_id, key, services.blocked_by(share))
+        blocked_by = services.blocked_by(share)
+        return task_reads.task_response(caller().user_id, key, blocked_by, estimates)
 
     @routes.get("/<task_id>/events")
     def list_events(task_id: str) -> Response:

@@ -1,0 +1,80 @@
+"""How long it takes until queued tasks are done, from the queue and the tasks done before.
+
+Owners take turns, so of each other owner as many tasks come first as the owner has up to this one.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import zip_longest
+
+from sqlalchemy import text
+
+from worker_server.db import transaction
+
+_FRESH_S = 5.0
+# Of a longer queue nothing is said: reading it would cost more than the estimate is worth.
+_MAX_QUEUED = 5000
+_QUEUED = text("""
+    SELECT id::text, owner_id FROM tasks
+    WHERE status = 'queued' AND run_after <= now()
+        AND NOT EXISTS (SELECT FROM queue_pauses)
+    ORDER BY owner_id, created_at LIMIT :limit
+""")
+# A task that waited for its owner's start is counted from then on.
+_SPEED = text("""
+    SELECT
+        avg(extract(epoch FROM finished_at - coalesce(start_requested_at, started_at)))::float
+            AS task_s,
+        (SELECT count(*) FROM tasks WHERE status IN ('downloading', 'processing')) AS running
+    FROM (
+        SELECT status, started_at, start_requested_at, finished_at FROM tasks
+        WHERE finished_at > now() - interval '1 day' AND NOT keep
+        ORDER BY finished_at DESC LIMIT 50
+    ) AS ended
+    WHERE status = 'done'
+""")
+
+
+class QueueEstimates:
+    """Seconds until queued tasks are done, at most some seconds old."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._read_at = float("-inf")
+        self._seconds: Mapping[str, float] = {}
+
+    def seconds_left(self, task_id: str) -> float | None:
+        """Return the estimate for a queued task; None while there is none."""
+        if self._is_old() and self._guard.acquire(blocking=False):
+            try:
+                self._seconds = read_estimates()
+                self._read_at = time.monotonic()
+            finally:
+                self._guard.release()
+        return self._seconds.get(task_id)
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._read_at > _FRESH_S
+
+
+def read_estimates() -> dict[str, float]:
+    """Return the estimate for each queued task; none while work is paused or no task was done."""
+    with transaction() as session:
+        speed = session.execute(_SPEED).one()
+        if speed.task_s is None:
+            return {}
+        queued = session.execute(_QUEUED, {"limit": _MAX_QUEUED + 1}).all()
+    if len(queued) > _MAX_QUEUED:
+        return {}
+    by_owner: dict[int, list[str]] = defaultdict(list)
+    for task_id, owner_id in queued:
+        by_owner[owner_id].append(task_id)
+    at_once, estimates, ahead = max(1, speed.running), {}, 0
+    for round_of_turns in zip_longest(*by_owner.values()):
+        turn = [task_id for task_id in round_of_turns if task_id is not None]
+        ahead += len(turn)  # of the owners in this round, this task's own turn may be the last
+        left_s = round(speed.task_s * (1 + (ahead - 1) / at_once), 1)
+        estimates.update(dict.fromkeys(turn, left_s))
+    return estimates
