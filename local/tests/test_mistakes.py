@@ -80,6 +80,14 @@ def test_up_names_the_port_that_another_program_has(tmp_path: Path) -> None:
     assert line.endswith("is taken; set PORT to the first of six free ports")
 
 
+def test_user_namespace_without_the_user_is_named(tmp_path: Path) -> None:
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "idrl_local", "up"]
+    port = str(servers.free_port() % 40000 + 2000)
+    line = sentence(command, {"IDRL_HOME": str(tmp_path / "home"), "PORT": port})
+    assert line.startswith("RUN_AS=nobody: this user namespace has no uid")
+    assert "outside of the namespace" in line
+
+
 @pytest.mark.parametrize("left_kib", [0, 4, 40])
 def test_full_disk_is_named(tmp_path: Path, left_kib: int) -> None:
     """The disk is a tmpfs in a name space of its own, filled up to `left_kib`."""

@@ -145,12 +145,25 @@ def _prepare(home: Home, user: pwd.struct_passwd) -> None:
     """Make the folders, and give them to the user; the home itself stays root's."""
     home.create()
     home.secrets()
+    _require_in_namespace(user)
     if home.root.stat().st_uid == 0:
         home.root.chmod(0o711)
     for folder in (home.data, home.logs, home.run, home.share, home.sample_folder, home.scratch):
         folder.mkdir(mode=0o700, exist_ok=True)
         _give(folder, user)
     os.chown(home.secrets_file, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def _require_in_namespace(user: pwd.struct_passwd) -> None:
+    """Raise HomeUnusable in a user namespace without this user, where root cannot become it."""
+    for kind, number in (("uid", user.pw_uid), ("gid", user.pw_gid)):
+        rows = Path(f"/proc/self/{kind}_map").read_text().splitlines()
+        ranges = (tuple(map(int, row.split())) for row in rows)
+        if not any(first <= number < first + count for first, _, count in ranges):
+            raise HomeUnusable(
+                f"RUN_AS={user.pw_name}: this user namespace has no {kind} {number};"
+                " run it as yourself, outside of the namespace, or map that id as well"
+            )
 
 
 def _give(folder: Path, user: pwd.struct_passwd) -> None:
