@@ -1,0 +1,50 @@
+"""Send what the outbox of webhooks holds."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from worker_server.api.queries import PartTotals, TaskNotFound, get_task
+from worker_server.api.schemas import task_document
+from worker_server.errors import Stopped
+from worker_server.queue import webhooks
+from worker_server.queue.webhooks import Delivery, Outcome
+from worker_server.webhooks.sending import TIMEOUT_S, Sender
+
+# An attempt, and the statements around it; then its sender is taken for dead.
+LEASE_S = 3 * TIMEOUT_S
+
+
+def send_due(sender: Sender, should_stop: Callable[[], bool], lease_s: float = LEASE_S) -> int:
+    """Attempt each delivery that is due, one after the other; return how many were attempted."""
+    attempted = 0
+    while not should_stop() and (delivery := webhooks.claim(lease_s)) is not None:
+        attempted += 1
+        try:
+            outcome = _attempt(sender, delivery, should_stop)
+        except Stopped:  # the lease runs out, and another sender takes the delivery
+            break
+        webhooks.settle(delivery, outcome)
+    return attempted
+
+
+def _attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool]) -> Outcome:
+    payload = delivery.payload
+    if payload is None:
+        try:
+            payload = _payload(delivery)
+        except TaskNotFound:
+            return Outcome(error_code="task_not_found", is_final=True)
+        webhooks.fix_payload(delivery, payload)
+    return sender.send(delivery, payload, should_stop)
+
+
+def _payload(delivery: Delivery) -> str:
+    data: dict[str, Any] = {}
+    if delivery.task_id is not None:
+        task, parts = get_task(delivery.owner_id, delivery.task_id)
+        data = task_document(task, PartTotals.of(parts), parts)
+        if delivery.part is not None:
+            data["part"] = delivery.part
+    whole = {"type": delivery.event, "timestamp": delivery.event_at, "data": data}
+    return json.dumps(whole, separators=(",", ":"))

@@ -1,0 +1,126 @@
+"""The outbox of webhooks: what is due, who sends it now, and how an attempt has ended."""
+
+import random
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import func, or_, select, update
+
+from worker_server.db import persistently, transaction
+from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue.session import Values, seconds_from_now
+
+# Seconds after each failed attempt, about three days in all, as Standard Webhooks 1.0 suggests.
+RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+_MAX_RETRY_AFTER_S = 86_400.0
+_GONE = 410
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One attempt to deliver; `number` is its fencing token, counted from 1."""
+
+    id: uuid.UUID
+    number: int
+    url: str
+    secret: bytes
+    event: str
+    event_at: str
+    task_id: uuid.UUID | None
+    part: int | None
+    owner_id: int
+    payload: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt has met: a status, or the code of what kept it from one."""
+
+    http_status: int | None = None
+    error_code: str | None = None
+    retry_after_s: float | None = None
+    is_final: bool = False
+
+    @property
+    def is_delivered(self) -> bool:
+        """Tell whether the receiver has taken the event."""
+        return self.http_status is not None and 200 <= self.http_status < 300
+
+
+def claim(lease_s: float) -> Delivery | None:
+    """Return the delivery that waits longest, for `lease_s`; None where nothing is due.
+
+    After that time it is due again: its sender has died, and the receiver may see it twice. A
+    webhook has one attempt at a time, so that a slow receiver holds up no other account's.
+    """
+    is_idle = or_(Webhook.busy_until.is_(None), Webhook.busy_until <= func.now())
+    due = (
+        select(WebhookDelivery, Webhook)
+        .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
+        .where(WebhookDelivery.status == "waiting", WebhookDelivery.run_after <= func.now())
+        .where(Webhook.disabled_at.is_(None), is_idle)
+        .order_by(WebhookDelivery.run_after)
+        .limit(1)
+        # The webhook's row too: its lock makes a second sender read `busy_until` again.
+        .with_for_update(skip_locked=True, of=(WebhookDelivery, Webhook))
+    )
+    with transaction() as session:
+        found = session.execute(due).one_or_none()
+        if found is None:
+            return None
+        row, webhook = found
+        row.attempt += 1
+        row.attempted_at = func.now()
+        row.run_after = webhook.busy_until = seconds_from_now(lease_s)
+        session.flush()
+        return _delivery(row, webhook)
+
+
+def _delivery(row: WebhookDelivery, webhook: Webhook) -> Delivery:
+    return Delivery(
+        row.id,
+        row.attempt,
+        webhook.url,
+        webhook.secret,
+        row.event,
+        row.event_at.isoformat(),
+        row.task_id,
+        row.part,
+        webhook.owner_id,
+        row.payload,
+    )
+
+
+@persistently
+def fix_payload(delivery: Delivery, payload: str) -> None:
+    """Keep what is sent: every attempt sends the same."""
+    with transaction() as session:
+        row = update(WebhookDelivery).where(WebhookDelivery.id == delivery.id)
+        session.execute(row.where(WebhookDelivery.payload.is_(None)).values(payload=payload))
+
+
+@persistently
+def settle(delivery: Delivery, outcome: Outcome) -> None:
+    """Note how the attempt has ended, unless another one has begun since."""
+    this = (WebhookDelivery.id == delivery.id, WebhookDelivery.attempt == delivery.number)
+    still = (*this, WebhookDelivery.status == "waiting")
+    with transaction() as session:
+        statement = update(WebhookDelivery).where(*still).values(_after(delivery.number, outcome))
+        webhook_id = session.scalar(statement.returning(WebhookDelivery.webhook_id))
+        if webhook_id is not None:
+            values: Values = {"busy_until": None}
+            if outcome.http_status == _GONE:
+                values["disabled_at"] = func.now()
+            session.execute(update(Webhook).where(Webhook.id == webhook_id).values(values))
+
+
+def _after(attempt: int, outcome: Outcome) -> Values:
+    met = {"http_status": outcome.http_status, "error_code": outcome.error_code}
+    if outcome.is_delivered:
+        return {**met, "status": "delivered"}
+    is_final = outcome.is_final or outcome.http_status == _GONE
+    if is_final or attempt > len(RETRY_AFTER_S):
+        return {**met, "status": "failed"}
+    wait_s = RETRY_AFTER_S[attempt - 1] * random.uniform(0.9, 1.1)  # noqa: S311 # spreads load
+    asked_s = min(outcome.retry_after_s or 0.0, _MAX_RETRY_AFTER_S)
+    return {**met, "run_after": seconds_from_now(max(wait_s, asked_s))}

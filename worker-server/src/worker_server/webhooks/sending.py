@@ -1,0 +1,90 @@
+"""One attempt: a POST to an untrusted URL, without redirects, within one deadline."""
+
+import contextlib
+import ssl
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+from urllib3.exceptions import HTTPError
+from urllib3.util.ssl_match_hostname import CertificateError
+
+from worker_server.errors import FailureCode, Stopped
+from worker_server.fetching.addresses import EgressRules
+from worker_server.fetching.connecting import Connector, Dialer
+from worker_server.fetching.errors import FetchFailed, RequestFailed
+from worker_server.fetching.limits import FetchLimits
+from worker_server.fetching.retry_after import retry_after_s
+from worker_server.fetching.urls import parse_http_url
+from worker_server.fetching.watchdog import Watchdog
+from worker_server.queue.webhooks import Delivery, Outcome
+from worker_server.webhooks import signing
+
+TIMEOUT_S = 10.0
+_BROKEN = (ssl.SSLError, CertificateError, HTTPException, HTTPError, OSError, ValueError)
+
+
+class Sender:
+    """Sends deliveries; `rules` are the operator's for webhooks."""
+
+    def __init__(
+        self, rules: EgressRules, ca_bundle: Path | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._rules = rules
+        self._ca_bundle = ca_bundle
+        self._limits = FetchLimits(
+            timeout_s=timeout_s, stall_s=timeout_s, first_byte_s=timeout_s, connect_s=timeout_s / 2
+        )
+
+    def send(self, delivery: Delivery, payload: str, should_stop: Callable[[], bool]) -> Outcome:
+        """Return what the attempt has met; raise Stopped where `should_stop` has ended it."""
+        body = payload.encode()
+        signed = signing.headers(delivery.secret, f"msg_{delivery.id}", int(time.time()), body)
+        try:
+            with Watchdog(self._limits, should_stop) as watchdog:
+                return self._post(delivery.url, body, signed, watchdog)
+        except Stopped:
+            raise
+        except RequestFailed as error:
+            return Outcome(error_code=_as_receivers(error.failure.code))
+        except FetchFailed as error:
+            return Outcome(error_code=_as_receivers(error.code))
+
+    def _post(self, url: str, body: bytes, signed: dict[str, str], watchdog: Watchdog) -> Outcome:
+        """Read the headers alone: what the receiver answers besides its status is not needed."""
+        target = parse_http_url(url, self._rules)
+        dialer = Dialer(self._rules, watchdog, self._limits.connect_s)
+        connector = Connector(dialer, self._ca_bundle, self._limits.timeout_s)
+        fields = {"User-Agent": "idrl/1", "Content-Type": "application/json", **signed}
+        watchdog.begin_request()
+        with contextlib.closing(connector.connection(target)) as connection:
+            try:
+                connection.request(
+                    "POST", target.target, body, fields, preload_content=False, decode_content=False
+                )
+                response = connection.getresponse()
+            except _BROKEN as error:
+                watchdog.check()
+                raise _broken(error) from None
+            with contextlib.closing(response):
+                return Outcome(response.status, retry_after_s=retry_after_s(response.headers))
+
+
+def _broken(error: Exception) -> FetchFailed:
+    """Return the failure, without its cause, whose message holds the URL."""
+    if isinstance(error, ssl.SSLError | CertificateError):
+        return FetchFailed(FailureCode.SOURCE_TLS_INVALID, "no valid certificate")
+    return FetchFailed(FailureCode.SOURCE_UNAVAILABLE, "no answer in HTTP")
+
+
+_OF_RECEIVERS = {
+    FailureCode.SOURCE_TLS_INVALID: "receiver_tls_invalid",
+    FailureCode.SOURCE_UNAVAILABLE: "receiver_unavailable",
+    FailureCode.SOURCE_TOO_SLOW: "receiver_too_slow",
+}
+
+
+def _as_receivers(code: str) -> str:
+    """Return the code as a delivery shows it: codes of sources speak of downloads."""
+    return _OF_RECEIVERS.get(FailureCode(code), code)

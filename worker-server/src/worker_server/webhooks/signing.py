@@ -1,0 +1,30 @@
+"""Signatures of Standard Webhooks 1.0: HMAC-SHA256 over id, time and body."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+
+_PREFIX = "whsec_"
+_SECRET_BYTES = 32
+
+
+def make_secret() -> bytes:
+    """Return a new secret of 256 bits."""
+    return secrets.token_bytes(_SECRET_BYTES)
+
+
+def spell_secret(secret: bytes) -> str:
+    """Return the secret as its owner gets it."""
+    return _PREFIX + base64.b64encode(secret).decode()
+
+
+def headers(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Return the three headers; `timestamp` is the attempt's, in seconds since 1970."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    digest = hmac.new(secret, signed, hashlib.sha256).digest()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }

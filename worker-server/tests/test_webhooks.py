@@ -1,0 +1,270 @@
+"""Webhooks: every event is delivered at least once, signed, and to public receivers alone."""
+
+import http.server
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from standardwebhooks.webhooks import Webhook as Verifier
+
+from worker_server.db import db
+from worker_server.fetching.addresses import EgressRules
+from worker_server.jobs.webhooks import send_due
+from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue import removals, webhooks
+from worker_server.queue.webhooks import RETRY_AFTER_S
+from worker_server.webhooks import signing
+from worker_server.webhooks.sending import Sender
+from worker_testing import finished_part, processing, submit
+
+pytestmark = pytest.mark.usefixtures("app")
+SECRET = signing.make_secret()
+EVENTS = ["task.done", "task.failed", "task.canceled"]
+
+
+@dataclass
+class Receiver:
+    """A stranger's receiver: what it was sent, and what it answers."""
+
+    url: str = ""
+    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    status: int = 204
+    headers: dict[str, str] = field(default_factory=dict)
+    pause_s: float = 0
+
+    def verified(self) -> list[Any]:
+        """Return the bodies, which the public library has verified."""
+        verifier = Verifier(signing.spell_secret(SECRET))
+        return [verifier.verify(body, headers) for headers, body in self.received]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    state = Receiver()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            state.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            time.sleep(state.pause_s)
+            self.send_response(state.status)
+            for name, value in state.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_address[1]}/hook?key=1"
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def add(receiver: Receiver) -> Callable[..., uuid.UUID]:
+    """Add a webhook of user 1."""
+
+    def add_one(url: str | None = None, events: list[str] | None = None) -> uuid.UUID:
+        row = Webhook(owner_id=1, url=url or receiver.url, events=events or EVENTS, secret=SECRET)
+        db.session.add(row)
+        db.session.commit()
+        return row.id
+
+    return add_one
+
+
+def _sender(timeout_s: float = 5) -> Sender:
+    return Sender(EgressRules({"127.0.0.1"}), timeout_s=timeout_s)
+
+
+def _send(timeout_s: float = 5, lease_s: float = 30) -> int:
+    return send_due(_sender(timeout_s), lambda: False, lease_s)
+
+
+def _rows() -> list[WebhookDelivery]:
+    db.session.expire_all()
+    return list(db.session.scalars(select(WebhookDelivery).order_by(WebhookDelivery.event_at)))
+
+
+def _row() -> WebhookDelivery:
+    (row,) = _rows()
+    return row
+
+
+def _make_due() -> None:
+    db.session.execute(text("UPDATE webhook_deliveries SET run_after = now()"))
+    db.session.commit()
+
+
+def _finish() -> uuid.UUID:
+    task_id = processing(1)
+    finished_part()
+    return task_id
+
+
+def test_a_finished_task_is_told_once_and_signed(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
+    add()
+    task_id = _finish()
+    processing(1, owner_id=2)
+    finished_part()  # another account's
+    assert (_send(), _send()) == (1, 0)
+    (body,) = receiver.verified()
+    assert (body["type"], body["data"]["task_id"]) == ("task.done", str(task_id))
+    assert (body["data"]["status"], len(body["data"]["parts"])) == ("done", 1)
+    row = _row()
+    assert (row.status, row.http_status, row.attempt) == ("delivered", 204, 1)
+    assert receiver.received[0][0]["webhook-id"] == f"msg_{row.id}"
+
+
+def test_events_are_those_that_the_webhook_names(add: Callable[..., uuid.UUID]) -> None:
+    add(events=["part.done"])
+    add(events=["task.canceled"])
+    _finish()
+    task_id = submit()
+    removals.finish_cancel(db.session, task_id, 0)
+    db.session.commit()
+    assert [(row.event, row.part) for row in _rows()] == [("part.done", 0), ("task.canceled", None)]
+
+
+def test_a_change_that_is_rolled_back_tells_nothing(add: Callable[..., uuid.UUID]) -> None:
+    add()
+    removals.finish_cancel(db.session, submit(), 0)
+    db.session.rollback()
+    assert _rows() == []
+
+
+@pytest.mark.parametrize("status", [500, 404, 302, 429])
+def test_a_refused_event_is_tried_again_the_same(
+    add: Callable[..., uuid.UUID], receiver: Receiver, status: int
+) -> None:
+    add()
+    _finish()
+    receiver.status, receiver.headers = status, {"Location": receiver.url, "Retry-After": "900"}
+    assert _send() == 1
+    wait_s = (_row().run_after - datetime.now(UTC)).total_seconds()
+    assert 890 < wait_s <= 900
+    _make_due()
+    receiver.status = 200
+    assert _send() == 1
+    (first, body), (second, again) = receiver.received
+    assert (first["webhook-id"], body) == (second["webhook-id"], again)
+    assert len(receiver.verified()) == 2
+    assert (_row().status, _row().attempt) == ("delivered", 2)
+
+
+def test_three_days_of_errors_end_in_a_failed_delivery(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
+    add()
+    _finish()
+    receiver.status = 500
+    for planned_s in RETRY_AFTER_S:
+        assert _send() == 1
+        wait_s = (_row().run_after - datetime.now(UTC)).total_seconds()
+        assert planned_s * 0.9 - 5 < wait_s <= planned_s * 1.1
+        _make_due()
+    assert _send() == 1
+    assert (_row().status, _row().http_status) == ("failed", 500)
+    assert 2.5 * 86_400 < sum(RETRY_AFTER_S) < 3.5 * 86_400
+    _make_due()
+    assert _send() == 0
+
+
+def test_410_disables_the_webhook(add: Callable[..., uuid.UUID], receiver: Receiver) -> None:
+    webhook_id = add()
+    _finish()
+    receiver.status = 410
+    assert _send() == 1
+    _finish()
+    assert (_row().status, _send()) == ("failed", 0)
+    webhook = db.session.get(Webhook, webhook_id)
+    assert webhook is not None
+    assert webhook.disabled_at is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://127.0.0.2:8080/", "url_private_address"),
+        ("http://169.254.169.254/", "url_private_address"),
+        ("http://127.0.0.1:1/", "receiver_unavailable"),
+    ],
+)
+def test_no_receiver_is_reached(add: Callable[..., uuid.UUID], url: str, code: str) -> None:
+    add(url)
+    _finish()
+    assert _send() == 1
+    assert (_row().status, _row().error_code) == ("waiting", code)
+
+
+def test_a_slow_receiver_is_left_at_the_deadline(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
+    add()
+    _finish()
+    receiver.pause_s = 2
+    began = time.monotonic()
+    assert _send(timeout_s=0.5) == 1
+    assert time.monotonic() - began < 1.9
+    assert _row().error_code == "receiver_too_slow"
+
+
+def test_a_killed_senders_event_is_sent_again(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
+    add()
+    _finish()
+    receiver.pause_s = 30
+    db.session.remove()
+    db.engine.dispose()
+    child = os.fork()
+    if child == 0:
+        _send(timeout_s=20, lease_s=2)
+        os._exit(0)
+    deadline = time.monotonic() + 20
+    while not receiver.received and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    receiver.pause_s = 0
+    while not _send() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    ids = {headers["webhook-id"] for headers, _ in receiver.received}
+    assert (len(receiver.received), ids) == (2, {f"msg_{_row().id}"})
+    assert len(receiver.verified()) == 2
+
+
+def test_two_senders_do_not_crowd_one_receiver(add: Callable[..., uuid.UUID]) -> None:
+    add()
+    add()
+    _finish()
+    _finish()
+    first, second = webhooks.claim(30), webhooks.claim(30)
+    assert first is not None
+    assert second is not None
+    assert webhooks.claim(30) is None
+    urls = {_webhook_of(delivery.id) for delivery in (first, second)}
+    assert len(urls) == 2
+    webhooks.settle(first, webhooks.Outcome(http_status=200))
+    assert webhooks.claim(30) is not None
+
+
+def _webhook_of(delivery_id: uuid.UUID) -> uuid.UUID:
+    row = db.session.get(WebhookDelivery, delivery_id)
+    assert row is not None
+    return row.webhook_id
