@@ -39,6 +39,13 @@ OPERATIONS = {
     "changeTask",
     "retryTask",
     "startTask",
+    "createWebhook",
+    "listWebhooks",
+    "getWebhook",
+    "deleteWebhook",
+    "testWebhook",
+    "listDeliveries",
+    "resendDelivery",
     "createBatch",
     "createBrand",
     "listBrands",
@@ -192,6 +199,8 @@ def postman_call(contract: Contract, item: dict[str, Any]) -> tuple[str, str]:
         "{{batch_id}}": "{batch_id}",
         "{{upload_id}}": "{upload_id}",
         "{{brand_id}}": "{brand_id}",
+        "{{webhook_id}}": "{webhook_id}",
+        "{{delivery_id}}": "{delivery_id}",
         "{{share_token}}": "{token}",
     }
     words = [placeholders.get(part, part) for part in item["request"]["url"]["path"]]

@@ -15,7 +15,7 @@ from web_server.app import PROBLEMS
 
 CONTRACT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text("utf-8"))
 METHODS = {"get", "post", "put", "patch", "delete"}
-PASSED_ON = re.compile("/(tasks(?!/{task_id}/links$)|batches|uploads|brands|usage|status)")
+PASSED_ON = re.compile("/(tasks(?!/{task_id}/links$)|batches|uploads|brands|webhooks|usage|status)")
 OPERATIONS = {
     (method.upper(), path)
     for path, item in CONTRACT["paths"].items()

@@ -13,6 +13,7 @@ _CALLS = (
     "/batches",
     "/uploads",
     "/brands",
+    "/webhooks",
     "/usage",
     "/status",
     "/health",

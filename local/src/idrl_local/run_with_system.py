@@ -13,6 +13,7 @@ from idrl_local.home import Home, free_ports
 # A burst of tests is not an attack.
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
+    "WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
     "AUTH_RATE": "1000r/s",
     "AUTH_BURST": "1000",
     "API_RATE": "100000r/s",

@@ -56,6 +56,7 @@ def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float)
     uploads = {**headers, "Tus-Resumable": "1.0.0"}
     _remove_listed(tasks, "/uploads", headers, uploads, deadline)
     _remove_listed(tasks, "/brands", headers, headers, deadline)
+    _remove_listed(tasks, "/webhooks", headers, headers, deadline)
     _answer(tasks, "PUT", "/brands/default", headers, _NO_DEFAULT)
     # Their tasks are gone by now.
     _remove_listed(tasks, "/batches?max=100", headers, headers, deadline)

@@ -184,7 +184,7 @@ class Clips:
 
 
 def blueprint(service: TasksService, clips: Clips) -> Blueprint:
-    """Return the routes of the tasks service: /tasks, /batches, /brands, /usage, /status, below."""
+    """Return the routes of the tasks service: /tasks, /batches and the others below."""
     routes = Blueprint("gateway", __name__)
 
     @routes.route("/tasks", methods=METHODS)
@@ -194,6 +194,8 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     @routes.route("/status/<path:rest>", methods=METHODS)
     @routes.route("/brands", methods=METHODS)
     @routes.route("/brands/<path:rest>", methods=METHODS)
+    @routes.route("/webhooks", methods=METHODS)
+    @routes.route("/webhooks/<path:rest>", methods=METHODS)
     @routes.route("/batches", methods=METHODS)
     @routes.route("/batches/<path:rest>", methods=METHODS)
     def forward(rest: str = "") -> Response:

@@ -22,6 +22,7 @@ from worker_server.api import (
     upload_views,
     usage_views,
     views,
+    webhook_views,
 )
 from worker_server.api.archives import ArchiveSender, NoClips
 from worker_server.api.batch_queries import BatchNotFound
@@ -37,7 +38,7 @@ from worker_server.errors import FailureCode
 from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
 from worker_server.media.branding.normalize import BrandFileRefused
-from worker_server.queue import brands, uploads, wakeups
+from worker_server.queue import brands, uploads, wakeups, webhook_rows
 from worker_server.queue.planning import NotPlanned
 from worker_server.queue.quotas import QuotaExceeded
 from worker_server.queue.reviving import NotFailed
@@ -88,6 +89,9 @@ PROBLEMS: ProblemMap = {
     uploads.TooManyUploads: (429, "too_many_uploads"),
     brands.BrandNotFound: (404, "brand_not_found"),
     brands.TooManyBrands: (429, "too_many_brands"),
+    webhook_rows.WebhookNotFound: (404, "webhook_not_found"),
+    webhook_rows.TooManyWebhooks: (429, "too_many_webhooks"),
+    webhook_rows.WebhookDisabled: (409, "webhook_disabled"),
     BrandFileRefused: _brand_file_refused,
     BrandsBusy: _brands_busy,
     ShareAway: (503, FailureCode.STORAGE_UNAVAILABLE),
@@ -124,6 +128,7 @@ def create_app(
     app.register_blueprint(upload_views.blueprint(share))
     app.register_blueprint(brand_views.blueprint(share, make_brand, draw_preview))
     app.register_blueprint(usage_views.blueprint())
+    app.register_blueprint(webhook_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
     client = redis_client.connect(settings, timeout_s=_PROBE_S)
     checks = readiness.checks(settings, share, client)

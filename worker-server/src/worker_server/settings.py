@@ -61,6 +61,8 @@ class Settings(AppSettings):
     fetch_concurrency: int = Field(4, ge=1, le=256)
     fetch_allow_hosts: Hosts = frozenset()
     fetch_deny_hosts: Hosts = frozenset()
+    # Receivers of webhooks at addresses that are not public; FETCH_DENY_HOSTS holds for all.
+    webhook_allow_hosts: Hosts = frozenset()
     fetch_max_bytes: int = Field(2 * 1024**3, gt=0)
     fetch_timeout_s: float = Field(3600, gt=0)
     fetch_stall_s: float = Field(30, gt=0)
@@ -93,7 +95,7 @@ class Settings(AppSettings):
 
     @model_validator(mode="after")
     def _hosts_are_hosts(self) -> Self:
-        for name in ("fetch_allow_hosts", "fetch_deny_hosts"):
+        for name in ("fetch_allow_hosts", "fetch_deny_hosts", "webhook_allow_hosts"):
             try:
                 EgressRules(**{name.split("_")[1]: getattr(self, name)})
             except ValueError as error:

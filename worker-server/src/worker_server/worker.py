@@ -18,6 +18,7 @@ from worker_server.db import db
 from worker_server.jobs import runtime
 from worker_server.jobs.selftest import prove
 from worker_server.jobs.signs_of_life import SignsOfLife
+from worker_server.jobs.webhook_senders import WebhookSenders
 from worker_server.media.selftest import SelfTestFailed
 from worker_server.settings import Settings
 
@@ -86,6 +87,10 @@ def begin_signs_of_life(sender: Any, **_: object) -> None:  # noqa: ANN401 # Cel
     beat = SignsOfLife(flask_app, state.worker_name, kinds, scratch)
     beat.start()
     signals.worker_shutdown.connect(lambda **_: beat.stop(), weak=False)
+    if "fetch" in kinds:  # these workers alone reach other hosts
+        senders = WebhookSenders(flask_app, settings)
+        senders.start()
+        signals.worker_shutdown.connect(lambda **_: senders.stop(), weak=False)
 
 
 @signals.worker_shutting_down.connect

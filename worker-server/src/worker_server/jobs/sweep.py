@@ -24,6 +24,7 @@ from worker_server.queue import (
     signs,
     totals,
     wakeups,
+    webhook_rows,
 )
 from worker_server.queue.backlog import ExpiredLease
 from worker_server.settings import Settings
@@ -142,3 +143,4 @@ def forget_old_rows(_: Settings) -> None:
     signs.forget_dead()
     batches.forget_empty()
     events.trim_events()
+    webhook_rows.forget_old_deliveries()

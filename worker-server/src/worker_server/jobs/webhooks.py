@@ -40,7 +40,7 @@ def _attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool]
 
 
 def _payload(delivery: Delivery) -> str:
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = {"webhook_id": str(delivery.webhook_id)}  # of a test
     if delivery.task_id is not None:
         task, parts = get_task(delivery.owner_id, delivery.task_id)
         data = task_document(task, PartTotals.of(parts), parts)

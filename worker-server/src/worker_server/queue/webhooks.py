@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select, update
 
 from worker_server.db import persistently, transaction
 from worker_server.models import Webhook, WebhookDelivery
-from worker_server.queue.session import Values, seconds_from_now
+from worker_server.queue.session import ScopedSession, Values, seconds_from_now
 
 # Seconds after each failed attempt, about three days in all, as Standard Webhooks 1.0 suggests.
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -21,6 +21,7 @@ class Delivery:
     """One attempt to deliver; `number` is its fencing token, counted from 1."""
 
     id: uuid.UUID
+    webhook_id: uuid.UUID
     number: int
     url: str
     secret: bytes
@@ -79,6 +80,7 @@ def claim(lease_s: float) -> Delivery | None:
 def _delivery(row: WebhookDelivery, webhook: Webhook) -> Delivery:
     return Delivery(
         row.id,
+        row.webhook_id,
         row.attempt,
         webhook.url,
         webhook.secret,
@@ -111,7 +113,15 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
             values: Values = {"busy_until": None}
             if outcome.http_status == _GONE:
                 values["disabled_at"] = func.now()
+                _give_up(session, webhook_id)
             session.execute(update(Webhook).where(Webhook.id == webhook_id).values(values))
+
+
+def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:
+    """End what waits for a receiver that is gone."""
+    waiting = (WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.status == "waiting")
+    values = {"status": "failed", "error_code": "webhook_disabled"}
+    session.execute(update(WebhookDelivery).where(*waiting).values(values))
 
 
 def _after(attempt: int, outcome: Outcome) -> Values:

@@ -55,7 +55,8 @@ class Sender:
         """Read the headers alone: what the receiver answers besides its status is not needed."""
         target = parse_http_url(url, self._rules)
         dialer = Dialer(self._rules, watchdog, self._limits.connect_s)
-        connector = Connector(dialer, self._ca_bundle, self._limits.timeout_s)
+        # The watchdog keeps the deadline; the socket's timeout is for a watchdog that died.
+        connector = Connector(dialer, self._ca_bundle, 2 * self._limits.timeout_s)
         fields = {"User-Agent": "idrl/1", "Content-Type": "application/json", **signed}
         watchdog.begin_request()
         with contextlib.closing(connector.connection(target)) as connection:

@@ -1,0 +1,89 @@
+"""Webhooks through the whole system: a receiver on this machine verifies what it is sent."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from blackbox.client import Api
+from standardwebhooks.webhooks import Webhook
+
+from idrl_testing.site import Site
+from idrl_testing.waiting import wait_until
+
+
+@dataclass
+class Receiver:
+    """What it was sent, and the statuses that it answers, the last one from then on."""
+
+    url: str
+    statuses: list[int] = field(default_factory=lambda: [204])
+    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    def verified(self, secret: str) -> list[dict[str, Any]]:
+        """Return the bodies, which the public library has verified."""
+        verifier = Webhook(secret)
+        return [verifier.verify(body, headers) for headers, body in self.received]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            state.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            more = len(state.statuses) > 1
+            self.send_response(state.statuses.pop(0) if more else state.statuses[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state = Receiver(f"http://127.0.0.1:{server.server_port}/hook")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_receiver_is_told_when_a_task_is_done(
+    api: Api, site: Site, short_video: bytes, receiver: Receiver
+) -> None:
+    receiver.statuses = [500, 204]  # the first attempt fails, another follows
+    events = ["task.done", "part.done", "task.planned"]
+    made = api.post("/webhooks", {"url": receiver.url, "events": events})
+    assert made.status_code == 201
+    secret, link = made.json()["secret"], made.json()["link"]
+    task = api.finish(api.submit(site.add("told.mp4", short_video))["task_id"])
+    wait_until(lambda: len(receiver.received) == len(task["parts"]) + 3, 60)
+    bodies = receiver.verified(secret)
+    assert {body["type"] for body in bodies} == set(events)
+    assert {body["data"]["task_id"] for body in bodies} == {task["task_id"]}
+    ids = [headers["webhook-id"] for headers, _ in receiver.received]
+    assert len(set(ids)) == len(ids) - 1  # one came twice
+    deliveries = api.get(f"{link}/deliveries").json()
+    assert {each["status"] for each in deliveries} == {"delivered"}
+    assert sorted(each["attempts"] for each in deliveries)[-1] == 2
+    again = api.post(f"{link}/deliveries/{deliveries[0]['delivery_id']}/resend", {})
+    assert again.status_code == 202
+    wait_until(lambda: len(receiver.received) == len(task["parts"]) + 4, 60)
+    assert receiver.received[-1][0]["webhook-id"] == deliveries[0]["message_id"]
+    assert api.delete(link).status_code == 204
+    assert api.get(link).status_code == 404
+
+
+def test_410_disables_the_webhook(api: Api, receiver: Receiver) -> None:
+    receiver.statuses = [410]
+    made = api.post("/webhooks", {"url": receiver.url}).json()
+    assert api.post(f"{made['link']}/test", {}).status_code == 202
+    wait_until(lambda: api.get(made["link"]).json()["disabled_at"] is not None, 60)
+    assert receiver.verified(made["secret"])[0]["type"] == "webhook.test"
+    assert api.post(f"{made['link']}/test", {}).status_code == 409
+    (delivery,) = api.get(f"{made['link']}/deliveries").json()
+    assert (delivery["status"], delivery["http_status"]) == ("failed", 410)

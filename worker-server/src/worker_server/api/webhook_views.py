@@ -1,0 +1,137 @@
+"""The `/webhooks` calls: each parses, calls one service and answers."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, jsonify
+from pydantic import AfterValidator, Field
+
+from idrl_common.access import caller
+from idrl_common.validation import Body, CleanStr, Query, parse_body, parse_query
+from worker_server.api import cursors
+from worker_server.api.cursors import Position
+from worker_server.api.ids import parse_id
+from worker_server.api.task_reads import next_link
+from worker_server.fetching import check_url
+from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue import webhook_rows
+from worker_server.queue.webhook_rows import DEFAULT_EVENTS, EVENTS, WebhookNotFound
+from worker_server.settings import current
+from worker_server.webhooks import signing
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Events = Annotated[
+    list[Literal[EVENTS]],  # type: ignore[valid-type] # the values are those of the rows
+    Field(min_length=1, max_length=len(EVENTS)),
+    AfterValidator(lambda events: list(dict.fromkeys(events))),
+]
+
+
+class NewWebhook(Body):
+    """The body of POST /webhooks."""
+
+    url: CleanStr = Field(min_length=1)
+    events: Events = Field(default_factory=lambda: list(DEFAULT_EVENTS))
+
+
+class DeliveryListing(Query):
+    """The query of GET /webhooks/<id>/deliveries."""
+
+    max: int = Field(20, ge=1, le=100)
+    cursor: CleanStr | None = None
+
+
+def blueprint() -> Blueprint:
+    """Return the routes."""
+    routes = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+
+    @routes.post("")
+    def create_webhook() -> tuple[Response, int, dict[str, str]]:
+        body, settings = parse_body(NewWebhook), current()
+        allow, deny = settings.webhook_allow_hosts, settings.fetch_deny_hosts
+        check_url(body.url, allow_hosts=allow, deny_hosts=deny)
+        secret = signing.make_secret()
+        row = webhook_rows.create(caller().user_id, body.url, body.events, secret)
+        document = _webhook(row) | {"secret": signing.spell_secret(secret)}
+        return jsonify(document), 201, {"Location": document["link"]}
+
+    @routes.get("")
+    def list_webhooks() -> Response:
+        return jsonify([_webhook(row) for row in webhook_rows.list_webhooks(caller().user_id)])
+
+    @routes.get("/<webhook_id>")
+    def get_webhook(webhook_id: str) -> Response:
+        key = parse_id(webhook_id, WebhookNotFound)
+        return jsonify(_webhook(webhook_rows.find(caller().user_id, key)))
+
+    @routes.delete("/<webhook_id>")
+    def delete_webhook(webhook_id: str) -> Response:
+        webhook_rows.delete_webhook(caller().user_id, parse_id(webhook_id, WebhookNotFound))
+        return Response(status=204)
+
+    @routes.post("/<webhook_id>/test")
+    def send_test(webhook_id: str) -> tuple[Response, int]:
+        key = parse_id(webhook_id, WebhookNotFound)
+        return jsonify(_delivery(webhook_rows.send_test(caller().user_id, key))), 202
+
+    @routes.get("/<webhook_id>/deliveries")
+    def list_deliveries(webhook_id: str) -> Response:
+        query, owner_id = parse_query(DeliveryListing), caller().user_id
+        key = parse_id(webhook_id, WebhookNotFound)
+        list_name, after = f"deliveries {key}", None
+        if query.cursor is not None:
+            position = cursors.decode(query.cursor, owner_id, list_name)
+            after = (position.created_at, position.row_id)
+        rows = webhook_rows.list_deliveries(owner_id, key, query.max, after)
+        response = jsonify([_delivery(row) for row in rows])
+        if len(rows) == query.max:
+            end = cursors.encode(_position(rows[-1]), owner_id, list_name)
+            response.headers["Link"] = next_link(end)
+        return response
+
+    @routes.post("/<webhook_id>/deliveries/<delivery_id>/resend")
+    def resend(webhook_id: str, delivery_id: str) -> tuple[Response, int]:
+        keys = (parse_id(each, WebhookNotFound) for each in (webhook_id, delivery_id))
+        return jsonify(_delivery(webhook_rows.resend(caller().user_id, *keys))), 202
+
+    return routes
+
+
+def _webhook(row: Webhook) -> dict[str, Any]:
+    return {
+        "webhook_id": str(row.id),
+        "url": row.url,
+        "events": row.events,
+        "created_at": _time(row.created_at),
+        "disabled_at": _time(row.disabled_at),
+        "link": f"/webhooks/{row.id}",
+    }
+
+
+def _delivery(row: WebhookDelivery) -> dict[str, Any]:
+    return {
+        "delivery_id": str(row.id),
+        "message_id": f"msg_{row.id}",
+        "event": row.event,
+        "task_id": None if row.task_id is None else str(row.task_id),
+        "part": row.part,
+        "event_at": _time(row.event_at),
+        "status": row.status,
+        "attempts": row.attempt,
+        "attempted_at": _time(row.attempted_at),
+        "next_attempt_at": _time(row.run_after) if row.status == "waiting" else None,
+        "http_status": row.http_status,
+        "error_code": row.error_code,
+    }
+
+
+def _time(at: datetime | None) -> str | None:
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _position(row: WebhookDelivery) -> Position:
+    since = row.event_at.astimezone(UTC) - _EPOCH
+    micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return Position(micros, row.id)

@@ -1,0 +1,145 @@
+"""Webhooks and their deliveries as their owner makes, sees and repeats them."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, tuple_, update
+
+from worker_server.db import transaction
+from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue.quotas import lock_owner
+from worker_server.queue.session import ScopedSession
+
+EVENTS = ("task.planned", "task.done", "task.failed", "task.canceled", "part.done")
+DEFAULT_EVENTS = ("task.done", "task.failed", "task.canceled")
+TEST_EVENT = "webhook.test"
+MAX_WEBHOOKS = 20
+KEPT_DAYS = 30
+
+
+class WebhookNotFound(Exception):
+    """The account has no such webhook, or the webhook no such delivery."""
+
+    def __init__(self) -> None:
+        super().__init__("This account has no such webhook or delivery.")
+
+
+class TooManyWebhooks(Exception):
+    """The account has as many webhooks as it may have."""
+
+    def __init__(self) -> None:
+        super().__init__(f"An account may have {MAX_WEBHOOKS} webhooks; delete one first.")
+
+
+class WebhookDisabled(Exception):
+    """The receiver has answered 410; nothing is sent to it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("This webhook is disabled, as its receiver has answered 410.")
+
+
+def create(owner_id: int, url: str, events: Sequence[str], secret: bytes) -> Webhook:
+    """Store a webhook and return it; raise TooManyWebhooks."""
+    with transaction() as session:
+        lock_owner(session, owner_id)
+        count = select(func.count()).where(Webhook.owner_id == owner_id)
+        if (session.scalar(count) or 0) >= MAX_WEBHOOKS:
+            raise TooManyWebhooks
+        row = Webhook(owner_id=owner_id, url=url, events=list(events), secret=secret)
+        session.add(row)
+        session.flush()
+        session.refresh(row)
+        session.expunge(row)
+        return row
+
+
+def list_webhooks(owner_id: int) -> list[Webhook]:
+    """Return the account's webhooks, newest first."""
+    newest = (Webhook.created_at.desc(), Webhook.id.desc())
+    with transaction() as session:
+        rows = session.scalars(
+            select(Webhook).where(Webhook.owner_id == owner_id).order_by(*newest)
+        ).all()
+        session.expunge_all()
+        return list(rows)
+
+
+def find(owner_id: int, webhook_id: uuid.UUID) -> Webhook:
+    """Return the webhook; raise WebhookNotFound."""
+    with transaction() as session:
+        row = _owned(session, owner_id, webhook_id)
+        session.expunge(row)
+        return row
+
+
+def delete_webhook(owner_id: int, webhook_id: uuid.UUID) -> None:
+    """Forget the webhook with its deliveries; raise WebhookNotFound."""
+    with transaction() as session:
+        session.delete(_owned(session, owner_id, webhook_id))
+
+
+def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
+    """Put an event without a task into the outbox; raise WebhookNotFound or WebhookDisabled."""
+    with transaction() as session:
+        _check_enabled(_owned(session, owner_id, webhook_id))
+        row = WebhookDelivery(webhook_id=webhook_id, event=TEST_EVENT)
+        session.add(row)
+        session.flush()
+        session.refresh(row)
+        session.expunge(row)
+        return row
+
+
+def list_deliveries(
+    owner_id: int, webhook_id: uuid.UUID, limit: int, after: tuple[datetime, uuid.UUID] | None
+) -> list[WebhookDelivery]:
+    """Return the webhook's deliveries behind a place, newest first; raise WebhookNotFound."""
+    place = tuple_(WebhookDelivery.event_at, WebhookDelivery.id)
+    statement = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+    if after is not None:
+        statement = statement.where(place < after)
+    newest = (WebhookDelivery.event_at.desc(), WebhookDelivery.id.desc())
+    with transaction() as session:
+        _owned(session, owner_id, webhook_id)
+        rows = session.scalars(statement.order_by(*newest).limit(limit)).all()
+        session.expunge_all()
+        return list(rows)
+
+
+def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> WebhookDelivery:
+    """Send a delivery once more, with the same id and payload.
+
+    Raise WebhookNotFound or WebhookDisabled.
+    """
+    again = {"status": "waiting", "attempt": 0, "run_after": func.now()}
+    which = (WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id)
+    with transaction() as session:
+        _check_enabled(_owned(session, owner_id, webhook_id))
+        statement = update(WebhookDelivery).where(*which).values(again)
+        if session.scalar(statement.returning(WebhookDelivery.id)) is None:
+            raise WebhookNotFound
+        row = session.scalars(select(WebhookDelivery).where(*which)).one()
+        session.expunge(row)
+        return row
+
+
+def forget_old_deliveries() -> None:
+    """Remove deliveries that ended and are older than KEPT_DAYS."""
+    old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
+    with transaction() as session:
+        ended = delete(WebhookDelivery).where(old, WebhookDelivery.status != "waiting")
+        session.execute(ended)
+
+
+def _owned(session: ScopedSession, owner_id: int, webhook_id: uuid.UUID) -> Webhook:
+    owned = select(Webhook).where(Webhook.id == webhook_id, Webhook.owner_id == owner_id)
+    row = session.scalars(owned).one_or_none()
+    if row is None:
+        raise WebhookNotFound
+    return row
+
+
+def _check_enabled(row: Webhook) -> None:
+    if row.disabled_at is not None:
+        raise WebhookDisabled
