@@ -26,12 +26,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
-from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
+from worker_server.queue.statuses import LIVE_TASKS, DeliveryStatus, PartStatus, TaskStatus
 
 IDEMPOTENCY_INDEX = "tasks_idempotency_key"
 
 
-def _one_of(values: Iterable[TaskStatus | PartStatus]) -> str:
+def _one_of(values: Iterable[TaskStatus | PartStatus | DeliveryStatus]) -> str:
     return f"status IN ({', '.join(repr(str(value)) for value in values)})"
 
 
@@ -350,7 +350,7 @@ class WebhookDelivery(Base):
     task_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     part: Mapped[int | None]
     event_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    status: Mapped[str] = mapped_column(server_default="waiting")
+    status: Mapped[str] = mapped_column(server_default=DeliveryStatus.WAITING)
     payload: Mapped[str | None]
     attempt: Mapped[int] = mapped_column(server_default="0")
     run_after: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -359,9 +359,13 @@ class WebhookDelivery(Base):
     error_code: Mapped[str | None]
 
     __table_args__ = (
-        CheckConstraint("status IN ('waiting', 'delivered', 'failed')", "delivery_status"),
+        CheckConstraint(_one_of(DeliveryStatus), "delivery_status"),
         Index("webhook_deliveries_webhook", "webhook_id", "event_at"),
-        Index("webhook_deliveries_due", "run_after", postgresql_where=text("status = 'waiting'")),
+        Index(
+            "webhook_deliveries_due",
+            "run_after",
+            postgresql_where=text(_one_of([DeliveryStatus.WAITING])),
+        ),
     )
 
 

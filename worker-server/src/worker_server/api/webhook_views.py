@@ -15,6 +15,7 @@ from worker_server.api.task_reads import next_link
 from worker_server.fetching import check_url
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import webhook_rows
+from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.webhook_rows import DEFAULT_EVENTS, EVENTS, WebhookNotFound
 from worker_server.settings import current
 from worker_server.webhooks import signing
@@ -119,7 +120,7 @@ def _delivery(row: WebhookDelivery) -> dict[str, Any]:
         "status": row.status,
         "attempts": row.attempt,
         "attempted_at": _time(row.attempted_at),
-        "next_attempt_at": _time(row.run_after) if row.status == "waiting" else None,
+        "next_attempt_at": _time(row.run_after) if row.status == DeliveryStatus.WAITING else None,
         "http_status": row.http_status,
         "error_code": row.error_code,
     }

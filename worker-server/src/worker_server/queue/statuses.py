@@ -29,6 +29,14 @@ class PartStatus(StrEnum):
     FAILED = "failed"
 
 
+class DeliveryStatus(StrEnum):
+    """Where a webhook's delivery is; the database holds the value."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True)
 class Transition:
     """One allowed change of status; `source` is None where the row is made."""

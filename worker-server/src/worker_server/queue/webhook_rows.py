@@ -10,6 +10,7 @@ from worker_server.db import transaction
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue.quotas import lock_owner
 from worker_server.queue.session import ScopedSession
+from worker_server.queue.statuses import DeliveryStatus
 
 EVENTS = ("task.planned", "task.done", "task.failed", "task.canceled", "part.done")
 DEFAULT_EVENTS = ("task.done", "task.failed", "task.canceled")
@@ -112,7 +113,7 @@ def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webh
 
     Raise WebhookNotFound or WebhookDisabled.
     """
-    again = {"status": "waiting", "attempt": 0, "run_after": func.now()}
+    again = {"status": DeliveryStatus.WAITING, "attempt": 0, "run_after": func.now()}
     which = (WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id)
     with transaction() as session:
         _check_enabled(_owned(session, owner_id, webhook_id))
@@ -128,7 +129,7 @@ def forget_old_deliveries() -> None:
     """Remove deliveries that ended and are older than KEPT_DAYS."""
     old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
     with transaction() as session:
-        ended = delete(WebhookDelivery).where(old, WebhookDelivery.status != "waiting")
+        ended = delete(WebhookDelivery).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)
         session.execute(ended)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select, update
 from worker_server.db import persistently, transaction
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue.session import ScopedSession, Values, seconds_from_now
+from worker_server.queue.statuses import DeliveryStatus
 
 # Seconds after each failed attempt, about three days in all, as Standard Webhooks 1.0 suggests.
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -58,7 +59,10 @@ def claim(lease_s: float) -> Delivery | None:
     due = (
         select(WebhookDelivery, Webhook)
         .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
-        .where(WebhookDelivery.status == "waiting", WebhookDelivery.run_after <= func.now())
+        .where(
+            WebhookDelivery.status == DeliveryStatus.WAITING,
+            WebhookDelivery.run_after <= func.now(),
+        )
         .where(Webhook.disabled_at.is_(None), is_idle)
         .order_by(WebhookDelivery.run_after)
         .limit(1)
@@ -105,7 +109,7 @@ def fix_payload(delivery: Delivery, payload: str) -> None:
 def settle(delivery: Delivery, outcome: Outcome) -> None:
     """Note how the attempt has ended, unless another one has begun since."""
     this = (WebhookDelivery.id == delivery.id, WebhookDelivery.attempt == delivery.number)
-    still = (*this, WebhookDelivery.status == "waiting")
+    still = (*this, WebhookDelivery.status == DeliveryStatus.WAITING)
     with transaction() as session:
         statement = update(WebhookDelivery).where(*still).values(_after(delivery.number, outcome))
         webhook_id = session.scalar(statement.returning(WebhookDelivery.webhook_id))
@@ -119,18 +123,21 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
 
 def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:
     """End what waits for a receiver that is gone."""
-    waiting = (WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.status == "waiting")
-    values = {"status": "failed", "error_code": "webhook_disabled"}
+    waiting = (
+        WebhookDelivery.webhook_id == webhook_id,
+        WebhookDelivery.status == DeliveryStatus.WAITING,
+    )
+    values = {"status": DeliveryStatus.FAILED, "error_code": "webhook_disabled"}
     session.execute(update(WebhookDelivery).where(*waiting).values(values))
 
 
 def _after(attempt: int, outcome: Outcome) -> Values:
     met = {"http_status": outcome.http_status, "error_code": outcome.error_code}
     if outcome.is_delivered:
-        return {**met, "status": "delivered"}
+        return {**met, "status": DeliveryStatus.DELIVERED}
     is_final = outcome.is_final or outcome.http_status == _GONE
     if is_final or attempt > len(RETRY_AFTER_S):
-        return {**met, "status": "failed"}
+        return {**met, "status": DeliveryStatus.FAILED}
     wait_s = RETRY_AFTER_S[attempt - 1] * random.uniform(0.9, 1.1)  # noqa: S311 # spreads load
     asked_s = min(outcome.retry_after_s or 0.0, _MAX_RETRY_AFTER_S)
     return {**met, "run_after": seconds_from_now(max(wait_s, asked_s))}
