@@ -87,6 +87,7 @@ def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) ->
             **images_module.VARIABLES,
             "PORT": "15060",
             "FETCH_ALLOW_HOSTS": engine.gateway(),
+            "WEBHOOK_ALLOW_HOSTS": engine.gateway(),
             "SOURCE_RETRY_S": "30",  # a source that never answers is given up within a test
         }
     )

@@ -128,6 +128,7 @@ class Machines:
             "TASKS_PORT": str(TASKS_PORT),
             "REMOTE_FOLDER": str(self.share.mount_point),
             "FETCH_ALLOW_HOSTS": gateway,
+            "WEBHOOK_ALLOW_HOSTS": gateway,
             "SOURCE_RETRY_S": "30",  # a source that never answers is given up within a test
             "RENDER_CONCURRENCY": "2",
         }
