@@ -1,0 +1,68 @@
+"""Webhooks and their outbox."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, Text, Uuid, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from worker_server.models.base import Base, one_of
+from worker_server.queue.statuses import DeliveryStatus
+
+
+class Webhook(Base):
+    """Where an account is told of its tasks' events; `secret` signs what is sent.
+
+    `busy_until` is the lease of the attempt that runs: a receiver has one at a time.
+    """
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    owner_id: Mapped[int] = mapped_column(BigInteger)
+    url: Mapped[str]
+    events: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    secret: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+    busy_until: Mapped[datetime | None]
+
+    __table_args__ = (Index("webhooks_owner", "owner_id", "created_at"),)
+
+
+class WebhookDelivery(Base):
+    """One event for one webhook: the outbox, which a trigger on `task_events` fills.
+
+    `payload` is the text that the first attempt sends, and every later one: JSONB would change it.
+    `run_after` is also the lease: a claim moves it.
+    """
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        Uuid, primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    webhook_id: Mapped[uuid.UUID] = mapped_column(
+        Uuid, ForeignKey("webhooks.id", ondelete="CASCADE")
+    )
+    event: Mapped[str]
+    task_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    part: Mapped[int | None]
+    event_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    status: Mapped[str] = mapped_column(server_default=DeliveryStatus.WAITING)
+    payload: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    run_after: Mapped[datetime] = mapped_column(server_default=func.now())
+    attempted_at: Mapped[datetime | None]
+    http_status: Mapped[int | None]
+    error_code: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint(one_of(DeliveryStatus), "delivery_status"),
+        Index("webhook_deliveries_webhook", "webhook_id", "event_at"),
+        Index(
+            "webhook_deliveries_due",
+            "run_after",
+            postgresql_where=text(one_of([DeliveryStatus.WAITING])),
+        ),
+    )
