@@ -12,6 +12,7 @@ from worker_server.api import cursors
 from worker_server.api.cursors import Position
 from worker_server.api.ids import parse_id
 from worker_server.api.task_reads import next_link
+from worker_server.api.times import utc_text
 from worker_server.fetching import check_url
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import webhook_rows
@@ -103,33 +104,28 @@ def _webhook(row: Webhook) -> dict[str, Any]:
         "webhook_id": str(row.id),
         "url": row.url,
         "events": row.events,
-        "created_at": _time(row.created_at),
-        "disabled_at": _time(row.disabled_at),
+        "created_at": utc_text(row.created_at),
+        "disabled_at": row.disabled_at and utc_text(row.disabled_at),
         "link": f"/webhooks/{row.id}",
     }
 
 
 def _delivery(row: WebhookDelivery) -> dict[str, Any]:
+    is_waiting = row.status == DeliveryStatus.WAITING
     return {
         "delivery_id": str(row.id),
         "message_id": f"msg_{row.id}",
         "event": row.event,
         "task_id": None if row.task_id is None else str(row.task_id),
         "part": row.part,
-        "event_at": _time(row.event_at),
+        "event_at": utc_text(row.event_at),
         "status": row.status,
         "attempts": row.attempt,
-        "attempted_at": _time(row.attempted_at),
-        "next_attempt_at": _time(row.run_after) if row.status == DeliveryStatus.WAITING else None,
+        "attempted_at": row.attempted_at and utc_text(row.attempted_at),
+        "next_attempt_at": utc_text(row.run_after) if is_waiting else None,
         "http_status": row.http_status,
         "error_code": row.error_code,
     }
-
-
-def _time(at: datetime | None) -> str | None:
-    if at is None:
-        return None
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _position(row: WebhookDelivery) -> Position:
