@@ -41,6 +41,8 @@ OPERATIONS = {
     "startTask",
     "createWebhook",
     "listWebhooks",
+    "getCallbackSecret",
+    "replaceCallbackSecret",
     "getWebhook",
     "deleteWebhook",
     "testWebhook",

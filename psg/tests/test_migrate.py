@@ -41,7 +41,7 @@ def test_upgrade_then_downgrade_leaves_nothing(scratch: Database, engine: Engine
     assert tables(engine) == {
         *("users", "login_failures", "api_keys", "invitations"),
         *("tasks", "parts", "batches", "uploads", "brands", "brand_defaults", "alembic_version"),
-        *("webhooks", "webhook_deliveries"),
+        *("webhooks", "webhook_deliveries", "callback_secrets"),
         *("task_events", "removals", "workers", "sweeps", "queue_pauses"),
         *("retention", "usage_days"),
         *("metric_increments", "metric_totals"),

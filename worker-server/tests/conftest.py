@@ -31,6 +31,8 @@ from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")
+from webhook_receiver import Receiver, listening  # noqa: E402
+
 from worker_testing import SOURCE, plan, post  # noqa: E402 # not before its assertions are rewritten
 
 
@@ -210,3 +212,10 @@ def sample(site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[..., str]
         return name
 
     return make
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A stranger's receiver of webhooks."""
+    with listening() as receiver:
+        yield receiver

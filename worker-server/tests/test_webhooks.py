@@ -1,76 +1,31 @@
 """Webhooks: every event is delivered at least once, signed, and to public receivers alone."""
 
-import http.server
 import os
 import signal
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from sqlalchemy import select, text
-from standardwebhooks.webhooks import Webhook as Verifier
+from webhook_receiver import Receiver
 
+from idrl_testing.database import Database
+from worker_server import webhook_signatures as signing
 from worker_server.db import db
 from worker_server.fetching.addresses import EgressRules
 from worker_server.jobs.webhooks import send_due
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import removals, webhooks
 from worker_server.queue.webhooks import RETRY_AFTER_S
-from worker_server.webhooks import signing
 from worker_server.webhooks.sending import Sender
 from worker_testing import finished_part, processing, submit
 
 pytestmark = pytest.mark.usefixtures("app")
 SECRET = signing.make_secret()
+SPELLED = signing.spell_secret(SECRET)
 EVENTS = ["task.done", "task.failed", "task.canceled"]
-
-
-@dataclass
-class Receiver:
-    """A stranger's receiver: what it was sent, and what it answers."""
-
-    url: str = ""
-    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    status: int = 204
-    headers: dict[str, str] = field(default_factory=dict)
-    pause_s: float = 0
-
-    def verified(self) -> list[Any]:
-        """Return the bodies, which the public library has verified."""
-        verifier = Verifier(signing.spell_secret(SECRET))
-        return [verifier.verify(body, headers) for headers, body in self.received]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    state = Receiver()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            state.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            time.sleep(state.pause_s)
-            self.send_response(state.status)
-            for name, value in state.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/hook?key=1"
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
@@ -123,7 +78,7 @@ def test_a_finished_task_is_told_once_and_signed(
     processing(1, owner_id=2)
     finished_part()  # another account's
     assert (_send(), _send()) == (1, 0)
-    (body,) = receiver.verified()
+    (body,) = receiver.verified(SPELLED)
     assert (body["type"], body["data"]["task_id"]) == ("task.done", str(task_id))
     assert (body["data"]["status"], len(body["data"]["parts"])) == ("done", 1)
     row = _row()
@@ -163,7 +118,7 @@ def test_a_refused_event_is_tried_again_the_same(
     assert _send() == 1
     (first, body), (second, again) = receiver.received
     assert (first["webhook-id"], body) == (second["webhook-id"], again)
-    assert len(receiver.verified()) == 2
+    assert len(receiver.verified(SPELLED)) == 2
     assert (_row().status, _row().attempt) == ("delivered", 2)
 
 
@@ -246,7 +201,36 @@ def test_a_killed_senders_event_is_sent_again(
         time.sleep(0.1)
     ids = {headers["webhook-id"] for headers, _ in receiver.received}
     assert (len(receiver.received), ids) == (2, {f"msg_{_row().id}"})
-    assert len(receiver.verified()) == 2
+    assert len(receiver.verified(SPELLED)) == 2
+
+
+def test_killed_receiver_is_told_again(add: Callable[..., uuid.UUID], receiver: Receiver) -> None:
+    add()
+    _finish()
+    receiver.is_killed = True
+    assert _send() == 1
+    assert (_row().status, _row().error_code) == ("waiting", "receiver_unavailable")
+    receiver.is_killed = False
+    _make_due()
+    assert _send() == 1
+    first, second = (headers["webhook-id"] for headers, _ in receiver.received)
+    assert first == second
+    assert (len(receiver.verified(SPELLED)), _row().status) == (2, "delivered")
+
+
+def test_restart_of_postgresql_loses_no_event(
+    add: Callable[..., uuid.UUID], receiver: Receiver, database: Database
+) -> None:
+    add()
+    _finish()
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker'"
+    receiver.before_answer = lambda: database.execute(cut)
+    assert _send() == 1
+    receiver.before_answer = bool
+    db.session.remove()
+    assert (_row().status, _row().attempt) == ("delivered", 1)
+    assert len(receiver.verified(SPELLED)) == 1
+    assert _send() == 0
 
 
 def test_two_senders_do_not_crowd_one_receiver(add: Callable[..., uuid.UUID]) -> None:

@@ -61,8 +61,11 @@ _RESPONSE_HEADERS = (
 _MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
-# POST is the web app's own call.
-_OF_DEFAULT = ("GET", "HEAD", "PUT")
+# Paths that the service takes for a brand's or a webhook's id where the method is another one.
+_METHODS_OF = {
+    "/brands/default": ("GET", "HEAD", "PUT"),
+    "/webhooks/callback-secret": ("GET", "HEAD", "POST"),
+}
 _LINKS = re.compile(r"/tasks/[^/]+/links")
 # What nginx fetches itself: it takes as long as the caller.
 _FILE = re.compile(
@@ -203,8 +206,9 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
             raise NotFound
         if _LINKS.fullmatch(request.path):
             return _other_method(["POST"])
-        if request.path.rstrip("/") == "/brands/default" and request.method not in _OF_DEFAULT:
-            return _other_method(_OF_DEFAULT)  # the service would take it for a brand's id
+        methods = _METHODS_OF.get(request.path.rstrip("/"))
+        if methods is not None and request.method not in methods:
+            return _other_method(methods)
         if request.path.rstrip("/") == "/batches":
             request.max_content_length = _MAX_BATCH_BYTES
         elif request.method in ("POST", "PATCH"):

@@ -72,6 +72,7 @@ class TaskWithParts(TypedDict):
     name: str
     external_id: str | None
     metadata: dict[str, Any] | None
+    callback_url: str | None
     edit: Edit | None
     status: Literal[
         "queued", "downloading", "planned", "processing", "done", "failed", "canceling", "canceled"
@@ -107,6 +108,7 @@ class Task(TypedDict):
     name: str
     external_id: str | None
     metadata: dict[str, Any] | None
+    callback_url: NotRequired[str | None]
     edit: NotRequired[Edit | None]
     status: Literal[
         "queued", "downloading", "planned", "processing", "done", "failed", "canceling", "canceled"
@@ -164,6 +166,7 @@ class NewTask(TypedDict):
     metadata: NotRequired[dict[str, Any] | None]
     start: NotRequired[Literal["auto", "manual"]]
     edit: NotRequired[NewEdit | None]
+    callback_url: NotRequired[str | None]
 
 
 class Deleted(TypedDict):

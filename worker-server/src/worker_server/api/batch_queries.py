@@ -18,7 +18,8 @@ _PROGRESS = f"""CASE
 _COUNTS = ", ".join(
     f"count(*) FILTER (WHERE status = '{status}') AS {status}" for status in TaskStatus
 )
-_FACTS = f"""batches.id, batches.name, {TIME.format("created_at").replace("tasks.", "batches.")},
+_FACTS = f"""batches.id, batches.name, batches.callback_url,
+    {TIME.format("created_at").replace("tasks.", "batches.")},
     {CREATED_US.replace("tasks.", "batches.")} AS created_us, totals.*"""
 _TOTALS = f"""LATERAL (
         SELECT count(*) AS total, {_COUNTS}, coalesce(avg({_PROGRESS}), 100)::float8 AS progress
@@ -63,6 +64,7 @@ class BatchFacts(TypedDict):
 
     id: str
     name: str | None
+    callback_url: str | None
     created_at: str
     created_us: int
     total: int

@@ -1,7 +1,6 @@
 """The `/batches` calls: each parses, calls one service and answers."""
 
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -12,8 +11,10 @@ from idrl_common.access import caller
 from idrl_common.problems import FieldError, Problem
 from idrl_common.validation import parse_body, parse_query, validate_each
 from worker_server.api import batch_queries, cursors, rate_limits, services, tags
-from worker_server.api.batch_queries import BatchFacts, BatchNotFound
+from worker_server.api.batch_documents import batch_document
+from worker_server.api.batch_queries import BatchNotFound
 from worker_server.api.brand_choices import with_brands
+from worker_server.api.callback_urls import check_callback_url, url_error
 from worker_server.api.cursors import Position
 from worker_server.api.edits import edits_of_items
 from worker_server.api.idempotency import body_sha256, idempotency_key
@@ -22,17 +23,14 @@ from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
 from worker_server.api.task_reads import next_link
 from worker_server.edits import Edit
-from worker_server.fetching import UrlRefused, check_url
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
-from worker_server.queue.statuses import TaskStatus
 from worker_server.queue.submissions import Submission
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
 MAX_BODY_BYTES = 1024 * 1024
 _CURSOR_QUERY = "batches"
-_LIVE_PROGRESS = range(3, 100)  # percent, of which an estimate can be made
 
 
 def blueprint(share: ShareMonitor) -> Blueprint:
@@ -43,14 +41,20 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     def create_batch() -> tuple[Response, int, dict[str, str]]:
         request.max_content_length = MAX_BODY_BYTES
         body = parse_body(NewBatch)
+        check_callback_url(body.callback_url)
         tasks = _submissions(body)
         services.admit(share)
         key = idempotency_key()
         submission = BatchSubmission(
-            caller().user_id, tasks, body.name, key, body_sha256(body) if key else None
+            caller().user_id,
+            tasks,
+            body.name,
+            key,
+            body_sha256(body) if key else None,
+            body.callback_url,
         )
         facts, task_ids, limits = services.submit_batch(submission, current().quotas)
-        document = _document(facts, task_ids)
+        document = batch_document(facts, task_ids)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
 
@@ -61,7 +65,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         if query.cursor is not None:
             after = cursors.decode(query.cursor, owner_id, _CURSOR_QUERY)
         batches = batch_queries.list_batches(owner_id, query.max, after)
-        response = _conditional([_document(batch) for batch in batches])
+        response = _conditional([batch_document(batch) for batch in batches])
         if len(batches) == query.max:
             end = Position(batches[-1]["created_us"], uuid.UUID(batches[-1]["id"]))
             response.headers["Link"] = next_link(cursors.encode(end, owner_id, _CURSOR_QUERY))
@@ -70,7 +74,9 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.get("/<batch_id>")
     def get_batch(batch_id: str) -> Response:
         return _conditional(
-            _document(*batch_queries.get_batch(caller().user_id, parse_id(batch_id, BatchNotFound)))
+            batch_document(
+                *batch_queries.get_batch(caller().user_id, parse_id(batch_id, BatchNotFound))
+            )
         )
 
     @routes.delete("/<batch_id>")
@@ -107,46 +113,23 @@ def _submissions(body: NewBatch) -> list[Submission]:
             edit=branded[index],
             starts_manually=item.start == "manual",
             request_id=request_ids.request_id.get(),
+            callback_url=item.callback_url,
         )
         for index, item in items.items()
     ]
 
 
 def _url_errors(index: int, item: NewTask) -> list[FieldError]:
-    if item.upload_id is not None:
-        return []
     settings = current()
-    allow, deny = settings.fetch_allow_hosts, settings.fetch_deny_hosts
-    try:
-        check_url(item.url, allow_hosts=allow, deny_hosts=deny)
-    except UrlRefused as error:
-        return [{"field": f"items.{index}.url", "code": error.code, "message": error.message}]
-    return []
-
-
-def _document(batch: BatchFacts, task_ids: list[str] | None = None) -> dict[str, Any]:
-    """Return the batch as callers see it; with `task_ids` those as well."""
-    counts: Any = batch
-    document = {
-        "batch_id": batch["id"],
-        "name": batch["name"],
-        "created_at": batch["created_at"],
-        "total": batch["total"],
-        "counts": {status: counts[status] for status in TaskStatus},
-        "progress": int(batch["progress"]),
-        "eta_s": _eta_s(batch),
-        "link": f"/batches/{batch['id']}",
-    }
-    return document if task_ids is None else {**document, "task_ids": task_ids}
-
-
-def _eta_s(batch: BatchFacts) -> float | None:
-    """Return the seconds left at the average speed so far; None with too little progress."""
-    progress = batch["progress"]
-    if int(progress) not in _LIVE_PROGRESS:
-        return None
-    elapsed_s = (datetime.now(UTC) - datetime.fromisoformat(batch["created_at"])).total_seconds()
-    return round(max(0.0, elapsed_s * (100 - progress) / progress), 1)
+    judged = (
+        ("url", item.url if item.upload_id is None else None, settings.fetch_allow_hosts),
+        ("callback_url", item.callback_url, settings.webhook_allow_hosts),
+    )
+    errors = (
+        url_error(f"items.{index}.{field}", url, allow, settings.fetch_deny_hosts)
+        for field, url, allow in judged
+    )
+    return [error for error in errors if error is not None]
 
 
 def _conditional(document: dict[str, Any] | list[dict[str, Any]]) -> Response:

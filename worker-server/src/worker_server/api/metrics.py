@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from idrl_common.health import Prober
 from worker_server.api import queries
-from worker_server.queue import backlog, signs, totals
+from worker_server.queue import backlog, signs, totals, webhooks
 from worker_server.queue.totals import Total, TotalMetric
 from worker_server.share_monitor import ShareMonitor
 
@@ -33,6 +33,7 @@ _GAUGES = {
     "idrl_store_uptime_seconds": ("For how long PostgreSQL and Redis have run.", ["store"]),
     "idrl_last_sweep_timestamp_seconds": ("When a step of the sweeper last ended well.", ["step"]),
     "idrl_removals": ("Tasks whose files are still to be removed.", []),
+    "idrl_webhooks_oldest_seconds": ("How long the oldest event has waited for a sender.", []),
     "idrl_share_free_bytes": ("Free bytes of the share.", []),
     "idrl_scratch_free_bytes": ("Free bytes where a render worker makes clips.", ["worker"]),
 }
@@ -107,6 +108,7 @@ def _samples() -> Samples:
         "idrl_store_uptime_seconds": {("postgres",): queries.database_uptime_s()},
         "idrl_last_sweep_timestamp_seconds": {(s,): at for s, at in liveness.sweeps_at.items()},
         "idrl_removals": {(): backlog.count_removals()},
+        "idrl_webhooks_oldest_seconds": {(): webhooks.oldest_due_s()},
     }
 
 

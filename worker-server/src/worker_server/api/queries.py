@@ -53,7 +53,7 @@ _TASK = PreparedQuery(
     "uuid, bigint",
     f"""
     SELECT row_to_json(task)::text FROM (
-        SELECT {FACTS}, tasks.edit, of_task.parts,
+        SELECT {FACTS}, tasks.edit, tasks.callback_url, of_task.parts,
             concat_ws(' ', tasks.xmin, {_EXPIRY_VERSION}, of_task.version) AS row_version
         FROM tasks {EXPIRY} CROSS JOIN LATERAL (
             SELECT json_agg(json_build_object(
@@ -142,7 +142,8 @@ class TaskFacts(TypedDict):
     name: str | None
     external_id: str | None
     metadata: dict[str, Any] | None
-    edit: NotRequired[dict[str, Any] | None]  # not in lists
+    edit: NotRequired[dict[str, Any] | None]  # not in lists, as the next
+    callback_url: NotRequired[str | None]
     status: str
     progress: int
     attempt: int

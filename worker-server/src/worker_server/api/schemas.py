@@ -59,6 +59,8 @@ Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in
 Statuses = Annotated[tuple[str, ...], BeforeValidator(_split_statuses)]
 
 
+# Longer than `check_url` allows, as of a task's URL.
+CallbackUrl = Annotated[CleanStr, Field(min_length=1, max_length=MAX_BODY_BYTES)]
 _NOT_GIVEN: Any = object()
 _UUID = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 
@@ -75,6 +77,7 @@ class NewTask(Body):
     metadata: Metadata | None = None
     start: Literal["auto", "manual"] = "auto"
     edit: Edit | None = None
+    callback_url: CallbackUrl | None = None
 
     @field_validator("url", mode="before")
     @classmethod
@@ -100,6 +103,7 @@ class NewBatch(Body):
 
     items: list[dict[str, Any]] = Field(min_length=1, max_length=500)
     name: Name | None = None
+    callback_url: CallbackUrl | None = None
     edit: Edit | None = None  # of the items that have none; field by field of the others
 
 
@@ -189,7 +193,7 @@ def task_document(
         "link": f"/tasks/{task['id']}",
     }
     if "edit" in task:
-        document["edit"] = task["edit"]
+        document |= {"edit": task["edit"], "callback_url": task["callback_url"]}
     return (
         document
         if parts is None

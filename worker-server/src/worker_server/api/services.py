@@ -176,6 +176,7 @@ def facts_of(task: Task) -> TaskFacts:
         external_id=task.external_id,
         metadata=task.caller_metadata,
         edit=task.edit,
+        callback_url=task.callback_url,
         status=task.status,
         progress=task.progress,
         attempt=task.attempt,

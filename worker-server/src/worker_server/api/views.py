@@ -9,6 +9,7 @@ from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.brand_choices import with_brand
+from worker_server.api.callback_urls import check_callback_url
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import body_sha256, idempotency_key
 from worker_server.api.ids import parse_id
@@ -42,6 +43,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
         body = parse_body(NewTask)
         settings = current()
         _check_source(body, settings)
+        check_callback_url(body.callback_url)
         services.admit(share)
         submission = _submission(body, settings)
         facts, totals, limits = services.submit_task(submission, settings.quotas)
@@ -101,4 +103,5 @@ def _submission(body: NewTask, settings: Settings) -> Submission:
         traceparent=request_ids.traceparent.get(),
         idempotency_key=key,
         body_sha256=body_sha256(body) if key else None,
+        callback_url=body.callback_url,
     )

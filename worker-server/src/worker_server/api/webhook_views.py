@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from idrl_common.access import caller
 from idrl_common.validation import Body, CleanStr, Query, parse_body, parse_query
+from worker_server import webhook_signatures as signing
 from worker_server.api import cursors
 from worker_server.api.cursors import Position
 from worker_server.api.ids import parse_id
@@ -15,11 +16,10 @@ from worker_server.api.task_reads import next_link
 from worker_server.api.times import utc_text
 from worker_server.fetching import check_url
 from worker_server.models import Webhook, WebhookDelivery
-from worker_server.queue import webhook_rows
+from worker_server.queue import callbacks, webhook_rows
 from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.webhook_rows import DEFAULT_EVENTS, EVENTS, WebhookNotFound
 from worker_server.settings import current
-from worker_server.webhooks import signing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Events = Annotated[
@@ -61,6 +61,14 @@ def blueprint() -> Blueprint:
     def list_webhooks() -> Response:
         return jsonify([_webhook(row) for row in webhook_rows.list_webhooks(caller().user_id)])
 
+    @routes.get("/callback-secret")
+    def get_callback_secret() -> Response:
+        return jsonify(secret=signing.spell_secret(callbacks.get_secret(caller().user_id)))
+
+    @routes.post("/callback-secret")
+    def replace_callback_secret() -> Response:
+        return jsonify(secret=signing.spell_secret(callbacks.replace_secret(caller().user_id)))
+
     @routes.get("/<webhook_id>")
     def get_webhook(webhook_id: str) -> Response:
         key = parse_id(webhook_id, WebhookNotFound)
@@ -71,6 +79,11 @@ def blueprint() -> Blueprint:
         webhook_rows.delete_webhook(caller().user_id, parse_id(webhook_id, WebhookNotFound))
         return Response(status=204)
 
+    _add_deliveries(routes)
+    return routes
+
+
+def _add_deliveries(routes: Blueprint) -> None:
     @routes.post("/<webhook_id>/test")
     def send_test(webhook_id: str) -> tuple[Response, int]:
         key = parse_id(webhook_id, WebhookNotFound)
@@ -96,8 +109,6 @@ def blueprint() -> Blueprint:
         keys = (parse_id(each, WebhookNotFound) for each in (webhook_id, delivery_id))
         return jsonify(_delivery(webhook_rows.resend(caller().user_id, *keys))), 202
 
-    return routes
-
 
 def _webhook(row: Webhook) -> dict[str, Any]:
     return {
@@ -117,6 +128,7 @@ def _delivery(row: WebhookDelivery) -> dict[str, Any]:
         "message_id": f"msg_{row.id}",
         "event": row.event,
         "task_id": None if row.task_id is None else str(row.task_id),
+        "batch_id": None if row.batch_id is None else str(row.batch_id),
         "part": row.part,
         "event_at": utc_text(row.event_at),
         "status": row.status,

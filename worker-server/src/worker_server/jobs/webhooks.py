@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from worker_server.api.batch_documents import batch_document
+from worker_server.api.batch_queries import BatchNotFound, get_batch
 from worker_server.api.queries import PartTotals, TaskNotFound, get_task
 from worker_server.api.schemas import task_document
 from worker_server.errors import Stopped
@@ -33,18 +35,23 @@ def _attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool]
     if payload is None:
         try:
             payload = _payload(delivery)
-        except TaskNotFound:
+        except (TaskNotFound, BatchNotFound):
             return Outcome(error_code="task_not_found", is_final=True)
         webhooks.fix_payload(delivery, payload)
     return sender.send(delivery, payload, should_stop)
 
 
 def _payload(delivery: Delivery) -> str:
-    data: dict[str, Any] = {"webhook_id": str(delivery.webhook_id)}  # of a test
-    if delivery.task_id is not None:
-        task, parts = get_task(delivery.owner_id, delivery.task_id)
-        data = task_document(task, PartTotals.of(parts), parts)
-        if delivery.part is not None:
-            data["part"] = delivery.part
-    whole = {"type": delivery.event, "timestamp": delivery.event_at, "data": data}
+    whole = {"type": delivery.event, "timestamp": delivery.event_at, "data": _data(delivery)}
     return json.dumps(whole, separators=(",", ":"))
+
+
+def _data(delivery: Delivery) -> dict[str, Any]:
+    """Return the document that the API gives; raise TaskNotFound or BatchNotFound."""
+    if delivery.batch_id is not None:
+        return batch_document(*get_batch(delivery.owner_id, delivery.batch_id))
+    if delivery.task_id is None:
+        return {"webhook_id": str(delivery.webhook_id)}  # of a test
+    task, parts = get_task(delivery.owner_id, delivery.task_id)
+    data = task_document(task, PartTotals.of(parts), parts)
+    return data if delivery.part is None else {**data, "part": delivery.part}

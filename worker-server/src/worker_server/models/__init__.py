@@ -12,7 +12,7 @@ from worker_server.models.operation import (
     Worker,
 )
 from worker_server.models.tasks import IDEMPOTENCY_INDEX, Batch, Part, Removal, Task, TaskEvent
-from worker_server.models.webhooks import Webhook, WebhookDelivery
+from worker_server.models.webhooks import CallbackSecret, Webhook, WebhookDelivery
 
 __all__ = [
     "IDEMPOTENCY_INDEX",
@@ -20,6 +20,7 @@ __all__ = [
     "Batch",
     "Brand",
     "BrandDefault",
+    "CallbackSecret",
     "MetricIncrement",
     "MetricTotal",
     "Part",

@@ -66,6 +66,7 @@ class Task(Work, Base):
     planned_at: Mapped[datetime | None]  # while it is planned
     start_requested_at: Mapped[datetime | None]
     planned_s: Mapped[float | None] = mapped_column(Double)  # counted towards the day's quota
+    callback_url: Mapped[str | None]
 
     __table_args__ = (
         CheckConstraint(one_of(TaskStatus), name="tasks_status_check"),
@@ -136,6 +137,7 @@ class Batch(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     idempotency_body_sha256: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    callback_url: Mapped[str | None]
 
     __table_args__ = (
         Index("batches_owner_created", "owner_id", "created_at", "id"),

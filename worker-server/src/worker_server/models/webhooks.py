@@ -13,6 +13,9 @@ from worker_server.queue.statuses import DeliveryStatus
 class Webhook(Base):
     """Where an account is told of its tasks' events; `secret` signs what is sent.
 
+    With a `task_id` or a `batch_id`, which is then its id too, it is the callback of that one alone
+    and has no secret of its own: the account's CallbackSecret signs.
+
     `busy_until` is the lease of the attempt that runs: a receiver has one at a time.
     """
 
@@ -22,12 +25,37 @@ class Webhook(Base):
     owner_id: Mapped[int] = mapped_column(BigInteger)
     url: Mapped[str]
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    secret: Mapped[bytes]
+    secret: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
     busy_until: Mapped[datetime | None]
+    task_id: Mapped[uuid.UUID | None] = mapped_column(
+        Uuid, ForeignKey("tasks.id", ondelete="CASCADE")
+    )
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(
+        Uuid, ForeignKey("batches.id", ondelete="CASCADE")
+    )
 
-    __table_args__ = (Index("webhooks_owner", "owner_id", "created_at"),)
+    __table_args__ = (
+        Index(
+            "webhooks_owner",
+            "owner_id",
+            "created_at",
+            postgresql_where=text("task_id IS NULL AND batch_id IS NULL"),
+        ),
+        Index("webhooks_task", "task_id", postgresql_where=text("task_id IS NOT NULL")),
+        Index("webhooks_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+    )
+
+
+class CallbackSecret(Base):
+    """What signs the callbacks of an account."""
+
+    __tablename__ = "callback_secrets"
+
+    owner_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    secret: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class WebhookDelivery(Base):
@@ -47,6 +75,7 @@ class WebhookDelivery(Base):
     )
     event: Mapped[str]
     task_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     part: Mapped[int | None]
     event_at: Mapped[datetime] = mapped_column(server_default=func.now())
     status: Mapped[str] = mapped_column(server_default=DeliveryStatus.WAITING)

@@ -1,7 +1,7 @@
 """Batches: tasks that one request posts together, all of them or none."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from worker_server.db import transaction
 from worker_server.models import Batch, Task
-from worker_server.queue import uploads
+from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks
 from worker_server.queue.quotas import LimitState, Quotas, override_of
 from worker_server.queue.session import ScopedSession
@@ -31,6 +31,7 @@ class BatchSubmission:
     name: str | None = None
     idempotency_key: str | None = None
     body_sha256: str | None = None
+    callback_url: str | None = None
 
 
 class AcceptedBatch(NamedTuple):
@@ -56,6 +57,7 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
             if created is not None:
                 rows = _task_rows(submission, created.id, created.created_at)
                 session.execute(insert(Task), rows)
+                _add_callbacks(session, submission, created.id, rows)
                 for row in rows:
                     uploads.use_for_task(session, submission.owner_id, row["url"], row["id"])
                 own = quotas.overridden(created.quotas)
@@ -100,6 +102,7 @@ def _insertion(submission: BatchSubmission) -> ReturningInsert[Any]:
         "id": uuid.uuid4(),
         "owner_id": submission.owner_id,
         "name": submission.name,
+        "callback_url": submission.callback_url,
         "idempotency_key": submission.idempotency_key,
         "idempotency_body_sha256": submission.body_sha256,
     }
@@ -130,10 +133,22 @@ def _task_rows(
             "edit": task.edit,
             "starts_manually": task.starts_manually,
             "request_id": task.request_id,
+            "callback_url": task.callback_url,
             "created_at": created_at + timedelta(microseconds=index),
         }
         for index, task in enumerate(submission.tasks)
     ]
+
+
+def _add_callbacks(
+    session: ScopedSession,
+    submission: BatchSubmission,
+    batch_id: uuid.UUID,
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    owner_id = submission.owner_id
+    callbacks.add_for_batch(session, owner_id, batch_id, submission.callback_url)
+    callbacks.add_for_tasks(session, owner_id, {row["id"]: row["callback_url"] for row in rows})
 
 
 def _same_key(submission: BatchSubmission) -> tuple[ColumnElement[bool], ...]:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, select, update
 
 from worker_server.db import db, transaction
 from worker_server.models import Task
-from worker_server.queue import uploads
+from worker_server.queue import callbacks, uploads
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import TaskStatus
@@ -20,7 +20,15 @@ IDEMPOTENCY_HOURS = 24
 _NO_QUOTAS = Quotas()
 # As text: SQLAlchemy compiles an upsert each time, which takes longer than all the rest.
 _INSERT_TASK = load("insert_task")
-_SAME_NAMES = ("owner_id", "url", "name", "external_id", "edit", "starts_manually")
+_SAME_NAMES = (
+    "owner_id",
+    "url",
+    "name",
+    "external_id",
+    "edit",
+    "starts_manually",
+    "callback_url",
+)
 # A request with a known key can meet the DELETE of the first request's task; then it is a new one.
 _MAX_TRIES = 10
 
@@ -44,6 +52,7 @@ class Submission:
     idempotency_key: str | None = None
     body_sha256: str | None = None
     traceparent: str | None = None
+    callback_url: str | None = None
 
 
 class Accepted(NamedTuple):
@@ -73,6 +82,7 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
                 task = _new_task(submission, values["id"], created.created_at)
                 name = uploads.use_for_task(session, task.owner_id, task.url, task.id)
                 task.name = task.name or name
+                callbacks.add_for_tasks(session, task.owner_id, {task.id: task.callback_url})
                 return Accepted(task, True, limits)
             first = _same_submission(submission)
             if first is not None:

@@ -79,6 +79,12 @@ BYTES = TotalMetric(
     ("direction",),
     initial=(("in",), ("out",)),
 )
+WEBHOOK_ATTEMPTS = TotalMetric(
+    "idrl_webhook_attempts_total",
+    "Attempts to deliver an event: taken by the receiver, to be repeated, or given up.",
+    ("result",),
+    initial=(("delivered",), ("repeated",), ("given_up",)),
+)
 FIRST_PART_WAIT = TotalMetric(
     "idrl_first_part_wait_seconds",
     "From the acceptance of a task to its first clip.",
@@ -90,7 +96,16 @@ RENDER_SPEED = TotalMetric(
     ("rendered_by",),
     (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 50, 100),
 )
-ALL = (TASKS, PARTS, LEASES_EXPIRED, PREEMPTIONS, BYTES, FIRST_PART_WAIT, RENDER_SPEED)
+ALL = (
+    TASKS,
+    PARTS,
+    LEASES_EXPIRED,
+    PREEMPTIONS,
+    BYTES,
+    WEBHOOK_ATTEMPTS,
+    FIRST_PART_WAIT,
+    RENDER_SPEED,
+)
 _DEFAULT_QUALITY = "balanced"
 
 _FOLD = text("""

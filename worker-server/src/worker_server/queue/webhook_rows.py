@@ -4,15 +4,16 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 
 from worker_server.db import transaction
 from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue import callbacks
 from worker_server.queue.quotas import lock_owner
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import DeliveryStatus
 
-EVENTS = ("task.planned", "task.done", "task.failed", "task.canceled", "part.done")
+EVENTS = (*callbacks.TASK_EVENTS, "part.done", *callbacks.BATCH_EVENTS)
 DEFAULT_EVENTS = ("task.done", "task.failed", "task.canceled")
 TEST_EVENT = "webhook.test"
 MAX_WEBHOOKS = 20
@@ -44,7 +45,7 @@ def create(owner_id: int, url: str, events: Sequence[str], secret: bytes) -> Web
     """Store a webhook and return it; raise TooManyWebhooks."""
     with transaction() as session:
         lock_owner(session, owner_id)
-        count = select(func.count()).where(Webhook.owner_id == owner_id)
+        count = select(func.count()).where(*_of_account(owner_id))
         if (session.scalar(count) or 0) >= MAX_WEBHOOKS:
             raise TooManyWebhooks
         row = Webhook(owner_id=owner_id, url=url, events=list(events), secret=secret)
@@ -56,11 +57,11 @@ def create(owner_id: int, url: str, events: Sequence[str], secret: bytes) -> Web
 
 
 def list_webhooks(owner_id: int) -> list[Webhook]:
-    """Return the account's webhooks, newest first."""
+    """Return the account's webhooks, newest first; callbacks are none of them."""
     newest = (Webhook.created_at.desc(), Webhook.id.desc())
     with transaction() as session:
         rows = session.scalars(
-            select(Webhook).where(Webhook.owner_id == owner_id).order_by(*newest)
+            select(Webhook).where(*_of_account(owner_id)).order_by(*newest)
         ).all()
         session.expunge_all()
         return list(rows)
@@ -131,6 +132,11 @@ def forget_old_deliveries() -> None:
     with transaction() as session:
         ended = delete(WebhookDelivery).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)
         session.execute(ended)
+
+
+def _of_account(owner_id: int) -> tuple[ColumnElement[bool], ...]:
+    is_callback_of = (Webhook.task_id, Webhook.batch_id)
+    return (Webhook.owner_id == owner_id, *(each.is_(None) for each in is_callback_of))
 
 
 def _owned(session: ScopedSession, owner_id: int, webhook_id: uuid.UUID) -> Webhook:

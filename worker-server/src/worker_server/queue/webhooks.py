@@ -4,10 +4,11 @@ import random
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from worker_server.db import persistently, transaction
 from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue import callbacks, totals
 from worker_server.queue.session import ScopedSession, Values, seconds_from_now
 from worker_server.queue.statuses import DeliveryStatus
 
@@ -15,6 +16,11 @@ from worker_server.queue.statuses import DeliveryStatus
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _MAX_RETRY_AFTER_S = 86_400.0
 _GONE = 410
+_RESULTS = {
+    DeliveryStatus.DELIVERED: "delivered",
+    DeliveryStatus.WAITING: "repeated",
+    DeliveryStatus.FAILED: "given_up",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Delivery:
     event: str
     event_at: str
     task_id: uuid.UUID | None
+    batch_id: uuid.UUID | None
     part: int | None
     owner_id: int
     payload: str | None
@@ -55,15 +62,10 @@ def claim(lease_s: float) -> Delivery | None:
     After that time it is due again: its sender has died, and the receiver may see it twice. A
     webhook has one attempt at a time, so that a slow receiver holds up no other account's.
     """
-    is_idle = or_(Webhook.busy_until.is_(None), Webhook.busy_until <= func.now())
     due = (
         select(WebhookDelivery, Webhook)
         .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
-        .where(
-            WebhookDelivery.status == DeliveryStatus.WAITING,
-            WebhookDelivery.run_after <= func.now(),
-        )
-        .where(Webhook.disabled_at.is_(None), is_idle)
+        .where(*_is_due())
         .order_by(WebhookDelivery.run_after)
         .limit(1)
         # The webhook's row too: its lock makes a second sender read `busy_until` again.
@@ -78,19 +80,21 @@ def claim(lease_s: float) -> Delivery | None:
         row.attempted_at = func.now()
         row.run_after = webhook.busy_until = seconds_from_now(lease_s)
         session.flush()
-        return _delivery(row, webhook)
+        secret = webhook.secret or callbacks.secret_of(session, webhook.owner_id)
+        return _delivery(row, webhook, secret)
 
 
-def _delivery(row: WebhookDelivery, webhook: Webhook) -> Delivery:
+def _delivery(row: WebhookDelivery, webhook: Webhook, secret: bytes) -> Delivery:
     return Delivery(
         row.id,
         row.webhook_id,
         row.attempt,
         webhook.url,
-        webhook.secret,
+        secret,
         row.event,
         row.event_at.isoformat(),
         row.task_id,
+        row.batch_id,
         row.part,
         webhook.owner_id,
         row.payload,
@@ -110,15 +114,36 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
     """Note how the attempt has ended, unless another one has begun since."""
     this = (WebhookDelivery.id == delivery.id, WebhookDelivery.attempt == delivery.number)
     still = (*this, WebhookDelivery.status == DeliveryStatus.WAITING)
+    after = _after(delivery.number, outcome)
     with transaction() as session:
-        statement = update(WebhookDelivery).where(*still).values(_after(delivery.number, outcome))
+        statement = update(WebhookDelivery).where(*still).values(after)
         webhook_id = session.scalar(statement.returning(WebhookDelivery.webhook_id))
         if webhook_id is not None:
+            result = _RESULTS[after.get("status", DeliveryStatus.WAITING)]
+            totals.add(session, (totals.WEBHOOK_ATTEMPTS, (result,), 1))
             values: Values = {"busy_until": None}
             if outcome.http_status == _GONE:
                 values["disabled_at"] = func.now()
                 _give_up(session, webhook_id)
             session.execute(update(Webhook).where(Webhook.id == webhook_id).values(values))
+
+
+def oldest_due_s() -> float:
+    """Return for how long the oldest due event has waited whose receiver is idle, in seconds."""
+    age = func.extract("epoch", func.now() - func.min(WebhookDelivery.run_after))
+    due = select(age).join(Webhook, Webhook.id == WebhookDelivery.webhook_id).where(*_is_due())
+    with transaction() as session:
+        return float(session.scalar(due) or 0)
+
+
+def _is_due() -> tuple[ColumnElement[bool], ...]:
+    """Return what makes a delivery due, and its receiver ready for it."""
+    return (
+        WebhookDelivery.status == DeliveryStatus.WAITING,
+        WebhookDelivery.run_after <= func.now(),
+        Webhook.disabled_at.is_(None),
+        or_(Webhook.busy_until.is_(None), Webhook.busy_until <= func.now()),
+    )
 
 
 def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:

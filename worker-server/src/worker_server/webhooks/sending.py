@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_match_hostname import CertificateError
 
+from worker_server import webhook_signatures as signing
 from worker_server.errors import FailureCode, Stopped
 from worker_server.fetching.addresses import EgressRules
 from worker_server.fetching.connecting import Connector, Dialer
@@ -19,7 +20,6 @@ from worker_server.fetching.retry_after import retry_after_s
 from worker_server.fetching.urls import parse_http_url
 from worker_server.fetching.watchdog import Watchdog
 from worker_server.queue.webhooks import Delivery, Outcome
-from worker_server.webhooks import signing
 
 TIMEOUT_S = 10.0
 _BROKEN = (ssl.SSLError, CertificateError, HTTPException, HTTPError, OSError, ValueError)

@@ -2,10 +2,10 @@
 -- owner's own quotas. The web app's table users: the worker machine may read these two columns.
 INSERT INTO tasks (
     id, owner_id, url, name, external_id, metadata, edit, starts_manually, request_id, traceparent,
-    idempotency_key, idempotency_body_sha256
+    idempotency_key, idempotency_body_sha256, callback_url
 ) VALUES (
     :id, :owner_id, :url, :name, :external_id, CAST(:metadata AS json), CAST(:edit AS jsonb),
-    :starts_manually, :request_id, :traceparent, :idempotency_key, :body_sha256
+    :starts_manually, :request_id, :traceparent, :idempotency_key, :body_sha256, :callback_url
 )
 ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING created_at, (SELECT quotas FROM users WHERE users.id = tasks.owner_id) AS quotas
