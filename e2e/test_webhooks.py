@@ -71,8 +71,8 @@ def test_receiver_is_told_when_a_task_is_done(
     assert {body["data"]["task_id"] for body in bodies} == {task["task_id"]}
     ids = [headers["webhook-id"] for headers, _ in receiver.received]
     assert len(set(ids)) == len(ids) - 1  # one came twice
+    wait_until(lambda: _statuses(api, link) == {"delivered"}, 60)
     deliveries = api.get(f"{link}/deliveries").json()
-    assert {each["status"] for each in deliveries} == {"delivered"}
     assert sorted(each["attempts"] for each in deliveries)[-1] == 2
     again = api.post(f"{link}/deliveries/{deliveries[0]['delivery_id']}/resend", {})
     assert again.status_code == 202
@@ -80,6 +80,28 @@ def test_receiver_is_told_when_a_task_is_done(
     assert receiver.received[-1][0]["webhook-id"] == deliveries[0]["message_id"]
     assert api.delete(link).status_code == 204
     assert api.get(link).status_code == 404
+
+
+def _statuses(api: Api, link: str) -> set[str]:
+    return {each["status"] for each in api.get(f"{link}/deliveries").json()}
+
+
+def test_callbacks_tell_of_one_task_and_of_its_batch(
+    api: Api, site: Site, short_video: bytes, receiver: Receiver
+) -> None:
+    items = [{"url": site.add(f"told-{number}.mp4", short_video)} for number in range(2)]
+    items[0]["callback_url"] = receiver.url
+    batch = api.post("/batches", {"items": items, "callback_url": receiver.url}).json()
+    wait_until(lambda: len(receiver.received) == 3, 120)
+    secret = api.get("/webhooks/callback-secret").json()["secret"]
+    bodies = {body["type"]: body["data"] for body in receiver.verified(secret)}
+    assert set(bodies) == {"task.planned", "task.done", "batch.done"}
+    assert bodies["task.done"]["task_id"] == batch["task_ids"][0]
+    assert bodies["batch.done"]["counts"]["done"] == 2
+    assert api.get("/webhooks").json() == []
+    link = f"/webhooks/{batch['batch_id']}"
+    wait_until(lambda: _statuses(api, link) == {"delivered"}, 60)
+    assert api.post("/webhooks/callback-secret", {}).json()["secret"] != secret
 
 
 def test_410_disables_the_webhook(api: Api, receiver: Receiver) -> None:
