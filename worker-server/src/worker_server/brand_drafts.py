@@ -11,7 +11,7 @@ from worker_server.models import Brand
 
 # Of one process: a form of 32 MiB, its decoding and encoding need disk, memory and a core.
 _slot = threading.Semaphore(1)
-_WAIT_S = 20.0
+_WAIT_S = 5.0
 
 
 class BrandsBusy(Exception):

@@ -27,6 +27,9 @@ from worker_server.queue import brands
 from worker_server.queue.brands import NewBrand
 from worker_server.storage import ShareAway
 
+# Of the fifteen seconds within which a call is answered whatever happens.
+_PUBLISH_S = 8.0
+
 
 def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     """Return the stored brand.
@@ -47,9 +50,18 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
     try:
-        return brands.create(new, lambda: publish_files(remote, draft.owner_id, made))
+        return brands.create(new, partial(_publish, remote, draft.owner_id, made))
     except OSError as error:
         raise ShareAway("The storage does not answer just now.") from error
+
+
+def _publish(remote: Path, owner_id: int, made: dict[str, Path]) -> None:
+    """Put the files on the share; raise ShareAway where that takes too long, as the share hangs.
+
+    The thread that hangs then ends with the share's return: its files belong to no brand, or to
+    the next one with the same content, and the sweeper removes them.
+    """
+    storage.within(_PUBLISH_S, partial(publish_files, remote, owner_id, made))
 
 
 def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:

@@ -9,6 +9,8 @@ from worker_server import storage
 
 _TIMEOUT_S = 2.0
 _FRESH_S = 5.0
+# A proof takes milliseconds; on a starved machine, a second or two.
+_HANGS_AFTER_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -28,27 +30,39 @@ class ShareMonitor:
         self._reserve_bytes = reserve_bytes
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._began = 0.0
         self._state: ShareState | None = None
 
     def prove(self, timeout_s: float = _TIMEOUT_S) -> ShareState:
         """Return the share's state as it is now; ShareAway when it does not answer in time."""
         with self._guard:
             if self._thread is None or not self._thread.is_alive():
+                self._began = time.monotonic()
                 self._thread = threading.Thread(target=self._run, name="share", daemon=True)
                 self._thread.start()
             thread = self._thread
         thread.join(timeout_s)
         if thread.is_alive() or self._state is None:
-            away = storage.ShareAway("the share does not answer")
-            return ShareState(time.monotonic(), error=away)
+            return _no_answer()
         return self._state
 
     def last(self) -> ShareState:
-        """Return the last proven state without waiting; an old one is proven again meanwhile."""
+        """Return the last proven state without waiting; an old one is proven again meanwhile.
+
+        ShareAway where a proof has not ended for some seconds.
+        """
         state = self._state
         if state is None or time.monotonic() - state.at > _FRESH_S:
             self.prove(timeout_s=0)
+        if self.hangs():
+            return _no_answer()
         return self._state or ShareState(time.monotonic())
+
+    def hangs(self) -> bool:
+        """Tell whether a proof has not ended for some seconds, so that any write would block."""
+        thread, began = self._thread, self._began
+        is_proving = thread is not None and thread.is_alive()
+        return is_proving and time.monotonic() - began > _HANGS_AFTER_S
 
     def _run(self) -> None:
         now = time.monotonic()
@@ -58,3 +72,8 @@ class ShareMonitor:
             self._state = ShareState(now, storage.free_bytes_or_none(self._remote), error)
         else:
             self._state = ShareState(now, free_bytes)
+
+
+def _no_answer() -> ShareState:
+    away = storage.ShareAway("the share does not answer")
+    return ShareState(time.monotonic(), error=away)

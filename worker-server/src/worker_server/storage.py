@@ -11,7 +11,7 @@ import socket
 import threading
 import uuid
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -132,6 +132,28 @@ def publish(local: Path, target: Path) -> int:
         temporary.unlink(missing_ok=True)
         raise
     return crc32
+
+
+def within(timeout_s: float, write: Callable[[], None]) -> None:
+    """Call `write` in a thread; raise ShareAway where it has not ended after `timeout_s`.
+
+    A call to a hard mount whose server is away cannot be interrupted: the thread goes on.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            write()
+        except BaseException as error:  # noqa: BLE001 # raised again where the caller waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="share-write", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if errors:
+        raise errors[0]
+    if thread.is_alive():
+        raise ShareAway("the share does not answer")
 
 
 def _copy(source: BinaryIO, copy: FileIO) -> int:

@@ -40,7 +40,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
 
     @routes.post("")
     def create_brand() -> tuple[Response, int, dict[str, str]]:
-        services.admit(share)
+        services.admit_write(share)
         with making_slot(), tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder:
             form, files = brand_forms.parse_form(Path(folder))
             brand = make(_draft(form, files, Path(folder)), current().remote_folder)

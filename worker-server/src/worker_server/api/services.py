@@ -41,6 +41,14 @@ def admit(share: ShareMonitor, size_bytes: int = 0) -> None:
         raise Problem(503, FailureCode.STORAGE_FULL, sentence, headers={"Retry-After": "60"})
 
 
+def admit_write(share: ShareMonitor, size_bytes: int = 0) -> None:
+    """As `admit`, for a call that writes to the share itself: 503 at once while the share hangs."""
+    admit(share, size_bytes)
+    if share.hangs():
+        sentence = "The storage does not answer just now."
+        raise Problem(503, FailureCode.STORAGE_UNAVAILABLE, sentence)
+
+
 def blocked_by(share: ShareMonitor) -> FailureCode | None:
     """Return why no work is claimed just now, None while it is."""
     error = share.last().error

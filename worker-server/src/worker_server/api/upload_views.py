@@ -65,7 +65,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         tus.require_body_type()
         checksum, offset_bytes = tus.checksum(), tus.number("Upload-Offset")
         state = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
-        services.admit(share)
+        services.admit_write(share)
         with slots.taken(caller().user_id):
             state = _receive(state, offset_bytes, checksum)
         return Response(status=204, headers=_progress(state))
@@ -98,7 +98,7 @@ def _create(share: ShareMonitor, slots: upload_receiving.Slots) -> UploadState:
     if has_body:
         tus.require_body_type()
     checksum, new = tus.checksum(), _new_upload()
-    services.admit(share, new.length_bytes)
+    services.admit_write(share, new.length_bytes)
     with slots.taken(new.owner_id):
         state = uploads.create(new, current().quotas)
         return _receive(state, 0, checksum) if has_body else state

@@ -1,0 +1,102 @@
+"""A share that hangs, as a hard mount whose server is away: calls that write to it do not wait."""
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from idrl_testing.waiting import wait_until
+from worker_server import brand_making, share_monitor, storage
+from worker_testing import URL, problem
+
+Auth = Callable[..., dict[str, str]]
+AWAY = (503, "storage_unavailable")
+TUS = {"Tus-Resumable": "1.0.0"}
+
+
+class Calls:
+    """The calls that write to the share."""
+
+    def __init__(self, client: FlaskClient, headers: dict[str, str]) -> None:
+        self.client = client
+        self.headers = headers
+
+    def create(self) -> TestResponse:
+        headers = {**self.headers, **TUS, "Upload-Length": "10"}
+        return self.client.post("/uploads", headers=headers)
+
+    def append(self, path: str, offset: int) -> TestResponse:
+        kind = "application/offset+octet-stream"
+        headers = {**self.headers, **TUS, "Upload-Offset": str(offset), "Content-Type": kind}
+        return self.client.patch(path, headers=headers, data=b"x")
+
+    def make_brand(self) -> TestResponse:
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 36)).save(picture, "PNG")
+        picture.seek(0)
+        data = {"name": "Race", "before": (picture, "a.png")}
+        kind = "multipart/form-data"
+        return self.client.post("/brands", headers=self.headers, data=data, content_type=kind)
+
+    def submit(self) -> TestResponse:
+        return self.client.post("/tasks", headers=self.headers, json={"url": URL})
+
+
+@pytest.fixture
+def calls(client: FlaskClient, auth: Auth) -> Calls:
+    return Calls(client, auth())
+
+
+@contextmanager
+def hanging(
+    monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> Iterator[threading.Event]:
+    """Make a function that touches the share hang, as the kernel does, while the block runs."""
+    thaw, real = threading.Event(), getattr(module, name)
+
+    def hang(*arguments: object) -> object:
+        thaw.wait()
+        return real(*arguments)
+
+    monkeypatch.setattr(module, name, hang)
+    try:
+        yield thaw
+    finally:
+        thaw.set()
+
+
+def test_writes_are_refused_while_the_share_hangs(
+    calls: Calls, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = calls.create().headers["Location"]
+    monkeypatch.setattr(share_monitor, "_FRESH_S", 0.0)
+    monkeypatch.setattr(share_monitor, "_HANGS_AFTER_S", 0.2)
+    with hanging(monkeypatch, storage, "prove_usable"):
+        wait_until(lambda: calls.create().status_code == 503)
+        for answer in (calls.create(), calls.append(path, 0), calls.make_brand()):
+            assert problem(answer) == AWAY
+            assert answer.headers["Retry-After"]
+        task = calls.submit()
+        assert task.status_code == 202  # nothing is written for it
+        seen = client.get(task.get_json()["link"], headers=calls.headers).get_json()
+        assert seen["waiting_for"] == "storage_unavailable"
+    wait_until(lambda: calls.append(path, 0).status_code == 204)
+    assert calls.make_brand().status_code == 201
+
+
+def test_brand_whose_files_hang_is_answered_in_time(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brand_making, "_PUBLISH_S", 0.2)
+    with hanging(monkeypatch, brand_making, "publish_files"):
+        began = time.monotonic()
+        assert problem(calls.make_brand()) == AWAY
+        assert time.monotonic() - began < 5
+    monkeypatch.undo()
+    assert calls.make_brand().status_code == 201  # neither its lock nor its slot is held
