@@ -11,8 +11,10 @@ const ended = 0;
 const APART_MS = 1000;
 let askedAtMs = 0;
 
-/** The time of the last answer, and whether the last call had none. */
+/** The time of the last answer, and whether the last call for a document had none. */
 export const connection = signal({ lastMs: Date.now(), isLost: false });
+/** @type {Set<Poller>} */
+const unanswered = new Set();
 
 /**
  * @template T
@@ -48,6 +50,7 @@ export class Poller {
     this.isStopped = true;
     clearTimeout(this.timer);
     document.removeEventListener("visibilitychange", this.onVisible);
+    this.note(true);
   }
 
   /** Ask now, then again after the interval. */
@@ -76,7 +79,8 @@ export class Poller {
     try {
       const answer = await call("GET", this.path, undefined, { headers });
       this.failures = 0;
-      connection.value = { lastMs: Date.now(), isLost: false };
+      connection.value = { ...connection.value, lastMs: Date.now() };
+      this.note(true);
       if (answer.status !== 304) {
         this.tag = answer.headers.get("ETag") || "";
         const value = keepSame(this.state.value.value, answer.data);
@@ -91,10 +95,17 @@ export class Poller {
     }
   }
 
+  /** One service may answer while another one does not. @param {boolean} isAnswered */
+  note(isAnswered) {
+    if (isAnswered || this.isStopped) unanswered.delete(this);
+    else unanswered.add(this);
+    connection.value = { ...connection.value, isLost: unanswered.size > 0 };
+  }
+
   /** @param {ApiError} error */
   afterFailure(error) {
     if (error.status === 0 || error.status >= 502) {
-      connection.value = { ...connection.value, isLost: true };
+      this.note(false);
     }
     this.state.value = { ...this.state.value, error };
     if (error.status === 404 || error.status === 403) return ended;

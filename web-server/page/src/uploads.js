@@ -1,11 +1,14 @@
 // @ts-check
-// Files to the system by tus 1.0: in pieces, continued where one was lost.
+// Files to the system by tus 1.0: in pieces, continued where one was lost, after a reload too.
 import { ApiError, call } from "./api.js";
 
 const PIECE_BYTES = 4 * 1024 * 1024;
 const MAX_PAUSE_MS = 30_000;
 const MAX_FAILURES = 40;
 const TUS = { "Tus-Resumable": "1.0.0" };
+/** Another call sends to this upload, or has sent meanwhile; or there are too many calls. */
+const BUSY = [409, 423, 429];
+const KEPT = "uploads";
 
 /**
  * Send a file and return the upload's id.
@@ -15,25 +18,94 @@ const TUS = { "Tus-Resumable": "1.0.0" };
  * @returns {Promise<string>}
  */
 export async function upload(file, onProgress, state) {
+  let { path, offset } = (await begun(file)) || (await repeated(() => create(file)));
+  onProgress(offset);
+  while (offset < file.size && !state.isCanceled) {
+    offset = await repeated(
+      () => sendPiece(file, path, offset),
+      async () => (offset = await arrivedOf(path, offset)),
+      BUSY,
+    );
+    onProgress(offset);
+  }
+  if (state.isCanceled) {
+    forget(file);
+    await call("DELETE", path, undefined, { headers: TUS }).catch(() => {});
+  }
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/**
+ * Do something again, with growing pauses, while nothing answers, or a server fails.
+ * @template T
+ * @param {() => Promise<T>} act
+ * @param {() => Promise<any>} [afterPause]
+ * @param {number[]} passing more statuses that pass
+ * @returns {Promise<T>}
+ */
+export async function repeated(act, afterPause, passing = []) {
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!(error instanceof ApiError) || failures > MAX_FAILURES) throw error;
+      if (!isPassing(error) && !passing.includes(error.status)) throw error;
+      await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)));
+      if (afterPause) await afterPause();
+    }
+  }
+}
+
+/** @param {File} file */
+async function create(file) {
   const headers = { ...TUS, "Upload-Length": String(file.size), "Upload-Metadata": `filename ${base64(file.name)}` };
   const created = await call("POST", "/uploads", undefined, { headers });
   const path = new URL(created.headers.get("Location") || "", location.href).pathname;
-  let offset = 0;
-  let failures = 0;
-  while (offset < file.size && !state.isCanceled) {
-    try {
-      const arrived = await sendPiece(file, path, offset);
-      failures = 0;
-      offset = arrived;
-      onProgress(offset);
-    } catch (error) {
-      if (!(error instanceof ApiError) || !isPassing(error) || ++failures > MAX_FAILURES) throw error;
-      await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)));
-      offset = await arrivedOf(path, offset);
-    }
+  keep({ ...kept(), [fingerprint(file)]: path });
+  return { path, offset: 0 };
+}
+
+/** Return the upload of this file that was begun before, perhaps before a reload; null without one.
+ * @param {File} file */
+async function begun(file) {
+  const path = kept()[fingerprint(file)];
+  if (!path) return null;
+  try {
+    const { headers } = await repeated(() => call("HEAD", path, undefined, { headers: TUS }));
+    const isSame = Number(headers.get("Upload-Length")) === file.size;
+    return isSame ? { path, offset: Number(headers.get("Upload-Offset")) } : null;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    forget(file);
+    return null;
   }
-  if (state.isCanceled) await call("DELETE", path, undefined, { headers: TUS }).catch(() => {});
-  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** Forget the upload of a file: a task has it, or it was given up. @param {File} file */
+export function forget(file) {
+  const { [fingerprint(file)]: _, ...others } = kept();
+  keep(others);
+}
+
+/** @param {File} file */
+const fingerprint = (file) => `${file.name} ${file.size} ${file.lastModified}`;
+
+/** @returns {Record<string, string>} */
+function kept() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT) || "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** @param {Record<string, string>} paths */
+function keep(paths) {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify(paths));
+  } catch {
+    // Without storage an upload ends with the page.
+  }
 }
 
 /** @param {File} file @param {string} path @param {number} offset */
@@ -50,13 +122,13 @@ async function arrivedOf(path, known) {
   try {
     return Number((await call("HEAD", path, undefined, { headers: TUS })).headers.get("Upload-Offset"));
   } catch (error) {
-    if (error instanceof ApiError && isPassing(error)) return known;
+    if (error instanceof ApiError && (isPassing(error) || BUSY.includes(error.status))) return known;
     throw error;
   }
 }
 
 /** @param {ApiError} error */
-const isPassing = (error) => [0, 409, 423, 429].includes(error.status) || error.status >= 500;
+const isPassing = (error) => error.status === 0 || error.status >= 500;
 
 /** @param {number} ms */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -41,20 +41,6 @@ def test_other_sites_cannot_act(visitor: Visitor, base_url: str, video_url: str)
     assert (refused.status, refused.json()["code"]) == (403, "cross_site")
 
 
-def test_offline_shows_a_banner_and_recovers(visitor: Visitor, video_url: str) -> None:
-    page = visitor.page
-    visitor.submit(video_url)
-    visitor.open("tasks")
-    page.wait_for_selector(".row")
-    visitor.context.set_offline(True)
-    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    page.wait_for_selector(".banner")
-    assert page.locator(".row").count() == 1
-    visitor.context.set_offline(False)
-    page.wait_for_selector(".banner", state="detached", timeout=60_000)
-    assert len(visitor.context.request.get(f"{visitor.base_url}/tasks").json()) == 1
-
-
 def test_idle_polls_are_answered_304(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     task_id = visitor.submit(video_url)

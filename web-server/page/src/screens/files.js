@@ -5,8 +5,11 @@ import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { goTo } from "../router.js";
 import { announce, Bar, html } from "../ui.js";
-import { upload } from "../uploads.js";
+import { forget, repeated, upload } from "../uploads.js";
 import { sentenceOf, sizeOf, t } from "../words.js";
+
+/** Statuses that say that this upload makes no task any more. */
+const GONE = [404, 409, 410];
 
 /** @typedef {{file: File, sentBytes: number, taskId: string, error: string, state: {isCanceled: boolean}}} Row */
 
@@ -30,10 +33,14 @@ export function Files({ itemOf }) {
     try {
       const id = await upload(row.file, (sentBytes) => change(row.file, { sentBytes }), row.state);
       if (row.state.isCanceled) return;
-      const { data } = await call("POST", "/tasks", { upload_id: id, ...itemOf() });
+      const asked = itemOf();
+      const headers = { "Idempotency-Key": `upload-${id}` };
+      const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...asked }, { headers }));
+      forget(row.file);
       change(row.file, { taskId: data.task_id });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
+      if (GONE.includes(error.status)) forget(row.file);
       change(row.file, { error: sentenceOf(error.code, error.message) });
     }
   };

@@ -1,7 +1,7 @@
 // @ts-check
 // Links become tasks: one a line, all of them together a batch.
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
 import { goTo } from "../router.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
@@ -16,20 +16,25 @@ export function NewTask() {
   const busy = useSignal(false);
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
-  const key = useSignal(newKey());
+  const sent = useRef({ content: "", key: "" });
   const edit = useSignal(/** @type {Record<string, any>} */ ({ part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" }));
   const name = useSignal("");
   const lines = links.value.split(/\s+/).filter(Boolean);
 
+  // The same content has the same key: where an answer was lost, sending again makes no second task.
+  const keyOf = (/** @type {string} */ content) => {
+    if (content !== sent.current.content) sent.current = { content, key: newKey() };
+    return sent.current.key;
+  };
   const send = async () => {
     if (busy.value || !lines.length) return;
     busy.value = true;
     error.value = null;
     lineErrors.value = {};
     try {
-      const headers = { "Idempotency-Key": key.value };
       const asked = item(edit.value);
       const named = name.value ? { name: name.value } : {};
+      const headers = { "Idempotency-Key": keyOf(JSON.stringify([lines, named, asked])) };
       if (lines.length === 1) {
         const { data } = await call("POST", "/tasks", { url: lines[0], ...named, ...asked }, { headers });
         announce(t("new.accepted"));
@@ -44,7 +49,6 @@ export function NewTask() {
       if (!(failure instanceof ApiError)) throw failure;
       error.value = failure;
       lineErrors.value = byLine(failure);
-      key.value = newKey();
     }
     busy.value = false;
   };

@@ -1,0 +1,114 @@
+"""No network, a slow one, a service that is gone: nothing is lost, and nothing is done twice."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+
+import pytest
+from conftest import Visitor
+from playwright.sync_api import Route
+from running_system import RunningSystem
+
+ASK_NOW = "document.dispatchEvent(new Event('visibilitychange'))"
+OFFLINE_MS = 10_000
+SLOW = {"offline": False, "latency": 500, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
+
+
+def _task_ids(visitor: Visitor) -> list[str]:
+    tasks = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    return [task["task_id"] for task in tasks]
+
+
+def _wait_for_banner(visitor: Visitor) -> None:
+    """Ask until one call has failed."""
+    for _ in range(600):
+        visitor.page.evaluate(ASK_NOW)
+        visitor.page.wait_for_timeout(50)
+        if visitor.page.locator(".banner").count():
+            return
+    pytest.fail("no banner")
+
+
+def test_offline_for_ten_seconds(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    task_id = visitor.submit(video_url)
+    page.wait_for_selector(".card")
+    visitor.context.set_offline(True)
+    _wait_for_banner(visitor)
+    page.wait_for_timeout(OFFLINE_MS)
+    assert page.locator(".banner").count() == 1
+    assert page.locator(".card").count() > 0
+    visitor.open("new")
+    page.fill("#links", video_url)
+    page.locator("form button.primary").click()
+    page.wait_for_selector("form > .failure")
+    visitor.context.set_offline(False)
+    page.locator(".banner").wait_for(state="detached", timeout=90_000)
+    assert page.input_value("#links") == video_url
+    visitor.open(f"task/{task_id}")
+    visitor.wait_done()
+    assert _task_ids(visitor) == [task_id]
+
+
+def test_slow_network(visitor: Visitor, video_url: str) -> None:
+    """500 ms of delay and 50 kB a second, from the first load on."""
+    page = visitor.page
+    session = visitor.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", SLOW)
+    page.reload()
+    page.fill("#links", video_url)
+    page.locator("form button.primary").dblclick()
+    page.wait_for_url("**/#/task/*")
+    visitor.wait_done()
+    assert len(_task_ids(visitor)) == 1
+
+
+@pytest.mark.parametrize("program", ["tasks", "web"])
+def test_service_is_killed(
+    visitor: Visitor, system: RunningSystem, video_url: str, program: str
+) -> None:
+    """The banner comes and goes by itself, and a link sent meanwhile makes one task."""
+    page = visitor.page
+    visitor.open("tasks")
+    page.wait_for_selector(".empty")
+    # The system starts it again within seconds.
+    os.killpg(system.process_group(program), signal.SIGKILL)
+    _wait_for_banner(visitor)
+    visitor.open("new")
+    page.fill("#links", video_url)
+    page.locator("form button.primary").click()
+    page.locator("form > .failure").or_(page.locator(".title-row")).wait_for(timeout=60_000)
+    while "/#/task/" not in page.url:  # until the system answers again; pytest's limit ends it
+        assert page.input_value("#links") == video_url
+        page.locator("form button.primary:enabled").click()
+        page.locator("form > .failure").or_(page.locator(".title-row")).wait_for(timeout=60_000)
+        page.wait_for_timeout(500)
+    page.locator(".banner").wait_for(state="detached", timeout=90_000)
+    visitor.wait_done()
+    assert len(_task_ids(visitor)) == 1
+
+
+def _lost(route: Route) -> None:
+    """Let the system have the call, and the browser no answer."""
+    route.fetch(headers={**route.request.all_headers(), "sec-fetch-site": "same-origin"})
+    route.abort()
+
+
+@pytest.mark.parametrize("links", [1, 2])
+def test_lost_answer_makes_no_second_task(visitor: Visitor, video_url: str, links: int) -> None:
+    page = visitor.page
+    answers: list[Callable[[Route], None]] = [_lost, Route.continue_]
+    for address in ("**/tasks", "**/batches"):
+        page.route(address, lambda route: (answers.pop(0) if answers else Route.continue_)(route))
+    page.fill("#links", "\n".join([video_url] * links))
+    page.locator("form button.primary").click()
+    page.wait_for_selector("form > .failure")
+    assert len(_task_ids(visitor)) == links
+    page.locator("form button.primary").click()
+    page.wait_for_url(re.compile("#/task"))
+    assert len(_task_ids(visitor)) == links
+    # Other content is another wish.
+    visitor.submit(f"{video_url}?other")
+    assert len(_task_ids(visitor)) == links + 1

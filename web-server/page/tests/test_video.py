@@ -1,0 +1,98 @@
+"""What `<video>` shows: each moment's frame, of the first clip before the others are made."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Visitor
+from running_system import RunningSystem
+
+from idrl_testing import numbered, site
+from idrl_testing.samples import FAST, encode, run_ffmpeg, tone
+
+WIDTH, HEIGHT, RATE = 640, 360, 25
+PART_S, PARTS = 4, 3
+# The middle of a frame's time, so that no rounding chooses its neighbour.
+PLACES_S = [0.02, 1.5, 3.94]
+SEEK = """([video, seconds]) => new Promise(done => {
+  const drawn = () => {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    canvas.getContext('2d').drawImage(video, 0, 0);
+    done(canvas.toDataURL('image/png').split(',')[1]);
+  };
+  video.pause();
+  video.onseeked = () => requestAnimationFrame(drawn);
+  video.currentTime = seconds;
+})"""
+
+
+@pytest.fixture
+def numbered_url(tmp_path: Path) -> Iterator[str]:
+    """The address of a video in which each frame shows its number."""
+    frames = numbered.pictures(range(RATE * PART_S * PARTS), WIDTH, HEIGHT)
+    raw = tmp_path / "frames.gray"
+    raw.write_bytes(frames)
+    picture = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(RATE)]
+    arguments = [*picture, "-i", str(raw), *tone(PART_S * PARTS), *FAST, "-shortest"]
+    with site.serve() as running:
+        yield running.add("numbered.mp4", encode(tmp_path / "numbered.mp4", *arguments))
+
+
+def _number_shown(visitor: Visitor, seconds: float, folder: Path) -> int:
+    """Seek, and read the number in the picture that the browser draws then."""
+    video = visitor.page.locator("video").element_handle()
+    (folder / "shown.png").write_bytes(
+        base64.b64decode(visitor.page.evaluate(SEEK, [video, seconds]))
+    )
+    size = ["-s", f"{WIDTH}x{HEIGHT}", "-pix_fmt", "gray", "-f", "rawvideo"]
+    run_ffmpeg("-i", folder / "shown.png", *size, folder / "shown.gray")
+    shown = np.frombuffer((folder / "shown.gray").read_bytes(), np.uint8)
+    return numbered.number_in(shown.reshape(HEIGHT, WIDTH))
+
+
+def _start_parts(system: RunningSystem, task_id: str, which: str) -> None:
+    """Start a planned task, but let workers take only some of its parts."""
+    system.execute(
+        "UPDATE tasks SET status = 'processing', start_requested_at = now(), planned_at = NULL"
+        f" WHERE id = '{task_id}'; UPDATE parts SET run_after = now()"
+        f" WHERE task_id = '{task_id}' AND {which}"
+    )
+
+
+def test_frames_of_clips(
+    visitor: Visitor, system: RunningSystem, numbered_url: str, tmp_path: Path
+) -> None:
+    page = visitor.page
+    visitor.open("brand")
+    page.get_by_label("None", exact=True).check(force=True)  # no picture before the first frame
+    visitor.open("new")
+    page.locator(".options-box summary").click()
+    page.get_by_label("Show me the plan first").check(force=True)
+    page.fill("#part_seconds", str(PART_S))
+    page.fill("#links", numbered_url)
+    page.locator("form button.primary").click()
+    page.wait_for_url("**/#/task/*")
+    page.get_by_role("button", name="Make the clips").wait_for()
+    task_id = page.url.rpartition("/")[2]
+    _start_parts(system, task_id, "number = 0")
+    page.wait_for_selector(".card.done", timeout=60_000)
+    page.locator(".card.done .picture").click()
+    visitor.wait_true("document.querySelector('video')?.currentTime > 0")
+    assert page.locator(".card.done").count() == 1
+    found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
+    assert found == [int(seconds * RATE) for seconds in PLACES_S]
+    page.keyboard.press("Escape")
+    _start_parts(system, task_id, "number > 0")
+    visitor.wait_done()
+    page.locator(".card .picture").nth(1).click()
+    page.wait_for_selector("video")
+    found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
+    assert found == [PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_selector(f"video[src*='/parts/{PARTS - 1}']")
+    found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
+    assert found == [(PARTS - 1) * PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
+    assert visitor.complaints == []
