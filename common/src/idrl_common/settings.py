@@ -1,11 +1,13 @@
 """Settings that several programs read under the same names."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import URL
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 # A key in an .env file is one line, its line breaks written as \n.
 Pem = Annotated[
@@ -32,8 +34,10 @@ class DatabaseSettings(BaseSettings):
     postgres_sslmode: str = "prefer"
 
     @property
-    def database_url(self) -> URL:
+    def database_url(self) -> "URL":
         """The URL for SQLAlchemy; gives up connecting after 5 s, and soon notices a cut."""
+        from sqlalchemy import URL  # checking settings needs no SQLAlchemy
+
         return URL.create(
             "postgresql+psycopg2",
             username=self.postgres_user,
@@ -64,7 +68,7 @@ class AppSettings(DatabaseSettings):
     process_folder: Path | None = None
 
     @property
-    def database_url(self) -> URL:
+    def database_url(self) -> "URL":
         """The same, and a statement takes at most 10 s."""
         limits = "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s"
         return super().database_url.update_query_dict({"options": limits})

@@ -2,16 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from flask import current_app
 from pydantic import BeforeValidator, Field, FilePath, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from idrl_common.settings import AppSettings
 from worker_server.fetching import EgressRules
-from worker_server.queue.quotas import Quotas
+
+if TYPE_CHECKING:
+    from worker_server.queue.quotas import Quotas
 
 _EXTENSION = "idrl_settings"
 
@@ -106,8 +107,10 @@ class Settings(AppSettings):
         return self
 
     @property
-    def quotas(self) -> Quotas:
+    def quotas(self) -> "Quotas":
         """The limits of accounts that have none of their own."""
+        from worker_server.queue.quotas import Quotas  # checking settings needs no SQLAlchemy
+
         return Quotas(self.quota_live_tasks, self.quota_bytes, self.quota_source_seconds_per_day)
 
     @property
@@ -118,10 +121,14 @@ class Settings(AppSettings):
 
 def attach(settings: Settings) -> None:
     """Make `settings` what `current()` returns in the current app."""
+    from flask import current_app  # checking settings needs no Flask
+
     current_app.extensions[_EXTENSION] = settings
 
 
 def current() -> Settings:
     """Return the settings of the current app."""
+    from flask import current_app
+
     settings: Settings = current_app.extensions[_EXTENSION]
     return settings
