@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ _OWN = {
     *("AUTH_RATE", "AUTH_BURST", "API_RATE", "API_BURST", "CONN_LIMIT", "CLIP_CACHE_SIZE"),
     *("HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"),
 }
+# What nginx takes, which says otherwise only when the stores run already.
+_RATE = re.compile(r"[1-9]\d{0,8}r/[sm]")
+_RATES = ("AUTH_RATE", "API_RATE")
+_HIGHEST = {"AUTH_BURST": 2**31 - 1, "API_BURST": 2**31 - 1, "CONN_LIMIT": 2**16 - 1}
 # A home without tasks takes 60 MiB; the rest is for the log of transactions, logs and scratch.
 _NEEDED_BYTES = 256 << 20
 _APPS: dict[str, type[BaseSettings]] = {"web": WebSettings, "tasks": WorkerSettings}
@@ -48,6 +53,7 @@ def check(installation: Installation) -> None:
         for name, settings in _APPS.items()
         for sentence in _invalid(settings, _variables(installation, name))
     ]
+    wrong += _invalid_limits(installation.environment)
     wrong += _full_disk(installation.home)
     wrong += _unusable_ffmpeg()
     wrong += _unusable_logo(installation.environment.get("LOGO_PATH"))
@@ -112,6 +118,21 @@ def _invalid(settings: type[BaseSettings], variables: Mapping[str, str]) -> list
             for one in error.errors(include_input=False, include_url=False)
         ]
     return []
+
+
+def _invalid_limits(environment: Mapping[str, str]) -> list[str]:
+    rates = [
+        f"{name} is wrong: it is a number of requests such as 10r/s or 30r/m, not {value!r}"
+        for name in _RATES
+        if (value := environment.get(name)) and not _RATE.fullmatch(value)
+    ]
+    counts = [
+        f"{name} is wrong: it is a whole number from 1 to {highest}, not {value!r}"
+        for name, highest in _HIGHEST.items()
+        if (value := environment.get(name))
+        and not (value.isascii() and value.isdecimal() and 1 <= int(value) <= highest)
+    ]
+    return rates + counts
 
 
 def _full_disk(home: Home) -> list[str]:
