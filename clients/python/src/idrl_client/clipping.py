@@ -196,6 +196,7 @@ def _download(client: Client, job: Job, parts: Sequence[Part], place: Path) -> N
             job.files = [each for each in job.files if each["number"] != part["number"]]
             facts = {name: part[name] for name in ("number", "start_s", "end_s", "sha256")}
             job.files.append({"path": str(path), **facts})
+    job.files.sort(key=lambda each: int(each["number"]))
 
 
 def _folder_name(task: TaskWithParts) -> str:

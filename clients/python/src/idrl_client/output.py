@@ -53,7 +53,7 @@ def tasks(found: Iterable[Task]) -> None:
 def task(found: TaskWithParts) -> None:
     """Print a task and a line for each of its parts."""
     for name in ("task_id", "name", "url", "status", "progress", "eta_s", "created_at"):
-        print(f"{name:11} {found[name]}")
+        print(f"{name:11} {'unknown' if found[name] is None else found[name]}")
     if error := found["error"]:
         print(f"{'error':11} {error['message']} ({error['code']})")
     for part in found["parts"]:
