@@ -8,6 +8,7 @@ import { announce, Dialog, Failure, Field, html } from "../ui.js";
 import { date, lasting, sentenceOf, sizeOf, t } from "../words.js";
 import { Password } from "./signin.js";
 import { Copy } from "./task.js";
+import { Webhooks } from "./webhooks.js";
 
 export function Account() {
   const account = user.value;
@@ -16,6 +17,7 @@ export function Account() {
     <p class="lead">${account?.username} · ${account?.email}</p>
     <${Usage} />
     <${Keys} />
+    <${Webhooks} />
     <section>
       <h2>${t("account.change_password")}</h2>
       <${ChangePassword} />

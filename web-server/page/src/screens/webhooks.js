@@ -1,0 +1,125 @@
+// @ts-check
+// Where an account is told of its tasks' events: addresses, what was sent, and sending again.
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { ApiError, call, get } from "../api.js";
+import { announce, Dialog, Failure, Field, html } from "../ui.js";
+import { date, sentenceOf, t } from "../words.js";
+import { Copy } from "./task.js";
+
+const EVENTS = ["task.done", "task.failed", "task.canceled", "task.planned", "part.done", "batch.done"];
+const USUAL = 3;
+const LAST = 10;
+const UNTIL_SENT_MS = 1500;
+
+export function Webhooks() {
+  const webhooks = useSignal(/** @type {any[]} */ ([]));
+  const made = useSignal(/** @type {any} */ (null));
+  const load = async () => (webhooks.value = await get("/webhooks"));
+  useEffect(() => void load(), []);
+  return html`<section>
+    <h2>${t("hooks.title")}</h2>
+    <p>${t("hooks.lead")}</p>
+    <pre><code>curl -H "Authorization: Bearer idrl_…" --json '{"url": "https://hooks.example.com/idrl"}' ${location.origin}/webhooks</code></pre>
+    <ul class="plain stacked">
+      ${webhooks.value.map((webhook) => html`<${Webhook} key=${webhook.webhook_id} webhook=${webhook} onDelete=${load} />`)}
+    </ul>
+    <${NewWebhook} onMade=${(/** @type {any} */ webhook) => { made.value = webhook; return load(); }} />
+    ${made.value && html`<${Dialog} title=${t("hooks.secret")} onClose=${() => (made.value = null)}>
+      <p>${t("hooks.once")}</p>
+      <p><input class="code" readonly value=${made.value.secret} aria-label=${t("hooks.secret")} onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
+      <${Copy} text=${made.value.secret} />
+    <//>`}
+  </section>`;
+}
+
+/** @param {{onMade: (webhook: any) => Promise<any>}} props */
+function NewWebhook({ onMade }) {
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const onSubmit = async (/** @type {any} */ event) => {
+    event.preventDefault();
+    const form = new FormData(event.target);
+    error.value = null;
+    try {
+      const { data } = await call("POST", "/webhooks", { url: form.get("url"), events: form.getAll("events") });
+      event.target.reset();
+      await onMade(data);
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+  };
+  const wrong = error.value?.errors[0];
+  return html`<form onSubmit=${onSubmit}>
+    <${Field} id="hook-url" label=${t("hooks.url")} error=${wrong && sentenceOf(wrong.code, wrong.message)}>
+      <input id="hook-url" name="url" type="url" required maxlength="2048" placeholder="https://" />
+    <//>
+    <fieldset class="checks">
+      <legend>${t("hooks.events")}</legend>
+      ${EVENTS.map((name, index) => html`<label key=${name} class="check">
+        <input type="checkbox" name="events" value=${name} defaultChecked=${index < USUAL} /> <code>${name}</code>
+      </label>`)}
+    </fieldset>
+    ${!wrong && html`<${Failure} error=${error.value} />`}
+    <button>${t("hooks.make")}</button>
+  </form>`;
+}
+
+/** @param {{webhook: any, onDelete: () => Promise<any>}} props */
+function Webhook({ webhook, onDelete }) {
+  const deliveries = useSignal(/** @type {any[] | null} */ (null));
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const load = async () => (deliveries.value = await get(`${webhook.link}/deliveries?max=${LAST}`));
+  const later = useRef(0);
+  useEffect(() => () => clearTimeout(later.current), []);
+  const attempt = async (/** @type {() => Promise<any>} */ act) => {
+    error.value = null;
+    try {
+      await act();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    }
+  };
+  const send = (/** @type {string} */ path) => attempt(async () => {
+    await call("POST", path);
+    announce(t("hooks.sent"));
+    await load();
+    later.current = setTimeout(() => attempt(load), UNTIL_SENT_MS);
+  });
+  return html`<li>
+    <div class="title-row">
+      <span><strong class="long">${webhook.url}</strong><br /><span class="facts">${webhook.events.join(" · ")}</span></span>
+      <span class="actions">
+        <button class="quiet" disabled=${!!webhook.disabled_at} onClick=${() => send(`${webhook.link}/test`)} aria-label=${t("hooks.test_one", { url: webhook.url })}>${t("hooks.test")}</button>
+        <button class="quiet danger" onClick=${() => attempt(async () => { await call("DELETE", webhook.link); await onDelete(); })}
+          aria-label=${t("hooks.delete_one", { url: webhook.url })}>${t("action.delete")}</button>
+      </span>
+    </div>
+    ${webhook.disabled_at && html`<p class="waiting">${t("hooks.disabled", { at: date(webhook.disabled_at) })}</p>`}
+    <${Failure} error=${error.value} />
+    <details open=${!!deliveries.value} onToggle=${(/** @type {any} */ event) => event.target.open && !deliveries.value && attempt(load)}>
+      <summary>${t("hooks.last")}</summary>
+      ${deliveries.value && !deliveries.value.length && html`<p class="facts">${t("hooks.none")}</p>`}
+      <ul class="plain">
+        ${(deliveries.value || []).map((each) => html`<${Delivery} key=${each.delivery_id} delivery=${each}
+          onResend=${() => send(`${webhook.link}/deliveries/${each.delivery_id}/resend`)} />`)}
+      </ul>
+    </details>
+  </li>`;
+}
+
+/** @param {{delivery: any, onResend: () => void}} props */
+function Delivery({ delivery, onResend }) {
+  const { status, http_status, error_code, attempted_at, next_attempt_at, event } = delivery;
+  const facts = [
+    http_status && `HTTP ${http_status}`,
+    error_code && sentenceOf(error_code),
+    attempted_at && date(attempted_at),
+    next_attempt_at && t("task.next", { at: date(next_attempt_at) }),
+  ].filter(Boolean);
+  return html`<li>
+    <span><code>${event}</code> <span class=${`status ${status}`}>${t(`hooks.${status}`)}</span><br /><span class="facts">${facts.join(" · ")}</span></span>
+    ${status !== "waiting" && html`<button class="quiet" onClick=${onResend} aria-label=${t("hooks.resend_one", { event })}>${t("hooks.resend")}</button>`}
+  </li>`;
+}
