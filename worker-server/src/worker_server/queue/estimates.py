@@ -9,32 +9,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from itertools import zip_longest
 
-from sqlalchemy import text
-
 from worker_server.db import transaction
+from worker_server.queue.statements import load
 
 _FRESH_S = 5.0
 # Of a longer queue nothing is said: reading it would cost more than the estimate is worth.
 _MAX_QUEUED = 5000
-_QUEUED = text("""
-    SELECT id::text, owner_id FROM tasks
-    WHERE status = 'queued' AND run_after <= now()
-        AND NOT EXISTS (SELECT FROM queue_pauses)
-    ORDER BY owner_id, created_at LIMIT :limit
-""")
-# A task that waited for its owner's start is counted from then on.
-_SPEED = text("""
-    SELECT
-        avg(extract(epoch FROM finished_at - coalesce(start_requested_at, started_at)))::float
-            AS task_s,
-        (SELECT count(*) FROM tasks WHERE status IN ('downloading', 'processing')) AS running
-    FROM (
-        SELECT status, started_at, start_requested_at, finished_at FROM tasks
-        WHERE finished_at > now() - interval '1 day' AND NOT keep
-        ORDER BY finished_at DESC LIMIT 50
-    ) AS ended
-    WHERE status = 'done'
-""")
+_QUEUED = load("queued_tasks")
+_SPEED = load("task_speed")
 
 
 class QueueEstimates:
