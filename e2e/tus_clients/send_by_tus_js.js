@@ -10,7 +10,7 @@ const upload = new tus.Upload(createReadStream(path), {
   metadata: { filename: basename(path) },
   chunkSize: Number(chunkBytes),
   uploadDataDuringCreation: extra === "yes",
-  retryDelays: Array(100).fill(300),
+  retryDelays: Array(250).fill(300),
   onError(error) {
     console.error(error);
     process.exit(1);

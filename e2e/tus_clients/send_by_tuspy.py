@@ -8,7 +8,7 @@ from pathlib import Path
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
-ATTEMPTS, PAUSE_S = 100, 0.3
+ATTEMPTS, PAUSE_S = 250, 0.3
 
 
 def main(base_url: str, path: str, chunk_bytes: str, extra: str) -> None:
