@@ -1,7 +1,7 @@
 // @ts-check
 // The shell: header, navigation, the screen of the place, the log-in dialog.
 import { useEffect } from "preact/hooks";
-import { listen } from "./keys.js";
+import { isHelpOpen, listen } from "./keys.js";
 import { connection, usePolled } from "./poll.js";
 import { place } from "./router.js";
 import { Account } from "./screens/account.js";
@@ -12,7 +12,7 @@ import { System } from "./screens/system.js";
 import { Task } from "./screens/task.js";
 import { Tasks } from "./screens/tasks.js";
 import { logOut, state, user } from "./session.js";
-import { html, LiveRegion } from "./ui.js";
+import { Dialog, html, LiveRegion } from "./ui.js";
 import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
 
 const READY_MS = 60_000;
@@ -38,9 +38,18 @@ export function App() {
     </header>
     ${connection.value.isLost && html`<p class="banner" role="alert">${t("offline", { ago: ago(new Date(connection.value.lastMs).toISOString()) })}</p>`}
     <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} />`}</main>
+    ${isHelpOpen.value && html`<${KeysDialog} />`}
     ${state.value === "expired" && html`<${LogInDialog} />`}
     <${LiveRegion} />
   `;
+}
+
+const KEYS = ["n", "t", "/", "j", "k", "Enter", "Shift + →", "Shift + ←", "Ctrl + Enter", "?", "Esc"];
+
+function KeysDialog() {
+  return html`<${Dialog} title=${t("account.keyboard")} onClose=${() => (isHelpOpen.value = false)}>
+    <dl class="keys">${KEYS.map((key) => html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${t(`key.${key}`)}</dd></div>`)}</dl>
+  <//>`;
 }
 
 function toMain(/** @type {Event} */ event) {

@@ -47,6 +47,9 @@ const ACTIONS = {
     if (place.value[0] !== "tasks") goTo("tasks");
     setTimeout(() => document.getElementById("search")?.focus());
   },
+  "?": () => {
+    isHelpOpen.value = true;
+  },
   j: () => step(1),
   k: () => step(-1),
 };

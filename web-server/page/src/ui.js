@@ -1,10 +1,10 @@
 // @ts-check
 // Small parts that every screen uses.
-import { signal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import htm from "htm";
 import { h } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { sentenceOf, t } from "./words.js";
+import { clock, sentenceOf, t } from "./words.js";
 
 export const html = htm.bind(h);
 
@@ -27,7 +27,21 @@ export function LiveRegion() {
 export function Failure({ error }) {
   if (!error) return null;
   const id = error.requestId && html`<br /><small>${t("error.id")} <code>${error.requestId}</code></small>`;
-  return html`<p class="failure" role="alert">${sentenceOf(error.code, error.message)}${id}</p>`;
+  const wait = error.status === 429 && error.retryAfterS > 0 && html` <${Countdown} key=${error} untilMs=${Date.now() + error.retryAfterS * 1000} />`;
+  return html`<p class="failure" role="alert">${sentenceOf(error.code, error.message)}${wait}${id}</p>`;
+}
+
+/** The seconds that are left, as readers of the screen need not hear each. @param {{untilMs: number}} props */
+function Countdown({ untilMs }) {
+  const until = useRef(untilMs);
+  const leftS = useSignal(Infinity);
+  useEffect(() => {
+    const count = () => (leftS.value = Math.max(0, Math.ceil((until.current - Date.now()) / 1000)));
+    count();
+    const timer = setInterval(count, 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return html`<span aria-hidden="true">${leftS.value > 0 && leftS.value < Infinity && t("error.wait", { time: clock(leftS.value) })}</span>`;
 }
 
 /** @param {any} props */

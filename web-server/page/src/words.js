@@ -52,6 +52,11 @@ export function sentenceOf(code, detail = "") {
   return key in WORDS.en ? t(key) : detail || code;
 }
 
+/** @param {number} value @param {number} digits after the decimal sign, at most */
+export function number(value, digits) {
+  return new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value);
+}
+
 /** @param {number} bytes */
 export function sizeOf(bytes) {
   const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];

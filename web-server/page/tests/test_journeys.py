@@ -35,6 +35,13 @@ def test_by_mouse(visitor: Visitor, video_url: str) -> None:
     with page.expect_download() as started:
         page.get_by_role("link", name="Download all").click()
     check_zip(visitor, Path(started.value.path()).read_bytes())
+    # As on a phone; Chromium has no apps to share with here.
+    page.evaluate("navigator.share = async (what) => { window.shared = what }")
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Share by…").click()
+    shared = page.evaluate("window.shared.url")
+    assert visitor.context.request.get(f"{shared}/manifest.json").ok
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Delete").click()
     page.locator("dialog .primary").click()
     page.wait_for_url("**/#/tasks")
@@ -71,6 +78,17 @@ def test_by_keyboard_alone(new_visitor: NewVisitor, video_url: str) -> None:
     assert page.locator("dialog").count() == 0
     press.press("n")
     page.wait_for_url("**/#/new")
+    press.press("?")
+    page.locator("dialog kbd").first.wait_for()
+    press.press("Escape")
+    page.locator("dialog").wait_for(state="detached")
+    visitor.open("account")
+    page.get_by_label("Keyboard shortcuts").uncheck()
+    page.locator("main").focus()
+    press.press("?")
+    press.press("n")
+    assert page.locator("dialog").count() == 0
+    assert page.url.endswith("#/account")
     assert visitor.complaints == []
 
 
@@ -235,9 +253,10 @@ def test_webhook_is_added_tested_and_sent_again(
     page.get_by_role("button", name="Add the webhook").click()
     assert page.locator("dialog input").input_value().startswith("whsec_")
     page.keyboard.press("Escape")
-    page.get_by_role("button", name=f"Send a test to {url}").click()
+    page.get_by_role("button", name=f"Test: {url}").click()
     page.locator(".status.delivered").wait_for()
-    page.get_by_role("button", name="Send webhook.test again").click()
+    with page.expect_response("**/deliveries?*"):
+        page.get_by_role("button", name="Send again: webhook.test").click()
     while len(_Receiver.received) < 2:
         page.wait_for_timeout(50)
     first, second = _Receiver.received

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import yaml
-from conftest import Visitor
+from conftest import NewVisitor, Visitor
 
 CHECKOUT = Path(__file__).parents[3]
 XSS = '<img src=x onerror="window.hit=1">"\'><script>window.hit=1</script>'
@@ -39,6 +39,23 @@ def test_other_sites_cannot_act(visitor: Visitor, base_url: str, video_url: str)
         f"{base_url}/tasks", data={"url": video_url}, headers={"Sec-Fetch-Site": "cross-site"}
     )
     assert (refused.status, refused.json()["code"]) == (403, "cross_site")
+
+
+def test_too_many_log_ins_count_down(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
+    page = visitor.page
+    visitor.open()
+    page.fill("#email", "nobody@example.com")
+    for _ in range(30):
+        page.fill("#password", "Wrong-42")
+        with page.expect_response("**/auth/login") as found:
+            page.locator("form button.primary:enabled").click()
+        if found.value.status == 429:
+            break
+    page.get_by_text("Again in").wait_for()
+    before = page.locator("form .failure span").inner_text()
+    while page.locator("form .failure span").inner_text() == before:
+        page.wait_for_timeout(100)
 
 
 def test_idle_polls_are_answered_304(visitor: Visitor, video_url: str) -> None:

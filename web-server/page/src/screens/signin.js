@@ -74,6 +74,8 @@ function LogInForm({ email = "" }) {
   </form>`;
 }
 
+const FIELDS = ["username", "email", "password"];
+
 function SignUpForm() {
   const password = useSignal("");
   const form = useForm((values) => signUp({ ...values, password_2: values.password }));
@@ -85,22 +87,22 @@ function SignUpForm() {
     <${Field} id="email" label=${t("account.email")} error=${form.errorOf("email")}>
       <input id="email" name="email" type="email" autocomplete="username" required />
     <//>
-    <${Password} id="password" name="password" autocomplete="new-password" onInput=${(/** @type {string} */ value) => (password.value = value)} />
+    <${Password} id="password" name="password" autocomplete="new-password" error=${form.errorOf("password")} onInput=${(/** @type {string} */ value) => (password.value = value)} />
     <ul class="rules">
       ${RULES.map(([name, holds]) => html`<li key=${name} class=${holds(password.value) ? "met" : ""}>
         <span aria-hidden="true">${holds(password.value) ? "✓" : "○"}</span> ${t(`rule.${name}`)}
         <span class="hidden">${holds(password.value) ? t("rule.met") : ""}</span>
       </li>`)}
     </ul>
-    ${error && (error.errors.length ? null : html`<${Failure} error=${error} />`)}
+    ${error && !FIELDS.some(form.errorOf) && html`<${Failure} error=${error} />`}
     <button class="primary" disabled=${form.busy.value}>${t(form.busy.value ? "signin.working" : "signin.signup")}</button>
   </form>`;
 }
 
 /** @param {any} props */
-export function Password({ id, name, autocomplete, onInput, label = t("account.password") }) {
+export function Password({ id, name, autocomplete, onInput, error, label = t("account.password") }) {
   const isShown = useSignal(false);
-  return html`<${Field} id=${id} label=${label}>
+  return html`<${Field} id=${id} label=${label} error=${error}>
     <div class="with-button">
       <input id=${id} name=${name} type=${isShown.value ? "text" : "password"} autocomplete=${autocomplete} required
         onInput=${(/** @type {any} */ event) => onInput && onInput(event.target.value)} />

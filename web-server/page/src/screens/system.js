@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { ApiError, call } from "../api.js";
 import { usePolled } from "../poll.js";
 import { Failure, html } from "../ui.js";
-import { ago, lasting, sentenceOf, sizeOf, t } from "../words.js";
+import { ago, lasting, number, sentenceOf, sizeOf, t } from "../words.js";
 
 const EVERY_MS = 5000;
 
@@ -12,7 +12,7 @@ export function System() {
   const poller = usePolled("/status", () => EVERY_MS);
   const failed = useSignal(/** @type {ApiError | null} */ (null));
   const { value, error } = poller.state.value;
-  if (!value) return error ? html`<${Failure} error=${error} />` : html`<p aria-busy="true">${t("loading")}</p>`;
+  if (!value) return error ? html`<h1>${t("nav.system")}</h1><${Failure} error=${error} />` : html`<p aria-busy="true">${t("loading")}</p>`;
   const change = async (/** @type {string} */ kind, /** @type {boolean} */ isPaused) => {
     failed.value = null;
     try {
@@ -35,7 +35,7 @@ export function System() {
       </section>
       <section class="tile">
         <h2>${t("system.speed")}</h2>
-        <p><b>${value.speed == null ? "–" : `${Math.round(value.speed * 10) / 10} ×`}</b> ${t("system.realtime")}</p>
+        <p><b>${value.speed == null ? "–" : `${number(value.speed, 1)} ×`}</b> ${t("system.realtime")}</p>
         <p class="facts">${t("system.rendered", { time: lasting(value.rendered_s) })}</p>
       </section>
     </div>
@@ -58,7 +58,7 @@ function Work({ work, onChange }) {
   return html`<section class="tile">
     <h2>${t(`kind.${work.kind}`)}${work.paused ? ` · ${t("system.paused")}` : ""}</h2>
     <p><b>${work.waiting}</b> ${t("system.waiting")} · <b>${work.running}</b> ${t("system.running")}</p>
-    ${work.oldest_wait_s != null && html`<p class="facts">${t("system.oldest", { time: lasting(work.oldest_wait_s) })}</p>`}
+    ${work.waiting > 0 && work.oldest_wait_s != null && html`<p class="facts">${t("system.oldest", { time: lasting(work.oldest_wait_s) })}</p>`}
     <button onClick=${() => onChange(work.kind, work.paused)}>${t(work.paused ? "system.resume" : "system.pause")}</button>
   </section>`;
 }

@@ -4,7 +4,7 @@ import { ApiError, call, get } from "../api.js";
 import { usePolled } from "../poll.js";
 import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status } from "../ui.js";
-import { ago, clock, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
+import { ago, clock, date, lasting, number, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
 import { hostOf } from "./tasks.js";
 
@@ -17,7 +17,7 @@ export function Task({ id }) {
   const poller = usePolled(path, (task) => (LIVE.includes(task.status) ? LIVE_MS : 0));
   const { value: task, error } = poller.state.value;
   if (!task) {
-    if (error) return html`<${Failure} error=${error} /><p><a href="#/tasks">${t("nav.tasks")}</a></p>`;
+    if (error) return html`<h1>${t("error.task")}</h1><${Failure} error=${error} /><p><a class="button" href="#/tasks">${t("nav.tasks")}</a></p>`;
     return html`<p aria-busy="true">${t("loading")}</p>`;
   }
   return html`<article>
@@ -40,7 +40,7 @@ function factsOf(task) {
     hostOf(task.url),
     source && clock(source.duration_s),
     source && `${source.width}×${source.height}`,
-    source && t("task.fps", { n: Math.round(source.frame_rate * 100) / 100 }),
+    source && t("task.fps", { n: number(source.frame_rate, 2) }),
     source && sizeOf(source.size_bytes),
     source && [source.video_codec, source.audio_codec].filter(Boolean).join(" + "),
     t("task.sent", { ago: ago(task.created_at) }),
@@ -67,7 +67,7 @@ function TaskError({ task }) {
   return html`<div class="failure box" role="alert">
     <p>${sentenceOf(task.error.code, task.error.message)}</p>
     ${task.parts_done > 0 && html`<p>${t("task.some_done", { n: task.parts_done })}</p>`}
-    <small>${t("error.code")} <code>${task.error.code}</code> · ${t("error.task")} <code>${task.task_id}</code></small>
+    <small>${t("error.code")} <code>${task.error.code}</code> · ${t("error.task")}: <code>${task.task_id}</code></small>
   </div>`;
 }
 
@@ -117,10 +117,16 @@ function Actions({ task, refresh }) {
       <p>${t("task.link_means", { at: date(link.value.expires_at) })}</p>
       <p><input class="code" readonly value=${new URL(link.value.url, location.href).href} aria-label=${t("task.share")}
         onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
-      <${Copy} text=${new URL(link.value.url, location.href).href} />
+      <div class="actions">
+        <${Copy} text=${new URL(link.value.url, location.href).href} />
+        ${"share" in navigator && html`<button onClick=${() => offer(task.name, new URL(link.value.url, location.href).href)}>${t("task.share_by")}</button>`}
+      </div>
     <//>`}
   `;
 }
+
+/** Let the reader choose an app of the phone. @param {string} title @param {string} url */
+const offer = (title, url) => navigator.share({ title, url }).catch(() => {}); // closed without a choice
 
 /** @param {{text: string}} props */
 export function Copy({ text }) {
