@@ -11,12 +11,14 @@ import psutil
 from chaos import clips
 from chaos.callers import Caller
 from chaos.history import History, Submission
+from chaos.receiver import Receiver
 from chaos.target import Target
 from idrl_testing.waiting import wait_until
 
 SLOW_ANSWER_S = 15.0
 _ENDED = ("done", "failed", "canceled")
-_TIDY_S = 90
+# An event whose second attempt failed too, as its sender was frozen, comes after five minutes.
+_TIDY_S = 420
 # The sweeper takes a younger file of a brand for one whose row is about to come.
 _BRAND_SETTLED_S = 660
 _DONE_TWICE = """
@@ -28,9 +30,12 @@ _DONE_TWICE = """
 _DONE_PATHS = "SELECT path FROM parts WHERE status = 'done'"
 _BRAND_FILES = "SELECT 'brands/' || owner_id || '/' || unnest(files) FROM brands"
 _UPLOADS = "SELECT id::text, offset_bytes::int FROM uploads WHERE removed_at IS NULL"
-# What the sweeper has still to remove: files of tasks, and of uploads that no task needs.
+# What is still to be done: files of tasks, and of uploads that no task needs, to be removed, and
+# events to be sent.
 _DUE = """
-    SELECT (SELECT count(*) FROM removals) + (SELECT count(*) FROM uploads WHERE removed_at IS NULL
+    SELECT (SELECT count(*) FROM removals)
+        + (SELECT count(*) FROM webhook_deliveries WHERE status = 'waiting')
+        + (SELECT count(*) FROM uploads WHERE removed_at IS NULL
         AND (deleted_at IS NOT NULL OR task_id IS NOT NULL AND NOT EXISTS (
             SELECT FROM tasks WHERE id = uploads.task_id AND status NOT IN ('done', 'canceled'))))
 """
@@ -77,7 +82,10 @@ def audit(
     """Audit a system whose work has ended; `seen` are the processes that it ever had."""
     findings = Findings()
     for submission in history.submissions:
-        _audit_submission(findings, submission, callers[submission.account])
+        caller = callers[submission.account]
+        _audit_submission(findings, submission, caller, target.receiver)
+    for sentence in target.receiver.forged:
+        findings.add("doubled", sentence)
     for sentence in history.losses:
         findings.add("lost", sentence)
     _audit_rows(findings, target)
@@ -92,7 +100,9 @@ def audit(
     return findings
 
 
-def _audit_submission(findings: Findings, submission: Submission, caller: Caller) -> None:
+def _audit_submission(
+    findings: Findings, submission: Submission, caller: Caller, receiver: Receiver
+) -> None:
     if len(submission.told) != 1:
         column = "doubled" if submission.told else "lost"
         findings.add(column, f"{submission} was never accepted as one task")
@@ -106,6 +116,8 @@ def _audit_submission(findings: Findings, submission: Submission, caller: Caller
         findings.add("stuck", f"{task}")
     elif not _is_expected(submission, task):
         findings.add("false_failures", f"{submission} ended as {task}")
+    elif not receiver.has_heard_of(task):
+        findings.add("lost", f"no webhook has told that {submission} is {task['status']}")
     if task["status"] == "done":
         _audit_clips(findings, submission, task, caller)
 
@@ -214,7 +226,7 @@ def _is_encoder(process: psutil.Process) -> bool:
 
 
 def wait_until_tidy(target: Target) -> None:
-    """Wait until no removal of files is due and no encoder runs, for a bounded time: then audit."""
+    """Wait until no removal or event is due and no encoder runs, for a bounded time: then audit."""
 
     def is_tidy() -> bool:
         return not target.rows(_DUE)[0][0] and not any(map(_is_encoder, target.supervised()))

@@ -12,6 +12,7 @@ from typing import Any
 import requests
 
 from chaos.history import History, Submission
+from chaos.receiver import Receiver
 from chaos.sources import Source, Sources
 from chaos.uploads import Upload
 from idrl_testing.api_client import ApiClient
@@ -130,6 +131,15 @@ class Stream:
             Caller(number, ApiClient.signed_up(base_url), history, Random(seed * 100 + number))
             for number in range(_ACCOUNTS)
         ]
+
+    def tell(self, receiver: Receiver) -> None:
+        """Have the receiver told how each account's tasks end."""
+        for caller in self.callers:
+            path = f"/{uuid.uuid4()}"
+            body = {"url": receiver.url + path}
+            answer = caller.client.post("/webhooks", body)
+            assert answer.status_code == 201, answer.text
+            receiver.know_secret(path, answer.json()["secret"])
 
     def brand_first_caller(self) -> None:
         """Let the first account's tasks have a brand of its own, as long as the built-in one."""

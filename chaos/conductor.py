@@ -84,6 +84,7 @@ def run(target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, sa
     random, history, census = Random(seed), History(), Census(target)
     stream = Stream(target.installation.url, target.sources, history, seed)
     stream.brand_first_caller()
+    stream.tell(target.receiver)
     injected: Counter[str] = Counter()
     until = time.monotonic() + 60 * minutes
     with census.watching(), stream.running():

@@ -15,6 +15,7 @@ import requests
 
 from chaos import loop_share
 from chaos.loop_share import LoopShare
+from chaos.receiver import Receiver, listening
 from chaos.sources import PART_S, Sources, served
 from idrl_local import system
 from idrl_local.home import Home, free_ports
@@ -24,6 +25,7 @@ from idrl_testing.waiting import wait_until
 RESERVE_BYTES = 64 * 1024**2
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
+    "WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
     "AUTH_RATE": "1000r/s",
     "AUTH_BURST": "1000",
     "API_RATE": "100000r/s",
@@ -44,6 +46,7 @@ class Target:
 
     installation: Installation
     sources: Sources
+    receiver: Receiver
     share: LoopShare | None
     no_share_because: str | None
 
@@ -133,9 +136,10 @@ def running(**settings: str) -> Iterator[Target]:
         if reason is None:
             share = stack.enter_context(loop_share.mounted(home.share, folder / "share.img"))
         sources = stack.enter_context(served(_new(folder / "sources")))
+        receiver = stack.enter_context(listening())
         environment = {**os.environ, **_SETTINGS, **settings}
         installation = stack.enter_context(system.running(home, free_ports(), environment))
-        yield Target(installation, sources, share, reason)
+        yield Target(installation, sources, receiver, share, reason)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -25,6 +25,7 @@ def test_work_survives(system: Target, kind: Fault) -> None:
     history, census = History(), conductor.Census(system)
     stream = Stream(system.installation.url, system.sources, history, seed=1)
     stream.brand_first_caller()
+    stream.tell(system.receiver)
     first, second, _ = stream.callers
     with census.watching():
         wanted = [each.submit(system.sources.named("long.mp4")) for each in (first, second)]
