@@ -1,5 +1,8 @@
 """One `Idempotency-Key` makes one task, however often it is sent."""
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,8 +11,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from worker_server.settings import Settings
 from worker_testing import URL, post, problem
 
+# The task is stored, and the process ends before anything else, the answer included.
+DIES_AFTER_COMMIT = """
+import os, pickle, sys
+from worker_server.api import services
+from worker_server.app import create_app
+settings, body, headers = pickle.load(sys.stdin.buffer)
+services.wakeups.send_later = lambda *_: os._exit(9)
+create_app(settings).test_client().post("/tasks", json=body, headers=headers)
+"""
 Auth = Callable[..., dict[str, str]]
 
 
@@ -44,6 +57,21 @@ def test_one_key_ten_times_at_once_makes_one_task(
 
     with ThreadPoolExecutor(10) as pool:
         assert len(set(pool.map(once, range(10)))) == 1
+    assert database.execute("SELECT count(*) FROM tasks") == [(1,)]
+
+
+def test_repeated_call_finds_the_task_of_a_process_that_died_before_its_answer(
+    settings: Settings, client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    headers = {**auth(), "Idempotency-Key": "once"}
+    call = pickle.dumps((settings, {"url": URL}, headers))
+    died = subprocess.run(
+        [sys.executable, "-c", DIES_AFTER_COMMIT], input=call, check=False, timeout=60
+    )
+    assert died.returncode == 9
+    [(stored,)] = database.execute("SELECT id::text FROM tasks")
+    again = client.post("/tasks", json={"url": URL}, headers=headers)
+    assert (again.status_code, again.get_json()["task_id"]) == (202, stored)
     assert database.execute("SELECT count(*) FROM tasks") == [(1,)]
 
 
