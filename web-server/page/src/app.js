@@ -5,6 +5,7 @@ import { isHelpOpen, listen } from "./keys.js";
 import { connection, usePolled } from "./poll.js";
 import { place } from "./router.js";
 import { Account } from "./screens/account.js";
+import { Batch } from "./screens/batch.js";
 import { Brands } from "./screens/brands.js";
 import { NewTask } from "./screens/new.js";
 import { LogInDialog, SignIn } from "./screens/signin.js";
@@ -59,7 +60,7 @@ function toMain(/** @type {Event} */ event) {
 
 function Navigation() {
   const items = ["new", "tasks", "brand", "account", ...(user.value?.role === "operator" ? ["system"] : [])];
-  const current = { task: "tasks" }[place.value[0]] || place.value[0] || "new";
+  const current = { task: "tasks", batch: "tasks" }[place.value[0]] || place.value[0] || "new";
   return html`<nav aria-label=${t("nav.label")}>
     ${items.map((name) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === current ? "page" : null}>${t(`nav.${name}`)}</a>`)}
   </nav>`;
@@ -74,9 +75,10 @@ function SystemState() {
 function Screen() {
   const [name, id] = place.value;
   useEffect(() => {
-    document.title = `${t(`nav.${name === "task" ? "tasks" : name || "new"}`)} · idrl`;
+    document.title = `${t(`nav.${name === "task" || name === "batch" ? "tasks" : name || "new"}`)} · idrl`;
   }, [name, language.value]);
   if (name === "task" && id) return html`<${Task} key=${id} id=${id} />`;
+  if (name === "batch" && id) return html`<${Batch} key=${id} id=${id} />`;
   if (name === "tasks") return html`<${Tasks} />`;
   if (name === "brand") return html`<${Brands} />`;
   if (name === "account") return html`<${Account} />`;

@@ -23,7 +23,12 @@ BEYOND = """[
     .filter(each => each.getBoundingClientRect().right > 320.5
       || each.getBoundingClientRect().left < -0.5)
     .map(each => each.outerHTML.slice(0, 200)),
+  ...[...document.querySelectorAll('.ellipsis')]
+    .filter(each => each.scrollWidth > each.clientWidth + 1)
+    .map(each => 'cut off: ' + each.innerText),
 ]"""
+# Rows and cards out of sight are not painted, which a picture of the whole page would show.
+PAINTED = ".card, .row { content-visibility: visible }"
 
 
 class Checker:
@@ -38,7 +43,7 @@ class Checker:
         page = self._page
         page.wait_for_selector("h1, dialog")
         page.wait_for_timeout(300)  # transitions of colours
-        page.screenshot(path=PICTURES / f"{name}-{self._suffix}.png", full_page=True)
+        page.screenshot(path=PICTURES / f"{name}-{self._suffix}.png", full_page=True, style=PAINTED)
         if page.evaluate("typeof axe") == "undefined":
             page.evaluate(AXE)
         assert page.evaluate(RUN) == [], name
@@ -47,7 +52,9 @@ class Checker:
         usual = page.viewport_size
         page.set_viewport_size(ZOOMED)
         assert page.evaluate(BEYOND) == [], name
-        page.screenshot(path=PICTURES / f"{name}-zoomed-{self._suffix}.png", full_page=True)
+        page.screenshot(
+            path=PICTURES / f"{name}-zoomed-{self._suffix}.png", full_page=True, style=PAINTED
+        )
         page.set_viewport_size(usual)
 
 
@@ -109,7 +116,13 @@ def _check_tasks(visitor: Visitor, video_url: str, check: Callable[[str], None])
     visitor.open("task/00000000-0000-4000-8000-000000000000")
     page.wait_for_selector("main > .failure")
     check("task-missing")
+    visitor.open("new")
+    page.fill("#links", f"{video_url}\n{video_url}")
+    page.locator("form button.primary").click()
+    page.wait_for_selector(".row")
+    check("batch")
     visitor.open("tasks")
+    page.wait_for_selector(".batches")
     page.wait_for_selector(".row")
     page.locator(".row input").first.check()
     check("tasks")

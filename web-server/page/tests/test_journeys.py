@@ -14,14 +14,17 @@ import pytest
 from conftest import PASSWORD, NewVisitor, Visitor
 
 
-def check_zip(visitor: Visitor, content: bytes) -> None:
-    """The ZIP holds each clip with the hash that the task says."""
-    path = visitor.page.url.partition("#/task/")[2]
-    answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{path}")
-    wanted = sorted(part["sha256"] for part in answer.json()["parts"])
-    with zipfile.ZipFile(io.BytesIO(content)) as found:
+def clip_hashes(visitor: Visitor, task_id: str) -> list[str]:
+    """Return the hashes that the system tells of a task's clips."""
+    task = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}").json()
+    return sorted(part["sha256"] for part in task["parts"])
+
+
+def hashes_in(archive: bytes) -> list[str]:
+    """Return the hashes of the clips in a ZIP."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
         clips = [name for name in found.namelist() if name.endswith(".mp4")]
-        assert sorted(hashlib.sha256(found.read(name)).hexdigest() for name in clips) == wanted
+        return sorted(hashlib.sha256(found.read(name)).hexdigest() for name in clips)
 
 
 def test_by_mouse(visitor: Visitor, video_url: str) -> None:
@@ -34,7 +37,8 @@ def test_by_mouse(visitor: Visitor, video_url: str) -> None:
     visitor.wait_done()
     with page.expect_download() as started:
         page.get_by_role("link", name="Download all").click()
-    check_zip(visitor, Path(started.value.path()).read_bytes())
+    found = hashes_in(Path(started.value.path()).read_bytes())
+    assert found == clip_hashes(visitor, page.url.rpartition("/")[2])
     # As on a phone; Chromium has no apps to share with here.
     page.evaluate("navigator.share = async (what) => { window.shared = what }")
     page.get_by_role("button", name="Share").click()
@@ -155,11 +159,22 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
 
 
 def test_several_links_make_a_batch(visitor: Visitor, video_url: str) -> None:
-    visitor.page.fill("#links", f"{video_url}\n{video_url}")
-    visitor.page.get_by_role("button", name="Make clips of 2 videos").click()
-    visitor.page.wait_for_url("**/#/tasks")
-    visitor.page.wait_for_selector(".row >> nth=1")
-    assert visitor.page.locator(".row").count() == 2
+    page = visitor.page
+    page.fill("#links", f"{video_url}\n{video_url}")
+    page.get_by_role("button", name="Make clips of 2 videos").click()
+    page.wait_for_url("**/#/batch/*")
+    page.wait_for_selector(".row >> nth=1")
+    assert page.locator(".row").count() == 2
+    page.get_by_text("2/2 videos done").wait_for(timeout=120_000)
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download all").click()
+    tasks = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    wanted = sorted(sha256 for task in tasks for sha256 in clip_hashes(visitor, task["task_id"]))
+    assert hashes_in(Path(started.value.path()).read_bytes()) == wanted
+    visitor.open("tasks")
+    page.locator(".batches a").click()
+    page.wait_for_url("**/#/batch/*")
+    assert visitor.complaints == []
 
 
 def test_double_click_makes_one_task(visitor: Visitor, video_url: str) -> None:

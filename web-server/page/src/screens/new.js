@@ -41,9 +41,9 @@ export function NewTask() {
         goTo("task", data.task_id);
       } else {
         const items = lines.map((url) => ({ url, ...asked }));
-        await call("POST", "/batches", { items, ...named }, { headers });
+        const { data } = await call("POST", "/batches", { items, ...named }, { headers });
         announce(t("new.accepted"));
-        goTo("tasks");
+        goTo("batch", data.batch_id);
       }
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;

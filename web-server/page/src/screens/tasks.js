@@ -6,6 +6,7 @@ import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
 import { announce, Bar, Failure, html, LIVE, Status } from "../ui.js";
 import { ago, clock, lasting, t } from "../words.js";
+import { LatestBatches } from "./batch.js";
 
 const PAGE = 30;
 const EVERY_MS = 5000;
@@ -34,12 +35,13 @@ export function Tasks() {
           onInput=${(/** @type {any} */ event) => { text.value = event.target.value; if (!text.value) searched.value = ""; }} />
       </form>
     </div>
+    <${LatestBatches} />
     <${List} key=${query} path=${`/tasks?${query}`} isFiltered=${filter.value !== "all" || !!searched.value} />
   </div>`;
 }
 
 /** @param {{path: string, isFiltered: boolean}} props */
-function List({ path, isFiltered }) {
+export function List({ path, isFiltered }) {
   const poller = usePolled(path, () => EVERY_MS);
   const { value, error, headers } = poller.state.value;
   const more = useSignal(/** @type {any[]} */ ([]));
