@@ -4,6 +4,7 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -20,8 +21,12 @@ _CONNECTIONS = 8  # as many as the service has threads
 _LISTED = 20
 _CLIP_BYTES = 1024**2
 _MIN_OF_BARE = 0.5
+_MAX_OF_FULL = 0.4
+_READERS = ("tasks_us", "postgres_us")
 _TASK_ID = str(uuid.UUID(int=1))
+_LONG_ID, _LONG_PARTS = str(uuid.UUID(int=2)), 100
 _TASK, _LIST = Call([f"/tasks/{_TASK_ID}"]), Call([f"/tasks?max={_LISTED}"])
+_LONG = Call([f"/tasks/{_LONG_ID}"])
 _USER = {"email": "a@example.com", "password": "Heron-over-42-Lakes"}
 _SOURCE = (
     '{"size_bytes": 9000, "duration_s": "60", "width": 1280, "height": 720,'
@@ -70,6 +75,15 @@ def _comparisons(reads: Runs) -> list[Comparison]:
         )
         for of, to in goals
     ]
+    for what in ("a task", "a long task", "the list"):
+        of, to = f"{what}, tasks service, 304", f"{what}, tasks service"
+        found.append(
+            Comparison(
+                f"processor time, {of} / {to}",
+                paired.ratio_of(*(list(map(_service_us, reads[name])) for name in (of, to))),
+                at_most=_MAX_OF_FULL,
+            )
+        )
     for of, to in (
         ("a task, web app", "a task, tasks service"),
         ("a task, nginx", "a task, web app"),
@@ -78,6 +92,11 @@ def _comparisons(reads: Runs) -> list[Comparison]:
             Comparison(f"calls a second, {of} / {to}", paired.ratio(reads, of, to, "per_s"))
         )
     return found
+
+
+def _service_us(sample: Sample) -> float:
+    """Return the processor time of the tasks service and of PostgreSQL for one call."""
+    return sum(sample[name] for name in _READERS)
 
 
 def _reads(
@@ -91,8 +110,17 @@ def _reads(
         "a task, nginx": (ports.nginx, _TASK),
         "the list, bare": (bare_port, _LIST),
         "the list, tasks service": (ports.tasks, _LIST),
+        "a long task, tasks service": (ports.tasks, _LONG),
+        "a long task, tasks service, 304": (ports.tasks, _known(system, _LONG)),
+        "a task, tasks service, 304": (ports.tasks, _known(system, _TASK)),
+        "the list, tasks service, 304": (ports.tasks, _known(system, _LIST)),
     }
     return {name: lambda method=method: load(*method) for name, method in methods.items()}  # type: ignore[misc] # binds the method
+
+
+def _known(system: Stack, call: Call) -> Call:
+    """Return the call as a client makes it that has the answer already."""
+    return replace(call, if_none_match=_get(system, call).headers["ETag"])
 
 
 def _calls(system: Stack, seconds: int) -> dict[str, tuple[int, Call]]:
@@ -139,8 +167,8 @@ def _loader(system: Stack, seconds: int) -> Callable[[int, Call], Sample]:
 
 
 def _fill(system: Stack) -> None:
-    """One task with three clips, and more tasks than a list returns."""
-    ids = [_TASK_ID, *(str(uuid.uuid4()) for _ in range(2 * _LISTED))]
+    """One task with three clips, one with a hundred, and more tasks than a list returns."""
+    ids = [_TASK_ID, _LONG_ID, *(str(uuid.uuid4()) for _ in range(2 * _LISTED))]
     system.execute(
         "INSERT INTO tasks (id, owner_id, url, status, source, started_at, finished_at)"
         " SELECT unnest(%s::uuid[]), %s, 'http://example.com/v.mp4', 'done', %s, now(), now()",
@@ -151,8 +179,9 @@ def _fill(system: Stack) -> None:
         " status, progress, path,"
         " size_bytes, sha256, frames) SELECT id, n, owner_id, 600 * n, 600 * n + 600,"
         " 20 * n, 20 * n + 20, 'done', 100,"
-        " 'clip.mp4', %s, repeat('ab', 32), 660 FROM tasks CROSS JOIN generate_series(0, 2) n",
-        _CLIP_BYTES,
+        " 'clip.mp4', %s, repeat('ab', 32), 660 FROM tasks CROSS JOIN generate_series(0, %s) n"
+        " WHERE n < 3 OR id = %s::uuid",
+        *(_CLIP_BYTES, _LONG_PARTS - 1, _LONG_ID),
     )
     (system.installation.home.share / "clip.mp4").write_bytes(bytes(_CLIP_BYTES))
     sign_up = {"username": "a", "password_2": _USER["password"], **_USER}
@@ -161,10 +190,14 @@ def _fill(system: Stack) -> None:
 
 
 def _answer(system: Stack, call: Call) -> Any:  # noqa: ANN401 # JSON has no types
+    return _get(system, call).json()
+
+
+def _get(system: Stack, call: Call) -> requests.Response:
     url = f"http://127.0.0.1:{system.installation.ports.tasks}{call.paths[0]}"
     answer = requests.get(url, headers={"Authorization": f"Bearer {system.token}"}, timeout=10)
     answer.raise_for_status()
-    return answer.json()
+    return answer
 
 
 def _token_check(system: Stack) -> dict[str, float]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import requests
 from flask import Flask
 
 from bench import paired, plots, stack, wrk
@@ -88,7 +89,23 @@ def _lists(options: Options, many: int) -> paired.Runs:
             for limit in (_FEW, 20)
             for name, system, owner in ((_of(1), few, 1), (_of(2), full, 1), (_of(3), full, 2))
         }
+        port, token = full.installation.ports.tasks, full.token_of(1)
+        for place, rows in {"middle": many // 2, "end": many - 2 * _FEW}.items():
+            call = Call([_page_behind(port, token, rows)])
+            methods[f"max={_FEW}, a page near the {place}"] = lambda call=call: wrk.load(  # type: ignore[misc] # binds the call
+                port, call, token, seconds=seconds, connections=8
+            )
         return paired.take_turns(methods, 2 * options.rounds)
+
+
+def _page_behind(port: int, token: str, rows: int) -> str:
+    """Follow the links of long pages past so many rows; return the path of a short page there."""
+    path = "/tasks?max=1000"
+    for _ in range(rows // 1000):
+        url = f"http://127.0.0.1:{port}{path}"
+        answer = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        path = answer.links["next"]["url"]
+    return path.replace("max=1000", f"max={_FEW}")
 
 
 def _of(number: int) -> str:
@@ -101,7 +118,16 @@ def _of(number: int) -> str:
 
 def _comparisons(lists: paired.Runs) -> list[Comparison]:
     """A list of ten is the same response in all tables; of twenty, longer where they exist."""
-    return [
+    first = f"max={_FEW}, {_of(2)}"
+    deep = [
+        Comparison(
+            f"time of a page near the {place} of a million rows / of the first",
+            paired.ratio(lists, first, f"max={_FEW}, a page near the {place}", "per_s"),
+            at_most=_MAX_RATIO,
+        )
+        for place in ("middle", "end")
+    ]
+    return deep + [
         Comparison(
             f"time of a list, max={limit}, {_of(number)} / {_of(1)}",
             paired.ratio(lists, f"max={limit}, {_of(1)}", f"max={limit}, {_of(number)}", "per_s"),

@@ -22,6 +22,7 @@ class Call:
     paths: Sequence[str]
     method: str = "GET"
     body: str | None = None
+    if_none_match: str | None = None
 
 
 def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -> dict[str, float]:
@@ -33,6 +34,8 @@ def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -
         if call.body is not None:
             variables["WRK_BODY"] = call.body
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+        if call.if_none_match is not None:
+            command += ["-H", f"If-None-Match: {call.if_none_match}"]
         command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"]
         done = subprocess.run(
             command, env={**os.environ, **variables}, capture_output=True, text=True, check=True
