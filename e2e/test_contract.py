@@ -43,6 +43,7 @@ OPERATIONS = {
     "listWebhooks",
     "getCallbackSecret",
     "replaceCallbackSecret",
+    "deleteCallbackSecret",
     "getWebhook",
     "deleteWebhook",
     "testWebhook",

@@ -102,6 +102,7 @@ def test_callbacks_tell_of_one_task_and_of_its_batch(
     link = f"/webhooks/{batch['batch_id']}"
     wait_until(lambda: _statuses(api, link) == {"delivered"}, 60)
     assert api.post("/webhooks/callback-secret", {}).json()["secret"] != secret
+    assert api.delete("/webhooks/callback-secret").status_code == 204
 
 
 def test_410_disables_the_webhook(api: Api, receiver: Receiver) -> None:

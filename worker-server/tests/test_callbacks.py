@@ -95,6 +95,10 @@ def test_secret_of_callbacks_is_the_accounts(client: FlaskClient, auth: Auth) ->
     second = _secret(client, auth(), "POST")
     assert second not in (first, others)
     assert (_secret(client, auth()), _secret(client, auth(2))) == (second, others)
+    gone = client.delete("/webhooks/callback-secret", headers=auth())
+    assert gone.status_code == 204
+    assert _secret(client, auth(2)) == others
+    assert _secret(client, auth()) not in (first, second, others)
 
 
 def test_batch_is_done_once_its_last_task_has_ended(client: FlaskClient, auth: Auth) -> None:

@@ -58,6 +58,7 @@ def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float)
     _remove_listed(tasks, "/brands", headers, headers, deadline)
     _remove_listed(tasks, "/webhooks", headers, headers, deadline)
     _answer(tasks, "PUT", "/brands/default", headers, _NO_DEFAULT)
+    _answer(tasks, "DELETE", "/webhooks/callback-secret", headers)
     # Their tasks are gone by now.
     _remove_listed(tasks, "/batches?max=100", headers, headers, deadline)
 

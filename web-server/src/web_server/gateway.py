@@ -64,7 +64,7 @@ _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 # Paths that the service takes for a brand's or a webhook's id where the method is another one.
 _METHODS_OF = {
     "/brands/default": ("GET", "HEAD", "PUT"),
-    "/webhooks/callback-secret": ("GET", "HEAD", "POST"),
+    "/webhooks/callback-secret": ("GET", "HEAD", "POST", "DELETE"),
 }
 _LINKS = re.compile(r"/tasks/[^/]+/links")
 # What nginx fetches itself: it takes as long as the caller.

@@ -69,6 +69,11 @@ def blueprint() -> Blueprint:
     def replace_callback_secret() -> Response:
         return jsonify(secret=signing.spell_secret(callbacks.replace_secret(caller().user_id)))
 
+    @routes.delete("/callback-secret")
+    def delete_callback_secret() -> Response:
+        callbacks.delete_secret(caller().user_id)
+        return Response(status=204)
+
     @routes.get("/<webhook_id>")
     def get_webhook(webhook_id: str) -> Response:
         key = parse_id(webhook_id, WebhookNotFound)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from worker_server import webhook_signatures as signing
@@ -63,3 +63,9 @@ def replace_secret(owner_id: int) -> bytes:
             new.on_conflict_do_update(index_elements=["owner_id"], set_={"secret": secret})
         )
     return secret
+
+
+def delete_secret(owner_id: int) -> None:
+    """Forget the account's secret; its next use makes another one."""
+    with transaction() as session:
+        session.execute(delete(CallbackSecret).where(CallbackSecret.owner_id == owner_id))
