@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import time
 import zipfile
 from collections.abc import Iterator
 from email.message import Message
@@ -62,7 +63,8 @@ def test_by_keyboard_alone(new_visitor: NewVisitor, video_url: str) -> None:
     page.locator("#tab-false").focus()
     press.press("ArrowRight")
     page.wait_for_selector("#username")
-    for text in ("Grace", f"grace-{id(visitor)}@example.com", PASSWORD):
+    unique = time.time_ns()
+    for text in (f"Grace {unique}", f"grace-{unique}@example.com", PASSWORD):
         press.press("Tab")
         if page.evaluate("document.activeElement.tagName") != "INPUT":
             press.press("Tab")
@@ -175,6 +177,21 @@ def test_several_links_make_a_batch(visitor: Visitor, video_url: str) -> None:
     page.locator(".batches a").click()
     page.wait_for_url("**/#/batch/*")
     assert visitor.complaints == []
+
+
+def test_new_tasks_are_announced(visitor: Visitor, video_url: str) -> None:
+    visitor.submit(video_url)
+    visitor.open("tasks")
+    visitor.page.wait_for_selector(".row")
+    visitor.page.wait_for_timeout(5000)  # one sentence in five seconds: "Accepted." was said
+    answer = visitor.context.request.post(
+        f"{visitor.base_url}/tasks",
+        data={"url": video_url},
+        headers={"Sec-Fetch-Site": "same-origin"},
+    )
+    assert answer.status == 202
+    visitor.page.get_by_text("New tasks in the list: 1").wait_for(state="attached")
+    assert visitor.page.locator(".row").count() == 2
 
 
 def test_double_click_makes_one_task(visitor: Visitor, video_url: str) -> None:

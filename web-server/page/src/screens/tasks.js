@@ -1,6 +1,6 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
-import { useCallback } from "preact/hooks";
+import { useCallback, useEffect, useRef } from "preact/hooks";
 import { ApiError, call, nextPage } from "../api.js";
 import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
@@ -48,6 +48,7 @@ export function List({ path, isFiltered }) {
   const moreLink = useSignal(/** @type {string | null | undefined} */ (undefined));
   const chosen = useSignal(/** @type {Set<string>} */ (new Set()));
   const next = moreLink.value === undefined ? headers && nextPage(headers) : moreLink.value;
+  useAnnouncedNews(value);
   const known = new Set((value || []).map((/** @type {any} */ task) => task.task_id));
   const tasks = [...(value || []), ...more.value.filter((task) => !known.has(task.task_id))];
 
@@ -86,6 +87,17 @@ export function List({ path, isFiltered }) {
   `;
 }
 
+/** Tell of rows that have come on top since the last answer. @param {any[] | null} tasks newest first */
+function useAnnouncedNews(tasks) {
+  const first = useRef("");
+  useEffect(() => {
+    if (!tasks) return;
+    const news = first.current ? tasks.findIndex((task) => task.task_id === first.current) : 0;
+    if (news > 0) announce(t("tasks.new", { n: news }));
+    first.current = tasks.length ? tasks[0].task_id : "";
+  }, [tasks]);
+}
+
 const remove = (/** @type {any} */ task) => call("DELETE", task.link);
 const retry = async (/** @type {any} */ task) => {
   if (task.status === "failed") await call("POST", `${task.link}/retry`);
@@ -109,7 +121,7 @@ function Row({ task, isChosen, onToggle }) {
     task.parts_total && t("tasks.parts", { done: task.parts_done, total: task.parts_total }),
     task.eta_s != null && t("task.left", { time: lasting(task.eta_s) }),
     ago(task.created_at),
-    task.expires_soon && t("task.expires", { ago: ago(task.expires_at) }),
+    task.expires_at && t("task.expires", { ago: ago(task.expires_at) }),
   ].filter(Boolean);
   return html`<li class="row">
     <input type="checkbox" checked=${isChosen} onChange=${() => onToggle(task.task_id)} aria-label=${t("tasks.choose", { name: task.name })} />
