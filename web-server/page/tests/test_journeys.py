@@ -28,6 +28,14 @@ def hashes_in(archive: bytes) -> list[str]:
         return sorted(hashlib.sha256(found.read(name)).hexdigest() for name in clips)
 
 
+def beside_the_first_card(visitor: Visitor) -> bytes:
+    """Return a picture of the few pixels left of the first card."""
+    box = visitor.page.locator(".card .picture").first.bounding_box()
+    assert box
+    strip = {"x": box["x"] - 5, "y": box["y"] + 20, "width": 5, "height": 40}
+    return visitor.page.screenshot(clip=strip)  # type: ignore[arg-type]
+
+
 def test_by_mouse(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     visitor.submit(video_url, part_seconds="2")
@@ -77,7 +85,9 @@ def test_by_keyboard_alone(new_visitor: NewVisitor, video_url: str) -> None:
     page.wait_for_url("**/#/task/*")
     visitor.wait_done()
     page.locator("main").focus()
+    before = beside_the_first_card(visitor)
     press.press("j")
+    assert beside_the_first_card(visitor) != before  # the ring of the focus, which is not cut off
     press.press("Enter")
     page.wait_for_selector("video")
     press.press("Escape")
