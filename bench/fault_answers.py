@@ -37,7 +37,7 @@ def restarts(target: Target, rounds: int) -> Figures:
             runs = [_under_load(target, caller, path, program, act) for _ in range(rounds)]
             name = f"{way} of {program} at 200 requests/s"
             figures[f"{name}: resets"] = [float(run.resets() + run.other_errors()) for run in runs]
-            figures[f"{name}: seconds with a 503"] = [run.refused_s() for run in runs]
+            figures[f"{name}: seconds with a 502 or 503"] = [run.refused_s() for run in runs]
     return figures
 
 

@@ -12,6 +12,8 @@ import urllib3
 from chaos.target import Target
 
 _THREADS = 10
+# With Retry-After: of nginx for the web app, and of the web app for the tasks service.
+_REFUSED = (502, 503)
 
 
 @dataclass
@@ -56,12 +58,12 @@ class Traffic:
         return sum(status is None for _, _, status in self.answers)
 
     def other_errors(self) -> int:
-        """Return how many answers were neither good nor a 503."""
-        return sum(status not in (200, 503, None) for _, _, status in self.answers)
+        """Return how many answers were neither good nor one of `_REFUSED`."""
+        return sum(status not in (200, *_REFUSED, None) for _, _, status in self.answers)
 
     def refused_s(self) -> float:
-        """Return the time from the first 503 to the last."""
-        at = [when for when, _, status in self.answers if status == 503]
+        """Return the time from the first refusal to the last."""
+        at = [when for when, _, status in self.answers if status in _REFUSED]
         return max(at) - min(at) if at else 0.0
 
     def p95_s(self) -> float:
