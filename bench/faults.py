@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-from bench import fault_answers, fault_recovery
+from bench import fault_answers, fault_recovery, fault_uploads
 from bench.paired import Ratio
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
@@ -30,6 +30,7 @@ _GOALS = {
     "restart of tasks at 200 requests/s: resets": 0.0,
     "restart of tasks at 200 requests/s: seconds with a 502 or 503": 1.0,
     "10,000 queued tasks, Redis emptied → wake-ups are back, s": 60.0,
+    "200 uploads cut at random: lost or wrong": 0.0,
     "100 readers at 1 KB/s: p95 of others' GET, of that when idle": 2.0,
 }
 
@@ -42,6 +43,7 @@ def run(options: Options) -> Report:
             fault_recovery.aborts,
             fault_recovery.aborts_of_dead_workers,
             fault_recovery.emptied_redis,
+            fault_uploads.cut_uploads,
             fault_answers.slow_readers,
             fault_answers.restarts,
             fault_answers.longest,
