@@ -66,7 +66,7 @@ function LogInForm({ email = "" }) {
   const form = useForm(({ email, password }) => logIn(email, password));
   return html`<form onSubmit=${form.onSubmit}>
     <${Field} id="email" label=${t("account.email")}>
-      <input id="email" name="email" type="email" autocomplete="username" required value=${email} autofocus=${!email} />
+      <input id="email" name="email" type="email" autocomplete="username" required defaultValue=${email} autofocus=${!email} />
     <//>
     <${Password} id="password" name="password" autocomplete="current-password" />
     <${Failure} error=${form.error.value} />

@@ -32,7 +32,7 @@ var Fe,y,Ft,ct,Z,qt,Ut,jt,rt,Ne,ge,Rt,dt,it,lt,hn,Le={},Me=[],vn=/acit|ex(?:s|g|
     </div>
   </div>`}function Yn(e,t){e.key!=="ArrowLeft"&&e.key!=="ArrowRight"||(t.value=!t.value,setTimeout(()=>document.getElementById(`tab-${t.value}`)?.focus()))}function ja(e){let t=_(!1),a=_(null);return{busy:t,error:a,onSubmit:async o=>{o.preventDefault();let r=Object.fromEntries(new FormData(o.target));t.value=!0,a.value=null;try{await e(r)}catch(c){if(!(c instanceof g))throw c;a.value=c}t.value=!1},errorOf:o=>{let r=(a.value?.errors||[]).find(c=>c.field===o);return r&&T(r.code,r.message)}}}function Ra({email:e=""}){let t=ja(({email:a,password:n})=>Et(a,n));return l`<form onSubmit=${t.onSubmit}>
     <${C} id="email" label=${i("account.email")}>
-      <input id="email" name="email" type="email" autocomplete="username" required value=${e} autofocus=${!e} />
+      <input id="email" name="email" type="email" autocomplete="username" required defaultValue=${e} autofocus=${!e} />
     <//>
     <${_e} id="password" name="password" autocomplete="current-password" />
     <${E} error=${t.error.value} />
