@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,6 +34,28 @@ def test_the_same_key_gives_the_same_task(client: FlaskClient, auth: Auth) -> No
     assert (again.status_code, again.get_json()["task_id"]) == (202, first.get_json()["task_id"])
     assert problem(post(client, auth(), URL + "?other", **key)) == (422, "idempotency_key_reused")
     assert post(client, auth(2), **key).get_json()["task_id"] != first.get_json()["task_id"]
+
+
+def test_repeated_request_is_answered_whatever_has_changed_since(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    key = {**auth(), "Idempotency-Key": "once"}
+    brand = uuid.uuid4()
+    database.execute(
+        "INSERT INTO brands (id, owner_id, name, spec, files, size_bytes)"
+        f" VALUES ('{brand}', 1, 'b', '{{}}', '{{}}', 0)"
+    )
+    source = {"url": URL, "edit": {"brand_id": str(brand)}}
+    requests = (("/tasks", source, "task_id"), ("/batches", {"items": [source]}, "batch_id"))
+    first = [client.post(path, json=body, headers=key).get_json() for path, body, _ in requests]
+    database.execute("UPDATE brands SET deleted_at = now()")
+    for (path, body, name), known in zip(requests, first, strict=True):
+        again = client.post(path, json=body, headers=key)
+        assert (again.status_code, again.get_json()[name]) == (202, known[name])
+        other = client.post(path, json=body, headers=auth())
+        assert problem(other)[0] in (400, 422)
+        reused = client.post(path, json={**body, "name": "x"}, headers=key)
+        assert problem(reused) == (422, "idempotency_key_reused")
 
 
 def test_a_key_is_forgotten_after_a_day(

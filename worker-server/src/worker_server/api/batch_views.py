@@ -1,6 +1,7 @@
 """The `/batches` calls: each parses, calls one service and answers."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -12,7 +13,7 @@ from idrl_common.problems import FieldError, Problem
 from idrl_common.validation import parse_body, parse_query, validate_each
 from worker_server.api import batch_queries, cursors, rate_limits, services, tags
 from worker_server.api.batch_documents import batch_document
-from worker_server.api.batch_queries import BatchNotFound
+from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.brand_choices import with_brands
 from worker_server.api.callback_urls import check_callback_url, url_error
 from worker_server.api.cursors import Position
@@ -25,6 +26,7 @@ from worker_server.api.task_reads import next_link
 from worker_server.edits import Edit
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
+from worker_server.queue.quotas import LimitState
 from worker_server.queue.submissions import Submission
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
@@ -41,19 +43,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     def create_batch() -> tuple[Response, int, dict[str, str]]:
         request.max_content_length = MAX_BODY_BYTES
         body = parse_body(NewBatch)
-        check_callback_url(body.callback_url)
-        tasks = _submissions(body)
-        services.admit(share)
-        key = idempotency_key()
-        submission = BatchSubmission(
-            caller().user_id,
-            tasks,
-            body.name,
-            key,
-            body_sha256(body) if key else None,
-            body.callback_url,
-        )
-        facts, task_ids, limits = services.submit_batch(submission, current().quotas)
+        facts, task_ids, limits = _repeated(body) or _accepted(body, share)
         document = batch_document(facts, task_ids)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
@@ -87,6 +77,30 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         return jsonify(batch_id=str(key), status=deletion), status
 
     return routes
+
+
+Stored = tuple[BatchFacts, list[str], Sequence[LimitState]]
+
+
+def _repeated(body: NewBatch) -> Stored | None:
+    """Return what an earlier request with the same Idempotency-Key has stored."""
+    key = idempotency_key()
+    if key is None:
+        return None
+    found = services.repeated_batch(caller().user_id, key, body_sha256(body))
+    return None if found is None else (*found, ())
+
+
+def _accepted(body: NewBatch, share: ShareMonitor) -> Stored:
+    """Store the batch; raise QuotaExceeded or a Problem."""
+    check_callback_url(body.callback_url)
+    tasks = _submissions(body)
+    services.admit(share)
+    key = idempotency_key()
+    digest = body_sha256(body) if key else None
+    owner_id, url = caller().user_id, body.callback_url
+    submission = BatchSubmission(owner_id, tasks, body.name, key, digest, url)
+    return services.submit_batch(submission, current().quotas)
 
 
 def _submissions(body: NewBatch) -> list[Submission]:

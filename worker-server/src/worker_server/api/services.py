@@ -76,6 +76,34 @@ def submit_task(
     return facts, PartTotals.of(parts), ()
 
 
+def repeated_task(owner_id: int, key: str, body_sha256: str) -> tuple[TaskFacts, PartTotals] | None:
+    """Return the task of an earlier request with this key; None where there is none.
+
+    Raise IdempotencyKeyReused.
+    """
+    task_id = submissions.find_repeated(owner_id, key, body_sha256)
+    if task_id is None:
+        return None
+    try:
+        facts, parts = queries.get_task(owner_id, task_id)
+    except TaskNotFound:  # deleted since
+        return None
+    return facts, PartTotals.of(parts)
+
+
+def repeated_batch(
+    owner_id: int, key: str, body_sha256: str
+) -> tuple[BatchFacts, list[str]] | None:
+    """As for tasks, with the ids of the batch's tasks."""
+    batch_id = batches.find_repeated(owner_id, key, body_sha256)
+    if batch_id is None:
+        return None
+    try:
+        return batch_queries.get_batch(owner_id, batch_id)
+    except BatchNotFound:  # deleted since
+        return None
+
+
 def submit_batch(
     submission: BatchSubmission, quotas: Quotas
 ) -> tuple[BatchFacts, list[str], Sequence[LimitState]]:

@@ -1,5 +1,7 @@
 """The `/tasks` calls that make tasks and read them: each parses, calls one service and answers."""
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -14,7 +16,7 @@ from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import body_sha256, idempotency_key
 from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
-from worker_server.api.queries import TaskNotFound
+from worker_server.api.queries import PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.schemas import (
     EventListing,
     Listing,
@@ -25,6 +27,7 @@ from worker_server.api.schemas import (
 from worker_server.edits import Edit
 from worker_server.fetching import check_url
 from worker_server.queue.estimates import QueueEstimates
+from worker_server.queue.quotas import LimitState
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings, current
 from worker_server.share_monitor import ShareMonitor
@@ -41,12 +44,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     def create_task() -> tuple[Response, int, dict[str, str]]:
         request.max_content_length = MAX_TASK_BODY_BYTES
         body = parse_body(NewTask)
-        settings = current()
-        _check_source(body, settings)
-        check_callback_url(body.callback_url)
-        services.admit(share)
-        submission = _submission(body, settings)
-        facts, totals, limits = services.submit_task(submission, settings.quotas)
+        facts, totals, limits = _repeated(body) or _accepted(body, share)
         document = task_document(facts, totals)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
@@ -80,6 +78,27 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
             raise services.note_lost_clip(part) from None
 
     return routes
+
+
+Stored = tuple[TaskFacts, PartTotals, Sequence[LimitState]]
+
+
+def _repeated(body: NewTask) -> Stored | None:
+    """Return what an earlier request with the same Idempotency-Key has stored."""
+    key = idempotency_key()
+    if key is None:
+        return None
+    found = services.repeated_task(caller().user_id, key, body_sha256(body))
+    return None if found is None else (*found, ())
+
+
+def _accepted(body: NewTask, share: ShareMonitor) -> Stored:
+    """Store the task; raise UrlRefused, QuotaExceeded or a Problem."""
+    settings = current()
+    _check_source(body, settings)
+    check_callback_url(body.callback_url)
+    services.admit(share)
+    return services.submit_task(_submission(body, settings), settings.quotas)
 
 
 def _check_source(body: NewTask, settings: Settings) -> None:

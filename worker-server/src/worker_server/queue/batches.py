@@ -68,6 +68,14 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
     raise RuntimeError("batches with this Idempotency-Key are created and deleted all the time")
 
 
+def find_repeated(owner_id: int, key: str, body_sha256: str) -> uuid.UUID | None:
+    """As for tasks: the batch of an earlier request with this key; raise IdempotencyKeyReused."""
+    submission = BatchSubmission(owner_id, (), idempotency_key=key, body_sha256=body_sha256)
+    with transaction() as session:
+        _forget_old_key(session, submission)
+        return _same_submission(session, submission)
+
+
 def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
     """Abort the batch's live tasks and forget the others; None when the owner has no such batch.
 

@@ -31,6 +31,7 @@ _SAME_NAMES = (
 )
 # A request with a known key can meet the DELETE of the first request's task; then it is a new one.
 _MAX_TRIES = 10
+_REUSED = "This Idempotency-Key came before with another body."
 
 
 class IdempotencyKeyReused(Exception):
@@ -91,6 +92,26 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
     raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
 
 
+def find_repeated(owner_id: int, key: str, body_sha256: str) -> uuid.UUID | None:
+    """Return the task of an earlier request with this key; None where there is none.
+
+    Raise IdempotencyKeyReused. A repeated request is answered whatever has changed since the first
+    one: a brand that was deleted, a share that is full.
+    """
+    fresh = Task.created_at >= func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
+    same = select(Task.id, Task.idempotency_body_sha256).where(
+        Task.owner_id == owner_id, Task.idempotency_key == key, fresh
+    )
+    with transaction() as session:
+        found = session.execute(same).one_or_none()
+    if found is None:
+        return None
+    if found.idempotency_body_sha256 != body_sha256:
+        raise IdempotencyKeyReused(_REUSED)
+    task_id: uuid.UUID = found.id
+    return task_id
+
+
 def _values(submission: Submission) -> dict[str, Any]:
     """Return the parameters of insert_task.sql, with a new id."""
     values = {**vars(submission), "id": uuid.uuid4()}
@@ -133,5 +154,5 @@ def _same_submission(submission: Submission) -> Task | None:
     """Return the task of the first request with this key; None when it was deleted in between."""
     task = db.session.scalars(select(Task).where(*_same_key(submission))).one_or_none()
     if task is not None and task.idempotency_body_sha256 != submission.body_sha256:
-        raise IdempotencyKeyReused("This Idempotency-Key came before with another body.")
+        raise IdempotencyKeyReused(_REUSED)
     return task
