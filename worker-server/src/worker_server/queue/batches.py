@@ -7,17 +7,18 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.sql.dml import ReturningInsert
 
 from worker_server.db import transaction
 from worker_server.models import Batch, Task
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks
-from worker_server.queue.quotas import LimitState, Quotas, override_of
+from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.session import ScopedSession
+from worker_server.queue.statements import load
 from worker_server.queue.submissions import IDEMPOTENCY_HOURS, IdempotencyKeyReused, Submission
 
+# As text, as for tasks: SQLAlchemy compiles an upsert each time.
+_INSERT_BATCH = load("insert_batch")
 # As for tasks: the request may meet the DELETE of the first request's batch.
 _MAX_TRIES = 10
 
@@ -53,7 +54,7 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
     for _ in range(_MAX_TRIES):
         with transaction() as session:
             _forget_old_key(session, submission)
-            created = session.execute(_insertion(submission)).one_or_none()
+            created = session.execute(_INSERT_BATCH, _values(submission)).one_or_none()
             if created is not None:
                 rows = _task_rows(submission, created.id, created.created_at)
                 session.execute(insert(Task), rows)
@@ -104,25 +105,9 @@ def forget_empty() -> None:
         session.execute(delete(Batch).where(Batch.created_at < old, is_empty))
 
 
-def _insertion(submission: BatchSubmission) -> ReturningInsert[Any]:
-    quotas = override_of(submission.owner_id).label("quotas")
-    row = {
-        "id": uuid.uuid4(),
-        "owner_id": submission.owner_id,
-        "name": submission.name,
-        "callback_url": submission.callback_url,
-        "idempotency_key": submission.idempotency_key,
-        "idempotency_body_sha256": submission.body_sha256,
-    }
-    return (
-        upsert(Batch)
-        .values(row)
-        .on_conflict_do_nothing(
-            index_elements=["owner_id", "idempotency_key"],
-            index_where=Batch.idempotency_key.is_not(None),
-        )
-        .returning(Batch.id, Batch.created_at, quotas)
-    )
+def _values(submission: BatchSubmission) -> dict[str, Any]:
+    """Return the parameters of insert_batch.sql, with a new id."""
+    return {**vars(submission), "id": uuid.uuid4()}
 
 
 def _task_rows(

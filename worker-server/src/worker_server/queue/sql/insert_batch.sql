@@ -1,0 +1,9 @@
+-- Stores a batch unless its owner has one with the same idempotency key already; returns when, and the
+-- owner's own quotas. The web app's table users: the worker machine may read these two columns.
+INSERT INTO batches (
+    id, owner_id, name, callback_url, idempotency_key, idempotency_body_sha256
+) VALUES (
+    :id, :owner_id, :name, :callback_url, :idempotency_key, :body_sha256
+)
+ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+RETURNING id, created_at, (SELECT quotas FROM users WHERE users.id = batches.owner_id) AS quotas
