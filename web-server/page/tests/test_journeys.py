@@ -136,6 +136,16 @@ def test_plan_is_shown_before_clips_are_made(visitor: Visitor, video_url: str) -
     page.get_by_role("button", name="Make the clips").wait_for()
     assert page.locator(".card").count() > 0
     assert page.locator(".card.done").count() == 0
+    page.get_by_text("Change where clips begin and end").click()
+    page.get_by_label("Clips, in this order").fill("0:01 - 0:02.5 Lap\n3 - 2 Wrong")
+    page.get_by_role("button", name="Plan again").click()
+    page.locator(".options-box .failure").wait_for()
+    page.get_by_label("Clips, in this order").fill("0:01 - 0:02.5 Lap\n0:00 - 0:01")
+    page.get_by_role("button", name="Plan again").click()
+    page.get_by_text("Lap", exact=True).wait_for()
+    assert page.locator(".card").count() == 2
+    assert [complaint for complaint in visitor.complaints if "400" not in complaint] == []
+    visitor.complaints.clear()  # the browser's own line on a refused call
     page.get_by_role("button", name="Make the clips").click()
     visitor.wait_done()
     assert page.locator(".card.done").count() > 0

@@ -6,6 +6,7 @@ import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status } from "../ui.js";
 import { ago, clock, date, lasting, number, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
+import { Plan } from "./plan.js";
 import { hostOf } from "./tasks.js";
 
 const LIVE_MS = 1000;
@@ -28,6 +29,7 @@ export function Task({ id }) {
     ${task.error && html`<${TaskError} task=${task} />`}
     ${error && LOST_CODES.includes(error.code) && html`<${Failure} error=${error} />`}
     <${Actions} task=${task} refresh=${() => poller.refresh()} />
+    ${task.status === "planned" && html`<${Plan} task=${task} refresh=${() => poller.refresh()} />`}
     ${task.parts.length > 0 && html`<${Strip} parts=${task.parts} /><${Cards} task=${task} />`}
     <${Events} path=${path} />
   </article>`;
