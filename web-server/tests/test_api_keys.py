@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import jwt
@@ -58,6 +59,19 @@ def test_keys_are_listed_without_the_key_and_stored_hashed(
     ]
     rows = str(database.execute("SELECT * FROM api_keys"))
     assert not any(key["key"] in rows for key in made)
+
+
+def test_key_tells_when_it_was_last_used(
+    client: FlaskClient, headers: dict[str, str], database: Database
+) -> None:
+    used, other = (new_key(client, headers, name=name) for name in ("used", "other"))
+    assert (used["last_used_at"], other["last_used_at"]) == (None, None)
+    assert client.get("/me", headers=bearer(used["key"])).status_code == 200
+    by_name = {key["name"]: key for key in client.get("/me/keys", headers=headers).json}
+    ((now,),) = database.execute("SELECT now()")
+    last_used_at = datetime.fromisoformat(by_name["used"]["last_used_at"])
+    assert abs((now - last_used_at).total_seconds()) < 30  # type: ignore[operator] # of any type
+    assert by_name["other"]["last_used_at"] is None
 
 
 def test_deleted_key_opens_nothing(client: FlaskClient, headers: dict[str, str]) -> None:

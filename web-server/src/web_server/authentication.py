@@ -4,11 +4,12 @@ import hashlib
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Lock
 from typing import Generic, TypeVar
 
 from flask import g
-from sqlalchemy import select
+from sqlalchemy import Update, func, or_, select, update
 
 from idrl_common.token_verifier import (
     Identity,
@@ -27,6 +28,7 @@ LOOKUP_S = 5.0
 # Of tokens that are made of a key or a link; longer than a call may take, with a cached key.
 _KEY_TOKEN_LIFETIME_S = 120
 _CACHED_KEYS = 4096
+_USE_S = 60
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -130,11 +132,20 @@ class Authenticator:
         )
         with transaction() as session:
             row = session.execute(query).one_or_none()
-        if row is None:
-            return None
+            if row is None:
+                return None
+            session.execute(_note_use(sha256))
         token = self._signer.sign(row.user_id, row.role, lifetime_s=_KEY_TOKEN_LIFETIME_S)
         expires_at_s = row.expires_at.timestamp() if row.expires_at else float("inf")
         return KeyState(AccountState(row.user_id, row.role, 0), expires_at_s, token)
+
+
+def _note_use(sha256: str) -> Update:
+    """Return the statement that notes a key's use, to _USE_S."""
+    before = func.now() - timedelta(seconds=_USE_S)
+    is_old = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < before)
+    used = update(ApiKey).where(ApiKey.key_sha256 == sha256, is_old)
+    return used.values(last_used_at=func.now())
 
 
 def exchanged_token() -> str | None:

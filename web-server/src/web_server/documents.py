@@ -29,6 +29,7 @@ class KeyDocument(TypedDict):
     name: str
     created_at: str
     expires_at: str | None
+    last_used_at: str | None
 
 
 class TokenDocument(TypedDict):
@@ -67,6 +68,7 @@ def key_document(key: ApiKey) -> KeyDocument:
         "name": key.name,
         "created_at": _time(key.created_at),
         "expires_at": _time(key.expires_at) if key.expires_at else None,
+        "last_used_at": _time(key.last_used_at) if key.last_used_at else None,
     }
 
 

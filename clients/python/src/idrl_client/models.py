@@ -214,6 +214,7 @@ class KeyWithSecret(TypedDict):
     name: str
     created_at: str
     expires_at: str | None
+    last_used_at: str | None
     key: str
 
 

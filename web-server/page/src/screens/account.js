@@ -5,7 +5,7 @@ import { ApiError, call, get } from "../api.js";
 import { areKeysOn, switchKeys } from "../keys.js";
 import { ended, logOut, user } from "../session.js";
 import { announce, Dialog, Failure, Field, html } from "../ui.js";
-import { date, lasting, sentenceOf, sizeOf, t } from "../words.js";
+import { ago, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
 import { Password } from "./signin.js";
 import { Copy } from "./task.js";
 import { Webhooks } from "./webhooks.js";
@@ -88,7 +88,7 @@ function Keys() {
     <pre><code>curl -H "Authorization: Bearer idrl_…" ${location.origin}/tasks</code></pre>
     <ul class="plain">
       ${(keys.value || []).map((key) => html`<li key=${key.key_id}>
-        <span><strong>${key.name}</strong> <span class="facts">${date(key.created_at)}${key.expires_at ? ` – ${date(key.expires_at)}` : ""}</span></span>
+        <span><strong>${key.name}</strong> <span class="facts">${date(key.created_at)}${key.expires_at ? ` – ${date(key.expires_at)}` : ""} · ${key.last_used_at ? t("keys.used", { ago: ago(key.last_used_at) }) : t("keys.unused")}</span></span>
         <button class="quiet danger" onClick=${() => revoke(key)} aria-label=${t("keys.revoke_one", { name: key.name })}>${t("keys.revoke")}</button>
       </li>`)}
     </ul>
