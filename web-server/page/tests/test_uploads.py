@@ -83,5 +83,21 @@ def test_large_file_after_cuts_and_a_reload(
     assert page.evaluate("localStorage.uploads") == "{}"
 
 
+def test_refused_upload_is_tried_again(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    video = visitor.context.request.get(video_url).body()
+    refusal = '{"status": 403, "code": "quota_bytes", "title": "Forbidden"}'
+    refused = {"status": 403, "content_type": "application/problem+json", "body": refusal}
+    page.route("**/uploads", lambda route: route.fulfill(**refused), times=1)  # type: ignore[arg-type]
+    file = {"name": "lap.mp4", "mimeType": "video/mp4", "buffer": video}
+    page.set_input_files("input[type=file]", [file])  # type: ignore[list-item]
+    page.locator(".drop .failure").wait_for()
+    visitor.complaints.clear()  # the browser's own line on a refused call
+    page.get_by_role("button", name="Retry lap.mp4").click()
+    page.locator(".drop a").click()
+    visitor.wait_done()
+    assert visitor.complaints == []
+
+
 def _is_large(file: Path) -> bool:
     return file.is_file() and file.stat().st_size == SIZE_BYTES

@@ -65,17 +65,18 @@ export function Files({ itemOf }) {
     <input ref=${chooser} class="hidden" type="file" accept="video/*,.mkv,.ts,.mts" multiple tabindex="-1" aria-hidden="true"
       onChange=${(/** @type {any} */ event) => { add(event.target.files); event.target.value = ""; }} />
     <ul class="plain">${rows.value.map((row) => html`<${FileRow} key=${row.file.name + row.file.lastModified} row=${row}
-      onCancel=${() => { row.state.isCanceled = true; rows.value = rows.value.filter((each) => each !== row); }} />`)}</ul>
+      onRetry=${() => { change(row.file, { error: "" }); send(row); }} onCancel=${() => { row.state.isCanceled = true; rows.value = rows.value.filter((each) => each !== row); }} />`)}</ul>
   </section>`;
 }
 
-/** @param {{row: Row, onCancel: () => void}} props */
-function FileRow({ row, onCancel }) {
+/** @param {{row: Row, onRetry: () => void, onCancel: () => void}} props */
+function FileRow({ row, onRetry, onCancel }) {
   const { file, sentBytes, taskId, error } = row;
   return html`<li>
     <span class="row-text"><span class="ellipsis">${file.name}</span>
       ${error ? html`<span class="failure">${error}</span>` : html`<span class="facts">${sizeOf(sentBytes)} / ${sizeOf(file.size)}</span>
       <${Bar} value=${(100 * sentBytes) / file.size} label=${t("task.progress", { name: file.name })} />`}</span>
+    ${error && html`<button class="quiet" onClick=${onRetry} aria-label=${t("files.retry", { name: file.name })}>${t("action.retry")}</button>`}
     ${taskId ? html`<a href=${`#/task/${taskId}`}>${t("files.open")}</a>` : html`<button class="quiet" onClick=${onCancel}>${t("action.abort")}</button>`}
   </li>`;
 }
