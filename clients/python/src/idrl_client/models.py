@@ -108,7 +108,7 @@ class Task(TypedDict):
     name: str
     external_id: str | None
     metadata: dict[str, Any] | None
-    callback_url: NotRequired[str | None]
+    callback_url: str | None
     edit: NotRequired[Edit | None]
     status: Literal[
         "queued", "downloading", "planned", "processing", "done", "failed", "canceling", "canceled"

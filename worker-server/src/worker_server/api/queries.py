@@ -39,7 +39,7 @@ EXPIRY = f"""LEFT JOIN LATERAL (
     ) AS expiry ON true"""  # noqa: S608 # made of constants
 FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.status, tasks.progress, tasks.attempt,
-    tasks.error_code, tasks.error_message,
+    tasks.error_code, tasks.error_message, tasks.callback_url,
     tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, tasks.starts_manually,
     {_TIME_OF.format("expiry.at")} AS expires_at,
     coalesce(expiry.is_soon, false) AS expires_soon, {_TIMES}"""
@@ -53,7 +53,7 @@ _TASK = PreparedQuery(
     "uuid, bigint",
     f"""
     SELECT row_to_json(task)::text FROM (
-        SELECT {FACTS}, tasks.edit, tasks.callback_url, of_task.parts,
+        SELECT {FACTS}, tasks.edit, of_task.parts,
             concat_ws(' ', tasks.xmin, {_EXPIRY_VERSION}, of_task.version) AS row_version
         FROM tasks {EXPIRY} CROSS JOIN LATERAL (
             SELECT json_agg(json_build_object(
@@ -142,8 +142,8 @@ class TaskFacts(TypedDict):
     name: str | None
     external_id: str | None
     metadata: dict[str, Any] | None
-    edit: NotRequired[dict[str, Any] | None]  # not in lists, as the next
-    callback_url: NotRequired[str | None]
+    edit: NotRequired[dict[str, Any] | None]  # not in lists
+    callback_url: str | None
     status: str
     progress: int
     attempt: int

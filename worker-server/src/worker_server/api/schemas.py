@@ -187,13 +187,14 @@ def task_document(
         "canceled_in_ms": task["canceled_in_ms"],
         "freed_bytes": task["freed_bytes"],
         "start": "manual" if task["starts_manually"] else "auto",
+        "callback_url": task["callback_url"],
         "keep": task["keep"],
         "expires_at": task["expires_at"],
         "expires_soon": task["expires_soon"],
         "link": f"/tasks/{task['id']}",
     }
     if "edit" in task:
-        document |= {"edit": task["edit"], "callback_url": task["callback_url"]}
+        document["edit"] = task["edit"]
     return (
         document
         if parts is None
