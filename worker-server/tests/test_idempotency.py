@@ -45,8 +45,11 @@ def test_repeated_request_is_answered_whatever_has_changed_since(
         "INSERT INTO brands (id, owner_id, name, spec, files, size_bytes)"
         f" VALUES ('{brand}', 1, 'b', '{{}}', '{{}}', 0)"
     )
-    source = {"url": URL, "edit": {"brand_id": str(brand)}}
-    requests = (("/tasks", source, "task_id"), ("/batches", {"items": [source]}, "batch_id"))
+    source: dict[str, object] = {"url": URL, "edit": {"brand_id": str(brand)}}
+    requests: list[tuple[str, dict[str, object], str]] = [
+        ("/tasks", source, "task_id"),
+        ("/batches", {"items": [source]}, "batch_id"),
+    ]
     first = [client.post(path, json=body, headers=key).get_json() for path, body, _ in requests]
     database.execute("UPDATE brands SET deleted_at = now()")
     for (path, body, name), known in zip(requests, first, strict=True):
