@@ -39,10 +39,10 @@ from worker_server.fetching import UrlRefused
 from worker_server.media import sandbox_report
 from worker_server.media.branding.normalize import BrandFileRefused
 from worker_server.queue import brands, uploads, wakeups, webhook_rows
+from worker_server.queue.idempotency import IdempotencyKeyReused
 from worker_server.queue.planning import NotPlanned
 from worker_server.queue.quotas import QuotaExceeded
 from worker_server.queue.reviving import NotFailed
-from worker_server.queue.submissions import IdempotencyKeyReused
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareAway

@@ -18,7 +18,7 @@ from worker_server.api.brand_choices import with_brands
 from worker_server.api.callback_urls import check_callback_url, url_error
 from worker_server.api.cursors import Position
 from worker_server.api.edits import edits_of_items
-from worker_server.api.idempotency import body_sha256, idempotency_key
+from worker_server.api.idempotency import request_key
 from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
@@ -26,6 +26,7 @@ from worker_server.api.task_reads import next_link
 from worker_server.edits import Edit
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
+from worker_server.queue.idempotency import RequestKey
 from worker_server.queue.quotas import LimitState
 from worker_server.queue.submissions import Submission
 from worker_server.settings import current
@@ -43,7 +44,8 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     def create_batch() -> tuple[Response, int, dict[str, str]]:
         request.max_content_length = MAX_BODY_BYTES
         body = parse_body(NewBatch)
-        facts, task_ids, limits = _repeated(body) or _accepted(body, share)
+        key = request_key(body)
+        facts, task_ids, limits = _repeated(key) or _accepted(body, key, share)
         document = batch_document(facts, task_ids)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
@@ -82,24 +84,25 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 Stored = tuple[BatchFacts, list[str], Sequence[LimitState]]
 
 
-def _repeated(body: NewBatch) -> Stored | None:
+def _repeated(key: RequestKey) -> Stored | None:
     """Return what an earlier request with the same Idempotency-Key has stored."""
-    key = idempotency_key()
-    if key is None:
-        return None
-    found = services.repeated_batch(caller().user_id, key, body_sha256(body))
+    found = services.repeated_batch(key)
     return None if found is None else (*found, ())
 
 
-def _accepted(body: NewBatch, share: ShareMonitor) -> Stored:
+def _accepted(body: NewBatch, key: RequestKey, share: ShareMonitor) -> Stored:
     """Store the batch; raise QuotaExceeded or a Problem."""
     check_callback_url(body.callback_url)
     tasks = _submissions(body)
     services.admit(share)
-    key = idempotency_key()
-    digest = body_sha256(body) if key else None
-    owner_id, url = caller().user_id, body.callback_url
-    submission = BatchSubmission(owner_id, tasks, body.name, key, digest, url)
+    submission = BatchSubmission(
+        owner_id=caller().user_id,
+        tasks=tasks,
+        name=body.name,
+        idempotency_key=key.idempotency_key,
+        body_sha256=key.body_sha256,
+        callback_url=body.callback_url,
+    )
     return services.submit_batch(submission, current().quotas)
 
 

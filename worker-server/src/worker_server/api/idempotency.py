@@ -5,13 +5,15 @@ import json
 
 from flask import request
 
+from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import Body
+from worker_server.queue.idempotency import RequestKey
 
 _KEY_LENGTH = range(1, 256)
 
 
-def idempotency_key() -> str | None:
+def _idempotency_key() -> str | None:
     """Return the current request's key, None without one; raise a 400 Problem for a bad one."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not (len(key) in _KEY_LENGTH and key.isascii() and key.isprintable()):
@@ -21,6 +23,12 @@ def idempotency_key() -> str | None:
             "Idempotency-Key must be 1 to 255 printable ASCII characters.",
         )
     return key
+
+
+def request_key(body: Body) -> RequestKey:
+    """Return what tells whether the current request repeats another one."""
+    key = _idempotency_key()
+    return RequestKey(caller().user_id, key, body_sha256(body) if key else None)
 
 
 def body_sha256(body: Body) -> str:

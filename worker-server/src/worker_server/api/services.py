@@ -9,7 +9,7 @@ from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.times import utc_text
 from worker_server.errors import FailureCode
-from worker_server.models import Part, Task
+from worker_server.models import Batch, Part, Task
 from worker_server.queue import (
     batches,
     cancellation,
@@ -22,6 +22,7 @@ from worker_server.queue import (
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.events import Event, list_events as list_task_events
+from worker_server.queue.idempotency import RequestKey, find_repeated
 from worker_server.queue.planning import Editor
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.submissions import Submission
@@ -76,30 +77,28 @@ def submit_task(
     return facts, PartTotals.of(parts), ()
 
 
-def repeated_task(owner_id: int, key: str, body_sha256: str) -> tuple[TaskFacts, PartTotals] | None:
+def repeated_task(request: RequestKey) -> tuple[TaskFacts, PartTotals] | None:
     """Return the task of an earlier request with this key; None where there is none.
 
     Raise IdempotencyKeyReused.
     """
-    task_id = submissions.find_repeated(owner_id, key, body_sha256)
+    task_id = find_repeated(Task, request)
     if task_id is None:
         return None
     try:
-        facts, parts = queries.get_task(owner_id, task_id)
+        facts, parts = queries.get_task(request.owner_id, task_id)
     except TaskNotFound:  # deleted since
         return None
     return facts, PartTotals.of(parts)
 
 
-def repeated_batch(
-    owner_id: int, key: str, body_sha256: str
-) -> tuple[BatchFacts, list[str]] | None:
+def repeated_batch(request: RequestKey) -> tuple[BatchFacts, list[str]] | None:
     """As for tasks, with the ids of the batch's tasks."""
-    batch_id = batches.find_repeated(owner_id, key, body_sha256)
+    batch_id = find_repeated(Batch, request)
     if batch_id is None:
         return None
     try:
-        return batch_queries.get_batch(owner_id, batch_id)
+        return batch_queries.get_batch(request.owner_id, batch_id)
     except BatchNotFound:  # deleted since
         return None
 

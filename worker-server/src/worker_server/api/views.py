@@ -13,7 +13,7 @@ from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.brand_choices import with_brand
 from worker_server.api.callback_urls import check_callback_url
 from worker_server.api.clips import ClipGone, ClipSender
-from worker_server.api.idempotency import body_sha256, idempotency_key
+from worker_server.api.idempotency import request_key
 from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartTotals, TaskFacts, TaskNotFound
@@ -27,6 +27,7 @@ from worker_server.api.schemas import (
 from worker_server.edits import Edit
 from worker_server.fetching import check_url
 from worker_server.queue.estimates import QueueEstimates
+from worker_server.queue.idempotency import RequestKey
 from worker_server.queue.quotas import LimitState
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings, current
@@ -44,7 +45,8 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     def create_task() -> tuple[Response, int, dict[str, str]]:
         request.max_content_length = MAX_TASK_BODY_BYTES
         body = parse_body(NewTask)
-        facts, totals, limits = _repeated(body) or _accepted(body, share)
+        key = request_key(body)
+        facts, totals, limits = _repeated(key) or _accepted(body, key, share)
         document = task_document(facts, totals)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
@@ -83,22 +85,19 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 Stored = tuple[TaskFacts, PartTotals, Sequence[LimitState]]
 
 
-def _repeated(body: NewTask) -> Stored | None:
+def _repeated(key: RequestKey) -> Stored | None:
     """Return what an earlier request with the same Idempotency-Key has stored."""
-    key = idempotency_key()
-    if key is None:
-        return None
-    found = services.repeated_task(caller().user_id, key, body_sha256(body))
+    found = services.repeated_task(key)
     return None if found is None else (*found, ())
 
 
-def _accepted(body: NewTask, share: ShareMonitor) -> Stored:
+def _accepted(body: NewTask, key: RequestKey, share: ShareMonitor) -> Stored:
     """Store the task; raise UrlRefused, QuotaExceeded or a Problem."""
     settings = current()
     _check_source(body, settings)
     check_callback_url(body.callback_url)
     services.admit(share)
-    return services.submit_task(_submission(body, settings), settings.quotas)
+    return services.submit_task(_submission(body, key, settings), settings.quotas)
 
 
 def _check_source(body: NewTask, settings: Settings) -> None:
@@ -108,8 +107,7 @@ def _check_source(body: NewTask, settings: Settings) -> None:
         check_url(body.url, allow_hosts=allow, deny_hosts=deny)
 
 
-def _submission(body: NewTask, settings: Settings) -> Submission:
-    key = idempotency_key()
+def _submission(body: NewTask, key: RequestKey, settings: Settings) -> Submission:
     return Submission(
         owner_id=caller().user_id,
         url=body.source_url,
@@ -120,7 +118,7 @@ def _submission(body: NewTask, settings: Settings) -> Submission:
         starts_manually=body.start == "manual",
         request_id=request_ids.request_id.get(),
         traceparent=request_ids.traceparent.get(),
-        idempotency_key=key,
-        body_sha256=body_sha256(body) if key else None,
+        idempotency_key=key.idempotency_key,
+        body_sha256=key.body_sha256,
         callback_url=body.callback_url,
     )

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select
 
 from worker_server.db import transaction
 from worker_server.models import Batch, Task
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks
+from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, forget_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statements import load
-from worker_server.queue.submissions import IDEMPOTENCY_HOURS, IdempotencyKeyReused, Submission
+from worker_server.queue.submissions import Submission
 
 # As text, as for tasks: SQLAlchemy compiles an upsert each time.
 _INSERT_BATCH = load("insert_batch")
@@ -53,7 +54,7 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
     """
     for _ in range(_MAX_TRIES):
         with transaction() as session:
-            _forget_old_key(session, submission)
+            forget_old_key(session, Batch, submission)
             created = session.execute(_INSERT_BATCH, _values(submission)).one_or_none()
             if created is not None:
                 rows = _task_rows(submission, created.id, created.created_at)
@@ -63,18 +64,10 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
                     uploads.use_for_task(session, submission.owner_id, row["url"], row["id"])
                 own = quotas.overridden(created.quotas)
                 return AcceptedBatch(created.id, True, own.check(session, submission.owner_id))
-            batch_id = _same_submission(session, submission)
-            if batch_id is not None:
-                return AcceptedBatch(batch_id, False)
+            first = find_first(session, Batch, submission)
+            if first is not None:
+                return AcceptedBatch(first.id, False)
     raise RuntimeError("batches with this Idempotency-Key are created and deleted all the time")
-
-
-def find_repeated(owner_id: int, key: str, body_sha256: str) -> uuid.UUID | None:
-    """As for tasks: the batch of an earlier request with this key; raise IdempotencyKeyReused."""
-    submission = BatchSubmission(owner_id, (), idempotency_key=key, body_sha256=body_sha256)
-    with transaction() as session:
-        _forget_old_key(session, submission)
-        return _same_submission(session, submission)
 
 
 def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
@@ -142,28 +135,3 @@ def _add_callbacks(
     owner_id = submission.owner_id
     callbacks.add_for_batch(session, owner_id, batch_id, submission.callback_url)
     callbacks.add_for_tasks(session, owner_id, {row["id"]: row["callback_url"] for row in rows})
-
-
-def _same_key(submission: BatchSubmission) -> tuple[ColumnElement[bool], ...]:
-    return (
-        Batch.owner_id == submission.owner_id,
-        Batch.idempotency_key == submission.idempotency_key,
-    )
-
-
-def _forget_old_key(session: ScopedSession, submission: BatchSubmission) -> None:
-    if submission.idempotency_key is None:
-        return
-    old = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
-    statement = update(Batch).where(*_same_key(submission), Batch.created_at < old)
-    session.execute(statement.values(idempotency_key=None))
-
-
-def _same_submission(session: ScopedSession, submission: BatchSubmission) -> uuid.UUID | None:
-    """Return the batch of the first request with this key; None when it was deleted in between."""
-    batch = session.scalars(select(Batch).where(*_same_key(submission))).one_or_none()
-    if batch is None:
-        return None
-    if batch.idempotency_body_sha256 != submission.body_sha256:
-        raise IdempotencyKeyReused("This Idempotency-Key came before with another body.")
-    return batch.id

@@ -4,19 +4,17 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, update
-
-from worker_server.db import db, transaction
+from worker_server.db import transaction
 from worker_server.models import Task
 from worker_server.queue import callbacks, uploads
+from worker_server.queue.idempotency import find_first, forget_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import TaskStatus
 
-IDEMPOTENCY_HOURS = 24
 _NO_QUOTAS = Quotas()
 # As text: SQLAlchemy compiles an upsert each time, which takes longer than all the rest.
 _INSERT_TASK = load("insert_task")
@@ -31,11 +29,6 @@ _SAME_NAMES = (
 )
 # A request with a known key can meet the DELETE of the first request's task; then it is a new one.
 _MAX_TRIES = 10
-_REUSED = "This Idempotency-Key came before with another body."
-
-
-class IdempotencyKeyReused(Exception):
-    """The key came before, with another body."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
     """
     for _ in range(_MAX_TRIES):
         with transaction() as session:
-            _forget_old_key(submission)
+            forget_old_key(session, Task, submission)
             values = _values(submission)
             created = session.execute(_INSERT_TASK, values).one_or_none()
             if created is not None:
@@ -85,31 +78,11 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
                 task.name = task.name or name
                 callbacks.add_for_tasks(session, task.owner_id, {task.id: task.callback_url})
                 return Accepted(task, True, limits)
-            first = _same_submission(submission)
+            first = find_first(session, Task, submission)
             if first is not None:
                 session.expunge(first)  # as it is now: a worker may claim it at once
                 return Accepted(first, False)
     raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
-
-
-def find_repeated(owner_id: int, key: str, body_sha256: str) -> uuid.UUID | None:
-    """Return the task of an earlier request with this key; None where there is none.
-
-    Raise IdempotencyKeyReused. A repeated request is answered whatever has changed since the first
-    one: a brand that was deleted, a share that is full.
-    """
-    fresh = Task.created_at >= func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
-    same = select(Task.id, Task.idempotency_body_sha256).where(
-        Task.owner_id == owner_id, Task.idempotency_key == key, fresh
-    )
-    with transaction() as session:
-        found = session.execute(same).one_or_none()
-    if found is None:
-        return None
-    if found.idempotency_body_sha256 != body_sha256:
-        raise IdempotencyKeyReused(_REUSED)
-    task_id: uuid.UUID = found.id
-    return task_id
 
 
 def _values(submission: Submission) -> dict[str, Any]:
@@ -133,26 +106,3 @@ def _new_task(submission: Submission, task_id: uuid.UUID, created_at: datetime) 
         idempotency_body_sha256=submission.body_sha256,
         **{name: values[name] for name in _SAME_NAMES},
     )
-
-
-def _same_key(submission: Submission) -> tuple[ColumnElement[bool], ...]:
-    return (
-        Task.owner_id == submission.owner_id,
-        Task.idempotency_key == submission.idempotency_key,
-    )
-
-
-def _forget_old_key(submission: Submission) -> None:
-    if submission.idempotency_key is None:
-        return
-    old = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
-    statement = update(Task).where(*_same_key(submission), Task.created_at < old)
-    db.session.execute(statement.values(idempotency_key=None))
-
-
-def _same_submission(submission: Submission) -> Task | None:
-    """Return the task of the first request with this key; None when it was deleted in between."""
-    task = db.session.scalars(select(Task).where(*_same_key(submission))).one_or_none()
-    if task is not None and task.idempotency_body_sha256 != submission.body_sha256:
-        raise IdempotencyKeyReused(_REUSED)
-    return task

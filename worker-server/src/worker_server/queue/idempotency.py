@@ -1,0 +1,90 @@
+"""Idempotency keys: one key makes one task and one batch, however often it is sent in a day."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from sqlalchemy import ColumnElement, func, select, update
+
+from worker_server.db import transaction
+from worker_server.models import Batch, Task
+from worker_server.queue.session import ScopedSession
+
+IDEMPOTENCY_HOURS = 24
+Row = TypeVar("Row", Task, Batch)
+
+
+class IdempotencyKeyReused(Exception):
+    """The key came before, with another body."""
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came before with another body.")
+
+
+class Request(Protocol):
+    """What tells whether a request repeats an earlier one."""
+
+    @property
+    def owner_id(self) -> int:
+        """Whose request it is."""
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key; None: it repeats nothing."""
+
+    @property
+    def body_sha256(self) -> str | None:
+        """The digest of what was sent."""
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """Whose request it is; its key and the digest of its body, None without a key."""
+
+    owner_id: int
+    idempotency_key: str | None
+    body_sha256: str | None
+
+
+def forget_old_key(session: ScopedSession, model: type[Row], request: Request) -> None:
+    """Let the request's key make another row, where the first is older than a day."""
+    if request.idempotency_key is not None:
+        old = update(model).where(*_same_key(model, request), model.created_at < _since())
+        session.execute(old.values(idempotency_key=None))
+
+
+def find_first(session: ScopedSession, model: type[Row], request: Request) -> Row | None:
+    """Return the row of the first request with this key; None where there is none.
+
+    Raise IdempotencyKeyReused.
+    """
+    fresh = (*_same_key(model, request), model.created_at >= _since())
+    row = session.scalars(select(model).where(*fresh)).one_or_none()
+    if row is not None and row.idempotency_body_sha256 != request.body_sha256:
+        raise IdempotencyKeyReused
+    return row
+
+
+def find_repeated(model: type[Row], request: Request) -> uuid.UUID | None:
+    """Return the id of what an earlier request with this key has stored; None where nothing is.
+
+    Raise IdempotencyKeyReused. A repeated request is answered whatever has changed since the first
+    one: a brand that was deleted, a share that is full.
+    """
+    if request.idempotency_key is None:
+        return None
+    with transaction() as session:
+        first = find_first(session, model, request)
+        return None if first is None else first.id
+
+
+def _same_key(model: type[Row], request: Request) -> tuple[ColumnElement[bool], ...]:
+    return (
+        model.owner_id == request.owner_id,
+        model.idempotency_key == request.idempotency_key,
+    )
+
+
+def _since() -> ColumnElement[datetime]:
+    return func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
