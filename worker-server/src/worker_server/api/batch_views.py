@@ -15,7 +15,7 @@ from worker_server.api import batch_queries, cursors, rate_limits, services, tag
 from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.brand_choices import with_brands
-from worker_server.api.callback_urls import check_callback_url, url_error
+from worker_server.api.caller_urls import check_callback_url, url_error
 from worker_server.api.cursors import Position
 from worker_server.api.edits import edits_of_items
 from worker_server.api.idempotency import request_key
@@ -142,10 +142,7 @@ def _url_errors(index: int, item: NewTask) -> list[FieldError]:
         ("url", item.url if item.upload_id is None else None, settings.fetch_allow_hosts),
         ("callback_url", item.callback_url, settings.webhook_allow_hosts),
     )
-    errors = (
-        url_error(f"items.{index}.{field}", url, allow, settings.fetch_deny_hosts)
-        for field, url, allow in judged
-    )
+    errors = (url_error(f"items.{index}.{field}", url, allow) for field, url, allow in judged)
     return [error for error in errors if error is not None]
 
 

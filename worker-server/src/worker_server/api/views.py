@@ -11,7 +11,7 @@ from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.brand_choices import with_brand
-from worker_server.api.callback_urls import check_callback_url
+from worker_server.api.caller_urls import check_callback_url
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import request_key
 from worker_server.api.ids import parse_id
