@@ -127,11 +127,13 @@ def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webh
 
 
 def forget_old_deliveries() -> None:
-    """Remove deliveries that ended and are older than KEPT_DAYS."""
+    """Remove deliveries that ended and are older than KEPT_DAYS, but those in use just now."""
     old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
+    ended = select(WebhookDelivery.id).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)
+    # Waiting for one row while holding others could end in a deadlock with a webhook's deletion.
+    free = ended.with_for_update(skip_locked=True)
     with transaction() as session:
-        ended = delete(WebhookDelivery).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)
-        session.execute(ended)
+        session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(free)))
 
 
 def _of_account(owner_id: int) -> tuple[ColumnElement[bool], ...]:

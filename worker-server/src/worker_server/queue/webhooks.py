@@ -111,11 +111,16 @@ def fix_payload(delivery: Delivery, payload: str) -> None:
 
 @persistently
 def settle(delivery: Delivery, outcome: Outcome) -> None:
-    """Note how the attempt has ended, unless another one has begun since."""
+    """Note how the attempt has ended, unless another one has begun since.
+
+    The webhook's row is locked first and its deliveries after it, as its deletion locks them.
+    """
     this = (WebhookDelivery.id == delivery.id, WebhookDelivery.attempt == delivery.number)
     still = (*this, WebhookDelivery.status == DeliveryStatus.WAITING)
     after = _after(delivery.number, outcome)
     with transaction() as session:
+        row = select(Webhook.id).where(Webhook.id == delivery.webhook_id)
+        session.execute(row.with_for_update(key_share=True))
         statement = update(WebhookDelivery).where(*still).values(after)
         webhook_id = session.scalar(statement.returning(WebhookDelivery.webhook_id))
         if webhook_id is not None:
