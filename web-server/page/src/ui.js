@@ -3,7 +3,7 @@
 import { signal, useSignal } from "@preact/signals";
 import htm from "htm";
 import { h } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { clock, sentenceOf, t } from "./words.js";
 
 export const html = htm.bind(h);
@@ -77,7 +77,8 @@ export function Bar({ value, label }) {
 /** A dialog over the page; Escape closes it where that is allowed. @param {any} props */
 export function Dialog({ title, onClose, children, wide = false }) {
   const element = useRef(/** @type {any} */ (null));
-  useEffect(() => {
+  // Before the first paint: a key that is pressed as soon as the dialog is seen reaches it.
+  useLayoutEffect(() => {
     const dialog = element.current;
     dialog.showModal();
     return () => dialog.close();
