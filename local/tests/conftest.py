@@ -1,6 +1,5 @@
 """nginx with its real template, between a caller and stand-ins for both services."""
 
-import datetime
 import json
 import resource
 import socket
@@ -16,13 +15,9 @@ from string import Template
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from idrl_local import config, home, servers
+from idrl_testing import tls
 from idrl_testing.processes import running
 
 CLIP = bytes(range(256)) * 4096 * 8
@@ -83,6 +78,7 @@ class Edge:
 
 StartEdge = Callable[..., Edge]
 StartService = Callable[..., StandIn]
+StartContainer = Callable[..., tuple[int, int]]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -250,21 +246,58 @@ def _tls(ports: home.Ports, chain: Path, key: Path) -> dict[str, str]:
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """The files of a certificate for localhost, its own authority, and of its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(days=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
-    builder = builder.add_extension(names, critical=False)
-    builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
-    chain, key_file = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    chain.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    for path in (chain, key_file):
-        servers.chown_to_nobody(path)
-    return chain, key_file
+    return tls.write_certificate(tmp_path)
+
+
+@pytest.fixture
+def start_container(
+    start_service: StartService,
+    certificate: tuple[Path, Path],
+    binaries: servers.Binaries,
+    tmp_path: Path,
+) -> Iterator[StartContainer]:
+    """Starts nginx as the container's start.sh does, at other paths and ports, which it returns.
+
+    `tasks_name` gives a name to the port `tasks_port`, in the place of Docker's name server.
+    """
+    http_port, https_port = servers.free_port(), servers.free_port()
+    replaced = {
+        "/etc/idrl": str(config.NGINX_TEMPLATE.parent),
+        "/etc/to_json.sed": str(config.NGINX_TEMPLATE.parents[2] / "common" / "to_json.sed"),
+        "/run/tls/cert.pem": str(certificate[0]),
+        "/run/tls/key.pem": str(certificate[1]),
+        "/var/www/acme": str(tmp_path / "acme"),
+        "/dev/stdout": str(tmp_path / "access.log"),
+        "/var/tmp/clips": str(tmp_path / "clips"),  # noqa: S108 # not opened
+        "/tmp/nginx": str(tmp_path / "nginx"),  # noqa: S108 # not opened
+        "5050": f"127.0.0.1:{http_port}",
+        "5443": f"127.0.0.1:{https_port}",
+        "127.0.0.11": "127.0.0.1:1",
+        "web:5002": f"127.0.0.1:{start_service('web').port}",
+        "exec nginx": f"exec {binaries.nginx}",
+    }
+    script = (config.NGINX_TEMPLATE.parent / "start.sh").read_text()
+    for old, new in replaced.items():
+        assert old in script
+        script = script.replace(old, new)
+    servers.chown_to_nobody(tmp_path)
+    variables = {"TASKS_URL": "http://127.0.0.1:1", "CLIP_CACHE_SIZE": "1m", "CONN_LIMIT": "9"}
+    variables |= {"AUTH_RATE": "1r/s", "AUTH_BURST": "1", "API_RATE": "99r/s", "API_BURST": "99"}
+    with ExitStack() as stack:
+
+        def start(tasks_name: str = "", tasks_port: int = 0, **more: str) -> tuple[int, int]:
+            block = f" upstream {tasks_name} {{ server 127.0.0.1:{tasks_port}; }}"
+            named = script.replace("ipv6=off;", "ipv6=off;" + (block if tasks_name else ""))
+            (tmp_path / "start.sh").write_text(named)
+            given = {**variables, "HTTPS_PORT": str(https_port), **more}
+            command = servers.unprivileged(Path("/usr/bin/env"))
+            command += [f"{name}={value}" for name, value in given.items()]
+            command += ["sh", str(tmp_path / "start.sh")]
+            process = stack.enter_context(running(command, tmp_path / "log"))
+            servers.wait_for_port(http_port, process)
+            return http_port, https_port
+
+        yield start
 
 
 @pytest.fixture

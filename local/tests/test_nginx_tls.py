@@ -5,18 +5,16 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-from idrl_local import config, servers
-from idrl_testing.processes import running
+from idrl_local import servers
 
 if TYPE_CHECKING:
-    from conftest import Edge, StartEdge, StartService
+    from conftest import Edge, StartContainer, StartEdge
 
 HALF_OPEN = 2500
 OTHER_ADDRESS = "127.0.0.2"
@@ -64,54 +62,8 @@ def test_tls_1_0_and_1_1_are_refused(secure: "Edge", version: ssl.TLSVersion) ->
         context.wrap_socket(connection)
 
 
-@pytest.fixture
-def start_container(
-    start_service: "StartService",
-    certificate: tuple[Path, Path],
-    binaries: servers.Binaries,
-    tmp_path: Path,
-) -> Iterator[Callable[..., tuple[int, int]]]:
-    """Starts nginx as the container's start.sh does, at other paths and ports, which it returns."""
-    http_port, https_port = servers.free_port(), servers.free_port()
-    replaced = {
-        "/etc/idrl": str(config.NGINX_TEMPLATE.parent),
-        "/etc/to_json.sed": str(config.NGINX_TEMPLATE.parents[2] / "common" / "to_json.sed"),
-        "/run/tls/cert.pem": str(certificate[0]),
-        "/run/tls/key.pem": str(certificate[1]),
-        "/var/www/acme": str(tmp_path / "acme"),
-        "/dev/stdout": str(tmp_path / "access.log"),
-        "/var/tmp/clips": str(tmp_path / "clips"),  # noqa: S108 # not opened
-        "/tmp/nginx": str(tmp_path / "nginx"),  # noqa: S108 # not opened
-        "5050": f"127.0.0.1:{http_port}",
-        "5443": f"127.0.0.1:{https_port}",
-        "127.0.0.11": "127.0.0.1:1",
-        "web:5002": f"127.0.0.1:{start_service('web').port}",
-        "exec nginx": f"exec {binaries.nginx}",
-    }
-    script = (config.NGINX_TEMPLATE.parent / "start.sh").read_text()
-    for old, new in replaced.items():
-        assert old in script
-        script = script.replace(old, new)
-    (tmp_path / "start.sh").write_text(script)
-    servers.chown_to_nobody(tmp_path)
-    variables = {"TASKS_URL": "http://127.0.0.1:1", "CLIP_CACHE_SIZE": "1m", "CONN_LIMIT": "9"}
-    variables |= {"AUTH_RATE": "1r/s", "AUTH_BURST": "1", "API_RATE": "99r/s", "API_BURST": "99"}
-    with contextlib.ExitStack() as stack:
-
-        def start(**more: str) -> tuple[int, int]:
-            given = {**variables, "HTTPS_PORT": str(https_port), **more}
-            command = servers.unprivileged(Path("/usr/bin/env"))
-            command += [f"{name}={value}" for name, value in given.items()]
-            command += ["sh", str(tmp_path / "start.sh")]
-            process = stack.enter_context(running(command, tmp_path / "log"))
-            servers.wait_for_port(http_port, process)
-            return http_port, https_port
-
-        yield start
-
-
 def test_container_with_tls(
-    start_container: Callable[..., tuple[int, int]], certificate: tuple[Path, Path], tmp_path: Path
+    start_container: "StartContainer", certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     challenge = tmp_path / "acme" / ".well-known" / "acme-challenge"
     challenge.mkdir(parents=True)
@@ -136,7 +88,7 @@ def test_container_with_tls(
     assert requests.get(f"{url}/none", timeout=5, allow_redirects=False).status_code == 404
 
 
-def test_container_without_tls(start_container: Callable[..., tuple[int, int]]) -> None:
+def test_container_without_tls(start_container: "StartContainer") -> None:
     http_port, https_port = start_container()
     answer = requests.get(f"http://localhost:{http_port}/tasks", timeout=5)
     assert answer.json() == {"service": "web"}

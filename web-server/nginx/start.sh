@@ -22,12 +22,20 @@ for network in $(printf '%s' "${METRICS_FROM:-}" | tr ',' ' '); do
 done
 export METRICS_ALLOWED
 tasks=${TASKS_URL#*://}
-export WEB_UPSTREAM=web:5002 TASKS_UPSTREAM="${tasks%%/*}"
+tasks=${tasks%%/*}
+export WEB_UPSTREAM=web:5002 TASKS_UPSTREAM="$tasks" TASKS_SCHEME=http TASKS_TLS=
+if [ "${TASKS_URL%%://*}" = https ]; then
+	[ -r "${TASKS_CA:-}" ] || { echo "TASKS_URL is https: TASKS_CA must name the certificate of its authority, readable by uid $(id -u); see tasks-ca.yml" >&2; exit 1; }
+	case ${tasks%:*} in *[!0-9.]*) ;; *) echo "TASKS_URL is https: nginx checks certificates for a DNS name, not for the address ${tasks%:*}" >&2; exit 1 ;; esac
+	TASKS_SCHEME=https
+	TASKS_TLS="proxy_ssl_verify on; proxy_ssl_verify_depth 3; proxy_ssl_trusted_certificate $TASKS_CA;
+    proxy_ssl_name ${tasks%:*}; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.2 TLSv1.3;"
+fi
 export CLIP_CACHE_FOLDER=/var/tmp/clips
 mkdir -p "$NGINX_TEMP"
 # shellcheck disable=SC2016 # these are the names that envsubst may replace
 envsubst '${NGINX_LISTEN} ${NGINX_TLS} ${NGINX_TEMP} ${NGINX_ACCESS_LOG} ${NGINX_UPSTREAMS} ${WEB_UPSTREAM}
-	${TASKS_UPSTREAM} ${AUTH_RATE} ${AUTH_BURST} ${API_RATE} ${API_BURST} ${CONN_LIMIT} ${METRICS_ALLOWED}
+	${TASKS_UPSTREAM} ${TASKS_SCHEME} ${TASKS_TLS} ${AUTH_RATE} ${AUTH_BURST} ${API_RATE} ${API_BURST} ${CONN_LIMIT} ${METRICS_ALLOWED}
 	${CLIP_CACHE_FOLDER}
 	${CLIP_CACHE_SIZE}' </etc/idrl/nginx.conf.template >/tmp/nginx.conf
 # Errors as JSON, like the access log.

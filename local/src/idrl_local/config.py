@@ -41,6 +41,8 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
         "NGINX_UPSTREAMS": "\n    ".join([*blocks, _sample_server(ports)]),
         "WEB_UPSTREAM": "web",
         "TASKS_UPSTREAM": "tasks",
+        "TASKS_SCHEME": "http",
+        "TASKS_TLS": "",
         "AUTH_RATE": environment.get("AUTH_RATE") or AUTH_RATE,
         "AUTH_BURST": environment.get("AUTH_BURST") or AUTH_BURST,
         "API_RATE": environment.get("API_RATE") or API_RATE,

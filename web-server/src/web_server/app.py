@@ -113,6 +113,7 @@ def _add_routes(
         connect_timeout_s=settings.tasks_connect_timeout_s,
         timeout_s=settings.tasks_timeout_s,
         pool_size=settings.tasks_pool_size,
+        authority=settings.tasks_ca,
     )
     limit = login_throttle.Limit(
         settings.login_failures_max, settings.login_window_s, settings.login_strangers_max

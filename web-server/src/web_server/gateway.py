@@ -16,7 +16,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout, connection_from_url
 from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError, SSLError
 from urllib3.util import SKIP_HEADER
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
@@ -131,10 +131,20 @@ class TasksService:
     """Client of the tasks service, with a pool of persistent connections."""
 
     def __init__(
-        self, url: str, *, connect_timeout_s: float, timeout_s: float, pool_size: int
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float,
+        timeout_s: float,
+        pool_size: int,
+        authority: Path | None = None,
     ) -> None:
+        """With https the service's certificate must come from `authority`, a PEM file."""
         self._timeout = Timeout(connect=connect_timeout_s, read=timeout_s)
-        self._pool: HTTPConnectionPool = connection_from_url(url, maxsize=pool_size)
+        trust: dict[str, str] = {}
+        if authority and url.startswith("https://"):
+            trust["ca_certs"] = str(authority)
+        self._pool: HTTPConnectionPool = connection_from_url(url, maxsize=pool_size, **trust)
 
     def send(
         self,
@@ -161,6 +171,9 @@ class TasksService:
         except ReadTimeoutError as error:
             raise TasksTimeout from error
         except HTTPError as error:
+            if isinstance(reason := getattr(error, "reason", error), SSLError):
+                # An operator's mistake: the caller only sees that the service is away.
+                _log.warning("the tasks service did not prove itself by TLS: %s", reason)
             raise TasksUnavailable from error
 
     def ping(self) -> None:

@@ -18,6 +18,8 @@ class Settings(AppSettings):
 
     jwt_private_key: Pem
     tasks_url: HttpUrl = HttpUrl("http://127.0.0.1:5004")
+    # The authority of the tasks service's certificate, for https; else the machine's own list.
+    tasks_ca: FilePath | None = None
     tasks_connect_timeout_s: float = Field(2, gt=0)
     tasks_timeout_s: float = Field(12, gt=0)
     # Connections that are kept open; more than these are made when needed, and closed after use.
