@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from web_server import account_removal
 from web_testing import assert_problem, bearer, new_key
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def test_deleted_account_leaves_nothing(
     result = client.delete("/me", json={"password": auth.password}, headers=headers)
     assert (result.status_code, result.data) == (204, b"")
     deletes = [seen.target for seen in tasks.seen if seen.method == "DELETE"]
-    assert deletes.count(_SECRET) == 2  # before and after the time that other processes need
+    assert deletes.count(_SECRET) == 1
     deletes = [target for target in deletes if target != _SECRET]
     puts = [(seen.target, seen.body) for seen in tasks.seen if seen.method == "PUT"]
     assert set(puts) == {("/brands/default", b'{"brand_id": null}')}
@@ -114,6 +115,53 @@ def test_deleted_account_leaves_nothing(
     for table in ("users", "api_keys", "login_failures", "invitations"):
         assert database.execute(f"SELECT * FROM {table}") == [], table
     assert database.execute("SELECT owner_id FROM usage_days") == [(2,)]
+
+
+def test_task_of_a_call_that_is_still_under_way_goes_with_the_account(
+    client: FlaskClient,
+    auth: AuthActions,
+    headers: dict[str, str],
+    tasks: TasksStandIn,
+    database: Database,
+) -> None:
+    """Its row is inserted when the account has no tasks any more."""
+    task_id = uuid.uuid4()
+    inserted: list[bool] = []
+
+    def answer(exchange: Exchange) -> None:
+        rows: list[dict[str, str]] = []
+        if exchange.command == "DELETE" and exchange.path == f"/tasks/{task_id}":
+            database.execute(f"DELETE FROM tasks WHERE id = '{task_id}'")
+        elif exchange.command == "GET" and exchange.path.startswith("/tasks"):
+            found = database.execute("SELECT id FROM tasks WHERE owner_id = 1")
+            rows = [{"task_id": str(found_id)} for (found_id,) in found]
+        elif exchange.command == "GET" and exchange.path == "/webhooks" and not inserted:
+            inserted.append(True)
+            database.execute(f"INSERT INTO tasks (id, owner_id, url) VALUES ('{task_id}', 1, '')")
+        exchange.say(200, json.dumps(rows).encode())
+
+    tasks.answer = answer
+    result = client.delete("/me", json={"password": auth.password}, headers=headers)
+    assert result.status_code == 204
+    assert inserted
+    for table in ("tasks", "users"):
+        assert database.execute(f"SELECT * FROM {table}") == [], table
+
+
+def test_account_stays_while_something_of_it_cannot_be_removed(
+    client: FlaskClient,
+    auth: AuthActions,
+    headers: dict[str, str],
+    tasks: TasksStandIn,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(account_removal, "_REMOVAL_S", 0.3)
+    database.execute("INSERT INTO tasks (id, owner_id, url) VALUES (gen_random_uuid(), 1, '')")
+    tasks.answer = lambda exchange: exchange.say(200, b"[]")
+    answer = client.delete("/me", json={"password": auth.password}, headers=headers)
+    assert_problem(answer, 503, "tasks_still_running")
+    assert auth.login().status_code == 200
 
 
 def test_deletion_needs_the_password(

@@ -5,12 +5,12 @@ import time
 
 from idrl_common import request_ids
 from web_server import accounts
-from web_server.authentication import LOOKUP_S, Authenticator
+from web_server.authentication import Authenticator
 from web_server.gateway import TasksService, TasksUnavailable
 from web_server.models import User
 from web_server.token_signer import TokenSigner
 
-# With the wait for other processes this stays below the 15 s that a call may take.
+# With a call of the tasks service that hangs this stays below the 15 s that a call may take.
 _REMOVAL_S = 8
 _BETWEEN_ROUNDS_S = 0.25
 _NO_DEFAULT = b'{"brand_id": null}'
@@ -28,21 +28,31 @@ def remove(
 ) -> None:
     """Delete every task of the account and then the account; raise TasksStillRunning.
 
-    All its tokens end first. Other processes may accept them for LOOKUP_S, so the tasks are looked
-    up once more after that time.
+    All its tokens end first. Calls that are under way may still add something: the account goes
+    only where nothing is left, and nothing can be added afterwards.
     """
     accounts.end_tokens(user.id)
     authenticator.forget(user.id)
-    ended_at = time.monotonic()
+    deadline = time.monotonic() + _REMOVAL_S
     # The tasks service does not know about ended tokens.
     headers = {
         "Authorization": f"Bearer {signer.sign(user.id, user.role)}",
         request_ids.HEADER: request_ids.request_id.get() or "",
     }
-    _remove_tasks(tasks, headers, ended_at + _REMOVAL_S)
-    time.sleep(max(0.0, ended_at + LOOKUP_S - time.monotonic()))
-    _remove_tasks(tasks, headers, ended_at + LOOKUP_S + _REMOVAL_S)
-    accounts.delete_user(user)
+    _remove_tasks(tasks, headers, deadline)
+    while not _is_deleted(user):
+        if time.monotonic() > deadline:
+            raise TasksStillRunning
+        _remove_tasks(tasks, headers, deadline)
+
+
+def _is_deleted(user: User) -> bool:
+    """Delete the account where nothing of it is left on the worker machine."""
+    try:
+        accounts.delete_user(user)
+    except accounts.StillInUse:
+        return False
+    return True
 
 
 def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float) -> None:

@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Delete, column, delete, func, or_, select, table, update
+from sqlalchemy.exc import IntegrityError
 
 from web_server.authentication import KEY_PREFIX, key_sha256
 from web_server.db import transaction
@@ -23,6 +24,10 @@ class KeyNotFound(Exception):
 
     def __init__(self) -> None:
         super().__init__("There is no key with this id.")
+
+
+class StillInUse(Exception):
+    """The account has tasks, brands or other things on the worker machine."""
 
 
 class TooManyKeys(Exception):
@@ -77,11 +82,17 @@ def end_tokens(user_id: int) -> None:
 
 
 def delete_user(user: User) -> None:
-    """Delete the account with its keys, failed log-ins and usage. Its tasks are deleted before."""
-    with transaction() as session:
-        session.execute(delete(_USAGE_DAYS).where(_USAGE_DAYS.c.owner_id == user.id))
-        session.execute(_failures_of(user.email))
-        session.execute(delete(User).where(User.id == user.id))
+    """Delete the account with its keys, failed log-ins and usage; raise StillInUse.
+
+    Waits for transactions that add something for the account: once it is gone, none can.
+    """
+    try:
+        with transaction() as session:
+            session.execute(delete(User).where(User.id == user.id))
+            session.execute(delete(_USAGE_DAYS).where(_USAGE_DAYS.c.owner_id == user.id))
+            session.execute(_failures_of(user.email))
+    except IntegrityError as error:
+        raise StillInUse from error
 
 
 def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[ApiKey, str]:

@@ -71,6 +71,7 @@ def _brands_busy(error: BrandsBusy) -> Problem:
 
 
 PROBLEMS: ProblemMap = {
+    db.AccountDeleted: (401, "token_invalid"),
     QuotaExceeded: rate_limits.refusal,
     queries.TaskNotFound: (404, "task_not_found"),
     queries.PartNotFound: (404, "part_not_found"),

@@ -3,7 +3,8 @@
 import logging
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -11,10 +12,12 @@ from typing import Any, ParamSpec, TypeVar
 import psycopg2
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from pydantic_core import from_json
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
+from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import (
     Retrying,
@@ -31,7 +34,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 db = SQLAlchemy(model_class=Base)
-transaction = transactions(db.session)
+_transaction = transactions(db.session)
+# Of the trigger that refuses rows of an account that does not exist any more.
+_OWNER_EXISTS = "owner_exists"
+
+
+class AccountDeleted(Exception):
+    """The account for which a row was added has been deleted meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("The account has been deleted.")
+
+
+@contextmanager
+def transaction() -> Iterator[scoped_session[Session]]:
+    """Commit what the block does, or roll it back on a raise; raise AccountDeleted."""
+    try:
+        with _transaction() as session:
+            yield session
+    except IntegrityError as error:
+        diagnostics = getattr(error.orig, "diag", None)
+        if diagnostics and diagnostics.constraint_name == _OWNER_EXISTS:
+            raise AccountDeleted from error
+        raise
 
 
 # Skip the liveness check for a connection that was used this recently: PostgreSQL cannot have
