@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from idrl_testing.database import Database
 from idrl_testing.problems import assert_problem
 from idrl_testing.waiting import wait_until
-from worker_server.queue import submissions
+from worker_server.queue import submissions, uploads
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
 
@@ -119,6 +119,31 @@ def test_task_that_comes_while_its_account_is_deleted_is_refused(
             connection.commit()
         assert_problem(answer.result(10), 401, "token_invalid")
     assert database.execute("SELECT owner_id FROM tasks") == [(OTHER,)]
+
+
+@pytest.mark.usefixtures("accounts")
+def test_deleted_uploads_and_brands_go_with_the_account(
+    client: FlaskClient, auth: Headers, database: Database
+) -> None:
+    """The sweeper removes their files: an unfinished one's, an expired one's."""
+    headers = auth(OWNER)
+    unfinished, expired, removed = (CALLS["uploads"](client, headers) for _ in range(3))
+    brand = CALLS["brands"](client, headers).get_json()
+    for link in (unfinished.headers["Location"], brand["link"]):
+        with pytest.raises(psycopg2.errors.ForeignKeyViolation, match="has tasks or other rows"):
+            delete_account(database)
+        assert client.delete(link, headers={**headers, **TUS}).status_code == 204
+        ids = [each.headers["Location"].rpartition("/")[2] for each in (expired, removed)]
+        for upload_id, change in zip(
+            ids, ("expires_at = now()", "deleted_at = now(), removed_at = now()"), strict=True
+        ):
+            database.execute(f"UPDATE uploads SET {change} WHERE id = '{upload_id}'")
+    delete_account(database)
+    assert database.execute("SELECT owner_id, name FROM uploads") == [(0, None)] * 2
+    assert count(database, "brands") == 0
+    with client.application.app_context():
+        gone = {str(each) for each in uploads.due_removals(10)}
+    assert gone == {each.headers["Location"].rpartition("/")[2] for each in (unfinished, expired)}
 
 
 @pytest.mark.usefixtures("app")

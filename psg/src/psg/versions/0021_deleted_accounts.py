@@ -5,6 +5,8 @@ as in a database of tasks that is restored before its accounts, and the worker's
 on `users`.
 """
 
+# ruff: noqa: S608 # the names of tables are those below
+
 from alembic import op
 
 revision = "0021"
@@ -22,6 +24,15 @@ OWNED = (
     "tasks",
     "uploads",
     "webhooks",
+)
+# Which of those rows are still in use: the sweeper has to see what becomes of the others' files.
+_IN_USE = {
+    "brands": "deleted_at IS NULL",
+    "uploads": "task_id IS NULL AND deleted_at IS NULL AND removed_at IS NULL AND expires_at > now()",
+}
+_ROWS = " OR ".join(
+    f"EXISTS (SELECT FROM {name} WHERE owner_id = OLD.id AND {_IN_USE.get(name, 'true')})"
+    for name in OWNED
 )
 # An account and those who add rows for it lock the same one of 256 numbers: as many accounts as
 # there are in one transaction may not fill PostgreSQL's table of locks.
@@ -48,13 +59,18 @@ CREATE OR REPLACE FUNCTION keep_owners() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('accounts'), (OLD.id % 256)::int);
-    IF {" OR ".join(f"EXISTS (SELECT FROM {name} WHERE owner_id = OLD.id)" for name in OWNED)} THEN
+    IF {_ROWS} THEN
         RAISE foreign_key_violation USING CONSTRAINT = 'owner_has_rows',
             MESSAGE = format('account %s has tasks or other rows', OLD.id);
     END IF;
+    DELETE FROM brands WHERE owner_id = OLD.id;
+    DELETE FROM uploads WHERE owner_id = OLD.id AND removed_at IS NOT NULL;
+    -- No account's, until the sweeper has removed the file.
+    UPDATE uploads SET owner_id = 0, name = NULL, metadata = NULL,
+        deleted_at = coalesce(deleted_at, now()) WHERE owner_id = OLD.id;
     RETURN OLD;
 END $$
-"""  # the names above
+"""
 
 
 def upgrade() -> None:
