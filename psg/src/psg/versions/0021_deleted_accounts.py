@@ -28,7 +28,8 @@ OWNED = (
 # Which of those rows are still in use: the sweeper has to see what becomes of the others' files.
 _IN_USE = {
     "brands": "deleted_at IS NULL",
-    "uploads": "task_id IS NULL AND deleted_at IS NULL AND removed_at IS NULL AND expires_at > now()",
+    "uploads": "task_id IS NULL AND deleted_at IS NULL AND removed_at IS NULL"
+    " AND expires_at > now()",
 }
 _ROWS = " OR ".join(
     f"EXISTS (SELECT FROM {name} WHERE owner_id = OLD.id AND {_IN_USE.get(name, 'true')})"
