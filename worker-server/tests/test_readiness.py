@@ -94,7 +94,8 @@ def test_ready_names_what_is_missing(
 
 @pytest.mark.usefixtures("app")
 def test_full_share_is_said_and_refuses_new_tasks(settings: Settings, auth: Auth) -> None:
-    waiting = post(create_app(settings).test_client(), auth()).get_json()["task_id"]
+    once = {"Idempotency-Key": "once"}
+    waiting = post(create_app(settings).test_client(), auth(), **once).get_json()["task_id"]
     full = settings.model_copy(update={"storage_reserve_bytes": 2**62})
     client = create_app(full).test_client()
     alive()
@@ -105,6 +106,7 @@ def test_full_share_is_said_and_refuses_new_tasks(settings: Settings, auth: Auth
     response = post(client, auth())
     assert problem(response) == (503, "storage_full")
     assert response.headers["Retry-After"]
+    assert post(client, auth(), **once).get_json()["task_id"] == waiting  # nothing is to be stored
     assert (
         client.get(f"/tasks/{waiting}", headers=auth()).get_json()["waiting_for"] == "storage_full"
     )
