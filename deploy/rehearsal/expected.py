@@ -36,6 +36,7 @@ _ANY_WORKER = {"tasks", "worker-fetch", "worker-render"}
 _WORKER_SETTINGS = "\n".join(
     [
         f"FETCH_ALLOW_HOSTS={WORLD},{WORLD_GATEWAY}",
+        f"WEBHOOK_ALLOW_HOSTS={WORLD}",
         *("RENDER_CONCURRENCY=2", "LEASE_S=12", "SWEEP_S=2"),
         "SOURCE_RETRY_S=30",  # a source that never answers is given up within a test
         "ALLOW_NO_SANDBOX=1",  # User-mode Linux has no Landlock

@@ -92,6 +92,14 @@ service_settings() {
 	grep -Ev '^(IDRL_[A-Z0-9_]*=|[[:space:]]*(#|$))' "$IDRL_ETC/machine.env" || true
 }
 
+# What provisioning has to know or to make itself, and what only the image can say: given as a
+# further setting it would be ignored, or contradict what the other machines are told.
+owned_settings='POSTGRES_(HOST|PORT|DB|USER|PASSWORD|SSLMODE|CA|BIND|PUBLISHED_PORT)|JWT_[A-Z_]+
+LOCAL_POSTGRES|(WEB|WORKER)_DB_PASSWORD|TASKS_(URL|CA|PORT|TLS_PORT)
+REDIS_(URL|CA|PASSWORD|PORT|TLS_PORT)|TLS_[A-Z]+|HTTPS?_PORT|ACME_WEBROOT
+(WEB|WORKER|MIGRATE)_IMAGE|FIRST_WORKER|RENDER_BRIDGE|(REMOTE|SCRATCH|PROCESS)_FOLDER
+REVISION|OPENAPI_PATH|ACCEL_REDIRECT|CLIP_CACHE_DISK'
+
 # check_service_settings EXAMPLE...: each must be one of those that the .env.example files explain.
 check_service_settings() {
 	service_settings | while IFS= read -r line; do
@@ -100,4 +108,7 @@ check_service_settings() {
 		grep -Eqh "^#?$name=" "$@" || fail setting_unknown "no service here knows $name: see $*"
 		case ${line#*=} in *[\'\"\$\`\\]*) fail setting_invalid "$name holds a quote, a dollar or a backslash" ;; esac
 	done
+	owned=$(service_settings | cut -d = -f 1 | grep -Ex "$owned_settings" | sort -u | tr '\n' ' ' || true)
+	[ -z "$owned" ] ||
+		fail setting_owned "provisioning sets this itself, take it out of idrl-settings: $owned"
 }
