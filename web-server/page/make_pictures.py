@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -34,7 +34,7 @@ def main(ffmpeg: str) -> None:
         make_video(ffmpeg, video)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for language in ("en", "es"):
-            size = {"width": 1200, "height": 760}
+            size = ViewportSize(width=1200, height=760)
             page = browser.new_context(locale=language, viewport=size).new_page()
             page.goto(os.environ["BASE_URL"])
             page.locator("#tab-true").click()

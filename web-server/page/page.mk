@@ -5,7 +5,7 @@ PAGE_ASSETS := web-server/src/web_server/page_assets
 PAGE_TOOLS := .cache/page
 ESBUILD = $(PAGE_TOOLS)/node_modules/.bin/esbuild
 BUNDLE = NODE_PATH=$(PAGE_TOOLS)/node_modules $(ESBUILD) --bundle --minify --target=es2022 --legal-comments=none --log-level=warning
-.PHONY: page bundle-page check-page test-page pictures
+.PHONY: page bundle-page check-page types-page test-page pictures
 
 page: $(PAGE_TOOLS)/.installed ## bundle the page (after a change in web-server/page/src)
 	@$(MAKE) --no-print-directory bundle-page TO=$(PAGE_ASSETS)
@@ -27,6 +27,13 @@ $(PAGE_TOOLS)/.installed: $(PAGE)/package.json $(PAGE)/package-lock.json
 	@cp $^ $(PAGE_TOOLS)
 	@cd $(PAGE_TOOLS) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+types: types-page
+
+# In the environment of these tests, which alone has Playwright.
+types-page: $(STAMP) $(PAGE_TOOLS)/venv/.synced
+	@printf '$(PAGE): '
+	@MYPYPATH=$(PAGE)/tests $(BIN)/mypy --python-executable $(PAGE_TOOLS)/venv/bin/python $(PAGE)/tests $(PAGE)/make_pictures.py
 
 test-page: $(STAMP) $(PAGE_TOOLS)/.installed $(PAGE_TOOLS)/venv/.synced ## the page in Chromium, on a system of its own (ARGS="-k phone"; PICTURES=folder)
 	@$(MAKE) --no-print-directory check-page

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from running_system import RunningSystem
 
 PASSWORD = "Heron-over-42-Lakes"  # of the test's own accounts
@@ -19,12 +19,12 @@ NewVisitor = Callable[..., "Visitor"]
 
 @dataclass
 class Visitor:
-    """Someone at the page, and what the browser complained of meanwhile."""
+    """A user at the page, and the errors that the browser has logged meanwhile."""
 
     page: Page
     context: BrowserContext
     base_url: str
-    complaints: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
     email: str = ""
 
@@ -129,12 +129,12 @@ def visitor(new_visitor: NewVisitor) -> Visitor:
 
 def _watch(visitor: Visitor) -> None:
     page = visitor.page
-    page.on("pageerror", lambda error: visitor.complaints.append(f"error: {error}"))
+    page.on("pageerror", lambda error: visitor.console_errors.append(f"error: {error}"))
     page.on("request", lambda request: visitor.hosts.add(request.url.split("/")[2]))
 
-    def on_console(message: object) -> None:
-        if message.type in ("error", "warning"):  # type: ignore[attr-defined]
-            visitor.complaints.append(message.text)  # type: ignore[attr-defined]
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            visitor.console_errors.append(message.text)
 
     page.on("console", on_console)
     page.add_init_script(

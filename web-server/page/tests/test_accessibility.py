@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PASSWORD, PICTURES, NewVisitor, Visitor
+from playwright.sync_api import FilePayload, ViewportSize
 from running_system import RunningSystem
 
 AXE = Path(".cache/page/node_modules/axe-core/axe.min.js").read_text()
@@ -15,7 +16,7 @@ RUN = (
 
 
 # 1280 pixels at 400 %: WCAG 2.2, 1.4.10. What lies beyond the edge cannot be reached.
-ZOOMED = {"width": 320, "height": 256}
+ZOOMED = ViewportSize(width=320, height=256)
 BEYOND = """[
   ...(document.documentElement.scrollWidth > 320 ? ['scrolls sideways'] : []),
   ...[...document.querySelectorAll('a, button, input, select, textarea, h1, summary')]
@@ -50,6 +51,7 @@ class Checker:
         if self._suffix.endswith("dark"):
             return  # colours change no places
         usual = page.viewport_size
+        assert usual
         page.set_viewport_size(ZOOMED)
         assert page.evaluate(BEYOND) == [], name
         page.screenshot(
@@ -138,8 +140,8 @@ def _check_rest(visitor: Visitor, system: RunningSystem, check: Callable[[str], 
     page = visitor.page
     visitor.open("brand")
     page.fill("#brand-name", "Broken")
-    broken = {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
-    page.set_input_files("#brand-before", [broken])  # type: ignore[list-item]
+    broken = FilePayload(name="a.png", mimeType="image/png", buffer=b"no picture")
+    page.set_input_files("#brand-before", broken)
     page.locator("form button.primary").click()
     page.wait_for_selector("#brand-before-error")
     check("brand-error")

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 from conftest import PASSWORD, NewVisitor, Visitor
+from playwright.sync_api import FilePayload, FloatRect
 
 
 def clip_hashes(visitor: Visitor, task_id: str) -> list[str]:
@@ -32,8 +33,8 @@ def beside_the_first_card(visitor: Visitor) -> bytes:
     """Return a picture of the few pixels left of the first card."""
     box = visitor.page.locator(".card .picture").first.bounding_box()
     assert box
-    strip = {"x": box["x"] - 5, "y": box["y"] + 20, "width": 5, "height": 40}
-    return visitor.page.screenshot(clip=strip)  # type: ignore[arg-type]
+    strip = FloatRect(x=box["x"] - 5, y=box["y"] + 20, width=5, height=40)
+    return visitor.page.screenshot(clip=strip)
 
 
 def test_by_mouse(visitor: Visitor, video_url: str) -> None:
@@ -59,7 +60,7 @@ def test_by_mouse(visitor: Visitor, video_url: str) -> None:
     page.locator("dialog .primary").click()
     page.wait_for_url("**/#/tasks")
     page.wait_for_selector(".empty")
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
     assert visitor.hosts == {visitor.base_url.split("/")[2]}
 
 
@@ -105,7 +106,7 @@ def test_by_keyboard_alone(new_visitor: NewVisitor, video_url: str) -> None:
     press.press("n")
     assert page.locator("dialog").count() == 0
     assert page.url.endswith("#/account")
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
 def test_on_a_phone(new_visitor: NewVisitor, video_url: str) -> None:
@@ -144,12 +145,12 @@ def test_plan_is_shown_before_clips_are_made(visitor: Visitor, video_url: str) -
     page.get_by_role("button", name="Plan again").click()
     page.get_by_text("Lap", exact=True).wait_for()
     assert page.locator(".card").count() == 2
-    assert [complaint for complaint in visitor.complaints if "400" not in complaint] == []
-    visitor.complaints.clear()  # the browser's own line on a refused call
+    assert [line for line in visitor.console_errors if "400" not in line] == []
+    visitor.console_errors.clear()  # the browser's own line on a refused call
     page.get_by_role("button", name="Make the clips").click()
     visitor.wait_done()
     assert page.locator(".card.done").count() > 0
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
 def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_path: Path) -> None:
@@ -162,13 +163,13 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
     page.get_by_role("button", name="Make the brand").click()
     page.locator(".previews img").first.wait_for()
     visitor.wait_true("[...document.querySelectorAll('.previews img')].every(i => i.naturalWidth)")
-    drawing = {"name": "x.svg", "mimeType": "image/png", "buffer": b"<svg/>"}
-    page.set_input_files("#brand-before", [drawing])  # type: ignore[list-item]
+    drawing = FilePayload(name="x.svg", mimeType="image/png", buffer=b"<svg/>")
+    page.set_input_files("#brand-before", drawing)
     page.fill("#brand-name", "Drawn")
     page.get_by_role("button", name="Make the brand").click()
     page.locator("#brand-before-error").wait_for()
-    assert [complaint for complaint in visitor.complaints if "422" not in complaint] == []
-    visitor.complaints.clear()  # the browser's own line on a refused call
+    assert [line for line in visitor.console_errors if "422" not in line] == []
+    visitor.console_errors.clear()  # the browser's own line on a refused call
     page.get_by_label("Red", exact=True).check(force=True)
     task_id = visitor.submit(video_url)
     answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}")
@@ -177,7 +178,7 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
     visitor.open("brand")
     page.get_by_role("button", name="Delete the brand Red").click()
     page.locator(".previews").wait_for(state="detached")
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
 def test_several_links_make_a_batch(visitor: Visitor, video_url: str) -> None:
@@ -196,7 +197,7 @@ def test_several_links_make_a_batch(visitor: Visitor, video_url: str) -> None:
     visitor.open("tasks")
     page.locator(".batches a").click()
     page.wait_for_url("**/#/batch/*")
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
 def test_new_tasks_are_announced(visitor: Visitor, video_url: str) -> None:
@@ -319,4 +320,4 @@ def test_webhook_is_added_tested_and_sent_again(
     page.fill("#hook-url", "http://10.0.0.1/hook")
     page.get_by_role("button", name="Add the webhook").click()
     page.locator("form:has(#hook-url) .failure").wait_for()
-    assert [complaint for complaint in visitor.complaints if "400" not in complaint] == []
+    assert [line for line in visitor.console_errors if "400" not in line] == []

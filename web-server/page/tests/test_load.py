@@ -33,7 +33,7 @@ def _script_ms(profile: dict[str, Any]) -> float:
     others = ("(idle)", "(program)", "(root)")
     of_node = {node["id"]: node["callFrame"]["functionName"] for node in profile["nodes"]}
     samples = zip(profile["samples"], profile["timeDeltas"], strict=True)
-    return sum(taken_us for node, taken_us in samples if of_node[node] not in others) / 1000
+    return float(sum(taken_us for node, taken_us in samples if of_node[node] not in others)) / 1000
 
 
 def _script_ms_of_ticks(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Visitor
-from playwright.sync_api import Request
+from playwright.sync_api import FilePayload, Request, Route
 from running_system import RunningSystem
 
 SIZE_BYTES = 300_000_000
@@ -85,16 +85,19 @@ def test_refused_upload_is_tried_again(visitor: Visitor, video_url: str) -> None
     page = visitor.page
     video = visitor.context.request.get(video_url).body()
     refusal = '{"status": 403, "code": "quota_bytes", "title": "Forbidden"}'
-    refused = {"status": 403, "content_type": "application/problem+json", "body": refusal}
-    page.route("**/uploads", lambda route: route.fulfill(**refused), times=1)  # type: ignore[arg-type]
-    file = {"name": "lap.mp4", "mimeType": "video/mp4", "buffer": video}
-    page.set_input_files("input[type=file]", [file])  # type: ignore[list-item]
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=403, content_type="application/problem+json", body=refusal)
+
+    page.route("**/uploads", refuse, times=1)
+    file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=video)
+    page.set_input_files("input[type=file]", file)
     page.locator(".drop .failure").wait_for()
-    visitor.complaints.clear()  # the browser's own line on a refused call
+    visitor.console_errors.clear()  # the browser's own line on a refused call
     page.get_by_role("button", name="Retry lap.mp4").click()
     page.locator(".drop a").click()
     visitor.wait_done()
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
 def _source_of(visitor: Visitor, system: RunningSystem, task_id: str) -> Path:

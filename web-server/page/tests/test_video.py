@@ -95,4 +95,4 @@ def test_frames_of_clips(
     page.wait_for_selector(f"video[src*='/parts/{PARTS - 1}']")
     found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
     assert found == [(PARTS - 1) * PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
-    assert visitor.complaints == []
+    assert visitor.console_errors == []

@@ -1,12 +1,11 @@
 """Content-Encoding counts only where the body is compressed."""
 
-# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
-
 import gzip
 import os
 import zlib
 
 import pytest
+from fetching_testing import Exchange, Fetcher, Site
 
 BODY = os.urandom(300_000)
 COMPRESSED = [
@@ -23,8 +22,10 @@ COMPRESSED = [
 
 @pytest.mark.parametrize(("encoding", "body"), COMPRESSED)
 @pytest.mark.parametrize("first", [1, 1000])
-def test_compressed_body_is_refused(site, fetch, encoding, body, first) -> None:
-    def in_two(x) -> None:
+def test_compressed_body_is_refused(
+    site: Site, fetch: Fetcher, encoding: str, body: bytes, first: int
+) -> None:
+    def in_two(x: Exchange) -> None:
         x.head(Content_Length=len(body), Content_Encoding=encoding)
         x.send(body[:first])
         x.is_gone(0.05)
@@ -50,7 +51,9 @@ NOT_CODINGS = [
 
 @pytest.mark.parametrize("encoding", [*NOT_CODINGS, "gzip", "deflate", "zstd", "aws-chunked, gzip"])
 @pytest.mark.parametrize("body", [PLAIN, PLAIN[:3]])
-def test_plain_body_is_taken_under_any_content_encoding(site, fetch, encoding, body) -> None:
+def test_plain_body_is_taken_under_any_content_encoding(
+    site: Site, fetch: Fetcher, encoding: str, body: bytes
+) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(body, Content_Encoding=encoding))
     assert fetch(url).size_bytes == len(body)
     assert fetch.path.read_bytes() == body

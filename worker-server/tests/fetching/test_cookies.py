@@ -1,8 +1,7 @@
 """Cookies last for one download and go only where their Domain, Path and Secure allow."""
 
-# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
-
 import pytest
+from fetching_testing import Exchange, Fetcher, Handler, Names, OpenSite, Site
 from urllib3._collections import HTTPHeaderDict
 from urllib3.response import HTTPResponse
 
@@ -13,14 +12,14 @@ from worker_server.fetching.urls import parse_http_url
 BODY = b"x" * 1000
 
 
-def to(location: str, *cookies: str):  # noqa: ANN201
+def to(location: str, *cookies: str) -> Handler:
     """Redirect, and set cookies."""
     lines = "".join(f"Set-Cookie: {cookie}\r\n" for cookie in cookies)
     head = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n{lines}Content-Length: 0\r\n\r\n"
     return lambda x: x.send(head.encode())
 
 
-def needs_cookie(x) -> None:
+def needs_cookie(x: Exchange) -> None:
     """Answer as a share does: the file with the cookie, a refusal without it."""
     if x.headers.get("cookie") == "FedAuth=abc":
         x.reply(BODY)
@@ -28,19 +27,19 @@ def needs_cookie(x) -> None:
         x.reply(b"", 403)
 
 
-def test_cookie_of_a_redirect_is_sent_to_its_target(site, fetch) -> None:
+def test_cookie_of_a_redirect_is_sent_to_its_target(site: Site, fetch: Fetcher) -> None:
     site.on("/v.mp4", needs_cookie)
     url = site.on("/start", to("/v.mp4", "FedAuth=abc; Path=/; HttpOnly; SameSite=None"))
     assert fetch(url).size_bytes == 1000
     assert "cookie" not in site.requests[0].headers
 
 
-def test_redirect_to_itself_with_a_cookie(site, fetch) -> None:
+def test_redirect_to_itself_with_a_cookie(site: Site, fetch: Fetcher) -> None:
     assert fetch(site.on("/v.mp4", to("/v.mp4", "FedAuth=abc"), needs_cookie)).size_bytes == 1000
 
 
-def test_cookie_is_sent_again_when_resuming(site, fetch) -> None:
-    def breaks(x) -> None:
+def test_cookie_is_sent_again_when_resuming(site: Site, fetch: Fetcher) -> None:
+    def breaks(x: Exchange) -> None:
         x.head(Content_Length=len(BODY), ETag='"1"', Set_Cookie="FedAuth=abc")
         x.send(BODY[:400])
 
@@ -49,7 +48,7 @@ def test_cookie_is_sent_again_when_resuming(site, fetch) -> None:
     assert site.requests[1].headers["cookie"] == "FedAuth=abc"
 
 
-def test_cookie_lasts_for_one_download(site, fetch) -> None:
+def test_cookie_lasts_for_one_download(site: Site, fetch: Fetcher) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(BODY, Set_Cookie="id=1; Max-Age=1000"))
     fetch(url)
     fetch(url)
@@ -59,7 +58,9 @@ def test_cookie_lasts_for_one_download(site, fetch) -> None:
 @pytest.mark.parametrize(
     "cookie", ["id=1", "id=1; Domain=two.example", "id=1; Domain=.example", "id=1; Domain=example"]
 )
-def test_cookie_never_goes_to_another_host(site, fetch, names, cookie) -> None:
+def test_cookie_never_goes_to_another_host(
+    site: Site, fetch: Fetcher, names: Names, cookie: str
+) -> None:
     names.answers = {"one.example": [["127.0.0.1"]], "two.example": [["127.0.0.1"]]}
     fetch.allow_hosts |= {"one.example", "two.example"}
     site.on("/v.mp4", lambda x: x.reply(BODY))
@@ -68,7 +69,7 @@ def test_cookie_never_goes_to_another_host(site, fetch, names, cookie) -> None:
     assert "cookie" not in site.requests[1].headers
 
 
-def test_cookie_never_goes_to_another_address(open_site, fetch) -> None:
+def test_cookie_never_goes_to_another_address(open_site: OpenSite, fetch: Fetcher) -> None:
     first, second = open_site(), open_site(host="127.0.0.2")
     fetch.allow_hosts = {first.address, second.address}
     second.on("/v.mp4", lambda x: x.reply(BODY))
@@ -111,7 +112,7 @@ def sent(cookie: str, set_by: str, requested: str) -> bool:
         ("", "http://a.example.com/", "http://a.example.com/", False),
     ],
 )
-def test_where_a_cookie_goes(cookie, set_by, requested, goes) -> None:
+def test_where_a_cookie_goes(cookie: str, set_by: str, requested: str, goes: bool) -> None:
     assert sent(cookie, set_by, requested) is goes
 
 

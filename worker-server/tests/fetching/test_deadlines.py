@@ -1,15 +1,13 @@
 """Deadlines and stops hold whatever the source does. Bounds are wide: the machine may be busy."""
 
-# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
-
 import contextlib
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
+from fetching_testing import Exchange, Fetcher, Handler, Names, Site
 
 from worker_server.fetching import FetchLimits
 from worker_server.fetching.errors import RequestStalled
@@ -18,39 +16,39 @@ from worker_server.fetching.watchdog import Watchdog
 BODY = b"x" * 100_000
 
 
-def hangs(x) -> None:
+def hangs(x: Exchange) -> None:
     """Never answer."""
     x.until_gone()
 
 
-def drips_headers(x) -> None:
+def drips_headers(x: Exchange) -> None:
     """Send a header a byte at a time, each before any socket's timeout."""
     x.send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     while not x.is_gone(0.02):
         x.send(b"a")
 
 
-def continues_for_ever(x) -> None:
+def continues_for_ever(x: Exchange) -> None:
     """Say 100 Continue again and again."""
     while not x.is_gone(0.005):
         x.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def stalls(x) -> None:
+def stalls(x: Exchange) -> None:
     """Send half and no more."""
     x.head(Content_Length=2 * len(BODY), ETag='"1"')
     x.send(BODY)
     x.until_gone()
 
 
-def trickles(x) -> None:
+def trickles(x: Exchange) -> None:
     """Send the body a byte at a time."""
     x.head(Content_Length=len(BODY))
     while not x.is_gone(0.01):
         x.send(b"a")
 
 
-def drips_chunk_header(x) -> None:
+def drips_chunk_header(x: Exchange) -> None:
     """Send the line before a chunk a byte at a time, for ever."""
     x.head(Transfer_Encoding="chunked")
     x.send(b"3;")
@@ -58,7 +56,7 @@ def drips_chunk_header(x) -> None:
         x.send(b"a")
 
 
-def endless_trailers(x) -> None:
+def endless_trailers(x: Exchange) -> None:
     """End the chunks and go on with trailers."""
     x.head(Transfer_Encoding="chunked")
     x.send(b"3\r\nabc\r\n0\r\n")
@@ -79,7 +77,7 @@ LIMITS = {"first_byte_s": 0.5, "stall_s": 0.5, "min_bytes_per_s": 1024}
 
 
 @pytest.mark.parametrize("answer", TOO_SLOW)
-def test_too_slow(site, fetch, answer) -> None:
+def test_too_slow(site: Site, fetch: Fetcher, answer: Handler) -> None:
     began = time.monotonic()
     failure = fetch.fails(site.on("/v.mp4", answer), **LIMITS)
     # Silence may pass; a rate that is too low will not.
@@ -89,7 +87,7 @@ def test_too_slow(site, fetch, answer) -> None:
 
 
 @pytest.mark.parametrize("answer", TOO_SLOW)
-def test_total_time(site, fetch, answer) -> None:
+def test_total_time(site: Site, fetch: Fetcher, answer: Handler) -> None:
     began = time.monotonic()
     failure = fetch.fails(site.on("/v.mp4", answer), timeout_s=0.5)
     assert failure.code == "source_too_slow"
@@ -99,10 +97,10 @@ def test_total_time(site, fetch, answer) -> None:
 
 
 @pytest.mark.parametrize("answer", TOO_SLOW)
-def test_stop(site, fetch, answer) -> None:
+def test_stop(site: Site, fetch: Fetcher, answer: Handler) -> None:
     """The request was sent when the stop comes."""
 
-    def stop_then(x) -> None:
+    def stop_then(x: Exchange) -> None:
         fetch.stop.set()
         answer(x)
 
@@ -112,8 +110,8 @@ def test_stop(site, fetch, answer) -> None:
     assert len(site.requests) == 1
 
 
-def test_stop_in_the_middle_of_a_fast_body(site, fetch) -> None:
-    def endless(x) -> None:
+def test_stop_in_the_middle_of_a_fast_body(site: Site, fetch: Fetcher) -> None:
+    def endless(x: Exchange) -> None:
         x.head()
         x.send(bytes(1024**2))
         fetch.stop.set()
@@ -123,13 +121,13 @@ def test_stop_in_the_middle_of_a_fast_body(site, fetch) -> None:
     fetch.stops(site.on("/v.mp4", endless), max_bytes=2**40)
 
 
-def test_stop_before_the_first_request(site, fetch) -> None:
+def test_stop_before_the_first_request(site: Site, fetch: Fetcher) -> None:
     fetch.stop.set()
     fetch.stops(site.on("/v.mp4", hangs))
 
 
-def test_stop_during_the_backoff(site, fetch) -> None:
-    def busy(x) -> None:
+def test_stop_during_the_backoff(site: Site, fetch: Fetcher) -> None:
+    def busy(x: Exchange) -> None:
         x.reply(b"", 503, Retry_After=30)
         fetch.stop.set()
 
@@ -137,10 +135,10 @@ def test_stop_during_the_backoff(site, fetch) -> None:
     assert len(site.requests) == 1
 
 
-def test_connection_is_closed_during_the_backoff(site, fetch) -> None:
+def test_connection_is_closed_during_the_backoff(site: Site, fetch: Fetcher) -> None:
     closed = []
 
-    def busy(x) -> None:
+    def busy(x: Exchange) -> None:
         x.head(503, Retry_After=30)
         closed.append(x.is_gone(10))
         fetch.stop.set()
@@ -149,13 +147,13 @@ def test_connection_is_closed_during_the_backoff(site, fetch) -> None:
     assert closed == [True]
 
 
-def test_total_time_ends_the_backoff(site, fetch) -> None:
+def test_total_time_ends_the_backoff(site: Site, fetch: Fetcher) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(b"", 503, Retry_After=30))
     assert fetch.fails(url, max_pause_s=60, timeout_s=0.5).code == "source_too_slow"
 
 
 @pytest.mark.parametrize("how", ["stop", "slow"])
-def test_resolver_that_hangs(fetch, names, how) -> None:
+def test_resolver_that_hangs(fetch: Fetcher, names: Names, how: str) -> None:
     release = threading.Event()
 
     def hang() -> list[str]:
@@ -174,8 +172,8 @@ def test_resolver_that_hangs(fetch, names, how) -> None:
         release.set()
 
 
-def test_resumes_after_a_stall(site, fetch) -> None:
-    def rest(x) -> None:
+def test_resumes_after_a_stall(site: Site, fetch: Fetcher) -> None:
+    def rest(x: Exchange) -> None:
         x.reply(
             BODY,
             206,
@@ -187,10 +185,10 @@ def test_resumes_after_a_stall(site, fetch) -> None:
     assert fetch.path.read_bytes() == 2 * BODY
 
 
-def test_slow_source_above_the_minimum_rate_is_downloaded(site, fetch) -> None:
+def test_slow_source_above_the_minimum_rate_is_downloaded(site: Site, fetch: Fetcher) -> None:
     """It takes longer than every limit except the total one."""
 
-    def slow(x) -> None:
+    def slow(x: Exchange) -> None:
         x.head(Content_Length=len(BODY))
         for start in range(0, len(BODY), 4000):
             x.send(BODY[start : start + 4000])
@@ -201,12 +199,12 @@ def test_slow_source_above_the_minimum_rate_is_downloaded(site, fetch) -> None:
     ).size_bytes == len(BODY)
 
 
-def test_slow_disk_is_not_counted_as_a_stall(site, fetch) -> None:
+def test_slow_disk_is_not_counted_as_a_stall(site: Site, fetch: Fetcher) -> None:
     """The pause between two reads is longer than the stall limit."""
-    pauses: list[float] = []
+    pauses: list[bool] = []
 
-    class Slow(list[object]):
-        def append(self, item: object) -> None:
+    class Slow(list[tuple[int, int | None]]):
+        def append(self, item: tuple[int, int | None]) -> None:
             if not pauses:
                 pauses.append(threading.Event().wait(0.8))
             super().append(item)
@@ -232,22 +230,24 @@ def deaf_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_connect_timeout(fetch, deaf_port) -> None:
+def test_connect_timeout(fetch: Fetcher, deaf_port: int) -> None:
     fetch.allow_hosts = {"127.0.0.1"}
     failure = fetch.fails(f"http://127.0.0.1:{deaf_port}/v.mp4", connect_s=0.3, max_retries=1)
     assert failure.code == "source_unavailable"
 
 
-def test_stop_while_connecting(fetch, deaf_port) -> None:
+def test_stop_while_connecting(
+    fetch: Fetcher, deaf_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetch.allow_hosts = {"127.0.0.1"}
-    looks = iter([False, False, False])
-    fetch.stop = SimpleNamespace(is_set=lambda: next(looks, True))
+    checks = iter([False, False, False])
+    monkeypatch.setattr(fetch.stop, "is_set", lambda: next(checks, True))
     began = time.monotonic()
     fetch.stops(f"http://127.0.0.1:{deaf_port}/v.mp4", connect_s=60, first_byte_s=60)
     assert time.monotonic() - began < 10
 
 
-def test_no_thread_and_no_connection_is_left(site, fetch) -> None:
+def test_no_thread_and_no_connection_is_left(site: Site, fetch: Fetcher) -> None:
     before = set(threading.enumerate())
     for answer in (hangs, stalls):
         fetch.fails(site.on("/v.mp4", answer), first_byte_s=0.3, stall_s=0.3, max_retries=0)

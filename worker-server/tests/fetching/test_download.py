@@ -1,7 +1,5 @@
 """What a download returns, and which failure it raises."""
 
-# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
-
 import os
 import subprocess
 import sys
@@ -9,13 +7,14 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from fetching_testing import Exchange, Fetcher, Site
 
 from worker_server.fetching import Download
 
 BODY = os.urandom(300_000)
 
 
-def test_download_returns_size_hosts_and_headers(site, fetch) -> None:
+def test_download_returns_size_hosts_and_headers(site: Site, fetch: Fetcher) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(BODY, ETag='"1"', Content_Type="video/mp4"))
     assert fetch(url) == Download(len(BODY), ("127.0.0.1",), '"1"', "video/mp4", 0)
     assert fetch.path.read_bytes() == BODY
@@ -23,7 +22,7 @@ def test_download_returns_size_hosts_and_headers(site, fetch) -> None:
     assert [size for size, _ in fetch.progress] == sorted(size for size, _ in fetch.progress)
 
 
-def test_request_headers(site, fetch) -> None:
+def test_request_headers(site: Site, fetch: Fetcher) -> None:
     fetch(site.on("/v.mp4", lambda x: x.reply(BODY)))
     headers = site.requests[0].headers
     assert headers["accept-encoding"] == "identity"
@@ -33,7 +32,7 @@ def test_request_headers(site, fetch) -> None:
 
 
 def test_proxy_and_netrc_of_the_environment_are_ignored(
-    site, other_site, fetch, monkeypatch, tmp_path
+    site: Site, other_site: Site, fetch: Fetcher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("default login me password secret\n")
@@ -45,8 +44,8 @@ def test_proxy_and_netrc_of_the_environment_are_ignored(
     assert other_site.accepted == 0
 
 
-def test_chunked_body_without_a_length(site, fetch) -> None:
-    def chunked(x) -> None:
+def test_chunked_body_without_a_length(site: Site, fetch: Fetcher) -> None:
+    def chunked(x: Exchange) -> None:
         x.head(Transfer_Encoding="chunked")
         for start in range(0, len(BODY), 70_000):
             piece = BODY[start : start + 70_000]
@@ -58,8 +57,8 @@ def test_chunked_body_without_a_length(site, fetch) -> None:
     assert fetch.progress[-1] == (len(BODY), None)
 
 
-def test_body_that_ends_with_the_connection(site, fetch) -> None:
-    def close_delimited(x) -> None:
+def test_body_that_ends_with_the_connection(site: Site, fetch: Fetcher) -> None:
+    def close_delimited(x: Exchange) -> None:
         x.head()
         x.send(BODY)
 
@@ -67,7 +66,7 @@ def test_body_that_ends_with_the_connection(site, fetch) -> None:
     assert fetch.path.read_bytes() == BODY
 
 
-def test_existing_file_is_replaced(site, fetch) -> None:
+def test_existing_file_is_replaced(site: Site, fetch: Fetcher) -> None:
     fetch.path.write_bytes(b"x" * 1_000_000)
     fetch(site.on("/v.mp4", lambda x: x.reply(BODY)))
     assert fetch.path.read_bytes() == BODY
@@ -85,7 +84,9 @@ def test_existing_file_is_replaced(site, fetch) -> None:
         "/" + "a" * 1900,
     ],
 )
-def test_file_name_of_the_url_is_never_a_path(site, fetch, path, tmp_path) -> None:
+def test_file_name_of_the_url_is_never_a_path(
+    site: Site, fetch: Fetcher, path: str, tmp_path: Path
+) -> None:
     site.elsewhere = lambda x: x.reply(BODY)
     fetch(site.url(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
@@ -103,21 +104,23 @@ def test_file_name_of_the_url_is_never_a_path(site, fetch, path, tmp_path) -> No
     ],
     ids=["ssh", "no status", "many headers", "long header", "two lengths"],
 )
-def test_response_that_is_not_http(site, fetch, answer) -> None:
+def test_response_that_is_not_http(site: Site, fetch: Fetcher, answer: bytes) -> None:
     failure = fetch.fails(site.on("/v.mp4", lambda x: x.send(answer)), max_retries=1)
     assert (failure.code, failure.retryable) == ("source_unavailable", False)
     assert len(site.requests) == 2
 
 
-def test_empty_body(site, fetch) -> None:
+def test_empty_body(site: Site, fetch: Fetcher) -> None:
     assert fetch.fails(site.on("/v.mp4", lambda x: x.reply(b""))).code == "source_empty"
     assert fetch.fails(site.on("/close.mp4", lambda x: x.head())).code == "source_empty"
     assert len(site.requests) == 2
 
 
 @pytest.mark.parametrize("size_bytes", [100_001, 10 * 1024**4, 10**30])
-def test_declared_length_above_the_limit_is_refused_unread(site, fetch, size_bytes) -> None:
-    def huge(x) -> None:
+def test_declared_length_above_the_limit_is_refused_unread(
+    site: Site, fetch: Fetcher, size_bytes: int
+) -> None:
+    def huge(x: Exchange) -> None:
         x.head(Content_Length=size_bytes)
         x.until_gone()
 
@@ -127,8 +130,8 @@ def test_declared_length_above_the_limit_is_refused_unread(site, fetch, size_byt
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_endless_body_ends_at_the_limit(site, fetch, chunked) -> None:
-    def endless(x) -> None:
+def test_endless_body_ends_at_the_limit(site: Site, fetch: Fetcher, chunked: bool) -> None:
+    def endless(x: Exchange) -> None:
         x.head(**({"Transfer_Encoding": "chunked"} if chunked else {}))
         while True:
             x.send((b"1000\r\n%s\r\n" if chunked else b"%s") % (b"a" * 4096))
@@ -138,8 +141,8 @@ def test_endless_body_ends_at_the_limit(site, fetch, chunked) -> None:
     assert len(site.requests) == 1
 
 
-def test_file_of_exactly_the_limit_is_taken(site, fetch) -> None:
-    def close_delimited(x) -> None:
+def test_file_of_exactly_the_limit_is_taken(site: Site, fetch: Fetcher) -> None:
+    def close_delimited(x: Exchange) -> None:
         x.head()
         x.send(BODY)
 
@@ -153,20 +156,20 @@ def test_file_of_exactly_the_limit_is_taken(site, fetch) -> None:
     )
 
 
-def test_declared_length_above_the_free_space(site, fetch) -> None:
+def test_declared_length_above_the_free_space(site: Site, fetch: Fetcher) -> None:
     url = site.on("/v.mp4", lambda x: x.head(Content_Length=2**60))
     failure = fetch.fails(url, max_bytes=2**62)
     assert (failure.code, failure.retryable) == ("storage_full", True)
 
 
 @pytest.mark.parametrize("size_bytes", [10, 300_000])
-def test_full_disk(site, fetch, size_bytes) -> None:
+def test_full_disk(site: Site, fetch: Fetcher, size_bytes: int) -> None:
     fetch.path.symlink_to("/dev/full")
     failure = fetch.fails(site.on("/v.mp4", lambda x: x.reply(BODY[:size_bytes])))
     assert (failure.code, failure.retryable) == ("storage_full", True)
 
 
-def test_disk_that_fills_up_leaves_no_file(site, tmp_path) -> None:
+def test_disk_that_fills_up_leaves_no_file(site: Site, tmp_path: Path) -> None:
     """The limit on a file's size stands in for a small disk; only a child may have it."""
     url = site.on("/v.mp4", lambda x: x.reply(BODY))
     printed = _in_a_child(
@@ -176,10 +179,10 @@ def test_disk_that_fills_up_leaves_no_file(site, tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_does_not_grow_with_the_file(site, tmp_path) -> None:
+def test_memory_does_not_grow_with_the_file(site: Site, tmp_path: Path) -> None:
     piece = bytes(1024**2)
 
-    def large(x) -> None:
+    def large(x: Exchange) -> None:
         x.head(Content_Length=300 * len(piece))
         for _ in range(300):
             x.send(piece)
@@ -191,8 +194,8 @@ def test_memory_does_not_grow_with_the_file(site, tmp_path) -> None:
     assert grown_kib < 20 * 1024
 
 
-def test_body_of_a_redirect_is_not_read(site, fetch) -> None:
-    def endless(x) -> None:
+def test_body_of_a_redirect_is_not_read(site: Site, fetch: Fetcher) -> None:
+    def endless(x: Exchange) -> None:
         x.head(302, Location="/v.mp4")
         while True:
             x.send(bytes(1024**2))
@@ -208,7 +211,9 @@ def test_body_of_a_redirect_is_not_read(site, fetch) -> None:
     assert peak_bytes < 8 * 1024**2
 
 
-def test_error_in_a_callback_is_raised(site, fetch, monkeypatch) -> None:
+def test_error_in_a_callback_is_raised(
+    site: Site, fetch: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = site.on("/v.mp4", lambda x: x.until_gone())
     monkeypatch.setattr(fetch.stop, "is_set", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -216,7 +221,9 @@ def test_error_in_a_callback_is_raised(site, fetch, monkeypatch) -> None:
     assert not fetch.path.exists()
 
 
-def test_secrets_of_the_url_are_not_logged(site, fetch, caplog) -> None:
+def test_secrets_of_the_url_are_not_logged(
+    site: Site, fetch: Fetcher, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("DEBUG")
     url = site.on(
         "/v.mp4",
@@ -230,7 +237,7 @@ def test_secrets_of_the_url_are_not_logged(site, fetch, caplog) -> None:
 
 @pytest.mark.parametrize("query", ["?sig=a%7Eb%5Fc%2f%2F", "?", "?&&x=%c3%bc&e[]='()*!~", ""])
 @pytest.mark.parametrize("path", ["/v%2e.mp4", "//a/./b/../v.mp4"])
-def test_legal_url_is_sent_byte_for_byte(site, fetch, path, query) -> None:
+def test_legal_url_is_sent_byte_for_byte(site: Site, fetch: Fetcher, path: str, query: str) -> None:
     site.elsewhere = lambda x: x.reply(BODY)
     fetch(site.url(f"{path}{query}#t=1"))
     assert site.requests[0].path == f"{path}{query}"
@@ -238,7 +245,9 @@ def test_legal_url_is_sent_byte_for_byte(site, fetch, path, query) -> None:
 
 @pytest.mark.parametrize("query", ["?sig=a%7Eb%5Fc%2f%2F", "?", "?x=%c3%bc|\xfc"])
 @pytest.mark.parametrize("prefix", ["http://{address}", "//{address}", ""])
-def test_redirect_is_followed_byte_for_byte(site, fetch, prefix, query) -> None:
+def test_redirect_is_followed_byte_for_byte(
+    site: Site, fetch: Fetcher, prefix: str, query: str
+) -> None:
     target = f"/b/../%76.mp4{query}"
     location = prefix.format(address=site.address) + target
     site.on("/b/../%76.mp4", lambda x: x.reply(BODY))
@@ -247,11 +256,12 @@ def test_redirect_is_followed_byte_for_byte(site, fetch, prefix, query) -> None:
     assert site.requests[1].path == target.replace("|", "%7C").replace("\xfc", "%FC")
 
 
-def test_returned_headers_are_printable_and_short(site, fetch) -> None:
+def test_returned_headers_are_printable_and_short(site: Site, fetch: Fetcher) -> None:
     hostile = (
         b"HTTP/1.0 200 OK\r\nContent-Type: video/\x00mp4\x1b[2J" + b"x" * 500 + b"\r\n\r\nbody"
     )
     content_type = fetch(site.on("/v.mp4", lambda x: x.send(hostile))).content_type
+    assert content_type
     assert content_type.startswith("video/mp4[2Jx")
     assert len(content_type) == 200
 

@@ -1,10 +1,9 @@
 """A broken download is resumed when the file is still the same one, and started over otherwise."""
 
-# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
-
 import os
 
 import pytest
+from fetching_testing import Exchange, Fetcher, Handler, Site
 
 from worker_server.fetching.resuming import continues, is_whole, range_headers, strong_validator
 
@@ -12,27 +11,27 @@ BODY = os.urandom(400_000)
 HALF = len(BODY) // 2
 
 
-def whole(etag: str | None = '"1"', body: bytes = BODY):  # noqa: ANN201
+def whole(etag: str | None = '"1"', body: bytes = BODY) -> Handler:
     """Answer with the whole file."""
     return lambda x: x.reply(body, **({"ETag": etag} if etag else {}))
 
 
-def breaks(at: int = HALF, how: str = "close", **headers: str):  # noqa: ANN201
+def breaks(*, how: str = "close", **headers: str) -> Handler:
     """Promise the whole file and break off in the middle."""
 
-    def answer(x) -> None:
+    def answer(x: Exchange) -> None:
         x.head(Content_Length=len(BODY), **(headers or {"ETag": '"1"'}))
-        x.send(BODY[:at])
+        x.send(BODY[:HALF])
         if how == "reset":
             x.reset()
 
     return answer
 
 
-def rest(etag: str = '"1"', **changed: str):  # noqa: ANN201
+def rest(etag: str = '"1"', **changed: str) -> Handler:
     """Answer a range request with the rest of the file."""
 
-    def answer(x) -> None:
+    def answer(x: Exchange) -> None:
         start = int(x.headers["range"].removeprefix("bytes=").removesuffix("-"))
         headers = {
             "Content_Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}",
@@ -44,7 +43,7 @@ def rest(etag: str = '"1"', **changed: str):  # noqa: ANN201
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_resumes_after_a_broken_connection(site, fetch, how) -> None:
+def test_resumes_after_a_broken_connection(site: Site, fetch: Fetcher, how: str) -> None:
     done = fetch(site.on("/v.mp4", breaks(how=how), rest()))
     assert (done.size_bytes, done.etag) == (len(BODY), '"1"')
     assert fetch.path.read_bytes() == BODY
@@ -57,8 +56,8 @@ def test_resumes_after_a_broken_connection(site, fetch, how) -> None:
     assert done.resumed == 1 or how == "reset"
 
 
-def test_resumes_a_chunked_body(site, fetch) -> None:
-    def breaks_off(x) -> None:
+def test_resumes_a_chunked_body(site: Site, fetch: Fetcher) -> None:
+    def breaks_off(x: Exchange) -> None:
         x.head(Transfer_Encoding="chunked", ETag='"1"')
         x.send(b"%x\r\n%s\r\n" % (HALF, BODY[:HALF]))
 
@@ -71,10 +70,10 @@ MODIFIED = "Wed, 21 Oct 2015 07:28:00 GMT"
 LATER = "Wed, 21 Oct 2015 07:30:00 GMT"
 
 
-def dated_rest(**headers: str):  # noqa: ANN201
+def dated_rest(**headers: str) -> Handler:
     """Answer a range request with the rest of a file that has no ETag."""
 
-    def answer(x) -> None:
+    def answer(x: Exchange) -> None:
         start = int(x.headers["range"].removeprefix("bytes=").removesuffix("-"))
         span = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
         x.reply(BODY[start:], 206, Content_Range=span, **headers)
@@ -82,7 +81,7 @@ def dated_rest(**headers: str):  # noqa: ANN201
     return answer
 
 
-def test_resumes_by_a_date_that_is_strong(site, fetch) -> None:
+def test_resumes_by_a_date_that_is_strong(site: Site, fetch: Fetcher) -> None:
     begin = breaks(Last_Modified=MODIFIED, Date=LATER)
     assert fetch(site.on("/v.mp4", begin, dated_rest(Last_Modified=MODIFIED))).resumed == 1
     assert site.requests[1].headers["if-range"] == MODIFIED
@@ -97,18 +96,22 @@ def test_resumes_by_a_date_that_is_strong(site, fetch) -> None:
         {"Last_Modified": MODIFIED, "ETag": '"1"'},
     ],
 )
-def test_starts_over_when_the_rest_has_another_date(site, fetch, headers) -> None:
+def test_starts_over_when_the_rest_has_another_date(
+    site: Site, fetch: Fetcher, headers: dict[str, str]
+) -> None:
     begin = breaks(Last_Modified=MODIFIED, Date=LATER)
     assert fetch(site.on("/v.mp4", begin, dated_rest(**headers), whole())).resumed == 0
     assert fetch.path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"', '"2"', "1"])
-def test_rest_of_another_file_is_never_appended(site, fetch, etag) -> None:
+def test_rest_of_another_file_is_never_appended(
+    site: Site, fetch: Fetcher, etag: str | None
+) -> None:
     """The server ignores If-Range and sends a range of the new file, without the old ETag."""
     changed = os.urandom(len(BODY))
 
-    def other_rest(x) -> None:
+    def other_rest(x: Exchange) -> None:
         span = f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}"
         x.reply(changed[HALF:], 206, Content_Range=span, **({"ETag": etag} if etag else {}))
 
@@ -117,7 +120,7 @@ def test_rest_of_another_file_is_never_appended(site, fetch, etag) -> None:
     assert fetch.path.read_bytes() == changed
 
 
-def test_compressed_rest_is_never_appended(site, fetch) -> None:
+def test_compressed_rest_is_never_appended(site: Site, fetch: Fetcher) -> None:
     url = site.on("/v.mp4", breaks(), rest(Content_Encoding="gzip"), whole())
     assert fetch(url).resumed == 0
     assert fetch.path.read_bytes() == BODY
@@ -133,14 +136,16 @@ def test_compressed_rest_is_never_appended(site, fetch) -> None:
         {"Last_Modified": MODIFIED, "Date": "Wed, 21 Oct 2015 07:28:59 GMT"},
     ],
 )
-def test_starts_over_without_a_strong_validator(site, fetch, headers) -> None:
+def test_starts_over_without_a_strong_validator(
+    site: Site, fetch: Fetcher, headers: dict[str, str]
+) -> None:
     assert fetch(site.on("/v.mp4", breaks(**headers), whole())).resumed == 0
     assert fetch.path.read_bytes() == BODY
     assert "range" not in site.requests[1].headers
 
 
 @pytest.mark.parametrize("size_bytes", [1000, HALF, len(BODY), 600_000])
-def test_starts_over_when_the_file_changed(site, fetch, size_bytes) -> None:
+def test_starts_over_when_the_file_changed(site: Site, fetch: Fetcher, size_bytes: int) -> None:
     changed = os.urandom(size_bytes)
     done = fetch(site.on("/v.mp4", breaks(), whole('"2"', changed)))
     assert (done.resumed, done.etag) == (0, '"2"')
@@ -159,33 +164,35 @@ def test_starts_over_when_the_file_changed(site, fetch, size_bytes) -> None:
         {"Content_Range": f"bytes {HALF}-{'9' * 5000}/*"},
     ],
 )
-def test_starts_over_when_the_rest_does_not_fit(site, fetch, wrong) -> None:
+def test_starts_over_when_the_rest_does_not_fit(
+    site: Site, fetch: Fetcher, wrong: dict[str, str]
+) -> None:
     done = fetch(site.on("/v.mp4", breaks(), rest(**wrong), whole()))
     assert done.resumed == 0
     assert fetch.path.read_bytes() == BODY
     assert ["range" in request.headers for request in site.requests] == [False, True, False]
 
 
-def test_starts_over_after_416(site, fetch) -> None:
+def test_starts_over_after_416(site: Site, fetch: Fetcher) -> None:
     unsatisfiable = lambda x: x.reply(b"", 416, Content_Range="bytes */5")  # noqa: E731
     assert fetch(site.on("/v.mp4", breaks(), unsatisfiable, whole())).resumed == 0
     assert fetch.path.read_bytes() == BODY
 
 
-def test_resumes_after_a_failure_in_between(site, fetch) -> None:
+def test_resumes_after_a_failure_in_between(site: Site, fetch: Fetcher) -> None:
     busy = lambda x: x.reply(b"busy", 503)  # noqa: E731
     assert fetch(site.on("/v.mp4", breaks(), busy, rest())).resumed == 1
     assert fetch.path.read_bytes() == BODY
 
 
-def test_body_that_is_always_short(site, fetch) -> None:
+def test_body_that_is_always_short(site: Site, fetch: Fetcher) -> None:
     failure = fetch.fails(site.on("/v.mp4", breaks(Server="x")))
     assert (failure.code, failure.retryable) == ("source_incomplete", True)
     assert len(site.requests) == 4
 
 
-def test_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
-    def nothing_more(x) -> None:
+def test_body_that_always_breaks_off_at_the_same_byte(site: Site, fetch: Fetcher) -> None:
+    def nothing_more(x: Exchange) -> None:
         x.head(
             206,
             Content_Length=HALF,
@@ -197,12 +204,12 @@ def test_body_that_always_breaks_off_at_the_same_byte(site, fetch) -> None:
     assert len(site.requests) == 4
 
 
-def test_progress_resets_the_count_of_failures(site, fetch) -> None:
+def test_progress_resets_the_count_of_failures(site: Site, fetch: Fetcher) -> None:
     """A long download may break off more often than `max_retries`."""
     body = os.urandom(12 * 1024**2)
     step = 1024**2 + 1
 
-    def a_bit(x) -> None:
+    def a_bit(x: Exchange) -> None:
         start = int(x.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         span = {"Content_Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
         x.head(206 if start else 200, Content_Length=len(body) - start, ETag='"1"', **span)
@@ -212,11 +219,11 @@ def test_progress_resets_the_count_of_failures(site, fetch) -> None:
     assert fetch.path.read_bytes() == body
 
 
-def test_the_rest_counts_against_the_limit(site, fetch) -> None:
+def test_the_rest_counts_against_the_limit(site: Site, fetch: Fetcher) -> None:
     """The range answer hides the total; what is there already has to be added."""
     hidden = rest(Content_Range=f"bytes {HALF}-{len(BODY) - 1}/*")
 
-    def breaks_off(x) -> None:
+    def breaks_off(x: Exchange) -> None:
         x.head(Transfer_Encoding="chunked", ETag='"1"')
         x.send(b"%x\r\n%s\r\n" % (HALF, BODY[:HALF]))
 
@@ -227,12 +234,13 @@ def test_the_rest_counts_against_the_limit(site, fetch) -> None:
     assert max(size for size, _ in fetch.progress) == HALF
 
 
-def test_each_request_follows_the_redirects_again(site, fetch) -> None:
+def test_each_request_follows_the_redirects_again(site: Site, fetch: Fetcher) -> None:
     """The redirect may lead to a link that is signed for a short time."""
     site.on("/old.mp4", breaks())
     site.on("/new.mp4", rest())
-    to = lambda path: lambda x: x.reply(b"", 302, Location=path)  # noqa: E731
-    assert fetch(site.on("/v.mp4", to("/old.mp4"), to("/new.mp4"))).resumed == 1
+    to_old: Handler = lambda x: x.reply(b"", 302, Location="/old.mp4")  # noqa: E731
+    to_new: Handler = lambda x: x.reply(b"", 302, Location="/new.mp4")  # noqa: E731
+    assert fetch(site.on("/v.mp4", to_old, to_new)).resumed == 1
     assert fetch.path.read_bytes() == BODY
 
 
@@ -250,7 +258,7 @@ def test_each_request_follows_the_redirects_again(site, fetch) -> None:
         ({}, None),
     ],
 )
-def test_strong_validator(headers, validator) -> None:
+def test_strong_validator(headers: dict[str, str], validator: str | None) -> None:
     assert strong_validator(headers) == validator
 
 
@@ -268,7 +276,7 @@ def test_strong_validator(headers, validator) -> None:
         ({"Content-Type": "multipart/byteranges; boundary=x"}, False),
     ],
 )
-def test_whole_file_in_a_206(headers, whole_file) -> None:
+def test_whole_file_in_a_206(headers: dict[str, str], whole_file: bool) -> None:
     assert is_whole(headers) is whole_file
 
 
@@ -281,6 +289,6 @@ def test_range_headers_need_a_validator_and_bytes() -> None:
 @pytest.mark.parametrize(
     "unit", ["bits 5-9/10", "bytes 5-9/10, bytes 5-9/10", "", "bytes -5/10", "bytes 9-5/10"]
 )
-def test_malformed_content_range_does_not_continue(unit) -> None:
+def test_malformed_content_range_does_not_continue(unit: str) -> None:
     assert not continues({"Content-Range": unit, "ETag": '"1"'}, '"1"', 5, 10)
     assert continues({"Content-Range": "bytes 5-9/10", "ETag": '"1"'}, '"1"', 5, 10)

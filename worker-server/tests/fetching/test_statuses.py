@@ -1,12 +1,11 @@
 """Status codes and Retry-After: final, retried at once, or worth another download later."""
 
-# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
-
 import os
 import socket
 import time
 
 import pytest
+from fetching_testing import Exchange, Fetcher, Site
 
 BODY = os.urandom(300_000)
 
@@ -24,7 +23,7 @@ BODY = os.urandom(300_000)
         (304, "source_refused"),
     ],
 )
-def test_final_status_is_requested_once(site, fetch, status, code) -> None:
+def test_final_status_is_requested_once(site: Site, fetch: Fetcher, status: int, code: str) -> None:
     failure = fetch.fails(
         site.on("/v.mp4", lambda x: x.head(status, Content_Length=0)) + "?token=secret"
     )
@@ -38,16 +37,18 @@ def test_final_status_is_requested_once(site, fetch, status, code) -> None:
     "headers",
     [{"Content_Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}, {"Accept_Ranges": "bytes"}],
 )
-def test_whole_file_with_status_206_is_taken(site, fetch, headers) -> None:
+def test_whole_file_with_status_206_is_taken(
+    site: Site, fetch: Fetcher, headers: dict[str, str]
+) -> None:
     assert fetch(site.on("/v.mp4", lambda x: x.reply(BODY, 206, **headers))).size_bytes == len(BODY)
     assert fetch.path.read_bytes() == BODY
     assert "range" not in site.requests[0].headers
 
 
-def test_download_that_began_with_206_is_resumed(site, fetch) -> None:
+def test_download_that_began_with_206_is_resumed(site: Site, fetch: Fetcher) -> None:
     half = len(BODY) // 2
 
-    def breaks(x) -> None:
+    def breaks(x: Exchange) -> None:
         span = f"bytes 0-{len(BODY) - 1}/{len(BODY)}"
         x.head(206, Content_Length=len(BODY), Content_Range=span, ETag='"1"')
         x.send(BODY[:half])
@@ -66,19 +67,21 @@ def test_download_that_began_with_206_is_resumed(site, fetch) -> None:
         {"Content_Type": "multipart/byteranges; boundary=x"},
     ],
 )
-def test_unrequested_part_of_a_file_is_refused(site, fetch, headers) -> None:
+def test_unrequested_part_of_a_file_is_refused(
+    site: Site, fetch: Fetcher, headers: dict[str, str]
+) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(BODY, 206, **headers))
     assert fetch.fails(url).code == "source_refused"
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425, 429])
-def test_transient_status_is_retried(site, fetch, status) -> None:
+def test_transient_status_is_retried(site: Site, fetch: Fetcher, status: int) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(b"later", status), lambda x: x.reply(BODY))
     assert fetch(url).size_bytes == len(BODY)
     assert len(site.requests) == 2
 
 
-def test_persistent_500_is_transient(site, fetch) -> None:
+def test_persistent_500_is_transient(site: Site, fetch: Fetcher) -> None:
     failure = fetch.fails(site.on("/v.mp4", lambda x: x.reply(b"later", 500)))
     assert (failure.code, failure.retryable) == ("source_unavailable", True)
     assert failure.retry_after_s is None
@@ -100,7 +103,7 @@ NOW = "Wed, 21 Oct 2015 07:28:00 GMT"
     ],
 )
 def test_retry_after_ends_the_download_and_is_in_the_failure(
-    site, fetch, status, value, wait_s
+    site: Site, fetch: Fetcher, status: int, value: str, wait_s: float | None
 ) -> None:
     """The server's clock is years behind ours: its own Date is what the date is compared with."""
     url = site.on("/v.mp4", lambda x: x.reply(b"", status, Retry_After=value, Date=NOW))
@@ -111,7 +114,7 @@ def test_retry_after_ends_the_download_and_is_in_the_failure(
 
 
 @pytest.mark.parametrize("value", ["901", "Wed, 21 Oct 2099 07:28:00 GMT", "9" * 400])
-def test_retry_after_beyond_the_bound_is_final(site, fetch, value) -> None:
+def test_retry_after_beyond_the_bound_is_final(site: Site, fetch: Fetcher, value: str) -> None:
     url = site.on("/v.mp4", lambda x: x.reply(b"", 503, Retry_After=value))
     failure = fetch.fails(url)
     assert (failure.code, failure.retryable) == ("source_unavailable", False)
@@ -123,19 +126,19 @@ def test_retry_after_beyond_the_bound_is_final(site, fetch, value) -> None:
     "value",
     ["0", "soon", "-1", "1.5", "Wed, 99 Foo 2099", "", "\xb2", "Wed, 21 Oct 2015 07:28:00 GMT"],
 )
-def test_retry_after_without_meaning_is_ignored(site, fetch, value) -> None:
+def test_retry_after_without_meaning_is_ignored(site: Site, fetch: Fetcher, value: str) -> None:
     later = lambda x: x.reply(b"", 503, Retry_After=value)  # noqa: E731
     assert fetch(site.on("/v.mp4", later, lambda x: x.reply(BODY))).size_bytes == len(BODY)
 
 
-def test_short_retry_after_is_waited_for_and_not_shortened(site, fetch) -> None:
+def test_short_retry_after_is_waited_for_and_not_shortened(site: Site, fetch: Fetcher) -> None:
     at = []
 
-    def later(x) -> None:
+    def later(x: Exchange) -> None:
         at.append(time.monotonic())
         x.reply(b"", 503, Retry_After=1)
 
-    def now(x) -> None:
+    def now(x: Exchange) -> None:
         at.append(time.monotonic())
         x.reply(BODY)
 
@@ -143,10 +146,10 @@ def test_short_retry_after_is_waited_for_and_not_shortened(site, fetch) -> None:
     assert at[1] - at[0] >= 1
 
 
-def test_received_bytes_are_worth_a_longer_wait(site, fetch) -> None:
+def test_received_bytes_are_worth_a_longer_wait(site: Site, fetch: Fetcher) -> None:
     half = len(BODY) // 2
 
-    def breaks(x) -> None:
+    def breaks(x: Exchange) -> None:
         x.head(Content_Length=len(BODY), ETag='"1"')
         x.send(BODY[:half])
 
@@ -158,7 +161,7 @@ def test_received_bytes_are_worth_a_longer_wait(site, fetch) -> None:
     assert fetch.fails(url, max_pause_s=0.1, max_backoff_s=5).retry_after_s == 6
 
 
-def test_refused_connection_is_transient(fetch) -> None:
+def test_refused_connection_is_transient(fetch: Fetcher) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     fetch.allow_hosts = {"127.0.0.1"}
@@ -167,7 +170,7 @@ def test_refused_connection_is_transient(fetch) -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_connection_that_always_breaks_is_transient(site, fetch, how) -> None:
+def test_connection_that_always_breaks_is_transient(site: Site, fetch: Fetcher, how: str) -> None:
     failure = fetch.fails(site.on("/v.mp4", lambda x: x.reset() if how == "reset" else None))
     assert (failure.code, failure.retryable) == ("source_unavailable", True)
     assert len(site.requests) == 4

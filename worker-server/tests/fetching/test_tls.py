@@ -1,11 +1,11 @@
 """Certificates are checked against the name, although the connection goes to an address."""
 
-# ruff: noqa: ANN001 # the fixtures are classes of conftest.py, which cannot be imported from here
-
 import datetime
 import ipaddress
+import socket
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -13,12 +13,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from fetching_testing import Exchange, Fetcher, Names, OpenSite, Site
 
 BODY = b"x" * 1000
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
-def context_for(folder, *names: x509.GeneralName, days: int = 1) -> ssl.SSLContext:
+def context_for(folder: Path, *names: x509.GeneralName, days: int = 1) -> ssl.SSLContext:
     """Write a self-signed certificate for these names to `folder`; return its context."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "site")])
@@ -40,32 +41,33 @@ def context_for(folder, *names: x509.GeneralName, days: int = 1) -> ssl.SSLConte
 
 
 @pytest.fixture
-def certificates(tmp_path_factory):  # noqa: ANN201
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for the key and the certificate, which is its own authority."""
     return tmp_path_factory.mktemp("certificates")
 
 
 @pytest.fixture
-def secure_site(open_site, certificates):  # noqa: ANN201
+def secure_site(open_site: OpenSite, certificates: Path) -> Site:
     """A site with a certificate for `secure.example` and 127.0.0.1."""
     context = context_for(certificates, x509.DNSName("secure.example"), x509.IPAddress(LOOPBACK))
     return open_site(tls=context)
 
 
 @pytest.fixture
-def fetch(fetch, secure_site, certificates):  # noqa: ANN201
+def fetch(fetch: Fetcher, secure_site: Site, certificates: Path) -> Fetcher:
     """A fetcher that may talk to the site and trusts its authority."""
     fetch.allow_hosts = {secure_site.address}
     fetch.ca_bundle = certificates / "ca.pem"
     return fetch
 
 
-def test_https(secure_site, fetch) -> None:
+def test_https(secure_site: Site, fetch: Fetcher) -> None:
     assert fetch(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).size_bytes == 1000
 
 
-def test_the_certificate_is_for_the_name(secure_site, fetch, names) -> None:
-    asked = []
+def test_the_certificate_is_for_the_name(secure_site: Site, fetch: Fetcher, names: Names) -> None:
+    asked: list[str | None] = []
+    assert secure_site.tls
     secure_site.tls.sni_callback = lambda _connection, name, _context: asked.append(name)
     names.answers = {
         "secure.example": [[secure_site.address]],
@@ -79,7 +81,7 @@ def test_the_certificate_is_for_the_name(secure_site, fetch, names) -> None:
     assert names.asked == ["secure.example", "other.example"]
 
 
-def test_unknown_authority(secure_site, fetch) -> None:
+def test_unknown_authority(secure_site: Site, fetch: Fetcher) -> None:
     fetch.ca_bundle = None
     assert (
         fetch.fails(secure_site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
@@ -88,7 +90,9 @@ def test_unknown_authority(secure_site, fetch) -> None:
     assert secure_site.accepted == 1
 
 
-def test_authorities_of_the_environment_are_ignored(secure_site, fetch, monkeypatch) -> None:
+def test_authorities_of_the_environment_are_ignored(
+    secure_site: Site, fetch: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(variable, str(fetch.ca_bundle))
     fetch.ca_bundle = None
@@ -97,27 +101,30 @@ def test_authorities_of_the_environment_are_ignored(secure_site, fetch, monkeypa
     )
 
 
-def test_expired_certificate(open_site, fetch, certificates) -> None:
+def test_expired_certificate(open_site: OpenSite, fetch: Fetcher, certificates: Path) -> None:
     site = open_site(tls=context_for(certificates, x509.IPAddress(LOOPBACK), days=-1))
     fetch.allow_hosts = {site.address}
     assert fetch.fails(site.on("/v.mp4", lambda x: x.reply(BODY))).code == "source_tls_invalid"
 
 
-def test_plain_http_on_the_https_port(site, fetch) -> None:
+def test_plain_http_on_the_https_port(site: Site, fetch: Fetcher) -> None:
     fetch.allow_hosts = {site.address}
-    site.instead = lambda connection: (
-        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n") or connection.recv(4096)
-    )
+
+    def refuses(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        connection.recv(4096)
+
+    site.instead = refuses
     assert fetch.fails(site.url("/v.mp4").replace("http:", "https:")).code == "source_tls_invalid"
 
 
-def test_redirect_from_http_to_https(site, secure_site, fetch) -> None:
+def test_redirect_from_http_to_https(site: Site, secure_site: Site, fetch: Fetcher) -> None:
     fetch.allow_hosts |= {site.address}
     url = secure_site.on("/v.mp4", lambda x: x.reply(BODY))
     assert fetch(site.on("/start", lambda x: x.reply(b"", 302, Location=url))).size_bytes == 1000
 
 
-def test_no_redirect_from_https_to_http(site, secure_site, fetch) -> None:
+def test_no_redirect_from_https_to_http(site: Site, secure_site: Site, fetch: Fetcher) -> None:
     fetch.allow_hosts |= {site.address}
     url = site.on("/v.mp4", lambda x: x.reply(BODY))
     failure = fetch.fails(secure_site.on("/start", lambda x: x.reply(b"", 302, Location=url)))
@@ -125,8 +132,8 @@ def test_no_redirect_from_https_to_http(site, secure_site, fetch) -> None:
     assert site.accepted == 0
 
 
-def test_short_body_over_tls_is_resumed(secure_site, fetch) -> None:
-    def breaks(x) -> None:
+def test_short_body_over_tls_is_resumed(secure_site: Site, fetch: Fetcher) -> None:
+    def breaks(x: Exchange) -> None:
         x.head(Content_Length=2000, ETag='"1"')
         x.send(BODY)
 
@@ -135,8 +142,8 @@ def test_short_body_over_tls_is_resumed(secure_site, fetch) -> None:
     assert (done.size_bytes, done.resumed) == (2000, 1)
 
 
-def test_stall_over_tls(secure_site, fetch) -> None:
-    def stalls(x) -> None:
+def test_stall_over_tls(secure_site: Site, fetch: Fetcher) -> None:
+    def stalls(x: Exchange) -> None:
         x.head(Content_Length=2000)
         x.send(BODY)
         x.until_gone()
@@ -150,10 +157,10 @@ def test_stall_over_tls(secure_site, fetch) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_tls_handshake_without_an_answer(site, fetch) -> None:
+def test_tls_handshake_without_an_answer(site: Site, fetch: Fetcher) -> None:
     """The site takes the connection, reads, and says nothing."""
 
-    def silent(connection) -> None:
+    def silent(connection: socket.socket) -> None:
         while connection.recv(4096):
             pass
 
@@ -165,7 +172,7 @@ def test_tls_handshake_without_an_answer(site, fetch) -> None:
     assert failure.code == "source_too_slow"
 
 
-def test_tls_handshake_that_breaks_off_is_transient(site, fetch) -> None:
+def test_tls_handshake_that_breaks_off_is_transient(site: Site, fetch: Fetcher) -> None:
     fetch.allow_hosts = {site.address}
     site.instead = lambda connection: connection.recv(10)
     failure = fetch.fails(site.url("/v.mp4").replace("http:", "https:"))
