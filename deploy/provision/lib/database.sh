@@ -10,6 +10,7 @@ migrate() {
 	trap 'exit 1' HUP INT TERM
 	{
 		database_lines "$(setting idrl-database-user postgres)" "$3"
+		compose_file_line
 		printf 'WEB_DB_PASSWORD=%s\nWORKER_DB_PASSWORD=%s\nLOCAL_POSTGRES=0\nMIGRATE_IMAGE=%s\n' \
 			"$4" "$5" "idrl-psg:$2"
 	} | write_env "$migration"

@@ -36,10 +36,17 @@ database_lines() {
 		"$(setting idrl-database-host)" "$(setting idrl-database-port 5432)" "$(setting idrl-database-name idrl)"
 	printf 'POSTGRES_USER=%s\nPOSTGRES_PASSWORD=%s\n' "$1" "$2"
 	printf 'POSTGRES_SSLMODE=%s\n' "$(setting idrl-database-sslmode require)"
-	needs_ca || return 0
-	printf 'POSTGRES_CA=%s\n' "$IDRL_ETC/postgres-ca.pem"
-	# The web machine's services name their files themselves where they also serve HTTPS.
-	[ "${with_tls:-no}" = yes ] || echo COMPOSE_FILE=docker-compose.yml:ca.yml
+	! needs_ca || printf 'POSTGRES_CA=%s\n' "$IDRL_ETC/postgres-ca.pem"
+}
+
+# compose_file_line FILE…: print the line that names the folder's compose files, these included.
+compose_file_line() {
+	compose_files=docker-compose.yml
+	! needs_ca || compose_files=$compose_files:ca.yml
+	for compose_file; do
+		compose_files=$compose_files:$compose_file
+	done
+	[ "$compose_files" = docker-compose.yml ] || echo "COMPOSE_FILE=$compose_files"
 }
 
 needs_ca() {

@@ -8,7 +8,8 @@ metadata_url=${metadata_url:-http://metadata.google.internal}
 attributes="idrl-role idrl-releases-url idrl-release-url idrl-release-sha256 idrl-revision
 	idrl-tasks-host idrl-file-host idrl-database-host idrl-database-port idrl-database-name
 	idrl-database-user idrl-database-sslmode idrl-first-worker idrl-worker-subnet idrl-data-disk
-	idrl-secrets-url idrl-tls-name idrl-tls-email idrl-acme-server idrl-ops-agent"
+	idrl-secrets-url idrl-tls-name idrl-tls-email idrl-acme-server idrl-internal-tls
+	idrl-ops-agent"
 
 # Print what the metadata server says of $1; fails when it does not answer, or knows nothing of it.
 metadata() {

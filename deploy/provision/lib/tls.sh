@@ -17,7 +17,8 @@ prepare_tls() {
 	rm -r "$own"
 }
 
-# install_certificate CERTIFICATE KEY: put them where nginx reads them, and have it read them again.
+# install_certificate CERTIFICATE KEY [SERVICE]: put them where nginx, which is the service nginx or
+# that, reads them, and have it read them again.
 install_certificate() {
 	! cmp -s "$1" "$IDRL_ETC/tls/cert.pem" || return 0
 	mkdir -p "$IDRL_ETC/tls"
@@ -28,7 +29,7 @@ install_certificate() {
 	# In place: the container has these very files, and would keep the old ones after a rename.
 	cat "$2" >"$IDRL_ETC/tls/key.pem"
 	cat "$1" >"$IDRL_ETC/tls/cert.pem"
-	nginx=$(docker ps --quiet --filter label=com.docker.compose.service=nginx)
+	nginx=$(docker ps --quiet --filter "label=com.docker.compose.service=${3:-nginx}")
 	[ -z "$nginx" ] || docker kill --signal HUP "$nginx" >/dev/null
 	say "nginx has a new certificate"
 }
@@ -40,10 +41,8 @@ nginx_image() {
 
 # Print the lines that HTTPS adds to the .env of the web machine's services.
 tls_lines() {
-	files=docker-compose.yml
-	! needs_ca || files=$files:ca.yml
-	printf 'COMPOSE_FILE=%s:tls.yml\nTLS_CERT=%s\nTLS_KEY=%s\nACME_WEBROOT=%s\n' \
-		"$files" "$IDRL_ETC/tls/cert.pem" "$IDRL_ETC/tls/key.pem" "$IDRL_ETC/tls/acme"
+	printf 'TLS_CERT=%s\nTLS_KEY=%s\nACME_WEBROOT=%s\n' \
+		"$IDRL_ETC/tls/cert.pem" "$IDRL_ETC/tls/key.pem" "$IDRL_ETC/tls/acme"
 	# Plain HTTP is redirected at port 80; 5050 is for this machine alone.
 	service_settings | grep -q '^PORT=' || echo PORT=127.0.0.1:5050
 }

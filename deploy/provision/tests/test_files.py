@@ -59,7 +59,7 @@ def test_a_database_that_must_prove_itself_needs_its_authority(machine: Machine)
         "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"
     )
     machine.write_secrets("idrl-postgres-ca")
-    done = machine.shell("write_ca; database_lines worker x")
+    done = machine.shell("write_ca; database_lines worker x; compose_file_line")
     assert (machine.etc / "postgres-ca.pem").read_text() == machine.secrets["idrl-postgres-ca"]
     assert "COMPOSE_FILE=docker-compose.yml:ca.yml\n" in done.output
     assert "POSTGRES_SSLMODE=verify-ca\n" in done.output

@@ -106,7 +106,9 @@ def test_nginx_starts_before_there_is_a_certificate(machine: Machine) -> None:
 
 def test_plain_http_stays_on_the_machine(machine: Machine) -> None:
     machine.write_settings({**SETTINGS["web"], "idrl-database-sslmode": "verify-ca"})
-    lines = machine.shell("with_tls=yes; database_lines web x; tls_lines").output.splitlines()
+    lines = machine.shell(
+        "database_lines web x; tls_lines; compose_file_line tls.yml"
+    ).output.splitlines()
     assert "COMPOSE_FILE=docker-compose.yml:ca.yml:tls.yml" in lines
     assert "PORT=127.0.0.1:5050" in lines
     assert f"TLS_CERT={machine.etc}/tls/cert.pem" in lines
