@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -136,6 +137,27 @@ def test_without_the_tasks_service_no_clip_is_looked_for(
     answer = away.get(CLIP, headers=headers)
     assert_problem(answer, 502, "tasks_unavailable")
     assert "X-Accel-Redirect" not in answer.headers
+
+
+def test_the_question_for_a_clip_leaves_nginx_time_to_fetch_it(
+    caching: FlaskClient,
+    tasks: TasksStandIn,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other calls wait for TASKS_TIMEOUT_S."""
+    release = threading.Event()
+
+    def hang(exchange: Exchange) -> None:
+        release.wait(30)
+        exchange.say(200)
+
+    tasks.answer = hang
+    monkeypatch.setattr(gateway, "_CHECK_TIMEOUT_S", 0.3)
+    began = time.monotonic()
+    assert_problem(caching.get(CLIP, headers=headers), 504, "tasks_timeout")
+    assert time.monotonic() - began < 5
+    release.set()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,9 @@ _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
 # nginx does not count the clips that it is still writing.
 _LEFT_FREE_BYTES = 2 * 1024**3
 _PROBE_TIMEOUT_S = 2.7
+# nginx then waits up to 8 s for the clip, and a call is answered within 15 s. The tasks service
+# waits up to 5 s for the share.
+_CHECK_TIMEOUT_S = 6
 _log = logging.getLogger(__name__)
 
 
@@ -292,7 +295,7 @@ def _checked_clip(service: TasksService, path: str) -> Response:
     The tasks service decides about access, conditions and ranges. nginx sees only calls that are
     answered with bytes; any other answer of the tasks service is passed on as it is.
     """
-    answer = service.send("HEAD", path, request_headers(), None)
+    answer = service.send("HEAD", path, request_headers(), None, Timeout(total=_CHECK_TIMEOUT_S))
     if request.method == "HEAD" or answer.status == HTTPStatus.NOT_MODIFIED:
         return passed_on(answer)
     release(answer)
