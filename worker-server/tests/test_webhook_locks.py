@@ -4,7 +4,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 
-import psycopg2
 import pytest
 from flask import Flask
 from sqlalchemy import func, select, text
@@ -65,10 +64,6 @@ def start(app: Flask) -> Iterator[Callable[..., None]]:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def _waiting(database: Database) -> int:
-    return len(database.execute("SELECT pid FROM pg_locks WHERE NOT granted"))
-
-
 def _delete(delivery: webhooks.Delivery) -> None:
     """Delete the webhook as its owner does, or the callback's task as the sweeper does."""
     if delivery.task_id == delivery.webhook_id:
@@ -86,24 +81,12 @@ def test_deletion_beside_the_end_of_an_attempt(
     database: Database,
     status: int,
 ) -> None:
-    holder = psycopg2.connect(
-        host=database.host,
-        port=database.port,
-        dbname=database.name,
-        user=database.superuser,
-        password=database.password,
-    )
-    try:
-        with holder.cursor() as cursor:
-            cursor.execute(
-                "SELECT id FROM webhook_deliveries WHERE id = %s FOR UPDATE", (str(delivery.id),)
-            )
+    held = f"SELECT id FROM webhook_deliveries WHERE id = '{delivery.id}' FOR UPDATE"
+    with database.holding(held):
         start(lambda: webhooks.settle(delivery, webhooks.Outcome(http_status=status)))
-        wait_until(lambda: _waiting(database) >= 1, 20)
+        wait_until(lambda: database.waiting() >= 1, 20)
         start(lambda: _delete(delivery))
-        wait_until(lambda: _waiting(database) >= 2, 20)
-    finally:
-        holder.close()
+        wait_until(lambda: database.waiting() >= 2, 20)
     count = select(func.count()).select_from(WebhookDelivery)
 
     def is_gone() -> bool:

@@ -1,9 +1,12 @@
 """A migrated database on loopback, as tests see it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
+from psycopg2 import extensions
 
 from psg.settings import Settings as SchemaSettings
 
@@ -36,6 +39,24 @@ class Database:
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """Run one statement as the superuser and return its rows, if it has any."""
+        with self._transaction() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def holding(self, statement: str) -> Iterator[None]:
+        """Keep the locks that the statement takes while the block lasts; it changes nothing."""
+        with self._transaction() as cursor:
+            cursor.execute(statement)
+            yield
+            cursor.connection.rollback()
+
+    def waiting(self) -> int:
+        """Return how many transactions wait for a lock of another one."""
+        return len(self.execute("SELECT pid FROM pg_locks WHERE NOT granted"))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[extensions.cursor]:
         connection = psycopg2.connect(
             host=self.host,
             port=self.port,
@@ -45,8 +66,7 @@ class Database:
         )
         try:
             with connection, connection.cursor() as cursor:
-                cursor.execute(statement)
-                return cursor.fetchall() if cursor.description else []
+                yield cursor
         finally:
             connection.close()
 

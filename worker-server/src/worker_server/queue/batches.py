@@ -59,11 +59,11 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
             if created is not None:
                 rows = _task_rows(submission, created.id, created.created_at)
                 session.execute(insert(Task), rows)
-                _add_callbacks(session, submission, created.id, rows)
-                for row in rows:
-                    uploads.use_for_task(session, submission.owner_id, row["url"], row["id"])
                 own = quotas.overridden(created.quotas)
-                return AcceptedBatch(created.id, True, own.check(session, submission.owner_id))
+                limits = own.check(session, submission.owner_id)
+                _use_uploads(session, submission.owner_id, rows)
+                _add_callbacks(session, submission, created.id, rows)
+                return AcceptedBatch(created.id, True, limits)
             first = find_first(session, Batch, submission)
             if first is not None:
                 return AcceptedBatch(first.id, False)
@@ -124,6 +124,12 @@ def _task_rows(
         }
         for index, task in enumerate(submission.tasks)
     ]
+
+
+def _use_uploads(session: ScopedSession, owner_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Give the uploads to their tasks, in the order that every batch has them in."""
+    for row in sorted(rows, key=lambda row: str(row["url"])):
+        uploads.use_for_task(session, owner_id, row["url"], row["id"])
 
 
 def _add_callbacks(

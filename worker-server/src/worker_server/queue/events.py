@@ -128,7 +128,10 @@ def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> li
 
 
 def trim_events() -> None:
-    """Remove what is beyond MAX_EVENTS of any live task, oldest first."""
+    """Remove what is beyond MAX_EVENTS of any live task, oldest first.
+
+    Events of a task that is being deleted just now are left to the deletion.
+    """
     newest = func.row_number().over(partition_by=TaskEvent.task_id, order_by=TaskEvent.id.desc())
     crowded = (
         select(TaskEvent.task_id).group_by(TaskEvent.task_id).having(func.count() > MAX_EVENTS)
@@ -138,7 +141,10 @@ def trim_events() -> None:
     )
     with transaction() as session:
         beyond = select(ranked.c.id).where(ranked.c.rank > MAX_EVENTS)
-        session.execute(delete(TaskEvent).where(TaskEvent.id.in_(beyond)))
+        free = (
+            select(TaskEvent.id).where(TaskEvent.id.in_(beyond)).with_for_update(skip_locked=True)
+        )
+        session.execute(delete(TaskEvent).where(TaskEvent.id.in_(free)))
 
 
 def machine_lost_other_work(host: str, lease: Lease) -> bool:

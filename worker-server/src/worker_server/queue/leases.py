@@ -84,13 +84,11 @@ def begin_processing(
     }
     where = (*_where(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:
-        record_attempt(session, lease, EventKind.PLANNED)
-        task = session.execute(
-            _BEFORE_PLANNING.where(*where).with_for_update(of=Task)
-        ).one_or_none()
+        locked = _BEFORE_PLANNING.where(*where).with_for_update(of=Task, key_share=True)
+        task = session.execute(locked).one_or_none()
         if task is None:
-            session.rollback()
             return _has_begun(session, lease, source_path)
+        record_attempt(session, lease, EventKind.PLANNED)
         seconds = sum(part.end_s - part.start_s for part in parts)
         counted_s = seconds if task.is_uncounted else task.planned_s or 0
         values |= planning.planned_values(waits=task.waits)
@@ -170,8 +168,13 @@ def release(lease: Lease) -> None:
 
 
 def lock_task(session: ScopedSession, task_id: uuid.UUID) -> TaskStatus | None:
-    """Lock the task's row until the transaction ends; return its status, None without a task."""
-    return _status(session.scalar(select(Task.status).where(Task.id == task_id).with_for_update()))
+    """Lock the task's row until the transaction ends; return its status, None without a task.
+
+    Rows that refer to the task can be added beside it, such as the event of a preemption, which has
+    locked the part before.
+    """
+    row = select(Task.status).where(Task.id == task_id)
+    return _status(session.scalar(row.with_for_update(key_share=True)))
 
 
 def _history(
@@ -183,7 +186,7 @@ def _history(
         where = (*where, model.lease_until < func.now())
     since = Task.waiting_since if isinstance(lease, TaskLease) else null()
     columns = select(model.failures, since.label("waiting_since"), func.now().label("now"))
-    row = session.execute(columns.where(*where).with_for_update()).one_or_none()
+    row = session.execute(columns.where(*where).with_for_update(key_share=True)).one_or_none()
     if row is None:
         return None
     return History(row.failures + failure.counted, row.waiting_since, row.now.astimezone(UTC))

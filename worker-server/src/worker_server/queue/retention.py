@@ -62,6 +62,5 @@ def forget_expired(limit: int) -> list[uuid.UUID]:
         ]
         if task_ids:
             session.execute(delete(Task).where(Task.id.in_(task_ids)))
-        for task_id in task_ids:
-            removals.request(session, task_id)
+            removals.request_each(session, task_ids)
         return task_ids

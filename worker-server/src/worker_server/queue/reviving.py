@@ -9,6 +9,7 @@ from worker_server.errors import FailureCode
 from worker_server.models import Part, Task
 from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record
+from worker_server.queue.leases import lock_task
 from worker_server.queue.session import Values, error_cleared
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
@@ -54,8 +55,7 @@ def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
     gone: Values = {"progress": 0, **dict.fromkeys(columns)}
     where = (Part.task_id == task_id, Part.number == number, Part.path == path)
     with transaction() as session:
-        locked = select(Task.status).where(Task.id == task_id).with_for_update()
-        is_live = session.scalar(locked) == TaskStatus.PROCESSING
+        is_live = lock_task(session, task_id) == TaskStatus.PROCESSING
         status = PartStatus.WAITING if is_live else PartStatus.FAILED
         error = {} if is_live else _lost()
         lost = update(Part).where(*where, Part.status == PartStatus.DONE)

@@ -1,0 +1,137 @@
+"""Transactions that lock the same rows do so in one order: none ends in a deadlock.
+
+A third transaction holds a row, so that the two meet in the order that would be fatal.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from idrl_testing.database import Database
+from idrl_testing.waiting import wait_until
+from worker_server.db import db
+from worker_server.queue import batches, events, leases, preemption, removals, submissions, uploads
+from worker_server.queue.batches import BatchSubmission
+from worker_server.queue.quotas import Quotas
+from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.submissions import Submission
+from worker_testing import LOST, claim_part, part_of, processing
+
+pytestmark = pytest.mark.usefixtures("app")
+QUOTAS = Quotas(live_tasks=1000)
+CALLBACK = "http://127.0.0.1:1/hook"
+Call = Callable[[], object]
+Meet = Callable[[str, Sequence[Call]], list[Future[object]]]
+
+
+@pytest.fixture
+def meet(app: Flask, database: Database) -> Meet:
+    """Begin the calls one after the other, each until it waits for a lock; then let them go on."""
+
+    def in_context(call: Call) -> object:
+        with app.app_context():
+            return call()
+
+    def run(held: str, calls: Sequence[Call]) -> list[Future[object]]:
+        with ThreadPoolExecutor(len(calls)) as pool, database.holding(held):
+            futures: list[Future[object]] = []
+            for number, call in enumerate(calls, 1):
+                futures.append(pool.submit(in_context, call))
+                wait_until(lambda number=number: database.waiting() >= number, 20)  # type: ignore[misc]
+        return futures
+
+    return run
+
+
+def upload() -> str:
+    """Return the URL of a whole upload of the account."""
+    state = uploads.create(uploads.NewUpload(1, 10, "a.mp4", None), Quotas())
+    uploads.confirm(state.id, 0, 10)
+    return uploads.source_url(state.id)
+
+
+def batch_of(*urls: str, callback_url: str | None = None) -> BatchSubmission:
+    return BatchSubmission(1, [Submission(1, url) for url in urls], callback_url=callback_url)
+
+
+def row_of(url: str) -> str:
+    return f"SELECT FROM uploads WHERE id = '{uploads.upload_of(url)}' FOR UPDATE"
+
+
+def outcomes(futures: Sequence[Future[object]]) -> list[type[BaseException] | None]:
+    return [type(error) if (error := each.exception(30)) else None for each in futures]
+
+
+@pytest.mark.parametrize("end", ["release", "fail"])
+def test_preemption_beside_the_end_of_the_same_attempt(meet: Meet, end: str) -> None:
+    """The event of a preempted part refers to the task, which the end of an attempt locks first."""
+    film = processing(9, 1)
+    claim_part()
+    db.session.execute(text("UPDATE parts SET status = 'done' WHERE number = 0"))
+    db.session.commit()
+    lease = claim_part()
+    clip = processing(2, 2)
+    ends: dict[str, Call] = {
+        "release": lambda: leases.release(lease),
+        "fail": lambda: leases.fail(lease, LOST, RetryLimits(3)),
+    }
+    held = f"SELECT FROM tasks WHERE id = '{film}' FOR UPDATE"
+    futures = meet(held, [ends[end], lambda: preemption.preempt_for(clip)])
+    assert outcomes(futures) == [None, None]
+    assert part_of(lease).status == "waiting"
+
+
+def test_batches_of_the_same_uploads(meet: Meet) -> None:
+    first, second = sorted([upload(), upload()])
+    orders = [batch_of(first, second), batch_of(second, first)]
+    calls = [lambda order=order: batches.create_batch(order, Quotas()) for order in orders]
+    assert outcomes(meet(row_of(first), calls)) == [None, uploads.UploadUsed]
+
+
+def test_a_batch_beside_a_task_of_the_same_upload(meet: Meet) -> None:
+    """With a quota both also wait for their account's turn."""
+    url = upload()
+    calls: list[Call] = [
+        lambda: batches.create_batch(batch_of(url), QUOTAS),
+        lambda: submissions.create_task(Submission(1, url), QUOTAS),
+    ]
+    assert outcomes(meet(row_of(url), calls)) == [None, uploads.UploadUsed]
+
+
+def test_a_batch_beside_a_task_with_the_first_callbacks(meet: Meet) -> None:
+    """Either makes the account's secret."""
+    url = upload()
+    calls: list[Call] = [
+        lambda: batches.create_batch(batch_of(url, callback_url=CALLBACK), QUOTAS),
+        lambda: submissions.create_task(
+            Submission(1, "http://example.com/", callback_url=CALLBACK), QUOTAS
+        ),
+    ]
+    assert outcomes(meet(row_of(url), calls)) == [None, None]
+
+
+def test_requests_for_the_same_removals(meet: Meet) -> None:
+    first, second = sorted(uuid.uuid4() for _ in range(2))
+    removals.request_for([first, second])
+    held = f"SELECT FROM removals WHERE task_id = '{first}' FOR UPDATE"
+    calls = [
+        lambda order=order: removals.request_for(order)
+        for order in ([first, second], [second, first])
+    ]
+    assert outcomes(meet(held, calls)) == [None, None]
+
+
+def test_events_of_a_task_that_is_being_deleted_are_not_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_EVENTS", 1)
+    task_ids = [processing(1), processing(1)]
+    for lease in [claim_part() for _ in task_ids]:
+        leases.release(lease)
+    with database.holding(f"DELETE FROM tasks WHERE id = '{task_ids[0]}'"):
+        events.trim_events()
+    assert [len(events.list_events(1, task_id, 0, 9) or []) for task_id in task_ids] == [2, 1]
