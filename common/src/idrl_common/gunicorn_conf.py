@@ -15,6 +15,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from prometheus_client import multiprocess
 
 from idrl_common import logs
+from idrl_common.gunicorn_reload import RELOAD
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
@@ -64,6 +65,16 @@ def _write_problem(connection: socket.socket, status: int, reason: str, _: str) 
 
 # gunicorn has no setting for it: its workers look this name up in the module.
 gunicorn.util.write_error = _write_problem
+
+
+def on_reload(arbiter: "Arbiter") -> None:
+    """Let the workers of now answer until as many new ones do."""
+    RELOAD.begin(arbiter.worker_age)
+
+
+def post_worker_init(worker: "Worker") -> None:
+    """Note that a worker has imported the app."""
+    RELOAD.note_started(worker.age)
 
 
 def child_exit(_: "Arbiter", worker: "Worker") -> None:

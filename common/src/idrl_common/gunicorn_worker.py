@@ -1,9 +1,10 @@
-"""gunicorn's threaded worker, with own threads for health checks, for ZIPs and for uploads.
+"""gunicorn's threaded worker, with own threads for health checks, for files and for uploads.
 
-It ends on a stop signal.
+It ends on a stop signal; in a reload, as soon as its successors answer.
 """
 
 import re
+import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,14 @@ from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
     ThreadWorker,
 )
 
+from idrl_common.gunicorn_reload import RELOAD
+
 _HEALTH = (b"GET /health", b"HEAD /health")
 _STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
-# Sent by Python for as long as the reader takes, so they must not occupy the threads of others.
-_ARCHIVE = re.compile(rb"(GET|HEAD) /+[^ ?]*/clips\.zip[ ?]")
-_ARCHIVES_AT_ONCE = 32
+# Clips and ZIPs are sent for as long as the reader takes (nginx keeps a mebibyte of each), so they
+# must not occupy the threads of others.
+_FILE = re.compile(rb"(GET|HEAD) /+[^ ?]*/(clips\.zip|parts/[0-9]+)[ ?]")
+_FILES_AT_ONCE = 64
 # Their bodies come as slowly as the caller sends them.
 # Brands are judged and encoded meanwhile.
 _UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
@@ -32,17 +36,31 @@ _PEEKED_BYTES = 256
 class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """Answers `/health`, `/ready` and `/metrics` while every other thread is busy.
 
-    Readers of ZIPs and senders of uploads, however slow, keep no other call waiting.
+    Readers of clips and ZIPs and senders of uploads, however slow, keep no other call waiting.
 
     A connection gets a thread once its first bytes have arrived, so an idle one occupies none.
     """
 
+    _is_to_stop = False
+
     def init_process(self) -> None:
         self._health_pool = ThreadPoolExecutor(1)
         self._status_pool = ThreadPoolExecutor(2)
-        self._archive_pool = ThreadPoolExecutor(_ARCHIVES_AT_ONCE)
+        self._file_pool = ThreadPoolExecutor(_FILES_AT_ONCE)
         self._upload_pool = ThreadPoolExecutor(_UPLOAD_THREADS)
         super().init_process()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 # gunicorn has no types
+        """Stop, unless this is a reload whose new workers do not answer yet: then once they do."""
+        self._is_to_stop = True
+        if not RELOAD.awaits_successors_of(self.age, self.cfg.workers):
+            super().handle_exit(sig, frame)
+
+    def notify(self) -> None:
+        """Tell the master that this worker lives, each second, and stop where it is time to."""
+        super().notify()
+        if self._is_to_stop:
+            self.handle_exit(signal.SIGTERM, None)
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, and wait for its first request in the event loop."""
@@ -78,8 +96,8 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             return self._health_pool
         if begin.startswith(_STATUS):
             return self._status_pool
-        if _ARCHIVE.match(begin):
-            return self._archive_pool
+        if _FILE.match(begin):
+            return self._file_pool
         if _UPLOAD.match(begin):
             return self._upload_pool
         pool: ThreadPoolExecutor = self.tpool
