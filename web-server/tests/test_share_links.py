@@ -81,6 +81,20 @@ def test_link_shows_the_finished_parts_of_its_task_to_everybody(
     assert client.post(path).status_code == client.delete(path).status_code == 405
 
 
+def test_browsers_get_the_page_that_shows_the_link(
+    client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn
+) -> None:
+    path = link(client, headers)
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    page = client.get(path, headers={"Accept": browser})
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    assert (page.headers["Cache-Control"], page.headers["Vary"]) == ("no-store", "Accept")
+    for accept in ("application/json", "*/*"):
+        answer = client.get(path, headers={"Accept": accept})
+        assert (answer.mimetype, answer.headers["Vary"]) == ("application/json", "Accept")
+
+
 def test_link_of_a_part_shows_no_other(
     client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn
 ) -> None:

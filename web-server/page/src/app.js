@@ -8,6 +8,7 @@ import { Account } from "./screens/account.js";
 import { Batch } from "./screens/batch.js";
 import { Brands } from "./screens/brands.js";
 import { NewTask } from "./screens/new.js";
+import { Shared, sharePath } from "./screens/shared.js";
 import { LogInDialog, SignIn } from "./screens/signin.js";
 import { System } from "./screens/system.js";
 import { Task } from "./screens/task.js";
@@ -18,9 +19,26 @@ import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
 
 const READY_MS = 60_000;
 
+/** The page: a share link's for whoever opened one, else the account's. */
 export function App() {
-  useEffect(listen, []);
   language.value; // rendered again in another language
+  return sharePath ? html`<${SharedPage} />` : html`<${OwnPage} />`;
+}
+
+function SharedPage() {
+  return html`
+    <a class="skip" href="#main" onClick=${toMain}>${t("nav.skip")}</a>
+    <header class="top">
+      <a class="brand" href="/"><img src="/icon.svg" alt="" width="28" height="28" /> idrl</a>
+      <div class="end"><${LanguageChoice} /></div>
+    </header>
+    <main id="main" tabindex="-1"><${Shared} /></main>
+    <${LiveRegion} />
+  `;
+}
+
+function OwnPage() {
+  useEffect(listen, []);
   if (state.value === "start") return html`<p class="hidden" aria-busy="true">${t("loading")}</p>`;
   const isOut = state.value === "out";
   return html`
@@ -30,10 +48,7 @@ export function App() {
       ${!isOut && html`<${Navigation} />`}
       <div class="end">
         <${SystemState} />
-        <label class="hidden" for="language">${t("nav.language")}</label>
-        <select id="language" onChange=${(/** @type {any} */ event) => setLanguage(event.target.value)}>
-          ${LANGUAGES.map(([tag, name]) => html`<option key=${tag} value=${tag} selected=${tag === language.value}>${name}</option>`)}
-        </select>
+        <${LanguageChoice} />
         ${!isOut && html`<button class="quiet" onClick=${logOut}>${t("nav.logout")}</button>`}
       </div>
     </header>
@@ -43,6 +58,13 @@ export function App() {
     ${state.value === "expired" && html`<${LogInDialog} />`}
     <${LiveRegion} />
   `;
+}
+
+function LanguageChoice() {
+  return html`<label class="hidden" for="language">${t("nav.language")}</label>
+    <select id="language" onChange=${(/** @type {any} */ event) => setLanguage(event.target.value)}>
+      ${LANGUAGES.map(([tag, name]) => html`<option key=${tag} value=${tag} selected=${tag === language.value}>${name}</option>`)}
+    </select>`;
 }
 
 const KEYS = ["n", "t", "/", "j", "k", "Enter", "Shift + →", "Shift + ←", "Ctrl + Enter", "?", "Esc"];

@@ -37,7 +37,25 @@ def beside_the_first_card(visitor: Visitor) -> bytes:
     return visitor.page.screenshot(clip=strip)
 
 
-def test_by_mouse(visitor: Visitor, video_url: str) -> None:
+def see_as_a_guest(guest: Visitor, link: str, expected: list[str]) -> None:
+    """Open a share link without an account: clips with these hashes are played and downloaded."""
+    page = guest.page
+    page.goto(link)
+    page.wait_for_selector(".card.done")
+    assert page.locator("nav").count() == 0
+    page.locator(".card .picture").first.click()
+    guest.wait_true("document.querySelector('video')?.currentTime > 0")
+    page.keyboard.press("Escape")
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download all").click()
+    assert hashes_in(Path(started.value.path()).read_bytes()) == expected
+    page.goto(f"{link[:-4]}AAAA")  # another signature
+    page.get_by_text("link").first.wait_for()
+    assert page.locator(".card").count() == 0
+    assert [each for each in guest.complaints if "404" not in each] == []
+
+
+def test_by_mouse(visitor: Visitor, new_visitor: NewVisitor, video_url: str) -> None:
     page = visitor.page
     visitor.submit(video_url, part_seconds="2")
     page.wait_for_selector(".card.done")
@@ -55,6 +73,7 @@ def test_by_mouse(visitor: Visitor, video_url: str) -> None:
     page.get_by_role("button", name="Share by…").click()
     shared = page.evaluate("window.shared.url")
     assert visitor.context.request.get(f"{shared}/manifest.json").ok
+    see_as_a_guest(new_visitor(), shared, found)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Delete").click()
     page.locator("dialog .primary").click()

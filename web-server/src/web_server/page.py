@@ -32,18 +32,28 @@ def blueprint() -> Blueprint:
 
     @routes.get("/")
     def index() -> Response:
-        if "text/html" not in request.headers.get("Accept", ""):
+        if not is_wanted():
             raise NotFound
-        response = _asset("index.html")
-        response.headers["Content-Security-Policy"] = _CSP
-        response.headers["Vary"] = "Accept"
-        return response
+        return document()
 
     @routes.get(f"/<any({', '.join(_FILES)}):name>")
     def asset(name: str) -> Response:
         return _asset(name)
 
     return routes
+
+
+def is_wanted() -> bool:
+    """Tell whether a browser navigates here: callers of the API do not ask for HTML."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def document() -> Response:
+    """Return the page, which finds in its address what to show."""
+    response = _asset("index.html")
+    response.headers["Content-Security-Policy"] = _CSP
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 def _asset(name: str) -> Response:

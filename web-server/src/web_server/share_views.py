@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
-from web_server import gateway
+from web_server import gateway, page
 from web_server.authentication import Authenticator
 from web_server.gateway import Clips, TasksService
 from web_server.schemas import NewLink
@@ -85,11 +85,15 @@ def blueprint(links: Links) -> Blueprint:
 
     @routes.get("/s/<token>")
     def show(token: str) -> Response:
+        if page.is_wanted():  # the page asks for this address once more, for JSON
+            return _unstored(page.document())
         share = links.opened(token)
         task = links.task(share.task_id)
         if isinstance(task, Response):
             return task
-        return _unstored(jsonify(_document(token, share, task)))
+        response = _unstored(jsonify(_document(token, share, task)))
+        response.headers["Vary"] = "Accept"
+        return response
 
     @routes.get("/s/<token>/parts/<int:number>")
     def download_part(token: str, number: int) -> Response:
