@@ -81,8 +81,9 @@ def test_link_shows_the_finished_parts_of_its_task_to_everybody(
     assert client.post(path).status_code == client.delete(path).status_code == 405
 
 
+@pytest.mark.usefixtures("tasks")
 def test_browsers_get_the_page_that_shows_the_link(
-    client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn
+    client: FlaskClient, headers: dict[str, str]
 ) -> None:
     path = link(client, headers)
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

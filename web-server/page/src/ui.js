@@ -55,8 +55,8 @@ export function Field({ label, hint, error, children, id }) {
 }
 
 /** A choice of a few, as buttons. @param {any} props */
-export function Choice({ legend, name, value, options, onChange }) {
-  return html`<fieldset class="choice">
+export function Choice({ legend, name, value, options, onChange, kind = "" }) {
+  return html`<fieldset class=${`choice ${kind}`}>
     <legend>${legend}</legend>
     <div class="options">
       ${options.map(

@@ -176,12 +176,15 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
     page = visitor.page
     logo = tmp_path / "logo.png"
     page.screenshot(path=logo, clip={"x": 0, "y": 0, "width": 96, "height": 48})
+    page.fill("#links", video_url)
     visitor.open("brand")
     page.fill("#brand-name", "Red")
     page.set_input_files("#brand-watermark", str(logo))
     page.get_by_role("button", name="Make the brand").click()
     page.locator(".previews img").first.wait_for()
     visitor.wait_true("[...document.querySelectorAll('.previews img')].every(i => i.naturalWidth)")
+    page.get_by_text("The brand “Red” is ready.").first.wait_for()
+    assert page.get_by_label("Red", exact=True).is_checked()
     drawing = FilePayload(name="x.svg", mimeType="image/png", buffer=b"<svg/>")
     page.set_input_files("#brand-before", drawing)
     page.fill("#brand-name", "Drawn")
@@ -189,8 +192,13 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
     page.locator("#brand-before-error").wait_for()
     assert [line for line in visitor.console_errors if "422" not in line] == []
     visitor.console_errors.clear()  # the browser's own line on a refused call
-    page.get_by_label("Red", exact=True).check(force=True)
-    task_id = visitor.submit(video_url)
+    visitor.open("new")
+    assert page.input_value("#links") == video_url  # typed before the logo was thought of
+    page.locator("summary").click()
+    page.get_by_text("As for new tasks: Red").wait_for(state="attached")
+    page.locator("form button.primary").click()
+    page.wait_for_url("**/#/task/*")
+    task_id = page.url.rpartition("/")[2]
     answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}")
     (brand,) = visitor.context.request.get(f"{visitor.base_url}/brands").json()
     assert answer.json()["edit"]["brand_id"] == brand["brand_id"]

@@ -41,6 +41,20 @@ def test_other_sites_cannot_act(visitor: Visitor, base_url: str, video_url: str)
     assert (refused.status, refused.json()["code"]) == (403, "cross_site")
 
 
+def test_refused_password_is_forgiven_once_it_is_changed(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
+    page = visitor.page
+    visitor.open()
+    page.locator("#tab-true").click()
+    for name, text in (("username", "Ada"), ("email", "ada@example.com"), ("password", "lakes-42")):
+        page.fill(f"#{name}", text)
+    page.locator("form button.primary").click()
+    page.locator("#password-error").wait_for()
+    visitor.wait_true("document.activeElement.id === 'password'")
+    page.keyboard.type("L")
+    page.locator("#password-error").wait_for(state="detached")
+
+
 def test_too_many_log_ins_count_down(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     page = visitor.page

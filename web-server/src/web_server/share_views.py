@@ -50,6 +50,16 @@ class Links:
             raise ShareInvalid
         return share
 
+    def shown(self, token: str) -> Response:
+        """Return the document of the link, or the tasks service's answer where there is no task."""
+        share = self.opened(token)
+        task = self.task(share.task_id)
+        if isinstance(task, Response):
+            return task
+        response = _unstored(jsonify(_document(token, share, task)))
+        response.headers["Vary"] = "Accept"
+        return response
+
     def fetched(self, share: Share, path: str, query: str = "") -> Response:
         """Answer with what the tasks service has at `path` below the task."""
         return gateway.fetched(self.tasks, self.clips, f"/tasks/{share.task_id}{path}", query)
@@ -87,13 +97,7 @@ def blueprint(links: Links) -> Blueprint:
     def show(token: str) -> Response:
         if page.is_wanted():  # the page asks for this address once more, for JSON
             return _unstored(page.document())
-        share = links.opened(token)
-        task = links.task(share.task_id)
-        if isinstance(task, Response):
-            return task
-        response = _unstored(jsonify(_document(token, share, task)))
-        response.headers["Vary"] = "Accept"
-        return response
+        return links.shown(token)
 
     @routes.get("/s/<token>/parts/<int:number>")
     def download_part(token: str, number: int) -> Response:

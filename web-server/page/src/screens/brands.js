@@ -1,7 +1,7 @@
 // @ts-check
 // What stands before, after and over the clips: a list with pictures, a form, the choice of one.
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
@@ -14,6 +14,8 @@ export function Brands() {
   const brands = useSignal(/** @type {any[] | null} */ (null));
   const chosen = useSignal("built-in");
   const error = useSignal(/** @type {ApiError | null} */ (null));
+  const made = useSignal("");
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
   const load = async () => {
     const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
     chosen.value = standard.brand_id || "built-in";
@@ -35,21 +37,28 @@ export function Brands() {
     await call("DELETE", brand.link);
     announce(t("brand.deleted"));
   });
+  const onMade = async (/** @type {any} */ brand, /** @type {boolean} */ isUsed) => {
+    await attempt(async () => isUsed && (await call("PUT", "/brands/default", { brand_id: brand.brand_id })));
+    made.value = brand.name;
+    announce(t("brand.made", { name: brand.name }));
+    list.current?.scrollIntoView({ block: "center" });
+  };
   const options = [["built-in", t("brand.built_in")], ["none", t("brand.none")]];
   for (const brand of brands.value || []) options.push([brand.brand_id, brand.name]);
   return html`<div class="narrow">
     <h1>${t("nav.brand")}</h1>
     <p class="lead">${t("brand.lead")}</p>
-    <section aria-busy=${!brands.value}>
+    <section ref=${list} aria-busy=${!brands.value}>
       <${Choice} legend=${t("brand.default")} name="default-brand" value=${chosen.value} options=${options} onChange=${choose} />
       <${Failure} error=${error.value} />
+      ${made.value && html`<p class="good">✓ ${t("brand.made", { name: made.value })}</p>`}
       <ul class="plain brands">
         ${(brands.value || []).map((brand) => html`<${Card} key=${brand.brand_id} brand=${brand} onDelete=${() => remove(brand)} />`)}
       </ul>
     </section>
     <section>
       <h2>${t("brand.new")}</h2>
-      <${NewBrand} onMade=${load} />
+      <${NewBrand} onMade=${onMade} />
     </section>
   </div>`;
 }
@@ -68,7 +77,7 @@ function Card({ brand, onDelete }) {
   </li>`;
 }
 
-/** @param {{onMade: () => Promise<void>}} props */
+/** @param {{onMade: (brand: any, isUsed: boolean) => Promise<void>}} props */
 function NewBrand({ onMade }) {
   const busy = useSignal(false);
   const error = useSignal(/** @type {ApiError | null} */ (null));
@@ -79,11 +88,11 @@ function NewBrand({ onMade }) {
     if (busy.value) return;
     busy.value = true;
     error.value = null;
+    const form = new FormData(event.target);
     try {
-      await call("POST", "/brands", sent(new FormData(event.target), place.value));
+      const { data } = await call("POST", "/brands", sent(form, place.value));
       event.target.reset();
-      announce(t("brand.made"));
-      await onMade();
+      await onMade(data, form.has("used"));
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
       error.value = failure;
@@ -101,12 +110,13 @@ function NewBrand({ onMade }) {
       <//>`)}
       <${Field} id="background" label=${t("brand.background")}><input id="background" name="background" type="color" defaultValue="#141414" /><//>
     </div>
-    <${Choice} legend=${t("brand.place")} name="place" value=${place.value} onChange=${(/** @type {string} */ key) => (place.value = key)}
+    <${Choice} legend=${t("brand.place")} kind="places" name="place" value=${place.value} onChange=${(/** @type {string} */ key) => (place.value = key)}
       options=${PLACES.map((key) => [key, t(`place.${key}`)])} />
     <div class="columns">
       <${Field} id="width" label=${t("brand.width")}><input id="width" name="width" type="number" min="2" max="50" defaultValue="20" required /><//>
       <${Field} id="opacity" label=${t("brand.opacity")}><input id="opacity" name="opacity" type="number" min="0" max="100" defaultValue="100" required /><//>
     </div>
+    <label class="check"><input type="checkbox" name="used" defaultChecked /> ${t("brand.use")}</label>
     ${!error.value?.errors.length && html`<${Failure} error=${error.value} />`}
     <button class="primary" disabled=${busy.value}>${t(busy.value ? "new.sending" : "brand.make")}</button>
   </form>`;

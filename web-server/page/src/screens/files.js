@@ -13,8 +13,8 @@ const GONE = [404, 409, 410];
 
 /** @typedef {{file: File, sentBytes: number, taskId: string, error: string, state: {isCanceled: boolean}}} Row */
 
-/** @param {{itemOf: () => any}} props */
-export function Files({ itemOf }) {
+/** @param {{itemOf: () => any, onSent: () => void}} props */
+export function Files({ itemOf, onSent }) {
   const rows = useSignal(/** @type {Row[]} */ ([]));
   const isOver = useSignal(false);
   const chooser = useRef(/** @type {any} */ (null));
@@ -51,7 +51,9 @@ export function Files({ itemOf }) {
     const made = rows.value.filter((row) => row.taskId);
     if (!made.length) return;
     announce(t("new.accepted"));
-    if (rows.value.length === 1) goTo("task", made[0].taskId);
+    if (rows.value.length > 1) return;
+    onSent();
+    goTo("task", made[0].taskId);
   };
   const onDrop = (/** @type {DragEvent} */ event) => {
     event.preventDefault();
@@ -62,6 +64,7 @@ export function Files({ itemOf }) {
       onDragOver=${(/** @type {Event} */ event) => { event.preventDefault(); isOver.value = true; }}
       onDragLeave=${() => (isOver.value = false)} onDrop=${onDrop}>
     <p>${t("files.lead")} <button type="button" onClick=${() => chooser.current.click()}>${t("files.choose")}</button></p>
+    <p class="hint">${t("files.now")}</p>
     <input ref=${chooser} class="hidden" type="file" accept="video/*,.mkv,.ts,.mts" multiple tabindex="-1" aria-hidden="true"
       onChange=${(/** @type {any} */ event) => { add(event.target.files); event.target.value = ""; }} />
     <ul class="plain">${rows.value.map((row) => html`<${FileRow} key=${row.file.name + row.file.lastModified} row=${row}

@@ -1,9 +1,10 @@
 // @ts-check
 // Links become tasks: one a line, all of them together a batch.
-import { useSignal } from "@preact/signals";
+import { effect, signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
 import { goTo } from "../router.js";
+import { state } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 import { Files } from "./files.js";
@@ -11,20 +12,36 @@ import { Files } from "./files.js";
 const MAX_LINES = 500;
 const ASPECTS = [["16:9", 16, 9], ["9:16", 9, 16], ["1:1", 1, 1], ["4:5", 4, 5]];
 
+const USUAL = { part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" };
+// What was typed stays while another screen is open, until it is sent or the reader logs out.
+const links = signal("");
+const name = signal("");
+const edit = signal(/** @type {Record<string, any>} */ (USUAL));
+
+function clear() {
+  links.value = name.value = "";
+  edit.value = USUAL;
+}
+effect(() => {
+  if (state.value === "out") clear();
+});
+
 export function NewTask() {
-  const links = useSignal("");
   const busy = useSignal(false);
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
   const sent = useRef({ content: "", key: "" });
-  const edit = useSignal(/** @type {Record<string, any>} */ ({ part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" }));
-  const name = useSignal("");
   const lines = links.value.split(/\s+/).filter(Boolean);
 
   // The same content has the same key: where an answer was lost, sending again makes no second task.
   const keyOf = (/** @type {string} */ content) => {
     if (content !== sent.current.content) sent.current = { content, key: newKey() };
     return sent.current.key;
+  };
+  const sentTo = (/** @type {string[]} */ ...place) => {
+    announce(t("new.accepted"));
+    clear();
+    goTo(...place);
   };
   const send = async () => {
     if (busy.value || !lines.length) return;
@@ -37,13 +54,11 @@ export function NewTask() {
       const headers = { "Idempotency-Key": keyOf(JSON.stringify([lines, named, asked])) };
       if (lines.length === 1) {
         const { data } = await call("POST", "/tasks", { url: lines[0], ...named, ...asked }, { headers });
-        announce(t("new.accepted"));
-        goTo("task", data.task_id);
+        sentTo("task", data.task_id);
       } else {
         const items = lines.map((url) => ({ url, ...asked }));
         const { data } = await call("POST", "/batches", { items, ...named }, { headers });
-        announce(t("new.accepted"));
-        goTo("batch", data.batch_id);
+        sentTo("batch", data.batch_id);
       }
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
@@ -70,29 +85,28 @@ export function NewTask() {
         <span class="ellipsis">${line}</span>
         ${lineErrors.value[index] && html`<p class="failure">${lineErrors.value[index]}</p>`}
       </li>`)}</ol>`}
-      <${Options} edit=${edit} name=${name} isBatch=${lines.length > 1} />
+      <${Options} isBatch=${lines.length > 1} />
       <${Failure} error=${error.value} />
       <div class="actions">
         <button class="primary" disabled=${busy.value || !lines.length || lines.length > MAX_LINES}>
           ${busy.value ? t("new.sending") : lines.length > 1 ? t("new.send_many", { n: lines.length }) : t("new.send")}
         </button>
-        <small>${t("new.shortcut")}</small>
+        <small class="with-keys">${t("new.shortcut")}</small>
       </div>
     </form>
-    <${Files} itemOf=${() => item(edit.value)} />
+    <${Files} itemOf=${() => item(edit.value)} onSent=${clear} />
     <section class="steps" aria-label=${t("new.steps")}>
       ${[1, 2, 3].map((number) => html`<p key=${number}><b aria-hidden="true">${number}</b> ${t(`new.step${number}`)}</p>`)}
     </section>
   </div>`;
 }
 
-/** @param {any} props */
-function Options({ edit, name, isBatch }) {
+/** @param {{isBatch: boolean}} props */
+function Options({ isBatch }) {
   const set = (/** @type {string} */ field) => (/** @type {any} */ value) => (edit.value = { ...edit.value, [field]: value });
-  const brands = useSignal(/** @type {string[][]} */ ([]));
-  useEffect(() => void get("/brands").then((found) => (brands.value = found.map((/** @type {any} */ each) => [each.brand_id, each.name]))), []);
+  const isOpen = useRef(!!(wanted(edit.value) || name.value));
   const typed = (/** @type {string} */ field) => (/** @type {any} */ event) => set(field)(event.target.value);
-  return html`<details class="options-box">
+  return html`<details class="options-box" open=${isOpen.current}>
     <summary>${t("new.options")}</summary>
     <${Field} id="name" label=${t(isBatch ? "new.batch_name" : "new.name")}>
       <input id="name" maxlength="200" value=${name.value} onInput=${(/** @type {any} */ event) => (name.value = event.target.value)} />
@@ -101,12 +115,7 @@ function Options({ edit, name, isBatch }) {
       options=${[...ASPECTS.map(([key, width, height]) => [key, key, html`<${Frame} width=${width} height=${height} />`]), ["source", t("new.source")]]} />
     <${Choice} legend=${t("new.fit")} name="fit" value=${edit.value.fit} onChange=${set("fit")}
       options=${["crop", "pad", "blur"].map((key) => [key, t(`fit.${key}`)])} />
-    ${brands.value.length > 0 && html`<${Field} id="brand_id" label=${t("nav.brand")}>
-      <select id="brand_id" onChange=${typed("brand_id")}>
-        ${[["", t("brand.default")], ["built-in", t("brand.built_in")], ["none", t("brand.none")], ...brands.value]
-          .map(([key, name]) => html`<option key=${key} value=${key} selected=${key === edit.value.brand_id}>${name}</option>`)}
-      </select>
-    <//>`}
+    <${BrandChoice} value=${edit.value.brand_id} onChange=${typed("brand_id")} />
     <${Choice} legend=${t("new.quality")} name="quality" value=${edit.value.quality} onChange=${set("quality")}
       options=${["fast", "balanced", "small"].map((key) => [key, t(`quality.${key}`)])} />
     <${Choice} legend=${t("new.cut")} name="cut" value=${edit.value.cut} onChange=${set("cut")}
@@ -130,6 +139,26 @@ function Options({ edit, name, isBatch }) {
     <${Choice} legend=${t("new.begin")} name="begin" value=${edit.value.begin} onChange=${set("begin")}
       options=${["auto", "manual"].map((key) => [key, t(`start.${key}`)])} />
   </details>`;
+}
+
+/** @param {{value: string, onChange: (event: Event) => void}} props */
+function BrandChoice({ value, onChange }) {
+  const brands = useSignal(/** @type {string[][]} */ ([]));
+  const usual = useSignal("");
+  const load = async () => {
+    const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
+    brands.value = found.map((/** @type {any} */ each) => [each.brand_id, each.name]);
+    usual.value = standard.brand_id || "built-in";
+  };
+  useEffect(() => void load(), []);
+  const choices = [["built-in", t("brand.built_in")], ["none", t("brand.none")], ...brands.value];
+  const [, usualName] = choices.find(([key]) => key === usual.value) || ["", "…"];
+  return html`<${Field} id="brand_id" label=${t("nav.brand")} hint=${html`<a href="#/brand">${t("brand.own")}</a>`}>
+    <select id="brand_id" onChange=${onChange}>
+      ${[["", t("brand.usual", { name: usualName })], ...choices]
+        .map(([key, label]) => html`<option key=${key} value=${key} selected=${key === value}>${label}</option>`)}
+    </select>
+  <//>`;
 }
 
 /** @param {{width: number, height: number}} props */

@@ -43,6 +43,7 @@ function useForm(send) {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const onSubmit = async (/** @type {any} */ event) => {
     event.preventDefault();
+    const fields = event.target.elements;
     const values = Object.fromEntries(new FormData(event.target));
     busy.value = true;
     error.value = null;
@@ -51,14 +52,19 @@ function useForm(send) {
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
       error.value = failure;
+      fields[failure.errors[0]?.field]?.focus();
     }
     busy.value = false;
+  };
+  // What a field was refused for no longer holds once it is changed.
+  const onInput = () => {
+    if (error.value?.errors.length) error.value = null;
   };
   const errorOf = (/** @type {string} */ name) => {
     const found = (error.value?.errors || []).find((each) => each.field === name);
     return found && sentenceOf(found.code, found.message);
   };
-  return { busy, error, onSubmit, errorOf };
+  return { busy, error, onSubmit, onInput, errorOf };
 }
 
 /** @param {{email?: string}} props */
@@ -80,7 +86,7 @@ function SignUpForm() {
   const password = useSignal("");
   const form = useForm((values) => signUp({ ...values, password_2: values.password }));
   const error = form.error.value;
-  return html`<form onSubmit=${form.onSubmit}>
+  return html`<form onSubmit=${form.onSubmit} onInput=${form.onInput}>
     <${Field} id="username" label=${t("account.username")} error=${form.errorOf("username")}>
       <input id="username" name="username" autocomplete="nickname" required maxlength="64" />
     <//>
