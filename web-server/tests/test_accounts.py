@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import HttpUrl
 
 from idrl_testing.database import Database
 from web_server import account_removal
 from web_testing import assert_problem, bearer, new_key
 
 if TYPE_CHECKING:
-    from conftest import AuthActions, Exchange, TasksStandIn
+    from conftest import AuthActions, Exchange, MakeApp, TasksStandIn
 _SECRET = "/webhooks/callback-secret"  # a path
 
 
@@ -28,7 +29,17 @@ def test_me(client: FlaskClient, headers: dict[str, str]) -> None:
         "username": "ada",
         "email": "ada@example.com",
         "role": "user",
+        "sample_url": None,
     }
+
+
+def test_sample_of_the_operator_is_named_to_users(
+    make_app: MakeApp, headers: dict[str, str]
+) -> None:
+    url = "https://videos.example.com/sample.mp4"
+    answer = make_app(sample_url=HttpUrl(url)).test_client().get("/me", headers=headers)
+    assert answer.json is not None
+    assert answer.json["sample_url"] == url
 
 
 def test_profile_changes(client: FlaskClient, auth: AuthActions, headers: dict[str, str]) -> None:

@@ -249,6 +249,7 @@ def _web_environment(installation: Installation) -> dict[str, str]:
         "JWT_PRIVATE_KEY": _one_line(installation.secrets.jwt_private_key),
         "TASKS_URL": f"http://127.0.0.1:{installation.ports.tasks}",
         "ACCEL_REDIRECT": "true",
+        "SAMPLE_URL": installation.environment.get("SAMPLE_URL") or installation.sample_url,
         "CLIP_CACHE_DISK": str(installation.home.run),
         "PROMETHEUS_MULTIPROC_DIR": _emptied(installation.home.run / "metrics-web"),
     }

@@ -5,7 +5,7 @@ import { ApiError, call, get, onLoginNeeded } from "./api.js";
 
 const RENEW_MS = 25 * 60_000;
 
-/** @typedef {{user_id: number, username: string, email: string, role: string}} User */
+/** @typedef {{user_id: number, username: string, email: string, role: string, sample_url?: string | null}} User */
 /** @type {import("@preact/signals").Signal<User | null>} */
 export const user = signal(null);
 /** `start`: not known yet; `out`; `in`; `expired`: a call waits for a log-in. */

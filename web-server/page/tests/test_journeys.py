@@ -250,6 +250,14 @@ def test_double_click_makes_one_task(visitor: Visitor, video_url: str) -> None:
     assert len(answer.json()) == 1
 
 
+def test_sample_is_offered(visitor: Visitor) -> None:
+    visitor.page.get_by_role("button", name="Try it with a sample video").click()
+    visitor.page.locator("form button.primary").click()
+    visitor.page.wait_for_url("**/#/task/*")
+    visitor.page.get_by_role("heading", name="sample.mp4").wait_for()
+    assert visitor.complaints == []
+
+
 def test_session_ends_in_the_middle(visitor: Visitor, video_url: str) -> None:
     """A dialog asks for the password; what was typed stays, and the call goes through."""
     page = visitor.page

@@ -120,7 +120,8 @@ def _add_routes(
     )
     doors = views.Doors(authenticator, signer, limit, settings.signup)
     app.register_blueprint(views.auth_blueprint(doors))
-    app.register_blueprint(me_views.blueprint(doors, tasks))
+    sample_url = str(settings.sample_url) if settings.sample_url else None
+    app.register_blueprint(me_views.blueprint(doors, tasks, sample_url))
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
     app.register_blueprint(page.blueprint())
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))

@@ -20,6 +20,7 @@ class AccountDocument(UserDocument):
 
     role: str
     created_at: str
+    sample_url: str | None
 
 
 class KeyDocument(TypedDict):
@@ -50,7 +51,7 @@ def token_document(token: str) -> TokenDocument:
     return {"token": token, "token_type": "Bearer", "expires_in": LIFETIME_S}
 
 
-def account_document(user: User) -> AccountDocument:
+def account_document(user: User, sample_url: str | None) -> AccountDocument:
     """Return the account, as its owner sees it."""
     return {
         "user_id": user.id,
@@ -58,6 +59,7 @@ def account_document(user: User) -> AccountDocument:
         "email": user.email,
         "role": user.role,
         "created_at": _time(user.created_at),
+        "sample_url": sample_url,
     }
 
 

@@ -13,14 +13,14 @@ from web_server.schemas import ChangeProfile, DeleteAccount, NewKey
 from web_server.views import Doors, limit_body
 
 
-def blueprint(doors: Doors, tasks: TasksService) -> Blueprint:
-    """Return the routes."""
+def blueprint(doors: Doors, tasks: TasksService, sample_url: str | None) -> Blueprint:
+    """Return the routes; `sample_url` leads to a video that new users may try."""
     routes = Blueprint("me", __name__, url_prefix="/me")
     routes.before_request(limit_body)
 
     @routes.get("")
     def show() -> Response:
-        return _private(jsonify(account_document(accounts.get_user(caller().user_id))))
+        return _private(jsonify(account_document(accounts.get_user(caller().user_id), sample_url)))
 
     @routes.patch("")
     def change() -> Response:
@@ -31,7 +31,7 @@ def blueprint(doors: Doors, tasks: TasksService) -> Blueprint:
         changed = accounts.change_profile(
             user, body.username or user.username, body.email or user.email
         )
-        return _private(jsonify(account_document(changed)))
+        return _private(jsonify(account_document(changed, sample_url)))
 
     @routes.delete("")
     def delete() -> tuple[str, int]:

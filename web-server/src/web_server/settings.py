@@ -33,4 +33,6 @@ class Settings(AppSettings):
     # In nginx's notation for sizes; nginx gets the same value.
     clip_cache_size: str = Field("1g", pattern=r"^(0|[1-9][0-9]{0,9}[kmgKMG]?)$")
     clip_cache_disk: DirectoryPath = Path("/")
+    # A video that the page offers to try the system with.
+    sample_url: HttpUrl | None = None
     openapi_path: FilePath = _CHECKOUT / "docs" / "openapi.yaml"

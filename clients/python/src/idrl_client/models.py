@@ -205,6 +205,7 @@ class Account(TypedDict):
     email: str
     role: Literal["user", "operator"]
     created_at: str
+    sample_url: NotRequired[str | None]
 
 
 class KeyWithSecret(TypedDict):

@@ -4,7 +4,7 @@ import { effect, signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
 import { goTo } from "../router.js";
-import { state } from "../session.js";
+import { state, user } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 import { Files } from "./files.js";
@@ -81,6 +81,7 @@ export function NewTask() {
           aria-describedby="links-hint" value=${links.value} onKeyDown=${onKeyDown}
           onInput=${(/** @type {any} */ event) => (links.value = event.target.value)}></textarea>
       <//>
+      ${user.value?.sample_url && !lines.length && html`<p><button type="button" class="link" onClick=${() => (links.value = user.value?.sample_url || "")}>${t("new.sample")}</button></p>`}
       ${lines.length > 1 && html`<ol class="lines">${lines.slice(0, 20).map((line, index) => html`<li key=${index}>
         <span class="ellipsis">${line}</span>
         ${lineErrors.value[index] && html`<p class="failure">${lineErrors.value[index]}</p>`}
