@@ -1,15 +1,18 @@
 """Downloading a clip from the tasks service."""
 
+import uuid
 from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
 from worker_server import app as app_module
 from worker_server.api.clips import ClipSender
+from worker_server.db import db
 from worker_server.settings import Settings
-from worker_testing import problem, processing
+from worker_testing import parts_of, problem, processing, task_of
 
 Auth = Callable[..., dict[str, str]]
 
@@ -57,6 +60,32 @@ def test_a_clip_can_be_read_in_ranges(
         b"",
         len(content),
     )
+
+
+@pytest.mark.parametrize(
+    ("task_name", "part_name", "expected"),
+    [
+        ("race.mp4", None, "race 01.mp4"),
+        ("Finale: Nächte", "Lap/2", "Finale_ Nächte 01 Lap_2.mp4"),
+        (None, None, "race 01.mp4"),  # the name of the file in the URL
+    ],
+)
+def test_clip_is_saved_under_the_name_of_its_task(
+    client: FlaskClient,
+    auth: Auth,
+    finished: tuple[str, bytes],
+    task_name: str | None,
+    part_name: str | None,
+    expected: str,
+) -> None:
+    task_id = uuid.UUID(finished[0])
+    parts_of(task_id)[0].name = part_name
+    db.session.flush()
+    task_of(task_id).name = task_name
+    db.session.commit()
+    with client.get(f"/tasks/{finished[0]}/parts/0", headers=auth()) as answer:
+        _, options = parse_options_header(answer.headers["Content-Disposition"])
+    assert options["filename"] == expected
 
 
 @pytest.mark.parametrize("number", ["1", "2147483648", "99999999999999999999"])

@@ -49,6 +49,9 @@ def see_as_a_guest(guest: Visitor, link: str, expected: list[str]) -> None:
     with page.expect_download() as started:
         page.get_by_role("link", name="Download all").click()
     assert hashes_in(Path(started.value.path()).read_bytes()) == expected
+    with page.expect_download() as clip:
+        page.locator(".card a").first.click()
+    assert clip.value.suggested_filename == "video 01.mp4"
     page.goto(f"{link[:-4]}AAAA")  # another signature
     page.get_by_text("link").first.wait_for()
     assert page.locator(".card").count() == 0

@@ -30,7 +30,7 @@ def blueprint(
 
     @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
     def get_poster(task_id: str, number: int) -> BaseResponse:
-        part = queries.get_finished_part(caller().user_id, parse_id(task_id, TaskNotFound), number)
+        part, _ = queries.get_download(caller().user_id, parse_id(task_id, TaskNotFound), number)
         path = poster_path(Path(part.path or ""))
         # No two attempts publish under the same path.
         tag = hashlib.sha256(str(path).encode()).hexdigest()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from sqlalchemy import func, select
 
+from worker_server.api.labels import default_name
 from worker_server.db import PreparedQuery, db, fetch_json
 from worker_server.models import Part, Task
 from worker_server.queue.retention import NOTICE_DAYS
@@ -243,14 +244,21 @@ def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskWithParts, list[Par
     return task, task["parts"] or []
 
 
-def get_finished_part(owner_id: int, task_id: uuid.UUID, number: int) -> Part:
+class Download(NamedTuple):
+    """A part whose clip can be downloaded, and what its task is called."""
+
+    part: Part
+    task_name: str
+
+
+def get_download(owner_id: int, task_id: uuid.UUID, number: int) -> Download:
     """Return a part whose clip can be downloaded.
 
     Raise TaskNotFound, PartNotFound or PartNotReady.
     """
     same_part = (Part.task_id == Task.id) & (Part.number == min(number, _MAX_PART_NUMBER))
     owned = (Task.id == task_id, Task.owner_id == owner_id)
-    statement = select(Task.id, Part).outerjoin(Part, same_part).where(*owned)
+    statement = select(Task.name, Task.url, Part).outerjoin(Part, same_part).where(*owned)
     row = db.session.execute(statement).one_or_none()
     if row is None:
         raise TaskNotFound
@@ -259,7 +267,7 @@ def get_finished_part(owner_id: int, task_id: uuid.UUID, number: int) -> Part:
         raise PartNotFound("The task has no part with this number.")
     if part.status != PartStatus.DONE:
         raise PartNotReady("This part is not made yet; ask again later.")
-    return part
+    return Download(part, row.name or default_name(row.url))
 
 
 def database_uptime_s() -> float:

@@ -12,6 +12,7 @@ from idrl_common.validation import parse_body, parse_query
 from worker_server.api import queries, rate_limits, services, task_reads
 from worker_server.api.brand_choices import with_brand
 from worker_server.api.caller_urls import check_callback_url
+from worker_server.api.clip_names import clip_name, stem_of
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import request_key
 from worker_server.api.ids import parse_id
@@ -72,8 +73,9 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 
     @routes.get("/<task_id>/parts/<int:number>")
     def download_part(task_id: str, number: int) -> BaseResponse:
-        part = queries.get_finished_part(caller().user_id, parse_id(task_id, TaskNotFound), number)
-        name = f"{part.task_id}-{number}.mp4"
+        key = parse_id(task_id, TaskNotFound)
+        part, task_name = queries.get_download(caller().user_id, key, number)
+        name = clip_name(stem_of(task_name), number, part.name)
         try:
             return clips.response(name, part.path or "", part.sha256 or "")
         except ClipGone:
