@@ -166,9 +166,9 @@ def _check_rest(visitor: Visitor, system: RunningSystem, check: Callable[[str], 
     page = visitor.page
     visitor.open("brand")
     logo = page.locator(".brand").screenshot()
-    picture = {"name": "logo.png", "mimeType": "image/png", "buffer": logo}
+    picture = FilePayload(name="logo.png", mimeType="image/png", buffer=logo)
     page.fill("#brand-name", "Ours")
-    page.set_input_files("#brand-watermark", [picture])  # type: ignore[list-item]
+    page.set_input_files("#brand-watermark", picture)
     page.locator("form button.primary").click()
     page.wait_for_selector(".good")
     check("brands")

@@ -55,7 +55,7 @@ def see_as_a_guest(guest: Visitor, link: str, expected: list[str]) -> None:
     page.goto(f"{link[:-4]}AAAA")  # another signature
     page.get_by_text("link").first.wait_for()
     assert page.locator(".card").count() == 0
-    assert [each for each in guest.complaints if "404" not in each] == []
+    assert [each for each in guest.console_errors if "404" not in each] == []
 
 
 def test_by_mouse(visitor: Visitor, new_visitor: NewVisitor, video_url: str) -> None:
@@ -258,7 +258,7 @@ def test_sample_is_offered(visitor: Visitor) -> None:
     visitor.page.locator("form button.primary").click()
     visitor.page.wait_for_url("**/#/task/*")
     visitor.page.get_by_role("heading", name="sample.mp4").wait_for()
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
 def test_session_ends_in_the_middle(visitor: Visitor, video_url: str) -> None:
