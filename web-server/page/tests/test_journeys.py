@@ -288,6 +288,8 @@ def test_wrong_link_is_told(visitor: Visitor, link: str) -> None:
     visitor.page.locator("form button.primary").click()
     visitor.page.wait_for_selector("form > .failure")
     assert visitor.page.input_value("#links")
+    is_private = link == "http://10.0.0.1/a.mp4"
+    assert visitor.page.get_by_text("Send the video as a file").count() == is_private
 
 
 def test_file_is_uploaded(visitor: Visitor, video_url: str, tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ export function NewTask() {
       </li>`)}</ol>`}
       <${Options} isBatch=${lines.length > 1} />
       <${Failure} error=${error.value} />
+      ${error.value?.code === "url_private_address" && html`<p>${t("new.private")}</p>`}
       <div class="actions">
         <button class="primary" disabled=${busy.value || !lines.length || lines.length > MAX_LINES}>
           ${busy.value ? t("new.sending") : lines.length > 1 ? t("new.send_many", { n: lines.length }) : t("new.send")}
