@@ -11,6 +11,7 @@ function parse() {
 addEventListener("hashchange", () => {
   place.value = parse();
   document.querySelector("main")?.focus();
+  scrollTo(0, 0); // a browser keeps how far the screen before was scrolled
 });
 
 /** @param {string[]} parts */

@@ -195,7 +195,9 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
     page.locator("#brand-before-error").wait_for()
     assert [line for line in visitor.console_errors if "422" not in line] == []
     visitor.console_errors.clear()  # the browser's own line on a refused call
+    assert page.evaluate("scrollY") > 0
     visitor.open("new")
+    visitor.wait_true("scrollY === 0")
     assert page.input_value("#links") == video_url  # typed before the logo was thought of
     page.locator("summary").click()
     page.get_by_text("As for new tasks: Red").wait_for(state="attached")
