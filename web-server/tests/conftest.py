@@ -4,6 +4,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -125,8 +126,8 @@ class Exchange(BaseHTTPRequestHandler):
 class TasksStandIn(ThreadingHTTPServer):
     """A tasks service that answers as the test tells it."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Exchange)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Exchange)
         self.seen: list[Seen] = []
         self.answer: Callable[[Exchange], None] = lambda exchange: exchange.say(200, b"{}")
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -135,15 +136,30 @@ class TasksStandIn(ThreadingHTTPServer):
         """Say nothing: callers that go away are what some tests are about."""
 
 
-@pytest.fixture
-def tasks() -> Iterator[TasksStandIn]:
-    """The stand-in, listening: `tasks.seen` is what it got, `tasks.answer` what it does."""
-    with TasksStandIn() as server:
+ServeTasks = Callable[..., AbstractContextManager[TasksStandIn]]
+
+
+@contextmanager
+def _serving(port: int = 0) -> Iterator[TasksStandIn]:
+    with TasksStandIn(port) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def tasks() -> Iterator[TasksStandIn]:
+    """The stand-in, listening: `tasks.seen` is what it got, `tasks.answer` what it does."""
+    with _serving() as server:
+        yield server
+
+
+@pytest.fixture
+def serve_tasks() -> ServeTasks:
+    """Starts another stand-in for a block, on a free port or the one given."""
+    return _serving
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from flask.testing import FlaskClient
 
 from idrl_local import servers
+from web_server import gateway
 from web_testing import CLIP, assert_problem
 
 if TYPE_CHECKING:
-    from conftest import Exchange, MakeApp, TasksStandIn
+    from conftest import Exchange, MakeApp, ServeTasks, TasksStandIn
 
 
 def test_a_call_is_passed_on_with_what_the_caller_said(
@@ -353,6 +356,43 @@ def test_unreachable_tasks_service_is_502(make_app: MakeApp, headers: dict[str, 
     away = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
     assert_problem(away.get("/tasks", headers=headers), 502, "tasks_unavailable")
     assert_problem(away.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
+
+
+def say_and_close(exchange: Exchange) -> None:
+    exchange.say(200, b"[]")
+    exchange.hang_up()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_calls_wait_for_a_tasks_service_that_restarts(
+    make_app: MakeApp, headers: dict[str, str], serve_tasks: ServeTasks, method: str
+) -> None:
+    with serve_tasks() as first:
+        first.answer = say_and_close
+        app = make_app(tasks_url=first.url)
+        assert app.test_client().get("/tasks", headers=headers).status_code == 200
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(app.test_client().open, "/tasks", method=method, headers=headers)
+        time.sleep(0.5)
+        assert not call.done()
+        with serve_tasks(first.server_port) as second:
+            assert call.result(30).status_code == 200
+            assert [seen.method for seen in second.seen] == [method]
+
+
+def test_calls_do_not_wait_for_a_tasks_service_that_is_away(
+    make_app: MakeApp,
+    headers: dict[str, str],
+    serve_tasks: ServeTasks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway, "_RESTART_S", 0.5)
+    with serve_tasks() as tasks:
+        tasks.answer = say_and_close
+        client = make_app(tasks_url=tasks.url).test_client()
+        assert client.get("/tasks", headers=headers).status_code == 200
+    for _ in range(2):
+        assert_problem(client.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

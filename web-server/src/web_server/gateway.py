@@ -3,8 +3,10 @@
 import errno
 import json
 import logging
+import math
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,7 +18,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout, connection_from_url
 from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import HTTPError, ReadTimeoutError, SSLError
+from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 from urllib3.util import SKIP_HEADER
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
@@ -78,6 +80,9 @@ _PROBE_TIMEOUT_S = 2.7
 # nginx then waits up to 8 s for the clip, and a call is answered within 15 s. The tasks service
 # waits up to 5 s for the share.
 _CHECK_TIMEOUT_S = 6
+# How long after its last answer a service that cannot be reached is taken for one that restarts.
+_RESTART_S = 8.0
+_RESTART_POLL_S = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -143,7 +148,8 @@ class TasksService:
         authority: Path | None = None,
     ) -> None:
         """With https the service's certificate must come from `authority`, a PEM file."""
-        self._timeout = Timeout(connect=connect_timeout_s, read=timeout_s)
+        self._connect_timeout_s, self._timeout_s = connect_timeout_s, timeout_s
+        self._answered_at = -math.inf
         trust: dict[str, str] = {}
         if authority and url.startswith("https://"):
             trust["ca_certs"] = str(authority)
@@ -157,9 +163,37 @@ class TasksService:
         body: bytes | None,
         timeout: Timeout | None = None,
     ) -> BaseHTTPResponse:
-        """Return the answer, its body still to be read; raise TasksUnavailable or TasksTimeout."""
+        """Return the answer, its body still to be read; raise TasksUnavailable or TasksTimeout.
+
+        Without a `timeout` the call waits for a service that restarts: it has got nothing so far.
+        """
+        began = time.monotonic()
+        while True:
+            waited_s = time.monotonic() - began
+            own = Timeout(connect=self._connect_timeout_s, read=self._timeout_s - waited_s)
+            try:
+                return self._send_once(method, target, headers, body, timeout or own)
+            except NewConnectionError as error:
+                if timeout or not self._may_restart(waited_s):
+                    raise TasksUnavailable from error
+            time.sleep(_RESTART_POLL_S)
+
+    def _may_restart(self, waited_s: float) -> bool:
+        """Tell whether the service has answered just now, and the call has time to wait for it."""
+        is_recent = time.monotonic() < self._answered_at + _RESTART_S
+        return is_recent and waited_s + _RESTART_POLL_S < self._timeout_s * 2 / 3
+
+    def _send_once(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: Timeout,
+    ) -> BaseHTTPResponse:
+        """Do the same; raise NewConnectionError where the service does not listen."""
         try:
-            return self._pool.urlopen(
+            answer = self._pool.urlopen(
                 method,
                 target,
                 body,
@@ -167,17 +201,21 @@ class TasksService:
                 headers={"Accept-Encoding": "identity", "User-Agent": SKIP_HEADER, **headers},
                 retries=_RETRY,
                 redirect=False,
-                timeout=timeout or self._timeout,
+                timeout=timeout,
                 preload_content=False,
                 decode_content=False,
             )
         except ReadTimeoutError as error:
             raise TasksTimeout from error
+        except NewConnectionError:
+            raise
         except HTTPError as error:
             if isinstance(reason := getattr(error, "reason", error), SSLError):
                 # An operator's mistake: the caller only sees that the service is away.
                 _log.warning("the tasks service did not prove itself by TLS: %s", reason)
             raise TasksUnavailable from error
+        self._answered_at = time.monotonic()
+        return answer
 
     def ping(self) -> None:
         """Raise unless the service says that it is ready; TasksDegraded where something is away."""
