@@ -9,10 +9,12 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +38,7 @@ QUOTA = 20
 # 5,000 tasks: most of them in batches, as a caller in a hurry sends them.
 SINGLE_TASKS, BATCHES, BATCH_TASKS = 1000, 8, 500
 HALF_OPEN = 2500
+MANY, LARGE_BYTES = 100, 32 * 1024 * 1024
 MAX_BODY_BYTES = 1024 * 1024
 GREEDY, MODEST = "127.0.0.2", "127.0.0.3"
 
@@ -48,10 +51,11 @@ class Caller:
     address: str
     token: str | None = None
 
-    def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Return status and document."""
+    def call(self, method: str, path: str, body: object = None, **more: str) -> tuple[int, Any]:
+        """Return status and document; `more` are headers, with `_` for `-`."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode() if body else None
         headers = {"Content-Type": "application/json"} if data else {}
+        headers |= {name.replace("_", "-"): value for name, value in more.items()}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         connection = http.client.HTTPConnection(
@@ -62,6 +66,16 @@ class Caller:
             answer = connection.getresponse()
             text = answer.read()
         return answer.status, json.loads(text) if text else None
+
+    def bytes_of(self, path: str) -> bytes:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=60, source_address=(self.address, 0)
+        )
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+            assert answer.status == 200
+            return answer.read()
 
     def log_in(self, name: str) -> None:
         status, document = self.call(
@@ -163,10 +177,13 @@ def greedy(running: System, short_video: str) -> Caller:
     return caller
 
 
-def wait_for_clip(caller: Caller, url: str) -> None:
+def wait_for_clip(caller: Caller, url: str) -> str:
+    """Return the link of a task that is done."""
     status, task = caller.call("POST", "/tasks", {"url": url})
     assert status == 202
     wait_until(lambda: caller.call("GET", task["link"])[1]["status"] == "done", 120)
+    link: str = task["link"]
+    return link
 
 
 @contextlib.contextmanager
@@ -269,6 +286,12 @@ def test_10_parallel_sign_ups_of_one_email_make_one_account(
     assert "$argon2id" not in logs
 
 
+# Every table with a column for an account: the test of deletion gives the account a row in each.
+OWNED = {
+    *("api_keys", "batches", "brand_defaults", "brands", "callback_secrets", "parts", "tasks"),
+    *("uploads", "usage_days", "webhooks"),
+}
+BRAND = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nbrand of greedy\r\n--x--\r\n'
 MARKS = "\u0301" * 200_000
 URL = "https://example.com/v.mp4"
 UNKNOWN = {str(number): 0 for number in range(100_000)}
@@ -321,6 +344,54 @@ def test_half_open_connections_of_one_address_leave_others_in(
             pass
 
 
+@pytest.mark.parametrize("kind", ["clips", "ZIPs"])
+def test_slow_readers_of_one_account_leave_others_in(
+    running: System, greedy: Caller, modest: Caller, short_video: str, kind: str
+) -> None:
+    """A hundred downloads that nobody reads, of clips that no buffer holds, all different ones."""
+    link = many_large_clips(running, greedy)
+    paths = [f"{link}/parts/{number}" for number in range(MANY)]
+    if kind == "ZIPs":
+        paths = [f"{link}/clips.zip"] * MANY
+    own = wait_for_clip(modest, short_video) + ("/clips.zip" if kind == "ZIPs" else "/parts/0")
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            slow = socket.create_connection(
+                ("127.0.0.1", running.port), timeout=30, source_address=(GREEDY, 0)
+            )
+            head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {greedy.token}"
+            stack.enter_context(slow).sendall(f"{head}\r\n\r\n".encode())
+            assert slow.recv(12, socket.MSG_WAITALL) in (b"HTTP/1.1 200", b"HTTP/1.1 429")
+        with others_stay_fast(modest):
+            began = time.monotonic()
+            assert modest.bytes_of(own).startswith(b"PK" if kind == "ZIPs" else b"\0\0")
+            assert time.monotonic() - began < 5
+    assert greedy.call("DELETE", link)[0] == 200
+
+
+def many_large_clips(running: System, caller: Caller) -> str:
+    """Give the caller a task whose clips are holes of 32 MiB, and return its link."""
+    user_id, task_id = caller.call("GET", "/me")[1]["user_id"], str(uuid.uuid4())
+    folder = running.home.share / task_id
+    folder.mkdir()
+    for number in range(MANY):
+        with (folder / f"{number}.1.mp4").open("wb") as file:
+            file.truncate(LARGE_BYTES)
+    shutil.chown(folder, running.home.share.stat().st_uid)
+    running.database.execute(
+        "INSERT INTO tasks (id, owner_id, url, status, finished_at)"
+        f" VALUES ('{task_id}', {user_id}, '', 'done', now())"
+    )
+    running.database.execute(
+        "INSERT INTO parts (task_id, owner_id, number, start_frame, end_frame, start_s, end_s,"
+        " status, path, size_bytes, sha256, crc32, frames, rendered_by, attempt)"
+        f" SELECT '{task_id}', {user_id}, n, n, n + 1, n, n + 1, 'done',"
+        f" '{task_id}/' || n || '.1.mp4', {LARGE_BYTES}, repeat('0', 64), 0, 1, 'encode', 1"
+        f" FROM generate_series(0, {MANY - 1}) n"
+    )
+    return f"/tasks/{task_id}"
+
+
 def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Caller) -> None:
     """No row has the account or its tasks, no file but PostgreSQL's own has its email.
 
@@ -328,11 +399,13 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     """
     status, key = greedy.call("POST", "/me/keys", {"name": "key of greedy"})
     assert status == 201
+    things = give_one_of_each(greedy)
     wrong = {"email": email_of("greedy"), "password": "Wrong-passw0rd"}
     assert greedy.call("POST", "/auth/login", wrong)[0] == 401
     user_id = greedy.call("GET", "/me")[1]["user_id"]
     tasks = [task["task_id"] for task in greedy.call("GET", "/tasks?max=1000")[1]]
     assert len(tasks) == 1 + QUOTA
+    assert rows_of_owner(running, user_id) == sorted(OWNED)
     clips = [path for path in running.home.share.rglob("*.mp4") if set(tasks) & set(path.parts)]
     assert clips, "the layout of the share is another one than this test expects"
 
@@ -341,17 +414,50 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     wait_until(lambda: not any(task in rows(running)["removals"] for task in tasks), 60)
     hashed_email = hashlib.sha256(email_of("greedy").encode()).hexdigest()
     for name, text in rows(running).items():
-        assert not [each for each in ("greedy", hashed_email, *tasks) if each in text], name
+        searched = ("greedy", hashed_email, *tasks, *(things if name != "uploads" else ()))
+        assert not [each for each in searched if each in text], name
     assert rows_of_owner(running, user_id) == []
     assert email_of("modest") in rows(running)["users"]  # the search does find what is there
 
     paths = [str(path) for path in running.home.share.rglob("*")]
     assert not [path for path in paths if any(task in path for task in tasks)]
+    # The sweeper removes the upload's file in its next round.
+    wait_until(
+        lambda: not any(things[0] in str(path) for path in running.home.share.rglob("*")), 60
+    )
     files = running.files()
     assert any(tasks[0].encode() in content for content in files.values())  # in logs: a bare id
     for secret in (email_of("greedy"), key["key"], "key of greedy", PASSWORD):
         assert not [path for path, content in files.items() if secret.encode() in content]
     assert modest.call("GET", "/tasks")[0] == 200
+
+
+def give_one_of_each(caller: Caller) -> list[str]:
+    """Make what an account may have besides tasks, and return the ids and secrets."""
+    live = [task for task in caller.call("GET", "/tasks?max=100")[1] if task["status"] == "queued"]
+    assert caller.call("DELETE", live[0]["link"])[0] == 200  # the batch needs its place
+    assert caller.call("DELETE", live[0]["link"])[0] == 200
+    item = {"url": URL, "name": "item of greedy"}
+    made = [
+        caller.call("POST", "/uploads", b"", Tus_Resumable="1.0.0", Upload_Length="9"),
+        caller.call("POST", "/batches", {"items": [item]}, Idempotency_Key="retry of greedy"),
+        caller.call("POST", "/webhooks", {"url": "https://example.com/greedy"}),
+        caller.call("POST", "/webhooks/callback-secret"),
+        caller.call("POST", "/brands", BRAND, Content_Type="multipart/form-data; boundary=x"),
+    ]
+    assert {status for status, _ in made} <= {200, 201, 202}, made
+    brand_id = made[-1][1]["brand_id"]
+    assert caller.call("PUT", "/brands/default", {"brand_id": brand_id})[0] == 200
+    (upload,) = caller.call("GET", "/uploads")[1]
+    part = {"Upload_Offset": "0", "Content_Type": "application/offset+octet-stream"}
+    assert caller.call("PATCH", upload["link"], b"of", Tus_Resumable="1.0.0", **part)[0] == 204
+    return [
+        upload["upload_id"],
+        made[1][1]["batch_id"],
+        made[2][1]["webhook_id"],
+        made[3][1]["secret"],
+        brand_id,
+    ]
 
 
 def delete_account(caller: Caller, name: str) -> bool:
@@ -376,14 +482,16 @@ def rows(running: System) -> dict[str, str]:
 
 
 def rows_of_owner(running: System, user_id: int) -> list[str]:
-    """Return the tables with rows of an account, by every column that holds an account's id."""
+    """Return the tables with rows of an account, by every column that holds an account's id.
+
+    worker-server/tests/test_deleted_accounts.py finds new tables that have other ones.
+    """
     columns = running.database.execute(
         "SELECT table_name, column_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND column_name IN ('owner_id', 'user_id')"
     )
-    assert {"tasks", "api_keys"} <= {table for table, _ in columns}
-    return [
+    return sorted(
         str(table)
         for table, column in columns
         if running.database.execute(f'SELECT 1 FROM "{table}" WHERE {column} = {user_id}')
-    ]
+    )

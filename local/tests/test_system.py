@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from idrl_local import sample, supervision, system
+from idrl_local import privileges, sample, supervision, system
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
 from idrl_local.programs import PROGRAMS
 from idrl_testing.waiting import wait_until
+from worker_server.media.process import drill, guard
+from worker_server.media.process.child import ChildFiles, ChildLimits, guarded
+from worker_server.media.process.sandbox import NEEDED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -128,6 +132,69 @@ def test_changed_settings_are_refused_by_name(environment: Mapping[str, str]) ->
     refused = command("up", {**environment, "RENDER_CRF": "30"})
     assert refused.returncode == 1
     assert "RENDER_CRF=30 (runs with the default)" in refused.stderr
+
+
+@pytest.mark.parametrize("user", ["the system's", "the caller's"])
+def test_taken_over_decoder_gets_nothing(
+    home: Home, ports: Ports, tmp_path: Path, user: str
+) -> None:
+    """The drill beside a render worker: nothing of what the running system has.
+
+    Both users are the same where no root has started the system.
+    """
+    identity: list[str] = []
+    if user == "the system's" and privileges.is_root():
+        identity = privileges.unprivileged([], privileges.user_of({}), may_read_all=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as canary:
+        canary.bind(("127.0.0.1", 0))
+        canary.setblocking(False)
+        targets = targets_in(home, ports, tmp_path) | {"udp": canary.getsockname()}
+        files = ChildFiles(read=(tmp_path / "source",), write=(tmp_path / "scratch",))
+        found = drill_as(identity, targets, guard.ALL, files)
+        with pytest.raises(BlockingIOError):
+            canary.recv(1)
+        assert {name for name, done in found.items() if done} == set(NEEDED)
+        # Without the sandbox the same attempts succeed: nothing else refuses them.
+        open_doors = drill_as(identity, targets, guard.NONE, files)
+        assert canary.recv(1) == b"1"
+    taken = ("read a secret", "list another folder", "connect by TCP", "connect to a socket file")
+    assert all(open_doors[name] for name in (*taken, "read the parent's environment")), open_doors
+
+
+def targets_in(home: Home, ports: Ports, scratch_root: Path) -> dict[str, object]:
+    """Return what the drill tries in a running system: its secrets, files, ports and processes."""
+    outside = home.share / "another-task"
+    outside.mkdir(exist_ok=True)
+    (scratch_root / "scratch").mkdir()
+    (scratch_root / "source").write_text("source")
+    for path in (outside, scratch_root, scratch_root / "scratch", scratch_root / "source"):
+        path.chmod(0o777)
+    return {
+        "parent": pid_of(home, "render"),
+        "secret": str(home.secrets_file),
+        "outside": str(outside),
+        "scratch": str(scratch_root / "scratch"),
+        "source": str(scratch_root / "source"),
+        "tcp": ["127.0.0.1", ports.redis],
+        "unix": str(home.socket),
+        "abstract": "\0idrl-nobody-listens",
+    }
+
+
+def drill_as(
+    identity: list[str], targets: dict[str, object], sandbox: str, files: ChildFiles
+) -> dict[str, bool]:
+    Path(str(targets["outside"]), "removable").touch(0o666)
+    words = [sys.executable, "-I", drill.__file__, json.dumps(targets)]
+    done = subprocess.run(
+        [*identity, *guarded(words, ChildLimits(), sandbox, files)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    found: dict[str, bool] = json.loads(done.stdout)
+    return found
 
 
 def test_sample_of_the_walk_is_served(ports: Ports) -> None:

@@ -2,15 +2,19 @@
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
+from idrl_testing.database import Database
 from worker_server import app as app_module
 from worker_server.api.clips import ClipSender
 from worker_server.db import db
+from worker_server.api import archives, clips
+from worker_server.api.clips import ClipSender, sending_slots
 from worker_server.settings import Settings
 from worker_testing import parts_of, problem, processing, task_of
 
@@ -156,3 +160,36 @@ def test_downloads_that_hang_leave_threads_to_the_other_calls(
     ):
         with client.get(path, headers={**auth(), **headers}) as response:
             assert response.status_code == status
+
+
+@pytest.mark.parametrize("file", ["parts/0", "clips.zip"])
+def test_slow_downloads_of_one_account_leave_slots_to_others(
+    auth: Auth,
+    finished: tuple[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    database: Database,
+    file: str,
+) -> None:
+    monkeypatch.setattr(clips, "sending_slots", partial(sending_slots, 2, 1))
+    monkeypatch.setattr(archives, "sending_slots", lambda *_: sending_slots(2, 1))
+    client = app_module.create_app(settings).test_client()
+    mine = f"/tasks/{finished[0]}/{file}"
+    with client.get(mine, headers=auth()) as held:
+        assert held.status_code == 200
+        refused = client.get(mine, headers=auth())
+        assert problem(refused) == (429, "too_many_requests")
+        assert refused.headers["Retry-After"]
+        # What sends no file needs no slot.
+        tag = {"If-None-Match": held.headers["ETag"]}
+        assert client.get(mine, headers={**auth(), **tag}).status_code == 304
+        assert client.head(mine, headers=auth()).status_code == 200
+        database.execute("UPDATE tasks SET owner_id = 2")
+        database.execute("UPDATE parts SET owner_id = 2")
+        with client.get(mine, headers=auth(2)) as theirs:
+            assert theirs.status_code == 200
+            database.execute("UPDATE tasks SET owner_id = 3")
+            database.execute("UPDATE parts SET owner_id = 3")
+            assert problem(client.get(mine, headers=auth(3))) == (503, "too_busy")
+    with client.get(mine, headers=auth(3)) as free_again:
+        assert free_again.status_code == 200

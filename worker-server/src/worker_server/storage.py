@@ -42,7 +42,10 @@ class FileRange(FileIO):
     read.
     """
 
-    def __init__(self, path: Path, start: int, length: int) -> None:
+    def __init__(
+        self, path: Path, start: int, length: int, on_close: Callable[[], object] = lambda: None
+    ) -> None:
+        self._on_close = on_close
         super().__init__(path)
         self.seek(start)
         self._left = length
@@ -52,6 +55,10 @@ class FileRange(FileIO):
         found = super().read(limit) or b""
         self._left -= len(found)
         return found
+
+    def close(self) -> None:
+        super().close()
+        self._on_close()
 
 
 def task_folder(remote: Path, task_id: uuid.UUID) -> Path:

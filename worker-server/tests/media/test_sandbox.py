@@ -3,6 +3,7 @@
 import json
 import os
 import py_compile
+import signal
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,34 @@ def test_a_hundred_forks_end_with_their_parent(folder: Path) -> None:
     end(process, grace_s=0)
     while _is_there(group):  # until the kernel has reaped what was killed
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_child_cannot_fork_without_end(folder: Path) -> None:
+    """The user has no other process: this one is the first of twenty."""
+    code = (
+        "import os, time\nforked = 0\n"
+        "while True:\n"
+        "    try: child = os.fork()\n"
+        "    except BlockingIOError: break\n"
+        "    if not child: time.sleep(60)\n"
+        "    forked += 1\n"
+        "print(forked)"
+    )
+    capability = "-all,+dac_read_search"  # to read a checkout below a closed folder
+    user = ["setpriv", "--reuid=10002", "--regid=10002", "--clear-groups"]
+    user += ["--securebits=+no_setuid_fixup"]
+    user += [f"--inh-caps={capability}", f"--ambient-caps={capability}"]
+    command = guarded([sys.executable, "-I", "-c", code], ChildLimits(processes=20))
+    bomb = subprocess.Popen(
+        [*user, *command], stdout=subprocess.PIPE, cwd=folder, start_new_session=True
+    )
+    try:
+        assert bomb.stdout
+        assert bomb.stdout.readline() == b"19\n"
+    finally:
+        os.killpg(bomb.pid, signal.SIGKILL)
+        bomb.communicate()
 
 
 def _is_there(group: int) -> bool:

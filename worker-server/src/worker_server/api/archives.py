@@ -14,12 +14,13 @@ from zlib import crc32
 from flask import request
 from werkzeug.wrappers import Response
 
+from idrl_common.access import caller
 from idrl_common.problems import Problem
 from worker_server import storage
 from worker_server.api import archive_queries
 from worker_server.api.archive_queries import ArchivedTask, FinishedPart
 from worker_server.api.clip_names import stem_of
-from worker_server.api.clips import has_body
+from worker_server.api.clips import has_body, sending_slots
 from worker_server.api.manifests import file_names, manifest, task_name
 from worker_server.api.share_access import ShareAccess, share_away
 from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
@@ -27,6 +28,7 @@ from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, Zip
 # A call is answered within 15 s; what is summed up by then is kept for the next call.
 _SUMMING_S = 8.0
 _OPENINGS = 8
+_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 28, 14
 _log = logging.getLogger(__name__)
 LostClip = Callable[[uuid.UUID, int, str], object]
 
@@ -36,6 +38,22 @@ class NoClips(Exception):
 
     def __init__(self) -> None:
         super().__init__("No clip is done yet; ask again later.")
+
+
+class _Held:
+    """The bytes, and what is to be done when they are sent, or their reader is gone."""
+
+    def __init__(self, parts: Iterator[bytes], on_close: Callable[[], None]) -> None:
+        self._parts = parts
+        self._on_close = on_close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts
+
+    def close(self) -> None:
+        self._on_close()
+
+    __del__ = close
 
 
 class ArchiveSender:
@@ -48,6 +66,7 @@ class ArchiveSender:
         self._count_bytes = count_bytes
         self._note_lost = note_lost
         self._share = ShareAccess(_OPENINGS)
+        self._slots = sending_slots(_AT_ONCE, _AT_ONCE_PER_ACCOUNT)
 
     def of_task(self, task: ArchivedTask) -> Response:
         """Return the answer to the current request for a task's ZIP; raise NoClips or a Problem."""
@@ -79,7 +98,8 @@ class ArchiveSender:
         if has_body(response):
             start = response.content_range.start or 0
             length = response.content_length or 0
-            response.response = self._bytes(layout, start, length)
+            free = self._slots.take(caller().user_id)
+            response.response = _Held(self._bytes(layout, start, length), free)
             self._count_bytes(length)
         return response
 

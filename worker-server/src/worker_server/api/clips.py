@@ -1,6 +1,7 @@
 """Downloads of clips: ranges and conditions are handled here, the bytes are sent by the kernel."""
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from werkzeug.wsgi import wrap_file
 from idrl_common.problems import Problem
 from worker_server import storage
 from worker_server.api.share_access import ShareAccess
+from worker_server.api.slots import Slots
+
+Hold = Callable[[], Callable[[], None]]
 
 
 class ClipGone(Exception):
@@ -28,21 +32,25 @@ class ClipSender:
         openings: int = 8,
         wait_s: float = 5.0,
     ) -> None:
+        self._slots = sending_slots()
         self._remote_folder = remote_folder
         self._count_bytes = count_bytes
         self._share = ShareAccess(openings, wait_s)
 
-    def response(self, name: str, path: str, tag: str, mimetype: str = "video/mp4") -> Response:
+    def response(
+        self, name: str, path: str, tag: str, owner_id: int, mimetype: str = "video/mp4"
+    ) -> Response:
         """Return the answer to the current request for the file at `path` below the share.
 
-        Its strong ETag is `tag`.
+        Its strong ETag is `tag`. The file occupies a slot of the owner until it is sent.
 
-        Raise a 503 Problem, or ClipGone where the share is there and the file is not.
+        Raise a 429 or 503 Problem, or ClipGone where the share is there and the file is not.
         """
         with self._share.slot():
             try:
                 file = (self._remote_folder / path).absolute()
-                response = _file_response(file, name, tag, mimetype)
+                hold = partial(self._slots.take, owner_id)
+                response = _file_response(file, name, tag, mimetype, hold)
             except FileNotFoundError as error:
                 if storage.is_mounted(self._remote_folder):
                     raise ClipGone from error
@@ -52,11 +60,31 @@ class ClipSender:
         return response
 
 
-def _file_response(file: Path, name: str, tag: str, mimetype: str) -> Response:
+def sending_slots(at_once: int = 60, at_once_per_account: int = 30) -> Slots:
+    """Return a bound on the downloads that occupy a thread: those that their reader takes slowly.
+
+    The service has a few more threads for them (idrl_common.gunicorn_worker), to refuse others.
+    """
+    of_account = f"{at_once_per_account} downloads of this account are under way already."
+    of_all = "Too many downloads are under way just now."
+    return Slots(
+        at_once,
+        at_once_per_account,
+        of_account=Problem(429, "too_many_requests", of_account, headers={"Retry-After": "2"}),
+        of_all=Problem(503, "too_busy", of_all, headers={"Retry-After": "5"}),
+    )
+
+
+def _file_response(file: Path, name: str, tag: str, mimetype: str, hold: Hold) -> Response:
     response = _file_headers(file, name, tag, mimetype)
     if has_body(response):
         start = response.content_range.start or 0
-        wanted = storage.FileRange(file, start, response.content_length or 0)
+        free = hold()
+        try:
+            wanted = storage.FileRange(file, start, response.content_length or 0, free)
+        except OSError:
+            free()
+            raise
         response.response = wrap_file(request.environ, wanted)
     if response.status_code == HTTPStatus.PRECONDITION_FAILED:
         raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")

@@ -35,7 +35,8 @@ def blueprint(
         # No two attempts publish under the same path.
         tag = hashlib.sha256(str(path).encode()).hexdigest()
         try:
-            return clips.response(f"{part.task_id}-{number}.jpg", str(path), tag, "image/jpeg")
+            name = f"{part.task_id}-{number}.jpg"
+            return clips.response(name, str(path), tag, caller().user_id, "image/jpeg")
         except ClipGone:
             raise PosterNotFound("The clip has no poster.") from None
 

@@ -1,17 +1,16 @@
 """Receives the bytes of an upload: into its file, onto the disk, then into its row."""
 
 import os
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from werkzeug.exceptions import ClientDisconnected
 
 from idrl_common.problems import Problem
 from worker_server import storage
+from worker_server.api.slots import Slots
 from worker_server.api.tus import Checksum
 from worker_server.queue import uploads
 from worker_server.queue.uploads import UploadGone, UploadState
@@ -31,31 +30,16 @@ _SLOW_READ_S = 0.25
 _AT_ONCE, _AT_ONCE_PER_ACCOUNT = 64, 8
 
 
-class Slots:
-    """Bounds how many calls send bytes at once in this process, of one account and of all."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._busy: Counter[int] = Counter()
-
-    @contextmanager
-    def taken(self, owner_id: int) -> Iterator[None]:
-        """Occupy a slot for the block; raise a 429 or 503 Problem where none is free."""
-        with self._guard:
-            if self._busy[owner_id] >= _AT_ONCE_PER_ACCOUNT:
-                sentence = f"{_AT_ONCE_PER_ACCOUNT} uploads of this account are sending already."
-                raise Problem(429, "too_many_uploads", sentence, headers={"Retry-After": "2"})
-            if self._busy.total() >= _AT_ONCE:
-                sentence = "Too many uploads are sending just now."
-                raise Problem(503, "uploads_busy", sentence, headers={"Retry-After": "5"})
-            self._busy[owner_id] += 1
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._busy[owner_id] -= 1
-                if not self._busy[owner_id]:
-                    del self._busy[owner_id]
+def sending_slots() -> Slots:
+    """Return the bound on the calls that send bytes at once."""
+    of_account = f"{_AT_ONCE_PER_ACCOUNT} uploads of this account are sending already."
+    of_all = "Too many uploads are sending just now."
+    return Slots(
+        _AT_ONCE,
+        _AT_ONCE_PER_ACCOUNT,
+        of_account=Problem(429, "too_many_uploads", of_account, headers={"Retry-After": "2"}),
+        of_all=Problem(503, "uploads_busy", of_all, headers={"Retry-After": "5"}),
+    )
 
 
 class _Receiver:

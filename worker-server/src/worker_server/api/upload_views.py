@@ -10,6 +10,7 @@ from idrl_common.problems import Problem
 from idrl_common.wsgi import DRAIN_AFTERWARDS
 from worker_server.api import services, tus, upload_receiving
 from worker_server.api.ids import parse_id
+from worker_server.api.slots import Slots
 from worker_server.api.times import utc_text
 from worker_server.queue import uploads
 from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
@@ -20,7 +21,7 @@ from worker_server.share_monitor import ShareMonitor
 def blueprint(share: ShareMonitor) -> Blueprint:
     """Return the routes."""
     routes = Blueprint("uploads", __name__, url_prefix="/uploads")
-    slots = upload_receiving.Slots()
+    slots = upload_receiving.sending_slots()
 
     _add_hooks(routes)
 
@@ -92,7 +93,7 @@ def _add_hooks(routes: Blueprint) -> None:
         return response
 
 
-def _create(share: ShareMonitor, slots: upload_receiving.Slots) -> UploadState:
+def _create(share: ShareMonitor, slots: Slots) -> UploadState:
     """Accept an upload, with its first bytes where the call has some."""
     has_body = bool(request.content_length or request.headers.get("Transfer-Encoding"))
     if has_body:

@@ -77,7 +77,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
         part, task_name = queries.get_download(caller().user_id, key, number)
         name = clip_name(stem_of(task_name), number, part.name)
         try:
-            return clips.response(name, part.path or "", part.sha256 or "")
+            return clips.response(name, part.path or "", part.sha256 or "", caller().user_id)
         except ClipGone:
             raise services.note_lost_clip(part) from None
 

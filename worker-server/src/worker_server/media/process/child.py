@@ -40,6 +40,9 @@ class ChildLimits:
     memory_bytes: int = 0
     file_bytes: int = 0
     open_files: int = 64
+    # Of all that the user of the service has, threads too: renders together have a few per core. A
+    # child that forks without end leaves room for others on the machine.
+    processes: int = 4096 + 256 * (os.cpu_count() or 1)
     nice: int = 0
 
 
@@ -224,6 +227,7 @@ def guarded(
         limits.memory_bytes,
         limits.file_bytes,
         limits.open_files,
+        limits.processes,
     )
     guard_words = [*map(str, numbers), sandbox]
     if sandbox == guard.ALL:

@@ -104,7 +104,7 @@ class SandboxFailed(Exception):
 
 
 def main() -> None:
-    parent, nice, cpu_s, memory, file_bytes, open_files = map(int, sys.argv[1:7])
+    parent, nice, cpu_s, memory, file_bytes, open_files, processes = map(int, sys.argv[1:8])
     # The signal comes when the parent's *thread* that spawned us ends (prctl(2)).
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:
@@ -116,11 +116,12 @@ def main() -> None:
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_NOFILE, open_files),
+        (resource.RLIMIT_NPROC, processes),
     ):
         if value:
             _limit(kind, value)
     end = sys.argv.index("--")
-    _enter(sys.argv[7], sys.argv[8:end])
+    _enter(sys.argv[8], sys.argv[9:end])
     os.execv(sys.argv[end + 1], sys.argv[end + 1 :])  # noqa: S606 # no shell is the point
 
 
