@@ -25,7 +25,7 @@ while pathlib.Path("imports_wait").exists():
     time.sleep(0.05)
 
 def application(environ, start_response):
-    if environ["PATH_INFO"].endswith((".zip", "/parts/0")):
+    if environ["PATH_INFO"].endswith((".zip", "/parts/0", ".jpg")):
         pathlib.Path(environ["PATH_INFO"].split("/")[2]).touch()
         os.read(int(os.environ["HOLD"]), 1)
     if environ["PATH_INFO"] == "/pid":
@@ -71,7 +71,7 @@ def call(port: int, path: str) -> http.client.HTTPConnection:
     return connection
 
 
-@pytest.mark.parametrize("file", ["clips.zip", "parts/0"])
+@pytest.mark.parametrize("file", ["clips.zip", "parts/0", "contact-sheet.jpg"])
 def test_readers_of_files_keep_no_other_call_waiting(port: int, tmp_path: Path, file: str) -> None:
     with ExitStack() as stack:
         for number in range(threads + 1):

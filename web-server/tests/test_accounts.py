@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import HttpUrl
 
 from idrl_testing.database import Database
-from web_server import account_removal
+from web_server import account_removal, accounts
 from web_testing import assert_problem, bearer, new_key
 
 if TYPE_CHECKING:
@@ -196,3 +199,29 @@ def test_deletion_with_the_tasks_service_away_keeps_the_account(
     assert_problem(answer, 502, "tasks_unavailable")
     assert database.execute("SELECT count(*) FROM users") == [(1,)]
     assert auth.login().status_code == 200
+
+
+def test_parallel_deletions_of_an_account_occupy_one_thread(
+    app: Flask,
+    client: FlaskClient,
+    auth: AuthActions,
+    headers: dict[str, str],
+    tasks: TasksStandIn,
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer(exchange: Exchange) -> None:
+        asked.set()
+        go_on.wait(10)
+        exchange.say(200, b"[]")
+
+    tasks.answer = answer
+    body = {"password": auth.password}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.delete, "/me", json=body, headers=headers)
+        assert asked.wait(10)
+        # The token has ended; a call that was let in before is refused all the same.
+        with app.app_context(), pytest.raises(account_removal.TasksStillRunning):
+            account_removal.remove(accounts.get_user(1), None, None, None)  # type: ignore[arg-type] # not used
+        go_on.set()
+        assert first.result(10).status_code == 204

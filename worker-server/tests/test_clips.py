@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,7 +13,8 @@ from worker_server import app as app_module
 from worker_server.api.clips import ClipSender
 from worker_server.db import db
 from worker_server.api import archives, clips
-from worker_server.api.clips import ClipSender, sending_slots
+from worker_server.api.clips import ClipSender
+from worker_server.api.slots import slots_for
 from worker_server.settings import Settings
 from worker_testing import parts_of, problem, processing, task_of
 
@@ -171,8 +171,8 @@ def test_slow_downloads_of_one_account_leave_slots_to_others(
     database: Database,
     file: str,
 ) -> None:
-    monkeypatch.setattr(clips, "sending_slots", partial(sending_slots, 2, 1))
-    monkeypatch.setattr(archives, "sending_slots", lambda *_: sending_slots(2, 1))
+    for module in (clips, archives):
+        monkeypatch.setattr(module, "slots_for", lambda what, *_: slots_for(what, 2, 1))
     client = app_module.create_app(settings).test_client()
     mine = f"/tasks/{finished[0]}/{file}"
     with client.get(mine, headers=auth()) as held:

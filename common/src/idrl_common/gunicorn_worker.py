@@ -24,7 +24,11 @@ _STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
 # Clips and ZIPs are sent for as long as the reader takes (nginx keeps a mebibyte of each), so they
 # must not occupy the threads of others.
 _FILE = re.compile(rb"(GET|HEAD) /+[^ ?]*/(clips\.zip|parts/[0-9]+)[ ?]")
+# More than the tasks service sends at once, so that it can refuse the others.
 _FILES_AT_ONCE = 64
+# They wait for each other, as drawing takes a core.
+_PICTURE = re.compile(rb"GET /+[^ ?]*/(preview|contact-sheet)\.jpg[ ?]")
+_PICTURE_THREADS = 24
 # Their bodies come as slowly as the caller sends them.
 # Brands are judged and encoded meanwhile.
 _UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
@@ -36,7 +40,8 @@ _PEEKED_BYTES = 256
 class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """Answers `/health`, `/ready` and `/metrics` while every other thread is busy.
 
-    Readers of clips and ZIPs and senders of uploads, however slow, keep no other call waiting.
+    Readers of clips and ZIPs, calls that wait for a picture, and senders of uploads, however slow,
+    keep no other call waiting.
 
     A connection gets a thread once its first bytes have arrived, so an idle one occupies none.
     """
@@ -47,6 +52,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
         self._health_pool = ThreadPoolExecutor(1)
         self._status_pool = ThreadPoolExecutor(2)
         self._file_pool = ThreadPoolExecutor(_FILES_AT_ONCE)
+        self._picture_pool = ThreadPoolExecutor(_PICTURE_THREADS)
         self._upload_pool = ThreadPoolExecutor(_UPLOAD_THREADS)
         super().init_process()
 
@@ -98,6 +104,8 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             return self._status_pool
         if _FILE.match(begin):
             return self._file_pool
+        if _PICTURE.match(begin):
+            return self._picture_pool
         if _UPLOAD.match(begin):
             return self._upload_pool
         pool: ThreadPoolExecutor = self.tpool

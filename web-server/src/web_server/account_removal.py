@@ -1,6 +1,7 @@
 """Deletes an account: first its tasks with their files, then the account itself."""
 
 import json
+import threading
 import time
 
 from idrl_common import request_ids
@@ -13,6 +14,9 @@ from web_server.token_signer import TokenSigner
 # With a call of the tasks service that hangs this stays below the 15 s that a call may take.
 _REMOVAL_S = 8
 _BETWEEN_ROUNDS_S = 0.25
+# Of this process: the accounts that a call is deleting.
+_under_way: set[int] = set()
+_guard = threading.Lock()
 _NO_DEFAULT = b'{"brand_id": null}'
 
 
@@ -28,9 +32,24 @@ def remove(
 ) -> None:
     """Delete every task of the account and then the account; raise TasksStillRunning.
 
-    All its tokens end first. Calls that are under way may still add something: the account goes
-    only where nothing is left, and nothing can be added afterwards.
+    One call at a time does so: it may take long, and threads are few. All its tokens end first.
+    Calls that are under way may still add something: the account goes only where nothing is left,
+    and nothing can be added afterwards.
     """
+    with _guard:
+        if user.id in _under_way:
+            raise TasksStillRunning
+        _under_way.add(user.id)
+    try:
+        _remove(user, tasks, authenticator, signer)
+    finally:
+        with _guard:
+            _under_way.discard(user.id)
+
+
+def _remove(
+    user: User, tasks: TasksService, authenticator: Authenticator, signer: TokenSigner
+) -> None:
     accounts.end_tokens(user.id)
     authenticator.forget(user.id)
     deadline = time.monotonic() + _REMOVAL_S

@@ -20,15 +20,16 @@ from worker_server import storage
 from worker_server.api import archive_queries
 from worker_server.api.archive_queries import ArchivedTask, FinishedPart
 from worker_server.api.clip_names import stem_of
-from worker_server.api.clips import has_body, sending_slots
+from worker_server.api.clips import has_body
 from worker_server.api.manifests import file_names, manifest, task_name
 from worker_server.api.share_access import ShareAccess, share_away
+from worker_server.api.slots import slots_for
 from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
 
 # A call is answered within 15 s; what is summed up by then is kept for the next call.
 _SUMMING_S = 8.0
 _OPENINGS = 8
-_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 28, 14
+_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 20, 10
 _log = logging.getLogger(__name__)
 LostClip = Callable[[uuid.UUID, int, str], object]
 
@@ -66,7 +67,7 @@ class ArchiveSender:
         self._count_bytes = count_bytes
         self._note_lost = note_lost
         self._share = ShareAccess(_OPENINGS)
-        self._slots = sending_slots(_AT_ONCE, _AT_ONCE_PER_ACCOUNT)
+        self._slots = slots_for("ZIPs", _AT_ONCE, _AT_ONCE_PER_ACCOUNT)
 
     def of_task(self, task: ArchivedTask) -> Response:
         """Return the answer to the current request for a task's ZIP; raise NoClips or a Problem."""

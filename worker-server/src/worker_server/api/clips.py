@@ -13,8 +13,11 @@ from werkzeug.wsgi import wrap_file
 from idrl_common.problems import Problem
 from worker_server import storage
 from worker_server.api.share_access import ShareAccess
-from worker_server.api.slots import Slots
+from worker_server.api.slots import slots_for
 
+# Files that are being sent: with ZIPs the service has a few threads more, to refuse others
+# (idrl_common.gunicorn_worker).
+_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 40, 20
 Hold = Callable[[], Callable[[], None]]
 
 
@@ -32,7 +35,7 @@ class ClipSender:
         openings: int = 8,
         wait_s: float = 5.0,
     ) -> None:
-        self._slots = sending_slots()
+        self._slots = slots_for("downloads", _AT_ONCE, _AT_ONCE_PER_ACCOUNT)
         self._remote_folder = remote_folder
         self._count_bytes = count_bytes
         self._share = ShareAccess(openings, wait_s)
@@ -58,21 +61,6 @@ class ClipSender:
         if has_body(response):
             self._count_bytes(response.content_length or 0)
         return response
-
-
-def sending_slots(at_once: int = 60, at_once_per_account: int = 30) -> Slots:
-    """Return a bound on the downloads that occupy a thread: those that their reader takes slowly.
-
-    The service has a few more threads for them (idrl_common.gunicorn_worker), to refuse others.
-    """
-    of_account = f"{at_once_per_account} downloads of this account are under way already."
-    of_all = "Too many downloads are under way just now."
-    return Slots(
-        at_once,
-        at_once_per_account,
-        of_account=Problem(429, "too_many_requests", of_account, headers={"Retry-After": "2"}),
-        of_all=Problem(503, "too_busy", of_all, headers={"Retry-After": "5"}),
-    )
 
 
 def _file_response(file: Path, name: str, tag: str, mimetype: str, hold: Hold) -> Response:

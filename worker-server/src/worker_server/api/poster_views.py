@@ -15,9 +15,12 @@ from worker_server.api.ids import parse_id
 from worker_server.api.poster_queries import PosterNotFound, published_parts
 from worker_server.api.queries import TaskNotFound
 from worker_server.api.share_access import ShareAccess
+from worker_server.api.slots import slots_for
 from worker_server.storage import poster_path
 
 _SHEETS_AT_ONCE = 2
+# As many as a browser asks for at once; the service has a few threads more, to refuse others.
+DRAWN_AT_ONCE, DRAWN_AT_ONCE_PER_ACCOUNT = 20, 6
 
 
 def blueprint(
@@ -27,6 +30,7 @@ def blueprint(
     routes = Blueprint("posters", __name__)
     # Each takes some tenths of a second of the processor, and some MiB.
     drawing = ShareAccess(_SHEETS_AT_ONCE)
+    waiting = slots_for("pictures", DRAWN_AT_ONCE, DRAWN_AT_ONCE_PER_ACCOUNT)
 
     @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
     def get_poster(task_id: str, number: int) -> BaseResponse:
@@ -46,7 +50,7 @@ def blueprint(
         tag = tags.weak_tag(part.path for part in parts)
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        with drawing.slot():
+        with waiting.taken(caller().user_id), drawing.slot():
             sheet = contact_sheet(remote_folder, parts)
         count_bytes(len(sheet))
         return tags.tagged(Response(sheet, mimetype="image/jpeg"), tag)

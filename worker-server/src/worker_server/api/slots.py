@@ -51,3 +51,15 @@ class Slots:
             yield
         finally:
             free()
+
+
+def slots_for(what: str, at_once: int, at_once_per_account: int) -> Slots:
+    """Return slots for `what`, a plural; a call without one is to come again soon."""
+    of_account = f"{at_once_per_account} {what} of this account are under way already."
+    of_all = f"Too many {what} are under way just now."
+    return Slots(
+        at_once,
+        at_once_per_account,
+        of_account=Problem(429, "too_many_requests", of_account, headers={"Retry-After": "2"}),
+        of_all=Problem(503, "too_busy", of_all, headers={"Retry-After": "5"}),
+    )
