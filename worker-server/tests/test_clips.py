@@ -10,11 +10,10 @@ from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
 from worker_server import app as app_module
-from worker_server.api.clips import ClipSender
-from worker_server.db import db
 from worker_server.api import archives, clips
 from worker_server.api.clips import ClipSender
 from worker_server.api.slots import slots_for
+from worker_server.db import db
 from worker_server.settings import Settings
 from worker_testing import parts_of, problem, processing, task_of
 
