@@ -82,7 +82,7 @@ def hand_command(edit: PartEdit) -> list[str]:
         "anullsrc=r=48000:cl=stereo",
     ]
     graph = ["-filter_complex", _hand_graph(edit), "-map", "[v]", "-map", "[a]"]
-    video = ["-c:v", "libx264", "-preset", profile.preset, "-crf", str(profile.crf), *threads]
+    video = ["-c:v", "libx264", *profile.encoder_arguments, *threads]
     video += ["-profile:v", "high", "-8x8dct", "1", "-pix_fmt", "yuv420p"]
     audio = ["-c:a", "aac", "-b:a", "128k", "-ar", "48000"]
     begin = [

@@ -13,7 +13,7 @@ from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from bench.yardstick import YARDSTICK, by_yardstick
-from worker_server.media import PartEdit, Profile
+from worker_server.media import PROFILES, PartEdit, Quality
 
 _MIN_SPEED = 6.0
 _EVERY = 2  # frames; a part has 500 to 600
@@ -24,7 +24,7 @@ _COLUMNS = ("source", "method", "wall s", "CPU s", "peak MiB", "size MiB", *qual
 
 
 def run(options: Options) -> Report:
-    profile = Profile()
+    profile = PROFILES[Quality.BALANCED]
     rows: list[tuple[str | float, ...]] = []
     comparisons: list[Comparison] = []
     figures: dict[str, Runs] = {}
@@ -41,7 +41,7 @@ def run(options: Options) -> Report:
             comparisons += yardstick.comparisons(name, "ours", default, runs[YARDSTICK][0])
             walls |= {f"{name}, {method}": samples[0]["wall_s"] for method, samples in runs.items()}
             figures[name] = runs
-    settings = f"ours with {profile.preset} crf {profile.crf}"
+    settings = f"ours with {' '.join(profile.encoder_arguments)}"
     plots.bars(
         options.plots,
         "job",

@@ -6,21 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bench import plots, quality
-from bench.implementations import USER_MOVIEPY, by_hand, by_moviepy, edits
+from bench import plots, quality, yardstick
+from bench.implementations import USER_MOVIEPY, by_moviepy, edits, ours
+from bench.paired import ratio_of
 from bench.registry import Options
-from bench.report import Report, Table
+from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from bench.yardstick import YARDSTICK, by_yardstick, goals_reached, size_ratio, vmaf_margins
-from worker_server.media import PartEdit, Profile
+from worker_server.media import PROFILES, PartEdit, Profile
 
 _SECONDS = 4
-_CRFS = {
-    "ultrafast": (20, 22, 24),
-    "superfast": (20, 22),
-    "veryfast": (18, 20, 22),
-    "faster": (21, 22, 23),
-}
+# Beside the qualities of the product: the default of 0.1.0, and the next best for `small`.
+_OTHERS = (Profile("ultrafast", 22, 1), Profile("slow", 22.35, 1, "-psy 0"))
 
 Make = Callable[[PartEdit, Path], None]
 Samples = dict[str, dict[str, float]]  # by setting: cpu_s, size_bytes, vmaf_…
@@ -30,7 +27,13 @@ def run(options: Options) -> Report:
     samples = {name: _measure(_part(video)) for name, video in options.videos().items()}
     tables = [_source_table(name, found) for name, found in samples.items()]
     _plot(options.plots, samples)
-    return Report([*tables, _goals_table(samples)], figures={"samples": samples})
+    comparisons = [
+        comparison
+        for source, found in samples.items()
+        for level in PROFILES
+        for comparison in _comparisons(source, level, found)
+    ]
+    return Report([*tables, _goals_table(samples)], comparisons, {"samples": samples})
 
 
 def _part(video: Path) -> PartEdit:
@@ -41,13 +44,15 @@ def _part(video: Path) -> PartEdit:
 def _settings() -> Iterator[tuple[str, Make]]:
     yield USER_MOVIEPY, by_moviepy
     yield YARDSTICK, by_yardstick
-    for preset, crfs in _CRFS.items():
-        for crf in crfs:
-            yield f"{preset} crf {crf}", _by_setting(Profile(preset, crf, 1))
+    for level, profile in PROFILES.items():
+        yield level, _by_setting(replace(profile, threads=1))
+    for profile in _OTHERS:
+        name = f"{profile.preset} crf {profile.crf:g} {profile.options}"
+        yield name.strip(), _by_setting(profile)
 
 
 def _by_setting(profile: Profile) -> Make:
-    return lambda edit, output: by_hand(replace(edit, profile=profile), output)
+    return lambda edit, output: ours(replace(edit, profile=profile), output)
 
 
 def _measure(edit: PartEdit) -> Samples:
@@ -81,6 +86,23 @@ def _source_table(source: str, samples: Samples) -> Table:
     columns = ("setting", "CPU s", "CPU / MoviePy's", "bytes / yardstick's", *quality.COLUMNS)
     title = f"{source}: x264 settings on {_SECONDS} s, one thread; the yardstick is {YARDSTICK}"
     return Table(title, columns, rows)
+
+
+def _comparisons(source: str, level: str, samples: Samples) -> list[Comparison]:
+    """Return size, quality and processor time of a level on one source, each with its goal.
+
+    MoviePy keeps all cores busy with one part, and a worker with as many parts: so the ratio of
+    processor time is that of wall clock on a machine that does nothing else.
+    """
+    speed = ratio_of([samples[USER_MOVIEPY]["cpu_s"]], [samples[level]["cpu_s"]])
+    return [
+        *yardstick.comparisons(source, level, samples[level], samples[YARDSTICK], level),
+        Comparison(
+            f"{source}: CPU, {USER_MOVIEPY} / {level}",
+            speed,
+            at_least=yardstick.GOALS[level].min_speed,
+        ),
+    ]
 
 
 def _goals_table(samples: dict[str, Samples]) -> Table:

@@ -20,7 +20,7 @@ from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from bench.yardstick import YARDSTICK, by_yardstick
-from worker_server.media import PartEdit, Profile
+from worker_server.media import PROFILES, PartEdit, Quality
 
 _MAX_CPU_RATIO = 1.03
 _SECONDS = 4  # length of the part; MoviePy takes minutes for a longer one
@@ -29,7 +29,7 @@ _COLUMNS = ("source", "method", "wall s", "CPU s", "peak MiB", "size MiB", *qual
 
 
 def run(options: Options) -> Report:
-    profile = Profile()
+    profile = PROFILES[Quality.BALANCED]
     report_rows: list[tuple[str | float, ...]] = []
     comparisons = []
     runs_by_source = {}
@@ -52,7 +52,7 @@ def run(options: Options) -> Report:
             comparisons += yardstick.comparisons(name, OURS, runs[OURS][-1], runs[YARDSTICK][-1])
             runs_by_source[name] = runs
     _plot(options.plots, runs_by_source)
-    settings = f"{profile.preset} crf {profile.crf}"
+    settings = " ".join(profile.encoder_arguments)
     title = (
         f"One part of {_SECONDS} s, by hand and ours with {settings} and the same threads,"
         " MoviePy by its defaults"
@@ -101,7 +101,7 @@ def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:
     plots.bars(
         folder,
         "render",
-        f"Processor time for one part of {_SECONDS} s of 1080p30",
+        f"Processor time for one part of {_SECONDS} s of 1080p",
         "CPU seconds",
         values,
     )

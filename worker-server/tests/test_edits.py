@@ -129,17 +129,17 @@ def test_task_of_an_older_release_is_rendered_as_before(
 @pytest.mark.parametrize(
     ("quality", "by_itself", "overridden"),
     [
-        ("fast", ("ultrafast", 22), ("ultrafast", 22)),
+        ("fast", ("veryfast", 19.2), ("veryfast", 19.2)),
         ("balanced", ("faster", 22), ("superfast", 0)),
-        ("small", ("slow", 23), ("slow", 23)),
+        ("small", ("medium", 22.3), ("medium", 22.3)),
         (None, ("ultrafast", 22), ("superfast", 0)),
     ],
 )
 def test_operator_sets_what_balanced_is(
     settings: Settings,
     quality: str | None,
-    by_itself: tuple[str, int],
-    overridden: tuple[str, int],
+    by_itself: tuple[str, float],
+    overridden: tuple[str, float],
 ) -> None:
     edit = None if quality is None else DEFAULTS | {"quality": quality}
     own = settings.model_copy(update={"render_preset": "superfast", "render_crf": 0})

@@ -14,6 +14,7 @@ from worker_server.queue.parts import PlannedPart
 from worker_server.settings import Settings
 
 _OPERATORS = media.Quality.BALANCED  # RENDER_PRESET and RENDER_CRF are of this one
+_BEFORE_EDITS = media.Profile("ultrafast", 22)  # of 0.1.0, the last release without edits
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ def planned_parts(
 def style_of(edit: dict[str, Any] | None, settings: Settings) -> Style:
     """Return shape and encoder settings by the edit."""
     asked = edit or {}
-    quality = media.Quality(asked.get("quality", media.Quality.FAST))
-    profile = replace(media.PROFILES[quality], threads=settings.threads_per_render)
+    quality = media.Quality(asked.get("quality", _OPERATORS))
+    profile = _BEFORE_EDITS if edit is None else media.PROFILES[quality]
+    profile = replace(profile, threads=settings.threads_per_render)
     return Style(
         media.Aspect(asked.get("aspect", media.Aspect.WIDE)),
         media.Fit(asked.get("fit", media.Fit.CROP)),
-        _overridden(profile, settings) if quality == _OPERATORS or edit is None else profile,
+        _overridden(profile, settings) if quality == _OPERATORS else profile,
     )
 
 

@@ -47,7 +47,7 @@ def blurred_size(edit: PartEdit) -> tuple[int, int]:
 def clip_output(edit: PartEdit, output: Path) -> list[str]:
     """Write the clip: H.264 High and AAC in MP4, with nothing of the source's own metadata."""
     profile = edit.profile
-    video = ["-c:v", "libx264", "-preset", profile.preset, "-crf", str(profile.crf)]
+    video = ["-c:v", "libx264", *profile.encoder_arguments]
     video += ["-threads", str(_threads(edit, edit.width * edit.height)), *_lookahead(edit)]
     # x264 writes a lower profile into the stream where a fast preset leaves 8x8 transforms out.
     video += [
