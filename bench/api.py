@@ -225,7 +225,7 @@ def _plot(options: Options, reads: Runs) -> None:
     plots.bars(
         options.plots,
         "api",
-        f"Looking at tasks over {_CONNECTIONS} connections",
+        f"Reading tasks over {_CONNECTIONS} connections",
         "calls a second",
         values,
     )

@@ -79,13 +79,13 @@ def _lists(options: Options, many: int) -> paired.Runs:
         _finished(few, [(1, 1, _FEW)])
         _finished(full, [(1, 1, many), (2, 1000, many)])
 
-        def look(system: Stack, owner: int, limit: int) -> Callable[[], paired.Sample]:
+        def sampler(system: Stack, owner: int, limit: int) -> Callable[[], paired.Sample]:
             call, port = Call([f"/tasks?max={limit}"]), system.installation.ports.tasks
             token = system.token_of(owner)
             return lambda: wrk.load(port, call, token, seconds=seconds, connections=8)
 
         methods = {
-            f"max={limit}, {name}": look(system, owner, limit)
+            f"max={limit}, {name}": sampler(system, owner, limit)
             for limit in (_FEW, 20)
             for name, system, owner in ((_of(1), few, 1), (_of(2), full, 1), (_of(3), full, 2))
         }

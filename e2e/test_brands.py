@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from blackbox.client import Api, Task
-from blackbox.clips import SOUND_HZ, look_into
+from blackbox.clips import SOUND_HZ, decode_clip
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,7 +18,7 @@ from idrl_testing.site import Site
 
 FRAMES, RATE = 75, 25
 WIDTH, HEIGHT = 640, 360
-RED, GREEN, GROUND = (220, 30, 30), (20, 160, 60), (32, 64, 96)
+RED, GREEN, BACKGROUND = (220, 30, 30), (20, 160, 60), (32, 64, 96)
 CONTENT_HZ, INTRO_HZ = 440, 1500
 TAGS = [
     word
@@ -76,7 +76,7 @@ def _is(area: NDArray[np.uint8], colour: tuple[int, ...]) -> bool:
 
 def _tone(data: bytes, at_s: float) -> float:
     """Return the strongest frequency of a fifth of a second of the clip."""
-    sound = look_into(data).sound[int(at_s * SOUND_HZ) : int((at_s + 0.2) * SOUND_HZ)]
+    sound = decode_clip(data).sound[int(at_s * SOUND_HZ) : int((at_s + 0.2) * SOUND_HZ)]
     power = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
     return float(np.argmax(power)) * SOUND_HZ / len(sound)
 
@@ -112,8 +112,8 @@ def test_pictures_and_watermark_in_two_shapes(
         assert _is(frame[margin + 4 : margin + 28, middle - 28 : middle + 28], GREEN)
         assert not _is(frame[margin + 40 : margin + 50, middle - 28 : middle + 28], GREEN)
     if aspect == "1:1":
-        assert _is(frames[5 + 10][margin + 40 : top - 8], GROUND)
-        assert _is(frames[-1][top + 368 : -4], GROUND)
+        assert _is(frames[5 + 10][margin + 40 : top - 8], BACKGROUND)
+        assert _is(frames[-1][top + 368 : -4], BACKGROUND)
 
 
 def test_video_with_sound_before_and_a_deleted_brand(api: Api, source: str, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_video_with_sound_before_and_a_deleted_brand(api: Api, source: str, tmp_
     assert all(_is(frame[8:-8, 8:-8], RED) for frame in frames[-RATE:])
     assert [_tone(clip, at_s) for at_s in (0.1, 0.75)] == pytest.approx([INTRO_HZ] * 2, abs=20)
     assert [_tone(clip, at_s) for at_s in (1.1, 3.7)] == pytest.approx([CONTENT_HZ] * 2, abs=20)
-    after = look_into(clip).sound[int(4.1 * SOUND_HZ) :]
+    after = decode_clip(clip).sound[int(4.1 * SOUND_HZ) :]
     assert float(np.abs(after).max()) < 0.01
 
 

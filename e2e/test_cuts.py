@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from blackbox.client import Api, Task
-from blackbox.clips import look_into
+from blackbox.clips import decode_clip
 
 from idrl_testing import samples
 from idrl_testing.numbered import number_in, picture
@@ -49,7 +49,7 @@ def _numbers(api: Api, task: Task) -> list[list[int]]:
     """Return the numbers in the frames of each part, without the logo before and after."""
     found = []
     for part in task["parts"]:
-        frames = look_into(api.download(part).content).frames
+        frames = decode_clip(api.download(part).content).frames
         length = round((part["end_s"] - part["start_s"]) * 25)
         bumper = (len(frames) - length) // 2
         found.append([number_in(frame) for frame in frames[bumper : bumper + length]])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from blackbox.client import Api
-from blackbox.clips import look_into
+from blackbox.clips import decode_clip
 
 from idrl_testing import samples
 from idrl_testing.site import Site
@@ -30,7 +30,7 @@ def test_segments_in_another_shape(api: Api, site: Site, tmp_path: Path) -> None
         (0, 1.52),  # to the end of the frame that begins before 1.5 s
     ]
     assert [part["name"] for part in parts] == ["Ende é", "Ende é", None]
-    clip = look_into(api.download(parts[2]).content)
+    clip = decode_clip(api.download(parts[2]).content)
     assert (clip.width, clip.height) == (306, 544)
     assert len(clip.frames) == parts[2]["frames"] == 25 + 38 + 25
 

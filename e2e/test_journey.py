@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from blackbox.client import FINISHED, Api, Task
-from blackbox.clips import Clip, frames_of, look_into, loudness
+from blackbox.clips import Clip, decode_clip, frames_of, loudness
 from numpy.typing import NDArray
 
 from idrl_testing import samples, site as web_site
@@ -33,7 +33,7 @@ class Journey:
     def last(self) -> Task:
         return self.seen[-1]
 
-    def look(self, task: Task) -> bool:
+    def record(self, task: Task) -> bool:
         """Note the answer, try every part, and tell whether this is the end."""
         self.seen.append(task)
         for part in task["parts"]:
@@ -58,14 +58,14 @@ def journey(api: Api, site: web_site.Site, tmp_path_factory: pytest.TempPathFact
     )
     journey = Journey(api, made)
     task = api.submit(site.add("journey.mp4", made))
-    api.wait_for(task["task_id"], journey.look)
+    api.wait_for(task["task_id"], journey.record)
     return journey
 
 
 @pytest.fixture(scope="module")
 def clips(journey: Journey) -> list[Clip]:
     """The clips, decoded."""
-    return [look_into(journey.clips[number]) for number in sorted(journey.clips)]
+    return [decode_clip(journey.clips[number]) for number in sorted(journey.clips)]
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_video_without_sound_gets_silence(api: Api, site: web_site.Site, tmp_pat
     task = api.finish(api.submit(site.add("silent.txt", silent))["task_id"])
     assert task["status"] == "done", task["error"]
     assert task["source"]["audio_codec"] is None
-    clip = look_into(api.download(task["parts"][0]).content)
+    clip = decode_clip(api.download(task["parts"][0]).content)
     assert clip.width * 9 == clip.height * 16
     assert len(clip.frames) == (3 + 2 * LOGO_S) * RATE
     assert loudness(clip, 0, clip.duration_s) < 0.01

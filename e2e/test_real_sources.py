@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from blackbox import sources
 from blackbox.client import Api, Task
-from blackbox.clips import SOUND_HZ, Clip, levels_of, look_into, onsets
+from blackbox.clips import SOUND_HZ, Clip, decode_clip, levels_of, onsets
 from numpy.typing import NDArray
 
 from idrl_testing import site as web_site
@@ -107,7 +107,7 @@ def posted(
 
 @pytest.mark.parametrize("name", [name for name, right in ACCEPTED.items() if right.numbers])
 def test_every_frame_is_in_its_place(posted: Posted, name: str) -> None:
-    clip = look_into(posted.content(name))
+    clip = decode_clip(posted.content(name))
     assert clip.frame_rate == sources.RATE
     assert _numbers(clip) == list(ACCEPTED[name].numbers or ())
     assert abs(clip.video_s - clip.audio_s) <= 0.05
@@ -115,22 +115,22 @@ def test_every_frame_is_in_its_place(posted: Posted, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, right in ACCEPTED.items() if right.clicks_s])
 def test_sound_is_in_its_place(posted: Posted, name: str) -> None:
-    moments = [moment - LOGO_S for moment in onsets(look_into(posted.content(name)))]
+    moments = [moment - LOGO_S for moment in onsets(decode_clip(posted.content(name)))]
     assert moments == pytest.approx(ACCEPTED[name].clicks_s, abs=CODEC_DELAY_S)
 
 
 def test_a_mirror_is_applied_to_every_frame(posted: Posted) -> None:
-    frames = look_into(posted.content("mirrored")).frames[sources.RATE : -sources.RATE]
+    frames = decode_clip(posted.content("mirrored")).frames[sources.RATE : -sources.RATE]
     assert [number_in(np.fliplr(frame)) for frame in frames] == list(range(50))
 
 
 def test_sound_that_never_comes_is_silence(posted: Posted) -> None:
-    clip = look_into(posted.content("sound never comes"))
+    clip = decode_clip(posted.content("sound never comes"))
     assert np.abs(clip.sound).max() < 0.01
 
 
 def test_an_open_group_begins_with_picture_and_sound_together(posted: Posted) -> None:
-    clip = look_into(posted.content("open group"))
+    clip = decode_clip(posted.content("open group"))
     numbers = _numbers(clip)
     assert numbers == list(range(numbers[0], 100))
     assert 40 <= numbers[0] < 62
@@ -146,7 +146,7 @@ def test_leading_pictures_are_those_that_ffmpeg_shows(posted: Posted) -> None:
         f"-i {posted.files['leading pictures']} -fps_mode passthrough -c:v ffv1", "shown.mkv"
     )
     expected = [number_in(frame) for frame in _full_frames(shown.read_bytes())]
-    assert _numbers(look_into(posted.content("leading pictures"))) == expected
+    assert _numbers(decode_clip(posted.content("leading pictures"))) == expected
     assert len(expected) >= 25
 
 
@@ -165,7 +165,7 @@ def test_fields_are_made_frames_wherever_they_begin(posted: Posted) -> None:
 
 
 def test_a_damaged_frame_is_concealed_and_counted(posted: Posted) -> None:
-    numbers = _numbers(look_into(posted.content("one damaged frame")))
+    numbers = _numbers(decode_clip(posted.content("one damaged frame")))
     assert len(numbers) == 50
     # The groups of ten on both sides of the damaged frame's are whole.
     assert numbers[:25] == list(range(25))
@@ -174,7 +174,7 @@ def test_a_damaged_frame_is_concealed_and_counted(posted: Posted) -> None:
 
 
 def test_the_film_s_own_sound_is_taken(posted: Posted) -> None:
-    sound = look_into(posted.content("several tracks")).sound
+    sound = decode_clip(posted.content("several tracks")).sound
     begin = int((LOGO_S + 0.25) * SOUND_HZ)
     spectrum = np.abs(np.fft.rfft(sound[begin : begin + SOUND_HZ // 2]))
     assert 2 * int(spectrum.argmax()) == pytest.approx(2000, abs=5)

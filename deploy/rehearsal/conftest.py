@@ -67,10 +67,10 @@ def videos(system: System) -> Iterator[str]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say with a failure what the machines look like."""
+    """Add the state of the machines to a failure."""
     report = yield
     system = getattr(item, "funcargs", {}).get("system")
     if report.failed and isinstance(system, System):
         for vm in system.vms.values():
-            report.sections.append((f"state of {vm.name}", vm.look(_STATE)))
+            report.sections.append((f"state of {vm.name}", vm.output_of(_STATE)))
     return report

@@ -40,7 +40,7 @@ class Clip:
     sound: NDArray[np.float32]
 
 
-def look_into(data: bytes) -> Clip:
+def decode_clip(data: bytes) -> Clip:
     """Decode the whole file; an error of the decoder is raised."""
     with av.open(io.BytesIO(data), "r") as container:
         video, audio = container.streams.video[0], container.streams.audio[0]

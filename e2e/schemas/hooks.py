@@ -28,7 +28,7 @@ def _patient_session() -> requests.Session:
     return session
 
 
-# Its calls only prepare what is tested: "too many" and "busy" are no answers to complain about.
+# Its calls only prepare what is tested: "too many" and "busy" are expected answers.
 _SESSION = _patient_session()
 
 

@@ -20,7 +20,7 @@ DOCUMENT = FOLDER.parents[1] / "docs" / "openapi.yaml"
 
 
 def main(schemathesis: str, arguments: Sequence[str]) -> int:
-    """Return 0 when neither run failed; the second waits for a first without complaints."""
+    """Return 0 when neither run failed; the second starts after a first without failures."""
     if failed := run(schemathesis, arguments):
         return failed
     with stopped_redis(Home.from_environment(os.environ)):

@@ -22,16 +22,16 @@ PROBE = "worker_server.media.probing.probe_child"
 # The real child, and in the decoder's place one that crashes on videos of more than 1.5 s.
 CRASHING = f"""
 import os, signal
-from {PROBE} import look, reply, serve_one_request
+from {PROBE} import read_facts, reply, serve_one_request
 import {PROBE} as probe_child
 
-def look_or_crash(*arguments):
-    source = look(*arguments)
+def read_or_crash(*arguments):
+    source = read_facts(*arguments)
     if source.duration_s > 1.5:
         os.kill(os.getpid(), signal.SIGSEGV)
     return source
 
-probe_child.look = look_or_crash
+probe_child.read_facts = read_or_crash
 serve_one_request(reply)
 """
 VERIFY = "worker_server.media.verifying.verify_child"
@@ -83,7 +83,7 @@ def test_video_that_crashes_the_decoder_fails_at_the_second_attempt(
     assert (task.status, task.failures, task.error_code) == ("queued", 1, "decoder_crashed")
     [record] = [record for record in caplog.records if record.message == "job failed"]
     assert "exit status -11" in record.detail  # type: ignore[attr-defined] # from `extra`
-    assert "look_or_crash" in record.detail  # type: ignore[attr-defined] # from `extra`
+    assert "read_or_crash" in record.detail  # type: ignore[attr-defined] # from `extra`
     let_run_out()
     assert fetch_next(settings, runtime)
     assert fetch_next(settings, runtime)

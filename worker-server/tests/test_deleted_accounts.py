@@ -113,7 +113,7 @@ def test_task_that_comes_while_its_account_is_deleted_is_refused(
             cursor.execute("DELETE FROM users WHERE id = %s", (OWNER,))
             answer = pool.submit(CALLS["tasks"], client, auth(OWNER))
             wait_until(lambda: _waiting_for_lock(database), 10)
-            # Neither waits: another account, and whoever only reads.
+            # Neither waits: another account, or a read-only transaction.
             assert client.get("/tasks", headers=auth(OWNER)).get_json() == []
             assert CALLS["tasks"](client, auth(OTHER)).status_code == 202
             connection.commit()

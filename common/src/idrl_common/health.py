@@ -161,11 +161,11 @@ class Prober(Generic[T]):
     def _fulfil(self, app: Flask, run: "Future[T]") -> None:
         try:
             with app.app_context():
-                found = self._probe()
+                outcome = self._probe()
         except Exception as error:  # noqa: BLE001 # any failure of a probe is its result
             run.set_exception(error)
         else:
-            run.set_result(found)
+            run.set_result(outcome)
 
 
 class _Probers:

@@ -93,7 +93,7 @@ run "plain_http_in_a_private_range" {
       && length(google_compute_firewall.acme) == 0
       && output.url == "http://${google_compute_address.web.address}:5050"
     )
-    error_message = "Port 5050 is open to the named ranges, and port 80 to nobody."
+    error_message = "Port 5050 is open to the named ranges, and port 80 to no address."
   }
 }
 

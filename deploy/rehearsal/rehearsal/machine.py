@@ -131,8 +131,8 @@ class Vm:
         """Run a Python script there and return what it printed."""
         return self.ssh(f"python3 - {shlex.join(arguments)} <<'END'\n{script}\nEND")
 
-    def look(self, command: str) -> str:
-        """Return whatever the shell command printed there, or why nothing."""
+    def output_of(self, command: str) -> str:
+        """Return what the shell command printed there, its errors included."""
         done = self._ssh(command, 60)
         return done.stdout + done.stderr
 

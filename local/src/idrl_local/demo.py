@@ -124,12 +124,12 @@ def _await(client: Client, accepted: Task) -> TaskWithParts:
 
 def _download(client: Client, task: TaskWithParts, clips: Path) -> list[dict[str, Any]]:
     clips.mkdir(parents=True)
-    found = []
+    summaries = []
     for part in task["parts"]:
         path = clips / f"part-{part['number']:02}.mp4"
         fetch_part(client.connection, part, path)
         size_bytes = path.stat().st_size
-        found.append(
+        summaries.append(
             {
                 "number": part["number"],
                 "path": str(path),
@@ -137,7 +137,7 @@ def _download(client: Client, task: TaskWithParts, clips: Path) -> list[dict[str
                 "bytes": size_bytes,
             }
         )
-    return found
+    return summaries
 
 
 def _seconds(clip: Path) -> float:

@@ -89,10 +89,10 @@ def check_url(url: str, environment: Mapping[str, str], *, is_fetched_here: bool
 
 def _check_host(url: str, host: str, port: int, environment: Mapping[str, str]) -> None:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise HomeUnusable(f"URL={url}: the name {host} leads to no address") from error
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
     allowed = environment.get("FETCH_ALLOW_HOSTS", "").replace(",", " ").split()
     if not allowed and not any(address.is_global for address in addresses):
         raise HomeUnusable(
@@ -119,5 +119,5 @@ def _check_answer(url: str) -> None:
 
 def _reason(error: requests.RequestException) -> str:
     """Return the operating system's words, below urllib3's wrappers, else the error's kind."""
-    found = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
-    return found[1].lower() if found else type(error).__name__
+    match = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
+    return match[1].lower() if match else type(error).__name__

@@ -269,7 +269,7 @@ def _private_folder(path: Path, owner: int) -> Path:
     """Make a folder in a world-writable place; raise HomeUnusable if another user's is there."""
     if owner == os.getuid() or not path.exists():
         path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
-    if path.is_symlink() or found.st_uid not in (owner, os.getuid()) or found.st_mode & 0o077:
+    status = path.lstat()
+    if path.is_symlink() or status.st_uid not in (owner, os.getuid()) or status.st_mode & 0o077:
         raise HomeUnusable(f"{path} is not ours alone; choose an IDRL_HOME with a shorter path")
     return path

@@ -132,9 +132,9 @@ class _Follower:
             return
 
     def _read(self, descriptor: int, file: Any) -> Iterator[Entry]:  # noqa: ANN401 # open("rb")'s
-        found = os.fstat(descriptor)
-        if found.st_ino != self._inode or found.st_size < self._offset:
-            self._inode, self._offset = found.st_ino, 0
+        status = os.fstat(descriptor)
+        if status.st_ino != self._inode or status.st_size < self._offset:
+            self._inode, self._offset = status.st_ino, 0
         file.seek(self._offset)
         for line in file:
             if not line.endswith(b"\n"):

@@ -132,13 +132,13 @@ def _first_closed(path: Path, user: pwd.struct_passwd) -> Path | None:
     return None
 
 
-def _permits(found: os.stat_result, user: pwd.struct_passwd, right_of_others: int) -> bool:
+def _permits(status: os.stat_result, user: pwd.struct_passwd, right_of_others: int) -> bool:
     """Tell whether the mode gives the user this right; access lists are not considered."""
-    if found.st_uid == user.pw_uid:
-        return bool(found.st_mode & right_of_others << 6)
-    if found.st_gid == user.pw_gid:
-        return bool(found.st_mode & right_of_others << 3)
-    return bool(found.st_mode & right_of_others)
+    if status.st_uid == user.pw_uid:
+        return bool(status.st_mode & right_of_others << 6)
+    if status.st_gid == user.pw_gid:
+        return bool(status.st_mode & right_of_others << 3)
+    return bool(status.st_mode & right_of_others)
 
 
 def _prepare(home: Home, user: pwd.struct_passwd) -> None:

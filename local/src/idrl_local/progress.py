@@ -28,7 +28,7 @@ class Progress:
         self._timeout_s = timeout_s
         self._say = say
         self._waiting_for = ""
-        self._started = self._progressed = self._said = time.monotonic()
+        self._started = self._progressed = self._printed = time.monotonic()
         self._cpu_s = 0.0
 
     def is_made(self, waiting_for: str) -> bool:
@@ -37,7 +37,7 @@ class Progress:
         if waiting_for != self._waiting_for:
             self._waiting_for, self._progressed = waiting_for, now
             self._tell(now)
-        elif now - self._said >= _SAY_EVERY_S:
+        elif now - self._printed >= _SAY_EVERY_S:
             self._tell(now)
             self._note_cpu(now)
         return (
@@ -47,7 +47,7 @@ class Progress:
 
     def _tell(self, now: float) -> None:
         waited_s = round(now - self._started)
-        self._said = now
+        self._printed = now
         self._say(f"waiting for {self._waiting_for} ({waited_s} s)")
 
     def _note_cpu(self, now: float) -> None:

@@ -57,10 +57,10 @@ def find_binaries() -> Binaries:
 
 def _folder_of(package: str) -> Path:
     """Return where a package is, without its imports, which take longer than the rest of ours."""
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
         raise ServerFailed(f"the package {package} is missing: make setup")
-    return Path(found.origin).parent
+    return Path(spec.origin).parent
 
 
 def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str) -> None:
@@ -258,13 +258,13 @@ def _connect(port: int, user: str, password: str) -> psycopg2.extensions.connect
 
 def _machine_postgres() -> Path | None:
     """Return the folder of the newest complete PostgreSQL server, as Debian or Fedora has it."""
-    found = sorted(
+    paths = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
         key=lambda path: int(path.parent.name),
         reverse=True,
     )
     on_path = shutil.which("postgres")
-    candidates: Sequence[Path] = [*found, *([Path(on_path).resolve().parent] if on_path else [])]
+    candidates: Sequence[Path] = [*paths, *([Path(on_path).resolve().parent] if on_path else [])]
     return next((path for path in candidates if _is_complete(path)), None)
 
 
@@ -278,8 +278,8 @@ def _is_complete(path: Path) -> bool:
 
 
 def _on_path(name: str) -> Path | None:
-    found = shutil.which(name)
-    return Path(found) if found else None
+    path = shutil.which(name)
+    return Path(path) if path else None
 
 
 def _wheel_platform() -> str:

@@ -66,8 +66,8 @@ def _processes(home: Home) -> Iterator[str]:
         yield f"  {supervision.SUPERVISORD} STOPPED: it restarts nothing"
         described = dict.fromkeys(states, "")
     else:
-        found = supervision.program_states(home)
-        described = {name: state.description for name, state in found.items()}
+        programs = supervision.program_states(home)
+        described = {name: state.description for name, state in programs.items()}
     for name, description in described.items():
         is_stopped = name in states and states[name].is_stopped
         state = "STOPPED by a signal" if is_stopped else description

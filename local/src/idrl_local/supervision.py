@@ -130,13 +130,13 @@ def check_programs(home: Home, names: Sequence[str], since: float) -> None:
 def program_states(home: Home) -> dict[str, ProgramState]:
     """Return what supervisord says about each program."""
     with _rpc(home) as rpc:
-        found = rpc.supervisor.getAllProcessInfo()
-    assert isinstance(found, list)  # noqa: S101 # XML-RPC has no types
+        processes = rpc.supervisor.getAllProcessInfo()
+    assert isinstance(processes, list)  # noqa: S101 # XML-RPC has no types
     return {
         entry["name"]: ProgramState(
             entry["state"], entry["stop"], f"{entry['statename']} {entry['description']}".strip()
         )
-        for entry in found
+        for entry in processes
     }
 
 

@@ -75,11 +75,11 @@ class Database:
 
         `arguments` is SQL, the values of $1, $2 and so on.
         """
-        ((found,),) = self.execute(
+        ((explained,),) = self.execute(
             f"SET plan_cache_mode = force_generic_plan; PREPARE explained ({types}) AS {statement};"
             f" EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained ({arguments})"
         )
-        plan: dict[str, Any] = found[0]["Plan"]  # type: ignore[index] # JSON has no types
+        plan: dict[str, Any] = explained[0]["Plan"]  # type: ignore[index] # JSON has no types
         return plan
 
     def truncate(self) -> None:

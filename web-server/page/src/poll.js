@@ -1,5 +1,5 @@
 // @ts-check
-// Documents that change: asked for again with their ETag, less often where nobody looks.
+// Documents that change: asked for again with their ETag, less often in a hidden tab.
 import { signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, call } from "./api.js";

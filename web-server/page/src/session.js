@@ -1,5 +1,5 @@
 // @ts-check
-// Who is logged in, by a cookie that scripts cannot read; it is renewed while the page is looked at.
+// Who is logged in, by a cookie that scripts cannot read; it is renewed while the page is visible.
 import { signal } from "@preact/signals";
 import { ApiError, call, get, onLoginNeeded } from "./api.js";
 

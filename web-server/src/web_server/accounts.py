@@ -62,10 +62,10 @@ def change_profile(user: User, username: str, email: str) -> User:
     changed = update(User).where(User.id == user.id, free).values(username=username, email=email)
     with transaction() as session:
         lock_names(session, shared=False)
-        found = session.execute(changed.returning(User.id)).one_or_none()
-        if found and account_of(email) != account_of(user.email):
+        row = session.execute(changed.returning(User.id)).one_or_none()
+        if row and account_of(email) != account_of(user.email):
             session.execute(_failures_of(user.email))
-    if found is None:
+    if row is None:
         refuse_taken(username, email, except_user_id=user.id)
     return get_user(user.id)
 
@@ -126,8 +126,8 @@ def delete_key(user_id: int, key_id: uuid.UUID) -> None:
     """Delete the key; raise KeyNotFound."""
     owned = delete(ApiKey).where(ApiKey.id == key_id, ApiKey.user_id == user_id)
     with transaction() as session:
-        found = session.execute(owned.returning(ApiKey.id)).one_or_none()
-    if found is None:
+        row = session.execute(owned.returning(ApiKey.id)).one_or_none()
+    if row is None:
         raise KeyNotFound
 
 

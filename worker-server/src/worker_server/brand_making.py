@@ -72,8 +72,8 @@ def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
     width, _, height = aspect.partition(":")
     try:
         storage.require_mounted(remote)
-        look = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
-        return brand_preview(look, Fraction(int(width), int(height)))
+        normalized = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
+        return brand_preview(normalized, Fraction(int(width), int(height)))
     except OSError as error:
         raise ShareAway("The storage does not answer just now.") from error
 

@@ -67,6 +67,6 @@ def _chosen(kinds: tuple[str, ...]) -> list[Kind]:
 
 def _show() -> None:
     for kind in Kind:
-        found = pauses.status_of(kind)
-        state = "paused" if found.is_paused else "running"
-        click.echo(f"{kind:7} {state:8} {found.waiting} waiting, {found.held} held by workers")
+        status = pauses.status_of(kind)
+        state = "paused" if status.is_paused else "running"
+        click.echo(f"{kind:7} {state:8} {status.waiting} waiting, {status.held} held by workers")

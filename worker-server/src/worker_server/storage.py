@@ -52,9 +52,9 @@ class FileRange(FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         limit = self._left if size is None or size < 0 else min(size, self._left)
-        found = super().read(limit) or b""
-        self._left -= len(found)
-        return found
+        chunk = super().read(limit) or b""
+        self._left -= len(chunk)
+        return chunk
 
     def close(self) -> None:
         super().close()
@@ -245,13 +245,13 @@ def _remove_folder(folder: Path) -> OSError | None:
 
 def task_folders(remote: Path) -> list[tuple[uuid.UUID, float]]:
     """Return id and modification time (Unix seconds) of every task's folder on the share."""
-    found = []
+    folders = []
     for entry in os.scandir(remote):
         try:
-            found.append((uuid.UUID(entry.name), entry.stat().st_mtime))
+            folders.append((uuid.UUID(entry.name), entry.stat().st_mtime))
         except (ValueError, FileNotFoundError):
             continue
-    return found
+    return folders
 
 
 def sync_folder(folder: Path) -> None:

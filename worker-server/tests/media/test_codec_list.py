@@ -9,7 +9,7 @@ import pytest
 
 from worker_server.media import SourceError, probe
 from worker_server.media.model.source import ProbeLimits
-from worker_server.media.probing.probe_child import look
+from worker_server.media.probing.probe_child import read_facts
 
 Make = Callable[..., Path]
 
@@ -34,12 +34,12 @@ def test_an_unlisted_sound_is_silence(make: Make) -> None:
 
 @pytest.fixture
 def damaged(make: Make) -> Path:
-    """A file at whose every packet its decoder would complain."""
+    """A file whose every packet makes its decoder log an error."""
     whole = make(f"{PICTURE} -c:v zmbv", "whole.avi")
     return make(f"-i {whole} -c copy -bsf:v noise=amount=1", "damaged.avi")
 
 
-def decoder_complaints(read: Callable[[], object]) -> list[str]:
+def decoder_errors(read: Callable[[], object]) -> list[str]:
     """Return what the decoder writes to ffmpeg's log meanwhile."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
@@ -58,7 +58,7 @@ def test_the_decoder_never_runs(damaged: Path) -> None:
 
     def refuse() -> None:
         with pytest.raises(SourceError):
-            look(damaged, "avi", ProbeLimits())
+            read_facts(damaged, "avi", ProbeLimits())
 
-    assert any("not on whitelist" not in line for line in decoder_complaints(decode))
-    assert all("not on whitelist" in line for line in decoder_complaints(refuse))
+    assert any("not on whitelist" not in line for line in decoder_errors(decode))
+    assert all("not on whitelist" in line for line in decoder_errors(refuse))

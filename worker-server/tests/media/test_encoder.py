@@ -290,7 +290,7 @@ def test_a_child_is_stopped_when_its_thread_waits_elsewhere(tmp_path: Path) -> N
     def work() -> None:
         try:
             run([*PYTHON, "print('frame=5')"], tmp_path)
-        except BaseException as error:  # noqa: BLE001 # to be looked at in the test's own thread
+        except BaseException as error:  # noqa: BLE001 # to be raised in the test's own thread
             errors.append(error)
 
     thread = threading.Thread(target=work)

@@ -312,7 +312,7 @@ def test_a_child_that_died_while_it_waited_can_be_tried_again(make: Make) -> Non
     with Prober(ProbeLimits()) as prober:
         prober.start().kill()
         with pytest.raises(EncodeFailed) as caught:
-            prober.look(make(SMALL, "plain.mp4"), lambda: False)
+            prober.probe(make(SMALL, "plain.mp4"), lambda: False)
     assert (caught.value.code, caught.value.retryable) == ("probe_timeout", True)
 
 
@@ -333,14 +333,14 @@ class TestSpare:
         yield warm_prober
         warm_prober.close()
 
-    def test_it_looks_at_one_source(self, warm_prober: WarmProber, make: Make) -> None:
+    def test_child_probes_one_source(self, warm_prober: WarmProber, make: Make) -> None:
         path = make(SMALL, "plain.mp4")
         waiting = warm_prober.take(ProbeLimits())
         with waiting:
-            assert waiting.look(path, lambda: False).frame_count == 50
+            assert waiting.probe(path, lambda: False).frame_count == 50
         with warm_prober.take(ProbeLimits()) as another:
             assert another is not waiting
-            assert another.look(path, lambda: False).frame_count == 50
+            assert another.probe(path, lambda: False).frame_count == 50
 
     def test_a_dead_one_is_replaced(self, warm_prober: WarmProber, make: Make) -> None:
         assert warm_prober._prober
@@ -348,19 +348,19 @@ class TestSpare:
         process.kill()
         await_end(process, 10)
         with warm_prober.take(ProbeLimits()) as prober:
-            assert prober.look(make(SMALL, "plain.mp4"), lambda: False).frame_count == 50
+            assert prober.probe(make(SMALL, "plain.mp4"), lambda: False).frame_count == 50
 
     def test_other_limits_need_another_child(self, warm_prober: WarmProber, make: Make) -> None:
         with (
             warm_prober.take(replace(ProbeLimits(), max_frames=10)) as prober,
             pytest.raises(SourceError),
         ):
-            prober.look(make(SMALL, "plain.mp4"), lambda: False)
+            prober.probe(make(SMALL, "plain.mp4"), lambda: False)
 
 
 def test_memory_is_limited(make: Make) -> None:
     large = "-f lavfi -i color=s=4096x2304:r=25:d=0.2 -c:v ffv1 -pix_fmt yuv444p"
-    # Enough to load the libraries (about 120 MB) and to look at small pictures.
+    # Enough to load the libraries (about 120 MB) and to decode small pictures.
     limits = replace(ProbeLimits(), memory_bytes=160_000_000)
     assert probe(make(SMALL, "plain.mp4"), limits=limits).width > 0
     assert refused(make(large, "large.mkv"), limits) == "source_limits"

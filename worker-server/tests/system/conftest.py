@@ -150,7 +150,7 @@ def default_workers(settings: Settings, tmp_path: Path) -> Iterator[Workers]:
 
 
 class System:
-    """What a test does and sees: tasks posted, rows read, files and processes looked at."""
+    """What a test does and sees: tasks posted, rows read, files and processes inspected."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app

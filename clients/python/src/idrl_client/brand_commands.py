@@ -43,8 +43,8 @@ def brands() -> None:
 def list_brands(*, as_json: bool) -> None:
     """List your brands, the newest first; * is the one of tasks that name none."""
     client = make_client()
-    found = client.brands()
-    output.as_json(found) if as_json else output.brands(found, client.default_brand())
+    rows = client.brands()
+    output.as_json(rows) if as_json else output.brands(rows, client.default_brand())
 
 
 @brands.command()
@@ -86,10 +86,10 @@ def add(name: str, *, is_default: bool, as_json: bool, **options: Any) -> None: 
 def show(brand: str, preview: Path | None, aspect: str, *, as_json: bool) -> None:
     """Show a brand, also as a picture."""
     client = make_client()
-    found = client.brand(find_brand_id(client, brand))
+    document = client.brand(find_brand_id(client, brand))
     if preview:
-        _write(preview, client.brand_preview(found["brand_id"], aspect))
-    output.as_json(found) if as_json else output.brand(found)
+        _write(preview, client.brand_preview(document["brand_id"], aspect))
+    output.as_json(document) if as_json else output.brand(document)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -121,7 +121,7 @@ def default(brand: str | None, *, as_json: bool) -> None:
     """Show or choose the brand of later tasks that name none."""
     client = make_client()
     if brand is None:
-        found = client.default_brand()
+        document = client.default_brand()
     else:
-        found = client.set_default_brand(find_brand_id(client, brand))
-    output.as_json(found) if as_json else print(found["brand_id"])
+        document = client.set_default_brand(find_brand_id(client, brand))
+    output.as_json(document) if as_json else print(document["brand_id"])

@@ -151,8 +151,8 @@ def ls(limit: int, status: str | None, query: str | None, *, as_json: bool) -> N
     """List your tasks, the newest first."""
     given = {"status": status, "q": query}
     filters = {name: value for name, value in given.items() if value}
-    found = make_client().tasks(limit, **filters)
-    output.as_json(list(found)) if as_json else output.tasks(found)
+    rows = make_client().tasks(limit, **filters)
+    output.as_json(list(rows)) if as_json else output.tasks(rows)
 
 
 @idrl.command()
@@ -160,8 +160,8 @@ def ls(limit: int, status: str | None, query: str | None, *, as_json: bool) -> N
 @json_option
 def show(task_id: str, *, as_json: bool) -> None:
     """Show a task and its parts."""
-    found = make_client().task(task_id)
-    output.as_json(found) if as_json else output.task(found)
+    document = make_client().task(task_id)
+    output.as_json(document) if as_json else output.task(document)
 
 
 @idrl.command()
@@ -195,8 +195,8 @@ def start(task_ids: tuple[str, ...], *, as_json: bool) -> None:
 @json_option
 def usage(*, as_json: bool) -> None:
     """Show what your account uses, and its limits."""
-    found = make_client().usage()
-    output.as_json(found) if as_json else output.usage(found)
+    document = make_client().usage()
+    output.as_json(document) if as_json else output.usage(document)
 
 
 idrl.add_command(brands)

@@ -74,9 +74,9 @@ class Client:
         query: dict[str, Any] = {**filters, "max": min(limit, _PAGE)}
         while path and limit > 0:
             answer = self.connection.call("GET", path, params=query)
-            found = cast("list[Task]", document(answer))[:limit]
-            yield from found
-            limit -= len(found)
+            page = cast("list[Task]", document(answer))[:limit]
+            yield from page
+            limit -= len(page)
             path, query = answer.links.get("next", {}).get("url"), {}
 
     def task(self, task_id: str) -> TaskWithParts:
@@ -159,7 +159,7 @@ def _as_parts(fields: Mapping[str, str | float]) -> dict[str, tuple[None, str]]:
 
 def _contents(files: Mapping[str, Path]) -> dict[str, tuple[str, bytes]]:
     """Return the files of a form in memory: a busy system has them sent again."""
-    left_bytes, found = _MAX_BRAND_BYTES, {}
+    left_bytes, contents = _MAX_BRAND_BYTES, {}
     for field, path in files.items():
         try:
             with path.open("rb") as file:
@@ -169,5 +169,5 @@ def _contents(files: Mapping[str, Path]) -> dict[str, tuple[str, bytes]]:
         left_bytes -= len(content)
         if left_bytes < 0:
             raise LocalFault(f"{path} is too large: a brand's files may have 32 MiB together")
-        found[field] = (path.name, content)
-    return found
+        contents[field] = (path.name, content)
+    return contents

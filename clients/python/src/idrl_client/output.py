@@ -40,9 +40,9 @@ class Progress:
             print(file=sys.stderr)
 
 
-def tasks(found: Iterable[Task]) -> None:
+def tasks(rows: Iterable[Task]) -> None:
     """Print one line for each task."""
-    for task in found:
+    for task in rows:
         total = task["parts_total"] or "?"
         print(
             f"{task['task_id']}  {task['status']:11} {task['progress']:3} %"
@@ -50,63 +50,63 @@ def tasks(found: Iterable[Task]) -> None:
         )
 
 
-def task(found: TaskWithParts) -> None:
+def task(document: TaskWithParts) -> None:
     """Print a task and a line for each of its parts."""
     for name in ("task_id", "name", "url", "status", "progress", "eta_s", "created_at"):
-        print(f"{name:11} {'unknown' if found[name] is None else found[name]}")
-    if error := found["error"]:
+        print(f"{name:11} {'unknown' if document[name] is None else document[name]}")
+    if error := document["error"]:
         print(f"{'error':11} {error['message']} ({error['code']})")
-    for part in found["parts"]:
+    for part in document["parts"]:
         stretch = f"{part['start_s']:.3f} to {part['end_s']:.3f} s"
         line = f"part {part['number']:<6} {part['status']:9} {stretch}  {part['name'] or ''}"
         print(line.rstrip())
 
 
-def brands(found: Iterable[Brand], default: DefaultBrand) -> None:
+def brands(rows: Iterable[Brand], default: DefaultBrand) -> None:
     """Print one line for each brand, with a mark at the default."""
-    for brand in found:
+    for brand in rows:
         mark = "*" if brand["brand_id"] == default["brand_id"] else " "
         print(f"{mark} {brand['brand_id']}  {brand['name']}")
 
 
-def brand(found: Brand) -> None:
+def brand(document: Brand) -> None:
     """Print a brand."""
     for name in ("brand_id", "name", "background", "size_bytes", "created_at"):
-        print(f"{name:11} {found[name]}")
-    print(f"{'before':11} {_bumper(found['before'])}")
-    print(f"{'after':11} {_bumper(found['after'])}")
-    if mark := found["watermark"]:
+        print(f"{name:11} {document[name]}")
+    print(f"{'before':11} {_bumper(document['before'])}")
+    print(f"{'after':11} {_bumper(document['after'])}")
+    if mark := document["watermark"]:
         share, opacity = f"{mark['width_share']:.0%} of the width", f"opacity {mark['opacity']:g}"
         print(f"{'watermark':11} {mark['place']}, {share}, {opacity}")
 
 
-def _bumper(found: Bumper | None) -> str:
-    if found is None:
+def _bumper(bumper: Bumper | None) -> str:
+    if bumper is None:
         return "none"
-    return f"{found['kind']}, {found['width']}x{found['height']}, {found['duration_s']:g} s"
+    return f"{bumper['kind']}, {bumper['width']}x{bumper['height']}, {bumper['duration_s']:g} s"
 
 
-def usage(found: Usage) -> None:
+def usage(document: Usage) -> None:
     """Print what an account uses."""
     rows: Sequence[tuple[str, float, int | None]] = (
-        ("live tasks", found["live_tasks"], found["live_tasks_limit"]),
-        ("bytes of clips", found["clips_bytes"], None),
-        ("bytes of uploads", found["uploads_bytes"], None),
+        ("live tasks", document["live_tasks"], document["live_tasks_limit"]),
+        ("bytes of clips", document["clips_bytes"], None),
+        ("bytes of uploads", document["uploads_bytes"], None),
         (
             "bytes in all",
-            found["clips_bytes"] + found["uploads_bytes"],
-            found["clips_bytes_limit"],
+            document["clips_bytes"] + document["uploads_bytes"],
+            document["clips_bytes_limit"],
         ),
-        ("seconds of video today", found["source_s_today"], found["source_s_today_limit"]),
-        ("seconds rendered this month", found["rendered_s_this_month"], None),
+        ("seconds of video today", document["source_s_today"], document["source_s_today_limit"]),
+        ("seconds rendered this month", document["rendered_s_this_month"], None),
     )
     for name, used, limit in rows:
         print(f"{name:28} {used:,.10g}{f' of {limit:,}' if limit is not None else ''}")
 
 
-def jobs(found: Sequence[Job]) -> None:
+def jobs(rows: Sequence[Job]) -> None:
     """Print the paths of the clips, or the tasks where nothing was downloaded; say what failed."""
-    for job in found:
+    for job in rows:
         if job.plan and not job.error:
             task(job.plan)
             continue

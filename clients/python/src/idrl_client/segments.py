@@ -14,22 +14,22 @@ def read(path: Path) -> list[NewSegment]:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise LocalFault(f"{path} cannot be read: {error}") from error
-    found = _from_json(path, text) if text.lstrip().startswith("[") else _from_csv(path, text)
-    if not found:
+    segments = _from_json(path, text) if text.lstrip().startswith("[") else _from_csv(path, text)
+    if not segments:
         raise LocalFault(f"{path} has no segment: one a line, `start_s,end_s,name`")
-    return found
+    return segments
 
 
 def _from_json(path: Path, text: str) -> list[NewSegment]:
     try:
-        found: list[NewSegment] = json.loads(text)
+        segments: list[NewSegment] = json.loads(text)
     except ValueError as error:
         raise LocalFault(f"{path} is not valid JSON: {error}") from error
-    return found  # the system judges the rest, and names each field that is wrong
+    return segments  # the system judges the rest, and names each field that is wrong
 
 
 def _from_csv(path: Path, text: str) -> list[NewSegment]:
-    found = []
+    segments = []
     for number, row in enumerate(csv.reader(text.splitlines()), 1):
         if not row or row[0].lstrip().startswith("#"):
             continue
@@ -39,5 +39,5 @@ def _from_csv(path: Path, text: str) -> list[NewSegment]:
             raise LocalFault(f"{path}, line {number}: not `start_s,end_s,name`") from error
         if name := ",".join(row[2:]).strip():
             segment["name"] = name
-        found.append(segment)
-    return found
+        segments.append(segment)
+    return segments

@@ -85,8 +85,8 @@ def _send_piece(connection: Connection, path: Path, upload_id: str, offset: int)
 def _offset(connection: Connection, upload_id: str) -> int | None:
     """Return how many bytes have arrived; None for an upload that is gone or that a task has."""
     uploads: list[dict[str, Any]] = document(connection.call("GET", "/uploads"))
-    found = (each["offset_bytes"] for each in uploads if each["upload_id"] == upload_id)
-    return next(found, None)
+    offsets_bytes = (each["offset_bytes"] for each in uploads if each["upload_id"] == upload_id)
+    return next(offsets_bytes, None)
 
 
 def _unreadable(path: Path, error: OSError) -> IdrlError:

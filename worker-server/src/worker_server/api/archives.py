@@ -140,9 +140,9 @@ class ArchiveSender:
     def _crc32(self, task_id: str, part: FinishedPart, deadline: float) -> int:
         if part["crc32"] is not None:
             return part["crc32"]
-        found = _sum_up(self._path(part), deadline)
-        archive_queries.store_crc32(task_id, part, found)
-        return found
+        checksum = _sum_up(self._path(part), deadline)
+        archive_queries.store_crc32(task_id, part, checksum)
+        return checksum
 
     def _bytes(self, layout: ZipLayout, start: int, length: int) -> Iterator[bytes]:
         try:
@@ -174,11 +174,11 @@ def _disposition(name: str) -> str:
 
 def _sum_up(path: Path, deadline: float) -> int:
     """Return the CRC-32 of a clip of an earlier release; raise a 503 Problem at the deadline."""
-    found = 0
+    checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
-            found = crc32(chunk, found)
+            checksum = crc32(chunk, checksum)
             if time.monotonic() > deadline:
                 sentence = "The ZIP is being prepared; ask again."
                 raise Problem(503, "zip_not_ready", sentence, headers={"Retry-After": "1"})
-    return found
+    return checksum

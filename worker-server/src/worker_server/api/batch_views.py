@@ -86,8 +86,8 @@ Stored = tuple[BatchFacts, list[str], Sequence[LimitState]]
 
 def _repeated(key: RequestKey) -> Stored | None:
     """Return what an earlier request with the same Idempotency-Key has stored."""
-    found = services.repeated_batch(key)
-    return None if found is None else (*found, ())
+    repeated = services.repeated_batch(key)
+    return None if repeated is None else (*repeated, ())
 
 
 def _accepted(body: NewBatch, key: RequestKey, share: ShareMonitor) -> Stored:

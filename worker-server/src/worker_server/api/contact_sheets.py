@@ -29,12 +29,12 @@ def contact_sheet(remote_folder: Path, parts: Sequence[PublishedPart]) -> bytes:
     """
     chosen = _evenly(parts)
     posters = [_poster(remote_folder, part) for part in chosen]
-    found = [poster for poster in posters if poster]
-    if len(found) < len(posters) and not storage.is_mounted(remote_folder):
+    present = [poster for poster in posters if poster]
+    if len(present) < len(posters) and not storage.is_mounted(remote_folder):
         raise OSError("the share is not mounted")
-    if not found:
+    if not present:
         raise PosterNotFound("No clip of the task has a poster.")
-    width, height = (max(poster.size[side] for poster in found) for side in (0, 1))
+    width, height = (max(poster.size[side] for poster in present) for side in (0, 1))
     return _drawn(chosen, posters, width, height)
 
 

@@ -128,8 +128,8 @@ def _total_family(
     if metric.buckets:
         return _histogram_family(metric, samples)
     family = CounterMetricFamily(metric.name, metric.help_text, labels=metric.labels)
-    for labels, found in {**dict.fromkeys(metric.initial, ()), **samples}.items():
-        family.add_metric(labels, sum(total.amount for total in found))
+    for labels, label_totals in {**dict.fromkeys(metric.initial, ()), **samples}.items():
+        family.add_metric(labels, sum(total.amount for total in label_totals))
     return family
 
 
@@ -138,10 +138,10 @@ def _histogram_family(
 ) -> HistogramMetricFamily:
     family = HistogramMetricFamily(metric.name, metric.help_text, labels=metric.labels)
     bounds = [*map(floatToGoString, metric.buckets), "+Inf"]
-    for labels, found in samples.items():
+    for labels, label_totals in samples.items():
         counts = [0] * len(bounds)
-        for total in found:
+        for total in label_totals:
             counts[total.bucket] += total.count
         buckets = list(zip(bounds, accumulate(counts), strict=True))
-        family.add_metric(labels, buckets, sum(total.amount for total in found))
+        family.add_metric(labels, buckets, sum(total.amount for total in label_totals))
     return family

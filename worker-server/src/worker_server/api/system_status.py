@@ -72,12 +72,12 @@ def document(share: ShareMonitor) -> dict[str, Any]:
 
 def kind_document(kind: Kind) -> dict[str, Any]:
     """Return how it stands with one kind of work."""
-    found = pauses.status_of(kind)
+    status = pauses.status_of(kind)
     return {
         "kind": kind,
-        "paused": found.is_paused,
-        "waiting": found.waiting,
-        "running": found.held,
+        "paused": status.is_paused,
+        "waiting": status.waiting,
+        "running": status.held,
         "oldest_wait_s": round(backlog.oldest_due_s()[kind], 3),
     }
 

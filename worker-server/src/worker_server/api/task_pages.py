@@ -68,10 +68,10 @@ class PageRequest:
 def fetch_page(request: PageRequest) -> Page:
     """Return the page, each task with the totals of its parts."""
     shape, values = _shape(request)
-    found, last = fetch_json(_documents_query(shape), *values), None
+    documents, last = fetch_json(_documents_query(shape), *values), None
     if request.where.text is not None:
-        found, last = found["tasks"], found["scanned_to"]
-    tasks: list[ListedTask] = found or []
+        documents, last = documents["tasks"], documents["scanned_to"]
+    tasks: list[ListedTask] = documents or []
     if len(tasks) == request.limit:
         last = tasks[-1]
     end = Position(last["created_us"], uuid.UUID(last["id"])) if last else None

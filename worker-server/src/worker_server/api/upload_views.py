@@ -40,8 +40,8 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.get("")
     def list_uploads() -> Response:
-        found = uploads.list_unused(caller().user_id, uploads.MAX_OPEN)
-        return jsonify([_document(each) for each in found])
+        unused = uploads.list_unused(caller().user_id, uploads.MAX_OPEN)
+        return jsonify([_document(each) for each in unused])
 
     @routes.post("")
     def create_upload() -> Response:

@@ -89,8 +89,8 @@ Stored = tuple[TaskFacts, PartTotals, Sequence[LimitState]]
 
 def _repeated(key: RequestKey) -> Stored | None:
     """Return what an earlier request with the same Idempotency-Key has stored."""
-    found = services.repeated_task(key)
-    return None if found is None else (*found, ())
+    repeated = services.repeated_task(key)
+    return None if repeated is None else (*repeated, ())
 
 
 def _accepted(body: NewTask, key: RequestKey, share: ShareMonitor) -> Stored:

@@ -100,9 +100,9 @@ class Dialer:
 
 def _getaddrinfo(host: str, port: int, answers: Future[list[Answer]]) -> None:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         answers.set_result(
-            [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+            [(family, kind, protocol, address) for family, kind, protocol, _, address in entries]
         )
     except BaseException as error:  # noqa: BLE001 # it is raised where the answer is waited for
         answers.set_exception(error)

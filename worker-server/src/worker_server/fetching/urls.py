@@ -175,7 +175,7 @@ def _target(url: str) -> str:
     target = match["target"] if match else ""
     if not target.startswith("/"):
         target = f"/{target}"
-    return _ILLEGAL.sub(lambda found: quote(found[0], safe=""), target)
+    return _ILLEGAL.sub(lambda illegal: quote(illegal[0], safe=""), target)
 
 
 def _check_labels(host: str) -> None:

@@ -84,7 +84,7 @@ def _fetch_source(
         prober.start()  # the child loads its libraries during the download
         _obtain(claim.url, target, settings, heartbeat)
         record_progress(lease, EventKind.FETCHED)
-        source = prober.look(target, heartbeat.should_stop)
+        source = prober.probe(target, heartbeat.should_stop)
     return _prepare(source, target, _watch(settings, heartbeat))
 
 

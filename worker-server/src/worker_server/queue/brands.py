@@ -67,8 +67,8 @@ def create(brand: NewBrand, publish: Callable[[], None]) -> Brand:
     """Store the brand once `publish` has put its files on the share; raise TooManyBrands."""
     with transaction() as session:
         _lock_files(session, brand.owner_id)
-        mine = select(func.count()).where(Brand.owner_id == brand.owner_id, _is_listed())
-        if (session.scalar(mine) or 0) >= MAX_BRANDS:
+        owned = select(func.count()).where(Brand.owner_id == brand.owner_id, _is_listed())
+        if (session.scalar(owned) or 0) >= MAX_BRANDS:
             raise TooManyBrands(f"This account may have {MAX_BRANDS} brands; delete one first.")
         publish()
         row = {"id": uuid.uuid4(), **vars(brand)}
@@ -80,8 +80,8 @@ def create(brand: NewBrand, publish: Callable[[], None]) -> Brand:
 def find(owner_id: int, brand_id: uuid.UUID) -> Brand:
     """Return the brand; raise BrandNotFound, also where it is deleted."""
     with transaction() as session:
-        mine = select(Brand).where(Brand.id == brand_id, Brand.owner_id == owner_id, _is_listed())
-        brand = session.scalar(mine)
+        owned = select(Brand).where(Brand.id == brand_id, Brand.owner_id == owner_id, _is_listed())
+        brand = session.scalar(owned)
         if brand is None:
             raise BrandNotFound
         session.expunge(brand)
@@ -90,9 +90,9 @@ def find(owner_id: int, brand_id: uuid.UUID) -> Brand:
 
 def list_brands(owner_id: int) -> list[Brand]:
     """Return the account's brands, newest first."""
-    mine = select(Brand).where(Brand.owner_id == owner_id, _is_listed())
+    owned = select(Brand).where(Brand.owner_id == owner_id, _is_listed())
     with transaction() as session:
-        brands = session.scalars(mine.order_by(Brand.created_at.desc(), Brand.id)).all()
+        brands = session.scalars(owned.order_by(Brand.created_at.desc(), Brand.id)).all()
         session.expunge_all()
         return list(brands)
 
@@ -103,8 +103,8 @@ def delete_brand(owner_id: int, brand_id: uuid.UUID) -> None:
     Tasks that have it are not hurt. Where it was the default, the built-in one is that again.
     """
     with transaction() as session:
-        mine = update(Brand).where(Brand.id == brand_id, Brand.owner_id == owner_id, _is_listed())
-        if session.scalar(mine.values(deleted_at=func.now()).returning(Brand.id)) is None:
+        owned = update(Brand).where(Brand.id == brand_id, Brand.owner_id == owner_id, _is_listed())
+        if session.scalar(owned.values(deleted_at=func.now()).returning(Brand.id)) is None:
             raise BrandNotFound
         chosen = (BrandDefault.owner_id == owner_id, BrandDefault.brand_id == str(brand_id))
         session.execute(delete(BrandDefault).where(*chosen))
@@ -152,8 +152,8 @@ def resolve(owner_id: int, chosen: Iterable[str | None]) -> dict[str | None, str
 def spec_for_task(owner_id: int, brand_id: str) -> dict[str, Any] | None:
     """Return what a task's brand looks like, deleted or not; None where it is gone."""
     with transaction() as session:
-        mine = (Brand.id == uuid.UUID(brand_id), Brand.owner_id == owner_id)
-        return session.scalar(select(Brand.spec).where(*mine))
+        where = (Brand.id == uuid.UUID(brand_id), Brand.owner_id == owner_id)
+        return session.scalar(select(Brand.spec).where(*where))
 
 
 def forget_needless(limit: int) -> None:
@@ -182,9 +182,9 @@ def _known(
 ) -> set[str]:
     names = {each for each in chosen if each is not None}
     ids = {uuid.UUID(each): each for each in names - {BUILT_IN, NONE}}
-    mine = select(Brand.id).where(Brand.id.in_(ids), Brand.owner_id == owner_id, _is_listed())
-    found = session.scalars(mine.with_for_update() if locked else mine)
-    return {ids[each] for each in found} | (names & {BUILT_IN, NONE})
+    owned = select(Brand.id).where(Brand.id.in_(ids), Brand.owner_id == owner_id, _is_listed())
+    brand_ids = session.scalars(owned.with_for_update() if locked else owned)
+    return {ids[each] for each in brand_ids} | (names & {BUILT_IN, NONE})
 
 
 def _is_listed() -> ColumnElement[bool]:

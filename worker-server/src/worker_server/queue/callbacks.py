@@ -44,8 +44,8 @@ def secret_of(session: ScopedSession, owner_id: int) -> bytes:
     """Return the account's secret; the first use of it makes it."""
     new = upsert(CallbackSecret).values(owner_id=owner_id, secret=signing.make_secret())
     session.execute(new.on_conflict_do_nothing())
-    found = select(CallbackSecret.secret).where(CallbackSecret.owner_id == owner_id)
-    return session.scalars(found).one()
+    statement = select(CallbackSecret.secret).where(CallbackSecret.owner_id == owner_id)
+    return session.scalars(statement).one()
 
 
 def get_secret(owner_id: int) -> bytes:

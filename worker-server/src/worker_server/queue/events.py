@@ -120,11 +120,11 @@ def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> li
         rows = session.scalars(of_task.order_by(TaskEvent.id).limit(limit))
         # The first event is the task's own row, so that accepting a task costs no second one.
         first = [] if after >= 0 else [Event(0, accepted_at, EventKind.ACCEPTED, *[None] * 4)]
-        found = [
+        events = [
             Event(row.id, row.at, row.kind, row.part, row.attempt, row.worker, row.code)
             for row in rows
         ]
-        return [*first, *found][:limit]
+        return [*first, *events][:limit]
 
 
 def trim_events() -> None:

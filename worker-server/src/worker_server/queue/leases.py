@@ -149,7 +149,7 @@ def fail(
             totals.add(session, (totals.LEASES_EXPIRED, (), 1))
         pause = pause_s(lease, failure, history, limits)
         if status not in WORKED_ON:
-            _hand_back(session, lease, status)
+            _requeue(session, lease, status)
         elif pause is not None:
             _try_again(session, lease, failure, history.failures, pause)
         else:
@@ -164,7 +164,7 @@ def release(lease: Lease) -> None:
         status = lock_task(session, lease.task_id)
         if status is not None:
             record_attempt(session, lease, EventKind.RELEASED)
-        _hand_back(session, lease, status)
+        _requeue(session, lease, status)
 
 
 def lock_task(session: ScopedSession, task_id: uuid.UUID) -> TaskStatus | None:
@@ -192,7 +192,7 @@ def _history(
     return History(row.failures + failure.counted, row.waiting_since, row.now.astimezone(UTC))
 
 
-def _hand_back(session: ScopedSession, lease: Lease, task_status: TaskStatus | None) -> None:
+def _requeue(session: ScopedSession, lease: Lease, task_status: TaskStatus | None) -> None:
     values: Values = {"progress": 0, **error_cleared(), **lease_cleared()}
     if isinstance(lease, PartLease):
         is_live = task_status in (TaskStatus.PROCESSING, TaskStatus.CANCELING)

@@ -1,4 +1,4 @@
-"""Preemption: work is handed back for an owner who waits, at its worker's next heartbeat.
+"""Preemption: work returns to the queue for an owner who waits, at its worker's next heartbeat.
 
 A long task's part for a new task's first part, where every render slot is busy: first parts are
 next in line already, but a render that has just begun keeps its slot for a whole part's time;

@@ -71,7 +71,7 @@ LEASES_EXPIRED = TotalMetric(
     "idrl_leases_expired_total", "Leases taken back from lost workers.", initial=((),)
 )
 PREEMPTIONS = TotalMetric(
-    "idrl_preemptions_total", "Work handed back in favour of other work.", initial=((),)
+    "idrl_preemptions_total", "Work returned to the queue in favour of other work.", initial=((),)
 )
 BYTES = TotalMetric(
     "idrl_bytes_total",
@@ -174,12 +174,12 @@ def add_bytes(direction: str, amount: int) -> bool:
 
 def read() -> dict[str, dict[tuple[str, ...], list[Total]]]:
     """Return each metric's samples by the values of their labels."""
-    found: dict[str, dict[tuple[str, ...], list[Total]]] = {metric.name: {} for metric in ALL}
+    totals: dict[str, dict[tuple[str, ...], list[Total]]] = {metric.name: {} for metric in ALL}
     with transaction() as session:
         for metric, labels, bucket, count, amount in session.execute(_READ):
-            of_metric = found.setdefault(metric, {})
+            of_metric = totals.setdefault(metric, {})
             of_metric.setdefault(tuple(labels), []).append(Total(bucket, count, amount))
-    return found
+    return totals
 
 
 def fold() -> None:

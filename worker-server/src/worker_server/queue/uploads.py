@@ -144,10 +144,10 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
 
 def count_unused(session: ScopedSession, owner_id: int) -> tuple[int, int]:
     """Return how many uploads no task has, and their bytes, also those that are still to come."""
-    mine = select(func.count(), func.coalesce(func.sum(Upload.length_bytes), 0)).where(
+    owned = select(func.count(), func.coalesce(func.sum(Upload.length_bytes), 0)).where(
         Upload.owner_id == owner_id, _IS_UNUSED
     )
-    count, size_bytes = session.execute(mine).one()
+    count, size_bytes = session.execute(owned).one()
     return int(count), int(size_bytes)
 
 
@@ -163,8 +163,8 @@ def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> Upload
         and_(Upload.task_id.is_(None), ~_IS_UNUSED),
     )
     query = select(*_STATE, is_gone.label("is_gone"))
-    mine = query.where(Upload.id == upload_id, Upload.owner_id == owner_id)
-    row = session.execute(mine).one_or_none()
+    owned = query.where(Upload.id == upload_id, Upload.owner_id == owner_id)
+    row = session.execute(owned).one_or_none()
     if row is None:
         raise UploadNotFound
     if row.is_gone:
@@ -183,11 +183,11 @@ def list_unused(owner_id: int, limit: int) -> list[UploadState]:
 def confirm(upload_id: uuid.UUID, from_bytes: int, to_bytes: int) -> UploadState:
     """Note that the bytes are on the disk, and count them; raise OffsetChanged."""
     values = {"offset_bytes": to_bytes, "expires_at": _EXPIRY}
-    mine = update(Upload).where(
+    owned = update(Upload).where(
         Upload.id == upload_id, Upload.offset_bytes == from_bytes, _IS_UNUSED
     )
     with transaction() as session:
-        row = session.execute(mine.values(values).returning(*_STATE)).one_or_none()
+        row = session.execute(owned.values(values).returning(*_STATE)).one_or_none()
         if row is None:
             raise OffsetChanged("The upload was changed by another call; ask for its offset.")
         totals.add(session, (totals.BYTES, ("in",), to_bytes - from_bytes))
@@ -200,8 +200,10 @@ def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
     Raise UploadNotFound, UploadGone or UploadUsed.
     """
     with transaction() as session:
-        mine = update(Upload).where(Upload.id == upload_id, Upload.owner_id == owner_id, _IS_UNUSED)
-        deleted = session.scalar(mine.values(deleted_at=func.now()).returning(Upload.id))
+        owned = update(Upload).where(
+            Upload.id == upload_id, Upload.owner_id == owner_id, _IS_UNUSED
+        )
+        deleted = session.scalar(owned.values(deleted_at=func.now()).returning(Upload.id))
     if deleted is None and find(owner_id, upload_id):
         raise UploadUsed("A task has this upload; delete the task.")
 
@@ -224,10 +226,10 @@ def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.
     if upload_id is None:
         return None
     is_whole = Upload.offset_bytes == Upload.length_bytes
-    mine = update(Upload).where(
+    owned = update(Upload).where(
         Upload.id == upload_id, Upload.owner_id == owner_id, _IS_UNUSED, is_whole
     )
-    used = session.execute(mine.values(task_id=task_id).returning(Upload.name)).one_or_none()
+    used = session.execute(owned.values(task_id=task_id).returning(Upload.name)).one_or_none()
     if used is not None:
         name = used.name or "upload"
         unnamed = update(Task).where(Task.id == task_id, Task.name.is_(None))

@@ -55,9 +55,9 @@ class Seconds:
 def count_live_tasks(session: _Session, owner_id: int) -> int:
     """Return how many live tasks the account has."""
     # In two counts: queued tasks have an index by owner, the others are few in the whole system.
-    mine = select(func.count()).where(Task.owner_id == owner_id)
-    queued = mine.where(Task.status == TaskStatus.QUEUED).scalar_subquery()
-    others = mine.where(Task.status.in_(LIVE_TASKS[1:])).scalar_subquery()
+    owned = select(func.count()).where(Task.owner_id == owner_id)
+    queued = owned.where(Task.status == TaskStatus.QUEUED).scalar_subquery()
+    others = owned.where(Task.status.in_(LIVE_TASKS[1:])).scalar_subquery()
     return session.scalar(select(queued + others)) or 0
 
 

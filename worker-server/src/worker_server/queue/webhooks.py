@@ -72,10 +72,10 @@ def claim(lease_s: float) -> Delivery | None:
         .with_for_update(skip_locked=True, of=(WebhookDelivery, Webhook))
     )
     with transaction() as session:
-        found = session.execute(due).one_or_none()
-        if found is None:
+        claimed = session.execute(due).one_or_none()
+        if claimed is None:
             return None
-        row, webhook = found
+        row, webhook = claimed
         row.attempt += 1
         row.attempted_at = func.now()
         row.run_after = webhook.busy_until = seconds_from_now(lease_s)
@@ -115,8 +115,8 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
 
     The webhook's row is locked first and its deliveries after it, as its deletion locks them.
     """
-    this = (WebhookDelivery.id == delivery.id, WebhookDelivery.attempt == delivery.number)
-    still = (*this, WebhookDelivery.status == DeliveryStatus.WAITING)
+    where = (WebhookDelivery.id == delivery.id, WebhookDelivery.attempt == delivery.number)
+    still = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
     after = _after(delivery.number, outcome)
     with transaction() as session:
         row = select(Webhook.id).where(Webhook.id == delivery.webhook_id)

@@ -111,14 +111,14 @@ def normalize_image(path: Path, output: Path, background: str | None) -> Normali
     try:
         with Child(_CHILD, _IMAGE_LIMITS) as child:
             files = ChildFiles(read=(path,), write=(output,))
-            found = child.request(payload, _TIMEOUT_S, lambda: False, files)
+            answer = child.request(payload, _TIMEOUT_S, lambda: False, files)
     except ChildCrashed as error:
         raise MediaProcessCrashed("image", str(error)) from error
     except ChildFailed as error:
         raise BrandFileRefused(BrandFault.TOO_LARGE) from error
-    if "fault" in found:
-        raise BrandFileRefused(BrandFault(found["fault"]))
-    return NormalizedImage(output, found["width"], found["height"])
+    if "fault" in answer:
+        raise BrandFileRefused(BrandFault(answer["fault"]))
+    return NormalizedImage(output, answer["width"], answer["height"])
 
 
 def normalize_video(path: Path, output: Path, ffmpeg_path: str) -> NormalizedVideo:

@@ -21,9 +21,9 @@ def brand_preview(brand: Brand, aspect: Fraction) -> bytes:
     try:
         with Child(_CHILD, _LIMITS) as child:
             files = ChildFiles(read=brand.files)
-            found = child.request(payload, _TIMEOUT_S, lambda: False, files)
+            answer = child.request(payload, _TIMEOUT_S, lambda: False, files)
     except ChildFailed as error:
         raise MediaProcessCrashed("preview", str(error)) from error
-    if "missing" in found:
-        raise FileNotFoundError(found["missing"])
-    return base64.b64decode(found["jpeg"])
+    if "missing" in answer:
+        raise FileNotFoundError(answer["missing"])
+    return base64.b64decode(answer["jpeg"])

@@ -84,7 +84,10 @@ def _senseless(error: Exception) -> EncodeFailed:
 
 
 def _checked(
-    source: Source, stretches: Sequence[Stretch], part_s: Fraction, found: Sequence[Sequence[int]]
+    source: Source,
+    stretches: Sequence[Stretch],
+    part_s: Fraction,
+    candidates: Sequence[Sequence[int]],
 ) -> list[PlannedClip]:
     """Return the child's parts as clips; a hostile source may have made it answer anything."""
     longest = max(1, math.floor(part_s * source.frame_rate))
@@ -92,11 +95,11 @@ def _checked(
     for index, stretch in enumerate(stretches):
         at, last = frames_of(source, stretch)
         while at < last:
-            start, end, of = found[len(clips)]
+            start, end, of = candidates[len(clips)]
             if (of, start) != (index, at) or not 0 < end - start <= longest or end > last:
                 raise ValueError(f"part {len(clips)} is {start} … {end} of stretch {of}")
             clips.append(PlannedClip(FrameRange(len(clips), start, end, source.frame_rate), index))
             at = end
-    if len(found) > len(clips):
-        raise ValueError(f"{len(found)} parts instead of {len(clips)}")
+    if len(candidates) > len(clips):
+        raise ValueError(f"{len(candidates)} parts instead of {len(clips)}")
     return clips

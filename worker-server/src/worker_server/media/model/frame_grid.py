@@ -119,18 +119,18 @@ def _native_rate(
     ]
     stepping = list(_holed_rates(ticks, tick_s, header_rates, max_fps))
     for rates in (claimed, counted):
-        if found := _gapless(ticks, tick_s, rates, at_most=_ROUNDING_ONLY):
-            return found
+        if grid := _gapless(ticks, tick_s, rates, at_most=_ROUNDING_ONLY):
+            return grid
     for rate in stepping:
         if _keeps_step(ticks, tick_s, rate):
             gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
             return gapless or (rate, _anchor(ticks, tick_s, rate))
     for rates in (claimed, counted):
-        if found := _gapless(ticks, tick_s, rates, at_most=2 * _TOLERANCE):
-            return found
+        if grid := _gapless(ticks, tick_s, rates, at_most=2 * _TOLERANCE):
+            return grid
     for tolerance in (_NEAR, _ANYWHERE):
-        if found := _holed(ticks, tick_s, stepping, tolerance):
-            return found
+        if grid := _holed(ticks, tick_s, stepping, tolerance):
+            return grid
     return None, Fraction(0)
 
 

@@ -163,9 +163,9 @@ def _found_cuts(
         start = cuts[-1]
         low = start + max(least, math.ceil(longest * finder.earliest))
         high = min(start + longest, end - least)
-        found = finder.find(low, high) if low <= high else None
-        if found is not None:
-            cuts.append(found)
+        boundary = finder.find(low, high) if low <= high else None
+        if boundary is not None:
+            cuts.append(boundary)
         elif high < start + longest:
             cuts.append((start + end + 1) // 2)  # the remainder is shared, half and half
         else:

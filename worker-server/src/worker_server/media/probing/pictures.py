@@ -62,10 +62,10 @@ def shapes_of(
     """
     shapes = [shape_of(first, video.sample_aspect_ratio)]
     for data in key_frames:
-        found = _decode_alone(video, data)
-        if found is None:
+        frames = _decode_alone(video, data)
+        if frames is None:
             continue
-        frame, aspect = found
+        frame, aspect = frames
         check_side(frame.width, frame.height, limits)
         # What the container says of turn and shape holds for pictures that say nothing else.
         own = aspect != video.codec_context.sample_aspect_ratio

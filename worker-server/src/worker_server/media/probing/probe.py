@@ -31,7 +31,7 @@ class Prober(Child):
             _CHILD, ChildLimits(cpu_s=cpu_s, memory_bytes=limits.memory_bytes, file_bytes=1)
         )
 
-    def look(self, path: Path, should_stop: Callable[[], bool]) -> Source:
+    def probe(self, path: Path, should_stop: Callable[[], bool]) -> Source:
         """Return the facts of a local file.
 
         Raise SourceError if no clips can be made of it, EncodeFailed (`probe_timeout`, retryable)
@@ -48,13 +48,13 @@ class Prober(Child):
             answer = self.request(payload, timeout_s, should_stop, ChildFiles(read=(path,)))
         except ChildLost as error:
             raise EncodeFailed(
-                "probe_timeout", "Looking at the video took too long.", retryable=True
+                "probe_timeout", "Reading the video took too long.", retryable=True
             ) from error
         except ChildCrashed as error:
             raise MediaProcessCrashed("probe", str(error)) from error
         except ChildLimitHit as error:
             raise SourceError(
-                "source_limits", "Looking at the video took too much time or memory."
+                "source_limits", "Reading the video took too much time or memory."
             ) from error
         if "error" in answer:
             raise SourceError(answer["error"]["code"], answer["error"]["message"])
@@ -97,4 +97,4 @@ def probe(
 ) -> Source:
     """Probe the file in a new child process."""
     with Prober(limits or ProbeLimits()) as prober:
-        return prober.look(path, should_stop)
+        return prober.probe(path, should_stop)

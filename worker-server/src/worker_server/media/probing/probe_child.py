@@ -59,7 +59,7 @@ class Facts:
         return self.scan.irregular or changes or sound or decoded
 
 
-def look(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
+def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
     """Read every packet of the source and return its facts.
 
     Raise SourceError for what cannot become clips.
@@ -213,7 +213,7 @@ def _rate_hints(video: VideoStream) -> list[Fraction]:
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
     """Return the source's facts, or why no clips can be made of it."""
     try:
-        source = look(
+        source = read_facts(
             Path(payload["path"]), payload["demuxer"], ProbeLimits.from_json(payload["limits"])
         )
     except SourceError as error:

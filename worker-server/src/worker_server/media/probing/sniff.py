@@ -79,8 +79,8 @@ def packet_grid(data: bytes) -> tuple[int, int] | None:
     at = data.find(_TS_SYNC)
     while at >= 0:
         for step in _TS_STEPS:
-            found = data[at : at + _TS_PACKETS * step : step]
-            if len(found) >= min(_TS_PACKETS, 3 + at) and set(found) == {_TS_SYNC}:
+            sync_bytes = data[at : at + _TS_PACKETS * step : step]
+            if len(sync_bytes) >= min(_TS_PACKETS, 3 + at) and set(sync_bytes) == {_TS_SYNC}:
                 return at, step
         at = data.find(_TS_SYNC, at + 1)
     return None

@@ -133,8 +133,8 @@ def _mpeg12(packet: bytes) -> bytes:
 
 def _mpeg4(packet: bytes) -> bytes:
     """Return the video object layer's header (ISO/IEC 14496-2, 6.2.3)."""
-    for found in _START_CODE.finditer(packet, 0, _HEAD_BYTES):
-        at = found.end()
+    for match in _START_CODE.finditer(packet, 0, _HEAD_BYTES):
+        at = match.end()
         if at < len(packet) and 0x20 <= packet[at] <= 0x2F:
             return packet[at : at + 16]
     return b""

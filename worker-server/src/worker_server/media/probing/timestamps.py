@@ -45,12 +45,12 @@ class Timeline:
 
     def shifts(self, count: int) -> list[int | None]:
         """Return for each of `count` packets what to add to its stamps; None for outliers."""
-        found: list[int | None] = [0] * count
+        deltas: list[int | None] = [0] * count
         for jump in self.jumps:
-            found[jump.index :] = [jump.shift] * (count - jump.index)
+            deltas[jump.index :] = [jump.shift] * (count - jump.index)
         for index in self.outliers:
-            found[index] = None
-        return found
+            deltas[index] = None
+        return deltas
 
 
 def find_timeline(
@@ -108,7 +108,7 @@ def typical_step(times: Sequence[int | None], least_step: int = 1) -> int:
 
 def _standing(times: Sequence[int | None], least_step: int) -> set[int]:
     """Return the packets in rows of several whose stamps hardly move."""
-    found: set[int] = set()
+    indices: set[int] = set()
     row: list[int] = []
     previous: int | None = None
     for index, time in enumerate((*times, None)):
@@ -116,10 +116,10 @@ def _standing(times: Sequence[int | None], least_step: int) -> set[int]:
         if stands:
             row.append(index)
         elif len(row) >= STANDING_PACKETS:
-            found.update(row)
+            indices.update(row)
         row = row if stands else []
         previous = time
-    return found
+    return indices
 
 
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
@@ -143,10 +143,10 @@ def match_sound(
     matched, total_s = 0, Fraction(0)
     for before, jump in zip((Jump(0, 0), *sound.jumps), sound.jumps, strict=False):
         delta_s = (jump.shift - before.shift) * sound_tick_s
-        found = _same_jump(video, video_tick_s, matched, delta_s)
-        if found is not None:
-            matched = found + 1
-            total_s = video.jumps[found].shift * video_tick_s
+        video_jump = _same_jump(video, video_tick_s, matched, delta_s)
+        if video_jump is not None:
+            matched = video_jump + 1
+            total_s = video.jumps[video_jump].shift * video_tick_s
         elif delta_s > 0:
             total_s += delta_s
         jumps.append(Jump(jump.index, round(total_s / sound_tick_s)))

@@ -147,8 +147,8 @@ class Child:
             status = end(process, grace_s=0)
         if status != 0:
             raise _failure(status, stderr[-_TAIL_BYTES:].decode(errors="replace"))
-        found: dict[str, Any] = json.loads(answer)
-        return found
+        document: dict[str, Any] = json.loads(answer)
+        return document
 
 
 def _failure(status: int, stderr_tail: str) -> ChildFailed:
@@ -240,8 +240,8 @@ def guarded(
 def _guard_script() -> str:
     """Return the guard's compiled file where it is current: a script is compiled at each start."""
     compiled = Path(importlib.util.cache_from_source(guard.__file__))
-    found = Path(guard.__file__).stat()
-    size_and_time = (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
+    status = Path(guard.__file__).stat()
+    size_and_time = (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
     try:
         header = compiled.read_bytes()[:16]  # PEP 552
     except OSError:

@@ -83,13 +83,13 @@ def _run(targets: dict[str, Any], files: ChildFiles, scratch: Path) -> dict[str,
         status = end(process, grace_s=0)
     if status:
         raise guard.SandboxFailed(f"exit status {status}: {stderr.decode(errors='replace')}")
-    found: dict[str, bool] = json.loads(answer)
-    return found
+    permitted: dict[str, bool] = json.loads(answer)
+    return permitted
 
 
-def _report(found: dict[str, bool]) -> SandboxReport:
-    missing = tuple(name for name in NEEDED if not found[name])
-    escapes = tuple(name for name, done in found.items() if done and name not in NEEDED)
+def _report(permitted: dict[str, bool]) -> SandboxReport:
+    missing = tuple(name for name in NEEDED if not permitted[name])
+    escapes = tuple(name for name, done in permitted.items() if done and name not in NEEDED)
     return SandboxReport(guard.landlock_version(), missing, escapes)
 
 

@@ -41,14 +41,14 @@ def layers(edit: PartEdit, first_input: int, frames: int) -> list[Layer]:
     end_sample = round((count + edit.part.frame_count) / edit.frame_rate * AUDIO_RATE)
     ahead, behind = f"lt(n,{count})", f"gte(n,{end})"
     if before is not None and before == after and not before.is_video:
-        found = [(before, 0, f"{ahead}+{behind}", 0)] if count else []
+        spans = [(before, 0, f"{ahead}+{behind}", 0)] if count else []
     else:
-        found = [(before, 0, ahead, 0)] if before is not None and count else []
+        spans = [(before, 0, ahead, 0)] if before is not None and count else []
         if after is not None and edit.frames_after:
-            found.append((after, end, behind, end_sample))
+            spans.append((after, end, behind, end_sample))
     return [
         Layer(bumper, number, first, enable, sample)
-        for number, (bumper, first, enable, sample) in enumerate(found, first_input)
+        for number, (bumper, first, enable, sample) in enumerate(spans, first_input)
     ]
 
 

@@ -175,9 +175,9 @@ def _edges_between_bumpers(
 
 def _background(edit: PartEdit) -> str:
     """Return the input of both bumpers where no encoded frame is between them."""
-    look = f"c={background(edit)}:s={edit.width}x{edit.height}:r={text(edit.frame_rate)}"
+    options = f"c={background(edit)}:s={edit.width}x{edit.height}:r={text(edit.frame_rate)}"
     frames = edit.frames_before + edit.frames_after
-    return f"color={look},trim=end_frame={frames},format=yuv420p,{colour.TAGS},setsar=1"
+    return f"color={options},trim=end_frame={frames},format=yuv420p,{colour.TAGS},setsar=1"
 
 
 def _seek(edit: PartEdit) -> list[str]:

@@ -55,8 +55,8 @@ class ParameterSets:
     @classmethod
     def of_byte_stream(cls, data: bytes | None) -> Self:
         """Take parameter sets with start codes (H.264, annex B)."""
-        found = [unit for unit in _START_CODE.split(data or b"") if unit]
-        sets = (tuple(unit for unit in found if kind(unit) == wanted) for wanted in (SPS, PPS))
+        units = [unit for unit in _START_CODE.split(data or b"") if unit]
+        sets = (tuple(unit for unit in units if kind(unit) == wanted) for wanted in (SPS, PPS))
         return cls(4, *sets)
 
     def joined(self, other: "ParameterSets") -> bytes:
@@ -152,14 +152,14 @@ def _sei_payload_types(unit: bytes) -> Iterator[int]:
 
 
 def _sets(record: bytes, offset: int, count: int) -> tuple[tuple[bytes, ...], int]:
-    found = []
+    units = []
     for _ in range(count):
         (size,) = struct.unpack_from(">H", record, offset)
         offset += 2 + size
-        found.append(record[offset - size : offset])
-        if len(found[-1]) != size or not size:
+        units.append(record[offset - size : offset])
+        if len(units[-1]) != size or not size:
             raise IndexError
-    return tuple(found), offset
+    return tuple(units), offset
 
 
 def _with_length16(unit: bytes) -> bytes:

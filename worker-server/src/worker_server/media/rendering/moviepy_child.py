@@ -155,8 +155,8 @@ def _sound(edit: PartEdit) -> AudioClip:
     def samples_at(t: float | npt.NDArray[np.float64]) -> Sound:
         # Round to nearest: MoviePy's own array clip rounds down, which doubles and skips samples.
         places = np.rint(np.asarray(t) * AUDIO_RATE).astype(int)
-        found: Sound = samples[np.clip(places, 0, len(samples) - 1)]
-        return found
+        chosen: Sound = samples[np.clip(places, 0, len(samples) - 1)]
+        return chosen
 
     return AudioClip(samples_at, duration=(len(samples) + 0.5) / AUDIO_RATE, fps=AUDIO_RATE)
 

@@ -15,7 +15,7 @@ _MAX_REORDER = 32  # frames that decoding may run ahead of showing
 def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
     """Return how many frames of the part are stored but not decoded, or decoded with errors.
 
-    A frame that the decoder complains about counts, however little of it is wrong; those that only
+    A frame with a decoder error counts, however little of it is wrong; those that only
     refer to it do not.
     """
     video: Any = container.streams[edit.source.video_index]

@@ -143,15 +143,15 @@ def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> lis
 
 def _source_keys(source: _Video, edit: PartEdit) -> set[int]:
     """Return the first key frame of the part, the one near its middle and the last."""
-    part, found = edit.part, set()
+    part, frames = edit.part, set()
     for target in (part.start_frame, (part.start_frame + part.end_frame) // 2, part.end_frame - 1):
         for frame, packet in source.packets_from_key(target):
             if frame >= part.end_frame:
                 break
             if packet.is_keyframe and frame >= part.start_frame:
-                found.add(frame)
+                frames.add(frame)
                 break
-    return found
+    return frames
 
 
 def _distance(frame: int, keys: Sequence[int]) -> int:
@@ -162,10 +162,10 @@ def _distance(frame: int, keys: Sequence[int]) -> int:
 def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
     """Tell whether the clip shows another picture; one beside it will do where the rate varies."""
     wanted = edit.part.start_frame + frame
-    found = source.pictures(range(wanted, wanted + 1))
-    if not found:
+    decoded = source.pictures(range(wanted, wanted + 1))
+    if not decoded:
         return False  # the source has no picture of its own there
-    shown, seen = _upright_thumbnail(found[wanted], edit), _unmarked(edit)
+    shown, seen = _upright_thumbnail(decoded[wanted], edit), _unmarked(edit)
     margin = 1 if edit.source.is_vfr else 0
     first = max(0, frame + edit.frames_before - margin)
     pictures = [

@@ -64,22 +64,22 @@ class Verifier(Child):
         payload = {"path": str(path.absolute()), "edit": edit.to_json(), "conceals": conceals}
         files = ChildFiles(read=(path, edit.source_path))
         try:
-            found = self.request(payload, _TIMEOUT_S, should_stop, files)
+            measured = self.request(payload, _TIMEOUT_S, should_stop, files)
         except ChildCrashed as error:
             raise MediaProcessCrashed("verify", str(error)) from error
         except ChildFailed as error:
             raise ClipRejected(f"The clip cannot be verified: {error}.") from error
-        if "error" in found:
-            raise ClipRejected(f"The clip cannot be read: {found['error']}.")
-        if found["streams"] != ["video", "audio"]:
-            raise ClipRejected(f"The clip has the streams {found['streams']}.")
-        if differences := list(_differences(found, edit)):
+        if "error" in measured:
+            raise ClipRejected(f"The clip cannot be read: {measured['error']}.")
+        if measured["streams"] != ["video", "audio"]:
+            raise ClipRejected(f"The clip has the streams {measured['streams']}.")
+        if differences := list(_differences(measured, edit)):
             raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
-        concealed = _bounded_damage(found["damaged_frames"], edit)
-        video_s = float(Fraction(found["video_s"]))
+        concealed = _bounded_damage(measured["damaged_frames"], edit)
+        video_s = float(Fraction(measured["video_s"]))
         size_bytes = path.stat().st_size
-        poster = base64.b64decode(found["poster"]) if found["poster"] else None
-        frames, sha256 = found["frames"], found["sha256"]
+        poster = base64.b64decode(measured["poster"]) if measured["poster"] else None
+        frames, sha256 = measured["frames"], measured["sha256"]
         return ClipFacts(size_bytes, frames, video_s, sha256, concealed, poster)
 
 
@@ -102,7 +102,7 @@ def _bounded_damage(damaged: int, edit: PartEdit) -> int:
     return damaged
 
 
-def _differences(found: dict[str, Any], edit: PartEdit) -> Iterator[str]:
+def _differences(measured: dict[str, Any], edit: PartEdit) -> Iterator[str]:
     wanted: dict[str, Any] = {
         "video": ["h264", "High", "yuv420p"],
         "size": [edit.width, edit.height],
@@ -111,14 +111,14 @@ def _differences(found: dict[str, Any], edit: PartEdit) -> Iterator[str]:
         "audio": ["aac", AUDIO_RATE, 2],
     }
     for name, value in wanted.items():
-        if found[name] != value:
-            yield f"{name} is {found[name]}, not {value}"
-    video_s, audio_s = Fraction(found["video_s"]), Fraction(found["audio_s"])
+        if measured[name] != value:
+            yield f"{name} is {measured[name]}, not {value}"
+    video_s, audio_s = Fraction(measured["video_s"]), Fraction(measured["audio_s"])
     if abs(video_s - edit.duration_s) > _CLOCK_S:
         yield f"the picture lasts {float(video_s):.3f} s, not {float(edit.duration_s):.3f} s"
     if abs(audio_s - video_s) > _MAX_APART_S:
         yield f"the sound lasts {float(audio_s):.3f} s, the picture {float(video_s):.3f} s"
-    if found["differing_frames"]:
-        yield f"the pictures of frames {found['differing_frames']} of the part are not the source's"
-    if found["level_difference_db"] is not None:
-        yield f"the sound is {found['level_difference_db']:+.1f} dB from the source's"
+    if frames := measured["differing_frames"]:
+        yield f"the pictures of frames {frames} of the part are not the source's"
+    if measured["level_difference_db"] is not None:
+        yield f"the sound is {measured['level_difference_db']:+.1f} dB from the source's"

@@ -85,16 +85,16 @@ def _damaged_frames(edit: PartEdit) -> int:
 
 def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[str, Any]:
     """Compare the clip with its source; what the source hides from comparison is skipped."""
-    found: dict[str, Any] = dict(_NO_DIFFERENCES)
+    differences: dict[str, Any] = dict(_NO_DIFFERENCES)
     try:
         with open_source(edit.source_path, edit.source.demuxer) as source:
             if is_comparable(edit):
-                found["differing_frames"] = differing_frames(source, clip, keys, edit)
+                differences["differing_frames"] = differing_frames(source, clip, keys, edit)
             if edit.source.has_audio:
-                found["level_difference_db"] = level_difference_db(source, clip, edit)
+                differences["level_difference_db"] = level_difference_db(source, clip, edit)
     except (av.error.FFmpegError, ValueError):
         pass  # the clip is not to blame
-    return found
+    return differences
 
 
 def _edited_s(audio: "av.AudioStream", end_s: Fraction) -> Fraction:

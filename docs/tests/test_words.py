@@ -1,0 +1,46 @@
+"""Code and prose use the field's words, which a newcomer can search for (docs/glossary.md)."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# The word to use instead stands behind each.
+RIDDLES = (
+    r"making_way|make_way|\bgives? way\b|\bgave way\b",  # preemption, preempt
+    r"\blook_at_|\b(a|an indexed) look\b|\blooked at\b|[. ]look\(",  # query, probe, read
+    r"\blent\b|\banew\b|\bin vain\b",  # used, again, without effect
+    r"\b[Ww]hoever\b|\b[Ss]omebody\b|\b[Nn]obody [a-z]+s\b",  # the role: caller, worker
+    r"hand(s|ed|ing)?[ _]back\b",  # return to the queue
+    r"complain",  # error, failure
+    r"stored_early|finds_keys|\bearly_s\b",  # reorder_delay_s, seeks_by_pts
+    r"ends_command|\bGROUND\b|\b_ground\b",  # encode_edges_command, background
+    r"\btop_up\b|\btops? up\b",  # refill
+    r"\b_said\b|\b_nothing\b|\b_released\b|\b_pause\b",  # nouns
+    r"\bSpare\b|\bdismiss\b|\bWish\b|\bgive_away\b",  # WarmProber, close, DemoOptions, chown
+    r"_before_the_end|_end_with_the_clock|_wait_for_the_clock",  # close_…, exit_when_…, wait_for_…
+    r"home\.mark\(|\b_converse\b|answering\.py|deploy/saving",  # lock, communicate, child_main, …
+)
+# Variables that do not say what they hold.
+VAGUE = r"^ *(found|mine|this)(: [^=]+)? = "
+
+
+def _uses(pattern: str, *paths: str) -> list[str]:
+    """Return the lines of text files in git, or about to be, that match; Python takes 20 s."""
+    command = ["git", "grep", "--untracked", "-nIE", pattern, "--", *paths]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout.splitlines()
+
+
+def test_words_that_no_one_searches_for_are_not_used() -> None:
+    ignored = ("*.json", "*.svg", "locks", "**/page_assets/*", "docs/tests/test_words.py")
+    uses = _uses("|".join(RIDDLES), ".", *(f":!{path}" for path in ignored))
+    assert uses == []
+
+
+def test_variables_of_the_sources_are_named_after_what_they_hold() -> None:
+    assert _uses(VAGUE, "*/src/*.py") == []
+
+
+def test_search_finds_what_it_should() -> None:
+    assert _uses(r"\bVAGUE = ", "docs/tests/*.py")
