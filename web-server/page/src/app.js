@@ -19,7 +19,7 @@ import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
 
 const READY_MS = 60_000;
 
-/** The page: a share link's for whoever opened one, else the account's. */
+/** The page: a share link's where the URL has one, else the account's. */
 export function App() {
   language.value; // rendered again in another language
   return sharePath ? html`<${SharedPage} />` : html`<${OwnPage} />`;
