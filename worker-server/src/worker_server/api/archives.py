@@ -29,7 +29,7 @@ from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, Zip
 # A call is answered within 15 s; what is summed up by then is kept for the next call.
 _SUMMING_S = 8.0
 _OPENINGS = 8
-_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 20, 10
+_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 16, 10
 _log = logging.getLogger(__name__)
 LostClip = Callable[[uuid.UUID, int, str], object]
 

@@ -17,7 +17,7 @@ from worker_server.api.slots import slots_for
 
 # Files that are being sent: with ZIPs the service has a few threads more, to refuse others
 # (idrl_common.gunicorn_worker).
-_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 40, 20
+_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 44, 32
 Hold = Callable[[], Callable[[], None]]
 
 
