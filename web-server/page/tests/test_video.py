@@ -96,3 +96,23 @@ def test_frames_of_clips(
     found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
     assert found == [(PARTS - 1) * PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
     assert visitor.console_errors == []
+
+
+def test_list_has_a_picture_once_the_first_clip_is_done(
+    visitor: Visitor, system: RunningSystem, video_url: str
+) -> None:
+    page = visitor.page
+    page.fill("#links", video_url)
+    page.locator(".options-box summary").click()
+    page.get_by_label("Show me the plan first").check(force=True)
+    page.fill("#part_seconds", "2")
+    page.locator("form button.primary").click()
+    page.get_by_role("button", name="Make the clips").wait_for()
+    task_id = page.url.rpartition("/")[2]
+    _start_parts(system, task_id, "number = 1")
+    with page.expect_response("**/parts/0/poster.jpg", timeout=60_000) as found:
+        visitor.open("tasks")
+    assert found.value.status == 409
+    _start_parts(system, task_id, "number <> 1")
+    visitor.wait_true("document.querySelector('.row .poster img')?.naturalWidth > 0")
+    assert [line for line in visitor.console_errors if "409" not in line] == []

@@ -10,6 +10,8 @@ import { LatestBatches } from "./batch.js";
 
 const PAGE = 30;
 const EVERY_MS = 5000;
+/** The first clip's poster is missing for as long as only later clips are done. */
+const MAX_POSTER_CALLS = 5;
 const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["done", "done"], ["failed", "failed"]];
 
 export function Tasks() {
@@ -126,7 +128,7 @@ function Row({ task, isChosen, onToggle }) {
   return html`<li class="row">
     <input type="checkbox" checked=${isChosen} onChange=${() => onToggle(task.task_id)} aria-label=${t("tasks.choose", { name: task.name })} />
     <a class="row-link" data-row href=${linkTo("task", task.task_id)}>
-      <${Poster} src=${poster} />
+      <${Poster} src=${poster} version=${isLive ? Math.min(task.parts_done, MAX_POSTER_CALLS) : -1} />
       <span class="row-text">
         <strong class="ellipsis">${task.name}</strong>
         <span class="facts">${facts.join(" · ")}</span>
@@ -137,9 +139,11 @@ function Row({ task, isChosen, onToggle }) {
   </li>`;
 }
 
-/** A picture, or a calm place where there is none (yet). @param {{src: string | false, alt?: string}} props */
-export function Poster({ src, alt = "" }) {
+/** A picture, or a calm place where there is none (yet); with another version it is asked for again.
+ * @param {{src: string | false, alt?: string, version?: number}} props */
+export function Poster({ src, alt = "", version }) {
   const isBroken = useSignal(false);
+  useEffect(() => void (isBroken.value = false), [version]);
   return html`<span class="poster">
     ${src && !isBroken.value && html`<img src=${src} alt=${alt} loading="lazy" onError=${() => (isBroken.value = true)} />`}
   </span>`;
