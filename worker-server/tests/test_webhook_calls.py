@@ -1,7 +1,9 @@
 """The `/webhooks` calls: bounds, whose they are, and what is sent again."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -143,6 +145,26 @@ def test_disabled_webhook_sends_nothing(
     resent = client.post(f"{link}/deliveries/{delivery.id}/resend", headers=auth())
     assert problem(resent) == (409, "webhook_disabled")
     assert webhooks.claim(30) is None
+
+
+def test_outbox_does_not_fill_with_test_events(
+    client: FlaskClient, auth: Auth, webhook: dict[str, Any]
+) -> None:
+    """As many calls at once as one likes, while the receiver is away."""
+    with ThreadPoolExecutor(8) as pool:
+        calls = [
+            pool.submit(
+                client.application.test_client().post, f"{webhook['link']}/test", headers=auth()
+            )
+            for _ in range(20)
+        ]
+    assert Counter(call.result().status_code for call in calls) == {202: 10, 429: 10}
+    refused = client.post(f"{webhook['link']}/test", headers=auth())
+    assert problem(refused) == (429, "too_many_requests")
+    delivery = webhooks.claim(30)
+    assert delivery is not None
+    webhooks.settle(delivery, Outcome(http_status=204))
+    assert client.post(f"{webhook['link']}/test", headers=auth()).status_code == 202
 
 
 def test_deleted_webhook_takes_its_deliveries_along(

@@ -92,6 +92,7 @@ PROBLEMS: ProblemMap = {
     brands.TooManyBrands: (429, "too_many_brands"),
     webhook_rows.WebhookNotFound: (404, "webhook_not_found"),
     webhook_rows.TooManyWebhooks: (429, "too_many_webhooks"),
+    webhook_rows.TooManyTests: (429, "too_many_requests"),
     webhook_rows.WebhookDisabled: (409, "webhook_disabled"),
     BrandFileRefused: _brand_file_refused,
     BrandsBusy: _brands_busy,

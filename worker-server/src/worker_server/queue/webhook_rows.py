@@ -17,6 +17,8 @@ EVENTS = (*callbacks.TASK_EVENTS, "part.done", *callbacks.BATCH_EVENTS)
 DEFAULT_EVENTS = ("task.done", "task.failed", "task.canceled")
 TEST_EVENT = "webhook.test"
 MAX_WEBHOOKS = 20
+# A receiver that is away must not let the outbox grow without end.
+MAX_TESTS = 10
 KEPT_DAYS = 30
 
 
@@ -32,6 +34,13 @@ class TooManyWebhooks(Exception):
 
     def __init__(self) -> None:
         super().__init__(f"An account may have {MAX_WEBHOOKS} webhooks; delete one first.")
+
+
+class TooManyTests(Exception):
+    """The webhook has as many test events to send as it may have."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{MAX_TESTS} test events of this webhook are waiting already.")
 
 
 class WebhookDisabled(Exception):
@@ -82,9 +91,20 @@ def delete_webhook(owner_id: int, webhook_id: uuid.UUID) -> None:
 
 
 def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
-    """Put an event without a task into the outbox; raise WebhookNotFound or WebhookDisabled."""
+    """Put an event without a task into the outbox.
+
+    Raise WebhookNotFound, WebhookDisabled or TooManyTests.
+    """
+    waiting = (
+        WebhookDelivery.webhook_id == webhook_id,
+        WebhookDelivery.event == TEST_EVENT,
+        WebhookDelivery.status == DeliveryStatus.WAITING,
+    )
     with transaction() as session:
         _check_enabled(_owned(session, owner_id, webhook_id))
+        lock_owner(session, owner_id)
+        if (session.scalar(select(func.count()).where(*waiting)) or 0) >= MAX_TESTS:
+            raise TooManyTests
         row = WebhookDelivery(webhook_id=webhook_id, event=TEST_EVENT)
         session.add(row)
         session.flush()
