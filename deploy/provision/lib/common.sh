@@ -41,6 +41,19 @@ write_file() {
 	mv "$1.new" "$1"
 }
 
+# Write standard input to the file $1, for all to read, and note when that changed something. It
+# stays the same file: a container that has it mounted would keep the old one after a rename.
+write_mounted_file() {
+	mkdir -p "$(dirname "$1")"
+	cat >"$1.new"
+	if ! cmp -s "$1.new" "$1"; then
+		changed=yes
+		cat "$1.new" >"$1"
+	fi
+	chmod 644 "$1"
+	rm "$1.new"
+}
+
 # Write the systemd unit $1 from standard input.
 write_unit_file() {
 	changed=no

@@ -31,7 +31,11 @@ need_internal_tls() {
 write_internal_ca() {
 	has_internal_tls || return 0
 	internal_ca=$(pem idrl-internal-ca)
-	printf '%b\n' "$internal_ca" | write_file "$IDRL_ETC/internal-ca.pem" 644
+	printf '%b\n' "$internal_ca" >"$IDRL_ETC/internal-ca.given"
+	changed=no
+	write_mounted_file "$IDRL_ETC/internal-ca.pem" <"$IDRL_ETC/internal-ca.given"
+	rm "$IDRL_ETC/internal-ca.given"
+	[ "$changed" = no ] || reload_nginx nginx
 }
 
 # Put the certificate and its key where the service tls reads them.

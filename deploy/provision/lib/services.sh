@@ -57,7 +57,7 @@ needs_ca() {
 write_ca() {
 	needs_ca || return 0
 	certificate=$(pem idrl-postgres-ca)
-	printf '%b\n' "$certificate" | write_file "$IDRL_ETC/postgres-ca.pem" 644
+	printf '%b\n' "$certificate" | write_mounted_file "$IDRL_ETC/postgres-ca.pem"
 }
 
 # build_image IMAGE FOLDER SERVICE: build it from the release, whose revision is the image's tag.

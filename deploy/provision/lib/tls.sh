@@ -29,9 +29,14 @@ install_certificate() {
 	# In place: the container has these very files, and would keep the old ones after a rename.
 	cat "$2" >"$IDRL_ETC/tls/key.pem"
 	cat "$1" >"$IDRL_ETC/tls/cert.pem"
-	nginx=$(docker ps --quiet --filter "label=com.docker.compose.service=${3:-nginx}")
-	[ -z "$nginx" ] || docker kill --signal HUP "$nginx" >/dev/null
+	reload_nginx "${3:-nginx}"
 	say "nginx has a new certificate"
+}
+
+# Have the nginx of the service $1 read its files again, where it runs.
+reload_nginx() {
+	nginx=$(docker ps --quiet --filter "label=com.docker.compose.service=$1")
+	[ -z "$nginx" ] || docker kill --signal HUP "$nginx" >/dev/null
 }
 
 nginx_image() {

@@ -60,7 +60,15 @@ def test_a_database_that_must_prove_itself_needs_its_authority(machine: Machine)
     )
     machine.write_secrets("idrl-postgres-ca")
     done = machine.shell("write_ca; database_lines worker x; compose_file_line")
-    assert (machine.etc / "postgres-ca.pem").read_text() == machine.secrets["idrl-postgres-ca"]
+    file = machine.etc / "postgres-ca.pem"
+    assert file.read_text() == machine.secrets["idrl-postgres-ca"]
+    # Containers have the file itself mounted: another one in its place would reach none of them.
+    inode = file.stat().st_ino
+    machine.secrets["idrl-postgres-ca"] += machine.secrets["idrl-postgres-ca"]
+    machine.write_secrets("idrl-postgres-ca")
+    assert machine.shell("write_ca").code == 0
+    assert (file.read_text(), file.stat().st_ino) == (machine.secrets["idrl-postgres-ca"], inode)
+    assert file.stat().st_mode & 0o777 == 0o644
     assert "COMPOSE_FILE=docker-compose.yml:ca.yml\n" in done.output
     assert "POSTGRES_SSLMODE=verify-ca\n" in done.output
 

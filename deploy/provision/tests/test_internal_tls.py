@@ -106,6 +106,15 @@ def test_the_certificate_is_installed_for_the_service_tls(machine: Machine) -> N
     assert (machine.etc / "tls" / "key.pem").stat().st_mode & 0o777 == 0o400
     assert (machine.etc / "internal-ca.pem").stat().st_mode & 0o777 == 0o644
     assert "label=com.docker.compose.service=tls" in machine.calls()
+    # For a change of authority both are trusted for a while; nginx of the web machine reads it.
+    machine.secrets["idrl-internal-ca"] += machine.secrets["idrl-internal-ca"]
+    machine.write_secrets(*SECRETS["worker"], *TLS_SECRETS["worker", "1"])
+    inode = (machine.etc / "internal-ca.pem").stat().st_ino
+    (machine.folder / "calls").unlink()
+    assert install(machine)[0] == 0
+    assert (machine.etc / "internal-ca.pem").stat().st_ino == inode
+    assert "docker kill --signal HUP container-of-nginx" in machine.calls()
+    assert sorted(path.name for path in machine.etc.glob("internal-ca*")) == ["internal-ca.pem"]
 
 
 @pytest.mark.parametrize("cause", ["another_name", "another_authority", "another_key"])
