@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker_server.media import PROFILES, Profile, Quality
+from worker_server.media import PROFILES, FrameRange, Profile, Quality, probe
 
 # x264's name of an option that ffmpeg's command line calls otherwise.
 _X264_NAMES = {
@@ -38,6 +38,18 @@ def test_settings_of_a_quality_reach_x264(
     options = profile.options.split()
     for name, value in zip(options[::2], options[1::2], strict=True):
         assert found[_X264_NAMES.get(name[1:], name[1:])].split(":")[0] == value, name
+
+
+@pytest.mark.parametrize("quality", Quality)
+def test_edges_of_a_copied_part_have_each_quality(
+    quality: Quality, numbered: Callable[..., Path], copy: Callable[..., Any]
+) -> None:
+    """Edges refer to no more frames than the source's decoder holds: here to one."""
+    tags = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
+    path = numbered(100, "25", "s.mp4", f"-bf 0 -refs 1 -g 12 {tags}")
+    source = probe(path)
+    part = FrameRange(0, 20, 75, source.frame_rate)
+    assert copy(source, path, part, profile=PROFILES[quality]).numbers() == list(range(20, 75))
 
 
 def test_options_follow_the_preset_and_rate() -> None:
