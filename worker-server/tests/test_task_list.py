@@ -3,14 +3,19 @@
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
+import psycopg2
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import wait_until
 from worker_server.api import task_pages
 from worker_testing import post, problem
 
@@ -255,3 +260,37 @@ def test_time_may_have_any_offset(client: FlaskClient, auth: Auth, offset: str) 
 def test_time_outside_the_calendar_is_refused(client: FlaskClient, auth: Auth) -> None:
     target = f"/tasks?created_after={quote('0001-01-01T00:00:00+10:00')}"
     assert problem(client.get(target, headers=auth())) == (400, "invalid_query")
+
+
+def test_account_may_ask_for_few_long_lists_at_once(
+    app: Flask, auth: Auth, database: Database
+) -> None:
+    """Each takes the processor for as long as fifty short ones."""
+
+    def listed(count: int) -> TestResponse:
+        path = f"/tasks?max={count}"
+        return app.test_client().get(path, headers=auth())
+
+    def waiting() -> int:
+        blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return len(database.execute(blocked))
+
+    with ThreadPoolExecutor(3) as pool:
+        with closing(
+            psycopg2.connect(
+                host=database.host,
+                port=database.port,
+                dbname=database.name,
+                user=database.superuser,
+                password=database.password,
+            )
+        ) as blocker:
+            blocker.cursor().execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+            calls = [pool.submit(listed, 1000) for _ in range(2)]
+            wait_until(lambda: waiting() == 2, 5)
+            assert problem(listed(1000)) == (429, "too_many_requests")
+            # A short one waits for nothing but the table.
+            calls += [pool.submit(listed, 200)]
+            wait_until(lambda: waiting() == 3, 5)
+        assert [call.result(10).status_code for call in calls] == [200] * 3
+    assert listed(1000).status_code == 200

@@ -1,6 +1,7 @@
 """The `/tasks` calls that make tasks and read them: each parses, calls one service and answers."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.wrappers import Response as BaseResponse
@@ -25,6 +26,7 @@ from worker_server.api.schemas import (
     event_document,
     task_document,
 )
+from worker_server.api.slots import slots_for
 from worker_server.edits import Edit
 from worker_server.fetching import check_url
 from worker_server.queue.estimates import QueueEstimates
@@ -35,12 +37,16 @@ from worker_server.settings import Settings, current
 from worker_server.share_monitor import ShareMonitor
 
 Answer = tuple[Response, int]
+# A list of a thousand tasks occupies the processor for as long as fifty short calls.
+_LONG_LIST = 200
+_LONG_LISTS_AT_ONCE, _LONG_LISTS_PER_ACCOUNT = 6, 2
 
 
 def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     """Return the routes; `authentication` has identified the caller before any of them runs."""
     routes = Blueprint("tasks", __name__, url_prefix="/tasks")
     estimates = QueueEstimates()
+    long_lists = slots_for("long lists", _LONG_LISTS_AT_ONCE, _LONG_LISTS_PER_ACCOUNT)
 
     @routes.post("")
     def create_task() -> tuple[Response, int, dict[str, str]]:
@@ -56,7 +62,9 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     def list_tasks() -> Response:
         query = parse_query(Listing)
         blocked_by = services.blocked_by(share)
-        return task_reads.page_response(caller().user_id, query, blocked_by, estimates)
+        owner_id = caller().user_id
+        with long_lists.taken(owner_id) if query.max > _LONG_LIST else nullcontext():
+            return task_reads.page_response(owner_id, query, blocked_by, estimates)
 
     @routes.get("/<task_id>")
     def get_task(task_id: str) -> Response:
