@@ -348,7 +348,7 @@ def test_half_open_connections_of_one_address_leave_others_in(
 def test_slow_readers_of_one_account_leave_others_in(
     running: System, greedy: Caller, modest: Caller, short_video: str, kind: str
 ) -> None:
-    """A hundred downloads that nobody reads, of clips that no buffer holds, all different ones."""
+    """A hundred downloads that are not read, of clips that no buffer holds, all different ones."""
     link = many_large_clips(running, greedy)
     paths = [f"{link}/parts/{number}" for number in range(MANY)]
     if kind == "ZIPs":
