@@ -5,9 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from idrl_testing import webhook_receiver
+from idrl_testing.webhook_receiver import Answer, Message
 
 _REFUSED_ONCE = 5
 
@@ -16,7 +18,7 @@ _REFUSED_ONCE = 5
 class Receiver:
     """A running receiver: what has arrived, and what came unsigned or signed by another secret."""
 
-    url: str
+    url: str = ""
     verifiers: dict[str, Webhook] = field(default_factory=dict)
     arrived: set[tuple[str, str]] = field(default_factory=set)
     forged: list[str] = field(default_factory=list)
@@ -31,49 +33,27 @@ class Receiver:
         """Expect the messages at a path to be signed by this secret."""
         self.verifiers[path] = Webhook(secret)
 
-    def take(self, path: str, headers: dict[str, str], body: bytes) -> int:
-        """Note a message and return the status of the answer: every fifth one is refused once."""
-        name = headers["webhook-id"]
+    def take(self, message: Message) -> Answer:
+        """Note a message and return the answer: every fifth one is refused once."""
+        name = message.headers["webhook-id"]
         with self._lock:
             try:
-                self.verifiers[path].verify(body, headers)
+                self.verifiers[message.path].verify(message.body, message.headers)
             except WebhookVerificationError as error:
-                self.forged.append(f"a message at {path}: {error}")
+                self.forged.append(f"a message at {message.path}: {error}")
             if name not in self._messages:
                 self._messages.add(name)
                 if len(self._messages) % _REFUSED_ONCE == 0:
-                    return 503
-            event = json.loads(body)
+                    return Answer(503)
+            event = json.loads(message.body)
             self.arrived.add((event["type"], event["data"].get("task_id", "")))
-        return 204
+        return Answer()
 
 
 @contextmanager
 def listening() -> Iterator[Receiver]:
     """Take webhooks on loopback while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    receiver = Receiver(f"http://127.0.0.1:{server.server_port}")
-    server.RequestHandlerClass = _handler(receiver)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
-    thread.start()
-    try:
+    receiver = Receiver()
+    with webhook_receiver.receive(receiver.take) as url:
+        receiver.url = url
         yield receiver
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(receiver.take(self.path, headers, body))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # the library's
-            """Say nothing."""
-
-    return Handler

@@ -1,9 +1,7 @@
 """Webhooks through the whole system: a receiver on this machine verifies what it is sent."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,17 +9,24 @@ import pytest
 from blackbox.client import Api
 from standardwebhooks.webhooks import Webhook
 
+from idrl_testing import webhook_receiver
 from idrl_testing.site import Site
 from idrl_testing.waiting import wait_until
+from idrl_testing.webhook_receiver import Answer, Message
 
 
 @dataclass
 class Receiver:
     """What it was sent, and the statuses that it answers, the last one from then on."""
 
-    url: str
+    url: str = ""
     statuses: list[int] = field(default_factory=lambda: [204])
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    def respond(self, message: Message) -> Answer:
+        """Keep the message and answer with the next status."""
+        self.received.append((message.headers, message.body))
+        return Answer(self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
 
     def verified(self, secret: str) -> list[dict[str, Any]]:
         """Return the bodies, which the public library has verified."""
@@ -32,28 +37,10 @@ class Receiver:
 @pytest.fixture
 def receiver(site: Site) -> Iterator[Receiver]:
     """Listen where the system reaches this machine: at the address of the site."""
-    host = urlsplit(site.url).hostname or ""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            state.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            more = len(state.statuses) > 1
-            self.send_response(state.statuses.pop(0) if more else state.statuses[0])
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            """Say nothing."""
-
-    server = ThreadingHTTPServer((host, 0), Handler)
-    state = Receiver(f"http://{host}:{server.server_port}/hook")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    receiver = Receiver()
+    with webhook_receiver.receive(receiver.respond, urlsplit(site.url).hostname or "") as address:
+        receiver.url = f"{address}/hook"
+        yield receiver
 
 
 def test_receiver_is_told_when_a_task_is_done(

@@ -1,8 +1,5 @@
-"""A stranger's receiver of webhooks: the only part of the tests of webhooks that is not real."""
+"""A caller's receiver of webhooks: the only part of the tests of webhooks that is not real."""
 
-import http.server
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +8,13 @@ from typing import Any
 
 from standardwebhooks.webhooks import Webhook as Verifier
 
+from idrl_testing import webhook_receiver
+from idrl_testing.webhook_receiver import Answer, Message
+
 
 @dataclass
 class Receiver:
-    """A stranger's receiver: what it was sent, and what it answers."""
+    """What the receiver was sent, and what it answers; a killed one breaks the connection off."""
 
     url: str = ""
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -23,6 +23,13 @@ class Receiver:
     pause_s: float = 0
     before_answer: Callable[[], object] = bool
     is_killed: bool = False
+
+    def respond(self, message: Message) -> Answer | None:
+        """Keep the message, then answer as the test says."""
+        self.received.append((message.headers, message.body))
+        time.sleep(self.pause_s)
+        self.before_answer()
+        return None if self.is_killed else Answer(self.status, self.headers)
 
     def verified(self, secret: str) -> list[Any]:
         """Return the bodies, which the public library has verified."""
@@ -33,30 +40,7 @@ class Receiver:
 @contextmanager
 def listening() -> Iterator[Receiver]:
     """Yield a receiver that listens on loopback."""
-    state = Receiver()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            state.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            time.sleep(state.pause_s)
-            state.before_answer()
-            if state.is_killed:
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            self.send_response(state.status)
-            for name, value in state.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/hook?key=1"
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    receiver = Receiver()
+    with webhook_receiver.receive(receiver.respond) as address:
+        receiver.url = f"{address}/hook?key=1"
+        yield receiver
