@@ -284,7 +284,7 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
 
         What cannot be identified was refused with 401 before.
         """
-        if upload_id:  # nginx leads here for a refusal only
+        if upload_id:  # nginx passes an address with an id on only to have it refused
             raise NotFound
         token = exchanged_token() or bearer_token()
         return Response(status=204, headers={"X-Accel-Authorization": f"Bearer {token}"})

@@ -20,7 +20,7 @@ _REQUIRED = ("sub", "iss", "aud", "iat", "exp", "task")
 
 
 class ShareInvalid(Exception):
-    """The token is none of ours, or its account is gone."""
+    """The token was not signed by this system, or its account is gone."""
 
     def __init__(self) -> None:
         super().__init__("There is nothing behind this link.")

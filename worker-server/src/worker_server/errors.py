@@ -1,6 +1,7 @@
 """Why work ends without its result: the exceptions, their codes, and whose fault each is.
 
-A neutral module: it imports nothing of ours, so media, fetching, queue and jobs may all use it.
+A neutral module: it imports no other module of the project, so media, fetching, queue and jobs
+may all use it.
 """
 
 from dataclasses import dataclass

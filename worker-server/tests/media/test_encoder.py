@@ -60,7 +60,7 @@ def is_alive(pid: int) -> bool:
 
 
 def await_death(pid: int) -> None:
-    """Return when a process that is no child of ours is gone."""
+    """Return when a process that is no child of this one is gone."""
     deadline = time.monotonic() + 10
     while is_alive(pid):
         assert time.monotonic() < deadline, f"{pid} lives on"

@@ -36,7 +36,7 @@ class EditError(MediaError):
 class EncodeFailed(MediaError):
     """An encoder ended without a clip; `retryable` says whether another attempt can help.
 
-    `str()` adds the end of standard error, which names files of ours and is for the log only.
+    `str()` adds the end of standard error, which names the system's files and is for the log only.
 
     Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
     `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.
@@ -65,7 +65,7 @@ class RendererDeclined(EncodeFailed):
 
 
 class MediaProcessCrashed(MediaError):
-    """A child process of ours ended as it never should, whatever the video.
+    """A child process ended as it never should, whatever the video.
 
     The code is `internal_error`; the job replaces it where only this video crashes the child.
     `str()` has the end of the child's standard error, for the log.

@@ -69,7 +69,7 @@ class BrandFileRefused(Exception):
 
 @dataclass(frozen=True)
 class NormalizedImage:
-    """A PNG of ours, and its sides."""
+    """A normalized PNG, and its sides."""
 
     path: Path
     width: int
@@ -78,7 +78,7 @@ class NormalizedImage:
 
 @dataclass(frozen=True)
 class NormalizedVideo:
-    """An MP4 of ours with sound, silent where the file has none."""
+    """A normalized MP4 with sound, silent where the file has none."""
 
     path: Path
     width: int

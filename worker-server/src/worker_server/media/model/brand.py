@@ -36,8 +36,8 @@ class Place(StrEnum):
 class Bumper(JsonValue):
     """A picture or a video before or after the part, on the brand's background.
 
-    The picture is as large as fits into `share` of the frame's sides. A video is MP4 of ours, with
-    sound.
+    The picture is as large as fits into `share` of the frame's sides. A video is an
+    MP4 that `normalize` has encoded, with sound.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Bumper(JsonValue):
     is_video: bool = False
 
     def frames(self, rate: Fraction) -> int:
-        """Return how many frames it lasts: at least one, unless it has no length."""
+        """Return how many frames the bumper lasts: at least one, unless it has no duration."""
         if self.duration_s <= 0:
             return 0
         return max(1, int(self.duration_s * rate + Fraction(1, 2)))

@@ -85,7 +85,7 @@ def _known(shifts: list[int | None], stamps: Stamps) -> list[int | None]:
 
 
 def _times(stamps: list[tuple[int | None, int | None]], step: int) -> set[int]:
-    """Return when each picture is shown; those without a stamp follow, or lead, their neighbour."""
+    """Return when each picture is shown, from its neighbour's time where it has no PTS."""
     known = (
         pts + shift - step * (number + 1)
         for number, (pts, shift) in enumerate(stamps)

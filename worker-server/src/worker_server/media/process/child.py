@@ -58,7 +58,7 @@ class ChildFiles:
     programs: tuple[Path, ...] = ()  # to execute; Python and its packages always are
 
     def as_arguments(self) -> list[str]:
-        """Return the files as `guard` takes them."""
+        """Return the files as command-line arguments of `guard`."""
         kinds = (("r", self.read), ("w", self.write), ("x", (*_runtime(), *self.programs)))
         return [f"{kind}:{path.absolute()}" for kind, paths in kinds for path in paths]
 
@@ -72,7 +72,7 @@ def _runtime() -> tuple[Path, ...]:
 
 
 class ChildFailed(Exception):
-    """A Python child of ours gave no answer."""
+    """A Python child process gave no answer."""
 
 
 class ChildLost(ChildFailed):
@@ -84,7 +84,7 @@ class ChildLimitHit(ChildFailed):
 
 
 class ChildCrashed(ChildFailed):
-    """It ended in any other way: a fault of ours. `str()` has the end of its standard error."""
+    """The child ended in any other way: a fault of the system. `str()` has its last errors."""
 
 
 class Child:

@@ -1,4 +1,4 @@
-"""The arguments every ffmpeg command of ours begins with."""
+"""The arguments that every ffmpeg command begins with."""
 
 from pathlib import Path
 

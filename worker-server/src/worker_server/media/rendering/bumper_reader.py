@@ -1,4 +1,4 @@
-"""Reads a brand's videos for MoviePy: MP4 files of ours, with H.264 and AAC."""
+"""Reads a brand's videos for MoviePy: MP4 files that `normalize` has encoded, H.264 and AAC."""
 
 from collections.abc import Iterator
 from fractions import Fraction
