@@ -1,6 +1,6 @@
 """How far a child has come, as `run_encoder` reads it."""
 
-import sys
+from worker_server.media.process.frame_progress import report_frame
 
 _REPORT_EVERY = 25
 
@@ -19,5 +19,4 @@ class Progress:
         self._at = frame
         if self._moved >= self._reported + _REPORT_EVERY:
             self._reported = self._moved
-            sys.stdout.write(f"frame={self._reported}\n")
-            sys.stdout.flush()
+            report_frame(self._reported)

@@ -27,6 +27,7 @@ from worker_server.media.probing.normalize_sound import SoundWriter, sound_mark
 from worker_server.media.probing.normalize_video import VideoWriter
 from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
 from worker_server.media.probing.timelines import CorrectedTimes, correct_times
+from worker_server.media.process.frame_progress import report_frame
 
 # At most this share of a source's packets may fail to decode; players show less than that as a
 # short disturbance.
@@ -95,8 +96,7 @@ class Normalizer:
             return
         self._add_pictures(frames)
         if self._video_packets % _REPORT_EVERY == 0:
-            sys.stdout.write(f"frame={self._video_packets}\n")
-            sys.stdout.flush()
+            report_frame(self._video_packets)
 
     def _add_pictures(self, frames: "Iterable[Frame]") -> None:
         for frame in frames:

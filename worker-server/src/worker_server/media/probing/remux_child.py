@@ -14,11 +14,12 @@ import av.logging
 
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.source import Source
+from worker_server.media.process.frame_progress import report_frame
 
 # Packets must not be shown before they are decoded: this many frames of delay are more than H.264
 # and HEVC allow.
 _DELAY = 32
-_TELL_EVERY = 100
+_REPORT_EVERY = 100
 
 
 def picture_times(path: Path, source: Source) -> dict[int, int]:
@@ -33,7 +34,8 @@ def picture_times(path: Path, source: Source) -> dict[int, int]:
                 packet.opaque = number
                 times.append(packet.dts)
             shown += [frame.opaque for frame in packet.decode()]
-            _tell(number)
+            if number % _REPORT_EVERY == 0:
+                report_frame(number)
     return dict(zip(shown, sorted(times), strict=False))
 
 
@@ -57,13 +59,8 @@ def rewrite(path: Path, source: Source, output: Path) -> None:
             if packet.pts is not None and packet.dts is not None:
                 packet.stream = streams[packet.stream_index]
                 target.mux(packet)
-                _tell(number)
-
-
-def _tell(number: int) -> None:
-    if number % _TELL_EVERY == 0:
-        sys.stdout.write(f"frame={number}\n")
-        sys.stdout.flush()
+                if number % _REPORT_EVERY == 0:
+                    report_frame(number)
 
 
 def main() -> None:

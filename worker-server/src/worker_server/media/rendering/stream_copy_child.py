@@ -28,6 +28,7 @@ from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.process.encoder import DECLINED_STATUS
 from worker_server.media.process.ffmpeg_command import local_input
+from worker_server.media.process.frame_progress import report_frame
 from worker_server.media.rendering.copyable_span import (
     CodedPicture,
     Span,
@@ -217,7 +218,7 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
                     f"decoding gives for frame {frames}: {line.decode(errors='replace').strip()}"
                 )
             frames += 1
-            _tell(encoded + frames * span.part.frame_count // edit.total_frames)
+            report_frame(encoded + frames * span.part.frame_count // edit.total_frames)
     if decoder.returncode or frames != edit.total_frames:
         raise Unsuitable(f"{frames} of {edit.total_frames} frames can be decoded")
 
@@ -230,11 +231,6 @@ def _shown(line: bytes, rate: Fraction) -> int | None:
 
 def _line_of(process: "subprocess.Popen[bytes]") -> bytes:
     return process.stdout.readline(_MAX_LINE_BYTES) if process.stdout else b""
-
-
-def _tell(frames: int) -> None:
-    sys.stdout.write(f"frame={frames}\n")
-    sys.stdout.flush()
 
 
 def main() -> int:
