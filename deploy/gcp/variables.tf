@@ -41,7 +41,7 @@ variable "owner_password" {
 }
 
 variable "owner_password_version" {
-  description = "Version of that secret; a new one makes Terraform set the password again."
+  description = "When that secret was made, as a number; another makes Terraform set it again."
   type        = number
   default     = 1
 }

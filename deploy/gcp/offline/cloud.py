@@ -37,6 +37,10 @@ class Project:
     # Of the registry: the digest of each image by its name and tag.
     images: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, list[str]] = field(default_factory=dict)
+    # When the newest version of each was made.
+    secret_times: dict[str, str] = field(default_factory=dict)
+    # What the database takes as its owner's password.
+    owner_password: str | None = None
     fresh_accounts: dict[str, int] = field(default_factory=dict)
     # Networks whose connection to a database was cut: Google remembers their names for days.
     cut_networks: list[str] = field(default_factory=list)
@@ -55,10 +59,23 @@ class Project:
     # Terraform has not heard of it.
     killed_before: list[str] = field(default_factory=list)
     killed_after: list[str] = field(default_factory=list)
+    # How often each step is still refused, as by a right that was taken away.
+    refused: dict[str, int] = field(default_factory=dict)
     # ssh that ends well and does nothing, as when the metadata server gives an empty script.
     idle_ssh: bool = False
+    # The one region that an organization's policy `gcp.resourceLocations` allows; None: all.
+    allowed_region: str | None = None
     # Cloud Build refuses, as where an organization forbids it.
     no_builds: bool = False
+
+    def need_permission(self, label: str) -> None:
+        if self.refused.get(label):
+            self.refused[label] -= 1
+            raise Refused(f"Error 403: {label}: permission denied")
+
+    def need_location(self, region: str) -> None:
+        if self.allowed_region not in (None, region):
+            raise Refused(f"constraints/gcp.resourceLocations: {region} is not allowed")
 
     def need_api(self, name: str) -> None:
         early = self.apis.get(name)
@@ -73,6 +90,19 @@ class Project:
 
     def of_kind(self, kind: str) -> list[Values]:
         return [values for key, values in self.resources.items() if key.startswith(f"{kind}/")]
+
+    def add_secret(self, name: str, value: str) -> None:
+        """Add a version; versions count from one again when a secret is made again."""
+        self.secrets[name].append(value)
+        minutes, seconds = divmod(self.number(), 60)
+        self.secret_times[name] = f"2026-11-27T10:{minutes % 60:02}:{seconds:02}.123456Z"
+
+    def migrate(self, revision: str | None) -> None:
+        """Bring the schema to a release, by the owner and with the password in Secret Manager."""
+        if self.secrets.get("idrl-postgres-owner-password", [None])[-1] != self.owner_password:
+            raise Refused("database_not_migrated: password authentication failed for idrl_owner")
+        if revision and revision not in self.schemas:
+            self.schemas.append(revision)
 
     def number(self) -> int:
         self.made += 1
@@ -110,7 +140,7 @@ class Project:
             "images": "registry" if pulled else "machine",
         }
         if name == "idrl-web" and revision and not self.schemas:
-            self.schemas.append(revision)
+            self.migrate(revision)
 
     def provision(self, name: str) -> None:
         """Bring a machine to the current release; its services stop for that."""

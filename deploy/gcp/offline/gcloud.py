@@ -57,11 +57,14 @@ def _secrets(project: Project, plain: list[str], words: list[str], stdin: str) -
         case ["list"]:
             return "\n".join(project.secrets)
         case ["create", name]:
+            project.need_location(option(words, "locations"))
             project.secrets[name] = []
         case ["delete", name]:
             del project.secrets[name]
         case ["versions", "add", name]:
-            project.secrets[name].append(stdin)
+            project.add_secret(name, stdin)
+        case ["versions", "list", name] if "createTime" in option(words, "format"):
+            return project.secret_times[name]
         case ["versions", "list", name]:
             return "\n".join(str(n + 1) for n in range(len(project.secrets[name])))[-1:]
         case ["versions", "access", "latest"]:
@@ -77,6 +80,7 @@ def _storage(project: Project, plain: list[str], words: list[str], stdin: str) -
         case ["buckets", "list"]:
             return "\n".join(project.buckets)
         case ["buckets", "create", url]:
+            project.need_location(option(words, "location"))
             project.buckets.append(url.removeprefix("gs://"))
         case ["ls", pattern]:
             _need_bucket(project, pattern)
@@ -190,9 +194,8 @@ def _ssh(project: Project, name: str, command: str) -> str:
     if project.idle_ssh or "journalctl" in command:
         return ""
     if "--only-migrate" in command:
-        revision = project.current_release("next" if "--release=next" in command else "current")
-        if revision and revision not in project.schemas:
-            project.schemas.append(revision)
+        release = "next" if "--release=next" in command else "current"
+        project.migrate(project.current_release(release))
     else:
         project.provision(name)
     return ""
@@ -229,6 +232,7 @@ def answer(cloud: Cloud, arguments: list[str], stdin: str) -> tuple[int, str, bo
     )
     try:
         with cloud.change() as project:
+            project.need_permission(label_of(words))
             printed = run(project, words, stdin)
             ends = changes and step(project, label_of(words))
     except Refused as refused:

@@ -169,6 +169,7 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
         planned = decode(request.planned_state.msgpack)
         try:
             state = self._apply(kind, prior, planned)
+            self._set_password(kind, prior, state, decode(request.config.msgpack))
         except Refused as refused:
             problem = protocol.Diagnostic(severity=protocol.Diagnostic.ERROR, summary=str(refused))
             return protocol.ApplyResourceChange.Response(
@@ -198,6 +199,15 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc] # the generated clas
             else:
                 rules.update(project, kind, prior, state)
             return state
+
+    def _set_password(self, kind: str, prior: Any, state: Any, config: Any) -> None:
+        """Give the database the password, as Google's provider does: only with another version."""
+        version = "password_wo_version"
+        if self._cloud is None or kind != "google_sql_user" or state is None:
+            return
+        if prior is None or prior[version] != state[version]:
+            with self._cloud.change() as project:
+                project.owner_password = config["password_wo"]
 
     def ImportResourceState(self, request: Any, context: Any) -> Any:
         resources = self._cloud.read().resources if self._cloud else {}

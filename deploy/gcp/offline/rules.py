@@ -91,6 +91,7 @@ def _begin(project: Project, action: str, kind: str) -> None:
     if project.broken:
         raise Refused("Error 503: the network is away")
     project.need_api(service)
+    project.need_permission(f"{action} {kind}")
     if kind in ENDS_AT and step(project, f"{action} {kind}"):
         project.broken = True
         raise Refused("Error 403: Quota exceeded, or another failure half-way")

@@ -184,6 +184,13 @@ run "a_trial_ends_by_itself" {
     ])
     error_message = "Every machine is deleted after three hours."
   }
+  assert {
+    condition = (
+      google_compute_instance_group_manager.extra_workers.instance_lifecycle_policy[0].default_action_on_failure
+      == "DO_NOTHING"
+    )
+    error_message = "The group makes no worker again that its time limit deleted."
+  }
 }
 
 run "services_get_their_further_settings" {

@@ -215,6 +215,18 @@ def test_no_setting_takes_the_data_away(stage: Stage) -> None:
         value = old[0].partition(" = ")[2] if old else ""
         assert stage.run("settings", f"{name}={value}").code == 0
     assert_up(stage)
+    # A new system for the file machine, too: its protection goes first, the share's disk stays.
+    key = "google_compute_instance/idrl-file"
+    replace = ("tf", "apply", "-auto-approve", '-replace=google_compute_instance.role["file"]')
+    done = stage.run(*replace)
+    assert (done.code, "idrl-file is protected" in done.output) == (4, True)
+    with stage.cloud.change() as project:
+        number = project.resources[key]["id"]
+        project.resources[key]["deletion_protection"] = False
+    done = stage.run(*replace)
+    assert done.code == 0, done.output
+    machine = stage.project().resources[key]
+    assert (machine["id"] != number, machine["deletion_protection"]) == (True, True)
     assert kept(stage) == data
 
 
@@ -231,7 +243,13 @@ def test_upgrade_is_not_done_when_nothing_was_done(stage: Stage) -> None:
 
 def test_a_machine_of_another_size_replaces_one_template(stage: Stage) -> None:
     """The old template is in use until the group has changed, and is deleted after that."""
-    assert_up(stage, "extra_workers=1")
+    # In the one region that an organization allows, with everything that is made.
+    with stage.cloud.change() as project:
+        project.allowed_region = "europe-west4"
+    assert_up(stage, "extra_workers=1", "region=europe-west4")
+    assert 'region = "europe-west4"' in stage.run("settings").output
+    other = stage.up("region=europe-west1")
+    assert (other.code, "region_fixed" in other.output) == (1, True)
     assert_up(stage, 'machine_types={ worker = "e2-standard-4" }')
     (template,) = stage.project().of_kind("google_compute_instance_template")
     assert template["machine_type"] == "e2-standard-4"
@@ -281,3 +299,58 @@ def test_settings_of_0_1_0_are_taken_over(stage: Stage) -> None:
     resources = stage.project().resources
     assert resources["google_compute_disk/idrl-share"]["size"] == 120
     assert "google_sql_database_instance/idrl" in resources
+
+
+def test_worker_without_its_secrets_stops_an_upgrade_and_no_more(stage: Stage) -> None:
+    """The others are upgraded, web and that worker answer as before; the same command ends it."""
+    assert_up(stage, "extra_workers=2")
+    first, second = stage.revision(), stage.commit("second release")
+    with stage.cloud.change() as project:
+        project.refused["compute ssh idrl-worker"] = 1000
+        project.fewest_workers = None
+    done = stage.run("upgrade")
+    assert (done.code, "machine_not_upgraded: idrl-worker" in done.output) == (1, True)
+    project = stage.project()
+    revisions = {name: machine["revision"] for name, machine in project.machines.items()}
+    assert (revisions["idrl-worker"], revisions["idrl-web"]) == (first, first)
+    assert {revisions[name] for name in revisions if "extra" in name} == {second}
+    assert project.workers() == 3
+    with stage.cloud.change() as project:
+        project.refused.clear()
+    done = stage.run("upgrade")
+    assert done.code == 0, done.output
+    assert_runs(stage, second, workers=3)
+    assert stage.project().fewest_workers == 2
+
+
+def test_secret_that_is_gone_and_refusals_of_a_teardown(stage: Stage) -> None:
+    """Versions of a secret that is made again count from one: their number would tell no change."""
+    assert_up(stage)
+    with stage.cloud.change() as project:
+        del project.secrets["idrl-postgres-owner-password"]
+    assert_up(stage)
+    project = stage.project()
+    assert project.owner_password == project.secrets["idrl-postgres-owner-password"][-1]
+    assert_teardown_goes_on_after_each_refusal(stage)
+
+
+def assert_teardown_goes_on_after_each_refusal(stage: Stage) -> None:
+    (database,) = stage.project().of_kind("google_sql_database_instance")
+    refused = [
+        f"sql instances patch {database['name']}",
+        # Google takes a while to know that no database uses the connection any more.
+        "compute networks peerings delete servicenetworking-googleapis-com",
+        # The snapshot of a teardown that ended here a minute ago has the same name.
+        "delete google_compute_disk",
+        "secrets delete idrl-redis-password",
+        "storage rm a-project-of-tests-idrl-state",
+    ]
+    for label in refused:
+        with stage.cloud.change() as project:
+            project.refused = {label: 1}
+        done = stage.down()
+        assert done.code != 0, label
+        assert stage.project().refused == {label: 0}, done.output
+    done = stage.down()
+    assert done.code == 0, done.output
+    assert_nothing_left(stage)

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[3]
+# The first test runs all commands, beside other checks.
+pytestmark = pytest.mark.timeout(600)
 _GCLOUD = re.compile(r"(?<![\w/-])gcloud(?= [a-z])")
 # In a document what is no code is talk.
 _GCLOUD_IN_CODE = re.compile(
@@ -86,7 +88,7 @@ def answers(folder: Path) -> dict[tuple[str, ...], str]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=200,
             check=False,
         )
         return done.stderr
