@@ -20,7 +20,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 .DEFAULT_GOAL := help
 LOCAL := $(BIN)/python -m idrl_local
 NEWMAN := .cache/newman/node_modules/.bin/newman
-.PHONY: help setup demo up user down reload status logs client-models state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
+.PHONY: help setup demo up user down reload restart status logs client-models state-machine lint format types test test-faults test-browser test-e2e test-postman test-pythons lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ down: $(STAMP) ## stop it, keep its data
 
 reload: $(STAMP) ## start new processes of a service without refusing a call (SERVICE=web or tasks), as after a change of code
 	@$(LOCAL) reload $(SERVICE)
+
+restart: $(STAMP) ## stop and start a service (SERVICE=web or tasks) while its callers wait
+	@$(LOCAL) restart $(SERVICE)
 
 status: $(STAMP) ## show its address, readiness, work, disk and processes
 	@$(LOCAL) status || [ $$? = 3 ]

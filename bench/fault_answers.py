@@ -31,7 +31,7 @@ def restarts(target: Target, rounds: int) -> Figures:
     for program in ("web", "tasks"):
         ways: dict[str, Callable[[str], None]] = {
             "reload": lambda name: supervision.reload_program(target.home, name),
-            "restart": lambda name: _restart(target, name),
+            "restart": lambda name: supervision.restart_program(target.home, name),
         }
         for way, act in ways.items():
             runs = [_under_load(target, caller, path, program, act) for _ in range(rounds)]
@@ -114,11 +114,6 @@ def _under_load(
         target.becomes_whole()
         time.sleep(_SETTLE_S)
     return traffic
-
-
-def _restart(target: Target, program: str) -> None:
-    supervision.stop_programs(target.home, [program])
-    supervision.start_programs(target.home, [program])
 
 
 def _finished_task(target: Target) -> tuple[Caller, str]:

@@ -1,4 +1,4 @@
-"""A steady stream of GETs at a public address, and what became of each."""
+"""A steady stream of calls at a public address, and what became of each."""
 
 import statistics
 import threading
@@ -18,12 +18,16 @@ _REFUSED = (502, 503)
 
 @dataclass
 class Traffic:
-    """GETs at a steady rate: when each was answered, and how; None is a reset connection."""
+    """Calls at a steady rate: when each was answered, and how; None is a reset connection.
+
+    GETs, or with a `body` POSTs of it as JSON.
+    """
 
     target: Target
     path: str
     token: str
     rate_per_s: float = 200
+    body: object = None
     answers: list[tuple[float, float, int | None]] = field(default_factory=list)
 
     @contextmanager
@@ -42,6 +46,7 @@ class Traffic:
 
     def _run(self, stopping: threading.Event) -> None:
         url = self.target.installation.url
+        method = "GET" if self.body is None else "POST"
         headers = {"Authorization": f"Bearer {self.token}"}
         with urllib3.connection_from_url(url, maxsize=1, retries=False, timeout=30) as pool:
             due = time.monotonic()
@@ -49,7 +54,9 @@ class Traffic:
                 began = time.monotonic()
                 status: int | None = None
                 with suppress(urllib3.exceptions.HTTPError):
-                    status = pool.request("GET", self.path, headers=headers, retries=False).status
+                    status = pool.request(
+                        method, self.path, headers=headers, json=self.body, retries=False
+                    ).status
                 self.answers.append((time.time(), time.monotonic() - began, status))
                 due = max(due + _THREADS / self.rate_per_s, time.monotonic() - 1)
                 time.sleep(max(0.0, due - time.monotonic()))

@@ -1,4 +1,4 @@
-"""`python -m idrl_local up | down | reload | status | logs | demo | with-system COMMAND`:
+"""`python -m idrl_local up | down | reload | restart | status | logs | demo | with-system COMMAND`:
 the whole system on one machine.
 """
 
@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reload.add_argument("name", choices=["web", "tasks"])
     reload.set_defaults(command=_reload)
+    restart = commands.add_parser("restart", help="stop and start web or tasks; callers wait")
+    restart.add_argument("name", choices=["web", "tasks"])
+    restart.set_defaults(command=_restart)
     status = commands.add_parser("status", help="tell address, readiness, work, disk, processes")
     status.set_defaults(command=_status)
     logs = commands.add_parser("logs", help="follow what all processes log")
@@ -152,11 +155,23 @@ def _down(_: argparse.Namespace) -> int:
 def _reload(arguments: argparse.Namespace) -> int:
     from idrl_local import supervision
 
+    return _act_on_running(lambda home: supervision.reload_program(home, arguments.name))
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    from idrl_local import supervision
+
+    return _act_on_running(lambda home: supervision.restart_program(home, arguments.name))
+
+
+def _act_on_running(act: Callable[[Home], None]) -> int:
+    from idrl_local import supervision
+
     home = Home.from_environment(os.environ)
     if not supervision.is_running(home):
         print("the system is down: make up", file=sys.stderr)
         return 1
-    supervision.reload_program(home, arguments.name)
+    act(home)
     return 0
 
 

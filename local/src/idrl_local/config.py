@@ -5,7 +5,7 @@ from configparser import RawConfigParser
 from pathlib import Path
 from string import Template
 
-from idrl_local import servers, tls
+from idrl_local import listeners, servers, tls
 from idrl_local.home import CHECKOUT, Home, Ports
 from idrl_local.programs import PROGRAMS, Installation, Program, host_of
 
@@ -91,6 +91,7 @@ def write_supervisord(home: Home) -> Path:
         "logfile_maxbytes": "5MB",
         "logfile_backups": "1",
         "pidfile": "run/supervisord.pid",
+        "minfds": str(listeners.MIN_FD),
     }
     for priority, group in enumerate(dict.fromkeys(program.group for program in PROGRAMS)):
         names = [program.name for program in PROGRAMS if program.group == group]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from idrl_local import servers
+from idrl_local import listeners, servers
 from idrl_local.home import CHECKOUT, Home, HomeUnusable, Ports, Secrets
 
 DATABASE = "idrl"
@@ -28,6 +28,7 @@ _RESERVED_PREFIXES = (
     "REMOTE_FOLDER",
     "PROMETHEUS_",
     "PROCESS_FOLDER",
+    "IDRL_LISTENERS",
     "PG",
 )
 # Threads of the web app wait for passwords to be hashed; see web_server.passwords.
@@ -107,6 +108,7 @@ def execute(program: Program, installation: Installation) -> None:
     """Become the program: does not return."""
     home = installation.home
     home.lock(program.name).acquire()
+    listeners.close_others(program.name, installation.environment)
     (home.run / f"{program.name}.ready").unlink(missing_ok=True)
     if program.unprivileged and os.geteuid() == 0:
         # The pipe to supervisord: a server opens it again, by the name /dev/stdout.
@@ -178,13 +180,14 @@ def _nginx(installation: Installation) -> list[str]:
 
 
 def _gunicorn(
-    app: str, port: Callable[[Ports], int], workers: int, threads: int
+    name: str, app: str, port: Callable[[Ports], int], workers: int, threads: int
 ) -> Callable[[Installation], list[str]]:
     def command(installation: Installation) -> list[str]:
+        port_number, environment = port(installation.ports), installation.environment
         return [
             *(sys.executable, "-m", "gunicorn", app),
             *("--config", "python:idrl_common.gunicorn_conf"),
-            *("--bind", f"127.0.0.1:{port(installation.ports)}"),
+            *("--bind", listeners.bind_address(name, port_number, environment)),
             *("--workers", str(workers), "--threads", str(threads)),
         ]
 
@@ -324,13 +327,13 @@ PROGRAMS = (
     Program(
         "web",
         "services",
-        _gunicorn("web_server.wsgi:app", lambda ports: ports.web, 2, _WEB_THREADS),
+        _gunicorn("web", "web_server.wsgi:app", lambda ports: ports.web, 2, _WEB_THREADS),
         _web_environment,
     ),
     Program(
         "tasks",
         "services",
-        _gunicorn("worker_server.wsgi:app", lambda ports: ports.tasks, 1, _TASKS_THREADS),
+        _gunicorn("tasks", "worker_server.wsgi:app", lambda ports: ports.tasks, 1, _TASKS_THREADS),
         _tasks_environment,
     ),
     Program(

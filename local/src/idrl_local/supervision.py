@@ -14,8 +14,8 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SupervisorTransport
 
-from idrl_local import config
-from idrl_local.home import Home
+from idrl_local import config, listeners
+from idrl_local.home import Home, Ports
 from idrl_local.programs import PROGRAMS, Program
 
 SUPERVISORD = "supervisord"
@@ -53,29 +53,38 @@ def is_running(home: Home) -> bool:
     return home.lock(SUPERVISORD).is_held()
 
 
-def start(home: Home, environment: Mapping[str, str]) -> None:
+def start(home: Home, ports: Ports, environment: Mapping[str, str]) -> None:
     """Start supervisord, which outlives us and our terminal.
 
-    `environment` is what its programs inherit.
+    `environment` is what its programs inherit, besides the sockets of web and tasks.
     """
     config.write_supervisord(home)
     home.socket.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "idrl_local", "exec", SUPERVISORD]
-    with (home.logs / "supervisord.out").open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**environment, "IDRL_HOME": str(home.root), config.PYTHON: sys.executable},
-            start_new_session=True,
-            cwd=home.root,
-        )
+    with listeners.opened(ports) as descriptors:
+        own = {"IDRL_HOME": str(home.root), config.PYTHON: sys.executable}
+        env = {**environment, **own, **listeners.variable(descriptors)}
+        process = _start_supervisord(home, env, list(descriptors.values()))
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not _answers(home):
         if process.poll() is not None or time.monotonic() > deadline:
             raise ProgramFailed(SUPERVISORD, "does not answer")
         time.sleep(0.02)
+
+
+def _start_supervisord(
+    home: Home, env: Mapping[str, str], descriptors: Sequence[int]
+) -> "subprocess.Popen[bytes]":
+    with (home.logs / "supervisord.out").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "idrl_local", "exec", SUPERVISORD],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            pass_fds=descriptors,
+            start_new_session=True,
+            cwd=home.root,
+        )
 
 
 def execute(home: Home) -> None:
@@ -109,6 +118,12 @@ def stop_programs(home: Home, names: Sequence[str]) -> None:
         for name in names:
             if states[name].number in _WELL:
                 rpc.supervisor.stopProcess(f"{groups[name]}:{name}")
+
+
+def restart_program(home: Home, name: str) -> None:
+    """Stop and start a program: callers of web and tasks wait meanwhile, as their sockets stay."""
+    stop_programs(home, [name])
+    start_programs(home, [name])
 
 
 def reload_program(home: Home, name: str) -> None:

@@ -162,7 +162,8 @@ def _begin(installation: Installation) -> None:
         binaries, home.data / "postgres", SUPERUSER, installation.secrets.postgres_password
     )
     config.write_nginx(installation)
-    supervision.start(home, {**installation.environment, "PORT": str(installation.ports.nginx)})
+    environment = {**installation.environment, "PORT": str(installation.ports.nginx)}
+    supervision.start(home, installation.ports, environment)
 
 
 def _make_sample(home: Home) -> None:

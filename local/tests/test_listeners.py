@@ -1,0 +1,46 @@
+"""The sockets that supervisord hands on: each program gets its own, and calls wait meanwhile."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from idrl_local import listeners, servers
+from idrl_local.home import free_ports
+from idrl_local.programs import is_passed_on
+
+KEPT = """
+import os, sys
+from idrl_local import listeners
+
+listeners.close_others(sys.argv[1], os.environ)
+print(*(fd for fd in sorted(map(int, os.listdir("/proc/self/fd"))) if fd >= listeners.MIN_FD))
+print(listeners.bind_address("web", 1, os.environ), listeners.bind_address("tasks", 2, {}))
+"""
+
+
+@pytest.mark.parametrize("name", ["web", "tasks", "nginx"])
+def test_a_program_keeps_its_own_socket_alone(name: str) -> None:
+    with listeners.opened(free_ports()) as descriptors:
+        environment = {**os.environ, **listeners.variable(descriptors)}
+        found = subprocess.run(
+            [sys.executable, "-c", KEPT, name],
+            env=environment,
+            pass_fds=list(descriptors.values()),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+    assert found[0].split() == [str(fd) for owner, fd in descriptors.items() if owner == name]
+    assert found[1] == f"fd://{descriptors['web']} 127.0.0.1:2"
+    assert not any(map(is_passed_on, listeners.variable(descriptors)))
+
+
+def test_calls_wait_until_the_sockets_are_closed() -> None:
+    ports = free_ports()
+    with listeners.opened(ports), pytest.raises(requests.ReadTimeout):
+        requests.get(f"http://127.0.0.1:{ports.web}/", timeout=0.5)
+    assert not servers.port_answers(ports.web)
+    ports.check_free()
