@@ -16,6 +16,7 @@ from worker_server.media import (
     ChildFiles,
     ClipRejected,
     EncodeFailed,
+    MediaProcessCrashed,
     PartEdit,
     Profile,
     Stopped,
@@ -26,6 +27,7 @@ from worker_server.media import (
     run_encoder,
     verify_clip,
 )
+from worker_server.media.process import guard
 
 Make = Callable[..., Path]
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
@@ -373,3 +375,21 @@ class TestVerify:
             looks = iter((False, True))
             with pytest.raises(Stopped):
                 verifier.check(path, edit, lambda: next(looks))
+
+
+def test_a_program_that_cannot_be_started_is_no_fault_of_the_video(tmp_path: Path) -> None:
+    with pytest.raises(MediaProcessCrashed) as caught:
+        run(["/etc/hostname", "-i", "video.mp4"], tmp_path)
+    assert caught.value.code == "internal_error"
+    assert "guard: " in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "x"], [str(os.getpid()), *"0000000"]])
+def test_guard_that_does_not_know_its_arguments_has_a_status_of_its_own(
+    arguments: list[str],
+) -> None:
+    """As where its file is replaced beside a worker that runs."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", guard.__file__, *arguments], capture_output=True, check=False
+    )
+    assert (done.returncode, b"guard: " in done.stderr) == (guard.FAILED_STATUS, True)

@@ -8,7 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_server.media.errors import EncodeFailed, RendererDeclined, Stopped
+from worker_server.media.errors import (
+    EncodeFailed,
+    MediaError,
+    MediaProcessCrashed,
+    RendererDeclined,
+    Stopped,
+)
+from worker_server.media.process import guard
 from worker_server.media.process.child import (
     ChildFiles,
     ChildLimits,
@@ -62,8 +69,8 @@ def run_encoder(
     It runs in the sandbox, in `scratch` as its working directory, with no other file than `files`
     (None: `scratch` alone). Whatever happens, an exception in a callback included, no process of it
     outlives this call. Call it from a thread that lives as long as it takes: the child is killed
-    with the thread. Raise EncodeFailed, or Stopped once `should_stop` said so. A return proves
-    nothing about the file: `verify_clip` does.
+    with the thread. Raise EncodeFailed, MediaProcessCrashed where the command never began, or
+    Stopped once `should_stop` said so. A return proves nothing about the file: `verify_clip` does.
     """
     limits = ChildLimits(
         cpu_s=int(
@@ -162,8 +169,10 @@ class _Run:
             )
 
 
-def _failure(status: int, stderr_tail: str) -> EncodeFailed:
+def _failure(status: int, stderr_tail: str) -> MediaError:
     """Return what an exit status and the end of standard error mean."""
+    if status == guard.FAILED_STATUS:
+        return MediaProcessCrashed("encoder", stderr_tail)
     if status == DECLINED_STATUS:
         return RendererDeclined(stderr_tail)
     code, message, retryable = _meaning(status, stderr_tail)

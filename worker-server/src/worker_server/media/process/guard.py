@@ -1,9 +1,10 @@
 """Becomes another program, after tying itself to its parent, to limits and to its sandbox.
 
 Run as a script, by `child.guarded`: `python -I -S guard.py PARENT_PID NICE CPU_S MEMORY FILE_BYTES
-OPEN_FILES SANDBOX [FILE…] -- PROGRAM [ARGUMENT…]`, 0 for no limit; a FILE is `r:`, `w:` or `x:` and
-a path. Doing this between fork and exec of a threaded program is unsafe, and doing it from outside
-is too late. Imported as a module by the child modules, which learn their files after they started.
+OPEN_FILES PROCESSES SANDBOX [FILE…] -- PROGRAM [ARGUMENT…]`, 0 for no limit; a FILE is `r:`, `w:`
+or `x:` and a path. Doing this between fork and exec of a threaded program is unsafe, and doing it
+from outside is too late. Imported as a module by the child modules, which learn their files after
+they started.
 
 The sandbox needs no privilege and no package. Landlock (landlock(7)) allows the given files, and
 forbids TCP and signals to others where the kernel can; seccomp (seccomp(2)) refuses what no decoder
@@ -104,6 +105,15 @@ class SandboxFailed(Exception):
 
 
 def main() -> None:
+    """Become the program, or end with FAILED_STATUS: no status of the program's own."""
+    try:
+        _become_program()
+    except Exception as error:  # noqa: BLE001 # whatever it is, the video is not to blame
+        sys.stderr.write(f"guard: {error!r}\n")
+        sys.exit(FAILED_STATUS)
+
+
+def _become_program() -> None:
     parent, nice, cpu_s, memory, file_bytes, open_files, processes = map(int, sys.argv[1:8])
     # The signal comes when the parent's *thread* that spawned us ends (prctl(2)).
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
