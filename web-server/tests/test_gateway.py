@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from flask.testing import FlaskClient
 
-from idrl_local import servers
-from web_server import gateway
 from web_testing import CLIP, assert_problem
 
 if TYPE_CHECKING:
-    from conftest import Exchange, MakeApp, ServeTasks, TasksStandIn
+    from conftest import Exchange, TasksStandIn
 
 
 def test_a_call_is_passed_on_with_what_the_caller_said(
@@ -283,134 +279,6 @@ def test_closing_the_response_closes_the_upstream_connection(
     assert len(next(iter(answer.iter_encoded()))) > 0
     answer.close()
     assert broken.wait(10)
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
-def test_connections_are_kept_open(
-    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
-) -> None:
-    ports = []
-
-    def note(exchange: Exchange) -> None:
-        ports.append(exchange.client_address[1])
-        exchange.say(200, b"[]")
-
-    tasks.answer = note
-    for _ in range(3):
-        assert client.open("/tasks", method=method, headers=headers).status_code == 200
-    assert len(ports) == 3
-    assert len(set(ports)) == 1
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_safe_methods_are_retried_once(
-    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
-) -> None:
-    def hang_up_once(exchange: Exchange) -> None:
-        if len(tasks.seen) == 1:
-            exchange.hang_up()
-        else:
-            exchange.say(200, b"[]")
-
-    tasks.answer = hang_up_once
-    assert client.open("/tasks/1", method=method, headers=headers).status_code == 200
-    assert len(tasks.seen) == 2
-
-
-def test_closed_connections_are_502(
-    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
-) -> None:
-    tasks.answer = lambda exchange: exchange.hang_up()
-    assert_problem(client.get("/tasks", headers=headers), 502, "tasks_unavailable")
-    assert len(tasks.seen) == 2
-
-
-@pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_unsafe_methods_are_not_retried(
-    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
-) -> None:
-    tasks.answer = lambda exchange: exchange.hang_up()
-    assert_problem(
-        client.open("/tasks/1", method=method, headers=headers), 502, "tasks_unavailable"
-    )
-    assert len(tasks.seen) == 1
-
-
-def test_post_uses_a_new_connection_after_a_restart(
-    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
-) -> None:
-    closed = threading.Event()
-
-    def answer_and_close(exchange: Exchange) -> None:
-        exchange.say(200, b"[]")
-        exchange.hang_up()
-        closed.set()
-
-    tasks.answer = answer_and_close
-    assert client.get("/tasks", headers=headers).status_code == 200
-    assert closed.wait(10)
-    assert client.post("/tasks", json={}, headers=headers).status_code == 200
-
-
-def test_unreachable_tasks_service_is_502(make_app: MakeApp, headers: dict[str, str]) -> None:
-    away = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
-    assert_problem(away.get("/tasks", headers=headers), 502, "tasks_unavailable")
-    assert_problem(away.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
-
-
-def say_and_close(exchange: Exchange) -> None:
-    exchange.say(200, b"[]")
-    exchange.hang_up()
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_calls_wait_for_a_tasks_service_that_restarts(
-    make_app: MakeApp, headers: dict[str, str], serve_tasks: ServeTasks, method: str
-) -> None:
-    with serve_tasks() as first:
-        first.answer = say_and_close
-        app = make_app(tasks_url=first.url)
-        assert app.test_client().get("/tasks", headers=headers).status_code == 200
-    with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(app.test_client().open, "/tasks", method=method, headers=headers)
-        time.sleep(0.5)
-        assert not call.done()
-        with serve_tasks(first.server_port) as second:
-            assert call.result(30).status_code == 200
-            assert [seen.method for seen in second.seen] == [method]
-
-
-def test_calls_do_not_wait_for_a_tasks_service_that_is_away(
-    make_app: MakeApp,
-    headers: dict[str, str],
-    serve_tasks: ServeTasks,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gateway, "_RESTART_S", 0.5)
-    with serve_tasks() as tasks:
-        tasks.answer = say_and_close
-        client = make_app(tasks_url=tasks.url).test_client()
-        assert client.get("/tasks", headers=headers).status_code == 200
-    for _ in range(2):
-        assert_problem(client.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_slow_tasks_service_is_504(
-    make_app: MakeApp, tasks: TasksStandIn, headers: dict[str, str], method: str
-) -> None:
-    release = threading.Event()
-    tasks.answer = lambda _: (release.wait(10), None)[1]
-    try:
-        answer = (
-            make_app(tasks_timeout_s=0.2)
-            .test_client()
-            .open("/tasks", method=method, headers=headers)
-        )
-    finally:
-        release.set()
-    assert_problem(answer, 504, "tasks_timeout")
-    assert len(tasks.seen) == 1
 
 
 def test_a_body_over_256_kib_is_not_passed_on(
