@@ -59,14 +59,14 @@ def _remove(
         request_ids.HEADER: request_ids.request_id.get() or "",
     }
     _remove_tasks(tasks, headers, deadline)
-    while not _is_deleted(user):
+    while not _try_delete(user):
         if time.monotonic() > deadline:
             raise TasksStillRunning
         _remove_tasks(tasks, headers, deadline)
 
 
-def _is_deleted(user: User) -> bool:
-    """Delete the account where nothing of it is left on the worker machine."""
+def _try_delete(user: User) -> bool:
+    """Delete the account unless something of it is left on the worker machine; tell whether."""
     try:
         accounts.delete_user(user)
     except accounts.StillInUse:
