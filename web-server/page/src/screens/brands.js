@@ -16,9 +16,12 @@ export function Brands() {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const made = useSignal("");
   const list = useRef(/** @type {HTMLElement | null} */ (null));
+  const choices = useRef(0);
   const load = async () => {
+    const before = choices.current;
     const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
-    chosen.value = standard.brand_id || "built-in";
+    // What was chosen since the question is newer than the answer.
+    if (choices.current === before) chosen.value = standard.brand_id || "built-in";
     brands.value = found;
   };
   useEffect(() => void load(), []);
@@ -32,7 +35,13 @@ export function Brands() {
       error.value = failure;
     }
   };
-  const choose = (/** @type {string} */ id) => attempt(() => call("PUT", "/brands/default", { brand_id: id }));
+  const choose = async (/** @type {string} */ id) => {
+    const before = chosen.value;
+    choices.current += 1;
+    chosen.value = id;
+    await attempt(() => call("PUT", "/brands/default", { brand_id: id }));
+    if (error.value && chosen.value === id) chosen.value = before;
+  };
   const remove = (/** @type {any} */ brand) => attempt(async () => {
     await call("DELETE", brand.link);
     announce(t("brand.deleted"));
