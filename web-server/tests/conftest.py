@@ -232,7 +232,8 @@ class Served:
 def served(settings: Settings, tmp_path: Path) -> Iterator[Served]:
     """The app served by gunicorn."""
     port, log = servers.free_port(), tmp_path / "gunicorn.log"
-    environment = {name.upper(): str(value) for name, value in settings.model_dump().items()}
+    values = settings.model_dump(exclude_none=True).items()
+    environment = {name.upper(): str(value) for name, value in values}
     options = [
         "--config",
         "python:idrl_common.gunicorn_conf",
