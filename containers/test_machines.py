@@ -88,7 +88,7 @@ def test_container_is_locked_down(machines: Machines, machine: str, service: str
     assert "no-new-privileges:true" in host["SecurityOpt"]
     assert host["Init"] is True
     assert 0 < host["Memory"] <= 1300 * 1024**2
-    assert 0 < host["PidsLimit"] <= 256
+    assert 0 < host["PidsLimit"] <= 512
     assert host["Ulimits"] == [{"Name": "nofile", "Hard": 8192, "Soft": 8192}]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert "/tmp" in host["Tmpfs"]  # noqa: S108 # of the container
