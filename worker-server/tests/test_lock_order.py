@@ -9,17 +9,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
 from worker_server.db import db
-from worker_server.queue import batches, events, leases, preemption, removals, submissions, uploads
+from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue import (
+    batches,
+    events,
+    leases,
+    preemption,
+    removals,
+    submissions,
+    uploads,
+    webhook_rows,
+    webhooks,
+)
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.quotas import Quotas
 from worker_server.queue.retrying import RetryLimits
 from worker_server.queue.submissions import Submission
-from worker_testing import LOST, claim_part, part_of, processing
+from worker_testing import LOST, claim_part, finished_part, part_of, processing
 
 pytestmark = pytest.mark.usefixtures("app")
 QUOTAS = Quotas(live_tasks=1000)
@@ -135,3 +146,40 @@ def test_events_of_a_task_that_is_being_deleted_are_not_waited_for(
     with database.holding(f"DELETE FROM tasks WHERE id = '{task_ids[0]}'"):
         events.trim_events()
     assert [len(events.list_events(1, task_id, 0, 9) or []) for task_id in task_ids] == [2, 1]
+
+
+@pytest.fixture(params=["webhook", "callback"])
+def delivery(request: pytest.FixtureRequest) -> webhooks.Delivery:
+    """A delivery that a sender has claimed: of a webhook, or of a task's callback."""
+    task_id = processing(1)
+    of_task = {"id": task_id, "task_id": task_id} if request.param == "callback" else {}
+    db.session.add(Webhook(owner_id=1, url=CALLBACK, events=["task.done"], secret=b"s", **of_task))
+    db.session.commit()
+    finished_part()
+    claimed = webhooks.claim(30)
+    assert claimed is not None
+    return claimed
+
+
+def delete_receiver(delivery: webhooks.Delivery) -> None:
+    """Delete the webhook as its owner does, or the callback's task as the sweeper does."""
+    if delivery.task_id == delivery.webhook_id:
+        statement = text("DELETE FROM tasks WHERE id = :id").bindparams(id=delivery.task_id)
+        db.session.execute(statement)
+        db.session.commit()
+    else:
+        webhook_rows.delete_webhook(1, delivery.webhook_id)
+
+
+@pytest.mark.parametrize("status", [200, 410, 500])
+def test_deletion_of_a_webhook_beside_the_end_of_an_attempt(
+    delivery: webhooks.Delivery, meet: Meet, status: int
+) -> None:
+    calls: list[Call] = [
+        lambda: webhooks.settle(delivery, webhooks.Outcome(http_status=status)),
+        lambda: delete_receiver(delivery),
+    ]
+    held = f"SELECT FROM webhook_deliveries WHERE id = '{delivery.id}' FOR UPDATE"
+    assert outcomes(meet(held, calls)) == [None, None]
+    db.session.rollback()
+    assert db.session.scalar(select(func.count()).select_from(WebhookDelivery)) == 0
