@@ -58,11 +58,13 @@ def _remove(
         "Authorization": f"Bearer {signer.sign(user.id, user.role)}",
         request_ids.HEADER: request_ids.request_id.get() or "",
     }
-    _remove_tasks(tasks, headers, deadline)
-    while not _try_delete(user):
+    while True:
+        _remove_tasks(tasks, headers, deadline)
+        if _try_delete(user):
+            return
         if time.monotonic() > deadline:
             raise TasksStillRunning
-        _remove_tasks(tasks, headers, deadline)
+        time.sleep(_BETWEEN_ROUNDS_S)
 
 
 def _try_delete(user: User) -> bool:
