@@ -8,7 +8,8 @@ from flask import Blueprint, Response
 from werkzeug.wrappers import Response as BaseResponse
 
 from idrl_common.access import caller
-from worker_server.api import queries, tags
+from worker_server.api import tags
+from worker_server.api.clip_queries import get_clip
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.contact_sheets import contact_sheet
 from worker_server.api.ids import parse_id
@@ -34,12 +35,12 @@ def blueprint(
 
     @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
     def get_poster(task_id: str, number: int) -> BaseResponse:
-        part, _ = queries.get_download(caller().user_id, parse_id(task_id, TaskNotFound), number)
-        path = poster_path(Path(part.path or ""))
+        clip = get_clip(caller().user_id, parse_id(task_id, TaskNotFound), number)
+        path = poster_path(Path(clip.path))
         # No two attempts publish under the same path.
         tag = hashlib.sha256(str(path).encode()).hexdigest()
         try:
-            name = f"{part.task_id}-{number}.jpg"
+            name = f"{clip.task_id}-{number}.jpg"
             return clips.response(name, str(path), tag, caller().user_id, "image/jpeg")
         except ClipGone:
             raise PosterNotFound("The clip has no poster.") from None

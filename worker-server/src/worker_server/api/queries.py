@@ -6,9 +6,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from sqlalchemy import func, select
 
-from worker_server.api.labels import default_name
 from worker_server.db import PreparedQuery, db, fetch_json
-from worker_server.models import Part, Task
 from worker_server.queue.retention import NOTICE_DAYS
 from worker_server.queue.statuses import PartStatus
 
@@ -96,7 +94,6 @@ PARTS_TOTALS = f"""
         {PARTS_VERSION} AS parts_version
     FROM parts WHERE task_id = tasks.id
 """  # noqa: S608 # made of constants
-_MAX_PART_NUMBER = 2**31 - 1
 
 
 class TaskNotFound(Exception):
@@ -104,14 +101,6 @@ class TaskNotFound(Exception):
 
     def __init__(self) -> None:
         super().__init__("There is no task with this id.")
-
-
-class PartNotFound(Exception):
-    """The task has no such part."""
-
-
-class PartNotReady(Exception):
-    """The part is known, but its clip is not made yet."""
 
 
 class PartFacts(TypedDict):
@@ -242,32 +231,6 @@ def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskWithParts, list[Par
     if task is None:
         raise TaskNotFound
     return task, task["parts"] or []
-
-
-class Download(NamedTuple):
-    """A part whose clip can be downloaded, and what its task is called."""
-
-    part: Part
-    task_name: str
-
-
-def get_download(owner_id: int, task_id: uuid.UUID, number: int) -> Download:
-    """Return a part whose clip can be downloaded.
-
-    Raise TaskNotFound, PartNotFound or PartNotReady.
-    """
-    same_part = (Part.task_id == Task.id) & (Part.number == min(number, _MAX_PART_NUMBER))
-    owned = (Task.id == task_id, Task.owner_id == owner_id)
-    statement = select(Task.name, Task.url, Part).outerjoin(Part, same_part).where(*owned)
-    row = db.session.execute(statement).one_or_none()
-    if row is None:
-        raise TaskNotFound
-    part: Part | None = row.Part
-    if part is None:
-        raise PartNotFound("The task has no part with this number.")
-    if part.status != PartStatus.DONE:
-        raise PartNotReady("This part is not made yet; ask again later.")
-    return Download(part, row.name or default_name(row.url))
 
 
 def database_uptime_s() -> float:

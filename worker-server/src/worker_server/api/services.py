@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from idrl_common.problems import Problem
 from worker_server.api import batch_queries, queries
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
+from worker_server.api.clip_queries import Clip, PartNotReady
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.times import utc_text
 from worker_server.errors import FailureCode
-from worker_server.models import Batch, Part, Task
+from worker_server.models import Batch, Task
 from worker_server.queue import (
     batches,
     cancellation,
@@ -174,13 +175,13 @@ def retry_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, PartTotals
     return facts, PartTotals.of(parts)
 
 
-def note_lost_clip(part: Part) -> Exception:
+def note_lost_clip(clip: Clip) -> Exception:
     """Note that the clip's file is gone, and return what to answer.
 
     The clip is rendered again where the source is there.
     """
-    if note_lost_file(part.task_id, part.number, part.path or ""):
-        return queries.PartNotReady("The clip's file was lost and is being made again.")
+    if note_lost_file(clip.task_id, clip.number, clip.path):
+        return PartNotReady("The clip's file was lost and is being made again.")
     sentence = "The clip's file was lost; POST /tasks/<id>/retry makes it again."
     return Problem(410, FailureCode.CLIP_LOST, sentence)
 

@@ -10,10 +10,11 @@ from idrl_common import request_ids
 from idrl_common.access import caller
 from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query
-from worker_server.api import queries, rate_limits, services, task_reads
+from worker_server.api import rate_limits, services, task_reads
 from worker_server.api.brand_choices import with_brand
 from worker_server.api.caller_urls import check_callback_url
 from worker_server.api.clip_names import clip_name, stem_of
+from worker_server.api.clip_queries import get_clip
 from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import request_key
 from worker_server.api.ids import parse_id
@@ -82,12 +83,12 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     @routes.get("/<task_id>/parts/<int:number>")
     def download_part(task_id: str, number: int) -> BaseResponse:
         key = parse_id(task_id, TaskNotFound)
-        part, task_name = queries.get_download(caller().user_id, key, number)
-        name = clip_name(stem_of(task_name), number, part.name)
+        clip = get_clip(caller().user_id, key, number)
+        name = clip_name(stem_of(clip.task_name), number, clip.name)
         try:
-            return clips.response(name, part.path or "", part.sha256 or "", caller().user_id)
+            return clips.response(name, clip.path, clip.sha256, caller().user_id)
         except ClipGone:
-            raise services.note_lost_clip(part) from None
+            raise services.note_lost_clip(clip) from None
 
     return routes
 
