@@ -9,12 +9,13 @@ import pytest
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
-from web_server.login_throttle import account_of
+from web_server.login_throttle import Limit, LoginThrottle, TooManyFailures, account_of
 
 if TYPE_CHECKING:
     from conftest import AuthActions, MakeApp
 
 EMAIL = "ada@example.com"
+NEW = "Another-passw0rd"
 
 
 @pytest.fixture
@@ -146,20 +147,57 @@ def test_300_guesses_from_30_addresses_are_refused_but_the_owner_logs_in(
     assert guesses.count(401) + guesses.count(429) == 300
 
 
-def test_60_parallel_guesses_are_not_more_than_three(door: AuthActions) -> None:
-    clients = [door.client.application.test_client() for _ in range(60)]
+def _parallel_guesses(door: AuthActions, passwords: list[str]) -> list[int]:
+    """Return the statuses of log-ins from 192.0.2.1, twelve of them at any time."""
 
-    def guess(number: int) -> int:
-        answer = clients[number].post(
-            "/auth/login",
-            json={"email": EMAIL, "password": "Wrong-passw0rd"},
-            headers={"X-Forwarded-For": "192.0.2.1"},
-        )
-        return answer.status_code
+    def guess(password: str) -> int:
+        client = door.client.application.test_client()
+        body = {"email": EMAIL, "password": password}
+        headers = {"X-Forwarded-For": "192.0.2.1"}
+        return client.post("/auth/login", json=body, headers=headers).status_code
 
     with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(guess, range(60)))
+        return list(pool.map(guess, passwords))
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_60_parallel_guesses_are_not_more_than_three(door: AuthActions, is_known: bool) -> None:
+    if is_known:
+        assert login(door, "192.0.2.1", door.password).status_code == 200
+    answers = _parallel_guesses(door, ["Wrong-passw0rd"] * 60)
     assert (answers.count(401), answers.count(429)) == (3, 57)
+
+
+def test_right_password_among_parallel_guesses_is_one_of_three(door: AuthActions) -> None:
+    """Four attempts begin below the limit; the right one ends after the others have failed."""
+    assert login(door, "192.0.2.1", door.password).status_code == 200
+    throttle = LoginThrottle.of(EMAIL, "192.0.2.1", Limit(3, 60, 10))
+    with door.client.application.app_context():
+        for _ in range(4):
+            throttle.check()
+        for _ in range(3):
+            throttle.record_failure()
+        with pytest.raises(TooManyFailures):
+            throttle.record_success()
+    assert login(door, "192.0.2.1", door.password).status_code == 429
+
+
+def test_parallel_wrong_old_passwords_are_not_more_than_three(door: AuthActions) -> None:
+    token = login(door, "192.0.2.1", door.password).json
+    assert token is not None
+    headers = {
+        "X-Forwarded-For": "192.0.2.1",
+        "Authorization": f"Bearer {token['token']}",
+    }
+    body = {"old_password": "Wrong-passw0rd", "password": NEW, "password_2": NEW}
+
+    def guess(_: int) -> int:
+        client = door.client.application.test_client()
+        return client.post("/auth/password", json=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(guess, range(30)))
+    assert (answers.count(401), answers.count(429)) == (3, 27)
 
 
 def test_parallel_log_ins_of_the_owner_are_not_refused(door: AuthActions) -> None:

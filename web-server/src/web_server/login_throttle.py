@@ -3,8 +3,10 @@
 Two counts, both kept in `login_failures`:
 
 - per account and client address: failed log-ins within a window. Attempts from an address that has
-  never logged in to the account are counted before the password is checked, so that parallel
-  attempts cannot exceed the limit.
+  never logged in to the account are counted before the password is checked. Those from a known
+  address are counted after the check, in the statement that decides whether the caller learns its
+  result: parallel guesses learn no more than the limit, and parallel log-ins with the right
+  password use none of it.
 - per account, over all such addresses together (`client` is `*`): a token bucket in the form of the
   generic cell rate algorithm, whose theoretical arrival time is `first_at`. An address that has
   logged in to the account before is exempt.
@@ -41,9 +43,21 @@ _COUNT_STRANGER = text("""
     WHERE counted.first_at <= now() + :window - :interval
     RETURNING 1
 """)
-_RECORD = text("""
-    UPDATE login_failures SET failures = failures + 1
+_RECORD_FAILURE = text("""
+    UPDATE login_failures SET
+        failures = CASE WHEN first_at <= now() - :window THEN 0 ELSE failures END + 1,
+        first_at = CASE WHEN first_at <= now() - :window THEN now() ELSE first_at END
     WHERE account = :account AND client = :client AND succeeded_at IS NOT NULL
+    RETURNING failures, extract(epoch FROM first_at + :window - now())::float8 AS left_s
+""")
+# Returns no row where a known client has reached the limit since the attempt began.
+_RECORD_SUCCESS = text("""
+    INSERT INTO login_failures AS counted (account, client, failures, succeeded_at)
+    VALUES (:account, :client, 0, now())
+    ON CONFLICT (account, client) DO UPDATE SET failures = 0, first_at = now(), succeeded_at = now()
+    WHERE counted.succeeded_at IS NULL OR counted.failures < :failures_max
+        OR counted.first_at <= now() - :window
+    RETURNING 1
 """)
 _RESET = text("""
     INSERT INTO login_failures (account, client, failures, succeeded_at)
@@ -102,33 +116,55 @@ class LoginThrottle:
 
     def check(self) -> None:
         """Count an unknown client's attempt. Raises TooManyFailures when it is one too many."""
-        window = timedelta(seconds=self.limit.window_s)
-        keys = {"account": self.account, "client": self.client}
         with transaction() as session:
-            count = session.execute(_COUNT, {**keys, "window": window}).one()
+            count = session.execute(_COUNT, {**self._key, "window": self._window}).one()
         if count.failures >= self.limit.failures + (0 if count.is_known else 1):
-            raise TooManyFailures(
-                count.left_s, "failed-log-ins", self.limit.failures, self.limit.window_s
-            )
+            raise self._too_many(count.left_s)
         if not count.is_known:
-            self._check_strangers(window)
+            self._check_strangers()
 
     def record_failure(self) -> None:
-        """Count the failure of an attempt that was not counted before."""
-        window = timedelta(seconds=self.limit.window_s)
+        """Count a known client's failure. Raises TooManyFailures when it is one too many."""
         with transaction() as session:
-            session.execute(_RECORD, {"account": self.account, "client": self.client})
-            session.execute(_FORGET, {"window": window})
+            values = {**self._key, "window": self._window}
+            count = session.execute(_RECORD_FAILURE, values).one_or_none()
+            session.execute(_FORGET, {"window": self._window})
+        if count and count.failures > self.limit.failures:
+            raise self._too_many(count.left_s)
+
+    def record_success(self) -> None:
+        """Forget the failures of this address, and remember that it has logged in.
+
+        Raises TooManyFailures where parallel attempts have failed too often meanwhile: otherwise
+        one of many parallel guesses would succeed beyond the limit.
+        """
+        values = {**self._key, "window": self._window, "failures_max": self.limit.failures}
+        with transaction() as session:
+            recorded = session.execute(_RECORD_SUCCESS, values).one_or_none()
+        if recorded is None:
+            raise self._too_many(self.limit.window_s)
 
     def reset(self) -> None:
-        """Forget the failures of this address, and remember that it has logged in."""
+        """Make this address a known one without failures, at the sign-up."""
         with transaction() as session:
-            session.execute(_RESET, {"account": self.account, "client": self.client})
+            session.execute(_RESET, self._key)
 
-    def _check_strangers(self, window: timedelta) -> None:
-        interval = window / self.limit.unknown_clients
+    @property
+    def _key(self) -> dict[str, str]:
+        return {"account": self.account, "client": self.client}
+
+    @property
+    def _window(self) -> timedelta:
+        return timedelta(seconds=self.limit.window_s)
+
+    def _too_many(self, left_s: float) -> TooManyFailures:
+        limit = self.limit
+        return TooManyFailures(left_s, "failed-log-ins", limit.failures, limit.window_s)
+
+    def _check_strangers(self) -> None:
+        interval = self._window / self.limit.unknown_clients
         values = {"account": self.account, "client": _ALL_STRANGERS}
-        times = {"window": window, "interval": interval}
+        times = {"window": self._window, "interval": interval}
         with transaction() as session:
             admitted = session.execute(_COUNT_STRANGER, {**values, **times}).one_or_none()
         if admitted is None:

@@ -89,7 +89,7 @@ def authenticate(email: str, password: str, throttle: LoginThrottle) -> User:
     except BadCredentials:
         throttle.record_failure()
         raise
-    throttle.reset()
+    throttle.record_success()
     if user.disabled_at is not None:
         raise AccountDisabled
     return user
