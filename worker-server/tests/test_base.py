@@ -11,7 +11,7 @@ from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.queue import claims, signs
 from worker_server.settings import Settings
-from worker_testing import claim_task, let_run_out, processing, submit, task_of
+from worker_testing import claim_task, let_run_out, parts_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 
@@ -89,3 +89,25 @@ def test_fault_of_ours_is_shown_until_work_succeeds(settings: Settings, runtime:
     assert task_of(task_id).status == "queued"
     attempt(settings, runtime, None)
     assert signs.liveness().faults == {}
+
+
+@pytest.mark.parametrize(
+    ("share_has_space", "code"), [(True, "internal_error"), (False, "storage_full")]
+)
+def test_clip_without_space_blames_the_disk_that_is_full(
+    settings: Settings, runtime: Runtime, share_has_space: bool, code: str
+) -> None:
+    task_id = processing(parts=1)
+    claim = claims.claim_part("me", 30)
+    assert claim is not None
+    reserve_bytes = 0 if share_has_space else 2**62
+    error = WorkFailed("storage_full", "There is no room for the clip.", retryable=True)
+
+    def work(_: Heartbeat) -> None:
+        raise error
+
+    perform(
+        claim, settings.model_copy(update={"storage_reserve_bytes": reserve_bytes}), runtime, work
+    )
+    part = parts_of(task_id)[0]
+    assert (part.status, part.failures, part.error_code) == ("waiting", 0, code)

@@ -12,13 +12,13 @@ from idrl_testing.database import Database
 from worker_server import storage
 from worker_server.db import db
 from worker_server.fetching import FetchFailed
-from worker_server.jobs.base import failure_of
+from worker_server.jobs.failures import failure_of
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.media import ClipRejected, EncodeFailed, SourceError
-from worker_server.queue import claims
+from worker_server.queue import claims, signs
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_wakeups
 
@@ -195,12 +195,38 @@ def test_bug_of_ours_is_retried_and_never_fails_the_task(
     assert task_of(task_id).status == "processing"
 
 
+def test_unusable_scratch_folder_is_a_fault_of_ours(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
+) -> None:
+    task_id = submit(f"{site}/{sample(2)}")
+    assert fetch_next(settings, runtime)
+    signs.beat(runtime.worker_name, ["render"])
+    settings.scratch_folder.write_bytes(b"")  # a file: no folder for root either
+    for _ in range(settings.max_attempts + 1):
+        let_run_out()
+        assert render_next(settings, runtime)
+        part = parts_of(task_id)[0]
+        assert (part.status, part.failures, part.error_code) == ("waiting", 0, "internal_error")
+    assert signs.liveness().faults == {runtime.worker_name: "internal_error"}
+    settings.scratch_folder.unlink()
+    let_run_out()
+    assert render_next(settings, runtime)
+    assert task_of(task_id).status == "done"
+    assert signs.liveness().faults == {}
+
+
 @pytest.mark.parametrize(
     ("error", "code", "retryable", "counted"),
     [
         (OSError(errno.ENOSPC, "full"), "storage_full", True, False),
         (OSError(errno.EDQUOT, "full"), "storage_full", True, False),
         (OSError(errno.EIO, "broken"), "storage_unavailable", True, False),
+        (OSError(errno.EACCES, "", "/share/tasks/1"), "storage_unavailable", True, False),
+        (OSError(errno.EACCES, "", Path("/scratch/1.x")), "internal_error", True, False),
+        (OSError(errno.ENOSPC, "", "/scratch/1.x"), "internal_error", True, False),
+        (OSError(errno.ENOENT, "", "/usr/bin/ffmpeg"), "internal_error", True, False),
+        (OSError(errno.EMFILE, "", "/share/tasks/1"), "internal_error", True, False),
+        (BlockingIOError(errno.EAGAIN, "no process"), "internal_error", True, False),
         (FetchFailed("source_not_found", "gone"), "source_not_found", False, True),
         (FetchFailed("storage_full", "full", retryable=True), "storage_full", True, False),
         (SourceError("source_damaged", "broken"), "source_damaged", False, True),
@@ -213,7 +239,7 @@ def test_bug_of_ours_is_retried_and_never_fails_the_task(
 def test_error_becomes_a_failure(
     error: Exception, code: str, retryable: bool, counted: bool
 ) -> None:
-    failure = failure_of(error)
+    failure = failure_of(error, Path("/share"))
     assert (failure.code, failure.retryable, failure.counted) == (code, retryable, counted)
     assert failure.message
 

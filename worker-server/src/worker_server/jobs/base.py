@@ -9,12 +9,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from idrl_common import request_ids
 from worker_server import storage
-from worker_server.errors import FailureCode, Fault, Stopped, WorkFailed, handling_of
-from worker_server.jobs.crashes import judged_crash
+from worker_server.errors import FailureCode, Stopped
+from worker_server.jobs.failures import judged_failure
 from worker_server.jobs.heartbeat import Heartbeat, StopReason
 from worker_server.jobs.removing import remove_needless
 from worker_server.jobs.runtime import Runtime, worker_name
-from worker_server.media import MediaProcessCrashed
 from worker_server.queue import leases, signs, wakeups
 from worker_server.queue.claims import Lease, PartClaim, TaskClaim, TaskLease
 from worker_server.queue.events import EventKind, record_progress
@@ -62,7 +61,7 @@ def perform(
             _leave(lease, heartbeat.reason)
             _log.info("job stopped", extra={**extra, "reason": str(heartbeat.reason)})
         except Exception as error:  # noqa: BLE001 # otherwise the row would wait for its lease to run out
-            failure = _blamed(judged_failure(error, lease, settings), settings)
+            failure = judged_failure(error, lease, settings)
             is_ours = failure.code == FailureCode.INTERNAL_ERROR
             fields = {**extra, "code": failure.code, "detail": str(error)}
             _log.warning("job failed", extra=fields, exc_info=is_ours)
@@ -80,59 +79,12 @@ def retry_limits(settings: Settings) -> RetryLimits:
     return RetryLimits(settings.max_attempts, settings.source_retry_s)
 
 
-def judged_failure(error: Exception, lease: Lease, settings: Settings) -> WorkFailed:
-    """Return the failure for the row; after a crash of a child the self-test decides."""
-    if isinstance(error, MediaProcessCrashed):
-        return judged_crash(error, lease, settings)
-    return failure_of(error)
-
-
-def failure_of(error: Exception) -> WorkFailed:
-    """Return what the row says of the exception, and whether another attempt may help."""
-    return error if isinstance(error, WorkFailed) else _unexpected(error)
-
-
-def _blamed(failure: WorkFailed, settings: Settings) -> WorkFailed:
-    """Return the failure, or the share's where the share turns out to be unusable.
-
-    A child that met the unusable share fails with an error of its own.
-    """
-    if handling_of(failure.code).fault in (Fault.CALLER, Fault.QUOTA):
-        return failure
-    try:
-        storage.prove_usable(settings.remote_folder, 0)
-    except storage.ShareFull:
-        return _share_failed(FailureCode.STORAGE_FULL)
-    except storage.ShareAway:
-        return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
-    return failure
-
-
-def _share_failed(code: FailureCode) -> WorkFailed:
-    sentences = {
-        FailureCode.STORAGE_FULL: "There is no space left on the storage.",
-        FailureCode.STORAGE_UNAVAILABLE: "The storage cannot be used just now.",
-    }
-    return WorkFailed(code, sentences[code], retryable=True)
-
-
 def _note_fault(runtime: Runtime, code: FailureCode | None) -> None:
     """Show a fault of ours in `/ready` until work succeeds again."""
     try:
         signs.note_fault(runtime.worker_name, code)
     except SQLAlchemyError as error:
         _log.warning("fault not recorded: %s", type(error).__name__)
-
-
-def _unexpected(error: Exception) -> WorkFailed:
-    """Return the failure for an exception no job raises on purpose: the storage's, or a bug."""
-    if not isinstance(error, OSError):
-        return WorkFailed(
-            FailureCode.INTERNAL_ERROR, "Something went wrong on our side.", retryable=True
-        )
-    if error.errno in storage.NO_SPACE:
-        return _share_failed(FailureCode.STORAGE_FULL)
-    return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
 
 
 def _leave(lease: Lease, reason: StopReason | None) -> None:

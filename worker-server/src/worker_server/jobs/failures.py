@@ -1,0 +1,86 @@
+"""Whose fault a job's exception is: the source's, the share's, or this machine's."""
+
+import errno
+import os
+from pathlib import Path
+
+from worker_server import storage
+from worker_server.errors import FailureCode, Fault, WorkFailed, handling_of
+from worker_server.jobs.crashes import judged_crash
+from worker_server.media import MediaProcessCrashed
+from worker_server.queue.claims import Lease, PartLease
+from worker_server.settings import Settings
+
+# What a machine has too little of, whichever file or process was asked for.
+_EXHAUSTED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
+
+
+def judged_failure(error: Exception, lease: Lease, settings: Settings) -> WorkFailed:
+    """Return the failure for the row.
+
+    After a crash of a child the self-test decides. A child that met an unusable share fails with an
+    error of its own, so whatever fails meanwhile is blamed on the share.
+    """
+    if isinstance(error, MediaProcessCrashed):
+        failure = judged_crash(error, lease, settings)
+    else:
+        failure = failure_of(error, settings.remote_folder)
+    if handling_of(failure.code).fault in (Fault.CALLER, Fault.QUOTA):
+        return failure
+    try:
+        storage.prove_usable(settings.remote_folder, 0)
+    except storage.ShareFull:
+        return _share_failed(FailureCode.STORAGE_FULL)
+    except storage.ShareAway:
+        return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
+    return _scratch_failed(failure, lease, settings)
+
+
+def failure_of(error: Exception, share: Path) -> WorkFailed:
+    """Return what the row says of the exception, and whether another attempt may help."""
+    if isinstance(error, WorkFailed):
+        return error
+    if not isinstance(error, OSError) or _is_of_this_machine(error, share):
+        return _failed_of_ours()
+    if error.errno in storage.NO_SPACE:
+        return _share_failed(FailureCode.STORAGE_FULL)
+    return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
+
+
+def _is_of_this_machine(error: OSError, share: Path) -> bool:
+    """Tell whether a local file or resource failed, as a scratch folder that cannot be written.
+
+    An error without a path comes from an open file, and those that a job writes are on the share.
+    """
+    if error.errno in _EXHAUSTED:
+        return True
+    if not isinstance(error.filename, str | os.PathLike):
+        return False
+    return not Path(error.filename).absolute().is_relative_to(share.absolute())
+
+
+def _scratch_failed(failure: WorkFailed, lease: Lease, settings: Settings) -> WorkFailed:
+    """Return the failure, or ours where a clip found no space and the share has some.
+
+    A clip is encoded on the local disk.
+    """
+    if failure.code != FailureCode.STORAGE_FULL or not isinstance(lease, PartLease):
+        return failure
+    try:
+        storage.prove_usable(settings.remote_folder, settings.storage_reserve_bytes)
+    except storage.ShareUnusable:
+        return failure
+    return _failed_of_ours()
+
+
+def _failed_of_ours() -> WorkFailed:
+    sentence = "Something went wrong on our side."
+    return WorkFailed(FailureCode.INTERNAL_ERROR, sentence, retryable=True)
+
+
+def _share_failed(code: FailureCode) -> WorkFailed:
+    sentences = {
+        FailureCode.STORAGE_FULL: "There is no space left on the storage.",
+        FailureCode.STORAGE_UNAVAILABLE: "The storage cannot be used just now.",
+    }
+    return WorkFailed(code, sentences[code], retryable=True)
