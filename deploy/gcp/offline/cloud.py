@@ -46,6 +46,8 @@ class Project:
     cut_networks: list[str] = field(default_factory=list)
     peerings: dict[str, list[str]] = field(default_factory=dict)
     machines: dict[str, Values] = field(default_factory=dict)
+    # The template that each further worker machine was made from.
+    templates: dict[str, str] = field(default_factory=dict)
     schemas: list[str] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
     # What happened: each step with the workers that answered while it was made.

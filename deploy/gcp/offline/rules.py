@@ -148,6 +148,14 @@ def _resize(project: Project, group: Values) -> None:
     for name in names:
         if name not in project.machines:
             project.boot(name)
+            project.templates[name] = group["version"][0]["instance_template"]
+    used = {name: project.templates[name] for name in names}
+    # A machine of a group that only opportunity updates keeps its template; one that Terraform
+    # does not wait for still has it when the old template is deleted.
+    policy = group["update_policy"][0]
+    if policy["type"] == "PROACTIVE" and group["wait_for_instances"]:
+        used = dict.fromkeys(names, group["version"][0]["instance_template"])
+    project.templates = used
 
 
 def update(project: Project, kind: str, prior: Values, values: Values) -> None:
@@ -187,11 +195,12 @@ def _refuse_deletion(project: Project, kind: str, values: Values, known: Values)
         protected = api or values.get("deletion_protection")
     if protected:
         raise Refused(f"Error 400: {values['name']} is protected: deletion_protection is enabled")
-    if kind == _TEMPLATE and any(
-        version["instance_template"] == values["self_link_unique"]
+    used = [
+        version["instance_template"]
         for group in project.of_kind(_GROUP)
         for version in group["version"]
-    ):
+    ]
+    if kind == _TEMPLATE and values["self_link_unique"] in [*used, *project.templates.values()]:
         raise Refused("resourceInUseByAnotherResource: the template is in use")
     if kind == _NETWORK and values["name"] in project.peerings:
         raise Refused("The network resource is already being used by a peering, resourceInUse")
