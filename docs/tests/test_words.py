@@ -6,15 +6,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # The word to use instead stands behind each.
 RIDDLES = (
-    r"making_way|make_way|\bgives? way\b|\bgave way\b",  # preemption, preempt
-    r"\blook_at_|\b(a|an indexed) look\b|\blooked at\b|[. ]look\(",  # query, probe, read
-    r"\blent\b|\banew\b|\bin vain\b",  # used, again, without effect
+    r"making_way|make_way|\b[Gg]ives? way\b|\bgave way\b",  # preemption, preempt
+    r"\blook_at_|\b([Aa]|an indexed) look\b|\b[Ll]ooked at\b|[. ]look\(",  # query, probe, read
+    r"\blent\b|\b[Aa]new\b|\b[Ii]n vain\b",  # used, again, without effect
     r"\b[Ww]hoever\b|\b[Ss]omebody\b|\b[Nn]obody [a-z]+s\b",  # the role: caller, worker
-    r"hand(s|ed|ing)?[ _]back\b",  # return to the queue
-    r"complain",  # error, failure
+    r"[Hh]and(s|ed|ing)?[ _]back\b",  # return to the queue
+    r"[Cc]omplain",  # error, failure
     r"stored_early|finds_keys|\bearly_s\b",  # reorder_delay_s, seeks_by_pts
     r"ends_command|\bGROUND\b|\b_ground\b",  # encode_edges_command, background
-    r"\btop_up\b|\btops? up\b",  # refill
+    r"\btop_up\b|\b[Tt]ops? up\b",  # refill
     r"\b_said\b|\b_nothing\b|\b_released\b|\b_pause\b",  # nouns
     r"\bSpare\b|\bdismiss\b|\bWish\b|\bgive_away\b",  # WarmProber, close, DemoOptions, chown
     r"_before_the_end|_end_with_the_clock|_wait_for_the_clock",  # close_…, exit_when_…, wait_for_…

@@ -11,8 +11,8 @@ from web_server.authentication import KEY_PREFIX, key_sha256
 from web_server.db import transaction
 from web_server.login_throttle import account_of
 from web_server.models import ApiKey, LoginFailures, User
-from web_server.passwords import hash_password, verify_password
-from web_server.services import BadCredentials, lock_names, refuse_taken
+from web_server.passwords import hash_password
+from web_server.services import lock_names, refuse_taken
 
 MAX_KEYS = 100
 # The worker machine's table, of which the web app may delete an account's rows.
@@ -43,12 +43,6 @@ def get_user(user_id: int) -> User:
         user = session.scalars(select(User).where(User.id == user_id)).one()
         session.expunge_all()
         return user
-
-
-def check_password(user: User, password: str) -> None:
-    """Raise BadCredentials unless it is the account's password."""
-    if not verify_password(password, user.password_hash):
-        raise BadCredentials
 
 
 def change_profile(user: User, username: str, email: str) -> User:

@@ -71,14 +71,14 @@ def _take_back(settings: Settings, expired: ExpiredLease, *, counted: bool) -> N
 
 
 def preempt_downloads(_: Settings) -> None:
-    """Hand back a download where one owner holds most of them and another waits; one a round."""
+    """Preempt a download where one owner holds most of them and another waits; one a round."""
     lease = preemption.preempt_download()
     if lease is not None:
         _log.info("download preempted", extra={"task_id": str(lease.task_id)})
 
 
 def preempt_renders(_: Settings) -> None:
-    """Hand back a part where one owner holds most renders and another has none; one a round."""
+    """Preempt a part where one owner holds most renders and another has none; one a round."""
     lease = preemption.preempt_render()
     if lease is not None:
         extra = {"task_id": str(lease.task_id), "part": lease.number}

@@ -7,6 +7,10 @@ half of them while another owner waits: a slow link or a heavy part may take an 
 """
 
 import uuid
+from collections.abc import Mapping
+from typing import TypeVar
+
+from sqlalchemy import TextClause
 
 from worker_server.db import transaction
 from worker_server.queue import totals
@@ -17,6 +21,7 @@ from worker_server.queue.statements import load
 _PREEMPT_PART = load("preempt_part")
 _PREEMPT_DOWNLOAD = load("preempt_download")
 _PREEMPT_RENDER = load("preempt_render")
+_L = TypeVar("_L", TaskLease, PartLease)
 _WAITED_S = 5
 _PAUSE_S = 30
 # A render this far (percent) frees its slot soon enough without preemption.
@@ -25,42 +30,36 @@ _SOON_DONE = 60
 
 def preempt_for(task_id: uuid.UUID) -> bool:
     """Preempt one rendering part for the task's first part; return whether that was needed."""
-    with transaction() as session:
-        values = {"task_id": task_id, "soon_done": _SOON_DONE}
-        row = session.execute(_PREEMPT_PART, values).mappings().one_or_none()
-        if row is not None:
-            record_attempt(session, PartLease.from_row(row), EventKind.PREEMPTED)
-            totals.add(session, (totals.PREEMPTIONS, (), 1))
-        return row is not None
+    values = {"task_id": task_id, "soon_done": _SOON_DONE}
+    return _preempt(_PREEMPT_PART, values, PartLease) is not None
 
 
 def preempt_download() -> TaskLease | None:
-    """Hand back a download of an owner with over half of them while another owner waits.
+    """Preempt a download of an owner with over half of them while another owner waits.
 
     None if there is no such owner.
     """
-    with transaction() as session:
-        values = {"waited_s": _WAITED_S, "pause_s": _PAUSE_S}
-        row = session.execute(_PREEMPT_DOWNLOAD, values).mappings().one_or_none()
-        if row is None:
-            return None
-        lease = TaskLease.from_row(row)
-        record_attempt(session, lease, EventKind.PREEMPTED)
-        totals.add(session, (totals.PREEMPTIONS, (), 1))
-        return lease
+    values = {"waited_s": _WAITED_S, "pause_s": _PAUSE_S}
+    return _preempt(_PREEMPT_DOWNLOAD, values, TaskLease)
 
 
 def preempt_render() -> PartLease | None:
-    """Hand back a part of an owner with over half of the renders while an owner with none waits.
+    """Preempt a part of an owner with over half of the renders while an owner with none waits.
 
     None if there is no such owner.
     """
+    values = {"waited_s": _WAITED_S, "soon_done": _SOON_DONE}
+    return _preempt(_PREEMPT_RENDER, values, PartLease)
+
+
+def _preempt(
+    statement: TextClause, values: Mapping[str, object], lease_type: type[_L]
+) -> _L | None:
     with transaction() as session:
-        values = {"waited_s": _WAITED_S, "soon_done": _SOON_DONE}
-        row = session.execute(_PREEMPT_RENDER, values).mappings().one_or_none()
+        row = session.execute(statement, values).mappings().one_or_none()
         if row is None:
             return None
-        lease = PartLease.from_row(row)
+        lease = lease_type.from_row(row)
         record_attempt(session, lease, EventKind.PREEMPTED)
         totals.add(session, (totals.PREEMPTIONS, (), 1))
         return lease

@@ -39,10 +39,6 @@ class Timeline:
     jumps: tuple[Jump, ...] = ()
     outliers: frozenset[int] = frozenset()
 
-    @property
-    def is_plain(self) -> bool:
-        return not self.jumps and not self.outliers
-
     def shifts(self, count: int) -> list[int | None]:
         """Return for each of `count` packets what to add to its stamps; None for outliers."""
         deltas: list[int | None] = [0] * count

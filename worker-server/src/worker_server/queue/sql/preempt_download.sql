@@ -1,4 +1,4 @@
--- Hands back one download of an owner who holds more than half of all downloads while another
+-- Preempts one download of an owner who holds more than half of all downloads while another
 -- owner's task has been due for :waited_s seconds: the one with the least progress. It waits for
 -- :pause_s seconds. A task that is due for seconds has found no free slot, so the slots need not be
 -- counted.

@@ -1,4 +1,4 @@
--- Hands back one rendering part, the one with the least progress, for the first part of the task
+-- Preempts one rendering part, the one with the least progress, for the first part of the task
 -- :task_id. Only where that first part would wait: none of the task's parts renders, no render is
 -- at :soon_done percent or more, and other parts wait (so no render slot is idle). A part is
 -- preempted once in its life (attempt = 1), a first part never, and another owner's part only for

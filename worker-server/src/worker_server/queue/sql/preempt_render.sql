@@ -1,4 +1,4 @@
--- Hands back one rendering part of an owner who holds more than half of all renders while a part of
+-- Preempts one rendering part of an owner who holds more than half of all renders while a part of
 -- an owner without any has been due for :waited_s seconds: the one with the least progress, unless
 -- one is at :soon_done percent or more. A part of the fourth attempt or a later one is left alone,
 -- so that preemption ends.
