@@ -71,6 +71,25 @@ def test_planned_task_shows_its_parts_and_renders_none(
     assert listed["task_id"] == task["task_id"]
 
 
+def test_status_counts_no_parts_of_planned_tasks(
+    client: FlaskClient, auth: Auth, planned: str
+) -> None:
+    def waiting() -> dict[str, int]:
+        status = client.get("/status", headers=auth(9, role="operator")).get_json()
+        found = {each["kind"]: each["waiting"] for each in status["work"]}
+        with transaction():
+            assert backlog.count_by_status()["part", "waiting"] == found["render"]
+        return found
+
+    assert waiting() == {"fetch": 0, "render": 0}
+    client.post(f"{planned}/start", headers=auth())
+    assert waiting() == {"fetch": 0, "render": 2}
+    with transaction() as session:
+        later = "UPDATE parts SET run_after = now() + interval '1 h' WHERE number = 0"
+        session.execute(text(later))
+    assert waiting() == {"fetch": 0, "render": 2}  # one of them is tried again later
+
+
 def test_start_begins_it_once(client: FlaskClient, auth: Auth, planned: str) -> None:
     started = client.post(f"{planned}/start", headers=auth())
     assert (started.status_code, started.get_json()["status"]) == (202, "processing")

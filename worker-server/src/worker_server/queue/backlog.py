@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, select
 from worker_server.db import db, transaction
 from worker_server.models import Part, Removal, Task
 from worker_server.queue.claims import Lease, PartLease, TaskLease
+from worker_server.queue.planning import NEVER
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import LIVE_TASKS, UNFINISHED_PARTS, PartStatus, TaskStatus
 
@@ -54,13 +55,16 @@ def unknown_ids(task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
 
 
 def count_by_status() -> dict[tuple[str, str], int]:
-    """Return how many live tasks and unfinished parts there are, by kind and status."""
+    """Return how many live tasks and unfinished parts there are, by kind and status.
+
+    Parts of a planned task wait for their caller, not for a worker: they are not counted.
+    """
     # One status at a time: each then has an index of just its rows.
     tasks = {
         ("task", status): select(func.count()).where(Task.status == status) for status in LIVE_TASKS
     }
     parts = {
-        ("part", status): select(func.count()).where(Part.status == status)
+        ("part", status): select(func.count()).where(Part.status == status, Part.run_after < NEVER)
         for status in UNFINISHED_PARTS
     }
     return {key: db.session.scalar(query) or 0 for key, query in (tasks | parts).items()}

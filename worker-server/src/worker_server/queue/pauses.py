@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
 from worker_server.models import Part, QueuePause, Task
+from worker_server.queue.planning import NEVER
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 
@@ -46,11 +47,17 @@ def is_paused(kind: Kind) -> bool:
 
 
 def status_of(kind: Kind) -> KindStatus:
-    """Return how it stands with this kind of work."""
+    """Return how it stands with this kind of work.
+
+    Parts of a planned task wait for their caller, not for a worker: they are not counted.
+    """
     if kind is Kind.FETCH:
-        waiting, held = Task.status == TaskStatus.QUEUED, Task.status == TaskStatus.DOWNLOADING
+        waiting = [Task.status == TaskStatus.QUEUED]
+        held = Task.status == TaskStatus.DOWNLOADING
     else:
-        waiting, held = Part.status == PartStatus.WAITING, Part.status == PartStatus.RENDERING
+        waiting = [Part.status == PartStatus.WAITING, Part.run_after < NEVER]
+        held = Part.status == PartStatus.RENDERING
+    queries = (select(func.count()).where(*waiting), select(func.count()).where(held))
     with transaction() as session:
-        counts = [session.scalar(select(func.count()).where(each)) or 0 for each in (waiting, held)]
+        counts = [session.scalar(query) or 0 for query in queries]
     return KindStatus(is_paused(kind), *counts)
