@@ -69,9 +69,12 @@ function LanguageChoice() {
 
 const KEYS = ["n", "t", "/", "j", "k", "Enter", "Shift + →", "Shift + ←", "Ctrl + Enter", "?", "Esc"];
 
+/** @param {string} key */
+const keyName = (key) => key.replace(/Shift|Enter/, (name) => t(`keyname.${name}`));
+
 function KeysDialog() {
   return html`<${Dialog} title=${t("account.keyboard")} onClose=${() => (isHelpOpen.value = false)}>
-    <dl class="keys">${KEYS.map((key) => html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${t(`key.${key}`)}</dd></div>`)}</dl>
+    <dl class="keys">${KEYS.map((key) => html`<div key=${key}><dt><kbd>${keyName(key)}</kbd></dt><dd>${t(`key.${key}`)}</dd></div>`)}</dl>
   <//>`;
 }
 

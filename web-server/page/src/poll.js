@@ -43,6 +43,7 @@ export class Poller {
   start() {
     this.isStopped = false;
     document.addEventListener("visibilitychange", this.onVisible);
+    addEventListener("online", this.onVisible);
     this.refresh();
   }
 
@@ -50,6 +51,7 @@ export class Poller {
     this.isStopped = true;
     clearTimeout(this.timer);
     document.removeEventListener("visibilitychange", this.onVisible);
+    removeEventListener("online", this.onVisible);
     this.note(true);
   }
 

@@ -4,6 +4,7 @@ import { signal, useSignal } from "@preact/signals";
 import htm from "htm";
 import { h } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { ApiError } from "./api.js";
 import { clock, sentenceOf, t } from "./words.js";
 
 export const html = htm.bind(h);
@@ -23,12 +24,13 @@ export function LiveRegion() {
   return html`<div class="hidden" role="status" aria-live="polite">${announced.value}</div>`;
 }
 
-/** @param {{error: import("./api.js").ApiError | null}} props */
-export function Failure({ error }) {
+/** What went wrong; `words` has the keys of sentences that say it better than the code's own.
+ * @param {{error: import("./api.js").ApiError | null, words?: Record<string, string>}} props */
+export function Failure({ error, words = {} }) {
   if (!error) return null;
   const id = error.requestId && html`<br /><small>${t("error.id")} <code>${error.requestId}</code></small>`;
   const wait = error.status === 429 && error.retryAfterS > 0 && html` <${Countdown} key=${error} untilMs=${Date.now() + error.retryAfterS * 1000} />`;
-  return html`<p class="failure" role="alert">${sentenceOf(error.code, error.message)}${wait}${id}</p>`;
+  return html`<p class="failure" role="alert">${error.code in words ? t(words[error.code]) : sentenceOf(error.code, error.message)}${wait}${id}</p>`;
 }
 
 /** The seconds that are left, as readers of the screen need not hear each. @param {{untilMs: number}} props */
@@ -52,6 +54,26 @@ export function Field({ label, hint, error, children, id }) {
     ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
     ${error && html`<p class="failure" id=${`${id}-error`} role="alert">${error}</p>`}
   </div>`;
+}
+
+/** What sends a form, and what went wrong; a second attempt meanwhile, as by a double click, does nothing. */
+export function useAttempt() {
+  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const isBusy = useSignal(false);
+  const attempt = async (/** @type {() => Promise<any>} */ act) => {
+    if (isBusy.value) return;
+    isBusy.value = true;
+    error.value = null;
+    try {
+      await act();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      error.value = failure;
+    } finally {
+      isBusy.value = false;
+    }
+  };
+  return { error, attempt };
 }
 
 /** A choice of a few, as buttons. @param {any} props */

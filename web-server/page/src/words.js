@@ -102,6 +102,13 @@ export function date(time) {
   );
 }
 
+/** Return the date and the time to the second: several events may share a minute. @param {string} time */
+export function moment(time) {
+  return new Intl.DateTimeFormat(language.value, { dateStyle: "medium", timeStyle: "medium" }).format(
+    new Date(time),
+  );
+}
+
 /** @param {number} seconds */
 export function lasting(seconds) {
   if (seconds < 90) return t("time.seconds", { n: Math.ceil(seconds) });

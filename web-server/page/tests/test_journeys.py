@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import time
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,18 @@ from typing import ClassVar
 import pytest
 from conftest import PASSWORD, NewVisitor, Visitor
 from playwright.sync_api import FilePayload, FloatRect
+
+# The second click comes before the first one's answer.
+SLOW_ANSWERS = {
+    "offline": False,
+    "latency": 300,
+    "downloadThroughput": -1,
+    "uploadThroughput": -1,
+}
+SMALL_TARGETS = """[...document.querySelectorAll('a, button, select, summary, .check, .pick')]
+  .filter(each => each.offsetParent && !each.closest('.skip, .hidden'))
+  .filter(each => [each.getBoundingClientRect()].some(box => box.height < 44 || box.width < 44))
+  .map(each => each.outerHTML)"""
 
 
 def clip_hashes(visitor: Visitor, task_id: str) -> list[str]:
@@ -78,6 +91,8 @@ def test_by_mouse(visitor: Visitor, new_visitor: NewVisitor, video_url: str) -> 
     assert visitor.context.request.get(f"{shared}/manifest.json").ok
     see_as_a_guest(new_visitor(), shared, found)
     page.keyboard.press("Escape")
+    page.get_by_text("What happened").click()
+    assert re.search(r":\d\d:\d\d", page.locator(".events time").first.inner_text())
     page.get_by_role("button", name="Delete").click()
     page.locator("dialog .primary").click()
     page.wait_for_url("**/#/tasks")
@@ -138,14 +153,11 @@ def test_on_a_phone(new_visitor: NewVisitor, video_url: str) -> None:
     visitor.wait_done()
     for place in ("new", "tasks", "brand", "account", visitor.page.url.partition("#/")[2]):
         visitor.open(place)
-        visitor.page.wait_for_selector("h1")
+        visitor.page.wait_for_selector("main:not(:has([aria-busy=true])) h1")
+        for summary in visitor.page.locator("summary").all():
+            summary.click()
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 360, place
-    small = visitor.page.eval_on_selector_all(
-        "button, select, nav a, .button",
-        "found => found.filter(e => e.getBoundingClientRect().height < 44 && e.offsetParent)"
-        ".map(e => e.outerHTML)",
-    )
-    assert small == []
+        assert visitor.page.evaluate(SMALL_TARGETS) == [], place
 
 
 def test_plan_is_shown_before_clips_are_made(visitor: Visitor, video_url: str) -> None:
@@ -200,7 +212,7 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
     visitor.wait_true("scrollY === 0")
     assert page.input_value("#links") == video_url  # typed before the logo was thought of
     page.locator("summary").click()
-    page.get_by_text("As for new tasks: Red").wait_for(state="attached")
+    page.get_by_text("Default: Red").wait_for(state="attached")
     page.locator("form button.primary").click()
     page.wait_for_url("**/#/task/*")
     task_id = page.url.rpartition("/")[2]
@@ -255,6 +267,23 @@ def test_double_click_makes_one_task(visitor: Visitor, video_url: str) -> None:
     assert len(answer.json()) == 1
 
 
+def test_double_click_makes_one_key_and_one_webhook(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.open("account")
+    session = visitor.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", SLOW_ANSWERS)
+    page.fill("#key-name", "laptop")
+    page.get_by_role("button", name="Make a key").dblclick()
+    page.wait_for_selector("dialog")
+    page.keyboard.press("Escape")
+    page.fill("#hook-url", "http://127.0.0.1:9/hook")
+    page.get_by_role("button", name="Add the webhook").dblclick()
+    page.wait_for_selector("dialog")
+    for path in ("me/keys", "webhooks"):
+        assert len(visitor.context.request.get(f"{visitor.base_url}/{path}").json()) == 1, path
+
+
 def test_sample_is_offered(visitor: Visitor) -> None:
     visitor.page.get_by_role("button", name="Try it with a sample video").click()
     visitor.page.locator("form button.primary").click()
@@ -267,13 +296,22 @@ def test_session_ends_in_the_middle(visitor: Visitor, video_url: str) -> None:
     """A dialog asks for the password; what was typed stays, and the call goes through."""
     page = visitor.page
     page.fill("#links", video_url)
+    page.locator("summary").click()
+    typed = {"#name": "Evening race", "#part_seconds": "2", "#start_s": "0:01"}
+    for field, text in typed.items():
+        page.fill(field, text)
     visitor.context.clear_cookies()
     page.locator("form button.primary").click()
     page.wait_for_selector("dialog #password")
     assert page.input_value("#links") == video_url
+    assert {field: page.input_value(field) for field in typed} == typed
     page.fill("dialog #password", PASSWORD)
     page.locator("dialog button.primary").click()
     page.wait_for_url("**/#/task/*")
+    (listed,) = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    task = visitor.context.request.get(f"{visitor.base_url}{listed['link']}").json()
+    assert (task["url"], task["name"]) == (video_url, "Evening race")
+    assert (task["edit"]["part_seconds"], task["edit"]["start_s"]) == (2, 1)
 
 
 def test_logged_out_in_one_tab_is_out_in_the_other(visitor: Visitor) -> None:

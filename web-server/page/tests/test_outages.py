@@ -44,7 +44,7 @@ def test_offline_for_ten_seconds(visitor: Visitor, video_url: str) -> None:
     page.locator("form button.primary").click()
     page.wait_for_selector("form > .failure")
     visitor.context.set_offline(False)
-    page.locator(".banner").wait_for(state="detached", timeout=90_000)
+    page.locator(".banner").wait_for(state="detached")
     assert page.input_value("#links") == video_url
     visitor.open(f"task/{task_id}")
     visitor.wait_done()

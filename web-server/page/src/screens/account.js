@@ -1,14 +1,17 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { ApiError, call, get } from "../api.js";
+import { call, get } from "../api.js";
 import { areKeysOn, switchKeys } from "../keys.js";
 import { ended, logOut, user } from "../session.js";
-import { announce, Dialog, Failure, Field, html } from "../ui.js";
+import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { ago, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
 import { Password } from "./signin.js";
 import { Copy } from "./task.js";
 import { Webhooks } from "./webhooks.js";
+
+/** These forms ask for no email. */
+const WRONG_PASSWORD = { bad_credentials: "account.wrong_password" };
 
 export function Account() {
   const account = user.value;
@@ -61,21 +64,17 @@ function Usage() {
 function Keys() {
   const keys = useSignal(/** @type {any[] | null} */ (null));
   const made = useSignal(/** @type {any} */ (null));
-  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const { error, attempt } = useAttempt();
   const load = async () => (keys.value = await get("/me/keys"));
   useEffect(() => void load(), []);
-  const onSubmit = async (/** @type {any} */ event) => {
+  const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
     const form = event.target;
-    error.value = null;
-    try {
+    attempt(async () => {
       made.value = (await call("POST", "/me/keys", { name: new FormData(form).get("name") })).data;
       form.reset();
       await load();
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
+    });
   };
   const revoke = async (/** @type {any} */ key) => {
     await call("DELETE", `/me/keys/${key.key_id}`);
@@ -106,29 +105,25 @@ function Keys() {
 }
 
 function ChangePassword() {
-  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const { error, attempt } = useAttempt();
   const done = useSignal(false);
-  const onSubmit = async (/** @type {any} */ event) => {
+  const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
     const form = event.target;
     const { old_password, password } = Object.fromEntries(new FormData(form));
-    error.value = null;
-    done.value = false;
-    try {
+    attempt(async () => {
+      done.value = false;
       await call("POST", "/auth/password", { old_password, password, password_2: password }, { anonymous: true });
       form.reset();
       done.value = true;
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
+    });
   };
   const wrong = error.value?.errors[0];
   return html`<form onSubmit=${onSubmit}>
     <${Username} />
     <${Password} id="old_password" name="old_password" autocomplete="current-password" label=${t("account.old_password")} />
     <${Password} id="new_password" name="password" autocomplete="new-password" label=${t("account.new_password")} />
-    ${wrong ? html`<p class="failure" role="alert">${sentenceOf(wrong.code, wrong.message)}</p>` : html`<${Failure} error=${error.value} />`}
+    ${wrong ? html`<p class="failure" role="alert">${sentenceOf(wrong.code, wrong.message)}</p>` : html`<${Failure} error=${error.value} words=${WRONG_PASSWORD} />`}
     ${done.value && html`<p role="status">${t("account.password_changed")}</p>`}
     <button>${t("account.change_password")}</button>
   </form>`;
@@ -136,18 +131,14 @@ function ChangePassword() {
 
 function DeleteAccount() {
   const isAsked = useSignal(false);
-  const error = useSignal(/** @type {ApiError | null} */ (null));
-  const onSubmit = async (/** @type {any} */ event) => {
+  const { error, attempt } = useAttempt();
+  const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
-    error.value = null;
-    try {
-      const password = new FormData(event.target).get("password");
+    const password = new FormData(event.target).get("password");
+    attempt(async () => {
       await call("DELETE", "/me", { password }, { anonymous: true });
       ended();
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
+    });
   };
   return html`<button class="danger" onClick=${() => (isAsked.value = true)}>${t("account.delete")}</button>
     ${isAsked.value && html`<${Dialog} title=${t("account.delete")} onClose=${() => (isAsked.value = false)}>
@@ -155,7 +146,7 @@ function DeleteAccount() {
       <form onSubmit=${onSubmit}>
         <${Username} />
         <${Password} id="delete-password" name="password" autocomplete="current-password" />
-        <${Failure} error=${error.value} />
+        <${Failure} error=${error.value} words=${WRONG_PASSWORD} />
         <button class="danger primary">${t("account.delete")}</button>
       </form>
     <//>`}`;

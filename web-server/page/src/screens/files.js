@@ -80,6 +80,6 @@ function FileRow({ row, onRetry, onCancel }) {
       ${error ? html`<span class="failure">${error}</span>` : html`<span class="facts">${sizeOf(sentBytes)} / ${sizeOf(file.size)}</span>
       <${Bar} value=${(100 * sentBytes) / file.size} label=${t("task.progress", { name: file.name })} />`}</span>
     ${error && html`<button class="quiet" onClick=${onRetry} aria-label=${t("files.retry", { name: file.name })}>${t("action.retry")}</button>`}
-    ${taskId ? html`<a href=${`#/task/${taskId}`}>${t("files.open")}</a>` : html`<button class="quiet" onClick=${onCancel}>${t("action.abort")}</button>`}
+    ${taskId ? html`<a href=${`#/task/${taskId}`}>${t("files.open")}</a>` : html`<button class="quiet" onClick=${onCancel}>${t("files.cancel")}</button>`}
   </li>`;
 }

@@ -4,7 +4,7 @@ import { ApiError, call, get } from "../api.js";
 import { usePolled } from "../poll.js";
 import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status } from "../ui.js";
-import { ago, clock, date, lasting, number, sentenceOf, sizeOf, t } from "../words.js";
+import { ago, clock, date, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
 import { Plan } from "./plan.js";
 import { hostOf } from "./tasks.js";
@@ -112,7 +112,7 @@ function Actions({ task, refresh }) {
       <p>${t(`task.${asked.value}_means`)}</p>
       <div class="actions">
         <button class="danger primary" onClick=${remove}>${t(`action.${asked.value}`)}</button>
-        <button class="quiet" onClick=${() => (asked.value = "")}>${t("action.keep")}</button>
+        <button class="quiet" onClick=${() => (asked.value = "")}>${t(`action.keep_${asked.value}`)}</button>
       </div>
     <//>`}
     ${link.value && html`<${Dialog} title=${t("task.share")} onClose=${() => (link.value = null)}>
@@ -152,7 +152,7 @@ function Events({ path }) {
     <summary>${t("task.events")}</summary>
     <ol>
       ${(events.value || []).map((each) => html`<li key=${each.id}>
-        <time datetime=${each.at}>${date(each.at)}</time> ${t(`event.${each.kind}`)}
+        <time datetime=${each.at}>${moment(each.at)}</time> ${t(`event.${each.kind}`)}
         ${each.part != null && ` · ${t("part.number", { n: each.part + 1 })}`}${each.attempt > 1 && ` · ${t("event.attempt", { n: each.attempt })}`}
         ${each.code && html` · <span class="failure">${sentenceOf(each.code)}</span>`}
       </li>`)}

@@ -126,7 +126,7 @@ function Row({ task, isChosen, onToggle }) {
     task.expires_at && t("task.expires", { ago: ago(task.expires_at) }),
   ].filter(Boolean);
   return html`<li class="row">
-    <input type="checkbox" checked=${isChosen} onChange=${() => onToggle(task.task_id)} aria-label=${t("tasks.choose", { name: task.name })} />
+    <label class="pick"><input type="checkbox" checked=${isChosen} onChange=${() => onToggle(task.task_id)} aria-label=${t("tasks.choose", { name: task.name })} /></label>
     <a class="row-link" data-row href=${linkTo("task", task.task_id)}>
       <${Poster} src=${poster} version=${isLive ? Math.min(task.parts_done, MAX_POSTER_CALLS) : -1} />
       <span class="row-text">

@@ -3,8 +3,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
-import { announce, Dialog, Failure, Field, html } from "../ui.js";
-import { date, sentenceOf, t } from "../words.js";
+import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
+import { date, moment, sentenceOf, t } from "../words.js";
 import { Copy } from "./task.js";
 
 const EVENTS = ["task.done", "task.failed", "task.canceled", "task.planned", "part.done", "batch.done"];
@@ -35,19 +35,16 @@ export function Webhooks() {
 
 /** @param {{onMade: (webhook: any) => Promise<any>}} props */
 function NewWebhook({ onMade }) {
-  const error = useSignal(/** @type {ApiError | null} */ (null));
-  const onSubmit = async (/** @type {any} */ event) => {
+  const { error, attempt } = useAttempt();
+  const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
-    const form = new FormData(event.target);
-    error.value = null;
-    try {
-      const { data } = await call("POST", "/webhooks", { url: form.get("url"), events: form.getAll("events") });
-      event.target.reset();
+    const form = event.target;
+    const values = new FormData(form);
+    attempt(async () => {
+      const { data } = await call("POST", "/webhooks", { url: values.get("url"), events: values.getAll("events") });
+      form.reset();
       await onMade(data);
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
+    });
   };
   const wrong = error.value?.errors[0];
   return html`<form onSubmit=${onSubmit}>
@@ -115,7 +112,7 @@ function Delivery({ delivery, onResend }) {
   const facts = [
     http_status && `HTTP ${http_status}`,
     error_code && sentenceOf(error_code),
-    attempted_at && date(attempted_at),
+    attempted_at && moment(attempted_at),
     next_attempt_at && t("task.next", { at: date(next_attempt_at) }),
   ].filter(Boolean);
   return html`<li>
