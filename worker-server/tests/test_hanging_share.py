@@ -90,6 +90,17 @@ def test_writes_are_refused_while_the_share_hangs(
     assert calls.make_brand().status_code == 201
 
 
+def test_image_that_a_busy_machine_cannot_read_in_time_is_not_blamed(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as late:
+        late.setattr(brand_making, "_ANSWER_S", 0.0)
+        answer = calls.make_brand()
+        assert problem(answer) == (503, "brands_busy")
+        assert answer.headers["Retry-After"] == "5"
+    assert calls.make_brand().status_code == 201
+
+
 def test_brand_whose_files_hang_is_answered_in_time(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,10 @@ def making_slot() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BrandDraft:
-    """What a caller has sent; `files` by `before`, `after` and `watermark`, in `folder`."""
+    """What a caller has sent; `files` by `before`, `after` and `watermark`, in `folder`.
+
+    `called_at` is when the call came in, by the monotonic clock.
+    """
 
     owner_id: int
     name: str
@@ -40,6 +43,7 @@ class BrandDraft:
     watermark: dict[str, Any]
     files: Mapping[str, Path]
     folder: Path
+    called_at: float
 
 
 # Takes the draft and the share's folder.

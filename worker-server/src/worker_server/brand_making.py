@@ -1,5 +1,6 @@
 """Makes a brand of what a caller has sent: judged, normalized, put on the share, stored."""
 
+import time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,10 @@ from worker_server.queue import brands
 from worker_server.queue.brands import NewBrand
 from worker_server.storage import ShareAway
 
-# Of the fifteen seconds within which a call is answered whatever happens.
+# A call is answered within fifteen seconds whatever happens, but for one that sends a video.
+_ANSWER_S, _VIDEO_ANSWER_S = 12.0, 60.0
 _PUBLISH_S = 8.0
+_LEAST_S = 0.1
 
 
 def make_brand(draft: BrandDraft, remote: Path) -> Brand:
@@ -46,22 +49,30 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
         except WorkFailed as error:
             if isinstance(error, MediaProcessCrashed):
                 raise
-            raise BrandsBusy("The video took too long; try again in a moment.") from error
+            raise BrandsBusy("The files took too long; try again in a moment.") from error
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
     try:
-        return brands.create(new, partial(_publish, remote, draft.owner_id, made))
+        return brands.create(new, partial(_publish, remote, draft, made))
     except OSError as error:
         raise ShareAway("The storage does not answer just now.") from error
 
 
-def _publish(remote: Path, owner_id: int, made: dict[str, Path]) -> None:
+def _left_s(draft: BrandDraft) -> float:
+    """Return the seconds until the call must be answered."""
+    has_video = not all(map(is_image, draft.files.values()))
+    answer_s = _VIDEO_ANSWER_S if has_video else _ANSWER_S
+    return max(_LEAST_S, draft.called_at + answer_s - time.monotonic())
+
+
+def _publish(remote: Path, draft: BrandDraft, made: dict[str, Path]) -> None:
     """Put the files on the share; raise ShareAway where that takes too long, as the share hangs.
 
     The thread that hangs then ends with the share's return: its files belong to no brand, or to
     the next one with the same content, and the sweeper removes them.
     """
-    storage.within(_PUBLISH_S, partial(publish_files, remote, owner_id, made))
+    publish = partial(publish_files, remote, draft.owner_id, made)
+    storage.within(min(_PUBLISH_S, _left_s(draft)), publish)
 
 
 def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
@@ -83,7 +94,9 @@ def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]
     if field == "watermark":
         return _watermark(draft, path, made)
     if is_image(path):
-        image = normalize_image(path, draft.folder / f"{field}.png", draft.background)
+        image = normalize_image(
+            path, draft.folder / f"{field}.png", draft.background, _left_s(draft)
+        )
         sides = {"width": image.width, "height": image.height}
         duration_s = str(draft.durations_s.get(field, 1.0))
         return {"file": _add(image.path, made), "duration_s": duration_s, **sides}
@@ -99,7 +112,7 @@ def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]
 def _watermark(draft: BrandDraft, path: Path, made: dict[str, Path]) -> dict[str, Any]:
     if not is_image(path):
         raise BrandFileRefused(BrandFault.UNSUPPORTED)
-    image = normalize_image(path, draft.folder / "watermark.png", None)
+    image = normalize_image(path, draft.folder / "watermark.png", None, _left_s(draft))
     sides = {"width": image.width, "height": image.height}
     return {"file": _add(image.path, made), **sides, **draft.watermark}
 

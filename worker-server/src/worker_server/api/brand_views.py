@@ -1,6 +1,7 @@
 """The `/brands` calls: each parses, calls one service and answers."""
 
 import tempfile
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
 
     @routes.post("")
     def create_brand() -> tuple[Response, int, dict[str, str]]:
+        called_at = time.monotonic()
         services.admit_write(share)
         with (
             making.taken(caller().user_id),
@@ -54,7 +56,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
             tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder,
         ):
             form, files = brand_forms.parse_form(Path(folder))
-            brand = make(_draft(form, files, Path(folder)), current().remote_folder)
+            brand = make(_draft(form, files, Path(folder), called_at), current().remote_folder)
         document = _document(brand)
         return jsonify(document), 201, {"Location": document["link"]}
 
@@ -95,7 +97,9 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
     return routes
 
 
-def _draft(form: brand_forms.BrandForm, files: dict[str, Path], folder: Path) -> BrandDraft:
+def _draft(
+    form: brand_forms.BrandForm, files: dict[str, Path], folder: Path, called_at: float
+) -> BrandDraft:
     return BrandDraft(
         owner_id=caller().user_id,
         name=form.name,
@@ -108,6 +112,7 @@ def _draft(form: brand_forms.BrandForm, files: dict[str, Path], folder: Path) ->
         },
         files=files,
         folder=folder,
+        called_at=called_at,
     )
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 
-from worker_server.errors import WorkFailed
+from worker_server.errors import FailureCode, WorkFailed
 from worker_server.media.errors import MediaProcessCrashed, SourceError
 from worker_server.media.model.brand import Brand
 from worker_server.media.model.edit import PartEdit, Profile
@@ -20,6 +20,7 @@ from worker_server.media.process.child import (
     ChildFailed,
     ChildFiles,
     ChildLimits,
+    ChildLost,
 )
 from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 from worker_server.media.rendering.render import RenderLimits, RenderWatch, render
@@ -100,20 +101,25 @@ def is_image(path: Path) -> bool:
     return head.startswith(_IMAGE_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def normalize_image(path: Path, output: Path, background: str | None) -> NormalizedImage:
+def normalize_image(
+    path: Path, output: Path, background: str | None, timeout_s: float = _TIMEOUT_S
+) -> NormalizedImage:
     """Decode the image in a limited child and write it as PNG to `output`, upright, at most 1920.
 
-    Transparent parts show the background; None keeps them. Raise BrandFileRefused or
-    MediaProcessCrashed.
+    Transparent parts show the background; None keeps them. Raise BrandFileRefused,
+    MediaProcessCrashed, or WorkFailed where that takes longer than `timeout_s`.
     """
     output.touch()  # in the sandbox the child may write this file, and make no other
     payload = {"path": str(path), "output": str(output), "background": background}
     try:
         with Child(_CHILD, _IMAGE_LIMITS) as child:
             files = ChildFiles(read=(path,), write=(output,))
-            answer = child.request(payload, _TIMEOUT_S, lambda: False, files)
+            answer = child.request(payload, timeout_s, lambda: False, files)
     except ChildCrashed as error:
         raise MediaProcessCrashed("image", str(error)) from error
+    except ChildLost as error:
+        sentence = "The image took too long."
+        raise WorkFailed(FailureCode.PROBE_TIMEOUT, sentence, retryable=True) from error
     except ChildFailed as error:
         raise BrandFileRefused(BrandFault.TOO_LARGE) from error
     if "fault" in answer:
