@@ -1,18 +1,31 @@
 """Each machine on its own: the stacks as three machines run them, with only the share in common.
 
 The tests follow each other: the share is mounted only after the first one has seen the system
-without it.
+without it, and the last one turns on TLS between the machines.
 """
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import redis
 import requests
 from conftest import GENEROUS, RunEndToEnd
 from harness.images import WEB
-from harness.machines import POSTGRES_PORT, REDIS_PORT, SLOW, TASKS_PORT, Machines
+from harness.machines import (
+    POSTGRES_PORT,
+    REDIS_PORT,
+    REDIS_TLS_PORT,
+    SLOW,
+    TASKS_NAME,
+    TASKS_PORT,
+    TASKS_TLS_PORT,
+    Machines,
+)
 from harness.stack import Stack
 
+from idrl_testing import tls
 from idrl_testing.api_client import PASSWORD, PatientApiClient, is_ready
 from idrl_testing.waiting import wait_until
 
@@ -269,3 +282,57 @@ def assert_each_part_once(
 def test_nothing_half_is_left_on_the_share(machines: Machines) -> None:
     """Whatever was interrupted."""
     assert list(machines.share.exported.rglob(".*.tmp")) == []
+
+
+def test_tls_between_machines(slow: Machines, person: PatientApiClient, videos: str) -> None:
+    """The web machine and a second worker machine reach the first one by TLS, and by TLS only."""
+    place = slow.folder / "tls"
+    place.mkdir()
+    chain, key = tls.write_certificate(place, TASKS_NAME, slow.engine.gateway())
+    worker = {**slow.worker_variables(), **SLOW}
+    slow.worker.write_env({**worker, **slow.worker_tls_variables(chain, key)})
+    slow.web.write_env({**slow.web_variables(), **GENEROUS, **slow.web_tls_variables(chain)})
+    others = slow.second_worker_tls_variables(chain)
+    second = slow.stack("second", "worker-server", {**worker, **others})
+    slow.worker.up()
+    # Names of the engine's DNS are those of its networks.
+    network, front = "idrlweb_default", slow.worker.container("tls")
+    slow.engine.docker("network", "connect", f"--alias={TASKS_NAME}", network, front)
+    try:
+        slow.web.up()
+        second.up()
+        slow.worker.compose("stop", "worker-fetch", "worker-render")
+        wait_until(lambda: is_ready(slow.url), 60)
+        task_id = person.submit(f"{videos}/short.mp4")["task_id"]
+        assert person.finish(task_id)["status"] == "done"
+        assert slow.share.clips(task_id) == ["0.1.mp4"]
+        assert_tls_only(slow, chain)
+    finally:
+        slow.engine.docker("network", "disconnect", network, front)
+        second.down()
+
+
+def assert_tls_only(machines: Machines, chain: Path) -> None:
+    """Check what the first worker machine answers to others."""
+    host = machines.engine.gateway()
+    for port in (TASKS_PORT, REDIS_PORT):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port), timeout=5)
+    address = f"{host}:{TASKS_TLS_PORT}/health"
+    assert requests.get(f"https://{address}", verify=str(chain), timeout=10).ok
+    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        requests.get(f"https://{address}", timeout=10)  # without the authority
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://{address}", timeout=10)
+    password = machines.secrets["REDIS_PASSWORD"]
+    trusting = redis.Redis(
+        host,
+        REDIS_TLS_PORT,
+        password=password,
+        ssl=True,
+        ssl_ca_certs=str(chain),
+        socket_timeout=10,
+    )
+    assert trusting.ping()
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis(host, REDIS_TLS_PORT, password=password, socket_timeout=10).ping()

@@ -13,6 +13,9 @@ Secrets = Mapping[str, str]
 USER = 10001
 MARKER = ".idrl-share"
 WEB_PORT, TASKS_PORT, REDIS_PORT, POSTGRES_PORT = 15050, 15004, 16379, 15432
+TASKS_TLS_PORT, REDIS_TLS_PORT = 15443, 16380
+# nginx checks certificates for a DNS name only.
+TASKS_NAME = "tasks.internal"
 # So that a restart falls into the middle of the work: many small parts, rendered slowly.
 SLOW = {"PART_SECONDS": "5", "RENDER_PRESET": "slow", "LEASE_S": "8", "SWEEP_S": "2"}
 
@@ -138,6 +141,38 @@ class Machines:
         tasks_url = f"http://{self.engine.gateway()}:{TASKS_PORT}"
         variables = {"TASKS_URL": tasks_url, "PORT": str(WEB_PORT)}
         return {**self._database("WEB_DB_PASSWORD"), **VARIABLES, **keys, **variables}
+
+    def worker_tls_variables(self, chain: Path, key: Path) -> dict[str, str]:
+        """Return what a worker machine sets to answer others by TLS only."""
+        return {
+            "COMPOSE_FILE": "docker-compose.yml:tls.yml",
+            "TASKS_BIND": "127.0.0.1",
+            "REDIS_BIND": "127.0.0.1",
+            "TLS_BIND": self.engine.gateway(),
+            "TLS_CERT": str(chain),
+            "TLS_KEY": str(key),
+            "TASKS_TLS_PORT": str(TASKS_TLS_PORT),
+            "REDIS_TLS_PORT": str(REDIS_TLS_PORT),
+        }
+
+    def web_tls_variables(self, chain: Path) -> dict[str, str]:
+        """Return what the web machine sets to call such a worker machine."""
+        return {
+            "COMPOSE_FILE": "docker-compose.yml:tasks-ca.yml",
+            "TASKS_URL": f"https://{TASKS_NAME}:5443",
+            "TASKS_CA": str(chain),
+        }
+
+    def second_worker_tls_variables(self, chain: Path) -> dict[str, str]:
+        """Return what a further worker machine sets to use the Redis of such a worker machine."""
+        password = self.secrets["REDIS_PASSWORD"]
+        return {
+            "COMPOSE_FILE": "docker-compose.yml:redis-ca.yml",
+            "FIRST_WORKER": "0",
+            "REDIS_URL": f"rediss://:{password}@{self.engine.gateway()}:{REDIS_TLS_PORT}/0",
+            "REDIS_CA": str(chain),
+            "TASKS_PORT": str(TASKS_PORT + 1),
+        }
 
     def start(self) -> None:
         """Start the machines one after the other; the share is not mounted yet."""

@@ -1,6 +1,7 @@
 """Certificates of a local authority, and the TLS of a worker machine by the nginx that it has."""
 
 import datetime
+import ipaddress
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +21,21 @@ from idrl_testing.processes import running
 _SOURCE = CHECKOUT / "worker-server" / "tls"
 
 
-def write_certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
-    """Write two PEM files: a certificate for a DNS name, its own authority, and its key."""
+def write_certificate(folder: Path, *names: str) -> tuple[Path, Path]:
+    """Write two PEM files: a certificate, its own authority, and its key.
+
+    Without `names`, which are DNS names and IP addresses, the certificate is that of localhost.
+    """
+    names = names or ("localhost",)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
     certificate = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - day)
         .not_valid_after(now + day)
-        .add_extension(names, critical=False)
+        .add_extension(alternatives, critical=False)
         .add_extension(x509.BasicConstraints(True, None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -40,6 +45,13 @@ def write_certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path
     for path in (chain, key_file):
         servers.chown_to_nobody(path)
     return chain, key_file
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 @dataclass(frozen=True)
