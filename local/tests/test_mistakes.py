@@ -75,6 +75,24 @@ def test_up_refuses_a_wrong_setting_before_it_starts(
     assert not (tmp_path / "home" / "data" / "postgres").exists()
 
 
+def test_ffmpeg_without_the_encoder_is_named(tmp_path: Path) -> None:
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.write_text("#!/bin/sh\necho ' V....D mpeg4  MPEG-4'; echo ' A....D aac  AAC'\n")
+    ffmpeg.chmod(0o755)
+    environment = {"IDRL_HOME": str(tmp_path / "home"), "IMAGEIO_FFMPEG_EXE": str(ffmpeg)}
+    line = idrl("up", PORT=str(servers.free_port() % 40000 + 2000), **environment)
+    assert line.startswith(f"ffmpeg has no encoder libx264: IMAGEIO_FFMPEG_EXE={ffmpeg} names")
+
+
+def test_read_only_home_is_named(tmp_path: Path) -> None:
+    script = f'mount -t tmpfs -o ro tmpfs {tmp_path}; exec "$@"'
+    unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    command = [*unshare, "sh", "-c", script, "sh", sys.executable, "-m", "idrl_local", "up"]
+    line = sentence(command, {"IDRL_HOME": f"{tmp_path}/home"})
+    assert line.endswith("set IDRL_HOME to a folder that you may write to")
+    assert "Read-only file system" in line
+
+
 def test_up_names_the_port_that_another_program_has(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

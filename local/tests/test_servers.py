@@ -30,6 +30,28 @@ def test_every_binary_runs(binaries: servers.Binaries) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("script", "is_used"),
+    [
+        ("#!/bin/sh\necho 'postgres (PostgreSQL) 99.1 (Debian 99.1-1)'\n", True),
+        ("#!/bin/sh\necho 'postgres (PostgreSQL) 99beta1'\n", True),
+        ("#!/bin/sh\necho 'postgres (PostgreSQL) 14.9'\n", False),
+        ("#!/bin/sh\necho 'error while loading shared libraries' >&2\nexit 127\n", False),
+        ("#!/bin/sh\nexit 0\n", False),
+        ("#!/no/such/interpreter\n", False),
+    ],
+)
+def test_server_of_the_machine_that_cannot_be_used_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, is_used: bool
+) -> None:
+    for name in ("initdb", "postgres"):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(servers, "_MACHINE_FOLDERS", tmp_path / "none")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert (servers.find_binaries().postgres == tmp_path / "postgres") is is_used
+
+
 def test_a_database_is_made_and_served_in_a_closed_folder(
     binaries: servers.Binaries, closed_folder: Path
 ) -> None:

@@ -7,6 +7,7 @@ one from a wheel.
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from psycopg2 import sql
 _NOBODY = 65534
 # The first one that can log as JSON.
 _POSTGRES_MIN_VERSION = 15
+_MACHINE_FOLDERS = Path("/usr/lib/postgresql")  # Debian's, one for each version
 
 
 class ServerFailed(Exception):
@@ -259,8 +261,8 @@ def _connect(port: int, user: str, password: str) -> psycopg2.extensions.connect
 def _machine_postgres() -> Path | None:
     """Return the folder of the newest complete PostgreSQL server, as Debian or Fedora has it."""
     paths = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"),
-        key=lambda path: int(path.parent.name),
+        _MACHINE_FOLDERS.glob("*/bin"),
+        key=lambda path: _leading_number(path.parent.name),
         reverse=True,
     )
     on_path = shutil.which("postgres")
@@ -269,12 +271,24 @@ def _machine_postgres() -> Path | None:
 
 
 def _is_complete(path: Path) -> bool:
-    if not all((path / name).exists() for name in ("initdb", "postgres")):
+    """Tell whether the server in this folder can be run and is new enough."""
+    if not all(os.access(path / name, os.X_OK) for name in ("initdb", "postgres")):
         return False
-    version = subprocess.run(
-        [path / "postgres", "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    return int(version.split()[2].split(".")[0]) >= _POSTGRES_MIN_VERSION
+    try:
+        done = subprocess.run(
+            [path / "postgres", "--version"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return False
+    # As "postgres (PostgreSQL) 15.14 (Debian …)", or "17beta1".
+    version = done.stdout.partition("(PostgreSQL) ")[2]
+    return done.returncode == 0 and _leading_number(version) >= _POSTGRES_MIN_VERSION
+
+
+def _leading_number(text: str) -> int:
+    """Return the number that the text begins with, 0 where it begins with none."""
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else 0
 
 
 def _on_path(name: str) -> Path | None:

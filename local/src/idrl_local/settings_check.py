@@ -30,6 +30,7 @@ _OWN = {
 _RATE = re.compile(r"[1-9]\d{0,8}r/[sm]")
 _RATES = ("AUTH_RATE", "API_RATE")
 _HIGHEST = {"AUTH_BURST": 2**31 - 1, "API_BURST": 2**31 - 1, "CONN_LIMIT": 2**16 - 1}
+_ENCODERS = ("libx264", "aac")
 # A home without tasks takes 60 MiB; the rest is for the log of transactions, logs and scratch.
 _NEEDED_BYTES = 256 << 20
 _APPS: dict[str, type[BaseSettings]] = {"web": WebSettings, "tasks": WorkerSettings}
@@ -147,14 +148,18 @@ def _full_disk(home: Home) -> list[str]:
 
 
 def _unusable_ffmpeg() -> list[str]:
+    given = os.environ.get("IMAGEIO_FFMPEG_EXE")
     try:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-version"]
-        subprocess.run(command, capture_output=True, check=True, timeout=30)
-    except (OSError, RuntimeError, subprocess.SubprocessError):
-        given = os.environ.get("IMAGEIO_FFMPEG_EXE")
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-encoders"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
         advice = f"IMAGEIO_FFMPEG_EXE={given} is wrong" if given else "repeat `make setup`"
         return [f"ffmpeg cannot be run: {advice}"]
-    return []
+    missing = [name for name in _ENCODERS if name not in done.stdout.split()]
+    if not missing:
+        return []
+    advice = f"IMAGEIO_FFMPEG_EXE={given} names" if given else "set IMAGEIO_FFMPEG_EXE to"
+    return [f"ffmpeg has no encoder {' and no '.join(missing)}: {advice} another build of it"]
 
 
 def _unusable_logo(path: str | None) -> list[str]:

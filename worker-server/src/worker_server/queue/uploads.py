@@ -1,14 +1,13 @@
 """Rows of uploads: what is confirmed of each, which task has it, and when its file goes."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     and_,
     delete,
     exists,
@@ -287,5 +286,6 @@ def _task_needs_file() -> ColumnElement[bool]:
     return and_(Task.id == Upload.task_id, ~is_over, may_be_retried)
 
 
-def _state(row: Row[Any]) -> UploadState:
-    return UploadState(*row[: len(_STATE)])
+def _state(columns: Sequence[Any]) -> UploadState:
+    """Return the upload of a row that begins with the columns of `_STATE`."""
+    return UploadState(*columns[: len(_STATE)])
