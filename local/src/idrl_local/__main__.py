@@ -55,51 +55,47 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m idrl_local", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    up = commands.add_parser("up", help="start the system in the background")
+
+    def add(name: str, run: Command, help_text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text)
+        command.set_defaults(command=run)
+        return command
+
+    up = add("up", _up, "start the system in the background")
     up.add_argument("--error-kinds", action="store_true", help="start an error with its kind")
-    up.set_defaults(command=_up)
-    commands.add_parser("down", help="stop it, keep its data").set_defaults(command=_down)
-    reload = commands.add_parser(
-        "reload", help="start new processes of web or tasks, without a gap"
-    )
+    add("down", _down, "stop it, keep its data")
+    reload = add("reload", _reload, "start new processes of web or tasks, without a gap")
     reload.add_argument("name", choices=["web", "tasks"])
-    reload.set_defaults(command=_reload)
-    restart = commands.add_parser("restart", help="stop and start web or tasks; callers wait")
+    restart = add("restart", _restart, "stop and start web or tasks; callers wait")
     restart.add_argument("name", choices=["web", "tasks"])
-    restart.set_defaults(command=_restart)
-    status = commands.add_parser("status", help="tell address, readiness, work, disk, processes")
-    status.set_defaults(command=_status)
-    logs = commands.add_parser("logs", help="follow what all processes log")
+    add("status", _status, "tell address, readiness, work, disk, processes")
+    _add_log_options(add("logs", _logs, "follow what all processes log"))
+    demo_help = "make clips of a video through the public API, then stop again"
+    _add_demo_options(add("demo", _demo, demo_help))
+    system_help = "run a command with a system of its own, whose address is in BASE_URL"
+    with_system = add("with-system", _with_system, system_help)
+    with_system.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    users = add("users", _users, "manage the accounts of the running system")
+    users.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    add("exec", _exec, "become one of the processes (what supervisord calls)").add_argument("name")
+    return parser
+
+
+def _add_log_options(logs: argparse.ArgumentParser) -> None:
     logs.add_argument("--service", help="only of this process")
     logs.add_argument("--task", help="only lines about this task")
     logs.add_argument("--level", default="DEBUG", help="only of this level and above")
     logs.add_argument("--json", action="store_true", help="the lines as they are")
     logs.add_argument("--no-follow", action="store_true", help="end after the lines of now")
-    logs.set_defaults(command=_logs)
-    demo = commands.add_parser(
-        "demo", help="make clips of a video through the public API, then stop again"
-    )
+
+
+def _add_demo_options(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--video", help="a file to use in the place of the sample")
     demo.add_argument("--url", help="a link to use in the place of the sample")
     demo.add_argument(
         "--at",
         help="the address of a system that is up, to use in the place of one's own; with --url",
     )
-    demo.set_defaults(command=_demo)
-    with_system = commands.add_parser(
-        "with-system", help="run a command with a system of its own, whose address is in BASE_URL"
-    )
-    with_system.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
-    with_system.set_defaults(command=_with_system)
-    users = commands.add_parser("users", help="manage the accounts of the running system")
-    users.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
-    users.set_defaults(command=_users)
-    execute = commands.add_parser(
-        "exec", help="become one of the processes (what supervisord calls)"
-    )
-    execute.add_argument("name")
-    execute.set_defaults(command=_exec)
-    return parser
 
 
 def _say(line: str) -> None:

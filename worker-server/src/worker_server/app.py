@@ -120,6 +120,12 @@ def create_app(
     wakeups.install(app)
     cli.install(app)
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
+    _register_calls(app, settings, share)
+    _register_health(app, settings, share)
+    return app
+
+
+def _register_calls(app: Flask, settings: Settings, share: ShareMonitor) -> None:
     served = ServedBytes(app)
     clips = ClipSender(settings.remote_folder, served.add)
     archives = ArchiveSender(settings.remote_folder, served.add, services.note_lost_file)
@@ -133,9 +139,11 @@ def create_app(
     app.register_blueprint(usage_views.blueprint())
     app.register_blueprint(webhook_views.blueprint())
     app.register_blueprint(status_views.blueprint(share))
+
+
+def _register_health(app: Flask, settings: Settings, share: ShareMonitor) -> None:
     client = redis_client.connect(settings, timeout_s=_PROBE_S)
     checks = readiness.checks(settings, share, client)
     collector = WorkCollector(app, share, lambda: sandbox_report().level, client)
     status = health.Status("tasks", settings.revision, checks, settings.process_folder)
     app.register_blueprint(health.blueprint(status, collector, timeout_s=_READY_S))
-    return app

@@ -61,17 +61,23 @@ def perform(
             _leave(lease, heartbeat.reason)
             _log.info("job stopped", extra={**extra, "reason": str(heartbeat.reason)})
         except Exception as error:  # noqa: BLE001 # otherwise the row would wait for its lease to run out
-            failure = judged_failure(error, lease, settings)
-            is_ours = failure.code == FailureCode.INTERNAL_ERROR
-            fields = {**extra, "code": failure.code, "detail": str(error)}
-            _log.warning("job failed", extra=fields, exc_info=is_ours)
-            leases.fail(lease, failure, retry_limits(settings))
-            if is_ours:
-                _note_fault(runtime, failure.code)
+            _record_failure(error, lease, settings, runtime, extra)
         else:
             _log.info("job ends", extra=extra)
             _note_fault(runtime, None)
     remove_needless(settings, lease.task_id)
+
+
+def _record_failure(
+    error: Exception, lease: Lease, settings: Settings, runtime: Runtime, extra: dict[str, object]
+) -> None:
+    failure = judged_failure(error, lease, settings)
+    is_ours = failure.code == FailureCode.INTERNAL_ERROR
+    fields = {**extra, "code": failure.code, "detail": str(error)}
+    _log.warning("job failed", extra=fields, exc_info=error if is_ours else None)
+    leases.fail(lease, failure, retry_limits(settings))
+    if is_ours:
+        _note_fault(runtime, failure.code)
 
 
 def retry_limits(settings: Settings) -> RetryLimits:

@@ -118,20 +118,27 @@ def _native_rate(
         if rate > 0
     ]
     stepping = list(_holed_rates(ticks, tick_s, header_rates, max_fps))
-    for rates in (claimed, counted):
-        if grid := _gapless(ticks, tick_s, rates, at_most=_ROUNDING_ONLY):
-            return grid
-    for rate in stepping:
+    return (
+        _gapless(ticks, tick_s, claimed, at_most=_ROUNDING_ONLY)
+        or _gapless(ticks, tick_s, counted, at_most=_ROUNDING_ONLY)
+        or _stepping_grid(ticks, tick_s, stepping)
+        or _gapless(ticks, tick_s, claimed, at_most=2 * _TOLERANCE)
+        or _gapless(ticks, tick_s, counted, at_most=2 * _TOLERANCE)
+        or _holed(ticks, tick_s, stepping, _NEAR)
+        or _holed(ticks, tick_s, stepping, _ANYWHERE)
+        or (None, Fraction(0))
+    )
+
+
+def _stepping_grid(
+    ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction]
+) -> tuple[Fraction, Fraction] | None:
+    """Return the first rate whose steps nearly every frame keeps, and the grid's shift."""
+    for rate in rates:
         if _keeps_step(ticks, tick_s, rate):
             gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
             return gapless or (rate, _anchor(ticks, tick_s, rate))
-    for rates in (claimed, counted):
-        if grid := _gapless(ticks, tick_s, rates, at_most=2 * _TOLERANCE):
-            return grid
-    for tolerance in (_NEAR, _ANYWHERE):
-        if grid := _holed(ticks, tick_s, stepping, tolerance):
-            return grid
-    return None, Fraction(0)
+    return None
 
 
 def _holed_rates(
