@@ -70,7 +70,7 @@ def ended_parts(vm: Vm) -> set[tuple[str, int]]:
         json.loads(line)
         for line in vm.ssh(f"docker logs {container} 2>&1 | grep '^{{'").splitlines()
     )
-    return {(line["task_id"], line["part"]) for line in logged if line["message"] == "end"}
+    return {(line["task_id"], line["part"]) for line in logged if line["message"] == "job ends"}
 
 
 def test_file_machine_dies(system: System, person: PatientApiClient, videos: str) -> None:
