@@ -141,6 +141,10 @@ def handling_of(code: FailureCode) -> Handling:
     return _HANDLING.get(code, _CALLER if is_callers else _SOURCE)
 
 
+# What the row says of an internal error; the log says more.
+INTERNAL_ERROR_SENTENCE = "Something went wrong on our side."
+
+
 class WorkFailed(Exception):
     """An attempt at a task or a part ended without its result.
 

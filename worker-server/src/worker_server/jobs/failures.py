@@ -5,7 +5,13 @@ import os
 from pathlib import Path
 
 from worker_server import storage
-from worker_server.errors import FailureCode, Fault, WorkFailed, handling_of
+from worker_server.errors import (
+    INTERNAL_ERROR_SENTENCE,
+    FailureCode,
+    Fault,
+    WorkFailed,
+    handling_of,
+)
 from worker_server.jobs.crashes import judged_crash
 from worker_server.media import MediaProcessCrashed
 from worker_server.queue.claims import Lease, PartLease
@@ -74,8 +80,7 @@ def _scratch_failed(failure: WorkFailed, lease: Lease, settings: Settings) -> Wo
 
 
 def _failed_of_ours() -> WorkFailed:
-    sentence = "Something went wrong on our side."
-    return WorkFailed(FailureCode.INTERNAL_ERROR, sentence, retryable=True)
+    return WorkFailed(FailureCode.INTERNAL_ERROR, INTERNAL_ERROR_SENTENCE, retryable=True)
 
 
 def _share_failed(code: FailureCode) -> WorkFailed:

@@ -1,6 +1,6 @@
 """What can go wrong between a source and its clips."""
 
-from worker_server.errors import FailureCode, Stopped, WorkFailed
+from worker_server.errors import INTERNAL_ERROR_SENTENCE, FailureCode, Stopped, WorkFailed
 
 __all__ = [
     "ClipRejected",
@@ -72,9 +72,7 @@ class MediaProcessCrashed(MediaError):
     """
 
     def __init__(self, child: str, detail: str) -> None:
-        super().__init__(
-            FailureCode.INTERNAL_ERROR, "Something went wrong on our side.", retryable=True
-        )
+        super().__init__(FailureCode.INTERNAL_ERROR, INTERNAL_ERROR_SENTENCE, retryable=True)
         self.child = child
         self.detail = detail
 
