@@ -181,6 +181,46 @@ def test_another_level_of_sound_is_found(change: str, plain: Path, make: Make) -
         verify_clip(make(f"-i {plain} -af {change} {good}", "bad.mp4"), edit)
 
 
+@pytest.mark.parametrize("every_s", [1, 0.5, 0.25])
+@pytest.mark.parametrize("codec", ["aac -ar 16000", "libmp3lame -ar 22050", "libopus -ar 8000"])
+def test_short_beeps_in_silence_have_their_source_s_level(
+    codec: str, every_s: float, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """A beep may begin where a level is measured; frames of the source are longer than clips'."""
+    picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=2"
+    beeps = f"-f lavfi -i aevalsrc=exprs='0.5*sin(2000*PI*t)*lt(mod(t\\,{every_s})\\,0.05)':d=2"
+    path = make(f"{picture} {beeps} -c:v libx264 -preset ultrafast -c:a {codec}", "beeps.mkv")
+    source = probe(path)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part, logo_s=0.0)
+    clip = render(edit, tmp_path / "clip.mp4", [renderer("ffmpeg", ffmpeg)], RenderWatch())
+    assert clip.facts.frames == 50
+
+
+@pytest.mark.parametrize(
+    ("sound", "codec"),
+    [
+        ("aevalsrc=exprs=0.3*sin(38000*PI*t):s=48000", "pcm_s16le"),  # a test of one's hearing
+        ("anoisesrc=a=0.8:r=96000", "pcm_s16le"),
+        ("anoisesrc=a=0.8:r=192000", "pcm_s24le"),
+        ("anoisesrc=a=1:r=48000,volume=12dB", "pcm_f32le"),
+        ("aevalsrc=exprs=1.5*sin(880*PI*t):s=48000", "pcm_f32le"),
+    ],
+    ids=["19 kHz", "96 kHz", "192 kHz", "12 dB too loud", "4 dB too loud"],
+)
+def test_sound_that_no_encoder_keeps_is_not_held_against_a_clip(
+    sound: str, codec: str, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=4"
+    encoding = f"-c:v libx264 -preset ultrafast -c:a {codec} -t 4"
+    path = make(f"{picture} -f lavfi -i {sound} {encoding}", "loud.mkv")
+    source = probe(path)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part, logo_s=0.0)
+    clip = render(edit, tmp_path / "clip.mp4", [renderer("ffmpeg", ffmpeg)], RenderWatch())
+    assert clip.facts.frames == 100
+
+
 @ENGINES
 @pytest.mark.parametrize(
     ("picture", "sound", "name"),

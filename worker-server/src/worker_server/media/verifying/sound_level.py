@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from operator import mul
 from typing import Any
@@ -13,6 +14,11 @@ from worker_server.media.model.edit import PartEdit
 
 _SHARES = (Fraction(1, 2), Fraction(1, 4), Fraction(3, 4))
 _LONGEST_S = Fraction(1, 2)
+_LEAD_S, _HOLE_S = Fraction(1, 5), Fraction(1, 50)
+# Encoders leave out what is high: nothing above half of it is compared.
+_RATE = 24_000
+# Encoders clip sound that is louder than full scale, and lose its level.
+_MAX_BEYOND = 0.01
 _QUIET = 1e-4  # mean square, -40 dB: quieter sound says nothing
 _SILENT = 1e-8
 _MAX_DIFFERENCE_DB = 2.5
@@ -48,20 +54,56 @@ def level_difference_db(
 def _mean_square(
     container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
 ) -> float:
-    """Return the mean square of all samples of all channels in a stretch; 0 without any."""
+    """Return the mean square of all channels' samples in a stretch, up to 12 kHz.
+
+    0 without any, and where sound is louder than full scale.
+
+    The stretch begins and ends on a sample: frames of source and clip have different lengths, and
+    with whole frames a beep may be in one stretch and not in the other.
+    """
+    total, count, beyond = 0.0, 0, 0
+    for at_s, samples, channels in _sounds(container, index, start_s, length_s):
+        first = max(0, round((start_s - at_s) * _RATE)) * channels
+        last = max(0, round((start_s + length_s - at_s) * _RATE)) * channels
+        values = samples[first:last]
+        total, count = total + sum(map(mul, values, values)), count + len(values)
+        beyond += sum(abs(value) > 1 for value in values)
+    return total / count if count and beyond <= _MAX_BEYOND * count else 0.0
+
+
+def _sounds(
+    container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
+) -> Iterator[tuple[Fraction, "array[float]", int]]:
+    """Yield each piece of sound without a hole: its time, samples and number of channels."""
     audio: Any = container.streams[index]
-    container.seek(int(start_s / audio.time_base), stream=audio)
-    resampler = AudioResampler(format="flt")
-    total, count = 0.0, 0
+    # A decoder's first frame after a seek lacks what overlaps with the one before.
+    container.seek(int((start_s - _LEAD_S) / audio.time_base), stream=audio)
+    piece: list[Any] = []
     for frame in container.decode(audio):
         at_s = frame.pts * frame.time_base
         if at_s >= start_s + length_s:
             break
-        if at_s < start_s:
+        if at_s + Fraction(frame.samples, frame.sample_rate) <= start_s:
             continue
+        if piece and abs(at_s - _end_s(piece[-1])) > _HOLE_S:
+            yield _resampled(piece)
+            piece = []
+        piece.append(frame)
+    if piece:
+        yield _resampled(piece)
+
+
+def _end_s(frame: Any) -> Fraction:  # noqa: ANN401 # PyAV's frame
+    end: Fraction = frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate)
+    return end
+
+
+def _resampled(frames: Sequence[Any]) -> tuple[Fraction, "array[float]", int]:
+    """Return the time of the first frame, and the samples of all at `_RATE`."""
+    resampler = AudioResampler(format="flt", rate=_RATE)
+    samples = array("f")
+    channels = frames[0].layout.nb_channels
+    for frame in (*frames, None):
         for packed in resampler.resample(frame):
-            values = array(
-                "f", bytes(packed.planes[0])[: 4 * packed.samples * packed.layout.nb_channels]
-            )
-            total, count = total + sum(map(mul, values, values)), count + len(values)
-    return total / count if count else 0.0
+            samples.frombytes(bytes(packed.planes[0])[: 4 * packed.samples * channels])
+    return frames[0].pts * frames[0].time_base, samples, channels
