@@ -99,6 +99,32 @@ def test_a_recording_that_pauses_keeps_all_its_frames() -> None:
     assert len(set(places)) == 1000
 
 
+def at_60(frames: int) -> list[int]:
+    """Return the steps of 60 frames a second in milliseconds: 17, 16, 17 and so on."""
+    return [round((each + 1) * 1000 / 60) - round(each * 1000 / 60) for each in range(frames)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "tick_s", "expected"),
+    [
+        ([10] * 9 + [30] * 11, Fraction(1, 100), 10),  # an animated GIF
+        ([20, 30] * 10 + [50], Fraction(1, 100), 10),  # no picture stands for one place alone
+        ([1000] * 60 + [40] * 30 + [1000] * 10, MILLISECOND, 25),  # slides, and one film in them
+        ([2000] * 100 + at_60(80), MILLISECOND, 60),  # a screen that moves at the end
+        ([3003] * 30 + [90_090] * 45, Fraction(1, 90_000), Fraction(30000, 1001)),
+    ],
+)
+def test_pictures_that_mostly_stand_keep_every_frame_when_they_move(
+    steps: list[int], tick_s: Fraction, expected: Fraction
+) -> None:
+    ticks = [sum(steps[:index]) for index in range(len(steps) + 1)]
+    grid = find_grid(ticks, steps[-1], tick_s, [Fraction(1000)], 60)
+    assert grid.rate == expected
+    places = [frame_index(tick * tick_s - grid.origin_s, grid.rate) for tick in ticks]
+    assert len(set(places)) == len(ticks)
+    assert places[-1] < grid.frame_count
+
+
 def test_a_single_frame_lasts_as_long_as_it_says() -> None:
     grid = find_grid([0], 40, MILLISECOND, [], 60)
     assert (grid.rate, grid.frame_count) == (25, 1)

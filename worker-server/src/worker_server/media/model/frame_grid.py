@@ -37,6 +37,8 @@ _MIN_FILLED = Fraction(9, 10)
 _MIN_FITTING = Fraction(99, 100)
 _LEAST_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
 _MIN_STEPPING = Fraction(97, 100)
+_MIN_SHARE = Fraction(1, 100)  # of the steps: fewer are exceptions
+_FINER_STEPS = 3
 _ROUNDING_ONLY = Fraction(0)
 _NEAR, _ANYWHERE = Fraction(1, 4), Fraction(1, 2)
 _HISTOGRAM_BINS = 64
@@ -125,6 +127,7 @@ def _native_rate(
         or _gapless(ticks, tick_s, claimed, at_most=2 * _TOLERANCE)
         or _gapless(ticks, tick_s, counted, at_most=2 * _TOLERANCE)
         or _holed(ticks, tick_s, stepping, _NEAR)
+        or _holed(ticks, tick_s, list(_finer_rates(ticks, tick_s, max_fps)), _NEAR)
         or _holed(ticks, tick_s, stepping, _ANYWHERE)
         or (None, Fraction(0))
     )
@@ -145,12 +148,37 @@ def _holed_rates(
     ticks: Sequence[int], tick_s: Fraction, header_rates: Sequence[Fraction], max_fps: int
 ) -> Iterator[Fraction]:
     """Yield rates whose grid may have holes: the commonest step's, then the header's."""
-    steps = Counter(later - earlier for earlier, later in pairwise(ticks))
+    steps = _steps(ticks)
     ((common, _),) = steps.most_common(1)
+    yield from _rates_of_step(steps, common, tick_s)
+    yield from (_snapped(rate) for rate in header_rates if rate <= max_fps)
+
+
+def _finer_rates(ticks: Sequence[int], tick_s: Fraction, max_fps: int) -> Iterator[Fraction]:
+    """Yield the rates of the shortest steps that are no exceptions, then of what divides them all.
+
+    Where pictures stand for a second, and then move, the commonest step is not the finest.
+    """
+    steps = _steps(ticks)
+    usual = sorted(step for step, count in steps.items() if count >= _MIN_SHARE * steps.total())
+    shown = [step for step in usual if step * tick_s * max_fps > 1 - _SAME_STEP]
+    for step in (*shown[:_FINER_STEPS], math.gcd(*usual)):
+        if step:
+            rates = _rates_of_step(steps, step, tick_s)
+            yield from (rate for rate in rates if rate <= max_fps)
+
+
+def _steps(ticks: Sequence[int]) -> Counter[int]:
+    return Counter(later - earlier for earlier, later in pairwise(ticks))
+
+
+def _rates_of_step(steps: Counter[int], step: int, tick_s: Fraction) -> Iterator[Fraction]:
+    """Yield the rates that a step means: standard and whole ones near it, then its own."""
     # Containers round: a step of 16 2/3 ms is stored as 16 or 17.
-    spread = 1 if common >= _LEAST_TICKS_A_STEP else 0
-    near = {step: steps[step] for step in range(common - spread, common + spread + 1)}
-    mean = Fraction(sum(step * count for step, count in near.items()), sum(near.values()))
+    spread = 1 if step >= _LEAST_TICKS_A_STEP else 0
+    near = {each: steps[each] for each in range(step - spread, step + spread + 1)}
+    count = sum(near.values())
+    mean = Fraction(sum(each * many for each, many in near.items()), count) if count else step
     rate = 1 / (mean * tick_s)
     yield from sorted(
         {
@@ -160,8 +188,7 @@ def _holed_rates(
         },
         key=lambda each: abs(each - rate),
     )
-    yield 1 / (common * tick_s)
-    yield from (_snapped(rate) for rate in header_rates if rate <= max_fps)
+    yield 1 / (step * tick_s)
 
 
 def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
