@@ -139,6 +139,58 @@ def test_segments_put_together_lose_nothing(
     assert read_numbers(path) == list(range(300))
 
 
+@pytest.mark.parametrize(
+    ("pids", "more"),
+    [
+        ((256, 512), ""),
+        ((256, 512, 256), ""),
+        ((256, 512, 768), ""),
+        ((256, 257), ""),  # the first one's sound had the other's picture's PID
+        ((256, 512), "-mpegts_service_id 7 -mpegts_pmt_start_pid 700"),
+        ((256, 512), "-mpegts_m2ts_mode 1"),
+    ],
+)
+def test_pieces_with_other_packet_ids_follow_each_other(
+    pids: tuple[int, ...],
+    more: str,
+    make: Make,
+    numbered: Numbered,
+    prepared: Prepared,
+    tmp_path: Path,
+) -> None:
+    pieces = []
+    for number, pid in enumerate(pids):
+        picture = numbered(50, "25", "p.mp4", X264, first=50 * number, sound=False)
+        clicks = CLICKS.format(seconds=2)
+        options = f"-map 0:v -map 1:a -c:v copy -c:a aac -mpegts_start_pid {pid}"
+        if number or "m2ts" in more:
+            options += f" {more}"
+        pieces.append(make(f"-i {picture} {clicks} {options}", f"{number}.ts").read_bytes())
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(pieces))
+    source, path = prepared(joined)
+    frames = 50 * len(pids)
+    assert (source.frame_rate, source.frame_count) == (25, frames)
+    assert read_numbers(path) == list(range(frames))
+    seconds = range(2 * len(pids))
+    assert click_times(path) == pytest.approx([n + 0.1 for n in seconds], abs=0.03)
+
+
+def test_sound_that_is_added_before_another_leaves_that_one_alone(
+    make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=2"
+    clicks, silence = CLICKS.format(seconds=2), "-f lavfi -i anullsrc=d=2"
+    first = make(f"{picture} {clicks} {X264} -c:a aac -streamid 0:256 -streamid 1:257", "1.ts")
+    added = "-map 0:v -map 1:a -map 2:a -streamid 0:256 -streamid 1:261 -streamid 2:257"
+    second = make(f"{picture} {silence} {clicks} {added} {X264} -c:a aac", "2.ts")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    source, path = prepared(joined)
+    assert source.frame_count == 100
+    assert click_times(path) == pytest.approx([n + 0.1 for n in range(4)], abs=0.03)
+
+
 def test_a_lost_packet_repeats_frames_of_its_group_only(
     numbered: Numbered, prepared: Prepared, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
+from worker_server.media.model.transport_stream import JoinedStream, pieces_of
 
 
 def open_source(path: Path, demuxer: str) -> InputContainer:
@@ -14,8 +15,11 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
 
     Only streams that `may_decode` accepts can be decoded.
     """
+    pieces = pieces_of(path) if demuxer == "mpegts" else []
+    is_joined = any(piece.pids for piece in pieces)
     container = av.open(
-        f"file:{path}",
+        JoinedStream(path, pieces) if is_joined else f"file:{path}",
+        "r",
         format=demuxer,
         options={"protocol_whitelist": "file", "codec_whitelist": CODEC_WHITELIST},
         metadata_errors="replace",

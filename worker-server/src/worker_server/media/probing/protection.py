@@ -7,7 +7,7 @@ from typing import BinaryIO
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
-from worker_server.media.probing.sniff import TS_PACKET_BYTES, packet_grid
+from worker_server.media.model.transport_stream import TS_PACKET_BYTES, packet_grid
 
 _TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
 # What decrypting the samples of a fragment takes (ISO/IEC 23001-7, 7): initialization vectors, or

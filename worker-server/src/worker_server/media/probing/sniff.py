@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from worker_server.media.errors import SourceError
+from worker_server.media.model.transport_stream import packet_grid
 
 # Enough for all but a transport stream that begins in the middle of a packet.
 _FIRST_BYTES, _HEAD_BYTES = 1024, 64 * 1024
@@ -13,11 +14,6 @@ _EBML = b"\x1aE\xdf\xa3"
 _MOV_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _MOV_BOXES |= {b"moof", b"sidx", b"uuid"}
 _PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"crx "}
-TS_PACKET_BYTES = 188
-# The same packet behind four bytes of time stamp (M2TS), and before 16 bytes of error correction
-# (DVB).
-_TS_STEPS = (TS_PACKET_BYTES, 192, 204)
-_TS_SYNC, _TS_PACKETS = 0x47, 20
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
 _ACCEPTED = "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, WMV, Ogg and GIF are accepted."
 _WEB_PAGE = re.compile(
@@ -34,19 +30,30 @@ _KNOWN_STARTS = {
     b"YUV4MPEG2": "Y4M",
     b"nut/multimedia container": "NUT",
     b"\xb7\xd8\x00\x20\x37\x49\xda\x11": "WTV",
-    b"\x00\x00\x01\xb3": "an MPEG video stream without a container",
-    b"\x00\x00\x00\x01\x67": "an H.264 stream without a container",
-    b"\x00\x00\x00\x01\x09": "an H.264 stream without a container",
-    b"\x00\x00\x01\x67": "an H.264 stream without a container",
-    b"\x00\x00\x00\x01\x40\x01": "an HEVC stream without a container",
-    b"\x00\x00\x01\xb0": "an MPEG-4 stream without a container",
     b"BIKi": "Bink",
     b"BIKf": "Bink",
     b"SMK2": "Smacker",
     b"FWS": "Flash (SWF)",
     b"CWS": "Flash (SWF)",
     b"\x8aMNG": "MNG",
+    b"\x12\x00\x0a": "an AV1 stream without a container",
 }
+# What such streams begin with, behind a start code: sequence headers (MPEG-2, H.262 6.2.2.1;
+# MPEG-4, 14496-2 6.2.2; VC-1, SMPTE 421M E.5) and units that may come before a picture, parameter
+# sets, delimiters and SEI (H.264 7.4.1, H.265 7.4.2, H.266 7.4.2.2).
+_START_CODE = rb"\x00{2,16}\x01"
+_STREAMS = {
+    rb"\xb3": "an MPEG video",
+    rb"[\xb0\xb5]|[\x00-\x1f]\x00\x00\x01[\x20-\x2f]": "an MPEG-4",
+    rb"\x0f": "a VC-1",
+    rb"[\x40\x42\x44\x46\x4e][\x01-\x07]": "an HEVC",
+    rb"\x00[\x61\x69\x71\x79\x81\x89\xa1\xb9]": "a VVC",
+    rb"[\x06\x09\x27\x47\x67]": "an H.264",
+}
+_STREAM_STARTS = [
+    (re.compile(_START_CODE + b"(?:" + unit + b")", re.DOTALL), name)
+    for unit, name in _STREAMS.items()
+]
 
 
 def sniff(path: Path) -> str:
@@ -71,37 +78,29 @@ def _accepted(head: bytes) -> str | None:
     return next((demuxer for demuxer, matches in _MATCHERS.items() if matches(head)), None)
 
 
-def packet_grid(data: bytes) -> tuple[int, int] | None:
-    """Return where a transport stream's packets begin, and their length; None without any.
-
-    A recording may begin in the middle of a packet, or with a few bytes of something else.
-    """
-    at = data.find(_TS_SYNC)
-    while at >= 0:
-        for step in _TS_STEPS:
-            sync_bytes = data[at : at + _TS_PACKETS * step : step]
-            if len(sync_bytes) >= min(_TS_PACKETS, 3 + at) and set(sync_bytes) == {_TS_SYNC}:
-                return at, step
-        at = data.find(_TS_SYNC, at + 1)
-    return None
-
-
 def _refusal(head: bytes) -> SourceError:
     if _WEB_PAGE.match(head):
         return SourceError(
             "source_is_a_web_page",
             "The address leads to a web page. Give the address of the video file itself.",
         )
-    for start, name in _KNOWN_STARTS.items():
-        if head.startswith(start):
-            return SourceError(
-                "source_format_unsupported", f"The format is not supported: {name}. {_ACCEPTED}"
-            )
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP" and b"ANIM" in head[:64]:
+    if name := _unsupported(head):
         return SourceError(
-            "source_format_unsupported", f"The format is not supported: WebP. {_ACCEPTED}"
+            "source_format_unsupported", f"The format is not supported: {name}. {_ACCEPTED}"
         )
     return SourceError("source_not_a_video", f"The file is not a video: {_ACCEPTED}")
+
+
+def _unsupported(head: bytes) -> str | None:
+    """Return the name of the video format that is not accepted; None for no video."""
+    for start, name in _KNOWN_STARTS.items():
+        if head.startswith(start):
+            return name
+    for unit, name in _STREAM_STARTS:
+        if unit.match(head):
+            return f"{name} stream without a container"
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    return "WebP" if is_webp and b"ANIM" in head[:64] else None
 
 
 def _is_mov(head: bytes) -> bool:

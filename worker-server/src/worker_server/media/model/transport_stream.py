@@ -1,0 +1,221 @@
+"""MPEG transport streams (ISO/IEC 13818-1): their packets, and joined ones read as one.
+
+Where recordings were joined, the same picture goes on under another packet id (PID). libavformat
+takes that for a stream of its own, which begins when the first one ends.
+"""
+
+import io
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+TS_PACKET_BYTES = 188
+# The same packet behind four bytes of time stamp (M2TS), and before 16 bytes of error correction
+# (DVB).
+_TS_STEPS = (TS_PACKET_BYTES, 192, 204)
+_TS_SYNC, _TS_PACKETS = 0x47, 20
+_WINDOW_BYTES = 25 * 153_408  # whole packets of each length
+_STARTS = 0x40  # payload_unit_start_indicator, in the second byte
+_STARTING = bytes(byte & _STARTS for byte in range(256))
+_PAT_PID, _NULL_PID = 0, 0x1FFF
+_PAT_TABLE, _PMT_TABLE = 0, 2
+
+
+class Entry(NamedTuple):
+    """An elementary stream that a program map announces."""
+
+    stream_type: int
+    pid: int
+
+
+class Piece(NamedTuple):
+    """What has one program map: where it begins in the file, and its packets' PIDs by their own."""
+
+    start: int
+    pids: Mapping[int, int]
+
+
+def packet_grid(data: bytes) -> tuple[int, int] | None:
+    """Return where a transport stream's packets begin, and their length; None without any.
+
+    A recording may begin in the middle of a packet, or with a few bytes of something else.
+    """
+    at = data.find(_TS_SYNC)
+    while at >= 0:
+        for step in _TS_STEPS:
+            sync_bytes = data[at : at + _TS_PACKETS * step : step]
+            if len(sync_bytes) >= min(_TS_PACKETS, 3 + at) and set(sync_bytes) == {_TS_SYNC}:
+                return at, step
+        at = data.find(_TS_SYNC, at + 1)
+    return None
+
+
+def pieces_of(path: Path) -> list[Piece]:
+    """Return the pieces of a transport stream, each with the PIDs of the first one's streams.
+
+    A stream of the first piece goes on in the first stream of its type that is new in the other. Of
+    several programs the first counts.
+    """
+    pieces: list[Piece] = []
+    base: Sequence[Entry] = ()
+    for start, map_pid, streams in _program_maps(path):
+        base = base or streams
+        pids = _continued(base, streams)
+        if pids:
+            pids |= {_PAT_PID: _NULL_PID, map_pid: _NULL_PID}
+        pieces.append(Piece(start, pids))
+    return pieces
+
+
+class JoinedStream(io.RawIOBase):
+    """A transport stream as a file in which its pieces have the same PIDs."""
+
+    def __init__(self, path: Path, pieces: Sequence[Piece]) -> None:
+        self._file = path.open("rb")
+        self._pieces = pieces
+        self._starts = [piece.start for piece in pieces]
+        self._at = 0
+        self._window = (0, b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size()}[whence]
+        self._at = max(0, begin + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override] # narrower
+        """Fill the buffer up to the end of a window; return the number of bytes, 0 at the end."""
+        start = self._at - self._at % _WINDOW_BYTES
+        if self._window[0] != start or not self._window[1]:
+            self._file.seek(start)
+            self._window = start, self._unified(start, self._file.read(_WINDOW_BYTES))
+        data = self._window[1][self._at - start :][: len(buffer)]
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _size(self) -> int:
+        return self._file.seek(0, io.SEEK_END)
+
+    def _unified(self, start: int, window: bytes) -> bytes:
+        """Return the window, which is at `start` of the file, with the first piece's PIDs."""
+        first = max(0, bisect_right(self._starts, start) - 1)
+        last = bisect_right(self._starts, start + len(window))
+        if not any(piece.pids for piece in self._pieces[first:last]):
+            return window
+        changed = bytearray(window)
+        for number in range(first, last):
+            begin = max(self._starts[number] - start, 0)
+            end = self._starts[number + 1] - start if number + 1 < last else len(window)
+            _renumber(changed, begin, end, self._pieces[number].pids)
+        return bytes(changed)
+
+
+def _renumber(data: bytearray, begin: int, end: int, pids: Mapping[int, int]) -> None:
+    """Give the packets between two places their new PIDs."""
+    at, step = packet_grid(bytes(data[begin:end])) or (end - begin, TS_PACKET_BYTES)
+    for packet in range(begin + at, end - 2, step) if pids else ():
+        pid = (data[packet + 1] & 0x1F) << 8 | data[packet + 2]
+        if (new := pids.get(pid)) is not None:
+            data[packet + 1] = data[packet + 1] & 0xE0 | new >> 8
+            data[packet + 2] = new & 0xFF
+
+
+def _continued(base: Sequence[Entry], streams: Sequence[Entry]) -> dict[int, int]:
+    """Return the PIDs to give to streams that continue the base's, and to those in their place."""
+    ended = [entry for entry in base if entry not in streams]
+    used = {entry.pid for entry in base}
+    pids: dict[int, int] = {}
+    for entry in streams:
+        if entry in base:
+            continue
+        before = next((each for each in ended if each.stream_type == entry.stream_type), None)
+        if before is not None:
+            ended.remove(before)
+            pids[entry.pid] = before.pid
+        elif entry.pid in used:
+            pids[entry.pid] = _NULL_PID  # what it carried is something else
+    return pids
+
+
+def _program_maps(path: Path) -> Iterator[tuple[int, int, Sequence[Entry]]]:
+    """Yield where each other map of the first program begins to hold, its PID and its streams."""
+    last_pat, map_pid, current = 0, _NULL_PID, b""
+    wanted = {_PAT_PID}
+    for start, pid, packet in _section_starts(path, wanted):
+        if pid == _PAT_PID:
+            last_pat = start
+            map_pid = next(_programs(packet), map_pid)
+            wanted.add(map_pid)
+        elif pid == map_pid:
+            section = _section(packet, _PMT_TABLE)
+            if section and section != current:
+                current = section
+                yield last_pat, pid, tuple(_entries(section))
+
+
+def _section_starts(path: Path, wanted: set[int]) -> Iterator[tuple[int, int, bytes]]:
+    """Yield place, PID and bytes of each packet in which a section begins.
+
+    `wanted` are the PIDs that have sections, and may grow meanwhile.
+    """
+    window_at = 0
+    with path.open("rb") as file:
+        while window := file.read(_WINDOW_BYTES):
+            at, step = packet_grid(window) or (len(window), TS_PACKET_BYTES)
+            starts = window[at + 1 :: step].translate(_STARTING)
+            number = starts.find(_STARTS)
+            while number >= 0:
+                start = at + number * step
+                packet = window[start : start + TS_PACKET_BYTES]
+                pid = int.from_bytes(packet[1:3]) & 0x1FFF
+                if pid in wanted:
+                    yield window_at + start, pid, packet
+                number = starts.find(_STARTS, number + 1)
+            window_at += len(window)
+
+
+def _section(packet: bytes, table: int) -> bytes | None:
+    """Return the table's section that begins and ends in this packet, without its checksum."""
+    if len(packet) < TS_PACKET_BYTES:
+        return None
+    start = 4
+    if packet[3] & 0x20:
+        start += 1 + packet[4]
+    start += 1 + packet[start] if start < len(packet) else 0
+    header = packet[start : start + 3]
+    if len(header) < 3 or header[0] != table:
+        return None
+    length = 3 + (int.from_bytes(header[1:]) & 0xFFF)
+    section = packet[start : start + length]
+    return section[:-4] if len(section) == length > 12 else None
+
+
+def _programs(packet: bytes) -> Iterator[int]:
+    """Yield the PID of the map of each program that a PAT lists."""
+    section = _section(packet, _PAT_TABLE) or b""
+    for at in range(8, len(section) - 3, 4):
+        program, pid = (int.from_bytes(section[at + by : at + by + 2]) for by in (0, 2))
+        if program:
+            yield pid & 0x1FFF
+
+
+def _entries(section: bytes) -> Iterator[Entry]:
+    at = 12 + (int.from_bytes(section[10:12]) & 0xFFF)
+    while at + 5 <= len(section):
+        pid, described = (int.from_bytes(section[at + by : at + by + 2]) for by in (1, 3))
+        yield Entry(section[at], pid & 0x1FFF)
+        at += 5 + (described & 0xFFF)
