@@ -247,6 +247,24 @@ def test_sound_stays_with_the_picture_across_a_restart(
     assert click_times(path) == pytest.approx([n + 0.1 for n in range(6)], abs=0.03)
 
 
+@pytest.mark.parametrize("pieces", ["-+", "+-+", "--+", "+-", "-+-+"])
+def test_sound_that_only_some_pieces_have_is_with_their_picture(
+    pieces: str, make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    picture = f"-f lavfi -i testsrc2=s=160x90:r=25:d=2 {CLICKS.format(seconds=2)} {X264} -g 25"
+    made = {
+        "-": make(f"{picture} -an", "silent.ts").read_bytes(),
+        "+": make(f"{picture} -c:a aac", "clicks.ts").read_bytes(),
+    }
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(made[piece] for piece in pieces))
+    source, path = prepared(joined)
+    assert source.frame_count == 50 * len(pieces)
+    starts = [2 * number for number, piece in enumerate(pieces) if piece == "+"]
+    expected = [start + second + 0.1 for start in starts for second in range(2)]
+    assert click_times(path) == pytest.approx(expected, abs=0.03)
+
+
 @pytest.mark.parametrize("sound", ["mp2", "ac3"])
 def test_an_open_group_at_the_start_begins_with_the_first_frame_that_decodes(
     sound: str, numbered: Numbered, make: Make, prepared: Prepared

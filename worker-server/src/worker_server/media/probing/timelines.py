@@ -16,6 +16,7 @@ from worker_server.media.probing.packet_scan import (
 from worker_server.media.probing.timestamps import (
     Timeline,
     find_timeline,
+    jumps_before_sound,
     match_sound,
     typical_step,
     without_covered_holes,
@@ -35,6 +36,7 @@ class Stamps:
     order: list[int | None] = field(default_factory=list)  # what is to go up from packet to packet
     hidden: set[int] = field(default_factory=set)  # packets that an edit list does not show
     is_cut: bool = False  # an edit list leaves out packets between others
+    behind: list[int] = field(default_factory=list)  # the video's packets before each in the file
 
     def order_by_edits(self) -> None:
         """Order by presentation where an edit list leaves out a middle.
@@ -110,6 +112,7 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             if not packet.size:
                 continue
             of = stamps[packet.stream_index]
+            of.behind.append(len(stamps[video_index].pts))
             pts = packet.dts if demuxer == "avi" or packet.pts is None else packet.pts
             if packet.is_discard:
                 of.hidden.add(len(of.pts))
@@ -142,7 +145,11 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
         slack=int(_BLOCK_S / sound.tick_s) if sound.is_cut else 0,
         hole=int(hole / sound.tick_s),
     )
-    return video_line, match_sound(sound_line, sound.tick_s, video_line, video.tick_s)
+    first = next((time for time in sound.order if time is not None), 0) * sound.tick_s
+    passed = jumps_before_sound(video_line, video.order, video.tick_s, first, sound.behind[0])
+    return video_line, match_sound(
+        sound_line, sound.tick_s, video_line, video.tick_s, sound.behind, passed
+    )
 
 
 def _least_step(video: Stamps) -> int:

@@ -6,7 +6,7 @@ Times are whole ticks of a stream's own clock, in the order of the packets. Pure
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 
 # So many packets after a jump decide whether the clock was reset or one stamp is wrong.
@@ -121,7 +121,10 @@ def _standing(times: Sequence[int | None], least_step: int) -> set[int]:
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
     """Tell whether packets after a jump follow the new clock, `gap` ticks ahead of the old."""
     time = times[index] or 0
-    following = [later for later in times[index + 1 : index + 1 + _WITNESSES] if later is not None]
+    # Not each packet has a stamp: of several frames of sound in one packet of a transport stream,
+    # the first has.
+    later_times = (times[later] for later in range(index + 1, len(times)))
+    following = list(islice((time for time in later_times if time is not None), _WITNESSES))
     if not following:
         return False
     off = median(later - (time + (n + 1) * step) for n, later in enumerate(following))
@@ -129,17 +132,26 @@ def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) 
 
 
 def match_sound(
-    sound: Timeline, sound_tick_s: Fraction, video: Timeline, video_tick_s: Fraction
+    sound: Timeline,
+    sound_tick_s: Fraction,
+    video: Timeline,
+    video_tick_s: Fraction,
+    behind: Sequence[int],
+    first_jumps: int = 0,
 ) -> Timeline:
     """Return the sound's timeline with the picture's jumps, where both jumped together.
 
     What was recorded together stays together; a jump ahead of the sound alone is a silence.
+    `behind` tells for each packet of sound how many of the picture's come before it in the file,
+    `first_jumps` after how many of the picture's jumps the sound begins.
     """
-    jumps: list[Jump] = []
-    matched, total_s = 0, Fraction(0)
+    matched, total_s = first_jumps, Fraction(0)
+    if first_jumps:
+        total_s = video.jumps[first_jumps - 1].shift * video_tick_s
+    jumps = [Jump(0, round(total_s / sound_tick_s))]
     for before, jump in zip((Jump(0, 0), *sound.jumps), sound.jumps, strict=False):
         delta_s = (jump.shift - before.shift) * sound_tick_s
-        video_jump = _same_jump(video, video_tick_s, matched, delta_s)
+        video_jump = _same_jump(video, video_tick_s, matched, delta_s, behind[jump.index])
         if video_jump is not None:
             matched = video_jump + 1
             total_s = video.jumps[video_jump].shift * video_tick_s
@@ -149,12 +161,40 @@ def match_sound(
     return Timeline(tuple(jumps), sound.outliers)
 
 
-def _same_jump(video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction) -> int | None:
+def _same_jump(
+    video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction, behind: int
+) -> int | None:
+    """Return the picture's jump by so much: the last before the sound's in the file, else the next.
+
+    Where pieces were joined and one has no sound, the sound jumps once and the picture twice.
+    """
+    same = []
     for index in range(first, len(video.jumps)):
         before = video.jumps[index - 1].shift if index else 0
         if abs((video.jumps[index].shift - before) * tick_s - delta_s) < _SAME_JUMP_S:
-            return index
-    return None
+            same.append(index)
+    passed = [index for index in same if video.jumps[index].index <= behind]
+    return passed[-1] if passed else next(iter(same), None)
+
+
+def jumps_before_sound(
+    video: Timeline,
+    video_times: Sequence[int | None],
+    video_tick_s: Fraction,
+    first_sound_s: Fraction,
+    behind: int,
+) -> int:
+    """Return after how many of the picture's jumps the sound begins, by the file's order.
+
+    The sound must have the clock of the picture beside it. `behind` is the number of the picture's
+    packets before the first one of sound.
+    """
+    passed = sum(jump.index <= behind for jump in video.jumps)
+    if not passed:
+        return 0
+    since = video_times[video.jumps[passed - 1].index : behind + 1]
+    near_s = next(time for time in reversed(since) if time is not None) * video_tick_s
+    return passed if abs(near_s - first_sound_s) < _SAME_JUMP_S else 0
 
 
 def without_covered_holes(
