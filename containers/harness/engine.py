@@ -80,6 +80,12 @@ def running(folder: Path) -> Iterator[Engine]:
         yield engine
 
 
+def without_daemon() -> Engine:
+    """Return what runs commands that need no engine, such as `docker-compose config`."""
+    _install()
+    return Engine(_environment())
+
+
 @contextmanager
 def for_builds(folder: Path, data: Path) -> Iterator[Engine]:
     """Yield an engine of our own that keeps images in `data` and only builds.

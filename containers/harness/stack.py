@@ -21,16 +21,17 @@ class Stack:
     project: str
     folder: Path
     env_file: Path
+    program: tuple[str, ...] = ("docker-compose",)  # or Compose v2's, by harness.compose_v2
 
     def write_env(self, variables: Mapping[str, str]) -> None:
         """Make these the variables of the next commands."""
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
 
     def compose(self, *arguments: str) -> str:
-        """Run docker-compose and return what it printed."""
+        """Run a command of Compose and return what it printed."""
         options = ("--project-name", self.project, "--env-file", str(self.env_file))
         return self.engine.run(
-            "docker-compose", "--ansi", "never", *options, *arguments, cwd=self.folder
+            *self.program, "--ansi", "never", *options, *arguments, cwd=self.folder
         )
 
     def up(self, *arguments: str) -> None:
