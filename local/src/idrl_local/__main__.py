@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_environment
+from idrl_local.proxies import exempt_loopback
 
 Command = Callable[[argparse.Namespace], int]
 # The exit code of systemctl and of init scripts for what does not run.
@@ -34,6 +35,7 @@ def main() -> int:
     """
     arguments = _parser().parse_args()
     command: Command = arguments.command
+    exempt_loopback(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # so that what was started is stopped
     try:

@@ -1,0 +1,17 @@
+"""What runs on this machine is reached directly, also where everything else is behind a proxy."""
+
+from collections.abc import MutableMapping
+
+# A proxy has a loopback of its own.
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def exempt_loopback(environment: MutableMapping[str, str]) -> None:
+    """Add this machine's own addresses to those that go through no proxy.
+
+    Programs read one of the two spellings, and many the small one first.
+    """
+    spellings = ("no_proxy", "NO_PROXY")
+    given = ",".join(environment.get(name, "") for name in spellings).split(",")
+    names = dict.fromkeys(filter(None, [*map(str.strip, given), *_LOOPBACK]))
+    environment.update(dict.fromkeys(spellings, ",".join(names)))

@@ -1,0 +1,59 @@
+"""A proxy in the environment does not stand between the parts of a system on one machine."""
+
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from idrl_local.proxies import exempt_loopback
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """A server that answers 204 when it is asked directly, and 403 when it is taken for a proxy."""
+
+    def do_GET(self) -> None:
+        self.send_response(403 if self.path.startswith("http://") else 204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("given", [None, "intern.example", "*.example, 10.0.0.0/8"])
+def test_this_machine_is_reached_directly(
+    url: str, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", url)
+    if given:
+        monkeypatch.setenv("NO_PROXY", given)
+    assert requests.get(url, timeout=5).status_code == 403
+    environment = dict(os.environ)
+    exempt_loopback(environment)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, environment[name])
+    assert requests.get(url, timeout=5).status_code == 204
+
+
+def test_keeps_what_is_exempt_already() -> None:
+    environment = {"no_proxy": "intern.example", "NO_PROXY": "localhost,other.example"}
+    exempt_loopback(environment)
+    assert environment["no_proxy"] == environment["NO_PROXY"]
+    assert environment["no_proxy"].split(",") == [
+        *("intern.example", "localhost", "other.example", "127.0.0.1", "::1"),
+    ]
