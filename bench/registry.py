@@ -14,6 +14,8 @@ NAMES = (
     "copying",
     "profile",
     "job",
+    "part",
+    "share",
     "memory",
     "latency",
     "scale",
