@@ -68,7 +68,7 @@ gunicorn.util.write_error = _write_problem
 
 
 def on_reload(arbiter: "Arbiter") -> None:
-    """Let the workers of now answer until as many new ones do."""
+    """Let the current workers answer until as many new ones do."""
     RELOAD.begin(arbiter.worker_age)
 
 

@@ -29,7 +29,7 @@ _FILES_AT_ONCE = 64
 # They wait for each other, as drawing takes a core.
 _PICTURE = re.compile(rb"GET /+[^ ?]*/(preview|contact-sheet)\.jpg[ ?]")
 _PICTURE_THREADS = 24
-# Their bodies come as slowly as the caller sends them.
+# Uploads: a body arrives as slowly as the client sends it.
 # Brands are judged and encoded meanwhile.
 _UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
 # More than the tasks service lets send at once, so that it can refuse the others.

@@ -209,7 +209,7 @@ def postgres_answers(port: int, user: str, password: str) -> bool:
 def nginx_answers(host: str, port: int) -> bool:
     """Tell whether nginx answers, whatever it says: the port of a stopped one is open as well."""
     try:
-        # Plain HTTP, with TLS too: then the answer is a redirect.
+        # Plain HTTP: where TLS is on, nginx answers it with a redirect.
         requests.get(f"http://{host}:{port}/health", timeout=3, allow_redirects=False)
     except requests.RequestException:
         return False

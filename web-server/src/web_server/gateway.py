@@ -80,7 +80,7 @@ _PROBE_TIMEOUT_S = 2.7
 # nginx then waits up to 8 s for the clip, and a call is answered within 15 s. The tasks service
 # waits up to 5 s for the share.
 _CHECK_TIMEOUT_S = 6
-# How long after its last answer a service that cannot be reached is taken for one that restarts.
+# A service that answered within this time and cannot be reached now is probably restarting.
 _RESTART_S = 8.0
 _RESTART_POLL_S = 0.2
 _log = logging.getLogger(__name__)

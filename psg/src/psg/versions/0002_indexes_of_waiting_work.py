@@ -56,7 +56,7 @@ def _replace(old: list[Index], new: list[Index]) -> None:
     """Build the new ones, then drop the old ones. Safe to repeat after it was interrupted."""
     with op.get_context().autocommit_block():
         for name, table, columns, where in new:
-            # What an interrupted run leaves behind has the name, and is no good.
+            # An interrupted CREATE INDEX CONCURRENTLY leaves an invalid index of this name.
             _drop(name)
             op.create_index(
                 name, table, columns, postgresql_where=sa.text(where), postgresql_concurrently=True

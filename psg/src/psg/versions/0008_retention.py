@@ -25,7 +25,7 @@ def upgrade() -> None:
     )
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON retention TO worker")
     with op.get_context().autocommit_block():
-        # What an interrupted run leaves behind has the name, and is no good.
+        # An interrupted CREATE INDEX CONCURRENTLY leaves an invalid index of this name.
         op.drop_index(_INDEX, postgresql_concurrently=True, if_exists=True)
         op.create_index(
             _INDEX,

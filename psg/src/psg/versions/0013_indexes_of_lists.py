@@ -27,7 +27,7 @@ def upgrade() -> None:
     """Build the indexes. Safe to repeat after it was interrupted."""
     with op.get_context().autocommit_block():
         for name, columns, where in INDEXES:
-            # What an interrupted run leaves behind has the name, and is no good.
+            # An interrupted CREATE INDEX CONCURRENTLY leaves an invalid index of this name.
             _drop(name)
             op.create_index(
                 name,

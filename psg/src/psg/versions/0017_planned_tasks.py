@@ -53,7 +53,7 @@ def _allow(statuses: Sequence[str]) -> None:
 
 def _index(name: str, columns: Sequence[str], statuses: Sequence[str]) -> None:
     with op.get_context().autocommit_block():
-        # What an interrupted run leaves behind has the name, and is no good.
+        # An interrupted CREATE INDEX CONCURRENTLY leaves an invalid index of this name.
         op.drop_index(name, postgresql_concurrently=True, if_exists=True)
         op.create_index(
             name,

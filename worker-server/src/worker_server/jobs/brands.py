@@ -18,7 +18,7 @@ from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 100
-# Files of a brand appear before its row.
+# The files of a brand are published before its row is stored.
 _SETTLED_S = 600
 
 

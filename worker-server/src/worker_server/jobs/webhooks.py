@@ -13,7 +13,7 @@ from worker_server.queue import webhooks
 from worker_server.queue.webhooks import Delivery, Outcome
 from worker_server.webhooks.sending import TIMEOUT_S, Sender
 
-# An attempt, and the statements around it; then its sender is taken for dead.
+# An attempt, and the statements around it; then its sender counts as dead.
 LEASE_S = 3 * TIMEOUT_S
 
 

@@ -24,7 +24,7 @@ _FRAMES = 5
 _SAMPLE = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=5:d=1", "-f", "lavfi", "-i", "sine=d=1")
 _ENCODING = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac")
 _LOGO_S = 0.2
-_TIMEOUT_S = 120  # a starved machine is not a broken one
+_TIMEOUT_S = 120  # generous: a lack of CPU must not fail the self-test
 
 
 class SelfTestFailed(Exception):

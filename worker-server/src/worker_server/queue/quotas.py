@@ -155,7 +155,8 @@ def spend_source_seconds(
 ) -> None:
     """Count the planned seconds of a task; raise WorkFailed where the day's quota has not so many.
 
-    The door only knows what was planned before, so a source too long for the rest is refused here.
+    POST /tasks knows only what was planned before, so a source too long for the rest is refused
+    here.
     """
     quota = defaults.overridden(session.scalar(select(override_of(owner_id))))
     limit = quota.source_seconds_per_day

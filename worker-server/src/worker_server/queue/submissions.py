@@ -27,7 +27,7 @@ _SAME_NAMES = (
     "starts_manually",
     "callback_url",
 )
-# A request with a known key can meet the DELETE of the first request's task; then it is a new one.
+# The task of a known key may be deleted between INSERT and SELECT; the INSERT is then repeated.
 _MAX_TRIES = 10
 
 

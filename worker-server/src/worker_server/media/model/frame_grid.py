@@ -37,7 +37,7 @@ _MIN_FILLED = Fraction(9, 10)
 _MIN_FITTING = Fraction(99, 100)
 _LEAST_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
 _MIN_STEPPING = Fraction(97, 100)
-_MIN_SHARE = Fraction(1, 100)  # of the steps: fewer are exceptions
+_MIN_SHARE = Fraction(1, 100)  # share of the steps; rarer ones are exceptions
 _FINER_STEPS = 3
 _ROUNDING_ONLY = Fraction(0)
 _NEAR, _ANYWHERE = Fraction(1, 4), Fraction(1, 2)
@@ -272,7 +272,7 @@ def _gapless(
     for rate in dict.fromkeys(rates):
         spread, shift = _gapless_spread(ticks, tick_s, rate)
         if spread <= min(_NEAR, rate * tick_s):
-            return rate, shift  # rounding to ticks explains all of it
+            return rate, shift  # rounding to ticks alone explains the deviation
         if spread <= at_most:
             anchor = _anchor(ticks, tick_s, rate)
             misfits = len(ticks) - _fitting(ticks, tick_s, rate, anchor, _NEAR)

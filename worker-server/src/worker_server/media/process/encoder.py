@@ -41,7 +41,7 @@ _ABSENT = (
     "Stale file handle",
     "Input/output error",
 )
-# Who speaks, where that is no demuxer and no decoder.
+# Components in log lines of ffmpeg that are neither demuxers nor decoders.
 _WRITER = ("[out#", "[vost#", "[aost#", "[enc:", "[libx264", "[mp4 @", "[matroska @", "muxer")
 _DAMAGE = (
     "Invalid data found",

@@ -87,7 +87,7 @@ def _scaled(edit: PartEdit, layer: Layer) -> str:
         return f"{grid},{fit}:{even}:{into},format=yuv420p,{colour.TAGS},{pad},setsar=1"
     if share < 1:  # a logo, on the background that the frame has already
         return f"format=rgba,{fit}:{into},format=yuva420p"
-    # Padded as RGB, where the background's colour is exact, and any size has a middle.
+    # Pad in RGB: the background's colour is exact there, and odd sizes can be centred.
     return f"format=rgb24,{fit},format=rgb24,{pad},scale={into},format=yuv420p"
 
 

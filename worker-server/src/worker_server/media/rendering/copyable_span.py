@@ -144,7 +144,7 @@ def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: Part
         raise Unsuitable(f"the stream has {wrong}")
     if len(sets.sps) != 1:
         raise Unsuitable("there are several sequence parameter sets")
-    # Baseline proper has tools that other profiles have not; constrained to Main it has none.
+    # Baseline alone has flexible macroblock order; a stream that is also Main does not use it.
     if fields["profile_idc"] == [_BASELINE] and fields["constraint_set1_flag"] != [1]:
         raise Unsuitable("the profile is Baseline")
 
