@@ -12,7 +12,7 @@ from worker_server.models import Sweep, Worker
 from worker_server.queue.session import seconds_from_now
 
 BEAT_S = 5.0
-# A worker is taken for dead after three missed beats.
+# A worker counts as dead after three missed beats.
 ALIVE_S = 3 * BEAT_S
 _FORGET_S = 24 * 3600
 
