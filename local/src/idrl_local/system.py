@@ -53,15 +53,20 @@ def up(
                 settings_check.check(installation)
                 undo.callback(supervision.stop, home)
                 _begin(installation)
-            try:
-                _start(installation, say)
-            except supervision.ProgramLate as error:
-                undo.pop_all()
-                raise SystemFailed(_explain_late(home, error)) from error
-            except (ProgramFailed, servers.ServerFailed) as error:
-                raise SystemFailed(_explain(home, error)) from error
+            _start_programs(installation, say, undo)
             undo.pop_all()
     return installation
+
+
+def _start_programs(installation: Installation, say: Say, undo: ExitStack) -> None:
+    """Start them; raise SystemFailed, where a program is late after cancelling `undo`."""
+    try:
+        _start(installation, say)
+    except supervision.ProgramLate as error:
+        undo.pop_all()
+        raise SystemFailed(_explain_late(installation.home, error)) from error
+    except (ProgramFailed, servers.ServerFailed) as error:
+        raise SystemFailed(_explain(installation.home, error)) from error
 
 
 def _up_for_root(
@@ -75,14 +80,14 @@ def _up_for_root(
     )
     assert process.stderr  # noqa: S101 # it is a pipe
     with process:
-        said: deque[str] = deque(maxlen=_TAIL_LINES)
+        last_lines: deque[str] = deque(maxlen=_TAIL_LINES)
         try:
-            error = _first_error(_noted(process.stderr, said), say)
+            error = _first_error(_noted(process.stderr, last_lines), say)
         except BaseException:
             process.terminate()
             raise
     if error or process.returncode:
-        raise error or SystemFailed("\n".join(said))  # a traceback
+        raise error or SystemFailed("\n".join(last_lines))  # a traceback
     return Installation(home, ports, home.secrets(), env)
 
 
@@ -98,11 +103,11 @@ def _first_error(lines: Iterable[str], say: Say) -> Exception | None:
     kinds: dict[str, type[Exception]] = {
         kind.__name__: kind for kind in (SystemFailed, HomeUnusable, PortTaken)
     }
-    rest = iter(lines)
-    for line in rest:
+    remaining_lines = iter(lines)
+    for line in remaining_lines:
         name, _, message = line.rstrip("\n").partition(": ")
         if name in kinds:
-            return kinds[name]((message + "\n" + "".join(rest)).rstrip("\n"))
+            return kinds[name]((message + "\n" + "".join(remaining_lines)).rstrip("\n"))
         say(line.rstrip("\n"))
     return None
 

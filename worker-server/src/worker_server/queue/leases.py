@@ -75,13 +75,6 @@ def begin_processing(
     rendered, and nothing is counted towards a quota again. Raise WorkFailed where the account's
     quota of seconds has not so many left. A task that waits for its caller becomes `planned`.
     """
-    values: Values = {
-        "source": source,
-        "source_path": source_path,
-        "waiting_since": None,
-        **error_cleared(),
-        **lease_cleared(),
-    }
     where = (*_where(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:
         locked = _BEFORE_PLANNING.where(*where).with_for_update(of=Task, key_share=True)
@@ -91,8 +84,15 @@ def begin_processing(
         record_attempt(session, lease, EventKind.PLANNED)
         seconds = sum(part.end_s - part.start_s for part in parts)
         counted_s = seconds if task.is_uncounted else task.planned_s or 0
-        values |= planning.planned_values(waits=task.waits)
-        values["planned_s"] = max(seconds, counted_s)
+        values: Values = {
+            "source": source,
+            "source_path": source_path,
+            "waiting_since": None,
+            "planned_s": max(seconds, counted_s),
+            **planning.planned_values(waits=task.waits),
+            **error_cleared(),
+            **lease_cleared(),
+        }
         session.execute(update(Task).where(*where).values(values))
         run_after = planning.NEVER if task.waits else func.now()
         planned_parts.store(session, lease.task_id, task.owner_id, parts, run_after)

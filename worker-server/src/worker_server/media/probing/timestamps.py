@@ -68,12 +68,11 @@ def find_timeline(
             continue
         if index in outliers:
             previous = time if index in standing else previous
-            continue
-        if previous is None or -slack <= time - previous <= hole:
-            previous = time if previous is None else max(previous, time) if slack > step else time
-            continue
-        gap = previous + step - time
-        if _clock_is_new(times, index, gap, step):
+        elif previous is None:
+            previous = time
+        elif -slack <= time - previous <= hole:
+            previous = max(previous, time) if slack > step else time
+        elif _clock_is_new(times, index, gap := previous + step - time, step):
             shift += gap
             jumps.append(Jump(index, shift))
             previous = time

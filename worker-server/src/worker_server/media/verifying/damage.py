@@ -1,5 +1,6 @@
 """Counts the frames of a part that its source does not give whole."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -20,25 +21,44 @@ def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
     """
     video: Any = container.streams[edit.source.video_index]
     video.codec_context.thread_count = 1  # a warning then belongs to the packet just sent
+    _seek_to_part(container, video, edit)
+    stored: set[int] = set()
+    decoded: set[int] = set()
+    faulty: set[int] = set()
+    av.logging.set_level(av.logging.ERROR)
+    for packet in _packets_of_part(container, video, edit):
+        frames, has_errors = _decode(packet)
+        decoded |= {_index(frame, edit) for frame in frames}
+        if packet.size:
+            stored.add(_index(packet, edit))
+            faulty |= {_index(packet, edit)} if has_errors else set()
+    part = set(range(edit.part.start_frame, edit.part.end_frame))
+    return len(part & stored & (faulty | (stored - decoded)))
+
+
+def _seek_to_part(container: InputContainer, video: Any, edit: PartEdit) -> None:  # noqa: ANN401
     if edit.part.start_frame:
         aim_s = edit.source.origin_s + (edit.part.start_frame + AIM_FRAMES) / edit.frame_rate
         container.seek(int(aim_s / video.time_base), stream=video)
-    stored: set[int] = set()
-    shown: set[int] = set()
-    faulty: set[int] = set()
-    av.logging.set_level(av.logging.ERROR)
+
+
+def _packets_of_part(
+    container: InputContainer,
+    video: Any,  # noqa: ANN401
+    edit: PartEdit,
+) -> "Iterator[av.Packet[Any]]":
+    """Yield packets up to the last one that can still hold a frame of the part."""
     for packet in container.demux(video):
-        index = _index(packet, edit)
-        with av.logging.Capture() as warnings:
-            frames = _decoded(packet)
-        shown |= {_index(frame, edit) for frame in frames}
-        if packet.size:
-            stored.add(index)
-            faulty |= {index} if warnings or packet.is_corrupt else set()
-        if index >= edit.part.end_frame + _MAX_REORDER:
-            break
-    part = set(range(edit.part.start_frame, edit.part.end_frame))
-    return len(part & stored & (faulty | (stored - shown)))
+        yield packet
+        if _index(packet, edit) >= edit.part.end_frame + _MAX_REORDER:
+            return
+
+
+def _decode(packet: "av.Packet[Any]") -> tuple[list[Any], bool]:
+    """Return the frames, and whether the decoder or the demuxer reported an error."""
+    with av.logging.Capture() as warnings:
+        frames = _decoded(packet)
+    return frames, bool(warnings) or packet.is_corrupt
 
 
 def _decoded(packet: "av.Packet[Any]") -> list[Any]:

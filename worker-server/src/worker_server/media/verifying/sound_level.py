@@ -38,12 +38,12 @@ def level_difference_db(
     for share in _SHARES:
         at_s = share * edit.part.frame_count / edit.frame_rate
         start_s = edit.source.origin_s + edit.part.start_frame / edit.frame_rate
-        said = _mean_square(source, edit.source.audio_index, start_s + at_s, length_s)
-        if said < _QUIET:
+        source_power = _mean_square(source, edit.source.audio_index, start_s + at_s, length_s)
+        if source_power < _QUIET:
             continue
         bumper_s = edit.frames_before / edit.frame_rate
         heard = _mean_square(clip, clip.streams.audio[0].index, bumper_s + at_s, length_s)
-        difference_db = 10 * math.log10(max(heard, _SILENT) / said)
+        difference_db = 10 * math.log10(max(heard, _SILENT) / source_power)
         if abs(difference_db) <= _MAX_DIFFERENCE_DB:
             return None
         differences.append(difference_db)

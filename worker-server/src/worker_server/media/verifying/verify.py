@@ -62,25 +62,20 @@ class Verifier(Child):
         if not path.is_file() or path.stat().st_size == 0:
             raise ClipRejected("There is no clip, or it is empty.")
         payload = {"path": str(path.absolute()), "edit": edit.to_json(), "conceals": conceals}
-        files = ChildFiles(read=(path, edit.source_path))
+        measured = self._measure(payload, should_stop, ChildFiles(read=(path, edit.source_path)))
+        _reject_differences(measured, edit)
+        return _clip_facts(measured, edit, path.stat().st_size)
+
+    def _measure(
+        self, payload: dict[str, Any], should_stop: Callable[[], bool], files: ChildFiles
+    ) -> dict[str, Any]:
         try:
-            measured = self.request(payload, _TIMEOUT_S, should_stop, files)
+            measured: dict[str, Any] = self.request(payload, _TIMEOUT_S, should_stop, files)
         except ChildCrashed as error:
             raise MediaProcessCrashed("verify", str(error)) from error
         except ChildFailed as error:
             raise ClipRejected(f"The clip cannot be verified: {error}.") from error
-        if "error" in measured:
-            raise ClipRejected(f"The clip cannot be read: {measured['error']}.")
-        if measured["streams"] != ["video", "audio"]:
-            raise ClipRejected(f"The clip has the streams {measured['streams']}.")
-        if differences := list(_differences(measured, edit)):
-            raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
-        concealed = _bounded_damage(measured["damaged_frames"], edit)
-        video_s = float(Fraction(measured["video_s"]))
-        size_bytes = path.stat().st_size
-        poster = base64.b64decode(measured["poster"]) if measured["poster"] else None
-        frames, sha256 = measured["frames"], measured["sha256"]
-        return ClipFacts(size_bytes, frames, video_s, sha256, concealed, poster)
+        return measured
 
 
 def verify_clip(
@@ -89,6 +84,26 @@ def verify_clip(
     """Verify the clip in a new child process."""
     with Verifier() as verifier:
         return verifier.check(path, edit, should_stop)
+
+
+def _reject_differences(measured: dict[str, Any], edit: PartEdit) -> None:
+    if "error" in measured:
+        raise ClipRejected(f"The clip cannot be read: {measured['error']}.")
+    if measured["streams"] != ["video", "audio"]:
+        raise ClipRejected(f"The clip has the streams {measured['streams']}.")
+    if differences := list(_differences(measured, edit)):
+        raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
+
+
+def _clip_facts(measured: dict[str, Any], edit: PartEdit, size_bytes: int) -> ClipFacts:
+    return ClipFacts(
+        size_bytes=size_bytes,
+        frames=measured["frames"],
+        duration_s=float(Fraction(measured["video_s"])),
+        sha256=measured["sha256"],
+        concealed_frames=_bounded_damage(measured["damaged_frames"], edit),
+        poster=base64.b64decode(measured["poster"]) if measured["poster"] else None,
+    )
 
 
 def _bounded_damage(damaged: int, edit: PartEdit) -> int:
