@@ -67,7 +67,7 @@ def _comparisons(reads: Runs) -> list[Comparison]:
         ("a task, tasks service", "a task, bare"),
         ("the list, tasks service", "the list, bare"),
     )
-    found = [
+    comparisons = [
         Comparison(
             f"calls a second, {of} / {to}",
             paired.ratio(reads, of, to, "per_s"),
@@ -77,7 +77,7 @@ def _comparisons(reads: Runs) -> list[Comparison]:
     ]
     for what in ("a task", "a long task", "the list"):
         of, to = f"{what}, tasks service, 304", f"{what}, tasks service"
-        found.append(
+        comparisons.append(
             Comparison(
                 f"processor time, {of} / {to}",
                 paired.ratio_of(*(list(map(_service_us, reads[name])) for name in (of, to))),
@@ -88,10 +88,10 @@ def _comparisons(reads: Runs) -> list[Comparison]:
         ("a task, web app", "a task, tasks service"),
         ("a task, nginx", "a task, web app"),
     ):
-        found.append(
+        comparisons.append(
             Comparison(f"calls a second, {of} / {to}", paired.ratio(reads, of, to, "per_s"))
         )
-    return found
+    return comparisons
 
 
 def _service_us(sample: Sample) -> float:
@@ -154,14 +154,14 @@ def _loader(system: Stack, seconds: int) -> Callable[[int, Call], Sample]:
 
     def load(port: int, call: Call) -> Sample:
         before = system.cpu_s()
-        found = wrk.load(port, call, token, seconds=seconds, connections=_CONNECTIONS)
+        measured = wrk.load(port, call, token, seconds=seconds, connections=_CONNECTIONS)
         after = system.cpu_s()
         used = {
-            name: (after[name] - before[name]) / found["requests"] * 1e6
+            name: (after[name] - before[name]) / measured["requests"] * 1e6
             for name in before
             if name in after
         }
-        return found | {f"{name}_us": used.get(name, 0.0) for name in _PROGRAMS}
+        return measured | {f"{name}_us": used.get(name, 0.0) for name in _PROGRAMS}
 
     return load
 

@@ -136,5 +136,5 @@ def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
         verify_clip(folder / f"{name}.mp4", edit)
     for name, samples in runs.items():
         is_exact = name != USER_MOVIEPY
-        found = quality.quality(folder / f"{name}.mp4", edit, _EVERY, is_exact=is_exact).sample()
-        runs[name] = [{**sample, **found} for sample in samples]
+        scores = quality.quality(folder / f"{name}.mp4", edit, _EVERY, is_exact=is_exact).sample()
+        runs[name] = [{**sample, **scores} for sample in samples]

@@ -91,8 +91,8 @@ def _caller(target: Target) -> Caller:
 def _killed(target: Target, caller: Caller, program: str, source: str) -> float:
     submission = caller.submit(target.sources.named(source))
     is_render = program == "render"
-    held = _RENDERING if is_render else _DOWNLOADING
-    wait_until(lambda: target.rows(held, submission.task_id))
+    running_parts = _RENDERING if is_render else _DOWNLOADING
+    wait_until(lambda: target.rows(running_parts, submission.task_id))
     killed_at = target.rows("SELECT clock_timestamp()::text")[0][0]
     for process in target.processes(program):
         with suppress(psutil.NoSuchProcess):
@@ -145,12 +145,12 @@ def _is_worked_on(target: Target, submission: Submission) -> bool:
 
 
 def _encoders(target: Target) -> list[psutil.Process]:
-    found = []
+    encoders = []
     for process in target.supervised():
         with suppress(psutil.NoSuchProcess):
             if "ffmpeg" in process.name():
-                found.append(process)
-    return found
+                encoders.append(process)
+    return encoders
 
 
 def _end(target: Target, caller: Caller, submission: Submission) -> None:

@@ -45,13 +45,13 @@ def _settings() -> Iterator[tuple[str, Make]]:
     yield USER_MOVIEPY, by_moviepy
     yield YARDSTICK, by_yardstick
     for level, profile in PROFILES.items():
-        yield level, _by_setting(replace(profile, threads=1))
+        yield level, _row(replace(profile, threads=1))
     for profile in _OTHERS:
         name = f"{profile.preset} crf {profile.crf:g} {profile.options}"
-        yield name.strip(), _by_setting(profile)
+        yield name.strip(), _row(profile)
 
 
-def _by_setting(profile: Profile) -> Make:
+def _row(profile: Profile) -> Make:
     return lambda edit, output: ours(replace(edit, profile=profile), output)
 
 
@@ -67,8 +67,8 @@ def _measure(edit: PartEdit) -> Samples:
 
 def _sample(make: Make, edit: PartEdit, output: Path) -> dict[str, float]:
     usage = measure(lambda: make(edit, output))
-    found = quality.quality(output, edit, is_exact=make is not by_moviepy)
-    return usage.sample() | found.sample() | {"size_bytes": float(output.stat().st_size)}
+    sample = quality.quality(output, edit, is_exact=make is not by_moviepy)
+    return usage.sample() | sample.sample() | {"size_bytes": float(output.stat().st_size)}
 
 
 def _source_table(source: str, samples: Samples) -> Table:
@@ -127,7 +127,7 @@ def _plot(folder: Path, samples: dict[str, Samples]) -> None:
         groups: dict[str, dict[str, tuple[float, float]]] = {}
         for setting in sorted(next(iter(samples.values()))):
             preset, _, crf = setting.partition(" ")
-            pairs = [(found[setting], found[YARDSTICK]) for found in samples.values()]
+            pairs = [(row[setting], row[YARDSTICK]) for row in samples.values()]
             cost = sum(sample[measured] / base[measured] for sample, base in pairs) / count
             margin = min(vmaf_margins(*pair)[0] for pair in pairs)
             groups.setdefault(preset, {})[crf] = (cost, margin)

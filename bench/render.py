@@ -88,8 +88,8 @@ def _add_quality(runs: Runs, edit: PartEdit, folder: Path) -> None:
     """All clips of one method are the same, so the last one stands for all."""
     for name, samples in runs.items():
         is_exact = name != USER_MOVIEPY
-        found = quality.quality(folder / f"{name}.mp4", edit, is_exact=is_exact).sample()
-        runs[name] = [{**sample, **found} for sample in samples]
+        scores = quality.quality(folder / f"{name}.mp4", edit, is_exact=is_exact).sample()
+        runs[name] = [{**sample, **scores} for sample in samples]
 
 
 def _plot(folder: Path, runs_by_source: dict[str, Runs]) -> None:

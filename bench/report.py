@@ -96,13 +96,13 @@ def write(reports: dict[str, Report], folder: Path, name: str) -> Path:
     """Write all results to `folder`/`name`.json with machine and versions; return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    found = {
+    report = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
         "benchmarks": {key: report.to_json() for key, report in reports.items()},
     }
-    path.write_text(json.dumps(_rounded(found), indent=1) + "\n")
+    path.write_text(json.dumps(_rounded(report), indent=1) + "\n")
     return path
 
 

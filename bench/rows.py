@@ -146,7 +146,7 @@ def _finished(system: Stack, groups: list[tuple[int, int, int]]) -> None:
 
 
 def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
-    found = []
+    claim_times = []
     with stack.running(stores_only=True) as system:
         app = _app(system)
         for count in counts:
@@ -154,10 +154,10 @@ def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
                 _insert_waiting_rows(system, count, owners)
                 for kind, claim in (("task", claims.claim_task), ("part", claims.claim_part)):
                     times = _times(app, claim)
-                    found.append((kind, count, owners, statistics.median(times), max(times)))
+                    claim_times.append((kind, count, owners, statistics.median(times), max(times)))
         with app.app_context():
             db.engine.dispose()
-    return found
+    return claim_times
 
 
 def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:

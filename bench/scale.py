@@ -217,8 +217,8 @@ def _simulated(curves: Curves) -> Table:
 def _waiting(costs: Costs) -> Table:
     rows = []
     for workers in _WORKERS:
-        found = [waits(costs, workers, load, _MODEL_TASKS) for load in (0.7, 0.9)]
-        rows.append((workers, *(value for wait in found for value in (wait.mean, wait.p95))))
+        wait_times = [waits(costs, workers, load, _MODEL_TASKS) for load in (0.7, 0.9)]
+        rows.append((workers, *(value for wait in wait_times for value in (wait.mean, wait.p95))))
     columns = ("workers", "mean at 70 % load", "95 % at 70 %", "mean at 90 %", "95 % at 90 %")
     return Table("Simulated wait of a task's first part, in times of a part", columns, rows)
 

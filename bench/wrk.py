@@ -40,7 +40,7 @@ def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -
         done = subprocess.run(
             command, env={**os.environ, **variables}, capture_output=True, text=True, check=True
         )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    if found["failed"]:
-        raise CallsFailed(f"{found['failed']} of {found['requests']} calls of {call} failed")
-    return {"per_s": found["requests"] / found["seconds"], **found}
+    summary: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    if summary["failed"]:
+        raise CallsFailed(f"{summary['failed']} of {summary['requests']} calls of {call} failed")
+    return {"per_s": summary["requests"] / summary["seconds"], **summary}

@@ -175,10 +175,10 @@ def _audit_files(findings: Findings, target: Target) -> None:
             continue
         if entry.name in _APART:
             continue
-        left = [f"{entry.name}/{file.name}" for file in entry.iterdir()]
-        for name in set(left) - kept:
+        leftovers = [f"{entry.name}/{file.name}" for file in entry.iterdir()]
+        for name in set(leftovers) - kept:
             findings.add("orphan_files", name)
-        if not left:
+        if not leftovers:
             findings.add("orphan_files", f"{entry.name}/ is empty")
     scratch = target.home.root / "scratch"
     for entry in scratch.iterdir() if scratch.exists() else ():

@@ -125,8 +125,8 @@ def inflict(target: Target, fault: Fault, random: Random, history: History, say:
     is_whole = target.becomes_whole()
     history.fault = None
     after_s = time.monotonic() - healed
-    said = f"whole after {after_s:.1f} s" if is_whole else f"NOT whole: {target.readiness()}"
-    say(f"{fault.name}: held {healed - began:.1f} s, {said}")
+    outcome = f"whole after {after_s:.1f} s" if is_whole else f"NOT whole: {target.readiness()}"
+    say(f"{fault.name}: held {healed - began:.1f} s, {outcome}")
     return True
 
 

@@ -123,5 +123,5 @@ def _video(path: Path, parts: int) -> bytes:
 
 
 def _picture(path: Path, colour: str) -> bytes:
-    one = ["-f", "lavfi", "-i", f"color={colour}:s={_WIDTH}x{_HEIGHT}", "-frames:v", "1"]
-    return encode(path, *one)
+    single_frame = ["-f", "lavfi", "-i", f"color={colour}:s={_WIDTH}x{_HEIGHT}", "-frames:v", "1"]
+    return encode(path, *single_frame)

@@ -59,8 +59,8 @@ class Upload:
             return False
         offset = answer.headers.get("Upload-Offset")
         if offset is None or int(offset) < self.confirmed_bytes:
-            said = offset or f"status {answer.status_code}"
-            caller.history.note_loss(f"{self}: {self.confirmed_bytes} bytes became {said}")
+            result = offset or f"status {answer.status_code}"
+            caller.history.note_loss(f"{self}: {self.confirmed_bytes} bytes became {result}")
             return False
         self.confirmed_bytes = int(offset)
         return True

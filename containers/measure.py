@@ -44,13 +44,13 @@ http { access_log off; sendfile on; default_type video/mp4; server { listen 8080
 
 def memory_bytes(engine: Engine) -> dict[str, int]:
     """Return what each of the worker machine's containers uses, without reclaimable cache."""
-    found = {}
+    memory_mib = {}
     for line in engine.docker("stats", "--no-stream", "--format", "{{json .}}").splitlines():
         stats = json.loads(line)
         service = re.sub(r"^.*?_|[_-]\d+$", "", stats["Name"])
         number, unit = re.match(r"([\d.]+)(\w+)", stats["MemUsage"]).groups()  # type: ignore[union-attr] # always so
-        found[service] = int(float(number) * _UNITS[unit])
-    return {service: found[service] for service in WORKER_MACHINE}
+        memory_mib[service] = int(float(number) * _UNITS[unit])
+    return {service: memory_mib[service] for service in WORKER_MACHINE}
 
 
 class Watch:
@@ -158,14 +158,14 @@ class Clip:
 
     def round(self, own: str, rate: str | None) -> dict[str, float]:
         """Return the rate of each way of downloading it, in MiB/s."""
-        found = {"from nginx's own disk": speed_mib_s(own, self.token)}
-        found["first time, as players ask"] = speed_mib_s(
+        rates = {"from nginx's own disk": speed_mib_s(own, self.token)}
+        rates["first time, as players ask"] = speed_mib_s(
             self.forget(rate), self.token, "--range", "0-"
         )
         url = self.forget(rate)
         for time in ("first", "second", "third"):
-            found[f"{time} time"] = speed_mib_s(url, self.token)
-        return found
+            rates[f"{time} time"] = speed_mib_s(url, self.token)
+        return rates
 
 
 def measure_speed(

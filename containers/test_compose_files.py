@@ -58,16 +58,16 @@ def explained_in(example: Path) -> dict[str, str]:
     """Return each variable of an .env.example with the line above it."""
     lines = example.read_text().splitlines()
     pairs = itertools.pairwise(lines)
-    found = ((re.match(r"#?\s?([A-Z_]+)=", line), above) for above, line in pairs)
-    return {match[1]: above for match, above in found if match}
+    matches = ((re.match(r"#?\s?([A-Z_]+)=", line), above) for above, line in pairs)
+    return {match[1]: above for match, above in matches if match}
 
 
 @pytest.mark.parametrize(("folder_name", "name"), CASES)
 def test_missing_variable_stops_with_its_name(
     engine: Engine, secrets: Secrets, folder_name: str, name: str
 ) -> None:
-    given = {key: value for key, value in secrets.items() if key != name}
-    assert f"{name} is not set" in refusal(engine, CHECKOUT / folder_name, given)
+    other_secrets = {key: value for key, value in secrets.items() if key != name}
+    assert f"{name} is not set" in refusal(engine, CHECKOUT / folder_name, other_secrets)
     assert not refusal(engine, CHECKOUT / folder_name, secrets)
 
 
@@ -75,8 +75,8 @@ def test_missing_variable_stops_with_its_name(
 def test_missing_secret_stops_the_single_machine(
     engine: Engine, secrets: Secrets, name: str
 ) -> None:
-    given = {key: value for key, value in secrets.items() if key != name}
-    assert f"{name} is not set" in refusal(engine, CHECKOUT, given)
+    other_secrets = {key: value for key, value in secrets.items() if key != name}
+    assert f"{name} is not set" in refusal(engine, CHECKOUT, other_secrets)
 
 
 @pytest.mark.parametrize("name", MACHINES)

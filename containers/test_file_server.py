@@ -85,8 +85,8 @@ def test_install_exports_to_one_subnet(engine: Engine, machine: str) -> None:
         options.split(",")
     )
     assert "vers3 = n" in run(engine, machine, "cat /etc/nfs.conf.d/idrl.conf")
-    found = run(engine, machine, f"stat -c '%u %g %a' {folder} {folder}/{MARKER}").splitlines()
-    assert found == [f"{USER} {USER} 770", f"{USER} {USER} 640"]
+    owners = run(engine, machine, f"stat -c '%u %g %a' {folder} {folder}/{MARKER}").splitlines()
+    assert owners == [f"{USER} {USER} 770", f"{USER} {USER} 640"]
     assert run(engine, machine, "command -v exportfs").strip()
 
 

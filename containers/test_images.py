@@ -91,16 +91,16 @@ def test_bytecode_is_there_already(engine: Engine, image: str) -> None:
 
 def test_revision_is_the_commit(engine: Engine) -> None:
     commit = inside(engine, WEB, "cat", "/app/revision").strip()
-    found = subprocess.run(
+    git_output = subprocess.run(
         ["git", "cat-file", "-t", commit], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "commit"
+    assert git_output.stdout.strip() == "commit"
 
 
 def test_the_sandbox_of_the_decoders_holds(engine: Engine) -> None:
     """The drill as a decoder: the image's user, under the engine's own system-call filter."""
-    said = inside(
+    printed = inside(
         engine, WORKER, "/app/bin/python", "-m", "worker_server.media.process.check_sandbox"
     ).splitlines()
-    assert len(said) == 1, said
-    assert said[0].startswith("sandbox: landlock-")
+    assert len(printed) == 1, printed
+    assert printed[0].startswith("sandbox: landlock-")

@@ -94,8 +94,8 @@ def test_no_work_without_the_share(
 @pytest.mark.parametrize(("machine", "service"), SERVICES)
 def test_container_is_locked_down(machines: Machines, machine: str, service: str) -> None:
     stack = stack_of(machines, machine)
-    found = stack.inspect(service)
-    host = found["HostConfig"]
+    container = stack.inspect(service)
+    host = container["HostConfig"]
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert "no-new-privileges:true" in host["SecurityOpt"]
@@ -105,7 +105,7 @@ def test_container_is_locked_down(machines: Machines, machine: str, service: str
     assert host["Ulimits"] == [{"Name": "nofile", "Hard": 8192, "Soft": 8192}]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert "/tmp" in host["Tmpfs"]  # noqa: S108 # of the container
-    assert found["Config"]["Healthcheck"]["Test"]
+    assert container["Config"]["Healthcheck"]["Test"]
     assert stack.execute(service, "id", "-u").strip() != "0"
 
 
@@ -139,9 +139,9 @@ def test_quick_log_ins_are_slowed_down(machines: Machines) -> None:
             pool.submit(requests.post, f"{machines.url}/auth/login", json=form, timeout=60)
             for _ in range(100)
         ]
-        found = [log_in.result() for log_in in log_ins]
-    assert {answer.status_code for answer in found} == {401, 429}
-    refused = next(answer for answer in found if answer.status_code == 429)
+        answers = [log_in.result() for log_in in log_ins]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    refused = next(answer for answer in answers if answer.status_code == 429)
     assert int(problem(refused, 429, "too_many_requests").headers["Retry-After"]) >= 1
 
 
@@ -272,7 +272,7 @@ def assert_each_part_once(
     assert done
     kept = ("attempt", "sha256", "size_bytes")
     for part in done:
-        same = next(found for found in parts if found["number"] == part["number"])
+        same = next(listed for listed in parts if listed["number"] == part["number"])
         assert [same[key] for key in kept] == [part[key] for key in kept]
     expected = sorted(f"{part['number']}.{part['attempt']}.mp4" for part in parts)
     assert machines.share.clips(str(after["task_id"])) == expected

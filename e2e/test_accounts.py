@@ -67,10 +67,10 @@ def test_signup_names_each_field_that_is_wrong(
     assert response.status_code == 400
     problem = response.json()
     assert problem["code"] == "invalid_body"
-    found = {(error["field"], error["code"]) for error in problem["errors"]}
+    errors = {(error["field"], error["code"]) for error in problem["errors"]}
     for field, code in expected:
-        assert any(field == name and code in (None, given) for name, given in found), found
-    assert {field for field, _ in found} == {field for field, _ in expected}
+        assert any(field == name and code in (None, given) for name, given in errors), errors
+    assert {field for field, _ in errors} == {field for field, _ in expected}
 
 
 @pytest.mark.parametrize("field", ["username", "email", "password", "password_2"])

@@ -52,9 +52,9 @@ def test_zip_of_a_batch(api: Api, site: Site, short_video: bytes) -> None:
     assert api.get(f"{batch['link']}/clips.zip").status_code in (200, 409)
     for task_id in batch["task_ids"]:
         assert api.finish(task_id)["status"] == "done"
-    found = zipfile.ZipFile(io.BytesIO(api.get(f"{batch['link']}/clips.zip").content))
-    assert found.testzip() is None
-    assert {name.partition("/")[0] for name in found.namelist()} == {"1 a", "2 b"}
+    archive = zipfile.ZipFile(io.BytesIO(api.get(f"{batch['link']}/clips.zip").content))
+    assert archive.testzip() is None
+    assert {name.partition("/")[0] for name in archive.namelist()} == {"1 a", "2 b"}
 
 
 def test_zip_needs_its_owner(api: Api, anonymous: Api, site: Site, short_video: bytes) -> None:

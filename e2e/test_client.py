@@ -72,8 +72,8 @@ def refused(arguments: Sequence[str], environment: dict[str, str]) -> tuple[int,
 
 def clips_in(folder: Path) -> dict[Path, tuple[int, int]]:
     """Return each clip with its inode and time: both change if it is written again."""
-    found = {path: path.stat() for path in folder.glob("*/part-*.mp4")}
-    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in found.items()}
+    file_stats = {path: path.stat() for path in folder.glob("*/part-*.mp4")}
+    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in file_stats.items()}
 
 
 def test_clips_of_three_links_are_there_once_after_a_kill(
@@ -110,8 +110,8 @@ def test_log_in_makes_a_key_that_later_commands_use(
     assert anonymous.post("/auth/signup", account.form()).status_code == 201
     del environment["IDRL_KEY"]
     order = ["login", anonymous.base_url, "--email", account.email, "--no-keyring"]
-    said = idrl(order, environment, given=f"{account.password}\n")
-    assert said["username"] == account.username
+    completed = idrl(order, environment, given=f"{account.password}\n")
+    assert completed["username"] == account.username
     assert idrl(["usage"], environment)["live_tasks"] == 0
     assert idrl(["ls"], environment) == []
 

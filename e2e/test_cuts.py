@@ -47,13 +47,13 @@ def _frame(number: int) -> np.ndarray:
 
 def _numbers(api: Api, task: Task) -> list[list[int]]:
     """Return the numbers in the frames of each part, without the logo before and after."""
-    found = []
+    numbers = []
     for part in task["parts"]:
         frames = decode_clip(api.download(part).content).frames
         length = round((part["end_s"] - part["start_s"]) * 25)
         bumper = (len(frames) - length) // 2
-        found.append([number_in(frame) for frame in frames[bumper : bumper + length]])
-    return found
+        numbers.append([number_in(frame) for frame in frames[bumper : bumper + length]])
+    return numbers
 
 
 @pytest.mark.parametrize(

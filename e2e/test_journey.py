@@ -71,8 +71,8 @@ def clips(journey: Journey) -> list[Clip]:
 @pytest.fixture
 def part(journey: Journey) -> dict[str, Any]:
     """One finished part."""
-    found: dict[str, Any] = journey.last["parts"][2]
-    return found
+    part: dict[str, Any] = journey.last["parts"][2]
+    return part
 
 
 def test_it_is_done(journey: Journey) -> None:

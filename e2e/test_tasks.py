@@ -138,13 +138,13 @@ def test_pages_and_filters(sign_up: SignUp, gone: str) -> None:
         assert api.call("PATCH", f"/tasks/{task_id}", json=change).json()["name"] == f"Race {name}"
 
     def listed(target: str) -> list[str]:
-        found = []
+        task_ids = []
         while target:
             response = api.get(target)
             assert response.status_code == 200
-            found += [task["task_id"] for task in response.json()]
+            task_ids += [task["task_id"] for task in response.json()]
             target = response.links.get("next", {}).get("url", "")
-        return found
+        return task_ids
 
     assert listed("/tasks?max=2") == made[::-1]
     assert listed("/tasks?max=2&order=0") == made

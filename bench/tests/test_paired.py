@@ -17,8 +17,8 @@ def test_no_values_are_refused() -> None:
 
 def test_the_ratio_is_that_of_the_middle_pair() -> None:
     # The second pair ran while the machine was busy: both took four times as long.
-    found = ratio_of([2.0, 8.0, 3.3], [1.0, 4.0, 1.0])
-    assert (found.median, found.low, found.high, found.pairs) == (2.0, 2.0, 3.3, 3)
+    ratio = ratio_of([2.0, 8.0, 3.3], [1.0, 4.0, 1.0])
+    assert (ratio.median, ratio.low, ratio.high, ratio.pairs) == (2.0, 2.0, 3.3, 3)
 
 
 def test_methods_alternate() -> None:

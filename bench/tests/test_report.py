@@ -45,10 +45,10 @@ def test_a_run_is_kept_with_machine_and_versions(tmp_path: Path) -> None:
     )
     path = write({"render": report}, tmp_path / "results", "2026-01-31")
     assert path == tmp_path / "results" / "2026-01-31.json"
-    found = json.loads(path.read_text())
-    assert found["machine"]["cores"] >= 1
-    assert {"ffmpeg", "moviepy", "celery"} <= found["versions"].keys()
-    kept = found["benchmarks"]["render"]
+    report = json.loads(path.read_text())
+    assert report["machine"]["cores"] >= 1
+    assert {"ffmpeg", "moviepy", "celery"} <= report["versions"].keys()
+    kept = report["benchmarks"]["render"]
     assert kept["figures"] == {"wall_s": [1.2346]}
     assert kept["comparisons"][0]["ratio"] == {
         "median": 1.02,

@@ -22,8 +22,8 @@ def test_the_one_percent_low_counts_as_much_as_the_mean() -> None:
 
 
 def test_bytes_and_both_margins_are_compared() -> None:
-    found = comparisons("bunny", "ours", _sample(120, 94.1, 91.0), _BASE)
-    assert [(c.ratio.median, c.is_reached) for c in found] == [
+    rows = comparisons("bunny", "ours", _sample(120, 94.1, 91.0), _BASE)
+    assert [(c.ratio.median, c.is_reached) for c in rows] == [
         (1.2, True),
         (94.1 - 94.0, True),
         (-1.0, False),

@@ -57,8 +57,8 @@ def test_answers_and_losses_are_taken_from_the_callers(system: Target) -> None:
     history.note_call("GET", "/bare", time.monotonic(), 503, {})
     history.note_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})
     history.note_loss("10 bytes became 5")
-    for told in (set(), {"a", "b"}, {str(uuid.uuid4())}):
-        history.note_submission(Submission(0, source, "key", told=told))
+    for reported in (set(), {"a", "b"}, {str(uuid.uuid4())}):
+        history.note_submission(Submission(0, source, "key", told=reported))
     columns = [line.partition(":")[0] for line in found(system, history)]
     assert columns == [
         "answers_over_15_s",

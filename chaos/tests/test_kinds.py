@@ -39,8 +39,8 @@ def test_work_survives(system: Target, kind: Fault) -> None:
         conductor.finish_submissions(stream, history)
         conductor.wait_for_quiet(system)
         audit.wait_until_tidy(system)
-    found = audit.audit(system, history, stream.callers, census.seen)
-    assert found.lines() == []
+    audit_report = audit.audit(system, history, stream.callers, census.seen)
+    assert audit_report.lines() == []
     assert all(len(each.told) == 1 for each in (*wanted, uploaded))
 
 

@@ -131,18 +131,18 @@ def test_an_access_line_has_no_query_header_or_body(app: Flask, log: Log) -> Non
         "Cookie": "secret",
     }
     app.test_client().post("/things/a?token=secret", data="secret", headers=headers)
-    said = log.lines()
-    assert "secret" not in json.dumps(said)
-    assert [(line["logger"], line["request_id"]) for line in said] == [
+    log_lines = log.lines()
+    assert "secret" not in json.dumps(log_lines)
+    assert [(line["logger"], line["request_id"]) for line in log_lines] == [
         ("some.module", "caller-chose-this"),
         ("access", "caller-chose-this"),
     ]
-    access = said[1]
+    access = log_lines[1]
     assert (access["method"], access["path"], access["status"]) == ("POST", "/things/a", 200)
     assert isinstance(access["elapsed_ms"], float)
     # The short way of requests and the library's way write the same line.
     common = ["level", "logger", "message", "request_id", "task_id", "service"]
-    assert list(said[0]) == [*common, "time"]
+    assert list(log_lines[0]) == [*common, "time"]
     assert list(access) == [*common, "method", "path", "status", "elapsed_ms", "time"]
     assert (access["level"], access["message"], access["service"], access["task_id"]) == (
         "INFO",

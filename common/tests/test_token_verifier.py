@@ -80,10 +80,10 @@ def test_a_token_that_was_good_ends_in_time() -> None:
 
 
 def test_a_token_that_was_good_is_not_good_for_another_key() -> None:
-    given = token()
-    assert TokenVerifier(pem(NEW)).verify(given) == Identity(7)
+    encoded = token()
+    assert TokenVerifier(pem(NEW)).verify(encoded) == Identity(7)
     with pytest.raises(TokenInvalid):
-        TokenVerifier(pem(OLD)).verify(given)
+        TokenVerifier(pem(OLD)).verify(encoded)
 
 
 def test_a_part_of_a_good_token_is_no_good() -> None:

@@ -72,9 +72,9 @@ def running(folder: Path) -> Iterator[Engine]:
     One that had to be started keeps everything in `folder`, and is stopped in the end.
     """
     _install()
-    found = Engine(_environment())
-    if found.succeeds("info"):
-        yield found
+    engine = Engine(_environment())
+    if engine.succeeds("info"):
+        yield engine
         return
     with _started(folder, folder / "data") as engine:
         yield engine

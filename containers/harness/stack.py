@@ -52,10 +52,10 @@ class Stack:
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of the service's container."""
-        found: list[dict[str, Any]] = yaml.safe_load(
+        services: list[dict[str, Any]] = yaml.safe_load(
             self.engine.docker("inspect", self.container(service))
         )
-        return found[0]
+        return services[0]
 
     def execute(self, service: str, *command: str) -> str:
         """Run a command in the service's container."""

@@ -136,10 +136,10 @@ def _left_out(database: Database, missing: list[StoredFile]) -> dict[str, list[s
     tasks = sorted({file.task_id for file in missing if file.task_id})
     if not tasks:
         return {"deleted": [], "canceled": []}
-    found = dict(database.execute("SELECT id, status FROM tasks;"))
+    statuses = dict(database.execute("SELECT id, status FROM tasks;"))
     return {
-        "deleted": [task for task in tasks if task not in found],
-        "canceled": [task for task in tasks if found.get(task) in ("canceling", "canceled")],
+        "deleted": [task for task in tasks if task not in statuses],
+        "canceled": [task for task in tasks if statuses.get(task) in ("canceling", "canceled")],
     }
 
 

@@ -66,8 +66,8 @@ class Folder:
 
     def left_out(self) -> dict[str, list[str]]:
         """Return the ids of tasks that were `deleted` or `canceled` during the backup."""
-        found: dict[str, list[str]] = json.loads((self.root / LEFT_OUT).read_text("utf-8"))
-        return found
+        left_out_ids: dict[str, list[str]] = json.loads((self.root / LEFT_OUT).read_text("utf-8"))
+        return left_out_ids
 
     def close(self, left_out: dict[str, list[str]]) -> None:
         """Write the checksums, which make the backup complete."""
@@ -106,6 +106,6 @@ def copy(source: Path, target: Path) -> str:
 def _dress(source: Path, target: Path) -> None:
     shutil.copystat(source, target)
     if os.geteuid() == 0:
-        found = source.stat()
+        file_stat = source.stat()
         with contextlib.suppress(PermissionError):  # a file server that maps owners by itself
-            os.chown(target, found.st_uid, found.st_gid)
+            os.chown(target, file_stat.st_uid, file_stat.st_gid)

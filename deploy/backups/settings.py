@@ -43,13 +43,13 @@ class Settings:
                 "setting_invalid",
                 f"BACKUP_KEEP must be a number of backups, at least 1, not {keep!r}",
             )
-        given = {name: environment.get(ours) or default for name, (ours, default) in _LIBPQ.items()}
+        libpq = {name: environment.get(ours) or default for name, (ours, default) in _LIBPQ.items()}
         backups = environment.get("BACKUP_FOLDER")
         return cls(
             share=Path(environment.get("REMOTE_FOLDER") or "/usr/remote_folder"),
             backups=Path(backups).absolute() if backups else None,
             keep=int(keep),
-            libpq={**environment, **given, "PGCONNECT_TIMEOUT": "5", "PGAPPNAME": "idrl-saving"},
+            libpq={**environment, **libpq, "PGCONNECT_TIMEOUT": "5", "PGAPPNAME": "idrl-backup"},
             role_passwords={
                 "web": environment.get("WEB_DB_PASSWORD") or "",
                 "worker": environment.get("WORKER_DB_PASSWORD") or "",

@@ -44,7 +44,7 @@ FIND_SECRETS = """
 import json, os, pathlib, sys
 
 secrets = json.loads(sys.argv[1])
-found = {secret: {} for secret in secrets}
+files_of = {secret: {} for secret in secrets}
 for top in ("/etc", "/opt", "/root", "/home", "/var/log", "/var/tmp"):
     for folder, _, names in os.walk(top):
         for path in (pathlib.Path(folder, name) for name in names):
@@ -53,8 +53,8 @@ for top in ("/etc", "/opt", "/root", "/home", "/var/log", "/var/tmp"):
                 content, facts = path.read_bytes(), path.stat()
                 for secret, line in secrets.items():
                     if line.encode() in content:
-                        found[secret][str(path)] = f"{facts.st_mode & 0o7777:04o} {facts.st_uid}"
-print(json.dumps(found))
+                        files_of[secret][str(path)] = f"{facts.st_mode & 0o7777:04o} {facts.st_uid}"
+print(json.dumps(files_of))
 """
 # What a re-run may not touch: files, containers and when the services were started.
 FINGERPRINT = """
@@ -84,8 +84,8 @@ def probe(system: System, origin: str) -> dict[str, dict[str, str]]:
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     else:
         printed = system.vms[origin].python(PROBE.read_text(), asked)
-    found: dict[str, dict[str, str]] = json.loads(printed)
-    return found
+    locations: dict[str, dict[str, str]] = json.loads(printed)
+    return locations
 
 
 def role_of(name: str) -> str:
@@ -96,8 +96,8 @@ def role_of(name: str) -> str:
 
 def assert_only_allowed(system: System, origin: str) -> None:
     """Check every port of every other machine: those of the table answer, all others are silent."""
-    found = probe(system, origin)
-    for target, ports in found.items():
+    reachable = probe(system, origin)
+    for target, ports in reachable.items():
         allowed = expected.LINKS.get((role_of(origin), role_of(target)), ())
         reached = {int(port) for port, said in ports.items() if said == "open"}
         heard = {int(port) for port, said in ports.items() if said != "silence"}
@@ -118,12 +118,12 @@ def test_services_run(system: System, name: str) -> None:
 @pytest.mark.parametrize("name", WITH_CONTAINERS)
 def test_containers_run_unprivileged(system: System, name: str) -> None:
     vm = system.vms[name]
-    found = containers(vm)
-    assert set(found) == vm.machine.containers
+    running = containers(vm)
+    assert set(running) == vm.machine.containers
     users = vm.ssh(
-        "; ".join(f"docker exec {container} id -u" for container in found.values())
+        "; ".join(f"docker exec {container} id -u" for container in running.values())
     ).split()
-    assert len(users) == len(found)
+    assert len(users) == len(running)
     assert "0" not in users
 
 
@@ -222,17 +222,17 @@ def test_machine_has_only_its_own_secrets(system: System, name: str) -> None:
     lines = {
         secret: max(value.splitlines()[1:2] or [value]) for secret, value in system.secrets.items()
     }
-    found: dict[str, dict[str, str]] = json.loads(vm.python(FIND_SECRETS, json.dumps(lines)))
-    assert {secret for secret, files in found.items() if files} == expected.STORED_SECRETS[
+    locations: dict[str, dict[str, str]] = json.loads(vm.python(FIND_SECRETS, json.dumps(lines)))
+    assert {secret for secret, files in locations.items() if files} == expected.STORED_SECRETS[
         vm.machine.role
-    ], found
+    ], locations
     modes = {
         mode
-        for secret, files in found.items()
+        for secret, files in locations.items()
         if secret != "idrl-postgres-ca"
         for mode in files.values()
     }
-    assert modes <= {"0600 0"}, found
+    assert modes <= {"0600 0"}, locations
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -253,8 +253,8 @@ def test_containers_do_not_reach_the_metadata(system: System, name: str) -> None
         "socket.create_connection(('metadata.google.internal', 80), timeout=3)"
     )
     container = containers(vm)[service]
-    said = vm.ssh(f'docker exec {container} python -c "{code}" 2>&1 | tail -n 1')
-    assert said.startswith("TimeoutError"), said
+    last_line = vm.ssh(f'docker exec {container} python -c "{code}" 2>&1 | tail -n 1')
+    assert last_line.startswith("TimeoutError"), last_line
 
 
 @pytest.mark.parametrize("name", ["worker-1"])
@@ -263,14 +263,14 @@ def test_render_workers_reach_nothing_outside(system: System, name: str, videos:
     vm = system.vms[name]
     site = urlsplit(videos)
     code = f"import socket; socket.create_connection(({site.hostname!r}, {site.port}), timeout=5)"
-    said = {
+    answers = {
         service: vm.ssh(
             f"docker exec {containers(vm)[service]} python -c {shlex.quote(code)} 2>&1 | tail -n 1"
         )
         for service in ("worker-render", "worker-fetch")
     }
-    assert said["worker-render"].startswith("ConnectionRefusedError"), said
-    assert said["worker-fetch"] == "", said
+    assert answers["worker-render"].startswith("ConnectionRefusedError"), answers
+    assert answers["worker-fetch"] == "", answers
 
 
 def test_running_it_again_changes_nothing(system: System) -> None:

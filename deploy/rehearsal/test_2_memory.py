@@ -48,8 +48,8 @@ class Memory:
     def sample(self, vm: Vm) -> None:
         printed = vm.ssh(f"{ENCODERS}; cat /proc/meminfo")
         encoders, _, meminfo = printed.partition("\n")
-        found = re.findall(r"(\w+): +(\d+) kB", meminfo)
-        mib = {name: int(value) // 1024 for name, value in found}
+        figures = re.findall(r"(\w+): +(\d+) kB", meminfo)
+        mib = {name: int(value) // 1024 for name, value in figures}
         self.available_mib = min(self.available_mib, mib["MemAvailable"])
         self.swapped_mib = max(self.swapped_mib, mib["SwapTotal"] - mib["SwapFree"])
         self.encoders = max(self.encoders, int(encoders))

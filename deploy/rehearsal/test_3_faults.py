@@ -93,8 +93,8 @@ def test_web_and_worker_are_cut_off(system: System, person: PatientApiClient, vi
             answer = requests.get(
                 f"{system.url}/tasks/{before['task_id']}", headers=headers, timeout=60
             )
-            said = (answer.status_code, answer.json()["code"])
-            assert said in ((502, "tasks_unavailable"), (504, "tasks_timeout")), answer.text
+            answered = (answer.status_code, answer.json()["code"])
+            assert answered in ((502, "tasks_unavailable"), (504, "tasks_timeout")), answer.text
             assert requests.get(f"{system.url}/health", timeout=10).status_code == 200
 
 

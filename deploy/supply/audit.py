@@ -23,17 +23,17 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("locks", nargs="+", type=Path)
     parser.add_argument("--osv-url", default=_OSV_URL, help="the address of OSV's query API")
     arguments = parser.parse_args(words)
-    found = set()
+    vulnerabilities = set()
     for lock in arguments.locks:
         report = _audit(arguments.pip_audit, lock, arguments.osv_url)
         if report is None:
             print(f"not audited: no complete answer from {arguments.osv_url}", file=sys.stderr)
             return UNREACHABLE
-        found |= set(_vulnerabilities(report))
+        vulnerabilities |= set(_vulnerabilities(report))
         print(f"{lock}: {len(report['dependencies'])} packages asked about")
-    for line in sorted(found):
+    for line in sorted(vulnerabilities):
         print(line)
-    return VULNERABLE if found else 0
+    return VULNERABLE if vulnerabilities else 0
 
 
 def _audit(pip_audit: str, lock: Path, osv_url: str) -> dict[str, list[dict[str, object]]] | None:

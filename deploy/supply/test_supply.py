@@ -26,8 +26,8 @@ PINNED = re.compile(r"^([a-z0-9.-]+)==([^ \\;]+)", re.MULTILINE)
 def test_sbom_has_every_package_of_the_lock(name: str) -> None:
     document = json.loads((CHECKOUT / "sbom" / f"{name}.cdx.json").read_text())
     assert document["bomFormat"] == "CycloneDX"
-    found = {(each["name"], each["version"]) for each in document["components"]}
-    assert found >= set(PINNED.findall((CHECKOUT / "locks" / f"{name}.txt").read_text()))
+    components = {(each["name"], each["version"]) for each in document["components"]}
+    assert components >= set(PINNED.findall((CHECKOUT / "locks" / f"{name}.txt").read_text()))
 
 
 class _Osv(BaseHTTPRequestHandler):
@@ -85,9 +85,9 @@ def test_audit_names_what_is_vulnerable(lock: Path) -> None:
         clean = audit(lock, url)
         assert (clean.returncode, clean.stdout) == (0, f"{lock}: 1 packages asked about\n")
         lock.write_text(lock.read_text() + f"flask==3.0.0 --hash=sha256:{'0' * 64}\n")
-        found = audit(lock, url)
-    assert found.returncode == 1, found.stderr
-    assert "flask 3.0.0: PYSEC-0000-1, fixed in 99.0" in found.stdout
+        vulnerabilities = audit(lock, url)
+    assert vulnerabilities.returncode == 1, vulnerabilities.stderr
+    assert "flask 3.0.0: PYSEC-0000-1, fixed in 99.0" in vulnerabilities.stdout
 
 
 def test_audit_says_that_its_data_cannot_be_reached(lock: Path) -> None:

@@ -103,11 +103,11 @@ class Place:
 
     def statuses(self, task: uuid.UUID) -> tuple[object, list[object]]:
         """Return the status of a task and those of its parts; None for a task that is not there."""
-        found = self.database.execute(f"SELECT status FROM tasks WHERE id = '{task}'")
+        rows = self.database.execute(f"SELECT status FROM tasks WHERE id = '{task}'")
         parts = self.database.execute(
             f"SELECT status FROM parts WHERE task_id = '{task}' ORDER BY number"
         )
-        return (found[0][0] if found else None, [status for (status,) in parts])
+        return (rows[0][0] if rows else None, [status for (status,) in parts])
 
 
 def new_share(path: Path) -> Path:

@@ -45,8 +45,8 @@ def test_failed_backup_leaves_nothing(
         (only_python / "dirname").symlink_to(shutil.which("dirname") or "")
         changed = {"PATH": str(only_python)}
     live.changed = changed
-    said = refused(live.run("backup"), code)
-    assert "not-the-one" not in said
+    message = refused(live.run("backup"), code)
+    assert "not-the-one" not in message
     assert not backups.exists() or [path.name for path in backups.iterdir()] == [".lock"]
 
 

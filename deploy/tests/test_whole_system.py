@@ -67,13 +67,13 @@ def change_passwords(home: Home) -> None:
 def clips_of(client: Client, tasks: list[str], folder: Path) -> dict[str, list[str]]:
     """Download every clip that is done, checked against the API's sums; return these sums."""
     folder.mkdir()
-    found: dict[str, list[str]] = {}
+    hashes: dict[str, list[str]] = {}
     for task in tasks:
         parts = [part for part in client.task(task)["parts"] if part["status"] == "done"]
         for part in parts:
             fetch_part(client.connection, part, folder / "clip")
-        found[task] = [str(part["sha256"]) for part in parts]
-    return found
+        hashes[task] = [str(part["sha256"]) for part in parts]
+    return hashes
 
 
 def test_a_destroyed_system_comes_back(

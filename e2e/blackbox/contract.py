@@ -120,9 +120,9 @@ def _check_problem(response: Response) -> None:
         "type": f"urn:idrl:problem:{problem['code']}",
         "request_id": response.headers["X-Request-Id"],
     }
-    found = {name: problem[name] for name in expected}
-    if found != expected:
-        raise ContractBroken(f"{_name(response)}: {found} instead of {expected}")
+    actual = {name: problem[name] for name in expected}
+    if actual != expected:
+        raise ContractBroken(f"{_name(response)}: {actual} instead of {expected}")
 
 
 def _method(response: Response, *, head_is_get: bool = True) -> str:

@@ -103,13 +103,13 @@ def test_every_stage_is_cut_off_once(
     # More than arrives by the calls that are cut off: the last cut needs one as well.
     sha256 = new_file(path, 5 * CHUNK_BYTES)
     has_first_bytes = extra and client == "tus-js-client"
-    left = {
+    leftovers = {
         name: list(cuts) for name, cuts in (WITH_FIRST_BYTES if has_first_bytes else CUTS).items()
     }
-    proxy.next_cut = lambda method: left[method].pop(0) if left.get(method) else None
+    proxy.next_cut = lambda method: leftovers[method].pop(0) if leftovers.get(method) else None
     upload_id = send(client, api, proxy, path, CHUNK_BYTES, extra=extra)
     check(api, home, upload_id, path, sha256)
-    assert left == {"POST": [], "HEAD": [], "PATCH": []}
+    assert leftovers == {"POST": [], "HEAD": [], "PATCH": []}
 
 
 @pytest.mark.parametrize("client", COMMANDS)

@@ -289,9 +289,9 @@ def start_container(
             block = f" upstream {tasks_name} {{ server 127.0.0.1:{tasks_port}; }}"
             named = script.replace("ipv6=off;", "ipv6=off;" + (block if tasks_name else ""))
             (tmp_path / "start.sh").write_text(named)
-            given = {**variables, "HTTPS_PORT": str(https_port), **more}
+            environment = {**variables, "HTTPS_PORT": str(https_port), **more}
             command = servers.unprivileged(Path("/usr/bin/env"))
-            command += [f"{name}={value}" for name, value in given.items()]
+            command += [f"{name}={value}" for name, value in environment.items()]
             command += ["sh", str(tmp_path / "start.sh")]
             process = stack.enter_context(running(command, tmp_path / "log"))
             servers.wait_for_port(http_port, process)

@@ -52,10 +52,10 @@ def test_a_clip_is_kept_from_the_second_time_on(checked: "Edge") -> None:
     assert len(checked.web.requests) == 3
     own = {"Date", "X-Request-Id"}
     for answer in (second, third):
-        said = {name: value for name, value in answer.headers.items() if name not in own}
-        assert said["Accept-Ranges"] == "bytes"
+        headers = {name: value for name, value in answer.headers.items() if name not in own}
+        assert headers["Accept-Ranges"] == "bytes"
         assert (
-            said.items()
+            headers.items()
             >= {name: value for name, value in first.headers.items() if name not in own}.items()
         )
     assert third.headers["X-Request-Id"] == "third-call"

@@ -33,17 +33,17 @@ def test_supervisord_reads_what_was_written(
     monkeypatch.chdir(installation.home.root)
     options = ServerOptions()
     options.realize(["-c", str(config.write_supervisord(installation.home))])
-    found = {
+    processes = {
         process.name: process
         for group in options.process_group_configs
         for process in group.process_configs
     }
-    assert set(found) == {program.name for program in PROGRAMS}
-    assert found["web"].stdout_logfile == "logs/web.log"
-    assert found["web"].command.endswith("-m idrl_local exec web'")
-    assert not any(process.autostart for process in found.values())
-    assert not any(process.stopasgroup for process in found.values())
-    assert all(process.killasgroup for process in found.values())
+    assert set(processes) == {program.name for program in PROGRAMS}
+    assert processes["web"].stdout_logfile == "logs/web.log"
+    assert processes["web"].command.endswith("-m idrl_local exec web'")
+    assert not any(process.autostart for process in processes.values())
+    assert not any(process.stopasgroup for process in processes.values())
+    assert all(process.killasgroup for process in processes.values())
 
 
 def test_no_secret_is_in_what_is_written(installation: Installation) -> None:

@@ -281,7 +281,7 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     """
     status, key = greedy.call("POST", "/me/keys", {"name": "key of greedy"})
     assert status == 201
-    things = give_one_of_each(greedy)
+    resources = give_one_of_each(greedy)
     wrong = {"email": email_of("greedy"), "password": "Wrong-passw0rd"}
     assert greedy.call("POST", "/auth/login", wrong)[0] == 401
     user_id = greedy.call("GET", "/me")[1]["user_id"]
@@ -296,7 +296,7 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     wait_until(lambda: not any(task in rows(running)["removals"] for task in tasks), 60)
     hashed_email = hashlib.sha256(email_of("greedy").encode()).hexdigest()
     for name, text in rows(running).items():
-        searched = ("greedy", hashed_email, *tasks, *(things if name != "uploads" else ()))
+        searched = ("greedy", hashed_email, *tasks, *(resources if name != "uploads" else ()))
         assert not [each for each in searched if each in text], name
     assert rows_of_owner(running, user_id) == []
     assert email_of("modest") in rows(running)["users"]  # the search does find what is there
@@ -305,7 +305,7 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     assert not [path for path in paths if any(task in path for task in tasks)]
     # The sweeper removes the upload's file in its next round.
     wait_until(
-        lambda: not any(things[0] in str(path) for path in running.home.share.rglob("*")), 60
+        lambda: not any(resources[0] in str(path) for path in running.home.share.rglob("*")), 60
     )
     files = running.files()
     assert any(tasks[0].encode() in content for content in files.values())  # in logs: a bare id

@@ -25,7 +25,7 @@ print(listeners.bind_address("web", 1, os.environ), listeners.bind_address("task
 def test_a_program_keeps_its_own_socket_alone(name: str) -> None:
     with listeners.opened(free_ports()) as descriptors:
         environment = {**os.environ, **listeners.variable(descriptors)}
-        found = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-c", KEPT, name],
             env=environment,
             pass_fds=list(descriptors.values()),
@@ -33,8 +33,8 @@ def test_a_program_keeps_its_own_socket_alone(name: str) -> None:
             capture_output=True,
             text=True,
         ).stdout.splitlines()
-    assert found[0].split() == [str(fd) for owner, fd in descriptors.items() if owner == name]
-    assert found[1] == f"fd://{descriptors['web']} 127.0.0.1:2"
+    assert completed[0].split() == [str(fd) for owner, fd in descriptors.items() if owner == name]
+    assert completed[1] == f"fd://{descriptors['web']} 127.0.0.1:2"
     assert not any(map(is_passed_on, listeners.variable(descriptors)))
 
 

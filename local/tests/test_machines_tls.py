@@ -160,10 +160,10 @@ def test_tls_is_refused_beside_an_open_port_without(
 def test_nginx_does_not_start_where_it_could_not_check(
     certificate: tuple[Path, Path], wrong: dict[str, str]
 ) -> None:
-    given = {"TASKS_URL": "https://tasks.example:5443", "TASKS_CA": str(certificate[0]), **wrong}
+    env = {"TASKS_URL": "https://tasks.example:5443", "TASKS_CA": str(certificate[0]), **wrong}
     refused = subprocess.run(
         [shutil.which("sh") or "sh", _start_sh()],
-        env={**os.environ, **given},
+        env={**os.environ, **env},
         capture_output=True,
         text=True,
         timeout=20,

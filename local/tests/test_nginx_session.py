@@ -12,8 +12,8 @@ SESSION = "eyJ.a-b_c.d"
 
 
 def send(edge: "Edge", method: str, **headers: str) -> requests.Response:
-    given = {"Cookie": f"theme=dark; idrl={SESSION}", **headers}
-    return requests.request(method, f"{edge.url}/tasks", headers=given, timeout=10)
+    sent_headers = {"Cookie": f"theme=dark; idrl={SESSION}", **headers}
+    return requests.request(method, f"{edge.url}/tasks", headers=sent_headers, timeout=10)
 
 
 def test_cookie_becomes_the_token(edge: "Edge") -> None:
@@ -49,9 +49,9 @@ def test_other_cookies_are_no_token(edge: "Edge", cookie: str) -> None:
 def test_calls_of_other_sites_are_refused(
     edge: "Edge", method: str, headers: dict[str, str]
 ) -> None:
-    given = {name: value.replace("SELF", edge.url) for name, value in headers.items()}
+    sent_headers = {name: value.replace("SELF", edge.url) for name, value in headers.items()}
     seen = len(edge.web.requests)
-    response = send(edge, method, **given)
+    response = send(edge, method, **sent_headers)
     assert (response.status_code, response.json()["code"]) == (403, "cross_site")
     assert response.headers["Content-Type"] == "application/problem+json"
     assert len(edge.web.requests) == seen
@@ -60,8 +60,8 @@ def test_calls_of_other_sites_are_refused(
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "SELF"}])
 def test_calls_of_the_page_pass(edge: "Edge", headers: dict[str, str]) -> None:
     """Over plain HTTP, but for this machine's own address, browsers send no Sec-Fetch-Site."""
-    given = {name: value.replace("SELF", edge.url) for name, value in headers.items()}
-    assert send(edge, "POST", **given).ok
+    sent_headers = {name: value.replace("SELF", edge.url) for name, value in headers.items()}
+    assert send(edge, "POST", **sent_headers).ok
     assert edge.web.last["headers"]["authorization"] == f"Bearer {SESSION}"
 
 

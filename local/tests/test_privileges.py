@@ -38,12 +38,12 @@ def test_unprivileged_command_has_one_user_and_no_capability_but_to_read(
     may_read_all: bool, capabilities: int
 ) -> None:
     words = ["cat", "/proc/self/status"]
-    found = status_of(privileges.unprivileged(words, NOBODY, may_read_all=may_read_all))
-    assert set(found["Uid"].split()) == {str(NOBODY.pw_uid)}
-    assert set(found["Gid"].split()) == {str(NOBODY.pw_gid)}
-    assert found["Groups"] == ""
-    assert found["NoNewPrivs"] == "1"
-    sets = {int(found[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "CapInh")}
+    status = status_of(privileges.unprivileged(words, NOBODY, may_read_all=may_read_all))
+    assert set(status["Uid"].split()) == {str(NOBODY.pw_uid)}
+    assert set(status["Gid"].split()) == {str(NOBODY.pw_gid)}
+    assert status["Groups"] == ""
+    assert status["NoNewPrivs"] == "1"
+    sets = {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "CapInh")}
     assert sets == {capabilities}
 
 
@@ -118,10 +118,10 @@ def test_run_as_names_a_user_without_privileges(name: str, sentence: str) -> Non
 
 
 def test_error_of_the_command_for_root_keeps_its_kind_and_its_words() -> None:
-    said: list[str] = []
+    messages: list[str] = []
     lines = ["waiting for redis (0 s)\n", "PortTaken: port 5050 is taken\n", "second line\n"]
-    error = system._first_error(lines, said.append)
+    error = system._first_error(lines, messages.append)
     assert isinstance(error, PortTaken)
     assert str(error) == "port 5050 is taken\nsecond line"
-    assert said == ["waiting for redis (0 s)"]
-    assert system._first_error(["Traceback: x\n"], said.append) is None
+    assert messages == ["waiting for redis (0 s)"]
+    assert system._first_error(["Traceback: x\n"], messages.append) is None

@@ -53,8 +53,8 @@ def all_is_well(installation: Installation) -> bool:
 def samples(url: str, metric: str) -> dict[str, float]:
     """Return the values of a metric by its only label."""
     text = requests.get(f"{url}/metrics", timeout=10).text
-    found = re.findall(rf'^{metric}{{\w+="(\w+)"}} (\S+)$', text, re.MULTILINE)
-    return {label: float(value) for label, value in found}
+    samples = re.findall(rf'^{metric}{{\w+="(\w+)"}} (\S+)$', text, re.MULTILINE)
+    return {label: float(value) for label, value in samples}
 
 
 def assert_shown(installation: Installation, name: str) -> None:

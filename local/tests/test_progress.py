@@ -30,12 +30,12 @@ def test_start_is_given_up_only_when_no_process_works(
     monkeypatch.setattr(progress, "_PROGRESS_CPU_S", 0.05)
     home = Home(tmp_path)
     home.create()
-    said: list[str] = []
+    messages: list[str] = []
     command = [sys.executable, "-c", CHILD, str(home.lock("fetch").path), behaviour]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
         assert child.stdout
         assert child.stdout.readline() == b"ready\n"
-        watch = Progress(home, 3, said.append)
+        watch = Progress(home, 3, messages.append)
         deadline = time.monotonic() + 6
         is_made = True
         while is_made and time.monotonic() < deadline:
@@ -43,5 +43,5 @@ def test_start_is_given_up_only_when_no_process_works(
             time.sleep(0.02)
         child.kill()
     assert is_made is goes_on
-    assert said[0] == "waiting for fetch (0 s)"
-    assert len(said) > 2
+    assert messages[0] == "waiting for fetch (0 s)"
+    assert len(messages) > 2

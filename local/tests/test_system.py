@@ -74,11 +74,11 @@ def pid_of(home: Home, name: str) -> int:
 
 def processes_of(home: Home) -> list[bytes]:
     """Return the command lines that name the home; children of PostgreSQL and nginx do not."""
-    found = []
+    command_lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found.append(path.read_bytes())
-    return [line for line in found if os.fsencode(home.root) in line]
+            command_lines.append(path.read_bytes())
+    return [line for line in command_lines if os.fsencode(home.root) in line]
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -150,15 +150,15 @@ def test_taken_over_decoder_gets_nothing(
         canary.setblocking(False)
         targets = targets_in(home, ports, tmp_path) | {"udp": canary.getsockname()}
         files = ChildFiles(read=(tmp_path / "source",), write=(tmp_path / "scratch",))
-        found = drill_as(identity, targets, guard.ALL, files)
+        succeeded = drill_as(identity, targets, guard.ALL, files)
         with pytest.raises(BlockingIOError):
             canary.recv(1)
-        assert {name for name, done in found.items() if done} == set(NEEDED)
+        assert {name for name, done in succeeded.items() if done} == set(NEEDED)
         # Without the sandbox the same attempts succeed: nothing else refuses them.
         open_doors = drill_as(identity, targets, guard.NONE, files)
         assert canary.recv(1) == b"1"
-    taken = ("read a secret", "list another folder", "connect by TCP", "connect to a socket file")
-    assert all(open_doors[name] for name in (*taken, "read the parent's environment")), open_doors
+    allowed = ("read a secret", "list another folder", "connect by TCP", "connect to a socket file")
+    assert all(open_doors[name] for name in (*allowed, "read the parent's environment")), open_doors
 
 
 def targets_in(home: Home, ports: Ports, scratch_root: Path) -> dict[str, object]:
@@ -193,8 +193,8 @@ def drill_as(
         text=True,
         timeout=60,
     )
-    found: dict[str, bool] = json.loads(done.stdout)
-    return found
+    succeeded: dict[str, bool] = json.loads(done.stdout)
+    return succeeded
 
 
 def test_sample_of_the_walk_is_served(ports: Ports) -> None:

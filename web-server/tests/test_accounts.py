@@ -147,8 +147,8 @@ def test_task_of_a_call_that_is_still_under_way_goes_with_the_account(
         if exchange.command == "DELETE" and exchange.path == f"/tasks/{task_id}":
             database.execute(f"DELETE FROM tasks WHERE id = '{task_id}'")
         elif exchange.command == "GET" and exchange.path.startswith("/tasks"):
-            found = database.execute("SELECT id FROM tasks WHERE owner_id = 1")
-            rows = [{"task_id": str(found_id)} for (found_id,) in found]
+            task_rows = database.execute("SELECT id FROM tasks WHERE owner_id = 1")
+            rows = [{"task_id": str(found_id)} for (found_id,) in task_rows]
         elif exchange.command == "GET" and exchange.path == "/webhooks" and not inserted:
             inserted.append(True)
             database.execute(f"INSERT INTO tasks (id, owner_id, url) VALUES ('{task_id}', 1, '')")

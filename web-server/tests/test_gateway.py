@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_a_call_is_passed_on_with_what_the_caller_said(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    said = {
+    sent_headers = {
         **headers,
         "Content-Type": "application/json",
         "Accept": "application/json",
@@ -25,14 +25,14 @@ def test_a_call_is_passed_on_with_what_the_caller_said(
         "X-Request-Id": "caller-chose-this",
         "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     }
-    client.post("/tasks?a=1&b=%2F&a=2", data=b'{"url": "x"}', headers=said)
+    client.post("/tasks?a=1&b=%2F&a=2", data=b'{"url": "x"}', headers=sent_headers)
     [seen] = tasks.seen
     assert (seen.method, seen.target, seen.body) == (
         "POST",
         "/tasks?a=1&b=%2F&a=2",
         b'{"url": "x"}',
     )
-    assert {name: seen.headers[name] for name in said} == said
+    assert {name: seen.headers[name] for name in sent_headers} == sent_headers
 
 
 def test_nothing_else_is_passed_on(
@@ -54,7 +54,7 @@ def test_nothing_else_is_passed_on(
 def test_the_answer_is_passed_back_as_it_is(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    said = {
+    answer_headers = {
         "Content-Type": "application/json",
         "Location": "/tasks/1",
         "Retry-After": "3",
@@ -62,11 +62,11 @@ def test_the_answer_is_passed_back_as_it_is(
         "Cache-Control": "private",
     }
     unsaid = {"Set-Cookie": "a=b", "X-Internal": "1", "Connection": "keep-alive"}
-    tasks.answer = lambda exchange: exchange.say(202, b'{ "a":1 }', {**said, **unsaid})
+    tasks.answer = lambda exchange: exchange.say(202, b'{ "a":1 }', {**answer_headers, **unsaid})
     answer = client.post("/tasks", headers=headers)
     assert (answer.status_code, answer.data) == (202, b'{ "a":1 }')
-    assert set(answer.headers.keys()) == {*said, "Content-Length", "X-Request-Id"}
-    assert {name: answer.headers[name] for name in said} == said
+    assert set(answer.headers.keys()) == {*answer_headers, "Content-Length", "X-Request-Id"}
+    assert {name: answer.headers[name] for name in answer_headers} == answer_headers
 
 
 def test_cookies_of_one_caller_never_reach_another(
@@ -83,8 +83,8 @@ def test_a_problem_is_passed_back(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
 ) -> None:
     body = b'{"code":"whatever"}'
-    said = {"Content-Type": "application/problem+json", "Allow": "GET"}
-    tasks.answer = lambda exchange: exchange.say(status, body, said)
+    answer_headers = {"Content-Type": "application/problem+json", "Allow": "GET"}
+    tasks.answer = lambda exchange: exchange.say(status, body, answer_headers)
     answer = client.delete("/tasks/1", headers=headers)
     assert (answer.status_code, answer.data, answer.content_type) == (
         status,
@@ -104,8 +104,8 @@ def test_retry_after_is_left_to_the_caller(
     status: int,
 ) -> None:
     body = b'{"code":"storage_full"}'
-    said = {"Content-Type": "application/problem+json", "Retry-After": "7"}
-    tasks.answer = lambda exchange: exchange.say(status, body, said)
+    answer_headers = {"Content-Type": "application/problem+json", "Retry-After": "7"}
+    tasks.answer = lambda exchange: exchange.say(status, body, answer_headers)
     answer = client.open("/tasks/1", method=method, headers=headers)
     assert (answer.status_code, answer.headers["Retry-After"]) == (status, "7")
     assert answer.data == (b"" if method == "HEAD" else body)
@@ -202,17 +202,17 @@ def test_head_has_the_length_and_no_body(
 def test_a_range_is_passed_both_ways(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    said = {
+    answer_headers = {
         "Content-Type": "video/mp4",
         "Content-Range": "bytes 0-3/9",
         "Accept-Ranges": "bytes",
         "ETag": '"x"',
     }
-    tasks.answer = lambda exchange: exchange.say(206, b"0123", said)
+    tasks.answer = lambda exchange: exchange.say(206, b"0123", answer_headers)
     asked = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"'}
     answer = client.get(CLIP, headers={**headers, **asked})
     assert (answer.status_code, answer.data) == (206, b"0123")
-    assert {name: answer.headers[name] for name in said} == said
+    assert {name: answer.headers[name] for name in answer_headers} == answer_headers
     assert {name: tasks.seen[0].headers[name] for name in asked} == asked
 
 

@@ -43,13 +43,13 @@ def test_ready_tells_that_the_tasks_service_is_degraded(
 
 def test_log_ins_are_counted_by_outcome(client: FlaskClient, auth: AuthActions) -> None:
     def counted(outcome: str) -> float:
-        found = re.search(
+        line_match = re.search(
             rf'^idrl_logins_total{{outcome="{outcome}"}} (\S+)$',
             client.get("/metrics").text,
             re.MULTILINE,
         )
-        assert found is not None
-        return float(found[1])
+        assert line_match is not None
+        return float(line_match[1])
 
     before = {name: counted(name) for name in ("ok", "bad_credentials")}
     auth.signup()

@@ -123,10 +123,10 @@ def test_address_is_the_one_that_the_owner_called(
     client: FlaskClient, make_app: MakeApp, headers: dict[str, str]
 ) -> None:
     behind_nginx = make_app(accel_redirect=True).test_client()
-    said = {"Host": "clips.example.com", "X-Forwarded-Proto": "https"}
+    proxy_headers = {"Host": "clips.example.com", "X-Forwarded-Proto": "https"}
     url = f"/tasks/{TASK}/links"
     answers = [
-        each.post(url, json={}, headers={**headers, **said}).get_json()["url"]
+        each.post(url, json={}, headers={**headers, **proxy_headers}).get_json()["url"]
         for each in (client, behind_nginx)
     ]
     assert answers[0].startswith("http://clips.example.com/s/ey")

@@ -174,8 +174,8 @@ def test_clip_whose_file_is_gone_is_left_out_and_rendered_again(
     lost = finish(settings)
     finish(settings)
     lost.unlink()
-    found = zipfile.ZipFile(io.BytesIO(get(f"/tasks/{task_id}/clips.zip").data))
-    assert [name for name in found.namelist() if name.endswith(".mp4")] == [
+    archive = zipfile.ZipFile(io.BytesIO(get(f"/tasks/{task_id}/clips.zip").data))
+    assert [name for name in archive.namelist() if name.endswith(".mp4")] == [
         "v 02 00m20s-00m40s.mp4"
     ]
     assert part_of(claim_part()).number == 0
@@ -211,9 +211,9 @@ def test_zip_of_a_batch(client: FlaskClient, auth: Auth, get: Get, settings: Set
         finish(settings)
     response = get(f"{batch['link']}/clips.zip")
     assert "Sunday.zip" in response.headers["Content-Disposition"]
-    found = zipfile.ZipFile(io.BytesIO(response.data))
-    assert found.testzip() is None
-    assert found.namelist() == [
+    archive = zipfile.ZipFile(io.BytesIO(response.data))
+    assert archive.testzip() is None
+    assert archive.namelist() == [
         f"{number} race/{name}"
         for number in (1, 2)
         for name in ("race 01 00m00s-00m20s.mp4", "manifest.json")

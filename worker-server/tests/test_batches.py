@@ -74,8 +74,8 @@ def test_every_wrong_item_is_named_and_none_is_accepted(
     items[499] = {"url": "http://example.com/v.mp4", "external_id": 5}
     response = _post(client, auth(), {"items": items})
     assert problem(response) == (400, "invalid_batch")
-    found = [(error["field"], error["code"]) for error in response.get_json()["errors"]]
-    assert found == [
+    errors = [(error["field"], error["code"]) for error in response.get_json()["errors"]]
+    assert errors == [
         ("items.3.url", "url_scheme_not_allowed"),
         ("items.7.url", "missing"),
         ("items.8.owner_id", "extra_forbidden"),

@@ -159,15 +159,15 @@ def test_pictures_are_kept_upright_and_transparency_shows_the_background(
     target = io.BytesIO()
     left_red.save(target, "JPEG", quality=95, exif=exif)
     calls.new(before=target.getvalue(), after=image(colour=CLEAR), background="#204060")
-    found = {}
+    images = {}
     for path in share.glob("brands/1/*.png"):
         with Image.open(path) as opened:
-            found[opened.size] = opened.convert("RGB")
+            images[opened.size] = opened.convert("RGB")
             assert not opened.getexif()
             assert opened.mode == "RGB"
-    upright = found[30, 60]
+    upright = images[30, 60]
     assert np.abs(np.array(upright.getpixel((15, 10))) - RED).max() < 20  # red is on top
-    assert found[64, 36].getpixel((5, 5)) == (0x20, 0x40, 0x60)
+    assert images[64, 36].getpixel((5, 5)) == (0x20, 0x40, 0x60)
 
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
@@ -193,8 +193,8 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_file_is_judged_by_its_content(name: str, calls: Brands, share: Path) -> None:
     content, code = REFUSED[name]
-    found = refused(calls.post(after=content), 422, code)
-    assert found["errors"][0]["field"] == "after"
+    problem_document = refused(calls.post(after=content), 422, code)
+    assert problem_document["errors"][0]["field"] == "after"
     assert (calls.get().get_json(), files_on(share)) == ([], set())
 
 
@@ -222,8 +222,8 @@ def test_file_is_judged_by_its_content(name: str, calls: Brands, share: Path) ->
 def test_form_is_refused_with_the_name_of_the_field(
     fields: dict[str, Any], field: str, calls: Brands
 ) -> None:
-    found = refused(calls.post(**fields), 400, "invalid_body")
-    assert [error["field"] for error in found["errors"]] == [field]
+    problem_document = refused(calls.post(**fields), 400, "invalid_body")
+    assert [error["field"] for error in problem_document["errors"]] == [field]
     assert calls.get().get_json() == []
 
 
@@ -257,8 +257,8 @@ def test_task_has_the_brand_of_its_submission(calls: Brands) -> None:
         body = {"brand_id": unknown}
         response = calls.client.put("/brands/default", headers=calls.headers, json=body)
         refused(response, 404, "brand_not_found")
-        found = refused(calls.task(unknown), 422, "brand_not_found")
-        assert found["errors"][0]["field"] == "edit.brand_id"
+        problem_document = refused(calls.task(unknown), 422, "brand_not_found")
+        assert problem_document["errors"][0]["field"] == "edit.brand_id"
     refused(calls.task("other"), 400, "invalid_body")
 
 
@@ -266,8 +266,8 @@ def test_batch_names_the_items_without_a_brand(calls: Brands) -> None:
     brand_id = calls.new(before=image())
     items = [{"url": URL, "edit": {"brand_id": each}} for each in (brand_id, str(uuid.uuid4()))]
     response = calls.client.post("/batches", headers=calls.headers, json={"items": items})
-    found = refused(response, 400, "invalid_batch")
-    assert [error["field"] for error in found["errors"]] == ["items.1.edit.brand_id"]
+    problem_document = refused(response, 400, "invalid_batch")
+    assert [error["field"] for error in problem_document["errors"]] == ["items.1.edit.brand_id"]
     body = {"items": [{"url": URL}], "edit": {"brand_id": brand_id}}
     batch = calls.client.post("/batches", headers=calls.headers, json=body).get_json()
     task = calls.client.get(f"/tasks/{batch['task_ids'][0]}", headers=calls.headers).get_json()
@@ -382,8 +382,8 @@ def test_preview_shows_before_content_and_after(
     assert shown.size == (3 * width + 32, height + 16)
 
     def near(x: float, y: float, colour: tuple[int, int, int]) -> bool:
-        found = np.array(shown.getpixel((round(x), round(y))))
-        return bool(np.abs(found - colour).max() < 25)
+        pixel = np.array(shown.getpixel((round(x), round(y))))
+        return bool(np.abs(pixel - colour).max() < 25)
 
     middle = 8 + height / 2
     assert near(8 + width / 2, middle, RED)  # a square in the middle of the background

@@ -173,22 +173,22 @@ def test_slow_downloads_of_one_account_leave_slots_to_others(
     for module in (clips, archives):
         monkeypatch.setattr(module, "slots_for", lambda what, *_: slots_for(what, 2, 1))
     client = app_module.create_app(settings).test_client()
-    mine = f"/tasks/{finished[0]}/{file}"
-    with client.get(mine, headers=auth()) as held:
+    own_clip = f"/tasks/{finished[0]}/{file}"
+    with client.get(own_clip, headers=auth()) as held:
         assert held.status_code == 200
-        refused = client.get(mine, headers=auth())
+        refused = client.get(own_clip, headers=auth())
         assert problem(refused) == (429, "too_many_requests")
         assert refused.headers["Retry-After"]
         # What sends no file needs no slot.
         tag = {"If-None-Match": held.headers["ETag"]}
-        assert client.get(mine, headers={**auth(), **tag}).status_code == 304
-        assert client.head(mine, headers=auth()).status_code == 200
+        assert client.get(own_clip, headers={**auth(), **tag}).status_code == 304
+        assert client.head(own_clip, headers=auth()).status_code == 200
         database.execute("UPDATE tasks SET owner_id = 2")
         database.execute("UPDATE parts SET owner_id = 2")
-        with client.get(mine, headers=auth(2)) as theirs:
+        with client.get(own_clip, headers=auth(2)) as theirs:
             assert theirs.status_code == 200
             database.execute("UPDATE tasks SET owner_id = 3")
             database.execute("UPDATE parts SET owner_id = 3")
-            assert problem(client.get(mine, headers=auth(3))) == (503, "too_busy")
-    with client.get(mine, headers=auth(3)) as free_again:
+            assert problem(client.get(own_clip, headers=auth(3))) == (503, "too_busy")
+    with client.get(own_clip, headers=auth(3)) as free_again:
         assert free_again.status_code == 200

@@ -47,10 +47,10 @@ def test_place_in_the_queue_counts(database: Database, eta: Callable[..., object
     done_in(database, 40, 80)  # a minute each
     processing(owner_id=3)
     processing(owner_id=4)
-    mine = [submit() for _ in range(3)]
+    own_tasks = [submit() for _ in range(3)]
     theirs = submit(owner_id=2)
     # Two at once. Turns: one of each owner, then the rest of mine.
-    assert [eta(task_id) for task_id in mine] == [90, 120, 150]
+    assert [eta(task_id) for task_id in own_tasks] == [90, 120, 150]
     assert eta(theirs, 2) == 90
 
 

@@ -90,8 +90,8 @@ def test_preemption_beside_the_end_of_the_same_attempt(meet: Meet, end: str) -> 
         "release": lambda: leases.release(lease),
         "fail": lambda: leases.fail(lease, LOST, RetryLimits(3)),
     }
-    held = f"SELECT FROM tasks WHERE id = '{film}' FOR UPDATE"
-    futures = meet(held, [ends[end], lambda: preemption.preempt_for(clip)])
+    locking_query = f"SELECT FROM tasks WHERE id = '{film}' FOR UPDATE"
+    futures = meet(locking_query, [ends[end], lambda: preemption.preempt_for(clip)])
     assert outcomes(futures) == [None, None]
     assert part_of(lease).status == "waiting"
 
@@ -128,12 +128,12 @@ def test_a_batch_beside_a_task_with_the_first_callbacks(meet: Meet) -> None:
 def test_requests_for_the_same_removals(meet: Meet) -> None:
     first, second = sorted(uuid.uuid4() for _ in range(2))
     removals.request_for([first, second])
-    held = f"SELECT FROM removals WHERE task_id = '{first}' FOR UPDATE"
+    locking_query = f"SELECT FROM removals WHERE task_id = '{first}' FOR UPDATE"
     calls = [
         lambda order=order: removals.request_for(order)
         for order in ([first, second], [second, first])
     ]
-    assert outcomes(meet(held, calls)) == [None, None]
+    assert outcomes(meet(locking_query, calls)) == [None, None]
 
 
 def test_events_of_a_task_that_is_being_deleted_are_not_waited_for(
@@ -179,7 +179,7 @@ def test_deletion_of_a_webhook_beside_the_end_of_an_attempt(
         lambda: webhooks.settle(delivery, webhooks.Outcome(http_status=status)),
         lambda: delete_receiver(delivery),
     ]
-    held = f"SELECT FROM webhook_deliveries WHERE id = '{delivery.id}' FOR UPDATE"
-    assert outcomes(meet(held, calls)) == [None, None]
+    locking_query = f"SELECT FROM webhook_deliveries WHERE id = '{delivery.id}' FOR UPDATE"
+    assert outcomes(meet(locking_query, calls)) == [None, None]
     db.session.rollback()
     assert db.session.scalar(select(func.count()).select_from(WebhookDelivery)) == 0

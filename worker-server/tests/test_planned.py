@@ -76,10 +76,10 @@ def test_status_counts_no_parts_of_planned_tasks(
 ) -> None:
     def waiting() -> dict[str, int]:
         status = client.get("/status", headers=auth(9, role="operator")).get_json()
-        found = {each["kind"]: each["waiting"] for each in status["work"]}
+        waiting = {each["kind"]: each["waiting"] for each in status["work"]}
         with transaction():
-            assert backlog.count_by_status()["part", "waiting"] == found["render"]
-        return found
+            assert backlog.count_by_status()["part", "waiting"] == waiting["render"]
+        return waiting
 
     assert waiting() == {"fetch": 0, "render": 0}
     client.post(f"{planned}/start", headers=auth())

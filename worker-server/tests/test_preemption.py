@@ -208,8 +208,8 @@ def test_preemption_of_a_part_ends() -> None:
 def test_free_slot_goes_to_the_owner_who_holds_fewer_renders() -> None:
     processing(9, FILM)
     processing(9, CLIP)
-    held = [claim_part(0) for _ in range(3)]
-    ended = [lease for lease in held if part_of(lease).owner_id == CLIP] or held[:1]
+    claimed = [claim_part(0) for _ in range(3)]
+    ended = [lease for lease in claimed if part_of(lease).owner_id == CLIP] or claimed[:1]
     owner_id = part_of(ended[0]).owner_id
     db.session.execute(
         text("UPDATE parts SET status = 'done' WHERE owner_id = :owner AND status = 'rendering'"),

@@ -12,7 +12,7 @@ def test_a_task_is_answered_as_it_was_accepted() -> None:
     """A new task is answered as queued, however soon a worker claims it."""
     task, created, _ = submissions.create_task(Submission(1, "http://example.com/v.mp4"))
     assert created
-    taken = claims.claim_task("me", 30)
-    assert taken is not None
-    assert taken.lease.task_id == task.id
+    task_claim = claims.claim_task("me", 30)
+    assert task_claim is not None
+    assert task_claim.lease.task_id == task.id
     assert (task.status, task.progress, task.url) == ("queued", 0, "http://example.com/v.mp4")

@@ -18,13 +18,13 @@ def test_every_variable_is_in_the_example() -> None:
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {
+    environment = {
         **NEEDED,
         "FETCH_ALLOW_HOSTS": "10.0.0.5, media.example",
         "RENDER_CONCURRENCY": "",
         "PART_SECONDS": "10",
     }
-    for name, value in given.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = Settings()
     assert settings.fetch_allow_hosts == {"10.0.0.5", "media.example"}

@@ -38,9 +38,9 @@ def _next(response: TestResponse) -> str | None:
     link = response.headers.get("Link")
     if link is None:
         return None
-    found = re.fullmatch(r'<(/tasks\?[^>]+)>; rel="next"', link)
-    assert found
-    return found[1]
+    next_link = re.fullmatch(r'<(/tasks\?[^>]+)>; rel="next"', link)
+    assert next_link
+    return next_link[1]
 
 
 def _pages(

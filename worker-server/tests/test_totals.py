@@ -37,8 +37,8 @@ def no_totals(database: Database) -> None:
 def value(client: FlaskClient, sample: str) -> float | None:
     """Return a sample of /metrics by its name and labels; None where there is none."""
     text = client.get("/metrics").data.decode()
-    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else None
+    sample_match = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    return float(sample_match[1]) if sample_match else None
 
 
 def finish(number: int = 0) -> None:

@@ -265,10 +265,10 @@ def test_usage_counts_uploads_until_a_task_has_them(mine: Uploads, theirs: Uploa
 def test_quota_is_checked_before_the_first_byte(settings: Settings, auth: Auth) -> None:
     app = create_app(settings.model_copy(update={"quota_bytes": 1000}))
     with app.app_context():
-        mine = Uploads(app.test_client(), auth())
-        assert mine.create(600).status_code == 201
-        assert problem(mine.create(600)) == (403, "quota_bytes")
-        assert mine.create(400).status_code == 201
+        uploads = Uploads(app.test_client(), auth())
+        assert uploads.create(600).status_code == 201
+        assert problem(uploads.create(600)) == (403, "quota_bytes")
+        assert uploads.create(400).status_code == 201
 
 
 @pytest.mark.usefixtures("no_wakeups")

@@ -145,12 +145,12 @@ def test_delete_of_a_live_task(client: FlaskClient, auth: Auth) -> None:
         200,
         {"task_id": queued, "status": "canceled"},
     )
-    held = post(client, auth()).get_json()["task_id"]
+    existing_id = post(client, auth()).get_json()["task_id"]
     assert claims.claim_task("test", 30) is not None
     for _ in range(2):
-        response = client.delete(f"/tasks/{held}", headers=auth())
+        response = client.delete(f"/tasks/{existing_id}", headers=auth())
         assert (response.status_code, response.get_json()["status"]) == (202, "canceling")
-    assert client.get(f"/tasks/{held}", headers=auth()).get_json()["status"] == "canceling"
+    assert client.get(f"/tasks/{existing_id}", headers=auth()).get_json()["status"] == "canceling"
 
 
 def test_a_failed_task_says_why(client: FlaskClient, auth: Auth) -> None:

@@ -107,9 +107,9 @@ class Sparse(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         left = self._layout.size_bytes - self._at
         size = left if size < 0 else min(size, left)
-        found = b"".join(self._chunks(size))
-        self._at += len(found)
-        return found
+        chunk = b"".join(self._chunks(size))
+        self._at += len(chunk)
+        return chunk
 
     def _chunks(self, size: int) -> Iterator[bytes]:
         yield from self._layout.read(self._at, size, opener)

@@ -93,9 +93,9 @@ def test_mistake(
 ) -> None:
     if "-o config" in arguments:
         (tmp_path / "config").touch()
-    found = idrl(*arguments.split(), home=tmp_path, **environment)
-    assert found[0] == code
-    assert expected in found[1]
+    completed = idrl(*arguments.split(), home=tmp_path, **environment)
+    assert completed[0] == code
+    assert expected in completed[1]
 
 
 @pytest.mark.parametrize("arguments", [[], ["brands"]])

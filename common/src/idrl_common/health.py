@@ -95,13 +95,13 @@ def blueprint(
     @routes.get("/ready")
     def ready() -> tuple[Response, int]:
         failures = probers.failures()
-        said = _status(checks, failures)
-        code = 503 if said == "unavailable" else 200
+        status = _status(checks, failures)
+        code = 503 if status == "unavailable" else 200
         # nginx sets this header: callers from outside learn no details.
         if "X-Forwarded-For" in request.headers:
-            return jsonify(status=said), code
+            return jsonify(status=status), code
         results = {name: _result(failure) for name, failure in failures.items()}
-        return jsonify(status=said, checks=results), code
+        return jsonify(status=status, checks=results), code
 
     @routes.get("/metrics")
     def metrics() -> Response:

@@ -25,9 +25,9 @@ def install(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         _begun_s.set(time.perf_counter())
-        given = request.headers.get(HEADER, "")
+        sent = request.headers.get(HEADER, "")
         # No secret, so `random` is enough; os.urandom is a system call that releases the GIL.
-        request_id.set(given if _ACCEPTED.fullmatch(given) else f"{random.getrandbits(128):032x}")
+        request_id.set(sent if _ACCEPTED.fullmatch(sent) else f"{random.getrandbits(128):032x}")
 
         trace = request.headers.get(TRACE_HEADER)
         traceparent.set(trace if trace and _TRACEPARENT.fullmatch(trace) else None)

@@ -97,8 +97,8 @@ def load_public_keys(pem: str) -> list[Ed25519PublicKey]:
     """Return the key of every PEM block; raise ValueError as TokenVerifier does."""
     blocks = _PEM.findall(pem)
     # A truncated block must not be skipped: tokens of its key would be refused.
-    whole = pem.count("-----BEGIN") == len(blocks) > 0
-    loaded = [load_pem_public_key(block.encode()) for block in blocks] if whole else []
+    is_complete = pem.count("-----BEGIN") == len(blocks) > 0
+    loaded = [load_pem_public_key(block.encode()) for block in blocks] if is_complete else []
     keys = [key for key in loaded if isinstance(key, Ed25519PublicKey)]
     if not keys or len(keys) < len(loaded):
         raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")

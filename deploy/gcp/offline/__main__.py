@@ -22,9 +22,9 @@ _USED = re.compile(r'^(resource|data) "(google_\w+)"', re.MULTILINE)
 def main(arguments: list[str]) -> int:
     """Return the exit code of the command."""
     wheel, *command = arguments
-    used = {found for path in Path().glob("*.tf") for found in _USED.findall(path.read_text())}
+    used = {each for path in Path().glob("*.tf") for each in _USED.findall(path.read_text())}
     names = {
-        kind: sorted(name for found, name in used if found == kind) for kind in ("resource", "data")
+        kind: sorted(name for block, name in used if block == kind) for kind in ("resource", "data")
     }
     folder = os.environ.get("IDRL_CLOUD")
     cloud = Cloud(Path(folder)) if folder else None

@@ -82,15 +82,15 @@ def _folder(name: str, prefix: str = "") -> str:
 
 def _sources(wheel: Path, folders: set[str]) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield each folder with its JavaScript and its declarations, from the wheel's archive."""
-    found: dict[str, dict[str, str]] = {folder: {} for folder in folders}
+    sources: dict[str, dict[str, str]] = {folder: {} for folder in folders}
     with zipfile.ZipFile(wheel) as outer:
         archive = outer.read(next(name for name in outer.namelist() if name.endswith(".jsii.tgz")))
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as inner:
         for member in inner:
             match = re.fullmatch(r"package/lib/([\w-]+)/index\.(js|d\.ts)", member.name)
-            if match and match[1] in found and (file := inner.extractfile(member)):
-                found[match[1]][match[2]] = file.read().decode()
-    for folder, files in found.items():
+            if match and match[1] in sources and (file := inner.extractfile(member)):
+                sources[match[1]][match[2]] = file.read().decode()
+    for folder, files in sources.items():
         if len(files) == 2:  # JavaScript and declarations
             yield folder, (files["js"], files["d.ts"])
 
@@ -144,7 +144,7 @@ class _Bindings:
         name, value, kind = match["name"], match["value"], match["kind"]
         field = _FIELD.search(value)
         required, is_array = properties.get(field[1] if field else "", (False, False))
-        converters = [found for found in _CONVERTER.findall(value) if found in self.functions]
+        converters = [name for name in _CONVERTER.findall(value) if name in self.functions]
         nesting = "set" if kind == "set" else "list"
         if converters and match["is_block"] == "true":
             single = name == "timeouts"
@@ -161,11 +161,11 @@ class _Bindings:
             # Write-only arguments end in _wo by HashiCorp's convention; the bindings do not tell
             # them apart.
             write_only = name.endswith("_wo")
-            given = (
+            arguments = (
                 {"required": True} if required else {"optional": True, "computed": not write_only}
             )
             block.attributes[name] = Attribute(
-                _type_of(kind, match["stored"]), **given, write_only=write_only
+                _type_of(kind, match["stored"]), **arguments, write_only=write_only
             )
 
     def _nested(self, function: str) -> Block:

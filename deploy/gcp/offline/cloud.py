@@ -148,9 +148,9 @@ class Project:
         """Bring a machine to the current release; its services stop for that."""
         self.machines[name]["answers"] = False
         if "worker" in name:
-            left = self.workers()
+            remaining = self.workers()
             known = self.fewest_workers
-            self.fewest_workers = left if known is None else min(left, known)
+            self.fewest_workers = remaining if known is None else min(remaining, known)
         self.boot(name)
 
 

@@ -84,10 +84,10 @@ def _storage(project: Project, plain: list[str], words: list[str], stdin: str) -
             project.buckets.append(url.removeprefix("gs://"))
         case ["ls", pattern]:
             _need_bucket(project, pattern)
-            found = [url for url in _objects(project) if url.startswith(pattern[:-2])]
-            if not found:
+            urls = [url for url in _objects(project) if url.startswith(pattern[:-2])]
+            if not urls:
                 raise Refused("One or more URLs matched no objects.")
-            return "\n".join(found)
+            return "\n".join(urls)
         case ["cat", url]:
             return project.objects[url]
         case ["cp", source, url]:
@@ -113,14 +113,14 @@ def _need_images(project: Project, text: str) -> None:
 def _builds(project: Project, _plain: list[str], words: list[str], _: str) -> str:
     if project.no_builds:
         raise Refused("FAILED_PRECONDITION: Cloud Build cannot run builds in this region")
-    given = dict(pair.split("=") for pair in option(words, "substitutions").split(","))
+    substitutions = dict(pair.split("=") for pair in option(words, "substitutions").split(","))
     if words[2] not in project.objects:
         raise Refused(f"{words[2]} not found: 404")
     for kind in ("google_artifact_registry_repository", "google_service_account"):
         if f"{kind}/idrl{'-build' if kind.endswith('account') else ''}" not in project.resources:
             raise Refused(f"PERMISSION_DENIED: there is no {kind} to build with")
     for image in ("web", "worker", "psg", "certbot"):
-        name = f"{given['_REGISTRY']}/{image}:{given['_REVISION']}"
+        name = f"{substitutions['_REGISTRY']}/{image}:{substitutions['_REVISION']}"
         # Two builds of one commit differ in some bytes.
         digest = hashlib.sha256(f"{name} {project.number()}".encode()).hexdigest()
         project.images[name] = f"sha256:{digest}"
@@ -154,8 +154,8 @@ def _sql(project: Project, plain: list[str], _words: list[str], _: str) -> str:
                 found["name"] for found in project.of_kind("google_sql_database_instance")
             )
         case ["instances", "patch", name]:
-            found = project.resources[f"google_sql_database_instance/{name}"]
-            found["settings"][0]["deletion_protection_enabled"] = False
+            instance = project.resources[f"google_sql_database_instance/{name}"]
+            instance["settings"][0]["deletion_protection_enabled"] = False
     return ""
 
 

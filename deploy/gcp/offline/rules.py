@@ -37,13 +37,13 @@ _NETWORK, _CONNECTION = "google_compute_network", "google_service_networking_con
 
 def key_of(kind: str, values: Values) -> str:
     """Return what the API knows a resource by: its id where Google chooses the name."""
-    given = {
+    id_fields = {
         "google_service_account": "account_id",
         "google_secret_manager_secret": "secret_id",
         _REGISTRY: "repository_id",
     }
     named = kind.startswith(("google_compute_", "google_sql_"))
-    return f"{kind}/{values[given.get(kind, 'name' if named else 'id')]}"
+    return f"{kind}/{values[id_fields.get(kind, 'name' if named else 'id')]}"
 
 
 def fill(project: Project, kind: str, values: Values) -> None:

@@ -105,8 +105,8 @@ def test_each_command_ends_right_whatever_step_it_is_ended_at(stage: Stage) -> N
     project = stage.project()
     assert (project.fewest_workers, project.secrets, kept(stage)) == (2, secrets, data)
 
-    taken = run_to_the_end(stage, "down", typed="a-project-of-tests\n")
-    assert len(taken) >= 12, taken
+    answers = run_to_the_end(stage, "down", typed="a-project-of-tests\n")
+    assert len(answers) >= 12, answers
     assert_nothing_left(stage)
     assert stage.project().snapshots == ["idrl-share"]
 
@@ -259,9 +259,9 @@ def test_settings_are_written_as_terraform_reads_them(stage: Stage) -> None:
     with stage.cloud.change() as project:
         project.buckets = ["a-project-of-tests-idrl-state"]
         project.apis = {"storage": 0}
-    given = ["suffix=x1", "extra_workers=2", "domain=clips.example.org", "zone=europe-west1-c"]
-    given += ['settings={ worker = { RENDER_PRESET = "fast" } }', "deletion_protection=false"]
-    assert stage.run("settings", *given).code == 0
+    variables = ["suffix=x1", "extra_workers=2", "domain=clips.example.org", "zone=europe-west1-c"]
+    variables += ['settings={ worker = { RENDER_PRESET = "fast" } }', "deletion_protection=false"]
+    assert stage.run("settings", *variables).code == 0
     assert stage.run("settings", "zone=", "extra_workers=3").code == 0
     expected = {
         'suffix = "x1"',

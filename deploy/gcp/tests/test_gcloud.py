@@ -50,8 +50,8 @@ def commands_of(file: Path) -> list[tuple[str, ...]]:
     """Return a file's commands, with a value for each variable or NAME, without comments."""
     pattern = _GCLOUD_IN_CODE if file.suffix == ".md" else _GCLOUD
     text = re.sub(r"^\s*#.*", "", re.sub(r"\\\n\s*", " ", file.read_text()), flags=re.MULTILINE)
-    found = [words_at(text[match.start() :]) for match in pattern.finditer(text)]
-    return [tuple(with_values(word) for word in words) for words in found]
+    commands = [words_at(text[match.start() :]) for match in pattern.finditer(text)]
+    return [tuple(with_values(word) for word in words) for words in commands]
 
 
 def with_values(word: str) -> str:
@@ -117,8 +117,8 @@ def test_gcloud_knows_it(
             re.findall(r"--[a-z-]+", re.sub(r".\x08|\x1b\[[0-9;]*m", "", shown.stdout))
         )
         return
-    said = answers(tmp_path_factory.getbasetemp())[command]
-    assert _ASKS_FOR_AN_ACCOUNT in " ".join(said.split()), said
+    answer = answers(tmp_path_factory.getbasetemp())[command]
+    assert _ASKS_FOR_AN_ACCOUNT in " ".join(answer.split()), answer
 
 
 def test_an_unknown_option_is_found(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def test_first_worker_reaches_the_database_and_its_own_network(worker: Machine) 
     worker.write_settings(SETTINGS["worker"])
     done = worker.run(GUARD)
     assert done.code == 0, done.output
-    found = [rule for rule in rules(worker) if "--dport 53 " not in rule]
-    assert found == [
+    egress_rules = [rule for rule in rules(worker) if "--dport 53 " not in rule]
+    assert egress_rules == [
         "-A IDRL-RENDER --match conntrack --ctstate ESTABLISHED,RELATED --jump RETURN",
         "-A IDRL-RENDER --out-interface idrl-render --jump RETURN",
         "-A IDRL-RENDER --destination 10.9.0.3 --protocol tcp --dport 5432 --jump RETURN",
@@ -37,8 +37,8 @@ def test_first_worker_reaches_the_database_and_its_own_network(worker: Machine) 
 
 
 def test_further_worker_reaches_the_first_ones_redis(worker: Machine) -> None:
-    given = {"idrl-tasks-host": "10.9.0.7", "idrl-first-worker": "0", "idrl-database-port": "6432"}
-    worker.write_settings(SETTINGS["worker"] | given)
+    values = {"idrl-tasks-host": "10.9.0.7", "idrl-first-worker": "0", "idrl-database-port": "6432"}
+    worker.write_settings(SETTINGS["worker"] | values)
     assert worker.run(GUARD).code == 0
     reached = [line.split()[3:8:2] for line in rules(worker) if "--protocol tcp" in line]
     assert reached == [["10.9.0.3", "tcp", "6432"], ["10.9.0.7", "tcp", "6379"]]

@@ -35,22 +35,22 @@ def services_of(role: str) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize(("role", "service"), SERVICES)
 def test_every_process_gets_every_setting(role: str, service: str) -> None:
-    given = services_of(role)[service]["environment"]
-    assert isinstance(given, dict)
+    environment = services_of(role)[service]["environment"]
+    assert isinstance(environment, dict)
     wanted = variables_of(APPS[role]) - OF_THE_IMAGE - OF_OVERLAYS[role]
-    assert wanted - given.keys() == set()
+    assert wanted - environment.keys() == set()
 
 
 def read_by_compose(role: str, *names: str) -> set[str]:
     """Return the variables that compose files of the folder read: these, else all of them."""
     folder = CHECKOUT / FOLDERS[role]
     files = [folder / name for name in names] or sorted(folder.glob("*.yml"))
-    found: set[str] = set()
+    names_used: set[str] = set()
     for file in files:
         text = file.read_text()
-        found |= set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text))
-        found |= set(re.findall(r"^ +([A-Z_]+):$", text, re.MULTILINE))
-    return found
+        names_used |= set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text))
+        names_used |= set(re.findall(r"^ +([A-Z_]+):$", text, re.MULTILINE))
+    return names_used
 
 
 def refused(machine: Machine, role: str, names: set[str]) -> set[str]:
@@ -91,6 +91,6 @@ def test_rehearsal_gives_what_its_machines_take_and_its_callers_need(machine: Ma
         done = machine.check(vm.role)
         assert done.code == 0, done.output
         if vm.role == "worker":
-            given = {line.partition("=")[0] for line in further}
+            names_set = {line.partition("=")[0] for line in further}
             names = variables_of(WorkerSettings)
-            assert {name for name in names if name.endswith("_ALLOW_HOSTS")} <= given
+            assert {name for name in names if name.endswith("_ALLOW_HOSTS")} <= names_set

@@ -47,14 +47,14 @@ def test_each_file_that_is_added_finds_what_it_needs(
     machine: Machine, role: str, first: str
 ) -> None:
     set_up(machine, role, first)
-    found = env(machine, role)
+    variables = env(machine, role)
     folder = CHECKOUT / f"{role}-server"
-    base, *added = found["COMPOSE_FILE"].split(":")
+    base, *added = variables["COMPOSE_FILE"].split(":")
     assert base == "docker-compose.yml"
     (file,) = added
     needed = set(re.findall(r"\$\{([A-Z_]+):\?", (folder / file).read_text()))
     assert needed
-    assert needed <= found.keys()
+    assert needed <= variables.keys()
     assert machine.check(role).code == 0
 
 
@@ -154,8 +154,8 @@ def test_render_workers_reach_redis_at_its_port_with_tls(machine: Machine) -> No
     machine.program("iptables-restore", 'cat > "$CALLS"')
     machine.program("iptables", "true")
     (machine.etc / "folder").write_text("worker-server\n")
-    given = {"idrl-tasks-host": "10.9.0.7", "idrl-first-worker": "0", "idrl-internal-tls": "1"}
-    machine.write_settings(SETTINGS["worker"] | given)
+    metadata = {"idrl-tasks-host": "10.9.0.7", "idrl-first-worker": "0", "idrl-internal-tls": "1"}
+    machine.write_settings(SETTINGS["worker"] | metadata)
     assert machine.run(PROVISION / "guard-egress").code == 0
     assert "--destination 10.9.0.7 --protocol tcp --dport 6380 " in machine.calls()
     assert "--dport 6379" not in machine.calls()

@@ -25,8 +25,8 @@ esac"""
 
 
 def certificate(machine: Machine, name: str, **settings: str) -> Done:
-    given = {f"idrl-{key.replace('_', '-')}": value for key, value in settings.items()}
-    machine.write_settings({**SETTINGS["web"], "idrl-tls-name": name, **given})
+    metadata = {f"idrl-{key.replace('_', '-')}": value for key, value in settings.items()}
+    machine.write_settings({**SETTINGS["web"], "idrl-tls-name": name, **metadata})
     machine.program("docker", DOCKER)
     (machine.opt / "releases" / "one").mkdir(parents=True, exist_ok=True)
     if not (machine.opt / "current").is_symlink():

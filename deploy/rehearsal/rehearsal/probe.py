@@ -22,7 +22,7 @@ def try_port(address: str, port: int) -> str:
 def main(targets: dict[str, str], ports: list[int]) -> None:
     """Print a table of each target's ports."""
     with ThreadPoolExecutor(64) as pool:
-        found = {
+        attempts = {
             name: {port: pool.submit(try_port, address, port) for port in ports}
             for name, address in targets.items()
         }
@@ -30,7 +30,7 @@ def main(targets: dict[str, str], ports: list[int]) -> None:
             json.dumps(
                 {
                     name: {port: tried.result() for port, tried in row.items()}
-                    for name, row in found.items()
+                    for name, row in attempts.items()
                 }
             )
         )

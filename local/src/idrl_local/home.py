@@ -194,10 +194,10 @@ def port_from_environment(environment: Mapping[str, str]) -> int:
 
 def number_from_environment(environment: Mapping[str, str], name: str, default: int) -> int:
     """Return a whole number of seconds or the like; raise HomeUnusable when it is none."""
-    given = environment.get(name) or str(default)
-    if not given.isascii() or not given.isdigit():
-        raise HomeUnusable(f"{name} must be a whole number, not {given!r}")
-    return int(given)
+    value = environment.get(name) or str(default)
+    if not value.isascii() or not value.isdigit():
+        raise HomeUnusable(f"{name} must be a whole number, not {value!r}")
+    return int(value)
 
 
 def free_ports() -> Ports:

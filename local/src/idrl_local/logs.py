@@ -52,8 +52,8 @@ class Entry:
             fields = None
         if not isinstance(fields, dict):
             return cls(service, raw, "INFO", {})
-        given = str(fields.get("level") or fields.get("error_severity") or "INFO").upper()
-        level = _POSTGRES_LEVELS.get(given, given)
+        level = str(fields.get("level") or fields.get("error_severity") or "INFO").upper()
+        level = _POSTGRES_LEVELS.get(level, level)
         return cls(service, raw, level if level in LEVELS else "INFO", fields)
 
     def __str__(self) -> str:

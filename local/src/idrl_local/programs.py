@@ -71,12 +71,12 @@ class Installation:
 
 def host_of(environment: Mapping[str, str]) -> str:
     """Return the address that nginx listens on, HOST or loopback; raise HomeUnusable for a name."""
-    given = environment.get("HOST") or "127.0.0.1"
+    host = environment.get("HOST") or "127.0.0.1"
     try:
-        return str(ipaddress.IPv4Address(given))
+        return str(ipaddress.IPv4Address(host))
     except ValueError as error:
         raise HomeUnusable(
-            f"HOST must be an IPv4 address of this machine, such as 0.0.0.0, not {given!r}"
+            f"HOST must be an IPv4 address of this machine, such as 0.0.0.0, not {host!r}"
         ) from error
 
 
@@ -271,8 +271,8 @@ def _worker_environment(installation: Installation) -> dict[str, str]:
 
 def _allowed_hosts(installation: Installation) -> str:
     """Return what the caller allows, and the sample."""
-    given = installation.environment.get("FETCH_ALLOW_HOSTS", "")
-    return f"{given},127.0.0.1:{installation.ports.sample}".lstrip(",")
+    allowed = installation.environment.get("FETCH_ALLOW_HOSTS", "")
+    return f"{allowed},127.0.0.1:{installation.ports.sample}".lstrip(",")
 
 
 def _tasks_environment(installation: Installation) -> dict[str, str]:

@@ -148,17 +148,17 @@ def _full_disk(home: Home) -> list[str]:
 
 
 def _unusable_ffmpeg() -> list[str]:
-    given = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    path = os.environ.get("IMAGEIO_FFMPEG_EXE")
     try:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-encoders"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
-        advice = f"IMAGEIO_FFMPEG_EXE={given} is wrong" if given else "repeat `make setup`"
+        advice = f"IMAGEIO_FFMPEG_EXE={path} is wrong" if path else "repeat `make setup`"
         return [f"ffmpeg cannot be run: {advice}"]
     missing = [name for name in _ENCODERS if name not in done.stdout.split()]
     if not missing:
         return []
-    advice = f"IMAGEIO_FFMPEG_EXE={given} names" if given else "set IMAGEIO_FFMPEG_EXE to"
+    advice = f"IMAGEIO_FFMPEG_EXE={path} names" if path else "set IMAGEIO_FFMPEG_EXE to"
     return [f"ffmpeg has no encoder {' and no '.join(missing)}: {advice} another build of it"]
 
 

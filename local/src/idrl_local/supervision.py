@@ -178,11 +178,11 @@ def _shut_down(home: Home) -> None:
 
 def _end(home: Home, programs: Sequence[Program]) -> None:
     """End what a killed supervisord left: soon, since a write to its closed pipe may block it."""
-    left = [program for program in programs if home.lock(program.name).is_held()]
-    for program in left:
+    still_running = [program for program in programs if home.lock(program.name).is_held()]
+    for program in still_running:
         home.lock(program.name).signal_group(signal.Signals[f"SIG{program.stop_signal}"])
     deadline = time.monotonic() + _ORPHANS_WAIT_S
-    for program in left:
+    for program in still_running:
         lock = home.lock(program.name)
         if lock.wait_until_free(deadline - time.monotonic()):
             continue

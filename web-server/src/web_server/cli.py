@@ -25,19 +25,19 @@ users = AppGroup("users", help="Add, list, change and disable accounts.")
 @click.option("--password", help="Generated and printed if not given.")
 def add(username: str, email: str, operator: bool, password: str | None) -> None:  # Click's way
     """Make an account, whatever SIGNUP says."""
-    given = password or _new_password()
-    body = {"username": username, "email": email, "password": given, "password_2": given}
+    chosen = password or _new_password()
+    body = {"username": username, "email": email, "password": chosen, "password_2": chosen}
     try:
         checked = SignUp.model_validate(body, context=body)
         role = "operator" if operator else "user"
-        user_id = services.create_user(checked.username, checked.email, given, role=role)
+        user_id = services.create_user(checked.username, checked.email, chosen, role=role)
     except ValidationError as error:
         raise click.ClickException(_sentence(error)) from error
     except (services.UsernameTaken, services.EmailTaken) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"account {user_id} of {checked.username} exists")
     if not password:
-        click.echo(f"password: {given}")
+        click.echo(f"password: {chosen}")
 
 
 @users.command(name="list")

@@ -319,12 +319,12 @@ def _target() -> str:
 
 def request_headers(names: Collection[str] = _REQUEST_HEADERS) -> dict[str, str]:
     """Return the headers of the call to the tasks service: those of the caller's that are named."""
-    given = {name: request.headers[name] for name in names if name in request.headers}
+    headers = {name: request.headers[name] for name in names if name in request.headers}
     if token := exchanged_token():
-        given["Authorization"] = f"Bearer {token}"
+        headers["Authorization"] = f"Bearer {token}"
     if trace := request_ids.traceparent.get():
-        given[request_ids.TRACE_HEADER] = trace
-    return {**given, request_ids.HEADER: request_ids.request_id.get() or ""}
+        headers[request_ids.TRACE_HEADER] = trace
+    return {**headers, request_ids.HEADER: request_ids.request_id.get() or ""}
 
 
 def _checked_clip(service: TasksService, path: str) -> Response:

@@ -81,13 +81,13 @@ class Edit(Body):
 
         Segments take the place of a stretch, and a stretch that of segments.
         """
-        given = self.model_dump(mode="json", exclude_unset=True)
+        set_fields = self.model_dump(mode="json", exclude_unset=True)
         replaced: set[str] = set()
-        if given.get("segments") is not None:
+        if set_fields.get("segments") is not None:
             replaced |= {"start_s", "end_s"}
-        if given.get("start_s") is not None or given.get("end_s") is not None:
+        if set_fields.get("start_s") is not None or set_fields.get("end_s") is not None:
             replaced.add("segments")
-        return {name: value for name, value in others.items() if name not in replaced} | given
+        return {name: value for name, value in others.items() if name not in replaced} | set_fields
 
     def whole(self, part_seconds: float) -> dict[str, Any]:
         """Return all fields as JSON, with this default for the longest part."""

@@ -48,10 +48,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
             return real(host, port, *args, **{**options, "flags": socket.AI_NUMERICHOST})
         table.asked.append(host)
         answers = table.answers[host]
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(found, Exception):
-            raise found
-        addresses = found() if callable(found) else found
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        addresses = answer() if callable(answer) else answer
         return [entry for address in addresses for entry in _entries(real, address, port)]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)

@@ -175,13 +175,13 @@ def test_scenes_of_a_transport_stream_with_a_late_clock(
 def test_silence_in_the_last_quarter(make: Make, codec: str) -> None:
     path = gaps(make, [(3.4, 3.8), (6.9, 7.5), (8.0, 8.2), (11.95, 12.5)], "-c:a", codec,
                 "-strict", "-2")  # fmt: skip
-    found = cut(path, Cut.SILENCE)
-    assert found[0] == pytest.approx(90, abs=2)  # the middle of 3.4 … 3.8 s
-    assert 25 * 6.9 < found[1] < 25 * 7.5
+    parts = cut(path, Cut.SILENCE)
+    assert parts[0] == pytest.approx(90, abs=2)  # the middle of 3.4 … 3.8 s
+    assert 25 * 6.9 < parts[1] < 25 * 7.5
     # Of the next window (found[1] + 3 … 4 s) nothing is silent: anywhere in it is right.
-    assert 75 <= found[2] - found[1] <= 100
-    assert found[-1] == 600
-    assert all(one < other for one, other in pairwise(found))
+    assert 75 <= parts[2] - parts[1] <= 100
+    assert parts[-1] == 600
+    assert all(one < other for one, other in pairwise(parts))
 
 
 def test_quiet_beats_quieter_than_the_rest(make: Make) -> None:
@@ -212,8 +212,8 @@ def test_key_frames_make_parts_that_are_copied_whole(
     options = "-force_key_frames 1.2,2.08,3.6,5,6.8,8.2 -g 250 -sc_threshold 0 -bf 2"
     tags = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
     path = numbered(250, "25", "k.mp4", f"{options} {tags}", size=(640, 360))
-    found = cut(path, Cut.KEYFRAME, "2.6")
-    assert found == [52, 90, 125, 170, 205, 250]
+    parts = cut(path, Cut.KEYFRAME, "2.6")
+    assert parts == [52, 90, 125, 170, 205, 250]
     source = probe(path)
     clips = plan_cuts(source, path, WHOLE, Fraction("2.6"), Cut.KEYFRAME, PrepareWatch("ffmpeg"))
     made = [copy(source, path, clip.part) for clip in clips]

@@ -123,14 +123,14 @@ def test_stop_ends_everything_at_once(
 
 def running_in(folder: Path) -> list[str]:
     """The commands of all processes that work in a folder."""
-    found = []
+    command_lines = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cwd").readlink() == folder:
-                found.append((process / "cmdline").read_text())
+                command_lines.append((process / "cmdline").read_text())
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-    return found
+    return command_lines
 
 
 def await_no_process_in(folder: Path) -> None:

@@ -67,9 +67,9 @@ def in_matroska(content: bytearray, shift_s: float) -> None:
     """Change the time of the first block in its cluster (RFC 9559, 10.2)."""
     clusters = content.index(bytes.fromhex("1F43B675"))
     block = rb"\xa3(?:[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..)\x81"  # a length, and track 1
-    found = re.search(block, content[clusters:], re.DOTALL)
-    assert found
-    struct.pack_into(">h", content, clusters + found.end(), round(shift_s * 1000))
+    block_match = re.search(block, content[clusters:], re.DOTALL)
+    assert block_match
+    struct.pack_into(">h", content, clusters + block_match.end(), round(shift_s * 1000))
 
 
 def in_composition_offsets(content: bytearray, shift_s: float) -> None:

@@ -103,10 +103,10 @@ def test_both_renderers_show_the_same(look: str, make: Make, render: Render, ssi
         render(source, path, part, engine=engine) for engine in ("ffmpeg", "moviepy")
     )
     assert (fast.edit.width, fast.edit.height) == size
-    found = ssim(fast.path, reference.path)
-    assert len(found) == fast.edit.total_frames
+    similarity = ssim(fast.path, reference.path)
+    assert len(similarity) == fast.edit.total_frames
     # The least of all frames, bumpers included.
-    assert min(found) >= 0.97
+    assert min(similarity) >= 0.97
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

@@ -378,10 +378,10 @@ def test_a_worker_that_only_plans_loads_no_codec() -> None:
         "import sys, worker_server.media;"
         " print(sorted(sys.modules.keys() & {'av', 'numpy', 'moviepy', 'PIL'}))"
     )
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
-    assert found.stdout.strip() == "[]"
+    assert completed.stdout.strip() == "[]"
 
 
 def test_facts_are_json(make: Make) -> None:

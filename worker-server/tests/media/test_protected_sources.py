@@ -185,11 +185,11 @@ def test_an_encrypted_description_behind_a_clear_one(
     clear: Path, encrypted: Path, tmp_path: Path
 ) -> None:
     """One track, two sample descriptions: that of the clear start, and that of what follows."""
-    found: list[bytes] = []
+    descriptions: list[bytes] = []
 
     def take(kind: bytes, content: bytes) -> bytes | None:
         if kind == b"stsd":
-            found.append(content[8:])
+            descriptions.append(content[8:])
         return None
 
     rewritten(boxes(encrypted, b"moov"), take)
@@ -197,11 +197,11 @@ def test_an_encrypted_description_behind_a_clear_one(
     def add(kind: bytes, content: bytes) -> bytes | None:
         if kind != b"stsd":
             return None
-        return box(kind, content[:4] + struct.pack(">I", 2) + content[8:] + found.pop(0))
+        return box(kind, content[:4] + struct.pack(">I", 2) + content[8:] + descriptions.pop(0))
 
     path = tmp_path / "both.mp4"
     path.write_bytes(rewritten(boxes(clear, *HEADS), add) + boxes(clear, *FRAGMENT))
-    assert not found
+    assert not descriptions
     assert refusal(path) == "source_protected"
 
 

@@ -33,11 +33,11 @@ def test_settings_of_a_quality_reach_x264(
 ) -> None:
     profile = PROFILES[quality]
     (clip,) = render_all(numbered(10, "25", "s.mp4"), profile=profile)
-    found = x264_settings(clip.path)
-    assert float(found["crf"]) == profile.crf
+    settings = x264_settings(clip.path)
+    assert float(settings["crf"]) == profile.crf
     options = profile.options.split()
     for name, value in zip(options[::2], options[1::2], strict=True):
-        assert found[_X264_NAMES.get(name[1:], name[1:])].split(":")[0] == value, name
+        assert settings[_X264_NAMES.get(name[1:], name[1:])].split(":")[0] == value, name
 
 
 @pytest.mark.parametrize("quality", Quality)

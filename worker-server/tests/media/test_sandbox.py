@@ -58,8 +58,8 @@ def attempts_of(folder: Path, *, user: int = 0, version: int = 0) -> dict[str, b
         targets = {name: str(folder / name) for name in names} | addresses
         command = [sys.executable, "-I", "-c", SCRIPT, str(user), str(version), json.dumps(targets)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
-    found: dict[str, bool] = json.loads(done.stdout)
-    return found
+    succeeded: dict[str, bool] = json.loads(done.stdout)
+    return succeeded
 
 
 def escapes_in(found: dict[str, bool]) -> set[str]:

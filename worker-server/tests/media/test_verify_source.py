@@ -88,9 +88,9 @@ def test_every_frame_is_as_a_player_shows_it(
     output = tmp_path / "clip.mp4"
     clip = render(edit, output, renderers(engine, ffmpeg, stream_copy=True), RenderWatch())
     assert clip.rendered_by == "encode"
-    found = likeness(output, as_shown(path, edit, ffmpeg, tmp_path / "shown.mp4"), edit, ffmpeg)
-    assert len(found) == 100
-    assert min(found) > 0.9
+    ratios = likeness(output, as_shown(path, edit, ffmpeg, tmp_path / "shown.mp4"), edit, ffmpeg)
+    assert len(ratios) == 100
+    assert min(ratios) > 0.9
 
 
 @pytest.mark.parametrize("orientation", ["rotate=180", "flip=vertical"])

@@ -69,9 +69,9 @@ def list_brands(*, as_json: bool) -> None:
 def add(name: str, *, is_default: bool, as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Make a brand; prints its id."""
     client = make_client()
-    given = {field: value for field, value in options.items() if value is not None}
-    files = {field: value for field, value in given.items() if isinstance(value, Path)}
-    fields = {field: value for field, value in given.items() if field not in files}
+    options_set = {field: value for field, value in options.items() if value is not None}
+    files = {field: value for field, value in options_set.items() if isinstance(value, Path)}
+    fields = {field: value for field, value in options_set.items() if field not in files}
     brand = client.create_brand(name, files, **fields)
     if is_default:
         client.set_default_brand(brand["brand_id"])

@@ -149,8 +149,8 @@ def _edit(
 @json_option
 def ls(limit: int, status: str | None, query: str | None, *, as_json: bool) -> None:
     """List your tasks, the newest first."""
-    given = {"status": status, "q": query}
-    filters = {name: value for name, value in given.items() if value}
+    requested = {"status": status, "q": query}
+    filters = {name: value for name, value in requested.items() if value}
     rows = make_client().tasks(limit, **filters)
     output.as_json(list(rows)) if as_json else output.tasks(rows)
 

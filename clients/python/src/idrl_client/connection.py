@@ -121,8 +121,8 @@ def _is_busy(answer: requests.Response) -> bool:
 
 
 def _retry_after_s(answer: requests.Response, default_s: float) -> float:
-    given = answer.headers.get("Retry-After", "")
-    return float(given) if given.isdecimal() else default_s
+    header = answer.headers.get("Retry-After", "")
+    return float(header) if header.isdecimal() else default_s
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:

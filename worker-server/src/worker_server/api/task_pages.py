@@ -107,7 +107,7 @@ _CONDITIONS = {
 
 def _shape(request: PageRequest) -> tuple[_Shape, list[object]]:
     where, after = request.where, request.after
-    given = {
+    values = {
         "statuses": list(where.statuses) if where.statuses else None,
         "external_id": where.external_id,
         "batch_id": str(where.batch_id) if where.batch_id else None,
@@ -117,7 +117,7 @@ def _shape(request: PageRequest) -> tuple[_Shape, list[object]]:
         "cursor_time": after.created_at if after else None,
         "cursor_id": str(after.row_id) if after else None,
     }
-    conditions = {name: value for name, value in given.items() if value is not None}
+    conditions = {name: value for name, value in values.items() if value is not None}
     shape = _Shape(request.newest_first, tuple(conditions))
     return shape, [request.owner_id, request.limit, *conditions.values()]
 

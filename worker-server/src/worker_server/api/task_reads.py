@@ -70,8 +70,8 @@ def _page_request(owner_id: int, query: Listing) -> PageRequest:
 
 def next_link(cursor: str) -> str:
     """Return the Link header to the page behind this one: the same call, with the cursor."""
-    given = {name: values[-1] for name, values in request.args.lists()}
-    return f'<{request.path}?{urlencode({**given, "cursor": cursor})}>; rel="next"'
+    parameters = {name: values[-1] for name, values in request.args.lists()}
+    return f'<{request.path}?{urlencode({**parameters, "cursor": cursor})}>; rel="next"'
 
 
 def _key(query: Listing) -> str:

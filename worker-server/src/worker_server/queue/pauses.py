@@ -53,11 +53,11 @@ def status_of(kind: Kind) -> KindStatus:
     """
     if kind is Kind.FETCH:
         waiting = [Task.status == TaskStatus.QUEUED]
-        held = Task.status == TaskStatus.DOWNLOADING
+        is_running = Task.status == TaskStatus.DOWNLOADING
     else:
         waiting = [Part.status == PartStatus.WAITING, Part.run_after < NEVER]
-        held = Part.status == PartStatus.RENDERING
-    queries = (select(func.count()).where(*waiting), select(func.count()).where(held))
+        is_running = Part.status == PartStatus.RENDERING
+    queries = (select(func.count()).where(*waiting), select(func.count()).where(is_running))
     with transaction() as session:
         counts = [session.scalar(query) or 0 for query in queries]
     return KindStatus(is_paused(kind), *counts)

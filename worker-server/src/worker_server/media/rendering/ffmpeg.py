@@ -239,9 +239,9 @@ def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:
         filters[0] += f":start_time={float(part.start_frame / edit.frame_rate):.6f}"
         filters.append(f"tpad=stop_mode=clone:stop={part.frame_count}")
     # The last frame is held to the end and no longer, or a damaged end would freeze unnoticed.
-    held = part.end_frame - 1 - edit.last_picture
-    if not conceals and (held >= 0 or part.end_frame == source.frame_count):
-        filters.append(f"tpad=stop_mode=clone:stop={max(0, held) + 1}")
+    held_frames = part.end_frame - 1 - edit.last_picture
+    if not conceals and (held_frames >= 0 or part.end_frame == source.frame_count):
+        filters.append(f"tpad=stop_mode=clone:stop={max(0, held_frames) + 1}")
     return [
         *filters,
         f"trim=start_pts={part.start_frame}:end_pts={part.end_frame}",

@@ -66,9 +66,9 @@ def part_sound(edit: PartEdit) -> Sound:
     start_s = source.origin_s + edit.part.start_frame / edit.frame_rate
     at: int | None = None
     for at_s, chunk in _sound_from(edit, start_s - _MARGIN_S):
-        said = round((at_s - start_s) * AUDIO_RATE)
+        stamped_sample = round((at_s - start_s) * AUDIO_RATE)
         # Containers round to milliseconds: only a large difference is a gap.
-        at = said if at is None or abs(said - at) > _HOLE_S * AUDIO_RATE else at
+        at = stamped_sample if at is None or abs(stamped_sample - at) > _HOLE_S * AUDIO_RATE else at
         if at >= len(samples):
             break
         first, last = max(0, at), max(0, min(len(samples), at + len(chunk)))
@@ -95,21 +95,21 @@ def _tone_mapped(edit: PartEdit, ffmpeg_path: str) -> Iterator[RgbPicture]:
 
 def _part_frames(edit: PartEdit) -> Iterator[VideoFrame]:
     """Yield the frame on screen at each place of the grid."""
-    number, held = edit.part.start_frame, None
+    number, last_frame = edit.part.start_frame, None
     for frame in _decoded(edit):
         if frame.pts is None or frame.time_base is None:
             continue
         frame_place = frame_index(
             frame.pts * frame.time_base - edit.source.origin_s, edit.frame_rate
         )
-        while held is not None and number < min(frame_place, edit.part.end_frame):
-            yield held
+        while last_frame is not None and number < min(frame_place, edit.part.end_frame):
+            yield last_frame
             number += 1
         if number >= edit.part.end_frame:
             return
-        held = frame
-    while held is not None and number < edit.part.end_frame:
-        yield held
+        last_frame = frame
+    while last_frame is not None and number < edit.part.end_frame:
+        yield last_frame
         number += 1
 
 

@@ -73,8 +73,8 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
 
 def _options(span: Span) -> list[str]:
     """Return x264's options for one track with the source: unused SPS/PPS ids, the same DPB."""
-    taken = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
-    free = set(range(1, _MAX_SPS_ID + 1)) - taken
+    used_ids = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
+    free = set(range(1, _MAX_SPS_ID + 1)) - used_ids
     if not free:
         raise Unsuitable("no number is left for other parameter sets")
     # IDR pictures only where requested, so that two never follow each other.
