@@ -73,7 +73,7 @@ export function useAttempt() {
       isBusy.value = false;
     }
   };
-  return { error, attempt };
+  return { error, isBusy, attempt };
 }
 
 /** A choice of a few, as buttons. @param {any} props */

@@ -82,19 +82,19 @@ def test_frames_of_clips(
     page.locator(".card.done .picture").click()
     visitor.wait_true("document.querySelector('video')?.currentTime > 0")
     assert page.locator(".card.done").count() == 1
-    found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
-    assert found == [int(seconds * RATE) for seconds in PLACES_S]
+    numbers = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
+    assert numbers == [int(seconds * RATE) for seconds in PLACES_S]
     page.keyboard.press("Escape")
     _start_parts(system, task_id, "number > 0")
     visitor.wait_done()
     page.locator(".card .picture").nth(1).click()
     page.wait_for_selector("video")
-    found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
-    assert found == [PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
+    numbers = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
+    assert numbers == [PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
     page.get_by_role("button", name="Next").click()
     page.wait_for_selector(f"video[src*='/parts/{PARTS - 1}']")
-    found = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
-    assert found == [(PARTS - 1) * PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
+    numbers = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
+    assert numbers == [(PARTS - 1) * PART_S * RATE + int(seconds * RATE) for seconds in PLACES_S]
     assert visitor.console_errors == []
 
 

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
-import { announce, Choice, Failure, Field, html } from "../ui.js";
+import { announce, Choice, Failure, Field, html, useAttempt } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 
 const FILES = ["before", "after", "watermark"];
@@ -25,6 +25,7 @@ export function Brands() {
     brands.value = found;
   };
   useEffect(() => void load(), []);
+  // Not useAttempt: of two choices in a row the second one counts.
   const attempt = async (/** @type {() => Promise<any>} */ change) => {
     error.value = null;
     try {
@@ -88,25 +89,17 @@ function Card({ brand, onDelete }) {
 
 /** @param {{onMade: (brand: any, isUsed: boolean) => Promise<void>}} props */
 function NewBrand({ onMade }) {
-  const busy = useSignal(false);
-  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const { error, isBusy, attempt } = useAttempt();
   const place = useSignal("bottom-right");
   const wrong = Object.fromEntries((error.value?.errors || []).map((each) => [each.field, sentenceOf(each.code, each.message)]));
-  const onSubmit = async (/** @type {any} */ event) => {
+  const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
-    if (busy.value) return;
-    busy.value = true;
-    error.value = null;
     const form = new FormData(event.target);
-    try {
+    return attempt(async () => {
       const { data } = await call("POST", "/brands", sent(form, place.value));
       event.target.reset();
       await onMade(data, form.has("used"));
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
-    busy.value = false;
+    });
   };
   return html`<form onSubmit=${onSubmit}>
     <${Field} id="brand-name" label=${t("new.name")} error=${wrong.name}><input id="brand-name" name="name" required maxlength="200" /><//>
@@ -127,7 +120,7 @@ function NewBrand({ onMade }) {
     </div>
     <label class="check"><input type="checkbox" name="used" defaultChecked /> ${t("brand.use")}</label>
     ${!error.value?.errors.length && html`<${Failure} error=${error.value} />`}
-    <button class="primary" disabled=${busy.value}>${t(busy.value ? "new.sending" : "brand.make")}</button>
+    <button class="primary" disabled=${isBusy.value}>${t(isBusy.value ? "new.sending" : "brand.make")}</button>
   </form>`;
 }
 

@@ -1,33 +1,20 @@
 // @ts-check
 // How the system stands, for operators.
-import { useSignal } from "@preact/signals";
-import { ApiError, call } from "../api.js";
+import { call } from "../api.js";
 import { usePolled } from "../poll.js";
-import { Failure, html } from "../ui.js";
+import { Failure, html, useAttempt } from "../ui.js";
 import { ago, lasting, number, sentenceOf, sizeOf, t } from "../words.js";
 
 const EVERY_MS = 5000;
 
 export function System() {
   const poller = usePolled("/status", () => EVERY_MS);
-  const failed = useSignal(/** @type {ApiError | null} */ (null));
   const { value, error } = poller.state.value;
   if (!value) return error ? html`<h1>${t("nav.system")}</h1><${Failure} error=${error} />` : html`<p aria-busy="true">${t("loading")}</p>`;
-  const change = async (/** @type {string} */ kind, /** @type {boolean} */ isPaused) => {
-    failed.value = null;
-    try {
-      await call("POST", `/status/${isPaused ? "resume" : "pause"}`, { kind });
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      failed.value = failure;
-    }
-    poller.refresh();
-  };
   return html`<div>
     <h1>${t("nav.system")}</h1>
-    <${Failure} error=${failed.value} />
     <div class="tiles">
-      ${value.work.map((/** @type {any} */ work) => html`<${Work} key=${work.kind} work=${work} onChange=${change} />`)}
+      ${value.work.map((/** @type {any} */ work) => html`<${Work} key=${work.kind} work=${work} refresh=${() => poller.refresh()} />`)}
       <section class="tile">
         <h2>${t("system.share")}</h2>
         <p><b>${value.share.free_bytes == null ? "–" : sizeOf(value.share.free_bytes)}</b> ${t("system.free")}</p>
@@ -54,12 +41,18 @@ export function System() {
 }
 
 /** @param {any} props */
-function Work({ work, onChange }) {
+function Work({ work, refresh }) {
+  const { error, attempt } = useAttempt();
+  const change = async () => {
+    await attempt(() => call("POST", `/status/${work.paused ? "resume" : "pause"}`, { kind: work.kind }));
+    refresh();
+  };
   return html`<section class="tile">
     <h2>${t(`kind.${work.kind}`)}${work.paused ? ` · ${t("system.paused")}` : ""}</h2>
     <p><b>${work.waiting}</b> ${t("system.waiting")} · <b>${work.running}</b> ${t("system.running")}</p>
     ${work.waiting > 0 && work.oldest_wait_s != null && html`<p class="facts">${t("system.oldest", { time: lasting(work.oldest_wait_s) })}</p>`}
-    <button onClick=${() => onChange(work.kind, work.paused)}>${t(work.paused ? "system.resume" : "system.pause")}</button>
+    <button onClick=${change}>${t(work.paused ? "system.resume" : "system.pause")}</button>
+    <${Failure} error=${error.value} />
   </section>`;
 }
 

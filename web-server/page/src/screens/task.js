@@ -1,9 +1,10 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
-import { ApiError, call, get } from "../api.js";
+import { useRef } from "preact/hooks";
+import { call, get } from "../api.js";
 import { usePolled } from "../poll.js";
 import { goTo } from "../router.js";
-import { announce, Bar, Dialog, Failure, html, LIVE, Status } from "../ui.js";
+import { announce, Bar, Dialog, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
 import { ago, clock, date, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
 import { Plan } from "./plan.js";
@@ -77,34 +78,28 @@ function TaskError({ task }) {
 function Actions({ task, refresh }) {
   const asked = useSignal("");
   const link = useSignal(/** @type {any} */ (null));
-  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const { error, attempt } = useAttempt();
   const isLive = LIVE.includes(task.status);
-  const attempt = async (/** @type {() => Promise<any>} */ act) => {
-    error.value = null;
-    try {
-      // False: the task is gone, and asking for it would fail.
-      if ((await act()) === false) return;
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
-    refresh();
+  const isGone = useRef(false);
+  const change = async (/** @type {() => Promise<any>} */ act) => {
+    await attempt(act);
+    if (!isGone.current) refresh(); // of a deleted task that would fail
   };
-  const share = () => attempt(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
-  const remove = () => attempt(async () => {
+  const share = () => change(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
+  const remove = () => change(async () => {
     asked.value = "";
     await call("DELETE", task.link);
     announce(t(isLive ? "task.aborted" : "task.deleted"));
-    if (!isLive) goTo("tasks");
-    return isLive;
+    isGone.current = !isLive;
+    if (isGone.current) goTo("tasks");
   });
   return html`
     <div class="actions">
       ${task.parts_done > 0 && html`<a class="button primary" href=${`${task.link}/clips.zip`} download>${t("task.zip")}</a>
         <a class="button" href=${`${task.link}/manifest.json`} download=${`${task.name}.json`}>${t("task.manifest")}</a>
         <button onClick=${share}>${t("task.share")}</button>`}
-      ${task.status === "planned" && html`<button class="primary" onClick=${() => attempt(() => call("POST", `${task.link}/start`))}>${t("action.start")}</button>`}
-      ${task.status === "failed" && html`<button onClick=${() => attempt(() => call("POST", `${task.link}/retry`))}>${t("action.retry")}</button>`}
+      ${task.status === "planned" && html`<button class="primary" onClick=${() => change(() => call("POST", `${task.link}/start`))}>${t("action.start")}</button>`}
+      ${task.status === "failed" && html`<button onClick=${() => change(() => call("POST", `${task.link}/retry`))}>${t("action.retry")}</button>`}
       <button class="danger" onClick=${() => (asked.value = isLive ? "abort" : "delete")}>${t(isLive ? "action.abort" : "action.delete")}</button>
     </div>
     <${Failure} error=${error.value} />

@@ -2,7 +2,7 @@
 // Where an account is told of its tasks' events: addresses, what was sent, and sending again.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { ApiError, call, get } from "../api.js";
+import { call, get } from "../api.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { date, moment, sentenceOf, t } from "../words.js";
 import { Copy } from "./task.js";
@@ -65,24 +65,16 @@ function NewWebhook({ onMade }) {
 /** @param {{webhook: any, onDelete: () => Promise<any>}} props */
 function Webhook({ webhook, onDelete }) {
   const deliveries = useSignal(/** @type {any[] | null} */ (null));
-  const error = useSignal(/** @type {ApiError | null} */ (null));
+  const { error, attempt } = useAttempt();
+  const listing = useAttempt();
   const load = async () => (deliveries.value = await get(`${webhook.link}/deliveries?max=${LAST}`));
   const later = useRef(0);
   useEffect(() => () => clearTimeout(later.current), []);
-  const attempt = async (/** @type {() => Promise<any>} */ act) => {
-    error.value = null;
-    try {
-      await act();
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
-  };
   const send = (/** @type {string} */ path) => attempt(async () => {
     await call("POST", path);
     announce(t("hooks.sent"));
     await load();
-    later.current = setTimeout(() => attempt(load), UNTIL_SENT_MS);
+    later.current = setTimeout(() => listing.attempt(load), UNTIL_SENT_MS);
   });
   return html`<li>
     <div class="title-row">
@@ -94,8 +86,8 @@ function Webhook({ webhook, onDelete }) {
       </span>
     </div>
     ${webhook.disabled_at && html`<p class="waiting">${t("hooks.disabled", { at: date(webhook.disabled_at) })}</p>`}
-    <${Failure} error=${error.value} />
-    <details open=${!!deliveries.value} onToggle=${(/** @type {any} */ event) => event.target.open && !deliveries.value && attempt(load)}>
+    <${Failure} error=${error.value || listing.error.value} />
+    <details open=${!!deliveries.value} onToggle=${(/** @type {any} */ event) => event.target.open && !deliveries.value && listing.attempt(load)}>
       <summary>${t("hooks.last")}</summary>
       ${deliveries.value && !deliveries.value.length && html`<p class="facts">${t("hooks.none")}</p>`}
       <ul class="plain">

@@ -1,0 +1,59 @@
+"""Webhooks on the page of the account: added, tested, sent again and deleted."""
+
+from collections.abc import Iterator
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+from conftest import Visitor
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    """Takes every event, and keeps its headers."""
+
+    received: ClassVar[list[Message]] = []
+
+    def do_POST(self) -> None:
+        self.received.append(self.headers)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Receiver) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_webhook_is_added_tested_and_sent_again(
+    visitor: Visitor, receiver: ThreadingHTTPServer
+) -> None:
+    page = visitor.page
+    url = f"http://127.0.0.1:{receiver.server_port}/hook"
+    visitor.open("account")
+    page.fill("#hook-url", url)
+    page.get_by_role("button", name="Add the webhook").click()
+    assert page.locator("dialog input").input_value().startswith("whsec_")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=f"Test: {url}").click()
+    page.locator(".status.delivered").wait_for()
+    with page.expect_response("**/deliveries?*"):
+        page.get_by_role("button", name="Send again: webhook.test").click()
+    while len(_Receiver.received) < 2:
+        page.wait_for_timeout(50)
+    first, second = _Receiver.received
+    assert first["webhook-id"] == second["webhook-id"]
+    assert first["webhook-signature"]
+    page.get_by_role("button", name=f"Delete the webhook {url}").click()
+    page.get_by_text(url).wait_for(state="detached")
+    page.fill("#hook-url", "http://10.0.0.1/hook")
+    page.get_by_role("button", name="Add the webhook").click()
+    page.locator("form:has(#hook-url) .failure").wait_for()
+    assert [line for line in visitor.console_errors if "400" not in line] == []
