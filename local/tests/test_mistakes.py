@@ -48,6 +48,7 @@ def idrl(*arguments: str, **environment: str) -> str:
     [
         ("PORT", "http", "PORT must be a whole number, not 'http'"),
         ("PORT", "80", "PORT must be from 1024 to 65529, not 80"),
+        ("PORT", "65530", "PORT must be from 1024 to 65529, not 65530"),
         ("HOST", "my-laptop", "HOST must be an IPv4 address"),
         ("START_TIMEOUT_S", "soon", "START_TIMEOUT_S must be a whole number"),
         ("RENDER_CRF", "99", "RENDER_CRF is wrong: Input should be less than or equal to 51"),
@@ -153,6 +154,14 @@ def test_demo_refuses_what_it_cannot_make_clips_of(
     tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
     assert expected in idrl("demo", *arguments, IDRL_HOME=str(tmp_path), FETCH_ALLOW_HOSTS="")
+
+
+def test_demo_names_an_empty_video(tmp_path: Path) -> None:
+    video = tmp_path / "my talk.mp4"
+    video.touch()
+    line = idrl("demo", "--video", str(video), IDRL_HOME=str(tmp_path / "home"))
+    assert line == f"VIDEO={video} is empty: copy or download it again"
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def check_video(path: Path) -> None:
         raise HomeUnusable(f"VIDEO={path} is a folder, not a video")
     if not path.exists():
         raise HomeUnusable(f"VIDEO={path}: there is no such file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise HomeUnusable(f"VIDEO={path} is empty: copy or download it again")
     try:
         with av.open(path, metadata_errors="replace") as container:
             has_video = bool(container.streams.video)
