@@ -22,6 +22,7 @@ _LISTED = 20
 _CLIP_BYTES = 1024**2
 _MIN_OF_BARE = 0.5
 _MAX_OF_FULL = 0.4
+_BATCH = 500
 _READERS = ("tasks_us", "postgres_us")
 _TASK_ID = str(uuid.UUID(int=1))
 _LONG_ID, _LONG_PARTS = str(uuid.UUID(int=2)), 100
@@ -47,6 +48,7 @@ def run(options: Options) -> Report:
             load = _loader(system, seconds)
             reads = paired.take_turns(_reads(system, bare_port, load), options.rounds)
         calls = {name: [load(port, call)] for name, (port, call) in _calls(system, seconds).items()}
+        batches_s = [_batch_s(system) for _ in range(options.rounds)]
         token = _token_check(system)
     _plot(options, reads)
     tables = [
@@ -59,7 +61,23 @@ def run(options: Options) -> Report:
         Table("Other calls, once each", _COLUMNS, _rows(calls)),
         Table("One token", ("check", "µs"), list(token.items())),
     ]
-    return Report(tables, _comparisons(reads), {"reads": reads, "calls": calls, "token_us": token})
+    batch = Comparison(
+        f"a batch of {_BATCH} links, of 1 s",
+        paired.ratio_of(batches_s, [1.0] * len(batches_s)),
+        at_most=1,
+    )
+    figures = {"reads": reads, "calls": calls, "token_us": token, "batches_s": batches_s}
+    return Report(tables, [*_comparisons(reads), batch], figures)
+
+
+def _batch_s(system: Stack) -> float:
+    """Return how long the tasks service takes to accept a batch of links, alone."""
+    items = [{"url": f"http://example.com/{number}.mp4"} for number in range(_BATCH)]
+    url = f"http://127.0.0.1:{system.installation.ports.tasks}/batches"
+    headers = {"Authorization": f"Bearer {system.token}"}
+    begin = time.perf_counter()
+    requests.post(url, json={"items": items}, headers=headers, timeout=60).raise_for_status()
+    return time.perf_counter() - begin
 
 
 def _comparisons(reads: Runs) -> list[Comparison]:

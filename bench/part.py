@@ -85,12 +85,12 @@ def _measured(edit: PartEdit, folder: Path, rounds: int, *, is_copied: bool) -> 
     for _ in range(rounds):
         for name, work in ({_WHOLE: whole} | _alone(edit, clip, is_copied=is_copied)).items():
             runs.setdefault(name, []).append(measure(work).cpu_s)
-    found = {name: median(values) for name, values in runs.items()}
+    medians = {name: median(values) for name, values in runs.items()}
     if not is_copied:
-        found["decoding"] -= found["start of ffmpeg"]
-        found["filters"] -= found["decoding"] + found["start of ffmpeg"]
-    found["sound"] -= found["start of ffmpeg"]
-    return found | {_REST: found[_WHOLE] - sum(found.get(name, 0.0) for name in _STEPS)}
+        medians["decoding"] -= medians["start of ffmpeg"]
+        medians["filters"] -= medians["decoding"] + medians["start of ffmpeg"]
+    medians["sound"] -= medians["start of ffmpeg"]
+    return medians | {_REST: medians[_WHOLE] - sum(medians.get(name, 0.0) for name in _STEPS)}
 
 
 def _render(edit: PartEdit, clip: Path, *, is_copied: bool) -> None:

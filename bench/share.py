@@ -143,11 +143,11 @@ def _calls(trace: Path, source: Path) -> Iterator[tuple[str, str, int]]:
     begun: dict[str, str] = {}  # by thread: strace splits calls that others interrupt
     with trace.open(errors="replace") as lines:
         for line in lines:
-            thread, _, said = line.partition(" ")
-            if _UNFINISHED in said:
+            thread, _, call = line.partition(" ")
+            if _UNFINISHED in call:
                 begun[thread] = line.partition(_UNFINISHED)[0]
                 continue
-            whole = begun.pop(thread, "") + said if _RESUMED in said else line
+            whole = begun.pop(thread, "") + call if _RESUMED in call else line
             if str(source) in whole and "O_PATH" not in whole and (match := _CALL.match(whole)):
                 yield match[1], match[2], int(match[3])
 

@@ -1,19 +1,21 @@
 """Batches: many tasks by one request, all of them or none."""
 
 import re
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
 from worker_server.app import create_app
+from worker_server.db import db
 from worker_server.jobs.removing import remove_due
 from worker_server.jobs.sweep import forget_old_rows
 from worker_server.queue import claims, leases
@@ -54,13 +56,36 @@ def test_batch_makes_its_tasks_in_order(client: FlaskClient, auth: Auth) -> None
     assert str(first.lease.task_id) == batch["task_ids"][0]
 
 
-def test_500_links_are_accepted_within_a_second(client: FlaskClient, auth: Auth) -> None:
-    _post(client, auth(), {"items": _items(1)})  # connects, and prepares the statements
-    body = {"items": [{"url": f"http://example.com/{'x' * 1000}/{n}.mp4"} for n in range(500)]}
-    begin = time.thread_time()
-    response = _post(client, auth(), body)
-    assert time.thread_time() - begin < 1
+def _statements_of(app: Flask, action: Callable[[], TestResponse]) -> tuple[int, TestResponse]:
+    """Return how many SQL statements the call has executed, and its response."""
+    executed: list[str] = []
+
+    def note(*arguments: Any) -> None:  # noqa: ANN401 # SQLAlchemy's six
+        executed.append(arguments[2])
+
+    with app.app_context():
+        event.listen(db.engine, "before_cursor_execute", note)
+        try:
+            response = action()
+        finally:
+            event.remove(db.engine, "before_cursor_execute", note)
+    return len(executed), response
+
+
+def test_500_links_take_as_many_statements_as_two(
+    app: Flask, client: FlaskClient, auth: Auth
+) -> None:
+    """What keeps 500 within a second; how long they take is measured by a benchmark."""
+    bodies = [
+        {"items": [{"url": f"http://example.com/{'x' * 1000}/{n}.mp4"} for n in range(count)]}
+        for count in (2, 500)
+    ]
+    headers = auth()
+    (few, _), (many, response) = (
+        _statements_of(app, partial(_post, client, headers, body)) for body in bodies
+    )
     assert (response.status_code, len(response.get_json()["task_ids"])) == (202, 500)
+    assert many == few > 0
 
 
 def test_every_wrong_item_is_named_and_none_is_accepted(

@@ -12,6 +12,6 @@ def exempt_loopback(environment: MutableMapping[str, str]) -> None:
     Programs read one of the two spellings, and many the small one first.
     """
     spellings = ("no_proxy", "NO_PROXY")
-    given = ",".join(environment.get(name, "") for name in spellings).split(",")
-    names = dict.fromkeys(filter(None, [*map(str.strip, given), *_LOOPBACK]))
+    exempted = ",".join(environment.get(name, "") for name in spellings).split(",")
+    names = dict.fromkeys(filter(None, [*map(str.strip, exempted), *_LOOPBACK]))
     environment.update(dict.fromkeys(spellings, ",".join(names)))
