@@ -33,6 +33,18 @@ GENEROUS = {
 RunEndToEnd = Callable[[str], None]
 
 
+def one_machine_variables(engine: Engine, port: int) -> dict[str, str]:
+    """Return what everything on one machine is told besides its secrets."""
+    return {
+        **GENEROUS,
+        **images_module.VARIABLES,
+        "PORT": str(port),
+        "FETCH_ALLOW_HOSTS": engine.gateway(),
+        "WEBHOOK_ALLOW_HOSTS": engine.gateway(),
+        "SOURCE_RETRY_S": "30",  # a source that never answers is given up within a test
+    }
+
+
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder on the disk that the engine may fill: temporary files may live in memory."""
@@ -90,17 +102,7 @@ def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> It
 def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Stack]:  # noqa: ARG001 # as above
     """Everything on one machine, started by the compose file in the checkout's root."""
     stack = Stack(engine, "idrlone", CHECKOUT, folder / "one.env")
-    stack.write_env(
-        {
-            **secrets,
-            **GENEROUS,
-            **images_module.VARIABLES,
-            "PORT": "15060",
-            "FETCH_ALLOW_HOSTS": engine.gateway(),
-            "WEBHOOK_ALLOW_HOSTS": engine.gateway(),
-            "SOURCE_RETRY_S": "30",  # a source that never answers is given up within a test
-        }
-    )
+    stack.write_env({**secrets, **one_machine_variables(engine, 15060)})
     try:
         stack.up()
         yield stack

@@ -1,15 +1,40 @@
-"""The compose files under Compose v2, as users of a new Docker have it, and under 1.29."""
+"""The stacks under Compose v2, as users of a new Docker run them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from harness.engine import without_daemon
+from conftest import one_machine_variables
+from harness.engine import Engine, without_daemon
 from harness.machines import Secrets
 from harness.stack import CHECKOUT, Stack
 
+from idrl_testing.api_client import PatientApiClient, is_ready
+from idrl_testing.waiting import wait_until
+
+PORT = 15061
+URL = f"http://127.0.0.1:{PORT}"
 PROJECTS = (".", "psg", "worker-server", "web-server", "file-server")
 COMPARED = ("image", "environment", "command", "user", "read_only", "cap_drop", "stop_signal")
+
+
+@pytest.fixture(scope="module")
+def under_v2(
+    engine: Engine,
+    images: None,  # noqa: ARG001 # built before the stack starts
+    compose_v2: tuple[str, ...],
+    folder: Path,
+    secrets: Secrets,
+) -> Iterator[Stack]:
+    """Everything on one machine, started by Compose v2."""
+    stack = Stack(engine, "idrlv2", CHECKOUT, folder / "v2.env", compose_v2)
+    stack.write_env({**secrets, **one_machine_variables(engine, PORT)})
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
 
 
 @pytest.mark.parametrize("name", PROJECTS)
@@ -35,5 +60,32 @@ def _services(stack: Stack, secrets: Secrets) -> dict[str, dict[str, object]]:
     return services
 
 
-def test_it_is_the_second_generation(compose_v2: tuple[str, ...]) -> None:
-    assert without_daemon().run(*compose_v2, "version", "--short").lstrip("v").startswith("2.")
+def test_it_is_the_second_generation(under_v2: Stack) -> None:
+    assert under_v2.compose("version", "--short").strip().lstrip("v") >= "2."
+
+
+def test_makes_a_clip(under_v2: Stack, videos: str) -> None:
+    wait_until(lambda: is_ready(URL), 60)
+    assert under_v2.services() == {
+        *("postgres", "redis", "tasks", "worker-fetch", "worker-render", "beat", "web", "nginx"),
+    }
+    person = PatientApiClient.signed_up(URL)
+    task_id = person.submit(f"{videos}/short.mp4")["task_id"]
+    assert person.finish(task_id)["status"] == "done"
+    clip = person.call("GET", f"/tasks/{task_id}/parts/0")
+    assert (clip.status_code, clip.content[4:8]) == (200, b"ftyp")
+
+
+def test_stops_and_starts_again(under_v2: Stack) -> None:
+    """Every process ends by itself on TERM; what was made is there afterwards."""
+    under_v2.up()
+    wait_until(lambda: is_ready(URL), 60)
+    services = under_v2.services()
+    person = PatientApiClient.signed_up(URL)
+    under_v2.compose("stop", "--timeout", "60")
+    assert under_v2.services() == set()
+    killed = {service for service in services if under_v2.exit_code(service) == 137}
+    assert not killed
+    under_v2.up()
+    wait_until(lambda: is_ready(URL), 60)
+    assert person.call("GET", "/tasks").status_code == 200

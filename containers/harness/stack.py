@@ -50,6 +50,11 @@ class Stack:
         """Return the id of the service's one container."""
         return self.compose("ps", "--quiet", service).strip()
 
+    def exit_code(self, service: str) -> int:
+        """Return how the service's container ended; 137 if it had to be killed."""
+        stopped = self.compose("ps", "--all", "--quiet", service).strip()
+        return int(self.engine.docker("inspect", "--format", "{{.State.ExitCode}}", stopped))
+
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of the service's container."""
         services: list[dict[str, Any]] = yaml.safe_load(
