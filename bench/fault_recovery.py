@@ -91,8 +91,8 @@ def _caller(target: Target) -> Caller:
 def _killed(target: Target, caller: Caller, program: str, source: str) -> float:
     submission = caller.submit(target.sources.named(source))
     is_render = program == "render"
-    running_parts = _RENDERING if is_render else _DOWNLOADING
-    wait_until(lambda: target.rows(running_parts, submission.task_id))
+    query = _RENDERING if is_render else _DOWNLOADING
+    wait_until(lambda: target.rows(query, submission.task_id))
     killed_at = target.rows("SELECT clock_timestamp()::text")[0][0]
     for process in target.processes(program):
         with suppress(psutil.NoSuchProcess):

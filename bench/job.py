@@ -94,8 +94,8 @@ def _job(
     outputs = [folder / f"{edit.part.number}.mp4" for edit in parts]
     usage = measure(lambda: _make_all(parts, outputs, processes, make))
     size_bytes = float(sum(output.stat().st_size for output in outputs))
-    sample = quality.quality(outputs[0], parts[0], _EVERY, is_exact=make is not by_moviepy)
-    return usage.sample() | sample.sample() | {"size_bytes": size_bytes}
+    scores = quality.quality(outputs[0], parts[0], _EVERY, is_exact=make is not by_moviepy)
+    return usage.sample() | scores.sample() | {"size_bytes": size_bytes}
 
 
 def _make_all(

@@ -45,13 +45,13 @@ def _settings() -> Iterator[tuple[str, Make]]:
     yield USER_MOVIEPY, by_moviepy
     yield YARDSTICK, by_yardstick
     for level, profile in PROFILES.items():
-        yield level, _row(replace(profile, threads=1))
+        yield level, _by_setting(replace(profile, threads=1))
     for profile in _OTHERS:
         name = f"{profile.preset} crf {profile.crf:g} {profile.options}"
-        yield name.strip(), _row(profile)
+        yield name.strip(), _by_setting(profile)
 
 
-def _row(profile: Profile) -> Make:
+def _by_setting(profile: Profile) -> Make:
     return lambda edit, output: ours(replace(edit, profile=profile), output)
 
 
@@ -67,8 +67,8 @@ def _measure(edit: PartEdit) -> Samples:
 
 def _sample(make: Make, edit: PartEdit, output: Path) -> dict[str, float]:
     usage = measure(lambda: make(edit, output))
-    sample = quality.quality(output, edit, is_exact=make is not by_moviepy)
-    return usage.sample() | sample.sample() | {"size_bytes": float(output.stat().st_size)}
+    scores = quality.quality(output, edit, is_exact=make is not by_moviepy)
+    return usage.sample() | scores.sample() | {"size_bytes": float(output.stat().st_size)}
 
 
 def _source_table(source: str, samples: Samples) -> Table:

@@ -44,13 +44,13 @@ http { access_log off; sendfile on; default_type video/mp4; server { listen 8080
 
 def memory_bytes(engine: Engine) -> dict[str, int]:
     """Return what each of the worker machine's containers uses, without reclaimable cache."""
-    memory_mib = {}
+    used_bytes = {}
     for line in engine.docker("stats", "--no-stream", "--format", "{{json .}}").splitlines():
         stats = json.loads(line)
         service = re.sub(r"^.*?_|[_-]\d+$", "", stats["Name"])
         number, unit = re.match(r"([\d.]+)(\w+)", stats["MemUsage"]).groups()  # type: ignore[union-attr] # always so
-        memory_mib[service] = int(float(number) * _UNITS[unit])
-    return {service: memory_mib[service] for service in WORKER_MACHINE}
+        used_bytes[service] = int(float(number) * _UNITS[unit])
+    return {service: used_bytes[service] for service in WORKER_MACHINE}
 
 
 class Watch:

@@ -181,6 +181,15 @@ def test_another_level_of_sound_is_found(change: str, plain: Path, make: Make) -
         verify_clip(make(f"-i {plain} -af {change} {good}", "bad.mp4"), edit)
 
 
+def frames_of_clip(path: Path, ffmpeg: str, folder: Path) -> int:
+    """Render and verify the whole source as one part; return the clip's number of frames."""
+    source = probe(path)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part, logo_s=0.0)
+    clip = render(edit, folder / "clip.mp4", [renderer("ffmpeg", ffmpeg)], RenderWatch())
+    return clip.facts.frames
+
+
 @pytest.mark.parametrize("every_s", [1, 0.5, 0.25])
 @pytest.mark.parametrize("codec", ["aac -ar 16000", "libmp3lame -ar 22050", "libopus -ar 8000"])
 def test_short_beeps_in_silence_have_their_source_s_level(
@@ -190,11 +199,7 @@ def test_short_beeps_in_silence_have_their_source_s_level(
     picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=2"
     beeps = f"-f lavfi -i aevalsrc=exprs='0.5*sin(2000*PI*t)*lt(mod(t\\,{every_s})\\,0.05)':d=2"
     path = make(f"{picture} {beeps} -c:v libx264 -preset ultrafast -c:a {codec}", "beeps.mkv")
-    source = probe(path)
-    [part] = plan_parts(source)
-    edit = PartEdit.of(source, path, part, logo_s=0.0)
-    clip = render(edit, tmp_path / "clip.mp4", [renderer("ffmpeg", ffmpeg)], RenderWatch())
-    assert clip.facts.frames == 50
+    assert frames_of_clip(path, ffmpeg, tmp_path) == 50
 
 
 @pytest.mark.parametrize(
@@ -214,11 +219,7 @@ def test_sound_that_no_encoder_keeps_is_not_held_against_a_clip(
     picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=4"
     encoding = f"-c:v libx264 -preset ultrafast -c:a {codec} -t 4"
     path = make(f"{picture} -f lavfi -i {sound} {encoding}", "loud.mkv")
-    source = probe(path)
-    [part] = plan_parts(source)
-    edit = PartEdit.of(source, path, part, logo_s=0.0)
-    clip = render(edit, tmp_path / "clip.mp4", [renderer("ffmpeg", ffmpeg)], RenderWatch())
-    assert clip.facts.frames == 100
+    assert frames_of_clip(path, ffmpeg, tmp_path) == 100
 
 
 @ENGINES
