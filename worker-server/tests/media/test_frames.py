@@ -139,3 +139,20 @@ def test_a_varying_rate_keeps_time_and_every_frame(
     clips = render_all(varying, engine=engine)
     assert clips[0].edit.frame_rate == 30
     assert joined_numbers(clips) == [k // 2 if k < 60 else k - 30 for k in range(90)]
+
+
+@pytest.mark.parametrize("name", ["s.mp4", "s.mov", "s.mkv"])
+@pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
+def test_a_short_last_frame_is_shown(
+    engine: str,
+    name: str,
+    numbered: Callable[..., Path],
+    make: Callable[..., Path],
+    render_all: Callable[..., list[Any]],
+    joined_numbers: Callable[[list[Any]], list[int]],
+) -> None:
+    # An edit that ends within a frame leaves a part of that frame's duration.
+    short = "-bsf:v setts=duration=if(eq(N\\,49)\\,20\\,DURATION)"
+    whole = numbered(50, "25", "whole.mp4", "-bf 0 -g 20")
+    clips = render_all(make(f"-i {whole} -c copy {short}", name), engine=engine)
+    assert joined_numbers(clips) == list(range(50))

@@ -233,7 +233,8 @@ def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
 def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:
     """Put frames on the constant grid (frame k has time stamp k), and keep the part's."""
     part, source = edit.part, edit.source
-    filters = [f"fps={text(edit.frame_rate)}:round=near"]
+    # The last frame is shown however short it is; what is too much of it goes with `trim`.
+    filters = [f"fps={text(edit.frame_rate)}:round=near:eof_action=pass"]
     if conceals:
         # The nearest frame that can be decoded stands for those that cannot, at both ends too.
         filters[0] += f":start_time={float(part.start_frame / edit.frame_rate):.6f}"
