@@ -66,7 +66,7 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
     """
     try:
         with open_source(path, demuxer) as container:
-            video = choose_video(container, limits)
+            video = choose_video(container, path, demuxer, limits)
             check_protection(container, path, demuxer)
             sounds = ranked_sounds(container)
             scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()

@@ -27,7 +27,7 @@ def picture_times(path: Path, source: Source) -> dict[int, int]:
     shown: list[Any] = []
     times: list[int] = []
     with open_source(path, source.demuxer) as container:
-        video = container.streams.video[0]
+        video: Any = container.streams[source.video_index]
         video.codec_context.copy_opaque = True
         for number, packet in enumerate(container.demux(video)):
             if packet.dts is not None:

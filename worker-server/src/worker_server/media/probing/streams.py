@@ -1,14 +1,16 @@
 """Picks the streams that clips are made of."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from av import AudioStream, VideoStream
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 from worker_server.media.errors import SourceError
-from worker_server.media.model.containers import may_decode
+from worker_server.media.model.containers import may_decode, open_source
 from worker_server.media.model.source import ProbeLimits
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -25,18 +27,42 @@ _SPECIAL = (
 _SPECIAL_TITLE = re.compile(r"comment|descri", re.IGNORECASE)
 
 
-def choose_video(container: InputContainer, limits: ProbeLimits) -> VideoStream:
-    """Return the first video stream that is no cover art. Raise SourceError if none can be used."""
-    if len(container.streams) > limits.max_streams:
+def choose_video(
+    container: InputContainer, path: Path, demuxer: str, limits: ProbeLimits
+) -> VideoStream:
+    """Return the video stream to take; `container` is of the file at `path`.
+
+    One that moves comes before stills and streams without a packet, then one that is flagged as
+    default. Cover art is none. Raise SourceError if none can be used.
+    """
+    # Subtitles, fonts and data cost nothing, and a film may have a hundred.
+    if len(container.streams.video) + len(container.streams.audio) > limits.max_streams:
         raise SourceError("source_limits", f"The file has more than {limits.max_streams} streams.")
     videos = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     if not videos:
         raise SourceError("source_has_no_video", "The file has no video in it.")
-    video = videos[0]
+    moving = _moving(path, demuxer, videos) if len(videos) > 1 else set()
+    video = min(videos, key=lambda each: (each.index not in moving, not _is_default(each)))
     if not may_decode(video):
         raise SourceError("source_codec_unsupported", "The video's codec is not supported.")
     check_side(video.codec_context.width, video.codec_context.height, limits)
     return video
+
+
+def _moving(path: Path, demuxer: str, videos: Sequence[VideoStream]) -> set[int]:
+    """Return the indexes of the streams that have two packets or more."""
+    awaited, packets = {video.index for video in videos}, Counter[int]()
+    with open_source(path, demuxer) as container:
+        streams = [container.streams[index] for index in awaited]
+        for packet in container.demux(streams):
+            packets[packet.stream_index] += bool(packet.size)
+            if all(packets[index] > 1 for index in awaited):
+                break
+    return {index for index in awaited if packets[index] > 1}
+
+
+def _is_default(stream: Stream) -> bool:
+    return bool(stream.disposition & Disposition.default)
 
 
 def check_side(width: int, height: int, limits: ProbeLimits) -> None:
@@ -55,9 +81,7 @@ def ranked_sounds(container: InputContainer) -> Sequence[AudioStream]:
     all.
     """
     sounds = [stream for stream in container.streams.audio if may_decode(stream)]
-    return sorted(
-        sounds, key=lambda each: (_is_special(each), not each.disposition & Disposition.default)
-    )
+    return sorted(sounds, key=lambda each: (_is_special(each), not _is_default(each)))
 
 
 def _is_special(stream: AudioStream) -> bool:

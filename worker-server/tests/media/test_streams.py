@@ -1,0 +1,67 @@
+"""Which of a file's streams clips are made of, and how many a file may have."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from media_testing import read_numbers
+
+from worker_server.media import Source, probe
+
+Make = Callable[..., Path]
+Numbered = Callable[..., Path]
+Prepared = Callable[[Path], tuple[Source, Path]]
+
+X264 = "-c:v libx264 -preset ultrafast -crf 10"
+FLAGS = "-disposition:v:0 {} -disposition:v:1 {}"
+
+
+@pytest.mark.parametrize("name", ["s.mkv", "s.mp4"])
+@pytest.mark.parametrize("flags", [("0", "default"), ("default", "0"), ("0", "0")])
+def test_film_comes_before_a_still(
+    name: str, flags: tuple[str, str], numbered: Numbered, make: Make, prepared: Prepared
+) -> None:
+    still = numbered(1, "25", "still.mkv", "-c:v mjpeg -q:v 3", sound=False)
+    film = numbered(50, "25", "film.mp4", X264, first=100)
+    streams = f"-i {still} -i {film} -map 0:v -map 1 -c copy {FLAGS.format(*flags)}"
+    source, path = prepared(make(streams, name))
+    assert (source.frame_rate, source.frame_count) == (25, 50)
+    assert read_numbers(path) == list(range(100, 150))
+
+
+@pytest.mark.parametrize(
+    ("flags", "first"), [(("0", "default"), 100), (("default", "0"), 0), (("0", "0"), 0)]
+)
+@pytest.mark.parametrize("name", ["s.mkv", "s.mp4"])
+def test_of_two_films_the_one_flagged_as_default(
+    name: str,
+    flags: tuple[str, str],
+    first: int,
+    numbered: Numbered,
+    make: Make,
+    prepared: Prepared,
+) -> None:
+    films = [numbered(50, "25", "film.mp4", X264, first=begin) for begin in (0, 100)]
+    inputs = " ".join(f"-i {film}" for film in films)
+    streams = f"{inputs} -map 0:v -map 1:v -map 0:a -c copy {FLAGS.format(*flags)}"
+    _, path = prepared(make(streams, name))
+    assert read_numbers(path) == list(range(first, first + 50))
+
+
+def test_film_with_many_fonts_and_subtitles(
+    numbered: Numbered, make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    font, words = tmp_path / "font.ttf", tmp_path / "words.srt"
+    font.write_bytes(b"\0\1\0\0" + bytes(100))
+    words.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
+    fonts = " ".join(f"-attach {font}" for _ in range(40))
+    film = numbered(50, "25", "film.mp4", X264)
+    path = make(
+        f"-i {film} -i {words} -map 0 {'-map 1 ' * 40} -c copy -c:s srt {fonts}",
+        "s.mkv",
+        "-metadata:s:t",
+        "mimetype=application/x-truetype-font",
+    )
+    source = probe(path)
+    assert (source.frame_count, source.has_audio) == (50, True)
+    assert read_numbers(prepared(path)[1]) == list(range(50))
