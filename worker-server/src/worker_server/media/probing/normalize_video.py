@@ -15,6 +15,7 @@ from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.geometry import crop_box
 from worker_server.media.model.source import Source
 from worker_server.media.probing.intermediate import picture_size, pixel_format
+from worker_server.media.probing.packet_scan import has_several_pictures
 from worker_server.media.probing.pictures import PictureShape, display_matrix, shape_of
 
 # A frame whose place is taken moves on to the next one, so that none is lost; by no more than this
@@ -57,15 +58,21 @@ class VideoWriter:
         self._shape: PictureShape | None = None
         self._last: VideoFrame | None = None
         self._written = 0
-        self._expected: list[Fraction] = []  # AVI: times of the packets whose pictures are to come
+        # Times of the packets whose pictures are to come. The n-th picture has the n-th time in
+        # AVI, which stores no order of showing, and where packets have several pictures.
+        self._expected: list[Fraction] = []
+        self._by_order = source.demuxer == "avi"
 
     def expect(
         self, number: int, packet: "av.Packet[VideoStream]", shifts: list[int | None]
     ) -> None:
-        """Note the time of a packet that is about to be decoded; AVI stores no other."""
-        if self._source.demuxer == "avi" and packet.dts is not None and number < len(shifts):
-            time_s = (packet.dts + (shifts[number] or 0)) * packet.time_base
-            heapq.heappush(self._expected, time_s)
+        """Note the time of a packet that is about to be decoded."""
+        if self._source.video_codec == "mpeg4" and has_several_pictures(packet):
+            self._by_order = True
+        stamp = packet.dts if self._source.demuxer == "avi" else packet.pts
+        shift = shifts[number] if number < len(shifts) else None
+        if stamp is not None and (shift is not None or self._source.demuxer == "avi"):
+            heapq.heappush(self._expected, (stamp + (shift or 0)) * packet.time_base)
 
     def add(
         self, frame: VideoFrame, shifts: list[int | None], sample_aspect: Fraction | None
@@ -92,8 +99,9 @@ class VideoWriter:
         self._target.mux(self._stream.encode(None))
 
     def _time_s(self, frame: VideoFrame, shifts: list[int | None]) -> Fraction | None:
-        if self._source.demuxer == "avi":
-            return heapq.heappop(self._expected) if self._expected else None
+        expected_s = heapq.heappop(self._expected) if self._expected else None
+        if self._by_order:
+            return expected_s
         number = frame.opaque
         shift = shifts[number] if isinstance(number, int) and number < len(shifts) else 0
         if frame.pts is None or shift is None or frame.time_base is None:

@@ -39,6 +39,7 @@ REORDER_SLACK_S = 1
 LEAST_STEP_S = Fraction(1, 2000)
 # Decoding runs ahead of showing by less than this.
 MAX_REORDER_S = 10
+_MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
 # Damage here is a hole in a recording; where a container has an index it is a file that was cut
 # off.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
@@ -47,6 +48,15 @@ LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 def hole_s(demuxer: str) -> int:
     """Return how long a pause in the stamps may be before it counts as a jump of the clock."""
     return _BROADCAST_HOLE_S if demuxer in _BROADCAST_DEMUXERS else _HOLE_S
+
+
+def has_several_pictures(packet: "av.Packet[Any]") -> bool:
+    """Tell whether a packet of MPEG-4 has more than one picture.
+
+    DivX and Xvid put a B-frame into the packet of the picture that it needs, and a packet without a
+    picture behind it: then stamps of packets are not those of pictures.
+    """
+    return bytes(packet).count(_MPEG4_PICTURE) > 1
 
 
 @dataclass
@@ -235,7 +245,9 @@ class PacketScanner:
         scan.last_dts = packet.dts
 
     def _check_shape(self, packet: "av.Packet[Any]") -> None:
-        """Note a key frame whose headers are not those before it."""
+        """Note a key frame whose headers are not those before it, and packed pictures."""
+        if self._codec == "mpeg4" and has_several_pictures(packet):
+            self.scan.note("a packet has several pictures")
         if self._read_headers is None:
             return
         if not packet.is_keyframe:
