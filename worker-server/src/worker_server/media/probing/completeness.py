@@ -12,6 +12,7 @@ import av
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
+from worker_server.media.probing.ebml import elements
 
 # How much of the promised length may be missing: headers round, and streams end apart.
 _MISSING_S, _MISSING_SHARE = Fraction(1), Fraction(1, 50)
@@ -64,35 +65,17 @@ def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:
 
 def _matroska_duration_s(head: bytes) -> Fraction | None:
     """Return Duration of the segment's Info (RFC 9559, 5.1.2)."""
-    at, scale, duration = 0, 1_000_000, None
-    while at < len(head) - 12:
-        element, at = _element_id(head, at)
-        size, at = _element_size(head, at)
-        if element in (_SEGMENT, _INFO):
-            continue
+    scale, duration = 1_000_000, None
+    for element, content in elements(head, into=(_SEGMENT, _INFO)):
         if element == _CLUSTER:
             break
         if element == _TIMESTAMP_SCALE:
-            scale = int.from_bytes(head[at : at + size])
-        if element == _DURATION and size in (4, 8):
-            (duration,) = struct.unpack(">f" if size == 4 else ">d", head[at : at + size])
-        at += size
+            scale = int.from_bytes(content)
+        if element == _DURATION and len(content) in (4, 8):
+            (duration,) = struct.unpack(">f" if len(content) == 4 else ">d", content)
     if duration is None or not 0 < duration < 1e15:
         return None
     return Fraction(duration) * scale / 10**9
-
-
-def _element_id(data: bytes, at: int) -> tuple[int, int]:
-    length = 9 - data[at].bit_length() if data[at] else 8
-    return int.from_bytes(data[at : at + length]), at + length
-
-
-def _element_size(data: bytes, at: int) -> tuple[int, int]:
-    if at >= len(data):
-        return 0, at
-    length = 9 - data[at].bit_length() if data[at] else 8
-    value = int.from_bytes(data[at : at + length]) & ((1 << 7 * length) - 1)
-    return value, at + length
 
 
 def _asf_duration_s(head: bytes) -> Fraction | None:

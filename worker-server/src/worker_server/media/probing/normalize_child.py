@@ -21,7 +21,9 @@ from av.frame import Frame
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.containers import open_source
+from worker_server.media.model.geometry import Box
 from worker_server.media.model.source import Source
+from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.intermediate import add_sound, add_video
 from worker_server.media.probing.normalize_sound import SoundWriter, sound_mark
 from worker_server.media.probing.normalize_video import VideoWriter
@@ -45,9 +47,10 @@ class Normalizer:
         times: CorrectedTimes,
         container: InputContainer,
         target: OutputContainer,
+        shown: Box | None,
     ) -> None:
         self._source, self._times, self._container, self._target = source, times, container, target
-        self._pictures = VideoWriter(source, target, add_video(target, source))
+        self._pictures = VideoWriter(source, target, add_video(target, source), shown)
         self._sound = SoundWriter(source, target, add_sound(target)) if source.has_audio else None
         self._video_packets = self._sound_packets = 0
         self._bad = 0
@@ -162,7 +165,9 @@ def normalize(path: Path, source: Source, output: Path) -> None:
         open_source(path, source.demuxer) as container,
         av.open(f"file:{output}", "w", format="matroska") as target,
     ):
-        Normalizer(source, times, container, target).run()
+        video = container.streams[source.video_index]
+        shown = shown_box(container, path, source.demuxer, video)
+        Normalizer(source, times, container, target, shown).run()
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from av.video.frame import PictureType
 
 from worker_server.media.model import colour
 from worker_server.media.model.frame_grid import frame_index
-from worker_server.media.model.geometry import crop_box
+from worker_server.media.model.geometry import Box, crop_box
 from worker_server.media.model.source import Source
 from worker_server.media.probing.intermediate import picture_size, pixel_format
 from worker_server.media.probing.packet_scan import has_several_pictures
@@ -50,8 +50,10 @@ class Places:
 class VideoWriter:
     """Takes frames as they are decoded, and writes one for each place of the grid."""
 
-    def __init__(self, source: Source, target: OutputContainer, stream: VideoStream) -> None:
-        self._source, self._target, self._stream = source, target, stream
+    def __init__(
+        self, source: Source, target: OutputContainer, stream: VideoStream, shown: Box | None
+    ) -> None:
+        self._source, self._target, self._stream, self._shown = source, target, stream, shown
         self._places = Places(source.frame_rate, source.origin_s)
         self._tick_s = 1 / source.frame_rate
         self._graph: av.filter.Graph | None = None
@@ -83,7 +85,7 @@ class VideoWriter:
             return
         if not self._source.varies:
             sample_aspect = self._source.sample_aspect
-        shape = shape_of(frame, sample_aspect)
+        shape = shape_of(frame, sample_aspect).cropped(self._shown)
         if self._graph is None or shape != self._shape:
             self._flush()
             self._graph, self._shape = self._filters(frame, shape), shape
@@ -121,6 +123,7 @@ class VideoWriter:
         ]
         for name, arguments in (
             *_deinterlacing(self._source),
+            *_cropping(frame, shape, self._shown),
             *_turns(frame),
             *_crop_and_scale(self._source, shape),
         ):
@@ -162,6 +165,14 @@ class VideoWriter:
 
 def _deinterlacing(source: Source) -> list[tuple[str, str]]:
     return [("bwdif", "mode=send_frame:deint=interlaced")] if source.interlaced else []
+
+
+def _cropping(frame: VideoFrame, shape: PictureShape, shown: Box | None) -> list[tuple[str, str]]:
+    """Return the filter to what the container shows of a frame."""
+    if shown is None or (frame.width, frame.height) == (shape.width, shape.height):
+        return []
+    width, height, left, top = shown
+    return [("crop", f"{width}:{height}:{left}:{top}:exact=1")]
 
 
 def _turns(frame: VideoFrame) -> list[tuple[str, str | None]]:

@@ -11,6 +11,7 @@ from av import VideoFrame, VideoStream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
+from worker_server.media.model.geometry import Box
 from worker_server.media.model.source import ProbeLimits
 from worker_server.media.probing.streams import check_side
 
@@ -35,6 +36,12 @@ class PictureShape:
     def pixels(self) -> Fraction:
         """How many square pixels there are, the shape of a pixel counted in."""
         return self.width * self.sample_aspect * self.height
+
+    def cropped(self, box: Box | None) -> "PictureShape":
+        """Return the shape of what a box shows; the same where there is none, or no such place."""
+        if box is None or box[0] + box[2] > self.width or box[1] + box[3] > self.height:
+            return self
+        return replace(self, width=box[0], height=box[1])
 
 
 def shape_of(frame: VideoFrame, sample_aspect: Fraction | None) -> PictureShape:

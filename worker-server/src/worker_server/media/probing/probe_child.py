@@ -19,6 +19,7 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, measured_rate
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.completeness import check_complete
+from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection
@@ -49,6 +50,7 @@ class Facts:
     scan: Scan
     frame: VideoFrame
     shapes: list[PictureShape]
+    is_cropped: bool  # by the container
 
     @property
     def irregular(self) -> str:
@@ -56,7 +58,8 @@ class Facts:
         sound = self.scan.sounds[self.sound.index].irregular if self.sound else ""
         changes = "the picture's format changes" if len(self.shapes) > 1 else ""
         decoded = "the container cannot be cut" if self.demuxer in _DECODED_DEMUXERS else ""
-        return self.scan.irregular or changes or sound or decoded
+        cropped = "the container crops its pictures" if self.is_cropped else ""
+        return self.scan.irregular or changes or sound or decoded or cropped
 
 
 def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
@@ -74,9 +77,24 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
                 raise SourceError("source_damaged", "The video has no frame that can be decoded.")
             # A stream that is announced and never comes is none.
             sound = next((each for each in sounds if scan.sounds[each.index].packets), None)
-            shapes = shapes_of(video, scan.frame, scan.shapes.values(), limits)
+            box = shown_box(container, path, demuxer, video)
+            shapes = [
+                shape.cropped(box)
+                for shape in shapes_of(video, scan.frame, scan.shapes.values(), limits)
+            ]
             return _source(
-                Facts(path, demuxer, limits, container, video, sound, scan, scan.frame, shapes)
+                Facts(
+                    path,
+                    demuxer,
+                    limits,
+                    container,
+                    video,
+                    sound,
+                    scan,
+                    scan.frame,
+                    shapes,
+                    is_cropped=box is not None,
+                )
             )
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):

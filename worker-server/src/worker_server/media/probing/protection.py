@@ -1,6 +1,5 @@
 """Finds sources that are encrypted, also where the encryption begins behind a clear start."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -8,6 +7,7 @@ from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
 from worker_server.media.model.transport_stream import TS_PACKET_BYTES, packet_grid
+from worker_server.media.probing.boxes import boxes, spans_at
 
 _TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
 # What decrypting the samples of a fragment takes (ISO/IEC 23001-7, 7): initialization vectors, or
@@ -62,9 +62,9 @@ def _has_encrypted_fragment(path: Path) -> bool:
     with path.open("rb") as file:
         return any(
             kind in _ENCRYPTION_BOXES or (kind == b"uuid" and _is_piff_encryption(file, span[0]))
-            for fragment in _boxes(file, (0, path.stat().st_size), b"moof")
-            for track in _boxes(file, fragment[1], b"traf")
-            for kind, span in _boxes(file, track[1])
+            for fragment in boxes(file, (0, path.stat().st_size), b"moof")
+            for track in boxes(file, fragment[1], b"traf")
+            for kind, span in boxes(file, track[1])
         )
 
 
@@ -76,11 +76,10 @@ def _is_piff_encryption(file: BinaryIO, at: int) -> bool:
 def _has_encrypted_track(path: Path) -> bool:
     """Tell whether a track of an MP4 has encrypted samples, be it behind others that are clear."""
     with path.open("rb") as file:
-        spans = [(0, path.stat().st_size)]
-        for wanted in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
-            spans = [span for parent in spans for _, span in _boxes(file, parent, wanted)]
+        whole = (0, path.stat().st_size)
+        spans = spans_at(file, whole, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
         entries = ((begin + 8, end) for begin, end in spans)
-        return any(kind in _ENCRYPTED_ENTRIES for span in entries for kind, _ in _boxes(file, span))
+        return any(kind in _ENCRYPTED_ENTRIES for span in entries for kind, _ in boxes(file, span))
 
 
 def _has_encryption_object(path: Path) -> bool:
@@ -93,22 +92,3 @@ def _has_encryption_object(path: Path) -> bool:
             return True
         at += max(24, int.from_bytes(head[at + 16 : at + 24], "little"))
     return False
-
-
-def _boxes(
-    file: BinaryIO, span: tuple[int, int], wanted: bytes = b""
-) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Yield kind and span of the content of each box between two places (ISO/IEC 14496-12, 4.2)."""
-    at, end = span
-    while at + 8 <= end:
-        file.seek(at)
-        header = file.read(16)
-        size, kind, head = int.from_bytes(header[:4]), header[4:8], 8
-        if size == 1:
-            size, head = int.from_bytes(header[8:16]), 16
-        size = size or end - at
-        if size < head:
-            return
-        if kind == wanted or not wanted:
-            yield kind, (at + head, min(at + size, end))
-        at += size

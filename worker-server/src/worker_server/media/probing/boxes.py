@@ -1,0 +1,31 @@
+"""Walks the boxes of MP4 and QuickTime files (ISO/IEC 14496-12, 4.2)."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+Span = tuple[int, int]  # where it begins in the file, and ends
+
+
+def boxes(file: BinaryIO, span: Span, wanted: bytes = b"") -> Iterator[tuple[bytes, Span]]:
+    """Yield kind and span of the content of each box between two places."""
+    at, end = span
+    while at + 8 <= end:
+        file.seek(at)
+        header = file.read(16)
+        size, kind, head = int.from_bytes(header[:4]), header[4:8], 8
+        if size == 1:
+            size, head = int.from_bytes(header[8:16]), 16
+        size = size or end - at
+        if size < head:
+            return
+        if kind == wanted or not wanted:
+            yield kind, (at + head, min(at + size, end))
+        at += size
+
+
+def spans_at(file: BinaryIO, span: Span, *kinds: bytes) -> list[Span]:
+    """Return the contents of the boxes on a path of kinds."""
+    spans = [span]
+    for wanted in kinds:
+        spans = [inner for outer in spans for _, inner in boxes(file, outer, wanted)]
+    return spans

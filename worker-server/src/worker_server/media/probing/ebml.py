@@ -1,0 +1,26 @@
+"""Walks the elements of Matroska files (RFC 8794, 4 to 6)."""
+
+from collections.abc import Container, Iterator
+
+
+def elements(data: bytes, *, into: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
+    """Yield ID and content of each element, the last one's perhaps cut off.
+
+    Of those that are named by `into` the elements inside follow instead.
+    """
+    at = 0
+    while at < len(data):
+        element, at = _number(data, at, keeps_marker=True)
+        size, at = _number(data, at, keeps_marker=False)
+        if element not in into:
+            yield element, data[at : at + size]
+            at += size
+
+
+def _number(data: bytes, at: int, *, keeps_marker: bool) -> tuple[int, int]:
+    """Read a number of variable length; return it, and what is behind it."""
+    if at >= len(data):
+        return 0, at
+    length = 9 - data[at].bit_length() if data[at] else 8
+    value = int.from_bytes(data[at : at + length])
+    return value if keeps_marker else value & ((1 << 7 * length) - 1), at + length

@@ -1,0 +1,101 @@
+"""What a container hides of its pictures is in no clip: clean apertures, Matroska's cropping."""
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from worker_server.media import probe
+
+Make = Callable[..., Path]
+
+# The picture of 320x180 stands in a red one of 360x200, which the container is to hide.
+PADDED = "-vf format=yuv420p,pad=360:200:{left}:{top}:red"
+X264 = "-c:v libx264 -preset ultrafast -crf 10 -g 25"
+
+
+def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(content):
+        size, kind = struct.unpack_from(">I4s", content, at)
+        yield kind, content[at + 8 : at + size]
+        at += size
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, kind) + content
+
+
+def with_aperture(path: Path, numbers: tuple[int, ...], to: Path) -> Path:
+    """Give each video track a clean aperture (ISO/IEC 14496-12, 12.1.4)."""
+
+    def changed(kind: bytes, content: bytes) -> bytes:
+        if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+            return b"".join(_box(inner, changed(inner, more)) for inner, more in _boxes(content))
+        if kind == b"stsd" and content[12:16] in (b"avc1", b"jpeg"):
+            ((entry, fields),) = _boxes(content[8:])
+            return content[:8] + _box(entry, fields + _box(b"clap", struct.pack(">8i", *numbers)))
+        return content
+
+    whole = path.read_bytes()
+    *_, (kind, movie) = _boxes(whole)  # the index is last: no sample moves
+    assert kind == b"moov"
+    to.write_bytes(whole[: -len(movie) - 8] + _box(kind, changed(kind, movie)))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("s.mov", "-c:v mjpeg -q:v 2 -pix_fmt yuvj420p"), ("s.mp4", X264), ("s.mkv", X264)],
+)
+@pytest.mark.parametrize(("left", "top"), [(20, 10), (8, 16)])
+def test_only_what_the_container_shows(
+    left: int,
+    top: int,
+    name: str,
+    options: str,
+    numbered: Make,
+    make: Make,
+    render_all: Callable[..., list[Any]],
+    joined_numbers: Callable[[list[Any]], list[int]],
+    tmp_path: Path,
+) -> None:
+    whole = numbered(50, "25", f"s.{name[-3:].replace('mkv', 'mp4')}", _padded(left, top, options))
+    # Width and height, and how far its centre is from that of the picture.
+    aperture = (320, 1, 180, 1, left - 20, 1, top - 10, 1)
+    path = with_aperture(whole, aperture, tmp_path / f"cropped.{whole.suffix}")
+    if name == "s.mkv":
+        path = make(f"-i {path} -c copy", name)
+    source = probe(path)
+    assert (source.width, source.height) == (320, 180)
+    clips = render_all(path, part_s=2)
+    assert joined_numbers(clips) == list(range(50))
+    with av.open(str(clips[0].path)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][40]
+    edges = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]]).astype(int)
+    assert (edges[:, 0] - edges[:, 1]).max() < 60  # grey, not red
+
+
+def _padded(left: int, top: int, options: str) -> str:
+    return f"{PADDED.format(left=left, top=top)} {options if '-c:v' in options else X264}"
+
+
+@pytest.mark.parametrize(
+    "aperture",
+    [(320, 0, 180, 1, 0, 1, 0, 1), (400, 1, 180, 1, 0, 1, 0, 1), (320, 1, 180, 1, 90, 1, 0, 1)],
+    ids=["no number", "larger than the picture", "beside it"],
+)
+def test_impossible_apertures_hide_nothing(
+    aperture: tuple[int, ...],
+    numbered: Make,
+    render_all: Callable[..., list[Any]],
+    tmp_path: Path,
+) -> None:
+    whole = numbered(5, "25", "s.mp4", _padded(20, 10, X264))
+    (clip,) = render_all(with_aperture(whole, aperture, tmp_path / "odd.mp4"))
+    source = clip.edit.source
+    assert (source.width, source.height, clip.facts.frames) == (360, 200, 55)
