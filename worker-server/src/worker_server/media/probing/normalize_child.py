@@ -27,6 +27,7 @@ from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.intermediate import add_sound, add_video
 from worker_server.media.probing.normalize_sound import SoundWriter, sound_mark
 from worker_server.media.probing.normalize_video import VideoWriter
+from worker_server.media.probing.packet_scan import new_extradata
 from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
 from worker_server.media.probing.timelines import CorrectedTimes, correct_times
 from worker_server.media.process.frame_progress import report_frame
@@ -120,6 +121,10 @@ class Normalizer:
 
     def _headers_change(self, packet: "av.Packet[Any]") -> bool:
         """Tell whether a key frame begins another sequence."""
+        if extradata := new_extradata(packet):
+            self._read_headers = header_reader(self._source.video_codec, extradata)
+            self._headers = headers_of_extradata(self._source.video_codec, extradata)
+            return True
         if self._read_headers is None or not packet.is_keyframe:
             return False
         before, headers = self._headers, self._read_headers(bytes(packet))
@@ -165,7 +170,7 @@ def normalize(path: Path, source: Source, output: Path) -> None:
         open_source(path, source.demuxer) as container,
         av.open(f"file:{output}", "w", format="matroska") as target,
     ):
-        video = container.streams[source.video_index]
+        video = next(each for each in container.streams.video if each.index == source.video_index)
         shown = shown_box(container, path, source.demuxer, video)
         Normalizer(source, times, container, target, shown).run()
 

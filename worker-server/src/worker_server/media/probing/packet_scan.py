@@ -50,6 +50,13 @@ def hole_s(demuxer: str) -> int:
     return _BROADCAST_HOLE_S if demuxer in _BROADCAST_DEMUXERS else _HOLE_S
 
 
+def new_extradata(packet: "av.Packet[Any]") -> bytes:
+    """Return what the container says of the codec from this packet on; empty where it goes on."""
+    if not packet.has_sidedata("new_extradata"):
+        return b""
+    return bytes(packet.get_sidedata("new_extradata"))
+
+
 def has_several_pictures(packet: "av.Packet[Any]") -> bool:
     """Tell whether a packet of MPEG-4 has more than one picture.
 
@@ -83,6 +90,8 @@ class SoundSeen:
         order = stamp if order is None else order
         if self.last is not None and not 0 <= order - self.last <= self.hole:
             self.irregular = self.irregular or "the sound's stamps jump"
+        if new_extradata(packet):
+            self.irregular = self.irregular or "the sound's format changes"
         self.last = order
         end = stamp + (packet.duration or 0)
         self.end = max(end, self.end)
@@ -112,7 +121,8 @@ class Scan:
     )  # packets without a frame to show
     sounds: dict[int, SoundSeen] = field(default_factory=dict)
     irregular: str = ""
-    shapes: dict[bytes, bytes] = field(default_factory=dict)  # a key frame for each set of headers
+    # For each set of headers a key frame, and what its container says of the codec.
+    shapes: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     may_be_interlaced: bool = False
     resizes: bool = False  # between key frames
     last_dts: int | None = None
@@ -150,7 +160,8 @@ class PacketScanner:
         context = video.codec_context
         self._codec = context.name
         self._read_headers = header_reader(self._codec, context.extradata)
-        self._headers = headers_of_extradata(self._codec, context.extradata)
+        self._extradata = context.extradata or b""
+        self._headers = headers_of_extradata(self._codec, self._extradata)
         tick_s = video.time_base or Fraction(1)
         self._hole, self._least_step = int(self._hole_s / tick_s), int(LEAST_STEP_S / tick_s) + 1
         self._max_reorder = int(MAX_REORDER_S / tick_s)
@@ -210,6 +221,7 @@ class PacketScanner:
         scan = self.scan
         scan.packets += 1
         self._check_order(packet)
+        self._check_description(packet)
         self._check_shape(packet)
         if self._fields and self._fields.is_second(bytes(packet)):
             scan.hidden.append(scan.packets - 1)
@@ -258,10 +270,26 @@ class PacketScanner:
         headers = self._read_headers(bytes(packet))
         if not headers or headers == self._headers:
             return
-        if self._headers and len(self.scan.shapes) < _MAX_SHAPES:
-            self.scan.shapes.setdefault(headers, bytes(packet))
+        if self._headers:
+            self._add_shape(headers, packet)
         self._headers = headers
         self._expect_fields(headers)
+
+    def _check_description(self, packet: "av.Packet[Any]") -> None:
+        """Note a picture to which the container gives other headers, as a second `avc1` does."""
+        extradata = new_extradata(packet)
+        if not extradata or extradata == self._extradata:
+            return
+        self.scan.note("the picture's description changes")
+        self._extradata = extradata
+        self._read_headers = header_reader(self._codec, extradata)
+        self._headers = headers_of_extradata(self._codec, extradata)
+        self._add_shape(self._headers or extradata, packet)
+        self._expect_fields(self._headers)
+
+    def _add_shape(self, headers: bytes, packet: "av.Packet[Any]") -> None:
+        if len(self.scan.shapes) < _MAX_SHAPES:
+            self.scan.shapes.setdefault(headers, (bytes(packet), self._extradata))
 
     def _expect_fields(self, headers: bytes) -> None:
         if self._codec == "mpeg2video" and len(headers) > 5:
@@ -270,8 +298,7 @@ class PacketScanner:
             self._fields = None
             if not coding.frames_only:
                 self.scan.may_be_interlaced = True
-                extradata = self._video.codec_context.extradata or b""
-                self._fields = FieldPairs(coding, length_size_of("h264", extradata))
+                self._fields = FieldPairs(coding, length_size_of("h264", self._extradata))
 
     def _decode(self, packet: "av.Packet[Any]") -> None:
         scan = self.scan

@@ -61,15 +61,19 @@ def shape_of(frame: VideoFrame, sample_aspect: Fraction | None) -> PictureShape:
 
 
 def shapes_of(
-    video: VideoStream, first: VideoFrame, key_frames: Iterable[bytes], limits: ProbeLimits
+    video: VideoStream,
+    first: VideoFrame,
+    key_frames: Iterable[tuple[bytes, bytes]],
+    limits: ProbeLimits,
 ) -> list[PictureShape]:
     """Return the different shapes of a stream, the first frame's first.
 
-    `key_frames` are packets whose headers differ from those before them; each is decoded by itself.
+    `key_frames` are packets whose headers differ from those before them, and their extradata; each
+    is decoded by itself.
     """
     shapes = [shape_of(first, video.sample_aspect_ratio)]
-    for data in key_frames:
-        frames = _decode_alone(video, data)
+    for data, extradata in key_frames:
+        frames = _decode_alone(video, data, extradata)
         if frames is None:
             continue
         frame, aspect = frames
@@ -88,13 +92,15 @@ def shapes_of(
     return shapes
 
 
-def _decode_alone(video: VideoStream, data: bytes) -> tuple[VideoFrame, Fraction | None] | None:
+def _decode_alone(
+    video: VideoStream, data: bytes, extradata: bytes
+) -> tuple[VideoFrame, Fraction | None] | None:
     context = av.CodecContext.create(video.codec_context.codec.name, "r")
     if not isinstance(context, VideoCodecContext):
         return None
     context.options = {"codec_whitelist": CODEC_WHITELIST, "max_pixels": str(MAX_PIXELS)}
-    if video.codec_context.extradata:
-        context.extradata = video.codec_context.extradata
+    if extradata:
+        context.extradata = extradata
     context.thread_count = 1
     try:
         frames = [*context.decode(av.Packet(data)), *context.decode(None)]
