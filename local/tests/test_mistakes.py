@@ -185,6 +185,14 @@ def test_demo_names_a_site_that_refuses_connections(tmp_path: Path) -> None:
     assert line == f"URL={url} cannot be reached: connection refused"
 
 
+@pytest.mark.parametrize("command", ["reload", "restart"])
+def test_reload_and_restart_name_the_services(tmp_path: Path, command: str) -> None:
+    home = str(tmp_path / "home")
+    assert idrl(command, IDRL_HOME=home) == "SERVICE must be web or tasks"
+    assert idrl(command, "render", IDRL_HOME=home) == "SERVICE must be web or tasks, not 'render'"
+    assert idrl(command, "web", IDRL_HOME=home) == "the system is down: make up"
+
+
 def test_logs_of_a_system_that_never_ran(tmp_path: Path) -> None:
     assert "`make up` starts the system" in idrl("logs", IDRL_HOME=str(tmp_path))
 

@@ -15,6 +15,8 @@ from idrl_local.proxies import exempt_loopback
 Command = Callable[[argparse.Namespace], int]
 # The exit code of systemctl and of init scripts for what does not run.
 _DOWN = 3
+# What `make reload` and `make restart` take.
+_SERVICES = ("web", "tasks")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DISK_FULL_SENTENCE = (
     "no space is left on the disk of IDRL_HOME: make room, or set IDRL_HOME to a folder elsewhere"
@@ -67,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--error-kinds", action="store_true", help="start an error with its kind")
     add("down", _down, "stop it, keep its data")
     reload = add("reload", _reload, "start new processes of web or tasks, without a gap")
-    reload.add_argument("name", choices=["web", "tasks"])
+    reload.add_argument("name", nargs="?", default="")
     restart = add("restart", _restart, "stop and start web or tasks; callers wait")
-    restart.add_argument("name", choices=["web", "tasks"])
+    restart.add_argument("name", nargs="?", default="")
     add("status", _status, "tell address, readiness, work, disk, processes")
     _add_log_options(add("logs", _logs, "follow what all processes log"))
     demo_help = "make clips of a video through the public API, then stop again"
@@ -153,23 +155,26 @@ def _down(_: argparse.Namespace) -> int:
 def _reload(arguments: argparse.Namespace) -> int:
     from idrl_local import supervision
 
-    return _act_on_running(lambda home: supervision.reload_program(home, arguments.name))
+    return _act_on_running(arguments.name, supervision.reload_program)
 
 
 def _restart(arguments: argparse.Namespace) -> int:
     from idrl_local import supervision
 
-    return _act_on_running(lambda home: supervision.restart_program(home, arguments.name))
+    return _act_on_running(arguments.name, supervision.restart_program)
 
 
-def _act_on_running(act: Callable[[Home], None]) -> int:
+def _act_on_running(name: str, act: Callable[[Home, str], None]) -> int:
     from idrl_local import supervision
 
+    if name not in _SERVICES:
+        other = f", not {name!r}" if name else ""
+        raise HomeUnusable(f"SERVICE must be {' or '.join(_SERVICES)}{other}")
     home = Home.from_environment(os.environ)
     if not supervision.is_running(home):
         print("the system is down: make up", file=sys.stderr)
         return 1
-    act(home)
+    act(home, name)
     return 0
 
 
