@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from idrl_local import servers
 from idrl_local.home import CHECKOUT
@@ -74,6 +75,18 @@ def test_up_refuses_a_wrong_setting_before_it_starts(
     environment = {"IDRL_HOME": str(tmp_path / "home"), "PORT": port, setting: value}
     assert expected in idrl("up", **environment)
     assert not (tmp_path / "home" / "data" / "postgres").exists()
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "PNG"])
+def test_logo_that_the_encoder_cannot_draw_is_named(tmp_path: Path, kind: str) -> None:
+    logo = tmp_path / "logo"
+    one, other = (Image.new("RGB", (64, 36), colour) for colour in ("red", "blue"))
+    animation = {"save_all": True, "append_images": [other]} if kind == "PNG" else {}
+    one.save(logo, kind, **animation)
+    expected = "is animated" if animation else "give a PNG, JPEG or WebP"
+    port = str(servers.free_port() % 40000 + 2000)
+    home = str(tmp_path / "home")
+    assert expected in idrl("up", IDRL_HOME=home, PORT=port, LOGO_PATH=str(logo))
 
 
 def test_ffmpeg_without_the_encoder_is_named(tmp_path: Path) -> None:

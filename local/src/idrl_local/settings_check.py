@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import av
 import imageio_ffmpeg
+from PIL import Image
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
@@ -166,10 +166,13 @@ def _unusable_logo(path: str | None) -> list[str]:
     if not path:
         return []
     try:
-        with av.open(path) as container:
-            next(container.decode(video=0))
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
+            is_animated = picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1
+            picture.load()
     except FileNotFoundError:
         return [f"LOGO_PATH={path}: there is no such file"]
-    except (OSError, av.FFmpegError, StopIteration, IndexError):
-        return [f"LOGO_PATH={path} is not a picture that can be read, such as a PNG"]
-    return []
+    except PermissionError:
+        return [f"LOGO_PATH={path} cannot be read by this user"]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return [f"LOGO_PATH={path} is not a picture that can be read: give a PNG, JPEG or WebP"]
+    return [f"LOGO_PATH={path} is animated: give a picture that is not"] if is_animated else []

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from idrl_testing.numbered import number_in
 from worker_server.media import (
@@ -30,10 +30,12 @@ from worker_server.media import (
     renderer,
     verify_clip,
 )
+from worker_server.media.model.brand import LOGO_SHARE
 
 Make = Callable[..., Path]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 RED, BLUE, GREEN, WHITE = (220, 30, 30), (30, 30, 220), (20, 160, 60), (255, 255, 255)
+BLACK = (0, 0, 0)
 BACKGROUND = "#c83264"
 TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
 FIT = f"-profile:v high -8x8dct 1 -bf 2 -g 10 {TAGS}"
@@ -145,6 +147,46 @@ def test_watermark_is_over_the_content_alone(
         assert np.abs(frame[outside].astype(int) - other[outside]).mean() < 3
     for frame in [*frames[:5], *frames[-5:]]:
         assert is_colour(frame[4:-4, 4:-4], RED)
+
+
+def discs(path: Path, size: tuple[int, int], *, is_light: bool) -> Path:
+    """Draw discs of white or black; what is transparent between them has the other colour."""
+    ink, paper = (WHITE, BLACK) if is_light else (BLACK, WHITE)
+    picture = Image.new("RGBA", size, (*paper, 0))
+    step = size[1] // 6
+    for left in range(step, size[0] - step, 2 * step):
+        ImageDraw.Draw(picture).ellipse((left, step, left + step, 5 * step), fill=(*ink, 255))
+    picture.save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
+@pytest.mark.parametrize("is_light", [True, False])
+def test_watermark_has_no_outline_of_what_is_transparent(
+    name: str, fit: Path, ffmpeg: str, tmp_path: Path, *, is_light: bool
+) -> None:
+    mark = discs(tmp_path / "mark.png", (1200, 600), is_light=is_light)
+    brand = Brand(watermark=Watermark(mark, 1200, 600, Fraction(1, 2), Fraction(1)))
+    frames = rendered(name, edit_of(fit, brand), ffmpeg, tmp_path)
+    plain = rendered(name, edit_of(fit, Brand()), ffmpeg, tmp_path)
+    for frame, other in zip(frames, plain, strict=True):
+        lighter = (frame.astype(int) - other) * (1 if is_light else -1)
+        assert lighter.min() > -40  # what the encoder changes around edges
+        assert lighter.max() > 100
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy", "copy"])
+@pytest.mark.parametrize("is_light", [True, False])
+def test_logo_has_no_outline_of_what_is_transparent(
+    name: str, fit: Path, ffmpeg: str, tmp_path: Path, *, is_light: bool
+) -> None:
+    logo = discs(tmp_path / "logo.png", (1200, 600), is_light=is_light)
+    colour = WHITE if is_light else BLACK
+    still = Bumper(logo, Fraction(1, 5), LOGO_SHARE)
+    brand = Brand(still, still, background="#" + bytes(colour).hex())
+    frames = rendered(name, edit_of(fit, brand), ffmpeg, tmp_path)
+    for frame in [*frames[:5], *frames[-5:]]:
+        assert is_colour(frame, colour)
 
 
 def test_copy_leaves_a_watermark_to_others(fit: Path, ffmpeg: str, tmp_path: Path) -> None:

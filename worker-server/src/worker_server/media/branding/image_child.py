@@ -1,15 +1,18 @@
 """Decodes an image and writes it as PNG, in a child process. Run by `normalize_image`."""
 
+import io
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from worker_server.media.model.image_modes import in_full_colour
 from worker_server.media.process.child_main import serve_one_request
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _MAX_SIDE, _MAX_PIXELS = 8192, 4096 * 4096
 _KEPT_SIDE = 1920
+_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 
 
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
@@ -31,22 +34,42 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fault(image: Image.Image) -> str | None:
-    """Judge the image by its headers, before its pixels are decoded."""
+    """Judge the image by its headers, before its pixels are decoded.
+
+    A phone's JPEG may hold more pictures (MPO), such as one of depths: the first is the photo.
+    """
     if max(image.size) > _MAX_SIDE or image.width * image.height > _MAX_PIXELS:
         return "brand_image_too_large"
-    return "brand_image_animated" if getattr(image, "n_frames", 1) > 1 else None
+    is_animated = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    return "brand_image_animated" if is_animated else None
 
 
 def _upright(image: Image.Image, background: str | None) -> Image.Image:
     """Return the image as a viewer shows it, without metadata, at most _KEPT_SIDE long."""
     image.draft("RGB", (_KEPT_SIDE, _KEPT_SIDE))  # JPEG: decodes no more than needed
     image.load()
-    image.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
-    shown = ImageOps.exif_transpose(image).convert("RGBA")
+    shown = in_full_colour(ImageOps.exif_transpose(image))
+    shown.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
+    shown = _in_srgb(shown, image.info.get("icc_profile"))
     if background is None:
         return _bare(shown)
     ground = Image.new("RGBA", shown.size, background)
     return _bare(Image.alpha_composite(ground, shown).convert("RGB"))
+
+
+def _in_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
+    """Return the image in RGBA, converted from the colour space that its ICC profile describes."""
+    if icc_profile is None:
+        return image.convert("RGBA")
+    mode = "RGB" if image.mode == "CMYK" else "RGBA"
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
+        if profile.profile.xcolor_space.strip() in ("CMYK", "RGB"):
+            srgb = ImageCms.createProfile("sRGB")
+            image = ImageCms.profileToProfile(image, profile, srgb, _INTENT, mode) or image
+    except (ImageCms.PyCMSError, OSError):  # damaged, or of another kind than the image
+        pass
+    return image.convert("RGBA")
 
 
 def _bare(image: Image.Image) -> Image.Image:

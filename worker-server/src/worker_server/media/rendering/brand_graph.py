@@ -86,9 +86,17 @@ def _scaled(edit: PartEdit, layer: Layer) -> str:
         even = "force_divisible_by=2:in_color_matrix=bt709:in_range=limited"
         return f"{grid},{fit}:{even}:{into},format=yuv420p,{colour.TAGS},{pad},setsar=1"
     if share < 1:  # a logo, on the background that the frame has already
-        return f"format=rgba,{fit}:{into},format=yuva420p"
+        return f"{_scaled_with_alpha(fit)},scale={into},format=yuva420p"
     # Pad in RGB: the background's colour is exact there, and odd sizes can be centred.
     return f"format=rgb24,{fit},format=rgb24,{pad},scale={into},format=yuv420p"
+
+
+def _scaled_with_alpha(scale: str) -> str:
+    """Return the filters that scale a picture weighted by alpha.
+
+    Else the invisible colour of transparent pixels would be an outline around the others.
+    """
+    return f"format=rgba,format=gbrap,premultiply=inplace=1,{scale},unpremultiply=inplace=1"
 
 
 def watermark_input(edit: PartEdit) -> list[str]:
@@ -105,11 +113,12 @@ def with_watermark(edit: PartEdit, content: str, number: int) -> tuple[list[str]
     if mark is None:
         return [], content
     width, height, left, top = mark.box(edit.width, edit.height)
-    scaled = f"scale={width}:{height}:out_color_matrix=bt709:out_range=limited"
-    faded = f"format=rgba,colorchannelmixer=aa={float(mark.opacity):.4f}"
+    scaled = _scaled_with_alpha(f"scale={width}:{height}")
+    faded = f"colorchannelmixer=aa={float(mark.opacity):.4f}"
+    into = "scale=out_color_matrix=bt709:out_range=limited,format=yuva420p"
     first = [
         f"{content}[content]",
-        f"[{number}:v]{faded},{scaled},format=yuva420p,{colour.TAGS}[mark]",
+        f"[{number}:v]{scaled},{faded},{into},{colour.TAGS}[mark]",
     ]
     return first, f"[content][mark]overlay={left}:{top}:format=yuv420,{colour.TAGS},setsar=1"
 

@@ -26,18 +26,17 @@ import numpy as np
 import numpy.typing as npt
 from moviepy import (
     AudioClip,
-    ColorClip,
-    CompositeVideoClip,
     ImageClip,
     VideoClip,
     concatenate_videoclips,
 )
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from worker_server.media.model import colour
 from worker_server.media.model.brand import Bumper
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.model.geometry import Fit
+from worker_server.media.model.image_modes import in_full_colour
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.process.ffmpeg_command import PROGRESS, quiet_ffmpeg
 from worker_server.media.rendering.bumper_reader import BumperFrames, bumper_sound
@@ -126,13 +125,15 @@ def _bumper(edit: PartEdit, bumper: Bumper) -> VideoClip:
         video = BumperFrames(bumper, edit)
         rate = float(edit.frame_rate)
         return VideoClip(lambda t: video.picture(int(t * rate + 0.25)), duration=1000)
-    picture = ImageClip(str(bumper.path))
-    factor = min(
-        float(edit.width * bumper.share) / picture.w, float(edit.height * bumper.share) / picture.h
-    )
-    ground = ColorClip((edit.width, edit.height), color=_background(edit))
-    composed = CompositeVideoClip([ground, picture.resized(factor).with_position("center")])
-    return ImageClip(composed.get_frame(0))
+    frame = Image.new("RGBA", (edit.width, edit.height), _background(edit))
+    with Image.open(bumper.path) as picture:
+        upright = in_full_colour(ImageOps.exif_transpose(picture)).convert("RGBA")
+    box = int(edit.width * bumper.share), int(edit.height * bumper.share)
+    # Pillow weighs by alpha: the colour of transparent pixels makes no outline.
+    sized = ImageOps.contain(upright, box, Image.Resampling.BICUBIC)
+    place = (edit.width - sized.width) // 2, (edit.height - sized.height) // 2
+    frame.alpha_composite(sized, place)
+    return ImageClip(np.asarray(frame.convert("RGB")))
 
 
 def _background(edit: PartEdit) -> tuple[int, int, int]:
