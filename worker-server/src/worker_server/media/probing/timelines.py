@@ -16,6 +16,7 @@ from worker_server.media.probing.packet_scan import (
 from worker_server.media.probing.timestamps import (
     Timeline,
     find_timeline,
+    interpolated,
     jumps_before_sound,
     match_sound,
     typical_step,
@@ -50,6 +51,18 @@ class Stamps:
                 None if number in self.hidden else pts for number, pts in enumerate(self.pts)
             ]
 
+    def drop_doubled(self) -> None:
+        """Forget a stamp that the next one repeats, where only some packets have any.
+
+        A stamp that is stored behind the beginning of a picture belongs to the next, and
+        libavformat gives it to both.
+        """
+        if None not in self.order:
+            return
+        for number, (time, following) in enumerate(pairwise(self.order)):
+            if time is not None and time == following:
+                self.pts[number] = self.order[number] = None
+
 
 @dataclass(frozen=True)
 class CorrectedTimes:
@@ -71,8 +84,11 @@ def correct_times(
     video_shifts = _known(video_line.shifts(len(video.pts)), video)
     sound_shifts = sound_line.shifts(len(sound.pts))
     shown = [number not in hidden for number in range(len(video.pts))]
-    step = typical_step(video.order, _least_step(video))
-    ticks = _times(list(compress(zip(video.pts, video_shifts, strict=True), shown)), step)
+    if None in compress(video.order, shown):
+        ticks = set(compress(_times_by_order(video, video_line), shown))
+    else:
+        step = typical_step(video.order, _least_step(video))
+        ticks = _times(list(compress(zip(video.pts, video_shifts, strict=True), shown)), step)
     ends = [
         pts + shift
         for pts, shift in zip(sound.pts, sound_shifts, strict=True)
@@ -100,6 +116,25 @@ def _times(stamps: list[tuple[int | None, int | None]], step: int) -> set[int]:
     return ticks
 
 
+def _times_by_order(stamps: Stamps, line: Timeline) -> list[int]:
+    """Return times of the pictures by their number, where only some packets have stamps.
+
+    Pictures are shown in another order than they are decoded, but as far from each other.
+    """
+    shifts = line.shifts(len(stamps.order))
+    corrected = [
+        None if time is None or shift is None else time + shift
+        for time, shift in zip(stamps.order, shifts, strict=True)
+    ]
+    delays = (
+        pts - time
+        for pts, time in zip(stamps.pts, stamps.order, strict=True)
+        if pts is not None and time is not None
+    )
+    delay = next(delays, 0)
+    return [time + delay for time in interpolated(corrected)]
+
+
 def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[int, Stamps]:
     stamps: dict[int, Stamps] = {}
     with open_source(path, demuxer) as container:
@@ -122,6 +157,7 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             of.order.append(pts if dts is None else dts)
     for of in stamps.values():
         of.order_by_edits()
+    stamps[video_index].drop_doubled()
     return stamps
 
 

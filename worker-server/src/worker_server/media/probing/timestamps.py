@@ -62,23 +62,25 @@ def find_timeline(
     jumps: list[Jump] = []
     standing = _standing(times, least_step)
     outliers = standing | _wrong_first(times, slack, hole)
-    shift, previous = 0, None
+    shift, previous, before = 0, None, 0
     for index, time in enumerate(times):
         if time is None:
             continue
+        due = 0 if previous is None else previous + step * (index - before)
         if index in outliers:
             previous = time if index in standing else previous
         elif previous is None:
             previous = time
         elif -slack <= time - previous <= hole:
             previous = max(previous, time) if slack > step else time
-        elif _clock_is_new(times, index, gap := previous + step - time, step):
-            shift += gap
+        elif _clock_is_new(times, index, due - time, step):
+            shift += due - time
             jumps.append(Jump(index, shift))
             previous = time
         else:
             outliers.add(index)
-            previous += step
+            previous = due
+        before = index
     return Timeline(tuple(jumps), frozenset(outliers))
 
 
@@ -94,11 +96,31 @@ def _wrong_first(times: Sequence[int | None], slack: int, hole: int) -> set[int]
 
 
 def typical_step(times: Sequence[int | None], least_step: int = 1) -> int:
-    """Return the median distance of neighbouring stamps in order, at least 1."""
-    known = [time for time in times if time is not None]
-    steps = [later - earlier for earlier, later in pairwise(known)]
+    """Return the median distance of neighbouring packets in order, at least 1."""
+    known = [(index, time) for index, time in enumerate(times) if time is not None]
+    steps = [
+        Fraction(later - earlier, end - begin) for (begin, earlier), (end, later) in pairwise(known)
+    ]
     moving = [step for step in steps if step >= max(1, least_step)]
     return max(1, round(median(moving))) if moving else 1
+
+
+def interpolated(times: Sequence[int | None]) -> list[int]:
+    """Return all times, with those that are missing between and beyond their neighbours."""
+    known = [(index, time) for index, time in enumerate(times) if time is not None]
+    spans = [
+        (Fraction(later - earlier, end - begin), begin, earlier)
+        for (begin, earlier), (end, later) in pairwise(known)
+    ]
+    step = median(span[0] for span in spans) if spans else Fraction(1)
+    if not known:
+        return list(range(len(times)))
+    spans = [(step, *known[0]), *spans, (step, *known[-1])]
+    ends = [known[0][0], *(index for index, _ in known[1:]), len(times)]
+    filled: list[int] = []
+    for (rate, index, time), end in zip(spans, ends, strict=True):
+        filled += [time + round((number - index) * rate) for number in range(len(filled), end)]
+    return filled
 
 
 def _standing(times: Sequence[int | None], least_step: int) -> set[int]:
@@ -122,11 +144,11 @@ def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) 
     time = times[index] or 0
     # Not each packet has a stamp: of several frames of sound in one packet of a transport stream,
     # the first has.
-    later_times = (times[later] for later in range(index + 1, len(times)))
-    following = list(islice((time for time in later_times if time is not None), _WITNESSES))
+    behind = ((later, times[index + later]) for later in range(1, len(times) - index))
+    following = list(islice(((n, later) for n, later in behind if later is not None), _WITNESSES))
     if not following:
         return False
-    off = median(later - (time + (n + 1) * step) for n, later in enumerate(following))
+    off = median(later - (time + n * step) for n, later in following)
     return abs(off) < abs(off - gap)
 
 
