@@ -4,6 +4,7 @@ import argparse
 import datetime
 import signal
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,11 +20,12 @@ def main() -> None:
     options = Options(arguments.video, arguments.rounds, arguments.quick)
     reports = {}
     for name in arguments.only or NAMES:
+        begin = time.monotonic()
         reports[name] = benchmark(name)(options)
         print(f"== {name} ==\n\n{reports[name].text()}", flush=True)
         # After each comparison: the next one may take hours, or fail.
         path = write(reports, options.results, _file_name(arguments.only))
-        print(f"written to {path}", flush=True)
+        print(f"{(time.monotonic() - begin) / 60:.0f} min; written to {path}", flush=True)
     print(f"\n{missed_goals(reports)}", flush=True)
 
 

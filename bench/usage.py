@@ -43,7 +43,11 @@ def measure(work: Callable[[], object]) -> Usage:
     child = os.fork()
     if child == 0:
         _run(work)
-    peak, status, usage = _watch(child)
+    try:
+        peak, status, usage = _watch(child)
+    except BaseException:  # such as the exit on SIGTERM
+        _kill(child)
+        raise
     wall_s = time.monotonic() - begin
     if status != 0:
         raise WorkFailed(f"the work ended with {os.waitstatus_to_exitcode(status)}")
@@ -73,6 +77,13 @@ def _watch(child: int) -> "tuple[int, int, os.struct_rusage]":  # type: ignore[n
         if time.monotonic() >= sample_at:
             peak, sample_at = max(peak, tree_bytes(process)), time.monotonic() + _SAMPLE_S
         time.sleep(_POLL_S)
+
+
+def _kill(child: int) -> None:
+    process = psutil.Process(child)
+    for each in [*process.children(recursive=True), process]:
+        each.kill()
+    os.waitpid(child, 0)
 
 
 def _pss(process: psutil.Process) -> int:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from bench.usage import WorkFailed, measure
@@ -45,3 +46,25 @@ def test_child_processes_count() -> None:
     assert 0.4 <= sample["cpu_s"] <= 5
     assert sample["wall_s"] >= 0.4
     assert 80 * _MIB <= sample["peak_bytes"] <= 200 * _MIB
+
+
+_MEASURE_FOR_EVER = """
+import signal, subprocess, sys
+from bench.usage import measure
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+program = "import os, time; print(os.getpid(), os.getppid(), flush=True); time.sleep(600)"
+measure(lambda: subprocess.run([sys.executable, "-c", program], check=True))
+"""
+
+
+def test_a_stop_ends_the_measured_work_too() -> None:
+    command = [sys.executable, "-c", _MEASURE_FOR_EVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as measuring:
+        assert measuring.stdout is not None
+        work = [psutil.Process(int(pid)) for pid in measuring.stdout.readline().split()]
+        assert len(work) == 2
+        measuring.terminate()
+        assert measuring.wait(60) == 1
+        _, alive = psutil.wait_procs(work, timeout=60)
+        assert alive == []
