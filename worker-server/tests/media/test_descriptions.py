@@ -1,4 +1,4 @@
-"""Files whose container describes the codec anew on the way, as joined MP4 and FLV files do."""
+"""Files whose container describes the codec again on the way, as joined MP4 and FLV files do."""
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +125,7 @@ def test_every_frame_of_both_descriptions(
 
 
 def joined_flv(paths: Sequence[Path], length_ms: int, to: Path) -> Path:
-    """Join recordings as a server does that goes on after its publisher began anew."""
+    """Join recordings as a server does that goes on after its publisher began again."""
     content = bytearray(paths[0].read_bytes())
     for number, path in enumerate(paths[1:], 1):
         piece = path.read_bytes()
@@ -142,7 +142,7 @@ def joined_flv(paths: Sequence[Path], length_ms: int, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [(320, 180), (480, 270)])
-def test_flash_recording_that_was_published_anew(
+def test_flash_recording_that_was_published_again(
     size: tuple[int, int],
     numbered: Make,
     make: Make,
