@@ -10,6 +10,7 @@ const upload = new tus.Upload(createReadStream(path), {
   metadata: { filename: basename(path) },
   chunkSize: Number(chunkBytes),
   uploadDataDuringCreation: extra === "yes",
+  overridePatchMethod: extra === "override",
   retryDelays: Array(250).fill(300),
   onError(error) {
     console.error(error);

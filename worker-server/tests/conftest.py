@@ -31,6 +31,7 @@ from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")
+from upload_testing import Uploads  # noqa: E402
 from webhook_receiver import Receiver, listening  # noqa: E402
 
 from worker_testing import SOURCE, plan, post  # noqa: E402 # not before its assertions are rewritten
@@ -219,3 +220,9 @@ def receiver() -> Iterator[Receiver]:
     """A stranger's receiver of webhooks."""
     with listening() as receiver:
         yield receiver
+
+
+@pytest.fixture
+def mine(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Uploads:
+    """The uploads of user 1."""
+    return Uploads(client, auth())

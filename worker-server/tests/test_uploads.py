@@ -1,6 +1,5 @@
 """Uploads by tus 1.0: what is confirmed is on the disk, and nothing else is."""
 
-import base64
 import hashlib
 import os
 import uuid
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from upload_testing import BYTES, CONTENT, NAME, Uploads, encoded, file_of
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
@@ -23,60 +23,11 @@ from worker_server.upload_files import UploadBusy, locked_file
 from worker_testing import problem
 
 Auth = Callable[..., dict[str, str]]
-BYTES = "application/offset+octet-stream"
-CONTENT = bytes(range(256)) * 1000
-NAME = "opening talk.mp4"
-
-
-def encoded(value: bytes) -> str:
-    return base64.b64encode(value).decode()
-
-
-class Uploads:
-    """The calls of one account."""
-
-    def __init__(self, client: FlaskClient, headers: dict[str, str]) -> None:
-        self.client = client
-        self.headers = {**headers, "Tus-Resumable": "1.0.0"}
-
-    def create(self, length: object = len(CONTENT), **more: str) -> TestResponse:
-        headers = {**self.headers, "Upload-Length": str(length), **more}
-        return self.client.post("/uploads", headers=headers)
-
-    def new(self, length: int = len(CONTENT)) -> str:
-        metadata = f"filename {encoded(NAME.encode())},empty"
-        response = self.create(length, **{"Upload-Metadata": metadata})
-        assert response.status_code == 201
-        return response.headers["Location"]
-
-    def patch(self, path: str, offset: object, data: bytes, **more: str) -> TestResponse:
-        headers = {**self.headers, "Upload-Offset": str(offset), "Content-Type": BYTES, **more}
-        return self.client.patch(path, headers=headers, data=data)
-
-    def offset(self, path: str) -> int:
-        response = self.client.head(path, headers=self.headers)
-        assert response.status_code == 200
-        return int(response.headers["Upload-Offset"])
-
-    def whole(self, content: bytes) -> str:
-        """Upload and return the id."""
-        path = self.new(len(content))
-        assert self.patch(path, 0, content).status_code == 204
-        return path.rpartition("/")[2]
-
-
-@pytest.fixture
-def mine(client: FlaskClient, auth: Auth) -> Uploads:
-    return Uploads(client, auth())
 
 
 @pytest.fixture
 def theirs(client: FlaskClient, auth: Auth) -> Uploads:
     return Uploads(client, auth(2))
-
-
-def file_of(share: Path, path: str) -> Path:
-    return share / "uploads" / path.rpartition("/")[2]
 
 
 def test_upload_in_three_pieces(mine: Uploads, share: Path, database: Database) -> None:

@@ -15,6 +15,7 @@ from worker_server.api import (
     brand_views,
     change_views,
     clip_queries,
+    method_override,
     poster_views,
     queries,
     rate_limits,
@@ -113,6 +114,8 @@ def create_app(
         "tasks", __name__, engine_options, PROBLEMS, lambda: identify(verifier), OPEN_ENDPOINTS
     )
     app = create_service(service, settings)
+    middleware = method_override.OverrideUploadMethods(app.wsgi_app)
+    app.wsgi_app = middleware  # type: ignore[method-assign] # Flask's documented way
     with app.app_context():
         settings_module.attach(settings)
     db.install(app)

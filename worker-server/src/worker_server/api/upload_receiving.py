@@ -117,7 +117,7 @@ def receive(
                 raise
             return receiver.state
     except UploadFileLost as error:
-        uploads.give_up_lost(state.id)
+        uploads.give_up(state.id)
         raise UploadGone from error
     except OSError as error:
         raise _storage_problem(error) from error

@@ -102,7 +102,16 @@ def _create(share: ShareMonitor, slots: Slots) -> UploadState:
     services.admit_write(share, new.length_bytes)
     with slots.taken(new.owner_id):
         state = uploads.create(new, current().quotas)
-        return _receive(state, 0, checksum) if has_body else state
+        return _receive_first(state, checksum) if has_body else state
+
+
+def _receive_first(state: UploadState, checksum: tus.Checksum | None) -> UploadState:
+    """Take the first bytes; an upload whose address no answer tells is given up."""
+    try:
+        return _receive(state, 0, checksum)
+    except Exception:
+        uploads.give_up(state.id)
+        raise
 
 
 def _new_upload() -> NewUpload:

@@ -207,8 +207,8 @@ def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
         raise UploadUsed("A task has this upload; delete the task.")
 
 
-def give_up_lost(upload_id: uuid.UUID) -> None:
-    """End an upload whose confirmed bytes the share has lost."""
+def give_up(upload_id: uuid.UUID) -> None:
+    """End an upload that nobody can go on with; the sweeper removes its file."""
     with transaction() as session:
         session.execute(
             update(Upload).where(Upload.id == upload_id, _IS_UNUSED).values(deleted_at=func.now())

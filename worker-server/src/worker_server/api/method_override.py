@@ -1,0 +1,45 @@
+"""X-HTTP-Method-Override of tus 1.0: PATCH and DELETE for callers who can send neither.
+
+Such a call is a POST that names its method in the header. A header on any other call is ignored.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_HEADER = "HTTP_X_HTTP_METHOD_OVERRIDE"
+_UPLOADS = re.compile("/+uploads(/|$)")
+
+
+class OverrideUploadMethods:
+    """Gives a POST below /uploads the method that its header names, before it is routed."""
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        method = environ.get(_HEADER, "").upper()  # as the app reads methods
+        if method and environ["REQUEST_METHOD"] == "POST" and _is_upload(environ):
+            environ["REQUEST_METHOD"] = method
+            if method == "HEAD":
+                return self._app(environ, _without_body(start_response))
+        return self._app(environ, start_response)
+
+
+def _is_upload(environ: "WSGIEnvironment") -> bool:
+    return _UPLOADS.match(environ.get("PATH_INFO", "")) is not None
+
+
+def _without_body(start_response: "StartResponse") -> Callable[..., Any]:
+    """Announce no bytes: the server knows the call as a POST, whose caller would wait for them."""
+
+    def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 # WSGI's
+        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        return start_response(status, [*kept, ("Content-Length", "0")], *error)
+
+    return start

@@ -1,0 +1,73 @@
+"""Uploads by tus 1.0: calls that bring the first bytes, and methods that a header names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from upload_testing import BYTES, CONTENT, Uploads, encoded, file_of
+from werkzeug.test import TestResponse
+
+from worker_testing import problem
+
+Auth = Callable[..., dict[str, str]]
+
+
+@pytest.mark.parametrize(
+    ("length", "checksum", "refusal"),
+    [
+        (1000, {"Upload-Checksum": f"sha1 {encoded(bytes(20))}"}, (460, "checksum_mismatch")),
+        (999, {}, (413, "upload_too_large")),
+    ],
+)
+def test_refused_first_bytes_leave_no_upload(
+    mine: Uploads, length: int, checksum: dict[str, str], refusal: tuple[int, str]
+) -> None:
+    headers = {**mine.headers, "Upload-Length": str(length), "Content-Type": BYTES, **checksum}
+    response = mine.client.post("/uploads", headers=headers, data=CONTENT[:1000])
+    assert problem(response) == refusal
+    assert mine.client.get("/uploads", headers=mine.headers).get_json() == []
+
+
+def test_first_bytes_that_cannot_be_stored_leave_no_upload(mine: Uploads, share: Path) -> None:
+    (share / ".idrl-share").unlink()
+    headers = {**mine.headers, "Upload-Length": "1000", "Content-Type": BYTES}
+    response = mine.client.post("/uploads", headers=headers, data=CONTENT[:1000])
+    assert problem(response) == (503, "storage_unavailable")
+    (share / ".idrl-share").touch()
+    assert mine.client.get("/uploads", headers=mine.headers).get_json() == []
+
+
+def override(
+    calls: Uploads, path: str, method: str, data: bytes = b"", **more: str
+) -> TestResponse:
+    headers = {**calls.headers, "X-HTTP-Method-Override": method, **more}
+    return calls.client.post(path, headers=headers, data=data)
+
+
+def test_methods_can_be_named_in_a_header(mine: Uploads, share: Path) -> None:
+    """As tus asks of every server, for callers who can send neither PATCH nor DELETE."""
+    path = mine.new()
+    body = {"Content-Type": BYTES}
+    sent = override(mine, path, "PATCH", CONTENT[:1000], **body, **{"Upload-Offset": "0"})
+    assert (sent.status_code, sent.headers["Upload-Offset"]) == (204, "1000")
+    assert file_of(share, path).read_bytes() == CONTENT[:1000]
+    told = override(mine, path, "HEAD")
+    assert (told.status_code, told.headers["Upload-Offset"]) == (200, "1000")
+    assert override(mine, path, "DELETE").status_code == 204
+    gone = override(mine, path, "head")
+    assert (gone.status_code, gone.data, gone.headers["Content-Length"]) == (410, b"", "0")
+    after = override(mine, path, "PATCH", b"x", **body, **{"Upload-Offset": "1000"})
+    assert problem(after) == (410, "upload_gone")
+
+
+@pytest.mark.parametrize("method", ["BREW", "GET, PATCH", "GET"])
+def test_other_methods_in_the_header_are_refused(mine: Uploads, method: str) -> None:
+    path = mine.new()
+    assert problem(override(mine, path, method)) == (405, "method_not_allowed")
+    assert mine.offset(path) == 0
+
+
+def test_method_in_a_header_counts_for_uploads_alone(client: FlaskClient, auth: Auth) -> None:
+    headers = {**auth(), "X-HTTP-Method-Override": "GET"}
+    assert problem(client.post("/tasks", headers=headers)) == (415, "unsupported_media_type")
