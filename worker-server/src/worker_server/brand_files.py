@@ -4,6 +4,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from worker_server import storage
@@ -37,23 +38,38 @@ def publish_files(remote: Path, owner_id: int, files: Mapping[str, Path]) -> Non
 def owners_with_files(remote: Path) -> list[int]:
     """Return the accounts that have a folder of brands."""
     try:
-        return [int(each.name) for each in (remote / "brands").iterdir() if each.name.isdigit()]
+        names = [each.name for each in (remote / "brands").iterdir()]
     except FileNotFoundError:
         return []
+    return [int(name) for name in names if name.isascii() and name.isdigit()]
 
 
 def old_files(remote: Path, owner_id: int, min_age_s: float) -> list[str]:
     """Return the names of the owner's files that were written so long ago, unfinished ones too."""
     settled = time.time() - min_age_s
-    entries = brand_file(remote, owner_id, "").iterdir()
-    return [each.name for each in entries if each.stat().st_mtime < settled]
+    old = []
+    for each in brand_file(remote, owner_id, "").iterdir():
+        with suppress(FileNotFoundError):  # removed meanwhile
+            if each.stat().st_mtime < settled:
+                old.append(each.name)
+    return old
 
 
 def remove_files(remote: Path, owner_id: int, names: Collection[str]) -> None:
-    """Remove the files, and the folder once it is empty; raise OSError while the share is away."""
+    """Remove the files, and the folder once it is empty.
+
+    Raise OSError while the share is away, and for a file that cannot be removed, once the others
+    are gone.
+    """
     storage.require_mounted(remote)
     folder = brand_file(remote, owner_id, "")
+    errors = []
     for name in names:
-        (folder / name).unlink(missing_ok=True)
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
     if not any(folder.iterdir()):
         folder.rmdir()

@@ -5,7 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker_server import storage
@@ -86,4 +86,10 @@ def old_uploads(remote: Path, min_age_s: float) -> list[uuid.UUID]:
     except FileNotFoundError:
         return []
     settled = time.time() - min_age_s
-    return [uuid.UUID(each.name) for each in entries if each.stat().st_mtime < settled]
+    old = []
+    for entry in entries:
+        # A name of the NFS client's own, and a file that was removed meanwhile.
+        with suppress(ValueError, FileNotFoundError):
+            if entry.stat().st_mtime < settled:
+                old.append(uuid.UUID(entry.name))
+    return old

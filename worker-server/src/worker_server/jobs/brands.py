@@ -40,7 +40,15 @@ def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -
 def remove_needless_brands(settings: Settings) -> None:
     """Forget deleted brands that no task needs, and remove files that no brand has."""
     brands.forget_needless(_AT_ONCE)
+    for owner_id in owners_with_files(settings.remote_folder):
+        try:
+            _remove_unused(owner_id, settings)
+        except OSError as error:  # those of other accounts can be removed all the same
+            extra = {"owner_id": owner_id, "error": type(error).__name__}
+            _log.warning("files of brands are left", extra=extra)
+
+
+def _remove_unused(owner_id: int, settings: Settings) -> None:
     remote = settings.remote_folder
-    for owner_id in owners_with_files(remote):
-        names = old_files(remote, owner_id, _SETTLED_S)
-        brands.remove_unused(owner_id, names, partial(remove_files, remote, owner_id))
+    names = old_files(remote, owner_id, _SETTLED_S)
+    brands.remove_unused(owner_id, names, partial(remove_files, remote, owner_id))

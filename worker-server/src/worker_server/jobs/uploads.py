@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from worker_server.errors import FailureCode, WorkFailed
@@ -24,18 +25,31 @@ def take_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
 
 
 def remove_needless_uploads(settings: Settings) -> None:
-    """Remove the files of uploads that are over, and forget the oldest rows."""
-    for upload_id in uploads.due_removals(_AT_ONCE):
-        try:
-            remove_upload(settings.remote_folder, upload_id)
-        except OSError as error:
-            _log.warning("an upload's file is left: %s", type(error).__name__)
-            return
+    """Remove the files of uploads that are over."""
+    for upload_id in _removed(uploads.due_removals(_AT_ONCE), settings):
         uploads.note_removed(upload_id)
 
 
 def remove_stray_uploads(settings: Settings) -> None:
     """Remove files of uploads that no row knows, and forget rows of removed ones."""
     uploads.forget_removed()
-    for upload_id in uploads.unknown_ids(old_uploads(settings.remote_folder, _STRAY_AGE_S)):
-        remove_upload(settings.remote_folder, upload_id)
+    strays = uploads.unknown_ids(old_uploads(settings.remote_folder, _STRAY_AGE_S))
+    for upload_id in _removed(strays, settings):
+        _log.info("a stray upload was removed", extra={"upload_id": str(upload_id)})
+
+
+def _removed(upload_ids: Iterable[uuid.UUID], settings: Settings) -> Iterator[uuid.UUID]:
+    """Remove the files, and yield each upload whose file is gone.
+
+    A file that cannot be removed does not keep the others.
+    """
+    errors = []
+    for upload_id in upload_ids:
+        try:
+            remove_upload(settings.remote_folder, upload_id)
+        except OSError as error:
+            errors.append(type(error).__name__)
+        else:
+            yield upload_id
+    if errors:
+        _log.warning("files of %d uploads are left: %s", len(errors), errors[0])

@@ -243,7 +243,10 @@ def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.
 
 
 def due_removals(limit: int) -> list[uuid.UUID]:
-    """Return uploads whose file is to be removed now."""
+    """Return uploads whose file is to be removed now, in any order.
+
+    By chance, so that those whose files cannot be removed leave a place for the others.
+    """
     query = select(Upload.id).where(
         Upload.removed_at.is_(None),
         or_(
@@ -253,7 +256,7 @@ def due_removals(limit: int) -> list[uuid.UUID]:
         ),
     )
     with transaction() as session:
-        return list(session.scalars(query.limit(limit)))
+        return list(session.scalars(query.order_by(func.random()).limit(limit)))
 
 
 def note_removed(upload_id: uuid.UUID) -> None:
