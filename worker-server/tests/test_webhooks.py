@@ -17,7 +17,7 @@ from worker_server.db import db
 from worker_server.fetching.addresses import EgressRules
 from worker_server.jobs.webhooks import send_due
 from worker_server.models import Webhook, WebhookDelivery
-from worker_server.queue import removals, webhooks
+from worker_server.queue import removals, webhook_rows, webhooks
 from worker_server.queue.webhooks import RETRY_AFTER_S
 from worker_server.webhooks.sending import Sender
 from worker_testing import finished_part, processing, submit
@@ -30,10 +30,13 @@ EVENTS = ["task.done", "task.failed", "task.canceled"]
 
 @pytest.fixture
 def add(receiver: Receiver) -> Callable[..., uuid.UUID]:
-    """Add a webhook of user 1."""
+    """Add a webhook, of user 1 by default."""
 
-    def add_one(url: str | None = None, events: list[str] | None = None) -> uuid.UUID:
-        row = Webhook(owner_id=1, url=url or receiver.url, events=events or EVENTS, secret=SECRET)
+    def add_one(
+        url: str | None = None, events: list[str] | None = None, owner_id: int = 1
+    ) -> uuid.UUID:
+        row = Webhook(owner_id=owner_id, url=url or receiver.url, events=events or EVENTS)
+        row.secret = SECRET
         db.session.add(row)
         db.session.commit()
         return row.id
@@ -82,6 +85,10 @@ def test_a_finished_task_is_told_once_and_signed(
     assert (body["type"], body["data"]["task_id"]) == ("task.done", str(task_id))
     assert (body["data"]["status"], len(body["data"]["parts"])) == ("done", 1)
     row = _row()
+    in_utc = row.event_at.astimezone(UTC)
+    assert body["timestamp"] == in_utc.strftime("%Y-%m-%dT%H:%M:%S.") + (
+        f"{in_utc.microsecond // 1000:03}Z"
+    )
     assert (row.status, row.http_status, row.attempt) == ("delivered", 204, 1)
     assert receiver.received[0][0]["webhook-id"] == f"msg_{row.id}"
 
@@ -246,6 +253,41 @@ def test_two_senders_do_not_crowd_one_receiver(add: Callable[..., uuid.UUID]) ->
     assert len(urls) == 2
     webhooks.settle(first, webhooks.Outcome(http_status=200))
     assert webhooks.claim(30) is not None
+
+
+def test_slow_receivers_of_one_account_hold_up_no_others(add: Callable[..., uuid.UUID]) -> None:
+    """However many of them one account has: each sender that is free takes another account's."""
+    for _ in range(3):
+        add()
+    other = add(owner_id=2)
+    _finish()
+    processing(1, owner_id=2)
+    finished_part()
+    claimed = [webhooks.claim(30) for _ in range(5)]
+    owners = [delivery.owner_id for delivery in claimed if delivery]
+    assert owners == [1, 2, 1, 1]
+    (second,) = (delivery for delivery in claimed if delivery and delivery.owner_id == 2)
+    assert second.webhook_id == other
+
+
+def test_event_that_is_sent_again_meanwhile_is_settled(
+    add: Callable[..., uuid.UUID],
+) -> None:
+    webhook_id = add()
+    _finish()
+    first = webhooks.claim(30)
+    assert first is not None
+    webhook_rows.resend(1, webhook_id, first.id)
+    assert webhooks.claim(30) is None  # the first attempt is still under way
+    webhooks.settle(first, webhooks.Outcome(http_status=500))
+    assert _row().http_status == 500
+    _make_due()
+    second = webhooks.claim(30)
+    assert second is not None
+    webhooks.settle(first, webhooks.Outcome(http_status=204))  # of a sender that was frozen
+    assert (_row().status, _row().http_status) == ("waiting", 500)
+    webhooks.settle(second, webhooks.Outcome(http_status=204))
+    assert _row().status == "delivered"
 
 
 def _webhook_of(delivery_id: uuid.UUID) -> uuid.UUID:

@@ -8,6 +8,7 @@ from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchNotFound, get_batch
 from worker_server.api.queries import PartTotals, TaskNotFound, get_task
 from worker_server.api.schemas import task_document
+from worker_server.api.times import utc_text
 from worker_server.errors import Stopped
 from worker_server.queue import webhooks
 from worker_server.queue.webhooks import Delivery, Outcome
@@ -42,7 +43,8 @@ def _attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool]
 
 
 def _payload(delivery: Delivery) -> str:
-    whole = {"type": delivery.event, "timestamp": delivery.event_at, "data": _data(delivery)}
+    timestamp = utc_text(delivery.event_at)
+    whole = {"type": delivery.event, "timestamp": timestamp, "data": _data(delivery)}
     return json.dumps(whole, separators=(",", ":"))
 
 

@@ -14,7 +14,8 @@ from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import DeliveryStatus
 
 EVENTS = (*callbacks.TASK_EVENTS, "part.done", *callbacks.BATCH_EVENTS)
-DEFAULT_EVENTS = ("task.done", "task.failed", "task.canceled")
+# All but those of parts, of which a long video has hundreds.
+DEFAULT_EVENTS = (*callbacks.TASK_EVENTS, *callbacks.BATCH_EVENTS)
 TEST_EVENT = "webhook.test"
 MAX_WEBHOOKS = 20
 # A receiver that is away must not let the outbox grow without end.

@@ -3,8 +3,10 @@
 import random
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, true, update
 
 from worker_server.db import persistently, transaction
 from worker_server.models import Webhook, WebhookDelivery
@@ -25,15 +27,19 @@ _RESULTS = {
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt to deliver; `number` is its fencing token, counted from 1."""
+    """One attempt to deliver, the `number`th since the event or since it was sent again.
+
+    `attempted_at`, when it was claimed, is its fencing token.
+    """
 
     id: uuid.UUID
     webhook_id: uuid.UUID
     number: int
+    attempted_at: datetime
     url: str
     secret: bytes
     event: str
-    event_at: str
+    event_at: datetime
     task_id: uuid.UUID | None
     batch_id: uuid.UUID | None
     part: int | None
@@ -60,19 +66,14 @@ def claim(lease_s: float) -> Delivery | None:
     """Return the delivery that waits longest, for `lease_s`; None where nothing is due.
 
     After that time it is due again: its sender has died, and the receiver may see it twice. A
-    webhook has one attempt at a time, so that a slow receiver holds up no other account's.
+    webhook has one attempt at a time, and accounts without any go first, so that slow receivers
+    hold up no other account's.
     """
-    due = (
-        select(WebhookDelivery, Webhook)
-        .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
-        .where(*_is_due())
-        .order_by(WebhookDelivery.run_after)
-        .limit(1)
-        # The webhook's row too: its lock makes a second sender read `busy_until` again.
-        .with_for_update(skip_locked=True, of=(WebhookDelivery, Webhook))
-    )
     with transaction() as session:
-        claimed = session.execute(due).one_or_none()
+        served = _served_accounts(session, lease_s)
+        claimed = _next_due(session, Webhook.owner_id.not_in(served))
+        if claimed is None and served:
+            claimed = _next_due(session, true())
         if claimed is None:
             return None
         row, webhook = claimed
@@ -84,15 +85,45 @@ def claim(lease_s: float) -> Delivery | None:
         return _delivery(row, webhook, secret)
 
 
+def _next_due(
+    session: ScopedSession, condition: ColumnElement[bool]
+) -> Row[tuple[WebhookDelivery, Webhook]] | None:
+    due = (
+        select(WebhookDelivery, Webhook)
+        .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
+        .where(*_is_due(), condition)
+        .order_by(WebhookDelivery.run_after)
+        .limit(1)
+        # The webhook's row too: its lock makes a second sender read `busy_until` again.
+        .with_for_update(skip_locked=True, of=(WebhookDelivery, Webhook))
+    )
+    return session.execute(due).one_or_none()
+
+
+def _served_accounts(session: ScopedSession, lease_s: float) -> list[int]:
+    """Return the accounts of which an attempt is under way: a claim sets both times alike."""
+    until = WebhookDelivery.run_after
+    under_way = (
+        WebhookDelivery.status == DeliveryStatus.WAITING,
+        until.between(func.now(), seconds_from_now(lease_s)),
+        Webhook.busy_until == until,
+    )
+    owners = select(Webhook.owner_id).join(
+        WebhookDelivery, WebhookDelivery.webhook_id == Webhook.id
+    )
+    return list(session.scalars(owners.where(*under_way).distinct()))
+
+
 def _delivery(row: WebhookDelivery, webhook: Webhook, secret: bytes) -> Delivery:
     return Delivery(
         row.id,
         row.webhook_id,
         row.attempt,
+        cast(datetime, row.attempted_at),  # the claim has set it
         webhook.url,
         secret,
         row.event,
-        row.event_at.isoformat(),
+        row.event_at,
         row.task_id,
         row.batch_id,
         row.part,
@@ -115,7 +146,10 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
 
     The webhook's row is locked first and its deliveries after it, as its deletion locks them.
     """
-    where = (WebhookDelivery.id == delivery.id, WebhookDelivery.attempt == delivery.number)
+    where = (
+        WebhookDelivery.id == delivery.id,
+        WebhookDelivery.attempted_at == delivery.attempted_at,
+    )
     still = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
     after = _after(delivery.number, outcome)
     with transaction() as session:
