@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
+from upload_testing import CONTENT, Uploads
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
@@ -110,6 +111,34 @@ def test_every_wrong_item_is_named_and_none_is_accepted(
     assert database.execute("SELECT (SELECT count(*) FROM tasks), count(*) FROM batches") == [
         (0, 0)
     ]
+
+
+def test_uploads_that_no_task_can_get_are_named(mine: Uploads, database: Database) -> None:
+    whole, used, gone = (mine.whole(CONTENT) for _ in range(3))
+    unfinished = mine.new().rpartition("/")[2]
+    assert post_upload(mine, used).status_code == 202
+    assert mine.client.delete(f"/uploads/{gone}", headers=mine.headers).status_code == 204
+    ids = [whole, used, gone, unfinished, str(uuid.uuid4()), whole.upper()]
+    items = [*_items(1), *({"upload_id": upload_id} for upload_id in ids)]
+    response = _post(mine.client, mine.headers, {"items": items})
+    assert problem(response) == (400, "invalid_batch")
+    errors = [(error["field"], error["code"]) for error in response.get_json()["errors"]]
+    assert errors == [
+        ("items.2.upload_id", "upload_used"),
+        ("items.3.upload_id", "upload_gone"),
+        ("items.4.upload_id", "upload_unfinished"),
+        ("items.5.upload_id", "upload_not_found"),
+        ("items.6.upload_id", "upload_used"),
+    ]
+    assert database.execute("SELECT (SELECT count(*) FROM tasks), count(*) FROM batches") == [
+        (1, 0)
+    ]
+    good = _post(mine.client, mine.headers, {"items": items[:2]})
+    assert good.status_code == 202
+
+
+def post_upload(calls: Uploads, upload_id: str) -> TestResponse:
+    return calls.client.post("/tasks", json={"upload_id": upload_id}, headers=calls.headers)
 
 
 @pytest.mark.parametrize(

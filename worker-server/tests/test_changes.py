@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
+from upload_testing import CONTENT, NAME, Uploads
 
 from worker_testing import post, problem
 
@@ -30,6 +31,24 @@ def test_null_removes(client: FlaskClient, auth: Auth) -> None:
     nothing = dict.fromkeys(body)
     after = client.patch(path, json=nothing, headers=auth()).get_json()
     assert {name: after[name] for name in body} == {**nothing, "name": before["name"]}
+
+
+def test_name_that_is_removed_is_found_by_the_default_one(client: FlaskClient, auth: Auth) -> None:
+    path = post(client, auth(), "http://example.com/my%20talk.mp4", name="Finish").get_json()[
+        "link"
+    ]
+    assert (
+        client.patch(path, json={"name": None}, headers=auth()).get_json()["name"] == "my talk.mp4"
+    )
+    (found,) = client.get("/tasks?q=My+Talk", headers=auth()).get_json()
+    assert (found["link"], found["name"]) == (path, "my talk.mp4")
+
+
+def test_default_name_of_an_upload_is_its_files(mine: Uploads) -> None:
+    body = {"upload_id": mine.whole(CONTENT), "name": "Finish"}
+    path = mine.client.post("/tasks", json=body, headers=mine.headers).get_json()["link"]
+    changed = mine.client.patch(path, json={"name": None}, headers=mine.headers).get_json()
+    assert changed["name"] == NAME
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,24 @@ def test_change_of_the_edit_keeps_what_is_not_named(
     assert (task["status"], task["parts_total"], task["name"]) == ("planned", 3, "Third")
 
 
+def test_change_of_the_edit_keeps_a_brand_that_was_deleted(
+    client: FlaskClient, auth: Auth, post_manual: Callable[..., dict[str, Any]]
+) -> None:
+    form = {"data": {"name": "Race"}, "content_type": "multipart/form-data"}
+    brand_id = client.post("/brands", headers=auth(), **form).get_json()["brand_id"]
+    link = post_manual(brand_id=brand_id)["link"]
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+    assert client.delete(f"/brands/{brand_id}", headers=auth()).status_code == 204
+    for change in ({"aspect": "1:1"}, {"brand_id": brand_id, "aspect": "4:5"}):
+        changed = client.patch(link, json={"edit": change}, headers=auth())
+        assert changed.status_code == 200, changed.get_json()
+        edit = changed.get_json()["edit"]
+        assert (edit["brand_id"], edit["aspect"]) == (brand_id, change["aspect"])
+        assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+    default = client.patch(link, json={"edit": {"brand_id": None}}, headers=auth())
+    assert default.get_json()["edit"]["brand_id"] == "built-in"
+
+
 @pytest.mark.parametrize(
     ("first", "second", "wanted"),
     [

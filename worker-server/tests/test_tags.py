@@ -138,7 +138,7 @@ class World:
     def _change(self) -> None:
         if self.task_ids:
             values = {"keep": self._random.random() < 0.5, "name": self._random.choice("ab")}
-            changes.change_task(1, self._random.choice(self.task_ids), values)
+            changes.change_task(1, self._random.choice(self.task_ids), values, str)
 
     def _retain(self) -> None:
         retention.apply_setting(self._random.choice([0, 3, 30]))

@@ -249,7 +249,7 @@ def test_upload_becomes_a_task(
     assert (response.status_code, task["name"], task["url"]) == (202, NAME, f"upload:{upload_id}")
     batch = {"items": [{"upload_id": upload_id}]}
     again = mine.client.post("/batches", json=batch, headers=mine.headers)
-    assert problem(again) == (409, "upload_used")
+    assert problem(again) == (400, "invalid_batch")
     used = mine.client.delete(f"/uploads/{upload_id}", headers=mine.headers)
     assert problem(used) == (409, "upload_used")
     remove_needless_uploads(settings)

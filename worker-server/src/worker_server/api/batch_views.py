@@ -23,6 +23,7 @@ from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
 from worker_server.api.task_reads import next_link
+from worker_server.api.upload_choices import upload_errors
 from worker_server.edits import Edit
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
@@ -115,7 +116,7 @@ def _submissions(body: NewBatch) -> list[Submission]:
     part_seconds = current().part_seconds
     whole = {index: edit.whole(part_seconds) for index, edit in edits.items()}
     branded, without_brand = with_brands(caller().user_id, whole)
-    errors += without_brand
+    errors += without_brand + upload_errors(caller().user_id, items)
     if errors:
         errors.sort(key=lambda error: int(error["field"].split(".")[1]))
         sentence = "The batch has items that are wrong; none was accepted."

@@ -15,13 +15,16 @@ from worker_server.queue.planning import Editor
 def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
     """Return what makes of a task's edit the changed one, whole.
 
-    It raises a 400 Problem where the result is no edit, or begins behind the source's end.
+    The task keeps the brand that it has, also once that is deleted. Raises a 400 Problem where the
+    result is no edit, or begins behind the source's end.
     """
 
     def edited(stored: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         edit = validate_field(Edit, change.over(stored), "edit")
         _check_begins(edit, source)
-        return with_brand(owner_id, edit.whole(part_seconds))
+        whole = edit.whole(part_seconds)
+        has_brand = whole["brand_id"] is not None and whole["brand_id"] == stored.get("brand_id")
+        return whole if has_brand else with_brand(owner_id, whole)
 
     return edited
 

@@ -7,6 +7,7 @@ from idrl_common.problems import Problem
 from worker_server.api import batch_queries, queries
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.clip_queries import Clip, PartNotReady
+from worker_server.api.labels import default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.times import utc_text
 from worker_server.errors import FailureCode
@@ -146,7 +147,7 @@ def change_task(
     With an `editor` a planned task is planned again. Raise TaskNotFound or NotPlanned.
     """
     columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
-    if not changes.change_task(owner_id, task_id, columns, editor):
+    if not changes.change_task(owner_id, task_id, columns, default_name, editor):
         raise TaskNotFound
     if editor is not None:
         wakeups.send_later(wakeups.FETCH)

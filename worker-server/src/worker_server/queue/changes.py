@@ -1,12 +1,13 @@
 """Callers' PATCH of a task: what an owner may change of it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import func, select, update
 
 from worker_server.db import transaction
 from worker_server.models import Task
+from worker_server.queue import uploads
 from worker_server.queue.planning import Editor, change_edit
 
 
@@ -14,18 +15,25 @@ def change_task(
     owner_id: int,
     task_id: uuid.UUID,
     values: Mapping[str, object],
+    default_name: Callable[[str], str],
     editor: Editor | None = None,
 ) -> bool:
     """Set these columns of the task, and its edit by `editor`; all of it or nothing.
 
-    Raise NotPlanned, and what `editor` raises; False when the owner has no such task.
+    A name of None becomes the default one, by which lists find the task: the upload's, or what
+    `default_name` makes of the URL. Raise NotPlanned, and what `editor` raises; False when the
+    owner has no such task.
     """
-    owned = select(Task.id).where(Task.id == task_id, Task.owner_id == owner_id)
+    owned = select(Task.url).where(Task.id == task_id, Task.owner_id == owner_id)
     with transaction() as session:
-        if session.scalar(owned.with_for_update()) is None:
+        url = session.scalar(owned.with_for_update())
+        if url is None:
             return False
+        named = dict(values)
+        if named.get("name", "") is None:
+            named["name"] = uploads.default_name(session, url) or default_name(url)
         changed = update(Task).where(Task.id == task_id)
-        session.execute(changed.values({**values, "updated_at": func.now()}))
+        session.execute(changed.values({**named, "updated_at": func.now()}))
         if editor is not None:
             change_edit(session, task_id, editor)
         return True

@@ -30,6 +30,8 @@ from worker_server.queue.statuses import TaskStatus
 KEPT_HOURS = 24
 MAX_OPEN = 1000
 URL_PREFIX = "upload:"
+# Of an upload whose file the caller has not named.
+_NO_NAME = "upload"
 
 
 class UploadNotFound(Exception):
@@ -108,6 +110,9 @@ _IS_UNUSED = and_(
     Upload.removed_at.is_(None),
     Upload.expires_at > func.now(),
 )
+_IS_GONE = or_(Upload.deleted_at.is_not(None), and_(Upload.task_id.is_(None), ~_IS_UNUSED)).label(
+    "is_gone"
+)
 
 
 def source_url(upload_id: uuid.UUID) -> str:
@@ -157,11 +162,7 @@ def find(owner_id: int, upload_id: uuid.UUID) -> UploadState:
 
 
 def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> UploadState:
-    is_gone = or_(
-        Upload.deleted_at.is_not(None),
-        and_(Upload.task_id.is_(None), ~_IS_UNUSED),
-    )
-    query = select(*_STATE, is_gone.label("is_gone"))
+    query = select(*_STATE, _IS_GONE)
     owned = query.where(Upload.id == upload_id, Upload.owner_id == owner_id)
     row = session.execute(owned).one_or_none()
     if row is None:
@@ -169,6 +170,36 @@ def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> Upload
     if row.is_gone:
         raise UploadGone
     return _state(row)
+
+
+def refusals(owner_id: int, upload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Exception]:
+    """Return why no task can get these uploads, of those that none can get."""
+    if not upload_ids:
+        return {}
+    owned = select(*_STATE, _IS_GONE).where(Upload.id.in_(upload_ids), Upload.owner_id == owner_id)
+    with transaction() as session:
+        rows = session.execute(owned).all()
+    found = {row.id: _refusal(row) for row in rows}
+    refused = {each: found.get(each, UploadNotFound()) for each in upload_ids}
+    return {each: error for each, error in refused.items() if error is not None}
+
+
+def _refusal(row: Sequence[Any]) -> Exception | None:
+    state, is_gone = _state(row), row[-1]
+    if is_gone:
+        return UploadGone()
+    if state.task_id is not None:
+        return _used(state.id)
+    return None if state.is_finished else _unfinished(state)
+
+
+def _used(upload_id: uuid.UUID) -> UploadUsed:
+    return UploadUsed(f"A task has the upload {upload_id} already.")
+
+
+def _unfinished(state: UploadState) -> UploadUnfinished:
+    sentence = f"The upload {state.id} has {state.offset_bytes} of {state.length_bytes} bytes."
+    return UploadUnfinished(sentence)
 
 
 def list_unused(owner_id: int, limit: int) -> list[UploadState]:
@@ -230,16 +261,23 @@ def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.
     )
     used = session.execute(owned.values(task_id=task_id).returning(Upload.name)).one_or_none()
     if used is not None:
-        name = used.name or "upload"
+        name = used.name or _NO_NAME
         unnamed = update(Task).where(Task.id == task_id, Task.name.is_(None))
         session.execute(unnamed.values(name=name))
         return name
     state = _find(session, owner_id, upload_id)
-    if state.is_finished:
-        raise UploadUsed(f"A task has the upload {upload_id} already.")
-    raise UploadUnfinished(
-        f"The upload {upload_id} has {state.offset_bytes} of {state.length_bytes} bytes."
-    )
+    raise _used(upload_id) if state.is_finished else _unfinished(state)
+
+
+def default_name(session: ScopedSession, url: str) -> str | None:
+    """Return the default name of the upload's task, None for any other URL.
+
+    Once the task needs the file no more, its name is forgotten.
+    """
+    upload_id = upload_of(url)
+    if upload_id is None:
+        return None
+    return session.scalar(select(Upload.name).where(Upload.id == upload_id)) or _NO_NAME
 
 
 def due_removals(limit: int) -> list[uuid.UUID]:
