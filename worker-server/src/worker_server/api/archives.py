@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 from zlib import crc32
@@ -22,6 +21,7 @@ from worker_server.api.archive_queries import ArchivedTask, FinishedPart
 from worker_server.api.clip_names import stem_of
 from worker_server.api.clips import has_body
 from worker_server.api.manifests import file_names, manifest, task_name
+from worker_server.api.preconditions import checked_environ
 from worker_server.api.share_access import ShareAccess, share_away
 from worker_server.api.slots import slots_for
 from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
@@ -94,8 +94,6 @@ class ArchiveSender:
             raise NoClips
         layout = ZipLayout(members)
         response = _headers(name, layout)
-        if response.status_code == HTTPStatus.PRECONDITION_FAILED:
-            raise Problem(412, "precondition_failed", "The ZIP is not the one that If-Match names.")
         if has_body(response):
             start = response.content_range.start or 0
             length = response.content_length or 0
@@ -159,7 +157,7 @@ def _headers(name: str, layout: ZipLayout) -> Response:
     response.set_etag(layout.digest)
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Content-Disposition"] = _disposition(name)
-    environ = request.environ
+    environ = checked_environ(layout.digest)
     if request.range is not None and len(request.range.ranges) > 1:
         # RFC 9110 §14.2 lets a server ignore Range: of several ranges none is served.
         environ = {key: value for key, value in environ.items() if key != "HTTP_RANGE"}

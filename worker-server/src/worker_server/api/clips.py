@@ -10,8 +10,8 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import wrap_file
 
-from idrl_common.problems import Problem
 from worker_server import storage
+from worker_server.api.preconditions import checked_environ
 from worker_server.api.share_access import ShareAccess
 from worker_server.api.slots import slots_for
 
@@ -74,8 +74,6 @@ def _file_response(file: Path, name: str, tag: str, mimetype: str, hold: Hold) -
             free()
             raise
         response.response = wrap_file(request.environ, wanted)
-    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
-        raise Problem(412, "precondition_failed", "The clip is not the one that If-Match names.")
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 
@@ -90,7 +88,7 @@ def _file_headers(file: Path, name: str, tag: str, mimetype: str) -> Response:
     """Let werkzeug evaluate ranges and conditions, but not cut the file into ranges in Python."""
     response = send_file(
         file,
-        request.environ,
+        checked_environ(tag, file.stat().st_mtime),
         mimetype,
         download_name=name,
         conditional=True,

@@ -1,0 +1,59 @@
+"""Conditions of a download, in the order of RFC 9110 §13.2.2: If-Match, If-None-Match, then Range.
+
+werkzeug looks at Range first: a caller who asks for the rest of the file that If-Match names would
+get that of any other.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flask import request
+from werkzeug.http import parse_date, unquote_etag
+
+from idrl_common.problems import Problem
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+def checked_environ(tag: str, modified_at_s: float | None = None) -> "WSGIEnvironment":
+    """Return the request's environ, in which Range is left only where a range is to be sent.
+
+    `tag` is the file's strong tag, `modified_at_s` its modification time (Unix seconds). Raise a
+    412 Problem.
+    """
+    modified_at = None if modified_at_s is None else datetime.fromtimestamp(int(modified_at_s), UTC)
+    if not _is_wanted(tag, modified_at):
+        sentence = "The file is not the one that the call's conditions name."
+        raise Problem(412, "precondition_failed", sentence)
+    judged = {"HTTP_IF_MATCH", "HTTP_IF_RANGE"}
+    if _is_known(tag, modified_at) or not _range_counts(tag, modified_at):
+        judged.add("HTTP_RANGE")
+    return {name: value for name, value in request.environ.items() if name not in judged}
+
+
+def _is_wanted(tag: str, modified_at: datetime | None) -> bool:
+    if request.headers.get("If-Match"):
+        return request.if_match.contains(tag)
+    since = request.if_unmodified_since
+    return since is None or modified_at is None or modified_at <= since
+
+
+def _is_known(tag: str, modified_at: datetime | None) -> bool:
+    """Tell whether werkzeug answers with 304."""
+    if request.headers.get("If-None-Match"):
+        return request.if_none_match.contains_weak(tag)
+    since = request.if_modified_since
+    return since is not None and modified_at is not None and modified_at <= since
+
+
+def _range_counts(tag: str, modified_at: datetime | None) -> bool:
+    """Tell whether Range is of a known unit, and of the file that If-Range names for certain."""
+    unit = request.headers.get("Range", "").partition("=")[0]
+    if unit.strip().lower() != "bytes":
+        return False
+    condition = request.headers.get("If-Range")
+    if condition is None:
+        return True
+    date = parse_date(condition)
+    return date == modified_at if date else unquote_etag(condition) == (tag, False)
