@@ -47,6 +47,44 @@ def test_bad_labels_are_refused(
     assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    innermost: list[Any] = []
+    for _ in range(levels - 2):
+        innermost = [innermost]
+    return {"k": innermost}
+
+
+@pytest.mark.parametrize("levels", [101, 150, 190])
+def test_metadata_too_deep_to_be_shown_are_refused(
+    client: FlaskClient, auth: Auth, levels: int
+) -> None:
+    link, wrong = _post(client, auth)["link"], {"metadata": _nested(levels)}
+    answers = [
+        client.post("/tasks", json={"url": URL, **wrong}, headers=auth()),
+        client.patch(link, json=wrong, headers=auth()),
+        client.post("/batches", json={"items": [{"url": URL, **wrong}]}, headers=auth()),
+    ]
+    for answer in answers:
+        assert answer.status_code == 400
+        (error,) = answer.get_json()["errors"]
+        assert error["field"].rpartition(".")[2] == "metadata"
+        assert error["code"] == "metadata_too_deep"
+
+
+def test_deepest_metadata_are_shown_everywhere(client: FlaskClient, auth: Auth) -> None:
+    """In documents that hold them some levels below their own."""
+    labels = {"url": URL, "metadata": _nested(100)}
+    batch = client.post("/batches", json={"items": [labels]}, headers=auth()).get_json()
+    link = f"/tasks/{batch['task_ids'][0]}"
+    for path in (link, "/tasks", "/tasks?q=race", "/tasks?order=0&max=1"):
+        answer = client.get(path, headers=auth()).get_json()
+        task = answer[0] if isinstance(answer, list) else answer
+        assert task["metadata"] == labels["metadata"], path
+    manifest = client.get(f"{link}/manifest.json", headers=auth()).get_json()
+    assert manifest["metadata"] == labels["metadata"]
+    assert problem(client.get(f"{link}/clips.zip", headers=auth())) == (409, "no_clips")
+
+
 @pytest.mark.parametrize(
     "labels",
     [

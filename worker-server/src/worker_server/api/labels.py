@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 
 _MAX_NAME_LENGTH = 200
 _MAX_METADATA_BYTES = 4096
+# The parser of JSON takes 200 levels; documents show metadata some levels below their own.
+_MAX_METADATA_LEVELS = 100
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 
 
@@ -22,7 +24,13 @@ def default_name(url: str) -> str:
 
 
 def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what PostgreSQL cannot store, and more than 4 KiB as compact JSON in UTF-8."""
+    """Refuse what PostgreSQL cannot store, and what is too deep or too large to be shown.
+
+    The size is that of compact JSON in UTF-8.
+    """
+    if _levels(metadata) > _MAX_METADATA_LEVELS:
+        sentence = "Must have at most 100 objects and lists within one another."
+        raise PydanticCustomError("metadata_too_deep", sentence)
     if any("\x00" in text for text in _texts(metadata)):
         raise PydanticCustomError("string_nul", "Must not contain a NUL character.")
     try:
@@ -32,6 +40,14 @@ def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     if len(compact.encode()) > _MAX_METADATA_BYTES:
         raise PydanticCustomError("metadata_too_large", "Must be at most 4096 bytes of JSON.")
     return metadata
+
+
+def _levels(value: object) -> int:
+    """Return how many objects and lists are within one another."""
+    if not isinstance(value, dict | list):
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_levels, inner), default=0)
 
 
 def _texts(value: object) -> Iterator[str]:
