@@ -50,6 +50,36 @@ def rate_limits(response: TestResponse) -> tuple[str | None, str | None]:
     return response.headers.get("RateLimit-Policy"), response.headers.get("RateLimit")
 
 
+def _failed(database: Database, count: int) -> list[str]:
+    """Return the links of so many failed tasks of user 1."""
+    made = [submit() for _ in range(count)]
+    database.execute("UPDATE tasks SET status = 'failed', finished_at = now()")
+    return [f"/tasks/{task_id}/retry" for task_id in made]
+
+
+def test_retries_count_as_live_tasks(limited: Flask, auth: Auth, database: Database) -> None:
+    client = limited.test_client()
+    with limited.app_context():
+        links = _failed(database, 4)
+    assert [client.post(link, headers=auth()).status_code for link in links[:3]] == [202] * 3
+    refused = client.post(links[3], headers=auth())
+    assert problem(refused) == (429, "quota_live_tasks")
+    assert rate_limits(refused) == ('"live-tasks";q=3', '"live-tasks";r=0')
+    task = client.get(links[3].removesuffix("/retry"), headers=auth()).get_json()
+    assert task["status"] == "failed"
+    assert client.delete(links[0].removesuffix("/retry"), headers=auth()).status_code == 200
+    assert client.post(links[3], headers=auth()).status_code == 202
+
+
+def test_retry_needs_space_for_its_clips(limited: Flask, auth: Auth, database: Database) -> None:
+    client = limited.test_client()
+    with limited.app_context():
+        (link,) = _failed(database, 1)
+        processing(1)
+        finished_part(1000)
+    assert problem(client.post(link, headers=auth())) == (403, "quota_bytes")
+
+
 def test_fourth_live_task_is_refused_until_one_has_ended(
     limited: Flask, auth: Auth, database: Database
 ) -> None:

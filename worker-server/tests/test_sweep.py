@@ -201,7 +201,7 @@ def test_files_of_a_retry_during_a_slow_listing_stay(
     list_files = storage.list_files
 
     def list_later(remote: Path, task_id: uuid.UUID) -> frozenset[str]:
-        services.retry_task(1, task_id)
+        services.retry_task(1, task_id, settings.quotas)
         assert claims.claim_task("me", 30) is not None
         (folder / "source.2").touch()
         return list_files(remote, task_id)

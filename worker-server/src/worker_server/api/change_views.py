@@ -45,9 +45,8 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.post("/<task_id>/retry")
     def retry_task(task_id: str) -> tuple[Response, int, dict[str, str]]:
-        document = task_document(
-            *services.retry_task(caller().user_id, parse_id(task_id, TaskNotFound))
-        )
+        key = parse_id(task_id, TaskNotFound)
+        document = task_document(*services.retry_task(caller().user_id, key, current().quotas))
         return jsonify(document), 202, {"Location": document["link"]}
 
     def whole(task: tuple[TaskFacts, list[PartFacts]]) -> Response:

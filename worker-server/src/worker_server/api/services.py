@@ -167,9 +167,12 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartF
     return queries.get_task(owner_id, task_id)
 
 
-def retry_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, PartTotals]:
-    """Queue a failed task again and wake a worker; raise TaskNotFound or NotFailed."""
-    if not reviving.retry_task(owner_id, task_id):
+def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> tuple[TaskFacts, PartTotals]:
+    """Queue a failed task again and wake a worker.
+
+    Raise TaskNotFound, NotFailed or QuotaExceeded.
+    """
+    if not reviving.retry_task(owner_id, task_id, quotas):
         raise TaskNotFound
     wakeups.send_later(wakeups.FETCH)
     facts, parts = queries.get_task(owner_id, task_id)

@@ -93,6 +93,16 @@ class Quotas:
             *self._check_source_seconds(session, owner_id),
         ]
 
+    def check_retry(self, session: scoped_session[Session], owner_id: int) -> None:
+        """Raise QuotaExceeded where a task of this transaction that lives again is one too many.
+
+        Its seconds were counted when it was planned first.
+        """
+        if self.live_tasks or self.size_bytes:
+            lock_owner(session, owner_id)
+            self._check_live_tasks(session, owner_id)
+            self._check_bytes(session, owner_id)
+
     def check_upload(
         self, session: scoped_session[Session], owner_id: int, uploads_bytes: int
     ) -> None:
