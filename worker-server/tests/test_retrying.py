@@ -8,14 +8,16 @@ from sqlalchemy import text
 
 from worker_server.db import db
 from worker_server.errors import WorkFailed
-from worker_server.queue import claims, leases, reviving
+from worker_server.queue import cancellation, claims, leases, reviving
 from worker_server.queue.claims import PartLease, TaskLease
+from worker_server.queue.events import list_events
 from worker_server.queue.parts import Clip, PlannedPart
 from worker_server.queue.retrying import History, RetryLimits, pause_s
 from worker_testing import (
     PATH,
     claim_part,
     claim_task,
+    finish_cancel,
     let_run_out,
     needed_files,
     parts_of,
@@ -161,3 +163,46 @@ def test_lost_clip_of_a_finished_task_is_said_and_can_be_retried() -> None:
     task = task_of(good.task_id)
     assert (task.status, task.error_code) == ("failed", "clip_lost")
     assert reviving.retry_task(1, good.task_id)
+
+
+def _two_clips() -> list[PartLease]:
+    """A finished task of two clips."""
+    processing(parts=2)
+    parts = [claim_part(), claim_part()]
+    assert all(leases.finish_part(part, clip(part)) for part in parts)
+    return parts
+
+
+def test_task_fails_once_however_many_clips_are_lost() -> None:
+    parts = _two_clips()
+    for part in parts:
+        assert not reviving.lose_clip(part.task_id, part.number, clip(part).path)
+    kinds = [event.kind for event in list_events(1, parts[0].task_id, -1, 1000) or []]
+    assert (kinds.count("clip_lost"), kinds.count("task_failed")) == (2, 1)
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_retry_goes_on_when_another_clip_is_found_lost(is_claimed: bool) -> None:
+    first, second = _two_clips()
+    assert not reviving.lose_clip(first.task_id, 0, clip(first).path)
+    assert reviving.retry_task(1, first.task_id)
+    lease = claim_task() if is_claimed else None
+    assert reviving.lose_clip(first.task_id, 1, clip(second).path)
+    assert task_of(first.task_id).status == ("downloading" if is_claimed else "queued")
+    assert leases.begin_processing(lease or claim_task(), {}, PATH, plan(2))
+    again = [claim_part(), claim_part()]
+    assert [(part.number, part.attempt) for part in again] == [(0, 2), (1, 2)]
+
+
+def test_clip_of_a_task_that_is_being_canceled_is_gone() -> None:
+    """Its files go before its row says so."""
+    first, second = _two_clips()
+    assert not reviving.lose_clip(first.task_id, 0, clip(first).path)
+    assert reviving.retry_task(1, first.task_id)
+    lease = claim_task()
+    assert cancellation.delete_task(1, first.task_id) == "canceling"
+    assert not reviving.lose_clip(first.task_id, 1, clip(second).path)
+    assert task_of(first.task_id).status == "canceling"
+    leases.release(lease)
+    assert finish_cancel(first.task_id)
+    assert task_of(first.task_id).status == "canceled"

@@ -15,6 +15,8 @@ from worker_server.queue.session import Values, error_cleared
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 _NO_QUOTAS = Quotas()
+# Planning lets every part wait that is not done.
+_RENDERING = (TaskStatus.QUEUED, TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
 
 
 class NotFailed(Exception):
@@ -55,22 +57,24 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
 def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
     """Note that the clip's file is gone.
 
-    True: it is rendered again, since the source is there; False: it is lost.
+    True: it is rendered again, since the source is there or being fetched; False: it is lost.
     """
     columns = ("path", "size_bytes", "sha256", "crc32", "frames")
     gone: Values = {"progress": 0, **dict.fromkeys(columns)}
     where = (Part.task_id == task_id, Part.number == number, Part.path == path)
     with transaction() as session:
-        is_live = lock_task(session, task_id) == TaskStatus.PROCESSING
-        status = PartStatus.WAITING if is_live else PartStatus.FAILED
-        error = {} if is_live else _lost()
+        task_status = lock_task(session, task_id)
+        is_rendered = task_status == TaskStatus.PROCESSING
+        status = PartStatus.WAITING if is_rendered else PartStatus.FAILED
+        error = {} if is_rendered else _lost()
         lost = update(Part).where(*where, Part.status == PartStatus.DONE)
         statement = lost.values({**gone, **error, "status": status, "run_after": func.now()})
         if session.scalar(statement.returning(Part.number)) is not None:
             record(session, task_id, EventKind.CLIP_LOST, FailureCode.CLIP_LOST)
-            if not is_live:
+            # Only a task that was done ends anew: another one has failed, or goes on.
+            if task_status == TaskStatus.DONE:
                 close_if_finished(session, task_id)
-        return is_live
+        return task_status in _RENDERING
 
 
 def _lost() -> Values:
