@@ -1,5 +1,6 @@
 """Uploads by tus 1.0: calls that bring the first bytes, and methods that a header names."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from flask.testing import FlaskClient
 from upload_testing import BYTES, CONTENT, Uploads, encoded, file_of
 from werkzeug.test import TestResponse
 
+from worker_server.api import upload_receiving
 from worker_testing import problem
 
 Auth = Callable[..., dict[str, str]]
@@ -71,3 +73,17 @@ def test_other_methods_in_the_header_are_refused(mine: Uploads, method: str) -> 
 def test_method_in_a_header_counts_for_uploads_alone(client: FlaskClient, auth: Auth) -> None:
     headers = {**auth(), "X-HTTP-Method-Override": "GET"}
     assert problem(client.post("/tasks", headers=headers)) == (415, "unsupported_media_type")
+
+
+def test_slow_call_with_a_checksum_is_not_ended(
+    mine: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes count whole or not at all, so the next one would be as slow."""
+    monkeypatch.setattr(upload_receiving, "_MAX_CALL_S", 0)
+    path = mine.new()
+    checksum = {"Upload-Checksum": f"sha256 {encoded(hashlib.sha256(CONTENT).digest())}"}
+    assert mine.patch(path, 0, CONTENT, **checksum).status_code == 204
+    assert mine.offset(path) == len(CONTENT)
+    other = mine.new()
+    assert mine.patch(other, 0, CONTENT).status_code == 204
+    assert 0 < mine.offset(other) < len(CONTENT)

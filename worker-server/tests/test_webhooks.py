@@ -15,7 +15,7 @@ from idrl_testing.database import Database
 from worker_server import webhook_signatures as signing
 from worker_server.db import db
 from worker_server.fetching.addresses import EgressRules
-from worker_server.jobs.webhooks import send_due
+from worker_server.jobs.webhooks import attempt, send_due
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import removals, webhook_rows, webhooks
 from worker_server.queue.webhooks import RETRY_AFTER_S
@@ -294,3 +294,22 @@ def _webhook_of(delivery_id: uuid.UUID) -> uuid.UUID:
     row = db.session.get(WebhookDelivery, delivery_id)
     assert row is not None
     return row.webhook_id
+
+
+def test_frozen_sender_sends_what_the_other_one_has_sent(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
+    """It had claimed the event before, and made no payload yet."""
+    add()
+    task_id = _finish()
+    frozen = webhooks.claim(30)
+    assert frozen is not None
+    db.session.execute(text("UPDATE webhooks SET busy_until = NULL"))
+    _make_due()
+    assert _send() == 1
+    db.session.execute(text("UPDATE tasks SET name = 'changed'"))
+    db.session.commit()
+    assert attempt(_sender(), frozen, lambda: False).is_delivered
+    (first, body), (second, again) = receiver.received
+    assert (first["webhook-id"], body) == (second["webhook-id"], again)
+    assert receiver.verified(SPELLED)[1]["data"]["task_id"] == str(task_id)

@@ -22,7 +22,8 @@ from worker_server.upload_files import (
 )
 
 Read = Callable[[int], bytes]
-# A call that takes longer ends with the bytes so far, and its caller goes on with the next one.
+# A call that takes longer ends with the bytes so far, and its caller goes on with the next one. Not
+# with a checksum, without all of which they do not count.
 _MAX_CALL_S = 300
 _CONFIRM_EVERY_BYTES, _CONFIRM_EVERY_S = 32 * 1024 * 1024, 5.0
 _MIN_READ_BYTES, _MAX_READ_BYTES = 1024, 256 * 1024
@@ -56,18 +57,17 @@ class _Receiver:
     def receive(self, read: Read, wanted_bytes: int) -> None:
         """Take up to `wanted_bytes`; fewer where the caller is cut off or too slow."""
         ends_at = time.monotonic() + _MAX_CALL_S
-        is_whole = True
         for chunk in _chunks(read, wanted_bytes):
             write_all(self._descriptor, chunk)
             self._pending_bytes += len(chunk)
             if self._hash:
                 self._hash.update(chunk)
-            elif self._is_due():
+                continue
+            if self._is_due():
                 self._confirm()
             if time.monotonic() > ends_at:
-                is_whole = False
                 break
-        if self._checksum and not (is_whole and self._matches()):
+        if self._checksum and not self._matches():
             os.ftruncate(self._descriptor, self.state.offset_bytes)
             raise Problem(460, "checksum_mismatch", "The bytes differ from their checksum.")
         self._confirm()

@@ -24,21 +24,22 @@ def send_due(sender: Sender, should_stop: Callable[[], bool], lease_s: float = L
     while not should_stop() and (delivery := webhooks.claim(lease_s)) is not None:
         attempted += 1
         try:
-            outcome = _attempt(sender, delivery, should_stop)
+            outcome = attempt(sender, delivery, should_stop)
         except Stopped:  # the lease runs out, and another sender takes the delivery
             break
         webhooks.settle(delivery, outcome)
     return attempted
 
 
-def _attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool]) -> Outcome:
+def attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool]) -> Outcome:
+    """Send a claimed delivery, and return what the attempt has met; raise Stopped."""
     payload = delivery.payload
     if payload is None:
         try:
             payload = _payload(delivery)
         except (TaskNotFound, BatchNotFound):
             return Outcome(error_code="task_not_found", is_final=True)
-        webhooks.fix_payload(delivery, payload)
+        payload = webhooks.fix_payload(delivery, payload)
     return sender.send(delivery, payload, should_stop)
 
 

@@ -133,11 +133,12 @@ def _delivery(row: WebhookDelivery, webhook: Webhook, secret: bytes) -> Delivery
 
 
 @persistently
-def fix_payload(delivery: Delivery, payload: str) -> None:
-    """Keep what is sent: every attempt sends the same."""
+def fix_payload(delivery: Delivery, payload: str) -> str:
+    """Keep what is sent, and return what is kept: every attempt sends the same."""
+    kept = func.coalesce(WebhookDelivery.payload, payload)
+    row = update(WebhookDelivery).where(WebhookDelivery.id == delivery.id).values(payload=kept)
     with transaction() as session:
-        row = update(WebhookDelivery).where(WebhookDelivery.id == delivery.id)
-        session.execute(row.where(WebhookDelivery.payload.is_(None)).values(payload=payload))
+        return session.scalar(row.returning(WebhookDelivery.payload)) or payload
 
 
 @persistently
