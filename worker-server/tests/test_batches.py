@@ -93,7 +93,8 @@ def test_every_wrong_item_is_named_and_none_is_accepted(
     client: FlaskClient, auth: Auth, database: Database
 ) -> None:
     items = _items(500)
-    items[3] = {"url": "ftp://example.com/v.mp4"}
+    unknown_brand = {"brand_id": str(uuid.uuid4())}
+    items[3] = {"url": "ftp://example.com/v.mp4", "callback_url": "x", "edit": unknown_brand}
     items[7] = {}
     items[8] = {"url": "http://example.com/v.mp4", "owner_id": 2}
     items[255] = {"url": "http://10.0.0.1/v.mp4"}

@@ -118,9 +118,8 @@ def _submissions(body: NewBatch) -> list[Submission]:
     branded, without_brand = with_brands(caller().user_id, whole)
     errors += without_brand + upload_errors(caller().user_id, items)
     if errors:
-        errors.sort(key=lambda error: int(error["field"].split(".")[1]))
         sentence = "The batch has items that are wrong; none was accepted."
-        raise Problem(400, "invalid_batch", sentence, errors=errors)
+        raise Problem(400, "invalid_batch", sentence, errors=_first_of_each(errors))
     return [
         Submission(
             owner_id=caller().user_id,
@@ -135,6 +134,14 @@ def _submissions(body: NewBatch) -> list[Submission]:
         )
         for index, item in items.items()
     ]
+
+
+def _first_of_each(errors: list[FieldError]) -> list[FieldError]:
+    """Return the first error of each item, in the items' order."""
+    first: dict[int, FieldError] = {}
+    for error in errors:
+        first.setdefault(int(error["field"].split(".")[1]), error)
+    return [first[index] for index in sorted(first)]
 
 
 def _url_errors(index: int, item: NewTask) -> list[FieldError]:
