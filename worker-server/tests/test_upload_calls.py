@@ -54,8 +54,8 @@ def test_methods_can_be_named_in_a_header(mine: Uploads, share: Path) -> None:
     sent = override(mine, path, "PATCH", CONTENT[:1000], **body, **{"Upload-Offset": "0"})
     assert (sent.status_code, sent.headers["Upload-Offset"]) == (204, "1000")
     assert file_of(share, path).read_bytes() == CONTENT[:1000]
-    told = override(mine, path, "HEAD")
-    assert (told.status_code, told.headers["Upload-Offset"]) == (200, "1000")
+    head = override(mine, path, "HEAD")
+    assert (head.status_code, head.headers["Upload-Offset"]) == (200, "1000")
     assert override(mine, path, "DELETE").status_code == 204
     gone = override(mine, path, "head")
     assert (gone.status_code, gone.data, gone.headers["Content-Length"]) == (410, b"", "0")

@@ -179,8 +179,8 @@ def refusals(owner_id: int, upload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID
     owned = select(*_STATE, _IS_GONE).where(Upload.id.in_(upload_ids), Upload.owner_id == owner_id)
     with transaction() as session:
         rows = session.execute(owned).all()
-    found = {row.id: _refusal(row) for row in rows}
-    refused = {each: found.get(each, UploadNotFound()) for each in upload_ids}
+    stored = {row.id: _refusal(row) for row in rows}
+    refused = {each: stored.get(each, UploadNotFound()) for each in upload_ids}
     return {each: error for each, error in refused.items() if error is not None}
 
 
@@ -239,7 +239,7 @@ def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
 
 
 def give_up(upload_id: uuid.UUID) -> None:
-    """End an upload that nobody can go on with; the sweeper removes its file."""
+    """End an upload that cannot go on; the sweeper removes its file."""
     with transaction() as session:
         session.execute(
             update(Upload).where(Upload.id == upload_id, _IS_UNUSED).values(deleted_at=func.now())
