@@ -126,7 +126,13 @@ def test_fragments_that_begin_late(offset_s: int, numbered: Numbered, prepared: 
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("s.mkv", ""), ("s.flv", ""), ("s.wmv", "-c:v wmv2"), ("s.mp4", "-movflags +faststart")],
+    [
+        ("s.mkv", ""),
+        ("s.flv", ""),
+        ("s.wmv", "-c:v wmv2"),
+        ("s.mp4", "-movflags +faststart"),
+        ("s.mp4", "-movflags +frag_keyframe+empty_moov+default_base_moof+global_sidx"),
+    ],
 )
 def test_a_file_cut_at_sixty_percent_is_found_out(
     name: str, options: str, make: Make, tmp_path: Path
@@ -138,6 +144,41 @@ def test_a_file_cut_at_sixty_percent_is_found_out(
     with pytest.raises(SourceError) as caught:
         probe(path)
     assert caught.value.code == "source_damaged"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("s.mp4", FRAGMENTS),
+        ("s.mov", f"{FRAGMENTS} -bf 2"),
+        ("s.flv", "-flvflags no_duration_filesize -ar 44100"),
+        ("s.mkv", "-live 1"),
+    ],
+)
+@pytest.mark.parametrize("share", [0.6, 0.85])
+def test_what_a_recorder_wrote_before_it_was_stopped(
+    share: float,
+    name: str,
+    options: str,
+    numbered: Numbered,
+    make: Make,
+    prepared: Prepared,
+    tmp_path: Path,
+) -> None:
+    picture = numbered(150, "25", "picture.mp4", f"{X264} -g 25 {options}", sound=False)
+    streams = f"-i {picture} {CLICKS.format(seconds=6)} -map 0:v -map 1:a -c:v copy -c:a aac"
+    whole = make(f"{streams} {options.replace('-bf 2', '')}", name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(whole[: int(len(whole) * share)])
+    _, prepared_path = prepared(path)
+    numbers = read_numbers(prepared_path)
+    # The last ones may be damaged, or be lost between others that were stored before them.
+    whole_ones = len(numbers) - 8
+    assert numbers[:whole_ones] == list(range(whole_ones))
+    assert 150 * share - 30 < len(numbers) <= 150
+    seconds = range(int(whole_ones / 25))
+    heard_at = click_times(prepared_path)
+    assert heard_at[: len(seconds)] == pytest.approx([n + 0.1 for n in seconds], abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["s.ts", "s.mkv", "s.mp4"])

@@ -6,12 +6,14 @@ bit rate.
 
 import struct
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
+from worker_server.media.probing.boxes import boxes
 from worker_server.media.probing.ebml import elements
 
 # How much of the promised length may be missing: headers round, and streams end apart.
@@ -25,12 +27,19 @@ _ASF_BROADCAST = 1
 
 
 def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: Fraction) -> None:
-    """Raise SourceError for a file that was cut off; `end_s` is when the last packet found ends."""
-    if demuxer == "mov" and _lacks_samples(container, path.stat().st_size):
+    """Raise SourceError for a file that was cut off; `end_s` is when the last packet found ends.
+
+    Recorders write fragments so that what is there can be used whenever they stop: the last of
+    several may be cut off.
+    """
+    in_fragments = demuxer == "mov" and _has_fragments(path)
+    if demuxer == "mov" and not in_fragments and _lacks_samples(container, path.stat().st_size):
         raise SourceError(
             "source_damaged", "The video is cut off: frames of its index are missing."
         )
     promised_s = declared_duration_s(container, path, demuxer)
+    if in_fragments and promised_s and promised_s - _indexed_s(container) < _MISSING_S:
+        return  # libavformat counts what the fragments announce
     if promised_s and promised_s - end_s > max(_MISSING_S, promised_s * _MISSING_SHARE):
         raise SourceError("source_damaged", "The video is cut off before the end its header gives.")
 
@@ -44,6 +53,23 @@ def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> 
     if demuxer in ("mov", "avi", "flv") and container.duration:
         return Fraction(container.duration, av.time_base)
     return None
+
+
+def _has_fragments(path: Path) -> bool:
+    """Tell whether an MP4 has more than one fragment."""
+    with path.open("rb") as file:
+        return len(list(islice(boxes(file, (0, path.stat().st_size), b"moof"), 2))) > 1
+
+
+def _indexed_s(container: InputContainer) -> Fraction:
+    """Return when the last sample of the index begins."""
+    streams = (*container.streams.video, *container.streams.audio)
+    lasts = (
+        stream.index_entries[-1].timestamp * (stream.time_base or Fraction(1))
+        for stream in streams
+        if len(stream.index_entries)
+    )
+    return max(lasts, default=Fraction(0))
 
 
 def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:

@@ -44,6 +44,9 @@ _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
 # off.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 
+# A recording may end anywhere; whether more was promised, its index tells.
+_RECORDED_DEMUXERS = {"mov", "flv"}
+
 
 def hole_s(demuxer: str) -> int:
     """Return how long a pause in the stamps may be before it counts as a jump of the clock."""
@@ -167,6 +170,7 @@ class PacketScanner:
         self._max_reorder = int(MAX_REORDER_S / tick_s)
         self._video_index = video.index
         self._ends: dict[int, int] = {}  # of all streams, in their own ticks
+        self._ended: set[int] = set()  # streams that must not go on: their last packet is cut off
         self._fields: FieldPairs | None = None
         self._standing = 0  # packets in a row that are decoded at about the same time
         self._expect_fields(self._headers)
@@ -212,9 +216,13 @@ class PacketScanner:
     def _check(self, packet: "av.Packet[Any]") -> None:
         if packet.has_sidedata("encryption_info"):
             raise SourceError("source_protected", "The video is encrypted.")
+        is_damage = packet.is_corrupt and self.scan.demuxer not in LOSSY_DEMUXERS
+        may_end = self.scan.demuxer in _RECORDED_DEMUXERS
+        if packet.stream_index in self._ended or (is_damage and not may_end):
+            raise SourceError("source_damaged", "The video is cut off or damaged.")
+        if is_damage:
+            self._ended.add(packet.stream_index)
         if packet.is_corrupt:
-            if self.scan.demuxer not in LOSSY_DEMUXERS:
-                raise SourceError("source_damaged", "The video is cut off or damaged.")
             self.scan.note("packets were lost")
 
     def _take_picture(self, packet: "av.Packet[Any]", tick: int) -> None:
