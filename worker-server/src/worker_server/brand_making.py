@@ -100,7 +100,8 @@ def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]
         sides = {"width": image.width, "height": image.height}
         duration_s = str(draft.durations_s.get(field, 1.0))
         return {"file": _add(image.path, made), "duration_s": duration_s, **sides}
-    video = normalize_video(path, draft.folder / f"{field}.mp4", get_ffmpeg_exe())
+    output = draft.folder / f"{field}.mp4"
+    video = normalize_video(path, output, get_ffmpeg_exe(), draft.background)
     return {
         "file": _add(video.path, made),
         "duration_s": str(video.duration_s),

@@ -1,6 +1,6 @@
 """Judges a brand's file by its content and makes what renderers read: PNG, or MP4, of ours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -127,16 +127,18 @@ def normalize_image(
     return NormalizedImage(output, answer["width"], answer["height"])
 
 
-def normalize_video(path: Path, output: Path, ffmpeg_path: str) -> NormalizedVideo:
+def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str) -> NormalizedVideo:
     """Make of the video a clip of all its frames, in the sandbox: upright, BT.709, constant rate.
 
-    `output.parent` is scratch. Raise BrandFileRefused, or WorkFailed where the machine is at fault.
+    Transparent parts show the background, `#rrggbb`. `output.parent` is scratch. Raise
+    BrandFileRefused, or WorkFailed where the machine is at fault.
     """
     limits = ProbeLimits(
         max_duration_s=MAX_VIDEO_S, timeout_s=_TIMEOUT_S, memory_bytes=_VIDEO_MEMORY_BYTES
     )
     try:
         edit = _whole(path, output, ffmpeg_path, limits)
+        edit = replace(edit, brand=Brand(background=background))
         watch = RenderLimits(_TIMEOUT_S, _VIDEO_TIMEOUT_S, _VIDEO_MEMORY_BYTES, _MAX_VIDEO_BYTES)
         render(edit, output, [FfmpegRenderer(ffmpeg_path)], RenderWatch(limits=watch))
     except WorkFailed as error:

@@ -12,6 +12,8 @@ _HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}  # PQ and HLG
 _HD_LINES = 720
 _PRIMARIES = {1: "bt709", 9: "bt2020"}
 _MATRICES = {4: "fcc", 7: "smpte240m"}
+# How ffmpeg's names of pixel formats with an alpha channel begin.
+_ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "ya8", "ya16", "vuya", "ayuv")
 TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 # Nits of reference white that ITU-R BT.2408 gives graphics in HDR; brighter is rolled off.
 _REFERENCE_WHITE = 203
@@ -44,6 +46,16 @@ def needs_conversion(source: Source) -> bool:
         or matrix(source) != "bt709"
         or is_hdr(source)
     )
+
+
+def has_alpha(source: Source) -> bool:
+    """Tell whether what is behind the source shows through it.
+
+    GIFs do not count: their decoder makes white of what is clear, as a page would be. HDR does not
+    either: no blending of it is defined.
+    """
+    is_clear = source.pix_fmt.startswith(_ALPHA_FORMATS) and source.demuxer != "gif"
+    return is_clear and not is_hdr(source)
 
 
 def tone_map(source: Source) -> str:

@@ -226,8 +226,20 @@ def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
     if edit.source.interlaced:
         filters.append("bwdif=mode=send_frame:deint=interlaced")
     grid = _grid(edit, conceals=conceals)
-    picture = [*_picture(edit), *_canvas(edit, number)]
+    opaque = _on_background(edit, number) if colour.has_alpha(edit.source) else []
+    picture = [*opaque, *_picture(edit), *_canvas(edit, number)]
     return ",".join([*filters, *grid, *picture, colour.TAGS, "setsar=1"])
+
+
+def _on_background(edit: PartEdit, number: int) -> list[str]:
+    """Show the background where the source is clear; from here on pictures are RGB."""
+    over, behind, ground = (f"[{name}{number}]" for name in ("over", "behind", "ground"))
+    fill = f"drawbox=color={background(edit)}:t=fill:replace=1"
+    matrix, levels = colour.matrix(edit.source), colour.colour_range(edit.source)
+    return [
+        f"scale=in_color_matrix={matrix}:in_range={levels},format=rgba",
+        f"split{over}{behind};{behind}{fill}{ground};{ground}{over}overlay=format=rgb",
+    ]
 
 
 def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:

@@ -21,7 +21,6 @@ from worker_server.media.model import colour
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.model.frame_grid import frame_index
-from worker_server.media.model.source import Source
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.rendering.ffmpeg import rgb_command
 
@@ -79,7 +78,7 @@ def part_sound(edit: PartEdit) -> Sound:
 
 def _converted(edit: PartEdit) -> Iterator[RgbPicture]:
     for frame in _part_frames(edit):
-        yield _to_rgb(frame, edit.source)
+        yield _to_rgb(frame, edit)
 
 
 def _tone_mapped(edit: PartEdit, ffmpeg_path: str) -> Iterator[RgbPicture]:
@@ -148,17 +147,28 @@ def _pulled(graph: Graph) -> Iterator[VideoFrame]:
             yield frame
 
 
-def _to_rgb(frame: VideoFrame, source: Source) -> RgbPicture:
-    picture = frame.reformat(
-        format="rgb24",
+def _to_rgb(frame: VideoFrame, edit: PartEdit) -> RgbPicture:
+    source, has_alpha = edit.source, colour.has_alpha(edit.source)
+    converted = frame.reformat(
+        format="rgba" if has_alpha else "rgb24",
         src_colorspace=_MATRICES[colour.matrix(source)],
         src_color_range=_RANGES[colour.colour_range(source)],
         dst_color_range=_RANGES["full"],
         interpolation="BICUBIC",
     ).to_ndarray()
+    picture = converted.astype(np.uint8, copy=False)
+    if has_alpha:
+        picture = _on_background(picture, edit.brand.background)
     # A mirroring matrix is a vertical flip, then the rotation of its horizontal axis.
     upright = np.flipud(picture) if source.mirrored else picture
-    return np.rot90(upright.astype(np.uint8, copy=False), source.rotation // 90)
+    return np.rot90(upright, source.rotation // 90)
+
+
+def _on_background(picture: RgbPicture, background: str) -> RgbPicture:
+    """Return RGB of RGBA, with this colour (`#rrggbb`) where the picture is clear."""
+    alpha = picture[:, :, 3:].astype(np.float32) / 255
+    ground = np.array(list(bytes.fromhex(background.removeprefix("#"))), np.float32)
+    return np.rint(picture[:, :, :3] * alpha + ground * (1 - alpha)).astype(np.uint8)
 
 
 def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, Sound]]:
