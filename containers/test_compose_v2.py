@@ -38,7 +38,7 @@ def under_v2(
 
 
 @pytest.mark.parametrize("name", PROJECTS)
-def test_both_generations_take_the_file(
+def test_compose_1_and_2_read_the_file_alike(
     compose_v2: tuple[str, ...], secrets: Secrets, tmp_path: Path, name: str
 ) -> None:
     engine = without_daemon()
@@ -60,7 +60,7 @@ def _services(stack: Stack, secrets: Secrets) -> dict[str, dict[str, object]]:
     return services
 
 
-def test_it_is_the_second_generation(under_v2: Stack) -> None:
+def test_compose_is_version_2(under_v2: Stack) -> None:
     assert under_v2.compose("version", "--short").strip().lstrip("v") >= "2."
 
 

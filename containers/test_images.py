@@ -76,14 +76,14 @@ def test_user_is_not_root(engine: Engine, image: str) -> None:
 
 
 @pytest.mark.parametrize("image", [WEB, WORKER])
-def test_health_and_stop_are_told(engine: Engine, image: str) -> None:
+def test_image_has_health_check_and_stop_signal(engine: Engine, image: str) -> None:
     config = json.loads(engine.docker("image", "inspect", "-f", "{{json .Config}}", image))
     assert config["StopSignal"] == "SIGTERM"
     assert "/health" in str(config["Healthcheck"]["Test"])
 
 
 @pytest.mark.parametrize("image", [WEB, WORKER])
-def test_bytecode_is_there_already(engine: Engine, image: str) -> None:
+def test_image_contains_bytecode(engine: Engine, image: str) -> None:
     """Containers cannot write byte code: without it every start would compile every module."""
     script = "import flask, sys, pathlib; print(pathlib.Path(flask.__cached__).exists())"
     assert inside(engine, image, "/app/bin/python", "-c", script).strip() == "True"

@@ -122,7 +122,7 @@ def test_only_published_ports_reach_across(machines: Machines) -> None:
         assert not machines.engine.succeeds(*tried)
 
 
-def test_health_says_the_commit(machines: Machines) -> None:
+def test_health_shows_the_commit(machines: Machines) -> None:
     commit = machines.engine.docker("run", "--rm", "--entrypoint=cat", WEB, "/app/revision").strip()
     for url in (machines.url, f"http://{machines.engine.gateway()}:{TASKS_PORT}"):
         assert requests.get(f"{url}/health", timeout=5).json()["revision"] == commit
@@ -279,7 +279,7 @@ def assert_each_part_once(
     assert len(parts) == after["parts_total"] == 6
 
 
-def test_nothing_half_is_left_on_the_share(machines: Machines) -> None:
+def test_no_partial_file_is_left_on_the_share(machines: Machines) -> None:
     """Whatever was interrupted."""
     assert list(machines.share.exported.rglob(".*.tmp")) == []
 

@@ -132,7 +132,7 @@ def test_parts_cover_the_source(journey: Journey) -> None:
     assert all(before["end_s"] == after["start_s"] for before, after in pairwise(parts))
 
 
-def test_parts_say_what_was_downloaded(journey: Journey, clips: list[Clip]) -> None:
+def test_parts_match_the_downloaded_clips(journey: Journey, clips: list[Clip]) -> None:
     for part, clip in zip(journey.last["parts"], clips, strict=True):
         data = journey.clips[part["number"]]
         assert part["size_bytes"] == len(data)

@@ -43,7 +43,7 @@ def receiver(site: Site) -> Iterator[Receiver]:
         yield receiver
 
 
-def test_receiver_is_told_when_a_task_is_done(
+def test_receiver_gets_the_event_of_a_done_task(
     api: Api, site: Site, short_video: bytes, receiver: Receiver
 ) -> None:
     receiver.statuses = [500, 204]  # the first attempt fails, another follows
@@ -73,7 +73,7 @@ def _statuses(api: Api, link: str) -> set[str]:
     return {each["status"] for each in api.get(f"{link}/deliveries").json()}
 
 
-def test_callbacks_tell_of_one_task_and_of_its_batch(
+def test_callbacks_of_a_task_and_of_its_batch(
     api: Api, site: Site, short_video: bytes, receiver: Receiver
 ) -> None:
     items = [{"url": site.add(f"told-{number}.mp4", short_video)} for number in range(2)]

@@ -35,7 +35,7 @@ def test_first_parts_wait_longer_the_busier_the_workers_are() -> None:
     assert waits(FREE, 64, 0.6, 2000).p95 == 0
 
 
-def test_one_worker_waits_as_queueing_theory_says() -> None:
+def test_wait_of_one_worker_matches_queueing_theory() -> None:
     # Of the load of one half, first parts are one half: a new part waits for the running one
     # (present half of the time, and half of it is left), and for the first parts before it
     # (Cobham's formula): 0.25 / (1 - 0.25).

@@ -31,7 +31,7 @@ def test_missed_goals_are_listed_with_figure_and_bound() -> None:
     assert missed_goals({"render": Report(comparisons=[reached])}) == "All goals reached."
 
 
-def test_a_table_lines_up() -> None:
+def test_table_columns_are_aligned() -> None:
     table = Table("Renderers", ("method", "CPU s"), [("by hand", 12.3456), ("ours", 13)])
     assert table.text() == (
         "Renderers\n\n| method  | CPU s |\n|---------|-------|"

@@ -9,7 +9,7 @@ def _sample(size_bytes: float, mean: float, low: float) -> dict[str, float]:
     return {"size_bytes": size_bytes, "vmaf_mean": mean, "vmaf_low": low}
 
 
-def test_one_bad_source_costs_the_goal() -> None:
+def test_one_source_beyond_the_bound_misses_the_goal() -> None:
     good = (_sample(90, 94.0, 92.0), _BASE)
     too_large = (_sample(130, 95.0, 93.0), _BASE)
     assert goals_reached({"bunny": good}) == ["fast", "balanced", "small"]

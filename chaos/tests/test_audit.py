@@ -19,7 +19,7 @@ UPLOAD = "INSERT INTO uploads (id, owner_id, length_bytes, offset_bytes, expires
 BRAND = "INSERT INTO brands (id, owner_id, name, spec, files, size_bytes) VALUES"
 
 
-def test_nothing_is_found_where_nothing_is_wrong(system: Target) -> None:
+def test_audit_of_an_intact_system_finds_nothing(system: Target) -> None:
     assert found(system, History()) == []
 
 

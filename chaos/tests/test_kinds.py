@@ -19,7 +19,7 @@ def ignore(_: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_work_survives(system: Target, kind: Fault) -> None:
+def test_tasks_end_as_expected_under_each_fault(system: Target, kind: Fault) -> None:
     if reason := kind.unavailable(system):
         pytest.skip(reason)
     history, census = History(), conductor.Census(system)

@@ -41,7 +41,7 @@ def test_health_runs_no_checks(app: Flask) -> None:
         (fails, fails, 503, "unavailable"),
     ],
 )
-def test_ready_says_what_is_away(
+def test_ready_lists_failed_checks(
     app: Flask, database: Callable[[], None], redis: Callable[[], None], code: int, said: str
 ) -> None:
     checks = {"database": Check(database), "redis": Check(redis, required=False)}

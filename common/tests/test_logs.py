@@ -63,7 +63,7 @@ def test_a_line_is_one_object(log: Log) -> None:
     }
 
 
-def test_what_is_no_unicode_is_a_line_too(log: Log) -> None:
+def test_invalid_unicode_is_logged(log: Log) -> None:
     logging.getLogger("some.module").warning("odd \udcff", extra={"value": {1, 2}})
     [line] = log.lines()
     assert (line["message"], line["value"]) == ("odd \udcff", "{1, 2}")
@@ -82,7 +82,7 @@ def test_debug_is_left_out_unless_asked_for(log: Log) -> None:
     assert [line["message"] for line in log.lines()] == ["asked for"]
 
 
-def test_a_trace_stays_in_its_line(log: Log) -> None:
+def test_traceback_is_in_the_same_line(log: Log) -> None:
     try:
         int("reason")
     except ValueError:
@@ -91,7 +91,7 @@ def test_a_trace_stays_in_its_line(log: Log) -> None:
     assert "ValueError: invalid literal" in str(line["exc_info"])
 
 
-def test_a_warning_is_a_line(log: Log) -> None:
+def test_python_warning_is_logged(log: Log) -> None:
     with warnings.catch_warnings(action="always"):
         logging.captureWarnings(False)  # pytest catches warnings too, so ours must come after it
         log.configure()
@@ -112,7 +112,7 @@ def test_a_line_knows_its_task(log: Log) -> None:
     assert [line["task_id"] for line in log.lines()] == ["from-context", "from-call"]
 
 
-def test_a_library_quotes_no_address(log: Log) -> None:
+def test_libraries_log_no_url(log: Log) -> None:
     log.configure("DEBUG")
     logging.getLogger("urllib3.connectionpool").debug("GET /?token=secret")
     logging.getLogger("urllib3.connectionpool").warning("Retrying: /?token=secret")

@@ -38,7 +38,7 @@ def assert_problem(answer: TestResponse, status: int, code: str) -> dict[str, ob
     return dict(body)
 
 
-def test_a_problem_says_what_its_raiser_said(app: Flask) -> None:
+def test_problem_is_answered_with_its_fields(app: Flask) -> None:
     errors: list[FieldError] = [{"field": "name", "code": "missing", "message": "Field required"}]
     problem = Problem(400, "invalid_body", "It is wrong.", errors, {"Retry-After": "7"})
     answer = answer_to(app, problem)
@@ -84,7 +84,7 @@ def test_a_database_that_is_away_is_503(app: Flask, error: Exception) -> None:
 @pytest.mark.parametrize(
     "error", [DatabaseError("SELECT secret", {}, Exception("secret")), KeyError("secret")]
 )
-def test_a_bug_tells_nothing(app: Flask, error: Exception) -> None:
+def test_unexpected_exception_reveals_nothing(app: Flask, error: Exception) -> None:
     answer = answer_to(app, error)
     assert_problem(answer, 500, "internal_error")
     assert b"secret" not in answer.data
@@ -94,7 +94,7 @@ def test_an_unknown_path(app: Flask) -> None:
     assert_problem(app.test_client().get("/nowhere"), 404, "not_found")
 
 
-def test_a_wrong_method_says_the_right_ones(app: Flask) -> None:
+def test_wrong_method_is_answered_with_allow(app: Flask) -> None:
     @app.get("/readable")
     def read() -> str:
         return ""
@@ -104,7 +104,7 @@ def test_a_wrong_method_says_the_right_ones(app: Flask) -> None:
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
-def test_a_wrong_range_says_the_length(app: Flask) -> None:
+def test_wrong_range_is_answered_with_the_length(app: Flask) -> None:
     answer = answer_to(app, RequestedRangeNotSatisfiable(1000))
     assert_problem(answer, 416, "range_not_satisfiable")
     assert answer.headers["Content-Range"] == "bytes */1000"
@@ -121,13 +121,13 @@ def test_a_wrong_range_says_the_length(app: Flask) -> None:
         (429, "too_many_requests"),
     ],
 )
-def test_every_status_has_its_code(app: Flask, status: int, code: str) -> None:
+def test_every_http_status_has_a_code(app: Flask, status: int, code: str) -> None:
     with pytest.raises(HTTPException) as caught:
         abort(status)
     assert_problem(answer_to(app, caught.value), status, code)
 
 
-def test_a_redirect_stays_one(app: Flask) -> None:
+def test_redirect_is_not_made_a_problem(app: Flask) -> None:
     @app.get("/old")
     def old() -> BaseResponse:
         return abort(redirect("/new"))

@@ -61,7 +61,7 @@ def test_stopped_process_or_child_is_not_up(
     wait_until(lambda: only(tmp_path).is_up, 30)
 
 
-def test_child_with_a_pid_file_of_its_own_is_told_apart(
+def test_stopped_child_with_its_own_pid_file_leaves_the_parent_up(
     tmp_path: Path, program: tuple[int, int]
 ) -> None:
     (tmp_path / "nginx.lock").write_text(str(program[1]))

@@ -37,6 +37,6 @@ def test_two_requests_have_two_ids(app: Flask) -> None:
     assert client.get("/id").text != client.get("/id").text
 
 
-def test_an_error_says_its_id(app: Flask) -> None:
+def test_error_response_has_the_request_id(app: Flask) -> None:
     answer = app.test_client().get("/nowhere", headers={"X-Request-Id": "caller-chose-this"})
     assert answer.headers["X-Request-Id"] == "caller-chose-this"

@@ -27,7 +27,7 @@ def test_the_database_url_survives_any_password() -> None:
     assert "p@ss" not in str(create_engine(url).url)
 
 
-def test_the_database_may_not_take_forever() -> None:
+def test_database_calls_have_timeouts() -> None:
     query = settings().database_url.query
     assert query["connect_timeout"] == "5"
     assert "statement_timeout=10s" in query["options"]
@@ -38,7 +38,7 @@ def test_settings_do_not_change() -> None:
         settings().log_level = "DEBUG"  # type: ignore[misc] # what must fail
 
 
-def test_a_key_in_one_line_gets_its_lines_back() -> None:
+def test_pem_key_in_one_line_is_split() -> None:
     assert settings(jwt_public_key="a\\nb\\n").jwt_public_key == "a\nb\n"
 
 
@@ -48,11 +48,11 @@ def test_an_error_repeats_no_secret() -> None:
     assert "p@ss" not in str(caught.value)
 
 
-def test_variables_are_named_like_fields() -> None:
+def test_variables_have_the_names_of_fields() -> None:
     assert {"POSTGRES_HOST", "JWT_PUBLIC_KEY", "LOG_LEVEL"} < variables_of(AppSettings)
 
 
-def test_variables_of_an_example(tmp_path: Path) -> None:
+def test_variables_of_an_env_example_are_found(tmp_path: Path) -> None:
     example = tmp_path / ".env.example"
     example.write_text(
         "# A sentence, with a = b in it.\nSET=1\nEMPTY=\n# OUT=2\n#ALSO_OUT=3\n\nnot_one=4\n"

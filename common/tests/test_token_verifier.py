@@ -41,12 +41,12 @@ def token(key: Ed25519PrivateKey = NEW, **changed: object) -> str:
     return jwt.encode(claims, key, "EdDSA")
 
 
-def test_a_good_token_says_whose_it_is() -> None:
+def test_valid_token_identifies_its_account() -> None:
     assert TokenVerifier(pem(NEW)).verify(token()) == Identity(7)
 
 
 @pytest.mark.parametrize("keys", [(OLD, NEW), (NEW, OLD)])
-def test_both_of_two_keys_are_good(keys: tuple[Ed25519PrivateKey, Ed25519PrivateKey]) -> None:
+def test_tokens_of_both_keys_are_valid(keys: tuple[Ed25519PrivateKey, Ed25519PrivateKey]) -> None:
     verifier = TokenVerifier("".join(map(pem, keys)))
     assert verifier.verify(token(OLD)) == verifier.verify(token(NEW)) == Identity(7)
     with pytest.raises(TokenInvalid):
@@ -62,7 +62,7 @@ def test_clocks_may_differ_a_little(seconds: int) -> None:
     assert TokenVerifier(pem(NEW)).verify(token(iat=now, exp=now + 3600)) == Identity(7)
 
 
-def test_a_token_that_was_good_ends_in_time() -> None:
+def test_cached_token_expires() -> None:
     verifier = TokenVerifier(pem(NEW))
     short = token(exp=int(time.time()) - LEEWAY_S + 1)
     assert verifier.verify(short) == Identity(7)
@@ -79,14 +79,14 @@ def test_a_token_that_was_good_ends_in_time() -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_token_that_was_good_is_not_good_for_another_key() -> None:
+def test_cached_token_is_invalid_for_another_key() -> None:
     encoded = token()
     assert TokenVerifier(pem(NEW)).verify(encoded) == Identity(7)
     with pytest.raises(TokenInvalid):
         TokenVerifier(pem(OLD)).verify(encoded)
 
 
-def test_a_part_of_a_good_token_is_no_good() -> None:
+def test_altered_token_is_invalid() -> None:
     verifier, given = TokenVerifier(pem(NEW)), token()
     verifier.verify(given)
     for other in (given[:-1], given + "A", given.upper()):
@@ -101,7 +101,7 @@ def test_a_signed_token_over_2048_characters_is_refused() -> None:
         verifier.verify(token(filler="x" * 2000))
 
 
-def test_expired_is_told_from_forged() -> None:
+def test_expired_and_forged_tokens_raise_different_errors() -> None:
     verifier = TokenVerifier(pem(NEW))
     past = int(time.time()) - LEEWAY_S - 5
     with pytest.raises(TokenExpired):
@@ -147,7 +147,7 @@ def test_a_wrong_claim_is_refused(claims: dict[str, Any]) -> None:
         "a first without end",
     ],
 )
-def test_a_verifier_takes_no_other_key(keys: str) -> None:
+def test_verifier_refuses_other_kinds_of_keys(keys: str) -> None:
     with pytest.raises(ValueError, match="Ed25519 public keys"):
         TokenVerifier(keys)
 
@@ -162,7 +162,7 @@ def test_a_verifier_takes_no_other_key(keys: str) -> None:
         (f"Bearer {token(exp=1)}", "token_expired", 'Bearer error="invalid_token"'),
     ],
 )
-def test_who_cannot_be_identified_gets_a_challenge(
+def test_request_without_valid_token_gets_a_challenge(
     app: Flask, header: str, code: str, challenge: str
 ) -> None:
     with (
@@ -174,6 +174,6 @@ def test_who_cannot_be_identified_gets_a_challenge(
     assert caught.value.headers == {"WWW-Authenticate": challenge}
 
 
-def test_who_can_be_identified(app: Flask) -> None:
+def test_bearer_token_identifies_the_caller(app: Flask) -> None:
     with app.test_request_context("/", headers={"Authorization": f"bearer {token()}"}):
         assert identify(TokenVerifier(pem(NEW))) == Identity(7)

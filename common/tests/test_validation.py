@@ -118,7 +118,7 @@ def test_a_validator_sees_the_whole_body(app: Flask) -> None:
         assert parse_body(Twice).second == "x=abc"
 
 
-def test_at_most_20_errors_are_told_with_short_names(app: Flask) -> None:
+def test_at_most_20_errors_are_listed_with_short_names(app: Flask) -> None:
     many = {f"{number:0100}": 1 for number in range(1000)}
     with app.test_request_context("/", query_string=many), pytest.raises(Problem) as caught:
         parse_query(Listing)
@@ -136,7 +136,7 @@ def test_more_than_1000_errors_are_counted(app: Flask) -> None:
     assert caught.value.errors[0]["message"].startswith("1001 fields")
 
 
-def test_one_error_is_told_of_each_item() -> None:
+def test_each_item_has_at_most_one_error() -> None:
     unknown = {str(number): 1 for number in range(21)}
     items: list[dict[str, object]] = [
         {"name": "x", **dict(list(unknown.items())[:20])},
@@ -159,7 +159,7 @@ class UnboundedQuery(Query):
     text: str
 
 
-def test_a_string_without_a_bound_of_its_own_has_one(app: Flask) -> None:
+def test_string_without_max_length_has_a_default_bound(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
     with app.test_request_context("/", method="POST", json={"text": "x" * 4097}):
         with pytest.raises(Problem) as caught:
@@ -172,7 +172,7 @@ def test_a_string_without_a_bound_of_its_own_has_one(app: Flask) -> None:
 
 
 @given(data=st.binary(max_size=900))
-def test_no_body_is_a_bug(data: bytes) -> None:
+def test_any_body_is_parsed_or_refused(data: bytes) -> None:
     app = Flask("sample")
     try:
         parse(app, data)

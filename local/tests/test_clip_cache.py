@@ -70,13 +70,13 @@ def test_the_web_app_is_asked_each_time(kept: "Edge") -> None:
     assert get(kept).status_code == 404
 
 
-def test_another_clip_of_the_same_name_is_another(kept: "Edge") -> None:
+def test_changed_clip_at_the_same_url_is_fetched_again(kept: "Edge") -> None:
     kept.web.sha256 = kept.tasks.sha256 = OTHER
     assert get(kept).headers["ETag"] == f'"{OTHER}"'
     assert len(kept.tasks.requests) == 1
 
 
-def test_the_same_clip_of_another_task_is_another(kept: "Edge") -> None:
+def test_same_content_at_another_url_is_fetched_again(kept: "Edge") -> None:
     for path in ("/tasks/8/parts/0", "/tasks/7/parts/1"):
         assert is_clip(get(kept, path))
         assert kept.tasks.last["path"] == path
@@ -158,7 +158,7 @@ def test_the_middle_of_a_clip_is_fetched_alone(checked: "Edge") -> None:
     assert kept_files(checked) == 0
 
 
-def test_what_nginx_judges_itself_is_a_problem_too(kept: "Edge") -> None:
+def test_refusals_by_nginx_itself_are_problems(kept: "Edge") -> None:
     """The web app asks first, so these are answers to a clip that changed in between."""
     long_ago = {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}
     for headers, status, code in (
@@ -203,7 +203,7 @@ def test_the_tasks_service_away_gives_a_problem_before_the_clip_is_kept(checked:
         assert (answer.status_code, answer.json()["code"]) == (502, "tasks_unavailable")
 
 
-def test_nothing_else_is_kept(edge: "Edge") -> None:
+def test_only_clips_are_cached(edge: "Edge") -> None:
     for path in (PATH, "/tasks", "/health"):
         for _ in range(3):
             assert get(edge, path).ok

@@ -20,9 +20,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_home_is_where_the_environment_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_home_is_read_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Home.from_environment({"IDRL_HOME": "here"}).root == tmp_path / "here"
     assert Home.from_environment({"IDRL_HOME": ""}).root.name == ".idrl"
@@ -50,19 +48,19 @@ def test_the_key_pair_fits(home: Home) -> None:
     assert private.public_key() == load_pem_public_key(secrets.jwt_public_key.encode())
 
 
-def test_lost_secrets_are_said_and_not_made_anew(home: Home) -> None:
+def test_lost_secrets_are_an_error_and_not_replaced(home: Home) -> None:
     (home.data / "postgres").mkdir()
     with pytest.raises(HomeUnusable, match=r"secrets\.env is missing"):
         home.secrets()
 
 
-def test_secrets_with_a_line_missing_are_said(home: Home) -> None:
+def test_incomplete_secrets_are_an_error(home: Home) -> None:
     home.secrets_file.write_text("POSTGRES_PASSWORD=x\n")
     with pytest.raises(HomeUnusable, match="does not set WEB_DB_PASSWORD"):
         home.secrets()
 
 
-def test_the_socket_of_a_home_far_down_is_elsewhere_and_private(
+def test_socket_of_a_long_path_is_in_a_private_temporary_folder(
     tmp_path: Path, short_folder: Path
 ) -> None:
     deep = Home(tmp_path / ("d" * 60) / ("e" * 60))
@@ -86,12 +84,12 @@ def test_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "port"), [({}, 5050), ({"PORT": ""}, 5050), ({"PORT": "6000"}, 6000)]
 )
-def test_the_port_is_what_the_environment_says(given: dict[str, str], port: int) -> None:
+def test_port_is_read_from_the_environment(given: dict[str, str], port: int) -> None:
     assert port_from_environment(given) == port
 
 
 @pytest.mark.parametrize("given", ["x", "-1", "5050.0", "\u0665"])
-def test_a_port_that_is_no_number_is_refused(given: str) -> None:
+def test_port_has_to_be_a_number(given: str) -> None:
     with pytest.raises(HomeUnusable, match="PORT must be a whole number"):
         port_from_environment({"PORT": given})
 
@@ -102,7 +100,7 @@ def test_ports_out_of_range_are_refused(first: int) -> None:
         Ports.starting_at(first)
 
 
-def test_ports_are_six_neighbours() -> None:
+def test_ports_are_six_consecutive_numbers() -> None:
     assert Ports.starting_at(5050) == Ports(
         nginx=5050, web=5051, tasks=5052, postgres=5053, redis=5054, sample=5055
     )

@@ -157,7 +157,7 @@ def test_tls_is_refused_beside_an_open_port_without(
 
 
 @pytest.mark.parametrize("wrong", UNUSABLE, ids=str)
-def test_nginx_does_not_start_where_it_could_not_check(
+def test_nginx_does_not_start_when_it_cannot_verify_the_service(
     certificate: tuple[Path, Path], wrong: dict[str, str]
 ) -> None:
     env = {"TASKS_URL": "https://tasks.example:5443", "TASKS_CA": str(certificate[0]), **wrong}

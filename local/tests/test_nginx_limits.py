@@ -97,7 +97,7 @@ def test_rate_limit_of_one_address_covers_every_path(start_edge: "StartEdge", pa
         ("/auth/login", {"AUTH_RATE": "1r/s", "AUTH_BURST": "1"}, '"address-auth";q=1;w=1'),
     ],
 )
-def test_refusal_tells_the_rate_of_an_address(
+def test_429_has_the_rate_limit_of_an_address(
     start_edge: "StartEdge", path: str, rates: dict[str, str], policy: str
 ) -> None:
     edge = start_edge(**rates)

@@ -65,7 +65,7 @@ def test_calls_of_the_page_pass(edge: "Edge", headers: dict[str, str]) -> None:
     assert edge.web.last["headers"]["authorization"] == f"Bearer {SESSION}"
 
 
-def test_cookie_is_no_token_of_callers_without_it(edge: "Edge") -> None:
+def test_callers_without_the_cookie_use_their_own_token(edge: "Edge") -> None:
     """Scripts and old callers send neither cookie nor Origin."""
     headers = {"Authorization": "Bearer mine"}
     assert requests.post(f"{edge.url}/tasks", headers=headers, timeout=10).ok

@@ -50,7 +50,7 @@ def test_this_machine_is_reached_directly(
     assert requests.get(url, timeout=5).status_code == 204
 
 
-def test_keeps_what_is_exempt_already() -> None:
+def test_existing_exemptions_are_kept() -> None:
     environment = {"no_proxy": "intern.example", "NO_PROXY": "localhost,other.example"}
     exempt_loopback(environment)
     assert environment["no_proxy"] == environment["NO_PROXY"]

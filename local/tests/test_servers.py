@@ -87,7 +87,7 @@ def test_an_interrupted_start_leaves_nothing_that_looks_like_a_database(
     assert not half.exists()
 
 
-def test_what_initdb_says_is_passed_on(binaries: servers.Binaries, closed_folder: Path) -> None:
+def test_error_of_initdb_is_passed_on(binaries: servers.Binaries, closed_folder: Path) -> None:
     with pytest.raises(servers.ServerFailed, match="initdb failed"):
         servers.init_postgres(binaries, closed_folder / "data", "pg_reserved", PASSWORD)
     assert list(closed_folder.iterdir()) == []
@@ -158,7 +158,7 @@ def test_a_server_that_ends_is_noticed_at_once(tmp_path: Path) -> None:
             servers.wait_for_postgres(servers.free_port(), "postgres", PASSWORD, process)
 
 
-def test_root_is_given_up() -> None:
+def test_servers_run_unprivileged() -> None:
     whoami = servers.unprivileged(Path("/usr/bin/id"))
     user = subprocess.run(
         [*whoami, "-u"], capture_output=True, text=True, check=True

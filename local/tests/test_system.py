@@ -106,7 +106,7 @@ def test_no_process_has_root_s_rights(home: Home) -> None:
     assert {path.stat().st_uid for path in home.share.rglob("*")} <= {home.run.stat().st_uid}
 
 
-def test_up_says_where_the_system_is(
+def test_up_prints_url_and_home(
     started: subprocess.CompletedProcess[str], home: Home, ports: Ports
 ) -> None:
     assert started.returncode == 0, started.stderr
@@ -135,7 +135,7 @@ def test_changed_settings_are_refused_by_name(environment: Mapping[str, str]) ->
 
 
 @pytest.mark.parametrize("user", ["the system's", "the caller's"])
-def test_taken_over_decoder_gets_nothing(
+def test_compromised_decoder_reaches_nothing(
     home: Home, ports: Ports, tmp_path: Path, user: str
 ) -> None:
     """The drill beside a render worker: nothing of what the running system has.
@@ -197,7 +197,7 @@ def drill_as(
     return succeeded
 
 
-def test_sample_of_the_walk_is_served(ports: Ports) -> None:
+def test_sample_of_the_readme_is_served(ports: Ports) -> None:
     address = f"http://127.0.0.1:{ports.sample}"
     video = requests.get(f"{address}/sample.mp4", timeout=10)
     assert (video.status_code, video.headers["Content-Type"]) == (200, "video/mp4")
@@ -205,7 +205,7 @@ def test_sample_of_the_walk_is_served(ports: Ports) -> None:
     assert requests.get(f"{address}/secrets.env", timeout=10).status_code == 404
 
 
-def test_status_tells_address_readiness_and_work(
+def test_status_shows_address_readiness_and_work(
     ports: Ports, environment: Mapping[str, str]
 ) -> None:
     state = command("status", environment)
@@ -214,7 +214,7 @@ def test_status_tells_address_readiness_and_work(
     assert f"address   http://127.0.0.1:{ports.nginx}\n{ready}\ntasks     none" in state.stdout
 
 
-def test_a_second_home_is_told_that_the_ports_are_taken(tmp_path: Path, ports: Ports) -> None:
+def test_second_system_on_the_same_ports_is_refused(tmp_path: Path, ports: Ports) -> None:
     with pytest.raises(PortTaken, match=f"port {ports.nginx}, which nginx would use, is taken"):
         system.up(Home(tmp_path / "second"), ports, os.environ)
     assert not supervision.is_running(Home(tmp_path / "second"))
@@ -245,7 +245,7 @@ def test_secrets_are_on_no_command_line(home: Home) -> None:
         assert secret.encode() not in lines
 
 
-def test_what_ends_is_started_again(home: Home, ports: Ports) -> None:
+def test_killed_programs_are_restarted(home: Home, ports: Ports) -> None:
     # nginx's workers outlive a killed master, and keep its port.
     killed = {name: pid_of(home, name) for name in ("nginx", "tasks", "redis", "sweep")}
     for pid in killed.values():
@@ -270,7 +270,7 @@ def test_down_leaves_nothing_even_after_a_crash(
     assert (state.returncode, state.stdout.startswith("down: ")) == (3, True)
 
 
-def test_a_setting_that_is_refused_is_said_and_nothing_stays(
+def test_refused_setting_is_named_and_no_program_stays(
     home: Home, ports: Ports, environment: Mapping[str, str]
 ) -> None:
     failed = command("up", {**environment, "RENDER_CRF": "999"})

@@ -14,7 +14,7 @@ from web_server.models import User
 EMAIL = "ada@example.com"
 
 
-def test_deletion_beside_a_change_of_the_email(app: Flask, database: Database) -> None:
+def test_account_is_deleted_while_its_email_changes(app: Flask, database: Database) -> None:
     database.execute(
         f"INSERT INTO users (username, email, password_hash) VALUES ('a', '{EMAIL}', '')"
     )

@@ -61,7 +61,7 @@ def test_keys_are_listed_without_the_key_and_stored_hashed(
     assert not any(key["key"] in rows for key in made)
 
 
-def test_key_tells_when_it_was_last_used(
+def test_key_shows_its_last_use(
     client: FlaskClient, headers: dict[str, str], database: Database
 ) -> None:
     used = new_key(client, headers, name="used")
@@ -75,7 +75,7 @@ def test_key_tells_when_it_was_last_used(
     assert by_name["other"]["last_used_at"] is None
 
 
-def test_deleted_key_opens_nothing(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_deleted_key_is_refused(client: FlaskClient, headers: dict[str, str]) -> None:
     key = new_key(client, headers)
     assert client.get("/tasks", headers=bearer(key["key"])).status_code == 200
     assert client.delete(f"/me/keys/{key['key_id']}", headers=headers).status_code == 204
@@ -84,7 +84,7 @@ def test_deleted_key_opens_nothing(client: FlaskClient, headers: dict[str, str])
     assert_problem(again, 404, "key_not_found")
 
 
-def test_expired_key_opens_nothing(
+def test_expired_key_is_refused(
     client: FlaskClient, headers: dict[str, str], database: Database
 ) -> None:
     key = new_key(client, headers, expires_in_days=1)
@@ -106,7 +106,7 @@ def test_key_expires_after_a_whole_number_of_days(
 
 
 @pytest.mark.parametrize("key", ["idrl_", "idrl_x", "idrl_" + "A" * 43, "idrl_" + "A" * 5000])
-def test_key_that_there_is_not_opens_nothing(client: FlaskClient, key: str) -> None:
+def test_unknown_key_is_refused(client: FlaskClient, key: str) -> None:
     assert_problem(client.get("/tasks", headers=bearer(key)), 401, "token_invalid")
 
 
@@ -133,7 +133,7 @@ def test_at_most_100_keys(client: FlaskClient, headers: dict[str, str], database
     assert_problem(answer, 409, "too_many_keys")
 
 
-def test_key_survives_no_disabled_account(
+def test_key_of_a_disabled_account_is_refused(
     make_app: MakeApp, client: FlaskClient, headers: dict[str, str]
 ) -> None:
     key = new_key(client, headers)["key"]

@@ -45,7 +45,7 @@ def say(status: int, **headers: str) -> Callable[[Exchange], None]:
 
 
 @pytest.mark.parametrize("status", [200, 206])
-def test_a_clip_that_may_be_had_is_looked_for_by_what_it_is(
+def test_authorized_clip_is_cached_by_its_sha256(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
 ) -> None:
     tasks.answer = say(status, **{"Content-Length": "1000"})
@@ -67,7 +67,7 @@ def test_a_clip_that_may_be_had_is_looked_for_by_what_it_is(
 
 
 @pytest.mark.parametrize("status", [401, 404, 409, 412, 416, 500, 503])
-def test_a_clip_that_may_not_be_had_is_not_looked_for(
+def test_refused_clip_bypasses_the_cache(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
 ) -> None:
     """Why not, the tasks service tells nginx, whatever is kept there."""
@@ -78,14 +78,14 @@ def test_a_clip_that_may_not_be_had_is_not_looked_for(
 @pytest.mark.parametrize(
     "tag", ["", "x", f'W/"{SHA256}"', '"' + "A" * 64 + '"', '"' + "a" * 63 + '/"']
 )
-def test_a_clip_of_which_it_is_not_said_what_it_is(
+def test_clip_without_a_sha256_tag_bypasses_the_cache(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], tag: str
 ) -> None:
     tasks.answer = say(200, **{"Content-Length": "1000", "ETag": tag})
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
 
 
-def test_what_has_no_body_is_said_at_once(
+def test_response_without_a_body_is_sent_by_the_web_app(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     tasks.answer = say(304)
@@ -102,7 +102,7 @@ def test_what_has_no_body_is_said_at_once(
     assert len(tasks.seen) == 2
 
 
-def test_connections_are_kept_open_by_checks(
+def test_authorization_requests_reuse_the_connection(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     ports = []
@@ -117,7 +117,7 @@ def test_connections_are_kept_open_by_checks(
     assert len(set(ports)) == 1
 
 
-def test_with_little_space_left_nothing_is_kept(
+def test_cache_is_bypassed_when_space_is_low(
     caching: FlaskClient,
     tasks: TasksStandIn,
     headers: dict[str, str],
@@ -128,7 +128,7 @@ def test_with_little_space_left_nothing_is_kept(
     assert tasks.seen == []
 
 
-def test_without_the_tasks_service_no_clip_is_looked_for(
+def test_cache_is_not_used_without_the_tasks_service(
     make_app: MakeApp, headers: dict[str, str]
 ) -> None:
     away = make_app(
@@ -139,7 +139,7 @@ def test_without_the_tasks_service_no_clip_is_looked_for(
     assert "X-Accel-Redirect" not in answer.headers
 
 
-def test_the_question_for_a_clip_leaves_nginx_time_to_fetch_it(
+def test_authorization_of_a_clip_leaves_nginx_time_to_fetch_it(
     caching: FlaskClient,
     tasks: TasksStandIn,
     headers: dict[str, str],
@@ -163,7 +163,7 @@ def test_the_question_for_a_clip_leaves_nginx_time_to_fetch_it(
 @pytest.mark.parametrize(
     ("seconds_left", "code"), [(-3600, "token_expired"), (None, "token_invalid")]
 )
-def test_a_bad_token_ends_before_any_clip_is_looked_for(
+def test_clip_with_a_bad_token_is_refused_by_the_web_app(
     caching: FlaskClient, tasks: TasksStandIn, keys: Keys, seconds_left: int | None, code: str
 ) -> None:
     now = int(time.time())
@@ -208,7 +208,7 @@ def test_nginx_fetches_nothing_without_a_token(behind_nginx: Flask) -> None:
         ("GET", f"{CLIP}/more"),
     ],
 )
-def test_everything_else_passes_through_here(
+def test_other_responses_pass_through_the_web_app(
     behind_nginx: Flask, tasks: TasksStandIn, headers: dict[str, str], method: str, path: str
 ) -> None:
     answer = behind_nginx.test_client().open(path, method=method, headers=headers)

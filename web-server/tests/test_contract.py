@@ -113,6 +113,6 @@ def test_the_contract_can_be_read_by_people(client: FlaskClient, address: str) -
         assert client.get(part).status_code == 200
 
 
-def test_docs_that_there_are_not(client: FlaskClient) -> None:
+def test_unknown_docs_file_is_404(client: FlaskClient) -> None:
     answer = client.get("/docs/nothing.js")
     assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")

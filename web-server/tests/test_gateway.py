@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conftest import Exchange, TasksStandIn
 
 
-def test_a_call_is_passed_on_with_what_the_caller_said(
+def test_call_is_forwarded_with_query_headers_and_body(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     sent_headers = {
@@ -35,7 +35,7 @@ def test_a_call_is_passed_on_with_what_the_caller_said(
     assert {name: seen.headers[name] for name in sent_headers} == sent_headers
 
 
-def test_nothing_else_is_passed_on(
+def test_other_headers_are_not_forwarded(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     unsaid = {
@@ -122,7 +122,7 @@ def test_a_redirect_is_not_followed(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_every_method_is_the_tasks_services_to_judge(
+def test_methods_are_judged_by_the_tasks_service(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     tasks.answer = lambda exchange: exchange.say(405, b"", {"Allow": "GET, POST"})
@@ -132,7 +132,7 @@ def test_every_method_is_the_tasks_services_to_judge(
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
-def test_default_brand_is_no_brands_id(
+def test_default_is_not_taken_for_a_brand_id(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     answer = client.open("/brands/default", method=method, headers=headers)
@@ -142,7 +142,7 @@ def test_default_brand_is_no_brands_id(
     assert options.headers["Allow"] == "GET, HEAD, PUT, OPTIONS"
 
 
-def test_a_method_that_no_service_has(
+def test_unknown_method_is_refused(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
     answer = client.open("/tasks", method="TRACE", headers=headers)

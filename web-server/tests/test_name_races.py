@@ -60,7 +60,7 @@ def test_parallel_changes_to_one_email_leave_nothing_in_the_log(
     assert "duplicate key" not in log
 
 
-def test_change_beside_a_sign_up_waits_for_it(app: Flask, database: Database) -> None:
+def test_change_waits_for_a_concurrent_sign_up(app: Flask, database: Database) -> None:
     add_accounts(database)
     sign_up = psycopg2.connect(
         host=database.host,

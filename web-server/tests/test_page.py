@@ -48,7 +48,7 @@ def cookie_of(response: object) -> SimpleCookie:
     return SimpleCookie(response.headers.get("Set-Cookie", ""))  # type: ignore[attr-defined]
 
 
-def test_cookie_only_for_who_asks(client: FlaskClient, account: dict[str, str]) -> None:
+def test_cookie_is_set_only_on_request(client: FlaskClient, account: dict[str, str]) -> None:
     assert not cookie_of(client.post("/auth/login", json=account))
     response = client.post("/auth/login", json={**account, "session": True})
     cookie = cookie_of(response)["idrl"]

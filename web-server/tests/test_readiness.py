@@ -30,7 +30,7 @@ def test_ready_without_the_tasks_service_is_degraded(make_app: MakeApp) -> None:
     assert answer.json["status"] == "degraded"
 
 
-def test_ready_tells_that_the_tasks_service_is_degraded(
+def test_ready_is_degraded_while_the_tasks_service_is(
     client: FlaskClient, tasks: TasksStandIn
 ) -> None:
     tasks.answer = lambda exchange: exchange.say(200, b'{"status": "degraded"}')

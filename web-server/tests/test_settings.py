@@ -57,7 +57,7 @@ def test_every_variable_of_the_example_is_explained() -> None:
     assert not comment
 
 
-def test_the_example_says_the_defaults(environment: pytest.MonkeyPatch) -> None:
+def test_env_example_has_the_defaults(environment: pytest.MonkeyPatch) -> None:
     defaults = Settings()
     for line in EXAMPLE.read_text().splitlines():
         name, given, value = line.partition("=")

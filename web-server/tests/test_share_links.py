@@ -270,7 +270,9 @@ def test_logs_have_no_tokens(
 
 
 @pytest.mark.parametrize("token", ["é.é.é", "%00", "..", "a.b.c", "%ff.%fe.x", "%F0%9F%8E%AC"])
-def test_tokens_that_are_none(client: FlaskClient, token: str, tasks: TasksStandIn) -> None:
+def test_malformed_share_tokens_are_404(
+    client: FlaskClient, token: str, tasks: TasksStandIn
+) -> None:
     for below in ("", "/clips.zip", "/parts/99999999999999999999999"):
         answer = client.get(f"/s/{token}{below}")
         assert answer.status_code == 404

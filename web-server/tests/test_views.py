@@ -101,7 +101,7 @@ def test_both_passwords_must_be_equal(auth: AuthActions) -> None:
     assert field_errors(auth.signup(password_2="Passw0rd-2")) == [("password_2", "mismatch")]
 
 
-def test_a_mismatch_is_told_together_with_a_broken_rule(auth: AuthActions) -> None:
+def test_mismatch_and_broken_rule_are_both_reported(auth: AuthActions) -> None:
     answer = auth.signup(password="Short1", password_2="Passw0rd-2")
     assert field_errors(answer) == [("password", "too_short"), ("password_2", "mismatch")]
 
@@ -155,7 +155,9 @@ def test_a_wrong_field_is_named(
     password="Passw0rd-1",
 )
 @example(username="'; DROP TABLE users; --", email="o'hara@example.com", password="Passw0rd-1")
-def test_no_text_is_a_bug(auth: AuthActions, username: str, email: str, password: str) -> None:
+def test_any_text_is_accepted_or_refused(
+    auth: AuthActions, username: str, email: str, password: str
+) -> None:
     answer = auth.signup(username, email, password=password, password_2=password)
     assert answer.status_code in {201, 400, 409}
     if answer.status_code == 201:
@@ -335,7 +337,7 @@ def test_login_renews_an_outdated_hash(auth: AuthActions, database: Database) ->
     assert auth.login().status_code == 200
 
 
-def test_without_the_database_it_says_so(make_app: MakeApp) -> None:
+def test_log_in_without_the_database_is_503(make_app: MakeApp) -> None:
     client = make_app(postgres_port=servers.free_port()).test_client()
     answer = client.post("/auth/login", json={"email": "ada@example.com", "password": "x"})
     assert_problem(answer, 503, "database_unavailable")

@@ -154,7 +154,7 @@ def test_clip_of_an_earlier_release_is_summed_up_once(
     assert get(f"/tasks/{task_id}/clips.zip", "HEAD").headers["ETag"] == whole.headers["ETag"]
 
 
-def test_nothing_to_put_in(get: Get) -> None:
+def test_archive_without_clips_is_refused(get: Get) -> None:
     task_id = processing(parts=1)
     assert problem(get(f"/tasks/{task_id}/clips.zip")) == (409, "no_clips")
     assert get(f"/tasks/{task_id}/manifest.json").get_json()["parts"] == []
@@ -221,7 +221,7 @@ def test_zip_of_a_batch(client: FlaskClient, auth: Auth, get: Get, settings: Set
     assert problem(get(f"{batch['link']}/clips.zip", user_id=2)) == (404, "batch_not_found")
 
 
-def test_what_is_shared_does_not_tell_where_the_video_came_from(get: Get, task_id: str) -> None:
+def test_shared_archive_does_not_reveal_the_source(get: Get, task_id: str) -> None:
     own = get(f"/tasks/{task_id}/manifest.json").get_json()
     shared = get(f"/tasks/{task_id}/manifest.json?shared=true").get_json()
     hidden = {"url": None, "external_id": None, "metadata": None}

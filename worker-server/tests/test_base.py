@@ -81,7 +81,9 @@ def test_source_is_blamed_while_the_share_is_good(settings: Settings, runtime: R
     assert (task_of(task_id).status, task_of(task_id).error_code) == ("failed", "source_damaged")
 
 
-def test_fault_of_ours_is_shown_until_work_succeeds(settings: Settings, runtime: Runtime) -> None:
+def test_internal_fault_is_reported_until_work_succeeds(
+    settings: Settings, runtime: Runtime
+) -> None:
     signs.beat(runtime.worker_name, ["fetch"])
     task_id = submit()
     attempt(settings, runtime, ZeroDivisionError())
@@ -94,7 +96,7 @@ def test_fault_of_ours_is_shown_until_work_succeeds(settings: Settings, runtime:
 @pytest.mark.parametrize(
     ("share_has_space", "code"), [(True, "internal_error"), (False, "storage_full")]
 )
-def test_clip_without_space_blames_the_disk_that_is_full(
+def test_storage_full_names_the_disk_that_is_full(
     settings: Settings, runtime: Runtime, share_has_space: bool, code: str
 ) -> None:
     task_id = processing(parts=1)

@@ -389,7 +389,7 @@ def test_retry_after_the_brand_is_gone_fails_with_its_code(
     assert (failure.value.code, failure.value.retryable) == ("brand_gone", False)
 
 
-def test_brands_that_wait_too_long_are_told_to_come_back(
+def test_brands_that_wait_too_long_are_503_with_retry_after(
     calls: Brands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(brand_drafts, "_WAIT_S", 0.1)

@@ -66,7 +66,7 @@ def _send() -> int:
     return send_due(Sender(EgressRules({"127.0.0.1"}), timeout_s=5), lambda: False)
 
 
-def test_callback_is_told_of_its_task_alone(
+def test_callback_receives_events_of_its_task_alone(
     client: FlaskClient, auth: Auth, receiver: Receiver
 ) -> None:
     task = _post(client, auth())
@@ -88,7 +88,7 @@ def test_callback_is_told_of_its_task_alone(
     assert problem(client.get(path, headers=auth(2))) == (404, "webhook_not_found")
 
 
-def test_secret_of_callbacks_is_the_accounts(client: FlaskClient, auth: Auth) -> None:
+def test_each_account_has_one_callback_secret(client: FlaskClient, auth: Auth) -> None:
     first, others = _secret(client, auth()), _secret(client, auth(2))
     assert first != others
     assert _secret(client, auth()) == first

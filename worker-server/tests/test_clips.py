@@ -130,7 +130,7 @@ def test_clip_that_cannot_be_opened_is_asked_for_again(
         assert answer.data == finished[1]
 
 
-def test_clip_whose_file_is_gone_is_said_to_be_lost(
+def test_missing_clip_file_is_lost(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
 ) -> None:
     (settings.remote_folder / finished[0] / "0.1.mp4").unlink()

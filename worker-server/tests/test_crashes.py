@@ -47,7 +47,7 @@ def _die_before_the_reply(settings: Settings, headers: dict[str, str]) -> None:
         post(client, headers, **_KEY)
 
 
-def test_reply_lost_to_a_crash_is_the_same_task_when_repeated(
+def test_request_repeated_after_a_crash_gives_the_same_task(
     settings: Settings, auth: Auth, database: Database
 ) -> None:
     crash = multiprocessing.get_context("spawn").Process(
@@ -62,7 +62,7 @@ def test_reply_lost_to_a_crash_is_the_same_task_when_repeated(
     assert database.execute("SELECT count(*) FROM tasks") == [(1,)]
 
 
-def test_reply_cut_by_the_caller_is_the_same_task_when_repeated(
+def test_request_repeated_after_a_cut_connection_gives_the_same_task(
     app: Flask, client: FlaskClient, auth: Auth, database: Database
 ) -> None:
     server = make_server("127.0.0.1", 0, app, threaded=True)

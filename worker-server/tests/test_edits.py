@@ -109,7 +109,7 @@ def test_task_shows_its_edit_whole(client: FlaskClient, auth: Auth, edit: dict[s
 
 
 @pytest.mark.parametrize("body", [{"url": URL}, {"url": URL, "edit": None}])
-def test_without_an_edit_it_is_the_defaults(
+def test_missing_edit_is_the_defaults(
     client: FlaskClient, auth: Auth, body: dict[str, object]
 ) -> None:
     assert client.post("/tasks", json=body, headers=auth()).get_json()["edit"] == DEFAULTS
@@ -135,7 +135,7 @@ def test_task_of_an_older_release_is_rendered_as_before(
         (None, ("ultrafast", 22), ("superfast", 0)),
     ],
 )
-def test_operator_sets_what_balanced_is(
+def test_operator_settings_override_the_balanced_quality(
     settings: Settings,
     quality: str | None,
     by_itself: tuple[str, float],

@@ -27,7 +27,7 @@ def test_undocumented_code_is_refused() -> None:
 
 
 @pytest.mark.parametrize("code", list(FailureCode))
-def test_fault_of_the_share_or_ours_never_ends_the_work(code: FailureCode) -> None:
+def test_share_and_internal_faults_never_fail_the_work(code: FailureCode) -> None:
     handling = handling_of(code)
     if handling.fault is Fault.OURS or code in ("storage_full", "storage_unavailable"):
         assert handling.bound is Bound.NEVER

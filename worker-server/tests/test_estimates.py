@@ -43,7 +43,9 @@ def done_in(database: Database, *seconds: float) -> None:
 
 
 @pytest.mark.usefixtures("app")
-def test_place_in_the_queue_counts(database: Database, eta: Callable[..., object]) -> None:
+def test_estimate_depends_on_the_place_in_the_queue(
+    database: Database, eta: Callable[..., object]
+) -> None:
     done_in(database, 40, 80)  # a minute each
     processing(owner_id=3)
     processing(owner_id=4)
@@ -55,7 +57,7 @@ def test_place_in_the_queue_counts(database: Database, eta: Callable[..., object
 
 
 @pytest.mark.usefixtures("app")
-def test_nothing_is_said_without_a_speed_or_while_work_stops(
+def test_estimate_is_null_without_a_speed_or_while_work_stops(
     database: Database, eta: Callable[..., object]
 ) -> None:
     first, second = submit(), submit()

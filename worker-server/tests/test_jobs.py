@@ -151,7 +151,7 @@ def test_part_that_cannot_be_copied_is_encoded_in_the_same_attempt(
     assert list(settings.scratch_folder.iterdir()) == []
 
 
-def test_part_says_how_many_damaged_frames_it_conceals(
+def test_part_counts_concealed_frames(
     settings: Settings, runtime: Runtime, site: str, site_folder: Path, ffmpeg: Callable[..., None]
 ) -> None:
     whole, damaged = str(site_folder / "whole.mp4"), str(site_folder / "damaged.mp4")
@@ -180,7 +180,7 @@ def test_no_work_is_claimed_without_the_share(
     assert task_of(task_id).attempt == 0
 
 
-def test_bug_of_ours_is_retried_and_never_fails_the_task(
+def test_internal_error_is_retried_and_never_fails_the_task(
     settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
@@ -195,7 +195,7 @@ def test_bug_of_ours_is_retried_and_never_fails_the_task(
     assert task_of(task_id).status == "processing"
 
 
-def test_unusable_scratch_folder_is_a_fault_of_ours(
+def test_unusable_scratch_folder_is_an_internal_fault(
     settings: Settings, site: str, sample: Sample, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")

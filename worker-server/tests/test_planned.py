@@ -132,7 +132,7 @@ def test_what_is_not_planned_yet_cannot_be_started(
     assert problem(changed) == (409, "not_planned")
 
 
-def test_task_of_its_own_accord_cannot_be_started(client: FlaskClient, auth: Auth) -> None:
+def test_task_without_manual_start_cannot_be_started(client: FlaskClient, auth: Auth) -> None:
     link = client.post("/tasks", json={"url": URL}, headers=auth()).get_json()["link"]
     assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
     assert problem(client.post(f"{link}/start", headers=auth())) == (409, "not_planned")
@@ -149,7 +149,7 @@ def test_task_of_another_owner_is_not_there(
 
 
 @pytest.mark.parametrize("start", ["Manual", "", None, True, "later"])
-def test_start_is_one_of_two_words(client: FlaskClient, auth: Auth, start: object) -> None:
+def test_invalid_start_is_refused(client: FlaskClient, auth: Auth, start: object) -> None:
     answer = client.post("/tasks", json={"url": URL, "start": start}, headers=auth())
     assert problem(answer) == (400, "invalid_body")
     assert answer.get_json()["errors"][0]["field"] == "start"

@@ -145,7 +145,9 @@ def test_sheet_of_many_upright_parts_is_bounded(
     assert sheet.size == (6 * (90 + 8) + 8, 16 * (160 + 24 + 8) + 8)
 
 
-def test_sheet_of_nothing(client: FlaskClient, auth: Auth, finished: tuple[str, bytes]) -> None:
+def test_sheet_without_posters_is_404(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes]
+) -> None:
     """As of a task of an earlier release, whose clips have no posters."""
     for task_id in (processing(parts=1), finished[0]):
         answer = client.get(f"/tasks/{task_id}/contact-sheet.jpg", headers=auth())

@@ -129,7 +129,7 @@ def test_there_is_no_quota_by_default(settings: Settings, auth: Auth) -> None:
     assert {post(client, auth()).status_code for _ in range(20)} == {202}
 
 
-def test_answers_say_what_is_left(limited: Flask, auth: Auth) -> None:
+def test_responses_have_rate_limit_headers(limited: Flask, auth: Auth) -> None:
     client = limited.test_client()
     left = [rate_limits(post(client, auth())) for _ in range(3)]
     assert [policy for policy, _ in left] == ['"live-tasks";q=3, "clip-bytes";q=1000'] * 3

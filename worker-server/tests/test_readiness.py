@@ -26,7 +26,7 @@ def test_a_task_is_accepted_while_redis_is_away(settings: Settings, auth: Auth) 
     assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
 
 
-def test_a_database_that_is_away_is_said_so(settings: Settings, auth: Auth) -> None:
+def test_unreachable_database_is_503(settings: Settings, auth: Auth) -> None:
     client = create_app(settings.model_copy(update={"postgres_port": 1})).test_client()
     response = client.get("/tasks", headers=auth())
     assert problem(response) == (503, "database_unavailable")
@@ -93,7 +93,7 @@ def test_ready_names_what_is_missing(
 
 
 @pytest.mark.usefixtures("app")
-def test_full_share_is_said_and_refuses_new_tasks(settings: Settings, auth: Auth) -> None:
+def test_full_share_is_in_ready_and_refuses_new_tasks(settings: Settings, auth: Auth) -> None:
     once = {"Idempotency-Key": "once"}
     waiting = post(create_app(settings).test_client(), auth(), **once).get_json()["task_id"]
     full = settings.model_copy(update={"storage_reserve_bytes": 2**62})
@@ -123,7 +123,7 @@ def test_hanging_redis_holds_up_no_post(settings: Settings, auth: Auth) -> None:
         assert time.monotonic() - begun < 2  # one send waits for 2 s by itself
 
 
-def test_metrics_tell_of_workers_sweeper_and_share(client: FlaskClient) -> None:
+def test_metrics_cover_workers_sweeper_and_share(client: FlaskClient) -> None:
     alive()
     text = client.get("/metrics").data.decode()
     assert 'idrl_workers{kind="fetch"} 1.0' in text

@@ -23,7 +23,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
-def test_one_attempt(
+def test_refused_source_takes_one_attempt(
     kind: str, settings: Settings, site: str, site_folder: Path, runtime: Runtime
 ) -> None:
     name, arguments, kept, code = REFUSALS[kind]

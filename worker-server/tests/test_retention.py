@@ -111,7 +111,7 @@ def test_a_restart_does_not_start_the_notice_again(database: Database, monthly: 
 
 
 @pytest.mark.parametrize(("days_ago", "soon"), [(1, False), (22.9, False), (23.1, True)])
-def test_list_tells_a_week_before(
+def test_list_shows_the_expiry_a_week_before(
     client: FlaskClient, auth: Auth, monthly: Settings, days_ago: float, soon: bool
 ) -> None:
     task_id = submit()
@@ -127,7 +127,7 @@ def test_list_tells_a_week_before(
     assert {name: shown[name] for name in listed} == listed
 
 
-def test_kept_task_says_so_and_has_no_expiry(
+def test_kept_task_is_marked_and_has_no_expiry(
     client: FlaskClient, auth: Auth, monthly: Settings
 ) -> None:
     task_id = submit()

@@ -153,7 +153,7 @@ def test_lost_clip_is_rendered_again_while_the_source_is_there() -> None:
     assert (again.number, again.attempt) == (0, 2)
 
 
-def test_lost_clip_of_a_finished_task_is_said_and_can_be_retried() -> None:
+def test_lost_clip_fails_its_finished_task_until_a_retry() -> None:
     processing(parts=1)
     good = claim_part()
     assert leases.finish_part(good, clip(good))

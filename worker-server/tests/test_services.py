@@ -8,7 +8,7 @@ from worker_server.queue.submissions import Submission
 pytestmark = pytest.mark.usefixtures("app")
 
 
-def test_a_task_is_answered_as_it_was_accepted() -> None:
+def test_new_task_is_answered_as_queued() -> None:
     """A new task is answered as queued, however soon a worker claims it."""
     task, created, _ = submissions.create_task(Submission(1, "http://example.com/v.mp4"))
     assert created

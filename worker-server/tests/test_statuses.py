@@ -41,7 +41,7 @@ def _modules() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_bare_status_stands_in_the_code(path: Path) -> None:
+def test_no_status_is_a_bare_string(path: Path) -> None:
     literals = re.findall(r"""["'](\w+)["']""", path.read_text())
     assert WORDS.isdisjoint(literals)
 

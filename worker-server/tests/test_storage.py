@@ -95,7 +95,7 @@ def test_unremovable_file_does_not_stop_the_removal_of_others(
     assert remove_all(share) == storage.Removed(5)
 
 
-def test_nothing_is_said_to_be_removed_while_the_share_is_away(share: Path, folder: Path) -> None:
+def test_no_file_is_reported_removed_while_the_share_is_away(share: Path, folder: Path) -> None:
     (folder / "0.1.mp4").touch()
     listed = storage.list_files(share, TASK)
     folder.rename(share.with_name("unmounted"))
@@ -121,7 +121,7 @@ def test_keep_only_what_is_needed(share: Path, folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"0.2.mp4", "1.1.mp4"}
 
 
-def test_task_folders_are_told_from_other_things(share: Path, folder: Path) -> None:
+def test_other_entries_are_not_task_folders(share: Path, folder: Path) -> None:
     (share / "lost+found").mkdir()
     assert [task_id for task_id, _ in storage.task_folders(share)] == [TASK]
     assert folder.exists()
@@ -173,7 +173,7 @@ def test_a_range_is_read_to_its_end_and_no_further(clip: Path, start: int, lengt
         assert part.read() == wanted
 
 
-def test_a_range_starts_where_its_descriptor_stands(clip: Path) -> None:
+def test_descriptor_of_a_range_is_at_its_start(clip: Path) -> None:
     """What the kernel sends, when a server hands it the descriptor, begins there."""
     with storage.FileRange(clip, 1_000_003, 10) as part:
         assert os.lseek(part.fileno(), 0, os.SEEK_CUR) == 1_000_003

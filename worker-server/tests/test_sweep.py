@@ -90,7 +90,7 @@ def test_machine_that_loses_one_task_after_the_other_fails_none(
     assert sum(task_of(task_id).failures for task_id in tasks) == 1
 
 
-def test_leases_get_a_round_more_when_a_round_is_late(at_once: Settings) -> None:
+def test_late_round_of_the_sweeper_takes_back_no_lease(at_once: Settings) -> None:
     submit(URL)
     claim = claims.claim_task("cut off, as this sweeper was", 30)
     assert claim is not None
@@ -132,7 +132,7 @@ def test_round_without_redis_takes_back_leases_and_ends_cancels(
     assert db.session.scalar(text("SELECT error FROM sweeps WHERE step = 'wakeups'"))
 
 
-def test_step_that_fails_does_not_keep_the_others(
+def test_failed_step_does_not_stop_the_others(
     at_once: Settings, clock: SweepClock, share: Path
 ) -> None:
     assert claims.claim_task("none", 30) is None

@@ -187,7 +187,7 @@ def test_forms_of_if_none_match(client: FlaskClient, auth: Auth) -> None:
         assert response.status_code == 200, unknown
 
 
-def test_tags_tell_other_owners_nothing(client: FlaskClient, auth: Auth) -> None:
+def test_tags_reveal_nothing_to_other_owners(client: FlaskClient, auth: Auth) -> None:
     path = f"/tasks/{post(client, auth()).get_json()['task_id']}"
     tag = client.get(path, headers=auth()).headers["ETag"]
     for known in (tag, "*"):

@@ -94,7 +94,7 @@ def test_parts_are_counted_with_their_speed_and_the_first_ones_wait(
     assert value(client, 'idrl_first_part_wait_seconds_bucket{le="10.0"}') == 1
 
 
-def test_a_retry_is_no_first_wait(client: FlaskClient) -> None:
+def test_retry_is_not_counted_as_first_wait(client: FlaskClient) -> None:
     task_id = processing(parts=1)
     assert leases.fail(claim_part(), LOST, ONCE)
     assert reviving.retry_task(1, task_id)
@@ -156,7 +156,7 @@ def test_bytes_of_clips_are_counted(
     wait_until(lambda: value(client, 'idrl_bytes_total{direction="out"}') == wanted, 30)
 
 
-def test_queue_length_and_its_old_name_agree(client: FlaskClient, auth: Auth) -> None:
+def test_queue_length_equals_its_deprecated_metric(client: FlaskClient, auth: Auth) -> None:
     post(client, auth())
     assert value(client, 'idrl_queue_length{kind="fetch",status="queued"}') == 1
     assert value(client, 'idrl_work{kind="task",status="queued"}') == 1

@@ -57,7 +57,7 @@ def test_creation_with_the_first_bytes(mine: Uploads, share: Path) -> None:
     assert file_of(share, response.headers["Location"]).read_bytes() == CONTENT[:1000]
 
 
-def test_options_say_what_is_spoken(mine: Uploads, settings: Settings) -> None:
+def test_options_lists_the_tus_features(mine: Uploads, settings: Settings) -> None:
     headers = mine.client.options("/uploads", headers=mine.headers).headers
     assert headers["Tus-Version"] == "1.0.0"
     assert headers["Tus-Max-Size"] == str(settings.fetch_max_bytes)
@@ -78,7 +78,9 @@ def test_wrong_offset_appends_nothing(mine: Uploads, share: Path, offset: int) -
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "md5", "sha256", "sha512"])
-def test_checksum_decides(mine: Uploads, share: Path, algorithm: str) -> None:
+def test_bytes_with_a_wrong_checksum_are_refused(
+    mine: Uploads, share: Path, algorithm: str
+) -> None:
     path = mine.new()
     digest = encoded(hashlib.new(algorithm, CONTENT[:500]).digest())
     checksum = {"Upload-Checksum": f"{algorithm} {digest}"}
@@ -263,7 +265,7 @@ def test_upload_becomes_a_task(
 
 
 @pytest.mark.usefixtures("no_wakeups")
-def test_task_without_its_upload_says_so(
+def test_task_without_its_upload_fails_with_its_code(
     mine: Uploads, settings: Settings, runtime: Runtime, share: Path
 ) -> None:
     upload_id = mine.whole(CONTENT)

@@ -35,7 +35,7 @@ def test_a_task_is_accepted(client: FlaskClient, auth: Auth) -> None:
     assert task["created_at"].endswith("Z")
 
 
-def test_a_new_task_is_told_alike_by_every_call(client: FlaskClient, auth: Auth) -> None:
+def test_new_task_is_the_same_in_every_response(client: FlaskClient, auth: Auth) -> None:
     accepted = post(client, auth()).get_json()
     shown = client.get(f"/tasks/{accepted['task_id']}", headers=auth()).get_json()
     (listed,) = client.get("/tasks", headers=auth()).get_json()
@@ -46,7 +46,7 @@ def test_a_new_task_is_told_alike_by_every_call(client: FlaskClient, auth: Auth)
     assert list(listed) == list(accepted)
 
 
-def test_the_list_is_mine_in_order(client: FlaskClient, auth: Auth) -> None:
+def test_list_has_the_callers_tasks_in_order(client: FlaskClient, auth: Auth) -> None:
     assert client.get("/tasks", headers=auth()).get_json() == []
     ids = [post(client, auth()).get_json()["task_id"] for _ in range(5)]
     post(client, auth(2))
@@ -60,7 +60,7 @@ def test_the_list_is_mine_in_order(client: FlaskClient, auth: Auth) -> None:
     assert listed("?max=1000") == ids[::-1]
 
 
-def test_a_get_may_say_that_it_sends_json(client: FlaskClient, auth: Auth) -> None:
+def test_get_may_have_a_json_content_type(client: FlaskClient, auth: Auth) -> None:
     assert (
         client.get("/tasks", headers={**auth(), "Content-Type": "application/json"}).status_code
         == 200
@@ -153,7 +153,7 @@ def test_delete_of_a_live_task(client: FlaskClient, auth: Auth) -> None:
     assert client.get(f"/tasks/{existing_id}", headers=auth()).get_json()["status"] == "canceling"
 
 
-def test_a_failed_task_says_why(client: FlaskClient, auth: Auth) -> None:
+def test_failed_task_has_its_error(client: FlaskClient, auth: Auth) -> None:
     task_id = post(client, auth()).get_json()["task_id"]
     row = claims.claim_task("test", 30)
     assert row is not None
@@ -207,7 +207,7 @@ def test_failed_task_can_be_retried(client: FlaskClient, auth: Auth) -> None:
     assert response.headers["Location"] == f"/tasks/{task_id}"
 
 
-def test_events_tell_what_happened(client: FlaskClient, auth: Auth) -> None:
+def test_events_are_listed(client: FlaskClient, auth: Auth) -> None:
     task_id = post(client, auth()).get_json()["task_id"]
     claim = claims.claim_task("host:1", 30)
     assert claim is not None
@@ -228,7 +228,7 @@ def test_events_tell_what_happened(client: FlaskClient, auth: Auth) -> None:
     assert problem(client.get(f"{path}?max=1001", headers=auth())) == (400, "invalid_query")
 
 
-def test_task_says_what_it_waits_for(client: FlaskClient, auth: Auth) -> None:
+def test_task_shows_what_it_waits_for(client: FlaskClient, auth: Auth) -> None:
     task_id = post(client, auth()).get_json()["task_id"]
     claim = claims.claim_task("test", 30)
     assert claim is not None
@@ -241,7 +241,7 @@ def test_task_says_what_it_waits_for(client: FlaskClient, auth: Auth) -> None:
         assert task["waiting_until"] > task["updated_at"]
 
 
-def test_task_says_what_its_parts_wait_for(client: FlaskClient, auth: Auth) -> None:
+def test_task_shows_what_its_parts_wait_for(client: FlaskClient, auth: Auth) -> None:
     task_id = processing(parts=2)
     full = WorkFailed("storage_full", "full", retryable=True)
     leases.fail(claim_part(), full, RetryLimits(3))

@@ -73,7 +73,7 @@ def _finish() -> uuid.UUID:
     return task_id
 
 
-def test_a_finished_task_is_told_once_and_signed(
+def test_event_of_a_finished_task_is_sent_once_and_signed(
     add: Callable[..., uuid.UUID], receiver: Receiver
 ) -> None:
     add()
@@ -103,7 +103,7 @@ def test_events_are_those_that_the_webhook_names(add: Callable[..., uuid.UUID]) 
     assert [(row.event, row.part) for row in _rows()] == [("part.done", 0), ("task.canceled", None)]
 
 
-def test_a_change_that_is_rolled_back_tells_nothing(add: Callable[..., uuid.UUID]) -> None:
+def test_rolled_back_change_sends_no_event(add: Callable[..., uuid.UUID]) -> None:
     add()
     removals.finish_cancel(db.session, submit(), 0)
     db.session.rollback()
@@ -167,7 +167,9 @@ def test_410_disables_the_webhook(add: Callable[..., uuid.UUID], receiver: Recei
         ("http://127.0.0.1:1/", "receiver_unavailable"),
     ],
 )
-def test_no_receiver_is_reached(add: Callable[..., uuid.UUID], url: str, code: str) -> None:
+def test_failed_delivery_waits_with_its_code(
+    add: Callable[..., uuid.UUID], url: str, code: str
+) -> None:
     add(url)
     _finish()
     assert _send() == 1
@@ -211,7 +213,9 @@ def test_a_killed_senders_event_is_sent_again(
     assert len(receiver.verified(SPELLED)) == 2
 
 
-def test_killed_receiver_is_told_again(add: Callable[..., uuid.UUID], receiver: Receiver) -> None:
+def test_event_is_sent_again_to_a_killed_receiver(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
     add()
     _finish()
     receiver.is_killed = True

@@ -48,9 +48,7 @@ def test_a_logo_path_that_names_no_file_stops_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_fetcher_needs_no_logo_and_a_sweeper_proves_nothing(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_only_render_workers_need_the_logo(settings: Settings, tmp_path: Path) -> None:
     broken = settings.model_copy(update={"logo_path": tmp_path / "absent.png"})
     prove(broken, {"fetch"})
     prove(broken, {"sweep"})

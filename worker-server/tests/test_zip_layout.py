@@ -39,7 +39,7 @@ def whole(layout: ZipLayout) -> bytes:
     return b"".join(layout.read(0, layout.size_bytes, opener))
 
 
-def test_others_read_what_was_put_in(layout: ZipLayout, whole: bytes, tmp_path: Path) -> None:
+def test_zipfile_reads_the_members(layout: ZipLayout, whole: bytes, tmp_path: Path) -> None:
     assert len(whole) == layout.size_bytes
     with zipfile.ZipFile(io.BytesIO(whole)) as found:
         assert found.testzip() is None
@@ -67,7 +67,7 @@ def test_any_range_is_that_part_of_the_whole(
     assert b"".join(layout.read(start, end - start, opener)) == whole[start:end]
 
 
-def test_digest_tells_contents_apart() -> None:
+def test_digest_differs_with_name_and_content() -> None:
     def digest(name: str, content: bytes) -> str:
         return ZipLayout([Member.of_bytes(name, MOMENT, content)]).digest
 

@@ -27,7 +27,7 @@ def problem(status: int, code: str, **headers: str) -> tuple[int, bytes, dict[st
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_busy_system_is_waited_for_as_long_as_it_says(system: Site, status: int) -> None:
+def test_busy_system_is_called_again_after_retry_after(system: Site, status: int) -> None:
     def busy_once(request: Request) -> None:
         if request.count == 1:
             request.send(*problem(status, "too_busy", Retry_After="1"))
@@ -39,7 +39,7 @@ def test_busy_system_is_waited_for_as_long_as_it_says(system: Site, status: int)
     assert system.hits["/usage"] == 2
 
 
-def test_longer_waits_than_the_patience_are_errors_at_once(system: Site) -> None:
+def test_retry_after_beyond_the_patience_is_an_error_at_once(system: Site) -> None:
     answer = problem(503, "storage_full", Retry_After="600")
     system.add("usage", answer=lambda request: request.send(*answer))
     with pytest.raises(Unreachable, match="storage_full"):
@@ -47,7 +47,7 @@ def test_longer_waits_than_the_patience_are_errors_at_once(system: Site) -> None
     assert system.hits["/usage"] == 1
 
 
-def test_quota_is_no_moment_to_wait_for(system: Site) -> None:
+def test_exceeded_quota_is_not_retried(system: Site) -> None:
     answer = problem(429, "quota_live_tasks", Retry_After="1")
     system.add("usage", answer=lambda request: request.send(*answer))
     with pytest.raises(Refused, match="quota_live_tasks") as refused:
@@ -64,7 +64,7 @@ def test_quota_is_no_moment_to_wait_for(system: Site) -> None:
         (302, b"", {"Location": "https://b.example/usage"}, "redirects to https://b.example/usage"),
     ],
 )
-def test_address_of_something_else_is_said(
+def test_address_of_another_service_is_an_error(
     system: Site, status: int, body: bytes, headers: dict[str, str], expected: str
 ) -> None:
     system.add("usage", answer=lambda request: request.send(status, body, headers))
@@ -72,7 +72,7 @@ def test_address_of_something_else_is_said(
         Client(system.url, "k").usage()
 
 
-def test_nobody_there_is_said_at_once() -> None:
+def test_refused_connection_is_an_error() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"

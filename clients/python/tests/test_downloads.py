@@ -78,13 +78,15 @@ def test_bytes_of_a_killed_process_are_used(system: Site, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("size", [len(CLIP), len(CLIP) + 5, 1_000_000])
-def test_wrong_bytes_of_a_killed_process_are_not(system: Site, tmp_path: Path, size: int) -> None:
+def test_wrong_bytes_of_a_killed_process_are_not_used(
+    system: Site, tmp_path: Path, size: int
+) -> None:
     (tmp_path / f".a.mp4.{SHA256[:16]}.partial").write_bytes(bytes(size))
     assert fetch_part(Connection(system.url), part_of(system), tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_bytes() == CLIP
 
 
-def test_clip_that_is_there_is_not_downloaded_again(system: Site, tmp_path: Path) -> None:
+def test_existing_clip_is_not_downloaded_again(system: Site, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(CLIP)
     assert not fetch_part(Connection(system.url), part_of(system), tmp_path / "a.mp4")
     assert system.hits["/clip"] == 0

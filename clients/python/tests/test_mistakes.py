@@ -148,7 +148,7 @@ def test_stored_key_is_private_and_goes_to_no_other_address(tmp_path: Path) -> N
     assert (code, "there is no key for https://b.example" in line) == (3, True)
 
 
-def test_damaged_log_in_is_named(tmp_path: Path) -> None:
+def test_damaged_login_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config" / "idrl").mkdir(parents=True)
     (tmp_path / "config" / "idrl" / "login.json").write_text("{")
     code, line = idrl("ls", home=tmp_path)

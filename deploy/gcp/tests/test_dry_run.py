@@ -89,7 +89,7 @@ def kept(stage: Stage) -> dict[str, object]:
     return {key: values["id"] for key, values in resources.items() if key.startswith(DATA)}
 
 
-def test_each_command_ends_right_whatever_step_it_is_ended_at(stage: Stage) -> None:
+def test_command_killed_at_any_step_can_be_repeated(stage: Stage) -> None:
     first = stage.commit("first release")
     made = run_to_the_end(stage, "up", "-var", "extra_workers=2", "-auto-approve")
     assert len(made) >= 25, made
@@ -301,7 +301,7 @@ def test_settings_of_0_1_0_are_taken_over(stage: Stage) -> None:
     assert "google_sql_database_instance/idrl" in resources
 
 
-def test_worker_without_its_secrets_stops_an_upgrade_and_no_more(stage: Stage) -> None:
+def test_worker_without_secrets_fails_the_upgrade_alone(stage: Stage) -> None:
     """The others are upgraded, web and that worker answer as before; the same command ends it."""
     assert_up(stage, "extra_workers=2")
     first, second = stage.revision(), stage.commit("second release")

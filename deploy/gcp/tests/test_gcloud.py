@@ -99,12 +99,12 @@ def answers(folder: Path) -> dict[tuple[str, ...], str]:
         return dict(zip(called, pool.map(ask, called), strict=True))
 
 
-def test_there_are_commands() -> None:
+def test_commands_are_found_in_the_scripts() -> None:
     assert len(commands()) >= 15
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_gcloud_knows_it(
+def test_gcloud_accepts_the_command(
     command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     if command[1] == "auth":

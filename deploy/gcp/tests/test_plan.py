@@ -14,7 +14,7 @@ def values_of(plan: Plan, kind: str) -> list[dict[str, Any]]:
     return [resource["values"] for resource in resources if resource["type"] == kind]
 
 
-def test_no_rule_beside_the_table(planned: Plan) -> None:
+def test_firewall_has_exactly_the_documented_rules(planned: Plan) -> None:
     rules = {rule["name"]: rule for rule in values_of(planned, "google_compute_firewall")}
     ports = {name: [allow["ports"] for allow in rule["allow"]] for name, rule in rules.items()}
     assert ports == {

@@ -37,7 +37,7 @@ def pretended(folder: Path) -> str:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("project", ["", "My-Project", "a", "x; id"])
-def test_a_project_that_is_none_is_refused(script: str, project: str) -> None:
+def test_invalid_project_id_is_refused(script: str, project: str) -> None:
     code, said = run(script, project)
     assert code == 1
     assert "project_invalid" in said
@@ -50,7 +50,7 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     assert "program_missing: git is not installed" in said
 
 
-def test_tf_wants_a_command(tmp_path: Path) -> None:
+def test_tf_without_a_command_is_refused(tmp_path: Path) -> None:
     code, said = run("tf", "a-project-of-tests", path=pretended(tmp_path))
     assert code == 1
     assert "usage: tf PROJECT COMMAND" in said

@@ -111,7 +111,7 @@ def test_bootstrap_names_what_is_missing(
     assert f"setting_missing: not set: {name} (" in done.output
 
 
-def test_bootstrap_refuses_a_role_that_is_none(
+def test_bootstrap_refuses_an_unknown_role(
     machine: Machine, cloud: Cloud, attributes: dict[str, str]
 ) -> None:
     attributes["idrl-role"] = "../web"

@@ -26,7 +26,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("role", SETTINGS)
-def test_nothing_given_says_where_to_write_it(machine: Machine, role: str) -> None:
+def test_missing_settings_file_is_named(machine: Machine, role: str) -> None:
     done = machine.check(role)
     assert done.code == 1
     assert f"settings_missing: there is no {machine.etc}/machine.env" in done.output
@@ -110,7 +110,7 @@ def test_a_password_that_fits_no_address_is_refused(machine: Machine, value: str
     assert value not in done.output
 
 
-def test_a_key_that_is_none_is_refused(machine: Machine) -> None:
+def test_malformed_key_is_refused(machine: Machine) -> None:
     machine.write_settings(SETTINGS["worker"])
     machine.secrets["idrl-jwt-public-key"] = "MCowBQYDK2VwAyEA"
     machine.write_secrets(*SECRETS["worker"])

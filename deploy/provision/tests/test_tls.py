@@ -81,7 +81,7 @@ def test_a_refused_certificate_leaves_the_old_one(machine: Machine) -> None:
     assert (machine.etc / "tls" / "cert.pem").read_text().startswith("fullchain")
 
 
-def test_another_authority_and_who_is_told(machine: Machine) -> None:
+def test_acme_server_and_email_can_be_set(machine: Machine) -> None:
     (machine.etc / "acme-ca.pem").touch()
     server = "https://acme.internal:14000/dir"
     done = certificate(machine, "clips.internal", acme_server=server, tls_email="ops@example.org")

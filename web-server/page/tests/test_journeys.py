@@ -318,7 +318,7 @@ def test_logged_out_in_one_tab_is_out_in_the_other(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("link", ["http://10.0.0.1/a.mp4", "ftp://a.example/b", "no link"])
-def test_wrong_link_is_told(visitor: Visitor, link: str) -> None:
+def test_wrong_link_shows_an_error(visitor: Visitor, link: str) -> None:
     visitor.page.fill("#links", link.replace(" ", "%20"))
     visitor.page.locator("form button.primary").click()
     visitor.page.wait_for_selector("form > .failure")

@@ -189,7 +189,7 @@ def test_logo_has_no_outline_of_what_is_transparent(
         assert is_colour(frame, colour)
 
 
-def test_copy_leaves_a_watermark_to_others(fit: Path, ffmpeg: str, tmp_path: Path) -> None:
+def test_stream_copy_does_not_render_watermarks(fit: Path, ffmpeg: str, tmp_path: Path) -> None:
     mark = Watermark(tmp_path / "mark.png", 10, 10, Fraction(1, 5), Fraction(1))
     assert renderer("copy", ffmpeg).can_render(edit_of(fit, Brand()))
     assert not renderer("copy", ffmpeg).can_render(edit_of(fit, Brand(watermark=mark)))

@@ -184,7 +184,7 @@ def test_silence_in_the_last_quarter(make: Make, codec: str) -> None:
     assert all(one < other for one, other in pairwise(parts))
 
 
-def test_quiet_beats_quieter_than_the_rest(make: Make) -> None:
+def test_without_silence_the_quietest_moment_is_cut(make: Make) -> None:
     """Where nothing is silent, the quietest counts: here a tone that is 20 dB lower for a while."""
     sound = "sine=f=300:d=10,volume=0.1:enable='between(t,3.3,3.7)'"
     picture = f"testsrc2=s={SIZE}:r=25:d=10"
@@ -268,7 +268,7 @@ def test_too_many_parts_and_nothing_left_behind(make: Make) -> None:
     assert not path.with_name(f"{path.name}.cuts").exists()
 
 
-def test_it_stops_when_told(make: Make) -> None:
+def test_cutting_stops_on_request(make: Make) -> None:
     path = shots(make, [500])
     with pytest.raises(Stopped):
         cut(path, Cut.SCENE, should_stop=lambda: True)

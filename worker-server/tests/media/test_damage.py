@@ -81,7 +81,7 @@ def test_one_damaged_frame_is_concealed_and_counted(
         assert clip.facts.concealed_frames == 1
 
 
-def test_parts_without_damage_are_not_touched_by_it(
+def test_damage_does_not_affect_other_parts(
     numbered: Make,
     damage: Callable[[Path, str], Path],
     ffmpeg: str,

@@ -110,7 +110,7 @@ EDITS: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("kind", EDITS)
-def test_what_an_edit_list_shows_is_what_comes_out(
+def test_clips_show_what_the_edit_list_shows(
     kind: str,
     numbered: Make,
     make: Make,

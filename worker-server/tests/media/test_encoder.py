@@ -141,7 +141,7 @@ def await_no_process_in(folder: Path) -> None:
         time.sleep(0.02)
 
 
-def test_who_ignores_the_wish_is_killed_with_its_children(tmp_path: Path) -> None:
+def test_encoder_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     code = (
         "import os, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = subprocess.Popen([sys.executable, '-c', 'import signal,time;"
@@ -208,7 +208,7 @@ def test_a_killed_encoder_may_be_tried_again(tmp_path: Path) -> None:
     assert (error.code, error.retryable) == ("encoder_killed", True)
 
 
-def test_a_full_disk_is_told_from_a_bad_video(tmp_path: Path) -> None:
+def test_full_disk_is_not_blamed_on_the_video(tmp_path: Path) -> None:
     code = "import sys; sys.exit('av_interleaved_write_frame(): No space left on device')"
     error = failure([*PYTHON, code], tmp_path)
     assert (error.code, error.retryable) == ("storage_full", True)

@@ -62,7 +62,7 @@ def test_any_times_get_a_grid_that_holds_them(gaps: list[int], last_duration: in
         ("1000", Fraction(30000, 1001)),
     ],
 )
-def test_an_absurd_claim_is_not_believed(claimed: str, expected: Fraction) -> None:
+def test_absurd_header_rate_is_ignored(claimed: str, expected: Fraction) -> None:
     ticks = ticks_of(expected, 300, MILLISECOND)
     assert find_grid(ticks, 33, MILLISECOND, [Fraction(claimed)], 60).rate == expected
 
@@ -79,7 +79,7 @@ def test_an_absurd_claim_is_not_believed(claimed: str, expected: Fraction) -> No
         ("2/5", "6/5"),
     ],
 )
-def test_a_rate_is_brought_into_bounds(rate: str, expected: str) -> None:
+def test_rate_is_clamped(rate: str, expected: str) -> None:
     ticks = ticks_of(Fraction(rate), 50, Fraction(1, 90_000))
     grid = find_grid(ticks, 0, Fraction(1, 90_000), [Fraction(rate)], 60)
     assert (grid.rate, grid.is_constant) == (Fraction(expected), True)
@@ -125,7 +125,7 @@ def test_pictures_that_mostly_stand_keep_every_frame_when_they_move(
     assert places[-1] < grid.frame_count
 
 
-def test_a_single_frame_lasts_as_long_as_it_says() -> None:
+def test_single_frame_has_its_own_duration() -> None:
     grid = find_grid([0], 40, MILLISECOND, [], 60)
     assert (grid.rate, grid.frame_count) == (25, 1)
 

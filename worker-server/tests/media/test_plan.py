@@ -48,7 +48,9 @@ def test_cuts_are_at_whole_multiples_of_twenty_seconds(
 
 
 @given(st.integers(1, 20_000), RATES)
-def test_a_shared_remainder_is_halved(plain_source: Source, frames: int, rate: Fraction) -> None:
+def test_short_last_part_shares_with_the_one_before(
+    plain_source: Source, frames: int, rate: Fraction
+) -> None:
     parts = plan_parts(lasting(plain_source, frames, rate))
     if len(parts) > 1 and parts[-1].start_frame < 20 * parts[-1].number * rate:
         before, last = parts[-2].frame_count, parts[-1].frame_count
@@ -219,5 +221,5 @@ def test_parts_without_number_are_refused(plain_source: Source) -> None:
     assert caught.value.code == "edit_too_many_parts"
 
 
-def test_facts_survive_json(plain_source: Source) -> None:
+def test_source_facts_survive_json(plain_source: Source) -> None:
     assert Source.from_json(plain_source.to_json()) == plain_source

@@ -123,14 +123,14 @@ def test_videos_of_other_formats_are_named_as_such(name: str, options: str, make
         b"FLV\x01\x05",
     ],
 )
-def test_a_good_beginning_and_nothing_behind_it(start: bytes, tmp_path: Path) -> None:
+def test_garbage_after_a_valid_signature_is_refused(start: bytes, tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(start + b"#EXTM3U\n" * 500)
     assert refused(path) in {"source_damaged", "source_has_no_video"}
 
 
 @pytest.mark.parametrize("name", ["s.mp4", "s.mov", "s.mkv", "s.avi", "s.ts", "s.flv"])
-def test_containers_are_told_by_content(name: str, make: Make, tmp_path: Path) -> None:
+def test_container_is_detected_by_content(name: str, make: Make, tmp_path: Path) -> None:
     made = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 {SOUND} {X264} -ar 44100", name)
     # A name that ffmpeg would take for an option or a protocol, and that hides the content.
     path = tmp_path / "-i concat:%03d|día.txt"
@@ -152,7 +152,7 @@ def test_containers_are_told_by_content(name: str, make: Make, tmp_path: Path) -
     assert source.preparation == (Preparation.REMUX if copied else Preparation.NONE)
 
 
-def test_a_live_recording_says_no_duration(make: Make) -> None:
+def test_live_recording_has_no_duration_in_its_header(make: Make) -> None:
     path = make(
         "-f lavfi -i testsrc2=s=320x180:r=25:d=2 -c:v libvpx -deadline realtime -live 1",
         "live.webm",
@@ -161,13 +161,13 @@ def test_a_live_recording_says_no_duration(make: Make) -> None:
     assert (source.frame_count, source.duration_s, source.has_audio) == (50, 2, False)
 
 
-def test_a_growing_index_is_none(make: Make) -> None:
+def test_fragmented_mp4_is_remuxed(make: Make) -> None:
     fragments = probe(make(f"{SMALL} -g 5 -movflags +frag_keyframe+empty_moov", "fragments.mp4"))
     assert fragments.preparation is Preparation.REMUX
     assert probe(make(SMALL, "whole.mp4")).preparation is Preparation.NONE
 
 
-def test_a_second_video_stream_is_left_behind(make: Make) -> None:
+def test_second_video_stream_is_removed_by_remuxing(make: Make) -> None:
     both = make(
         "-f lavfi -i testsrc2=s=320x180:r=25:d=2"
         f" -f lavfi -i testsrc2=s=640x360:r=30:d=2 {X264} -map 0 -map 1",
@@ -323,7 +323,7 @@ def test_a_child_that_died_while_it_waited_can_be_tried_again(make: Make) -> Non
     assert (caught.value.code, caught.value.retryable) == ("probe_timeout", True)
 
 
-def test_a_child_that_is_never_asked_is_ended() -> None:
+def test_unused_child_is_ended() -> None:
     with Prober(ProbeLimits()) as prober:
         process = prober.start()
         assert process.returncode is None
@@ -349,7 +349,7 @@ class TestSpare:
             assert another is not waiting
             assert another.probe(path, lambda: False).frame_count == 50
 
-    def test_a_dead_one_is_replaced(self, warm_prober: WarmProber, make: Make) -> None:
+    def test_dead_prober_is_replaced(self, warm_prober: WarmProber, make: Make) -> None:
         assert warm_prober._prober
         process = warm_prober._prober.start()
         process.kill()

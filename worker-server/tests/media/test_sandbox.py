@@ -74,7 +74,7 @@ def test_a_child_can_do_its_work_and_nothing_else() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_it_holds_for_an_ordinary_user_too(folder: Path) -> None:
+def test_sandbox_holds_for_an_ordinary_user(folder: Path) -> None:
     assert escapes_in(attempts_of(folder, user=10_001)) == set()
 
 
@@ -102,7 +102,7 @@ def test_the_drill_finds_what_is_not_refused(folder: Path) -> None:
     assert (report.holds, report.level) == (False, "none")
 
 
-def test_without_landlock_it_does_not_hold() -> None:
+def test_sandbox_without_landlock_does_not_hold() -> None:
     assert not sandbox.SandboxReport(0, (), ("signal the parent",)).holds
 
 
@@ -189,13 +189,13 @@ def test_ffmpeg_cannot_read_a_file_that_it_was_not_given(folder: Path, ffmpeg: s
     assert "Permission denied" in caught.value.stderr_tail
 
 
-def test_no_machine_but_the_known_ones_gets_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seccomp_is_refused_on_an_unknown_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "_machine", lambda: "riscv64")
     with pytest.raises(guard.SandboxFailed, match="riscv64"):
         guard.restrict_syscalls()
 
 
-def test_a_machine_s_numbers_are_each_there_once() -> None:
+def test_syscall_numbers_of_an_architecture_are_distinct() -> None:
     for column in (0, 1):
         numbers = [pair[column] for pair in guard._REFUSED.values() if pair[column] is not None]
         assert len(numbers) == len(set(numbers))

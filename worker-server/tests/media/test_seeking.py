@@ -77,7 +77,7 @@ def test_seek_is_early_with_a_variable_frame_rate(long_video: Source) -> None:
         ),  # it takes the time for that of storing
     ],
 )
-def test_it_is_tried_whether_seeking_finds_key_frames(
+def test_probe_tests_whether_seeking_finds_key_frames(
     name: str, options: str, found: tuple[bool, Fraction], make: Callable[..., Path]
 ) -> None:
     source = probe(make(f"{SMALL} {options}", name))

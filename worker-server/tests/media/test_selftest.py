@@ -21,7 +21,7 @@ def test_a_whole_installation_passes(engine: str, ffmpeg: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["logo.png", "logo.jpg", "our logo %03d.webp"])
-def test_a_logo_of_one_s_own_passes(name: str, make: Make, ffmpeg: str) -> None:
+def test_custom_logo_passes(name: str, make: Make, ffmpeg: str) -> None:
     encoding = "-c:v libwebp" if name.endswith("webp") else ""
     made = make(f"-f lavfi -i color=c=red:s=90x60:d=1 -frames:v 1 {encoding}", Path(name).suffix)
     selftest.check_renderer("ffmpeg", ffmpeg, made.rename(made.with_name(name)))
@@ -53,7 +53,7 @@ def test_an_ffmpeg_that_does_not_run_is_named(tmp_path: Path) -> None:
         selftest.check_probe(str(tmp_path / "ffmpeg"))
 
 
-def test_without_a_sandbox_only_the_operator_s_word_starts_a_worker(
+def test_worker_without_sandbox_starts_only_with_allow_no_sandbox(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(

@@ -198,7 +198,7 @@ def test_a_turned_or_uneven_source_is_not_copied(numbered: Make, make: Make) -> 
         ("-g 100 -sc_threshold 0 -force_key_frames 1.9", "frames can be copied"),
     ],
 )
-def test_what_only_the_stream_tells_is_found(
+def test_unsuitable_stream_is_detected_while_copying(
     options: str, reason: str, make: Make, copy: Callable[..., Any]
 ) -> None:
     path = make(f"{PICTURE.format('1280x720', 2)} -bf 2 -g 10 {TAGS} {options}", "s.mp4")
@@ -218,7 +218,7 @@ def test_damage_that_only_decoding_shows_is_found(make: Make, copy: Callable[...
     assert "decoding gives for frame" in caught.value.stderr_tail
 
 
-def test_times_that_contradict_the_pictures_are_found(
+def test_times_that_contradict_the_display_order_are_detected(
     numbered: Make, make: Make, copy: Callable[..., Any]
 ) -> None:
     """The container says that two pictures are shown in the other order than the stream does."""
@@ -259,7 +259,7 @@ def test_every_key_frame_is_a_place_to_begin(numbered: Make, copy: Callable[...,
                 assert clip.number_in(frame) == place
 
 
-def test_tags_that_are_missing_are_those_of_a_clip(make: Make, copy: Callable[..., Any]) -> None:
+def test_missing_colour_tags_are_added(make: Make, copy: Callable[..., Any]) -> None:
     """Untagged high definition is BT.709; the clip says so in every parameter set."""
     path = make(f"{PICTURE.format('1280x720', 1)} -crf 30 -g 5", "s.mp4")
     source = probe(path)

@@ -21,7 +21,7 @@ def running(workers: "Workers") -> None:
     workers.start_sweeper()
 
 
-def test_a_link_becomes_clips(system: "System", site: str, sample: Sample) -> None:
+def test_clips_are_made_of_a_url(system: "System", site: str, sample: Sample) -> None:
     task_id = system.post(f"{site}/{sample(45)}")
     task = system.wait_for(task_id, "done")
     parts = system.parts(task_id)
