@@ -1,4 +1,4 @@
-"""One part copied, encoded, and by MoviePy's defaults; key frames close and far apart."""
+"""Compare stream copy, encoding and MoviePy's defaults; key frames close and far apart."""
 
 import tempfile
 from collections.abc import Callable

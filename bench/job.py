@@ -16,7 +16,7 @@ from bench.yardstick import YARDSTICK, by_yardstick
 from worker_server.media import PROFILES, PartEdit, Quality
 
 _MIN_SPEED = 6.0
-_EVERY = 2  # frames; a part has 500 to 600
+_QUALITY_EVERY = 2  # compare every second frame; a part has 500 to 600
 # Parts at once, threads of each; the first is what a machine of two cores does by default.
 _LAYOUTS = ((2, 1), (1, 2))
 _MEASURES = ("wall_s", "cpu_s", "peak_bytes", "size_bytes", *quality.MEASURES)
@@ -94,7 +94,7 @@ def _job(
     outputs = [folder / f"{edit.part.number}.mp4" for edit in parts]
     usage = measure(lambda: _make_all(parts, outputs, processes, make))
     size_bytes = float(sum(output.stat().st_size for output in outputs))
-    scores = quality.quality(outputs[0], parts[0], _EVERY, is_exact=make is not by_moviepy)
+    scores = quality.quality(outputs[0], parts[0], _QUALITY_EVERY, is_exact=make is not by_moviepy)
     return usage.sample() | scores.sample() | {"size_bytes": size_bytes}
 
 

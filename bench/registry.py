@@ -57,6 +57,6 @@ class Options:
 
 
 def benchmark(name: str) -> Callable[[Options], Report]:
-    """Return the function of a comparison; its module is imported now."""
+    """Return the `run` of a benchmark, whose module is imported only when it is chosen."""
     run: Callable[[Options], Report] = import_module(f"bench.{name}").run
     return run

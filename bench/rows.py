@@ -117,7 +117,7 @@ def _of(number: int) -> str:
 
 
 def _comparisons(lists: paired.Runs) -> list[Comparison]:
-    """A list of ten is the same response in all tables; of twenty, longer where they exist."""
+    """Compare times; pages of ten are equally long in all tables, so only those have a goal."""
     first = f"max={_FEW}, {_of(2)}"
     deep = [
         Comparison(
@@ -161,7 +161,7 @@ def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
 
 
 def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
-    """Return milliseconds, but of the first claim, which connects and reads the schema."""
+    """Return the time of each claim; the first is left out, since it connects to PostgreSQL."""
     times = []
     for _ in range(_CLAIMS):
         with app.app_context():

@@ -29,7 +29,7 @@ def run(options: Options) -> Report:
         for name in runs
     ]
     plain, sandboxed = (wall_ms for _, wall_ms, _ in rows)
-    # A ratio to a millisecond, so that the goal is one of milliseconds.
+    # Comparisons hold ratios: divided by 1 ms, so that the goal is in milliseconds.
     added = paired.ratio_of([max(0.001, sandboxed - plain)], [1.0])
     return Report(
         [Table("Start and end of a child that does nothing", ("way", "wall ms", "CPU ms"), rows)],

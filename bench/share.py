@@ -34,7 +34,7 @@ _CALL = re.compile(r"^\d+ +(\w+)\((\d+|AT_FDCWD)<.*= (\d+)(?:<.*>)?$")
 
 @dataclass
 class Reading:
-    """The reads of one file, told from a trace; open files by their descriptor."""
+    """The reads of one file in an strace log; open files by their descriptor."""
 
     calls: int = 0
     asked_bytes: int = 0

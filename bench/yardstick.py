@@ -32,7 +32,7 @@ GOALS = {"fast": Goal(1.8, -0.5, 8), "balanced": Goal(1.25, -0.5, 6), "small": G
 
 
 def by_yardstick(edit: PartEdit, output: Path) -> None:
-    """Make the part with the yardstick's settings, and as many threads as x264 likes."""
+    """Make the part with the yardstick's settings; x264 chooses the number of threads."""
     by_hand(replace(edit, profile=Profile(_PRESET, _CRF, threads=0)), output)
 
 

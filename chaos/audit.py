@@ -17,9 +17,9 @@ from idrl_testing.waiting import wait_until
 
 SLOW_ANSWER_S = 15.0
 _ENDED = ("done", "failed", "canceled")
-# An event whose second attempt failed too, as its sender was frozen, comes after five minutes.
+# Webhook events are sent a third time five minutes after the second failed attempt.
 _TIDY_S = 420
-# The sweeper takes a younger file of a brand for one whose row is about to come.
+# The sweeper leaves brand files younger than this alone: their rows may not be committed yet.
 _BRAND_SETTLED_S = 660
 _DONE_TWICE = """
     SELECT task_id, part, count(*) FROM task_events AS done WHERE kind = 'part_done'
@@ -103,8 +103,8 @@ def audit(
 def _audit_submission(
     findings: Findings, submission: Submission, caller: Caller, receiver: Receiver
 ) -> None:
-    if len(submission.told) != 1:
-        column = "doubled" if submission.told else "lost"
+    if len(submission.task_ids) != 1:
+        column = "doubled" if submission.task_ids else "lost"
         findings.add(column, f"{submission} was never accepted as one task")
         return
     task = caller.task(submission)

@@ -79,7 +79,7 @@ class Caller:
         answer = self.call("POST", "/tasks", "/tasks", json=body, headers=headers)
         if answer is None or answer.status_code != 202:
             return False
-        submission.told.add(answer.json()["task_id"])
+        submission.task_ids.add(answer.json()["task_id"])
         return True
 
     def task(self, submission: Submission) -> dict[str, Any] | None:
@@ -132,8 +132,8 @@ class Stream:
             for number in range(_ACCOUNTS)
         ]
 
-    def tell(self, receiver: Receiver) -> None:
-        """Have the receiver told how each account's tasks end."""
+    def add_webhooks(self, receiver: Receiver) -> None:
+        """Add a webhook to the receiver for each account."""
         for caller in self.callers:
             path = f"/{uuid.uuid4()}"
             body = {"url": receiver.url + path}
@@ -142,7 +142,7 @@ class Stream:
             receiver.know_secret(path, answer.json()["secret"])
 
     def brand_first_caller(self) -> None:
-        """Let the first account's tasks have a brand of its own, as long as the built-in one."""
+        """Give the first account a default brand; its bumpers last as long as the built-in ones."""
         caller = self.callers[0]
         brand = caller.make_brand(self._sources.pictures[0])
         answer = caller.client.call("PUT", "/brands/default", json={"brand_id": brand})

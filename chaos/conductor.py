@@ -80,11 +80,11 @@ class Census:
 
 
 def run(target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, say: Say) -> Outcome:
-    """Inject faults of these kinds for some minutes, wait for quiet, and audit."""
+    """Inject faults of these kinds for some minutes, wait until all work has ended, and audit."""
     random, history, census = Random(seed), History(), Census(target)
     stream = Stream(target.installation.url, target.sources, history, seed)
     stream.brand_first_caller()
-    stream.tell(target.receiver)
+    stream.add_webhooks(target.receiver)
     injected: Counter[str] = Counter()
     until = time.monotonic() + 60 * minutes
     with census.watching(), stream.running():
@@ -135,7 +135,7 @@ def finish_submissions(stream: Stream, history: History) -> None:
     for submission in history.submissions:
         caller = stream.callers[submission.account]
         for _ in range(_REPEATS):
-            if submission.told:
+            if submission.task_ids:
                 break
             caller.repeat(submission, cut_share=0)
 

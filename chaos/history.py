@@ -1,4 +1,4 @@
-"""What the callers did and what they were told: the record that the audit believes."""
+"""A record of calls and responses, which the audit compares with the system's state."""
 
 import threading
 import time
@@ -24,24 +24,24 @@ class Call:
 
 @dataclass
 class Submission:
-    """One wish of a caller for clips, repeated under one key until a task is accepted.
+    """One POST /tasks, repeated under one idempotency key until a task is accepted.
 
-    Its source is a URL, or a file that is sent by `upload` first. `told` holds every task id that
-    an answer named: more than one is a doubled task.
+    Its source is a URL, or a file that is sent by `upload` first. `task_ids` holds the ids of all
+    responses: more than one is a doubled task.
     """
 
     account: int
     source: Source
     key: str
     upload: Upload | None = None
-    told: set[str] = field(default_factory=set)
+    task_ids: set[str] = field(default_factory=set)
     delete_sent: bool = False
     delete_status: str | None = None
     retries: int = 0
 
     @property
     def task_id(self) -> str | None:
-        return min(self.told, default=None)
+        return min(self.task_ids, default=None)
 
 
 class History:

@@ -54,7 +54,7 @@ class Upload:
             self._note_offset(caller, answer)
 
     def _note_offset(self, caller: "Caller", answer: requests.Response | None) -> bool:
-        """Take the offset of an answer; tell whether there was one."""
+        """Store the offset of a response; return False if it has none or a smaller one."""
         if answer is None or answer.status_code >= 500:
             return False
         offset = answer.headers.get("Upload-Offset")

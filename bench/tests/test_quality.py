@@ -1,4 +1,4 @@
-"""What the figures of quality judge: pictures, and not what a file says about them."""
+"""Quality figures compare decoded pixels and ignore the files' colour tags."""
 
 import subprocess
 from collections.abc import Callable

@@ -58,7 +58,7 @@ def test_answers_and_losses_are_taken_from_the_callers(system: Target) -> None:
     history.note_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})
     history.note_loss("10 bytes became 5")
     for reported in (set(), {"a", "b"}, {str(uuid.uuid4())}):
-        history.note_submission(Submission(0, source, "key", told=reported))
+        history.note_submission(Submission(0, source, "key", task_ids=reported))
     columns = [line.partition(":")[0] for line in found(system, history)]
     assert columns == [
         "answers_over_15_s",

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def ignore(_: str) -> None:
-    """Say nothing."""
+    """Print no progress."""
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -25,7 +25,7 @@ def test_tasks_end_as_expected_under_each_fault(system: Target, kind: Fault) -> 
     history, census = History(), conductor.Census(system)
     stream = Stream(system.installation.url, system.sources, history, seed=1)
     stream.brand_first_caller()
-    stream.tell(system.receiver)
+    stream.add_webhooks(system.receiver)
     first, second, _ = stream.callers
     with census.watching():
         wanted = [each.submit(system.sources.named("long.mp4")) for each in (first, second)]
@@ -41,7 +41,7 @@ def test_tasks_end_as_expected_under_each_fault(system: Target, kind: Fault) -> 
         audit.wait_until_tidy(system)
     audit_report = audit.audit(system, history, stream.callers, census.seen)
     assert audit_report.lines() == []
-    assert all(len(each.told) == 1 for each in (*wanted, uploaded))
+    assert all(len(each.task_ids) == 1 for each in (*wanted, uploaded))
 
 
 def _is_rendering(system: Target) -> bool:

@@ -54,6 +54,6 @@ def test_new_processes_refuse_no_call(
     assert len(polls.answers) > 50
     for answers, good in ((polls.answers, 200), (posts.answers, 202)):
         others = [(elapsed_s, status) for _, elapsed_s, status in answers if status != good]
-        if act is supervision.restart_program:  # where a machine is slow the waits end before
+        if act is supervision.restart_program:  # a slow machine may restart longer than that
             others = [each for each in others if each[1] != 504 or each[0] < WAITED_S]
         assert others == []

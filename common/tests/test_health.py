@@ -33,7 +33,7 @@ def test_health_runs_no_checks(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("database", "redis", "code", "said"),
+    ("database", "redis", "code", "status"),
     [
         (works, works, 200, "ready"),
         (works, fails, 200, "degraded"),
@@ -42,7 +42,7 @@ def test_health_runs_no_checks(app: Flask) -> None:
     ],
 )
 def test_ready_lists_failed_checks(
-    app: Flask, database: Callable[[], None], redis: Callable[[], None], code: int, said: str
+    app: Flask, database: Callable[[], None], redis: Callable[[], None], code: int, status: str
 ) -> None:
     checks = {"database": Check(database), "redis": Check(redis, required=False)}
     app.register_blueprint(health.blueprint(Status("sample", "abc", checks)))
@@ -50,7 +50,7 @@ def test_ready_lists_failed_checks(
     results = {works: {"ok": True}, fails: {"ok": False, "detail": "ConnectionError"}}
     assert answer.status_code == code
     assert answer.json == {
-        "status": said,
+        "status": status,
         "checks": {"database": results[database], "redis": results[redis]},
     }
 

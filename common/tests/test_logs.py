@@ -18,7 +18,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Log:
-    """What is logged from now on."""
+    """Captures the lines that are logged after `configure`."""
 
     def __init__(self) -> None:
         self._stream = StringIO()

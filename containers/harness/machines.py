@@ -44,7 +44,7 @@ class Share:
         return self.folder / "machine" / "remote_folder"
 
     def create(self) -> None:
-        """Make both folders; the mount point lies where later mounts propagate, as with systemd."""
+        """Make both folders; later mounts propagate into containers (shared, as with systemd)."""
         self.exported.mkdir(parents=True)
         self.mount_point.mkdir(parents=True)
         (self.exported / MARKER).touch()

@@ -1,4 +1,4 @@
-"""The rehearsal is what deploy/gcp makes: its firewall's and secrets' tables, from its files."""
+"""The rehearsal's tables of firewall rules and secrets are those in the files of deploy/gcp."""
 
 import re
 

@@ -12,7 +12,7 @@ from idrl_local.programs import PROGRAMS, Installation
 
 @pytest.fixture
 def installation(tmp_path: Path, short_folder: Path) -> Installation:
-    """One whose folder has a name that every kind of quoting trips over."""
+    """An installation whose path has spaces, quotes, % and other characters that need escaping."""
     home = Home(tmp_path / 'o\'bri%en; "x" #é')
     home.create()
     assert home.socket.is_relative_to(tmp_path) or home.socket.is_relative_to(short_folder)

@@ -37,7 +37,7 @@ def versions(lock: Path, python: str) -> dict[str, str]:
 def test_lock_has_one_set_of_versions_for_every_supported_python(lock: Path) -> None:
     first, *others = (versions(lock, python) for python in SUPPORTED)
     assert first
-    # A package that one Python has built in is no second version of it.
+    # Some Pythons need fewer packages (backports); those they share have one version.
     assert all(
         other[name] == first[name] for other in others for name in other.keys() & first.keys()
     )

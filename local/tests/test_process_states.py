@@ -74,9 +74,9 @@ def _tells(url: str, name: str) -> bool:
         up = samples(url, "idrl_process_up")
     except requests.RequestException:
         return False
-    is_said = ready["checks"]["processes"] == {"ok": False, "detail": "ProcessDown"}
+    is_reported = ready["checks"]["processes"] == {"ok": False, "detail": "ProcessDown"}
     others_are_up = all(value for process, value in up.items() if process != name)
-    return is_said and ready["status"] != "ready" and up[name] == 0 and others_are_up
+    return is_reported and ready["status"] != "ready" and up[name] == 0 and others_are_up
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -12,14 +12,14 @@ from idrl_local.proxies import exempt_loopback
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """A server that answers 204 when it is asked directly, and 403 when it is taken for a proxy."""
+    """A server that answers 204 to a direct request and 403 to one for a proxy."""
 
     def do_GET(self) -> None:
         self.send_response(403 if self.path.startswith("http://") else 204)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log no request."""
 
 
 @pytest.fixture

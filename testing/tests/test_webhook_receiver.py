@@ -1,4 +1,4 @@
-"""The receiver of webhooks keeps what it is sent, and answers or breaks off as it is told to."""
+"""The receiver of webhooks keeps messages, and answers or disconnects as a test defines."""
 
 import pytest
 import requests

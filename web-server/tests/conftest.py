@@ -120,11 +120,11 @@ class Exchange(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log no request."""
 
 
 class TasksStandIn(ThreadingHTTPServer):
-    """A tasks service that answers as the test tells it."""
+    """A fake tasks service, whose answers a test defines."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Exchange)
@@ -133,7 +133,7 @@ class TasksStandIn(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: callers that go away are what some tests are about."""
+        """Log no error: some tests have clients that disconnect."""
 
 
 ServeTasks = Callable[..., AbstractContextManager[TasksStandIn]]

@@ -56,7 +56,7 @@ def test_address_is_refused_after_three_failures(door: AuthActions, email: str) 
 
 
 def test_refusal_of_new_addresses_has_their_limit(door: AuthActions) -> None:
-    # One of ten is the owner's, who signed up; one more comes back every six seconds.
+    # 10 a minute: the owner's sign-up took one, and one is available again every six seconds.
     answers = [login(door, f"192.0.2.{number}") for number in range(20)]
     refused = [answer.headers for answer in answers if answer.status_code == 429]
     assert refused

@@ -1,4 +1,4 @@
-"""A share that hangs, as a hard mount whose server is away: calls that write to it do not wait."""
+"""Calls that write to a hanging share (a hard mount whose server is away) are refused in time."""
 
 import io
 import threading

@@ -34,7 +34,7 @@ def _fill(database: Database, count: int, owner_id: int = 1) -> None:
     """)
 
 
-def _next(response: TestResponse) -> str | None:
+def _next_link(response: TestResponse) -> str | None:
     link = response.headers.get("Link")
     if link is None:
         return None
@@ -51,7 +51,7 @@ def _pages(
         response = client.get(target, headers=headers)
         assert response.status_code == 200, response.text
         yield response.get_json()
-        target = _next(response)
+        target = _next_link(response)
 
 
 def _numbers(page: list[dict[str, Any]]) -> list[int]:
@@ -87,7 +87,7 @@ def test_pages_stay_in_place_while_tasks_come_and_go(
     shown = _numbers(first.get_json())
     post(client, auth())
     database.execute("DELETE FROM tasks WHERE name = 'Race 20'")  # the last of the first page
-    target = _next(first)
+    target = _next_link(first)
     assert target is not None
     assert shown + _listed(client, auth(), target) == list(range(_FEW - 1, -1, -1))
 
@@ -152,7 +152,7 @@ def test_cursor_of_another_list_is_refused(
 ) -> None:
     _fill(database, _FEW)
     _fill(database, _FEW, owner_id=2)
-    target = _next(client.get("/tasks?max=5&status=done", headers=auth()))
+    target = _next_link(client.get("/tasks?max=5&status=done", headers=auth()))
     assert target is not None
     assert client.get(target.replace("max=5", "max=9"), headers=auth()).status_code == 200
     others = [
@@ -173,7 +173,7 @@ _GARBLED = (
 
 def test_garbled_cursor_is_refused(client: FlaskClient, auth: Auth, database: Database) -> None:
     _fill(database, _FEW)
-    target = _next(client.get("/tasks?max=5", headers=auth()))
+    target = _next_link(client.get("/tasks?max=5", headers=auth()))
     assert target is not None
     cursor = target.rpartition("=")[2]
     for garbled in _GARBLED:

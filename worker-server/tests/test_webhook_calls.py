@@ -1,4 +1,4 @@
-"""The `/webhooks` calls: bounds, whose they are, and what is sent again."""
+"""The `/webhooks` calls: bounds, ownership, and sending deliveries again."""
 
 import re
 from collections import Counter

@@ -63,11 +63,11 @@ class Project:
     killed_after: list[str] = field(default_factory=list)
     # How often each step is still refused, as by a right that was taken away.
     refused: dict[str, int] = field(default_factory=dict)
-    # ssh that ends well and does nothing, as when the metadata server gives an empty script.
+    # ssh does nothing and exits with 0, as when the metadata server returns an empty script.
     idle_ssh: bool = False
     # The one region that an organization's policy `gcp.resourceLocations` allows; None: all.
     allowed_region: str | None = None
-    # Cloud Build refuses, as where an organization forbids it.
+    # Cloud Build refuses every build, as under an organization's policy.
     no_builds: bool = False
 
     def need_permission(self, label: str) -> None:
@@ -178,7 +178,7 @@ class Cloud:
                 self._write(project)
 
     def kill_terraform(self) -> None:
-        """Kill the Terraform that calls, whose process id the stage has noted."""
+        """Kill the calling Terraform, whose process id the stage has written to a file."""
         os.kill(int((self.folder / "terraform.pid").read_text()), signal.SIGKILL)
 
     def _write(self, project: Project) -> None:

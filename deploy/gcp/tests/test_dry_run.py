@@ -209,7 +209,7 @@ def test_no_setting_takes_the_data_away(stage: Stage) -> None:
         assert done.code == 1, setting
         assert "data_would_be_lost" in done.output
         assert kept(stage) == data
-        # With the settings that were, everything goes on.
+        # With the former setting the system can be changed again.
         name = setting.partition("=")[0]
         old = [line for line in before.splitlines() if line.startswith(f"{name} ")]
         value = old[0].partition(" = ")[2] if old else ""

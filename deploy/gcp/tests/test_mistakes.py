@@ -1,4 +1,4 @@
-"""Mistakes that `terraform validate` has to find: what finds none proves nothing."""
+"""Mistakes that `terraform validate` has to find, so that its success means something."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from deploy.gcp.tests.conftest import Terraform, copy_module
 
-# File, what stands there, the mistake, and what has to be said about it.
+# File, correct text, mistake, and the error that Terraform has to print.
 NOT_EXPECTED = 'argument named "{}" is not expected'
 MISTAKES = [
     ("network.tf", "auto_create_subnetworks", "auto_subnets", NOT_EXPECTED.format("auto_subnets")),
@@ -47,9 +47,9 @@ def test_the_module_is_valid(terraform: Terraform, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("name", "right", "wrong", "said"), MISTAKES)
+@pytest.mark.parametrize(("name", "right", "wrong", "error"), MISTAKES)
 def test_a_mistake_is_found(
-    terraform: Terraform, tmp_path: Path, name: str, right: str, wrong: str, said: str
+    terraform: Terraform, tmp_path: Path, name: str, right: str, wrong: str, error: str
 ) -> None:
     file = copy_module(tmp_path) / name
     text = file.read_text()
@@ -58,4 +58,4 @@ def test_a_mistake_is_found(
     done = terraform(file.parent, "validate")
     assert done.returncode == 1
     # Terraform breaks lines where they are long.
-    assert said in " ".join(done.stderr.split())
+    assert error in " ".join(done.stderr.split())

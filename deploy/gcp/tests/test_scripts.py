@@ -14,7 +14,7 @@ SCRIPTS = ["secrets", "settings", "release", "images", "tf", "up", "upgrade", "d
 def run(
     script: str, *arguments: str, path: str = os.environ["PATH"], typed: str = ""
 ) -> tuple[int, str]:
-    """Return the exit code and what was said about the error."""
+    """Return the exit code and the output of a script."""
     command = ["/bin/bash", str(GCP / script), *arguments]
     done = subprocess.run(
         command,
@@ -38,28 +38,28 @@ def pretended(folder: Path) -> str:
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("project", ["", "My-Project", "a", "x; id"])
 def test_invalid_project_id_is_refused(script: str, project: str) -> None:
-    code, said = run(script, project)
+    code, output = run(script, project)
     assert code == 1
-    assert "project_invalid" in said
+    assert "project_invalid" in output
 
 
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
-    code, said = run("up", "a-project-of-tests", path=str(tmp_path))
+    code, output = run("up", "a-project-of-tests", path=str(tmp_path))
     assert code == 1
-    assert "program_missing: git is not installed" in said
+    assert "program_missing: git is not installed" in output
 
 
 def test_tf_without_a_command_is_refused(tmp_path: Path) -> None:
-    code, said = run("tf", "a-project-of-tests", path=pretended(tmp_path))
+    code, output = run("tf", "a-project-of-tests", path=pretended(tmp_path))
     assert code == 1
-    assert "usage: tf PROJECT COMMAND" in said
+    assert "usage: tf PROJECT COMMAND" in output
 
 
 def test_nothing_is_deleted_without_its_name(tmp_path: Path) -> None:
-    code, said = run("down", "a-project-of-tests", path=pretended(tmp_path), typed="yes\n")
+    code, output = run("down", "a-project-of-tests", path=pretended(tmp_path), typed="yes\n")
     assert code == 1
-    assert "not_confirmed: nothing was deleted" in said
+    assert "not_confirmed: nothing was deleted" in output
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, "lib.sh"])

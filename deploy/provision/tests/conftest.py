@@ -31,7 +31,7 @@ def cloud() -> Iterator[Cloud]:
             self.wfile.write(body or b"")
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log no request."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         cloud.url = f"http://127.0.0.1:{server.server_address[1]}"

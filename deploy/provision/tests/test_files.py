@@ -62,7 +62,7 @@ def test_a_database_that_must_prove_itself_needs_its_authority(machine: Machine)
     done = machine.shell("write_ca; database_lines worker x; compose_file_line")
     file = machine.etc / "postgres-ca.pem"
     assert file.read_text() == machine.secrets["idrl-postgres-ca"]
-    # Containers have the file itself mounted: another one in its place would reach none of them.
+    # The file is bind-mounted into containers: they see a change only if the inode stays.
     inode = file.stat().st_ino
     machine.secrets["idrl-postgres-ca"] += machine.secrets["idrl-postgres-ca"]
     machine.write_secrets("idrl-postgres-ca")

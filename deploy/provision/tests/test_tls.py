@@ -1,6 +1,6 @@
-"""The certificate of the web machine, with a program in docker's place that notes how it is called.
+"""The certificate of the web machine; a fake `docker` writes its arguments to a file.
 
-That certbot gets one with these arguments is shown by `make test-vms`.
+`make test-vms` runs the real certbot with these arguments.
 """
 
 from pathlib import Path

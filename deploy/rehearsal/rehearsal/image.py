@@ -27,7 +27,7 @@ _PACKAGES = (
     "openssh-server e2fsprogs "
     "chrony python3 iptables docker.io docker-compose nfs-common nfs-kernel-server"
 )
-# Installed already, but it is provisioning that has to switch them on.
+# Disabled in the image: provisioning has to enable them.
 _OFF = (
     "docker.service",
     "docker.socket",

@@ -213,7 +213,7 @@ def free_ports() -> Ports:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do, so that connections of a system just stopped are not in the way.
+        # As the servers do: sockets in TIME_WAIT of a system just stopped do not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

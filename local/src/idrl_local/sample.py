@@ -54,4 +54,4 @@ class _OneFile(SimpleHTTPRequestHandler):
         return str(self._video)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the terminal shows the progress."""
+        """Log no request: the terminal shows the progress."""

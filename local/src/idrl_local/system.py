@@ -26,7 +26,7 @@ class SystemFailed(Exception):
 
 
 def _silent(_: str) -> None:
-    """Say nothing."""
+    """Print no progress."""
 
 
 def up(

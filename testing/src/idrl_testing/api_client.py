@@ -57,7 +57,7 @@ class ApiClient:
         self.token = token
         self._session = requests.Session()
         self._session.trust_env = False
-        # Of the environment only the authority of a system that has a certificate of its own.
+        # The one variable that counts: the CA of a system with a private certificate.
         self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE", True)
         # A public system limits how often one address may sign up; 429 says how long to wait.
         patient = _RetryRateLimit(

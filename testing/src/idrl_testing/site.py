@@ -1,4 +1,4 @@
-"""The web site that sources are downloaded from: answers well and badly, as a test says."""
+"""The web site that sources are downloaded from; a test defines its answers."""
 
 import hashlib
 import re
@@ -87,7 +87,7 @@ class Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # the library's name
-        """Say nothing: what matters is counted in `hits`."""
+        """Log no request: `hits` counts them."""
 
 
 def whole(request: Request) -> None:

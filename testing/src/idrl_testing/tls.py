@@ -1,4 +1,4 @@
-"""Certificates of a local authority, and the TLS of a worker machine by the nginx that it has."""
+"""Certificates of a local authority, and an nginx that ends TLS as on a worker machine."""
 
 import datetime
 import ipaddress

@@ -1,4 +1,4 @@
-"""An HTTP server that takes webhooks, as a caller's own would, and answers as a test says."""
+"""An HTTP server that receives webhooks; a test defines its answers."""
 
 import http.server
 import socket
@@ -41,7 +41,7 @@ class _Request(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # the library's name
-        """Say nothing: the messages are the test's to keep."""
+        """Log no request: tests keep the messages themselves."""
 
 
 @contextmanager

@@ -59,7 +59,7 @@ _RESPONSE_HEADERS = (
     "Allow",
     "WWW-Authenticate",
 )
-# As the tasks service takes it: 500 items of 2 KB.
+# The limit of the tasks service for a batch: 500 items of 2 KB.
 _MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")

@@ -15,7 +15,7 @@ def make_secret() -> bytes:
 
 
 def spell_secret(secret: bytes) -> str:
-    """Return the secret as its owner gets it."""
+    """Return the secret as text with its prefix, as its owner gets it."""
     return _PREFIX + base64.b64encode(secret).decode()
 
 

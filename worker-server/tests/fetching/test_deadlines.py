@@ -29,7 +29,7 @@ def drips_headers(x: Exchange) -> None:
 
 
 def continues_for_ever(x: Exchange) -> None:
-    """Say 100 Continue again and again."""
+    """Send 100 Continue for ever."""
     while not x.is_gone(0.005):
         x.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 

@@ -73,7 +73,7 @@ def in_matroska(content: bytearray, shift_s: float) -> None:
 
 
 def in_composition_offsets(content: bytearray, shift_s: float) -> None:
-    """Change the first composition offset (ISO/IEC 14496-12, 8.6.1.3); its entry is of one."""
+    """Change the first composition offset (ISO/IEC 14496-12, 8.6.1.3): an entry for one sample."""
     at = content.index(b"ctts")
     clock = struct.unpack_from(">I", content, content.index(b"mdhd") + 16)[0]
     content[at + 4] = 1  # signed offsets

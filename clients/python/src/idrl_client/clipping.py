@@ -205,10 +205,10 @@ def _folder_name(task: TaskWithParts) -> str:
 
 
 def _new_task(source: str, upload_id: str | None, edit: NewEdit, *, is_plan: bool) -> NewTask:
-    place = {"url": source} if is_link(source) else {"upload_id": upload_id}
+    source_field = {"url": source} if is_link(source) else {"upload_id": upload_id}
     chosen = {"edit": edit} if edit else {}
     start = {"start": "manual"} if is_plan else {}
-    return cast("NewTask", {**place, **chosen, **start})
+    return cast("NewTask", {**source_field, **chosen, **start})
 
 
 def _progress(jobs: Sequence[Job]) -> str:

@@ -37,7 +37,7 @@ def _create_users() -> None:
         sa.Column("password_hash", sa.Text, nullable=False),
         _time("created_at", now=True),
     )
-    # The name of the index tells which of the two was taken.
+    # The web app tells by the violated index whether the name or the email is taken.
     op.create_index("users_username_key", "users", [sa.text("lower(username)")], unique=True)
     op.create_index("users_email_key", "users", [sa.text("lower(email)")], unique=True)
 

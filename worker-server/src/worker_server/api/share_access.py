@@ -22,7 +22,7 @@ class ShareAccess:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a slot for the block; a 503 Problem where there is none, and for an OSError."""
+        """Hold a slot for the block; raise a 503 Problem if none is free or on an OSError."""
         if not self._slots.acquire(timeout=self._wait_s):
             raise share_away()
         try:

@@ -32,7 +32,7 @@ _TIMEOUT_S = 20.0
 _VIDEO_TIMEOUT_S = 45.0
 _VIDEO_MEMORY_BYTES = 2 * 1024**3
 _MAX_VIDEO_BYTES = 64 * 1024**2
-# Later encoded once more, with each clip.
+# Nearly lossless: each clip encodes the bumper a second time.
 _VIDEO_PROFILE = Profile("superfast", 16, 1)
 _IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _ANIMATED = (b"GIF87a", b"GIF89a")

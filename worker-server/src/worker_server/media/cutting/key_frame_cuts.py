@@ -63,4 +63,4 @@ def _is_idr(packet: "av.Packet[Any]", sets: ParameterSets) -> bool:
     try:
         return picture(bytes(packet), sets)[1]
     except Unsuitable:
-        return True  # it is not copied, and can be cut as well as any
+        return True  # will be encoded instead of copied, so any key frame can start a part

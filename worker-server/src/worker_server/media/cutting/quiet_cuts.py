@@ -64,7 +64,7 @@ class QuietCuts:
         aim_s = source.origin_s + start_s - _SEEK_MARGIN_S
         self._container.seek(math.floor(aim_s / sound.time_base), stream=sound)
         for packet in self._container.demux(sound):
-            with suppress(av.error.FFmpegError):  # damage: the sound after it is tried
+            with suppress(av.error.FFmpegError):  # skip damaged packets, decode those after them
                 for frame in packet.decode():
                     if not isinstance(frame, AudioFrame) or frame.pts is None:
                         continue

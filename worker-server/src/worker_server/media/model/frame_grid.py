@@ -47,7 +47,7 @@ _MAX_DENOMINATOR = 1001
 _SNAP = Fraction(2, 10_000)  # 24 and 24000/1001 are five times further apart
 _LONG_FRAME = Fraction(3, 2)  # frames; a last frame that lasts longer stays on screen
 _FALLBACK_RATE = Fraction(25)
-# A seek aims this far behind a frame, so that rounding cannot miss it.
+# A seek aims this far after a frame's start, so that rounding cannot miss the frame.
 AIM_FRAMES = Fraction(1, 4)
 
 
@@ -155,9 +155,9 @@ def _holed_rates(
 
 
 def _finer_rates(ticks: Sequence[int], tick_s: Fraction, max_fps: int) -> Iterator[Fraction]:
-    """Yield the rates of the shortest steps that are no exceptions, then of what divides them all.
+    """Yield the rates of the shortest common steps between frames, then of their greatest divisor.
 
-    Where pictures stand for a second, and then move, the commonest step is not the finest.
+    In slides with some motion the most common step (a second) is longer than the finest one.
     """
     steps = _steps(ticks)
     usual = sorted(step for step, count in steps.items() if count >= _MIN_SHARE * steps.total())

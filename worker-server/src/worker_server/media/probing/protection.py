@@ -27,10 +27,10 @@ _ASF_HEADER_BYTES, _MAX_HEADER_BYTES = 30, 1 << 20
 
 
 def check_protection(container: InputContainer, path: Path, demuxer: str) -> None:
-    """Raise SourceError for what is encrypted, be it behind a beginning that is not."""
-    locked = any(stream.metadata.get("enc_key_id") for stream in container.streams)
+    """Raise SourceError if anything is encrypted, even only after a clear beginning."""
+    has_key_id = any(stream.metadata.get("enc_key_id") for stream in container.streams)
     if (
-        locked
+        has_key_id
         or (demuxer == "mpegts" and _is_scrambled(path))
         or (demuxer == "mov" and (_has_encrypted_track(path) or _has_encrypted_fragment(path)))
         or (demuxer == "asf" and _has_encryption_object(path))

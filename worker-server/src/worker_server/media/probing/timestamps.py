@@ -9,15 +9,15 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from statistics import median
 
-# So many packets after a jump decide whether the clock was reset or one stamp is wrong.
-_WITNESSES = 8
-# So few say nothing about the stamp before them.
-_LEAST_WITNESSES = 3
-# So many packets in a row with hardly a step between them: a clock that stands still.
+# Number of packets after a jump that decide whether the clock was reset or one stamp is wrong.
+_PACKETS_AFTER_JUMP = 8
+# With fewer packets after the first stamp it is not judged.
+_MIN_PACKETS_AFTER_FIRST = 3
+# Number of packets in a row, with hardly a step between them, from a clock that stands still.
 STANDING_PACKETS = 3
-# Two streams whose clocks jump by about as much have been joined together.
+# Jumps of sound and picture that differ by less are one jump, of both.
 _SAME_JUMP_S = 1
-# Sound that goes on through a hole in the picture has at least so many packets in it.
+# Number of packets of sound in a hole of the picture that show that the sound went on.
 _COVERING_PACKETS = 10
 
 
@@ -87,8 +87,8 @@ def find_timeline(
 def _wrong_first(times: Sequence[int | None], slack: int, hole: int) -> set[int]:
     """Return the first packet with a stamp, if it is far from those after it, which agree."""
     known = [(index, time) for index, time in enumerate(times) if time is not None]
-    following = [time for _, time in known[1 : 1 + _WITNESSES]]
-    if len(following) < _LEAST_WITNESSES:
+    following = [time for _, time in known[1 : 1 + _PACKETS_AFTER_JUMP]]
+    if len(following) < _MIN_PACKETS_AFTER_FIRST:
         return set()
     index, first = known[0]
     agree = all(-slack <= later - earlier <= hole for earlier, later in pairwise(following))
@@ -145,7 +145,9 @@ def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) 
     # Not each packet has a stamp: of several frames of sound in one packet of a transport stream,
     # the first has.
     behind = ((later, times[index + later]) for later in range(1, len(times) - index))
-    following = list(islice(((n, later) for n, later in behind if later is not None), _WITNESSES))
+    following = list(
+        islice(((n, later) for n, later in behind if later is not None), _PACKETS_AFTER_JUMP)
+    )
     if not following:
         return False
     off = median(later - (time + n * step) for n, later in following)
@@ -233,22 +235,26 @@ def without_covered_holes(
     removed = 0
     for before, jump in zip((Jump(0, 0), *video.jumps), video.jumps, strict=False):
         delta = jump.shift - before.shift
-        if delta < 0 and _covered(video_times, jump.index, video_tick_s, sound_times, sound_tick_s):
+        if delta < 0 and _sound_plays_through(
+            video_times, jump.index, video_tick_s, sound_times, sound_tick_s
+        ):
             removed += delta
         else:
             kept.append(Jump(jump.index, jump.shift - removed))
     return Timeline(tuple(kept), video.outliers)
 
 
-def _covered(
+def _sound_plays_through(
     video_times: Sequence[int | None],
     index: int,
     video_tick_s: Fraction,
     sound_times: Sequence[int | None],
     sound_tick_s: Fraction,
 ) -> bool:
-    earlier = [time for time in video_times[max(0, index - _WITNESSES) : index] if time is not None]
-    low = (max(earlier) if earlier else 0) * video_tick_s / sound_tick_s
-    high = (video_times[index] or 0) * video_tick_s / sound_tick_s
-    inside = sum(1 for time in sound_times if time is not None and low < time < high)
+    """Tell whether sound has packets in the picture's hole before packet `index`."""
+    before = video_times[max(0, index - _PACKETS_AFTER_JUMP) : index]
+    earlier = [time for time in before if time is not None]
+    hole_start = (max(earlier) if earlier else 0) * video_tick_s / sound_tick_s
+    hole_end = (video_times[index] or 0) * video_tick_s / sound_tick_s
+    inside = sum(1 for time in sound_times if time is not None and hole_start < time < hole_end)
     return inside >= _COVERING_PACKETS

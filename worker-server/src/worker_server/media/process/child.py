@@ -130,7 +130,7 @@ class Child:
         payload: dict[str, Any],
         timeout_s: float,
         should_stop: Callable[[], bool],
-        files: ChildFiles = ChildFiles(),  # a value
+        files: ChildFiles = ChildFiles(),  # frozen, so a shared default is safe
     ) -> dict[str, Any]:
         """Return the answer, both as JSON; `should_stop` is asked about five times a second.
 
@@ -211,11 +211,11 @@ def guarded(
     command: list[str],
     limits: ChildLimits,
     sandbox: str = guard.NONE,
-    files: ChildFiles = ChildFiles(),  # a value
+    files: ChildFiles = ChildFiles(),  # frozen, so a shared default is safe
 ) -> list[str]:
     """Return the command that runs `command` within limits, as long as the calling thread lives.
 
-    Without a sandbox it is for the children of a child, which are in that one's.
+    `sandbox` is NONE for a process that a sandboxed child starts: it inherits the sandbox.
     """
     program = shutil.which(command[0])
     if program is None:

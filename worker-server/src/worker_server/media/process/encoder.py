@@ -73,9 +73,8 @@ def run_encoder(
     Stopped once `should_stop` said so. A return proves nothing about the file: `verify_clip` does.
     """
     limits = ChildLimits(
-        cpu_s=int(
-            timeout_s * 64
-        ),  # many cores; a last resort for when this process is gone or frozen
+        # Ends the encoder if this process is killed or frozen; 64 for as many cores at work.
+        cpu_s=int(timeout_s * 64),
         memory_bytes=memory_bytes,
         file_bytes=max_output_bytes,
         open_files=256,

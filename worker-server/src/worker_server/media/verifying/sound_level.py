@@ -19,7 +19,7 @@ _LEAD_S, _HOLE_S = Fraction(1, 5), Fraction(1, 50)
 _RATE = 24_000
 # Encoders clip sound that is louder than full scale, and lose its level.
 _MAX_BEYOND = 0.01
-_QUIET = 1e-4  # mean square, -40 dB: quieter sound says nothing
+_QUIET = 1e-4  # mean square, -40 dB: the level of quieter sound is mostly the codec's noise
 _SILENT = 1e-8
 _MAX_DIFFERENCE_DB = 2.5
 
@@ -27,7 +27,7 @@ _MAX_DIFFERENCE_DB = 2.5
 def level_difference_db(
     source: InputContainer, clip: InputContainer, edit: PartEdit
 ) -> float | None:
-    """Return by how much the clip is louder than its source throughout; None where equal.
+    """Return by how much the clip is louder than its source throughout; None if it is not.
 
     More than two channels are mixed, which changes levels: they are not compared.
     """
@@ -47,7 +47,7 @@ def level_difference_db(
         if abs(difference_db) <= _MAX_DIFFERENCE_DB:
             return None
         differences.append(difference_db)
-    # One place alone may be a hole in the sound.
+    # A single sample may lie in a hole of the source's sound.
     return min(differences, key=abs) if len(differences) > 1 else None
 
 
