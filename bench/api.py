@@ -129,14 +129,14 @@ def _reads(
         "the list, bare": (bare_port, _LIST),
         "the list, tasks service": (ports.tasks, _LIST),
         "a long task, tasks service": (ports.tasks, _LONG),
-        "a long task, tasks service, 304": (ports.tasks, _known(system, _LONG)),
-        "a task, tasks service, 304": (ports.tasks, _known(system, _TASK)),
-        "the list, tasks service, 304": (ports.tasks, _known(system, _LIST)),
+        "a long task, tasks service, 304": (ports.tasks, _conditional_call(system, _LONG)),
+        "a task, tasks service, 304": (ports.tasks, _conditional_call(system, _TASK)),
+        "the list, tasks service, 304": (ports.tasks, _conditional_call(system, _LIST)),
     }
     return {name: lambda method=method: load(*method) for name, method in methods.items()}  # type: ignore[misc] # binds the method
 
 
-def _known(system: Stack, call: Call) -> Call:
+def _conditional_call(system: Stack, call: Call) -> Call:
     """Return the call as a client makes it that has the answer already."""
     return replace(call, if_none_match=_get(system, call).headers["ETag"])
 
@@ -221,13 +221,13 @@ def _get(system: Stack, call: Call) -> requests.Response:
 def _token_check(system: Stack) -> dict[str, float]:
     """Return the microseconds for verifying a token at first, and again."""
     key, token = system.installation.secrets.jwt_public_key, system.token
-    first = [_us(TokenVerifier(key).verify, token) for _ in range(500)]
+    first = [_elapsed_us(TokenVerifier(key).verify, token) for _ in range(500)]
     verifier = TokenVerifier(key)
-    again = [_us(verifier.verify, token) for _ in range(500)]
+    again = [_elapsed_us(verifier.verify, token) for _ in range(500)]
     return {"the first time": statistics.median(first), "from then on": statistics.median(again)}
 
 
-def _us(check: Callable[[str], object], token: str) -> float:
+def _elapsed_us(check: Callable[[str], object], token: str) -> float:
     begin = time.perf_counter()
     check(token)
     return (time.perf_counter() - begin) * 1e6

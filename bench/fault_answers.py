@@ -47,9 +47,9 @@ def slow_readers(target: Target, rounds: int) -> Figures:
     clip = f"{path}/parts/0"
     ratios = []
     for _ in range(rounds):
-        idle = _gets(target, caller, path)
+        idle = _read_traffic(target, caller, path)
         with _readers(target, caller, clip):
-            busy = _gets(target, caller, path)
+            busy = _read_traffic(target, caller, path)
         ratios.append(busy.p95_s() / idle.p95_s())
     return {"100 readers at 1 KB/s: p95 of others' GET, of that when idle": ratios}
 
@@ -123,7 +123,7 @@ def _finished_task(target: Target) -> tuple[Caller, str]:
     return caller, f"/tasks/{submission.task_id}"
 
 
-def _gets(target: Target, caller: Caller, path: str) -> Traffic:
+def _read_traffic(target: Target, caller: Caller, path: str) -> Traffic:
     traffic = Traffic(target, path, str(caller.client.token), rate_per_s=50)
     with traffic.flowing():
         time.sleep(_READ_S)

@@ -94,17 +94,17 @@ class _Fleet:
         costs = self._costs
         while True:
             is_later, _, since = yield self._queue.get()
-            yield from self._use(self._database, costs.database_s)
+            yield from self._occupy(self._database, costs.database_s)
             if not is_later:
                 self.first_waits_s.append(self.env.now - since)
             yield self.env.timeout(self.chance.choice(costs.part_s))
-            yield from self._use(self._share, costs.share_s)
+            yield from self._occupy(self._share, costs.share_s)
             self._unfinished -= 1
             if self._unfinished == 0:
                 self._over.succeed()
             yield self.env.timeout(costs.between_s)
 
-    def _use(self, resource: simpy.Resource, seconds: float) -> Process:
+    def _occupy(self, resource: simpy.Resource, seconds: float) -> Process:
         if seconds:
             with resource.request() as turn:
                 yield turn

@@ -64,7 +64,7 @@ def _videos(options: Options) -> dict[str, Path]:
 
 def _runs(parts: list[PartEdit], folder: Path) -> tuple[Runs, Ratio]:
     """Return all methods' samples, and how much longer MoviePy takes than our default layout."""
-    methods = {_layout(*layout): _ours(parts, folder, *layout) for layout in _LAYOUTS}
+    methods = {_layout(*layout): _parallel_parts(parts, folder, *layout) for layout in _LAYOUTS}
     default = next(iter(methods))
     # MoviePy takes minutes: it has one turn, between two of ours.
     runs = paired.take_turns(methods, 1)
@@ -79,7 +79,7 @@ def _layout(processes: int, threads: int) -> str:
     return f"{processes} at once, {threads} thread{'s' if threads > 1 else ''} each"
 
 
-def _ours(
+def _parallel_parts(
     parts: list[PartEdit], folder: Path, processes: int, threads: int
 ) -> Callable[[], Sample]:
     profile = replace(parts[0].profile, threads=threads)

@@ -50,7 +50,7 @@ def run(options: Options) -> Report:
             bare = limits(live, _edit(video), Path(folder))
     with running(video, **_SETTINGS) as live:
         copied = _samples(live, turns)
-    steps = {name: 1000 * paired.median({"": encoded}, "", name) for name in _ours(encoded[0])}
+    steps = {name: 1000 * paired.median({"": encoded}, "", name) for name in _own_steps(encoded[0])}
     title = "Where the time goes between a task and its first clip"
     plots.bars(options.plots, "latency", title, "ms", steps)
     comparisons = [
@@ -70,8 +70,8 @@ def run(options: Options) -> Report:
 def _samples(live: Live, turns: int) -> list[Sample]:
     with sample.served(sources.make(sources.QUICK)) as short:
         for _ in range(_WARM_UPS):
-            _one(live, short)
-    return [_one(live, live.url) for _ in range(turns)]
+            _time_of_task(live, short)
+    return [_time_of_task(live, live.url) for _ in range(turns)]
 
 
 def _table(how: str, samples: list[Sample], bare: dict[str, Limit]) -> Table:
@@ -95,7 +95,7 @@ def _row(name: str, samples: list[Sample], bare: dict[str, Limit]) -> tuple[str 
     return (name, *_milliseconds(samples, name), *shown)
 
 
-def _one(live: Live, url: str) -> Sample:
+def _time_of_task(live: Live, url: str) -> Sample:
     """Process one task, and return the seconds of each step."""
     with Watch(live.share, live.scratch) as watch:
         task_id = live.post(url)
@@ -178,7 +178,7 @@ def _steps(moments: dict[str, float]) -> Iterator[tuple[str, float]]:
         yield f"{before} → {after}", moments[after] - moments[before]
 
 
-def _ours(steps: Sample) -> dict[str, float]:
+def _own_steps(steps: Sample) -> dict[str, float]:
     """Leave out sums, and steps that the system cannot shorten."""
     theirs = {_START, _END, _ALL, "size_bytes"}
     theirs |= {"folder made → downloaded", "encoder opens the clip → encoded"}

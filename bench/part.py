@@ -83,7 +83,9 @@ def _measured(edit: PartEdit, folder: Path, rounds: int, *, is_copied: bool) -> 
     whole = partial(_render, edit, clip, is_copied=is_copied)
     runs: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for name, work in ({_WHOLE: whole} | _alone(edit, clip, is_copied=is_copied)).items():
+        for name, work in (
+            {_WHOLE: whole} | _step_commands(edit, clip, is_copied=is_copied)
+        ).items():
             runs.setdefault(name, []).append(measure(work).cpu_s)
     medians = {name: median(values) for name, values in runs.items()}
     if not is_copied:
@@ -101,7 +103,7 @@ def _render(edit: PartEdit, clip: Path, *, is_copied: bool) -> None:
         raise ValueError(f"the part was made by {rendered.rendered_by}")
 
 
-def _alone(edit: PartEdit, clip: Path, *, is_copied: bool) -> Work:
+def _step_commands(edit: PartEdit, clip: Path, *, is_copied: bool) -> Work:
     command = renderer("ffmpeg", get_ffmpeg_exe()).command(edit, clip)
     at = command.index("-filter_complex")
     read, chains = command[:at], command[at + 1].split(";")

@@ -87,7 +87,11 @@ def _lists(options: Options, many: int) -> paired.Runs:
         methods = {
             f"max={limit}, {name}": sampler(system, owner, limit)
             for limit in (_FEW, 20)
-            for name, system, owner in ((_of(1), few, 1), (_of(2), full, 1), (_of(3), full, 2))
+            for name, system, owner in (
+                (_table_name(1), few, 1),
+                (_table_name(2), full, 1),
+                (_table_name(3), full, 2),
+            )
         }
         port, token = full.installation.ports.tasks, full.token_of(1)
         for place, rows in {"middle": many // 2, "end": many - 2 * _FEW}.items():
@@ -108,7 +112,7 @@ def _page_behind(port: int, token: str, rows: int) -> str:
     return path.replace("max=1000", f"max={_FEW}")
 
 
-def _of(number: int) -> str:
+def _table_name(number: int) -> str:
     return {
         1: f"{_FEW} rows",
         2: "a million rows of one owner",
@@ -118,7 +122,7 @@ def _of(number: int) -> str:
 
 def _comparisons(lists: paired.Runs) -> list[Comparison]:
     """Compare times; pages of ten are equally long in all tables, so only those have a goal."""
-    first = f"max={_FEW}, {_of(2)}"
+    first = f"max={_FEW}, {_table_name(2)}"
     deep = [
         Comparison(
             f"time of a page near the {place} of a million rows / of the first",
@@ -129,8 +133,13 @@ def _comparisons(lists: paired.Runs) -> list[Comparison]:
     ]
     return deep + [
         Comparison(
-            f"time of a list, max={limit}, {_of(number)} / {_of(1)}",
-            paired.ratio(lists, f"max={limit}, {_of(1)}", f"max={limit}, {_of(number)}", "per_s"),
+            f"time of a list, max={limit}, {_table_name(number)} / {_table_name(1)}",
+            paired.ratio(
+                lists,
+                f"max={limit}, {_table_name(1)}",
+                f"max={limit}, {_table_name(number)}",
+                "per_s",
+            ),
             at_most=_MAX_RATIO if limit == _FEW else None,
         )
         for limit in (_FEW, 20)
@@ -153,14 +162,14 @@ def _claims(counts: list[int]) -> list[tuple[str, int, int, float, float]]:
             for owners in (owners for owners in _OWNERS if owners <= count):
                 _insert_waiting_rows(system, count, owners)
                 for kind, claim in (("task", claims.claim_task), ("part", claims.claim_part)):
-                    times = _times(app, claim)
+                    times = _claim_times_ms(app, claim)
                     claim_times.append((kind, count, owners, statistics.median(times), max(times)))
         with app.app_context():
             db.engine.dispose()
     return claim_times
 
 
-def _times(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
+def _claim_times_ms(app: Flask, claim: Callable[[str, float], object]) -> list[float]:
     """Return the time of each claim; the first is left out, since it connects to PostgreSQL."""
     times = []
     for _ in range(_CLAIMS):

@@ -55,10 +55,10 @@ def run(options: Options) -> Report:
     with running_system.running(video, **_SETTINGS) as system:
         running_system.pin(_first_worker(system), [0])
         for _ in range(min(options.rounds, _MAX_ROUNDS)):
-            made.append(_make(system, video, 1))
+            made.append(_process_video(system, video, 1))
             with running_system.render_worker(system, "second") as second:
                 running_system.pin(second, [1])
-                made.append(_make(system, video, 2))
+                made.append(_process_video(system, video, 2))
     alone, together = ([one for one in made if one.workers == workers] for workers in (1, 2))
     costs = _costs(alone)
     speed = paired.ratio_of([one.wall_s for one in alone], [one.wall_s for one in together])
@@ -129,7 +129,7 @@ def _first_worker(system: Live) -> psutil.Process:
     raise running_system.TookTooLong("there is no render worker")
 
 
-def _make(system: Live, video: Path, workers: int) -> _Made:
+def _process_video(system: Live, video: Path, workers: int) -> _Made:
     """Process the video, and delete the task."""
     database_before_s = _database_s(system)
     task_id = system.post()

@@ -99,7 +99,7 @@ def make(spec: Spec) -> Path:
 
 
 def _command(spec: Spec) -> list[str]:
-    picture = _footage(spec) if spec.picture in FOOTAGE else _made(spec)
+    picture = _footage(spec) if spec.picture in FOOTAGE else _lavfi_input(spec)
     sound = []
     if spec.has_sound:
         noise = "anoisesrc=color=pink:amplitude=0.2:sample_rate=48000"
@@ -110,7 +110,7 @@ def _command(spec: Spec) -> list[str]:
     return [*read, *write, "-movflags", "+faststart"]
 
 
-def _made(spec: Spec) -> tuple[list[str], str]:
+def _lavfi_input(spec: Spec) -> tuple[list[str], str]:
     """Return the input and its filters."""
     w, h = spec.width, spec.height
     even = {"w3": w // 3 & -2, "h3": h // 3 & -2, "w2": w * 5 // 4 & -2, "h2": h * 5 // 4 & -2}

@@ -20,18 +20,18 @@ from chaos.history import History
 def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that everything is healed
-    _say(f"seed {arguments.seed}, {arguments.minutes:g} minutes")
+    _print(f"seed {arguments.seed}, {arguments.minutes:g} minutes")
     with target.running() as system:
         kinds = _available(system, arguments.kinds)
         outcome = conductor.run(
-            system, kinds, minutes=arguments.minutes, seed=arguments.seed, say=_say
+            system, kinds, minutes=arguments.minutes, seed=arguments.seed, say=_print
         )
         for line in outcome.findings.lines():
-            _say(line)
+            _print(line)
         if not outcome.is_clean:
-            _say(f"the logs are kept in {keep_logs(system, outcome.history)}")
-    _say(json.dumps(conductor.summary(outcome)))
-    _say(outcome.to_json())
+            _print(f"the logs are kept in {keep_logs(system, outcome.history)}")
+    _print(json.dumps(conductor.summary(outcome)))
+    _print(outcome.to_json())
     return 0 if outcome.is_clean else 1
 
 
@@ -49,7 +49,7 @@ def _available(system: target.Target, names: list[str] | None) -> list[Fault]:
     kinds = [kind for kind in KINDS if not names or kind.name in names]
     for kind in kinds:
         if reason := kind.unavailable(system):
-            _say(f"{kind.name} skipped: {reason}")
+            _print(f"{kind.name} skipped: {reason}")
     return [kind for kind in kinds if not kind.unavailable(system)]
 
 
@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 

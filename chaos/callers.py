@@ -163,10 +163,10 @@ class Stream:
 
     def _run(self, caller: Caller) -> None:
         while not self._stopping.is_set():
-            self._act(caller)
+            self._act_once(caller)
             self._stopping.wait(caller.random.uniform(*_PAUSE_S))
 
-    def _act(self, caller: Caller) -> None:
+    def _act_once(self, caller: Caller) -> None:
         if len(caller.live) < _LIVE_AT_MOST:
             source = self._choose(caller.random)
             by_upload = source.is_good and caller.random.random() < _UPLOAD_SHARE
@@ -188,9 +188,9 @@ class Stream:
         if submission.task_id is None:
             caller.repeat(submission)
         elif (task := caller.task(submission)) is not None:
-            self._use(caller, submission, task)
+            self._act_on_task(caller, submission, task)
 
-    def _use(self, caller: Caller, submission: Submission, task: dict[str, Any]) -> None:
+    def _act_on_task(self, caller: Caller, submission: Submission, task: dict[str, Any]) -> None:
         ready = [part for part in task["parts"] if part["status"] == "done"]
         if ready and caller.random.random() < 0.3:
             caller.download(caller.random.choice(ready))

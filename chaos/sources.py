@@ -86,7 +86,7 @@ def served(folder: Path) -> Iterator[Sources]:
 
         sources.add("short.mp4", short, parts=1)
         sources.add("long.mp4", long, parts=3)
-        sources.add("slow.mp4", long, _drips, parts=3)
+        sources.add("slow.mp4", long, _send_slowly, parts=3)
         sources.add("flaky.mp4", short, _fails_at_every_third, parts=1)
         page = b"<!doctype html><title>Sign in</title>"
         sources.add("page.mp4", page, code="source_is_a_web_page")
@@ -103,7 +103,7 @@ def _fails_at_every_third(request: Request) -> None:
         whole(request)
 
 
-def _drips(request: Request) -> None:
+def _send_slowly(request: Request) -> None:
     """Send the body over a few seconds."""
     body = request.page.body
     size = -(-len(body) // _SLOW_CHUNKS)

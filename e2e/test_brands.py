@@ -50,7 +50,7 @@ def _new_brand(api: Api, files: dict[str, bytes], **fields: str) -> dict[str, An
     return brand
 
 
-def _made(api: Api, url: str, edit: dict[str, object]) -> tuple[Task, bytes]:
+def _make_clip(api: Api, url: str, edit: dict[str, object]) -> tuple[Task, bytes]:
     created = api.post("/tasks", {"url": url, "edit": edit})
     assert created.status_code == 202
     task = api.finish(created.json()["task_id"])
@@ -58,7 +58,7 @@ def _made(api: Api, url: str, edit: dict[str, object]) -> tuple[Task, bytes]:
     return task, api.download(task["parts"][0]).content
 
 
-def _shown(data: bytes) -> list[NDArray[np.uint8]]:
+def _rgb_frames(data: bytes) -> list[NDArray[np.uint8]]:
     with av.open(io.BytesIO(data), "r") as container:
         return [
             np.asarray(frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray())
@@ -70,7 +70,7 @@ def _numbers(frames: list[NDArray[np.uint8]]) -> list[int]:
     return [number_in(np.asarray(frame.mean(axis=2), np.uint8)) for frame in frames]
 
 
-def _is(area: NDArray[np.uint8], colour: tuple[int, ...]) -> bool:
+def _has_colour(area: NDArray[np.uint8], colour: tuple[int, ...]) -> bool:
     return bool(np.abs(area.astype(int) - np.array(colour)).max() <= 16)
 
 
@@ -95,25 +95,25 @@ def test_pictures_and_watermark_in_two_shapes(
     options = {"watermark_place": "top", "watermark_width": "0.1", "before_s": "0.4"}
     brand = _new_brand(api, files, background="#204060", **options)
     edit = {"aspect": aspect, "fit": "pad", "brand_id": brand["brand_id"]}
-    task, clip = _made(api, source, edit)
+    task, clip = _make_clip(api, source, edit)
     assert task["edit"]["brand_id"] == brand["brand_id"]
     assert task["parts"][0]["rendered_by"] == "encode"
-    frames, (width, height) = _shown(clip), size
+    frames, (width, height) = _rgb_frames(clip), size
     assert frames[0].shape == (height, width, 3)
     assert len(frames) == 10 + FRAMES
     middle, side = width // 2, height // 2
     for frame in frames[:10]:
-        assert _is(frame[8:-8, middle - side + 8 : middle + side - 8], RED)
+        assert _has_colour(frame[8:-8, middle - side + 8 : middle + side - 8], RED)
     top = (height - 360) // 2
     content = [frame[top : top + 360] for frame in frames[10:]]
     assert _numbers(content) == list(range(FRAMES))
     margin = round(min(size) / 40 / 2) * 2
     for frame in frames[10:]:  # 64 x 32 pixels, in the middle of the upper edge
-        assert _is(frame[margin + 4 : margin + 28, middle - 28 : middle + 28], GREEN)
-        assert not _is(frame[margin + 40 : margin + 50, middle - 28 : middle + 28], GREEN)
+        assert _has_colour(frame[margin + 4 : margin + 28, middle - 28 : middle + 28], GREEN)
+        assert not _has_colour(frame[margin + 40 : margin + 50, middle - 28 : middle + 28], GREEN)
     if aspect == "1:1":
-        assert _is(frames[5 + 10][margin + 40 : top - 8], BACKGROUND)
-        assert _is(frames[-1][top + 368 : -4], BACKGROUND)
+        assert _has_colour(frames[5 + 10][margin + 40 : top - 8], BACKGROUND)
+        assert _has_colour(frames[-1][top + 368 : -4], BACKGROUND)
 
 
 def test_video_with_sound_before_and_a_deleted_brand(api: Api, source: str, tmp_path: Path) -> None:
@@ -132,12 +132,12 @@ def test_video_with_sound_before_and_a_deleted_brand(api: Api, source: str, tmp_
     task = api.finish(created["task_id"])
     assert (task["status"], task["edit"]["brand_id"]) == ("done", brand["brand_id"])
     clip = api.download(task["parts"][0]).content
-    frames = _shown(clip)
+    frames = _rgb_frames(clip)
     assert len(frames) == RATE + FRAMES + RATE
     assert _numbers(frames[RATE:-RATE]) == list(range(FRAMES))
     intro_numbers = _numbers(frames[:RATE])
     assert all(abs(n - 500 - k * 30 / 25) <= 1 for k, n in enumerate(intro_numbers))
-    assert all(_is(frame[8:-8, 8:-8], RED) for frame in frames[-RATE:])
+    assert all(_has_colour(frame[8:-8, 8:-8], RED) for frame in frames[-RATE:])
     assert [_tone(clip, at_s) for at_s in (0.1, 0.75)] == pytest.approx([INTRO_HZ] * 2, abs=20)
     assert [_tone(clip, at_s) for at_s in (1.1, 3.7)] == pytest.approx([CONTENT_HZ] * 2, abs=20)
     after = decode_clip(clip).sound[int(4.1 * SOUND_HZ) :]

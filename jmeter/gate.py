@@ -88,7 +88,7 @@ def by_users(samples: Iterable[Sample], limits: Limits) -> list[Row]:
     groups: dict[int, list[Sample]] = defaultdict(list)
     for sample in known:
         groups[(max(sample.users, 1) - 1) // width].append(sample)
-    return [_row(_band(band, width), groups[band], limits) for band in sorted(groups)]
+    return [_row(_band_label(band, width), groups[band], limits) for band in sorted(groups)]
 
 
 def _until_the_peak_ends(samples: list[Sample]) -> list[Sample]:
@@ -98,7 +98,7 @@ def _until_the_peak_ends(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.ended_ms <= ended_ms]
 
 
-def _band(band: int, width: int) -> str:
+def _band_label(band: int, width: int) -> str:
     first, last = band * width + 1, (band + 1) * width
     return f"{first} users" if first == last else f"{first}-{last} users"
 

@@ -109,9 +109,9 @@ def main(arguments: Sequence[str]) -> int:
             return max(_run(plan, settings, video_url) for plan in plans)
     except ValidationError as error:
         wrong = [f"{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
-        _say(f"invalid_setting: {'; '.join(wrong)}")
+        _print(f"invalid_setting: {'; '.join(wrong)}")
     except (Refused, sample.SampleFailed) as error:
-        _say(str(error))
+        _print(str(error))
     return 2
 
 
@@ -140,7 +140,7 @@ def _run(plan: str, settings: Settings, video_url: str) -> int:
     folder = _CACHE / plan
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    _say(f"\n{plan} against {settings.base_url}")
+    _print(f"\n{plan} against {settings.base_url}")
     options = [
         *_target(settings.base_url),
         f"video_url={video_url}",
@@ -213,15 +213,15 @@ def _judge(plan: str, folder: Path, limits: gate.Limits) -> int:
     samples = gate.read(folder / "results.jtl")
     rows = gate.by_label(samples, limits)
     missing = gate.never_called(_PLANS[plan], samples)
-    _say(gate.table("call", rows))
+    _print(gate.table("call", rows))
     if plan == _RAMP and samples:
         rows = _ramp(samples, limits)
     for line in [
         *(f"never called: {name}" for name in missing),
         *gate.failures(samples, at_most=5),
     ]:
-        _say(line)
-    _say(f"report: {os.path.relpath(folder)}/report/index.html")
+        _print(line)
+    _print(f"report: {os.path.relpath(folder)}/report/index.html")
     return int(bool(missing) or not rows or any(row.over for row in rows))
 
 
@@ -229,13 +229,13 @@ def _ramp(samples: Sequence[gate.Sample], limits: gate.Limits) -> list[gate.Row]
     """Print the table by users; return the rows that must hold (saturation later is expected)."""
     bands = gate.by_users(samples, limits)
     broken = next((band.name for band in bands if band.over), None)
-    _say(gate.table("at once", bands))
+    _print(gate.table("at once", bands))
     if bands:
-        _say(f"broke at {broken}" if broken else f"held up to {bands[-1].name}")
+        _print(f"broke at {broken}" if broken else f"held up to {bands[-1].name}")
     return bands[:1]
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

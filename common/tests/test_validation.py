@@ -36,7 +36,7 @@ class Twice(Body):
 
     @field_validator("second")
     @classmethod
-    def _same(cls, value: str, info: ValidationInfo) -> str:
+    def _check_repeated(cls, value: str, info: ValidationInfo) -> str:
         assert isinstance(info.context, dict)
         return f"{value}={info.context['first']}"
 

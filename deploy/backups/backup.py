@@ -28,7 +28,7 @@ def back_up(settings: Settings) -> bool:
         raise Failed("setting_missing", "BACKUP_FOLDER is not set, the folder that backups go to")
     settings.check_share()
     database = Database(settings.libpq)
-    with _alone(settings.backups):
+    with _backup_lock(settings.backups):
         earlier = _complete(settings.backups)
         name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
         new = Folder(settings.backups / f"{name}{_UNFINISHED}", {})
@@ -36,7 +36,7 @@ def back_up(settings: Settings) -> bool:
         previous = _opened(earlier[-1]) if earlier else None
         _copy(database.stored_files(), settings.share, new, previous)
         missing = _copy(database.dump(new.root / DUMP), settings.share, new, previous)
-        lost = _lost(database, missing)
+        lost = _still_named(database, missing)
         new.close(_left_out(database, missing))
         new.root.rename(settings.backups / name)
         _remove(earlier[: max(0, len(earlier) + 1 - settings.keep)])
@@ -50,7 +50,7 @@ def back_up(settings: Settings) -> bool:
 
 
 @contextmanager
-def _alone(backups: Path) -> Iterator[None]:
+def _backup_lock(backups: Path) -> Iterator[None]:
     """Lock out other backups, and remove what an interrupted one left."""
     backups.mkdir(parents=True, mode=0o700, exist_ok=True)
     with (backups / ".lock").open("w") as lock:
@@ -123,7 +123,7 @@ def _link(file: StoredFile, new: Folder, previous: Folder) -> bool:
     return True
 
 
-def _lost(database: Database, missing: list[StoredFile]) -> list[str]:
+def _still_named(database: Database, missing: list[StoredFile]) -> list[str]:
     """Return those of the missing files that the database still names."""
     if not missing:
         return []

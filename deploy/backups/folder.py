@@ -95,15 +95,15 @@ def copy(source: Path, target: Path) -> str:
     """Copy a file and its folder with times, mode and (as root) owner; return its checksum."""
     if not target.parent.exists():
         target.parent.mkdir(parents=True)
-        _dress(source.parent, target.parent)
+        _copy_metadata(source.parent, target.parent)
     shutil.copyfile(source, target)
     with target.open("rb") as written:
         os.fsync(written.fileno())
-    _dress(source, target)
+    _copy_metadata(source, target)
     return sha256_of(target)
 
 
-def _dress(source: Path, target: Path) -> None:
+def _copy_metadata(source: Path, target: Path) -> None:
     shutil.copystat(source, target)
     if os.geteuid() == 0:
         file_stat = source.stat()

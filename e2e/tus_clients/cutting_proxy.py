@@ -78,12 +78,12 @@ class CuttingProxy:
             head, body = _read_head(client)
             method = head.partition(b" ")[0].decode()
             cut = self.next_cut(method)
-            if not self._pass(client, head, body, cut) and cut:
+            if not self._forward(client, head, body, cut) and cut:
                 self.cuts_made.append((method, cut.stage))
                 if len(self.cuts_made) % 2:
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
-    def _pass(self, client: socket.socket, head: bytes, body: bytes, cut: Cut | None) -> bool:
+    def _forward(self, client: socket.socket, head: bytes, body: bytes, cut: Cut | None) -> bool:
         """Tell whether the call went through whole."""
         if cut and cut.stage is Stage.BEFORE_REQUEST:
             return False

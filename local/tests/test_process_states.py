@@ -62,13 +62,13 @@ def assert_shown(installation: Installation, name: str) -> None:
     begun = time.monotonic()
     for app, url in urls(installation).items():
         if app != name:
-            wait_until(lambda url=url: _tells(url, name), SHOWN_WITHIN_S)  # type: ignore[misc]
+            wait_until(lambda url=url: _is_reported_down(url, name), SHOWN_WITHIN_S)  # type: ignore[misc]
     lines = list(status.lines(installation.home))
     assert [line for line in lines if name in line and "STOPPED" in line], lines
     assert time.monotonic() - begun < SHOWN_WITHIN_S
 
 
-def _tells(url: str, name: str) -> bool:
+def _is_reported_down(url: str, name: str) -> bool:
     try:
         ready = requests.get(f"{url}/ready", timeout=10).json()
         up = samples(url, "idrl_process_up")

@@ -38,7 +38,10 @@ class Watcher:
             if full.status_code == 404:
                 self._seen.pop(path, None)
                 continue
-            tag, shown = full.headers["ETag"], (_shown(full.get_json()), full.headers.get("Link"))
+            tag, shown = (
+                full.headers["ETag"],
+                (_without_estimate(full.get_json()), full.headers.get("Link")),
+            )
             assert tag.startswith('W/"')
             if path in self._seen:
                 known_tag, known = self._seen[path]
@@ -55,10 +58,10 @@ class Watcher:
         return response
 
 
-def _shown(document: Any) -> Any:  # noqa: ANN401 # JSON has no types
+def _without_estimate(document: Any) -> Any:  # noqa: ANN401 # JSON has no types
     """Return the document without the estimate that the clock changes."""
     if isinstance(document, list):
-        return [_shown(each) for each in document]
+        return [_without_estimate(each) for each in document]
     return {name: value for name, value in document.items() if name != "eta_s"}
 
 

@@ -155,10 +155,10 @@ class Prober(Generic[T]):
         with self._lock:
             if self._run is None or self._run.done():
                 self._run = Future()
-                Thread(target=self._fulfil, args=(app, self._run), daemon=True).start()
+                Thread(target=self._run_probe, args=(app, self._run), daemon=True).start()
             return self._run
 
-    def _fulfil(self, app: Flask, run: "Future[T]") -> None:
+    def _run_probe(self, app: Flask, run: "Future[T]") -> None:
         try:
             with app.app_context():
                 outcome = self._probe()

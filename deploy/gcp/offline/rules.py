@@ -86,7 +86,7 @@ def _run_limit(values: Values) -> Any:
     return values["scheduling"][0]["max_run_duration"]
 
 
-def _begin(project: Project, action: str, kind: str) -> None:
+def _check_call(project: Project, action: str, kind: str) -> None:
     service = next(api for prefix, api in _SERVICES.items() if kind.startswith(prefix))
     if project.broken:
         raise Refused("Error 503: the network is away")
@@ -98,7 +98,7 @@ def _begin(project: Project, action: str, kind: str) -> None:
 
 
 def create(project: Project, kind: str, values: Values) -> None:
-    _begin(project, "create", kind)
+    _check_call(project, "create", kind)
     key = key_of(kind, values)
     if key in project.resources:
         raise Refused(f"Error 409: {key} already exists")
@@ -159,7 +159,7 @@ def _resize(project: Project, group: Values) -> None:
 
 
 def update(project: Project, kind: str, prior: Values, values: Values) -> None:
-    _begin(project, "update", kind)
+    _check_call(project, "update", kind)
     if kind == _SQL and _disk_size(values) < _disk_size(prior):
         raise Refused("Error 400: Disk size cannot be decreased")
     project.resources[key_of(kind, values)] = values
@@ -173,7 +173,7 @@ def delete(project: Project, kind: str, values: Values) -> None:
         # No call is made: the peering stays, a database goes with its instance.
         project.resources.pop(key, None)
         return
-    _begin(project, "delete", kind)
+    _check_call(project, "delete", kind)
     _refuse_deletion(project, kind, values, project.resources.get(key, {}))
     if kind == _MACHINE:
         project.machines.pop(values["name"], None)

@@ -29,11 +29,11 @@ def plan(value: Any, block: Block, prior: Any) -> Any:
         elif value.get(name) is None and attribute.computed:
             value[name] = UNKNOWN if before.get(name) is None else before[name]
     for name, nested in block.blocks.items():
-        value[name] = _each(value.get(name), nested.block, before.get(name))
+        value[name] = _plan_nested(value.get(name), nested.block, before.get(name))
     return value
 
 
-def _each(value: Any, block: Block, prior: Any) -> Any:
+def _plan_nested(value: Any, block: Block, prior: Any) -> Any:
     if isinstance(value, list):
         old = prior if isinstance(prior, list) else []
         return [

@@ -39,7 +39,7 @@ def main() -> int:
     command: Command = arguments.command
     exempt_loopback(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that what was started is stopped
+        signal.signal(number, _exit_on_signal)  # so that what was started is stopped
     try:
         return command(arguments)
     except (HomeUnusable, PortTaken) as error:
@@ -102,13 +102,13 @@ def _add_demo_options(demo: argparse.ArgumentParser) -> None:
     )
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _say_error(error: Exception, arguments: argparse.Namespace) -> None:
     kind = f"{type(error).__name__}: " if getattr(arguments, "error_kinds", False) else ""
-    _say(f"{kind}{error}")
+    _print(f"{kind}{error}")
 
 
 def _drop_privileges(home: Home) -> None:
@@ -121,7 +121,7 @@ def _drop_privileges(home: Home) -> None:
         os.execvpe(command[0], command, env)  # noqa: S606 # this is what it is for
 
 
-def _leave(number: int, _: object) -> None:
+def _exit_on_signal(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
@@ -133,13 +133,13 @@ def _up(arguments: argparse.Namespace) -> int:
     from idrl_local import privileges, system  # after the checks: these imports take longer
 
     try:
-        installation = system.up(home, ports, os.environ, _say)
+        installation = system.up(home, ports, os.environ, _print)
     except system.SystemFailed as error:
         _say_error(error, arguments)
         return 1
     print(_NEXT_STEPS.format(url=installation.url, sample=installation.sample_url, home=home.root))
     if sentence := privileges.warning(home):
-        _say(sentence)
+        _print(sentence)
     return 0
 
 

@@ -52,7 +52,7 @@ def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int
         IdrlError,
         *(sample.SampleFailed, system.SystemFailed, supervision.ProgramFailed),
     ) as error:
-        _say(f"the demo failed: {error}")
+        _print(f"the demo failed: {error}")
         return 1
     print(json.dumps({**result, "elapsed_s": round(time.monotonic() - started, 1)}))
     return 0
@@ -63,12 +63,12 @@ def _run(folder: Path, options: DemoOptions, environment: Mapping[str, str]) -> 
         _source(folder, options.video, options.url, environment) as (source, settings),
         _system(folder / "system", options.at, settings) as address,
     ):
-        _say(f"it is up at {address}")
+        _print(f"it is up at {address}")
         client = _signed_up(address)
         task = _await(client, client.create_task({"url": source}))
         clips = folder / "clips" / task["task_id"]
         parts = _download(client, task, clips)
-    _say(f"{len(parts)} clips are in {clips}")
+    _print(f"{len(parts)} clips are in {clips}")
     return {"task_id": task["task_id"], "status": task["status"], "parts": parts}
 
 
@@ -83,9 +83,9 @@ def _system(root: Path, at: str | None, settings: Mapping[str, str]) -> Iterator
     if at:
         yield at.rstrip("/")
         return
-    _say("starting the system …")
+    _print("starting the system …")
     home = _fresh_home(root)
-    with system.running(home, _ports(settings), settings, _say) as installation:
+    with system.running(home, _ports(settings), settings, _print) as installation:
         yield installation.url
 
 
@@ -101,7 +101,7 @@ def _source(
         return
     path = Path(video) if video else folder / "sample.mp4"
     if not video:
-        _say(f"making a sample of {_SAMPLE_SECONDS} s …")
+        _print(f"making a sample of {_SAMPLE_SECONDS} s …")
         sample.make(path, seconds=_SAMPLE_SECONDS, width=1280, height=720)
     with sample.served(path) as address:
         yield address, {**environment, "FETCH_ALLOW_HOSTS": "127.0.0.1"}
@@ -168,7 +168,7 @@ def _progress(line: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
     else:
-        _say(line)
+        _print(line)
 
 
 def _progress_done() -> None:
@@ -176,5 +176,5 @@ def _progress_done() -> None:
         print(file=sys.stderr)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -127,12 +127,12 @@ def _capabilities() -> int:
 def _first_closed(path: Path, user: pwd.struct_passwd) -> Path | None:
     for each in (*reversed(path.parents), path):
         needed = stat.S_IXOTH if each.is_dir() else stat.S_IROTH
-        if not _permits(each.stat(), user, needed):
+        if not _has_right(each.stat(), user, needed):
             return each
     return None
 
 
-def _permits(status: os.stat_result, user: pwd.struct_passwd, right_of_others: int) -> bool:
+def _has_right(status: os.stat_result, user: pwd.struct_passwd, right_of_others: int) -> bool:
     """Tell whether the mode gives the user this right; access lists are not considered."""
     if status.st_uid == user.pw_uid:
         return bool(status.st_mode & right_of_others << 6)
@@ -150,7 +150,7 @@ def _prepare(home: Home, user: pwd.struct_passwd) -> None:
         home.root.chmod(0o711)
     for folder in (home.data, home.logs, home.run, home.share, home.sample_folder, home.scratch):
         folder.mkdir(mode=0o700, exist_ok=True)
-        _give(folder, user)
+        _chown_tree(folder, user)
     os.chown(home.secrets_file, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
@@ -166,7 +166,7 @@ def _require_in_namespace(user: pwd.struct_passwd) -> None:
             )
 
 
-def _give(folder: Path, user: pwd.struct_passwd) -> None:
+def _chown_tree(folder: Path, user: pwd.struct_passwd) -> None:
     """Make the user the owner of what root owns in a folder that root still owns, the folder last.
 
     Folders that root does not own are not entered: their owner could put links there.

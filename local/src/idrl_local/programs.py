@@ -254,7 +254,7 @@ def _web_environment(installation: Installation) -> dict[str, str]:
         "ACCEL_REDIRECT": "true",
         "SAMPLE_URL": installation.environment.get("SAMPLE_URL") or installation.sample_url,
         "CLIP_CACHE_DISK": str(installation.home.run),
-        "PROMETHEUS_MULTIPROC_DIR": _emptied(installation.home.run / "metrics-web"),
+        "PROMETHEUS_MULTIPROC_DIR": _empty_folder(installation.home.run / "metrics-web"),
     }
 
 
@@ -276,7 +276,7 @@ def _allowed_hosts(installation: Installation) -> str:
 
 
 def _tasks_environment(installation: Installation) -> dict[str, str]:
-    metrics = _emptied(installation.home.run / "metrics-tasks")
+    metrics = _empty_folder(installation.home.run / "metrics-tasks")
     return {**_worker_environment(installation), "PROMETHEUS_MULTIPROC_DIR": metrics}
 
 
@@ -290,7 +290,7 @@ def _celery_environment(name: str) -> Callable[[Installation], dict[str, str]]:
     return environment
 
 
-def _emptied(folder: Path) -> str:
+def _empty_folder(folder: Path) -> str:
     """Return the folder, emptied: figures of ended processes must not be added up again."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -36,16 +36,16 @@ class Progress:
         now = time.monotonic()
         if waiting_for != self._waiting_for:
             self._waiting_for, self._progressed = waiting_for, now
-            self._tell(now)
+            self._print_wait(now)
         elif now - self._printed >= _SAY_EVERY_S:
-            self._tell(now)
+            self._print_wait(now)
             self._note_cpu(now)
         return (
             now - self._progressed < self._timeout_s
             and now - self._started < self._timeout_s * _MAX_STANDSTILLS
         )
 
-    def _tell(self, now: float) -> None:
+    def _print_wait(self, now: float) -> None:
         waited_s = round(now - self._started)
         self._printed = now
         self._say(f"waiting for {self._waiting_for} ({waited_s} s)")

@@ -82,7 +82,7 @@ def _up_for_root(
     with process:
         last_lines: deque[str] = deque(maxlen=_TAIL_LINES)
         try:
-            error = _first_error(_noted(process.stderr, last_lines), say)
+            error = _first_error(_tee(process.stderr, last_lines), say)
         except BaseException:
             process.terminate()
             raise
@@ -91,7 +91,7 @@ def _up_for_root(
     return Installation(home, ports, home.secrets(), env)
 
 
-def _noted(lines: Iterable[str], notes: deque[str]) -> Iterator[str]:
+def _tee(lines: Iterable[str], notes: deque[str]) -> Iterator[str]:
     """Yield the lines, and append each to the notes."""
     for line in lines:
         notes.append(line.rstrip("\n"))

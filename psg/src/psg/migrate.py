@@ -47,7 +47,7 @@ def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
     passwords = dict(
         zip(ROLES, (settings.web_db_password, settings.worker_db_password), strict=True)
     )
-    with _alone(engine) as connection:
+    with _migration_lock(engine) as connection:
         with connection.begin():
             for name, password in passwords.items():
                 ensure_role(connection, name, password)
@@ -56,16 +56,16 @@ def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
 
 def downgrade(engine: Engine, revision: str) -> None:
     """Take the schema back to `revision` (`base` for an empty one); the roles stay."""
-    with _alone(engine) as connection:
+    with _migration_lock(engine) as connection:
         command.downgrade(_config(connection), revision)
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[Connection]:
+def _migration_lock(engine: Engine) -> Iterator[Connection]:
     """Yield a connection while no other `migrate` runs; the lock ends with the connection.
 
-    It asks again and again, since a statement that waits would be waited for by an index that is
-    built concurrently.
+    It polls with pg_try_advisory_lock: CREATE INDEX CONCURRENTLY waits for every transaction that
+    is running, so it would deadlock with one that blocks in pg_advisory_lock.
     """
     with engine.connect() as connection:
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):

@@ -18,7 +18,7 @@ def picture(number: int, width: int, height: int) -> NDArray[np.uint8]:
     """Return a grey picture with the number in it."""
     drawn = np.full((height, width), _GREY, np.uint8)
     for bit in range(NUMBER_BITS):
-        left, right = (int(width * _place(bit + side)) for side in (0, 1))
+        left, right = (int(width * _column_of(bit + side)) for side in (0, 1))
         drawn[height // 4 : height * 3 // 4, left:right] = _WHITE if number >> bit & 1 else _BLACK
     return drawn
 
@@ -32,9 +32,9 @@ def number_in(shown: NDArray[np.uint8]) -> int:
     """Read the number in a grey picture."""
     height, width = shown.shape
     row = shown[height // 2 - 4 : height // 2 + 4].mean(axis=0)
-    centres = [int(width * _place(bit + 0.5)) for bit in range(NUMBER_BITS)]
+    centres = [int(width * _column_of(bit + 0.5)) for bit in range(NUMBER_BITS)]
     return sum(1 << bit for bit, centre in enumerate(centres) if row[centre] > 128)
 
 
-def _place(cell: float) -> float:
+def _column_of(cell: float) -> float:
     return _LEFT + _SPAN * cell / NUMBER_BITS

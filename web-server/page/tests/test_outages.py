@@ -95,7 +95,7 @@ def test_service_is_killed(
     assert len(_task_ids(visitor)) == 1
 
 
-def _lost(route: Route) -> None:
+def _lose_answer(route: Route) -> None:
     """Let the system have the call, and the browser no answer."""
     route.fetch(headers={**route.request.all_headers(), "sec-fetch-site": "same-origin"})
     route.abort()
@@ -104,7 +104,7 @@ def _lost(route: Route) -> None:
 @pytest.mark.parametrize("links", [1, 2])
 def test_lost_answer_makes_no_second_task(visitor: Visitor, video_url: str, links: int) -> None:
     page = visitor.page
-    answers: list[Callable[[Route], None]] = [_lost, Route.continue_]
+    answers: list[Callable[[Route], None]] = [_lose_answer, Route.continue_]
     for address in ("**/tasks", "**/batches"):
         page.route(address, lambda route: (answers.pop(0) if answers else Route.continue_)(route))
     page.fill("#links", "\n".join([video_url] * links))

@@ -56,7 +56,7 @@ class Links:
         task = self.task(share.task_id)
         if isinstance(task, Response):
             return task
-        response = _unstored(jsonify(_document(token, share, task)))
+        response = _no_store(jsonify(_document(token, share, task)))
         response.headers["Vary"] = "Accept"
         return response
 
@@ -91,12 +91,12 @@ def blueprint(links: Links) -> Blueprint:
         expires_at_s = int(time.time()) + body.expires_in_s
         share = Share(caller().user_id, key, body.part, expires_at_s)
         url = share_url(links.tokens, request.host_url, share)
-        return _unstored(jsonify(url=url, expires_at=_time(expires_at_s))), 201
+        return _no_store(jsonify(url=url, expires_at=_time(expires_at_s))), 201
 
     @routes.get("/s/<token>")
     def show(token: str) -> Response:
         if page.is_wanted():  # the page asks for this address once more, for JSON
-            return _unstored(page.document())
+            return _no_store(page.document())
         return links.shown(token)
 
     @routes.get("/s/<token>/parts/<int:number>")
@@ -155,7 +155,7 @@ def _task_id(text: str) -> uuid.UUID:
         raise Problem(404, "task_not_found", "There is no task with this id.") from error
 
 
-def _unstored(response: Response) -> Response:
+def _no_store(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -30,7 +30,7 @@ _UUID = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 BrandChoice = Annotated[str, Field(pattern=f"^(built-in|none|{_UUID})$"), AfterValidator(str.lower)]
 
 
-def _after(start_s: object, end_s: float | None) -> None:
+def _check_order(start_s: object, end_s: float | None) -> None:
     if isinstance(start_s, int | float) and end_s is not None and end_s <= start_s:
         raise PydanticCustomError("end_before_start", "Must be greater than start_s.")
 
@@ -45,7 +45,7 @@ class Segment(Body):
     @field_validator("end_s")
     @classmethod
     def _is_after_the_start(cls, end_s: float, info: ValidationInfo) -> float:
-        _after(info.data.get("start_s"), end_s)
+        _check_order(info.data.get("start_s"), end_s)
         return end_s
 
 
@@ -65,7 +65,7 @@ class Edit(Body):
     @field_validator("end_s")
     @classmethod
     def _is_after_the_start(cls, end_s: float | None, info: ValidationInfo) -> float | None:
-        _after(info.data.get("start_s") or 0, end_s)
+        _check_order(info.data.get("start_s") or 0, end_s)
         return end_s
 
     @model_validator(mode="after")

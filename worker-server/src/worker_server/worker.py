@@ -39,14 +39,14 @@ def _keep_logs(**_: object) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _say(message: str, *_: object, **__: object) -> None:
+def _log_celery(message: str, *_: object, **__: object) -> None:
     """Write what Celery says from its signal handlers as JSON: logging must not be used there."""
     line = {"level": "INFO", "logger": "celery", "service": "worker", "message": message.strip()}
     line["time"] = datetime.now(UTC).isoformat()
     os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
 
 
-celery.apps.worker.safe_say = _say  # type: ignore[attr-defined] # the stubs leave it out
+celery.apps.worker.safe_say = _log_celery  # type: ignore[attr-defined] # the stubs leave it out
 
 
 @signals.celeryd_init.connect

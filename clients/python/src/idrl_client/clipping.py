@@ -71,12 +71,14 @@ def into_folder(
     With `is_plan` only have their plans; a later call without it makes the clips.
     """
     with Journal.of(folder) as journal:
-        jobs = [_begun(client, journal, source, edit, is_plan=is_plan) for source in sources]
+        jobs = [_start_job(client, journal, source, edit, is_plan=is_plan) for source in sources]
         follow(client, jobs, folder, say, is_plan=is_plan)
     return jobs
 
 
-def _begun(client: Client, journal: Journal, source: str, edit: NewEdit, *, is_plan: bool) -> Job:
+def _start_job(
+    client: Client, journal: Journal, source: str, edit: NewEdit, *, is_plan: bool
+) -> Job:
     """Return the job of an order: of the task that was made for it before, else of a new one."""
     order = fingerprint(client.connection.base_url, _version(source), dict(edit))
     entry = journal.entry(order)
@@ -171,7 +173,7 @@ def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) ->
         task = client.start_task(task["task_id"])
     if folder and not is_plan:
         place = folder / _folder_name(task)
-        _make(place)
+        _make_folder(place)
         job.folder = str(place)
         _download(client, job, task["parts"], place)
     job.status = task["status"]
@@ -180,7 +182,7 @@ def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) ->
         raise TaskFailed(f"{job.source}: {reason['message']} ({reason['code']})")
 
 
-def _make(place: Path) -> None:
+def _make_folder(place: Path) -> None:
     try:
         place.mkdir(exist_ok=True)
     except OSError as error:

@@ -55,7 +55,7 @@ def _create_tasks() -> None:
         sa.Column("request_id", sa.String(64)),
         sa.Column("source", postgresql.JSONB),
         sa.Column("source_path", sa.Text),
-        *_times(),
+        *_time_columns(),
         sa.CheckConstraint(_one_of("status", TASK_STATUSES), name="tasks_status_check"),
     )
     op.create_index("tasks_owner_created", "tasks", ["owner_id", "created_at", "id"])
@@ -90,7 +90,7 @@ def _create_parts() -> None:
         sa.Column("size_bytes", sa.BigInteger),
         sa.Column("sha256", sa.String(64)),
         sa.Column("frames", sa.Integer),
-        *_times(),
+        *_time_columns(),
         sa.CheckConstraint(_one_of("status", PART_STATUSES), name="parts_status_check"),
     )
     op.create_index(
@@ -125,7 +125,7 @@ def _work_columns() -> list[sa.Column[Any]]:
     ]
 
 
-def _times() -> list[sa.Column[Any]]:
+def _time_columns() -> list[sa.Column[Any]]:
     return [
         _time("created_at", now=True),
         _time("started_at"),

@@ -26,8 +26,8 @@ def upgrade() -> None:
     op.create_table(
         "removals",
         sa.Column("task_id", sa.Uuid, primary_key=True),
-        _now("requested_at"),
-        _now("run_after"),
+        _time_now("requested_at"),
+        _time_now("run_after"),
         sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
         sa.Column("freed_bytes", sa.BigInteger, nullable=False, server_default="0"),
     )
@@ -50,7 +50,7 @@ def _create_events() -> None:
         sa.Column(
             "task_id", sa.Uuid, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False
         ),
-        _now("at"),
+        _time_now("at"),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("part", sa.Integer),
         sa.Column("attempt", sa.Integer),
@@ -67,8 +67,8 @@ def _create_signs_of_life() -> None:
         "workers",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("kinds", sa.ARRAY(sa.Text), nullable=False),
-        _now("started_at"),
-        _now("seen_at"),
+        _time_now("started_at"),
+        _time_now("seen_at"),
         sa.Column("fault_code", sa.Text),
         _time("fault_at", nullable=True),
     )
@@ -76,14 +76,16 @@ def _create_signs_of_life() -> None:
         "sweeps",
         sa.Column("step", sa.Text, primary_key=True),
         sa.Column("worker", sa.Text, nullable=False),
-        _now("done_at"),
+        _time_now("done_at"),
         _time("failed_at", nullable=True),
         sa.Column("error", sa.Text),
     )
-    op.create_table("queue_pauses", sa.Column("kind", sa.Text, primary_key=True), _now("paused_at"))
+    op.create_table(
+        "queue_pauses", sa.Column("kind", sa.Text, primary_key=True), _time_now("paused_at")
+    )
 
 
-def _now(name: str) -> sa.Column[Any]:
+def _time_now(name: str) -> sa.Column[Any]:
     return _time(name, nullable=False, server_default=sa.text("now()"))
 
 

@@ -31,7 +31,7 @@ def _create_batches() -> None:
         sa.Column("name", sa.Text),
         sa.Column("idempotency_key", sa.String(255)),
         sa.Column("idempotency_body_sha256", sa.String(64)),
-        _now("created_at"),
+        _time_now("created_at"),
     )
     op.create_index("batches_owner_created", "batches", ["owner_id", "created_at", "id"])
     columns, keyed = ["owner_id", "idempotency_key"], sa.text("idempotency_key IS NOT NULL")
@@ -40,7 +40,7 @@ def _create_batches() -> None:
     )
 
 
-def _now(name: str) -> sa.Column[Any]:
+def _time_now(name: str) -> sa.Column[Any]:
     return sa.Column(
         name, sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")
     )

@@ -48,7 +48,7 @@ def parse_form(folder: Path) -> tuple[BrandForm, dict[str, Path]]:
         raise Problem(415, "unsupported_media_type", "Send the body as multipart/form-data.")
     request.max_content_length = MAX_BYTES + _OVERHEAD_BYTES
     request.max_form_parts = _MAX_PARTS
-    if errors := _misplaced():
+    if errors := _field_errors():
         raise Problem(400, "invalid_body", "The form has fields that are wrong.", errors=errors)
     form = parse_fields(BrandForm)
     files = {name: folder / f"{name}.sent" for name in FILES if name in request.files}
@@ -57,7 +57,7 @@ def parse_form(folder: Path) -> tuple[BrandForm, dict[str, Path]]:
     return form, files
 
 
-def _misplaced() -> list[FieldError]:
+def _field_errors() -> list[FieldError]:
     """Return an error for each field that comes twice, and for each file of another name."""
     names = [*request.form.keys(), *request.files.keys()]
     counts = {

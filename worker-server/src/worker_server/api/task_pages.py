@@ -183,7 +183,7 @@ def _search(shape: _Shape) -> str:
 
 def _in_order(shape: _Shape, columns: str, limit: str) -> str:
     """Return the first rows behind the cursor; with statuses, the first of each of them."""
-    where, order = _where(shape), f"ORDER BY {_order(shape.newest_first)} LIMIT {limit}"
+    where, order = _where_clause(shape), f"ORDER BY {_order(shape.newest_first)} LIMIT {limit}"
     if "statuses" not in shape.conditions:
         return f"SELECT {columns} FROM tasks WHERE {where} {order}"  # noqa: S608 # constants
     return f"""
@@ -194,7 +194,7 @@ def _in_order(shape: _Shape, columns: str, limit: str) -> str:
     """  # noqa: S608 # made of constants
 
 
-def _where(shape: _Shape) -> str:
+def _where_clause(shape: _Shape) -> str:
     conditions = ["tasks.owner_id = $1"]
     conditions += [
         _CONDITIONS[name][1].replace("$0", f"${_number(shape, name)}")

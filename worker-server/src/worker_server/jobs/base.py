@@ -58,7 +58,7 @@ def perform(
         try:
             work(heartbeat)
         except Stopped:
-            _leave(lease, heartbeat.reason)
+            _release_lease(lease, heartbeat.reason)
             _log.info("job stopped", extra={**extra, "reason": str(heartbeat.reason)})
         except Exception as error:  # noqa: BLE001 # otherwise the row would wait for its lease to run out
             _record_failure(error, lease, settings, runtime, extra)
@@ -93,7 +93,7 @@ def _note_fault(runtime: Runtime, code: FailureCode | None) -> None:
         _log.warning("fault not recorded: %s", type(error).__name__)
 
 
-def _leave(lease: Lease, reason: StopReason | None) -> None:
+def _release_lease(lease: Lease, reason: StopReason | None) -> None:
     if reason is StopReason.LOST:
         return
     leases.release(lease)

@@ -43,7 +43,7 @@ def planned_parts(
     cut = media.Cut(edit.get("cut", media.Cut.EXACT))
     part_s = _seconds(edit["part_seconds"])
     clips = media.plan_cuts(source, path, stretches, part_s, cut, watch)
-    return [_planned(clip, segments) for clip in clips]
+    return [_planned_part(clip, segments) for clip in clips]
 
 
 def style_of(edit: dict[str, Any] | None, settings: Settings) -> Style:
@@ -77,7 +77,9 @@ def _seconds(number: float) -> Fraction:
     return Fraction(str(number))
 
 
-def _planned(clip: media.PlannedClip, segments: Sequence[dict[str, Any]] | None) -> PlannedPart:
+def _planned_part(
+    clip: media.PlannedClip, segments: Sequence[dict[str, Any]] | None
+) -> PlannedPart:
     part = clip.part
     return PlannedPart(
         part.number,

@@ -126,7 +126,7 @@ def set_default(owner_id: int, brand_id: str | None) -> str:
             session.execute(delete(BrandDefault).where(BrandDefault.owner_id == owner_id))
             return BUILT_IN
         # Locked, so that a deletion of the brand meets the row of the default.
-        if brand_id not in _known(session, owner_id, [brand_id], locked=True):
+        if brand_id not in _existing(session, owner_id, [brand_id], locked=True):
             raise BrandNotFound
         row = insert(BrandDefault).values(owner_id=owner_id, brand_id=brand_id)
         session.execute(
@@ -145,7 +145,7 @@ def resolve(owner_id: int, chosen: Iterable[str | None]) -> dict[str | None, str
         resolved[None] = default_of(owner_id)
     if not choices <= set(resolved):
         with transaction() as session:
-            resolved |= {each: each for each in _known(session, owner_id, choices)}
+            resolved |= {each: each for each in _existing(session, owner_id, choices)}
     return resolved
 
 
@@ -177,7 +177,7 @@ def remove_unused(
             remove(unused)
 
 
-def _known(
+def _existing(
     session: ScopedSession, owner_id: int, chosen: Iterable[str | None], *, locked: bool = False
 ) -> set[str]:
     names = {each for each in chosen if each is not None}

@@ -50,7 +50,9 @@ class RequestKey:
 def forget_old_key(session: ScopedSession, model: type[Row], request: Request) -> None:
     """Let the request's key make another row, where the first is older than a day."""
     if request.idempotency_key is not None:
-        old = update(model).where(*_same_key(model, request), model.created_at < _since())
+        old = update(model).where(
+            *_same_key(model, request), model.created_at < _keys_valid_since()
+        )
         session.execute(old.values(idempotency_key=None))
 
 
@@ -59,7 +61,7 @@ def find_first(session: ScopedSession, model: type[Row], request: Request) -> Ro
 
     Raise IdempotencyKeyReused.
     """
-    fresh = (*_same_key(model, request), model.created_at >= _since())
+    fresh = (*_same_key(model, request), model.created_at >= _keys_valid_since())
     row = session.scalars(select(model).where(*fresh)).one_or_none()
     if row is not None and row.idempotency_body_sha256 != request.body_sha256:
         raise IdempotencyKeyReused
@@ -86,5 +88,5 @@ def _same_key(model: type[Row], request: Request) -> tuple[ColumnElement[bool], 
     )
 
 
-def _since() -> ColumnElement[datetime]:
+def _keys_valid_since() -> ColumnElement[datetime]:
     return func.now() - timedelta(hours=IDEMPOTENCY_HOURS)

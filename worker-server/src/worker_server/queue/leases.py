@@ -53,9 +53,9 @@ def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
     values = {"lease_until": until, "progress": progress, "updated_at": func.now()}
     with transaction() as session:
         if isinstance(lease, TaskLease):
-            statement = update(Task).where(*_where(lease)).values(values).returning(Task.status)
+            statement = update(Task).where(*_is_leased(lease)).values(values).returning(Task.status)
             return _status(session.scalar(statement))
-        of_task = update(Part).where(*_where(lease), Task.id == Part.task_id).values(values)
+        of_task = update(Part).where(*_is_leased(lease), Task.id == Part.task_id).values(values)
         return _status(session.scalar(of_task.returning(Task.status)))
 
 
@@ -75,7 +75,7 @@ def begin_processing(
     rendered, and nothing is counted towards a quota again. Raise WorkFailed where the account's
     quota of seconds has not so many left. A task that waits for its caller becomes `planned`.
     """
-    where = (*_where(lease), Task.status == TaskStatus.DOWNLOADING)
+    where = (*_is_leased(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:
         locked = _BEFORE_PLANNING.where(*where).with_for_update(of=Task, key_share=True)
         task = session.execute(locked).one_or_none()
@@ -120,7 +120,7 @@ def finish_part(lease: PartLease, clip: Clip) -> bool:
         if lock_task(session, lease.task_id) != TaskStatus.PROCESSING:
             return _has_finished(session, lease, clip)
         record_attempt(session, lease, EventKind.PART_DONE)
-        statement = update(Part).where(*_where(lease)).values(values).returning(Part.number)
+        statement = update(Part).where(*_is_leased(lease)).values(values).returning(Part.number)
         if session.scalar(statement) is None:
             session.rollback()
             return _has_finished(session, lease, clip)
@@ -181,7 +181,7 @@ def _history(
     session: ScopedSession, lease: Lease, failure: WorkFailed, *, expired_only: bool
 ) -> History | None:
     """Return what the row knows of earlier attempts; None when another worker has the lease."""
-    model, where = _model(lease), _where(lease)
+    model, where = _model(lease), _is_leased(lease)
     if expired_only:
         where = (*where, model.lease_until < func.now())
     since = Task.waiting_since if isinstance(lease, TaskLease) else null()
@@ -199,7 +199,7 @@ def _requeue(session: ScopedSession, lease: Lease, task_status: TaskStatus | Non
         values["status"] = PartStatus.WAITING if is_live else PartStatus.FAILED
     elif task_status == TaskStatus.DOWNLOADING:
         values["status"] = TaskStatus.QUEUED
-    session.execute(update(_model(lease)).where(*_where(lease)).values(values))
+    session.execute(update(_model(lease)).where(*_is_leased(lease)).values(values))
 
 
 def _try_again(
@@ -217,7 +217,7 @@ def _try_again(
         since = func.coalesce(Task.waiting_since, func.now())
         values["waiting_since"] = since if waits_for_source(lease, failure) else None
     record_attempt(session, lease, EventKind.RETRIED, failure.code)
-    statement = update(_model(lease)).where(*_where(lease))
+    statement = update(_model(lease)).where(*_is_leased(lease))
     session.execute(statement.values({**values, **lease_cleared()}))
 
 
@@ -233,7 +233,7 @@ def _give_up(session: ScopedSession, lease: Lease, failure: WorkFailed, failures
     if isinstance(lease, PartLease):
         record_attempt(session, lease, EventKind.PART_FAILED, failure.code)
         totals.add_failed_part(session, lease)
-    session.execute(update(_model(lease)).where(*_where(lease)).values(values))
+    session.execute(update(_model(lease)).where(*_is_leased(lease)).values(values))
     if is_task:
         record(session, lease.task_id, EventKind.TASK_FAILED, failure.code)
         totals.add_ended(session, TaskStatus.FAILED, failure.code)
@@ -246,7 +246,7 @@ def _model(lease: Lease) -> type[Task] | type[Part]:
     return Task if isinstance(lease, TaskLease) else Part
 
 
-def _where(lease: Lease) -> Where:
+def _is_leased(lease: Lease) -> Where:
     """Return what identifies the row while the lease is still this worker's."""
     if isinstance(lease, TaskLease):
         row: Where = (Task.id == lease.task_id, Task.attempt == lease.attempt)

@@ -66,7 +66,7 @@ def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
         task_status = lock_task(session, task_id)
         is_rendered = task_status == TaskStatus.PROCESSING
         status = PartStatus.WAITING if is_rendered else PartStatus.FAILED
-        error = {} if is_rendered else _lost()
+        error = {} if is_rendered else _clip_lost_error()
         lost = update(Part).where(*where, Part.status == PartStatus.DONE)
         statement = lost.values({**gone, **error, "status": status, "run_after": func.now()})
         if session.scalar(statement.returning(Part.number)) is not None:
@@ -77,6 +77,6 @@ def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
         return task_status in _RENDERING
 
 
-def _lost() -> Values:
+def _clip_lost_error() -> Values:
     message = "The clip's file is gone; POST /tasks/<id>/retry renders it again."
     return {"error_code": FailureCode.CLIP_LOST, "error_message": message}

@@ -69,14 +69,14 @@ class WakeupSender:
                 self._thread.start()
 
     def _run(self) -> None:
-        while counts := self._take():
+        while counts := self._take_counts():
             sent = (send(queue, count, trace) for (queue, trace), count in counts.items())
             if not all(sent):
                 with self._guard:
                     self._paused_until = time.monotonic() + self._pause_s
                     self._counts.clear()
 
-    def _take(self) -> Counter[tuple[str, str | None]]:
+    def _take_counts(self) -> Counter[tuple[str, str | None]]:
         with self._guard:
             counts, self._counts = self._counts, Counter()
             if not counts:

@@ -152,7 +152,7 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
         WebhookDelivery.attempted_at == delivery.attempted_at,
     )
     still = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
-    after = _after(delivery.number, outcome)
+    after = _values_after(delivery.number, outcome)
     with transaction() as session:
         row = select(Webhook.id).where(Webhook.id == delivery.webhook_id)
         session.execute(row.with_for_update(key_share=True))
@@ -196,7 +196,7 @@ def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:
     session.execute(update(WebhookDelivery).where(*waiting).values(values))
 
 
-def _after(attempt: int, outcome: Outcome) -> Values:
+def _values_after(attempt: int, outcome: Outcome) -> Values:
     met = {"http_status": outcome.http_status, "error_code": outcome.error_code}
     if outcome.is_delivered:
         return {**met, "status": DeliveryStatus.DELIVERED}

@@ -67,12 +67,12 @@ class Sender:
                 response = connection.getresponse()
             except _BROKEN as error:
                 watchdog.check()
-                raise _broken(error) from None
+                raise _failure_of(error) from None
             with contextlib.closing(response):
                 return Outcome(response.status, retry_after_s=retry_after_s(response.headers))
 
 
-def _broken(error: Exception) -> FetchFailed:
+def _failure_of(error: Exception) -> FetchFailed:
     """Return the failure, without its cause, whose message holds the URL."""
     if isinstance(error, ssl.SSLError | CertificateError):
         return FetchFailed(FailureCode.SOURCE_TLS_INVALID, "no valid certificate")

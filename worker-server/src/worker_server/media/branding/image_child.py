@@ -52,9 +52,9 @@ def _upright(image: Image.Image, background: str | None) -> Image.Image:
     shown.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
     shown = _in_srgb(shown, image.info.get("icc_profile"))
     if background is None:
-        return _bare(shown)
+        return _without_metadata(shown)
     ground = Image.new("RGBA", shown.size, background)
-    return _bare(Image.alpha_composite(ground, shown).convert("RGB"))
+    return _without_metadata(Image.alpha_composite(ground, shown).convert("RGB"))
 
 
 def _in_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
@@ -72,7 +72,7 @@ def _in_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
     return image.convert("RGBA")
 
 
-def _bare(image: Image.Image) -> Image.Image:
+def _without_metadata(image: Image.Image) -> Image.Image:
     image.info.clear()
     return image
 

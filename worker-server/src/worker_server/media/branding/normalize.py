@@ -137,7 +137,7 @@ def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str)
         max_duration_s=MAX_VIDEO_S, timeout_s=_TIMEOUT_S, memory_bytes=_VIDEO_MEMORY_BYTES
     )
     try:
-        edit = _whole(path, output, ffmpeg_path, limits)
+        edit = _whole_video_edit(path, output, ffmpeg_path, limits)
         edit = replace(edit, brand=Brand(background=background))
         watch = RenderLimits(_TIMEOUT_S, _VIDEO_TIMEOUT_S, _VIDEO_MEMORY_BYTES, _MAX_VIDEO_BYTES)
         render(edit, output, [FfmpegRenderer(ffmpeg_path)], RenderWatch(limits=watch))
@@ -146,7 +146,7 @@ def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str)
     return NormalizedVideo(output, edit.width, edit.height, edit.duration_s)
 
 
-def _whole(path: Path, output: Path, ffmpeg_path: str, limits: ProbeLimits) -> PartEdit:
+def _whole_video_edit(path: Path, output: Path, ffmpeg_path: str, limits: ProbeLimits) -> PartEdit:
     """Return the edit that shows all of the video and nothing else."""
     watch = PrepareWatch(
         ffmpeg_path,

@@ -59,9 +59,9 @@ def plan_cuts(
     if "error" in answer:
         raise EditError(answer["error"]["code"], answer["error"]["message"])
     try:
-        return _checked(source, stretches, part_s, answer["parts"])
+        return _validated_clips(source, stretches, part_s, answer["parts"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise _senseless(error) from error
+        raise _invalid_reply(error) from error
 
 
 def _length(source: Source, stretch: Stretch) -> int:
@@ -73,17 +73,17 @@ def _read(output: Path) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(output.read_bytes())
     except ValueError as error:
-        raise _senseless(error) from error
+        raise _invalid_reply(error) from error
     return answer
 
 
-def _senseless(error: Exception) -> EncodeFailed:
+def _invalid_reply(error: Exception) -> EncodeFailed:
     sentence = "Where the parts should end was not found."
     detail = f"{type(error).__name__}: {error}"
     return EncodeFailed(FailureCode.ENCODER_FAILED, sentence, retryable=True, stderr_tail=detail)
 
 
-def _checked(
+def _validated_clips(
     source: Source,
     stretches: Sequence[Stretch],
     part_s: Fraction,

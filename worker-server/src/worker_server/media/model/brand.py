@@ -72,8 +72,8 @@ class Watermark(JsonValue):
         return (
             width,
             height,
-            _placed(across, width, frame_w, margin),
-            _placed(down, height, frame_h, margin),
+            _offset(across, width, frame_w, margin),
+            _offset(down, height, frame_h, margin),
         )
 
     def _thirds(self) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class Watermark(JsonValue):
         return across, ("bottom" in name) - ("top" in name)
 
 
-def _placed(third: int, side: int, frame_side: int, margin: int) -> int:
+def _offset(third: int, side: int, frame_side: int, margin: int) -> int:
     free = frame_side - side
     middle = free // 4 * 2
     return (min(margin, middle), middle, max(free - margin, middle) // 2 * 2)[third + 1]

@@ -61,7 +61,7 @@ def pieces_of(path: Path) -> list[Piece]:
     base: Sequence[Entry] = ()
     for start, map_pid, streams in _program_maps(path):
         base = base or streams
-        pids = _continued(base, streams)
+        pids = _continuing_pids(base, streams)
         if pids:
             pids |= {_PAT_PID: _NULL_PID, map_pid: _NULL_PID}
         pieces.append(Piece(start, pids))
@@ -97,7 +97,7 @@ class JoinedStream(io.RawIOBase):
         start = self._at - self._at % _WINDOW_BYTES
         if self._window[0] != start or not self._window[1]:
             self._file.seek(start)
-            self._window = start, self._unified(start, self._file.read(_WINDOW_BYTES))
+            self._window = start, self._with_first_pids(start, self._file.read(_WINDOW_BYTES))
         data = self._window[1][self._at - start :][: len(buffer)]
         buffer[: len(data)] = data
         self._at += len(data)
@@ -110,7 +110,7 @@ class JoinedStream(io.RawIOBase):
     def _size(self) -> int:
         return self._file.seek(0, io.SEEK_END)
 
-    def _unified(self, start: int, window: bytes) -> bytes:
+    def _with_first_pids(self, start: int, window: bytes) -> bytes:
         """Return the window, which is at `start` of the file, with the first piece's PIDs."""
         first = max(0, bisect_right(self._starts, start) - 1)
         last = bisect_right(self._starts, start + len(window))
@@ -134,7 +134,7 @@ def _renumber(data: bytearray, begin: int, end: int, pids: Mapping[int, int]) ->
             data[packet + 2] = new & 0xFF
 
 
-def _continued(base: Sequence[Entry], streams: Sequence[Entry]) -> dict[int, int]:
+def _continuing_pids(base: Sequence[Entry], streams: Sequence[Entry]) -> dict[int, int]:
     """Return the PIDs to give to streams that continue the base's, and to those in their place."""
     ended = [entry for entry in base if entry not in streams]
     used = {entry.pid for entry in base}

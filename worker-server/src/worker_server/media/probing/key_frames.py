@@ -35,12 +35,14 @@ class KeyFrames:
             return None
         before, last = self.last_ticks
         aims = ((last, last), (last - 1 / rate / video.time_base, before))
-        if any(_found(container, video, Fraction(aim), rate) != wanted for aim, wanted in aims):
+        if any(
+            _landing_time(container, video, Fraction(aim), rate) != wanted for aim, wanted in aims
+        ):
             return None
         return next(iter(self.reorder_ticks)) * video.time_base
 
 
-def _found(
+def _landing_time(
     container: InputContainer, video: VideoStream, tick: Fraction, rate: Fraction
 ) -> int | None:
     """Return the time of the first packet after a seek to a frame."""

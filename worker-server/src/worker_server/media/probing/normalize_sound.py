@@ -39,7 +39,7 @@ class SoundWriter:
 
     def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
         """Resample a decoded frame, and write it at its time."""
-        begin = self._begin(frame, shifts)
+        begin = self._begin_sample(frame, shifts)
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
         if shape != self._format:
             self._restart(shape)
@@ -50,7 +50,7 @@ class SoundWriter:
         if self._resampler is None:
             self._resampler = self._new_resampler()
         for resampled in self._resampler.resample(frame):
-            self._put(resampled)
+            self._write_samples(resampled)
 
     def close(self) -> None:
         """Finish the stream."""
@@ -59,7 +59,7 @@ class SoundWriter:
             self._write(np.zeros((1, 2), np.int16))
         self._target.mux(self._stream.encode(None))
 
-    def _begin(self, frame: AudioFrame, shifts: list[int | None]) -> int | None:
+    def _begin_sample(self, frame: AudioFrame, shifts: list[int | None]) -> int | None:
         number = sound_mark(frame.opaque) if isinstance(frame.opaque, int) else len(shifts)
         shift = shifts[number] if number < len(shifts) else 0
         if frame.pts is None or shift is None or frame.time_base is None:
@@ -82,10 +82,10 @@ class SoundWriter:
     def _flush(self) -> None:
         if self._resampler:
             for resampled in self._resampler.resample(None):
-                self._put(resampled)
+                self._write_samples(resampled)
         self._resampler = None
 
-    def _put(self, frame: AudioFrame) -> None:
+    def _write_samples(self, frame: AudioFrame) -> None:
         channels = len(frame.layout.channels)
         samples: Samples = frame.to_ndarray().reshape(-1, channels).astype(np.int16, copy=False)
         if channels == 1:

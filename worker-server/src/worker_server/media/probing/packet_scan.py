@@ -180,7 +180,7 @@ class PacketScanner:
         self._video.codec_context.thread_count = 1
         for packet in self._container.demux():
             if packet.size:
-                self._take(packet)
+                self._scan_packet(packet)
         if self.scan.frame is None:
             self.scan.frame = next(iter(self._video.decode(None)), None)
         streams = self._container.streams
@@ -189,7 +189,7 @@ class PacketScanner:
         self.scan.end_s = Fraction(max(ends_s, default=Fraction(0)))
         return self.scan
 
-    def _take(self, packet: "av.Packet[Any]") -> None:
+    def _scan_packet(self, packet: "av.Packet[Any]") -> None:
         pts, index = packet.pts, packet.stream_index
         # AVI stores no presentation times; what is made up for them repeats and skips.
         stamp = packet.dts if pts is None or self.scan.demuxer == "avi" else pts

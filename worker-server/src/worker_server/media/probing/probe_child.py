@@ -105,7 +105,7 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
 def _source(facts: Facts) -> Source:
     scan, video, frame, sound = facts.scan, facts.video, facts.frame, facts.sound
     tick_s = video.time_base or Fraction(1)
-    ticks, sound_end_s = _times(facts)
+    ticks, sound_end_s = _frame_times(facts)
     end_s = max(scan.end_s, sound_end_s, (ticks[-1] + scan.last_duration) * tick_s)
     check_complete(facts.container, facts.path, facts.demuxer, end_s)
     _check_speed(ticks, scan.last_duration, tick_s, facts.limits)
@@ -167,7 +167,7 @@ def _preparation(facts: Facts) -> Preparation:
     return Preparation.NONE
 
 
-def _times(facts: Facts) -> tuple[Sequence[int], Fraction]:
+def _frame_times(facts: Facts) -> tuple[Sequence[int], Fraction]:
     """Return when each frame is shown, sorted, in ticks, and when the sound ends."""
     scan, sound = facts.scan, facts.sound
     if facts.irregular:

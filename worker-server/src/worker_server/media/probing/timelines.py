@@ -81,14 +81,16 @@ def correct_times(
     stamps = _read(path, demuxer, video_index, sound_index)
     video, sound = stamps[video_index], stamps.get(sound_index, Stamps())
     video_line, sound_line = _timelines(demuxer, video, sound)
-    video_shifts = _known(video_line.shifts(len(video.pts)), video)
+    video_shifts = _shifts_of_stamped(video_line.shifts(len(video.pts)), video)
     sound_shifts = sound_line.shifts(len(sound.pts))
     shown = [number not in hidden for number in range(len(video.pts))]
     if None in compress(video.order, shown):
         ticks = set(compress(_times_by_order(video, video_line), shown))
     else:
         step = typical_step(video.order, _least_step(video))
-        ticks = _times(list(compress(zip(video.pts, video_shifts, strict=True), shown)), step)
+        ticks = _presentation_times(
+            list(compress(zip(video.pts, video_shifts, strict=True), shown)), step
+        )
     ends = [
         pts + shift
         for pts, shift in zip(sound.pts, sound_shifts, strict=True)
@@ -98,11 +100,11 @@ def correct_times(
     return CorrectedTimes(video_shifts, sound_shifts, sorted(ticks), end_s)
 
 
-def _known(shifts: list[int | None], stamps: Stamps) -> list[int | None]:
+def _shifts_of_stamped(shifts: list[int | None], stamps: Stamps) -> list[int | None]:
     return [None if pts is None else shift for pts, shift in zip(stamps.pts, shifts, strict=True)]
 
 
-def _times(stamps: list[tuple[int | None, int | None]], step: int) -> set[int]:
+def _presentation_times(stamps: list[tuple[int | None, int | None]], step: int) -> set[int]:
     """Return when each picture is shown, from its neighbour's time where it has no PTS."""
     known = (
         pts + shift - step * (number + 1)

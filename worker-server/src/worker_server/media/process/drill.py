@@ -46,11 +46,11 @@ def attempts(targets: dict[str, Any]) -> dict[str, bool]:
         "send by UDP": lambda: _send(tuple(targets["udp"])),
         "connect to a socket file": lambda: _connect(socket.AF_UNIX, targets["unix"]),
         "connect to an abstract socket": lambda: _connect(socket.AF_UNIX, targets["abstract"]),
-        "trace the parent": lambda: _checked(_libc.ptrace(_PTRACE_SEIZE, parent, None, None)),
+        "trace the parent": lambda: _raise_errno(_libc.ptrace(_PTRACE_SEIZE, parent, None, None)),
         "read the parent's limits": lambda: _call(prlimit, parent, 7, None, bytes(16)),
         "clone into a namespace": lambda: _clone(clone),
-        "mount": lambda: _checked(_libc.mount(b"none", b"/", b"no such type", 0, None)),
-        "make a namespace": lambda: _checked(_libc.unshare(_NEW_USER_NAMESPACE)),
+        "mount": lambda: _raise_errno(_libc.mount(b"none", b"/", b"no such type", 0, None)),
+        "make a namespace": lambda: _raise_errno(_libc.unshare(_NEW_USER_NAMESPACE)),
         "change modes": lambda: scratch.chmod(0o777),
         "open by handle": lambda: _call(by_handle, -1, None, 0),
         "use io_uring": lambda: _call(_IO_URING_SETUP, 0, None),
@@ -97,10 +97,10 @@ def _send(address: Any) -> None:  # noqa: ANN401 # host and port
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
     words = (ctypes.c_long(word) if isinstance(word, int) else word for word in arguments)
-    return _checked(int(_libc.syscall(ctypes.c_long(number), *words)))
+    return _raise_errno(int(_libc.syscall(ctypes.c_long(number), *words)))
 
 
-def _checked(result: int) -> int:
+def _raise_errno(result: int) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -174,11 +174,11 @@ def _failure(status: int, stderr_tail: str) -> MediaError:
         return MediaProcessCrashed("encoder", stderr_tail)
     if status == DECLINED_STATUS:
         return RendererDeclined(stderr_tail)
-    code, message, retryable = _meaning(status, stderr_tail)
+    code, message, retryable = _failure_of(status, stderr_tail)
     return EncodeFailed(code, message, retryable=retryable, stderr_tail=stderr_tail)
 
 
-def _meaning(status: int, stderr_tail: str) -> tuple[str, str, bool]:
+def _failure_of(status: int, stderr_tail: str) -> tuple[str, str, bool]:
     if status == -signal.SIGXFSZ or "File too large" in stderr_tail:
         return "clip_too_large", "The clip is larger than it may be.", False
     if _any_of(_STORAGE, stderr_tail):

@@ -131,11 +131,11 @@ def _become_program() -> None:
         if value:
             _limit(kind, value)
     end = sys.argv.index("--")
-    _enter(sys.argv[8], sys.argv[9:end])
+    _enter_sandbox(sys.argv[8], sys.argv[9:end])
     os.execv(sys.argv[end + 1], sys.argv[end + 1 :])  # noqa: S606 # no shell is the point
 
 
-def _enter(sandbox: str, files: list[str]) -> None:
+def _enter_sandbox(sandbox: str, files: list[str]) -> None:
     """Put on as much of the sandbox as is asked for; raise OSError or SandboxFailed."""
     if sandbox == ALL:
         restrict_files(files)
@@ -171,11 +171,11 @@ def restrict_files(files: list[str]) -> None:
     net = _BIND_AND_CONNECT_TCP if version >= _NET_VERSION else 0
     scope = _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_VERSION else 0
     attributes = struct.pack("=QQQ", handled, net, scope)
-    ruleset = _checked(_syscall(_CREATE_RULESET, attributes, len(attributes), 0))
+    ruleset = _raise_errno(_syscall(_CREATE_RULESET, attributes, len(attributes), 0))
     try:
         for file in (*_SYSTEM_FILES, *files):
             _allow(ruleset, file, handled)
-        _checked(_syscall(_RESTRICT_SELF, ruleset, 0))
+        _raise_errno(_syscall(_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)
 
@@ -190,7 +190,7 @@ def _allow(ruleset: int, file: str, handled: int) -> None:
         is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")  # noqa: PTH112 # pathlib is slow to load
         rights = _RIGHTS[kind] & handled & (-1 if is_folder else _OF_A_FILE)
         rule = struct.pack("=Qi", rights, descriptor)
-        _checked(_syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0))
+        _raise_errno(_syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0))
     finally:
         os.close(descriptor)
 
@@ -201,7 +201,7 @@ def restrict_syscalls() -> None:
     _set_no_new_privs()
     instructions = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HP", len(program) // 8, ctypes.addressof(instructions))
-    _checked(_prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header))
+    _raise_errno(_prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header))
 
 
 def _filter() -> bytes:
@@ -237,23 +237,23 @@ def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
 
 
 def _set_no_new_privs() -> None:
-    _checked(_prctl(_PR_SET_NO_NEW_PRIVS, 1))
+    _raise_errno(_prctl(_PR_SET_NO_NEW_PRIVS, 1))
 
 
 def _syscall(number: int, *arguments: bytes | int | None) -> int:
-    return int(_libc.syscall(ctypes.c_long(number), *map(_word, arguments)))
+    return int(_libc.syscall(ctypes.c_long(number), *map(_as_c_long, arguments)))
 
 
 def _prctl(option: int, *arguments: bytes | int) -> int:
-    return int(_libc.prctl(option, *map(_word, (*arguments, 0, 0, 0)[:4])))
+    return int(_libc.prctl(option, *map(_as_c_long, (*arguments, 0, 0, 0)[:4])))
 
 
-def _word(argument: bytes | int | None) -> object:
+def _as_c_long(argument: bytes | int | None) -> object:
     """Return a variadic argument as wide as the kernel reads it."""
     return ctypes.c_long(argument) if isinstance(argument, int) else argument
 
 
-def _checked(result: int) -> int:
+def _raise_errno(result: int) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

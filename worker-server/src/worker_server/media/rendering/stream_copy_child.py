@@ -91,7 +91,7 @@ def _join(edit: PartEdit, span: Span, ends: Path, output: Path) -> None:
         stream = encoded.streams.video[0]
         _check_numbers(headers(stream), span)
         sets = ParameterSets.of(stream.codec_context.extradata)
-        pictures = list(_encoded(encoded, sets, edit))
+        pictures = list(_encoded_pictures(encoded, sets, edit))
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with (
         open_source(edit.source_path, edit.source.demuxer) as source,
@@ -117,7 +117,7 @@ def _check_numbers(fields: dict[str, list[int]], span: Span) -> None:
             raise Unsuitable("the encoder took the source's numbers for its parameter sets")
 
 
-def _encoded(
+def _encoded_pictures(
     container: InputContainer, sets: ParameterSets, edit: PartEdit
 ) -> Iterator[CodedPicture]:
     """Yield the encoded pictures in decoding order, numbered from 0 in presentation order."""
@@ -212,7 +212,7 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
         guarded(command, ChildLimits()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as decoder:
         for line in iter(lambda: _line_of(decoder), b""):
-            if _shown(line, edit.frame_rate) != frames:
+            if _frame_of_line(line, edit.frame_rate) != frames:
                 decoder.kill()
                 raise Unsuitable(
                     f"decoding gives for frame {frames}: {line.decode(errors='replace').strip()}"
@@ -223,7 +223,7 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
         raise Unsuitable(f"{frames} of {edit.total_frames} frames can be decoded")
 
 
-def _shown(line: bytes, rate: Fraction) -> int | None:
+def _frame_of_line(line: bytes, rate: Fraction) -> int | None:
     """Return the frame index of a progress line; None for any other line, a warning."""
     match = _SHOWN.match(line)
     return frame_index(int(match[1]) * Fraction(match[2].decode()), rate) if match else None

@@ -165,16 +165,18 @@ def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
     decoded = source.pictures(range(wanted, wanted + 1))
     if not decoded:
         return False  # the source has no picture of its own there
-    shown, seen = _upright_thumbnail(decoded[wanted], edit), _unmarked(edit)
+    shown, seen = _upright_thumbnail(decoded[wanted], edit), _outside_watermark(edit)
     margin = 1 if edit.source.is_vfr else 0
     first = max(0, frame + edit.frames_before - margin)
     pictures = [
         _clip_thumbnail(picture, edit)
         for picture in clip.pictures(range(first, first + 2 * margin + 1)).values()
     ]
-    likeness = max((_likeness(shown, picture, seen) for picture in pictures), default=0.0)
+    likeness = max((_correlation(shown, picture, seen) for picture in pictures), default=0.0)
     mirrored = [
-        _likeness(image, picture, seen) for image in _mirror_images(shown) for picture in pictures
+        _correlation(image, picture, seen)
+        for image in _mirror_images(shown)
+        for picture in pictures
     ]
     return likeness < max(_LEAST_LIKENESS, max(mirrored, default=0.0) - _MIRROR_MARGIN)
 
@@ -267,7 +269,7 @@ def _filtered(picture: VideoFrame, filters: Sequence[tuple[str, str]]) -> bytes:
     return b"".join(rows[start : start + row_bytes] for start in starts)
 
 
-def _unmarked(edit: PartEdit) -> bytes | None:
+def _outside_watermark(edit: PartEdit) -> bytes | None:
     """Return 1 for each value of a thumbnail that no watermark touches; None where all are so."""
     mark = edit.brand.watermark
     if mark is None:
@@ -285,7 +287,7 @@ def _unmarked(edit: PartEdit) -> bytes | None:
     return bytes(seen for seen in pixels for _ in range(3))
 
 
-def _likeness(one: bytes, other: bytes, seen: bytes | None) -> float:
+def _correlation(one: bytes, other: bytes, seen: bytes | None) -> float:
     """Return Pearson's correlation of two thumbnails, of the values that are `seen`.
 
     It is 1 where neither has any contrast.
