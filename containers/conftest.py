@@ -34,7 +34,7 @@ RunEndToEnd = Callable[[str], None]
 
 
 def one_machine_variables(engine: Engine, port: int) -> dict[str, str]:
-    """Return what everything on one machine is told besides its secrets."""
+    """Return the settings, without secrets, of the system on one machine."""
     return {
         **GENEROUS,
         **images_module.VARIABLES,

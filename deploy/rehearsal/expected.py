@@ -9,7 +9,7 @@ DOMAIN = "rehearsal.internal"
 # Where GCE has its metadata server, its name service and its clock.
 METADATA = "169.254.169.254"
 DATABASE = "10.77.4.2"
-# A host out in the world: it calls the web machine, and it has the videos.
+# A host on the internet: it calls the web machine, and serves the videos.
 WORLD, WORLD_GATEWAY = "10.77.5.2", "10.77.5.1"
 WORKER_SUBNET = "10.77.2.0/24"
 # Of every network on Google Cloud, unless it is made with another.
@@ -135,7 +135,7 @@ STORED_SECRETS = {
     "file": frozenset(),
 }
 
-# These machines' kernel has no Landlock, and they are told to go on without (ALLOW_NO_SANDBOX).
+# The kernel of these machines has no Landlock, so ALLOW_NO_SANDBOX=1 is set.
 FAILING_CHECKS = {"sandbox"}
 
 # From (a role, or the world) to a role: the ports that the firewall lets through. Nothing else

@@ -1,4 +1,4 @@
-"""What is saved comes back, and what cannot be is said."""
+"""Backups can be restored, and files that could not be saved are listed."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def samples(url: str, metric: str) -> dict[str, float]:
 
 
 def assert_shown(installation: Installation, name: str) -> None:
-    """Wait until every other app's `/ready` and `/metrics`, and `make status`, tell of it."""
+    """Wait until every other app's `/ready` and `/metrics`, and `make status`, show it."""
     begun = time.monotonic()
     for app, url in urls(installation).items():
         if app != name:

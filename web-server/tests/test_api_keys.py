@@ -96,7 +96,7 @@ def test_expired_key_is_refused(
 def test_key_expires_after_a_whole_number_of_days(
     client: FlaskClient, headers: dict[str, str]
 ) -> None:
-    """JSON has numbers, not integers: 2.0 is two, and half a day is none."""
+    """JSON has numbers, not integers: 2.0 is accepted as 2, and 0.5 is refused."""
     assert new_key(client, headers, expires_in_days=2.0)["expires_at"]
     for days in (1.5, "2", True, 0, 3651):
         refused = client.post(

@@ -1,4 +1,4 @@
-"""What /ready and /metrics tell of the web app and of what it needs."""
+"""What /ready and /metrics show about the web app and its dependencies."""
 
 from __future__ import annotations
 

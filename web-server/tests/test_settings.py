@@ -27,7 +27,7 @@ REQUIRED = {
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment with nothing of ours but what is required."""
+    """An environment with the required settings only."""
     for name in variables_of(Settings) & set(os.environ):
         monkeypatch.delenv(name)
     for name, value in REQUIRED.items():

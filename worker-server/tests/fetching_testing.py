@@ -189,7 +189,7 @@ class Fetcher:
         )
 
     def fails(self, url: str, **limits: float) -> FetchFailed:
-        """Return the failure; nothing is left on the disk, and the message tells no secret."""
+        """Return the failure; assert that no file is left and that the message has no secret."""
         with pytest.raises(FetchFailed) as caught:
             self(url, **limits)
         assert not self.path.is_symlink()

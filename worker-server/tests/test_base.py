@@ -1,4 +1,4 @@
-"""What all jobs share: pauses, whose fault a failure is, and faults of ours in `/ready`."""
+"""What all jobs share: pauses, whose fault a failure is, and internal faults in `/ready`."""
 
 import pytest
 from flask import Flask

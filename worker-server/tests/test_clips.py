@@ -117,7 +117,7 @@ def test_a_clip_whose_file_is_away(
 def test_clip_that_cannot_be_opened_is_asked_for_again(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
 ) -> None:
-    """As ESTALE of a share would: the clip is neither lost nor a fault of ours."""
+    """As ESTALE of a share would: the clip is neither lost nor an internal fault."""
     clip = settings.remote_folder / finished[0] / "0.1.mp4"
     kept = clip.rename(clip.with_name("kept"))
     clip.symlink_to(clip)  # opening it fails with ELOOP

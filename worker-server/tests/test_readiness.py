@@ -99,7 +99,7 @@ def test_full_share_is_in_ready_and_refuses_new_tasks(settings: Settings, auth: 
     full = settings.model_copy(update={"storage_reserve_bytes": 2**62})
     client = create_app(full).test_client()
     alive()
-    client.get("/ready")  # proves the share; `share_space` tells what was proven last
+    client.get("/ready")  # checks the share; `share_space` shows the last check
     checks = client.get("/ready").get_json()["checks"]
     assert checks["share"]["ok"]
     assert checks["share_space"] == {"ok": False, "detail": "ShareFull"}

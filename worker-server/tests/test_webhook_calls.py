@@ -115,7 +115,7 @@ def test_deliveries_are_listed_in_pages_and_sent_again(
         if "Link" not in page.headers:
             break
         page = client.get(re.findall("<(.*)>", page.headers["Link"])[0], headers=auth())
-    # Of one transaction, so at one time: their order is not told.
+    # Of one transaction, so with one time stamp: their order is undefined.
     assert sorted((each["event"], each["part"] or 0) for each in seen) == [
         ("part.done", 0),
         ("part.done", 1),

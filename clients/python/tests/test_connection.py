@@ -16,7 +16,7 @@ USAGE = b'{"live_tasks": 1}'
 
 @pytest.fixture
 def system() -> Iterator[Site]:
-    """Stands in for a system: the real one is not busy when a test wants it to be."""
+    """A fake system: a test cannot make the real one answer 429 or 503."""
     with web_site.serve() as site:
         yield site
 

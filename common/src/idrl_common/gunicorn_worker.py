@@ -63,7 +63,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             super().handle_exit(sig, frame)
 
     def notify(self) -> None:
-        """Tell the master that this worker lives, each second, and stop where it is time to."""
+        """Touch the heartbeat file for gunicorn's master each second; stop when a stop is due."""
         super().notify()
         if self._is_to_stop:
             self.handle_exit(signal.SIGTERM, None)

@@ -65,7 +65,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Status:
-    """What a service tells of itself: its name, its version, and what it depends on.
+    """What `/health` and `/ready` show: name, version, and the checks of dependencies.
 
     `process_folder` holds the locked pid files of all processes of the installation.
     """
@@ -215,7 +215,7 @@ def _registry(collectors: Iterable[Collector]) -> CollectorRegistry:
 
 
 class ServiceCollector(Collector):
-    """What every service tells of itself: its build, its start, its checks, its processes."""
+    """Metrics that every service has: build, start time, checks and processes."""
 
     def __init__(self, status: Status, failures: Callable[[], Mapping[str, str | None]]) -> None:
         self._status = status

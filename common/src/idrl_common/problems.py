@@ -117,7 +117,7 @@ def _database_unavailable(error: Exception) -> Response:
 
 
 def _database_error(error: DBAPIError) -> Response:
-    """A lost connection may surface as any DBAPIError; everything else is a bug of ours."""
+    """A lost connection may surface as any DBAPIError; everything else is a bug."""
     if error.connection_invalidated:
         return _database_unavailable(error)
     current_app.logger.error("database error", exc_info=error)

@@ -322,12 +322,12 @@ def test_worker_without_secrets_fails_the_upgrade_alone(stage: Stage) -> None:
     assert_runs(stage, second, workers=3)
     project = stage.project()
     assert project.fewest_workers == 2
-    # A machine that boots meanwhile may be told of the release before.
+    # A machine that boots meanwhile may get the release before from the metadata.
     assert [url for url in project.objects if first in url]
 
 
 def test_secret_that_is_gone_and_refusals_of_a_teardown(stage: Stage) -> None:
-    """Versions of a secret that is made again count from one: their number would tell no change."""
+    """Versions of a secret that is created again start at 1: the number alone shows no change."""
     assert_up(stage)
     with stage.cloud.change() as project:
         del project.secrets["idrl-postgres-owner-password"]

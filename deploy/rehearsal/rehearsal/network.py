@@ -16,7 +16,7 @@ import expected
 from expected import DATABASE, METADATA, WORLD, WORLD_GATEWAY, Machine
 
 _NAMESPACE = "world"
-# What the machines of a role, and what stands in for the rest of the world, send from.
+# Source addresses of a role's machines, and of a host that represents the internet.
 _SUBNETS = {
     "web": "10.77.1.0/24",
     "worker": expected.WORKER_SUBNET,

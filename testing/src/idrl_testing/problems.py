@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-# A caller may repeat the call, and is told when.
+# A caller may repeat the call after `Retry-After`.
 _TRANSIENT = (502, 503, 504)
 
 

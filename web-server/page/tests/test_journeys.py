@@ -25,7 +25,7 @@ SMALL_TARGETS = """[...document.querySelectorAll('a, button, select, summary, .c
 
 
 def clip_hashes(visitor: Visitor, task_id: str) -> list[str]:
-    """Return the hashes that the system tells of a task's clips."""
+    """Return the SHA-256 of a task's clips, as the API shows them."""
     task = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}").json()
     return sorted(part["sha256"] for part in task["parts"])
 
@@ -243,7 +243,9 @@ def test_new_tasks_are_announced(visitor: Visitor, video_url: str) -> None:
     visitor.submit(video_url)
     visitor.open("tasks")
     visitor.page.wait_for_selector(".row")
-    visitor.page.wait_for_timeout(5000)  # one sentence in five seconds: "Accepted." was said
+    visitor.page.wait_for_timeout(
+        5000
+    )  # the live region shows one sentence in 5 s; "Accepted." was one
     answer = visitor.context.request.post(
         f"{visitor.base_url}/tasks",
         data={"url": video_url},

@@ -45,7 +45,7 @@ class AccountDisabled(Exception):
 
 
 class InvitationInvalid(Exception):
-    """Sign-up needs an invitation, and the code is none, used or expired."""
+    """Sign-up needs an invitation, and the code is unknown, used or expired."""
 
     def __init__(self) -> None:
         super().__init__("Signing up needs a valid invitation.")

@@ -81,7 +81,7 @@ class ShareTokens:
                     algorithms=[ALGORITHM],
                     audience=AUDIENCE,
                     issuer=ISSUER,
-                    # Checked later: only a link that is good but for its age is said to be expired.
+                    # Checked below: only links that are otherwise valid are "expired".
                     options={"require": list(_REQUIRED), "verify_exp": False},
                 )
             except jwt.InvalidSignatureError:

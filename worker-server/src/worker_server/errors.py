@@ -173,4 +173,4 @@ class WorkFailed(Exception):
 
 
 class Stopped(Exception):
-    """The work ended because `should_stop` said so; no process of it is left."""
+    """The work ended because `should_stop` returned true; no process of it is left."""

@@ -31,7 +31,7 @@ class NoLiveWorker(Exception):
 
 
 class WorkerFault(Exception):
-    """A live worker has met a fault of ours, and nothing has succeeded there since."""
+    """A live worker has had an internal fault, and no work has succeeded there since."""
 
 
 def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict[str, Check]:

@@ -1,4 +1,4 @@
-"""What callers want made of a video, and the segment that a part is of."""
+"""Adds a task's `edit`, and the segment of the edit that a part belongs to."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Webhooks and callbacks: where accounts are told of their tasks, and the outbox.
+"""Webhooks and callbacks: URLs that get events of tasks, and the outbox.
 
 A trigger writes the outbox in the transaction that records a task's event, so that no process,
 not even one of the release before, can change a status without telling it.
@@ -165,7 +165,7 @@ def _time(name: str) -> "sa.Column[datetime]":
 
 
 def downgrade() -> None:
-    """Remove them: webhooks and what they have not yet been told are lost."""
+    """Drop the tables: webhooks and undelivered events are lost."""
     for trigger in ("task_events_batches", "task_events_webhooks"):
         op.execute(f"DROP TRIGGER {trigger} ON task_events")
     for function in ("enqueue_batch_done", "receivers_of_batch", "enqueue_webhook_deliveries"):

@@ -58,7 +58,7 @@ class _Held:
 
 
 class ArchiveSender:
-    """Answers downloads of ZIPs; `note_lost` is told of a clip whose file is gone."""
+    """Answers downloads of ZIPs; `note_lost` is called for a clip whose file is gone."""
 
     def __init__(
         self, remote_folder: Path, count_bytes: Callable[[int], None], note_lost: LostClip

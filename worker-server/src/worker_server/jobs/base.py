@@ -86,7 +86,7 @@ def retry_limits(settings: Settings) -> RetryLimits:
 
 
 def _note_fault(runtime: Runtime, code: FailureCode | None) -> None:
-    """Show a fault of ours in `/ready` until work succeeds again."""
+    """Show an internal fault in `/ready` until work succeeds again."""
     try:
         signs.note_fault(runtime.worker_name, code)
     except SQLAlchemyError as error:

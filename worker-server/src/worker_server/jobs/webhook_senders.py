@@ -52,4 +52,4 @@ class WebhookSenders:
                 except SQLAlchemyError as error:
                     _log.warning("no webhooks are sent: %s", type(error).__name__)
                 except Exception:  # noqa: BLE001 # the thread must not end; the delivery is due again
-                    _log.exception("a webhook's delivery failed by a fault of ours")
+                    _log.exception("webhook delivery failed with an unexpected exception")

@@ -20,7 +20,7 @@ from worker_server.models.base import Base
 class Worker(Base):
     """A worker process and its last sign of life.
 
-    `fault_code` names a fault of ours that it met since its last success.
+    `fault_code` is the code of an internal fault since the worker's last success.
     """
 
     __tablename__ = "workers"

@@ -11,7 +11,7 @@ from worker_server.queue.statuses import DeliveryStatus
 
 
 class Webhook(Base):
-    """Where an account is told of its tasks' events; `secret` signs what is sent.
+    """A URL that gets the events of an account's tasks; `secret` signs the requests.
 
     With a `task_id` or a `batch_id`, which is then its id too, it is the callback of that one alone
     and has no secret of its own: the account's CallbackSecret signs.

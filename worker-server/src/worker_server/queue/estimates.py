@@ -13,7 +13,7 @@ from worker_server.db import transaction
 from worker_server.queue.statements import load
 
 _FRESH_S = 5.0
-# Of a longer queue nothing is said: reading it would cost more than the estimate is worth.
+# No estimates for a longer queue: reading it would cost more than they are worth.
 _MAX_QUEUED = 5000
 _QUEUED = load("queued_tasks")
 _SPEED = load("task_speed")

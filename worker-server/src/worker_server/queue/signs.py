@@ -19,7 +19,7 @@ _FORGET_S = 24 * 3600
 
 @dataclass(frozen=True)
 class Liveness:
-    """Live workers by kind, faults of ours by worker, and each sweeper step's last success.
+    """Live workers by kind, internal faults by worker, and each sweeper step's last success.
 
     `sweep_ages_s` is by the database's clock; times (`…_at`) are in seconds since the epoch.
     `started_at` has the latest start of a live worker of each kind, `scratch_free_bytes` what each
@@ -66,7 +66,7 @@ def leave(name: str) -> None:
 
 
 def note_fault(name: str, code: str | None) -> None:
-    """Note that the worker met a fault of ours, or, with None, that work has succeeded since."""
+    """Record an internal fault of the worker, or, with None, that work has succeeded since."""
     where = [Worker.name == name]
     if code is None:
         where.append(Worker.fault_code.is_not(None))

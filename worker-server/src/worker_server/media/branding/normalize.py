@@ -1,4 +1,4 @@
-"""Judges a brand's file by its content and makes what renderers read: PNG, or MP4, of ours."""
+"""Checks a brand's file by its content and converts it to what renderers read: PNG or MP4."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum

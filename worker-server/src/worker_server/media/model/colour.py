@@ -25,7 +25,7 @@ def is_hdr(source: Source) -> bool:
 
 
 def matrix(source: Source) -> str:
-    """Return swscale's name of the source's matrix, guessed by size where it is not said."""
+    """Return swscale's name of the source's matrix, guessed by size where it is unspecified."""
     code = source.colour_matrix
     if code in (_UNKNOWN, _RGB):
         return "bt709" if min(source.upright_size) >= _HD_LINES else "bt601"

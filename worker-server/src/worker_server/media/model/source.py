@@ -51,7 +51,7 @@ class Source(JsonValue):
     )
     mirrored: bool  # the display matrix flips the picture, besides rotating it
     interlaced: bool  # some frames are, or may be
-    colour_matrix: int  # ISO/IEC 23091-2 code points, as ffmpeg uses them; 2 is "not said"
+    colour_matrix: int  # ISO/IEC 23091-2 code points, as ffmpeg uses them; 2 is "unspecified"
     colour_primaries: int
     colour_transfer: int
     full_range: bool

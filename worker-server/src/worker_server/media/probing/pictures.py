@@ -110,7 +110,7 @@ def _decode_alone(
 
 
 def sane_aspect(aspect: Fraction | None) -> Fraction:
-    """Return the shape of a pixel, square where what is said cannot be."""
+    """Return the pixel aspect ratio, 1 where the declared one is impossible."""
     return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
 
 

@@ -98,7 +98,7 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
             )
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
-            raise  # the limit was hit: nothing is said about the video
+            raise  # the child's memory limit was hit, which is no fault of the video
         raise SourceError("source_damaged", f"The video is damaged: {error.strerror}.") from error
 
 

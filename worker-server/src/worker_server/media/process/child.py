@@ -135,7 +135,7 @@ class Child:
         """Return the answer, both as JSON; `should_stop` is asked about five times a second.
 
         Raise ChildLost, ChildLimitHit or ChildCrashed if there is no answer, Stopped once
-        `should_stop` said so.
+        `should_stop` returned true.
         """
         process = self.start()
         request = {"files": files.as_arguments(), "payload": payload}
@@ -286,6 +286,6 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _environment(scratch: Path | None) -> dict[str, str]:
-    """Return the environment of a child: no setting and no secret of ours."""
+    """Return the environment of a child: none of the worker's settings and secrets."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {"LC_ALL": "C.UTF-8", "TMPDIR": str(scratch or "/tmp")}  # noqa: S108

@@ -70,7 +70,7 @@ def run_encoder(
     (None: `scratch` alone). Whatever happens, an exception in a callback included, no process of it
     outlives this call. Call it from a thread that lives as long as it takes: the child is killed
     with the thread. Raise EncodeFailed, MediaProcessCrashed where the command never began, or
-    Stopped once `should_stop` said so. A return proves nothing about the file: `verify_clip` does.
+    Stopped once `should_stop` returned true. After a return the file still has to be verified.
     """
     limits = ChildLimits(
         # Ends the encoder if this process is killed or frozen; 64 for as many cores at work.
@@ -120,7 +120,7 @@ class _Run:
         stall_s: float,
         timeout_s: float,
     ) -> None:
-        """Return when the encoder has ended and all it said is read."""
+        """Return when the encoder has ended and its standard error is read."""
         deadline = self._moved_at + timeout_s
         while not has_ended(self.process):
             self._read(_POLL_S)

@@ -1,4 +1,4 @@
-"""Tells the parent of a child process how far the child has come, in ffmpeg's progress lines."""
+"""Prints a child process's progress for its parent, in the format of `ffmpeg -progress`."""
 
 import sys
 
