@@ -22,7 +22,9 @@ def main(base_url: str, path: str, chunk_bytes: str, extra: str) -> None:
         retry_delay=PAUSE_S,
         upload_checksum=extra == "yes",
     )
-    for _ in range(ATTEMPTS):  # tuspy itself tries again only what has an address already
+    for _ in range(
+        ATTEMPTS
+    ):  # tuspy retries PATCH itself, but not the POST that creates the upload
         try:
             uploader.upload()
         except (TusCommunicationError, TypeError):  # of an answer cut off before its offset

@@ -34,7 +34,7 @@ def checked(edge: "Edge") -> "Edge":
 
 @pytest.fixture
 def kept(checked: "Edge") -> "Edge":
-    """An nginx that keeps the clip."""
+    """An nginx that has the clip in its cache."""
     assert all(is_clip(get(checked)) for _ in range(2))
     assert kept_files(checked) == 1
     checked.tasks.requests.clear()

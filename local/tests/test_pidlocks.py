@@ -10,7 +10,7 @@ import pytest
 
 from idrl_local.pidlocks import PidLock
 
-# Acquires the lock and becomes a shell that says so, forks a child of its own, and waits.
+# Acquires the lock and becomes a shell that starts a child, prints `ready`, and waits.
 HOLDER = """
 import os, pathlib, sys
 from idrl_local.pidlocks import PidLock

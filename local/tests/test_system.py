@@ -46,7 +46,7 @@ def environment(home: Home, ports: Ports) -> Mapping[str, str]:
 def started(
     home: Home, environment: Mapping[str, str]
 ) -> Iterator[subprocess.CompletedProcess[str]]:
-    """Started by `up` in a session that has ended when the tests begin."""
+    """The result of `up`, run in a terminal session that has ended when the tests begin."""
     try:
         yield command("up", environment)
     finally:

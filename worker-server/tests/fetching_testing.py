@@ -142,9 +142,8 @@ class Site:
                 self._spawn(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # the other side may leave at any time, or not speak HTTP
+        # The client may disconnect at any time, or send something else than HTTP.
+        with contextlib.suppress(OSError, ValueError):
             if self.instead:
                 self.instead(connection)
                 connection.close()

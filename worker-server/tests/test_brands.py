@@ -21,7 +21,7 @@ from worker_server import brand_drafts
 from worker_server.api import brand_forms
 from worker_server.db import db, transaction
 from worker_server.errors import WorkFailed
-from worker_server.jobs.brands import remove_needless_brands, task_brand
+from worker_server.jobs.brands import remove_unneeded_brands, task_brand
 from worker_server.queue import brands
 from worker_server.settings import Settings
 from worker_testing import URL, problem
@@ -369,7 +369,7 @@ def test_files_of_a_deleted_brand_go_when_no_task_needs_them(
         _set_status(task_id, status, hours)
         _age(share)
         fresh.write_bytes(b"its row comes a moment later")
-        remove_needless_brands(settings)
+        remove_unneeded_brands(settings)
         assert len(files_on(share) - {"fresh.png"}) == left, status
     assert fresh.exists()
     assert not stray.exists()

@@ -19,7 +19,7 @@ Sample = Callable[..., str]
 RunInstead = Callable[[str, str], None]
 
 PROBE = "worker_server.media.probing.probe_child"
-# The real child, and in the decoder's place one that crashes on videos of more than 1.5 s.
+# The real probe child, whose `read_facts` crashes on videos longer than 1.5 s.
 CRASHING = f"""
 import os, signal
 from {PROBE} import read_facts, reply, serve_one_request

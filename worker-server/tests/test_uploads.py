@@ -17,7 +17,7 @@ from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.jobs.uploads import remove_needless_uploads, remove_stray_uploads
+from worker_server.jobs.uploads import remove_unneeded_uploads, remove_stray_uploads
 from worker_server.settings import Settings
 from worker_server.upload_files import UploadBusy, locked_file
 from worker_testing import problem
@@ -194,7 +194,7 @@ def test_deleted_and_expired_uploads_go(
     stray = share / "uploads" / "00000000-0000-4000-8000-000000000000"
     stray.touch()
     os.utime(stray, (0, 0))
-    remove_needless_uploads(settings)
+    remove_unneeded_uploads(settings)
     remove_stray_uploads(settings)
     assert list((share / "uploads").iterdir()) == [file_of(share, paths[2])]
     assert database.execute("SELECT count(*) FROM uploads WHERE removed_at IS NULL") == [(1,)]
@@ -254,7 +254,7 @@ def test_upload_becomes_a_task(
     assert problem(again) == (400, "invalid_batch")
     used = mine.client.delete(f"/uploads/{upload_id}", headers=mine.headers)
     assert problem(used) == (409, "upload_used")
-    remove_needless_uploads(settings)
+    remove_unneeded_uploads(settings)
     assert fetch_next(settings, runtime)
     shown = mine.client.get(task["link"], headers=mine.headers).get_json()
     assert (shown["status"], shown["source"]["duration_s"]) == ("processing", 3)

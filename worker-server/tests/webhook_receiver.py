@@ -1,4 +1,4 @@
-"""A caller's receiver of webhooks: the only part of the tests of webhooks that is not real."""
+"""A fake receiver of webhooks; everything else in these tests is real."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -26,7 +26,7 @@ threads = 8
 # Longer than the 60 s for which nginx keeps idle connections, so that nginx closes them first.
 keepalive = 75
 graceful_timeout = 10
-# No stricter than nginx, whose refusals are problems, while gunicorn's are HTML.
+# Not below nginx's limits: nginx refuses with a problem document, gunicorn with HTML.
 limit_request_line = 8190
 limit_request_fields = 32768
 # Its default place is the same for all servers of a user, and nothing here speaks to it.

@@ -117,7 +117,7 @@ def validate_each(
 
 
 def validate_field(model: type[Model], value: Mapping[str, object], field: str) -> Model:
-    """Return a value that was put together as `model`; raise a 400 Problem that names the field."""
+    """Validate a merged value as `model`; raise a 400 Problem whose errors are below `field`."""
     sentence = "The body has fields that are missing or wrong."
     try:
         return _validate(model, value, "invalid_body", sentence)

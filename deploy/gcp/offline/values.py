@@ -19,7 +19,7 @@ def encode(value: Any) -> bytes:
 
 
 def plan(value: Any, block: Block, prior: Any) -> Any:
-    """Return the planned value: what is computed and not given stays, else is unknown yet."""
+    """Return the planned value: unset computed attributes are as before, or unknown."""
     if not isinstance(value, dict):
         return value
     before = prior if isinstance(prior, dict) else {}

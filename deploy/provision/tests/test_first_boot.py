@@ -133,7 +133,7 @@ def test_provisioning_is_a_unit_that_tries_again(machine: Machine) -> None:
         "systemctl daemon-reload",
         "systemctl start --no-block idrl-provision.service",
     ]
-    # Again: nothing changed. With --wait the end is waited for, and a failure is one.
+    # A second run, with --wait: it waits for the unit and returns its failure.
     machine.program("systemctl", f'{SYSTEMCTL}\n[ "$1" != start ]')
     machine.program("journalctl", "echo what the log says")
     done = machine.run(PROVISION / "bootstrap", "--wait", "--only-migrate", **paths)

@@ -63,7 +63,7 @@ class Work:
 
     @property
     def authority(self) -> Path:
-        """What belongs to the authority of the web machine's certificate."""
+        """The files of the certificate authority that signs the web machine's certificate."""
         return self.folder / "authority"
 
     @property

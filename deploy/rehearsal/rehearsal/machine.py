@@ -69,7 +69,7 @@ class Vm:
         ]
         # The first machines find apt locked at their first boot.
         command += ["idrl.apt_lock"] if machine in expected.MACHINES else []
-        # The machine's memory is a file there, as large as what the machine has used of it.
+        # User-mode Linux keeps the machine's memory in a sparse file in TMPDIR.
         environment = {**os.environ, "TMPDIR": str(self.work.folder / "memory")}
         if self.work.preloaded.exists():
             environment["LD_PRELOAD"] = str(self.work.preloaded)

@@ -77,7 +77,7 @@ class Network:
 
     @contextmanager
     def cut(self, some: Machine, others: Machine) -> Iterator[None]:
-        """Lose every packet between two machines, those of connections that exist included."""
+        """Drop every packet between two machines, also those of existing connections."""
         rules = [(a.address, b.address) for a, b in ((some, others), (others, some))]
         for source, target in rules:
             _iptables(

@@ -177,7 +177,7 @@ def _shut_down(home: Home) -> None:
 
 
 def _end(home: Home, programs: Sequence[Program]) -> None:
-    """End what a killed supervisord left: soon, since a write to its closed pipe may block it."""
+    """Stop programs that a killed supervisord left: at once, as its pipe may block them."""
     still_running = [program for program in programs if home.lock(program.name).is_held()]
     for program in still_running:
         home.lock(program.name).signal_group(signal.Signals[f"SIG{program.stop_signal}"])

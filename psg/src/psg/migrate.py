@@ -20,7 +20,7 @@ _LOCK = 0x1D41
 def engine_for(settings: Settings) -> Engine:
     """Return an engine on the database, which need not answer yet.
 
-    What its connections lock ends with them.
+    Without a pool, so that advisory locks are released when a connection is closed.
     """
     return create_engine(settings.database_url, hide_parameters=True, poolclass=NullPool)
 

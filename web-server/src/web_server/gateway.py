@@ -191,7 +191,7 @@ class TasksService:
         body: bytes | None,
         timeout: Timeout,
     ) -> BaseHTTPResponse:
-        """Do the same; raise NewConnectionError where the service does not listen."""
+        """Send without a retry; raise NewConnectionError where the service does not listen."""
         try:
             answer = self._pool.urlopen(
                 method,
@@ -284,7 +284,7 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
 
         What cannot be identified was refused with 401 before.
         """
-        if upload_id:  # nginx passes an address with an id on only to have it refused
+        if upload_id:  # sent by nginx's @web_refusal, to get the body of a refusal
             raise NotFound
         token = exchanged_token() or bearer_token()
         return Response(status=204, headers={"X-Accel-Authorization": f"Bearer {token}"})

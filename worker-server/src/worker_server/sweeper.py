@@ -24,10 +24,10 @@ from idrl_common import logs
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime, sweep
-from worker_server.jobs.brands import remove_needless_brands
+from worker_server.jobs.brands import remove_unneeded_brands
 from worker_server.jobs.runtime import worker_name
 from worker_server.jobs.signs_of_life import SignsOfLife
-from worker_server.jobs.uploads import remove_needless_uploads, remove_stray_uploads
+from worker_server.jobs.uploads import remove_unneeded_uploads, remove_stray_uploads
 from worker_server.queue import signs
 from worker_server.settings import Settings
 
@@ -69,9 +69,9 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     renders = ("renders", partial(sweep.preempt_renders, settings))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
     files = ("files", partial(sweep.remove_files, settings))
-    uploads = ("uploads", partial(remove_needless_uploads, settings))
+    uploads = ("uploads", partial(remove_unneeded_uploads, settings))
     stray_uploads = ("stray_uploads", partial(remove_stray_uploads, settings))
-    brands = ("brands", partial(remove_needless_brands, settings))
+    brands = ("brands", partial(remove_unneeded_brands, settings))
     strays = ("strays", partial(sweep.remove_strays, settings, clock))
     expired = ("expired", partial(sweep.forget_expired_tasks, settings))
     counts = ("totals", partial(sweep.fold_totals, settings))

@@ -101,7 +101,7 @@ def _start_job(
 
 
 def _uploaded(client: Client, journal: Journal, order: str, entry: Entry) -> Entry:
-    """Have the order's file at the system."""
+    """Upload the file unless that was done before; return the entry with the upload's id."""
 
     def remember(upload_id: str) -> None:
         journal.put(order, replace(entry, upload_id=upload_id))

@@ -155,7 +155,7 @@ def change_task(
 
 
 def start_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:
-    """Begin a planned task and wake workers; again, it does nothing.
+    """Start a planned task and wake workers; a repeated call changes nothing.
 
     Raise TaskNotFound or NotPlanned.
     """

@@ -11,7 +11,7 @@ class FetchFailed(WorkFailed):
 
 
 class UrlRefused(FetchFailed):
-    """The URL can never be fetched; the answer to a request that posts it says so at once."""
+    """The URL can never be fetched: POST /tasks already refuses it."""
 
 
 def transient(code: FailureCode, message: str, retry_after_s: float | None = None) -> FetchFailed:

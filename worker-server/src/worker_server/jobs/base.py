@@ -12,7 +12,7 @@ from worker_server import storage
 from worker_server.errors import FailureCode, Stopped
 from worker_server.jobs.failures import judged_failure
 from worker_server.jobs.heartbeat import Heartbeat, StopReason
-from worker_server.jobs.removing import remove_needless
+from worker_server.jobs.removing import remove_unneeded_files
 from worker_server.jobs.runtime import Runtime, worker_name
 from worker_server.queue import leases, signs, wakeups
 from worker_server.queue.claims import Lease, PartClaim, TaskClaim, TaskLease
@@ -65,7 +65,7 @@ def perform(
         else:
             _log.info("job ends", extra=extra)
             _note_fault(runtime, None)
-    remove_needless(settings, lease.task_id)
+    remove_unneeded_files(settings, lease.task_id)
 
 
 def _record_failure(

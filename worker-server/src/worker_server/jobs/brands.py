@@ -37,9 +37,9 @@ def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -
     return brand_of(spec, partial(brand_file, settings.remote_folder, owner_id))
 
 
-def remove_needless_brands(settings: Settings) -> None:
+def remove_unneeded_brands(settings: Settings) -> None:
     """Forget deleted brands that no task needs, and remove files that no brand has."""
-    brands.forget_needless(_AT_ONCE)
+    brands.forget_unneeded(_AT_ONCE)
     for owner_id in owners_with_files(settings.remote_folder):
         try:
             _remove_unused(owner_id, settings)

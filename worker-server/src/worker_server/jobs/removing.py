@@ -14,11 +14,11 @@ _AT_ONCE = 100
 def remove_due(settings: Settings) -> None:
     """Remove what is due; a task whose files cannot be removed does not delay the others."""
     for task_id in removals.due_removals(_AT_ONCE):
-        remove_needless(settings, task_id)
+        remove_unneeded_files(settings, task_id)
 
 
-def remove_needless(settings: Settings, task_id: uuid.UUID) -> None:
-    """Remove what the task does not need, and note it; on a failure another try follows.
+def remove_unneeded_files(settings: Settings, task_id: uuid.UUID) -> None:
+    """Remove files that the task does not need, and record that; a failure is tried again later.
 
     Safe to run twice.
     """

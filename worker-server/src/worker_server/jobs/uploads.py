@@ -24,7 +24,7 @@ def take_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
         raise WorkFailed(FailureCode.UPLOAD_GONE, sentence) from error
 
 
-def remove_needless_uploads(settings: Settings) -> None:
+def remove_unneeded_uploads(settings: Settings) -> None:
     """Remove the files of uploads that are over."""
     for upload_id in _removed(uploads.due_removals(_AT_ONCE), settings):
         uploads.note_removed(upload_id)

@@ -156,13 +156,13 @@ def spec_for_task(owner_id: int, brand_id: str) -> dict[str, Any] | None:
         return session.scalar(select(Brand.spec).where(*where))
 
 
-def forget_needless(limit: int) -> None:
+def forget_unneeded(limit: int) -> None:
     """Remove the rows of deleted brands that no task needs."""
-    needless = select(Brand.id).where(
+    unneeded = select(Brand.id).where(
         Brand.deleted_at < func.now() - _GRACE, ~exists().where(_task_needs_brand())
     )
     with transaction() as session:
-        session.execute(delete(Brand).where(Brand.id.in_(needless.limit(limit))))
+        session.execute(delete(Brand).where(Brand.id.in_(unneeded.limit(limit))))
 
 
 def remove_unused(

@@ -31,7 +31,7 @@ class Request(Protocol):
 
     @property
     def idempotency_key(self) -> str | None:
-        """The key; None: it repeats nothing."""
+        """The key; None for a request without one."""
 
     @property
     def body_sha256(self) -> str | None:

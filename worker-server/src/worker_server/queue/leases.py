@@ -170,8 +170,8 @@ def release(lease: Lease) -> None:
 def lock_task(session: ScopedSession, task_id: uuid.UUID) -> TaskStatus | None:
     """Lock the task's row until the transaction ends; return its status, None without a task.
 
-    Rows that refer to the task can be added beside it, such as the event of a preemption, which has
-    locked the part before.
+    FOR NO KEY UPDATE: other transactions may still insert rows that refer to the task, such as a
+    preemption's event; they hold the lock on a part, so waiting for the task could deadlock.
     """
     row = select(Task.status).where(Task.id == task_id)
     return _status(session.scalar(row.with_for_update(key_share=True)))

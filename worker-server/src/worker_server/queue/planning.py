@@ -13,7 +13,7 @@ from worker_server.queue.events import EventKind, record
 from worker_server.queue.session import ScopedSession, Values
 from worker_server.queue.statuses import TaskStatus
 
-# When the parts of a planned task are to be rendered: no claim and no count of due work meets them.
+# `run_after` of a planned task's parts: never due, so no query of due work returns them.
 NEVER: ColumnElement[datetime] = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
 # Makes of the stored edit and the source's facts the edit that is to be stored.
 Editor = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]

@@ -1,6 +1,6 @@
 """Removals: which files of a task must go.
 
-They are written with the change that makes files needless, and worked off until done.
+They are written with the change that makes files unneeded, and worked off until done.
 
 A task that is being canceled becomes `canceled`, with its receipt, only when nothing of it is left.
 """
@@ -29,7 +29,7 @@ _REQUEST_REMOVALS = load("request_removals")
 class RemovalJob:
     """What may be removed now: everything of the task but the files named in `kept`.
 
-    `requested_at` tells the request that it answers; None where nothing has asked for it.
+    `requested_at` identifies the request; None where files are removed without one.
     """
 
     task_id: uuid.UUID

@@ -202,7 +202,7 @@ def _facts_of(lease: PartLease) -> Select[Any]:
         Part.number != lease.number,
         Part.status == PartStatus.DONE,
     )
-    # The time between a failure and the caller's retry is no wait for us.
+    # After a caller's retry the wait is not measured: it includes the time before the retry.
     is_retry = exists().where(of_task, TaskEvent.kind == EventKind.RETRY_REQUESTED)
     return select(
         (Part.end_s - Part.start_s).label("video_s"),

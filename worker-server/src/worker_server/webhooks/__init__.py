@@ -1,1 +1,1 @@
-"""Tell accounts of their tasks' events, by Standard Webhooks 1.0."""
+"""Sends events of tasks to the accounts' URLs, as Standard Webhooks 1.0."""

@@ -38,7 +38,7 @@ class Sender:
         )
 
     def send(self, delivery: Delivery, payload: str, should_stop: Callable[[], bool]) -> Outcome:
-        """Return what the attempt has met; raise Stopped where `should_stop` has ended it."""
+        """Return the outcome of the attempt; raise Stopped if `should_stop` has ended it."""
         body = payload.encode()
         signed = signing.headers(delivery.secret, f"msg_{delivery.id}", int(time.time()), body)
         try:

@@ -17,7 +17,7 @@ from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, pictur
 
 
 class KeyFrameCuts:
-    """Finds the last key frame before the limit; of H.264 only those that end all references."""
+    """Finds the last key frame before the limit; for H.264 only IDR pictures."""
 
     earliest = Fraction(0)
 

@@ -131,7 +131,7 @@ def frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
 
 
 def _frame_at(time_s: Fraction, source: Source) -> int:
-    """Return the first frame at or after a time; half a millisecond before it is at it."""
+    """Return the first frame at or after a time, which may be rounded by half a millisecond."""
     return math.ceil((time_s - _ROUNDING_S) * source.frame_rate)
 
 

@@ -28,12 +28,12 @@ from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
-# These find a place by guessing at bytes, and come out after the wanted key frame as often as
-# before it.
+# These seek by estimating a byte position, and land after the wanted key frame as often as before
+# it.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
-# These besides store no time for many pictures, or cannot be rewritten by copying.
+# These, too, and many of their pictures have no time stamp, or their streams cannot be remuxed.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif"}
-# Codecs end sound on whole blocks; what is longer than this is meant to be heard.
+# Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _SOUND_OUTLASTS_S = Fraction(1, 10)
 
 
@@ -75,7 +75,7 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
             scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()
             if scan.frame is None or not scan.ticks or video.time_base is None:
                 raise SourceError("source_damaged", "The video has no frame that can be decoded.")
-            # A stream that is announced and never comes is none.
+            # A stream that is declared but has no packets is ignored.
             sound = next((each for each in sounds if scan.sounds[each.index].packets), None)
             box = shown_box(container, path, demuxer, video)
             shapes = [

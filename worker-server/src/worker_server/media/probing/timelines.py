@@ -40,9 +40,9 @@ class Stamps:
     behind: list[int] = field(default_factory=list)  # the video's packets before each in the file
 
     def order_by_edits(self) -> None:
-        """Order by presentation where an edit list leaves out a middle.
+        """Order by presentation time if an edit list skips frames in the middle.
 
-        Decoding goes back there, to the key frame before the next span.
+        There decoding times go back, to the key frame before the next shown frame.
         """
         shown = [number for number in range(len(self.pts)) if number not in self.hidden]
         self.is_cut = any(shown[0] < number < shown[-1] for number in self.hidden if shown)

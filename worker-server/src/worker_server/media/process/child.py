@@ -65,7 +65,7 @@ class ChildFiles:
 
 @functools.cache
 def _runtime() -> tuple[Path, ...]:
-    """Return where Python, its packages and ours lie; never a whole prefix, which may be /usr."""
+    """Return the folders of Python and all packages; never a whole prefix such as /usr."""
     prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
     names = ("bin", "lib", "lib64", "pyvenv.cfg")
     return (*(prefix / name for prefix in prefixes for name in names), _SOURCE_ROOT)

@@ -190,13 +190,13 @@ def _failure_of(status: int, stderr_tail: str) -> tuple[str, str, bool]:
     if _any_of(_MEMORY, stderr_tail):
         return "encoder_out_of_memory", "The encoder needs too much memory for this video.", False
     # ffmpeg calls an input "invalid" too when it cannot open the file.
-    if _any_of(_DAMAGE, _said_by_reader(stderr_tail)) and not _any_of(_ABSENT, stderr_tail):
+    if _any_of(_DAMAGE, _reader_lines(stderr_tail)) and not _any_of(_ABSENT, stderr_tail):
         return "source_damaged", "The video is damaged.", False
     return "encoder_failed", f"The encoder failed with status {status}.", True
 
 
-def _said_by_reader(stderr_tail: str) -> str:
-    """Return the lines that are not of an encoder, a muxer or an output."""
+def _reader_lines(stderr_tail: str) -> str:
+    """Return the lines of demuxers and decoders: those of no encoder, muxer or output."""
     lines = stderr_tail.splitlines()
     return "\n".join(line for line in lines if not _any_of(_WRITER, line))
 

@@ -105,7 +105,7 @@ class SandboxFailed(Exception):
 
 
 def main() -> None:
-    """Become the program, or end with FAILED_STATUS: no status of the program's own."""
+    """Become the program, or exit with FAILED_STATUS, which programs do not use themselves."""
     try:
         _become_program()
     except Exception as error:  # noqa: BLE001 # whatever it is, the video is not to blame

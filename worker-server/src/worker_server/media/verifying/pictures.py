@@ -160,7 +160,7 @@ def _distance(frame: int, keys: Sequence[int]) -> int:
 
 
 def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
-    """Tell whether the clip shows another picture; one beside it will do where the rate varies."""
+    """Tell whether the clip shows another picture; at a variable rate neighbours count as equal."""
     wanted = edit.part.start_frame + frame
     decoded = source.pictures(range(wanted, wanted + 1))
     if not decoded:
