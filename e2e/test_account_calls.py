@@ -37,7 +37,7 @@ def assert_ended(api: Api) -> None:
     """Wait until every process of the web app refuses the token, which takes up to 5 s."""
 
     def every_process_refuses() -> bool:
-        # Each keeps what it knew for up to 5 s, and which of them answers is chance.
+        # Each process caches accounts for up to 5 s, and any of them may answer.
         answers = [api.get("/tasks") for _ in range(12)]
         return all(
             answer.status_code == 401 and answer.json()["code"] == "token_invalid"

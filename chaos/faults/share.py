@@ -13,7 +13,7 @@ _FILLER = ".filler"
 
 
 class ShareFault(Fault):
-    """A fault that needs a share of its own, so root and a loop device."""
+    """A fault that needs the share on a loop device, and so root."""
 
     def unavailable(self, target: Target) -> str | None:
         return target.no_share_because

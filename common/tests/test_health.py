@@ -1,4 +1,4 @@
-"""Alive, able to work, and counted."""
+"""`/health`, `/ready` and `/metrics` of every service."""
 
 from collections.abc import Callable, Iterable
 

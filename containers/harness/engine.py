@@ -61,7 +61,7 @@ class Engine:
         network = json.loads(
             self.docker("network", "inspect", "bridge", "-f", "{{json (index .IPAM.Config 0)}}")
         )
-        # An engine that chose the address itself does not say it: it is the first one then.
+        # Without a configured gateway the engine reports none: it is the network's first address.
         return str(network.get("Gateway") or ipaddress.ip_network(network["Subnet"])[1])
 
 

@@ -124,7 +124,7 @@ def wait_for_clip(caller: Caller, url: str) -> str:
 def others_stay_fast(caller: Caller) -> Iterator[None]:
     """Make another user's calls during the block, and require that they are fast.
 
-    Nine of ten, so that a test machine that is busy itself does not fail the test.
+    90 % of them, so that a busy test machine does not fail the test.
     """
     seconds: list[float] = []
     ends: list[bool] = []

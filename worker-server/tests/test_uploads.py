@@ -17,7 +17,7 @@ from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.jobs.uploads import remove_unneeded_uploads, remove_stray_uploads
+from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
 from worker_server.settings import Settings
 from worker_server.upload_files import UploadBusy, locked_file
 from worker_testing import problem

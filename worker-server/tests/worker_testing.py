@@ -1,4 +1,4 @@
-"""What several tests of the worker server do to tasks, and see of them."""
+"""Helpers of several test modules: make tasks and parts, and read their rows."""
 
 import uuid
 

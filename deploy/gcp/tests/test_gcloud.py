@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).parents[3]
 # The first test runs all commands, beside other checks.
 pytestmark = pytest.mark.timeout(600)
 _GCLOUD = re.compile(r"(?<![\w/-])gcloud(?= [a-z])")
-# In a document what is no code is talk.
+# In a document only code blocks and code spans contain commands.
 _GCLOUD_IN_CODE = re.compile(
     r"(?:(?<=`)|(?<=\n)|(?<=\n    )|(?<=\n       )|(?<=\())gcloud(?= [a-z])"
 )

@@ -165,7 +165,7 @@ class Cloud:
     url: str = ""
 
     def answer(self, path: str, headers: dict[str, str]) -> bytes | None:
-        """Return the body for a path; None where there is nothing for one who asks like that."""
+        """Return the body for a path; None if it is unknown or the headers are wrong."""
         instance = "/computeMetadata/v1/instance/"
         if path.startswith("/computeMetadata/"):
             if headers.get("Metadata-Flavor") != "Google":

@@ -27,7 +27,7 @@ _SETTINGS = {
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Return the exit code of the command.
 
-    BASE_URL tells it the system, IDRL_HOME its home, and VIDEO_URL a video that it may fetch.
+    Its environment has BASE_URL, IDRL_HOME, and VIDEO_URL, a video that the system may fetch.
     """
     folder = Path(tempfile.mkdtemp(prefix="idrl-"))
     if privileges.is_root():

@@ -36,7 +36,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class AccountState:
-    """An account, for checks of its tokens: those from before `tokens_valid_after_s` are refused."""
+    """An account; its tokens from before `tokens_valid_after_s` are refused."""
 
     user_id: int
     role: str

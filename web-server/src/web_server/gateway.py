@@ -212,7 +212,7 @@ class TasksService:
         except HTTPError as error:
             if isinstance(reason := getattr(error, "reason", error), SSLError):
                 # An operator's mistake: the caller only sees that the service is away.
-                _log.warning("the tasks service did not prove itself by TLS: %s", reason)
+                _log.warning("TLS verification of the tasks service failed: %s", reason)
             raise TasksUnavailable from error
         self._answered_at = time.monotonic()
         return answer
@@ -377,8 +377,6 @@ def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
     try:
         yield from answer.stream(_CHUNK_BYTES, decode_content=False)
     except HTTPError as error:
-        _log.warning(
-            "the tasks service broke off in the middle of an answer: %s", type(error).__name__
-        )
+        _log.warning("the tasks service ended a response before its end: %s", type(error).__name__)
         # gunicorn then closes the connection, which tells the caller that the answer is incomplete.
         raise ConnectionResetError(errno.ECONNRESET, "the tasks service broke off") from error

@@ -144,7 +144,7 @@ def publish(local: Path, target: Path) -> int:
 def within(timeout_s: float, write: Callable[[], None]) -> None:
     """Call `write` in a thread; raise ShareAway where it has not ended after `timeout_s`.
 
-    A call to a hard mount whose server is away cannot be interrupted: the thread goes on.
+    A call that blocks on a hard mount cannot be interrupted, so its thread stays.
     """
     errors: list[BaseException] = []
 

@@ -27,7 +27,7 @@ from worker_server.jobs import runtime, sweep
 from worker_server.jobs.brands import remove_unneeded_brands
 from worker_server.jobs.runtime import worker_name
 from worker_server.jobs.signs_of_life import SignsOfLife
-from worker_server.jobs.uploads import remove_unneeded_uploads, remove_stray_uploads
+from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
 from worker_server.queue import signs
 from worker_server.settings import Settings
 
@@ -95,7 +95,7 @@ def run_round(group: Group, worker: str) -> bool:
                     _run_step(name, step, worker)
             return is_ours
     except SQLAlchemyError as error:
-        _log.warning("no round: %s", type(error).__name__)
+        _log.warning("sweep round failed: %s", type(error).__name__)
         return False
     finally:
         group.round_began = None
@@ -107,7 +107,7 @@ def _run_step(name: str, step: Callable[[], None], worker: str) -> None:
         step()
     except Exception as error:  # noqa: BLE001 # a step that fails must not keep the others from running
         error_name = type(error).__name__
-        _log.exception("a step of the sweeper failed", extra={"step": name})
+        _log.exception("sweep step failed", extra={"step": name})
     signs.note_step(name, worker, error_name)
 
 
@@ -176,7 +176,7 @@ def main() -> None:
     sweeper = Sweeper(create_app(settings), settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, sweeper.stop)
-    _log.info("the sweeper begins")
+    _log.info("sweeper started")
     sweeper.run()
 
 

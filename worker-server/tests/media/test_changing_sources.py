@@ -56,8 +56,7 @@ def test_each_picture_of_changing_size_is_shown_whole(
     third = numbered(30, "25", f"c.{name}", options, first=70)
     source, path = prepared(join(f"joined.{name}", first, second, third))
     assert (source.width, source.height, source.frame_rate) == (320, 180, 25)
-    # Sound that is longer than its picture leaves gaps where pieces are joined: there a frame may
-    # stay on.
+    # In a piece whose sound is longer than the picture, the last frame may be repeated.
     numbers = read_numbers(path)
     assert list(dict.fromkeys(numbers)) == list(range(100))
     assert numbers == sorted(numbers)

@@ -294,7 +294,7 @@ def test_boxes_of_absurd_size_are_survived(size: int, make: Make, tmp_path: Path
 def test_a_deadline_is_kept(make: Make) -> None:
     with pytest.raises(EncodeFailed) as caught:
         probe(make(SMALL, "plain.mp4"), limits=replace(ProbeLimits(), timeout_s=0.001))
-    # It may have been the machine: another attempt can help.
+    # The machine may be at fault, so the failure is retryable.
     assert (caught.value.code, caught.value.retryable) == ("probe_timeout", True)
 
 

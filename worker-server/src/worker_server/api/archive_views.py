@@ -41,7 +41,7 @@ def blueprint(archives: ArchiveSender) -> Blueprint:
 
 
 def _seen(task: ArchivedTask) -> ArchivedTask:
-    """Return the task, for the web app's share links without what only its owner knows."""
+    """Return the task; with `shared`, without fields that only its owner may see."""
     if request.args.get("shared") != "true":
         return task
     shown = task.copy()

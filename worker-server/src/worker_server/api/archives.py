@@ -146,7 +146,7 @@ class ArchiveSender:
         try:
             yield from layout.read(start, length, lambda path: path.open("rb"))
         except (OSError, MemberChanged) as error:
-            _log.warning("a ZIP broke off: %s", type(error).__name__)
+            _log.warning("ZIP download aborted: %s", type(error).__name__)
             # gunicorn then closes the connection, which tells the caller that bytes are missing.
             raise ConnectionResetError from error
 

@@ -230,7 +230,7 @@ class _Transfer:
 
     def _log_retry(self, state: RetryCallState) -> None:
         extra = {"size_bytes": self._size_bytes}
-        _log.info("the request is repeated: %s", _error(state), extra=extra)
+        _log.info("request retried: %s", _error(state), extra=extra)
 
 
 @contextlib.contextmanager

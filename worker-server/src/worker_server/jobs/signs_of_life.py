@@ -41,7 +41,7 @@ class SignsOfLife:
             try:
                 signs.leave(self._name)
             except SQLAlchemyError as error:
-                _log.warning("the worker's row stays: %s", type(error).__name__)
+                _log.warning("worker row not deleted: %s", type(error).__name__)
 
     def _scratch_free_bytes(self) -> int | None:
         if self._scratch is None:
@@ -59,6 +59,6 @@ class SignsOfLife:
                 try:
                     signs.beat(self._name, self._kinds, self._scratch_free_bytes())
                 except SQLAlchemyError as error:
-                    _log.warning("no sign of life: %s", type(error).__name__)
+                    _log.warning("sign of life not recorded: %s", type(error).__name__)
             if self._ended.wait(signs.BEAT_S):
                 return

@@ -41,7 +41,7 @@ def take_back_leases(settings: Settings, clock: SweepClock) -> None:
     is_late = clock.is_late(settings.lease_s + settings.sweep_s)
     clock.swept_at = time.monotonic()
     if is_late:
-        _log.warning("this round is late: leases get one more round")
+        _log.warning("sweep round is late: expired leases wait for the next one")
         return
     expired = backlog.expired_leases(settings.lease_s)
     per_host = Counter(each.host for each in expired)
@@ -59,7 +59,7 @@ def _take_back(settings: Settings, expired: ExpiredLease, *, counted: bool) -> N
     """
     lease = expired.lease
     extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
-    _log.warning("lease ran out", extra={**extra, "worker": expired.worker, "counted": counted})
+    _log.warning("lease expired", extra={**extra, "worker": expired.worker, "counted": counted})
     lost = WorkFailed(
         FailureCode.WORKER_LOST,
         "Every worker that tried it was lost.",

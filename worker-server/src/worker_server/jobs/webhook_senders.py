@@ -50,6 +50,6 @@ class WebhookSenders:
                 try:
                     send_due(self._sender, self._ended.is_set)
                 except SQLAlchemyError as error:
-                    _log.warning("no webhooks are sent: %s", type(error).__name__)
+                    _log.warning("webhooks cannot be sent: %s", type(error).__name__)
                 except Exception:  # noqa: BLE001 # the thread must not end; the delivery is due again
                     _log.exception("webhook delivery failed with an unexpected exception")

@@ -103,7 +103,7 @@ def _reason(error: WorkFailed) -> str:
 
 @contextmanager
 def _sample(ffmpeg_path: str) -> Iterator[Path]:
-    """Make a second of video with sound, in a folder of its own."""
+    """Make a second of video with sound in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="idrl-selftest-") as folder:
         path = Path(folder).resolve() / "sample.mp4"
         command = [ffmpeg_path, "-v", "error", *_SAMPLE, *_ENCODING, str(path)]

@@ -16,7 +16,7 @@ from worker_server.queue.claims import Lease, PartLease
 from worker_server.queue.session import ScopedSession
 
 _log = logging.getLogger(__name__)
-# What is kept of one task: attempts that are not counted may go on for days.
+# Events kept for one task: attempts that do not count can be repeated for days.
 MAX_EVENTS = 1000
 _SAME_MACHINE_S = 120
 

@@ -38,7 +38,7 @@ class RemovalJob:
 
 
 def request(session: ScopedSession, task_id: uuid.UUID) -> None:
-    """Ask for the removal of what the task does not need, within the caller's transaction."""
+    """Request the removal of the task's unneeded files, within the caller's transaction."""
     request_each(session, [task_id])
 
 
@@ -58,7 +58,7 @@ def due_removals(limit: int) -> list[uuid.UUID]:
 
 
 def request_for(task_ids: Collection[uuid.UUID]) -> None:
-    """Ask for removals of these tasks, known or not, in a transaction of its own."""
+    """Request removals for these task ids, also unknown ones, in a transaction of its own."""
     if not task_ids:
         return
     with transaction() as session:

@@ -167,7 +167,7 @@ def add_bytes(direction: str, amount: int) -> bool:
         with transaction() as session:
             add(session, (BYTES, (direction,), amount))
     except SQLAlchemyError as error:
-        _log.warning("bytes not counted: %s", type(error).__name__)
+        _log.warning("downloaded bytes not counted: %s", type(error).__name__)
         return False
     return True
 

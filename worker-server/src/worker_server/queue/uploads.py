@@ -298,7 +298,7 @@ def due_removals(limit: int) -> list[uuid.UUID]:
 
 
 def note_removed(upload_id: uuid.UUID) -> None:
-    """Note that the file is gone; the row says so for a while, without the caller's words."""
+    """Record that the file is gone; the row stays for a while, without name and metadata."""
     values = {"removed_at": func.now(), "name": None, "tus_metadata": None}
     with transaction() as session:
         session.execute(update(Upload).where(Upload.id == upload_id).values(values))

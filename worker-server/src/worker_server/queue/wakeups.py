@@ -42,7 +42,7 @@ def send(queue: str, count: int = 1, trace: str | None = None) -> bool:
                     headers=headers,
                 )
     except (OperationalError, redis.RedisError, OSError) as error:
-        _log.warning("no wake-up sent: %s", type(error).__name__, extra={"queue": queue})
+        _log.warning("wake-up not sent: %s", type(error).__name__, extra={"queue": queue})
         return False
     return True
 

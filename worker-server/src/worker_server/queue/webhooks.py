@@ -187,7 +187,7 @@ def _is_due() -> tuple[ColumnElement[bool], ...]:
 
 
 def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:
-    """End what waits for a receiver that is gone."""
+    """Mark waiting deliveries as failed: the receiver answered 410 Gone."""
     waiting = (
         WebhookDelivery.webhook_id == webhook_id,
         WebhookDelivery.status == DeliveryStatus.WAITING,

@@ -54,8 +54,8 @@ def packet_grid(data: bytes) -> tuple[int, int] | None:
 def pieces_of(path: Path) -> list[Piece]:
     """Return the pieces of a transport stream, each with the PIDs of the first one's streams.
 
-    A stream of the first piece goes on in the first stream of its type that is new in the other. Of
-    several programs the first counts.
+    A stream of the first piece that the other piece lacks is continued by the other's first new
+    stream of the same type. Of several programs the first is used.
     """
     pieces: list[Piece] = []
     base: Sequence[Entry] = ()

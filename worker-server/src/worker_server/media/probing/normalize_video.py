@@ -21,8 +21,7 @@ from worker_server.media.probing.pictures import PictureShape, display_matrix, s
 # A frame whose place is taken moves on to the next one, so that none is lost; by no more than this
 # many places.
 _MOST_LATE = Fraction(7, 2)
-# Where pieces are joined with a gap of less than a frame, nothing is repeated until gaps add up to
-# about a frame.
+# Gaps of less than a frame between joined pieces are ignored until they add up to about a frame.
 _MOST_EARLY = Fraction(9, 10)
 
 

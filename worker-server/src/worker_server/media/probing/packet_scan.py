@@ -30,7 +30,7 @@ _MAX_SHAPES = 64
 # These keep decoding times of their own; the others' are made up by libavformat from the order of
 # the stamps.
 DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
-# Here a jump of the clock is as likely as a pause; elsewhere a picture may well stand for minutes.
+# In these a gap is as likely a clock jump as a pause; in others a frame may last for minutes.
 _BROADCAST_DEMUXERS = {"mpegts", "mpeg", "ogg"}
 _BROADCAST_HOLE_S, _HOLE_S = 10, 600
 # Pictures that are stored out of order go back by less than this in time.

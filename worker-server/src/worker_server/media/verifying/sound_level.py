@@ -15,7 +15,7 @@ from worker_server.media.model.edit import PartEdit
 _SHARES = (Fraction(1, 2), Fraction(1, 4), Fraction(3, 4))
 _LONGEST_S = Fraction(1, 2)
 _LEAD_S, _HOLE_S = Fraction(1, 5), Fraction(1, 50)
-# Encoders leave out what is high: nothing above half of it is compared.
+# AAC encoders cut off high frequencies: only those below half of this rate are compared.
 _RATE = 24_000
 # Encoders clip sound that is louder than full scale, and lose its level.
 _MAX_BEYOND = 0.01
