@@ -54,7 +54,7 @@ def test_worker_has_what_it_needs(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("image", OWN)
-def test_no_tools_of_the_build(engine: Engine, image: str) -> None:
+def test_image_has_no_build_tools(engine: Engine, image: str) -> None:
     tools = inside(
         engine,
         image,

@@ -75,7 +75,7 @@ def part(journey: Journey) -> dict[str, Any]:
     return part
 
 
-def test_it_is_done(journey: Journey) -> None:
+def test_task_is_done(journey: Journey) -> None:
     task = journey.last
     assert task["status"] == "done", task["error"]
     assert (task["progress"], task["parts_total"], task["parts_done"]) == (100, 3, 3)
@@ -219,12 +219,12 @@ def test_range_beyond_the_end(api: Api, part: dict[str, Any]) -> None:
     assert response.headers["Content-Range"] == f"bytes */{part['size_bytes']}"
 
 
-def test_clip_that_the_caller_has(api: Api, part: dict[str, Any]) -> None:
+def test_if_none_match_of_a_clip(api: Api, part: dict[str, Any]) -> None:
     assert api.download(part, **{"If-None-Match": f'"{part["sha256"]}"'}).status_code == 304
     assert api.download(part, **{"If-None-Match": '"another"'}).status_code == 200
 
 
-def test_clip_that_must_be_the_same(api: Api, part: dict[str, Any]) -> None:
+def test_if_match_of_a_clip(api: Api, part: dict[str, Any]) -> None:
     assert api.download(part, **{"If-Match": f'"{part["sha256"]}"'}).status_code == 200
     response = api.download(part, **{"If-Match": '"another"'})
     assert (response.status_code, response.json()["code"]) == (412, "precondition_failed")
@@ -238,13 +238,13 @@ def test_range_of_a_clip_that_changed(api: Api, part: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("number", ["3", "999999999999", "00000000000000000003"])
-def test_part_that_there_is_not(api: Api, journey: Journey, number: str) -> None:
+def test_unknown_part_is_404(api: Api, journey: Journey, number: str) -> None:
     response = api.get(f"{journey.last['link']}/parts/{number}")
     assert (response.status_code, response.json()["code"]) == (404, "part_not_found")
 
 
 @pytest.mark.parametrize("number", ["abc", "-1", "1.5", "%2e%2e"])
-def test_part_with_no_number(api: Api, journey: Journey, number: str) -> None:
+def test_malformed_part_number_is_404(api: Api, journey: Journey, number: str) -> None:
     response = api.get(f"{journey.last['link']}/parts/{number}")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
@@ -254,7 +254,7 @@ def test_clip_of_another_owner_is_404(sign_up: Callable[[], Api], part: dict[str
     assert (response.status_code, response.json()["code"]) == (404, "task_not_found")
 
 
-def test_a_clip_that_is_had_again_and_again(
+def test_repeated_downloads_of_a_clip_are_the_same(
     api: Api, journey: Journey, sign_up: Callable[[], Api], part: dict[str, Any]
 ) -> None:
     """Caches on the way change neither the clip nor who may have it."""

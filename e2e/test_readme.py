@@ -51,7 +51,9 @@ def test_clone_and_make_commands(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_the_walk(name: str, site: Site, short_video: bytes, tmp_path: Path) -> None:
+def test_quick_start_commands_work(
+    name: str, site: Site, short_video: bytes, tmp_path: Path
+) -> None:
     first, *rest = BLOCK.findall((ROOT / name).read_text())
     person = f"ana-{uuid.uuid4().hex[:12]}"
     # The system under test and a video it may fetch, in the place of the printed ones; and a new

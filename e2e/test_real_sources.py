@@ -173,7 +173,7 @@ def test_a_damaged_frame_is_concealed_and_counted(posted: Posted) -> None:
     assert posted.task("one damaged frame")["parts"][0]["concealed_frames"] == 1
 
 
-def test_the_film_s_own_sound_is_taken(posted: Posted) -> None:
+def test_default_sound_track_is_used(posted: Posted) -> None:
     sound = decode_clip(posted.content("several tracks")).sound
     begin = int((LOGO_S + 0.25) * SOUND_HZ)
     spectrum = np.abs(np.fft.rfft(sound[begin : begin + SOUND_HZ // 2]))

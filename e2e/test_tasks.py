@@ -74,7 +74,7 @@ def test_slashes_that_follow_each_other_count_as_one(api: Api, gone: str) -> Non
 
 
 @pytest.mark.parametrize(("method", "below"), [("GET", ""), ("DELETE", ""), ("GET", "/parts/0")])
-def test_a_task_does_not_exist_for_anybody_else(
+def test_task_of_another_account_is_answered_like_an_unknown_one(
     api: Api, sign_up: SignUp, gone: str, method: str, below: str
 ) -> None:
     task_id, other = api.submit(gone)["task_id"], sign_up()
@@ -109,7 +109,9 @@ def test_same_key_with_another_body_is_refused(api: Api, gone: str) -> None:
     assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_keys_of_different_people_do_not_meet(api: Api, sign_up: SignUp, gone: str) -> None:
+def test_idempotency_keys_are_separate_for_each_account(
+    api: Api, sign_up: SignUp, gone: str
+) -> None:
     key = {"Idempotency-Key": str(uuid.uuid4())}
     assert api.submit(gone, **key)["task_id"] != sign_up().submit(gone, **key)["task_id"]
 

@@ -73,7 +73,7 @@ def test_colour_tags_change_no_figure(
     assert quality(_tagged(clip, clip_tags), tagged) == quality(clip, edit)
 
 
-def test_one_bad_frame_shows_in_the_worst_frame_and_hardly_in_the_mean(
+def test_one_bad_frame_lowers_the_worst_vmaf_but_not_the_mean(
     edit: PartEdit, filtered: Callable[[str], Quality]
 ) -> None:
     bad_frame = edit.frames_before + 20

@@ -51,7 +51,7 @@ def test_rows_without_files_are_missing(system: Target) -> None:
         system.rows("DELETE FROM brands WHERE id = %s", named["brand"])
 
 
-def test_answers_and_losses_are_taken_from_the_callers(system: Target) -> None:
+def test_late_answers_and_losses_of_callers_are_findings(system: Target) -> None:
     history, source = History(), system.sources.named("short.mp4")
     history.note_call("GET", "/late", time.monotonic() - 16, 200, {})
     history.note_call("GET", "/bare", time.monotonic(), 503, {})

@@ -1,4 +1,4 @@
-"""Every request has an id, and every answer says it."""
+"""Every request has an id, and every response has it as a header."""
 
 import re
 
@@ -11,7 +11,7 @@ from idrl_common import request_ids
 @pytest.fixture
 def app(app: Flask) -> Flask:
     @app.get("/id")
-    def say() -> str:
+    def current_id() -> str:
         return request_ids.request_id.get() or ""
 
     return app

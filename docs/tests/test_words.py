@@ -44,5 +44,5 @@ def test_variables_are_named_after_what_they_hold() -> None:
     assert _uses(VAGUE, "*.py", ":!chaos/history.py") == []
 
 
-def test_search_finds_what_it_should() -> None:
+def test_git_grep_finds_a_known_line() -> None:
     assert _uses(r"\bVAGUE = ", "docs/tests/*.py")

@@ -113,7 +113,7 @@ def test_an_answer_with_a_cookie_is_not_kept(checked: "Edge") -> None:
     assert len(checked.tasks.requests) == 3
 
 
-def test_a_clip_that_broke_off_is_not_kept(checked: "Edge") -> None:
+def test_truncated_clip_is_not_cached(checked: "Edge") -> None:
     def break_off(call: "_Handler") -> None:
         call.send_response(200)
         call.send_header("Content-Length", "1000000")
@@ -210,5 +210,5 @@ def test_only_clips_are_cached(edge: "Edge") -> None:
     assert kept_files(edge) == 0
 
 
-def test_a_cache_of_no_size_is_no_error(start_edge: "StartEdge") -> None:
+def test_cache_of_size_0_is_accepted(start_edge: "StartEdge") -> None:
     assert get(start_edge(CLIP_CACHE_SIZE="0")).ok

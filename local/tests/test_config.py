@@ -90,14 +90,14 @@ def test_nothing_of_the_callers_secrets_and_addresses_is_inherited() -> None:
         assert programs.is_passed_on(name)
 
 
-def test_figures_of_an_earlier_run_are_gone(installation: Installation) -> None:
+def test_metric_files_of_an_earlier_run_are_removed(installation: Installation) -> None:
     folder = Path(environment_of("tasks", installation)["PROMETHEUS_MULTIPROC_DIR"])
     (folder / "old.db").touch()
     environment_of("tasks", installation)
     assert list(folder.iterdir()) == []
 
 
-def test_the_caller_sets_how_many_work_at_once(installation: Installation) -> None:
+def test_concurrency_is_read_from_the_environment(installation: Installation) -> None:
     chosen = Installation(
         installation.home,
         installation.ports,

@@ -105,7 +105,9 @@ class Exchange(BaseHTTPRequestHandler):
             return self._do
         raise AttributeError(name)
 
-    def say(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+    def respond(
+        self, status: int, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> None:
         """Answer in one go."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
@@ -129,7 +131,7 @@ class TasksStandIn(ThreadingHTTPServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Exchange)
         self.seen: list[Seen] = []
-        self.answer: Callable[[Exchange], None] = lambda exchange: exchange.say(200, b"{}")
+        self.answer: Callable[[Exchange], None] = lambda exchange: exchange.respond(200, b"{}")
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_: object) -> None:

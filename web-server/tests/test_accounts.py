@@ -101,15 +101,15 @@ def test_deleted_account_leaves_nothing(
             kind = exchange.path.partition("?")[0]
             links = [link for link in left if link.startswith(kind)]
             body = [{"task_id": link.rpartition("/")[2], "link": link} for link in links]
-            return exchange.say(200, json.dumps(body).encode())
+            return exchange.respond(200, json.dumps(body).encode())
         if exchange.command == "PUT":
-            return exchange.say(200, b"{}")
+            return exchange.respond(200, b"{}")
         if exchange.path == _SECRET:
-            return exchange.say(204, b"")
+            return exchange.respond(204, b"")
         left[exchange.path] -= 1
         if not left[exchange.path]:
             del left[exchange.path]
-        return exchange.say(200, b"{}")
+        return exchange.respond(200, b"{}")
 
     tasks.answer = answer
     auth.login(password="Wrong-passw0rd")
@@ -152,7 +152,7 @@ def test_task_of_a_call_that_is_still_under_way_goes_with_the_account(
         elif exchange.command == "GET" and exchange.path == "/webhooks" and not inserted:
             inserted.append(True)
             database.execute(f"INSERT INTO tasks (id, owner_id, url) VALUES ('{task_id}', 1, '')")
-        exchange.say(200, json.dumps(rows).encode())
+        exchange.respond(200, json.dumps(rows).encode())
 
     tasks.answer = answer
     result = client.delete("/me", json={"password": auth.password}, headers=headers)
@@ -172,7 +172,7 @@ def test_account_stays_while_something_of_it_cannot_be_removed(
 ) -> None:
     monkeypatch.setattr(account_removal, "_REMOVAL_S", 0.3)
     database.execute("INSERT INTO tasks (id, owner_id, url) VALUES (gen_random_uuid(), 1, '')")
-    tasks.answer = lambda exchange: exchange.say(200, b"[]")
+    tasks.answer = lambda exchange: exchange.respond(200, b"[]")
     answer = client.delete("/me", json={"password": auth.password}, headers=headers)
     assert_problem(answer, 503, "tasks_still_running")
     assert auth.login().status_code == 200
@@ -213,7 +213,7 @@ def test_parallel_deletions_of_an_account_occupy_one_thread(
     def answer(exchange: Exchange) -> None:
         asked.set()
         go_on.wait(10)
-        exchange.say(200, b"[]")
+        exchange.respond(200, b"[]")
 
     tasks.answer = answer
     body = {"password": auth.password}

@@ -101,7 +101,7 @@ def test_health_answers_while_every_thread_waits_for_the_tasks_service(
 
     def hang(exchange: Exchange) -> None:
         release.wait(30)
-        exchange.say(200, b"[]")
+        exchange.respond(200, b"[]")
 
     tasks.answer = hang
     with ThreadPoolExecutor(2 * THREADS) as pool:

@@ -32,7 +32,7 @@ def caching(make_app: MakeApp) -> FlaskClient:
     return make_app(accel_redirect=True).test_client()
 
 
-def say(status: int, **headers: str) -> Callable[[Exchange], None]:
+def responding(status: int, **headers: str) -> Callable[[Exchange], None]:
     """Answer as the tasks service answers HEAD: with a length and no body."""
 
     def answer(exchange: Exchange) -> None:
@@ -48,7 +48,7 @@ def say(status: int, **headers: str) -> Callable[[Exchange], None]:
 def test_authorized_clip_is_cached_by_its_sha256(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
 ) -> None:
-    tasks.answer = say(status, **{"Content-Length": "1000"})
+    tasks.answer = responding(status, **{"Content-Length": "1000"})
     asked = {
         "Range": "bytes=0-3",
         "If-Range": '"x"',
@@ -71,7 +71,7 @@ def test_refused_clip_bypasses_the_cache(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
 ) -> None:
     """Why not, the tasks service tells nginx, whatever is kept there."""
-    tasks.answer = say(status, **{"Content-Length": "1000"})
+    tasks.answer = responding(status, **{"Content-Length": "1000"})
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
 
 
@@ -81,17 +81,19 @@ def test_refused_clip_bypasses_the_cache(
 def test_clip_without_a_sha256_tag_bypasses_the_cache(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], tag: str
 ) -> None:
-    tasks.answer = say(200, **{"Content-Length": "1000", "ETag": tag})
+    tasks.answer = responding(200, **{"Content-Length": "1000", "ETag": tag})
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
 
 
 def test_response_without_a_body_is_sent_by_the_web_app(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    tasks.answer = say(304)
+    tasks.answer = responding(304)
     answer = caching.get(CLIP, headers={**headers, "If-None-Match": f'"{SHA256}"'})
     assert (answer.status_code, answer.data, answer.headers["ETag"]) == (304, b"", f'"{SHA256}"')
-    tasks.answer = say(404, **{"Content-Length": "70", "Content-Type": "application/problem+json"})
+    tasks.answer = responding(
+        404, **{"Content-Length": "70", "Content-Type": "application/problem+json"}
+    )
     answer = caching.head(CLIP, headers=headers)
     assert (answer.status_code, answer.data, answer.content_type) == (
         404,
@@ -109,7 +111,7 @@ def test_authorization_requests_reuse_the_connection(
 
     def note(exchange: Exchange) -> None:
         ports.append(exchange.client_address[1])
-        say(200, **{"Content-Length": "1000"})(exchange)
+        responding(200, **{"Content-Length": "1000"})(exchange)
 
     tasks.answer = note
     for _ in range(3):
@@ -150,7 +152,7 @@ def test_authorization_of_a_clip_leaves_nginx_time_to_fetch_it(
 
     def hang(exchange: Exchange) -> None:
         release.wait(30)
-        exchange.say(200)
+        exchange.respond(200)
 
     tasks.answer = hang
     monkeypatch.setattr(gateway, "_CHECK_TIMEOUT_S", 0.3)

@@ -38,14 +38,14 @@ def test_call_is_forwarded_with_query_headers_and_body(
 def test_other_headers_are_not_forwarded(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    unsaid = {
+    other_headers = {
         "Cookie": "a=b",
         "X-Forwarded-For": "192.0.2.1",
         "Accept-Encoding": "gzip",
         "User-Agent": "x",
         "TE": "x",
     }
-    client.get("/tasks", headers={**headers, **unsaid})
+    client.get("/tasks", headers={**headers, **other_headers})
     [seen] = tasks.seen
     assert set(seen.headers) == {"Host", "Authorization", "Accept-Encoding", "X-Request-Id"}
     assert seen.headers["Accept-Encoding"] == "identity"
@@ -61,8 +61,10 @@ def test_the_answer_is_passed_back_as_it_is(
         "ETag": '"x"',
         "Cache-Control": "private",
     }
-    unsaid = {"Set-Cookie": "a=b", "X-Internal": "1", "Connection": "keep-alive"}
-    tasks.answer = lambda exchange: exchange.say(202, b'{ "a":1 }', {**answer_headers, **unsaid})
+    other_headers = {"Set-Cookie": "a=b", "X-Internal": "1", "Connection": "keep-alive"}
+    tasks.answer = lambda exchange: exchange.respond(
+        202, b'{ "a":1 }', {**answer_headers, **other_headers}
+    )
     answer = client.post("/tasks", headers=headers)
     assert (answer.status_code, answer.data) == (202, b'{ "a":1 }')
     assert set(answer.headers.keys()) == {*answer_headers, "Content-Length", "X-Request-Id"}
@@ -72,7 +74,7 @@ def test_the_answer_is_passed_back_as_it_is(
 def test_cookies_of_one_caller_never_reach_another(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    tasks.answer = lambda exchange: exchange.say(200, b"", {"Set-Cookie": "session=secret"})
+    tasks.answer = lambda exchange: exchange.respond(200, b"", {"Set-Cookie": "session=secret"})
     client.get("/tasks", headers=headers)
     client.get("/tasks", headers=headers)
     assert [seen.headers.get("Cookie") for seen in tasks.seen] == [None, None]
@@ -84,7 +86,7 @@ def test_a_problem_is_passed_back(
 ) -> None:
     body = b'{"code":"whatever"}'
     answer_headers = {"Content-Type": "application/problem+json", "Allow": "GET"}
-    tasks.answer = lambda exchange: exchange.say(status, body, answer_headers)
+    tasks.answer = lambda exchange: exchange.respond(status, body, answer_headers)
     answer = client.delete("/tasks/1", headers=headers)
     assert (answer.status_code, answer.data, answer.content_type) == (
         status,
@@ -105,7 +107,7 @@ def test_retry_after_is_left_to_the_caller(
 ) -> None:
     body = b'{"code":"storage_full"}'
     answer_headers = {"Content-Type": "application/problem+json", "Retry-After": "7"}
-    tasks.answer = lambda exchange: exchange.say(status, body, answer_headers)
+    tasks.answer = lambda exchange: exchange.respond(status, body, answer_headers)
     answer = client.open("/tasks/1", method=method, headers=headers)
     assert (answer.status_code, answer.headers["Retry-After"]) == (status, "7")
     assert answer.data == (b"" if method == "HEAD" else body)
@@ -115,7 +117,7 @@ def test_retry_after_is_left_to_the_caller(
 def test_a_redirect_is_not_followed(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    tasks.answer = lambda exchange: exchange.say(302, b"", {"Location": "http://127.0.0.1:1/"})
+    tasks.answer = lambda exchange: exchange.respond(302, b"", {"Location": "http://127.0.0.1:1/"})
     answer = client.get("/tasks/1", headers=headers)
     assert (answer.status_code, answer.headers["Location"]) == (302, "http://127.0.0.1:1/")
     assert len(tasks.seen) == 1
@@ -125,7 +127,7 @@ def test_a_redirect_is_not_followed(
 def test_methods_are_judged_by_the_tasks_service(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
-    tasks.answer = lambda exchange: exchange.say(405, b"", {"Allow": "GET, POST"})
+    tasks.answer = lambda exchange: exchange.respond(405, b"", {"Allow": "GET, POST"})
     answer = client.open("/tasks", method=method, headers=headers)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
     assert [seen.method for seen in tasks.seen] == [method]
@@ -193,7 +195,9 @@ def test_other_paths_are_not_passed_on(
 def test_head_has_the_length_and_no_body(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    tasks.answer = lambda exchange: exchange.say(200, b"x" * 1000, {"Content-Type": "video/mp4"})
+    tasks.answer = lambda exchange: exchange.respond(
+        200, b"x" * 1000, {"Content-Type": "video/mp4"}
+    )
     answer = client.head(CLIP, headers=headers)
     assert (answer.status_code, answer.data, answer.content_length) == (200, b"", 1000)
     assert [seen.method for seen in tasks.seen] == ["HEAD"]
@@ -208,7 +212,7 @@ def test_a_range_is_passed_both_ways(
         "Accept-Ranges": "bytes",
         "ETag": '"x"',
     }
-    tasks.answer = lambda exchange: exchange.say(206, b"0123", answer_headers)
+    tasks.answer = lambda exchange: exchange.respond(206, b"0123", answer_headers)
     asked = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"'}
     answer = client.get(CLIP, headers={**headers, **asked})
     assert (answer.status_code, answer.data) == (206, b"0123")
@@ -232,7 +236,7 @@ def test_not_modified_has_no_body(
 def test_a_compressed_answer_stays_compressed(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
-    tasks.answer = lambda exchange: exchange.say(
+    tasks.answer = lambda exchange: exchange.respond(
         200, b"\x1f\x8b not really", {"Content-Encoding": "gzip"}
     )
     assert client.get("/tasks", headers=headers).data == b"\x1f\x8b not really"

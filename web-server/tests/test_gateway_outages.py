@@ -26,7 +26,7 @@ def test_connections_are_kept_open(
 
     def note(exchange: Exchange) -> None:
         ports.append(exchange.client_address[1])
-        exchange.say(200, b"[]")
+        exchange.respond(200, b"[]")
 
     tasks.answer = note
     for _ in range(3):
@@ -43,7 +43,7 @@ def test_safe_methods_are_retried_once(
         if len(tasks.seen) == 1:
             exchange.hang_up()
         else:
-            exchange.say(200, b"[]")
+            exchange.respond(200, b"[]")
 
     tasks.answer = hang_up_once
     assert client.open("/tasks/1", method=method, headers=headers).status_code == 200
@@ -75,7 +75,7 @@ def test_post_uses_a_new_connection_after_a_restart(
     closed = threading.Event()
 
     def answer_and_close(exchange: Exchange) -> None:
-        exchange.say(200, b"[]")
+        exchange.respond(200, b"[]")
         exchange.hang_up()
         closed.set()
 
@@ -92,7 +92,7 @@ def test_unreachable_tasks_service_is_502(make_app: MakeApp, headers: dict[str, 
 
 
 def say_and_close(exchange: Exchange) -> None:
-    exchange.say(200, b"[]")
+    exchange.respond(200, b"[]")
     exchange.hang_up()
 
 

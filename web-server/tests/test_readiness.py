@@ -33,7 +33,7 @@ def test_ready_without_the_tasks_service_is_degraded(make_app: MakeApp) -> None:
 def test_ready_is_degraded_while_the_tasks_service_is(
     client: FlaskClient, tasks: TasksStandIn
 ) -> None:
-    tasks.answer = lambda exchange: exchange.say(200, b'{"status": "degraded"}')
+    tasks.answer = lambda exchange: exchange.respond(200, b'{"status": "degraded"}')
     answer = client.get("/ready")
     assert answer.json is not None
     assert (answer.status_code, answer.json["status"]) == (200, "degraded")

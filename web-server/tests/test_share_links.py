@@ -40,10 +40,10 @@ def tasks(tasks: TasksStandIn) -> TasksStandIn:
 
     def answer(exchange: Exchange) -> None:
         if exchange.path == f"/tasks/{TASK}":
-            return exchange.say(200, json.dumps(DOCUMENT).encode())
+            return exchange.respond(200, json.dumps(DOCUMENT).encode())
         if exchange.path.startswith(f"/tasks/{TASK}/"):
-            return exchange.say(200, b"bytes", {"Content-Type": "video/mp4"})
-        return exchange.say(404, b"{}", {"Content-Type": "application/problem+json"})
+            return exchange.respond(200, b"bytes", {"Content-Type": "video/mp4"})
+        return exchange.respond(404, b"{}", {"Content-Type": "application/problem+json"})
 
     tasks.answer = answer
     return tasks
@@ -216,7 +216,7 @@ def test_link_outlives_the_log_in_and_ends_with_the_account(
     assert client.get(path).status_code == 200
     answer: Any = auth.login().json
     known = tasks.answer
-    tasks.answer = lambda exchange: exchange.say(200, b"[]")
+    tasks.answer = lambda exchange: exchange.respond(200, b"[]")
     body = {"password": auth.password}
     assert client.delete("/me", json=body, headers=bearer(answer["token"])).status_code == 204
     tasks.answer = known

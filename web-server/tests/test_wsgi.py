@@ -99,7 +99,7 @@ def test_clip_is_not_buffered(served: Served, tasks: TasksStandIn) -> None:
     size_bytes = 96 * 1024 * 1024
 
     def clip(exchange: Exchange) -> None:
-        exchange.say(200, b"x" * size_bytes, {"Content-Type": "video/mp4"})
+        exchange.respond(200, b"x" * size_bytes, {"Content-Type": "video/mp4"})
 
     tasks.answer = clip
     headers = bearer(served)
@@ -114,7 +114,7 @@ def test_clip_is_not_buffered(served: Served, tasks: TasksStandIn) -> None:
 
 def test_truncated_clip_closes_the_connection(served: Served, tasks: TasksStandIn) -> None:
     def half(exchange: Exchange) -> None:
-        exchange.say(200, b"x" * 1000, {"Content-Type": "video/mp4", "Content-Length": "2000"})
+        exchange.respond(200, b"x" * 1000, {"Content-Type": "video/mp4", "Content-Length": "2000"})
         exchange.hang_up()
 
     tasks.answer = half

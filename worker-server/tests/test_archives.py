@@ -167,9 +167,7 @@ def test_others_tasks_do_not_exist(get: Get, task_id: str, name: str) -> None:
     assert problem(get(f"/batches/{uuid.uuid4()}/clips.zip")) == (404, "batch_not_found")
 
 
-def test_clip_whose_file_is_gone_is_left_out_and_rendered_again(
-    get: Get, settings: Settings
-) -> None:
+def test_missing_clip_is_left_out_and_rendered_again(get: Get, settings: Settings) -> None:
     task_id = processing(parts=3)
     lost = finish(settings)
     finish(settings)

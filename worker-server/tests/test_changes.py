@@ -23,7 +23,7 @@ def test_patch_changes_what_is_given_alone(client: FlaskClient, auth: Auth) -> N
     assert ({name: kept[name] for name in body}, kept["keep"]) == (body, True)
 
 
-def test_null_removes(client: FlaskClient, auth: Auth) -> None:
+def test_null_removes_labels(client: FlaskClient, auth: Auth) -> None:
     before = post(client, auth()).get_json()
     path = before["link"]
     body = {"name": "Finish", "external_id": "order-1", "metadata": {"day": 2}}

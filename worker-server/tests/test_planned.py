@@ -121,7 +121,7 @@ def test_started_task_that_is_retried_does_not_wait_again(
 
 
 @pytest.mark.parametrize("status", ["queued", "downloading"])
-def test_what_is_not_planned_yet_cannot_be_started(
+def test_task_that_is_not_planned_yet_cannot_be_started(
     client: FlaskClient, auth: Auth, post_manual: Callable[..., dict[str, Any]], status: str
 ) -> None:
     link = post_manual()["link"]
@@ -280,7 +280,7 @@ def test_delete_aborts_it_with_its_files(
     assert problem(client.post(f"{planned}/start", headers=auth())) == (409, "not_planned")
 
 
-def test_it_expires_as_finished_tasks_do(
+def test_planned_task_expires_like_a_finished_one(
     client: FlaskClient, auth: Auth, planned: str, settings: Settings
 ) -> None:
     monthly = settings.model_copy(update={"retention_days": 30})

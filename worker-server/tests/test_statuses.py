@@ -20,7 +20,7 @@ WORDS = {*TaskStatus, *PartStatus}
 ELSEWHERE = {"statuses.py", "cancellation.py", "events.py", "system_status.py"}
 
 
-def test_page_is_the_generated_one() -> None:
+def test_state_machine_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "state-machine.md").read_text() == statuses.document()
 
 

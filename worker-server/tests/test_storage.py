@@ -112,7 +112,7 @@ def test_the_source_of_another_attempt_stays(share: Path, folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"source.10", "source.12.remuxed"}
 
 
-def test_keep_only_what_is_needed(share: Path, folder: Path) -> None:
+def test_files_are_removed_except_those_to_keep(share: Path, folder: Path) -> None:
     for name in ("source.1", "source.1.remuxed", ".0.1.mp4.tmp", "0.1.mp4", "0.2.mp4"):
         (folder / name).touch()
     names = storage.list_files(share, TASK)
@@ -179,6 +179,6 @@ def test_descriptor_of_a_range_is_at_its_start(clip: Path) -> None:
         assert os.lseek(part.fileno(), 0, os.SEEK_CUR) == 1_000_003
 
 
-def test_a_range_of_a_file_that_is_away(folder: Path) -> None:
+def test_range_of_a_missing_file(folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
         storage.FileRange(folder / "0.1.mp4", 0, 1)

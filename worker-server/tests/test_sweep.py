@@ -69,9 +69,7 @@ def test_leases_that_one_machine_loses_together_are_not_counted(
     assert [task_of(task_id).failures for task_id in tasks] == [0, 0]
 
 
-def test_machine_that_loses_one_task_after_the_other_fails_none(
-    at_once: Settings, clock: SweepClock
-) -> None:
+def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: SweepClock) -> None:
     tasks = [submit(URL) for _ in range(2)]
     for _ in range(4):
         for _task in tasks:  # the one that was lost waits while the other is tried

@@ -244,7 +244,7 @@ def test_restart_of_postgresql_loses_no_event(
     assert _send() == 0
 
 
-def test_two_senders_do_not_crowd_one_receiver(add: Callable[..., uuid.UUID]) -> None:
+def test_receiver_has_one_attempt_at_a_time(add: Callable[..., uuid.UUID]) -> None:
     add()
     add()
     _finish()

@@ -55,7 +55,7 @@ def test_key_in_the_keyring_is_in_no_file(keyring: Keyring, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("priority", "is_locked"), [(0, False), (5, True)])
-def test_without_a_keyring_that_takes_it_the_key_is_in_a_file(
+def test_key_is_stored_in_a_file_without_a_usable_keyring(
     keyring: Keyring, tmp_path: Path, priority: int, is_locked: bool
 ) -> None:
     keyring.priority, keyring.is_locked = priority, is_locked

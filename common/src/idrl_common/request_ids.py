@@ -20,7 +20,7 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
 def install(app: Flask) -> None:
-    """Give every request an id, the caller's own where it is harmless, and say it in the answer."""
+    """Give every request an id, the caller's own if it is well-formed, and add it to the response."""
 
     @app.before_request
     def begin() -> None:
@@ -33,7 +33,7 @@ def install(app: Flask) -> None:
         traceparent.set(trace if trace and _TRACEPARENT.fullmatch(trace) else None)
 
     @app.after_request
-    def say(response: Response) -> Response:
+    def add_header(response: Response) -> Response:
         response.headers[HEADER] = request_id.get() or ""
         return response
 

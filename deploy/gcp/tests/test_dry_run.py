@@ -326,7 +326,7 @@ def test_worker_without_secrets_fails_the_upgrade_alone(stage: Stage) -> None:
     assert [url for url in project.objects if first in url]
 
 
-def test_secret_that_is_gone_and_refusals_of_a_teardown(stage: Stage) -> None:
+def test_missing_secret_and_refused_teardown(stage: Stage) -> None:
     """Versions of a secret that is created again start at 1: the number alone shows no change."""
     assert_up(stage)
     with stage.cloud.change() as project:

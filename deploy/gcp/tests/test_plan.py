@@ -71,7 +71,7 @@ def test_no_secret_is_stored(planned: Plan) -> None:
     assert version.get("secret_data") is None
 
 
-def test_subnets_do_not_overlap_and_see_google(planned: Plan) -> None:
+def test_subnets_do_not_overlap_and_reach_google_apis(planned: Plan) -> None:
     subnets = values_of(planned, "google_compute_subnetwork")
     assert {subnet["name"]: subnet["ip_cidr_range"] for subnet in subnets} == {
         "idrl-web": "10.30.1.0/24",

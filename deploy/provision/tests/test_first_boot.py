@@ -160,7 +160,7 @@ def test_a_release_is_current_only_when_it_is_used(machine: Machine) -> None:
     assert links == ["two", "one"]
 
 
-def test_what_building_leaves_is_removed(machine: Machine) -> None:
+def test_old_releases_and_images_are_removed(machine: Machine) -> None:
     machine.program("docker", 'echo "docker $*" >>"$CALLS"')
     for revision in ("one", "two", "three"):
         machine.shell(f"copy_release {machine.etc} {revision}; use_release {revision}")
@@ -186,7 +186,7 @@ def test_a_missing_agent_stops_nothing(machine: Machine, cloud: Cloud) -> None:
     assert "agent --also-install" in machine.calls()
 
 
-def test_the_revision_is_the_one_that_answers(machine: Machine, cloud: Cloud) -> None:
+def test_revision_is_that_of_the_running_service(machine: Machine, cloud: Cloud) -> None:
     """Not the one that is unpacked: an upgrade asks what the running service says."""
     machine.write_settings({"idrl-role": "worker"})
     assert machine.run(PROVISION / "revision").code == 1

@@ -43,7 +43,7 @@ def env(machine: Machine, role: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("role", "first"), TLS_SECRETS)
-def test_each_file_that_is_added_finds_what_it_needs(
+def test_added_compose_file_finds_its_variables_and_files(
     machine: Machine, role: str, first: str
 ) -> None:
     set_up(machine, role, first)
@@ -78,7 +78,7 @@ def test_the_machines_agree_on_ports_and_names(machine: Machine) -> None:
     assert ports == ["5443", "6380"]
 
 
-def test_without_the_setting_nothing_changes(machine: Machine) -> None:
+def test_env_is_unchanged_without_internal_tls(machine: Machine) -> None:
     machine.write_settings(SETTINGS["worker"])
     assert env(machine, "worker") == {
         "REDIS_PASSWORD": "x",

@@ -89,7 +89,7 @@ def test_a_missing_secret_is_named(machine: Machine, role: str, name: str) -> No
 
 
 @pytest.mark.parametrize("role", SETTINGS)
-def test_complete_by_hand(machine: Machine, role: str) -> None:
+def test_settings_and_secrets_from_files_are_complete(machine: Machine, role: str) -> None:
     machine.write_settings(SETTINGS[role])
     machine.write_secrets(*SECRETS[role])
     done = machine.check(role)
@@ -127,7 +127,9 @@ def test_secrets_that_others_may_read_are_refused(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("role", SETTINGS)
-def test_complete_from_the_cloud(machine: Machine, cloud: Cloud, role: str) -> None:
+def test_settings_and_secrets_from_metadata_are_complete(
+    machine: Machine, cloud: Cloud, role: str
+) -> None:
     cloud.attributes = {**SETTINGS[role], "idrl-role": role, "idrl-secrets-url": cloud.url}
     cloud.secrets = {name: machine.secrets[name] for name in SECRETS[role]}
     done = machine.check(role, cloud.url)

@@ -219,7 +219,7 @@ def test_progress_resets_the_count_of_failures(site: Site, fetch: Fetcher) -> No
     assert fetch.path.read_bytes() == body
 
 
-def test_the_rest_counts_against_the_limit(site: Site, fetch: Fetcher) -> None:
+def test_resumed_bytes_count_against_the_limit(site: Site, fetch: Fetcher) -> None:
     """The range answer hides the total; what is there already has to be added."""
     hidden = rest(Content_Range=f"bytes {HALF}-{len(BODY) - 1}/*")
 

@@ -146,7 +146,7 @@ def test_short_retry_after_is_waited_for_and_not_shortened(site: Site, fetch: Fe
     assert at[1] - at[0] >= 1
 
 
-def test_received_bytes_are_worth_a_longer_wait(site: Site, fetch: Fetcher) -> None:
+def test_partial_download_waits_longer_for_retry_after(site: Site, fetch: Fetcher) -> None:
     half = len(BODY) // 2
 
     def breaks(x: Exchange) -> None:

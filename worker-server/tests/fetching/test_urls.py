@@ -195,7 +195,7 @@ def test_allowed_host_does_not_allow_other_schemes() -> None:
         st.from_regex(r"https?://\S+"),
     )
 )
-def test_any_text_is_taken_or_refused(url: str) -> None:
+def test_any_text_is_accepted_or_refused_as_url(url: str) -> None:
     with contextlib.suppress(UrlRefused):
         check_url(url, allow_hosts=())
 

@@ -223,7 +223,7 @@ def test_key_frames_make_parts_that_are_copied_whole(
             assert find_span(container, one.edit).part == one.edit.part
 
 
-def test_open_groups_are_no_key_frames(make: Make) -> None:
+def test_key_frames_of_open_gops_are_not_cuts(make: Make) -> None:
     """Their first pictures refer to the group before: cut there, nothing could be copied."""
     options = "-c:v libx264 -preset fast -bf 3 -g 25 -sc_threshold 0 -x264-params open-gop=1"
     path = make(f"-f lavfi -i testsrc2=s={SIZE}:r=25:d=10 {options}", "o.mp4")
@@ -240,7 +240,7 @@ def test_stretches_in_any_order(make: Make, kind: Cut) -> None:
     assert ends(clips)[1::2] == [450, 163]
 
 
-def test_silent_picture_has_parts_as_exact_ones(make: Make) -> None:
+def test_source_without_sound_is_cut_as_exact(make: Make) -> None:
     path = make(f"-f lavfi -i testsrc2=s={SIZE}:r=30000/1001:d=9", "e.mp4")
     source = probe(path)
     exact = [part.end_frame for part in plan_parts(source, 4)]
@@ -301,7 +301,7 @@ def test_progress_reaches_the_end(make: Make) -> None:
         '{"parts": [[0, 100]]}',
     ],
 )
-def test_senseless_answers_of_the_child_are_refused(
+def test_invalid_replies_of_the_child_are_refused(
     make: Make, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     path = make(f"-f lavfi -i color=gray:s={SIZE}:r=25:d=10", "a.mp4")

@@ -100,7 +100,7 @@ def test_damage_does_not_affect_other_parts(
 
 
 @pytest.mark.parametrize("kind", ["h264", "motion jpeg"])
-def test_damage_beyond_the_bound_is_the_source_s(
+def test_damage_beyond_the_bound_is_source_damaged(
     kind: str, numbered: Make, damage: Callable[[Path, str], Path], ffmpeg: str, tmp_path: Path
 ) -> None:
     name, options, _ = KINDS[kind]

@@ -385,7 +385,7 @@ def test_a_program_that_cannot_be_started_is_no_fault_of_the_video(tmp_path: Pat
 
 
 @pytest.mark.parametrize("arguments", [[], ["1", "x"], [str(os.getpid()), *"0000000"]])
-def test_guard_that_does_not_know_its_arguments_has_a_status_of_its_own(
+def test_guard_with_unknown_arguments_exits_with_failed_status(
     arguments: list[str],
 ) -> None:
     """As where its file is replaced beside a worker that runs."""

@@ -114,7 +114,7 @@ def at_60(frames: int) -> list[int]:
         ([3003] * 30 + [90_090] * 45, Fraction(1, 90_000), Fraction(30000, 1001)),
     ],
 )
-def test_pictures_that_mostly_stand_keep_every_frame_when_they_move(
+def test_grid_of_mostly_still_pictures_has_every_frame(
     steps: list[int], tick_s: Fraction, expected: Fraction
 ) -> None:
     ticks = [sum(steps[:index]) for index in range(len(steps) + 1)]

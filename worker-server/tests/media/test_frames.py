@@ -73,7 +73,7 @@ CASES = [(kind, "ffmpeg") for kind in SOURCES] + [
 
 
 @pytest.mark.parametrize(("kind", "engine"), CASES)
-def test_frames_are_all_there_and_none_twice(
+def test_each_frame_is_shown_once(
     kind: str,
     engine: str,
     numbered: Callable[..., Path],

@@ -225,7 +225,7 @@ def test_a_nominal_rate_of_ninety_thousand(make: Make) -> None:
         (f"-f lavfi -i color=s=16x16:r=5:d=1 {X264} {'-map 0 ' * 33}", "many.mkv", "source_limits"),
     ],
 )
-def test_what_no_clip_can_be_made_of(arguments: str, name: str, code: str, make: Make) -> None:
+def test_unusable_video_is_refused(arguments: str, name: str, code: str, make: Make) -> None:
     assert refused(make(arguments, name)) == code
 
 
@@ -251,7 +251,7 @@ def test_encrypted_is_refused(make: Make) -> None:
         ("-c:v mjpeg -q:v 5", "s.avi"),
     ],
 )
-def test_a_cut_file_is_refused(
+def test_truncated_file_is_refused(
     share: float, options: str, name: str, make: Make, tmp_path: Path
 ) -> None:
     whole = make(
@@ -315,7 +315,7 @@ def test_a_stop_is_noticed_while_the_storage_hangs(hanging: Path) -> None:
         probe(hanging, should_stop=lambda: next(looks))
 
 
-def test_a_child_that_died_while_it_waited_can_be_tried_again(make: Make) -> None:
+def test_death_of_a_waiting_child_is_retryable(make: Make) -> None:
     with Prober(ProbeLimits()) as prober:
         prober.start().kill()
         with pytest.raises(EncodeFailed) as caught:
@@ -357,7 +357,9 @@ class TestSpare:
         with warm_prober.take(ProbeLimits()) as prober:
             assert prober.probe(make(SMALL, "plain.mp4"), lambda: False).frame_count == 50
 
-    def test_other_limits_need_another_child(self, warm_prober: WarmProber, make: Make) -> None:
+    def test_prober_with_other_limits_is_another_child(
+        self, warm_prober: WarmProber, make: Make
+    ) -> None:
         with (
             warm_prober.take(replace(ProbeLimits(), max_frames=10)) as prober,
             pytest.raises(SourceError),

@@ -107,13 +107,13 @@ def test_sound_begins_and_ends_with_the_part(
 
 
 @each_renderer
-def test_nothing_but_the_clip_is_left(name: str, fit: Path, ffmpeg: str, tmp_path: Path) -> None:
+def test_rendering_leaves_only_the_clip(name: str, fit: Path, ffmpeg: str, tmp_path: Path) -> None:
     output = rendered(name, edit_of(fit, 5, 60), ffmpeg, tmp_path)
     assert list(tmp_path.iterdir()) == [output]
 
 
 @each_renderer
-def test_a_command_reads_and_writes_nothing_by_itself(
+def test_building_a_command_touches_no_file(
     name: str, fit: Path, ffmpeg: str, tmp_path: Path
 ) -> None:
     edit = edit_of(fit, 0, 100)

@@ -208,7 +208,7 @@ def test_unsuitable_stream_is_detected_while_copying(
     assert reason in caught.value.stderr_tail
 
 
-def test_damage_that_only_decoding_shows_is_found(make: Make, copy: Callable[..., Any]) -> None:
+def test_damage_is_detected_by_decoding_the_copy(make: Make, copy: Callable[..., Any]) -> None:
     path = make(f"{PICTURE.format('320x180', 2)} -crf 30 -g 10 {TAGS}", "s.mp4")
     damaged = make(f"-i {path} -c copy -bsf:v noise=amount=eq(n\\,25)*1000", "damaged.mp4")
     whole, source = probe(path), probe(damaged)
@@ -241,7 +241,7 @@ def test_without_a_logo_the_source_s_frames_alone_are_there(
     assert clip.numbers() == list(range(start, end))
 
 
-def test_every_key_frame_is_a_place_to_begin(numbered: Make, copy: Callable[..., Any]) -> None:
+def test_decoding_can_start_at_every_key_frame(numbered: Make, copy: Callable[..., Any]) -> None:
     path = numbered(FRAMES, "25", "s.mp4", f"-bf 3 -g 12 -sc_threshold 0 {TAGS}")
     source = probe(path)
     clip = copy(source, path, plan_parts(source, 5)[0])
