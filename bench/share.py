@@ -40,20 +40,20 @@ class Reading:
     asked_bytes: int = 0
     opened: int = 0
     ranges: list[tuple[int, int]] = field(default_factory=list)
-    _places: dict[str, int] = field(default_factory=dict)
+    _offsets: dict[str, int] = field(default_factory=dict)
 
     def take(self, call: str, descriptor: str, result: int) -> None:
         self.calls += 1
         if call == "openat":
             self.opened += 1
-            self._places[str(result)] = 0
+            self._offsets[str(result)] = 0
         elif call == "lseek":
-            self._places[descriptor] = result
+            self._offsets[descriptor] = result
         else:
-            place = self._places.get(descriptor, 0)
-            self.ranges.append((place, place + result))
+            offset = self._offsets.get(descriptor, 0)
+            self.ranges.append((offset, offset + result))
             self.asked_bytes += result
-            self._places[descriptor] = place + result
+            self._offsets[descriptor] = offset + result
 
     @property
     def distinct_bytes(self) -> int:

@@ -195,7 +195,7 @@ def measure_speed(
 
 
 def compare(how: str, rounds: list[dict[str, float]]) -> None:
-    """Say the middle rate of each way, and what part of nginx's own it is."""
+    """Print the median rate of each method, and its share of nginx's own."""
     middle = {way: statistics.median(each[way] for each in rounds) for way in rounds[0]}
     own = next(iter(middle.values()))
     for way, rate in middle.items():

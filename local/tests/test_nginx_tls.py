@@ -71,7 +71,7 @@ def test_container_with_tls(
     http_port, https_port = start_container(
         TLS_CERT="x", TLS_KEY="x", METRICS_FROM="10.0.0.0/8, 127.0.0.1"
     )
-    http, https, trust = (
+    http, https, ca_path = (
         f"http://localhost:{http_port}",
         f"https://localhost:{https_port}",
         str(certificate[0]),
@@ -79,10 +79,10 @@ def test_container_with_tls(
     answer = requests.get(f"{http}/tasks?a=b", timeout=5, allow_redirects=False)
     assert answer.status_code == 308
     assert answer.headers["Location"] == f"{https}/tasks?a=b"
-    answer = requests.get(f"{https}/tasks", timeout=5, verify=trust)
+    answer = requests.get(f"{https}/tasks", timeout=5, verify=ca_path)
     assert answer.json() == {"service": "web"}
     assert answer.headers["Strict-Transport-Security"]
-    assert requests.get(f"{https}/metrics", timeout=5, verify=trust).status_code == 200
+    assert requests.get(f"{https}/metrics", timeout=5, verify=ca_path).status_code == 200
     url = f"{http}/.well-known/acme-challenge"
     assert requests.get(f"{url}/token", timeout=5).text == "proof"
     assert requests.get(f"{url}/none", timeout=5, allow_redirects=False).status_code == 404

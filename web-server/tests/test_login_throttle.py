@@ -19,7 +19,7 @@ NEW = "Another-passw0rd"
 
 
 @pytest.fixture
-def door(make_app: MakeApp, auth: AuthActions) -> AuthActions:
+def proxied_auth(make_app: MakeApp, auth: AuthActions) -> AuthActions:
     """An account behind a proxy, where three wrong log-ins are enough."""
     auth.client = make_app(
         login_failures_max=3, login_strangers_max=10, login_window_s=60, accel_redirect=True
@@ -29,22 +29,22 @@ def door(make_app: MakeApp, auth: AuthActions) -> AuthActions:
 
 
 def login(
-    door: AuthActions, address: str, password: str | None = None, email: str = EMAIL
+    proxied_auth: AuthActions, address: str, password: str | None = None, email: str = EMAIL
 ) -> TestResponse:
     body = {"email": email, "password": password or "Wrong-passw0rd"}
-    return door.client.post("/auth/login", json=body, headers={"X-Forwarded-For": address})
+    return proxied_auth.client.post("/auth/login", json=body, headers={"X-Forwarded-For": address})
 
 
 def statuses(
-    door: AuthActions, count: int, address: str = "192.0.2.1", email: str = EMAIL
+    proxied_auth: AuthActions, count: int, address: str = "192.0.2.1", email: str = EMAIL
 ) -> list[int]:
-    return [login(door, address, email=email).status_code for _ in range(count)]
+    return [login(proxied_auth, address, email=email).status_code for _ in range(count)]
 
 
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com", "no address"])
-def test_address_is_refused_after_three_failures(door: AuthActions, email: str) -> None:
-    assert statuses(door, 4, email=email) == [401, 401, 401, 429]
-    answer = login(door, "192.0.2.1", email=email)
+def test_address_is_refused_after_three_failures(proxied_auth: AuthActions, email: str) -> None:
+    assert statuses(proxied_auth, 4, email=email) == [401, 401, 401, 429]
+    answer = login(proxied_auth, "192.0.2.1", email=email)
     assert answer.json is not None
     assert (answer.content_type, answer.json["code"]) == (
         "application/problem+json",
@@ -55,9 +55,9 @@ def test_address_is_refused_after_three_failures(door: AuthActions, email: str) 
     assert answer.headers["RateLimit"] == f'"failed-log-ins";r=0;t={answer.headers["Retry-After"]}'
 
 
-def test_refusal_of_new_addresses_has_their_limit(door: AuthActions) -> None:
+def test_refusal_of_new_addresses_has_their_limit(proxied_auth: AuthActions) -> None:
     # 10 a minute: the owner's sign-up took one, and one is available again every six seconds.
-    answers = [login(door, f"192.0.2.{number}") for number in range(20)]
+    answers = [login(proxied_auth, f"192.0.2.{number}") for number in range(20)]
     refused = [answer.headers for answer in answers if answer.status_code == 429]
     assert refused
     for headers in refused:
@@ -65,26 +65,26 @@ def test_refusal_of_new_addresses_has_their_limit(door: AuthActions) -> None:
         assert headers["RateLimit"] == '"log-ins-of-new-addresses";r=0;t=6'
 
 
-def test_right_password_is_refused_after_three_failures(door: AuthActions) -> None:
-    statuses(door, 3)
-    assert login(door, "192.0.2.1", door.password).status_code == 429
+def test_right_password_is_refused_after_three_failures(proxied_auth: AuthActions) -> None:
+    statuses(proxied_auth, 3)
+    assert login(proxied_auth, "192.0.2.1", proxied_auth.password).status_code == 429
 
 
-def test_case_of_the_email_makes_no_difference(door: AuthActions) -> None:
-    statuses(door, 3)
-    assert login(door, "192.0.2.1", email="ADA@Example.com").status_code == 429
+def test_case_of_the_email_makes_no_difference(proxied_auth: AuthActions) -> None:
+    statuses(proxied_auth, 3)
+    assert login(proxied_auth, "192.0.2.1", email="ADA@Example.com").status_code == 429
 
 
-def test_owner_logs_in_from_another_address(door: AuthActions) -> None:
-    statuses(door, 4)
-    assert login(door, "192.0.2.2", door.password).status_code == 200
-    assert login(door, "192.0.2.1").status_code == 429
+def test_owner_logs_in_from_another_address(proxied_auth: AuthActions) -> None:
+    statuses(proxied_auth, 4)
+    assert login(proxied_auth, "192.0.2.2", proxied_auth.password).status_code == 200
+    assert login(proxied_auth, "192.0.2.1").status_code == 429
 
 
-def test_forged_forwarded_address_makes_no_difference(door: AuthActions) -> None:
+def test_forged_forwarded_address_makes_no_difference(proxied_auth: AuthActions) -> None:
     for made_up in ("203.0.113.1", "203.0.113.2", "203.0.113.3"):
-        login(door, f"{made_up}, 192.0.2.1")
-    assert login(door, "203.0.113.4, 192.0.2.1").status_code == 429
+        login(proxied_auth, f"{made_up}, 192.0.2.1")
+    assert login(proxied_auth, "203.0.113.4, 192.0.2.1").status_code == 429
 
 
 def test_forwarded_address_is_ignored_without_a_proxy(make_app: MakeApp, auth: AuthActions) -> None:
@@ -97,48 +97,50 @@ def test_forwarded_address_is_ignored_without_a_proxy(make_app: MakeApp, auth: A
     ]
 
 
-def test_ipv6_network_counts_as_one_address(door: AuthActions) -> None:
+def test_ipv6_network_counts_as_one_address(proxied_auth: AuthActions) -> None:
     for number in range(3):
-        login(door, f"2001:db8::{number}")
-    assert login(door, "2001:db8::ffff").status_code == 429
-    assert login(door, "2001:db8:0:1::1").status_code == 401
+        login(proxied_auth, f"2001:db8::{number}")
+    assert login(proxied_auth, "2001:db8::ffff").status_code == 429
+    assert login(proxied_auth, "2001:db8:0:1::1").status_code == 401
 
 
 @pytest.mark.parametrize("address", ["junk", "", "192.0.2.1:80", "[::1]", "x" * 5000, "unix:"])
 def test_junk_in_the_forwarded_address_counts_as_one_address(
-    door: AuthActions, address: str
+    proxied_auth: AuthActions, address: str
 ) -> None:
-    assert statuses(door, 4, address) == [401, 401, 401, 429]
+    assert statuses(proxied_auth, 4, address) == [401, 401, 401, 429]
 
 
-def test_another_account_is_not_affected(door: AuthActions) -> None:
-    statuses(door, 4)
-    assert login(door, "192.0.2.1", email="bob@example.com").status_code == 401
+def test_another_account_is_not_affected(proxied_auth: AuthActions) -> None:
+    statuses(proxied_auth, 4)
+    assert login(proxied_auth, "192.0.2.1", email="bob@example.com").status_code == 401
 
 
-def test_right_password_resets_the_count(door: AuthActions) -> None:
-    statuses(door, 2)
-    assert login(door, "192.0.2.1", door.password).status_code == 200
-    assert statuses(door, 4) == [401, 401, 401, 429]
+def test_right_password_resets_the_count(proxied_auth: AuthActions) -> None:
+    statuses(proxied_auth, 2)
+    assert login(proxied_auth, "192.0.2.1", proxied_auth.password).status_code == 200
+    assert statuses(proxied_auth, 4) == [401, 401, 401, 429]
 
 
-def test_failures_are_forgotten_after_the_window(door: AuthActions, database: Database) -> None:
-    statuses(door, 4)
-    statuses(door, 1, address="192.0.2.9")
+def test_failures_are_forgotten_after_the_window(
+    proxied_auth: AuthActions, database: Database
+) -> None:
+    statuses(proxied_auth, 4)
+    statuses(proxied_auth, 1, address="192.0.2.9")
     database.execute("UPDATE login_failures SET first_at = first_at - interval '61 seconds'")
-    assert statuses(door, 4) == [401, 401, 401, 429]
+    assert statuses(proxied_auth, 4) == [401, 401, 401, 429]
     rows = database.execute("SELECT client FROM login_failures ORDER BY client")
     assert rows == [("*",), ("127.0.0.1",), ("192.0.2.1",)]  # 127.0.0.1 signed up
 
 
 def test_300_guesses_from_30_addresses_are_refused_but_the_owner_logs_in(
-    door: AuthActions,
+    proxied_auth: AuthActions,
 ) -> None:
-    assert login(door, "198.51.100.7", door.password).status_code == 200
+    assert login(proxied_auth, "198.51.100.7", proxied_auth.password).status_code == 200
     guesses = [
-        login(door, f"192.0.2.{number % 30}").status_code
+        login(proxied_auth, f"192.0.2.{number % 30}").status_code
         for number in range(300)
-        if login(door, "198.51.100.7", door.password).status_code == 200
+        if login(proxied_auth, "198.51.100.7", proxied_auth.password).status_code == 200
     ]
     assert len(guesses) == 300
     # Ten a minute for all new addresses together, the owner's first log-in included, and one
@@ -147,11 +149,11 @@ def test_300_guesses_from_30_addresses_are_refused_but_the_owner_logs_in(
     assert guesses.count(401) + guesses.count(429) == 300
 
 
-def _parallel_guesses(door: AuthActions, passwords: list[str]) -> list[int]:
+def _parallel_guesses(proxied_auth: AuthActions, passwords: list[str]) -> list[int]:
     """Return the statuses of log-ins from 192.0.2.1, twelve of them at any time."""
 
     def guess(password: str) -> int:
-        client = door.client.application.test_client()
+        client = proxied_auth.client.application.test_client()
         body = {"email": EMAIL, "password": password}
         headers = {"X-Forwarded-For": "192.0.2.1"}
         return client.post("/auth/login", json=body, headers=headers).status_code
@@ -161,29 +163,31 @@ def _parallel_guesses(door: AuthActions, passwords: list[str]) -> list[int]:
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_60_parallel_guesses_are_not_more_than_three(door: AuthActions, is_known: bool) -> None:
+def test_60_parallel_guesses_are_not_more_than_three(
+    proxied_auth: AuthActions, is_known: bool
+) -> None:
     if is_known:
-        assert login(door, "192.0.2.1", door.password).status_code == 200
-    answers = _parallel_guesses(door, ["Wrong-passw0rd"] * 60)
+        assert login(proxied_auth, "192.0.2.1", proxied_auth.password).status_code == 200
+    answers = _parallel_guesses(proxied_auth, ["Wrong-passw0rd"] * 60)
     assert (answers.count(401), answers.count(429)) == (3, 57)
 
 
-def test_right_password_among_parallel_guesses_is_one_of_three(door: AuthActions) -> None:
+def test_right_password_among_parallel_guesses_is_one_of_three(proxied_auth: AuthActions) -> None:
     """Four attempts begin below the limit; the right one ends after the others have failed."""
-    assert login(door, "192.0.2.1", door.password).status_code == 200
+    assert login(proxied_auth, "192.0.2.1", proxied_auth.password).status_code == 200
     throttle = LoginThrottle.of(EMAIL, "192.0.2.1", Limit(3, 60, 10))
-    with door.client.application.app_context():
+    with proxied_auth.client.application.app_context():
         for _ in range(4):
             throttle.check()
         for _ in range(3):
             throttle.record_failure()
         with pytest.raises(TooManyFailures):
             throttle.record_success()
-    assert login(door, "192.0.2.1", door.password).status_code == 429
+    assert login(proxied_auth, "192.0.2.1", proxied_auth.password).status_code == 429
 
 
-def test_parallel_wrong_old_passwords_are_not_more_than_three(door: AuthActions) -> None:
-    token = login(door, "192.0.2.1", door.password).json
+def test_parallel_wrong_old_passwords_are_not_more_than_three(proxied_auth: AuthActions) -> None:
+    token = login(proxied_auth, "192.0.2.1", proxied_auth.password).json
     assert token is not None
     headers = {
         "X-Forwarded-For": "192.0.2.1",
@@ -192,7 +196,7 @@ def test_parallel_wrong_old_passwords_are_not_more_than_three(door: AuthActions)
     body = {"old_password": "Wrong-passw0rd", "password": NEW, "password_2": NEW}
 
     def guess(_: int) -> int:
-        client = door.client.application.test_client()
+        client = proxied_auth.client.application.test_client()
         return client.post("/auth/password", json=body, headers=headers).status_code
 
     with ThreadPoolExecutor(12) as pool:
@@ -200,17 +204,17 @@ def test_parallel_wrong_old_passwords_are_not_more_than_three(door: AuthActions)
     assert (answers.count(401), answers.count(429)) == (3, 27)
 
 
-def test_parallel_log_ins_of_the_owner_are_not_refused(door: AuthActions) -> None:
+def test_parallel_log_ins_of_the_owner_are_not_refused(proxied_auth: AuthActions) -> None:
     """The address of the sign-up has not logged in yet, and is known all the same."""
-    clients = [door.client.application.test_client() for _ in range(12)]
-    body = {"email": EMAIL, "password": door.password}
+    clients = [proxied_auth.client.application.test_client() for _ in range(12)]
+    body = {"email": EMAIL, "password": proxied_auth.password}
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda each: each.post("/auth/login", json=body), clients))
     assert {answer.status_code for answer in answers} == {200}
 
 
-def test_no_email_is_stored(door: AuthActions, database: Database) -> None:
-    statuses(door, 1)
+def test_no_email_is_stored(proxied_auth: AuthActions, database: Database) -> None:
+    statuses(proxied_auth, 1)
     assert len(account_of(EMAIL)) == 64
     rows = database.execute("SELECT DISTINCT account FROM login_failures")
     assert rows == [(account_of(EMAIL),)]

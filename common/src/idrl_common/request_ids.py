@@ -20,7 +20,7 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
 def install(app: Flask) -> None:
-    """Give every request an id, the caller's own if it is well-formed, and add it to the response."""
+    """Give each request an id, the caller's own if well-formed, and add it to the response."""
 
     @app.before_request
     def begin() -> None:

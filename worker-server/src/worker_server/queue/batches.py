@@ -92,10 +92,10 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
 
 def forget_empty() -> None:
     """Remove batches whose tasks are all gone, once their keys are forgotten."""
-    old = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
+    keys_forgotten_before = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
     is_empty = ~exists().where(Task.batch_id == Batch.id)
     with transaction() as session:
-        session.execute(delete(Batch).where(Batch.created_at < old, is_empty))
+        session.execute(delete(Batch).where(Batch.created_at < keys_forgotten_before, is_empty))
 
 
 def _values(submission: BatchSubmission) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def close_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:
     The caller has locked the task.
     """
     not_done = exists().where(Part.task_id == task_id, Part.status != PartStatus.DONE)
-    values = {"status": TaskStatus.DONE, "progress": 100, **error_cleared(), **_ended()}
+    values = {"status": TaskStatus.DONE, "progress": 100, **error_cleared(), **_finished_now()}
     statement = update(Task).where(Task.id == task_id, ~not_done).values(values)
     if session.scalar(statement.returning(Task.id)) is not None:
         record(session, task_id, EventKind.TASK_DONE)
@@ -38,7 +38,7 @@ def _fail_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:
     first = session.execute(failed.order_by(Part.number).limit(1)).one_or_none()
     if first is None:
         return False
-    values = {"status": TaskStatus.FAILED, **_ended()}
+    values = {"status": TaskStatus.FAILED, **_finished_now()}
     values |= {"error_code": first.error_code, "error_message": first.error_message}
     session.execute(update(Task).where(Task.id == task_id).values(values))
     record(session, task_id, EventKind.TASK_FAILED, first.error_code)
@@ -47,5 +47,5 @@ def _fail_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:
     return True
 
 
-def _ended() -> Values:
+def _finished_now() -> Values:
     return {"finished_at": func.now(), "updated_at": func.now()}

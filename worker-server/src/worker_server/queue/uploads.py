@@ -306,10 +306,10 @@ def note_removed(upload_id: uuid.UUID) -> None:
 
 def forget_removed() -> None:
     """Remove the rows that no call asks for any more."""
-    old = Upload.removed_at < func.now() - timedelta(hours=KEPT_HOURS)
+    is_old = Upload.removed_at < func.now() - timedelta(hours=KEPT_HOURS)
     has_task = exists().where(Task.id == Upload.task_id)
     with transaction() as session:
-        session.execute(delete(Upload).where(old, ~has_task))
+        session.execute(delete(Upload).where(is_old, ~has_task))
 
 
 def unknown_ids(upload_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:

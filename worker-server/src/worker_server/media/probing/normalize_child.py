@@ -109,9 +109,9 @@ class Normalizer:
                 self._pictures.add(frame, self._times.video, self._sample_aspect())
 
     def _sample_aspect(self) -> Fraction | None:
-        """Return the shape of the last frame's pixels.
+        """Return the sample aspect ratio of the last frame.
 
-        What the container says holds for pictures that say nothing else.
+        The container's applies until the coded pictures change theirs.
         """
         video = self._container.streams[self._source.video_index]
         own = _aspect_of(video.codec_context)

@@ -71,9 +71,9 @@ class ParameterSets:
         for one in sps:
             constraints &= one[2]
         record = bytes([1, profile, constraints, level, 0xFF, 0xE0 | len(sps)]) + b"".join(
-            map(_with_length16, sps)
+            map(_with_u16_length, sps)
         )
-        record += bytes([len(pps)]) + b"".join(map(_with_length16, pps))
+        record += bytes([len(pps)]) + b"".join(map(_with_u16_length, pps))
         # 4:2:0 in eight bits, no extensions.
         return record if profile in _SHORT_RECORDS else record + bytes([0xFC | 1, 0xF8, 0xF8, 0])
 
@@ -130,7 +130,7 @@ def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
     kinds = {kind(unit) for unit in slices}
     if len(kinds) != 1:
         raise Unsuitable("a packet is not one picture")
-    return b"".join(map(_with_length32, slices)), kinds == {IDR_SLICE}
+    return b"".join(map(_with_u32_length, slices)), kinds == {IDR_SLICE}
 
 
 def _sei_payload_types(unit: bytes) -> Iterator[int]:
@@ -162,9 +162,9 @@ def _sets(record: bytes, offset: int, count: int) -> tuple[tuple[bytes, ...], in
     return tuple(units), offset
 
 
-def _with_length16(unit: bytes) -> bytes:
+def _with_u16_length(unit: bytes) -> bytes:
     return struct.pack(">H", len(unit)) + unit
 
 
-def _with_length32(unit: bytes) -> bytes:
+def _with_u32_length(unit: bytes) -> bytes:
     return struct.pack(">I", len(unit)) + unit

@@ -59,15 +59,15 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
     """
     with open_source(edit.source_path, edit.source.demuxer) as container:
         span = find_span(container, edit)
-    ends = output.with_suffix(".ends.mp4")
+    edges = output.with_suffix(".edges.mp4")
     try:
         # Progress goes to this process's standard output; the limits are in force already.
         threaded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
-        command = encode_edges_command(threaded, span.part, _options(span), ends, ffmpeg)
+        command = encode_edges_command(threaded, span.part, _options(span), edges, ffmpeg)
         subprocess.run(guarded(command, ChildLimits()), check=True)
-        _join(edit, span, ends, output)
+        _join(edit, span, edges, output)
     finally:
-        ends.unlink(missing_ok=True)
+        edges.unlink(missing_ok=True)
     _decode(edit, span, output, ffmpeg)
 
 
@@ -85,17 +85,17 @@ def _options(span: Span) -> list[str]:
     return ["-x264-params", ":".join(f"{name}={value}" for name, value in options.items())]
 
 
-def _join(edit: PartEdit, span: Span, ends: Path, output: Path) -> None:
+def _join(edit: PartEdit, span: Span, edges: Path, output: Path) -> None:
     """Mux the encoded pictures, the copied pictures and the sound into one file."""
-    with open_source(ends, "mov") as encoded:
+    with open_source(edges, "mov") as encoded:
         stream = encoded.streams.video[0]
-        _check_numbers(headers(stream), span)
+        _check_parameter_set_ids(headers(stream), span)
         sets = ParameterSets.of(stream.codec_context.extradata)
         pictures = list(_encoded_pictures(encoded, sets, edit))
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with (
         open_source(edit.source_path, edit.source.demuxer) as source,
-        open_source(ends, "mov") as template,
+        open_source(edges, "mov") as template,
         av.open(f"file:{output}", "w", format="mp4", options=options) as target,
     ):
         video = target.add_stream_from_template(template.streams.video[0])
@@ -111,7 +111,7 @@ def _join(edit: PartEdit, span: Span, ends: Path, output: Path) -> None:
             target.mux(packet)
 
 
-def _check_numbers(fields: dict[str, list[int]], span: Span) -> None:
+def _check_parameter_set_ids(fields: dict[str, list[int]], span: Span) -> None:
     for name in ("seq_parameter_set_id", "pic_parameter_set_id"):
         if set(fields[name]) & set(span.headers[name]):
             raise Unsuitable("the encoder took the source's numbers for its parameter sets")

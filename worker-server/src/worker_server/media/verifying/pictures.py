@@ -130,15 +130,15 @@ def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> lis
         if key in part and key not in own and (before := source.key_before(key)) is not None
     }
     if near:
-        # Behind an encoder's own key frames lies a long way; behind a copied one a short one.
+        # Only seams before which few frames have to be decoded, in the source and in the clip.
         seams = [
             key
             for key, distance in clips.items()
             if 0 < distance <= _SEAM_FRAMES and _distance(key - 1, keys) <= _SEAM_FRAMES
         ]
         return [*near, *(frame for key in seams for frame in (key - 1, key) if frame in part)]
-    ways = own | clips
-    return sorted(ways, key=lambda frame: ways[frame])[:1]
+    distances = own | clips
+    return sorted(distances, key=lambda frame: distances[frame])[:1]
 
 
 def _source_keys(source: _Video, edit: PartEdit) -> set[int]:

@@ -42,8 +42,8 @@ def level_difference_db(
         if source_power < _QUIET:
             continue
         bumper_s = edit.frames_before / edit.frame_rate
-        heard = _mean_square(clip, clip.streams.audio[0].index, bumper_s + at_s, length_s)
-        difference_db = 10 * math.log10(max(heard, _SILENT) / source_power)
+        clip_power = _mean_square(clip, clip.streams.audio[0].index, bumper_s + at_s, length_s)
+        difference_db = 10 * math.log10(max(clip_power, _SILENT) / source_power)
         if abs(difference_db) <= _MAX_DIFFERENCE_DB:
             return None
         differences.append(difference_db)
