@@ -131,7 +131,7 @@ def inflict(target: Target, fault: Fault, random: Random, history: History, say:
 
 
 def finish_submissions(stream: Stream, history: History) -> None:
-    """Repeat what no caller has had an answer to, now that nothing is broken or cut off."""
+    """Repeat requests that got no response, now that no fault is active."""
     for submission in history.submissions:
         caller = stream.callers[submission.account]
         for _ in range(_REPEATS):

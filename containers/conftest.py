@@ -148,7 +148,7 @@ def end_to_end(engine: Engine, folder: Path) -> RunEndToEnd:
         done = subprocess.run(
             command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
         )
-        print(done.stdout[-3000:])  # noqa: T201 # what they say is the report of this test
+        print(done.stdout[-3000:])  # noqa: T201 # their output is this test's report
         assert done.returncode == 0, done.stdout[-6000:]
 
     return run

@@ -1,4 +1,4 @@
-"""A proxy on loopback that cuts calls off where a test says."""
+"""A proxy on loopback that closes connections at a stage that a test chooses."""
 
 import selectors
 import socket

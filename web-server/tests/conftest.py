@@ -50,7 +50,7 @@ class Keys:
 
 @dataclass
 class AuthActions:
-    """What a person does to get in."""
+    """Sign-up and log-in over HTTP."""
 
     client: FlaskClient
     password: str = "Passw0rd-of-a-test"

@@ -38,7 +38,7 @@ def _listen(port: int, stack: ExitStack) -> int:
 
 
 def variable(descriptors: Mapping[str, int]) -> dict[str, str]:
-    """Return the environment variable that tells programs which descriptor is whose."""
+    """Return the environment variable with the descriptor of each program's socket."""
     pairs = (f"{name}={descriptor}" for name, descriptor in descriptors.items())
     return {_VARIABLE: " ".join(pairs)}
 

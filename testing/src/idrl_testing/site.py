@@ -157,7 +157,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore callers that go away: that is theirs to decide."""
+        """Ignore clients that disconnect."""
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class ShareInvalid(Exception):
 
 
 class ShareExpired(Exception):
-    """The link was good."""
+    """The link is valid but for its expiry time."""
 
     def __init__(self) -> None:
         super().__init__("This link has expired; ask its owner for another one.")

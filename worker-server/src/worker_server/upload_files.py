@@ -65,8 +65,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 def link_source(remote: Path, upload_id: uuid.UUID, target: Path) -> None:
     """Give the upload's file a second name, `target`; raise FileNotFoundError where it is gone.
 
-    Moved in two steps, since an attempt that fails removes its own name only: the next attempt
-    finds the upload's. The sweeper removes that one once the task needs it no more.
+    A hard link instead of a rename: an attempt that fails removes `target` only, and the next one
+    still finds the upload. The sweeper removes the upload's name once no task needs it.
     """
     storage.require_mounted(remote)
     target.hardlink_to(upload_path(remote, upload_id))

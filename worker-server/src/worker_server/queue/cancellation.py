@@ -15,7 +15,7 @@ from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 
 class Deletion(StrEnum):
-    """What became of the task."""
+    """What DELETE has done to the task."""
 
     CANCELED = "canceled"
     CANCELING = "canceling"

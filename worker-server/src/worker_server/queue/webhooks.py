@@ -49,7 +49,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt has met: a status, or the code of what kept it from one."""
+    """The result of an attempt: the HTTP status, or the code of the error before one came."""
 
     http_status: int | None = None
     error_code: str | None = None

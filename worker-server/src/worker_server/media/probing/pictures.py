@@ -78,7 +78,7 @@ def shapes_of(
             continue
         frame, aspect = frames
         check_side(frame.width, frame.height, limits)
-        # The container's rotation and aspect ratio apply to pictures that have none of their own.
+        # The container's rotation applies, and its aspect ratio unless the coded one has changed.
         own = aspect != video.codec_context.sample_aspect_ratio
         shape = replace(
             shape_of(frame, aspect if own else video.sample_aspect_ratio),

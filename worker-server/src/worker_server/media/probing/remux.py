@@ -15,7 +15,7 @@ _CHILD = "worker_server.media.probing.remux_child"
 def remux_command(source: Source, path: Path, output: Path, ffmpeg_path: str) -> list[str]:
     """Return the command for `run_encoder` that writes both streams into a Matroska file.
 
-    Probe the result: its facts, and only its, go with it.
+    Probe the result: the source facts of the original do not apply to it.
     """
     if source.demuxer == "avi" and source.video_codec in _REORDERING_CODECS:
         payload = {

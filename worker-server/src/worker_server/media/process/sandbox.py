@@ -1,4 +1,4 @@
-"""Finds out, by trying, what the sandbox round the decoders holds on this machine.
+"""Tests what the sandbox of the decoders blocks on this machine.
 
 `python -m worker_server.media.process.sandbox` prints it, and exits with 1 where it does not hold.
 """
