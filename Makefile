@@ -97,7 +97,7 @@ client-models: $(STAMP) ## write the Python client's models from docs/openapi.ya
 state-machine: $(STAMP) ## write docs/state-machine.md from the statuses
 	$(BIN)/python -m worker_server.queue.statuses > docs/state-machine.md
 
-lint: $(STAMP) ## ruff, the walls between packages, shellcheck
+lint: $(STAMP) ## ruff, the import rules of packages, shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
