@@ -40,7 +40,7 @@ _MAX_WATCH_S = 90.0
 def run(options: Options) -> Report:
     rows: list[tuple[str | float, ...]] = []
     comparisons, figures, totals = [], {}, {}
-    for name, (spec, at_once, most_gib) in _cases(options).items():
+    for name, (spec, at_once, max_gib) in _cases(options).items():
         peak = _watch(sources.make(spec), at_once)
         total = sum(peak.values())
         figures[name] = peak
@@ -53,7 +53,7 @@ def run(options: Options) -> Report:
         )
         totals[name] = total / _MIB
         used = total / 1024**3
-        comparisons.append(Comparison(f"{name}, GiB", Ratio(used, used, used, 1), at_most=most_gib))
+        comparisons.append(Comparison(f"{name}, GiB", Ratio(used, used, used, 1), at_most=max_gib))
     columns = ("at work", *_PROGRAMS, _SCRATCH, "all")
     plots.bars(options.plots, "memory", "Memory of a worker machine", "MiB", totals)
     return Report(

@@ -24,7 +24,7 @@ from bench.report import Comparison, Report, Table
 from worker_server.media import PROFILES, PartEdit, Quality, RenderWatch, render, renderers
 
 _REPEATS, _QUICK_REPEATS = 36, 4  # of 50 s: half an hour
-_MOST_READ = 1.25  # of the part's own bytes
+_MAX_READ = 1.25  # of the part's own bytes
 _MIB = 1024**2
 _CALLS = "openat,read,pread64,lseek"
 _UNFINISHED, _RESUMED = "<unfinished ...>", "resumed>"
@@ -84,7 +84,7 @@ def run(options: Options) -> Report:
         [Table("One encoded part from the middle of a long source", columns, [row])],
         [
             Comparison(
-                "read / the part's own bytes", Ratio(share, share, share, 1), at_most=_MOST_READ
+                "read / the part's own bytes", Ratio(share, share, share, 1), at_most=_MAX_READ
             )
         ],
         {"read": sizes, "calls": read.calls, "opened": read.opened, "clip_bytes": clip_bytes},

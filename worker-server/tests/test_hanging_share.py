@@ -95,7 +95,7 @@ def test_image_that_a_busy_machine_cannot_read_in_time_is_not_blamed(
 ) -> None:
     with monkeypatch.context() as late:
         late.setattr(brand_making, "_ANSWER_S", 0.0)
-        late.setattr(brand_making, "_LEAST_S", 0.0)  # in any time above, a quick child answers
+        late.setattr(brand_making, "_MIN_S", 0.0)  # in any time above, a quick child answers
         answer = calls.make_brand()
         assert problem(answer) == (503, "brands_busy")
         assert answer.headers["Retry-After"] == "5"

@@ -31,7 +31,7 @@ from worker_server.storage import ShareAway
 # A call is answered within fifteen seconds whatever happens, but for one that sends a video.
 _ANSWER_S, _VIDEO_ANSWER_S = 12.0, 60.0
 _PUBLISH_S = 8.0
-_LEAST_S = 0.1
+_MIN_S = 0.1
 
 
 def make_brand(draft: BrandDraft, remote: Path) -> Brand:
@@ -62,7 +62,7 @@ def _left_s(draft: BrandDraft) -> float:
     """Return the seconds until the call must be answered."""
     has_video = not all(map(is_image, draft.files.values()))
     answer_s = _VIDEO_ANSWER_S if has_video else _ANSWER_S
-    return max(_LEAST_S, draft.called_at + answer_s - time.monotonic())
+    return max(_MIN_S, draft.called_at + answer_s - time.monotonic())
 
 
 def _publish(remote: Path, draft: BrandDraft, made: dict[str, Path]) -> None:

@@ -13,7 +13,7 @@ from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
-_LEAST_SWEEP_AGE_S = 15.0
+_MIN_SWEEP_AGE_S = 15.0
 # Steps that no task can do without, by how many rounds they may be late.
 _STEPS = ("leases", "wakeups", "files")
 
@@ -72,7 +72,7 @@ def _prove_space(share: ShareMonitor) -> None:
 
 def _prove_sweeper(settings: Settings) -> None:
     ages_s = signs.liveness().sweep_ages_s
-    limit_s = max(3 * settings.sweep_s, _LEAST_SWEEP_AGE_S)
+    limit_s = max(3 * settings.sweep_s, _MIN_SWEEP_AGE_S)
     late = [step for step in _STEPS if ages_s.get(step, float("inf")) > limit_s]
     if late:
         raise SweeperLate(", ".join(late))

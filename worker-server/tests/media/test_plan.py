@@ -155,10 +155,10 @@ def test_each_frame_of_a_stretch_is_in_exactly_one_part(
     parts = [clip.part for clip in clips]
     assert [frame for part in parts for frame in range(part.start_frame, part.end_frame)] == inside
     assert all(part.frame_count <= math.ceil(part_s * rate) for part in parts)
-    assert len(parts) == 1 or min(part.frame_count for part in parts) >= least_frames(part_s, rate)
+    assert len(parts) == 1 or min(part.frame_count for part in parts) >= min_frames(part_s, rate)
 
 
-def least_frames(part_s: Fraction, rate: Fraction) -> int:
+def min_frames(part_s: Fraction, rate: Fraction) -> int:
     """A part is at least a second long, or half of `part_s` where that is less, to one frame."""
     return max(1, math.floor(min(Fraction(1), part_s / 2) * rate) - 1)
 

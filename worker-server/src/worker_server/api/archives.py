@@ -29,7 +29,7 @@ from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, Zip
 # A call is answered within 15 s; what is summed up by then is kept for the next call.
 _SUMMING_S = 8.0
 _OPENINGS = 8
-_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 16, 10
+_MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 16, 10
 _log = logging.getLogger(__name__)
 LostClip = Callable[[uuid.UUID, int, str], object]
 
@@ -67,7 +67,7 @@ class ArchiveSender:
         self._count_bytes = count_bytes
         self._note_lost = note_lost
         self._share = ShareAccess(_OPENINGS)
-        self._slots = slots_for("ZIPs", _AT_ONCE, _AT_ONCE_PER_ACCOUNT)
+        self._slots = slots_for("ZIPs", _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT)
 
     def of_task(self, task: ArchivedTask) -> Response:
         """Return the answer to the current request for a task's ZIP; raise NoClips or a Problem."""

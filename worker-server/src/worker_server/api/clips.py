@@ -17,7 +17,7 @@ from worker_server.api.slots import slots_for
 
 # Files that are being sent: with ZIPs the service has a few threads more, to refuse others
 # (idrl_common.gunicorn_worker).
-_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 44, 32
+_MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 44, 32
 Hold = Callable[[], Callable[[], None]]
 
 
@@ -35,7 +35,7 @@ class ClipSender:
         openings: int = 8,
         wait_s: float = 5.0,
     ) -> None:
-        self._slots = slots_for("downloads", _AT_ONCE, _AT_ONCE_PER_ACCOUNT)
+        self._slots = slots_for("downloads", _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT)
         self._remote_folder = remote_folder
         self._count_bytes = count_bytes
         self._share = ShareAccess(openings, wait_s)

@@ -28,16 +28,16 @@ _MAX_CALL_S = 300
 _CONFIRM_EVERY_BYTES, _CONFIRM_EVERY_S = 32 * 1024 * 1024, 5.0
 _MIN_READ_BYTES, _MAX_READ_BYTES = 1024, 256 * 1024
 _SLOW_READ_S = 0.25
-_AT_ONCE, _AT_ONCE_PER_ACCOUNT = 64, 8
+_MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 64, 8
 
 
 def sending_slots() -> Slots:
     """Return the bound on the calls that send bytes at once."""
-    of_account = f"{_AT_ONCE_PER_ACCOUNT} uploads of this account are sending already."
+    of_account = f"{_MAX_PARALLEL_PER_ACCOUNT} uploads of this account are sending already."
     of_all = "Too many uploads are sending just now."
     return Slots(
-        _AT_ONCE,
-        _AT_ONCE_PER_ACCOUNT,
+        _MAX_PARALLEL,
+        _MAX_PARALLEL_PER_ACCOUNT,
         of_account=Problem(429, "too_many_uploads", of_account, headers={"Retry-After": "2"}),
         of_all=Problem(503, "uploads_busy", of_all, headers={"Retry-After": "5"}),
     )

@@ -17,7 +17,7 @@ from worker_server.queue import brands
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 100
+_BATCH_SIZE = 100
 # The files of a brand are published before its row is stored.
 _SETTLED_S = 600
 
@@ -39,7 +39,7 @@ def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -
 
 def remove_unneeded_brands(settings: Settings) -> None:
     """Forget deleted brands that no task needs, and remove files that no brand has."""
-    brands.forget_unneeded(_AT_ONCE)
+    brands.forget_unneeded(_BATCH_SIZE)
     for owner_id in owners_with_files(settings.remote_folder):
         try:
             _remove_unused(owner_id, settings)

@@ -8,12 +8,12 @@ from worker_server.queue import removals
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 100
+_BATCH_SIZE = 100
 
 
 def remove_due(settings: Settings) -> None:
     """Remove what is due; a task whose files cannot be removed does not delay the others."""
-    for task_id in removals.due_removals(_AT_ONCE):
+    for task_id in removals.due_removals(_BATCH_SIZE):
         remove_unneeded_files(settings, task_id)
 
 

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _STRAYS_EVERY_S = 3600
 # Long enough for a task's folder to be made just before or after its row.
 _STRAY_AGE_S = 600
-_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 
 
 def take_back_leases(settings: Settings, clock: SweepClock) -> None:
@@ -114,8 +114,8 @@ def remove_strays(settings: Settings, clock: SweepClock) -> None:
         for task_id, at in storage.task_folders(settings.remote_folder)
         if at < settled
     ]
-    for start in range(0, len(folders), _AT_ONCE):
-        _request_strays(folders[start : start + _AT_ONCE], settled - 2 * _STRAYS_EVERY_S)
+    for start in range(0, len(folders), _BATCH_SIZE):
+        _request_strays(folders[start : start + _BATCH_SIZE], settled - 2 * _STRAYS_EVERY_S)
     clock.strays_removed_at = time.monotonic()
 
 
@@ -129,7 +129,7 @@ def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> 
 def forget_expired_tasks(settings: Settings) -> None:
     """Delete tasks that are older than RETENTION_DAYS; `remove_files` then removes their files."""
     retention.apply_setting(settings.retention_days)
-    while task_ids := retention.forget_expired(_AT_ONCE):
+    while task_ids := retention.forget_expired(_BATCH_SIZE):
         _log.info("tasks expired", extra={"count": len(task_ids)})
 
 

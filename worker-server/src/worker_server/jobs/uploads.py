@@ -11,7 +11,7 @@ from worker_server.settings import Settings
 from worker_server.upload_files import link_source, old_uploads, remove_upload
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 100
+_BATCH_SIZE = 100
 _STRAY_AGE_S = 3600
 
 
@@ -26,7 +26,7 @@ def take_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
 
 def remove_unneeded_uploads(settings: Settings) -> None:
     """Remove the files of uploads that are over."""
-    for upload_id in _removed(uploads.due_removals(_AT_ONCE), settings):
+    for upload_id in _removed(uploads.due_removals(_BATCH_SIZE), settings):
         uploads.note_removed(upload_id)
 
 

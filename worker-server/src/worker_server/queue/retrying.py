@@ -11,7 +11,7 @@ _COUNTED_PAUSE_S = 60.0
 _SOURCE_PAUSE_S = 120.0
 _UNCOUNTED_PAUSE_S = 600.0
 # Not worth another attempt: it would come as good as at once.
-_LEAST_PAUSE_S = 1.0
+_MIN_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _pause_for_source_s(
     if failure.retry_after_s is not None:
         return failure.retry_after_s if failure.retry_after_s <= left_s else None
     pause = min(left_s, _backoff_s(lease.attempt, _SOURCE_PAUSE_S))
-    return pause if pause >= _LEAST_PAUSE_S else None
+    return pause if pause >= _MIN_PAUSE_S else None
 
 
 def _backoff_s(tries: int, longest_s: float) -> float:

@@ -19,7 +19,7 @@ _WIDTH, _HEIGHT = 48, 27
 # Shares of the full range. A cut between two shots moves the mean of all pixels by 0.1 and more;
 # motion and noise by less, and evenly: so what the step before has moved is subtracted, as by
 # ffmpeg's filter scdet (https://ffmpeg.org/ffmpeg-filters.html#scdet-1).
-_LEAST_CHANGE = 0.05
+_MIN_CHANGE = 0.05
 _THREADS = 2
 _FRAMES_BEFORE = 2  # the first candidate needs a step, and the step before it
 
@@ -44,7 +44,7 @@ class SceneCuts:
 
         None where no change is clear.
         """
-        best, most = None, _LEAST_CHANGE
+        best, most = None, _MIN_CHANGE
         before: Picture | None = None
         moved = 0.0
         for frame, picture in self._pictures(low - _FRAMES_BEFORE, high):

@@ -15,7 +15,7 @@ BACKGROUND = "#141414"
 LOGO_SHARE = Fraction(2, 5)
 # The watermark's distance from the frame's edges, as a share of the shorter side.
 _MARGIN = Fraction(1, 40)
-_MOST_HEIGHT = Fraction(1, 2)
+_MAX_HEIGHT = Fraction(1, 2)
 
 
 class Place(StrEnum):
@@ -65,7 +65,7 @@ class Watermark(JsonValue):
 
     def box(self, frame_w: int, frame_h: int) -> Box:
         """Return where it is in a frame of this size; all four are even."""
-        scale = min(frame_w * self.width_share / self.width, frame_h * _MOST_HEIGHT / self.height)
+        scale = min(frame_w * self.width_share / self.width, frame_h * _MAX_HEIGHT / self.height)
         width, height = (max(2, round(side * scale / 2) * 2) for side in (self.width, self.height))
         margin = round(min(frame_w, frame_h) * _MARGIN / 2) * 2
         across, down = self._thirds()

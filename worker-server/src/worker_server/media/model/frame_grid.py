@@ -35,7 +35,7 @@ _TOLERANCE = Fraction(2, 5)
 _MIN_FILLED = Fraction(9, 10)
 # A grid with holes must suit this share of the frames: each near its own place (in places).
 _MIN_FITTING = Fraction(99, 100)
-_LEAST_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
+_MIN_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
 _MIN_STEPPING = Fraction(97, 100)
 _MIN_SHARE = Fraction(1, 100)  # share of the steps; rarer ones are exceptions
 _FINER_STEPS = 3
@@ -175,7 +175,7 @@ def _steps(ticks: Sequence[int]) -> Counter[int]:
 def _rates_of_step(steps: Counter[int], step: int, tick_s: Fraction) -> Iterator[Fraction]:
     """Yield the rates that a step means: standard and whole ones near it, then its own."""
     # Containers round: a step of 16 2/3 ms is stored as 16 or 17.
-    spread = 1 if step >= _LEAST_TICKS_A_STEP else 0
+    spread = 1 if step >= _MIN_TICKS_A_STEP else 0
     near = {each: steps[each] for each in range(step - spread, step + spread + 1)}
     count = sum(near.values())
     mean = Fraction(sum(each * many for each, many in near.items()), count) if count else step

@@ -18,7 +18,7 @@ from worker_server.media.model.source import Source
 
 _CRF = 12
 _MAX_BYTES = 8 * 1024**3
-_LEAST_BITS_PER_S, _MOST_BITS_PER_S = 4_000_000, 80_000_000
+_MIN_BITS_PER_S, _MAX_BITS_PER_S = 4_000_000, 80_000_000
 _BT709, _LIMITED_RANGE = 1, 1
 _SIXTEEN_NINE_MAX_WIDTH = 4096
 
@@ -48,7 +48,7 @@ def add_video(target: OutputContainer, source: Source) -> VideoStream:
     if not source.varies:
         context.sample_aspect_ratio = source.upright_aspect
     budget = int(_MAX_BYTES * 8 / max(source.duration_s, Fraction(1)))
-    most = min(_MOST_BITS_PER_S, max(_LEAST_BITS_PER_S, budget))
+    most = min(_MAX_BITS_PER_S, max(_MIN_BITS_PER_S, budget))
     context.options = {
         "preset": "ultrafast",
         "crf": str(_CRF),

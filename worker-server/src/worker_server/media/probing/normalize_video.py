@@ -20,9 +20,9 @@ from worker_server.media.probing.pictures import PictureShape, display_matrix, s
 
 # A frame whose place is taken moves on to the next one, so that none is lost; by no more than this
 # many places.
-_MOST_LATE = Fraction(7, 2)
+_MAX_LATE = Fraction(7, 2)
 # Gaps of less than a frame between joined pieces are ignored until they add up to about a frame.
-_MOST_EARLY = Fraction(9, 10)
+_MAX_EARLY = Fraction(9, 10)
 
 
 class Places:
@@ -40,9 +40,9 @@ class Places:
             return following
         position = (time_s - self._origin_s) * self._rate
         place = frame_index(time_s - self._origin_s, self._rate)
-        if place < 0 or following - position > _MOST_LATE:
+        if place < 0 or following - position > _MAX_LATE:
             return None
-        self._last = place if position - following > _MOST_EARLY else following
+        self._last = place if position - following > _MAX_EARLY else following
         return self._last
 
 

@@ -36,7 +36,7 @@ _BROADCAST_HOLE_S, _HOLE_S = 10, 600
 # Pictures that are stored out of order go back by less than this in time.
 REORDER_SLACK_S = 1
 # No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
-LEAST_STEP_S = Fraction(1, 2000)
+MIN_STEP_S = Fraction(1, 2000)
 # Decoding runs ahead of showing by less than this.
 MAX_REORDER_S = 10
 _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
@@ -166,7 +166,7 @@ class PacketScanner:
         self._extradata = context.extradata or b""
         self._headers = headers_of_extradata(self._codec, self._extradata)
         tick_s = video.time_base or Fraction(1)
-        self._hole, self._least_step = int(self._hole_s / tick_s), int(LEAST_STEP_S / tick_s) + 1
+        self._hole, self._min_step = int(self._hole_s / tick_s), int(MIN_STEP_S / tick_s) + 1
         self._max_reorder = int(MAX_REORDER_S / tick_s)
         self._video_index = video.index
         self._ends: dict[int, int] = {}  # of all streams, in their own ticks
@@ -257,7 +257,7 @@ class PacketScanner:
             return  # libavformat derives a missing DTS, but not for the first packets
         if scan.last_dts is not None:
             ahead = packet.dts - scan.last_dts
-            self._standing = self._standing + 1 if ahead < self._least_step else 0
+            self._standing = self._standing + 1 if ahead < self._min_step else 0
             if self._standing >= STANDING_PACKETS:
                 scan.note("the picture's stamps stand still")
             if not 0 <= ahead <= self._hole:

@@ -8,8 +8,8 @@ from pathlib import Path
 from worker_server.media.model.containers import open_source
 from worker_server.media.probing.packet_scan import (
     DEMUXERS_WITH_DTS,
-    LEAST_STEP_S,
     MAX_REORDER_S,
+    MIN_STEP_S,
     REORDER_SLACK_S,
     hole_s,
 )
@@ -87,7 +87,7 @@ def correct_times(
     if None in compress(video.order, shown):
         ticks = set(compress(_times_by_order(video, video_line), shown))
     else:
-        step = typical_step(video.order, _least_step(video))
+        step = typical_step(video.order, _min_step(video))
         ticks = _presentation_times(
             list(compress(zip(video.pts, video_shifts, strict=True), shown)), step
         )
@@ -171,7 +171,7 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
         video.order,
         slack=int(slack_s / video.tick_s),
         hole=int(hole / video.tick_s),
-        least_step=_least_step(video),
+        min_step=_min_step(video),
     )
     if not sound.pts:
         return video_line, Timeline()
@@ -190,8 +190,8 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     )
 
 
-def _least_step(video: Stamps) -> int:
-    return int(LEAST_STEP_S / video.tick_s) + 1
+def _min_step(video: Stamps) -> int:
+    return int(MIN_STEP_S / video.tick_s) + 1
 
 
 def _is_reordered(order: list[int | None]) -> bool:

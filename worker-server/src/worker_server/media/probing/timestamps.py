@@ -50,17 +50,17 @@ class Timeline:
 
 
 def find_timeline(
-    times: Sequence[int | None], *, slack: int, hole: int, least_step: int = 1
+    times: Sequence[int | None], *, slack: int, hole: int, min_step: int = 1
 ) -> Timeline:
     """Return where the clock of a stream jumps.
 
     `times` may go back by less than `slack` ticks for good reasons (pictures out of order, jitter);
-    a step of more than `hole` ticks ahead is a jump, not a pause. Steps below `least_step` ticks in
+    a step of more than `hole` ticks ahead is a jump, not a pause. Steps below `min_step` ticks in
     a row are those of a clock that stands still: muxers write such where stamps went back.
     """
-    step = typical_step(times, least_step)
+    step = typical_step(times, min_step)
     jumps: list[Jump] = []
-    standing = _standing(times, least_step)
+    standing = _standing(times, min_step)
     outliers = standing | _wrong_first(times, slack, hole)
     shift, previous, before = 0, None, 0
     for index, time in enumerate(times):
@@ -95,13 +95,13 @@ def _wrong_first(times: Sequence[int | None], slack: int, hole: int) -> set[int]
     return {index} if agree and not -slack <= following[0] - first <= hole else set()
 
 
-def typical_step(times: Sequence[int | None], least_step: int = 1) -> int:
+def typical_step(times: Sequence[int | None], min_step: int = 1) -> int:
     """Return the median distance of neighbouring packets in order, at least 1."""
     known = [(index, time) for index, time in enumerate(times) if time is not None]
     steps = [
         Fraction(later - earlier, end - begin) for (begin, earlier), (end, later) in pairwise(known)
     ]
-    moving = [step for step in steps if step >= max(1, least_step)]
+    moving = [step for step in steps if step >= max(1, min_step)]
     return max(1, round(median(moving))) if moving else 1
 
 
@@ -123,13 +123,13 @@ def interpolated(times: Sequence[int | None]) -> list[int]:
     return filled
 
 
-def _standing(times: Sequence[int | None], least_step: int) -> set[int]:
+def _standing(times: Sequence[int | None], min_step: int) -> set[int]:
     """Return the packets in rows of several whose stamps hardly move."""
     indices: set[int] = set()
     row: list[int] = []
     previous: int | None = None
     for index, time in enumerate((*times, None)):
-        stands = time is not None and previous is not None and 0 <= time - previous < least_step
+        stands = time is not None and previous is not None and 0 <= time - previous < min_step
         if stands:
             row.append(index)
         elif len(row) >= STANDING_PACKETS:

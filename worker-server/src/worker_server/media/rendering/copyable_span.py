@@ -15,8 +15,8 @@ from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, header
 # A copied clip has the source's bit rate. Cameras and phones stay below this limit (22 Mbit/s for
 # 1080p30); sources above it are encoded. Small pictures need more bits for each pixel.
 _MAX_BITS_PER_PIXEL = Fraction(35, 100)
-_LEAST_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
-_LEAST_SHARE = Fraction(1, 4)  # below this, copying is not worth two kinds of pictures in one clip
+_MIN_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
+_MIN_SHARE = Fraction(1, 4)  # below this, copying is not worth two kinds of pictures in one clip
 _SEEK_MARGIN_S = 1  # as the encoder has it
 _BASELINE, _MAIN, _HIGH = 66, 77, 100
 _MAX_LEVEL = 52  # what hardware decoders accept
@@ -50,9 +50,9 @@ def find_span(container: InputContainer, edit: PartEdit) -> Span:
     fields, sets = headers(video), ParameterSets.of(video.codec_context.extradata)
     _check_headers(fields, sets, edit)
     first, count, delay, size_bytes = _longest(_pictures(container, edit, sets), edit)
-    if count < edit.part.frame_count * _LEAST_SHARE:
+    if count < edit.part.frame_count * _MIN_SHARE:
         raise Unsuitable(f"only {count} of {edit.part.frame_count} frames can be copied")
-    if size_bytes * 8 * edit.frame_rate > _most_bits_per_s(edit) * count:
+    if size_bytes * 8 * edit.frame_rate > _max_bits_per_s(edit) * count:
         raise Unsuitable("the bit rate is too high")
     if delay and not any(fields.get("bitstream_restriction_flag", [])):
         raise Unsuitable("the stream does not say how far its pictures are out of order")
@@ -74,9 +74,9 @@ def copied_pictures(
         yield one
 
 
-def _most_bits_per_s(edit: PartEdit) -> Fraction:
+def _max_bits_per_s(edit: PartEdit) -> Fraction:
     wanted = edit.width * edit.height * edit.frame_rate * _MAX_BITS_PER_PIXEL
-    return min(Fraction(_MAX_BITS_PER_S), max(Fraction(_LEAST_LIMIT_BITS_PER_S), wanted))
+    return min(Fraction(_MAX_BITS_PER_S), max(Fraction(_MIN_LIMIT_BITS_PER_S), wanted))
 
 
 def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int, int, int]:

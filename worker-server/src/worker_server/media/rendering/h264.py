@@ -20,7 +20,7 @@ _DISPLAY_ORIENTATION = 47  # payloadType (annex D): how to rotate and flip what 
 DROPPABLE = {6, 9, 10, 11, 12}
 
 _FIELD = re.compile(r"^\d+\s+(\w+)\s+[01]+ = (-?\d+)\s*$")
-_LEAST_SPS_BYTES = 4  # its profile and level
+_MIN_SPS_BYTES = 4  # its profile and level
 _START_CODE = re.compile(rb"\x00*\x00\x00\x01")  # never inside a unit (emulation prevention)
 # These profiles have no chroma format in their record.
 _SHORT_RECORDS = {66, 77, 88}
@@ -48,7 +48,7 @@ class ParameterSets:
             pps, _ = _sets(record, offset + 1, record[offset])
         except (IndexError, struct.error) as error:
             raise Unsuitable("the parameter sets are cut off") from error
-        if not sps or not pps or min(map(len, sps)) < _LEAST_SPS_BYTES:
+        if not sps or not pps or min(map(len, sps)) < _MIN_SPS_BYTES:
             raise Unsuitable("parameter sets are missing")
         return cls((record[4] & 3) + 1, sps, pps)
 

@@ -25,7 +25,7 @@ _WIDTH, _HEIGHT = 32, 18  # of a thumbnail
 # Correlation does not mind a shift of brightness or colour; noise, saturated colours and low
 # quality leave 0.96 of it. A picture that is as like its mirror image is judged by which one is
 # more like it.
-_LEAST_LIKENESS = 0.8
+_MIN_LIKENESS = 0.8
 _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit values in a picture without contrast
 _NEAR_FRAMES = 2  # a key frame so near costs nothing
@@ -178,7 +178,7 @@ def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
         for image in _mirror_images(shown)
         for picture in pictures
     ]
-    return likeness < max(_LEAST_LIKENESS, max(mirrored, default=0.0) - _MIRROR_MARGIN)
+    return likeness < max(_MIN_LIKENESS, max(mirrored, default=0.0) - _MIRROR_MARGIN)
 
 
 def _mirror_images(thumbnail: bytes) -> Iterator[bytes]:

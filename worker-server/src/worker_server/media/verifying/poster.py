@@ -18,7 +18,7 @@ MAX_WIDTH = 640
 _JPEG_SCALE = 4  # of 2 (best) to 31
 # Key frames that are decoded, until one of them is neither dark nor without contrast.
 _CANDIDATES = 3
-_LEAST_CONTRAST = 100  # variance of 8-bit brightness
+_MIN_CONTRAST = 100  # variance of 8-bit brightness
 
 
 def poster(path: Path, clip_keys: Sequence[int], edit: PartEdit) -> bytes | None:
@@ -51,7 +51,7 @@ def _candidates(
         picture = _picture(clip, frame, edit.frame_rate)
         if picture is not None:
             yield picture
-            if _contrast(picture) >= _LEAST_CONTRAST:
+            if _contrast(picture) >= _MIN_CONTRAST:
                 return
 
 
