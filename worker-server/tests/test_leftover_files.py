@@ -8,8 +8,8 @@ import pytest
 from upload_testing import CONTENT, Uploads, file_of
 
 from idrl_testing.database import Database
-from worker_server.jobs.brands import remove_needless_brands
-from worker_server.jobs.uploads import remove_needless_uploads, remove_stray_uploads
+from worker_server.jobs.brands import remove_unneeded_brands
+from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
 from worker_server.settings import Settings
 
 
@@ -29,7 +29,7 @@ def test_file_that_cannot_be_removed_keeps_no_other(
     for file in stuck:
         file.unlink()
         file.mkdir()
-    remove_needless_uploads(settings)
+    remove_unneeded_uploads(settings)
     assert sorted((share / "uploads").iterdir()) == sorted(stuck)
     assert database.execute("SELECT count(*) FROM uploads WHERE removed_at IS NULL") == [(2,)]
 
@@ -61,7 +61,7 @@ def test_brand_file_that_cannot_be_removed_keeps_no_other(share: Path, settings:
         stray.parent.mkdir(exist_ok=True)
         stray.write_bytes(b"left behind")
     age(brands)
-    remove_needless_brands(settings)
+    remove_unneeded_brands(settings)
     assert [stray for stray in strays if stray.exists()] == []
     assert stuck.exists()
     assert {each.name for each in brands.iterdir()} == {"3", "4", "\N{SUPERSCRIPT TWO}"}

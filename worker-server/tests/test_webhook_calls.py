@@ -35,7 +35,7 @@ def test_secret_is_shown_once(client: FlaskClient, auth: Auth, webhook: dict[str
     assert client.get("/webhooks", headers=auth()).get_json() == [webhook]
 
 
-def test_parts_are_told_of_on_request_alone(client: FlaskClient, auth: Auth) -> None:
+def test_events_of_parts_are_sent_on_request_alone(client: FlaskClient, auth: Auth) -> None:
     made = client.post("/webhooks", json={"url": URL}, headers=auth()).get_json()
     assert set(made["events"]) == set(webhook_rows.EVENTS) - {"part.done"}
 
