@@ -1,5 +1,7 @@
 """Puts decoded sound where its stamps say, as stereo of 48 kHz without holes, and encodes it."""
 
+from typing import Any
+
 import av
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,7 @@ from av.container import OutputContainer
 
 from worker_server.media.model.edit import AUDIO_RATE
 from worker_server.media.model.source import Source
+from worker_server.media.probing.sound_layouts import channels_to_take
 
 # Stamps are rounded and jitter; sound that is apart from its place by more than this many samples
 # is moved there.
@@ -40,6 +43,8 @@ class SoundWriter:
     def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
         """Resample a decoded frame, and write it at its time."""
         begin = self._begin_sample(frame, shifts)
+        if channels := channels_to_take(frame.layout):
+            frame = _with_channels(frame, channels)
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
         if shape != self._format:
             self._restart(shape)
@@ -111,3 +116,19 @@ class SoundWriter:
         frame.time_base = self._stream.codec_context.time_base
         self._written += len(samples)
         self._target.mux(self._stream.encode(frame))
+
+
+def _with_channels(frame: AudioFrame, channels: tuple[int, ...]) -> AudioFrame:
+    """Return the frame with these of its channels, as mono or stereo."""
+    count = frame.layout.nb_channels
+    samples: Any = frame.to_ndarray()
+    planes = samples if frame.format.is_planar else samples.reshape(-1, count).T
+    selected = AudioFrame.from_ndarray(
+        np.ascontiguousarray(planes[list(channels)]),
+        format=frame.format.planar.name,
+        layout="mono" if len(channels) == 1 else "stereo",
+    )
+    selected.sample_rate, selected.pts, selected.opaque = frame.sample_rate, frame.pts, frame.opaque
+    if frame.time_base is not None:
+        selected.time_base = frame.time_base
+    return selected

@@ -23,6 +23,7 @@ from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection
+from worker_server.media.probing.sound_layouts import channels_to_take
 from worker_server.media.probing.streams import choose_video, ranked_sounds
 from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
@@ -55,11 +56,19 @@ class Facts:
     @property
     def irregular(self) -> str:
         """Why the source must be decoded once before it can be cut; empty where it need not."""
-        sound = self.scan.sounds[self.sound.index].irregular if self.sound else ""
+        sound = self._irregular_sound
         changes = "the picture's format changes" if len(self.shapes) > 1 else ""
         decoded = "the container cannot be cut" if self.demuxer in _DECODED_DEMUXERS else ""
         cropped = "the container crops its pictures" if self.is_cropped else ""
         return self.scan.irregular or changes or sound or decoded or cropped
+
+    @property
+    def _irregular_sound(self) -> str:
+        if self.sound is None:
+            return ""
+        unordered = channels_to_take(self.sound.codec_context.layout)
+        unmixed = "the sound's channels have no order" if unordered else ""
+        return self.scan.sounds[self.sound.index].irregular or unmixed
 
 
 def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:

@@ -1,0 +1,47 @@
+"""Sound whose channels ffmpeg does not mix: ambisonics and discrete channels."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from media_testing import RATE, level
+
+Make = Callable[..., Path]
+PICTURE = "-f lavfi -i testsrc2=s=64x36:r=25:d={seconds}"
+X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+VP9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "codec", "expected"),
+    [
+        ("ambisonic 1", "s.mkv", "libopus -mapping_family 2 -b:a 400k", (0.5, 0.5)),
+        ("ambisonic 1", "s.webm", "libopus -mapping_family 2 -b:a 400k", (0.5, 0.5)),
+        ("9C", "s.mov", "pcm_s16le", (0.5, 0.25)),
+        ("11C", "s.mkv", "pcm_s24le", (0.5, 0.25)),
+        ("13C", "s.mkv", "pcm_f32le", (0.5, 0.25)),
+    ],
+)
+def test_channels_that_cannot_be_mixed(
+    layout: str,
+    name: str,
+    codec: str,
+    expected: tuple[float, float],
+    make: Make,
+    render_all: Callable[..., list[Any]],
+) -> None:
+    """The first channel is twice as loud as the second; the others have another tone."""
+    count = 4 if layout.startswith("ambisonic") else int(layout[:-1])
+    times = np.arange(RATE) / RATE
+    tones = [np.sin(2 * np.pi * 700 * times) * each for each in (0.5, 0.25)]
+    others = [np.sin(2 * np.pi * 3000 * times) * 0.5] * (count - 2)
+    samples = (np.stack([*tones, *others], axis=1) * 32767).astype("<i2").tobytes()
+    picture = VP9 if name == "s.webm" else X264
+    streams = f"-i pipe:0 {PICTURE.format(seconds=1)} {picture} -c:a {codec}"
+    read = f"-f s16le -ar {RATE} -ch_layout"
+    path = make(read, name, layout, *streams.split(), stdin=samples)
+    (clip,) = render_all(path)
+    heard_levels = level(clip.path, 1.2, 1.8)
+    assert heard_levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)
