@@ -218,3 +218,30 @@ def test_no_email_is_stored(proxied_auth: AuthActions, database: Database) -> No
     assert len(account_of(EMAIL)) == 64
     rows = database.execute("SELECT DISTINCT account FROM login_failures")
     assert rows == [(account_of(EMAIL),)]
+
+
+@pytest.mark.parametrize(
+    ("email", "same"),
+    [
+        ("ibis@example.com", "İbis@example.com"),
+        ("ibis@example.com", "ibİs@example.com"),
+        ("ibis@example.com", "ibis@eXample.com"),
+        ("\u03bb\u03c3@example.com", "\u039b\u03a3@example.com"),
+    ],
+)
+def test_letters_that_the_database_takes_for_the_same_make_no_difference(
+    proxied_auth: AuthActions, email: str, same: str
+) -> None:
+    assert proxied_auth.signup("ibis", email).status_code == 201
+    assert statuses(proxied_auth, 3, email=email) == [401, 401, 401]
+    assert login(proxied_auth, "192.0.2.1", proxied_auth.password, same).status_code == 429
+
+
+def test_emails_that_differ_in_the_database_are_counted_apart(database: Database) -> None:
+    """Letter by letter: two have one lower-case form there exactly where they have one here."""
+    rows = database.execute(
+        "SELECT chr(n), lower(chr(n)) FROM generate_series(1, 131071) n"
+        " WHERE n NOT BETWEEN 55296 AND 57343"
+    )
+    differ = [letter for letter, lower in rows if account_of(str(letter)) != account_of(str(lower))]
+    assert differ == []

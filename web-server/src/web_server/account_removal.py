@@ -32,6 +32,8 @@ def remove(
 ) -> None:
     """Delete every task of the account and then the account; raise TasksStillRunning.
 
+    Raise BadCredentials where the password is no longer that of `user`.
+
     One call at a time does so: it may take long, and threads are few. All its tokens end first.
     Calls that are under way may still add something: the account goes only where nothing is left,
     and nothing can be added afterwards.
@@ -50,7 +52,7 @@ def remove(
 def _remove(
     user: User, tasks: TasksService, authenticator: Authenticator, signer: TokenSigner
 ) -> None:
-    accounts.end_tokens(user.id)
+    accounts.end_tokens(user.id, if_password_hash=user.password_hash)
     authenticator.forget(user.id)
     deadline = time.monotonic() + _REMOVAL_S
     # The tasks service does not know about ended tokens.

@@ -2,6 +2,8 @@
 
 import secrets
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Delete, column, delete, func, or_, select, table, update
@@ -12,7 +14,7 @@ from web_server.db import transaction
 from web_server.login_throttle import account_of
 from web_server.models import ApiKey, LoginFailures, User
 from web_server.passwords import hash_password
-from web_server.services import lock_names, refuse_taken
+from web_server.services import BadCredentials, lock_names, refuse_taken
 
 MAX_KEYS = 100
 # The worker machine's table, of which the web app may delete an account's rows.
@@ -45,34 +47,75 @@ def get_user(user_id: int) -> User:
         return user
 
 
-def change_profile(user: User, username: str, email: str) -> User:
-    """Change name and email; raise UsernameTaken or EmailTaken."""
-    others = User.id != user.id
-    same = or_(
-        func.lower(User.username) == func.lower(username),
-        func.lower(User.email) == func.lower(email),
-    )
-    free = ~select(User.id).where(others, same).exists()
-    changed = update(User).where(User.id == user.id, free).values(username=username, email=email)
-    with transaction() as session:
-        lock_names(session, shared=False)
-        row = session.execute(changed.returning(User.id)).one_or_none()
-        if row and account_of(email) != account_of(user.email):
-            session.execute(_failures_of(user.email))
-    if row is None:
-        refuse_taken(username, email, except_user_id=user.id)
+def change_profile(user: User, username: str | None = None, email: str | None = None) -> User:
+    """Change what is given; raise UsernameTaken or EmailTaken.
+
+    With an email also BadCredentials, where the password is no longer that of `user`.
+    """
+    names = {"username": username, "email": email}
+    values = {name: value for name, value in names.items() if value is not None}
+    while values and not _change_names(user, values):
+        current = get_user(user.id)
+        if email is not None and current.password_hash != user.password_hash:
+            raise BadCredentials
+        # Nothing is raised where the other account was deleted meanwhile.
+        refuse_taken(username or current.username, email or current.email, except_user_id=user.id)
     return get_user(user.id)
 
 
-def change_password(user: User, password: str) -> None:
-    """Change the password and end every token of the account."""
-    password_hash = hash_password(password)
-    _update(user.id, password_hash=password_hash, tokens_valid_after=datetime.now(UTC))
+def _change_names(user: User, values: dict[str, str]) -> bool:
+    """Tell whether the account was changed."""
+    same = or_(*(func.lower(getattr(User, name)) == func.lower(values[name]) for name in values))
+    free = ~select(User.id).where(User.id != user.id, same).exists()
+    changed = update(User).where(User.id == user.id, free).values(**values)
+    email = values.get("email")
+    if email is not None:
+        changed = changed.where(User.password_hash == user.password_hash)
+    with transaction() as session:
+        lock_names(session, shared=False)
+        row = session.execute(changed.returning(User.id)).one_or_none()
+        if row and email and account_of(email) != account_of(user.email):
+            session.execute(_failures_of(user.email))
+    return row is not None
 
 
-def end_tokens(user_id: int) -> None:
-    """Refuse every token that was issued until now. Keys stay valid."""
-    _update(user_id, tokens_valid_after=datetime.now(UTC))
+def change_password(user: User, password: str) -> User:
+    """Change the password and end every token of the account, which is returned as it is then.
+
+    Raise BadCredentials where the password is no longer that of `user`.
+    """
+    new = hash_password(password)
+    return end_tokens(user.id, if_password_hash=user.password_hash, password_hash=new)
+
+
+def end_tokens(user_id: int, *, if_password_hash: str | None = None, **changed: object) -> User:
+    """Refuse every token that was issued until now, and change the rest. Keys stay valid.
+
+    Return the account; raise NoResultFound, and BadCredentials where it has another password hash.
+    """
+    account = select(User).where(User.id == user_id)
+    with transaction() as session:
+        user = session.scalars(account.with_for_update(key_share=True)).one()
+        if if_password_hash not in (None, user.password_hash):
+            raise BadCredentials
+        # Read behind the lock: tokens are signed under it.
+        user.tokens_valid_after = datetime.now(UTC)
+        for name, value in changed.items():
+            setattr(user, name, value)
+        session.flush()
+        session.expunge_all()
+        return user
+
+
+@contextmanager
+def held(user_id: int) -> Iterator[User | None]:
+    """Keep the account as it is while the block lasts; None where there is none.
+
+    A token that is signed meanwhile has a time before that of the next end of the account's tokens.
+    """
+    account = select(User).where(User.id == user_id)
+    with transaction() as session:
+        yield session.scalars(account.with_for_update(read=True)).one_or_none()
 
 
 def delete_user(user: User) -> None:
@@ -123,11 +166,6 @@ def delete_key(user_id: int, key_id: uuid.UUID) -> None:
         row = session.execute(owned.returning(ApiKey.id)).one_or_none()
     if row is None:
         raise KeyNotFound
-
-
-def _update(user_id: int, **values: object) -> None:
-    with transaction() as session:
-        session.execute(update(User).where(User.id == user_id).values(**values))
 
 
 def _failures_of(email: str) -> Delete:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Generic, TypeVar
 
-from flask import g
+from flask import g, request
 from sqlalchemy import Update, func, or_, select, update
 
 from idrl_common.token_verifier import (
@@ -97,6 +97,8 @@ class Authenticator:
         if bearer_token().startswith(KEY_PREFIX):
             return self._identify_by_key(bearer_token())
         identity = identify(self._verifier)
+        if _gives_what_lasts():
+            self._accounts.forget(identity.user_id)
         account = self._accounts(identity.user_id)
         if account is None or identity.issued_at_s < account.tokens_valid_after_s:
             raise token_refused()
@@ -118,7 +120,12 @@ class Authenticator:
         self._keys.clear()
 
     def _identify_by_key(self, key: str) -> Identity:
-        state = self._keys(key_sha256(key)) if len(key) <= len(KEY_PREFIX) + 64 else None
+        if len(key) > len(KEY_PREFIX) + 64:
+            raise token_refused()
+        sha256 = key_sha256(key)
+        if _gives_what_lasts():
+            self._keys.forget(sha256)
+        state = self._keys(sha256)
         if state is None or state.expires_at_s <= time.time():
             raise token_refused()
         g.exchanged_token = state.token
@@ -138,6 +145,17 @@ class Authenticator:
         token = self._signer.sign(row.user_id, row.role, lifetime_s=_KEY_TOKEN_LIFETIME_S)
         expires_at_s = row.expires_at.timestamp() if row.expires_at else float("inf")
         return KeyState(AccountState(row.user_id, row.role, 0), expires_at_s, token)
+
+
+def _gives_what_lasts() -> bool:
+    """Tell whether the current call may give something that outlives its token.
+
+    Such as a key, a link, a webhook: what was ended a moment ago must not be changed into it.
+    """
+    is_change = request.method not in ("GET", "HEAD", "OPTIONS")
+    return is_change and (
+        request.blueprint in ("auth", "me", "shares") or request.path.startswith("/webhooks")
+    )
 
 
 def _note_use(sha256: str) -> Update:

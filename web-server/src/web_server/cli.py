@@ -12,6 +12,7 @@ from idrl_common.token_verifier import ROLES
 from web_server import accounts, services
 from web_server.db import transaction
 from web_server.models import Invitation, User
+from web_server.passwords import hash_password
 from web_server.schemas import SignUp
 
 _Quota = click.IntRange(0, 2**62)
@@ -56,8 +57,7 @@ def list_users() -> None:
 @click.option("--undo", is_flag=True, help="Enable the account again.")
 def disable(email: str, undo: bool) -> None:  # Click's way
     """Refuse the account's log-ins, tokens and keys, within seconds."""
-    now = datetime.now(UTC)
-    _change(email, disabled_at=None if undo else now, tokens_valid_after=now)
+    accounts.end_tokens(_find(email).id, disabled_at=None if undo else datetime.now(UTC))
     click.echo("enabled" if undo else "disabled")
 
 
@@ -66,7 +66,7 @@ def disable(email: str, undo: bool) -> None:  # Click's way
 @click.argument("role", type=click.Choice(ROLES))
 def set_role(email: str, role: str) -> None:
     """Change what the account may do, and end its tokens, which name the old role."""
-    _change(email, role=role, tokens_valid_after=datetime.now(UTC))
+    accounts.end_tokens(_find(email).id, role=role)
     click.echo(f"role: {role}")
 
 
@@ -102,7 +102,7 @@ def invite(days: int) -> None:
 def reset_password(email: str) -> None:
     """Print a new password, and end every token of the account."""
     password = _new_password()
-    accounts.change_password(_find(email), password)
+    accounts.end_tokens(_find(email).id, password_hash=hash_password(password))
     click.echo(f"password: {password}")
 
 

@@ -25,19 +25,18 @@ def blueprint(doors: Doors, tasks: TasksService, sample_url: str | None) -> Blue
     @routes.patch("")
     def change() -> Response:
         body = parse_body(ChangeProfile)
-        user = accounts.get_user(caller().user_id)
-        if body.email is not None:
-            doors.authenticate(user.email, body.password or "")
-        changed = accounts.change_profile(
-            user, body.username or user.username, body.email or user.email
-        )
+        user_id = caller().user_id
+        if body.email is None:
+            user = accounts.get_user(user_id)
+        else:
+            user = doors.authenticate_again(user_id, body.password or "")
+        changed = accounts.change_profile(user, body.username, body.email)
         return _private(jsonify(account_document(changed, sample_url)))
 
     @routes.delete("")
     def delete() -> tuple[str, int]:
         body = parse_body(DeleteAccount)
-        user = accounts.get_user(caller().user_id)
-        doors.authenticate(user.email, body.password)
+        user = doors.authenticate_again(caller().user_id, body.password)
         account_removal.remove(user, tasks, doors.authenticator, doors.signer)
         return "", 204
 

@@ -96,6 +96,7 @@ def authenticate(email: str, password: str, throttle: LoginThrottle) -> User:
 
 
 def _verified(email: str, password: str) -> User:
+    """Return the user as it was when the password was found right; raise BadCredentials."""
     known = select(User).where(func.lower(User.email) == func.lower(email))
     with transaction() as session:
         user = session.scalar(known)
@@ -104,6 +105,7 @@ def _verified(email: str, password: str) -> User:
         raise BadCredentials
     if is_outdated(user.password_hash):
         _renew_hash(user.id, user.password_hash, password)
+        return _verified(email, password)
     return user
 
 

@@ -47,9 +47,9 @@ class TokenSigner:
         """Return a token for the user; `logged_in_at_s` is a Unix time, now by default.
 
         `iat` has a fraction, so that it differs from that of a token that was ended in the same
-        second.
+        second: in microseconds, as `tokens_valid_after`.
         """
-        now = math.ceil(time.time() * 1000) / 1000
+        now = math.floor(time.time() * 1_000_000) / 1_000_000
         claims = {
             "sub": str(user_id),
             "user_id": user_id,

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
-from web_server import accounts, services, session_cookie
+from web_server import accounts, services, session_cookie, sessions
 from web_server.authentication import Authenticator
 from web_server.documents import token_document, user_document
 from web_server.login_throttle import Limit, LoginThrottle, TooManyFailures, account_of
@@ -65,6 +65,13 @@ class Doors:
         LOGINS.labels("ok").inc()
         return user
 
+    def authenticate_again(self, user_id: int, password: str) -> User:
+        """Return the account of a caller who gives its password once more."""
+        user = self.authenticate(accounts.get_user(user_id).email, password)
+        if user.id != user_id:  # the email went to another account meanwhile
+            raise BadCredentials
+        return user
+
 
 def auth_blueprint(doors: Doors) -> Blueprint:
     """Return the routes below /auth."""
@@ -86,7 +93,7 @@ def auth_blueprint(doors: Doors) -> Blueprint:
     def login() -> Response:
         body = parse_body(LogIn)
         user = doors.authenticate(body.email, body.password)
-        token = doors.signer.sign(user.id, user.role)
+        token = sessions.begin(user, doors.signer)
         return _token_response(token, in_cookie=body.session)
 
     @routes.post("/refresh")
@@ -94,8 +101,7 @@ def auth_blueprint(doors: Doors) -> Blueprint:
         identity = caller()
         if identity.logged_in_at_s < time.time() - REFRESH_S:
             raise Problem(401, "login_required", "The log-in is too long ago; log in again.")
-        user = accounts.get_user(identity.user_id)
-        token = doors.signer.sign(user.id, user.role, logged_in_at_s=identity.logged_in_at_s)
+        token = sessions.renew(identity, doors.signer)
         return _token_response(token, in_cookie=session_cookie.is_given())
 
     @routes.post("/logout")
@@ -111,11 +117,10 @@ def auth_blueprint(doors: Doors) -> Blueprint:
     @routes.post("/password")
     def change_password() -> Response:
         body = parse_body(ChangePassword)
-        user = accounts.get_user(caller().user_id)
-        doors.authenticate(user.email, body.old_password)
-        accounts.change_password(user, body.password)
+        user = doors.authenticate_again(caller().user_id, body.old_password)
+        changed = accounts.change_password(user, body.password)
         doors.authenticator.forget(user.id)
-        token = doors.signer.sign(user.id, user.role)
+        token = sessions.begin(changed, doors.signer)
         return _token_response(token, in_cookie=session_cookie.is_given())
 
     return routes

@@ -1,0 +1,35 @@
+"""Tokens of log-ins, each signed while its account is held.
+
+So a new password, a logout or another role that comes at once ends the token or refuses it: none
+has been signed by what was true before and has a later time.
+"""
+
+from idrl_common.token_verifier import Identity, token_refused
+from web_server import accounts
+from web_server.models import User
+from web_server.services import AccountDisabled, BadCredentials
+from web_server.token_signer import TokenSigner
+
+
+def begin(user: User, signer: TokenSigner) -> str:
+    """Return the first token of a log-in with the password that `user` has.
+
+    Raise BadCredentials where it was changed meanwhile, or AccountDisabled.
+    """
+    with accounts.held(user.id) as current:
+        if current is None or current.password_hash != user.password_hash:
+            raise BadCredentials
+        if current.disabled_at is not None:
+            raise AccountDisabled
+        return signer.sign(current.id, current.role)
+
+
+def renew(identity: Identity, signer: TokenSigner) -> str:
+    """Return another token of the same log-in; raise a 401 Problem where its tokens were ended."""
+    with accounts.held(identity.user_id) as current:
+        if current is None or current.disabled_at is not None:
+            raise token_refused()
+        ended_at = current.tokens_valid_after
+        if ended_at is not None and identity.issued_at_s < ended_at.timestamp():
+            raise token_refused()
+        return signer.sign(current.id, current.role, logged_in_at_s=identity.logged_in_at_s)
