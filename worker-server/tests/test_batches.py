@@ -92,11 +92,12 @@ def test_500_links_take_as_many_statements_as_two(
 def test_every_wrong_item_is_named_and_none_is_accepted(
     client: FlaskClient, auth: Auth, database: Database
 ) -> None:
-    items = _items(500)
+    items: list[Any] = _items(500)
     unknown_brand = {"brand_id": str(uuid.uuid4())}
     items[3] = {"url": "ftp://example.com/v.mp4", "callback_url": "x", "edit": unknown_brand}
     items[7] = {}
     items[8] = {"url": "http://example.com/v.mp4", "owner_id": 2}
+    items[9] = 5
     items[255] = {"url": "http://10.0.0.1/v.mp4"}
     items[499] = {"url": "http://example.com/v.mp4", "external_id": 5}
     response = _post(client, auth(), {"items": items})
@@ -106,6 +107,7 @@ def test_every_wrong_item_is_named_and_none_is_accepted(
         ("items.3.url", "url_scheme_not_allowed"),
         ("items.7.url", "missing"),
         ("items.8.owner_id", "extra_forbidden"),
+        ("items.9", "dict_type"),
         ("items.255.url", "url_private_address"),
         ("items.499.external_id", "string_type"),
     ]
@@ -149,7 +151,6 @@ def post_upload(calls: Uploads, upload_id: str) -> TestResponse:
         {"items": []},
         {"items": _items(501)},
         {"items": "x"},
-        {"items": [5]},
         {"items": {"0": {"url": "http://example.com/v.mp4"}}},
         {"items": _items(1), "name": ""},
         {"items": _items(1), "owner_id": 2},

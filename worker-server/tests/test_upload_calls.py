@@ -1,6 +1,7 @@
 """Uploads by tus 1.0: calls that bring the first bytes, and methods that a header names."""
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,27 @@ def test_first_bytes_that_cannot_be_stored_leave_no_upload(mine: Uploads, share:
     assert problem(response) == (503, "storage_unavailable")
     (share / ".idrl-share").touch()
     assert mine.client.get("/uploads", headers=mine.headers).get_json() == []
+
+
+@pytest.mark.parametrize("sent_bytes", [1000, 1001, 70_000])
+def test_chunked_body_of_too_many_bytes_is_refused(
+    mine: Uploads, share: Path, sent_bytes: int
+) -> None:
+    """Its length is known only once it has been read."""
+    path = mine.new(1000)
+    assert mine.patch(path, 0, CONTENT[:10]).status_code == 204
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    headers = {**mine.headers, "Upload-Offset": "10", "Content-Type": BYTES}
+    body = io.BytesIO(CONTENT[10:sent_bytes])
+    response = mine.client.patch(
+        path, headers=headers, input_stream=body, environ_overrides=chunked
+    )
+    if sent_bytes == 1000:
+        assert (response.status_code, response.headers["Upload-Offset"]) == (204, "1000")
+        return
+    assert problem(response) == (413, "upload_too_large")
+    assert (response.headers["Upload-Offset"], mine.offset(path)) == ("10", 10)
+    assert file_of(share, path).read_bytes() == CONTENT[:10]
 
 
 def override(

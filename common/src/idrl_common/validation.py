@@ -102,12 +102,16 @@ def parse_query(model: type[Model]) -> Model:
 
 
 def validate_each(
-    model: type[Model], items: Sequence[Mapping[str, object]], field: str
+    model: type[Model], items: Sequence[object], field: str
 ) -> tuple[dict[int, Model], list[FieldError]]:
     """Return the valid items by index, and the first error of each other one, named by index."""
     valid: dict[int, Model] = {}
     errors: list[FieldError] = []
     for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            message = "Input should be a valid dictionary"
+            errors.append({"field": f"{field}.{index}", "code": "dict_type", "message": message})
+            continue
         try:
             valid[index] = model.model_validate(item)
         except ValidationError as error:

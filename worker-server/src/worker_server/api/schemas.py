@@ -101,7 +101,7 @@ class NewTask(Body):
 class NewBatch(Body):
     """The body of POST /batches; each item is then parsed as a NewTask."""
 
-    items: list[dict[str, Any]] = Field(min_length=1, max_length=500)
+    items: list[Any] = Field(min_length=1, max_length=500)
     name: Name | None = None
     callback_url: CallbackUrl | None = None
     edit: Edit | None = None  # of the items that have none; field by field of the others

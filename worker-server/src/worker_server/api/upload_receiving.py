@@ -55,11 +55,17 @@ class _Receiver:
         self._confirmed_at = time.monotonic()
 
     def receive(self, read: Read, wanted_bytes: int) -> None:
-        """Take up to `wanted_bytes`; fewer where the caller is cut off or too slow."""
+        """Take up to `wanted_bytes`; fewer where the caller is cut off or too slow.
+
+        Raise a 413 Problem for more than the upload has.
+        """
         ends_at = time.monotonic() + _MAX_CALL_S
         for chunk in _chunks(read, wanted_bytes):
-            write_all(self._descriptor, chunk)
             self._pending_bytes += len(chunk)
+            if self.state.offset_bytes + self._pending_bytes > self.state.length_bytes:
+                self._drop_pending()
+                raise _too_many(self.state)
+            write_all(self._descriptor, chunk)
             if self._hash:
                 self._hash.update(chunk)
                 continue
@@ -68,9 +74,12 @@ class _Receiver:
             if time.monotonic() > ends_at:
                 break
         if self._checksum and not self._matches():
-            os.ftruncate(self._descriptor, self.state.offset_bytes)
+            self._drop_pending()
             raise Problem(460, "checksum_mismatch", "The bytes differ from their checksum.")
         self._confirm()
+
+    def _drop_pending(self) -> None:
+        os.ftruncate(self._descriptor, self.state.offset_bytes)
 
     def _is_due(self) -> bool:
         is_late = time.monotonic() - self._confirmed_at > _CONFIRM_EVERY_S
@@ -110,7 +119,8 @@ def receive(
             receiver = _Receiver(descriptor, state, checksum)
             left_bytes = state.length_bytes - state.offset_bytes
             try:
-                receiver.receive(read, left_bytes if length is None else length)
+                # Of a chunked body one byte more, which tells that it has too many.
+                receiver.receive(read, left_bytes + 1 if length is None else length)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(descriptor, receiver.state.offset_bytes)
@@ -131,8 +141,13 @@ def _check_offset(state: UploadState, offset_bytes: int, length: int | None) -> 
         sentence = f"The upload has {state.offset_bytes} bytes; go on from there."
         raise Problem(409, "upload_offset", sentence, headers=here)
     if length and offset_bytes + length > state.length_bytes:
-        sentence = f"The upload has {state.length_bytes} bytes in all; these are too many."
-        raise Problem(413, "upload_too_large", sentence, headers=here)
+        raise _too_many(state)
+
+
+def _too_many(state: UploadState) -> Problem:
+    sentence = f"The upload has {state.length_bytes} bytes in all; these are too many."
+    here = {"Upload-Offset": str(state.offset_bytes)}
+    return Problem(413, "upload_too_large", sentence, headers=here)
 
 
 def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:
