@@ -200,19 +200,43 @@ def test_deleted_and_expired_uploads_go(
     assert database.execute("SELECT count(*) FROM uploads WHERE removed_at IS NULL") == [(1,)]
 
 
-def test_usage_counts_uploads_until_a_task_has_them(mine: Uploads, theirs: Uploads) -> None:
-    def used(caller: Uploads) -> int:
-        return int(caller.client.get("/usage", headers=caller.headers).get_json()["uploads_bytes"])
+def bytes_used(calls: Uploads) -> int:
+    return int(calls.client.get("/usage", headers=calls.headers).get_json()["uploads_bytes"])
 
+
+def test_usage_counts_uploads_as_long_as_their_file_is_kept(
+    mine: Uploads, theirs: Uploads, settings: Settings
+) -> None:
     whole = mine.whole(CONTENT)
     begun, deleted = mine.new(1000), mine.new(5000)
     mine.client.delete(deleted, headers=mine.headers)
-    assert (used(mine), used(theirs)) == (len(CONTENT) + 1000, 0)
+    assert (bytes_used(mine), bytes_used(theirs)) == (len(CONTENT) + 1000, 0)
     created = mine.client.post("/tasks", headers=mine.headers, json={"upload_id": whole})
     assert created.status_code == 202
-    assert used(mine) == 1000
     mine.patch(begun, 0, b"x")
-    assert used(mine) == 1000
+    assert bytes_used(mine) == len(CONTENT) + 1000
+    mine.client.delete(created.get_json()["link"], headers=mine.headers)
+    remove_unneeded_uploads(settings)
+    assert bytes_used(mine) == 1000
+
+
+@pytest.mark.usefixtures("no_wakeups")
+def test_tasks_that_wait_hide_no_uploads_from_the_quota(
+    settings: Settings, auth: Auth, share: Path
+) -> None:
+    """Their files are on the share: one quota after the other could be filled with them."""
+    app = create_app(settings.model_copy(update={"quota_bytes": 1000}))
+    with app.app_context():
+        uploads = Uploads(app.test_client(), auth())
+        task = {"upload_id": uploads.whole(b"x" * 600), "start": "manual"}
+        created = uploads.client.post("/tasks", json=task, headers=uploads.headers)
+        assert created.status_code == 202
+        assert [file.stat().st_size for file in (share / "uploads").iterdir()] == [600]
+        assert problem(uploads.create(600)) == (403, "quota_bytes")
+        uploads.client.delete(created.get_json()["link"], headers=uploads.headers)
+        remove_unneeded_uploads(settings)
+        assert list((share / "uploads").iterdir()) == []
+        assert uploads.create(600).status_code == 201
 
 
 def test_quota_is_checked_before_the_first_byte(settings: Settings, auth: Auth) -> None:

@@ -31,7 +31,7 @@ def _document(owner_id: int, defaults: Quotas) -> dict[str, Any]:
             "live_tasks": usage.count_live_tasks(session, owner_id),
             "live_tasks_limit": quotas.live_tasks or None,
             "clips_bytes": usage.sum_bytes(session, owner_id),
-            "uploads_bytes": uploads.count_unused(session, owner_id)[1],
+            "uploads_bytes": uploads.sum_bytes(session, owner_id),
             "clips_bytes_limit": quotas.size_bytes or None,
             "source_s_today": round(seconds.planned_s, 3),
             "source_s_today_limit": quotas.source_seconds_per_day or None,

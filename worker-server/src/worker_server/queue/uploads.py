@@ -138,21 +138,30 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
     with transaction() as session:
         lock_owner(session, upload.owner_id)
         created = session.execute(insert(Upload).values(row).returning(*_STATE)).one()
-        count, size_bytes = count_unused(session, upload.owner_id)
-        if count > MAX_OPEN:
+        if count_unused(session, upload.owner_id) > MAX_OPEN:
             raise TooManyUploads(f"This account may have {MAX_OPEN} uploads without a task.")
         own = quotas.overridden(session.scalar(select(override_of(upload.owner_id))))
-        own.check_upload(session, upload.owner_id, size_bytes)
+        own.check_upload(session, upload.owner_id, sum_bytes(session, upload.owner_id))
         return _state(created)
 
 
-def count_unused(session: ScopedSession, owner_id: int) -> tuple[int, int]:
-    """Return how many uploads no task has, and their bytes, also those that are still to come."""
-    owned = select(func.count(), func.coalesce(func.sum(Upload.length_bytes), 0)).where(
-        Upload.owner_id == owner_id, _IS_UNUSED
+def count_unused(session: ScopedSession, owner_id: int) -> int:
+    """Return how many uploads no task has."""
+    owned = select(func.count()).where(Upload.owner_id == owner_id, _IS_UNUSED)
+    return session.scalar(owned) or 0
+
+
+def sum_bytes(session: ScopedSession, owner_id: int) -> int:
+    """Return how many bytes the account's uploads take, also those that are still to come.
+
+    With those of tasks, as long as their file is kept: each task could else hide another one.
+    """
+    is_kept = and_(Upload.deleted_at.is_(None), Upload.removed_at.is_(None))
+    is_used = and_(Upload.task_id.is_not(None), is_kept)
+    used = select(func.coalesce(func.sum(Upload.length_bytes), 0)).where(
+        Upload.owner_id == owner_id, or_(_IS_UNUSED, is_used)
     )
-    count, size_bytes = session.execute(owned).one()
-    return int(count), int(size_bytes)
+    return int(session.scalar(used) or 0)
 
 
 def find(owner_id: int, upload_id: uuid.UUID) -> UploadState:
