@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -14,6 +15,7 @@ from bench.report import Comparison, Report, Table
 from bench.running_system import Live, running
 from bench.sources import Spec
 from bench.usage import tree_bytes
+from worker_server.media import Quality
 
 _MIB = 1024**2
 _SAMPLE_S = 0.5
@@ -22,17 +24,26 @@ _ENDED = ("done", "failed", "canceled")
 # What runs on a worker machine; other processes belong to other machines.
 _PROGRAMS = ("render", "fetch", "sweep", "tasks", "redis")
 _SCRATCH = "clips in scratch"
-# The limits in GiB; a machine has 2.
+_HD, _UHD = Spec("grain", 1920, 1080, 30, 50), Spec("grain", 3840, 2160, 30, 6)
+_LONG = Spec(
+    "pan", 640, 360, 10, 7200, encoder="-c:v libx264 -preset ultrafast -crf 35 -pix_fmt yuv420p"
+)
+
+
+class _Case(NamedTuple):
+    """A source, how many of its parts are made at once, and the limit in GiB; a machine has 2."""
+
+    spec: Spec
+    at_once: int
+    max_gib: float
+    quality: Quality = Quality.BALANCED
+
+
 _CASES = {
-    "two 1080p parts at once": (Spec("grain", 1920, 1080, 30, 50), 2, 1.5),
-    "one 2160p part": (Spec("grain", 3840, 2160, 30, 6), 1, 1.6),
-    "two parts of a source of 2 h": (
-        Spec(
-            "pan", 640, 360, 10, 7200,
-            encoder="-c:v libx264 -preset ultrafast -crf 35 -pix_fmt yuv420p",
-        ), 2, 2.0,
-    ),
-}  # fmt: skip
+    **{f"two 1080p parts at once, {level}": _Case(_HD, 2, 1.5, level) for level in Quality},
+    **{f"one 2160p part, {level}": _Case(_UHD, 1, 1.6, level) for level in Quality},
+    "two parts of a source of 2 h": _Case(_LONG, 2, 2.0),
+}
 # Of a long source: by then download, probe and first parts are done.
 _MAX_WATCH_S = 90.0
 
@@ -40,8 +51,8 @@ _MAX_WATCH_S = 90.0
 def run(options: Options) -> Report:
     rows: list[tuple[str | float, ...]] = []
     comparisons, figures, totals = [], {}, {}
-    for name, (spec, at_once, max_gib) in _cases(options).items():
-        peak = _watch(sources.make(spec), at_once)
+    for name, case in _cases(options).items():
+        peak = _watch(sources.make(case.spec), case)
         total = sum(peak.values())
         figures[name] = peak
         rows.append(
@@ -53,7 +64,9 @@ def run(options: Options) -> Report:
         )
         totals[name] = total / _MIB
         used = total / 1024**3
-        comparisons.append(Comparison(f"{name}, GiB", Ratio(used, used, used, 1), at_most=max_gib))
+        comparisons.append(
+            Comparison(f"{name}, GiB", Ratio(used, used, used, 1), at_most=case.max_gib)
+        )
     columns = ("at work", *_PROGRAMS, _SCRATCH, "all")
     plots.bars(options.plots, "memory", "Memory of a worker machine", "MiB", totals)
     return Report(
@@ -63,14 +76,14 @@ def run(options: Options) -> Report:
     )
 
 
-def _cases(options: Options) -> dict[str, tuple[Spec, int, float]]:
-    return {"quick": (sources.QUICK, 2, 2.0)} if options.quick else _CASES
+def _cases(options: Options) -> dict[str, _Case]:
+    return {"quick": _Case(sources.QUICK, 2, 2.0)} if options.quick else _CASES
 
 
-def _watch(video: Path, at_once: int) -> dict[str, int]:
+def _watch(video: Path, case: _Case) -> dict[str, int]:
     """Return the memory by program at the moment of the peak, while a system processes a video."""
-    with running(video, RENDER_CONCURRENCY=str(at_once)) as live, _Watch(live) as watch:
-        task_id = live.post()
+    with running(video, RENDER_CONCURRENCY=str(case.at_once)) as live, _Watch(live) as watch:
+        task_id = live.post(quality=case.quality.value)
         until = None
         while (task := live.client.task(task_id))["status"] not in _ENDED:
             if task["status"] == "processing" and until is None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -53,9 +53,12 @@ class Live:
     def scratch(self) -> Path:
         return self.installation.home.root / "scratch"
 
-    def post(self, url: str | None = None) -> str:
+    def post(
+        self, url: str | None = None, quality: Literal["fast", "balanced", "small"] = "balanced"
+    ) -> str:
         """Submit the video and return the task's id."""
-        return self.client.create_task({"url": url or self.url})["task_id"]
+        task = self.client.create_task({"url": url or self.url, "edit": {"quality": quality}})
+        return task["task_id"]
 
     def delete(self, task_id: str) -> None:
         """Abort or delete the task, and wait until no worker has it."""

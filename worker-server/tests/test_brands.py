@@ -13,7 +13,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from PIL import Image, ImageCms
+from PIL import Image
 from sqlalchemy import text
 from werkzeug.test import TestResponse
 
@@ -168,68 +168,6 @@ def test_pictures_are_kept_upright_and_transparency_shows_the_background(
     upright = images[30, 60]
     assert np.abs(np.array(upright.getpixel((15, 10))) - RED).max() < 20  # red is on top
     assert images[64, 36].getpixel((5, 5)) == (0x20, 0x40, 0x60)
-
-
-def stored_picture(share: Path) -> Image.Image:
-    (path,) = share.glob("brands/1/*.png")
-    with Image.open(path) as opened:
-        picture: Image.Image = opened.convert("RGBA")
-    return picture
-
-
-def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    target = io.BytesIO()
-    picture.save(target, kind, **options)
-    return target.getvalue()
-
-
-def profile_with_red_and_blue_exchanged() -> bytes:
-    """Return an ICC profile of RGB in which the first channel is blue's."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return srgb.replace(b"rXYZ", b"....").replace(b"bXYZ", b"rXYZ").replace(b"....", b"bXYZ")
-
-
-def stripes(mode: str) -> Image.Image:
-    """Return columns of black and white, too fine for 1920 pixels: seen from afar it is grey."""
-    columns = np.tile(np.array([0, 255], np.uint8), (40, 1920))
-    return Image.fromarray(columns).convert(mode)
-
-
-GREY_OF_16_BITS = Image.fromarray(np.full((36, 64), 100 * 257, np.uint16))
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (encoded(GREY_OF_16_BITS), (100, 100, 100)),
-        (encoded(stripes("P")), (127, 127, 127)),
-        (encoded(stripes("1")), (127, 127, 127)),
-        (encoded(Image.new("CMYK", (64, 36), (255, 0, 0, 0)), "JPEG"), (0, 255, 255)),
-        (
-            encoded(
-                Image.new("RGB", (64, 36), (200, 40, 0)),
-                icc_profile=profile_with_red_and_blue_exchanged(),
-            ),
-            (0, 40, 200),
-        ),
-        (encoded(Image.new("RGB", (64, 36), RED), icc_profile=b"no profile"), RED),
-    ],
-    ids=["16 bits", "palette", "1 bit", "cmyk", "icc", "broken icc"],
-)
-def test_picture_has_the_colours_that_a_viewer_shows(
-    content: bytes, expected: tuple[int, int, int], calls: Brands, share: Path
-) -> None:
-    calls.new(watermark=content)
-    picture = stored_picture(share)
-    middle = picture.getpixel((picture.width // 2, picture.height // 2))
-    assert np.abs(np.array(middle) - (*expected, 255)).max() <= 2
-
-
-def test_first_picture_of_a_phones_jpeg_is_taken(calls: Brands, share: Path) -> None:
-    depths = Image.new("L", (32, 18), 50)
-    photo = Image.new("RGB", (64, 36), RED)
-    calls.new(before=encoded(photo, "MPO", save_all=True, append_images=[depths]))
-    assert stored_picture(share).size == (64, 36)
 
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
