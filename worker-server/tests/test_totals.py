@@ -87,9 +87,9 @@ def test_parts_are_counted_with_their_speed_and_the_first_ones_wait(
     assert value(client, speed % ("bucket", 'le="1.0",')) == 0
     assert value(client, speed % ("bucket", 'le="2.0",')) == 2
     assert value(client, speed % ("bucket", 'le="+Inf",')) == 2
-    assert value(client, speed % ("sum", "")) == pytest.approx(4, abs=0.2)
+    assert 3 < (value(client, speed % ("sum", "")) or 0) <= 4  # twice 20 s in 10 s or a little more
     assert value(client, "idrl_first_part_wait_seconds_count") == 1
-    assert value(client, "idrl_first_part_wait_seconds_sum") == pytest.approx(7, abs=2)
+    assert 7 <= (value(client, "idrl_first_part_wait_seconds_sum") or 0) < 10
     assert value(client, 'idrl_first_part_wait_seconds_bucket{le="5.0"}') == 0
     assert value(client, 'idrl_first_part_wait_seconds_bucket{le="10.0"}') == 1
 

@@ -231,7 +231,7 @@ def test_secrets_of_the_url_are_not_logged(
         lambda x: x.reply(BODY),
     )
     fetch(f"{url}?token=secret")
-    assert "repeated" in caplog.text
+    assert "request retried" in caplog.text
     assert "secret" not in caplog.text
 
 
