@@ -125,6 +125,21 @@ def test_grid_of_mostly_still_pictures_has_every_frame(
     assert places[-1] < grid.frame_count
 
 
+@pytest.mark.parametrize("fields", [(2, 3), (3, 2), (2, 3, 3, 2)])
+@pytest.mark.parametrize("film", [Fraction(24000, 1001), Fraction(24)])
+@pytest.mark.parametrize("tick_s", [Fraction(1, 90_000), Fraction(1, 1_200_000), MILLISECOND])
+def test_pulldown_is_the_rate_of_film(
+    fields: tuple[int, ...], film: Fraction, tick_s: Fraction
+) -> None:
+    shown = [fields[number % len(fields)] for number in range(240)]
+    starts = [sum(shown[:number]) for number in range(240)]
+    ticks = [round(start / (film * 5 / 2) / tick_s) for start in starts]
+    grid = find_grid(ticks, 0, tick_s, [film * 5 / 2, film], 60)
+    assert (grid.rate, grid.frame_count, grid.is_constant) == (film, 240, True)
+    places = [frame_index(tick * tick_s - grid.origin_s, grid.rate) for tick in ticks]
+    assert places == list(range(240))
+
+
 def test_single_frame_has_its_own_duration() -> None:
     grid = find_grid([0], 40, MILLISECOND, [], 60)
     assert (grid.rate, grid.frame_count) == (25, 1)

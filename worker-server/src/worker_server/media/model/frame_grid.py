@@ -35,6 +35,10 @@ _TOLERANCE = Fraction(2, 5)
 _MIN_FILLED = Fraction(9, 10)
 # A grid with holes must suit this share of the frames: each near its own place (in places).
 _MIN_FITTING = Fraction(99, 100)
+_FILM_RATES = (Fraction(24000, 1001), Fraction(24))
+# Pulldown shows film for two and three fields in turn (2:3 or 2:3:3:2), so frames are at most this
+# far apart from their places, in places.
+_PULLDOWN = Fraction(9, 20)
 _MIN_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
 _MIN_STEPPING = Fraction(97, 100)
 _MIN_SHARE = Fraction(1, 100)  # share of the steps; rarer ones are exceptions
@@ -123,6 +127,7 @@ def _native_rate(
     return (
         _gapless(ticks, tick_s, claimed, at_most=_ROUNDING_ONLY)
         or _gapless(ticks, tick_s, counted, at_most=_ROUNDING_ONLY)
+        or _gapless(ticks, tick_s, _film_rates(average), at_most=_PULLDOWN)
         or _stepping_grid(ticks, tick_s, stepping)
         or _gapless(ticks, tick_s, claimed, at_most=2 * _TOLERANCE)
         or _gapless(ticks, tick_s, counted, at_most=2 * _TOLERANCE)
@@ -131,6 +136,11 @@ def _native_rate(
         or _holed(ticks, tick_s, stepping, _ANYWHERE)
         or (None, Fraction(0))
     )
+
+
+def _film_rates(average: Fraction) -> list[Fraction]:
+    """Return the rates of film that are about the average: 2:3 pulldown is no rate of 60."""
+    return [rate for rate in _FILM_RATES if abs(rate - average) < rate * _SAME_STEP]
 
 
 def _stepping_grid(
