@@ -19,6 +19,7 @@ from idrl_local.home import Home, HomeUnusable
 from idrl_local.programs import PROGRAMS, Installation, host_of, is_passed_on
 from idrl_local.progress import start_timeout_s
 from web_server.settings import Settings as WebSettings
+from worker_server.media.model.image_modes import is_animated
 from worker_server.settings import Settings as WorkerSettings
 
 # What this package reads itself, beside the apps' own settings.
@@ -167,7 +168,7 @@ def _unusable_logo(path: str | None) -> list[str]:
         return []
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
-            is_animated = picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1
+            moves = is_animated(picture)
             picture.load()
     except FileNotFoundError:
         return [f"LOGO_PATH={path}: there is no such file"]
@@ -175,4 +176,4 @@ def _unusable_logo(path: str | None) -> list[str]:
         return [f"LOGO_PATH={path} cannot be read by this user"]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return [f"LOGO_PATH={path} is not a picture that can be read: give a PNG, JPEG or WebP"]
-    return [f"LOGO_PATH={path} is animated: give a picture that is not"] if is_animated else []
+    return [f"LOGO_PATH={path} is animated: give a picture that is not"] if moves else []

@@ -108,7 +108,7 @@ def end_tokens(user_id: int, *, if_password_hash: str | None = None, **changed: 
 
 
 @contextmanager
-def held(user_id: int) -> Iterator[User | None]:
+def locked_account(user_id: int) -> Iterator[User | None]:
     """Keep the account as it is while the block lasts; None where there is none.
 
     A token that is signed meanwhile has a time before that of the next end of the account's tokens.

@@ -1,4 +1,4 @@
-"""Tokens of log-ins, each signed while its account is held.
+"""Tokens of log-ins, each signed while its account is locked.
 
 So a new password, a logout or another role that comes at once ends the token or refuses it: none
 has been signed by what was true before and has a later time.
@@ -16,7 +16,7 @@ def begin(user: User, signer: TokenSigner) -> str:
 
     Raise BadCredentials where it was changed meanwhile, or AccountDisabled.
     """
-    with accounts.held(user.id) as current:
+    with accounts.locked_account(user.id) as current:
         if current is None or current.password_hash != user.password_hash:
             raise BadCredentials
         if current.disabled_at is not None:
@@ -26,7 +26,7 @@ def begin(user: User, signer: TokenSigner) -> str:
 
 def renew(identity: Identity, signer: TokenSigner) -> str:
     """Return another token of the same log-in; raise a 401 Problem where its tokens were ended."""
-    with accounts.held(identity.user_id) as current:
+    with accounts.locked_account(identity.user_id) as current:
         if current is None or current.disabled_at is not None:
             raise token_refused()
         ended_at = current.tokens_valid_after

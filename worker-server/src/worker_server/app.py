@@ -33,6 +33,7 @@ from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
 from worker_server.api.poster_queries import PosterNotFound
 from worker_server.api.served_bytes import ServedBytes
+from worker_server.api.upload_choices import UPLOAD_PROBLEMS
 from worker_server.brand_drafts import BrandsBusy
 from worker_server.brand_making import draw_preview, make_brand
 from worker_server.celery_app import init_celery
@@ -84,10 +85,7 @@ PROBLEMS: ProblemMap = {
     NotPlanned: (409, "not_planned"),
     CursorInvalid: (400, "cursor_invalid"),
     NoClips: (409, "no_clips"),
-    uploads.UploadNotFound: (404, "upload_not_found"),
-    uploads.UploadGone: (410, "upload_gone"),
-    uploads.UploadUsed: (409, "upload_used"),
-    uploads.UploadUnfinished: (409, "upload_unfinished"),
+    **UPLOAD_PROBLEMS,
     uploads.OffsetChanged: (409, "upload_offset"),
     uploads.TooManyUploads: (429, "too_many_uploads"),
     brands.BrandNotFound: (404, "brand_not_found"),

@@ -1,13 +1,14 @@
 """What a container hides of its pictures is in no clip: clean apertures, Matroska's cropping."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from mp4_testing import box, boxes
 
 from worker_server.media import probe
 
@@ -18,33 +19,21 @@ PADDED = "-vf format=yuv420p,pad=360:200:{left}:{top}:red"
 X264 = "-c:v libx264 -preset ultrafast -crf 10 -g 25"
 
 
-def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(content):
-        size, kind = struct.unpack_from(">I4s", content, at)
-        yield kind, content[at + 8 : at + size]
-        at += size
-
-
-def _box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", len(content) + 8, kind) + content
-
-
 def with_aperture(path: Path, numbers: tuple[int, ...], to: Path) -> Path:
     """Give each video track a clean aperture (ISO/IEC 14496-12, 12.1.4)."""
 
     def changed(kind: bytes, content: bytes) -> bytes:
         if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-            return b"".join(_box(inner, changed(inner, more)) for inner, more in _boxes(content))
+            return b"".join(box(inner, changed(inner, more)) for inner, more in boxes(content))
         if kind == b"stsd" and content[12:16] in (b"avc1", b"jpeg"):
-            ((entry, fields),) = _boxes(content[8:])
-            return content[:8] + _box(entry, fields + _box(b"clap", struct.pack(">8i", *numbers)))
+            ((entry, fields),) = boxes(content[8:])
+            return content[:8] + box(entry, fields + box(b"clap", struct.pack(">8i", *numbers)))
         return content
 
     whole = path.read_bytes()
-    *_, (kind, movie) = _boxes(whole)  # the index is last: no sample moves
+    *_, (kind, movie) = boxes(whole)  # the index is last: no sample moves
     assert kind == b"moov"
-    to.write_bytes(whole[: -len(movie) - 8] + _box(kind, changed(kind, movie)))
+    to.write_bytes(whole[: -len(movie) - 8] + box(kind, changed(kind, movie)))
     return to
 
 

@@ -1,13 +1,14 @@
 """Files whose container describes the codec again on the way, as joined MP4 and FLV files do."""
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 from media_testing import click_times, level
+from mp4_testing import box, boxes
 
 from worker_server.media import probe
 
@@ -19,19 +20,6 @@ BT709 = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range 
 RATE = 25
 
 
-def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(content):
-        size, kind = struct.unpack_from(">I4s", content, at)
-        yield kind, content[at + 8 : at + size]
-        at += size
-
-
-def _box(kind: bytes, *content: bytes) -> bytes:
-    joined = b"".join(content)
-    return struct.pack(">I4s", len(joined) + 8, kind) + joined
-
-
 def _numbers(*values: int) -> bytes:
     return struct.pack(f">{len(values)}I", *values)
 
@@ -39,7 +27,7 @@ def _numbers(*values: int) -> bytes:
 def _description(path: Path) -> bytes:
     content = path.read_bytes()
     for wanted in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
-        content = dict(_boxes(content))[wanted]
+        content = dict(boxes(content))[wanted]
     return content[8:]
 
 
@@ -55,8 +43,8 @@ def joined_mp4(paths: Sequence[Path], to: Path) -> Path:
                 if packet.size:
                     samples.append(bytes(packet))
                     keys += [len(samples)] if packet.is_keyframe else []
-    whole = dict(_boxes(paths[0].read_bytes()))
-    header = _box(b"ftyp", whole[b"ftyp"])
+    whole = dict(boxes(paths[0].read_bytes()))
+    header = box(b"ftyp", whole[b"ftyp"])
     offsets = [len(header) + 8]
     for sample in samples:
         offsets.append(offsets[-1] + len(sample))
@@ -66,18 +54,18 @@ def joined_mp4(paths: Sequence[Path], to: Path) -> Path:
 
     def changed(kind: bytes, content: bytes) -> bytes:
         if kind in (b"moov", b"trak", b"mdia", b"minf"):
-            inner = ((each, more) for each, more in _boxes(content) if each != b"edts")
-            return b"".join(_box(each, changed(each, more)) for each, more in inner)
+            inner = ((each, more) for each, more in boxes(content) if each != b"edts")
+            return b"".join(box(each, changed(each, more)) for each, more in inner)
         if kind == b"stbl":
             described = [_description(path) for path in paths]
             return b"".join(
                 (
-                    _box(b"stsd", _numbers(0, len(paths)), *described),
-                    _box(b"stts", _numbers(0, 1, count, clock // RATE)),
-                    _box(b"stss", _numbers(0, len(keys), *keys)),
-                    _box(b"stsc", _numbers(0, len(starts), *chunks)),
-                    _box(b"stsz", _numbers(0, 0, count, *map(len, samples))),
-                    _box(b"stco", _numbers(0, count, *offsets[:-1])),
+                    box(b"stsd", _numbers(0, len(paths)), *described),
+                    box(b"stts", _numbers(0, 1, count, clock // RATE)),
+                    box(b"stss", _numbers(0, len(keys), *keys)),
+                    box(b"stsc", _numbers(0, len(starts), *chunks)),
+                    box(b"stsz", _numbers(0, 0, count, *map(len, samples))),
+                    box(b"stco", _numbers(0, count, *offsets[:-1])),
                 )
             )
         times = {b"mvhd": (12, 16), b"mdhd": (12, 16), b"tkhd": (None, 20)}
@@ -90,8 +78,8 @@ def joined_mp4(paths: Sequence[Path], to: Path) -> Path:
             return bytes(data)
         return content
 
-    index = _box(b"moov", changed(b"moov", whole[b"moov"]))
-    to.write_bytes(header + _box(b"mdat", *samples) + index)
+    index = box(b"moov", changed(b"moov", whole[b"moov"]))
+    to.write_bytes(header + box(b"mdat", *samples) + index)
     return to
 
 

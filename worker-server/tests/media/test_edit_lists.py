@@ -1,13 +1,14 @@
 """Edit lists of MP4 and QuickTime: clips show what a player shows, with its sound."""
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from media_testing import click_times
+from mp4_testing import box, boxes
 
 Make = Callable[..., Path]
 Entries = Sequence[tuple[Fraction, Fraction | None]]  # length, and where it begins in the track
@@ -17,48 +18,36 @@ X265 = "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10:bframe
 CLICKS = "-f lavfi -i aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d=4"
 
 
-def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(content):
-        size, kind = struct.unpack_from(">I4s", content, at)
-        yield kind, content[at + 8 : at + size]
-        at += size
-
-
-def _box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", len(content) + 8, kind) + content
-
-
 def with_edits(path: Path, edits: dict[bytes, Entries], to: Path) -> Path:
     """Give the tracks of these handlers (`vide`, `soun`) edit lists (ISO/IEC 14496-12, 8.6.6).
 
     The times of entries count from what the one entry of ffmpeg's own list begins with.
     """
-    top = dict(_boxes(path.read_bytes()))
+    top = dict(boxes(path.read_bytes()))
     # The index is last: no sample moves when its length changes.
     assert list(top)[-1] == b"moov"
     movie_clock = struct.unpack_from(">I", top[b"moov"], 20)[0]
 
     def edited(track: bytes) -> bytes:
-        media = dict(_boxes(track))[b"mdia"]
-        parts = dict(_boxes(media))
+        media = dict(boxes(track))[b"mdia"]
+        parts = dict(boxes(media))
         if (entries := edits.get(parts[b"hdlr"][8:12])) is None:
             return track
         clock = struct.unpack_from(">I", parts[b"mdhd"], 12)[0]
-        begin = struct.unpack_from(">i", dict(_boxes(track))[b"edts"], 8 + 12)[0]
+        begin = struct.unpack_from(">i", dict(boxes(track))[b"edts"], 8 + 12)[0]
         listing = struct.pack(">II", 0, len(entries))
         for length_s, media_s in entries:
             media_time = -1 if media_s is None else begin + int(media_s * clock)
             listing += struct.pack(">IiI", int(length_s * movie_clock), media_time, 1 << 16)
-        new = {**dict(_boxes(track)), b"edts": _box(b"elst", listing)}
-        return b"".join(_box(kind, content) for kind, content in new.items())
+        new = {**dict(boxes(track)), b"edts": box(b"elst", listing)}
+        return b"".join(box(kind, content) for kind, content in new.items())
 
     movie = b"".join(
-        _box(kind, edited(content) if kind == b"trak" else content)
-        for kind, content in _boxes(top[b"moov"])
+        box(kind, edited(content) if kind == b"trak" else content)
+        for kind, content in boxes(top[b"moov"])
     )
     whole = path.read_bytes()
-    to.write_bytes(whole[: -len(top[b"moov"]) - 8] + _box(b"moov", movie))
+    to.write_bytes(whole[: -len(top[b"moov"]) - 8] + box(b"moov", movie))
     return to
 
 

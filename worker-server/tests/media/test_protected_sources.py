@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mp4_testing import box
 
 from worker_server.media import SourceError, probe
 
@@ -122,10 +123,6 @@ def test_a_matroska_track_that_announces_encryption(make: Make, tmp_path: Path) 
 SAMPLE_ENCRYPTION = bytes.fromhex("A2394F525A9B4F14A2446C427C648DF4")
 TRACK_ENCRYPTION = bytes.fromhex("8974DBCE7BE74C5184F97148F9882554")
 PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"sinf")
-
-
-def box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", len(content) + 8, kind) + content
 
 
 def rewritten(content: bytes, change: Callable[[bytes, bytes], bytes | None]) -> bytes:

@@ -7,11 +7,12 @@ from idrl_common.problems import FieldError
 from worker_server.api.schemas import NewTask
 from worker_server.queue import uploads
 
-_CODES = {
-    uploads.UploadNotFound: "upload_not_found",
-    uploads.UploadGone: "upload_gone",
-    uploads.UploadUsed: "upload_used",
-    uploads.UploadUnfinished: "upload_unfinished",
+# Status and code, where an upload is named alone.
+UPLOAD_PROBLEMS: Mapping[type[Exception], tuple[int, str]] = {
+    uploads.UploadNotFound: (404, "upload_not_found"),
+    uploads.UploadGone: (410, "upload_gone"),
+    uploads.UploadUsed: (409, "upload_used"),
+    uploads.UploadUnfinished: (409, "upload_unfinished"),
 }
 
 
@@ -32,4 +33,5 @@ def upload_errors(owner_id: int, items: Mapping[int, NewTask]) -> list[FieldErro
 
 def _error(index: int, refusal: Exception) -> FieldError:
     field = f"items.{index}.upload_id"
-    return {"field": field, "code": _CODES[type(refusal)], "message": str(refusal)}
+    _, code = UPLOAD_PROBLEMS[type(refusal)]
+    return {"field": field, "code": code, "message": str(refusal)}

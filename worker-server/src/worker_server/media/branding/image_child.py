@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from worker_server.media.model.image_modes import in_full_colour
+from worker_server.media.model.image_modes import in_full_colour, is_animated
 from worker_server.media.process.child_main import serve_one_request
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -34,14 +34,10 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fault(image: Image.Image) -> str | None:
-    """Judge the image by its headers, before its pixels are decoded.
-
-    A phone's JPEG may hold more pictures (MPO), such as one of depths: the first is the photo.
-    """
+    """Judge the image by its headers, before its pixels are decoded."""
     if max(image.size) > _MAX_SIDE or image.width * image.height > _MAX_PIXELS:
         return "brand_image_too_large"
-    is_animated = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-    return "brand_image_animated" if is_animated else None
+    return "brand_image_animated" if is_animated(image) else None
 
 
 def _upright(image: Image.Image, background: str | None) -> Image.Image:
@@ -53,8 +49,8 @@ def _upright(image: Image.Image, background: str | None) -> Image.Image:
     shown = _in_srgb(shown, image.info.get("icc_profile"))
     if background is None:
         return _without_metadata(shown)
-    ground = Image.new("RGBA", shown.size, background)
-    return _without_metadata(Image.alpha_composite(ground, shown).convert("RGB"))
+    backdrop = Image.new("RGBA", shown.size, background)
+    return _without_metadata(Image.alpha_composite(backdrop, shown).convert("RGB"))
 
 
 def _in_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:

@@ -1,6 +1,6 @@
 """Checks a brand's file by its content and converts it to what renderers read: PNG or MP4."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -137,8 +137,8 @@ def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str)
         max_duration_s=MAX_VIDEO_S, timeout_s=_TIMEOUT_S, memory_bytes=_VIDEO_MEMORY_BYTES
     )
     try:
-        edit = _whole_video_edit(path, output, ffmpeg_path, limits)
-        edit = replace(edit, brand=Brand(background=background))
+        brand = Brand(background=background)
+        edit = _whole_video_edit(path, output, ffmpeg_path, limits, brand)
         watch = RenderLimits(_TIMEOUT_S, _VIDEO_TIMEOUT_S, _VIDEO_MEMORY_BYTES, _MAX_VIDEO_BYTES)
         render(edit, output, [FfmpegRenderer(ffmpeg_path)], RenderWatch(limits=watch))
     except WorkFailed as error:
@@ -146,7 +146,9 @@ def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str)
     return NormalizedVideo(output, edit.width, edit.height, edit.duration_s)
 
 
-def _whole_video_edit(path: Path, output: Path, ffmpeg_path: str, limits: ProbeLimits) -> PartEdit:
+def _whole_video_edit(
+    path: Path, output: Path, ffmpeg_path: str, limits: ProbeLimits, brand: Brand
+) -> PartEdit:
     """Return the edit that shows all of the video and nothing else."""
     watch = PrepareWatch(
         ffmpeg_path,
@@ -161,7 +163,7 @@ def _whole_video_edit(path: Path, output: Path, ffmpeg_path: str, limits: ProbeL
     )
     frames = FrameRange(0, 0, source.frame_count, source.frame_rate)
     edit = PartEdit.of(
-        source, prepared, frames, brand=Brand(), profile=_VIDEO_PROFILE, aspect=Aspect.SOURCE
+        source, prepared, frames, brand=brand, profile=_VIDEO_PROFILE, aspect=Aspect.SOURCE
     )
     if edit.duration_s > MAX_VIDEO_S:
         raise BrandFileRefused(BrandFault.TOO_LONG)

@@ -98,6 +98,11 @@ class Brand(JsonValue):
     watermark: Watermark | None = None
     background: str = BACKGROUND
 
+    @property
+    def background_rgb(self) -> bytes:
+        """Red, green and blue of the background, a byte each."""
+        return bytes.fromhex(self.background.removeprefix("#"))
+
     @classmethod
     def of_logo(cls, path: Path, duration_s: float) -> Self:
         """Return the brand that shows the picture before and after each part."""

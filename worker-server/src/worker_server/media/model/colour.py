@@ -38,6 +38,11 @@ def colour_range(source: Source) -> str:
     return "full" if source.full_range else "limited"
 
 
+def scale_input(source: Source) -> str:
+    """Return the options by which the filter `scale` reads the source's colours."""
+    return f"in_color_matrix={matrix(source)}:in_range={colour_range(source)}"
+
+
 def needs_conversion(source: Source) -> bool:
     """Tell whether pixel values must change; where not, tags are enough and cost nothing."""
     return (

@@ -1,6 +1,14 @@
-"""The modes in which Pillow opens images."""
+"""How Pillow opens images: their modes, and more pictures than one."""
 
 from PIL import Image
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Tell whether the image moves.
+
+    A phone's JPEG may hold more pictures (MPO), such as one of depths: the first is the photo.
+    """
+    return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
 
 
 def in_full_colour(image: Image.Image) -> Image.Image:

@@ -14,12 +14,12 @@ from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
 from worker_server.media.probing.boxes import boxes
-from worker_server.media.probing.ebml import elements
+from worker_server.media.probing.ebml import CLUSTER, SEGMENT, elements
 
 # How much of the promised length may be missing: headers round, and streams end apart.
 _MISSING_S, _MISSING_SHARE = Fraction(1), Fraction(1, 50)
 _HEAD_BYTES = 1 << 20
-_SEGMENT, _INFO, _CLUSTER = 0x18538067, 0x1549A966, 0x1F43B675
+_INFO = 0x1549A966
 _TIMESTAMP_SCALE, _DURATION = 0x2AD7B1, 0x4489
 # Advanced Systems Format, 3.2: file properties object.
 _ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
@@ -92,8 +92,8 @@ def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:
 def _matroska_duration_s(head: bytes) -> Fraction | None:
     """Return Duration of the segment's Info (RFC 9559, 5.1.2)."""
     scale, duration = 1_000_000, None
-    for element, content in elements(head, into=(_SEGMENT, _INFO)):
-        if element == _CLUSTER:
+    for element, content in elements(head, into=(SEGMENT, _INFO)):
+        if element == CLUSTER:
             break
         if element == _TIMESTAMP_SCALE:
             scale = int.from_bytes(content)

@@ -9,10 +9,10 @@ from av.container import InputContainer
 
 from worker_server.media.model.geometry import Box
 from worker_server.media.probing.boxes import Span, boxes, spans_at
-from worker_server.media.probing.ebml import elements
+from worker_server.media.probing.ebml import CLUSTER, SEGMENT, elements
 
 _HEAD_BYTES = 1 << 20
-_SEGMENT, _CLUSTER, _TRACKS, _TRACK = 0x18538067, 0x1F43B675, 0x1654AE6B, 0xAE
+_TRACKS, _TRACK = 0x1654AE6B, 0xAE
 _TRACK_TYPE, _VIDEO_TRACK, _VIDEO = 0x83, 1, 0xE0
 # PixelCropLeft, -Right, -Top and -Bottom (RFC 9559, 5.1.4.1.28)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0x54CC, 0x54DD, 0x54BB, 0x54AA
@@ -42,8 +42,8 @@ def _uncropped(path: Path, number: int, width: int, height: int) -> Box:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     tracks = []
-    for element, content in elements(head, into=(_SEGMENT, _TRACKS)):
-        if element == _CLUSTER:
+    for element, content in elements(head, into=(SEGMENT, _TRACKS)):
+        if element == CLUSTER:
             break
         if element == _TRACK:
             tracks.append(dict(elements(content)))

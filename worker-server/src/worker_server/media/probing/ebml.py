@@ -2,6 +2,8 @@
 
 from collections.abc import Container, Iterator
 
+SEGMENT, CLUSTER = 0x18538067, 0x1F43B675  # RFC 9559, 5.1
+
 
 def elements(data: bytes, *, into: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
     """Yield ID and content of each element, the last one's perhaps cut off.

@@ -211,8 +211,11 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
     if plain and (colour.is_hdr(source) or not colour.needs_conversion(own)):
         return filters
     if colour.has_alpha(own):  # black where it is clear, as the default background
-        into = f"in_color_matrix={colour.matrix(own)}:in_range={colour.colour_range(own)}"
-        filters += [("scale", into), ("format", "gbrap"), ("premultiply", "inplace=1")]
+        filters += [
+            ("scale", colour.scale_input(own)),
+            ("format", "gbrap"),
+            ("premultiply", "inplace=1"),
+        ]
     scale = (
         f"{target[0]}:{target[1]}:flags=bicubic"
         f":in_range={colour.colour_range(own)}:out_range=limited"

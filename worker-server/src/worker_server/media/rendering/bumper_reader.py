@@ -43,7 +43,7 @@ class BumperFrames:
 
     def _fitted(self, picture: VideoFrame | None) -> RgbPicture:
         edit = self._edit
-        colour = np.frombuffer(bytes.fromhex(edit.brand.background.removeprefix("#")), np.uint8)
+        colour = np.frombuffer(edit.brand.background_rgb, np.uint8)
         frame = np.tile(colour, (edit.height, edit.width, 1))
         if picture is None:
             return frame

@@ -233,12 +233,11 @@ def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
 
 def _on_background(edit: PartEdit, number: int) -> list[str]:
     """Show the background where the source is clear; from here on pictures are RGB."""
-    over, behind, ground = (f"[{name}{number}]" for name in ("over", "behind", "ground"))
+    over, behind, filled = (f"[{name}{number}]" for name in ("over", "behind", "filled"))
     fill = f"drawbox=color={background(edit)}:t=fill:replace=1"
-    matrix, levels = colour.matrix(edit.source), colour.colour_range(edit.source)
     return [
-        f"scale=in_color_matrix={matrix}:in_range={levels},format=rgba",
-        f"split{over}{behind};{behind}{fill}{ground};{ground}{over}overlay=format=rgb",
+        f"scale={colour.scale_input(edit.source)},format=rgba",
+        f"split{over}{behind};{behind}{fill}{filled};{filled}{over}overlay=format=rgb",
     ]
 
 
@@ -280,12 +279,10 @@ def _picture(edit: PartEdit) -> list[str]:
 
 
 def _scale(edit: PartEdit) -> str:
-    into = (
-        f"in_color_matrix={colour.matrix(edit.source)}:in_range={colour.colour_range(edit.source)}"
-    )
     width, height = edit.content[:2]
     size = f"scale={width}:{height}:flags=bicubic"
-    return f"{size}:{into}:out_color_matrix=bt709:out_range=limited,format=yuv420p"
+    read = colour.scale_input(edit.source)
+    return f"{size}:{read}:out_color_matrix=bt709:out_range=limited,format=yuv420p"
 
 
 def _canvas(edit: PartEdit, number: int) -> list[str]:

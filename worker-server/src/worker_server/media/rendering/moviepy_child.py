@@ -137,7 +137,7 @@ def _bumper(edit: PartEdit, bumper: Bumper) -> VideoClip:
 
 
 def _background(edit: PartEdit) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(edit.brand.background.removeprefix("#"))
+    red, green, blue = edit.brand.background_rgb
     return red, green, blue
 
 

@@ -158,17 +158,17 @@ def _to_rgb(frame: VideoFrame, edit: PartEdit) -> RgbPicture:
     ).to_ndarray()
     picture = converted.astype(np.uint8, copy=False)
     if has_alpha:
-        picture = _on_background(picture, edit.brand.background)
+        picture = _on_background(picture, edit.brand.background_rgb)
     # A mirroring matrix is a vertical flip, then the rotation of its horizontal axis.
     upright = np.flipud(picture) if source.mirrored else picture
     return np.rot90(upright, source.rotation // 90)
 
 
-def _on_background(picture: RgbPicture, background: str) -> RgbPicture:
-    """Return RGB of RGBA, with this colour (`#rrggbb`) where the picture is clear."""
+def _on_background(picture: RgbPicture, background: bytes) -> RgbPicture:
+    """Return RGB of RGBA, with this colour (a byte each) where the picture is clear."""
     alpha = picture[:, :, 3:].astype(np.float32) / 255
-    ground = np.array(list(bytes.fromhex(background.removeprefix("#"))), np.float32)
-    return np.rint(picture[:, :, :3] * alpha + ground * (1 - alpha)).astype(np.uint8)
+    behind = np.frombuffer(background, np.uint8).astype(np.float32)
+    return np.rint(picture[:, :, :3] * alpha + behind * (1 - alpha)).astype(np.uint8)
 
 
 def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, Sound]]:

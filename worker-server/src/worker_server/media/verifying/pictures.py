@@ -204,28 +204,27 @@ def _content(edit: PartEdit) -> list[tuple[str, str]]:
 def _upright_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
     width, height, left, top = edit.kept
     kept = [*_orientation(picture), ("crop", f"{width}:{height}:{left}:{top}:exact=1")]
-    scale = ("scale", f"{_WIDTH}:{_HEIGHT}:flags=area:{_colours(edit)}")
+    scale = ("scale", f"{_WIDTH}:{_HEIGHT}:flags=area:{colour.scale_input(edit.source)}")
     if colour.has_alpha(edit.source):
         return _on_background(picture, [*kept, scale], edit)
     return _filtered(picture, [*kept, scale])
-
-
-def _colours(edit: PartEdit) -> str:
-    matrix, levels = colour.matrix(edit.source), colour.colour_range(edit.source)
-    return f"in_color_matrix={matrix}:in_range={levels}"
 
 
 def _on_background(
     picture: VideoFrame, to_thumbnail: Sequence[tuple[str, str]], edit: PartEdit
 ) -> bytes:
     """Return the thumbnail of a picture with alpha, with the background where it is clear."""
-    weigh = [("scale", _colours(edit)), ("format", "gbrap"), ("premultiply", "inplace=1")]
+    weigh = [
+        ("scale", colour.scale_input(edit.source)),
+        ("format", "gbrap"),
+        ("premultiply", "inplace=1"),
+    ]
     weighted = _filtered(picture, [*weigh, *to_thumbnail])
     alpha = _filtered(picture, [("format", "rgba"), ("alphaextract", ""), *to_thumbnail])
-    ground = bytes.fromhex(edit.brand.background.removeprefix("#")) * (_WIDTH * _HEIGHT)
+    backdrop = edit.brand.background_rgb * (_WIDTH * _HEIGHT)
     return bytes(
         min(255, value + (255 - opacity) * behind // 255)
-        for value, opacity, behind in zip(weighted, alpha, ground, strict=True)
+        for value, opacity, behind in zip(weighted, alpha, backdrop, strict=True)
     )
 
 
