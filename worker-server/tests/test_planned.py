@@ -223,6 +223,7 @@ def test_stretch_and_segments_take_each_others_place(
         ({"colour": "red"}, "edit.colour", "extra_forbidden"),
         ({"end_s": 4}, "edit.end_s", "end_before_start"),
         ({"start_s": 40}, "edit.start_s", "edit_beyond_end"),
+        ({"start_s": 39.9996}, "edit.start_s", "edit_beyond_end"),  # 40, rounded
         (
             {"segments": [{"start_s": 0, "end_s": 1}, {"start_s": 41, "end_s": 42}]},
             "edit.segments.1.start_s",

@@ -156,6 +156,31 @@ def test_the_clearest_of_several_changes(make: Make) -> None:
     assert cut(path, Cut.SCENE) == [95, 195]
 
 
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ([25, 65, 95, 65], [90, 185, 250]),  # the picture before is stored long before the window
+        ([80, 10, 85], [90, 175]),  # the second change is the clearer one
+        ([80, 1, 94], [81, 175]),
+    ],
+)
+def test_change_after_a_picture_that_stood_still(
+    make: Make, shown: list[int], expected: list[int]
+) -> None:
+    """Slides in a file of variable rate: a picture is stored once, however long it is shown."""
+    colours = ["black", "0x404040", "white", "blue"]
+    changes, chains = [sum(shown[:index]) for index in range(len(shown) + 1)], ""
+    for index, frames in enumerate(shown):
+        chains += f"color={colours[index]}:s={SIZE}:r=25,trim=end_frame={frames}[v{index}];"
+    joined = "".join(f"[v{index}]" for index in range(len(shown)))
+    stored = "+".join(f"eq(n,{frame})" for frame in (*changes[:-1], 1, 2, changes[-1] - 1))
+    graph = f"{chains}{joined}concat=n={len(shown)},setpts=N/25/TB,select='{stored}'"
+    encode = ["-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "ultrafast"]
+    path = make("", "h.mkv", "-filter_complex", graph, *encode)
+    assert (probe(path).frame_rate, probe(path).frame_count) == (25, changes[-1])
+    assert cut(path, Cut.SCENE) == expected
+
+
 @pytest.mark.parametrize("kind", ["testsrc2", "mandelbrot"])
 def test_motion_is_no_scene_change(make: Make, kind: str) -> None:
     path = make(f"-f lavfi -i {kind}=s={SIZE}:r=25 -t 10 -vf noise=alls=20:allf=t", "m.mp4")

@@ -207,10 +207,31 @@ def test_stretch_behind_the_end_is_refused(plain_source: Source) -> None:
     source = lasting(plain_source, 250, Fraction(25))
     last = plan_clips(source, [Stretch(Fraction("9.96"), Fraction(11))], 20)
     assert [(clip.part.start_frame, clip.part.end_frame) for clip in last] == [(249, 250)]
-    for start_s in (Fraction("9.97"), Fraction(10), Fraction(1000)):
+    for start_s in (Fraction("9.9996"), Fraction(10), Fraction(1000)):  # one is 10 s, rounded
         with pytest.raises(EditError) as caught:
             plan_clips(source, [Stretch(), Stretch(start_s, start_s + 1)], 20)
         assert (caught.value.code, caught.value.retryable) == ("edit_beyond_end", False)
+
+
+@pytest.mark.parametrize(
+    ("rate", "start_s", "end_s", "expected"),
+    [
+        (25, "9.97", None, 249),
+        (25, "9.999", "10", 249),
+        (25, "1.01", "1.03", 25),
+        (25, "1.0396", "1.05", 26),  # 1.04, rounded to less
+        (1, "0.2", "0.9", 0),
+        (1, "3.2", "3.9", 3),
+        (1, "9.5", "20", 9),
+    ],
+)
+def test_stretch_in_which_no_frame_begins_shows_the_one_on_screen(
+    plain_source: Source, rate: int, start_s: str, end_s: str | None, expected: int
+) -> None:
+    source = lasting(plain_source, 10 * rate, Fraction(rate))
+    stretch = Stretch(Fraction(start_s), None if end_s is None else Fraction(end_s))
+    (clip,) = plan_clips(source, [stretch], 20)
+    assert (clip.part.start_frame, clip.part.end_frame) == (expected, expected + 1)
 
 
 def test_parts_without_number_are_refused(plain_source: Source) -> None:

@@ -10,6 +10,7 @@ _ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)(\.|$)", re.IGNORECASE)
 _MAX_BYTES = 120
+_MAX_FILE_BYTES = 255  # ext4, APFS
 
 
 def stem_of(name: str) -> str:
@@ -29,10 +30,9 @@ def clip_names(stem: str, parts: Sequence[PartFacts]) -> list[str]:
 
 
 def _clip_name(stem: str, part: PartFacts, width: int) -> str:
-    words = [stem, f"{part['number'] + 1:0{width}}", _span(part)]
-    if name := _safe(part["name"] or ""):
-        words.append(name)
-    return " ".join(words) + ".mp4"
+    start = f"{stem} {part['number'] + 1:0{width}} {_span(part)}"
+    left = _MAX_FILE_BYTES - len(f"{start} .mp4".encode())
+    return " ".join(filter(None, (start, _safe(part["name"] or "", left)))) + ".mp4"
 
 
 def _span(part: PartFacts) -> str:
@@ -49,6 +49,7 @@ def _clock(seconds: float) -> str:
     return (f"{hours:02}h" if hours else "") + f"{minutes:02}m{whole}{fraction}s"
 
 
-def _safe(name: str) -> str:
-    cleaned = _FORBIDDEN.sub("_", name).encode()[:_MAX_BYTES].decode(errors="ignore").strip(" .")
+def _safe(name: str, max_bytes: int = _MAX_BYTES) -> str:
+    allowed = min(max_bytes, _MAX_BYTES)
+    cleaned = _FORBIDDEN.sub("_", name).encode()[:allowed].decode(errors="ignore").strip(" .")
     return f"_{cleaned}" if _DEVICES.match(cleaned) else cleaned

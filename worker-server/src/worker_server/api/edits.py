@@ -11,6 +11,8 @@ from worker_server.edits import Edit
 from worker_server.errors import FailureCode
 from worker_server.queue.planning import Editor
 
+_ROUNDING_S = 0.0005  # as planning has it
+
 
 def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
     """Return what makes of a task's edit the changed one, whole.
@@ -45,7 +47,7 @@ def edits_of_items(
 
 
 def _check_begins(edit: Edit, source: dict[str, Any]) -> None:
-    """Raise a Problem for what begins behind the end, but for a fraction of a frame."""
+    """Raise a Problem for what begins behind the end, or at it, rounded to milliseconds."""
     facts = source_document(source)
     if facts is None:
         return
@@ -59,7 +61,7 @@ def _check_begins(edit: Edit, source: dict[str, Any]) -> None:
             "message": f"Nothing is at {start_s:g} s: the video ends before.",
         }
         for field, start_s in begins.items()
-        if start_s >= facts["duration_s"]
+        if start_s + _ROUNDING_S >= facts["duration_s"]
     ]
     if errors:
         sentence = "The edit asks for what the video does not have."

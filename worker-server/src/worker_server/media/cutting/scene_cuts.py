@@ -46,19 +46,25 @@ class SceneCuts:
         """
         best, most = None, _MIN_CHANGE
         before: Picture | None = None
-        moved = 0.0
+        at, moved = low, 0.0
         for frame, picture in self._pictures(low - _FRAMES_BEFORE, high):
+            if frame > at + 1:
+                moved = 0.0  # the picture before stood still
             change = 0.0 if before is None else float(np.abs(picture - before).mean()) / 255
             if frame >= low and change - moved > most:
                 best, most = frame, change - moved
-            before, moved = picture, change
+            at, before, moved = frame, picture, change
         return best
 
     def _pictures(self, first: int, last: int) -> Iterator[tuple[int, Picture]]:
-        """Yield the small pictures of frames `first` … `last`, by their places on the grid."""
+        """Yield the small pictures of frames `first` … `last`, by their places on the grid.
+
+        The one that is on screen when they begin comes first.
+        """
         source, tick_s = self._source, self._video.time_base or Fraction(1)
         start_s = source.origin_s + first / source.frame_rate
         self._container.seek(math.floor(start_s / tick_s), stream=self._video)
+        on_screen: tuple[int, VideoFrame] | None = None
         for frame in self._frames():
             if frame.pts is None:
                 continue
@@ -66,8 +72,13 @@ class SceneCuts:
             self._progress.reach(place)
             if place > last:
                 return
-            if place >= first:
-                yield place, _small(frame)
+            if place < first:
+                on_screen = place, frame
+                continue
+            if on_screen is not None:
+                yield on_screen[0], _small(on_screen[1])
+                on_screen = None
+            yield place, _small(frame)
 
     def _frames(self) -> Iterator[VideoFrame]:
         for packet in self._container.demux(self._video):

@@ -118,16 +118,19 @@ def _cuts_of(
 
 
 def frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
-    """Return the frames whose times lie in the stretch, the end excluded."""
+    """Return the frames whose times lie in the stretch, the end excluded.
+
+    Where none does, that is the frame on screen when the stretch begins.
+    """
+    shown = math.floor((stretch.start_s + _ROUNDING_S) * source.frame_rate)
+    if shown >= source.frame_count:
+        sentence = f"Nothing is at {float(stretch.start_s):g} s: the video ends before."
+        raise EditError(FailureCode.EDIT_BEYOND_END, sentence)
     first = max(0, _frame_at(stretch.start_s, source))
     end = source.frame_count
     if stretch.end_s is not None:
         end = min(end, _frame_at(stretch.end_s, source))
-    if first >= source.frame_count:
-        sentence = f"Nothing is at {float(stretch.start_s):g} s: the video ends before."
-        raise EditError(FailureCode.EDIT_BEYOND_END, sentence)
-    # A stretch shorter than a frame has the frame at its start.
-    return first, max(first + 1, end)
+    return (first, end) if first < end else (shown, shown + 1)
 
 
 def _frame_at(time_s: Fraction, source: Source) -> int:

@@ -1,0 +1,39 @@
+"""Names of clips in a ZIP: for people, and short enough for every file system."""
+
+import pytest
+
+from worker_server.api.clip_names import clip_name, clip_names, stem_of
+
+MAX_BYTES = 255  # of a name on ext4 and APFS
+
+
+def names(stem: str, segment: str | None, number: int) -> str:
+    part = {"number": number, "name": segment, "start_s": 3600.52, "end_s": 3620.52}
+    (name,) = clip_names(stem, [part])  # type: ignore[list-item] # what a name needs of a part
+    return name
+
+
+@pytest.mark.parametrize(
+    ("task", "segment"),
+    [
+        ("a" * 200, "b" * 100),
+        ("漢" * 200, "字" * 100),
+        ("漢" * 200, "b" * 100),
+        ("é" * 200, "🙂" * 100),
+    ],
+    ids=["ascii", "3 bytes", "mixed", "4 bytes"],
+)
+@pytest.mark.parametrize("number", [0, 19_999])
+def test_longest_names_can_be_unpacked(task: str, segment: str, number: int) -> None:
+    stem = stem_of(task)
+    for name in (names(stem, segment, number), clip_name(stem, number, segment)):
+        assert len(name.encode()) <= MAX_BYTES
+        assert name.startswith(task[:40])
+        assert segment[:20] in name
+        assert name.endswith(".mp4")
+
+
+def test_short_names_are_whole() -> None:
+    assert names("race", "The bet.", 1) == "race 02 01h00m00.52s-01h00m20.52s The bet.mp4"
+    assert names("race", None, 1) == "race 02 01h00m00.52s-01h00m20.52s.mp4"
+    assert names("race", " . ", 1) == "race 02 01h00m00.52s-01h00m20.52s.mp4"
