@@ -65,3 +65,18 @@ def test_film_with_many_fonts_and_subtitles(
     source = probe(path)
     assert (source.frame_count, source.has_audio) == (50, True)
     assert read_numbers(prepared(path)[1]) == list(range(50))
+
+
+@pytest.mark.parametrize("second", ["ac3", "mp2"])
+def test_sound_of_another_codec_that_begins_later(
+    second: str, numbered: Numbered, make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    pieces = [
+        make(f"-i {numbered(50, '25', 's.mp4', X264, first=first)} -c:v copy -c:a {codec}", "s.ts")
+        for first, codec in ((0, "aac"), (50, second))
+    ]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    source, prepared_path = prepared(path)
+    assert source.has_audio
+    assert read_numbers(prepared_path) == list(range(100))

@@ -1,6 +1,8 @@
 """Opens local media files with PyAV."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -32,6 +34,18 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
                 "max_pixels": str(MAX_PIXELS),
             }
     return container
+
+
+def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Packet[Any]]":
+    """Yield the packets of these streams, of all without any; each stream ends with an empty one.
+
+    Streams that begin later in the file are left out. PyAV goes beyond its list of streams when it
+    ends one of those, behind all others.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        return
 
 
 def may_decode(stream: Stream) -> bool:

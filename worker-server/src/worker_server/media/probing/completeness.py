@@ -8,13 +8,14 @@ import struct
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
 from worker_server.media.probing.boxes import boxes
-from worker_server.media.probing.ebml import CLUSTER, SEGMENT, elements
+from worker_server.media.probing.ebml import CLUSTER, SEGMENT, elements, segment_end
 
 # How much of the promised length may be missing: headers round, and streams end apart.
 _MISSING_S, _MISSING_SHARE = Fraction(1), Fraction(1, 50)
@@ -24,6 +25,8 @@ _TIMESTAMP_SCALE, _DURATION = 0x2AD7B1, 0x4489
 # Advanced Systems Format, 3.2: file properties object.
 _ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
 _ASF_BROADCAST = 1
+# The name in onMetaData, and the type of the number behind it (AMF 0, 2.2).
+_FLV_FILE_SIZE = b"filesize\0"
 
 
 def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: Fraction) -> None:
@@ -40,7 +43,9 @@ def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: F
     promised_s = declared_duration_s(container, path, demuxer)
     if in_fragments and promised_s and promised_s - _indexed_s(container) < _MISSING_S:
         return  # libavformat counts what the fragments announce
-    if promised_s and promised_s - end_s > max(_MISSING_S, promised_s * _MISSING_SHARE):
+    # Where all bytes are there, a header has a wrong length.
+    is_short = promised_s and promised_s - end_s > max(_MISSING_S, promised_s * _MISSING_SHARE)
+    if is_short and not _has_all_bytes(path, demuxer):
         raise SourceError("source_damaged", "The video is cut off before the end its header gives.")
 
 
@@ -87,6 +92,43 @@ def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:
         if len(missing) > allowed or (missing and count <= 1):
             return True
     return False
+
+
+def _has_all_bytes(path: Path, demuxer: str) -> bool:
+    """Tell whether the file has all bytes that its container announces."""
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        announced = _riff_end(file, size_bytes) if demuxer == "avi" else _announced(head, demuxer)
+    return announced is not None and 0 < announced <= size_bytes
+
+
+def _announced(head: bytes, demuxer: str) -> int | None:
+    """Return how many bytes the container says that it has."""
+    if demuxer == "matroska":
+        return segment_end(head)
+    if demuxer == "asf" and (at := head.find(_ASF_PROPERTIES)) >= 0:
+        return int.from_bytes(head[at + 40 : at + 48], "little")
+    if demuxer == "flv" and (at := head.find(_FLV_FILE_SIZE)) >= 0:
+        value = head[at + len(_FLV_FILE_SIZE) :][:8]
+        (size,) = struct.unpack(">d", value) if len(value) == 8 else (0.0,)
+        return int(size) if 0 < size < 1e15 else None
+    return None
+
+
+def _riff_end(file: BinaryIO, size_bytes: int) -> int | None:
+    """Return where the last RIFF chunk ends (a large AVI has several), None if one has no size."""
+    end, at = None, 0
+    while at + 8 <= size_bytes:
+        file.seek(at)
+        kind, length = struct.unpack("<4sI", file.read(8))
+        if kind != b"RIFF":
+            break
+        if not length:
+            return None
+        end = at + 8 + length
+        at = end + length % 2
+    return end
 
 
 def _matroska_duration_s(head: bytes) -> Fraction | None:

@@ -19,6 +19,20 @@ def elements(data: bytes, *, into: Container[int] = ()) -> Iterator[tuple[int, b
             at += size
 
 
+def segment_end(data: bytes) -> int | None:
+    """Return where the first segment ends in the file; None where it does not say."""
+    at = 0
+    while at < len(data):
+        element, at = _number(data, at, keeps_marker=True)
+        before = at
+        size, at = _number(data, at, keeps_marker=False)
+        if element == SEGMENT:
+            is_unknown = size == (1 << 7 * (at - before)) - 1
+            return None if is_unknown else at + size
+        at += size
+    return None
+
+
 def _number(data: bytes, at: int, *, keeps_marker: bool) -> tuple[int, int]:
     """Read a number of variable length; return it, and what is behind it."""
     if at >= len(data):

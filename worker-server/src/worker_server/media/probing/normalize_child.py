@@ -20,10 +20,11 @@ from av.container import InputContainer, OutputContainer
 from av.frame import Frame
 from av.video.codeccontext import VideoCodecContext
 
-from worker_server.media.model.containers import open_source
+from worker_server.media.model.containers import open_source, packets_of
 from worker_server.media.model.geometry import Box
 from worker_server.media.model.source import Source
 from worker_server.media.probing.cropping import shown_box
+from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.intermediate import add_sound, add_video
 from worker_server.media.probing.normalize_sound import SoundWriter, sound_mark
 from worker_server.media.probing.normalize_video import VideoWriter
@@ -49,9 +50,13 @@ class Normalizer:
         container: InputContainer,
         target: OutputContainer,
         shown: Box | None,
+        *,
+        by_order: bool,
     ) -> None:
         self._source, self._times, self._container, self._target = source, times, container, target
-        self._pictures = VideoWriter(source, target, add_video(target, source), shown)
+        self._pictures = VideoWriter(
+            source, target, add_video(target, source), shown, by_order=by_order
+        )
         self._sound = SoundWriter(source, target, add_sound(target)) if source.has_audio else None
         self._video_packets = self._sound_packets = 0
         self._bad = 0
@@ -74,7 +79,7 @@ class Normalizer:
         if isinstance(video, VideoStream):
             video.codec_context.thread_count = _MAX_THREADS
             video.codec_context.thread_type = "AUTO"
-        for packet in self._container.demux(wanted):
+        for packet in packets_of(self._container, *wanted):
             # The packet that ends a stream has no index of its own.
             if packet.stream.index == video.index:
                 self._take_picture(packet)
@@ -166,13 +171,14 @@ def normalize(path: Path, source: Source, output: Path) -> None:
         source.audio_index if source.has_audio else -1,
         frozenset(),
     )
+    by_order = lacks_display_times(path, source.demuxer, source.video_index)
     with (
         open_source(path, source.demuxer) as container,
         av.open(f"file:{output}", "w", format="matroska") as target,
     ):
         video = next(each for each in container.streams.video if each.index == source.video_index)
         shown = shown_box(container, path, source.demuxer, video)
-        Normalizer(source, times, container, target, shown).run()
+        Normalizer(source, times, container, target, shown, by_order=by_order).run()
 
 
 def main() -> None:

@@ -50,7 +50,13 @@ class VideoWriter:
     """Takes frames as they are decoded, and writes one for each place of the grid."""
 
     def __init__(
-        self, source: Source, target: OutputContainer, stream: VideoStream, shown: Box | None
+        self,
+        source: Source,
+        target: OutputContainer,
+        stream: VideoStream,
+        shown: Box | None,
+        *,
+        by_order: bool,
     ) -> None:
         self._source, self._target, self._stream, self._shown = source, target, stream, shown
         self._places = Places(source.frame_rate, source.origin_s)
@@ -62,7 +68,7 @@ class VideoWriter:
         # Times of the packets whose pictures are to come. The n-th picture has the n-th time in
         # AVI, which stores no order of showing, and where packets have several pictures.
         self._expected: list[Fraction] = []
-        self._by_order = source.demuxer == "avi"
+        self._by_order = by_order or source.demuxer == "avi"
 
     def expect(
         self, number: int, packet: "av.Packet[VideoStream]", shifts: list[int | None]
@@ -72,6 +78,8 @@ class VideoWriter:
             self._by_order = True
         stamp = packet.dts if self._source.demuxer == "avi" else packet.pts
         shift = shifts[number] if number < len(shifts) else None
+        if packet.is_discard:
+            return  # the decoder shows no picture of it
         if stamp is not None and (shift is not None or self._source.demuxer == "avi"):
             heapq.heappush(self._expected, (stamp + (shift or 0)) * packet.time_base)
 

@@ -11,6 +11,7 @@ from av import AudioStream, VideoFrame, VideoStream
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
+from worker_server.media.model.containers import packets_of
 from worker_server.media.model.source import ProbeLimits
 from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
 from worker_server.media.probing.key_frames import KeyFrames
@@ -178,7 +179,7 @@ class PacketScanner:
     def run(self) -> Scan:
         """Go through all packets, and decode until there is one frame."""
         self._video.codec_context.thread_count = 1
-        for packet in self._container.demux():
+        for packet in packets_of(self._container):
             if packet.size:
                 self._scan_packet(packet)
         if self.scan.frame is None:

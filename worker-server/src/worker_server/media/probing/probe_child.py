@@ -20,6 +20,7 @@ from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, m
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.completeness import check_complete
 from worker_server.media.probing.cropping import shown_box
+from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection
@@ -84,6 +85,8 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
             scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()
             if scan.frame is None or not scan.ticks or video.time_base is None:
                 raise SourceError("source_damaged", "The video has no frame that can be decoded.")
+            if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
+                scan.note("the pictures' times are those of decoding")
             # A stream that is declared but has no packets is ignored.
             sound = next((each for each in sounds if scan.sounds[each.index].packets), None)
             box = shown_box(container, path, demuxer, video)

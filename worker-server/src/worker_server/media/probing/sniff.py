@@ -15,6 +15,12 @@ _MOV_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"p
 _MOV_BOXES |= {b"moof", b"sidx", b"uuid"}
 _PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"crx "}
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
+_PACK = b"\x00\x00\x01\xba"
+_PACKS = re.compile(
+    _PACK + rb"(?:[\x44-\x47\x4c-\x4f\x54-\x57\x5c-\x5f\x64-\x67\x6c-\x6f\x74-\x77\x7c-\x7f]"
+    rb"|[\x21\x23\x25\x27\x29\x2b\x2d\x2f])"
+)
+_MIN_PACKS = 4
 _ACCEPTED = "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, WMV, Ogg and GIF are accepted."
 _WEB_PAGE = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]{0,200}\?>\s*)?(<!--.{0,4000}?-->\s*)*"
@@ -111,6 +117,14 @@ def _is_mpegts(head: bytes) -> bool:
     return packet_grid(head) is not None
 
 
+def _is_mpegps(head: bytes) -> bool:
+    """Tell whether packs follow each other, as in recordings that begin within one and Video CDs.
+
+    Bits of the clock behind the start code are fixed (ISO/IEC 13818-1, 2.5.3.3; 11172-1, 2.4.3.2).
+    """
+    return head.startswith(_PACK) or len(_PACKS.findall(head)) >= _MIN_PACKS
+
+
 def _is_ogg(head: bytes) -> bool:
     return head.startswith(b"OggS\x00")
 
@@ -121,7 +135,7 @@ _MATCHERS = {
     "avi": lambda head: head.startswith(b"RIFF") and head[8:12] == b"AVI ",
     "flv": lambda head: head.startswith(b"FLV\x01"),
     "asf": lambda head: head.startswith(_ASF),
-    "mpeg": lambda head: head.startswith(b"\x00\x00\x01\xba"),
+    "mpeg": _is_mpegps,
     "ogg": _is_ogg,
     "gif": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
     "mpegts": _is_mpegts,

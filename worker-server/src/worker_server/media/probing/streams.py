@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from worker_server.media.errors import SourceError
-from worker_server.media.model.containers import may_decode, open_source
+from worker_server.media.model.containers import may_decode, open_source, packets_of
 from worker_server.media.model.source import ProbeLimits
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -54,7 +54,7 @@ def _moving(path: Path, demuxer: str, videos: Sequence[VideoStream]) -> set[int]
     awaited, packets = {video.index for video in videos}, Counter[int]()
     with open_source(path, demuxer) as container:
         streams = [container.streams[index] for index in awaited]
-        for packet in container.demux(streams):
+        for packet in packets_of(container, *streams):
             packets[packet.stream_index] += bool(packet.size)
             if all(packets[index] > 1 for index in awaited):
                 break

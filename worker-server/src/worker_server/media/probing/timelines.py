@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import compress, pairwise
 from pathlib import Path
 
-from worker_server.media.model.containers import open_source
+from worker_server.media.model.containers import open_source, packets_of
 from worker_server.media.probing.packet_scan import (
     DEMUXERS_WITH_DTS,
     MAX_REORDER_S,
@@ -145,7 +145,7 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
         ]
         for stream in wanted:
             stamps[stream.index] = Stamps(stream.time_base or Fraction(1))
-        for packet in container.demux(wanted):
+        for packet in packets_of(container, *wanted):
             if not packet.size:
                 continue
             of = stamps[packet.stream_index]

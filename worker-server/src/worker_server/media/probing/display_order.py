@@ -1,0 +1,42 @@
+"""Finds pictures that are stored out of order under stamps that only say when they are decoded."""
+
+from contextlib import suppress
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from worker_server.media.model.containers import open_source, packets_of
+
+# B-frames are used within so many packets, if they are at all.
+_PACKETS = 100
+
+
+def lacks_display_times(path: Path, demuxer: str, video_index: int) -> bool:
+    """Tell whether stamps go up from packet to packet, and pictures are shown in another order.
+
+    Some muxers leave out when pictures are shown (the box `ctts` of MP4). Then the n-th picture is
+    shown at the n-th time.
+    """
+    with open_source(path, demuxer) as container:
+        video = container.streams[video_index]
+        context = video.codec_context
+        if not isinstance(context, VideoCodecContext) or not context.has_b_frames:
+            return False
+        packets = list(islice(packets_of(container, video), _PACKETS))
+        stamps = [packet.pts for packet in packets if packet.pts is not None]
+        ascend = all(earlier < later for earlier, later in pairwise(stamps))
+        return ascend and len(stamps) > 1 and _is_reordered(context, packets)
+
+
+def _is_reordered(context: VideoCodecContext, packets: "list[av.Packet[Any]]") -> bool:
+    """Tell whether the decoder shows the pictures of these packets in another order."""
+    context.copy_opaque, context.thread_count = True, 1
+    shown: list[Any] = []
+    for number, packet in enumerate(packets):
+        packet.opaque = number
+        with suppress(av.error.FFmpegError):  # it may begin in the middle of a group of pictures
+            shown += [frame.opaque for frame in context.decode(packet)]
+    return any(earlier > later for earlier, later in pairwise(shown))

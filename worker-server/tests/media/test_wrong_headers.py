@@ -1,0 +1,83 @@
+"""Files whose headers tell a wrong length, or leave out when pictures are shown."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from media_testing import click_times, read_numbers, some_slow
+
+from worker_server.media import Source, SourceError, probe
+
+Make = Callable[..., Path]
+Numbered = Callable[..., Path]
+Prepared = Callable[[Path], tuple[Source, Path]]
+
+CLICKS = (
+    "-f lavfi -i"
+    " aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=44100:d={seconds}"
+)
+# Where the length stands behind these bytes: MKV's Duration, onMetaData, main header, properties.
+LENGTHS = {
+    "s.mkv": (b"\x44\x89\x88", 3, ">d"),
+    "s.flv": (b"duration\0", 9, ">d"),
+    "s.avi": (b"avih", 24, "<I"),
+    "s.wmv": (bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365"), 64, "<Q"),
+}
+OPTIONS = {"s.avi": "-c:v mpeg4 -q:v 2", "s.wmv": "-c:v wmv2 -q:v 2"}
+
+
+def with_ten_times_its_length(path: Path, to: Path) -> Path:
+    """Write a file whose header has ten times its length."""
+    name = path.name.split("-")[-1]
+    mark, behind, kind = LENGTHS[name]
+    content = bytearray(path.read_bytes())
+    at = content.index(mark) + behind
+    (length,) = struct.unpack_from(kind, content, at)
+    struct.pack_into(kind, content, at, length * 10)
+    while name == "s.avi" and (at := content.find(b"strh", at)) > 0:
+        at += 8
+        (length,) = struct.unpack_from("<I", content, at + 32)
+        struct.pack_into("<I", content, at + 32, length * 10)
+    to.write_bytes(content)
+    return to
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_whole_file_that_promises_more(
+    name: str, numbered: Numbered, prepared: Prepared, tmp_path: Path
+) -> None:
+    made = numbered(50, "25", name, f"{OPTIONS.get(name, '')} -ar 44100 -g 25")
+    path = with_ten_times_its_length(made, tmp_path / name)
+    assert read_numbers(prepared(path)[1]) == list(range(50))
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_file_that_promises_more_and_is_cut_off(
+    name: str, numbered: Numbered, tmp_path: Path
+) -> None:
+    made = numbered(50, "25", name, f"{OPTIONS.get(name, '')} -ar 44100 -g 25")
+    path = with_ten_times_its_length(made, tmp_path / name)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(SourceError) as caught:
+        probe(path)
+    assert caught.value.code == "source_damaged"
+
+
+@pytest.mark.parametrize(
+    "kind", some_slow(["mp4", "mkv", "flv", "ts", "hevc mp4", "mpeg-4 mp4"], "mkv", "flv")
+)
+def test_pictures_out_of_order_with_times_of_decoding(
+    kind: str, numbered: Numbered, make: Make, prepared: Prepared
+) -> None:
+    codec = {
+        "hevc mp4": "-c:v libx265 -preset ultrafast -x265-params log-level=none:bframes=3",
+        "mpeg-4 mp4": "-c:v mpeg4 -q:v 2 -bf 2",
+    }.get(kind, "-c:v libx264 -preset ultrafast -crf 10 -bf 2")
+    whole = numbered(75, "25", "s.mp4", f"{codec} -g 25", sound=False)
+    read = f"-i {whole} {CLICKS.format(seconds=3)} -c:v copy -c:a aac"
+    path = make(f"{read} -bsf:v setts=ts=DTS-STARTDTS", f"s.{kind.split()[-1]}")
+    source, prepared_path = prepared(path)
+    assert source.frame_rate == 25
+    assert read_numbers(prepared_path) == list(range(75))
+    assert click_times(prepared_path) == pytest.approx([0.1, 1.1, 2.1], abs=0.03)
