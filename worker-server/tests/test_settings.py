@@ -44,6 +44,50 @@ def test_what_is_no_host_stops_the_start(
         Settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RENDER_PRESET", "fastest"),
+        ("RENDER_PRESET", "slow\r"),
+        ("RENDER_MEMORY_BYTES", "4096"),
+        ("RENDER_MEMORY_BYTES", str(2**64)),
+        ("LOG_LEVEL", "loud"),
+        ("POSTGRES_PORT", "65536"),
+        ("POSTGRES_SSLMODE", "required"),
+        ("REDIS_URL", "redis:6379"),
+        ("LEASE_S", "inf"),
+        ("SWEEP_S", "1e-300"),
+        ("SWEEP_S", "inf"),
+        ("HEARTBEAT_S", "1e-300"),
+        ("FETCH_TIMEOUT_S", "inf"),
+        ("FETCH_STALL_S", "1e9"),
+        ("RENDER_TIMEOUT_S", "inf"),
+        ("RENDER_STALL_S", "1e300"),
+        ("SOURCE_MAX_SECONDS", "inf"),
+        ("SOURCE_RETRY_S", "inf"),
+        ("FETCH_MAX_BYTES", str(2**64)),
+        ("QUOTA_LIVE_TASKS", str(2**64)),
+        ("QUOTA_BYTES", str(2**64)),
+        ("QUOTA_SOURCE_SECONDS_PER_DAY", str(2**64)),
+        ("STORAGE_RESERVE_BYTES", str(2**64)),
+    ],
+)
+def test_value_that_would_fail_every_task_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for variable, each in {**NEEDED, name: value}.items():
+        monkeypatch.setenv(variable, each)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [error["loc"] for error in caught.value.errors()] == [(name.lower(),)]
+
+
+def test_level_of_the_log_is_taken_as_people_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {**NEEDED, "LOG_LEVEL": "debug\r"}.items():
+        monkeypatch.setenv(variable, value)
+    assert Settings().log_level == "DEBUG"
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NEEDED:
         monkeypatch.delenv(name, raising=False)

@@ -1,9 +1,10 @@
 """Settings that several programs read under the same names."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -14,6 +15,24 @@ Pem = Annotated[
     str,
     BeforeValidator(lambda value: value.replace("\\n", "\n") if isinstance(value, str) else value),
 ]
+# A wait in seconds. A socket takes no more than 2**31 milliseconds, and refuses infinity.
+WaitS = Annotated[float, Field(gt=0, le=2_000_000)]
+# What columns of PostgreSQL, process limits and sizes of files take.
+MAX_BIGINT = 2**63 - 1
+MAX_INT = 2**31 - 1
+
+
+def _level(value: object) -> object:
+    """Return the level in capitals; raise where logging has none of this name."""
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "WARN", "FATAL", "NOTSET")
+    name = value.strip().upper() if isinstance(value, str) else value
+    if name not in levels:
+        sentence = "it is DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        raise PydanticCustomError("not_a_level", "{sentence}", {"sentence": sentence})
+    return name
+
+
+LogLevel = Annotated[str, BeforeValidator(_level)]
 # Of any call whose body is JSON; /auth takes less.
 MAX_BODY_BYTES = 16 * 1024
 # Of a task, whose edit may have 500 segments with names.
@@ -27,11 +46,13 @@ class DatabaseSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     postgres_host: str = "127.0.0.1"
-    postgres_port: int = 5432
+    postgres_port: int = Field(5432, ge=1, le=65535)
     postgres_db: str = "idrl"
     postgres_user: str
     postgres_password: str
-    postgres_sslmode: str = "prefer"
+    postgres_sslmode: Literal[
+        "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+    ] = "prefer"
 
     @property
     def database_url(self) -> "URL":
@@ -62,7 +83,7 @@ class AppSettings(DatabaseSettings):
     """What every process needs: the database, the key that proves tokens, how much to log."""
 
     jwt_public_key: Pem
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     revision: str = "unknown"
     # Locked pid files (NAME.lock) of the installation's processes, for /ready and /metrics.
     process_folder: Path | None = None

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, FilePath, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from idrl_common.settings import AppSettings
+from idrl_common.settings import MAX_BIGINT, AppSettings, WaitS
 from worker_server.fetching import EgressRules
 
 if TYPE_CHECKING:
@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 
 _EXTENSION = "idrl_settings"
 
+_DAY_S = 86_400
+# Far beyond any video and any patience; an infinite one has no place in PostgreSQL.
+_MAX_S = 1e9
+
+X264Preset = Literal[
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+]
 Hosts = Annotated[
     frozenset[str],
     NoDecode,
@@ -30,7 +46,7 @@ class Settings(AppSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^rediss?://")
     # The authority of Redis's certificate, for rediss://; the machine's own list where not given.
     redis_ca: FilePath | None = None
     remote_folder: Path = Path("/usr/remote_folder")
@@ -43,7 +59,7 @@ class Settings(AppSettings):
     render_engine: Literal["ffmpeg", "moviepy"] = "ffmpeg"
     render_copy: bool = True
     # Of `balanced` quality; None is what that has by itself.
-    render_preset: str | None = None
+    render_preset: X264Preset | None = None
     render_crf: int | None = Field(None, ge=0, le=51)
     render_threads: int = Field(
         0, ge=0, le=64
@@ -51,10 +67,10 @@ class Settings(AppSettings):
     render_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)
     render_max_fps: int = Field(60, ge=1, le=120)
-    render_timeout_s: float = Field(3600, gt=0)
-    render_stall_s: float = Field(120, gt=0)
+    render_timeout_s: WaitS = 3600
+    render_stall_s: WaitS = 120
     # Address space, of which an encoder uses about a third; enough for a source of 4096 x 4096.
-    render_memory_bytes: int = Field(4 * 1024**3, gt=0)
+    render_memory_bytes: int = Field(4 * 1024**3, ge=256 * 1024**2, le=MAX_BIGINT)
 
     # Whether untrusted files may be decoded where the kernel offers no sandbox.
     allow_no_sandbox: bool = False
@@ -64,24 +80,24 @@ class Settings(AppSettings):
     fetch_deny_hosts: Hosts = frozenset()
     # Receivers of webhooks at addresses that are not public; FETCH_DENY_HOSTS holds for all.
     webhook_allow_hosts: Hosts = frozenset()
-    fetch_max_bytes: int = Field(2 * 1024**3, gt=0)
-    fetch_timeout_s: float = Field(3600, gt=0)
-    fetch_stall_s: float = Field(30, gt=0)
-    source_max_seconds: float = Field(4 * 3600, gt=0)
-    source_retry_s: float = Field(900, ge=0)
+    fetch_max_bytes: int = Field(2 * 1024**3, gt=0, le=MAX_BIGINT)
+    fetch_timeout_s: WaitS = 3600
+    fetch_stall_s: WaitS = 30
+    source_max_seconds: float = Field(4 * 3600, gt=0, le=_MAX_S)
+    source_retry_s: float = Field(900, ge=0, le=_MAX_S)
 
     # What each account may have; 0 is no limit.
-    quota_live_tasks: int = Field(0, ge=0)
-    quota_bytes: int = Field(0, ge=0)
-    quota_source_seconds_per_day: int = Field(0, ge=0)
+    quota_live_tasks: int = Field(0, ge=0, le=MAX_BIGINT)
+    quota_bytes: int = Field(0, ge=0, le=MAX_BIGINT)
+    quota_source_seconds_per_day: int = Field(0, ge=0, le=MAX_BIGINT)
     # How long finished tasks are kept; 0 is for ever.
     retention_days: int = Field(0, ge=0, le=36_500)
     # No work is accepted or claimed while the share has less space left.
-    storage_reserve_bytes: int = Field(256 * 1024**2, ge=0)
+    storage_reserve_bytes: int = Field(256 * 1024**2, ge=0, le=MAX_BIGINT)
 
-    lease_s: float = Field(12, ge=2)
-    heartbeat_s: float = Field(1, gt=0)
-    sweep_s: float = Field(3, gt=0)
+    lease_s: float = Field(12, ge=2, le=_DAY_S)
+    heartbeat_s: float = Field(1, ge=0.01)
+    sweep_s: float = Field(3, ge=0.01, le=_DAY_S)
     max_attempts: int = Field(3, ge=1, le=100)
 
     @model_validator(mode="after")
