@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from configparser import RawConfigParser
 from dataclasses import replace
 from pathlib import Path
@@ -84,10 +86,26 @@ def test_nothing_of_the_callers_secrets_and_addresses_is_inherited() -> None:
         "REDIS_URL",
         "TASKS_URL",
         "WEB_DB_PASSWORD",
+        "CELERY_BROKER_URL",
+        "GUNICORN_CMD_ARGS",
+        "FLASK_DEBUG",
     ):
         assert not programs.is_passed_on(name)
     for name in ("FETCH_ALLOW_HOSTS", "RENDER_CRF", "PATH", "LOG_LEVEL", "LEASE_S"):
         assert programs.is_passed_on(name)
+
+
+def test_file_of_settings_in_the_checkout_changes_no_process(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Such a file is docker-compose's, with paths inside of containers."""
+    (tmp_path / ".env").write_text("LOGO_PATH=/logo/ours.png\nREDIS_CA=/run/ca.pem\n")
+    code = f"import dotenv, os; dotenv.load_dotenv({str(tmp_path / '.env')!r}); print(*os.environ)"
+    for program in PROGRAMS:
+        environment = programs.environment_of(program, installation)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert not {"LOGO_PATH", "REDIS_CA"} & set(done.stdout.split())
 
 
 def test_metric_files_of_an_earlier_run_are_removed(installation: Installation) -> None:

@@ -1,6 +1,8 @@
 """A proxy in the environment does not stand between the parts of a system on one machine."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from idrl_local.proxies import exempt_loopback
+from idrl_local import servers
+from idrl_local.proxies import exempt_loopback, forget_other_databases
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -57,3 +60,23 @@ def test_existing_exemptions_are_kept() -> None:
     assert environment["no_proxy"].split(",") == [
         *("intern.example", "localhost", "other.example", "127.0.0.1", "::1"),
     ]
+
+
+@pytest.mark.parametrize("name", ["PGSERVICE", "PGSSLMODE"])
+def test_what_leads_libpq_to_another_database_is_forgotten(name: str) -> None:
+    """Nothing listens at the port; libpq says so where no variable sends it elsewhere before."""
+    code = (
+        "import os; from idrl_local import proxies, servers\n"
+        "proxies.forget_other_databases(os.environ)\n"
+        f"servers._connect({servers.free_port()}, 'postgres', '')"
+    )
+    environment = {**os.environ, name: "nowhere"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "Connection refused" in done.stderr
+
+
+def test_other_variables_are_not_forgotten() -> None:
+    environment = {"PGOPTIONS": "-c x=y", "PATH": "/bin"}
+    forget_other_databases(environment)
+    assert environment == {"PATH": "/bin"}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_environment
-from idrl_local.proxies import exempt_loopback
+from idrl_local.proxies import exempt_loopback, forget_other_databases
 
 Command = Callable[[argparse.Namespace], int]
 # The exit code of systemctl and of init scripts for what does not run.
@@ -38,6 +38,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     command: Command = arguments.command
     exempt_loopback(os.environ)
+    forget_other_databases(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_on_signal)  # so that what was started is stopped
     try:

@@ -30,7 +30,13 @@ _RESERVED_PREFIXES = (
     "PROCESS_FOLDER",
     "IDRL_LISTENERS",
     "PG",
+    # What these three read beside their command lines, of a project of the caller's.
+    "CELERY_",
+    "GUNICORN_",
+    "FLASK_",
 )
+# A file `.env` in the checkout is docker-compose's: `make up` has not checked what it says.
+_NO_ENV_FILE = {"PYTHON_DOTENV_DISABLED": "1"}
 # Threads of the web app wait for passwords to be hashed; see web_server.passwords.
 _WEB_THREADS = 32
 _TASKS_THREADS = 8
@@ -113,11 +119,20 @@ def execute(program: Program, installation: Installation) -> None:
     if program.unprivileged and os.geteuid() == 0:
         # The pipe to supervisord: a server opens it again, by the name /dev/stdout.
         servers.chown_to_nobody(sys.stdout.fileno())
-    kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
     command = program.command(installation)
     if program.plain_log:
         _write_json(program.name, program.plain_log)
-    os.execvpe(command[0], command, kept | program.environment(installation))  # noqa: S606 # this is what it is for
+    os.execvpe(command[0], command, environment_of(program, installation))  # noqa: S606 # this is what it is for
+
+
+def environment_of(program: Program, installation: Installation) -> dict[str, str]:
+    """Return the whole environment of the program."""
+    return _inherited(installation) | program.environment(installation)
+
+
+def _inherited(installation: Installation) -> dict[str, str]:
+    kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
+    return kept | _NO_ENV_FILE
 
 
 def _write_json(name: str, plain: PlainLog) -> None:
@@ -132,13 +147,12 @@ def _write_json(name: str, plain: PlainLog) -> None:
 
 def manage_users(installation: Installation, words: Sequence[str]) -> None:
     """Become the web app's command line for accounts: does not return."""
-    kept = {name: value for name, value in installation.environment.items() if is_passed_on(name)}
     settings = {
         **_database(installation, "web", installation.secrets.web_db_password),
         "JWT_PRIVATE_KEY": _one_line(installation.secrets.jwt_private_key),
     }
     command = [sys.executable, "-m", "flask", "--app", "web_server", "users", *words]
-    os.execve(command[0], command, kept | settings)  # noqa: S606 # this is what it is for
+    os.execve(command[0], command, _inherited(installation) | settings)  # noqa: S606 # this is what it is for
 
 
 def is_passed_on(name: str) -> bool:

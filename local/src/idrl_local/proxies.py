@@ -1,4 +1,4 @@
-"""What runs on this machine is reached directly, also where everything else is behind a proxy."""
+"""What runs on this machine is reached directly, whatever the environment says of other hosts."""
 
 from collections.abc import MutableMapping
 
@@ -15,3 +15,9 @@ def exempt_loopback(environment: MutableMapping[str, str]) -> None:
     exempted = ",".join(environment.get(name, "") for name in spellings).split(",")
     names = dict.fromkeys(filter(None, [*map(str.strip, exempted), *_LOOPBACK]))
     environment.update(dict.fromkeys(spellings, ",".join(names)))
+
+
+def forget_other_databases(environment: MutableMapping[str, str]) -> None:
+    """Remove libpq's variables, such as PGSSLMODE: they are for another database than ours."""
+    for name in [name for name in environment if name.startswith("PG")]:
+        del environment[name]
