@@ -3,6 +3,7 @@
 import os
 import pwd
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,62 @@ def test_files_that_only_root_can_read_are_copied_for_the_user(folder: Path) -> 
     key.write_text("second")
     assert privileges.command_for_root(home, ["up"], settings)[1]["TLS_KEY"] != str(copy)
     assert not copy.exists()
+
+
+@needs_root
+@pytest.mark.parametrize("word", ["status", "users", "down"])
+def test_copies_outlive_commands_that_name_no_files(folder: Path, word: str) -> None:
+    """A render worker reads the logo for as long as the system runs."""
+    home = Home(folder / "home")
+    home.create()
+    logo = folder / "logo.png"
+    logo.write_bytes(b"logo")
+    logo.chmod(0o600)
+    copy = privileges.command_for_root(home, ["up"], {"LOGO_PATH": str(logo)})[1]["LOGO_PATH"]
+    privileges.command_for_root(home, [word], {})
+    assert Path(copy).read_bytes() == b"logo"
+
+
+@needs_root
+def test_copies_of_a_running_system_outlive_a_start_with_other_files(folder: Path) -> None:
+    home = Home(folder / "home")
+    home.create()
+    logo = folder / "logo.png"
+    logo.write_bytes(b"logo")
+    logo.chmod(0o600)
+    settings = {"LOGO_PATH": str(logo)}
+    copy = Path(privileges.command_for_root(home, ["up"], settings)[1]["LOGO_PATH"])
+    kept = copy.stat().st_ino
+    code = (
+        "import pathlib, sys, time; from idrl_local.pidlocks import PidLock\n"
+        f"PidLock(pathlib.Path({str(home.run / 'supervisord.lock')!r})).acquire()\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    command = privileges.unprivileged([sys.executable, "-c", code], NOBODY, may_read_all=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisord:
+        assert supervisord.stdout
+        assert supervisord.stdout.readline() == "ready\n"
+        privileges.command_for_root(home, ["up"], settings)
+        assert copy.stat().st_ino == kept
+        logo.write_bytes(b"another logo")
+        privileges.command_for_root(home, ["up"], settings)
+        assert copy.read_bytes() == b"logo"
+        supervisord.kill()
+
+
+@needs_root
+@pytest.mark.parametrize("word", ["status", "down", "up"])
+def test_home_is_used_as_the_user_it_belongs_to(folder: Path, word: str) -> None:
+    """RUN_AS is named once, at the first start."""
+    home = Home(folder / "home")
+    home.create()
+    daemon = pwd.getpwnam("daemon")
+    privileges.command_for_root(home, ["up"], {"RUN_AS": "daemon"})
+    command, _ = privileges.command_for_root(home, [word], {})
+    assert f"--reuid={daemon.pw_uid}" in command
+    with pytest.raises(HomeUnusable, match=r"RUN_AS=nobody: .* belongs to daemon"):
+        privileges.command_for_root(home, [word], {"RUN_AS": "nobody"})
+    assert home.secrets_file.stat().st_uid == daemon.pw_uid
 
 
 def test_closed_folder_is_named(folder: Path) -> None:

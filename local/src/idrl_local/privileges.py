@@ -40,6 +40,29 @@ def user_of(environment: Mapping[str, str]) -> pwd.struct_passwd:
     return user
 
 
+def user_for(home: Home, environment: Mapping[str, str]) -> pwd.struct_passwd:
+    """Return the user of a home: its owner, else the one that RUN_AS names.
+
+    Raises HomeUnusable where RUN_AS names another one than the owner.
+    """
+    owner_uid = home.run.stat().st_uid if home.run.exists() else 0
+    if owner_uid == 0:
+        return user_of(environment)
+    try:
+        owner = pwd.getpwuid(owner_uid)
+    except KeyError:
+        raise HomeUnusable(
+            f"{home.root} belongs to the uid {owner_uid}, which no user has"
+        ) from None
+    name = environment.get("RUN_AS") or owner.pw_name
+    if name != owner.pw_name:
+        raise HomeUnusable(
+            f"RUN_AS={name}: {home.root} belongs to {owner.pw_name};"
+            " leave RUN_AS out, or choose another IDRL_HOME"
+        )
+    return owner
+
+
 def unprivileged(
     words: Sequence[str], user: pwd.struct_passwd, *, may_read_all: bool = False
 ) -> list[str]:
@@ -70,7 +93,7 @@ def command_for_root(
     """
     if runs_as_root(home):
         raise HomeUnusable(f"the system in {home.root} runs as root: `make down`, then `make up`")
-    user = user_of(environment)
+    user = user_for(home, environment)
     _prepare(home, user)
     command = unprivileged(
         [sys.executable, "-m", "idrl_local", *words],
@@ -78,7 +101,10 @@ def command_for_root(
         may_read_all=closed_path(home, user) is not None,
     )
     own = {"IDRL_HOME": str(home.root), "HOME": str(home.run)}
-    return command, {**environment, **_readable_settings(home, user, environment), **own}
+    copies = _readable_settings(home, user, environment)
+    if words[0] == "up" and not home.lock("supervisord").is_held():
+        _remove_other_copies(home, copies)
+    return command, {**environment, **copies, **own}
 
 
 def runs_as_root(home: Home) -> bool:
@@ -194,23 +220,34 @@ def _readable_settings(
 ) -> dict[str, str]:
     """Return the settings whose files only root can read, with the paths of the user's copies."""
     copies = {}
-    folder = home.root / "copies"
+    folder = _copies_folder(home)
     for name in _FILE_SETTINGS:
         path = Path(environment.get(name) or "/").absolute()
         if path.is_file() and _first_closed(path, user):
             folder.mkdir(mode=0o711, exist_ok=True)
             copies[name] = str(_copy(path, folder, user))
+    return copies
+
+
+def _copies_folder(home: Home) -> Path:
+    return home.root / "copies"
+
+
+def _remove_other_copies(home: Home, copies: Mapping[str, str]) -> None:
+    """Remove copies of earlier starts. Those of a system that runs are read until it ends."""
+    folder = _copies_folder(home)
     if folder.exists():
         for left in folder.iterdir():
             if str(left) not in copies.values():
                 left.unlink()
-    return copies
 
 
 def _copy(path: Path, folder: Path, user: pwd.struct_passwd) -> Path:
     """Return a copy named after its content: a changed file is a changed setting."""
     content = path.read_bytes()
     copy = folder / f"{hashlib.sha256(content).hexdigest()[:16]}{path.suffix}"
+    if copy.exists() and copy.read_bytes() == content:
+        return copy
     copy.unlink(missing_ok=True)
     with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
