@@ -59,7 +59,7 @@ user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --
 down: $(STAMP) ## stop it, keep its data
 	@$(LOCAL) down
 
-reload: $(STAMP) ## start new processes of a service without refusing a call (SERVICE=web or tasks), as after a change of code
+reload: $(STAMP) ## start new processes of a service without refusing a call (SERVICE=web or tasks), as after a change of code; SERVICE=nginx reads a renewed certificate
 	@$(LOCAL) reload $(SERVICE)
 
 restart: $(STAMP) ## stop and start a service (SERVICE=web or tasks) while its callers wait

@@ -201,12 +201,36 @@ def test_demo_names_a_site_that_refuses_connections(tmp_path: Path) -> None:
     assert line == f"URL={url} cannot be reached: connection refused"
 
 
-@pytest.mark.parametrize("command", ["reload", "restart"])
-def test_reload_and_restart_name_the_services(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "services"), [("reload", "web or tasks or nginx"), ("restart", "web or tasks")]
+)
+def test_reload_and_restart_name_the_services(tmp_path: Path, command: str, services: str) -> None:
     home = str(tmp_path / "home")
-    assert idrl(command, IDRL_HOME=home) == "SERVICE must be web or tasks"
-    assert idrl(command, "render", IDRL_HOME=home) == "SERVICE must be web or tasks, not 'render'"
+    assert idrl(command, IDRL_HOME=home) == f"SERVICE must be {services}"
+    assert idrl(command, "render", IDRL_HOME=home) == f"SERVICE must be {services}, not 'render'"
     assert idrl(command, "web", IDRL_HOME=home) == "the system is down: make up"
+
+
+def test_status_names_what_runs_on_without_supervisord(tmp_path: Path) -> None:
+    """The out-of-memory killer may choose supervisord; the others then still serve."""
+    (tmp_path / "run").mkdir()
+    code = (
+        "import pathlib, time; from idrl_local.pidlocks import PidLock\n"
+        f"PidLock(pathlib.Path({str(tmp_path / 'run' / 'nginx.lock')!r})).acquire()\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code]
+    status = [sys.executable, "-m", "idrl_local", "status"]
+    environment = {**os.environ, "IDRL_HOME": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as nginx:
+        assert nginx.stdout
+        assert nginx.stdout.readline() == "ready\n"
+        done = subprocess.run(
+            status, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        nginx.kill()
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.startswith("supervisord was killed; nginx run on from")
 
 
 def test_logs_of_a_system_that_never_ran(tmp_path: Path) -> None:

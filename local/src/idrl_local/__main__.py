@@ -7,7 +7,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_environment
 from idrl_local.proxies import exempt_loopback, forget_other_databases
@@ -16,7 +17,8 @@ Command = Callable[[argparse.Namespace], int]
 # The exit code of systemctl and of init scripts for what does not run.
 _DOWN = 3
 # What `make reload` and `make restart` take.
-_SERVICES = ("web", "tasks")
+_RELOADED = ("web", "tasks", "nginx")
+_RESTARTED = ("web", "tasks")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DISK_FULL_SENTENCE = (
     "no space is left on the disk of IDRL_HOME: make room, or set IDRL_HOME to a folder elsewhere"
@@ -69,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     up = add("up", _up, "start the system in the background")
     up.add_argument("--error-kinds", action="store_true", help="start an error with its kind")
     add("down", _down, "stop it, keep its data")
-    reload = add("reload", _reload, "start new processes of web or tasks, without a gap")
+    reload_help = "start new processes of web or tasks, or read a new certificate, without a gap"
+    reload = add("reload", _reload, reload_help)
     reload.add_argument("name", nargs="?", default="")
     restart = add("restart", _restart, "stop and start web or tasks; callers wait")
     restart.add_argument("name", nargs="?", default="")
@@ -141,7 +144,16 @@ def _up(arguments: argparse.Namespace) -> int:
     print(_NEXT_STEPS.format(url=installation.url, sample=installation.sample_url, home=home.root))
     if sentence := privileges.warning(home):
         _print(sentence)
+    _warn_of_certificate(home)
     return 0
+
+
+def _warn_of_certificate(home: Home) -> None:
+    from idrl_local import settings_check, tls
+
+    certificate = settings_check.remembered(home).get("TLS_CERT")
+    if certificate and not (state := tls.state_of(Path(certificate)))[0]:
+        _print(f"the certificate in {certificate} is {state[1]}: browsers and clients refuse it")
 
 
 def _down(_: argparse.Namespace) -> int:
@@ -156,21 +168,36 @@ def _down(_: argparse.Namespace) -> int:
 def _reload(arguments: argparse.Namespace) -> int:
     from idrl_local import supervision
 
-    return _act_on_running(arguments.name, supervision.reload_program)
+    act = _reload_nginx if arguments.name == "nginx" else supervision.reload_program
+    return _act_on_running(arguments.name, act, _RELOADED)
+
+
+def _reload_nginx(home: Home, name: str) -> None:
+    """Have nginx read a renewed certificate; root's files are copied for its user first."""
+    from idrl_local import settings_check, supervision, tls
+
+    settings = tls.renewed(home, settings_check.remembered(home), os.environ)
+    os.environ.update(settings)
+    _drop_privileges(home)
+    tls.install(settings, home.run / "nginx")
+    settings_check.remember(home, {**settings_check.remembered(home), **settings})
+    supervision.reload_program(home, name)
+    _, state = tls.state_of(Path(settings["TLS_CERT"]))
+    print(f"nginx reads the certificate, which is {state}")
 
 
 def _restart(arguments: argparse.Namespace) -> int:
     from idrl_local import supervision
 
-    return _act_on_running(arguments.name, supervision.restart_program)
+    return _act_on_running(arguments.name, supervision.restart_program, _RESTARTED)
 
 
-def _act_on_running(name: str, act: Callable[[Home, str], None]) -> int:
+def _act_on_running(name: str, act: Callable[[Home, str], None], services: Sequence[str]) -> int:
     from idrl_local import supervision
 
-    if name not in _SERVICES:
+    if name not in services:
         other = f", not {name!r}" if name else ""
-        raise HomeUnusable(f"SERVICE must be {' or '.join(_SERVICES)}{other}")
+        raise HomeUnusable(f"SERVICE must be {' or '.join(services)}{other}")
     home = Home.from_environment(os.environ)
     if not supervision.is_running(home):
         print("the system is down: make up", file=sys.stderr)
@@ -184,6 +211,12 @@ def _status(_: argparse.Namespace) -> int:
 
     home = Home.from_environment(os.environ)
     _drop_privileges(home)
+    if left := supervision.left_running(home):
+        print(
+            f"supervisord was killed; {', '.join(left)} run on from {home.root}, and nothing"
+            " restarts them: `make up` starts all of it again, `make down` stops them"
+        )
+        return _DOWN
     if not supervision.is_running(home):
         print(f"down: nothing runs from {home.root}; `make up` starts it")
         return _DOWN

@@ -7,7 +7,7 @@ import psycopg2
 import requests
 
 from idrl_common import processes
-from idrl_local import servers, settings_check, supervision, system
+from idrl_local import servers, settings_check, supervision, system, tls
 from idrl_local.home import Home
 from idrl_local.programs import DATABASE, SUPERUSER, Installation, host_of
 
@@ -24,6 +24,7 @@ def lines(home: Home) -> Iterator[str]:
     settings = settings_check.remembered(home)
     installation = Installation(home, system.running_ports(home), home.secrets(), settings)
     yield f"address   {installation.url}"
+    yield from _certificate(installation)
     yield from _readiness(installation)
     yield from _work(home)
     usage = shutil.disk_usage(home.root)
@@ -31,6 +32,13 @@ def lines(home: Home) -> Iterator[str]:
     yield f"disk      {free} GiB of {total} GiB free for {home.root}"
     yield "processes"
     yield from _processes(home)
+
+
+def _certificate(installation: Installation) -> Iterator[str]:
+    """Yield until when the certificate is valid that nginx has read."""
+    path = installation.home.run / "nginx" / tls.CERTIFICATE
+    if installation.environment.get("TLS_CERT") and path.exists():
+        yield f"TLS       the certificate is {tls.state_of(path)[1]}"
 
 
 def _readiness(installation: Installation) -> Iterator[str]:

@@ -53,6 +53,13 @@ def is_running(home: Home) -> bool:
     return home.lock(SUPERVISORD).is_held()
 
 
+def left_running(home: Home) -> list[str]:
+    """Return the programs that run without a supervisord, which was killed."""
+    if is_running(home):
+        return []
+    return [program.name for program in PROGRAMS if home.lock(program.name).is_held()]
+
+
 def start(home: Home, ports: Ports, environment: Mapping[str, str]) -> None:
     """Start supervisord, which outlives us and our terminal.
 

@@ -3,10 +3,11 @@
 import os
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from idrl_local import servers
-from idrl_local.home import HomeUnusable
+from idrl_local.home import Home, HomeUnusable
 
 CERTIFICATE = "tls-certificate.pem"
 KEY = "tls-key.pem"
@@ -29,6 +30,27 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
             servers.chown_to_nobody(file.fileno())
 
 
+def renewed(
+    home: Home, running: Mapping[str, str], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return TLS_CERT and TLS_KEY: those of the running system, or those that the caller names.
+
+    Raises HomeUnusable where there are none, or where the system has only copies of them.
+    """
+    names = ("TLS_CERT", "TLS_KEY")
+    if not running.get("TLS_CERT"):
+        raise HomeUnusable(
+            "the system runs without TLS: `make down`, then `make up TLS_CERT=… TLS_KEY=…`"
+        )
+    copies = [name for name in names if Path(running[name]).parent == home.root / "copies"]
+    if any(not environment.get(name) for name in copies):
+        raise HomeUnusable(
+            "name the files again, of which the system has copies:"
+            " make reload SERVICE=nginx TLS_CERT=… TLS_KEY=…"
+        )
+    return {name: str(Path(environment.get(name) or running[name]).absolute()) for name in names}
+
+
 def _check(certificate: str, key: str) -> None:
     for name, path in (("TLS_CERT", certificate), ("TLS_KEY", key)):
         if not os.access(path, os.R_OK) or not Path(path).is_file():
@@ -40,3 +62,21 @@ def _check(certificate: str, key: str) -> None:
         raise HomeUnusable(
             f"{certificate} and {key} are no certificate and its key, in PEM and without a password"
         ) from None
+
+
+def now() -> datetime:
+    """Return the time of this machine's clock."""
+    return datetime.now(UTC)
+
+
+def state_of(certificate: Path) -> tuple[bool, str]:
+    """Tell whether the certificate is valid now, and until or since when, for people."""
+    from cryptography import x509  # every process of the system loads this module
+
+    read = x509.load_pem_x509_certificate(certificate.read_bytes())
+    begin, end = read.not_valid_before_utc, read.not_valid_after_utc
+    if now() < begin:
+        return False, f"not valid before {begin:%Y-%m-%d %H:%M} UTC"
+    if now() > end:
+        return False, f"expired on {end:%Y-%m-%d %H:%M} UTC"
+    return True, f"valid until {end:%Y-%m-%d} ({(end - now()).days} days)"
