@@ -29,6 +29,21 @@ def test_open_endpoints_exist(app: Flask) -> None:
     assert {rule.endpoint for rule in app.url_map.iter_rules()} >= OPEN_ENDPOINTS
 
 
+def test_calls_that_give_something_lasting_read_the_account_uncached(app: Flask) -> None:
+    lasting = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.partition(".")[0] in ("auth", "me", "shares")
+        and rule.endpoint not in OPEN_ENDPOINTS
+        and (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}
+    }
+    marked = {
+        name for name, view in app.view_functions.items() if "reads_account_now" in vars(view)
+    }
+    assert {"auth.refresh", "me.create_key", "shares.create_link"} <= lasting
+    assert marked == lasting | {"gateway.forward_webhooks"}
+
+
 def test_new_route_is_closed_by_default(app: Flask) -> None:
     @app.get("/forgotten")
     def forgotten() -> str:

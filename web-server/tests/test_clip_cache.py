@@ -125,7 +125,7 @@ def test_cache_is_bypassed_when_space_is_low(
     headers: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gateway, "_LEFT_FREE_BYTES", 1 << 62)
+    monkeypatch.setattr(gateway, "_RESERVED_BYTES", 1 << 62)
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
     assert tasks.seen == []
 

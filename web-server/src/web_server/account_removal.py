@@ -80,9 +80,9 @@ def _try_delete(user: User) -> bool:
 
 def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float) -> None:
     """Delete until none is left: the first call for a live task only aborts it."""
-    while listed := _listed(tasks, "/tasks?max=1000&order=0", headers):
+    while listed := _list(tasks, "/tasks?max=1000&order=0", headers):
         for task in listed:
-            _answer(tasks, "DELETE", f"/tasks/{task['task_id']}", headers)
+            _call(tasks, "DELETE", f"/tasks/{task['task_id']}", headers)
             if time.monotonic() > deadline:
                 raise TasksStillRunning
         time.sleep(_BETWEEN_ROUNDS_S)
@@ -90,8 +90,8 @@ def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float)
     _remove_listed(tasks, "/uploads", headers, uploads, deadline)
     _remove_listed(tasks, "/brands", headers, headers, deadline)
     _remove_listed(tasks, "/webhooks", headers, headers, deadline)
-    _answer(tasks, "PUT", "/brands/default", headers, _NO_DEFAULT)
-    _answer(tasks, "DELETE", "/webhooks/callback-secret", headers)
+    _call(tasks, "PUT", "/brands/default", headers, _NO_DEFAULT)
+    _call(tasks, "DELETE", "/webhooks/callback-secret", headers)
     # Their tasks are gone by now.
     _remove_listed(tasks, "/batches?max=100", headers, headers, deadline)
 
@@ -104,22 +104,22 @@ def _remove_listed(
     deadline: float,
 ) -> None:
     """Delete what is listed at `target` until nothing is; raise TasksStillRunning."""
-    while listed := _listed(tasks, target, headers):
+    while listed := _list(tasks, target, headers):
         for each in listed:
-            _answer(tasks, "DELETE", each["link"], deletion_headers)
+            _call(tasks, "DELETE", each["link"], deletion_headers)
         if time.monotonic() > deadline:
             raise TasksStillRunning
 
 
-def _listed(tasks: TasksService, target: str, headers: dict[str, str]) -> list[dict[str, str]]:
-    status, body = _answer(tasks, "GET", target, headers)
+def _list(tasks: TasksService, target: str, headers: dict[str, str]) -> list[dict[str, str]]:
+    status, body = _call(tasks, "GET", target, headers)
     if status != 200:
         raise TasksUnavailable
     listed: list[dict[str, str]] = json.loads(body)
     return listed
 
 
-def _answer(
+def _call(
     tasks: TasksService,
     method: str,
     target: str,

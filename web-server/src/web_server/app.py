@@ -118,10 +118,10 @@ def _add_routes(
     limit = login_throttle.Limit(
         settings.login_failures_max, settings.login_window_s, settings.login_strangers_max
     )
-    doors = views.Doors(authenticator, signer, limit, settings.signup)
-    app.register_blueprint(views.auth_blueprint(doors))
+    auth = views.AuthService(authenticator, signer, limit, settings.signup)
+    app.register_blueprint(views.auth_blueprint(auth))
     sample_url = str(settings.sample_url) if settings.sample_url else None
-    app.register_blueprint(me_views.blueprint(doors, tasks, sample_url))
+    app.register_blueprint(me_views.blueprint(auth, tasks, sample_url))
     app.register_blueprint(views.contract_blueprint(settings.openapi_path))
     app.register_blueprint(page.blueprint())
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "idrl"}))

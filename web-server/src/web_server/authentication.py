@@ -8,7 +8,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Generic, TypeVar
 
-from flask import g, request
+from flask import current_app, g, request
 from sqlalchemy import Update, func, or_, select, update
 
 from idrl_common.token_verifier import (
@@ -32,6 +32,19 @@ _USE_S = 60
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+View = TypeVar("View", bound=Callable[..., object])
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def reads_account_now(view: View) -> View:
+    """Mark a view: the account of a call that changes something is read now, not from the cache.
+
+    For views that give what outlives the caller's token: a token, a key, a link, a webhook. An
+    ended token or a deleted key, known to the cache for up to LOOKUP_S, must not be turned into it.
+    """
+    view.__dict__["reads_account_now"] = True
+    return view
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ class Authenticator:
         if bearer_token().startswith(KEY_PREFIX):
             return self._identify_by_key(bearer_token())
         identity = identify(self._verifier)
-        if _gives_what_lasts():
+        if _reads_account_now():
             self._accounts.forget(identity.user_id)
         account = self._accounts(identity.user_id)
         if account is None or identity.issued_at_s < account.tokens_valid_after_s:
@@ -123,7 +136,7 @@ class Authenticator:
         if len(key) > len(KEY_PREFIX) + 64:
             raise token_refused()
         sha256 = key_sha256(key)
-        if _gives_what_lasts():
+        if _reads_account_now():
             self._keys.forget(sha256)
         state = self._keys(sha256)
         if state is None or state.expires_at_s <= time.time():
@@ -147,15 +160,10 @@ class Authenticator:
         return KeyState(AccountState(row.user_id, row.role, 0), expires_at_s, token)
 
 
-def _gives_what_lasts() -> bool:
-    """Tell whether the current call may give something that outlives its token.
-
-    Such as a key, a link, a webhook: what was ended a moment ago must not be changed into it.
-    """
-    is_change = request.method not in ("GET", "HEAD", "OPTIONS")
-    return is_change and (
-        request.blueprint in ("auth", "me", "shares") or request.path.startswith("/webhooks")
-    )
+def _reads_account_now() -> bool:
+    """Tell whether the current call changes something, and its view is marked."""
+    view = current_app.view_functions[request.endpoint or ""]
+    return request.method not in _SAFE_METHODS and "reads_account_now" in vars(view)
 
 
 def _note_use(sha256: str) -> Update:

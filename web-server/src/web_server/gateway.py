@@ -1,4 +1,4 @@
-"""The way to the tasks service: its calls are passed on, and answered with its bytes."""
+"""The gateway: forwards calls to the tasks service and relays its answers."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ from idrl_common import request_ids
 from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.token_verifier import bearer_token
 from idrl_common.validation import read_body
-from web_server.authentication import exchanged_token
+from web_server.authentication import exchanged_token, reads_account_now
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Any other header concerns one hop (RFC 9110 §7.6.1), or is not meant for the tasks service.
@@ -69,13 +69,13 @@ _METHODS_OF = {
     "/webhooks/callback-secret": ("GET", "HEAD", "POST", "DELETE"),
 }
 _LINKS = re.compile(r"/tasks/[^/]+/links")
-# What nginx fetches itself: it takes as long as the caller.
+# Files that nginx fetches itself: sending one takes as long as its caller is slow.
 _FILE = re.compile(
     rf"{_CLIP.pattern}(/poster\.jpg)?|/(tasks|batches)/[0-9A-Za-z-]+/(clips\.zip|contact-sheet\.jpg)"
 )
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
-# nginx does not count the clips that it is still writing.
-_LEFT_FREE_BYTES = 2 * 1024**3
+# Free space that is left to the clips that nginx is still writing, which it does not count.
+_RESERVED_BYTES = 2 * 1024**3
 _PROBE_TIMEOUT_S = 2.7
 # nginx then waits up to 8 s for the clip, and a call is answered within 15 s. The tasks service
 # waits up to 5 s for the share.
@@ -237,7 +237,7 @@ class Clips:
 
     def may_be_cached(self) -> bool:
         """Return whether there is space: nginx truncates a clip that fills its disk."""
-        return self.disk is not None and shutil.disk_usage(self.disk).free >= _LEFT_FREE_BYTES
+        return self.disk is not None and shutil.disk_usage(self.disk).free >= _RESERVED_BYTES
 
 
 def blueprint(service: TasksService, clips: Clips) -> Blueprint:
@@ -251,31 +251,16 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     @routes.route("/status/<path:rest>", methods=METHODS)
     @routes.route("/brands", methods=METHODS)
     @routes.route("/brands/<path:rest>", methods=METHODS)
-    @routes.route("/webhooks", methods=METHODS)
-    @routes.route("/webhooks/<path:rest>", methods=METHODS)
     @routes.route("/batches", methods=METHODS)
     @routes.route("/batches/<path:rest>", methods=METHODS)
     def forward(rest: str = "") -> Response:
-        if {".", ".."} & set(rest.split("/")):
-            raise NotFound
-        if _LINKS.fullmatch(request.path):
-            return _other_method(["POST"])
-        methods = _METHODS_OF.get(request.path.rstrip("/"))
-        if methods is not None and request.method not in methods:
-            return _other_method(methods)
-        if request.path.rstrip("/") == "/batches":
-            request.max_content_length = _MAX_BATCH_BYTES
-        elif request.method in ("POST", "PATCH"):
-            request.max_content_length = MAX_TASK_BODY_BYTES
-        if (
-            clips.accel_redirect
-            and request.method in ("GET", "HEAD")
-            and _FILE.fullmatch(request.path)
-        ):
-            return fetched(service, clips, request.path)
-        return passed_on(
-            service.send(request.method, _target(), request_headers(), read_body() or None)
-        )
+        return _forward(service, clips, rest)
+
+    @routes.route("/webhooks", methods=METHODS)
+    @routes.route("/webhooks/<path:rest>", methods=METHODS)
+    @reads_account_now
+    def forward_webhooks(rest: str = "") -> Response:
+        return _forward(service, clips, rest)
 
     @routes.route("/uploads", methods=METHODS)
     @routes.route("/uploads/<upload_id>", methods=METHODS)
@@ -292,22 +277,41 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     return routes
 
 
-def _other_method(methods: Sequence[str]) -> Response:
-    """Answer a call with another method than these."""
+def _forward(service: TasksService, clips: Clips, rest: str) -> Response:
+    """Answer the current request with what the tasks service answers; `rest` is its path's end."""
+    if {".", ".."} & set(rest.split("/")):
+        raise NotFound
+    if _LINKS.fullmatch(request.path):
+        return _allow_only(["POST"])
+    methods = _METHODS_OF.get(request.path.rstrip("/"))
+    if methods is not None and request.method not in methods:
+        return _allow_only(methods)
+    if request.path.rstrip("/") == "/batches":
+        request.max_content_length = _MAX_BATCH_BYTES
+    elif request.method in ("POST", "PATCH"):
+        request.max_content_length = MAX_TASK_BODY_BYTES
+    is_download = request.method in ("GET", "HEAD") and _FILE.fullmatch(request.path)
+    if is_download and clips.accel_redirect:
+        return file_response(service, clips, request.path)
+    return relay(service.send(request.method, _target(), request_headers(), read_body() or None))
+
+
+def _allow_only(methods: Sequence[str]) -> Response:
+    """Answer a call whose method is none of these: OPTIONS with the list, any other with 405."""
     allowed = [*methods, "OPTIONS"]
     if request.method != "OPTIONS":
         raise MethodNotAllowed(allowed)
     return Response(headers={"Allow": ", ".join(allowed)})
 
 
-def fetched(service: TasksService, clips: Clips, path: str, query: str = "") -> Response:
+def file_response(service: TasksService, clips: Clips, path: str, query: str = "") -> Response:
     """Answer the current GET or HEAD with the file that the tasks service has at `path`."""
     target = f"{path}?{query}" if query else path
     if not clips.accel_redirect:
-        return passed_on(service.send(request.method, target, request_headers(), None))
+        return relay(service.send(request.method, target, request_headers(), None))
     if _CLIP.fullmatch(path) and clips.may_be_cached():
-        return _checked_clip(service, path)
-    return _nginx_fetches(f"/_tasks{target}")
+        return _cached_clip(service, path)
+    return _accel_redirect(f"/_tasks{target}")
 
 
 def _target() -> str:
@@ -327,7 +331,7 @@ def request_headers(names: Collection[str] = _REQUEST_HEADERS) -> dict[str, str]
     return {**headers, request_ids.HEADER: request_ids.request_id.get() or ""}
 
 
-def _checked_clip(service: TasksService, path: str) -> Response:
+def _cached_clip(service: TasksService, path: str) -> Response:
     """Ask the tasks service for the clip's headers, then send nginx to its cache for the bytes.
 
     The tasks service decides about access, conditions and ranges. nginx sees only calls that are
@@ -335,28 +339,28 @@ def _checked_clip(service: TasksService, path: str) -> Response:
     """
     answer = service.send("HEAD", path, request_headers(), None, Timeout(total=_CHECK_TIMEOUT_S))
     if request.method == "HEAD" or answer.status == HTTPStatus.NOT_MODIFIED:
-        return passed_on(answer)
+        return relay(answer)
     release(answer)
     tag = _SHA256_TAG.fullmatch(answer.headers.get("ETag", ""))
     if tag is None or answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        return _nginx_fetches(f"/_tasks{path}")
-    response = _nginx_fetches(f"/_clips/{tag[1]}{path}")
+        return _accel_redirect(f"/_tasks{path}")
+    response = _accel_redirect(f"/_clips/{tag[1]}{path}")
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         response.accept_ranges = "bytes"
     return response
 
 
-def _nginx_fetches(where: str) -> Response:
-    """Return a response that nginx replaces with its own, from the internal address `where`."""
-    response = Response(headers={"X-Accel-Redirect": where})
+def _accel_redirect(path: str) -> Response:
+    """Return a response that nginx replaces by that of the internal location `path`."""
+    response = Response(headers={"X-Accel-Redirect": path})
     if token := exchanged_token():
         response.headers["X-Accel-Authorization"] = f"Bearer {token}"
     del response.headers["Content-Type"]  # nginx would prefer it to the clip's
     return response
 
 
-def passed_on(answer: BaseHTTPResponse) -> Response:
-    """Return the answer of the tasks service as the app's own, its body still to be read."""
+def relay(answer: BaseHTTPResponse) -> Response:
+    """Return the tasks service's answer as a response that streams its body."""
     headers = [(name, answer.headers[name]) for name in _RESPONSE_HEADERS if name in answer.headers]
     response = Response(_chunks(answer), answer.status, direct_passthrough=True)
     del response.headers["Content-Type"]

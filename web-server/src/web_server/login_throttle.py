@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from web_server.db import transaction
 
-_ALL_STRANGERS = "*"
+_ALL_UNKNOWN = "*"
 
 _COUNT = text("""
     INSERT INTO login_failures AS counted (account, client, failures) VALUES (:account, :client, 1)
@@ -35,7 +35,7 @@ _COUNT = text("""
     RETURNING failures, succeeded_at IS NOT NULL AS is_known,
         extract(epoch FROM first_at + :window - now())::float8 AS left_s
 """)
-_COUNT_STRANGER = text("""
+_COUNT_UNKNOWN = text("""
     INSERT INTO login_failures AS counted (account, client, failures, first_at)
     VALUES (:account, :client, 0, now() + :interval)
     ON CONFLICT (account, client) DO UPDATE
@@ -121,7 +121,7 @@ class LoginThrottle:
         if count.failures >= self.limit.failures + (0 if count.is_known else 1):
             raise self._too_many(count.left_s)
         if not count.is_known:
-            self._check_strangers()
+            self._check_unknown_clients()
 
     def record_failure(self) -> None:
         """Count a known client's failure. Raises TooManyFailures when it is one too many."""
@@ -161,12 +161,12 @@ class LoginThrottle:
         limit = self.limit
         return TooManyFailures(left_s, "failed-log-ins", limit.failures, limit.window_s)
 
-    def _check_strangers(self) -> None:
+    def _check_unknown_clients(self) -> None:
         interval = self._window / self.limit.unknown_clients
-        values = {"account": self.account, "client": _ALL_STRANGERS}
+        values = {"account": self.account, "client": _ALL_UNKNOWN}
         times = {"window": self._window, "interval": interval}
         with transaction() as session:
-            admitted = session.execute(_COUNT_STRANGER, {**values, **times}).one_or_none()
+            admitted = session.execute(_COUNT_UNKNOWN, {**values, **times}).one_or_none()
         if admitted is None:
             raise TooManyFailures(
                 interval.total_seconds(),

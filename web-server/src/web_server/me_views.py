@@ -7,13 +7,14 @@ from flask import Blueprint, Response, jsonify
 from idrl_common.access import caller
 from idrl_common.validation import parse_body
 from web_server import account_removal, accounts
+from web_server.authentication import reads_account_now
 from web_server.documents import account_document, key_document
 from web_server.gateway import TasksService
 from web_server.schemas import ChangeProfile, DeleteAccount, NewKey
-from web_server.views import Doors, limit_body
+from web_server.views import AuthService, limit_body
 
 
-def blueprint(doors: Doors, tasks: TasksService, sample_url: str | None) -> Blueprint:
+def blueprint(auth: AuthService, tasks: TasksService, sample_url: str | None) -> Blueprint:
     """Return the routes; `sample_url` leads to a video that new users may try."""
     routes = Blueprint("me", __name__, url_prefix="/me")
     routes.before_request(limit_body)
@@ -23,24 +24,27 @@ def blueprint(doors: Doors, tasks: TasksService, sample_url: str | None) -> Blue
         return _private(jsonify(account_document(accounts.get_user(caller().user_id), sample_url)))
 
     @routes.patch("")
+    @reads_account_now
     def change() -> Response:
         body = parse_body(ChangeProfile)
         user_id = caller().user_id
         if body.email is None:
             user = accounts.get_user(user_id)
         else:
-            user = doors.authenticate_again(user_id, body.password or "")
+            user = auth.authenticate_again(user_id, body.password or "")
         changed = accounts.change_profile(user, body.username, body.email)
         return _private(jsonify(account_document(changed, sample_url)))
 
     @routes.delete("")
+    @reads_account_now
     def delete() -> tuple[str, int]:
         body = parse_body(DeleteAccount)
-        user = doors.authenticate_again(caller().user_id, body.password)
-        account_removal.remove(user, tasks, doors.authenticator, doors.signer)
+        user = auth.authenticate_again(caller().user_id, body.password)
+        account_removal.remove(user, tasks, auth.authenticator, auth.signer)
         return "", 204
 
     @routes.post("/keys")
+    @reads_account_now
     def create_key() -> tuple[Response, int]:
         body = parse_body(NewKey)
         row, key = accounts.create_key(caller().user_id, body.name, body.expires_in_days)
@@ -54,9 +58,10 @@ def blueprint(doors: Doors, tasks: TasksService, sample_url: str | None) -> Blue
         return _private(jsonify([key_document(key) for key in keys]))
 
     @routes.delete("/keys/<key_id>")
+    @reads_account_now
     def delete_key(key_id: str) -> tuple[str, int]:
         accounts.delete_key(caller().user_id, _uuid(key_id))
-        doors.authenticator.forget(caller().user_id)
+        auth.authenticator.forget(caller().user_id)
         return "", 204
 
     return routes

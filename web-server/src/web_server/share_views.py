@@ -14,7 +14,7 @@ from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
 from web_server import gateway, page
-from web_server.authentication import Authenticator
+from web_server.authentication import Authenticator, reads_account_now
 from web_server.gateway import Clips, TasksService
 from web_server.schemas import NewLink
 from web_server.share_tokens import Share, ShareInvalid, ShareTokens, share_url
@@ -28,14 +28,14 @@ _PART_FACTS = ("number", "segment", "name", "start_s", "end_s", "frames", "size_
 
 @dataclass(frozen=True)
 class Links:
-    """What makes links, and what answers those who follow them."""
+    """Makes share links, and answers callers who follow one."""
 
     tokens: ShareTokens
     authenticator: Authenticator
     tasks: TasksService
     clips: Clips
 
-    def opened(self, token: str, number: int | None = None) -> Share:
+    def open(self, token: str, number: int | None = None) -> Share:
         """Return what the link shows, and act for its owner; raise if it is not part `number`."""
         share = self.tokens.verify(token)
         is_other_part = number is not None and share.part not in (None, number)
@@ -43,16 +43,16 @@ class Links:
             raise ShareInvalid
         return share
 
-    def whole(self, token: str) -> Share:
+    def open_task(self, token: str) -> Share:
         """Return what the link shows; raise if it is a part alone."""
-        share = self.opened(token)
+        share = self.open(token)
         if share.part is not None:
             raise ShareInvalid
         return share
 
-    def shown(self, token: str) -> Response:
+    def document_response(self, token: str) -> Response:
         """Return the document of the link, or the tasks service's answer where there is no task."""
-        share = self.opened(token)
+        share = self.open(token)
         task = self.task(share.task_id)
         if isinstance(task, Response):
             return task
@@ -60,16 +60,16 @@ class Links:
         response.headers["Vary"] = "Accept"
         return response
 
-    def fetched(self, share: Share, path: str, query: str = "") -> Response:
+    def file_response(self, share: Share, path: str, query: str = "") -> Response:
         """Answer with what the tasks service has at `path` below the task."""
-        return gateway.fetched(self.tasks, self.clips, f"/tasks/{share.task_id}{path}", query)
+        return gateway.file_response(self.tasks, self.clips, f"/tasks/{share.task_id}{path}", query)
 
     def task(self, task_id: uuid.UUID) -> dict[str, Any] | Response:
         """Return the task's document, or the tasks service's answer where that is another one."""
         headers = gateway.request_headers(("Authorization",))
         answer = self.tasks.send("GET", f"/tasks/{task_id}", headers, None)
         if answer.status != HTTPStatus.OK:
-            return gateway.passed_on(answer)
+            return gateway.relay(answer)
         task: dict[str, Any] = json.loads(answer.read())
         gateway.release(answer)
         return task
@@ -80,6 +80,7 @@ def blueprint(links: Links) -> Blueprint:
     routes = Blueprint("shares", __name__)
 
     @routes.post("/tasks/<task_id>/links", provide_automatic_options=False)
+    @reads_account_now
     def create_link(task_id: str) -> tuple[Response, int] | Response:
         request.max_content_length = _MAX_BODY_BYTES
         body = parse_body(NewLink)
@@ -97,27 +98,27 @@ def blueprint(links: Links) -> Blueprint:
     def show(token: str) -> Response:
         if page.is_wanted():  # the page asks for this address once more, for JSON
             return _no_store(page.document())
-        return links.shown(token)
+        return links.document_response(token)
 
     @routes.get("/s/<token>/parts/<int:number>")
     def download_part(token: str, number: int) -> Response:
-        return links.fetched(links.opened(token, number), f"/parts/{number}")
+        return links.file_response(links.open(token, number), f"/parts/{number}")
 
     @routes.get("/s/<token>/parts/<int:number>/poster.jpg")
     def get_poster(token: str, number: int) -> Response:
-        return links.fetched(links.opened(token, number), f"/parts/{number}/poster.jpg")
+        return links.file_response(links.open(token, number), f"/parts/{number}/poster.jpg")
 
     @routes.get("/s/<token>/contact-sheet.jpg")
     def get_contact_sheet(token: str) -> Response:
-        return links.fetched(links.whole(token), "/contact-sheet.jpg")
+        return links.file_response(links.open_task(token), "/contact-sheet.jpg")
 
     @routes.get("/s/<token>/clips.zip")
     def download_clips(token: str) -> Response:
-        return links.fetched(links.whole(token), "/clips.zip", _WITHOUT_SECRETS)
+        return links.file_response(links.open_task(token), "/clips.zip", _WITHOUT_SECRETS)
 
     @routes.get("/s/<token>/manifest.json")
     def get_manifest(token: str) -> Response:
-        return links.fetched(links.whole(token), "/manifest.json", _WITHOUT_SECRETS)
+        return links.file_response(links.open_task(token), "/manifest.json", _WITHOUT_SECRETS)
 
     return routes
 

@@ -16,7 +16,7 @@ from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
 from web_server import accounts, services, session_cookie, sessions
-from web_server.authentication import Authenticator
+from web_server.authentication import Authenticator, reads_account_now
 from web_server.documents import token_document, user_document
 from web_server.login_throttle import Limit, LoginThrottle, TooManyFailures, account_of
 from web_server.models import User
@@ -41,8 +41,8 @@ for _outcome in ("ok", *_REFUSALS.values()):
 
 
 @dataclass(frozen=True)
-class Doors:
-    """What sign-up and log-in depend on: who may sign up, and the limit on guesses."""
+class AuthService:
+    """Checks passwords within the limit on guesses; `signup` says who may make an account."""
 
     authenticator: Authenticator
     signer: TokenSigner
@@ -54,7 +54,11 @@ class Doors:
         return LoginThrottle.of(email, request.remote_addr, self.limit)
 
     def authenticate(self, email: str, password: str) -> User:
-        """Return the account; which one was refused stands in the log, by its id or a hash."""
+        """Return the account of this email and password; log and count a refusal.
+
+        The log names the account by a part of the hash of its email. Raise BadCredentials,
+        AccountDisabled, TooManyFailures or TooBusy.
+        """
         try:
             user = services.authenticate(email, password, self.throttle(email))
         except tuple(_REFUSALS) as error:
@@ -73,7 +77,7 @@ class Doors:
         return user
 
 
-def auth_blueprint(doors: Doors) -> Blueprint:
+def auth_blueprint(auth: AuthService) -> Blueprint:
     """Return the routes below /auth."""
     routes = Blueprint("auth", __name__, url_prefix="/auth")
     routes.before_request(limit_body)
@@ -81,33 +85,35 @@ def auth_blueprint(doors: Doors) -> Blueprint:
     @routes.post("/signup")
     def signup() -> tuple[Response, int]:
         body = parse_body(SignUp)
-        if doors.signup == "closed":
+        if auth.signup == "closed":
             raise Problem(403, "signup_closed", "Only operators make accounts here.")
-        needed = (body.invitation or "") if doors.signup == "invite" else None
+        needed = (body.invitation or "") if auth.signup == "invite" else None
         user_id = services.create_user(body.username, body.email, body.password, invitation=needed)
         # The address is known from now on: unknown addresses do not slow its log-ins.
-        doors.throttle(body.email).reset()
+        auth.throttle(body.email).reset()
         return jsonify(user_document(user_id, body.username, body.email)), 201
 
     @routes.post("/login")
     def login() -> Response:
         body = parse_body(LogIn)
-        user = doors.authenticate(body.email, body.password)
-        token = sessions.begin(user, doors.signer)
+        user = auth.authenticate(body.email, body.password)
+        token = sessions.begin(user, auth.signer)
         return _token_response(token, in_cookie=body.session)
 
     @routes.post("/refresh")
+    @reads_account_now
     def refresh() -> Response:
         identity = caller()
         if identity.logged_in_at_s < time.time() - REFRESH_S:
             raise Problem(401, "login_required", "The log-in is too long ago; log in again.")
-        token = sessions.renew(identity, doors.signer)
+        token = sessions.renew(identity, auth.signer)
         return _token_response(token, in_cookie=session_cookie.is_given())
 
     @routes.post("/logout")
+    @reads_account_now
     def logout() -> Response:
         accounts.end_tokens(caller().user_id)
-        doors.authenticator.forget(caller().user_id)
+        auth.authenticator.forget(caller().user_id)
         response = Response(status=204)
         del response.headers["Content-Type"]
         if session_cookie.is_given():
@@ -115,12 +121,13 @@ def auth_blueprint(doors: Doors) -> Blueprint:
         return response
 
     @routes.post("/password")
+    @reads_account_now
     def change_password() -> Response:
         body = parse_body(ChangePassword)
-        user = doors.authenticate_again(caller().user_id, body.old_password)
+        user = auth.authenticate_again(caller().user_id, body.old_password)
         changed = accounts.change_password(user, body.password)
-        doors.authenticator.forget(user.id)
-        token = sessions.begin(changed, doors.signer)
+        auth.authenticator.forget(user.id)
+        token = sessions.begin(changed, auth.signer)
         return _token_response(token, in_cookie=session_cookie.is_given())
 
     return routes
