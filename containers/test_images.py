@@ -98,7 +98,7 @@ def test_revision_is_the_commit(engine: Engine) -> None:
 
 
 def test_the_sandbox_of_the_decoders_holds(engine: Engine) -> None:
-    """The drill as a decoder: the image's user, under the engine's own system-call filter."""
+    """Escape attempts as a decoder: the image's user, under the engine's own system-call filter."""
     printed = inside(
         engine, WORKER, "/app/bin/python", "-m", "worker_server.media.process.check_sandbox"
     ).splitlines()

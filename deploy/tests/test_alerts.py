@@ -26,7 +26,7 @@ EXPRESSIONS = [
 ]
 # What Prometheus and the rules themselves add to the labels of a metric.
 ADDED_LABELS = {"job", "instance", "what"}
-OURS = {Fault.MACHINE, Fault.SHARE, Fault.OURS}
+OPERATORS = {Fault.MACHINE, Fault.SHARE, Fault.INTERNAL}
 
 
 def described() -> list[Metric]:
@@ -83,7 +83,7 @@ def test_alert_of_own_failures_has_exactly_their_codes() -> None:
     [alert] = [alert for alert in ALERTS if alert["alert"] == "IdrlOwnFailures"]
     [codes] = re.findall(r'code=~"([^"]+)"', alert["expr"])
     assert set(codes.split("|")) == {
-        code for code in FailureCode if handling_of(code).fault in OURS
+        code for code in FailureCode if handling_of(code).fault in OPERATORS
     }
 
 

@@ -17,7 +17,7 @@ from idrl_local import privileges, sample, supervision, system
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
 from idrl_local.programs import PROGRAMS
 from idrl_testing.waiting import wait_until
-from worker_server.media.process import drill, guard
+from worker_server.media.process import escape_attempts, guard
 from worker_server.media.process.child import ChildFiles, ChildLimits, guarded
 from worker_server.media.process.sandbox import NEEDED
 
@@ -138,7 +138,7 @@ def test_changed_settings_are_refused_by_name(environment: Mapping[str, str]) ->
 def test_compromised_decoder_reaches_nothing(
     home: Home, ports: Ports, tmp_path: Path, user: str
 ) -> None:
-    """The drill beside a render worker: nothing of what the running system has.
+    """Escape attempts beside a render worker: nothing of what the running system has.
 
     Both users are the same where no root has started the system.
     """
@@ -150,19 +150,19 @@ def test_compromised_decoder_reaches_nothing(
         canary.setblocking(False)
         targets = targets_in(home, ports, tmp_path) | {"udp": canary.getsockname()}
         files = ChildFiles(read=(tmp_path / "source",), write=(tmp_path / "scratch",))
-        succeeded = drill_as(identity, targets, guard.ALL, files)
+        succeeded = attempts_as(identity, targets, guard.ALL, files)
         with pytest.raises(BlockingIOError):
             canary.recv(1)
         assert {name for name, done in succeeded.items() if done} == set(NEEDED)
         # Without the sandbox the same attempts succeed: nothing else refuses them.
-        open_doors = drill_as(identity, targets, guard.NONE, files)
+        unblocked = attempts_as(identity, targets, guard.NONE, files)
         assert canary.recv(1) == b"1"
     allowed = ("read a secret", "list another folder", "connect by TCP", "connect to a socket file")
-    assert all(open_doors[name] for name in (*allowed, "read the parent's environment")), open_doors
+    assert all(unblocked[name] for name in (*allowed, "read the parent's environment")), unblocked
 
 
 def targets_in(home: Home, ports: Ports, scratch_root: Path) -> dict[str, object]:
-    """Return what the drill tries in a running system: its secrets, files, ports and processes."""
+    """Return the secrets, files, ports and processes of a running system to attack."""
     outside = home.share / "another-task"
     outside.mkdir(exist_ok=True)
     (scratch_root / "scratch").mkdir()
@@ -181,11 +181,11 @@ def targets_in(home: Home, ports: Ports, scratch_root: Path) -> dict[str, object
     }
 
 
-def drill_as(
+def attempts_as(
     identity: list[str], targets: dict[str, object], sandbox: str, files: ChildFiles
 ) -> dict[str, bool]:
     Path(str(targets["outside"]), "removable").touch(0o666)
-    words = [sys.executable, "-I", drill.__file__, json.dumps(targets)]
+    words = [sys.executable, "-I", escape_attempts.__file__, json.dumps(targets)]
     done = subprocess.run(
         [*identity, *guarded(words, ChildLimits(), sandbox, files)],
         check=True,

@@ -9,7 +9,7 @@ from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.queue import claims, signs
+from worker_server.queue import claims, workers
 from worker_server.settings import Settings
 from worker_testing import claim_task, let_run_out, parts_of, processing, submit, task_of
 
@@ -21,8 +21,8 @@ def test_paused_work_is_not_claimed(app: Flask, settings: Settings, runtime: Run
     task_id = submit()
     shown = run(args=["work", "pause", "fetch"])
     assert shown.output.splitlines() == [
-        "fetch   paused   1 waiting, 0 held by workers",
-        "render  running  0 waiting, 0 held by workers",
+        "fetch   paused   1 waiting, 0 running",
+        "render  running  0 waiting, 0 running",
     ]
     assert not fetch_next(settings, runtime)
     assert task_of(task_id).attempt == 0
@@ -30,7 +30,7 @@ def test_paused_work_is_not_claimed(app: Flask, settings: Settings, runtime: Run
     claim_task()
     drained = run(args=["work", "drain", "fetch", "--timeout-s", "0"])
     assert drained.exit_code == 1
-    assert "paused   0 waiting, 1 held by workers" in drained.output
+    assert "paused   0 waiting, 1 running" in drained.output
 
 
 def test_paused_renders_are_not_claimed(app: Flask, settings: Settings, runtime: Runtime) -> None:
@@ -84,13 +84,13 @@ def test_source_is_blamed_while_the_share_is_good(settings: Settings, runtime: R
 def test_internal_fault_is_reported_until_work_succeeds(
     settings: Settings, runtime: Runtime
 ) -> None:
-    signs.beat(runtime.worker_name, ["fetch"])
+    workers.beat(runtime.worker_name, ["fetch"])
     task_id = submit()
     attempt(settings, runtime, ZeroDivisionError())
-    assert signs.liveness().faults == {runtime.worker_name: "internal_error"}
+    assert workers.liveness().faults == {runtime.worker_name: "internal_error"}
     assert task_of(task_id).status == "queued"
     attempt(settings, runtime, None)
-    assert signs.liveness().faults == {}
+    assert workers.liveness().faults == {}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.media.process import child
-from worker_server.queue import signs
+from worker_server.queue import workers
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, parts_of, submit, task_of
 
@@ -118,7 +118,7 @@ def test_broken_worker_does_not_fail_tasks(
     runtime: Runtime,
     run_instead: RunInstead,
 ) -> None:
-    signs.beat(runtime.worker_name, ["fetch"])
+    workers.beat(runtime.worker_name, ["fetch"])
     run_instead(PROBE, BROKEN)
     task_id = submit(f"{site}/{sample(2)}")
     for _ in range(settings.max_attempts + 1):
@@ -126,4 +126,4 @@ def test_broken_worker_does_not_fail_tasks(
         assert fetch_next(settings, runtime)
         task = task_of(task_id)
         assert (task.status, task.failures, task.error_code) == ("queued", 0, "internal_error")
-    assert signs.liveness().faults == {runtime.worker_name: "internal_error"}
+    assert workers.liveness().faults == {runtime.worker_name: "internal_error"}

@@ -29,7 +29,7 @@ def test_undocumented_code_is_refused() -> None:
 @pytest.mark.parametrize("code", list(FailureCode))
 def test_share_and_internal_faults_never_fail_the_work(code: FailureCode) -> None:
     handling = handling_of(code)
-    if handling.fault is Fault.OURS or code in ("storage_full", "storage_unavailable"):
+    if handling.fault is Fault.INTERNAL or code in ("storage_full", "storage_unavailable"):
         assert handling.bound is Bound.NEVER
         assert handling.ready != "nothing"
     assert WorkFailed(code, "").counted == handling.counted

@@ -75,7 +75,7 @@ def test_writes_are_refused_while_the_share_hangs(
     calls: Calls, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = calls.create().headers["Location"]
-    with monkeypatch.context() as quick, hanging(monkeypatch, storage, "prove_usable"):
+    with monkeypatch.context() as quick, hanging(monkeypatch, storage, "check_usable"):
         quick.setattr(share_monitor, "_FRESH_S", 0.0)
         quick.setattr(share_monitor, "_HANGS_AFTER_S", 0.2)
         wait_until(lambda: calls.create().status_code == 503)

@@ -18,7 +18,7 @@ from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.media import ClipRejected, EncodeFailed, SourceError
-from worker_server.queue import claims, signs
+from worker_server.queue import claims, workers
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_wakeups
 
@@ -200,19 +200,19 @@ def test_unusable_scratch_folder_is_an_internal_fault(
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     assert fetch_next(settings, runtime)
-    signs.beat(runtime.worker_name, ["render"])
+    workers.beat(runtime.worker_name, ["render"])
     settings.scratch_folder.write_bytes(b"")  # a file: no folder for root either
     for _ in range(settings.max_attempts + 1):
         let_run_out()
         assert render_next(settings, runtime)
         part = parts_of(task_id)[0]
         assert (part.status, part.failures, part.error_code) == ("waiting", 0, "internal_error")
-    assert signs.liveness().faults == {runtime.worker_name: "internal_error"}
+    assert workers.liveness().faults == {runtime.worker_name: "internal_error"}
     settings.scratch_folder.unlink()
     let_run_out()
     assert render_next(settings, runtime)
     assert task_of(task_id).status == "done"
-    assert signs.liveness().faults == {}
+    assert workers.liveness().faults == {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.media import SandboxReport
-from worker_server.queue import signs
+from worker_server.queue import workers
 from worker_server.settings import Settings
 from worker_testing import post, problem
 
@@ -37,11 +37,11 @@ def test_unreachable_database_is_503(settings: Settings, auth: Auth) -> None:
 
 
 def alive() -> None:
-    """Workers of each kind and a sweeper give signs of life."""
+    """Workers of each kind and a sweeper have just had a heartbeat."""
     for kind in ("fetch", "render"):
-        signs.beat(f"{kind}:1", [kind])
+        workers.beat(f"{kind}:1", [kind])
     for step in ("leases", "wakeups", "files"):
-        signs.note_step(step, "sweeper:1", None)
+        workers.note_step(step, "sweeper:1", None)
 
 
 def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:

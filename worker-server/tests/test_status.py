@@ -1,4 +1,4 @@
-"""The operators' calls: how the system stands, and pausing a kind of work."""
+"""The operators' calls: the system's state, and pausing a kind of work."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
 from worker_server.errors import WorkFailed
-from worker_server.queue import claims, leases, signs
+from worker_server.queue import claims, leases, workers
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import claim_task, finished_part, problem, processing, submit
@@ -55,9 +55,9 @@ def test_status_counts_what_there_is(
     leases.fail(lease, WorkFailed("source_not_found", "gone"), RetryLimits(3))
     database.execute("UPDATE tasks SET run_after = now() - interval '90 s' WHERE status = 'queued'")
     database.execute("UPDATE tasks SET created_at = run_after")
-    signs.beat("worker-1:7", ["render"])
-    signs.beat("worker-2:8", ["fetch"])
-    signs.note_fault("worker-2:8", "internal_error")
+    workers.beat("worker-1:7", ["render"])
+    workers.beat("worker-2:8", ["fetch"])
+    workers.note_fault("worker-2:8", "internal_error")
     database.execute("UPDATE workers SET seen_at = seen_at - interval '1 h' WHERE name ~ '1:7'")
     database.execute("UPDATE usage_days SET busy_s = 5")
 

@@ -116,7 +116,7 @@ def test_files_are_removed_except_those_to_keep(share: Path, folder: Path) -> No
     for name in ("source.1", "source.1.remuxed", ".0.1.mp4.tmp", "0.1.mp4", "0.2.mp4"):
         (folder / name).touch()
     names = storage.list_files(share, TASK)
-    (folder / "1.1.mp4").touch()  # made since
+    (folder / "1.1.mp4").touch()  # written after the listing
     assert storage.remove_files(share, TASK, names, keep={"0.2.mp4"}).error is None
     assert {path.name for path in folder.iterdir()} == {"0.2.mp4", "1.1.mp4"}
 
@@ -128,16 +128,16 @@ def test_other_entries_are_not_task_folders(share: Path, folder: Path) -> None:
 
 
 def test_folder_without_the_marker_is_not_the_share(share: Path) -> None:
-    assert storage.prove_usable(share, reserve_bytes=0) > 0
+    assert storage.check_usable(share, reserve_bytes=0) > 0
     (share / storage.MARKER).unlink()
     assert not storage.is_mounted(share)
     with pytest.raises(storage.ShareAway):
-        storage.prove_usable(share, reserve_bytes=0)
+        storage.check_usable(share, reserve_bytes=0)
 
 
 def test_share_with_less_space_than_the_reserve_is_full(share: Path) -> None:
     with pytest.raises(storage.ShareFull):
-        storage.prove_usable(share, reserve_bytes=2**62)
+        storage.check_usable(share, reserve_bytes=2**62)
     assert {path.name for path in share.iterdir()} == {storage.MARKER}
 
 
@@ -159,7 +159,7 @@ def test_share_that_cannot_be_written_is_not_usable(
 
     monkeypatch.setattr(Path, "write_bytes", refuse)  # stands in for a file server that refuses
     with pytest.raises(error):
-        storage.prove_usable(share, reserve_bytes=0)
+        storage.check_usable(share, reserve_bytes=0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime, SweepClock
-from worker_server.queue import claims, leases, signs
+from worker_server.queue import claims, leases, workers
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, submit, task_of, waiting_wakeups
@@ -125,7 +125,7 @@ def test_round_without_redis_takes_back_leases_and_ends_cancels(
     round_of(at_once.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), clock)
     assert task_of(lost).status == "queued"
     assert task_of(canceled).status == "canceled"
-    ages_s = signs.liveness().sweep_ages_s
+    ages_s = workers.liveness().sweep_ages_s
     assert ages_s["leases"] < 60
     assert db.session.scalar(text("SELECT error FROM sweeps WHERE step = 'wakeups'"))
 

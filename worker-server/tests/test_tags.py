@@ -172,7 +172,7 @@ def test_state_of_the_share_is_in_the_tag(
     path = f"/tasks/{post(client, auth()).get_json()['task_id']}"
     before = client.get(path, headers=auth())
     (settings.remote_folder / storage.MARKER).unlink()
-    client.get("/ready")  # which proves the share
+    client.get("/ready")  # which checks the share
     after = client.get(path, headers={**auth(), "If-None-Match": before.headers["ETag"]})
     assert (after.status_code, after.get_json()["waiting_for"]) == (200, "storage_unavailable")
 

@@ -24,7 +24,7 @@ from worker_testing import finished_part, processing, submit
 
 pytestmark = pytest.mark.usefixtures("app")
 SECRET = signing.make_secret()
-SPELLED = signing.spell_secret(SECRET)
+ENCODED_SECRET = signing.encode_secret(SECRET)
 EVENTS = ["task.done", "task.failed", "task.canceled"]
 
 
@@ -81,7 +81,7 @@ def test_event_of_a_finished_task_is_sent_once_and_signed(
     processing(1, owner_id=2)
     finished_part()  # another account's
     assert (_send(), _send()) == (1, 0)
-    (body,) = receiver.verified(SPELLED)
+    (body,) = receiver.verified(ENCODED_SECRET)
     assert (body["type"], body["data"]["task_id"]) == ("task.done", str(task_id))
     assert (body["data"]["status"], len(body["data"]["parts"])) == ("done", 1)
     row = _row()
@@ -125,7 +125,7 @@ def test_a_refused_event_is_tried_again_the_same(
     assert _send() == 1
     (first, body), (second, again) = receiver.received
     assert (first["webhook-id"], body) == (second["webhook-id"], again)
-    assert len(receiver.verified(SPELLED)) == 2
+    assert len(receiver.verified(ENCODED_SECRET)) == 2
     assert (_row().status, _row().attempt) == ("delivered", 2)
 
 
@@ -210,7 +210,7 @@ def test_a_killed_senders_event_is_sent_again(
         time.sleep(0.1)
     ids = {headers["webhook-id"] for headers, _ in receiver.received}
     assert (len(receiver.received), ids) == (2, {f"msg_{_row().id}"})
-    assert len(receiver.verified(SPELLED)) == 2
+    assert len(receiver.verified(ENCODED_SECRET)) == 2
 
 
 def test_event_is_sent_again_to_a_killed_receiver(
@@ -226,7 +226,7 @@ def test_event_is_sent_again_to_a_killed_receiver(
     assert _send() == 1
     first, second = (headers["webhook-id"] for headers, _ in receiver.received)
     assert first == second
-    assert (len(receiver.verified(SPELLED)), _row().status) == (2, "delivered")
+    assert (len(receiver.verified(ENCODED_SECRET)), _row().status) == (2, "delivered")
 
 
 def test_restart_of_postgresql_loses_no_event(
@@ -240,7 +240,7 @@ def test_restart_of_postgresql_loses_no_event(
     receiver.before_answer = bool
     db.session.remove()
     assert (_row().status, _row().attempt) == ("delivered", 1)
-    assert len(receiver.verified(SPELLED)) == 1
+    assert len(receiver.verified(ENCODED_SECRET)) == 1
     assert _send() == 0
 
 
@@ -316,4 +316,4 @@ def test_frozen_sender_sends_what_the_other_one_has_sent(
     assert attempt(_sender(), frozen, lambda: False).is_delivered
     (first, body), (second, again) = receiver.received
     assert (first["webhook-id"], body) == (second["webhook-id"], again)
-    assert receiver.verified(SPELLED)[1]["data"]["task_id"] == str(task_id)
+    assert receiver.verified(ENCODED_SECRET)[1]["data"]["task_id"] == str(task_id)

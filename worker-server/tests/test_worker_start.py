@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_server.jobs.selftest import prove
+from worker_server.jobs.selftest import run_selftest
 from worker_server.media.selftest import SelfTestFailed
 from worker_server.settings import Settings
 
@@ -50,7 +50,7 @@ def test_a_logo_path_that_names_no_file_stops_the_start(tmp_path: Path) -> None:
 
 def test_only_render_workers_need_the_logo(settings: Settings, tmp_path: Path) -> None:
     broken = settings.model_copy(update={"logo_path": tmp_path / "absent.png"})
-    prove(broken, {"fetch"})
-    prove(broken, {"sweep"})
+    run_selftest(broken, {"fetch"})
+    run_selftest(broken, {"sweep"})
     with pytest.raises(SelfTestFailed, match="LOGO_PATH"):
-        prove(broken, {"render"})
+        run_selftest(broken, {"render"})

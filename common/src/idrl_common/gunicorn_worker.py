@@ -25,12 +25,12 @@ _STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
 # must not occupy the threads of others.
 _FILE = re.compile(rb"(GET|HEAD) /+[^ ?]*/(clips\.zip|parts/[0-9]+)[ ?]")
 # More than the tasks service sends at once, so that it can refuse the others.
-_FILES_AT_ONCE = 64
+_FILE_THREADS = 64
 # They wait for each other, as drawing takes a core.
 _PICTURE = re.compile(rb"GET /+[^ ?]*/(preview|contact-sheet)\.jpg[ ?]")
 _PICTURE_THREADS = 24
 # Uploads: a body arrives as slowly as the client sends it.
-# Brands are judged and encoded meanwhile.
+# Brands are checked and encoded during the call.
 _UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
 # More than the tasks service lets send at once, so that it can refuse the others.
 _UPLOAD_THREADS = 80
@@ -51,7 +51,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
     def init_process(self) -> None:
         self._health_pool = ThreadPoolExecutor(1)
         self._status_pool = ThreadPoolExecutor(2)
-        self._file_pool = ThreadPoolExecutor(_FILES_AT_ONCE)
+        self._file_pool = ThreadPoolExecutor(_FILE_THREADS)
         self._picture_pool = ThreadPoolExecutor(_PICTURE_THREADS)
         self._upload_pool = ThreadPoolExecutor(_UPLOAD_THREADS)
         super().init_process()

@@ -114,10 +114,10 @@ def _all_checks(status: Status) -> dict[str, Check]:
     folder = status.process_folder
     if folder is None:
         return dict(status.checks)
-    return {**status.checks, "processes": Check(lambda: _prove_processes(folder), required=False)}
+    return {**status.checks, "processes": Check(lambda: _check_processes(folder), required=False)}
 
 
-def _prove_processes(folder: Path) -> None:
+def _check_processes(folder: Path) -> None:
     down = [state.name for state in processes.read_states(folder) if not state.is_up]
     if down:
         raise ProcessDown(", ".join(down))

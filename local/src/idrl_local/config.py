@@ -107,7 +107,7 @@ def write_supervisord(home: Home) -> Path:
 def _section(program: Program) -> dict[str, str]:
     return {
         "command": f"""sh -c 'exec "${PYTHON}" -m idrl_local exec {program.name}'""",
-        # `up` starts each once what it needs answers; from then on supervisord restarts what ends.
+        # `up` starts each program once its dependencies answer; supervisord restarts what ends.
         "autostart": "false",
         "autorestart": "true",
         "startsecs": "5",

@@ -1,4 +1,4 @@
-"""What the demo is to make clips of, judged before a system is started for it."""
+"""What the demo is to make clips of, checked before a system is started for it."""
 
 import ipaddress
 import re

@@ -316,7 +316,7 @@ def _one_line(pem: str) -> str:
 
 
 def _worker(name: str, command: Callable[[Installation], list[str]]) -> Program:
-    # TERM goes to the main process alone: it has its children hand their work back, and then ends
+    # TERM goes to the main process alone: it has its children release their leases, and then ends
     # them itself.
     return Program(name, "services", command, _celery_environment(name), stop_wait_s=30)
 

@@ -9,6 +9,6 @@ from idrl_local.programs import READY_FILE
 
 
 @signals.worker_ready.connect
-def tell(**_: object) -> None:
-    """Leave the sign that `up` waits for."""
+def touch_ready_file(**_: object) -> None:
+    """Make the file that `up` waits for."""
     Path(os.environ[READY_FILE]).touch()

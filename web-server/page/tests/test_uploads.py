@@ -72,7 +72,7 @@ def test_large_file_after_cuts_and_a_reload(
     page.set_input_files("input[type=file]", source)
     pieces.cut(CUTS_BYTES[2])
     page.wait_for_url("**/#/task/*", timeout=240_000)
-    # What had arrived was not sent again, but for a piece or two that were under way.
+    # What had arrived was not sent again, except for one or two chunks in flight.
     assert pieces.starts_bytes[before] >= RELOADED_AFTER_BYTES - PIECE_BYTES
     assert len(pieces.starts_bytes) <= SIZE_BYTES // PIECE_BYTES + 1 + len(CUTS_BYTES) + 2
     task_id = page.url.rpartition("/")[2]

@@ -16,7 +16,7 @@ _REMOVAL_S = 8
 _BETWEEN_ROUNDS_S = 0.25
 # Of this process: the accounts that a call is deleting.
 _under_way: set[int] = set()
-_guard = threading.Lock()
+_lock = threading.Lock()
 _NO_DEFAULT = b'{"brand_id": null}'
 
 
@@ -38,14 +38,14 @@ def remove(
     Calls that are under way may still add something: the account goes only where nothing is left,
     and nothing can be added afterwards.
     """
-    with _guard:
+    with _lock:
         if user.id in _under_way:
             raise TasksStillRunning
         _under_way.add(user.id)
     try:
         _remove(user, tasks, authenticator, signer)
     finally:
-        with _guard:
+        with _lock:
             _under_way.discard(user.id)
 
 

@@ -1,4 +1,4 @@
-"""A brand as a caller has sent it, the slot that its making takes, and the types of the makers."""
+"""A brand as a caller sends it, the slot for making one, and the types of the functions that do."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping

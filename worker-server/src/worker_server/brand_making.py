@@ -1,4 +1,4 @@
-"""Makes a brand of what a caller has sent: judged, normalized, put on the share, stored."""
+"""Makes a brand from a draft: checks and normalizes its files, publishes them, stores the row."""
 
 import time
 from fractions import Fraction

@@ -11,9 +11,7 @@ from worker_server.queue.pauses import Kind
 
 _POLL_S = 1.0
 _kinds = click.argument("kinds", nargs=-1, type=click.Choice([kind.value for kind in Kind]))
-work = AppGroup(
-    "work", help="Pause, resume or drain the work, on all machines; show how it stands."
-)
+work = AppGroup("work", help="Pause, resume or drain the work on all machines; show its state.")
 
 
 def install(app: Flask) -> None:
@@ -24,7 +22,7 @@ def install(app: Flask) -> None:
 @work.command()
 @_kinds
 def pause(kinds: tuple[str, ...]) -> None:
-    """Let workers finish what they hold and claim nothing new."""
+    """Let workers finish what they claimed and claim nothing new."""
     for kind in _chosen(kinds):
         pauses.pause(kind)
     _show()
@@ -40,14 +38,14 @@ def resume(kinds: tuple[str, ...]) -> None:
 
 
 @work.command()
-@click.option("--timeout-s", default=3600.0, help="How long to wait for what workers hold.")
+@click.option("--timeout-s", default=3600.0, help="How long to wait for running work.")
 @_kinds
 def drain(kinds: tuple[str, ...], timeout_s: float) -> None:
-    """Pause, and wait until workers hold nothing; the exit status is 1 if they still do."""
+    """Pause, and wait until nothing runs; the exit status is 1 at the timeout."""
     chosen, deadline = _chosen(kinds), time.monotonic() + timeout_s
     for kind in chosen:
         pauses.pause(kind)
-    while any(pauses.status_of(kind).held for kind in chosen):
+    while any(pauses.status_of(kind).running for kind in chosen):
         if time.monotonic() > deadline:
             _show()
             raise SystemExit(1)
@@ -57,7 +55,7 @@ def drain(kinds: tuple[str, ...], timeout_s: float) -> None:
 
 @work.command()
 def status() -> None:
-    """Show for each kind whether it is paused, how much waits and how much workers hold."""
+    """Show for each kind whether it is paused, how much waits and how much runs."""
     _show()
 
 
@@ -69,4 +67,4 @@ def _show() -> None:
     for kind in Kind:
         status = pauses.status_of(kind)
         state = "paused" if status.is_paused else "running"
-        click.echo(f"{kind:7} {state:8} {status.waiting} waiting, {status.held} held by workers")
+        click.echo(f"{kind:7} {state:8} {status.waiting} waiting, {status.running} running")

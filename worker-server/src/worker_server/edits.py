@@ -1,4 +1,4 @@
-"""What callers may ask to be made of a video: the body's `edit`, and what a task's row keeps of it.
+"""Edits: what callers ask to be made of a video, as the body's `edit` and as a task's row has it.
 
 A neutral module: the API parses it, jobs read what is stored.
 """
@@ -76,10 +76,10 @@ class Edit(Body):
             )
         return self
 
-    def over(self, others: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields of another edit with those that the caller has given here, as JSON.
+    def merged_onto(self, others: dict[str, Any]) -> dict[str, Any]:
+        """Return `others`, the fields of another edit, overridden by the fields set here, as JSON.
 
-        Segments take the place of a stretch, and a stretch that of segments.
+        Segments replace a stretch (`start_s`, `end_s`), and a stretch replaces segments.
         """
         set_fields = self.model_dump(mode="json", exclude_unset=True)
         replaced: set[str] = set()
@@ -89,7 +89,7 @@ class Edit(Body):
             replaced.add("segments")
         return {name: value for name, value in others.items() if name not in replaced} | set_fields
 
-    def whole(self, part_seconds: float) -> dict[str, Any]:
+    def with_defaults(self, part_seconds: float) -> dict[str, Any]:
         """Return all fields as JSON, with this default for the longest part."""
         default = {} if self.part_seconds else {"part_seconds": part_seconds}
         return self.model_dump(mode="json") | default

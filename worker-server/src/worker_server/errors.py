@@ -76,7 +76,7 @@ class Fault(StrEnum):
     QUOTA = "quota"
     SHARE = "share"
     MACHINE = "machine"
-    OURS = "ours"
+    INTERNAL = "internal"
 
 
 class Bound(StrEnum):
@@ -110,7 +110,7 @@ _SHARE = Handling(Fault.SHARE, Bound.NEVER, "`share` or `share_space` fails")
 _MACHINE = Handling(Fault.MACHINE, Bound.ATTEMPTS)
 # The same input most likely fails again: each attempt has tried every renderer already.
 _REPEATABLE = Handling(Fault.MACHINE, Bound.SECOND)
-_OURS = Handling(Fault.OURS, Bound.NEVER, "`faults` fails")
+_INTERNAL = Handling(Fault.INTERNAL, Bound.NEVER, "`faults` fails")
 _HANDLING = {
     FailureCode.DECODER_CRASHED: Handling(Fault.SOURCE, Bound.SECOND),
     FailureCode.SOURCE_UNAVAILABLE: _SOURCE_AWAY,
@@ -129,7 +129,7 @@ _HANDLING = {
     FailureCode.QUOTA_SOURCE_SECONDS: Handling(Fault.QUOTA, Bound.FIRST),
     FailureCode.CLIP_LOST: Handling(Fault.SHARE, Bound.FIRST),
     FailureCode.TASK_FAILED: Handling(Fault.SOURCE, Bound.FIRST),
-    FailureCode.INTERNAL_ERROR: _OURS,
+    FailureCode.INTERNAL_ERROR: _INTERNAL,
 }
 
 

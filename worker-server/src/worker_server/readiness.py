@@ -8,13 +8,13 @@ import redis
 from idrl_common.health import Check
 from worker_server.api import queries
 from worker_server.media import sandbox_report
-from worker_server.queue import signs
+from worker_server.queue import workers
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
 _MIN_SWEEP_AGE_S = 15.0
-# Steps that no task can do without, by how many rounds they may be late.
+# Steps without which tasks stand still.
 _STEPS = ("leases", "wakeups", "files")
 
 
@@ -27,7 +27,7 @@ class SweeperLate(Exception):
 
 
 class NoLiveWorker(Exception):
-    """No worker of this kind has given a sign of life."""
+    """No worker of this kind has had a heartbeat of late."""
 
 
 class WorkerFault(Exception):
@@ -39,13 +39,13 @@ def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict
     return {
         "database": Check(queries.ping),
         "redis": Check(lambda: _ping(client), required=False),
-        "sandbox": Check(_prove_sandbox, required=False),
-        "share": Check(lambda: _prove_share(share), required=False),
-        "share_space": Check(lambda: _prove_space(share), required=False),
-        "sweeper": Check(lambda: _prove_sweeper(settings), required=False),
-        "fetch_worker": Check(lambda: _prove_worker("fetch"), required=False),
-        "render_worker": Check(lambda: _prove_worker("render"), required=False),
-        "faults": Check(_prove_no_faults, required=False),
+        "sandbox": Check(_check_sandbox, required=False),
+        "share": Check(lambda: _check_share(share), required=False),
+        "share_space": Check(lambda: _check_space(share), required=False),
+        "sweeper": Check(lambda: _check_sweeper(settings), required=False),
+        "fetch_worker": Check(lambda: _check_worker("fetch"), required=False),
+        "render_worker": Check(lambda: _check_worker("render"), required=False),
+        "faults": Check(_check_no_faults, required=False),
     }
 
 
@@ -53,37 +53,37 @@ def _ping(client: redis.Redis) -> None:
     client.ping()
 
 
-def _prove_sandbox() -> None:
+def _check_sandbox() -> None:
     if not sandbox_report().holds:
         raise NoSandbox
 
 
-def _prove_share(share: ShareMonitor) -> None:
-    error = share.prove().error
+def _check_share(share: ShareMonitor) -> None:
+    error = share.check().error
     if error is not None and not isinstance(error, ShareFull):
         raise error
 
 
-def _prove_space(share: ShareMonitor) -> None:
+def _check_space(share: ShareMonitor) -> None:
     error = share.last().error
     if isinstance(error, ShareFull):
         raise error
 
 
-def _prove_sweeper(settings: Settings) -> None:
-    ages_s = signs.liveness().sweep_ages_s
+def _check_sweeper(settings: Settings) -> None:
+    ages_s = workers.liveness().sweep_ages_s
     limit_s = max(3 * settings.sweep_s, _MIN_SWEEP_AGE_S)
     late = [step for step in _STEPS if ages_s.get(step, float("inf")) > limit_s]
     if late:
         raise SweeperLate(", ".join(late))
 
 
-def _prove_worker(kind: str) -> None:
-    if not signs.liveness().workers.get(kind):
+def _check_worker(kind: str) -> None:
+    if not workers.liveness().workers.get(kind):
         raise NoLiveWorker(kind)
 
 
-def _prove_no_faults() -> None:
-    faults = signs.liveness().faults
+def _check_no_faults() -> None:
+    faults = workers.liveness().faults
     if faults:
         raise WorkerFault(", ".join(sorted(faults)))

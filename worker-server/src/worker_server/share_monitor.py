@@ -9,7 +9,7 @@ from worker_server import storage
 
 _TIMEOUT_S = 2.0
 _FRESH_S = 5.0
-# A proof takes milliseconds; on a starved machine, a second or two.
+# A check takes milliseconds; on a starved machine, a second or two.
 _HANGS_AFTER_S = 5.0
 
 
@@ -23,19 +23,19 @@ class ShareState:
 
 
 class ShareMonitor:
-    """Proves the share when asked, in a thread of its own, one proof at a time."""
+    """Checks the share when asked, in a thread of its own, one check at a time."""
 
     def __init__(self, remote: Path, reserve_bytes: int) -> None:
         self._remote = remote
         self._reserve_bytes = reserve_bytes
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._began = 0.0
         self._state: ShareState | None = None
 
-    def prove(self, timeout_s: float = _TIMEOUT_S) -> ShareState:
+    def check(self, timeout_s: float = _TIMEOUT_S) -> ShareState:
         """Return the share's state as it is now; ShareAway when it does not answer in time."""
-        with self._guard:
+        with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._began = time.monotonic()
                 self._thread = threading.Thread(target=self._run, name="share", daemon=True)
@@ -47,27 +47,27 @@ class ShareMonitor:
         return self._state
 
     def last(self) -> ShareState:
-        """Return the last proven state without waiting; an old one is proven again meanwhile.
+        """Return the last known state without waiting; an old one is checked again meanwhile.
 
-        ShareAway where a proof has not ended for some seconds.
+        ShareAway where a check has not ended for some seconds.
         """
         state = self._state
         if state is None or time.monotonic() - state.at > _FRESH_S:
-            self.prove(timeout_s=0)
+            self.check(timeout_s=0)
         if self.hangs():
             return _no_answer()
         return self._state or ShareState(time.monotonic())
 
     def hangs(self) -> bool:
-        """Tell whether a proof has not ended for some seconds, so that any write would block."""
+        """Tell whether a check has not ended for some seconds, so that any write would block."""
         thread, began = self._thread, self._began
-        is_proving = thread is not None and thread.is_alive()
-        return is_proving and time.monotonic() - began > _HANGS_AFTER_S
+        is_checking = thread is not None and thread.is_alive()
+        return is_checking and time.monotonic() - began > _HANGS_AFTER_S
 
     def _run(self) -> None:
         now = time.monotonic()
         try:
-            free_bytes = storage.prove_usable(self._remote, self._reserve_bytes)
+            free_bytes = storage.check_usable(self._remote, self._reserve_bytes)
         except storage.ShareUnusable as error:
             self._state = ShareState(now, storage.free_bytes_or_none(self._remote), error)
         else:

@@ -86,7 +86,7 @@ def is_mounted(remote: Path) -> bool:
     return (remote / MARKER).exists()
 
 
-def prove_usable(remote: Path, reserve_bytes: int) -> int:
+def check_usable(remote: Path, reserve_bytes: int) -> int:
     """Write to the share and return its free bytes; raise ShareAway or ShareFull.
 
     Blocks while its server is away.

@@ -26,9 +26,9 @@ from worker_server.db import db
 from worker_server.jobs import runtime, sweep
 from worker_server.jobs.brands import remove_unneeded_brands
 from worker_server.jobs.runtime import worker_name
-from worker_server.jobs.signs_of_life import SignsOfLife
 from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
-from worker_server.queue import signs
+from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
+from worker_server.queue import workers
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -89,11 +89,11 @@ def run_round(group: Group, worker: str) -> bool:
     """Do the group's steps, each on its own; False when another process does them just now."""
     group.round_began = time.monotonic()
     try:
-        with _lock(_LOCK + group.number) as is_ours:
-            if is_ours:
+        with _lock(_LOCK + group.number) as is_acquired:
+            if is_acquired:
                 for name, step in group.steps:
                     _run_step(name, step, worker)
-            return is_ours
+            return is_acquired
     except SQLAlchemyError as error:
         _log.warning("sweep round failed: %s", type(error).__name__)
         return False
@@ -108,7 +108,7 @@ def _run_step(name: str, step: Callable[[], None], worker: str) -> None:
     except Exception as error:  # noqa: BLE001 # a step that fails must not keep the others from running
         error_name = type(error).__name__
         _log.exception("sweep step failed", extra={"step": name})
-    signs.note_step(name, worker, error_name)
+    workers.note_step(name, worker, error_name)
 
 
 @contextmanager
@@ -140,14 +140,14 @@ class Sweeper:
         self._app = app
         self._stopping = threading.Event()
         self._groups = groups(settings, runtime.attach(app).sweep_clock)
-        self._signs = SignsOfLife(app, worker_name(), ["sweeper"])
+        self._heartbeat = WorkerHeartbeat(app, worker_name(), ["sweeper"])
 
     def run(self) -> None:
         """Sweep until `stop` is called.
 
         A group that hangs ends the process, to be started again.
         """
-        self._signs.start()
+        self._heartbeat.start()
         for group in self._groups:
             name = group.steps[0][0]
             threading.Thread(target=self._loop, args=(group,), name=name, daemon=True).start()
@@ -156,7 +156,7 @@ class Sweeper:
             if stuck:
                 _log.critical("steps of the sweeper hang: the process ends", extra={"steps": stuck})
                 os._exit(1)
-        self._signs.stop()
+        self._heartbeat.stop()
 
     def stop(self, *_: object) -> None:
         """End `run`; what a thread is doing is safe to break off."""

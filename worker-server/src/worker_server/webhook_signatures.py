@@ -14,8 +14,8 @@ def make_secret() -> bytes:
     return secrets.token_bytes(_SECRET_BYTES)
 
 
-def spell_secret(secret: bytes) -> str:
-    """Return the secret as text with its prefix, as its owner gets it."""
+def encode_secret(secret: bytes) -> str:
+    """Return the secret in Base64 with its prefix, as its owner gets it."""
     return _PREFIX + base64.b64encode(secret).decode()
 
 

@@ -16,9 +16,9 @@ from idrl_common import logs
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime
-from worker_server.jobs.selftest import prove
-from worker_server.jobs.signs_of_life import SignsOfLife
+from worker_server.jobs.selftest import run_selftest
 from worker_server.jobs.webhook_senders import WebhookSenders
+from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.media.selftest import SelfTestFailed
 from worker_server.settings import Settings
 
@@ -50,11 +50,11 @@ celery.apps.worker.safe_say = _log_celery  # type: ignore[attr-defined] # the st
 
 
 @signals.celeryd_init.connect
-def _prove_the_work(options: dict[str, Any], **_: object) -> None:
+def _run_selftest(options: dict[str, Any], **_: object) -> None:
     """Refuse to start where this machine cannot do the work of the worker's queues."""
     queues = options.get("queues") or ()
     try:
-        prove(settings, set(queues.split(",") if isinstance(queues, str) else queues))
+        run_selftest(settings, set(queues.split(",") if isinstance(queues, str) else queues))
     except SelfTestFailed as error:
         _log.critical("the worker does not start", extra={"detail": str(error)})
         raise SystemExit(str(error)) from error
@@ -80,11 +80,11 @@ def close_warm_prober(**_: object) -> None:
 
 
 @signals.worker_ready.connect
-def begin_signs_of_life(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
+def start_worker_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
     """Tell the database that this worker is alive, and which kinds of work it takes."""
     kinds = sorted(sender.app.amqp.queues.consume_from)
     scratch = settings.scratch_folder if "render" in kinds else None
-    beat = SignsOfLife(flask_app, state.worker_name, kinds, scratch)
+    beat = WorkerHeartbeat(flask_app, state.worker_name, kinds, scratch)
     beat.start()
     signals.worker_shutdown.connect(lambda **_: beat.stop(), weak=False)
     if "fetch" in kinds:  # these workers alone reach other hosts

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from worker_server.media import ChildFiles, EncodeFailed, run_encoder
-from worker_server.media.process import child, drill, guard, sandbox
+from worker_server.media.process import child, escape_attempts, guard, sandbox
 from worker_server.media.process.child import ChildLimits, end, guarded, spawn
 
-# What the drill does, in a process that gives up its files and calls as a child module does.
+# The escape attempts, made in a process that gives up its files and calls as a child module does.
 SCRIPT = """
 import json, os, sys
-from worker_server.media.process import drill, guard
+from worker_server.media.process import escape_attempts, guard
 user, version, targets = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
 targets["parent"] = os.getppid()
 if user:
@@ -31,7 +31,7 @@ if version:
     guard.landlock_version = lambda: version
 guard.restrict_syscalls()
 guard.restrict_files([f"r:{targets['source']}", f"w:{targets['scratch']}"])
-print(json.dumps(drill.attempts(targets)))
+print(json.dumps(escape_attempts.attempts(targets)))
 """
 
 
@@ -88,14 +88,14 @@ def test_an_older_kernel_s_landlock_is_used_as_far_as_it_goes(version: int, fold
     assert accepted.holds
 
 
-def test_the_drill_finds_what_is_not_refused(folder: Path) -> None:
+def test_escape_attempts_find_what_is_not_refused(folder: Path) -> None:
     names = ("scratch", "outside", "source", "secret")
     with sandbox._listeners(folder) as addresses:
         targets = {name: str(folder / name) for name in names} | addresses
         targets["parent"] = os.getpid()
-        command = [sys.executable, "-I", drill.__file__, json.dumps(targets)]
-        open_doors = guarded(command, ChildLimits(), guard.NONE)
-        done = subprocess.run(open_doors, check=True, capture_output=True, text=True, timeout=30)
+        command = [sys.executable, "-I", escape_attempts.__file__, json.dumps(targets)]
+        unblocked = guarded(command, ChildLimits(), guard.NONE)
+        done = subprocess.run(unblocked, check=True, capture_output=True, text=True, timeout=30)
     escapes = escapes_in(json.loads(done.stdout))
     assert {"read a secret", "connect by TCP", "send by UDP", "signal the parent"} <= escapes
     report = sandbox.SandboxReport(0, (), tuple(escapes))

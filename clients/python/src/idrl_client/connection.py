@@ -14,7 +14,7 @@ from idrl_client.errors import IdrlError, NotFound, NotLoggedIn, Refused, Unreac
 _CONNECT_S = 10.0
 _READ_S = 60.0
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 15.0
+_MAX_PAUSE_S = 15.0
 _BUSY = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -85,7 +85,7 @@ class Connection:
                 if not _is_busy(answer) or time.monotonic() + wait_s > deadline:
                     raise _error(answer)
             time.sleep(wait_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
     def _send(
         self, method: str, path: str, headers: Mapping[str, str], options: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Calls that take finished clips away as a whole: manifests and ZIPs."""
+"""The calls that export finished clips: manifests and ZIPs."""
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic_core import to_json
@@ -21,14 +21,14 @@ def blueprint(archives: ArchiveSender) -> Blueprint:
     @routes.get("/tasks/<task_id>/manifest.json")
     def get_manifest(task_id: str) -> Response:
         key = parse_id(task_id, TaskNotFound)
-        document = manifest(_seen(archive_queries.task_to_archive(caller().user_id, key)))
+        document = manifest(_visible(archive_queries.task_to_archive(caller().user_id, key)))
         tag = tags.weak_tag([to_json(document).decode()])
         return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
 
     @routes.get("/tasks/<task_id>/clips.zip")
     def download_task(task_id: str) -> BaseResponse:
         key = parse_id(task_id, TaskNotFound)
-        return archives.of_task(_seen(archive_queries.task_to_archive(caller().user_id, key)))
+        return archives.of_task(_visible(archive_queries.task_to_archive(caller().user_id, key)))
 
     @routes.get("/batches/<batch_id>/clips.zip")
     def download_batch(batch_id: str) -> BaseResponse:
@@ -40,7 +40,7 @@ def blueprint(archives: ArchiveSender) -> Blueprint:
     return routes
 
 
-def _seen(task: ArchivedTask) -> ArchivedTask:
+def _visible(task: ArchivedTask) -> ArchivedTask:
     """Return the task; with `shared`, without fields that only its owner may see."""
     if request.args.get("shared") != "true":
         return task

@@ -26,9 +26,9 @@ from worker_server.api.share_access import ShareAccess, share_away
 from worker_server.api.slots import slots_for
 from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
 
-# A call is answered within 15 s; what is summed up by then is kept for the next call.
-_SUMMING_S = 8.0
-_OPENINGS = 8
+# A call is answered within 15 s: checksums computed in this time are stored for the next call.
+_CHECKSUM_LIMIT_S = 8.0
+_MAX_OPENING = 8
 _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 16, 10
 _log = logging.getLogger(__name__)
 LostClip = Callable[[uuid.UUID, int, str], object]
@@ -41,8 +41,8 @@ class NoClips(Exception):
         super().__init__("No clip is done yet; ask again later.")
 
 
-class _Held:
-    """The bytes, and what is to be done when they are sent, or their reader is gone."""
+class _ClosingBody:
+    """A response body that calls `on_close` once it is sent or its reader is gone."""
 
     def __init__(self, parts: Iterator[bytes], on_close: Callable[[], None]) -> None:
         self._parts = parts
@@ -66,7 +66,7 @@ class ArchiveSender:
         self._remote_folder = remote_folder
         self._count_bytes = count_bytes
         self._note_lost = note_lost
-        self._share = ShareAccess(_OPENINGS)
+        self._share = ShareAccess(_MAX_OPENING)
         self._slots = slots_for("ZIPs", _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT)
 
     def of_task(self, task: ArchivedTask) -> Response:
@@ -83,7 +83,7 @@ class ArchiveSender:
         return self._answer(f"{stem_of(name)}.zip", folders)
 
     def _answer(self, name: str, folders: Sequence[tuple[str, ArchivedTask]]) -> Response:
-        deadline = time.monotonic() + _SUMMING_S
+        deadline = time.monotonic() + _CHECKSUM_LIMIT_S
         with self._share.slot():
             members = [
                 member
@@ -97,8 +97,8 @@ class ArchiveSender:
         if has_body(response):
             start = response.content_range.start or 0
             length = response.content_length or 0
-            free = self._slots.take(caller().user_id)
-            response.response = _Held(self._bytes(layout, start, length), free)
+            free = self._slots.acquire(caller().user_id)
+            response.response = _ClosingBody(self._bytes(layout, start, length), free)
             self._count_bytes(length)
         return response
 
@@ -138,7 +138,7 @@ class ArchiveSender:
     def _crc32(self, task_id: str, part: FinishedPart, deadline: float) -> int:
         if part["crc32"] is not None:
             return part["crc32"]
-        checksum = _sum_up(self._path(part), deadline)
+        checksum = _crc32_of(self._path(part), deadline)
         archive_queries.store_crc32(task_id, part, checksum)
         return checksum
 
@@ -170,7 +170,7 @@ def _disposition(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _sum_up(path: Path, deadline: float) -> int:
+def _crc32_of(path: Path, deadline: float) -> int:
     """Return the CRC-32 of a clip of an earlier release; raise a 503 Problem at the deadline."""
     checksum = 0
     with path.open("rb") as file:

@@ -114,8 +114,8 @@ def _submissions(body: NewBatch) -> list[Submission]:
     errors += wrong_edits
     errors += [error for index, item in items.items() for error in _url_errors(index, item)]
     part_seconds = current().part_seconds
-    whole = {index: edit.whole(part_seconds) for index, edit in edits.items()}
-    branded, without_brand = with_brands(caller().user_id, whole)
+    complete = {index: edit.with_defaults(part_seconds) for index, edit in edits.items()}
+    branded, without_brand = with_brands(caller().user_id, complete)
     errors += without_brand + upload_errors(caller().user_id, items)
     if errors:
         sentence = "The batch has items that are wrong; none was accepted."

@@ -10,7 +10,7 @@ _SENTENCE = "This account has no such brand."
 
 
 def with_brand(owner_id: int, edit: dict[str, Any]) -> dict[str, Any]:
-    """Return the whole edit with the brand that it names, or the account's default.
+    """Return the complete edit with the brand that it names, or the account's default.
 
     Raise a 422 Problem.
     """
@@ -23,7 +23,7 @@ def with_brand(owner_id: int, edit: dict[str, Any]) -> dict[str, Any]:
 def with_brands(
     owner_id: int, edits: Mapping[int, dict[str, Any]]
 ) -> tuple[dict[int, dict[str, Any]], list[FieldError]]:
-    """Return the whole edits with their brands, and an error for each that has none."""
+    """Return the complete edits with their brands, and an error for each unknown brand."""
     resolved = brands.resolve(owner_id, [edit["brand_id"] for edit in edits.values()])
     errors = [
         _error(f"items.{index}.edit.brand_id")

@@ -13,7 +13,7 @@ from idrl_common.access import caller
 from idrl_common.validation import Body, Query, parse_body, parse_query
 from worker_server.api import brand_forms, services, tags
 from worker_server.api.ids import parse_id
-from worker_server.api.poster_views import DRAWN_AT_ONCE, DRAWN_AT_ONCE_PER_ACCOUNT
+from worker_server.api.poster_views import MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT
 from worker_server.api.slots import slots_for
 from worker_server.api.times import utc_text
 from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, making_slot
@@ -24,7 +24,7 @@ from worker_server.queue.brands import BrandNotFound
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
-_MADE_AT_ONCE, _MADE_AT_ONCE_PER_ACCOUNT = 16, 2
+_MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 16, 2
 
 
 class DefaultChoice(Body):
@@ -40,18 +40,18 @@ class PreviewQuery(Query):
 
 
 def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprint:
-    """Return the routes; `make` judges and stores a brand, `draw` its preview."""
+    """Return the routes; `make` checks and stores a brand, `draw` returns its preview."""
     routes = Blueprint("brands", __name__, url_prefix="/brands")
-    # Of those that wait for the one that is being made or drawn.
-    making = slots_for("brands", _MADE_AT_ONCE, _MADE_AT_ONCE_PER_ACCOUNT)
-    drawing = slots_for("pictures", DRAWN_AT_ONCE, DRAWN_AT_ONCE_PER_ACCOUNT)
+    # These bound the calls that wait for `making_slot`, of which a process has one.
+    making = slots_for("brands", _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT)
+    drawing = slots_for("pictures", MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT)
 
     @routes.post("")
     def create_brand() -> tuple[Response, int, dict[str, str]]:
         called_at = time.monotonic()
         services.admit_write(share)
         with (
-            making.taken(caller().user_id),
+            making.slot(caller().user_id),
             making_slot(),
             tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder,
         ):
@@ -85,7 +85,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
         tag = tags.weak_tag([str(brand.id)], aspect)  # a brand never changes
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        with drawing.taken(caller().user_id), making_slot():
+        with drawing.slot(caller().user_id), making_slot():
             preview = draw(brand, aspect, current().remote_folder)
         return tags.tagged(Response(preview, mimetype="image/jpeg"), tag)
 

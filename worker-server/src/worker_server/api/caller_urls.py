@@ -1,4 +1,4 @@
-"""Judging the URLs that callers give, before anything is accepted."""
+"""Checks the URLs that callers give, before anything is accepted."""
 
 from collections.abc import Collection
 

@@ -30,11 +30,13 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         editor = None
         if "edit" in body.model_fields_set:
             editor = changed_edit(caller().user_id, body.edit, current().part_seconds)
-        return whole(services.change_task(caller().user_id, key, values, editor))
+        return response_of(services.change_task(caller().user_id, key, values, editor))
 
     @routes.post("/<task_id>/start")
     def start_task(task_id: str) -> Answer:
-        return whole(services.start_task(caller().user_id, parse_id(task_id, TaskNotFound))), 202
+        return response_of(
+            services.start_task(caller().user_id, parse_id(task_id, TaskNotFound))
+        ), 202
 
     @routes.delete("/<task_id>")
     def delete_task(task_id: str) -> Answer:
@@ -49,7 +51,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         document = task_document(*services.retry_task(caller().user_id, key, current().quotas))
         return jsonify(document), 202, {"Location": document["link"]}
 
-    def whole(task: tuple[TaskFacts, list[PartFacts]]) -> Response:
+    def response_of(task: tuple[TaskFacts, list[PartFacts]]) -> Response:
         facts, parts = task
         blocked_by = services.blocked_by(share)
         return jsonify(task_document(facts, PartTotals.of(parts), parts, blocked_by=blocked_by))

@@ -52,7 +52,7 @@ class ClipSender:
         with self._share.slot():
             try:
                 file = (self._remote_folder / path).absolute()
-                hold = partial(self._slots.take, owner_id)
+                hold = partial(self._slots.acquire, owner_id)
                 response = _file_response(file, name, tag, mimetype, hold)
             except FileNotFoundError as error:
                 if storage.is_mounted(self._remote_folder):

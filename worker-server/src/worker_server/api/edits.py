@@ -1,4 +1,4 @@
-"""Edits that are put together: a planned task's with a change of it, a batch's with its items'."""
+"""Merged edits: a planned task's with a change of it, a batch's with those of its items."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,18 +15,19 @@ _ROUNDING_S = 0.0005  # as planning has it
 
 
 def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
-    """Return what makes of a task's edit the changed one, whole.
+    """Return the function that merges `change` into a task's edit, with all defaults.
 
     The task keeps the brand that it has, also once that is deleted. Raises a 400 Problem where the
     result is no edit, or begins behind the source's end.
     """
 
     def edited(stored: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-        edit = validate_field(Edit, change.over(stored), "edit")
+        edit = validate_field(Edit, change.merged_onto(stored), "edit")
         _check_begins(edit, source)
-        whole = edit.whole(part_seconds)
-        has_brand = whole["brand_id"] is not None and whole["brand_id"] == stored.get("brand_id")
-        return whole if has_brand else with_brand(owner_id, whole)
+        complete = edit.with_defaults(part_seconds)
+        brand_id = complete["brand_id"]
+        is_unchanged = brand_id is not None and brand_id == stored.get("brand_id")
+        return complete if is_unchanged else with_brand(owner_id, complete)
 
     return edited
 
@@ -34,10 +35,10 @@ def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
 def edits_of_items(
     default: Edit, items: Mapping[int, NewTask]
 ) -> tuple[dict[int, Edit], list[FieldError]]:
-    """Return each item's edit, completed by the batch's, and what is wrong with the results."""
-    fields = default.over({})
-    whole = [(item.edit or Edit()).over(fields) for item in items.values()]
-    valid, errors = validate_each(Edit, whole, "items")
+    """Return each item's edit merged onto the batch's, and the errors of invalid results."""
+    fields = default.merged_onto({})
+    merged = [(item.edit or Edit()).merged_onto(fields) for item in items.values()]
+    valid, errors = validate_each(Edit, merged, "items")
     indexes = list(items)
     for error in errors:
         _, place, name = error["field"].split(".", 2)
@@ -47,7 +48,7 @@ def edits_of_items(
 
 
 def _check_begins(edit: Edit, source: dict[str, Any]) -> None:
-    """Raise a Problem for what begins behind the end, or at it, rounded to milliseconds."""
+    """Raise a 400 Problem for a start at or after the source's end, rounded to milliseconds."""
     facts = source_document(source)
     if facts is None:
         return

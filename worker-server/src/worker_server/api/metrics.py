@@ -1,4 +1,4 @@
-"""The figures of the work, read from the database at each scrape."""
+"""Prometheus metrics of tasks and workers, read from the database at each scrape."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from idrl_common.health import Prober
 from worker_server.api import queries
-from worker_server.queue import backlog, signs, totals, webhooks
+from worker_server.queue import backlog, totals, webhooks, workers
 from worker_server.queue.totals import Total, TotalMetric
 from worker_server.share_monitor import ShareMonitor
 
@@ -27,8 +27,8 @@ _GAUGES = {
     "idrl_queue_length": ("Live tasks (fetch) and unfinished parts (render).", ["kind", "status"]),
     "idrl_work": ("The same under the names of 0.1.0.", ["kind", "status"]),
     "idrl_queue_oldest_seconds": ("How long the oldest due work has waited.", ["kind"]),
-    "idrl_workers": ("Workers with a recent sign of life.", ["kind"]),
-    "idrl_worker_faults": ("Live workers that met a fault of the system's own.", []),
+    "idrl_workers": ("Workers with a recent heartbeat.", ["kind"]),
+    "idrl_worker_faults": ("Live workers that had an internal fault.", []),
     "idrl_worker_start_time_seconds": ("Latest start of a live worker.", ["kind"]),
     "idrl_store_uptime_seconds": ("For how long PostgreSQL and Redis have run.", ["store"]),
     "idrl_last_sweep_timestamp_seconds": ("When a step of the sweeper last ended well.", ["step"]),
@@ -45,7 +45,7 @@ Samples = dict[str, dict[tuple[str, ...], float]]
 
 
 class WorkCollector(Collector):
-    """Figures of tasks, workers, the sweeper, the stores, the share and the sandbox."""
+    """Metrics of tasks, workers, the sweeper, the stores, the share and the sandbox."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class WorkCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         samples: Samples = {"idrl_sandbox": {(self._sandbox_level(),): 1}}
-        free_bytes = self._share.prove().free_bytes
+        free_bytes = self._share.check().free_bytes
         if free_bytes is not None:
             samples["idrl_share_free_bytes"] = {(): free_bytes}
         counted: list[Metric] = []
@@ -95,7 +95,7 @@ class WorkCollector(Collector):
 
 
 def _samples() -> Samples:
-    liveness = signs.liveness()
+    liveness = workers.liveness()
     work = backlog.count_by_status()
     return {
         "idrl_work": {(*key,): count for key, count in work.items()},

@@ -19,9 +19,9 @@ from worker_server.api.share_access import ShareAccess
 from worker_server.api.slots import slots_for
 from worker_server.storage import poster_path
 
-_SHEETS_AT_ONCE = 2
+_MAX_PARALLEL_SHEETS = 2
 # As many as a browser asks for at once; the service has a few threads more, to refuse others.
-DRAWN_AT_ONCE, DRAWN_AT_ONCE_PER_ACCOUNT = 20, 6
+MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT = 20, 6
 
 
 def blueprint(
@@ -30,8 +30,8 @@ def blueprint(
     """Return the routes."""
     routes = Blueprint("posters", __name__)
     # Each takes some tenths of a second of the processor, and some MiB.
-    drawing = ShareAccess(_SHEETS_AT_ONCE)
-    waiting = slots_for("pictures", DRAWN_AT_ONCE, DRAWN_AT_ONCE_PER_ACCOUNT)
+    drawing = ShareAccess(_MAX_PARALLEL_SHEETS)
+    waiting = slots_for("pictures", MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT)
 
     @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
     def get_poster(task_id: str, number: int) -> BaseResponse:
@@ -51,7 +51,7 @@ def blueprint(
         tag = tags.weak_tag(part.path for part in parts)
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        with waiting.taken(caller().user_id), drawing.slot():
+        with waiting.slot(caller().user_id), drawing.slot():
             sheet = contact_sheet(remote_folder, parts)
         count_bytes(len(sheet))
         return tags.tagged(Response(sheet, mimetype="image/jpeg"), tag)

@@ -19,13 +19,13 @@ class ServedBytes:
     def __init__(self, app: Flask, flush_every_s: float = _FLUSH_EVERY_S) -> None:
         self._app = app
         self._flush_every_s = flush_every_s
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._pending = 0
         self._thread: threading.Thread | None = None
 
     def add(self, size_bytes: int) -> None:
         """Count bytes that are being sent."""
-        with self._guard:
+        with self._lock:
             self._pending += size_bytes
             if self._thread is None and self._pending:
                 self._thread = threading.Thread(target=self._run, name="served-bytes", daemon=True)
@@ -34,7 +34,7 @@ class ServedBytes:
     def _run(self) -> None:
         while True:
             time.sleep(self._flush_every_s)
-            with self._guard:
+            with self._lock:
                 pending, self._pending = self._pending, 0
                 if not pending:
                     self._thread = None
@@ -42,5 +42,5 @@ class ServedBytes:
             with self._app.app_context():
                 is_written = totals.add_bytes("out", pending)
             if not is_written:
-                with self._guard:
+                with self._lock:
                     self._pending += pending

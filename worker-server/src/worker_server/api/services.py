@@ -53,7 +53,7 @@ def admit_write(share: ShareMonitor, size_bytes: int = 0) -> None:
 
 
 def blocked_by(share: ShareMonitor) -> FailureCode | None:
-    """Return why no work is claimed just now, None while it is."""
+    """Return why no work is claimed just now; None while the share is usable."""
     error = share.last().error
     if error is None:
         return None
@@ -74,7 +74,7 @@ def submit_task(
         return facts_of(task), PartTotals(), limits
     try:
         facts, parts = queries.get_task(submission.owner_id, task.id)
-    except TaskNotFound:  # deleted since: the answer is what it was a moment ago
+    except TaskNotFound:  # deleted meanwhile: answer with the task as it was stored
         return facts_of(task), PartTotals(), ()
     return facts, PartTotals.of(parts), ()
 
@@ -89,7 +89,7 @@ def repeated_task(request: RequestKey) -> tuple[TaskFacts, PartTotals] | None:
         return None
     try:
         facts, parts = queries.get_task(request.owner_id, task_id)
-    except TaskNotFound:  # deleted since
+    except TaskNotFound:  # deleted meanwhile
         return None
     return facts, PartTotals.of(parts)
 
@@ -101,7 +101,7 @@ def repeated_batch(request: RequestKey) -> tuple[BatchFacts, list[str]] | None:
         return None
     try:
         return batch_queries.get_batch(request.owner_id, batch_id)
-    except BatchNotFound:  # deleted since
+    except BatchNotFound:  # deleted meanwhile
         return None
 
 

@@ -1,4 +1,4 @@
-"""Bounds how many threads read the share: while a hard-mounted one is away, they block."""
+"""Bounds how many threads read the share: while a hard-mounted share is away, they block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ _WAIT_S = 5.0
 
 
 class ShareAccess:
-    """Lets at most `at_once` threads read the share; another one waits at most `wait_s`.
+    """Lets at most `max_parallel` threads read the share; another one waits at most `wait_s`.
 
     So the other calls keep threads of their own, however long the share is away.
     """
 
-    def __init__(self, at_once: int, wait_s: float = _WAIT_S) -> None:
-        self._slots = BoundedSemaphore(at_once)
+    def __init__(self, max_parallel: int, wait_s: float = _WAIT_S) -> None:
+        self._slots = BoundedSemaphore(max_parallel)
         self._wait_s = wait_s
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Bounds how many callers of one account, and how many of all, occupy threads for long."""
+"""Bounds how many slow calls of one account, and of all accounts, occupy threads."""
 
 import threading
 from collections import Counter
@@ -16,19 +16,24 @@ class Slots:
     """
 
     def __init__(
-        self, at_once: int, at_once_per_account: int, *, of_account: Problem, of_all: Problem
+        self,
+        max_parallel: int,
+        max_parallel_per_account: int,
+        *,
+        of_account: Problem,
+        of_all: Problem,
     ) -> None:
-        self._at_once, self._at_once_per_account = at_once, at_once_per_account
+        self._max_parallel, self._max_parallel_per_account = max_parallel, max_parallel_per_account
         self._of_account, self._of_all = of_account, of_all
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._busy: Counter[int] = Counter()
 
-    def take(self, owner_id: int) -> Callable[[], None]:
-        """Occupy a slot and return what frees it, once; raise a Problem where none is free."""
-        with self._guard:
-            if self._busy[owner_id] >= self._at_once_per_account:
+    def acquire(self, owner_id: int) -> Callable[[], None]:
+        """Take a slot; return the function that frees it. Raise a Problem where none is free."""
+        with self._lock:
+            if self._busy[owner_id] >= self._max_parallel_per_account:
                 raise replace(self._of_account)
-            if self._busy.total() >= self._at_once:
+            if self._busy.total() >= self._max_parallel:
                 raise replace(self._of_all)
             self._busy[owner_id] += 1
         freed = threading.Lock()
@@ -36,7 +41,7 @@ class Slots:
         def free() -> None:
             if not freed.acquire(blocking=False):
                 return
-            with self._guard:
+            with self._lock:
                 self._busy[owner_id] -= 1
                 if not self._busy[owner_id]:
                     del self._busy[owner_id]
@@ -44,22 +49,22 @@ class Slots:
         return free
 
     @contextmanager
-    def taken(self, owner_id: int) -> Iterator[None]:
-        """Occupy a slot for the block."""
-        free = self.take(owner_id)
+    def slot(self, owner_id: int) -> Iterator[None]:
+        """Hold a slot for the block; raise a Problem where none is free."""
+        free = self.acquire(owner_id)
         try:
             yield
         finally:
             free()
 
 
-def slots_for(what: str, at_once: int, at_once_per_account: int) -> Slots:
-    """Return slots for `what`, a plural; a call without one is to come again soon."""
-    of_account = f"{at_once_per_account} {what} of this account are under way already."
+def slots_for(what: str, max_parallel: int, max_parallel_per_account: int) -> Slots:
+    """Return slots for `what`, a plural noun; a refused call is told to retry in seconds."""
+    of_account = f"{max_parallel_per_account} {what} of this account are under way already."
     of_all = f"Too many {what} are under way just now."
     return Slots(
-        at_once,
-        at_once_per_account,
+        max_parallel,
+        max_parallel_per_account,
         of_account=Problem(429, "too_many_requests", of_account, headers={"Retry-After": "2"}),
         of_all=Problem(503, "too_busy", of_all, headers={"Retry-After": "5"}),
     )

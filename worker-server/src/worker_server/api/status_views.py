@@ -1,4 +1,4 @@
-"""The operators' calls: how the system stands, and pausing and resuming a kind of work."""
+"""The operators' calls: the system's state, and pausing and resuming a kind of work."""
 
 from typing import Any, Literal
 

@@ -8,8 +8,8 @@ from worker_server.api.times import utc_text
 from worker_server.db import transaction
 from worker_server.queue import backlog, pauses
 from worker_server.queue.pauses import Kind
-from worker_server.queue.signs import ALIVE_S
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
+from worker_server.queue.workers import ALIVE_S
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
@@ -51,7 +51,7 @@ _ACCOUNTS = text("""
 
 
 def document(share: ShareMonitor) -> dict[str, Any]:
-    """Return the whole state. Sums the clips of all accounts, so it is not for polling."""
+    """Return the system's state. Not for polling: it sums the clips of all accounts."""
     with transaction() as session:
         workers = session.execute(_WORKERS, {"alive_s": ALIVE_S, "limit": _MAX_WORKERS}).mappings()
         failures = session.execute(_FAILURES, {"failed_status": TaskStatus.FAILED}).mappings()
@@ -71,19 +71,19 @@ def document(share: ShareMonitor) -> dict[str, Any]:
 
 
 def kind_document(kind: Kind) -> dict[str, Any]:
-    """Return how it stands with one kind of work."""
+    """Return the state of one kind of work."""
     status = pauses.status_of(kind)
     return {
         "kind": kind,
         "paused": status.is_paused,
         "waiting": status.waiting,
-        "running": status.held,
+        "running": status.running,
         "oldest_wait_s": round(backlog.oldest_due_s()[kind], 3),
     }
 
 
 def _share(share: ShareMonitor) -> dict[str, Any]:
-    state = share.prove()
+    state = share.check()
     if state.error is None:
         return {"free_bytes": state.free_bytes, "error": None}
     is_full = isinstance(state.error, ShareFull)

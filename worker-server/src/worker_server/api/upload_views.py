@@ -67,7 +67,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         checksum, offset_bytes = tus.checksum(), tus.number("Upload-Offset")
         state = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
         services.admit_write(share)
-        with slots.taken(caller().user_id):
+        with slots.slot(caller().user_id):
             state = _receive(state, offset_bytes, checksum)
         return Response(status=204, headers=_progress(state))
 
@@ -100,7 +100,7 @@ def _create(share: ShareMonitor, slots: Slots) -> UploadState:
         tus.require_body_type()
     checksum, new = tus.checksum(), _new_upload()
     services.admit_write(share, new.length_bytes)
-    with slots.taken(new.owner_id):
+    with slots.slot(new.owner_id):
         state = uploads.create(new, current().quotas)
         return _receive_first(state, checksum) if has_body else state
 

@@ -40,14 +40,14 @@ from worker_server.share_monitor import ShareMonitor
 Answer = tuple[Response, int]
 # A list of a thousand tasks occupies the processor for as long as fifty short calls.
 _LONG_LIST = 200
-_LONG_LISTS_AT_ONCE, _LONG_LISTS_PER_ACCOUNT = 6, 2
+_MAX_LONG_LISTS, _MAX_LONG_LISTS_PER_ACCOUNT = 6, 2
 
 
 def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     """Return the routes; `authentication` has identified the caller before any of them runs."""
     routes = Blueprint("tasks", __name__, url_prefix="/tasks")
     estimates = QueueEstimates()
-    long_lists = slots_for("long lists", _LONG_LISTS_AT_ONCE, _LONG_LISTS_PER_ACCOUNT)
+    long_lists = slots_for("long lists", _MAX_LONG_LISTS, _MAX_LONG_LISTS_PER_ACCOUNT)
 
     @routes.post("")
     def create_task() -> tuple[Response, int, dict[str, str]]:
@@ -64,7 +64,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
         query = parse_query(Listing)
         blocked_by = services.blocked_by(share)
         owner_id = caller().user_id
-        with long_lists.taken(owner_id) if query.max > _LONG_LIST else nullcontext():
+        with long_lists.slot(owner_id) if query.max > _LONG_LIST else nullcontext():
             return task_reads.page_response(owner_id, query, blocked_by, estimates)
 
     @routes.get("/<task_id>")
@@ -125,7 +125,9 @@ def _submission(body: NewTask, key: RequestKey, settings: Settings) -> Submissio
         name=body.name or (default_name(body.url) if body.url else None),
         external_id=body.external_id,
         metadata=body.metadata,
-        edit=with_brand(caller().user_id, (body.edit or Edit()).whole(settings.part_seconds)),
+        edit=with_brand(
+            caller().user_id, (body.edit or Edit()).with_defaults(settings.part_seconds)
+        ),
         starts_manually=body.start == "manual",
         request_id=request_ids.request_id.get(),
         traceparent=request_ids.traceparent.get(),

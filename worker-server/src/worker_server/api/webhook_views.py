@@ -54,7 +54,7 @@ def blueprint() -> Blueprint:
         check_url(body.url, allow_hosts=allow, deny_hosts=deny)
         secret = signing.make_secret()
         row = webhook_rows.create(caller().user_id, body.url, body.events, secret)
-        document = _webhook(row) | {"secret": signing.spell_secret(secret)}
+        document = _webhook(row) | {"secret": signing.encode_secret(secret)}
         return jsonify(document), 201, {"Location": document["link"]}
 
     @routes.get("")
@@ -63,11 +63,11 @@ def blueprint() -> Blueprint:
 
     @routes.get("/callback-secret")
     def get_callback_secret() -> Response:
-        return jsonify(secret=signing.spell_secret(callbacks.get_secret(caller().user_id)))
+        return jsonify(secret=signing.encode_secret(callbacks.get_secret(caller().user_id)))
 
     @routes.post("/callback-secret")
     def replace_callback_secret() -> Response:
-        return jsonify(secret=signing.spell_secret(callbacks.replace_secret(caller().user_id)))
+        return jsonify(secret=signing.encode_secret(callbacks.replace_secret(caller().user_id)))
 
     @routes.delete("/callback-secret")
     def delete_callback_secret() -> Response:

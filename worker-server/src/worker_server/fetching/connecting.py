@@ -70,7 +70,7 @@ class Dialer:
         except OSError:  # such as IPv6 on a machine that has none
             return None
         try:
-            self._watchdog.hold(connection)
+            self._watchdog.watch(connection)
             connection.settimeout(self._connect_s)
             connection.connect(address)
         except OSError:

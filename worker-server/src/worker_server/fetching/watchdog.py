@@ -30,8 +30,8 @@ class Watchdog:
         self._headers_due: float | None = None
         self._meter = _Meter(limits)
         self._lock = threading.Lock()
-        self._verdict: Exception | None = None
-        self._line: socket.socket | None = None
+        self._failure: Exception | None = None
+        self._socket: socket.socket | None = None
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fetch-watchdog", daemon=True)
 
@@ -53,7 +53,7 @@ class Watchdog:
         """Start the deadline for name, connection and headers together; forget an earlier stall."""
         with self._lock:
             if not self.over.is_set():
-                self._verdict = None
+                self._failure = None
             self._headers_due = time.monotonic() + self._limits.first_byte_s
         self.check()
 
@@ -83,35 +83,35 @@ class Watchdog:
     def release(self) -> None:
         """Stop watching the connection: it closes when its owner closes it."""
         with self._lock:
-            line, self._line = self._line, None
-        if line is not None:
-            line.close()
+            duplicate, self._socket = self._socket, None
+        if duplicate is not None:
+            duplicate.close()
 
-    def hold(self, connection: socket.socket) -> None:
-        """Watch this connection, by a duplicate: TLS takes over the original's descriptor."""
-        line = connection.dup()
+    def watch(self, connection: socket.socket) -> None:
+        """Watch a duplicate of this socket: TLS takes over the original's descriptor."""
+        duplicate = connection.dup()
         self.release()
         with self._lock:
-            self._line = line
+            self._socket = duplicate
         self.check()
 
     def check(self) -> None:
         """Raise the reason why the connection was shut down, if it was."""
         with self._lock:
-            if self._verdict is not None:
-                raise self._verdict
+            if self._failure is not None:
+                raise self._failure
 
     def _run(self) -> None:
         while not self._left.wait(_TICK_S):
-            final = self._final_verdict()
+            final = self._final_failure()
             if final is not None:
                 self.over.set()
             with self._lock:
-                verdict = final or self._stall()
-                if verdict is not None:
-                    self._cut(verdict)
+                failure = final or self._stall()
+                if failure is not None:
+                    self._cut(failure)
 
-    def _final_verdict(self) -> Exception | None:
+    def _final_failure(self) -> Exception | None:
         try:
             stopped = self._should_stop()
         except Exception as error:  # noqa: BLE001 # `check` raises it in the thread of the download
@@ -137,12 +137,12 @@ class Watchdog:
             return _silent(f"The source did not answer within {self._limits.first_byte_s:g} s.")
         return None
 
-    def _cut(self, verdict: Exception) -> None:
-        self._verdict = verdict
-        if self._line is not None:
+    def _cut(self, failure: Exception) -> None:
+        self._failure = failure
+        if self._socket is not None:
             # Shuts the connection down in every state: connecting, TLS handshake, reading.
             with contextlib.suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _silent(sentence: str) -> RequestStalled:

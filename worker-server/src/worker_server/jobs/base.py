@@ -1,4 +1,4 @@
-"""What every job does: claim a lease, work under a heartbeat, record the outcome, tidy up."""
+"""What every job does: claim a lease, work under a heartbeat, record the outcome, clean up."""
 
 import logging
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from idrl_common import request_ids
 from worker_server import storage
 from worker_server.errors import FailureCode, Stopped
-from worker_server.jobs.failures import judged_failure
+from worker_server.jobs.failures import classify_failure
 from worker_server.jobs.heartbeat import Heartbeat, StopReason
 from worker_server.jobs.removing import remove_unneeded_files
 from worker_server.jobs.runtime import Runtime, worker_name
-from worker_server.queue import leases, signs, wakeups
+from worker_server.queue import leases, wakeups, workers
 from worker_server.queue.claims import Lease, PartClaim, TaskClaim, TaskLease
 from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.pauses import Kind, is_paused
@@ -33,7 +33,7 @@ def claim_next(settings: Settings, kind: Kind, claim: Callable[[str, float], C |
     if is_paused(kind):
         return None
     try:
-        storage.prove_usable(settings.remote_folder, settings.storage_reserve_bytes)
+        storage.check_usable(settings.remote_folder, settings.storage_reserve_bytes)
     except storage.ShareUnusable as error:
         _log.error("no work is claimed: %s", error)
         return None
@@ -71,12 +71,12 @@ def perform(
 def _record_failure(
     error: Exception, lease: Lease, settings: Settings, runtime: Runtime, extra: dict[str, object]
 ) -> None:
-    failure = judged_failure(error, lease, settings)
-    is_ours = failure.code == FailureCode.INTERNAL_ERROR
+    failure = classify_failure(error, lease, settings)
+    is_internal = failure.code == FailureCode.INTERNAL_ERROR
     fields = {**extra, "code": failure.code, "detail": str(error)}
-    _log.warning("job failed", extra=fields, exc_info=error if is_ours else None)
+    _log.warning("job failed", extra=fields, exc_info=error if is_internal else None)
     leases.fail(lease, failure, retry_limits(settings))
-    if is_ours:
+    if is_internal:
         _note_fault(runtime, failure.code)
 
 
@@ -88,7 +88,7 @@ def retry_limits(settings: Settings) -> RetryLimits:
 def _note_fault(runtime: Runtime, code: FailureCode | None) -> None:
     """Show an internal fault in `/ready` until work succeeds again."""
     try:
-        signs.note_fault(runtime.worker_name, code)
+        workers.note_fault(runtime.worker_name, code)
     except SQLAlchemyError as error:
         _log.warning("fault not recorded: %s", type(error).__name__)
 

@@ -3,7 +3,7 @@
 import logging
 
 from worker_server.errors import FailureCode, WorkFailed
-from worker_server.jobs.selftest import prove
+from worker_server.jobs.selftest import run_selftest
 from worker_server.media import MediaProcessCrashed
 from worker_server.media.selftest import SelfTestFailed
 from worker_server.queue import wakeups
@@ -13,14 +13,14 @@ from worker_server.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-def judged_crash(crash: MediaProcessCrashed, lease: Lease, settings: Settings) -> WorkFailed:
+def classify_crash(crash: MediaProcessCrashed, lease: Lease, settings: Settings) -> WorkFailed:
     """Return `decoder_crashed` where this worker passes its self-test, else the crash itself.
 
     A worker whose library is broken crashes on every video, and no video is to blame.
     """
     queue = wakeups.FETCH if isinstance(lease, TaskLease) else wakeups.RENDER
     try:
-        prove(settings, {queue})
+        run_selftest(settings, {queue})
     except SelfTestFailed as error:
         _log.error("self-test failed after a crash", extra={"detail": str(error)})
         return crash

@@ -12,7 +12,7 @@ from worker_server.errors import (
     WorkFailed,
     handling_of,
 )
-from worker_server.jobs.crashes import judged_crash
+from worker_server.jobs.crashes import classify_crash
 from worker_server.media import MediaProcessCrashed
 from worker_server.queue.claims import Lease, PartLease
 from worker_server.settings import Settings
@@ -21,25 +21,25 @@ from worker_server.settings import Settings
 _EXHAUSTED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 
 
-def judged_failure(error: Exception, lease: Lease, settings: Settings) -> WorkFailed:
+def classify_failure(error: Exception, lease: Lease, settings: Settings) -> WorkFailed:
     """Return the failure for the row.
 
     After a crash of a child the self-test decides. A child that met an unusable share fails with an
     error of its own, so whatever fails meanwhile is blamed on the share.
     """
     if isinstance(error, MediaProcessCrashed):
-        failure = judged_crash(error, lease, settings)
+        failure = classify_crash(error, lease, settings)
     else:
         failure = failure_of(error, settings.remote_folder)
     if handling_of(failure.code).fault in (Fault.CALLER, Fault.QUOTA):
         return failure
     try:
-        storage.prove_usable(settings.remote_folder, 0)
+        storage.check_usable(settings.remote_folder, 0)
     except storage.ShareFull:
-        return _share_failed(FailureCode.STORAGE_FULL)
+        return _share_failure(FailureCode.STORAGE_FULL)
     except storage.ShareAway:
-        return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
-    return _scratch_failed(failure, lease, settings)
+        return _share_failure(FailureCode.STORAGE_UNAVAILABLE)
+    return _scratch_failure(failure, lease, settings)
 
 
 def failure_of(error: Exception, share: Path) -> WorkFailed:
@@ -47,10 +47,10 @@ def failure_of(error: Exception, share: Path) -> WorkFailed:
     if isinstance(error, WorkFailed):
         return error
     if not isinstance(error, OSError) or _is_of_this_machine(error, share):
-        return _failed_of_ours()
+        return _internal_failure()
     if error.errno in storage.NO_SPACE:
-        return _share_failed(FailureCode.STORAGE_FULL)
-    return _share_failed(FailureCode.STORAGE_UNAVAILABLE)
+        return _share_failure(FailureCode.STORAGE_FULL)
+    return _share_failure(FailureCode.STORAGE_UNAVAILABLE)
 
 
 def _is_of_this_machine(error: OSError, share: Path) -> bool:
@@ -65,25 +65,25 @@ def _is_of_this_machine(error: OSError, share: Path) -> bool:
     return not Path(error.filename).absolute().is_relative_to(share.absolute())
 
 
-def _scratch_failed(failure: WorkFailed, lease: Lease, settings: Settings) -> WorkFailed:
-    """Return the failure, or ours where a clip found no space and the share has some.
+def _scratch_failure(failure: WorkFailed, lease: Lease, settings: Settings) -> WorkFailed:
+    """Return the failure, or an internal one where a clip found no space and the share has some.
 
     A clip is encoded on the local disk.
     """
     if failure.code != FailureCode.STORAGE_FULL or not isinstance(lease, PartLease):
         return failure
     try:
-        storage.prove_usable(settings.remote_folder, settings.storage_reserve_bytes)
+        storage.check_usable(settings.remote_folder, settings.storage_reserve_bytes)
     except storage.ShareUnusable:
         return failure
-    return _failed_of_ours()
+    return _internal_failure()
 
 
-def _failed_of_ours() -> WorkFailed:
+def _internal_failure() -> WorkFailed:
     return WorkFailed(FailureCode.INTERNAL_ERROR, INTERNAL_ERROR_SENTENCE, retryable=True)
 
 
-def _share_failed(code: FailureCode) -> WorkFailed:
+def _share_failure(code: FailureCode) -> WorkFailed:
     sentences = {
         FailureCode.STORAGE_FULL: "There is no space left on the storage.",
         FailureCode.STORAGE_UNAVAILABLE: "The storage cannot be used just now.",

@@ -1,4 +1,4 @@
-"""What a worker proves before it claims work."""
+"""The self-test that a worker passes before it claims work."""
 
 import logging
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from worker_server.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-def prove(settings: Settings, queues: Collection[str]) -> None:
+def run_selftest(settings: Settings, queues: Collection[str]) -> None:
     """Try what the work of these queues needs.
 
     Raise SelfTestFailed, whose text is for the operator.

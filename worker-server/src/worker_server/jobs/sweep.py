@@ -21,10 +21,10 @@ from worker_server.queue import (
     preemption,
     removals,
     retention,
-    signs,
     totals,
     wakeups,
     webhook_rows,
+    workers,
 )
 from worker_server.queue.backlog import ExpiredLease
 from worker_server.settings import Settings
@@ -140,7 +140,7 @@ def fold_totals(_: Settings) -> None:
 
 def forget_old_rows(_: Settings) -> None:
     """Remove rows of workers that ended long ago, empty batches, and a task's oldest events."""
-    signs.forget_dead()
+    workers.forget_dead()
     batches.forget_empty()
     events.trim_events()
     webhook_rows.forget_old_deliveries()

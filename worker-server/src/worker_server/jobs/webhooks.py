@@ -39,7 +39,7 @@ def attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool])
             payload = _payload(delivery)
         except (TaskNotFound, BatchNotFound):
             return Outcome(error_code="task_not_found", is_final=True)
-        payload = webhooks.fix_payload(delivery, payload)
+        payload = webhooks.store_payload(delivery, payload)
     return sender.send(delivery, payload, should_stop)
 
 

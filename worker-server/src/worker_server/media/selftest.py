@@ -42,9 +42,9 @@ def check_sandbox(*, allow_none: bool) -> SandboxReport:
         raise SelfTestFailed(f"The sandbox of the decoders cannot be tried: {error}.") from error
     if report.holds or allow_none:
         return report
-    open_doors = ", ".join((*report.missing, *report.escapes))
+    unblocked = ", ".join((*report.missing, *report.escapes))
     raise SelfTestFailed(
-        f"The sandbox of the decoders does not hold on this machine ({open_doors});"
+        f"The sandbox of the decoders does not hold on this machine ({unblocked});"
         " it needs a Linux with Landlock (5.13 or newer)."
         " ALLOW_NO_SANDBOX=1 starts the worker all the same."
     )

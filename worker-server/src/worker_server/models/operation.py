@@ -18,7 +18,7 @@ from worker_server.models.base import Base
 
 
 class Worker(Base):
-    """A worker process and its last sign of life.
+    """A worker process and its last heartbeat.
 
     `fault_code` is the code of an internal fault since the worker's last success.
     """

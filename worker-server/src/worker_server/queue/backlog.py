@@ -1,4 +1,4 @@
-"""What the sweeper and the metrics ask: expired leases, due work, files still needed."""
+"""Queries of the sweeper and the metrics: expired leases, due work, files still needed."""
 
 import uuid
 from collections.abc import Collection
@@ -87,7 +87,7 @@ def oldest_due_s() -> dict[str, float]:
 
 
 def count_removals() -> int:
-    """Return of how many tasks files are still to be removed."""
+    """Return how many tasks have files that are still to be removed."""
     with transaction() as session:
         return session.scalar(select(func.count()).select_from(Removal)) or 0
 

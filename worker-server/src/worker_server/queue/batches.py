@@ -20,7 +20,7 @@ from worker_server.queue.submissions import Submission
 
 # As text, as for tasks: SQLAlchemy compiles an upsert each time.
 _INSERT_BATCH = load("insert_batch")
-# As for tasks: the request may meet the DELETE of the first request's batch.
+# The batch of a known key may be deleted between INSERT and SELECT, as for tasks.
 _MAX_TRIES = 10
 
 
@@ -37,7 +37,7 @@ class BatchSubmission:
 
 
 class AcceptedBatch(NamedTuple):
-    """A stored batch, a repeated request's first one, and what is left of its owner's limits.
+    """A stored batch, or that of the first request, and what is left of its owner's limits.
 
     The limits are known only where the batch `is_new`.
     """
@@ -63,10 +63,10 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
                 limits = own.check(session, submission.owner_id)
                 _use_uploads(session, submission.owner_id, rows)
                 _add_callbacks(session, submission, created.id, rows)
-                return AcceptedBatch(created.id, True, limits)
+                return AcceptedBatch(created.id, is_new=True, limits=limits)
             first = find_first(session, Batch, submission)
             if first is not None:
-                return AcceptedBatch(first.id, False)
+                return AcceptedBatch(first.id, is_new=False)
     raise RuntimeError("batches with this Idempotency-Key are created and deleted all the time")
 
 
@@ -83,9 +83,9 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
         # In one order, so that two deletions of a batch do not wait for each other.
         tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
         deletions = delete_locked_tasks(session, session.scalars(tasks).all())
-        for left in (Deletion.CANCELING, Deletion.CANCELED):
-            if left in deletions:
-                return left
+        for pending in (Deletion.CANCELING, Deletion.CANCELED):
+            if pending in deletions:
+                return pending
         session.delete(batch)
         return Deletion.DELETED
 
@@ -127,7 +127,7 @@ def _task_rows(
 
 
 def _use_uploads(session: ScopedSession, owner_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Give the uploads to their tasks, in the order that every batch has them in."""
+    """Assign the uploads to their tasks, ordered by URL: concurrent batches cannot deadlock."""
     for row in sorted(rows, key=lambda row: str(row["url"])):
         uploads.use_for_task(session, owner_id, row["url"], row["id"])
 

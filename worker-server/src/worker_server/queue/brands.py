@@ -14,17 +14,14 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import PreparedQuery, fetch_json, transaction
 from worker_server.models import Brand, BrandDefault, Task
-from worker_server.queue.session import ScopedSession
-from worker_server.queue.statuses import TaskStatus
+from worker_server.queue.session import ScopedSession, lock_for_owner, may_still_render
 
 BUILT_IN, NONE = "built-in", "none"
 MAX_BRANDS = 100
@@ -32,7 +29,7 @@ MAX_BRANDS = 100
 KEPT_HOURS = 24
 # A task is stored a moment after its brand was looked up.
 _GRACE = timedelta(minutes=1)
-# Any number that no other advisory lock of the database uses; the second key is the owner.
+# Any number that no other advisory lock of the database uses.
 _LOCK = 0xB4A9D
 _DEFAULT = PreparedQuery(
     "brand_default",
@@ -100,7 +97,7 @@ def list_brands(owner_id: int) -> list[Brand]:
 def delete_brand(owner_id: int, brand_id: uuid.UUID) -> None:
     """Take the brand from the list; raise BrandNotFound.
 
-    Tasks that have it are not hurt. Where it was the default, the built-in one is that again.
+    Tasks that use it keep it. If it was the default, the built-in brand becomes the default.
     """
     with transaction() as session:
         owned = update(Brand).where(Brand.id == brand_id, Brand.owner_id == owner_id, _is_listed())
@@ -136,12 +133,12 @@ def set_default(owner_id: int, brand_id: str | None) -> str:
 
 
 def resolve(owner_id: int, chosen: Iterable[str | None]) -> dict[str | None, str]:
-    """Return for each choice the brand that it is; a brand that the account has not is left out."""
+    """Return the brand id that each choice stands for; choices of unknown brands are left out."""
     choices = set(chosen)
     resolved: dict[str | None, str] = {each: each for each in (BUILT_IN, NONE)}
     if choices <= set(resolved):
         return resolved
-    if None in choices:  # nearly always, and alone: a query without a transaction
+    if None in choices:  # the common case: one prepared query, no transaction
         resolved[None] = default_of(owner_id)
     if not choices <= set(resolved):
         with transaction() as session:
@@ -150,7 +147,7 @@ def resolve(owner_id: int, chosen: Iterable[str | None]) -> dict[str | None, str
 
 
 def spec_for_task(owner_id: int, brand_id: str) -> dict[str, Any] | None:
-    """Return what a task's brand looks like, deleted or not; None where it is gone."""
+    """Return the spec of a task's brand, deleted or not; None once its row is removed."""
     with transaction() as session:
         where = (Brand.id == uuid.UUID(brand_id), Brand.owner_id == owner_id)
         return session.scalar(select(Brand.spec).where(*where))
@@ -168,7 +165,7 @@ def forget_unneeded(limit: int) -> None:
 def remove_unused(
     owner_id: int, names: Collection[str], remove: Callable[[Collection[str]], None]
 ) -> None:
-    """Call `remove` with those files of the owner that no brand has, and let none be made then."""
+    """Call `remove` with the files that no brand of the owner uses; none is made meanwhile."""
     with transaction() as session:
         _lock_files(session, owner_id)
         used = select(func.unnest(Brand.files)).where(Brand.owner_id == owner_id)
@@ -192,17 +189,13 @@ def _is_listed() -> ColumnElement[bool]:
 
 
 def _task_needs_brand() -> ColumnElement[bool]:
-    """Return whether a task may still be rendered with the brand: it lives, or may be retried."""
-    is_recent = Task.finished_at > func.now() - timedelta(hours=KEPT_HOURS)
-    is_over = Task.status.in_([TaskStatus.DONE, TaskStatus.CANCELED])
+    """Return whether a task may still be rendered with the brand."""
     return and_(
         Task.owner_id == Brand.owner_id,
         Task.edit["brand_id"].astext == cast(Brand.id, Text),
-        ~is_over,
-        or_(Task.status != TaskStatus.FAILED, is_recent),
+        may_still_render(KEPT_HOURS),
     )
 
 
 def _lock_files(session: ScopedSession, owner_id: int) -> None:
-    statement = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
-    session.execute(statement, {"key": _LOCK, "owner": owner_id})
+    lock_for_owner(session, _LOCK, owner_id)

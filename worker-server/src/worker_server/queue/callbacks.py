@@ -41,7 +41,7 @@ def add_for_batch(
 
 
 def secret_of(session: ScopedSession, owner_id: int) -> bytes:
-    """Return the account's secret; the first use of it makes it."""
+    """Return the account's secret, created at its first use."""
     new = upsert(CallbackSecret).values(owner_id=owner_id, secret=signing.make_secret())
     session.execute(new.on_conflict_do_nothing())
     statement = select(CallbackSecret.secret).where(CallbackSecret.owner_id == owner_id)
@@ -55,7 +55,7 @@ def get_secret(owner_id: int) -> bytes:
 
 
 def replace_secret(owner_id: int) -> bytes:
-    """Make another secret for the account and return it: what is sent from now on has it."""
+    """Replace the account's secret and return the new one, which signs from now on."""
     secret = signing.make_secret()
     new = upsert(CallbackSecret).values(owner_id=owner_id, secret=secret)
     with transaction() as session:

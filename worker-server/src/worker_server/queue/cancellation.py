@@ -35,7 +35,7 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
 
 
 def delete_locked_tasks(session: ScopedSession, tasks: Sequence[Task]) -> set[Deletion]:
-    """Do the same to tasks that the caller has locked, in as many statements as for one."""
+    """Delete tasks that the caller has locked, in as many statements as for one."""
     ended = [task.id for task in tasks if task.status not in LIVE_TASKS]
     live = [task for task in tasks if task.status in LIVE_TASKS]
     unclaimed = [task.id for task in live if task.attempt == 0]

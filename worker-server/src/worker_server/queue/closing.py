@@ -1,4 +1,4 @@
-"""Ends a task with its last part: `done` if all are, `failed` if one is.
+"""Ends a task with its last part: `done` if all parts are, `failed` if one failed.
 
 The good clips stay either way.
 """

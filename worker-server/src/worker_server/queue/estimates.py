@@ -1,6 +1,6 @@
-"""How long it takes until queued tasks are done, from the queue and the tasks done before.
+"""Estimates when queued tasks will be done, from the queue and the speed of recent tasks.
 
-Owners take turns, so of each other owner as many tasks come first as the owner has up to this one.
+Owners take turns, so the n-th task of an owner waits for up to n tasks of every other owner.
 """
 
 import threading
@@ -23,18 +23,18 @@ class QueueEstimates:
     """Seconds until queued tasks are done, at most some seconds old."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._seconds: Mapping[str, float] = {}
 
     def seconds_left(self, task_id: str) -> float | None:
         """Return the estimate for a queued task; None while there is none."""
-        if self._is_old() and self._guard.acquire(blocking=False):
+        if self._is_old() and self._lock.acquire(blocking=False):
             try:
                 self._seconds = read_estimates()
                 self._read_at = time.monotonic()
             finally:
-                self._guard.release()
+                self._lock.release()
         return self._seconds.get(task_id)
 
     def _is_old(self) -> bool:
@@ -53,10 +53,10 @@ def read_estimates() -> dict[str, float]:
     by_owner: dict[int, list[str]] = defaultdict(list)
     for task_id, owner_id in queued:
         by_owner[owner_id].append(task_id)
-    at_once, estimates, ahead = max(1, speed.running), {}, 0
+    parallel, estimates, ahead = max(1, speed.running), {}, 0
     for round_of_turns in zip_longest(*by_owner.values()):
         turn = [task_id for task_id in round_of_turns if task_id is not None]
         ahead += len(turn)  # of the owners in this round, this task's own turn may be the last
-        left_s = round(speed.task_s * (1 + (ahead - 1) / at_once), 1)
+        left_s = round(speed.task_s * (1 + (ahead - 1) / parallel), 1)
         estimates.update(dict.fromkeys(turn, left_s))
     return estimates

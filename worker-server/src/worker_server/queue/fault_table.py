@@ -11,7 +11,7 @@ _MEANING = {
     Fault.QUOTA: "the account's quota",
     Fault.SHARE: "the share",
     Fault.MACHINE: "a worker's machine",
-    Fault.OURS: "the system itself",
+    Fault.INTERNAL: "the system itself",
 }
 
 

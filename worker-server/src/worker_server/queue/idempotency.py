@@ -16,10 +16,10 @@ Row = TypeVar("Row", Task, Batch)
 
 
 class IdempotencyKeyReused(Exception):
-    """The key came before, with another body."""
+    """An earlier request had this key and another body."""
 
     def __init__(self) -> None:
-        super().__init__("This Idempotency-Key came before with another body.")
+        super().__init__("This Idempotency-Key was used before, with another body.")
 
 
 class Request(Protocol):
@@ -48,7 +48,7 @@ class RequestKey:
 
 
 def forget_old_key(session: ScopedSession, model: type[Row], request: Request) -> None:
-    """Let the request's key make another row, where the first is older than a day."""
+    """Free the request's key where the row that has it is older than a day."""
     if request.idempotency_key is not None:
         old = update(model).where(
             *_same_key(model, request), model.created_at < _keys_valid_since()

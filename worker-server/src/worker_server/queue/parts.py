@@ -18,7 +18,7 @@ from worker_server.queue.statuses import PartStatus
 class PlannedPart:
     """A planned part: the source's frames `[start_frame, end_frame)`, and times in seconds.
 
-    `segment` is the index of the edit's segment that it is of, `name` that segment's name.
+    `segment` is the index of its segment in the edit, `name` that segment's name.
     """
 
     number: int
@@ -52,7 +52,7 @@ def store(
 ) -> None:
     """Insert the parts, to be rendered from `run_after` on.
 
-    Those of an earlier plan stay if the plan is the same; what failed of them waits again.
+    Parts of an earlier plan stay if the plan is the same; those that failed wait again.
     """
     attempt = 0
     planned = {(part.number, part.start_frame, part.end_frame) for part in parts}

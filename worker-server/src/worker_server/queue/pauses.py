@@ -1,4 +1,4 @@
-"""Pauses: while a kind of work is paused, workers finish what they hold and claim nothing new."""
+"""Pauses: while a kind of work is paused, workers finish what they claimed and claim no more."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,11 +21,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class KindStatus:
-    """Whether the kind is paused, how much of it waits, and how much workers hold."""
+    """Whether the kind is paused, and how many tasks or parts wait and are worked on."""
 
     is_paused: bool
     waiting: int
-    held: int
+    running: int
 
 
 def pause(kind: Kind) -> None:
@@ -47,7 +47,7 @@ def is_paused(kind: Kind) -> bool:
 
 
 def status_of(kind: Kind) -> KindStatus:
-    """Return how it stands with this kind of work.
+    """Return the state of this kind of work.
 
     Parts of a planned task wait for their caller, not for a worker: they are not counted.
     """

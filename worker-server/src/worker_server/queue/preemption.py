@@ -1,9 +1,9 @@
 """Preemption: work returns to the queue for an owner who waits, at its worker's next heartbeat.
 
-A long task's part for a new task's first part, where every render slot is busy: first parts are
-next in line already, but a render that has just begun keeps its slot for a whole part's time;
-docs/decisions has what little is lost. And a download or a render of an owner who holds more than
-half of them while another owner waits: a slow link or a heavy part may take an hour.
+A part of a long task is preempted for a new task's first part where every render slot is busy:
+first parts are claimed next anyway, but a render that has just begun keeps its slot for the time of
+a whole part (decision 0033). A download or a render is preempted where its owner has more than half
+of them while another owner waits: a slow link or a heavy part may take an hour.
 """
 
 import uuid
@@ -24,13 +24,13 @@ _PREEMPT_RENDER = load("preempt_render")
 _L = TypeVar("_L", TaskLease, PartLease)
 _WAITED_S = 5
 _PAUSE_S = 30
-# A render this far (percent) frees its slot soon enough without preemption.
-_SOON_DONE = 60
+# A render at this many percent frees its slot soon enough without preemption.
+_NEARLY_DONE = 60
 
 
 def preempt_for(task_id: uuid.UUID) -> bool:
     """Preempt one rendering part for the task's first part; return whether that was needed."""
-    values = {"task_id": task_id, "soon_done": _SOON_DONE}
+    values = {"task_id": task_id, "nearly_done": _NEARLY_DONE}
     return _preempt(_PREEMPT_PART, values, PartLease) is not None
 
 
@@ -48,7 +48,7 @@ def preempt_render() -> PartLease | None:
 
     None if there is no such owner.
     """
-    values = {"waited_s": _WAITED_S, "soon_done": _SOON_DONE}
+    values = {"waited_s": _WAITED_S, "nearly_done": _NEARLY_DONE}
     return _preempt(_PREEMPT_RENDER, values, PartLease)
 
 

@@ -1,18 +1,17 @@
-"""What one account may have at once, and a day; operators override the settings per account."""
+"""Quotas: limits of one account; an operator may override the settings for an account."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from flask_sqlalchemy.session import Session
-from sqlalchemy import BigInteger, ScalarSelect, column, select, table, text
+from sqlalchemy import BigInteger, ScalarSelect, column, select, table
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import scoped_session
 
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.queue import usage
+from worker_server.queue.session import ScopedSession, lock_for_owner
 
-# Any number that no other advisory lock of the database uses; the second key is the owner.
+# Any number that no other advisory lock of the database uses.
 _LOCK = 0x1D42
 # The web app's table, of which the worker machine may read these two columns.
 _USERS = table("users", column("id", BigInteger), column("quotas", JSONB))
@@ -20,7 +19,7 @@ _USERS = table("users", column("id", BigInteger), column("quotas", JSONB))
 
 @dataclass(frozen=True)
 class LimitState:
-    """How much of one limit is left; `window_s` and `reset_s` where it is one of a time."""
+    """How much of one limit is left; `window_s` and `reset_s` for a limit per period."""
 
     name: str
     quota: int
@@ -30,7 +29,7 @@ class LimitState:
 
 
 class QuotaExceeded(Exception):
-    """The account has what it may have; `limit` says of what."""
+    """A new task, batch or upload would exceed `limit`."""
 
     code = ""
     sentence = ""
@@ -78,8 +77,8 @@ class Quotas:
     def __bool__(self) -> bool:
         return self != Quotas()
 
-    def check(self, session: scoped_session[Session], owner_id: int) -> list[LimitState]:
-        """Return what is left of each limit, counting the tasks of this transaction.
+    def check(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
+        """Return what is left of each limit, with the tasks of this transaction counted.
 
         Raise QuotaExceeded. One transaction of an owner at a time, so that parallel ones do not
         exceed a limit: each of them has inserted its task before it waits here.
@@ -93,7 +92,7 @@ class Quotas:
             *self._check_source_seconds(session, owner_id),
         ]
 
-    def check_retry(self, session: scoped_session[Session], owner_id: int) -> None:
+    def check_retry(self, session: ScopedSession, owner_id: int) -> None:
         """Raise QuotaExceeded where a task of this transaction that lives again is one too many.
 
         Its seconds were counted when it was planned first.
@@ -103,9 +102,7 @@ class Quotas:
             self._check_live_tasks(session, owner_id)
             self._check_bytes(session, owner_id)
 
-    def check_upload(
-        self, session: scoped_session[Session], owner_id: int, uploads_bytes: int
-    ) -> None:
+    def check_upload(self, session: ScopedSession, owner_id: int, uploads_bytes: int) -> None:
         """Raise TooManyBytes where the clips and `uploads_bytes` exceed the quota.
 
         The caller has locked the owner.
@@ -116,9 +113,7 @@ class Quotas:
         if left < 0:
             raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, 0))
 
-    def _check_live_tasks(
-        self, session: scoped_session[Session], owner_id: int
-    ) -> list[LimitState]:
+    def _check_live_tasks(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
         if not self.live_tasks:
             return []
         left = self.live_tasks - usage.count_live_tasks(session, owner_id)
@@ -126,7 +121,7 @@ class Quotas:
             raise TooManyLiveTasks(LimitState("live-tasks", self.live_tasks, 0))
         return [LimitState("live-tasks", self.live_tasks, left)]
 
-    def _check_bytes(self, session: scoped_session[Session], owner_id: int) -> list[LimitState]:
+    def _check_bytes(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
         if not self.size_bytes:
             return []
         left = max(0, self.size_bytes - usage.sum_bytes(session, owner_id))
@@ -135,9 +130,7 @@ class Quotas:
             raise TooManyBytes(state)
         return [state]
 
-    def _check_source_seconds(
-        self, session: scoped_session[Session], owner_id: int
-    ) -> list[LimitState]:
+    def _check_source_seconds(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
         quota = self.source_seconds_per_day
         if not quota:
             return []
@@ -149,10 +142,9 @@ class Quotas:
         return [state]
 
 
-def lock_owner(session: scoped_session[Session], owner_id: int) -> None:
-    """Let one transaction of the owner at a time go on from here."""
-    statement = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
-    session.execute(statement, {"key": _LOCK, "owner": owner_id})
+def lock_owner(session: ScopedSession, owner_id: int) -> None:
+    """Serialize the owner's transactions from here on, until this one ends."""
+    lock_for_owner(session, _LOCK, owner_id)
 
 
 def override_of(owner_id: int) -> ScalarSelect[Any]:
@@ -161,7 +153,7 @@ def override_of(owner_id: int) -> ScalarSelect[Any]:
 
 
 def spend_source_seconds(
-    session: scoped_session[Session], owner_id: int, seconds: float, defaults: Quotas
+    session: ScopedSession, owner_id: int, seconds: float, defaults: Quotas
 ) -> None:
     """Count the planned seconds of a task; raise WorkFailed where the day's quota has not so many.
 

@@ -21,7 +21,7 @@ from worker_server.queue.session import ScopedSession, Where, lease_cleared, sec
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
 
-_LONGEST_PAUSE_S = 60
+_MAX_PAUSE_S = 60
 _REQUEST_REMOVALS = load("request_removals")
 
 
@@ -43,7 +43,7 @@ def request(session: ScopedSession, task_id: uuid.UUID) -> None:
 
 
 def request_each(session: ScopedSession, task_ids: Sequence[uuid.UUID]) -> None:
-    """Ask for the same of several tasks, in one statement."""
+    """Request removals for several tasks, in one statement."""
     # In one order, so that two requests for the same tasks do not wait for each other.
     names = [str(task_id) for task_id in sorted(task_ids)]
     # As text: SQLAlchemy compiles an upsert each time, which takes longer than executing it.
@@ -74,14 +74,14 @@ def canceling_without_removal() -> list[uuid.UUID]:
 
 
 def begin(task_id: uuid.UUID) -> RemovalJob | None:
-    """Return what may be removed of the task; None while it is held or is to be worked on."""
+    """Return what may be removed of the task; None while it is leased or is to be worked on."""
     with transaction() as session:
         # Before the status: a request that follows a change of status is then seen as a later one.
         requested = select(Removal.requested_at).where(Removal.task_id == task_id)
         requested_at = session.scalar(requested)
         status = session.scalar(select(Task.status).where(Task.id == task_id))
         if status == TaskStatus.CANCELING:
-            if not session.scalar(select(exists().where(_is_held(task_id)))):
+            if not session.scalar(select(exists().where(_is_leased(task_id)))):
                 return RemovalJob(task_id, frozenset(), requested_at)
             soon = update(Removal).where(Removal.task_id == task_id)
             session.execute(soon.values(run_after=seconds_from_now(1)))
@@ -115,7 +115,7 @@ def finish(job: RemovalJob, freed_bytes: int) -> None:
 
 def postpone(job: RemovalJob, freed_bytes: int) -> None:
     """Note that some files could not be removed: another try follows, later and later."""
-    pause = func.least(_LONGEST_PAUSE_S, func.power(2, func.least(Removal.tries, 10)))
+    pause = func.least(_MAX_PAUSE_S, func.power(2, func.least(Removal.tries, 10)))
     values = {
         "tries": Removal.tries + 1,
         "run_after": seconds_from_now(pause),
@@ -138,7 +138,7 @@ def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) 
 
 
 def finish_cancels(session: ScopedSession, task_ids: Sequence[uuid.UUID], freed_bytes: int) -> None:
-    """Do the same to several tasks, each of which has freed so much."""
+    """Make several tasks `canceled`; `freed_bytes` is the receipt of each."""
     elapsed_s = func.extract("epoch", func.clock_timestamp() - Task.cancel_requested_at)
     values = {
         "status": TaskStatus.CANCELED,
@@ -153,7 +153,7 @@ def finish_cancels(session: ScopedSession, task_ids: Sequence[uuid.UUID], freed_
     totals.add_ended(session, TaskStatus.CANCELED, tasks=len(task_ids))
 
 
-def _is_held(task_id: uuid.UUID) -> ColumnElement[bool]:
+def _is_leased(task_id: uuid.UUID) -> ColumnElement[bool]:
     """Return whether a worker has a lease on the task or on a part of it."""
     part = exists().where(
         Part.task_id == task_id,

@@ -10,7 +10,7 @@ _FIRST_PAUSE_S = 5.0
 _COUNTED_PAUSE_S = 60.0
 _SOURCE_PAUSE_S = 120.0
 _UNCOUNTED_PAUSE_S = 600.0
-# Not worth another attempt: it would come as good as at once.
+# A shorter wait until SOURCE_RETRY_S is over is not worth another attempt.
 _MIN_PAUSE_S = 1.0
 
 
@@ -22,14 +22,14 @@ class RetryLimits:
     source_retry_s: float = 900.0
 
     def most_attempts(self, code: FailureCode) -> int:
-        """Return at which counted failure the work fails for good, if this is the last one's."""
+        """Return how many counted failures end the work, the last one with this code."""
         is_repeatable = handling_of(code).bound is Bound.SECOND
         return min(2, self.max_attempts) if is_repeatable else self.max_attempts
 
 
 @dataclass(frozen=True)
 class History:
-    """What the row knows of earlier attempts: failures with this one, and since when it waits."""
+    """Earlier attempts of a row: its failures, this one included, and since when it waits."""
 
     failures: int
     waiting_since: datetime | None = None
@@ -37,7 +37,7 @@ class History:
 
     @property
     def waited_s(self) -> float:
-        """Seconds since the source was first away."""
+        """Seconds since the source was first unavailable."""
         if self.waiting_since is None or self.now is None:
             return 0.0
         return max(0.0, (self.now - self.waiting_since.astimezone(UTC)).total_seconds())
@@ -57,7 +57,7 @@ def pause_s(
     """Return how long to wait before the next attempt; None when there is none.
 
     5, 10, 20 … s: up to a minute where attempts are counted, two for a source, ten for a fault of
-    the share or ours.
+    the share or an internal one.
     """
     if not failure.retryable:
         return None

@@ -15,8 +15,8 @@ from worker_server.queue.session import Values, error_cleared
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 _NO_QUOTAS = Quotas()
-# Planning lets every part wait that is not done.
-_RENDERING = (TaskStatus.QUEUED, TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
+# A part that is not done is rendered while its task has one of these: planning queues it again.
+_WILL_RENDER = (TaskStatus.QUEUED, TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
 
 
 class NotFailed(Exception):
@@ -74,7 +74,7 @@ def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
             # Only a task that was done ends once more: another one has failed, or goes on.
             if task_status == TaskStatus.DONE:
                 close_if_finished(session, task_id)
-        return task_status in _RENDERING
+        return task_status in _WILL_RENDER
 
 
 def _clip_lost_error() -> Values:

@@ -1,11 +1,14 @@
-"""Names that the queue's statements share: the session's type, and values they set."""
+"""What the queue's statements share: types, locks, conditions, and values they set."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask_sqlalchemy.session import Session
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, and_, func, or_, text
 from sqlalchemy.orm import scoped_session
+
+from worker_server.models import Task
+from worker_server.queue.statuses import TaskStatus
 
 Where = tuple[ColumnElement[bool], ...]
 Values = dict[str, Any]
@@ -25,3 +28,16 @@ def error_cleared() -> Values:
 def seconds_from_now(seconds: float | ColumnElement[float]) -> ColumnElement[datetime]:
     """Return a point in time by the database's clock."""
     return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def lock_for_owner(session: ScopedSession, key: int, owner_id: int) -> None:
+    """Take an advisory lock of this owner; the end of the transaction releases it."""
+    statement = text("SELECT pg_advisory_xact_lock(:key, hashint8(:owner))")
+    session.execute(statement, {"key": key, "owner": owner_id})
+
+
+def may_still_render(retry_hours: int) -> ColumnElement[bool]:
+    """Return whether a task needs its files: it lives, or may be retried as it failed recently."""
+    is_over = Task.status.in_([TaskStatus.DONE, TaskStatus.CANCELED])
+    is_recent = Task.finished_at > func.now() - timedelta(hours=retry_hours)
+    return and_(~is_over, or_(Task.status != TaskStatus.FAILED, is_recent))

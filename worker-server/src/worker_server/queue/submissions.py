@@ -16,9 +16,9 @@ from worker_server.queue.statements import load
 from worker_server.queue.statuses import TaskStatus
 
 _NO_QUOTAS = Quotas()
-# As text: SQLAlchemy compiles an upsert each time, which takes longer than all the rest.
+# As text: SQLAlchemy compiles an upsert at each execution, which takes longer than the rest.
 _INSERT_TASK = load("insert_task")
-_SAME_NAMES = (
+_SHARED_COLUMNS = (
     "owner_id",
     "url",
     "name",
@@ -50,7 +50,7 @@ class Submission:
 
 
 class Accepted(NamedTuple):
-    """A stored task, the first one for a repeated request, and what is left of its owner's limits.
+    """A stored task, or that of the first request, and what is left of its owner's limits.
 
     The limits are known only where the task `is_new`.
     """
@@ -77,11 +77,11 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
                 name = uploads.use_for_task(session, task.owner_id, task.url, task.id)
                 task.name = task.name or name
                 callbacks.add_for_tasks(session, task.owner_id, {task.id: task.callback_url})
-                return Accepted(task, True, limits)
+                return Accepted(task, is_new=True, limits=limits)
             first = find_first(session, Task, submission)
             if first is not None:
                 session.expunge(first)  # as it is now: a worker may claim it at once
-                return Accepted(first, False)
+                return Accepted(first, is_new=False)
     raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
 
 
@@ -104,5 +104,5 @@ def _new_task(submission: Submission, task_id: uuid.UUID, created_at: datetime) 
         created_at=created_at,
         caller_metadata=submission.metadata,
         idempotency_body_sha256=submission.body_sha256,
-        **{name: values[name] for name in _SAME_NAMES},
+        **{name: values[name] for name in _SHARED_COLUMNS},
     )

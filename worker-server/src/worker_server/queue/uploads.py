@@ -1,4 +1,4 @@
-"""Rows of uploads: what is confirmed of each, which task has it, and when its file goes."""
+"""Rows of uploads: confirmed bytes, the task that uses one, and when its file is removed."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -22,8 +22,7 @@ from worker_server.db import transaction
 from worker_server.models import Task, Upload
 from worker_server.queue import totals
 from worker_server.queue.quotas import Quotas, lock_owner, override_of
-from worker_server.queue.session import ScopedSession
-from worker_server.queue.statuses import TaskStatus
+from worker_server.queue.session import ScopedSession, may_still_render
 
 # An upload without new bytes, or without a task once it is finished, is kept for this long; so is
 # the file of a failed task, which may be retried, and the row of an upload whose file is gone.
@@ -154,7 +153,7 @@ def count_unused(session: ScopedSession, owner_id: int) -> int:
 def sum_bytes(session: ScopedSession, owner_id: int) -> int:
     """Return how many bytes the account's uploads take, also those that are still to come.
 
-    With those of tasks, as long as their file is kept: each task could else hide another one.
+    Uploads of tasks count while their file is kept: otherwise each task would free its quota.
     """
     is_kept = and_(Upload.deleted_at.is_(None), Upload.removed_at.is_(None))
     is_used = and_(Upload.task_id.is_not(None), is_kept)
@@ -182,7 +181,7 @@ def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> Upload
 
 
 def refusals(owner_id: int, upload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Exception]:
-    """Return why no task can get these uploads, of those that none can get."""
+    """Return the uploads that no task can use, each with the exception that says why."""
     if not upload_ids:
         return {}
     owned = select(*_STATE, _IS_GONE).where(Upload.id.in_(upload_ids), Upload.owner_id == owner_id)
@@ -290,9 +289,9 @@ def default_name(session: ScopedSession, url: str) -> str | None:
 
 
 def due_removals(limit: int) -> list[uuid.UUID]:
-    """Return uploads whose file is to be removed now, in any order.
+    """Return uploads whose file is to be removed now, in random order.
 
-    By chance, so that those whose files cannot be removed leave a place for the others.
+    Otherwise files that cannot be removed would fill every batch.
     """
     query = select(Upload.id).where(
         Upload.removed_at.is_(None),
@@ -322,18 +321,15 @@ def forget_removed() -> None:
 
 
 def unknown_ids(upload_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
-    """Return those that no row with a file has."""
+    """Return the ids that no row with a file has."""
     with transaction() as session:
         known = select(Upload.id).where(Upload.id.in_(upload_ids), Upload.removed_at.is_(None))
         return list(set(upload_ids) - set(session.scalars(known)))
 
 
 def _task_needs_file() -> ColumnElement[bool]:
-    """Return whether the upload's task may still read the file: it lives, or may be retried."""
-    is_recent = Task.finished_at > func.now() - timedelta(hours=KEPT_HOURS)
-    is_over = Task.status.in_([TaskStatus.DONE, TaskStatus.CANCELED])
-    may_be_retried = or_(Task.status != TaskStatus.FAILED, is_recent)
-    return and_(Task.id == Upload.task_id, ~is_over, may_be_retried)
+    """Return whether the upload's task may still read the file."""
+    return and_(Task.id == Upload.task_id, may_still_render(KEPT_HOURS))
 
 
 def _state(columns: Sequence[Any]) -> UploadState:

@@ -1,19 +1,18 @@
-"""What accounts use: live tasks and bytes as they are, seconds by the day (UTC).
+"""What accounts use: live tasks and bytes at the moment, seconds of video by day (UTC).
 
 Seconds are counted when they are planned or rendered, so that deleting a task gives none back.
 """
 
+import uuid
 from dataclasses import dataclass
 
-from flask_sqlalchemy.session import Session
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import scoped_session
 
 from worker_server.models import Part, Task
+from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 DAY_S = 86_400
-_Session = scoped_session[Session]
 _TODAY = "(now() AT TIME ZONE 'UTC')::date"
 _READ = text(f"""
     SELECT coalesce(sum(planned_s) FILTER (WHERE day = {_TODAY}), 0) AS planned_s,
@@ -52,33 +51,35 @@ class Seconds:
     ends_in_s: int
 
 
-def count_live_tasks(session: _Session, owner_id: int) -> int:
+def count_live_tasks(session: ScopedSession, owner_id: int) -> int:
     """Return how many live tasks the account has."""
     # In two counts: queued tasks have an index by owner, the others are few in the whole system.
     owned = select(func.count()).where(Task.owner_id == owner_id)
     queued = owned.where(Task.status == TaskStatus.QUEUED).scalar_subquery()
-    others = owned.where(Task.status.in_(LIVE_TASKS[1:])).scalar_subquery()
+    others = owned.where(
+        Task.status.in_([each for each in LIVE_TASKS if each != TaskStatus.QUEUED])
+    ).scalar_subquery()
     return session.scalar(select(queued + others)) or 0
 
 
-def sum_bytes(session: _Session, owner_id: int) -> int:
+def sum_bytes(session: ScopedSession, owner_id: int) -> int:
     """Return how many bytes the account's clips take."""
     used = select(func.coalesce(func.sum(Part.size_bytes), 0)).where(Part.owner_id == owner_id)
     return int(session.scalar(used) or 0)
 
 
-def today(session: _Session, owner_id: int) -> Seconds:
-    """Return the account's seconds."""
+def today(session: ScopedSession, owner_id: int) -> Seconds:
+    """Return the account's seconds of today and of this month."""
     row = session.execute(_READ, {"owner_id": owner_id}).one()
     return Seconds(float(row.planned_s), float(row.rendered_s), int(row.ends_in_s))
 
 
-def add_planned(session: _Session, owner_id: int, seconds: float, quota: int) -> bool:
+def add_planned(session: ScopedSession, owner_id: int, seconds: float, quota: int) -> bool:
     """Count planned seconds; False, and nothing is counted, where that exceeds the day's quota."""
     values = {"owner_id": owner_id, "seconds": seconds, "quota": quota}
     return session.execute(_ADD_PLANNED, values).one_or_none() is not None
 
 
-def add_rendered(session: _Session, task_id: object, number: int) -> None:
+def add_rendered(session: ScopedSession, task_id: uuid.UUID, number: int) -> None:
     """Count the seconds of a part that is done."""
     session.execute(_ADD_RENDERED, {"task_id": task_id, "number": number})

@@ -52,7 +52,7 @@ class WakeupSender:
 
     def __init__(self, pause_s: float = 5.0) -> None:
         self._pause_s = pause_s
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         # By queue and traceparent.
         self._counts: Counter[tuple[str, str | None]] = Counter()
         self._thread: threading.Thread | None = None
@@ -60,7 +60,7 @@ class WakeupSender:
 
     def send(self, queue: str) -> None:
         """Have a wake-up sent soon; none during the pause after a failure."""
-        with self._guard:
+        with self._lock:
             if time.monotonic() < self._paused_until or self._counts.total() >= 2 * MAX_WAKEUPS:
                 return
             self._counts[queue, request_ids.traceparent.get()] += 1
@@ -72,12 +72,12 @@ class WakeupSender:
         while counts := self._take_counts():
             sent = (send(queue, count, trace) for (queue, trace), count in counts.items())
             if not all(sent):
-                with self._guard:
+                with self._lock:
                     self._paused_until = time.monotonic() + self._pause_s
                     self._counts.clear()
 
     def _take_counts(self) -> Counter[tuple[str, str | None]]:
-        with self._guard:
+        with self._lock:
             counts, self._counts = self._counts, Counter()
             if not counts:
                 self._thread = None

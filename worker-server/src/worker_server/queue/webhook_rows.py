@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries as their owner makes, sees and repeats them."""
+"""Webhooks and their deliveries as an account creates, lists and resends them."""
 
 import uuid
 from collections.abc import Sequence
@@ -117,11 +117,14 @@ def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
 def list_deliveries(
     owner_id: int, webhook_id: uuid.UUID, limit: int, after: tuple[datetime, uuid.UUID] | None
 ) -> list[WebhookDelivery]:
-    """Return the webhook's deliveries behind a place, newest first; raise WebhookNotFound."""
-    place = tuple_(WebhookDelivery.event_at, WebhookDelivery.id)
+    """Return the webhook's deliveries after the position `after`, newest first.
+
+    Raise WebhookNotFound.
+    """
+    position = tuple_(WebhookDelivery.event_at, WebhookDelivery.id)
     statement = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
     if after is not None:
-        statement = statement.where(place < after)
+        statement = statement.where(position < after)
     newest = (WebhookDelivery.event_at.desc(), WebhookDelivery.id.desc())
     with transaction() as session:
         _owned(session, owner_id, webhook_id)

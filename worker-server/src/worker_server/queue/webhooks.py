@@ -63,7 +63,7 @@ class Outcome:
 
 
 def claim(lease_s: float) -> Delivery | None:
-    """Return the delivery that waits longest, for `lease_s`; None where nothing is due.
+    """Lease the delivery that has waited longest for `lease_s`; None where none is due.
 
     After that time it is due again: its sender has died, and the receiver may see it twice. A
     webhook has one attempt at a time, and accounts without any go first, so that slow receivers
@@ -133,8 +133,8 @@ def _delivery(row: WebhookDelivery, webhook: Webhook, secret: bytes) -> Delivery
 
 
 @persistently
-def fix_payload(delivery: Delivery, payload: str) -> str:
-    """Keep what is sent, and return what is kept: every attempt sends the same."""
+def store_payload(delivery: Delivery, payload: str) -> str:
+    """Store the payload unless one is stored; return the stored one: every attempt sends it."""
     kept = func.coalesce(WebhookDelivery.payload, payload)
     row = update(WebhookDelivery).where(WebhookDelivery.id == delivery.id).values(payload=kept)
     with transaction() as session:
@@ -151,12 +151,12 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
         WebhookDelivery.id == delivery.id,
         WebhookDelivery.attempted_at == delivery.attempted_at,
     )
-    still = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
+    unsettled = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
     after = _values_after(delivery.number, outcome)
     with transaction() as session:
         row = select(Webhook.id).where(Webhook.id == delivery.webhook_id)
         session.execute(row.with_for_update(key_share=True))
-        statement = update(WebhookDelivery).where(*still).values(after)
+        statement = update(WebhookDelivery).where(*unsettled).values(after)
         webhook_id = session.scalar(statement.returning(WebhookDelivery.webhook_id))
         if webhook_id is not None:
             result = _RESULTS[after.get("status", DeliveryStatus.WAITING)]
@@ -169,7 +169,7 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
 
 
 def oldest_due_s() -> float:
-    """Return for how long the oldest due event has waited whose receiver is idle, in seconds."""
+    """Return how long the oldest due event of an idle receiver has waited, in seconds."""
     age = func.extract("epoch", func.now() - func.min(WebhookDelivery.run_after))
     due = select(age).join(Webhook, Webhook.id == WebhookDelivery.webhook_id).where(*_is_due())
     with transaction() as session:
@@ -197,12 +197,12 @@ def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:
 
 
 def _values_after(attempt: int, outcome: Outcome) -> Values:
-    met = {"http_status": outcome.http_status, "error_code": outcome.error_code}
+    answer = {"http_status": outcome.http_status, "error_code": outcome.error_code}
     if outcome.is_delivered:
-        return {**met, "status": DeliveryStatus.DELIVERED}
+        return {**answer, "status": DeliveryStatus.DELIVERED}
     is_final = outcome.is_final or outcome.http_status == _GONE
     if is_final or attempt > len(RETRY_AFTER_S):
-        return {**met, "status": DeliveryStatus.FAILED}
+        return {**answer, "status": DeliveryStatus.FAILED}
     wait_s = RETRY_AFTER_S[attempt - 1] * random.uniform(0.9, 1.1)  # noqa: S311 # spreads load
     asked_s = min(outcome.retry_after_s or 0.0, _MAX_RETRY_AFTER_S)
-    return {**met, "run_after": seconds_from_now(max(wait_s, asked_s))}
+    return {**answer, "run_after": seconds_from_now(max(wait_s, asked_s))}

@@ -1,0 +1,1 @@
+"""Finds where parts end: key frames, silence, scene changes."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker_server.media.process import drill, guard
+from worker_server.media.process import escape_attempts, guard
 from worker_server.media.process.child import ChildFiles, ChildLimits, end, spawn
 
 NEEDED = ("read the source", "write to scratch", "remove from scratch", "start a process")
@@ -26,7 +26,7 @@ _TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class SandboxReport:
-    """What a taken-over decoder can do, of all that `drill` tries."""
+    """What a taken-over decoder can do, of all that `escape_attempts` tries."""
 
     landlock: int  # the kernel's version of it, 0 for none
     missing: tuple[str, ...]  # what decoders need, and was refused
@@ -54,8 +54,8 @@ def sandbox_report() -> SandboxReport:
 
 
 def measure_sandbox() -> SandboxReport:
-    """Run the drill in a decoder's place. Takes about a tenth of a second."""
-    with tempfile.TemporaryDirectory(prefix="idrl-drill-") as folder:
+    """Run `escape_attempts` in a decoder's place. Takes about a tenth of a second."""
+    with tempfile.TemporaryDirectory(prefix="idrl-sandbox-") as folder:
         root = Path(folder).resolve()
         scratch, outside = root / "scratch", root / "outside"
         scratch.mkdir()
@@ -75,7 +75,7 @@ def measure_sandbox() -> SandboxReport:
 
 
 def _run(targets: dict[str, Any], files: ChildFiles, scratch: Path) -> dict[str, bool]:
-    command = [sys.executable, "-I", drill.__file__, json.dumps(targets)]
+    command = [sys.executable, "-I", escape_attempts.__file__, json.dumps(targets)]
     process = spawn(command, ChildLimits(cpu_s=_TIMEOUT_S), files, scratch)
     try:
         answer, stderr = process.communicate(timeout=_TIMEOUT_S)
@@ -108,7 +108,7 @@ def _listeners(folder: Path) -> Iterator[dict[str, Any]]:
         )
         tcp.bind(("127.0.0.1", 0))
         udp.bind(("127.0.0.1", 0))
-        path, name = str(folder / "socket"), f"\0idrl-drill-{os.getpid()}"
+        path, name = str(folder / "socket"), f"\0idrl-sandbox-{os.getpid()}"
         file.bind(path)
         abstract.bind(name)
         for listener in (tcp, file, abstract):

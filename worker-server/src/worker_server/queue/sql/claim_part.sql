@@ -15,8 +15,8 @@ WITH RECURSIVE heads AS (
 ), chosen AS (
     SELECT head_row.task_id, head_row.number FROM (
         SELECT owner_id FROM heads ORDER BY (
-            SELECT count(*) FROM parts AS held
-            WHERE held.owner_id = heads.owner_id AND held.status = 'rendering' AND held.lease_until > now()
+            SELECT count(*) FROM parts AS leased
+            WHERE leased.owner_id = heads.owner_id AND leased.status = 'rendering' AND leased.lease_until > now()
         ), (
             SELECT count(*) FROM parts AS recent
             WHERE recent.owner_id = heads.owner_id AND recent.started_at > now() - interval '10 minutes'

@@ -1,5 +1,5 @@
 -- Claims the queued task whose turn it is, for :worker, with a lease of :lease_s seconds.
--- The owner who holds the fewest leases goes first, then the one who was given least in the last ten
+-- The owner who holds the fewest leases goes first, then the one with the fewest claims in the last ten
 -- minutes, then the oldest task.
 -- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as
 -- there are owners with queued tasks, however many tasks each has. turns orders the owners; the
@@ -16,8 +16,8 @@ WITH RECURSIVE heads AS (
 ), chosen AS (
     SELECT head_row.id FROM (
         SELECT owner_id FROM heads ORDER BY (
-            SELECT count(*) FROM tasks AS held
-            WHERE held.owner_id = heads.owner_id AND held.status = 'downloading' AND held.lease_until > now()
+            SELECT count(*) FROM tasks AS leased
+            WHERE leased.owner_id = heads.owner_id AND leased.status = 'downloading' AND leased.lease_until > now()
         ), (
             SELECT count(*) FROM tasks AS recent
             WHERE recent.owner_id = heads.owner_id AND recent.started_at > now() - interval '10 minutes'

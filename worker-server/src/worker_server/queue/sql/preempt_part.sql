@@ -1,6 +1,6 @@
 -- Preempts one rendering part, the one with the least progress, for the first part of the task
 -- :task_id. Only where that first part would wait: none of the task's parts renders, no render is
--- at :soon_done percent or more, and other parts wait (so no render slot is idle). A part is
+-- at :nearly_done percent or more, and other parts wait (so no render slot is idle). A part is
 -- preempted once in its life (attempt = 1), a first part never, and another owner's part only for
 -- an owner who has nothing rendering.
 WITH new_task AS (
@@ -16,7 +16,7 @@ WITH new_task AS (
     WHERE number > 0 AND busy.attempt = 1 AND parts.status = 'rendering'
         AND (busy.owner_id = new_task.owner_id OR NOT new_task.is_served)
         AND NOT EXISTS (SELECT FROM busy AS other WHERE other.task_id = new_task.id)
-        AND NOT EXISTS (SELECT FROM busy AS other WHERE other.progress >= :soon_done)
+        AND NOT EXISTS (SELECT FROM busy AS other WHERE other.progress >= :nearly_done)
         AND EXISTS (
             SELECT FROM parts AS other JOIN tasks ON tasks.id = other.task_id
             WHERE other.status = 'waiting' AND other.run_after <= now()

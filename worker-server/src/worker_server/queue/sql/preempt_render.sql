@@ -1,20 +1,20 @@
 -- Preempts one rendering part of an owner who holds more than half of all renders while a part of
 -- an owner without any has been due for :waited_s seconds: the one with the least progress, unless
--- one is at :soon_done percent or more. A part of the fourth attempt or a later one is left alone,
+-- one is at :nearly_done percent or more. A part of the fourth attempt or a later one is left alone,
 -- so that preemption ends.
-WITH held AS (
+WITH leased AS (
     SELECT owner_id, count(*) AS renders, sum(count(*)) OVER () AS total, max(progress) AS furthest
     FROM parts WHERE status = 'rendering' AND lease_until > now() GROUP BY owner_id
 ), unserved AS (
     SELECT FROM parts AS other JOIN tasks ON tasks.id = other.task_id
     WHERE other.status = 'waiting' AND tasks.status = 'processing'
         AND greatest(other.run_after, other.created_at) < now() - make_interval(secs => :waited_s)
-        AND NOT EXISTS (SELECT FROM held WHERE held.owner_id = other.owner_id)
+        AND NOT EXISTS (SELECT FROM leased WHERE leased.owner_id = other.owner_id)
     LIMIT 1
 ), greedy AS (
-    SELECT owner_id FROM held WHERE renders > greatest(1, total / 2.0)
+    SELECT owner_id FROM leased WHERE renders > greatest(1, total / 2.0)
         AND EXISTS (SELECT FROM unserved)
-        AND (SELECT max(furthest) FROM held) < :soon_done
+        AND (SELECT max(furthest) FROM leased) < :nearly_done
 ), chosen AS (
     SELECT task_id, number FROM parts JOIN greedy USING (owner_id)
     WHERE status = 'rendering' AND lease_until > now() AND attempt <= 3

@@ -1,5 +1,5 @@
--- Seconds that a task took of late, and how many run now. One that waited for its owner's start is
--- counted from then on.
+-- Mean seconds of the done ones of the last 50 tasks that ended within a day, and how many run now.
+-- A task that was started by its owner is timed from that start.
 SELECT
     avg(extract(epoch FROM finished_at - coalesce(start_requested_at, started_at)))::float
         AS task_s,

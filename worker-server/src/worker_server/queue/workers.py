@@ -1,4 +1,4 @@
-"""Signs of life in PostgreSQL: of workers, and of the sweeper's steps."""
+"""Heartbeats in PostgreSQL: which workers are alive, and how each sweeper step last ended."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def note_step(step: str, worker: str, error: str | None) -> None:
 
 
 def liveness() -> Liveness:
-    """Return who is alive, by the database's clock."""
+    """Return the live workers and the sweeper's steps, by the database's clock."""
     age = func.extract("epoch", func.now() - Sweep.done_at)
     with transaction() as session:
         alive = session.execute(

@@ -1,4 +1,4 @@
-"""Tries what a decoder that a hostile file has taken over would try, and says what succeeded.
+"""Tries what a decoder under a hostile file's control would try, and reports what succeeded.
 
 Run by `sandbox.measure_sandbox` in a decoder's place: one argument of JSON, an answer of JSON. The
 attempts do no harm where nothing refuses them.

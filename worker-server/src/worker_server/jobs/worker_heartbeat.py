@@ -1,4 +1,4 @@
-"""A worker's sign of life: a thread of its main process writes a row every few seconds."""
+"""A worker's heartbeat: a thread of its main process updates its row every few seconds."""
 
 import logging
 import shutil
@@ -8,13 +8,13 @@ from pathlib import Path
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker_server.queue import signs
+from worker_server.queue import workers
 
 _log = logging.getLogger(__name__)
 
 
-class SignsOfLife:
-    """Beats between `start` and `stop`; a process that is killed or frozen just stops beating.
+class WorkerHeartbeat:
+    """Beats between `start` and `stop`; a process that is killed or frozen stops beating.
 
     Each beat says how much space is left at `scratch`, where the worker has such a folder.
     """
@@ -27,7 +27,7 @@ class SignsOfLife:
         self._name = name
         self._kinds = kinds
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="signs-of-life", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker-heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
@@ -36,10 +36,10 @@ class SignsOfLife:
     def stop(self) -> None:
         """End the beats, and say that the worker has left."""
         self._ended.set()
-        self._thread.join(2 * signs.BEAT_S)
+        self._thread.join(2 * workers.BEAT_S)
         with self._app.app_context():
             try:
-                signs.leave(self._name)
+                workers.leave(self._name)
             except SQLAlchemyError as error:
                 _log.warning("worker row not deleted: %s", type(error).__name__)
 
@@ -57,8 +57,8 @@ class SignsOfLife:
         while True:
             with self._app.app_context():
                 try:
-                    signs.beat(self._name, self._kinds, self._scratch_free_bytes())
+                    workers.beat(self._name, self._kinds, self._scratch_free_bytes())
                 except SQLAlchemyError as error:
-                    _log.warning("sign of life not recorded: %s", type(error).__name__)
-            if self._ended.wait(signs.BEAT_S):
+                    _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
+            if self._ended.wait(workers.BEAT_S):
                 return
