@@ -181,6 +181,20 @@ def test_what_a_recorder_wrote_before_it_was_stopped(
     assert heard_at[: len(seconds)] == pytest.approx([n + 0.1 for n in seconds], abs=0.05)
 
 
+@pytest.mark.parametrize("header_bytes", [20, 120, 300])
+def test_a_recorder_that_was_stopped_within_the_header_of_a_fragment(
+    header_bytes: int, numbered: Numbered, prepared: Prepared, tmp_path: Path
+) -> None:
+    whole = numbered(100, "25", "s.mp4", f"{X264} -g 25 {FRAGMENTS}").read_bytes()
+    last = whole.rindex(b"moof", 0, whole.rindex(b"moof")) - 4
+    path = tmp_path / "s.mp4"
+    path.write_bytes(whole[: last + header_bytes])
+    _, prepared_path = prepared(path)
+    numbers = read_numbers(prepared_path)
+    assert len(numbers) in (50, 75)
+    assert numbers == list(range(len(numbers)))
+
+
 @pytest.mark.parametrize("name", ["s.ts", "s.mkv", "s.mp4"])
 def test_sound_that_is_announced_and_never_comes_is_none(
     name: str, make: Make, prepared: Prepared

@@ -1,5 +1,6 @@
 """Opens local media files with PyAV."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
+from worker_server.media.model.fragments import FileStart, whole_bytes
 from worker_server.media.model.transport_stream import JoinedStream, pieces_of
 
 
@@ -17,10 +19,8 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
 
     Only streams that `may_decode` accepts can be decoded.
     """
-    pieces = pieces_of(path) if demuxer == "mpegts" else []
-    is_joined = any(piece.pids for piece in pieces)
     container = av.open(
-        JoinedStream(path, pieces) if is_joined else f"file:{path}",
+        _readable(path, demuxer),
         "r",
         format=demuxer,
         options={"protocol_whitelist": "file", "codec_whitelist": CODEC_WHITELIST},
@@ -34,6 +34,17 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
                 "max_pixels": str(MAX_PIXELS),
             }
     return container
+
+
+def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:
+    """Return the file, or what makes one of it that libavformat reads whole."""
+    if demuxer == "mpegts":
+        pieces = pieces_of(path)
+        if any(piece.pids for piece in pieces):
+            return JoinedStream(path, pieces)
+    if demuxer == "mov" and (size_bytes := whole_bytes(path)):
+        return FileStart(path, size_bytes)
+    return f"file:{path}"
 
 
 def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Packet[Any]]":
