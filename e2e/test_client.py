@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,14 @@ def idrl(arguments: Sequence[str], environment: dict[str, str], given: str = "")
     return json.loads(done.stdout)
 
 
-def refused(arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+def refused(
+    arguments: Sequence[str], environment: dict[str, str], given: str = ""
+) -> tuple[int, str]:
     """Run a command that must fail, and return its exit code and the line that it prints."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         env=environment,
+        input=given,
         capture_output=True,
         text=True,
         timeout=60,
@@ -116,6 +121,19 @@ def test_log_in_makes_a_key_that_later_commands_use(
     assert idrl(["ls"], environment) == []
 
 
+def test_password_is_sent_as_it_was_typed(
+    anonymous: Api, environment: dict[str, str], new_account: Callable[[], Any]
+) -> None:
+    """With the blanks at its ends; of a wrong one nothing else is told than that."""
+    account = replace(new_account(), password=" Fly-high-7 ")
+    assert anonymous.post("/auth/signup", account.form()).status_code == 201
+    del environment["IDRL_KEY"]
+    order = ["login", anonymous.base_url, "--email", account.email, "--no-keyring"]
+    assert idrl(order, environment, given=" Fly-high-7 \n")["username"] == account.username
+    code, line = refused(order, environment, given="Fly-high-7\n")
+    assert (code, line) == (3, "idrl: The email or the password is wrong. (bad_credentials)")
+
+
 def test_life_of_a_failed_task(caller: Api, environment: dict[str, str], site: Site) -> None:
     link = f"{site.url}/{uuid.uuid4().hex}.mp4"
     done = subprocess.run(
@@ -154,6 +172,10 @@ def test_file_is_uploaded_once_and_arrives_whole(
         wait_until(lambda: _has_sent_bytes(caller) or process.poll() is not None)
         process.send_signal(signal.SIGKILL)
     begun = caller.get("/uploads").json()
+    done = subprocess.run([*COMMAND, *order], env=environment, capture_output=True, check=True)
+    shares = re.findall(rb"uploading my video.mp4: (\d+) %", done.stderr)
+    assert [int(share) for share in shares] == sorted({int(share) for share in shares})
+    assert shares or not begun
     (job,) = idrl(order, environment)
     assert [job] == idrl(order, environment)
     (task,) = (each for each in caller.get("/tasks").json() if each["task_id"] == job["task_id"])

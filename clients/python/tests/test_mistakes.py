@@ -29,7 +29,7 @@ def other_site() -> Iterator[Site]:
         yield site
 
 
-def idrl(*arguments: str, home: Path, **environment: str) -> tuple[int, str]:
+def idrl(*arguments: str, home: Path, typed: str = "", **environment: str) -> tuple[int, str]:
     """Run the command, which must fail, and return its exit code and its only line."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -41,7 +41,7 @@ def idrl(*arguments: str, home: Path, **environment: str) -> tuple[int, str]:
         text=True,
         timeout=60,
         check=False,
-        input="",
+        input=typed,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < LIMIT_S
@@ -63,6 +63,12 @@ LINK = "https://a.example/v.mp4"
         ("ls", {**LOGGED_IN, "IDRL_KEY": "a key"}, 3, "characters that no key has"),
         ("ls", LOGGED_IN, 5, "no system answers at http://127.0.0.1:1"),
         ("ls", {**LOGGED_IN, "IDRL_URL": "http://a.invalid"}, 5, "no system answers at http://a."),
+        ("ls", {**LOGGED_IN, "IDRL_URL": "http://["}, 5, "http://[ is no address of a system"),
+        ("ls", {**LOGGED_IN, "IDRL_URL": f"http://{'a' * 64}.example"}, 5, "is no address of a"),
+        ("ls", {**LOGGED_IN, "IDRL_URL": "http://a.example:99999"}, 5, "is no address of a system"),
+        ("login http://127.0.0.1:1", {}, 3, "no key was given"),
+        ("login http://127.0.0.1:1 --email a@a.example", {}, 3, "no password was given"),
+        ("login http://[", {}, 3, "no key was given"),
         ("ls --max 0", LOGGED_IN, 2, "see `idrl ls --help`"),
         ("lst", {}, 2, "No such command 'lst'"),
         ("show", {}, 2, "Missing argument 'TASK'"),
@@ -148,8 +154,43 @@ def test_stored_key_is_private_and_goes_to_no_other_address(tmp_path: Path) -> N
     assert (code, "there is no key for https://b.example" in line) == (3, True)
 
 
-def test_damaged_login_file_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", ["{", '["a"]', '{"url": 5}', '{"url": "http://a", "key": null}']
+)
+def test_damaged_login_file_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "config" / "idrl").mkdir(parents=True)
-    (tmp_path / "config" / "idrl" / "login.json").write_text("{")
+    (tmp_path / "config" / "idrl" / "login.json").write_text(content)
     code, line = idrl("ls", home=tmp_path)
-    assert (code, "`idrl login` writes it again" in line) == (7, True)
+    assert (code, "`idrl login URL` writes it again" in line) == (7, True)
+
+
+@pytest.mark.parametrize("key", ["ключ", "idrl_a b", "idrl_\x1b[0m"])
+def test_key_that_no_header_can_have_is_not_sent(tmp_path: Path, key: str) -> None:
+    completed = idrl("login", "http://127.0.0.1:1", home=tmp_path, typed=f"{key}\n")
+    assert (completed[0], "the key has characters that no key has" in completed[1]) == (3, True)
+
+
+def test_journal_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "out" / ".idrl.json").mkdir(parents=True)
+    code, line = idrl("clip", LINK, "-o", "out", home=tmp_path, **LOGGED_IN)
+    assert (code, ".idrl.json cannot be read: Is a directory" in line) == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "printed"),
+    [
+        ("utf-8", "vídeo 🎬", "vídeo 🎬".encode()),
+        ("latin-1", "vídeo 🎬", b"v\xeddeo \\U0001f3ac"),
+        ("utf-8", os.fsdecode(b"\xff.mp4"), b"\xff.mp4"),
+    ],
+)
+def test_every_name_can_be_printed(encoding: str, name: str, printed: bytes) -> None:
+    script = "import sys; from idrl_client import output; output.allow_every_name()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}print({name!r})"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == printed + b"\n"

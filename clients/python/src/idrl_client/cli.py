@@ -13,7 +13,7 @@ from idrl_client.brand_commands import brands, find_brand_id
 from idrl_client.client import Client
 from idrl_client.commands import call_each, json_option, make_client
 from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn
-from idrl_client.login import Login, save, stored_url
+from idrl_client.login import Login, checked_key, save, stored_url
 from idrl_client.models import NewEdit
 
 _INTERRUPTED = 130
@@ -44,7 +44,7 @@ def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool
     url = (url or stored_url(os.environ) or "").rstrip("/")
     if not url.startswith(("http://", "https://")):
         raise NotLoggedIn("say which system: `idrl login https://idrl.example.com`")
-    secret = _secret("Password" if email else "Key (idrl_…)")
+    secret = _password() if email else _key()
     if email:
         named = f"idrl on {socket.gethostname()}"[:100]
         secret = Client.logged_in(url, email, secret).create_key(named)["key"]
@@ -56,10 +56,25 @@ def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool
         output.say(f"logged in at {url} as {account['username']}; the key is in {place}")
 
 
+def _password() -> str:
+    """Return the password as it was typed: blanks at its ends belong to it."""
+    password = _secret("Password")
+    if not password:
+        raise NotLoggedIn("no password was given on standard input")
+    return password
+
+
+def _key() -> str:
+    key = _secret("Key (idrl_…)").strip()
+    if not key:
+        raise NotLoggedIn("no key was given: make one on the page, or use --email EMAIL")
+    return checked_key(key, "the key")
+
+
 def _secret(prompt: str) -> str:
     if sys.stdin.isatty():
-        return str(click.prompt(prompt, hide_input=True, err=True)).strip()
-    return sys.stdin.readline().strip()
+        return str(click.prompt(prompt, hide_input=True, err=True))
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 @idrl.command()
@@ -105,7 +120,7 @@ def clip(
     if folder:
         jobs = clipping.into_folder(client, wanted, edit, folder, progress, is_plan=is_plan)
     else:
-        jobs = clipping.submit(client, wanted, edit, is_plan=is_plan)
+        jobs = clipping.submit(client, wanted, edit, progress, is_plan=is_plan)
         if wait or is_plan:
             clipping.follow(client, jobs, None, progress, is_plan=is_plan)
     progress.end()
@@ -207,6 +222,7 @@ def main() -> NoReturn:
     import truststore
 
     truststore.inject_into_ssl()  # proxies' own certificates are in the system's store alone
+    output.allow_every_name()
     is_json = "--json" in sys.argv
     try:
         code = idrl.main(prog_name="idrl", standalone_mode=False)

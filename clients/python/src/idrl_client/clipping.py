@@ -39,16 +39,19 @@ class Job:
 
 
 def submit(
-    client: Client, sources: Sequence[str], edit: NewEdit, *, is_plan: bool = False
+    client: Client, sources: Sequence[str], edit: NewEdit, say: Say, *, is_plan: bool = False
 ) -> list[Job]:
     """Submit each video, and neither wait nor remember anything."""
-    return [_submitted(client, source, edit, is_plan=is_plan) for source in sources]
+    return [_submitted(client, source, edit, say, is_plan=is_plan) for source in sources]
 
 
-def _submitted(client: Client, source: str, edit: NewEdit, *, is_plan: bool) -> Job:
+def _submitted(client: Client, source: str, edit: NewEdit, say: Say, *, is_plan: bool) -> Job:
     job = Job(source)
     try:
-        upload_id = None if is_link(source) else upload(client.connection, Path(source), None)
+        upload_id = None
+        if not is_link(source):
+            path = Path(source)
+            upload_id = upload(client.connection, path, None, tell=_upload_progress(path, say))
         new_task = _new_task(source, upload_id, edit, is_plan=is_plan)
         task = client.create_task(new_task, str(uuid.uuid4()))
         job.task_id, job.status = task["task_id"], task["status"]
@@ -71,13 +74,15 @@ def into_folder(
     With `is_plan` only have their plans; a later call without it makes the clips.
     """
     with Journal.of(folder) as journal:
-        jobs = [_start_job(client, journal, source, edit, is_plan=is_plan) for source in sources]
+        jobs = [
+            _start_job(client, journal, source, edit, say, is_plan=is_plan) for source in sources
+        ]
         follow(client, jobs, folder, say, is_plan=is_plan)
     return jobs
 
 
 def _start_job(
-    client: Client, journal: Journal, source: str, edit: NewEdit, *, is_plan: bool
+    client: Client, journal: Journal, source: str, edit: NewEdit, say: Say, *, is_plan: bool
 ) -> Job:
     """Return the job of an order: of the task that was made for it before, else of a new one."""
     order = fingerprint(client.connection.base_url, _version(source), dict(edit))
@@ -90,7 +95,7 @@ def _start_job(
                 entry = Entry.new(source)
                 journal.put(order, entry)
             if not is_link(source):
-                entry = _uploaded(client, journal, order, entry)
+                entry = _uploaded(client, journal, order, entry, say)
             new_task = _new_task(source, entry.upload_id, edit, is_plan=is_plan)
             task = client.create_task(new_task, entry.idempotency_key)
             journal.put(order, replace(entry, task_id=task["task_id"]))
@@ -100,14 +105,20 @@ def _start_job(
     return job
 
 
-def _uploaded(client: Client, journal: Journal, order: str, entry: Entry) -> Entry:
+def _uploaded(client: Client, journal: Journal, order: str, entry: Entry, say: Say) -> Entry:
     """Upload the file unless that was done before; return the entry with the upload's id."""
 
     def remember(upload_id: str) -> None:
         journal.put(order, replace(entry, upload_id=upload_id))
 
-    upload_id = upload(client.connection, Path(entry.source), entry.upload_id, remember)
+    path = Path(entry.source)
+    tell = _upload_progress(path, say)
+    upload_id = upload(client.connection, path, entry.upload_id, remember, tell)
     return replace(entry, upload_id=upload_id)
+
+
+def _upload_progress(path: Path, say: Say) -> Callable[[int], None]:
+    return lambda percent: say(f"uploading {path.name}: {percent} %")
 
 
 def is_link(source: str) -> bool:

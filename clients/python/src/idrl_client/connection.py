@@ -52,7 +52,7 @@ class Connection:
         self._has_answered = False
         self._session = requests.Session()
         self._session.auth = _Bearer(key)
-        if urlsplit(self.base_url).hostname in _LOOPBACK:
+        if _host(self.base_url) in _LOOPBACK:
             self._session.trust_env = False  # a proxy has a loopback of its own
 
     def call(
@@ -107,6 +107,18 @@ class Connection:
         return answer
 
 
+def _host(base_url: str) -> str:
+    """Return the host of an address; raise Unreachable of what cannot be one."""
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port
+        host = parts.hostname or ""
+        host.encode("idna")
+    except ValueError as error:
+        raise Unreachable(_no_address(base_url)) from error
+    return host
+
+
 def document(answer: requests.Response) -> Any:  # noqa: ANN401 # JSON of the contract's shape
     """Return what an answer holds; raise Unreachable where that is no JSON."""
     try:
@@ -144,6 +156,8 @@ def _error(answer: requests.Response) -> IdrlError:
         return _not_idrl(answer)
     errors = [f"{each['field']}: {each['message']}" for each in problem.get("errors", [])]
     sentence = f"{'; '.join([problem['detail'], *errors])} ({problem['code']})"
+    if problem["code"] == "bad_credentials":
+        return NotLoggedIn(sentence)
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
         return NotLoggedIn(f"{sentence}: make a key and log in with `idrl login`")
     if answer.status_code == HTTPStatus.NOT_FOUND:
@@ -160,6 +174,10 @@ def _not_idrl(answer: requests.Response) -> Unreachable:
     )
 
 
+def _no_address(base_url: str) -> str:
+    return f"{base_url} is no address of a system: IDRL_URL=https://idrl.example.com"
+
+
 def _connection_sentence(base_url: str, error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return (
@@ -169,5 +187,5 @@ def _connection_sentence(base_url: str, error: requests.RequestException) -> str
     if isinstance(error, requests.exceptions.ProxyError):
         return f"the proxy does not lead to {base_url}: see HTTPS_PROXY and NO_PROXY"
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return f"{base_url} is no address of a system: IDRL_URL=https://idrl.example.com"
+        return _no_address(base_url)
     return f"no system answers at {base_url}: is it up, and is IDRL_URL right?"

@@ -86,5 +86,7 @@ def _read(path: Path) -> dict[str, Entry]:
         return {name: Entry(**each) for name, each in orders.items()}
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise LocalFault(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LocalFault(f"{path} is damaged: remove it, or give another -o") from error

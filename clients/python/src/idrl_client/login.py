@@ -35,9 +35,14 @@ def load(environment: Mapping[str, str]) -> Login:
     key = environment.get("IDRL_KEY") or (_stored_key(stored) if url == stored.get("url") else None)
     if not key:
         raise NotLoggedIn(f"there is no key for {url}: `idrl login {url}`, or set IDRL_KEY")
+    return Login(url, checked_key(key, "IDRL_KEY"))
+
+
+def checked_key(key: str, name: str) -> str:
+    """Return the key; raise NotLoggedIn where no header can have it."""
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise NotLoggedIn("IDRL_KEY has characters that no key has: copy the key again")
-    return Login(url, key)
+        raise NotLoggedIn(f"{name} has characters that no key has: copy the key again")
+    return key
 
 
 def save(login: Login, environment: Mapping[str, str], *, in_keyring: bool = True) -> str:
@@ -76,8 +81,14 @@ def _read(path: Path) -> dict[str, str]:
     except OSError as error:
         raise LocalFault(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise LocalFault(f"{path} is damaged: `idrl login` writes it again") from error
-    return document if isinstance(document, dict) else {}
+        raise _damaged(path) from error
+    if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
+        raise _damaged(path)
+    return document
+
+
+def _damaged(path: Path) -> LocalFault:
+    return LocalFault(f"{path} is damaged: `idrl login URL` writes it again")
 
 
 def _stored_key(stored: Mapping[str, str]) -> str | None:

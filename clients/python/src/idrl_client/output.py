@@ -1,5 +1,7 @@
 """What the command prints: tables or JSON on standard output, all else on standard error."""
 
+import codecs
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -7,6 +9,25 @@ from collections.abc import Iterable, Sequence
 from idrl_client.clipping import Job
 from idrl_client.errors import IdrlError
 from idrl_client.models import Brand, Bumper, DefaultBrand, Task, TaskWithParts, Usage
+
+
+def allow_every_name() -> None:
+    """Let names and paths through that standard output has no letters for: as their own bytes, or
+    escaped.
+    """
+    codecs.register_error("idrl", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="idrl")
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    try:  # bytes of a path that are no text
+        return text.encode("ascii", "surrogateescape"), error.end
+    except UnicodeEncodeError:
+        return codecs.backslashreplace_errors(error)
 
 
 def as_json(document: object) -> None:

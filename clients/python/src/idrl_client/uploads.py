@@ -1,5 +1,6 @@
 """Files to the system, by tus 1.0 (https://tus.io): in pieces, continued where one was cut off."""
 
+import os
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +14,20 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 # In a row without a byte that arrived.
 _ATTEMPTS = 5
 Remember = Callable[[str], None]
+Tell = Callable[[int], None]
 
 
 def upload(
-    connection: Connection, path: Path, begun: str | None, remember: Remember | None = None
+    connection: Connection,
+    path: Path,
+    begun: str | None,
+    remember: Remember | None = None,
+    tell: Tell | None = None,
 ) -> str:
     """Have the whole file at the system and return the upload's id; raise a kind of IdrlError.
 
     `begun` is the id of an upload that an earlier process began; `remember` gets that of a new one
-    before the first byte is sent.
+    before the first byte is sent, and `tell` the percentage that has arrived, again and again.
     """
     try:
         size_bytes = path.stat().st_size
@@ -34,21 +40,26 @@ def upload(
         upload_id = _create(connection, path, size_bytes)
         if remember:
             remember(upload_id)
-    _send_all(connection, path, upload_id, size_bytes)
+    _send_all(connection, path, upload_id, size_bytes, tell or (lambda _: None))
     return upload_id
 
 
 def _create(connection: Connection, path: Path, size_bytes: int) -> str:
-    name = b64encode(path.name.encode(errors="replace")).decode()
+    # The bytes of the name, whatever the locale takes them for.
+    readable = os.fsencode(path.name).decode(errors="replace")
+    name = b64encode(readable.encode()).decode()
     headers = {"Upload-Length": str(size_bytes), "Upload-Metadata": f"filename {name}"}
     answer = connection.call("POST", "/uploads", headers={**_TUS, **headers}, is_repeatable=False)
     return answer.headers["Location"].rstrip("/").rpartition("/")[2]
 
 
-def _send_all(connection: Connection, path: Path, upload_id: str, size_bytes: int) -> None:
+def _send_all(
+    connection: Connection, path: Path, upload_id: str, size_bytes: int, tell: Tell
+) -> None:
     failures, fault = 0, None
     offset = _offset(connection, upload_id) or 0
     while offset < size_bytes:
+        tell(100 * offset // size_bytes)
         try:
             _send_piece(connection, path, upload_id, offset)
         except (Refused, Unreachable) as error:
