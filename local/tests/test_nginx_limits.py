@@ -118,7 +118,12 @@ def wait_for_requests(service: "StandIn", number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics", "/metrics?x", "/./metrics"]
+    "path",
+    [
+        *("/metrics", "//metrics", "/%6detrics", "/x/../metrics", "/metrics?x", "/./metrics"),
+        # The app takes these for the same address.
+        *("/metrics/", "/metrics//", "/metrics/?x", "/metrics/./", "/%6detrics%2f"),
+    ],
 )
 def test_metrics_are_not_public(edge: "Edge", path: str) -> None:
     raw = edge.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
