@@ -162,6 +162,30 @@ def test_task_of_a_call_that_is_still_under_way_goes_with_the_account(
         assert database.execute(f"SELECT * FROM {table}") == [], table
 
 
+def test_scripts_with_a_key_add_nothing_while_the_account_is_deleted(
+    client: FlaskClient,
+    auth: AuthActions,
+    headers: dict[str, str],
+    tasks: TasksStandIn,
+    database: Database,
+) -> None:
+    """A script that goes on posting would else keep the account for ever."""
+    key = bearer(new_key(client, headers)["key"])
+    statuses: list[int] = []
+
+    def answer(exchange: Exchange) -> None:
+        if exchange.command == "DELETE":  # of the secret: the deletion is under way
+            posted = client.post("/tasks", json={"url": "https://example.com/a"}, headers=key)
+            statuses.append(posted.status_code)
+        exchange.respond(200, b"[]")
+
+    tasks.answer = answer
+    assert client.get("/tasks", headers=key).status_code == 200
+    result = client.delete("/me", json={"password": auth.password}, headers=headers)
+    assert result.status_code == 204
+    assert statuses == [401]
+
+
 def test_account_stays_while_something_of_it_cannot_be_removed(
     client: FlaskClient,
     auth: AuthActions,

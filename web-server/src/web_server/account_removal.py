@@ -34,9 +34,10 @@ def remove(
 
     Raise BadCredentials where the password is no longer that of `user`.
 
-    One call at a time does so: it may take long, and threads are few. All its tokens end first.
-    Calls that are under way may still add something: the account goes only where nothing is left,
-    and nothing can be added afterwards.
+    One call at a time does so: it may take long, and threads are few. All its tokens and keys end
+    first: a script that goes on posting would keep it from ending. Calls that are under way may
+    still add something: the account goes only where nothing is left, and nothing can be added
+    afterwards.
     """
     with _lock:
         if user.id in _under_way:
@@ -53,7 +54,6 @@ def _remove(
     user: User, tasks: TasksService, authenticator: Authenticator, signer: TokenSigner
 ) -> None:
     accounts.end_tokens(user.id, if_password_hash=user.password_hash)
-    authenticator.forget(user.id)
     deadline = time.monotonic() + _REMOVAL_S
     # The tasks service does not know about ended tokens.
     headers = {
@@ -61,6 +61,8 @@ def _remove(
         request_ids.HEADER: request_ids.request_id.get() or "",
     }
     while True:
+        accounts.delete_keys(user.id)  # each time: a call that makes one may be under way
+        authenticator.forget(user.id)
         _remove_tasks(tasks, headers, deadline)
         if _try_delete(user):
             return

@@ -168,5 +168,11 @@ def delete_key(user_id: int, key_id: uuid.UUID) -> None:
         raise KeyNotFound
 
 
+def delete_keys(user_id: int) -> None:
+    """Delete all keys of the account."""
+    with transaction() as session:
+        session.execute(delete(ApiKey).where(ApiKey.user_id == user_id))
+
+
 def _failures_of(email: str) -> Delete:
     return delete(LoginFailures).where(LoginFailures.account == account_of(email))
