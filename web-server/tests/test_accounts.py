@@ -167,7 +167,6 @@ def test_scripts_with_a_key_add_nothing_while_the_account_is_deleted(
     auth: AuthActions,
     headers: dict[str, str],
     tasks: TasksStandIn,
-    database: Database,
 ) -> None:
     """A script that goes on posting would else keep the account for ever."""
     key = bearer(new_key(client, headers)["key"])

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
+from standardwebhooks import WebhookVerificationError
 from webhook_receiver import Receiver
 
 from idrl_testing.database import Database
@@ -99,6 +100,40 @@ def test_each_account_has_one_callback_secret(client: FlaskClient, auth: Auth) -
     assert gone.status_code == 204
     assert _secret(client, auth(2)) == others
     assert _secret(client, auth()) not in (first, second, others)
+
+
+def test_replaced_secret_signs_for_a_day(
+    client: FlaskClient, auth: Auth, receiver: Receiver, database: Database
+) -> None:
+    task_ids = [_post(client, auth())["task_id"] for _ in range(2)]
+    database.execute(f"UPDATE webhooks SET url = '{receiver.url}'")
+    old, others = _secret(client, auth()), _secret(client, auth(2))
+    new = _secret(client, auth(), "POST")
+    _end(task_ids[0])
+    assert _send() == 1
+    assert len(receiver.verified(old)) == len(receiver.verified(new)) == 1
+    with pytest.raises(WebhookVerificationError):
+        receiver.verified(others)
+    database.execute("UPDATE callback_secrets SET previous_until = now()")
+    receiver.received.clear()
+    _end(task_ids[1])
+    assert _send() == 1
+    assert len(receiver.verified(new)) == 1
+    with pytest.raises(WebhookVerificationError):
+        receiver.verified(old)
+
+
+def test_deleted_secret_signs_nothing_more(
+    client: FlaskClient, auth: Auth, receiver: Receiver, database: Database
+) -> None:
+    task_id = _post(client, auth())["task_id"]
+    database.execute(f"UPDATE webhooks SET url = '{receiver.url}'")
+    stolen = _secret(client, auth())
+    assert client.delete("/webhooks/callback-secret", headers=auth()).status_code == 204
+    _end(task_id)
+    assert _send() == 1
+    with pytest.raises(WebhookVerificationError):
+        receiver.verified(stolen)
 
 
 def test_batch_is_done_once_its_last_task_has_ended(client: FlaskClient, auth: Auth) -> None:

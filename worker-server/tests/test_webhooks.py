@@ -294,6 +294,78 @@ def test_event_that_is_sent_again_meanwhile_is_settled(
     assert _row().status == "delivered"
 
 
+def test_event_that_is_sent_again_during_its_last_attempt_has_others(
+    add: Callable[..., uuid.UUID],
+) -> None:
+    webhook_id = add()
+    _finish()
+    db.session.execute(text(f"UPDATE webhook_deliveries SET attempt = {len(RETRY_AFTER_S)}"))
+    db.session.commit()
+    last = webhooks.claim(30)
+    assert last is not None
+    webhook_rows.resend(1, webhook_id, last.id)
+    webhooks.settle(last, webhooks.Outcome(http_status=500))
+    assert _row().status == "waiting"
+    _make_due()
+    again = webhooks.claim(30)
+    assert again is not None
+    assert again.number == 1
+
+
+def test_events_of_one_transaction_are_sent_in_their_order(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
+    add(events=["part.done", "task.done"])
+    _finish()
+    first, second = _rows()
+    assert first.event_at == second.event_at  # one transaction
+    assert {first.event, second.event} == {"part.done", "task.done"}
+    times = {row.event: row.run_after for row in (first, second)}
+    assert times["part.done"] < times["task.done"]
+    assert _send() == 2
+    sent = [body["type"] for body in receiver.verified(ENCODED_SECRET)]
+    assert sent == ["part.done", "task.done"]
+
+
+def test_event_is_dated_by_the_databases_clock(
+    add: Callable[..., uuid.UUID], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receivers refuse what is some minutes old, so a worker's clock may not matter."""
+    add()
+    _finish()
+    now_s = time.time()
+    with monkeypatch.context() as wrong_clock:
+        wrong_clock.setattr(time, "time", lambda: now_s - 3600)
+        assert _send() == 1
+    assert len(receiver.verified(ENCODED_SECRET)) == 1
+
+
+def test_outbox_does_not_keep_a_large_task_for_each_part(
+    add: Callable[..., uuid.UUID], receiver: Receiver
+) -> None:
+    add(events=["part.done", "task.done"])
+    task_id = processing(500)
+    _finish_part_and_task()
+    receiver.status = 500
+    assert _send() == 2
+    kept = {row.event: row.payload for row in _rows()}
+    assert kept["part.done"] is None
+    assert kept["task.done"] is not None
+    _make_due()
+    receiver.status = 200
+    assert _send() == 2
+    bodies = receiver.verified(ENCODED_SECRET)
+    assert [body["data"]["task_id"] for body in bodies] == [str(task_id)] * 4
+    assert {len(body["data"]["parts"]) for body in bodies} == {500}
+
+
+def _finish_part_and_task() -> None:
+    """Finish a task of many parts with the first one."""
+    db.session.execute(text("UPDATE parts SET status = 'done' WHERE number > 0"))
+    db.session.commit()
+    finished_part()
+
+
 def _webhook_of(delivery_id: uuid.UUID) -> uuid.UUID:
     row = db.session.get(WebhookDelivery, delivery_id)
     assert row is not None

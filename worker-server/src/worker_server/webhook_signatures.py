@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 
 _PREFIX = "whsec_"
 _SECRET_BYTES = 32
@@ -19,12 +20,21 @@ def encode_secret(secret: bytes) -> str:
     return _PREFIX + base64.b64encode(secret).decode()
 
 
-def headers(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Return the three headers; `timestamp` is the attempt's, in seconds since 1970."""
+def headers(
+    signing_secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes
+) -> dict[str, str]:
+    """Return the three headers; `timestamp` is the attempt's, in seconds since 1970.
+
+    Receivers accept a message if one of its signatures is by the secret that they know.
+    """
     signed = f"{message_id}.{timestamp}.".encode() + body
-    digest = hmac.new(secret, signed, hashlib.sha256).digest()
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(_signature(secret, signed) for secret in signing_secrets),
     }
+
+
+def _signature(secret: bytes, signed: bytes) -> str:
+    digest = hmac.new(secret, signed, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"

@@ -49,20 +49,23 @@ class Webhook(Base):
 
 
 class CallbackSecret(Base):
-    """What signs the callbacks of an account."""
+    """What signs the callbacks of an account; the secret before it too, until `previous_until`."""
 
     __tablename__ = "callback_secrets"
 
     owner_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     secret: Mapped[bytes]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    previous_secret: Mapped[bytes | None]
+    previous_until: Mapped[datetime | None]
 
 
 class WebhookDelivery(Base):
     """One event for one webhook: the outbox, which a trigger on `task_events` fills.
 
     `payload` is the text that the first attempt sends, and every later one: JSONB would change it.
-    `run_after` is also the lease: a claim moves it.
+    `run_after` is also the lease: a claim moves it. By the clock and not the transaction's time:
+    events of one transaction are sent in their order.
     """
 
     __tablename__ = "webhook_deliveries"
@@ -81,7 +84,7 @@ class WebhookDelivery(Base):
     status: Mapped[str] = mapped_column(server_default=DeliveryStatus.WAITING)
     payload: Mapped[str | None]
     attempt: Mapped[int] = mapped_column(server_default="0")
-    run_after: Mapped[datetime] = mapped_column(server_default=func.now())
+    run_after: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     attempted_at: Mapped[datetime | None]
     http_status: Mapped[int | None]
     error_code: Mapped[str | None]

@@ -2,8 +2,9 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from worker_server import webhook_signatures as signing
@@ -13,6 +14,7 @@ from worker_server.queue.session import ScopedSession
 
 TASK_EVENTS = ("task.planned", "task.done", "task.failed", "task.canceled")
 BATCH_EVENTS = ("batch.done",)
+OVERLAP_HOURS = 24
 
 
 def add_for_tasks(
@@ -48,6 +50,16 @@ def secret_of(session: ScopedSession, owner_id: int) -> bytes:
     return session.scalars(statement).one()
 
 
+def valid_secrets(session: ScopedSession, owner_id: int) -> tuple[bytes, ...]:
+    """Return what signs the account's callbacks: its secret, and one that was replaced of late."""
+    secret = secret_of(session, owner_id)
+    statement = select(CallbackSecret.previous_secret).where(
+        CallbackSecret.owner_id == owner_id, CallbackSecret.previous_until > func.now()
+    )
+    previous = session.scalar(statement)
+    return (secret,) if previous is None else (secret, previous)
+
+
 def get_secret(owner_id: int) -> bytes:
     """Return the account's secret."""
     with transaction() as session:
@@ -55,13 +67,19 @@ def get_secret(owner_id: int) -> bytes:
 
 
 def replace_secret(owner_id: int) -> bytes:
-    """Replace the account's secret and return the new one, which signs from now on."""
+    """Replace the account's secret and return the new one.
+
+    For OVERLAP_HOURS what is sent is signed with both, so that receivers may change theirs later.
+    """
     secret = signing.make_secret()
     new = upsert(CallbackSecret).values(owner_id=owner_id, secret=secret)
+    changed = {
+        "secret": secret,
+        "previous_secret": CallbackSecret.secret,
+        "previous_until": func.now() + timedelta(hours=OVERLAP_HOURS),
+    }
     with transaction() as session:
-        session.execute(
-            new.on_conflict_do_update(index_elements=["owner_id"], set_={"secret": secret})
-        )
+        session.execute(new.on_conflict_do_update(index_elements=["owner_id"], set_=changed))
     return secret
 
 

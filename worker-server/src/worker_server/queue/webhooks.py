@@ -18,6 +18,7 @@ from worker_server.queue.statuses import DeliveryStatus
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _MAX_RETRY_AFTER_S = 86_400.0
 _GONE = 410
+_MAX_STORED_LENGTH = 64 * 1024
 _RESULTS = {
     DeliveryStatus.DELIVERED: "delivered",
     DeliveryStatus.WAITING: "repeated",
@@ -37,7 +38,7 @@ class Delivery:
     number: int
     attempted_at: datetime
     url: str
-    secret: bytes
+    secrets: tuple[bytes, ...]
     event: str
     event_at: datetime
     task_id: uuid.UUID | None
@@ -81,8 +82,9 @@ def claim(lease_s: float) -> Delivery | None:
         row.attempted_at = func.now()
         row.run_after = webhook.busy_until = seconds_from_now(lease_s)
         session.flush()
-        secret = webhook.secret or callbacks.secret_of(session, webhook.owner_id)
-        return _delivery(row, webhook, secret)
+        own = webhook.secret
+        secrets = (own,) if own else callbacks.valid_secrets(session, webhook.owner_id)
+        return _delivery(row, webhook, secrets)
 
 
 def _next_due(
@@ -114,14 +116,14 @@ def _served_accounts(session: ScopedSession, lease_s: float) -> list[int]:
     return list(session.scalars(owners.where(*under_way).distinct()))
 
 
-def _delivery(row: WebhookDelivery, webhook: Webhook, secret: bytes) -> Delivery:
+def _delivery(row: WebhookDelivery, webhook: Webhook, secrets: tuple[bytes, ...]) -> Delivery:
     return Delivery(
         row.id,
         row.webhook_id,
         row.attempt,
         cast(datetime, row.attempted_at),  # the claim has set it
         webhook.url,
-        secret,
+        secrets,
         row.event,
         row.event_at,
         row.task_id,
@@ -134,7 +136,13 @@ def _delivery(row: WebhookDelivery, webhook: Webhook, secret: bytes) -> Delivery
 
 @persistently
 def store_payload(delivery: Delivery, payload: str) -> str:
-    """Store the payload unless one is stored; return the stored one: every attempt sends it."""
+    """Store the payload unless one is stored; return the stored one: every attempt sends it.
+
+    Large documents of parts are not stored: a long video has thousands of such events, each with
+    all its parts.
+    """
+    if delivery.part is not None and len(payload) > _MAX_STORED_LENGTH:
+        return payload
     kept = func.coalesce(WebhookDelivery.payload, payload)
     row = update(WebhookDelivery).where(WebhookDelivery.id == delivery.id).values(payload=kept)
     with transaction() as session:
@@ -152,13 +160,16 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
         WebhookDelivery.attempted_at == delivery.attempted_at,
     )
     unsettled = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
-    after = _values_after(delivery.number, outcome)
     with transaction() as session:
         row = select(Webhook.id).where(Webhook.id == delivery.webhook_id)
         session.execute(row.with_for_update(key_share=True))
-        statement = update(WebhookDelivery).where(*unsettled).values(after)
-        webhook_id = session.scalar(statement.returning(WebhookDelivery.webhook_id))
-        if webhook_id is not None:
+        columns = select(WebhookDelivery.webhook_id, WebhookDelivery.attempt)
+        attempted = session.execute(columns.where(*unsettled).with_for_update()).one_or_none()
+        if attempted is not None:
+            webhook_id, number = attempted
+            # 0 where its owner has asked for it to be sent again meanwhile: the tries begin again.
+            after = _values_after(number or 1, outcome)
+            session.execute(update(WebhookDelivery).where(*unsettled).values(after))
             result = _RESULTS[after.get("status", DeliveryStatus.WAITING)]
             totals.add(session, (totals.WEBHOOK_ATTEMPTS, (result,), 1))
             values: Values = {"busy_until": None}

@@ -2,7 +2,6 @@
 
 import contextlib
 import ssl
-import time
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
@@ -40,7 +39,9 @@ class Sender:
     def send(self, delivery: Delivery, payload: str, should_stop: Callable[[], bool]) -> Outcome:
         """Return the outcome of the attempt; raise Stopped if `should_stop` has ended it."""
         body = payload.encode()
-        signed = signing.headers(delivery.secret, f"msg_{delivery.id}", int(time.time()), body)
+        # By the database's clock: this machine's may be wrong, and receivers would refuse that.
+        sent_at_s = int(delivery.attempted_at.timestamp())
+        signed = signing.headers(delivery.secrets, f"msg_{delivery.id}", sent_at_s, body)
         try:
             with Watchdog(self._limits, should_stop) as watchdog:
                 return self._post(delivery.url, body, signed, watchdog)
