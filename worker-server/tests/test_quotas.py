@@ -6,19 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
 from worker_server.app import create_app
+from worker_server.db import db, transaction
 from worker_server.errors import WorkFailed
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.queue import leases
+from worker_server.models import Brand
+from worker_server.queue import leases, planning, submissions, usage
 from worker_server.queue.quotas import Quotas
 from worker_server.queue.reviving import retry_task
+from worker_server.queue.submissions import Submission
+from worker_server.queue.uploads import source_url
 from worker_server.settings import Settings
 from worker_testing import (
     SOURCE,
+    URL,
     claim_task,
     finished_part,
     plan,
@@ -30,6 +36,7 @@ from worker_testing import (
 )
 
 Auth = Callable[..., dict[str, str]]
+NO_QUOTAS = Quotas()
 
 
 @pytest.fixture
@@ -122,6 +129,96 @@ def test_full_quota_of_bytes_is_refused(limited: Flask, auth: Auth, database: Da
         f" size_bytes) SELECT '{task_id}', 0, owner_id, 0, 1, 0, 1, 1000 FROM tasks"
     )
     assert problem(post(client, auth())) == (403, "quota_bytes")
+
+
+def _planned(size_bytes: int, quotas: Quotas = NO_QUOTAS) -> uuid.UUID:
+    """Return a task that waits, planned, with a source of so many bytes."""
+    accepted = submissions.create_task(Submission(1, URL, starts_manually=True))
+    source = {**SOURCE, "size_bytes": size_bytes}
+    assert leases.begin_processing(claim_task(), source, "source", plan(1), quotas)
+    return accepted.task.id
+
+
+@pytest.mark.usefixtures("app")
+def test_sources_of_planned_tasks_take_space(limited: Flask, auth: Auth) -> None:
+    client = limited.test_client()
+    task_id = _planned(1000)
+    assert client.get("/usage", headers=auth()).get_json()["sources_bytes"] == 1000
+    assert problem(post(client, auth())) == (403, "quota_bytes")
+    upload = {"Tus-Resumable": "1.0.0", "Upload-Length": "1"}
+    refused = client.post("/uploads", headers={**auth(), **upload})
+    assert problem(refused) == (403, "quota_bytes")
+    assert client.post(f"/tasks/{task_id}/start", headers=auth()).status_code == 202
+    assert client.get("/usage", headers=auth()).get_json()["sources_bytes"] == 0
+    assert post(client, auth()).status_code == 202
+
+
+@pytest.mark.usefixtures("app")
+def test_source_that_is_kept_without_space_for_it_fails_its_task() -> None:
+    """The tasks were accepted together, when nothing was kept yet."""
+    quotas = Quotas(size_bytes=1000)
+    _planned(600, quotas)
+    with pytest.raises(WorkFailed) as refused:
+        _planned(600, quotas)
+    assert refused.value.code == "quota_bytes"
+    assert _kept_sources() == 600
+
+
+@pytest.mark.usefixtures("app")
+def test_planning_again_needs_no_more_space() -> None:
+    task_id = _planned(600, Quotas(size_bytes=1000))
+    processing(1)
+    finished_part(900)
+    with transaction() as session:
+        planning.change_edit(session, task_id, lambda _, __: {})
+    source = {**SOURCE, "size_bytes": 600}
+    again = claim_task()
+    assert leases.begin_processing(again, source, "source", plan(2), Quotas(size_bytes=1000))
+    assert task_of(task_id).status == "planned"
+
+
+@pytest.mark.usefixtures("app")
+def test_upload_of_a_planned_task_is_counted_once() -> None:
+    accepted = submissions.create_task(Submission(1, URL, starts_manually=True))
+    db.session.execute(text(f"UPDATE tasks SET url = '{source_url(uuid.uuid4())}'"))
+    db.session.commit()
+    source = {**SOURCE, "size_bytes": 600}
+    assert leases.begin_processing(claim_task(), source, "source", plan(1))
+    assert task_of(accepted.task.id).status == "planned"
+    assert _kept_sources() == 0
+
+
+def _kept_sources() -> int:
+    with transaction() as session:
+        return usage.sum_source_bytes(session, 1)
+
+
+@pytest.mark.usefixtures("app")
+def test_brands_take_space_as_long_as_a_task_may_need_them(
+    limited: Flask, auth: Auth, database: Database
+) -> None:
+    client = limited.test_client()
+
+    def taken() -> int:
+        return int(client.get("/usage", headers=auth()).get_json()["brands_bytes"])
+
+    with transaction() as session:
+        brand = Brand(owner_id=1, name="Race", spec={}, files=[], size_bytes=1000)
+        session.add(brand)
+        session.flush()
+        link = f"/brands/{brand.id}"
+    assert taken() == 1000
+    assert problem(post(client, auth())) == (403, "quota_bytes")
+    refused = client.post("/brands", headers=auth(), data={"name": "Another"})
+    assert problem(refused) == (403, "quota_bytes")
+    task_id = submit()
+    named = "jsonb_build_object('brand_id', (SELECT id FROM brands))"
+    database.execute(f"UPDATE tasks SET edit = {named}")
+    assert client.delete(link, headers=auth()).status_code == 204
+    assert taken() == 1000
+    database.execute(f"UPDATE tasks SET status = 'done' WHERE id = '{task_id}'")
+    assert taken() == 0
+    assert post(client, auth()).status_code == 202
 
 
 def test_there_is_no_quota_by_default(settings: Settings, auth: Auth) -> None:
@@ -219,6 +316,8 @@ def test_usage(limited: Flask, auth: Auth, database: Database) -> None:
         "live_tasks_limit": 3,
         "clips_bytes": 0,
         "uploads_bytes": 0,
+        "sources_bytes": 0,
+        "brands_bytes": 0,
         "clips_bytes_limit": 1000,
         "source_s_today": 0,
         "source_s_today_limit": 3600,

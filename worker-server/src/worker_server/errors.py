@@ -62,6 +62,7 @@ class FailureCode(StrEnum):
     STORAGE_FULL = "storage_full"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     WORKER_LOST = "worker_lost"
+    QUOTA_BYTES = "quota_bytes"
     QUOTA_SOURCE_SECONDS = "quota_source_seconds"
     CLIP_LOST = "clip_lost"
     TASK_FAILED = "task_failed"
@@ -110,6 +111,7 @@ _SHARE = Handling(Fault.SHARE, Bound.NEVER, "`share` or `share_space` fails")
 _MACHINE = Handling(Fault.MACHINE, Bound.ATTEMPTS)
 # The same input most likely fails again: each attempt has tried every renderer already.
 _REPEATABLE = Handling(Fault.MACHINE, Bound.SECOND)
+_QUOTA = Handling(Fault.QUOTA, Bound.FIRST)
 _INTERNAL = Handling(Fault.INTERNAL, Bound.NEVER, "`faults` fails")
 _HANDLING = {
     FailureCode.DECODER_CRASHED: Handling(Fault.SOURCE, Bound.SECOND),
@@ -126,7 +128,8 @@ _HANDLING = {
     FailureCode.PROBE_TIMEOUT: _MACHINE,
     FailureCode.CLIP_REJECTED: _REPEATABLE,
     FailureCode.WORKER_LOST: _MACHINE,
-    FailureCode.QUOTA_SOURCE_SECONDS: Handling(Fault.QUOTA, Bound.FIRST),
+    FailureCode.QUOTA_BYTES: _QUOTA,
+    FailureCode.QUOTA_SOURCE_SECONDS: _QUOTA,
     FailureCode.CLIP_LOST: Handling(Fault.SHARE, Bound.FIRST),
     FailureCode.TASK_FAILED: Handling(Fault.SOURCE, Bound.FIRST),
     FailureCode.INTERNAL_ERROR: _INTERNAL,

@@ -190,6 +190,8 @@ class Usage(TypedDict):
     live_tasks_limit: int | None
     clips_bytes: int
     uploads_bytes: int
+    sources_bytes: int
+    brands_bytes: int
     clips_bytes_limit: int | None
     source_s_today: float
     source_s_today_limit: int | None

@@ -107,17 +107,21 @@ def _bumper(bumper: Bumper | None) -> str:
     return f"{bumper['kind']}, {bumper['width']}x{bumper['height']}, {bumper['duration_s']:g} s"
 
 
+def _bytes_in_all(document: Usage) -> int:
+    """Return what counts towards the limit; an older server tells less."""
+    sent_bytes = document["uploads_bytes"] + document.get("brands_bytes", 0)
+    return document["clips_bytes"] + sent_bytes + document.get("sources_bytes", 0)
+
+
 def usage(document: Usage) -> None:
     """Print what an account uses."""
     rows: Sequence[tuple[str, float, int | None]] = (
         ("live tasks", document["live_tasks"], document["live_tasks_limit"]),
         ("bytes of clips", document["clips_bytes"], None),
         ("bytes of uploads", document["uploads_bytes"], None),
-        (
-            "bytes in all",
-            document["clips_bytes"] + document["uploads_bytes"],
-            document["clips_bytes_limit"],
-        ),
+        ("bytes of planned sources", document.get("sources_bytes", 0), None),
+        ("bytes of brands", document.get("brands_bytes", 0), None),
+        ("bytes in all", _bytes_in_all(document), document["clips_bytes_limit"]),
         ("seconds of video today", document["source_s_today"], document["source_s_today_limit"]),
         ("seconds rendered this month", document["rendered_s_this_month"], None),
     )

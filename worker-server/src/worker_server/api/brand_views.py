@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
+from sqlalchemy import select
 
 from idrl_common.access import caller
 from idrl_common.validation import Body, Query, parse_body, parse_query
@@ -17,10 +18,12 @@ from worker_server.api.poster_views import MAX_PARALLEL_PICTURES, MAX_PARALLEL_P
 from worker_server.api.slots import slots_for
 from worker_server.api.times import utc_text
 from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, making_slot
+from worker_server.db import transaction
 from worker_server.edits import BrandChoice
 from worker_server.models import Brand
 from worker_server.queue import brands
 from worker_server.queue.brands import BrandNotFound
+from worker_server.queue.quotas import override_of
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
@@ -50,6 +53,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
     def create_brand() -> tuple[Response, int, dict[str, str]]:
         called_at = time.monotonic()
         services.admit_write(share)
+        _require_space(caller().user_id)
         with (
             making.slot(caller().user_id),
             making_slot(),
@@ -95,6 +99,13 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
         return Response(status=204)
 
     return routes
+
+
+def _require_space(owner_id: int) -> None:
+    """Raise QuotaExceeded where the account's quota of bytes is used up."""
+    with transaction() as session:
+        override = session.scalar(select(override_of(owner_id)))
+        current().quotas.overridden(override).check_brand(session, owner_id)
 
 
 def _draft(

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from idrl_common.access import caller
 from worker_server.db import transaction
-from worker_server.queue import uploads, usage
+from worker_server.queue import brands, uploads, usage
 from worker_server.queue.quotas import Quotas, override_of
 from worker_server.settings import current
 
@@ -32,6 +32,8 @@ def _document(owner_id: int, defaults: Quotas) -> dict[str, Any]:
             "live_tasks_limit": quotas.live_tasks or None,
             "clips_bytes": usage.sum_bytes(session, owner_id),
             "uploads_bytes": uploads.sum_bytes(session, owner_id),
+            "sources_bytes": usage.sum_source_bytes(session, owner_id),
+            "brands_bytes": brands.sum_bytes(session, owner_id),
             "clips_bytes_limit": quotas.size_bytes or None,
             "source_s_today": round(seconds.planned_s, 3),
             "source_s_today_limit": quotas.source_seconds_per_day or None,

@@ -14,6 +14,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    or_,
     select,
     update,
 )
@@ -172,6 +173,13 @@ def remove_unused(
         unused = set(names) - set(session.scalars(used))
         if unused:
             remove(unused)
+
+
+def sum_bytes(session: ScopedSession, owner_id: int) -> int:
+    """Return how many bytes the account's brands take, with deleted ones that a task needs."""
+    is_kept = or_(_is_listed(), exists().where(_task_needs_brand()))
+    kept = select(func.coalesce(func.sum(Brand.size_bytes), 0))
+    return int(session.scalar(kept.where(Brand.owner_id == owner_id, is_kept)) or 0)
 
 
 def _existing(

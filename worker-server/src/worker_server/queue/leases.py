@@ -20,7 +20,7 @@ from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record, record_attempt
 from worker_server.queue.parts import Clip, PlannedPart
-from worker_server.queue.quotas import Quotas, spend_source_seconds
+from worker_server.queue.quotas import Quotas, check_planned_source, spend_source_seconds
 from worker_server.queue.retrying import History, RetryLimits, pause_s, waits_for_source
 from worker_server.queue.session import (
     ScopedSession,
@@ -39,6 +39,7 @@ _BEFORE_PLANNING = select(
     # An older release has planned it, and counted what it had to.
     (Task.source.is_not(None) & Task.planned_s.is_(None)).label("is_uncounted"),
     (Task.starts_manually & Task.start_requested_at.is_(None)).label("waits"),
+    Task.source_path.is_(None).label("is_first"),
 )
 
 
@@ -73,7 +74,8 @@ def begin_processing(
 
     Parts that an earlier fetch planned alike keep their clips: after a retry only the others are
     rendered, and nothing is counted towards a quota again. Raise WorkFailed where the account's
-    quota of seconds has not so many left. A task that waits for its caller becomes `planned`.
+    quota of seconds has not so many left, or of bytes too few for a source that is kept. A task
+    that waits for its caller becomes `planned`.
     """
     where = (*_is_leased(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:
@@ -98,6 +100,8 @@ def begin_processing(
         planned_parts.store(session, lease.task_id, task.owner_id, parts, run_after)
         if seconds > counted_s:
             spend_source_seconds(session, task.owner_id, seconds - counted_s, quotas)
+        if task.waits and task.is_first:
+            check_planned_source(session, task.owner_id, quotas)
         close_if_finished(session, lease.task_id)
         return True
 

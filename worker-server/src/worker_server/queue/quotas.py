@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ScalarSelect, column, select, table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from worker_server.errors import FailureCode, WorkFailed
-from worker_server.queue import usage
+from worker_server.queue import brands, usage
 from worker_server.queue.session import ScopedSession, lock_for_owner
 
 # Any number that no other advisory lock of the database uses.
@@ -47,10 +47,10 @@ class TooManyLiveTasks(QuotaExceeded):
 
 
 class TooManyBytes(QuotaExceeded):
-    """The clips of the account take as much space as they may."""
+    """The files of the account take as much space as they may."""
 
-    code = "quota_bytes"
-    sentence = "The clips of this account may take {} bytes; delete tasks first."
+    code = FailureCode.QUOTA_BYTES
+    sentence = "The files of this account may take {} bytes; delete tasks or brands first."
 
 
 class TooManySourceSeconds(QuotaExceeded):
@@ -103,15 +103,19 @@ class Quotas:
             self._check_bytes(session, owner_id)
 
     def check_upload(self, session: ScopedSession, owner_id: int, uploads_bytes: int) -> None:
-        """Raise TooManyBytes where the clips and `uploads_bytes` exceed the quota.
+        """Raise TooManyBytes where the other files and `uploads_bytes` exceed the quota.
 
         The caller has locked the owner.
         """
         if not self.size_bytes:
             return
-        left = self.size_bytes - usage.sum_bytes(session, owner_id) - uploads_bytes
+        left = self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes
         if left < 0:
             raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, 0))
+
+    def check_brand(self, session: ScopedSession, owner_id: int) -> None:
+        """Raise TooManyBytes where the quota is used up."""
+        self._check_bytes(session, owner_id)
 
     def _check_live_tasks(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
         if not self.live_tasks:
@@ -124,7 +128,7 @@ class Quotas:
     def _check_bytes(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
         if not self.size_bytes:
             return []
-        left = max(0, self.size_bytes - usage.sum_bytes(session, owner_id))
+        left = max(0, self.size_bytes - _kept_bytes(session, owner_id))
         state = LimitState("clip-bytes", self.size_bytes, left)
         if not left:
             raise TooManyBytes(state)
@@ -150,6 +154,26 @@ def lock_owner(session: ScopedSession, owner_id: int) -> None:
 def override_of(owner_id: int) -> ScalarSelect[Any]:
     """Return a subquery for the account's own quotas; null where it has none."""
     return select(_USERS.c.quotas).where(_USERS.c.id == owner_id).scalar_subquery()
+
+
+def check_planned_source(session: ScopedSession, owner_id: int, defaults: Quotas) -> None:
+    """Raise WorkFailed where the account has no space for a source of a task that is now planned.
+
+    It is kept until the caller starts the task, and its size was not known to POST /tasks.
+    """
+    limit = defaults.overridden(session.scalar(select(override_of(owner_id)))).size_bytes
+    if not limit:
+        return
+    lock_owner(session, owner_id)
+    if _kept_bytes(session, owner_id) > limit:
+        sentence = f"With this source the files of the account take more than {limit} bytes."
+        raise WorkFailed(FailureCode.QUOTA_BYTES, sentence)
+
+
+def _kept_bytes(session: ScopedSession, owner_id: int) -> int:
+    """Return what the account keeps besides uploads: clips, brands, sources of planned tasks."""
+    sources_bytes = usage.sum_source_bytes(session, owner_id)
+    return usage.sum_bytes(session, owner_id) + sources_bytes + brands.sum_bytes(session, owner_id)
 
 
 def spend_source_seconds(

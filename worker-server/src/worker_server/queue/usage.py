@@ -6,7 +6,7 @@ Seconds are counted when they are planned or rendered, so that deleting a task g
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, text
+from sqlalchemy import BigInteger, cast, func, select, text
 
 from worker_server.models import Part, Task
 from worker_server.queue.session import ScopedSession
@@ -66,6 +66,20 @@ def sum_bytes(session: ScopedSession, owner_id: int) -> int:
     """Return how many bytes the account's clips take."""
     used = select(func.coalesce(func.sum(Part.size_bytes), 0)).where(Part.owner_id == owner_id)
     return int(session.scalar(used) or 0)
+
+
+def sum_source_bytes(session: ScopedSession, owner_id: int) -> int:
+    """Return how many bytes the sources of tasks take that wait, planned, for their caller.
+
+    Those of others go with the last part; an upload's file is counted as one.
+    """
+    waiting = (
+        Task.owner_id == owner_id,
+        Task.status == TaskStatus.PLANNED,
+        Task.url.not_like("upload:%"),
+    )
+    size_bytes = cast(Task.source["size_bytes"].astext, BigInteger)
+    return int(session.scalar(select(func.coalesce(func.sum(size_bytes), 0)).where(*waiting)) or 0)
 
 
 def today(session: ScopedSession, owner_id: int) -> Seconds:
