@@ -29,13 +29,13 @@ def restarts(target: Target, rounds: int) -> Figures:
     caller, path = _finished_task(target)
     figures: Figures = {}
     for program in ("web", "tasks"):
-        ways: dict[str, Callable[[str], None]] = {
+        actions: dict[str, Callable[[str], None]] = {
             "reload": lambda name: supervision.reload_program(target.home, name),
             "restart": lambda name: supervision.restart_program(target.home, name),
         }
-        for way, act in ways.items():
+        for action, act in actions.items():
             runs = [_under_load(target, caller, path, program, act) for _ in range(rounds)]
-            name = f"{way} of {program} at 200 requests/s"
+            name = f"{action} of {program} at 200 requests/s"
             figures[f"{name}: resets"] = [float(run.resets() + run.other_errors()) for run in runs]
             figures[f"{name}: seconds with a 502 or 503"] = [run.refused_s() for run in runs]
     return figures

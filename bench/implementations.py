@@ -102,11 +102,11 @@ def _hand_graph(edit: PartEdit) -> str:
         [f"scale={edit.width}:{edit.height}"] if crop[:2] != (edit.width, edit.height) else []
     )
     filters += ["setsar=1"]
-    ground = f"color={BACKGROUND}:s={edit.width}x{edit.height}"
+    background = f"color={BACKGROUND}:s={edit.width}x{edit.height}"
     chains = [
-        f"{ground}:r={edit.frame_rate}:d={float(_logo(edit).duration_s)}[ground]",
+        f"{background}:r={edit.frame_rate}:d={float(_logo(edit).duration_s)}[background]",
         f"[1:v]scale={int(edit.width * LOGO_SHARE)}:-2[logo]",
-        "[ground][logo]overlay=(W-w)/2:(H-h)/2,setsar=1,format=yuv420p,split[v1][v3]",
+        "[background][logo]overlay=(W-w)/2:(H-h)/2,setsar=1,format=yuv420p,split[v1][v3]",
         f"[0:v]{','.join(filters)}[v2]",
     ]
     sound = "[0:a]aresample=48000,aformat=channel_layouts=stereo[a2]"

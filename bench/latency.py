@@ -180,9 +180,9 @@ def _steps(moments: dict[str, float]) -> Iterator[tuple[str, float]]:
 
 def _own_steps(steps: Sample) -> dict[str, float]:
     """Leave out sums, and steps that the system cannot shorten."""
-    theirs = {_START, _END, _ALL, "size_bytes"}
-    theirs |= {"folder made → downloaded", "encoder opens the clip → encoded"}
-    return {name: value for name, value in steps.items() if name not in theirs}
+    excluded = {_START, _END, _ALL, "size_bytes"}
+    excluded |= {"folder made → downloaded", "encoder opens the clip → encoded"}
+    return {name: value for name, value in steps.items() if name not in excluded}
 
 
 def _milliseconds(samples: list[Sample], name: str) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from bench.report import Comparison, Report, Table
 from worker_server.media.process import guard
 from worker_server.media.process.child import ChildFiles, ChildLimits, guarded
 
-_WAYS = {"limits alone": guard.NONE, "limits and sandbox": guard.ALL}
+_METHODS = {"limits alone": guard.NONE, "limits and sandbox": guard.ALL}
 _MAX_MS = 3.0
 _ROUNDS = 200
 
@@ -22,8 +22,8 @@ _ROUNDS = 200
 def run(options: Options) -> Report:
     with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
         files = ChildFiles(write=(Path(folder),))
-        ways = {name: partial(_start, sandbox, files) for name, sandbox in _WAYS.items()}
-        runs = paired.take_turns(ways, 5 if options.quick else _ROUNDS)
+        methods = {name: partial(_start, sandbox, files) for name, sandbox in _METHODS.items()}
+        runs = paired.take_turns(methods, 5 if options.quick else _ROUNDS)
     rows: list[tuple[str, float, float]] = [
         (name, paired.median(runs, name, "wall_ms"), paired.median(runs, name, "cpu_ms"))
         for name in runs

@@ -15,8 +15,8 @@ def main() -> None:
         if (width, height) != tuple(job["size"]):
             part = part.resized(tuple(job["size"]))
         logo = ImageClip(job["logo"]).with_duration(job["logo_s"]).resized(width=job["logo_width"])
-        ground = (0x14, 0x14, 0x14)
-        clip = concatenate_videoclips([logo, part, logo], method="compose", bg_color=ground)
+        background = (0x14, 0x14, 0x14)
+        clip = concatenate_videoclips([logo, part, logo], method="compose", bg_color=background)
         clip.write_videofile(job["output"], logger=None)
 
 

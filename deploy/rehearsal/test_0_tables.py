@@ -25,7 +25,7 @@ def test_secrets_are_those_of_gcp() -> None:
     lists = re.findall(
         r"^    (\w+) += \[([^\]]+)\]", (GCP / "identity.tf").read_text(), re.MULTILINE
     )
-    theirs = {role: set(re.findall(r"idrl-[\w-]+", names)) for role, names in lists}
+    named_roles = {role: set(re.findall(r"idrl-[\w-]+", names)) for role, names in lists}
     # The database's certificate is made with the database, and readable for who calls it.
     ours = {role: names - {"idrl-postgres-ca"} for role, names in expected.SECRETS.items() if names}
-    assert ours == theirs
+    assert ours == named_roles

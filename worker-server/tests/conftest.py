@@ -223,6 +223,6 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def mine(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Uploads:
+def uploads(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Uploads:
     """The uploads of user 1."""
     return Uploads(client, auth())

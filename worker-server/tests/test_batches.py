@@ -116,14 +116,14 @@ def test_every_wrong_item_is_named_and_none_is_accepted(
     ]
 
 
-def test_uploads_that_no_task_can_get_are_named(mine: Uploads, database: Database) -> None:
-    whole, used, gone = (mine.whole(CONTENT) for _ in range(3))
-    unfinished = mine.new().rpartition("/")[2]
-    assert post_upload(mine, used).status_code == 202
-    assert mine.client.delete(f"/uploads/{gone}", headers=mine.headers).status_code == 204
+def test_uploads_that_no_task_can_get_are_named(uploads: Uploads, database: Database) -> None:
+    whole, used, gone = (uploads.whole(CONTENT) for _ in range(3))
+    unfinished = uploads.new().rpartition("/")[2]
+    assert post_upload(uploads, used).status_code == 202
+    assert uploads.client.delete(f"/uploads/{gone}", headers=uploads.headers).status_code == 204
     ids = [whole, used, gone, unfinished, str(uuid.uuid4()), whole.upper()]
     items = [*_items(1), *({"upload_id": upload_id} for upload_id in ids)]
-    response = _post(mine.client, mine.headers, {"items": items})
+    response = _post(uploads.client, uploads.headers, {"items": items})
     assert problem(response) == (400, "invalid_batch")
     errors = [(error["field"], error["code"]) for error in response.get_json()["errors"]]
     assert errors == [
@@ -136,7 +136,7 @@ def test_uploads_that_no_task_can_get_are_named(mine: Uploads, database: Databas
     assert database.execute("SELECT (SELECT count(*) FROM tasks), count(*) FROM batches") == [
         (1, 0)
     ]
-    good = _post(mine.client, mine.headers, {"items": items[:2]})
+    good = _post(uploads.client, uploads.headers, {"items": items[:2]})
     assert good.status_code == 202
 
 

@@ -44,10 +44,10 @@ def test_name_that_is_removed_is_found_by_the_default_one(client: FlaskClient, a
     assert (found["link"], found["name"]) == (path, "my talk.mp4")
 
 
-def test_default_name_of_an_upload_is_its_files(mine: Uploads) -> None:
-    body = {"upload_id": mine.whole(CONTENT), "name": "Finish"}
-    path = mine.client.post("/tasks", json=body, headers=mine.headers).get_json()["link"]
-    changed = mine.client.patch(path, json={"name": None}, headers=mine.headers).get_json()
+def test_default_name_of_an_upload_is_its_files(uploads: Uploads) -> None:
+    body = {"upload_id": uploads.whole(CONTENT), "name": "Finish"}
+    path = uploads.client.post("/tasks", json=body, headers=uploads.headers).get_json()["link"]
+    changed = uploads.client.patch(path, json={"name": None}, headers=uploads.headers).get_json()
     assert changed["name"] == NAME
 
 

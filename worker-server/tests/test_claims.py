@@ -106,12 +106,12 @@ def test_claims_at_once_by_many_owners_take_no_part_twice(app: Flask) -> None:
 
 
 def test_locked_parts_are_skipped() -> None:
-    mine, theirs = processing(parts=3, owner_id=1), processing(parts=1, owner_id=2)
+    own, others = processing(parts=3, owner_id=1), processing(parts=1, owner_id=2)
     with db.engine.connect() as other:
         other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 AND number < 2 FOR UPDATE"))
-        assert claim_part() == PartLease(mine, 1, 2)
+        assert claim_part() == PartLease(own, 1, 2)
         other.execute(text("SELECT 1 FROM parts WHERE owner_id = 1 FOR UPDATE"))
-        assert claim_part().task_id == theirs
+        assert claim_part().task_id == others
         assert claims.claim_part("me", 30) is None
     assert [claim_part().number, claim_part().number] == [0, 1]
 

@@ -174,13 +174,13 @@ def test_slow_downloads_of_one_account_leave_slots_to_others(
         monkeypatch.setattr(module, "slots_for", lambda what, *_: slots_for(what, 2, 1))
     client = app_module.create_app(settings).test_client()
     own_clip = f"/tasks/{finished[0]}/{file}"
-    with client.get(own_clip, headers=auth()) as held:
-        assert held.status_code == 200
+    with client.get(own_clip, headers=auth()) as open_answer:
+        assert open_answer.status_code == 200
         refused = client.get(own_clip, headers=auth())
         assert problem(refused) == (429, "too_many_requests")
         assert refused.headers["Retry-After"]
         # What sends no file needs no slot.
-        tag = {"If-None-Match": held.headers["ETag"]}
+        tag = {"If-None-Match": open_answer.headers["ETag"]}
         assert client.get(own_clip, headers={**auth(), **tag}).status_code == 304
         assert client.head(own_clip, headers=auth()).status_code == 200
         database.execute("UPDATE tasks SET owner_id = 2")

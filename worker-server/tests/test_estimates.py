@@ -50,10 +50,10 @@ def test_estimate_depends_on_the_place_in_the_queue(
     processing(owner_id=3)
     processing(owner_id=4)
     own_tasks = [submit() for _ in range(3)]
-    theirs = submit(owner_id=2)
-    # Two at once. Turns: one of each owner, then the rest of mine.
+    other_task = submit(owner_id=2)
+    # Two at once. Turns: one of each owner, then the rest of this owner.
     assert [eta(task_id) for task_id in own_tasks] == [90, 120, 150]
-    assert eta(theirs, 2) == 90
+    assert eta(other_task, 2) == 90
 
 
 @pytest.mark.usefixtures("app")

@@ -19,12 +19,12 @@ def age(folder: Path) -> None:
 
 
 def test_file_that_cannot_be_removed_keeps_no_other(
-    mine: Uploads, settings: Settings, share: Path, database: Database
+    uploads: Uploads, settings: Settings, share: Path, database: Database
 ) -> None:
-    paths = [mine.new() for _ in range(4)]
+    paths = [uploads.new() for _ in range(4)]
     for path in paths:
-        mine.patch(path, 0, CONTENT[:10])
-        mine.client.delete(path, headers=mine.headers)
+        uploads.patch(path, 0, CONTENT[:10])
+        uploads.client.delete(path, headers=uploads.headers)
     stuck = [file_of(share, path) for path in paths[:2]]
     for file in stuck:
         file.unlink()

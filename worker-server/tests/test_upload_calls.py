@@ -24,41 +24,46 @@ Auth = Callable[..., dict[str, str]]
     ],
 )
 def test_refused_first_bytes_leave_no_upload(
-    mine: Uploads, length: int, checksum: dict[str, str], refusal: tuple[int, str]
+    uploads: Uploads, length: int, checksum: dict[str, str], refusal: tuple[int, str]
 ) -> None:
-    headers = {**mine.headers, "Upload-Length": str(length), "Content-Type": BYTES, **checksum}
-    response = mine.client.post("/uploads", headers=headers, data=CONTENT[:1000])
+    headers = {
+        **uploads.headers,
+        "Upload-Length": str(length),
+        "Content-Type": BYTES,
+        **checksum,
+    }
+    response = uploads.client.post("/uploads", headers=headers, data=CONTENT[:1000])
     assert problem(response) == refusal
-    assert mine.client.get("/uploads", headers=mine.headers).get_json() == []
+    assert uploads.client.get("/uploads", headers=uploads.headers).get_json() == []
 
 
-def test_first_bytes_that_cannot_be_stored_leave_no_upload(mine: Uploads, share: Path) -> None:
+def test_first_bytes_that_cannot_be_stored_leave_no_upload(uploads: Uploads, share: Path) -> None:
     (share / ".idrl-share").unlink()
-    headers = {**mine.headers, "Upload-Length": "1000", "Content-Type": BYTES}
-    response = mine.client.post("/uploads", headers=headers, data=CONTENT[:1000])
+    headers = {**uploads.headers, "Upload-Length": "1000", "Content-Type": BYTES}
+    response = uploads.client.post("/uploads", headers=headers, data=CONTENT[:1000])
     assert problem(response) == (503, "storage_unavailable")
     (share / ".idrl-share").touch()
-    assert mine.client.get("/uploads", headers=mine.headers).get_json() == []
+    assert uploads.client.get("/uploads", headers=uploads.headers).get_json() == []
 
 
 @pytest.mark.parametrize("sent_bytes", [1000, 1001, 70_000])
 def test_chunked_body_of_too_many_bytes_is_refused(
-    mine: Uploads, share: Path, sent_bytes: int
+    uploads: Uploads, share: Path, sent_bytes: int
 ) -> None:
     """Its length is known only once it has been read."""
-    path = mine.new(1000)
-    assert mine.patch(path, 0, CONTENT[:10]).status_code == 204
+    path = uploads.new(1000)
+    assert uploads.patch(path, 0, CONTENT[:10]).status_code == 204
     chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    headers = {**mine.headers, "Upload-Offset": "10", "Content-Type": BYTES}
+    headers = {**uploads.headers, "Upload-Offset": "10", "Content-Type": BYTES}
     body = io.BytesIO(CONTENT[10:sent_bytes])
-    response = mine.client.patch(
+    response = uploads.client.patch(
         path, headers=headers, input_stream=body, environ_overrides=chunked
     )
     if sent_bytes == 1000:
         assert (response.status_code, response.headers["Upload-Offset"]) == (204, "1000")
         return
     assert problem(response) == (413, "upload_too_large")
-    assert (response.headers["Upload-Offset"], mine.offset(path)) == ("10", 10)
+    assert (response.headers["Upload-Offset"], uploads.offset(path)) == ("10", 10)
     assert file_of(share, path).read_bytes() == CONTENT[:10]
 
 
@@ -69,27 +74,27 @@ def override(
     return calls.client.post(path, headers=headers, data=data)
 
 
-def test_methods_can_be_named_in_a_header(mine: Uploads, share: Path) -> None:
+def test_methods_can_be_named_in_a_header(uploads: Uploads, share: Path) -> None:
     """As tus asks of every server, for callers who can send neither PATCH nor DELETE."""
-    path = mine.new()
+    path = uploads.new()
     body = {"Content-Type": BYTES}
-    sent = override(mine, path, "PATCH", CONTENT[:1000], **body, **{"Upload-Offset": "0"})
+    sent = override(uploads, path, "PATCH", CONTENT[:1000], **body, **{"Upload-Offset": "0"})
     assert (sent.status_code, sent.headers["Upload-Offset"]) == (204, "1000")
     assert file_of(share, path).read_bytes() == CONTENT[:1000]
-    head = override(mine, path, "HEAD")
+    head = override(uploads, path, "HEAD")
     assert (head.status_code, head.headers["Upload-Offset"]) == (200, "1000")
-    assert override(mine, path, "DELETE").status_code == 204
-    gone = override(mine, path, "head")
+    assert override(uploads, path, "DELETE").status_code == 204
+    gone = override(uploads, path, "head")
     assert (gone.status_code, gone.data, gone.headers["Content-Length"]) == (410, b"", "0")
-    after = override(mine, path, "PATCH", b"x", **body, **{"Upload-Offset": "1000"})
+    after = override(uploads, path, "PATCH", b"x", **body, **{"Upload-Offset": "1000"})
     assert problem(after) == (410, "upload_gone")
 
 
 @pytest.mark.parametrize("method", ["BREW", "GET, PATCH", "GET"])
-def test_other_methods_in_the_header_are_refused(mine: Uploads, method: str) -> None:
-    path = mine.new()
-    assert problem(override(mine, path, method)) == (405, "method_not_allowed")
-    assert mine.offset(path) == 0
+def test_other_methods_in_the_header_are_refused(uploads: Uploads, method: str) -> None:
+    path = uploads.new()
+    assert problem(override(uploads, path, method)) == (405, "method_not_allowed")
+    assert uploads.offset(path) == 0
 
 
 def test_method_in_a_header_counts_for_uploads_alone(client: FlaskClient, auth: Auth) -> None:
@@ -98,14 +103,14 @@ def test_method_in_a_header_counts_for_uploads_alone(client: FlaskClient, auth: 
 
 
 def test_slow_call_with_a_checksum_is_not_ended(
-    mine: Uploads, monkeypatch: pytest.MonkeyPatch
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bytes count whole or not at all, so the next one would be as slow."""
     monkeypatch.setattr(upload_receiving, "_MAX_CALL_S", 0)
-    path = mine.new()
+    path = uploads.new()
     checksum = {"Upload-Checksum": f"sha256 {encoded(hashlib.sha256(CONTENT).digest())}"}
-    assert mine.patch(path, 0, CONTENT, **checksum).status_code == 204
-    assert mine.offset(path) == len(CONTENT)
-    other = mine.new()
-    assert mine.patch(other, 0, CONTENT).status_code == 204
-    assert 0 < mine.offset(other) < len(CONTENT)
+    assert uploads.patch(path, 0, CONTENT, **checksum).status_code == 204
+    assert uploads.offset(path) == len(CONTENT)
+    other = uploads.new()
+    assert uploads.patch(other, 0, CONTENT).status_code == 204
+    assert 0 < uploads.offset(other) < len(CONTENT)

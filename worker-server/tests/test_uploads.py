@@ -26,23 +26,23 @@ Auth = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def theirs(client: FlaskClient, auth: Auth) -> Uploads:
+def other_uploads(client: FlaskClient, auth: Auth) -> Uploads:
     return Uploads(client, auth(2))
 
 
-def test_upload_in_three_pieces(mine: Uploads, share: Path, database: Database) -> None:
-    path = mine.new()
-    head = mine.client.head(path, headers=mine.headers)
+def test_upload_in_three_pieces(uploads: Uploads, share: Path, database: Database) -> None:
+    path = uploads.new()
+    head = uploads.client.head(path, headers=uploads.headers)
     assert head.headers["Upload-Length"] == str(len(CONTENT))
     assert head.headers["Upload-Metadata"].startswith("filename ")
     assert (head.headers["Cache-Control"], head.headers["Tus-Resumable"]) == ("no-store", "1.0.0")
     for begin, end in ((0, 1), (1, 200_000), (200_000, len(CONTENT))):
-        response = mine.patch(path, begin, CONTENT[begin:end])
+        response = uploads.patch(path, begin, CONTENT[begin:end])
         assert (response.status_code, response.headers["Upload-Offset"]) == (204, str(end))
         expires_at = parsedate_to_datetime(response.headers["Upload-Expires"])
         left_s = (expires_at - datetime.now(UTC)).total_seconds()
         assert 23.9 < left_s / 3600 <= 24
-        assert mine.offset(path) == end
+        assert uploads.offset(path) == end
     assert file_of(share, path).read_bytes() == CONTENT
     [(counted,)] = database.execute(
         "SELECT sum(amount) FROM metric_increments WHERE metric = 'idrl_bytes_total'"
@@ -50,15 +50,15 @@ def test_upload_in_three_pieces(mine: Uploads, share: Path, database: Database) 
     assert counted == len(CONTENT)
 
 
-def test_creation_with_the_first_bytes(mine: Uploads, share: Path) -> None:
-    headers = {**mine.headers, "Upload-Length": str(len(CONTENT)), "Content-Type": BYTES}
-    response = mine.client.post("/uploads", headers=headers, data=CONTENT[:1000])
+def test_creation_with_the_first_bytes(uploads: Uploads, share: Path) -> None:
+    headers = {**uploads.headers, "Upload-Length": str(len(CONTENT)), "Content-Type": BYTES}
+    response = uploads.client.post("/uploads", headers=headers, data=CONTENT[:1000])
     assert (response.status_code, response.headers["Upload-Offset"]) == (201, "1000")
     assert file_of(share, response.headers["Location"]).read_bytes() == CONTENT[:1000]
 
 
-def test_options_lists_the_tus_features(mine: Uploads, settings: Settings) -> None:
-    headers = mine.client.options("/uploads", headers=mine.headers).headers
+def test_options_lists_the_tus_features(uploads: Uploads, settings: Settings) -> None:
+    headers = uploads.client.options("/uploads", headers=uploads.headers).headers
     assert headers["Tus-Version"] == "1.0.0"
     assert headers["Tus-Max-Size"] == str(settings.fetch_max_bytes)
     assert "sha1" in headers["Tus-Checksum-Algorithm"].split(",")
@@ -68,26 +68,29 @@ def test_options_lists_the_tus_features(mine: Uploads, settings: Settings) -> No
 
 
 @pytest.mark.parametrize("offset", [0, 999, 1001, len(CONTENT)])
-def test_wrong_offset_appends_nothing(mine: Uploads, share: Path, offset: int) -> None:
-    path = mine.new()
-    mine.patch(path, 0, CONTENT[:1000])
-    response = mine.patch(path, offset, b"x" * 10)
+def test_wrong_offset_appends_nothing(uploads: Uploads, share: Path, offset: int) -> None:
+    path = uploads.new()
+    uploads.patch(path, 0, CONTENT[:1000])
+    response = uploads.patch(path, offset, b"x" * 10)
     assert problem(response) == (409, "upload_offset")
-    assert (response.headers["Upload-Offset"], mine.offset(path)) == ("1000", 1000)
+    assert (response.headers["Upload-Offset"], uploads.offset(path)) == ("1000", 1000)
     assert file_of(share, path).read_bytes() == CONTENT[:1000]
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "md5", "sha256", "sha512"])
 def test_bytes_with_a_wrong_checksum_are_refused(
-    mine: Uploads, share: Path, algorithm: str
+    uploads: Uploads, share: Path, algorithm: str
 ) -> None:
-    path = mine.new()
+    path = uploads.new()
     digest = encoded(hashlib.new(algorithm, CONTENT[:500]).digest())
     checksum = {"Upload-Checksum": f"{algorithm} {digest}"}
-    assert problem(mine.patch(path, 0, CONTENT[:499], **checksum)) == (460, "checksum_mismatch")
-    assert (mine.offset(path), file_of(share, path).stat().st_size) == (0, 0)
-    assert mine.patch(path, 0, CONTENT[:500], **checksum).status_code == 204
-    assert mine.offset(path) == 500
+    assert problem(uploads.patch(path, 0, CONTENT[:499], **checksum)) == (
+        460,
+        "checksum_mismatch",
+    )
+    assert (uploads.offset(path), file_of(share, path).stat().st_size) == (0, 0)
+    assert uploads.patch(path, 0, CONTENT[:500], **checksum).status_code == 204
+    assert uploads.offset(path) == 500
 
 
 @pytest.mark.parametrize(
@@ -98,98 +101,98 @@ def test_bytes_with_a_wrong_checksum_are_refused(
         ("sha1 AAAA", "tus_header_invalid"),
     ],
 )
-def test_wrong_checksum_header(mine: Uploads, header: str, code: str) -> None:
-    response = mine.patch(mine.new(), 0, b"x", **{"Upload-Checksum": header})
+def test_wrong_checksum_header(uploads: Uploads, header: str, code: str) -> None:
+    response = uploads.patch(uploads.new(), 0, b"x", **{"Upload-Checksum": header})
     assert problem(response) == (400, code)
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "0", "1.5", "9" * 30])
-def test_wrong_length(mine: Uploads, length: str) -> None:
-    assert problem(mine.create(length)) == (400, "tus_header_invalid")
+def test_wrong_length(uploads: Uploads, length: str) -> None:
+    assert problem(uploads.create(length)) == (400, "tus_header_invalid")
 
 
-def test_wrong_headers(mine: Uploads, settings: Settings) -> None:
-    assert problem(mine.create(settings.fetch_max_bytes + 1)) == (413, "upload_too_large")
-    defer = mine.create(5, **{"Upload-Defer-Length": "1"})
+def test_wrong_headers(uploads: Uploads, settings: Settings) -> None:
+    assert problem(uploads.create(settings.fetch_max_bytes + 1)) == (413, "upload_too_large")
+    defer = uploads.create(5, **{"Upload-Defer-Length": "1"})
     assert problem(defer) == (400, "tus_header_invalid")
     for metadata in ("a !", "a YQ==,a YQ==", ",", f"a {encoded(b'x' * 4000)}"):
-        response = mine.create(5, **{"Upload-Metadata": metadata})
+        response = uploads.create(5, **{"Upload-Metadata": metadata})
         assert problem(response) == (400, "tus_header_invalid"), metadata
-    path = mine.new()
-    assert problem(mine.patch(path, "x", b"x")) == (400, "tus_header_invalid")
-    wrong_type = mine.patch(path, 0, b"x", **{"Content-Type": "text/plain"})
+    path = uploads.new()
+    assert problem(uploads.patch(path, "x", b"x")) == (400, "tus_header_invalid")
+    wrong_type = uploads.patch(path, 0, b"x", **{"Content-Type": "text/plain"})
     assert problem(wrong_type) == (415, "unsupported_media_type")
-    old = mine.patch(path, 0, b"x", **{"Tus-Resumable": "0.2.2"})
+    old = uploads.patch(path, 0, b"x", **{"Tus-Resumable": "0.2.2"})
     assert (problem(old), old.headers["Tus-Version"]) == ((412, "tus_version"), "1.0.0")
-    assert problem(mine.patch(path, 0, CONTENT + b"x")) == (413, "upload_too_large")
-    assert mine.offset(path) == 0
+    assert problem(uploads.patch(path, 0, CONTENT + b"x")) == (413, "upload_too_large")
+    assert uploads.offset(path) == 0
 
 
-def test_another_owner_sees_nothing(mine: Uploads, theirs: Uploads) -> None:
-    path = mine.new()
-    assert theirs.client.head(path, headers=theirs.headers).status_code == 404
-    assert problem(theirs.patch(path, 0, b"x")) == (404, "upload_not_found")
-    deleted = theirs.client.delete(path, headers=theirs.headers)
+def test_another_owner_sees_nothing(uploads: Uploads, other_uploads: Uploads) -> None:
+    path = uploads.new()
+    assert other_uploads.client.head(path, headers=other_uploads.headers).status_code == 404
+    assert problem(other_uploads.patch(path, 0, b"x")) == (404, "upload_not_found")
+    deleted = other_uploads.client.delete(path, headers=other_uploads.headers)
     assert problem(deleted) == (404, "upload_not_found")
-    assert theirs.client.get("/uploads", headers=theirs.headers).get_json() == []
-    [listed] = mine.client.get("/uploads", headers=mine.headers).get_json()
+    assert other_uploads.client.get("/uploads", headers=other_uploads.headers).get_json() == []
+    [listed] = uploads.client.get("/uploads", headers=uploads.headers).get_json()
     assert (listed["link"], listed["name"]) == (path, NAME)
-    anonymous = mine.client.patch(path, headers={"Tus-Resumable": "1.0.0"})
+    anonymous = uploads.client.patch(path, headers={"Tus-Resumable": "1.0.0"})
     assert problem(anonymous) == (401, "token_missing")
 
 
-def test_one_writer_at_a_time(mine: Uploads, share: Path) -> None:
-    path = mine.new()
+def test_one_writer_at_a_time(uploads: Uploads, share: Path) -> None:
+    path = uploads.new()
     upload_id = uuid.UUID(path.rpartition("/")[2])
     with locked_file(share, upload_id):
-        response = mine.patch(path, 0, b"x")
+        response = uploads.patch(path, 0, b"x")
         assert problem(response) == (423, "upload_busy")
         with pytest.raises(UploadBusy), locked_file(share, upload_id):
             pass
-    assert mine.patch(path, 0, b"x").status_code == 204
+    assert uploads.patch(path, 0, b"x").status_code == 204
 
 
-def test_unconfirmed_bytes_are_cut_off(mine: Uploads, share: Path) -> None:
+def test_unconfirmed_bytes_are_cut_off(uploads: Uploads, share: Path) -> None:
     """As a killed process leaves them."""
-    path = mine.new()
-    mine.patch(path, 0, CONTENT[:1000])
+    path = uploads.new()
+    uploads.patch(path, 0, CONTENT[:1000])
     with file_of(share, path).open("ab") as file:
         file.write(b"unconfirmed" * 100)
-    assert mine.offset(path) == 1000
-    assert mine.patch(path, 1000, CONTENT[1000:]).status_code == 204
+    assert uploads.offset(path) == 1000
+    assert uploads.patch(path, 1000, CONTENT[1000:]).status_code == 204
     assert file_of(share, path).read_bytes() == CONTENT
 
 
-def test_lost_bytes_end_the_upload(mine: Uploads, share: Path) -> None:
-    path = mine.new()
-    mine.patch(path, 0, CONTENT[:1000])
+def test_lost_bytes_end_the_upload(uploads: Uploads, share: Path) -> None:
+    path = uploads.new()
+    uploads.patch(path, 0, CONTENT[:1000])
     os.truncate(file_of(share, path), 999)
-    assert problem(mine.patch(path, 1000, b"x")) == (410, "upload_gone")
-    assert mine.client.head(path, headers=mine.headers).status_code == 410
+    assert problem(uploads.patch(path, 1000, b"x")) == (410, "upload_gone")
+    assert uploads.client.head(path, headers=uploads.headers).status_code == 410
 
 
-def test_share_away_keeps_the_offset(mine: Uploads, share: Path) -> None:
-    path = mine.new()
-    mine.patch(path, 0, CONTENT[:1000])
+def test_share_away_keeps_the_offset(uploads: Uploads, share: Path) -> None:
+    path = uploads.new()
+    uploads.patch(path, 0, CONTENT[:1000])
     (share / ".idrl-share").unlink()
-    assert problem(mine.patch(path, 1000, b"x")) == (503, "storage_unavailable")
+    assert problem(uploads.patch(path, 1000, b"x")) == (503, "storage_unavailable")
     (share / ".idrl-share").touch()
-    assert mine.offset(path) == 1000
+    assert uploads.offset(path) == 1000
 
 
 def test_deleted_and_expired_uploads_go(
-    mine: Uploads, settings: Settings, share: Path, database: Database
+    uploads: Uploads, settings: Settings, share: Path, database: Database
 ) -> None:
-    paths = [mine.new() for _ in range(3)]
+    paths = [uploads.new() for _ in range(3)]
     for path in paths:
-        mine.patch(path, 0, CONTENT[:10])
-    assert mine.client.delete(paths[0], headers=mine.headers).status_code == 204
+        uploads.patch(path, 0, CONTENT[:10])
+    assert uploads.client.delete(paths[0], headers=uploads.headers).status_code == 204
     database.execute(
         f"UPDATE uploads SET expires_at = now() WHERE id = '{paths[1].rpartition('/')[2]}'"
     )
     for path in paths[:2]:
-        assert problem(mine.patch(path, 10, b"x")) == (410, "upload_gone")
-        again = mine.client.delete(path, headers=mine.headers)
+        assert problem(uploads.patch(path, 10, b"x")) == (410, "upload_gone")
+        again = uploads.client.delete(path, headers=uploads.headers)
         assert problem(again) == (410, "upload_gone")
     stray = share / "uploads" / "00000000-0000-4000-8000-000000000000"
     stray.touch()
@@ -205,19 +208,19 @@ def bytes_used(calls: Uploads) -> int:
 
 
 def test_usage_counts_uploads_as_long_as_their_file_is_kept(
-    mine: Uploads, theirs: Uploads, settings: Settings
+    uploads: Uploads, other_uploads: Uploads, settings: Settings
 ) -> None:
-    whole = mine.whole(CONTENT)
-    begun, deleted = mine.new(1000), mine.new(5000)
-    mine.client.delete(deleted, headers=mine.headers)
-    assert (bytes_used(mine), bytes_used(theirs)) == (len(CONTENT) + 1000, 0)
-    created = mine.client.post("/tasks", headers=mine.headers, json={"upload_id": whole})
+    whole = uploads.whole(CONTENT)
+    begun, deleted = uploads.new(1000), uploads.new(5000)
+    uploads.client.delete(deleted, headers=uploads.headers)
+    assert (bytes_used(uploads), bytes_used(other_uploads)) == (len(CONTENT) + 1000, 0)
+    created = uploads.client.post("/tasks", headers=uploads.headers, json={"upload_id": whole})
     assert created.status_code == 202
-    mine.patch(begun, 0, b"x")
-    assert bytes_used(mine) == len(CONTENT) + 1000
-    mine.client.delete(created.get_json()["link"], headers=mine.headers)
+    uploads.patch(begun, 0, b"x")
+    assert bytes_used(uploads) == len(CONTENT) + 1000
+    uploads.client.delete(created.get_json()["link"], headers=uploads.headers)
     remove_unneeded_uploads(settings)
-    assert bytes_used(mine) == 1000
+    assert bytes_used(uploads) == 1000
 
 
 @pytest.mark.usefixtures("no_wakeups")
@@ -250,8 +253,8 @@ def test_quota_is_checked_before_the_first_byte(settings: Settings, auth: Auth) 
 
 @pytest.mark.usefixtures("no_wakeups")
 def test_upload_becomes_a_task(
-    mine: Uploads,
-    theirs: Uploads,
+    uploads: Uploads,
+    other_uploads: Uploads,
     settings: Settings,
     runtime: Runtime,
     share: Path,
@@ -259,42 +262,42 @@ def test_upload_becomes_a_task(
     sample: Callable[..., str],
 ) -> None:
     content = (site_folder / sample(3)).read_bytes()
-    upload_id = mine.whole(content)
-    unfinished = mine.new().rpartition("/")[2]
+    upload_id = uploads.whole(content)
+    unfinished = uploads.new().rpartition("/")[2]
 
     def post(calls: Uploads, body: object) -> TestResponse:
         return calls.client.post("/tasks", json=body, headers=calls.headers)
 
-    assert problem(post(mine, {"upload_id": unfinished})) == (409, "upload_unfinished")
-    assert problem(post(theirs, {"upload_id": upload_id})) == (404, "upload_not_found")
+    assert problem(post(uploads, {"upload_id": unfinished})) == (409, "upload_unfinished")
+    assert problem(post(other_uploads, {"upload_id": upload_id})) == (404, "upload_not_found")
     both = {"upload_id": upload_id, "url": "http://example.com/v.mp4"}
-    assert problem(post(mine, both)) == (400, "invalid_body")
-    assert problem(post(mine, {"upload_id": "x"})) == (400, "invalid_body")
-    response = post(mine, {"upload_id": upload_id})
+    assert problem(post(uploads, both)) == (400, "invalid_body")
+    assert problem(post(uploads, {"upload_id": "x"})) == (400, "invalid_body")
+    response = post(uploads, {"upload_id": upload_id})
     task = response.get_json()
     assert (response.status_code, task["name"], task["url"]) == (202, NAME, f"upload:{upload_id}")
     batch = {"items": [{"upload_id": upload_id}]}
-    again = mine.client.post("/batches", json=batch, headers=mine.headers)
+    again = uploads.client.post("/batches", json=batch, headers=uploads.headers)
     assert problem(again) == (400, "invalid_batch")
-    used = mine.client.delete(f"/uploads/{upload_id}", headers=mine.headers)
+    used = uploads.client.delete(f"/uploads/{upload_id}", headers=uploads.headers)
     assert problem(used) == (409, "upload_used")
     remove_unneeded_uploads(settings)
     assert fetch_next(settings, runtime)
-    shown = mine.client.get(task["link"], headers=mine.headers).get_json()
+    shown = uploads.client.get(task["link"], headers=uploads.headers).get_json()
     assert (shown["status"], shown["source"]["duration_s"]) == ("processing", 3)
     assert shown["source"]["size_bytes"] == len(content)
     [source] = (share / task["task_id"]).glob("source.*")
     assert source.samefile(share / "uploads" / upload_id)
-    mine.client.delete(task["link"], headers=mine.headers)
+    uploads.client.delete(task["link"], headers=uploads.headers)
 
 
 @pytest.mark.usefixtures("no_wakeups")
 def test_task_without_its_upload_fails_with_its_code(
-    mine: Uploads, settings: Settings, runtime: Runtime, share: Path
+    uploads: Uploads, settings: Settings, runtime: Runtime, share: Path
 ) -> None:
-    upload_id = mine.whole(CONTENT)
-    task = mine.client.post("/tasks", json={"upload_id": upload_id}, headers=mine.headers)
+    upload_id = uploads.whole(CONTENT)
+    task = uploads.client.post("/tasks", json={"upload_id": upload_id}, headers=uploads.headers)
     (share / "uploads" / upload_id).unlink()
     assert fetch_next(settings, runtime)
-    shown = mine.client.get(task.get_json()["link"], headers=mine.headers).get_json()
+    shown = uploads.client.get(task.get_json()["link"], headers=uploads.headers).get_json()
     assert (shown["status"], shown["error"]["code"]) == ("failed", "upload_gone")

@@ -116,13 +116,13 @@ def test_pictures_stand_before_and_after_to_the_frame(
     first, last = round(before_s * 25), round(after_s * 25)
     assert len(frames) == first + 63 + last
     assert numbers(frames[first : first + 63]) == list(range(10, 73))
-    ground = tuple(bytes.fromhex(BACKGROUND[1:]))
+    background = tuple(bytes.fromhex(BACKGROUND[1:]))
     for frame in frames[:first]:  # 300:100 in 16:9 fills the width
         assert is_colour(frame[60:120, 8:-8], RED)
-        assert is_colour(frame[4:24, 8:-8], ground)
+        assert is_colour(frame[4:24, 8:-8], background)
     for frame in frames[first + 63 :]:  # a square fills the height, and is enlarged
         assert is_colour(frame[8:-8, 80:-80], BLUE)
-        assert is_colour(frame[8:-8, 4:60], ground)
+        assert is_colour(frame[8:-8, 4:60], background)
 
 
 @pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
@@ -215,8 +215,8 @@ def test_padding_has_the_brands_background(
     edit = edit_of(fit, Brand(background=BACKGROUND), aspect=Aspect.SQUARE, fit=Fit.PAD)
     frames = rendered(name, edit, ffmpeg, tmp_path)
     assert len(frames) == 63
-    ground = tuple(bytes.fromhex(BACKGROUND[1:]))
-    assert all(is_colour(frame[4:60, 4:-4], ground) for frame in frames)
+    background = tuple(bytes.fromhex(BACKGROUND[1:]))
+    assert all(is_colour(frame[4:60, 4:-4], background) for frame in frames)
 
 
 @pytest.mark.parametrize("name", ["ffmpeg", "moviepy", "copy"])

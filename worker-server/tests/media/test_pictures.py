@@ -224,8 +224,8 @@ def test_the_logo_is_centred_on_plain_ground(engine: str, make: Make, render: Re
             ).max()
             <= 2
         )
-        ground = picture[:100]
-        assert ground.max() - ground.min() <= 2
+        border = picture[:100]
+        assert border.max() - border.min() <= 2
     for number in (10, 34):
         assert (frame_of(clip.path, number)[180, 320].astype(int) > (150, -1, -1)).all()
         assert frame_of(clip.path, number)[180, 320][1] < 100

@@ -78,11 +78,11 @@ def ramp(make: Make) -> Callable[[tuple[int, int]], Path]:
     def source(size: tuple[int, int]) -> Path:
         if size not in made:
             width, height = size
-            ground = np.tile((30 + 190 * np.arange(width) / width).astype(np.uint8), (height, 1))
+            backdrop = np.tile((30 + 190 * np.arange(width) / width).astype(np.uint8), (height, 1))
             top, left = (height - PATCH[1]) // 2, (width - PATCH[0]) // 2
             frames = []
             for number in range(FRAMES):
-                frame = ground.copy()
+                frame = backdrop.copy()
                 frame[top : top + PATCH[1], left : left + PATCH[0]] = picture(number, *PATCH)
                 frames.append(frame.tobytes())
             read = f"-f rawvideo -pix_fmt gray -s {width}x{height} -framerate 10 -i pipe:0"
