@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Flask
 
@@ -27,9 +28,19 @@ class Service:
     open_endpoints: Collection[str]
 
 
+class _SynchronousFlask(Flask):
+    """Flask whose views are never coroutines.
+
+    Flask inspects every view and hook at every request, seven for one task.
+    """
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_service(service: Service, settings: AppSettings) -> Flask:
     """Return an app without routes of its own. Connects to nothing yet."""
-    app = Flask(service.import_name, static_folder=None)
+    app = _SynchronousFlask(service.import_name, static_folder=None)
     app.config.update(
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=dict(service.engine_options),
