@@ -1,8 +1,13 @@
-"""Fixtures every test suite shares: a real PostgreSQL with the migrated schema, a real Redis."""
+"""What every test suite shares: a real PostgreSQL with the migrated schema, a real Redis.
+
+It also turns Hypothesis's time limits off: how long an example takes depends on what else the
+machine does.
+"""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from idrl_local import servers
 from idrl_testing.database import PASSWORD, Database, create_database
@@ -12,6 +17,9 @@ from psg import migrate
 pytest.register_assert_rewrite(
     "idrl_testing.api_client", "idrl_testing.problems", "idrl_testing.waiting"
 )
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

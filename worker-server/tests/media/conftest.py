@@ -10,7 +10,6 @@ import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from hypothesis import settings
 from media_testing import read_numbers
 
 from idrl_testing.numbered import number_in, pictures
@@ -31,10 +30,6 @@ from worker_server.media import (
     renderer,
     run_encoder,
 )
-
-# How long an example takes depends on what else the machine does.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 _FAST = Profile("ultrafast", 18, 1)
 
