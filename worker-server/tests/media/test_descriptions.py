@@ -16,6 +16,7 @@ Make = Callable[..., Path]
 
 ULTRAFAST = "-c:v libx264 -preset ultrafast -crf 10 -g 25 -bf 0"
 VERYFAST = "-c:v libx264 -preset veryfast -crf 12 -g 25 -bf 0"
+MPEG4 = "-c:v mpeg4 -q:v 2 -g 25"
 BT709 = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
 RATE = 25
 
@@ -90,6 +91,8 @@ def joined_mp4(paths: Sequence[Path], to: Path) -> Path:
         (VERYFAST, ULTRAFAST, (320, 180)),
         (ULTRAFAST, ULTRAFAST, (256, 144)),
         (ULTRAFAST, VERYFAST, (480, 270)),
+        (MPEG4, f"{MPEG4} -mpeg_quant 1", (320, 180)),
+        (MPEG4, MPEG4, (480, 270)),
     ],
 )
 def test_every_frame_of_both_descriptions(

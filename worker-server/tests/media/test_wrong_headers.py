@@ -64,6 +64,34 @@ def test_file_that_promises_more_and_is_cut_off(
     assert caught.value.code == "source_damaged"
 
 
+def as_a_crash_leaves_it(path: Path, share: float, to: Path) -> Path:
+    """Write the first part of an AVI, without the lengths that are written at the end."""
+    content = bytearray(path.read_bytes())
+    movie, main = content.index(b"movi"), content.index(b"avih")
+    ats = [4, movie - 4, main + 24]
+    at = 0
+    while (at := content.find(b"strh", at + 1, movie)) > 0:
+        ats.append(at + 40)
+    for at in ats:
+        struct.pack_into("<I", content, at, 0)
+    to.write_bytes(content[: movie + int((len(content) - movie) * share)])
+    return to
+
+
+@pytest.mark.parametrize("share", [0.6, 0.61, 0.62, 0.63])
+@pytest.mark.parametrize("codec", ["mjpeg -pix_fmt yuvj420p", "mpeg4 -g 10"])
+def test_avi_whose_recorder_crashed(
+    codec: str, share: float, numbered: Numbered, make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    film = numbered(100, "25", "s.mkv", f"-c:v {codec} -q:v 3", sound=False)
+    whole = make(f"-i {film} {CLICKS.format(seconds=4)} -c:v copy -c:a pcm_s16le", "s.avi")
+    _, path = prepared(as_a_crash_leaves_it(whole, share, tmp_path / "s.avi"))
+    numbers = read_numbers(path)
+    assert 50 < len(numbers) < 75
+    assert numbers[:-1] == list(range(len(numbers) - 1))
+    assert click_times(path)[:2] == pytest.approx([0.1, 1.1], abs=0.03)
+
+
 @pytest.mark.parametrize(
     "kind", some_slow(["mp4", "mkv", "flv", "ts", "hevc mp4", "mpeg-4 mp4"], "mkv", "flv")
 )

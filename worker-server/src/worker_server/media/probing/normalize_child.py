@@ -78,7 +78,9 @@ class Normalizer:
             stream.codec_context.copy_opaque = True
         if isinstance(video, VideoStream):
             video.codec_context.thread_count = _MAX_THREADS
-            video.codec_context.thread_type = "AUTO"
+            # Frame threads of MPEG-4 do not tell each other of new quantization matrices.
+            is_mpeg4 = self._source.video_codec == "mpeg4"
+            video.codec_context.thread_type = "SLICE" if is_mpeg4 else "AUTO"
         for packet in packets_of(self._container, *wanted):
             # The packet that ends a stream has no index of its own.
             if packet.stream.index == video.index:
@@ -99,7 +101,7 @@ class Normalizer:
             self._pictures.expect(self._video_packets, packet, self._times.video)
             self._video_packets += 1
         try:
-            frames = packet.decode()
+            frames = self._with_headers(packet).decode()
         except av.error.FFmpegError:
             self._bad += 1
             return
@@ -135,6 +137,17 @@ class Normalizer:
         before, headers = self._headers, self._read_headers(bytes(packet))
         self._headers = headers or before
         return bool(before and headers and headers != before)
+
+    def _with_headers(self, packet: "av.Packet[Any]") -> "av.Packet[Any]":
+        """Return the packet behind new headers of MPEG-4, which its decoder reads there alone."""
+        extradata = new_extradata(packet) if self._source.video_codec == "mpeg4" else b""
+        if not extradata:
+            return packet
+        whole = av.Packet(extradata + bytes(packet))
+        whole.stream, whole.time_base = packet.stream, packet.time_base
+        whole.pts, whole.dts, whole.opaque = packet.pts, packet.dts, packet.opaque
+        whole.is_keyframe = packet.is_keyframe
+        return whole
 
     def _drain(self, context: "VideoCodecContext") -> None:
         """Take the last pictures of a sequence before the next, which may have another size.
