@@ -125,6 +125,44 @@ def test_pictures_stand_before_and_after_to_the_frame(
         assert is_colour(frame[8:-8, 4:60], background)
 
 
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy", "copy"])
+@pytest.mark.parametrize("size", [(1920, 1), (3, 1920)])
+@pytest.mark.parametrize("share", [Fraction(1), LOGO_SHARE])
+def test_very_thin_picture_is_a_line(
+    name: str, size: tuple[int, int], share: Fraction, fit: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    """Scaled into the frame one of its sides is less than half a pixel."""
+    still = Bumper(solid(tmp_path / "line.png", size, WHITE), Fraction(1, 5), share)
+    brand = Brand(still, still, background="#000000")
+    frames = rendered(name, edit_of(fit, brand), ffmpeg, tmp_path)
+    assert numbers(frames[5:-5]) == list(range(10, 73))
+    for frame in (frames[0], frames[-1]):
+        lines, columns = (
+            (frame > 128).all(axis=2).any(axis=1),
+            (frame > 128).all(axis=2).any(axis=0),
+        )
+        long, short = (columns, lines) if size[0] > size[1] else (lines, columns)
+        assert short.sum() == 1
+        assert long.sum() == pytest.approx(len(long) * share, abs=2)
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
+@pytest.mark.parametrize(("size", "aspect"), [((1920, 16), Aspect.TALL), ((16, 1080), Aspect.WIDE)])
+def test_very_thin_video_is_a_line(
+    name: str, size: tuple[int, int], aspect: Aspect, fit: Path, make: Make, ffmpeg: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    path = make(
+        f"-f lavfi -i color=white:s={size[0]}x{size[1]}:r=25:d=0.2 {TONE} -t 0.2", "thin.mp4"
+    )
+    video = Bumper(path, Fraction(1, 5), is_video=True)
+    edit = edit_of(fit, Brand(video, None, background="#000000"), aspect=aspect)
+    frame = rendered(name, edit, ffmpeg, tmp_path)[0]
+    bright = (frame > 128).all(axis=2)
+    sides = int(bright.any(axis=1).sum()), int(bright.any(axis=0).sum())
+    assert sides == ((2, edit.width) if size[0] > size[1] else (edit.height, 2))
+
+
 @pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
 def test_watermark_is_over_the_content_alone(
     name: str, fit: Path, ffmpeg: str, tmp_path: Path

@@ -79,16 +79,29 @@ def _scaled(edit: PartEdit, layer: Layer) -> str:
     """Return the filters from the bumper to its size in the frame, in the clip's colours."""
     share, into = layer.bumper.share, "out_color_matrix=bt709:out_range=limited"
     width, height = int(edit.width * share), int(edit.height * share)
-    fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease"
+    fit = _contained(width, height)
     pad = f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:color={background(edit)}"
     if layer.bumper.is_video:
         grid = f"fps={text(edit.frame_rate)}:round=near,setpts=PTS-STARTPTS+{layer.first_frame}"
-        even = "force_divisible_by=2:in_color_matrix=bt709:in_range=limited"
-        return f"{grid},{fit}:{even}:{into},format=yuv420p,{colour.TAGS},{pad},setsar=1"
+        read = "in_color_matrix=bt709:in_range=limited"
+        even = f"{_contained(width, height, step=2)}:{read}"
+        return f"{grid},{even}:{into},format=yuv420p,{colour.TAGS},{pad},setsar=1"
     if share < 1:  # a logo, on the background that the frame has already
         return f"{_scaled_with_alpha(fit)},scale={into},format=yuva420p"
     # Pad in RGB: the background's colour is exact there, and odd sizes can be centred.
     return f"format=rgb24,{fit},format=rgb24,{pad},scale={into},format=yuv420p"
+
+
+def _contained(width: int, height: int, step: int = 1) -> str:
+    """Return the filter that scales a picture to the largest size inside this one.
+
+    Unlike by `force_original_aspect_ratio` no side of a very thin picture becomes 0.
+    """
+    sides = (width, f"{height}*iw/ih"), (height, f"{width}*ih/iw")
+    inside_w, inside_h = (
+        f"'max({step},{step}*trunc(min({side},round({other}))/{step}))'" for side, other in sides
+    )
+    return f"scale=w={inside_w}:h={inside_h}"
 
 
 def _scaled_with_alpha(scale: str) -> str:

@@ -130,7 +130,9 @@ def _bumper(edit: PartEdit, bumper: Bumper) -> VideoClip:
         upright = in_full_colour(ImageOps.exif_transpose(picture)).convert("RGBA")
     box = int(edit.width * bumper.share), int(edit.height * bumper.share)
     # Pillow weighs by alpha: the colour of transparent pixels makes no outline.
-    sized = ImageOps.contain(upright, box, Image.Resampling.BICUBIC)
+    scale = min(Fraction(box[0], upright.width), Fraction(box[1], upright.height))
+    size = max(1, round(upright.width * scale)), max(1, round(upright.height * scale))
+    sized = upright.resize(size, Image.Resampling.BICUBIC)
     place = (edit.width - sized.width) // 2, (edit.height - sized.height) // 2
     frame.alpha_composite(sized, place)
     return ImageClip(np.asarray(frame.convert("RGB")))
