@@ -266,16 +266,20 @@ def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | Non
 
 
 def source_document(facts: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the source as callers see it: the row's exact fractions become plain numbers."""
+    """Return the source as callers see it: the row's exact fractions become plain numbers.
+
+    The row is about the file that parts are cut from; `original` about the file as it came.
+    """
     try:
+        original = facts | facts.get("original", {})
         return {
-            "size_bytes": facts["size_bytes"],
+            "size_bytes": original["size_bytes"],
             "duration_s": _number(facts["duration_s"]),
-            "width": facts["width"],
-            "height": facts["height"],
+            "width": original["width"],
+            "height": original["height"],
             "frame_rate": _number(facts["frame_rate"]),
-            "video_codec": facts["video_codec"],
-            "audio_codec": facts["audio_codec"] or None,
+            "video_codec": original["video_codec"],
+            "audio_codec": original["audio_codec"] or None,
         }
     except (
         AttributeError,

@@ -1,6 +1,7 @@
 """A task's first half: download the source to the share, find out what it is, plan the parts."""
 
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -26,6 +27,10 @@ from worker_server.queue.preemption import preempt_for
 from worker_server.queue.uploads import upload_of
 from worker_server.settings import Settings
 
+Facts: TypeAlias = dict[str, Any]
+# Of the file as it came: preparing changes them.
+_ORIGINAL = ("size_bytes", "width", "height", "video_codec", "audio_codec")
+
 
 def fetch_next(settings: Settings, runtime: Runtime) -> bool:
     """Fetch the task whose turn it is; False when there is none, or when the share is away."""
@@ -45,38 +50,39 @@ def fetch_next(settings: Settings, runtime: Runtime) -> bool:
 def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: Heartbeat) -> None:
     lease = claim.lease
     try:
-        source, target = _fetched_before(claim, settings) or _fetch_source(
+        facts, target = _fetched_before(claim, settings) or _fetch_source(
             claim, settings, runtime, heartbeat
         )
         watch = _watch(settings, heartbeat)
-        parts = planned_parts(source, target, claim.edit, settings, watch)
+        parts = planned_parts(Source.from_json(facts), target, claim.edit, settings, watch)
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
     # If this raises, the step may have been committed all the same: then the source is needed.
     path = str(target.relative_to(settings.remote_folder))
-    if leases.begin_processing(lease, source.to_json(), path, parts, settings.quotas):
+    if leases.begin_processing(lease, facts, path, parts, settings.quotas):
         _wake_renders(lease, len(parts))
     else:  # canceled meanwhile, or another worker has the lease
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         leases.release(lease)
 
 
-def _fetched_before(claim: TaskClaim, settings: Settings) -> tuple[Source, Path] | None:
+def _fetched_before(claim: TaskClaim, settings: Settings) -> tuple[Facts, Path] | None:
     """Return the source that an earlier attempt has prepared, and its path, if both are good."""
     if claim.source is None or claim.source_path is None:
         return None
     path = settings.remote_folder / claim.source_path
     try:
-        return (Source.from_json(claim.source), path) if path.is_file() else None
+        Source.from_json(claim.source)
     except (KeyError, TypeError, ValueError):  # another version wrote it
         return None
+    return (claim.source, path) if path.is_file() else None
 
 
 def _fetch_source(
     claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: Heartbeat
-) -> tuple[Source, Path]:
-    """Download and prepare the source; return its facts and its path."""
+) -> tuple[Facts, Path]:
+    """Download and prepare the source; return what the task's row keeps of it, and its path."""
     lease = claim.lease
     target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
     target.parent.mkdir(exist_ok=True)
@@ -85,7 +91,9 @@ def _fetch_source(
         _obtain(claim.url, target, settings, heartbeat)
         record_progress(lease, EventKind.FETCHED)
         source = prober.probe(target, heartbeat.should_stop)
-    return _prepare(source, target, _watch(settings, heartbeat))
+    prepared, path = _prepare(source, target, _watch(settings, heartbeat))
+    original = {name: value for name, value in source.to_json().items() if name in _ORIGINAL}
+    return prepared.to_json() | {"original": original}, path
 
 
 def _wake_renders(lease: TaskLease, count: int) -> None:
