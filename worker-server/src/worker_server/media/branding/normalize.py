@@ -26,6 +26,8 @@ from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 from worker_server.media.rendering.render import RenderLimits, RenderWatch, render
 
 MAX_VIDEO_S = 10
+# Ten seconds are 300 frames at 29.97 fps, and sound ends with a whole packet.
+_MAX_ROUNDED_S = MAX_VIDEO_S + Fraction(1, 10)
 _CHILD = "worker_server.media.branding.image_child"
 _IMAGE_LIMITS = ChildLimits(cpu_s=20, memory_bytes=1024**3, file_bytes=32 * 1024**2, nice=10)
 _TIMEOUT_S = 20.0
@@ -134,7 +136,7 @@ def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str)
     BrandFileRefused, or WorkFailed where the machine is at fault.
     """
     limits = ProbeLimits(
-        max_duration_s=MAX_VIDEO_S, timeout_s=_TIMEOUT_S, memory_bytes=_VIDEO_MEMORY_BYTES
+        max_duration_s=float(_MAX_ROUNDED_S), timeout_s=_TIMEOUT_S, memory_bytes=_VIDEO_MEMORY_BYTES
     )
     try:
         brand = Brand(background=background)
@@ -165,7 +167,7 @@ def _whole_video_edit(
     edit = PartEdit.of(
         source, prepared, frames, brand=brand, profile=_VIDEO_PROFILE, aspect=Aspect.SOURCE
     )
-    if edit.duration_s > MAX_VIDEO_S:
+    if edit.duration_s > _MAX_ROUNDED_S:
         raise BrandFileRefused(BrandFault.TOO_LONG)
     return edit
 
