@@ -211,6 +211,24 @@ def test_reload_and_restart_name_the_services(tmp_path: Path, command: str, serv
     assert idrl(command, "web", IDRL_HOME=home) == "the system is down: make up"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    "words", ["status", "logs --no-follow", "reload web", "restart web", "users list"]
+)
+def test_system_of_another_user_is_named(tmp_path: Path, words: str) -> None:
+    """Python and the checkout may be closed to that user: capabilities go, the user id stays."""
+    (tmp_path / "home").mkdir()
+    for folder in ("run", "logs"):
+        (tmp_path / "home" / folder).mkdir()
+        os.chown(tmp_path / "home" / folder, 1, 1)
+        (tmp_path / "home" / folder).chmod(0o700)
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=0", sys.executable]
+    line = sentence(
+        [*command, "-m", "idrl_local", *words.split()], {"IDRL_HOME": str(tmp_path / "home")}
+    )
+    assert line.endswith("is closed to you: be the user who started the system, or root")
+
+
 def test_status_names_what_runs_on_without_supervisord(tmp_path: Path) -> None:
     """The out-of-memory killer may choose supervisord; the others then still serve."""
     (tmp_path / "run").mkdir()

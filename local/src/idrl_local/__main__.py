@@ -51,9 +51,10 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        sentence = _sentence_about(error)
+        if sentence is None:
             raise
-        _say_error(HomeUnusable(_DISK_FULL_SENTENCE), arguments)
+        _say_error(HomeUnusable(sentence), arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     return 1
@@ -104,6 +105,15 @@ def _add_demo_options(demo: argparse.ArgumentParser) -> None:
         "--at",
         help="the address of a system that is up, to use in the place of one's own; with --url",
     )
+
+
+def _sentence_about(error: OSError) -> str | None:
+    """Return what the caller can do about an error of the home's files."""
+    if error.errno in _DISK_FULL:
+        return _DISK_FULL_SENTENCE
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename} is closed to you: be the user who started the system, or root"
+    return None
 
 
 def _print(line: str) -> None:

@@ -106,6 +106,8 @@ def show(
 
 def _files(home: Home) -> list[tuple[str, Path]]:
     """Return the service and the path of each log that is being written."""
+    if home.logs.exists():
+        next(home.logs.iterdir(), None)  # glob is silent about a folder that is closed to us
     plain = [(path.stem, path) for path in sorted(home.logs.glob("*.log"))]
     return [*plain, *(("postgres", path) for path in sorted(home.logs.glob("postgres/*.json")))]
 
