@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from idrl_local import servers
-from idrl_local.home import CHECKOUT
+from idrl_local.home import CHECKOUT, Home
 from idrl_testing import site as web_site
 
 # Processor time: other work of the machine does not count. On an idle machine it is the time that
@@ -209,6 +210,24 @@ def test_reload_and_restart_name_the_services(tmp_path: Path, command: str, serv
     assert idrl(command, IDRL_HOME=home) == f"SERVICE must be {services}"
     assert idrl(command, "render", IDRL_HOME=home) == f"SERVICE must be {services}, not 'render'"
     assert idrl(command, "web", IDRL_HOME=home) == "the system is down: make up"
+
+
+def test_down_names_the_start_that_it_waits_for(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    down = [sys.executable, "-m", "idrl_local", "down"]
+    environment = {**os.environ, "IDRL_HOME": str(home.root)}
+    with ExitStack() as stack:
+        with home.lock("command").hold():
+            process = stack.enter_context(
+                subprocess.Popen(
+                    down, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+            )
+            assert process.stderr
+            line = process.stderr.readline()
+            assert line.startswith("waiting for another `make up` or `make down`")
+        assert process.communicate(timeout=60)[0].startswith("idrl is down")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

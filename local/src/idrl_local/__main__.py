@@ -170,7 +170,7 @@ def _down(_: argparse.Namespace) -> int:
     from idrl_local import system
 
     home = Home.from_environment(os.environ)
-    system.down(home)
+    system.down(home, _print)
     print(f"idrl is down; its data stays in {home.root}")
     return 0
 

@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,10 +163,14 @@ class Home:
             )
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
-        """Let only one command at a time start or stop this installation."""
+    def exclusively(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Let only one command at a time start or stop this installation.
+
+        `say` gets a sentence where another one has to end first.
+        """
         self.create()
-        with self.lock("command").hold():
+        sentence = f"waiting for another `make up` or `make down` of {self.root} to end"
+        with self.lock("command").hold(lambda: say(sentence)):
             yield
 
     def secrets(self) -> Secrets:

@@ -71,14 +71,16 @@ class PidLock:
                 return
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, before_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the lock for as long as the block lasts, after waiting for its present holder.
 
-        Children do not inherit the lock.
+        `before_wait` is called where there is one. Children do not inherit the lock.
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not _try_lock(descriptor):
+                before_wait()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)

@@ -40,7 +40,7 @@ def up(
     """
     if privileges.is_root():
         return _up_for_root(home, ports, environment, say)
-    with home.exclusively():
+    with home.exclusively(say):
         secrets = home.secrets()
         installation = Installation(
             home, ports, secrets, settings_check.with_absolute_paths(environment)
@@ -126,14 +126,14 @@ def _refuse_changes(installation: Installation) -> None:
         )
 
 
-def down(home: Home) -> None:
+def down(home: Home, say: Say = _silent) -> None:
     """Stop everything and keep the data. Safe to run twice, and after a crash."""
     if privileges.is_root() and not privileges.runs_as_root(home):
         home.create()
         command, env = privileges.command_for_root(home, ["down"], os.environ)
         subprocess.run(command, env=env, cwd="/", stdout=subprocess.DEVNULL, check=True)
         return
-    with home.exclusively():
+    with home.exclusively(say):
         supervision.stop(home)
 
 
