@@ -19,6 +19,9 @@ export class ApiError extends Error {
   }
 }
 
+/** nginx answers sooner where the system behind it does not. */
+const READ_MAX_MS = 60_000;
+
 /** @type {{ask: null | (() => Promise<void>)}} */
 const login = { ask: null };
 
@@ -37,25 +40,36 @@ export function onLoginNeeded(ask) {
  */
 export async function call(method, path, body, options = {}) {
   const answer = await send(method, path, body, options.headers || {});
-  if (answer.status === 401 && !options.anonymous && login.ask) {
-    await login.ask();
-    return call(method, path, body, options);
-  }
   if (answer.ok || answer.status === 304) {
-    const isJson = (answer.headers.get("Content-Type") || "").includes("json");
-    return {
-      status: answer.status,
-      data: isJson ? await answer.json() : null,
-      headers: answer.headers,
-    };
+    return { status: answer.status, data: await contentOf(answer, method), headers: answer.headers };
   }
-  throw await failure(answer);
+  const error = await failure(answer);
+  // A wrong password in a form is no ended session.
+  if (answer.status !== 401 || error.code === "bad_credentials" || options.anonymous || !login.ask) throw error;
+  await login.ask();
+  return call(method, path, body, options);
 }
+
+/** Return the document of an answer, or null. One that breaks off is no answer, nor is the page that
+ * a network with a log-in of its own puts in its place. @param {Response} answer @param {string} method */
+async function contentOf(answer, method) {
+  if (answer.status === 304 || method === "HEAD") return null;
+  if (!(answer.headers.get("Content-Type") || "").includes("json")) {
+    if (answer.status === 200) throw new ApiError(0, {});
+    return null;
+  }
+  try {
+    return await answer.json();
+  } catch {
+    throw new ApiError(0, {});
+  }
+}
+
+/** Tell whether the same call may succeed a little later. @param {ApiError} error */
+export const isPassing = (error) => error.status === 0 || error.status >= 500;
 
 /** @param {string} path */
 export const get = async (path) => (await call("GET", path)).data;
-/** @param {string} path @param {any} [body] */
-export const post = async (path, body) => (await call("POST", path, body)).data;
 
 /**
  * @param {string} method @param {string} path @param {any} body
@@ -67,11 +81,19 @@ async function send(method, path, body, given) {
   const isFile = body instanceof Blob || body instanceof FormData;
   if (body !== undefined && !isFile) headers["Content-Type"] = "application/json";
   const sent = body === undefined || isFile ? body : JSON.stringify(body);
+  const signal = method === "GET" || method === "HEAD" ? abortedAfter(READ_MAX_MS) : undefined;
   try {
-    return await fetch(path, { method, headers, body: sent, credentials: "same-origin", cache: "no-store" });
+    return await fetch(path, { method, headers, body: sent, credentials: "same-origin", cache: "no-store", signal });
   } catch {
     throw new ApiError(0, {});
   }
+}
+
+/** Where a network went away without a word, no answer and no error comes. @param {number} ms */
+function abortedAfter(ms) {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), ms);
+  return controller.signal;
 }
 
 /** @param {Response} answer */

@@ -13,8 +13,8 @@ import { LogInDialog, SignIn } from "./screens/signin.js";
 import { System } from "./screens/system.js";
 import { Task } from "./screens/task.js";
 import { Tasks } from "./screens/tasks.js";
-import { logOut, state, user } from "./session.js";
-import { Dialog, html, LiveRegion } from "./ui.js";
+import { isStillIn, logOut, startError, state, user } from "./session.js";
+import { Dialog, Failure, html, LiveRegion } from "./ui.js";
 import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
 
 const READY_MS = 60_000;
@@ -39,7 +39,7 @@ function SharedPage() {
 
 function OwnPage() {
   useEffect(listen, []);
-  if (state.value === "start") return html`<p class="hidden" aria-busy="true">${t("loading")}</p>`;
+  if (state.value === "start") return html`<${Start} />`;
   const isOut = state.value === "out";
   return html`
     <a class="skip" href="#main" onClick=${toMain}>${t("nav.skip")}</a>
@@ -53,11 +53,18 @@ function OwnPage() {
       </div>
     </header>
     ${connection.value.isLost && html`<p class="banner" role="alert">${t("offline", { ago: ago(new Date(connection.value.lastMs).toISOString()) })}</p>`}
+    ${isStillIn.value && html`<p class="banner" role="alert">${t("nav.still_in")}</p>`}
     <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} />`}</main>
     ${isHelpOpen.value && html`<${KeysDialog} />`}
     ${state.value === "expired" && html`<${LogInDialog} />`}
     <${LiveRegion} />
   `;
+}
+
+/** Until it is known who is logged in. */
+function Start() {
+  if (!startError.value) return html`<p class="hidden" aria-busy="true">${t("loading")}</p>`;
+  return html`<main><h1>idrl</h1><${Failure} error=${startError.value} /><p>${t("start.waits")}</p></main>`;
 }
 
 function LanguageChoice() {
@@ -85,7 +92,7 @@ function toMain(/** @type {Event} */ event) {
 
 function Navigation() {
   const items = ["new", "tasks", "brand", "account", ...(user.value?.role === "operator" ? ["system"] : [])];
-  const current = { task: "tasks", batch: "tasks" }[place.value[0]] || place.value[0] || "new";
+  const current = sectionOf(place.value[0]);
   return html`<nav aria-label=${t("nav.label")}>
     ${items.map((name) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === current ? "page" : null}>${t(`nav.${name}`)}</a>`)}
   </nav>`;
@@ -97,16 +104,23 @@ function SystemState() {
   return html`<span class=${`system ${word}`} title=${t(`ready.${word}`)}><span aria-hidden="true">●</span> ${t(`ready.${word}`)}</span>`;
 }
 
+/** @type {Map<string, any>} */
+const SECTIONS = new Map(Object.entries({ new: NewTask, tasks: Tasks, brand: Brands, account: Account, system: System }));
+/** @type {Map<string, any>} */
+const ONE = new Map(Object.entries({ task: Task, batch: Batch }));
+
+/** Return the section that an address is in; what no section has is the first one's. @param {string} [name] */
+function sectionOf(name = "new") {
+  if (ONE.has(name)) return "tasks";
+  return SECTIONS.has(name) ? name : "new";
+}
+
 function Screen() {
   const [name, id] = place.value;
+  const section = sectionOf(name);
   useEffect(() => {
-    document.title = `${t(`nav.${name === "task" || name === "batch" ? "tasks" : name || "new"}`)} · idrl`;
-  }, [name, language.value]);
-  if (name === "task" && id) return html`<${Task} key=${id} id=${id} />`;
-  if (name === "batch" && id) return html`<${Batch} key=${id} id=${id} />`;
-  if (name === "tasks") return html`<${Tasks} />`;
-  if (name === "brand") return html`<${Brands} />`;
-  if (name === "account") return html`<${Account} />`;
-  if (name === "system") return html`<${System} />`;
-  return html`<${NewTask} />`;
+    document.title = `${t(`nav.${section}`)} · idrl`;
+  }, [name, id, language.value]);
+  if (id && ONE.has(name)) return html`<${ONE.get(name)} key=${id} id=${id} />`;
+  return html`<${SECTIONS.get(section)} />`;
 }

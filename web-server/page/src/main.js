@@ -6,6 +6,17 @@ import { start } from "./session.js";
 import { html } from "./ui.js";
 import { language, setLanguage } from "./words.js";
 
+// A file that is dropped beside its place would be shown instead of the page.
+for (const type of ["dragover", "drop"]) {
+  addEventListener(type, (event) => {
+    const { dataTransfer, target } = /** @type {DragEvent} */ (event);
+    const isTaken = target instanceof HTMLInputElement && target.type === "file";
+    if (isTaken || !dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    if (type === "dragover") dataTransfer.dropEffect = "none";
+  });
+}
+
 setLanguage(language.value);
 render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));
 if (!sharePath) start(); // who opens a share link needs no account

@@ -1,15 +1,20 @@
 // @ts-check
 // Who is logged in, by a cookie that scripts cannot read; it is renewed while the page is visible.
 import { signal } from "@preact/signals";
-import { ApiError, call, get, onLoginNeeded } from "./api.js";
+import { ApiError, call, get, isPassing, onLoginNeeded } from "./api.js";
 
 const RENEW_MS = 25 * 60_000;
+const MAX_PAUSE_MS = 10_000;
 
 /** @typedef {{user_id: number, username: string, email: string, role: string, sample_url?: string | null}} User */
 /** @type {import("@preact/signals").Signal<User | null>} */
 export const user = signal(null);
 /** `start`: not known yet; `out`; `in`; `expired`: a call waits for a log-in. */
 export const state = signal("start");
+/** Why it is not known yet who is logged in. */
+export const startError = signal(/** @type {ApiError | null} */ (null));
+/** Whether the system could not be told that the reader wants to leave. */
+export const isStillIn = signal(false);
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("idrl") : null;
 /** @type {(() => void)[]} */
 let waiting = [];
@@ -22,17 +27,34 @@ export async function start() {
     return new Promise((resolve) => waiting.push(resolve));
   });
   if (channel) channel.onmessage = (event) => event.data === "out" && ended();
-  setInterval(renew, 60_000);
+  setInterval(() => renew(), 60_000);
   // Without a log-in so far the call would only fail.
   if (!hint()) {
     state.value = "out";
     return;
   }
+  for (let failures = 0; state.value === "start"; failures += 1) await recognize(failures);
+}
+
+/** Learn who is logged in: a system that does not answer just now has ended no session.
+ * @param {number} failures so far */
+async function recognize(failures) {
   try {
     entered((await call("GET", "/me", undefined, { anonymous: true })).data);
-  } catch {
-    ended();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (!isPassing(error) && error.status !== 429) return ended();
+    startError.value = error;
+    await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)));
   }
+}
+
+/** @param {number} ms at most: a network that is there again is used at once */
+function pause(ms) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+    addEventListener("online", resolve, { once: true });
+  });
 }
 
 /** Remember, or tell, that this browser has logged in. @param {boolean} [isIn] */
@@ -68,21 +90,38 @@ export async function signUp(account) {
   await logIn(account.email, account.password);
 }
 
+/** End all sessions of the account; one that was not ended must not look as if it were. */
 export async function logOut() {
-  await call("POST", "/auth/logout", undefined, { anonymous: true }).catch(() => {});
+  isStillIn.value = false;
+  try {
+    await call("POST", "/auth/logout", undefined, { anonymous: true });
+    leave();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401) leave();
+    else isStillIn.value = true;
+  }
+}
+
+/** Show the log-in, here and in the other tabs: the session has ended. */
+export function leave() {
   if (channel) channel.postMessage("out");
   ended();
 }
 
 export function ended() {
   hint(false);
+  isStillIn.value = false;
   waiting = [];
   user.value = null;
   state.value = "out";
 }
 
-async function renew() {
-  if (state.value !== "in" || document.hidden || Date.now() - renewedAtMs < RENEW_MS) return;
+/** Renew the session where half of its hour is over. @param {{isNeeded?: boolean}} [options] `isNeeded`
+ * says that someone waits for what the page does, though it is not seen */
+export async function renew({ isNeeded = false } = {}) {
+  const isAtWork = isNeeded || !document.hidden;
+  if (state.value !== "in" || !isAtWork || Date.now() - renewedAtMs < RENEW_MS) return;
   renewedAtMs = Date.now();
   try {
     await call("POST", "/auth/refresh", undefined, { anonymous: true });

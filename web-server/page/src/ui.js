@@ -3,25 +3,29 @@
 import { signal, useSignal } from "@preact/signals";
 import htm from "htm";
 import { h } from "preact";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "./api.js";
 import { clock, sentenceOf, t } from "./words.js";
 
 export const html = htm.bind(h);
 
-const announced = signal("");
-let announcedAtMs = 0;
+const announced = signal({ sentence: "", atMs: 0 });
+let later = 0;
 const QUIET_MS = 5000;
 
-/** Say a sentence to readers of the screen, at most one in five seconds. @param {string} sentence */
+/** Say a sentence to readers of the screen, at most one in five seconds: of those that come too soon
+ * the last one is said later. @param {string} sentence */
 export function announce(sentence) {
-  if (Date.now() - announcedAtMs < QUIET_MS) return;
-  announcedAtMs = Date.now();
-  announced.value = sentence;
+  clearTimeout(later);
+  const earlyMs = announced.value.atMs + QUIET_MS - Date.now();
+  if (earlyMs > 0) later = setTimeout(announce, earlyMs, sentence);
+  else announced.value = { sentence, atMs: Date.now() };
 }
 
+/** A new element for each sentence: the same one twice in a row is heard twice. */
 export function LiveRegion() {
-  return html`<div class="hidden" role="status" aria-live="polite">${announced.value}</div>`;
+  const { sentence, atMs } = announced.value;
+  return html`<div class="hidden" role="status" aria-live="polite"><span key=${atMs}>${sentence}</span></div>`;
 }
 
 /** What went wrong; `words` has the keys of sentences that say it better than the code's own.
@@ -48,12 +52,24 @@ function Countdown({ untilMs }) {
 
 /** @param {any} props */
 export function Field({ label, hint, error, children, id }) {
-  return html`<div class="field">
+  const field = useRef(/** @type {HTMLElement | null} */ (null));
+  useLayoutEffect(() => {
+    const input = field.current?.querySelector(`[id="${id}"]`);
+    setAttribute(input, "aria-describedby", [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" "));
+    setAttribute(input, "aria-invalid", error ? "true" : "");
+  }, [id, !!hint, !!error]);
+  return html`<div class="field" ref=${field}>
     <label for=${id}>${label}</label>
     ${children}
     ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
     ${error && html`<p class="failure" id=${`${id}-error`} role="alert">${error}</p>`}
   </div>`;
+}
+
+/** @param {Element | null | undefined} element @param {string} name @param {string} value */
+function setAttribute(element, name, value) {
+  if (value) element?.setAttribute(name, value);
+  else element?.removeAttribute(name);
 }
 
 /** What sends a form, and what went wrong; a second attempt meanwhile, as by a double click, does nothing. */
@@ -99,6 +115,7 @@ export function Bar({ value, label }) {
 /** A dialog over the page; Escape closes it where that is allowed. @param {any} props */
 export function Dialog({ title, onClose, children, wide = false }) {
   const element = useRef(/** @type {any} */ (null));
+  const id = useId(); // a log-in may open over another dialog
   // Before the first paint: a key that is pressed as soon as the dialog is seen reaches it.
   useLayoutEffect(() => {
     const dialog = element.current;
@@ -109,9 +126,9 @@ export function Dialog({ title, onClose, children, wide = false }) {
     event.preventDefault();
     if (onClose) onClose();
   };
-  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby="dialog-title" onCancel=${onCancel}>
+  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${onCancel}>
     <header>
-      <h2 id="dialog-title">${title}</h2>
+      <h2 id=${id}>${title}</h2>
       ${onClose && html`<button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button>`}
     </header>
     ${children}

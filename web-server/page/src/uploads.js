@@ -1,6 +1,7 @@
 // @ts-check
 // Files to the system by tus 1.0: in pieces, continued where one was lost, after a reload too.
-import { ApiError, call } from "./api.js";
+import { ApiError, call, isPassing } from "./api.js";
+import { renew } from "./session.js";
 
 const PIECE_BYTES = 4 * 1024 * 1024;
 const MAX_PAUSE_MS = 30_000;
@@ -13,43 +14,60 @@ const KEPT = "uploads";
 /**
  * Send a file and return the upload's id.
  * @param {File} file
- * @param {(sentBytes: number) => void} onProgress
+ * @param {(sentBytes: number, isWaiting?: boolean) => void} onProgress
  * @param {{isCanceled: boolean}} state
  * @returns {Promise<string>}
  */
 export async function upload(file, onProgress, state) {
+  if (!file.size) throw new ApiError(400, { code: "source_empty" });
+  await contentOf(file, 0, 1); // a folder can be dropped, too
   let { path, offset } = (await begun(file)) || (await repeated(() => create(file)));
   onProgress(offset);
   while (offset < file.size && !state.isCanceled) {
-    offset = await repeated(
-      () => sendPiece(file, path, offset),
-      async () => (offset = await arrivedOf(path, offset)),
-      BUSY,
-    );
+    offset = await repeated(() => sendPiece(file, path, offset), {
+      onPause: () => onProgress(offset, true),
+      afterPause: async () => (offset = await arrivedOf(path, offset)),
+      passing: BUSY,
+    });
     onProgress(offset);
+    renew({ isNeeded: true });
   }
-  if (state.isCanceled) {
-    forget(file);
-    await call("DELETE", path, undefined, { headers: TUS }).catch(() => {});
-  }
+  if (state.isCanceled) await discard(file);
   return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** Give an upload up: nothing of the file stays. @param {File} file */
+export async function discard(file) {
+  const path = kept()[fingerprint(file)];
+  forget(file);
+  if (path) await call("DELETE", path, undefined, { headers: TUS }).catch(() => {});
+}
+
+/** @param {File} file @param {number} start @param {number} end */
+async function contentOf(file, start, end) {
+  try {
+    return new Blob([await file.slice(start, end).arrayBuffer()]);
+  } catch {
+    throw new ApiError(400, { code: "file_unreadable" });
+  }
 }
 
 /**
  * Do something again, with growing pauses, while nothing answers, or a server fails.
  * @template T
  * @param {() => Promise<T>} act
- * @param {() => Promise<any>} [afterPause]
- * @param {number[]} passing more statuses that pass
+ * @param {{onPause?: () => void, afterPause?: () => Promise<any>, passing?: number[]}} [options]
+ *   `passing` has more statuses that pass
  * @returns {Promise<T>}
  */
-export async function repeated(act, afterPause, passing = []) {
+export async function repeated(act, { onPause, afterPause, passing = [] } = {}) {
   for (let failures = 1; ; failures += 1) {
     try {
       return await act();
     } catch (error) {
       if (!(error instanceof ApiError) || failures > MAX_FAILURES) throw error;
       if (!isPassing(error) && !passing.includes(error.status)) throw error;
+      if (onPause) onPause();
       await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)));
       if (afterPause) await afterPause();
     }
@@ -110,7 +128,7 @@ function keep(paths) {
 
 /** @param {File} file @param {string} path @param {number} offset */
 async function sendPiece(file, path, offset) {
-  const piece = file.slice(offset, offset + PIECE_BYTES);
+  const piece = await contentOf(file, offset, offset + PIECE_BYTES);
   const headers = { ...TUS, "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" };
   const answer = await call("PATCH", path, piece, { headers });
   return Number(answer.headers.get("Upload-Offset"));
@@ -126,9 +144,6 @@ async function arrivedOf(path, known) {
     throw error;
   }
 }
-
-/** @param {ApiError} error */
-const isPassing = (error) => error.status === 0 || error.status >= 500;
 
 /** @param {number} ms */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -216,13 +216,14 @@ def test_brand_is_made_chosen_and_deleted(visitor: Visitor, video_url: str, tmp_
     assert answer.json()["edit"]["brand_id"] == brand["brand_id"]
     visitor.open("brand")
     page.get_by_role("button", name="Delete the brand Red").click()
+    page.locator("dialog .primary").click()
     page.locator(".previews").wait_for(state="detached")
     assert visitor.console_errors == []
 
 
 def test_several_links_make_a_batch(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
-    page.fill("#links", f"{video_url}\n{video_url}")
+    page.fill("#links", f"{video_url}\n{video_url}?again")
     page.get_by_role("button", name="Make clips of 2 videos").click()
     page.wait_for_url("**/#/batch/*")
     page.wait_for_selector(".row >> nth=1")

@@ -107,7 +107,7 @@ def test_lost_answer_makes_no_second_task(visitor: Visitor, video_url: str, link
     answers: list[Callable[[Route], None]] = [_lose_answer, Route.continue_]
     for address in ("**/tasks", "**/batches"):
         page.route(address, lambda route: (answers.pop(0) if answers else Route.continue_)(route))
-    page.fill("#links", "\n".join([video_url] * links))
+    page.fill("#links", "\n".join(f"{video_url}?{n}" for n in range(links)))
     page.locator("form button.primary").click()
     page.wait_for_selector("form > .failure")
     assert len(_task_ids(visitor)) == links

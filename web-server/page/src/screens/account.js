@@ -1,9 +1,10 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { call, get } from "../api.js";
+import { call } from "../api.js";
+import { AskedButton } from "../question.js";
 import { areKeysOn, switchKeys } from "../keys.js";
-import { ended, logOut, user } from "../session.js";
+import { usePolled } from "../poll.js";
+import { leave, logOut, user } from "../session.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { ago, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
 import { Password } from "./signin.js";
@@ -38,10 +39,8 @@ export function Account() {
 }
 
 function Usage() {
-  const usage = useSignal(/** @type {any} */ (null));
-  useEffect(() => void get("/usage").then((found) => (usage.value = found)), []);
-  const found = usage.value;
-  if (!found) return html`<section aria-busy="true"></section>`;
+  const { value: found, error } = usePolled("/usage", () => 0).state.value;
+  if (!found) return html`<section aria-busy=${!error}><${Failure} error=${error} /></section>`;
   const rows = [
     ["usage.tasks", found.live_tasks, found.live_tasks_limit, String],
     ["usage.bytes", found.clips_bytes, found.clips_bytes_limit, sizeOf],
@@ -62,11 +61,11 @@ function Usage() {
 }
 
 function Keys() {
-  const keys = useSignal(/** @type {any[] | null} */ (null));
+  const poller = usePolled("/me/keys", () => 0);
+  const keys = poller.state.value;
+  const load = () => poller.refresh();
   const made = useSignal(/** @type {any} */ (null));
   const { error, attempt } = useAttempt();
-  const load = async () => (keys.value = await get("/me/keys"));
-  useEffect(() => void load(), []);
   const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
     const form = event.target;
@@ -76,26 +75,26 @@ function Keys() {
       await load();
     });
   };
-  const revoke = async (/** @type {any} */ key) => {
+  const revoke = (/** @type {any} */ key) => attempt(async () => {
     await call("DELETE", `/me/keys/${key.key_id}`);
     await load();
     announce(t("keys.revoked"));
-  };
+  });
   return html`<section>
     <h2>${t("keys.title")}</h2>
     <p>${t("keys.lead")}</p>
     <pre><code>curl -H "Authorization: Bearer idrl_…" ${location.origin}/tasks</code></pre>
     <ul class="plain">
-      ${(keys.value || []).map((key) => html`<li key=${key.key_id}>
+      ${(keys.value || []).map((/** @type {any} */ key) => html`<li key=${key.key_id}>
         <span><strong>${key.name}</strong> <span class="facts">${date(key.created_at)}${key.expires_at ? ` – ${date(key.expires_at)}` : ""} · ${key.last_used_at ? t("keys.used", { ago: ago(key.last_used_at) }) : t("keys.unused")}</span></span>
-        <button class="quiet danger" onClick=${() => revoke(key)} aria-label=${t("keys.revoke_one", { name: key.name })}>${t("keys.revoke")}</button>
+        <${AskedButton} kind="keys.revoke" name=${key.name} label=${t("keys.revoke")} onSure=${() => revoke(key)} />
       </li>`)}
     </ul>
     <form class="inline" onSubmit=${onSubmit}>
       <${Field} id="key-name" label=${t("keys.name")}><input id="key-name" name="name" required maxlength="100" /><//>
       <button>${t("keys.make")}</button>
     </form>
-    <${Failure} error=${error.value} />
+    <${Failure} error=${error.value || keys.error} />
     ${made.value && html`<${Dialog} title=${t("keys.made")} onClose=${() => (made.value = null)}>
       <p>${t("keys.once")}</p>
       <p><input class="code" readonly value=${made.value.key} aria-label=${t("keys.made")} onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
@@ -113,7 +112,7 @@ function ChangePassword() {
     const { old_password, password } = Object.fromEntries(new FormData(form));
     attempt(async () => {
       done.value = false;
-      await call("POST", "/auth/password", { old_password, password, password_2: password }, { anonymous: true });
+      await call("POST", "/auth/password", { old_password, password, password_2: password });
       form.reset();
       done.value = true;
     });
@@ -136,8 +135,8 @@ function DeleteAccount() {
     event.preventDefault();
     const password = new FormData(event.target).get("password");
     attempt(async () => {
-      await call("DELETE", "/me", { password }, { anonymous: true });
-      ended();
+      await call("DELETE", "/me", { password });
+      leave();
     });
   };
   return html`<button class="danger" onClick=${() => (isAsked.value = true)}>${t("account.delete")}</button>

@@ -1,8 +1,5 @@
 // @ts-check
 // The tasks of one batch, its progress, and all of its clips as one file.
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { get } from "../api.js";
 import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
 import { Bar, Failure, html } from "../ui.js";
@@ -41,9 +38,8 @@ export function Batch({ id }) {
 
 /** Links to the newest batches; nothing where there are none. */
 export function LatestBatches() {
-  const batches = useSignal(/** @type {any[]} */ ([]));
-  useEffect(() => void get(`/batches?max=${LAST}`).then((found) => (batches.value = found)), []);
-  if (!batches.value.length) return null;
+  const batches = usePolled(`/batches?max=${LAST}`, () => 0).state.value;
+  if (!batches.value?.length) return null;
   return html`<p class="facts batches">${t("batch.latest")}
-    ${batches.value.map((batch) => html` <a key=${batch.batch_id} href=${linkTo("batch", batch.batch_id)}>${nameOf(batch)}</a>`)}</p>`;
+    ${batches.value.map((/** @type {any} */ batch) => html` <a key=${batch.batch_id} href=${linkTo("batch", batch.batch_id)}>${nameOf(batch)}</a>`)}</p>`;
 }

@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
+import { AskedButton } from "../question.js";
 import { announce, Choice, Failure, Field, html, useAttempt } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 
@@ -24,7 +25,6 @@ export function Brands() {
     if (choices.current === before) chosen.value = standard.brand_id || "built-in";
     brands.value = found;
   };
-  useEffect(() => void load(), []);
   // Not useAttempt: of two choices in a row the second one counts.
   const attempt = async (/** @type {() => Promise<any>} */ change) => {
     error.value = null;
@@ -36,6 +36,7 @@ export function Brands() {
       error.value = failure;
     }
   };
+  useEffect(() => void attempt(async () => {}), []);
   const choose = async (/** @type {string} */ id) => {
     const before = chosen.value;
     choices.current += 1;
@@ -58,7 +59,7 @@ export function Brands() {
   return html`<div class="narrow">
     <h1>${t("nav.brand")}</h1>
     <p class="lead">${t("brand.lead")}</p>
-    <section ref=${list} aria-busy=${!brands.value}>
+    <section ref=${list} aria-busy=${!brands.value && !error.value}>
       <${Choice} legend=${t("brand.default")} name="default-brand" value=${chosen.value} options=${options} onChange=${choose} />
       <${Failure} error=${error.value} />
       ${made.value && html`<p class="good">✓ ${t("brand.made", { name: made.value })}</p>`}
@@ -73,7 +74,7 @@ export function Brands() {
   </div>`;
 }
 
-/** @param {{brand: any, onDelete: () => void}} props */
+/** @param {{brand: any, onDelete: () => Promise<void>}} props */
 function Card({ brand, onDelete }) {
   return html`<li>
     <div>
@@ -83,7 +84,7 @@ function Card({ brand, onDelete }) {
           alt=${t("brand.preview", { name: brand.name, aspect })} />`)}
       </div>
     </div>
-    <button class="quiet danger" onClick=${onDelete} aria-label=${t("brand.delete_one", { name: brand.name })}>${t("action.delete")}</button>
+    <${AskedButton} kind="brand.delete" name=${brand.name} label=${t("action.delete")} onSure=${onDelete} />
   </li>`;
 }
 

@@ -1,59 +1,97 @@
 // @ts-check
 // Files from this machine: chosen or dropped, sent one after the other, a task for each.
-import { useSignal } from "@preact/signals";
+import { computed, effect, signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
-import { goTo } from "../router.js";
+import { goTo, place } from "../router.js";
+import { state } from "../session.js";
 import { announce, Bar, html } from "../ui.js";
-import { forget, repeated, upload } from "../uploads.js";
-import { sentenceOf, sizeOf, t } from "../words.js";
+import { discard, forget, repeated, upload } from "../uploads.js";
+import { lasting, sentenceOf, sizeOf, t } from "../words.js";
 
 /** Statuses that say that this upload makes no task any more. */
 const GONE = [404, 409, 410];
 
-/** @typedef {{file: File, sentBytes: number, taskId: string, error: string, state: {isCanceled: boolean}}} Row */
+/**
+ * `begun` tells the first bytes that this page has sent, and when; `asked` what to make of the file,
+ * where the form has changed since.
+ * @typedef {{file: File, sentBytes: number, isWaiting: boolean, begun: {ms: number, bytes: number} | null,
+ *   asked: any, taskId: string, error: string, state: {isCanceled: boolean}}} Row
+ */
 
-/** @param {{itemOf: () => any, onSent: () => void}} props */
-export function Files({ itemOf, onSent }) {
-  const rows = useSignal(/** @type {Row[]} */ ([]));
+// They go on while another screen is open.
+const rows = signal(/** @type {Row[]} */ ([]));
+const isSending = computed(() => rows.value.some((row) => !row.taskId && !row.error));
+
+const askBeforeLeaving = (/** @type {Event} */ event) => event.preventDefault();
+effect(() => {
+  if (isSending.value) addEventListener("beforeunload", askBeforeLeaving);
+  else removeEventListener("beforeunload", askBeforeLeaving);
+});
+effect(() => {
+  if (state.value !== "out") return;
+  rows.peek().forEach((row) => (row.state.isCanceled = true));
+  rows.value = [];
+});
+
+/** Keep what was asked for: the form is about to be cleared. @param {any} asked */
+export function keepAsked(asked) {
+  rows.value = rows.value.map((row) => (row.taskId || row.error || row.asked ? row : { ...row, asked }));
+}
+
+/** @param {File} file @param {Partial<Row>} values */
+function change(file, values) {
+  rows.value = rows.value.map((row) => (row.file === file ? { ...row, ...values } : row));
+}
+
+/** @param {File} file */
+const rowOf = (file) => rows.value.find((row) => row.file === file);
+
+/** @param {Row} row @param {() => any} itemOf */
+async function send(row, itemOf) {
+  const { file } = row;
+  if (row.state.isCanceled) return;
+  const onProgress = (/** @type {number} */ sentBytes, isWaiting = false) => {
+    const begun = rowOf(file)?.begun || { ms: Date.now(), bytes: sentBytes };
+    change(file, { sentBytes, isWaiting, begun });
+  };
+  try {
+    const id = await upload(file, onProgress, row.state);
+    if (row.state.isCanceled) return;
+    const asked = rowOf(file)?.asked || itemOf();
+    const headers = { "Idempotency-Key": `upload-${id}` };
+    const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...asked }, { headers }));
+    forget(file);
+    change(file, { taskId: data.task_id });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (GONE.includes(error.status)) forget(file);
+    change(file, { error: sentenceOf(error.code, error.message), asked: null });
+  }
+}
+
+/** @param {{itemOf: () => any, isOtherwiseEmpty: () => boolean, onSent: () => void}} props */
+export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
   const isOver = useSignal(false);
   const chooser = useRef(/** @type {any} */ (null));
-  const isSending = rows.value.some((row) => !row.taskId && !row.error && !row.state.isCanceled);
-  useEffect(() => {
-    if (!isSending) return undefined;
-    const ask = (/** @type {Event} */ event) => event.preventDefault();
-    addEventListener("beforeunload", ask);
-    return () => removeEventListener("beforeunload", ask);
-  }, [isSending]);
-
-  const change = (/** @type {File} */ file, /** @type {Partial<Row>} */ values) => {
-    rows.value = rows.value.map((row) => (row.file === file ? { ...row, ...values } : row));
-  };
-  const send = async (/** @type {Row} */ row) => {
-    try {
-      const id = await upload(row.file, (sentBytes) => change(row.file, { sentBytes }), row.state);
-      if (row.state.isCanceled) return;
-      const asked = itemOf();
-      const headers = { "Idempotency-Key": `upload-${id}` };
-      const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...asked }, { headers }));
-      forget(row.file);
-      change(row.file, { taskId: data.task_id });
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (GONE.includes(error.status)) forget(row.file);
-      change(row.file, { error: sentenceOf(error.code, error.message) });
-    }
-  };
+  useEffect(() => () => {
+    rows.value = rows.value.filter((row) => !row.taskId); // these have been seen
+  }, []);
   const add = async (/** @type {FileList | null} */ files) => {
-    const added = [...(files || [])].map((file) => ({ file, sentBytes: 0, taskId: "", error: "", state: { isCanceled: false } }));
+    const added = [...(files || [])].map((file) => ({
+      file, sentBytes: 0, isWaiting: false, begun: null, asked: null, taskId: "", error: "", state: { isCanceled: false },
+    }));
     rows.value = [...rows.value, ...added];
-    for (const row of added) await send(row);
+    for (const row of added) await send(row, itemOf);
     const made = rows.value.filter((row) => row.taskId);
     if (!made.length) return;
     announce(t("new.accepted"));
-    if (rows.value.length > 1) return;
+    // Who has sent this file alone waits for its clips; all others stay where they are.
+    const [section = "new"] = place.value;
+    if (rows.value.length > 1 || section !== "new" || !isOtherwiseEmpty()) return;
     onSent();
     goTo("task", made[0].taskId);
+    rows.value = [];
   };
   const onDrop = (/** @type {DragEvent} */ event) => {
     event.preventDefault();
@@ -61,25 +99,44 @@ export function Files({ itemOf, onSent }) {
     add(event.dataTransfer?.files || null);
   };
   return html`<section class=${`drop ${isOver.value ? "over" : ""}`} aria-label=${t("files.title")}
-      onDragOver=${(/** @type {Event} */ event) => { event.preventDefault(); isOver.value = true; }}
+      onDragOver=${(/** @type {Event} */ event) => { event.preventDefault(); event.stopPropagation(); isOver.value = true; }}
       onDragLeave=${() => (isOver.value = false)} onDrop=${onDrop}>
     <p>${t("files.lead")} <button type="button" onClick=${() => chooser.current.click()}>${t("files.choose")}</button></p>
     <p class="hint">${t("files.now")}</p>
     <input ref=${chooser} class="hidden" type="file" accept="video/*,.mkv,.ts,.mts" multiple tabindex="-1" aria-hidden="true"
       onChange=${(/** @type {any} */ event) => { add(event.target.files); event.target.value = ""; }} />
-    <ul class="plain">${rows.value.map((row) => html`<${FileRow} key=${row.file.name + row.file.lastModified} row=${row}
-      onRetry=${() => { change(row.file, { error: "" }); send(row); }} onCancel=${() => { row.state.isCanceled = true; rows.value = rows.value.filter((each) => each !== row); }} />`)}</ul>
+    <ul class="plain">${rows.value.map((row, index) => html`<${FileRow} key=${index} row=${row}
+      onRetry=${() => { change(row.file, { error: "" }); send(row, itemOf); }} />`)}</ul>
   </section>`;
 }
 
-/** @param {{row: Row, onRetry: () => void, onCancel: () => void}} props */
-function FileRow({ row, onRetry, onCancel }) {
+/** @param {Row} row */
+function cancel(row) {
+  row.state.isCanceled = true;
+  if (row.error) discard(row.file); // else what sends it sees to that
+  rows.value = rows.value.filter((each) => each.file !== row.file);
+}
+
+/** @param {{row: Row, onRetry: () => void}} props */
+function FileRow({ row, onRetry }) {
   const { file, sentBytes, taskId, error } = row;
   return html`<li>
     <span class="row-text"><span class="ellipsis">${file.name}</span>
-      ${error ? html`<span class="failure">${error}</span>` : html`<span class="facts">${sizeOf(sentBytes)} / ${sizeOf(file.size)}</span>
-      <${Bar} value=${(100 * sentBytes) / file.size} label=${t("task.progress", { name: file.name })} />`}</span>
+      ${error ? html`<span class="failure">${error}</span>` : html`<span class="facts">${factsOf(row).join(" · ")}</span>
+      <${Bar} value=${(100 * sentBytes) / (file.size || 1)} label=${t("task.progress", { name: file.name })} />`}</span>
     ${error && html`<button class="quiet" onClick=${onRetry} aria-label=${t("files.retry", { name: file.name })}>${t("action.retry")}</button>`}
-    ${taskId ? html`<a href=${`#/task/${taskId}`}>${t("files.open")}</a>` : html`<button class="quiet" onClick=${onCancel}>${t("files.cancel")}</button>`}
+    ${taskId ? html`<a href=${`#/task/${taskId}`} aria-label=${t("files.open_one", { name: file.name })}>${t("files.open")}</a>`
+      : html`<button class="quiet" onClick=${() => cancel(row)} aria-label=${t("files.cancel_one", { name: file.name })}>${t("files.cancel")}</button>`}
   </li>`;
+}
+
+/** @param {Row} row */
+function factsOf({ file, sentBytes, begun, isWaiting, taskId }) {
+  const facts = [`${sizeOf(sentBytes)} / ${sizeOf(file.size)}`];
+  if (taskId) return facts;
+  if (isWaiting) return [...facts, t("files.waits")];
+  const sinceBytes = begun ? sentBytes - begun.bytes : 0;
+  if (!begun || sinceBytes <= 0 || sentBytes === file.size) return facts;
+  const leftS = ((file.size - sentBytes) * (Date.now() - begun.ms)) / 1000 / sinceBytes;
+  return [...facts, t("task.left", { time: lasting(leftS) })];
 }

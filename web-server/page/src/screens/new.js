@@ -1,20 +1,26 @@
 // @ts-check
 // Links become tasks: one a line, all of them together a batch.
 import { effect, signal, useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
-import { ApiError, call, get } from "../api.js";
+import { useRef } from "preact/hooks";
+import { ApiError, call } from "../api.js";
+import { usePolled } from "../poll.js";
 import { goTo } from "../router.js";
 import { state, user } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
-import { sentenceOf, t } from "../words.js";
-import { Files } from "./files.js";
+import { t } from "../words.js";
+import { byField, byLine, item, linksOf, showField } from "./asked.js";
+import { Files, keepAsked } from "./files.js";
 
 const MAX_LINES = 500;
+const SHOWN_LINES = 20;
 const ASPECTS = [["16:9", 16, 9], ["9:16", 9, 16], ["1:1", 1, 1], ["4:5", 4, 5]];
 
 const USUAL = { part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" };
 // What was typed stays while another screen is open, until it is sent or the reader logs out.
 const links = signal("");
+/** The last content that was sent, and its Idempotency-Key: where an answer was lost, sending the same
+ * again makes no second task. */
+let sent = { content: "", key: "" };
 const name = signal("");
 const edit = signal(/** @type {Record<string, any>} */ (USUAL));
 
@@ -30,16 +36,14 @@ export function NewTask() {
   const busy = useSignal(false);
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
-  const sent = useRef({ content: "", key: "" });
-  const lines = links.value.split(/\s+/).filter(Boolean);
-
-  // The same content has the same key: where an answer was lost, sending again makes no second task.
-  const keyOf = (/** @type {string} */ content) => {
-    if (content !== sent.current.content) sent.current = { content, key: newKey() };
-    return sent.current.key;
-  };
+  const wrong = useSignal(/** @type {Record<string, string>} */ ({}));
+  const form = useRef(/** @type {any} */ (null));
+  const all = linksOf(links.value);
+  const lines = [...new Set(all)];
   const sentTo = (/** @type {string[]} */ ...place) => {
     announce(t("new.accepted"));
+    keepAsked(item(edit.value));
+    sent = { content: "", key: "" }; // the same again is another wish
     clear();
     goTo(...place);
   };
@@ -48,6 +52,7 @@ export function NewTask() {
     busy.value = true;
     error.value = null;
     lineErrors.value = {};
+    wrong.value = {};
     try {
       const asked = item(edit.value);
       const named = name.value ? { name: name.value } : {};
@@ -64,30 +69,30 @@ export function NewTask() {
       if (!(failure instanceof ApiError)) throw failure;
       error.value = failure;
       lineErrors.value = byLine(failure);
+      wrong.value = byField(failure);
+      showField(form.current, Object.keys(wrong.value)[0]);
     }
     busy.value = false;
   };
   const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.current.requestSubmit();
   };
 
   return html`<div class="narrow">
     <h1>${t("new.title")}</h1>
     <p class="lead">${t("new.lead")}</p>
-    <form onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); send(); }}>
+    <form ref=${form} onKeyDown=${onKeyDown} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); send(); }}>
       <${Field} id="links" label=${t("new.links")} hint=${t("new.hint")}
         error=${lines.length > MAX_LINES && t("new.too_many")}>
         <textarea id="links" rows="4" required spellcheck="false" autocapitalize="off" placeholder="https://"
-          aria-describedby="links-hint" value=${links.value} onKeyDown=${onKeyDown}
+          value=${links.value}
           onInput=${(/** @type {any} */ event) => (links.value = event.target.value)}></textarea>
       <//>
       ${user.value?.sample_url && !lines.length && html`<p><button type="button" class="link" onClick=${() => (links.value = user.value?.sample_url || "")}>${t("new.sample")}</button></p>`}
-      ${lines.length > 1 && html`<ol class="lines">${lines.slice(0, 20).map((line, index) => html`<li key=${index}>
-        <span class="ellipsis">${line}</span>
-        ${lineErrors.value[index] && html`<p class="failure">${lineErrors.value[index]}</p>`}
-      </li>`)}</ol>`}
-      <${Options} isBatch=${lines.length > 1} />
-      <${Failure} error=${error.value} />
+      ${all.length > lines.length && html`<p class="hint">${t("new.repeated", { n: all.length - lines.length })}</p>`}
+      ${lines.length > 1 && html`<${Lines} lines=${lines} errors=${lineErrors.value} />`}
+      <${Options} isBatch=${lines.length > 1} wrong=${wrong.value} />
+      ${!Object.keys(wrong.value).length && html`<${Failure} error=${error.value} />`}
       ${error.value?.code === "url_private_address" && html`<p>${t("new.private")}</p>`}
       <div class="actions">
         <button class="primary" disabled=${busy.value || !lines.length || lines.length > MAX_LINES}>
@@ -96,21 +101,32 @@ export function NewTask() {
         <small class="with-keys">${t("new.shortcut")}</small>
       </div>
     </form>
-    <${Files} itemOf=${() => item(edit.value)} onSent=${clear} />
+    <${Files} itemOf=${() => item(edit.value)} isOtherwiseEmpty=${() => !links.value} onSent=${clear} />
     <section class="steps" aria-label=${t("new.steps")}>
       ${[1, 2, 3].map((number) => html`<p key=${number}><b aria-hidden="true">${number}</b> ${t(`new.step${number}`)}</p>`)}
     </section>
   </div>`;
 }
 
-/** @param {{isBatch: boolean}} props */
-function Options({ isBatch }) {
+/** The first links, and each that was refused. @param {{lines: string[], errors: Record<number, string>}} props */
+function Lines({ lines, errors }) {
+  const shown = [...lines.keys()].filter((index) => index < SHOWN_LINES || errors[index]);
+  return html`<ol class="lines">${shown.map((index) => html`<li key=${index} value=${index + 1}>
+    <span class="ellipsis">${lines[index]}</span>
+    ${errors[index] && html`<p class="failure">${errors[index]}</p>`}
+  </li>`)}</ol>`;
+}
+
+/** @param {{isBatch: boolean, wrong: Record<string, string>}} props */
+function Options({ isBatch, wrong }) {
   const set = (/** @type {string} */ field) => (/** @type {any} */ value) => (edit.value = { ...edit.value, [field]: value });
-  const isOpen = useRef(!!(wanted(edit.value) || name.value));
+  const isOpen = useRef(edit.value !== USUAL || !!name.value);
   const typed = (/** @type {string} */ field) => (/** @type {any} */ event) => set(field)(event.target.value);
-  return html`<details class="options-box" open=${isOpen.current}>
+  // The browser cannot point at a field that is folded away.
+  const unfold = (/** @type {any} */ event) => (event.currentTarget.open = true);
+  return html`<details class="options-box" open=${isOpen.current} onInvalidCapture=${unfold}>
     <summary>${t("new.options")}</summary>
-    <${Field} id="name" label=${t(isBatch ? "new.batch_name" : "new.name")}>
+    <${Field} id="name" label=${t(isBatch ? "new.batch_name" : "new.name")} error=${wrong.name}>
       <input id="name" maxlength="200" value=${name.value} onInput=${(/** @type {any} */ event) => (name.value = event.target.value)} />
     <//>
     <${Choice} legend=${t("new.aspect")} name="aspect" value=${edit.value.aspect} onChange=${set("aspect")}
@@ -123,19 +139,19 @@ function Options({ isBatch }) {
     <${Choice} legend=${t("new.cut")} name="cut" value=${edit.value.cut} onChange=${set("cut")}
       options=${["exact", "keyframe", "silence", "scene"].map((key) => [key, t(`cut.${key}`)])} />
     <div class="columns">
-      <${Field} id="part_seconds" label=${t("new.part_seconds")}>
+      <${Field} id="part_seconds" label=${t("new.part_seconds")} error=${wrong.part_seconds}>
         <input id="part_seconds" type="number" min="2" max="60" step="0.1" inputmode="decimal" placeholder="20"
           value=${edit.value.part_seconds} onInput=${typed("part_seconds")} />
       <//>
-      <${Field} id="start_s" label=${t("new.start")}>
+      <${Field} id="start_s" label=${t("new.start")} error=${wrong.start_s}>
         <input id="start_s" placeholder="0:00" value=${edit.value.start} onInput=${typed("start")} disabled=${!!edit.value.segments} />
       <//>
-      <${Field} id="end_s" label=${t("new.end")}>
+      <${Field} id="end_s" label=${t("new.end")} error=${wrong.end_s}>
         <input id="end_s" placeholder="–" value=${edit.value.end} onInput=${typed("end")} disabled=${!!edit.value.segments} />
       <//>
     </div>
-    <${Field} id="segments" label=${t("new.segments")} hint=${t("new.segments_hint")}>
-      <textarea id="segments" rows="3" placeholder="1:05 - 1:25 Lap 1" aria-describedby="segments-hint"
+    <${Field} id="segments" label=${t("new.segments")} hint=${t("new.segments_hint")} error=${wrong.segments}>
+      <textarea id="segments" rows="3" placeholder="1:05 - 1:25 Lap 1"
         value=${edit.value.segments} onInput=${typed("segments")}></textarea>
     <//>
     <${Choice} legend=${t("new.begin")} name="begin" value=${edit.value.begin} onChange=${set("begin")}
@@ -145,16 +161,12 @@ function Options({ isBatch }) {
 
 /** @param {{value: string, onChange: (event: Event) => void}} props */
 function BrandChoice({ value, onChange }) {
-  const brands = useSignal(/** @type {string[][]} */ ([]));
-  const usual = useSignal("");
-  const load = async () => {
-    const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
-    brands.value = found.map((/** @type {any} */ each) => [each.brand_id, each.name]);
-    usual.value = standard.brand_id || "built-in";
-  };
-  useEffect(() => void load(), []);
-  const choices = [["built-in", t("brand.built_in")], ["none", t("brand.none")], ...brands.value];
-  const [, usualName] = choices.find(([key]) => key === usual.value) || ["", "…"];
+  const brands = usePolled("/brands", () => 0).state.value.value || [];
+  const standard = usePolled("/brands/default", () => 0).state.value.value;
+  const usual = standard && (standard.brand_id || "built-in");
+  const own = brands.map((/** @type {any} */ each) => [each.brand_id, each.name]);
+  const choices = [["built-in", t("brand.built_in")], ["none", t("brand.none")], ...own];
+  const [, usualName] = choices.find(([key]) => key === usual) || ["", "…"];
   return html`<${Field} id="brand_id" label=${t("nav.brand")} hint=${html`<a href="#/brand">${t("brand.own")}</a>`}>
     <select id="brand_id" onChange=${onChange}>
       ${[["", t("brand.usual", { name: usualName })], ...choices]
@@ -170,54 +182,13 @@ function Frame({ width, height }) {
     width=${width * scale} height=${height * scale} rx="2" class="frame" /></svg>`;
 }
 
-/** Return seconds of `1:05.5` or `65.5`; NaN of anything else. @param {string} text */
-export function secondsOf(text) {
-  if (!/^(\d+:){0,2}\d+([.,]\d+)?$/.test(text)) return NaN;
-  return text.replace(",", ".").split(":").reduce((total, part) => total * 60 + Number(part), 0);
-}
-
-/** Return the segments of lines such as `1:05 - 1:25 name`. @param {string} text */
-export function segmentsOf(text) {
-  return text.split("\n").filter((line) => line.trim()).map((line) => {
-    const [, start, end, name] = /^\s*([\d:.,]+)\s*[-–]\s*([\d:.,]+)\s*(.*)$/.exec(line) || [];
-    return { start_s: secondsOf(start || ""), end_s: secondsOf(end || ""), ...(name ? { name: name.trim() } : {}) };
-  });
+/** Return the key of a form's content: the same content has the same one. @param {string} content */
+function keyOf(content) {
+  if (content !== sent.content) sent = { content, key: newKey() };
+  return sent.key;
 }
 
 /** Return an Idempotency-Key. `randomUUID` is there on pages of https and of this machine alone. */
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** Return what the form asks for, but for links and name. @param {Record<string, any>} form */
-function item(form) {
-  const edit = wanted(form);
-  return { ...(form.begin === "manual" ? { start: "manual" } : {}), ...(edit ? { edit } : {}) };
-}
-
-/** Return the edit that the form asks for; undefined where all is as usual. @param {Record<string, any>} form */
-export function wanted(form) {
-  const edit = {
-    ...(form.part_seconds ? { part_seconds: Number(form.part_seconds) } : {}),
-    ...(form.aspect !== "16:9" ? { aspect: form.aspect } : {}),
-    ...(form.fit !== "crop" ? { fit: form.fit } : {}),
-    ...(form.quality !== "balanced" ? { quality: form.quality } : {}),
-    ...(form.brand_id ? { brand_id: form.brand_id } : {}),
-    ...(form.cut !== "exact" ? { cut: form.cut } : {}),
-    ...(form.segments?.trim()
-      ? { segments: segmentsOf(form.segments) }
-      : { ...(form.start ? { start_s: secondsOf(form.start) } : {}), ...(form.end ? { end_s: secondsOf(form.end) } : {}) }),
-  };
-  return Object.keys(edit).length ? edit : undefined;
-}
-
-/** @param {ApiError} error */
-function byLine(error) {
-  /** @type {Record<number, string>} */
-  const found = {};
-  for (const each of error.errors) {
-    const [, index] = /^items\.(\d+)\./.exec(each.field) || [];
-    if (index) found[Number(index)] = sentenceOf(each.code, each.message);
-  }
-  return found;
 }

@@ -2,13 +2,15 @@
 // The parts of a task: a strip of all of them, cards, and a player that goes from one to the next.
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { announce, Dialog, html } from "../ui.js";
+import { ApiError, call } from "../api.js";
+import { announce, Dialog, Failure, html, useAttempt } from "../ui.js";
 import { clock, sentenceOf, sizeOf, t } from "../words.js";
 import { Poster } from "./tasks.js";
 
 const CARDS = 24;
 const WIDTH = 720;
 const HEIGHT = 24;
+const MAX_PLAYS = 2;
 
 /** All parts in time order as one picture: filled done, hatched rendering, outlined waiting, crossed failed.
  * @param {{parts: any[]}} props */
@@ -76,6 +78,14 @@ function Player({ parts, number, onChange, onClose }) {
   const next = done[at + 1];
   const previous = done[at - 1];
   useEffect(() => announce(t("part.number", { n: number + 1 })), [number]);
+  const { error, attempt } = useAttempt();
+  const again = useSignal(0);
+  /** A player says nothing of why: a session that has ended, a link that has expired, … */
+  const onError = () => attempt(async () => {
+    await call("GET", part.link, undefined, { headers: { Range: "bytes=0-0" } });
+    if (again.value === MAX_PLAYS) throw new ApiError(400, { code: "not_playable" });
+    again.value += 1;
+  });
   if (!part) return null;
   const title = `${part.name || t("part.number", { n: number + 1 })} · ${clock(part.start_s)}–${clock(part.end_s)}`;
   const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
@@ -83,8 +93,9 @@ function Player({ parts, number, onChange, onClose }) {
     if (event.key === "ArrowLeft" && event.shiftKey && previous) onChange(previous.number);
   };
   return html`<${Dialog} title=${title} onClose=${onClose} wide>
-    <video key=${part.link} src=${part.link} poster=${`${part.link}/poster.jpg`} controls autoplay playsinline preload="metadata"
-      onKeyDown=${onKeyDown} onEnded=${() => next && onChange(next.number)}></video>
+    <video key=${`${part.link} ${again.value}`} src=${part.link} poster=${`${part.link}/poster.jpg`} controls autoplay playsinline preload="metadata"
+      onKeyDown=${onKeyDown} onError=${onError} onEnded=${() => next && onChange(next.number)}></video>
+    <${Failure} error=${error.value} />
     <div class="actions">
       <button disabled=${!previous} onClick=${() => onChange(previous.number)}>${t("part.previous")}</button>
       <button disabled=${!next} onClick=${() => onChange(next.number)}>${t("part.next")}</button>

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { ApiError, call } from "../api.js";
 import { announce, Failure, Field, html } from "../ui.js";
 import { clock, t } from "../words.js";
-import { segmentsOf } from "./new.js";
+import { byField, segmentsOf } from "./asked.js";
 
 /** @param {{task: any, refresh: () => void}} props */
 export function Plan({ task, refresh }) {
@@ -26,15 +26,16 @@ export function Plan({ task, refresh }) {
     isBusy.value = false;
     refresh();
   };
+  const wrong = error.value && byField(error.value).segments;
   return html`<details class="options-box">
     <summary>${t("plan.change")}</summary>
     <form onSubmit=${save}>
-      <${Field} id="plan" label=${t("plan.times")} hint=${t("new.segments_hint")}>
-        <textarea id="plan" rows=${Math.min(12, task.parts.length + 1)} aria-describedby="plan-hint"
+      <${Field} id="plan" label=${t("plan.times")} hint=${t("new.segments_hint")} error=${wrong}>
+        <textarea id="plan" rows=${Math.min(12, task.parts.length + 1)}
           value=${text.value ?? linesOf(task.parts)}
           onInput=${(/** @type {any} */ input) => (text.value = input.target.value)}></textarea>
       <//>
-      <${Failure} error=${error.value} />
+      ${!wrong && html`<${Failure} error=${error.value} />`}
       <button disabled=${isBusy.value}>${t("plan.again")}</button>
     </form>
   </details>`;

@@ -1,7 +1,7 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
 import { ApiError } from "../api.js";
-import { logIn, logOut, signUp, user } from "../session.js";
+import { leave, logIn, signUp, user } from "../session.js";
 import { Dialog, Failure, Field, html } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 
@@ -124,6 +124,6 @@ export function LogInDialog() {
   return html`<${Dialog} title=${t("signin.again")}>
     <p>${t("signin.expired")}</p>
     <${LogInForm} email=${user.value?.email || ""} />
-    <button class="quiet" onClick=${logOut}>${t("signin.other")}</button>
+    <button class="quiet" onClick=${leave}>${t("signin.other")}</button>
   <//>`;
 }

@@ -1,11 +1,12 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { call, get } from "../api.js";
+import { Question } from "../question.js";
 import { usePolled } from "../poll.js";
 import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
-import { ago, clock, date, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
+import { ago, clock, date, language, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
 import { Plan } from "./plan.js";
 import { hostOf } from "./tasks.js";
@@ -18,6 +19,9 @@ export function Task({ id }) {
   const path = `/tasks/${encodeURIComponent(id)}`;
   const poller = usePolled(path, (task) => (LIVE.includes(task.status) ? LIVE_MS : 0));
   const { value: task, error } = poller.state.value;
+  useEffect(() => {
+    if (task) document.title = `${task.name} · idrl`;
+  }, [task?.name, language.value]);
   if (!task) {
     if (error) return html`<h1>${t("error.task")}</h1><${Failure} error=${error} /><p><a class="button" href="#/tasks">${t("nav.tasks")}</a></p>`;
     return html`<p aria-busy="true">${t("loading")}</p>`;
@@ -103,13 +107,8 @@ function Actions({ task, refresh }) {
       <button class="danger" onClick=${() => (asked.value = isLive ? "abort" : "delete")}>${t(isLive ? "action.abort" : "action.delete")}</button>
     </div>
     <${Failure} error=${error.value} />
-    ${asked.value && html`<${Dialog} title=${t(`task.ask_${asked.value}`)} onClose=${() => (asked.value = "")}>
-      <p>${t(`task.${asked.value}_means`)}</p>
-      <div class="actions">
-        <button class="danger primary" onClick=${remove}>${t(`action.${asked.value}`)}</button>
-        <button class="quiet" onClick=${() => (asked.value = "")}>${t(`action.keep_${asked.value}`)}</button>
-      </div>
-    <//>`}
+    ${asked.value && html`<${Question} title=${t(`task.ask_${asked.value}`)} means=${t(`task.${asked.value}_means`)}
+      action=${t(`action.${asked.value}`)} keep=${t(`action.keep_${asked.value}`)} onSure=${remove} onClose=${() => (asked.value = "")} />`}
     ${link.value && html`<${Dialog} title=${t("task.share")} onClose=${() => (link.value = null)}>
       <p>${t("task.link_means", { at: date(link.value.expires_at) })}</p>
       <p><input class="code" readonly value=${new URL(link.value.url, location.href).href} aria-label=${t("task.share")}
@@ -129,7 +128,11 @@ const offer = (title, url) => navigator.share({ title, url }).catch(() => {}); /
 export function Copy({ text }) {
   const isCopied = useSignal(false);
   const copy = async () => {
-    await navigator.clipboard?.writeText(text);
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      return; // not allowed here: the text can be chosen
+    }
     isCopied.value = true;
     announce(t("action.copied"));
   };
@@ -140,11 +143,13 @@ export function Copy({ text }) {
 /** @param {{path: string}} props */
 function Events({ path }) {
   const events = useSignal(/** @type {any[] | null} */ (null));
-  const load = async (/** @type {any} */ event) => {
-    if (event.target.open) events.value = await get(`${path}/events?max=1000`);
+  const { error, attempt } = useAttempt();
+  const load = (/** @type {any} */ event) => {
+    if (event.target.open) attempt(async () => (events.value = await get(`${path}/events?max=1000`)));
   };
   return html`<details class="events" onToggle=${load}>
     <summary>${t("task.events")}</summary>
+    <${Failure} error=${error.value} />
     <ol>
       ${(events.value || []).map((each) => html`<li key=${each.id}>
         <time datetime=${each.at}>${moment(each.at)}</time> ${t(`event.${each.kind}`)}

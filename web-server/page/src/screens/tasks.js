@@ -1,10 +1,13 @@
 // @ts-check
-import { useSignal } from "@preact/signals";
+import { effect, signal, useSignal } from "@preact/signals";
 import { useCallback, useEffect, useRef } from "preact/hooks";
 import { ApiError, call, nextPage } from "../api.js";
+import { Question } from "../question.js";
 import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
-import { announce, Bar, Failure, html, LIVE, Status } from "../ui.js";
+import { state } from "../session.js";
+import { announce, Bar, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
+import { repeated } from "../uploads.js";
 import { ago, clock, lasting, t } from "../words.js";
 import { LatestBatches } from "./batch.js";
 
@@ -14,10 +17,17 @@ const EVERY_MS = 5000;
 const MAX_POSTER_CALLS = 5;
 const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["done", "done"], ["failed", "failed"]];
 
+// What was looked for is still there when the reader comes back from a task.
+const filter = signal("all");
+const text = signal("");
+const searched = signal("");
+effect(() => {
+  if (state.value !== "out") return;
+  filter.value = "all";
+  text.value = searched.value = "";
+});
+
 export function Tasks() {
-  const filter = useSignal("all");
-  const text = useSignal("");
-  const searched = useSignal("");
   const query = new URLSearchParams({ max: String(PAGE) });
   const statuses = FILTERS.find(([name]) => name === filter.value)?.[1];
   if (statuses) query.set("status", statuses);
@@ -38,7 +48,7 @@ export function Tasks() {
       </form>
     </div>
     <${LatestBatches} />
-    <${List} key=${query} path=${`/tasks?${query}`} isFiltered=${filter.value !== "all" || !!searched.value} />
+    <${List} key=${String(query)} path=${`/tasks?${query}`} isFiltered=${filter.value !== "all" || !!searched.value} />
   </div>`;
 }
 
@@ -51,21 +61,33 @@ export function List({ path, isFiltered }) {
   const chosen = useSignal(/** @type {Set<string>} */ (new Set()));
   const next = moreLink.value === undefined ? headers && nextPage(headers) : moreLink.value;
   useAnnouncedNews(value);
+  const isAsked = useSignal(false);
+  const showing = useAttempt();
+  const { error: refusal, isBusy, attempt } = useAttempt();
+  const displaced = useDisplaced(value, more.value.length > 0);
+  const changed = useSignal(/** @type {Map<string, any>} */ (new Map()));
+  const rest = [...displaced, ...more.value].map((task) => changed.value.get(task.task_id) ?? task).filter((task) => task.status);
   const known = new Set((value || []).map((/** @type {any} */ task) => task.task_id));
-  const tasks = [...(value || []), ...more.value.filter((task) => !known.has(task.task_id))];
+  const tasks = [...(value || []), ...rest.filter((task) => !known.has(task.task_id))];
 
-  const showMore = async () => {
+  const showMore = () => showing.attempt(async () => {
     const answer = await call("GET", /** @type {string} */ (next));
     more.value = [...more.value, ...answer.data];
     moreLink.value = nextPage(answer.headers);
-  };
-  const forAll = async (/** @type {(task: any) => Promise<any>} */ act) => {
-    const ids = chosen.value;
-    chosen.value = new Set();
-    await Promise.allSettled(tasks.filter((task) => ids.has(task.task_id)).map(act));
-    more.value = more.value.filter((task) => !ids.has(task.task_id));
-    poller.refresh();
-  };
+  });
+  /** One after the other; what was refused stays chosen. */
+  const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
+    isAsked.value = false;
+    try {
+      for (const task of tasks.filter((each) => chosen.value.has(each.task_id))) {
+        const document = await repeated(() => act(task), { passing: [429] });
+        changed.value = new Map(changed.value).set(task.task_id, document);
+        toggle(task.task_id);
+      }
+    } finally {
+      poller.refresh();
+    }
+  });
   const toggle = useCallback((/** @type {string} */ id) => {
     const ids = new Set(chosen.value);
     if (!ids.delete(id)) ids.add(id);
@@ -78,15 +100,33 @@ export function List({ path, isFiltered }) {
   return html`
     ${chosen.value.size > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: chosen.value.size })}>
       <span>${t("tasks.chosen", { n: chosen.value.size })}</span>
-      <button onClick=${() => forAll(retry)}>${t("action.retry")}</button>
-      <button class="danger" onClick=${() => forAll(remove)}>${t("action.delete")}</button>
+      <button disabled=${isBusy.value} onClick=${() => forAll(retry)}>${t("action.retry")}</button>
+      <button class="danger" disabled=${isBusy.value} onClick=${() => (isAsked.value = true)}>${t("action.delete")}</button>
+      <button class="quiet" onClick=${() => (chosen.value = new Set(tasks.map((task) => task.task_id)))}>${t("action.all", { n: tasks.length })}</button>
       <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>
     </div>`}
+    <${Failure} error=${refusal.value} />
+    ${isAsked.value && html`<${Question} title=${t("tasks.ask_delete", { n: chosen.value.size })} means=${t("tasks.delete_means")}
+      action=${t("action.delete")} keep=${t("action.keep")} onSure=${() => forAll(remove)} onClose=${() => (isAsked.value = false)} />`}
     <ul class="rows">
       ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${toggle} />`)}
     </ul>
-    ${next && html`<p class="center"><button onClick=${showMore}>${t("tasks.more")}</button></p>`}
+    <${Failure} error=${showing.error.value} />
+    ${next && html`<p class="center"><button disabled=${showing.isBusy.value} onClick=${showMore}>${t("tasks.more")}</button></p>`}
   `;
+}
+
+/** Return the rows that newer ones have pushed out of the first page, where more pages are shown behind it.
+ * @param {any[] | null} tasks the first page @param {boolean} isKept */
+function useDisplaced(tasks, isKept) {
+  const state = useRef({ tasks: /** @type {any[]} */ ([]), displaced: /** @type {any[]} */ ([]) });
+  if (tasks && tasks !== state.current.tasks) {
+    const last = tasks.at(-1)?.created_at;
+    const ids = new Set(tasks.map((task) => task.task_id));
+    const gone = state.current.tasks.filter((task) => !ids.has(task.task_id) && last && task.created_at <= last);
+    state.current = { tasks, displaced: isKept ? [...gone, ...state.current.displaced] : [] };
+  }
+  return state.current.displaced;
 }
 
 /** Tell of rows that have come on top since the last answer. @param {any[] | null} tasks newest first */
@@ -100,10 +140,17 @@ function useAnnouncedNews(tasks) {
   }, [tasks]);
 }
 
-const remove = (/** @type {any} */ task) => call("DELETE", task.link);
-const retry = async (/** @type {any} */ task) => {
-  if (task.status === "failed") await call("POST", `${task.link}/retry`);
+/** What a task is now: without a status it is gone. @param {any} task */
+const remove = async (task) => {
+  try {
+    await call("DELETE", task.link);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404) throw error;
+  }
+  return {};
 };
+/** @param {any} task */
+const retry = async (task) => (task.status === "failed" ? (await call("POST", `${task.link}/retry`)).data : task);
 
 /** @param {{isFiltered: boolean}} props */
 function Empty({ isFiltered }) {

@@ -3,6 +3,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call, get } from "../api.js";
+import { AskedButton } from "../question.js";
+import { usePolled } from "../poll.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { date, moment, sentenceOf, t } from "../words.js";
 import { Copy } from "./task.js";
@@ -13,16 +15,17 @@ const LAST = 10;
 const UNTIL_SENT_MS = 1500;
 
 export function Webhooks() {
-  const webhooks = useSignal(/** @type {any[]} */ ([]));
+  const poller = usePolled("/webhooks", () => 0);
+  const { value: webhooks, error } = poller.state.value;
   const made = useSignal(/** @type {any} */ (null));
-  const load = async () => (webhooks.value = await get("/webhooks"));
-  useEffect(() => void load(), []);
+  const load = () => poller.refresh();
   return html`<section>
     <h2>${t("hooks.title")}</h2>
     <p>${t("hooks.lead")}</p>
     <pre><code>curl -H "Authorization: Bearer idrl_…" --json '{"url": "https://hooks.example.com/idrl"}' ${location.origin}/webhooks</code></pre>
+    <${Failure} error=${error} />
     <ul class="plain stacked">
-      ${webhooks.value.map((webhook) => html`<${Webhook} key=${webhook.webhook_id} webhook=${webhook} onDelete=${load} />`)}
+      ${(webhooks || []).map((/** @type {any} */ webhook) => html`<${Webhook} key=${webhook.webhook_id} webhook=${webhook} onDelete=${load} />`)}
     </ul>
     <${NewWebhook} onMade=${(/** @type {any} */ webhook) => { made.value = webhook; return load(); }} />
     ${made.value && html`<${Dialog} title=${t("hooks.secret")} onClose=${() => (made.value = null)}>
@@ -81,8 +84,8 @@ function Webhook({ webhook, onDelete }) {
       <span><strong class="long">${webhook.url}</strong><br /><span class="facts">${webhook.events.join(" · ")}</span></span>
       <span class="actions">
         <button class="quiet" disabled=${!!webhook.disabled_at} onClick=${() => send(`${webhook.link}/test`)} aria-label=${t("hooks.test_one", { url: webhook.url })}>${t("hooks.test")}</button>
-        <button class="quiet danger" onClick=${() => attempt(async () => { await call("DELETE", webhook.link); await onDelete(); })}
-          aria-label=${t("hooks.delete_one", { url: webhook.url })}>${t("action.delete")}</button>
+        <${AskedButton} kind="hooks.delete" name=${webhook.url} label=${t("action.delete")}
+          onSure=${() => attempt(async () => { await call("DELETE", webhook.link); await onDelete(); })} />
       </span>
     </div>
     ${webhook.disabled_at && html`<p class="waiting">${t("hooks.disabled", { at: date(webhook.disabled_at) })}</p>`}

@@ -1,0 +1,120 @@
+"""Answers and addresses that are none: the page stays, and goes on by itself."""
+
+from typing import Any
+
+import pytest
+from conftest import PASSWORD, NewVisitor, Visitor
+from playwright.sync_api import Route
+
+PORTAL: dict[str, Any] = {
+    "status": 200,
+    "content_type": "text/html",
+    "body": "<p>Welcome to our network</p>",
+}
+CUT_OFF: dict[str, Any] = {
+    "status": 200,
+    "content_type": "application/json",
+    "body": '{"task_id": "4',
+}
+BUSY: dict[str, Any] = {
+    "status": 503,
+    "content_type": "application/problem+json",
+    "body": '{"status": 503, "code": "web_unavailable"}',
+}
+
+
+def _answer(visitor: Visitor, address: str, answer: dict[str, Any]) -> None:
+    """Give this answer to each call, until `unroute_all`."""
+    visitor.page.route(address, lambda route: route.fulfill(**answer))
+
+
+@pytest.mark.parametrize("answer", [BUSY, PORTAL], ids=["busy", "portal"])
+def test_reload_without_an_answer_ends_no_session(visitor: Visitor, answer: dict[str, Any]) -> None:
+    _answer(visitor, "**/me", answer)
+    visitor.page.reload()
+    visitor.page.get_by_text("goes on by itself").wait_for()
+    visitor.page.unroute_all()
+    visitor.page.wait_for_selector("#links")
+
+
+def test_log_out_without_an_answer_is_no_log_out(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.context.set_offline(True)
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_text("You are still logged in").wait_for()
+    visitor.context.set_offline(False)
+    assert visitor.context.request.get(f"{visitor.base_url}/tasks").ok
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_selector("#email")
+    assert page.get_by_text("You are still logged in").count() == 0
+    assert visitor.context.request.get(f"{visitor.base_url}/tasks").status == 401
+
+
+def test_deleted_account_is_out_in_the_other_tab(visitor: Visitor) -> None:
+    other = visitor.context.new_page()
+    other.goto(f"{visitor.base_url}/#/account")
+    other.get_by_role("button", name="Delete the account").click()
+    other.fill("#delete-password", PASSWORD)
+    other.locator("dialog .danger.primary").click()
+    other.wait_for_selector("#email")
+    visitor.page.wait_for_selector("#email")
+    assert visitor.page.locator("dialog").count() == 0
+
+
+@pytest.mark.parametrize("answer", [PORTAL, CUT_OFF], ids=["portal", "cut off"])
+def test_shown_task_survives_an_answer_that_is_none(
+    visitor: Visitor, video_url: str, answer: dict[str, Any]
+) -> None:
+    task_id = visitor.submit(video_url)
+    visitor.open("new")
+    _answer(visitor, f"**/tasks/{task_id}", answer)
+    visitor.open(f"task/{task_id}")
+    visitor.page.locator(".banner").wait_for()
+    visitor.page.unroute_all()
+    visitor.wait_done()
+    visitor.page.locator(".banner").wait_for(state="detached")
+
+
+def test_form_can_be_sent_again_after_an_answer_that_is_none(
+    visitor: Visitor, video_url: str
+) -> None:
+    _answer(visitor, "**/tasks", PORTAL)
+    visitor.page.fill("#links", video_url)
+    visitor.page.locator("form button.primary").click()
+    visitor.page.locator("form > .failure").wait_for()
+    visitor.page.unroute_all()
+    visitor.page.locator("form button.primary").click()
+    visitor.page.wait_for_url("**/#/task/*")
+
+
+def test_network_that_swallows_calls_is_noticed(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
+    page = visitor.page
+    page.clock.install()
+    visitor.sign_up()
+    swallowed: list[Route] = []
+    page.route("**/tasks?*", lambda route: swallowed.append(route))
+    visitor.open("tasks")
+    while not swallowed:
+        page.wait_for_timeout(20)
+    page.clock.run_for(60_000)
+    page.locator(".banner").wait_for()
+    page.unroute_all()
+    page.clock.run_for(10_000)
+    page.locator(".empty").wait_for()
+    page.locator(".banner").wait_for(state="detached")
+
+
+@pytest.mark.parametrize("address", ["task/%E0%A4%A", "nothing", "task", "constructor"])
+def test_address_that_is_none_shows_a_screen(visitor: Visitor, address: str) -> None:
+    visitor.page.goto("about:blank")
+    visitor.open(address)
+    visitor.page.wait_for_selector("h1")
+    assert "nav." not in visitor.page.title()
+
+
+def test_title_names_the_task(visitor: Visitor, video_url: str) -> None:
+    visitor.submit(video_url, name="Sunday race")
+    visitor.wait_true("document.title === 'Sunday race · idrl'")
+    visitor.open("tasks")
+    visitor.wait_true("document.title === 'Tasks · idrl'")

@@ -1,0 +1,127 @@
+"""What people paste and mistype: read as it was meant, or refused where it stands."""
+
+import pytest
+from conftest import Visitor
+from playwright.sync_api import Page, Route
+
+PASTED = """# Sunday
+
+{url}?a   # the first lap
+
+  {url}?b, {url}?c;
+{url}?a
+# {url}?left-out
+{url}?with a blank
+"""
+
+
+def _open_options(page: Page) -> None:
+    page.locator("summary").click()
+
+
+def test_pasted_links_are_read_as_meant(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    page.fill("#links", PASTED.format(url=video_url))
+    page.get_by_text("Repeated links are made once: 1 left out.").wait_for()
+    page.get_by_role("button", name="Make clips of 4 videos").click()
+    page.wait_for_url("**/#/batch/*")
+    tasks = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    urls = sorted(task["url"].removeprefix(video_url) for task in tasks)
+    assert [url.replace("%20", " ") for url in urls] == ["?a", "?b", "?c", "?with a blank"]
+
+
+def test_refused_link_far_down_is_shown(visitor: Visitor, video_url: str) -> None:
+    links = [f"{video_url}?{n}" for n in range(40)]
+    links[33] = "ftp://example.com/a.mp4"
+    visitor.page.fill("#links", "\n".join(links))
+    visitor.page.locator("form button.primary").click()
+    refused = visitor.page.locator(".lines li", has_text="must begin with http")
+    refused.wait_for()
+    assert refused.get_attribute("value") == "34"
+    assert "ftp://example.com/a.mp4" in refused.inner_text()
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "sentence"),
+    [
+        ("start_s", "one minute", "Write the time as 1:05"),
+        ("end_s", "1:xx", "Write the time as 1:05"),
+        ("segments", "0:01 - 0:02\nfrom the start", "Line 2: Write it as"),
+        ("segments", "0:01 - 0:02\n0:03 - 0:02", "Line 2: The end must come after the start"),
+        ("start_s", "1.2345", None),
+    ],
+)
+def test_mistyped_option_is_refused_at_its_field(
+    visitor: Visitor, video_url: str, field: str, text: str, sentence: str | None
+) -> None:
+    page = visitor.page
+    page.fill("#links", video_url)
+    _open_options(page)
+    page.fill(f"#{field}", text)
+    page.locator("summary").click()  # folded away again
+    page.locator("form button.primary").click()
+    if sentence is None:
+        page.wait_for_url("**/#/task/*")
+        return
+    page.locator(f"#{field}-error", has_text=sentence).wait_for()
+    assert page.evaluate("document.activeElement.id") == field
+    assert page.get_attribute(f"#{field}", "aria-invalid") == "true"
+    assert f"{field}-error" in (page.get_attribute(f"#{field}", "aria-describedby") or "")
+    visitor.open("tasks")
+    page.wait_for_selector(".empty")
+    visitor.open("new")  # what was mistyped is still there
+    assert page.input_value(f"#{field}") == text
+
+
+@pytest.mark.parametrize("key", ["Enter", "Control+Enter"])
+def test_wrong_number_is_shown_where_options_are_folded(
+    visitor: Visitor, video_url: str, key: str
+) -> None:
+    page = visitor.page
+    page.fill("#links", video_url)
+    _open_options(page)
+    page.fill("#part_seconds", "100")
+    page.locator("summary").click()
+    page.locator("form button.primary" if key == "Enter" else "#links").press(key)
+    visitor.wait_true("document.activeElement.id === 'part_seconds'")
+    assert page.locator("#part_seconds").is_visible()
+    assert visitor.context.request.get(f"{visitor.base_url}/tasks").json() == []
+
+
+def test_mistyped_plan_names_its_line(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    page.fill("#links", video_url)
+    _open_options(page)
+    page.get_by_label("Show me the plan first").check(force=True)
+    page.locator("form button.primary").click()
+    page.get_by_text("Change where clips begin and end").click()
+    page.locator("#plan").fill("0:00 - 0:01\nthe end")
+    page.get_by_role("button", name="Plan again").click()
+    page.locator("#plan-error", has_text="Line 2: Write it as").wait_for()
+    assert page.input_value("#plan") == "0:00 - 0:01\nthe end"
+
+
+def test_same_link_again_is_another_task(visitor: Visitor, video_url: str) -> None:
+    first = visitor.submit(video_url)
+    assert visitor.submit(video_url) != first
+
+
+def test_lost_answer_makes_no_second_task_after_another_screen(
+    visitor: Visitor, video_url: str
+) -> None:
+    page = visitor.page
+
+    def lose_answer(route: Route) -> None:
+        route.fetch(headers={**route.request.all_headers(), "sec-fetch-site": "same-origin"})
+        route.abort()
+
+    page.route("**/tasks", lose_answer, times=1)
+    page.fill("#links", video_url)
+    page.locator("form button.primary").click()
+    page.locator("form > .failure").wait_for()
+    visitor.open("brand")
+    page.wait_for_selector("#brand-name")
+    visitor.open("new")
+    page.locator("form button.primary").click()
+    page.wait_for_url("**/#/task/*")
+    assert len(visitor.context.request.get(f"{visitor.base_url}/tasks").json()) == 1

@@ -1,0 +1,124 @@
+"""Colours of the system's own, readers of the screen, and names from right to left."""
+
+from conftest import PASSWORD, NewVisitor, Visitor
+
+WATCH_WORDS = """() => {
+  window.heard = [];
+  const region = document.querySelector('[role=status]');
+  new MutationObserver(() => window.heard.push(region.innerText))
+    .observe(region, {childList: true, subtree: true, characterData: true});
+}"""
+
+LEFT_OF = """(index) => {
+  const range = document.createRange();
+  const text = document.querySelector('h1').firstChild;
+  range.setStart(text, index);
+  range.setEnd(text, index + 1);
+  return range.getBoundingClientRect().left;
+}"""
+
+
+def test_choices_are_seen_in_the_colours_of_the_system(
+    new_visitor: NewVisitor, video_url: str
+) -> None:
+    visitor = new_visitor(forced_colors="active")
+    visitor.sign_up()
+    page = visitor.page
+    page.locator("summary").click()
+    option = page.locator(".options label", has_text="9:16")
+    before = option.screenshot()
+    option.locator("input").check(force=True)
+    page.locator("h1").click()
+    assert option.screenshot() != before
+    visitor.submit(video_url)
+    visitor.open("tasks")
+    chip = page.get_by_role("button", name="Failed")
+    chip.wait_for()
+    before = chip.screenshot()
+    chip.click()
+    page.mouse.move(0, 0)
+    page.locator("main").focus()
+    assert chip.screenshot() != before
+
+
+def test_progress_is_seen_in_the_colours_of_the_system(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(forced_colors="active", reduced_motion="reduce")
+    visitor.sign_up()
+    page = visitor.page
+    page.evaluate(
+        "document.querySelector('main').append(Object.assign(document.createElement('progress'),"
+        " {max: 100, value: 1, id: 'bar'}))"
+    )
+    bar = page.locator("#bar")
+    before = bar.screenshot()
+    page.evaluate("document.getElementById('bar').value = 90")
+    assert bar.screenshot() != before
+
+
+def test_words_that_come_too_soon_are_heard_later(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
+    page = visitor.page
+    page.clock.install()
+    visitor.sign_up()
+    visitor.open("account")
+    for name in ("one", "two"):
+        page.fill("#key-name", name)
+        page.get_by_role("button", name="Make a key").click()
+        page.wait_for_selector("dialog .code")
+        page.keyboard.press("Escape")
+    page.evaluate(WATCH_WORDS)
+    for name in ("one", "two"):
+        page.get_by_role("button", name=f"Revoke {name}").click()
+        page.locator("dialog .primary").click()
+        page.get_by_role("button", name=f"Revoke {name}").wait_for(state="detached")
+    page.clock.run_for(5000)
+    visitor.wait_true("window.heard.length === 2")
+    assert page.evaluate("window.heard") == ["Revoked.", "Revoked."]
+
+
+def test_each_dialog_has_its_own_name(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    visitor.submit(video_url)
+    visitor.wait_done()
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("dialog", name="Share").wait_for()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    visitor.context.clear_cookies()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.get_by_role("dialog", name="Log in again").wait_for()
+    page.get_by_role("dialog", name="Log in again").locator("#password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog", name="Log in again").wait_for(state="detached")
+    assert page.get_by_role("dialog", name="Share").count() == 1
+
+
+def test_clip_plays_after_the_session_has_ended(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    visitor.submit(video_url)
+    visitor.wait_done()
+    visitor.context.clear_cookies()
+    page.locator(".card .picture").first.click()
+    login = page.get_by_role("dialog", name="Log in again")
+    login.locator("#password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    login.wait_for(state="detached")
+    visitor.wait_true("document.querySelector('video')?.currentTime > 0")
+
+
+def test_player_shows_why_a_clip_does_not_play(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    visitor.submit(video_url)
+    visitor.wait_done()
+    page.route("**/parts/0", lambda route: route.fulfill(status=206, content_type="video/mp4"))
+    page.locator(".card .picture").first.click()
+    page.get_by_text("This browser cannot play the clip.").wait_for()
+
+
+def test_name_from_right_to_left_is_read_so(visitor: Visitor, video_url: str) -> None:
+    """Its last sign is to the left. That of a name in Latin letters is to the right."""
+    page = visitor.page
+    for name, is_to_the_left in (("שלום!", True), ("Lap!", False)):
+        visitor.submit(video_url, name=name)
+        page.get_by_role("heading", name=name).wait_for()
+        first, last = (page.evaluate(LEFT_OF, name.index(letter)) for letter in (name[0], "!"))
+        assert (last < first) == is_to_the_left

@@ -1,0 +1,173 @@
+"""Uploads while the reader does something else, and files that are none."""
+
+import re
+
+import pytest
+from conftest import Visitor
+from playwright.sync_api import FilePayload, Route
+
+PIECES = "**/uploads/*"
+DROP = """([selector, name]) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([name && 'bytes'], name || 'empty.mp4'));
+  const event = new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true});
+  document.querySelector(selector).dispatchEvent(event);
+  return event.defaultPrevented;
+}"""
+
+
+def _film(visitor: Visitor, video_url: str, name: str = "lap.mp4") -> FilePayload:
+    content = visitor.context.request.get(video_url).body()
+    return FilePayload(name=name, mimeType="video/mp4", buffer=content)
+
+
+def _hold_pieces(visitor: Visitor) -> list[Route]:
+    """Keep what is sent of files until `continue_`."""
+    waiting: list[Route] = []
+    visitor.page.route(
+        PIECES,
+        lambda route: (
+            waiting.append(route) if route.request.method == "PATCH" else route.continue_()
+        ),
+    )
+    return waiting
+
+
+def _release(visitor: Visitor, waiting: list[Route]) -> None:
+    while not waiting:
+        visitor.page.wait_for_timeout(20)
+    for route in waiting:
+        route.continue_()
+    visitor.page.unroute(PIECES)
+
+
+def test_upload_goes_on_beside_other_screens(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    waiting = _hold_pieces(visitor)
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.locator(".drop li").wait_for()
+    visitor.open("brand")
+    page.fill("#brand-name", "Half typed")
+    visitor.open("new")
+    page.locator(".drop li", has_text="lap.mp4").wait_for()
+    visitor.open("brand")
+    page.fill("#brand-name", "Half typed")
+    with page.expect_response(lambda answer: answer.url.endswith("/tasks")):
+        _release(visitor, waiting)
+    visitor.wait_true("document.querySelector('[role=status]').innerText === 'Accepted.'")
+    assert page.url.endswith("#/brand")
+    assert page.input_value("#brand-name") == "Half typed"
+    visitor.open("new")
+    page.get_by_role("link", name="Open the clips of lap.mp4").click()
+    page.wait_for_url("**/#/task/*")
+
+
+def test_tab_asks_before_it_is_closed_on_every_screen(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    waiting = _hold_pieces(visitor)
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    visitor.open("tasks")
+    page.wait_for_selector(".empty")
+    page.locator("main").click()  # browsers ask only who has touched the page
+    while not waiting:
+        page.wait_for_timeout(20)
+    with page.expect_event("dialog") as asked:
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.reload()
+    assert asked.value.type == "beforeunload"
+
+
+def test_links_typed_meanwhile_stay(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    waiting = _hold_pieces(visitor)
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.fill("#links", f"{video_url}?half")
+    _release(visitor, waiting)
+    page.get_by_role("link", name="Open the clips of lap.mp4").wait_for()
+    assert page.input_value("#links") == f"{video_url}?half"
+    assert page.url.endswith("#/") or page.url.endswith("#/new")
+
+
+def test_options_of_a_file_are_those_it_was_sent_with(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    waiting = _hold_pieces(visitor)
+    page.locator("summary").click()
+    page.get_by_label("9:16").check(force=True)
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    visitor.submit(video_url)  # which clears the form
+    with page.expect_response(lambda answer: answer.url.endswith("/tasks")):
+        _release(visitor, waiting)
+    visitor.open("new")
+    page.get_by_role("link", name="Open the clips of lap.mp4").click()
+    page.wait_for_url("**/#/task/*")
+    task_id = page.url.rpartition("/")[2]
+    answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}")
+    assert answer.json()["edit"]["aspect"] == "9:16"
+
+
+def test_upload_shows_that_it_waits_for_the_network(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    cut = [True]
+    page.route(
+        PIECES,
+        lambda route: (
+            route.abort() if route.request.method == "PATCH" and cut else route.continue_()
+        ),
+    )
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.get_by_text("it goes on by itself").wait_for()
+    cut.clear()
+    page.wait_for_url("**/#/task/*")
+
+
+def test_canceled_upload_leaves_nothing(visitor: Visitor, video_url: str) -> None:
+    """Also one whose task was refused."""
+    page = visitor.page
+    refusal = '{"status": 403, "code": "quota_bytes"}'
+    page.route(
+        re.compile("/tasks$"),
+        lambda route: route.fulfill(
+            status=403, content_type="application/problem+json", body=refusal
+        ),
+    )
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.locator(".drop .failure").wait_for()
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.get_by_role("button", name="Cancel the upload of lap.mp4").click()
+    assert visitor.context.request.get(f"{visitor.base_url}/uploads").json() == []
+
+
+def test_empty_file_and_folder_are_refused_at_once(visitor: Visitor) -> None:
+    page = visitor.page
+    page.evaluate(DROP, [".drop", ""])
+    page.get_by_text("The file is empty.").wait_for()
+    # As a folder is, which scripts cannot make.
+    page.evaluate("""File.prototype.slice = () => ({
+      arrayBuffer: () => Promise.reject(new DOMException('', 'NotReadableError'))})""")
+    page.evaluate(DROP, [".drop", "folder"])
+    page.get_by_text("The file cannot be read").wait_for()
+    assert visitor.context.request.get(f"{visitor.base_url}/uploads").json() == []
+
+
+@pytest.mark.parametrize("place", ["", "tasks", "account"])
+def test_file_beside_its_place_does_not_replace_the_page(visitor: Visitor, place: str) -> None:
+    visitor.open(place)
+    visitor.page.wait_for_selector("h1")
+    assert visitor.page.evaluate(DROP, ["h1", "lap.mp4"])
+
+
+def test_file_may_be_dropped_on_a_field_for_files(visitor: Visitor) -> None:
+    visitor.open("brand")
+    visitor.page.wait_for_selector("#brand-before")
+    assert not visitor.page.evaluate(DROP, ["#brand-before", "logo.png"])
+
+
+def test_log_out_ends_uploads(visitor: Visitor, video_url: str) -> None:
+    waiting = _hold_pieces(visitor)
+    visitor.page.set_input_files("input[type=file]", _film(visitor, video_url))
+    while not waiting:
+        visitor.page.wait_for_timeout(20)
+    visitor.page.get_by_role("button", name="Log out").click()
+    visitor.page.wait_for_selector("#email")
+    visitor.sign_up()
+    assert visitor.page.locator(".drop li").count() == 0
