@@ -182,7 +182,7 @@ def test_right_password_among_parallel_guesses_is_one_of_three(proxied_auth: Aut
         for _ in range(3):
             throttle.record_failure()
         with pytest.raises(TooManyFailures):
-            throttle.record_success()
+            throttle.record_success(1, EMAIL)
     assert login(proxied_auth, "192.0.2.1", proxied_auth.password).status_code == 429
 
 

@@ -143,3 +143,25 @@ def test_old_password_deletes_no_account(behind_proxy: AuthActions, database: Da
     answer = beside_a_new_password(behind_proxy, database, "DELETE", "/me", body)
     assert_problem(answer, 401, "bad_credentials")
     assert behind_proxy.login(password=NEW).status_code == 200
+
+
+def test_log_in_beside_the_deletion_of_its_account_leaves_no_row(
+    behind_proxy: AuthActions, database: Database, tasks: TasksStandIn
+) -> None:
+    tasks.answer = lambda exchange: exchange.respond(200, b"[]")
+    headers = log_in(behind_proxy)
+    body = {"email": "ada@example.com", "password": behind_proxy.password}
+    slow = {"X-Forwarded-For": SLOW_ADDRESS}
+    application = behind_proxy.client.application
+    with ThreadPoolExecutor(2) as pool:
+        with stopped_behind_the_password(database):
+            post = application.test_client().post
+            logging_in = pool.submit(post, "/auth/login", json=body, headers=slow)
+            wait_until(lambda: database.waiting() == 1, 20)
+            password = {"password": behind_proxy.password}
+            delete = application.test_client().delete
+            deletion = pool.submit(delete, "/me", json=password, headers=headers)
+            wait_until(lambda: deletion.done() or database.waiting() == 2, 20)
+        assert deletion.result(30).status_code == 204
+        assert logging_in.result(30).status_code == 401
+    assert database.execute("SELECT * FROM login_failures") == []

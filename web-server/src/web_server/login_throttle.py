@@ -50,14 +50,21 @@ _RECORD_FAILURE = text("""
     WHERE account = :account AND client = :client AND succeeded_at IS NOT NULL
     RETURNING failures, extract(epoch FROM first_at + :window - now())::float8 AS left_s
 """)
-# Returns no row where a known client has reached the limit since the attempt began.
+# `recorded` is false where a known client has reached the limit since the attempt began. The lock
+# lets the account's deletion wait, which then removes the row.
 _RECORD_SUCCESS = text("""
-    INSERT INTO login_failures AS counted (account, client, failures, succeeded_at)
-    VALUES (:account, :client, 0, now())
-    ON CONFLICT (account, client) DO UPDATE SET failures = 0, first_at = now(), succeeded_at = now()
-    WHERE counted.succeeded_at IS NULL OR counted.failures < :failures_max
-        OR counted.first_at <= now() - :window
-    RETURNING 1
+    WITH held AS (
+        SELECT id FROM users WHERE id = :user_id AND email = :email FOR KEY SHARE
+    ), recorded AS (
+        INSERT INTO login_failures AS counted (account, client, failures, succeeded_at)
+        SELECT :account, :client, 0, now() FROM held
+        ON CONFLICT (account, client) DO UPDATE
+        SET failures = 0, first_at = now(), succeeded_at = now()
+        WHERE counted.succeeded_at IS NULL OR counted.failures < :failures_max
+            OR counted.first_at <= now() - :window
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM held) AS held, EXISTS (SELECT FROM recorded) AS recorded
 """)
 _RESET = text("""
     INSERT INTO login_failures (account, client, failures, succeeded_at)
@@ -132,17 +139,22 @@ class LoginThrottle:
         if count and count.failures > self.limit.failures:
             raise self._too_many(count.left_s)
 
-    def record_success(self) -> None:
+    def record_success(self, user_id: int, email: str) -> bool:
         """Forget the failures of this address, and remember that it has logged in.
+
+        False, and nothing is remembered, where the account has been deleted meanwhile, or has
+        another email.
 
         Raises TooManyFailures where parallel attempts have failed too often meanwhile: otherwise
         one of many parallel guesses would succeed beyond the limit.
         """
         values = {**self._key, "window": self._window, "failures_max": self.limit.failures}
+        account = {"user_id": user_id, "email": email}
         with transaction() as session:
-            recorded = session.execute(_RECORD_SUCCESS, values).one_or_none()
-        if recorded is None:
+            outcome = session.execute(_RECORD_SUCCESS, {**values, **account}).one()
+        if outcome.held and not outcome.recorded:
             raise self._too_many(self.limit.window_s)
+        return bool(outcome.held)
 
     def reset(self) -> None:
         """Make this address a known one without failures, at the sign-up."""

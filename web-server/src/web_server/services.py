@@ -89,7 +89,8 @@ def authenticate(email: str, password: str, throttle: LoginThrottle) -> User:
     except BadCredentials:
         throttle.record_failure()
         raise
-    throttle.record_success()
+    if not throttle.record_success(user.id, user.email):  # deleted meanwhile
+        raise BadCredentials
     if user.disabled_at is not None:
         raise AccountDisabled
     return user
