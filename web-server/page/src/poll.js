@@ -37,6 +37,9 @@ export class Poller {
     this.failures = 0;
     this.isStopped = false;
     this.timer = 0;
+    /** Whether someone wants an answer to a call that begins from now on. */
+    this.isAgain = false;
+    this.asking = /** @type {Promise<number> | null} */ (null);
     this.onVisible = () => document.hidden || this.refresh();
   }
 
@@ -58,9 +61,21 @@ export class Poller {
   /** Ask now, then again after the interval. */
   async refresh() {
     clearTimeout(this.timer);
-    const waitMs = await this.ask();
+    this.isAgain = true;
+    this.asking ??= this.askUntilCurrent().finally(() => (this.asking = null));
+    const waitMs = await this.asking;
     if (this.isStopped || waitMs === ended) return;
     this.askIn(document.hidden ? Math.max(waitMs, HIDDEN_MS) : waitMs);
+  }
+
+  /** One call at a time: while a system hangs they would fill the browser's connections. */
+  async askUntilCurrent() {
+    let waitMs = ended;
+    while (this.isAgain) {
+      this.isAgain = false;
+      waitMs = await this.ask();
+    }
+    return waitMs;
   }
 
   /** Ask in some time, or as soon as the tab's last call is long enough ago. @param {number} waitMs */
