@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from idrl_local import config, programs
+from idrl_local import config, programs, settings_check
 from idrl_local.home import Home, HomeUnusable, Ports
 from idrl_local.programs import PROGRAMS, Installation
 
@@ -93,6 +93,15 @@ def test_nothing_of_the_callers_secrets_and_addresses_is_inherited() -> None:
         assert not programs.is_passed_on(name)
     for name in ("FETCH_ALLOW_HOSTS", "RENDER_CRF", "PATH", "LOG_LEVEL", "LEASE_S"):
         assert programs.is_passed_on(name)
+
+
+@pytest.mark.parametrize("name", ["LOGO_PATH", "TLS_CERT", "TLS_KEY", "SCRATCH_FOLDER"])
+def test_path_is_that_of_the_callers_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = settings_check.with_absolute_paths({name: "a folder/x", "PATH": "/bin"})
+    assert environment == {name: str(tmp_path / "a folder" / "x"), "PATH": "/bin"}
 
 
 def test_file_of_settings_in_the_checkout_changes_no_process(

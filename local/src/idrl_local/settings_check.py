@@ -38,8 +38,8 @@ _APPS: dict[str, type[BaseSettings]] = {"web": WebSettings, "tasks": WorkerSetti
 
 
 def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with absolute paths of files: the programs run in another folder."""
-    names = ("LOGO_PATH", "TLS_CERT", "TLS_KEY")
+    """Return the environment with absolute paths: the programs run in another folder."""
+    names = ("LOGO_PATH", "TLS_CERT", "TLS_KEY", "SCRATCH_FOLDER")
     paths = {
         name: str(Path(environment[name]).absolute()) for name in names if environment.get(name)
     }
