@@ -14,9 +14,13 @@ from worker_server.settings import Settings
 
 def start(queue: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Start a worker with no database and no Redis in reach."""
+    celery = ["-m", "celery", "--quiet", "-A", "worker_server.worker:app"]
+    return run_python(*celery, "worker", "-Q", queue, "-c", "1", "-n", "test@%h", **environment)
+
+
+def run_python(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run Python with a worker's environment."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    command = [sys.executable, "-m", "celery", "--quiet", "-A", "worker_server.worker:app"]
-    command += ["worker", "-Q", queue, "-c", "1", "-n", "test@%h"]
     needed = {
         "POSTGRES_HOST": "127.0.0.1",
         "POSTGRES_PORT": "1",
@@ -27,7 +31,7 @@ def start(queue: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         "JWT_PUBLIC_KEY": PUBLIC_KEY,
     }
     return subprocess.run(
-        command,
+        [sys.executable, *arguments],
         env=kept | needed | environment,
         capture_output=True,
         text=True,
@@ -54,3 +58,12 @@ def test_only_render_workers_need_the_logo(settings: Settings, tmp_path: Path) -
     run_selftest(broken, {"sweep"})
     with pytest.raises(SelfTestFailed, match="LOGO_PATH"):
         run_selftest(broken, {"render"})
+
+
+def test_a_child_shares_the_memory_of_the_modules() -> None:
+    done = run_python(
+        "-c",
+        "import gc; from celery import signals; from worker_server import worker;"
+        "signals.worker_init.send(None); print(gc.get_freeze_count() > 50_000)",
+    )
+    assert done.stdout == "True\n", done.stderr

@@ -1,5 +1,6 @@
 """The entry point of the Celery workers: `celery -A worker_server.worker:app worker -Q fetch`."""
 
+import gc
 import json
 import logging
 import os
@@ -64,6 +65,17 @@ def _run_selftest(options: dict[str, Any], **_: object) -> None:
 def _find_ffmpeg(**_: object) -> None:
     """Find ffmpeg once, before the children are forked: finding it runs it."""
     get_ffmpeg_exe()
+
+
+@signals.worker_init.connect
+def _freeze_modules(**_: object) -> None:
+    """Leave the modules out of garbage collection, which would write to each child's copy.
+
+    Pages that no child writes to stay shared with the parent (https://docs.python.org/3/library/
+    gc.html#gc.freeze): 20 to 30 MiB less for each child.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_process_init.connect
