@@ -18,7 +18,7 @@ def lacks_display_times(path: Path, demuxer: str, video_index: int) -> bool:
     """Tell whether stamps go up from packet to packet, and pictures are shown in another order.
 
     Some muxers leave out when pictures are shown (the box `ctts` of MP4). Then the n-th picture is
-    shown at the n-th time.
+    shown at the n-th time. Where some packets have no stamp at all, the others' are of display.
     """
     with open_source(path, demuxer) as container:
         video = container.streams[video_index]
@@ -27,8 +27,10 @@ def lacks_display_times(path: Path, demuxer: str, video_index: int) -> bool:
             return False
         packets = list(islice(packets_of(container, video), _PACKETS))
         stamps = [packet.pts for packet in packets if packet.pts is not None]
+        if len(stamps) < max(2, len(packets) - 1):  # the last packet flushes, without a stamp
+            return False
         ascend = all(earlier < later for earlier, later in pairwise(stamps))
-        return ascend and len(stamps) > 1 and _is_reordered(context, packets)
+        return ascend and _is_reordered(context, packets)
 
 
 def _is_reordered(context: VideoCodecContext, packets: "list[av.Packet[Any]]") -> bool:
