@@ -125,6 +125,21 @@ def test_a_hole_in_the_sound_stays_a_hole(engine: str, make: Make, render: Rende
 
 
 @ENGINES
+@pytest.mark.parametrize("name", ["lost.mp4", "lost.mkv", "lost.ts"])
+@pytest.mark.parametrize("lost", ["between(n\\,60\\,61)", "eq(n\\,55)+eq(n\\,70)+eq(n\\,85)"])
+def test_sound_behind_a_few_lost_packets_is_in_place(
+    engine: str, name: str, lost: str, make: Make, render_all: Render
+) -> None:
+    """A frame lasts 40 ms here, and a packet of sound 21."""
+    whole = make(
+        f"{PICTURE.format(seconds=4)} {CLICKS.format(seconds=4)} {X264} -c:a aac", "whole.mp4"
+    )
+    path = make(f"-i {whole} -c copy -bsf:a noise=drop='{lost}'", name)
+    (clip,) = render_all(path, part_s=20, engine=engine)
+    assert clicks_in(clip.path) == pytest.approx([1.1, 2.1, 3.1, 4.1], abs=0.03)
+
+
+@ENGINES
 @pytest.mark.parametrize("layout", ["mono", "5.1"])
 def test_any_layout_becomes_stereo(engine: str, layout: str, make: Make, render: Render) -> None:
     tone = f"-f lavfi -i sine=f=700:r=44100:d=1,aformat=channel_layouts={layout}"

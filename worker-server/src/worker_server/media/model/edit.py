@@ -21,6 +21,8 @@ from worker_server.media.model.plan import FrameRange
 from worker_server.media.model.source import Source
 
 AUDIO_RATE = 48_000
+# Stamps are rounded and jitter; sound that is further from its place than this is moved there.
+MAX_SOUND_APART_S = Fraction(3, 100)
 
 
 class Quality(StrEnum):

@@ -8,13 +8,11 @@ import numpy.typing as npt
 from av import AudioFrame, AudioStream
 from av.container import OutputContainer
 
-from worker_server.media.model.edit import AUDIO_RATE
+from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S
 from worker_server.media.model.source import Source
 from worker_server.media.probing.sound_layouts import channels_to_take
 
-# Stamps are rounded and jitter; sound that is apart from its place by more than this many samples
-# is moved there.
-_MAX_APART = AUDIO_RATE * 30 // 1000
+_MAX_APART = int(AUDIO_RATE * MAX_SOUND_APART_S)
 _SILENCE_SAMPLES = AUDIO_RATE
 Samples = npt.NDArray[np.int16]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from worker_server.media.model import colour
-from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES
 from worker_server.media.model.geometry import Fit
 from worker_server.media.model.plan import FrameRange
@@ -326,8 +326,10 @@ def _content_sound(edit: PartEdit) -> str:
     end_s = bumper_s + edit.part.frame_count / edit.frame_rate
     begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
-    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts.
-    resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
+    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts; by itself
+    # only from 0.1 s on.
+    apart = f"min_hard_comp={float(MAX_SOUND_APART_S)}"
+    resample = f"aresample={AUDIO_RATE}:async=1:{apart}:first_pts=0"
     chain = f"{_shift('asetpts', begin)},{cut},{_stereo(edit)}{resample}"
     return f"[0:{edit.source.audio_index}]{chain},aformat=channel_layouts=stereo,{to_length}"
 

@@ -19,7 +19,7 @@ from av.filter import Graph
 
 from worker_server.media.model import colour
 from worker_server.media.model.containers import open_source
-from worker_server.media.model.edit import AUDIO_RATE, PartEdit
+from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.rendering.ffmpeg import rgb_command
@@ -29,7 +29,6 @@ Sound = npt.NDArray[np.float32]
 
 # A frame or sound may be stored up to a second away from its time.
 _MARGIN_S = 1
-_HOLE_S = 0.1
 # Numbers of swscale's own matrices (SWS_CS_*).
 _MATRICES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020": 9}
 _RANGES = {"limited": 1, "full": 2}
@@ -66,8 +65,8 @@ def part_sound(edit: PartEdit) -> Sound:
     at: int | None = None
     for at_s, chunk in _sound_from(edit, start_s - _MARGIN_S):
         stamped_sample = round((at_s - start_s) * AUDIO_RATE)
-        # Containers round to milliseconds: only a large difference is a gap.
-        at = stamped_sample if at is None or abs(stamped_sample - at) > _HOLE_S * AUDIO_RATE else at
+        is_apart = at is None or abs(stamped_sample - at) > MAX_SOUND_APART_S * AUDIO_RATE
+        at = stamped_sample if at is None or is_apart else at
         if at >= len(samples):
             break
         first, last = max(0, at), max(0, min(len(samples), at + len(chunk)))
