@@ -241,9 +241,7 @@ def test_wrong_change_leaves_the_plan(
     code: str,
 ) -> None:
     link = post_manual(start_s=5)["link"]
-    facts = {"size_bytes": 1, "width": 16, "height": 16, "frame_rate": "25", "video_codec": "h264"}
-    source = facts | {"duration_s": "40", "audio_codec": ""}
-    assert leases.begin_processing(claim_task(), source, "source", plan(2))
+    assert leases.begin_processing(claim_task(), FACTS | {"duration_s": "40"}, "source", plan(2))
     answer = client.patch(link, json={"edit": edit, "name": "new"}, headers=auth())
     assert problem(answer) == (400, "invalid_body")
     (error,) = answer.get_json()["errors"]
@@ -251,6 +249,34 @@ def test_wrong_change_leaves_the_plan(
     task = client.get(link, headers=auth()).get_json()
     assert (task["status"], task["parts_total"]) == ("planned", 2)
     assert task["name"] != "new"
+
+
+FACTS = {
+    "size_bytes": 1,
+    "width": 16,
+    "height": 16,
+    "frame_rate": "25",
+    "video_codec": "h264",
+    "audio_codec": "",
+}
+
+
+def test_change_to_too_many_parts_leaves_the_plan(
+    client: FlaskClient, auth: Auth, post_manual: Callable[..., dict[str, Any]]
+) -> None:
+    link = post_manual()["link"]
+    source = FACTS | {"duration_s": "100"}
+    assert leases.begin_processing(claim_task(), source, "source", plan(5))
+    whole = [{"start_s": 0, "end_s": 1000}] * 400  # 50 parts of each, as the video ends at 100 s
+    fits = {"segments": whole, "part_seconds": 2}
+    assert client.patch(link, json={"edit": fits}, headers=auth()).status_code == 200
+    assert leases.begin_processing(claim_task(), source, "source", plan(5))
+    too_many = {"segments": [*whole, {"start_s": 0, "end_s": 1}]}
+    answer = client.patch(link, json={"edit": too_many}, headers=auth())
+    assert problem(answer) == (400, "invalid_body")
+    (error,) = answer.get_json()["errors"]
+    assert (error["field"], error["code"]) == ("edit.part_seconds", "edit_too_many_parts")
+    assert client.get(link, headers=auth()).get_json()["status"] == "planned"
 
 
 def test_500_segments_fit_into_a_change(client: FlaskClient, auth: Auth, planned: str) -> None:
@@ -304,7 +330,9 @@ def test_it_is_live_for_quotas_and_its_seconds_are_counted_once(planned: str) ->
 
     def change(seconds: float, parts: int) -> None:
         with transaction() as session:
-            planning.change_edit(session, task_id, lambda _, __: {"part_seconds": seconds})
+            planning.change_edit(
+                session, task_id, lambda _, __: ({"part_seconds": seconds}, 0), Quotas()
+            )
         assert leases.begin_processing(
             claim_task(), SOURCE, "source", plan(parts), Quotas(9, 0, 99)
         )
@@ -322,7 +350,7 @@ def test_it_is_live_for_quotas_and_its_seconds_are_counted_once(planned: str) ->
     change(20, 4)
     assert counted() == 80
     with transaction() as session:
-        planning.change_edit(session, task_id, lambda _, __: {})
+        planning.change_edit(session, task_id, lambda _, __: ({}, 0), Quotas())
     with pytest.raises(WorkFailed) as caught:
         leases.begin_processing(claim_task(), SOURCE, "source", plan(9), Quotas(9, 0, 99))
     assert caught.value.code == "quota_source_seconds"
@@ -331,7 +359,7 @@ def test_it_is_live_for_quotas_and_its_seconds_are_counted_once(planned: str) ->
 def test_lost_worker_plans_again(planned: str) -> None:
     task_id = uuid_of(planned)
     with transaction() as session:
-        planning.change_edit(session, task_id, lambda _, __: {"part_seconds": 9})
+        planning.change_edit(session, task_id, lambda _, __: ({"part_seconds": 9}, 0), Quotas())
     lease = claim_task()
     let_run_out()
     lost = WorkFailed("worker_lost", "gone", retryable=True, retry_after_s=0)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import text
 from werkzeug.test import TestResponse
 
@@ -170,7 +171,7 @@ def test_planning_again_needs_no_more_space() -> None:
     processing(1)
     finished_part(900)
     with transaction() as session:
-        planning.change_edit(session, task_id, lambda _, __: {})
+        planning.change_edit(session, task_id, lambda _, __: ({}, 0), Quotas(size_bytes=1000))
     source = {**SOURCE, "size_bytes": 600}
     again = claim_task()
     assert leases.begin_processing(again, source, "source", plan(2), Quotas(size_bytes=1000))
@@ -291,6 +292,34 @@ def test_retry_of_a_counted_task_is_not_counted_again(database: Database) -> Non
     assert retry_task(1, task_id)
     assert leases.begin_processing(claim_task(), SOURCE, "source", plan(2))
     assert database.execute("SELECT planned_s FROM usage_days") == [(40,)]
+
+
+@pytest.mark.usefixtures("app")
+def test_change_of_an_edit_beyond_the_days_seconds_leaves_the_plan(
+    settings: Settings,
+    site: str,
+    sample: Callable[..., str],
+    database: Database,
+    runtime: Runtime,
+    client: FlaskClient,
+    auth: Auth,
+) -> None:
+    own_quotas(database, 1, '{"source_seconds_per_day": 5}')
+    body = {"url": f"{site}/{sample(4)}", "start": "manual"}
+    link = client.post("/tasks", json=body, headers=auth()).get_json()["link"]
+    assert fetch_next(settings, runtime)
+
+    def change(*ends_s: int) -> TestResponse:
+        segments = [{"start_s": 0, "end_s": end_s} for end_s in ends_s]
+        return client.patch(link, json={"edit": {"segments": segments}}, headers=auth())
+
+    # Four seconds are counted, so one more is left.
+    assert problem(change(4, 2)) == (429, "quota_source_seconds")
+    assert client.get(link, headers=auth()).get_json()["status"] == "planned"
+    assert change(4, 1).status_code == 200
+    assert fetch_next(settings, runtime)
+    assert client.get(link, headers=auth()).get_json()["status"] == "planned"
+    assert database.execute("SELECT planned_s FROM usage_days") == [(5,)]
 
 
 def test_fetch_worker_obeys_the_quota_of_the_account(

@@ -16,6 +16,7 @@ from worker_server.jobs.removing import remove_due
 from worker_server.queue import cancellation, changes, claims, leases, retention, reviving
 from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.parts import Clip
+from worker_server.queue.quotas import Quotas
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import SOURCE, let_run_out, plan, post, problem, submit
@@ -141,7 +142,7 @@ class World:
     def _change(self) -> None:
         if self.task_ids:
             values = {"keep": self._random.random() < 0.5, "name": self._random.choice("ab")}
-            changes.change_task(1, self._random.choice(self.task_ids), values, str)
+            changes.change_task(1, self._random.choice(self.task_ids), values, str, None, Quotas())
 
     def _retain(self) -> None:
         retention.apply_setting(self._random.choice([0, 3, 30]))

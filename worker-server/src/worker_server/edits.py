@@ -89,6 +89,16 @@ class Edit(Body):
             replaced.add("segments")
         return {name: value for name, value in others.items() if name not in replaced} | set_fields
 
+    def lengths_s(self, duration_s: float) -> list[float]:
+        """Return how long each stretch is that clips are made of, in seconds of the source."""
+        stretches: list[tuple[float, float | None]] = [(self.start_s or 0, self.end_s)]
+        if self.segments:
+            stretches = [(one.start_s, one.end_s) for one in self.segments]
+        return [
+            max(0, min(duration_s, duration_s if end_s is None else end_s) - start_s)
+            for start_s, end_s in stretches
+        ]
+
     def with_defaults(self, part_seconds: float) -> dict[str, Any]:
         """Return all fields as JSON, with this default for the longest part."""
         default = {} if self.part_seconds else {"part_seconds": part_seconds}

@@ -30,7 +30,9 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         editor = None
         if "edit" in body.model_fields_set:
             editor = changed_edit(caller().user_id, body.edit, current().part_seconds)
-        return response_of(services.change_task(caller().user_id, key, values, editor))
+        return response_of(
+            services.change_task(caller().user_id, key, values, editor, current().quotas)
+        )
 
     @routes.post("/<task_id>/start")
     def start_task(task_id: str) -> Answer:

@@ -1,6 +1,7 @@
 """Merged edits: a planned task's with a change of it, a batch's with those of its items."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from idrl_common.problems import FieldError, Problem
@@ -9,6 +10,7 @@ from worker_server.api.brand_choices import with_brand
 from worker_server.api.schemas import NewTask, source_document
 from worker_server.edits import Edit
 from worker_server.errors import FailureCode
+from worker_server.limits import MAX_PARTS
 from worker_server.queue.planning import Editor
 
 _ROUNDING_S = 0.0005  # as planning has it
@@ -18,16 +20,22 @@ def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
     """Return the function that merges `change` into a task's edit, with all defaults.
 
     The task keeps the brand that it has, also once that is deleted. Raises a 400 Problem where the
-    result is no edit, or begins behind the source's end.
+    result is no edit, begins behind the source's end, or makes too many parts: planning would
+    fail the task.
     """
 
-    def edited(stored: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    def edited(stored: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str, Any], float]:
         edit = validate_field(Edit, change.merged_onto(stored), "edit")
-        _check_begins(edit, source)
         complete = edit.with_defaults(part_seconds)
+        lengths_s: list[float] = []
+        if facts := source_document(source):
+            _check_begins(edit, facts["duration_s"])
+            lengths_s = edit.lengths_s(facts["duration_s"])
+            _check_count(lengths_s, complete["part_seconds"])
         brand_id = complete["brand_id"]
         is_unchanged = brand_id is not None and brand_id == stored.get("brand_id")
-        return complete if is_unchanged else with_brand(owner_id, complete)
+        chosen = complete if is_unchanged else with_brand(owner_id, complete)
+        return chosen, sum(lengths_s)
 
     return edited
 
@@ -47,11 +55,8 @@ def edits_of_items(
     return {indexes[place]: edit for place, edit in valid.items()}, errors
 
 
-def _check_begins(edit: Edit, source: dict[str, Any]) -> None:
+def _check_begins(edit: Edit, duration_s: float) -> None:
     """Raise a 400 Problem for a start at or after the source's end, rounded to milliseconds."""
-    facts = source_document(source)
-    if facts is None:
-        return
     begins = {"edit.start_s": edit.start_s or 0}
     for index, segment in enumerate(edit.segments or []):
         begins[f"edit.segments.{index}.start_s"] = segment.start_s
@@ -62,8 +67,20 @@ def _check_begins(edit: Edit, source: dict[str, Any]) -> None:
             "message": f"Nothing is at {start_s:g} s: the video ends before.",
         }
         for field, start_s in begins.items()
-        if start_s + _ROUNDING_S >= facts["duration_s"]
+        if start_s + _ROUNDING_S >= duration_s
     ]
     if errors:
         sentence = "The edit asks for what the video does not have."
         raise Problem(400, "invalid_body", sentence, errors=errors[:20])
+
+
+def _check_count(lengths_s: Sequence[float], part_s: float) -> None:
+    """Raise a 400 Problem where parts of the full length are already too many."""
+    count = sum(math.ceil(length_s / part_s) for length_s in lengths_s)
+    if count > MAX_PARTS:
+        error: FieldError = {
+            "field": "edit.part_seconds",
+            "code": FailureCode.EDIT_TOO_MANY_PARTS,
+            "message": f"There would be {count} parts; at most {MAX_PARTS} are made.",
+        }
+        raise Problem(400, "invalid_body", "The edit asks for too many parts.", errors=[error])

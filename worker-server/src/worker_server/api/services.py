@@ -140,14 +140,19 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:
 
 
 def change_task(
-    owner_id: int, task_id: uuid.UUID, values: Mapping[str, object], editor: Editor | None
+    owner_id: int,
+    task_id: uuid.UUID,
+    values: Mapping[str, object],
+    editor: Editor | None,
+    quotas: Quotas,
 ) -> tuple[TaskFacts, list[PartFacts]]:
     """Change what the owner may change of a task and return the task.
 
-    With an `editor` a planned task is planned again. Raise TaskNotFound or NotPlanned.
+    With an `editor` a planned task is planned again. Raise TaskNotFound, NotPlanned or
+    QuotaExceeded.
     """
     columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
-    if not changes.change_task(owner_id, task_id, columns, default_name, editor):
+    if not changes.change_task(owner_id, task_id, columns, default_name, editor, quotas):
         raise TaskNotFound
     if editor is not None:
         wakeups.send_later(wakeups.FETCH)

@@ -9,6 +9,7 @@ from worker_server.db import transaction
 from worker_server.models import Task
 from worker_server.queue import uploads
 from worker_server.queue.planning import Editor, change_edit
+from worker_server.queue.quotas import Quotas
 
 
 def change_task(
@@ -16,13 +17,15 @@ def change_task(
     task_id: uuid.UUID,
     values: Mapping[str, object],
     default_name: Callable[[str], str],
-    editor: Editor | None = None,
+    editor: Editor | None,
+    quotas: Quotas,
 ) -> bool:
     """Set these columns of the task, and its edit by `editor`; all of it or nothing.
 
     A name of None becomes the default one, by which lists find the task: the upload's, or what
-    `default_name` makes of the URL. Raise NotPlanned, and what `editor` raises; False when the
-    owner has no such task.
+    `default_name` makes of the URL. `quotas` are those of accounts that have none of their own.
+    Raise NotPlanned, QuotaExceeded, and what `editor` raises; False when the owner has no such
+    task.
     """
     owned = select(Task.url).where(Task.id == task_id, Task.owner_id == owner_id)
     with transaction() as session:
@@ -35,5 +38,5 @@ def change_task(
         changed = update(Task).where(Task.id == task_id)
         session.execute(changed.values({**named, "updated_at": func.now()}))
         if editor is not None:
-            change_edit(session, task_id, editor)
+            change_edit(session, task_id, editor, quotas)
         return True

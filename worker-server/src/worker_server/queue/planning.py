@@ -10,13 +10,15 @@ from sqlalchemy import ColumnElement, DateTime, delete, func, literal_column, se
 from worker_server.db import transaction
 from worker_server.models import Part, Task
 from worker_server.queue.events import EventKind, record
+from worker_server.queue.quotas import Quotas
 from worker_server.queue.session import ScopedSession, Values
 from worker_server.queue.statuses import TaskStatus
 
 # `run_after` of a planned task's parts: never due, so no query of due work returns them.
 NEVER: ColumnElement[datetime] = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
-# Makes of the stored edit and the source's facts the edit that is to be stored.
-Editor = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+# Makes of the stored edit and the source's facts the edit that is to be stored, and returns how
+# many seconds of the source it asks for.
+Editor = Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], float]]
 
 
 class NotPlanned(Exception):
@@ -54,17 +56,20 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> int | None:
         return count
 
 
-def change_edit(session: ScopedSession, task_id: uuid.UUID, editor: Editor) -> None:
+def change_edit(session: ScopedSession, task_id: uuid.UUID, editor: Editor, quotas: Quotas) -> None:
     """Queue the planned task, to be planned by another edit from the source that is there.
 
-    The caller has locked the task. Raise NotPlanned, and what `editor` raises.
+    The caller has locked the task. Raise NotPlanned, QuotaExceeded, and what `editor` raises.
     """
-    columns = select(Task.status, Task.edit, Task.source).where(Task.id == task_id)
-    task = session.execute(columns).one()
+    columns = (Task.status, Task.owner_id, Task.edit, Task.source, Task.planned_s)
+    task = session.execute(select(*columns).where(Task.id == task_id)).one()
     if task.status != TaskStatus.PLANNED:
         raise NotPlanned("Only a planned task's edit can be changed.")
+    edit, seconds = editor(task.edit or {}, task.source or {})
+    if task.planned_s is not None:  # else an older release has planned it: nothing is counted
+        quotas.check_more_seconds(session, task.owner_id, seconds - task.planned_s)
     values = {
-        "edit": editor(task.edit or {}, task.source or {}),
+        "edit": edit,
         "status": TaskStatus.QUEUED,
         "planned_at": None,
         "progress": 0,

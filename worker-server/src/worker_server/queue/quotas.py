@@ -102,6 +102,23 @@ class Quotas:
             self._check_live_tasks(session, owner_id)
             self._check_bytes(session, owner_id)
 
+    def check_more_seconds(self, session: ScopedSession, owner_id: int, seconds: float) -> None:
+        """Raise TooManySourceSeconds where another edit needs more than is left of the day."""
+        own = self.overridden(session.scalar(select(override_of(owner_id))))
+        if not own.source_seconds_per_day or seconds <= 0:
+            return
+        today = usage.today(session, owner_id)
+        left = max(0, own.source_seconds_per_day - today.planned_s)
+        if seconds > left:
+            limit = LimitState(
+                "source-seconds",
+                own.source_seconds_per_day,
+                int(left),
+                usage.DAY_S,
+                today.ends_in_s,
+            )
+            raise TooManySourceSeconds(limit)
+
     def check_upload(self, session: ScopedSession, owner_id: int, uploads_bytes: int) -> None:
         """Raise TooManyBytes where the other files and `uploads_bytes` exceed the quota.
 

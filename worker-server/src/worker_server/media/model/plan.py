@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from worker_server.errors import FailureCode
+from worker_server.limits import MAX_PARTS
 from worker_server.media.errors import EditError
 from worker_server.media.model.json_value import JsonValue
 from worker_server.media.model.source import Source
@@ -16,8 +17,6 @@ from worker_server.media.model.source import Source
 _MIN_REMAINDER_S = Fraction(1)
 # Callers round times to milliseconds.
 _ROUNDING_S = Fraction(1, 2000)
-# Four hours in parts of one second are 14,400; overlapping segments could ask for millions.
-MAX_PARTS = 20_000
 
 
 class Cut(StrEnum):
