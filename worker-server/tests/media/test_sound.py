@@ -61,6 +61,20 @@ def test_clicks_stay_where_they_are(engine: str, name: str, make: Make, render_a
 
 
 @ENGINES
+@pytest.mark.parametrize(("name", "rate"), [("s.mkv", "1/5"), ("s.ts", "1"), ("s.flv", "1")])
+def test_sound_that_is_stored_before_its_pictures_is_heard(
+    engine: str, name: str, rate: str, make: Make, render_all: Render
+) -> None:
+    # x264 looks 40 frames ahead, and the muxer waits 10 s for a picture.
+    picture = f"-f lavfi -i color=c=blue:s=64x36:r={rate}:d=40"
+    path = make(f"{picture} {CLICKS.format(seconds=40)} -c:v libx264 -bf 0 -g 40 -c:a aac", name)
+    clips = render_all(path, part_s=20, engine=engine)
+    assert len(clips) == 2
+    for clip in clips:
+        assert clicks_in(clip.path) == pytest.approx([n + 0.1 for n in range(1, 21)], abs=0.006)
+
+
+@ENGINES
 def test_a_source_without_sound_gets_silence(engine: str, make: Make, render: Render) -> None:
     path = make(f"{PICTURE.format(seconds=1)} {X264}", "mute.mp4")
     clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)

@@ -7,7 +7,9 @@ key frame.
 """
 
 from fractions import Fraction
+from pathlib import Path
 
+import av
 from av import AudioStream, VideoStream
 from av.container import OutputContainer
 
@@ -16,11 +18,20 @@ from worker_server.media.model.edit import AUDIO_RATE
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.source import Source
 
+# A packet of sound waits for a picture up to so many microseconds later, 10 s by default: encoders
+# that look ahead deliver the pictures of slow recordings late. The other stream is kept in memory.
+MAX_INTERLEAVE_US = "60000000"
 _CRF = 12
 _MAX_BYTES = 8 * 1024**3
 _MIN_BITS_PER_S, _MAX_BITS_PER_S = 4_000_000, 80_000_000
 _BT709, _LIMITED_RANGE = 1, 1
 _SIXTEEN_NINE_MAX_WIDTH = 4096
+
+
+def open_target(path: Path) -> OutputContainer:
+    """Open a Matroska file to be written."""
+    options = {"max_interleave_delta": MAX_INTERLEAVE_US}
+    return av.open(f"file:{path}", "w", format="matroska", options=options)
 
 
 def picture_size(source: Source) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from worker_server.media.model.geometry import Box
 from worker_server.media.model.source import Source
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
-from worker_server.media.probing.intermediate import add_sound, add_video
+from worker_server.media.probing.intermediate import add_sound, add_video, open_target
 from worker_server.media.probing.normalize_sound import SoundWriter, sound_mark
 from worker_server.media.probing.normalize_video import VideoWriter
 from worker_server.media.probing.packet_scan import new_extradata
@@ -187,7 +187,7 @@ def normalize(path: Path, source: Source, output: Path) -> None:
     by_order = lacks_display_times(path, source.demuxer, source.video_index)
     with (
         open_source(path, source.demuxer) as container,
-        av.open(f"file:{output}", "w", format="matroska") as target,
+        open_target(output) as target,
     ):
         video = next(each for each in container.streams.video if each.index == source.video_index)
         shown = shown_box(container, path, source.demuxer, video)

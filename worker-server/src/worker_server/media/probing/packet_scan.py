@@ -83,6 +83,7 @@ class SoundSeen:
     end: int = 0
     header: tuple[int, ...] | None = None
     irregular: str = ""
+    lead_s: Fraction = Fraction(0)  # at most, of the sound stored before a key frame
 
     @property
     def end_s(self) -> Fraction:
@@ -241,6 +242,7 @@ class PacketScanner:
             scan.reorder_ticks = max(scan.reorder_ticks, reorder)
             if packet.is_keyframe:
                 scan.keys.add(tick, reorder)
+                self._measure_lead(tick * packet.time_base)
             if packet.is_discard:
                 scan.hidden.append(scan.packets - 1)
             else:
@@ -251,6 +253,10 @@ class PacketScanner:
             )
         if scan.frame is None:
             self._decode(packet)
+
+    def _measure_lead(self, key_s: Fraction) -> None:
+        for sound in self.scan.sounds.values():
+            sound.lead_s = max(sound.lead_s, sound.end_s - key_s)
 
     def _check_order(self, packet: "av.Packet[Any]") -> None:
         scan = self.scan

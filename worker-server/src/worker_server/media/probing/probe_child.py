@@ -30,6 +30,8 @@ from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
+# Rendering begins to read so long before a part.
+_MAX_LEAD_S = 1
 # These seek by estimating a byte position, and land after the wanted key frame as often as before
 # it.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
@@ -174,9 +176,20 @@ def _preparation(facts: Facts) -> Preparation:
     # Containers seek by the stream ffmpeg likes best, which need not be ours.
     several = len(facts.container.streams.video) > 1
     fragmented = facts.demuxer == "mov" and facts.video.frames < facts.scan.packets
-    if facts.demuxer in _GUESSING_DEMUXERS or several or fragmented:
+    if facts.demuxer in _GUESSING_DEMUXERS or several or fragmented or _has_early_sound(facts):
         return Preparation.REMUX
     return Preparation.NONE
+
+
+def _has_early_sound(facts: Facts) -> bool:
+    """Tell whether reading from a key frame on would miss sound that is stored before it.
+
+    Encoders that look ahead for many frames deliver the pictures of a slow recording late, and
+    muxers do not wait for them. Only MP4 has a place in its index for each stream.
+    """
+    if facts.sound is None or facts.demuxer == "mov":
+        return False
+    return facts.scan.sounds[facts.sound.index].lead_s > _MAX_LEAD_S
 
 
 def _frame_times(facts: Facts) -> tuple[Sequence[int], Fraction]:

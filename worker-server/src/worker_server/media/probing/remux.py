@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from worker_server.media.model.source import Source
+from worker_server.media.probing.intermediate import MAX_INTERLEAVE_US
 from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
 
 # AVI stores no presentation times, and for these no rule of thumb gives the order back.
@@ -29,6 +30,7 @@ def remux_command(source: Source, path: Path, output: Path, ffmpeg_path: str) ->
     if source.has_audio:
         streams += ["-map", f"0:{source.audio_index}"]
     write = ["-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1", "-f", "matroska"]
+    write += ["-max_interleave_delta", MAX_INTERLEAVE_US]
     return [
         *quiet_ffmpeg(ffmpeg_path),
         *PROGRESS,

@@ -14,6 +14,7 @@ import av.logging
 
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.source import Source
+from worker_server.media.probing.intermediate import open_target
 from worker_server.media.process.frame_progress import report_frame
 
 # Packets must not be shown before they are decoded: this many frames of delay are more than H.264
@@ -44,7 +45,7 @@ def rewrite(path: Path, source: Source, output: Path) -> None:
     times = picture_times(path, source)
     with (
         open_source(path, source.demuxer) as container,
-        av.open(f"file:{output}", "w", format="matroska") as target,
+        open_target(output) as target,
     ):
         indexes = [source.video_index] + ([source.audio_index] if source.has_audio else [])
         streams = {
