@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import jwt
@@ -34,7 +35,7 @@ pytest.register_assert_rewrite("worker_testing")
 from upload_testing import Uploads  # noqa: E402
 from webhook_receiver import Receiver, listening  # noqa: E402
 
-from worker_testing import SOURCE, plan, post  # noqa: E402 # not before its assertions are rewritten
+from worker_testing import SOURCE, URL, plan, post  # noqa: E402 # not before its assertions are rewritten
 
 
 @pytest.fixture(scope="session")
@@ -226,3 +227,19 @@ def receiver() -> Iterator[Receiver]:
 def uploads(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Uploads:
     """The uploads of user 1."""
     return Uploads(client, auth())
+
+
+@pytest.fixture
+def post_manual(
+    client: FlaskClient, auth: Callable[..., dict[str, str]]
+) -> Callable[..., dict[str, Any]]:
+    """Post a task that waits, planned, for its start; return its document."""
+
+    def post_task(url: str = URL, **edit: object) -> dict[str, Any]:
+        body = {"url": url, "start": "manual", "edit": edit}
+        created = client.post("/tasks", json=body, headers=auth())
+        assert created.status_code == 202, created.get_json()
+        document: dict[str, Any] = created.get_json()
+        return document
+
+    return post_task

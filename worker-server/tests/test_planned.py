@@ -1,26 +1,22 @@
 """Tasks that are planned first: nothing is rendered before their caller starts them."""
 
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
+import worker_testing
 from worker_server.db import transaction
 from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
-from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.removing import remove_due
-from worker_server.jobs.render import render_next
-from worker_server.jobs.runtime import Runtime
 from worker_server.queue import backlog, claims, leases, planning, retention, reviving, usage
 from worker_server.queue.quotas import Quotas
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
-from worker_testing import URL, claim_task, files, let_run_out, plan, problem, task_of
+from worker_testing import URL, claim_task, files, let_run_out, plan, problem, task_of, uuid_of
 
 pytestmark = pytest.mark.usefixtures("app")
 Auth = Callable[..., dict[str, str]]
@@ -29,29 +25,11 @@ SOURCE = {"width": 16, "duration_s": "40"}
 
 
 @pytest.fixture
-def post_manual(client: FlaskClient, auth: Auth) -> Callable[..., dict[str, Any]]:
-    """Post a task that waits, planned, for its start; return its document."""
-
-    def post(url: str = URL, **edit: object) -> dict[str, Any]:
-        body = {"url": url, "start": "manual", "edit": edit}
-        created = client.post("/tasks", json=body, headers=auth())
-        assert created.status_code == 202, created.get_json()
-        document: dict[str, Any] = created.get_json()
-        return document
-
-    return post
-
-
-@pytest.fixture
 def planned(post_manual: Callable[..., dict[str, Any]]) -> str:
     """A planned task of two parts, without files; its link."""
     link: str = post_manual()["link"]
     assert leases.begin_processing(claim_task(), SOURCE, "source", plan(2))
     return link
-
-
-def uuid_of(link: str) -> uuid.UUID:
-    return uuid.UUID(link.rpartition("/")[2])
 
 
 def test_planned_task_shows_its_parts_and_renders_none(
@@ -241,7 +219,8 @@ def test_wrong_change_leaves_the_plan(
     code: str,
 ) -> None:
     link = post_manual(start_s=5)["link"]
-    assert leases.begin_processing(claim_task(), FACTS | {"duration_s": "40"}, "source", plan(2))
+    source = worker_testing.SOURCE | {"duration_s": "40"}
+    assert leases.begin_processing(claim_task(), source, "source", plan(2))
     answer = client.patch(link, json={"edit": edit, "name": "new"}, headers=auth())
     assert problem(answer) == (400, "invalid_body")
     (error,) = answer.get_json()["errors"]
@@ -251,21 +230,11 @@ def test_wrong_change_leaves_the_plan(
     assert task["name"] != "new"
 
 
-FACTS = {
-    "size_bytes": 1,
-    "width": 16,
-    "height": 16,
-    "frame_rate": "25",
-    "video_codec": "h264",
-    "audio_codec": "",
-}
-
-
 def test_change_to_too_many_parts_leaves_the_plan(
     client: FlaskClient, auth: Auth, post_manual: Callable[..., dict[str, Any]]
 ) -> None:
     link = post_manual()["link"]
-    source = FACTS | {"duration_s": "100"}
+    source = worker_testing.SOURCE | {"duration_s": "100"}
     assert leases.begin_processing(claim_task(), source, "source", plan(5))
     whole = [{"start_s": 0, "end_s": 1000}] * 400  # 50 parts of each, as the video ends at 100 s
     fits = {"segments": whole, "part_seconds": 2}
@@ -370,55 +339,3 @@ def test_lost_worker_plans_again(planned: str) -> None:
     assert claim.source_path == "source"
     assert leases.begin_processing(claim.lease, SOURCE, "source", plan(4))
     assert task_of(task_id).status == "planned"
-
-
-def test_from_the_link_to_the_clips(
-    client: FlaskClient,
-    auth: Auth,
-    settings: Settings,
-    runtime: Runtime,
-    site: str,
-    site_folder: Path,
-    sample: Sample,
-    post_manual: Callable[..., dict[str, Any]],
-) -> None:
-    """The source is downloaded once: by the second plan, the site has it no longer."""
-    name = sample(10)
-    link = post_manual(f"{site}/{name}", part_seconds=4)["link"]
-    assert fetch_next(settings, runtime)
-    assert not render_next(settings, runtime)
-    served = (site_folder / name).read_bytes()
-    (site_folder / name).unlink()
-    try:
-        change = {"edit": {"segments": [{"start_s": 6, "end_s": 9}], "cut": "scene"}}
-        assert client.patch(link, json=change, headers=auth()).status_code == 200
-        assert fetch_next(settings, runtime)
-    finally:
-        (site_folder / name).write_bytes(served)
-    task = client.get(link, headers=auth()).get_json()
-    assert (task["status"], len(task["parts"])) == ("planned", 1)
-    assert files(settings, uuid_of(link)) == {"source.1"}
-    assert client.post(f"{link}/start", headers=auth()).status_code == 202
-    assert render_next(settings, runtime)
-    task = client.get(link, headers=auth()).get_json()
-    assert (task["status"], task["error"]) == ("done", None)
-    assert [part["frames"] for part in task["parts"]] == [50]
-    assert files(settings, uuid_of(link)) == {"0.1.mp4", "0.1.jpg"}
-
-
-def test_source_that_is_gone_is_downloaded_again(
-    client: FlaskClient,
-    auth: Auth,
-    settings: Settings,
-    runtime: Runtime,
-    site: str,
-    sample: Sample,
-    post_manual: Callable[..., dict[str, Any]],
-) -> None:
-    link = post_manual(f"{site}/{sample(10)}")["link"]
-    assert fetch_next(settings, runtime)
-    (settings.remote_folder / str(uuid_of(link)) / "source.1").unlink()
-    client.patch(link, json={"edit": {"part_seconds": 5}}, headers=auth())
-    assert fetch_next(settings, runtime)
-    assert task_of(uuid_of(link)).status == "planned"
-    assert files(settings, uuid_of(link)) == {"source.2"}

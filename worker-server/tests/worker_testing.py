@@ -137,3 +137,8 @@ def problem(response: TestResponse) -> tuple[int, str]:
     assert body["detail"]
     assert body["request_id"] == response.headers["X-Request-Id"]
     return response.status_code, body["code"]
+
+
+def uuid_of(link: str) -> uuid.UUID:
+    """The id of the task with this link."""
+    return uuid.UUID(link.rpartition("/")[2])
