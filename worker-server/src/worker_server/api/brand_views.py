@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
-from sqlalchemy import select
 
 from idrl_common.access import caller
 from idrl_common.validation import Body, Query, parse_body, parse_query
@@ -23,7 +22,6 @@ from worker_server.edits import BrandChoice
 from worker_server.models import Brand
 from worker_server.queue import brands
 from worker_server.queue.brands import BrandNotFound
-from worker_server.queue.quotas import override_of
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
@@ -104,8 +102,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
 def _require_space(owner_id: int) -> None:
     """Raise QuotaExceeded where the account's quota of bytes is used up."""
     with transaction() as session:
-        override = session.scalar(select(override_of(owner_id)))
-        current().quotas.overridden(override).check_brand(session, owner_id)
+        current().quotas.of_account(session, owner_id).check_brand(session, owner_id)
 
 
 def _draft(

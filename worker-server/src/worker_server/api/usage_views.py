@@ -3,12 +3,11 @@
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
-from sqlalchemy import select
 
 from idrl_common.access import caller
 from worker_server.db import transaction
 from worker_server.queue import brands, uploads, usage
-from worker_server.queue.quotas import Quotas, override_of
+from worker_server.queue.quotas import Quotas
 from worker_server.settings import current
 
 
@@ -25,7 +24,7 @@ def blueprint() -> Blueprint:
 
 def _document(owner_id: int, defaults: Quotas) -> dict[str, Any]:
     with transaction() as session:
-        quotas = defaults.overridden(session.scalar(select(override_of(owner_id))))
+        quotas = defaults.of_account(session, owner_id)
         seconds = usage.today(session, owner_id)
         return {
             "live_tasks": usage.count_live_tasks(session, owner_id),

@@ -67,7 +67,8 @@ def change_edit(session: ScopedSession, task_id: uuid.UUID, editor: Editor, quot
         raise NotPlanned("Only a planned task's edit can be changed.")
     edit, seconds = editor(task.edit or {}, task.source or {})
     if task.planned_s is not None:  # else an older release has planned it: nothing is counted
-        quotas.check_more_seconds(session, task.owner_id, seconds - task.planned_s)
+        own = quotas.of_account(session, task.owner_id)
+        own.check_more_seconds(session, task.owner_id, seconds - task.planned_s)
     values = {
         "edit": edit,
         "status": TaskStatus.QUEUED,

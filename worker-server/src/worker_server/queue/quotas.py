@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import BigInteger, ScalarSelect, column, select, table
+from sqlalchemy import BigInteger, column, select, table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from worker_server.errors import FailureCode, WorkFailed
@@ -74,6 +74,11 @@ class Quotas:
         known = {name: int(value) for name, value in (overrides or {}).items() if name in names}
         return replace(self, **known)
 
+    def of_account(self, session: ScopedSession, owner_id: int) -> "Quotas":
+        """Return the limits of one account: these, but for those that it has of its own."""
+        own = select(_USERS.c.quotas).where(_USERS.c.id == owner_id)
+        return self.overridden(session.scalar(own))
+
     def __bool__(self) -> bool:
         return self != Quotas()
 
@@ -104,20 +109,10 @@ class Quotas:
 
     def check_more_seconds(self, session: ScopedSession, owner_id: int, seconds: float) -> None:
         """Raise TooManySourceSeconds where another edit needs more than is left of the day."""
-        own = self.overridden(session.scalar(select(override_of(owner_id))))
-        if not own.source_seconds_per_day or seconds <= 0:
-            return
-        today = usage.today(session, owner_id)
-        left = max(0, own.source_seconds_per_day - today.planned_s)
-        if seconds > left:
-            limit = LimitState(
-                "source-seconds",
-                own.source_seconds_per_day,
-                int(left),
-                usage.DAY_S,
-                today.ends_in_s,
-            )
-            raise TooManySourceSeconds(limit)
+        if self.source_seconds_per_day and seconds > 0:
+            left, state = self._seconds_left(session, owner_id)
+            if seconds > left:
+                raise TooManySourceSeconds(state)
 
     def check_upload(self, session: ScopedSession, owner_id: int, uploads_bytes: int) -> None:
         """Raise TooManyBytes where the other files and `uploads_bytes` exceed the quota.
@@ -152,15 +147,18 @@ class Quotas:
         return [state]
 
     def _check_source_seconds(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
-        quota = self.source_seconds_per_day
-        if not quota:
+        if not self.source_seconds_per_day:
             return []
-        today = usage.today(session, owner_id)
-        left = max(0, int(quota - today.planned_s))
-        state = LimitState("source-seconds", quota, left, usage.DAY_S, today.ends_in_s)
-        if not left:
+        _, state = self._seconds_left(session, owner_id)
+        if not state.remaining:
             raise TooManySourceSeconds(state)
         return [state]
+
+    def _seconds_left(self, session: ScopedSession, owner_id: int) -> tuple[float, LimitState]:
+        quota = self.source_seconds_per_day
+        today = usage.today(session, owner_id)
+        left = max(0.0, quota - today.planned_s)
+        return left, LimitState("source-seconds", quota, int(left), usage.DAY_S, today.ends_in_s)
 
 
 def lock_owner(session: ScopedSession, owner_id: int) -> None:
@@ -168,17 +166,12 @@ def lock_owner(session: ScopedSession, owner_id: int) -> None:
     lock_for_owner(session, _LOCK, owner_id)
 
 
-def override_of(owner_id: int) -> ScalarSelect[Any]:
-    """Return a subquery for the account's own quotas; null where it has none."""
-    return select(_USERS.c.quotas).where(_USERS.c.id == owner_id).scalar_subquery()
-
-
 def check_planned_source(session: ScopedSession, owner_id: int, defaults: Quotas) -> None:
     """Raise WorkFailed where the account has no space for a source of a task that is now planned.
 
     It is kept until the caller starts the task, and its size was not known to POST /tasks.
     """
-    limit = defaults.overridden(session.scalar(select(override_of(owner_id)))).size_bytes
+    limit = defaults.of_account(session, owner_id).size_bytes
     if not limit:
         return
     lock_owner(session, owner_id)
@@ -201,8 +194,7 @@ def spend_source_seconds(
     POST /tasks knows only what was planned before, so a source too long for the rest is refused
     here.
     """
-    quota = defaults.overridden(session.scalar(select(override_of(owner_id))))
-    limit = quota.source_seconds_per_day
+    limit = defaults.of_account(session, owner_id).source_seconds_per_day
     if not usage.add_planned(session, owner_id, seconds, limit):
         sentence = f"The video is longer than what is left of {limit} seconds a day (UTC)."
         raise WorkFailed(FailureCode.QUOTA_SOURCE_SECONDS, sentence)

@@ -10,7 +10,7 @@ from worker_server.models import Part, Task
 from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record
 from worker_server.queue.leases import lock_task
-from worker_server.queue.quotas import Quotas, override_of
+from worker_server.queue.quotas import Quotas
 from worker_server.queue.session import Values, error_cleared
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
@@ -48,7 +48,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
         if status != TaskStatus.FAILED:
             raise NotFailed("Only a failed task can be retried.")
         session.execute(update(Task).where(Task.id == task_id).values(values))
-        own = quotas.overridden(session.scalar(select(override_of(owner_id))))
+        own = quotas.of_account(session, owner_id)
         own.check_retry(session, owner_id)
         record(session, task_id, EventKind.RETRY_REQUESTED)
         return True

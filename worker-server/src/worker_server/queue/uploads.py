@@ -21,7 +21,7 @@ from sqlalchemy import (
 from worker_server.db import transaction
 from worker_server.models import Task, Upload
 from worker_server.queue import totals
-from worker_server.queue.quotas import Quotas, lock_owner, override_of
+from worker_server.queue.quotas import Quotas, lock_owner
 from worker_server.queue.session import ScopedSession, may_still_render
 
 # An upload without new bytes, or without a task once it is finished, is kept for this long; so is
@@ -139,7 +139,7 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
         created = session.execute(insert(Upload).values(row).returning(*_STATE)).one()
         if count_unused(session, upload.owner_id) > MAX_OPEN:
             raise TooManyUploads(f"This account may have {MAX_OPEN} uploads without a task.")
-        own = quotas.overridden(session.scalar(select(override_of(upload.owner_id))))
+        own = quotas.of_account(session, upload.owner_id)
         own.check_upload(session, upload.owner_id, sum_bytes(session, upload.owner_id))
         return _state(created)
 

@@ -23,6 +23,8 @@ from worker_server.media.model.source import Source
 AUDIO_RATE = 48_000
 # Stamps are rounded and jitter; sound that is further from its place than this is moved there.
 MAX_SOUND_APART_S = Fraction(3, 100)
+# How far before the part reading starts where sound and picture of one moment are stored apart.
+SEEK_MARGIN_S = 1
 
 
 class Quality(StrEnum):

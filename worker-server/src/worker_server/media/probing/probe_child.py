@@ -16,6 +16,7 @@ from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
 from worker_server.media.model.containers import open_source
+from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, measured_rate
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.completeness import check_complete
@@ -30,8 +31,6 @@ from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
-# Rendering begins to read so long before a part.
-_MAX_LEAD_S = 1
 # These seek by estimating a byte position, and land after the wanted key frame as often as before
 # it.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
@@ -189,7 +188,7 @@ def _has_early_sound(facts: Facts) -> bool:
     """
     if facts.sound is None or facts.demuxer == "mov":
         return False
-    return facts.scan.sounds[facts.sound.index].lead_s > _MAX_LEAD_S
+    return facts.scan.sounds[facts.sound.index].lead_s > SEEK_MARGIN_S
 
 
 def _frame_times(facts: Facts) -> tuple[Sequence[int], Fraction]:

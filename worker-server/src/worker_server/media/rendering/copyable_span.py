@@ -7,7 +7,7 @@ from fractions import Fraction
 from av import VideoStream
 from av.container import InputContainer
 
-from worker_server.media.model.edit import PartEdit
+from worker_server.media.model.edit import SEEK_MARGIN_S, PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.plan import FrameRange
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
@@ -17,7 +17,6 @@ from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, header
 _MAX_BITS_PER_PIXEL = Fraction(35, 100)
 _MIN_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
 _MIN_SHARE = Fraction(1, 4)  # below this, copying is not worth two kinds of pictures in one clip
-_SEEK_MARGIN_S = 1  # as the encoder has it
 _BASELINE, _MAIN, _HIGH = 66, 77, 100
 _MAX_LEVEL = 52  # what hardware decoders accept
 
@@ -114,7 +113,7 @@ def _pictures(
 ) -> Iterator[CodedPicture]:
     """Yield what the file has from the part's first IDR picture on."""
     video, source = _video(container, edit), edit.source
-    start_s = source.origin_s + edit.part.start_frame / edit.frame_rate - _SEEK_MARGIN_S
+    start_s = source.origin_s + edit.part.start_frame / edit.frame_rate - SEEK_MARGIN_S
     if edit.part.start_frame:
         container.seek(int(start_s / _tick_s(video)), stream=video)
     begun = False

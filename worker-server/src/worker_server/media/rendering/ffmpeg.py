@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from worker_server.media.model import colour
-from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, PartEdit
+from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, SEEK_MARGIN_S, PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES
 from worker_server.media.model.geometry import Fit
 from worker_server.media.model.plan import FrameRange
@@ -30,8 +30,6 @@ from worker_server.media.rendering.ffmpeg_args import (
     source_input,
 )
 
-# How far before the part reading starts where sound and picture of one moment are stored apart (s).
-_SEEK_MARGIN_S = 1
 # Rounding of times, and the frame before the first one.
 _MARGIN_FRAMES = 2
 _SOUND_S = Fraction(
@@ -201,7 +199,7 @@ def _margin_s(edit: PartEdit) -> Fraction:
     """
     source, frame_s = edit.source, 1 / edit.frame_rate
     if source.demuxer != "mov" or not source.is_indexed:
-        return _SEEK_MARGIN_S + source.reorder_delay_s
+        return SEEK_MARGIN_S + source.reorder_delay_s
     # Its sound starts at the key frame's DTS.
     has_sound = source.keyframe_reorder_delay_s >= _SOUND_S or not source.has_audio
     if source.seeks_by_pts and not source.is_vfr and has_sound:
