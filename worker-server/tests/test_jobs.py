@@ -14,11 +14,11 @@ from worker_server.db import db
 from worker_server.fetching import FetchFailed
 from worker_server.jobs.failures import failure_of
 from worker_server.jobs.fetch import fetch_next
-from worker_server.jobs.heartbeat import Heartbeat
+from worker_server.jobs.heartbeat import Heartbeat, StopReason
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.media import ClipRejected, EncodeFailed, SourceError
-from worker_server.queue import claims, workers
+from worker_server.queue import cancellation, claims, workers
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_wakeups
 
@@ -242,6 +242,25 @@ def test_error_becomes_a_failure(
     failure = failure_of(error, Path("/share"))
     assert (failure.code, failure.retryable, failure.counted) == (code, retryable, counted)
     assert failure.message
+
+
+def test_heartbeat_reads_a_cancel_between_two_renewals(
+    app: Flask, settings: Settings, runtime: Runtime, database: Database
+) -> None:
+    task_id = submit("http://example.com/v.mp4")
+    row = claims.claim_task("me", 30)
+    assert row is not None
+    rare = settings.model_copy(update={"heartbeat_s": 3600.0})
+    leased = database.execute("SELECT lease_until FROM tasks")
+    with Heartbeat(app, row.lease, rare, runtime.shutdown) as heartbeat:
+        assert cancellation.delete_task(1, task_id) is cancellation.Deletion.CANCELING
+        deadline = time.monotonic() + 60
+        while not heartbeat.should_stop():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert heartbeat.reason == StopReason.CANCELED
+    assert database.execute("SELECT lease_until FROM tasks") == leased
+    db.session.remove()
 
 
 def test_heartbeat_survives_an_outage_of_the_database(

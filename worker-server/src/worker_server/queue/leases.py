@@ -60,6 +60,15 @@ def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
         return _status(session.scalar(of_task.returning(Task.status)))
 
 
+def leased_task_status(lease: Lease) -> TaskStatus | None:
+    """Return the task's status without renewing; None when the lease is not this worker's."""
+    where = _is_leased(lease)
+    if isinstance(lease, PartLease):
+        where = (*where, Task.id == Part.task_id)
+    with transaction() as session:
+        return _status(session.scalar(select(Task.status).where(*where)))
+
+
 @persistently
 def begin_processing(
     lease: TaskLease,
