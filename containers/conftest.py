@@ -17,6 +17,7 @@ from harness import (
 )
 from harness.engine import Engine
 from harness.machines import Machines, Secrets, make_secrets
+from harness.ports import ONE_MACHINE_PORT
 from harness.stack import CHECKOUT, Stack
 
 from idrl_testing import site as web_site
@@ -102,7 +103,7 @@ def machines(engine: Engine, images: None, folder: Path, secrets: Secrets) -> It
 def one_machine(engine: Engine, images: None, folder: Path, secrets: Secrets) -> Iterator[Stack]:  # noqa: ARG001 # as above
     """Everything on one machine, started by the compose file in the checkout's root."""
     stack = Stack(engine, "idrlone", CHECKOUT, folder / "one.env")
-    stack.write_env({**secrets, **one_machine_variables(engine, 15060)})
+    stack.write_env({**secrets, **one_machine_variables(engine, ONE_MACHINE_PORT)})
     try:
         stack.up()
         yield stack

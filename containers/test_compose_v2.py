@@ -8,12 +8,13 @@ import yaml
 from conftest import one_machine_variables
 from harness.engine import Engine, without_daemon
 from harness.machines import Secrets
+from harness.ports import free_ports
 from harness.stack import CHECKOUT, Stack
 
 from idrl_testing.api_client import PatientApiClient, is_ready
 from idrl_testing.waiting import wait_until
 
-PORT = 15061
+(PORT,) = free_ports(1)
 URL = f"http://127.0.0.1:{PORT}"
 PROJECTS = (".", "psg", "worker-server", "web-server", "file-server")
 COMPARED = ("image", "environment", "command", "user", "read_only", "cap_drop", "stop_signal")
@@ -65,7 +66,7 @@ def test_compose_is_version_2(under_v2: Stack) -> None:
 
 
 def test_makes_a_clip(under_v2: Stack, videos: str) -> None:
-    wait_until(lambda: is_ready(URL), 60)
+    wait_until(lambda: is_ready(URL))
     assert under_v2.services() == {
         *("postgres", "redis", "tasks", "worker-fetch", "worker-render", "beat", "web", "nginx"),
     }
@@ -79,13 +80,13 @@ def test_makes_a_clip(under_v2: Stack, videos: str) -> None:
 def test_stops_and_starts_again(under_v2: Stack) -> None:
     """Every process ends by itself on TERM; what was made is there afterwards."""
     under_v2.up()
-    wait_until(lambda: is_ready(URL), 60)
+    wait_until(lambda: is_ready(URL))
     services = under_v2.services()
     person = PatientApiClient.signed_up(URL)
-    under_v2.compose("stop", "--timeout", "60")
+    under_v2.compose("stop", "--timeout", "300")
     assert under_v2.services() == set()
     killed = {service for service in services if under_v2.exit_code(service) == 137}
     assert not killed
     under_v2.up()
-    wait_until(lambda: is_ready(URL), 60)
+    wait_until(lambda: is_ready(URL))
     assert person.call("GET", "/tasks").status_code == 200

@@ -37,7 +37,7 @@ def machine(engine: Engine, client: str) -> Iterator[str]:
     """A Debian machine, without systemd running, on which the scripts lie in /file-server."""
     scripts = f"{SCRIPTS}:/file-server:ro"
     name = engine.docker(
-        "run", "--detach", "--rm", "--init", "--volume", scripts, client, "sleep", "1800"
+        "run", "--detach", "--rm", "--init", "--volume", scripts, client, "sleep", "infinity"
     ).strip()
     yield name
     engine.docker("rm", "--force", name)
@@ -132,11 +132,12 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
     assert not engine.succeeds(*call(ganesha, "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"))
     ganesha.write_env({**variables, "EXPORT_TO": subnet_of(engine, "idrlfiles_default")})
     start(ganesha)
-    engine.docker(*call(ganesha, "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"))
+    listing = "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"
+    wait_until(lambda: engine.succeeds(*call(ganesha, listing)))
     copy = "nfs-cp /etc/hostname 'nfs://nfs/var/nfs/shared_folder/clip?version=4'"
     # After its start a server lets earlier clients claim what they had open, for 30 s, before it
     # takes anything new.
-    wait_until(lambda: engine.succeeds(*call(ganesha, copy)), 60)
+    wait_until(lambda: engine.succeeds(*call(ganesha, copy)))
     written = (shared / "clip").stat()
     assert (written.st_uid, written.st_gid) == (USER, USER)
     assert (shared / MARKER).exists()
@@ -144,7 +145,7 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
 
 def start(stack: Stack) -> None:
     stack.up()
-    wait_until(lambda: stack.inspect("nfs")["State"]["Health"]["Status"] == "healthy", 60)
+    wait_until(lambda: stack.inspect("nfs")["State"]["Health"]["Status"] == "healthy")
 
 
 def call(stack: Stack, script: str) -> tuple[str, ...]:

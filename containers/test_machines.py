@@ -17,6 +17,7 @@ from harness.machines import (
     POSTGRES_PORT,
     REDIS_PORT,
     REDIS_TLS_PORT,
+    SECOND_TASKS_PORT,
     SLOW,
     TASKS_NAME,
     TASKS_PORT,
@@ -56,7 +57,7 @@ def slow(machines: Machines) -> Machines:
     machines.worker.up()
     machines.web.write_env({**machines.web_variables(), **GENEROUS})
     machines.web.up()
-    wait_until(lambda: is_ready(machines.url), 30)
+    wait_until(lambda: is_ready(machines.url))
     return machines
 
 
@@ -78,16 +79,17 @@ def test_no_work_without_the_share(
 ) -> None:
     """A folder that is no mounted share is left alone; a later mount is found without restart."""
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
-    ready = requests.get(f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready", timeout=10)
-    assert ready.json()["status"] == "degraded"
-    assert ready.json()["checks"]["share"] == {"ok": False, "detail": "ShareAway"}
+    address = f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready"
+    away = {"ok": False, "detail": "ShareAway"}
+    wait_until(lambda: requests.get(address, timeout=60).json()["checks"]["share"] == away)
+    assert requests.get(address, timeout=60).json()["status"] == "degraded"
     wait_until(
-        lambda: "the share is not mounted" in machines.worker.compose("logs", "worker-fetch"), 60
+        lambda: "the share is not mounted" in machines.worker.compose("logs", "worker-fetch")
     )
     assert person.task(task_id)["status"] == "queued"
     assert list(machines.share.mount_point.iterdir()) == []
     machines.share.mount()
-    assert person.finish(task_id, 120)["status"] == "done"
+    assert person.finish(task_id)["status"] == "done"
     assert machines.share.clips(task_id) == ["0.1.mp4"]
 
 
@@ -125,7 +127,7 @@ def test_only_published_ports_reach_across(machines: Machines) -> None:
 def test_health_shows_the_commit(machines: Machines) -> None:
     commit = machines.engine.docker("run", "--rm", "--entrypoint=cat", WEB, "/app/revision").strip()
     for url in (machines.url, f"http://{machines.engine.gateway()}:{TASKS_PORT}"):
-        assert requests.get(f"{url}/health", timeout=5).json()["revision"] == commit
+        assert requests.get(f"{url}/health", timeout=60).json()["revision"] == commit
 
 
 def test_body_too_large(person: PatientApiClient) -> None:
@@ -134,12 +136,18 @@ def test_body_too_large(person: PatientApiClient) -> None:
 
 def test_quick_log_ins_are_slowed_down(machines: Machines) -> None:
     form = {"email": "nobody@example.org", "password": PASSWORD}
-    with ThreadPoolExecutor(100) as pool:
-        log_ins = [
-            pool.submit(requests.post, f"{machines.url}/auth/login", json=form, timeout=60)
-            for _ in range(100)
-        ]
-        answers = [log_in.result() for log_in in log_ins]
+    answers: list[requests.Response] = []
+
+    def log_in(_: int) -> requests.Response:
+        return requests.post(f"{machines.url}/auth/login", json=form, timeout=60)
+
+    def is_slowed_down() -> bool:
+        """Log in at once; a busy machine may send too few of them in a second."""
+        with ThreadPoolExecutor(100) as pool:
+            answers.extend(pool.map(log_in, range(100)))
+        return any(answer.status_code == 429 for answer in answers)
+
+    wait_until(is_slowed_down)
     assert {answer.status_code for answer in answers} == {401, 429}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert int(problem(refused, 429, "too_many_requests").headers["Retry-After"]) >= 1
@@ -148,7 +156,7 @@ def test_quick_log_ins_are_slowed_down(machines: Machines) -> None:
 def test_end_to_end(mounted: Machines, end_to_end: RunEndToEnd) -> None:
     mounted.web.write_env({**mounted.web_variables(), **GENEROUS})
     mounted.web.up()
-    wait_until(lambda: is_ready(mounted.url), 30)
+    wait_until(lambda: is_ready(mounted.url))
     end_to_end(mounted.url)
 
 
@@ -158,7 +166,7 @@ def test_delete_with_two_slashes(mounted: Machines, person: PatientApiClient, vi
     answer = person.call("DELETE", f"/tasks//{task_id}")
     assert (answer.status_code, answer.json()["status"]) == (200, "deleted")
     # The sweeper removes the files.
-    wait_until(lambda: mounted.share.clips(task_id) == [], 30)
+    wait_until(lambda: mounted.share.clips(task_id) == [])
 
 
 def test_tasks_service_away(machines: Machines, person: PatientApiClient) -> None:
@@ -166,14 +174,14 @@ def test_tasks_service_away(machines: Machines, person: PatientApiClient) -> Non
     machines.worker.compose("stop", "tasks")
     problem(person.call("GET", "/tasks"), 502, "tasks_unavailable")
     machines.worker.compose("start", "tasks")
-    wait_until(lambda: person.call("GET", "/tasks").status_code == 200, 30)
+    wait_until(lambda: person.call("GET", "/tasks").status_code == 200)
 
 
 def test_web_app_replaced(machines: Machines, person: PatientApiClient) -> None:
     """nginx answers alone, and finds the app again at another address."""
     nginx = machines.web.container("nginx")
     machines.web.compose("rm", "--stop", "--force", "web")
-    wait_until(lambda: person.call("GET", "/tasks").status_code == 503, 20)
+    wait_until(lambda: person.call("GET", "/tasks").status_code == 503)
     problem(person.call("GET", "/tasks"), 503, "web_unavailable")
     # Takes the address that has become free.
     machines.engine.docker(
@@ -181,7 +189,7 @@ def test_web_app_replaced(machines: Machines, person: PatientApiClient) -> None:
     )
     try:
         machines.web.up()
-        wait_until(lambda: person.call("GET", "/tasks").status_code == 200, 40)
+        wait_until(lambda: person.call("GET", "/tasks").status_code == 200)
     finally:
         machines.engine.docker("rm", "--force", "idrlplace")
     assert machines.web.container("nginx") == nginx
@@ -193,7 +201,7 @@ def test_restart_while_a_task_renders(
 ) -> None:
     """The task still ends as done, with each part once and no finished part made again."""
     task_id = person.submit(f"{videos}/long.mp4")["task_id"]
-    before = person.wait_for(task_id, lambda task: task["parts_done"] >= 1, 90)
+    before = person.wait_for(task_id, lambda task: task["parts_done"] >= 1)
     stack_of(slow, machine).compose("restart", "--timeout", "40", service)
     task = person.finish(task_id)
     assert before["status"] == "processing"
@@ -205,12 +213,12 @@ def test_down_and_up_while_a_task_renders(
 ) -> None:
     """The task goes on from its finished parts."""
     task_id = person.submit(f"{videos}/long.mp4")["task_id"]
-    before = person.wait_for(task_id, lambda task: task["parts_done"] >= 2, 90)
+    before = person.wait_for(task_id, lambda task: task["parts_done"] >= 2)
     for stack in (slow.web, slow.worker, slow.psg):
         stack.compose("down")
     for stack in (slow.psg, slow.worker, slow.web):
         stack.up()
-    wait_until(lambda: is_ready(slow.url), 30)
+    wait_until(lambda: is_ready(slow.url))
     task = person.finish(task_id)
     assert before["status"] == "processing"
     assert_each_part_once(slow, before, task)
@@ -219,11 +227,11 @@ def test_down_and_up_while_a_task_renders(
 def test_second_worker_machine(slow: Machines, person: PatientApiClient, videos: str) -> None:
     """FIRST_WORKER=0: no Redis and no beat of its own, and it takes work."""
     redis = f"redis://:{slow.secrets['REDIS_PASSWORD']}@{slow.engine.gateway()}:{REDIS_PORT}/0"
-    others = {"FIRST_WORKER": "0", "REDIS_URL": redis, "TASKS_PORT": str(TASKS_PORT + 1)}
+    others = {"FIRST_WORKER": "0", "REDIS_URL": redis, "TASKS_PORT": str(SECOND_TASKS_PORT)}
     second = slow.stack("second", "worker-server", {**slow.worker_variables(), **others})
     try:
         second.up()
-        assert second.services() == {"tasks", "worker-fetch", "worker-render"}
+        wait_until(lambda: second.services() == {"tasks", "worker-fetch", "worker-render"})
         slow.worker.compose("stop", "worker-fetch", "worker-render")
         task_id = person.submit(f"{videos}/long.mp4")["task_id"]
         assert person.finish(task_id)["status"] == "done"
@@ -242,7 +250,7 @@ def test_schema_of_a_database_elsewhere(machines: Machines) -> None:
     elsewhere = machines.stack("cloud", "psg", {**machines.psg_variables(), **host})
     try:
         elsewhere.up()
-        wait_until(lambda: not elsewhere.services(), 60)
+        wait_until(lambda: not elsewhere.services())
         assert elsewhere.inspect("migrate")["State"]["ExitCode"] == 0
         assert elsewhere.container("postgres") == ""
     finally:
@@ -275,13 +283,14 @@ def assert_each_part_once(
         same = next(listed for listed in parts if listed["number"] == part["number"])
         assert [same[key] for key in kept] == [part[key] for key in kept]
     expected = sorted(f"{part['number']}.{part['attempt']}.mp4" for part in parts)
-    assert machines.share.clips(str(after["task_id"])) == expected
+    # What an attempt has left that was lost is removed a little later.
+    wait_until(lambda: machines.share.clips(str(after["task_id"])) == expected)
     assert len(parts) == after["parts_total"] == 6
 
 
 def test_no_partial_file_is_left_on_the_share(machines: Machines) -> None:
     """Whatever was interrupted."""
-    assert list(machines.share.exported.rglob(".*.tmp")) == []
+    wait_until(lambda: list(machines.share.exported.rglob(".*.tmp")) == [])
 
 
 def test_tls_between_machines(slow: Machines, person: PatientApiClient, videos: str) -> None:
@@ -302,7 +311,7 @@ def test_tls_between_machines(slow: Machines, person: PatientApiClient, videos: 
         slow.web.up()
         second.up()
         slow.worker.compose("stop", "worker-fetch", "worker-render")
-        wait_until(lambda: is_ready(slow.url), 60)
+        wait_until(lambda: is_ready(slow.url))
         task_id = person.submit(f"{videos}/short.mp4")["task_id"]
         assert person.finish(task_id)["status"] == "done"
         assert slow.share.clips(task_id) == ["0.1.mp4"]
@@ -317,13 +326,13 @@ def assert_tls_only(machines: Machines, chain: Path) -> None:
     host = machines.engine.gateway()
     for port in (TASKS_PORT, REDIS_PORT):
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((host, port), timeout=5)
+            socket.create_connection((host, port), timeout=60)
     address = f"{host}:{TASKS_TLS_PORT}/health"
-    assert requests.get(f"https://{address}", verify=str(chain), timeout=10).ok
+    assert requests.get(f"https://{address}", verify=str(chain), timeout=60).ok
     with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-        requests.get(f"https://{address}", timeout=10)  # without the authority
+        requests.get(f"https://{address}", timeout=60)  # without the authority
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"http://{address}", timeout=10)
+        requests.get(f"http://{address}", timeout=60)
     password = machines.secrets["REDIS_PASSWORD"]
     trusting = redis.Redis(
         host,
@@ -331,8 +340,8 @@ def assert_tls_only(machines: Machines, chain: Path) -> None:
         password=password,
         ssl=True,
         ssl_ca_certs=str(chain),
-        socket_timeout=10,
+        socket_timeout=60,
     )
     assert trusting.ping()
     with pytest.raises(redis.ConnectionError):
-        redis.Redis(host, REDIS_TLS_PORT, password=password, socket_timeout=10).ping()
+        redis.Redis(host, REDIS_TLS_PORT, password=password, socket_timeout=60).ping()

@@ -4,17 +4,18 @@ import re
 
 import requests
 from conftest import RunEndToEnd
+from harness.ports import ONE_MACHINE_PORT
 from harness.stack import Stack
 
 from idrl_testing.api_client import PatientApiClient, is_ready
 from idrl_testing.waiting import wait_until
 
-URL = "http://127.0.0.1:15060"
+URL = f"http://127.0.0.1:{ONE_MACHINE_PORT}"
 KEPT = "/var/tmp/clips"  # noqa: S108 # in nginx's container
 
 
 def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
-    wait_until(lambda: is_ready(URL), 30)
+    wait_until(lambda: is_ready(URL))
     assert one_machine.services() == {
         *("postgres", "redis", "tasks", "worker-fetch", "worker-render", "beat", "web", "nginx"),
     }
@@ -23,30 +24,30 @@ def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
 
 def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
     """nginx fetches clips from the tasks service, also after a change of its address."""
-    wait_until(lambda: is_ready(URL), 30)
+    wait_until(lambda: is_ready(URL))
     person = PatientApiClient.signed_up(URL)
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     assert person.finish(task_id)["status"] == "done"
     # nginx has it in its cache, which must not help while the caller cannot be authorized.
     clips = [person.call("GET", f"/tasks/{task_id}/parts/0").content for _ in range(3)]
     assert clips[0] == clips[1] == clips[2]
-    assert one_machine.execute("nginx", "find", KEPT, "-type", "f").count("\n") >= 1
+    wait_until(lambda: one_machine.execute("nginx", "find", KEPT, "-type", "f").count("\n") >= 1)
     one_machine.compose("rm", "--stop", "--force", "tasks")
-    wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 502, 20)
+    wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 502)
     assert person.call("GET", f"/tasks/{task_id}/parts/0").json()["code"] == "tasks_unavailable"
     one_machine.up()
-    wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 200, 40)
+    wait_until(lambda: person.call("GET", f"/tasks/{task_id}/parts/0").status_code == 200)
     clip = person.call("GET", f"/tasks/{task_id}/parts/0", headers={"Range": "bytes=0-11"})
     assert (clip.status_code, clip.content[4:8]) == (206, b"ftyp")
 
 
 def test_documentation_comes_from_here(one_machine: Stack) -> None:
-    wait_until(lambda: is_ready(URL), 30)
+    wait_until(lambda: is_ready(URL))
     assert one_machine.services() >= {"nginx", "web"}
-    page = requests.get(f"{URL}/docs", timeout=10)
+    page = requests.get(f"{URL}/docs", timeout=60)
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    assert [requests.get(URL + part, timeout=10).status_code for part in parts] == [200] * len(
+    assert [requests.get(URL + part, timeout=60).status_code for part in parts] == [200] * len(
         parts
     )
     assert any(part.endswith("swagger-ui-bundle.js") for part in parts)

@@ -44,7 +44,7 @@ def assert_ended(api: Api) -> None:
             for answer in answers
         )
 
-    wait_until(every_process_refuses, 15)
+    wait_until(every_process_refuses)
 
 
 def test_refresh_gives_another_token(owner: Api) -> None:

@@ -51,7 +51,7 @@ def idrl(arguments: Sequence[str], environment: dict[str, str], given: str = "")
         input=given,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def refused(
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     (line,) = done.stderr.splitlines()
@@ -175,7 +175,8 @@ def test_file_is_uploaded_once_and_arrives_whole(
     done = subprocess.run([*COMMAND, *order], env=environment, capture_output=True, check=True)
     shares = re.findall(rb"uploading my video.mp4: (\d+) %", done.stderr)
     assert [int(share) for share in shares] == sorted({int(share) for share in shares})
-    assert shares or not begun
+    is_left = any(each["offset_bytes"] < each["length_bytes"] for each in begun)
+    assert shares or not is_left
     (job,) = idrl(order, environment)
     assert [job] == idrl(order, environment)
     (task,) = (each for each in caller.get("/tasks").json() if each["task_id"] == job["task_id"])

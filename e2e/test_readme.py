@@ -42,7 +42,7 @@ def test_clone_and_make_commands(name: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("idrl_local demo") == 3
@@ -71,7 +71,7 @@ def test_quick_start_commands_work(
         input="Fly-high-7\n",  # the answer to the prompt of `idrl login`
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     # Of the task, not of its first part.

@@ -13,8 +13,9 @@ from chaos import audit
 from chaos.callers import Stream
 from chaos.history import History, Submission
 from chaos.target import Target
+from idrl_local import supervision
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 UPLOAD = "INSERT INTO uploads (id, owner_id, length_bytes, offset_bytes, expires_at) VALUES"
 BRAND = "INSERT INTO brands (id, owner_id, name, spec, files, size_bytes) VALUES"
 
@@ -27,7 +28,7 @@ def test_files_without_rows_are_orphans(system: Target) -> None:
     share = system.home.share
     upload, clip = share / f"uploads/{uuid.uuid4()}", share / f"{uuid.uuid4()}/0.1.mp4"
     brand, young = share / "brands/1/old.png", share / "brands/1/young.png"
-    with planted(upload, clip, brand, young):
+    with without_sweeper(system), planted(upload, clip, brand, young):
         long_ago = time.time() - 3600
         os.utime(brand, (long_ago, long_ago))
         names = {path.relative_to(share) for path in (upload, clip, brand)}
@@ -74,6 +75,16 @@ def found(system: Target, history: History) -> list[str]:
     """Return the sentences of an audit, in order."""
     callers = Stream(system.installation.url, system.sources, History(), seed=1).callers
     return sorted(audit.audit(system, history, callers, set()).lines())
+
+
+@contextmanager
+def without_sweeper(system: Target) -> Iterator[None]:
+    """Let nothing be tidied up while the block runs."""
+    supervision.stop_programs(system.home, ["sweep"])
+    try:
+        yield
+    finally:
+        supervision.start_programs(system.home, ["sweep"])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _PACKAGES = ("docker.io", "docker-compose", "iptables", "mmdebstrap", "openssl")
 _PROGRAMS = ("dockerd", "docker-compose", "iptables", "mmdebstrap", "openssl")
-_START_S = 60
+_START_S = 300
 
 
 class EngineFailed(Exception):

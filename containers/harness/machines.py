@@ -7,13 +7,14 @@ from pathlib import Path
 
 from harness.engine import Engine
 from harness.images import VARIABLES
+from harness.ports import free_ports
 from harness.stack import CHECKOUT, Stack
 
 Secrets = Mapping[str, str]
 USER = 10001
 MARKER = ".idrl-share"
-WEB_PORT, TASKS_PORT, REDIS_PORT, POSTGRES_PORT = 15050, 15004, 16379, 15432
-TASKS_TLS_PORT, REDIS_TLS_PORT = 15443, 16380
+WEB_PORT, TASKS_PORT, SECOND_TASKS_PORT, REDIS_PORT, POSTGRES_PORT, *_TLS_PORTS = free_ports(7)
+TASKS_TLS_PORT, REDIS_TLS_PORT = _TLS_PORTS
 # nginx checks certificates for a DNS name only.
 TASKS_NAME = "tasks.internal"
 # So that a restart falls into the middle of the work: many small parts, rendered slowly.
@@ -171,7 +172,7 @@ class Machines:
             "FIRST_WORKER": "0",
             "REDIS_URL": f"rediss://:{password}@{self.engine.gateway()}:{REDIS_TLS_PORT}/0",
             "REDIS_CA": str(chain),
-            "TASKS_PORT": str(TASKS_PORT + 1),
+            "TASKS_PORT": str(SECOND_TASKS_PORT),
         }
 
     def start(self) -> None:

@@ -39,7 +39,7 @@ def authenticated_client() -> AuthenticatedClient:
 
 def finished_task(client: AuthenticatedClient, task_id: uuid.UUID) -> TaskWithParts:
     """Return the task once it has ended."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         task = get_task.sync(task_id, client=client)
         assert isinstance(task, TaskWithParts)

@@ -77,7 +77,7 @@ def send(
         env={**os.environ, "TOKEN": str(api.token)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ PAGE_ASSETS := web-server/src/web_server/page_assets
 PAGE_TOOLS := .cache/page
 ESBUILD = $(PAGE_TOOLS)/node_modules/.bin/esbuild
 BUNDLE = NODE_PATH=$(PAGE_TOOLS)/node_modules $(ESBUILD) --bundle --minify --target=es2022 --legal-comments=none --log-level=warning
-.PHONY: page bundle-page check-page types-page test-page pictures
+.PHONY: page bundle-page check-page types-page test-page bench-page pictures
 
 page: $(PAGE_TOOLS)/.installed ## bundle the page (after a change in web-server/page/src)
 	@$(MAKE) --no-print-directory bundle-page TO=$(PAGE_ASSETS)
@@ -38,6 +38,9 @@ types-page: $(STAMP) $(PAGE_TOOLS)/venv/.synced
 test-page: $(STAMP) $(PAGE_TOOLS)/.installed $(PAGE_TOOLS)/venv/.synced ## the page in Chromium, on a system of its own (ARGS="-k phone"; PICTURES=folder)
 	@$(MAKE) --no-print-directory check-page
 	$(LOCAL) with-system $(PAGE_TOOLS)/venv/bin/pytest $(PAGE)/tests -c $(PAGE)/tests/pytest.ini --rootdir $(CURDIR) -p no:cacheprovider $(ARGS)
+
+bench-page: ## what a long video and a long list take in Chromium, held to limits: on a machine that does nothing else
+	@HOLD_TIMES=1 $(MAKE) --no-print-directory test-page ARGS="-k 'long_video or long_list'"
 
 $(PAGE_TOOLS)/venv/.synced: locks/page.txt | $(STAMP)
 	@test -x $(PAGE_TOOLS)/venv/bin/python || $(BIN)/python -m venv --without-pip $(PAGE_TOOLS)/venv

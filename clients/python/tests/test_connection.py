@@ -76,8 +76,9 @@ def test_refused_connection_is_an_error() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(Unreachable, match="no system answers"):
-        Client(url, "k").usage()
+        # Bound, so that no other process gets the port, and not listening.
+        with pytest.raises(Unreachable, match="no system answers"):
+            Client(url, "k").usage()
 
 
 def test_netrc_and_proxies_do_not_change_calls_to_this_machine(

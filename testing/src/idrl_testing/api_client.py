@@ -17,9 +17,8 @@ FINISHED = frozenset({"done", "failed", "canceled"})
 PASSWORD = "Analytical1"  # noqa: S105 # of accounts that tests make
 POLL_S = 0.2
 # Generous: the machine under test may be small, and busy with other tasks.
-FINISH_S = 240.0
+FINISH_S = 600.0
 REQUEST_S = 60.0
-_UNAVAILABLE_S = 60.0
 _UNAVAILABLE = frozenset({502, 503, 504})
 
 
@@ -151,14 +150,14 @@ class PatientApiClient(ApiClient):
         def answered() -> bool:
             try:
                 response = self.get(f"/tasks/{task_id}")
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 return False
             assert response.status_code in _UNAVAILABLE | {200}, response.text
             if response.status_code == 200:
                 documents.append(response.json())
             return bool(documents)
 
-        wait_until(answered, _UNAVAILABLE_S, poll_s=POLL_S)
+        wait_until(answered, poll_s=POLL_S)
         return documents[0]
 
 
@@ -166,5 +165,5 @@ def is_ready(base_url: str) -> bool:
     """Tell whether a system at the address is ready."""
     try:
         return requests.get(f"{base_url}/ready", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except requests.RequestException:  # one that is starting may take a call and answer late
         return False

@@ -7,11 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 from running_system import RunningSystem
 
 PASSWORD = "Heron-over-42-Lakes"  # of the test's own accounts
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+# For what is waited for and never comes: nothing here is about speed, and machines are busy.
+LIMIT_MS = 60_000
+WORK_LIMIT_MS = 300_000  # for clips to be made
+expect.set_options(timeout=LIMIT_MS)
+ROWS_A_PAGE = 30
 PICTURES = Path(os.environ.get("PICTURES", ".cache/page/pictures"))
 _FIGURES: list[str] = []
 NewVisitor = Callable[..., "Visitor"]
@@ -31,6 +44,23 @@ class Visitor:
     def open(self, place: str = "") -> None:
         """Go to a place of the page, such as `tasks`."""
         self.page.goto(f"{self.base_url}/#/{place}")
+
+    def show(self, place: str) -> None:
+        """Go to a place and wait until its screen is there, with what it has loaded."""
+        section, _, is_one = place.partition("/")
+        self.open(place)
+        link = self.page.locator(f"nav a[href='#/{'tasks' if is_one else section}']")
+        expect(link).to_have_attribute("aria-current", "page")
+        self.page.wait_for_selector("main:not(:has([aria-busy=true])) h1")
+
+    def show_rows(self, count: int) -> Locator:
+        """Ask for more rows of the list until so many are shown, and return them."""
+        rows = self.page.locator(".row")
+        for shown in range(ROWS_A_PAGE, count, ROWS_A_PAGE):
+            expect(rows).to_have_count(shown)
+            self.page.get_by_role("button", name="Show more").click()
+        expect(rows).to_have_count(count)
+        return rows
 
     def sign_up(self) -> None:
         """Make an account, by the form."""
@@ -58,12 +88,18 @@ class Visitor:
 
     def wait_true(self, expression: str) -> None:
         """Wait until an expression is true: the page's policy forbids Playwright's own way."""
-        while not self.page.evaluate(expression):
+        self.wait_until(lambda: self.page.evaluate(expression), expression)
+
+    def wait_until(self, is_so: Callable[[], object], what: str = "") -> None:
+        """Wait, with the browser's events going on, until something is so."""
+        deadline = time.monotonic() + WORK_LIMIT_MS / 1000
+        while not is_so():
+            assert time.monotonic() < deadline, f"it never came: {what or is_so}"
             self.page.wait_for_timeout(50)
 
     def wait_done(self) -> None:
         """Wait until the shown task is done."""
-        self.page.wait_for_selector(".title-row .status.done", timeout=120_000)
+        self.page.wait_for_selector(".title-row .status.done", timeout=WORK_LIMIT_MS)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +145,7 @@ def new_visitor(browser: Browser, base_url: str) -> Iterator[NewVisitor]:
         size = {"width": 1280, "height": 800}
         settings: dict[str, object] = {"locale": "en-US", "viewport": size}
         context = browser.new_context(**{**settings, **options})  # type: ignore[arg-type]
+        context.set_default_timeout(LIMIT_MS)
         contexts.append(context)
         visitor = Visitor(context.new_page(), context, base_url)
         _watch(visitor)

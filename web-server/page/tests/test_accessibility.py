@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PASSWORD, PICTURES, NewVisitor, Visitor
+from conftest import PASSWORD, PICTURES, WORK_LIMIT_MS, NewVisitor, Visitor
 from playwright.sync_api import FilePayload, ViewportSize
 from running_system import RunningSystem
 
@@ -37,7 +37,7 @@ class Checker:
     """Looks at each screen as axe does, as one does who zooms, and keeps a picture."""
 
     def __init__(self, visitor: Visitor, suffix: str) -> None:
-        self._page = visitor.page
+        self._visitor, self._page = visitor, visitor.page
         self._suffix = suffix
         PICTURES.mkdir(parents=True, exist_ok=True)
 
@@ -52,12 +52,16 @@ class Checker:
             return  # colours change no places
         usual = page.viewport_size
         assert usual
-        page.set_viewport_size(ZOOMED)
+        self._resize(ZOOMED)
         assert page.evaluate(BEYOND) == [], name
         if "PICTURES" in os.environ:  # someone is going to look at them
             zoomed = PICTURES / f"{name}-zoomed-{self._suffix}.png"
             page.screenshot(path=zoomed, full_page=True, style=PAINTED)
-        page.set_viewport_size(usual)
+        self._resize(usual)
+
+    def _resize(self, size: ViewportSize) -> None:
+        self._page.set_viewport_size(size)
+        self._visitor.wait_true(f"innerWidth === {size['width']}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -114,7 +118,7 @@ def _check_tasks(visitor: Visitor, video_url: str, check: Callable[[str], None])
     page.fill("#part_seconds", "2")
     page.locator("input[name=begin][value=manual]").check(force=True)
     page.locator("form button.primary").click()
-    page.wait_for_selector(".title-row .status.planned", timeout=90_000)
+    page.wait_for_selector(".title-row .status.planned", timeout=WORK_LIMIT_MS)
     page.locator(".options-box summary").click()
     check("planned")
     page.locator(".actions .primary").first.click()
@@ -139,7 +143,7 @@ def _check_tasks(visitor: Visitor, video_url: str, check: Callable[[str], None])
     page.wait_for_selector("main > .failure")
     check("shared-missing")
     visitor.submit(f"{visitor.base_url}/openapi.json")  # no video
-    page.wait_for_selector(".status.failed", timeout=90_000)
+    page.wait_for_selector(".status.failed", timeout=WORK_LIMIT_MS)
     check("task-failed")
     visitor.open("task/00000000-0000-4000-8000-000000000000")
     page.wait_for_selector("main > .failure")
@@ -155,9 +159,8 @@ def _check_tasks(visitor: Visitor, video_url: str, check: Callable[[str], None])
     page.locator(".row input").first.check()
     check("tasks")
     visitor.context.set_offline(True)
-    while not page.locator(".banner").count():
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        page.wait_for_timeout(50)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_selector(".banner")
     check("tasks-offline")
     visitor.context.set_offline(False)
 

@@ -1,10 +1,11 @@
 """Answers and addresses that are none: the page stays, and goes on by itself."""
 
+import re
 from typing import Any
 
 import pytest
 from conftest import PASSWORD, NewVisitor, Visitor
-from playwright.sync_api import Route
+from playwright.sync_api import Route, expect
 
 PORTAL: dict[str, Any] = {
     "status": 200,
@@ -46,7 +47,7 @@ def test_log_out_without_an_answer_is_no_log_out(visitor: Visitor) -> None:
     assert visitor.context.request.get(f"{visitor.base_url}/tasks").ok
     page.get_by_role("button", name="Log out").click()
     page.wait_for_selector("#email")
-    assert page.get_by_text("You are still logged in").count() == 0
+    expect(page.get_by_text("You are still logged in")).to_have_count(0)
     assert visitor.context.request.get(f"{visitor.base_url}/tasks").status == 401
 
 
@@ -58,7 +59,7 @@ def test_deleted_account_is_out_in_the_other_tab(visitor: Visitor) -> None:
     other.locator("dialog .danger.primary").click()
     other.wait_for_selector("#email")
     visitor.page.wait_for_selector("#email")
-    assert visitor.page.locator("dialog").count() == 0
+    expect(visitor.page.locator("dialog")).to_have_count(0)
 
 
 @pytest.mark.parametrize("answer", [PORTAL, CUT_OFF], ids=["portal", "cut off"])
@@ -95,8 +96,7 @@ def test_network_that_swallows_calls_is_noticed(new_visitor: NewVisitor) -> None
     swallowed: list[Route] = []
     page.route("**/tasks?*", lambda route: swallowed.append(route))
     visitor.open("tasks")
-    while not swallowed:
-        page.wait_for_timeout(20)
+    visitor.wait_until(lambda: swallowed, "a call")
     page.clock.run_for(60_000)
     page.locator(".banner").wait_for()
     page.unroute_all()
@@ -110,7 +110,7 @@ def test_address_that_is_none_shows_a_screen(visitor: Visitor, address: str) -> 
     visitor.page.goto("about:blank")
     visitor.open(address)
     visitor.page.wait_for_selector("h1")
-    assert "nav." not in visitor.page.title()
+    expect(visitor.page).to_have_title(re.compile("^(?!nav).+ · idrl$"))
 
 
 def test_title_names_the_task(visitor: Visitor, video_url: str) -> None:

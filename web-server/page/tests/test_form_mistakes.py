@@ -1,8 +1,10 @@
 """What people paste and mistype: read as it was meant, or refused where it stands."""
 
+import re
+
 import pytest
 from conftest import Visitor
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page, Route, expect
 
 PASTED = """# Sunday
 
@@ -36,9 +38,8 @@ def test_refused_link_far_down_is_shown(visitor: Visitor, video_url: str) -> Non
     visitor.page.fill("#links", "\n".join(links))
     visitor.page.locator("form button.primary").click()
     refused = visitor.page.locator(".lines li", has_text="must begin with http")
-    refused.wait_for()
-    assert refused.get_attribute("value") == "34"
-    assert "ftp://example.com/a.mp4" in refused.inner_text()
+    expect(refused).to_have_attribute("value", "34")
+    expect(refused).to_contain_text("ftp://example.com/a.mp4")
 
 
 @pytest.mark.parametrize(
@@ -64,13 +65,14 @@ def test_mistyped_option_is_refused_at_its_field(
         page.wait_for_url("**/#/task/*")
         return
     page.locator(f"#{field}-error", has_text=sentence).wait_for()
-    assert page.evaluate("document.activeElement.id") == field
-    assert page.get_attribute(f"#{field}", "aria-invalid") == "true"
-    assert f"{field}-error" in (page.get_attribute(f"#{field}", "aria-describedby") or "")
+    mistyped = page.locator(f"#{field}")
+    expect(mistyped).to_be_focused()
+    expect(mistyped).to_have_attribute("aria-invalid", "true")
+    expect(mistyped).to_have_attribute("aria-describedby", re.compile(f"{field}-error"))
     visitor.open("tasks")
     page.wait_for_selector(".empty")
     visitor.open("new")  # what was mistyped is still there
-    assert page.input_value(f"#{field}") == text
+    expect(page.locator(f"#{field}")).to_have_value(text)
 
 
 @pytest.mark.parametrize("key", ["Enter", "Control+Enter"])
@@ -84,7 +86,7 @@ def test_wrong_number_is_shown_where_options_are_folded(
     page.locator("summary").click()
     page.locator("form button.primary" if key == "Enter" else "#links").press(key)
     visitor.wait_true("document.activeElement.id === 'part_seconds'")
-    assert page.locator("#part_seconds").is_visible()
+    expect(page.locator("#part_seconds")).to_be_visible()
     assert visitor.context.request.get(f"{visitor.base_url}/tasks").json() == []
 
 
@@ -98,7 +100,7 @@ def test_mistyped_plan_names_its_line(visitor: Visitor, video_url: str) -> None:
     page.locator("#plan").fill("0:00 - 0:01\nthe end")
     page.get_by_role("button", name="Plan again").click()
     page.locator("#plan-error", has_text="Line 2: Write it as").wait_for()
-    assert page.input_value("#plan") == "0:00 - 0:01\nthe end"
+    expect(page.locator("#plan")).to_have_value("0:00 - 0:01\nthe end")
 
 
 def test_same_link_again_is_another_task(visitor: Visitor, video_url: str) -> None:

@@ -4,13 +4,11 @@ import hashlib
 import os
 from pathlib import Path
 
-import pytest
-from conftest import Visitor
+from conftest import WORK_LIMIT_MS, Visitor
 from playwright.sync_api import FilePayload, Request, Route
 from running_system import RunningSystem
 
 SIZE_BYTES = 300_000_000
-PIECE_BYTES = 4 * 1024 * 1024
 CUTS_BYTES = [20_000_000, 80_000_000, 200_000_000]  # where the network goes away
 RELOADED_AFTER_BYTES = 120_000_000
 
@@ -20,23 +18,24 @@ class Pieces:
 
     def __init__(self, visitor: Visitor) -> None:
         self.starts_bytes: list[int] = []
-        self._context, self._page = visitor.context, visitor.page
-        self._page.on("request", self._note)
+        self._visitor = visitor
+        visitor.page.on("request", self._note)
 
     def _note(self, request: Request) -> None:
         if request.method == "PATCH":
             self.starts_bytes.append(int(request.headers["upload-offset"]))
 
     def wait_for(self, offset_bytes: int) -> None:
-        while not self.starts_bytes or self.starts_bytes[-1] < offset_bytes:
-            self._page.wait_for_timeout(20)
+        self._visitor.wait_until(
+            lambda: self.starts_bytes and self.starts_bytes[-1] >= offset_bytes, "a piece"
+        )
 
     def cut(self, offset_bytes: int) -> None:
         """Go offline when a piece behind this place is under way, until it has failed."""
         self.wait_for(offset_bytes)
-        with self._page.expect_event("requestfailed"):
-            self._context.set_offline(True)
-        self._context.set_offline(False)
+        with self._visitor.page.expect_event("requestfailed"):
+            self._visitor.context.set_offline(True)
+        self._visitor.context.set_offline(False)
 
 
 def _large_video(video: bytes, target: Path) -> str:
@@ -53,7 +52,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@pytest.mark.timeout(400)
 def test_large_file_after_cuts_and_a_reload(
     visitor: Visitor, system: RunningSystem, video_url: str, tmp_path: Path
 ) -> None:
@@ -68,15 +66,18 @@ def test_large_file_after_cuts_and_a_reload(
     page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?"
     page.reload()
     page.wait_for_selector("#links")
-    before = len(pieces.starts_bytes)
+    page.locator("summary").click()
+    page.get_by_label("Show me the plan first").check(force=True)  # which keeps the source
     page.set_input_files("input[type=file]", source)
     pieces.cut(CUTS_BYTES[2])
-    page.wait_for_url("**/#/task/*", timeout=240_000)
-    # What had arrived was not sent again, except for one or two chunks in flight.
-    assert pieces.starts_bytes[before] >= RELOADED_AFTER_BYTES - PIECE_BYTES
-    assert len(pieces.starts_bytes) <= SIZE_BYTES // PIECE_BYTES + 1 + len(CUTS_BYTES) + 2
+    page.wait_for_url("**/#/task/*", timeout=WORK_LIMIT_MS)
+    # Where an answer came to a piece, nothing before it was sent again. How often one without an
+    # answer is sent depends on how soon the system notices that the network is gone.
+    assert pieces.starts_bytes == sorted(pieces.starts_bytes)
+    page.get_by_role("button", name="Make the clips").wait_for()
     task_id = page.url.rpartition("/")[2]
-    assert _sha256(_source_of(visitor, system, task_id)) == sha256
+    assert _sha256(_source_of(system, task_id)) == sha256
+    page.get_by_role("button", name="Make the clips").click()
     visitor.wait_done()
     assert page.evaluate("localStorage.uploads") == "{}"
 
@@ -93,16 +94,14 @@ def test_refused_upload_is_tried_again(visitor: Visitor, video_url: str) -> None
     file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=video)
     page.set_input_files("input[type=file]", file)
     page.locator(".drop .failure").wait_for()
-    visitor.console_errors.clear()  # the browser's own line on a refused call
     page.get_by_role("button", name="Retry lap.mp4").click()
     page.locator(".drop a").click()
     visitor.wait_done()
-    assert visitor.console_errors == []
+    # But for the browser's own line on a refused call.
+    assert [line for line in visitor.console_errors if "403" not in line] == []
 
 
-def _source_of(visitor: Visitor, system: RunningSystem, task_id: str) -> Path:
-    """Return the source of a task that is planned or rendered: then the upload is its own."""
-    query = f"SELECT source_path FROM tasks WHERE id = '{task_id}'"
-    while (row := system.execute(query)[0])[0] is None:
-        visitor.page.wait_for_timeout(20)
-    return system.home / "share" / str(row[0])
+def _source_of(system: RunningSystem, task_id: str) -> Path:
+    """Return the source of a planned task: the upload is its own."""
+    ((path,),) = system.execute(f"SELECT source_path FROM tasks WHERE id = '{task_id}'")
+    return system.home / "share" / str(path)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import Visitor
-from playwright.sync_api import FilePayload, Route
+from playwright.sync_api import FilePayload, Route, expect
 
 PIECES = "**/uploads/*"
 DROP = """([selector, name]) => {
@@ -34,8 +34,7 @@ def _hold_pieces(visitor: Visitor) -> list[Route]:
 
 
 def _release(visitor: Visitor, waiting: list[Route]) -> None:
-    while not waiting:
-        visitor.page.wait_for_timeout(20)
+    visitor.wait_until(lambda: waiting, "a piece")
     for route in waiting:
         route.continue_()
     visitor.page.unroute(PIECES)
@@ -54,9 +53,9 @@ def test_upload_goes_on_beside_other_screens(visitor: Visitor, video_url: str) -
     page.fill("#brand-name", "Half typed")
     with page.expect_response(lambda answer: answer.url.endswith("/tasks")):
         _release(visitor, waiting)
-    visitor.wait_true("document.querySelector('[role=status]').innerText === 'Accepted.'")
+    expect(page.locator("[role=status]")).to_have_text("Accepted.")
     assert page.url.endswith("#/brand")
-    assert page.input_value("#brand-name") == "Half typed"
+    expect(page.locator("#brand-name")).to_have_value("Half typed")
     visitor.open("new")
     page.get_by_role("link", name="Open the clips of lap.mp4").click()
     page.wait_for_url("**/#/task/*")
@@ -69,8 +68,7 @@ def test_tab_asks_before_it_is_closed_on_every_screen(visitor: Visitor, video_ur
     visitor.open("tasks")
     page.wait_for_selector(".empty")
     page.locator("main").click()  # browsers ask only who has touched the page
-    while not waiting:
-        page.wait_for_timeout(20)
+    visitor.wait_until(lambda: waiting, "a piece")
     with page.expect_event("dialog") as asked:
         page.on("dialog", lambda dialog: dialog.accept())
         page.reload()
@@ -84,7 +82,8 @@ def test_links_typed_meanwhile_stay(visitor: Visitor, video_url: str) -> None:
     page.fill("#links", f"{video_url}?half")
     _release(visitor, waiting)
     page.get_by_role("link", name="Open the clips of lap.mp4").wait_for()
-    assert page.input_value("#links") == f"{video_url}?half"
+    expect(page.locator("[role=status]")).to_have_text("Accepted.")
+    expect(page.locator("#links")).to_have_value(f"{video_url}?half")
     assert page.url.endswith("#/") or page.url.endswith("#/new")
 
 
@@ -165,9 +164,8 @@ def test_file_may_be_dropped_on_a_field_for_files(visitor: Visitor) -> None:
 def test_log_out_ends_uploads(visitor: Visitor, video_url: str) -> None:
     waiting = _hold_pieces(visitor)
     visitor.page.set_input_files("input[type=file]", _film(visitor, video_url))
-    while not waiting:
-        visitor.page.wait_for_timeout(20)
+    visitor.wait_until(lambda: waiting, "a piece")
     visitor.page.get_by_role("button", name="Log out").click()
     visitor.page.wait_for_selector("#email")
     visitor.sign_up()
-    assert visitor.page.locator(".drop li").count() == 0
+    expect(visitor.page.locator(".drop li")).to_have_count(0)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Visitor
+from conftest import WORK_LIMIT_MS, Visitor
+from playwright.sync_api import expect
 from running_system import RunningSystem
 
 from idrl_testing import numbered, site
@@ -23,9 +24,13 @@ SEEK = """([video, seconds]) => new Promise(done => {
     canvas.getContext('2d').drawImage(video, 0, 0);
     done(canvas.toDataURL('image/png').split(',')[1]);
   };
-  video.pause();
-  video.onseeked = () => requestAnimationFrame(drawn);
-  video.currentTime = seconds;
+  const seek = () => {
+    video.pause();
+    video.onseeked = () => requestAnimationFrame(drawn);
+    video.currentTime = seconds;
+  };
+  if (video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) seek();
+  else video.onloadeddata = seek;
 })"""
 
 
@@ -78,10 +83,10 @@ def test_frames_of_clips(
     page.get_by_role("button", name="Make the clips").wait_for()
     task_id = page.url.rpartition("/")[2]
     _start_parts(system, task_id, "number = 0")
-    page.wait_for_selector(".card.done", timeout=60_000)
+    page.wait_for_selector(".card.done", timeout=WORK_LIMIT_MS)
     page.locator(".card.done .picture").click()
     visitor.wait_true("document.querySelector('video')?.currentTime > 0")
-    assert page.locator(".card.done").count() == 1
+    expect(page.locator(".card.done")).to_have_count(1)
     numbers = [_number_shown(visitor, seconds, tmp_path) for seconds in PLACES_S]
     assert numbers == [int(seconds * RATE) for seconds in PLACES_S]
     page.keyboard.press("Escape")
@@ -110,7 +115,7 @@ def test_list_has_a_picture_once_the_first_clip_is_done(
     page.get_by_role("button", name="Make the clips").wait_for()
     task_id = page.url.rpartition("/")[2]
     _start_parts(system, task_id, "number = 1")
-    with page.expect_response("**/parts/0/poster.jpg", timeout=60_000) as found:
+    with page.expect_response("**/parts/0/poster.jpg", timeout=WORK_LIMIT_MS) as found:
         visitor.open("tasks")
     assert found.value.status == 409
     _start_parts(system, task_id, "number <> 1")
