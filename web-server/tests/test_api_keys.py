@@ -141,3 +141,31 @@ def test_key_of_a_disabled_account_is_refused(
     app.test_cli_runner().invoke(args=["users", "disable", "ada@example.com"])
     answer = app.test_client().get("/tasks", headers=bearer(key))
     assert_problem(answer, 401, "token_invalid")
+
+
+def test_keys_are_listed_in_pages(client: FlaskClient, headers: dict[str, str]) -> None:
+    for number in range(5):
+        new_key(client, headers, name=f"key {number}")
+    whole = client.get("/me/keys", headers=headers)
+    assert "Link" not in whole.headers
+    listed, path = [], "/me/keys?max=2"
+    while path:
+        page = client.get(path, headers=headers)
+        listed.append(page.get_json())
+        path = page.headers.get("Link", "").partition(">")[0][1:]
+    assert [len(page) for page in listed] == [2, 2, 1]
+    assert [key for page in listed for key in page] == whole.get_json()
+
+
+def test_cursors_of_keys_are_good_for_their_owner(
+    client: FlaskClient, headers: dict[str, str], auth: AuthActions
+) -> None:
+    for number in range(2):
+        new_key(client, headers, name=f"key {number}")
+    link = client.get("/me/keys?max=1", headers=headers).headers["Link"].partition(">")[0][1:]
+    assert_problem(client.get(f"{link}x", headers=headers), 400, "cursor_invalid")
+    auth.signup("bob", "bob@example.com")
+    other = bearer(auth.login("bob@example.com").get_json()["token"])
+    assert_problem(client.get(link, headers=other), 400, "cursor_invalid")
+    for query in ("max=0", "max=101", "order=1"):
+        assert_problem(client.get(f"/me/keys?{query}", headers=headers), 400, "invalid_query")

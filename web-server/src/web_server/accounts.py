@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import BigInteger, Delete, column, delete, func, or_, select, table, update
 from sqlalchemy.exc import IntegrityError
 
+from idrl_common.cursors import Position, newest_first
 from web_server.authentication import KEY_PREFIX, key_sha256
 from web_server.db import transaction
 from web_server.login_throttle import account_of
@@ -150,11 +151,12 @@ def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[Ap
     return row, key
 
 
-def list_keys(user_id: int) -> list[ApiKey]:
-    """Return the account's keys, the newest first."""
-    query = select(ApiKey).where(ApiKey.user_id == user_id)
+def list_keys(user_id: int, limit: int, after: Position | None = None) -> list[ApiKey]:
+    """Return the account's keys behind `after`, the newest first."""
+    owned = select(ApiKey).where(ApiKey.user_id == user_id)
+    page = newest_first(owned, (ApiKey.created_at, ApiKey.id), limit, after)
     with transaction() as session:
-        keys = list(session.scalars(query.order_by(ApiKey.created_at.desc(), ApiKey.id)))
+        keys = list(session.scalars(page))
         session.expunge_all()
         return keys
 

@@ -6,6 +6,7 @@ from sqlalchemy.exc import NoResultFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from idrl_common import health
+from idrl_common.cursors import CursorInvalid
 from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier
@@ -71,6 +72,7 @@ PROBLEMS: ProblemMap = {
     services.BadCredentials: (401, "bad_credentials"),
     services.AccountDisabled: (403, "account_disabled"),
     services.InvitationInvalid: (403, "invitation_invalid"),
+    CursorInvalid: (400, "cursor_invalid"),
     accounts.KeyNotFound: (404, "key_not_found"),
     accounts.TooManyKeys: (409, "too_many_keys"),
     NoResultFound: (401, "token_invalid"),

@@ -1,16 +1,18 @@
 """The calls below /me: what callers do with their own account and its keys."""
 
 import uuid
+from functools import partial
 
 from flask import Blueprint, Response, jsonify
 
 from idrl_common.access import caller
+from idrl_common.paging import page_response
 from idrl_common.validation import parse_body
 from web_server import account_removal, accounts
 from web_server.authentication import reads_account_now
 from web_server.documents import account_document, key_document
 from web_server.gateway import TasksService
-from web_server.schemas import ChangeProfile, DeleteAccount, NewKey
+from web_server.schemas import ChangeProfile, DeleteAccount, KeyListing, NewKey
 from web_server.views import AuthService, limit_body
 
 
@@ -54,8 +56,9 @@ def blueprint(auth: AuthService, tasks: TasksService, sample_url: str | None) ->
 
     @routes.get("/keys")
     def list_keys() -> Response:
-        keys = accounts.list_keys(caller().user_id)
-        return _private(jsonify([key_document(key) for key in keys]))
+        user_id = caller().user_id
+        rows_after = partial(accounts.list_keys, user_id)
+        return _private(page_response(KeyListing, "keys", user_id, rows_after, key_document))
 
     @routes.delete("/keys/<key_id>")
     @reads_account_now

@@ -15,7 +15,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from idrl_common.paging import PageQuery
 from idrl_common.validation import Body, CleanStr, JsonInt
+from web_server.accounts import MAX_KEYS
 from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
 from web_server.share_tokens import DEFAULT_LIFETIME_S, MAX_LIFETIME_S, MIN_LIFETIME_S
 
@@ -151,6 +153,12 @@ class NewKey(Body):
 
     name: Annotated[CleanStr, AfterValidator(_printable)] = Field(min_length=1, max_length=100)
     expires_in_days: JsonInt | None = Field(None, ge=1, le=3650)
+
+
+class KeyListing(PageQuery):
+    """The query of GET /me/keys."""
+
+    max: int = Field(MAX_KEYS, ge=1, le=MAX_KEYS)
 
 
 class NewLink(Body):

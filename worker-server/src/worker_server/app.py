@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from flask import Flask
 
 from idrl_common import health
+from idrl_common.cursors import CursorInvalid
 from idrl_common.problems import FieldError, Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier, identify
@@ -29,7 +30,6 @@ from worker_server.api import (
 from worker_server.api.archives import ArchiveSender, NoClips
 from worker_server.api.batch_queries import BatchNotFound
 from worker_server.api.clips import ClipSender
-from worker_server.api.cursors import CursorInvalid
 from worker_server.api.metrics import WorkCollector
 from worker_server.api.poster_queries import PosterNotFound
 from worker_server.api.served_bytes import ServedBytes

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any, TypedDict
 
-from worker_server.api.cursors import Position
+from idrl_common.cursors import Position
 from worker_server.api.queries import CREATED_US, TIME
 from worker_server.db import PreparedQuery, fetch_json
 from worker_server.queue.statuses import TaskStatus

@@ -7,22 +7,22 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic_core import to_json
 
-from idrl_common import request_ids
+from idrl_common import cursors, request_ids
 from idrl_common.access import caller
+from idrl_common.cursors import Position
+from idrl_common.paging import next_link
 from idrl_common.problems import FieldError, Problem
 from idrl_common.validation import parse_body, parse_query, validate_each
-from worker_server.api import batch_queries, cursors, rate_limits, services, tags
+from worker_server.api import batch_queries, rate_limits, services, tags
 from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.brand_choices import with_brands
 from worker_server.api.caller_urls import check_callback_url, url_error
-from worker_server.api.cursors import Position
 from worker_server.api.edits import edits_of_items
 from worker_server.api.idempotency import request_key
 from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
-from worker_server.api.task_reads import next_link
 from worker_server.api.upload_choices import upload_errors
 from worker_server.edits import Edit
 from worker_server.queue.batches import BatchSubmission

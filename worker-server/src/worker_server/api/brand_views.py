@@ -3,6 +3,7 @@
 import tempfile
 import time
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
 from idrl_common.access import caller
+from idrl_common.paging import PageQuery, page_response
 from idrl_common.validation import Body, Query, parse_body, parse_query
 from worker_server.api import brand_forms, services, tags
 from worker_server.api.ids import parse_id
@@ -32,6 +34,12 @@ class DefaultChoice(Body):
     """The body of PUT /brands/default."""
 
     brand_id: BrandChoice | None = Field(...)
+
+
+class Listing(PageQuery):
+    """The query of GET /brands."""
+
+    max: int = Field(brands.MAX_BRANDS, ge=1, le=brands.MAX_BRANDS)
 
 
 class PreviewQuery(Query):
@@ -64,7 +72,9 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
 
     @routes.get("")
     def list_brands() -> Response:
-        return jsonify([_document(each) for each in brands.list_brands(caller().user_id)])
+        owner_id = caller().user_id
+        rows_after = partial(brands.list_brands, owner_id)
+        return page_response(Listing, "brands", owner_id, rows_after, _document)
 
     @routes.get("/default")
     def get_default_brand() -> Response:

@@ -129,6 +129,7 @@ class EventListing(Query):
 
     max: int = Field(200, ge=1, le=1000)
     after: int = Field(-1, ge=-1, le=2**63 - 1)
+    cursor: CleanStr | None = None  # counts instead of `after`
 
 
 class Listing(Query):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from worker_server.api.cursors import Position
+from idrl_common.cursors import Position
 from worker_server.api.queries import (
     CREATED_US,
     EXPIRY,

@@ -1,14 +1,15 @@
 """GET of a task and of a page of tasks: documents with tags, and links to next pages."""
 
 import uuid
-from urllib.parse import urlencode
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 
-from worker_server.api import cursors, queries, tags
-from worker_server.api.cursors import Position
+from idrl_common import cursors
+from idrl_common.cursors import Position
+from idrl_common.paging import next_link
+from worker_server.api import queries, services, tags
 from worker_server.api.queries import PartTotals
-from worker_server.api.schemas import Listing, task_document
+from worker_server.api.schemas import EventListing, Listing, event_document, task_document
 from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_row_versions
 from worker_server.errors import FailureCode
 from worker_server.queue.estimates import QueueEstimates
@@ -57,6 +58,21 @@ def page_response(
     return response
 
 
+def events_response(owner_id: int, task_id: uuid.UUID, query: EventListing) -> Response:
+    """Return a page of the task's events; raise TaskNotFound or CursorInvalid."""
+    after, list_name = query.after, f"events {task_id}"
+    if query.cursor is not None:
+        after = cursors.decode(query.cursor, owner_id, list_name).created_us
+    events = services.list_events(owner_id, task_id, after, query.max + 1)
+    page = events[: query.max]
+    response = jsonify([event_document(event) for event in page])
+    if len(events) > len(page):
+        # Ids are in order of creation, and the cursor needs a number alone.
+        end = Position(page[-1].id, task_id)
+        response.headers["Link"] = next_link(cursors.encode(end, owner_id, list_name))
+    return response
+
+
 def _page_request(owner_id: int, query: Listing) -> PageRequest:
     after: Position | None = None
     if query.cursor is not None:
@@ -66,12 +82,6 @@ def _page_request(owner_id: int, query: Listing) -> PageRequest:
         query.q,
     )  # fmt: skip
     return PageRequest(owner_id, query.max, query.order == "1", after, where)
-
-
-def next_link(cursor: str) -> str:
-    """Return the Link header to the page behind this one: the same call, with the cursor."""
-    parameters = {name: values[-1] for name, values in request.args.lists()}
-    return f'<{request.path}?{urlencode({**parameters, "cursor": cursor})}>; rel="next"'
 
 
 def _key(query: Listing) -> str:

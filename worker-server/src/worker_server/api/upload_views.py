@@ -1,11 +1,14 @@
 """The `/uploads` calls: tus 1.0, and the list of what no task has yet."""
 
+from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
+from pydantic import Field
 from werkzeug.http import http_date
 
 from idrl_common.access import caller
+from idrl_common.paging import PageQuery, page_response
 from idrl_common.problems import Problem
 from idrl_common.wsgi import DRAIN_AFTERWARDS
 from worker_server.api import services, tus, upload_receiving
@@ -16,6 +19,12 @@ from worker_server.queue import uploads
 from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
+
+
+class Listing(PageQuery):
+    """The query of GET /uploads."""
+
+    max: int = Field(uploads.MAX_OPEN, ge=1, le=uploads.MAX_OPEN)
 
 
 def blueprint(share: ShareMonitor) -> Blueprint:
@@ -40,8 +49,9 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.get("")
     def list_uploads() -> Response:
-        unused = uploads.list_unused(caller().user_id, uploads.MAX_OPEN)
-        return jsonify([_document(each) for each in unused])
+        owner_id = caller().user_id
+        rows_after = partial(uploads.list_unused, owner_id)
+        return page_response(Listing, "uploads", owner_id, rows_after, _document)
 
     @routes.post("")
     def create_upload() -> Response:

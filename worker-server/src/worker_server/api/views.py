@@ -24,7 +24,6 @@ from worker_server.api.schemas import (
     EventListing,
     Listing,
     NewTask,
-    event_document,
     task_document,
 )
 from worker_server.api.slots import slots_for
@@ -75,10 +74,8 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 
     @routes.get("/<task_id>/events")
     def list_events(task_id: str) -> Response:
-        query = parse_query(EventListing)
-        key = parse_id(task_id, TaskNotFound)
-        events = services.list_events(caller().user_id, key, query.after, query.max)
-        return jsonify([event_document(event) for event in events])
+        query, owner_id = parse_query(EventListing), caller().user_id
+        return task_reads.events_response(owner_id, parse_id(task_id, TaskNotFound), query)
 
     @routes.get("/<task_id>/parts/<int:number>")
     def download_part(task_id: str, number: int) -> BaseResponse:

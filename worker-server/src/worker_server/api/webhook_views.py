@@ -1,18 +1,17 @@
 """The `/webhooks` calls: each parses, calls one service and answers."""
 
-from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, jsonify
 from pydantic import AfterValidator, Field
 
 from idrl_common.access import caller
-from idrl_common.validation import Body, CleanStr, Query, parse_body, parse_query
+from idrl_common.cursors import Position
+from idrl_common.paging import PageQuery, page_by_position, page_response
+from idrl_common.validation import Body, CleanStr, parse_body
 from worker_server import webhook_signatures as signing
-from worker_server.api import cursors
-from worker_server.api.cursors import Position
 from worker_server.api.ids import parse_id
-from worker_server.api.task_reads import next_link
 from worker_server.api.times import utc_text
 from worker_server.fetching import check_url
 from worker_server.models import Webhook, WebhookDelivery
@@ -21,7 +20,6 @@ from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.webhook_rows import DEFAULT_EVENTS, EVENTS, WebhookNotFound
 from worker_server.settings import current
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Events = Annotated[
     list[Literal[EVENTS]],  # type: ignore[valid-type] # the values are those of the rows
     Field(min_length=1, max_length=len(EVENTS)),
@@ -36,11 +34,16 @@ class NewWebhook(Body):
     events: Events = Field(default_factory=lambda: list(DEFAULT_EVENTS))
 
 
-class DeliveryListing(Query):
+class Listing(PageQuery):
+    """The query of GET /webhooks."""
+
+    max: int = Field(webhook_rows.MAX_WEBHOOKS, ge=1, le=webhook_rows.MAX_WEBHOOKS)
+
+
+class DeliveryListing(PageQuery):
     """The query of GET /webhooks/<id>/deliveries."""
 
     max: int = Field(20, ge=1, le=100)
-    cursor: CleanStr | None = None
 
 
 def blueprint() -> Blueprint:
@@ -59,7 +62,9 @@ def blueprint() -> Blueprint:
 
     @routes.get("")
     def list_webhooks() -> Response:
-        return jsonify([_webhook(row) for row in webhook_rows.list_webhooks(caller().user_id)])
+        owner_id = caller().user_id
+        rows_after = partial(webhook_rows.list_webhooks, owner_id)
+        return page_response(Listing, "webhooks", owner_id, rows_after, _webhook)
 
     @routes.get("/callback-secret")
     def get_callback_secret() -> Response:
@@ -96,18 +101,11 @@ def _add_deliveries(routes: Blueprint) -> None:
 
     @routes.get("/<webhook_id>/deliveries")
     def list_deliveries(webhook_id: str) -> Response:
-        query, owner_id = parse_query(DeliveryListing), caller().user_id
-        key = parse_id(webhook_id, WebhookNotFound)
-        list_name, after = f"deliveries {key}", None
-        if query.cursor is not None:
-            position = cursors.decode(query.cursor, owner_id, list_name)
-            after = (position.created_at, position.row_id)
-        rows = webhook_rows.list_deliveries(owner_id, key, query.max, after)
-        response = jsonify([_delivery(row) for row in rows])
-        if len(rows) == query.max:
-            end = cursors.encode(_position(rows[-1]), owner_id, list_name)
-            response.headers["Link"] = next_link(end)
-        return response
+        owner_id, key = caller().user_id, parse_id(webhook_id, WebhookNotFound)
+        rows_after = partial(webhook_rows.list_deliveries, owner_id, key)
+        return page_by_position(
+            DeliveryListing, f"deliveries {key}", owner_id, rows_after, _delivery, _position
+        )
 
     @routes.post("/<webhook_id>/deliveries/<delivery_id>/resend")
     def resend(webhook_id: str, delivery_id: str) -> tuple[Response, int]:
@@ -146,6 +144,4 @@ def _delivery(row: WebhookDelivery) -> dict[str, Any]:
 
 
 def _position(row: WebhookDelivery) -> Position:
-    since = row.event_at.astimezone(UTC) - _EPOCH
-    micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    return Position(micros, row.id)
+    return Position.at(row.event_at, row.id)

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from idrl_common.cursors import Position, newest_first
 from worker_server.db import PreparedQuery, fetch_json, transaction
 from worker_server.models import Brand, BrandDefault, Task
 from worker_server.queue.session import ScopedSession, lock_for_owner, may_still_render
@@ -86,11 +87,12 @@ def find(owner_id: int, brand_id: uuid.UUID) -> Brand:
         return brand
 
 
-def list_brands(owner_id: int) -> list[Brand]:
-    """Return the account's brands, newest first."""
+def list_brands(owner_id: int, limit: int, after: Position | None = None) -> list[Brand]:
+    """Return the account's brands behind `after`, newest first."""
     owned = select(Brand).where(Brand.owner_id == owner_id, _is_listed())
+    page = newest_first(owned, (Brand.created_at, Brand.id), limit, after)
     with transaction() as session:
-        brands = session.scalars(owned.order_by(Brand.created_at.desc(), Brand.id)).all()
+        brands = session.scalars(page).all()
         session.expunge_all()
         return list(brands)
 

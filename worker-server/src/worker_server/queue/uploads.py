@@ -18,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 
+from idrl_common.cursors import Position, newest_first
 from worker_server.db import transaction
 from worker_server.models import Task, Upload
 from worker_server.queue import totals
@@ -210,11 +211,12 @@ def _unfinished(state: UploadState) -> UploadUnfinished:
     return UploadUnfinished(sentence)
 
 
-def list_unused(owner_id: int, limit: int) -> list[UploadState]:
-    """Return the uploads that no task has, newest first."""
-    query = select(*_STATE).where(Upload.owner_id == owner_id, _IS_UNUSED)
+def list_unused(owner_id: int, limit: int, after: Position | None = None) -> list[UploadState]:
+    """Return the uploads behind `after` that no task has, newest first."""
+    owned = select(*_STATE).where(Upload.owner_id == owner_id, _IS_UNUSED)
+    page = newest_first(owned, (Upload.created_at, Upload.id), limit, after)
     with transaction() as session:
-        rows = session.execute(query.order_by(Upload.created_at.desc()).limit(limit)).all()
+        rows = session.execute(page).all()
     return [_state(row) for row in rows]
 
 

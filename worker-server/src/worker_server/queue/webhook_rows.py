@@ -2,10 +2,11 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
+from idrl_common.cursors import Position, newest_first
 from worker_server.db import transaction
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import callbacks
@@ -66,13 +67,12 @@ def create(owner_id: int, url: str, events: Sequence[str], secret: bytes) -> Web
         return row
 
 
-def list_webhooks(owner_id: int) -> list[Webhook]:
-    """Return the account's webhooks, newest first; callbacks are none of them."""
-    newest = (Webhook.created_at.desc(), Webhook.id.desc())
+def list_webhooks(owner_id: int, limit: int, after: Position | None = None) -> list[Webhook]:
+    """Return the account's webhooks behind `after`, newest first; callbacks are none of them."""
+    of_account = select(Webhook).where(*_of_account(owner_id))
+    page = newest_first(of_account, (Webhook.created_at, Webhook.id), limit, after)
     with transaction() as session:
-        rows = session.scalars(
-            select(Webhook).where(*_of_account(owner_id)).order_by(*newest)
-        ).all()
+        rows = session.scalars(page).all()
         session.expunge_all()
         return list(rows)
 
@@ -115,20 +115,17 @@ def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
 
 
 def list_deliveries(
-    owner_id: int, webhook_id: uuid.UUID, limit: int, after: tuple[datetime, uuid.UUID] | None
+    owner_id: int, webhook_id: uuid.UUID, limit: int, after: Position | None = None
 ) -> list[WebhookDelivery]:
-    """Return the webhook's deliveries after the position `after`, newest first.
+    """Return the webhook's deliveries behind `after`, newest first.
 
     Raise WebhookNotFound.
     """
-    position = tuple_(WebhookDelivery.event_at, WebhookDelivery.id)
-    statement = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
-    if after is not None:
-        statement = statement.where(position < after)
-    newest = (WebhookDelivery.event_at.desc(), WebhookDelivery.id.desc())
+    of_webhook = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+    columns = (WebhookDelivery.event_at, WebhookDelivery.id)
     with transaction() as session:
         _owned(session, owner_id, webhook_id)
-        rows = session.scalars(statement.order_by(*newest).limit(limit)).all()
+        rows = session.scalars(newest_first(of_webhook, columns, limit, after)).all()
         session.expunge_all()
         return list(rows)
 

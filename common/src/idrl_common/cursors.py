@@ -12,11 +12,19 @@ import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITION = struct.Struct(">q16s")
 _CHECKSUM_BYTES = 8
 _LATEST_US = 253_402_300_799_999_999  # the end of the year 9999
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+TimeColumn = InstrumentedAttribute[datetime]
+IdColumn = InstrumentedAttribute[uuid.UUID]
 
 
 class CursorInvalid(Exception):
@@ -33,10 +41,24 @@ class Position:
     created_us: int
     row_id: uuid.UUID
 
+    @classmethod
+    def at(cls, created_at: datetime, row_id: uuid.UUID) -> "Position":
+        """Return the position of a row of this time."""
+        return cls((created_at - _EPOCH) // timedelta(microseconds=1), row_id)
+
     @property
     def created_at(self) -> datetime:
         """The same time, exact to the microsecond."""
         return _EPOCH + timedelta(microseconds=self.created_us)
+
+
+def newest_first(
+    rows: Select[Row], columns: tuple[TimeColumn, IdColumn], limit: int, after: Position | None
+) -> Select[Row]:
+    """Return the first of the rows behind the position; they are in order of the two columns."""
+    if after is not None:
+        rows = rows.where(tuple_(*columns) < (after.created_at, after.row_id))
+    return rows.order_by(*(column.desc() for column in columns)).limit(limit)
 
 
 def encode(position: Position, owner_id: int, query: str) -> str:

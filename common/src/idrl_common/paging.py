@@ -1,0 +1,83 @@
+"""Pages of short lists, newest first: `max`, `cursor`, and `Link` where there is more.
+
+Lists of tasks and of batches, whose rows are counted, tagged or searched, make their own answers.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlencode
+
+from flask import Response, jsonify, request
+
+from idrl_common import cursors
+from idrl_common.cursors import Position
+from idrl_common.validation import CleanStr, Query, parse_query
+
+
+class PageQuery(Query):
+    """The query of a list; each list has its own `max`."""
+
+    max: int
+    cursor: CleanStr | None = None
+
+
+class _Created(Protocol):
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+Row = TypeVar("Row")
+CreatedRow = TypeVar("CreatedRow", bound=_Created)
+# Returns so many rows at most, behind the position where there is one.
+RowsAfter = Callable[[int, Position | None], Sequence[Row]]
+
+
+def position_of(row: _Created) -> Position:
+    """Return where a row stands in order of creation."""
+    return Position.at(row.created_at, row.id)
+
+
+def page_response(
+    query: type[PageQuery],
+    list_name: str,
+    owner_id: int,
+    rows_after: RowsAfter[CreatedRow],
+    document: Callable[[CreatedRow], Any],
+) -> Response:
+    """Answer with the page of the owner's list that the request's query names.
+
+    Raise a 400 Problem or CursorInvalid.
+    """
+    return page_by_position(query, list_name, owner_id, rows_after, document, position_of)
+
+
+def page_by_position(
+    query: type[PageQuery],
+    list_name: str,
+    owner_id: int,
+    rows_after: RowsAfter[Row],
+    document: Callable[[Row], Any],
+    position: Callable[[Row], Position],
+) -> Response:
+    """As `page_response`, for rows whose order is by `position`."""
+    asked = parse_query(query)
+    after = None
+    if asked.cursor is not None:
+        after = cursors.decode(asked.cursor, owner_id, list_name)
+    rows = rows_after(asked.max + 1, after)
+    page = rows[: asked.max]
+    response = jsonify([document(row) for row in page])
+    if len(rows) > len(page):
+        end = cursors.encode(position(page[-1]), owner_id, list_name)
+        response.headers["Link"] = next_link(end)
+    return response
+
+
+def next_link(cursor: str) -> str:
+    """Return the Link header to the page behind this one: the same call, with the cursor."""
+    parameters = {name: values[-1] for name, values in request.args.lists()}
+    return f'<{request.path}?{urlencode({**parameters, "cursor": cursor})}>; rel="next"'
