@@ -42,7 +42,7 @@ def run(options: Options) -> Report:
     seconds = 1 if options.quick else 5
     with stack.running() as system:
         _fill(system)
-        with stack.bare(
+        with stack.baseline(
             system, {"task": _answer(system, _TASK), "list": _answer(system, _LIST)}
         ) as bare_port:
             load = _loader(system, seconds)

@@ -20,7 +20,7 @@ _QUEUED = 10_000
 _WAKEUPS_AT_MOST = 1000
 _RENDERING = "SELECT 1 FROM parts WHERE task_id = %s AND status = 'rendering'"
 _DOWNLOADING = "SELECT 1 FROM tasks WHERE id = %s AND status = 'downloading'"
-_TAKEN_BACK = """
+_RECLAIMED = """
     SELECT extract(epoch FROM min(lost.at) - %s::timestamptz)::float FROM task_events AS lost
     WHERE lost.task_id = %s AND lost.kind = 'lease_lost' AND lost.at > %s::timestamptz
         AND (lost.part IS NOT NULL) = %s
@@ -34,10 +34,10 @@ def killed_workers(target: Target, rounds: int) -> Figures:
     """
     caller = _caller(target)
     return {
-        "kill -9 of a render worker → its part is taken back, s": [
+        "kill -9 of a render worker → its part is reclaimed, s": [
             _killed(target, caller, "render", "long.mp4") for _ in range(rounds)
         ],
-        "kill -9 of a fetch worker → its task is taken back, s": [
+        "kill -9 of a fetch worker → its task is reclaimed, s": [
             _killed(target, caller, "fetch", "slow.mp4") for _ in range(rounds)
         ],
     }
@@ -98,8 +98,8 @@ def _killed(target: Target, caller: Caller, program: str, source: str) -> float:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     values = (killed_at, submission.task_id, killed_at, is_render)
-    wait_until(lambda: target.rows(_TAKEN_BACK, *values)[0][0] is not None)
-    elapsed = float(str(target.rows(_TAKEN_BACK, *values)[0][0]))
+    wait_until(lambda: target.rows(_RECLAIMED, *values)[0][0] is not None)
+    elapsed = float(str(target.rows(_RECLAIMED, *values)[0][0]))
     _end(target, caller, submission)
     return elapsed
 

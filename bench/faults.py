@@ -14,8 +14,8 @@ from chaos.target import Target
 Figures = Mapping[str, list[float]]
 # By figure: the greatest value that is allowed.
 _GOALS = {
-    "kill -9 of a render worker → its part is taken back, s": 20.0,
-    "kill -9 of a fetch worker → its task is taken back, s": 20.0,
+    "kill -9 of a render worker → its part is reclaimed, s": 20.0,
+    "kill -9 of a fetch worker → its task is reclaimed, s": 20.0,
     "abort → no process and no file, p95, s": 3.0,
     "abort of a dead worker's task → no file, s": 20.0,
     "abort of a dead worker's task, Redis away → no file, s": 20.0,

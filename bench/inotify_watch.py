@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-_LOOK_MS = 100
+_POLL_MS = 100
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            for event in self._inotify.read(timeout=_LOOK_MS):
+            for event in self._inotify.read(timeout=_POLL_MS):
                 self._note(event, time.time())
 
     def _note(self, event: Any, at: float) -> None:  # noqa: ANN401 # untyped library

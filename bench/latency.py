@@ -1,7 +1,7 @@
 """A task's latency on an idle system: from 202 to its clip's first byte, step by step.
 
 The system's own share is from 202 to the encoder's start, and from the encoder's end to the
-download. Each step of an encoded clip stands beside its physical limit: its bare work, measured
+download. Each step of an encoded clip stands beside its physical limit: its least work, measured
 alone. A copied clip follows, which is decoded once as a check.
 """
 
@@ -19,7 +19,7 @@ from bench.limits import Limit, limits
 from bench.paired import Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
-from bench.running_system import Live, running
+from bench.running_system import RunningSystem, running
 from idrl_client import NotFound, Refused
 from idrl_local import sample
 from worker_server.media import PROFILES, PartEdit, Quality
@@ -47,7 +47,7 @@ def run(options: Options) -> Report:
     with running(video, **_SETTINGS, RENDER_COPY="off") as live:
         encoded = _samples(live, turns)
         with tempfile.TemporaryDirectory(dir=live.installation.home.root) as folder:
-            bare = limits(live, _edit(video), Path(folder))
+            limit_of = limits(live, _edit(video), Path(folder))
     with running(video, **_SETTINGS) as live:
         copied = _samples(live, turns)
     steps = {name: 1000 * paired.median({"": encoded}, "", name) for name in _own_steps(encoded[0])}
@@ -58,27 +58,27 @@ def run(options: Options) -> Report:
         for name, goal_s in ((_START, _START_GOAL_S), (_END, _END_GOAL_S))
     ]
     return Report(
-        [_table("encoded", encoded, bare), _table("copied", copied, {})],
+        [_table("encoded", encoded, limit_of), _table("copied", copied, {})],
         comparisons,
         {
             "runs": {"encoded": encoded, "copied": copied},
-            "limits": {name: asdict(limit) for name, limit in bare.items()},
+            "limits": {name: asdict(limit) for name, limit in limit_of.items()},
         },
     )
 
 
-def _samples(live: Live, turns: int) -> list[Sample]:
+def _samples(live: RunningSystem, turns: int) -> list[Sample]:
     with sample.served(sources.make(sources.QUICK)) as short:
         for _ in range(_WARM_UPS):
             _time_of_task(live, short)
     return [_time_of_task(live, live.url) for _ in range(turns)]
 
 
-def _table(how: str, samples: list[Sample], bare: dict[str, Limit]) -> Table:
+def _table(how: str, samples: list[Sample], limit_of: dict[str, Limit]) -> Table:
     size = paired.median({"": samples}, "", "size_bytes") / _MIB
     title = f"One {how} part of {_SECONDS} s and {size:.1f} MiB, {len(samples)} times"
     columns = ("step", "median ms", "least", "greatest", "limit ms", "which is")
-    rows = [_row(name, samples, bare) for name in samples[0] if name != "size_bytes"]
+    rows = [_row(name, samples, limit_of) for name in samples[0] if name != "size_bytes"]
     return Table(title, columns, rows)
 
 
@@ -87,15 +87,15 @@ def _edit(video: Path) -> PartEdit:
     return edits(video, PROFILES[Quality.BALANCED], _SECONDS)[0]
 
 
-def _row(name: str, samples: list[Sample], bare: dict[str, Limit]) -> tuple[str | float, ...]:
-    limit = bare.get(name.rpartition(" → ")[2]) if name not in (_START, _END, _ALL) else None
-    if name == _ALL and bare:
-        limit = Limit("their sum", sum(each.seconds for each in bare.values()))
+def _row(name: str, samples: list[Sample], limit_of: dict[str, Limit]) -> tuple[str | float, ...]:
+    limit = limit_of.get(name.rpartition(" → ")[2]) if name not in (_START, _END, _ALL) else None
+    if name == _ALL and limit_of:
+        limit = Limit("their sum", sum(each.seconds for each in limit_of.values()))
     shown = (1000 * limit.seconds, limit.work) if limit else ("", "")
     return (name, *_milliseconds(samples, name), *shown)
 
 
-def _time_of_task(live: Live, url: str) -> Sample:
+def _time_of_task(live: RunningSystem, url: str) -> Sample:
     """Process one task, and return the seconds of each step."""
     with Watch(live.share, live.scratch) as watch:
         task_id = live.post(url)
@@ -116,7 +116,7 @@ def _time_of_task(live: Live, url: str) -> Sample:
     return {**dict(_steps(moments)), "size_bytes": float(size_bytes)}
 
 
-def _first_byte(live: Live, task_id: str) -> float:
+def _first_byte(live: RunningSystem, task_id: str) -> float:
     """Return when the first byte of the clip arrives."""
     link = f"/tasks/{task_id}/parts/0"
     while True:

@@ -1,4 +1,4 @@
-"""The physical limit of each step of a task's latency: its bare work, alone on this machine."""
+"""The physical limit of each step of a task's latency: its least work, alone on this machine."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from bench.database import connect
 from bench.implementations import by_hand
-from bench.running_system import Live
+from bench.running_system import RunningSystem
 from worker_server.media import PartEdit
 
 _TURNS = 5
@@ -24,31 +24,31 @@ _TURNS = 5
 
 @dataclass(frozen=True)
 class Limit:
-    """The bare work of a step and the seconds that it takes."""
+    """The least work of a step and the seconds that it takes."""
 
     work: str
     seconds: float
 
 
-NOTHING = Limit("nothing", 0.0)
+NO_WORK = Limit("nothing", 0.0)
 
 
-def limits(live: Live, edit: PartEdit, folder: Path) -> dict[str, Limit]:
+def limits(live: RunningSystem, edit: PartEdit, folder: Path) -> dict[str, Limit]:
     """Return the limits by the moment that a step ends with; `folder` is on the system's disk."""
     clip, copy = folder / "clip.mp4", folder / "copy"
     encoding = _timed("the same command typed by hand", lambda: by_hand(edit, clip), turns=1)
     read_source = _timed("read every packet", lambda: _read_packets(edit.source_path))
     read_clip = _timed("read every packet, SHA-256", lambda: _verify(clip))
     return {
-        "claimed": NOTHING,
-        "folder made": NOTHING,
+        "claimed": NO_WORK,
+        "folder made": NO_WORK,
         "downloaded": _timed("the same download to a file", lambda: _download(live.url, copy)),
-        "probe opens the source": NOTHING,
+        "probe opens the source": NO_WORK,
         "planned": read_source,
         "part claimed": Limit("one commit", _commit_s(live)),
         "encoder opens the source": _timed("start of ffmpeg", _start_ffmpeg),
         "encoded": encoding,
-        "verifier opens the clip": NOTHING,
+        "verifier opens the clip": NO_WORK,
         "copy begins": read_clip,
         "published": _timed("copy, fsync, rename, fsync", lambda: _publish(clip, copy)),
         "first byte": _timed("a call through nginx", lambda: _call(live)),
@@ -81,7 +81,7 @@ def _verify(clip: Path) -> None:
         hashlib.file_digest(file, "sha256")
 
 
-def _commit_s(live: Live) -> float:
+def _commit_s(live: RunningSystem) -> float:
     """Return the seconds of a statement that writes, in a transaction of its own."""
     connection = connect(live.installation)
     connection.autocommit = True
@@ -108,5 +108,5 @@ def _publish(clip: Path, target: Path) -> None:
     os.close(folder)
 
 
-def _call(live: Live) -> None:
+def _call(live: RunningSystem) -> None:
     live.client.connection.call("GET", "/tasks")

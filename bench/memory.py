@@ -12,7 +12,7 @@ from bench import plots, sources
 from bench.paired import Ratio
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
-from bench.running_system import Live, running
+from bench.running_system import RunningSystem, running
 from bench.sources import Spec
 from bench.usage import tree_bytes
 from worker_server.media import Quality
@@ -99,7 +99,7 @@ def _watch(video: Path, case: _Case) -> dict[str, int]:
 class _Watch:
     """Samples what the programs use, in a thread of its own."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: RunningSystem) -> None:
         self._live = live
         home = live.installation.home
         self._roots = {name: psutil.Process(home.lock(name).pid) for name in _PROGRAMS}

@@ -25,13 +25,13 @@ Samples = dict[str, dict[str, float]]  # by setting: cpu_s, size_bytes, vmaf_…
 
 def run(options: Options) -> Report:
     samples = {name: _measure(_part(video)) for name, video in options.videos().items()}
-    tables = [_source_table(name, found) for name, found in samples.items()]
+    tables = [_source_table(name, clips) for name, clips in samples.items()]
     _plot(options.plots, samples)
     comparisons = [
         comparison
-        for source, found in samples.items()
+        for source, clips in samples.items()
         for level in PROFILES
-        for comparison in _comparisons(source, level, found)
+        for comparison in _comparisons(source, level, clips)
     ]
     return Report([*tables, _goals_table(samples)], comparisons, {"samples": samples})
 
@@ -109,7 +109,7 @@ def _goals_table(samples: dict[str, Samples]) -> Table:
     """The worst source decides, never a mean over sources."""
     rows: list[tuple[str | float, ...]] = []
     for setting in next(iter(samples.values())):
-        pairs = {source: (found[setting], found[YARDSTICK]) for source, found in samples.items()}
+        pairs = {source: (clips[setting], clips[YARDSTICK]) for source, clips in samples.items()}
         largest = max(size_ratio(*pair) for pair in pairs.values())
         means, lows = zip(*(vmaf_margins(*pair) for pair in pairs.values()), strict=True)
         rows.append((setting, largest, min(means), min(lows), ", ".join(goals_reached(pairs))))

@@ -20,7 +20,7 @@ from idrl_local import sample, system
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import PROGRAMS, READY_FILE, Installation, is_passed_on
 
-_LOOK_S = 0.05
+_POLL_S = 0.05
 _TIMEOUT_S = 600
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
@@ -38,7 +38,7 @@ class TookTooLong(Exception):
 
 
 @dataclass(frozen=True)
-class Live:
+class RunningSystem:
     """A running system, one account, and the address of the video it fetches."""
 
     installation: Installation
@@ -77,17 +77,17 @@ class Live:
         finally:
             connection.close()
 
-    def wait_until(self, question: str, *values: object, every_s: float = _LOOK_S) -> None:
+    def wait_until(self, query: str, *values: object, every_s: float = _POLL_S) -> None:
         """Return once a query yields true. Raises TookTooLong."""
         deadline = time.monotonic() + _TIMEOUT_S
-        while not self.rows(question, *values)[0][0]:
+        while not self.rows(query, *values)[0][0]:
             if time.monotonic() > deadline:
-                raise TookTooLong(f"{question} {values}")
+                raise TookTooLong(f"{query} {values}")
             time.sleep(every_s)
 
 
 @contextmanager
-def running(video: Path, **settings: str) -> Iterator[Live]:
+def running(video: Path, **settings: str) -> Iterator[RunningSystem]:
     """Run a system and a server of the video while the block runs; `settings` are its variables."""
     with tempfile.TemporaryDirectory(prefix="idrl-bench-") as folder:
         home = Home(Path(folder) / "home")
@@ -97,7 +97,7 @@ def running(video: Path, **settings: str) -> Iterator[Live]:
             sample.served(video) as url,
         ):
             (home.root / "scratch").mkdir(exist_ok=True)
-            yield Live(installation, account(installation), url)
+            yield RunningSystem(installation, account(installation), url)
 
 
 def account(installation: Installation) -> Client:
@@ -109,7 +109,7 @@ def account(installation: Installation) -> Client:
 
 
 @contextmanager
-def render_worker(live: Live, name: str) -> Iterator[psutil.Process]:
+def render_worker(live: RunningSystem, name: str) -> Iterator[psutil.Process]:
     """Run one more render worker, with one child, while the block runs."""
     installation = live.installation
     program = next(program for program in PROGRAMS if program.name == "render")
@@ -126,7 +126,7 @@ def render_worker(live: Live, name: str) -> Iterator[psutil.Process]:
         )
     try:
         while not ready.exists() and process.poll() is None:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         yield psutil.Process(process.pid)
     finally:
         process.terminate()

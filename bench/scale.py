@@ -17,7 +17,7 @@ from bench.implementations import edits, hand_command
 from bench.paired import Ratio, Sample
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
-from bench.running_system import Live
+from bench.running_system import RunningSystem
 from worker_server.media import Profile
 
 _MIN_SPEED = 1.9
@@ -62,7 +62,7 @@ def run(options: Options) -> Report:
     alone, together = ([one for one in made if one.workers == workers] for workers in (1, 2))
     costs = _costs(alone)
     speed = paired.ratio_of([one.wall_s for one in alone], [one.wall_s for one in together])
-    bare = _bare_speed(video, options.rounds)
+    ffmpeg_alone = _ffmpeg_speed(video, options.rounds)
     share_bytes = median(one.share_bytes for one in made)
     curves = _curves(costs, share_bytes)
     _plot(options.plots, costs, curves)
@@ -70,13 +70,13 @@ def run(options: Options) -> Report:
         [_measured(made, costs), _simulated(curves), _waiting(costs)],
         [
             Comparison("speed, two workers / one", speed, at_least=_MIN_SPEED),
-            Comparison("the same of ffmpeg alone: what the machine's two cores give", bare),
+            Comparison("the same of ffmpeg alone: what the machine's two cores give", ffmpeg_alone),
         ],
         {"made": [asdict(one) for one in made], "costs": asdict(costs), "share_bytes": share_bytes},
     )
 
 
-def _bare_speed(video: Path, rounds: int) -> Ratio:
+def _ffmpeg_speed(video: Path, rounds: int) -> Ratio:
     """Return how much more two cores encode than one, by the bare ffmpeg command.
 
     Cores may be threads of one, and share their memory: then two of them never do twice the work of
@@ -116,7 +116,7 @@ def _film(repeats: int) -> Path:
     return path
 
 
-def _first_worker(system: Live) -> psutil.Process:
+def _first_worker(system: RunningSystem) -> psutil.Process:
     """Return the main process of the installation's own render worker."""
     for process in psutil.process_iter(["cmdline", "environ"]):
         home = (process.info["environ"] or {}).get("IDRL_HOME")
@@ -129,7 +129,7 @@ def _first_worker(system: Live) -> psutil.Process:
     raise running_system.TookTooLong("there is no render worker")
 
 
-def _process_video(system: Live, video: Path, workers: int) -> _Made:
+def _process_video(system: RunningSystem, video: Path, workers: int) -> _Made:
     """Process the video, and delete the task."""
     database_before_s = _database_s(system)
     task_id = system.post()
@@ -153,7 +153,7 @@ def _process_video(system: Live, video: Path, workers: int) -> _Made:
     )
 
 
-def _database_s(system: Live) -> float:
+def _database_s(system: RunningSystem) -> float:
     """Return the database's execution time, which idle connections report within a second."""
     return float(
         system.rows("SELECT active_time / 1000 FROM pg_stat_database WHERE datname = 'idrl'")[0][0]

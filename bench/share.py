@@ -37,12 +37,12 @@ class Reading:
     """The reads of one file in an strace log; open files by their descriptor."""
 
     calls: int = 0
-    asked_bytes: int = 0
+    requested_bytes: int = 0
     opened: int = 0
     ranges: list[tuple[int, int]] = field(default_factory=list)
     _offsets: dict[str, int] = field(default_factory=dict)
 
-    def take(self, call: str, descriptor: str, result: int) -> None:
+    def add(self, call: str, descriptor: str, result: int) -> None:
         self.calls += 1
         if call == "openat":
             self.opened += 1
@@ -52,7 +52,7 @@ class Reading:
         else:
             offset = self._offsets.get(descriptor, 0)
             self.ranges.append((offset, offset + result))
-            self.asked_bytes += result
+            self.requested_bytes += result
             self._offsets[descriptor] = offset + result
 
     @property
@@ -73,7 +73,7 @@ def run(options: Options) -> Report:
     edit = parts[len(parts) // 2]
     own_bytes = _own_bytes(edit)
     read, clip_bytes = _traced(edit)
-    sizes = (own_bytes, read.distinct_bytes, read.asked_bytes)
+    sizes = (own_bytes, read.distinct_bytes, read.requested_bytes)
     share = read.distinct_bytes / own_bytes
     row = (*(size / _MIB for size in sizes), share, read.opened, read.calls, clip_bytes / _MIB)
     columns = (
@@ -134,7 +134,7 @@ def reading(trace: Path, source: Path) -> Reading:
     """Return how the source was read, by strace's own words."""
     read = Reading()
     for call, descriptor, result in _calls(trace, source):
-        read.take(call, descriptor, result)
+        read.add(call, descriptor, result)
     return read
 
 

@@ -89,7 +89,7 @@ def running(*, stores_only: bool = False) -> Iterator[Stack]:
 
 
 @contextmanager
-def bare(stack: Stack, documents: object) -> Iterator[int]:
+def baseline(stack: Stack, documents: object) -> Iterator[int]:
     """Serve `bench.baseline_app` with the tasks service's gunicorn settings; return its port."""
     ports, home = stack.installation.ports, stack.installation.home
     port = servers.free_port()

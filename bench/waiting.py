@@ -12,7 +12,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from bench import paired, plots, running_system, sources
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
-from bench.running_system import Live
+from bench.running_system import RunningSystem
 from idrl_local import sample
 
 _MOST = 1.5
@@ -90,14 +90,12 @@ def _long_video(clip: Path, seconds: int) -> Path:
     return path
 
 
-def _first_part_s(owner: Live) -> float:
+def _first_part_s(owner: RunningSystem) -> float:
     """Post the clip and return the seconds until its first part is done; delete the task then."""
     posted = time.time()
     task_id = owner.post()
-    question = (
-        "SELECT count(*) = 1 FROM parts WHERE task_id = %s AND number = 0 AND status = 'done'"
-    )
-    owner.wait_until(question, task_id)
+    query = "SELECT count(*) = 1 FROM parts WHERE task_id = %s AND number = 0 AND status = 'done'"
+    owner.wait_until(query, task_id)
     ((finished,),) = owner.rows(
         "SELECT finished_at FROM parts WHERE task_id = %s AND number = 0", task_id
     )

@@ -70,10 +70,10 @@ class Findings:
         self.columns[column].append(sentence)
 
     def counts(self) -> dict[str, int]:
-        return {name: len(found) for name, found in self.columns.items()}
+        return {name: len(entries) for name, entries in self.columns.items()}
 
     def lines(self) -> list[str]:
-        return [f"{name}: {each}" for name, found in self.columns.items() for each in found]
+        return [f"{name}: {each}" for name, entries in self.columns.items() for each in entries]
 
 
 def audit(
@@ -95,7 +95,7 @@ def audit(
     _audit_processes(findings, target, seen)
     for call in history.slow_answers(SLOW_ANSWER_S):
         findings.add("answers_over_15_s", str(call))
-    for call in history.bare_server_errors():
+    for call in history.server_errors_without_retry_after():
         findings.add("errors_5xx_without_retry_after", str(call))
     return findings
 
@@ -117,7 +117,7 @@ def _audit_submission(
     elif not _is_expected(submission, task):
         findings.add("false_failures", f"{submission} ended as {task}")
     elif not receiver.has_heard_of(task):
-        findings.add("lost", f"no webhook has told that {submission} is {task['status']}")
+        findings.add("lost", f"no webhook event was sent: {submission} is {task['status']}")
     if task["status"] == "done":
         _audit_clips(findings, submission, task, caller)
 

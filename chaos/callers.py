@@ -37,7 +37,7 @@ class Caller:
     history: History
     random: Random
     live: list[Submission] = field(default_factory=list)
-    spare_brands: list[str] = field(default_factory=list)
+    unused_brands: list[str] = field(default_factory=list)
 
     def call(
         self,
@@ -114,11 +114,11 @@ class Caller:
 
     def change_brands(self, picture: bytes) -> None:
         """Make a brand, and delete the newest one that is not needed where there are many."""
-        if len(self.spare_brands) < _BRANDS_AT_MOST:
+        if len(self.unused_brands) < _BRANDS_AT_MOST:
             made = self.make_brand(picture)
-            self.spare_brands += [made] if made else []
+            self.unused_brands += [made] if made else []
         else:
-            self.call("DELETE", f"/brands/{self.spare_brands.pop()}", "/brands/<id>")
+            self.call("DELETE", f"/brands/{self.unused_brands.pop()}", "/brands/<id>")
 
 
 class Stream:

@@ -54,13 +54,13 @@ class Outcome:
 
 @dataclass
 class Census:
-    """Every process that the system ever had, seen by a thread that looks twice a second."""
+    """Every process that the system ever had, seen by a thread that polls twice a second."""
 
     target: Target
     seen: set[psutil.Process] = field(default_factory=set)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watch_processes(self) -> Iterator[None]:
         stopping = threading.Event()
 
         def watch() -> None:
@@ -87,14 +87,14 @@ def run(target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, sa
     stream.add_webhooks(target.receiver)
     injected: Counter[str] = Counter()
     until = time.monotonic() + 60 * minutes
-    with census.watching(), stream.running():
+    with census.watch_processes(), stream.running():
         for fault in _shuffled_rounds(kinds, random):
             time.sleep(random.uniform(*_PAUSE_S))
             if time.monotonic() > until:
                 break
             if inflict(target, fault, random, history, say):
                 injected[fault.name] += 1
-    with census.watching():
+    with census.watch_processes():
         say("quiet: no more faults or new tasks")
         finish_submissions(stream, history)
         wait_for_quiet(target)

@@ -76,8 +76,8 @@ class History:
     def slow_answers(self, limit_s: float) -> list[Call]:
         return [call for call in self.calls if call.elapsed_s > limit_s]
 
-    def bare_server_errors(self) -> list[Call]:
-        """Return the answers 5xx that do not say when to ask again."""
+    def server_errors_without_retry_after(self) -> list[Call]:
+        """Return the answers 5xx that have no Retry-After."""
         return [
             call
             for call in self.calls

@@ -33,7 +33,7 @@ class Receiver:
         """Expect the messages at a path to be signed by this secret."""
         self.verifiers[path] = Webhook(secret)
 
-    def take(self, message: Message) -> Answer:
+    def handle(self, message: Message) -> Answer:
         """Note a message and return the answer: every fifth one is refused once."""
         name = message.headers["webhook-id"]
         with self._lock:
@@ -54,6 +54,6 @@ class Receiver:
 def listening() -> Iterator[Receiver]:
     """Take webhooks on loopback while the block runs."""
     receiver = Receiver()
-    with webhook_receiver.receive(receiver.take) as url:
+    with webhook_receiver.receive(receiver.handle) as url:
         receiver.url = url
         yield receiver

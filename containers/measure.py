@@ -62,7 +62,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run)
         self.samples: list[dict[str, int]] = []
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "MemorySampler":
         self._thread.start()
         return self
 
@@ -157,7 +157,7 @@ class Clip:
         return f"{address}/tasks/{self.task_id}/parts/0"
 
     def round(self, own: str, rate: str | None) -> dict[str, float]:
-        """Return the rate of each way of downloading it, in MiB/s."""
+        """Return the rate of each method of downloading it, in MiB/s."""
         rates = {"from nginx's own disk": speed_mib_s(own, self.token)}
         rates["first time, as players ask"] = speed_mib_s(
             self.forget(rate), self.token, "--range", "0-"
@@ -196,10 +196,10 @@ def measure_speed(
 
 def compare(how: str, rounds: list[dict[str, float]]) -> None:
     """Print the median rate of each method, and its share of nginx's own."""
-    middle = {way: statistics.median(each[way] for each in rounds) for way in rounds[0]}
+    middle = {method: statistics.median(each[method] for each in rounds) for method in rounds[0]}
     own = next(iter(middle.values()))
-    for way, rate in middle.items():
-        say(f"{how}: {rate:.0f} MiB/s {way}: {rate / own:.0%}")
+    for method, rate in middle.items():
+        say(f"{how}: {rate:.0f} MiB/s {method}: {rate / own:.0%}")
 
 
 def address_of(engine: Engine, container: str) -> str:

@@ -31,11 +31,11 @@ def test_zip_arrives_whole_when_resumed(api: Api, site: Site, tmp_path: Path) ->
     whole = api.get(path)
     assert (whole.status_code, whole.content) == (200, b"".join(pieces))
     manifest = api.get(f"{task['link']}/manifest.json").json()
-    with zipfile.ZipFile(io.BytesIO(whole.content)) as found:
-        assert found.testzip() is None
-        assert found.namelist()[0] == "Läufe_ 1_2 01 00m00s-00m02s.mp4"
+    with zipfile.ZipFile(io.BytesIO(whole.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist()[0] == "Läufe_ 1_2 01 00m00s-00m02s.mp4"
         digests = [
-            hashlib.sha256(found.read(part["file"])).hexdigest() for part in manifest["parts"]
+            hashlib.sha256(archive.read(part["file"])).hexdigest() for part in manifest["parts"]
         ]
     assert digests == [part["sha256"] for part in task["parts"]]
     assert api.call("GET", path, headers={"If-None-Match": tag}).status_code == 304

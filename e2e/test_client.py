@@ -200,8 +200,8 @@ def test_life_of_a_brand(
         for name, colour in (("my card", (220, 30, 30, 255)), ("logo", (20, 160, 60, 128)))
     )
     files = ["--before", card, "--watermark", logo, "--before-seconds", "0.4"]
-    look = ["--place", "top-left", "--width", "0.1", "--opacity", "0.5", "--background", "#204060"]
-    brand = idrl(["brands", "add", "Race day", *files, *look, "--default"], environment)
+    style = ["--place", "top-left", "--width", "0.1", "--opacity", "0.5", "--background", "#204060"]
+    brand = idrl(["brands", "add", "Race day", *files, *style, "--default"], environment)
     assert brand["before"] == {"kind": "image", "duration_s": 0.4, "width": 64, "height": 32}
     assert (brand["after"], brand["background"]) == (None, "#204060")
     assert {name: brand["watermark"][name] for name in ("place", "width_share", "opacity")} == {

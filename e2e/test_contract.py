@@ -1,4 +1,4 @@
-"""The document itself, and what operators ask of the system."""
+"""The document itself, and the endpoints for operators."""
 
 import json
 import os

@@ -196,7 +196,7 @@ def test_head_of_a_clip(api: Api, part: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted"),
+    ("range_header", "wanted"),
     [
         ("bytes=0-0", slice(0, 1)),
         ("bytes=100-199", slice(100, 200)),
@@ -204,9 +204,9 @@ def test_head_of_a_clip(api: Api, part: dict[str, Any]) -> None:
     ],
 )
 def test_range_of_a_clip(
-    api: Api, journey: Journey, part: dict[str, Any], asked: str, wanted: slice
+    api: Api, journey: Journey, part: dict[str, Any], range_header: str, wanted: slice
 ) -> None:
-    response = api.download(part, Range=asked)
+    response = api.download(part, Range=range_header)
     assert response.status_code == 206
     assert response.content == journey.clips[2][wanted]
     start, end, _ = wanted.indices(part["size_bytes"])

@@ -35,14 +35,14 @@ class Right:
     clicks_s: tuple[float, ...] = ()
 
 
-HOLE = [*range(20), *[19] * 25, *range(45, 75)]
+GAP = [*range(20), *[19] * 25, *range(45, 75)]
 ACCEPTED = {
     "size changes": Right(sources.changing_size, range(50)),
     "sound changes": Right(sources.changing_sound, range(50), (0.1, 1.1)),
     "edit list": Right(sources.edit_list, range(13, 43), (1.1 - 13 / sources.RATE,)),
     "joined segments": Right(sources.joined_segments, range(50)),
     "stamps ahead": Right(sources.stamps_five_hours_ahead, range(50)),
-    "one hole": Right(sources.one_hole, HOLE),
+    "one gap": Right(sources.one_gap, GAP),
     "mirrored": Right(sources.mirrored),
     "music over a still": Right(sources.music_over_a_still, [5] * 75, (0.1, 1.1, 2.1)),
     "live, constant rate": Right(sources.live_constant_rate, range(30), (0.1, 1.1)),

@@ -71,10 +71,10 @@ def test_link_shows_everything_but_where_it_came_from(
     manifest = anonymous.get(document["manifest"])
     assert [part["number"] for part in manifest.json()["parts"]] == [0, 1]
     archive = anonymous.get(document["clips_zip"])
-    with zipfile.ZipFile(io.BytesIO(archive.content)) as found:
-        assert found.testzip() is None
-        inside = found.read("manifest.json").decode()
-        assert len(found.namelist()) == 3
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as zip_file:
+        assert zip_file.testzip() is None
+        inside = zip_file.read("manifest.json").decode()
+        assert len(zip_file.namelist()) == 3
     for text in (listed.text, manifest.text, inside):
         assert "hidden" not in text
     assert "hidden" in api.get(f"{shared['link']}/manifest.json").text

@@ -27,7 +27,7 @@ def test_each_byte_counts_once_and_each_call(trace: Path) -> None:
     )
     read = reading(trace, Path(FILE))
     assert (read.opened, read.calls) == (2, 6)
-    assert read.asked_bytes == 1000 + 300 + 1200
+    assert read.requested_bytes == 1000 + 300 + 1200
     assert read.distinct_bytes == 1200 + 300
 
 
@@ -39,4 +39,4 @@ def test_call_that_another_thread_interrupts_counts(trace: Path) -> None:
         '22 <... read resumed>"..."..., 1000) = 700\n'
     )
     read = reading(trace, Path(FILE))
-    assert (read.asked_bytes, read.distinct_bytes) == (700, 700)
+    assert (read.requested_bytes, read.distinct_bytes) == (700, 700)

@@ -21,7 +21,7 @@ BRAND = "INSERT INTO brands (id, owner_id, name, spec, files, size_bytes) VALUES
 
 
 def test_audit_of_an_intact_system_finds_nothing(system: Target) -> None:
-    assert found(system, History()) == []
+    assert audited(system, History()) == []
 
 
 def test_files_without_rows_are_orphans(system: Target) -> None:
@@ -32,7 +32,7 @@ def test_files_without_rows_are_orphans(system: Target) -> None:
         long_ago = time.time() - 3600
         os.utime(brand, (long_ago, long_ago))
         names = {path.relative_to(share) for path in (upload, clip, brand)}
-        assert found(system, History()) == [
+        assert audited(system, History()) == [
             f"orphan_files: {name}" for name in sorted(names, key=str)
         ]
 
@@ -43,7 +43,7 @@ def test_rows_without_files_are_missing(system: Target) -> None:
     try:
         system.rows(f"{UPLOAD} (%s, 1, 10, 10, now() + interval '1 day')", named["upload"])
         system.rows(f"{BRAND} (%s, 1, 'b', '{{}}', ARRAY['a.png'], 1)", named["brand"])
-        assert found(system, History()) == [
+        assert audited(system, History()) == [
             "missing_files: brands/1/a.png is not on the share",
             f"missing_files: uploads/{named['upload']} has not its 10 bytes",
         ]
@@ -60,7 +60,7 @@ def test_late_answers_and_losses_of_callers_are_findings(system: Target) -> None
     history.note_loss("10 bytes became 5")
     for reported in (set(), {"a", "b"}, {str(uuid.uuid4())}):
         history.note_submission(Submission(0, source, "key", task_ids=reported))
-    columns = [line.partition(":")[0] for line in found(system, history)]
+    columns = [line.partition(":")[0] for line in audited(system, history)]
     assert columns == [
         "answers_over_15_s",
         "doubled",
@@ -71,7 +71,7 @@ def test_late_answers_and_losses_of_callers_are_findings(system: Target) -> None
     ]
 
 
-def found(system: Target, history: History) -> list[str]:
+def audited(system: Target, history: History) -> list[str]:
     """Return the sentences of an audit, in order."""
     callers = Stream(system.installation.url, system.sources, History(), seed=1).callers
     return sorted(audit.audit(system, history, callers, set()).lines())

@@ -27,7 +27,7 @@ def test_tasks_end_as_expected_under_each_fault(system: Target, kind: Fault) -> 
     stream.brand_first_caller()
     stream.add_webhooks(system.receiver)
     first, second, _ = stream.callers
-    with census.watching():
+    with census.watch_processes():
         wanted = [each.submit(system.sources.named("long.mp4")) for each in (first, second)]
         aborted = first.submit(system.sources.named("slow.mp4"))
         uploaded = second.submit(system.sources.named("short.mp4"), by_upload=True)

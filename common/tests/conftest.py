@@ -6,14 +6,14 @@ from flask import Flask
 from idrl_common import health, logs, problems, request_ids
 
 
-class Taken(Exception):
+class NameTaken(Exception):
     """An exception as a service raises it."""
 
 
 @pytest.fixture
-def taken() -> type[Exception]:
+def name_taken() -> type[Exception]:
     """An exception that the app's ProblemMap has."""
-    return Taken
+    return NameTaken
 
 
 @pytest.fixture
@@ -24,5 +24,5 @@ def app() -> Flask:
     request_ids.install(app)
     logs.install(app)
     health.install(app, "sample")
-    problems.install(app, {Taken: (409, "name_taken")})
+    problems.install(app, {NameTaken: (409, "name_taken")})
     return app

@@ -51,8 +51,8 @@ def test_problem_is_answered_with_its_fields(app: Flask) -> None:
     assert answer.headers["Retry-After"] == "7"
 
 
-def test_an_exception_of_the_table_is_translated(app: Flask, taken: type[Exception]) -> None:
-    body = assert_problem(answer_to(app, taken("This name is taken.")), 409, "name_taken")
+def test_an_exception_of_the_table_is_translated(app: Flask, name_taken: type[Exception]) -> None:
+    body = assert_problem(answer_to(app, name_taken("This name is taken.")), 409, "name_taken")
     assert body["detail"] == "This name is taken."
 
 

@@ -30,7 +30,7 @@ VARIABLES = {
     "FILE_SERVER_IMAGE": FILE_SERVER,
 }
 _OWN = {WEB: "web-server", WORKER: "worker-server", MIGRATE: "psg"}
-_BARE, _DEBIAN = "idrl-standin:bare", "idrl-standin:debian"
+_BASE, _DEBIAN = "idrl-standin:bare", "idrl-standin:debian"
 _SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))
 
 
@@ -53,7 +53,7 @@ def build_own(engine: Engine) -> None:
 
 def remove(engine: Engine, stand_ins: list[str]) -> None:
     """Remove every image made here: under the names of others the stand-ins must not stay."""
-    made = (*_OWN, FILE_SERVER, NFS_CLIENT, *stand_ins, _DEBIAN, _BARE)
+    made = (*_OWN, FILE_SERVER, NFS_CLIENT, *stand_ins, _DEBIAN, _BASE)
     names = [name for name in made if engine.succeeds("image", "inspect", name)]
     if names:
         engine.docker("rmi", "--force", *names)
@@ -66,7 +66,7 @@ def _make_debian(engine: Engine, folder: Path) -> None:
     engine.run(
         "mmdebstrap", "--quiet", "--variant=minbase", *merged, *_SLIM, "bookworm", str(archive)
     )
-    engine.docker("import", str(archive), _BARE)
+    engine.docker("import", str(archive), _BASE)
     archive.unlink()
     context = folder / "debian"
     context.mkdir()
@@ -75,7 +75,7 @@ def _make_debian(engine: Engine, folder: Path) -> None:
         context / "ca.crt",
     )
     (context / "Dockerfile").write_text(
-        f"FROM {_BARE}\nCOPY ca.crt /etc/host-ca.crt\n"
+        f"FROM {_BASE}\nCOPY ca.crt /etc/host-ca.crt\n"
         "ENV SSL_CERT_FILE=/etc/host-ca.crt PIP_CERT=/etc/host-ca.crt\n"
     )
     engine.build(_DEBIAN, str(context))

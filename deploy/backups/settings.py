@@ -43,7 +43,7 @@ class Settings:
                 "setting_invalid",
                 f"BACKUP_KEEP must be a number of backups, at least 1, not {keep!r}",
             )
-        libpq = {name: environment.get(ours) or default for name, (ours, default) in _LIBPQ.items()}
+        libpq = {name: environment.get(own) or default for name, (own, default) in _LIBPQ.items()}
         backups = environment.get("BACKUP_FOLDER")
         return cls(
             share=Path(environment.get("REMOTE_FOLDER") or "/usr/remote_folder"),

@@ -15,9 +15,9 @@ def test_firewall_is_the_one_of_gcp() -> None:
         (source, target): {int(port) for port in re.findall(r"\d+", ports)}
         for source, target, ports in rules
     }
-    ours = {link: set(ports) for link, ports in expected.LINKS.items()}
+    links = {link: set(ports) for link, ports in expected.LINKS.items()}
     assert {
-        link: ports for link, ports in ours.items() if link[0] != "world" and link[1] != "database"
+        link: ports for link, ports in links.items() if link[0] != "world" and link[1] != "database"
     } == between
 
 
@@ -27,5 +27,7 @@ def test_secrets_are_those_of_gcp() -> None:
     )
     named_roles = {role: set(re.findall(r"idrl-[\w-]+", names)) for role, names in lists}
     # The database's certificate is made with the database, and readable for who calls it.
-    ours = {role: names - {"idrl-postgres-ca"} for role, names in expected.SECRETS.items() if names}
-    assert ours == named_roles
+    roles = {
+        role: names - {"idrl-postgres-ca"} for role, names in expected.SECRETS.items() if names
+    }
+    assert roles == named_roles

@@ -78,12 +78,12 @@ def containers(vm: Vm) -> dict[str, str]:
 def probe(system: System, origin: str) -> dict[str, dict[str, str]]:
     """Return what a machine, or the world, finds at the others' ports: open, refused, silence."""
     targets = {vm.name: vm.machine.address for vm in system.vms.values() if vm.name != origin}
-    asked = json.dumps([{**targets, "database": expected.DATABASE}, expected.TRIED_PORTS])
+    request = json.dumps([{**targets, "database": expected.DATABASE}, expected.TRIED_PORTS])
     if origin == "world":
-        command = system.network.in_the_world([sys.executable, str(PROBE), asked])
+        command = system.network.in_the_world([sys.executable, str(PROBE), request])
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     else:
-        printed = system.vms[origin].python(PROBE.read_text(), asked)
+        printed = system.vms[origin].python(PROBE.read_text(), request)
     locations: dict[str, dict[str, str]] = json.loads(printed)
     return locations
 
@@ -99,8 +99,8 @@ def assert_only_allowed(system: System, origin: str) -> None:
     reachable = probe(system, origin)
     for target, ports in reachable.items():
         allowed = expected.LINKS.get((role_of(origin), role_of(target)), ())
-        reached = {int(port) for port, said in ports.items() if said == "open"}
-        heard = {int(port) for port, said in ports.items() if said != "silence"}
+        reached = {int(port) for port, state in ports.items() if state == "open"}
+        heard = {int(port) for port, state in ports.items() if state != "silence"}
         assert reached == set(allowed) & expected.LISTENING[target], (origin, target, ports)
         assert heard <= set(allowed), (origin, target, ports)
 

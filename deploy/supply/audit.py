@@ -30,7 +30,7 @@ def main(words: Sequence[str]) -> int:
             print(f"not audited: no complete answer from {arguments.osv_url}", file=sys.stderr)
             return UNREACHABLE
         vulnerabilities |= set(_vulnerabilities(report))
-        print(f"{lock}: {len(report['dependencies'])} packages asked about")
+        print(f"{lock}: {len(report['dependencies'])} packages checked")
     for line in sorted(vulnerabilities):
         print(line)
     return VULNERABLE if vulnerabilities else 0

@@ -83,7 +83,7 @@ def lock(tmp_path: Path) -> Path:
 def test_audit_names_what_is_vulnerable(lock: Path) -> None:
     with osv() as url:
         clean = audit(lock, url)
-        assert (clean.returncode, clean.stdout) == (0, f"{lock}: 1 packages asked about\n")
+        assert (clean.returncode, clean.stdout) == (0, f"{lock}: 1 packages checked\n")
         lock.write_text(lock.read_text() + f"flask==3.0.0 --hash=sha256:{'0' * 64}\n")
         vulnerabilities = audit(lock, url)
     assert vulnerabilities.returncode == 1, vulnerabilities.stderr

@@ -19,7 +19,7 @@ MARKER = ".idrl-share"
 
 
 @dataclass
-class Place:
+class Installation:
     """A database and a share: what is saved, or what it is brought back to."""
 
     database: Database
@@ -130,23 +130,27 @@ def environment(binaries: servers.Binaries, backups: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def place() -> type[Place]:
-    """To say where else something is saved or brought back."""
-    return Place
+def installation() -> type[Installation]:
+    """The class, for a test that backs up or restores an installation of its own."""
+    return Installation
 
 
 @pytest.fixture
-def live(database: Database, environment: dict[str, str], tmp_path: Path) -> Place:
+def live(database: Database, environment: dict[str, str], tmp_path: Path) -> Installation:
     """The system that is saved."""
-    return Place(database, new_share(tmp_path / "share"), environment)
+    return Installation(database, new_share(tmp_path / "share"), environment)
 
 
 @pytest.fixture
-def fresh(postgres_port: int, environment: dict[str, str], tmp_path: Path) -> Iterator[Place]:
+def fresh(
+    postgres_port: int, environment: dict[str, str], tmp_path: Path
+) -> Iterator[Installation]:
     """A system with nothing in it, not even tables."""
     name = f"fresh_{uuid.uuid4().hex}"
     create_database(postgres_port, name)
-    yield Place(Database(postgres_port, name=name), new_share(tmp_path / "fresh"), environment)
+    yield Installation(
+        Database(postgres_port, name=name), new_share(tmp_path / "fresh"), environment
+    )
     Database(postgres_port, name="postgres").execute(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
     )
@@ -156,7 +160,7 @@ Saved = Callable[[], Path]
 
 
 @pytest.fixture
-def saved(live: Place, backups: Path) -> Saved:
+def saved(live: Installation, backups: Path) -> Saved:
     """Make a backup and return its folder."""
 
     def save() -> Path:

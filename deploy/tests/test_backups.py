@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Place, Saved
+    from conftest import Installation, Saved
 
 
 def refused(done: subprocess.CompletedProcess[str], code: str) -> str:
@@ -35,7 +35,7 @@ def refused(done: subprocess.CompletedProcess[str], code: str) -> str:
     ],
 )
 def test_failed_backup_leaves_nothing(
-    live: Place, backups: Path, changed: dict[str, str], code: str
+    live: Installation, backups: Path, changed: dict[str, str], code: str
 ) -> None:
     live.add_task()
     if "PATH" in changed:
@@ -50,7 +50,9 @@ def test_failed_backup_leaves_nothing(
     assert not backups.exists() or [path.name for path in backups.iterdir()] == [".lock"]
 
 
-def test_wrong_password_restores_nothing(fresh: Place, live: Place, saved: Saved) -> None:
+def test_wrong_password_restores_nothing(
+    fresh: Installation, live: Installation, saved: Saved
+) -> None:
     live.add_task()
     folder = saved()
     fresh.changed = {"POSTGRES_PASSWORD": "not-the-one"}
@@ -60,7 +62,7 @@ def test_wrong_password_restores_nothing(fresh: Place, live: Place, saved: Saved
     assert list(fresh.files()) == [".idrl-share"]
 
 
-def test_restore_refuses_a_database_with_tables(live: Place, saved: Saved) -> None:
+def test_restore_refuses_a_database_with_tables(live: Installation, saved: Saved) -> None:
     task = live.add_task()
     folder = saved()
     before = live.files()
@@ -69,7 +71,9 @@ def test_restore_refuses_a_database_with_tables(live: Place, saved: Saved) -> No
     assert live.statuses(task) == ("done", ["done"])
 
 
-def test_restore_refuses_a_share_with_tasks(fresh: Place, live: Place, saved: Saved) -> None:
+def test_restore_refuses_a_share_with_tasks(
+    fresh: Installation, live: Installation, saved: Saved
+) -> None:
     task = live.add_task()
     folder = saved()
     (fresh.share / str(task)).mkdir()
@@ -78,19 +82,21 @@ def test_restore_refuses_a_share_with_tasks(fresh: Place, live: Place, saved: Sa
     assert (fresh.share / str(task) / "kept").exists()
 
 
-def test_unmounted_share_is_refused(fresh: Place, live: Place, saved: Saved) -> None:
+def test_unmounted_share_is_refused(fresh: Installation, live: Installation, saved: Saved) -> None:
     live.add_task()
     (fresh.share / ".idrl-share").unlink()
     refused(fresh.run("restore", saved()), "share_away")
 
 
-def test_folder_without_backup_is_refused(fresh: Place, tmp_path: Path) -> None:
+def test_folder_without_backup_is_refused(fresh: Installation, tmp_path: Path) -> None:
     refused(fresh.run("restore", tmp_path / "nowhere"), "backup_incomplete")
     refused(fresh.run("restore", tmp_path), "backup_incomplete")
 
 
 @pytest.mark.parametrize("name", ["database.dump", "left_out.json"])
-def test_damaged_dump_is_refused(fresh: Place, live: Place, saved: Saved, name: str) -> None:
+def test_damaged_dump_is_refused(
+    fresh: Installation, live: Installation, saved: Saved, name: str
+) -> None:
     live.add_task()
     folder = saved()
     content = bytearray((folder / name).read_bytes())
@@ -100,7 +106,9 @@ def test_damaged_dump_is_refused(fresh: Place, live: Place, saved: Saved, name: 
     assert list(fresh.files()) == [".idrl-share"]
 
 
-def test_failed_pg_restore_leaves_nothing(fresh: Place, live: Place, saved: Saved) -> None:
+def test_failed_pg_restore_leaves_nothing(
+    fresh: Installation, live: Installation, saved: Saved
+) -> None:
     live.add_task()
     folder = saved()
     fresh.database.execute("CREATE SCHEMA taken")
@@ -115,7 +123,9 @@ def test_failed_pg_restore_leaves_nothing(fresh: Place, live: Place, saved: Save
     ]
 
 
-def test_backup_lists_a_clip_that_is_missing_on_the_share(live: Place, backups: Path) -> None:
+def test_backup_lists_a_clip_that_is_missing_on_the_share(
+    live: Installation, backups: Path
+) -> None:
     kept, lost = live.add_task(), live.add_task()
     live.clip(lost).unlink()
     done = live.run("backup")
@@ -125,7 +135,7 @@ def test_backup_lists_a_clip_that_is_missing_on_the_share(live: Place, backups: 
     assert (folder / "share" / str(kept) / "0.1.mp4").exists()
 
 
-def test_backup_lists_a_brands_file_that_is_missing(live: Place) -> None:
+def test_backup_lists_a_brands_file_that_is_missing(live: Installation) -> None:
     live.add_brand(b"there")
     missing = live.add_brand(b"not there")
     missing.unlink()
@@ -134,7 +144,7 @@ def test_backup_lists_a_brands_file_that_is_missing(live: Place) -> None:
     assert f"lost: {missing.relative_to(live.share)}" in done.stdout
 
 
-def test_database_without_brands_can_be_saved(live: Place) -> None:
+def test_database_without_brands_can_be_saved(live: Installation) -> None:
     live.add_task("done", "done")
     live.database.execute("ALTER TABLE brands RENAME TO later_brands")
     try:
@@ -144,7 +154,7 @@ def test_database_without_brands_can_be_saved(live: Place) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_backup_leaves_out_a_damaged_clip(live: Place, backups: Path) -> None:
+def test_backup_leaves_out_a_damaged_clip(live: Installation, backups: Path) -> None:
     task = live.add_task()
     live.clip(task).write_bytes(b"rot")
     done = live.run("backup")
@@ -154,7 +164,7 @@ def test_backup_leaves_out_a_damaged_clip(live: Place, backups: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_restore_lists_a_clip_that_the_backup_lost(
-    fresh: Place, live: Place, saved: Saved, damage: str
+    fresh: Installation, live: Installation, saved: Saved, damage: str
 ) -> None:
     kept, lost = live.add_task(), live.add_task("failed", "done failed")
     folder = saved()
@@ -169,7 +179,7 @@ def test_restore_lists_a_clip_that_the_backup_lost(
 
 
 def test_lost_files_that_can_be_made_again_are_queued(
-    fresh: Place, live: Place, saved: Saved
+    fresh: Installation, live: Installation, saved: Saved
 ) -> None:
     no_source = live.add_task("processing", "done waiting", source=True)
     no_clip = live.add_task("processing", "done waiting", source=True)
@@ -182,7 +192,7 @@ def test_lost_files_that_can_be_made_again_are_queued(
 
 
 def test_deletions_and_cancels_during_the_backup_are_respected(
-    fresh: Place, live: Place, saved: Saved, tmp_path: Path
+    fresh: Installation, live: Installation, saved: Saved, tmp_path: Path
 ) -> None:
     deleted, canceled, finished = (
         live.add_task(),
@@ -212,7 +222,9 @@ def test_deletions_and_cancels_during_the_backup_are_respected(
     assert fresh.statuses(finished) == ("queued", [])
 
 
-def test_restore_is_complete_and_holds_no_lease(fresh: Place, live: Place, saved: Saved) -> None:
+def test_restore_is_complete_and_holds_no_lease(
+    fresh: Installation, live: Installation, saved: Saved
+) -> None:
     live.database.execute(
         "INSERT INTO users (username, email, password_hash) VALUES ('a', 'a@example.com', 'x')"
     )
@@ -259,7 +271,7 @@ def test_restore_is_complete_and_holds_no_lease(fresh: Place, live: Place, saved
     assert fresh.database.execute(f"SELECT {rights}") == [(True, False)]
 
 
-def test_read_only_role_can_back_up(fresh: Place, live: Place, saved: Saved) -> None:
+def test_read_only_role_can_back_up(fresh: Installation, live: Installation, saved: Saved) -> None:
     task = live.add_task("processing", "done waiting", source=True)
     live.database.execute(
         "CREATE ROLE saver LOGIN PASSWORD 'only-for-this' IN ROLE pg_read_all_data"
@@ -272,14 +284,14 @@ def test_read_only_role_can_back_up(fresh: Place, live: Place, saved: Saved) -> 
     assert fresh.statuses(task) == ("processing", ["done", "waiting"])
 
 
-def test_checksums_are_checked_by_sha256sum(live: Place, saved: Saved) -> None:
+def test_checksums_are_checked_by_sha256sum(live: Installation, saved: Saved) -> None:
     live.add_task("processing", "done rendering", source=True)
     folder = saved()
     check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
-def test_unchanged_file_is_a_hard_link(live: Place, saved: Saved) -> None:
+def test_unchanged_file_is_a_hard_link(live: Installation, saved: Saved) -> None:
     task = live.add_task()
     first = saved()
     live.add_task()
@@ -290,7 +302,7 @@ def test_unchanged_file_is_a_hard_link(live: Place, saved: Saved) -> None:
     assert len(list(second.glob("share/*/*"))) == 2
 
 
-def test_damaged_backup_does_not_stop_the_next_one(live: Place, saved: Saved) -> None:
+def test_damaged_backup_does_not_stop_the_next_one(live: Installation, saved: Saved) -> None:
     live.add_task()
     first = saved()
     (first / "database.dump").write_bytes(b"rot")
@@ -298,7 +310,7 @@ def test_damaged_backup_does_not_stop_the_next_one(live: Place, saved: Saved) ->
     assert (done.returncode, "the previous backup is not reused" in done.stdout) == (0, True)
 
 
-def test_newest_backups_are_kept(live: Place, saved: Saved, backups: Path) -> None:
+def test_newest_backups_are_kept(live: Installation, saved: Saved, backups: Path) -> None:
     live.add_task()
     foreign_backup = backups / "0-not-ours"
     foreign_backup.mkdir(parents=True)
@@ -311,7 +323,7 @@ def test_newest_backups_are_kept(live: Place, saved: Saved, backups: Path) -> No
 
 
 def test_interrupted_backup_is_not_a_backup(
-    fresh: Place, live: Place, saved: Saved, backups: Path
+    fresh: Installation, live: Installation, saved: Saved, backups: Path
 ) -> None:
     live.add_task()
     broken = backups / "2000-01-01T00-00-00.000000Z.partial"

@@ -23,7 +23,7 @@ from idrl_testing.processes import running
 from idrl_testing.waiting import wait_until
 
 if TYPE_CHECKING:
-    from conftest import Place
+    from conftest import Installation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 # One part at a time and slowly, so that there is a half of the work to be found.
@@ -46,14 +46,16 @@ def up(caller: dict[str, str]) -> Iterator[None]:
         subprocess.run([*command, "down"], env=caller, check=True)
 
 
-def place_of(place: type[Place], home: Home, port: int, environment: dict[str, str]) -> Place:
+def installation_of(
+    installation: type[Installation], home: Home, port: int, environment: dict[str, str]
+) -> Installation:
     known = home.secrets()
     database = Database(port, name=DATABASE, superuser=SUPERUSER, password=known.postgres_password)
     passwords = {
         "WEB_DB_PASSWORD": known.web_db_password,
         "WORKER_DB_PASSWORD": known.worker_db_password,
     }
-    return place(database, home.share, environment, passwords)
+    return installation(database, home.share, environment, passwords)
 
 
 def change_passwords(home: Home) -> None:
@@ -80,7 +82,7 @@ def test_a_destroyed_system_comes_back(
     binaries: servers.Binaries,
     environment: dict[str, str],
     backups: Path,
-    place: type[Place],
+    installation: type[Installation],
     tmp_path: Path,
 ) -> None:
     home, ports = Home(tmp_path / "home"), free_ports()
@@ -97,7 +99,7 @@ def test_a_destroyed_system_comes_back(
             wait_until(lambda: client.task(tasks[0])["status"] == "done")
             tasks.append(client.create_task({"url": url})["task_id"])
             wait_until(lambda: client.task(tasks[1])["parts_done"] >= 1)
-            done = place_of(place, home, ports.postgres, caller).run("backup")
+            done = installation_of(installation, home, ports.postgres, caller).run("backup")
             assert done.returncode == 0, done.stderr
         [folder] = [path for path in backups.iterdir() if path.is_dir()]
         saved = {task: len(list((folder / "share" / task).glob("*.mp4"))) for task in tasks}
@@ -120,7 +122,9 @@ def test_a_destroyed_system_comes_back(
             servers.ensure_database(
                 ports.postgres, SUPERUSER, home.secrets().postgres_password, DATABASE
             )
-            restored = place_of(place, home, ports.postgres, caller).run("restore", folder)
+            restored = installation_of(installation, home, ports.postgres, caller).run(
+                "restore", folder
+            )
             assert restored.returncode == 0, restored.stdout + restored.stderr
 
         change_passwords(home)

@@ -111,7 +111,7 @@ def stamps_five_hours_ahead(studio: Studio) -> Path:
     )
 
 
-def one_hole(studio: Studio) -> Path:
+def one_gap(studio: Studio) -> Path:
     """Frames 20 to 44 of 75 are missing, and their place in time is left."""
     whole = studio.numbered(75, "p.mkv")
     select = "-vf select=not(between(n\\,20\\,44)) -fps_mode passthrough"

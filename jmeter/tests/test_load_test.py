@@ -108,13 +108,13 @@ def test_home_without_jmeter_is_refused(
 def test_every_plan_and_parameter_is_documented() -> None:
     readme = (_JMETER / "README.md").read_text(encoding="utf-8")
     plans = list((_JMETER / "plans").glob("*.jmx"))
-    asked = {
+    required = {
         name
         for plan in plans
         for name in re.findall(r"\$\{__P\((\w+)[,)]", plan.read_text(encoding="utf-8"))
     }
     undocumented = [
-        name for name in asked | {plan.stem for plan in plans} if f"`{name}`" not in readme
+        name for name in required | {plan.stem for plan in plans} if f"`{name}`" not in readme
     ]
     assert len(plans) == 5
     assert undocumented == []

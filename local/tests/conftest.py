@@ -209,7 +209,7 @@ def start_edge(
             )
             folder = tmp_path / f"nginx-{ports.nginx}"
             folder.mkdir()
-            ours = {
+            folders = {
                 "NGINX_TEMP": str(folder),
                 "NGINX_ACCESS_LOG": str(folder / "access.log"),
                 **(_tls(ports, *certificate) if certificate else {}),
@@ -219,7 +219,7 @@ def start_edge(
                 **config.nginx_variables(ports, {}),
                 **dict.fromkeys(("AUTH_RATE", "API_RATE"), "1000r/s"),
                 **dict.fromkeys(("AUTH_BURST", "API_BURST"), "1000"),
-                **ours,
+                **folders,
             }
             text = Template(config.NGINX_TEMPLATE.read_text()).safe_substitute(values)
             for old, new in (replaced or {}).items():

@@ -137,12 +137,12 @@ def others_stay_fast(caller: Caller) -> Iterator[None]:
             time.sleep(0.05)
 
     with ThreadPoolExecutor(1) as pool:
-        watching = pool.submit(watch)
+        watcher = pool.submit(watch)
         try:
             yield
         finally:
             ends.append(True)
-        watching.result(60)
+        watcher.result(60)
     assert sorted(seconds)[int(0.9 * len(seconds)) - 1] < 1, sorted(seconds)[-10:]
 
 

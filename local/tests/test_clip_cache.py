@@ -133,16 +133,16 @@ def test_truncated_clip_is_not_cached(checked: "Edge") -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted"),
+    ("range_header", "wanted"),
     [("bytes=1-3", b"\1\2\3"), ("bytes=256-257", b"\0\1"), ("bytes=-2", b"\xfe\xff")],
 )
-def test_ranges_of_a_kept_clip(kept: "Edge", asked: str, wanted: bytes) -> None:
-    answer = get(kept, Range=asked)
+def test_ranges_of_a_kept_clip(kept: "Edge", range_header: str, wanted: bytes) -> None:
+    answer = get(kept, Range=range_header)
     assert (answer.status_code, answer.content) == (206, wanted)
     assert answer.headers["Content-Range"].endswith(f"/{256 * 4096 * 8}")
     assert answer.headers["Accept-Ranges"] == "bytes"
-    assert get(kept, Range=asked, **{"If-Range": f'"{ONE}"'}).status_code == 206
-    whole = get(kept, Range=asked, **{"If-Range": f'"{OTHER}"'})
+    assert get(kept, Range=range_header, **{"If-Range": f'"{ONE}"'}).status_code == 206
+    whole = get(kept, Range=range_header, **{"If-Range": f'"{OTHER}"'})
     assert is_clip(whole)
     assert whole.headers["Accept-Ranges"] == "bytes"
     assert kept.tasks.requests == []

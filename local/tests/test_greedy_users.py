@@ -252,7 +252,7 @@ def test_slow_readers_of_one_account_leave_others_in(
 
 
 def many_large_clips(running: System, caller: Caller) -> str:
-    """Give the caller a task whose clips are holes of 32 MiB, and return its link."""
+    """Give the caller a task whose clips are sparse files of 32 MiB, and return its link."""
     user_id, task_id = caller.call("GET", "/me")[1]["user_id"], str(uuid.uuid4())
     folder = running.home.share / task_id
     folder.mkdir()

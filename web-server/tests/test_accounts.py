@@ -231,10 +231,10 @@ def test_parallel_deletions_of_an_account_occupy_one_thread(
     headers: dict[str, str],
     tasks: TasksStandIn,
 ) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    called, go_on = threading.Event(), threading.Event()
 
     def answer(exchange: Exchange) -> None:
-        asked.set()
+        called.set()
         go_on.wait(10)
         exchange.respond(200, b"[]")
 
@@ -242,7 +242,7 @@ def test_parallel_deletions_of_an_account_occupy_one_thread(
     body = {"password": auth.password}
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.delete, "/me", json=body, headers=headers)
-        assert asked.wait(10)
+        assert called.wait(10)
         # The token has ended; a call that was let in before is refused all the same.
         with app.app_context(), pytest.raises(account_removal.TasksStillRunning):
             account_removal.remove(accounts.get_user(1), None, None, None)  # type: ignore[arg-type] # not used

@@ -49,20 +49,20 @@ def test_authorized_clip_is_cached_by_its_sha256(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int
 ) -> None:
     tasks.answer = responding(status, **{"Content-Length": "1000"})
-    asked = {
+    conditions = {
         "Range": "bytes=0-3",
         "If-Range": '"x"',
         "If-None-Match": '"y"',
         "If-Match": f'"{SHA256}"',
     }
-    answer = caching.get(f"{CLIP}?x=1", headers={**headers, **asked})
+    answer = caching.get(f"{CLIP}?x=1", headers={**headers, **conditions})
     assert (answer.status_code, answer.data) == (200, b"")
     assert answer.headers["X-Accel-Redirect"] == f"/_clips/{SHA256}{CLIP}"
     assert "Content-Type" not in answer.headers
     assert answer.headers.get("Accept-Ranges") == ("bytes" if status == 206 else None)
     [seen] = tasks.seen
     assert (seen.method, seen.target) == ("HEAD", CLIP)
-    assert {name: seen.headers[name] for name in asked} == asked
+    assert {name: seen.headers[name] for name in conditions} == conditions
     assert seen.headers["Authorization"] == headers["Authorization"]
 
 

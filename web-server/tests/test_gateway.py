@@ -213,11 +213,11 @@ def test_a_range_is_passed_both_ways(
         "ETag": '"x"',
     }
     tasks.answer = lambda exchange: exchange.respond(206, b"0123", answer_headers)
-    asked = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"'}
-    answer = client.get(CLIP, headers={**headers, **asked})
+    conditions = {"Range": "bytes=0-3", "If-Range": '"x"', "If-None-Match": '"y"'}
+    answer = client.get(CLIP, headers={**headers, **conditions})
     assert (answer.status_code, answer.data) == (206, b"0123")
     assert {name: answer.headers[name] for name in answer_headers} == answer_headers
-    assert {name: tasks.seen[0].headers[name] for name in asked} == asked
+    assert {name: tasks.seen[0].headers[name] for name in conditions} == conditions
 
 
 def test_not_modified_has_no_body(

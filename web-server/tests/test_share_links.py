@@ -263,8 +263,8 @@ def test_logs_have_no_tokens(
 ) -> None:
     path = link(client, headers)
     with caplog.at_level("INFO", "access"):
-        for asked in (path, f"{path}/parts/0", f"/x/../s{path[2:]}"):
-            client.get(asked)
+        for address in (path, f"{path}/parts/0", f"/x/../s{path[2:]}"):
+            client.get(address)
     written = [record.access["path"] for record in caplog.records if record.name == "access"]  # type: ignore[attr-defined] # ours
     assert written == ["/s/-", "/s/-/parts/0", "/x/../s/-"]
 

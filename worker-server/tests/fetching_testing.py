@@ -206,7 +206,7 @@ class Fetcher:
 @dataclass
 class Names:
     """What names resolve to: `answers[name]` are the successive answers, the last repeated, and
-    `asked` are the names that were resolved.
+    `resolved` are the names that were resolved.
 
     `127.0.0.1:4711` in an answer leads to that port whatever the URL says, so that tests need no
     privileged ports.
@@ -215,4 +215,4 @@ class Names:
     answers: dict[str, list[Sequence[str] | Exception | Callable[[], Sequence[str]]]] = field(
         default_factory=dict
     )
-    asked: list[str] = field(default_factory=list)
+    resolved: list[str] = field(default_factory=list)

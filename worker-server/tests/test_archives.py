@@ -81,15 +81,15 @@ def test_zip_has_what_is_done(get: Get, task_id: str) -> None:
         'attachment; filename="Finale_ _N_chte_A.zip"; '
         "filename*=UTF-8''Finale_%20_N%C3%A4chte_A.zip"
     )
-    with zipfile.ZipFile(io.BytesIO(response.data)) as found:
-        assert found.testzip() is None
-        *clips, manifest = found.namelist()
+    with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
+        assert archive.testzip() is None
+        *clips, manifest = archive.namelist()
         assert clips == [
             "Finale_ _Nächte_A 01 00m00s-00m20s.mp4",
             "Finale_ _Nächte_A 02 00m20s-00m40s.mp4",
         ]
-        assert [found.read(name) for name in clips] == [content_of(0), content_of(1)]
-        inside = json.loads(found.read(manifest))
+        assert [archive.read(name) for name in clips] == [content_of(0), content_of(1)]
+        inside = json.loads(archive.read(manifest))
     document = get(f"/tasks/{task_id}/manifest.json")
     assert document.get_json() == inside
     assert (
@@ -111,13 +111,13 @@ def test_ranges_and_conditions(get: Get, task_id: str) -> None:
     whole = get(path)
     tag, size = whole.headers["ETag"], len(whole.data)
     assert not tag.startswith("W/")
-    for asked, wanted in (
+    for range_header, wanted in (
         ("0-9", whole.data[:10]),
         ("60000-80000", whole.data[60_000:80_001]),
         (f"{size - 5}-", whole.data[-5:]),
         ("-70", whole.data[-70:]),
     ):
-        part = get(path, Range=f"bytes={asked}", **{"If-Range": tag})
+        part = get(path, Range=f"bytes={range_header}", **{"If-Range": tag})
         assert (part.status_code, part.data) == (206, wanted)
         assert part.content_length == len(wanted)
         assert str(size) in part.headers["Content-Range"]

@@ -274,13 +274,13 @@ def test_batch_of_another_owner_does_not_exist(client: FlaskClient, auth: Auth) 
 
 def test_pages_of_batches(client: FlaskClient, auth: Auth) -> None:
     made = [_post(client, auth(), {"items": _items(1)}).get_json() for _ in range(5)]
-    target, found = "/batches?max=2", []
+    target, listed = "/batches?max=2", []
     while target:
         response = client.get(target, headers=auth())
-        found += response.get_json()
+        listed += response.get_json()
         link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
         target = link[1] if link else ""
-    assert [{**batch, "task_ids": None} for batch in found] == [
+    assert [{**batch, "task_ids": None} for batch in listed] == [
         {**batch, "task_ids": None} for batch in made[::-1]
     ]
     for query in ("cursor=x", "max=0", "max=101", "order=0"):

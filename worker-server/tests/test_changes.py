@@ -28,9 +28,9 @@ def test_null_removes_labels(client: FlaskClient, auth: Auth) -> None:
     path = before["link"]
     body = {"name": "Finish", "external_id": "order-1", "metadata": {"day": 2}}
     client.patch(path, json=body, headers=auth())
-    nothing = dict.fromkeys(body)
-    after = client.patch(path, json=nothing, headers=auth()).get_json()
-    assert {name: after[name] for name in body} == {**nothing, "name": before["name"]}
+    nulls = dict.fromkeys(body)
+    after = client.patch(path, json=nulls, headers=auth()).get_json()
+    assert {name: after[name] for name in body} == {**nulls, "name": before["name"]}
 
 
 def test_name_that_is_removed_is_found_by_the_default_one(client: FlaskClient, auth: Auth) -> None:
@@ -40,8 +40,8 @@ def test_name_that_is_removed_is_found_by_the_default_one(client: FlaskClient, a
     assert (
         client.patch(path, json={"name": None}, headers=auth()).get_json()["name"] == "my talk.mp4"
     )
-    (found,) = client.get("/tasks?q=My+Talk", headers=auth()).get_json()
-    assert (found["link"], found["name"]) == (path, "my talk.mp4")
+    (listed,) = client.get("/tasks?q=My+Talk", headers=auth()).get_json()
+    assert (listed["link"], listed["name"]) == (path, "my talk.mp4")
 
 
 def test_default_name_of_an_upload_is_its_files(uploads: Uploads) -> None:

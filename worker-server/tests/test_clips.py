@@ -41,13 +41,13 @@ def test_a_clip_can_be_read_in_ranges(
     part = get(**{"Range": "bytes=10-19", "If-Range": tag})
     assert (part.status_code, part.data) == (206, content[10:20])
     assert part.headers["Content-Range"] == f"bytes 10-19/{len(content)}"
-    for asked, wanted in (
+    for range_header, wanted in (
         ("0-", content),
         ("7-", content[7:]),
         ("-9", content[-9:]),
         ("0-0", content[:1]),
     ):
-        part = get(Range=f"bytes={asked}")
+        part = get(Range=f"bytes={range_header}")
         assert (part.status_code, part.data, part.content_length) == (206, wanted, len(wanted))
     assert get(**{"Range": "bytes=0-9", "If-Range": '"another"'}).data == content
     assert get("HEAD", Range="bytes=0-9").data == b""
@@ -185,8 +185,8 @@ def test_slow_downloads_of_one_account_leave_slots_to_others(
         assert client.head(own_clip, headers=auth()).status_code == 200
         database.execute("UPDATE tasks SET owner_id = 2")
         database.execute("UPDATE parts SET owner_id = 2")
-        with client.get(own_clip, headers=auth(2)) as theirs:
-            assert theirs.status_code == 200
+        with client.get(own_clip, headers=auth(2)) as other_response:
+            assert other_response.status_code == 200
             database.execute("UPDATE tasks SET owner_id = 3")
             database.execute("UPDATE parts SET owner_id = 3")
             assert problem(client.get(own_clip, headers=auth(3))) == (503, "too_busy")

@@ -106,7 +106,7 @@ def test_clip_of_a_worker_that_died_after_publishing_is_replaced(
             render_next(settings, runtime)
     assert "0.1.mp4" in files(settings, task_id)
     let_run_out()
-    sweep.take_back_leases(settings, SweepClock())
+    sweep.reclaim_leases(settings, SweepClock())
     let_run_out()
     assert render_next(settings, runtime)
     assert [(part.status, part.attempt) for part in parts_of(task_id)] == [("done", 2)]

@@ -19,9 +19,9 @@ Auth = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def eta(settings: Settings, auth: Auth) -> Callable[..., object]:
-    """Ask for a task's `eta_s`, of an app that has asked nothing yet; the list says the same."""
+    """Return a task's `eta_s`, of an app with empty caches; the list says the same."""
 
-    def ask(task_id: uuid.UUID, owner_id: int = 1) -> object:
+    def eta_of(task_id: uuid.UUID, owner_id: int = 1) -> object:
         client: FlaskClient = create_app(settings).test_client()
         document = client.get(f"/tasks/{task_id}", headers=auth(owner_id)).get_json()
         listed = client.get("/tasks?max=100", headers=auth(owner_id)).get_json()
@@ -29,7 +29,7 @@ def eta(settings: Settings, auth: Auth) -> Callable[..., object]:
         assert same["eta_s"] == document["eta_s"]
         return document["eta_s"]
 
-    return ask
+    return eta_of
 
 
 def done_in(database: Database, *seconds: float) -> None:

@@ -165,12 +165,12 @@ def await_that(condition: Callable[[], bool]) -> None:
         db.session.rollback()
 
 
-@pytest.mark.parametrize("way", ["delete", "stop"])
+@pytest.mark.parametrize("method", ["delete", "stop"])
 def test_hanging_probe_is_ended_by_a_stop(
     app: Flask,
     settings: Settings,
     reluctant_site: tuple[str, threading.Event],
-    way: str,
+    method: str,
     runtime: Runtime,
 ) -> None:
     url, willing = reluctant_site
@@ -179,22 +179,22 @@ def test_hanging_probe_is_ended_by_a_stop(
         freeze_child("probe_child")
         willing.set()
         await_that(lambda: task_of(task_id).progress == 100)
-        services.delete_task(1, task_id) if way == "delete" else runtime.shutdown.set()
+        services.delete_task(1, task_id) if method == "delete" else runtime.shutdown.set()
     runtime.shutdown.clear()
-    assert task_of(task_id).status == ("canceled" if way == "delete" else "queued")
+    assert task_of(task_id).status == ("canceled" if method == "delete" else "queued")
     assert files(settings, task_id) == set()
 
 
-@pytest.mark.parametrize("way", ["delete", "stop"])
+@pytest.mark.parametrize("method", ["delete", "stop"])
 def test_hanging_verification_is_ended_by_a_stop(
-    app: Flask, settings: Settings, site: str, sample: Sample, way: str, runtime: Runtime
+    app: Flask, settings: Settings, site: str, sample: Sample, method: str, runtime: Runtime
 ) -> None:
     task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
     assert fetch_next(settings, runtime)
     with working(app, lambda: render_next(settings, runtime)):
         freeze_child("verify_child")
         await_that(lambda: parts_of(task_id)[0].progress == 100)
-        services.delete_task(1, task_id) if way == "delete" else runtime.shutdown.set()
+        services.delete_task(1, task_id) if method == "delete" else runtime.shutdown.set()
     runtime.shutdown.clear()
-    assert task_of(task_id).status == ("canceled" if way == "delete" else "processing")
-    assert files(settings, task_id) == (set() if way == "delete" else {"source.1"})
+    assert task_of(task_id).status == ("canceled" if method == "delete" else "processing")
+    assert files(settings, task_id) == (set() if method == "delete" else {"source.1"})

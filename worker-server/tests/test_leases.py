@@ -295,7 +295,7 @@ def test_task_fails_with_its_last_part() -> None:
     assert task_of(task_id).status == "failed"
 
 
-def test_leases_are_not_taken_just_after_the_start_of_the_database() -> None:
+def test_leases_are_not_reclaimed_just_after_the_start_of_the_database() -> None:
     submit()
     lease = claim_task()
     run_out(lease)

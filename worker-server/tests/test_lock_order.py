@@ -47,8 +47,8 @@ def meet(app: Flask, database: Database) -> Meet:
         with app.app_context():
             return call()
 
-    def run(held: str, calls: Sequence[Call]) -> list[Future[object]]:
-        with ThreadPoolExecutor(len(calls)) as pool, database.holding(held):
+    def run(lock_statement: str, calls: Sequence[Call]) -> list[Future[object]]:
+        with ThreadPoolExecutor(len(calls)) as pool, database.holding(lock_statement):
             futures: list[Future[object]] = []
             for number, call in enumerate(calls, 1):
                 futures.append(pool.submit(in_context, call))

@@ -76,10 +76,10 @@ def test_if_range_takes_strong_tags_alone(get: Get) -> None:
         assert (answer.status_code, answer.data) == (200, whole.data), other
 
 
-@pytest.mark.parametrize("asked", ["items=0-5", "seconds=0-"])
-def test_unknown_unit_is_ignored(get: Get, asked: str) -> None:
+@pytest.mark.parametrize("range_header", ["items=0-5", "seconds=0-"])
+def test_unknown_unit_is_ignored(get: Get, range_header: str) -> None:
     whole = get()
-    answer = get(Range=asked)
+    answer = get(Range=range_header)
     assert (answer.status_code, answer.data) == (200, whole.data)
 
 

@@ -200,7 +200,7 @@ def test_brands_take_space_as_long_as_a_task_may_need_them(
 ) -> None:
     client = limited.test_client()
 
-    def taken() -> int:
+    def used_bytes() -> int:
         return int(client.get("/usage", headers=auth()).get_json()["brands_bytes"])
 
     with transaction() as session:
@@ -208,7 +208,7 @@ def test_brands_take_space_as_long_as_a_task_may_need_them(
         session.add(brand)
         session.flush()
         link = f"/brands/{brand.id}"
-    assert taken() == 1000
+    assert used_bytes() == 1000
     assert problem(post(client, auth())) == (403, "quota_bytes")
     refused = client.post("/brands", headers=auth(), data={"name": "Another"})
     assert problem(refused) == (403, "quota_bytes")
@@ -216,9 +216,9 @@ def test_brands_take_space_as_long_as_a_task_may_need_them(
     named = "jsonb_build_object('brand_id', (SELECT id FROM brands))"
     database.execute(f"UPDATE tasks SET edit = {named}")
     assert client.delete(link, headers=auth()).status_code == 204
-    assert taken() == 1000
+    assert used_bytes() == 1000
     database.execute(f"UPDATE tasks SET status = 'done' WHERE id = '{task_id}'")
-    assert taken() == 0
+    assert used_bytes() == 0
     assert post(client, auth()).status_code == 202
 
 

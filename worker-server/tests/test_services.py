@@ -1,4 +1,4 @@
-"""What the API asks of the database."""
+"""The use cases of the API, called directly on a real database."""
 
 import pytest
 

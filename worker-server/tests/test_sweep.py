@@ -38,7 +38,7 @@ def at_once(settings: Settings) -> Settings:
     return settings.model_copy(update={"lease_s": 0.0})
 
 
-def test_lease_of_a_dead_worker_is_taken_back_at_once(
+def test_lease_of_a_dead_worker_is_reclaimed_at_once(
     settings: Settings,
     at_once: Settings,
     site: str,
@@ -49,7 +49,7 @@ def test_lease_of_a_dead_worker_is_taken_back_at_once(
     task_id = submit(f"{site}/{sample(2)}")
     assert claims.claim_task("dead", 30) is not None
     let_run_out()
-    sweep.take_back_leases(at_once, clock)
+    sweep.reclaim_leases(at_once, clock)
     task = task_of(task_id)
     assert (task.status, task.failures, task.error_code) == ("queued", 1, "worker_lost")
     sweep.send_wakeups(settings)
@@ -65,7 +65,7 @@ def test_leases_that_one_machine_loses_together_are_not_counted(
     for pid in (7, 8):
         assert claims.claim_task(f"looping:{pid}", 30) is not None
     let_run_out()
-    sweep.take_back_leases(at_once, clock)
+    sweep.reclaim_leases(at_once, clock)
     assert [task_of(task_id).failures for task_id in tasks] == [0, 0]
 
 
@@ -76,7 +76,7 @@ def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: Sw
             claim = claims.claim_task("looping:7", 30)
             assert claim is not None
             let_run_out()
-            sweep.take_back_leases(at_once, clock)
+            sweep.reclaim_leases(at_once, clock)
             let_run_out()
             db.session.execute(
                 text("UPDATE tasks SET run_after = now() + interval '1 h' WHERE id = :id"),
@@ -88,15 +88,15 @@ def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: Sw
     assert sum(task_of(task_id).failures for task_id in tasks) == 1
 
 
-def test_late_round_of_the_sweeper_takes_back_no_lease(at_once: Settings) -> None:
+def test_late_round_of_the_sweeper_reclaims_no_lease(at_once: Settings) -> None:
     submit(URL)
     claim = claims.claim_task("cut off, as this sweeper was", 30)
     assert claim is not None
     let_run_out()
     clock = SweepClock(swept_at=time.monotonic() - 100)
-    sweep.take_back_leases(at_once, clock)
+    sweep.reclaim_leases(at_once, clock)
     assert task_of(claim.lease.task_id).status == "downloading"
-    sweep.take_back_leases(at_once, clock)
+    sweep.reclaim_leases(at_once, clock)
     assert task_of(claim.lease.task_id).status == "queued"
 
 
@@ -114,7 +114,7 @@ def round_of(settings: Settings, clock: SweepClock) -> None:
         assert sweeper.run_round(group, "test:1")
 
 
-def test_round_without_redis_takes_back_leases_and_ends_cancels(
+def test_round_without_redis_reclaims_leases_and_ends_cancels(
     at_once: Settings, clock: SweepClock
 ) -> None:
     lost, canceled = submit(URL), submit(URL, owner_id=2)

@@ -95,29 +95,29 @@ class World:
         if claim := claims.claim_part("me", 30):
             self._leases.append(claim.lease)
 
-    def _take(self) -> TaskLease | PartLease | None:
+    def _some_lease(self) -> TaskLease | PartLease | None:
         self._random.shuffle(self._leases)
         return self._leases.pop() if self._leases else None
 
     def _progress(self) -> None:
-        if lease := self._take():
+        if lease := self._some_lease():
             leases.renew(lease, 30, self._random.choice([0, 50, 50, 99]))
             self._leases.append(lease)
 
     def _proceed(self) -> None:
-        lease = self._take()
+        lease = self._some_lease()
         if isinstance(lease, TaskLease):
             leases.begin_processing(lease, SOURCE, "source", plan(self._random.choice([1, 2])))
         elif lease:
             leases.finish_part(lease, Clip("x/0.1.mp4", 9, "ab" * 32, 660, "copy"))
 
     def _fail(self) -> None:
-        if lease := self._take():
+        if lease := self._some_lease():
             retryable = self._random.random() < 0.5
             leases.fail(lease, WorkFailed("encoder_failed", "no", retryable=retryable), _LIMITS)
 
     def _release(self) -> None:
-        if lease := self._take():
+        if lease := self._some_lease():
             leases.release(lease)
 
     def _lose(self) -> None:

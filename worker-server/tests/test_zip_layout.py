@@ -41,11 +41,11 @@ def whole(layout: ZipLayout) -> bytes:
 
 def test_zipfile_reads_the_members(layout: ZipLayout, whole: bytes, tmp_path: Path) -> None:
     assert len(whole) == layout.size_bytes
-    with zipfile.ZipFile(io.BytesIO(whole)) as found:
-        assert found.testzip() is None
-        assert tuple(found.namelist()) == NAMES
-        assert found.read(NAMES[1]) == bytes(range(256)) * 3000
-        infos = found.infolist()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert archive.testzip() is None
+        assert tuple(archive.namelist()) == NAMES
+        assert archive.read(NAMES[1]) == bytes(range(256)) * 3000
+        infos = archive.infolist()
         assert {info.date_time for info in infos} == {(2026, 3, 4, 5, 6, 8)}
         assert {info.compress_type for info in infos} == {zipfile.ZIP_STORED}
         assert {oct(info.external_attr >> 16) for info in infos} == {"0o100644"}
@@ -125,17 +125,17 @@ def test_beyond_four_gibibytes(tmp_path: Path, gibibytes: tuple[int, int]) -> No
             file.truncate(size * 2**30)
         members.append(Member(f"{number}.mp4", MOMENT, path, size * 2**30, 0))
     layout = ZipLayout([*members, Member.of_bytes("last.txt", MOMENT, b"the last")])
-    with zipfile.ZipFile(Sparse(layout)) as found:
-        assert [info.file_size for info in found.infolist()] == [
+    with zipfile.ZipFile(Sparse(layout)) as archive:
+        assert [info.file_size for info in archive.infolist()] == [
             *(size * 2**30 for size in gibibytes),
             8,
         ]
-        assert found.read("last.txt") == b"the last"
+        assert archive.read("last.txt") == b"the last"
 
 
 def test_many_members() -> None:
     """More than 65,535, which needs Zip64 as well."""
     layout = ZipLayout([Member.of_bytes(f"{n}", MOMENT, b"") for n in range(65_600)])
     content = b"".join(layout.read(0, layout.size_bytes, opener))
-    with zipfile.ZipFile(io.BytesIO(content)) as found:
-        assert len(found.namelist()) == 65_600
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert len(archive.namelist()) == 65_600

@@ -45,35 +45,35 @@ def part_of(system: Site, answer: Callable[[Request], None] = web_site.whole) ->
     }
 
 
-def ranges(asked: list[str | None]) -> Callable[[Request], None]:
+def ranges(range_headers: list[str | None]) -> Callable[[Request], None]:
     def note(request: Request) -> None:
-        asked.append(request.headers.get("Range"))
+        range_headers.append(request.headers.get("Range"))
         web_site.whole(request)
 
     return note
 
 
 def test_download_goes_on_where_the_connection_broke(system: Site, tmp_path: Path) -> None:
-    asked: list[str | None] = []
+    range_headers: list[str | None] = []
 
     def broken(request: Request) -> None:
-        asked.append(request.headers.get("Range"))
+        range_headers.append(request.headers.get("Range"))
         web_site.breaks_off_once(request)
 
     assert fetch_part(Connection(system.url), part_of(system, broken), tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_bytes() == CLIP
-    assert asked[0] is None
-    assert asked[1] is not None
-    assert int(asked[1].removeprefix("bytes=").removesuffix("-")) > 0
+    assert range_headers[0] is None
+    assert range_headers[1] is not None
+    assert int(range_headers[1].removeprefix("bytes=").removesuffix("-")) > 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_bytes_of_a_killed_process_are_used(system: Site, tmp_path: Path) -> None:
-    asked: list[str | None] = []
+    range_headers: list[str | None] = []
     (tmp_path / f".a.mp4.{SHA256[:16]}.partial").write_bytes(CLIP[:1_000_000])
-    part = part_of(system, ranges(asked))
+    part = part_of(system, ranges(range_headers))
     assert fetch_part(Connection(system.url), part, tmp_path / "a.mp4")
-    assert asked == ["bytes=1000000-"]
+    assert range_headers == ["bytes=1000000-"]
     assert (tmp_path / "a.mp4").read_bytes() == CLIP
 
 

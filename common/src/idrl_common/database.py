@@ -81,7 +81,7 @@ class CheckoutLimit:
 def _refuse_closed(driver: Any) -> None:  # noqa: ANN401 # psycopg2's
     """Have the pool make a new connection where the server has closed this one.
 
-    An idle connection is readable only then, so no question to the server is needed, which might
+    An idle connection is readable only then, so no query to the server is needed, which might
     hang.
     """
     poll = select.poll()

@@ -86,11 +86,11 @@ class TokenVerifier:
             except jwt.InvalidSignatureError:
                 continue
             except jwt.PyJWTError as error:
-                raise _as_ours(error) from error
+                raise _token_error(error) from error
         try:
             return _decode(token, self._keys[-1])
         except jwt.PyJWTError as error:
-            raise _as_ours(error) from error
+            raise _token_error(error) from error
 
 
 def load_public_keys(pem: str) -> list[Ed25519PublicKey]:
@@ -154,7 +154,7 @@ def _decode(token: str, key: Ed25519PublicKey) -> tuple[Identity, int]:
     return Identity(user_id, role, issued_at_s, logged_in_at_s), int(claims["exp"])
 
 
-def _as_ours(error: jwt.PyJWTError) -> TokenInvalid:
+def _token_error(error: jwt.PyJWTError) -> TokenInvalid:
     return TokenExpired() if isinstance(error, jwt.ExpiredSignatureError) else TokenInvalid()
 
 

@@ -151,7 +151,7 @@ def _sql(project: Project, plain: list[str], _words: list[str], _: str) -> str:
     match plain:
         case ["instances", "list"]:
             return "\n".join(
-                found["name"] for found in project.of_kind("google_sql_database_instance")
+                resource["name"] for resource in project.of_kind("google_sql_database_instance")
             )
         case ["instances", "patch", name]:
             instance = project.resources[f"google_sql_database_instance/{name}"]
@@ -162,7 +162,9 @@ def _sql(project: Project, plain: list[str], _words: list[str], _: str) -> str:
 def _compute(project: Project, plain: list[str], words: list[str], _: str) -> str:
     match plain:
         case ["networks", "list"]:
-            return "\n".join(found["name"] for found in project.of_kind("google_compute_network"))
+            return "\n".join(
+                resource["name"] for resource in project.of_kind("google_compute_network")
+            )
         case ["networks", "peerings", "list"]:
             network = option(words, "network")
             return "servicenetworking-googleapis-com" if network in project.peerings else ""

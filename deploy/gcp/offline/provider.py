@@ -59,7 +59,7 @@ def encode_schema(block: Block) -> Any:
 def _encode_block(block: Block) -> Any:
     return protocol.Schema.Block(
         attributes=[
-            _encode_attribute(name, found) for name, found in sorted(block.attributes.items())
+            _encode_attribute(name, value) for name, value in sorted(block.attributes.items())
         ],
         block_types=[
             protocol.Schema.NestedBlock(

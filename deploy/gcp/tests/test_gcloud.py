@@ -36,9 +36,9 @@ _ASKS_FOR_AN_ACCOUNT = "do not currently have an active account selected"
 
 def commands() -> list[tuple[str, ...]]:
     """Return every gcloud command, without what follows it on its line, each once."""
-    asked = ["git", "ls-files", "deploy", "docs"]
+    command = ["git", "ls-files", "deploy", "docs"]
     listed = subprocess.run(
-        asked, cwd=CHECKOUT, capture_output=True, text=True, check=True
+        command, cwd=CHECKOUT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     written = [
         name for name in listed if "/tests/" not in name and Path(name).suffix in {"", ".md", ".sh"}
@@ -81,7 +81,7 @@ def answers(folder: Path) -> dict[tuple[str, ...], str]:
     own = {"CLOUDSDK_CONFIG": str(folder / "config"), "CLOUDSDK_CORE_PROJECT": "a-project-of-tests"}
     environment = {**os.environ, **own, "HOME": str(folder)}
 
-    def ask(command: tuple[str, ...]) -> str:
+    def run(command: tuple[str, ...]) -> str:
         done = subprocess.run(
             command,
             env=environment,
@@ -96,7 +96,7 @@ def answers(folder: Path) -> dict[tuple[str, ...], str]:
     # Logging in would ask a person; what it takes is in its help.
     called = [command for command in commands() if command[1] != "auth"]
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(called, pool.map(ask, called), strict=True))
+        return dict(zip(called, pool.map(run, called), strict=True))
 
 
 def test_commands_are_found_in_the_scripts() -> None:

@@ -5,7 +5,7 @@ agent_url=${IDRL_AGENT_URL:-https://dl.google.com/cloudagents/add-google-cloud-o
 agent_config=${IDRL_AGENT_CONFIG:-/etc/google-cloud-ops-agent/config.yaml}
 
 # Install the agent where idrl-ops-agent is 1. Without it the system works as well: what fails here
-# is said and tried again at the next run.
+# is logged and tried again at the next run.
 install_ops_agent() {
 	[ "$(setting idrl-ops-agent 0)" = 1 ] || return 0
 	write_file "$agent_config" 644 <<'END'

@@ -24,7 +24,7 @@ def cloud() -> Iterator[Cloud]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the name that the server calls
-            cloud.asked.append((self.path, dict(self.headers)))
+            cloud.requests.append((self.path, dict(self.headers)))
             body = cloud.answer(self.path, dict(self.headers))
             self.send_response(200 if body is not None else 404)
             self.end_headers()

@@ -156,12 +156,12 @@ class Machine:
 
 @dataclass
 class Cloud:
-    """What the cloud knows, and who asked it for what with which header."""
+    """What the cloud knows, and the requests to it, each with its headers."""
 
     attributes: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
-    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
 
     def answer(self, path: str, headers: dict[str, str]) -> bytes | None:

@@ -36,8 +36,8 @@ def digest(path: Path) -> str:
 def test_a_new_disk_gets_a_file_system_once(machine: Machine, disk: Path) -> None:
     first = file_system_of(machine, disk)
     assert first.code == 0, first.output
-    said, uuid = first.output.splitlines()
-    assert "making a file system" in said
+    output, uuid = first.output.splitlines()
+    assert "making a file system" in output
     before = digest(disk)
     assert file_system_of(machine, disk).output == f"{uuid}\n"
     assert digest(disk) == before

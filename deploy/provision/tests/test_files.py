@@ -83,7 +83,7 @@ def test_bootstrap_fetches_checks_and_runs_the_release(
     assert (
         machine.opt / "releases" / attributes["idrl-revision"] / "deploy" / "provision" / "file"
     ).is_file()
-    requests = [headers for path, headers in cloud.asked if path == "/release.tar.gz"]
+    requests = [headers for path, headers in cloud.requests if path == "/release.tar.gz"]
     assert len(requests) == 1
     # The machine's token is for Google alone.
     assert "Authorization" not in requests[0]

@@ -49,9 +49,9 @@ def test_an_apt_that_stays_locked_is_an_error(machine: Machine, locks: Path) -> 
     assert "install" not in machine.calls()
 
 
-@pytest.mark.parametrize(("enabled", "asked"), [("Y\n", True), ("N\n", False)])
+@pytest.mark.parametrize(("enabled", "is_requested"), [("Y\n", True), ("N\n", False)])
 def test_apparmor_gets_its_parser(
-    machine: Machine, locks: Path, enabled: str, *, asked: bool
+    machine: Machine, locks: Path, enabled: str, *, is_requested: bool
 ) -> None:
     kernel = machine.folder / "enabled"
     kernel.write_text(enabled)
@@ -60,7 +60,7 @@ def test_apparmor_gets_its_parser(
     paths = {"LOCKS": str(locks), "IDRL_APPARMOR": str(kernel)}
     done = machine.shell("PATH=${PATH%%:*}:/usr/bin:/bin; install_docker", **paths)
     assert done.code == 0, done.output
-    assert ("apparmor" in machine.calls()) is asked
+    assert ("apparmor" in machine.calls()) is is_requested
 
 
 @pytest.mark.parametrize(

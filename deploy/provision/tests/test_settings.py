@@ -138,7 +138,7 @@ def test_settings_and_secrets_from_metadata_are_complete(
     written = machine.etc / "machine.env"
     assert written.stat().st_mode & 0o777 == 0o600
     assert f"IDRL_ROLE={role}\n" in written.read_text()
-    fetched = {path.split("/")[5] for path, _ in cloud.asked if path.startswith("/v1/")}
+    fetched = {path.split("/")[5] for path, _ in cloud.requests if path.startswith("/v1/")}
     assert fetched == set(SECRETS[role])
 
 

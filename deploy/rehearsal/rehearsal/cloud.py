@@ -92,10 +92,10 @@ class _Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         machine = self.cloud.machines.get(self.client_address[0])
-        asked = _SECRET.fullmatch(self.path)
-        if asked:
+        match = _SECRET.fullmatch(self.path)
+        if match:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            self._answer(*self.cloud.secret(token, asked[1]))
+            self._answer(*self.cloud.secret(token, match[1]))
         elif self.path.startswith("/releases/"):
             name = self.path.removeprefix("/releases/")
             self._answer(*self.cloud.released(self.client_address[0], name))

@@ -27,7 +27,7 @@ class MachineFailed(Exception):
 
 @dataclass
 class Vm:
-    """A virtual machine that can be booted, asked, killed and booted again."""
+    """A virtual machine that can be booted, logged in to, killed and booted again."""
 
     machine: Machine
     work: Work

@@ -94,11 +94,11 @@ def whole(request: Request) -> None:
     """Answer as a good server does: with the file, or with the range that was asked for."""
     body = request.page.body
     headers = _headers(request.page)
-    asked = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if not asked:
+    match = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if not match:
         request.send(200, body, headers)
         return
-    start, end = int(asked[1]), min(int(asked[2] or len(body) - 1), len(body) - 1)
+    start, end = int(match[1]), min(int(match[2] or len(body) - 1), len(body) - 1)
     headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
     request.send(206, body[start : end + 1], headers)
 

@@ -22,12 +22,12 @@ export class ApiError extends Error {
 /** nginx answers sooner where the system behind it does not. */
 const READ_MAX_MS = 60_000;
 
-/** @type {{ask: null | (() => Promise<void>)}} */
-const login = { ask: null };
+/** @type {{prompt: null | (() => Promise<void>)}} */
+const login = { prompt: null };
 
-/** Set what is to be done where a call needs a log-in. @param {() => Promise<void>} ask */
-export function onLoginNeeded(ask) {
-  login.ask = ask;
+/** Set what is to be done where a call needs a log-in. @param {() => Promise<void>} prompt */
+export function onLoginNeeded(prompt) {
+  login.prompt = prompt;
 }
 
 /**
@@ -45,8 +45,8 @@ export async function call(method, path, body, options = {}) {
   }
   const error = await failure(answer);
   // A wrong password in a form is no ended session.
-  if (answer.status !== 401 || error.code === "bad_credentials" || options.anonymous || !login.ask) throw error;
-  await login.ask();
+  if (answer.status !== 401 || error.code === "bad_credentials" || options.anonymous || !login.prompt) throw error;
+  await login.prompt();
   return call(method, path, body, options);
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-// Documents that change: asked for again with their ETag, less often in a hidden tab.
+// Documents that change: polled with their ETag, less often in a hidden tab.
 import { signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, call } from "./api.js";
@@ -9,7 +9,7 @@ const MAX_MS = 30_000;
 const ended = 0;
 /** A tab makes one such call a second at most, whatever it shows. */
 const APART_MS = 1000;
-let askedAtMs = 0;
+let polledAtMs = 0;
 
 /** The time of the last answer, and whether the last call for a document had none. */
 export const connection = signal({ lastMs: Date.now(), isLost: false });
@@ -39,7 +39,7 @@ export class Poller {
     this.timer = 0;
     /** Whether someone wants an answer to a call that begins from now on. */
     this.isAgain = false;
-    this.asking = /** @type {Promise<number> | null} */ (null);
+    this.polling = /** @type {Promise<number> | null} */ (null);
     this.onVisible = () => document.hidden || this.refresh();
   }
 
@@ -58,39 +58,39 @@ export class Poller {
     this.note(true);
   }
 
-  /** Ask now, then again after the interval. */
+  /** Poll now, then again after the interval. */
   async refresh() {
     clearTimeout(this.timer);
     this.isAgain = true;
-    this.asking ??= this.askUntilCurrent().finally(() => (this.asking = null));
-    const waitMs = await this.asking;
+    this.polling ??= this.pollUntilCurrent().finally(() => (this.polling = null));
+    const waitMs = await this.polling;
     if (this.isStopped || waitMs === ended) return;
-    this.askIn(document.hidden ? Math.max(waitMs, HIDDEN_MS) : waitMs);
+    this.pollIn(document.hidden ? Math.max(waitMs, HIDDEN_MS) : waitMs);
   }
 
   /** One call at a time: while a system hangs they would fill the browser's connections. */
-  async askUntilCurrent() {
+  async pollUntilCurrent() {
     let waitMs = ended;
     while (this.isAgain) {
       this.isAgain = false;
-      waitMs = await this.ask();
+      waitMs = await this.poll();
     }
     return waitMs;
   }
 
-  /** Ask in some time, or as soon as the tab's last call is long enough ago. @param {number} waitMs */
-  askIn(waitMs) {
+  /** Poll in some time, or as soon as the tab's last call is long enough ago. @param {number} waitMs */
+  pollIn(waitMs) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      const earlyMs = askedAtMs + APART_MS - Date.now();
+      const earlyMs = polledAtMs + APART_MS - Date.now();
       if (this.isForEyes && document.hidden) return;
-      if (earlyMs > 0) this.askIn(earlyMs);
+      if (earlyMs > 0) this.pollIn(earlyMs);
       else this.refresh();
     }, waitMs);
   }
 
-  async ask() {
-    askedAtMs = Date.now();
+  async poll() {
+    polledAtMs = Date.now();
     /** @type {Record<string, string>} */
     const headers = this.tag ? { "If-None-Match": this.tag } : {};
     try {

@@ -29,7 +29,7 @@ export async function start() {
   if (channel) channel.onmessage = (event) => event.data === "out" && ended();
   setInterval(() => renew(), 60_000);
   // Without a log-in so far the call would only fail.
-  if (!hint()) {
+  if (!hasLoggedIn()) {
     state.value = "out";
     return;
   }
@@ -57,10 +57,18 @@ function pause(ms) {
   });
 }
 
-/** Remember, or tell, that this browser has logged in. @param {boolean} [isIn] */
-function hint(isIn) {
+/** @param {boolean} isIn */
+function storeLoggedIn(isIn) {
   try {
-    if (isIn !== undefined) localStorage.setItem("session", isIn ? "1" : "");
+    localStorage.setItem("session", isIn ? "1" : "");
+  } catch {
+    // Without storage each start of the page tries the session cookie.
+  }
+}
+
+/** Return whether this browser may have a session. */
+function hasLoggedIn() {
+  try {
     return localStorage.getItem("session") === "1";
   } catch {
     return true;
@@ -71,7 +79,7 @@ function hint(isIn) {
 function entered(account) {
   user.value = account;
   state.value = "in";
-  hint(true);
+  storeLoggedIn(true);
   renewedAtMs = Date.now();
   const repeats = waiting;
   waiting = [];
@@ -110,7 +118,7 @@ export function leave() {
 }
 
 export function ended() {
-  hint(false);
+  storeLoggedIn(false);
   isStillIn.value = false;
   waiting = [];
   user.value = null;

@@ -40,9 +40,7 @@ def test_typing_a_search_leaves_the_list_alone(visitor: Visitor, system: Running
     assert set(searches) == {"Race 1"}  # of what was typed before, none was searched for
 
 
-def test_search_is_still_there_after_a_look_at_a_task(
-    visitor: Visitor, system: RunningSystem
-) -> None:
+def test_search_is_kept_after_viewing_a_task(visitor: Visitor, system: RunningSystem) -> None:
     page = visitor.page
     system.add_tasks(visitor.email, 3)
     visitor.open("tasks")

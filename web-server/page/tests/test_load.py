@@ -54,7 +54,9 @@ def _script_ms_of_ticks(
     durations_ms = []
     for _ in range(TICKS):
         session.send("Profiler.start")
-        with page.expect_response(lambda found: address in found.url and found.status == 200):
+        with page.expect_response(
+            lambda response: address in response.url and response.status == 200
+        ):
             change()
             page.evaluate(ASK_NOW)
         page.evaluate(FRAME)

@@ -116,6 +116,6 @@ def test_lost_answer_makes_no_second_task(visitor: Visitor, video_url: str, link
     page.locator("form button.primary").click()
     page.wait_for_url(re.compile("#/(task|batch)/"))
     assert len(_task_ids(visitor)) == links
-    # Other content is another wish.
+    # Other content is another request.
     visitor.submit(f"{video_url}?other")
     assert len(_task_ids(visitor)) == links + 1

@@ -65,9 +65,9 @@ def test_too_many_log_ins_count_down(new_visitor: NewVisitor) -> None:
         page.wait_for_selector("form button.primary:enabled")
         page.fill("#password", "Wrong-42")
         # By the keyboard: the button moves as the sentence above it comes and goes.
-        with page.expect_response("**/auth/login") as found:
+        with page.expect_response("**/auth/login") as response:
             page.press("#password", "Enter")
-        if found.value.status == 429:
+        if response.value.status == 429:
             break
     page.get_by_text("Again in").wait_for()
     left = page.locator("form .failure span")

@@ -69,10 +69,10 @@ def test_tab_asks_before_it_is_closed_on_every_screen(visitor: Visitor, video_ur
     page.wait_for_selector(".empty")
     page.locator("main").click()  # browsers ask only who has touched the page
     visitor.wait_until(lambda: waiting, "a piece")
-    with page.expect_event("dialog") as asked:
+    with page.expect_event("dialog") as event:
         page.on("dialog", lambda dialog: dialog.accept())
         page.reload()
-    assert asked.value.type == "beforeunload"
+    assert event.value.type == "beforeunload"
 
 
 def test_links_typed_meanwhile_stay(visitor: Visitor, video_url: str) -> None:

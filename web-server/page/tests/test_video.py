@@ -115,9 +115,9 @@ def test_list_has_a_picture_once_the_first_clip_is_done(
     page.get_by_role("button", name="Make the clips").wait_for()
     task_id = page.url.rpartition("/")[2]
     _start_parts(system, task_id, "number = 1")
-    with page.expect_response("**/parts/0/poster.jpg", timeout=WORK_LIMIT_MS) as found:
+    with page.expect_response("**/parts/0/poster.jpg", timeout=WORK_LIMIT_MS) as response:
         visitor.open("tasks")
-    assert found.value.status == 409
+    assert response.value.status == 409
     _start_parts(system, task_id, "number <> 1")
     visitor.wait_true("document.querySelector('.row .poster img')?.naturalWidth > 0")
     assert [line for line in visitor.console_errors if "409" not in line] == []

@@ -265,7 +265,7 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     @routes.route("/uploads", methods=METHODS)
     @routes.route("/uploads/<upload_id>", methods=METHODS)
     def check_upload_access(upload_id: str = "") -> Response:
-        """Tell nginx, which asks at /uploads, with which token calls go on to the tasks service.
+        """Answer nginx's authorization subrequest for /uploads with the tasks service's token.
 
         What cannot be identified was refused with 401 before.
         """

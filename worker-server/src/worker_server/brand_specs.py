@@ -1,4 +1,4 @@
-"""What a brand's stored spec asks of the media package."""
+"""Converts a brand's stored spec into the media package's types."""
 
 from collections.abc import Callable
 from fractions import Fraction

@@ -64,7 +64,7 @@ class Group:
 def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     """Return the steps by what they wait for: the database alone, Redis, the share."""
     often_s = min(settings.sweep_s, 2.0)
-    leases = ("leases", partial(sweep.take_back_leases, settings, clock))
+    leases = ("leases", partial(sweep.reclaim_leases, settings, clock))
     downloads = ("downloads", partial(sweep.preempt_downloads, settings))
     renders = ("renders", partial(sweep.preempt_renders, settings))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))

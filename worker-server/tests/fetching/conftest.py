@@ -46,7 +46,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     def answer(host: str, port: int, *args: Any, **options: Any) -> list[Any]:  # noqa: ANN401 # those of getaddrinfo
         if host not in table.answers:
             return real(host, port, *args, **{**options, "flags": socket.AI_NUMERICHOST})
-        table.asked.append(host)
+        table.resolved.append(host)
         answers = table.answers[host]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):

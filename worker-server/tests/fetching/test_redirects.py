@@ -79,7 +79,7 @@ def test_redirect_to_a_refused_url(
     assert (failure.code, failure.retryable) == (code, False)
     assert "secret" not in str(failure)
     assert len(site.requests) == 1
-    assert names.asked == []
+    assert names.resolved == []
 
 
 def test_redirect_to_another_port_of_an_allowed_host(
@@ -94,7 +94,7 @@ def test_name_of_a_private_address(other_site: Site, fetch: Fetcher, names: Name
     failure = fetch.fails("http://evil.example/v.mp4?token=secret")
     assert (failure.code, failure.retryable) == ("url_private_address", False)
     assert "evil.example" in str(failure)
-    assert names.asked == ["evil.example"]
+    assert names.resolved == ["evil.example"]
     assert other_site.accepted == 0
 
 
@@ -121,7 +121,7 @@ def test_one_private_answer_among_public_ones(
     """No connection is made, not even to the public addresses."""
     names.answers = {"mixed.example": [addresses]}
     assert fetch.fails("http://mixed.example/v.mp4").code == "url_private_address"
-    assert names.asked == ["mixed.example"]
+    assert names.resolved == ["mixed.example"]
     assert site.accepted == 0
 
 
@@ -132,7 +132,7 @@ def test_rebinding_within_an_attempt(
     names.answers = {"rebind.example": [[site.address], [other_site.address]]}
     site.on("/v.mp4", lambda x: x.reply(BODY))
     assert fetch("http://rebind.example/v.mp4").hosts == ("rebind.example",)
-    assert names.asked == ["rebind.example"]
+    assert names.resolved == ["rebind.example"]
     assert site.requests[0].headers["host"] == "rebind.example"
     assert other_site.accepted == 0
 
@@ -144,7 +144,7 @@ def test_rebinding_between_attempts(
     names.answers = {"rebind.example": [[site.address], [other_site.address]]}
     site.on("/v.mp4", lambda x: x.reset())
     assert fetch.fails("http://rebind.example/v.mp4").code == "url_private_address"
-    assert names.asked == ["rebind.example", "rebind.example"]
+    assert names.resolved == ["rebind.example", "rebind.example"]
     assert other_site.accepted == 0
 
 
@@ -164,7 +164,7 @@ def test_the_next_answer_is_tried_when_one_does_not_connect(
     fetch.allow_hosts |= {"127.0.0.3"}
     site.on("/v.mp4", lambda x: x.reply(BODY))
     assert fetch("http://two.example/v.mp4").size_bytes == 1000
-    assert names.asked == ["two.example"]
+    assert names.resolved == ["two.example"]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_international_name(site: Site, fetch: Fetcher, names: Names) -> None:
 )
 def test_first_url_is_checked(fetch: Fetcher, names: Names, url: str) -> None:
     assert fetch.fails(url).code.startswith("url_")
-    assert names.asked == []
+    assert names.resolved == []
 
 
 def test_name_of_a_denied_address(

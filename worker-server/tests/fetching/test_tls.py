@@ -66,9 +66,9 @@ def test_https(secure_site: Site, fetch: Fetcher) -> None:
 
 
 def test_the_certificate_is_for_the_name(secure_site: Site, fetch: Fetcher, names: Names) -> None:
-    asked: list[str | None] = []
+    server_names: list[str | None] = []
     assert secure_site.tls
-    secure_site.tls.sni_callback = lambda _connection, name, _context: asked.append(name)
+    secure_site.tls.sni_callback = lambda _connection, name, _context: server_names.append(name)
     names.answers = {
         "secure.example": [[secure_site.address]],
         "other.example": [[secure_site.address]],
@@ -77,8 +77,8 @@ def test_the_certificate_is_for_the_name(secure_site: Site, fetch: Fetcher, name
     assert fetch("https://secure.example/v.mp4").hosts == ("secure.example",)
     failure = fetch.fails("https://other.example/v.mp4?token=secret")
     assert (failure.code, failure.retryable) == ("source_tls_invalid", False)
-    assert asked == ["secure.example", "other.example"]
-    assert names.asked == ["secure.example", "other.example"]
+    assert server_names == ["secure.example", "other.example"]
+    assert names.resolved == ["secure.example", "other.example"]
 
 
 def test_unknown_authority(secure_site: Site, fetch: Fetcher) -> None:

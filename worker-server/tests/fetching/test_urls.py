@@ -98,7 +98,7 @@ REFUSED = {
     ],
 }
 
-TAKEN = [
+ACCEPTED = [
     "http://example.com",
     "HTTPS://EXAMPLE.com/a.mp4",
     "https://example.com:443/a.mp4?token=x&y#t=1",
@@ -145,8 +145,8 @@ def test_refused(code: str, url: str) -> None:
     assert "pass" not in caught.value.message.replace("password", "")
 
 
-@pytest.mark.parametrize("url", TAKEN, ids=_name)
-def test_taken(url: str) -> None:
+@pytest.mark.parametrize("url", ACCEPTED, ids=_name)
+def test_accepted(url: str) -> None:
     check_url(url, allow_hosts=())
 
 

@@ -260,7 +260,7 @@ def test_interlacing_that_begins_later_is_found(name: str, make: Make, tmp_path:
 @pytest.mark.parametrize(
     ("keep", "rate", "name", "expected", "frames"),
     [
-        # One hole of three seconds.
+        # One gap of three seconds.
         ("not(between(n,60,134))", "25", "s.mkv", 25, 300),
         # A picture a second, then all of them.
         ("if(lt(n,480),not(mod(n,60)),1)", "60", "s.mp4", 60, 720),
@@ -275,9 +275,9 @@ def test_interlacing_that_begins_later_is_found(name: str, make: Make, tmp_path:
         ("not(between(n,100,130))", "30000/1001", "s.mkv", Fraction(30000, 1001), 240),
         ("lt(random(1),0.8)+eq(n,0)", "25", "s.avi", 25, 228),
     ],
-    ids=["one hole", "screen recording", "game", "ntsc", "avi"],
+    ids=["one gap", "screen recording", "game", "ntsc", "avi"],
 )
-def test_a_grid_with_holes_keeps_every_frame(
+def test_a_grid_with_gaps_keeps_every_frame(
     keep: str, rate: str, name: str, expected: Fraction, frames: int, numbered: Numbered, make: Make
 ) -> None:
     whole = numbered(frames, rate, "whole.mp4", f"{X264} -g 1 -crf 25", sound=False)

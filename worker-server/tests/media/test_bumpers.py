@@ -274,7 +274,7 @@ def test_videos_stand_before_and_after_with_their_sound(
     for shown in (numbers(frames[:25]), numbers(frames[-25:])):
         assert len(shown) == 25
         # At 25 fps frame k shows the picture whose time is nearest before or at k/25.
-        assert all(abs(found - (500 + k * 30 / 25)) <= 1 for k, found in enumerate(shown))
+        assert all(abs(level - (500 + k * 30 / 25)) <= 1 for k, level in enumerate(shown))
         assert shown == sorted(set(shown))
     clip = tmp_path / "clip.mp4"
     for second in (0.1, 0.85, 25 / 25 + 63 / 25 + 0.1, 25 / 25 + 63 / 25 + 0.8):

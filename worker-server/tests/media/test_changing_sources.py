@@ -222,7 +222,7 @@ def test_a_lost_packet_repeats_frames_of_its_group_only(
     ],
     ids=["back a little", "begin again", "five hours ahead", "an hour back", "one packet astray"],
 )
-def test_stamps_that_jump(
+def test_discontinuous_stamps(
     name: str, stamps: str, numbered: Numbered, make: Make, prepared: Prepared
 ) -> None:
     plain = numbered(60, "25", name, f"{X264} -g 1", sound=False)

@@ -36,7 +36,7 @@ from worker_server.media.probing import prepare
 from worker_server.media.rendering.copyable_span import find_span
 
 Make = Callable[..., Path]
-FOUND = (Cut.KEYFRAME, Cut.SILENCE, Cut.SCENE)
+SEARCHED = (Cut.KEYFRAME, Cut.SILENCE, Cut.SCENE)
 RATES = st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)])
 WHOLE = (Stretch(),)
 SIZE = "160x90"
@@ -217,14 +217,14 @@ def test_without_silence_the_quietest_moment_is_cut(make: Make) -> None:
     assert cut(path, Cut.SILENCE)[0] == pytest.approx(25 * 3.5, abs=2)
 
 
-@pytest.mark.parametrize("kind", FOUND)
+@pytest.mark.parametrize("kind", SEARCHED)
 def test_without_anything_to_find_parts_end_at_the_limit(make: Make, kind: Cut) -> None:
     options = "-c:v libx264 -g 100000 -sc_threshold 0 -preset ultrafast"
     path = make(f"-f lavfi -i color=gray:s={SIZE}:r=25:d=9.5 {options}", "n.mp4")
     assert cut(path, kind) == [100, 200, 238]
 
 
-@pytest.mark.parametrize("kind", FOUND)
+@pytest.mark.parametrize("kind", SEARCHED)
 def test_remainder_is_not_shorter_than_a_second(make: Make, kind: Cut) -> None:
     options = "-c:v libx264 -g 100000 -sc_threshold 0 -preset ultrafast"
     path = make(f"-f lavfi -i color=gray:s={SIZE}:r=25:d=8.2 {options}", "r.mp4")
@@ -255,7 +255,7 @@ def test_key_frames_of_open_gops_are_not_cuts(make: Make) -> None:
     assert cut(path, Cut.KEYFRAME) == [100, 200, 250]
 
 
-@pytest.mark.parametrize("kind", FOUND)
+@pytest.mark.parametrize("kind", SEARCHED)
 def test_stretches_in_any_order(make: Make, kind: Cut) -> None:
     path = gaps(make, [(3.4, 3.8), (14, 14.5)], "-g", "25")
     stretches = [Stretch(Fraction(12), Fraction(18)), Stretch(Fraction(0), Fraction("6.5"))]

@@ -122,6 +122,6 @@ def test_frames_that_are_only_of_varying_length_are_no_damage(
     numbered: Make, make: Make, ffmpeg: str, tmp_path: Path
 ) -> None:
     whole = numbered(100, "25", "s.mkv", "-g 1")
-    path = make(f"-i {whole} -c copy -bsf:v noise=drop=eq(n\\,7)+eq(n\\,30)", "holes.mkv")
+    path = make(f"-i {whole} -c copy -bsf:v noise=drop=eq(n\\,7)+eq(n\\,30)", "gaps.mkv")
     clip: Any = render_part(path, ffmpeg, tmp_path)[0]
     assert clip.facts.concealed_frames == 0

@@ -103,12 +103,12 @@ def test_stop_ends_everything_at_once(
 ) -> None:
     command = renderer(engine, ffmpeg).command(long_edit, tmp_path / "o.mp4")
     started: list[float] = []
-    asked: list[float] = []
+    called_at: list[float] = []
 
     def should_stop() -> bool:
-        if started and not asked:
-            asked.append(time.monotonic())
-        return bool(asked)
+        if started and not called_at:
+            called_at.append(time.monotonic())
+        return bool(called_at)
 
     with pytest.raises(Stopped):
         run(
@@ -117,7 +117,7 @@ def test_stop_ends_everything_at_once(
             on_progress=lambda value: started.append(value) if value else None,
             should_stop=should_stop,
         )
-    assert time.monotonic() - asked[0] < 3
+    assert time.monotonic() - called_at[0] < 3
     await_no_process_in(tmp_path)
 
 
@@ -372,9 +372,9 @@ class TestVerify:
         path = make(f"{self.GOOD} {self.ENDING}", "good.mp4")
         with Verifier() as verifier:
             os.kill(verifier.start().pid, signal.SIGSTOP)
-            looks = iter((False, True))
+            answers = iter((False, True))
             with pytest.raises(Stopped):
-                verifier.check(path, edit, lambda: next(looks))
+                verifier.check(path, edit, lambda: next(answers))
 
 
 def test_a_program_that_cannot_be_started_is_no_fault_of_the_video(tmp_path: Path) -> None:

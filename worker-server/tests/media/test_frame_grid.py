@@ -85,7 +85,7 @@ def test_rate_is_clamped(rate: str, expected: str) -> None:
     assert (grid.rate, grid.is_constant) == (Fraction(expected), True)
 
 
-def test_a_first_frame_moved_by_the_sound_is_no_hole() -> None:
+def test_a_first_frame_moved_by_the_sound_is_no_gap() -> None:
     ticks = [0, *(round((number + Fraction(58, 100)) * 512) for number in range(1, 100))]
     grid = find_grid(ticks, 512, Fraction(1, 12_800), [Fraction(25)], 60)
     assert (grid.rate, grid.frame_count, grid.is_constant) == (25, 100, True)

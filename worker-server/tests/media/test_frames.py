@@ -94,8 +94,8 @@ def test_a_lost_frame_is_shown_by_the_one_before_it(
     joined_numbers: Callable[[list[Any]], list[int]],
 ) -> None:
     whole = numbered(50, "25", "s.mkv", "-g 1")
-    holes = make(f"-i {whole} -c copy -bsf:v noise=drop=eq(n\\,7)+eq(n\\,30)", "holes.mkv")
-    assert joined_numbers(render_all(holes)) == [
+    gaps = make(f"-i {whole} -c copy -bsf:v noise=drop=eq(n\\,7)+eq(n\\,30)", "gaps.mkv")
+    assert joined_numbers(render_all(gaps)) == [
         6 if k == 7 else 29 if k == 30 else k for k in range(50)
     ]
 

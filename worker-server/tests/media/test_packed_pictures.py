@@ -15,7 +15,7 @@ Numbered = Callable[..., Path]
 CLICKS = "-f lavfi -i aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=48000:d=3"
 PICTURE, B_FRAME = b"\0\0\1\xb6", 2  # vop_start_code, vop_coding_type (ISO/IEC 14496-2, 6.2.5)
 # A picture that is not coded: type, time in 25ths of a second and vop_coded (0) in bits.
-NOTHING = PICTURE + int("0101" + "00000" + "10" + "01111", 2).to_bytes(2)
+NOT_CODED = PICTURE + int("0101" + "00000" + "10" + "01111", 2).to_bytes(2)
 NAME = b"\0\0\1\xb2DivX503b1393p"  # user data; the last letter says that pictures are packed
 
 
@@ -29,7 +29,7 @@ def packed(pictures: Sequence[bytes]) -> Iterator[bytes]:
         if following and kind(following) == B_FRAME:
             yield picture + following
         else:
-            yield NOTHING if kind(picture) == B_FRAME else picture
+            yield NOT_CODED if kind(picture) == B_FRAME else picture
 
 
 def pack(path: Path, to: Path) -> Path:

@@ -29,7 +29,7 @@ Ssim = Callable[[Path, Path], list[float]]
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -crf 8"
 MOTION = "-f lavfi -i testsrc2=s={size}:r=25:d=2"
 
-LOOKS = {
+VARIANTS = {
     "plain": (MOTION.format(size="640x360"), X264, (640, 360)),
     "4:3": (MOTION.format(size="640x480"), X264, (640, 360)),
     "portrait": (MOTION.format(size="360x640"), X264, (352, 198)),
@@ -93,10 +93,10 @@ def ssim(ffmpeg: str) -> Ssim:
     return run
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_both_renderers_show_the_same(look: str, make: Make, render: Render, ssim: Ssim) -> None:
-    arguments, options, size = LOOKS[look]
-    path = make(f"{arguments} {options}", "look.mkv")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_both_renderers_show_the_same(variant: str, make: Make, render: Render, ssim: Ssim) -> None:
+    arguments, options, size = VARIANTS[variant]
+    path = make(f"{arguments} {options}", "source.mkv")
     source = probe(path)
     [part] = plan_parts(source)
     fast, reference = (

@@ -310,9 +310,9 @@ def hanging(make: Make, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_stop_is_noticed_while_the_storage_hangs(hanging: Path) -> None:
-    looks = iter((False, False, True))
+    answers = iter((False, False, True))
     with pytest.raises(Stopped):
-        probe(hanging, should_stop=lambda: next(looks))
+        probe(hanging, should_stop=lambda: next(answers))
 
 
 def test_death_of_a_waiting_child_is_retryable(make: Make) -> None:
@@ -330,7 +330,7 @@ def test_unused_child_is_ended() -> None:
     assert process.returncode is not None
 
 
-class TestSpare:
+class TestWarmProber:
     """A child that is ready before its source is."""
 
     @pytest.fixture
@@ -342,10 +342,10 @@ class TestSpare:
 
     def test_child_probes_one_source(self, warm_prober: WarmProber, make: Make) -> None:
         path = make(SMALL, "plain.mp4")
-        waiting = warm_prober.take(ProbeLimits())
+        waiting = warm_prober.acquire(ProbeLimits())
         with waiting:
             assert waiting.probe(path, lambda: False).frame_count == 50
-        with warm_prober.take(ProbeLimits()) as another:
+        with warm_prober.acquire(ProbeLimits()) as another:
             assert another is not waiting
             assert another.probe(path, lambda: False).frame_count == 50
 
@@ -354,14 +354,14 @@ class TestSpare:
         process = warm_prober._prober.start()
         process.kill()
         await_end(process, 10)
-        with warm_prober.take(ProbeLimits()) as prober:
+        with warm_prober.acquire(ProbeLimits()) as prober:
             assert prober.probe(make(SMALL, "plain.mp4"), lambda: False).frame_count == 50
 
     def test_prober_with_other_limits_is_another_child(
         self, warm_prober: WarmProber, make: Make
     ) -> None:
         with (
-            warm_prober.take(replace(ProbeLimits(), max_frames=10)) as prober,
+            warm_prober.acquire(replace(ProbeLimits(), max_frames=10)) as prober,
             pytest.raises(SourceError),
         ):
             prober.probe(make(SMALL, "plain.mp4"), lambda: False)

@@ -42,7 +42,7 @@ def test_scrambled_behind_a_clear_start(make: Make, tmp_path: Path) -> None:
 def boxes(path: Path, *kinds: bytes) -> bytes:
     """Return the boxes of these kinds at the top level of an MP4."""
 
-    def found() -> Iterator[bytes]:
+    def matches() -> Iterator[bytes]:
         content, at = path.read_bytes(), 0
         while at < len(content):
             size, kind = struct.unpack_from(">I4s", content, at)
@@ -50,7 +50,7 @@ def boxes(path: Path, *kinds: bytes) -> bytes:
                 yield content[at : at + size]
             at += size
 
-    return b"".join(found())
+    return b"".join(matches())
 
 
 @pytest.fixture(scope="module")
@@ -184,12 +184,12 @@ def test_an_encrypted_description_behind_a_clear_one(
     """One track, two sample descriptions: that of the clear start, and that of what follows."""
     descriptions: list[bytes] = []
 
-    def take(kind: bytes, content: bytes) -> bytes | None:
+    def rewrite(kind: bytes, content: bytes) -> bytes | None:
         if kind == b"stsd":
             descriptions.append(content[8:])
         return None
 
-    rewritten(boxes(encrypted, b"moov"), take)
+    rewritten(boxes(encrypted, b"moov"), rewrite)
 
     def add(kind: bytes, content: bytes) -> bytes | None:
         if kind != b"stsd":

@@ -62,9 +62,9 @@ def attempts_of(folder: Path, *, user: int = 0, version: int = 0) -> dict[str, b
     return succeeded
 
 
-def escapes_in(found: dict[str, bool]) -> set[str]:
-    assert all(found[name] for name in sandbox.NEEDED), found
-    return {name for name, done in found.items() if done and name not in sandbox.NEEDED}
+def escapes_in(outcomes: dict[str, bool]) -> set[str]:
+    assert all(outcomes[name] for name in sandbox.NEEDED), outcomes
+    return {name for name, done in outcomes.items() if done and name not in sandbox.NEEDED}
 
 
 def test_a_child_can_do_its_work_and_nothing_else() -> None:

@@ -65,7 +65,7 @@ def test_seek_is_early_with_a_variable_frame_rate(long_video: Source) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "found"),
+    ("name", "options", "expected"),
     [
         ("a.mp4", "-bf 2 -g 20", (True, EARLY)),
         ("b.mp4", "-bf 0 -g 20", (True, 0)),
@@ -78,7 +78,7 @@ def test_seek_is_early_with_a_variable_frame_rate(long_video: Source) -> None:
     ],
 )
 def test_probe_tests_whether_seeking_finds_key_frames(
-    name: str, options: str, found: tuple[bool, Fraction], make: Callable[..., Path]
+    name: str, options: str, expected: tuple[bool, Fraction], make: Callable[..., Path]
 ) -> None:
     source = probe(make(f"{SMALL} {options}", name))
-    assert (source.seeks_by_pts, source.keyframe_reorder_delay_s) == found
+    assert (source.seeks_by_pts, source.keyframe_reorder_delay_s) == expected

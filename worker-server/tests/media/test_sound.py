@@ -129,10 +129,10 @@ def test_sound_that_goes_on_keeps_the_last_picture(
 
 
 @ENGINES
-def test_a_hole_in_the_sound_stays_a_hole(engine: str, make: Make, render: Render) -> None:
+def test_a_gap_in_the_sound_stays_a_gap(engine: str, make: Make, render: Render) -> None:
     drop = "-bsf:a noise=drop='between(n\\,25\\,68)'"
     path = make(
-        f"{PICTURE.format(seconds=3)} {CLICKS.format(seconds=3)} {X264} -c:a aac {drop}", "hole.mkv"
+        f"{PICTURE.format(seconds=3)} {CLICKS.format(seconds=3)} {X264} -c:a aac {drop}", "gap.mkv"
     )
     clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
     assert clicks_in(clip.path) == pytest.approx([1.1, 3.1], abs=0.006)

@@ -80,7 +80,7 @@ def parts_of(path: Path, ffmpeg: str, scratch: Path) -> list[PartEdit]:
     return [PartEdit.of(source, path, part) for part in plan_parts(source, 2)]
 
 
-def said_while_decoding(path: Path, ffmpeg: str) -> str:
+def decoder_messages(path: Path, ffmpeg: str) -> str:
     command = [
         ffmpeg,
         "-v",
@@ -146,7 +146,7 @@ def test_copied_parts_are_the_encoded_ones(
             continue
         copied[edit.part.number] = True
         assert clip.numbers() == list(range(edit.part.start_frame, edit.part.end_frame))
-        assert said_while_decoding(clip.path, ffmpeg) == ""
+        assert decoder_messages(clip.path, ffmpeg) == ""
         encoded = render(edit.source, edit.source_path, edit.part)
         assert worst_likeness(clip.path, encoded.path, ffmpeg, tmp_path) >= 0.98
         assert sound_of(clip.path) == sound_of(encoded.path)

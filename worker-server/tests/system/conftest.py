@@ -202,8 +202,8 @@ class System:
             command = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        ours = os.fsencode(self.settings.scratch_folder)
-        return b"ffmpeg" in command[0] and any(ours in argument for argument in command)
+        scratch = os.fsencode(self.settings.scratch_folder)
+        return b"ffmpeg" in command[0] and any(scratch in argument for argument in command)
 
 
 @pytest.fixture

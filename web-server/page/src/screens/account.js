@@ -1,7 +1,7 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
 import { call } from "../api.js";
-import { AskedButton } from "../question.js";
+import { ConfirmButton } from "../confirm.js";
 import { areKeysOn, switchKeys } from "../keys.js";
 import { usePolled } from "../poll.js";
 import { leave, logOut, user } from "../session.js";
@@ -87,7 +87,7 @@ function Keys() {
     <ul class="plain">
       ${(keys.value || []).map((/** @type {any} */ key) => html`<li key=${key.key_id}>
         <span><strong>${key.name}</strong> <span class="facts">${date(key.created_at)}${key.expires_at ? ` – ${date(key.expires_at)}` : ""} · ${key.last_used_at ? t("keys.used", { ago: ago(key.last_used_at) }) : t("keys.unused")}</span></span>
-        <${AskedButton} kind="keys.revoke" name=${key.name} label=${t("keys.revoke")} onSure=${() => revoke(key)} />
+        <${ConfirmButton} kind="keys.revoke" name=${key.name} label=${t("keys.revoke")} onSure=${() => revoke(key)} />
       </li>`)}
     </ul>
     <form class="inline" onSubmit=${onSubmit}>
@@ -129,7 +129,7 @@ function ChangePassword() {
 }
 
 function DeleteAccount() {
-  const isAsked = useSignal(false);
+  const isConfirming = useSignal(false);
   const { error, attempt } = useAttempt();
   const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
@@ -139,8 +139,8 @@ function DeleteAccount() {
       leave();
     });
   };
-  return html`<button class="danger" onClick=${() => (isAsked.value = true)}>${t("account.delete")}</button>
-    ${isAsked.value && html`<${Dialog} title=${t("account.delete")} onClose=${() => (isAsked.value = false)}>
+  return html`<button class="danger" onClick=${() => (isConfirming.value = true)}>${t("account.delete")}</button>
+    ${isConfirming.value && html`<${Dialog} title=${t("account.delete")} onClose=${() => (isConfirming.value = false)}>
       <p>${t("account.delete_means")}</p>
       <form onSubmit=${onSubmit}>
         <${Username} />

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
-import { AskedButton } from "../question.js";
+import { ConfirmButton } from "../confirm.js";
 import { announce, Choice, Failure, Field, html, useAttempt } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 
@@ -21,7 +21,7 @@ export function Brands() {
   const load = async () => {
     const before = choices.current;
     const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
-    // What was chosen since the question is newer than the answer.
+    // What was chosen since the call is newer than the answer.
     if (choices.current === before) chosen.value = standard.brand_id || "built-in";
     brands.value = found;
   };
@@ -84,7 +84,7 @@ function Card({ brand, onDelete }) {
           alt=${t("brand.preview", { name: brand.name, aspect })} />`)}
       </div>
     </div>
-    <${AskedButton} kind="brand.delete" name=${brand.name} label=${t("action.delete")} onSure=${onDelete} />
+    <${ConfirmButton} kind="brand.delete" name=${brand.name} label=${t("action.delete")} onSure=${onDelete} />
   </li>`;
 }
 

@@ -13,10 +13,10 @@ import { lasting, sentenceOf, sizeOf, t } from "../words.js";
 const GONE = [404, 409, 410];
 
 /**
- * `begun` tells the first bytes that this page has sent, and when; `asked` what to make of the file,
+ * `begun` tells the first bytes that this page has sent, and when; `choices` the edit of the file,
  * where the form has changed since.
  * @typedef {{file: File, sentBytes: number, isWaiting: boolean, begun: {ms: number, bytes: number} | null,
- *   asked: any, taskId: string, error: string, state: {isCanceled: boolean}}} Row
+ *   choices: any, taskId: string, error: string, state: {isCanceled: boolean}}} Row
  */
 
 // They go on while another screen is open.
@@ -34,9 +34,9 @@ effect(() => {
   rows.value = [];
 });
 
-/** Keep what was asked for: the form is about to be cleared. @param {any} asked */
-export function keepAsked(asked) {
-  rows.value = rows.value.map((row) => (row.taskId || row.error || row.asked ? row : { ...row, asked }));
+/** Keep the choices: the form is about to be cleared. @param {any} choices */
+export function keepChoices(choices) {
+  rows.value = rows.value.map((row) => (row.taskId || row.error || row.choices ? row : { ...row, choices }));
 }
 
 /** @param {File} file @param {Partial<Row>} values */
@@ -58,15 +58,15 @@ async function send(row, itemOf) {
   try {
     const id = await upload(file, onProgress, row.state);
     if (row.state.isCanceled) return;
-    const asked = rowOf(file)?.asked || itemOf();
+    const choices = rowOf(file)?.choices || itemOf();
     const headers = { "Idempotency-Key": `upload-${id}` };
-    const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...asked }, { headers }));
+    const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...choices }, { headers }));
     forget(file);
     change(file, { taskId: data.task_id });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (GONE.includes(error.status)) forget(file);
-    change(file, { error: sentenceOf(error.code, error.message), asked: null });
+    change(file, { error: sentenceOf(error.code, error.message), choices: null });
   }
 }
 
@@ -79,7 +79,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
   }, []);
   const add = async (/** @type {FileList | null} */ files) => {
     const added = [...(files || [])].map((file) => ({
-      file, sentBytes: 0, isWaiting: false, begun: null, asked: null, taskId: "", error: "", state: { isCanceled: false },
+      file, sentBytes: 0, isWaiting: false, begun: null, choices: null, taskId: "", error: "", state: { isCanceled: false },
     }));
     rows.value = [...rows.value, ...added];
     for (const row of added) await send(row, itemOf);

@@ -8,8 +8,8 @@ import { goTo } from "../router.js";
 import { state, user } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { t } from "../words.js";
-import { byField, byLine, item, linksOf, showField } from "./asked.js";
-import { Files, keepAsked } from "./files.js";
+import { byField, byLine, item, linksOf, showField } from "./edit_form.js";
+import { Files, keepChoices } from "./files.js";
 
 const MAX_LINES = 500;
 const SHOWN_LINES = 20;
@@ -42,8 +42,8 @@ export function NewTask() {
   const lines = [...new Set(all)];
   const sentTo = (/** @type {string[]} */ ...place) => {
     announce(t("new.accepted"));
-    keepAsked(item(edit.value));
-    sent = { content: "", key: "" }; // the same again is another wish
+    keepChoices(item(edit.value));
+    sent = { content: "", key: "" }; // the same again is another request
     clear();
     goTo(...place);
   };
@@ -54,14 +54,14 @@ export function NewTask() {
     lineErrors.value = {};
     wrong.value = {};
     try {
-      const asked = item(edit.value);
+      const choices = item(edit.value);
       const named = name.value ? { name: name.value } : {};
-      const headers = { "Idempotency-Key": keyOf(JSON.stringify([lines, named, asked])) };
+      const headers = { "Idempotency-Key": keyOf(JSON.stringify([lines, named, choices])) };
       if (lines.length === 1) {
-        const { data } = await call("POST", "/tasks", { url: lines[0], ...named, ...asked }, { headers });
+        const { data } = await call("POST", "/tasks", { url: lines[0], ...named, ...choices }, { headers });
         sentTo("task", data.task_id);
       } else {
-        const items = lines.map((url) => ({ url, ...asked }));
+        const items = lines.map((url) => ({ url, ...choices }));
         const { data } = await call("POST", "/batches", { items, ...named }, { headers });
         sentTo("batch", data.batch_id);
       }

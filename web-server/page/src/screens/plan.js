@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { ApiError, call } from "../api.js";
 import { announce, Failure, Field, html } from "../ui.js";
 import { clock, t } from "../words.js";
-import { byField, segmentsOf } from "./asked.js";
+import { byField, segmentsOf } from "./edit_form.js";
 
 /** @param {{task: any, refresh: () => void}} props */
 export function Plan({ task, refresh }) {

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call, get } from "../api.js";
-import { Question } from "../question.js";
+import { ConfirmDialog } from "../confirm.js";
 import { usePolled } from "../poll.js";
 import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
@@ -80,7 +80,7 @@ function TaskError({ task }) {
 
 /** @param {{task: any, refresh: () => void}} props */
 function Actions({ task, refresh }) {
-  const asked = useSignal("");
+  const confirming = useSignal("");
   const link = useSignal(/** @type {any} */ (null));
   const { error, attempt } = useAttempt();
   const isLive = LIVE.includes(task.status);
@@ -91,7 +91,7 @@ function Actions({ task, refresh }) {
   };
   const share = () => change(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
   const remove = () => change(async () => {
-    asked.value = "";
+    confirming.value = "";
     await call("DELETE", task.link);
     announce(t(isLive ? "task.aborted" : "task.deleted"));
     isGone.current = !isLive;
@@ -104,11 +104,11 @@ function Actions({ task, refresh }) {
         <button onClick=${share}>${t("task.share")}</button>`}
       ${task.status === "planned" && html`<button class="primary" onClick=${() => change(() => call("POST", `${task.link}/start`))}>${t("action.start")}</button>`}
       ${task.status === "failed" && html`<button onClick=${() => change(() => call("POST", `${task.link}/retry`))}>${t("action.retry")}</button>`}
-      <button class="danger" onClick=${() => (asked.value = isLive ? "abort" : "delete")}>${t(isLive ? "action.abort" : "action.delete")}</button>
+      <button class="danger" onClick=${() => (confirming.value = isLive ? "abort" : "delete")}>${t(isLive ? "action.abort" : "action.delete")}</button>
     </div>
     <${Failure} error=${error.value} />
-    ${asked.value && html`<${Question} title=${t(`task.ask_${asked.value}`)} means=${t(`task.${asked.value}_means`)}
-      action=${t(`action.${asked.value}`)} keep=${t(`action.keep_${asked.value}`)} onSure=${remove} onClose=${() => (asked.value = "")} />`}
+    ${confirming.value && html`<${ConfirmDialog} title=${t(`task.ask_${confirming.value}`)} means=${t(`task.${confirming.value}_means`)}
+      action=${t(`action.${confirming.value}`)} keep=${t(`action.keep_${confirming.value}`)} onSure=${remove} onClose=${() => (confirming.value = "")} />`}
     ${link.value && html`<${Dialog} title=${t("task.share")} onClose=${() => (link.value = null)}>
       <p>${t("task.link_means", { at: date(link.value.expires_at) })}</p>
       <p><input class="code" readonly value=${new URL(link.value.url, location.href).href} aria-label=${t("task.share")}

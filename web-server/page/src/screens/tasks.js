@@ -2,7 +2,7 @@
 import { effect, signal, useSignal } from "@preact/signals";
 import { useCallback, useEffect, useRef } from "preact/hooks";
 import { ApiError, call, nextPage } from "../api.js";
-import { Question } from "../question.js";
+import { ConfirmDialog } from "../confirm.js";
 import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
 import { state } from "../session.js";
@@ -61,7 +61,7 @@ export function List({ path, isFiltered }) {
   const chosen = useSignal(/** @type {Set<string>} */ (new Set()));
   const next = moreLink.value === undefined ? headers && nextPage(headers) : moreLink.value;
   useAnnouncedNews(value);
-  const isAsked = useSignal(false);
+  const isConfirming = useSignal(false);
   const showing = useAttempt();
   const { error: refusal, isBusy, attempt } = useAttempt();
   const displaced = useDisplaced(value, more.value.length > 0);
@@ -77,7 +77,7 @@ export function List({ path, isFiltered }) {
   });
   /** One after the other; what was refused stays chosen. */
   const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
-    isAsked.value = false;
+    isConfirming.value = false;
     try {
       for (const task of tasks.filter((each) => chosen.value.has(each.task_id))) {
         const document = await repeated(() => act(task), { passing: [429] });
@@ -101,13 +101,13 @@ export function List({ path, isFiltered }) {
     ${chosen.value.size > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: chosen.value.size })}>
       <span>${t("tasks.chosen", { n: chosen.value.size })}</span>
       <button disabled=${isBusy.value} onClick=${() => forAll(retry)}>${t("action.retry")}</button>
-      <button class="danger" disabled=${isBusy.value} onClick=${() => (isAsked.value = true)}>${t("action.delete")}</button>
+      <button class="danger" disabled=${isBusy.value} onClick=${() => (isConfirming.value = true)}>${t("action.delete")}</button>
       <button class="quiet" onClick=${() => (chosen.value = new Set(tasks.map((task) => task.task_id)))}>${t("action.all", { n: tasks.length })}</button>
       <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>
     </div>`}
     <${Failure} error=${refusal.value} />
-    ${isAsked.value && html`<${Question} title=${t("tasks.ask_delete", { n: chosen.value.size })} means=${t("tasks.delete_means")}
-      action=${t("action.delete")} keep=${t("action.keep")} onSure=${() => forAll(remove)} onClose=${() => (isAsked.value = false)} />`}
+    ${isConfirming.value && html`<${ConfirmDialog} title=${t("tasks.ask_delete", { n: chosen.value.size })} means=${t("tasks.delete_means")}
+      action=${t("action.delete")} keep=${t("action.keep")} onSure=${() => forAll(remove)} onClose=${() => (isConfirming.value = false)} />`}
     <ul class="rows">
       ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${toggle} />`)}
     </ul>
@@ -186,7 +186,7 @@ function Row({ task, isChosen, onToggle }) {
   </li>`;
 }
 
-/** A picture, or a calm place where there is none (yet); with another version it is asked for again.
+/** A picture, or a calm place where there is none (yet); with another version it is requested again.
  * @param {{src: string | false, alt?: string, version?: number}} props */
 export function Poster({ src, alt = "", version }) {
   const isBroken = useSignal(false);

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call, get } from "../api.js";
-import { AskedButton } from "../question.js";
+import { ConfirmButton } from "../confirm.js";
 import { usePolled } from "../poll.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { date, moment, sentenceOf, t } from "../words.js";
@@ -84,7 +84,7 @@ function Webhook({ webhook, onDelete }) {
       <span><strong class="long">${webhook.url}</strong><br /><span class="facts">${webhook.events.join(" · ")}</span></span>
       <span class="actions">
         <button class="quiet" disabled=${!!webhook.disabled_at} onClick=${() => send(`${webhook.link}/test`)} aria-label=${t("hooks.test_one", { url: webhook.url })}>${t("hooks.test")}</button>
-        <${AskedButton} kind="hooks.delete" name=${webhook.url} label=${t("action.delete")}
+        <${ConfirmButton} kind="hooks.delete" name=${webhook.url} label=${t("action.delete")}
           onSure=${() => attempt(async () => { await call("DELETE", webhook.link); await onDelete(); })} />
       </span>
     </div>

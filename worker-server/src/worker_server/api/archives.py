@@ -38,7 +38,7 @@ class NoClips(Exception):
     """No clip is done yet."""
 
     def __init__(self) -> None:
-        super().__init__("No clip is done yet; ask again later.")
+        super().__init__("No clip is done yet; try again later.")
 
 
 class _ClosingBody:
@@ -177,6 +177,6 @@ def _crc32_of(path: Path, deadline: float) -> int:
         while chunk := file.read(CHUNK_BYTES):
             checksum = crc32(chunk, checksum)
             if time.monotonic() > deadline:
-                sentence = "The ZIP is being prepared; ask again."
+                sentence = "The ZIP is being prepared; try again."
                 raise Problem(503, "zip_not_ready", sentence, headers={"Retry-After": "1"})
     return checksum

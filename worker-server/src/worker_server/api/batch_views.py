@@ -146,11 +146,11 @@ def _first_of_each(errors: list[FieldError]) -> list[FieldError]:
 
 def _url_errors(index: int, item: NewTask) -> list[FieldError]:
     settings = current()
-    judged = (
+    urls = (
         ("url", item.url if item.upload_id is None else None, settings.fetch_allow_hosts),
         ("callback_url", item.callback_url, settings.webhook_allow_hosts),
     )
-    errors = (url_error(f"items.{index}.{field}", url, allow) for field, url, allow in judged)
+    errors = (url_error(f"items.{index}.{field}", url, allow) for field, url, allow in urls)
     return [error for error in errors if error is not None]
 
 

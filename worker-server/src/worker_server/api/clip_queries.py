@@ -57,6 +57,6 @@ def get_clip(owner_id: int, task_id: uuid.UUID, number: int) -> Clip:
     if row["status"] is None:
         raise PartNotFound("The task has no part with this number.")
     if row["status"] != PartStatus.DONE:
-        raise PartNotReady("This part is not made yet; ask again later.")
+        raise PartNotReady("This part is not made yet; try again later.")
     task_name = row["task_name"] or default_name(row["url"])
     return Clip(task_id, number, row["name"], task_name, row["path"] or "", row["sha256"] or "")

@@ -26,10 +26,10 @@ def checked_environ(tag: str, modified_at_s: float | None = None) -> "WSGIEnviro
     if not _is_wanted(tag, modified_at):
         sentence = "The file is not the one that the call's conditions name."
         raise Problem(412, "precondition_failed", sentence)
-    judged = {"HTTP_IF_MATCH", "HTTP_IF_RANGE"}
+    conditions = {"HTTP_IF_MATCH", "HTTP_IF_RANGE"}
     if _is_known(tag, modified_at) or not _range_counts(tag, modified_at):
-        judged.add("HTTP_RANGE")
-    return {name: value for name, value in request.environ.items() if name not in judged}
+        conditions.add("HTTP_RANGE")
+    return {name: value for name, value in request.environ.items() if name not in conditions}
 
 
 def _is_wanted(tag: str, modified_at: datetime | None) -> bool:

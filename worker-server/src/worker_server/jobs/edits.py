@@ -1,4 +1,4 @@
-"""What a task's stored edit asks of the media package.
+"""Converts a task's stored edit into the media package's types.
 
 An edit of None is a task's that an older release accepted: it ends as it began there.
 """
@@ -48,13 +48,13 @@ def planned_parts(
 
 def style_of(edit: dict[str, Any] | None, settings: Settings) -> Style:
     """Return shape and encoder settings by the edit."""
-    asked = edit or {}
-    quality = media.Quality(asked.get("quality", _OPERATORS))
+    stored = edit or {}
+    quality = media.Quality(stored.get("quality", _OPERATORS))
     profile = _BEFORE_EDITS if edit is None else media.PROFILES[quality]
     profile = replace(profile, threads=settings.threads_per_render)
     return Style(
-        media.Aspect(asked.get("aspect", media.Aspect.WIDE)),
-        media.Fit(asked.get("fit", media.Fit.CROP)),
+        media.Aspect(stored.get("aspect", media.Aspect.WIDE)),
+        media.Fit(stored.get("fit", media.Fit.CROP)),
         _overridden(profile, settings) if quality == _OPERATORS else profile,
     )
 
@@ -65,10 +65,10 @@ def _overridden(profile: media.Profile, settings: Settings) -> media.Profile:
     return replace(profile, preset=settings.render_preset or profile.preset, crf=crf)
 
 
-def _stretch(asked: dict[str, Any]) -> media.Stretch:
-    end_s = asked.get("end_s")
+def _stretch(stored: dict[str, Any]) -> media.Stretch:
+    end_s = stored.get("end_s")
     return media.Stretch(
-        _seconds(asked.get("start_s") or 0), None if end_s is None else _seconds(end_s)
+        _seconds(stored.get("start_s") or 0), None if end_s is None else _seconds(end_s)
     )
 
 

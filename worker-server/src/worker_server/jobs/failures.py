@@ -17,7 +17,7 @@ from worker_server.media import MediaProcessCrashed
 from worker_server.queue.claims import Lease, PartLease
 from worker_server.settings import Settings
 
-# What a machine has too little of, whichever file or process was asked for.
+# Resources that this machine has run out of.
 _EXHAUSTED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 
 

@@ -11,7 +11,7 @@ from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.edits import planned_parts
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
-from worker_server.jobs.uploads import take_upload
+from worker_server.jobs.uploads import link_upload
 from worker_server.media import (
     PrepareWatch,
     ProbeLimits,
@@ -86,7 +86,7 @@ def _fetch_source(
     lease = claim.lease
     target = storage.source_path(settings.remote_folder, lease.task_id, lease.attempt)
     target.parent.mkdir(exist_ok=True)
-    with runtime.warm_prober.take(_limits(settings)) as prober:
+    with runtime.warm_prober.acquire(_limits(settings)) as prober:
         prober.start()  # the child loads its libraries during the download
         _obtain(claim.url, target, settings, heartbeat)
         record_progress(lease, EventKind.FETCHED)
@@ -108,7 +108,7 @@ def _limits(settings: Settings) -> ProbeLimits:
 
 def _obtain(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:
     if upload_id := upload_of(url):
-        take_upload(upload_id, target, settings)
+        link_upload(upload_id, target, settings)
         return
     try:
         _download(url, target, settings, heartbeat)

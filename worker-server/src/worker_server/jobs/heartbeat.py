@@ -34,7 +34,7 @@ class StopReason(Enum):
 
 
 class Heartbeat:
-    """Beats while the block lasts; jobs ask `should_stop` often, and `reason` says why."""
+    """Beats while the block lasts; jobs call `should_stop` often, and `reason` says why."""
 
     def __init__(
         self, app: Flask, lease: Lease, settings: Settings, shutdown: ShutdownFlag

@@ -1,4 +1,4 @@
-"""The sweeper's steps: each takes back, sends or removes one thing, and none waits for another.
+"""The sweeper's steps: each reclaims, sends or removes one thing, and none waits for another.
 
 Safe to run in several processes at once; `sweeper` lets one at a time do each group of steps.
 """
@@ -36,8 +36,8 @@ _STRAY_AGE_S = 600
 _BATCH_SIZE = 1000
 
 
-def take_back_leases(settings: Settings, clock: SweepClock) -> None:
-    """Take back dead workers' leases, unless this process could not reach the database."""
+def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
+    """Reclaim dead workers' leases, unless this process could not reach the database."""
     is_late = clock.is_late(settings.lease_s + settings.sweep_s)
     clock.swept_at = time.monotonic()
     if is_late:
@@ -49,10 +49,10 @@ def take_back_leases(settings: Settings, clock: SweepClock) -> None:
         is_alone = per_host[each.host] == 1
         if is_alone and events.machine_lost_other_work(each.host, each.lease):
             is_alone = False
-        _take_back(settings, each, counted=is_alone)
+        _reclaim(settings, each, counted=is_alone)
 
 
-def _take_back(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:
+def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:
     """Take one lease back.
 
     A machine that loses several at once, or one after the other, is at fault itself.
@@ -105,7 +105,7 @@ def remove_files(settings: Settings) -> None:
 
 
 def remove_strays(settings: Settings, clock: SweepClock) -> None:
-    """Once an hour, ask for the removal of late files of lost workers and of orphan folders."""
+    """Once an hour, request the removal of late files of lost workers and of orphan folders."""
     if not clock.strays_are_due(_STRAYS_EVERY_S) or not storage.is_mounted(settings.remote_folder):
         return
     settled = time.time() - _STRAY_AGE_S

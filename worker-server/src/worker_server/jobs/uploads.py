@@ -15,7 +15,7 @@ _BATCH_SIZE = 100
 _STRAY_AGE_S = 3600
 
 
-def take_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
+def link_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
     """Make the uploaded file the task's source; raise WorkFailed where it is gone."""
     try:
         link_source(settings.remote_folder, upload_id, target)

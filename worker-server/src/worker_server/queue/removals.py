@@ -86,8 +86,8 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
             soon = update(Removal).where(Removal.task_id == task_id)
             session.execute(soon.values(run_after=seconds_from_now(1)))
             return None
-        if status in LIVE_TASKS:  # a retry: the end of the task asks for another removal
-            # Not one that the end of the task has asked for since the status was read.
+        if status in LIVE_TASKS:  # a retry: the end of the task requests another removal
+            # Not one that the end of the task has requested since the status was read.
             answered = _answered_by(RemovalJob(task_id, frozenset(), requested_at))
             session.execute(delete(Removal).where(*answered))
             return None
@@ -101,7 +101,7 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
 def finish(job: RemovalJob, freed_bytes: int) -> None:
     """Note that the files are gone: the removal is done, `canceling` becomes `canceled`.
 
-    A later request than the job's stays, with what it asks for still to be removed.
+    A later request than the job's stays, with what it requests still to be removed.
     """
     with transaction() as session:
         task = select(Task.status).where(Task.id == job.task_id).with_for_update()

@@ -31,7 +31,7 @@ def apply_setting(days: int) -> None:
 
 
 def forget_expired(limit: int) -> list[uuid.UUID]:
-    """Delete up to `limit` expired tasks, oldest first, and ask for the removal of their files.
+    """Delete up to `limit` expired tasks, oldest first, and request the removal of their files.
 
     A task that is kept, live or just being retried is left alone; one that waits, planned, for its
     caller expires like a finished one.

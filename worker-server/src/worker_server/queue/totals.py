@@ -68,7 +68,7 @@ PARTS = TotalMetric(
     "idrl_parts_total", "Parts that have ended.", ("status", "rendered_by", "quality")
 )
 LEASES_EXPIRED = TotalMetric(
-    "idrl_leases_expired_total", "Leases taken back from lost workers.", initial=((),)
+    "idrl_leases_expired_total", "Leases of lost workers that were reclaimed.", initial=((),)
 )
 PREEMPTIONS = TotalMetric(
     "idrl_preemptions_total", "Work returned to the queue in favour of other work.", initial=((),)

@@ -315,7 +315,7 @@ def note_removed(upload_id: uuid.UUID) -> None:
 
 
 def forget_removed() -> None:
-    """Remove the rows that no call asks for any more."""
+    """Remove the rows of uploads that were removed KEPT_HOURS ago."""
     is_old = Upload.removed_at < func.now() - timedelta(hours=KEPT_HOURS)
     has_task = exists().where(Task.id == Upload.task_id)
     with transaction() as session:

@@ -215,5 +215,5 @@ def _values_after(attempt: int, outcome: Outcome) -> Values:
     if is_final or attempt > len(RETRY_AFTER_S):
         return {**answer, "status": DeliveryStatus.FAILED}
     wait_s = RETRY_AFTER_S[attempt - 1] * random.uniform(0.9, 1.1)  # noqa: S311 # spreads load
-    asked_s = min(outcome.retry_after_s or 0.0, _MAX_RETRY_AFTER_S)
-    return {**answer, "run_after": seconds_from_now(max(wait_s, asked_s))}
+    requested_s = min(outcome.retry_after_s or 0.0, _MAX_RETRY_AFTER_S)
+    return {**answer, "run_after": seconds_from_now(max(wait_s, requested_s))}

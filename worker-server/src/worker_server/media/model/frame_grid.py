@@ -30,10 +30,10 @@ _STANDARD_RATES = [
 # A frame may sit this far from its place on the grid: containers round to milliseconds, muxers
 # jitter.
 _TOLERANCE = Fraction(2, 5)
-# Rates this much above the average are tried for a grid without holes: the last frame may be
+# Rates this much above the average are tried for a grid without gaps: the last frame may be
 # missing or long.
 _MIN_FILLED = Fraction(9, 10)
-# A grid with holes must suit this share of the frames: each near its own place (in places).
+# A grid with gaps must suit this share of the frames: each near its own place (in places).
 _MIN_FITTING = Fraction(99, 100)
 _FILM_RATES = (Fraction(24000, 1001), Fraction(24))
 # Pulldown shows film for two and three fields in turn (2:3 or 2:3:3:2), so frames are at most this
@@ -123,7 +123,7 @@ def _native_rate(
         for rate in (Fraction(round(average)), average.limit_denominator(_MAX_DENOMINATOR))
         if rate > 0
     ]
-    stepping = list(_holed_rates(ticks, tick_s, header_rates, max_fps))
+    stepping = list(_gapped_rates(ticks, tick_s, header_rates, max_fps))
     return (
         _gapless(ticks, tick_s, claimed, at_most=_ROUNDING_ONLY)
         or _gapless(ticks, tick_s, counted, at_most=_ROUNDING_ONLY)
@@ -131,9 +131,9 @@ def _native_rate(
         or _stepping_grid(ticks, tick_s, stepping)
         or _gapless(ticks, tick_s, claimed, at_most=2 * _TOLERANCE)
         or _gapless(ticks, tick_s, counted, at_most=2 * _TOLERANCE)
-        or _holed(ticks, tick_s, stepping, _NEAR)
-        or _holed(ticks, tick_s, list(_finer_rates(ticks, tick_s, max_fps)), _NEAR)
-        or _holed(ticks, tick_s, stepping, _ANYWHERE)
+        or _gapped_grid(ticks, tick_s, stepping, _NEAR)
+        or _gapped_grid(ticks, tick_s, list(_finer_rates(ticks, tick_s, max_fps)), _NEAR)
+        or _gapped_grid(ticks, tick_s, stepping, _ANYWHERE)
         or (None, Fraction(0))
     )
 
@@ -154,10 +154,10 @@ def _stepping_grid(
     return None
 
 
-def _holed_rates(
+def _gapped_rates(
     ticks: Sequence[int], tick_s: Fraction, header_rates: Sequence[Fraction], max_fps: int
 ) -> Iterator[Fraction]:
-    """Yield rates whose grid may have holes: the commonest step's, then the header's."""
+    """Yield rates whose grid may have gaps: the commonest step's, then the header's."""
     steps = _steps(ticks)
     ((common, _),) = steps.most_common(1)
     yield from _rates_of_step(steps, common, tick_s)
@@ -216,7 +216,7 @@ def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
     return kept >= (len(ticks) - 1) * _MIN_STEPPING
 
 
-def _holed(
+def _gapped_grid(
     ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction], tolerance: Fraction
 ) -> tuple[Fraction, Fraction] | None:
     """Return the first rate on whose grid nearly every frame has a place, and its shift."""

@@ -18,7 +18,7 @@ class JsonValue:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Take back what `to_json` gave. Raise KeyError or ValueError for anything else."""
+        """Parse what `to_json` returned. Raise KeyError or ValueError for anything else."""
         return cls(**{name: _typed(values[name], kind) for name, kind in _types(cls).items()})
 
 

@@ -113,7 +113,7 @@ def _cuts_of(
     first, end = frames_of(source, stretch)
     if finder is None:
         return _cuts(first, end, source.frame_rate, part_s)
-    return _found_cuts(first, end, source.frame_rate, part_s, finder)
+    return _cuts_of_finder(first, end, source.frame_rate, part_s, finder)
 
 
 def frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
@@ -151,7 +151,7 @@ def _cuts(first: int, end: int, rate: Fraction, part_s: Fraction | int) -> list[
     return [*cuts, end]
 
 
-def _found_cuts(
+def _cuts_of_finder(
     first: int, end: int, rate: Fraction, part_s: Fraction | int, finder: CutFinder
 ) -> list[int]:
     """Return where parts begin, and the end; none is longer than `part_s`.

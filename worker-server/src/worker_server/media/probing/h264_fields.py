@@ -19,7 +19,7 @@ class Bits:
         data = unit.replace(b"\0\0\3", b"\0\0")
         self._value, self._left = int.from_bytes(data), 8 * len(data)
 
-    def take(self, count: int) -> int:
+    def read(self, count: int) -> int:
         """Return the next bits; zeros behind the end."""
         self._left -= count
         shifted = self._value >> self._left if self._left >= 0 else 0
@@ -28,9 +28,9 @@ class Bits:
     def ue(self) -> int:
         """Return an Exp-Golomb code."""
         zeros = 0
-        while self._left > 0 and not self.take(1):
+        while self._left > 0 and not self.read(1):
             zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)
+        return (1 << zeros) - 1 + self.read(zeros)
 
 
 @dataclass(frozen=True)
@@ -47,29 +47,29 @@ def frame_coding(headers: bytes) -> FrameCoding | None:
     if len(headers) < 4 or headers[0] & 0x1F != _SPS:
         return None
     bits = Bits(headers[1:])
-    profile = bits.take(8)
-    bits.take(16)
+    profile = bits.read(8)
+    bits.read(16)
     bits.ue()
     separate = profile in _WITH_CHROMA and _skip_chroma(bits)
     frame_num_bits = bits.ue() + 4
     _skip_order(bits)
     bits.ue()
-    bits.take(1)
+    bits.read(1)
     bits.ue()
     bits.ue()
-    return FrameCoding(frame_num_bits, separate, bool(bits.take(1)))
+    return FrameCoding(frame_num_bits, separate, bool(bits.read(1)))
 
 
 def _skip_chroma(bits: Bits) -> bool:
     """Go past chroma format, depths and scaling lists; return separate_colour_plane_flag."""
     chroma = bits.ue()
-    separate = bool(bits.take(1)) if chroma == 3 else False
+    separate = bool(bits.read(1)) if chroma == 3 else False
     bits.ue()
     bits.ue()
-    bits.take(1)
-    if bits.take(1):
+    bits.read(1)
+    if bits.read(1):
         for index in range(12 if chroma == 3 else 8):
-            if bits.take(1):
+            if bits.read(1):
                 _skip_scaling_list(bits, 16 if index < 6 else 64)
     return separate
 
@@ -89,7 +89,7 @@ def _skip_order(bits: Bits) -> None:
     if kind == 0:
         bits.ue()
     elif kind == 1:
-        bits.take(1)
+        bits.read(1)
         bits.ue()
         bits.ue()
         for _ in range(min(bits.ue(), 255)):
@@ -122,7 +122,7 @@ class FieldPairs:
                 bits.ue()
                 bits.ue()
                 bits.ue()
-                bits.take(2 if self._coding.separate_planes else 0)
-                number = bits.take(self._coding.frame_num_bits)
-                return (number, bits.take(1)) if bits.take(1) else None
+                bits.read(2 if self._coding.separate_planes else 0)
+                number = bits.read(self._coding.frame_num_bits)
+                return (number, bits.read(1)) if bits.read(1) else None
         return None

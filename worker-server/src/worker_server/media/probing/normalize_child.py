@@ -26,7 +26,7 @@ from worker_server.media.model.source import Source
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.intermediate import add_sound, add_video, open_target
-from worker_server.media.probing.normalize_sound import SoundWriter, sound_mark
+from worker_server.media.probing.normalize_sound import SoundWriter, packet_tag
 from worker_server.media.probing.normalize_video import VideoWriter
 from worker_server.media.probing.packet_scan import new_extradata
 from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
@@ -160,7 +160,7 @@ class Normalizer:
 
     def _take_sound(self, packet: "av.Packet[Any]") -> None:
         if packet.size:
-            packet.opaque = sound_mark(self._sound_packets)
+            packet.opaque = packet_tag(self._sound_packets)
             self._sound_packets += 1
         try:
             frames = packet.decode()

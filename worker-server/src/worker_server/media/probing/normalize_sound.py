@@ -1,4 +1,4 @@
-"""Puts decoded sound where its stamps say, as stereo of 48 kHz without holes, and encodes it."""
+"""Puts decoded sound where its stamps say, as stereo of 48 kHz without gaps, and encodes it."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ _SILENCE_SAMPLES = AUDIO_RATE
 Samples = npt.NDArray[np.int16]
 
 
-def sound_mark(number: int) -> int:
-    """Return the mark of a packet, from which its frames know its number.
+def packet_tag(number: int) -> int:
+    """Return the tag of a packet, from which its frames know its number.
 
-    PyAV tells marks apart by identity, and forgets one that another packet frees: pictures' marks
+    PyAV tells tags apart by identity, and forgets one that another packet frees: pictures' tags
     are the numbers themselves, so those of sound are others.
     """
     return -1 - number
@@ -63,7 +63,7 @@ class SoundWriter:
         self._target.mux(self._stream.encode(None))
 
     def _begin_sample(self, frame: AudioFrame, shifts: list[int | None]) -> int | None:
-        number = sound_mark(frame.opaque) if isinstance(frame.opaque, int) else len(shifts)
+        number = packet_tag(frame.opaque) if isinstance(frame.opaque, int) else len(shifts)
         shift = shifts[number] if number < len(shifts) else 0
         if frame.pts is None or shift is None or frame.time_base is None:
             return None

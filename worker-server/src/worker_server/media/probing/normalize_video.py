@@ -32,7 +32,7 @@ class Places:
         self._rate, self._origin_s = rate, origin_s
         self._last = -1
 
-    def take(self, time_s: Fraction | None) -> int | None:
+    def assign(self, time_s: Fraction | None) -> int | None:
         """Return the next frame's place; None before the first one, or without room for it."""
         following = self._last + 1
         if time_s is None:
@@ -87,7 +87,7 @@ class VideoWriter:
         self, frame: VideoFrame, shifts: list[int | None], sample_aspect: Fraction | None
     ) -> None:
         """Give a decoded frame its place, and write what is ready."""
-        place = self._places.take(self._time_s(frame, shifts))
+        place = self._places.assign(self._time_s(frame, shifts))
         if place is None:
             return
         if not self._source.varies:

@@ -31,9 +31,9 @@ _MAX_SHAPES = 64
 # These keep decoding times of their own; the others' are made up by libavformat from the order of
 # the stamps.
 DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
-# In these a gap is as likely a clock jump as a pause; in others a frame may last for minutes.
+# In these a gap is as likely a discontinuity as a pause; in others a frame may last for minutes.
 _BROADCAST_DEMUXERS = {"mpegts", "mpeg", "ogg"}
-_BROADCAST_HOLE_S, _HOLE_S = 10, 600
+_BROADCAST_MAX_GAP_S, _MAX_GAP_S = 10, 600
 # Pictures that are stored out of order go back by less than this in time.
 REORDER_SLACK_S = 1
 # No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
@@ -41,7 +41,7 @@ MIN_STEP_S = Fraction(1, 2000)
 # Decoding runs ahead of showing by less than this.
 MAX_REORDER_S = 10
 _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
-# Damage here is a hole in a recording; where a container has an index it is a file that was cut
+# Damage here is a gap in a recording; where a container has an index it is a file that was cut
 # off.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 
@@ -49,9 +49,9 @@ LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 _RECORDED_DEMUXERS = {"mov", "flv"}
 
 
-def hole_s(demuxer: str) -> int:
-    """Return how long a pause in the stamps may be before it counts as a jump of the clock."""
-    return _BROADCAST_HOLE_S if demuxer in _BROADCAST_DEMUXERS else _HOLE_S
+def max_gap_s(demuxer: str) -> int:
+    """Return the longest gap between stamps that is no discontinuity."""
+    return _BROADCAST_MAX_GAP_S if demuxer in _BROADCAST_DEMUXERS else _MAX_GAP_S
 
 
 def new_extradata(packet: "av.Packet[Any]") -> bytes:
@@ -76,7 +76,7 @@ class SoundSeen:
 
     read_header: Callable[[bytes], tuple[int, ...] | None] | None
     tick_s: Fraction
-    hole: int
+    max_gap: int
     has_dts: bool
     packets: int = 0
     last: int | None = None
@@ -93,8 +93,8 @@ class SoundSeen:
         self.packets += 1
         order = packet.dts if self.has_dts else stamp
         order = stamp if order is None else order
-        if self.last is not None and not 0 <= order - self.last <= self.hole:
-            self.irregular = self.irregular or "the sound's stamps jump"
+        if self.last is not None and not 0 <= order - self.last <= self.max_gap:
+            self.irregular = self.irregular or "the sound's stamps are discontinuous"
         if new_extradata(packet):
             self.irregular = self.irregular or "the sound's format changes"
         self.last = order
@@ -155,12 +155,12 @@ class PacketScanner:
     ) -> None:
         self.scan = Scan(demuxer)
         self._container, self._video, self._limits = container, video, limits
-        self._hole_s = hole_s(demuxer)
+        self._max_gap_s = max_gap_s(demuxer)
         for sound in sounds:
             read = sound_header_reader(sound.codec_context.name)
             tick_s = sound.time_base or Fraction(1)
             self.scan.sounds[sound.index] = SoundSeen(
-                read, tick_s, int(self._hole_s / tick_s), demuxer in DEMUXERS_WITH_DTS
+                read, tick_s, int(self._max_gap_s / tick_s), demuxer in DEMUXERS_WITH_DTS
             )
         context = video.codec_context
         self._codec = context.name
@@ -168,7 +168,7 @@ class PacketScanner:
         self._extradata = context.extradata or b""
         self._headers = headers_of_extradata(self._codec, self._extradata)
         tick_s = video.time_base or Fraction(1)
-        self._hole, self._min_step = int(self._hole_s / tick_s), int(MIN_STEP_S / tick_s) + 1
+        self._max_gap, self._min_step = int(self._max_gap_s / tick_s), int(MIN_STEP_S / tick_s) + 1
         self._max_reorder = int(MAX_REORDER_S / tick_s)
         self._video_index = video.index
         self._ends: dict[int, int] = {}  # of all streams, in their own ticks
@@ -267,8 +267,8 @@ class PacketScanner:
             self._standing = self._standing + 1 if ahead < self._min_step else 0
             if self._standing >= STANDING_PACKETS:
                 scan.note("the picture's stamps stand still")
-            if not 0 <= ahead <= self._hole:
-                scan.note("the picture's stamps jump")
+            if not 0 <= ahead <= self._max_gap:
+                scan.note("the picture's stamps are discontinuous")
         scan.last_dts = packet.dts
 
     def _check_shape(self, packet: "av.Packet[Any]") -> None:

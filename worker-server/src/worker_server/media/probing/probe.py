@@ -73,7 +73,7 @@ class WarmProber:
         self._prober = Prober(limits)
         self._prober.start()
 
-    def take(self, limits: ProbeLimits) -> Prober:
+    def acquire(self, limits: ProbeLimits) -> Prober:
         """Return the child if it is alive and has these limits, else a new one for the caller."""
         prober, self._prober = self._prober, None
         if prober and prober.limits == limits and not has_ended(prober.start()):

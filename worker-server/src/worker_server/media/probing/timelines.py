@@ -11,16 +11,16 @@ from worker_server.media.probing.packet_scan import (
     MAX_REORDER_S,
     MIN_STEP_S,
     REORDER_SLACK_S,
-    hole_s,
+    max_gap_s,
 )
 from worker_server.media.probing.timestamps import (
     Timeline,
+    discontinuities_before_sound,
     find_timeline,
     interpolated,
-    jumps_before_sound,
     match_sound,
     typical_step,
-    without_covered_holes,
+    without_gaps_under_sound,
 )
 
 _REORDERED_SHARE = 0.02
@@ -164,27 +164,29 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
 
 
 def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Timeline]:
-    hole = hole_s(demuxer)
+    max_gap = max_gap_s(demuxer)
     reordered = demuxer not in DEMUXERS_WITH_DTS and _is_reordered(video.order)
     slack_s = REORDER_SLACK_S if reordered or video.is_cut else 0
     video_line = find_timeline(
         video.order,
         slack=int(slack_s / video.tick_s),
-        hole=int(hole / video.tick_s),
+        max_gap=int(max_gap / video.tick_s),
         min_step=_min_step(video),
     )
     if not sound.pts:
         return video_line, Timeline()
-    video_line = without_covered_holes(
+    video_line = without_gaps_under_sound(
         video_line, video.order, video.tick_s, sound.order, sound.tick_s
     )
     sound_line = find_timeline(
         sound.order,
         slack=int(_BLOCK_S / sound.tick_s) if sound.is_cut else 0,
-        hole=int(hole / sound.tick_s),
+        max_gap=int(max_gap / sound.tick_s),
     )
     first = next((time for time in sound.order if time is not None), 0) * sound.tick_s
-    passed = jumps_before_sound(video_line, video.order, video.tick_s, first, sound.behind[0])
+    passed = discontinuities_before_sound(
+        video_line, video.order, video.tick_s, first, sound.behind[0]
+    )
     return video_line, match_sound(
         sound_line, sound.tick_s, video_line, video.tick_s, sound.behind, passed
     )

@@ -1,4 +1,4 @@
-"""Repairs time stamps that restart, jump or go back, so that a source plays continuously.
+"""Repairs time stamps that restart, leap or go back, so that a source plays continuously.
 
 Times are whole ticks of a stream's own clock, in the order of the packets. Pure functions.
 """
@@ -9,20 +9,21 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from statistics import median
 
-# Number of packets after a jump that decide whether the clock was reset or one stamp is wrong.
-_PACKETS_AFTER_JUMP = 8
+# Number of packets after a discontinuity that decide whether the clock was reset or one stamp is
+# wrong.
+_PACKETS_AFTER_RESET = 8
 # With fewer packets after the first stamp it is not judged.
 _MIN_PACKETS_AFTER_FIRST = 3
 # Number of packets in a row, with hardly a step between them, from a clock that stands still.
 STANDING_PACKETS = 3
-# Jumps of sound and picture that differ by less are one jump, of both.
-_SAME_JUMP_S = 1
-# Number of packets of sound in a hole of the picture that show that the sound went on.
+# Discontinuities of sound and picture that differ by less are one, of both.
+_SAME_SHIFT_S = 1
+# Number of packets of sound in a gap of the picture that show that the sound went on.
 _COVERING_PACKETS = 10
 
 
 @dataclass(frozen=True)
-class Jump:
+class Discontinuity:
     """From packet `index` on, `shift` ticks in all are added, so that the stream goes on."""
 
     index: int
@@ -33,35 +34,36 @@ class Jump:
 class Timeline:
     """A stream's clock, corrected.
 
-    `jumps` are in order; `outliers` are packets whose own stamp means nothing.
+    `discontinuities` are in order; `outliers` are packets whose own stamp means nothing.
     """
 
-    jumps: tuple[Jump, ...] = ()
+    discontinuities: tuple[Discontinuity, ...] = ()
     outliers: frozenset[int] = frozenset()
 
     def shifts(self, count: int) -> list[int | None]:
         """Return for each of `count` packets what to add to its stamps; None for outliers."""
         deltas: list[int | None] = [0] * count
-        for jump in self.jumps:
-            deltas[jump.index :] = [jump.shift] * (count - jump.index)
+        for each in self.discontinuities:
+            deltas[each.index :] = [each.shift] * (count - each.index)
         for index in self.outliers:
             deltas[index] = None
         return deltas
 
 
 def find_timeline(
-    times: Sequence[int | None], *, slack: int, hole: int, min_step: int = 1
+    times: Sequence[int | None], *, slack: int, max_gap: int, min_step: int = 1
 ) -> Timeline:
-    """Return where the clock of a stream jumps.
+    """Return where the time stamps of a stream are discontinuous.
 
     `times` may go back by less than `slack` ticks for good reasons (pictures out of order, jitter);
-    a step of more than `hole` ticks ahead is a jump, not a pause. Steps below `min_step` ticks in
-    a row are those of a clock that stands still: muxers write such where stamps went back.
+    a step of more than `max_gap` ticks ahead is a discontinuity, not a pause. Steps below
+    `min_step` ticks in a row are those of a clock that stands still: muxers write such where stamps
+    went back.
     """
     step = typical_step(times, min_step)
-    jumps: list[Jump] = []
+    discontinuities: list[Discontinuity] = []
     standing = _standing(times, min_step)
-    outliers = standing | _wrong_first(times, slack, hole)
+    outliers = standing | _wrong_first(times, slack, max_gap)
     shift, previous, before = 0, None, 0
     for index, time in enumerate(times):
         if time is None:
@@ -71,28 +73,28 @@ def find_timeline(
             previous = time if index in standing else previous
         elif previous is None:
             previous = time
-        elif -slack <= time - previous <= hole:
+        elif -slack <= time - previous <= max_gap:
             previous = max(previous, time) if slack > step else time
         elif _clock_is_new(times, index, due - time, step):
             shift += due - time
-            jumps.append(Jump(index, shift))
+            discontinuities.append(Discontinuity(index, shift))
             previous = time
         else:
             outliers.add(index)
             previous = due
         before = index
-    return Timeline(tuple(jumps), frozenset(outliers))
+    return Timeline(tuple(discontinuities), frozenset(outliers))
 
 
-def _wrong_first(times: Sequence[int | None], slack: int, hole: int) -> set[int]:
+def _wrong_first(times: Sequence[int | None], slack: int, max_gap: int) -> set[int]:
     """Return the first packet with a stamp, if it is far from those after it, which agree."""
     known = [(index, time) for index, time in enumerate(times) if time is not None]
-    following = [time for _, time in known[1 : 1 + _PACKETS_AFTER_JUMP]]
+    following = [time for _, time in known[1 : 1 + _PACKETS_AFTER_RESET]]
     if len(following) < _MIN_PACKETS_AFTER_FIRST:
         return set()
     index, first = known[0]
-    agree = all(-slack <= later - earlier <= hole for earlier, later in pairwise(following))
-    return {index} if agree and not -slack <= following[0] - first <= hole else set()
+    agree = all(-slack <= later - earlier <= max_gap for earlier, later in pairwise(following))
+    return {index} if agree and not -slack <= following[0] - first <= max_gap else set()
 
 
 def typical_step(times: Sequence[int | None], min_step: int = 1) -> int:
@@ -140,13 +142,13 @@ def _standing(times: Sequence[int | None], min_step: int) -> set[int]:
 
 
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
-    """Tell whether packets after a jump follow the new clock, `gap` ticks ahead of the old."""
+    """Tell whether later packets follow the new clock, `gap` ticks ahead of the old one."""
     time = times[index] or 0
     # Not each packet has a stamp: of several frames of sound in one packet of a transport stream,
     # the first has.
     behind = ((later, times[index + later]) for later in range(1, len(times) - index))
     following = list(
-        islice(((n, later) for n, later in behind if later is not None), _PACKETS_AFTER_JUMP)
+        islice(((n, later) for n, later in behind if later is not None), _PACKETS_AFTER_RESET)
     )
     if not following:
         return False
@@ -160,87 +162,91 @@ def match_sound(
     video: Timeline,
     video_tick_s: Fraction,
     behind: Sequence[int],
-    first_jumps: int = 0,
+    first: int = 0,
 ) -> Timeline:
-    """Return the sound's timeline with the picture's jumps, where both jumped together.
+    """Return the sound's timeline with the picture's discontinuities, where both have them.
 
-    What was recorded together stays together; a jump ahead of the sound alone is a silence.
+    What was recorded together stays together; a gap of the sound alone is a silence.
     `behind` tells for each packet of sound how many of the picture's come before it in the file,
-    `first_jumps` after how many of the picture's jumps the sound begins.
+    `first` is how many of the picture's discontinuities are before the sound begins.
     """
-    matched, total_s = first_jumps, Fraction(0)
-    if first_jumps:
-        total_s = video.jumps[first_jumps - 1].shift * video_tick_s
-    jumps = [Jump(0, round(total_s / sound_tick_s))]
-    for before, jump in zip((Jump(0, 0), *sound.jumps), sound.jumps, strict=False):
-        delta_s = (jump.shift - before.shift) * sound_tick_s
-        video_jump = _same_jump(video, video_tick_s, matched, delta_s, behind[jump.index])
-        if video_jump is not None:
-            matched = video_jump + 1
-            total_s = video.jumps[video_jump].shift * video_tick_s
+    matched, total_s = first, Fraction(0)
+    if first:
+        total_s = video.discontinuities[first - 1].shift * video_tick_s
+    discontinuities = [Discontinuity(0, round(total_s / sound_tick_s))]
+    starts = (Discontinuity(0, 0), *sound.discontinuities)
+    for before, each in zip(starts, sound.discontinuities, strict=False):
+        delta_s = (each.shift - before.shift) * sound_tick_s
+        match = _same_discontinuity(video, video_tick_s, matched, delta_s, behind[each.index])
+        if match is not None:
+            matched = match + 1
+            total_s = video.discontinuities[match].shift * video_tick_s
         elif delta_s > 0:
             total_s += delta_s
-        jumps.append(Jump(jump.index, round(total_s / sound_tick_s)))
-    return Timeline(tuple(jumps), sound.outliers)
+        discontinuities.append(Discontinuity(each.index, round(total_s / sound_tick_s)))
+    return Timeline(tuple(discontinuities), sound.outliers)
 
 
-def _same_jump(
+def _same_discontinuity(
     video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction, behind: int
 ) -> int | None:
-    """Return the picture's jump by so much: the last before the sound's in the file, else the next.
+    """Return which of the picture's discontinuities is that of the sound.
 
-    Where pieces were joined and one has no sound, the sound jumps once and the picture twice.
+    By its length: the last one before the sound's in the file, else the next.
+
+    Where pieces were joined and one has no sound, the sound has one and the picture two.
     """
     same = []
-    for index in range(first, len(video.jumps)):
-        before = video.jumps[index - 1].shift if index else 0
-        if abs((video.jumps[index].shift - before) * tick_s - delta_s) < _SAME_JUMP_S:
+    for index in range(first, len(video.discontinuities)):
+        before = video.discontinuities[index - 1].shift if index else 0
+        if abs((video.discontinuities[index].shift - before) * tick_s - delta_s) < _SAME_SHIFT_S:
             same.append(index)
-    passed = [index for index in same if video.jumps[index].index <= behind]
+    passed = [index for index in same if video.discontinuities[index].index <= behind]
     return passed[-1] if passed else next(iter(same), None)
 
 
-def jumps_before_sound(
+def discontinuities_before_sound(
     video: Timeline,
     video_times: Sequence[int | None],
     video_tick_s: Fraction,
     first_sound_s: Fraction,
     behind: int,
 ) -> int:
-    """Return after how many of the picture's jumps the sound begins, by the file's order.
+    """Count the picture's discontinuities before the sound begins, by the file's order.
 
     The sound must have the clock of the picture beside it. `behind` is the number of the picture's
     packets before the first one of sound.
     """
-    passed = sum(jump.index <= behind for jump in video.jumps)
+    passed = sum(each.index <= behind for each in video.discontinuities)
     if not passed:
         return 0
-    since = video_times[video.jumps[passed - 1].index : behind + 1]
+    since = video_times[video.discontinuities[passed - 1].index : behind + 1]
     near_s = next(time for time in reversed(since) if time is not None) * video_tick_s
-    return passed if abs(near_s - first_sound_s) < _SAME_JUMP_S else 0
+    return passed if abs(near_s - first_sound_s) < _SAME_SHIFT_S else 0
 
 
-def without_covered_holes(
+def without_gaps_under_sound(
     video: Timeline,
     video_times: Sequence[int | None],
     video_tick_s: Fraction,
     sound_times: Sequence[int | None],
     sound_tick_s: Fraction,
 ) -> Timeline:
-    """Return the picture's timeline without jumps that sound plays through.
+    """Return the picture's timeline without discontinuities that sound plays through.
 
-    At such a jump ahead the picture stood still.
+    In such a gap the picture stood still.
     """
-    kept: list[Jump] = []
+    kept: list[Discontinuity] = []
     removed = 0
-    for before, jump in zip((Jump(0, 0), *video.jumps), video.jumps, strict=False):
-        delta = jump.shift - before.shift
+    starts = (Discontinuity(0, 0), *video.discontinuities)
+    for before, each in zip(starts, video.discontinuities, strict=False):
+        delta = each.shift - before.shift
         if delta < 0 and _sound_plays_through(
-            video_times, jump.index, video_tick_s, sound_times, sound_tick_s
+            video_times, each.index, video_tick_s, sound_times, sound_tick_s
         ):
             removed += delta
         else:
-            kept.append(Jump(jump.index, jump.shift - removed))
+            kept.append(Discontinuity(each.index, each.shift - removed))
     return Timeline(tuple(kept), video.outliers)
 
 
@@ -251,10 +257,10 @@ def _sound_plays_through(
     sound_times: Sequence[int | None],
     sound_tick_s: Fraction,
 ) -> bool:
-    """Tell whether sound has packets in the picture's hole before packet `index`."""
-    before = video_times[max(0, index - _PACKETS_AFTER_JUMP) : index]
+    """Tell whether sound has packets in the picture's gap before packet `index`."""
+    before = video_times[max(0, index - _PACKETS_AFTER_RESET) : index]
     earlier = [time for time in before if time is not None]
-    hole_start = (max(earlier) if earlier else 0) * video_tick_s / sound_tick_s
-    hole_end = (video_times[index] or 0) * video_tick_s / sound_tick_s
-    inside = sum(1 for time in sound_times if time is not None and hole_start < time < hole_end)
+    gap_start = (max(earlier) if earlier else 0) * video_tick_s / sound_tick_s
+    gap_end = (video_times[index] or 0) * video_tick_s / sound_tick_s
+    inside = sum(1 for time in sound_times if time is not None and gap_start < time < gap_end)
     return inside >= _COVERING_PACKETS

@@ -132,7 +132,7 @@ class Child:
         should_stop: Callable[[], bool],
         files: ChildFiles = ChildFiles(),  # frozen, so a shared default is safe
     ) -> dict[str, Any]:
-        """Return the answer, both as JSON; `should_stop` is asked about five times a second.
+        """Return the answer, both as JSON; `should_stop` is called about five times a second.
 
         Raise ChildLost, ChildLimitHit or ChildCrashed if there is no answer, Stopped once
         `should_stop` returned true.
@@ -158,7 +158,7 @@ def _failure(status: int, stderr_tail: str) -> ChildFailed:
     if -status in _OUTSIDE_SIGNALS:
         return ChildLost(f"ended by signal {-status}")
     last_line = stderr_tail.strip().rpartition("\n")[2]
-    if any(sign in last_line for sign in _MEMORY):
+    if any(pattern in last_line for pattern in _MEMORY):
         return ChildLimitHit(f"out of memory: {last_line}")
     return ChildCrashed(f"exit status {status}: {stderr_tail.strip()}")
 

@@ -101,13 +101,13 @@ class _Run:
         self._rest, self._tail = b"", b""
         self._moved_at = time.monotonic()
         self._selector = selectors.DefaultSelector()
-        for pipe, take in (
-            (process.stdout, self._take_progress),
+        for pipe, callback in (
+            (process.stdout, self._read_progress),
             (process.stderr, self._read_stderr),
         ):
             if pipe:
                 os.set_blocking(pipe.fileno(), False)
-                self._selector.register(pipe, selectors.EVENT_READ, take)
+                self._selector.register(pipe, selectors.EVENT_READ, callback)
 
     @property
     def stderr_tail(self) -> str:
@@ -146,7 +146,7 @@ class _Run:
         # Both pipes are closed: all that is left is to exit.
         await_end(self.process, max(0.0, until - time.monotonic()))
 
-    def _take_progress(self, chunk: bytes) -> None:
+    def _read_progress(self, chunk: bytes) -> None:
         *lines, self._rest = (self._rest[-_TAIL_BYTES:] + chunk).split(b"\n")
         for line in lines:
             name, _, value = line.partition(b"=")
@@ -201,5 +201,5 @@ def _reader_lines(stderr_tail: str) -> str:
     return "\n".join(line for line in lines if not _any_of(_WRITER, line))
 
 
-def _any_of(marks: tuple[str, ...], stderr_tail: str) -> bool:
-    return any(mark in stderr_tail for mark in marks)
+def _any_of(patterns: tuple[str, ...], stderr_tail: str) -> bool:
+    return any(pattern in stderr_tail for pattern in patterns)

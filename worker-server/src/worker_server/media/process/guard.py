@@ -9,7 +9,7 @@ they started.
 The sandbox needs no privilege and no package. Landlock (landlock(7)) allows the given files, and
 forbids TCP and signals to others where the kernel can; seccomp (seccomp(2)) refuses what no decoder
 needs: sockets, tracing, mounts, changes of owners and modes. Both last for the process and all of
-its children, and cannot be taken back.
+its children, and cannot be undone.
 """
 
 import ctypes

@@ -46,7 +46,7 @@ class SandboxReport:
 
 @functools.cache
 def sandbox_report() -> SandboxReport:
-    """Return what `measure_sandbox` found when first asked; nothing holds where it failed."""
+    """Return what `measure_sandbox` found at the first call; no protection where it failed."""
     try:
         return measure_sandbox()
     except (guard.SandboxFailed, OSError):

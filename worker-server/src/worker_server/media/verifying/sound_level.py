@@ -14,7 +14,7 @@ from worker_server.media.model.edit import PartEdit
 
 _SHARES = (Fraction(1, 2), Fraction(1, 4), Fraction(3, 4))
 _LONGEST_S = Fraction(1, 2)
-_LEAD_S, _HOLE_S = Fraction(1, 5), Fraction(1, 50)
+_LEAD_S, _GAP_S = Fraction(1, 5), Fraction(1, 50)
 # AAC encoders cut off high frequencies: only those below half of this rate are compared.
 _RATE = 24_000
 # Encoders clip sound that is louder than full scale, and lose its level.
@@ -47,7 +47,7 @@ def level_difference_db(
         if abs(difference_db) <= _MAX_DIFFERENCE_DB:
             return None
         differences.append(difference_db)
-    # A single sample may lie in a hole of the source's sound.
+    # A single sample may lie in a gap of the source's sound.
     return min(differences, key=abs) if len(differences) > 1 else None
 
 
@@ -74,7 +74,7 @@ def _mean_square(
 def _sounds(
     container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
 ) -> Iterator[tuple[Fraction, "array[float]", int]]:
-    """Yield each piece of sound without a hole: its time, samples and number of channels."""
+    """Yield each piece of sound without a gap: its time, samples and number of channels."""
     audio: Any = container.streams[index]
     # A decoder's first frame after a seek lacks what overlaps with the one before.
     container.seek(int((start_s - _LEAD_S) / audio.time_base), stream=audio)
@@ -85,7 +85,7 @@ def _sounds(
             break
         if at_s + Fraction(frame.samples, frame.sample_rate) <= start_s:
             continue
-        if piece and abs(at_s - _end_s(piece[-1])) > _HOLE_S:
+        if piece and abs(at_s - _end_s(piece[-1])) > _GAP_S:
             yield _resampled(piece)
             piece = []
         piece.append(frame)

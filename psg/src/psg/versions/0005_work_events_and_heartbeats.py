@@ -1,4 +1,4 @@
-"""Events and receipts of tasks, removals, and signs of life of workers and the sweeper.
+"""Events and receipts of tasks, removals, and heartbeats of workers and the sweeper.
 
 Only additions: the release before works on beside them.
 """
@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("freed_bytes", sa.BigInteger, nullable=False, server_default="0"),
     )
     op.create_index("removals_run_after", "removals", ["run_after"])
-    _create_signs_of_life()
+    _create_heartbeats()
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(TABLES)} TO worker")
 
 
@@ -62,7 +62,7 @@ def _create_events() -> None:
     op.create_index("task_events_lease_lost", "task_events", ["at"], postgresql_where=lost)
 
 
-def _create_signs_of_life() -> None:
+def _create_heartbeats() -> None:
     op.create_table(
         "workers",
         sa.Column("name", sa.Text, primary_key=True),

@@ -1,5 +1,5 @@
 // @ts-check
-// What a form asks for, as the API takes it, and where the API's refusals belong in the form.
+// The fields of an edit as the API takes them, and where the API's refusals belong in the form.
 import { ApiError } from "../api.js";
 import { sentenceOf, t } from "../words.js";
 
@@ -42,13 +42,13 @@ function refusal(field, code) {
   return new ApiError(400, { code: "invalid_body", errors: [{ field: `edit.${field}`, code, message: code }] });
 }
 
-/** Return what the form asks for, but for links and name. @param {Record<string, any>} form */
+/** Return the form's edit and start. @param {Record<string, any>} form */
 export function item(form) {
   const edit = wanted(form);
   return { ...(form.begin === "manual" ? { start: "manual" } : {}), ...(edit ? { edit } : {}) };
 }
 
-/** Return the edit that the form asks for; undefined where all is as usual. @param {Record<string, any>} form */
+/** Return the edit of the form; undefined where it has only defaults. @param {Record<string, any>} form */
 export function wanted(form) {
   const edit = {
     ...(form.part_seconds ? { part_seconds: Number(form.part_seconds) } : {}),

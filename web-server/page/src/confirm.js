@@ -1,0 +1,32 @@
+// @ts-check
+// What cannot be undone is confirmed first.
+import { useSignal } from "@preact/signals";
+import { Dialog, html } from "./ui.js";
+import { t } from "./words.js";
+
+/** A modal dialog that confirms an action. @param {{title: string, means: string, action: string, keep: string,
+ * onSure: () => void, onClose: () => void}} props */
+export function ConfirmDialog({ title, means, action, keep, onSure, onClose }) {
+  return html`<${Dialog} title=${title} onClose=${onClose}>
+    <p>${means}</p>
+    <div class="actions">
+      <button class="danger primary" onClick=${onSure}>${action}</button>
+      <button class="quiet" onClick=${onClose}>${keep}</button>
+    </div>
+  <//>`;
+}
+
+/** A button whose action is confirmed first; its row may be gone afterwards, and the focus with it.
+ * @param {{kind: string, name: string, label: string, onSure: () => Promise<any>}} props `kind` is that
+ *   of the words, `name` of the thing */
+export function ConfirmButton({ kind, name, label, onSure }) {
+  const isConfirming = useSignal(false);
+  const act = async () => {
+    isConfirming.value = false;
+    await onSure();
+    setTimeout(() => document.activeElement === document.body && document.querySelector("main")?.focus({ preventScroll: true }));
+  };
+  return html`<button class="quiet danger" onClick=${() => (isConfirming.value = true)} aria-label=${t(`${kind}_one`, { name })}>${label}</button>
+    ${isConfirming.value && html`<${ConfirmDialog} title=${`${t(`${kind}_one`, { name })}?`} means=${t(`${kind}_means`)} action=${label}
+      keep=${t("action.keep")} onSure=${act} onClose=${() => (isConfirming.value = false)} />`}`;
+}
