@@ -41,7 +41,7 @@ _COLUMNS = ("call", "a second", "p50 ms", "p90 ms", "p99 ms", *(f"{name} µs" fo
 def run(options: Options) -> Report:
     seconds = 1 if options.quick else 5
     with stack.running() as system:
-        _fill(system)
+        _insert_tasks(system)
         with stack.baseline(
             system, {"task": _answer(system, _TASK), "list": _answer(system, _LIST)}
         ) as bare_port:
@@ -184,8 +184,8 @@ def _loader(system: Stack, seconds: int) -> Callable[[int, Call], Sample]:
     return load
 
 
-def _fill(system: Stack) -> None:
-    """One task with three clips, one with a hundred, and more tasks than a list returns."""
+def _insert_tasks(system: Stack) -> None:
+    """Insert one task with three clips, one with a hundred, and more tasks than a list returns."""
     ids = [_TASK_ID, _LONG_ID, *(str(uuid.uuid4()) for _ in range(2 * _LISTED))]
     system.execute(
         "INSERT INTO tasks (id, owner_id, url, status, source, started_at, finished_at)"

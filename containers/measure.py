@@ -53,7 +53,7 @@ def memory_bytes(engine: Engine) -> dict[str, int]:
     return {service: used_bytes[service] for service in WORKER_MACHINE}
 
 
-class Watch:
+class MemorySampler:
     """Samples the memory in a thread of its own."""
 
     def __init__(self, engine: Engine) -> None:
@@ -260,7 +260,7 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
     only_speed = sys.argv[1:] == ["speed"]
     make_video(served / "video.mp4", 2 if only_speed else 40)
     person = PatientApiClient.signed_up("http://127.0.0.1:15060")
-    with site.serve(engine.gateway(), folder=served) as running, Watch(engine) as watch:
+    with site.serve(engine.gateway(), folder=served) as running, MemorySampler(engine) as watch:
         task_id = person.submit(f"{running.url}/video.mp4")["task_id"]
         task = person.finish(task_id, 900)
     if not only_speed:

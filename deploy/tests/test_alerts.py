@@ -95,7 +95,7 @@ def test_dashboard_shows_what_is_measured(expression: str) -> None:
 def test_dashboard_shows_every_metric() -> None:
     shown = set(re.findall(r"\bidrl_\w+", " ".join(EXPRESSIONS)))
     missing = {metric.name for metric in described() if not sample_names(metric) & shown}
-    assert missing == {"idrl_work", "idrl_sandbox"}  # the old name; an alert is enough
+    assert missing == {"idrl_work", "idrl_sandbox"}  # a deprecated name; one with an alert
 
 
 def test_prometheus_scrapes_both_apps() -> None:

@@ -125,7 +125,7 @@ def test_deleted_account_leaves_nothing(
     for token in (headers, bearer(key)):
         assert_problem(client.get("/tasks", headers=token), 401, "token_invalid")
     assert_problem(auth.login(), 401, "bad_credentials")
-    database.execute("DELETE FROM login_failures WHERE succeeded_at IS NULL")  # of that log-in
+    database.execute("DELETE FROM login_failures WHERE succeeded_at IS NULL")  # the log-in above
     for table in ("users", "api_keys", "login_failures", "invitations"):
         assert database.execute(f"SELECT * FROM {table}") == [], table
     assert database.execute("SELECT owner_id FROM usage_days") == [(2,)]

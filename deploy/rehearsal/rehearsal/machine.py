@@ -67,7 +67,7 @@ class Vm:
             f"idrl.address={machine.address}",
             f"idrl.gateway={machine.gateway}",
         ]
-        # The first machines find apt locked at their first boot.
+        # Their first boot finds apt's lock held, as by unattended-upgrades.
         command += ["idrl.apt_lock"] if machine in expected.MACHINES else []
         # User-mode Linux keeps the machine's memory in a sparse file in TMPDIR.
         environment = {**os.environ, "TMPDIR": str(self.work.folder / "memory")}

@@ -52,7 +52,7 @@ class System:
 
     @property
     def url(self) -> str:
-        # rehearse.sh lets this host know the name.
+        # rehearse.sh adds the name to /etc/hosts.
         return f"https://{expected.WEB.name}.{DOMAIN}"
 
     def boot(self, *machines: Machine) -> None:

@@ -36,7 +36,7 @@ export async function upload(file, onProgress, state) {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-/** Give an upload up: nothing of the file stays. @param {File} file */
+/** Abort an upload and delete what the server has of it. @param {File} file */
 export async function discard(file) {
   const path = kept()[fingerprint(file)];
   forget(file);
@@ -53,7 +53,7 @@ async function contentOf(file, start, end) {
 }
 
 /**
- * Do something again, with growing pauses, while nothing answers, or a server fails.
+ * Retry with exponential backoff while there is no answer or a server error.
  * @template T
  * @param {() => Promise<T>} act
  * @param {{onPause?: () => void, afterPause?: () => Promise<any>, passing?: number[]}} [options]

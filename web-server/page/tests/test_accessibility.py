@@ -34,7 +34,7 @@ PAINTED = ".card, .row { content-visibility: visible }"
 
 
 class Checker:
-    """Looks at each screen as axe does, as one does who zooms, and keeps a picture."""
+    """Checks each screen by axe and in a zoomed viewport, and saves a screenshot."""
 
     def __init__(self, visitor: Visitor, suffix: str) -> None:
         self._visitor, self._page = visitor, visitor.page

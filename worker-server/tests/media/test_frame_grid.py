@@ -42,7 +42,7 @@ def test_any_times_get_a_grid_that_holds_them(gaps: list[int], last_duration: in
     ticks = [sum(gaps[:index]) for index in range(len(gaps) + 1)]
     grid = find_grid(ticks, last_duration, MILLISECOND, [Fraction(90_000)], 60)
     assert 1 <= grid.rate <= 60
-    thinned = grid.rate >= 50  # where faster sources end up: 60, or a whole fraction of their rate
+    thinned = grid.rate >= 50  # faster sources get 60, or their rate divided by a whole number
     assert (
         frame_index(ticks[-1] * MILLISECOND - grid.origin_s, grid.rate) < grid.frame_count + thinned
     )

@@ -37,7 +37,7 @@ export function segmentsOf(text) {
   });
 }
 
-/** As the API would refuse it, which gets no such value. @param {string} field @param {string} code */
+/** Return the API's error for a field, for a text that cannot be sent. @param {string} field @param {string} code */
 function refusal(field, code) {
   return new ApiError(400, { code: "invalid_body", errors: [{ field: `edit.${field}`, code, message: code }] });
 }

@@ -121,7 +121,7 @@ function Actions({ task, refresh }) {
   `;
 }
 
-/** Let the reader choose an app of the phone. @param {string} title @param {string} url */
+/** Open the phone's share sheet (Web Share API). @param {string} title @param {string} url */
 const offer = (title, url) => navigator.share({ title, url }).catch(() => {}); // closed without a choice
 
 /** @param {{text: string}} props */

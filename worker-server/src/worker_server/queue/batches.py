@@ -80,7 +80,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
         batch = session.scalar(owned.with_for_update())
         if batch is None:
             return None
-        # In one order, so that two deletions of a batch do not wait for each other.
+        # In one order, or two deletions of a batch would deadlock.
         tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
         deletions = delete_locked_tasks(session, session.scalars(tasks).all())
         for pending in (Deletion.CANCELING, Deletion.CANCELED):

@@ -44,7 +44,7 @@ def request(session: ScopedSession, task_id: uuid.UUID) -> None:
 
 def request_each(session: ScopedSession, task_ids: Sequence[uuid.UUID]) -> None:
     """Request removals for several tasks, in one statement."""
-    # In one order, so that two requests for the same tasks do not wait for each other.
+    # Sorted: two requests for the same tasks in different orders would deadlock.
     names = [str(task_id) for task_id in sorted(task_ids)]
     # As text: SQLAlchemy compiles an upsert each time, which takes longer than executing it.
     session.execute(_REQUEST_REMOVALS, {"task_ids": names})

@@ -31,7 +31,7 @@ class Cut(StrEnum):
 class CutFinder(Protocol):
     """Finds the frame at which a part should end."""
 
-    earliest: Fraction  # where it looks, as a share of the longest part; up to the limit
+    earliest: Fraction  # where the search begins, as a share of the longest part
 
     def find(self, low: int, high: int) -> int | None:
         """Return the best frame of `low` … `high` for the next part to begin; None: there is none.

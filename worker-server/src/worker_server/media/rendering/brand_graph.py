@@ -143,7 +143,7 @@ def with_sound(edit: PartEdit, main: str, shown: list[Layer]) -> list[str]:
         return [f"{main}[a]"]
     sounds = [f"{_sound(edit, layer)}[sound{layer.number}]" for layer in videos]
     labels = "".join(f"[sound{layer.number}]" for layer in videos)
-    # Silent where the others are heard, so that their sum is each of them.
+    # Only one input is heard at a time, so adding them up (normalize=0) keeps their levels.
     mix = f"amix=inputs={len(videos) + 1}:duration=first:normalize=0"
     return [f"{main}[part]", *sounds, f"[part]{labels}{mix}[a]"]
 

@@ -35,7 +35,7 @@ class ClipFacts:
     frames: int
     duration_s: float
     sha256: str
-    concealed_frames: int = 0  # damaged in the source: another picture stands for each
+    concealed_frames: int = 0  # damaged in the source and replaced by a neighbour
     poster: bytes | None = field(default=None, repr=False)  # JPEG
 
 
