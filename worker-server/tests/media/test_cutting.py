@@ -140,7 +140,15 @@ def cut(path: Path, kind: Cut, part_s: str = "4", stretches: Any = WHOLE, **more
     return ends(plan_cuts(probe(path), path, stretches, Fraction(part_s), kind, watch))
 
 
-@pytest.mark.parametrize("options", [(), ("-bf", "3", "-g", "250"), ("-g", "1")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("-bf", "3", "-g", "250"),
+        ("-g", "1"),
+        ("-bsf:v", "h264_metadata=matrix_coefficients=8"),
+    ],
+)
 def test_scene_changes_in_the_last_quarter(make: Make, options: tuple[str, ...]) -> None:
     # In reach of parts of 4 s: 90, then 90 + 83; the change at 213 is too early, 273 is too late.
     path = shots(make, [90, 83, 40, 60, 40], *options)

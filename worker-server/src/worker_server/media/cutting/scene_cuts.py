@@ -21,6 +21,7 @@ _WIDTH, _HEIGHT = 48, 27
 # ffmpeg's filter scdet (https://ffmpeg.org/ffmpeg-filters.html#scdet-1).
 _MIN_CHANGE = 0.05
 _THREADS = 2
+_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 _FRAMES_BEFORE = 2  # the first candidate needs a step, and the step before it
 
 Picture = NDArray[np.int16]
@@ -90,4 +91,5 @@ class SceneCuts:
 
 def _small(frame: VideoFrame) -> Picture:
     """Return the colours of the picture in a few pixels, of any format, size and shape."""
+    frame.colorspace = _UNSPECIFIED  # some matrices cannot be read, and none is needed here
     return frame.to_ndarray(width=_WIDTH, height=_HEIGHT, format="rgb24").astype(np.int16)

@@ -5,13 +5,31 @@ Numbers are code points of ISO/IEC 23091-2 (ITU-T H.273), the ones ffmpeg uses t
 
 from worker_server.media.model.source import Source
 
-_UNKNOWN = 2
-_BT709, _RGB, _BT601, _BT2020 = 1, 0, {5, 6}, {9, 10}
-_HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}  # PQ and HLG
+# PQ and HLG, and how bright they can be, in nits.
+_HDR_TRANSFERS = {16: ("smpte2084", 10_000), 18: ("arib-std-b67", 1000)}
+# Log curves, which swscale cannot read: they pass as they are.
+_LOG_TRANSFERS = {9, 10}
 # Untagged pictures: standard definition is BT.601, high definition BT.709, as players assume.
 _HD_LINES = 720
-_PRIMARIES = {1: "bt709", 9: "bt2020"}
-_MATRICES = {4: "fcc", 7: "smpte240m"}
+_PRIMARIES = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    9: "bt2020",
+    11: "smpte431",
+    12: "smpte432",
+}
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
+# These the filter `zscale` alone can read.
+_BT2020_CONSTANT = 10
+_CONSTANT_LUMINANCE = {_BT2020_CONSTANT, 13}
+_ZIMG_MATRICES = {8: "ycgco", 10: "2020_cl", 12: "chroma-derived-nc", 13: "chroma-derived-c"}
+_HDR_MATRICES = {8: "ycgco", 9: "2020_ncl", 12: "chroma-derived-nc", 14: "ictcp"}
+_READABLE_MATRICES = {0, 2, *_MATRICES}
+# Parts of ffmpeg's names of pixel formats that have no colour difference to convert.
+_RGB_OR_GREY = ("rgb", "bgr", "gbr", "pal8", "gray", "mono", "ya8", "ya16")
 # How ffmpeg's names of pixel formats with an alpha channel begin.
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "ya8", "ya16", "vuya", "ayuv")
 TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
@@ -24,14 +42,20 @@ def is_hdr(source: Source) -> bool:
     return source.colour_transfer in _HDR_TRANSFERS
 
 
+def needs_zimg(source: Source) -> bool:
+    """Tell whether only `to_bt709` reads the source's colours: HDR, and rare matrices."""
+    is_rare = source.colour_matrix in _ZIMG_MATRICES and not _is_rgb_or_grey(source)
+    return is_hdr(source) or is_rare
+
+
 def matrix(source: Source) -> str:
-    """Return swscale's name of the source's matrix, guessed by size where it is unspecified."""
-    code = source.colour_matrix
-    if code in (_UNKNOWN, _RGB):
-        return "bt709" if min(source.upright_size) >= _HD_LINES else "bt601"
-    if code in _BT2020:
-        return "bt2020"
-    return "bt601" if code in _BT601 else _MATRICES.get(code, "bt709")
+    """Return swscale's name of the source's matrix.
+
+    Guessed by size where it is unspecified, reserved, or one that nothing here can read.
+    """
+    if name := _MATRICES.get(source.colour_matrix):
+        return name
+    return "bt709" if min(source.upright_size) >= _HD_LINES else "bt601"
 
 
 def colour_range(source: Source) -> str:
@@ -49,8 +73,19 @@ def needs_conversion(source: Source) -> bool:
         source.pix_fmt != "yuv420p"
         or source.full_range
         or matrix(source) != "bt709"
-        or is_hdr(source)
+        or needs_zimg(source)
     )
+
+
+def plain_tags(source: Source) -> list[str]:
+    """Return the filter that hides tags which most of ffmpeg's filters refuse; none for others.
+
+    Filters that convert colours are told what these are.
+    """
+    is_readable = source.colour_matrix in _READABLE_MATRICES
+    if is_readable and source.colour_transfer not in _LOG_TRANSFERS:
+        return []
+    return ["setparams=color_primaries=unknown:color_trc=unknown:colorspace=unknown"]
 
 
 def has_alpha(source: Source) -> bool:
@@ -63,12 +98,49 @@ def has_alpha(source: Source) -> bool:
     return is_clear and not is_hdr(source)
 
 
-def tone_map(source: Source) -> str:
-    """Return the filters from PQ or HLG to BT.709."""
-    transfer = _HDR_TRANSFERS[source.colour_transfer]
+def to_bt709(source: Source) -> str:
+    """Return the filters from what `needs_zimg` to BT.709."""
+    if is_hdr(source):
+        return _tone_map(source)
+    if source.colour_matrix in _CONSTANT_LUMINANCE:
+        return _of_constant_luminance(source)
+    primaries = _PRIMARIES.get(source.colour_primaries, "bt709")  # they stay
+    code, same = _ZIMG_MATRICES[source.colour_matrix], f"pin={primaries}:p={primaries}"
+    read = f"zscale=min={code}:rin={colour_range(source)}:tin=709:{same}"
+    return f"{read}:t=709:m=709:r=limited,format=yuv420p"
+
+
+def _of_constant_luminance(source: Source) -> str:
+    """Return the filters from a matrix of constant luminance.
+
+    zscale reads it by the curve of cameras, and would write by that of displays.
+    """
+    primaries = _PRIMARIES.get(source.colour_primaries, "bt709")
+    code = source.colour_matrix
+    own = "bt2020" if code == _BT2020_CONSTANT else primaries
+    read = f"zscale=min={_ZIMG_MATRICES[code]}:rin={colour_range(source)}:tin=709:pin={own}"
+    level = "val/maxval"
+    curve = f"maxval*if(lt({level},0.018),4.5*{level},1.099*pow({level},0.45)-0.099)"
+    curves = ":".join(f"{each}='{curve}'" for each in "rgb")
+    into = "scale=out_color_matrix=bt709:out_range=limited,format=yuv420p"
+    return f"{read}:p=709:t=linear:m=gbr,format=gbrp16le,lutrgb={curves},{into}"
+
+
+def _tone_map(source: Source) -> str:
+    """Return the filters from PQ or HLG to BT.709.
+
+    Up to a third of reference white brightness stays; above, it is rolled off up to the brightest
+    there can be, whatever the stream says of itself: such numbers are often missing or wrong.
+    """
+    transfer, peak_nits = _HDR_TRANSFERS[source.colour_transfer]
     primaries = _PRIMARIES.get(source.colour_primaries, "bt2020")
-    into = f"zscale=min=2020_ncl:pin={primaries}:tin={transfer}:rin={colour_range(source)}"
-    return (
-        f"{into}:t=linear:npl={_REFERENCE_WHITE},format=gbrpf32le,zscale=p=709,tonemap=hable:desat=0,"
-        "zscale=t=709:m=709:r=limited,format=yuv420p"
-    )
+    code = _HDR_MATRICES.get(source.colour_matrix, "2020_ncl")
+    read = f"zscale=min={code}:pin={primaries}:tin={transfer}:rin={colour_range(source)}"
+    linear = f"{read}:p={primaries}:t=linear:m=gbr:npl={_REFERENCE_WHITE}"
+    curve = f"tonemap=mobius:param=0.3:desat=0:peak={peak_nits / _REFERENCE_WHITE:.2f}"
+    into = "zscale=t=709:m=709:r=limited,format=yuv420p"
+    return f"{linear},format=gbrpf32le,zscale=p=709,{curve},{into}"
+
+
+def _is_rgb_or_grey(source: Source) -> bool:
+    return any(each in source.pix_fmt for each in _RGB_OR_GREY)

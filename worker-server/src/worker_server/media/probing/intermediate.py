@@ -72,8 +72,11 @@ def add_video(target: OutputContainer, source: Source) -> VideoStream:
 
 
 def colours(source: Source) -> tuple[int, int, int]:
-    """Return matrix, primaries and transfer of the normalized picture: HDR stays what it is."""
-    if colour.is_hdr(source):
+    """Return matrix, primaries and transfer of the normalized picture.
+
+    What needs more than PyAV's filters, as HDR does, stays as it is.
+    """
+    if colour.needs_zimg(source):
         return source.colour_matrix, source.colour_primaries, source.colour_transfer
     return _BT709, _BT709, _BT709
 

@@ -216,7 +216,7 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
         width, height = kept_w, kept_h
     target = picture_size(source)
     plain = (width, height) == target and shape.pix_fmt == pixel_format(source)
-    if plain and (colour.is_hdr(source) or not colour.needs_conversion(own)):
+    if plain and (colour.needs_zimg(source) or not colour.needs_conversion(own)):
         return filters
     if colour.has_alpha(own):  # black where it is clear, as the default background
         filters += [
@@ -228,6 +228,6 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
         f"{target[0]}:{target[1]}:flags=bicubic"
         f":in_range={colour.colour_range(own)}:out_range=limited"
     )
-    if not colour.is_hdr(source):
+    if not colour.needs_zimg(source):
         scale += f":in_color_matrix={colour.matrix(own)}:out_color_matrix=bt709"
     return [*filters, ("scale", scale), ("format", pixel_format(source))]

@@ -85,11 +85,13 @@ class FfmpegRenderer:
 
 
 def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
-    """Return the command that writes an HDR part tone-mapped, upright and whole, as raw RGB."""
+    """Return the command that writes a part in BT.709, upright and whole, as raw RGB."""
     filters = [
+        *colour.plain_tags(edit.source),
         _shift("setpts", edit.source.origin_s),
+        *_deinterlacing(edit),
         *_grid(edit),
-        colour.tone_map(edit.source),
+        colour.to_bt709(edit.source),
         "format=rgb24",
     ]
     graph = [
@@ -220,13 +222,17 @@ def _video(edit: PartEdit, shown: list[Layer], *, conceals: bool) -> list[str]:
 
 def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
     """Return the chain that makes the part's frames from the input of this number."""
-    filters = [f"[{number}:{edit.source.video_index}]{_shift('setpts', edit.source.origin_s)}"]
-    if edit.source.interlaced:
-        filters.append("bwdif=mode=send_frame:deint=interlaced")
+    shift = _shift("setpts", edit.source.origin_s)
+    filters = [*colour.plain_tags(edit.source), shift, *_deinterlacing(edit)]
     grid = _grid(edit, conceals=conceals)
     opaque = _on_background(edit, number) if colour.has_alpha(edit.source) else []
     picture = [*opaque, *_picture(edit), *_canvas(edit, number)]
-    return ",".join([*filters, *grid, *picture, colour.TAGS, "setsar=1"])
+    chain = ",".join([*filters, *grid, *picture, colour.TAGS, "setsar=1"])
+    return f"[{number}:{edit.source.video_index}]{chain}"
+
+
+def _deinterlacing(edit: PartEdit) -> list[str]:
+    return ["bwdif=mode=send_frame:deint=interlaced"] if edit.source.interlaced else []
 
 
 def _on_background(edit: PartEdit, number: int) -> list[str]:
@@ -267,10 +273,10 @@ def _picture(edit: PartEdit) -> list[str]:
         filters.append(f"crop={crop_w}:{crop_h}:{left}:{top}:exact=1")
     width, height = edit.content[:2]
     resize = (crop_w, crop_h) != (width, height)
-    if colour.is_hdr(edit.source):
+    if colour.needs_zimg(edit.source):
         # Scale down first: tone mapping is the most expensive step.
         filters += [f"scale={width}:{height}"] if resize else []
-        return [*filters, colour.tone_map(edit.source)]
+        return [*filters, colour.to_bt709(edit.source)]
     if resize or colour.needs_conversion(edit.source):
         filters.append(_scale(edit))
     return filters

@@ -38,9 +38,9 @@ class PartFrames:
     """The upright RGB pictures of a part, by number; to be read in order."""
 
     def __init__(self, edit: PartEdit, ffmpeg_path: str) -> None:
-        # PyAV brings no filter for tone mapping that is fast enough.
+        # PyAV brings no filter for these conversions, or none that is fast enough.
         self._pictures = (
-            _tone_mapped(edit, ffmpeg_path) if colour.is_hdr(edit.source) else _converted(edit)
+            _in_bt709(edit, ffmpeg_path) if colour.needs_zimg(edit.source) else _converted(edit)
         )
         self._number = -1
         self._picture: RgbPicture | None = None
@@ -80,7 +80,7 @@ def _converted(edit: PartEdit) -> Iterator[RgbPicture]:
         yield _to_rgb(frame, edit)
 
 
-def _tone_mapped(edit: PartEdit, ffmpeg_path: str) -> Iterator[RgbPicture]:
+def _in_bt709(edit: PartEdit, ffmpeg_path: str) -> Iterator[RgbPicture]:
     width, height = edit.source.upright_size
     command = guarded(rgb_command(edit, ffmpeg_path), ChildLimits())
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:

@@ -92,8 +92,11 @@ class _Video:
 
 
 def is_comparable(edit: PartEdit) -> bool:
-    """Tell whether pictures must be the same: deinterlacing and tone mapping change them."""
-    return not edit.source.interlaced and not colour.is_hdr(edit.source)
+    """Tell whether pictures must be the same: deinterlacing and tone mapping change them.
+
+    Nor are matrices compared that are converted outside of this process.
+    """
+    return not edit.source.interlaced and not colour.needs_zimg(edit.source)
 
 
 def differing_frames(
