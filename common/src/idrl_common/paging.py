@@ -64,12 +64,12 @@ def page_by_position(
     position: Callable[[Row], Position],
 ) -> Response:
     """As `page_response`, for rows whose order is by `position`."""
-    asked = parse_query(query)
+    requested = parse_query(query)
     after = None
-    if asked.cursor is not None:
-        after = cursors.decode(asked.cursor, owner_id, list_name)
-    rows = rows_after(asked.max + 1, after)
-    page = rows[: asked.max]
+    if requested.cursor is not None:
+        after = cursors.decode(requested.cursor, owner_id, list_name)
+    rows = rows_after(requested.max + 1, after)
+    page = rows[: requested.max]
     response = jsonify([document(row) for row in page])
     if len(rows) > len(page):
         end = cursors.encode(position(page[-1]), owner_id, list_name)
