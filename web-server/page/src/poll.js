@@ -40,14 +40,33 @@ export class Poller {
     /** Whether someone wants an answer to a call that begins from now on. */
     this.isAgain = false;
     this.polling = /** @type {Promise<number> | null} */ (null);
+    /** The path that the value is of, where it has been another one. */
+    this.answered = "";
     this.onVisible = () => document.hidden || this.refresh();
   }
 
-  start() {
+  /** @param {boolean} [isKnown] whether it has a value already */
+  start(isKnown = false) {
     this.isStopped = false;
     document.addEventListener("visibilitychange", this.onVisible);
     addEventListener("online", this.onVisible);
+    if (isKnown) this.pollIn(this.intervalMs(this.state.value.value));
+    else this.refresh();
+  }
+
+  /** Poll another path from now on; its answer replaces the value. @param {string} path */
+  moveTo(path) {
+    if (path === this.path) return;
+    this.path = path;
+    this.tag = "";
     this.refresh();
+  }
+
+  /** Have this value of a path. @param {string} path @param {any} value @param {Headers} headers */
+  take(path, value, headers) {
+    this.path = this.answered = path;
+    this.tag = "";
+    this.state.value = { value, error: null, headers };
   }
 
   stop() {
@@ -93,11 +112,14 @@ export class Poller {
     polledAtMs = Date.now();
     /** @type {Record<string, string>} */
     const headers = this.tag ? { "If-None-Match": this.tag } : {};
+    const { path } = this;
     try {
-      const answer = await call("GET", this.path, undefined, { headers });
+      const answer = await call("GET", path, undefined, { headers });
       this.failures = 0;
       connection.value = { ...connection.value, lastMs: Date.now() };
       this.note(true);
+      if (path !== this.path) return this.intervalMs(this.state.value.value);
+      this.answered = path;
       if (answer.status !== 304) {
         this.tag = answer.headers.get("ETag") || "";
         const value = keepSame(this.state.value.value, answer.data);

@@ -4,6 +4,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from conftest import PASSWORD, ROWS_A_PAGE, Visitor
 from playwright.sync_api import Request, Route, expect
 from running_system import RunningSystem
@@ -143,6 +144,36 @@ def test_no_row_is_lost_when_new_ones_come(
         expect(rows).to_have_count(old + count)
     names = rows.locator("strong").all_text_contents()  # of rows out of sight, too
     assert names[2:] == [f"Race {n}" for n in range(old)]
+
+
+def test_rows_behind_the_first_page_are_followed(visitor: Visitor, system: RunningSystem) -> None:
+    """Also one that a newer task has pushed out of the first page, and one that is deleted."""
+    count = ROWS_A_PAGE + 5
+    system.add_tasks(visitor.email, count, "queued")
+    visitor.open("tasks")
+    rows = visitor.show_rows(count)
+    system.add_tasks(visitor.email, 1)  # now: the newest
+    expect(rows).to_have_count(count + 1)
+    for name in (f"Race {ROWS_A_PAGE - 1}", f"Race {count - 1}"):
+        system.set_status(visitor.email, name, "failed")
+        expect(rows.filter(has_text=name).locator(".status.failed")).to_have_count(1)
+    system.execute(f"DELETE FROM tasks WHERE id = '{system.task_id(visitor.email, 'Race 32')}'")
+    expect(rows).to_have_count(count)
+    expect(rows.filter(has_text="Race 32")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("chip", "status"), [("Planned", "planned"), ("Aborted", "canceled")])
+def test_planned_and_aborted_tasks_are_found(
+    visitor: Visitor, system: RunningSystem, chip: str, status: str
+) -> None:
+    for each in ("planned", "canceled", "failed"):
+        system.add_tasks(visitor.email, 1, each)
+    visitor.open("tasks")
+    rows = visitor.page.locator(".row")
+    expect(rows).to_have_count(3)
+    visitor.page.get_by_role("button", name=chip).click()
+    expect(rows).to_have_count(1)
+    expect(rows.locator(f".status.{status}")).to_have_count(1)
 
 
 def test_what_did_not_load_is_asked_for_again(visitor: Visitor) -> None:

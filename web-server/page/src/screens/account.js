@@ -43,8 +43,9 @@ function Usage() {
   if (!found) return html`<section aria-busy=${!error}><${Failure} error=${error} /></section>`;
   const rows = [
     ["usage.tasks", found.live_tasks, found.live_tasks_limit, String],
-    ["usage.bytes", found.clips_bytes, found.clips_bytes_limit, sizeOf],
-    ["usage.uploads", found.uploads_bytes, null, sizeOf],
+    // The limit is of all that the account has stored.
+    ["usage.bytes", found.clips_bytes + found.uploads_bytes + found.sources_bytes + found.brands_bytes, found.clips_bytes_limit, sizeOf],
+    ...["clips", "uploads", "sources", "brands"].map((kind) => [`usage.${kind}`, found[`${kind}_bytes`], null, sizeOf]),
     ["usage.today", found.source_s_today, found.source_s_today_limit, lasting],
   ];
   return html`<section>

@@ -16,21 +16,43 @@ const SHOWN_LINES = 20;
 const ASPECTS = [["16:9", 16, 9], ["9:16", 9, 16], ["1:1", 1, 1], ["4:5", 4, 5]];
 
 const USUAL = { part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" };
-// What was typed stays while another screen is open, until it is sent or the reader logs out.
-const links = signal("");
+const KEPT = "new";
+const kept = read();
+// What was typed stays while another screen is open and when the page is loaded again, until it is sent or
+// the reader logs out.
+const links = signal(kept.links || "");
 /** The last content that was sent, and its Idempotency-Key: where an answer was lost, sending the same
  * again makes no second task. */
-let sent = { content: "", key: "" };
-const name = signal("");
-const edit = signal(/** @type {Record<string, any>} */ (USUAL));
+const sent = signal(kept.sent || { content: "", key: "" });
+const name = signal(kept.name || "");
+const edit = signal(/** @type {Record<string, any>} */ (kept.edit || USUAL));
 
 function clear() {
   links.value = name.value = "";
   edit.value = USUAL;
 }
 effect(() => {
-  if (state.value === "out") clear();
+  if (state.value !== "out") return;
+  clear();
+  sent.value = { content: "", key: "" };
 });
+effect(() => {
+  const typed = { links: links.value, name: name.value, sent: sent.value, edit: edit.value === USUAL ? null : edit.value };
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(typed));
+  } catch {
+    // Without storage it stays until the page is loaded again.
+  }
+});
+
+/** Return what was typed in this tab before the page was loaded again. @returns {Record<string, any>} */
+function read() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT) || "{}");
+  } catch {
+    return {};
+  }
+}
 
 export function NewTask() {
   const busy = useSignal(false);
@@ -43,7 +65,7 @@ export function NewTask() {
   const sentTo = (/** @type {string[]} */ ...place) => {
     announce(t("new.accepted"));
     keepChoices(item(edit.value));
-    sent = { content: "", key: "" }; // the same again is another request
+    sent.value = { content: "", key: "" }; // the same again is another request
     clear();
     goTo(...place);
   };
@@ -184,8 +206,8 @@ function Frame({ width, height }) {
 
 /** Return the key of a form's content: the same content has the same one. @param {string} content */
 function keyOf(content) {
-  if (content !== sent.content) sent = { content, key: newKey() };
-  return sent.key;
+  if (content !== sent.value.content) sent.value = { content, key: newKey() };
+  return sent.value.key;
 }
 
 /** Return an Idempotency-Key. `randomUUID` is there on pages of https and of this machine alone. */

@@ -1,9 +1,9 @@
 // @ts-check
 import { effect, signal, useSignal } from "@preact/signals";
 import { useCallback, useEffect, useRef } from "preact/hooks";
-import { ApiError, call, nextPage } from "../api.js";
+import { ApiError, call } from "../api.js";
 import { ConfirmDialog } from "../confirm.js";
-import { usePolled } from "../poll.js";
+import { PAGE, usePages } from "../pages.js";
 import { linkTo } from "../router.js";
 import { state } from "../session.js";
 import { announce, Bar, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
@@ -11,11 +11,9 @@ import { repeated } from "../uploads.js";
 import { ago, clock, lasting, t } from "../words.js";
 import { LatestBatches } from "./batch.js";
 
-const PAGE = 30;
-const EVERY_MS = 5000;
 /** The first clip's poster is missing for as long as only later clips are done. */
 const MAX_POSTER_CALLS = 5;
-const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["done", "done"], ["failed", "failed"]];
+const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["planned", "planned"], ["done", "done"], ["failed", "failed"], ["canceled", "canceled"]];
 
 // What was looked for is still there when the reader comes back from a task.
 const filter = signal("all");
@@ -54,38 +52,22 @@ export function Tasks() {
 
 /** @param {{path: string, isFiltered: boolean}} props */
 export function List({ path, isFiltered }) {
-  const poller = usePolled(path, () => EVERY_MS);
-  const { value, error, headers } = poller.state.value;
-  const more = useSignal(/** @type {any[]} */ ([]));
-  const moreLink = useSignal(/** @type {string | null | undefined} */ (undefined));
+  const { value, error, tasks, showMore, showing, refresh } = usePages(path);
   const chosen = useSignal(/** @type {Set<string>} */ (new Set()));
-  const next = moreLink.value === undefined ? headers && nextPage(headers) : moreLink.value;
   useAnnouncedNews(value);
   const isConfirming = useSignal(false);
-  const showing = useAttempt();
   const { error: refusal, isBusy, attempt } = useAttempt();
-  const displaced = useDisplaced(value, more.value.length > 0);
-  const changed = useSignal(/** @type {Map<string, any>} */ (new Map()));
-  const rest = [...displaced, ...more.value].map((task) => changed.value.get(task.task_id) ?? task).filter((task) => task.status);
-  const known = new Set((value || []).map((/** @type {any} */ task) => task.task_id));
-  const tasks = [...(value || []), ...rest.filter((task) => !known.has(task.task_id))];
 
-  const showMore = () => showing.attempt(async () => {
-    const answer = await call("GET", /** @type {string} */ (next));
-    more.value = [...more.value, ...answer.data];
-    moreLink.value = nextPage(answer.headers);
-  });
   /** One after the other; what was refused stays chosen. */
   const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
     isConfirming.value = false;
     try {
       for (const task of tasks.filter((each) => chosen.value.has(each.task_id))) {
-        const document = await repeated(() => act(task), { passing: [429] });
-        changed.value = new Map(changed.value).set(task.task_id, document);
+        await repeated(() => act(task), { passing: [429] });
         toggle(task.task_id);
       }
     } finally {
-      poller.refresh();
+      refresh();
     }
   });
   const toggle = useCallback((/** @type {string} */ id) => {
@@ -112,21 +94,8 @@ export function List({ path, isFiltered }) {
       ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${toggle} />`)}
     </ul>
     <${Failure} error=${showing.error.value} />
-    ${next && html`<p class="center"><button disabled=${showing.isBusy.value} onClick=${showMore}>${t("tasks.more")}</button></p>`}
+    ${showMore && html`<p class="center"><button disabled=${showing.isBusy.value} onClick=${showMore}>${t("tasks.more")}</button></p>`}
   `;
-}
-
-/** Return the rows that newer ones have pushed out of the first page, where more pages are shown behind it.
- * @param {any[] | null} tasks the first page @param {boolean} isKept */
-function useDisplaced(tasks, isKept) {
-  const state = useRef({ tasks: /** @type {any[]} */ ([]), displaced: /** @type {any[]} */ ([]) });
-  if (tasks && tasks !== state.current.tasks) {
-    const last = tasks.at(-1)?.created_at;
-    const ids = new Set(tasks.map((task) => task.task_id));
-    const gone = state.current.tasks.filter((task) => !ids.has(task.task_id) && last && task.created_at <= last);
-    state.current = { tasks, displaced: isKept ? [...gone, ...state.current.displaced] : [] };
-  }
-  return state.current.displaced;
 }
 
 /** Tell of rows that have come on top since the last answer. @param {any[] | null} tasks newest first */
@@ -140,17 +109,16 @@ function useAnnouncedNews(tasks) {
   }, [tasks]);
 }
 
-/** What a task is now: without a status it is gone. @param {any} task */
+/** @param {any} task */
 const remove = async (task) => {
   try {
     await call("DELETE", task.link);
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 404) throw error;
   }
-  return {};
 };
 /** @param {any} task */
-const retry = async (task) => (task.status === "failed" ? (await call("POST", `${task.link}/retry`)).data : task);
+const retry = async (task) => task.status === "failed" && call("POST", `${task.link}/retry`);
 
 /** @param {{isFiltered: boolean}} props */
 function Empty({ isFiltered }) {

@@ -13,6 +13,8 @@ const EVENTS = ["task.done", "task.failed", "task.canceled", "task.planned", "pa
 const USUAL = 3;
 const LAST = 10;
 const UNTIL_SENT_MS = 1500;
+/** Who looks at a delivery sees how its next attempt ends; later ones are some minutes apart. */
+const SOON_MS = 60_000;
 
 export function Webhooks() {
   const poller = usePolled("/webhooks", () => 0);
@@ -70,14 +72,22 @@ function Webhook({ webhook, onDelete }) {
   const deliveries = useSignal(/** @type {any[] | null} */ (null));
   const { error, attempt } = useAttempt();
   const listing = useAttempt();
-  const load = async () => (deliveries.value = await get(`${webhook.link}/deliveries?max=${LAST}`));
   const later = useRef(0);
-  useEffect(() => () => clearTimeout(later.current), []);
+  const isGone = useRef(false);
+  /** Again while one is about to be sent. */
+  const load = async () => {
+    clearTimeout(later.current);
+    deliveries.value = await get(`${webhook.link}/deliveries?max=${LAST}`);
+    if (!isGone.current && deliveries.value?.some(isSoonSent)) later.current = setTimeout(() => listing.attempt(load), UNTIL_SENT_MS);
+  };
+  useEffect(() => () => {
+    isGone.current = true;
+    clearTimeout(later.current);
+  }, []);
   const send = (/** @type {string} */ path) => attempt(async () => {
     await call("POST", path);
     announce(t("hooks.sent"));
     await load();
-    later.current = setTimeout(() => listing.attempt(load), UNTIL_SENT_MS);
   });
   return html`<li>
     <div class="title-row">
@@ -100,6 +110,10 @@ function Webhook({ webhook, onDelete }) {
     </details>
   </li>`;
 }
+
+/** @param {any} delivery */
+const isSoonSent = ({ status, next_attempt_at }) =>
+  status === "waiting" && (!next_attempt_at || Date.parse(next_attempt_at) < Date.now() + SOON_MS);
 
 /** @param {{delivery: any, onResend: () => void}} props */
 function Delivery({ delivery, onResend }) {

@@ -1,0 +1,109 @@
+// @ts-check
+// A long list of tasks: its first page, and what the reader has asked for behind it, all of it polled.
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { call, nextPage } from "./api.js";
+import { Poller, usePolled } from "./poll.js";
+import { LIVE, useAttempt } from "./ui.js";
+
+export const PAGE = 30;
+const EVERY_MS = 5000;
+/** Tasks that are over change no more; they can be deleted elsewhere. */
+const RARELY_MS = 60_000;
+/** The API gives no more at once. */
+const MAX_ROWS = 1000;
+
+/** @param {any[]} tasks */
+const untilNextMs = (tasks) => (tasks.some((task) => LIVE.includes(task.status)) ? EVERY_MS : RARELY_MS);
+
+/** Rows behind another page: where that one ends, so many of them. */
+class Rest extends Poller {
+  rows = 0;
+
+  constructor() {
+    super("", untilNextMs, true);
+  }
+
+  /** Where to ask, behind a page that ends in this link. @param {string} link */
+  behind(link) {
+    const { pathname, searchParams } = new URL(link, location.href);
+    searchParams.set("max", String(this.rows));
+    return `${pathname}?${searchParams}`;
+  }
+
+  /** Add a page to the rows. @param {string} link behind which all of them are @param {any[]} tasks @param {Headers} headers */
+  grow(link, tasks, headers) {
+    this.rows = Math.min(MAX_ROWS, this.rows + PAGE);
+    this.take(this.behind(link), [...(this.state.value.value || []), ...tasks], headers);
+  }
+}
+
+/**
+ * Return the tasks that are shown of a list, what shows more of them, and what asks for all of them again.
+ * @param {string} path of the first page, newest first
+ */
+export function usePages(path) {
+  const first = usePolled(path, () => EVERY_MS);
+  const rests = useSignal(/** @type {Rest[]} */ ([]));
+  const showing = useAttempt();
+  const pages = [first, ...rests.value];
+  const links = pages.map(({ state }) => state.value.headers && nextPage(state.value.headers));
+  const { value, error } = first.state.value;
+  const [rest] = rests.value;
+  const displaced = useDisplaced(value, !!rest && rest.answered !== (links[0] && rest.behind(links[0])));
+
+  const isShown = useRef(true);
+  useEffect(() => () => {
+    isShown.current = false;
+    rests.peek().forEach((each) => each.stop());
+  }, []);
+  // A new task moves all others by one: each page begins where the one before it ends now.
+  useEffect(() => {
+    rests.value.forEach((each, index) => links[index] && each.moveTo(each.behind(links[index])));
+    const end = links.indexOf(null);
+    if (end < 0 || end >= rests.value.length) return;
+    rests.value.slice(end).forEach((each) => each.stop());
+    rests.value = rests.value.slice(0, end);
+  }, [links.join(" ")]);
+
+  const showMore = () => showing.attempt(async () => {
+    const { data, headers } = await call("GET", /** @type {string} */ (links.at(-1)));
+    if (!isShown.current) return;
+    const last = rests.value.at(-1);
+    const isFull = !last || last.rows === MAX_ROWS;
+    const grown = isFull ? new Rest() : last;
+    grown.grow(/** @type {string} */ (links.at(isFull ? -1 : -2)), data, headers);
+    if (!isFull) return;
+    rests.value = [...rests.value, grown];
+    grown.start(true);
+  });
+
+  return {
+    value,
+    error,
+    tasks: unique([...(value || []), ...displaced, ...rests.value.flatMap((each) => each.state.value.value)]),
+    showMore: links.at(-1) ? showMore : null,
+    showing,
+    refresh: () => pages.forEach((page) => page.refresh()),
+  };
+}
+
+/** While the pages are asked one after the other, a row may be on two of them. @param {any[]} tasks */
+function unique(tasks) {
+  const ids = new Set();
+  return tasks.filter(({ task_id }) => !ids.has(task_id) && ids.add(task_id));
+}
+
+/** Return the rows that newer ones have pushed out of the first page.
+ * @param {any[] | null} tasks the first page @param {boolean} isKept until the page behind it has them */
+function useDisplaced(tasks, isKept) {
+  const state = useRef({ tasks: /** @type {any[]} */ ([]), displaced: /** @type {any[]} */ ([]) });
+  if (tasks && tasks !== state.current.tasks) {
+    const last = tasks.at(-1)?.created_at;
+    const ids = new Set(tasks.map((task) => task.task_id));
+    const gone = state.current.tasks.filter((task) => !ids.has(task.task_id) && last && task.created_at <= last);
+    state.current = { tasks, displaced: [...gone, ...state.current.displaced] };
+  }
+  if (!isKept) state.current.displaced = [];
+  return state.current.displaced;
+}
