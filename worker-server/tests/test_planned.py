@@ -290,8 +290,13 @@ def test_planned_task_expires_like_a_finished_one(
     with transaction() as session:
         session.execute(text("UPDATE tasks SET planned_at = now() - interval '30.1 days'"))
     assert client.get(planned, headers=auth()).get_json()["expires_soon"] is True
+    made = client.post("/webhooks", json={"url": "https://hooks.example.com"}, headers=auth())
     sweep.forget_expired_tasks(monthly)
-    assert client.get(planned, headers=auth()).status_code == 404
+    remove_due(settings)
+    assert client.get(planned, headers=auth()).get_json()["status"] == "canceled"
+    assert not files(settings, uuid_of(planned))
+    sent = client.get(f"{made.get_json()['link']}/deliveries", headers=auth()).get_json()
+    assert [each["event"] for each in sent] == ["task.canceled"]
 
 
 def test_it_is_live_for_quotas_and_its_seconds_are_counted_once(planned: str) -> None:

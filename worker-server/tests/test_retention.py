@@ -142,6 +142,31 @@ def test_kept_task_is_marked_and_has_no_expiry(
     assert client.patch(path, json={}, headers=auth()).status_code == 200
 
 
+def test_task_that_is_kept_no_more_has_its_notice(
+    client: FlaskClient, auth: Auth, monthly: Settings
+) -> None:
+    let_notice_end(monthly)
+    task_id = submit()
+    end(task_id, 90)
+
+    def keep(value: bool) -> datetime | None:
+        changed = client.patch(f"/tasks/{task_id}", json={"keep": value}, headers=auth())
+        at = changed.get_json()["expires_at"]
+        return at and datetime.fromisoformat(at)
+
+    assert keep(True) is None
+    expires_at = keep(False)
+    assert expires_at is not None
+    assert abs(expires_at - datetime.now(UTC) - timedelta(days=7)) < timedelta(minutes=1)
+    sweep.forget_expired_tasks(monthly)
+    assert left() == {task_id}
+    with transaction() as session:
+        session.execute(text("UPDATE tasks SET unkept_at = unkept_at - interval '7 days'"))
+    assert keep(False) == expires_at - timedelta(days=7)  # the notice does not begin again
+    sweep.forget_expired_tasks(monthly)
+    assert left() == set()
+
+
 def test_wrong_changes_are_refused(client: FlaskClient, auth: Auth) -> None:
     path = f"/tasks/{post(client, auth()).get_json()['task_id']}"
     for body in ({"keep": "yes"}, {"keep": None}, {"keep": 1}, {"status": "done"}):

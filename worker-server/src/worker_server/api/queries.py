@@ -29,10 +29,11 @@ _TIMES = ", ".join(
 )
 _ENDED_AT = "coalesce(tasks.finished_at, tasks.planned_at)"
 # When a task expires, once for each row; null where it does not. No earlier than NOTICE_DAYS after
-# RETENTION_DAYS has changed.
+# RETENTION_DAYS has changed, or after its owner has ceased to keep it.
 EXPIRY = f"""LEFT JOIN LATERAL (
         SELECT at, at <= now() + {_NOTICE} AS is_soon FROM (
-            SELECT greatest({_ENDED_AT} + make_interval(days => days), since + {_NOTICE}) AS at
+            SELECT greatest({_ENDED_AT} + make_interval(days => days), since + {_NOTICE},
+                tasks.unkept_at + {_NOTICE}) AS at
             FROM retention WHERE days > 0 AND NOT tasks.keep AND {_ENDED_AT} IS NOT NULL
         ) AS found
     ) AS expiry ON true"""  # noqa: S608 # made of constants

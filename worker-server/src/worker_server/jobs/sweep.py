@@ -139,8 +139,9 @@ def fold_totals(_: Settings) -> None:
 
 
 def forget_old_rows(_: Settings) -> None:
-    """Remove rows of workers that ended long ago, empty batches, and a task's oldest events."""
+    """Remove old rows: of dead workers, empty batches, events and deliveries."""
     workers.forget_dead()
     batches.forget_empty()
     events.trim_events()
+    webhook_rows.end_deliveries_of_disabled()
     webhook_rows.forget_old_deliveries()

@@ -62,6 +62,7 @@ class Task(Work, Base):
     canceled_in_ms: Mapped[int | None]
     freed_bytes: Mapped[int | None] = mapped_column(BigInteger)
     keep: Mapped[bool] = mapped_column(server_default="false")
+    unkept_at: Mapped[datetime | None]  # since when it is no longer kept
     starts_manually: Mapped[bool] = mapped_column(server_default="false")
     planned_at: Mapped[datetime | None]  # while it is planned
     start_requested_at: Mapped[datetime | None]

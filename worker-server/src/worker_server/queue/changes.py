@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 
 from worker_server.db import transaction
 from worker_server.models import Task
@@ -35,6 +35,8 @@ def change_task(
         named = dict(values)
         if named.get("name", "") is None:
             named["name"] = uploads.default_name(session, url) or default_name(url)
+        if named.get("keep") is False:  # the notice of its expiry begins, unless it has
+            named["unkept_at"] = case((Task.keep, func.now()), else_=Task.unkept_at)
         changed = update(Task).where(Task.id == task_id)
         session.execute(changed.values({**named, "updated_at": func.now()}))
         if editor is not None:

@@ -1,18 +1,20 @@
 """Retention: finished tasks that are older than RETENTION_DAYS are forgotten, with their files.
 
 The setting is kept in the database with the time since when it applies: a task expires at the
-earliest NOTICE_DAYS after the setting has changed, so that its owner sees `expires_at` before.
+earliest NOTICE_DAYS after the setting has changed, or its owner has ceased to keep it, so that its
+owner sees `expires_at` before.
 """
 
 import uuid
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
 from worker_server.models import Retention, Task
-from worker_server.queue import removals
+from worker_server.queue.cancellation import delete_locked_tasks
+from worker_server.queue.session import Where
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 NOTICE_DAYS = 7
@@ -31,10 +33,11 @@ def apply_setting(days: int) -> None:
 
 
 def forget_expired(limit: int) -> list[uuid.UUID]:
-    """Delete up to `limit` expired tasks, oldest first, and request the removal of their files.
+    """Delete expired tasks as their owners do, `limit` at a time; return which.
 
-    A task that is kept, live or just being retried is left alone; one that waits, planned, for its
-    caller expires like a finished one.
+    The files of ended tasks are removed. One that waits, planned, for its caller is canceled: who
+    waits for its events, or its batch's, is told. A task that is kept, live or just being retried
+    is left alone.
     """
     with transaction() as session:
         setting = session.get(Retention, True)
@@ -45,22 +48,23 @@ def forget_expired(limit: int) -> list[uuid.UUID]:
             (Task.finished_at, (Task.finished_at <= before, Task.status.not_in(LIVE_TASKS))),
             (Task.planned_at, (Task.planned_at <= before, Task.status == TaskStatus.PLANNED)),
         )
-        task_ids = [
-            task_id
+        expired = [
+            task
             for since, conditions in is_over
-            for task_id in session.scalars(
-                select(Task.id)
-                .where(
-                    *conditions,
-                    setting.since <= func.now() - timedelta(days=NOTICE_DAYS),
-                    ~Task.keep,
-                )
+            for task in session.scalars(
+                select(Task)
+                .where(*conditions, *_notice_is_over(setting))
                 .order_by(since)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )
         ]
-        if task_ids:
-            session.execute(delete(Task).where(Task.id.in_(task_ids)))
-            removals.request_each(session, task_ids)
+        task_ids = [task.id for task in expired]
+        delete_locked_tasks(session, expired)
         return task_ids
+
+
+def _notice_is_over(setting: Retention) -> Where:
+    notified_before = func.now() - timedelta(days=NOTICE_DAYS)
+    is_noticed = or_(Task.unkept_at.is_(None), Task.unkept_at <= notified_before)
+    return (setting.since <= notified_before, ~Task.keep, is_noticed)

@@ -13,6 +13,7 @@ from worker_server.queue import callbacks
 from worker_server.queue.quotas import lock_owner
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import DeliveryStatus
+from worker_server.queue.webhooks import GIVEN_UP
 
 EVENTS = (*callbacks.TASK_EVENTS, "part.done", *callbacks.BATCH_EVENTS)
 # All but those of parts, of which a long video has hundreds.
@@ -145,6 +146,21 @@ def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webh
         row = session.scalars(select(WebhookDelivery).where(*which)).one()
         session.expunge(row)
         return row
+
+
+def end_deliveries_of_disabled() -> None:
+    """Mark as failed what was added for a webhook while it was being disabled.
+
+    Its last attempt does so with what it sees; a transaction that ends later may add more.
+    """
+    disabled = select(Webhook.id).where(Webhook.disabled_at.is_not(None))
+    stranded = select(WebhookDelivery.id).where(
+        WebhookDelivery.status == DeliveryStatus.WAITING, WebhookDelivery.webhook_id.in_(disabled)
+    )
+    free = stranded.with_for_update(skip_locked=True)
+    with transaction() as session:
+        statement = update(WebhookDelivery).where(WebhookDelivery.id.in_(free))
+        session.execute(statement.values(GIVEN_UP))
 
 
 def forget_old_deliveries() -> None:

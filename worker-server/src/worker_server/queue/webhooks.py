@@ -19,6 +19,8 @@ RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _MAX_RETRY_AFTER_S = 86_400.0
 _GONE = 410
 _MAX_STORED_LENGTH = 64 * 1024
+# Of a delivery whose receiver has answered another one with 410.
+GIVEN_UP = {"status": DeliveryStatus.FAILED, "error_code": "webhook_disabled"}
 _RESULTS = {
     DeliveryStatus.DELIVERED: "delivered",
     DeliveryStatus.WAITING: "repeated",
@@ -203,8 +205,7 @@ def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:
         WebhookDelivery.webhook_id == webhook_id,
         WebhookDelivery.status == DeliveryStatus.WAITING,
     )
-    values = {"status": DeliveryStatus.FAILED, "error_code": "webhook_disabled"}
-    session.execute(update(WebhookDelivery).where(*waiting).values(values))
+    session.execute(update(WebhookDelivery).where(*waiting).values(GIVEN_UP))
 
 
 def _values_after(attempt: int, outcome: Outcome) -> Values:

@@ -1,0 +1,18 @@
+"""Since when a task is kept no more: it does not expire within the notice that others get."""
+
+from alembic import op
+
+revision = "0023"
+down_revision = "0022"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add an empty column: no row is written."""
+    op.execute("ALTER TABLE tasks ADD COLUMN IF NOT EXISTS unkept_at timestamptz")
+
+
+def downgrade() -> None:
+    """Forget since when: an old task that is kept no more expires at once, as before."""
+    op.drop_column("tasks", "unkept_at")
