@@ -32,10 +32,15 @@ FORMATS = {
     "mpeg-1": ("s.mpg", "-c:v mpeg1video -q:v 2 -g 15 -c:a mp2"),
     "ogv": ("s.ogv", "-c:v libtheora -q:v 10 -c:a libvorbis"),
     "gif": ("s.gif", "-c:v gif -an"),
+    "apng": ("s.apng", "-c:v apng -pix_fmt rgb24 -an"),
+    "dosbox": ("s.avi", "-c:v zmbv -pix_fmt bgr0 -c:a pcm_s16le"),
+    "hap": ("s.mov", "-c:v hap -pix_fmt rgba -c:a pcm_s16be"),
+    "ten bits of rgb": ("s.mov", "-c:v r210 -pix_fmt gbrp10le -c:a pcm_s24be"),
 }
+FORMAT_KINDS = some_slow(FORMATS, "wmv with mpeg-4", "vob", "mpeg-1", "ten bits of rgb")
 
 
-@pytest.mark.parametrize("kind", some_slow(FORMATS, "wmv with mpeg-4", "vob", "mpeg-1"))
+@pytest.mark.parametrize("kind", FORMAT_KINDS)
 def test_more_formats_keep_every_frame(kind: str, numbered: Numbered, prepared: Prepared) -> None:
     name, options = FORMATS[kind]
     source, path = prepared(numbered(60, "25", name, options))

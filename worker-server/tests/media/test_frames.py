@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from media_testing import read_numbers
 
 SOURCES = {
     "mp4": ("30", "s.mp4", "-bf 2 -g 40"),
@@ -100,16 +101,48 @@ def test_a_lost_frame_is_shown_by_the_one_before_it(
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("s.mp4", ""),
+        ("s.mkv", ""),  # stamps of milliseconds
+        ("s.avi", "-c:v mjpeg -q:v 3 -c:a pcm_s16le"),
+    ],
+)
 def test_fast_sources_are_thinned_by_a_whole_factor(
+    name: str,
+    options: str,
     numbered: Callable[..., Path],
     render_all: Callable[..., list[Any]],
     joined_numbers: Callable[[list[Any]], list[int]],
 ) -> None:
-    clips = render_all(numbered(240, "120", "s.mp4"))
+    clips = render_all(numbered(240, "120", name, options))
     assert clips[0].edit.frame_rate == 60
     numbers = joined_numbers(clips)
     assert len(numbers) == 120
     assert [later - earlier for earlier, later in pairwise(numbers)] == [2] * 119
+
+
+def test_a_fast_source_that_is_normalized_stays_in_time(
+    numbered: Callable[..., Path], make: Callable[..., Path], prepared: Callable[[Path], Any]
+) -> None:
+    whole = numbered(240, "120", "s.mp4", "-bf 0 -g 60", sound=False)
+    gap = make(f"-i {whole} -c copy -bsf:v setts=ts=TS+gt(N\\,119)*9000000", "gap.ts")
+    source, path = prepared(gap)
+    assert (source.frame_rate, source.frame_count) == (60, 120)
+    assert read_numbers(path) == list(range(0, 240, 2))
+
+
+@pytest.mark.parametrize("name", ["s.mkv", "s.mp4"])
+@pytest.mark.parametrize("structure", ["b-adapt=0:b-pyramid=none", "b-adapt=1"])
+def test_slow_recordings_with_pictures_out_of_order(
+    structure: str, name: str, numbered: Callable[..., Path], prepared: Callable[[Path], Any]
+) -> None:
+    """Decoding runs ahead of showing by more than ten seconds."""
+    encode = f"-c:v libx264 -preset medium -x264-params bframes=3:{structure}"
+    source, _ = prepared(numbered(8, "1/5", name, encode, sound=False))
+    assert source.irregular == ""
+    assert source.duration_s == pytest.approx(40, abs=0.2)
 
 
 def test_one_frame_is_a_video(

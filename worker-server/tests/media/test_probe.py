@@ -61,6 +61,7 @@ def outcome(path: Path) -> str:
         (bytes(range(7, 256)) * 20, "random bytes"),
         (b"GGGG" + bytes(2000), "almost a transport stream"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "a wave file"),
+        (b"\xff\xd8\xff" + bytes(99) + b"\xff\xd9\xff\xd8\xff" + bytes(99), "a phone's photo"),
         (b"\x00\x00\x00\x1cftypavif" + bytes(100), "an AVIF picture"),
         (b"OggX" + bytes(200), "an unknown container"),
         (b"concat:CANARY|CANARY", "a protocol"),
@@ -107,6 +108,8 @@ def test_a_web_page_is_named_as_one(content: bytes, tmp_path: Path) -> None:
         ("s.m4v", "-c:v mpeg4 -f m4v"),
         ("units.m4v", "-c:v mpeg4 -f m4v -flags global_header"),
         ("s.dv", "-s 720x576 -pix_fmt yuv420p"),
+        ("s.mjpeg", "-c:v mjpeg"),
+        ("camera.mp", "-c:v mjpeg -f mpjpeg"),
     ],
 )
 def test_videos_of_other_formats_are_named_as_such(name: str, options: str, make: Make) -> None:

@@ -1,6 +1,9 @@
 """The decoders that untrusted files may reach, out of ffmpeg's several hundred.
 
-Names are ffmpeg's names of decoders, for `codec_whitelist`.
+They are those of what people have: cameras, phones, broadcasts and discs, web sites, the editing
+programs' own formats, recorders of screens and games. Those of games' cut scenes, of single
+pictures, of research and of containers that are not accepted are left out. Names are ffmpeg's names
+of decoders, for `codec_whitelist`.
 """
 
 _VIDEO = (
@@ -9,7 +12,10 @@ _VIDEO = (
     " wmv1 wmv2"
     " wmv3 vc1 mjpeg mjpegb gif png prores dnxhd cfhd dvvideo ffv1 huffyuv ffvhuff utvideo magicyuv"
     " rawvideo v210 cinepak indeo3 indeo4 indeo5 svq1 svq3 qtrle rpza msrle msvideo1 flashsv"
-    " flashsv2 dirac snow lagarith jpeg2000 jpegls webp"
+    " flashsv2 dirac snow lagarith jpeg2000 jpegls webp apng"
+    " fraps zmbv camtasia camstudio tscc2 g2m mss1 mss2 mszh zlib vmnc wmv3image vc1image"
+    " aic r210 r10k yuv4 y41p hap dxv speedhq sheervideo pixlet avui cllc hqx hq_hqa"
+    " prores_raw apv aasc rv10 rv20 rv30 rv40"
 )
 _AUDIO = (
     "aac aac_fixed aac_latm ac3 ac3_fixed eac3 mp1 mp1float mp2 mp2float mp3 mp3float mp3adu"
@@ -18,7 +24,10 @@ _AUDIO = (
     " wmav1 wmav2 wmapro wmalossless wmavoice adpcm_ms adpcm_ima_wav adpcm_ima_qt adpcm_swf"
     " adpcm_yamaha g722 g726 pcm_alaw pcm_mulaw pcm_u8 pcm_s8 pcm_s16le pcm_s16be"
     " pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be pcm_u16le"
-    " pcm_u16be pcm_bluray pcm_dvd pcm_s24daud"
+    " pcm_u16be pcm_bluray pcm_dvd pcm_s24daud pcm_s64le pcm_s64be pcm_s16le_planar"
+    " pcm_s16be_planar pcm_s24le_planar pcm_s32le_planar pcm_s8_planar pcm_u24le pcm_u24be"
+    " pcm_u32le pcm_u32be s302m g723_1 g726le qcelp evrc ilbc truespeech imc iac cook"
+    " dvaudio adpcm_ima_amv"
 )
 DECODERS = frozenset(f"{_VIDEO} {_AUDIO}".split())
 CODEC_WHITELIST = ",".join(sorted(DECODERS))

@@ -50,6 +50,7 @@ _SAME_STEP = Fraction(1, 200)  # rates this near to each other have about the sa
 _MAX_DENOMINATOR = 1001
 _SNAP = Fraction(2, 10_000)  # 24 and 24000/1001 are five times further apart
 _LONG_FRAME = Fraction(3, 2)  # frames; a last frame that lasts longer stays on screen
+_ROUNDED_S = Fraction(1, 1000)  # containers round to milliseconds
 _FALLBACK_RATE = Fraction(25)
 # A seek aims this far after a frame's start, so that rounding cannot miss the frame.
 AIM_FRAMES = Fraction(1, 4)
@@ -82,7 +83,7 @@ def find_grid(
     average = measured or next(iter(header_rates), _FALLBACK_RATE)
     exact = native or average.limit_denominator(_MAX_DENOMINATOR) or average
     rate = _bounded(exact, max_fps)
-    origin_s = ticks[0] * tick_s + shift / exact
+    origin_s = ticks[0] * tick_s + shift / exact - _thinning_shift_s(exact, rate)
     last_s = ticks[-1] * tick_s - origin_s
     last_place = frame_index(last_s, rate)
     is_constant = native is not None and len(ticks) == frame_index(last_s, native) + 1
@@ -320,6 +321,17 @@ def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
     """Return places per tick as whole numbers: fractions take a minute per hour of video."""
     per_tick = tick_s * rate
     return per_tick.numerator, per_tick.denominator
+
+
+def _thinning_shift_s(exact: Fraction, rate: Fraction) -> Fraction:
+    """Return by how much a thinned grid begins early.
+
+    Every second frame would lie exactly between two places, and roundings of its stamp would decide
+    which one it takes.
+    """
+    factor = exact / rate
+    is_even = factor.denominator == 1 and factor.numerator % 2 == 0
+    return min(_ROUNDED_S, 1 / (2 * exact)) if is_even else Fraction(0)
 
 
 def _bounded(rate: Fraction, max_fps: int) -> Fraction:

@@ -1,6 +1,7 @@
 """Puts decoded frames on a constant grid, all in one size, and encodes them."""
 
 import heapq
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -23,13 +24,16 @@ from worker_server.media.probing.pictures import PictureShape, display_matrix, s
 _MAX_LATE = Fraction(7, 2)
 # Gaps of less than a frame between joined pieces are ignored until they add up to about a frame.
 _MAX_EARLY = Fraction(9, 10)
+# With more packets than this for each place, not all frames have one; fields may be two packets.
+_MIN_THINNED = Fraction(3, 2)
+_ROUNDING = Fraction(1, 8)  # of a place
 
 
 class Places:
     """Gives each frame its place on the grid, every place once and in order."""
 
-    def __init__(self, rate: Fraction, origin_s: Fraction) -> None:
-        self._rate, self._origin_s = rate, origin_s
+    def __init__(self, rate: Fraction, origin_s: Fraction, *, is_thinned: bool = False) -> None:
+        self._rate, self._origin_s, self._is_thinned = rate, origin_s, is_thinned
         self._last = -1
 
     def assign(self, time_s: Fraction | None) -> int | None:
@@ -39,11 +43,20 @@ class Places:
             self._last = following
             return following
         position = (time_s - self._origin_s) * self._rate
+        if self._is_thinned:
+            return self._take_first(math.floor(position + _ROUNDING))
         place = frame_index(time_s - self._origin_s, self._rate)
         if place < 0 or following - position > _MAX_LATE:
             return None
         self._last = place if position - following > _MAX_EARLY else following
         return self._last
+
+    def _take_first(self, place: int) -> int | None:
+        """Return this place if no frame has it or one behind it."""
+        if place <= self._last:
+            return None
+        self._last = place
+        return place
 
 
 class VideoWriter:
@@ -59,7 +72,9 @@ class VideoWriter:
         by_order: bool,
     ) -> None:
         self._source, self._target, self._stream, self._shown = source, target, stream, shown
-        self._places = Places(source.frame_rate, source.origin_s)
+        is_thinned = source.packet_count > _MIN_THINNED * source.frame_count
+        is_thinned = is_thinned and not source.interlaced
+        self._places = Places(source.frame_rate, source.origin_s, is_thinned=is_thinned)
         self._tick_s = 1 / source.frame_rate
         self._graph: av.filter.Graph | None = None
         self._shape: PictureShape | None = None

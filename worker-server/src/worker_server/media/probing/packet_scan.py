@@ -1,7 +1,7 @@
 """Reads the packets of a source once; decodes no more than one picture."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -23,7 +23,7 @@ from worker_server.media.probing.stream_headers import (
     resizes_between_key_frames,
 )
 from worker_server.media.probing.streams import check_side
-from worker_server.media.probing.timestamps import STANDING_PACKETS
+from worker_server.media.probing.timestamps import STANDING_PACKETS, typical_step
 
 # A decoder that gave nothing after so many packets gives nothing at all.
 _MAX_FRAMES_UNDECODED = 900
@@ -38,8 +38,8 @@ _BROADCAST_MAX_GAP_S, _MAX_GAP_S = 10, 600
 REORDER_SLACK_S = 1
 # No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
 MIN_STEP_S = Fraction(1, 2000)
-# Decoding runs ahead of showing by less than this.
-MAX_REORDER_S = 10
+# Decoding runs ahead of showing by less than this, or than so many steps between pictures.
+_MAX_REORDER_S, _MAX_REORDER = 10, 17
 _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
 # Damage here is a gap in a recording; where a container has an index it is a file that was cut
 # off.
@@ -52,6 +52,11 @@ _RECORDED_DEMUXERS = {"mov", "flv"}
 def max_gap_s(demuxer: str) -> int:
     """Return the longest gap between stamps that is no discontinuity."""
     return _BROADCAST_MAX_GAP_S if demuxer in _BROADCAST_DEMUXERS else _MAX_GAP_S
+
+
+def max_reorder(ticks: Sequence[int | None], tick_s: Fraction) -> int:
+    """Return how many ticks decoding may run ahead of showing, for stamps of this order."""
+    return max(int(_MAX_REORDER_S / tick_s), _MAX_REORDER * typical_step(ticks))
 
 
 def new_extradata(packet: "av.Packet[Any]") -> bytes:
@@ -116,6 +121,7 @@ class Scan:
     last_tick: int | None = None
     last_duration: int = 0
     reorder_ticks: int = 0
+    apart_ticks: int = 0  # at most, between the two stamps of a picture
     keys: KeyFrames = field(default_factory=KeyFrames)
     end_s: Fraction = Fraction(0)
     frame: VideoFrame | None = None
@@ -169,7 +175,6 @@ class PacketScanner:
         self._headers = headers_of_extradata(self._codec, self._extradata)
         tick_s = video.time_base or Fraction(1)
         self._max_gap, self._min_step = int(self._max_gap_s / tick_s), int(MIN_STEP_S / tick_s) + 1
-        self._max_reorder = int(MAX_REORDER_S / tick_s)
         self._video_index = video.index
         self._ends: dict[int, int] = {}  # of all streams, in their own ticks
         self._ended: set[int] = set()  # streams that must not go on: their last packet is cut off
@@ -185,11 +190,22 @@ class PacketScanner:
                 self._scan_packet(packet)
         if self.scan.frame is None:
             self.scan.frame = next(iter(self._video.decode(None)), None)
+        if self.scan.apart_ticks > max_reorder(
+            sorted(self.scan.ticks), self._video.time_base or Fraction(1)
+        ):
+            self.scan.note("a picture's stamps contradict each other")
         streams = self._container.streams
         ends_s = [end * (streams[index].time_base or 0) for index, end in self._ends.items()]
         ends_s += [sound.end_s for sound in self.scan.sounds.values()]
         self.scan.end_s = Fraction(max(ends_s, default=Fraction(0)))
         return self.scan
+
+    def _compare_stamps(self) -> None:
+        scan, tick_s = self.scan, self._video.time_base or Fraction(1)
+        # The step between pictures takes long to find, and few files need it.
+        is_far = scan.apart_ticks * tick_s > _MAX_REORDER_S
+        if is_far and scan.apart_ticks > max_reorder(sorted(scan.ticks), tick_s):
+            scan.note("a picture's stamps contradict each other")
 
     def _scan_packet(self, packet: "av.Packet[Any]") -> None:
         pts, index = packet.pts, packet.stream_index
@@ -237,8 +253,7 @@ class PacketScanner:
             scan.hidden.append(scan.packets - 1)
         else:
             reorder = 0 if packet.dts is None else tick - packet.dts
-            if abs(reorder) > self._max_reorder:
-                scan.note("a picture's stamps contradict each other")
+            scan.apart_ticks = max(scan.apart_ticks, abs(reorder))
             scan.reorder_ticks = max(scan.reorder_ticks, reorder)
             if packet.is_keyframe:
                 scan.keys.add(tick, reorder)
@@ -267,9 +282,19 @@ class PacketScanner:
             self._standing = self._standing + 1 if ahead < self._min_step else 0
             if self._standing >= STANDING_PACKETS:
                 scan.note("the picture's stamps stand still")
-            if not 0 <= ahead <= self._max_gap:
+            if not -self._may_go_back(packet) <= ahead <= self._max_gap:
                 scan.note("the picture's stamps are discontinuous")
         scan.last_dts = packet.dts
+
+    def _may_go_back(self, packet: "av.Packet[Any]") -> int:
+        """Return by how many ticks decoding times may go back.
+
+        libavformat makes those of some containers up; it learns too late that the pictures of a
+        slow recording are out of order.
+        """
+        is_slow = (packet.duration or 0) * packet.time_base >= REORDER_SLACK_S
+        is_made_up = self.scan.demuxer not in DEMUXERS_WITH_DTS
+        return _MAX_REORDER * (packet.duration or 0) if is_slow and is_made_up else 0
 
     def _check_shape(self, packet: "av.Packet[Any]") -> None:
         """Note a key frame whose headers are not those before it, and packed pictures."""

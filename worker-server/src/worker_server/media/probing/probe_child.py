@@ -35,7 +35,7 @@ _MAX_MEASURED_RATE = 1000
 # it.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # These, too, and many of their pictures have no time stamp, or their streams cannot be remuxed.
-_DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif"}
+_DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _SOUND_OUTLASTS_S = Fraction(1, 10)
 

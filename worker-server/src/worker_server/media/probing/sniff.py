@@ -13,6 +13,10 @@ _EBML = b"\x1aE\xdf\xa3"
 # "Atoms").
 _MOV_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _MOV_BOXES |= {b"moof", b"sidx", b"uuid"}
+_PNG = b"\x89PNG\r\n\x1a\n"
+# One picture behind the end of another; photos that come with a second one do so once.
+_JPEG, _NEXT_JPEG = b"\xff\xd8\xff", b"\xff\xd9\xff\xd8\xff"
+_JPEG_BYTES, _MIN_JPEGS_BEHIND = 8 * 1024 * 1024, 2
 _PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"crx "}
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
 _PACK = b"\x00\x00\x01\xba"
@@ -21,7 +25,9 @@ _PACKS = re.compile(
     rb"|[\x21\x23\x25\x27\x29\x2b\x2d\x2f])"
 )
 _MIN_PACKS = 4
-_ACCEPTED = "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, WMV, Ogg and GIF are accepted."
+_ACCEPTED = (
+    "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, WMV, Ogg, GIF and APNG are accepted."
+)
 _WEB_PAGE = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]{0,200}\?>\s*)?(<!--.{0,4000}?-->\s*)*"
     rb"<(!doctype\s+html|html|head|body|title|script|meta|iframe|div|p|a)\b",
@@ -41,6 +47,10 @@ _KNOWN_STARTS = {
     b"SMK2": "Smacker",
     b"FWS": "Flash (SWF)",
     b"CWS": "Flash (SWF)",
+    b"ZWS": "Flash (SWF)",
+    b"NSVf": "NSV",
+    b"NSVs": "NSV",
+    b"\x00\x00\x00\x00\x01\xbc": "GXF",
     b"\x8aMNG": "MNG",
     b"\x12\x00\x0a": "an AV1 stream without a container",
 }
@@ -75,8 +85,10 @@ def sniff(path: Path) -> str:
         if demuxer := _accepted(head):
             return demuxer
         head += file.read(_HEAD_BYTES - _FIRST_BYTES)
-    if demuxer := _accepted(head):
-        return demuxer
+        if demuxer := _accepted(head):
+            return demuxer
+        if head.startswith(_JPEG):
+            head += file.read(_JPEG_BYTES)
     raise _refusal(head)
 
 
@@ -105,6 +117,10 @@ def _unsupported(head: bytes) -> str | None:
     for unit, name in _STREAM_STARTS:
         if unit.match(head):
             return f"{name} stream without a container"
+    is_parted = head.startswith((b"--", b"\r\n--")) and b"image/jpeg" in head[:_FIRST_BYTES]
+    is_jpegs = head.startswith(_JPEG) and head.count(_NEXT_JPEG) >= _MIN_JPEGS_BEHIND
+    if is_parted or is_jpegs:
+        return "an MJPEG stream without a container"
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     return "WebP" if is_webp and b"ANIM" in head[:64] else None
 
@@ -129,6 +145,21 @@ def _is_ogg(head: bytes) -> bool:
     return head.startswith(b"OggS\x00")
 
 
+def _is_apng(head: bytes) -> bool:
+    """Tell whether a PNG has several pictures: then `acTL` is before the first one's data."""
+    if not head.startswith(_PNG):
+        return False
+    at = len(_PNG)
+    while at + 12 <= len(head):
+        size_bytes, kind = int.from_bytes(head[at : at + 4]), head[at + 4 : at + 8]
+        if kind == b"acTL":
+            return int.from_bytes(head[at + 8 : at + 12]) > 1
+        if kind == b"IDAT":
+            return False
+        at += 12 + size_bytes
+    return False
+
+
 _MATCHERS = {
     "mov": _is_mov,
     "matroska": lambda head: head.startswith(_EBML),
@@ -138,5 +169,6 @@ _MATCHERS = {
     "mpeg": _is_mpegps,
     "ogg": _is_ogg,
     "gif": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
+    "apng": _is_apng,
     "mpegts": _is_mpegts,
 }

@@ -8,10 +8,10 @@ from pathlib import Path
 from worker_server.media.model.containers import open_source, packets_of
 from worker_server.media.probing.packet_scan import (
     DEMUXERS_WITH_DTS,
-    MAX_REORDER_S,
     MIN_STEP_S,
     REORDER_SLACK_S,
     max_gap_s,
+    max_reorder,
 )
 from worker_server.media.probing.timestamps import (
     Timeline,
@@ -50,6 +50,13 @@ class Stamps:
             self.order = [
                 None if number in self.hidden else pts for number, pts in enumerate(self.pts)
             ]
+
+    def drop_contradicting(self) -> None:
+        """Forget times of showing that are too far from those of decoding."""
+        most = max_reorder(self.order, self.tick_s)
+        for number, (pts, order) in enumerate(zip(self.pts, self.order, strict=True)):
+            if pts is not None and order is not None and abs(pts - order) > most:
+                self.pts[number] = None
 
     def drop_doubled(self) -> None:
         """Forget a stamp that the next one repeats, where only some packets have any.
@@ -154,10 +161,10 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             if packet.is_discard:
                 of.hidden.add(len(of.pts))
             dts = packet.dts if demuxer in DEMUXERS_WITH_DTS else None
-            agree = pts is None or dts is None or abs(pts - dts) * of.tick_s <= MAX_REORDER_S
-            of.pts.append(pts if agree else None)
+            of.pts.append(pts)
             of.order.append(pts if dts is None else dts)
     for of in stamps.values():
+        of.drop_contradicting()
         of.order_by_edits()
     stamps[video_index].drop_doubled()
     return stamps
