@@ -102,6 +102,14 @@ def test_body_is_limited_to_one_mebibyte(edge: "Edge") -> None:
     )
 
 
+def test_body_of_a_batch_is_limited_to_four_mebibytes(edge: "Edge") -> None:
+    for path in ("/batches", "/batches/"):
+        assert requests.post(f"{edge.url}{path}", data=bytes(4 * 1024 * 1024), timeout=5).ok
+        assert len(edge.web.last["body"]) == 4 * 1024 * 1024
+        too_large = requests.post(f"{edge.url}{path}", data=bytes(4 * 1024 * 1024 + 1), timeout=5)
+        assert_problem(too_large, 413, "body_too_large")
+
+
 def test_long_uri_and_long_headers_are_refused(edge: "Edge") -> None:
     assert_problem(requests.get(f"{edge.url}/{'x' * 20_000}", timeout=5), 414, "uri_too_long")
     answer = requests.get(edge.url, headers={"X-Long": "x" * 60_000}, timeout=5)

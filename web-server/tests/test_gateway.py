@@ -285,6 +285,17 @@ def test_closing_the_response_closes_the_upstream_connection(
     assert broken.wait(10)
 
 
+def test_a_batch_over_4_mib_is_not_passed_on(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    whole = b"x" * 4 * 1024 * 1024
+    refused = client.post("/batches", data=whole + b"x", headers=headers)
+    assert_problem(refused, 413, "body_too_large")
+    assert tasks.seen == []
+    assert client.post("/batches", data=whole, headers=headers).status_code == 200
+    assert len(tasks.seen[0].body) == len(whole)
+
+
 def test_a_body_over_256_kib_is_not_passed_on(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:

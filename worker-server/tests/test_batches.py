@@ -163,8 +163,22 @@ def test_wrong_body_is_refused(
     assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
 
 
-def test_body_over_a_mebibyte_is_refused(client: FlaskClient, auth: Auth) -> None:
-    body = {"items": [{"url": f"http://example.com/{'x' * 2500}"} for _ in range(450)]}
+def test_500_items_with_all_that_each_may_have_are_one_batch(
+    client: FlaskClient, auth: Auth
+) -> None:
+    item = {
+        "url": f"http://example.com/{'x' * 2028}",
+        "name": "n" * 200,
+        "external_id": "e" * 128,
+        "metadata": {"notes": "m" * 4084},
+    }
+    answer = _post(client, auth(), {"items": [item] * 500})
+    assert answer.status_code == 202, answer.get_json()
+    assert answer.get_json()["total"] == 500
+
+
+def test_body_over_four_mebibytes_is_refused(client: FlaskClient, auth: Auth) -> None:
+    body = {"items": [{"url": f"http://example.com/{'x' * 9000}"} for _ in range(500)]}
     assert problem(_post(client, auth(), body)) == (413, "body_too_large")
 
 

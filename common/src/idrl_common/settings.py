@@ -37,6 +37,8 @@ LogLevel = Annotated[str, BeforeValidator(_level)]
 MAX_BODY_BYTES = 16 * 1024
 # Of a task, whose edit may have 500 segments with names.
 MAX_TASK_BODY_BYTES = 256 * 1024
+# Of a batch: 500 items with the largest `metadata` and URL, and names.
+MAX_BATCH_BODY_BYTES = 4 * 1024 * 1024
 
 
 class DatabaseSettings(BaseSettings):

@@ -23,7 +23,7 @@ from urllib3.util import SKIP_HEADER
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from idrl_common import request_ids
-from idrl_common.settings import MAX_TASK_BODY_BYTES
+from idrl_common.settings import MAX_BATCH_BODY_BYTES, MAX_TASK_BODY_BYTES
 from idrl_common.token_verifier import bearer_token
 from idrl_common.validation import read_body
 from web_server.authentication import exchanged_token, reads_account_now
@@ -59,8 +59,6 @@ _RESPONSE_HEADERS = (
     "Allow",
     "WWW-Authenticate",
 )
-# The limit of the tasks service for a batch: 500 items of 2 KB.
-_MAX_BATCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 # Paths that the service takes for a brand's or a webhook's id where the method is another one.
@@ -287,7 +285,7 @@ def _forward(service: TasksService, clips: Clips, rest: str) -> Response:
     if methods is not None and request.method not in methods:
         return _allow_only(methods)
     if request.path.rstrip("/") == "/batches":
-        request.max_content_length = _MAX_BATCH_BYTES
+        request.max_content_length = MAX_BATCH_BODY_BYTES
     elif request.method in ("POST", "PATCH"):
         request.max_content_length = MAX_TASK_BODY_BYTES
     is_download = request.method in ("GET", "HEAD") and _FILE.fullmatch(request.path)

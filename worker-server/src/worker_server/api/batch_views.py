@@ -12,6 +12,7 @@ from idrl_common.access import caller
 from idrl_common.cursors import Position
 from idrl_common.paging import next_link
 from idrl_common.problems import FieldError, Problem
+from idrl_common.settings import MAX_BATCH_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query, validate_each
 from worker_server.api import batch_queries, rate_limits, services, tags
 from worker_server.api.batch_documents import batch_document
@@ -33,7 +34,6 @@ from worker_server.queue.submissions import Submission
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
-MAX_BODY_BYTES = 1024 * 1024
 _CURSOR_QUERY = "batches"
 
 
@@ -43,7 +43,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.post("")
     def create_batch() -> tuple[Response, int, dict[str, str]]:
-        request.max_content_length = MAX_BODY_BYTES
+        request.max_content_length = MAX_BATCH_BODY_BYTES
         body = parse_body(NewBatch)
         key = request_key(body)
         facts, task_ids, limits = _repeated(key) or _accepted(body, key, share)
