@@ -64,7 +64,7 @@ export function sizeOf(bytes) {
   return new Intl.NumberFormat(language.value, {
     style: "unit",
     unit: units[power],
-    unitDisplay: "short",
+    unitDisplay: power ? "short" : "long",
     maximumFractionDigits: power ? 1 : 0,
   }).format(bytes / 1000 ** power);
 }

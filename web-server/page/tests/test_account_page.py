@@ -6,7 +6,7 @@ from conftest import WORK_LIMIT_MS, Visitor
 from playwright.sync_api import FilePayload, expect
 from running_system import RunningSystem
 
-UNITS = {"byte": 1, "kB": 1000, "MB": 1000**2}
+UNITS = {"bytes": 1, "kB": 1000, "MB": 1000**2}
 
 
 def _difference(visitor: Visitor, name: str, size_bytes: int) -> float:

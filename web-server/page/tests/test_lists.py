@@ -176,6 +176,22 @@ def test_planned_and_aborted_tasks_are_found(
     expect(rows.locator(f".status.{status}")).to_have_count(1)
 
 
+def test_only_failed_tasks_are_offered_to_be_retried(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    for each in ("planned", "failed"):
+        system.add_tasks(visitor.email, 1, each)
+    visitor.open("tasks")
+    chosen = page.locator(".bulk")
+    page.locator(".row", has=page.locator(".planned")).locator("input").check()
+    expect(chosen.get_by_role("button", name="Delete")).to_be_visible()
+    expect(chosen.get_by_role("button", name="Retry")).to_have_count(0)
+    chosen.get_by_role("button", name="Select all 2 shown").click()
+    expect(chosen.get_by_role("button", name="Retry")).to_be_visible()
+    expect(chosen.get_by_role("button", name="Select all")).to_have_count(0)
+
+
 def test_what_did_not_load_is_asked_for_again(visitor: Visitor) -> None:
     page = visitor.page
     for address in ("usage", "me/keys", "webhooks"):

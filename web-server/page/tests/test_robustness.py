@@ -1,6 +1,6 @@
 """What strangers write, what other sites send, and what happens while nothing answers."""
 
-from conftest import NewVisitor, Visitor
+from conftest import WORK_LIMIT_MS, NewVisitor, Visitor
 from playwright.sync_api import expect
 
 XSS = '<img src=x onerror="window.hit=1">"\'><script>window.hit=1</script>'
@@ -15,6 +15,13 @@ def test_markup_in_names_is_text(visitor: Visitor, video_url: str) -> None:
     expect(page.locator(".row strong")).to_have_text(XSS)
     expect(page.locator("main script, main img[src=x]")).to_have_count(0)
     assert page.evaluate("window.hit") is None
+
+
+def test_failed_task_shows_the_link_that_it_has_tried(visitor: Visitor, base_url: str) -> None:
+    link = f"{base_url}/openapi.json?no-video"
+    visitor.submit(link)
+    shown = visitor.page.locator(".failure.box code").first
+    expect(shown).to_have_text(link, timeout=WORK_LIMIT_MS)
 
 
 def test_other_sites_cannot_act(visitor: Visitor, base_url: str, video_url: str) -> None:

@@ -74,6 +74,7 @@ function TaskError({ task }) {
   return html`<div class="failure box" role="alert">
     <p>${sentenceOf(task.error.code, task.error.message)}</p>
     ${task.parts_done > 0 && html`<p>${t("task.some_done", { n: task.parts_done })}</p>`}
+    ${hostOf(task.url) && html`<p class="long">${t("error.link")} <code>${task.url}</code></p>`}
     <small>${t("error.code")} <code>${task.error.code}</code> · ${t("error.task")}: <code>${task.task_id}</code></small>
   </div>`;
 }

@@ -58,11 +58,12 @@ export function List({ path, isFiltered }) {
   const isConfirming = useSignal(false);
   const { error: refusal, isBusy, attempt } = useAttempt();
 
+  const picked = tasks.filter((task) => chosen.value.has(task.task_id));
   /** One after the other; what was refused stays chosen. */
   const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
     isConfirming.value = false;
     try {
-      for (const task of tasks.filter((each) => chosen.value.has(each.task_id))) {
+      for (const task of picked) {
         await repeated(() => act(task), { passing: [429] });
         toggle(task.task_id);
       }
@@ -82,9 +83,9 @@ export function List({ path, isFiltered }) {
   return html`
     ${chosen.value.size > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: chosen.value.size })}>
       <span>${t("tasks.chosen", { n: chosen.value.size })}</span>
-      <button disabled=${isBusy.value} onClick=${() => forAll(retry)}>${t("action.retry")}</button>
+      ${picked.some((task) => task.status === "failed") && html`<button disabled=${isBusy.value} onClick=${() => forAll(retry)}>${t("action.retry")}</button>`}
       <button class="danger" disabled=${isBusy.value} onClick=${() => (isConfirming.value = true)}>${t("action.delete")}</button>
-      <button class="quiet" onClick=${() => (chosen.value = new Set(tasks.map((task) => task.task_id)))}>${t("action.all", { n: tasks.length })}</button>
+      ${picked.length < tasks.length && html`<button class="quiet" onClick=${() => (chosen.value = new Set(tasks.map((task) => task.task_id)))}>${t("action.all", { n: tasks.length })}</button>`}
       <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>
     </div>`}
     <${Failure} error=${refusal.value} />
