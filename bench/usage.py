@@ -45,7 +45,7 @@ def measure(work: Callable[[], object]) -> Usage:
         _run(work)
     try:
         peak, status, usage = _watch(child)
-    except BaseException:  # such as the exit on SIGTERM
+    except BaseException:  # also SystemExit, raised on SIGTERM
         _kill(child)
         raise
     wall_s = time.monotonic() - begin

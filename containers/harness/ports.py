@@ -3,7 +3,7 @@
 import secrets
 import socket
 
-# Below those that the kernel gives to outgoing connections.
+# Below the ephemeral ports that the kernel gives to outgoing connections.
 _LOWEST, _HIGHEST = 10_000, 19_000
 
 

@@ -8,7 +8,7 @@ function parse() {
   return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decoded);
 }
 
-/** An address that was cut off may end in half of an escape. @param {string} text */
+/** A URL that was cut off may end within a percent-encoded character. @param {string} text */
 function decoded(text) {
   try {
     return decodeURIComponent(text);

@@ -37,7 +37,7 @@ export function Failure({ error, words = {} }) {
   return html`<p class="failure" role="alert">${error.code in words ? t(words[error.code]) : sentenceOf(error.code, error.message)}${wait}${id}</p>`;
 }
 
-/** The seconds that are left, as readers of the screen need not hear each. @param {{untilMs: number}} props */
+/** The seconds that are left, hidden from screen readers: they would read each out. @param {{untilMs: number}} props */
 function Countdown({ untilMs }) {
   const until = useRef(untilMs);
   const leftS = useSignal(Infinity);

@@ -94,7 +94,7 @@ class PartEdit(JsonValue):
 
         Without a `brand` the logo is shown before and after the part.
         """
-        fit = Fit.CROP if aspect is Aspect.SOURCE else fit  # nothing is to be filled
+        fit = Fit.CROP if aspect is Aspect.SOURCE else fit  # the shape is the source's: no bars
         width, height = frame_size(source, max_width, aspect, fit)
         profile = profile or Profile()
         brand = brand or Brand.of_logo(logo_path, logo_s)

@@ -93,7 +93,7 @@ def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[
             if edit.source.has_audio:
                 differences["level_difference_db"] = level_difference_db(source, clip, edit)
     except (av.error.FFmpegError, ValueError):
-        pass  # the clip is not to blame
+        pass  # the source cannot be read here, which is no fault of the clip
     return differences
 
 
