@@ -14,6 +14,7 @@ from standardwebhooks import WebhookVerificationError
 from webhook_receiver import Receiver
 
 from idrl_testing.database import Database
+from worker_server.api import services
 from worker_server.db import db
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.fetching.addresses import EgressRules
@@ -180,7 +181,7 @@ def test_aborting_a_batch_ends_it_once(client: FlaskClient, auth: Auth) -> None:
     batch = _post_batch(client, auth(), callback_url=URL)
     assert client.delete(batch["link"], headers=auth()).status_code in (200, 202)
     for task_id in batch["task_ids"]:
-        if cancellation.delete_task(1, uuid.UUID(task_id)) is cancellation.Deletion.CANCELING:
+        if services.delete_task(1, uuid.UUID(task_id)) is cancellation.Deletion.CANCELING:
             finish_cancel(uuid.UUID(task_id))
     assert _events(batch["batch_id"]) == ["batch.done"] * 2  # to the webhook and to the callback
 

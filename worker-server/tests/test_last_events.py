@@ -1,25 +1,31 @@
 """Events whose task, batch or webhook ends before they are sent."""
 
+import json
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from flask.testing import FlaskClient
+from sqlalchemy import func, select, text
 from webhook_receiver import Receiver
 
 from worker_server import webhook_signatures as signing
-from worker_server.db import db
+from worker_server.api import services
+from worker_server.db import db, transaction
 from worker_server.fetching.addresses import EgressRules
+from worker_server.jobs import sweep
 from worker_server.jobs.webhooks import send_due
-from worker_server.models import Webhook, WebhookDelivery
-from worker_server.queue import webhook_rows, webhooks
+from worker_server.models import Task, Webhook, WebhookDelivery
+from worker_server.queue import retention, webhook_rows, webhooks
 from worker_server.queue.events import EventKind, record
 from worker_server.queue.webhooks import Outcome
+from worker_server.settings import Settings
 from worker_server.webhooks.sending import Sender
-from worker_testing import finished_part, processing
+from worker_testing import URL, finished_part, processing
 
 EVENTS = ["task.done", "task.failed", "task.canceled", "batch.done"]
 
@@ -48,6 +54,10 @@ def finish() -> uuid.UUID:
     return task_id
 
 
+def body_of(received: tuple[dict[str, str], bytes]) -> Any:  # noqa: ANN401 # JSON has no types
+    return json.loads(received[1])
+
+
 def in_app(app: Flask, work: Callable[[], object]) -> object:
     with app.app_context():
         return work()
@@ -70,3 +80,39 @@ def test_event_beside_the_410_that_disables_its_webhook_is_given_up(app: Flask) 
         ("failed", None),
         ("failed", "webhook_disabled"),
     }
+
+
+@pytest.mark.usefixtures("app", "webhook")
+@pytest.mark.parametrize("deletion", ["deleted", "expired"])
+def test_event_of_a_forgotten_task_is_sent_whole(
+    receiver: Receiver, settings: Settings, deletion: str
+) -> None:
+    task_id = finish()
+    if deletion == "deleted":
+        assert services.delete_task(1, task_id) == "deleted"
+    else:
+        retention.apply_setting(30)
+        with transaction() as session:
+            session.execute(text("UPDATE retention SET since = since - interval '365 days'"))
+            session.execute(text("UPDATE tasks SET finished_at = now() - interval '31 days'"))
+        sweep.forget_expired_tasks(settings.model_copy(update={"retention_days": 30}))
+    assert db.session.scalar(select(func.count()).select_from(Task)) == 0
+    assert send() == 1
+    (event,) = map(body_of, receiver.received)
+    assert event["type"] == "task.done"
+    assert (event["data"]["task_id"], event["data"]["status"]) == (str(task_id), "done")
+    assert len(event["data"]["parts"]) == 1
+
+
+@pytest.mark.usefixtures("app", "webhook")
+def test_event_of_a_forgotten_batch_is_sent_whole(
+    client: FlaskClient, auth: Callable[..., dict[str, str]], receiver: Receiver
+) -> None:
+    batch = client.post("/batches", json={"items": [{"url": URL}]}, headers=auth()).get_json()
+    for expected in ("canceled", "deleted"):
+        answer = client.delete(batch["link"], headers=auth())
+        assert answer.get_json()["status"] == expected
+    assert send() == 2
+    events = {each["type"]: each["data"] for each in map(body_of, receiver.received)}
+    assert events["task.canceled"]["task_id"] == batch["task_ids"][0]
+    assert events["batch.done"]["counts"]["canceled"] == 1

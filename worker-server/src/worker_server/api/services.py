@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from idrl_common.problems import Problem
 from worker_server.api import batch_queries, queries
@@ -10,6 +11,7 @@ from worker_server.api.clip_queries import Clip, PartNotReady
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.times import utc_text
+from worker_server.api.webhook_payloads import delete_with_payloads
 from worker_server.errors import FailureCode
 from worker_server.models import Batch, Task
 from worker_server.queue import (
@@ -122,7 +124,7 @@ def submit_batch(
 
 def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion:
     """Abort the batch's live tasks and forget the others; raise BatchNotFound."""
-    deletion = batches.delete_batch(owner_id, batch_id)
+    deletion = delete_with_payloads(partial(batches.delete_batch, owner_id, batch_id))
     if deletion is None:
         raise BatchNotFound
     return deletion
@@ -133,7 +135,7 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:
 
     Raise TaskNotFound.
     """
-    deletion = cancellation.delete_task(owner_id, task_id)
+    deletion = delete_with_payloads(partial(cancellation.delete_task, owner_id, task_id))
     if deletion is None:
         raise TaskNotFound
     return deletion

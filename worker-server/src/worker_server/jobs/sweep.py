@@ -7,8 +7,10 @@ import logging
 import time
 import uuid
 from collections import Counter
+from functools import partial
 
 from worker_server import redis_client, storage
+from worker_server.api.webhook_payloads import delete_with_payloads
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.jobs.base import retry_limits
 from worker_server.jobs.removing import remove_due
@@ -129,7 +131,8 @@ def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> 
 def forget_expired_tasks(settings: Settings) -> None:
     """Delete tasks that are older than RETENTION_DAYS; `remove_files` then removes their files."""
     retention.apply_setting(settings.retention_days)
-    while task_ids := retention.forget_expired(_BATCH_SIZE):
+    forget = partial(retention.forget_expired, _BATCH_SIZE)
+    while task_ids := delete_with_payloads(forget):
         _log.info("tasks expired", extra={"count": len(task_ids)})
 
 

@@ -1,14 +1,10 @@
 """Send what the outbox of webhooks holds."""
 
-import json
 from collections.abc import Callable
-from typing import Any
 
-from worker_server.api.batch_documents import batch_document
-from worker_server.api.batch_queries import BatchNotFound, get_batch
-from worker_server.api.queries import PartTotals, TaskNotFound, get_task
-from worker_server.api.schemas import task_document
-from worker_server.api.times import utc_text
+from worker_server.api.batch_queries import BatchNotFound
+from worker_server.api.queries import TaskNotFound
+from worker_server.api.webhook_payloads import payload_of
 from worker_server.errors import Stopped
 from worker_server.queue import webhooks
 from worker_server.queue.webhooks import Delivery, Outcome
@@ -36,25 +32,8 @@ def attempt(sender: Sender, delivery: Delivery, should_stop: Callable[[], bool])
     payload = delivery.payload
     if payload is None:
         try:
-            payload = _payload(delivery)
+            payload = payload_of(delivery)
         except (TaskNotFound, BatchNotFound):
             return Outcome(error_code="task_not_found", is_final=True)
         payload = webhooks.store_payload(delivery, payload)
     return sender.send(delivery, payload, should_stop)
-
-
-def _payload(delivery: Delivery) -> str:
-    timestamp = utc_text(delivery.event_at)
-    whole = {"type": delivery.event, "timestamp": timestamp, "data": _data(delivery)}
-    return json.dumps(whole, separators=(",", ":"))
-
-
-def _data(delivery: Delivery) -> dict[str, Any]:
-    """Return the document that the API gives; raise TaskNotFound or BatchNotFound."""
-    if delivery.batch_id is not None:
-        return batch_document(*get_batch(delivery.owner_id, delivery.batch_id))
-    if delivery.task_id is None:
-        return {"webhook_id": str(delivery.webhook_id)}  # of a test
-    task, parts = get_task(delivery.owner_id, delivery.task_id)
-    data = task_document(task, PartTotals.of(parts), parts)
-    return data if delivery.part is None else {**data, "part": delivery.part}

@@ -17,6 +17,7 @@ from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statements import load
 from worker_server.queue.submissions import Submission
+from worker_server.queue.unsent import require_payloads
 
 # As text, as for tasks: SQLAlchemy compiles an upsert each time.
 _INSERT_BATCH = load("insert_batch")
@@ -74,6 +75,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
     """Abort the batch's live tasks and forget the others; None when the owner has no such batch.
 
     `deleted` once none of its tasks is left; before, its aborted tasks can still be seen.
+    Raise EventsUnsent.
     """
     with transaction() as session:
         owned = select(Batch).where(Batch.id == batch_id, Batch.owner_id == owner_id)
@@ -86,6 +88,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
         for pending in (Deletion.CANCELING, Deletion.CANCELED):
             if pending in deletions:
                 return pending
+        require_payloads(session, [], batch_id)
         session.delete(batch)
         return Deletion.DELETED
 

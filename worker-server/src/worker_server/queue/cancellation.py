@@ -12,6 +12,7 @@ from worker_server.queue import removals
 from worker_server.queue.events import EventKind, record_each
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
+from worker_server.queue.unsent import require_payloads
 
 
 class Deletion(StrEnum):
@@ -26,7 +27,7 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
     """Abort a live task, or forget a finished one; None when the owner has no such task.
 
     `canceled` at once is a task that no worker has ever claimed; any other one is `canceling` until
-    its files are gone.
+    its files are gone. Raise EventsUnsent.
     """
     with transaction() as session:
         owned = select(Task).where(Task.id == task_id, Task.owner_id == owner_id)
@@ -35,8 +36,12 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
 
 
 def delete_locked_tasks(session: ScopedSession, tasks: Sequence[Task]) -> set[Deletion]:
-    """Delete tasks that the caller has locked, in as many statements as for one."""
+    """Delete tasks that the caller has locked, in as many statements as for one.
+
+    Raise EventsUnsent.
+    """
     ended = [task.id for task in tasks if task.status not in LIVE_TASKS]
+    require_payloads(session, ended)
     live = [task for task in tasks if task.status in LIVE_TASKS]
     unclaimed = [task.id for task in live if task.attempt == 0]
     claimed = [task.id for task in live if task.attempt > 0]
