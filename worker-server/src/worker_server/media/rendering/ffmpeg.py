@@ -24,9 +24,12 @@ from worker_server.media.rendering.brand_graph import (
 )
 from worker_server.media.rendering.ffmpeg_args import (
     BLUR_SIGMA,
+    ENCODE_SOUND,
     background_box,
     blurred_size,
     clip_output,
+    encode_video,
+    mp4_output,
     source_input,
 )
 
@@ -113,7 +116,7 @@ def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
 def encode_edges_command(
     edit: PartEdit, copied: FrameRange, options: list[str], output: Path, ffmpeg_path: str
 ) -> list[str]:
-    """Return the command that writes the clip without the frames `copied`, with all its sound.
+    """Return the command that writes the clip without the frames `copied` and without sound.
 
     The stream has an IDR picture at its start and after the left-out frames, and nowhere else.
     """
@@ -121,18 +124,25 @@ def encode_edges_command(
     shown = layers(edit, 1, head.part.frame_count + tail.part.frame_count)
     read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
     read += source_input(tail, *_seek(tail)) if tail.part.frame_count else []
-    graph = [
-        "-filter_complex",
-        ";".join([*_edges_video(edit, head, tail, shown), *_audio(edit, shown)]),
-        "-map",
-        "[v]",
-        "-map",
-        "[a]",
-    ]
+    graph = ["-filter_complex", ";".join(_edges_video(edit, head, tail, shown)), "-map", "[v]"]
     threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
     restart = [*_key_frame_at(edit.frames_before + head.part.frame_count), "-forced-idr", "1"]
-    write = [*restart, *options, *clip_output(edit, output)]
+    write = [*restart, *options, *encode_video(edit), *mp4_output(output)]
     return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
+
+
+def encode_sound_command(edit: PartEdit, output: Path, ffmpeg_path: str) -> list[str]:
+    """Return the command that writes the clip's sound alone: the same samples as beside pictures.
+
+    Matroska seeks elsewhere where no video stream is read: then sound would differ by a
+    millisecond.
+    """
+    shown = layers(edit, 1, edit.part.frame_count)
+    read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
+    first_picture = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
+    graph = ["-filter_complex", ";".join([first_picture, *_audio(edit, shown)]), "-map", "[a]"]
+    write = [*ENCODE_SOUND, *mp4_output(output)]
+    return [*quiet_ffmpeg(ffmpeg_path), "-copyts", *read, *graph, *write]
 
 
 def _key_frame_at(frame: int) -> list[str]:
@@ -147,17 +157,6 @@ def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
 
 
 def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit, shown: list[Layer]) -> list[str]:
-    between = _edges_between_bumpers(edit, head, tail, shown)
-    if not head.part.frame_count:
-        # Matroska seeks elsewhere without a video stream: then the sound would differ by a
-        # millisecond.
-        return [f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink", *between]
-    return between
-
-
-def _edges_between_bumpers(
-    edit: PartEdit, head: PartEdit, tail: PartEdit, shown: list[Layer]
-) -> list[str]:
     numbered = ((0, head), (1 + len(shown), tail))
     chains = [(number, end) for number, end in numbered if end.part.frame_count]
     if not chains:

@@ -16,6 +16,7 @@ _LARGE_PIXELS = 1920 * 1088
 _LARGE_THREADS = 2
 _LARGE_LOOKAHEAD = 10  # frames, as preset veryfast has it
 _SHORT_LOOKAHEAD_PRESETS = ("ultrafast", "superfast", "veryfast")
+ENCODE_SOUND = ["-c:a", "aac", "-b:a", "128k", "-ar", str(AUDIO_RATE), "-ac", "2"]
 
 
 def source_input(edit: PartEdit, *options: str) -> list[str]:
@@ -46,32 +47,23 @@ def blurred_size(edit: PartEdit) -> tuple[int, int]:
 
 def clip_output(edit: PartEdit, output: Path) -> list[str]:
     """Write the clip: H.264 High and AAC in MP4, with nothing of the source's own metadata."""
+    return [*encode_video(edit), *ENCODE_SOUND, *mp4_output(output)]
+
+
+def encode_video(edit: PartEdit) -> list[str]:
+    """Encode as H.264 High."""
     profile = edit.profile
-    video = ["-c:v", "libx264", *profile.encoder_arguments]
-    video += ["-threads", str(_threads(edit, edit.width * edit.height)), *_lookahead(edit)]
+    threads = ["-threads", str(_threads(edit, edit.width * edit.height)), *_lookahead(edit)]
     # x264 writes a lower profile into the stream where a fast preset leaves 8x8 transforms out.
-    video += [
-        "-profile:v",
-        "high",
-        "-8x8dct",
-        "1",
-        "-pix_fmt",
-        "yuv420p",
-        "-fps_mode",
-        "passthrough",
-    ]
-    audio = ["-c:a", "aac", "-b:a", "128k", "-ar", str(AUDIO_RATE), "-ac", "2"]
-    container = [
-        "-map_metadata",
-        "-1",
-        "-map_chapters",
-        "-1",
-        "-movflags",
-        "+faststart",
-        "-fflags",
-        "+bitexact",
-    ]
-    return [*video, *audio, *container, "-f", "mp4", f"file:{output.absolute()}"]
+    high = ["-profile:v", "high", "-8x8dct", "1", "-pix_fmt", "yuv420p"]
+    encoder = ["-c:v", "libx264", *profile.encoder_arguments]
+    return [*encoder, *threads, *high, "-fps_mode", "passthrough"]
+
+
+def mp4_output(output: Path) -> list[str]:
+    """Write an MP4 without metadata, its index in front."""
+    container = ["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart"]
+    return [*container, "-fflags", "+bitexact", "-f", "mp4", f"file:{output.absolute()}"]
 
 
 def _threads(edit: PartEdit, pixels: int) -> int:

@@ -1,8 +1,8 @@
 """Makes one clip by stream copy. Run by `StreamCopyRenderer`; JSON in, progress lines out.
 
 Encoded: both bumpers, the frames before the first IDR, and the frames after the last closed-GOP
-boundary; with SPS/PPS ids that the source does not use. Encoded and copied pictures are muxed into
-one track, which is decoded once as a check.
+boundary; with SPS/PPS ids that the source does not use; and, beside them, the sound. Encoded and
+copied pictures are muxed into one track, which is decoded once as a check.
 """
 
 import heapq
@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -35,7 +36,7 @@ from worker_server.media.rendering.copyable_span import (
     copied_pictures,
     find_span,
 )
-from worker_server.media.rendering.ffmpeg import encode_edges_command
+from worker_server.media.rendering.ffmpeg import encode_edges_command, encode_sound_command
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
 
 # The same tags as in an encoded clip, whatever the source says; decoding does not depend on them.
@@ -59,16 +60,41 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
     """
     with open_source(edit.source_path, edit.source.demuxer) as container:
         span = find_span(container, edit)
-    edges = output.with_suffix(".edges.mp4")
+    edges, sound = output.with_suffix(".edges.mp4"), output.with_suffix(".sound.mp4")
     try:
         # Progress goes to this process's standard output; the limits are in force already.
         threaded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
-        command = encode_edges_command(threaded, span.part, _options(span), edges, ffmpeg)
-        subprocess.run(guarded(command, ChildLimits()), check=True)
-        _join(edit, span, edges, output)
+        _run_together(
+            encode_edges_command(threaded, span.part, _options(span), edges, ffmpeg),
+            encode_sound_command(edit, sound, ffmpeg),
+        )
+        _join(edit, span, edges, sound, output)
     finally:
         edges.unlink(missing_ok=True)
+        sound.unlink(missing_ok=True)
     _decode(edit, span, output, ffmpeg)
+
+
+def _run_together(*commands: list[str]) -> None:
+    """Run the commands side by side; raise CalledProcessError where one of them fails.
+
+    Sound takes a quarter of the edges' time, and one process does not encode it beside pictures:
+    it holds back the stream whose times are ahead.
+    """
+    with ExitStack() as stack:
+        processes = []
+        for command in commands:
+            process = subprocess.Popen(guarded(command, ChildLimits()))
+            stack.callback(_end, process)
+            processes.append(process)
+        for process in processes:
+            if process.wait():
+                raise subprocess.CalledProcessError(process.returncode, process.args)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
 
 
 def _options(span: Span) -> list[str]:
@@ -85,7 +111,7 @@ def _options(span: Span) -> list[str]:
     return ["-x264-params", ":".join(f"{name}={value}" for name, value in options.items())]
 
 
-def _join(edit: PartEdit, span: Span, edges: Path, output: Path) -> None:
+def _join(edit: PartEdit, span: Span, edges: Path, sound: Path, output: Path) -> None:
     """Mux the encoded pictures, the copied pictures and the sound into one file."""
     with open_source(edges, "mov") as encoded:
         stream = encoded.streams.video[0]
@@ -96,18 +122,19 @@ def _join(edit: PartEdit, span: Span, edges: Path, output: Path) -> None:
     with (
         open_source(edit.source_path, edit.source.demuxer) as source,
         open_source(edges, "mov") as template,
+        open_source(sound, "mov") as encoded_sound,
         av.open(f"file:{output}", "w", format="mp4", options=options) as target,
     ):
         video = target.add_stream_from_template(template.streams.video[0])
         video.codec_context.extradata = sets.joined(_tagged_sets(source, edit))
         video.time_base = 1 / edit.frame_rate
-        audio = target.add_stream_from_template(template.streams.audio[0])
+        audio = target.add_stream_from_template(encoded_sound.streams.audio[0])
         pieces = _pieces(edit, span, pictures, copied_pictures(source, edit, span))
         delay = max(
             [span.reorder_depth, *(number - one.frame for number, one in enumerate(pictures))]
         )
         packets = _video_packets(_in_order(pieces), delay, 1 / edit.frame_rate, video)
-        for packet in heapq.merge(packets, _audio_packets(template, audio), key=_decoded_s):
+        for packet in heapq.merge(packets, _audio_packets(encoded_sound, audio), key=_decoded_s):
             target.mux(packet)
 
 
