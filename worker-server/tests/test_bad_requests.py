@@ -1,7 +1,10 @@
 """Requests that the tasks service refuses: bodies, queries, ids, tokens, paths."""
 
+import json
 import re
+import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
@@ -124,6 +127,26 @@ def test_an_id_that_is_no_uuid_does_not_exist(
     client: FlaskClient, auth: Auth, task_id: str
 ) -> None:
     assert client.get(f"/tasks/{task_id}", headers=auth()).status_code == 404
+
+
+def test_large_batches_do_not_add_up_in_memory(app: Flask, auth: Auth) -> None:
+    body = json.dumps({f"field{n}": n for n in range(60_000)}).encode()
+    headers = {**auth(), "Content-Type": "application/json"}
+
+    def peak_bytes(requests: int) -> int:
+        def once(_: int) -> TestResponse:
+            return app.test_client().post("/batches", data=body, headers=headers)
+
+        tracemalloc.start()
+        with ThreadPoolExecutor(requests) as pool:
+            codes = {problem(answer) for answer in pool.map(once, range(requests))}
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert codes == {(400, "invalid_body")}
+        return peak
+
+    peak_bytes(1)  # what is imported and prepared once
+    assert peak_bytes(6) - 5 * len(body) < 1.5 * peak_bytes(1)
 
 
 def test_unknown_paths_and_methods(client: FlaskClient, auth: Auth) -> None:

@@ -1,5 +1,6 @@
 """The `/batches` calls: each parses, calls one service and answers."""
 
+import threading
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from idrl_common.cursors import Position
 from idrl_common.paging import next_link
 from idrl_common.problems import FieldError, Problem
 from idrl_common.settings import MAX_BATCH_BODY_BYTES
-from idrl_common.validation import parse_body, parse_query, validate_each
+from idrl_common.validation import parse_body, parse_query, read_body, validate_each
 from worker_server.api import batch_queries, rate_limits, services, tags
 from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
@@ -35,6 +36,9 @@ from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
 _CURSOR_QUERY = "batches"
+# The largest body takes 200 MiB while it is parsed and checked: one at a time fits into the
+# container's memory.
+_PARSING = threading.Lock()
 
 
 def blueprint(share: ShareMonitor) -> Blueprint:
@@ -43,8 +47,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.post("")
     def create_batch() -> tuple[Response, int, dict[str, str]]:
-        request.max_content_length = MAX_BATCH_BODY_BYTES
-        body = parse_body(NewBatch)
+        body = _parse_new_batch()
         key = request_key(body)
         facts, task_ids, limits = _repeated(key) or _accepted(body, key, share)
         document = batch_document(facts, task_ids)
@@ -80,6 +83,14 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         return jsonify(batch_id=str(key), status=deletion), status
 
     return routes
+
+
+def _parse_new_batch() -> NewBatch:
+    """Return the body; raise what `parse_body` raises, or RequestEntityTooLarge."""
+    request.max_content_length = MAX_BATCH_BODY_BYTES
+    read_body()  # so that a slow sender delays no one
+    with _PARSING:
+        return parse_body(NewBatch)
 
 
 Stored = tuple[BatchFacts, list[str], Sequence[LimitState]]
