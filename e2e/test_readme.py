@@ -33,10 +33,11 @@ def test_both_languages_have_the_same_commands() -> None:
 def test_clone_and_make_commands(name: str, tmp_path: Path) -> None:
     """The clone is of this checkout; make says what it would do, the demo itself runs elsewhere."""
     clone, *makes = INDENTED.findall((ROOT / name).read_text())
-    here = clone.replace("https://git.example.com/idrl.git", f"'{ROOT}' idrl")
-    assert here != clone
+    quiet = clone.replace("clone", "clone -q --depth 1 --no-local")
+    here = quiet.replace("https://git.example.com/idrl.git", f"'{ROOT}' idrl")
+    assert here != quiet
     rehearsed = [command.replace("make ", "make --dry-run ", 1) for command in makes]
-    script = "\n".join([here.replace("clone", "clone -q --depth 1 --no-local"), *rehearsed])
+    script = "\n".join([here, *rehearsed])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,

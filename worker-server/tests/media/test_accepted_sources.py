@@ -33,11 +33,8 @@ FORMATS = {
     "ogv": ("s.ogv", "-c:v libtheora -q:v 10 -c:a libvorbis"),
     "gif": ("s.gif", "-c:v gif -an"),
     "apng": ("s.apng", "-c:v apng -pix_fmt rgb24 -an"),
-    "dosbox": ("s.avi", "-c:v zmbv -pix_fmt bgr0 -c:a pcm_s16le"),
-    "hap": ("s.mov", "-c:v hap -pix_fmt rgba -c:a pcm_s16be"),
-    "ten bits of rgb": ("s.mov", "-c:v r210 -pix_fmt gbrp10le -c:a pcm_s24be"),
 }
-FORMAT_KINDS = some_slow(FORMATS, "wmv with mpeg-4", "vob", "mpeg-1", "ten bits of rgb")
+FORMAT_KINDS = some_slow(FORMATS, "wmv with mpeg-4", "vob", "mpeg-1")
 
 
 @pytest.mark.parametrize("kind", FORMAT_KINDS)

@@ -1,9 +1,7 @@
 """The decoders that untrusted files may reach, out of ffmpeg's several hundred.
 
-They are those of what people have: cameras, phones, broadcasts and discs, web sites, the editing
-programs' own formats, recorders of screens and games. Left out are those of games' cut scenes, of
-single pictures, of research, of containers that are not accepted, and those that hardly a file has:
-each decoder is a parser that a stranger's file reaches. Names are ffmpeg's names of decoders, for
+They are what cameras, phones, broadcasts, discs, web sites and editing programs make; each one more
+is a parser that a stranger's file reaches. Names are ffmpeg's names of decoders, for
 `codec_whitelist`.
 """
 
@@ -14,7 +12,6 @@ _VIDEO = (
     " wmv3 vc1 mjpeg mjpegb gif png prores dnxhd cfhd dvvideo ffv1 huffyuv ffvhuff utvideo magicyuv"
     " rawvideo v210 cinepak indeo3 indeo4 indeo5 svq1 svq3 qtrle rpza msrle msvideo1 flashsv"
     " flashsv2 dirac snow lagarith jpeg2000 jpegls webp apng"
-    " fraps zmbv camtasia camstudio zlib aic r210 r10k yuv4 y41p hap dxv speedhq"
 )
 _AUDIO = (
     "aac aac_fixed aac_latm ac3 ac3_fixed eac3 mp1 mp1float mp2 mp2float mp3 mp3float mp3adu"
@@ -25,7 +22,7 @@ _AUDIO = (
     " pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be pcm_u16le"
     " pcm_u16be pcm_bluray pcm_dvd pcm_s24daud pcm_s64le pcm_s64be pcm_s16le_planar"
     " pcm_s16be_planar pcm_s24le_planar pcm_s32le_planar pcm_s8_planar pcm_u24le pcm_u24be"
-    " pcm_u32le pcm_u32be s302m g723_1 g726le qcelp dvaudio"
+    " pcm_u32le pcm_u32be s302m"
 )
 DECODERS = frozenset(f"{_VIDEO} {_AUDIO}".split())
 CODEC_WHITELIST = ",".join(sorted(DECODERS))
