@@ -11,15 +11,15 @@ from worker_server.api.queries import PartTotals, TaskNotFound, get_task
 from worker_server.api.schemas import task_document
 from worker_server.api.times import utc_text
 from worker_server.queue import unsent
-from worker_server.queue.unsent import EventsUnsent, UnsentEvent
-from worker_server.queue.webhooks import Delivery
+from worker_server.queue.unsent import EventsUnsent
+from worker_server.queue.webhooks import WebhookEvent
 
 Result = TypeVar("Result")
 # Another event may come between storing payloads and the deletion, such as that of a batch.
 _MAX_TRIES = 10
 
 
-def payload_of(event: Delivery | UnsentEvent) -> str:
+def payload_of(event: WebhookEvent) -> str:
     """Return the body of the event's requests; raise TaskNotFound or BatchNotFound."""
     timestamp = utc_text(event.event_at)
     whole = {"type": event.event, "timestamp": timestamp, "data": _data(event)}
@@ -36,14 +36,14 @@ def delete_with_payloads(delete: Callable[[], Result]) -> Result:
     raise RuntimeError("events of what is to be deleted are added all the time")
 
 
-def _last_payload(event: UnsentEvent) -> tuple[uuid.UUID, str] | None:
+def _last_payload(event: WebhookEvent) -> tuple[uuid.UUID, str] | None:
     try:
         return event.id, payload_of(event)
     except (TaskNotFound, BatchNotFound):  # another call has deleted it meanwhile
         return None
 
 
-def _data(event: Delivery | UnsentEvent) -> dict[str, Any]:
+def _data(event: WebhookEvent) -> dict[str, Any]:
     if event.batch_id is not None:
         return batch_document(*get_batch(event.owner_id, event.batch_id))
     if event.task_id is None:

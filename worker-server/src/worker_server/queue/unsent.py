@@ -5,8 +5,6 @@ What they say of it has to be stored first: afterwards no document can be made.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import func, or_, select, update
 
@@ -14,6 +12,7 @@ from worker_server.db import transaction
 from worker_server.models import Task, Webhook, WebhookDelivery
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import DeliveryStatus
+from worker_server.queue.webhooks import WebhookEvent
 
 _COLUMNS = (
     WebhookDelivery.id,
@@ -27,24 +26,10 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class UnsentEvent:
-    """An event without a payload."""
-
-    id: uuid.UUID
-    webhook_id: uuid.UUID
-    event: str
-    event_at: datetime
-    task_id: uuid.UUID | None
-    batch_id: uuid.UUID | None
-    part: int | None
-    owner_id: int
-
-
 class EventsUnsent(Exception):
     """Nothing was deleted: the payloads of these events have to be stored first."""
 
-    def __init__(self, events: Sequence[UnsentEvent]) -> None:
+    def __init__(self, events: Sequence[WebhookEvent]) -> None:
         super().__init__(f"{len(events)} events have no payload")
         self.events = events
 
@@ -57,6 +42,8 @@ def require_payloads(
     The caller has locked the tasks. A task's own callback goes with it; events of parts, of which
     a long video has thousands, are left out.
     """
+    if not task_ids and batch_id is None:
+        return
     batch_ids = select(Task.batch_id).where(Task.id.in_(task_ids), Task.batch_id.is_not(None))
     concerned = or_(
         WebhookDelivery.task_id.in_(task_ids),
@@ -74,7 +61,7 @@ def require_payloads(
             concerned,
         )
     )
-    events = [UnsentEvent(*row) for row in session.execute(unsent)]
+    events = [WebhookEvent(*row) for row in session.execute(unsent)]
     if events:
         raise EventsUnsent(events)
 

@@ -29,24 +29,30 @@ _RESULTS = {
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """One attempt to deliver, the `number`th since the event or since it was sent again.
-
-    `attempted_at`, when it was claimed, is its fencing token.
-    """
+class WebhookEvent:
+    """One event for one webhook; `id` is that of its delivery."""
 
     id: uuid.UUID
     webhook_id: uuid.UUID
-    number: int
-    attempted_at: datetime
-    url: str
-    secrets: tuple[bytes, ...]
     event: str
     event_at: datetime
     task_id: uuid.UUID | None
     batch_id: uuid.UUID | None
     part: int | None
     owner_id: int
+
+
+@dataclass(frozen=True)
+class Delivery(WebhookEvent):
+    """One attempt to deliver, the `number`th since the event or since it was sent again.
+
+    `attempted_at`, when it was claimed, is its fencing token.
+    """
+
+    number: int
+    attempted_at: datetime
+    url: str
+    secrets: tuple[bytes, ...]
     payload: str | None
 
 
@@ -120,19 +126,19 @@ def _served_accounts(session: ScopedSession, lease_s: float) -> list[int]:
 
 def _delivery(row: WebhookDelivery, webhook: Webhook, secrets: tuple[bytes, ...]) -> Delivery:
     return Delivery(
-        row.id,
-        row.webhook_id,
-        row.attempt,
-        cast(datetime, row.attempted_at),  # the claim has set it
-        webhook.url,
-        secrets,
-        row.event,
-        row.event_at,
-        row.task_id,
-        row.batch_id,
-        row.part,
-        webhook.owner_id,
-        row.payload,
+        id=row.id,
+        webhook_id=row.webhook_id,
+        event=row.event,
+        event_at=row.event_at,
+        task_id=row.task_id,
+        batch_id=row.batch_id,
+        part=row.part,
+        owner_id=webhook.owner_id,
+        number=row.attempt,
+        attempted_at=cast(datetime, row.attempted_at),  # the claim has set it
+        url=webhook.url,
+        secrets=secrets,
+        payload=row.payload,
     )
 
 
