@@ -13,6 +13,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Locator,
     Page,
+    Route,
     expect,
     sync_playwright,
 )
@@ -178,3 +179,9 @@ def _watch(visitor: Visitor) -> None:
         "addEventListener('securitypolicyviolation',"
         " (event) => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI))"
     )
+
+
+def lose_answer(route: Route) -> None:
+    """Let the system have the call, and the browser no answer."""
+    route.fetch(headers={**route.request.all_headers(), "sec-fetch-site": "same-origin"})
+    route.abort()

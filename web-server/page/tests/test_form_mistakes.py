@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from conftest import Visitor
-from playwright.sync_api import Page, Route, expect
+from conftest import Visitor, lose_answer
+from playwright.sync_api import Page, expect
 
 PASTED = """# Sunday
 
@@ -112,11 +112,6 @@ def test_lost_answer_makes_no_second_task_after_another_screen(
     visitor: Visitor, video_url: str
 ) -> None:
     page = visitor.page
-
-    def lose_answer(route: Route) -> None:
-        route.fetch(headers={**route.request.all_headers(), "sec-fetch-site": "same-origin"})
-        route.abort()
-
     page.route("**/tasks", lose_answer, times=1)
     page.fill("#links", video_url)
     page.locator("form button.primary").click()

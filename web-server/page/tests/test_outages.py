@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from conftest import WORK_LIMIT_MS, Visitor
+from conftest import WORK_LIMIT_MS, Visitor, lose_answer
 from playwright.sync_api import Route, expect
 from running_system import RunningSystem
 
@@ -97,16 +97,10 @@ def test_service_is_killed(
     assert len(_task_ids(visitor)) == 1
 
 
-def _lose_answer(route: Route) -> None:
-    """Let the system have the call, and the browser no answer."""
-    route.fetch(headers={**route.request.all_headers(), "sec-fetch-site": "same-origin"})
-    route.abort()
-
-
 @pytest.mark.parametrize("links", [1, 2])
 def test_lost_answer_makes_no_second_task(visitor: Visitor, video_url: str, links: int) -> None:
     page = visitor.page
-    answers: list[Callable[[Route], None]] = [_lose_answer, Route.continue_]
+    answers: list[Callable[[Route], None]] = [lose_answer, Route.continue_]
     for address in ("**/tasks", "**/batches"):
         page.route(address, lambda route: (answers.pop(0) if answers else Route.continue_)(route))
     page.fill("#links", "\n".join(f"{video_url}?{n}" for n in range(links)))

@@ -1,7 +1,7 @@
 """What was typed for a new task stays when the page is loaded again."""
 
-from conftest import Visitor
-from playwright.sync_api import Route, expect
+from conftest import Visitor, lose_answer
+from playwright.sync_api import expect
 
 
 def test_links_and_options_are_there_after_a_reload(visitor: Visitor, video_url: str) -> None:
@@ -27,11 +27,6 @@ def test_links_and_options_are_there_after_a_reload(visitor: Visitor, video_url:
 
 def test_lost_answer_makes_no_second_task_after_a_reload(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
-
-    def lose_answer(route: Route) -> None:
-        route.fetch(headers={**route.request.all_headers(), "sec-fetch-site": "same-origin"})
-        route.abort()
-
     page.route("**/tasks", lose_answer, times=1)
     page.fill("#links", video_url)
     page.locator("form button.primary").click()
