@@ -303,6 +303,28 @@ def test_pages_of_batches(client: FlaskClient, auth: Auth) -> None:
     assert problem(client.get(cursor, headers=auth(2))) == (400, "cursor_invalid")
 
 
+def test_last_page_of_batches_has_no_link(client: FlaskClient, auth: Auth) -> None:
+    for _ in range(3):
+        _post(client, auth(), {"items": _items(1)})
+    for query, linked in (("max=3", False), ("max=2", True), ("max=4", False)):
+        response = client.get(f"/batches?{query}", headers=auth())
+        assert len(response.get_json()) == min(3, int(query[-1]))
+        assert ("Link" in response.headers) is linked, query
+
+
+def test_tag_of_batches_changes_with_the_link(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    oldest, _ = (_post(client, auth(), {"items": _items(1)}).get_json() for _ in range(2))
+    first = client.get("/batches?max=1", headers=auth())
+    database.execute(f"DELETE FROM tasks WHERE batch_id = '{oldest['batch_id']}'")
+    database.execute(f"DELETE FROM batches WHERE id = '{oldest['batch_id']}'")
+    known = {**auth(), "If-None-Match": first.headers["ETag"]}
+    second = client.get("/batches?max=1", headers=known)
+    assert (second.status_code, second.headers.get("Link")) == (200, None)
+    assert second.get_json()[0]["batch_id"] == first.get_json()[0]["batch_id"]
+
+
 def test_empty_batches_are_forgotten_after_a_day(
     client: FlaskClient, auth: Auth, settings: Settings, database: Database
 ) -> None:

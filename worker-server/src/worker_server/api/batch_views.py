@@ -60,10 +60,12 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         after = None
         if query.cursor is not None:
             after = cursors.decode(query.cursor, owner_id, _CURSOR_QUERY)
-        batches = batch_queries.list_batches(owner_id, query.max, after)
-        response = _conditional([batch_document(batch) for batch in batches])
-        if len(batches) == query.max:
-            end = Position(batches[-1]["created_us"], uuid.UUID(batches[-1]["id"]))
+        batches = batch_queries.list_batches(owner_id, query.max + 1, after)
+        page = batches[: query.max]
+        has_next = len(batches) > len(page)
+        response = _conditional([batch_document(batch) for batch in page], has_next)
+        if has_next:
+            end = Position(page[-1]["created_us"], uuid.UUID(page[-1]["id"]))
             response.headers["Link"] = next_link(cursors.encode(end, owner_id, _CURSOR_QUERY))
         return response
 
@@ -165,8 +167,9 @@ def _url_errors(index: int, item: NewTask) -> list[FieldError]:
     return [error for error in errors if error is not None]
 
 
-def _conditional(document: dict[str, Any] | list[dict[str, Any]]) -> Response:
-    """Return the document with its tag, or 304; the estimate is no part of the tag."""
+def _conditional(document: dict[str, Any] | list[dict[str, Any]], *state: object) -> Response:
+    """Return the document with a tag of it and `state`, or 304; the tag leaves the estimate out."""
     each = document if isinstance(document, list) else [document]
-    tag = tags.weak_tag(to_json({**one, "eta_s": None}).decode() for one in each)
+    texts = (to_json({**one, "eta_s": None}).decode() for one in each)
+    tag = tags.weak_tag(texts, *state)
     return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
