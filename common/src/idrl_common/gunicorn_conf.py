@@ -29,7 +29,7 @@ graceful_timeout = 10
 # Not below nginx's limits: nginx refuses with a problem document, gunicorn with HTML.
 limit_request_line = 8190
 limit_request_fields = 32768
-# Its default place is the same for all servers of a user, and nothing here speaks to it.
+# Not used here, and its default path is the same for all servers of a user.
 control_socket_disable = True
 
 

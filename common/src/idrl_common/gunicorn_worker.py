@@ -94,9 +94,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
         try:
             flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
             begin = conn.sock.recv(_PEEKED_BYTES, flags)
-        except (
-            OSError
-        ):  # no data after all, or a connection that was closed: as gunicorn handles it
+        except OSError:  # no data, or closed by the peer: gunicorn handles both
             begin = b""
         if begin.startswith(_HEALTH):
             return self._health_pool

@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from idrl_common import __version__, processes, request_ids
 
 T = TypeVar("T")
-# Of all probes of `/ready` together; they run side by side.
+# For all probes of `/ready` together; they run in parallel.
 _PROBE_TIMEOUT_S = 3
 _seconds = Histogram(
     "idrl_http_request_seconds",

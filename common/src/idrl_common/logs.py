@@ -29,7 +29,7 @@ class _AddIds(logging.Filter):
 def _as_json(fields: object, **_: object) -> str:
     try:
         return to_json(fields, fallback=str).decode()
-    except ValueError:  # half a surrogate pair, as names of files may hold
+    except ValueError:  # a lone surrogate, which file names may contain
         return json.dumps(fields, default=str)
 
 

@@ -14,7 +14,7 @@ from idrl_common import request_ids
 
 MEDIA_TYPE = "application/problem+json"
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
-# What a caller may repeat, and when, where the problem itself does not say.
+# Statuses that get Retry-After if the problem sets none.
 _TRANSIENT = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 _RETRY_AFTER_S = 5
 _CODES = {

@@ -17,7 +17,7 @@ Pem = Annotated[
 ]
 # A wait in seconds. A socket takes no more than 2**31 milliseconds, and refuses infinity.
 WaitS = Annotated[float, Field(gt=0, le=2_000_000)]
-# What columns of PostgreSQL, process limits and sizes of files take.
+# Largest value of BIGINT columns, rlimits and file sizes.
 MAX_BIGINT = 2**63 - 1
 MAX_INT = 2**31 - 1
 
@@ -33,11 +33,11 @@ def _level(value: object) -> object:
 
 
 LogLevel = Annotated[str, BeforeValidator(_level)]
-# Of any call whose body is JSON; /auth takes less.
+# Limit of JSON bodies; /auth has a lower one.
 MAX_BODY_BYTES = 16 * 1024
-# Of a task, whose edit may have 500 segments with names.
+# Limit for a task, whose edit may have 500 named segments.
 MAX_TASK_BODY_BYTES = 256 * 1024
-# Of a batch: 500 items with the largest `metadata` and URL, and names.
+# Limit for a batch: 500 items with the largest `metadata`, URL and name.
 MAX_BATCH_BODY_BYTES = 4 * 1024 * 1024
 
 
@@ -59,7 +59,7 @@ class DatabaseSettings(BaseSettings):
     @property
     def database_url(self) -> "URL":
         """The URL for SQLAlchemy; gives up connecting after 5 s, and soon notices a cut."""
-        from sqlalchemy import URL  # checking settings needs no SQLAlchemy
+        from sqlalchemy import URL  # imported late: checking settings needs no SQLAlchemy
 
         return URL.create(
             "postgresql+psycopg2",

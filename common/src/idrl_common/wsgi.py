@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SLASHES = re.compile("/{2,}")
 _CHUNK_BYTES = 64 * 1024
-# As much as nginx passes on.
+# nginx's general limit of a body (client_max_body_size).
 _DRAINED_BYTES = 1024 * 1024
 # An app sets this in `environ` where a body may be slow: its rest is read behind the response.
 DRAIN_AFTERWARDS = "idrl.drain_afterwards"
@@ -48,14 +48,14 @@ class DrainBody:
         response = self._app(environ, start_response)
         if environ.get(DRAIN_AFTERWARDS):
             return ClosingIterator(response, [partial(_drain_quietly, environ)])
-        # Without this mark the stream may not end where the body does.
+        # Without wsgi.input_terminated, reading past the body may block.
         if environ.get("wsgi.input_terminated") and environ.get("CONTENT_LENGTH"):
             _drain_quietly(environ)
         return response
 
 
 def _drain_quietly(environ: "WSGIEnvironment") -> None:
-    with suppress(OSError):  # a caller who has gone
+    with suppress(OSError):  # the client has disconnected
         _drain(environ)
 
 

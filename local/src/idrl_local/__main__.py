@@ -16,7 +16,7 @@ from idrl_local.proxies import exempt_loopback, forget_other_databases
 Command = Callable[[argparse.Namespace], int]
 # The exit code of systemctl and of init scripts for what does not run.
 _DOWN = 3
-# What `make reload` and `make restart` take.
+# Programs that `make reload` restarts.
 _RELOADED = ("web", "tasks", "nginx")
 _RESTARTED = ("web", "tasks")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -42,7 +42,7 @@ def main() -> int:
     exempt_loopback(os.environ)
     forget_other_databases(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _exit_on_signal)  # so that what was started is stopped
+        signal.signal(number, _exit_on_signal)  # stops the started programs before exiting
     try:
         return command(arguments)
     except (HomeUnusable, PortTaken) as error:
@@ -144,7 +144,7 @@ def _up(arguments: argparse.Namespace) -> int:
     ports = Ports.starting_at(port_from_environment(os.environ))
     home.create()
     _drop_privileges(home)
-    from idrl_local import privileges, system  # after the checks: these imports take longer
+    from idrl_local import privileges, system  # imported late: the checks need neither
 
     try:
         installation = system.up(home, ports, os.environ, _print)
@@ -248,7 +248,7 @@ def _logs(arguments: argparse.Namespace) -> int:
             as_json=arguments.json,
             follow=not arguments.no_follow,
         )
-    except (KeyboardInterrupt, BrokenPipeError):  # how a person ends it
+    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C or a closed pipe
         return 0
     return 0
 
@@ -260,7 +260,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     options.check(os.environ)
     home = Home.from_environment(os.environ)
     home.create()
-    from idrl_local import demo  # after the checks: its imports take longer than they
+    from idrl_local import demo  # imported late: the checks do not need it
 
     return demo.run(home, options, os.environ)
 

@@ -107,7 +107,7 @@ def show(
 def _files(home: Home) -> list[tuple[str, Path]]:
     """Return the service and the path of each log that is being written."""
     if home.logs.exists():
-        next(home.logs.iterdir(), None)  # glob is silent about a folder that is closed to us
+        next(home.logs.iterdir(), None)  # raises if the folder is unreadable; glob would not
     plain = [(path.stem, path) for path in sorted(home.logs.glob("*.log"))]
     return [*plain, *(("postgres", path) for path in sorted(home.logs.glob("postgres/*.json")))]
 
@@ -130,7 +130,7 @@ class _Follower:
         try:
             with self._path.open("rb") as file:
                 yield from self._read(file.fileno(), file)
-        except FileNotFoundError:  # between the two steps of a rotation
+        except FileNotFoundError:  # a rotation has renamed it, and not yet created the next
             return
 
     def _read(self, descriptor: int, file: Any) -> Iterator[Entry]:  # noqa: ANN401 # open("rb")'s

@@ -17,7 +17,7 @@ DATABASE = "idrl"
 _TO_JSON = CHECKOUT / "common" / "to_json.sed"
 SUPERUSER = "postgres"
 READY_FILE = "IDRL_READY_FILE"
-# What only we decide, or what only one of the programs may see: never inherited from the caller.
+# Prefixes of variables that programs never inherit from the caller's environment.
 _RESERVED_PREFIXES = (
     "POSTGRES_",
     "JWT_",
@@ -30,7 +30,8 @@ _RESERVED_PREFIXES = (
     "PROCESS_FOLDER",
     "IDRL_LISTENERS",
     "PG",
-    # What these three read beside their command lines, of a project of the caller's.
+    # Read by Celery, gunicorn and Flask besides their command lines; a caller's own project may
+    # set them.
     "CELERY_",
     "GUNICORN_",
     "FLASK_",

@@ -2,7 +2,7 @@
 
 from collections.abc import MutableMapping
 
-# A proxy has a loopback of its own.
+# A proxy could not reach this machine's loopback.
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from idrl_local import privileges, sample, system
 from idrl_local.home import Home, free_ports
 
-# A burst of tests is not an attack.
+# Limits that a burst of tests does not reach.
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
     "WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
@@ -19,7 +19,7 @@ _SETTINGS = {
     "API_RATE": "100000r/s",
     "API_BURST": "100000",
     "CONN_LIMIT": "10000",
-    # A source that is away for good is a test's, not one to wait for.
+    # A test's missing source stays missing: do not wait for it as long.
     "SOURCE_RETRY_S": "30",
 }
 

@@ -23,9 +23,9 @@ import requests
 from psycopg2 import sql
 
 _NOBODY = 65534
-# The first one that can log as JSON.
+# The first version with log_destination=jsonlog.
 _POSTGRES_MIN_VERSION = 15
-_MACHINE_FOLDERS = Path("/usr/lib/postgresql")  # Debian's, one for each version
+_MACHINE_FOLDERS = Path("/usr/lib/postgresql")  # on Debian, one folder per version
 
 
 class ServerFailed(Exception):
@@ -128,7 +128,7 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
         "dir": str(data),
         "appendonly": "yes",
         "appendfsync": "everysec",
-        "aof-use-rdb-preamble": "no",  # Valkey's checker refuses its own
+        "aof-use-rdb-preamble": "no",  # valkey-check-aof rejects a preamble that Valkey wrote
         "maxmemory-policy": "noeviction",
         "save": "",
     }

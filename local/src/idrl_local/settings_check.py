@@ -22,12 +22,12 @@ from web_server.settings import Settings as WebSettings
 from worker_server.media.model.image_modes import is_animated
 from worker_server.settings import Settings as WorkerSettings
 
-# What this package reads itself, beside the apps' own settings.
+# Settings of this package, besides those of the apps.
 _OWN = {
     *("AUTH_RATE", "AUTH_BURST", "API_RATE", "API_BURST", "CONN_LIMIT", "CLIP_CACHE_SIZE"),
     *("HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"),
 }
-# What nginx takes, which says otherwise only when the stores run already.
+# Checked here, as nginx would refuse it only after the stores have started.
 _RATE = re.compile(r"[1-9]\d{0,8}r/[sm]")
 _RATES = ("AUTH_RATE", "API_RATE")
 _HIGHEST = {"AUTH_BURST": 2**31 - 1, "API_BURST": 2**31 - 1, "CONN_LIMIT": 2**16 - 1}

@@ -176,7 +176,7 @@ def _shut_down(home: Home) -> None:
     try:
         with _rpc(home) as rpc:
             rpc.supervisor.shutdown()
-    except (OSError, HTTPException, Fault):  # it hangs, or is on its way out already
+    except (OSError, HTTPException, Fault):  # supervisord hangs, or is already exiting
         home.lock(SUPERVISORD).signal_group(signal.SIGTERM)
     timeout_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
     if not home.lock(SUPERVISORD).wait_until_free(timeout_s):

@@ -156,7 +156,7 @@ def running(
 def _begin(installation: Installation) -> None:
     """Start supervisord on a home that is set up."""
     home = installation.home
-    supervision.stop(home)  # what a crash left
+    supervision.stop(home)  # programs that a crashed run left behind
     installation.ports.check_free()
     (home.run / "port").write_text(str(installation.ports.nginx))
     settings_check.remember(home, installation.environment)

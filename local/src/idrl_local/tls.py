@@ -24,7 +24,7 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
     for source, name in ((certificate, CERTIFICATE), (key, KEY)):
         target = folder / name
         target.unlink(missing_ok=True)
-        # Exclusively: the folder belongs to nginx's user, who could put a link there.
+        # O_EXCL: nginx's user owns the folder and could place a symbolic link there.
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(Path(source).read_bytes())
             servers.chown_to_nobody(file.fileno())
@@ -71,7 +71,7 @@ def now() -> datetime:
 
 def state_of(certificate: Path) -> tuple[bool, str]:
     """Tell whether the certificate is valid now, and until or since when, for people."""
-    from cryptography import x509  # every process of the system loads this module
+    from cryptography import x509  # imported late: every process loads this module
 
     read = x509.load_pem_x509_certificate(certificate.read_bytes())
     begin, end = read.not_valid_before_utc, read.not_valid_after_utc

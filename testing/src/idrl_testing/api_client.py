@@ -165,5 +165,5 @@ def is_ready(base_url: str) -> bool:
     """Tell whether a system at the address is ready."""
     try:
         return requests.get(f"{base_url}/ready", timeout=5).status_code == 200
-    except requests.RequestException:  # one that is starting may take a call and answer late
+    except requests.RequestException:  # a starting server may accept and then not answer in time
         return False

@@ -18,7 +18,7 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are cut off
+            process.send_signal(signal.SIGINT)  # for PostgreSQL, fast shutdown: disconnects clients
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

@@ -84,7 +84,7 @@ def start_script(folder: Path, certificate: tuple[Path, Path], **ports: int) -> 
     }
     script = (_SOURCE / "start.sh").read_text()
     for old, new in replaced.items():
-        assert old in script, old  # for tests
+        assert old in script, old  # start.sh has changed
         script = script.replace(old, new)
     # The file that says its pid has a fixed name in the container.
     template = (_SOURCE / "nginx.conf.template").read_text()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-# For what never comes: not a speed, which a busy machine does not keep.
+# Generous: it ends a wait for what never happens, and is no performance limit.
 LIMIT_S = 300.0
 
 

@@ -61,7 +61,7 @@ def _remove(
         request_ids.HEADER: request_ids.request_id.get() or "",
     }
     while True:
-        accounts.delete_keys(user.id)  # each time: a call that makes one may be under way
+        accounts.delete_keys(user.id)  # in every round: a concurrent call may have made one
         authenticator.forget(user.id)
         _remove_tasks(tasks, headers, deadline)
         if _try_delete(user):
@@ -94,7 +94,7 @@ def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float)
     _remove_listed(tasks, "/webhooks", headers, headers, deadline)
     _call(tasks, "PUT", "/brands/default", headers, _NO_DEFAULT)
     _call(tasks, "DELETE", "/webhooks/callback-secret", headers)
-    # Their tasks are gone by now.
+    # Batches come after tasks: they are empty by now.
     _remove_listed(tasks, "/batches?max=100", headers, headers, deadline)
 
 

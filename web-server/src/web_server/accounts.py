@@ -99,7 +99,7 @@ def end_tokens(user_id: int, *, if_password_hash: str | None = None, **changed: 
         user = session.scalars(account.with_for_update(key_share=True)).one()
         if if_password_hash not in (None, user.password_hash):
             raise BadCredentials
-        # Read behind the lock: tokens are signed under it.
+        # Taken while holding the lock, under which tokens are signed.
         user.tokens_valid_after = datetime.now(UTC)
         for name, value in changed.items():
             setattr(user, name, value)
@@ -140,7 +140,7 @@ def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[Ap
     row = ApiKey(user_id=user_id, name=name, key_sha256=key_sha256(key), expires_at=expires_at)
     count = select(func.count()).where(ApiKey.user_id == user_id)
     with transaction() as session:
-        # One at a time for an account, so that the limit holds.
+        # FOR UPDATE serializes the calls of an account, so that the limit holds.
         session.execute(select(User.id).where(User.id == user_id).with_for_update())
         if (session.scalar(count) or 0) >= MAX_KEYS:
             raise TooManyKeys

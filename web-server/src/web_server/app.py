@@ -99,7 +99,7 @@ def create_app(settings: Settings) -> Flask:
         "web", __name__, ENGINE_OPTIONS, PROBLEMS, authenticator.identify, OPEN_ENDPOINTS
     )
     app = create_service(service, settings)
-    if settings.accel_redirect:  # only nginx can reach this app, and it says who calls
+    if settings.accel_redirect:  # only nginx reaches this app, so trust its X-Forwarded-For
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)  # type: ignore[method-assign] # Flask's documented way
     db.init_app(app)
     app.cli.add_command(cli.users)

@@ -25,7 +25,7 @@ from web_server.token_signer import TokenSigner
 KEY_PREFIX = "idrl_"
 # A change of an account is seen by every process of the web app within this time.
 LOOKUP_S = 5.0
-# Of tokens that are made of a key or a link; longer than a call may take, with a cached key.
+# Tokens issued for a key or a share link; longer than LOOKUP_S plus the longest call.
 _KEY_TOKEN_LIFETIME_S = 120
 _CACHED_KEYS = 4096
 _USE_S = 60

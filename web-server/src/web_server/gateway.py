@@ -209,7 +209,7 @@ class TasksService:
             raise
         except HTTPError as error:
             if isinstance(reason := getattr(error, "reason", error), SSLError):
-                # An operator's mistake: the caller only sees that the service is away.
+                # A wrong setting of the operator's: callers only learn "unavailable".
                 _log.warning("TLS verification of the tasks service failed: %s", reason)
             raise TasksUnavailable from error
         self._answered_at = time.monotonic()
@@ -353,7 +353,7 @@ def _accel_redirect(path: str) -> Response:
     response = Response(headers={"X-Accel-Redirect": path})
     if token := exchanged_token():
         response.headers["X-Accel-Authorization"] = f"Bearer {token}"
-    del response.headers["Content-Type"]  # nginx would prefer it to the clip's
+    del response.headers["Content-Type"]  # else nginx keeps it instead of the clip's own type
     return response
 
 

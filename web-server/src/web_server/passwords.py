@@ -16,7 +16,7 @@ _hasher = PasswordHasher(memory_cost=19456, time_cost=2, parallelism=1)
 _CORES = os.cpu_count() or 1
 # A hash takes 19 MiB and a core for some 50 ms: more at once than cores only cost memory.
 _running = BoundedSemaphore(_CORES)
-# Those that run and those that wait. Each occupies a thread, and other calls need threads too.
+# Running plus waiting. Each occupies a thread, and other calls need threads too.
 _MAX_QUEUED = 22
 _queued = BoundedSemaphore(_CORES + _MAX_QUEUED)
 _MAX_WAIT_S = 10

@@ -73,7 +73,7 @@ def _known_email(value: str) -> str:
     try:
         return _email(value)
     except PydanticCustomError:
-        return value  # no account has it, which is what the answer to a wrong email says
+        return value  # no account matches: same answer as for a wrong email
 
 
 def _new_password(value: str) -> str:

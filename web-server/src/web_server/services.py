@@ -12,7 +12,7 @@ from web_server.login_throttle import LoginThrottle
 from web_server.models import Invitation, User
 from web_server.passwords import hash_password, is_outdated, verify_password
 
-# Any number that no other advisory lock of the database uses.
+# Key of an advisory lock, unique within the database.
 _NAMES_LOCK = 0x1D43
 
 
@@ -59,7 +59,7 @@ def create_user(
     An `invitation` is used up together with the sign-up.
     """
     refuse_taken(username, email)
-    password_hash = hash_password(password)  # slow, so outside of any transaction
+    password_hash = hash_password(password)  # takes long, so before the transaction begins
     # A violated index would be an error, with the email and the hash in PostgreSQL's log.
     user = (
         insert(User)
@@ -75,7 +75,7 @@ def create_user(
                 _use_invitation(invitation)
         if user_id is not None:
             return user_id
-        refuse_taken(username, email)  # unless the other account was deleted meanwhile
+        refuse_taken(username, email)  # does nothing if that account has been deleted since
 
 
 def authenticate(email: str, password: str, throttle: LoginThrottle) -> User:
@@ -89,7 +89,7 @@ def authenticate(email: str, password: str, throttle: LoginThrottle) -> User:
     except BadCredentials:
         throttle.record_failure()
         raise
-    if not throttle.record_success(user.id, user.email):  # deleted meanwhile
+    if not throttle.record_success(user.id, user.email):  # the account was deleted during the check
         raise BadCredentials
     if user.disabled_at is not None:
         raise AccountDisabled
@@ -101,7 +101,7 @@ def _verified(email: str, password: str) -> User:
     known = select(User).where(func.lower(User.email) == func.lower(email))
     with transaction() as session:
         user = session.scalar(known)
-        session.expunge_all()  # what was read stays readable after the commit
+        session.expunge_all()  # keeps loaded attributes readable after the commit
     if not verify_password(password, user.password_hash if user else None) or user is None:
         raise BadCredentials
     if is_outdated(user.password_hash):

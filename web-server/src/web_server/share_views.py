@@ -22,7 +22,7 @@ from web_server.share_tokens import Share, ShareInvalid, ShareTokens, share_url
 # Asks the tasks service to leave out the source's URL, `external_id` and `metadata`.
 _WITHOUT_SECRETS = "shared=true"
 _MAX_BODY_BYTES = 8 * 1024
-# What a link shows of a task's parts.
+# Fields of a part that a share link shows.
 _PART_FACTS = ("number", "segment", "name", "start_s", "end_s", "frames", "size_bytes", "sha256")
 
 

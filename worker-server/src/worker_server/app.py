@@ -51,7 +51,7 @@ from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareAway
 from worker_server.upload_files import UploadBusy
 
-# Redis must fail before the whole of /ready, and that before the web app that asks for it.
+# The probe of Redis must time out before /ready does, and /ready before the web app's request.
 _PROBE_S, _READY_S = 1.0, 2.0
 OPEN_ENDPOINTS = frozenset({"status.health", "status.ready", "status.metrics"})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker_server.models import Brand
 
-# Of one process: a form of 32 MiB, its decoding and encoding need disk, memory and a core.
+# One per process: a form of 32 MiB, decoding and encoding need disk, memory and a core.
 _slot = threading.Semaphore(1)
 _WAIT_S = 5.0
 
@@ -46,7 +46,7 @@ class BrandDraft:
     called_at: float
 
 
-# Takes the draft and the share's folder.
+# Called with the draft and the share's folder.
 Maker = Callable[[BrandDraft, Path], Brand]
 # Draws the brand's preview for a shape such as `16:9`; the last is the share's folder.
 PreviewDrawer = Callable[[Brand, str, Path], bytes]

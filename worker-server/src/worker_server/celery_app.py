@@ -22,15 +22,16 @@ _TRANSPORT = {
     "socket_keepalive": True,
     "health_check_interval": 25,
     "visibility_timeout": 3600,
-    # One try for each wake-up; consumers wait for the broker by themselves.
+    # Do not retry sending a wake-up: the sweeper sends it again. Consumers reconnect by
+    # themselves.
     "max_retries": 1,
     "interval_start": 0,
     "interval_step": 0,
 }
 
 
-# kombu takes a full Redis (maxmemory) for a broken protocol, which ends a worker's main process; as
-# a lost connection the worker waits and connects again.
+# kombu lets OutOfMemoryError (maxmemory reached) end the worker's main process. Listed as a
+# connection error, it makes the worker wait and reconnect instead.
 Transport.connection_errors = (*Transport.connection_errors, OutOfMemoryError)
 
 

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 db = SQLAlchemy(model_class=Base)
 _transaction = transactions(db.session)
-# Of the trigger that refuses rows of an account that does not exist any more.
+# Name in the error raised by the trigger that rejects rows of a deleted account.
 _OWNER_EXISTS = "owner_exists"
 
 
@@ -101,11 +101,11 @@ ENGINE_OPTIONS: dict[str, Any] = {
     "pool_events": [(_refuse_dead, "checkout"), (_note_return, "checkin"), (_roll_back, "reset")],
     "pool_reset_on_return": None,
     "pool_size": 10,
-    "pool_use_lifo": True,  # the server process that was used last has warm caches
+    "pool_use_lifo": True,  # the most recently used backend has warm caches
     "max_overflow": 10,
     "pool_timeout": 5,
     "pool_recycle": 1800,
-    "hide_parameters": True,  # an error's text goes to the log, and URLs may hold secrets
+    "hide_parameters": True,  # errors are logged, and parameters may contain URLs with secrets
 }
 
 # A call of the service is answered within 15 s, so none may use a connection for longer than this.

@@ -109,7 +109,7 @@ _SOURCE = Handling(Fault.SOURCE, Bound.FIRST)
 _SOURCE_AWAY = Handling(Fault.SOURCE, Bound.SOURCE_RETRY)
 _SHARE = Handling(Fault.SHARE, Bound.NEVER, "`share` or `share_space` fails")
 _MACHINE = Handling(Fault.MACHINE, Bound.ATTEMPTS)
-# The same input most likely fails again: each attempt has tried every renderer already.
+# Retry once: the same input most likely fails again, as each attempt tries every renderer.
 _REPEATABLE = Handling(Fault.MACHINE, Bound.SECOND)
 _QUOTA = Handling(Fault.QUOTA, Bound.FIRST)
 _INTERNAL = Handling(Fault.INTERNAL, Bound.NEVER, "`faults` fails")
@@ -144,7 +144,7 @@ def handling_of(code: FailureCode) -> Handling:
     return _HANDLING.get(code, _CALLER if is_callers else _SOURCE)
 
 
-# What the row says of an internal error; the log says more.
+# Error text in the task's row for an internal error; details are only in the log.
 INTERNAL_ERROR_SENTENCE = "Something went wrong on our side."
 
 

@@ -14,7 +14,7 @@ from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
 _MIN_SWEEP_AGE_S = 15.0
-# Steps without which tasks stand still.
+# Steps of the sweeper without which tasks stop.
 _STEPS = ("leases", "wakeups", "files")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EXTENSION = "idrl_settings"
 
 _DAY_S = 86_400
-# Far beyond any video and any patience; an infinite one has no place in PostgreSQL.
+# Upper limit for seconds; PostgreSQL intervals cannot hold infinity.
 _MAX_S = 1e9
 
 X264Preset = Literal[
@@ -47,7 +47,7 @@ class Settings(AppSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^rediss?://")
-    # The authority of Redis's certificate, for rediss://; the machine's own list where not given.
+    # CA of Redis's certificate for rediss://; default: the system's CAs.
     redis_ca: FilePath | None = None
     remote_folder: Path = Path("/usr/remote_folder")
     # Encoding happens here, on a local disk, never on the share.
@@ -58,12 +58,10 @@ class Settings(AppSettings):
     logo_seconds: float = Field(1, ge=0, le=10)
     render_engine: Literal["ffmpeg", "moviepy"] = "ffmpeg"
     render_copy: bool = True
-    # Of `balanced` quality; None is what that has by itself.
+    # Overrides of `balanced` quality; None keeps its own value.
     render_preset: X264Preset | None = None
     render_crf: int | None = Field(None, ge=0, le=51)
-    render_threads: int = Field(
-        0, ge=0, le=64
-    )  # 0: the cores divided among the renders that run at once
+    render_threads: int = Field(0, ge=0, le=64)  # 0: divide the cores among concurrent renders
     render_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)
     render_max_fps: int = Field(60, ge=1, le=120)
@@ -86,7 +84,7 @@ class Settings(AppSettings):
     source_max_seconds: float = Field(4 * 3600, gt=0, le=_MAX_S)
     source_retry_s: float = Field(900, ge=0, le=_MAX_S)
 
-    # What each account may have; 0 is no limit.
+    # Quotas per account; 0 is unlimited.
     quota_live_tasks: int = Field(0, ge=0, le=MAX_BIGINT)
     quota_bytes: int = Field(0, ge=0, le=MAX_BIGINT)
     quota_source_seconds_per_day: int = Field(0, ge=0, le=MAX_BIGINT)
@@ -125,7 +123,7 @@ class Settings(AppSettings):
     @property
     def quotas(self) -> "Quotas":
         """The limits of accounts that have none of their own."""
-        from worker_server.queue.quotas import Quotas  # checking settings needs no SQLAlchemy
+        from worker_server.queue.quotas import Quotas  # late: it imports SQLAlchemy
 
         return Quotas(self.quota_live_tasks, self.quota_bytes, self.quota_source_seconds_per_day)
 
@@ -137,7 +135,7 @@ class Settings(AppSettings):
 
 def attach(settings: Settings) -> None:
     """Make `settings` what `current()` returns in the current app."""
-    from flask import current_app  # checking settings needs no Flask
+    from flask import current_app  # late: checking settings needs no Flask
 
     current_app.extensions[_EXTENSION] = settings
 

@@ -169,7 +169,7 @@ def _copy(source: BinaryIO, copy: FileIO) -> int:
     while chunk := source.read(_COPY_BYTES):
         crc32 = zlib.crc32(chunk, crc32)
         left = memoryview(chunk)
-        while left:  # a raw file may take less than it is given
+        while left:  # an unbuffered write may be partial
             left = left[copy.write(left) :]
     return crc32
 
@@ -208,7 +208,7 @@ def remove_files(
     if first_error is None and not keep:
         first_error = _remove_folder(folder)
     try:
-        require_mounted(remote)  # files of a share that was unmounted meanwhile only seem gone
+        require_mounted(remote)  # if the share was unmounted, the file is not really missing
     except OSError as error:
         first_error = first_error or error
     return Removed(freed_bytes, first_error)
@@ -238,7 +238,7 @@ def _remove_folder(folder: Path) -> OSError | None:
         folder.rmdir()
     except FileNotFoundError:
         return None
-    except OSError as error:  # a file has appeared meanwhile
+    except OSError as error:  # a file was created concurrently
         return error
     return None
 

@@ -32,7 +32,7 @@ from worker_server.queue import workers
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
-# Any number that nothing else in this database locks; a group's place in the list is added.
+# Key of an advisory lock, unique within the database; a group's index is added.
 _LOCK = 0x5EE9
 _FILES_EVERY_S = 1.0
 _SELDOM_S = 600.0

@@ -88,7 +88,7 @@ def old_uploads(remote: Path, min_age_s: float) -> list[uuid.UUID]:
     settled = time.time() - min_age_s
     old = []
     for entry in entries:
-        # A name of the NFS client's own, and a file that was removed meanwhile.
+        # Skip `.nfs…` names of the NFS client, and files removed since the listing.
         with suppress(ValueError, FileNotFoundError):
             if entry.stat().st_mtime < settled:
                 old.append(uuid.UUID(entry.name))

@@ -99,7 +99,7 @@ def start_worker_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 # 
     beat = WorkerHeartbeat(flask_app, state.worker_name, kinds, scratch)
     beat.start()
     signals.worker_shutdown.connect(lambda **_: beat.stop(), weak=False)
-    if "fetch" in kinds:  # these workers alone reach other hosts
+    if "fetch" in kinds:  # only fetch workers connect to other hosts
         senders = WebhookSenders(flask_app, settings)
         senders.start()
         signals.worker_shutdown.connect(lambda **_: senders.stop(), weak=False)

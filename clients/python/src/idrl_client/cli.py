@@ -221,7 +221,7 @@ def main() -> NoReturn:
     """Run the command; an error is one line on standard error, and an exit code."""
     import truststore
 
-    truststore.inject_into_ssl()  # proxies' own certificates are in the system's store alone
+    truststore.inject_into_ssl()  # a proxy's CA is only in the system's store, not in certifi
     output.allow_every_name()
     is_json = "--json" in sys.argv
     try:
@@ -239,7 +239,7 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         output.say("idrl: interrupted; with -o the same command again continues")
         code = _INTERRUPTED
-    except BrokenPipeError:  # `idrl ls | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `idrl ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

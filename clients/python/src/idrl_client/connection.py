@@ -53,7 +53,7 @@ class Connection:
         self._session = requests.Session()
         self._session.auth = _Bearer(key)
         if _host(self.base_url) in _LOOPBACK:
-            self._session.trust_env = False  # a proxy has a loopback of its own
+            self._session.trust_env = False  # a proxy could not reach this machine's loopback
 
     def call(
         self,

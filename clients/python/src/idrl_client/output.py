@@ -24,7 +24,7 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    try:  # bytes of a path that are no text
+    try:  # a path may hold bytes that are not valid UTF-8
         return text.encode("ascii", "surrogateescape"), error.end
     except UnicodeEncodeError:
         return codecs.backslashreplace_errors(error)

@@ -25,7 +25,7 @@ def _from_json(path: Path, text: str) -> list[NewSegment]:
         segments: list[NewSegment] = json.loads(text)
     except ValueError as error:
         raise LocalFault(f"{path} is not valid JSON: {error}") from error
-    return segments  # the system judges the rest, and names each field that is wrong
+    return segments  # the server validates the fields and names each wrong one
 
 
 def _from_csv(path: Path, text: str) -> list[NewSegment]:

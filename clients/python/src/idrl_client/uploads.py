@@ -11,7 +11,7 @@ from idrl_client.errors import IdrlError, LocalFault, Refused, Unreachable
 
 _PIECE_BYTES = 8 * 1024 * 1024
 _TUS = {"Tus-Resumable": "1.0.0"}
-# In a row without a byte that arrived.
+# Consecutive attempts without a byte transferred.
 _ATTEMPTS = 5
 Remember = Callable[[str], None]
 Tell = Callable[[int], None]
@@ -45,7 +45,7 @@ def upload(
 
 
 def _create(connection: Connection, path: Path, size_bytes: int) -> str:
-    # The bytes of the name, whatever the locale takes them for.
+    # The bytes of the file name, independent of the locale.
     readable = os.fsencode(path.name).decode(errors="replace")
     name = b64encode(readable.encode()).decode()
     headers = {"Upload-Length": str(size_bytes), "Upload-Metadata": f"filename {name}"}
@@ -68,7 +68,7 @@ def _send_all(
             fault = error
         arrived = _offset(connection, upload_id)
         if arrived is None:
-            return  # finished, and a task has it already
+            return  # complete, and already used by a task
         failures = 0 if arrived > offset else failures + 1
         if failures == _ATTEMPTS:
             raise fault or Unreachable(f"{path} does not arrive at {connection.base_url}")

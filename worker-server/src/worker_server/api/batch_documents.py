@@ -6,7 +6,7 @@ from typing import Any
 from worker_server.api.batch_queries import BatchFacts
 from worker_server.queue.statuses import TaskStatus
 
-_LIVE_PROGRESS = range(3, 100)  # percent, of which an estimate can be made
+_LIVE_PROGRESS = range(3, 100)  # percent; an estimate needs some progress, and some left
 
 
 def batch_document(batch: BatchFacts, task_ids: list[str] | None = None) -> dict[str, Any]:

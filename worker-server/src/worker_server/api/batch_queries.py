@@ -8,7 +8,7 @@ from worker_server.api.queries import CREATED_US, TIME
 from worker_server.db import PreparedQuery, fetch_json
 from worker_server.queue.statuses import TaskStatus
 
-# As in task documents; failed and aborted tasks count as finished, too.
+# The same progress as in task documents; failed and canceled tasks count as 100.
 _PROGRESS = f"""CASE
     WHEN status = '{TaskStatus.PROCESSING}' THEN least(99, 10 + 0.9 * coalesce(
         (SELECT avg(progress) FROM parts WHERE task_id = tasks.id), 0))

@@ -90,7 +90,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 def _parse_new_batch() -> NewBatch:
     """Return the body; raise what `parse_body` raises, or RequestEntityTooLarge."""
     request.max_content_length = MAX_BATCH_BODY_BYTES
-    read_body()  # so that a slow sender delays no one
+    read_body()  # read before taking the lock: a slow client must not hold it
     with _PARSING:
         return parse_body(NewBatch)
 

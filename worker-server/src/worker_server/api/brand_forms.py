@@ -12,7 +12,7 @@ from worker_server.api.labels import Name
 
 FILES = ("before", "after", "watermark")
 MAX_BYTES = 32 * 1024**2
-# What surrounds the files: names, boundaries, the other fields.
+# Bytes of the form besides its files: part headers, boundaries, other fields.
 _OVERHEAD_BYTES = 64 * 1024
 _MAX_PARTS = 20
 

@@ -51,7 +51,7 @@ class PreviewQuery(Query):
 def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprint:
     """Return the routes; `make` checks and stores a brand, `draw` returns its preview."""
     routes = Blueprint("brands", __name__, url_prefix="/brands")
-    # These bound the calls that wait for `making_slot`, of which a process has one.
+    # Bounds the calls that wait for `making_slot`; each process has one slot.
     making = slots_for("brands", _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT)
     drawing = slots_for("pictures", MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT)
 

@@ -10,7 +10,7 @@ _ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)(\.|$)", re.IGNORECASE)
 _MAX_BYTES = 120
-_MAX_FILE_BYTES = 255  # ext4, APFS
+_MAX_FILE_BYTES = 255  # the limit of ext4 and APFS
 
 
 def stem_of(name: str) -> str:

@@ -15,8 +15,8 @@ from worker_server.api.preconditions import checked_environ
 from worker_server.api.share_access import ShareAccess
 from worker_server.api.slots import slots_for
 
-# Files that are being sent: with ZIPs the service has a few threads more, to refuse others
-# (idrl_common.gunicorn_worker).
+# Concurrent downloads, ZIPs included. The service has a few more threads for them, so that it can
+# refuse the others (idrl_common.gunicorn_worker).
 _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 44, 32
 Hold = Callable[[], Callable[[], None]]
 

@@ -15,7 +15,7 @@ from worker_server.api.poster_queries import PosterNotFound, PublishedPart
 
 COLUMNS = 6
 MAX_TILES = 96
-TILE = 240  # pixels, of the longer side
+TILE = 240  # pixels, longer side
 _MARGIN, _LABEL = 8, 24
 _BACKGROUND, _EMPTY, _INK = "#18181b", "#3f3f46", "#f4f4f5"
 _JPEG_QUALITY = 80

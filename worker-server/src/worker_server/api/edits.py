@@ -13,7 +13,7 @@ from worker_server.errors import FailureCode
 from worker_server.limits import MAX_PARTS
 from worker_server.queue.planning import Editor
 
-_ROUNDING_S = 0.0005  # as planning has it
+_ROUNDING_S = 0.0005  # the tolerance that planning uses
 
 
 def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 _MAX_NAME_LENGTH = 200
 _MAX_METADATA_BYTES = 4096
-# The parser of JSON takes 200 levels; documents show metadata some levels below their own.
+# The JSON parser accepts 200 levels; documents nest the metadata a few levels deeper.
 _MAX_METADATA_LEVELS = 100
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 
@@ -35,7 +35,7 @@ def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
         raise PydanticCustomError("string_nul", "Must not contain a NUL character.")
     try:
         compact = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError as error:  # 1e400 is JSON, but no number of Python's
+    except ValueError as error:  # 1e400 is valid JSON, but infinite as a float
         raise PydanticCustomError("finite_number", "Numbers must be finite.") from error
     if len(compact.encode()) > _MAX_METADATA_BYTES:
         raise PydanticCustomError("metadata_too_large", "Must be at most 4096 bytes of JSON.")

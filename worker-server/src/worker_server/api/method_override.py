@@ -23,7 +23,7 @@ class OverrideUploadMethods:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        method = environ.get(_HEADER, "").upper()  # as the app reads methods
+        method = environ.get(_HEADER, "").upper()  # Werkzeug compares methods in upper case
         if method and environ["REQUEST_METHOD"] == "POST" and _is_upload(environ):
             environ["REQUEST_METHOD"] = method
             if method == "HEAD":

@@ -29,7 +29,7 @@ def blueprint(
 ) -> Blueprint:
     """Return the routes."""
     routes = Blueprint("posters", __name__)
-    # Each takes some tenths of a second of the processor, and some MiB.
+    # Drawing one sheet takes some 0.1 s of CPU time and a few MiB.
     drawing = ShareAccess(_MAX_PARALLEL_SHEETS)
     waiting = slots_for("pictures", MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT)
 
@@ -37,7 +37,7 @@ def blueprint(
     def get_poster(task_id: str, number: int) -> BaseResponse:
         clip = get_clip(caller().user_id, parse_id(task_id, TaskNotFound), number)
         path = poster_path(Path(clip.path))
-        # No two attempts publish under the same path.
+        # A path identifies the content: no two attempts publish under the same one.
         tag = hashlib.sha256(str(path).encode()).hexdigest()
         try:
             name = f"{clip.task_id}-{number}.jpg"

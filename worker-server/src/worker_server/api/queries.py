@@ -47,7 +47,7 @@ FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
 # task shows depends on its parts' rows too, whose versions only grow, and on its expiry.
 PARTS_VERSION = "count(*) || ' ' || coalesce(sum(parts.xmin::text::bigint), 0)"
 _EXPIRY_VERSION = "coalesce(expiry.at || ' ' || expiry.is_soon, '')"
-# The answer is one text: psycopg2 would make an object of each column, in Python.
+# PostgreSQL builds the JSON text: psycopg2 would make a Python object of each column.
 _TASK = PreparedQuery(
     "fetch_task",
     "uuid, bigint",
@@ -133,7 +133,7 @@ class TaskFacts(TypedDict):
     name: str | None
     external_id: str | None
     metadata: dict[str, Any] | None
-    edit: NotRequired[dict[str, Any] | None]  # not in lists
+    edit: NotRequired[dict[str, Any] | None]  # absent in lists
     callback_url: str | None
     status: str
     progress: int

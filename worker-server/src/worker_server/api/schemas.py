@@ -59,7 +59,7 @@ Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in
 Statuses = Annotated[tuple[str, ...], BeforeValidator(_split_statuses)]
 
 
-# Longer than `check_url` allows, as of a task's URL.
+# Longer than `check_url` allows: that check has an error code of its own, as for `url`.
 CallbackUrl = Annotated[CleanStr, Field(min_length=1, max_length=MAX_BODY_BYTES)]
 _NOT_GIVEN: Any = object()
 _UUID = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
@@ -68,9 +68,9 @@ _UUID = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 class NewTask(Body):
     """The body of POST /tasks."""
 
-    # Before `url`, which is checked against it.
+    # Declared before `url`, whose validator reads it.
     upload_id: str | None = Field(None, pattern=_UUID)
-    # Longer than `check_url` allows, which has a code of its own for that.
+    # Longer than `check_url` allows: that check has an error code of its own.
     url: CleanStr = Field(_NOT_GIVEN, validate_default=True, max_length=MAX_BODY_BYTES)
     name: Name | None = None
     external_id: ExternalId | None = None
@@ -104,7 +104,7 @@ class NewBatch(Body):
     items: list[Any] = Field(min_length=1, max_length=500)
     name: Name | None = None
     callback_url: CallbackUrl | None = None
-    edit: Edit | None = None  # of the items that have none; field by field of the others
+    edit: Edit | None = None  # defaults for the fields that an item does not set
 
 
 class BatchListing(Query):
@@ -129,7 +129,7 @@ class EventListing(Query):
 
     max: int = Field(200, ge=1, le=1000)
     after: int = Field(-1, ge=-1, le=2**63 - 1)
-    cursor: CleanStr | None = None  # counts instead of `after`
+    cursor: CleanStr | None = None  # takes precedence over `after`
 
 
 class Listing(Query):
@@ -288,7 +288,7 @@ def source_document(facts: dict[str, Any]) -> dict[str, Any] | None:
         TypeError,
         ValueError,
         ZeroDivisionError,
-    ):  # another version wrote them
+    ):  # stored by another release in another format
         return None
 
 

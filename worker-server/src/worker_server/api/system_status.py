@@ -25,7 +25,7 @@ _FAILURES = text("""
     WHERE status = :failed_status AND finished_at > now() - interval '24 hours'
     GROUP BY error_code ORDER BY count(*) DESC, error_code
 """)
-# Of yesterday and today (UTC): a day that has just begun says little.
+# The sums of yesterday and today (UTC): just after midnight, today alone would be too few tasks.
 _SPEED = text("""
     SELECT coalesce(sum(timed_s), 0) AS timed_s, coalesce(sum(busy_s), 0) AS busy_s,
         coalesce(sum(rendered_s), 0) AS rendered_s

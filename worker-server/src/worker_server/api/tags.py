@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from flask import Response, request
 
-# Raise this whenever documents are written differently of the same rows.
+# Increment when the same rows produce another document, so that cached ETags stop matching.
 _FORMAT = "1"
 
 

@@ -25,7 +25,7 @@ from worker_server.api.queries import (
 from worker_server.db import PreparedQuery, fetch_json
 
 SCAN_LIMIT = 5000
-# `tasks.*` has no system columns.
+# `tasks.*` does not include xmin, a system column.
 _COLUMNS = "tasks.*, tasks.xmin AS row_xmin"
 
 

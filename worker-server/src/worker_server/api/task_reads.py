@@ -38,7 +38,7 @@ def page_response(
 ) -> Response:
     """Return the page that the query names, or 304; raise CursorInvalid."""
     page_request = _page_request(owner_id, query)
-    # The end of a search's page depends on tasks that the page does not show.
+    # With `q`, the page's end depends on tasks not on it, so its tag is known only afterwards.
     if tags.is_conditional() and query.q is None:
         tag = tags.weak_tag(fetch_row_versions(page_request), blocked_by)
         if tags.is_known(tag):
@@ -67,7 +67,7 @@ def events_response(owner_id: int, task_id: uuid.UUID, query: EventListing) -> R
     page = events[: query.max]
     response = jsonify([event_document(event) for event in page])
     if len(events) > len(page):
-        # Ids are in order of creation, and the cursor needs a number alone.
+        # Ids ascend with creation, so the cursor needs only the id.
         end = Position(page[-1].id, task_id)
         response.headers["Link"] = next_link(cursors.encode(end, owner_id, list_name))
     return response

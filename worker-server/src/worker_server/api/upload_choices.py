@@ -7,7 +7,7 @@ from idrl_common.problems import FieldError
 from worker_server.api.schemas import NewTask
 from worker_server.queue import uploads
 
-# Status and code, where an upload is named alone.
+# HTTP status and code for a single upload_id.
 UPLOAD_PROBLEMS: Mapping[type[Exception], tuple[int, str]] = {
     uploads.UploadNotFound: (404, "upload_not_found"),
     uploads.UploadGone: (410, "upload_gone"),

@@ -22,8 +22,8 @@ from worker_server.upload_files import (
 )
 
 Read = Callable[[int], bytes]
-# A call that takes longer ends with the bytes so far, and its caller goes on with the next one. Not
-# with a checksum, without all of which they do not count.
+# A longer call ends with the bytes received so far, and the client resumes. With Upload-Checksum
+# they would be discarded, so such a call has no limit of this kind.
 _MAX_CALL_S = 300
 _CONFIRM_EVERY_BYTES, _CONFIRM_EVERY_S = 32 * 1024 * 1024, 5.0
 _MIN_READ_BYTES, _MAX_READ_BYTES = 1024, 256 * 1024
@@ -119,7 +119,8 @@ def receive(
             receiver = _Receiver(descriptor, state, checksum)
             left_bytes = state.length_bytes - state.offset_bytes
             try:
-                # Of a chunked body one byte more, which tells that it has too many.
+                # For a chunked body read one byte more than allowed, to notice one that is too
+                # long.
                 receiver.receive(read, left_bytes + 1 if length is None else length)
             except OSError:
                 with suppress(OSError):

@@ -37,7 +37,7 @@ from worker_server.settings import Settings, current
 from worker_server.share_monitor import ShareMonitor
 
 Answer = tuple[Response, int]
-# A list of a thousand tasks occupies the processor for as long as fifty short calls.
+# A list of 1000 tasks takes as much CPU time as 50 short calls.
 _LONG_LIST = 200
 _MAX_LONG_LISTS, _MAX_LONG_LISTS_PER_ACCOUNT = 6, 2
 

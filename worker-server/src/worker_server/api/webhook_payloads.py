@@ -15,7 +15,7 @@ from worker_server.queue.unsent import EventsUnsent
 from worker_server.queue.webhooks import WebhookEvent
 
 Result = TypeVar("Result")
-# Another event may come between storing payloads and the deletion, such as that of a batch.
+# Another event may be recorded between storing the payloads and the deletion, such as batch.done.
 _MAX_TRIES = 10
 
 
@@ -39,7 +39,7 @@ def delete_with_payloads(delete: Callable[[], Result]) -> Result:
 def _last_payload(event: WebhookEvent) -> tuple[uuid.UUID, str] | None:
     try:
         return event.id, payload_of(event)
-    except (TaskNotFound, BatchNotFound):  # another call has deleted it meanwhile
+    except (TaskNotFound, BatchNotFound):  # deleted by a concurrent call
         return None
 
 
@@ -47,7 +47,7 @@ def _data(event: WebhookEvent) -> dict[str, Any]:
     if event.batch_id is not None:
         return batch_document(*get_batch(event.owner_id, event.batch_id))
     if event.task_id is None:
-        return {"webhook_id": str(event.webhook_id)}  # of a test
+        return {"webhook_id": str(event.webhook_id)}  # a test event belongs to no task
     task, parts = get_task(event.owner_id, event.task_id)
     data = task_document(task, PartTotals.of(parts), parts)
     return data if event.part is None else {**data, "part": event.part}

@@ -118,7 +118,7 @@ def _local_header(member: Member) -> bytes:
 
 def _directory_entry(member: Member, offset: int) -> bytes:
     size, name = member.size_bytes, member.name.encode()
-    # Those that do not fit 32 bits, in this order.
+    # The ZIP64 extra field: only values that do not fit 32 bits, in this order.
     long = [value for value in (size, size, offset) if value >= _MAX_32]
     extra = pack(f"<HH{len(long)}Q", 1, 8 * len(long), *long) if long else b""
     version = _ZIP64_VERSION if extra else _PLAIN_VERSION

@@ -67,7 +67,7 @@ class Dialer:
         family, kind, protocol, address = answer
         try:
             connection = socket.socket(family, kind, protocol)
-        except OSError:  # such as IPv6 on a machine that has none
+        except OSError:  # for example IPv6 on a machine without it
             return None
         try:
             self._watchdog.watch(connection)

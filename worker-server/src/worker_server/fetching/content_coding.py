@@ -7,7 +7,7 @@ does register counts only where the first bytes agree.
 
 from collections.abc import Mapping
 
-# As many of the first bytes as are needed to tell.
+# Bytes needed to recognize a content coding.
 MAGIC_BYTES = 4
 _MAGIC = {
     "gzip": b"\x1f\x8b",
@@ -15,7 +15,7 @@ _MAGIC = {
     "compress": b"\x1f\x9d",
     "x-compress": b"\x1f\x9d",
     "zstd": b"\x28\xb5\x2f\xfd",
-    "br": b"",  # it has none: the header has to be believed
+    "br": b"",  # Brotli has no magic number, so only the header tells
 }
 
 

@@ -33,7 +33,7 @@ class Cookies:
             if len(value) <= _MAX_COOKIE_BYTES:
                 fields["Set-Cookie"] = value
         request = _request(url)
-        # The jar reads `info()` of a response and nothing else.
+        # http.cookiejar only calls `info()` of a response.
         response_like: Any = _SetCookies(fields)
         for cookie in self._jar.make_cookies(response_like, request):
             if len(self._jar) < _MAX_COOKIES:

@@ -21,13 +21,13 @@ from worker_server.fetching.errors import UrlRefused
 MAX_LENGTH = 2048
 SCHEMES = {"http": 80, "https": 443}
 PORTS = frozenset({80, 443, 8080, 8443})
-# RFC 6761, RFC 6762 and the name clouds give to their own services.
+# RFC 6761, RFC 6762, and `internal`, which clouds use for their metadata services.
 _LOCAL_NAMES = ("localhost", "internal", "local", "localdomain")
 _AFTER_AUTHORITY = re.compile(r"[^:/?#]+://[^/?#]*(?P<target>[^#]*)", re.DOTALL)
 # RFC 3986: what is neither reserved nor unreserved, and a percent sign without two digits.
 _ILLEGAL = re.compile(r"[^A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]|%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-# What `surrogateescape` makes of bytes that are not UTF-8.
+# Lone surrogates, to which `surrogateescape` maps bytes that are not UTF-8.
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 

@@ -18,7 +18,7 @@ from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _BATCH_SIZE = 100
-# The files of a brand are published before its row is stored.
+# A brand's files are published before its row is stored: do not remove younger ones.
 _SETTLED_S = 600
 
 
@@ -43,7 +43,7 @@ def remove_unneeded_brands(settings: Settings) -> None:
     for owner_id in owners_with_files(settings.remote_folder):
         try:
             _remove_unused(owner_id, settings)
-        except OSError as error:  # those of other accounts can be removed all the same
+        except OSError as error:  # continue with the brands of other accounts
             extra = {"owner_id": owner_id, "error": type(error).__name__}
             _log.warning("files of brands are left", extra=extra)
 

@@ -13,8 +13,8 @@ from worker_server import media
 from worker_server.queue.parts import PlannedPart
 from worker_server.settings import Settings
 
-_OPERATORS = media.Quality.BALANCED  # RENDER_PRESET and RENDER_CRF are of this one
-_BEFORE_EDITS = media.Profile("ultrafast", 22)  # of 0.1.0, the last release without edits
+_OPERATORS = media.Quality.BALANCED  # the quality that RENDER_PRESET and RENDER_CRF override
+_BEFORE_EDITS = media.Profile("ultrafast", 22)  # the settings of 0.1.0, which stored no edits
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from worker_server.queue.uploads import upload_of
 from worker_server.settings import Settings
 
 Facts: TypeAlias = dict[str, Any]
-# Of the file as it came: preparing changes them.
+# Facts of the downloaded file, kept as they are when it is remuxed or normalized.
 _ORIGINAL = ("size_bytes", "width", "height", "video_codec", "audio_codec")
 
 
@@ -58,7 +58,7 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
-    # If this raises, the step may have been committed all the same: then the source is needed.
+    # If this raises, the commit may still have happened, and then the file is needed: keep it.
     path = str(target.relative_to(settings.remote_folder))
     if leases.begin_processing(lease, facts, path, parts, settings.quotas):
         _wake_renders(lease, len(parts))
@@ -74,7 +74,7 @@ def _fetched_before(claim: TaskClaim, settings: Settings) -> tuple[Facts, Path] 
     path = settings.remote_folder / claim.source_path
     try:
         Source.from_json(claim.source)
-    except (KeyError, TypeError, ValueError):  # another version wrote it
+    except (KeyError, TypeError, ValueError):  # stored by another release in another format
         return None
     return (claim.source, path) if path.is_file() else None
 
@@ -99,7 +99,7 @@ def _fetch_source(
 def _wake_renders(lease: TaskLease, count: int) -> None:
     wakeups.send(wakeups.RENDER, count)
     if preempt_for(lease.task_id):
-        wakeups.send(wakeups.RENDER)  # for the part that waits again
+        wakeups.send(wakeups.RENDER)  # the preempted part is pending again
 
 
 def _limits(settings: Settings) -> ProbeLimits:

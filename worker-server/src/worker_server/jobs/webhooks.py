@@ -10,7 +10,7 @@ from worker_server.queue import webhooks
 from worker_server.queue.webhooks import Delivery, Outcome
 from worker_server.webhooks.sending import TIMEOUT_S, Sender
 
-# An attempt, and the statements around it; then its sender counts as dead.
+# Longer than an attempt with its statements; afterwards its sender counts as dead.
 LEASE_S = 3 * TIMEOUT_S
 
 
@@ -21,7 +21,7 @@ def send_due(sender: Sender, should_stop: Callable[[], bool], lease_s: float = L
         attempted += 1
         try:
             outcome = attempt(sender, delivery, should_stop)
-        except Stopped:  # the lease runs out, and another sender takes the delivery
+        except Stopped:  # its lease expires, and another sender claims the delivery
             break
         webhooks.settle(delivery, outcome)
     return attempted

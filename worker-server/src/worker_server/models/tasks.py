@@ -41,7 +41,7 @@ class Task(Work, Base):
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
     owner_id: Mapped[int] = mapped_column(BigInteger)
     url: Mapped[str]
-    name: Mapped[str | None]  # null: the URL's file name, as releases before 0.2.0 leave it
+    name: Mapped[str | None]  # null: tasks of 0.1.0; the URL's file name is shown
     external_id: Mapped[str | None]
     edit: Mapped[dict[str, Any] | None]  # null: accepted by a release before 0.2.0
     caller_metadata: Mapped[dict[str, Any] | None] = mapped_column(
@@ -62,9 +62,9 @@ class Task(Work, Base):
     canceled_in_ms: Mapped[int | None]
     freed_bytes: Mapped[int | None] = mapped_column(BigInteger)
     keep: Mapped[bool] = mapped_column(server_default="false")
-    unkept_at: Mapped[datetime | None]  # since when it is no longer kept
+    unkept_at: Mapped[datetime | None]  # when `keep` was switched off
     starts_manually: Mapped[bool] = mapped_column(server_default="false")
-    planned_at: Mapped[datetime | None]  # while it is planned
+    planned_at: Mapped[datetime | None]  # set while the status is planned
     start_requested_at: Mapped[datetime | None]
     planned_s: Mapped[float | None] = mapped_column(Double)  # counted towards the day's quota
     callback_url: Mapped[str | None]
@@ -166,8 +166,8 @@ class Part(Work, Base):
     end_frame: Mapped[int] = mapped_column(BigInteger)
     start_s: Mapped[float] = mapped_column(Double)
     end_s: Mapped[float] = mapped_column(Double)
-    segment: Mapped[int | None]  # of the edit; null where it has none
-    name: Mapped[str | None]  # the segment's
+    segment: Mapped[int | None]  # index of the edit's segment; null without segments
+    name: Mapped[str | None]  # name of the segment
     status: Mapped[str] = mapped_column(String(9), server_default=PartStatus.WAITING)
     path: Mapped[str | None]
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)

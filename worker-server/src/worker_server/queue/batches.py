@@ -19,9 +19,9 @@ from worker_server.queue.statements import load
 from worker_server.queue.submissions import Submission
 from worker_server.queue.unsent import require_payloads
 
-# As text, as for tasks: SQLAlchemy compiles an upsert each time.
+# SQL text as in submissions.py: SQLAlchemy compiles an upsert at each execution.
 _INSERT_BATCH = load("insert_batch")
-# The batch of a known key may be deleted between INSERT and SELECT, as for tasks.
+# A batch with this key may be deleted between INSERT and SELECT; the INSERT is then repeated.
 _MAX_TRIES = 10
 
 
@@ -82,7 +82,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
         batch = session.scalar(owned.with_for_update())
         if batch is None:
             return None
-        # In one order, or two deletions of a batch would deadlock.
+        # Sorted: two deletions of one batch would deadlock otherwise.
         tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
         deletions = delete_locked_tasks(session, session.scalars(tasks).all())
         for pending in (Deletion.CANCELING, Deletion.CANCELED):

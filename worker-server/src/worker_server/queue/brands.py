@@ -29,9 +29,9 @@ BUILT_IN, NONE = "built-in", "none"
 MAX_BRANDS = 100
 # A failed task can be retried with its deleted brand for this long.
 KEPT_HOURS = 24
-# A task is stored a moment after its brand was looked up.
+# A task is stored shortly after the check that its brand exists.
 _GRACE = timedelta(minutes=1)
-# Any number that no other advisory lock of the database uses.
+# Key of an advisory lock, unique within the database.
 _LOCK = 0xB4A9D
 _DEFAULT = PreparedQuery(
     "brand_default",
@@ -125,7 +125,7 @@ def set_default(owner_id: int, brand_id: str | None) -> str:
         if brand_id is None:
             session.execute(delete(BrandDefault).where(BrandDefault.owner_id == owner_id))
             return BUILT_IN
-        # Locked, so that a deletion of the brand meets the row of the default.
+        # FOR UPDATE: a concurrent deletion of the brand waits, and then sees the default's row.
         if brand_id not in _existing(session, owner_id, [brand_id], locked=True):
             raise BrandNotFound
         row = insert(BrandDefault).values(owner_id=owner_id, brand_id=brand_id)

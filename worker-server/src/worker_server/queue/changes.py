@@ -35,7 +35,7 @@ def change_task(
         named = dict(values)
         if named.get("name", "") is None:
             named["name"] = uploads.default_name(session, url) or default_name(url)
-        if named.get("keep") is False:  # the notice of its expiry begins, unless it has
+        if named.get("keep") is False:  # starts the notice period, unless it is running
             named["unkept_at"] = case((Task.keep, func.now()), else_=Task.unkept_at)
         changed = update(Task).where(Task.id == task_id)
         session.execute(changed.values({**named, "updated_at": func.now()}))

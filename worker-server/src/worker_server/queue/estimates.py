@@ -56,7 +56,7 @@ def read_estimates() -> dict[str, float]:
     parallel, estimates, ahead = max(1, speed.running), {}, 0
     for round_of_turns in zip_longest(*by_owner.values()):
         turn = [task_id for task_id in round_of_turns if task_id is not None]
-        ahead += len(turn)  # of the owners in this round, this task's own turn may be the last
+        ahead += len(turn)  # worst case: this owner's turn is the last of the round
         left_s = round(speed.task_s * (1 + (ahead - 1) / parallel), 1)
         estimates.update(dict.fromkeys(turn, left_s))
     return estimates

@@ -15,7 +15,7 @@ _MEANING = {
 }
 
 
-# Groups that grow with each release are named by what they have in common.
+# Names for groups of codes that grow with each release.
 _NAMES = {
     (Fault.CALLER, Bound.FIRST): "`url_…`, `too_many_redirects`, `edit_…`",
     (Fault.SOURCE, Bound.FIRST): "all others",

@@ -36,7 +36,7 @@ _NO_QUOTAS = Quotas()
 _BEFORE_PLANNING = select(
     Task.owner_id,
     Task.planned_s,
-    # An older release has planned it, and counted what it had to.
+    # Planned by an older release, which has counted it already.
     (Task.source.is_not(None) & Task.planned_s.is_(None)).label("is_uncounted"),
     (Task.starts_manually & Task.start_requested_at.is_(None)).label("waits"),
     Task.source_path.is_(None).label("is_first"),

@@ -59,7 +59,7 @@ def store(
     of_task = Part.task_id == task_id
     stored = select(Part.number, Part.start_frame, Part.end_frame).where(of_task)
     if not {tuple(row) for row in session.execute(stored)} <= planned:
-        # Another source than before. Names of files hold the attempt, and none is used twice.
+        # The source has changed. File names contain the attempt, so its number must not repeat.
         attempt = session.scalar(select(func.max(Part.attempt)).where(of_task)) or 0
         session.execute(delete(Part).where(of_task))
     values = {

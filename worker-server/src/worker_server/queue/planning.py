@@ -16,8 +16,8 @@ from worker_server.queue.statuses import TaskStatus
 
 # `run_after` of a planned task's parts: never due, so no query of due work returns them.
 NEVER: ColumnElement[datetime] = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
-# Makes of the stored edit and the source's facts the edit that is to be stored, and returns how
-# many seconds of the source it asks for.
+# Returns the edit to store, made from the stored edit and the source's facts, and how many seconds
+# of the source it selects.
 Editor = Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], float]]
 
 
@@ -66,7 +66,7 @@ def change_edit(session: ScopedSession, task_id: uuid.UUID, editor: Editor, quot
     if task.status != TaskStatus.PLANNED:
         raise NotPlanned("Only a planned task's edit can be changed.")
     edit, seconds = editor(task.edit or {}, task.source or {})
-    if task.planned_s is not None:  # else an older release has planned it: nothing is counted
+    if task.planned_s is not None:  # null: planned by an older release, which counted nothing
         own = quotas.of_account(session, task.owner_id)
         own.check_more_seconds(session, task.owner_id, seconds - task.planned_s)
     values = {

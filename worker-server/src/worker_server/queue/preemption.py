@@ -24,7 +24,7 @@ _PREEMPT_RENDER = load("preempt_render")
 _L = TypeVar("_L", TaskLease, PartLease)
 _WAITED_S = 5
 _PAUSE_S = 30
-# A render at this many percent frees its slot soon enough without preemption.
+# Percent; a render beyond this ends soon, so it is not preempted.
 _NEARLY_DONE = 60
 
 

@@ -11,7 +11,7 @@ from worker_server.errors import FailureCode, WorkFailed
 from worker_server.queue import brands, usage
 from worker_server.queue.session import ScopedSession, lock_for_owner
 
-# Any number that no other advisory lock of the database uses.
+# Key of an advisory lock, unique within the database.
 _LOCK = 0x1D42
 # The web app's table, of which the worker machine may read these two columns.
 _USERS = table("users", column("id", BigInteger), column("quotas", JSONB))

@@ -76,7 +76,7 @@ def canceling_without_removal() -> list[uuid.UUID]:
 def begin(task_id: uuid.UUID) -> RemovalJob | None:
     """Return what may be removed of the task; None while it is leased or is to be worked on."""
     with transaction() as session:
-        # Before the status: a request that follows a change of status is then seen as a later one.
+        # Read before the status: a removal requested after a change of status is then newer.
         requested = select(Removal.requested_at).where(Removal.task_id == task_id)
         requested_at = session.scalar(requested)
         status = session.scalar(select(Task.status).where(Task.id == task_id))
@@ -86,8 +86,8 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
             soon = update(Removal).where(Removal.task_id == task_id)
             session.execute(soon.values(run_after=seconds_from_now(1)))
             return None
-        if status in LIVE_TASKS:  # a retry: the end of the task requests another removal
-            # Not one that the end of the task has requested since the status was read.
+        if status in LIVE_TASKS:  # retried since: its end will request the removal again
+            # Keep a request made by the task's end after the status was read.
             answered = _answered_by(RemovalJob(task_id, frozenset(), requested_at))
             session.execute(delete(Removal).where(*answered))
             return None

@@ -10,7 +10,7 @@ _FIRST_PAUSE_S = 5.0
 _COUNTED_PAUSE_S = 60.0
 _SOURCE_PAUSE_S = 120.0
 _UNCOUNTED_PAUSE_S = 600.0
-# A shorter wait until SOURCE_RETRY_S is over is not worth another attempt.
+# If less than this remains of SOURCE_RETRY_S, do not try again.
 _MIN_PAUSE_S = 1.0
 
 

@@ -15,7 +15,7 @@ from worker_server.queue.session import Values, error_cleared
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 _NO_QUOTAS = Quotas()
-# A part that is not done is rendered while its task has one of these: planning queues it again.
+# In these statuses unfinished parts will be rendered anyway; planning queues them.
 _WILL_RENDER = (TaskStatus.QUEUED, TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
 
 
@@ -37,7 +37,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
         "updated_at": func.now(),
         "finished_at": None,
         "waiting_since": None,
-        "source_path": None,  # its file is being removed
+        "source_path": None,  # a removal of the file is under way
         **error_cleared(),
     }
     with transaction() as session:

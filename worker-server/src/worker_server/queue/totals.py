@@ -42,7 +42,8 @@ class TotalMetric:
     help_text: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
-    # Values of the labels that are shown as 0 before the first addition, so that it is an increase.
+    # Label values exported as 0 from the start: Prometheus would miss the first increase
+    # otherwise.
     initial: tuple[tuple[str, ...], ...] = ()
 
 

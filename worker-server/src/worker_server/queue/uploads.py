@@ -30,7 +30,7 @@ from worker_server.queue.session import ScopedSession, may_still_render
 KEPT_HOURS = 24
 MAX_OPEN = 1000
 URL_PREFIX = "upload:"
-# Of an upload whose file the caller has not named.
+# Name of an upload without a file name.
 _NO_NAME = "upload"
 
 

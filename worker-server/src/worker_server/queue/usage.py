@@ -27,7 +27,7 @@ _ADD_PLANNED = text(f"""
     ON CONFLICT (owner_id, day) DO UPDATE SET planned_s = usage.planned_s + :seconds
     WHERE :quota = 0 OR usage.planned_s + :seconds <= :quota
     RETURNING 1
-""")  # made of constants
+""")  # safe to format: only constants are inserted
 # The speed is measured where one attempt was enough: `started_at` is that of the first one.
 _ADD_RENDERED = text(f"""
     INSERT INTO usage_days AS usage (owner_id, day, rendered_s, timed_s, busy_s)

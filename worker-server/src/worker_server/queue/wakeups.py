@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _EXTENSION = "idrl_wakeups"
 FETCH = "fetch"
 RENDER = "render"
-# The most that one queue is filled with: the sweeper refills it.
+# Maximum wake-ups in one queue: the sweeper refills it.
 MAX_WAKEUPS = 1000
 
 
@@ -53,7 +53,7 @@ class WakeupSender:
     def __init__(self, pause_s: float = 5.0) -> None:
         self._pause_s = pause_s
         self._lock = threading.Lock()
-        # By queue and traceparent.
+        # Pending wake-ups by queue and traceparent.
         self._counts: Counter[tuple[str, str | None]] = Counter()
         self._thread: threading.Thread | None = None
         self._paused_until = 0.0

@@ -16,11 +16,11 @@ from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.webhooks import GIVEN_UP
 
 EVENTS = (*callbacks.TASK_EVENTS, "part.done", *callbacks.BATCH_EVENTS)
-# All but those of parts, of which a long video has hundreds.
+# All events except part.done: a long video has hundreds of parts.
 DEFAULT_EVENTS = (*callbacks.TASK_EVENTS, *callbacks.BATCH_EVENTS)
 TEST_EVENT = "webhook.test"
 MAX_WEBHOOKS = 20
-# A receiver that is away must not let the outbox grow without end.
+# Bounds the outbox while a receiver is unreachable.
 MAX_TESTS = 10
 KEPT_DAYS = 30
 
@@ -167,7 +167,7 @@ def forget_old_deliveries() -> None:
     """Remove deliveries that ended and are older than KEPT_DAYS, but those in use just now."""
     old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
     ended = select(WebhookDelivery.id).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)
-    # Waiting for one row while holding others could end in a deadlock with a webhook's deletion.
+    # SKIP LOCKED: waiting for a row while holding others could deadlock with a webhook's deletion.
     free = ended.with_for_update(skip_locked=True)
     with transaction() as session:
         session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(free)))

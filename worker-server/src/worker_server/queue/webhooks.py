@@ -19,7 +19,7 @@ RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _MAX_RETRY_AFTER_S = 86_400.0
 _GONE = 410
 _MAX_STORED_LENGTH = 64 * 1024
-# Of a delivery whose receiver has answered another one with 410.
+# A delivery whose webhook was disabled by a 410 answer to another delivery.
 GIVEN_UP = {"status": DeliveryStatus.FAILED, "error_code": "webhook_disabled"}
 _RESULTS = {
     DeliveryStatus.DELIVERED: "delivered",
@@ -135,7 +135,7 @@ def _delivery(row: WebhookDelivery, webhook: Webhook, secrets: tuple[bytes, ...]
         part=row.part,
         owner_id=webhook.owner_id,
         number=row.attempt,
-        attempted_at=cast(datetime, row.attempted_at),  # the claim has set it
+        attempted_at=cast(datetime, row.attempted_at),  # never null: set by the claim
         url=webhook.url,
         secrets=secrets,
         payload=row.payload,
@@ -175,7 +175,7 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
         attempted = session.execute(columns.where(*unsettled).with_for_update()).one_or_none()
         if attempted is not None:
             webhook_id, number = attempted
-            # 0 where its owner has asked for it to be sent again meanwhile: the tries begin again.
+            # 0 after a concurrent "send again", which restarts the count of attempts.
             after = _values_after(number or 1, outcome)
             session.execute(update(WebhookDelivery).where(*unsettled).values(after))
             result = _RESULTS[after.get("status", DeliveryStatus.WAITING)]

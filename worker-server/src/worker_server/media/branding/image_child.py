@@ -26,7 +26,7 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
         return {"fault": "brand_file_broken"}
     except Image.DecompressionBombError:
         return {"fault": "brand_image_too_large"}
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError):  # as Pillow's decoders raise
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError):  # raised by Pillow's decoders
         return {"fault": "brand_file_broken"}
     with Path(payload["output"]).open("wb") as file:
         upright.save(file, "PNG", compress_level=6)
@@ -42,7 +42,7 @@ def _fault(image: Image.Image) -> str | None:
 
 def _upright(image: Image.Image, background: str | None) -> Image.Image:
     """Return the image as a viewer shows it, without metadata, at most _KEPT_SIDE long."""
-    image.draft("RGB", (_KEPT_SIDE, _KEPT_SIDE))  # JPEG: decodes no more than needed
+    image.draft("RGB", (_KEPT_SIDE, _KEPT_SIDE))  # for JPEG: decode at a reduced scale
     image.load()
     shown = in_full_colour(ImageOps.exif_transpose(image))
     shown.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
@@ -63,7 +63,7 @@ def _in_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
         if profile.profile.xcolor_space.strip() in ("CMYK", "RGB"):
             srgb = ImageCms.createProfile("sRGB")
             image = ImageCms.profileToProfile(image, profile, srgb, _INTENT, mode) or image
-    except (ImageCms.PyCMSError, OSError):  # damaged, or of another kind than the image
+    except (ImageCms.PyCMSError, OSError):  # damaged profile, or one for another colour model
         pass
     return image.convert("RGBA")
 
@@ -74,5 +74,5 @@ def _without_metadata(image: Image.Image) -> Image.Image:
 
 
 if __name__ == "__main__":
-    Image.init()  # no plugin is loaded once files are out of reach
+    Image.init()  # load all plugins now: the sandbox will refuse to open files
     serve_one_request(reply)

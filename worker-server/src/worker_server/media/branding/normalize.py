@@ -111,7 +111,7 @@ def normalize_image(
     Transparent parts show the background; None keeps them. Raise BrandFileRefused,
     MediaProcessCrashed, or WorkFailed where that takes longer than `timeout_s`.
     """
-    output.touch()  # in the sandbox the child may write this file, and make no other
+    output.touch()  # the sandboxed child may write this file, but create none
     payload = {"path": str(path), "output": str(output), "background": background}
     try:
         with Child(_CHILD, _IMAGE_LIMITS) as child:

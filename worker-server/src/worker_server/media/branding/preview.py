@@ -7,7 +7,7 @@ from worker_server.media.errors import MediaProcessCrashed
 from worker_server.media.model.brand import Brand
 from worker_server.media.process.child import Child, ChildFailed, ChildFiles, ChildLimits
 
-PREVIEW_SIDE = 360  # pixels, the longer one of each of the three frames
+PREVIEW_SIDE = 360  # pixels, longer side of each of the three frames
 _CHILD = "worker_server.media.branding.preview_child"
 _LIMITS = ChildLimits(cpu_s=10, memory_bytes=1024**3, file_bytes=1, nice=10)
 _TIMEOUT_S = 8.0

@@ -14,7 +14,7 @@ from worker_server.media.process.child_main import serve_one_request
 
 _GAP = 8
 _BEHIND = (24, 24, 27)
-_LIGHT, _DARK = (196, 203, 211), (104, 117, 133)  # of the picture that stands for the content
+_LIGHT, _DARK = (196, 203, 211), (104, 117, 133)  # RGB of the gradient
 _QUALITY = 85
 
 Size = tuple[int, int]
@@ -86,5 +86,5 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     av.logging.set_level(None)
-    Image.init()  # no plugin is loaded once files are out of reach
+    Image.init()  # load all plugins now: the sandbox will refuse to open files
     serve_one_request(reply)

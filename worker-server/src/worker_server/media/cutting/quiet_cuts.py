@@ -15,10 +15,11 @@ from worker_server.media.cutting.progress import Progress
 from worker_server.media.model.source import Source
 
 _BIN_S = Fraction(1, 50)
-# A moment is this many bins: shorter ones are between two syllables, or two waves of a low tone.
+# Length of a quiet moment in bins: shorter ones occur between syllables, and between two waves of
+# a low tone.
 _MOMENT_BINS = 10
-_SEEK_MARGIN_S = Fraction(1, 2)  # decoders need some packets before their first sound is right
-# Moments whose power is within 1 dB of the least one, or below -80 dB of full scale, are as quiet.
+_SEEK_MARGIN_S = Fraction(1, 2)  # pre-roll: a decoder's first samples may be wrong
+# Moments within 1 dB of the quietest one, or below -80 dBFS, count as equally quiet.
 _AS_QUIET = 10**0.1
 _INAUDIBLE = 1e-8
 

@@ -22,7 +22,7 @@ _WIDTH, _HEIGHT = 48, 27
 _MIN_CHANGE = 0.05
 _THREADS = 2
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
-_FRAMES_BEFORE = 2  # the first candidate needs a step, and the step before it
+_FRAMES_BEFORE = 2  # the first candidate needs two differences before it
 
 Picture = NDArray[np.int16]
 
@@ -50,7 +50,7 @@ class SceneCuts:
         at, moved = low, 0.0
         for frame, picture in self._pictures(low - _FRAMES_BEFORE, high):
             if frame > at + 1:
-                moved = 0.0  # the picture before stood still
+                moved = 0.0  # the previous frame did not change
             change = 0.0 if before is None else float(np.abs(picture - before).mean()) / 255
             if frame >= low and change - moved > most:
                 best, most = frame, change - moved
@@ -83,7 +83,7 @@ class SceneCuts:
 
     def _frames(self) -> Iterator[VideoFrame]:
         for packet in self._container.demux(self._video):
-            with suppress(av.error.FFmpegError):  # damage: the pictures after it are tried
+            with suppress(av.error.FFmpegError):  # skip damaged packets, decode those after them
                 for frame in packet.decode():
                     if isinstance(frame, VideoFrame):
                         yield frame
@@ -91,5 +91,5 @@ class SceneCuts:
 
 def _small(frame: VideoFrame) -> Picture:
     """Return the colours of the picture in a few pixels, of any format, size and shape."""
-    frame.colorspace = _UNSPECIFIED  # some matrices cannot be read, and none is needed here
+    frame.colorspace = _UNSPECIFIED  # swscale rejects some matrices, and only luma is used here
     return frame.to_ndarray(width=_WIDTH, height=_HEIGHT, format="rgb24").astype(np.int16)

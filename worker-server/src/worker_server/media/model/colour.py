@@ -104,7 +104,7 @@ def to_bt709(source: Source) -> str:
         return _tone_map(source)
     if source.colour_matrix in _CONSTANT_LUMINANCE:
         return _of_constant_luminance(source)
-    primaries = _PRIMARIES.get(source.colour_primaries, "bt709")  # they stay
+    primaries = _PRIMARIES.get(source.colour_primaries, "bt709")  # primaries are not converted
     code, same = _ZIMG_MATRICES[source.colour_matrix], f"pin={primaries}:p={primaries}"
     read = f"zscale=min={code}:rin={colour_range(source)}:tin=709:{same}"
     return f"{read}:t=709:m=709:r=limited,format=yuv420p"

@@ -21,9 +21,9 @@ from worker_server.media.model.plan import FrameRange
 from worker_server.media.model.source import Source
 
 AUDIO_RATE = 48_000
-# Stamps are rounded and jitter; sound that is further from its place than this is moved there.
+# Sound further from its time than this is moved; less is rounding or jitter of timestamps.
 MAX_SOUND_APART_S = Fraction(3, 100)
-# How far before the part reading starts where sound and picture of one moment are stored apart.
+# Extra seconds to seek before a part if sound and picture of one time are stored apart.
 SEEK_MARGIN_S = 1
 
 

@@ -33,22 +33,22 @@ _TOLERANCE = Fraction(2, 5)
 # Rates this much above the average are tried for a grid without gaps: the last frame may be
 # missing or long.
 _MIN_FILLED = Fraction(9, 10)
-# A grid with gaps must suit this share of the frames: each near its own place (in places).
+# A grid with gaps is accepted if this share of the frames lies near a place of its own.
 _MIN_FITTING = Fraction(99, 100)
 _FILM_RATES = (Fraction(24000, 1001), Fraction(24))
 # Pulldown shows film for two and three fields in turn (2:3 or 2:3:3:2), so frames are at most this
 # far apart from their places, in places.
 _PULLDOWN = Fraction(9, 20)
-_MIN_TICKS_A_STEP = 8  # with fewer, a tick more or less is another rate, not rounding
+_MIN_TICKS_A_STEP = 8  # with fewer, one tick is too much to be a rounding error
 _MIN_STEPPING = Fraction(97, 100)
-_MIN_SHARE = Fraction(1, 100)  # share of the steps; rarer ones are exceptions
+_MIN_SHARE = Fraction(1, 100)  # of all steps; rarer steps are treated as outliers
 _FINER_STEPS = 3
 _ROUNDING_ONLY = Fraction(0)
 _NEAR, _ANYWHERE = Fraction(1, 4), Fraction(1, 2)
 _HISTOGRAM_BINS = 64
-_SAME_STEP = Fraction(1, 200)  # rates this near to each other have about the same step
+_SAME_STEP = Fraction(1, 200)  # relative difference below which two rates count as one
 _MAX_DENOMINATOR = 1001
-_SNAP = Fraction(2, 10_000)  # 24 and 24000/1001 are five times further apart
+_SNAP = Fraction(2, 10_000)  # relative; 24 and 24000/1001 differ by five times as much
 _LONG_FRAME = Fraction(3, 2)  # frames; a last frame that lasts longer stays on screen
 _ROUNDED_S = Fraction(1, 1000)  # containers round to milliseconds
 _FALLBACK_RATE = Fraction(25)
@@ -238,7 +238,7 @@ def _anchor(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:
     around = {each: sum(bins[(each + by) % _HISTOGRAM_BINS] for by in (-1, 0, 1)) for each in bins}
     best = max(around, key=lambda each: around[each])
     if best in (0, 1, _HISTOGRAM_BINS - 1):
-        return Fraction(0)  # the first frame is where most are
+        return Fraction(0)  # most frames are in phase with the first
     off = Fraction(2 * best + 1, 2 * _HISTOGRAM_BINS)
     return off - 1 if off > Fraction(1, 2) else off
 
@@ -283,7 +283,7 @@ def _gapless(
     for rate in dict.fromkeys(rates):
         spread, shift = _gapless_spread(ticks, tick_s, rate)
         if spread <= min(_NEAR, rate * tick_s):
-            return rate, shift  # rounding to ticks alone explains the deviation
+            return rate, shift  # the deviation is within rounding to ticks
         if spread <= at_most:
             anchor = _anchor(ticks, tick_s, rate)
             misfits = len(ticks) - _fitting(ticks, tick_s, rate, anchor, _NEAR)

@@ -27,7 +27,7 @@ class Fit(StrEnum):
 
 
 WIDE = Fraction(16, 9)
-# Exactly this shape with even sides leaves these steps only.
+# Sizes with exactly this aspect ratio and even sides are multiples of these.
 _STEPS = {
     Aspect.WIDE: (32, 18),
     Aspect.TALL: (18, 32),
@@ -59,7 +59,7 @@ def frame_size(
     return steps * step_w, steps * step_h
 
 
-def _largest(is_wide: bool, max_side: int) -> tuple[int, int]:  # private
+def _largest(is_wide: bool, max_side: int) -> tuple[int, int]:
     short = max_side * 9 // 16
     return (max_side, short) if is_wide else (short, max_side)
 

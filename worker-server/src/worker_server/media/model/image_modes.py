@@ -18,7 +18,7 @@ def in_full_colour(image: Image.Image) -> Image.Image:
     """
     if image.mode == "CMYK":
         return image
-    if image.mode.startswith("I;16"):  # Pillow itself would make white of all above 255
+    if image.mode.startswith("I;16"):  # Pillow's own conversion clips 16-bit values at 255
         image.info.pop("transparency", None)
         image = image.point(lambda level: level * (1 / 257)).convert("L")
     return image.convert("RGBA")

@@ -169,7 +169,7 @@ def _cuts_of_finder(
         if boundary is not None:
             cuts.append(boundary)
         elif high < start + longest:
-            cuts.append((start + end + 1) // 2)  # the remainder is shared, half and half
+            cuts.append((start + end + 1) // 2)  # cut in the middle of what remains
         else:
             cuts.append(high)
     return [*cuts, end]

@@ -15,7 +15,7 @@ class ProbeLimits(JsonValue):
     max_streams: int = 32
     max_duration_s: float = 4 * 3600.0
     max_frames: int = 2_000_000
-    max_fps: int = 60  # of the clips; a faster source is thinned out, not refused
+    max_fps: int = 60  # limit for clips; of a faster source, frames are dropped
     timeout_s: float = 120.0
     memory_bytes: int = 2 * 1024**3
 
@@ -55,9 +55,9 @@ class Source(JsonValue):
     colour_primaries: int
     colour_transfer: int
     full_range: bool
-    frame_rate: Fraction  # of the clips
+    frame_rate: Fraction  # frames per second of the clips
     is_vfr: bool
-    frame_count: int  # on the grid
+    frame_count: int  # length on the frame grid
     packet_count: int
     origin_s: Fraction
     last_pts_s: Fraction
@@ -69,9 +69,9 @@ class Source(JsonValue):
     has_audio: bool
     audio_index: int
     audio_codec: str
-    audio_channels: int  # 0 without sound
+    audio_channels: int  # 0 if there is no sound
     preparation: Preparation
-    irregular: str  # why it must be normalized, for the log; empty where it need not be
+    irregular: str  # why it must be normalized (for the log), or empty
 
     @property
     def display_width(self) -> Fraction:

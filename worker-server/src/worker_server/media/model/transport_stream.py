@@ -15,7 +15,7 @@ TS_PACKET_BYTES = 188
 # (DVB).
 _TS_STEPS = (TS_PACKET_BYTES, 192, 204)
 _TS_SYNC, _TS_PACKETS = 0x47, 20
-_WINDOW_BYTES = 25 * 153_408  # whole packets of each length
+_WINDOW_BYTES = 25 * 153_408  # a multiple of 188, 192 and 204, the three packet lengths
 _STARTS = 0x40  # payload_unit_start_indicator, in the second byte
 _STARTING = bytes(byte & _STARTS for byte in range(256))
 _PAT_PID, _NULL_PID = 0, 0x1FFF
@@ -147,7 +147,7 @@ def _continuing_pids(base: Sequence[Entry], streams: Sequence[Entry]) -> dict[in
             ended.remove(before)
             pids[entry.pid] = before.pid
         elif entry.pid in used:
-            pids[entry.pid] = _NULL_PID  # what it carried is something else
+            pids[entry.pid] = _NULL_PID  # drop the PID: it now carries another kind of stream
     return pids
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-Span = tuple[int, int]  # where it begins in the file, and ends
+Span = tuple[int, int]  # first byte, and the byte after the last
 
 
 def boxes(file: BinaryIO, span: Span, wanted: bytes = b"") -> Iterator[tuple[bytes, Span]]:

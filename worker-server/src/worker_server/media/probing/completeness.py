@@ -17,7 +17,7 @@ from worker_server.media.errors import SourceError
 from worker_server.media.probing.boxes import boxes
 from worker_server.media.probing.ebml import CLUSTER, SEGMENT, elements, segment_end
 
-# How much of the promised length may be missing: headers round, and streams end apart.
+# Tolerated difference to the declared duration: headers round, and streams end at different times.
 _MISSING_S, _MISSING_SHARE = Fraction(1), Fraction(1, 50)
 _HEAD_BYTES = 1 << 20
 _INFO = 0x1549A966
@@ -42,8 +42,8 @@ def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: F
         )
     promised_s = declared_duration_s(container, path, demuxer)
     if in_fragments and promised_s and promised_s - _indexed_s(container) < _MISSING_S:
-        return  # libavformat counts what the fragments announce
-    # Where all bytes are there, a header has a wrong length.
+        return  # fragmented: libavformat adds up the fragments' durations
+    # If all bytes are present, the declared duration is what is wrong.
     is_short = promised_s and promised_s - end_s > max(_MISSING_S, promised_s * _MISSING_SHARE)
     if is_short and not _has_all_bytes(path, demuxer):
         raise SourceError("source_damaged", "The video is cut off before the end its header gives.")

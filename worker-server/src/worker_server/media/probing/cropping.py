@@ -16,7 +16,7 @@ _TRACKS, _TRACK = 0x1654AE6B, 0xAE
 _TRACK_TYPE, _VIDEO_TRACK, _VIDEO = 0x83, 1, 0xE0
 # PixelCropLeft, -Right, -Top and -Bottom (RFC 9559, 5.1.4.1.28)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0x54CC, 0x54DD, 0x54BB, 0x54AA
-_ENTRY_BYTES = 78  # of a VisualSampleEntry, before the boxes in it (ISO/IEC 14496-12, 12.1.3)
+_ENTRY_BYTES = 78  # fixed fields of VisualSampleEntry (ISO/IEC 14496-12, 12.1.3)
 
 
 def shown_box(

@@ -10,7 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.containers import open_source, packets_of
 
-# B-frames are used within so many packets, if they are at all.
+# An encoder that uses B-frames does so within this many packets.
 _PACKETS = 100
 
 
@@ -27,7 +27,7 @@ def lacks_display_times(path: Path, demuxer: str, video_index: int) -> bool:
             return False
         packets = list(islice(packets_of(container, video), _PACKETS))
         stamps = [packet.pts for packet in packets if packet.pts is not None]
-        if len(stamps) < max(2, len(packets) - 1):  # the last packet flushes, without a stamp
+        if len(stamps) < max(2, len(packets) - 1):  # the flush packet has no timestamp
             return False
         ascend = all(earlier < later for earlier, later in pairwise(stamps))
         return ascend and _is_reordered(context, packets)
@@ -39,6 +39,6 @@ def _is_reordered(context: VideoCodecContext, packets: "list[av.Packet[Any]]") -
     shown: list[Any] = []
     for number, packet in enumerate(packets):
         packet.opaque = number
-        with suppress(av.error.FFmpegError):  # it may begin in the middle of a group of pictures
+        with suppress(av.error.FFmpegError):  # the stream may start inside a GOP
             shown += [frame.opaque for frame in context.decode(packet)]
     return any(earlier > later for earlier, later in pairwise(shown))

@@ -14,12 +14,12 @@ from worker_server.media.model.frame_grid import AIM_FRAMES
 class KeyFrames:
     """The key frames of a video, by its packets."""
 
-    last_ticks: tuple[int, ...] = ()  # of the last two
+    last_ticks: tuple[int, ...] = ()  # timestamps of the last two key frames
     reorder_ticks: set[int] = field(default_factory=set)  # PTS minus DTS
 
     def add(self, tick: int, reorder_ticks: int) -> None:
         self.last_ticks = (*self.last_ticks[-1:], tick)
-        if len(self.reorder_ticks) < 2:  # more would add nothing
+        if len(self.reorder_ticks) < 2:  # one value or several is all that matters
             self.reorder_ticks.add(reorder_ticks)
 
     def reorder_delay_s(

@@ -36,7 +36,7 @@ class SoundWriter:
         self._resampler: av.AudioResampler | None = None
         self._format: tuple[int, str, str] | None = None
         self._written = 0  # samples in the file
-        self._position: int | None = None  # where the next decoded sample belongs
+        self._position: int | None = None  # sample index at which the next decoded one belongs
 
     def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
         """Resample a decoded frame, and write it at its time."""
@@ -78,7 +78,7 @@ class SoundWriter:
         self._format, self._position = shape, None
 
     def _new_resampler(self) -> av.AudioResampler:
-        # Mixing one channel to two would make it 3 dB quieter.
+        # Resampling mono to stereo would make it 3 dB quieter.
         layout = "mono" if self._format and self._format[1] == "mono" else "stereo"
         return av.AudioResampler(format="s16", layout=layout, rate=AUDIO_RATE)
 

@@ -26,7 +26,7 @@ _MAX_LATE = Fraction(7, 2)
 _MAX_EARLY = Fraction(9, 10)
 # With more packets than this for each place, not all frames have one; fields may be two packets.
 _MIN_THINNED = Fraction(3, 2)
-_ROUNDING = Fraction(1, 8)  # of a place
+_ROUNDING = Fraction(1, 8)  # of a frame's duration
 
 
 class Places:
@@ -94,7 +94,7 @@ class VideoWriter:
         stamp = packet.dts if self._source.demuxer == "avi" else packet.pts
         shift = shifts[number] if number < len(shifts) else None
         if packet.is_discard:
-            return  # the decoder shows no picture of it
+            return  # the decoder outputs no frame for it
         if stamp is not None and (shift is not None or self._source.demuxer == "avi"):
             heapq.heappush(self._expected, (stamp + (shift or 0)) * packet.time_base)
 

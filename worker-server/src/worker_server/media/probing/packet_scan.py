@@ -25,27 +25,26 @@ from worker_server.media.probing.stream_headers import (
 from worker_server.media.probing.streams import check_side
 from worker_server.media.probing.timestamps import STANDING_PACKETS, typical_step
 
-# A decoder that gave nothing after so many packets gives nothing at all.
+# If no frame was decoded after this many packets, none will be.
 _MAX_FRAMES_UNDECODED = 900
 _MAX_SHAPES = 64
 # These keep decoding times of their own; the others' are made up by libavformat from the order of
 # the stamps.
 DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
-# In these a gap is as likely a discontinuity as a pause; in others a frame may last for minutes.
+# Here a gap may be a discontinuity of the clock; elsewhere a frame may last for minutes.
 _BROADCAST_DEMUXERS = {"mpegts", "mpeg", "ogg"}
 _BROADCAST_MAX_GAP_S, _MAX_GAP_S = 10, 600
 # Pictures that are stored out of order go back by less than this in time.
 REORDER_SLACK_S = 1
 # No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
 MIN_STEP_S = Fraction(1, 2000)
-# Decoding runs ahead of showing by less than this, or than so many steps between pictures.
+# Limits for PTS minus DTS: seconds, and frame durations.
 _MAX_REORDER_S, _MAX_REORDER = 10, 17
 _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
-# Damage here is a gap in a recording; where a container has an index it is a file that was cut
-# off.
+# A damaged packet here is a gap in a recording; with an index it means a truncated file.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 
-# A recording may end anywhere; whether more was promised, its index tells.
+# A recording may end anywhere; the index tells whether more was declared.
 _RECORDED_DEMUXERS = {"mov", "flv"}
 
 
@@ -88,7 +87,7 @@ class SoundSeen:
     end: int = 0
     header: tuple[int, ...] | None = None
     irregular: str = ""
-    lead_s: Fraction = Fraction(0)  # at most, of the sound stored before a key frame
+    lead_s: Fraction = Fraction(0)  # the most that sound is stored ahead of a key frame
 
     @property
     def end_s(self) -> Fraction:
@@ -117,11 +116,11 @@ class Scan:
     """The facts of a source, by its packets."""
 
     demuxer: str
-    ticks: "array[int]" = field(default_factory=lambda: array("q"))  # of the frames to be shown
+    ticks: "array[int]" = field(default_factory=lambda: array("q"))  # PTS of shown frames
     last_tick: int | None = None
     last_duration: int = 0
     reorder_ticks: int = 0
-    apart_ticks: int = 0  # at most, between the two stamps of a picture
+    apart_ticks: int = 0  # the largest difference of PTS and DTS
     keys: KeyFrames = field(default_factory=KeyFrames)
     end_s: Fraction = Fraction(0)
     frame: VideoFrame | None = None
@@ -135,7 +134,7 @@ class Scan:
     # For each set of headers a key frame, and what its container says of the codec.
     shapes: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     may_be_interlaced: bool = False
-    resizes: bool = False  # between key frames
+    resizes: bool = False  # the picture size changes between key frames
     last_dts: int | None = None
 
     def add_frame_time(self, tick: int, duration: int) -> None:
@@ -176,10 +175,10 @@ class PacketScanner:
         tick_s = video.time_base or Fraction(1)
         self._max_gap, self._min_step = int(self._max_gap_s / tick_s), int(MIN_STEP_S / tick_s) + 1
         self._video_index = video.index
-        self._ends: dict[int, int] = {}  # of all streams, in their own ticks
-        self._ended: set[int] = set()  # streams that must not go on: their last packet is cut off
+        self._ends: dict[int, int] = {}  # end of each stream, in its time base
+        self._ended: set[int] = set()  # streams whose last packet is truncated: none may follow
         self._fields: FieldPairs | None = None
-        self._standing = 0  # packets in a row that are decoded at about the same time
+        self._standing = 0  # consecutive packets with about the same DTS
         self._expect_fields(self._headers)
 
     def run(self) -> Scan:
@@ -202,14 +201,14 @@ class PacketScanner:
 
     def _compare_stamps(self) -> None:
         scan, tick_s = self.scan, self._video.time_base or Fraction(1)
-        # The step between pictures takes long to find, and few files need it.
+        # Computed last: the frame duration takes long to find, and few files need it.
         is_far = scan.apart_ticks * tick_s > _MAX_REORDER_S
         if is_far and scan.apart_ticks > max_reorder(sorted(scan.ticks), tick_s):
             scan.note("a picture's stamps contradict each other")
 
     def _scan_packet(self, packet: "av.Packet[Any]") -> None:
         pts, index = packet.pts, packet.stream_index
-        # AVI stores no presentation times; what is made up for them repeats and skips.
+        # AVI stores no PTS; those that libavformat guesses repeat and skip.
         stamp = packet.dts if pts is None or self.scan.demuxer == "avi" else pts
         if stamp is None:
             if index == self._video_index:
@@ -345,7 +344,7 @@ class PacketScanner:
         try:
             scan.frame = next(iter(self._video.decode(packet)), None)
         except av.error.InvalidDataError:
-            scan.frame = None  # a stream may begin in the middle of a group of pictures
+            scan.frame = None  # the stream may start inside a GOP
         scan.undecoded += 1
         if scan.frame is None and scan.undecoded > _MAX_FRAMES_UNDECODED:
             raise SourceError("source_damaged", "The video cannot be decoded.")

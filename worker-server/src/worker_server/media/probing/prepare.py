@@ -31,7 +31,7 @@ class PrepareWatch:
 
     def run(self, command: list[str], total_frames: int, output: Path, files: ChildFiles) -> None:
         """Run a child that writes `output`; raise EncodeFailed or Stopped."""
-        output.touch()  # in the sandbox the child may write this file, and make no other
+        output.touch()  # the sandboxed child may write this file, but create none
         run_encoder(
             command,
             total_frames=total_frames,

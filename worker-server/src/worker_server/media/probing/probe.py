@@ -25,7 +25,7 @@ class Prober(Child):
 
     def __init__(self, limits: ProbeLimits) -> None:
         self.limits = limits
-        # A costly source runs out of processor time; the deadline is for slow storage.
+        # CPU time is the limit for an expensive source, wall-clock time the one for slow storage.
         cpu_s = int(limits.timeout_s) + 1
         super().__init__(
             _CHILD, ChildLimits(cpu_s=cpu_s, memory_bytes=limits.memory_bytes, file_bytes=1)

@@ -34,7 +34,7 @@ _MAX_MEASURED_RATE = 1000
 # These seek by estimating a byte position, and land after the wanted key frame as often as before
 # it.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
-# These, too, and many of their pictures have no time stamp, or their streams cannot be remuxed.
+# As above; in addition many of their frames have no timestamp, or they cannot be remuxed.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _SOUND_OUTLASTS_S = Fraction(1, 10)
@@ -172,7 +172,7 @@ def _source(facts: Facts) -> Source:
 def _preparation(facts: Facts) -> Preparation:
     if facts.irregular:
         return Preparation.NORMALIZE
-    # Containers seek by the stream ffmpeg likes best, which need not be ours.
+    # libavformat seeks by its default stream, which may be another one than ours.
     several = len(facts.container.streams.video) > 1
     fragmented = facts.demuxer == "mov" and facts.video.frames < facts.scan.packets
     if facts.demuxer in _GUESSING_DEMUXERS or several or fragmented or _has_early_sound(facts):
@@ -216,7 +216,7 @@ def _decodable(ticks: Sequence[int], facts: Facts) -> Sequence[int]:
     if facts.demuxer == "avi" or first is None or ticks[0] >= first:
         return ticks
     if facts.irregular and first not in ticks:
-        return ticks  # its stamp was wrong, and has been replaced
+        return ticks  # a wrong timestamp that has been corrected
     return [tick for tick in ticks if tick >= first]
 
 

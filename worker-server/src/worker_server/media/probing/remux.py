@@ -8,7 +8,7 @@ from worker_server.media.model.source import Source
 from worker_server.media.probing.intermediate import MAX_INTERLEAVE_US
 from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
 
-# AVI stores no presentation times, and for these no rule of thumb gives the order back.
+# AVI stores no PTS, and for these codecs libavformat cannot derive them.
 _REORDERING_CODECS = {"h264", "hevc"}
 _CHILD = "worker_server.media.probing.remux_child"
 

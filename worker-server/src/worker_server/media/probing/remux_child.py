@@ -17,8 +17,7 @@ from worker_server.media.model.source import Source
 from worker_server.media.probing.intermediate import open_target
 from worker_server.media.process.frame_progress import report_frame
 
-# Packets must not be shown before they are decoded: this many frames of delay are more than H.264
-# and HEVC allow.
+# PTS must not precede DTS: shift by more frames than H.264 and HEVC allow as reordering.
 _DELAY = 32
 _REPORT_EVERY = 100
 

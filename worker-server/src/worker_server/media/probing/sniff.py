@@ -6,7 +6,7 @@ from pathlib import Path
 from worker_server.media.errors import SourceError
 from worker_server.media.model.transport_stream import packet_grid
 
-# Enough for all but a transport stream that begins in the middle of a packet.
+# Enough for every format but a transport stream that starts inside a packet.
 _FIRST_BYTES, _HEAD_BYTES = 1024, 64 * 1024
 _EBML = b"\x1aE\xdf\xa3"
 # First boxes of QuickTime and ISO base media files (ISO/IEC 14496-12; QuickTime File Format,
@@ -14,7 +14,7 @@ _EBML = b"\x1aE\xdf\xa3"
 _MOV_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _MOV_BOXES |= {b"moof", b"sidx", b"uuid"}
 _PNG = b"\x89PNG\r\n\x1a\n"
-# One picture behind the end of another; photos that come with a second one do so once.
+# Start of a JPEG directly after the end of another; photos with a preview have one such pair.
 _JPEG, _NEXT_JPEG = b"\xff\xd8\xff", b"\xff\xd9\xff\xd8\xff"
 _JPEG_BYTES, _MIN_JPEGS_BEHIND = 8 * 1024 * 1024, 2
 _PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"crx "}

@@ -2,7 +2,7 @@
 
 from av.audio.layout import AudioLayout
 
-# Of so many channels without names libavutil assumes an order.
+# Channel counts for which libavutil has a default layout.
 _COUNTS_WITH_ORDER = {*range(1, 9), 10, 12, 14, 16, 24}
 
 

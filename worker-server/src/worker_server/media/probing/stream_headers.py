@@ -6,7 +6,7 @@ Decoding every frame would tell the same and cost a hundred times as much.
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-_HEAD_BYTES = 4096  # headers come first in a packet; what is behind so many bytes is picture
+_HEAD_BYTES = 4096  # headers are at the start of a packet, coded slices behind
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3}  # start of frame: precision, height, width, components
 _AV1_SEQUENCE_HEADER, _AV1_TEMPORAL_UNIT = 1, 2
@@ -53,7 +53,7 @@ def resizes_between_key_frames(packet: bytes) -> bool:
     at += (not shown) + (0 if resilient else 2)
     if intra_only:
         return False
-    at += 8 + 3 * 4  # which frames are refreshed, and the three references
+    at += 8 + 3 * 4  # refresh flags, and three references with a sign bit each
     return not any(bit(at + reference) for reference in range(3))
 
 

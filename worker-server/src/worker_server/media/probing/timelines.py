@@ -24,7 +24,7 @@ from worker_server.media.probing.timestamps import (
 )
 
 _REORDERED_SHARE = 0.02
-# Spans of an edit list end within a block of the codec, and the next may go back by as much.
+# Edit list entries end inside an audio packet, so the next may go back by up to one packet.
 _BLOCK_S = Fraction(1, 5)
 
 
@@ -34,10 +34,10 @@ class Stamps:
 
     tick_s: Fraction = Fraction(1)
     pts: list[int | None] = field(default_factory=list)
-    order: list[int | None] = field(default_factory=list)  # what is to go up from packet to packet
-    hidden: set[int] = field(default_factory=set)  # packets that an edit list does not show
-    is_cut: bool = False  # an edit list leaves out packets between others
-    behind: list[int] = field(default_factory=list)  # the video's packets before each in the file
+    order: list[int | None] = field(default_factory=list)  # DTS, or another increasing value
+    hidden: set[int] = field(default_factory=set)  # packets that an edit list hides
+    is_cut: bool = False  # an edit list skips packets in the middle
+    behind: list[int] = field(default_factory=list)  # count of video packets stored before
 
     def order_by_edits(self) -> None:
         """Order by presentation time if an edit list skips frames in the middle.

@@ -12,13 +12,13 @@ from statistics import median
 # Number of packets after a discontinuity that decide whether the clock was reset or one stamp is
 # wrong.
 _PACKETS_AFTER_RESET = 8
-# With fewer packets after the first stamp it is not judged.
+# With fewer packets, the first timestamp is not checked.
 _MIN_PACKETS_AFTER_FIRST = 3
-# Number of packets in a row, with hardly a step between them, from a clock that stands still.
+# Consecutive packets with hardly any time between them that mean a stopped clock.
 STANDING_PACKETS = 3
-# Discontinuities of sound and picture that differ by less are one, of both.
+# Seconds; discontinuities of sound and picture that differ by less are one of both.
 _SAME_SHIFT_S = 1
-# Number of packets of sound in a gap of the picture that show that the sound went on.
+# Sound packets within a gap of the picture that prove that the sound continued.
 _COVERING_PACKETS = 10
 
 
@@ -144,8 +144,7 @@ def _standing(times: Sequence[int | None], min_step: int) -> set[int]:
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
     """Tell whether later packets follow the new clock, `gap` ticks ahead of the old one."""
     time = times[index] or 0
-    # Not each packet has a stamp: of several frames of sound in one packet of a transport stream,
-    # the first has.
+    # Only the first audio frame of a PES packet has a timestamp.
     behind = ((later, times[index + later]) for later in range(1, len(times) - index))
     following = list(
         islice(((n, later) for n, later in behind if later is not None), _PACKETS_AFTER_RESET)

@@ -40,8 +40,8 @@ class ChildLimits:
     memory_bytes: int = 0
     file_bytes: int = 0
     open_files: int = 64
-    # Of all that the user of the service has, threads too: renders together have a few per core. A
-    # child that forks without end leaves room for others on the machine.
+    # RLIMIT_NPROC counts all processes and threads of the user: renders have a few per core. The
+    # limit stops a fork bomb before the machine runs out of pids.
     processes: int = 4096 + 256 * (os.cpu_count() or 1)
     nice: int = 0
 
@@ -55,7 +55,7 @@ class ChildFiles:
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
-    programs: tuple[Path, ...] = ()  # to execute; Python and its packages always are
+    programs: tuple[Path, ...] = ()  # executables; Python and its packages are always allowed
 
     def as_arguments(self) -> list[str]:
         """Return the files as command-line arguments of `guard`."""
@@ -177,7 +177,7 @@ def _communicate(
         try:
             return process.communicate(unsent, timeout=min(_POLL_S, max(0.0, left_s)))
         except subprocess.TimeoutExpired as error:
-            unsent = None  # communicate() goes on sending what it was given once
+            unsent = None  # communicate() continues with the input of its first call
             if should_stop():
                 raise Stopped from error
             if left_s <= _POLL_S:

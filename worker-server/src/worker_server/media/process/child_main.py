@@ -15,7 +15,7 @@ def serve_one_request(reply: Callable[[dict[str, Any]], dict[str, Any]]) -> None
     Exits without the interpreter's shutdown, which would free everything piece by piece.
     """
     message = sys.stdin.buffer.read()
-    if message:  # the parent closes the pipe without a request where it needs no answer
+    if message:  # empty: the parent closed the pipe without a request
         request = json.loads(message)
         guard.restrict_files(request["files"])
         sys.stdout.write(json.dumps(reply(request["payload"])))

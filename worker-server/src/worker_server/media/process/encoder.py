@@ -25,7 +25,7 @@ from worker_server.media.process.child import (
     spawn,
 )
 
-# A renderer exits with this where the stream turns out to be nothing for it.
+# Exit status of a renderer that finds it cannot handle the stream.
 DECLINED_STATUS = 77
 
 _POLL_S = 0.2
@@ -143,7 +143,7 @@ class _Run:
                     self._selector.unregister(key.fileobj)
             if not ready or (for_s and time.monotonic() >= until):
                 return
-        # Both pipes are closed: all that is left is to exit.
+        # Both pipes are closed, so the process is about to exit.
         await_end(self.process, max(0.0, until - time.monotonic()))
 
     def _read_progress(self, chunk: bytes) -> None:

@@ -20,7 +20,7 @@ _NEW_USER_NAMESPACE = 0x10000000
 _PTRACE_SEIZE = 0x4206  # attaches without stopping
 _IO_URING_SETUP = 425
 _SIGCHLD = 17
-# Others by machine: open_by_handle_at, bpf, perf_event_open, prlimit64, clone.
+# System call numbers by architecture: open_by_handle_at, bpf, perf_event_open, prlimit64, clone.
 _NUMBERS = {"x86_64": (304, 321, 298, 302, 56), "aarch64": (265, 280, 241, 261, 220)}
 
 

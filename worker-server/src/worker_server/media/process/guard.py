@@ -18,20 +18,20 @@ import resource
 import struct
 import sys
 
-FAILED_STATUS = 76  # of the guard itself: the program was never started
-NONE, SYSCALLS, ALL = "none", "syscalls", "all"  # how much of the sandbox to put on now
+FAILED_STATUS = 76  # exit status of the guard: the program was not started
+NONE, SYSCALLS, ALL = "none", "syscalls", "all"  # how much of the sandbox to apply
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38  # prctl(2)
 _SECCOMP_MODE_FILTER = 2
 _SIGKILL = 9  # importing `signal` takes longer than all of the sandbox
-_CPU_GRACE_S = 5  # SIGXCPU comes at the soft limit, SIGKILL, which says less, at the hard one
+_CPU_GRACE_S = 5  # SIGXCPU at the soft limit, SIGKILL this much later
 
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # landlock_*, on all architectures
 _CREATE_RULESET_VERSION, _RULE_PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-# Every right to files that a version of Landlock knows, in the order of the versions.
+# Mask of the file access rights of each Landlock ABI version, from version 0.
 _FILE_RIGHTS_OF_VERSION = (
     0,
     (1 << 13) - 1,
@@ -185,7 +185,7 @@ def _allow(ruleset: int, file: str, handled: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return  # it cannot be used then either
+        return  # what cannot be opened needs no rule
     try:
         is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")  # noqa: PTH112 # pathlib is slow to load
         rights = _RIGHTS[kind] & handled & (-1 if is_folder else _OF_A_FILE)
@@ -217,12 +217,12 @@ def _filter() -> bytes:
         number = numbers[column]
         if number is not None:
             steps += [_step(_EQUAL, number, 0, 1), refuse]
-    # Its flags lie in memory, out of reach: the C library goes on with clone.
+    # seccomp cannot read clone3's flags, which are in memory; on ENOSYS libc falls back to clone.
     steps += [_step(_EQUAL, _CLONE3[column], 0, 1), _step(_RETURN, _ERRNO | _ENOSYS)]
     allow, argument = _step(_RETURN, _ALLOW), _step(_LOAD, _FIRST_ARGUMENT_AT)
     steps += [_step(_EQUAL, _CLONE[column], 0, 4), argument]
     steps += [_step(_ANY_BIT, _NEW_NAMESPACES, 0, 1), refuse, allow]
-    # Limits of another process of the same user; 0 is oneself.
+    # prlimit64 only for pid 0, the calling process: not for others of the same user.
     steps += [_step(_EQUAL, _PRLIMIT[column], 0, 3), argument, _step(_EQUAL, 0, 1, 0), refuse]
     return b"".join([*steps, allow])
 

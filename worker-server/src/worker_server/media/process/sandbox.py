@@ -20,7 +20,7 @@ from worker_server.media.process.child import ChildFiles, ChildLimits, end, spaw
 
 NEEDED = ("read the source", "write to scratch", "remove from scratch", "start a process")
 _SIGNAL = "signal the parent"
-_SIGNAL_SCOPE_VERSION = 6  # an older Landlock cannot forbid signals to processes of the same user
+_SIGNAL_SCOPE_VERSION = 6  # Landlock ABI from which signals can be restricted
 _TIMEOUT_S = 30
 
 
@@ -28,9 +28,9 @@ _TIMEOUT_S = 30
 class SandboxReport:
     """What a taken-over decoder can do, of all that `escape_attempts` tries."""
 
-    landlock: int  # the kernel's version of it, 0 for none
-    missing: tuple[str, ...]  # what decoders need, and was refused
-    escapes: tuple[str, ...]  # what should have been refused
+    landlock: int  # Landlock ABI version of the kernel, 0 for none
+    missing: tuple[str, ...]  # operations that decoders need, but were refused
+    escapes: tuple[str, ...]  # operations that should have been refused, but succeeded
 
     @property
     def holds(self) -> bool:

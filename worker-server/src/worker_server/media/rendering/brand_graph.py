@@ -14,7 +14,7 @@ class Layer:
     """A bumper as an input of the graph: shown from a frame of the clip on, and while `enable`."""
 
     bumper: Bumper
-    number: int  # of the input
+    number: int  # index of the ffmpeg input
     first_frame: int
     enable: str
     first_sample: int
@@ -86,7 +86,7 @@ def _scaled(edit: PartEdit, layer: Layer) -> str:
         read = "in_color_matrix=bt709:in_range=limited"
         even = f"{_contained(width, height, step=2)}:{read}"
         return f"{grid},{even}:{into},format=yuv420p,{colour.TAGS},{pad},setsar=1"
-    if share < 1:  # a logo, on the background that the frame has already
+    if share < 1:  # a logo is placed on the existing background
         return f"{_scaled_with_alpha(fit)},scale={into},format=yuva420p"
     # Pad in RGB: the background's colour is exact there, and odd sizes can be centred.
     return f"format=rgb24,{fit},format=rgb24,{pad},scale={into},format=yuv420p"

@@ -88,7 +88,7 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
         if one.frame in seen or one.frame < first:
             raise Unsuitable(f"frame {one.frame} is there twice, or shown before its key frame")
         if one.frame >= edit.part.end_frame:
-            break  # whatever follows in the file comes with this one
+            break  # the rest, in decoding order, is encoded
         seen.add(one.frame)
         highest, delay = max(highest, one.frame), max(delay, number - (one.frame - first))
         size_bytes += len(one.data)
@@ -97,8 +97,8 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
             and not one.is_idr
             and _something_to_encode(edit, first, highest)
         ):
-            # All up to here are shown before any later one. Two IDR pictures in a row could be
-            # taken for one.
+            # Every picture so far is shown before any later one. Two adjacent IDR pictures with
+            # equal idr_pic_id would count as one.
             best = first, number + 1, delay, size_bytes
     return best
 
@@ -153,7 +153,7 @@ def _fitting(edit: PartEdit) -> dict[str, set[int]]:
     return {
         "profile_idc": {_BASELINE, _MAIN, _HIGH},
         "level_idc": set(range(_MAX_LEVEL + 1)),
-        "chroma_format_idc": {0, 1},  # 4:2:0 according to the decoder
+        "chroma_format_idc": {0, 1},  # 0 is monochrome; the decoder has already reported 4:2:0
         "frame_mbs_only_flag": {1},
         "gaps_in_frame_num_allowed_flag": {0},
         "pic_width_in_mbs_minus1": {-(-edit.width // 16) - 1},

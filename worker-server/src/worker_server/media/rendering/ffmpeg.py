@@ -33,7 +33,7 @@ from worker_server.media.rendering.ffmpeg_args import (
     source_input,
 )
 
-# Rounding of times, and the frame before the first one.
+# One frame for rounding of times, one for the frame before the first.
 _MARGIN_FRAMES = 2
 _SOUND_S = Fraction(
     1, 20
@@ -80,8 +80,8 @@ class FfmpegRenderer:
             *_bumper_inputs(edit, shown),
             *watermark_input(edit),
             *graph,
-            # Where the picture changes at once a key frame costs nothing, and verification and
-            # players need not decode the logo to reach the part.
+            # A key frame is nearly free at a hard cut, and lets players and verification seek past
+            # the logo.
             *_key_frame_at(edit.frames_before),
             *clip_output(edit, output),
         ]
@@ -165,7 +165,7 @@ def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit, shown: list[Lay
         return with_bumpers(edit, _content(chains[0][1], chains[0][0]) + padding(edit), shown)
     ends = [f"{_content(end, number)}[end{number}]" for number, end in chains]
     labels = "".join(f"[end{number}]" for number, _ in chains)
-    # concat counts in microseconds; afterwards each frame is put on the grid again.
+    # concat outputs microseconds; settb and fps then restore the frame grid.
     joined = f"{labels}concat=n=2:v=1:a=0,settb={text(1 / edit.frame_rate)},setpts=N" + padding(
         edit
     )
@@ -180,7 +180,7 @@ def _background(edit: PartEdit) -> str:
 
 
 def _seek(edit: PartEdit) -> list[str]:
-    # A part of sound alone shows the last picture, so reading begins there.
+    # A part after the end of the video shows its last frame, so seek to that.
     start_s = min(edit.part.start_frame, edit.last_picture) / edit.frame_rate - _margin_s(edit)
     if not edit.part.start_frame or start_s <= 0:
         return []
@@ -247,13 +247,13 @@ def _on_background(edit: PartEdit, number: int) -> list[str]:
 def _grid(edit: PartEdit, *, conceals: bool = False) -> list[str]:
     """Put frames on the constant grid (frame k has time stamp k), and keep the part's."""
     part, source = edit.part, edit.source
-    # The last frame is shown however short it is; what is too much of it goes with `trim`.
+    # eof_action=pass keeps a short last frame; `trim` removes what is too long.
     filters = [f"fps={text(edit.frame_rate)}:round=near:eof_action=pass"]
     if conceals:
-        # The nearest frame that can be decoded stands for those that cannot, at both ends too.
+        # Undecodable frames are replaced by the nearest decodable one, at both ends too.
         filters[0] += f":start_time={float(part.start_frame / edit.frame_rate):.6f}"
         filters.append(f"tpad=stop_mode=clone:stop={part.frame_count}")
-    # The last frame is held to the end and no longer, or a damaged end would freeze unnoticed.
+    # Hold the last frame only to the end of the part: a damaged end must not freeze unnoticed.
     held_frames = part.end_frame - 1 - edit.last_picture
     if not conceals and (held_frames >= 0 or part.end_frame == source.frame_count):
         filters.append(f"tpad=stop_mode=clone:stop={max(0, held_frames) + 1}")

@@ -8,7 +8,7 @@ from worker_server.media.model.geometry import Box
 from worker_server.media.process.ffmpeg_command import local_input
 
 _MAX_PIXELS = 4096 * 4096
-# The blurred background: one pixel for so many of the frame, and the blur in those pixels.
+# Blurred background: downscale factor, and sigma in pixels of the smaller size.
 _BLUR_STEP = 16
 BLUR_SIGMA = 2
 # Every thread of a decoder or encoder holds one or more frames, and so does the lookahead.

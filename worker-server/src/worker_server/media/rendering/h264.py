@@ -16,11 +16,11 @@ SLICE, IDR_SLICE = 1, 5
 SPS, PPS = 7, 8
 SEI = 6
 _DISPLAY_ORIENTATION = 47  # payloadType (annex D): how to rotate and flip what follows
-# SEI, delimiter, the ends of sequence and stream, filler: nothing that a picture depends on.
+# NAL unit types on which no picture depends: SEI, delimiter, ends of sequence and stream, filler.
 DROPPABLE = {6, 9, 10, 11, 12}
 
 _FIELD = re.compile(r"^\d+\s+(\w+)\s+[01]+ = (-?\d+)\s*$")
-_MIN_SPS_BYTES = 4  # its profile and level
+_MIN_SPS_BYTES = 4  # NAL header, profile, constraint flags, level
 _START_CODE = re.compile(rb"\x00*\x00\x00\x01")  # never inside a unit (emulation prevention)
 # These profiles have no chroma format in their record.
 _SHORT_RECORDS = {66, 77, 88}
@@ -34,7 +34,7 @@ class Unsuitable(Exception):
 class ParameterSets:
     """The parameter sets of one stream, as units without start code or length."""
 
-    length_size: int  # bytes of the number before each unit in a packet
+    length_size: int  # bytes of the length field before each NAL unit
     sps: tuple[bytes, ...]
     pps: tuple[bytes, ...]
 
@@ -137,7 +137,7 @@ def _sei_payload_types(unit: bytes) -> Iterator[int]:
     """Yield the types of the messages in an SEI unit (7.3.2.3.1); a broken one ends it."""
     data = unit.replace(b"\0\0\3", b"\0\0")  # emulation prevention
     at = 1
-    while at + 2 < len(data):  # more than the trailing bits
+    while at + 2 < len(data):  # stop at rbsp_trailing_bits
         numbers = []
         for _ in ("payloadType", "payloadSize"):
             number = 0

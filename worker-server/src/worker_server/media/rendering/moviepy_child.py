@@ -12,7 +12,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-# Every core has a process already, and MoviePy has to use this ffmpeg.
+# No BLAS threads (each core has a process), and our ffmpeg instead of imageio's.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["PYTHON_DOTENV_DISABLED"] = (
     "1"  # MoviePy looks for a .env, which the sandbox would refuse

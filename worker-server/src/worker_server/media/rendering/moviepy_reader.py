@@ -158,7 +158,7 @@ def _to_rgb(frame: VideoFrame, edit: PartEdit) -> RgbPicture:
     picture = converted.astype(np.uint8, copy=False)
     if has_alpha:
         picture = _on_background(picture, edit.brand.background_rgb)
-    # A mirroring matrix is a vertical flip, then the rotation of its horizontal axis.
+    # A mirroring display matrix is a vertical flip followed by a rotation.
     upright = np.flipud(picture) if source.mirrored else picture
     return np.rot90(upright, source.rotation // 90)
 
@@ -176,7 +176,7 @@ def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, S
         audio: Any = container.streams[edit.source.audio_index]
         if edit.part.start_frame:
             container.seek(int(start_s / audio.time_base), stream=audio)
-        # One channel goes into both at its level: a downmix would take 3 dB from it.
+        # Mono is copied to both channels at full level: swresample would lower it by 3 dB.
         is_mono = edit.source.audio_channels == 1
         layout = "mono" if is_mono else "stereo"
         resampler = AudioResampler(format="flt", layout=layout, rate=AUDIO_RATE)

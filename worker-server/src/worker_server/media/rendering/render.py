@@ -14,7 +14,7 @@ from worker_server.media.rendering.renderer import RenderedBy, Renderer
 from worker_server.media.verifying.verify import ClipFacts, Verifier
 
 _log = logging.getLogger(__name__)
-_START_VERIFIER_AT = 0.5  # its libraries load while the encoder goes on
+_START_VERIFIER_AT = 0.5  # progress; its libraries load during the rest of the render
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def render(
         try:
             return _run(renderer, edit, output, watch)
         except (EncodeFailed, ClipRejected) as error:
-            # A fault of the source or of the machine meets the next renderer too, which reports it.
+            # Try the next renderer: if the source or the machine is at fault, it fails too and
+            # reports it.
             extra = {"part": edit.part.number, "detail": str(error)}
             _log.info("not rendered by %s", type(renderer).__name__, extra=extra)
             failure = error

@@ -39,13 +39,13 @@ from worker_server.media.rendering.copyable_span import (
 from worker_server.media.rendering.ffmpeg import encode_edges_command, encode_sound_command
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
 
-# The same tags as in an encoded clip, whatever the source says; decoding does not depend on them.
+# Rewrite colour tags to those of encoded clips; decoding does not depend on them.
 _TAGS = (
     "sample_aspect_ratio=1/1:colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:"
     "video_full_range_flag=0"
 )
 _MAX_SPS_ID = 31
-_THREADS = 2  # whatever a render has: the total work is the same, and a single clip is ready sooner
+_THREADS = 2  # fixed: total work is the same, and a single clip is done sooner
 
 AnyPacket: TypeAlias = "Packet[Any]"
 Piece = tuple[Iterable[CodedPicture], int]
@@ -62,7 +62,7 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
         span = find_span(container, edit)
     edges, sound = output.with_suffix(".edges.mp4"), output.with_suffix(".sound.mp4")
     try:
-        # Progress goes to this process's standard output; the limits are in force already.
+        # ffmpeg writes progress to this process's stdout; resource limits are inherited.
         threaded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
         _run_together(
             encode_edges_command(threaded, span.part, _options(span), edges, ffmpeg),
@@ -274,6 +274,4 @@ def main() -> int:
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(
-        status
-    )  # without the interpreter's shutdown, which would free everything piece by piece
+    os._exit(status)  # skip interpreter shutdown, which frees objects one by one

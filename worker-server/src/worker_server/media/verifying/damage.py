@@ -10,7 +10,7 @@ from av.container import InputContainer
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
 
-_MAX_REORDER = 32  # frames that decoding may run ahead of showing
+_MAX_REORDER = 32  # frames, the most a decoder delays output
 
 
 def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
@@ -20,7 +20,7 @@ def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
     refer to it do not.
     """
     video: Any = container.streams[edit.source.video_index]
-    video.codec_context.thread_count = 1  # a warning then belongs to the packet just sent
+    video.codec_context.thread_count = 1  # a warning then refers to the packet just sent
     _seek_to_part(container, video, edit)
     stored: set[int] = set()
     decoded: set[int] = set()

@@ -21,17 +21,16 @@ from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
 
-_WIDTH, _HEIGHT = 32, 18  # of a thumbnail
-# Correlation does not mind a shift of brightness or colour; noise, saturated colours and low
-# quality leave 0.96 of it. A picture that is as like its mirror image is judged by which one is
-# more like it.
+_WIDTH, _HEIGHT = 32, 18  # size of a thumbnail in pixels
+# Correlation ignores a shift of brightness or contrast; noise, saturated colours and low quality
+# leave 0.96 or more. If a picture resembles its mirror image, the more similar one decides.
 _MIN_LIKENESS = 0.8
 _MIRROR_MARGIN = 0.02
-_FLAT = 16.0  # variance of 8-bit values in a picture without contrast
-_NEAR_FRAMES = 2  # a key frame so near costs nothing
-_SEAM_FRAMES = 12  # the longest way to a seam between copied and encoded pictures
+_FLAT = 16.0  # variance of 8-bit luma below which a picture counts as flat
+_NEAR_FRAMES = 2  # decoding from a key frame this close costs little
+_SEAM_FRAMES = 12  # frames; the most to decode before a seam
 _SAME_RATE = Fraction(101, 100)
-_MAX_REORDER = 32  # frames that decoding may run ahead of showing
+_MAX_REORDER = 32  # frames, the most a decoder delays output
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,14 @@ def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> lis
     own = {frame: _distance(frame, keys) for frame in _source_keys(source, edit)}
     near = [frame for frame, distance in own.items() if distance <= _NEAR_FRAMES]
     part = range(edit.part.start_frame, edit.part.end_frame)
-    # A key frame of the clip alone is the first after a seam, or one of the encoder's choice.
+    # A key frame in the clip but not in the source follows a seam, or was the encoder's choice.
     clips = {
         key: key - before
         for key in keys
         if key in part and key not in own and (before := source.key_before(key)) is not None
     }
     if near:
-        # Only seams before which few frames have to be decoded, in the source and in the clip.
+        # Check only seams that are cheap to decode up to, in the source and in the clip.
         seams = [
             key
             for key, distance in clips.items()
@@ -167,7 +166,7 @@ def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
     wanted = edit.part.start_frame + frame
     decoded = source.pictures(range(wanted, wanted + 1))
     if not decoded:
-        return False  # the source has no picture of its own there
+        return False  # the source has no frame at that time
     shown, seen = _upright_thumbnail(decoded[wanted], edit), _outside_watermark(edit)
     margin = 1 if edit.source.is_vfr else 0
     first = max(0, frame + edit.frames_before - margin)
@@ -237,7 +236,7 @@ def _orientation(picture: VideoFrame) -> Iterator[tuple[str, str]]:
     if data is None:
         return
     a, b, _, c, d, *_ = struct.unpack("9i", bytes(data)[:36])
-    if a and b:  # no right angle
+    if a and b:  # not a rotation by a multiple of 90°
         yield "rotate", f"{math.atan2(b, a):.6f}"
         return
     swaps = abs(b) > abs(a)

@@ -15,7 +15,7 @@ from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
 
 MAX_WIDTH = 640
-_JPEG_SCALE = 4  # of 2 (best) to 31
+_JPEG_SCALE = 4  # ffmpeg's -q:v scale, 2 (best) to 31
 # Key frames that are decoded, until one of them is neither dark nor without contrast.
 _CANDIDATES = 3
 _MIN_CONTRAST = 100  # variance of 8-bit brightness
@@ -33,7 +33,7 @@ def poster(path: Path, clip_keys: Sequence[int], edit: PartEdit) -> bytes | None
             pictures = [_scaled(picture) for picture in _candidates(clip, clip_keys, edit)]
             return _jpeg(max(pictures, key=_contrast)) if pictures else None
     except (av.error.FFmpegError, ValueError):
-        return None  # the clip is good without one
+        return None  # a poster is optional
 
 
 def _candidates(

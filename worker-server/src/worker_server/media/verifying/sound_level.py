@@ -19,7 +19,7 @@ _LEAD_S, _GAP_S = Fraction(1, 5), Fraction(1, 50)
 _RATE = 24_000
 # Encoders clip sound that is louder than full scale, and lose its level.
 _MAX_BEYOND = 0.01
-_QUIET = 1e-4  # mean square, -40 dB: the level of quieter sound is mostly the codec's noise
+_QUIET = 1e-4  # mean square, -40 dB: below, codec noise dominates
 _SILENT = 1e-8
 _MAX_DIFFERENCE_DB = 2.5
 
@@ -47,7 +47,7 @@ def level_difference_db(
         if abs(difference_db) <= _MAX_DIFFERENCE_DB:
             return None
         differences.append(difference_db)
-    # A single sample may lie in a gap of the source's sound.
+    # A single measurement may fall into a gap of the source's sound.
     return min(differences, key=abs) if len(differences) > 1 else None
 
 
@@ -76,7 +76,7 @@ def _sounds(
 ) -> Iterator[tuple[Fraction, "array[float]", int]]:
     """Yield each piece of sound without a gap: its time, samples and number of channels."""
     audio: Any = container.streams[index]
-    # A decoder's first frame after a seek lacks what overlaps with the one before.
+    # The first frame after a seek lacks its overlap with the frame before (MDCT).
     container.seek(int((start_s - _LEAD_S) / audio.time_base), stream=audio)
     piece: list[Any] = []
     for frame in container.decode(audio):

@@ -21,9 +21,9 @@ _CHILD = "worker_server.media.verifying.verify_child"
 _LIMITS = ChildLimits(cpu_s=60, memory_bytes=1024**3, file_bytes=1)
 _TIMEOUT_S = 60.0
 _MAX_APART_S = Fraction(50, 1000)
-# Of a part's frames; docs/formats.md says so.
+# Share of a part's frames, documented in docs/formats.md.
 _MAX_CONCEALED_SHARE = Fraction(1, 10)
-# MP4 counts in whole ticks of its own clock.
+# Tolerance for rounding to ticks of the MP4 time scale.
 _CLOCK_S = Fraction(1, 1000)
 
 

@@ -19,7 +19,7 @@ from worker_server.media.verifying.pictures import differing_frames, is_comparab
 from worker_server.media.verifying.poster import poster
 from worker_server.media.verifying.sound_level import level_difference_db
 
-# What is not compared: pictures near damage may look like anything.
+# Results for clips with damaged frames, which are not compared with the source.
 _NO_DIFFERENCES: dict[str, Any] = {"differing_frames": [], "level_difference_db": None}
 
 
@@ -93,7 +93,7 @@ def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[
             if edit.source.has_audio:
                 differences["level_difference_db"] = level_difference_db(source, clip, edit)
     except (av.error.FFmpegError, ValueError):
-        pass  # the source cannot be read here, which is no fault of the clip
+        pass  # an unreadable source does not make the clip wrong
     return differences
 
 
