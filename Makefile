@@ -2,7 +2,7 @@
 
 MEMBERS := common web-server worker-server psg clients/python local testing
 # Each is checked on its own: several have a conftest.py, and a module name stands for one file.
-SUITES := common/tests web-server/tests worker-server/tests psg/tests clients/python/tests local/tests testing/tests bench/tests chaos/tests deploy/tests \
+SUITES := docs/tests common/tests web-server/tests worker-server/tests psg/tests clients/python/tests local/tests testing/tests bench/tests chaos/tests deploy/tests \
 	deploy/rehearsal deploy/supply e2e containers jmeter
 TEST_HELPERS := worker-server/tools:containers
 PYTHON ?= python3
@@ -53,7 +53,7 @@ test-pythons: $(STAMP) ## make demo on each supported Python that this machine h
 up: $(STAMP) ## start the system in the background (PORT=5050, HOST=127.0.0.1, IDRL_HOME=.idrl, START_TIMEOUT_S=180)
 	@$(LOCAL) up
 
-user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --operator", list, invite, disable, set-role, reset-password)
+user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --operator", list, invite, disable, set-role, set-quota, reset-password)
 	@$(LOCAL) users $(ARGS)
 
 down: $(STAMP) ## stop it, keep its data

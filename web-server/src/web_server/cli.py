@@ -73,7 +73,7 @@ def set_role(email: str, role: str) -> None:
 @users.command(name="set-quota")
 @click.argument("email")
 @click.option("--live-tasks", type=_Quota, help="Tasks that may be live at once.")
-@click.option("--bytes", "size_bytes", type=_Quota, help="Bytes that the clips may take.")
+@click.option("--bytes", "size_bytes", type=_Quota, help="Bytes that all files may take.")
 @click.option("--source-seconds-per-day", type=_Quota, help="Seconds of video a day.")
 @click.option("--default", "is_default", is_flag=True, help="Drop the account's own quotas first.")
 def set_quota(email: str, *, is_default: bool, **given: int | None) -> None:

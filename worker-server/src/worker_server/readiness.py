@@ -23,7 +23,7 @@ class NoSandbox(Exception):
 
 
 class SweeperLate(Exception):
-    """A step of the sweeper has not succeeded for longer than three rounds."""
+    """A step of the sweeper has not succeeded for three rounds, nor for _MIN_SWEEP_AGE_S."""
 
 
 class NoLiveWorker(Exception):
