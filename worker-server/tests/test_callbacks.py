@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from standardwebhooks import WebhookVerificationError
 from webhook_receiver import Receiver
 
@@ -101,6 +101,26 @@ def test_each_account_has_one_callback_secret(client: FlaskClient, auth: Auth) -
     assert gone.status_code == 204
     assert _secret(client, auth(2)) == others
     assert _secret(client, auth()) not in (first, second, others)
+
+
+def test_secret_that_is_deleted_while_it_is_looked_up(
+    client: FlaskClient, auth: Auth, database: Database
+) -> None:
+    first, statements = _secret(client, auth()), []
+
+    def forget(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "callback_secrets" in statement:
+            statements.append(statement)
+            if len(statements) == 1:
+                database.execute("DELETE FROM callback_secrets")
+
+    event.listen(db.engine, "after_cursor_execute", forget)
+    try:
+        shown = _secret(client, auth())
+    finally:
+        event.remove(db.engine, "after_cursor_execute", forget)
+    assert shown.startswith("whsec_")
+    assert _secret(client, auth()) != first
 
 
 def test_replaced_secret_signs_for_a_day(

@@ -183,3 +183,16 @@ def test_deletion_of_a_webhook_beside_the_end_of_an_attempt(
     assert outcomes(meet(locking_query, calls)) == [None, None]
     db.session.rollback()
     assert db.session.scalar(select(func.count()).select_from(WebhookDelivery)) == 0
+
+
+def test_deletions_and_a_test_of_the_same_webhook(meet: Meet) -> None:
+    """Only one deletion finds it; a test event waits, and then finds it gone."""
+    webhook_id = webhook_rows.create(1, CALLBACK, ["task.done"], b"s").id
+    calls: list[Call] = [
+        lambda: webhook_rows.delete_webhook(1, webhook_id),
+        lambda: webhook_rows.delete_webhook(1, webhook_id),
+        lambda: webhook_rows.send_test(1, webhook_id),
+    ]
+    locking_query = f"SELECT FROM webhooks WHERE id = '{webhook_id}' FOR UPDATE"
+    gone = webhook_rows.WebhookNotFound
+    assert outcomes(meet(locking_query, calls)) == [None, gone, gone]

@@ -44,10 +44,16 @@ def add_for_batch(
 
 def secret_of(session: ScopedSession, owner_id: int) -> bytes:
     """Return the account's secret, created at its first use."""
-    new = upsert(CallbackSecret).values(owner_id=owner_id, secret=signing.make_secret())
-    session.execute(new.on_conflict_do_nothing())
     statement = select(CallbackSecret.secret).where(CallbackSecret.owner_id == owner_id)
-    return session.scalars(statement).one()
+    known = session.scalar(statement)
+    if known is not None:
+        return known
+    new = upsert(CallbackSecret).values(owner_id=owner_id, secret=signing.make_secret())
+    # DO UPDATE, not DO NOTHING: that returns the row also where a concurrent call has made it.
+    kept = new.on_conflict_do_update(
+        index_elements=["owner_id"], set_={"secret": CallbackSecret.secret}
+    )
+    return session.scalars(kept.returning(CallbackSecret.secret)).one()
 
 
 def valid_secrets(session: ScopedSession, owner_id: int) -> tuple[bytes, ...]:

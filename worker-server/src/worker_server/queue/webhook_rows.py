@@ -88,8 +88,10 @@ def find(owner_id: int, webhook_id: uuid.UUID) -> Webhook:
 
 def delete_webhook(owner_id: int, webhook_id: uuid.UUID) -> None:
     """Forget the webhook with its deliveries; raise WebhookNotFound."""
+    owned = delete(Webhook).where(Webhook.id == webhook_id, Webhook.owner_id == owner_id)
     with transaction() as session:
-        session.delete(_owned(session, owner_id, webhook_id))
+        if session.scalar(owned.returning(Webhook.id)) is None:
+            raise WebhookNotFound
 
 
 def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
@@ -103,7 +105,8 @@ def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
         WebhookDelivery.status == DeliveryStatus.WAITING,
     )
     with transaction() as session:
-        _check_enabled(_owned(session, owner_id, webhook_id))
+        # The lock keeps the webhook until the delivery, which refers to it, is stored.
+        _check_enabled(_owned(session, owner_id, webhook_id, locked=True))
         lock_owner(session, owner_id)
         if (session.scalar(select(func.count()).where(*waiting)) or 0) >= MAX_TESTS:
             raise TooManyTests
@@ -178,8 +181,12 @@ def _of_account(owner_id: int) -> tuple[ColumnElement[bool], ...]:
     return (Webhook.owner_id == owner_id, *(each.is_(None) for each in is_callback_of))
 
 
-def _owned(session: ScopedSession, owner_id: int, webhook_id: uuid.UUID) -> Webhook:
+def _owned(
+    session: ScopedSession, owner_id: int, webhook_id: uuid.UUID, *, locked: bool = False
+) -> Webhook:
     owned = select(Webhook).where(Webhook.id == webhook_id, Webhook.owner_id == owner_id)
+    if locked:
+        owned = owned.with_for_update(read=True, key_share=True)
     row = session.scalars(owned).one_or_none()
     if row is None:
         raise WebhookNotFound
