@@ -17,6 +17,8 @@ VIDEO_URL = os.environ["VIDEO_URL"]
 PASSWORD = "Analytical1"
 # Elsewhere schemathesis follows ids from answer to request itself.
 _PHASES_WITH_RANDOM_IDS = (TestPhase.COVERAGE, TestPhase.FUZZING)
+# Prefixes of the operations that end tokens, as a new password does.
+_ENDING_TOKENS = ("/auth", "/me")
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 
 
@@ -66,8 +68,14 @@ def _finished_task(token: str) -> dict[str, object]:
 
 
 def _collection(case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
-    """Return the path up to the first parameter: what one call makes, the next may ask for."""
-    return str(case.operation.path).partition("/{")[0]
+    """Return the start of the path: what `POST /brands` makes, `PUT /brands/default` may ask for.
+
+    Under the prefixes of accounts it is the path up to the first parameter.
+    """
+    path = str(case.operation.path)
+    if path.startswith(_ENDING_TOKENS):
+        return path.partition("/{")[0]
+    return path.split("/")[1]
 
 
 @schemathesis.auth(cache_by_key=_collection)

@@ -162,8 +162,12 @@ class PatientApiClient(ApiClient):
 
 
 def is_ready(base_url: str) -> bool:
-    """Tell whether a system at the address is ready."""
+    """Tell whether a system at the address is ready, and the tasks service with it.
+
+    The web app answers 200 and "degraded" while it cannot reach the tasks service.
+    """
     try:
-        return requests.get(f"{base_url}/ready", timeout=5).status_code == 200
+        answer = requests.get(f"{base_url}/ready", timeout=5)
+        return answer.status_code == 200 and answer.json()["status"] == "ready"
     except requests.RequestException:  # a starting server may accept and then not answer in time
         return False
