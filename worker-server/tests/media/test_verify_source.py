@@ -28,6 +28,7 @@ Make = Callable[..., Path]
 TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
 MOTION = "-f lavfi -i testsrc2=s=640x360:r=25:d=4"
 TONE = "-f lavfi -i aevalsrc=exprs=0.3*sin(1000*PI*t)|0.3*sin(1000*PI*t):s=48000:d=4"
+SQUARE_WAVE = "aevalsrc=exprs=if(gte(sin(880*PI*t)\\,0)\\,1\\,-1):s=24000"
 FIT = (
     "-c:v libx264 -preset ultrafast -crf 26 -pix_fmt yuv420p"
     f" -profile:v high -8x8dct 1 -g 20 {TAGS}"
@@ -181,6 +182,18 @@ def test_another_level_of_sound_is_found(change: str, plain: Path, make: Make) -
         verify_clip(make(f"-i {plain} -af {change} {good}", "bad.mp4"), edit)
 
 
+@pytest.mark.parametrize("change", ["volume=0", "volume=-20dB"])
+def test_lost_sound_of_a_loud_source_is_found(change: str, make: Make) -> None:
+    tone = "-f lavfi -i aevalsrc=exprs=0.99*sin(880*PI*t):s=48000:d=4"
+    path = make(f"{MOTION} {tone} {FIT} -c:a pcm_s16le", "loud.mkv")
+    source = probe(path)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, path, part, logo_s=0.0)
+    good = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac -ar 48000 -ac 2"
+    with pytest.raises(ClipRejected, match="dB from the source's"):
+        verify_clip(make(f"-i {path} -af {change} {good}", "bad.mp4"), edit)
+
+
 def frames_of_clip(path: Path, ffmpeg: str, folder: Path) -> int:
     """Render and verify the whole source as one part; return the clip's number of frames."""
     source = probe(path)
@@ -210,8 +223,16 @@ def test_short_beeps_in_silence_have_their_source_s_level(
         ("anoisesrc=a=0.8:r=192000", "pcm_s24le"),
         ("anoisesrc=a=1:r=48000,volume=12dB", "pcm_f32le"),
         ("aevalsrc=exprs=1.5*sin(880*PI*t):s=48000", "pcm_f32le"),
+        # The encoder lowers what reaches full scale.
+        (SQUARE_WAVE, "pcm_s16le"),
+        (SQUARE_WAVE, "flac"),
+        ("anoisesrc=a=1:r=24000,volume=14dB", "pcm_s16le"),
+        ("anoisesrc=a=1:r=48000,volume=-2dB", "libopus"),
     ],
-    ids=["19 kHz", "96 kHz", "192 kHz", "12 dB too loud", "4 dB too loud"],
+    ids=[
+        *("19 kHz", "96 kHz", "192 kHz", "12 dB too loud", "4 dB too loud"),
+        *("square wave", "square wave in FLAC", "limited noise", "noise of decoded peaks"),
+    ],
 )
 def test_sound_that_no_encoder_keeps_is_not_held_against_a_clip(
     sound: str, codec: str, make: Make, ffmpeg: str, tmp_path: Path
