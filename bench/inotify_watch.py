@@ -52,9 +52,9 @@ class Watch:
     def times(self, what: str, ending: str, after: float = 0) -> list[float]:
         """Return the times of an event for files whose paths have this ending."""
         return [
-            one.at
-            for one in self._seen
-            if one.what == what and str(one.path).endswith(ending) and one.at >= after
+            event.at
+            for event in self._seen
+            if event.what == what and str(event.path).endswith(ending) and event.at >= after
         ]
 
     def _run(self) -> None:

@@ -135,8 +135,8 @@ def render_worker(live: RunningSystem, name: str) -> Iterator[psutil.Process]:
 
 def pin(process: psutil.Process, cores: Sequence[int]) -> None:
     """Pin a process, its children and all of their future children to these cores."""
-    for one in (process, *process.children(recursive=True)):
-        one.cpu_affinity(list(cores))
+    for member in (process, *process.children(recursive=True)):
+        member.cpu_affinity(list(cores))
 
 
 def _plain(value: object) -> object:

@@ -79,7 +79,7 @@ class Target:
     def processes(self, program: str) -> list[psutil.Process]:
         """Return the processes of a program, its main process first; none while it is down."""
         lock = self.home.lock(program)
-        if not lock.is_held():
+        if not lock.is_locked():
             return []
         try:
             main = psutil.Process(lock.pid)

@@ -124,7 +124,7 @@ def test_log_in_makes_a_key_that_later_commands_use(
 def test_password_is_sent_as_it_was_typed(
     anonymous: Api, environment: dict[str, str], new_account: Callable[[], Any]
 ) -> None:
-    """With the blanks at its ends; of a wrong one nothing else is told than that."""
+    """With the blanks at its ends; a wrong one gets no answer but that it is wrong."""
     account = replace(new_account(), password=" Fly-high-7 ")
     assert anonymous.post("/auth/signup", account.form()).status_code == 201
     del environment["IDRL_KEY"]

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
         with _video(settings) as video_url:
             return max(_run(plan, settings, video_url) for plan in plans)
     except ValidationError as error:
-        wrong = [f"{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
+        wrong = [f"{str(detail['loc'][0]).upper()}: {detail['msg']}" for detail in error.errors()]
         _print(f"invalid_setting: {'; '.join(wrong)}")
     except (Refused, sample.SampleFailed) as error:
         _print(str(error))

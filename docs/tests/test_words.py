@@ -30,15 +30,16 @@ RIDDLES = (
     r"[Ss]igns?[ _]of[ _]life|[Tt]ak(e|es|ing)[ _]back[ _][a-z]*[ _]?lease",  # heartbeat, reclaim
     r"leases? (is|was|were) taken back|\b(its|lost) (part|task)s? (is|was) taken back",  # reclaimed
     r"question for access|app's question|no question to|\bask again\b( later)?[.;\"]",  # query
+    r"[. ]looks at\b|\b(is|are|was) told\b",  # evaluates, reads; gets, receives
     r"\bbare work\b|asked about\b|\bis told at\b|\ba holes?\b|\bholes? (in|of)\b",  # least, gap
     r"\b[Ff]aults? of ours\b|\b[Ss]ay nothing\b|\bneedless|front door|\bdoor:",  # internal fault, …
 )
 # Names of modules, classes, functions, parameters, variables that do not say what they are.
 VAGUE = re.compile(
     r"ask|asked|bare|complaint|converse|during|early_s|ends_command|finds_keys|found|give_away"
-    r"|gives_way|ground|hand_back|held|hint|hole|hole_s|holed|holes|jump|jumps|look|looks"
-    r"|make_way|making_way|marks|mine|nothing|ours|question|said|saving|signs_of_life|spare"
-    r"|stored_early_s|take|taken|theirs|this|told|top_up|watching|way|ways|wish"
+    r"|gives_way|ground|hand_back|held|hint|hints|hole|hole_s|holed|holes|jump|jumps|look|looks"
+    r"|is_held|make_way|making_way|marks|mine|nothing|one|ours|question|said|saving|signs_of_life|spare"
+    r"|stored_early_s|tail|take|taken|theirs|this|told|top_up|watching|way|ways|wish"
 )
 # Here the word is the standard one, or what a reader would look for.
 ALLOWED = {
@@ -74,6 +75,8 @@ def _names(path: str) -> Iterator[tuple[str, int]]:
             case ast.Name(id=name, ctx=ast.Store(), lineno=line):
                 yield name, line
             case ast.Attribute(attr=name, ctx=ast.Store(), lineno=line):
+                yield name, line
+            case ast.ExceptHandler(name=str(name), lineno=line):
                 yield name, line
             case _:
                 pass

@@ -9,7 +9,7 @@ import requests
 if TYPE_CHECKING:
     from conftest import Edge, StartEdge, _Handler
 
-ONE, OTHER = "a" * 64, "b" * 64
+DIGEST, OTHER_DIGEST = "a" * 64, "b" * 64
 PATH = "/tasks/7/parts/0"
 
 
@@ -28,7 +28,7 @@ def kept_files(edge: "Edge") -> int:
 @pytest.fixture
 def checked(edge: "Edge") -> "Edge":
     """An nginx before a web app that has checked the clip."""
-    edge.web.sha256 = edge.tasks.sha256 = ONE
+    edge.web.sha256 = edge.tasks.sha256 = DIGEST
     return edge
 
 
@@ -71,8 +71,8 @@ def test_the_web_app_is_asked_each_time(kept: "Edge") -> None:
 
 
 def test_changed_clip_at_the_same_url_is_fetched_again(kept: "Edge") -> None:
-    kept.web.sha256 = kept.tasks.sha256 = OTHER
-    assert get(kept).headers["ETag"] == f'"{OTHER}"'
+    kept.web.sha256 = kept.tasks.sha256 = OTHER_DIGEST
+    assert get(kept).headers["ETag"] == f'"{OTHER_DIGEST}"'
     assert len(kept.tasks.requests) == 1
 
 
@@ -88,10 +88,10 @@ def test_the_query_makes_no_difference(kept: "Edge") -> None:
 
 
 def test_another_clip_than_the_one_checked_is_refused_and_not_kept(checked: "Edge") -> None:
-    checked.tasks.sha256 = OTHER
+    checked.tasks.sha256 = OTHER_DIGEST
     for _ in range(3):
         assert get(checked).status_code == 412
-    assert checked.tasks.last["headers"]["if-match"] == f'"{ONE}"'
+    assert checked.tasks.last["headers"]["if-match"] == f'"{DIGEST}"'
     assert kept_files(checked) == 0
 
 
@@ -117,7 +117,7 @@ def test_truncated_clip_is_not_cached(checked: "Edge") -> None:
     def break_off(call: "_Handler") -> None:
         call.send_response(200)
         call.send_header("Content-Length", "1000000")
-        call.send_header("ETag", f'"{ONE}"')
+        call.send_header("ETag", f'"{DIGEST}"')
         call.end_headers()
         call.wfile.write(b"x" * 500_000)
         call.close_connection = True
@@ -141,8 +141,8 @@ def test_ranges_of_a_kept_clip(kept: "Edge", range_header: str, wanted: bytes) -
     assert (answer.status_code, answer.content) == (206, wanted)
     assert answer.headers["Content-Range"].endswith(f"/{256 * 4096 * 8}")
     assert answer.headers["Accept-Ranges"] == "bytes"
-    assert get(kept, Range=range_header, **{"If-Range": f'"{ONE}"'}).status_code == 206
-    whole = get(kept, Range=range_header, **{"If-Range": f'"{OTHER}"'})
+    assert get(kept, Range=range_header, **{"If-Range": f'"{DIGEST}"'}).status_code == 206
+    whole = get(kept, Range=range_header, **{"If-Range": f'"{OTHER_DIGEST}"'})
     assert is_clip(whole)
     assert whole.headers["Accept-Ranges"] == "bytes"
     assert kept.tasks.requests == []
@@ -150,11 +150,11 @@ def test_ranges_of_a_kept_clip(kept: "Edge", range_header: str, wanted: bytes) -
 
 def test_the_middle_of_a_clip_is_fetched_alone(checked: "Edge") -> None:
     for _ in range(3):
-        answer = get(checked, Range="bytes=1-3", **{"If-Range": f'"{ONE}"'})
+        answer = get(checked, Range="bytes=1-3", **{"If-Range": f'"{DIGEST}"'})
         assert (answer.status_code, answer.content) == (206, b"\1\2\3")
         assert answer.headers["Accept-Ranges"] == "bytes"
         assert checked.tasks.last["headers"]["range"] == "bytes=1-3"
-        assert checked.tasks.last["headers"]["if-range"] == f'"{ONE}"'
+        assert checked.tasks.last["headers"]["if-range"] == f'"{DIGEST}"'
     assert kept_files(checked) == 0
 
 
@@ -163,7 +163,7 @@ def test_refusals_by_nginx_itself_are_problems(kept: "Edge") -> None:
     long_ago = {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}
     for headers, status, code in (
         ({"Range": "bytes=99999999-"}, 416, "range_not_satisfiable"),
-        ({"If-Match": f'"{OTHER}"'}, 412, "precondition_failed"),
+        ({"If-Match": f'"{OTHER_DIGEST}"'}, 412, "precondition_failed"),
         (long_ago, 412, "precondition_failed"),
     ):
         answer = get(kept, **headers)

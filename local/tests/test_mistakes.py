@@ -84,9 +84,9 @@ def test_up_refuses_a_wrong_setting_before_it_starts(
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "PNG"])
 def test_logo_that_the_encoder_cannot_draw_is_named(tmp_path: Path, kind: str) -> None:
     logo = tmp_path / "logo"
-    one, other = (Image.new("RGB", (64, 36), colour) for colour in ("red", "blue"))
-    animation = {"save_all": True, "append_images": [other]} if kind == "PNG" else {}
-    one.save(logo, kind, **animation)
+    first, second = (Image.new("RGB", (64, 36), colour) for colour in ("red", "blue"))
+    animation = {"save_all": True, "append_images": [second]} if kind == "PNG" else {}
+    first.save(logo, kind, **animation)
     expected = "is animated" if animation else "give a PNG, JPEG or WebP"
     port = str(servers.free_port() % 40000 + 2000)
     home = str(tmp_path / "home")
@@ -112,10 +112,10 @@ def test_read_only_home_is_named(tmp_path: Path) -> None:
 
 
 def test_up_names_the_port_that_another_program_has(tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
         line = idrl("up", IDRL_HOME=str(tmp_path), PORT=str(min(port, 65529)))
     assert line.endswith("is taken; set PORT to the first of six free ports")
 

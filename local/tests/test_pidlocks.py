@@ -35,19 +35,19 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            if PidLock(path).is_held():
+            if PidLock(path).is_locked():
                 os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_lock_is_free_until_acquired(lock: PidLock) -> None:
-    assert not lock.is_held()
+    assert not lock.is_locked()
     lock.path.touch()
-    assert not lock.is_held()
+    assert not lock.is_locked()
 
 
 def test_lock_survives_exec_and_names_the_process_group(lock: PidLock) -> None:
     with holder(lock.path) as process:
-        assert lock.is_held()
+        assert lock.is_locked()
         assert lock.pid == process.pid
         lock.signal_group(signal.SIGTERM)
         assert lock.wait_until_free(10)
@@ -81,5 +81,5 @@ def test_free_lock_signals_no_process(lock: PidLock) -> None:
 
 def test_hold_releases_the_lock_after_the_block(lock: PidLock) -> None:
     with lock.hold():
-        assert lock.is_held()
-    assert not lock.is_held()
+        assert lock.is_locked()
+    assert not lock.is_locked()

@@ -261,7 +261,7 @@ def test_down_leaves_nothing_even_after_a_crash(
     assert home.lock(supervision.SUPERVISORD).wait_until_free(10)
     assert is_ready(ports)
     assert command("down", environment).returncode == 0
-    assert not any(home.lock(program.name).is_held() for program in PROGRAMS)
+    assert not any(home.lock(program.name).is_locked() for program in PROGRAMS)
     wait_until(lambda: processes_of(home) == [])
     ports.check_free()
     assert (home.data / "postgres" / "PG_VERSION").exists()
@@ -276,5 +276,5 @@ def test_refused_setting_is_named_and_no_program_stays(
     failed = command("up", {**environment, "RENDER_CRF": "999"})
     assert failed.returncode == 1
     assert "RENDER_CRF" in failed.stderr
-    assert not any(home.lock(program.name).is_held() for program in PROGRAMS)
+    assert not any(home.lock(program.name).is_locked() for program in PROGRAMS)
     ports.check_free()

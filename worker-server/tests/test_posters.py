@@ -56,7 +56,7 @@ def opened(data: bytes) -> Image.Image:
 
 def is_near(pixel: object, colour: tuple[int, int, int]) -> bool:
     assert isinstance(pixel, tuple)
-    return all(abs(one - other) < 12 for one, other in zip(pixel, colour, strict=True))
+    return all(abs(shown - wanted) < 12 for shown, wanted in zip(pixel, colour, strict=True))
 
 
 def test_poster_comes_with_the_clip(

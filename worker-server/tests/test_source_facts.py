@@ -1,4 +1,4 @@
-"""What callers are told about a source is true of the file that they sent."""
+"""The source facts that callers get are true of the file that they sent."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -94,7 +94,7 @@ service_settings() {
 }
 
 # What provisioning has to know or to make itself, and what only the image can say: given as a
-# further setting it would be ignored, or contradict what the other machines are told.
+# further setting it would be ignored, or contradict the settings of the other machines.
 owned_settings='POSTGRES_(HOST|PORT|DB|USER|PASSWORD|SSLMODE|CA|BIND|PUBLISHED_PORT)|JWT_[A-Z_]+
 LOCAL_POSTGRES|(WEB|WORKER)_DB_PASSWORD|TASKS_(URL|CA|PORT|TLS_PORT)
 REDIS_(URL|CA|PASSWORD|PORT|TLS_PORT)|TLS_[A-Z]+|HTTPS?_PORT|ACME_WEBROOT

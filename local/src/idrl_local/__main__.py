@@ -144,7 +144,7 @@ def _up(arguments: argparse.Namespace) -> int:
     ports = Ports.starting_at(port_from_environment(os.environ))
     home.create()
     _drop_privileges(home)
-    from idrl_local import privileges, system  # imported late: the checks need neither
+    from idrl_local import privileges, system  # late: _drop_privileges may exec
 
     try:
         installation = system.up(home, ports, os.environ, _print)

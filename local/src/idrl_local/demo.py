@@ -41,7 +41,7 @@ def run(home: Home, options: DemoOptions, environment: Mapping[str, str]) -> int
         for each in (home.root, folder):
             each.chmod(0o711)  # the system runs as another user
     lock = PidLock(folder / "demo.lock")
-    if lock.is_held():
+    if lock.is_locked():
         raise HomeUnusable(
             f"another demo is running in {folder}; set IDRL_HOME to have a second one"
         )

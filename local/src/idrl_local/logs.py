@@ -15,7 +15,7 @@ from idrl_local.home import Home, HomeUnusable
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _POSTGRES_LEVELS = {"LOG": "INFO", "FATAL": "ERROR", "PANIC": "CRITICAL", "NOTICE": "INFO"}
 _POLL_S = 0.3
-# Shown in their own places, or the same on every line.
+# Left out of the key=value list: they have a column, or are the same on every line.
 _PLAIN_FIELDS = frozenset({"time", "level", "message", "logger", "service", "exc_info"})
 
 

@@ -45,7 +45,7 @@ class PidLock:
         """The process group that acquired the lock last."""
         return int(self.path.read_text())
 
-    def is_held(self) -> bool:
+    def is_locked(self) -> bool:
         """Tell whether a process that the lock stands for is alive."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
@@ -58,12 +58,12 @@ class PidLock:
 
     def wait_until_free(self, timeout_s: float) -> bool:
         """Wait for the last process of the lock to end; tell whether it did."""
-        return _wait(lambda: not self.is_held(), timeout_s)
+        return _wait(lambda: not self.is_locked(), timeout_s)
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the process group of a held lock."""
         text = self.path.read_text()
-        if text.isdigit() and self.is_held():
+        if text.isdigit() and self.is_locked():
             try:
                 os.killpg(int(text), number)
             except ProcessLookupError:

@@ -102,7 +102,7 @@ def command_for_root(
     )
     own = {"IDRL_HOME": str(home.root), "HOME": str(home.run)}
     copies = _readable_settings(home, user, environment)
-    if words[0] == "up" and not home.lock("supervisord").is_held():
+    if words[0] == "up" and not home.lock("supervisord").is_locked():
         _remove_other_copies(home, copies)
     return command, {**environment, **copies, **own}
 
@@ -110,7 +110,7 @@ def command_for_root(
 def runs_as_root(home: Home) -> bool:
     """Tell whether supervisord of this home was started by root and kept root's rights."""
     lock = home.lock("supervisord")
-    if not lock.is_held():
+    if not lock.is_locked():
         return False
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
         status = Path(f"/proc/{lock.pid}/status").read_text()

@@ -116,8 +116,10 @@ def _invalid(settings: type[BaseSettings], variables: Mapping[str, str]) -> list
         settings(**values)
     except ValidationError as error:
         return [
-            f"{str(one['loc'][0]).upper()} is wrong: {one['msg']}" if one["loc"] else one["msg"]
-            for one in error.errors(include_input=False, include_url=False)
+            f"{str(detail['loc'][0]).upper()} is wrong: {detail['msg']}"
+            if detail["loc"]
+            else detail["msg"]
+            for detail in error.errors(include_input=False, include_url=False)
         ]
     return []
 

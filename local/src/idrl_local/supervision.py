@@ -50,14 +50,14 @@ class ProgramState:
 
 def is_running(home: Home) -> bool:
     """Tell whether this installation's supervisord is alive."""
-    return home.lock(SUPERVISORD).is_held()
+    return home.lock(SUPERVISORD).is_locked()
 
 
 def left_running(home: Home) -> list[str]:
     """Return the programs that run without a supervisord, which was killed."""
     if is_running(home):
         return []
-    return [program.name for program in PROGRAMS if home.lock(program.name).is_held()]
+    return [program.name for program in PROGRAMS if home.lock(program.name).is_locked()]
 
 
 def start(home: Home, ports: Ports, environment: Mapping[str, str]) -> None:
@@ -185,7 +185,7 @@ def _shut_down(home: Home) -> None:
 
 def _end(home: Home, programs: Sequence[Program]) -> None:
     """Stop programs that a killed supervisord left: at once, as its pipe may block them."""
-    still_running = [program for program in programs if home.lock(program.name).is_held()]
+    still_running = [program for program in programs if home.lock(program.name).is_locked()]
     for program in still_running:
         home.lock(program.name).signal_group(signal.Signals[f"SIG{program.stop_signal}"])
     deadline = time.monotonic() + _ORPHANS_WAIT_S

@@ -284,10 +284,10 @@ def _explain(home: Home, error: Exception) -> str:
         return str(error)
     ending = ".out" if error.name == supervision.SUPERVISORD else ".log"
     log = home.logs / f"{error.name}{ending}"
-    return f"{error}\n{_tail(log)}"
+    return f"{error}\n{_end_of_log(log)}"
 
 
-def _tail(log: Path) -> str:
+def _end_of_log(log: Path) -> str:
     if not log.exists():
         return f"({log} does not exist)"
     with log.open(errors="replace") as file:

@@ -13,7 +13,7 @@ export const user = signal(null);
 export const state = signal("start");
 /** Why it is not known yet who is logged in. */
 export const startError = signal(/** @type {ApiError | null} */ (null));
-/** Whether the system could not be told that the reader wants to leave. */
+/** Whether the request to log out has failed. */
 export const isStillIn = signal(false);
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("idrl") : null;
 /** @type {(() => void)[]} */

@@ -23,7 +23,9 @@ def blueprint(auth: AuthService, tasks: TasksService, sample_url: str | None) ->
 
     @routes.get("")
     def show() -> Response:
-        return _private(jsonify(account_document(accounts.get_user(caller().user_id), sample_url)))
+        return _forbid_shared_caching(
+            jsonify(account_document(accounts.get_user(caller().user_id), sample_url))
+        )
 
     @routes.patch("")
     @reads_account_now
@@ -35,7 +37,7 @@ def blueprint(auth: AuthService, tasks: TasksService, sample_url: str | None) ->
         else:
             user = auth.authenticate_again(user_id, body.password or "")
         changed = accounts.change_profile(user, body.username, body.email)
-        return _private(jsonify(account_document(changed, sample_url)))
+        return _forbid_shared_caching(jsonify(account_document(changed, sample_url)))
 
     @routes.delete("")
     @reads_account_now
@@ -58,7 +60,9 @@ def blueprint(auth: AuthService, tasks: TasksService, sample_url: str | None) ->
     def list_keys() -> Response:
         user_id = caller().user_id
         rows_after = partial(accounts.list_keys, user_id)
-        return _private(page_response(KeyListing, "keys", user_id, rows_after, key_document))
+        return _forbid_shared_caching(
+            page_response(KeyListing, "keys", user_id, rows_after, key_document)
+        )
 
     @routes.delete("/keys/<key_id>")
     @reads_account_now
@@ -70,7 +74,7 @@ def blueprint(auth: AuthService, tasks: TasksService, sample_url: str | None) ->
     return routes
 
 
-def _private(response: Response) -> Response:
+def _forbid_shared_caching(response: Response) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 

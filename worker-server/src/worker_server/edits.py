@@ -93,7 +93,7 @@ class Edit(Body):
         """Return how long each stretch is that clips are made of, in seconds of the source."""
         stretches: list[tuple[float, float | None]] = [(self.start_s or 0, self.end_s)]
         if self.segments:
-            stretches = [(one.start_s, one.end_s) for one in self.segments]
+            stretches = [(segment.start_s, segment.end_s) for segment in self.segments]
         return [
             max(0, min(duration_s, duration_s if end_s is None else end_s) - start_s)
             for start_s, end_s in stretches

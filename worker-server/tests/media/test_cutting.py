@@ -82,7 +82,7 @@ def test_each_frame_is_in_one_part_wherever_they_end(
         first, end = frames_of(source, stretch)
         parts = [clip.part for clip in clips if clip.stretch == index]
         assert (parts[0].start_frame, parts[-1].end_frame) == (first, end)
-        assert all(one.end_frame == next_one.start_frame for one, next_one in pairwise(parts))
+        assert all(part.end_frame == following.start_frame for part, following in pairwise(parts))
         assert all(part.frame_count / rate <= part_s for part in parts)
         if len(parts) > 1:
             assert (
@@ -214,7 +214,7 @@ def test_silence_in_the_last_quarter(make: Make, codec: str) -> None:
     # Of the next window (found[1] + 3 … 4 s) nothing is silent: anywhere in it is right.
     assert 75 <= parts[2] - parts[1] <= 100
     assert parts[-1] == 600
-    assert all(one < other for one, other in pairwise(parts))
+    assert all(part < following for part, following in pairwise(parts))
 
 
 def test_without_silence_the_quietest_moment_is_cut(make: Make) -> None:
@@ -251,9 +251,9 @@ def test_key_frames_make_parts_that_are_copied_whole(
     clips = plan_cuts(source, path, WHOLE, Fraction("2.6"), Cut.KEYFRAME, PrepareWatch("ffmpeg"))
     made = [copy(source, path, clip.part) for clip in clips]
     assert joined_numbers(made) == list(range(250))
-    for one in made:
+    for clip in made:
         with open_source(path, source.demuxer) as container:
-            assert find_span(container, one.edit).part == one.edit.part
+            assert find_span(container, clip.edit).part == clip.edit.part
 
 
 def test_key_frames_of_open_gops_are_not_cuts(make: Make) -> None:
@@ -357,8 +357,8 @@ def test_frames_of_scene_cuts_are_rendered_once_each(
     clips = plan_cuts(source, path, WHOLE, Fraction(4), Cut.SCENE, PrepareWatch("ffmpeg"))
     made = [render(source, path, clip.part) for clip in clips]
     counts = []
-    for one in made:
-        with av.open(str(one.path)) as container:
-            counts.append(sum(1 for _ in container.decode(video=0)) - 2 * one.edit.frames_before)
+    for clip in made:
+        with av.open(str(clip.path)) as container:
+            counts.append(sum(1 for _ in container.decode(video=0)) - 2 * clip.edit.frames_before)
     assert counts == [90, 83, 60]
     assert all(isinstance(clip.part, FrameRange) for clip in clips)

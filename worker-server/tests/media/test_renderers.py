@@ -159,8 +159,8 @@ def test_stream_copy_comes_before_the_default_engine_alone(ffmpeg: str) -> None:
     def order(engine: str, *, stream_copy: bool) -> list[str]:
         *tried, last = renderers(engine, ffmpeg, stream_copy=stream_copy)
         assert last.conceals
-        assert not any(one.conceals for one in tried)
-        return [type(one).__name__ for one in tried]
+        assert not any(attempted.conceals for attempted in tried)
+        return [type(attempted).__name__ for attempted in tried]
 
     assert order("ffmpeg", stream_copy=True) == ["StreamCopyRenderer", "FfmpegRenderer"]
     assert order("ffmpeg", stream_copy=False) == ["FfmpegRenderer"]

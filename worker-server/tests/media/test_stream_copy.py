@@ -98,12 +98,12 @@ def decoder_messages(path: Path, ffmpeg: str) -> str:
     return done.stderr + str(done.returncode or "")
 
 
-def worst_likeness(one: Path, other: Path, ffmpeg: str, scratch: Path) -> float:
+def worst_likeness(left: Path, right: Path, ffmpeg: str, scratch: Path) -> float:
     """The lowest structural similarity of any frame to its counterpart."""
     log = scratch / "ssim.log"
     filters = f"ssim=stats_file={log}"
     subprocess.run(
-        [ffmpeg, "-v", "error", "-i", one, "-i", other, "-lavfi", filters, "-f", "null", "-"],
+        [ffmpeg, "-v", "error", "-i", left, "-i", right, "-lavfi", filters, "-f", "null", "-"],
         check=True,
     )
     return min(float(value) for value in re.findall(r"All:([0-9.]+)", log.read_text()))

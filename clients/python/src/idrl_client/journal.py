@@ -27,7 +27,7 @@ class Entry:
 
     @classmethod
     def new(cls, source: str) -> Self:
-        """Return an order that no task is made for yet."""
+        """Return the entry of a video for which no task has been created yet."""
         return cls(source, str(uuid.uuid4()))
 
 

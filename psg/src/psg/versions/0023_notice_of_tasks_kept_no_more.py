@@ -14,5 +14,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget since when: an old task that is kept no more expires at once, as before."""
+    """Drop `unkept_at`: an old task that is no longer kept expires at once, as before."""
     op.drop_column("tasks", "unkept_at")

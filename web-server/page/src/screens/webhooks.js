@@ -1,5 +1,5 @@
 // @ts-check
-// Where an account is told of its tasks' events: addresses, what was sent, and sending again.
+// An account's webhooks: addresses, deliveries, and sending again.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call, get } from "../api.js";
@@ -13,7 +13,7 @@ const EVENTS = ["task.done", "task.failed", "task.canceled", "task.planned", "pa
 const USUAL = 3;
 const LAST = 10;
 const UNTIL_SENT_MS = 1500;
-/** Who looks at a delivery sees how its next attempt ends; later ones are some minutes apart. */
+/** Long enough to show the result of a delivery's next attempt; later ones are minutes apart. */
 const SOON_MS = 60_000;
 
 export function Webhooks() {

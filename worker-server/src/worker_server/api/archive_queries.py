@@ -22,7 +22,7 @@ _TASKS = f"""
         FROM tasks {EXPIRY} WHERE owner_id = $1 AND {{condition}}
     ) AS task
 """  # noqa: S608 # made of constants
-_ONE = PreparedQuery("archive_task", "bigint, uuid", _TASKS.format(condition="tasks.id = $2"))
+_OF_TASK = PreparedQuery("archive_task", "bigint, uuid", _TASKS.format(condition="tasks.id = $2"))
 _BATCH = PreparedQuery("archive_batch", "bigint, uuid", _TASKS.format(condition="batch_id = $2"))
 
 
@@ -43,7 +43,7 @@ class ArchivedTask(TaskFacts):
 
 def task_to_archive(owner_id: int, task_id: uuid.UUID) -> ArchivedTask:
     """Return the task; raise TaskNotFound."""
-    tasks: list[ArchivedTask] | None = fetch_json(_ONE, owner_id, str(task_id))
+    tasks: list[ArchivedTask] | None = fetch_json(_OF_TASK, owner_id, str(task_id))
     if not tasks:
         raise TaskNotFound
     return tasks[0]

@@ -170,6 +170,6 @@ def _url_errors(index: int, item: NewTask) -> list[FieldError]:
 def _conditional(document: dict[str, Any] | list[dict[str, Any]], *state: object) -> Response:
     """Return the document with a tag of it and `state`, or 304; the tag leaves the estimate out."""
     each = document if isinstance(document, list) else [document]
-    texts = (to_json({**one, "eta_s": None}).decode() for one in each)
+    texts = (to_json({**batch, "eta_s": None}).decode() for batch in each)
     tag = tags.weak_tag(texts, *state)
     return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)

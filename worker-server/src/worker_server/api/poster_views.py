@@ -29,7 +29,7 @@ def blueprint(
 ) -> Blueprint:
     """Return the routes."""
     routes = Blueprint("posters", __name__)
-    # Drawing one sheet takes some 0.1 s of CPU time and a few MiB.
+    # Drawing one sheet takes a few tenths of a second of CPU time and a few MiB.
     drawing = ShareAccess(_MAX_PARALLEL_SHEETS)
     waiting = slots_for("pictures", MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT)
 

@@ -1,6 +1,6 @@
 """Conditions of a download, in the order of RFC 9110 §13.2.2: If-Match, If-None-Match, then Range.
 
-werkzeug looks at Range first: a caller who asks for the rest of the file that If-Match names would
+werkzeug evaluates Range first: a caller who asks for the rest of the file that If-Match names would
 get that of any other.
 """
 

@@ -35,7 +35,7 @@ EXPIRY = f"""LEFT JOIN LATERAL (
             SELECT greatest({_ENDED_AT} + make_interval(days => days), since + {_NOTICE},
                 tasks.unkept_at + {_NOTICE}) AS at
             FROM retention WHERE days > 0 AND NOT tasks.keep AND {_ENDED_AT} IS NOT NULL
-        ) AS found
+        ) AS expiring
     ) AS expiry ON true"""  # noqa: S608 # made of constants
 FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.status, tasks.progress, tasks.attempt,

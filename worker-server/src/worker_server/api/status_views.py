@@ -25,19 +25,19 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.get("")
     def show_status() -> Response:
-        return _private(system_status.document(share))
+        return _private_json(system_status.document(share))
 
     @routes.post("/pause")
     def pause() -> Response:
         kind = Kind(parse_body(KindOfWork).kind)
         pauses.pause(kind)
-        return _private(system_status.kind_document(kind))
+        return _private_json(system_status.kind_document(kind))
 
     @routes.post("/resume")
     def resume() -> Response:
         kind = Kind(parse_body(KindOfWork).kind)
         pauses.resume(kind)
-        return _private(system_status.kind_document(kind))
+        return _private_json(system_status.kind_document(kind))
 
     return routes
 
@@ -46,7 +46,7 @@ def _require_operator() -> None:
     require_operator()
 
 
-def _private(document: dict[str, Any]) -> Response:
+def _private_json(document: dict[str, Any]) -> Response:
     response = jsonify(document)
     response.headers["Cache-Control"] = "private, no-cache"
     return response

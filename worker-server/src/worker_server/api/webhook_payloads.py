@@ -31,8 +31,8 @@ def delete_with_payloads(delete: Callable[[], Result]) -> Result:
     for _ in range(_MAX_TRIES):
         try:
             return delete()
-        except EventsUnsent as found:
-            unsent.store_payloads(dict(filter(None, map(_last_payload, found.events))))
+        except EventsUnsent as error:
+            unsent.store_payloads(dict(filter(None, map(_last_payload, error.events))))
     raise RuntimeError("events of what is to be deleted are added all the time")
 
 

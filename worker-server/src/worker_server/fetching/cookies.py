@@ -34,7 +34,7 @@ class Cookies:
                 fields["Set-Cookie"] = value
         request = _request(url)
         # http.cookiejar only calls `info()` of a response.
-        response_like: Any = _SetCookies(fields)
+        response_like: Any = _ResponseHeaders(fields)
         for cookie in self._jar.make_cookies(response_like, request):
             if len(self._jar) < _MAX_COOKIES:
                 self._jar.set_cookie_if_ok(cookie, request)
@@ -56,7 +56,9 @@ class _Policy(DefaultCookiePolicy):
         return super().set_ok_domain(cookie, request)
 
 
-class _SetCookies:
+class _ResponseHeaders:
+    """What CookieJar reads of a response: its headers, by `info()`."""
+
     def __init__(self, fields: Message) -> None:
         self._fields = fields
 

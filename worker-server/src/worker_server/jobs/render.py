@@ -19,7 +19,7 @@ from worker_server.queue.parts import Clip
 from worker_server.queue.pauses import Kind
 from worker_server.settings import Settings
 
-# Far more than a part of 20 s needs; a larger file means a runaway encoder.
+# Far more than usual parts need; a larger file means a runaway encoder.
 _MAX_CLIP_BYTES = 2 * 1024**3
 _log = logging.getLogger(__name__)
 

@@ -101,7 +101,7 @@ def send_wakeups(settings: Settings) -> None:
 
 
 def remove_files(settings: Settings) -> None:
-    """Work off removals, those of cancels that nothing else finishes included."""
+    """Carry out due removals, also of canceling tasks that have none, as after a restore."""
     removals.request_for(removals.canceling_without_removal())
     remove_due(settings)
 

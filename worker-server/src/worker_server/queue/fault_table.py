@@ -28,9 +28,9 @@ def document() -> str:
     for code in FailureCode:
         handling = handling_of(code)
         groups.setdefault((handling.fault, handling.bound, handling.ready), []).append(code)
-    head = "| whose fault | codes | the work fails | meanwhile the task says | `/ready` says |"
+    header = "| whose fault | codes | the work fails | meanwhile the task says | `/ready` says |"
     rows = [_row(fault, bound, ready, codes) for (fault, bound, ready), codes in groups.items()]
-    return "\n".join([head, "|---|---|---|---|---|", *rows, ""])
+    return "\n".join([header, "|---|---|---|---|---|", *rows, ""])
 
 
 def _row(fault: Fault, bound: Bound, ready: str, codes: list[str]) -> str:

@@ -46,7 +46,7 @@ def request_each(session: ScopedSession, task_ids: Sequence[uuid.UUID]) -> None:
     """Request removals for several tasks, in one statement."""
     # Sorted: two requests for the same tasks in different orders would deadlock.
     names = [str(task_id) for task_id in sorted(task_ids)]
-    # As text: SQLAlchemy compiles an upsert each time, which takes longer than executing it.
+    # SQL text: SQLAlchemy compiles an upsert each time, which takes longer than executing it.
     session.execute(_REQUEST_REMOVALS, {"task_ids": names})
 
 

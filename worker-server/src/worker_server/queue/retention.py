@@ -35,8 +35,8 @@ def apply_setting(days: int) -> None:
 def forget_expired(limit: int) -> list[uuid.UUID]:
     """Delete expired tasks as their owners do, `limit` at a time; return which.
 
-    The files of ended tasks are removed. One that waits, planned, for its caller is canceled: who
-    waits for its events, or its batch's, is told. A task that is kept, live or just being retried
+    The files of ended tasks are removed. One that waits, planned, for its caller is canceled: the
+    webhooks of it and of its batch get the event. A task that is kept, live or just being retried
     is left alone.
     """
     with transaction() as session:

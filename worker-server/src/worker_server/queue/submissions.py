@@ -16,7 +16,7 @@ from worker_server.queue.statements import load
 from worker_server.queue.statuses import TaskStatus
 
 _NO_QUOTAS = Quotas()
-# As text: SQLAlchemy compiles an upsert at each execution, which takes longer than the rest.
+# SQL text: SQLAlchemy compiles an upsert at each execution, which takes longer than the rest.
 _INSERT_TASK = load("insert_task")
 _SHARED_COLUMNS = (
     "owner_id",
@@ -94,7 +94,7 @@ def _values(submission: Submission) -> dict[str, Any]:
 
 
 def _new_task(submission: Submission, task_id: uuid.UUID, created_at: datetime) -> Task:
-    """Return the task as it was stored, without a session."""
+    """Return a detached Task with the values just inserted, without a query."""
     values = vars(submission)
     return Task(
         id=task_id,

@@ -54,7 +54,7 @@ class Bumper(JsonValue):
 
 @dataclass(frozen=True)
 class Watermark(JsonValue):
-    """A picture of these sides over each frame of the part; `opacity` is from 0 to 1."""
+    """A picture of this width and height over each frame; `opacity` is from 0 to 1."""
 
     path: Path
     width: int

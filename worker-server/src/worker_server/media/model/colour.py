@@ -80,7 +80,7 @@ def needs_conversion(source: Source) -> bool:
 def plain_tags(source: Source) -> list[str]:
     """Return the filter that hides tags which most of ffmpeg's filters refuse; none for others.
 
-    Filters that convert colours are told what these are.
+    Filters that convert colours get these as options.
     """
     is_readable = source.colour_matrix in _READABLE_MATRICES
     if is_readable and source.colour_transfer not in _LOG_TRANSFERS:

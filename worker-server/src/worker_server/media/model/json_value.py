@@ -23,8 +23,8 @@ class JsonValue:
 
 
 def _types(cls: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    annotations = typing.get_type_hints(cls)
+    return {field.name: annotations[field.name] for field in dataclasses.fields(cls)}
 
 
 def _plain(value: object) -> object:

@@ -146,7 +146,7 @@ def _cuts(first: int, end: int, rate: Fraction, part_s: Fraction | int) -> list[
     cuts = [first]
     while (cut := first + math.ceil(len(cuts) * part_s * rate)) < end:
         cuts.append(cut)
-    if len(cuts) > 1 and (end - cuts[-1]) / rate < _min_s(part_s):
+    if len(cuts) > 1 and (end - cuts[-1]) / rate < _min_part_s(part_s):
         cuts[-1] = (cuts[-2] + end + 1) // 2
     return [*cuts, end]
 
@@ -159,7 +159,7 @@ def _cuts_of_finder(
     A part, and what is left after it, is not shorter than a second.
     """
     longest = max(1, math.floor(part_s * rate))
-    least = max(1, math.ceil(_min_s(part_s) * rate))
+    least = max(1, math.ceil(_min_part_s(part_s) * rate))
     cuts = [first]
     while end - cuts[-1] > longest:
         start = cuts[-1]
@@ -175,5 +175,5 @@ def _cuts_of_finder(
     return [*cuts, end]
 
 
-def _min_s(part_s: Fraction | int) -> Fraction:
+def _min_part_s(part_s: Fraction | int) -> Fraction:
     return min(_MIN_REMAINDER_S, Fraction(part_s) / 2)

@@ -175,7 +175,7 @@ class PacketScanner:
         tick_s = video.time_base or Fraction(1)
         self._max_gap, self._min_step = int(self._max_gap_s / tick_s), int(MIN_STEP_S / tick_s) + 1
         self._video_index = video.index
-        self._ends: dict[int, int] = {}  # end of each stream, in its time base
+        self._end_ticks: dict[int, int] = {}  # end of each stream, in its time base
         self._ended: set[int] = set()  # streams whose last packet is truncated: none may follow
         self._fields: FieldPairs | None = None
         self._standing = 0  # consecutive packets with about the same DTS
@@ -194,7 +194,7 @@ class PacketScanner:
         ):
             self.scan.note("a picture's stamps contradict each other")
         streams = self._container.streams
-        ends_s = [end * (streams[index].time_base or 0) for index, end in self._ends.items()]
+        ends_s = [end * (streams[index].time_base or 0) for index, end in self._end_ticks.items()]
         ends_s += [sound.end_s for sound in self.scan.sounds.values()]
         self.scan.end_s = Fraction(max(ends_s, default=Fraction(0)))
         return self.scan
@@ -228,7 +228,7 @@ class PacketScanner:
             self._note_end(packet, index, stamp)
 
     def _note_end(self, packet: "av.Packet[Any]", index: int, stamp: int) -> None:
-        self._ends[index] = max(self._ends.get(index, 0), stamp + (packet.duration or 0))
+        self._end_ticks[index] = max(self._end_ticks.get(index, 0), stamp + (packet.duration or 0))
 
     def _check(self, packet: "av.Packet[Any]") -> None:
         if packet.has_sidedata("encryption_info"):

@@ -73,7 +73,8 @@ def run_encoder(
     Stopped once `should_stop` returned true. After a return the file still has to be verified.
     """
     limits = ChildLimits(
-        # Ends the encoder if this process is killed or frozen; 64 for as many cores at work.
+        # CPU time: 64 busy cores reach it at the timeout. It ends the encoder if this process
+        # was killed or frozen.
         cpu_s=int(timeout_s * 64),
         memory_bytes=memory_bytes,
         file_bytes=max_output_bytes,
@@ -98,7 +99,7 @@ class _Run:
         self.process = process
         self._total_frames = max(1, total_frames)
         self._frames = 0
-        self._rest, self._tail = b"", b""
+        self._rest, self._stderr_tail = b"", b""
         self._moved_at = time.monotonic()
         self._selector = selectors.DefaultSelector()
         for pipe, callback in (
@@ -111,7 +112,7 @@ class _Run:
 
     @property
     def stderr_tail(self) -> str:
-        return self._tail.decode(errors="replace").strip()
+        return self._stderr_tail.decode(errors="replace").strip()
 
     def follow(
         self,
@@ -154,7 +155,7 @@ class _Run:
                 self._frames, self._moved_at = int(value), time.monotonic()
 
     def _read_stderr(self, chunk: bytes) -> None:
-        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+        self._stderr_tail = (self._stderr_tail + chunk)[-_TAIL_BYTES:]
 
     def _check_time(self, deadline: float, timeout_s: float, stall_s: float) -> None:
         now = time.monotonic()

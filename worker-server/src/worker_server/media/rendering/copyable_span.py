@@ -67,10 +67,10 @@ def copied_pictures(
     container: InputContainer, edit: PartEdit, span: Span
 ) -> Iterator[CodedPicture]:
     """Yield the pictures of a span in decoding order."""
-    for number, one in enumerate(_pictures(container, edit, span.sets)):
+    for number, coded in enumerate(_pictures(container, edit, span.sets)):
         if number == span.part.frame_count:
             return
-        yield one
+        yield coded
 
 
 def _max_bits_per_s(edit: PartEdit) -> Fraction:
@@ -83,18 +83,18 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
     seen: set[int] = set()
     first = highest = delay = size_bytes = 0
     best = (edit.part.end_frame, 0, 0, 0)
-    for number, one in enumerate(pictures):
-        first = one.frame if not seen else first
-        if one.frame in seen or one.frame < first:
-            raise Unsuitable(f"frame {one.frame} is there twice, or shown before its key frame")
-        if one.frame >= edit.part.end_frame:
+    for number, coded in enumerate(pictures):
+        first = coded.frame if not seen else first
+        if coded.frame in seen or coded.frame < first:
+            raise Unsuitable(f"frame {coded.frame} is there twice, or shown before its key frame")
+        if coded.frame >= edit.part.end_frame:
             break  # the rest, in decoding order, is encoded
-        seen.add(one.frame)
-        highest, delay = max(highest, one.frame), max(delay, number - (one.frame - first))
-        size_bytes += len(one.data)
+        seen.add(coded.frame)
+        highest, delay = max(highest, coded.frame), max(delay, number - (coded.frame - first))
+        size_bytes += len(coded.data)
         if (
             highest - first == number
-            and not one.is_idr
+            and not coded.is_idr
             and _something_to_encode(edit, first, highest)
         ):
             # Every picture so far is shown before any later one. Two adjacent IDR pictures with

@@ -120,13 +120,18 @@ def encode_edges_command(
 
     The stream has an IDR picture at its start and after the left-out frames, and nowhere else.
     """
-    head, tail = _edges(edit, copied)
-    shown = layers(edit, 1, head.part.frame_count + tail.part.frame_count)
+    first_edge, last_edge = _edges(edit, copied)
+    shown = layers(edit, 1, first_edge.part.frame_count + last_edge.part.frame_count)
     read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
-    read += source_input(tail, *_seek(tail)) if tail.part.frame_count else []
-    graph = ["-filter_complex", ";".join(_edges_video(edit, head, tail, shown)), "-map", "[v]"]
+    read += source_input(last_edge, *_seek(last_edge)) if last_edge.part.frame_count else []
+    graph = [
+        "-filter_complex",
+        ";".join(_edges_video(edit, first_edge, last_edge, shown)),
+        "-map",
+        "[v]",
+    ]
     threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
-    restart = [*_key_frame_at(edit.frames_before + head.part.frame_count), "-forced-idr", "1"]
+    restart = [*_key_frame_at(edit.frames_before + first_edge.part.frame_count), "-forced-idr", "1"]
     write = [*restart, *options, *encode_video(edit), *mp4_output(output)]
     return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
 
@@ -151,13 +156,15 @@ def _key_frame_at(frame: int) -> list[str]:
 
 def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
     """Return the edits of the frames before and after the copied ones; each may be empty."""
-    head = replace(edit.part, end_frame=copied.start_frame)
-    tail = replace(edit.part, start_frame=copied.end_frame)
-    return replace(edit, part=head), replace(edit, part=tail)
+    first_edge = replace(edit.part, end_frame=copied.start_frame)
+    last_edge = replace(edit.part, start_frame=copied.end_frame)
+    return replace(edit, part=first_edge), replace(edit, part=last_edge)
 
 
-def _edges_video(edit: PartEdit, head: PartEdit, tail: PartEdit, shown: list[Layer]) -> list[str]:
-    numbered = ((0, head), (1 + len(shown), tail))
+def _edges_video(
+    edit: PartEdit, first_edge: PartEdit, last_edge: PartEdit, shown: list[Layer]
+) -> list[str]:
+    numbered = ((0, first_edge), (1 + len(shown), last_edge))
     chains = [(number, end) for number, end in numbered if end.part.frame_count]
     if not chains:
         return with_bumpers(edit, _background(edit), shown)

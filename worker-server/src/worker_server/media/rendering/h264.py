@@ -66,10 +66,10 @@ class ParameterSets:
         it.
         """
         sps, pps = self.sps + other.sps, self.pps + other.pps
-        profile, level = max(one[1] for one in sps), max(one[3] for one in sps)
+        profile, level = max(unit[1] for unit in sps), max(unit[3] for unit in sps)
         constraints = 0xFF
-        for one in sps:
-            constraints &= one[2]
+        for unit in sps:
+            constraints &= unit[2]
         record = bytes([1, profile, constraints, level, 0xFF, 0xE0 | len(sps)]) + b"".join(
             map(_with_u16_length, sps)
         )

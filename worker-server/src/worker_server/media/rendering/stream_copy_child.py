@@ -131,7 +131,7 @@ def _join(edit: PartEdit, span: Span, edges: Path, sound: Path, output: Path) ->
         audio = target.add_stream_from_template(encoded_sound.streams.audio[0])
         pieces = _pieces(edit, span, pictures, copied_pictures(source, edit, span))
         delay = max(
-            [span.reorder_depth, *(number - one.frame for number, one in enumerate(pictures))]
+            [span.reorder_depth, *(number - coded.frame for number, coded in enumerate(pictures))]
         )
         packets = _video_packets(_in_order(pieces), delay, 1 / edit.frame_rate, video)
         for packet in heapq.merge(packets, _audio_packets(encoded_sound, audio), key=_decoded_s):
@@ -172,8 +172,8 @@ def _pieces(
     """Return the pieces of the clip in order, with the number of pictures in each."""
     before = edit.frames_before + span.part.start_frame - edit.part.start_frame
     shift, count = edit.frames_before - edit.part.start_frame, span.part.frame_count
-    middle = (replace(one, frame=one.frame + shift) for one in copied)
-    behind = (replace(one, frame=one.frame + count) for one in encoded[before:])
+    middle = (replace(coded, frame=coded.frame + shift) for coded in copied)
+    behind = (replace(coded, frame=coded.frame + count) for coded in encoded[before:])
     return [
         (encoded[:before], before),
         (middle, count),
@@ -190,12 +190,12 @@ def _in_order(pieces: list[Piece]) -> Iterator[CodedPicture]:
     first, follows_idr = 0, False
     for pictures, count in pieces:
         frames: set[int] = set()
-        for one in pictures:
-            if (one.is_idr and follows_idr) or not (one.is_idr or frames):
+        for coded in pictures:
+            if (coded.is_idr and follows_idr) or not (coded.is_idr or frames):
                 raise Unsuitable("a piece does not begin as it must")
-            frames.add(one.frame)
-            follows_idr = one.is_idr
-            yield one
+            frames.add(coded.frame)
+            follows_idr = coded.is_idr
+            yield coded
         if frames != set(range(first, first + count)):
             raise Unsuitable("a piece does not have the pictures it must have")
         first += count
@@ -204,11 +204,11 @@ def _in_order(pieces: list[Piece]) -> Iterator[CodedPicture]:
 def _video_packets(
     pictures: Iterator[CodedPicture], delay: int, frame_s: Fraction, stream: VideoStream
 ) -> Iterator[AnyPacket]:
-    for number, one in enumerate(pictures):
-        packet = Packet(one.data)
+    for number, coded in enumerate(pictures):
+        packet = Packet(coded.data)
         packet.stream, packet.time_base = stream, frame_s
-        packet.pts, packet.dts, packet.duration = one.frame, number - delay, 1
-        packet.is_keyframe = one.is_idr
+        packet.pts, packet.dts, packet.duration = coded.frame, number - delay, 1
+        packet.is_keyframe = coded.is_idr
         yield packet
 
 

@@ -28,7 +28,7 @@ _MIN_LIKENESS = 0.8
 _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit luma below which a picture counts as flat
 _NEAR_FRAMES = 2  # decoding from a key frame this close costs little
-_SEAM_FRAMES = 12  # frames; the most to decode before a seam
+_SEAM_FRAMES = 12  # the most frames to decode before a join of copied and encoded ones
 _SAME_RATE = Fraction(101, 100)
 _MAX_REORDER = 32  # frames, the most a decoder delays output
 
@@ -72,7 +72,7 @@ class _Video:
                 break
         decoded += context.decode(None)
         context.flush_buffers()
-        shown = {self._frame_of(one.pts): one for one in decoded if one.pts is not None}
+        shown = {self._frame_of(frame.pts): frame for frame in decoded if frame.pts is not None}
         return {frame: shown[frame] for frame in frames if frame in shown}
 
     def _is_thinned(self) -> bool:
@@ -288,21 +288,21 @@ def _outside_watermark(edit: PartEdit) -> bytes | None:
     return bytes(seen for seen in pixels for _ in range(3))
 
 
-def _correlation(one: bytes, other: bytes, seen: bytes | None) -> float:
+def _correlation(left: bytes, right: bytes, seen: bytes | None) -> float:
     """Return Pearson's correlation of two thumbnails, of the values that are `seen`.
 
     It is 1 where neither has any contrast.
     """
     if seen is not None:
-        one, other = bytes(compress(one, seen)), bytes(compress(other, seen))
-    if not one:
+        left, right = bytes(compress(left, seen)), bytes(compress(right, seen))
+    if not left:
         return 1.0
-    count, sum_one, sum_other = len(one), sum(one), sum(other)
-    spread_one = sum(map(mul, one, one)) / count - (sum_one / count) ** 2
-    spread_other = sum(map(mul, other, other)) / count - (sum_other / count) ** 2
-    if max(spread_one, spread_other) < _FLAT:
+    count, sum_left, sum_right = len(left), sum(left), sum(right)
+    spread_left = sum(map(mul, left, left)) / count - (sum_left / count) ** 2
+    spread_right = sum(map(mul, right, right)) / count - (sum_right / count) ** 2
+    if max(spread_left, spread_right) < _FLAT:
         return 1.0
-    if min(spread_one, spread_other) < _FLAT:
+    if min(spread_left, spread_right) < _FLAT:
         return 0.0
-    common = sum(map(mul, one, other)) / count - sum_one * sum_other / count**2
-    return float(common / (spread_one * spread_other) ** 0.5)
+    common = sum(map(mul, left, right)) / count - sum_left * sum_right / count**2
+    return float(common / (spread_left * spread_right) ** 0.5)

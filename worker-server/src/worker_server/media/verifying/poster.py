@@ -70,8 +70,10 @@ def _picture(clip: InputContainer, frame: int, rate: Fraction) -> VideoFrame | N
             break
     decoded += context.decode(None)
     context.flush_buffers()
-    shown = (one for one in decoded if one.pts is not None)
-    return next((one for one in shown if frame_index(one.pts * tick_s, rate) == frame), None)
+    shown = (picture for picture in decoded if picture.pts is not None)
+    return next(
+        (picture for picture in shown if frame_index(picture.pts * tick_s, rate) == frame), None
+    )
 
 
 def _contrast(picture: VideoFrame) -> float:
