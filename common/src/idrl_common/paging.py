@@ -1,12 +1,13 @@
-"""Pages of short lists, newest first: `max`, `cursor`, and `Link` where there is more.
+"""Pages of lists: `max`, `cursor`, and `Link` where there is more.
 
-Lists of tasks and of batches, whose rows are counted, tagged or searched, make their own answers.
+The list of tasks, a page of which may end early where a search stops, makes its own pages.
 """
 
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from flask import Response, jsonify, request
@@ -34,6 +35,20 @@ Row = TypeVar("Row")
 CreatedRow = TypeVar("CreatedRow", bound=_Created)
 # Returns so many rows at most, behind the position where there is one.
 RowsAfter = Callable[[int, Position | None], Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    """Some rows of a list, and the cursor behind them; None on the last page."""
+
+    rows: Sequence[Row]
+    cursor: str | None
+
+    def linked(self, response: Response) -> Response:
+        """Return the response with a link to the next page, where there is one."""
+        if self.cursor is not None:
+            response.headers["Link"] = next_link(self.cursor)
+        return response
 
 
 def position_of(row: _Created) -> Position:
@@ -64,17 +79,25 @@ def page_by_position(
     position: Callable[[Row], Position],
 ) -> Response:
     """As `page_response`, for rows whose order is by `position`."""
-    requested = parse_query(query)
+    page = read_page(parse_query(query), list_name, owner_id, rows_after, position)
+    return page.linked(jsonify([document(row) for row in page.rows]))
+
+
+def read_page(
+    requested: PageQuery,
+    list_name: str,
+    owner_id: int,
+    rows_after: RowsAfter[Row],
+    position: Callable[[Row], Position],
+) -> Page[Row]:
+    """Return the requested page of rows whose order is by `position`; raise CursorInvalid."""
     after = None
     if requested.cursor is not None:
         after = cursors.decode(requested.cursor, owner_id, list_name)
     rows = rows_after(requested.max + 1, after)
     page = rows[: requested.max]
-    response = jsonify([document(row) for row in page])
-    if len(rows) > len(page):
-        end = cursors.encode(position(page[-1]), owner_id, list_name)
-        response.headers["Link"] = next_link(end)
-    return response
+    is_last = len(rows) == len(page)
+    return Page(page, None if is_last else cursors.encode(position(page[-1]), owner_id, list_name))
 
 
 def next_link(cursor: str) -> str:

@@ -3,15 +3,16 @@
 import threading
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic_core import to_json
 
-from idrl_common import cursors, request_ids
+from idrl_common import request_ids
 from idrl_common.access import caller
 from idrl_common.cursors import Position
-from idrl_common.paging import next_link
+from idrl_common.paging import read_page
 from idrl_common.problems import FieldError, Problem
 from idrl_common.settings import MAX_BATCH_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query, read_body, validate_each
@@ -35,7 +36,6 @@ from worker_server.queue.submissions import Submission
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
-_CURSOR_QUERY = "batches"
 # The largest body takes 200 MiB while it is parsed and checked: one at a time fits into the
 # container's memory.
 _PARSING = threading.Lock()
@@ -57,17 +57,10 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.get("")
     def list_batches() -> Response:
         query, owner_id = parse_query(BatchListing), caller().user_id
-        after = None
-        if query.cursor is not None:
-            after = cursors.decode(query.cursor, owner_id, _CURSOR_QUERY)
-        batches = batch_queries.list_batches(owner_id, query.max + 1, after)
-        page = batches[: query.max]
-        has_next = len(batches) > len(page)
-        response = _conditional([batch_document(batch) for batch in page], has_next)
-        if has_next:
-            end = Position(page[-1]["created_us"], uuid.UUID(page[-1]["id"]))
-            response.headers["Link"] = next_link(cursors.encode(end, owner_id, _CURSOR_QUERY))
-        return response
+        rows_after = partial(batch_queries.list_batches, owner_id)
+        page = read_page(query, "batches", owner_id, rows_after, _position)
+        documents = [batch_document(batch) for batch in page.rows]
+        return page.linked(_conditional(documents, page.cursor is not None))
 
     @routes.get("/<batch_id>")
     def get_batch(batch_id: str) -> Response:
@@ -85,6 +78,10 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         return jsonify(batch_id=str(key), status=deletion), status
 
     return routes
+
+
+def _position(batch: BatchFacts) -> Position:
+    return Position(batch["created_us"], uuid.UUID(batch["id"]))
 
 
 def _parse_new_batch() -> NewBatch:

@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from idrl_common.paging import PageQuery
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
@@ -107,11 +108,10 @@ class NewBatch(Body):
     edit: Edit | None = None  # defaults for the fields that an item does not set
 
 
-class BatchListing(Query):
+class BatchListing(PageQuery):
     """The query of GET /batches."""
 
     max: int = Field(20, ge=1, le=100)
-    cursor: CleanStr | None = None
 
 
 class TaskChange(Body):
@@ -124,12 +124,11 @@ class TaskChange(Body):
     metadata: Metadata | None = None
 
 
-class EventListing(Query):
-    """The query of GET /tasks/<id>/events."""
+class EventListing(PageQuery):
+    """The query of GET /tasks/<id>/events; `cursor` takes precedence over `after`."""
 
     max: int = Field(200, ge=1, le=1000)
     after: int = Field(-1, ge=-1, le=2**63 - 1)
-    cursor: CleanStr | None = None  # takes precedence over `after`
 
 
 class Listing(Query):

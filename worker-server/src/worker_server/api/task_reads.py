@@ -6,13 +6,14 @@ from flask import Response, jsonify
 
 from idrl_common import cursors
 from idrl_common.cursors import Position
-from idrl_common.paging import next_link
+from idrl_common.paging import next_link, read_page
 from worker_server.api import queries, services, tags
 from worker_server.api.queries import PartTotals
 from worker_server.api.schemas import EventListing, Listing, event_document, task_document
 from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_row_versions
 from worker_server.errors import FailureCode
 from worker_server.queue.estimates import QueueEstimates
+from worker_server.queue.events import Event
 
 
 def task_response(
@@ -60,17 +61,20 @@ def page_response(
 
 def events_response(owner_id: int, task_id: uuid.UUID, query: EventListing) -> Response:
     """Return a page of the task's events; raise TaskNotFound or CursorInvalid."""
-    after, list_name = query.after, f"events {task_id}"
-    if query.cursor is not None:
-        after = cursors.decode(query.cursor, owner_id, list_name).created_us
-    events = services.list_events(owner_id, task_id, after, query.max + 1)
-    page = events[: query.max]
-    response = jsonify([event_document(event) for event in page])
-    if len(events) > len(page):
-        # Ids ascend with creation, so the cursor needs only the id.
-        end = Position(page[-1].id, task_id)
-        response.headers["Link"] = next_link(cursors.encode(end, owner_id, list_name))
-    return response
+
+    def rows_after(limit: int, position: Position | None) -> list[Event]:
+        after = query.after if position is None else position.created_us
+        return services.list_events(owner_id, task_id, after, limit)
+
+    # Ids ascend with creation, so the cursor needs only the id.
+    page = read_page(
+        query,
+        f"events {task_id}",
+        owner_id,
+        rows_after,
+        lambda event: Position(event.id, task_id),
+    )
+    return page.linked(jsonify([event_document(event) for event in page.rows]))
 
 
 def _page_request(owner_id: int, query: Listing) -> PageRequest:
