@@ -1,6 +1,8 @@
 """Typical mistakes are answered at once, by one line that says what to do, and an exit code."""
 
 import os
+import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -137,6 +139,34 @@ def test_another_site_and_an_expired_token(tmp_path: Path, other_site: Site) -> 
     assert (code, "is IDRL_URL the address of an idrl system?" in line) == (5, True)
     code, line = idrl("usage", home=tmp_path, **at)
     assert (code, "log in with `idrl login`" in line) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("usage", "idrl: interrupted"),
+        (f"clip {LINK}", "idrl: interrupted"),
+        (f"clip {LINK} -o out", "idrl: interrupted; the same command again continues"),
+    ],
+)
+def test_interrupted_clip_can_be_continued(tmp_path: Path, arguments: str, expected: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "idrl_client", *arguments.split()],
+            env={**kept, "IDRL_URL": address, "IDRL_KEY": "idrl_k"},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1)  # the command now waits for the answer
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.splitlines()[-1]) == (130, expected)
 
 
 def test_stored_key_is_private_and_goes_to_no_other_address(tmp_path: Path) -> None:

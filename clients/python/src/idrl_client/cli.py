@@ -3,6 +3,8 @@
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -118,7 +120,8 @@ def clip(
     client = make_client(_FOLLOWING_PATIENCE_S if folder or wait or is_plan else None)
     edit, progress = _edit(client, **choices), output.Progress()
     if folder:
-        jobs = clipping.into_folder(client, wanted, edit, folder, progress, is_plan=is_plan)
+        with _interruptible():
+            jobs = clipping.into_folder(client, wanted, edit, folder, progress, is_plan=is_plan)
     else:
         jobs = clipping.submit(client, wanted, edit, progress, is_plan=is_plan)
         if wait or is_plan:
@@ -126,6 +129,15 @@ def clip(
     progress.end()
     output.as_json([job.document() for job in jobs]) if as_json else output.jobs(jobs)
     sys.exit(max((job.error.exit_code for job in jobs if job.error), default=0))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interrupt say that the command can be continued."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("the same command again continues") from interrupt
 
 
 def _link(source: str) -> str:
@@ -236,8 +248,8 @@ def main() -> NoReturn:
         command = fault.ctx.command_path if fault.ctx else "idrl"
         output.say(f"idrl: {fault.format_message().rstrip('.')}: see `{command} --help`")
         code = _USAGE
-    except (KeyboardInterrupt, click.Abort):
-        output.say("idrl: interrupted; with -o the same command again continues")
+    except (KeyboardInterrupt, click.Abort) as fault:  # click makes the second of the first
+        output.say("; ".join(filter(None, ("idrl: interrupted", str(fault.__cause__ or "")))))
         code = _INTERRUPTED
     except BrokenPipeError:  # the reader has closed the pipe, as in `idrl ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
