@@ -76,6 +76,20 @@ def test_if_range_takes_strong_tags_alone(get: Get) -> None:
         assert (answer.status_code, answer.data) == (200, whole.data), other
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_last_bytes_of_a_shorter_file_are_all_of_it(get: Get, method: str) -> None:
+    """RFC 9110 §14.1.2."""
+    data = get().data
+    whole = data if method == "GET" else b""
+    for last in (len(data), len(data) + 1, 10**30, "0123456789" * 500):
+        answer = get(method, Range=f"bytes=-{last}")
+        assert (answer.status_code, answer.data) == (206, whole), str(last)[:40]
+        assert answer.headers["Content-Range"] == f"bytes 0-{len(data) - 1}/{len(data)}"
+        assert answer.content_length == len(data)
+    for none in ("0", "00"):
+        assert get(method, Range=f"bytes=-{none}").status_code == 416
+
+
 @pytest.mark.parametrize("range_header", ["items=0-5", "seconds=0-"])
 def test_unknown_unit_is_ignored(get: Get, range_header: str) -> None:
     whole = get()

@@ -157,7 +157,7 @@ def _headers(name: str, layout: ZipLayout) -> Response:
     response.set_etag(layout.digest)
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Content-Disposition"] = _disposition(name)
-    environ = checked_environ(layout.digest)
+    environ = checked_environ(layout.digest, layout.size_bytes)
     if request.range is not None and len(request.range.ranges) > 1:
         # RFC 9110 §14.2 lets a server ignore Range: of several ranges none is served.
         environ = {key: value for key, value in environ.items() if key != "HTTP_RANGE"}

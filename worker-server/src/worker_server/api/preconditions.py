@@ -4,6 +4,7 @@ werkzeug evaluates Range first: a caller who asks for the rest of the file that 
 get that of any other.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,16 @@ from idrl_common.problems import Problem
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+_LAST_BYTES = re.compile(r"[^=]*=[ \t]*-0*([1-9][0-9]*)[ \t]*", re.ASCII)
 
-def checked_environ(tag: str, modified_at_s: float | None = None) -> "WSGIEnvironment":
+
+def checked_environ(
+    tag: str, size_bytes: int, modified_at_s: float | None = None
+) -> "WSGIEnvironment":
     """Return the request's environ, in which Range is left only where a range is to be sent.
 
-    `tag` is the file's strong tag, `modified_at_s` its modification time (Unix seconds). Raise a
-    412 Problem.
+    `tag` is the file's strong tag, `size_bytes` its size, `modified_at_s` its modification time
+    (Unix seconds). Raise a 412 Problem.
     """
     modified_at = None if modified_at_s is None else datetime.fromtimestamp(int(modified_at_s), UTC)
     if not _is_wanted(tag, modified_at):
@@ -29,7 +34,22 @@ def checked_environ(tag: str, modified_at_s: float | None = None) -> "WSGIEnviro
     conditions = {"HTTP_IF_MATCH", "HTTP_IF_RANGE"}
     if _is_known(tag, modified_at) or not _range_counts(tag, modified_at):
         conditions.add("HTTP_RANGE")
-    return {name: value for name, value in request.environ.items() if name not in conditions}
+    environ = {name: value for name, value in request.environ.items() if name not in conditions}
+    if "HTTP_RANGE" in environ and _is_all(environ["HTTP_RANGE"], size_bytes):
+        environ["HTTP_RANGE"] = "bytes=0-"
+    return environ
+
+
+def _is_all(range_header: str, size_bytes: int) -> bool:
+    """Tell whether more last bytes are wanted than there are: RFC 9110 §14.1.2 means all of them.
+
+    werkzeug would refuse it.
+    """
+    wanted = _LAST_BYTES.fullmatch(range_header)
+    if wanted is None:
+        return False
+    digits, size = wanted[1], str(size_bytes)
+    return (len(digits), digits) > (len(size), size)  # int() takes only so many digits
 
 
 def _is_wanted(tag: str, modified_at: datetime | None) -> bool:
