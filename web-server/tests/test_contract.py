@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -12,6 +12,9 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
 from web_server.app import PROBLEMS
+
+if TYPE_CHECKING:
+    from conftest import MakeApp
 
 CONTRACT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text("utf-8"))
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -29,6 +32,15 @@ def test_the_contract_is_served(client: FlaskClient) -> None:
     assert (answer.status_code, answer.content_type) == (200, "application/json")
     assert answer.json == CONTRACT
     validate(answer.json)
+
+
+def test_no_call_waits_for_the_contract_to_be_read(make_app: "MakeApp", tmp_path: Path) -> None:
+    """It takes a second of processor time, and many where the machine is busy."""
+    path = tmp_path / "openapi.yaml"
+    path.write_text("openapi: 3.1.0\n", "utf-8")
+    client = make_app(openapi_path=path).test_client()
+    path.unlink()
+    assert client.get("/openapi.json").json == {"openapi": "3.1.0"}
 
 
 def test_every_route_is_in_the_contract(app: Flask) -> None:
