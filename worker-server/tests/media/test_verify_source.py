@@ -182,6 +182,19 @@ def test_another_level_of_sound_is_found(change: str, plain: Path, make: Make) -
         verify_clip(make(f"-i {plain} -af {change} {good}", "bad.mp4"), edit)
 
 
+@pytest.mark.parametrize("name", ["wma.avi", "wma.mkv", "wma.wmv"])
+def test_last_frame_of_sound_without_a_time_stamp(
+    name: str, make: Make, render: Callable[..., Any]
+) -> None:
+    """The last part is short and silent: a level is sought up to the end of the file."""
+    tone = "aevalsrc=exprs='0.5*sin(880*PI*t)*lt(t\\,1)':s=44100:d=2.12"
+    picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=2.12"
+    path = make(f"{picture} -f lavfi -i {tone} -c:v mpeg4 -c:a wmav2", name)
+    source = probe(path)
+    clips = [render(source, path, part, logo_s=0.2) for part in plan_parts(source, 2)]
+    assert len(clips) == 2
+
+
 @pytest.mark.parametrize("change", ["volume=0", "volume=-20dB"])
 def test_lost_sound_of_a_loud_source_is_found(change: str, make: Make) -> None:
     tone = "-f lavfi -i aevalsrc=exprs=0.99*sin(880*PI*t):s=48000:d=4"

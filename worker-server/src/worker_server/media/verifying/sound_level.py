@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from operator import mul
 from typing import Any
@@ -97,31 +97,41 @@ def _sounds(
     # The first frame after a seek lacks its overlap with the frame before (MDCT).
     container.seek(int((start_s - _LEAD_S) / audio.time_base), stream=audio)
     piece: list[Any] = []
-    for frame in container.decode(audio):
-        at_s = frame.pts * frame.time_base
+    piece_s = piece_end_s = Fraction()
+    for at_s, end_s, frame in _timed(container.decode(audio)):
         if at_s >= start_s + length_s:
             break
-        if at_s + Fraction(frame.samples, frame.sample_rate) <= start_s:
+        if end_s <= start_s:
             continue
-        if piece and abs(at_s - _end_s(piece[-1])) > _GAP_S:
-            yield _resampled(piece)
+        if piece and abs(at_s - piece_end_s) > _GAP_S:
+            yield piece_s, *_resampled(piece)
             piece = []
+        piece_s = piece_s if piece else at_s
         piece.append(frame)
+        piece_end_s = end_s
     if piece:
-        yield _resampled(piece)
+        yield piece_s, *_resampled(piece)
 
 
-def _end_s(frame: Any) -> Fraction:  # noqa: ANN401 # PyAV's frame
-    end: Fraction = frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate)
-    return end
+def _timed(frames: Iterable[Any]) -> Iterator[tuple[Fraction, Fraction, Any]]:
+    """Yield start, end and frame; one without a time stamp begins where the one before ended.
+
+    Decoders give none to what they hold back until the end of the file, such as WMA's last frame.
+    """
+    end_s = None
+    for frame in frames:
+        at_s = end_s if frame.pts is None else frame.pts * frame.time_base
+        if at_s is not None:
+            end_s = at_s + Fraction(frame.samples, frame.sample_rate)
+            yield at_s, end_s, frame
 
 
-def _resampled(frames: Sequence[Any]) -> tuple[Fraction, "array[float]", int]:
-    """Return the time of the first frame, and the samples of all at `_RATE`."""
+def _resampled(frames: Sequence[Any]) -> tuple["array[float]", int]:
+    """Return the samples of the frames at `_RATE`, and the number of channels."""
     resampler = AudioResampler(format="flt", rate=_RATE)
     samples = array("f")
     channels = frames[0].layout.nb_channels
     for frame in (*frames, None):
         for packed in resampler.resample(frame):
             samples.frombytes(bytes(packed.planes[0])[: 4 * packed.samples * channels])
-    return frames[0].pts * frames[0].time_base, samples, channels
+    return samples, channels
