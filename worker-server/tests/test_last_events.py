@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
+from sqlalchemy.event import listen, remove
 from webhook_receiver import Receiver
 
 from worker_server import webhook_signatures as signing
@@ -102,6 +103,39 @@ def test_event_of_a_forgotten_task_is_sent_whole(
     assert event["type"] == "task.done"
     assert (event["data"]["task_id"], event["data"]["status"]) == (str(task_id), "done")
     assert len(event["data"]["parts"]) == 1
+
+
+def statements_of_a_deletion(client: FlaskClient, headers: dict[str, str], items: int) -> int:
+    """Cancel a batch of planned tasks and delete it; return how many statements the latter took."""
+    item = {"url": URL, "start": "manual"}
+    batch = client.post("/batches", json={"items": [item] * items}, headers=headers).get_json()
+    assert client.delete(batch["link"], headers=headers).get_json()["status"] == "canceled"
+    statements = list[str]()
+
+    def add(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    listen(db.engine, "before_cursor_execute", add)
+    try:
+        assert client.delete(batch["link"], headers=headers).get_json()["status"] == "deleted"
+    finally:
+        remove(db.engine, "before_cursor_execute", add)
+    return len(statements)
+
+
+def test_each_webhook_gets_the_events_of_a_deleted_batch_for_the_same_statements(
+    client: FlaskClient, auth: Callable[..., dict[str, str]], webhook: uuid.UUID, receiver: Receiver
+) -> None:
+    """A batch of 100 tasks with ten webhooks took longer than a call may."""
+    with_one = statements_of_a_deletion(client, auth(), items=3)
+    url = db.session.get_one(Webhook, webhook).url
+    for _ in range(3):
+        db.session.add(Webhook(owner_id=1, url=url, events=EVENTS, secret=signing.make_secret()))
+    db.session.commit()
+    assert statements_of_a_deletion(client, auth(), items=3) == with_one
+    assert send() == (3 + 1) * (1 + 4)
+    ids = [body_of(received)["data"].get("task_id") for received in receiver.received]
+    assert len(set(ids) - {None}) == 3 + 3
 
 
 @pytest.mark.usefixtures("app", "webhook")

@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, TypeVar
 
 from worker_server.api.batch_documents import batch_document
@@ -17,13 +18,12 @@ from worker_server.queue.webhooks import WebhookEvent
 Result = TypeVar("Result")
 # Another event may be recorded between storing the payloads and the deletion, such as batch.done.
 _MAX_TRIES = 10
+_CHUNK_SIZE = 100
 
 
 def payload_of(event: WebhookEvent) -> str:
     """Return the body of the event's requests; raise TaskNotFound or BatchNotFound."""
-    timestamp = utc_text(event.event_at)
-    whole = {"type": event.event, "timestamp": timestamp, "data": _data(event)}
-    return json.dumps(whole, separators=(",", ":"))
+    return _payload(event, _data(event))
 
 
 def delete_with_payloads(delete: Callable[[], Result]) -> Result:
@@ -32,15 +32,37 @@ def delete_with_payloads(delete: Callable[[], Result]) -> Result:
         try:
             return delete()
         except EventsUnsent as error:
-            unsent.store_payloads(dict(filter(None, map(_last_payload, error.events))))
+            _store_last_payloads(error.events)
     raise RuntimeError("events of what is to be deleted are added all the time")
 
 
-def _last_payload(event: WebhookEvent) -> tuple[uuid.UUID, str] | None:
+def _store_last_payloads(events: Sequence[WebhookEvent]) -> None:
+    """Store the events' payloads, some at a time: what is stored stays if the call is cut off."""
+    payloads: dict[uuid.UUID, str] = {}
+    for _, of_one in groupby(sorted(events, key=_subject), _subject):
+        payloads |= _last_payloads(list(of_one))
+        if len(payloads) >= _CHUNK_SIZE:
+            unsent.store_payloads(payloads)
+            payloads = {}
+    unsent.store_payloads(payloads)
+
+
+def _subject(event: WebhookEvent) -> tuple[int, str, str]:
+    return event.owner_id, str(event.task_id), str(event.batch_id)
+
+
+def _last_payloads(events: Sequence[WebhookEvent]) -> dict[uuid.UUID, str]:
+    """Return the payload of each event, by delivery; all are of one task or batch."""
     try:
-        return event.id, payload_of(event)
+        data = _data(events[0])
     except (TaskNotFound, BatchNotFound):  # deleted by a concurrent call
-        return None
+        return {}
+    return {event.id: _payload(event, data) for event in events}
+
+
+def _payload(event: WebhookEvent, data: dict[str, Any]) -> str:
+    whole = {"type": event.event, "timestamp": utc_text(event.event_at), "data": data}
+    return json.dumps(whole, separators=(",", ":"))
 
 
 def _data(event: WebhookEvent) -> dict[str, Any]:

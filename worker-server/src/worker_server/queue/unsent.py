@@ -6,16 +6,14 @@ What they say of it has to be stored first: afterwards no document can be made.
 import uuid
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, update
-
 from worker_server.db import transaction
-from worker_server.models import WebhookDelivery
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statements import load
 from worker_server.queue.webhooks import WebhookEvent
 
 # SQLAlchemy takes longer to build this statement than PostgreSQL to execute it.
 _UNSENT_EVENTS = load("unsent_events")
+_STORE_PAYLOADS = load("store_payloads")
 
 
 class EventsUnsent(Exception):
@@ -44,8 +42,6 @@ def require_payloads(
 
 def store_payloads(payloads: Mapping[uuid.UUID, str]) -> None:
     """Store the payload of each delivery, unless an attempt has stored one meanwhile."""
+    ids = [str(delivery_id) for delivery_id in payloads]
     with transaction() as session:
-        for delivery_id, payload in sorted(payloads.items()):
-            kept = func.coalesce(WebhookDelivery.payload, payload)
-            which = WebhookDelivery.id == delivery_id
-            session.execute(update(WebhookDelivery).where(which).values(payload=kept))
+        session.execute(_STORE_PAYLOADS, {"ids": ids, "payloads": list(payloads.values())})
