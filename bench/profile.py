@@ -16,7 +16,7 @@ from bench.yardstick import YARDSTICK, by_yardstick, goals_reached, size_ratio, 
 from worker_server.media import PROFILES, PartEdit, Profile
 
 _SECONDS = 4
-# Beside the qualities of the product: the default of 0.1.0, and the next best for `small`.
+# Measured besides PROFILES: the settings of 0.1.0, and the runner-up for `small` (decision 0053).
 _OTHERS = (Profile("ultrafast", 22, 1), Profile("slow", 22.35, 1, "-psy 0"))
 
 Make = Callable[[PartEdit, Path], None]

@@ -140,7 +140,7 @@ def test_an_access_line_has_no_query_header_or_body(app: Flask, log: Log) -> Non
     access = log_lines[1]
     assert (access["method"], access["path"], access["status"]) == ("POST", "/things/a", 200)
     assert isinstance(access["elapsed_ms"], float)
-    # The short way of requests and the library's way write the same line.
+    # The formatter's shortcut for access lines keeps python-json-logger's fields and their order.
     common = ["level", "logger", "message", "request_id", "task_id", "service"]
     assert list(log_lines[0]) == [*common, "time"]
     assert list(access) == [*common, "method", "path", "status", "elapsed_ms", "time"]

@@ -25,6 +25,7 @@ from worker_server.api import (
     labels,
     poster_views,
     schemas,
+    upload_receiving,
     views,
 )
 from worker_server.edits import MAX_SEGMENTS, PartSeconds
@@ -169,3 +170,10 @@ SENTENCES = {
 def test_page_has_the_limits(page: str) -> None:
     text = " ".join((ROOT / page).read_text().split())
     assert [sentence for sentence in SENTENCES[page] if sentence not in text] == []
+
+
+def test_a_process_has_threads_left_to_refuse_files_and_uploads() -> None:
+    files = clips._MAX_PARALLEL + archives._MAX_PARALLEL
+    assert files < gunicorn_worker._FILE_THREADS
+    uploads = upload_receiving._MAX_PARALLEL + brand_views._MAX_PARALLEL
+    assert uploads < gunicorn_worker._UPLOAD_THREADS

@@ -68,7 +68,7 @@ def test_download_goes_on_where_the_connection_broke(system: Site, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_bytes_of_a_killed_process_are_used(system: Site, tmp_path: Path) -> None:
+def test_partial_download_is_resumed(system: Site, tmp_path: Path) -> None:
     range_headers: list[str | None] = []
     (tmp_path / f".a.mp4.{SHA256[:16]}.partial").write_bytes(CLIP[:1_000_000])
     part = part_of(system, ranges(range_headers))
@@ -78,9 +78,7 @@ def test_bytes_of_a_killed_process_are_used(system: Site, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("size", [len(CLIP), len(CLIP) + 5, 1_000_000])
-def test_wrong_bytes_of_a_killed_process_are_not_used(
-    system: Site, tmp_path: Path, size: int
-) -> None:
+def test_corrupt_partial_download_is_discarded(system: Site, tmp_path: Path, size: int) -> None:
     (tmp_path / f".a.mp4.{SHA256[:16]}.partial").write_bytes(bytes(size))
     assert fetch_part(Connection(system.url), part_of(system), tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_bytes() == CLIP

@@ -32,8 +32,9 @@ _PICTURE_THREADS = 24
 # Uploads: a body arrives as slowly as the client sends it.
 # Brands are checked and encoded during the call.
 _UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
-# More than the tasks service lets send at once, so that it can refuse the others.
-_UPLOAD_THREADS = 80
+# More than the uploads and brands together that the tasks service takes at once, so that it can
+# answer the next one with 503.
+_UPLOAD_THREADS = 84
 _PEEKED_BYTES = 256
 
 

@@ -18,8 +18,8 @@ _MAX_FIELD_ERRORS = 20
 _MAX_DESCRIBED_ERRORS = 1000
 _MAX_DESCRIBED_ERRORS_OF_ITEM = 20
 _MAX_FIELD_NAME_LENGTH = 64
-# For strings without a bound of their own: validators that take more than linear time must never
-# see more.
+# For strings without a `max_length` of their own: validators that take more than linear time must
+# never see more.
 _MAX_STRING_LENGTH = 4096
 
 

@@ -172,7 +172,7 @@ def test_settings_are_obeyed_by_every_later_command(stage: Stage) -> None:
     done = stage.run("tf", "apply", "-var", "extra_workers=2")
     assert (done.code, "var_not_kept" in done.output) == (1, True)
     assert 'zone = "europe-west1-c"' in stage.run("settings").output
-    # A trial with its machines gone is taken down without making them again.
+    # A trial with its machines gone is taken down without creating them again.
     with stage.cloud.change() as project:
         machines = [key for key in project.resources if key.startswith("google_compute_instance/")]
         for key in machines:
@@ -209,7 +209,7 @@ def test_no_setting_takes_the_data_away(stage: Stage) -> None:
         assert done.code == 1, setting
         assert "data_would_be_lost" in done.output
         assert kept(stage) == data
-        # With the former setting the system can be changed again.
+        # With the previous setting the system can be changed again.
         name = setting.partition("=")[0]
         old = [line for line in before.splitlines() if line.startswith(f"{name} ")]
         value = old[0].partition(" = ")[2] if old else ""

@@ -16,7 +16,7 @@ import expected
 from expected import DATABASE, METADATA, WORLD, WORLD_GATEWAY, Machine
 
 _NAMESPACE = "world"
-# Source addresses of a role's machines, and of a host that represents the internet.
+# Of each role's machines, of the database, and of the host that represents the internet.
 _SUBNETS = {
     "web": "10.77.1.0/24",
     "worker": expected.WORKER_SUBNET,

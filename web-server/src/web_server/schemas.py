@@ -108,7 +108,7 @@ class _NewPassword(Body):
     @field_validator("password_2")
     @classmethod
     def _equals_password(cls, value: str, info: ValidationInfo) -> str:
-        # The whole body is the context: `info.data` lacks a password that broke a rule of its own.
+        # The whole body is the context: `info.data` lacks a password whose own validation failed.
         if info.context is not None and value != info.context.get("password", value):
             raise PydanticCustomError("mismatch", "Must be the same as password.")
         return value

@@ -21,7 +21,7 @@ BT709 = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range 
 RATE = 25
 
 
-def _numbers(*values: int) -> bytes:
+def _uint32s(*values: int) -> bytes:
     return struct.pack(f">{len(values)}I", *values)
 
 
@@ -61,12 +61,12 @@ def joined_mp4(paths: Sequence[Path], to: Path) -> Path:
             described = [_description(path) for path in paths]
             return b"".join(
                 (
-                    box(b"stsd", _numbers(0, len(paths)), *described),
-                    box(b"stts", _numbers(0, 1, count, clock // RATE)),
-                    box(b"stss", _numbers(0, len(keys), *keys)),
-                    box(b"stsc", _numbers(0, len(starts), *chunks)),
-                    box(b"stsz", _numbers(0, 0, count, *map(len, samples))),
-                    box(b"stco", _numbers(0, count, *offsets[:-1])),
+                    box(b"stsd", _uint32s(0, len(paths)), *described),
+                    box(b"stts", _uint32s(0, 1, count, clock // RATE)),
+                    box(b"stss", _uint32s(0, len(keys), *keys)),
+                    box(b"stsc", _uint32s(0, len(starts), *chunks)),
+                    box(b"stsz", _uint32s(0, 0, count, *map(len, samples))),
+                    box(b"stco", _uint32s(0, count, *offsets[:-1])),
                 )
             )
         times = {b"mvhd": (12, 16), b"mdhd": (12, 16), b"tkhd": (None, 20)}

@@ -67,5 +67,5 @@ def test_packed_pictures_are_all_there(
     path = make(f"-fflags +genpts -i {silent} {CLICKS} -c:v copy -c:a pcm_s16le", name)
     clips = render_all(path, part_s=3)
     assert joined_numbers(clips) == list(range(75))
-    clicks = [moment - 1 for moment in click_times(clips[0].path)]  # behind the logo
+    clicks = [moment - 1 for moment in click_times(clips[0].path)]  # after a second of logo
     assert clicks == pytest.approx([second + first_click_s for second in range(3)], abs=0.005)

@@ -262,7 +262,7 @@ def test_truncated_file_is_refused(
     ).read_bytes()
     path = tmp_path / name
     path.write_bytes(whole[: int(len(whole) * share)])
-    # Of a Matroska file that lacks less than a second, the rest is whole.
+    # A Matroska file that ends less than a second early is accepted, with the frames it has.
     assert outcome(path) in (
         {"94 frames", "95 frames"} if (name, share) == ("s.mkv", 0.95) else {"source_damaged"}
     )

@@ -18,7 +18,7 @@ from worker_server.api.slots import slots_for
 # Concurrent downloads, ZIPs included. The service has a few more threads for them, so that it can
 # refuse the others (idrl_common.gunicorn_worker).
 _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 44, 32
-Hold = Callable[[], Callable[[], None]]
+AcquireSlot = Callable[[], Callable[[], None]]  # returns the function that frees the slot
 
 
 class ClipGone(Exception):
@@ -52,8 +52,8 @@ class ClipSender:
         with self._share.slot():
             try:
                 file = (self._remote_folder / path).absolute()
-                hold = partial(self._slots.acquire, owner_id)
-                response = _file_response(file, name, tag, mimetype, hold)
+                acquire_slot = partial(self._slots.acquire, owner_id)
+                response = _file_response(file, name, tag, mimetype, acquire_slot)
             except FileNotFoundError as error:
                 if storage.is_mounted(self._remote_folder):
                     raise ClipGone from error
@@ -63,11 +63,13 @@ class ClipSender:
         return response
 
 
-def _file_response(file: Path, name: str, tag: str, mimetype: str, hold: Hold) -> Response:
+def _file_response(
+    file: Path, name: str, tag: str, mimetype: str, acquire_slot: AcquireSlot
+) -> Response:
     response = _file_headers(file, name, tag, mimetype)
     if has_body(response):
         start = response.content_range.start or 0
-        free = hold()
+        free = acquire_slot()
         try:
             wanted = storage.FileRange(file, start, response.content_length or 0, free)
         except OSError:

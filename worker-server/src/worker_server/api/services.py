@@ -33,7 +33,7 @@ from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
-# Where a model's attribute has another name than the field of the document.
+# Fields whose ORM attribute has another name: SQLAlchemy reserves `metadata` on models.
 _COLUMNS = {"metadata": "caller_metadata"}
 
 

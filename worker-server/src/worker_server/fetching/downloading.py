@@ -243,7 +243,7 @@ def _file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
     except BaseException as error:
         path.unlink(missing_ok=True)
-        # A full disk is reported by a write, by the flush or by the close.
+        # A full disk is reported by a write, the flush, the fsync or the close.
         if isinstance(error, OSError) and error.errno in _FULL:
             raise storage_full() from error
         raise

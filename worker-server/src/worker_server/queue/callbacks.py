@@ -49,7 +49,7 @@ def secret_of(session: ScopedSession, owner_id: int) -> bytes:
     if known is not None:
         return known
     new = upsert(CallbackSecret).values(owner_id=owner_id, secret=signing.make_secret())
-    # DO UPDATE, not DO NOTHING: that returns the row also where a concurrent call has made it.
+    # DO NOTHING would return no row where a concurrent call has inserted it.
     kept = new.on_conflict_do_update(
         index_elements=["owner_id"], set_={"secret": CallbackSecret.secret}
     )

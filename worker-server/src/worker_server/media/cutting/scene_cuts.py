@@ -91,5 +91,6 @@ class SceneCuts:
 
 def _small(frame: VideoFrame) -> Picture:
     """Return the colours of the picture in a few pixels, of any format, size and shape."""
-    frame.colorspace = _UNSPECIFIED  # swscale rejects some matrices, and only luma is used here
+    # swscale rejects some matrices; the exact colours do not matter, only how they differ.
+    frame.colorspace = _UNSPECIFIED
     return frame.to_ndarray(width=_WIDTH, height=_HEIGHT, format="rgb24").astype(np.int16)

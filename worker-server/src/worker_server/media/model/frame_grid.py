@@ -311,7 +311,7 @@ def _gapless_spread(
     for number, tick in enumerate(ticks):
         off = (tick - first) * numerator - number * denominator
         lowest, highest = min(lowest, off), max(highest, off)
-    # What rounding to milliseconds alone can do needs no shift.
+    # Within the tolerance the first frame's time is kept; larger deviations are centred.
     needs_shift = max(highest, -lowest) > _TOLERANCE * denominator
     shift = Fraction(lowest + highest, 2 * denominator) if needs_shift else Fraction(0)
     return Fraction(highest - lowest, denominator), shift
