@@ -141,6 +141,15 @@ def test_another_site_and_an_expired_token(tmp_path: Path, other_site: Site) -> 
     assert (code, "log in with `idrl login`" in line) == (3, True)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let children end on SIGINT: they inherit that a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -161,11 +170,14 @@ def test_interrupted_clip_can_be_continued(tmp_path: Path, arguments: str, expec
             stderr=subprocess.PIPE,
             text=True,
         )
-        connection, _ = server.accept()
-        with connection:
-            assert connection.recv(1)  # the command now waits for the answer
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+        try:
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(1)  # the command now waits for the answer
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, errors.splitlines()[-1]) == (130, expected)
 
 
