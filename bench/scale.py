@@ -60,24 +60,24 @@ def run(options: Options) -> Report:
                 running_system.pin(second, [1])
                 made.append(_process_video(system, video, 2))
     alone, together = (
-        [run_sample for run_sample in made if run_sample.workers == workers] for workers in (1, 2)
+        [sample for sample in made if sample.workers == workers] for workers in (1, 2)
     )
     costs = _costs(alone)
     speed = paired.ratio_of(
-        [run_sample.wall_s for run_sample in alone], [run_sample.wall_s for run_sample in together]
+        [sample.wall_s for sample in alone], [sample.wall_s for sample in together]
     )
     ffmpeg_alone = _ffmpeg_speed(video, options.rounds)
-    share_bytes = median(run_sample.share_bytes for run_sample in made)
+    share_bytes = median(sample.share_bytes for sample in made)
     curves = _curves(costs, share_bytes)
     _plot(options.plots, costs, curves)
     return Report(
-        [_run_sample(made, costs), _simulated(curves), _waiting(costs)],
+        [_measured(made, costs), _simulated(curves), _waiting(costs)],
         [
             Comparison("speed, two workers / one", speed, at_least=_MIN_SPEED),
             Comparison("the same of ffmpeg alone: what the machine's two cores give", ffmpeg_alone),
         ],
         {
-            "made": [asdict(run_sample) for run_sample in made],
+            "made": [asdict(sample) for sample in made],
             "costs": asdict(costs),
             "share_bytes": share_bytes,
         },
@@ -169,10 +169,10 @@ def _database_s(system: RunningSystem) -> float:
 
 
 def _costs(alone: Sequence[_Made]) -> Costs:
-    database_s = median(run_sample.database_s for run_sample in alone)
-    between_s = median(seconds for run_sample in alone for seconds in run_sample.between_s)
+    database_s = median(sample.database_s for sample in alone)
+    between_s = median(seconds for sample in alone for seconds in sample.between_s)
     return Costs(
-        [seconds for run_sample in alone for seconds in run_sample.part_s],
+        [seconds for sample in alone for seconds in sample.part_s],
         max(0.0, between_s - database_s),
         database_s,
     )
@@ -197,26 +197,20 @@ def _curves(costs: Costs, share_bytes: float) -> Curves:
     return curves
 
 
-def _run_sample(made: Sequence[_Made], costs: Costs) -> Table:
+def _measured(made: Sequence[_Made], costs: Costs) -> Table:
     rows = []
-    for run_sample in made:
-        simulated_s = makespan_s(costs, run_sample.workers, len(run_sample.part_s))
+    for sample in made:
+        simulated_s = makespan_s(costs, sample.workers, len(sample.part_s))
         rows.append(
             (
-                run_sample.workers,
-                run_sample.wall_s,
-                mean(run_sample.part_s),
+                sample.workers,
+                sample.wall_s,
+                mean(sample.part_s),
                 simulated_s,
-                simulated_s / run_sample.wall_s,
+                simulated_s / sample.wall_s,
             )
         )
-    columns = (
-        "workers",
-        "wall s",
-        "mean s of a part",
-        "simulated wall s",
-        "simulated / run_sample",
-    )
+    columns = ("workers", "wall s", "mean s of a part", "simulated wall s", "simulated / measured")
     between = f"{1000 * (costs.between_s + costs.database_s):.0f} ms between two parts"
     database = f"{1000 * costs.database_s:.1f} ms of the database for one"
     return Table(

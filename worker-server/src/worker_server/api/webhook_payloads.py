@@ -39,8 +39,8 @@ def delete_with_payloads(delete: Callable[[], Result]) -> Result:
 def _store_last_payloads(events: Sequence[WebhookEvent]) -> None:
     """Store the events' payloads, some at a time: what is stored stays if the call is cut off."""
     payloads: dict[uuid.UUID, str] = {}
-    for _, of_one in groupby(sorted(events, key=_subject), _subject):
-        payloads |= _last_payloads(list(of_one))
+    for _, of_subject in groupby(sorted(events, key=_subject), _subject):
+        payloads |= _last_payloads(list(of_subject))
         if len(payloads) >= _CHUNK_SIZE:
             unsent.store_payloads(payloads)
             payloads = {}
