@@ -1,4 +1,4 @@
-"""The clip: what a source is, how it is cut, and the renderers that make the parts."""
+"""Media: what a source is, how it is cut into parts, and the renderers that make the clips."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Return an export, loading all of them at the first one.
+    """Return a name of `exports`, whose modules are all imported at the first use of any name.
 
-    Each child process runs one module of this package, and starts faster without the others.
+    A child process runs one module of this package, and starts faster without the others.
     """
     if name.startswith("_"):
         raise AttributeError(name)

@@ -14,7 +14,7 @@ __all__ = [
 
 
 class MediaError(WorkFailed):
-    """A fact about a source or a clip; `code` is stable, `message` is for people."""
+    """A source or a clip failed; `code` is stable, `message` is for people."""
 
 
 class SourceError(MediaError):
@@ -53,7 +53,7 @@ class EncodeFailed(MediaError):
 
 
 class RendererDeclined(EncodeFailed):
-    """The stream turned out to be nothing for this renderer; the next one is tried."""
+    """On reading the stream this renderer found that it cannot make the clip; the next is tried."""
 
     def __init__(self, stderr_tail: str) -> None:
         super().__init__(
@@ -65,10 +65,10 @@ class RendererDeclined(EncodeFailed):
 
 
 class MediaProcessCrashed(MediaError):
-    """A child process ended as it never should, whatever the video.
+    """A child process crashed or did not start, which should happen with no video.
 
-    The code is `internal_error`; the job replaces it where only this video crashes the child.
-    `str()` has the end of the child's standard error, for the log.
+    The code is `internal_error`; the job replaces it by `decoder_crashed` where the worker's
+    self-test passes. `str()` has the end of the child's standard error, for the log.
     """
 
     def __init__(self, child: str, detail: str) -> None:

@@ -32,9 +32,10 @@ class SelfTestFailed(Exception):
 
 
 def check_sandbox(*, allow_none: bool) -> SandboxReport:
-    """Return what the sandbox holds.
+    """Return what `measure_sandbox` found.
 
-    Raise SelfTestFailed where it does not hold, unless that is allowed.
+    Raise SelfTestFailed where the sandbox cannot be tested or, unless `allow_none`, lets something
+    through or refuses what decoders need.
     """
     try:
         report = measure_sandbox()
@@ -97,7 +98,7 @@ def _render_failure(path: Path, engine: str, ffmpeg_path: str, logo_path: Path) 
 
 
 def _reason(error: WorkFailed) -> str:
-    """Return the last line of what is known, which names the cause."""
+    """Return the last line of the error: a child's output ends with the cause."""
     return str(error).strip().splitlines()[-1].rstrip(".")
 
 

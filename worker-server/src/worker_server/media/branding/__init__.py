@@ -1,1 +1,1 @@
-"""Brands: judging and normalizing what callers send, and previews."""
+"""Brands: checks and normalizes the files that callers send, and draws previews."""

@@ -16,7 +16,7 @@ _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 
 
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the sides of the PNG, or the code of what is wrong with the image."""
+    """Return the PNG's `width` and `height`, or as `fault` a code of BrandFault."""
     try:
         with Image.open(payload["path"], formats=_FORMATS) as image:
             if (fault := _fault(image)) is not None:
@@ -34,7 +34,7 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fault(image: Image.Image) -> str | None:
-    """Judge the image by its headers, before its pixels are decoded."""
+    """Return the fault that the headers show, before pixels are decoded; None without one."""
     if max(image.size) > _MAX_SIDE or image.width * image.height > _MAX_PIXELS:
         return "brand_image_too_large"
     return "brand_image_animated" if is_animated(image) else None
@@ -63,8 +63,8 @@ def _in_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
         if profile.profile.xcolor_space.strip() in ("CMYK", "RGB"):
             srgb = ImageCms.createProfile("sRGB")
             image = ImageCms.profileToProfile(image, profile, srgb, _INTENT, mode) or image
-    except (ImageCms.PyCMSError, OSError):  # damaged profile, or one for another colour model
-        pass
+    except (ImageCms.PyCMSError, OSError):
+        pass  # the profile is damaged or for another colour model: treat the colours as sRGB
     return image.convert("RGBA")
 
 

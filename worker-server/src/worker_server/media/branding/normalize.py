@@ -26,7 +26,7 @@ from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 from worker_server.media.rendering.render import RenderLimits, RenderWatch, render
 
 MAX_VIDEO_S = 10
-# Ten seconds are 300 frames at 29.97 fps, and sound ends with a whole packet.
+# Tolerance: "ten seconds" of 29.97 fps are 300 frames, 10.01 s, and sound ends on a whole packet.
 _MAX_ROUNDED_S = MAX_VIDEO_S + Fraction(1, 10)
 _CHILD = "worker_server.media.branding.image_child"
 _IMAGE_LIMITS = ChildLimits(cpu_s=20, memory_bytes=1024**3, file_bytes=32 * 1024**2, nice=10)
@@ -72,7 +72,7 @@ class BrandFileRefused(Exception):
 
 @dataclass(frozen=True)
 class NormalizedImage:
-    """A normalized PNG, and its sides."""
+    """A normalized PNG, and its size in pixels."""
 
     path: Path
     width: int
@@ -90,9 +90,9 @@ class NormalizedVideo:
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether the file begins as an image does.
+    """Tell by its first bytes whether the file is a PNG, JPEG or WebP.
 
-    Raise BrandFileRefused for one that is empty, or a GIF.
+    Raise BrandFileRefused for an empty file or a GIF.
     """
     with path.open("rb") as file:
         head = file.read(16)
@@ -106,10 +106,10 @@ def is_image(path: Path) -> bool:
 def normalize_image(
     path: Path, output: Path, background: str | None, timeout_s: float = _TIMEOUT_S
 ) -> NormalizedImage:
-    """Decode the image in a limited child and write it as PNG to `output`, upright, at most 1920.
+    """Decode the image in a sandboxed child and write it to `output` as PNG.
 
-    Transparent parts show the background; None keeps them. Raise BrandFileRefused,
-    MediaProcessCrashed, or WorkFailed where that takes longer than `timeout_s`.
+    The PNG is upright and at most 1920 pixels a side. Transparent parts show the background; None
+    keeps them. Raise BrandFileRefused, MediaProcessCrashed, or WorkFailed after `timeout_s`.
     """
     output.touch()  # the sandboxed child may write this file, but create none
     payload = {"path": str(path), "output": str(output), "background": background}
@@ -130,9 +130,9 @@ def normalize_image(
 
 
 def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str) -> NormalizedVideo:
-    """Make of the video a clip of all its frames, in the sandbox: upright, BT.709, constant rate.
+    """Encode all frames of the video as one clip, in the sandbox: upright, BT.709, constant rate.
 
-    Transparent parts show the background, `#rrggbb`. `output.parent` is scratch. Raise
+    Transparent parts show the background, `#rrggbb`. `output.parent` is the scratch folder. Raise
     BrandFileRefused, or WorkFailed where the machine is at fault.
     """
     limits = ProbeLimits(
@@ -173,7 +173,7 @@ def _whole_video_edit(
 
 
 def _refusal(error: WorkFailed) -> Exception:
-    """Return what a failure says of the file; the failure itself where it says nothing."""
+    """Return the refusal that a failure means; the failure itself if the file is not at fault."""
     if error.code == "source_too_long":
         return BrandFileRefused(BrandFault.TOO_LONG)
     damaged = ("source_damaged", "source_incomplete", "decoder_crashed", "clip_rejected")
@@ -184,5 +184,5 @@ def _refusal(error: WorkFailed) -> Exception:
 
 
 def named(refusal: BrandFileRefused, field: str) -> BrandFileRefused:
-    """Return the refusal of the file that was sent under this name."""
+    """Return the refusal with `field`, the name that the file was sent under."""
     return BrandFileRefused(refusal.fault, field)

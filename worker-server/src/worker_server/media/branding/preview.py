@@ -1,4 +1,4 @@
-"""Draws a brand's preview: before, content with watermark, after, side by side, as JPEG."""
+"""Draws a brand's preview: bumper before, content with watermark, bumper after, side by side."""
 
 import base64
 from fractions import Fraction
@@ -14,7 +14,10 @@ _TIMEOUT_S = 8.0
 
 
 def brand_preview(brand: Brand, aspect: Fraction) -> bytes:
-    """Return the preview for frames of this shape; raise MediaProcessCrashed."""
+    """Return the preview as JPEG, for frames of this aspect ratio.
+
+    Raise MediaProcessCrashed, or FileNotFoundError where a file of the brand is gone.
+    """
     longer, shorter = PREVIEW_SIDE, round(PREVIEW_SIDE * min(aspect, 1 / aspect) / 2) * 2
     width, height = (longer, shorter) if aspect >= 1 else (shorter, longer)
     payload = {"brand": brand.to_json(), "width": width, "height": height}

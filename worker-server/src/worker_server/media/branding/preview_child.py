@@ -12,8 +12,8 @@ from worker_server.media.model.brand import Brand, Bumper, Watermark
 from worker_server.media.model.containers import open_source
 from worker_server.media.process.child_main import serve_one_request
 
-_GAP = 8
-_BEHIND = (24, 24, 27)
+_GAP = 8  # pixels
+_BEHIND = (24, 24, 27)  # RGB of the sheet
 _LIGHT, _DARK = (196, 203, 211), (104, 117, 133)  # RGB of the gradient
 _QUALITY = 85
 
@@ -75,7 +75,7 @@ def _content(mark: Watermark | None, size: Size) -> Image.Image:
 
 
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the preview as JPEG, or which file is missing."""
+    """Return the preview as `jpeg` in base64, or which file is `missing`."""
     brand, target = Brand.from_json(payload["brand"]), io.BytesIO()
     try:
         drawn(brand, (payload["width"], payload["height"])).save(target, "JPEG", quality=_QUALITY)

@@ -35,8 +35,8 @@ def plan_cuts(
 ) -> list[PlannedClip]:
     """Return the parts of each stretch, in order; each of its frames is in exactly one of them.
 
-    The source is read by a child in the sandbox, only where that can find something. Raise
-    EditError, EncodeFailed or Stopped.
+    A sandboxed child reads the source, except for exact cuts and for silence without any sound.
+    Raise EditError, EncodeFailed or Stopped.
     """
     if cut is Cut.EXACT or (cut is Cut.SILENCE and not source.has_audio):
         return plan_clips(source, stretches, part_s)
@@ -89,7 +89,10 @@ def _validated_clips(
     part_s: Fraction,
     candidates: Sequence[Sequence[int]],
 ) -> list[PlannedClip]:
-    """Return the child's parts as clips; a hostile source may have made it answer anything."""
+    """Check the child's parts and return them as clips; raise ValueError or IndexError.
+
+    A hostile source may have taken over the child, and so may have written any answer.
+    """
     longest = max(1, math.floor(part_s * source.frame_rate))
     clips: list[PlannedClip] = []
     for index, stretch in enumerate(stretches):

@@ -1,6 +1,7 @@
 """Finds where parts end by reading the source. Run by `cutting.plan_cuts`, in the sandbox.
 
-Writes the parts into a file of its own: `[[start frame, end frame, stretch], …]`, or the EditError.
+Writes JSON to the payload's `output`: `{"parts": [[start frame, end frame, stretch], …]}`, or
+`{"error": …}` for an EditError.
 """
 
 import json
@@ -23,7 +24,7 @@ from worker_server.media.model.source import Source
 
 
 def find_cuts(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of the source, or why there are none."""
+    """Return the answer for `plan_cuts`: the parts of the source, or why there are none."""
     source = Source.from_json(payload["source"])
     stretches = [Stretch.from_json(each) for each in payload["stretches"]]
     with open_source(Path(payload["path"]), source.demuxer) as container:

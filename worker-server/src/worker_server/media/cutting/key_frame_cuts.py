@@ -17,7 +17,7 @@ from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, pictur
 
 
 class KeyFrameCuts:
-    """Finds the last key frame before the limit; for H.264 only IDR pictures."""
+    """Finds the last key frame up to the limit; for H.264 only IDR pictures."""
 
     earliest = Fraction(0)
 
@@ -25,7 +25,7 @@ class KeyFrameCuts:
         self._frames = array("q", sorted(set(frames)))
 
     def find(self, low: int, high: int) -> int | None:
-        """Return the last key frame of `low` … `high`."""
+        """Return the last key frame from `low` to `high`, both included; None without one."""
         index = bisect_right(self._frames, high) - 1
         return self._frames[index] if index >= 0 and self._frames[index] >= low else None
 
@@ -33,8 +33,8 @@ class KeyFrameCuts:
 def key_frames(container: InputContainer, source: Source, progress: Progress) -> Iterator[int]:
     """Yield the places of key frames on the source's grid, in the file's order; nothing is decoded.
 
-    Pictures of an open group refer to the one before it, so a key frame that does not begin with an
-    IDR picture is none.
+    In H.264 only IDR pictures count: after any other key frame (an open GOP), pictures may refer to
+    frames before it.
     """
     video = container.streams[source.video_index]
     tick_s = video.time_base

@@ -1,4 +1,4 @@
-"""How far a child has come, as `run_encoder` reads it."""
+"""Reports a child's progress as `run_encoder` reads it."""
 
 from worker_server.media.process.frame_progress import report_frame
 

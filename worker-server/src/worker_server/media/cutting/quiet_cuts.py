@@ -15,10 +15,10 @@ from worker_server.media.cutting.progress import Progress
 from worker_server.media.model.source import Source
 
 _BIN_S = Fraction(1, 50)
-# Length of a quiet moment in bins: shorter ones occur between syllables, and between two waves of
-# a low tone.
+# A quiet moment lasts 10 bins, 200 ms: shorter ones occur between syllables, and within the period
+# of a low tone.
 _MOMENT_BINS = 10
-_SEEK_MARGIN_S = Fraction(1, 2)  # pre-roll: a decoder's first samples may be wrong
+_SEEK_MARGIN_S = Fraction(1, 2)  # pre-roll: a decoder's first samples after a seek may be wrong
 # Moments within 1 dB of the quietest one, or below -80 dBFS, count as equally quiet.
 _AS_QUIET = 10**0.1
 _INAUDIBLE = 1e-8
@@ -45,7 +45,7 @@ class QuietCuts:
         return min(high, max(low, round(middle_s * rate)))
 
     def _power(self, start_s: Fraction, end_s: Fraction) -> Power | None:
-        """Return the mean square of the sound in bins of 20 ms; what is missing is silence."""
+        """Return the mean square of the sound in bins of 20 ms; bins without samples are 0."""
         sums = np.zeros(max(1, math.ceil((end_s - start_s) / _BIN_S)))
         counts = np.zeros_like(sums)
         for at_s, frame in self._frames(start_s, end_s):
@@ -77,9 +77,9 @@ class QuietCuts:
 
 
 def quietest(power: Power) -> Fraction:
-    """Return the middle of the quietest moment, in bins: that of the longest of several as quiet.
+    """Return the middle of the quietest moment, in bins from the first.
 
-    Of equally long ones the last.
+    Moments that are equally quiet and adjacent are one; the longest wins, then the last.
     """
     width = min(_MOMENT_BINS, len(power))
     moments = np.convolve(power, np.ones(width) / width, "valid")

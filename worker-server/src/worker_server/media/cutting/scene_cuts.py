@@ -16,13 +16,13 @@ from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.source import Source
 
 _WIDTH, _HEIGHT = 48, 27
-# Shares of the full range. A cut between two shots moves the mean of all pixels by 0.1 and more;
-# motion and noise by less, and evenly: so what the step before has moved is subtracted, as by
-# ffmpeg's filter scdet (https://ffmpeg.org/ffmpeg-filters.html#scdet-1).
+# Mean absolute difference of two pictures, as a share of full range. A cut between two shots gives
+# 0.1 and more; motion and noise give less, and about the same at each frame, so the difference
+# before is subtracted, as in ffmpeg's scdet (https://ffmpeg.org/ffmpeg-filters.html#scdet-1).
 _MIN_CHANGE = 0.05
 _THREADS = 2
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
-_FRAMES_BEFORE = 2  # the first candidate needs two differences before it
+_FRAMES_BEFORE = 2  # to judge a frame takes its own difference and that of the frame before
 
 Picture = NDArray[np.int16]
 
@@ -50,7 +50,7 @@ class SceneCuts:
         at, moved = low, 0.0
         for frame, picture in self._pictures(low - _FRAMES_BEFORE, high):
             if frame > at + 1:
-                moved = 0.0  # the previous frame did not change
+                moved = 0.0  # the places in between repeat a picture, so there is no motion
             change = 0.0 if before is None else float(np.abs(picture - before).mean()) / 255
             if frame >= low and change - moved > most:
                 best, most = frame, change - moved
@@ -60,7 +60,7 @@ class SceneCuts:
     def _pictures(self, first: int, last: int) -> Iterator[tuple[int, Picture]]:
         """Yield the small pictures of frames `first` … `last`, by their places on the grid.
 
-        The one that is on screen when they begin comes first.
+        The last picture before `first` comes before them, as it may still be on screen.
         """
         source, tick_s = self._source, self._video.time_base or Fraction(1)
         start_s = source.origin_s + first / source.frame_rate
@@ -91,6 +91,6 @@ class SceneCuts:
 
 def _small(frame: VideoFrame) -> Picture:
     """Return the colours of the picture in a few pixels, of any format, size and shape."""
-    # swscale rejects some matrices; the exact colours do not matter, only how they differ.
+    # Hide the matrix from swscale, which rejects some: only differences of colours matter here.
     frame.colorspace = _UNSPECIFIED
     return frame.to_ndarray(width=_WIDTH, height=_HEIGHT, format="rgb24").astype(np.int16)

@@ -1,4 +1,4 @@
-"""What stands before, after and over the content of a clip."""
+"""A brand: the bumpers before and after the content of a clip, and the watermark over it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +15,7 @@ BACKGROUND = "#141414"
 LOGO_SHARE = Fraction(2, 5)
 # The watermark's distance from the frame's edges, as a share of the shorter side.
 _MARGIN = Fraction(1, 40)
+# The watermark's largest height, as a share of the frame's.
 _MAX_HEIGHT = Fraction(1, 2)
 
 
@@ -54,7 +55,10 @@ class Bumper(JsonValue):
 
 @dataclass(frozen=True)
 class Watermark(JsonValue):
-    """A picture of this width and height over each frame; `opacity` is from 0 to 1."""
+    """A picture over each frame of the content; `opacity` is from 0 to 1.
+
+    `width` and `height` are the file's, `width_share` is the share of the frame's width to fill.
+    """
 
     path: Path
     width: int
@@ -64,7 +68,7 @@ class Watermark(JsonValue):
     place: Place = Place.BOTTOM_RIGHT
 
     def box(self, frame_w: int, frame_h: int) -> Box:
-        """Return where it is in a frame of this size; all four are even."""
+        """Return the watermark's width, height, left and top in a frame of this size, all even."""
         scale = min(frame_w * self.width_share / self.width, frame_h * _MAX_HEIGHT / self.height)
         width, height = (max(2, round(side * scale / 2) * 2) for side in (self.width, self.height))
         margin = round(min(frame_w, frame_h) * _MARGIN / 2) * 2
@@ -91,7 +95,7 @@ def _offset(third: int, side: int, frame_side: int, margin: int) -> int:
 
 @dataclass(frozen=True)
 class Brand(JsonValue):
-    """What stands around and over the parts of a task; `background` is `#rrggbb`."""
+    """The bumpers and the watermark of a task's clips; `background` is `#rrggbb`."""
 
     before: Bumper | None = None
     after: Bumper | None = None

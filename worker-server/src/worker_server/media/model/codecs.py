@@ -1,8 +1,8 @@
 """The decoders that untrusted files may reach, out of ffmpeg's several hundred.
 
-They are what cameras, phones, broadcasts, discs, web sites and editing programs make; each one more
-is a parser that a stranger's file reaches. Names are ffmpeg's names of decoders, for
-`codec_whitelist`.
+They cover what cameras, phones, broadcasts, discs, web sites and editing programs write. Each
+further decoder would be another parser that a hostile file can attack. Names are ffmpeg's names of
+decoders, for `codec_whitelist`.
 """
 
 _VIDEO = (

@@ -5,11 +5,11 @@ Numbers are code points of ISO/IEC 23091-2 (ITU-T H.273), the ones ffmpeg uses t
 
 from worker_server.media.model.source import Source
 
-# PQ and HLG, and how bright they can be, in nits.
+# PQ and HLG: zscale's name of the transfer function, and its peak luminance in nits.
 _HDR_TRANSFERS = {16: ("smpte2084", 10_000), 18: ("arib-std-b67", 1000)}
-# Log curves, which swscale cannot read: they pass as they are.
+# Logarithmic transfer functions, which swscale rejects: `plain_tags` hides them, values stay.
 _LOG_TRANSFERS = {9, 10}
-# Untagged pictures: standard definition is BT.601, high definition BT.709, as players assume.
+# Without a tag, pictures of fewer lines are BT.601 and others BT.709, as players assume.
 _HD_LINES = 720
 _PRIMARIES = {
     1: "bt709",
@@ -22,18 +22,18 @@ _PRIMARIES = {
     12: "smpte432",
 }
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
-# These the filter `zscale` alone can read.
+# Matrices that only the filter `zscale` reads.
 _BT2020_CONSTANT = 10
 _CONSTANT_LUMINANCE = {_BT2020_CONSTANT, 13}
 _ZIMG_MATRICES = {8: "ycgco", 10: "2020_cl", 12: "chroma-derived-nc", 13: "chroma-derived-c"}
 _HDR_MATRICES = {8: "ycgco", 9: "2020_ncl", 12: "chroma-derived-nc", 14: "ictcp"}
-_READABLE_MATRICES = {0, 2, *_MATRICES}
-# Parts of ffmpeg's names of pixel formats that have no colour difference to convert.
+_READABLE_MATRICES = {0, 2, *_MATRICES}  # 0 is RGB, 2 unspecified
+# Substrings of ffmpeg's names of RGB and grey pixel formats, to which no matrix applies.
 _RGB_OR_GREY = ("rgb", "bgr", "gbr", "pal8", "gray", "mono", "ya8", "ya16")
 # How ffmpeg's names of pixel formats with an alpha channel begin.
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "ya8", "ya16", "vuya", "ayuv")
 TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
-# Nits of reference white that ITU-R BT.2408 gives graphics in HDR; brighter is rolled off.
+# Nits of linear value 1.0 in tone mapping: graphics white in HDR, by ITU-R BT.2408.
 _REFERENCE_WHITE = 203
 
 
@@ -78,9 +78,9 @@ def needs_conversion(source: Source) -> bool:
 
 
 def plain_tags(source: Source) -> list[str]:
-    """Return the filter that hides tags which most of ffmpeg's filters refuse; none for others.
+    """Return the filter that removes colour tags which most of ffmpeg's filters reject, if any.
 
-    Filters that convert colours get these as options.
+    Filters that convert colours get the source's matrix and range as options instead.
     """
     is_readable = source.colour_matrix in _READABLE_MATRICES
     if is_readable and source.colour_transfer not in _LOG_TRANSFERS:
@@ -89,17 +89,17 @@ def plain_tags(source: Source) -> list[str]:
 
 
 def has_alpha(source: Source) -> bool:
-    """Tell whether what is behind the source shows through it.
+    """Tell whether the source has transparent parts that must show the background.
 
-    GIFs do not count: their decoder makes white of what is clear, as a page would be. HDR does not
-    either: no blending of it is defined.
+    GIFs do not count: ffmpeg decodes their transparent pixels as white, like a page behind. HDR
+    does not either: no blending of it is defined.
     """
     is_clear = source.pix_fmt.startswith(_ALPHA_FORMATS) and source.demuxer != "gif"
     return is_clear and not is_hdr(source)
 
 
 def to_bt709(source: Source) -> str:
-    """Return the filters from what `needs_zimg` to BT.709."""
+    """Return the filters to BT.709 for a source that `needs_zimg`."""
     if is_hdr(source):
         return _tone_map(source)
     if source.colour_matrix in _CONSTANT_LUMINANCE:
@@ -111,9 +111,10 @@ def to_bt709(source: Source) -> str:
 
 
 def _of_constant_luminance(source: Source) -> str:
-    """Return the filters from a matrix of constant luminance.
+    """Return the filters to BT.709 from a matrix of constant luminance.
 
-    zscale reads it by the curve of cameras, and would write by that of displays.
+    zscale decodes it with the camera's curve (OETF), but would encode with the inverse of the
+    display's (EOTF): so `lutrgb` applies the OETF of BT.709.
     """
     primaries = _PRIMARIES.get(source.colour_primaries, "bt709")
     code = source.colour_matrix
@@ -129,8 +130,8 @@ def _of_constant_luminance(source: Source) -> str:
 def _tone_map(source: Source) -> str:
     """Return the filters from PQ or HLG to BT.709.
 
-    Up to a third of reference white brightness stays; above, it is rolled off up to the brightest
-    there can be, whatever the stream says of itself: such numbers are often missing or wrong.
+    Luminance up to 0.3 of reference white stays; above, the curve compresses it up to the peak of
+    the format. The stream's own peak (mastering metadata) is ignored: it is often missing or wrong.
     """
     transfer, peak_nits = _HDR_TRANSFERS[source.colour_transfer]
     primaries = _PRIMARIES.get(source.colour_primaries, "bt2020")

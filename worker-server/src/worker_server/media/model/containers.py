@@ -15,7 +15,7 @@ from worker_server.media.model.transport_stream import JoinedStream, pieces_of
 
 
 def open_source(path: Path, demuxer: str) -> InputContainer:
-    """Open a local file with this demuxer only; nothing inside can make it open another.
+    """Open a local file with this demuxer only; nothing inside can make ffmpeg open another file.
 
     Only streams that `may_decode` accepts can be decoded.
     """
@@ -28,7 +28,7 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
     )
     for stream in container.streams:
         if may_decode(stream):
-            # The container's list holds for what the demuxer decodes; each decoder has its own.
+            # The container's whitelist covers decoders that the demuxer opens; others need theirs.
             stream.codec_context.options = {
                 "codec_whitelist": CODEC_WHITELIST,
                 "max_pixels": str(MAX_PIXELS),
@@ -37,7 +37,7 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
 
 
 def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:
-    """Return the file, or what makes one of it that libavformat reads whole."""
+    """Return the file's URL, or a file object by which libavformat reads all of an odd file."""
     if demuxer == "mpegts":
         pieces = pieces_of(path)
         if any(piece.pids for piece in pieces):
@@ -48,10 +48,10 @@ def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:
 
 
 def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Packet[Any]]":
-    """Yield the packets of these streams, of all without any; each stream ends with an empty one.
+    """Yield the packets of these streams (none given: of all); an empty packet ends each stream.
 
-    Streams that begin later in the file are left out. PyAV goes beyond its list of streams when it
-    ends one of those, behind all others.
+    Streams that libavformat finds only while reading are left out: PyAV raises IndexError when it
+    flushes one of those, after all others.
     """
     try:
         yield from container.demux(*streams)
@@ -60,7 +60,7 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
 
 
 def may_decode(stream: Stream) -> bool:
-    """Tell whether there is a decoder for the stream, and it is one of those allowed."""
+    """Tell whether ffmpeg has a decoder for the stream that `DECODERS` allows."""
     # PyAV has no context where it has no decoder.
     context = stream.codec_context
     return context is not None and context.codec.name in DECODERS

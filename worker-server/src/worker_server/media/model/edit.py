@@ -21,14 +21,14 @@ from worker_server.media.model.plan import FrameRange
 from worker_server.media.model.source import Source
 
 AUDIO_RATE = 48_000
-# Sound further from its time than this is moved; less is rounding or jitter of timestamps.
+# Sound that is further from its time stamp than this is moved there; less is rounding or jitter.
 MAX_SOUND_APART_S = Fraction(3, 100)
-# Extra seconds to seek before a part if sound and picture of one time are stored apart.
+# Extra seconds to seek before a part: sound may be stored that much before the picture it is for.
 SEEK_MARGIN_S = 1
 
 
 class Quality(StrEnum):
-    """What the encoder's time is spent on."""
+    """How much encoding time is spent on a smaller clip."""
 
     FAST = "fast"
     BALANCED = "balanced"
@@ -50,7 +50,7 @@ class Profile(JsonValue):
 
     @property
     def encoder_arguments(self) -> list[str]:
-        """What ffmpeg's command line says of preset, rate and options."""
+        """ffmpeg's arguments for preset, CRF and options."""
         return ["-preset", self.preset, "-crf", f"{self.crf:g}", *self.options.split()]
 
 

@@ -1,7 +1,7 @@
 """Fragmented MP4 (ISO/IEC 14496-12, 8.8) that ends within the header of a fragment.
 
-So a recorder that crashed leaves it. libavformat refuses such a header, where players show what is
-before it.
+A recorder that crashed leaves such a file. libavformat rejects it for the incomplete header, where
+players show what comes before.
 """
 
 import io
@@ -11,7 +11,7 @@ _FRAGMENT = b"moof"
 
 
 def whole_bytes(path: Path) -> int | None:
-    """Return where the header of the last fragment begins, if the file ends within it."""
+    """Return where the last fragment's header (`moof`) begins if the file ends within it."""
     size_bytes, at = path.stat().st_size, 0
     with path.open("rb") as file:
         while at + 8 <= size_bytes:
@@ -29,7 +29,7 @@ def whole_bytes(path: Path) -> int | None:
 
 
 class FileStart(io.RawIOBase):
-    """The first bytes of a file, as a file."""
+    """A file object of the first `size_bytes` of a file."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
         self._file = path.open("rb")
@@ -50,7 +50,7 @@ class FileStart(io.RawIOBase):
         return self._file.tell()
 
     def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override] # narrower
-        """Fill the buffer up to the last of the bytes; return their number, 0 at the end."""
+        """Read into the buffer, up to `size_bytes` of the file; return the count, 0 at the end."""
         data = self._file.read(max(0, min(len(buffer), self._size_bytes - self.tell())))
         buffer[: len(data)] = data
         return len(data)

@@ -1,7 +1,8 @@
 """Finds the constant frame grid of a source from the times of its packets.
 
 Headers are not trusted: phones write 90000/1 as the nominal rate, live WebM has no duration, and a
-"29.97" file may be anything. Times are whole ticks of `tick_s` seconds.
+"29.97" file may be anything. Times are whole ticks of `tick_s` seconds. A place is a frame's slot
+on the grid, `k / rate` seconds after the first.
 """
 
 import math
@@ -27,25 +28,25 @@ _STANDARD_RATES = [
         "120",
     )
 ]
-# A frame may sit this far from its place on the grid: containers round to milliseconds, muxers
-# jitter.
+# A frame may be this far from its place, in frame durations: containers round to milliseconds,
+# muxers jitter.
 _TOLERANCE = Fraction(2, 5)
-# Rates this much above the average are tried for a grid without gaps: the last frame may be
-# missing or long.
+# Rates up to the average divided by this are tried for a grid without gaps: a missing or a long
+# last frame lowers the average.
 _MIN_FILLED = Fraction(9, 10)
 # A grid with gaps is accepted if this share of the frames lies near a place of its own.
 _MIN_FITTING = Fraction(99, 100)
 _FILM_RATES = (Fraction(24000, 1001), Fraction(24))
-# Pulldown shows film for two and three fields in turn (2:3 or 2:3:3:2), so frames are at most this
-# far apart from their places, in places.
+# Pulldown shows film frames for two and three fields in turn (2:3 or 2:3:3:2): their distances from
+# the places of an even grid then vary by 0.4 frame durations at most.
 _PULLDOWN = Fraction(9, 20)
-_MIN_TICKS_A_STEP = 8  # with fewer, one tick is too much to be a rounding error
-_MIN_STEPPING = Fraction(97, 100)
+_MIN_TICKS_A_STEP = 8  # with fewer ticks between frames, one tick is more than a rounding error
+_MIN_STEPPING = Fraction(97, 100)  # of the frames, that come whole steps after the one before
 _MIN_SHARE = Fraction(1, 100)  # of all steps; rarer steps are treated as outliers
-_FINER_STEPS = 3
-_ROUNDING_ONLY = Fraction(0)
-_NEAR, _ANYWHERE = Fraction(1, 4), Fraction(1, 2)
-_HISTOGRAM_BINS = 64
+_FINER_STEPS = 3  # how many of the shortest common steps are tried
+_ROUNDING_ONLY = Fraction(0)  # for `_gapless`: accept no deviation beyond rounding to ticks
+_NEAR, _ANYWHERE = Fraction(1, 4), Fraction(1, 2)  # distances from a place, in frame durations
+_HISTOGRAM_BINS = 64  # per frame duration
 _SAME_STEP = Fraction(1, 200)  # relative difference below which two rates count as one
 _MAX_DENOMINATOR = 1001
 _SNAP = Fraction(2, 10_000)  # relative; 24 and 24000/1001 differ by five times as much
@@ -58,7 +59,7 @@ AIM_FRAMES = Fraction(1, 4)
 
 @dataclass(frozen=True)
 class Grid:
-    """The clips' frame rate, the first frame's place, and the number of frames at that rate."""
+    """The clips' frame rate, the time of place 0, and the number of places at that rate."""
 
     rate: Fraction
     origin_s: Fraction
@@ -101,7 +102,7 @@ def frame_index(time_s: Fraction, rate: Fraction) -> int:
 
 
 def measured_rate(ticks: Sequence[int], last_duration: int, tick_s: Fraction) -> Fraction | None:
-    """Return the average rate, or None where one frame says nothing about it."""
+    """Return the average rate in frames per second; None for one frame of unknown duration."""
     if last_duration:
         return len(ticks) / ((ticks[-1] - ticks[0] + last_duration) * tick_s)
     return (len(ticks) - 1) / ((ticks[-1] - ticks[0]) * tick_s) if len(ticks) > 1 else None
@@ -114,7 +115,10 @@ def _native_rate(
     header_rates: Sequence[Fraction],
     max_fps: int,
 ) -> tuple[Fraction | None, Fraction]:
-    """Return the rate whose grid has a place for each frame, and its shift in places."""
+    """Return the rate whose grid has a place for each frame, or None, and the grid's shift.
+
+    The shift is the distance of place 0 from the first frame, in frame durations.
+    """
     if len(ticks) == 1:
         return None, Fraction(0)
     average = measured or _FALLBACK_RATE
@@ -140,14 +144,14 @@ def _native_rate(
 
 
 def _film_rates(average: Fraction) -> list[Fraction]:
-    """Return the rates of film that are about the average: 2:3 pulldown is no rate of 60."""
+    """Return the film rates near the average: film in 2:3 pulldown is not 60 fps with gaps."""
     return [rate for rate in _FILM_RATES if abs(rate - average) < rate * _SAME_STEP]
 
 
 def _stepping_grid(
     ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction]
 ) -> tuple[Fraction, Fraction] | None:
-    """Return the first rate whose steps nearly every frame keeps, and the grid's shift."""
+    """Return the first rate at which nearly every frame keeps step, and the grid's shift."""
     for rate in rates:
         if _keeps_step(ticks, tick_s, rate):
             gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
@@ -158,7 +162,7 @@ def _stepping_grid(
 def _gapped_rates(
     ticks: Sequence[int], tick_s: Fraction, header_rates: Sequence[Fraction], max_fps: int
 ) -> Iterator[Fraction]:
-    """Yield rates whose grid may have gaps: the commonest step's, then the header's."""
+    """Yield rates for a grid with gaps: by the commonest step between frames, then the header's."""
     steps = _steps(ticks)
     ((common, _),) = steps.most_common(1)
     yield from _rates_of_step(steps, common, tick_s)
@@ -184,7 +188,10 @@ def _steps(ticks: Sequence[int]) -> Counter[int]:
 
 
 def _rates_of_step(steps: Counter[int], step: int, tick_s: Fraction) -> Iterator[Fraction]:
-    """Yield the rates that a step means: standard and whole ones near it, then its own."""
+    """Yield the rates a step may stand for: standard and whole ones near it, then exactly its own.
+
+    A step is the distance between neighbouring frames, in ticks.
+    """
     # Containers round: a step of 16 2/3 ms is stored as 16 or 17.
     spread = 1 if step >= _MIN_TICKS_A_STEP else 0
     near = {each: steps[each] for each in range(step - spread, step + spread + 1)}
@@ -203,10 +210,10 @@ def _rates_of_step(steps: Counter[int], step: int, tick_s: Fraction) -> Iterator
 
 
 def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
-    """Tell whether nearly every frame comes whole steps after the one before it, but for rounding.
+    """Tell whether nearly every frame comes whole steps after the one before, but for rounding.
 
-    Where pieces were joined, each may be shifted against those before it: then no grid suits all
-    frames.
+    This also holds where pieces were joined and each is shifted against those before it, so that no
+    grid fits all frames.
     """
     numerator, denominator = _per_tick(tick_s, rate)
     rounding, kept = min(numerator, denominator // 4), 0
@@ -229,7 +236,7 @@ def _gapped_grid(
 
 
 def _anchor(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:
-    """Return where most frames lie between two places of the first frame's grid, -1/2 … 1/2."""
+    """Return most frames' phase against a grid from the first: -1/2 … 1/2 frame durations."""
     numerator, denominator = _per_tick(tick_s, rate)
     first = ticks[0]
     bins = Counter(
@@ -246,7 +253,7 @@ def _anchor(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:
 def _fitting(
     ticks: Sequence[int], tick_s: Fraction, rate: Fraction, shift: Fraction, tolerance: Fraction
 ) -> int:
-    """Count the frames that are within `tolerance` of a place, and the first to take it."""
+    """Count the frames that are within `tolerance` of a place and the first ones there."""
     per_tick = tick_s * rate
     denominator = math.lcm(per_tick.denominator, shift.denominator, 2)
     scale, off = (
@@ -265,7 +272,7 @@ def _fitting(
 
 
 def _plausible(measured: Fraction, header_rates: Sequence[Fraction]) -> Iterator[Fraction]:
-    """Yield rates worth trying: claimed, then standard, if about so many frames were counted."""
+    """Yield the header's rates, then standard ones, that are about the measured average."""
     for rate in (*header_rates, *_STANDARD_RATES):
         if measured * Fraction(99, 100) < rate < measured / _MIN_FILLED:
             yield _snapped(rate)
@@ -274,10 +281,10 @@ def _plausible(measured: Fraction, header_rates: Sequence[Fraction]) -> Iterator
 def _gapless(
     ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction], *, at_most: Fraction
 ) -> tuple[Fraction, Fraction] | None:
-    """Return the rate on whose grid frame k is nearest to place k, and the grid's shift.
+    """Return the rate on whose grid each frame k is near place k, and the grid's shift.
 
-    Of several, the one whose steps most frames keep: one long step at the start makes the average a
-    wrong rate.
+    The first rate that fits but for rounding wins. Else, of those with a spread within `at_most`,
+    the one that fits most frames: one long step at the start makes the average a wrong rate.
     """
     best: tuple[int, Fraction, Fraction, Fraction] | None = None
     for rate in dict.fromkeys(rates):
@@ -301,9 +308,10 @@ def _snapped(rate: Fraction) -> Fraction:
 def _gapless_spread(
     ticks: Sequence[int], tick_s: Fraction, rate: Fraction
 ) -> tuple[Fraction, Fraction]:
-    """Return how far frames are from place k each, and the grid's best shift, in places.
+    """Return the spread of the distances of frames k from places k, and the grid's best shift.
 
-    The first frame alone does not tell: muxers move it by the delay of the sound's codec.
+    Both are in frame durations. The first frame's time is no sure reference: muxers shift it by the
+    audio encoder's delay (priming samples).
     """
     numerator, denominator = _per_tick(tick_s, rate)
     first = ticks[0]
@@ -318,16 +326,16 @@ def _gapless_spread(
 
 
 def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
-    """Return places per tick as whole numbers: fractions take a minute per hour of video."""
+    """Return places per tick as two integers: with Fractions an hour of video takes a minute."""
     per_tick = tick_s * rate
     return per_tick.numerator, per_tick.denominator
 
 
 def _thinning_shift_s(exact: Fraction, rate: Fraction) -> Fraction:
-    """Return by how much a thinned grid begins early.
+    """Return how many seconds early a grid begins that keeps one of 2, 4, … frames; else 0.
 
-    Every second frame would lie exactly between two places, and roundings of its stamp would decide
-    which one it takes.
+    Otherwise frames would lie exactly between two places, and the rounding of their time stamps
+    would decide which place they take.
     """
     factor = exact / rate
     is_even = factor.denominator == 1 and factor.numerator % 2 == 0

@@ -19,7 +19,7 @@ class Aspect(StrEnum):
 
 
 class Fit(StrEnum):
-    """How a source of another shape gets into the frame."""
+    """How a source of another aspect ratio is fitted into the frame."""
 
     CROP = "crop"
     PAD = "pad"
@@ -43,7 +43,7 @@ def frame_size(
     aspect: Aspect = Aspect.WIDE,
     fit: Fit = Fit.CROP,
 ) -> tuple[int, int]:
-    """Return width and height of the clip, even, so that the source is never enlarged.
+    """Return width and height of the clip, even, so that only tiny sources are enlarged.
 
     The longer side is at most `max_side`, the shorter one 9/16 of it: 1920 allows 1920 x 1080,
     1080 x 1920, 1080 x 1350 and 1080 x 1080.
@@ -77,7 +77,7 @@ def _source_size(source: Source, max_side: int) -> tuple[int, int]:
 def crop_box(source: Source, aspect: Fraction | None = WIDE) -> Box:
     """Return what to keep of the upright source, in its own pixels; all of it without an aspect.
 
-    All four are even, so that the colour samples of 4:2:0 need not be moved.
+    Sides and offsets are even, so that the chroma samples of 4:2:0 stay aligned.
     """
     width, height = source.upright_size
     kept_w, kept_h = Fraction(width), Fraction(height)

@@ -1,4 +1,4 @@
-"""How Pillow opens images: their modes, and more pictures than one."""
+"""Images as Pillow opens them: animations, and conversion of modes."""
 
 from PIL import Image
 
@@ -6,15 +6,15 @@ from PIL import Image
 def is_animated(image: Image.Image) -> bool:
     """Tell whether the image moves.
 
-    A phone's JPEG may hold more pictures (MPO), such as one of depths: the first is the photo.
+    A phone's JPEG may hold several pictures (MPO), such as a depth map: the first is the photo.
     """
     return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
 
 
 def in_full_colour(image: Image.Image) -> Image.Image:
-    """Return the image in RGBA, or in CMYK where it is that: palettes cannot be scaled smoothly.
+    """Return the image in RGBA (CMYK stays CMYK): images with a palette do not scale smoothly.
 
-    Grey images of 16 bits lose their transparent level, if they have one.
+    Grey images of 16 bits lose the level that is marked transparent, if there is one.
     """
     if image.mode == "CMYK":
         return image

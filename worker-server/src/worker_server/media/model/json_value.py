@@ -18,7 +18,11 @@ class JsonValue:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Parse what `to_json` returned. Raise KeyError or ValueError for anything else."""
+        """Parse what `to_json` returned.
+
+        Raise KeyError for a missing field, ValueError for a wrong fraction or enum; the types of
+        other values are not checked.
+        """
         return cls(**{name: _typed(values[name], kind) for name, kind in _types(cls).items()})
 
 

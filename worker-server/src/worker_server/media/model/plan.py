@@ -34,9 +34,9 @@ class CutFinder(Protocol):
     earliest: Fraction  # where the search begins, as a share of the longest part
 
     def find(self, low: int, high: int) -> int | None:
-        """Return the best frame of `low` … `high` for the next part to begin; None: there is none.
+        """Return the best frame from `low` to `high` for the next part to begin, or None.
 
-        Calls are in the order of the source within a stretch.
+        `high` is included. Within a stretch, calls are in the order of the source.
         """
 
 
@@ -65,7 +65,7 @@ class FrameRange(JsonValue):
 
 @dataclass(frozen=True)
 class Stretch(JsonValue):
-    """A stretch of the source, in seconds from its first frame; without an end up to the last."""
+    """A stretch of the source, in seconds from its first frame; None: to the source's end."""
 
     start_s: Fraction = Fraction(0)
     end_s: Fraction | None = None
@@ -117,9 +117,10 @@ def _cuts_of(
 
 
 def frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
-    """Return the frames whose times lie in the stretch, the end excluded.
+    """Return the first frame whose time lies in the stretch, and the one after the last.
 
-    Where none does, that is the frame on screen when the stretch begins.
+    Without any, that is the frame on screen when the stretch begins. Raise EditError where the
+    stretch begins after the source's end.
     """
     shown = math.floor((stretch.start_s + _ROUNDING_S) * source.frame_rate)
     if shown >= source.frame_count:
@@ -141,7 +142,7 @@ def _cuts(first: int, end: int, rate: Fraction, part_s: Fraction | int) -> list[
     """Return where parts begin, and the end.
 
     Frame `first + k` belongs to the part with `part_s * n <= k / rate < part_s * (n + 1)`. A
-    remainder shorter than a second is shared with the part before it, half and half.
+    remainder shorter than `_min_part_s` is shared with the part before it, half and half.
     """
     cuts = [first]
     while (cut := first + math.ceil(len(cuts) * part_s * rate)) < end:
@@ -156,7 +157,7 @@ def _cuts_of_finder(
 ) -> list[int]:
     """Return where parts begin, and the end; none is longer than `part_s`.
 
-    A part, and what is left after it, is not shorter than a second.
+    Neither a part nor the remainder after it is shorter than `_min_part_s`.
     """
     longest = max(1, math.floor(part_s * rate))
     least = max(1, math.ceil(_min_part_s(part_s) * rate))
@@ -176,4 +177,5 @@ def _cuts_of_finder(
 
 
 def _min_part_s(part_s: Fraction | int) -> Fraction:
+    """Return the shortest part: a second, or half of `part_s`."""
     return min(_MIN_REMAINDER_S, Fraction(part_s) / 2)

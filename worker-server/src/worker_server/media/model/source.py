@@ -58,13 +58,13 @@ class Source(JsonValue):
     frame_rate: Fraction  # frames per second of the clips
     is_vfr: bool
     frame_count: int  # length on the frame grid
-    packet_count: int
+    packet_count: int  # of the video stream
     origin_s: Fraction
-    last_pts_s: Fraction
+    last_pts_s: Fraction  # of the last frame shown, in the file's own time
     reorder_delay_s: Fraction  # the largest PTS minus DTS
-    seeks_by_pts: bool  # seeking finds every key frame by its PTS, and all have …
-    keyframe_reorder_delay_s: Fraction  # … this reorder delay
-    is_indexed: bool  # the container has an index
+    seeks_by_pts: bool  # seeking finds every key frame by its PTS
+    keyframe_reorder_delay_s: Fraction  # with seeks_by_pts: PTS minus DTS of every key frame
+    is_indexed: bool  # the header counts all video packets, as the index of an MP4 does
     video_streams: int
     has_audio: bool
     audio_index: int

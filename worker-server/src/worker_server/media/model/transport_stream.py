@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 TS_PACKET_BYTES = 188
-# The same packet behind four bytes of time stamp (M2TS), and before 16 bytes of error correction
+# Packet lengths: plain; after four bytes of time stamp (M2TS); before 16 bytes of error correction
 # (DVB).
 _TS_STEPS = (TS_PACKET_BYTES, 192, 204)
 _TS_SYNC, _TS_PACKETS = 0x47, 20
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What has one program map: where it begins in the file, and its packets' PIDs by their own."""
+    """A piece of the file with one program map: its first byte, and new PIDs by those it has."""
 
     start: int
     pids: Mapping[int, int]
@@ -52,9 +52,9 @@ def packet_grid(data: bytes) -> tuple[int, int] | None:
 
 
 def pieces_of(path: Path) -> list[Piece]:
-    """Return the pieces of a transport stream, each with the PIDs of the first one's streams.
+    """Return the pieces of a transport stream, each with a map of its PIDs to the first piece's.
 
-    A stream of the first piece that the other piece lacks is continued by the other's first new
+    A stream of the first piece that a later piece lacks is continued by the later one's first new
     stream of the same type. Of several programs the first is used.
     """
     pieces: list[Piece] = []
@@ -93,7 +93,7 @@ class JoinedStream(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override] # narrower
-        """Fill the buffer up to the end of a window; return the number of bytes, 0 at the end."""
+        """Read into the buffer, up to the end of a window; return the count, 0 at the end."""
         start = self._at - self._at % _WINDOW_BYTES
         if self._window[0] != start or not self._window[1]:
             self._file.seek(start)
@@ -125,7 +125,7 @@ class JoinedStream(io.RawIOBase):
 
 
 def _renumber(data: bytearray, begin: int, end: int, pids: Mapping[int, int]) -> None:
-    """Give the packets between two places their new PIDs."""
+    """Give the packets between two offsets their new PIDs."""
     at, step = packet_grid(bytes(data[begin:end])) or (end - begin, TS_PACKET_BYTES)
     for packet in range(begin + at, end - 2, step) if pids else ():
         pid = (data[packet + 1] & 0x1F) << 8 | data[packet + 2]
@@ -135,7 +135,10 @@ def _renumber(data: bytearray, begin: int, end: int, pids: Mapping[int, int]) ->
 
 
 def _continuing_pids(base: Sequence[Entry], streams: Sequence[Entry]) -> dict[int, int]:
-    """Return the PIDs to give to streams that continue the base's, and to those in their place."""
+    """Return new PIDs by old: the base's for a stream that continues one of the base's streams.
+
+    Another stream under a PID of the base gets the null PID, which drops it.
+    """
     ended = [entry for entry in base if entry not in streams]
     used = {entry.pid for entry in base}
     pids: dict[int, int] = {}
@@ -152,7 +155,7 @@ def _continuing_pids(base: Sequence[Entry], streams: Sequence[Entry]) -> dict[in
 
 
 def _program_maps(path: Path) -> Iterator[tuple[int, int, Sequence[Entry]]]:
-    """Yield where each other map of the first program begins to hold, its PID and its streams."""
+    """Yield each new map of the first program: where it begins to apply, its PID, its streams."""
     last_pat, map_pid, current = 0, _NULL_PID, b""
     wanted = {_PAT_PID}
     for start, pid, packet in _section_starts(path, wanted):
@@ -168,9 +171,9 @@ def _program_maps(path: Path) -> Iterator[tuple[int, int, Sequence[Entry]]]:
 
 
 def _section_starts(path: Path, wanted: set[int]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield place, PID and bytes of each packet in which a section begins.
+    """Yield offset, PID and bytes of each packet in which a section begins.
 
-    `wanted` are the PIDs that have sections, and may grow meanwhile.
+    Only the PIDs in `wanted` are read; the caller may add to it between packets.
     """
     window_at = 0
     with path.open("rb") as file:
