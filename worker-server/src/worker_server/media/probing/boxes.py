@@ -7,7 +7,7 @@ Span = tuple[int, int]  # first byte, and the byte after the last
 
 
 def boxes(file: BinaryIO, span: Span, wanted: bytes = b"") -> Iterator[tuple[bytes, Span]]:
-    """Yield kind and span of the content of each box between two places."""
+    """Yield type and content span of each box in `span`, or of those of the type `wanted`."""
     at, end = span
     while at + 8 <= end:
         file.seek(at)
@@ -24,7 +24,7 @@ def boxes(file: BinaryIO, span: Span, wanted: bytes = b"") -> Iterator[tuple[byt
 
 
 def spans_at(file: BinaryIO, span: Span, *kinds: bytes) -> list[Span]:
-    """Return the contents of the boxes on a path of kinds."""
+    """Return the content spans of all boxes at a path of box types."""
     spans = [span]
     for wanted in kinds:
         spans = [inner for outer in spans for _, inner in boxes(file, outer, wanted)]

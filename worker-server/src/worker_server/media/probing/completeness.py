@@ -25,15 +25,15 @@ _TIMESTAMP_SCALE, _DURATION = 0x2AD7B1, 0x4489
 # Advanced Systems Format, 3.2: file properties object.
 _ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
 _ASF_BROADCAST = 1
-# The name in onMetaData, and the type of the number behind it (AMF 0, 2.2).
+# The key in onMetaData, and the type marker of a number after it (AMF 0, 2.2).
 _FLV_FILE_SIZE = b"filesize\0"
 
 
 def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: Fraction) -> None:
     """Raise SourceError for a file that was cut off; `end_s` is when the last packet found ends.
 
-    Recorders write fragments so that what is there can be used whenever they stop: the last of
-    several may be cut off.
+    Recorders write fragments so that a file stays usable wherever they stop, so the last of several
+    fragments may be cut off.
     """
     in_fragments = demuxer == "mov" and _has_fragments(path)
     if demuxer == "mov" and not in_fragments and _lacks_samples(container, path.stat().st_size):
@@ -42,7 +42,7 @@ def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: F
         )
     promised_s = declared_duration_s(container, path, demuxer)
     if in_fragments and promised_s and promised_s - _indexed_s(container) < _MISSING_S:
-        return  # fragmented: libavformat adds up the fragments' durations
+        return  # libavformat added up the fragments it found, so this duration promises no more
     # If all bytes are present, the declared duration is what is wrong.
     is_short = promised_s and promised_s - end_s > max(_MISSING_S, promised_s * _MISSING_SHARE)
     if is_short and not _has_all_bytes(path, demuxer):
@@ -78,15 +78,16 @@ def _indexed_s(container: InputContainer) -> Fraction:
 
 
 def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:
-    """Tell whether samples of an index are to lie behind the end of the file.
+    """Tell whether the index places samples beyond the end of the file.
 
-    The index holds what an edit list shows, which may be much less than what is stored.
+    Offsets are compared, not counts: libavformat's index has only the samples that an edit list
+    shows, which may be far fewer than are stored.
     """
     for stream in (*container.streams.video, *container.streams.audio):
         entries = stream.index_entries
         count = len(entries)
         allowed = int(count * _MISSING_SHARE) + 1
-        # Samples are stored in the order of time, so those that are missing are the last.
+        # Samples are stored in order of time, so the last ones are those that are missing.
         last = [entries[index] for index in range(max(0, count - allowed - 1), count)]
         missing = [entry for entry in last if entry.pos + entry.size > size_bytes]
         if len(missing) > allowed or (missing and count <= 1):

@@ -22,7 +22,7 @@ _ENTRY_BYTES = 78  # fixed fields of VisualSampleEntry (ISO/IEC 14496-12, 12.1.3
 def shown_box(
     container: InputContainer, path: Path, demuxer: str, video: VideoStream
 ) -> Box | None:
-    """Return what is shown of each picture; None where that is all, or where it cannot be."""
+    """Return the box that the container shows of each picture; None for all, or a wrong box."""
     coded_w, coded_h = video.codec_context.width, video.codec_context.height
     number = [each.index for each in container.streams.video].index(video.index)
     if demuxer == "matroska":
@@ -74,7 +74,7 @@ def _track_id(file: BinaryIO, track: Span) -> int:
 
 
 def _clap(file: BinaryIO, track: Span) -> bytes:
-    """Return the content of the first `clap` in a track's descriptions; empty without any."""
+    """Return the content of the first `clap` in a track's sample entries; empty without any."""
     for begin, end in spans_at(file, track, b"mdia", b"minf", b"stbl", b"stsd"):
         for _, (entry, entry_end) in boxes(file, (begin + 8, end)):
             for at, _ in spans_at(file, (entry + _ENTRY_BYTES, entry_end), b"clap"):

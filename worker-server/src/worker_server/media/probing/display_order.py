@@ -1,4 +1,4 @@
-"""Finds pictures that are stored out of order under stamps that only say when they are decoded."""
+"""Finds streams of reordered pictures whose PTS are in fact decoding times."""
 
 from contextlib import suppress
 from itertools import islice, pairwise
@@ -15,10 +15,10 @@ _PACKETS = 100
 
 
 def lacks_display_times(path: Path, demuxer: str, video_index: int) -> bool:
-    """Tell whether stamps go up from packet to packet, and pictures are shown in another order.
+    """Tell whether PTS go up from packet to packet though the decoder reorders the pictures.
 
-    Some muxers leave out when pictures are shown (the box `ctts` of MP4). Then the n-th picture is
-    shown at the n-th time. Where some packets have no stamp at all, the others' are of display.
+    Some muxers leave out the composition offsets (`ctts` in MP4), so PTS equal DTS: then the n-th
+    picture shown has the n-th PTS. Where some packets have no PTS, those of the others are right.
     """
     with open_source(path, demuxer) as container:
         video = container.streams[video_index]

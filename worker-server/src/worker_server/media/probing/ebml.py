@@ -6,9 +6,9 @@ SEGMENT, CLUSTER = 0x18538067, 0x1F43B675  # RFC 9559, 5.1
 
 
 def elements(data: bytes, *, into: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
-    """Yield ID and content of each element, the last one's perhaps cut off.
+    """Yield ID and content of each element; the last content may be cut off.
 
-    Of those that are named by `into` the elements inside follow instead.
+    In place of an element whose ID is in `into`, its children are yielded.
     """
     at = 0
     while at < len(data):
@@ -34,7 +34,7 @@ def segment_end(data: bytes) -> int | None:
 
 
 def _number(data: bytes, at: int, *, keeps_marker: bool) -> tuple[int, int]:
-    """Read a number of variable length; return it, and what is behind it."""
+    """Read a number of variable length (RFC 8794, 4); return it, and the offset after it."""
     if at >= len(data):
         return 0, at
     length = 9 - data[at].bit_length() if data[at] else 8

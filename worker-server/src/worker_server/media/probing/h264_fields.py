@@ -48,20 +48,20 @@ def frame_coding(headers: bytes) -> FrameCoding | None:
         return None
     bits = Bits(headers[1:])
     profile = bits.read(8)
-    bits.read(16)
-    bits.ue()
+    bits.read(16)  # constraint flags, level_idc
+    bits.ue()  # seq_parameter_set_id
     separate = profile in _WITH_CHROMA and _skip_chroma(bits)
     frame_num_bits = bits.ue() + 4
     _skip_order(bits)
-    bits.ue()
-    bits.read(1)
-    bits.ue()
-    bits.ue()
+    bits.ue()  # max_num_ref_frames
+    bits.read(1)  # gaps_in_frame_num_value_allowed_flag
+    bits.ue()  # pic_width_in_mbs_minus1
+    bits.ue()  # pic_height_in_map_units_minus1
     return FrameCoding(frame_num_bits, separate, bool(bits.read(1)))
 
 
 def _skip_chroma(bits: Bits) -> bool:
-    """Go past chroma format, depths and scaling lists; return separate_colour_plane_flag."""
+    """Skip chroma format, bit depths and scaling lists; return separate_colour_plane_flag."""
     chroma = bits.ue()
     separate = bool(bits.read(1)) if chroma == 3 else False
     bits.ue()
@@ -103,7 +103,7 @@ class FieldPairs:
         self._coding = coding
         self._length_size = length_size
         self._first: tuple[int, int] | None = (
-            None  # frame_num and parity of a field without its pair
+            None  # frame_num and parity of a first field that awaits its second
         )
 
     def is_second(self, packet: bytes) -> bool:
@@ -119,9 +119,9 @@ class FieldPairs:
         for unit in units_of(packet, self._length_size):
             if unit and unit[0] & 0x1F in _SLICES:
                 bits = Bits(unit[1:_HEAD_BYTES])
-                bits.ue()
-                bits.ue()
-                bits.ue()
+                bits.ue()  # first_mb_in_slice
+                bits.ue()  # slice_type
+                bits.ue()  # pic_parameter_set_id
                 bits.read(2 if self._coding.separate_planes else 0)
                 number = bits.read(self._coding.frame_num_bits)
                 return (number, bits.read(1)) if bits.read(1) else None

@@ -1,9 +1,8 @@
 """The streams of a normalized source: nearly lossless H.264 and lossless sound, in Matroska.
 
 On noisy pictures x264's ultrafast preset at CRF 12 writes 0.7 of FFV1's bytes and 0.6 of those of
-lossless H.264, at an SSIM of 0.99 (0.97 where the bit rate reaches its bound); on drawn pictures
-as many, at 0.9999. The measured values are in docs/formats.md. Each frame is within a second of its
-key frame.
+lossless H.264, at an SSIM of 0.99 (0.97 where `maxrate` limits it); on pictures without noise it
+writes as many bytes as FFV1, at 0.9999 (docs/formats.md). There is a key frame each second.
 """
 
 from fractions import Fraction
@@ -18,11 +17,11 @@ from worker_server.media.model.edit import AUDIO_RATE
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.source import Source
 
-# A packet of sound waits for a picture up to so many microseconds later, 10 s by default: encoders
-# that look ahead deliver the pictures of slow recordings late. The other stream is kept in memory.
+# How long the muxer holds sound back, in memory, for a picture to interleave: 60 s, in microseconds
+# (ffmpeg's default is 10 s). Encoders with lookahead deliver pictures of slow recordings late.
 MAX_INTERLEAVE_US = "60000000"
 _CRF = 12
-_MAX_BYTES = 8 * 1024**3
+_MAX_BYTES = 8 * 1024**3  # of the picture; sets `maxrate`
 _MIN_BITS_PER_S, _MAX_BITS_PER_S = 4_000_000, 80_000_000
 _BT709, _LIMITED_RANGE = 1, 1
 _SIXTEEN_NINE_MAX_WIDTH = 4096
@@ -43,12 +42,12 @@ def picture_size(source: Source) -> tuple[int, int]:
 
 
 def pixel_format(source: Source) -> str:
-    """Return ten bits for HDR, which tone mapping needs, else eight."""
+    """Return the pixel format: ten bits for HDR, which tone mapping needs, else eight."""
     return "yuv420p10le" if colour.is_hdr(source) else "yuv420p"
 
 
 def add_video(target: OutputContainer, source: Source) -> VideoStream:
-    """Add the picture's stream; its clock counts frames."""
+    """Add the picture's stream; its time base is one frame."""
     width, height = picture_size(source)
     stream = target.add_stream("libx264", rate=source.frame_rate)
     stream.width, stream.height, stream.pix_fmt = width, height, pixel_format(source)
@@ -74,7 +73,7 @@ def add_video(target: OutputContainer, source: Source) -> VideoStream:
 def colours(source: Source) -> tuple[int, int, int]:
     """Return matrix, primaries and transfer of the normalized picture.
 
-    What needs more than PyAV's filters, as HDR does, stays as it is.
+    Colours that PyAV's filters cannot convert, such as HDR, stay as they are.
     """
     if colour.needs_zimg(source):
         return source.colour_matrix, source.colour_primaries, source.colour_transfer
@@ -82,7 +81,7 @@ def colours(source: Source) -> tuple[int, int, int]:
 
 
 def add_sound(target: OutputContainer) -> AudioStream:
-    """Add the sound's stream; its clock counts samples."""
+    """Add the sound's stream; its time base is one sample."""
     stream = target.add_stream("flac", rate=AUDIO_RATE)
     stream.codec_context.layout = "stereo"
     stream.codec_context.format = "s16"

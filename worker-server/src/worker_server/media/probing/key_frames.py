@@ -1,4 +1,4 @@
-"""Where reading of a source can begin."""
+"""The key frames of a source, and how its container seeks to them."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -25,11 +25,10 @@ class KeyFrames:
     def reorder_delay_s(
         self, container: InputContainer, video: VideoStream, rate: Fraction
     ) -> Fraction | None:
-        """Return the reorder delay of key frames, where seeking finds each by its PTS; else None.
+        """Return PTS minus DTS of the key frames if seeking finds each by its PTS; else None.
 
-        It is tried with the last two. Some containers seek by the one order of frames, some by the
-        other; while the distance between both is the same everywhere, what holds for one key frame
-        holds for all. Moves `container`.
+        Tries seeks to the last two. Some demuxers seek by PTS, some by DTS; where both differ by
+        the same for all key frames, what holds for one holds for all. Moves the read position.
         """
         if len(self.last_ticks) < 2 or len(self.reorder_ticks) != 1 or video.time_base is None:
             return None
@@ -45,7 +44,7 @@ class KeyFrames:
 def _landing_time(
     container: InputContainer, video: VideoStream, tick: Fraction, rate: Fraction
 ) -> int | None:
-    """Return the time of the first packet after a seek to a frame."""
+    """Return the PTS of the first packet after a seek to a frame; None where seeking fails."""
     aim_s = tick * (video.time_base or 0) + AIM_FRAMES / rate
     try:
         container.seek(int(aim_s * av.time_base))

@@ -1,8 +1,8 @@
 """Decodes a source once, and writes it as a plain one. Run by the command of `normalize_command`.
 
-The result has one picture size, a constant frame rate, square order of time, sound of 48 kHz in
-stereo, and begins with the first frame that can be decoded. Picture and sound are kept apart:
-nothing in one can move the other.
+The result has one picture size, a constant frame rate, no B-frames, sound in 48 kHz stereo, and
+begins with the first frame that can be decoded. Picture and sound are timed separately, so that an
+error in one cannot shift the other.
 """
 
 import json
@@ -33,7 +33,7 @@ from worker_server.media.probing.stream_headers import header_reader, headers_of
 from worker_server.media.probing.timelines import CorrectedTimes, correct_times
 from worker_server.media.process.frame_progress import report_frame
 
-# At most this share of a source's packets may fail to decode; players show less than that as a
+# At most this share of a source's video packets may fail to decode; in players less than that is a
 # short disturbance.
 MAX_BAD_SHARE = Fraction(1, 5)
 _MAX_THREADS = 4
@@ -41,7 +41,7 @@ _REPORT_EVERY = 25
 
 
 class Normalizer:
-    """Goes through a source once, and feeds the two writers."""
+    """Decodes a source once, and feeds the writers of picture and sound."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class Normalizer:
             stream.codec_context.copy_opaque = True
         if isinstance(video, VideoStream):
             video.codec_context.thread_count = _MAX_THREADS
-            # Frame threads of MPEG-4 do not tell each other of new quantization matrices.
+            # libavcodec's frame threads do not pass on new quantization matrices of MPEG-4.
             is_mpeg4 = self._source.video_codec == "mpeg4"
             video.codec_context.thread_type = "SLICE" if is_mpeg4 else "AUTO"
         for packet in packets_of(self._container, *wanted):
-            # The packet that ends a stream has no index of its own.
+            # The flush packet at a stream's end has no `stream_index`, only a `stream`.
             if packet.stream.index == video.index:
                 self._take_picture(packet)
             else:
@@ -127,7 +127,7 @@ class Normalizer:
         return video.sample_aspect_ratio if isinstance(video, VideoStream) else own
 
     def _headers_change(self, packet: "av.Packet[Any]") -> bool:
-        """Tell whether a key frame begins another sequence."""
+        """Tell whether the packet begins a sequence with other headers, and remember them."""
         if extradata := new_extradata(packet):
             self._read_headers = header_reader(self._source.video_codec, extradata)
             self._headers = headers_of_extradata(self._source.video_codec, extradata)
@@ -139,7 +139,7 @@ class Normalizer:
         return bool(before and headers and headers != before)
 
     def _with_headers(self, packet: "av.Packet[Any]") -> "av.Packet[Any]":
-        """Return the packet behind new headers of MPEG-4, which its decoder reads there alone."""
+        """Return the packet with any new MPEG-4 headers before it: the decoder needs them there."""
         extradata = new_extradata(packet) if self._source.video_codec == "mpeg4" else b""
         if not extradata:
             return packet
@@ -150,9 +150,9 @@ class Normalizer:
         return whole
 
     def _drain(self, context: "VideoCodecContext") -> None:
-        """Take the last pictures of a sequence before the next, which may have another size.
+        """Flush the decoder before another sequence.
 
-        Some decoders forget them at a change of size.
+        Some decoders drop the pictures that they still hold when the size changes.
         """
         with suppress(av.error.FFmpegError):
             self._add_pictures(context.decode(None))
@@ -165,7 +165,7 @@ class Normalizer:
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            return  # silence
+            return  # the writer fills the gap with silence
         for frame in frames:
             if self._sound and isinstance(frame, AudioFrame):
                 self._sound.add(frame, self._times.sound)

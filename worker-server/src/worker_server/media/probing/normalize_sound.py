@@ -18,10 +18,10 @@ Samples = npt.NDArray[np.int16]
 
 
 def packet_tag(number: int) -> int:
-    """Return the tag of a packet, from which its frames know its number.
+    """Return a sound packet's `opaque`, which its frames carry, from its number; or the reverse.
 
-    PyAV tells tags apart by identity, and forgets one that another packet frees: pictures' tags
-    are the numbers themselves, so those of sound are others.
+    PyAV keeps opaque values by `id()`, and drops a value with the first packet that is freed. Small
+    integers are shared objects, so sound must not use the numbers that pictures use.
     """
     return -1 - number
 
@@ -39,7 +39,7 @@ class SoundWriter:
         self._position: int | None = None  # sample index at which the next decoded one belongs
 
     def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
-        """Resample a decoded frame, and write it at its time."""
+        """Resample a decoded frame, and write it at its time; `shifts` as in CorrectedTimes."""
         begin = self._begin_sample(frame, shifts)
         if channels := channels_to_take(frame.layout):
             frame = _with_channels(frame, channels)
@@ -73,7 +73,7 @@ class SoundWriter:
         return self._position is None or abs(begin - self._position) > _MAX_APART
 
     def _restart(self, shape: tuple[int, str, str]) -> None:
-        """Take up another format, at exactly the time its first frame has."""
+        """Flush the resampler, and place the first frame of the new format exactly at its time."""
         self._flush()
         self._format, self._position = shape, None
 

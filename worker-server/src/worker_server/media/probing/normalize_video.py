@@ -19,12 +19,12 @@ from worker_server.media.probing.intermediate import picture_size, pixel_format
 from worker_server.media.probing.packet_scan import has_several_pictures
 from worker_server.media.probing.pictures import PictureShape, display_matrix, shape_of
 
-# A frame whose place is taken moves on to the next one, so that none is lost; by no more than this
-# many places.
+# A frame whose place is taken gets the next one, so that none is lost, up to this many places late.
 _MAX_LATE = Fraction(7, 2)
 # Gaps of less than a frame between joined pieces are ignored until they add up to about a frame.
 _MAX_EARLY = Fraction(9, 10)
-# With more packets than this for each place, not all frames have one; fields may be two packets.
+# With more packets per place than this, the grid has no place for each frame. Field-coded pictures
+# have two packets each and do not count.
 _MIN_THINNED = Fraction(3, 2)
 _ROUNDING = Fraction(1, 8)  # of a frame's duration
 
@@ -37,7 +37,10 @@ class Places:
         self._last = -1
 
     def assign(self, time_s: Fraction | None) -> int | None:
-        """Return the next frame's place; None before the first one, or without room for it."""
+        """Return the next frame's place; None before place 0, or without a free place near.
+
+        A frame without a time gets the place after the last.
+        """
         following = self._last + 1
         if time_s is None:
             self._last = following
@@ -52,7 +55,7 @@ class Places:
         return self._last
 
     def _take_first(self, place: int) -> int | None:
-        """Return this place if no frame has it or one behind it."""
+        """Return this place, or None if it or a later one is taken."""
         if place <= self._last:
             return None
         self._last = place
@@ -80,8 +83,8 @@ class VideoWriter:
         self._shape: PictureShape | None = None
         self._last: VideoFrame | None = None
         self._written = 0
-        # Times of the packets whose pictures are to come. The n-th picture has the n-th time in
-        # AVI, which stores no order of showing, and where packets have several pictures.
+        # A heap of the times of packets whose pictures are still to come. The n-th picture has the
+        # n-th time in AVI, which stores no PTS, and where packets have several pictures.
         self._expected: list[Fraction] = []
         self._by_order = by_order or source.demuxer == "avi"
 
@@ -212,7 +215,7 @@ def _turns(frame: VideoFrame) -> list[tuple[str, str | None]]:
 
 
 def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]]:
-    """Return the filters to the normalized size and colours; nothing for what is there already."""
+    """Return the filters to the normalized size and colours; none where the frame has them."""
     own = replace(
         source,
         width=shape.width,
@@ -233,7 +236,7 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
     plain = (width, height) == target and shape.pix_fmt == pixel_format(source)
     if plain and (colour.needs_zimg(source) or not colour.needs_conversion(own)):
         return filters
-    if colour.has_alpha(own):  # black where it is clear, as the default background
+    if colour.has_alpha(own):  # transparent parts become black, as the alpha channel is dropped
         filters += [
             ("scale", colour.scale_input(own)),
             ("format", "gbrap"),

@@ -28,38 +28,37 @@ from worker_server.media.probing.timestamps import STANDING_PACKETS, typical_ste
 # If no frame was decoded after this many packets, none will be.
 _MAX_FRAMES_UNDECODED = 900
 _MAX_SHAPES = 64
-# These keep decoding times of their own; the others' are made up by libavformat from the order of
-# the stamps.
+# These containers store DTS; for others libavformat derives them from the order of PTS.
 DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
-# Here a gap may be a discontinuity of the clock; elsewhere a frame may last for minutes.
+# In these a gap may be a discontinuity of the clock; in others a frame may last for minutes.
 _BROADCAST_DEMUXERS = {"mpegts", "mpeg", "ogg"}
 _BROADCAST_MAX_GAP_S, _MAX_GAP_S = 10, 600
-# Pictures that are stored out of order go back by less than this in time.
+# By how many seconds PTS may go back from packet to packet where pictures are reordered.
 REORDER_SLACK_S = 1
-# No camera is faster than this; frames that are nearer to each other were given stamps by a muxer.
+# No camera is faster than this; time stamps that are closer were made up by a muxer.
 MIN_STEP_S = Fraction(1, 2000)
-# Limits for PTS minus DTS: seconds, and frame durations.
+# Limits for PTS minus DTS, in seconds and in frame durations; the larger one applies.
 _MAX_REORDER_S, _MAX_REORDER = 10, 17
 _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
-# A damaged packet here is a gap in a recording; with an index it means a truncated file.
+# In these a damaged packet is a gap in a recording; in others it means a damaged or cut-off file.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 
-# A recording may end anywhere; the index tells whether more was declared.
+# In these a recording may end within a packet; `check_complete` finds whether more was declared.
 _RECORDED_DEMUXERS = {"mov", "flv"}
 
 
 def max_gap_s(demuxer: str) -> int:
-    """Return the longest gap between stamps that is no discontinuity."""
+    """Return the longest gap between time stamps, in seconds, that is no discontinuity."""
     return _BROADCAST_MAX_GAP_S if demuxer in _BROADCAST_DEMUXERS else _MAX_GAP_S
 
 
 def max_reorder(ticks: Sequence[int | None], tick_s: Fraction) -> int:
-    """Return how many ticks decoding may run ahead of showing, for stamps of this order."""
+    """Return the largest PTS minus DTS that is believed, in ticks, for stamps in this order."""
     return max(int(_MAX_REORDER_S / tick_s), _MAX_REORDER * typical_step(ticks))
 
 
 def new_extradata(packet: "av.Packet[Any]") -> bytes:
-    """Return what the container says of the codec from this packet on; empty where it goes on."""
+    """Return the codec's extradata that apply from this packet on; empty where none are new."""
     if not packet.has_sidedata("new_extradata"):
         return b""
     return bytes(packet.get_sidedata("new_extradata"))
@@ -68,8 +67,8 @@ def new_extradata(packet: "av.Packet[Any]") -> bytes:
 def has_several_pictures(packet: "av.Packet[Any]") -> bool:
     """Tell whether a packet of MPEG-4 has more than one picture.
 
-    DivX and Xvid put a B-frame into the packet of the picture that it needs, and a packet without a
-    picture behind it: then stamps of packets are not those of pictures.
+    In DivX's and Xvid's packed bitstream a B-frame shares the packet of its reference picture, and
+    an empty packet follows: time stamps of packets are then not those of pictures.
     """
     return bytes(packet).count(_MPEG4_PICTURE) > 1
 
@@ -87,7 +86,7 @@ class SoundSeen:
     end: int = 0
     header: tuple[int, ...] | None = None
     irregular: str = ""
-    lead_s: Fraction = Fraction(0)  # the most that sound is stored ahead of a key frame
+    lead_s: Fraction = Fraction(0)  # the longest sound past a key frame that is stored before it
 
     @property
     def end_s(self) -> Fraction:
@@ -128,10 +127,10 @@ class Scan:
     packets: int = 0
     hidden: "array[int]" = field(
         default_factory=lambda: array("q")
-    )  # packets without a frame to show
+    )  # numbers of the packets that show no frame
     sounds: dict[int, SoundSeen] = field(default_factory=dict)
     irregular: str = ""
-    # For each set of headers a key frame, and what its container says of the codec.
+    # For each new set of headers its first key frame, and the extradata at that point.
     shapes: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     may_be_interlaced: bool = False
     resizes: bool = False  # the picture size changes between key frames
@@ -143,7 +142,7 @@ class Scan:
             self.last_tick, self.last_duration = tick, duration
 
     def note(self, irregular: str) -> None:
-        """Remember the first reason why the source is not plain."""
+        """Remember the first reason why the source must be normalized."""
         self.irregular = self.irregular or irregular
 
 
@@ -208,7 +207,7 @@ class PacketScanner:
 
     def _scan_packet(self, packet: "av.Packet[Any]") -> None:
         pts, index = packet.pts, packet.stream_index
-        # AVI stores no PTS; those that libavformat guesses repeat and skip.
+        # AVI stores no PTS; among those that libavformat guesses, some repeat and some are missing.
         stamp = packet.dts if pts is None or self.scan.demuxer == "avi" else pts
         if stamp is None:
             if index == self._video_index:
@@ -286,17 +285,17 @@ class PacketScanner:
         scan.last_dts = packet.dts
 
     def _may_go_back(self, packet: "av.Packet[Any]") -> int:
-        """Return by how many ticks decoding times may go back.
+        """Return by how many ticks DTS may go back.
 
-        libavformat makes those of some containers up; it learns too late that the pictures of a
-        slow recording are out of order.
+        They may where libavformat derives DTS, and frames last a second or more: it finds out too
+        late that the pictures are reordered.
         """
         is_slow = (packet.duration or 0) * packet.time_base >= REORDER_SLACK_S
         is_made_up = self.scan.demuxer not in DEMUXERS_WITH_DTS
         return _MAX_REORDER * (packet.duration or 0) if is_slow and is_made_up else 0
 
     def _check_shape(self, packet: "av.Packet[Any]") -> None:
-        """Note a key frame whose headers are not those before it, and packed pictures."""
+        """Note a key frame whose headers differ from the last ones, and packed B-frames."""
         if self._codec == "mpeg4" and has_several_pictures(packet):
             self.scan.note("a packet has several pictures")
         if self._read_headers is None:
@@ -315,7 +314,7 @@ class PacketScanner:
         self._expect_fields(headers)
 
     def _check_description(self, packet: "av.Packet[Any]") -> None:
-        """Note a picture to which the container gives other headers, as a second `avc1` does."""
+        """Note a packet with new extradata from the container, as a second `avc1` entry gives."""
         extradata = new_extradata(packet)
         if not extradata or extradata == self._extradata:
             return

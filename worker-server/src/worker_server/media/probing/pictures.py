@@ -1,4 +1,4 @@
-"""What decoded pictures say about themselves, and what a stream's pictures have in common."""
+"""The shape of decoded pictures (size, format, orientation, colours), and a stream's shapes."""
 
 import struct
 from collections.abc import Iterable
@@ -34,11 +34,11 @@ class PictureShape:
 
     @property
     def pixels(self) -> Fraction:
-        """How many square pixels there are, the shape of a pixel counted in."""
+        """The picture's area in square pixels."""
         return self.width * self.sample_aspect * self.height
 
     def cropped(self, box: Box | None) -> "PictureShape":
-        """Return the shape of what a box shows; the same where there is none, or no such place."""
+        """Return the shape cropped to `box`; unchanged without a box, or where it does not fit."""
         if box is None or box[0] + box[2] > self.width or box[1] + box[3] > self.height:
             return self
         return replace(self, width=box[0], height=box[1])

@@ -49,8 +49,8 @@ class PrepareWatch:
 def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tuple[Source, Path]:
     """Return the facts and the path of the file to cut parts from: the source, or `output`.
 
-    A copy that lost frames, or could not be written, is replaced by one that is decoded. Raise
-    EncodeFailed, SourceError or Stopped.
+    Where a remux fails or loses frames, the source is normalized instead. Raise EncodeFailed,
+    SourceError or Stopped.
     """
     if source.preparation is Preparation.NONE:
         return source, path
@@ -73,7 +73,7 @@ def normalize_command(source: Source, path: Path, output: Path) -> list[str]:
 
 
 def _remuxed(source: Source, path: Path, output: Path, watch: PrepareWatch) -> Source | None:
-    """Rewrite the source by copying; None where the result is not all of it."""
+    """Remux the source and probe the result; None where that fails or frames are missing."""
     try:
         _run(remux_command(source, path, output, watch.ffmpeg_path), source, path, output, watch)
     except EncodeFailed as error:

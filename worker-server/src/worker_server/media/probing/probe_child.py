@@ -31,10 +31,9 @@ from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
-# These seek by estimating a byte position, and land after the wanted key frame as often as before
-# it.
+# Demuxers that seek by estimating a byte position, and so may land after the wanted key frame.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
-# As above; in addition many of their frames have no timestamp, or they cannot be remuxed.
+# Demuxers that cannot seek exactly either, and whose streams lack time stamps or cannot be remuxed.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _SOUND_OUTLASTS_S = Fraction(1, 10)
@@ -42,7 +41,7 @@ _SOUND_OUTLASTS_S = Fraction(1, 10)
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out before the answer is put together."""
+    """What reading the source found, from which the answer is made."""
 
     path: Path
     demuxer: str
@@ -111,7 +110,7 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
             )
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
-            raise  # the child's memory limit was hit, which is no fault of the video
+            raise  # the parent reports the memory limit, not a damaged video
         raise SourceError("source_damaged", f"The video is damaged: {error.strerror}.") from error
 
 
@@ -172,7 +171,7 @@ def _source(facts: Facts) -> Source:
 def _preparation(facts: Facts) -> Preparation:
     if facts.irregular:
         return Preparation.NORMALIZE
-    # libavformat seeks by its default stream, which may be another one than ours.
+    # libavformat seeks by its default stream, which may be another than the chosen one.
     several = len(facts.container.streams.video) > 1
     fragmented = facts.demuxer == "mov" and facts.video.frames < facts.scan.packets
     if facts.demuxer in _GUESSING_DEMUXERS or several or fragmented or _has_early_sound(facts):
@@ -183,8 +182,8 @@ def _preparation(facts: Facts) -> Preparation:
 def _has_early_sound(facts: Facts) -> bool:
     """Tell whether reading from a key frame on would miss sound that is stored before it.
 
-    Encoders that look ahead for many frames deliver the pictures of a slow recording late, and
-    muxers do not wait for them. Only MP4 has a place in its index for each stream.
+    Encoders with lookahead deliver the pictures of a slow recording late, and muxers do not wait
+    for them. MP4 is safe, as its index has each stream's own positions.
     """
     if facts.sound is None or facts.demuxer == "mov":
         return False
@@ -211,7 +210,7 @@ def _frame_times(facts: Facts) -> tuple[Sequence[int], Fraction]:
 
 
 def _decodable(ticks: Sequence[int], facts: Facts) -> Sequence[int]:
-    """Drop packets before the first decodable frame: a stream may begin in an open group."""
+    """Drop packets before the first decodable frame: a stream may begin in an open GOP."""
     first = facts.frame.pts
     if facts.demuxer == "avi" or first is None or ticks[0] >= first:
         return ticks

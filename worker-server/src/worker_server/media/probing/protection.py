@@ -1,4 +1,4 @@
-"""Finds sources that are encrypted, also where the encryption begins behind a clear start."""
+"""Finds sources that are encrypted, also where encryption begins only after a clear start."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -10,8 +10,8 @@ from worker_server.media.model.transport_stream import TS_PACKET_BYTES, packet_g
 from worker_server.media.probing.boxes import boxes, spans_at
 
 _TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
-# What decrypting the samples of a fragment takes (ISO/IEC 23001-7, 7): initialization vectors, or
-# the place of these.
+# Boxes with the initialization vectors of a fragment's samples, or with their sizes (ISO/IEC
+# 23001-7, 7).
 _ENCRYPTION_BOXES = (b"senc", b"saiz")
 # The same in Smooth Streaming (Protected Interoperable File Format 1.1, 5.3.2).
 _PIFF_SAMPLE_ENCRYPTION = bytes.fromhex("A2394F525A9B4F14A2446C427C648DF4")
@@ -57,7 +57,7 @@ def _is_scrambled(path: Path) -> bool:
 def _has_encrypted_fragment(path: Path) -> bool:
     """Tell whether a fragment of an MP4 says that its samples are encrypted.
 
-    The index of the file may not: it is that of the clear start where files were joined.
+    The file's `moov` may not say so: where files were joined, it is that of the clear first one.
     """
     with path.open("rb") as file:
         return any(
@@ -74,7 +74,7 @@ def _is_piff_encryption(file: BinaryIO, at: int) -> bool:
 
 
 def _has_encrypted_track(path: Path) -> bool:
-    """Tell whether a track of an MP4 has encrypted samples, be it behind others that are clear."""
+    """Tell whether any sample entry of any track of an MP4 is encrypted, not only the first."""
     with path.open("rb") as file:
         whole = (0, path.stat().st_size)
         spans = spans_at(file, whole, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")

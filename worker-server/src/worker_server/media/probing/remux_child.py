@@ -17,7 +17,7 @@ from worker_server.media.model.source import Source
 from worker_server.media.probing.intermediate import open_target
 from worker_server.media.process.frame_progress import report_frame
 
-# PTS must not precede DTS: shift by more frames than H.264 and HEVC allow as reordering.
+# PTS must not precede DTS: move DTS back by more frames (AVI's ticks) than H.264 and HEVC reorder.
 _DELAY = 32
 _REPORT_EVERY = 100
 

@@ -54,9 +54,9 @@ _KNOWN_STARTS = {
     b"\x8aMNG": "MNG",
     b"\x12\x00\x0a": "an AV1 stream without a container",
 }
-# What such streams begin with, behind a start code: sequence headers (MPEG-2, H.262 6.2.2.1;
-# MPEG-4, 14496-2 6.2.2; VC-1, SMPTE 421M E.5) and units that may come before a picture, parameter
-# sets, delimiters and SEI (H.264 7.4.1, H.265 7.4.2, H.266 7.4.2.2).
+# What streams without a container begin with after a start code: sequence headers (MPEG-2, H.262
+# 6.2.2.1; MPEG-4, 14496-2 6.2.2; VC-1, SMPTE 421M E.5) and units that may come before a picture:
+# parameter sets, delimiters and SEI (H.264 7.4.1, H.265 7.4.2, H.266 7.4.2.2).
 _START_CODE = rb"\x00{2,16}\x01"
 _STREAMS = {
     rb"\xb3": "an MPEG video",
@@ -134,9 +134,9 @@ def _is_mpegts(head: bytes) -> bool:
 
 
 def _is_mpegps(head: bytes) -> bool:
-    """Tell whether packs follow each other, as in recordings that begin within one and Video CDs.
+    """Tell whether a pack starts the file, or several follow: recordings may begin inside one.
 
-    Bits of the clock behind the start code are fixed (ISO/IEC 13818-1, 2.5.3.3; 11172-1, 2.4.3.2).
+    The marker bits of a pack's clock are checked (ISO/IEC 13818-1, 2.5.3.3; 11172-1, 2.4.3.2).
     """
     return head.startswith(_PACK) or len(_PACKS.findall(head)) >= _MIN_PACKS
 

@@ -6,12 +6,12 @@ HEAD_BYTES = 8
 _AAC_ELEMENTS = (
     0,
     1,
-)  # one channel, a pair (ISO/IEC 14496-3, 4.4.2.1); others may come before either
+)  # single channel, channel pair (ISO/IEC 14496-3, 4.4.2.1); other elements may precede them
 _MONO = 3
 
 
 def sound_header_reader(codec: str) -> Callable[[bytes], tuple[int, ...] | None] | None:
-    """Return a function from a packet's first bytes to the fields a change of sound changes."""
+    """Return a function from a packet's first HEAD_BYTES to its rate and channels, or None."""
     return _READERS.get(codec)
 
 

@@ -1,4 +1,4 @@
-"""Channels in an order that ffmpeg does not mix to stereo: ambisonics, and discrete ones."""
+"""Channel layouts that ffmpeg cannot mix to stereo: ambisonics, and discrete channels."""
 
 from av.audio.layout import AudioLayout
 
@@ -9,8 +9,8 @@ _COUNTS_WITH_ORDER = {*range(1, 9), 10, 12, 14, 16, 24}
 def channels_to_take(layout: AudioLayout) -> tuple[int, ...]:
     """Return the channels that stand for all; none where ffmpeg can mix them.
 
-    The first of ambisonics is the sound from all directions. Recorders have the mix for left and
-    right on the first two of discrete channels.
+    Channel 0 of ambisonics (W) has the sound from all directions. Of discrete channels, the first
+    two are where recorders put the stereo mix.
     """
     count = layout.nb_channels
     if layout.name.startswith("ambisonic"):

@@ -1,6 +1,6 @@
 """Reads from a packet's first bytes what may change mid-stream: size, format, interlacing.
 
-Decoding every frame would tell the same and cost a hundred times as much.
+Decoding every frame would find the same, at a hundred times the cost.
 """
 
 import re
@@ -13,7 +13,7 @@ _AV1_SEQUENCE_HEADER, _AV1_TEMPORAL_UNIT = 1, 2
 
 
 def header_reader(codec: str, extradata: bytes | None) -> Callable[[bytes], bytes] | None:
-    """Return what takes a key frame's packet and returns its headers, empty where it has none.
+    """Return a function from a key frame's packet to its headers, empty where it has none.
 
     None for codecs whose headers are in the container alone, or that have none.
     """
@@ -24,7 +24,7 @@ def header_reader(codec: str, extradata: bytes | None) -> Callable[[bytes], byte
 
 
 def headers_of_extradata(codec: str, extradata: bytes | None) -> bytes:
-    """Return the headers that the container keeps apart, in the form of `header_reader`."""
+    """Return the headers in the container's extradata, in the form of `header_reader`."""
     if codec not in _SPS or not extradata:
         return b""
     if not length_size_of(codec, extradata):
@@ -33,9 +33,9 @@ def headers_of_extradata(codec: str, extradata: bytes | None) -> bytes:
 
 
 def resizes_between_key_frames(packet: bytes) -> bool:
-    """Tell whether a VP9 packet that is no key frame names a size of its own.
+    """Tell whether a VP9 inter frame has a frame size of its own.
 
-    Others take their references' size.
+    Others take the size of one of their references.
     """
     bits = int.from_bytes(packet[:8].ljust(8, b"\0"))
 
@@ -87,11 +87,11 @@ def _counted_units(record: bytes, at: int, count: int) -> tuple[list[bytes], int
 
 
 def _parameter_sets(units: Iterable[bytes], codec: str) -> bytes:
-    """Return the sequence parameter sets; pictures' own sets may differ and change nothing here."""
+    """Return the sequence parameter sets; picture parameter sets do not affect size or format."""
     return b"".join(unit.rstrip(b"\0") for unit in units if _unit_type(unit, codec) == _SPS[codec])
 
 
-_SPS = {"h264": 7, "hevc": 33, "vvc": 15}
+_SPS = {"h264": 7, "hevc": 33, "vvc": 15}  # NAL unit types
 
 
 def _unit_type(unit: bytes, codec: str) -> int:
@@ -120,7 +120,7 @@ def units_of(data: bytes, length_size: int) -> list[bytes]:
 def _mpeg12(packet: bytes) -> bytes:
     """Return sequence header and extension without bit rate, buffer size and matrices.
 
-    Those change freely.
+    Those three may change from one sequence to the next in an ordinary stream.
     """
     at = packet.find(b"\0\0\1\xb3", 0, _HEAD_BYTES)
     if at < 0:

@@ -32,10 +32,10 @@ def choose_video(
 ) -> VideoStream:
     """Return the video stream to take; `container` is of the file at `path`.
 
-    One that moves comes before stills and streams without a packet, then one that is flagged as
-    default. Cover art is none. Raise SourceError if none can be used.
+    A stream with two packets or more comes first, then one that is flagged as default; cover art
+    does not count. Raise SourceError if none can be used.
     """
-    # Subtitles, fonts and data cost nothing, and a film may have a hundred.
+    # Subtitles, fonts and data do not count: they cost nothing, and a film may have a hundred.
     if len(container.streams.video) + len(container.streams.audio) > limits.max_streams:
         raise SourceError("source_limits", f"The file has more than {limits.max_streams} streams.")
     videos = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]

@@ -23,7 +23,7 @@ from worker_server.media.probing.timestamps import (
     without_gaps_under_sound,
 )
 
-_REORDERED_SHARE = 0.02
+_REORDERED_SHARE = 0.02  # of time stamps that go back; with more, pictures are reordered
 # Edit list entries end inside an audio packet, so the next may go back by up to one packet.
 _BLOCK_S = Fraction(1, 5)
 
@@ -34,15 +34,15 @@ class Stamps:
 
     tick_s: Fraction = Fraction(1)
     pts: list[int | None] = field(default_factory=list)
-    order: list[int | None] = field(default_factory=list)  # DTS, or another increasing value
+    order: list[int | None] = field(default_factory=list)  # DTS where stored, else PTS
     hidden: set[int] = field(default_factory=set)  # packets that an edit list hides
     is_cut: bool = False  # an edit list skips packets in the middle
-    behind: list[int] = field(default_factory=list)  # count of video packets stored before
+    behind: list[int] = field(default_factory=list)  # how many video packets are stored before each
 
     def order_by_edits(self) -> None:
         """Order by presentation time if an edit list skips frames in the middle.
 
-        There decoding times go back, to the key frame before the next shown frame.
+        After such a skip, DTS go back to the key frame before the next shown frame.
         """
         shown = [number for number in range(len(self.pts)) if number not in self.hidden]
         self.is_cut = any(shown[0] < number < shown[-1] for number in self.hidden if shown)
@@ -52,16 +52,16 @@ class Stamps:
             ]
 
     def drop_contradicting(self) -> None:
-        """Forget times of showing that are too far from those of decoding."""
+        """Discard PTS that are too far from their DTS."""
         most = max_reorder(self.order, self.tick_s)
         for number, (pts, order) in enumerate(zip(self.pts, self.order, strict=True)):
             if pts is not None and order is not None and abs(pts - order) > most:
                 self.pts[number] = None
 
     def drop_doubled(self) -> None:
-        """Forget a stamp that the next one repeats, where only some packets have any.
+        """Discard a stamp that the next packet repeats, where only some packets have stamps.
 
-        A stamp that is stored behind the beginning of a picture belongs to the next, and
+        A stamp that is stored after the start of a picture belongs to the next picture, but
         libavformat gives it to both.
         """
         if None not in self.order:
@@ -112,7 +112,7 @@ def _shifts_of_stamped(shifts: list[int | None], stamps: Stamps) -> list[int | N
 
 
 def _presentation_times(stamps: list[tuple[int | None, int | None]], step: int) -> set[int]:
-    """Return when each picture is shown, from its neighbour's time where it has no PTS."""
+    """Return when each picture is shown: one without PTS, a `step` after the one before."""
     known = (
         pts + shift - step * (number + 1)
         for number, (pts, shift) in enumerate(stamps)
@@ -126,9 +126,9 @@ def _presentation_times(stamps: list[tuple[int | None, int | None]], step: int) 
 
 
 def _times_by_order(stamps: Stamps, line: Timeline) -> list[int]:
-    """Return times of the pictures by their number, where only some packets have stamps.
+    """Return when pictures are shown, where only some packets have stamps.
 
-    Pictures are shown in another order than they are decoded, but as far from each other.
+    Missing DTS are interpolated. The set of PTS is that of DTS plus a constant delay.
     """
     shifts = line.shifts(len(stamps.order))
     corrected = [

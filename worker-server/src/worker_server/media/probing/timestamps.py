@@ -16,7 +16,7 @@ _PACKETS_AFTER_RESET = 8
 _MIN_PACKETS_AFTER_FIRST = 3
 # Consecutive packets with hardly any time between them that mean a stopped clock.
 STANDING_PACKETS = 3
-# Seconds; discontinuities of sound and picture that differ by less are one of both.
+# Seconds; discontinuities of sound and picture that differ by less are the same event.
 _SAME_SHIFT_S = 1
 # Sound packets within a gap of the picture that prove that the sound continued.
 _COVERING_PACKETS = 10
@@ -24,7 +24,7 @@ _COVERING_PACKETS = 10
 
 @dataclass(frozen=True)
 class Discontinuity:
-    """From packet `index` on, `shift` ticks in all are added, so that the stream goes on."""
+    """From packet `index` on, `shift` ticks (in total) are added, so that the stream goes on."""
 
     index: int
     shift: int
@@ -98,7 +98,7 @@ def _wrong_first(times: Sequence[int | None], slack: int, max_gap: int) -> set[i
 
 
 def typical_step(times: Sequence[int | None], min_step: int = 1) -> int:
-    """Return the median distance of neighbouring packets in order, at least 1."""
+    """Return the median distance of neighbouring packets in ticks, at least 1."""
     known = [(index, time) for index, time in enumerate(times) if time is not None]
     steps = [
         Fraction(later - earlier, end - begin) for (begin, earlier), (end, later) in pairwise(known)
@@ -108,7 +108,7 @@ def typical_step(times: Sequence[int | None], min_step: int = 1) -> int:
 
 
 def interpolated(times: Sequence[int | None]) -> list[int]:
-    """Return all times, with those that are missing between and beyond their neighbours."""
+    """Return all times: those missing are interpolated, or at the ends spaced by the median."""
     known = [(index, time) for index, time in enumerate(times) if time is not None]
     spans = [
         (Fraction(later - earlier, end - begin), begin, earlier)
@@ -126,7 +126,7 @@ def interpolated(times: Sequence[int | None]) -> list[int]:
 
 
 def _standing(times: Sequence[int | None], min_step: int) -> set[int]:
-    """Return the packets in rows of several whose stamps hardly move."""
+    """Return the packets in runs of STANDING_PACKETS or more whose stamps hardly move."""
     indices: set[int] = set()
     row: list[int] = []
     previous: int | None = None
@@ -142,9 +142,9 @@ def _standing(times: Sequence[int | None], min_step: int) -> set[int]:
 
 
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
-    """Tell whether later packets follow the new clock, `gap` ticks ahead of the old one."""
+    """Tell whether later packets follow the new clock, `gap` ticks behind the old one."""
     time = times[index] or 0
-    # Only the first audio frame of a PES packet has a timestamp.
+    # Skip packets without a stamp: in MPEG-TS only the first audio frame of a PES packet has one.
     behind = ((later, times[index + later]) for later in range(1, len(times) - index))
     following = list(
         islice(((n, later) for n, later in behind if later is not None), _PACKETS_AFTER_RESET)
@@ -165,7 +165,7 @@ def match_sound(
 ) -> Timeline:
     """Return the sound's timeline with the picture's discontinuities, where both have them.
 
-    What was recorded together stays together; a gap of the sound alone is a silence.
+    So what was recorded together stays in sync; a gap in the sound alone becomes silence.
     `behind` tells for each packet of sound how many of the picture's come before it in the file,
     `first` is how many of the picture's discontinuities are before the sound begins.
     """
@@ -189,11 +189,10 @@ def match_sound(
 def _same_discontinuity(
     video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction, behind: int
 ) -> int | None:
-    """Return which of the picture's discontinuities is that of the sound.
+    """Return the index of the picture's discontinuity that is also the sound's, or None.
 
-    By its length: the last one before the sound's in the file, else the next.
-
-    Where pieces were joined and one has no sound, the sound has one and the picture two.
+    It is as long; of several, the last one before the sound's in the file, else the next. Where one
+    of the joined pieces has no sound, the picture has two discontinuities and the sound one.
     """
     same = []
     for index in range(first, len(video.discontinuities)):
@@ -213,8 +212,8 @@ def discontinuities_before_sound(
 ) -> int:
     """Count the picture's discontinuities before the sound begins, by the file's order.
 
-    The sound must have the clock of the picture beside it. `behind` is the number of the picture's
-    packets before the first one of sound.
+    0 unless the sound begins on the same clock as the picture stored beside it. `behind` is the
+    number of the picture's packets before the first one of sound.
     """
     passed = sum(each.index <= behind for each in video.discontinuities)
     if not passed:
