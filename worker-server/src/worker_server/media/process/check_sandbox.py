@@ -1,6 +1,7 @@
 """Prints the level of the sandbox: `python -m worker_server.media.process.check_sandbox`.
 
-It also names what the sandbox lets through, and exits with 1 where it does not hold.
+It also names what the sandbox lets through and what it refuses to decoders that need it, and exits
+with 1 where it does not hold.
 """
 
 import sys

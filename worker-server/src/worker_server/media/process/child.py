@@ -34,7 +34,7 @@ _MEMORY = ("MemoryError", "Cannot allocate memory")
 
 @dataclass(frozen=True)
 class ChildLimits:
-    """What the kernel holds a child to; 0 is no limit."""
+    """Resource limits (setrlimit(2)) and niceness of a child; 0 is no limit."""
 
     cpu_s: int = 0
     memory_bytes: int = 0
@@ -76,11 +76,11 @@ class ChildFailed(Exception):
 
 
 class ChildLost(ChildFailed):
-    """It was too slow, or was ended from outside: the machine's fault, or the storage's."""
+    """The child was too slow, or was ended from outside: the machine's or the storage's fault."""
 
 
 class ChildLimitHit(ChildFailed):
-    """It used up its processor time, memory or file size: the payload's fault."""
+    """The child used up its processor time, memory or file size: the payload's fault."""
 
 
 class ChildCrashed(ChildFailed):
@@ -88,11 +88,11 @@ class ChildCrashed(ChildFailed):
 
 
 class Child:
-    """One of this package's child modules, which loads its libraries before its one request.
+    """A child process that runs one of this package's child modules and answers one request.
 
-    Start it ahead of the request, in the thread that will send that; it ends with the block. From
-    its start it can make no dangerous system call; it gives up all files but the request's before
-    it opens one of them.
+    Start it ahead of the request, so that its libraries are loaded by then, and in the thread that
+    will send the request. Leaving the `with` block ends it. seccomp applies from its start;
+    Landlock leaves it only the request's files before it opens the first of them.
     """
 
     def __init__(self, module: str, limits: ChildLimits) -> None:
@@ -101,7 +101,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "subprocess.Popen[bytes]":
-        """Start it, unless it was started before, and return its process."""
+        """Start the child, unless it was started before, and return its process."""
         if self._process is None:
             # The fault handler says on standard error where a decoder crashed.
             command = [sys.executable, "-I", "-X", "faulthandler", "-m", self._module]
@@ -121,7 +121,7 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """End it."""
+        """Kill the child, if it was started."""
         if self._process:
             end(self._process, grace_s=0)
 
@@ -132,7 +132,7 @@ class Child:
         should_stop: Callable[[], bool],
         files: ChildFiles = ChildFiles(),  # frozen, so a shared default is safe
     ) -> dict[str, Any]:
-        """Return the answer, both as JSON; `should_stop` is called about five times a second.
+        """Send `payload` and return the answer; call `should_stop` about five times a second.
 
         Raise ChildLost, ChildLimitHit or ChildCrashed if there is no answer, Stopped once
         `should_stop` returned true.
@@ -238,7 +238,7 @@ def guarded(
 
 @functools.cache
 def _guard_script() -> str:
-    """Return the guard's compiled file where it is current: a script is compiled at each start."""
+    """Return the guard's .pyc if it is current: Python compiles a .py script at each start."""
     compiled = Path(importlib.util.cache_from_source(guard.__file__))
     status = Path(guard.__file__).stat()
     size_and_time = (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
@@ -270,7 +270,7 @@ def has_ended(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def await_end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
-    """Wait until the child has ended, for so long at most, without reaping it."""
+    """Wait until the child has ended, for at most `timeout_s`, without reaping it."""
     descriptor = os.pidfd_open(process.pid)
     try:
         poll = select.poll()

@@ -35,6 +35,7 @@ _NICE = 10
 
 _STORAGE = ("No space left on device", "Disk quota exceeded")
 _MEMORY = ("Cannot allocate memory", "MemoryError", "malloc of size")
+# Errors of the storage: the file cannot be read, whatever its content.
 _ABSENT = (
     "No such file or directory",
     "Permission denied",
@@ -73,8 +74,8 @@ def run_encoder(
     Stopped once `should_stop` returned true. After a return the file still has to be verified.
     """
     limits = ChildLimits(
-        # CPU time: 64 busy cores reach it at the timeout. It ends the encoder if this process
-        # was killed or frozen.
+        # A backstop if this process is killed or frozen: the CPU time that 64 busy cores use until
+        # the timeout.
         cpu_s=int(timeout_s * 64),
         memory_bytes=memory_bytes,
         file_bytes=max_output_bytes,
@@ -197,7 +198,7 @@ def _failure_of(status: int, stderr_tail: str) -> tuple[str, str, bool]:
 
 
 def _reader_lines(stderr_tail: str) -> str:
-    """Return the lines of demuxers and decoders: those of no encoder, muxer or output."""
+    """Return the lines that come from demuxers and decoders, not from encoders or muxers."""
     lines = stderr_tail.splitlines()
     return "\n".join(line for line in lines if not _any_of(_WRITER, line))
 

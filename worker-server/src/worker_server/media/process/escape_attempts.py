@@ -84,7 +84,7 @@ def _clone(number: int) -> None:
     os.waitpid(child, 0)
 
 
-def _connect(family: int, address: Any) -> None:  # noqa: ANN401 # as each family has it
+def _connect(family: int, address: Any) -> None:  # noqa: ANN401 # the type depends on the family
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(2)
         client.connect(address)

@@ -8,16 +8,16 @@ PROGRESS = ["-progress", "pipe:1", "-stats_period", "0.2"]
 
 
 def quiet_ffmpeg(ffmpeg: str, *, stops_at_errors: bool = True) -> list[str]:
-    """Begin a command that asks nothing, prints nothing but errors, and stops at the first one.
+    """Begin a command that reads no input from the user, prints only errors, and ends at the first.
 
-    Without `stops_at_errors` it goes on whatever decoding meets; errors of filters, encoders and
-    the output always end it.
+    Without `stops_at_errors` it goes on at any rate of decoding errors; errors of filters, encoders
+    and the output always end it.
     """
     words = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-y"]
     return [*words, *(["-xerror"] if stops_at_errors else ["-max_error_rate", "1"])]
 
 
 def local_input(path: Path, demuxer: str, *options: str) -> list[str]:
-    """Read a local file with this demuxer; `file:` keeps its name from being a protocol."""
+    """Read a local file with this demuxer; `file:` keeps a name like `http:x` from being a URL."""
     allowed = ["-protocol_whitelist", "file", "-codec_whitelist", CODEC_WHITELIST]
     return [*allowed, "-f", demuxer, *options, "-i", f"file:{path.absolute()}"]

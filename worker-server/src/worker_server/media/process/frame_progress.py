@@ -4,6 +4,6 @@ import sys
 
 
 def report_frame(number: int) -> None:
-    """Print the line that `run_encoder` reads, and so prove that the child still works."""
+    """Print the line that `run_encoder` reads; without growing numbers it reports a stall."""
     sys.stdout.write(f"frame={number}\n")
     sys.stdout.flush()

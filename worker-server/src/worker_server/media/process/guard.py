@@ -2,9 +2,9 @@
 
 Run as a script, by `child.guarded`: `python -I -S guard.py PARENT_PID NICE CPU_S MEMORY FILE_BYTES
 OPEN_FILES PROCESSES SANDBOX [FILE…] -- PROGRAM [ARGUMENT…]`, 0 for no limit; a FILE is `r:`, `w:`
-or `x:` and a path. Doing this between fork and exec of a threaded program is unsafe, and doing it
-from outside is too late. Imported as a module by the child modules, which learn their files after
-they started.
+or `x:` and a path. Doing this between fork and exec (`preexec_fn`) is unsafe in a program with
+threads, and doing it from the parent is too late. Child modules import this as a module, as they
+learn their files only after they have started.
 
 The sandbox needs no privilege and no package. Landlock (landlock(7)) allows the given files, and
 forbids TCP and signals to others where the kernel can; seccomp (seccomp(2)) refuses what no decoder
@@ -56,6 +56,7 @@ _RIGHTS = {
     | _REMOVE_DIR
     | _REFER,
 }
+# The rights that Landlock accepts in a rule for a file rather than a folder.
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 # What the C library, Python and the codecs read, as far as a machine has it.
 _SYSTEM_FILES = (
@@ -64,7 +65,7 @@ _SYSTEM_FILES = (
     *("r:/dev/urandom", "r:/dev/zero", "w:/dev/null", "r:/proc/self", "r:/sys/devices/system/cpu"),
 )
 
-# Numbers on x86-64 and on aarch64; None where the architecture has no such call.
+# System calls that seccomp refuses, with their numbers on x86-64 and aarch64; None: no such call.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "socket": (41, 198), "connect": (42, 203), "accept": (43, 202), "accept4": (288, 242),
     "bind": (49, 200), "listen": (50, 201), "sendto": (44, 206), "sendmsg": (46, 211),
@@ -90,7 +91,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 _CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEW…
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_…
-_X32 = 0x40000000
+_X32 = 0x40000000  # bit in the numbers of x86-64's second ABI, x32, which would bypass the list
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -101,7 +102,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class SandboxFailed(Exception):
-    """The kernel has what the sandbox needs, and refused it all the same."""
+    """The sandbox cannot be applied to this process, or cannot be tested."""
 
 
 def main() -> None:
@@ -136,7 +137,7 @@ def _become_program() -> None:
 
 
 def _enter_sandbox(sandbox: str, files: list[str]) -> None:
-    """Put on as much of the sandbox as is asked for; raise OSError or SandboxFailed."""
+    """Apply this level of the sandbox; raise OSError or SandboxFailed."""
     if sandbox == ALL:
         restrict_files(files)
     if sandbox in (ALL, SYSCALLS):
@@ -156,10 +157,10 @@ def landlock_version() -> int:
 
 
 def restrict_files(files: list[str]) -> None:
-    """Forbid this thread and all it starts every file but these; also TCP, and signals to others.
+    """Leave this process only these files, by Landlock; forbid TCP, and signals to other processes.
 
-    Does as much as the kernel's Landlock can, nothing where there is none. Files that are not there
-    are left out. Raise SandboxFailed where another thread would go on without it.
+    Applies what the kernel's version of Landlock can do, nothing where there is none. Skips files
+    that do not exist. Raise SandboxFailed where there are other threads: they would stay free.
     """
     version = landlock_version()
     _set_no_new_privs()
@@ -249,7 +250,7 @@ def _prctl(option: int, *arguments: bytes | int) -> int:
 
 
 def _as_c_long(argument: bytes | int | None) -> object:
-    """Return a variadic argument as wide as the kernel reads it."""
+    """Return an integer as C's long, as the kernel reads it; ctypes would pass an int."""
     return ctypes.c_long(argument) if isinstance(argument, int) else argument
 
 

@@ -1,6 +1,6 @@
 """Tests what the sandbox of the decoders blocks on this machine.
 
-`python -m worker_server.media.process.sandbox` prints it, and exits with 1 where it does not hold.
+`python -m worker_server.media.process.check_sandbox` prints the result.
 """
 
 import functools
@@ -26,7 +26,7 @@ _TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class SandboxReport:
-    """What a taken-over decoder can do, of all that `escape_attempts` tries."""
+    """What a compromised decoder can do, of all that `escape_attempts` tries."""
 
     landlock: int  # Landlock ABI version of the kernel, 0 for none
     missing: tuple[str, ...]  # operations that decoders need, but were refused
@@ -46,7 +46,7 @@ class SandboxReport:
 
 @functools.cache
 def sandbox_report() -> SandboxReport:
-    """Return what `measure_sandbox` found at the first call; no protection where it failed."""
+    """Return what `measure_sandbox` found at the first call; if it failed, level `none`."""
     try:
         return measure_sandbox()
     except (guard.SandboxFailed, OSError):

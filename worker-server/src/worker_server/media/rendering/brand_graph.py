@@ -11,7 +11,10 @@ from worker_server.media.process.ffmpeg_command import local_input
 
 @dataclass(frozen=True)
 class Layer:
-    """A bumper as an input of the graph: shown from a frame of the clip on, and while `enable`."""
+    """A bumper as an input of the graph, shown while ffmpeg's expression `enable` is true.
+
+    A video begins at `first_frame` of the clip, its sound at `first_sample`.
+    """
 
     bumper: Bumper
     number: int  # index of the ffmpeg input
@@ -20,7 +23,7 @@ class Layer:
     first_sample: int
 
     def source(self, rate: Fraction) -> list[str]:
-        """Return the arguments that read it."""
+        """Return the arguments that read the bumper."""
         if self.bumper.is_video:
             return local_input(self.bumper.path, "mov", "-threads", "1")
         return _picture_input(self.bumper, rate)
@@ -32,9 +35,9 @@ def _picture_input(picture: Bumper, rate: Fraction) -> list[str]:
 
 
 def layers(edit: PartEdit, first_input: int, frames: int) -> list[Layer]:
-    """Return the bumpers around this many frames of content; their inputs are numbered in order.
+    """Return the bumpers around this many frames of content, with inputs from `first_input` on.
 
-    One picture before and after is one layer: it is read and scaled once.
+    The same picture before and after is one layer, so that it is read and scaled once.
     """
     before, after = edit.brand.before, edit.brand.after
     count, end = edit.frames_before, edit.frames_before + frames
@@ -95,7 +98,7 @@ def _scaled(edit: PartEdit, layer: Layer) -> str:
 def _contained(width: int, height: int, step: int = 1) -> str:
     """Return the filter that scales a picture to the largest size inside this one.
 
-    Unlike by `force_original_aspect_ratio` no side of a very thin picture becomes 0.
+    With `force_original_aspect_ratio` one side of a very thin picture would become 0.
     """
     sides = (width, f"{height}*iw/ih"), (height, f"{width}*ih/iw")
     inside_w, inside_h = (
@@ -107,7 +110,7 @@ def _contained(width: int, height: int, step: int = 1) -> str:
 def _scaled_with_alpha(scale: str) -> str:
     """Return the filters that scale a picture weighted by alpha.
 
-    Else the invisible colour of transparent pixels would be an outline around the others.
+    Otherwise the hidden colour of transparent pixels would bleed into the visible ones beside them.
     """
     return f"format=rgba,format=gbrap,premultiply=inplace=1,{scale},unpremultiply=inplace=1"
 
@@ -162,5 +165,5 @@ def background(edit: PartEdit) -> str:
 
 
 def text(value: Fraction) -> str:
-    """Return the fraction as ffmpeg reads it."""
+    """Return the fraction as ffmpeg reads it, such as `30000/1001`."""
     return f"{value.numerator}/{value.denominator}"

@@ -15,7 +15,7 @@ from worker_server.media.rendering.moviepy_reader import RgbPicture, Sound
 
 
 class BumperFrames:
-    """The pictures of a video on a clip's grid, fitted into its frame; asked for in order."""
+    """The pictures of a video on a clip's grid, fitted into its frame; to be read in order."""
 
     def __init__(self, bumper: Bumper, edit: PartEdit) -> None:
         self._edit = edit

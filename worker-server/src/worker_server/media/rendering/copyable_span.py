@@ -16,9 +16,9 @@ from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, header
 # 1080p30); sources above it are encoded. Small pictures need more bits for each pixel.
 _MAX_BITS_PER_PIXEL = Fraction(35, 100)
 _MIN_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
-_MIN_SHARE = Fraction(1, 4)  # below this, copied pictures are not worth a second encoding
+_MIN_SHARE = Fraction(1, 4)  # of the part; less is not worth encoding edges and sound apart
 _BASELINE, _MAIN, _HIGH = 66, 77, 100
-_MAX_LEVEL = 52  # what hardware decoders accept
+_MAX_LEVEL = 52  # level_idc of level 5.2, which hardware decoders accept
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ def _max_bits_per_s(edit: PartEdit) -> Fraction:
 
 
 def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int, int, int]:
-    """Return first frame, number, delay and size of the longest span from its first picture."""
+    """Return first frame, length, reorder depth and bytes of the longest span from the first IDR.
+
+    Raise Unsuitable where a frame is there twice, or is shown before that IDR.
+    """
     seen: set[int] = set()
     first = highest = delay = size_bytes = 0
     best = (edit.part.end_frame, 0, 0, 0)
@@ -97,8 +100,8 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
             and not coded.is_idr
             and _something_to_encode(edit, first, highest)
         ):
-            # Every picture so far is shown before any later one. Two adjacent IDR pictures with
-            # equal idr_pic_id would count as one.
+            # The span may end here: all pictures so far are shown before any later one. It must
+            # not end on an IDR, as an encoded IDR follows: two with one idr_pic_id count as one.
             best = first, number + 1, delay, size_bytes
     return best
 
@@ -111,7 +114,7 @@ def _something_to_encode(edit: PartEdit, first: int, last: int) -> bool:
 def _pictures(
     container: InputContainer, edit: PartEdit, sets: ParameterSets
 ) -> Iterator[CodedPicture]:
-    """Yield what the file has from the part's first IDR picture on."""
+    """Yield the file's pictures from the part's first IDR picture on, in decoding order."""
     video, source = _video(container, edit), edit.source
     start_s = source.origin_s + edit.part.start_frame / edit.frame_rate - SEEK_MARGIN_S
     if edit.part.start_frame:
@@ -143,7 +146,8 @@ def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: Part
         raise Unsuitable(f"the stream has {wrong}")
     if len(sets.sps) != 1:
         raise Unsuitable("there are several sequence parameter sets")
-    # Baseline alone has flexible macroblock order; a stream that is also Main does not use it.
+    # Only Baseline has flexible macroblock order; with constraint_set1_flag the stream also
+    # conforms to Main, and so does not use it.
     if fields["profile_idc"] == [_BASELINE] and fields["constraint_set1_flag"] != [1]:
         raise Unsuitable("the profile is Baseline")
 

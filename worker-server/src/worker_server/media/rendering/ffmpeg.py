@@ -41,7 +41,7 @@ _SOUND_S = Fraction(
 
 
 class FfmpegRenderer:
-    """One process per part; frames never leave ffmpeg."""
+    """One process per part; frames never leave ffmpeg. `conceals`: see `Renderer`."""
 
     rendered_by: Literal["encode"] = "encode"
 
@@ -49,8 +49,8 @@ class FfmpegRenderer:
         self.ffmpeg_path = Path(ffmpeg_path)
         self.conceals = conceals
 
-    def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # the interface's
-        """Any edit."""
+    def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # required by `Renderer`
+        """Return true: ffmpeg renders any edit."""
         return True
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:
@@ -88,7 +88,7 @@ class FfmpegRenderer:
 
 
 def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
-    """Return the command that writes a part in BT.709, upright and whole, as raw RGB."""
+    """Return the command that writes a part's frames in BT.709, upright and uncropped, as RGB24."""
     filters = [
         *colour.plain_tags(edit.source),
         _shift("setpts", edit.source.origin_s),
@@ -139,8 +139,8 @@ def encode_edges_command(
 def encode_sound_command(edit: PartEdit, output: Path, ffmpeg_path: str) -> list[str]:
     """Return the command that writes the clip's sound alone: the same samples as beside pictures.
 
-    Matroska seeks elsewhere where no video stream is read: then sound would differ by a
-    millisecond.
+    It reads one picture too: in Matroska ffmpeg seeks elsewhere if no video stream is read, and the
+    sound would be off by a millisecond.
     """
     shown = layers(edit, 1, edit.part.frame_count)
     read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
@@ -172,7 +172,7 @@ def _edges_video(
         return with_bumpers(edit, _content(chains[0][1], chains[0][0]) + padding(edit), shown)
     ends = [f"{_content(end, number)}[end{number}]" for number, end in chains]
     labels = "".join(f"[end{number}]" for number, _ in chains)
-    # concat outputs microseconds; settb and fps then restore the frame grid.
+    # concat outputs time stamps in microseconds; settb and setpts number the frames again.
     joined = f"{labels}concat=n=2:v=1:a=0,settb={text(1 / edit.frame_rate)},setpts=N" + padding(
         edit
     )
@@ -201,14 +201,15 @@ def _seek(edit: PartEdit) -> list[str]:
 
 
 def _margin_s(edit: PartEdit) -> Fraction:
-    """Return how many seconds before the part decoding starts.
+    """Return how many seconds before the part to seek to.
 
-    Little in an indexed MP4, where ffmpeg seeks in each stream by itself.
+    Hardly any in an indexed MP4, where ffmpeg seeks in each stream by its own index; below 0 is
+    just after the start of the part's first frame, so that rounding cannot miss it.
     """
     source, frame_s = edit.source, 1 / edit.frame_rate
     if source.demuxer != "mov" or not source.is_indexed:
         return SEEK_MARGIN_S + source.reorder_delay_s
-    # Its sound starts at the key frame's DTS.
+    # In MP4 sound is read from the key frame's DTS on: that must leave the decoder its pre-roll.
     has_sound = source.keyframe_reorder_delay_s >= _SOUND_S or not source.has_audio
     if source.seeks_by_pts and not source.is_vfr and has_sound:
         return -AIM_FRAMES * frame_s
@@ -242,7 +243,7 @@ def _deinterlacing(edit: PartEdit) -> list[str]:
 
 
 def _on_background(edit: PartEdit, number: int) -> list[str]:
-    """Show the background where the source is clear; from here on pictures are RGB."""
+    """Show the background where the source is transparent; from here on pictures are RGB."""
     over, behind, filled = (f"[{name}{number}]" for name in ("over", "behind", "filled"))
     fill = f"drawbox=color={background(edit)}:t=fill:replace=1"
     return [
@@ -302,7 +303,7 @@ def _canvas(edit: PartEdit, number: int) -> list[str]:
     left, top = edit.content[2:]
     if edit.fit is Fit.PAD:
         place = f"{edit.width}:{edit.height}:{left}:{top}"
-        # `pad` converts its colour by the picture's tags.
+        # `pad` converts the RGB of the background by the picture's colour tags.
         return [colour.TAGS, f"pad={place}:color={background(edit)}"]
     sharp, soft, back = (f"[{name}{number}]" for name in ("sharp", "soft", "back"))
     overlay = f"{back}{sharp}overlay={left}:{top}:format=yuv420"
@@ -312,7 +313,7 @@ def _canvas(edit: PartEdit, number: int) -> list[str]:
 def _blurred(edit: PartEdit) -> str:
     """Return the chain from the picture to its blurred enlargement, which fills the frame.
 
-    It is blurred at a small size: that is a 256th of the work.
+    It is blurred at a 16th of the width and height, so at a 256th of the work.
     """
     width, height, left, top = background_box(edit)
     small_w, small_h = blurred_size(edit)
@@ -336,8 +337,8 @@ def _content_sound(edit: PartEdit) -> str:
     end_s = bumper_s + edit.part.frame_count / edit.frame_rate
     begin = edit.source.origin_s + edit.part.start_frame / edit.frame_rate - bumper_s
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
-    # async=1 fills what is missing and cuts what is doubled, so that sound never drifts; by itself
-    # only from 0.1 s on.
+    # async=1 fills gaps and cuts overlaps, so that sound never drifts; min_hard_comp lowers the
+    # length from which it does so (0.1 s by default).
     apart = f"min_hard_comp={float(MAX_SOUND_APART_S)}"
     resample = f"aresample={AUDIO_RATE}:async=1:{apart}:first_pts=0"
     chain = f"{_shift('asetpts', begin)},{cut},{_stereo(edit)}{resample}"
@@ -345,7 +346,7 @@ def _content_sound(edit: PartEdit) -> str:
 
 
 def _stereo(edit: PartEdit) -> str:
-    """Return the filter that puts a mono channel into both; a downmix would take 3 dB."""
+    """Return the filter that copies mono to both channels: swresample would lower it by 3 dB."""
     return "pan=stereo|c0=c0|c1=c0," if edit.source.audio_channels == 1 else ""
 
 

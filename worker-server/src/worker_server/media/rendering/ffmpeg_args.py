@@ -11,7 +11,8 @@ _MAX_PIXELS = 4096 * 4096
 # Blurred background: downscale factor, and sigma in pixels of the smaller size.
 _BLUR_STEP = 16
 BLUR_SIGMA = 2
-# Every thread of a decoder or encoder holds one or more frames, and so does the lookahead.
+# Larger frames get fewer threads and a shorter lookahead, to bound memory: each thread of a decoder
+# or encoder holds one or more frames, and so does the lookahead.
 _LARGE_PIXELS = 1920 * 1088
 _LARGE_THREADS = 2
 _LARGE_LOOKAHEAD = 10  # frames, as preset veryfast has it
@@ -31,7 +32,7 @@ def source_input(edit: PartEdit, *options: str) -> list[str]:
 
 
 def background_box(edit: PartEdit) -> Box:
-    """Return what of the shown picture the blurred background is made of, in its pixels."""
+    """Return the middle of the shown picture in the frame's aspect ratio: the part to blur."""
     width, height = edit.content[:2]
     kept_w = min(Fraction(width), Fraction(height * edit.width, edit.height))
     kept_h = min(Fraction(height), Fraction(width * edit.height, edit.width))

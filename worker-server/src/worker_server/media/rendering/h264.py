@@ -22,7 +22,7 @@ DROPPABLE = {6, 9, 10, 11, 12}
 _FIELD = re.compile(r"^\d+\s+(\w+)\s+[01]+ = (-?\d+)\s*$")
 _MIN_SPS_BYTES = 4  # NAL header, profile, constraint flags, level
 _START_CODE = re.compile(rb"\x00*\x00\x00\x01")  # never inside a unit (emulation prevention)
-# These profiles have no chroma format in their record.
+# Profiles whose avcC ends without chroma format and bit depths.
 _SHORT_RECORDS = {66, 77, 88}
 
 
@@ -40,7 +40,7 @@ class ParameterSets:
 
     @classmethod
     def of(cls, record: bytes | None) -> Self:
-        """Take a stream's avcC apart. Raise Unsuitable for anything else."""
+        """Parse a stream's avcC. Raise Unsuitable for anything else."""
         if not record or record[0] != 1:
             raise Unsuitable("the parameter sets are not in the header")
         try:
@@ -54,7 +54,7 @@ class ParameterSets:
 
     @classmethod
     def of_byte_stream(cls, data: bytes | None) -> Self:
-        """Take parameter sets with start codes (H.264, annex B)."""
+        """Parse parameter sets with start codes (H.264, annex B)."""
         units = [unit for unit in _START_CODE.split(data or b"") if unit]
         sets = (tuple(unit for unit in units if kind(unit) == wanted) for wanted in (SPS, PPS))
         return cls(4, *sets)
@@ -79,7 +79,10 @@ class ParameterSets:
 
 
 def headers(stream: "av.VideoStream") -> dict[str, list[int]]:
-    """Return the fields of the parameter sets, by the standard's names, in record order."""
+    """Return the fields of the parameter sets, by the standard's names, in record order.
+
+    They are parsed from what ffmpeg's bitstream filter `trace_headers` logs.
+    """
     before = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
@@ -113,8 +116,8 @@ def kind(unit: bytes) -> int:
 def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
     """Return a packet with only its slices left, and whether it is an IDR picture.
 
-    Raise Unsuitable for what MP4 and players do not expect: other parameter sets in between,
-    several layers, a mix.
+    Raise Unsuitable for what cannot be muxed as it is: changed parameter sets, a display
+    orientation SEI, other types of NAL units, IDR and other slices in one packet.
     """
     slices = []
     for unit in units(data, sets.length_size):
@@ -134,7 +137,7 @@ def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
 
 
 def _sei_payload_types(unit: bytes) -> Iterator[int]:
-    """Yield the types of the messages in an SEI unit (7.3.2.3.1); a broken one ends it."""
+    """Yield the types of the messages in an SEI unit (7.3.2.3.1), up to a truncated one."""
     data = unit.replace(b"\0\0\3", b"\0\0")  # emulation prevention
     at = 1
     while at + 2 < len(data):  # stop at rbsp_trailing_bits

@@ -19,8 +19,8 @@ class MoviePyRenderer:
     def __init__(self, ffmpeg_path: str) -> None:
         self.ffmpeg_path = Path(ffmpeg_path)
 
-    def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # the interface's
-        """Any edit."""
+    def can_render(self, edit: PartEdit) -> bool:  # noqa: ARG002 # required by `Renderer`
+        """Return true: MoviePy renders any edit."""
         return True
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:

@@ -12,7 +12,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-# No BLAS threads (each core has a process), and our ffmpeg instead of imageio's.
+# No threads for BLAS, as each core has a render process, and the project's ffmpeg, not imageio's.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["PYTHON_DOTENV_DISABLED"] = (
     "1"  # MoviePy looks for a .env, which the sandbox would refuse
@@ -53,7 +53,8 @@ def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
     """Return the clip: the part, cropped and resized, with its sound, between two bumpers."""
     content = _content(edit, ffmpeg)
     clips = [content]
-    # MoviePy picks frames by floating-point time: joints half a frame early avoid the edges.
+    # MoviePy picks frames by floating-point time: with clips joined half a frame early, rounding
+    # cannot pick a frame from the wrong side of a joint.
     if edit.brand.before and edit.frames_before:
         ahead = edit.frames_before - Fraction(1, 2)
         clips = [_lasting(_bumper(edit, edit.brand.before), ahead, edit), content]
@@ -169,7 +170,7 @@ def _lasting(clip: VideoClip, frames: Fraction, edit: PartEdit) -> VideoClip:
 
 
 def write(clip: VideoClip, edit: PartEdit, output: Path, ffmpeg: str) -> int:
-    """Encode the clip with the filter graph's settings; return ffmpeg's exit status."""
+    """Encode the clip with the settings of FfmpegRenderer; return ffmpeg's exit status."""
     sound = output.with_suffix(".wav")
     clip.audio.write_audiofile(str(sound), fps=AUDIO_RATE, nbytes=2, codec="pcm_s16le", logger=None)
     # MoviePy's own writer rounds the frame rate to two digits.

@@ -27,7 +27,7 @@ from worker_server.media.rendering.ffmpeg import rgb_command
 RgbPicture = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
 
-# A frame or sound may be stored up to a second away from its time.
+# Seek this much before a part: a frame or sound may be stored up to a second from its time.
 _MARGIN_S = 1
 # Numbers of swscale's own matrices (SWS_CS_*).
 _MATRICES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020": 9}
@@ -56,7 +56,7 @@ class PartFrames:
 
 
 def part_sound(edit: PartEdit) -> Sound:
-    """Return the part's samples, two channels, each in its place; silence without any."""
+    """Return the part's samples at 48 kHz, shape (n, 2), each at its time; silence elsewhere."""
     samples = np.zeros((round(edit.part.frame_count / edit.frame_rate * AUDIO_RATE), 2), np.float32)
     source = edit.source
     if not source.has_audio:
@@ -164,14 +164,14 @@ def _to_rgb(frame: VideoFrame, edit: PartEdit) -> RgbPicture:
 
 
 def _on_background(picture: RgbPicture, background: bytes) -> RgbPicture:
-    """Return RGB of RGBA, with this colour (a byte each) where the picture is clear."""
+    """Return RGB of RGBA, blended with this colour (a byte each) where it is transparent."""
     alpha = picture[:, :, 3:].astype(np.float32) / 255
     behind = np.frombuffer(background, np.uint8).astype(np.float32)
     return np.rint(picture[:, :, :3] * alpha + behind * (1 - alpha)).astype(np.uint8)
 
 
 def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, Sound]]:
-    """Yield when a stretch of sound begins, and its samples."""
+    """Yield each decoded piece of sound: its time in the file, and its samples as 48 kHz stereo."""
     with open_source(edit.source_path, edit.source.demuxer) as container:
         audio: Any = container.streams[edit.source.audio_index]
         if edit.part.start_frame:

@@ -54,9 +54,9 @@ def render(
 
     A renderer that declines, fails or makes a clip that is rejected is followed by the next one
     that can render the edit; the last one's failure is the caller's: EncodeFailed or ClipRejected.
-    One that conceals follows only where damage may explain the failure before. Raise Stopped once
-    `watch.should_stop` returned true, ValueError where no renderer can. `output.parent` is scratch:
-    it is the working directory, and may hold unfinished files after a failure.
+    One that conceals damage is tried only where damage may explain the failure before. Raise
+    Stopped once `watch.should_stop` returned true, ValueError where no renderer can.
+    `output.parent` is the working directory, and may hold unfinished files after a failure.
     """
     failure: EncodeFailed | ClipRejected | None = None
     for renderer in renderers:

@@ -31,12 +31,12 @@ class Renderer(Protocol):
 
     @property
     def rendered_by(self) -> RenderedBy:
-        """What the part's row says about how its clip was made."""
+        """How the clip was made, for the part's row in the database."""
         ...
 
     @property
     def conceals(self) -> bool:
-        """Whether it shows something in place of damaged frames, as players do.
+        """Whether the renderer shows something in place of damaged frames, as players do.
 
         Such a renderer is tried only where damage may explain another one's failure; the damaged
         frames are counted then.
@@ -49,7 +49,7 @@ class Renderer(Protocol):
         ...
 
     def can_render(self, edit: PartEdit) -> bool:
-        """Tell from the edit alone, not the source's data, whether running it is worthwhile."""
+        """Tell from the edit alone, without the source's data, whether `command` may succeed."""
         ...
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:

@@ -26,7 +26,7 @@ def renderers(engine: str, ffmpeg_path: str, *, stream_copy: bool) -> list[Rende
     """Return the renderers to try, in order.
 
     Stream copy comes first where it is wanted, and only before `ffmpeg`: MoviePy is chosen for
-    effects of one's own, which copied pictures would not have. The last one conceals damage.
+    custom effects, which copied pictures would not have. The last renderer conceals damage.
     """
     names = ["copy", engine] if stream_copy and engine == "ffmpeg" else [engine]
     concealing = FfmpegRenderer(ffmpeg_path, conceals=True)

@@ -9,7 +9,7 @@ from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
 
 _CHILD = "worker_server.media.rendering.stream_copy_child"
-# Other containers have been remuxed into Matroska before, or store no presentation times.
+# Sources in other containers were remuxed or normalized into Matroska by `prepare`.
 _DEMUXERS = {"mov", "matroska"}
 
 
@@ -23,7 +23,7 @@ class StreamCopyRenderer:
         self.ffmpeg_path = Path(ffmpeg_path)
 
     def can_render(self, edit: PartEdit) -> bool:
-        """Tell whether encoding would change nothing about the pictures but their quality."""
+        """Tell whether the clip shows the source's pictures unchanged: only these can be copied."""
         source = edit.source
         return (
             source.demuxer in _DEMUXERS

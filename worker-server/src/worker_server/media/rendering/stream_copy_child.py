@@ -45,7 +45,7 @@ _TAGS = (
     "video_full_range_flag=0"
 )
 _MAX_SPS_ID = 31
-_THREADS = 2  # fixed: total work is the same, and a single clip is done sooner
+_THREADS = 2  # whatever the profile says: the work is the same, and one clip is done sooner
 
 AnyPacket: TypeAlias = "Packet[Any]"
 Piece = tuple[Iterable[CodedPicture], int]
@@ -78,8 +78,8 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
 def _run_together(*commands: list[str]) -> None:
     """Run the commands side by side; raise CalledProcessError where one of them fails.
 
-    Sound takes a quarter of the edges' time, and one process does not encode it beside pictures:
-    it holds back the stream whose times are ahead.
+    Encoding the sound takes a quarter of the edges' time. A single ffmpeg would not encode both at
+    once: it holds back the stream whose times are ahead.
     """
     with ExitStack() as stack:
         processes = []
@@ -224,13 +224,13 @@ def _decoded_s(packet: AnyPacket) -> Fraction:
 
 
 def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
-    """Decode the whole clip.
+    """Decode the whole clip as a check.
 
-    Raises Unsuitable at the first warning, and unless frame k is the k-th.
+    Raise Unsuitable at the first warning, or where the k-th frame has another time than place k.
     """
     reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
     times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
-    # Deblocking is a fifth of the work, and cannot reveal a damaged stream.
+    # Skip deblocking: it is a fifth of the work, and cannot reveal a damaged stream.
     how = ["-threads", str(_THREADS), "-skip_loop_filter", "all"]
     command = [*reader, *local_input(output, "mov", *how), "-map", "0:v"]
     command += ["-fps_mode", "passthrough", *times, "-f", "null", "-"]
@@ -251,7 +251,7 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
 
 
 def _frame_of_line(line: bytes, rate: Fraction) -> int | None:
-    """Return the frame index of a progress line; None for any other line, a warning."""
+    """Return the frame index in a line `shown=…`; None for any other line, which is a warning."""
     match = _SHOWN.match(line)
     return frame_index(int(match[1]) * Fraction(match[2].decode()), rate) if match else None
 

@@ -1,4 +1,4 @@
-"""Counts the frames of a part that its source does not give whole."""
+"""Counts the damaged frames of a part in its source."""
 
 from collections.abc import Iterator
 from typing import Any

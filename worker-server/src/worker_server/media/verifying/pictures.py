@@ -29,7 +29,7 @@ _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit luma below which a picture counts as flat
 _NEAR_FRAMES = 2  # decoding from a key frame this close costs little
 _SEAM_FRAMES = 12  # the most frames to decode before a join of copied and encoded ones
-_SAME_RATE = Fraction(101, 100)
+_SAME_RATE = Fraction(101, 100)  # average rates up to this factor apart count as equal
 _MAX_REORDER = 32  # frames, the most a decoder delays output
 
 
@@ -81,7 +81,7 @@ class _Video:
         return rate is not None and rate > self.rate * _SAME_RATE
 
     def _is_past(self, decoded: Sequence[VideoFrame], frame: int) -> bool:
-        """Tell whether a picture behind `frame` was decoded; they come in the order of showing."""
+        """Tell whether a picture after `frame` was decoded; they come in presentation order."""
         last = decoded[-1].pts if decoded else None
         return last is not None and self._frame_of(last) > frame
 
@@ -93,7 +93,7 @@ class _Video:
 def is_comparable(edit: PartEdit) -> bool:
     """Tell whether pictures must be the same: deinterlacing and tone mapping change them.
 
-    Nor are matrices compared that are converted outside of this process.
+    Colour matrices that only zscale reads are not compared either: PyAV's filters lack it.
     """
     return not edit.source.interlaced and not colour.needs_zimg(edit.source)
 
@@ -101,11 +101,12 @@ def is_comparable(edit: PartEdit) -> bool:
 def differing_frames(
     source: InputContainer, clip: InputContainer, clip_keys: Sequence[int], edit: PartEdit
 ) -> list[int]:
-    """Return the frames of the part, of those compared, whose picture in the clip is another.
+    """Compare a few frames; return those of the part, from 0, whose picture in the clip differs.
 
     `clip_keys` are the clip's key frames, sorted, by their index in the clip. Compared are the
-    part's first key frame in the source, the one near its middle and the last, where the clip has a
-    key frame too, and both sides of a seam near one; else the frame that costs least.
+    part's first key frame in the source, the one near its middle and the last, if the clip has a
+    key frame near, and both sides of seams near key frames. Else the frame that costs least to
+    decode.
     """
     shown = _video(source, edit.source.video_index, edit.source.origin_s, edit)
     made = _video(clip, clip.streams.video[0].index, Fraction(0), edit)
@@ -215,7 +216,7 @@ def _upright_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
 def _on_background(
     picture: VideoFrame, to_thumbnail: Sequence[tuple[str, str]], edit: PartEdit
 ) -> bytes:
-    """Return the thumbnail of a picture with alpha, with the background where it is clear."""
+    """Return the thumbnail of a picture with alpha, blended with the background."""
     weigh = [
         ("scale", colour.scale_input(edit.source)),
         ("format", "gbrap"),
@@ -249,7 +250,7 @@ def _orientation(picture: VideoFrame) -> Iterator[tuple[str, str]]:
 
 
 def _filtered(picture: VideoFrame, filters: Sequence[tuple[str, str]]) -> bytes:
-    """Return the packed RGB values of a picture behind filters that end in a thumbnail."""
+    """Return the packed RGB values of a picture after filters that end in a thumbnail."""
     graph = Graph()
     last = graph.add_buffer(
         width=picture.width,
@@ -271,7 +272,7 @@ def _filtered(picture: VideoFrame, filters: Sequence[tuple[str, str]]) -> bytes:
 
 
 def _outside_watermark(edit: PartEdit) -> bytes | None:
-    """Return 1 for each value of a thumbnail that no watermark touches; None where all are so."""
+    """Return a mask of a thumbnail's values: 0 under the watermark, else 1; None without one."""
     mark = edit.brand.watermark
     if mark is None:
         return None
@@ -291,7 +292,7 @@ def _outside_watermark(edit: PartEdit) -> bytes | None:
 def _correlation(left: bytes, right: bytes, seen: bytes | None) -> float:
     """Return Pearson's correlation of two thumbnails, of the values that are `seen`.
 
-    It is 1 where neither has any contrast.
+    It is 1 where neither has contrast, 0 where only one has.
     """
     if seen is not None:
         left, right = bytes(compress(left, seen)), bytes(compress(right, seen))

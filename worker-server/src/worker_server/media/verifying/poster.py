@@ -16,7 +16,7 @@ from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
 
 MAX_WIDTH = 640
 _JPEG_SCALE = 4  # ffmpeg's -q:v scale, 2 (best) to 31
-# Key frames that are decoded, until one of them is neither dark nor without contrast.
+# How many key frames are decoded at most, until one has contrast.
 _CANDIDATES = 3
 _MIN_CONTRAST = 100  # variance of 8-bit brightness
 
@@ -41,7 +41,7 @@ def _candidates(
 ) -> Iterator[VideoFrame]:
     """Yield pictures until one has contrast: key frames, or the first picture and the middle one.
 
-    An encoded clip of less than 250 frames has no other key frame of its content than the first.
+    x264 writes a key frame at least every 250 frames, and in shorter content often only the first.
     """
     first, end = edit.frames_before, edit.frames_before + edit.part.frame_count
     middle = (first + end) // 2
@@ -56,7 +56,7 @@ def _candidates(
 
 
 def _picture(clip: InputContainer, frame: int, rate: Fraction) -> VideoFrame | None:
-    """Decode from the key frame at or before `frame` to `frame`; no other picture will do."""
+    """Return the picture of `frame`, decoded from the key frame before; None if it is not there."""
     stream = clip.streams.video[0]
     context: Any = stream.codec_context
     tick_s = Fraction(stream.time_base or 1)

@@ -12,19 +12,19 @@ from av.container import InputContainer
 
 from worker_server.media.model.edit import PartEdit
 
-_SHARES = (Fraction(1, 2), Fraction(1, 4), Fraction(3, 4))
-_LONGEST_S = Fraction(1, 2)
-_LEAD_S, _GAP_S = Fraction(1, 5), Fraction(1, 50)
+_SHARES = (Fraction(1, 2), Fraction(1, 4), Fraction(3, 4))  # where in the part to measure, in turn
+_LONGEST_S = Fraction(1, 2)  # of one measurement
+_LEAD_S, _GAP_S = Fraction(1, 5), Fraction(1, 50)  # to seek ahead; a longer gap ends a piece
 # AAC encoders cut off high frequencies: only those below half of this rate are compared.
 _RATE = 24_000
-# Encoders clip sound that is louder than full scale, and lose its level.
+# Encoders clip samples beyond full scale: with more than this share of them the level changes.
 _MAX_BEYOND = 0.01
 # ffmpeg's AAC encoder lowers a frame with a sample beyond 0.95, so that none is clipped
-# (CLIPPING_THRESHOLD in libavcodec/aacenctab.h): noise by up to 6 dB. Without its high frequencies
-# the peak of such a frame is lower.
+# (CLIPPING_THRESHOLD in libavcodec/aacenctab.h): noise by up to 6 dB. The limit here is lower, as
+# resampling to `_RATE` removes high frequencies and so lowers the peak.
 _LOWERED_PEAK = 0.6
 _QUIET = 1e-4  # mean square, -40 dB: below, codec noise dominates
-_SILENT = 1e-8
+_SILENT = 1e-8  # stands for 0, which has no logarithm
 _MAX_DIFFERENCE_DB = 2.5
 _MAX_LOWERED_DB = 10.0
 
@@ -32,8 +32,9 @@ _MAX_LOWERED_DB = 10.0
 def level_difference_db(
     source: InputContainer, clip: InputContainer, edit: PartEdit
 ) -> float | None:
-    """Return by how much the clip is louder than its source throughout; None if it is not.
+    """Return by how much louder (below 0: quieter) the clip is than its source, else None.
 
+    None if the levels agree at any place measured, or fewer than two places can be measured.
     More than two channels are mixed, which changes levels: they are not compared.
     """
     if edit.source.audio_channels not in (1, 2):
@@ -64,7 +65,7 @@ def _mean_square(samples: "array[float]") -> float:
 
 
 def _is_beyond_full_scale(samples: "array[float]") -> bool:
-    """Tell whether an encoder would clip more of the samples than leaves their level as it is."""
+    """Tell whether so many samples are beyond full scale that clipping changes their level."""
     return sum(abs(sample) > 1 for sample in samples) > _MAX_BEYOND * len(samples)
 
 

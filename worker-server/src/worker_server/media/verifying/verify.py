@@ -20,7 +20,7 @@ from worker_server.media.process.child import (
 _CHILD = "worker_server.media.verifying.verify_child"
 _LIMITS = ChildLimits(cpu_s=60, memory_bytes=1024**3, file_bytes=1)
 _TIMEOUT_S = 60.0
-_MAX_APART_S = Fraction(50, 1000)
+_MAX_APART_S = Fraction(50, 1000)  # between the lengths of picture and sound
 # Share of a part's frames, documented in docs/formats.md.
 _MAX_CONCEALED_SHARE = Fraction(1, 10)
 # Tolerance for rounding to ticks of the MP4 time scale.
@@ -29,7 +29,7 @@ _CLOCK_S = Fraction(1, 1000)
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What is stored of a clip once it is good."""
+    """The facts of a verified clip."""
 
     size_bytes: int
     frames: int

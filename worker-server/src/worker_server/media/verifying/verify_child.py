@@ -84,7 +84,7 @@ def _damaged_frames(edit: PartEdit) -> int:
 
 
 def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[str, Any]:
-    """Compare the clip with its source; what the source hides from comparison is skipped."""
+    """Compare the clip with its source; where that cannot be read, there is no difference."""
     differences: dict[str, Any] = dict(_NO_DIFFERENCES)
     try:
         with open_source(edit.source_path, edit.source.demuxer) as source:
@@ -98,7 +98,7 @@ def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[
 
 
 def _edited_s(audio: "av.AudioStream", end_s: Fraction) -> Fraction:
-    """AAC ends on whole packets; the edit list says how much of the last one is heard."""
+    """Return when the sound ends: AAC fills its last packet, and the edit list cuts that off."""
     if audio.duration and audio.time_base:
         return min(end_s, audio.duration * audio.time_base)
     return end_s
