@@ -34,9 +34,10 @@ class EditError(MediaError):
 
 
 class EncodeFailed(MediaError):
-    """An encoder ended without a clip; `retryable` says whether another attempt can help.
+    """An encoder, or another process that reads the source, ended without its result.
 
-    `str()` adds the end of standard error, which names the system's files and is for the log only.
+    `retryable` says whether another attempt can help. `str()` adds the end of standard error, which
+    names the system's files and is for the log only.
 
     Codes: `encoder_killed`, `encoder_stalled`, `encoder_timeout`, `encoder_out_of_memory`,
     `encoder_failed`, `clip_too_large`, `probe_timeout`, `storage_full`, `source_damaged`.
@@ -65,7 +66,7 @@ class RendererDeclined(EncodeFailed):
 
 
 class MediaProcessCrashed(MediaError):
-    """A child process crashed or did not start, which should happen with no video.
+    """A child process crashed or did not start: a fault of the system, or of this video alone.
 
     The code is `internal_error`; the job replaces it by `decoder_crashed` where the worker's
     self-test passes. `str()` has the end of the child's standard error, for the log.

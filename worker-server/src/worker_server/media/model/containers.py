@@ -37,7 +37,7 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
 
 
 def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:
-    """Return the file's URL, or a file object by which libavformat reads all of an odd file."""
+    """Return the file's URL; for a joined MPEG-TS or a cut-off MP4, a file object that mends it."""
     if demuxer == "mpegts":
         pieces = pieces_of(path)
         if any(piece.pids for piece in pieces):

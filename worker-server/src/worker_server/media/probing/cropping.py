@@ -22,7 +22,7 @@ _ENTRY_BYTES = 78  # fixed fields of VisualSampleEntry (ISO/IEC 14496-12, 12.1.3
 def shown_box(
     container: InputContainer, path: Path, demuxer: str, video: VideoStream
 ) -> Box | None:
-    """Return the box that the container shows of each picture; None for all, or a wrong box."""
+    """Return the box that the container shows of each picture; None if it is all, or invalid."""
     coded_w, coded_h = video.codec_context.width, video.codec_context.height
     number = [each.index for each in container.streams.video].index(video.index)
     if demuxer == "matroska":

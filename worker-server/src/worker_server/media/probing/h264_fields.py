@@ -16,11 +16,11 @@ class Bits:
     """Reads a raw byte sequence payload bit by bit."""
 
     def __init__(self, unit: bytes) -> None:
-        data = unit.replace(b"\0\0\3", b"\0\0")
+        data = unit.replace(b"\0\0\3", b"\0\0")  # emulation prevention
         self._value, self._left = int.from_bytes(data), 8 * len(data)
 
     def read(self, count: int) -> int:
-        """Return the next bits; zeros behind the end."""
+        """Return the next bits as an integer; beyond the end they are 0."""
         self._left -= count
         shifted = self._value >> self._left if self._left >= 0 else 0
         return shifted & ((1 << count) - 1)

@@ -134,7 +134,7 @@ def _is_mpegts(head: bytes) -> bool:
 
 
 def _is_mpegps(head: bytes) -> bool:
-    """Tell whether a pack starts the file, or several follow: recordings may begin inside one.
+    """Tell whether a pack starts the file, or several follow, as in cut recordings and Video CDs.
 
     The marker bits of a pack's clock are checked (ISO/IEC 13818-1, 2.5.3.3; 11172-1, 2.4.3.2).
     """

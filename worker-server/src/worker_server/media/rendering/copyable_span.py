@@ -16,7 +16,7 @@ from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, header
 # 1080p30); sources above it are encoded. Small pictures need more bits for each pixel.
 _MAX_BITS_PER_PIXEL = Fraction(35, 100)
 _MIN_LIMIT_BITS_PER_S, _MAX_BITS_PER_S = 2_000_000, 24_000_000
-_MIN_SHARE = Fraction(1, 4)  # of the part; less is not worth encoding edges and sound apart
+_MIN_SHARE = Fraction(1, 4)  # of the part; less does not pay for encoding the edges separately
 _BASELINE, _MAIN, _HIGH = 66, 77, 100
 _MAX_LEVEL = 52  # level_idc of level 5.2, which hardware decoders accept
 
