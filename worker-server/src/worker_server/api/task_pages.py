@@ -27,6 +27,8 @@ from worker_server.db import PreparedQuery, fetch_json
 SCAN_LIMIT = 5000
 # `tasks.*` does not include xmin, a system column.
 _COLUMNS = "tasks.*, tasks.xmin AS row_xmin"
+# In a page's version where another page follows.
+_GOES_ON = "goes on"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ class Page:
     end: Position | None
 
     @property
-    def row_versions(self) -> list[str]:
-        """What the page's tag is made of."""
-        return [task["row_version"] for task, _ in self.tasks]
+    def version(self) -> list[str]:
+        """What the page's tag is made of: its rows' versions, and whether it has a next page."""
+        rows = [task["row_version"] for task, _ in self.tasks]
+        return rows if self.end is None else [*rows, _GOES_ON]
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,18 @@ def fetch_page(request: PageRequest) -> Page:
     if request.where.text is not None:
         documents, last = documents["tasks"], documents["scanned_to"]
     tasks: list[ListedTask] = documents or []
-    if len(tasks) == request.limit:
+    if len(tasks) > request.limit:
+        tasks = tasks[: request.limit]
         last = tasks[-1]
     end = Position(last["created_us"], uuid.UUID(last["id"])) if last else None
     return Page([(task, totals_of(task)) for task in tasks], end)
 
 
-def fetch_row_versions(request: PageRequest) -> list[str]:
-    """Return what the page's tag is made of, for a fraction of the page's cost."""
+def fetch_version(request: PageRequest) -> list[str]:
+    """Return the page's `version`, for a fraction of the page's cost."""
     shape, values = _shape(request)
-    return fetch_json(_versions_query(shape), *values) or []
+    rows: list[str] = fetch_json(_versions_query(shape), *values) or []
+    return rows if len(rows) <= request.limit else [*rows[: request.limit], _GOES_ON]
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ def _shape(request: PageRequest) -> tuple[_Shape, list[object]]:
     }
     conditions = {name: value for name, value in values.items() if value is not None}
     shape = _Shape(request.newest_first, tuple(conditions))
-    return shape, [request.owner_id, request.limit, *conditions.values()]
+    # One row more than is shown tells whether another page follows.
+    return shape, [request.owner_id, request.limit + 1, *conditions.values()]
 
 
 @cache
@@ -209,7 +215,7 @@ def _where_clause(shape: _Shape) -> str:
 
 
 def _number(shape: _Shape, condition: str) -> int:
-    """Return the number of the condition's value: $1 is the owner, $2 the length of the page."""
+    """Return the number of the condition's value: $1 is the owner, $2 how many rows are read."""
     return 3 + shape.conditions.index(condition)
 
 

@@ -10,7 +10,7 @@ from idrl_common.paging import next_link, read_page
 from worker_server.api import queries, services, tags
 from worker_server.api.queries import PartTotals
 from worker_server.api.schemas import EventListing, Listing, event_document, task_document
-from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_row_versions
+from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_version
 from worker_server.errors import FailureCode
 from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.events import Event
@@ -41,12 +41,12 @@ def page_response(
     page_request = _page_request(owner_id, query)
     # With `q`, the page's end depends on tasks not on it, so its tag is known only afterwards.
     if tags.is_conditional() and query.q is None:
-        tag = tags.weak_tag(fetch_row_versions(page_request), blocked_by)
+        tag = tags.weak_tag(fetch_version(page_request), blocked_by)
         if tags.is_known(tag):
             return tags.not_modified(tag)
     page = fetch_page(page_request)
-    versions = page.row_versions if query.q is None else [*page.row_versions, str(page.end)]
-    tag = tags.weak_tag(versions, blocked_by)
+    version = page.version if query.q is None else [*page.version, str(page.end)]
+    tag = tags.weak_tag(version, blocked_by)
     if tags.is_known(tag):
         return tags.not_modified(tag)
     documents = [
