@@ -28,7 +28,7 @@ IdColumn = InstrumentedAttribute[uuid.UUID]
 
 
 class CursorInvalid(Exception):
-    """Not a cursor, or one of another owner or another query."""
+    """The text is no cursor, or its checksum is that of another owner or another query."""
 
     def __init__(self) -> None:
         super().__init__("This is no cursor of this list; begin without one.")
@@ -55,7 +55,7 @@ class Position:
 def newest_first(
     rows: Select[Row], columns: tuple[TimeColumn, IdColumn], limit: int, after: Position | None
 ) -> Select[Row]:
-    """Return the first of the rows behind the position; they are in order of the two columns."""
+    """Return at most `limit` rows after the position, in descending order of the two columns."""
     if after is not None:
         rows = rows.where(tuple_(*columns) < (after.created_at, after.row_id))
     return rows.order_by(*(column.desc() for column in columns)).limit(limit)

@@ -81,8 +81,8 @@ class CheckoutLimit:
 def _refuse_closed(driver: Any) -> None:  # noqa: ANN401 # psycopg2's
     """Have the pool make a new connection where the server has closed this one.
 
-    An idle connection is readable only then, so no query to the server is needed, which might
-    hang.
+    An idle connection becomes readable only when the server closes it. A poll of its socket
+    therefore replaces the usual test query, which might hang.
     """
     poll = select.poll()
     poll.register(driver.fileno(), select.POLLIN)

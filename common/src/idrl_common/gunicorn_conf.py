@@ -26,10 +26,10 @@ threads = 8
 # Longer than the 60 s for which nginx keeps idle connections, so that nginx closes them first.
 keepalive = 75
 graceful_timeout = 10
-# Not below nginx's limits: nginx refuses with a problem document, gunicorn with HTML.
+# Not below nginx's limits: nginx refuses with 414 or 431, gunicorn's refusals all become 400.
 limit_request_line = 8190
 limit_request_fields = 32768
-# Not used here, and its default path is the same for all servers of a user.
+# The control socket is not used, and all gunicorns of a user would share its default path.
 control_socket_disable = True
 
 
@@ -48,8 +48,8 @@ class logger_class(Logger):  # type: ignore[misc] # noqa: N801 # gunicorn looks 
 def _write_problem(connection: socket.socket, status: int, reason: str, _: str) -> None:
     """Answer a request that gunicorn cannot parse with a problem, as everything else is answered.
 
-    nginx lets through what gunicorn does not, a control byte in a header. It follows the
-    X-Accel-Redirect to its own problem, which has the request id that its log has.
+    nginx passes on some requests that gunicorn refuses, such as a control byte in a header. By the
+    X-Accel-Redirect nginx answers with its own problem, whose request id is the one in its log.
     """
     code = "bad_request" if status < 500 else "not_implemented"
     detail = "This is not a well-formed HTTP request."
@@ -63,7 +63,7 @@ def _write_problem(connection: socket.socket, status: int, reason: str, _: str) 
     gunicorn.util.write_nonblock(connection, "\r\n".join([*lines, "", ""]).encode() + body)
 
 
-# gunicorn has no setting for it: its workers look this name up in the module.
+# gunicorn has no setting for error pages: its workers look up `write_error` in this module.
 gunicorn.util.write_error = _write_problem
 
 

@@ -136,7 +136,7 @@ def install(app: Flask, service: str) -> None:
 
 @lru_cache(1024)
 def _timer(service: str, method: str, endpoint: str | None, status: int) -> Histogram:
-    """Return the histogram of such requests; the lookup of the library is slower."""
+    """Return the histogram of such requests, cached: prometheus_client's `labels` is slower."""
     return _seconds.labels(
         service, method if method in _METHODS else "other", endpoint or "none", str(status)
     )
@@ -224,7 +224,7 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         build, started, checks, up, process_started = self.describe()
         build.add_metric([__version__, self._status.revision], 1)
-        # gunicorn's main process: its workers come and go.
+        # The start of the parent, gunicorn's main process: workers come and go.
         if "gunicorn" in sys.modules and (at := processes.started_at(os.getppid())):
             started.add_metric([self._status.service], at)
         for name, failure in self._failures().items():

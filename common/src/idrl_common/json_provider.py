@@ -20,5 +20,5 @@ class _Provider(DefaultJSONProvider):
 
 
 def install(app: Flask) -> None:
-    """Make it the JSON provider of the app."""
+    """Make `_Provider` the JSON provider of the app."""
     app.json = _Provider(app)

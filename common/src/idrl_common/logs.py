@@ -73,7 +73,7 @@ def configure(service: str, level: str = "INFO") -> None:
             json_serializer=_as_json,
         )
     )
-    # Its log lines contain whole URLs, and a query may hold a secret.
+    # urllib3 logs whole URLs, whose query may hold a secret.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -84,7 +84,7 @@ def configure(service: str, level: str = "INFO") -> None:
 def install(app: Flask) -> None:
     """Write one line for every request: never its query, its body, or a header but traceparent.
 
-    It names the account, and the code of a refusal. Needs `request_ids`.
+    The line names the account, and the code of a refusal. Needs `request_ids`.
     """
 
     @app.after_request

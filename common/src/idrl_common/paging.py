@@ -1,6 +1,6 @@
 """Pages of lists: `max`, `cursor`, and `Link` where there is more.
 
-The list of tasks, a page of which may end early where a search stops, makes its own pages.
+The list of tasks makes its own pages, since a search may stop before a page is full.
 """
 
 import uuid
@@ -33,7 +33,7 @@ class _Created(Protocol):
 
 Row = TypeVar("Row")
 CreatedRow = TypeVar("CreatedRow", bound=_Created)
-# Returns so many rows at most, behind the position where there is one.
+# Takes a limit and a position: returns at most so many rows, those after the position if any.
 RowsAfter = Callable[[int, Position | None], Sequence[Row]]
 
 

@@ -58,7 +58,7 @@ class DatabaseSettings(BaseSettings):
 
     @property
     def database_url(self) -> "URL":
-        """The URL for SQLAlchemy; gives up connecting after 5 s, and soon notices a cut."""
+        """The URL for SQLAlchemy; gives up connecting after 5 s, a dead connection after 25 s."""
         from sqlalchemy import URL  # imported late: checking settings needs no SQLAlchemy
 
         return URL.create(
@@ -74,8 +74,8 @@ class DatabaseSettings(BaseSettings):
                 "keepalives_idle": "10",
                 "keepalives_interval": "5",
                 "keepalives_count": "3",
-                # Keepalives are silent while something sent is not acknowledged, and the server
-                # cannot end that.
+                # TCP sends no keepalive probes while sent data is unacknowledged, and
+                # statement_timeout runs on the server, out of reach then.
                 "tcp_user_timeout": "15000",
             },
         )
@@ -92,7 +92,7 @@ class AppSettings(DatabaseSettings):
 
     @property
     def database_url(self) -> "URL":
-        """The same, and a statement takes at most 10 s."""
+        """The URL of DatabaseSettings, with a limit of 10 s for each statement."""
         limits = "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s"
         return super().database_url.update_query_dict({"options": limits})
 

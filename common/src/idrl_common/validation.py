@@ -14,7 +14,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # A body of nothing but unknown fields must not be answered with a larger one.
 _MAX_FIELD_ERRORS = 20
-# pydantic describes all errors or none, at some 20 µs each, and no other thread runs meanwhile.
+# pydantic describes all errors or none, at some 20 µs each, while it holds the GIL.
 _MAX_DESCRIBED_ERRORS = 1000
 _MAX_DESCRIBED_ERRORS_OF_ITEM = 20
 _MAX_FIELD_NAME_LENGTH = 64

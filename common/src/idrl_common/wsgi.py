@@ -15,7 +15,7 @@ _SLASHES = re.compile("/{2,}")
 _CHUNK_BYTES = 64 * 1024
 # nginx's general limit of a body (client_max_body_size).
 _DRAINED_BYTES = 1024 * 1024
-# An app sets this in `environ` where a body may be slow: its rest is read behind the response.
+# An app sets this in `environ` where a body may be slow: the rest is read after the response.
 DRAIN_AFTERWARDS = "idrl.drain_afterwards"
 
 
