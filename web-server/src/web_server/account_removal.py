@@ -11,10 +11,10 @@ from web_server.gateway import TasksService, TasksUnavailable
 from web_server.models import User
 from web_server.token_signer import TokenSigner
 
-# With a call of the tasks service that hangs this stays below the 15 s that a call may take.
+# Plus one hanging call of the tasks service this stays below the 15 s that a request may take.
 _REMOVAL_S = 8
 _BETWEEN_ROUNDS_S = 0.25
-# Of this process: the accounts that a call is deleting.
+# Ids of the accounts that a call in this process is deleting.
 _under_way: set[int] = set()
 _lock = threading.Lock()
 _NO_DEFAULT = b'{"brand_id": null}'
@@ -34,10 +34,10 @@ def remove(
 
     Raise BadCredentials where the password is no longer that of `user`.
 
-    One call at a time does so: it may take long, and threads are few. All its tokens and keys end
-    first: a script that goes on posting would keep it from ending. Calls that are under way may
-    still add something: the account goes only where nothing is left, and nothing can be added
-    afterwards.
+    Only one call at a time deletes an account, since it may hold a thread for seconds. The tokens
+    and keys end first: a script that goes on posting would keep the account from becoming empty.
+    Calls that are under way may still add something, so the account is deleted only once nothing
+    is left; nothing can be added afterwards.
     """
     with _lock:
         if user.id in _under_way:

@@ -59,7 +59,7 @@ def change_profile(user: User, username: str | None = None, email: str | None = 
         current = get_user(user.id)
         if email is not None and current.password_hash != user.password_hash:
             raise BadCredentials
-        # Nothing is raised where the other account was deleted meanwhile.
+        # refuse_taken raises nothing where the other account was deleted meanwhile.
         refuse_taken(username or current.username, email or current.email, except_user_id=user.id)
     return get_user(user.id)
 

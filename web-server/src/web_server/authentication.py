@@ -118,9 +118,9 @@ class Authenticator:
         return identity
 
     def act_for(self, user_id: int) -> bool:
-        """Let the current request's call to the tasks service be the account's; False: gone.
+        """Forward the current request as this account; return False where it no longer exists.
 
-        For requests that prove in another way what they may ask for.
+        For share links, whose own token proves what the request may ask for.
         """
         account = self._accounts(user_id)
         if account is not None:
@@ -167,7 +167,7 @@ def _reads_account_now() -> bool:
 
 
 def _note_use(sha256: str) -> Update:
-    """Return the statement that notes a key's use, to _USE_S."""
+    """Return the statement that notes a key's use, at most once in _USE_S."""
     before = func.now() - timedelta(seconds=_USE_S)
     is_old = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < before)
     used = update(ApiKey).where(ApiKey.key_sha256 == sha256, is_old)

@@ -61,7 +61,7 @@ _RESPONSE_HEADERS = (
 )
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
-# Paths that the service takes for a brand's or a webhook's id where the method is another one.
+# With any other method the tasks service would take the last word for a brand's or webhook's id.
 _METHODS_OF = {
     "/brands/default": ("GET", "HEAD", "PUT"),
     "/webhooks/callback-secret": ("GET", "HEAD", "POST", "DELETE"),
@@ -72,7 +72,7 @@ _FILE = re.compile(
     rf"{_CLIP.pattern}(/poster\.jpg)?|/(tasks|batches)/[0-9A-Za-z-]+/(clips\.zip|contact-sheet\.jpg)"
 )
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
-# Free space that is left to the clips that nginx is still writing, which it does not count.
+# Kept free for clips that nginx is still writing: max_size of its cache does not count them.
 _RESERVED_BYTES = 2 * 1024**3
 _PROBE_TIMEOUT_S = 2.7
 # nginx then waits up to 8 s for the clip, and a call is answered within 15 s. The tasks service
@@ -163,7 +163,7 @@ class TasksService:
     ) -> BaseHTTPResponse:
         """Return the answer, its body still to be read; raise TasksUnavailable or TasksTimeout.
 
-        Without a `timeout` the call waits for a service that restarts: it has got nothing so far.
+        Without a `timeout` the call waits for a restarting service, which has received none of it.
         """
         began = time.monotonic()
         while True:
@@ -209,7 +209,7 @@ class TasksService:
             raise
         except HTTPError as error:
             if isinstance(reason := getattr(error, "reason", error), SSLError):
-                # A wrong setting of the operator's: callers only learn "unavailable".
+                # The operator's mistake, so it is logged: callers only learn "unavailable".
                 _log.warning("TLS verification of the tasks service failed: %s", reason)
             raise TasksUnavailable from error
         self._answered_at = time.monotonic()
@@ -265,7 +265,7 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     def check_upload_access(upload_id: str = "") -> Response:
         """Answer nginx's authorization subrequest for /uploads with the tasks service's token.
 
-        What cannot be identified was refused with 401 before.
+        A caller without a valid token or key was refused with 401 before this view.
         """
         if upload_id:  # sent by nginx's @web_refusal, to get the body of a refusal
             raise NotFound

@@ -60,7 +60,7 @@ def create_user(
     """
     refuse_taken(username, email)
     password_hash = hash_password(password)  # takes long, so before the transaction begins
-    # A violated index would be an error, with the email and the hash in PostgreSQL's log.
+    # ON CONFLICT: a unique violation would put the email and the hash into PostgreSQL's log.
     user = (
         insert(User)
         .values(username=username, email=email, password_hash=password_hash, role=role)

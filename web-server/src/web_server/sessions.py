@@ -1,7 +1,7 @@
 """Tokens of log-ins, each signed while its account is locked.
 
-So a new password, a logout or another role that comes at once ends the token or refuses it: none
-has been signed by what was true before and has a later time.
+The lock orders the signing against a new password, a logout or another role. Either the token is
+signed first, and its `iat` lies before the new `tokens_valid_after`; or signing sees the change.
 """
 
 from idrl_common.token_verifier import Identity, token_refused

@@ -18,7 +18,7 @@ class Settings(AppSettings):
 
     jwt_private_key: Pem
     tasks_url: HttpUrl = HttpUrl("http://127.0.0.1:5004")
-    # The authority of the tasks service's certificate, for https; else the machine's own list.
+    # PEM file of the CA of the tasks service's certificate, for https; unset: the system's CAs.
     tasks_ca: FilePath | None = None
     tasks_connect_timeout_s: WaitS = 2
     tasks_timeout_s: WaitS = 12
