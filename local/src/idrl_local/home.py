@@ -120,7 +120,7 @@ class Home:
         if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
             return path
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-        # Of the user of the processes: root asks about them too.
+        # The owner of the run folder, not the caller: root asks about the user's processes too.
         owner = self.run.stat().st_uid if self.run.exists() else os.getuid()
         folder = Path(tempfile.gettempdir()) / f"idrl-{owner}-{digest}"
         return _private_folder(folder, owner) / "supervisor.sock"

@@ -137,12 +137,12 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
 
 
 def _throw_away_damaged(server: Path, folder: Path) -> None:
-    """Remove a file that a power cut damaged: Redis would not start, and wake-ups are resent."""
+    """Remove an AOF that a power cut damaged: Redis would not start; wake-ups are sent again."""
     if not folder.exists():
         return
     manifest = folder / "appendonly.aof.manifest"
-    # The server is the checker as well, if it is called so; an empty list of files is good enough
-    # for it.
+    # redis-server acts as redis-check-aof when argv[0] has that name. The checker accepts an empty
+    # manifest, so that is tested here.
     command = [server.name.replace("-server", "-check-aof"), str(manifest)]
     has_files = manifest.exists() and manifest.stat().st_size
     if (

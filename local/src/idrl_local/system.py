@@ -59,7 +59,7 @@ def up(
 
 
 def _start_programs(installation: Installation, say: Say, undo: ExitStack) -> None:
-    """Start them; raise SystemFailed, where a program is late after cancelling `undo`."""
+    """Start all; raise SystemFailed. If one is only late, the others go on: `undo` is cancelled."""
     try:
         _start(installation, say)
     except supervision.ProgramLate as error:
