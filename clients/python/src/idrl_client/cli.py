@@ -248,7 +248,7 @@ def main() -> NoReturn:
         command = fault.ctx.command_path if fault.ctx else "idrl"
         output.say(f"idrl: {fault.format_message().rstrip('.')}: see `{command} --help`")
         code = _USAGE
-    except (KeyboardInterrupt, click.Abort) as fault:  # click makes the second of the first
+    except (KeyboardInterrupt, click.Abort) as fault:  # click raises Abort for an interrupt
         output.say("; ".join(filter(None, ("idrl: interrupted", str(fault.__cause__ or "")))))
         code = _INTERRUPTED
     except BrokenPipeError:  # the reader has closed the pipe, as in `idrl ls | head`

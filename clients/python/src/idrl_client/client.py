@@ -28,7 +28,7 @@ _MAX_BRAND_BYTES = 32 * 1024 * 1024
 class Client:
     """Speaks for one account. Every method raises a kind of IdrlError.
 
-    `key` is one of `POST /me/keys` or a token of `POST /auth/login`.
+    `key` is an API key from `POST /me/keys`, or a token from `POST /auth/login`.
     """
 
     def __init__(self, base_url: str, key: str | None = None, *, patience_s: float = 60.0) -> None:
@@ -93,7 +93,7 @@ class Client:
         return cast("Task", document(answer))
 
     def start_task(self, task_id: str) -> TaskWithParts:
-        """Begin a planned task; of one that was begun before nothing changes."""
+        """Start a planned task; a task that was started before stays as it is."""
         answer = self.connection.call("POST", f"{_path(task_id)}/start")
         return cast("TaskWithParts", document(answer))
 
@@ -127,7 +127,7 @@ class Client:
         self.connection.call("DELETE", _brand_path(brand_id))
 
     def default_brand(self) -> DefaultBrand:
-        """Return which brand tasks have that name none."""
+        """Return the brand of tasks that name none."""
         return cast("DefaultBrand", self._get("/brands/default"))
 
     def set_default_brand(self, brand_id: str) -> DefaultBrand:
@@ -158,7 +158,7 @@ def _as_parts(fields: Mapping[str, str | float]) -> dict[str, tuple[None, str]]:
 
 
 def _contents(files: Mapping[str, Path]) -> dict[str, tuple[str, bytes]]:
-    """Return the files of a form in memory: a busy system has them sent again."""
+    """Return a form's files, read into memory so that they can be sent again to a busy system."""
     left_bytes, contents = _MAX_BRAND_BYTES, {}
     for field, path in files.items():
         try:
