@@ -40,7 +40,7 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="tiny sources: shows that everything runs, and no more"
     )
     arguments = parser.parse_args()
-    if find_spec("matplotlib") is None:  # now, and not after an hour
+    if find_spec("matplotlib") is None:  # checked now, not after an hour of measuring
         parser.error("matplotlib is not installed; `make bench` installs it")
     if arguments.video and not arguments.video.is_file():
         parser.error(f"there is no file {arguments.video}")

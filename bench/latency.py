@@ -36,7 +36,7 @@ _WARM_UPS = 4  # each child process of the fetch worker has run once
 _POLL_S = 0.002
 _START, _END = "202 → encoder running, without the download", "encoder's end → first byte"
 _ALL = "202 → first byte"
-_CHECK = "decoder opens the clip"  # only that of a copied clip
+_CHECK = "decoder opens the clip"  # a step of copied clips only
 _START_GOAL_S, _END_GOAL_S = 0.150, 0.300
 _MIB = 1024**2
 

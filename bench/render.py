@@ -61,7 +61,7 @@ def run(options: Options) -> Report:
 
 
 def _middle(parts: list[PartEdit]) -> PartEdit:
-    """The first part needs no seek, the last one is short."""
+    """Return the middle part: the first one needs no seek, the last one is short."""
     return parts[len(parts) // 2]
 
 

@@ -1,4 +1,4 @@
-"""A million rows: a list's cost beside one of ten tasks, a claim's by rows and owners."""
+"""The cost of lists and claims with a million rows, against few rows and by number of owners."""
 
 import statistics
 import time
@@ -182,7 +182,7 @@ def _claim_times_ms(app: Flask, claim: Callable[[str, float], object]) -> list[f
 
 
 def _insert_waiting_rows(system: Stack, count: int, owners: int) -> None:
-    """As many tasks wait as parts; the parts belong to tasks of a hundred parts."""
+    """Insert `count` queued tasks and as many waiting parts, a hundred to a task."""
     system.execute("TRUNCATE tasks, parts CASCADE")
     system.execute(
         _TASKS.format(first=1, owners=owners, count=max(count // 100, owners), status="processing")

@@ -47,6 +47,6 @@ def _start(sandbox: str, files: ChildFiles) -> Sample:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    # What other programs on the machine change little.
+    # Processor time: other programs on the machine change it little.
     cpu_s = usage.ru_utime + usage.ru_stime
     return {"wall_ms": wall_s * 1000, "cpu_ms": cpu_s * 1000}

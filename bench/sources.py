@@ -119,7 +119,7 @@ def _lavfi_input(spec: Spec) -> tuple[list[str], str]:
 
 
 def _footage(spec: Spec) -> tuple[list[str], str]:
-    """Forth and back, so without a cut; cropped to the size, with light noise as a camera's."""
+    """Play forth and back, without a cut; crop to the size; add light noise like a camera's."""
     w, h = spec.width, spec.height
     graph = (
         "split[a][b];[b]reverse[back];[a][back]concat,loop=-1:size=1000,"
