@@ -12,7 +12,7 @@ import urllib3
 from chaos.target import Target
 
 _THREADS = 10
-# With Retry-After: of nginx for the web app, and of the web app for the tasks service.
+# Both have Retry-After: nginx answers for an absent web app, the web app for the tasks service.
 _REFUSED = (502, 503)
 
 
