@@ -20,7 +20,7 @@ _OTHERS = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename IN ('web', 'worker');"
 )
-# No worker runs in a system that was just restored, which is no failure of an attempt.
+# Leases of the dump are cleared: their workers do not run here, and no attempt has failed by that.
 _RESET_ROWS = """
     DELETE FROM tasks WHERE id::text IN (SELECT name FROM outcome WHERE what = 'deleted');
     UPDATE tasks SET status = 'canceling'

@@ -43,7 +43,7 @@ locals {
       idrl-data-disk     = "/dev/disk/by-id/google-share"
     })
   }
-  # A block or none.
+  # One element or none, for a dynamic block: the time limit is optional.
   run_limits = var.max_run_hours > 0 ? [var.max_run_hours * 3600] : []
 }
 
@@ -88,7 +88,7 @@ resource "google_compute_instance" "role" {
 
   service_account {
     email = google_service_account.role[each.key].email
-    # The account's own rights decide what it may do.
+    # The widest scope, since the IAM roles of the service account decide what it may do.
     scopes = ["cloud-platform"]
   }
 

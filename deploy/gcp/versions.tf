@@ -13,7 +13,7 @@ provider "google" {
   project = var.project
   region  = var.region
   zone    = local.zone
-  # A person's own credentials belong to no project; some of the services ask for one.
+  # User credentials belong to no project, and some Google APIs demand one for their quota.
   billing_project       = var.project
   user_project_override = true
   default_labels = {

@@ -12,7 +12,7 @@ DATABASE = "10.77.4.2"
 # A host on the internet: it calls the web machine, and serves the videos.
 WORLD, WORLD_GATEWAY = "10.77.5.2", "10.77.5.1"
 WORKER_SUBNET = "10.77.2.0/24"
-# Of every network on Google Cloud, unless it is made with another.
+# The default of networks on Google Cloud.
 MTU = 1460
 
 

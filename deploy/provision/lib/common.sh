@@ -11,7 +11,7 @@ RENDER_BRIDGE=idrl-render
 # How long anything that this machine has to wait for may take: the database, the share, secrets,
 # the first answer.
 IDRL_WAIT_S=${IDRL_WAIT_S:-600}
-# A startup script has none, and docker wants one.
+# A startup script has no HOME, and docker needs one.
 export HOME="${HOME:-/root}"
 
 say() {

@@ -2,8 +2,8 @@
 # The schema of the database, which the web machine brings up to date before it starts.
 
 # migrate RELEASE REVISION OWNERS_PASSWORD WEBS_PASSWORD WORKERS_PASSWORD: run the migration until
-# the database takes it; each try waits a minute for a connection. The owner's password lies in
-# psg/.env for as long only.
+# the database takes it; each try waits a minute for a connection. The owner's password is in
+# psg/.env only meanwhile.
 migrate() {
 	migration=$1/psg
 	trap 'rm -f "$migration/.env"' EXIT

@@ -20,7 +20,7 @@ pull_image() {
 		"$IDRL_OPT/releases/${1##*:}/images" 2>/dev/null)
 	[ -n "$reference" ] || return 1
 	say "pulling $1"
-	# The login, for an hour, is in a folder of its own.
+	# The login, valid for an hour, goes into a temporary folder instead of root's configuration.
 	login=$(mktemp -d)
 	pulled=no
 	if {

@@ -97,7 +97,7 @@ ExecReload=$IDRL_OPT/current/deploy/provision/compose up -d --remove-orphans
 ExecStop=$IDRL_OPT/current/deploy/provision/compose stop
 TimeoutStartSec=900
 TimeoutStopSec=120
-# Until what it needs is there: the share, a registry.
+# Try again until the share and the registry answer.
 Restart=on-failure
 RestartSec=10
 
@@ -115,7 +115,7 @@ start_services() {
 		systemctl restart idrl.service ||
 			fail services_not_started "systemd goes on trying; see: journalctl -u idrl.service"
 	fi
-	# This machine's own services: the certificate is for another name.
+	# --insecure: the certificate of this machine's own services is for another name.
 	curl --silent --output /dev/null --noproxy '*' --insecure --fail --max-time 10 --retry 1000 \
 		--retry-delay 2 --retry-all-errors --retry-max-time "$IDRL_WAIT_S" "$1/health" ||
 		fail services_not_healthy \

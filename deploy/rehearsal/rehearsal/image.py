@@ -139,7 +139,7 @@ def _leave_out_packages(work: Work) -> None:
         if not list(cached.glob(f"{name}_*.deb")):
             subprocess.run(["apt-get", "-qq", "update"], check=False, capture_output=True)
             subprocess.run(["apt-get", "-qq", "download", name], cwd=cached, check=True)
-    # Nothing runs in the tree that could be stopped.
+    # Exit code 101 forbids package scripts to stop services: none runs in the tree.
     policy = work.tree / "usr" / "sbin" / "policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
@@ -221,7 +221,7 @@ def _load_images(work: Work) -> None:
         _build_release(engine, work)
         engine.docker("rmi", "--force", _BASES[0], "idrl-standin:debian", "idrl-standin:bare")
         engine.docker("image", "prune", "--force")
-    # It was made on another machine: the networks are those machines' own.
+    # The build host's networks; each machine makes its own.
     shutil.rmtree(work.tree / "var/lib/docker/network")
 
 

@@ -128,7 +128,7 @@ class Network:
             run("ip", "-n", _NAMESPACE, *command)
 
     def _make_rules(self) -> None:
-        # As some hosts of the internet do: who sends too much at once never learns of it.
+        # As some hosts of the internet do, drop the ICMP reply: senders of too large packets learn nothing.
         _iptables(
             *("--append", "OUTPUT", "--protocol", "icmp"),
             *("--icmp-type", "fragmentation-needed", "--jump", "DROP"),
