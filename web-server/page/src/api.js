@@ -19,19 +19,21 @@ export class ApiError extends Error {
   }
 }
 
-/** nginx answers sooner where the system behind it does not. */
+/** Time-out of a GET or HEAD. nginx answers sooner (504) if the service behind it hangs, so this one only
+ * ends calls over a dead network. */
 const READ_MAX_MS = 60_000;
 
 /** @type {{prompt: null | (() => Promise<void>)}} */
 const login = { prompt: null };
 
-/** Set what is to be done where a call needs a log-in. @param {() => Promise<void>} prompt */
+/** Set the function that asks the user to log in; it is called when a call gets 401.
+ * @param {() => Promise<void>} prompt */
 export function onLoginNeeded(prompt) {
   login.prompt = prompt;
 }
 
 /**
- * Make one call and return its answer; raise ApiError. A 401 waits for a log-in, then repeats.
+ * Make one call and return its answer; raise ApiError. After a 401, wait for a log-in and repeat the call.
  * @param {string} method
  * @param {string} path
  * @param {any} [body]
@@ -44,14 +46,14 @@ export async function call(method, path, body, options = {}) {
     return { status: answer.status, data: await contentOf(answer, method), headers: answer.headers };
   }
   const error = await failure(answer);
-  // A wrong password in a form is no ended session.
+  // bad_credentials: a wrong password in a form; the session has not ended.
   if (answer.status !== 401 || error.code === "bad_credentials" || options.anonymous || !login.prompt) throw error;
   await login.prompt();
   return call(method, path, body, options);
 }
 
-/** Return the document of an answer, or null. One that breaks off is no answer, nor is the page that
- * a network with a log-in of its own puts in its place. @param {Response} answer @param {string} method */
+/** Return the JSON of a response, or null. Raise ApiError with status 0 if it is incomplete, or is not
+ * JSON: a captive portal answers 200 with its own log-in page. @param {Response} answer @param {string} method */
 async function contentOf(answer, method) {
   if (answer.status === 304 || method === "HEAD") return null;
   if (!(answer.headers.get("Content-Type") || "").includes("json")) {
@@ -65,7 +67,7 @@ async function contentOf(answer, method) {
   }
 }
 
-/** Tell whether the same call may succeed a little later. @param {ApiError} error */
+/** Tell whether the error is transient: the same call may succeed a little later. @param {ApiError} error */
 export const isPassing = (error) => error.status === 0 || error.status >= 500;
 
 /** @param {string} path */
@@ -89,7 +91,8 @@ async function send(method, path, body, given) {
   }
 }
 
-/** Where a network went away without a word, no answer and no error comes. @param {number} ms */
+/** Return a signal that aborts a call after `ms`: over a dead network `fetch` gets no response and no error.
+ * @param {number} ms */
 function abortedAfter(ms) {
   const controller = new AbortController();
   setTimeout(() => controller.abort(), ms);

@@ -1,5 +1,5 @@
 // @ts-check
-// The shell: header, navigation, the screen of the place, the log-in dialog.
+// The page's frame: header, navigation, the screen that the URL's hash names, the log-in dialog.
 import { useEffect } from "preact/hooks";
 import { isHelpOpen, listen } from "./keys.js";
 import { connection, usePolled } from "./poll.js";
@@ -19,9 +19,9 @@ import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
 
 const READY_MS = 60_000;
 
-/** The page: a share link's where the URL has one, else the account's. */
+/** The whole page: that of a share link if the URL is one (/s/…), else that of the account. */
 export function App() {
-  language.value; // rendered again in another language
+  language.value; // read to subscribe: render again when the language changes
   return sharePath ? html`<${SharedPage} />` : html`<${OwnPage} />`;
 }
 
@@ -61,7 +61,7 @@ function OwnPage() {
   `;
 }
 
-/** Until it is known who is logged in. */
+/** Shown until GET /me has answered who is logged in. */
 function Start() {
   if (!startError.value) return html`<p class="hidden" aria-busy="true">${t("loading")}</p>`;
   return html`<main><h1>idrl</h1><${Failure} error=${startError.value} /><p>${t("start.waits")}</p></main>`;
@@ -109,7 +109,8 @@ const SECTIONS = new Map(Object.entries({ new: NewTask, tasks: Tasks, brand: Bra
 /** @type {Map<string, any>} */
 const ONE = new Map(Object.entries({ task: Task, batch: Batch }));
 
-/** Return the section that an address is in; what no section has is the first one's. @param {string} [name] */
+/** Return the section of the navigation that a screen belongs to; for an unknown name `new`.
+ * @param {string} [name] */
 function sectionOf(name = "new") {
   if (ONE.has(name)) return "tasks";
   return SECTIONS.has(name) ? name : "new";

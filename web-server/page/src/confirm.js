@@ -1,5 +1,5 @@
 // @ts-check
-// What cannot be undone is confirmed first.
+// Dialogs and buttons that ask for confirmation before an action that cannot be undone.
 import { useSignal } from "@preact/signals";
 import { Dialog, html } from "./ui.js";
 import { t } from "./words.js";
@@ -16,9 +16,9 @@ export function ConfirmDialog({ title, means, action, keep, onSure, onClose }) {
   <//>`;
 }
 
-/** A button whose action is confirmed first; its row may be gone afterwards, and the focus with it.
- * @param {{kind: string, name: string, label: string, onSure: () => Promise<any>}} props `kind` is that
- *   of the words, `name` of the thing */
+/** A button whose action is confirmed first. If the action removes the button's row, the focus moves to <main>.
+ * @param {{kind: string, name: string, label: string, onSure: () => Promise<any>}} props `kind`: prefix of
+ *   the keys in en.json (`kind_one`, `kind_means`); `name`: name of what the action is about */
 export function ConfirmButton({ kind, name, label, onSure }) {
   const isConfirming = useSignal(false);
   const act = async () => {

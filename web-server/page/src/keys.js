@@ -1,5 +1,5 @@
 // @ts-check
-// Keys for those who do not like mice; they can be switched off in the account.
+// Keyboard shortcuts; they can be switched off on the screen "account".
 import { signal } from "@preact/signals";
 import { goTo, place } from "./router.js";
 
@@ -20,7 +20,7 @@ export function switchKeys(on) {
   try {
     localStorage.setItem("keys", on ? "on" : "off");
   } catch {
-    // Kept for this visit.
+    // Without storage the choice holds until the page is closed.
   }
 }
 
@@ -54,7 +54,7 @@ const ACTIONS = {
   k: () => step(-1),
 };
 
-/** Move the focus among the rows or cards of the screen. @param {number} by */
+/** Move the focus by so many rows or cards of the screen; false if there are none. @param {number} by */
 function step(by) {
   const items = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-row]")]);
   if (!items.length) return false;

@@ -6,7 +6,7 @@ import { start } from "./session.js";
 import { html } from "./ui.js";
 import { language, setLanguage } from "./words.js";
 
-// A file that is dropped beside its place would be shown instead of the page.
+// Without this, the browser would leave the page to show a file that is dropped outside of a file input.
 for (const type of ["dragover", "drop"]) {
   addEventListener(type, (event) => {
     const { dataTransfer, target } = /** @type {DragEvent} */ (event);
@@ -19,4 +19,4 @@ for (const type of ["dragover", "drop"]) {
 
 setLanguage(language.value);
 render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));
-if (!sharePath) start(); // who opens a share link needs no account
+if (!sharePath) start(); // a share link needs no account, so no session

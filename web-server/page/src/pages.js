@@ -1,5 +1,5 @@
 // @ts-check
-// A long list of tasks: its first page, and what the reader has asked for behind it, all of it polled.
+// A paginated list of tasks: the first page, and the further pages that "show more" has added. All are polled.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call, nextPage } from "./api.js";
@@ -8,15 +8,15 @@ import { LIVE, useAttempt } from "./ui.js";
 
 export const PAGE = 30;
 const EVERY_MS = 5000;
-/** Tasks that are over change no more; they can be deleted elsewhere. */
+/** Interval for pages whose tasks have all ended: these can still be deleted, in another tab or by the API. */
 const RARELY_MS = 60_000;
-/** The API gives no more at once. */
+/** Upper limit of the API's parameter `max`. */
 const MAX_ROWS = 1000;
 
 /** @param {any[]} tasks */
 const untilNextMs = (tasks) => (tasks.some((task) => LIVE.includes(task.status)) ? EVERY_MS : RARELY_MS);
 
-/** Rows behind another page: where that one ends, so many of them. */
+/** The rows that follow another page, polled with one call; `rows` is how many are requested. */
 class Rest extends Poller {
   rows = 0;
 
@@ -24,14 +24,16 @@ class Rest extends Poller {
     super("", untilNextMs, true);
   }
 
-  /** Where to ask, behind a page that ends in this link. @param {string} link */
+  /** Return the path that requests these rows, from the `next` link of the page before.
+   * @param {string} link */
   behind(link) {
     const { pathname, searchParams } = new URL(link, location.href);
     searchParams.set("max", String(this.rows));
     return `${pathname}?${searchParams}`;
   }
 
-  /** Add a page to the rows. @param {string} link behind which all of them are @param {any[]} tasks @param {Headers} headers */
+  /** Append a page to the rows.
+   * @param {string} link `next` link of the page before these rows @param {any[]} tasks @param {Headers} headers */
   grow(link, tasks, headers) {
     this.rows = Math.min(MAX_ROWS, this.rows + PAGE);
     this.take(this.behind(link), [...(this.state.value.value || []), ...tasks], headers);
@@ -39,7 +41,7 @@ class Rest extends Poller {
 }
 
 /**
- * Return the tasks that are shown of a list, what shows more of them, and what asks for all of them again.
+ * Return the tasks of a list that are shown, `showMore` (null at the end) and `refresh`, which polls all pages now.
  * @param {string} path of the first page, newest first
  */
 export function usePages(path) {
@@ -57,7 +59,7 @@ export function usePages(path) {
     isShown.current = false;
     rests.peek().forEach((each) => each.stop());
   }, []);
-  // A new task moves all others by one: each page begins where the one before it ends now.
+  // A new task moves all others down by one, so each page is requested again from the new end of the one before.
   useEffect(() => {
     rests.value.forEach((each, index) => links[index] && each.moveTo(each.behind(links[index])));
     const end = links.indexOf(null);
@@ -88,14 +90,16 @@ export function usePages(path) {
   };
 }
 
-/** While the pages are asked one after the other, a row may be on two of them. @param {any[]} tasks */
+/** Remove duplicates: pages are polled at different times, so a row may be on two of them.
+ * @param {any[]} tasks */
 function unique(tasks) {
   const ids = new Set();
   return tasks.filter(({ task_id }) => !ids.has(task_id) && ids.add(task_id));
 }
 
 /** Return the rows that newer ones have pushed out of the first page.
- * @param {any[] | null} tasks the first page @param {boolean} isKept until the page behind it has them */
+ * @param {any[] | null} tasks the first page @param {boolean} isKept true until the second page has been polled
+ *   again from the first page's new end, and so contains them */
 function useDisplaced(tasks, isKept) {
   const state = useRef({ tasks: /** @type {any[]} */ ([]), displaced: /** @type {any[]} */ ([]) });
   if (tasks && tasks !== state.current.tasks) {

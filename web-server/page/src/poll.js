@@ -1,5 +1,5 @@
 // @ts-check
-// Documents that change: polled with their ETag, less often in a hidden tab.
+// Polls resources of the API with If-None-Match, less often in a hidden tab.
 import { signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, call } from "./api.js";
@@ -7,11 +7,11 @@ import { ApiError, call } from "./api.js";
 const HIDDEN_MS = 30_000;
 const MAX_MS = 30_000;
 const ended = 0;
-/** A tab makes one such call a second at most, whatever it shows. */
+/** Least time between two scheduled polls of a tab, whatever it shows. */
 const APART_MS = 1000;
 let polledAtMs = 0;
 
-/** The time of the last answer, and whether the last call for a document had none. */
+/** The time of the last answer, and whether the last poll of any path had none. */
 export const connection = signal({ lastMs: Date.now(), isLost: false });
 /** @type {Set<Poller>} */
 const unanswered = new Set();
@@ -25,7 +25,7 @@ export class Poller {
   /**
    * @param {string} path
    * @param {(data: any) => number} intervalMs how long to wait after this answer; 0 stops
-   * @param {boolean} isForEyes whether it rests while the tab is hidden
+   * @param {boolean} isForEyes whether polling pauses while the tab is hidden
    */
   constructor(path, intervalMs, isForEyes) {
     this.path = path;
@@ -37,15 +37,15 @@ export class Poller {
     this.failures = 0;
     this.isStopped = false;
     this.timer = 0;
-    /** Whether someone wants an answer to a call that begins from now on. */
+    /** Set by refresh(): one more call has to begin after the current one. */
     this.isAgain = false;
     this.polling = /** @type {Promise<number> | null} */ (null);
-    /** The path that the value is of, where it has been another one. */
+    /** The path whose answer is in `state`: after moveTo() it differs from `path` until the next answer. */
     this.answered = "";
     this.onVisible = () => document.hidden || this.refresh();
   }
 
-  /** @param {boolean} [isKnown] whether it has a value already */
+  /** @param {boolean} [isKnown] whether `state` has a value already: then the first call waits for the interval */
   start(isKnown = false) {
     this.isStopped = false;
     document.addEventListener("visibilitychange", this.onVisible);
@@ -62,7 +62,8 @@ export class Poller {
     this.refresh();
   }
 
-  /** Have this value of a path. @param {string} path @param {any} value @param {Headers} headers */
+  /** Set path and value from an answer that was fetched elsewhere.
+   * @param {string} path @param {any} value @param {Headers} headers */
   take(path, value, headers) {
     this.path = this.answered = path;
     this.tag = "";
@@ -87,7 +88,8 @@ export class Poller {
     this.pollIn(document.hidden ? Math.max(waitMs, HIDDEN_MS) : waitMs);
   }
 
-  /** One call at a time: while a system hangs they would fill the browser's connections. */
+  /** Poll until no newer answer is wanted, one call at a time: against a hanging server, parallel calls would
+ * use up the browser's connections. */
   async pollUntilCurrent() {
     let waitMs = ended;
     while (this.isAgain) {
@@ -97,7 +99,7 @@ export class Poller {
     return waitMs;
   }
 
-  /** Poll in some time, or as soon as the tab's last call is long enough ago. @param {number} waitMs */
+  /** Poll after `waitMs`, or later so that the tab's polls stay APART_MS apart. @param {number} waitMs */
   pollIn(waitMs) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
@@ -134,7 +136,8 @@ export class Poller {
     }
   }
 
-  /** One service may answer while another one does not. @param {boolean} isAnswered */
+  /** Record whether this path's last poll was answered: one service may answer while another does not.
+   * @param {boolean} isAnswered */
   note(isAnswered) {
     if (isAnswered || this.isStopped) unanswered.delete(this);
     else unanswered.add(this);
@@ -154,8 +157,8 @@ export class Poller {
 }
 
 /**
- * Return the new value, made of the old one's objects where they are equal: what shows one that is
- * the same object is not rendered again.
+ * Return the new value, with the old value's objects wherever both are deeply equal: a component whose
+ * props are the same object is not rendered again.
  * @param {any} old @param {any} value @returns {any}
  */
 export function keepSame(old, value) {

@@ -1,14 +1,15 @@
 // @ts-check
 import { signal } from "@preact/signals";
 
-/** The place in the page: `["task", id]` of `#/task/id`. */
+/** The screen that the URL's hash names: `#/task/id` gives `["task", id]`. */
 export const place = signal(parse());
 
 function parse() {
   return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decoded);
 }
 
-/** A URL that was cut off may end within a percent-encoded character. @param {string} text */
+/** Decode, or return the text as it is: a truncated URL may end within a percent-encoded character.
+ * @param {string} text */
 function decoded(text) {
   try {
     return decodeURIComponent(text);
@@ -20,7 +21,7 @@ function decoded(text) {
 addEventListener("hashchange", () => {
   place.value = parse();
   document.querySelector("main")?.focus();
-  scrollTo(0, 0); // a browser keeps how far the screen before was scrolled
+  scrollTo(0, 0); // otherwise the previous screen's scroll position stays
 });
 
 /** @param {string[]} parts */

@@ -1,5 +1,5 @@
 // @ts-check
-// Who is logged in, by a cookie that scripts cannot read; it is renewed while the page is visible.
+// Who is logged in. The token is in an HttpOnly cookie; it is renewed while the page is visible.
 import { signal } from "@preact/signals";
 import { ApiError, call, get, isPassing, onLoginNeeded } from "./api.js";
 
@@ -9,9 +9,9 @@ const MAX_PAUSE_MS = 10_000;
 /** @typedef {{user_id: number, username: string, email: string, role: string, sample_url?: string | null}} User */
 /** @type {import("@preact/signals").Signal<User | null>} */
 export const user = signal(null);
-/** `start`: not known yet; `out`; `in`; `expired`: a call waits for a log-in. */
+/** `start`: not known yet; `out`: logged out; `in`: logged in; `expired`: calls wait for a new log-in. */
 export const state = signal("start");
-/** Why it is not known yet who is logged in. */
+/** The error of the last GET /me while `state` is `start`. */
 export const startError = signal(/** @type {ApiError | null} */ (null));
 /** Whether the request to log out has failed. */
 export const isStillIn = signal(false);
@@ -28,7 +28,7 @@ export async function start() {
   });
   if (channel) channel.onmessage = (event) => event.data === "out" && ended();
   setInterval(() => renew(), 60_000);
-  // Without a log-in so far the call would only fail.
+  // If this browser has never logged in, GET /me would only give 401.
   if (!hasLoggedIn()) {
     state.value = "out";
     return;
@@ -36,7 +36,7 @@ export async function start() {
   for (let failures = 0; state.value === "start"; failures += 1) await recognize(failures);
 }
 
-/** Learn who is logged in: a system that does not answer just now has ended no session.
+/** Ask GET /me who is logged in. A transient error does not end the session; the caller tries again.
  * @param {number} failures so far */
 async function recognize(failures) {
   try {
@@ -49,7 +49,7 @@ async function recognize(failures) {
   }
 }
 
-/** @param {number} ms at most: a network that is there again is used at once */
+/** Wait `ms`, or less if the browser comes online again. @param {number} ms */
 function pause(ms) {
   return new Promise((resolve) => {
     setTimeout(resolve, ms);
@@ -62,7 +62,7 @@ function storeLoggedIn(isIn) {
   try {
     localStorage.setItem("session", isIn ? "1" : "");
   } catch {
-    // Without storage each start of the page tries the session cookie.
+    // Without storage, hasLoggedIn() is true and each start of the page calls GET /me.
   }
 }
 
@@ -98,7 +98,7 @@ export async function signUp(account) {
   await logIn(account.email, account.password);
 }
 
-/** End all sessions of the account; one that was not ended must not look as if it were. */
+/** End all sessions of the account. If the call fails, stay logged in and show that (`isStillIn`). */
 export async function logOut() {
   isStillIn.value = false;
   try {
@@ -111,7 +111,7 @@ export async function logOut() {
   }
 }
 
-/** Show the log-in, here and in the other tabs: the session has ended. */
+/** Switch to the log-in screen, here and in the browser's other tabs, after the session has ended. */
 export function leave() {
   if (channel) channel.postMessage("out");
   ended();
@@ -125,8 +125,8 @@ export function ended() {
   state.value = "out";
 }
 
-/** Renew the session where half of its hour is over. @param {{isNeeded?: boolean}} [options] `isNeeded`
- * says that someone waits for what the page does, though it is not seen */
+/** Renew the session when RENEW_MS of its hour are over. @param {{isNeeded?: boolean}} [options] `isNeeded`:
+ * also in a hidden tab, because an upload is running */
 export async function renew({ isNeeded = false } = {}) {
   const isAtWork = isNeeded || !document.hidden;
   if (state.value !== "in" || !isAtWork || Date.now() - renewedAtMs < RENEW_MS) return;

@@ -1,5 +1,5 @@
 // @ts-check
-// Small parts that every screen uses.
+// Small components that all screens use.
 import { signal, useSignal } from "@preact/signals";
 import htm from "htm";
 import { h } from "preact";
@@ -13,8 +13,8 @@ const announced = signal({ sentence: "", atMs: 0 });
 let later = 0;
 const QUIET_MS = 5000;
 
-/** Say a sentence to readers of the screen, at most one in five seconds: of those that come too soon
- * the last one is said later. @param {string} sentence */
+/** Announce a sentence to screen readers, at most one in QUIET_MS: of sentences that come sooner only the
+ * last one is announced, later. @param {string} sentence */
 export function announce(sentence) {
   clearTimeout(later);
   const earlyMs = announced.value.atMs + QUIET_MS - Date.now();
@@ -22,13 +22,13 @@ export function announce(sentence) {
   else announced.value = { sentence, atMs: Date.now() };
 }
 
-/** A new element for each sentence: the same one twice in a row is heard twice. */
+/** The live region. Each sentence is a new element (`key`), so the same sentence twice is read out twice. */
 export function LiveRegion() {
   const { sentence, atMs } = announced.value;
   return html`<div class="hidden" role="status" aria-live="polite"><span key=${atMs}>${sentence}</span></div>`;
 }
 
-/** What went wrong; `words` has the keys of sentences that say it better than the code's own.
+/** An error as a sentence; `words` maps error codes to keys of sentences that replace the code's usual one.
  * @param {{error: import("./api.js").ApiError | null, words?: Record<string, string>}} props */
 export function Failure({ error, words = {} }) {
   if (!error) return null;
@@ -37,7 +37,8 @@ export function Failure({ error, words = {} }) {
   return html`<p class="failure" role="alert">${error.code in words ? t(words[error.code]) : sentenceOf(error.code, error.message)}${wait}${id}</p>`;
 }
 
-/** The seconds that are left, hidden from screen readers: they would read each out. @param {{untilMs: number}} props */
+/** A countdown in seconds, hidden from screen readers, which would read out each second.
+ * @param {{untilMs: number}} props */
 function Countdown({ untilMs }) {
   const until = useRef(untilMs);
   const leftS = useSignal(Infinity);
@@ -72,7 +73,7 @@ function setAttribute(element, name, value) {
   else element?.removeAttribute(name);
 }
 
-/** What sends a form, and what went wrong; a second attempt meanwhile, as by a double click, does nothing. */
+/** Return `attempt`, which runs an action, and its error. While one runs, another (a double click) does nothing. */
 export function useAttempt() {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const isBusy = useSignal(false);
@@ -92,7 +93,7 @@ export function useAttempt() {
   return { error, isBusy, attempt };
 }
 
-/** A choice of a few, as buttons. @param {any} props */
+/** Radio buttons, shown as buttons with text and an optional picture. @param {any} props */
 export function Choice({ legend, name, value, options, onChange, kind = "" }) {
   return html`<fieldset class=${`choice ${kind}`}>
     <legend>${legend}</legend>
@@ -112,11 +113,11 @@ export function Bar({ value, label }) {
   return html`<progress max="100" value=${value} aria-label=${label}></progress>`;
 }
 
-/** A dialog over the page; Escape closes it where that is allowed. @param {any} props */
+/** A modal dialog. Escape closes it if there is an `onClose`. @param {any} props */
 export function Dialog({ title, onClose, children, wide = false }) {
   const element = useRef(/** @type {any} */ (null));
-  const id = useId(); // a log-in may open over another dialog
-  // Before the first paint: a key that is pressed as soon as the dialog is seen reaches it.
+  const id = useId(); // not a constant: the log-in dialog may open over another dialog
+  // Opened before the first paint, so that it gets keys that are pressed as soon as it is visible.
   useLayoutEffect(() => {
     const dialog = element.current;
     dialog.showModal();

@@ -1,5 +1,5 @@
 // @ts-check
-// Files to the system by tus 1.0: in pieces, continued where one was lost, after a reload too.
+// Uploads files by tus 1.0, in pieces; continues after a lost connection or a reload of the page.
 import { ApiError, call, isPassing } from "./api.js";
 import { renew } from "./session.js";
 
@@ -7,7 +7,7 @@ const PIECE_BYTES = 4 * 1024 * 1024;
 const MAX_PAUSE_MS = 30_000;
 const MAX_FAILURES = 40;
 const TUS = { "Tus-Resumable": "1.0.0" };
-/** Another call sends to this upload, or has sent meanwhile; or there are too many calls. */
+/** Transient: 409 the offset has changed, 423 another call sends to this upload, 429 too many calls. */
 const BUSY = [409, 423, 429];
 const KEPT = "uploads";
 
@@ -20,7 +20,7 @@ const KEPT = "uploads";
  */
 export async function upload(file, onProgress, state) {
   if (!file.size) throw new ApiError(400, { code: "source_empty" });
-  await contentOf(file, 0, 1); // a folder can be dropped, too
+  await contentOf(file, 0, 1); // fails for a folder, which can be dropped like a file
   let { path, offset } = (await begun(file)) || (await repeated(() => create(file)));
   onProgress(offset);
   while (offset < file.size && !state.isCanceled) {
@@ -57,7 +57,7 @@ async function contentOf(file, start, end) {
  * @template T
  * @param {() => Promise<T>} act
  * @param {{onPause?: () => void, afterPause?: () => Promise<any>, passing?: number[]}} [options]
- *   `passing` has more statuses that pass
+ *   `passing`: further HTTP statuses that are transient
  * @returns {Promise<T>}
  */
 export async function repeated(act, { onPause, afterPause, passing = [] } = {}) {
@@ -83,7 +83,7 @@ async function create(file) {
   return { path, offset: 0 };
 }
 
-/** Return the upload of this file that was begun before, perhaps before a reload; null without one.
+/** Return the upload of this file that was begun earlier, possibly before a reload; null if there is none.
  * @param {File} file */
 async function begun(file) {
   const path = kept()[fingerprint(file)];
@@ -99,7 +99,7 @@ async function begun(file) {
   }
 }
 
-/** Forget the upload of a file: a task has it, or it was given up. @param {File} file */
+/** Remove the stored path of a file's upload: a task uses it now, or it was aborted. @param {File} file */
 export function forget(file) {
   const { [fingerprint(file)]: _, ...others } = kept();
   keep(others);
@@ -122,7 +122,7 @@ function keep(paths) {
   try {
     localStorage.setItem(KEPT, JSON.stringify(paths));
   } catch {
-    // Without storage an upload ends with the page.
+    // Without storage an upload cannot be continued after a reload.
   }
 }
 
@@ -134,7 +134,7 @@ async function sendPiece(file, path, offset) {
   return Number(answer.headers.get("Upload-Offset"));
 }
 
-/** Return how many bytes have arrived; the last known number while nothing answers.
+/** Return how many bytes the server has; the last known number if it gives a transient error.
  * @param {string} path @param {number} known */
 async function arrivedOf(path, known) {
   try {

@@ -1,5 +1,5 @@
 // @ts-check
-// The page's words in two languages; the browser's choice first, then the reader's own.
+// The page's texts in two languages: the one that the reader has chosen, else the browser's.
 import { signal } from "@preact/signals";
 import en from "./words/en.json";
 import es from "./words/es.json";
@@ -32,7 +32,7 @@ export function setLanguage(tag) {
   try {
     localStorage.setItem("language", tag);
   } catch {
-    // A browser without storage asks again next time.
+    // Without storage the next visit begins in the browser's language.
   }
 }
 
@@ -45,7 +45,7 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
 
-/** Return the sentence for a code of the API; `detail` where a later release has more codes.
+/** Return the sentence for an error code of the API; `detail` for a code that this page does not know.
  * @param {string} code @param {string} [detail] */
 export function sentenceOf(code, detail = "") {
   const key = `code.${code}`;
@@ -78,7 +78,7 @@ export function clock(seconds) {
   return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
-/** Counts minutes, so that what tells how long ago something was is rendered again. */
+/** Changes every minute, so that components which call ago() are rendered again. */
 const minute = signal(0);
 setInterval(() => (minute.value += 1), 60_000);
 

@@ -11,7 +11,7 @@ import { Password } from "./signin.js";
 import { Copy } from "./task.js";
 import { Webhooks } from "./webhooks.js";
 
-/** These forms ask for no email. */
+/** The usual sentence for bad_credentials names the email, which these forms do not ask for. */
 const WRONG_PASSWORD = { bad_credentials: "account.wrong_password" };
 
 export function Account() {
@@ -43,7 +43,7 @@ function Usage() {
   if (!found) return html`<section aria-busy=${!error}><${Failure} error=${error} /></section>`;
   const rows = [
     ["usage.tasks", found.live_tasks, found.live_tasks_limit, String],
-    // The limit is of all that the account has stored.
+    // clips_bytes_limit applies to all files of the account, not only to clips.
     ["usage.bytes", found.clips_bytes + found.uploads_bytes + found.sources_bytes + found.brands_bytes, found.clips_bytes_limit, sizeOf],
     ...["clips", "uploads", "sources", "brands"].map((kind) => [`usage.${kind}`, found[`${kind}_bytes`], null, sizeOf]),
     ["usage.today", found.source_s_today, found.source_s_today_limit, lasting],
@@ -152,7 +152,7 @@ function DeleteAccount() {
     <//>`}`;
 }
 
-/** For managers of passwords, which want to know whose it is. */
+/** A hidden field for password managers: it tells them which account the password is for. */
 function Username() {
   return html`<input type="email" autocomplete="username" value=${user.value?.email} readonly hidden />`;
 }

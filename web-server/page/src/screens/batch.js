@@ -36,7 +36,7 @@ export function Batch({ id }) {
   </div>`;
 }
 
-/** Links to the newest batches; nothing where there are none. */
+/** Links to the newest batches; renders nothing if there are none. */
 export function LatestBatches() {
   const batches = usePolled(`/batches?max=${LAST}`, () => 0).state.value;
   if (!batches.value?.length) return null;

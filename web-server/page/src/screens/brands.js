@@ -1,5 +1,5 @@
 // @ts-check
-// What stands before, after and over the clips: a list with pictures, a form, the choice of one.
+// Brands (bumpers before and after clips, watermark): a list with previews, a form, the choice of the default.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, get } from "../api.js";
@@ -21,11 +21,11 @@ export function Brands() {
   const load = async () => {
     const before = choices.current;
     const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
-    // What was chosen since the call is newer than the answer.
+    // A choice that was made after this call began is newer than its answer.
     if (choices.current === before) chosen.value = standard.brand_id || "built-in";
     brands.value = found;
   };
-  // Not useAttempt: of two choices in a row the second one counts.
+  // Not useAttempt, which would ignore a second choice while the first is being sent.
   const attempt = async (/** @type {() => Promise<any>} */ change) => {
     error.value = null;
     try {
@@ -125,7 +125,8 @@ function NewBrand({ onMade }) {
   </form>`;
 }
 
-/** Return the form as the API takes it: shares of 1, and no file that was not chosen. @param {FormData} form @param {string} place */
+/** Return the form's fields as the API takes them: percentages as fractions of 1, no empty file fields.
+ * @param {FormData} form @param {string} place */
 function sent(form, place) {
   const body = new FormData();
   for (const name of ["name", "before_s", "after_s", "background"]) body.set(name, String(form.get(name)));

@@ -1,10 +1,10 @@
 // @ts-check
-// The fields of an edit as the API takes them, and where the API's refusals belong in the form.
+// Converts the form to the API's `edit`, and maps the API's validation errors to fields of the form.
 import { ApiError } from "../api.js";
 import { sentenceOf, t } from "../words.js";
 
-/** Return the links of a text, without empty lines and comments. A link may have blanks in it: the
- * next one begins with its scheme. @param {string} text */
+/** Return the links of a text, without empty lines and comments (#). A link may contain spaces; the
+ * next one begins where a scheme (https:) does. @param {string} text */
 export function linksOf(text) {
   return text.split("\n")
     .map((line) => line.replace(/(^|\s)#.*$/, "").trim())
@@ -19,14 +19,15 @@ export function secondsOf(text) {
   return text.trim().replace(",", ".").split(":").reduce((total, part) => total * 60 + Number(part), 0);
 }
 
-/** Return the time of a field; raise where it is none. @param {string} field @param {string} text */
+/** Return the seconds in a field's text; raise ApiError if it is not a time.
+ * @param {string} field @param {string} text */
 function timeOf(field, text) {
   const seconds = secondsOf(text);
   if (Number.isNaN(seconds)) throw refusal(field, "time_invalid");
   return seconds;
 }
 
-/** Return the segments of lines such as `1:05 - 1:25 name`; raise ApiError with the line that is none.
+/** Return the segments of lines such as `1:05 - 1:25 name`; raise ApiError for a line of another form.
  * @param {string} text */
 export function segmentsOf(text) {
   return text.split("\n").filter((line) => line.trim()).map((line, index) => {
@@ -37,7 +38,8 @@ export function segmentsOf(text) {
   });
 }
 
-/** Return the API's error for a field, for a text that cannot be sent. @param {string} field @param {string} code */
+/** Return an error as the API would give it, for a field whose text cannot be sent.
+ * @param {string} field @param {string} code */
 function refusal(field, code) {
   return new ApiError(400, { code: "invalid_body", errors: [{ field: `edit.${field}`, code, message: code }] });
 }

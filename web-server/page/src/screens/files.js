@@ -1,5 +1,5 @@
 // @ts-check
-// Files from this machine: chosen or dropped, sent one after the other, a task for each.
+// Uploads of local files, chosen or dropped: sent one after the other, a task for each.
 import { computed, effect, signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
@@ -9,17 +9,17 @@ import { announce, Bar, html } from "../ui.js";
 import { discard, forget, repeated, upload } from "../uploads.js";
 import { lasting, sentenceOf, sizeOf, t } from "../words.js";
 
-/** Statuses that say that this upload makes no task any more. */
+/** HTTP statuses of POST /tasks after which this upload can never become a task. */
 const GONE = [404, 409, 410];
 
 /**
- * `begun` tells the first bytes that this page has sent, and when; `choices` the edit of the file,
- * where the form has changed since.
+ * `begun`: time and offset when this page began to send (for the rate); `choices`: the options for this
+ * file, kept when the form was cleared after the file was added.
  * @typedef {{file: File, sentBytes: number, isWaiting: boolean, begun: {ms: number, bytes: number} | null,
  *   choices: any, taskId: string, error: string, state: {isCanceled: boolean}}} Row
  */
 
-// They go on while another screen is open.
+// Outside of the component: uploads continue while another screen is open.
 const rows = signal(/** @type {Row[]} */ ([]));
 const isSending = computed(() => rows.value.some((row) => !row.taskId && !row.error));
 
@@ -34,7 +34,8 @@ effect(() => {
   rows.value = [];
 });
 
-/** Keep the choices: the form is about to be cleared. @param {any} choices */
+/** Store the form's options in rows that are not sent yet, before the form is cleared.
+ * @param {any} choices */
 export function keepChoices(choices) {
   rows.value = rows.value.map((row) => (row.taskId || row.error || row.choices ? row : { ...row, choices }));
 }
@@ -75,7 +76,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
   const isOver = useSignal(false);
   const chooser = useRef(/** @type {any} */ (null));
   useEffect(() => () => {
-    rows.value = rows.value.filter((row) => !row.taskId); // these have been seen
+    rows.value = rows.value.filter((row) => !row.taskId); // on leaving the screen, rows that became tasks are removed
   }, []);
   const add = async (/** @type {FileList | null} */ files) => {
     const added = [...(files || [])].map((file) => ({
@@ -86,7 +87,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
     const made = rows.value.filter((row) => row.taskId);
     if (!made.length) return;
     announce(t("new.accepted"));
-    // Who has sent this file alone waits for its clips; all others stay where they are.
+    // After a single file open its task, to wait for the clips; otherwise stay on this screen.
     const [section = "new"] = place.value;
     if (rows.value.length > 1 || section !== "new" || !isOtherwiseEmpty()) return;
     onSent();
@@ -113,7 +114,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
 /** @param {Row} row */
 function cancel(row) {
   row.state.isCanceled = true;
-  if (row.error) discard(row.file); // else what sends it sees to that
+  if (row.error) discard(row.file); // a running upload() discards the file itself
   rows.value = rows.value.filter((each) => each.file !== row.file);
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-// Links become tasks: one a line, all of them together a batch.
+// The form for new tasks: links, one on each line; several links become a batch.
 import { effect, signal, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
@@ -18,11 +18,11 @@ const ASPECTS = [["16:9", 16, 9], ["9:16", 9, 16], ["1:1", 1, 1], ["4:5", 4, 5]]
 const USUAL = { part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" };
 const KEPT = "new";
 const kept = read();
-// What was typed stays while another screen is open and when the page is loaded again, until it is sent or
-// the reader logs out.
+// The form's content is kept in sessionStorage, so it survives a change of screen and a reload, until it is
+// sent or the user logs out.
 const links = signal(kept.links || "");
-/** The last content that was sent, and its Idempotency-Key: where an answer was lost, sending the same
- * again makes no second task. */
+/** The content sent last, and its Idempotency-Key: if the response was lost, sending the same content
+ * again creates no second task. */
 const sent = signal(kept.sent || { content: "", key: "" });
 const name = signal(kept.name || "");
 const edit = signal(/** @type {Record<string, any>} */ (kept.edit || USUAL));
@@ -41,11 +41,11 @@ effect(() => {
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(typed));
   } catch {
-    // Without storage it stays until the page is loaded again.
+    // Without storage the content is kept until the page is reloaded.
   }
 });
 
-/** Return what was typed in this tab before the page was loaded again. @returns {Record<string, any>} */
+/** Return the form's content that was stored in this tab before a reload. @returns {Record<string, any>} */
 function read() {
   try {
     return JSON.parse(sessionStorage.getItem(KEPT) || "{}");
@@ -65,7 +65,7 @@ export function NewTask() {
   const sentTo = (/** @type {string[]} */ ...place) => {
     announce(t("new.accepted"));
     keepChoices(item(edit.value));
-    sent.value = { content: "", key: "" }; // the same again is another request
+    sent.value = { content: "", key: "" }; // accepted: the same content again is a new request with a new key
     clear();
     goTo(...place);
   };
@@ -130,7 +130,8 @@ export function NewTask() {
   </div>`;
 }
 
-/** The first links, and each that was refused. @param {{lines: string[], errors: Record<number, string>}} props */
+/** The first SHOWN_LINES links, and all that the API refused, with the reason.
+ * @param {{lines: string[], errors: Record<number, string>}} props */
 function Lines({ lines, errors }) {
   const shown = [...lines.keys()].filter((index) => index < SHOWN_LINES || errors[index]);
   return html`<ol class="lines">${shown.map((index) => html`<li key=${index} value=${index + 1}>
@@ -144,7 +145,7 @@ function Options({ isBatch, wrong }) {
   const set = (/** @type {string} */ field) => (/** @type {any} */ value) => (edit.value = { ...edit.value, [field]: value });
   const isOpen = useRef(edit.value !== USUAL || !!name.value);
   const typed = (/** @type {string} */ field) => (/** @type {any} */ event) => set(field)(event.target.value);
-  // The browser cannot point at a field that is folded away.
+  // The browser cannot show its validation message at a field inside a closed <details>.
   const unfold = (/** @type {any} */ event) => (event.currentTarget.open = true);
   return html`<details class="options-box" open=${isOpen.current} onInvalidCapture=${unfold}>
     <summary>${t("new.options")}</summary>
@@ -204,13 +205,14 @@ function Frame({ width, height }) {
     width=${width * scale} height=${height * scale} rx="2" class="frame" /></svg>`;
 }
 
-/** Return the key of a form's content: the same content has the same one. @param {string} content */
+/** Return the Idempotency-Key of a form's content; the same content as last time has the same key.
+ * @param {string} content */
 function keyOf(content) {
   if (content !== sent.value.content) sent.value = { content, key: newKey() };
   return sent.value.key;
 }
 
-/** Return an Idempotency-Key. `randomUUID` is there on pages of https and of this machine alone. */
+/** Return an Idempotency-Key. Not by `crypto.randomUUID`: browsers have it only over https and on localhost. */
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// The parts of a task: a strip of all of them, cards, and a player that goes from one to the next.
+// The parts of a task: a timeline (Strip), cards, and a player that goes from one clip to the next.
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ApiError, call } from "../api.js";
@@ -80,7 +80,7 @@ function Player({ parts, number, onChange, onClose }) {
   useEffect(() => announce(t("part.number", { n: number + 1 })), [number]);
   const { error, attempt } = useAttempt();
   const again = useSignal(0);
-  /** A player says nothing of why: a session that has ended, a link that has expired, … */
+  /** <video> gives no reason for an error. The clip's first byte is requested to learn it (session ended, …). */
   const onError = () => attempt(async () => {
     await call("GET", part.link, undefined, { headers: { Range: "bytes=0-0" } });
     if (again.value === MAX_PLAYS) throw new ApiError(400, { code: "not_playable" });

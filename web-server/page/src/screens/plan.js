@@ -1,5 +1,5 @@
 // @ts-check
-// The plan of a task that waits for its owner: where its clips begin and end, to be changed.
+// The plan of a task with manual start: where its clips begin and end, as text that can be edited.
 import { useSignal } from "@preact/signals";
 import { ApiError, call } from "../api.js";
 import { announce, Failure, Field, html } from "../ui.js";
@@ -46,7 +46,8 @@ function linesOf(parts) {
   return parts.map((part) => `${exact(part.start_s)} - ${exact(part.end_s)} ${part.name || ""}`.trim()).join("\n");
 }
 
-/** Return the time to the millisecond: a tenth of a second is some frames. @param {number} seconds */
+/** Format a time to the millisecond; a tenth of a second would be several frames off.
+ * @param {number} seconds */
 function exact(seconds) {
   const ms = Math.round(seconds * 1000);
   const rest = String(ms % 1000).padStart(3, "0").replace(/0+$/, "");

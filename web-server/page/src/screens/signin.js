@@ -5,7 +5,7 @@ import { leave, logIn, signUp, user } from "../session.js";
 import { Dialog, Failure, Field, html } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 
-/** Passwords need these, as the API checks them. @type {[string, (password: string) => boolean][]} */
+/** The API's rules for passwords. @type {[string, (password: string) => boolean][]} */
 const RULES = [
   ["length", (password) => password.length >= 8],
   ["upper", (password) => /\p{Lu}/u.test(password)],
@@ -37,7 +37,8 @@ function moveTab(event, isNew) {
   setTimeout(() => document.getElementById(`tab-${isNew.value}`)?.focus());
 }
 
-/** The form's state, and what sends it. @param {(values: Record<string, string>) => Promise<void>} send */
+/** Return a form's state and its event handlers; `send` makes the call.
+ * @param {(values: Record<string, string>) => Promise<void>} send */
 function useForm(send) {
   const busy = useSignal(false);
   const error = useSignal(/** @type {ApiError | null} */ (null));
@@ -56,7 +57,7 @@ function useForm(send) {
     }
     busy.value = false;
   };
-  // What a field was refused for no longer holds once it is changed.
+  // The API's errors of fields are about the old values: remove them when a field changes.
   const onInput = () => {
     if (error.value?.errors.length) error.value = null;
   };
@@ -119,7 +120,7 @@ export function Password({ id, name, autocomplete, onInput, error, label = t("ac
   <//>`;
 }
 
-/** Over the page, where a token has ended: what was typed below stays. */
+/** Opens over the page when the session has expired, so that what was typed in the page is kept. */
 export function LogInDialog() {
   return html`<${Dialog} title=${t("signin.again")}>
     <p>${t("signin.expired")}</p>

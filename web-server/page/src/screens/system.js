@@ -1,5 +1,5 @@
 // @ts-check
-// How the system stands, for operators.
+// The state of the system, for operators: queues, workers, share, failures, accounts.
 import { call } from "../api.js";
 import { usePolled } from "../poll.js";
 import { Failure, html, useAttempt } from "../ui.js";

@@ -88,7 +88,7 @@ function Actions({ task, refresh }) {
   const isGone = useRef(false);
   const change = async (/** @type {() => Promise<any>} */ act) => {
     await attempt(act);
-    if (!isGone.current) refresh(); // of a deleted task that would fail
+    if (!isGone.current) refresh(); // not after a deletion: it would give 404
   };
   const share = () => change(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
   const remove = () => change(async () => {
@@ -123,7 +123,7 @@ function Actions({ task, refresh }) {
 }
 
 /** Open the phone's share sheet (Web Share API). @param {string} title @param {string} url */
-const offer = (title, url) => navigator.share({ title, url }).catch(() => {}); // closed without a choice
+const offer = (title, url) => navigator.share({ title, url }).catch(() => {}); // closed: rejects
 
 /** @param {{text: string}} props */
 export function Copy({ text }) {
@@ -132,7 +132,7 @@ export function Copy({ text }) {
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      return; // not allowed here: the text can be chosen
+      return; // the browser denies the clipboard: the user can still select the text
     }
     isCopied.value = true;
     announce(t("action.copied"));

@@ -11,11 +11,11 @@ import { repeated } from "../uploads.js";
 import { ago, clock, lasting, t } from "../words.js";
 import { LatestBatches } from "./batch.js";
 
-/** The first clip's poster is missing for as long as only later clips are done. */
+/** How often a list row requests the first clip's poster, which is missing while only later clips are done. */
 const MAX_POSTER_CALLS = 5;
 const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["planned", "planned"], ["done", "done"], ["failed", "failed"], ["canceled", "canceled"]];
 
-// What was looked for is still there when the reader comes back from a task.
+// Outside of the component: filter and search text are kept while the reader opens a task.
 const filter = signal("all");
 const text = signal("");
 const searched = signal("");
@@ -59,7 +59,7 @@ export function List({ path, isFiltered }) {
   const { error: refusal, isBusy, attempt } = useAttempt();
 
   const picked = tasks.filter((task) => chosen.value.has(task.task_id));
-  /** One after the other; what was refused stays chosen. */
+  /** Run an action on the chosen tasks, one after the other. An error ends it; that task and the rest stay chosen. */
   const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
     isConfirming.value = false;
     try {
@@ -99,7 +99,7 @@ export function List({ path, isFiltered }) {
   `;
 }
 
-/** Tell of rows that have come on top since the last answer. @param {any[] | null} tasks newest first */
+/** Announce to screen readers new rows at the top of the list. @param {any[] | null} tasks newest first */
 function useAnnouncedNews(tasks) {
   const first = useRef("");
   useEffect(() => {
@@ -155,7 +155,7 @@ function Row({ task, isChosen, onToggle }) {
   </li>`;
 }
 
-/** A picture, or a calm place where there is none (yet); with another version it is requested again.
+/** A poster, or a placeholder if there is none (yet); a new `version` requests it again.
  * @param {{src: string | false, alt?: string, version?: number}} props */
 export function Poster({ src, alt = "", version }) {
   const isBroken = useSignal(false);

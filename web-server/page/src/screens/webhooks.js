@@ -13,7 +13,7 @@ const EVENTS = ["task.done", "task.failed", "task.canceled", "task.planned", "pa
 const USUAL = 3;
 const LAST = 10;
 const UNTIL_SENT_MS = 1500;
-/** Long enough to show the result of a delivery's next attempt; later ones are minutes apart. */
+/** The list is polled while a delivery's next attempt is at most this far away; later attempts are minutes apart. */
 const SOON_MS = 60_000;
 
 export function Webhooks() {
@@ -74,7 +74,7 @@ function Webhook({ webhook, onDelete }) {
   const listing = useAttempt();
   const later = useRef(0);
   const isGone = useRef(false);
-  /** Again while one is about to be sent. */
+  /** Load the last deliveries, and again every UNTIL_SENT_MS while one is about to be sent. */
   const load = async () => {
     clearTimeout(later.current);
     deliveries.value = await get(`${webhook.link}/deliveries?max=${LAST}`);
