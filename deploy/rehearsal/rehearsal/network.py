@@ -128,7 +128,7 @@ class Network:
             run("ip", "-n", _NAMESPACE, *command)
 
     def _make_rules(self) -> None:
-        # As some hosts of the internet do, drop the ICMP reply: senders of too large packets learn nothing.
+        # As some hosts of the internet do: senders of too large packets get no ICMP reply.
         _iptables(
             *("--append", "OUTPUT", "--protocol", "icmp"),
             *("--icmp-type", "fragmentation-needed", "--jump", "DROP"),
