@@ -79,7 +79,7 @@ def _call_everything(
 ) -> None:
     until = time.monotonic() + _FROZEN_S
     history = caller.history
-    short = target.sources.named("short.mp4")
+    short = target.sources.get("short.mp4")
     calls: list[Callable[[], object]] = [
         lambda: caller.call("GET", path, path),
         lambda: caller.call("GET", "/tasks", "/tasks"),
@@ -118,7 +118,7 @@ def _under_load(
 
 def _finished_task(target: Target) -> tuple[Caller, str]:
     caller = Stream(target.installation.url, target.sources, History(), seed=1).callers[0]
-    submission = caller.submit(target.sources.named("long.mp4"))
+    submission = caller.submit(target.sources.get("long.mp4"))
     caller.client.finish(str(submission.task_id))
     return caller, f"/tasks/{submission.task_id}"
 

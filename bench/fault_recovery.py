@@ -89,7 +89,7 @@ def _caller(target: Target) -> Caller:
 
 
 def _killed(target: Target, caller: Caller, program: str, source: str) -> float:
-    submission = caller.submit(target.sources.named(source))
+    submission = caller.submit(target.sources.get(source))
     is_render = program == "render"
     query = _RENDERING if is_render else _DOWNLOADING
     wait_until(lambda: target.rows(query, submission.task_id))
@@ -105,14 +105,14 @@ def _killed(target: Target, caller: Caller, program: str, source: str) -> float:
 
 
 def _abort(target: Target, caller: Caller, reached: Callable[[Target, Submission], bool]) -> float:
-    submission = caller.submit(target.sources.named("slow.mp4"))
+    submission = caller.submit(target.sources.get("slow.mp4"))
     wait_until(lambda: reached(target, submission))
     return _seconds_until_nothing_is_left(target, caller, submission)
 
 
 def _abort_of_frozen(target: Target, caller: Caller, stopped: Sequence[str] = ()) -> float:
     """Abort a task whose worker is frozen, with these programs stopped too."""
-    submission = caller.submit(target.sources.named("slow.mp4"))
+    submission = caller.submit(target.sources.get("slow.mp4"))
     wait_until(lambda: _is_worked_on(target, submission), 300)
     frozen = [process for name in ("fetch", "render") for process in target.processes(name)]
     _signal(frozen, signal.SIGSTOP)

@@ -16,7 +16,7 @@ _PAUSE_S = 0.05
 def cut_uploads(target: Target, rounds: int) -> Figures:  # noqa: ARG001 # once is enough
     """Cut uploads off up to four times each, finish them, and compare the files on the share."""
     caller = Stream(target.installation.url, target.sources, History(), seed=1).callers[0]
-    body = target.sources.named("short.mp4").body
+    body = target.sources.get("short.mp4").body
     wrong = 0
     for _ in range(_UPLOADS):
         upload = Upload(body)

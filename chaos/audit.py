@@ -189,11 +189,11 @@ def _audit_brands(findings: Findings, target: Target) -> None:
     """Files of brands that no row names, and the other way round."""
     share = target.home.share
     files = {str(file.relative_to(share)): file for file in share.glob("brands/*/*")}
-    named = {str(path) for (path,) in target.rows(_BRAND_FILES)}
-    for name in files.keys() - named:
+    referenced = {str(path) for (path,) in target.rows(_BRAND_FILES)}
+    for name in files.keys() - referenced:
         if time.time() - files[name].stat().st_mtime > _BRAND_SETTLED_S:
             findings.add("orphan_files", name)
-    for name in named - files.keys():
+    for name in referenced - files.keys():
         findings.add("missing_files", f"{name} is not on the share")
 
 

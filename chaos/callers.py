@@ -182,7 +182,7 @@ class Stream:
         if random.random() < 0.2:
             return random.choice([each for each in self._sources.all if not each.is_good])
         name = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
-        return self._sources.named(name)
+        return self._sources.get(name)
 
     def _watch(self, caller: Caller, submission: Submission) -> None:
         if submission.task_id is None:

@@ -44,12 +44,12 @@ class Outcome:
 
     def to_json(self) -> str:
         """Return the line that a run ends with."""
-        head = {
+        summary = {
             "faults": self.injected.total(),
             "kinds": len(self.injected),
             "tasks": len(self.history.submissions),
         }
-        return json.dumps({**head, **self.findings.counts()})
+        return json.dumps({**summary, **self.findings.counts()})
 
 
 @dataclass

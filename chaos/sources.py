@@ -72,7 +72,7 @@ class Sources:
         url = self.site.add(name, body, answer_unless_away)
         self.all.append(Source(name, url, body, parts, code))
 
-    def named(self, name: str) -> Source:
+    def get(self, name: str) -> Source:
         return next(source for source in self.all if source.name == name)
 
 

@@ -38,22 +38,21 @@ def test_files_without_rows_are_orphans(system: Target) -> None:
 
 
 def test_rows_without_files_are_missing(system: Target) -> None:
-    ids = {"upload": uuid.uuid4(), "brand": uuid.uuid4()}
-    named = {name: str(value) for name, value in ids.items()}
+    ids = {"upload": str(uuid.uuid4()), "brand": str(uuid.uuid4())}
     try:
-        system.rows(f"{UPLOAD} (%s, 1, 10, 10, now() + interval '1 day')", named["upload"])
-        system.rows(f"{BRAND} (%s, 1, 'b', '{{}}', ARRAY['a.png'], 1)", named["brand"])
+        system.rows(f"{UPLOAD} (%s, 1, 10, 10, now() + interval '1 day')", ids["upload"])
+        system.rows(f"{BRAND} (%s, 1, 'b', '{{}}', ARRAY['a.png'], 1)", ids["brand"])
         assert audited(system, History()) == [
             "missing_files: brands/1/a.png is not on the share",
-            f"missing_files: uploads/{named['upload']} has not its 10 bytes",
+            f"missing_files: uploads/{ids['upload']} has not its 10 bytes",
         ]
     finally:
-        system.rows("DELETE FROM uploads WHERE id = %s", named["upload"])
-        system.rows("DELETE FROM brands WHERE id = %s", named["brand"])
+        system.rows("DELETE FROM uploads WHERE id = %s", ids["upload"])
+        system.rows("DELETE FROM brands WHERE id = %s", ids["brand"])
 
 
 def test_late_answers_and_losses_of_callers_are_findings(system: Target) -> None:
-    history, source = History(), system.sources.named("short.mp4")
+    history, source = History(), system.sources.get("short.mp4")
     history.note_call("GET", "/late", time.monotonic() - 16, 200, {})
     history.note_call("GET", "/bare", time.monotonic(), 503, {})
     history.note_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})

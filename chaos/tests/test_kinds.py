@@ -28,13 +28,13 @@ def test_tasks_end_as_expected_under_each_fault(system: Target, kind: Fault) -> 
     stream.add_webhooks(system.receiver)
     first, second, _ = stream.callers
     with census.watch_processes():
-        wanted = [each.submit(system.sources.named("long.mp4")) for each in (first, second)]
-        aborted = first.submit(system.sources.named("slow.mp4"))
-        uploaded = second.submit(system.sources.named("short.mp4"), by_upload=True)
+        wanted = [each.submit(system.sources.get("long.mp4")) for each in (first, second)]
+        aborted = first.submit(system.sources.get("slow.mp4"))
+        uploaded = second.submit(system.sources.get("short.mp4"), by_upload=True)
         wait_until(lambda: _is_rendering(system))
         _inject(system, kind, history)
         first.delete(aborted)
-        second.submit(system.sources.named("page.mp4"))
+        second.submit(system.sources.get("page.mp4"))
         second.repeat(uploaded)
         conductor.finish_submissions(stream, history)
         conductor.wait_for_quiet(system)

@@ -48,7 +48,7 @@ def test_new_processes_refuse_no_call(
     system: Target, token: str, act: Callable[[Home, str], None], program: str
 ) -> None:
     polls = Traffic(system, "/tasks", token)
-    source = system.sources.named("short.mp4").url
+    source = system.sources.get("short.mp4").url
     posts = Traffic(system, "/tasks", token, rate_per_s=10, body={"url": source})
     old = children(system, program)
     with polls.flowing(), posts.flowing():

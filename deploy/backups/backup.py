@@ -82,12 +82,12 @@ def _opened(earlier: Path) -> Folder | None:
 
 
 def _copy(
-    named: list[StoredFile], share: Path, new: Folder, previous: Folder | None
+    listed: list[StoredFile], share: Path, new: Folder, previous: Folder | None
 ) -> list[StoredFile]:
     """Link or copy all files; return those that are missing or differ from their checksum."""
     return [
         file
-        for file in named
+        for file in listed
         if new.sum_of(file.path) is None and not _link_or_copy(file, share, new, previous)
     ]
 

@@ -111,7 +111,7 @@ def test_raised_images_are_pinned_in_every_file_that_names_them(tmp_path: Path) 
     """A `docker` that knows a digest for each image, another one the second time."""
     script = CHECKOUT / "deploy" / "supply" / "raise_images.sh"
     listed = files_with_images(script.read_text())
-    named = subprocess.run(
+    tracked = subprocess.run(
         [
             "git",
             "grep",
@@ -128,7 +128,7 @@ def test_raised_images_are_pinned_in_every_file_that_names_them(tmp_path: Path) 
         text=True,
         check=True,
     ).stdout.split()
-    assert {str(path.relative_to(CHECKOUT)) for path in listed} == set(named)
+    assert {str(path.relative_to(CHECKOUT)) for path in listed} == set(tracked)
     copies = []
     for number, path in enumerate(listed):
         copies.append(tmp_path / f"{number}-{path.name}")

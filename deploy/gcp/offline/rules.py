@@ -42,8 +42,8 @@ def key_of(kind: str, values: Values) -> str:
         "google_secret_manager_secret": "secret_id",
         _REGISTRY: "repository_id",
     }
-    named = kind.startswith(("google_compute_", "google_sql_"))
-    return f"{kind}/{values[id_fields.get(kind, 'name' if named else 'id')]}"
+    has_name = kind.startswith(("google_compute_", "google_sql_"))
+    return f"{kind}/{values[id_fields.get(kind, 'name' if has_name else 'id')]}"
 
 
 def fill(project: Project, kind: str, values: Values) -> None:

@@ -30,7 +30,7 @@ _KNOWN = {
     "$gcp/": f"{CHECKOUT}/deploy/gcp/",
 }
 _VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+|\b[A-Z]{2,}\b(?!=)")
-_ENDS = ";&|()<>`\n"
+_SEPARATORS = ";&|()<>`\n"
 _ASKS_FOR_AN_ACCOUNT = "do not currently have an active account selected"
 
 
@@ -63,13 +63,13 @@ def with_values(word: str) -> str:
 
 def words_at(text: str) -> tuple[str, ...]:
     """Return the words of the command that the text begins with."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=_ENDS)
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=_SEPARATORS)
     lexer.whitespace = " \t"
     lexer.whitespace_split = True
     lexer.commenters = ""
     words: list[str] = []
     for word in lexer:
-        if word[0] in _ENDS:
+        if word[0] in _SEPARATORS:
             return tuple(words[:-1] if word[0] == ">" and words[-1] == "2" else words)
         words.append(word)
     return tuple(words)

@@ -60,15 +60,15 @@ def test_an_image_is_pulled_once_by_its_digest(machine: Machine, cloud: Cloud) -
 def test_an_image_that_cannot_be_pulled_is_built(
     machine: Machine, cloud: Cloud, cause: str
 ) -> None:
-    named = machine.opt / "releases" / "one" / "images"
+    images = machine.opt / "releases" / "one" / "images"
     if cause == "refused":
         (machine.folder / "images" / "refused").touch()
     elif cause == "no_token":
         cloud.url = "http://127.0.0.1:1"
     elif cause == "not_named":
-        named.write_text(f"web={REGISTRY}/web@{DIGEST}\n")
+        images.write_text(f"web={REGISTRY}/web@{DIGEST}\n")
     else:
-        named.unlink()
+        images.unlink()
     code, output = need_image(machine, cloud)
     assert code == 0, output
     assert "built" in machine.calls()
@@ -85,9 +85,9 @@ def test_the_release_names_its_images(machine: Machine, cloud: Cloud, file_relea
     cloud.objects["/releases/archive.tar.gz"] = file_release
     lines = ["revision=two", "archive=archive.tar.gz"]
     lines += [f"sha256={hashlib.sha256(file_release).hexdigest()}"]
-    for named in (f"web={REGISTRY}/web@{DIGEST}", ""):
-        text = "\n".join([*lines, f"image_{named}" if named else "", ""])
+    for image in (f"web={REGISTRY}/web@{DIGEST}", ""):
+        text = "\n".join([*lines, f"image_{image}" if image else "", ""])
         cloud.objects["/releases/current"] = text.encode()
         done = machine.run(PROVISION / "bootstrap", "--check", metadata_url=cloud.url)
         assert done.code == 0, done.output
-        assert (machine.opt / "releases" / "two" / "images").read_text().strip() == named
+        assert (machine.opt / "releases" / "two" / "images").read_text().strip() == image

@@ -18,9 +18,9 @@ from worker_server.media.branding.normalize import (
     BrandFault,
     BrandFileRefused,
     is_image,
-    named,
     normalize_image,
     normalize_video,
+    with_field,
 )
 from worker_server.media.branding.preview import brand_preview
 from worker_server.models import Brand
@@ -45,7 +45,7 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
         try:
             spec[field] = _normalized(draft, field, path, made)
         except BrandFileRefused as refusal:
-            raise named(refusal, field) from refusal
+            raise with_field(refusal, field) from refusal
         except WorkFailed as error:
             if isinstance(error, MediaProcessCrashed):
                 raise

@@ -32,13 +32,13 @@ def change_task(
         url = session.scalar(owned.with_for_update())
         if url is None:
             return False
-        named = dict(values)
-        if named.get("name", "") is None:
-            named["name"] = uploads.default_name(session, url) or default_name(url)
-        if named.get("keep") is False:  # starts the notice period, unless it is running
-            named["unkept_at"] = case((Task.keep, func.now()), else_=Task.unkept_at)
+        columns = dict(values)
+        if columns.get("name", "") is None:
+            columns["name"] = uploads.default_name(session, url) or default_name(url)
+        if columns.get("keep") is False:  # starts the notice period, unless it is running
+            columns["unkept_at"] = case((Task.keep, func.now()), else_=Task.unkept_at)
         changed = update(Task).where(Task.id == task_id)
-        session.execute(changed.values({**named, "updated_at": func.now()}))
+        session.execute(changed.values({**columns, "updated_at": func.now()}))
         if editor is not None:
             change_edit(session, task_id, editor, quotas)
         return True

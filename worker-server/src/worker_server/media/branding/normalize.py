@@ -95,12 +95,14 @@ def is_image(path: Path) -> bool:
     Raise BrandFileRefused for an empty file or a GIF.
     """
     with path.open("rb") as file:
-        head = file.read(16)
-    if not head:
+        first_bytes = file.read(16)
+    if not first_bytes:
         raise BrandFileRefused(BrandFault.EMPTY)
-    if head.startswith(_ANIMATED):
+    if first_bytes.startswith(_ANIMATED):
         raise BrandFileRefused(BrandFault.ANIMATED)
-    return head.startswith(_IMAGE_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return first_bytes.startswith(_IMAGE_STARTS) or (
+        first_bytes[:4] == b"RIFF" and first_bytes[8:12] == b"WEBP"
+    )
 
 
 def normalize_image(
@@ -183,6 +185,6 @@ def _refusal(error: WorkFailed) -> Exception:
     return BrandFileRefused(BrandFault.UNSUPPORTED) if is_refused else error
 
 
-def named(refusal: BrandFileRefused, field: str) -> BrandFileRefused:
+def with_field(refusal: BrandFileRefused, field: str) -> BrandFileRefused:
     """Return the refusal with `field`, the name that the file was sent under."""
     return BrandFileRefused(refusal.fault, field)

@@ -12,14 +12,14 @@ def boxes(file: BinaryIO, span: Span, wanted: bytes = b"") -> Iterator[tuple[byt
     while at + 8 <= end:
         file.seek(at)
         header = file.read(16)
-        size, kind, head = int.from_bytes(header[:4]), header[4:8], 8
+        size, kind, header_size = int.from_bytes(header[:4]), header[4:8], 8
         if size == 1:
-            size, head = int.from_bytes(header[8:16]), 16
+            size, header_size = int.from_bytes(header[8:16]), 16
         size = size or end - at
-        if size < head:
+        if size < header_size:
             return
         if kind == wanted or not wanted:
-            yield kind, (at + head, min(at + size, end))
+            yield kind, (at + header_size, min(at + size, end))
         at += size
 
 

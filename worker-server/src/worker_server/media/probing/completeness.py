@@ -53,8 +53,12 @@ def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> 
     """Return the length that the container wrote down; None where it wrote none."""
     if demuxer in ("matroska", "asf"):
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        return _matroska_duration_s(head) if demuxer == "matroska" else _asf_duration_s(head)
+            first_bytes = file.read(_HEAD_BYTES)
+        return (
+            _matroska_duration_s(first_bytes)
+            if demuxer == "matroska"
+            else _asf_duration_s(first_bytes)
+        )
     if demuxer in ("mov", "avi", "flv") and container.duration:
         return Fraction(container.duration, av.time_base)
     return None
@@ -99,19 +103,21 @@ def _has_all_bytes(path: Path, demuxer: str) -> bool:
     """Tell whether the file has all bytes that its container announces."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-        announced = _riff_end(file, size_bytes) if demuxer == "avi" else _announced(head, demuxer)
+        first_bytes = file.read(_HEAD_BYTES)
+        announced = (
+            _riff_end(file, size_bytes) if demuxer == "avi" else _announced(first_bytes, demuxer)
+        )
     return announced is not None and 0 < announced <= size_bytes
 
 
-def _announced(head: bytes, demuxer: str) -> int | None:
+def _announced(first_bytes: bytes, demuxer: str) -> int | None:
     """Return how many bytes the container says that it has."""
     if demuxer == "matroska":
-        return segment_end(head)
-    if demuxer == "asf" and (at := head.find(_ASF_PROPERTIES)) >= 0:
-        return int.from_bytes(head[at + 40 : at + 48], "little")
-    if demuxer == "flv" and (at := head.find(_FLV_FILE_SIZE)) >= 0:
-        value = head[at + len(_FLV_FILE_SIZE) :][:8]
+        return segment_end(first_bytes)
+    if demuxer == "asf" and (at := first_bytes.find(_ASF_PROPERTIES)) >= 0:
+        return int.from_bytes(first_bytes[at + 40 : at + 48], "little")
+    if demuxer == "flv" and (at := first_bytes.find(_FLV_FILE_SIZE)) >= 0:
+        value = first_bytes[at + len(_FLV_FILE_SIZE) :][:8]
         (size,) = struct.unpack(">d", value) if len(value) == 8 else (0.0,)
         return int(size) if 0 < size < 1e15 else None
     return None
@@ -132,10 +138,10 @@ def _riff_end(file: BinaryIO, size_bytes: int) -> int | None:
     return end
 
 
-def _matroska_duration_s(head: bytes) -> Fraction | None:
+def _matroska_duration_s(first_bytes: bytes) -> Fraction | None:
     """Return Duration of the segment's Info (RFC 9559, 5.1.2)."""
     scale, duration = 1_000_000, None
-    for element, content in elements(head, into=(SEGMENT, _INFO)):
+    for element, content in elements(first_bytes, into=(SEGMENT, _INFO)):
         if element == CLUSTER:
             break
         if element == _TIMESTAMP_SCALE:
@@ -147,11 +153,11 @@ def _matroska_duration_s(head: bytes) -> Fraction | None:
     return Fraction(duration) * scale / 10**9
 
 
-def _asf_duration_s(head: bytes) -> Fraction | None:
-    at = head.find(_ASF_PROPERTIES)
-    if at < 0 or len(head) < at + 92:
+def _asf_duration_s(first_bytes: bytes) -> Fraction | None:
+    at = first_bytes.find(_ASF_PROPERTIES)
+    if at < 0 or len(first_bytes) < at + 92:
         return None
-    play, _, preroll_ms, flags = struct.unpack_from("<QQQI", head, at + 64)
+    play, _, preroll_ms, flags = struct.unpack_from("<QQQI", first_bytes, at + 64)
     if flags & _ASF_BROADCAST or not play:
         return None
     return max(Fraction(0), Fraction(play, 10**7) - Fraction(preroll_ms, 1000))

@@ -40,9 +40,9 @@ def shown_box(
 def _uncropped(path: Path, number: int, width: int, height: int) -> Box:
     """Return what cropping leaves of the video track of this number."""
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        first_bytes = file.read(_HEAD_BYTES)
     tracks = []
-    for element, content in elements(head, into=(SEGMENT, _TRACKS)):
+    for element, content in elements(first_bytes, into=(SEGMENT, _TRACKS)):
         if element == CLUSTER:
             break
         if element == _TRACK:

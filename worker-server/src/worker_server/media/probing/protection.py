@@ -85,10 +85,10 @@ def _has_encrypted_track(path: Path) -> bool:
 def _has_encryption_object(path: Path) -> bool:
     """Tell whether the header of an ASF file says by which licence its content is decrypted."""
     with path.open("rb") as file:
-        head = file.read(_MAX_HEADER_BYTES)
-    at, end = _ASF_HEADER_BYTES, int.from_bytes(head[16:24], "little")
-    while at + 24 <= min(end, len(head)):
-        if head[at : at + 16] in _ASF_ENCRYPTION:
+        header = file.read(_MAX_HEADER_BYTES)
+    at, end = _ASF_HEADER_BYTES, int.from_bytes(header[16:24], "little")
+    while at + 24 <= min(end, len(header)):
+        if header[at : at + 16] in _ASF_ENCRYPTION:
             return True
-        at += max(24, int.from_bytes(head[at + 16 : at + 24], "little"))
+        at += max(24, int.from_bytes(header[at + 16 : at + 24], "little"))
     return False

@@ -79,81 +79,83 @@ def sniff(path: Path) -> str:
     kinds, `source_not_a_video` for anything else.
     """
     with path.open("rb") as file:
-        head = file.read(_FIRST_BYTES)
-        if not head:
+        first_bytes = file.read(_FIRST_BYTES)
+        if not first_bytes:
             raise SourceError("source_not_a_video", "The file is empty.")
-        if demuxer := _accepted(head):
+        if demuxer := _accepted(first_bytes):
             return demuxer
-        head += file.read(_HEAD_BYTES - _FIRST_BYTES)
-        if demuxer := _accepted(head):
+        first_bytes += file.read(_HEAD_BYTES - _FIRST_BYTES)
+        if demuxer := _accepted(first_bytes):
             return demuxer
-        if head.startswith(_JPEG):
-            head += file.read(_JPEG_BYTES)
-    raise _refusal(head)
+        if first_bytes.startswith(_JPEG):
+            first_bytes += file.read(_JPEG_BYTES)
+    raise _refusal(first_bytes)
 
 
-def _accepted(head: bytes) -> str | None:
-    return next((demuxer for demuxer, matches in _MATCHERS.items() if matches(head)), None)
+def _accepted(first_bytes: bytes) -> str | None:
+    return next((demuxer for demuxer, matches in _MATCHERS.items() if matches(first_bytes)), None)
 
 
-def _refusal(head: bytes) -> SourceError:
-    if _WEB_PAGE.match(head):
+def _refusal(first_bytes: bytes) -> SourceError:
+    if _WEB_PAGE.match(first_bytes):
         return SourceError(
             "source_is_a_web_page",
             "The address leads to a web page. Give the address of the video file itself.",
         )
-    if name := _unsupported(head):
+    if name := _unsupported(first_bytes):
         return SourceError(
             "source_format_unsupported", f"The format is not supported: {name}. {_ACCEPTED}"
         )
     return SourceError("source_not_a_video", f"The file is not a video: {_ACCEPTED}")
 
 
-def _unsupported(head: bytes) -> str | None:
+def _unsupported(first_bytes: bytes) -> str | None:
     """Return the name of the video format that is not accepted; None for no video."""
     for start, name in _KNOWN_STARTS.items():
-        if head.startswith(start):
+        if first_bytes.startswith(start):
             return name
     for unit, name in _STREAM_STARTS:
-        if unit.match(head):
+        if unit.match(first_bytes):
             return f"{name} stream without a container"
-    is_parted = head.startswith((b"--", b"\r\n--")) and b"image/jpeg" in head[:_FIRST_BYTES]
-    is_jpegs = head.startswith(_JPEG) and head.count(_NEXT_JPEG) >= _MIN_JPEGS_BEHIND
+    is_parted = (
+        first_bytes.startswith((b"--", b"\r\n--")) and b"image/jpeg" in first_bytes[:_FIRST_BYTES]
+    )
+    is_jpegs = first_bytes.startswith(_JPEG) and first_bytes.count(_NEXT_JPEG) >= _MIN_JPEGS_BEHIND
     if is_parted or is_jpegs:
         return "an MJPEG stream without a container"
-    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-    return "WebP" if is_webp and b"ANIM" in head[:64] else None
+    is_webp = first_bytes.startswith(b"RIFF") and first_bytes[8:12] == b"WEBP"
+    return "WebP" if is_webp and b"ANIM" in first_bytes[:64] else None
 
 
-def _is_mov(head: bytes) -> bool:
-    return head[4:8] in _MOV_BOXES and head[8:12] not in _PICTURE_BRANDS
+def _is_mov(first_bytes: bytes) -> bool:
+    return first_bytes[4:8] in _MOV_BOXES and first_bytes[8:12] not in _PICTURE_BRANDS
 
 
-def _is_mpegts(head: bytes) -> bool:
-    return packet_grid(head) is not None
+def _is_mpegts(first_bytes: bytes) -> bool:
+    return packet_grid(first_bytes) is not None
 
 
-def _is_mpegps(head: bytes) -> bool:
+def _is_mpegps(first_bytes: bytes) -> bool:
     """Tell whether a pack starts the file, or several follow, as in cut recordings and Video CDs.
 
     The marker bits of a pack's clock are checked (ISO/IEC 13818-1, 2.5.3.3; 11172-1, 2.4.3.2).
     """
-    return head.startswith(_PACK) or len(_PACKS.findall(head)) >= _MIN_PACKS
+    return first_bytes.startswith(_PACK) or len(_PACKS.findall(first_bytes)) >= _MIN_PACKS
 
 
-def _is_ogg(head: bytes) -> bool:
-    return head.startswith(b"OggS\x00")
+def _is_ogg(first_bytes: bytes) -> bool:
+    return first_bytes.startswith(b"OggS\x00")
 
 
-def _is_apng(head: bytes) -> bool:
+def _is_apng(first_bytes: bytes) -> bool:
     """Tell whether a PNG has several pictures: then `acTL` is before the first one's data."""
-    if not head.startswith(_PNG):
+    if not first_bytes.startswith(_PNG):
         return False
     at = len(_PNG)
-    while at + 12 <= len(head):
-        size_bytes, kind = int.from_bytes(head[at : at + 4]), head[at + 4 : at + 8]
+    while at + 12 <= len(first_bytes):
+        size_bytes, kind = int.from_bytes(first_bytes[at : at + 4]), first_bytes[at + 4 : at + 8]
         if kind == b"acTL":
-            return int.from_bytes(head[at + 8 : at + 12]) > 1
+            return int.from_bytes(first_bytes[at + 8 : at + 12]) > 1
         if kind == b"IDAT":
             return False
         at += 12 + size_bytes
@@ -162,13 +164,13 @@ def _is_apng(head: bytes) -> bool:
 
 _MATCHERS = {
     "mov": _is_mov,
-    "matroska": lambda head: head.startswith(_EBML),
-    "avi": lambda head: head.startswith(b"RIFF") and head[8:12] == b"AVI ",
-    "flv": lambda head: head.startswith(b"FLV\x01"),
-    "asf": lambda head: head.startswith(_ASF),
+    "matroska": lambda first_bytes: first_bytes.startswith(_EBML),
+    "avi": lambda first_bytes: first_bytes.startswith(b"RIFF") and first_bytes[8:12] == b"AVI ",
+    "flv": lambda first_bytes: first_bytes.startswith(b"FLV\x01"),
+    "asf": lambda first_bytes: first_bytes.startswith(_ASF),
     "mpeg": _is_mpegps,
     "ogg": _is_ogg,
-    "gif": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
+    "gif": lambda first_bytes: first_bytes.startswith((b"GIF87a", b"GIF89a")),
     "apng": _is_apng,
     "mpegts": _is_mpegts,
 }

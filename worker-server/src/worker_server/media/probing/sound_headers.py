@@ -15,33 +15,33 @@ def sound_header_reader(codec: str) -> Callable[[bytes], tuple[int, ...] | None]
     return _READERS.get(codec)
 
 
-def _aac(head: bytes) -> tuple[int, ...] | None:
-    if head[0] == 0xFF and head[1] & 0xF6 == 0xF0:  # ADTS: rate and channels
-        return head[2] >> 2 & 15, (head[2] & 1) << 2 | head[3] >> 6
-    element = head[0] >> 5
+def _aac(header: bytes) -> tuple[int, ...] | None:
+    if header[0] == 0xFF and header[1] & 0xF6 == 0xF0:  # ADTS: rate and channels
+        return header[2] >> 2 & 15, (header[2] & 1) << 2 | header[3] >> 6
+    element = header[0] >> 5
     return (element,) if element in _AAC_ELEMENTS else None
 
 
-def _ac3(head: bytes) -> tuple[int, ...] | None:
-    if head[:2] != b"\x0b\x77":
+def _ac3(header: bytes) -> tuple[int, ...] | None:
+    if header[:2] != b"\x0b\x77":
         return None
-    if head[5] >> 3 > 10:  # E-AC-3 (ETSI TS 102 366, E.1.2)
-        dependent = head[2] >> 6 == 1
-        return None if dependent else (head[4] >> 6, head[4] >> 1 & 7)
-    return head[4] >> 6, head[6] >> 5
+    if header[5] >> 3 > 10:  # E-AC-3 (ETSI TS 102 366, E.1.2)
+        dependent = header[2] >> 6 == 1
+        return None if dependent else (header[4] >> 6, header[4] >> 1 & 7)
+    return header[4] >> 6, header[6] >> 5
 
 
-def _mpeg(head: bytes) -> tuple[int, ...] | None:
-    if head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+def _mpeg(header: bytes) -> tuple[int, ...] | None:
+    if header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
-    return head[1] >> 3 & 3, head[2] >> 2 & 3, int(head[3] >> 6 == _MONO)
+    return header[1] >> 3 & 3, header[2] >> 2 & 3, int(header[3] >> 6 == _MONO)
 
 
-def _flac(head: bytes) -> tuple[int, ...] | None:
-    if head[:1] != b"\xff":
+def _flac(header: bytes) -> tuple[int, ...] | None:
+    if header[:1] != b"\xff":
         return None
-    channels = head[3] >> 4
-    return head[2] & 15, channels if channels < 8 else 1
+    channels = header[3] >> 4
+    return header[2] & 15, channels if channels < 8 else 1
 
 
 _READERS: dict[str, Callable[[bytes], tuple[int, ...] | None]] = {

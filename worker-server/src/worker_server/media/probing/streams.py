@@ -37,7 +37,8 @@ def choose_video(
     """
     # Subtitles, fonts and data do not count: they cost nothing, and a film may have a hundred.
     if len(container.streams.video) + len(container.streams.audio) > limits.max_streams:
-        raise SourceError("source_limits", f"The file has more than {limits.max_streams} streams.")
+        message = f"The file has more than {limits.max_streams} video and audio streams."
+        raise SourceError("source_limits", message)
     videos = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     if not videos:
         raise SourceError("source_has_no_video", "The file has no video in it.")
