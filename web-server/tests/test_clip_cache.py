@@ -85,6 +85,38 @@ def test_clip_without_a_sha256_tag_bypasses_the_cache(
     assert caching.get(CLIP, headers=headers).headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
 
 
+_TASK = "6f0d0b57-3c1e-4c39-9a55-0d9f0a1b2c3d"
+
+
+@pytest.mark.parametrize(
+    "task", [_TASK, _TASK.upper(), _TASK.replace("-", ""), f"%7B{_TASK}%7D", f"urn:uuid:{_TASK}"]
+)
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("parts/7", "parts/7"),
+        ("parts/7/", "parts/7"),
+        ("/parts//007///", "parts/7"),
+        ("parts/%D9%A7", "parts/7"),
+        ("parts/7/poster.jpg/", "parts/7/poster.jpg"),
+        ("clips.zip/", "clips.zip"),
+        ("contact-sheet.jpg//", "contact-sheet.jpg"),
+    ],
+)
+def test_nginx_sends_a_file_however_its_address_is_written(
+    caching: FlaskClient,
+    tasks: TasksStandIn,
+    headers: dict[str, str],
+    task: str,
+    path: str,
+    sent: str,
+) -> None:
+    """Else a slow reader takes a thread of the web app for as long as the file lasts."""
+    tasks.answer = responding(200, **{"Content-Length": "1000"})
+    to_nginx = caching.get(f"/tasks/{task}/{path}", headers=headers).headers["X-Accel-Redirect"]
+    assert to_nginx.endswith(f"/tasks/{_TASK}/{sent}")
+
+
 def test_response_without_a_body_is_sent_by_the_web_app(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:

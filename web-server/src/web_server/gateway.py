@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -69,7 +70,7 @@ _METHODS_OF = {
 _LINKS = re.compile(r"/tasks/[^/]+/links")
 # Files that nginx fetches itself: sending one takes as long as its caller is slow.
 _FILE = re.compile(
-    rf"{_CLIP.pattern}(/poster\.jpg)?|/(tasks|batches)/[0-9A-Za-z-]+/(clips\.zip|contact-sheet\.jpg)"
+    r"/(tasks|batches)/([^/]+)/(?:parts/(\d+)(/poster\.jpg)?|(clips\.zip|contact-sheet\.jpg))"
 )
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
 # Kept free for clips that nginx is still writing: max_size of its cache does not count them.
@@ -288,10 +289,22 @@ def _forward(service: TasksService, clips: Clips, rest: str) -> Response:
         request.max_content_length = MAX_BATCH_BODY_BYTES
     elif request.method in ("POST", "PATCH"):
         request.max_content_length = MAX_TASK_BODY_BYTES
-    is_download = request.method in ("GET", "HEAD") and _FILE.fullmatch(request.path)
-    if is_download and clips.accel_redirect:
-        return file_response(service, clips, request.path)
+    if clips.accel_redirect and request.method in ("GET", "HEAD") and (path := _file_path()):
+        return file_response(service, clips, path)
     return relay(service.send(request.method, _target(), request_headers(), read_body() or None))
+
+
+def _file_path() -> str | None:
+    """Return the path of the call's file as its link has it, however it is written; else None."""
+    found = _FILE.fullmatch(request.path.rstrip("/"))
+    if found is None:
+        return None
+    kind, key, number, poster, name = found.groups()
+    try:
+        rest = name or f"parts/{int(number)}{poster or ''}"
+        return f"/{kind}/{uuid.UUID(key)}/{rest}"
+    except ValueError:
+        return None
 
 
 def _allow_only(methods: Sequence[str]) -> Response:
