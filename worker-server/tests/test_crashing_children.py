@@ -6,10 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from worker_server.brand_drafts import BrandsBusy
+from worker_server.brand_making import draw_preview
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
+from worker_server.media.branding import preview
 from worker_server.media.process import child
+from worker_server.models import Brand
 from worker_server.queue import workers
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, parts_of, submit, task_of
@@ -48,6 +52,7 @@ def facts_or_crash(path, edit, **options):
 verify_child.facts_of = facts_or_crash
 serve_one_request(reply)
 """
+KILLED_VERIFIER = CRASHING_VERIFIER.replace("SIGABRT", "SIGKILL")
 BROKEN = "import no_such_library"
 
 
@@ -111,6 +116,22 @@ def test_part_that_crashes_verification_fails_at_the_second_attempt(
     assert task_of(task_id).error_code == "decoder_crashed"
 
 
+def test_verifier_that_is_killed_from_outside_rejects_no_clip(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime, run_instead: RunInstead
+) -> None:
+    """The machine is at fault, short of memory for example: as many attempts as for encoders."""
+    run_instead(VERIFY, KILLED_VERIFIER)
+    task_id = submit(f"{site}/{sample(2)}")
+    assert fetch_next(settings, runtime)
+    attempts = settings.max_attempts
+    for failures in range(1, attempts + 1):
+        let_run_out()
+        assert render_next(settings, runtime)
+        [part] = parts_of(task_id)
+        status = "waiting" if failures < attempts else "failed"
+        assert (part.status, part.failures, part.error_code) == (status, failures, "probe_timeout")
+
+
 def test_broken_worker_does_not_fail_tasks(
     settings: Settings,
     site: str,
@@ -127,3 +148,16 @@ def test_broken_worker_does_not_fail_tasks(
         task = task_of(task_id)
         assert (task.status, task.failures, task.error_code) == ("queued", 0, "internal_error")
     assert workers.liveness().faults == {runtime.worker_name: "internal_error"}
+
+
+@pytest.mark.parametrize(
+    "program", ["import os; os.kill(os.getpid(), 9)", "import time; time.sleep(9)"]
+)
+def test_preview_that_the_machine_ends_can_be_tried_again(
+    program: str, settings: Settings, run_instead: RunInstead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "_TIMEOUT_S", 0.5)
+    run_instead("worker_server.media.branding.preview_child", program)
+    brand = Brand(owner_id=1, spec={"background": "#000000"})
+    with pytest.raises(BrandsBusy):
+        draw_preview(brand, "16:9", settings.remote_folder)

@@ -46,9 +46,9 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
             spec[field] = _normalized(draft, field, path, made)
         except BrandFileRefused as refusal:
             raise with_field(refusal, field) from refusal
+        except MediaProcessCrashed:
+            raise
         except WorkFailed as error:
-            if isinstance(error, MediaProcessCrashed):
-                raise
             raise BrandsBusy("The files took too long; try again in a moment.") from error
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
@@ -78,13 +78,18 @@ def _publish(remote: Path, draft: BrandDraft, made: dict[str, Path]) -> None:
 def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
     """Return the stored brand's preview for a shape such as `16:9`, as JPEG.
 
-    Raise ShareAway where its files cannot be read.
+    Raise ShareAway where its files cannot be read, BrandsBusy where the machine takes too long,
+    MediaProcessCrashed.
     """
     width, _, height = aspect.partition(":")
     try:
         storage.require_mounted(remote)
         normalized = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
         return brand_preview(normalized, Fraction(int(width), int(height)))
+    except MediaProcessCrashed:
+        raise
+    except WorkFailed as error:
+        raise BrandsBusy("The preview took too long; try again in a moment.") from error
     except OSError as error:
         raise ShareAway("The storage does not answer just now.") from error
 

@@ -3,9 +3,10 @@
 import base64
 from fractions import Fraction
 
+from worker_server.errors import FailureCode, WorkFailed
 from worker_server.media.errors import MediaProcessCrashed
 from worker_server.media.model.brand import Brand
-from worker_server.media.process.child import Child, ChildFailed, ChildFiles, ChildLimits
+from worker_server.media.process.child import Child, ChildFailed, ChildFiles, ChildLimits, ChildLost
 
 PREVIEW_SIDE = 360  # pixels, longer side of each of the three frames
 _CHILD = "worker_server.media.branding.preview_child"
@@ -16,7 +17,8 @@ _TIMEOUT_S = 8.0
 def brand_preview(brand: Brand, aspect: Fraction) -> bytes:
     """Return the preview as JPEG, for frames of this aspect ratio.
 
-    Raise MediaProcessCrashed, or FileNotFoundError where a file of the brand is gone.
+    Raise MediaProcessCrashed, WorkFailed without an answer in time, or FileNotFoundError where a
+    file of the brand is gone.
     """
     longer, shorter = PREVIEW_SIDE, round(PREVIEW_SIDE * min(aspect, 1 / aspect) / 2) * 2
     width, height = (longer, shorter) if aspect >= 1 else (shorter, longer)
@@ -25,6 +27,9 @@ def brand_preview(brand: Brand, aspect: Fraction) -> bytes:
         with Child(_CHILD, _LIMITS) as child:
             files = ChildFiles(read=brand.files)
             answer = child.request(payload, _TIMEOUT_S, lambda: False, files)
+    except ChildLost as error:
+        sentence = "The preview took too long."
+        raise WorkFailed(FailureCode.PROBE_TIMEOUT, sentence, retryable=True) from error
     except ChildFailed as error:
         raise MediaProcessCrashed("preview", str(error)) from error
     if "missing" in answer:

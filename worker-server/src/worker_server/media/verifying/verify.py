@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from worker_server.errors import FailureCode
 from worker_server.media.errors import ClipRejected, EncodeFailed, MediaProcessCrashed
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.process.child import (
@@ -15,6 +16,7 @@ from worker_server.media.process.child import (
     ChildFailed,
     ChildFiles,
     ChildLimits,
+    ChildLost,
 )
 
 _CHILD = "worker_server.media.verifying.verify_child"
@@ -56,8 +58,8 @@ class Verifier(Child):
         """Return the facts of a clip that is exactly what the edit asks for.
 
         With `conceals` the damaged frames of the source are counted. Raise ClipRejected with every
-        difference, EncodeFailed (`source_damaged`) where too much is concealed,
-        MediaProcessCrashed, or Stopped.
+        difference, EncodeFailed (`source_damaged`) where too much is concealed, or
+        (`probe_timeout`) without an answer in time, MediaProcessCrashed, or Stopped.
         """
         if not path.is_file() or path.stat().st_size == 0:
             raise ClipRejected("There is no clip, or it is empty.")
@@ -73,6 +75,9 @@ class Verifier(Child):
             measured: dict[str, Any] = self.request(payload, _TIMEOUT_S, should_stop, files)
         except ChildCrashed as error:
             raise MediaProcessCrashed("verify", str(error)) from error
+        except ChildLost as error:
+            message = f"The clip was not verified: {error}."
+            raise EncodeFailed(FailureCode.PROBE_TIMEOUT, message, retryable=True) from error
         except ChildFailed as error:
             raise ClipRejected(f"The clip cannot be verified: {error}.") from error
         return measured
