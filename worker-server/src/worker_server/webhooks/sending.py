@@ -70,6 +70,7 @@ class Sender:
                 watchdog.check()
                 raise _failure_of(error) from None
             with contextlib.closing(response):
+                watchdog.check()  # a connection shut down within the headers reads as their end
                 return Outcome(response.status, retry_after_s=retry_after_s(response.headers))
 
 
