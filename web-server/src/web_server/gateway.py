@@ -296,10 +296,10 @@ def _forward(service: TasksService, clips: Clips, rest: str) -> Response:
 
 def _file_path() -> str | None:
     """Return the path of the call's file as its link has it, however it is written; else None."""
-    found = _FILE.fullmatch(request.path.rstrip("/"))
-    if found is None:
+    match = _FILE.fullmatch(request.path.rstrip("/"))
+    if match is None:
         return None
-    kind, key, number, poster, name = found.groups()
+    kind, key, number, poster, name = match.groups()
     try:
         rest = name or f"parts/{int(number)}{poster or ''}"
         return f"/{kind}/{uuid.UUID(key)}/{rest}"
