@@ -188,10 +188,7 @@ class PacketScanner:
                 self._scan_packet(packet)
         if self.scan.frame is None:
             self.scan.frame = next(iter(self._video.decode(None)), None)
-        if self.scan.apart_ticks > max_reorder(
-            sorted(self.scan.ticks), self._video.time_base or Fraction(1)
-        ):
-            self.scan.note("a picture's stamps contradict each other")
+        self._compare_stamps()
         streams = self._container.streams
         ends_s = [end * (streams[index].time_base or 0) for index, end in self._end_ticks.items()]
         ends_s += [sound.end_s for sound in self.scan.sounds.values()]
@@ -200,8 +197,8 @@ class PacketScanner:
 
     def _compare_stamps(self) -> None:
         scan, tick_s = self.scan, self._video.time_base or Fraction(1)
-        # Computed last: the frame duration takes long to find, and few files need it.
-        is_far = scan.apart_ticks * tick_s > _MAX_REORDER_S
+        # Sorting the stamps to find a frame's duration takes long, and few files need it.
+        is_far = scan.apart_ticks > int(_MAX_REORDER_S / tick_s)
         if is_far and scan.apart_ticks > max_reorder(sorted(scan.ticks), tick_s):
             scan.note("a picture's stamps contradict each other")
 
