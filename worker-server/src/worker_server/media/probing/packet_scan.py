@@ -20,10 +20,10 @@ from worker_server.media.probing.stream_headers import (
     header_reader,
     headers_of_extradata,
     length_size_of,
-    resizes_between_key_frames,
 )
 from worker_server.media.probing.streams import check_side
 from worker_server.media.probing.timestamps import STANDING_PACKETS, typical_step
+from worker_server.media.probing.vp9_headers import resizes_between_key_frames
 
 # If no frame was decoded after this many packets, none will be.
 _MAX_FRAMES_UNDECODED = 900
@@ -298,7 +298,7 @@ class PacketScanner:
         if self._read_headers is None:
             return
         if not packet.is_keyframe:
-            if self._codec == "vp9" and resizes_between_key_frames(bytes(memoryview(packet)[:8])):
+            if self._codec == "vp9" and resizes_between_key_frames(bytes(packet), self._headers):
                 self.scan.resizes = True
                 self.scan.note("the picture's size changes")
             return

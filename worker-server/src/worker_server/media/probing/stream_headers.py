@@ -6,6 +6,8 @@ Decoding every frame would find the same, at a hundred times the cost.
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from worker_server.media.probing.vp9_headers import key_frame_headers
+
 _HEAD_BYTES = 4096  # headers are at the start of a packet, coded slices behind
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3}  # start of frame: precision, height, width, components
@@ -30,31 +32,6 @@ def headers_of_extradata(codec: str, extradata: bytes | None) -> bytes:
     if not length_size_of(codec, extradata):
         return _parameter_sets(units_of(extradata, 0), codec)
     return _parameter_sets(list(_record_units(codec, extradata)), codec)
-
-
-def resizes_between_key_frames(packet: bytes) -> bool:
-    """Tell whether a VP9 inter frame has a frame size of its own.
-
-    Others take the size of one of their references.
-    """
-    bits = int.from_bytes(packet[:8].ljust(8, b"\0"))
-
-    def bit(index: int) -> int:
-        return bits >> (63 - index) & 1
-
-    # VP9 bitstream specification, 6.2: frame marker, profile, show existing, type, show, error
-    # resilience.
-    at = 4 + (bit(2) and bit(3))
-    if bit(at) or not bit(at + 1):
-        return False
-    shown, resilient = bit(at + 2), bit(at + 3)
-    at += 4
-    intra_only = bit(at) if not shown else 0
-    at += (not shown) + (0 if resilient else 2)
-    if intra_only:
-        return False
-    at += 8 + 3 * 4  # refresh flags, and three references with a sign bit each
-    return not any(bit(at + reference) for reference in range(3))
 
 
 def length_size_of(codec: str, extradata: bytes) -> int:
@@ -144,13 +121,6 @@ def _vp8(packet: bytes) -> bytes:
     return packet[6:10] if packet[3:6] == b"\x9d\x01\x2a" else b""
 
 
-def _vp9(packet: bytes) -> bytes:
-    """Return the uncompressed header's profile, colours and size, the last byte masked."""
-    if packet[1:4] != b"\x49\x83\x42" or len(packet) < 9:
-        return b""
-    return bytes([packet[0] >> 4, *packet[4:8], packet[8] & 0xF0])
-
-
 def _jpeg(packet: bytes) -> bytes:
     at = 2
     while at + 9 < len(packet) and packet[at] == 0xFF:
@@ -189,7 +159,7 @@ _READERS: dict[str, Callable[[bytes], bytes]] = {
     "mpeg2video": _mpeg12,
     "mpeg4": _mpeg4,
     "vp8": _vp8,
-    "vp9": _vp9,
+    "vp9": key_frame_headers,
     "mjpeg": _jpeg,
     "av1": _av1,
     "libdav1d": _av1,

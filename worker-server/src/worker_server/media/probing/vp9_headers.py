@@ -1,0 +1,94 @@
+"""Reads the uncompressed headers of VP9's frames (VP9 bitstream specification, 6.2 and annex B)."""
+
+from collections.abc import Iterator
+
+_HEAD_BYTES = 16  # the longest header up to the frame size has 107 bits
+_SYNC_CODE = 0x498342
+_RGB = 7  # color_space
+
+
+class _Bits:
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data[:_HEAD_BYTES].ljust(_HEAD_BYTES, b"\0"))
+        self._left = 8 * _HEAD_BYTES
+
+    def read(self, count: int) -> int:
+        self._left -= count
+        return self._value >> self._left & ((1 << count) - 1)
+
+
+def key_frame_headers(packet: bytes) -> bytes:
+    """Return a key frame's profile, colours and, in the last four bytes, size; else nothing."""
+    bits = _Bits(packet)
+    profile = _profile(bits)
+    if bits.read(1) or bits.read(1):  # show_existing_frame, frame_type
+        return b""
+    bits.read(2)  # show_frame, error_resilient_mode
+    if bits.read(24) != _SYNC_CODE:
+        return b""
+    return bytes([profile]) + _colours(bits, profile) + _size(bits)
+
+
+def resizes_between_key_frames(packet: bytes, headers: bytes) -> bool:
+    """Tell whether a frame of the packet may have another size than the last key frame.
+
+    `headers` are those of the key frame. A packet may be a superframe, of hidden frames and one
+    that is shown.
+    """
+    return any(_resizes(_Bits(frame), headers[-4:]) for frame in _frames_of(packet))
+
+
+def _resizes(bits: _Bits, size: bytes) -> bool:
+    """Tell whether an inter frame has a size of its own, or an intra-only one another size."""
+    profile = _profile(bits)
+    if bits.read(1) or not bits.read(1):  # show_existing_frame; a key frame
+        return False
+    shown, resilient = bits.read(1), bits.read(1)
+    intra_only = 0 if shown else bits.read(1)
+    bits.read(0 if resilient else 2)  # reset_frame_context
+    if not intra_only:
+        bits.read(8 + 3 * 4)  # refresh_frame_flags; three references with a sign bit each
+        return not any(bits.read(1) for _ in range(3))  # found_ref
+    if bits.read(24) != _SYNC_CODE:
+        return False
+    if profile:
+        _colours(bits, profile)
+    bits.read(8)  # refresh_frame_flags
+    return bool(size) and _size(bits) != size
+
+
+def _frames_of(packet: bytes) -> Iterator[bytes]:
+    """Yield the beginnings of the frames in a packet, by the index at the end of a superframe."""
+    marker = packet[-1] if packet else 0
+    count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
+    index = packet[-(2 + count * width) :]
+    if marker >> 5 != 0b110 or len(index) < 2 + count * width or index[0] != marker:
+        yield packet[:_HEAD_BYTES]
+        return
+    at = 0
+    for number in range(count):
+        yield packet[at : at + _HEAD_BYTES]
+        at += int.from_bytes(index[1 + number * width : 1 + (number + 1) * width], "little")
+
+
+def _profile(bits: _Bits) -> int:
+    bits.read(2)  # frame_marker
+    profile = bits.read(1) + 2 * bits.read(1)
+    bits.read(1 if profile == 3 else 0)  # reserved
+    return profile
+
+
+def _colours(bits: _Bits, profile: int) -> bytes:
+    """Return ten or twelve bits, colour space, range and subsampling."""
+    twelve = bits.read(1) if profile >= 2 else 0
+    space = bits.read(3)
+    if space == _RGB:
+        bits.read(profile & 1)  # reserved
+        return bytes([twelve, space, 1, 0])
+    full_range = bits.read(1)
+    subsampling = bits.read(3) if profile & 1 else 0  # horizontal, vertical, reserved
+    return bytes([twelve, space, full_range, subsampling])
+
+
+def _size(bits: _Bits) -> bytes:
+    return bits.read(32).to_bytes(4)  # frame_width_minus_1, frame_height_minus_1
