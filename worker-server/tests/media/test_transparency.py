@@ -22,7 +22,7 @@ from worker_server.media import (
     verify_clip,
 )
 from worker_server.media.branding.normalize import normalize_video
-from worker_server.media.model.source import Preparation
+from worker_server.media.model.source import Preparation, Source
 from worker_server.media.probing.prepare import PrepareWatch, prepare
 
 Make = Callable[..., Path]
@@ -40,6 +40,9 @@ CODECS = {
     "prores": "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le",
     "png": "-c:v png -pix_fmt rgba",
     "raw": "-c:v rawvideo -pix_fmt bgra",
+}
+FILES = {codec: ("mov", options) for codec, options in CODECS.items()} | {
+    "apng": ("apng", "-c:v apng -pix_fmt rgba -plays 0"),
 }
 each_codec = pytest.mark.parametrize("codec", CODECS)
 
@@ -65,13 +68,7 @@ def test_source_shows_the_background_where_it_is_clear(
     name: str, codec: str, make: Make, ffmpeg: str, tmp_path: Path
 ) -> None:
     path = make(f"{DRAWING} {CODECS[codec]}", f"clear-{codec}.mov")
-    source = probe(path)
-    frames = FrameRange(0, 0, source.frame_count, source.frame_rate)
-    profile = Profile("ultrafast", 14, 1)
-    edit = PartEdit.of(source, path, frames, brand=Brand(background=BACKGROUND), profile=profile)
-    render(edit, tmp_path / "clip.mp4", [renderer(name, ffmpeg)], RenderWatch())
-    verify_clip(tmp_path / "clip.mp4", edit)
-    assert_flattened(middle_picture(tmp_path / "clip.mp4"))
+    assert_flattened(rendered(probe(path), path, name, ffmpeg, tmp_path))
 
 
 @each_codec
@@ -84,18 +81,67 @@ def test_brands_video_shows_the_background_where_it_is_clear(
     assert_flattened(middle_picture(video.path))
 
 
-@each_codec
-def test_source_that_must_be_decoded_first_is_black_where_it_is_clear(
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
+@pytest.mark.parametrize("kind", FILES)
+def test_source_that_must_be_decoded_first_shows_the_background(
+    kind: str, name: str, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    path = make(f"{DRAWING} {FILES[kind][1]}", f"clear-{kind}.{FILES[kind][0]}")
+    source, prepared = normalized(path, ffmpeg, tmp_path)
+    assert (source.preparation, source.frame_count) == (Preparation.NONE, 50)
+    assert_flattened(rendered(source, prepared, name, ffmpeg, tmp_path))
+
+
+def test_picture_that_is_scaled_when_normalized_has_no_fringe(
+    make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """Green lies below the clear part: it must not show at the edge, nor darken it."""
+    path = make(f"{DRAWING.replace('320x180', '321x181')} {CODECS['raw']}", "clear-odd.mov")
+    source, prepared = normalized(path, ffmpeg, tmp_path)
+    assert source.upright_size == (320, 180)
+    picture = rendered(source, prepared, "ffmpeg", ffmpeg, tmp_path)
+    assert_flattened(picture)
+    assert picture[90, 130:190, 1].max() <= 64 + 14
+
+
+def test_source_too_large_with_alpha_is_black_where_it_is_clear(
+    make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    noise = "-vf noise=c3s=0:c0s=30:c1s=30:c2s=30:allf=t"
+    path = make(f"{DRAWING} {noise} {CODECS['raw']}", "clear-raw.mov")
+    source, prepared = normalized(path, ffmpeg, tmp_path, max_output_bytes=3_000_000)
+    assert source.pix_fmt == "yuv420p"
+    picture = middle_picture(prepared)
+    assert np.abs(picture[:, 20:130].mean((0, 1)) - INK).max() <= 14
+    assert picture[:, 190:300].max() <= 4
+
+
+@pytest.mark.parametrize("codec", ["png", "apng"])
+def test_palette_with_transparent_colours_shows_the_background(
     codec: str, make: Make, ffmpeg: str, tmp_path: Path
 ) -> None:
-    path = make(f"{DRAWING} {CODECS[codec]}", f"clear-{codec}.mov")
-    source, prepared = prepare(
-        replace(probe(path), preparation=Preparation.NORMALIZE),
-        path,
-        tmp_path / "prepared.mkv",
-        PrepareWatch(ffmpeg),
-    )
-    assert source.pix_fmt == "yuv420p"
-    row = middle_picture(prepared)[90].astype(int)
+    palette = "-vf split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=none"
+    suffix = {"png": "mov", "apng": "apng"}[codec]
+    path = make(f"{DRAWING} {palette} -c:v {codec} -pix_fmt pal8", f"clear-palette.{suffix}")
+    assert probe(path).pix_fmt == {"png": "pal8", "apng": "rgba"}[codec]
+    source, prepared = normalized(path, ffmpeg, tmp_path)
+    row = rendered(source, prepared, "ffmpeg", ffmpeg, tmp_path)[90].astype(int)
     assert np.abs(row[20:130] - INK).max() <= 14
-    assert row[190:300].max() <= 4
+    assert np.abs(row[190:300] - list(bytes.fromhex(BACKGROUND[1:]))).max() <= 14
+
+
+def normalized(
+    path: Path, ffmpeg: str, scratch: Path, max_output_bytes: int = 0
+) -> tuple[Source, Path]:
+    source = replace(probe(path), preparation=Preparation.NORMALIZE)
+    watch = PrepareWatch(ffmpeg, max_output_bytes=max_output_bytes)
+    return prepare(source, path, scratch / "prepared.mkv", watch)
+
+
+def rendered(source: Source, path: Path, name: str, ffmpeg: str, scratch: Path) -> Picture:
+    frames = FrameRange(0, 0, source.frame_count, source.frame_rate)
+    profile = Profile("ultrafast", 14, 1)
+    edit = PartEdit.of(source, path, frames, brand=Brand(background=BACKGROUND), profile=profile)
+    render(edit, scratch / "clip.mp4", [renderer(name, ffmpeg)], RenderWatch())
+    verify_clip(scratch / "clip.mp4", edit)
+    return middle_picture(scratch / "clip.mp4")

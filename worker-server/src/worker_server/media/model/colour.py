@@ -32,6 +32,7 @@ _READABLE_MATRICES = {0, 2, *_MATRICES}  # 0 is RGB, 2 unspecified
 _RGB_OR_GREY = ("rgb", "bgr", "gbr", "pal8", "gray", "mono", "ya8", "ya16")
 # How ffmpeg's names of pixel formats with an alpha channel begin.
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "ya8", "ya16", "vuya", "ayuv")
+_CLEAR_PALETTES = ("png",)  # codecs whose palettes may have alpha (APNG decodes to RGBA)
 TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 # Nits of linear value 1.0 in tone mapping: graphics white in HDR, by ITU-R BT.2408.
 _REFERENCE_WHITE = 203
@@ -95,6 +96,7 @@ def has_alpha(source: Source) -> bool:
     does not either: no blending of it is defined.
     """
     is_clear = source.pix_fmt.startswith(_ALPHA_FORMATS) and source.demuxer != "gif"
+    is_clear |= source.pix_fmt == "pal8" and source.video_codec in _CLEAR_PALETTES
     return is_clear and not is_hdr(source)
 
 

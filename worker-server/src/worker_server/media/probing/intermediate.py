@@ -1,5 +1,7 @@
 """The streams of a normalized source: nearly lossless H.264 and lossless sound, in Matroska.
 
+A picture with alpha, which H.264 cannot hold, is FFV1 in RGB: each edit has its own background.
+
 On noisy pictures x264's ultrafast preset at CRF 12 writes 0.7 of FFV1's bytes and 0.6 of those of
 lossless H.264, at an SSIM of 0.99 (0.97 where `maxrate` limits it); on pictures without noise it
 writes as many bytes as FFV1, at 0.9999 (docs/formats.md). There is a key frame each second.
@@ -11,6 +13,7 @@ from pathlib import Path
 import av
 from av import AudioStream, VideoStream
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import AUDIO_RATE
@@ -23,7 +26,7 @@ MAX_INTERLEAVE_US = "60000000"
 _CRF = 12
 _MAX_BYTES = 8 * 1024**3  # of the picture; sets `maxrate`
 _MIN_BITS_PER_S, _MAX_BITS_PER_S = 4_000_000, 80_000_000
-_BT709, _LIMITED_RANGE = 1, 1
+_BT709, _RGB, _LIMITED_RANGE, _FULL_RANGE = 1, 0, 1, 2
 _SIXTEEN_NINE_MAX_WIDTH = 4096
 
 
@@ -43,20 +46,33 @@ def picture_size(source: Source) -> tuple[int, int]:
 
 def pixel_format(source: Source) -> str:
     """Return the pixel format: ten bits for HDR, which tone mapping needs, else eight."""
+    if colour.has_alpha(source):
+        return "bgra"
     return "yuv420p10le" if colour.is_hdr(source) else "yuv420p"
 
 
 def add_video(target: OutputContainer, source: Source) -> VideoStream:
     """Add the picture's stream; its time base is one frame."""
     width, height = picture_size(source)
-    stream = target.add_stream("libx264", rate=source.frame_rate)
+    keeps_alpha = colour.has_alpha(source)
+    stream = target.add_stream("ffv1" if keeps_alpha else "libx264", rate=source.frame_rate)
     stream.width, stream.height, stream.pix_fmt = width, height, pixel_format(source)
     context = stream.codec_context
     context.time_base = 1 / source.frame_rate
-    context.gop_size = max(1, round(source.frame_rate))
-    context.max_b_frames = 0
     if not source.varies:
         context.sample_aspect_ratio = source.upright_aspect
+    context.colorspace, context.color_primaries, context.color_trc = colours(source)
+    context.color_range = _FULL_RANGE if keeps_alpha else _LIMITED_RANGE
+    if keeps_alpha:
+        context.gop_size = 1
+    else:
+        _set_h264(context, source)
+    return stream
+
+
+def _set_h264(context: VideoCodecContext, source: Source) -> None:
+    context.gop_size = max(1, round(source.frame_rate))
+    context.max_b_frames = 0
     budget = int(_MAX_BYTES * 8 / max(source.duration_s, Fraction(1)))
     most = min(_MAX_BITS_PER_S, max(_MIN_BITS_PER_S, budget))
     context.options = {
@@ -65,9 +81,6 @@ def add_video(target: OutputContainer, source: Source) -> VideoStream:
         "maxrate": str(most),
         "bufsize": str(2 * most),
     }
-    context.colorspace, context.color_primaries, context.color_trc = colours(source)
-    context.color_range = _LIMITED_RANGE
-    return stream
 
 
 def colours(source: Source) -> tuple[int, int, int]:
@@ -75,6 +88,8 @@ def colours(source: Source) -> tuple[int, int, int]:
 
     Colours that PyAV's filters cannot convert, such as HDR, stay as they are.
     """
+    if colour.has_alpha(source):
+        return _RGB, _BT709, _BT709
     if colour.needs_zimg(source):
         return source.colour_matrix, source.colour_primaries, source.colour_transfer
     return _BT709, _BT709, _BT709

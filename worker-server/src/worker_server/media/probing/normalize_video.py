@@ -236,12 +236,10 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
     plain = (width, height) == target and shape.pix_fmt == pixel_format(source)
     if plain and (colour.needs_zimg(source) or not colour.needs_conversion(own)):
         return filters
-    if colour.has_alpha(own):  # transparent parts become black, as the alpha channel is dropped
-        filters += [
-            ("scale", colour.scale_input(own)),
-            ("format", "gbrap"),
-            ("premultiply", "inplace=1"),
-        ]
+    if colour.has_alpha(source):
+        return [*filters, *_in_rgb(own, (width, height), target)]
+    # Without room for alpha transparent parts become black.
+    filters += _weighted_by_alpha(own) if colour.has_alpha(own) else []
     scale = (
         f"{target[0]}:{target[1]}:flags=bicubic"
         f":in_range={colour.colour_range(own)}:out_range=limited"
@@ -249,3 +247,20 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
     if not colour.needs_zimg(source):
         scale += f":in_color_matrix={colour.matrix(own)}:out_color_matrix=bt709"
     return [*filters, ("scale", scale), ("format", pixel_format(source))]
+
+
+def _in_rgb(own: Source, size: tuple[int, int], target: tuple[int, int]) -> list[tuple[str, str]]:
+    """Return the filters to RGB with alpha; what is hidden under clear parts does not bleed."""
+    read = ("scale", colour.scale_input(own))
+    if size == target:
+        return [read, ("format", "bgra")]
+    scale = ("scale", f"{target[0]}:{target[1]}:flags=bicubic")
+    if not colour.has_alpha(own):
+        return [read, ("format", "gbrp"), scale, ("format", "bgra")]
+    unweigh = [("format", "gbrap"), ("unpremultiply", "inplace=1"), ("format", "bgra")]
+    return [*_weighted_by_alpha(own), scale, *unweigh]
+
+
+def _weighted_by_alpha(own: Source) -> list[tuple[str, str]]:
+    read = ("scale", colour.scale_input(own))
+    return [read, ("format", "gbrap"), ("premultiply", "inplace=1")]

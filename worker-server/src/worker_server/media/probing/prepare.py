@@ -3,10 +3,11 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker_server.media.errors import EncodeFailed
+from worker_server.media.model import colour
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.probe import probe
 from worker_server.media.probing.remux import remux_command
@@ -58,8 +59,19 @@ def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tu
         copied = _remuxed(source, path, output, watch)
         if copied:
             return copied, output
-    _run(normalize_command(source, path, output), source, path, output, watch)
+    _normalize(source, path, output, watch)
     return probe(output, limits=watch.limits, should_stop=watch.should_stop), output
+
+
+def _normalize(source: Source, path: Path, output: Path, watch: PrepareWatch) -> None:
+    """Normalize the source; without its alpha where the result is too large with it."""
+    try:
+        _run(normalize_command(source, path, output), source, path, output, watch)
+    except EncodeFailed as error:
+        if error.code != "clip_too_large" or not colour.has_alpha(source):
+            raise
+        opaque = replace(source, pix_fmt="yuv420p")
+        _run(normalize_command(opaque, path, output), source, path, output, watch)
 
 
 def normalize_command(source: Source, path: Path, output: Path) -> list[str]:
