@@ -40,8 +40,8 @@ def intra_only(profile: int, width: int, height: int, resilient: int = 0) -> byt
     return packed(f"{start}{SYNC}{colours if profile else ''}00000001{size(width, height)}")
 
 
-def inter_frame(found: str, width: int = 640, height: int = 360) -> bytes:
-    return packed(f"1000011000{'0' * 8}{'0' * 12}{found}{size(width, height)}")
+def inter_frame(found_ref: str, width: int = 640, height: int = 360) -> bytes:
+    return packed(f"1000011000{'0' * 8}{'0' * 12}{found_ref}{size(width, height)}")
 
 
 def superframe(*frames: bytes) -> bytes:
