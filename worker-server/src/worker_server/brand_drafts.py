@@ -1,4 +1,4 @@
-"""A brand as a caller sends it, the slot for making one, and the types of the functions that do."""
+"""A brand as a caller sends it, the slot for making one, and the types of makers and drawers."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ class BrandsBusy(Exception):
 
 @contextmanager
 def making_slot() -> Iterator[None]:
-    """Wait for the others that read forms and draw previews; raise BrandsBusy."""
+    """Hold the process's one slot for reading a form or drawing a preview; raise BrandsBusy."""
     if not _slot.acquire(timeout=_WAIT_S):
         raise BrandsBusy("Other brands are being made; try again in a moment.")
     try:
@@ -48,5 +48,5 @@ class BrandDraft:
 
 # Called with the draft and the share's folder.
 Maker = Callable[[BrandDraft, Path], Brand]
-# Draws the brand's preview for a shape such as `16:9`; the last is the share's folder.
+# Draws the brand's preview for a shape such as `16:9`; the last argument is the share's folder.
 PreviewDrawer = Callable[[Brand, str, Path], bytes]

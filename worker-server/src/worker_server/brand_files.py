@@ -22,7 +22,7 @@ def name_of(path: Path) -> str:
 
 
 def publish_files(remote: Path, owner_id: int, files: Mapping[str, Path]) -> None:
-    """Put the files on the share, each whole, durably, and once; raise OSError."""
+    """Put on the share the files it lacks, each atomically and durably; raise OSError."""
     storage.require_mounted(remote)
     folder = brand_file(remote, owner_id, "")
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def owners_with_files(remote: Path) -> list[int]:
 
 
 def old_files(remote: Path, owner_id: int, min_age_s: float) -> list[str]:
-    """Return the names of the owner's files that were written so long ago, unfinished ones too."""
+    """Return the owner's files, temporary ones too, last written over `min_age_s` ago."""
     settled = time.time() - min_age_s
     old = []
     for each in brand_file(remote, owner_id, "").iterdir():

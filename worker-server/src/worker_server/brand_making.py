@@ -28,7 +28,7 @@ from worker_server.queue import brands
 from worker_server.queue.brands import NewBrand
 from worker_server.storage import ShareAway
 
-# A call is answered within fifteen seconds whatever happens, but for one that sends a video.
+# Seconds from the call to its answer; encoding a video takes longer than the usual limit of 15 s.
 _ANSWER_S, _VIDEO_ANSWER_S = 12.0, 60.0
 _PUBLISH_S = 8.0
 _MIN_S = 0.1

@@ -196,7 +196,7 @@ def _as_sqlalchemys(error: psycopg2.Error, *, lost: bool) -> BaseException:
 
 
 def persistently(write: Callable[P, T]) -> Callable[P, T]:
-    """Retry `write` while the database is away.
+    """Retry `write` while the database is away, for `_PATIENCE_S` at most.
 
     `write` must be idempotent: the answer to a commit may get lost.
     """

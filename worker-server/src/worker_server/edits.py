@@ -1,6 +1,6 @@
 """Edits: what callers ask to be made of a video, as the body's `edit` and as a task's row has it.
 
-A neutral module: the API parses it, jobs read what is stored.
+The API parses an edit, jobs read it from the row; so this module imports neither of them.
 """
 
 from typing import Annotated, Any, Literal

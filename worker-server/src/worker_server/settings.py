@@ -90,7 +90,7 @@ class Settings(AppSettings):
     quota_source_seconds_per_day: int = Field(0, ge=0, le=MAX_BIGINT)
     # How long finished tasks are kept; 0 is for ever.
     retention_days: int = Field(0, ge=0, le=36_500)
-    # No work is accepted or claimed while the share has less space left.
+    # No work is accepted or claimed while the share has fewer free bytes than this.
     storage_reserve_bytes: int = Field(256 * 1024**2, ge=0, le=MAX_BIGINT)
 
     lease_s: float = Field(12, ge=2, le=_DAY_S)

@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-# Lies on the share itself, so that an unmounted folder is not taken for it.
+# A file on the share itself: the empty mount point of an unmounted share does not have it.
 MARKER = ".idrl-share"
 _COPY_BYTES = 1024 * 1024
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -38,8 +38,8 @@ class ShareFull(ShareUnusable):
 class FileRange(FileIO):
     """`length` bytes of a file from `start` on.
 
-    A WSGI server has the kernel send them (sendfile), from where the descriptor stands; others
-    read.
+    gunicorn sends them by sendfile(2) from the descriptor's offset, which is set to `start`; other
+    WSGI servers call `read`.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ def _free_bytes(remote: Path) -> int:
 
 
 def publish(local: Path, target: Path) -> int:
-    """Copy a finished file to the share; `target` appears at once and whole, durably.
+    """Copy a finished file to the share; `target` appears atomically and durably.
 
     Return its CRC-32, which a ZIP needs. Raises OSError (ENOSPC may show at write, at fsync or at
     close), and leaves nothing behind then.
@@ -196,8 +196,8 @@ def remove_files(
 ) -> Removed:
     """Remove files of the task but those in `keep`, and its folder if nothing is kept.
 
-    Safe to run twice, and while another process does. A file that cannot be removed does not keep
-    the others.
+    Safe to run twice, and while another process does. A file that cannot be removed does not stop
+    the removal of the others.
     """
     folder, freed_bytes, first_error = task_folder(remote, task_id), 0, None
     for name in set(names) - set(keep):
@@ -255,7 +255,7 @@ def task_folders(remote: Path) -> list[tuple[uuid.UUID, float]]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in the folder durable."""
+    """Fsync the folder, so that created and renamed entries survive a crash."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -56,7 +56,7 @@ class Group:
     round_began: float | None = field(default=None, init=False)
 
     def is_stuck(self) -> bool:
-        """Tell whether a round takes too long; the share alone may hang without a limit."""
+        """Tell whether a round takes too long; never without `ends_process`: the share may hang."""
         began = self.round_began if self.ends_process else None
         return began is not None and time.monotonic() - began > _MAX_ROUND_S
 
@@ -124,7 +124,8 @@ def _lock(key: int) -> Iterator[bool]:
 def _release(connection: Connection) -> None:
     """End the lock's transaction.
 
-    After a long round PostgreSQL may have ended it: the steps are safe without.
+    After a long round PostgreSQL may have ended it (idle_in_transaction_session_timeout); the steps
+    are safe without the lock.
     """
     try:
         connection.rollback()

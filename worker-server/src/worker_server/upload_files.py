@@ -28,7 +28,7 @@ def upload_path(remote: Path, upload_id: uuid.UUID) -> Path:
 def locked_file(remote: Path, upload_id: uuid.UUID) -> Iterator[int]:
     """Open the upload's file, made where it is missing, and hold its lock; raise UploadBusy.
 
-    The kernel releases the lock of a process that was killed; NFSv4 has it on the server.
+    flock(2): the kernel releases it when a process is killed; on NFSv4 the server holds it.
     """
     storage.require_mounted(remote)
     path = upload_path(remote, upload_id)
@@ -80,7 +80,7 @@ def remove_upload(remote: Path, upload_id: uuid.UUID) -> None:
 
 
 def old_uploads(remote: Path, min_age_s: float) -> list[uuid.UUID]:
-    """Return the ids of the files that were last written so long ago."""
+    """Return the ids of the files that were last written over `min_age_s` ago."""
     try:
         entries = list(os.scandir(upload_path(remote, uuid.UUID(int=0)).parent))
     except FileNotFoundError:

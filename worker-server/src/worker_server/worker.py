@@ -35,13 +35,13 @@ app: Celery = flask_app.extensions["celery"]
 
 @signals.setup_logging.connect
 def _keep_logs(**_: object) -> None:
-    """Keep our log handlers, which Celery would replace; drop its lines on what jobs log."""
+    """Keep our log handlers, which Celery would replace; drop its own INFO lines on each task."""
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _log_celery(message: str, *_: object, **__: object) -> None:
-    """Write what Celery says from its signal handlers as JSON: logging must not be used there."""
+    """Write what Celery says in OS signal handlers: there, the locks of logging could deadlock."""
     line = {"level": "INFO", "logger": "celery", "service": "worker", "message": message.strip()}
     line["time"] = datetime.now(UTC).isoformat()
     os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
@@ -69,7 +69,7 @@ def _find_ffmpeg(**_: object) -> None:
 
 @signals.worker_init.connect
 def _freeze_modules(**_: object) -> None:
-    """Leave the modules out of garbage collection, which would write to each child's copy.
+    """Freeze the modules' objects: garbage collection writes to them, which copies their pages.
 
     Pages that no child writes to stay shared with the parent (https://docs.python.org/3/library/
     gc.html#gc.freeze): 20 to 30 MiB less for each child.

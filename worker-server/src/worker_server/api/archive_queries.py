@@ -36,7 +36,7 @@ class FinishedPart(PartFacts):
 
 
 class ArchivedTask(TaskFacts):
-    """A task with its finished parts in order; None without any."""
+    """A task with its finished parts in order; `parts` is None where none is finished."""
 
     parts: list[FinishedPart] | None
 

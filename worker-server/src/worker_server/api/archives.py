@@ -1,4 +1,4 @@
-"""ZIPs of finished clips: composed of rows, sent straight from the share."""
+"""ZIPs of finished clips: laid out from rows, streamed from the share without a temporary file."""
 
 import json
 import logging
@@ -26,7 +26,8 @@ from worker_server.api.share_access import ShareAccess, share_away
 from worker_server.api.slots import slots_for
 from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
 
-# A call is answered within 15 s: checksums computed in this time are stored for the next call.
+# A call must be answered within 15 s. At this limit it gets a 503; the checksums it has computed by
+# then are stored, so a repeated call goes further.
 _CHECKSUM_LIMIT_S = 8.0
 _MAX_OPENING = 8
 _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 16, 10
@@ -74,7 +75,7 @@ class ArchiveSender:
         return self._answer(f"{stem_of(task_name(task))}.zip", [("", task)])
 
     def of_batch(self, name: str, tasks: Sequence[ArchivedTask]) -> Response:
-        """Return the same for a batch, with a folder for each task that has clips."""
+        """Return the answer for a batch's ZIP, with a folder for each task that has clips."""
         width = len(str(len(tasks)))
         folders = [
             (f"{number:0{width}} {stem_of(task_name(task))}/", task)

@@ -10,7 +10,7 @@ _LIVE_PROGRESS = range(3, 100)  # percent; an estimate needs some progress, and 
 
 
 def batch_document(batch: BatchFacts, task_ids: list[str] | None = None) -> dict[str, Any]:
-    """Return the batch as callers see it; with `task_ids` those as well."""
+    """Return the batch as callers see it; `task_ids` are included where they are given."""
     counts: Any = batch
     document = {
         "batch_id": batch["id"],

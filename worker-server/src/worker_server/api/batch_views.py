@@ -165,7 +165,10 @@ def _url_errors(index: int, item: NewTask) -> list[FieldError]:
 
 
 def _conditional(document: dict[str, Any] | list[dict[str, Any]], *state: object) -> Response:
-    """Return the document with a tag of it and `state`, or 304; the tag leaves the estimate out."""
+    """Return the document with its weak ETag, or 304.
+
+    The tag covers `state` and the document without `eta_s`, which changes with the clock.
+    """
     each = document if isinstance(document, list) else [document]
     texts = (to_json({**batch, "eta_s": None}).decode() for batch in each)
     tag = tags.weak_tag(texts, *state)

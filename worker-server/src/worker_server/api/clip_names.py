@@ -19,12 +19,12 @@ def stem_of(name: str) -> str:
 
 
 def clip_name(stem: str, number: int, name: str | None) -> str:
-    """Return `STEM 01 NAME.mp4` for a part that is downloaded alone, counted from 0."""
+    """Return `STEM 01 NAME.mp4` for a part that is downloaded alone; `number` counts from 0."""
     return " ".join(filter(None, (stem, f"{number + 1:02}", _safe(name or "")))) + ".mp4"
 
 
 def clip_names(stem: str, parts: Sequence[PartFacts]) -> list[str]:
-    """Return `STEM 01 00m00s-00m20s NAME.mp4` for each part, in an order that sorts."""
+    """Return `STEM 01 00m00s-00m20s NAME.mp4` for each part, zero-padded so that names sort."""
     width = len(str(max((part["number"] for part in parts), default=0) + 1))
     return [_clip_name(stem, part, max(2, width)) for part in parts]
 

@@ -15,8 +15,8 @@ from worker_server.api.preconditions import checked_environ
 from worker_server.api.share_access import ShareAccess
 from worker_server.api.slots import slots_for
 
-# Concurrent downloads, ZIPs included. The service has a few more threads for them, so that it can
-# refuse the others (idrl_common.gunicorn_worker).
+# Concurrent downloads, ZIPs included. Fewer than the threads for them, so that a thread is left to
+# refuse further calls (_FILE_THREADS in idrl_common.gunicorn_worker).
 _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 44, 32
 AcquireSlot = Callable[[], Callable[[], None]]  # returns the function that frees the slot
 
@@ -26,7 +26,7 @@ class ClipGone(Exception):
 
 
 class ClipSender:
-    """Answers downloads from the share; at most `openings` threads open a file of it at once."""
+    """Answers downloads from the share; at most `openings` threads open files on it at once."""
 
     def __init__(
         self,

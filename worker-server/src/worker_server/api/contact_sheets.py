@@ -1,6 +1,6 @@
 """A task's contact sheet: the posters of its finished parts as one picture, with their times.
 
-Posters are pictures of our own making, so this process may decode them.
+A render worker has encoded the posters, so they may be decoded outside the decoders' sandbox.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Merged edits: a planned task's with a change of it, a batch's with those of its items."""
+"""Merges edits: a change into a planned task's edit, and each batch item's into the batch's."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def _check_begins(edit: Edit, duration_s: float) -> None:
 
 
 def _check_count(lengths_s: Sequence[float], part_s: float) -> None:
-    """Raise a 400 Problem where parts of the full length are already too many."""
+    """Raise a 400 Problem where even parts of the full length are more than MAX_PARTS."""
     count = sum(math.ceil(length_s / part_s) for length_s in lengths_s)
     if count > MAX_PARTS:
         error: FieldError = {

@@ -32,9 +32,9 @@ def request_key(body: Body) -> RequestKey:
 
 
 def body_sha256(body: Body) -> str:
-    """Return the digest of what was sent.
+    """Return the SHA-256 (hex) of the fields that were sent.
 
-    Defaults are left out: a release with further fields knows the keys of an older one.
+    Defaults are left out, so that a later release with more fields gets the same digest.
     """
     canonical = json.dumps(body.model_dump(exclude_unset=True), sort_keys=True).encode()
     return hashlib.sha256(canonical).hexdigest()

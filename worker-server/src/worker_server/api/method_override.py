@@ -36,7 +36,7 @@ def _is_upload(environ: "WSGIEnvironment") -> bool:
 
 
 def _without_body(start_response: "StartResponse") -> Callable[..., Any]:
-    """Announce no bytes: the server knows the call as a POST, whose caller would wait for them."""
+    """Set Content-Length to 0: the client sent a POST, so it would wait for the announced body."""
 
     def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 # WSGI's
         kept = [(name, value) for name, value in headers if name.lower() != "content-length"]

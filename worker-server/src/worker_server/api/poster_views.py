@@ -20,7 +20,8 @@ from worker_server.api.slots import slots_for
 from worker_server.storage import poster_path
 
 _MAX_PARALLEL_SHEETS = 2
-# As many as a browser asks for at once; the service has a few threads more, to refuse others.
+# Per account, as many connections as a browser opens to one HTTP/1.1 host. In all, fewer than the
+# threads for pictures (idrl_common.gunicorn_worker), so that one is left to refuse further calls.
 MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT = 20, 6
 
 

@@ -1,7 +1,7 @@
 """Conditions of a download, in the order of RFC 9110 §13.2.2: If-Match, If-None-Match, then Range.
 
-werkzeug evaluates Range first: a caller who asks for the rest of the file that If-Match names would
-get that of any other.
+werkzeug evaluates Range first, so a caller who resumes a download with If-Match would get the rest
+of a file that has changed.
 """
 
 import re
@@ -22,7 +22,7 @@ _LAST_BYTES = re.compile(r"[^=]*=[ \t]*-0*([1-9][0-9]*)[ \t]*", re.ASCII)
 def checked_environ(
     tag: str, size_bytes: int, modified_at_s: float | None = None
 ) -> "WSGIEnvironment":
-    """Return the request's environ, in which Range is left only where a range is to be sent.
+    """Return the request's environ, without Range where the whole file is to be sent.
 
     `tag` is the file's strong tag, `size_bytes` its size, `modified_at_s` its modification time
     (Unix seconds). Raise a 412 Problem.
@@ -68,7 +68,7 @@ def _is_known(tag: str, modified_at: datetime | None) -> bool:
 
 
 def _range_counts(tag: str, modified_at: datetime | None) -> bool:
-    """Tell whether Range is of a known unit, and of the file that If-Range names for certain."""
+    """Tell whether Range applies: its unit is bytes, and If-Range, if sent, matches strongly."""
     unit = request.headers.get("Range", "").partition("=")[0]
     if unit.strip().lower() != "bytes":
         return False

@@ -28,8 +28,8 @@ _TIMES = ", ".join(
     )
 )
 _ENDED_AT = "coalesce(tasks.finished_at, tasks.planned_at)"
-# When a task expires, once for each row; null where it does not. No earlier than NOTICE_DAYS after
-# RETENTION_DAYS has changed, or after its owner has ceased to keep it.
+# LATERAL computes once per row when the task expires; null if never. It does not expire before
+# NOTICE_DAYS have passed since RETENTION_DAYS was changed, and since `keep` was switched off.
 EXPIRY = f"""LEFT JOIN LATERAL (
         SELECT at, at <= now() + {_NOTICE} AS is_soon FROM (
             SELECT greatest({_ENDED_AT} + make_interval(days => days), since + {_NOTICE},
@@ -43,8 +43,8 @@ FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, tasks.starts_manually,
     {_TIME_OF.format("expiry.at")} AS expires_at,
     coalesce(expiry.is_soon, false) AS expires_soon, {_TIMES}"""
-# A row's version is the transaction that wrote it: no two versions of a row have the same. What a
-# task shows depends on its parts' rows too, whose versions only grow, and on its expiry.
+# A row's version is its xmin, the id of the transaction that wrote it. A task's document depends on
+# its parts too, whose xmin only grow, so their count and sum identify them, and on its expiry.
 PARTS_VERSION = "count(*) || ' ' || coalesce(sum(parts.xmin::text::bigint), 0)"
 _EXPIRY_VERSION = "coalesce(expiry.at || ' ' || expiry.is_soon, '')"
 # PostgreSQL builds the JSON text: psycopg2 would make a Python object of each column.
@@ -79,7 +79,7 @@ _TASK_ROW_VERSION = PreparedQuery(
     )))::text FROM tasks {EXPIRY} WHERE tasks.id = $1 AND owner_id = $2
     """,  # noqa: S608 # made of constants
 )
-# For a list: `tasks` has `row_xmin`, as a subquery has no system columns.
+# For a list, where `tasks` is a subquery: it has no system column xmin, so it selects `row_xmin`.
 ROW_VERSION = f"concat_ws(' ', tasks.id, row_xmin, {_EXPIRY_VERSION}, parts_version)"
 CREATED_US = "(extract(epoch FROM tasks.created_at) * 1000000)::bigint"
 LIST_FACTS = f"{FACTS}, {CREATED_US} AS created_us, {ROW_VERSION} AS row_version"
@@ -178,7 +178,10 @@ class ListedTask(TaskFacts):
 
 
 class PartTotals(NamedTuple):
-    """A task's parts: how many, how many done, mean progress (0 to 100), what one waits for."""
+    """Totals of a task's parts; `progress` is their mean (0 to 100).
+
+    `waiting_for` is the error code for which one of them waits for another attempt.
+    """
 
     total: int = 0
     done: int = 0

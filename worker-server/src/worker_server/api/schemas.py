@@ -95,7 +95,7 @@ class NewTask(Body):
 
     @property
     def source_url(self) -> str:
-        """What the task has as its URL."""
+        """The URL stored with the task: the caller's, or `upload:ID` for an upload."""
         return self.url if self.upload_id is None else source_url(uuid.UUID(self.upload_id))
 
 
@@ -115,7 +115,7 @@ class BatchListing(PageQuery):
 
 
 class TaskChange(Body):
-    """The body of PATCH /tasks/<id>; what is not given stays as it is, also of the edit."""
+    """The body of PATCH /tasks/<id>; fields not sent stay as they are, in `edit` too."""
 
     edit: Edit = Edit()
     keep: bool = False
@@ -298,7 +298,7 @@ def _number(fraction: str) -> float:
 
 
 def _error(work: TaskFacts | PartFacts) -> dict[str, str] | None:
-    """Return why it failed; the error of an attempt that another one followed is not shown."""
+    """Return the error of failed work; None while another attempt follows or has followed."""
     if work["status"] not in (TaskStatus.FAILED, PartStatus.FAILED) or work["error_code"] is None:
         return None
     return {"code": work["error_code"], "message": work["error_message"] or ""}

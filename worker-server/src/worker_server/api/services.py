@@ -97,7 +97,10 @@ def repeated_task(request: RequestKey) -> tuple[TaskFacts, PartTotals] | None:
 
 
 def repeated_batch(request: RequestKey) -> tuple[BatchFacts, list[str]] | None:
-    """As for tasks, with the ids of the batch's tasks."""
+    """Return the batch of an earlier request with this key, and the ids of its tasks.
+
+    None where there is none. Raise IdempotencyKeyReused.
+    """
     batch_id = find_repeated(Batch, request)
     if batch_id is None:
         return None

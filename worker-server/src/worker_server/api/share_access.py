@@ -13,7 +13,7 @@ _WAIT_S = 5.0
 class ShareAccess:
     """Lets at most `max_parallel` threads read the share; another one waits at most `wait_s`.
 
-    So the other calls keep threads of their own, however long the share is away.
+    A share that is away then blocks only these threads, however long; other calls are answered.
     """
 
     def __init__(self, max_parallel: int, wait_s: float = _WAIT_S) -> None:

@@ -10,7 +10,7 @@ from idrl_common.problems import Problem
 
 
 class Slots:
-    """Counts the calls of this process that send or receive for as long as their caller takes.
+    """Counts the slow calls of this process, such as downloads and uploads, against two bounds.
 
     `of_account` and `of_all` are the answers to a call for which there is no slot.
     """

@@ -2,7 +2,7 @@
 
 A tag is a digest of the versions of the rows that a document shows. PostgreSQL gives every version
 of a row the id of the transaction that wrote it (`xmin`), so no change of a row goes unnoticed, and
-a tag costs a fraction of the document. `eta_s` is no part of it: an estimate, from the clock.
+a tag costs a fraction of the document. It leaves out `eta_s`, which changes with the clock.
 """
 
 import hashlib

@@ -27,13 +27,13 @@ from worker_server.db import PreparedQuery, fetch_json
 SCAN_LIMIT = 5000
 # `tasks.*` does not include xmin, a system column.
 _COLUMNS = "tasks.*, tasks.xmin AS row_xmin"
-# In a page's version where another page follows.
+# Added to a page's version where another page follows.
 _GOES_ON = "goes on"
 
 
 @dataclass(frozen=True)
 class TaskFilter:
-    """Which tasks; None is no condition. Created at or after `created_after`, before the other."""
+    """Conditions on tasks, None for any; `created_after` is inclusive, `created_before` is not."""
 
     statuses: tuple[str, ...] | None = None
     external_id: str | None = None

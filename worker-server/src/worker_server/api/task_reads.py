@@ -89,5 +89,5 @@ def _page_request(owner_id: int, query: Listing) -> PageRequest:
 
 
 def _key(query: Listing) -> str:
-    """Return what a cursor is good for: the order and the filters, not the length of a page."""
+    """Return what a cursor is bound to: order and filters; `max` may differ from page to page."""
     return query.model_dump_json(exclude={"cursor", "max"}, exclude_none=True)

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Hash(Protocol):
-    """What hashlib makes."""
+    """A hash object of hashlib, whose type has no public name."""
 
     def update(self, data: bytes, /) -> None:
         """Add data."""

@@ -17,7 +17,7 @@ UPLOAD_PROBLEMS: Mapping[type[Exception], tuple[int, str]] = {
 
 
 def upload_errors(owner_id: int, items: Mapping[int, NewTask]) -> list[FieldError]:
-    """Return an error for each item whose upload no task can get, or an earlier item has."""
+    """Return an error for each item whose upload cannot be used, or an earlier item uses."""
     chosen = {index: uuid.UUID(item.upload_id) for index, item in items.items() if item.upload_id}
     refusals = uploads.refusals(owner_id, set(chosen.values()))
     errors, seen = [], set[uuid.UUID]()

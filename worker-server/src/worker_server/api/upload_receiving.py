@@ -1,4 +1,4 @@
-"""Receives the bytes of an upload: into its file, onto the disk, then into its row."""
+"""Receives an upload: writes bytes to its file, fsyncs them, then counts them in its row."""
 
 import os
 import time
@@ -44,7 +44,7 @@ def sending_slots() -> Slots:
 
 
 class _Receiver:
-    """Writes what `read` gives to the end of the file, and confirms what is on the disk."""
+    """Appends what `read` returns to the file; fsyncs now and then, and counts it in the row."""
 
     def __init__(self, descriptor: int, state: UploadState, checksum: Checksum | None) -> None:
         self._descriptor = descriptor
@@ -105,7 +105,7 @@ def receive(
     body: tuple[Read, int | None],
     checksum: Checksum | None,
 ) -> UploadState:
-    """Append the body, a function and its length where known, to the upload.
+    """Append the body, its read function and its length (None: chunked), to the upload.
 
     Raise a Problem, UploadBusy, UploadGone or OffsetChanged. What was not confirmed is cut off by
     the next call.
@@ -119,8 +119,7 @@ def receive(
             receiver = _Receiver(descriptor, state, checksum)
             left_bytes = state.length_bytes - state.offset_bytes
             try:
-                # For a chunked body read one byte more than allowed, to notice one that is too
-                # long.
+                # Of a chunked body, read one byte more than allowed, to notice one too long.
                 receiver.receive(read, left_bytes + 1 if length is None else length)
             except OSError:
                 with suppress(OSError):
@@ -152,7 +151,7 @@ def _too_many(state: UploadState) -> Problem:
 
 
 def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:
-    """Yield the body in pieces that take a fraction of a second each, until the caller is gone."""
+    """Yield the body until it ends or the caller is gone; after a slow read in smaller pieces."""
     size_bytes = _MIN_READ_BYTES * 16
     while wanted_bytes > 0:
         began = time.monotonic()

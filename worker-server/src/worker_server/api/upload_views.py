@@ -1,4 +1,4 @@
-"""The `/uploads` calls: tus 1.0, and the list of what no task has yet."""
+"""The `/uploads` calls: tus 1.0, and the list of uploads that no task uses yet."""
 
 from functools import partial
 from typing import Any
@@ -116,7 +116,7 @@ def _create(share: ShareMonitor, slots: Slots) -> UploadState:
 
 
 def _receive_first(state: UploadState, checksum: tus.Checksum | None) -> UploadState:
-    """Take the first bytes; an upload whose address no answer tells is given up."""
+    """Take the first bytes; on an error give the upload up, as no caller has its URL."""
     try:
         return _receive(state, 0, checksum)
     except Exception:

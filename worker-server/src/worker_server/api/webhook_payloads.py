@@ -1,4 +1,4 @@
-"""What webhooks are sent: the documents that the API gives, as one text."""
+"""The bodies of webhook requests: documents of the API, as JSON text."""
 
 import json
 import uuid
@@ -27,7 +27,7 @@ def payload_of(event: WebhookEvent) -> str:
 
 
 def delete_with_payloads(delete: Callable[[], Result]) -> Result:
-    """Call `delete`; where it raises EventsUnsent, store what they say and call it again."""
+    """Call `delete`; where it raises EventsUnsent, store those events' payloads and repeat."""
     for _ in range(_MAX_TRIES):
         try:
             return delete()

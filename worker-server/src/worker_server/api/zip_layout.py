@@ -1,4 +1,4 @@
-"""The bytes of a ZIP file whose members are stored: known in advance, readable from any place.
+"""The layout of a ZIP with uncompressed members: size known in advance, readable at any offset.
 
 Formats and limits are those of PKWARE's APPNOTE 6.3.10: local header 4.3.7, central directory
 4.3.12, Zip64 4.3.14 to 4.3.15 and 4.5.3.

@@ -67,7 +67,7 @@ class EgressRules:
 
     `allow`: names or addresses that may be private, each with or without a port (`media.lan:9000`,
     `[::1]:80`). `deny`: networks (`10.0.0.0/8`), addresses, and names with all names below them,
-    the last two with or without a port. What is denied stays denied when it is also allowed.
+    the last two with or without a port. A denial overrides an allowance.
     """
 
     def __init__(self, allow: Collection[str] = (), deny: Collection[str] = ()) -> None:

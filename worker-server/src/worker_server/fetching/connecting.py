@@ -1,4 +1,4 @@
-"""Connections that go to exactly the address that was checked."""
+"""Connections to exactly the address that was checked, so that DNS rebinding has no effect."""
 
 import logging
 import socket
@@ -19,7 +19,7 @@ from worker_server.fetching.watchdog import Watchdog
 
 Answer = tuple[socket.AddressFamily, socket.SocketKind, int, tuple[Any, ...]]
 
-# Its messages hold whole URLs, and the query may hold a secret.
+# urllib3 logs whole URLs, and the query of one may hold a secret.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 

@@ -119,7 +119,10 @@ class _Transfer:
             return self._finish(reply)
 
     def _begin(self, response: BaseHTTPResponse, host: str) -> None:
-        """Append the body where it is the rest of the same file, else start over with it."""
+        """Append the body if it is the rest of the same file; start over with a whole file.
+
+        Raise RequestFailed for a 206 that is neither, and forget what was received.
+        """
         ranged = bool(self._validator and self._size_bytes)
         if response.status == 200 or (response.status == 206 and not ranged):
             self._start_over()
@@ -164,7 +167,7 @@ class _Transfer:
             data = self._read(reply)
 
     def _read_first(self, reply: Reply) -> bytes:
-        """Return the first bytes; refuse a compressed body, which could be a bomb when unpacked."""
+        """Return the first bytes; refuse a compressed body: it could be a decompression bomb."""
         coding = content_coding(reply.response.headers)
         data = self._read(reply)
         if coding is None or self._size_bytes:
@@ -206,13 +209,13 @@ class _Transfer:
         )
 
     def _is_over(self, state: RetryCallState) -> bool:
-        """Return whether the request is not repeated: too many failures, or too long a wait."""
+        """Return whether to give up: after too many failures, or if the wait would be too long."""
         error = _error(state)
         if isinstance(error, RequestFailed):
             wait_s = error.failure.retry_after_s
             if wait_s is not None and wait_s > self._max_pause_s():
                 return True
-        # Each stall has already cost its full time, so it is repeated once.
+        # A stall has already cost `stall_s` or `first_byte_s`: repeat such a request once only.
         retries = min(self._limits.max_retries, 1 if isinstance(error, RequestStalled) else 99)
         return self._failures > retries
 

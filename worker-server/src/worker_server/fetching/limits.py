@@ -12,9 +12,9 @@ class FetchLimits:
     window over which `min_bytes_per_s` is required; time spent waiting for our own disk does not
     count. `max_retries` counts failures in a row.
 
-    `max_retry_after_s`: a server that asks for a longer wait has failed. `max_pause_s`: a longer
-    wait ends the download, so that it does not hold a worker; once there are bytes to lose, up to
-    `max_backoff_s` are waited.
+    `max_retry_after_s`: a server that asks for a longer wait has failed. A wait above `max_pause_s`
+    ends the download, so that it does not hold a worker. Once bytes have been received, they would
+    be lost, so the limit is `max_backoff_s` then.
     """
 
     max_bytes: int = 2 * 1024**3

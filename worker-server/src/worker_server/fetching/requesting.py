@@ -53,7 +53,7 @@ class Requester:
         self._limits = limits
         self._watchdog = watchdog
         self._cookies = Cookies()
-        # The watchdog keeps the deadlines; the socket's timeout is for a watchdog that died.
+        # The watchdog keeps the deadlines; the socket's timeout counts only if its thread has died.
         timeout_s = limits.first_byte_s + limits.stall_s
         self._connector = Connector(Dialer(rules, watchdog, limits.connect_s), ca_bundle, timeout_s)
 
@@ -89,7 +89,7 @@ class Requester:
     def _send(
         self, connection: HTTPConnection, url: HttpUrl, headers: dict[str, str]
     ) -> BaseHTTPResponse:
-        """Return once the headers are here. Causes are left out: their messages hold the URL."""
+        """Return once the headers are here; errors have no cause, as its message holds the URL."""
         fields = {**_HEADERS, **headers, **self._cookies.header(url)}
         self._watchdog.begin_request()
         try:
@@ -133,7 +133,7 @@ class Requester:
 
 
 def _request_error(error: Exception, host: str) -> Exception:
-    """Return the failure: a connection that broke is transient, what is no HTTP or TLS is not."""
+    """Return the failure: transient if the connection broke, not if TLS or HTTP is wrong."""
     if isinstance(error, ssl.SSLError | CertificateError) and not isinstance(
         error, _TLS_INTERRUPTED
     ):

@@ -42,7 +42,7 @@ def range_headers(validator: str | None, size_bytes: int) -> dict[str, str]:
 def continues(
     headers: Mapping[str, str], validator: str, size_bytes: int, total_bytes: int | None
 ) -> bool:
-    """Return whether a 206 goes on exactly where we are, to the end of the same file."""
+    """Return whether a 206 has the bytes from `size_bytes` to the end of the same file."""
     content = parse_content_range_header(headers.get("Content-Range"))
     if (
         content is None

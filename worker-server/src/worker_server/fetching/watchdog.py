@@ -150,7 +150,7 @@ def _silent(sentence: str) -> RequestStalled:
 
 
 class _Meter:
-    """How long was waited for the source, and what it sent meanwhile."""
+    """The time spent waiting for the source, and the bytes it sent meanwhile."""
 
     def __init__(self, limits: FetchLimits) -> None:
         self._window_s = limits.stall_s

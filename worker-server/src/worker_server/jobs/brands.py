@@ -18,7 +18,7 @@ from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _BATCH_SIZE = 100
-# A brand's files are published before its row is stored: do not remove younger ones.
+# A brand's files are published before its row is stored: remove no file younger than this.
 _SETTLED_S = 600
 
 

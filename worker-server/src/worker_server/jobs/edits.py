@@ -1,6 +1,6 @@
 """Converts a task's stored edit into the media package's types.
 
-An edit of None is a task's that an older release accepted: it ends as it began there.
+A task that 0.1.0 accepted has no edit (None): it is rendered with the settings of that release.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def style_of(edit: dict[str, Any] | None, settings: Settings) -> Style:
 
 
 def _overridden(profile: media.Profile, settings: Settings) -> media.Profile:
-    """Return the profile with what the operator has set of it."""
+    """Return the profile with RENDER_PRESET and RENDER_CRF where they are set."""
     crf = profile.crf if settings.render_crf is None else settings.render_crf
     return replace(profile, preset=settings.render_preset or profile.preset, crf=crf)
 
@@ -73,7 +73,7 @@ def _stretch(stored: dict[str, Any]) -> media.Stretch:
 
 
 def _seconds(number: float) -> Fraction:
-    """Return the number as it is written: 12.4 is 62/5, not the float beside it."""
+    """Return the decimal number exactly: 12.4 becomes 62/5, not the nearest binary float."""
     return Fraction(str(number))
 
 

@@ -66,9 +66,9 @@ def _is_of_this_machine(error: OSError, share: Path) -> bool:
 
 
 def _scratch_failure(failure: WorkFailed, lease: Lease, settings: Settings) -> WorkFailed:
-    """Return the failure, or an internal one where a clip found no space and the share has some.
+    """Return the failure; an internal one if a clip found no space while the share has some.
 
-    A clip is encoded on the local disk.
+    Clips are encoded on this machine's disk, so that is the one that is full.
     """
     if failure.code != FailureCode.STORAGE_FULL or not isinstance(lease, PartLease):
         return failure

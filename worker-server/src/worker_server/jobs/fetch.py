@@ -33,7 +33,7 @@ _ORIGINAL = ("size_bytes", "width", "height", "video_codec", "audio_codec")
 
 
 def fetch_next(settings: Settings, runtime: Runtime) -> bool:
-    """Fetch the task whose turn it is; False when there is none, or when the share is away."""
+    """Fetch the task whose turn it is; False when `claim_next` returns none."""
     claim = claim_next(settings, Kind.FETCH, claim_task)
     if claim is None:
         return False

@@ -1,8 +1,8 @@
 """The heartbeat of a job: renews its lease, writes its progress, and learns that the job must stop.
 
 It runs in a thread of its own, so that a blocked write to the share does not look like a dead
-worker. Between two renewals it only reads the row, more often: a canceled task's space is free and
-a preempted part's render slot is taken by the next part so much sooner.
+worker. Between two renewals it reads the row several times, so that a job soon stops when its task
+is canceled, which frees space, or its part preempted, which frees a render slot.
 """
 
 import logging

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def render_next(settings: Settings, runtime: Runtime) -> bool:
-    """Render the part whose turn it is; False when there is none, or when the share is away."""
+    """Render the part whose turn it is; False when `claim_next` returns none."""
     claim = claim_next(settings, Kind.RENDER, claim_part)
     if claim is None:
         return False

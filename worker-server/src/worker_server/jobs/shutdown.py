@@ -4,7 +4,7 @@ import mmap
 
 
 class ShutdownFlag:
-    """One byte of shared memory, without a lock: a child killed holding one keeps it for ever."""
+    """Shared memory without a lock: a child killed while it holds one would never release it."""
 
     def __init__(self) -> None:
         self._byte = mmap.mmap(-1, 1)

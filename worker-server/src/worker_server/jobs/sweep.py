@@ -1,4 +1,4 @@
-"""The sweeper's steps: each reclaims, sends or removes one thing, and none waits for another.
+"""The sweeper's steps: each reclaims, sends or removes one thing, whatever the others do.
 
 Safe to run in several processes at once; `sweeper` lets one at a time do each group of steps.
 """
@@ -55,9 +55,9 @@ def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
 
 
 def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:
-    """Take one lease back.
+    """Take one lease back; `counted`: the loss counts towards MAX_ATTEMPTS of the work.
 
-    A machine that loses several at once, or one after the other, is at fault itself.
+    It does not where the machine lost several leases in a short time: the machine is at fault.
     """
     lease = expired.lease
     extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}

@@ -41,7 +41,7 @@ def remove_stray_uploads(settings: Settings) -> None:
 def _removed(upload_ids: Iterable[uuid.UUID], settings: Settings) -> Iterator[uuid.UUID]:
     """Remove the files, and yield each upload whose file is gone.
 
-    A file that cannot be removed does not keep the others.
+    One that cannot be removed does not stop the removal of the others.
     """
     errors = []
     for upload_id in upload_ids:

@@ -1,6 +1,6 @@
 """Threads of a fetch worker's main process that send the outbox of webhooks.
 
-They poll the rows, which are the truth; neither Redis nor a further process is needed. Each webhook
+They poll the rows, so neither Redis nor a further process is needed. Each webhook
 has one attempt at a time, so a slow receiver takes one thread for ten seconds at most.
 """
 
@@ -39,7 +39,7 @@ class WebhookSenders:
             thread.start()
 
     def stop(self) -> None:
-        """End, within the time of an attempt."""
+        """End the threads; waits for each at most as long as an attempt may take."""
         self._ended.set()
         for thread in self._threads:
             thread.join(TIMEOUT_S)

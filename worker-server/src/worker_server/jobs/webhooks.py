@@ -10,7 +10,7 @@ from worker_server.queue import webhooks
 from worker_server.queue.webhooks import Delivery, Outcome
 from worker_server.webhooks.sending import TIMEOUT_S, Sender
 
-# Longer than an attempt with its statements; afterwards its sender counts as dead.
+# Longer than an attempt and its SQL take: once a lease has expired, its sender counts as dead.
 LEASE_S = 3 * TIMEOUT_S
 
 

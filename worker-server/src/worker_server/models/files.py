@@ -13,9 +13,9 @@ from worker_server.models.base import Base
 class Upload(Base):
     """A file that a caller sends by tus, below `uploads/` on the share until a task needs it.
 
-    `offset_bytes` are on the disk for certain; the file may be longer, by what no answer has
-    confirmed. `metadata` is the header as it came. `deleted_at`: by the owner. `removed_at`: the
-    file is gone.
+    `offset_bytes` have been fsynced and confirmed; the file may be longer. `tus_metadata` is the
+    header Upload-Metadata as sent. `deleted_at`: given up, by its owner or after an error.
+    `removed_at`: the file is gone.
     """
 
     __tablename__ = "uploads"
@@ -42,8 +42,8 @@ class Upload(Base):
 class Brand(Base):
     """What stands before, after and over an account's clips; never changed once it is made.
 
-    `files` are names below `brands/<owner>` on the share, which `spec` says the use of. A deleted
-    brand's row and files stay while a task needs them.
+    `files` are names below `brands/<owner>` on the share; `spec` says what each of them is for. A
+    deleted brand's row and files stay while a task needs them.
     """
 
     __tablename__ = "brands"

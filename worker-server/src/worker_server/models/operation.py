@@ -68,7 +68,7 @@ class Retention(Base):
 class UsageDay(Base):
     """Seconds of video of an account on one day (UTC), planned and rendered.
 
-    `timed_s` of the rendered ones took `busy_s` of a render's time.
+    Rendering `timed_s` of the rendered seconds took `busy_s`: the speed is `timed_s / busy_s`.
     """
 
     __tablename__ = "usage_days"

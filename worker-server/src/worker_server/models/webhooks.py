@@ -13,8 +13,8 @@ from worker_server.queue.statuses import DeliveryStatus
 class Webhook(Base):
     """A URL that gets the events of an account's tasks; `secret` signs the requests.
 
-    With a `task_id` or a `batch_id`, which is then its id too, it is the callback of that one alone
-    and has no secret of its own: the account's CallbackSecret signs.
+    A webhook with a `task_id` or a `batch_id` is the callback of that task or batch alone: it has
+    the same id and no secret of its own, as the account's CallbackSecret signs.
 
     `busy_until` is the lease of the attempt that runs: a receiver has one at a time.
     """
@@ -63,9 +63,9 @@ class CallbackSecret(Base):
 class WebhookDelivery(Base):
     """One event for one webhook: the outbox, which a trigger on `task_events` fills.
 
-    `payload` is the text that the first attempt sends, and every later one: JSONB would change it.
-    `run_after` is also the lease: a claim moves it. By the clock and not the transaction's time:
-    events of one transaction are sent in their order.
+    `payload` is text, not JSONB, so that every attempt sends the same bytes. `run_after` is also
+    the lease: a claim moves it. Its default is clock_timestamp(), not now(), so that the events of
+    one transaction are sent in order.
     """
 
     __tablename__ = "webhook_deliveries"

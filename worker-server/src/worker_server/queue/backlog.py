@@ -59,7 +59,7 @@ def count_by_status() -> dict[tuple[str, str], int]:
 
     Parts of a planned task wait for their caller, not for a worker: they are not counted.
     """
-    # One status at a time: each then has an index of just its rows.
+    # One query per status: each can then use a partial index.
     tasks = {
         ("task", status): select(func.count()).where(Task.status == status) for status in LIVE_TASKS
     }

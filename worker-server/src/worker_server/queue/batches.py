@@ -74,7 +74,7 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
 def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
     """Abort the batch's live tasks and forget the others; None when the owner has no such batch.
 
-    `deleted` once none of its tasks is left; before, its aborted tasks can still be seen.
+    DELETED only if none of its tasks is left; until then its aborted tasks can still be seen.
     Raise EventsUnsent.
     """
     with transaction() as session:

@@ -168,7 +168,7 @@ def forget_unneeded(limit: int) -> None:
 def remove_unused(
     owner_id: int, names: Collection[str], remove: Callable[[Collection[str]], None]
 ) -> None:
-    """Call `remove` with the files that no brand of the owner uses; none is made meanwhile."""
+    """Call `remove` with files no brand of the owner uses, under the lock that `create` takes."""
     with transaction() as session:
         _lock_files(session, owner_id)
         used = select(func.unnest(Brand.files)).where(Brand.owner_id == owner_id)

@@ -57,7 +57,7 @@ def secret_of(session: ScopedSession, owner_id: int) -> bytes:
 
 
 def valid_secrets(session: ScopedSession, owner_id: int) -> tuple[bytes, ...]:
-    """Return what signs the account's callbacks: its secret, and one that was replaced of late."""
+    """Return what signs the account's callbacks: its secret, and a replaced one if still valid."""
     secret = secret_of(session, owner_id)
     statement = select(CallbackSecret.previous_secret).where(
         CallbackSecret.owner_id == owner_id, CallbackSecret.previous_until > func.now()

@@ -26,8 +26,8 @@ class Deletion(StrEnum):
 def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
     """Abort a live task, or forget a finished one; None when the owner has no such task.
 
-    `canceled` at once is a task that no worker has ever claimed; any other one is `canceling` until
-    its files are gone. Raise EventsUnsent.
+    A task that no worker has ever claimed is `canceled` at once; any other live one is `canceling`
+    until its files are gone. Raise EventsUnsent.
     """
     with transaction() as session:
         owned = select(Task).where(Task.id == task_id, Task.owner_id == owner_id)
@@ -36,7 +36,7 @@ def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
 
 
 def delete_locked_tasks(session: ScopedSession, tasks: Sequence[Task]) -> set[Deletion]:
-    """Delete tasks that the caller has locked, in as many statements as for one.
+    """Delete tasks that the caller has locked, with as many SQL statements as for one task.
 
     Raise EventsUnsent.
     """

@@ -67,7 +67,7 @@ class TaskClaim:
 class PartClaim:
     """A part to render; `source` is `media.Source.to_json`'s, `source_path` is below the share.
 
-    `edit` is without its segments, which this part is one of.
+    `edit` is without `segments`: the part is already cut from one of them.
     """
 
     lease: PartLease

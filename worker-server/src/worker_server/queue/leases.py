@@ -82,9 +82,9 @@ def begin_processing(
     False: the lease is lost or canceled.
 
     Parts that an earlier fetch planned alike keep their clips: after a retry only the others are
-    rendered, and nothing is counted towards a quota again. Raise WorkFailed where the account's
-    quota of seconds has not so many left, or of bytes too few for a source that is kept. A task
-    that waits for its caller becomes `planned`.
+    rendered, and nothing is counted towards a quota again. A task that waits for its caller becomes
+    `planned`. Raise WorkFailed where its seconds exceed what is left of the account's day, or the
+    source of a planned task, which is kept, exceeds the quota of bytes.
     """
     where = (*_is_leased(lease), Task.status == TaskStatus.DOWNLOADING)
     with transaction() as session:

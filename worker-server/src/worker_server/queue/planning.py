@@ -57,7 +57,7 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> int | None:
 
 
 def change_edit(session: ScopedSession, task_id: uuid.UUID, editor: Editor, quotas: Quotas) -> None:
-    """Queue the planned task, to be planned by another edit from the source that is there.
+    """Store the new edit and queue the task, to be planned again from the downloaded source.
 
     The caller has locked the task. Raise NotPlanned, QuotaExceeded, and what `editor` raises.
     """

@@ -69,13 +69,13 @@ class Quotas:
     source_seconds_per_day: int = 0
 
     def overridden(self, overrides: Mapping[str, Any] | None) -> "Quotas":
-        """Return the limits with those of one account, by name, in the place of the settings."""
+        """Return these limits, replaced by those that `overrides` has by name."""
         names = {field.name for field in fields(self)}
         known = {name: int(value) for name, value in (overrides or {}).items() if name in names}
         return replace(self, **known)
 
     def of_account(self, session: ScopedSession, owner_id: int) -> "Quotas":
-        """Return the limits of one account: these, but for those that it has of its own."""
+        """Return the limits of one account: its own, and these where it has none."""
         own = select(_USERS.c.quotas).where(_USERS.c.id == owner_id)
         return self.overridden(session.scalar(own))
 
@@ -98,9 +98,9 @@ class Quotas:
         ]
 
     def check_retry(self, session: ScopedSession, owner_id: int) -> None:
-        """Raise QuotaExceeded where a task of this transaction that lives again is one too many.
+        """Raise QuotaExceeded where a task that is queued again exceeds a limit.
 
-        Its seconds were counted when it was planned first.
+        Its seconds are not checked: they were counted when it was first planned.
         """
         if self.live_tasks or self.size_bytes:
             lock_owner(session, owner_id)
@@ -189,7 +189,7 @@ def _kept_bytes(session: ScopedSession, owner_id: int) -> int:
 def spend_source_seconds(
     session: ScopedSession, owner_id: int, seconds: float, defaults: Quotas
 ) -> None:
-    """Count the planned seconds of a task; raise WorkFailed where the day's quota has not so many.
+    """Count the planned seconds of a task; raise WorkFailed where they exceed the day's quota.
 
     POST /tasks knows only what was planned before, so a source too long for the rest is refused
     here.

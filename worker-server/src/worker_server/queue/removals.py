@@ -101,7 +101,7 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
 def finish(job: RemovalJob, freed_bytes: int) -> None:
     """Note that the files are gone: the removal is done, `canceling` becomes `canceled`.
 
-    A later request than the job's stays, with what it requests still to be removed.
+    A request that was made after the job began stays, to be worked off next.
     """
     with transaction() as session:
         task = select(Task.status).where(Task.id == job.task_id).with_for_update()

@@ -1,8 +1,8 @@
 """Retention: finished tasks that are older than RETENTION_DAYS are forgotten, with their files.
 
-The setting is kept in the database with the time since when it applies: a task expires at the
-earliest NOTICE_DAYS after the setting has changed, or its owner has ceased to keep it, so that its
-owner sees `expires_at` before.
+The database holds the setting and since when it applies. A task expires no earlier than NOTICE_DAYS
+after the setting was changed, and after its `keep` was switched off, so that its owner sees
+`expires_at` in time.
 """
 
 import uuid
@@ -21,7 +21,7 @@ NOTICE_DAYS = 7
 
 
 def apply_setting(days: int) -> None:
-    """Note RETENTION_DAYS; a change of it starts the notice."""
+    """Store RETENTION_DAYS; a change of it starts the notice period."""
     statement = insert(Retention).values(id=True, days=days)
     changed = statement.on_conflict_do_update(
         index_elements=["id"],

@@ -56,8 +56,8 @@ def pause_s(
 ) -> float | None:
     """Return how long to wait before the next attempt; None when there is none.
 
-    5, 10, 20 … s: up to a minute where attempts are counted, two for a source, ten for a fault of
-    the share or an internal one.
+    It doubles from 5 s, up to one minute where attempts are counted, two minutes for a source that
+    is away, and ten for a fault of the share or an internal one.
     """
     if not failure.retryable:
         return None

@@ -71,7 +71,7 @@ def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
         statement = lost.values({**gone, **error, "status": status, "run_after": func.now()})
         if session.scalar(statement.returning(Part.number)) is not None:
             record(session, task_id, EventKind.CLIP_LOST, FailureCode.CLIP_LOST)
-            # Only a task that was done ends once more: another one has failed, or goes on.
+            # Only a done task changes its status: it fails. Any other has failed, or is live.
             if task_status == TaskStatus.DONE:
                 close_if_finished(session, task_id)
         return task_status in _WILL_RENDER

@@ -1,8 +1,8 @@
-"""Counters and histograms of all machines together, as rows in PostgreSQL: no restart ends them.
+"""Counters and histograms of all machines together, as rows in PostgreSQL: they survive restarts.
 
 What happened is added in the transaction that records it, as a row of its own, so that no two
-transactions wait for the same total. The sweeper folds those rows into the totals. docs/decisions
-has why.
+transactions wait for the same total. The sweeper folds those rows into the totals (decision
+0047).
 """
 
 import logging
@@ -215,7 +215,7 @@ def _facts_of(lease: PartLease) -> Select[Any]:
 
 
 def _quality() -> ColumnElement[str]:
-    """Return a task's quality: a task without an edit, or of before edits, has the default."""
+    """Return a task's quality; the default where its edit names none or is null (0.1.0)."""
     return func.coalesce(Task.edit["quality"].astext, _DEFAULT_QUALITY)
 
 

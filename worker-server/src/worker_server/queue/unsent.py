@@ -1,6 +1,6 @@
 """Events that no attempt has been made to send while their task or batch is about to go.
 
-What they say of it has to be stored first: afterwards no document can be made.
+Their payloads have to be stored first: they are made of the rows that are deleted.
 """
 
 import uuid

@@ -259,8 +259,8 @@ def give_up(upload_id: uuid.UUID) -> None:
 def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.UUID) -> str | None:
     """Give the upload that `url` names to the task, within the caller's transaction.
 
-    Return the name that an unnamed task got by it, None for any other URL. Raise UploadNotFound,
-    UploadGone, UploadUsed or UploadUnfinished.
+    Return the name that it gives to an unnamed task, None if `url` names no upload. Raise
+    UploadNotFound, UploadGone, UploadUsed or UploadUnfinished.
     """
     upload_id = upload_of(url)
     if upload_id is None:
@@ -282,7 +282,7 @@ def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.
 def default_name(session: ScopedSession, url: str) -> str | None:
     """Return the default name of the upload's task, None for any other URL.
 
-    Once the task needs the file no more, its name is forgotten.
+    Once the file is removed, the upload's own name is forgotten, and `upload` is returned.
     """
     upload_id = upload_of(url)
     if upload_id is None:
@@ -315,7 +315,7 @@ def note_removed(upload_id: uuid.UUID) -> None:
 
 
 def forget_removed() -> None:
-    """Remove the rows of uploads that were removed KEPT_HOURS ago."""
+    """Remove rows of uploads whose files went KEPT_HOURS ago, unless a task still names them."""
     is_old = Upload.removed_at < func.now() - timedelta(hours=KEPT_HOURS)
     has_task = exists().where(Task.id == Upload.task_id)
     with transaction() as session:

@@ -28,7 +28,7 @@ _ADD_PLANNED = text(f"""
     WHERE :quota = 0 OR usage.planned_s + :seconds <= :quota
     RETURNING 1
 """)  # safe to format: only constants are inserted
-# The speed is measured where one attempt was enough: `started_at` is that of the first one.
+# `started_at` is when the first attempt began, so only parts with one attempt tell the speed.
 _ADD_RENDERED = text(f"""
     INSERT INTO usage_days AS usage (owner_id, day, rendered_s, timed_s, busy_s)
     SELECT owner_id, {_TODAY}, end_s - start_s,
@@ -71,7 +71,7 @@ def sum_bytes(session: ScopedSession, owner_id: int) -> int:
 def sum_source_bytes(session: ScopedSession, owner_id: int) -> int:
     """Return how many bytes the sources of tasks take that wait, planned, for their caller.
 
-    Those of others go with the last part; an upload's file is counted as one.
+    Sources of other tasks are removed with their last part; uploaded files count as uploads.
     """
     waiting = (
         Task.owner_id == owner_id,

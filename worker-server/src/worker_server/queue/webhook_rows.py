@@ -154,7 +154,7 @@ def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webh
 def end_deliveries_of_disabled() -> None:
     """Mark as failed what was added for a webhook while it was being disabled.
 
-    Its last attempt does so with what it sees; a transaction that ends later may add more.
+    `settle` fails those it sees; a transaction that commits later may still add some.
     """
     disabled = select(Webhook.id).where(Webhook.disabled_at.is_not(None))
     stranded = select(WebhookDelivery.id).where(

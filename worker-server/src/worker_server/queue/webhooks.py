@@ -72,11 +72,11 @@ class Outcome:
 
 
 def claim(lease_s: float) -> Delivery | None:
-    """Lease the delivery that has waited longest for `lease_s`; None where none is due.
+    """Lease, for `lease_s`, the due delivery that has waited longest; None where none is due.
 
-    After that time it is due again: its sender has died, and the receiver may see it twice. A
-    webhook has one attempt at a time, and accounts without any go first, so that slow receivers
-    hold up no other account's.
+    An expired lease makes it due again: its sender counts as dead, and the receiver may get it
+    twice. A webhook has one attempt at a time, and accounts without any go first, against
+    head-of-line blocking by slow receivers.
     """
     with transaction() as session:
         served = _served_accounts(session, lease_s)
@@ -111,7 +111,7 @@ def _next_due(
 
 
 def _served_accounts(session: ScopedSession, lease_s: float) -> list[int]:
-    """Return the accounts of which an attempt is under way: a claim sets both times alike."""
+    """Return the accounts with an attempt under way: `claim` sets `run_after` = `busy_until`."""
     until = WebhookDelivery.run_after
     under_way = (
         WebhookDelivery.status == DeliveryStatus.WAITING,

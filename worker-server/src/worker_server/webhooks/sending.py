@@ -39,7 +39,7 @@ class Sender:
     def send(self, delivery: Delivery, payload: str, should_stop: Callable[[], bool]) -> Outcome:
         """Return the outcome of the attempt; raise Stopped if `should_stop` has ended it."""
         body = payload.encode()
-        # By the database's clock: this machine's may be wrong, and receivers would refuse that.
+        # By the database's clock: receivers refuse a wrong time, and this machine's may be wrong.
         sent_at_s = int(delivery.attempted_at.timestamp())
         signed = signing.headers(delivery.secrets, f"msg_{delivery.id}", sent_at_s, body)
         try:
@@ -56,7 +56,7 @@ class Sender:
         """Read the headers alone: what the receiver answers besides its status is not needed."""
         target = parse_http_url(url, self._rules)
         dialer = Dialer(self._rules, watchdog, self._limits.connect_s)
-        # The watchdog keeps the deadline; the socket's timeout is for a watchdog that died.
+        # The watchdog keeps the deadline; the socket's timeout counts only if its thread has died.
         connector = Connector(dialer, self._ca_bundle, 2 * self._limits.timeout_s)
         fields = {"User-Agent": "idrl/1", "Content-Type": "application/json", **signed}
         watchdog.begin_request()

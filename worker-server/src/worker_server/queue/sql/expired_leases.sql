@@ -1,5 +1,6 @@
 -- Lists the leases that have run out; number is NULL for a task's own lease.
--- Not within one lease (:lease_s seconds) of PostgreSQL's start: until then no worker could renew.
+-- None within one lease (:lease_s seconds) of PostgreSQL's start: while it was down, no
+-- worker could renew.
 SELECT id AS task_id, attempt, NULL AS number, lease_owner AS worker FROM tasks
 WHERE status IN ('downloading', 'canceling') AND lease_until < now()
     AND now() > pg_postmaster_start_time() + make_interval(secs => :lease_s)

@@ -1,5 +1,6 @@
--- Stores a batch unless its owner has one with the same idempotency key already; returns when, and the
--- owner's own quotas. The web app's table users: the worker machine may read these two columns.
+-- Stores a batch unless its owner has one with the same idempotency key already; returns its id,
+-- time of creation, and the owner's own quotas from the web app's table users, of which the role
+-- worker may read id and quotas.
 INSERT INTO batches (
     id, owner_id, name, callback_url, idempotency_key, idempotency_body_sha256
 ) VALUES (

@@ -1,5 +1,6 @@
--- Stores a task unless its owner has one with the same idempotency key already; returns when, and the
--- owner's own quotas. The web app's table users: the worker machine may read these two columns.
+-- Stores a task unless its owner has one with the same idempotency key already; returns its
+-- time of creation, and the owner's own quotas from the web app's table users, of which the role
+-- worker may read id and quotas.
 INSERT INTO tasks (
     id, owner_id, url, name, external_id, metadata, edit, starts_manually, request_id, traceparent,
     idempotency_key, idempotency_body_sha256, callback_url

@@ -1,5 +1,5 @@
 -- Stores the payload of each delivery: :payloads has those of :ids, in the same order. One that an
--- attempt has stored meanwhile stays. Rows are locked in the order of their ids.
+-- attempt has stored meanwhile stays. Locked by ascending id, so that two calls cannot deadlock.
 WITH stored AS (
     SELECT id, payload
     FROM unnest(CAST(:ids AS uuid[]), CAST(:payloads AS text[])) AS pairs (id, payload)

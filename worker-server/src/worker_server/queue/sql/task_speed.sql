@@ -1,5 +1,6 @@
--- Mean seconds of the done ones of the last 50 tasks that ended within a day, and how many run now.
--- A task that was started by its owner is timed from that start.
+-- Of the last 50 tasks that ended within a day, the mean seconds that the done ones took; and how
+-- many tasks run now. A planned task is timed from its owner's start. NOT keep is the condition of
+-- the partial index tasks_finished.
 SELECT
     avg(extract(epoch FROM finished_at - coalesce(start_requested_at, started_at)))::float
         AS task_s,
