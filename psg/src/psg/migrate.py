@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from psg.roles import ROLES, ensure_role
 from psg.settings import Settings
 
-# Two `migrate` at once must not both create the tables; any number that no other program locks.
+# Key of the advisory lock that keeps two `migrate` from running at once; unique in the database.
 _LOCK = 0x1D41
 
 

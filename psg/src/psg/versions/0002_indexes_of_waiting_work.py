@@ -1,7 +1,6 @@
 """Indexes of waiting work by owner: a claim's cost does not depend on how much there is.
 
-They are built beside the running system, which neither waits for them nor needs the old ones
-meanwhile.
+They are built CONCURRENTLY, so that no write waits; the old ones are dropped after that.
 """
 
 import sqlalchemy as sa
@@ -40,8 +39,8 @@ NEW: list[Index] = [
 
 def upgrade() -> None:
     _replace(OLD, NEW)
-    # Each claim leaves a dead entry at the front of its index. The default is to clean up after a
-    # fifth of all rows.
+    # Each claim leaves a dead entry at the front of its index, which later claims have to
+    # skip. By default autovacuum removes them only once a fifth of all rows is dead.
     for table in ("tasks", "parts"):
         op.execute(f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.01)")
 

@@ -1,6 +1,6 @@
 """Events and receipts of tasks, removals, and heartbeats of workers and the sweeper.
 
-Only additions: the release before works on beside them.
+Only additions, so that the previous release keeps working during the update.
 """
 
 from typing import Any

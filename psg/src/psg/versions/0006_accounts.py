@@ -1,4 +1,4 @@
-"""Accounts that last: roles, ended tokens, keys for scripts, invitations, known addresses."""
+"""Roles, revocation of tokens, API keys, invitations, and addresses that have logged in."""
 
 from typing import Any
 

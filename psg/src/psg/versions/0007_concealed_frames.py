@@ -1,4 +1,4 @@
-"""How many damaged frames of a part's source another picture stands for."""
+"""How many damaged source frames of a part were replaced (error concealment)."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,6 +1,6 @@
 """Indexes that any page of any list of tasks is read from: each ends with the lists' order.
 
-They are built beside the running system, which does not wait for them.
+They are built CONCURRENTLY, so that no write waits.
 """
 
 import sqlalchemy as sa

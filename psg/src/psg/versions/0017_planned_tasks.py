@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Begin what waits to be started: the release before knows no such tasks."""
+    """Start the tasks that wait for it: the previous release does not know the status."""
     op.execute("""
         UPDATE parts SET run_after = now() FROM tasks
         WHERE tasks.id = parts.task_id AND tasks.status = 'planned'
@@ -46,7 +46,7 @@ def downgrade() -> None:
 def _allow(statuses: Sequence[str]) -> None:
     name = "tasks_status_check"
     op.drop_constraint(name, "tasks", type_="check", if_exists=True)
-    # Checked without a lock that the running system would wait for.
+    # The scan of VALIDATE runs under the ACCESS EXCLUSIVE lock that DROP took in this transaction.
     op.create_check_constraint(name, "tasks", _one_of(statuses), postgresql_not_valid=True)
     op.execute(f"ALTER TABLE tasks VALIDATE CONSTRAINT {name}")
 

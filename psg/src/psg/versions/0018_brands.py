@@ -41,6 +41,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove both; tasks of a brand end with the built-in one in the release before."""
+    """Remove both; the previous release renders all tasks with the built-in brand."""
     op.drop_table("brand_defaults")
     op.drop_table("brands")

@@ -1,7 +1,7 @@
 """Webhooks and callbacks: URLs that get events of tasks, and the outbox.
 
 A trigger writes the outbox in the transaction that records a task's event, so that no process,
-not even one of the release before, can change a status without telling it.
+not even one of the previous release, can change a status without an event in the outbox.
 """
 
 from datetime import datetime
@@ -44,8 +44,8 @@ CREATE TRIGGER task_events_webhooks AFTER INSERT ON task_events
     EXECUTE FUNCTION enqueue_webhook_deliveries()
 """
 
-# At the end of the transaction, when no further row is locked by it: transactions that end tasks of
-# one batch follow one another here, so that the last one sees all the others.
+# Run by a deferred trigger at commit, when the transaction locks no further rows. The advisory lock
+# serializes transactions that end tasks of one batch, so that the last one sees all the others.
 _BATCH_FUNCTION = """
 CREATE FUNCTION enqueue_batch_done() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

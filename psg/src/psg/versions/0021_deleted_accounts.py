@@ -1,8 +1,7 @@
-"""No row of a deleted account: neither is one added, nor does the account go before its last one.
+"""Triggers that refuse rows of deleted accounts, and the deletion of an account that has rows.
 
-As a foreign key would do, but for its effects: `owner_id` may name an account that was never there,
-as in a database of tasks that is restored before its accounts, and the worker's role needs no right
-on `users`.
+A foreign key would do the same, but with triggers `owner_id` may name an account that was never
+there, as when tasks are restored before accounts, and the worker's role needs no right on `users`.
 """
 
 # ruff: noqa: S608 # the names of tables are those below
@@ -25,7 +24,7 @@ OWNED = (
     "uploads",
     "webhooks",
 )
-# Which of those rows are still in use: the sweeper has to see what becomes of the others' files.
+# Rows that block the deletion; the others are over, and the sweeper still removes their files.
 _IN_USE = {
     "brands": "deleted_at IS NULL",
     "uploads": "task_id IS NULL AND deleted_at IS NULL AND removed_at IS NULL"
@@ -35,8 +34,8 @@ _ROWS = " OR ".join(
     f"EXISTS (SELECT FROM {name} WHERE owner_id = OLD.id AND {_IN_USE.get(name, 'true')})"
     for name in OWNED
 )
-# An account and those who add rows for it lock the same one of 256 numbers: as many accounts as
-# there are in one transaction may not fill PostgreSQL's table of locks.
+# Deleting an account and adding rows for it take the same advisory lock: one of 256, so that a
+# transaction with rows of many accounts does not fill PostgreSQL's shared lock table.
 _ADDED = """
 CREATE OR REPLACE FUNCTION refuse_deleted_owners() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -1,4 +1,4 @@
-"""The callback secret that was replaced, which signs for a while too; events in their order."""
+"""Keeps a replaced callback secret, which still signs for a while, and the order of events."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add two empty columns, and another default of one: no row is written."""
+    """Add two empty columns and change the default of `run_after`: no row is rewritten."""
     op.execute(
         "ALTER TABLE callback_secrets ADD COLUMN IF NOT EXISTS previous_secret bytea,"
         " ADD COLUMN IF NOT EXISTS previous_until timestamptz"
@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the replaced secrets: receivers that still have one refuse what comes."""
+    """Forget the replaced secrets: receivers that still have one refuse every request."""
     _order_by("now()")
     for column in ("previous_secret", "previous_until"):
         op.drop_column("callback_secrets", column)

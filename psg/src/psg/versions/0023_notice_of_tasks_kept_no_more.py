@@ -1,4 +1,4 @@
-"""Since when a task is kept no more: it does not expire within the notice that others get."""
+"""When `keep` of a task was switched off: from then on it has the notice period of the others."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add an empty column: no row is written."""
+    """Add an empty column: no row is rewritten."""
     op.execute("ALTER TABLE tasks ADD COLUMN IF NOT EXISTS unkept_at timestamptz")
 
 
