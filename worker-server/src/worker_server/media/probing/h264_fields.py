@@ -5,6 +5,7 @@ Names are those of ITU-T H.264, 7.3.
 
 from dataclasses import dataclass
 
+from worker_server.media.probing.bits import Bits
 from worker_server.media.probing.stream_headers import units_of
 
 _SLICES, _SPS = (1, 5), 7
@@ -12,25 +13,8 @@ _WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 _HEAD_BYTES = 64
 
 
-class Bits:
-    """Reads a raw byte sequence payload bit by bit."""
-
-    def __init__(self, unit: bytes) -> None:
-        data = unit.replace(b"\0\0\3", b"\0\0")  # emulation prevention
-        self._value, self._left = int.from_bytes(data), 8 * len(data)
-
-    def read(self, count: int) -> int:
-        """Return the next bits as an integer; beyond the end they are 0."""
-        self._left -= count
-        shifted = self._value >> self._left if self._left >= 0 else 0
-        return shifted & ((1 << count) - 1)
-
-    def ue(self) -> int:
-        """Return an Exp-Golomb code."""
-        zeros = 0
-        while self._left > 0 and not self.read(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.read(zeros)
+def _bits_of(unit: bytes) -> Bits:
+    return Bits(unit.replace(b"\0\0\3", b"\0\0"))  # emulation prevention
 
 
 @dataclass(frozen=True)
@@ -46,7 +30,7 @@ def frame_coding(headers: bytes) -> FrameCoding | None:
     """Read a sequence parameter set, as `stream_headers` returns it; None where there is none."""
     if len(headers) < 4 or headers[0] & 0x1F != _SPS:
         return None
-    bits = Bits(headers[1:])
+    bits = _bits_of(headers[1:])
     profile = bits.read(8)
     bits.read(16)  # constraint flags, level_idc
     bits.ue()  # seq_parameter_set_id
@@ -118,7 +102,7 @@ class FieldPairs:
     def _field(self, packet: bytes) -> tuple[int, int] | None:
         for unit in units_of(packet, self._length_size):
             if unit and unit[0] & 0x1F in _SLICES:
-                bits = Bits(unit[1:_HEAD_BYTES])
+                bits = _bits_of(unit[1:_HEAD_BYTES])
                 bits.ue()  # first_mb_in_slice
                 bits.ue()  # slice_type
                 bits.ue()  # pic_parameter_set_id

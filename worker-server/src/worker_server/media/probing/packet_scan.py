@@ -13,6 +13,7 @@ from av.container import InputContainer
 from worker_server.media.errors import SourceError
 from worker_server.media.model.containers import packets_of
 from worker_server.media.model.source import ProbeLimits
+from worker_server.media.probing.av1_headers import overrides_size
 from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
 from worker_server.media.probing.key_frames import KeyFrames
 from worker_server.media.probing.sound_headers import HEAD_BYTES, sound_header_reader
@@ -28,6 +29,7 @@ from worker_server.media.probing.vp9_headers import resizes_between_key_frames
 # If no frame was decoded after this many packets, none will be.
 _MAX_FRAMES_UNDECODED = 900
 _MAX_SHAPES = 64
+_AV1 = {"av1", "libdav1d"}
 # These containers store DTS; for others libavformat derives them from the order of PTS.
 DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
 # In these a gap may be a discontinuity of the clock; in others a frame may last for minutes.
@@ -298,9 +300,7 @@ class PacketScanner:
         if self._read_headers is None:
             return
         if not packet.is_keyframe:
-            if self._codec == "vp9" and resizes_between_key_frames(bytes(packet), self._headers):
-                self.scan.resizes = True
-                self.scan.note("the picture's size changes")
+            self._check_size(bytes(packet))
             return
         headers = self._read_headers(bytes(packet))
         if not headers or headers == self._headers:
@@ -309,6 +309,17 @@ class PacketScanner:
             self._add_shape(headers, packet)
         self._headers = headers
         self._expect_fields(headers)
+
+    def _check_size(self, packet: bytes) -> None:
+        """Note frames whose size is not that of the key frame, as only VP9 and AV1 have them."""
+        resizes = (
+            resizes_between_key_frames(packet, self._headers)
+            if self._codec == "vp9"
+            else self._codec in _AV1 and overrides_size(packet, self._headers)
+        )
+        if resizes:
+            self.scan.resizes = True
+            self.scan.note("the picture's size changes")
 
     def _check_description(self, packet: "av.Packet[Any]") -> None:
         """Note a packet with new extradata from the container, as a second `avc1` entry gives."""

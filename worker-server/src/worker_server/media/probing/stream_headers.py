@@ -6,12 +6,12 @@ Decoding every frame would find the same, at a hundred times the cost.
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from worker_server.media.probing.av1_headers import sequence_header
 from worker_server.media.probing.vp9_headers import key_frame_headers
 
 _HEAD_BYTES = 4096  # headers are at the start of a packet, coded slices behind
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3}  # start of frame: precision, height, width, components
-_AV1_SEQUENCE_HEADER, _AV1_TEMPORAL_UNIT = 1, 2
 
 
 def header_reader(codec: str, extradata: bytes | None) -> Callable[[bytes], bytes] | None:
@@ -131,29 +131,6 @@ def _jpeg(packet: bytes) -> bytes:
     return b""
 
 
-def _av1(packet: bytes) -> bytes:
-    at = 0
-    while at < min(len(packet), _HEAD_BYTES):
-        kind, has_extension, has_size = packet[at] >> 3 & 15, packet[at] & 4, packet[at] & 2
-        at += 2 if has_extension else 1
-        size, at = _leb128(packet, at) if has_size else (len(packet) - at, at)
-        if kind == _AV1_SEQUENCE_HEADER:
-            return packet[at : at + size]
-        if kind != _AV1_TEMPORAL_UNIT:
-            return b""
-        at += size
-    return b""
-
-
-def _leb128(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for index, byte in enumerate(data[at : at + 8]):
-        value |= (byte & 0x7F) << (7 * index)
-        if not byte & 0x80:
-            return value, at + index + 1
-    return value, len(data)
-
-
 _READERS: dict[str, Callable[[bytes], bytes]] = {
     "mpeg1video": _mpeg12,
     "mpeg2video": _mpeg12,
@@ -161,6 +138,6 @@ _READERS: dict[str, Callable[[bytes], bytes]] = {
     "vp8": _vp8,
     "vp9": key_frame_headers,
     "mjpeg": _jpeg,
-    "av1": _av1,
-    "libdav1d": _av1,
+    "av1": sequence_header,
+    "libdav1d": sequence_header,
 }

@@ -2,24 +2,16 @@
 
 from collections.abc import Iterator
 
+from worker_server.media.probing.bits import Bits
+
 _HEAD_BYTES = 16  # the longest header up to the frame size has 107 bits
 _SYNC_CODE = 0x498342
 _RGB = 7  # color_space
 
 
-class _Bits:
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data[:_HEAD_BYTES].ljust(_HEAD_BYTES, b"\0"))
-        self._left = 8 * _HEAD_BYTES
-
-    def read(self, count: int) -> int:
-        self._left -= count
-        return self._value >> self._left & ((1 << count) - 1)
-
-
 def key_frame_headers(packet: bytes) -> bytes:
     """Return a key frame's profile, colours and, in the last four bytes, size; else nothing."""
-    bits = _Bits(packet)
+    bits = Bits(packet[:_HEAD_BYTES])
     profile = _profile(bits)
     if bits.read(1) or bits.read(1):  # show_existing_frame, frame_type
         return b""
@@ -35,10 +27,10 @@ def resizes_between_key_frames(packet: bytes, headers: bytes) -> bool:
     `headers` are those of the key frame. A packet may be a superframe, of hidden frames and one
     that is shown.
     """
-    return any(_resizes(_Bits(frame), headers[-4:]) for frame in _frames_of(packet))
+    return any(_resizes(Bits(frame), headers[-4:]) for frame in _frames_of(packet))
 
 
-def _resizes(bits: _Bits, size: bytes) -> bool:
+def _resizes(bits: Bits, size: bytes) -> bool:
     """Tell whether an inter frame has a size of its own, or an intra-only one another size."""
     profile = _profile(bits)
     if bits.read(1) or not bits.read(1):  # show_existing_frame; a key frame
@@ -71,14 +63,14 @@ def _frames_of(packet: bytes) -> Iterator[bytes]:
         at += int.from_bytes(index[1 + number * width : 1 + (number + 1) * width], "little")
 
 
-def _profile(bits: _Bits) -> int:
+def _profile(bits: Bits) -> int:
     bits.read(2)  # frame_marker
     profile = bits.read(1) + 2 * bits.read(1)
     bits.read(1 if profile == 3 else 0)  # reserved
     return profile
 
 
-def _colours(bits: _Bits, profile: int) -> bytes:
+def _colours(bits: Bits, profile: int) -> bytes:
     """Return ten or twelve bits, colour space, range and subsampling."""
     twelve = bits.read(1) if profile >= 2 else 0
     space = bits.read(3)
@@ -90,5 +82,5 @@ def _colours(bits: _Bits, profile: int) -> bytes:
     return bytes([twelve, space, full_range, subsampling])
 
 
-def _size(bits: _Bits) -> bytes:
+def _size(bits: Bits) -> bytes:
     return bits.read(32).to_bytes(4)  # frame_width_minus_1, frame_height_minus_1
