@@ -57,8 +57,12 @@ for top in ("/etc", "/opt", "/root", "/home", "/var/log", "/var/tmp"):
 print(json.dumps(files_of))
 """
 # What a re-run may not touch: files, containers and when the services were started.
+# certbot notes in its renewal files when it may next ask for the renewal window (RFC 9773).
 FINGERPRINT = """
-find /etc /opt/idrl -type f ! -name '*.log' ! -name swap -print0 | sort -z | xargs -0 sha256sum
+find /etc /opt/idrl -type f ! -name '*.log' ! -name swap ! -path '*/renewal/*.conf' -print0 |
+    sort -z | xargs -0 sha256sum
+cat /etc/idrl/letsencrypt/renewal/*.conf 2>/dev/null |
+    grep -vE '^$|acme_renewal_info|ari_retry_after' | sha256sum
 find /etc /opt/idrl -print0 | sort -z | xargs -0 stat -c '%n %a %U'
 docker ps --no-trunc --filter label=com.docker.compose.service \\
     --format '{{.ID}} {{.Names}}' 2>/dev/null
