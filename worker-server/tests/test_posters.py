@@ -136,6 +136,27 @@ def test_sheet_shows_every_poster_in_order(
     assert problem(client.get(path, headers=auth(2))) == (404, "task_not_found")
 
 
+@pytest.mark.parametrize("kept", [0, 2, 20, 300, 700, -2, None])
+def test_damaged_poster_is_an_empty_tile(
+    kept: int | None, client: FlaskClient, auth: Auth, drawn: Callable[..., str], settings: Settings
+) -> None:
+    """Cut off anywhere, or a folder in its place: the other parts are shown."""
+    task_id = drawn(2)
+    poster = settings.remote_folder / task_id / "0.1.jpg"
+    Image.effect_noise((640, 360), 80).save(poster, "JPEG")
+    content = poster.read_bytes()
+    poster.unlink()
+    if kept is None:
+        poster.mkdir()
+    else:
+        poster.write_bytes(content[:kept])
+    answer = client.get(f"/tasks/{task_id}/contact-sheet.jpg", headers=auth())
+    assert answer.status_code == 200
+    sheet = opened(answer.data)
+    assert is_near(sheet.getpixel((8 + 120, 8 + 67)), (0x3F, 0x3F, 0x46))
+    assert is_near(sheet.getpixel((8 + 248 + 120, 8 + 67)), COLOURS[1])
+
+
 def test_sheet_of_many_upright_parts_is_bounded(
     client: FlaskClient, auth: Auth, drawn: Callable[..., str]
 ) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from worker_server import storage
 from worker_server.api.poster_queries import PosterNotFound, PublishedPart
@@ -45,14 +45,17 @@ def _evenly(parts: Sequence[PublishedPart]) -> list[PublishedPart]:
 
 
 def _poster(remote_folder: Path, part: PublishedPart) -> Image.Image | None:
-    """Return the poster in a tile's size; None where there is none, or it cannot be read."""
+    """Return the poster in a tile's size; None where there is none, or it is damaged."""
     try:
-        poster = Image.open(storage.poster_path(remote_folder / part.path), formats=["JPEG"])
-        with poster:
+        content = storage.poster_path(remote_folder / part.path).read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as poster:
             poster.draft("RGB", (TILE, TILE))
             poster.thumbnail((TILE, TILE))
             return poster.convert("RGB")
-    except (FileNotFoundError, UnidentifiedImageError):
+    except (OSError, ValueError):  # cut off, or no JPEG
         return None
 
 
