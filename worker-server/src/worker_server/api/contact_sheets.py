@@ -51,7 +51,8 @@ def _poster(remote_folder: Path, part: PublishedPart) -> Image.Image | None:
     except (FileNotFoundError, IsADirectoryError):
         return None
     try:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as poster:
+        poster = Image.open(io.BytesIO(content), formats=["JPEG"])
+        with poster:
             poster.draft("RGB", (TILE, TILE))
             poster.thumbnail((TILE, TILE))
             return poster.convert("RGB")
