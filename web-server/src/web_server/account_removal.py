@@ -11,7 +11,8 @@ from web_server.gateway import TasksService, TasksUnavailable
 from web_server.models import User
 from web_server.token_signer import TokenSigner
 
-# Plus one hanging call of the tasks service this stays below the 15 s that a request may take.
+# Seconds after which no round starts. If the tasks service then hangs as well, nginx ends the wait
+# with 504 after 14 s; the caller may delete the account again.
 _REMOVAL_S = 8
 _BETWEEN_ROUNDS_S = 0.25
 # Ids of the accounts that a call in this process is deleting.
