@@ -8,7 +8,7 @@ import av
 import pytest
 
 from worker_server.media import Preparation, probe
-from worker_server.media.probing.vp9_headers import key_frame_headers, resizes_between_key_frames
+from worker_server.media.probing.vp9_headers import key_frame_headers, sizes_between_key_frames
 
 SYNC = f"{0x498342:024b}"
 # Of each profile: its bits, and depth, colour space, range, subsampling of a key frame.
@@ -53,9 +53,9 @@ def superframe(*frames: bytes) -> bytes:
 @pytest.mark.parametrize("resilient", [0, 1])
 def test_intra_only_frame_may_have_another_size(profile: int, resilient: int) -> None:
     headers = key_frame_headers(key_frame(profile, 320, 180))
-    assert resizes_between_key_frames(intra_only(profile, 640, 360, resilient), headers)
-    assert resizes_between_key_frames(intra_only(profile, 320, 181, resilient), headers)
-    assert not resizes_between_key_frames(intra_only(profile, 320, 180, resilient), headers)
+    assert sizes_between_key_frames(intra_only(profile, 640, 360, resilient), headers)
+    assert sizes_between_key_frames(intra_only(profile, 320, 181, resilient), headers)
+    assert not sizes_between_key_frames(intra_only(profile, 320, 180, resilient), headers)
 
 
 @each_profile
@@ -69,27 +69,40 @@ def test_each_bit_of_a_key_frames_size_counts(profile: int) -> None:
 
 def test_inter_frame_has_a_size_of_its_own_or_that_of_a_reference() -> None:
     headers = key_frame_headers(key_frame(0, 320, 180))
-    assert resizes_between_key_frames(inter_frame("000"), headers)
-    assert not any(resizes_between_key_frames(inter_frame(each), headers) for each in ("1", "01"))
+    assert sizes_between_key_frames(inter_frame("000"), headers)
+    assert not any(sizes_between_key_frames(inter_frame(each), headers) for each in ("1", "01"))
 
 
 def test_each_frame_of_a_superframe_counts() -> None:
     headers = key_frame_headers(key_frame(0, 320, 180))
     plain = inter_frame("1")
-    assert resizes_between_key_frames(superframe(plain, inter_frame("000")), headers)
-    assert resizes_between_key_frames(superframe(plain, intra_only(0, 640, 360)), headers)
-    assert not resizes_between_key_frames(superframe(plain, plain), headers)
-    assert not resizes_between_key_frames(b"", headers)
-    assert not resizes_between_key_frames(plain[:-1] + b"\xdf", headers)
+    assert sizes_between_key_frames(superframe(plain, inter_frame("000")), headers)
+    assert sizes_between_key_frames(superframe(plain, intra_only(0, 640, 360)), headers)
+    assert not sizes_between_key_frames(superframe(plain, plain), headers)
+    assert not sizes_between_key_frames(b"", headers)
+    assert not sizes_between_key_frames(plain[:-1] + b"\xdf", headers)
 
 
-@pytest.mark.parametrize(("height", "expected"), [(180, "none"), (360, "normalize")])
+@pytest.mark.parametrize(
+    ("size", "expected", "shown_as"),
+    [
+        ((320, 180), "none", (320, 180)),
+        ((640, 360), "normalize", (640, 360)),  # a call's encoder begins small
+        ((160, 90), "normalize", (320, 180)),
+        ((640, 640), "normalize", (320, 180)),  # as of a damaged packet
+        ((16000, 9000), "normalize", (320, 180)),
+    ],
+)
 def test_source_is_normalized_where_an_intra_only_frame_has_another_size(
-    height: int, expected: str, make: Callable[..., Path], tmp_path: Path
+    size: tuple[int, int],
+    expected: str,
+    shown_as: tuple[int, int],
+    make: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     options = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -auto-alt-ref 0"
     plain = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=1 {options}", "plain.webm")
-    hidden, shown = intra_only(0, height * 16 // 9, height), b"\x88"  # show_existing_frame
+    hidden, shown = intra_only(0, *size), b"\x88"  # show_existing_frame
     changed = tmp_path / "changed.mkv"
     with av.open(str(plain)) as source, av.open(str(changed), "w", format="matroska") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -99,4 +112,6 @@ def test_source_is_normalized_where_an_intra_only_frame_has_another_size(
             copy.pts = copy.dts = number
             copy.is_keyframe = packet.is_keyframe
             target.mux(copy)
-    assert probe(changed).preparation is Preparation(expected)
+    facts = probe(changed)
+    assert facts.preparation is Preparation(expected)
+    assert (facts.width, facts.height) == shown_as

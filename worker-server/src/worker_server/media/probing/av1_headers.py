@@ -27,6 +27,8 @@ class _Sequence:
     frame_id_bits: int = 0
     screen_content_tools: int = _SELECT
     integer_mv: int = _SELECT
+    max_width: int = 0
+    max_height: int = 0
 
 
 def sequence_header(packet: bytes) -> bytes:
@@ -34,16 +36,18 @@ def sequence_header(packet: bytes) -> bytes:
     return next((content for kind, content in _units(packet) if kind == _SEQUENCE_HEADER), b"")
 
 
-def overrides_size(packet: bytes, header: bytes) -> bool:
-    """Tell whether a frame of the packet has a size of its own, by the sequence header before it.
+def sizes_between_key_frames(packet: bytes, header: bytes) -> list[tuple[int, int]]:
+    """Return the largest size of frames, in pixels, where one of the packet has its own size.
 
-    Nearly always it is another size than that of the sequence header.
+    `header` is the sequence header before it. A frame with its own size is nearly always smaller
+    than the sequence header says; the size itself is not read.
     """
     if not header:
-        return False
+        return []
     sequence = _sequence(header)
     frames = (content for kind, content in _units(packet) if kind in (_FRAME_HEADER, _FRAME))
-    return any(_overrides_size(sequence, Bits(content[:_HEAD_BYTES])) for content in frames)
+    overrides = any(_overrides_size(sequence, Bits(content[:_HEAD_BYTES])) for content in frames)
+    return [(sequence.max_width, sequence.max_height)] if overrides else []
 
 
 def _units(packet: bytes) -> Iterator[tuple[int, bytes]]:
@@ -75,8 +79,8 @@ def _sequence(header: bytes) -> _Sequence:
     if bits.read(1):  # reduced_still_picture_header
         return _Sequence(is_reduced=True)
     presentation_time_bits = _read_operating_points(bits)
-    size_bits = bits.read(4) + 1 + bits.read(4) + 1
-    bits.read(size_bits)  # max_frame_width_minus_1, max_frame_height_minus_1
+    width_bits, height_bits = bits.read(4) + 1, bits.read(4) + 1
+    size = bits.read(width_bits) + 1, bits.read(height_bits) + 1  # max_frame_width_minus_1 …
     # delta_frame_id_length_minus_2, additional_frame_id_length_minus_1
     frame_id_bits = bits.read(4) + 2 + bits.read(3) + 1 if bits.read(1) else 0
     bits.read(7)  # use_128x128_superblock … enable_dual_filter
@@ -84,7 +88,7 @@ def _sequence(header: bytes) -> _Sequence:
         bits.read(2)  # enable_jnt_comp, enable_ref_frame_mvs
     tools = _SELECT if bits.read(1) else bits.read(1)
     integer_mv = _SELECT if not tools or bits.read(1) else bits.read(1)
-    return _Sequence(False, presentation_time_bits, frame_id_bits, tools, integer_mv)
+    return _Sequence(False, presentation_time_bits, frame_id_bits, tools, integer_mv, *size)
 
 
 def _read_operating_points(bits: Bits) -> int:

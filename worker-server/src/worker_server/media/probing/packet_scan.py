@@ -13,7 +13,7 @@ from av.container import InputContainer
 from worker_server.media.errors import SourceError
 from worker_server.media.model.containers import packets_of
 from worker_server.media.model.source import ProbeLimits
-from worker_server.media.probing.av1_headers import overrides_size
+from worker_server.media.probing import av1_headers, vp9_headers
 from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
 from worker_server.media.probing.key_frames import KeyFrames
 from worker_server.media.probing.sound_headers import HEAD_BYTES, sound_header_reader
@@ -24,12 +24,16 @@ from worker_server.media.probing.stream_headers import (
 )
 from worker_server.media.probing.streams import check_side
 from worker_server.media.probing.timestamps import STANDING_PACKETS, typical_step
-from worker_server.media.probing.vp9_headers import resizes_between_key_frames
 
 # If no frame was decoded after this many packets, none will be.
 _MAX_FRAMES_UNDECODED = 900
 _MAX_SHAPES = 64
-_AV1 = {"av1", "libdav1d"}
+# Of codecs whose size may change between key frames.
+_SIZE_READERS: dict[str, Callable[[bytes, bytes], list[tuple[int, int]]]] = {
+    "vp9": vp9_headers.sizes_between_key_frames,
+    "av1": av1_headers.sizes_between_key_frames,
+    "libdav1d": av1_headers.sizes_between_key_frames,
+}
 # These containers store DTS; for others libavformat derives them from the order of PTS.
 DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
 # In these a gap may be a discontinuity of the clock; in others a frame may last for minutes.
@@ -135,7 +139,8 @@ class Scan:
     # For each new set of headers its first key frame, and the extradata at that point.
     shapes: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     may_be_interlaced: bool = False
-    resizes: bool = False  # the picture size changes between key frames
+    # Width and height in pixels of pictures whose size changes between key frames.
+    sizes: set[tuple[int, int]] = field(default_factory=set)
     last_dts: int | None = None
 
     def add_frame_time(self, tick: int, duration: int) -> None:
@@ -300,7 +305,8 @@ class PacketScanner:
         if self._read_headers is None:
             return
         if not packet.is_keyframe:
-            self._check_size(bytes(packet))
+            if self._codec in _SIZE_READERS:
+                self._check_size(bytes(packet))
             return
         headers = self._read_headers(bytes(packet))
         if not headers or headers == self._headers:
@@ -312,14 +318,11 @@ class PacketScanner:
 
     def _check_size(self, packet: bytes) -> None:
         """Note frames whose size is not that of the key frame, as only VP9 and AV1 have them."""
-        resizes = (
-            resizes_between_key_frames(packet, self._headers)
-            if self._codec == "vp9"
-            else self._codec in _AV1 and overrides_size(packet, self._headers)
-        )
-        if resizes:
-            self.scan.resizes = True
+        sizes = _SIZE_READERS[self._codec](packet, self._headers)
+        if sizes:
             self.scan.note("the picture's size changes")
+        if len(self.scan.sizes) < _MAX_SHAPES:
+            self.scan.sizes.update(sizes)
 
     def _check_description(self, packet: "av.Packet[Any]") -> None:
         """Note a packet with new extradata from the container, as a second `avc1` entry gives."""

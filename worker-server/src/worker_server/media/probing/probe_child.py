@@ -3,8 +3,8 @@
 Run by `Prober`: takes a path, a demuxer and limits, answers `{"source": …}` or `{"error": …}`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _SOUND_OUTLASTS_S = Fraction(1, 10)
+_SAME_ASPECT = 0.1  # share by which the aspect ratio of a scaled picture differs, by rounding
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,9 @@ def _source(facts: Facts) -> Source:
         if facts.demuxer == "mov"
         else None
     )
-    varies = len(facts.shapes) > 1 or scan.resizes
-    first, largest = facts.shapes[0], max(facts.shapes, key=lambda shape: shape.pixels)
+    varies = len(facts.shapes) > 1 or bool(scan.sizes)
+    first = facts.shapes[0]
+    largest = max((*facts.shapes, *_resized(first, facts)), key=lambda shape: shape.pixels)
     return Source(
         demuxer=facts.demuxer,
         size_bytes=facts.path.stat().st_size,
@@ -166,6 +168,17 @@ def _source(facts: Facts) -> Source:
         preparation=_preparation(facts),
         irregular=facts.irregular,
     )
+
+
+def _resized(first: PictureShape, facts: Facts) -> Iterator[PictureShape]:
+    """Yield the picture in each size that it has between key frames.
+
+    Encoders of calls begin small and keep the aspect ratio; a damaged packet has any other size.
+    """
+    for width, height in facts.scan.sizes:
+        is_scaled = abs(width * first.height / (height * first.width) - 1) < _SAME_ASPECT
+        if is_scaled and max(width, height) <= facts.limits.max_side:
+            yield replace(first, width=width, height=height)
 
 
 def _preparation(facts: Facts) -> Preparation:

@@ -21,32 +21,34 @@ def key_frame_headers(packet: bytes) -> bytes:
     return bytes([profile]) + _colours(bits, profile) + _size(bits)
 
 
-def resizes_between_key_frames(packet: bytes, headers: bytes) -> bool:
-    """Tell whether a frame of the packet may have another size than the last key frame.
+def sizes_between_key_frames(packet: bytes, headers: bytes) -> list[tuple[int, int]]:
+    """Return the sizes that frames of the packet have of their own: width and height in pixels.
 
-    `headers` are those of the key frame. A packet may be a superframe, of hidden frames and one
-    that is shown.
+    `headers` are those of the last key frame. A packet may be a superframe, of hidden frames and
+    one that is shown. Frames of the key frame's size, or of a reference's, have none of their own.
     """
-    return any(_resizes(Bits(frame), headers[-4:]) for frame in _frames_of(packet))
+    sizes = (_own_size(Bits(frame), headers[-4:]) for frame in _frames_of(packet))
+    return [(int.from_bytes(size[:2]) + 1, int.from_bytes(size[2:]) + 1) for size in sizes if size]
 
 
-def _resizes(bits: Bits, size: bytes) -> bool:
-    """Tell whether an inter frame has a size of its own, or an intra-only one another size."""
+def _own_size(bits: Bits, key_size: bytes) -> bytes:
+    """Return the size that an inter frame states, or an intra-only one if it is another."""
     profile = _profile(bits)
     if bits.read(1) or not bits.read(1):  # show_existing_frame; a key frame
-        return False
+        return b""
     shown, resilient = bits.read(1), bits.read(1)
     intra_only = 0 if shown else bits.read(1)
     bits.read(0 if resilient else 2)  # reset_frame_context
     if not intra_only:
         bits.read(8 + 3 * 4)  # refresh_frame_flags; three references with a sign bit each
-        return not any(bits.read(1) for _ in range(3))  # found_ref
+        return b"" if any(bits.read(1) for _ in range(3)) else _size(bits)  # found_ref
     if bits.read(24) != _SYNC_CODE:
-        return False
+        return b""
     if profile:
         _colours(bits, profile)
     bits.read(8)  # refresh_frame_flags
-    return bool(size) and _size(bits) != size
+    size = _size(bits)
+    return size if key_size and size != key_size else b""
 
 
 def _frames_of(packet: bytes) -> Iterator[bytes]:
