@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -26,14 +27,20 @@ class Call:
 
 
 def load(port: int, call: Call, token: str, *, seconds: int, connections: int) -> dict[str, float]:
-    """Send calls for some seconds, one after the other on each connection. Raises CallsFailed."""
+    """Send calls for some seconds, one after the other on each connection.
+
+    Raise CallsFailed, or SystemExit with a sentence where wrk is not installed.
+    """
+    program = shutil.which("wrk")
+    if program is None:
+        raise SystemExit("this benchmark needs wrk: apt-get install wrk")
     with tempfile.NamedTemporaryFile("w") as paths:
         paths.write("\n".join(call.paths))
         paths.flush()
         variables = {"WRK_METHOD": call.method, "WRK_PATHS": paths.name}
         if call.body is not None:
             variables["WRK_BODY"] = call.body
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+        command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
         if call.if_none_match is not None:
             command += ["-H", f"If-None-Match: {call.if_none_match}"]
         command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"]
