@@ -2,6 +2,7 @@
 
 import logging
 import subprocess
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -98,6 +99,16 @@ def test_video_that_crashes_the_decoder_fails_at_the_second_attempt(
     assert task_of(good).status == "processing"
 
 
+def attempted(
+    settings: Settings, runtime: Runtime, task_id: uuid.UUID
+) -> tuple[str, int, str | None]:
+    """Render the task's only part once more; return its status, failures and error code."""
+    let_run_out()
+    assert render_next(settings, runtime)
+    [part] = parts_of(task_id)
+    return part.status, part.failures, part.error_code
+
+
 def test_part_that_crashes_verification_fails_at_the_second_attempt(
     settings: Settings, site: str, sample: Sample, runtime: Runtime, run_instead: RunInstead
 ) -> None:
@@ -105,14 +116,7 @@ def test_part_that_crashes_verification_fails_at_the_second_attempt(
     task_id = submit(f"{site}/{sample(2)}")
     assert fetch_next(settings, runtime)
     for status, failures in (("waiting", 1), ("failed", 2)):
-        let_run_out()
-        assert render_next(settings, runtime)
-        [part] = parts_of(task_id)
-        assert (part.status, part.failures, part.error_code) == (
-            status,
-            failures,
-            "decoder_crashed",
-        )
+        assert attempted(settings, runtime, task_id) == (status, failures, "decoder_crashed")
     assert task_of(task_id).error_code == "decoder_crashed"
 
 
@@ -125,11 +129,8 @@ def test_verifier_that_is_killed_from_outside_rejects_no_clip(
     assert fetch_next(settings, runtime)
     attempts = settings.max_attempts
     for failures in range(1, attempts + 1):
-        let_run_out()
-        assert render_next(settings, runtime)
-        [part] = parts_of(task_id)
         status = "waiting" if failures < attempts else "failed"
-        assert (part.status, part.failures, part.error_code) == (status, failures, "probe_timeout")
+        assert attempted(settings, runtime, task_id) == (status, failures, "probe_timeout")
 
 
 def test_broken_worker_does_not_fail_tasks(

@@ -5,8 +5,8 @@ from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 
-from worker_server.errors import FailureCode, WorkFailed
-from worker_server.media.errors import MediaProcessCrashed, SourceError
+from worker_server.errors import WorkFailed
+from worker_server.media.errors import SourceError
 from worker_server.media.model.brand import Brand
 from worker_server.media.model.edit import PartEdit, Profile
 from worker_server.media.model.geometry import Aspect
@@ -16,11 +16,11 @@ from worker_server.media.probing.prepare import PrepareWatch, prepare
 from worker_server.media.probing.probe import probe
 from worker_server.media.process.child import (
     Child,
-    ChildCrashed,
     ChildFailed,
     ChildFiles,
+    ChildLimitHit,
     ChildLimits,
-    ChildLost,
+    as_media_error,
 )
 from worker_server.media.rendering.ffmpeg import FfmpegRenderer
 from worker_server.media.rendering.render import RenderLimits, RenderWatch, render
@@ -119,13 +119,10 @@ def normalize_image(
         with Child(_CHILD, _IMAGE_LIMITS) as child:
             files = ChildFiles(read=(path,), write=(output,))
             answer = child.request(payload, timeout_s, lambda: False, files)
-    except ChildCrashed as error:
-        raise MediaProcessCrashed("image", str(error)) from error
-    except ChildLost as error:
-        sentence = "The image took too long."
-        raise WorkFailed(FailureCode.PROBE_TIMEOUT, sentence, retryable=True) from error
-    except ChildFailed as error:
+    except ChildLimitHit as error:
         raise BrandFileRefused(BrandFault.TOO_LARGE) from error
+    except ChildFailed as error:
+        raise as_media_error(error, "image", "The image took too long.") from error
     if "fault" in answer:
         raise BrandFileRefused(BrandFault(answer["fault"]))
     return NormalizedImage(output, answer["width"], answer["height"])

@@ -3,10 +3,14 @@
 import base64
 from fractions import Fraction
 
-from worker_server.errors import FailureCode, WorkFailed
-from worker_server.media.errors import MediaProcessCrashed
 from worker_server.media.model.brand import Brand
-from worker_server.media.process.child import Child, ChildFailed, ChildFiles, ChildLimits, ChildLost
+from worker_server.media.process.child import (
+    Child,
+    ChildFailed,
+    ChildFiles,
+    ChildLimits,
+    as_media_error,
+)
 
 PREVIEW_SIDE = 360  # pixels, longer side of each of the three frames
 _CHILD = "worker_server.media.branding.preview_child"
@@ -27,11 +31,8 @@ def brand_preview(brand: Brand, aspect: Fraction) -> bytes:
         with Child(_CHILD, _LIMITS) as child:
             files = ChildFiles(read=brand.files)
             answer = child.request(payload, _TIMEOUT_S, lambda: False, files)
-    except ChildLost as error:
-        sentence = "The preview took too long."
-        raise WorkFailed(FailureCode.PROBE_TIMEOUT, sentence, retryable=True) from error
     except ChildFailed as error:
-        raise MediaProcessCrashed("preview", str(error)) from error
+        raise as_media_error(error, "preview", "The preview took too long.") from error
     if "missing" in answer:
         raise FileNotFoundError(answer["missing"])
     return base64.b64decode(answer["jpeg"])

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_server.media.errors import EncodeFailed, MediaProcessCrashed, SourceError
+from worker_server.media.errors import SourceError
 from worker_server.media.model.source import ProbeLimits, Source
 from worker_server.media.probing.sniff import sniff
 from worker_server.media.process.child import (
     Child,
-    ChildCrashed,
+    ChildFailed,
     ChildFiles,
     ChildLimitHit,
     ChildLimits,
-    ChildLost,
+    as_media_error,
     has_ended,
 )
 
@@ -46,16 +46,12 @@ class Prober(Child):
         timeout_s = 2 * self.limits.timeout_s + path.stat().st_size / _SLOWEST_BYTES_PER_S
         try:
             answer = self.request(payload, timeout_s, should_stop, ChildFiles(read=(path,)))
-        except ChildLost as error:
-            raise EncodeFailed(
-                "probe_timeout", "Reading the video took too long.", retryable=True
-            ) from error
-        except ChildCrashed as error:
-            raise MediaProcessCrashed("probe", str(error)) from error
         except ChildLimitHit as error:
             raise SourceError(
                 "source_limits", "Reading the video took too much time or memory."
             ) from error
+        except ChildFailed as error:
+            raise as_media_error(error, "probe", "Reading the video took too long.") from error
         if "error" in answer:
             raise SourceError(answer["error"]["code"], answer["error"]["message"])
         return Source.from_json(answer["source"])

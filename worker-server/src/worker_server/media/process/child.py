@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from worker_server.media.errors import Stopped
+from worker_server.errors import FailureCode
+from worker_server.media.errors import EncodeFailed, MediaError, MediaProcessCrashed, Stopped
 from worker_server.media.process import guard
 
 _STOP_GRACE_S = 2.0
@@ -85,6 +86,17 @@ class ChildLimitHit(ChildFailed):
 
 class ChildCrashed(ChildFailed):
     """The child ended in any other way: a fault of the system. `str()` has its last errors."""
+
+
+def as_media_error(error: ChildFailed, child: str, too_slow: str) -> MediaError:
+    """Return the failure of a job whose child, called `child` in the log, gave no answer.
+
+    A lost child is EncodeFailed (`probe_timeout`, retryable) with the sentence `too_slow`; any
+    other is MediaProcessCrashed. Catch ChildLimitHit first where the payload is to be refused.
+    """
+    if isinstance(error, ChildLost):
+        return EncodeFailed(FailureCode.PROBE_TIMEOUT, too_slow, retryable=True)
+    return MediaProcessCrashed(child, str(error))
 
 
 class Child:

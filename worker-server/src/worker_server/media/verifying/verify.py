@@ -7,16 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from worker_server.errors import FailureCode
-from worker_server.media.errors import ClipRejected, EncodeFailed, MediaProcessCrashed
+from worker_server.media.errors import ClipRejected, EncodeFailed
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.process.child import (
     Child,
-    ChildCrashed,
     ChildFailed,
     ChildFiles,
+    ChildLimitHit,
     ChildLimits,
-    ChildLost,
+    as_media_error,
 )
 
 _CHILD = "worker_server.media.verifying.verify_child"
@@ -73,13 +72,11 @@ class Verifier(Child):
     ) -> dict[str, Any]:
         try:
             measured: dict[str, Any] = self.request(payload, _TIMEOUT_S, should_stop, files)
-        except ChildCrashed as error:
-            raise MediaProcessCrashed("verify", str(error)) from error
-        except ChildLost as error:
-            message = f"The clip was not verified: {error}."
-            raise EncodeFailed(FailureCode.PROBE_TIMEOUT, message, retryable=True) from error
-        except ChildFailed as error:
+        except ChildLimitHit as error:
             raise ClipRejected(f"The clip cannot be verified: {error}.") from error
+        except ChildFailed as error:
+            message = f"The clip was not verified: {error}."
+            raise as_media_error(error, "verify", message) from error
         return measured
 
 
