@@ -1,5 +1,6 @@
 """Transactions and the bound on their time, the same in every app."""
 
+import math
 import os
 import select
 import socket
@@ -32,6 +33,37 @@ def transactions(session: scoped_session[SessionT]) -> Transaction[SessionT]:
     return transaction
 
 
+# Skip the check of a connection that was used this recently: PostgreSQL cannot have restarted
+# since.
+_FRESH_S = 0.1
+
+
+def _refuse_closed(driver: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's
+    """Have the pool make a new connection where the server has closed this one.
+
+    An idle connection becomes readable only when the server closes it. A poll of its socket
+    therefore replaces the usual test query, which takes a round trip and might hang.
+    """
+    now = time.monotonic()
+    if now - record.info.get("returned_at", -math.inf) < _FRESH_S:
+        return
+    poll = select.poll()
+    poll.register(driver.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
+
+
+def _note_return(_: object, record: ConnectionPoolEntry) -> None:
+    record.info["returned_at"] = time.monotonic()
+
+
+# What SQLAlchemy's pool needs as `pool_events` to replace connections that the server has closed.
+LIVENESS_EVENTS: list[tuple[Callable[..., None], str]] = [
+    (_refuse_closed, "checkout"),
+    (_note_return, "checkin"),
+]
+
+
 class CheckoutLimit:
     """Bounds the time for which one piece of work may use a connection to PostgreSQL.
 
@@ -56,7 +88,6 @@ class CheckoutLimit:
         ]
 
     def _note_checkout(self, driver: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's
-        _refuse_closed(driver)
         with self._lock:
             self._in_use[record] = (driver, time.monotonic() + self._limit_s)
             if self._watcher_pid != os.getpid():  # threads do not survive a fork
@@ -76,18 +107,6 @@ class CheckoutLimit:
                     if now > deadline:
                         del self._in_use[record]
                         _shut_down(driver)
-
-
-def _refuse_closed(driver: Any) -> None:  # noqa: ANN401 # psycopg2's
-    """Have the pool make a new connection where the server has closed this one.
-
-    An idle connection becomes readable only when the server closes it. A poll of its socket
-    therefore replaces the usual test query, which might hang.
-    """
-    poll = select.poll()
-    poll.register(driver.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise DisconnectionError
 
 
 def _shut_down(driver: Any) -> None:  # noqa: ANN401 # psycopg2's

@@ -3,6 +3,7 @@
 It ends on a stop signal; in a reload, as soon as its successors answer.
 """
 
+import math
 import re
 import signal
 import socket
@@ -36,6 +37,9 @@ _UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
 # answer the next one with 503.
 _UPLOAD_THREADS = 84
 _PEEKED_BYTES = 256
+# gunicorn notifies in each round of its event loop, twice a request, and each time lets go of the
+# GIL. Its master waits 30 s for the next one.
+_HEARTBEAT_S = 0.5
 
 
 class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
@@ -48,6 +52,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
     """
 
     _is_to_stop = False
+    _notified_at = -math.inf
 
     def init_process(self) -> None:
         self._health_pool = ThreadPoolExecutor(1)
@@ -64,8 +69,11 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             super().handle_exit(sig, frame)
 
     def notify(self) -> None:
-        """Touch the heartbeat file for gunicorn's master each second; stop when a stop is due."""
-        super().notify()
+        """Touch the heartbeat file for gunicorn's master, where due; stop when a stop is due."""
+        now = time.monotonic()
+        if now - self._notified_at >= _HEARTBEAT_S:
+            super().notify()
+            self._notified_at = now
         if self._is_to_stop:
             self.handle_exit(signal.SIGTERM, None)
 

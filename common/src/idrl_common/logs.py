@@ -75,6 +75,8 @@ def configure(service: str, level: str = "INFO") -> None:
     )
     # urllib3 logs whole URLs, whose query may hold a secret.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # Each record would look up its process and thread, which no line names.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -2,7 +2,7 @@
 
 from flask_sqlalchemy import SQLAlchemy
 
-from idrl_common.database import CheckoutLimit, transactions
+from idrl_common.database import LIVENESS_EVENTS, CheckoutLimit, transactions
 from web_server.models import Base
 
 db = SQLAlchemy(model_class=Base)
@@ -10,7 +10,7 @@ transaction = transactions(db.session)
 # No request waits longer than 15 s: for a place in the pool, to connect (5 s), and for the answer.
 _limit = CheckoutLimit(6)
 ENGINE_OPTIONS = {
-    "pool_events": _limit.pool_events,
+    "pool_events": [*LIVENESS_EVENTS, *_limit.pool_events],
     "pool_size": 5,
     "max_overflow": 15,
     "pool_timeout": 3,

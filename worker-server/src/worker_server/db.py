@@ -1,8 +1,6 @@
 """The connection to PostgreSQL, and transactions that outlive a short outage of it."""
 
 import logging
-import select
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +14,8 @@ from flask_sqlalchemy.session import Session
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from pydantic_core import from_json
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import scoped_session
-from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import (
     Retrying,
     before_sleep_log,
@@ -27,7 +24,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from idrl_common.database import CheckoutLimit, transactions
+from idrl_common.database import LIVENESS_EVENTS, CheckoutLimit, transactions
 from worker_server.models import Base
 
 P = ParamSpec("P")
@@ -59,29 +56,6 @@ def transaction() -> Iterator[scoped_session[Session]]:
         raise
 
 
-# Skip the liveness check for a connection that was used this recently: PostgreSQL cannot have
-# restarted since.
-_FRESH_S = 0.1
-
-
-def _note_return(_: object, record: ConnectionPoolEntry) -> None:
-    record.info["returned_at"] = time.monotonic()
-
-
-def _refuse_dead(connection: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's own
-    """Replace a connection that the server has closed: then its idle socket is readable.
-
-    Polling the socket saves the round trip of a pre-ping.
-    """
-    now = time.monotonic()
-    if now - record.info.get("returned_at", now) < _FRESH_S:
-        return
-    socket = select.poll()
-    socket.register(connection.fileno(), select.POLLIN)
-    if socket.poll(0):
-        raise DisconnectionError
-
-
 def _roll_back(connection: Any, *_: object) -> None:  # noqa: ANN401 # psycopg2's own
     """End the open transaction of a returned connection, if there is one."""
     if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
@@ -98,7 +72,7 @@ def _leave_autocommit(connection: Connection) -> None:
 # psycopg2 releases the GIL around every call that may block; with all threads busy, getting it back
 # takes longer than the call. So read queries skip BEGIN, ROLLBACK and the pre-ping.
 ENGINE_OPTIONS: dict[str, Any] = {
-    "pool_events": [(_refuse_dead, "checkout"), (_note_return, "checkin"), (_roll_back, "reset")],
+    "pool_events": [*LIVENESS_EVENTS, (_roll_back, "reset")],
     "pool_reset_on_return": None,
     "pool_size": 10,
     "pool_use_lifo": True,  # the most recently used backend has warm caches
