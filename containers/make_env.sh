@@ -1,12 +1,12 @@
 #!/bin/sh
 # Write .env for the docker-compose.yml in the checkout's root: random passwords and a new key pair.
-# Needs openssl.
+# A file that is there is kept. Needs openssl.
 set -eu
 cd "$(dirname "$0")/.."
 target=${1:-.env}
 if [ -e "$target" ]; then
-	echo "$target is there already; remove it (and with it every password) for a new one" >&2
-	exit 1
+	echo "$target is there already and is kept: the database in the volume has its passwords"
+	exit
 fi
 
 password() { openssl rand -hex 24; }
