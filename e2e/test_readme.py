@@ -81,3 +81,24 @@ def test_quick_start_commands_work(
     assert '"deleted"' in done.stdout
     (clip,) = (tmp_path / "clips").glob("*/part-000.mp4")
     assert clip.read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_quick_start_shows_what_went_wrong(name: str, tmp_path: Path) -> None:
+    """A wrong password, a private address; and no task is waited for that there is not."""
+    blocks = BLOCK.findall((ROOT / name).read_text())
+    _, sign_up, log_in, submit, _, wait, *_ = blocks
+    person = f"ana-{uuid.uuid4().hex[:12]}"
+    base_url = os.environ.get("BASE_URL", "http://127.0.0.1:5050")
+    here = f"export IDRL_URL={base_url} VIDEO_URL=http://10.1.2.3/sample.mp4"
+    wrong = log_in.replace("Fly-high-7", "Fly-high-8")
+    no_task = f"TASK={uuid.uuid4()}"
+    walk = "\n".join([here, sign_up, wrong, log_in, submit, no_task, wait])
+    walk = walk.replace("ana@example.com", f"{person}@example.com").replace('"ana"', f'"{person}"')
+    done = subprocess.run(
+        ["bash", "-c", walk], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert "The email or the password is wrong." in done.stderr
+    assert "The host is an address that is not public." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert '"status":404' in done.stdout
