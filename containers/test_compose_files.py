@@ -117,3 +117,9 @@ def test_render_worker_sees_the_logo_folder() -> None:
     assert (CHECKOUT / "worker-server" / source).is_dir()
     assert (target, mode) == ("/logo", "ro")
     assert f"{target}/NAME" in (CHECKOUT / "worker-server" / ".env.example").read_text()
+
+
+@pytest.mark.parametrize("name", ["mine.png", "mine.jpeg"])
+def test_logos_of_ones_own_are_no_changes_of_the_checkout(name: str) -> None:
+    path = f"worker-server/logo/{name}"
+    assert subprocess.run(["git", "check-ignore", path], cwd=CHECKOUT, check=False).returncode == 0
