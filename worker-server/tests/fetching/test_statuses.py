@@ -174,3 +174,21 @@ def test_connection_that_always_breaks_is_transient(site: Site, fetch: Fetcher, 
     failure = fetch.fails(site.on("/v.mp4", lambda x: x.reset() if how == "reset" else None))
     assert (failure.code, failure.retryable) == ("source_unavailable", True)
     assert len(site.requests) == 4
+
+
+@pytest.mark.parametrize("cut", ["", "Content-Length: 300000\r\n", "Content-Len"])
+def test_answer_cut_off_within_its_headers_is_retried(site: Site, fetch: Fetcher, cut: str) -> None:
+    """Without its length the file would seem to be empty, and to end there."""
+    begun = lambda x: x.send(f"HTTP/1.1 200 OK\r\n{cut}".encode())  # noqa: E731
+    assert fetch(site.on("/v.mp4", begun, lambda x: x.reply(BODY))).size_bytes == len(BODY)
+    failure = fetch.fails(site.on("/cut.mp4", begun))
+    assert (failure.code, failure.retryable) == ("source_unavailable", True)
+
+
+def test_interim_answer_is_no_status_of_the_file(site: Site, fetch: Fetcher) -> None:
+    def answer_early(x: Exchange) -> None:
+        x.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        x.reply(BODY)
+
+    assert fetch(site.on("/v.mp4", answer_early)).size_bytes == len(BODY)
+    assert len(site.requests) == 1

@@ -13,6 +13,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from worker_server.errors import FailureCode
 from worker_server.fetching.addresses import EgressRules, is_public
+from worker_server.fetching.answer_headers import StrictResponse
 from worker_server.fetching.errors import FetchFailed, RequestFailed, transient
 from worker_server.fetching.urls import HttpUrl
 from worker_server.fetching.watchdog import Watchdog
@@ -147,6 +148,7 @@ class Connector:
 
 class _PinnedHTTPConnection(HTTPConnection):
     dialer: Dialer
+    response_class = StrictResponse
 
     def _new_conn(self) -> socket.socket:
         return self.dialer.dial(self._dns_host, self.port)
@@ -154,6 +156,7 @@ class _PinnedHTTPConnection(HTTPConnection):
 
 class _PinnedHTTPSConnection(HTTPSConnection):
     dialer: Dialer
+    response_class = StrictResponse
 
     def _new_conn(self) -> socket.socket:
         return self.dialer.dial(self._dns_host, self.port)
