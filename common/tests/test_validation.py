@@ -1,6 +1,7 @@
 """Bodies and queries become models, or a problem that names each wrong field."""
 
 from io import BytesIO
+from typing import Annotated
 
 import pytest
 from flask import Flask
@@ -28,6 +29,7 @@ class Sample(Body):
 
 class Listing(Query):
     max: int = Field(20, ge=1, le=1000)
+    share: Annotated[float, Field(ge=-1)] = 0.5
 
 
 class Twice(Body):
@@ -229,6 +231,22 @@ def test_a_query_becomes_a_model(app: Flask, query: str, most: int) -> None:
         ("max=1000000000", ("max", "less_than_equal")),
         ("max=abc", ("max", "int_parsing")),
         ("max=", ("max", "int_parsing")),
+        ("max=1_0", ("max", "int_parsing")),
+        ("max=%2B5", ("max", "int_parsing")),
+        ("max=+5", ("max", "int_parsing")),
+        ("max=5%20", ("max", "int_parsing")),
+        ("max=5%C2%A0", ("max", "int_parsing")),
+        ("max=5%0A", ("max", "int_parsing")),
+        ("max=5.0", ("max", "int_parsing")),
+        ("max=%D9%A5", ("max", "int_parsing")),
+        ("max=" + "9" * 30, ("max", "less_than_equal")),
+        ("share=0_1", ("share", "float_parsing")),
+        ("share=%2B1", ("share", "float_parsing")),
+        ("share=+1", ("share", "float_parsing")),
+        ("share=1%20", ("share", "float_parsing")),
+        ("share=%D9%A1", ("share", "float_parsing")),
+        ("share=inf", ("share", "float_parsing")),
+        ("share=nan", ("share", "float_parsing")),
         ("most=1", ("most", "extra_forbidden")),
     ],
 )
@@ -240,3 +258,18 @@ def test_a_wrong_query_is_refused(app: Flask, query: str, error: tuple[str, str]
         "invalid_query",
         [error],
     )
+
+
+@pytest.mark.parametrize(
+    ("query", "most", "share"),
+    [
+        ("max=005&share=00.5", 5, 0.5),
+        ("share=.25", 20, 0.25),
+        ("share=1.&max=7", 7, 1.0),
+        ("share=-2.5e-1", 20, -0.25),
+        ("share=1E%2B2", 20, 100.0),
+    ],
+)
+def test_a_plain_number_is_taken(app: Flask, query: str, most: int, share: float) -> None:
+    listing = parse_listing(app, query)
+    assert (listing.max, listing.share) == (most, share)

@@ -99,6 +99,15 @@ def test_a_part_that_does_not_exist(
     assert problem(response) == (404, "part_not_found")
 
 
+@pytest.mark.parametrize("number", ["%D9%A0", "%EF%BC%90", "0%D9%A0", "+0", "0_0", "-0", "0.0"])
+@pytest.mark.parametrize("file", ["", "/poster.jpg"])
+def test_a_part_whose_number_is_written_in_another_way(
+    client: FlaskClient, auth: Auth, finished: tuple[str, bytes], number: str, file: str
+) -> None:
+    response = client.get(f"/tasks/{finished[0]}/parts/{number}{file}", headers=auth())
+    assert problem(response) == (404, "not_found")
+
+
 def test_a_part_that_is_not_ready(client: FlaskClient, auth: Auth) -> None:
     response = client.get(f"/tasks/{processing(parts=1)}/parts/0", headers=auth())
     assert problem(response) == (409, "part_not_ready")

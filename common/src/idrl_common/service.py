@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
+from werkzeug.routing import IntegerConverter
 
 from idrl_common import access, health, json_provider, logs, problems, request_ids
 from idrl_common.settings import MAX_BODY_BYTES, AppSettings
@@ -38,6 +39,12 @@ class _SynchronousFlask(Flask):
         return func
 
 
+class _IntegerConverter(IntegerConverter):
+    """Integers in paths, written in ASCII: werkzeug takes the digits of any script."""
+
+    regex = "[0-9]+"
+
+
 def create_service(service: Service, settings: AppSettings) -> Flask:
     """Return an app without routes of its own. Connects to nothing yet."""
     app = _SynchronousFlask(service.import_name, static_folder=None)
@@ -46,6 +53,7 @@ def create_service(service: Service, settings: AppSettings) -> Flask:
         SQLALCHEMY_ENGINE_OPTIONS=dict(service.engine_options),
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
+    app.url_map.converters["int"] = _IntegerConverter
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # CollapseSlashes does it, without a redirect
     middleware = DrainBody(CollapseSlashes(app.wsgi_app))

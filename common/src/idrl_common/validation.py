@@ -1,11 +1,20 @@
 """Bodies and queries: parsed into a model, or refused with the list of fields that are wrong."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError, from_json
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError, from_json
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from idrl_common.problems import FieldError, Problem
@@ -51,12 +60,33 @@ class Body(BaseModel):
     )
 
 
+# How numbers are written as text, from the annotation of the field. pydantic itself also takes
+# `1_0`, `+5`, ` 5` and `5.0` for an integer.
+_NUMBERS: dict[object, tuple[Literal["int_parsing", "float_parsing"], re.Pattern[str]]] = {
+    int: ("int_parsing", re.compile(r"-?[0-9]+")),
+    float: (
+        "float_parsing",
+        re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+    ),
+}
+
+
 class Query(BaseModel):
-    """The part of the URL behind `?`: unknown parameters are refused."""
+    """The part of the URL behind `?`, or a form's fields: unknown parameters are refused."""
 
     model_config = ConfigDict(
         extra="forbid", hide_input_in_errors=True, str_max_length=_MAX_STRING_LENGTH
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if annotation in _NUMBERS:
+            error_type, pattern = _NUMBERS[annotation]
+            if not isinstance(value, str) or pattern.fullmatch(value) is None:
+                raise PydanticKnownError(error_type)
+        return value
 
 
 def read_body() -> bytes:

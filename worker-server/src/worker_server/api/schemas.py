@@ -55,7 +55,9 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("This time is before the year 1 or after the year 9999.") from error
 
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
 Statuses = Annotated[tuple[str, ...], BeforeValidator(_split_statuses)]
 
