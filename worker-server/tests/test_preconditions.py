@@ -90,6 +90,24 @@ def test_last_bytes_of_a_shorter_file_are_all_of_it(get: Get, method: str) -> No
         assert get(method, Range=f"bytes=-{none}").status_code == 416
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "ranges", ["0-9,20-29", "0-9, 0-9", "9999999999-,0-9", "-5,0-1", "0-9,", "0-1,a-b", "1-0,5-6"]
+)
+def test_several_ranges_are_ignored(get: Get, method: str, ranges: str) -> None:
+    """RFC 9110 §14.2 allows it, and players ask for one range."""
+    whole, answer = get(method), get(method, Range=f"bytes={ranges}")
+    assert (answer.status_code, answer.data) == (200, whole.data)
+    assert answer.content_length == whole.content_length
+    assert "Content-Range" not in answer.headers
+
+
+@pytest.mark.parametrize("last", ["9" * 19, "18446744073709551615", "9" * 300])
+def test_last_byte_may_lie_far_behind_the_end(get: Get, last: str) -> None:
+    whole, answer = get().data, get(Range=f"bytes=5-{last}")
+    assert (answer.status_code, answer.data) == (206, whole[5:])
+
+
 @pytest.mark.parametrize("range_header", ["items=0-5", "seconds=0-"])
 def test_unknown_unit_is_ignored(get: Get, range_header: str) -> None:
     whole = get()

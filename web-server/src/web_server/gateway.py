@@ -27,6 +27,7 @@ from idrl_common import request_ids
 from idrl_common.settings import MAX_BATCH_BODY_BYTES, MAX_TASK_BODY_BYTES
 from idrl_common.token_verifier import bearer_token
 from idrl_common.validation import read_body
+from web_server import ranges
 from web_server.authentication import exchanged_token, reads_account_now
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -70,7 +71,7 @@ _METHODS_OF = {
 _LINKS = re.compile(r"/tasks/[^/]+/links")
 # Files that nginx fetches itself: sending one takes as long as its caller is slow.
 _FILE = re.compile(
-    r"/(tasks|batches)/([^/]+)/(?:parts/(\d+)(/poster\.jpg)?|(clips\.zip|contact-sheet\.jpg))"
+    r"/(tasks|batches)/([^/]+)/(?:parts/([0-9]+)(/poster\.jpg)?|(clips\.zip|contact-sheet\.jpg))"
 )
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
 # Kept free for clips that nginx is still writing: max_size of its cache does not count them.
@@ -320,7 +321,7 @@ def file_response(service: TasksService, clips: Clips, path: str, query: str = "
     target = f"{path}?{query}" if query else path
     if not clips.accel_redirect:
         return relay(service.send(request.method, target, request_headers(), None))
-    if _CLIP.fullmatch(path) and clips.may_be_cached():
+    if _CLIP.fullmatch(path) and ranges.can_nginx_cut() and clips.may_be_cached():
         return _cached_clip(service, path)
     return _accel_redirect(f"/_tasks{target}")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote
 from zlib import crc32
 
-from flask import request
 from werkzeug.wrappers import Response
 
 from idrl_common.access import caller
@@ -159,9 +158,6 @@ def _headers(name: str, layout: ZipLayout) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Content-Disposition"] = _disposition(name)
     environ = checked_environ(layout.digest, layout.size_bytes)
-    if request.range is not None and len(request.range.ranges) > 1:
-        # RFC 9110 §14.2 lets a server ignore Range: of several ranges none is served.
-        environ = {key: value for key, value in environ.items() if key != "HTTP_RANGE"}
     return response.make_conditional(environ, accept_ranges=True, complete_length=layout.size_bytes)
 
 

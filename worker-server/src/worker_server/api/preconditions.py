@@ -68,9 +68,12 @@ def _is_known(tag: str, modified_at: datetime | None) -> bool:
 
 
 def _range_counts(tag: str, modified_at: datetime | None) -> bool:
-    """Tell whether Range applies: its unit is bytes, and If-Range, if sent, matches strongly."""
-    unit = request.headers.get("Range", "").partition("=")[0]
-    if unit.strip().lower() != "bytes":
+    """Tell whether Range applies: one range of bytes, and If-Range, if sent, matches strongly.
+
+    Of several ranges none is served, as RFC 9110 §14.2 allows.
+    """
+    unit, _, ranges = request.headers.get("Range", "").partition("=")
+    if unit.strip().lower() != "bytes" or "," in ranges:
         return False
     condition = request.headers.get("If-Range")
     if condition is None:

@@ -1,0 +1,16 @@
+"""The `Range` header, where nginx and the tasks service read it differently."""
+
+import re
+
+from flask import request
+
+# One range. Of several ones nginx makes multipart/byteranges, and the tasks service serves none;
+# nginx refuses numbers beyond 63 bits, such as the 18446744073709551615 of some players.
+_RANGE = re.compile(r"bytes=[ \t]*[0-9]{0,18}[ \t]*-[ \t]*[0-9]{0,18}[ \t]*", re.IGNORECASE)
+
+
+def can_nginx_cut() -> bool:
+    """Tell whether nginx cuts the range of the current request as the tasks service would."""
+    header = request.headers.get("Range", "")
+    is_of_bytes = header.partition("=")[0].strip().lower() == "bytes"
+    return not is_of_bytes or _RANGE.fullmatch(header) is not None
