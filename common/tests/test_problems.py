@@ -4,7 +4,9 @@ import pytest
 from flask import Flask, Response, abort, redirect
 from sqlalchemy.exc import (
     DatabaseError,
+    DBAPIError,
     InterfaceError,
+    InternalError,
     OperationalError,
     TimeoutError as PoolTimeout,
 )
@@ -79,6 +81,35 @@ def test_a_database_that_is_away_is_503(app: Flask, error: Exception) -> None:
     assert_problem(answer, 503, "database_unavailable")
     assert answer.headers["Retry-After"] == "5"
     assert b"secret" not in answer.data
+
+
+class DriverError(Exception):
+    """An error as psycopg2 makes it of the server's code."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__("secret")
+        self.pgcode = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("kind", "sqlstate"),
+    [
+        *((OperationalError, code) for code in ("53100", "53200", "57014", "57P03", "40P01")),
+        (InternalError, "25006"),
+    ],
+)
+def test_a_database_that_cannot_do_it_now_is_503(
+    app: Flask, kind: type[DBAPIError], sqlstate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = answer_to(app, kind("SELECT secret", {}, DriverError(sqlstate)))
+    assert_problem(answer, 503, "database_unavailable")
+    assert f"{kind.__name__} {sqlstate}" in caplog.text
+
+
+@pytest.mark.parametrize("sqlstate", ["26000", "34000", "54023", "55000"])
+def test_statement_that_can_never_succeed_is_a_bug(app: Flask, sqlstate: str) -> None:
+    error = OperationalError("SELECT secret", {}, DriverError(sqlstate))
+    assert_problem(answer_to(app, error), 500, "internal_error")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +15,7 @@ from worker_server.db import (
     PreparedQuery,
     db,
     fetch_json,
+    persistently,
     service_engine_options,
     transaction,
 )
@@ -86,3 +88,61 @@ def test_service_waits_no_longer_than_its_limit_for_an_answer(settings: Settings
             assert session.scalar(text("SELECT 1")) == 1
         db.session.remove()
         db.engine.dispose()
+
+
+def _statement_raising(sqlstate: str) -> str:
+    return f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{sqlstate}'; END $$"
+
+
+def _attempts(*statements: str) -> int:
+    """Execute the statements in one transaction that is retried once they have failed."""
+    calls: list[int] = []
+
+    @persistently
+    def write() -> None:
+        calls.append(len(calls))
+        with transaction() as session:
+            for statement in statements if len(calls) == 1 else ():
+                session.execute(text(statement))
+
+    with suppress(DBAPIError):
+        write()
+    return len(calls)
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(
+    "sqlstate",
+    [
+        *("08006", "40001", "40P01"),
+        *("53100", "53200", "53300", "53400"),  # disk, memory, connections, a configured limit
+        *("55P03", "57014", "57P01", "57P03", "58030"),
+        "25006",  # read-only: a standby after a failover, or a provider whose disk is full
+    ],
+)
+def test_write_is_repeated_where_the_server_cannot_do_it_now(sqlstate: str) -> None:
+    assert _attempts(_statement_raising(sqlstate)) == 2
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(
+    "sqlstate", ["26000", "34000", "54000", "54023", "55000", "22012", "23505", "42P01", "XX000"]
+)
+def test_write_that_will_never_succeed_is_not_repeated(sqlstate: str) -> None:
+    assert _attempts(_statement_raising(sqlstate)) == 1
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(
+    ("statements", "attempts"),
+    [
+        (["SET LOCAL statement_timeout = 50", "SELECT pg_sleep(2)"], 2),
+        (["SELECT pg_advisory_xact_lock(n) FROM generate_series(1, 500000) AS n"], 2),
+        (["SET LOCAL transaction_read_only = on", "UPDATE tasks SET progress = 1"], 2),
+        (["SELECT pg_terminate_backend(pg_backend_pid())"], 2),
+        (["SELECT " + ", ".join(map(str, range(1700)))], 1),  # more columns than a row may have
+    ],
+    ids=["too slow", "out of shared memory", "read-only", "connection cut", "too many columns"],
+)
+def test_write_that_the_server_itself_refuses(statements: list[str], attempts: int) -> None:
+    assert _attempts(*statements) == attempts

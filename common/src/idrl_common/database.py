@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 SessionT = TypeVar("SessionT", bound=Session)
+# SQLSTATEs of psycopg2's OperationalError that are our own mistake, and fail each time: no such
+# prepared statement or cursor, a limit of PostgreSQL, an object in the wrong state.
+_MISTAKES = ("26", "34", "54", "55000")
+# No OperationalError: a standby after a failover, or a server whose provider found its disk full.
+_READ_ONLY = "25006"
 Transaction = Callable[[], AbstractContextManager[scoped_session[SessionT]]]
 
 
@@ -62,6 +67,24 @@ LIVENESS_EVENTS: list[tuple[Callable[..., None], str]] = [
     (_refuse_closed, "checkout"),
     (_note_return, "checkin"),
 ]
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return PostgreSQL's code of the error; empty where the server has sent none."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) or ""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether the server is away, or cannot do just now what it can do later.
+
+    So are a full disk, no memory left, a deadlock, and a statement that took too long.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or sqlstate(error) == _READ_ONLY:
+        return True
+    is_operational = isinstance(error, OperationalError | InterfaceError)
+    return is_operational and not sqlstate(error).startswith(_MISTAKES)
 
 
 class CheckoutLimit:

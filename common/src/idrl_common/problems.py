@@ -6,11 +6,12 @@ from http import HTTPStatus
 from typing import Any, TypedDict
 
 from flask import Flask, Response, current_app, g
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from idrl_common import request_ids
+from idrl_common.database import is_outage, sqlstate
 
 MEDIA_TYPE = "application/problem+json"
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
@@ -65,8 +66,7 @@ def install(app: Flask, problem_map: ProblemMap) -> None:
     """Answer every error as a problem: the app's exceptions, HTTP's, the database's, bugs."""
     app.register_error_handler(Problem, respond)
     app.register_error_handler(HTTPException, _from_http)
-    for unavailable in (OperationalError, InterfaceError, PoolTimeout):
-        app.register_error_handler(unavailable, _database_unavailable)
+    app.register_error_handler(PoolTimeout, _database_unavailable)
     app.register_error_handler(DBAPIError, _database_error)
     for error, answer in problem_map.items():
         app.register_error_handler(error, _handler(answer))
@@ -112,13 +112,14 @@ def _from_http(error: HTTPException) -> BaseResponse:
 
 
 def _database_unavailable(error: Exception) -> Response:
-    current_app.logger.warning("database unavailable: %s", type(error).__name__)
+    name = " ".join(filter(None, (type(error).__name__, sqlstate(error))))
+    current_app.logger.warning("database unavailable: %s", name)
     return respond(Problem(503, "database_unavailable", "The database does not answer just now."))
 
 
 def _database_error(error: DBAPIError) -> Response:
-    """A lost connection may surface as any DBAPIError; everything else is a bug."""
-    if error.connection_invalidated:
+    """What is no outage is a bug."""
+    if is_outage(error):
         return _database_unavailable(error)
     current_app.logger.error("database error", exc_info=error)
     return respond(Problem(500, _CODES[500], _SENTENCES[500]))

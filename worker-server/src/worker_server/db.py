@@ -14,7 +14,7 @@ from flask_sqlalchemy.session import Session
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from pydantic_core import from_json
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import scoped_session
 from tenacity import (
     Retrying,
@@ -24,7 +24,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from idrl_common.database import LIVENESS_EVENTS, CheckoutLimit, transactions
+from idrl_common.database import LIVENESS_EVENTS, CheckoutLimit, is_outage, transactions
 from worker_server.models import Base
 
 P = ParamSpec("P")
@@ -170,12 +170,12 @@ def _as_sqlalchemys(error: psycopg2.Error, *, lost: bool) -> BaseException:
 
 
 def persistently(write: Callable[P, T]) -> Callable[P, T]:
-    """Retry `write` while the database is away, for `_PATIENCE_S` at most.
+    """Retry `write` while the database is away, or cannot do it now, for `_PATIENCE_S` at most.
 
     `write` must be idempotent: the answer to a commit may get lost.
     """
     retrying = Retrying(
-        retry=retry_if_exception(_is_outage),
+        retry=retry_if_exception(is_outage),
         wait=wait_exponential_jitter(multiplier=0.2, max=5),
         stop=stop_after_delay(_PATIENCE_S),
         before_sleep=before_sleep_log(_log, logging.WARNING),
@@ -187,9 +187,3 @@ def persistently(write: Callable[P, T]) -> Callable[P, T]:
         return retrying(write, *args, **kwargs)
 
     return persistent
-
-
-def _is_outage(error: BaseException) -> bool:
-    return isinstance(error, OperationalError) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
-    )
