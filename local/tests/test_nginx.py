@@ -1,5 +1,6 @@
 import json
 import re
+import socket
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -288,3 +289,27 @@ def test_logs_have_no_token_of_a_share_link(edge: "Edge") -> None:
     assert "c2lnbmF0dXJl" not in text
     logged = [json.loads(line)["path"] for line in text.splitlines()]
     assert logged[:2] == ["/s/-", "/s/-/parts/0"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/tasks"),
+        ("POST", "/tasks"),
+        ("POST", "/auth/login"),
+        ("GET", "/tasks/7/parts/0"),
+        ("PATCH", "/uploads/7"),
+        ("POST", "/brands"),
+        ("GET", "/s/x.y.z"),
+        ("GET", "/auth"),
+    ],
+)
+def test_caller_that_ends_its_side_behind_the_request_is_answered(
+    edge: "Edge", method: str, path: str
+) -> None:
+    """As `nc -N` does. nginx took it for a caller that is gone, though the task was made."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+        connection.sendall(f"{head}{{}}".encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"

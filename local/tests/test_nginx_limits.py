@@ -90,22 +90,26 @@ def test_rate_limit_of_one_address_covers_every_path(start_edge: "StartEdge", pa
 
 
 @pytest.mark.parametrize(
-    ("path", "rates", "policy"),
+    ("path", "rates", "policy", "wait_s"),
     [
-        ("/tasks", {"API_RATE": "1r/s", "API_BURST": "1"}, '"address-requests";q=1;w=1'),
-        ("/tasks", {"API_RATE": "5r/m", "API_BURST": "1"}, '"address-requests";q=5;w=60'),
-        ("/auth/login", {"AUTH_RATE": "1r/s", "AUTH_BURST": "1"}, '"address-auth";q=1;w=1'),
+        ("/tasks", {"API_RATE": "1r/s", "API_BURST": "1"}, '"address-requests";q=1;w=1', 1),
+        ("/tasks", {"API_RATE": "5r/m", "API_BURST": "1"}, '"address-requests";q=5;w=60', 12),
+        ("/tasks", {"API_RATE": "90r/m", "API_BURST": "1"}, '"address-requests";q=90;w=60', 1),
+        ("/auth/login", {"AUTH_RATE": "1r/s", "AUTH_BURST": "1"}, '"address-auth";q=1;w=1', 1),
+        ("/auth/login", {"AUTH_RATE": "7r/m", "AUTH_BURST": "1"}, '"address-auth";q=7;w=60', 10),
+        ("/auth/login", {"AUTH_RATE": "20r/m", "AUTH_BURST": "1"}, '"address-auth";q=20;w=60', 3),
     ],
 )
 def test_429_has_the_rate_limit_of_an_address(
-    start_edge: "StartEdge", path: str, rates: dict[str, str], policy: str
+    start_edge: "StartEdge", path: str, rates: dict[str, str], policy: str, wait_s: int
 ) -> None:
     edge = start_edge(**rates)
     answers = {answer.status: answer for answer in (call(edge, path) for _ in range(10))}
     accepted, refused = answers[200], answers[429]
     assert accepted.headers["RateLimit-Policy"] is None
     assert refused.headers["RateLimit-Policy"] == policy
-    assert refused.headers["RateLimit"] == f"{policy.partition(';')[0]};r=0;t=1"
+    assert refused.headers["RateLimit"] == f"{policy.partition(';')[0]};r=0;t={wait_s}"
+    assert refused.headers["Retry-After"] == str(wait_s)
     missing = call(edge, "/_problem", OTHER_ADDRESS)
     assert (missing.status, missing.headers["RateLimit"]) == (404, None)
 
