@@ -34,6 +34,7 @@ class StandIn:
 
     port: int
     sha256: str = ""
+    disposition: str = ""
     answer: "Callable[[_Handler], None] | None" = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
@@ -109,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "/parts/" in self.path and name == "web":
             where = f"/_clips/{sha256}" if (sha256 := self.stand_in.sha256) else "/_tasks"
             headers = {"X-Accel-Redirect": where + self.path, "Content-Type": "text/html"}
+            if sha256 and self.stand_in.disposition:
+                headers["Content-Disposition"] = self.stand_in.disposition
             tag = f'"{sha256}"'
             if sha256 and "Range" in self.headers and self.headers.get("If-Range", tag) == tag:
                 headers["Accept-Ranges"] = "bytes"  # as the web app does for a 206
@@ -140,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": "video/mp4", "ETag": tag, "Cache-Control": "private, no-cache"}
         headers |= {"X-Request-Id": self.headers.get("X-Request-Id", ""), "Accept-Ranges": "bytes"}
         headers |= {"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT", **more}
+        if self.stand_in.disposition:
+            headers["Content-Disposition"] = self.stand_in.disposition
         if self.headers.get("Range") == "bytes=1-3":
             total = {"Content-Range": f"bytes 1-3/{len(CLIP)}"}
             return self.send(206, headers | total, CLIP[1:4])

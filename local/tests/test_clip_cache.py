@@ -70,6 +70,15 @@ def test_the_web_app_is_asked_each_time(kept: "Edge") -> None:
     assert get(kept).status_code == 404
 
 
+def test_name_of_a_clip_is_the_one_that_it_has_now(checked: "Edge") -> None:
+    checked.web.disposition = checked.tasks.disposition = 'inline; filename="old 01.mp4"'
+    names = [get(checked).headers["Content-Disposition"] for _ in range(3)]
+    checked.web.disposition = checked.tasks.disposition = 'inline; filename="new 01.mp4"'
+    whole, part = get(checked), get(checked, Range="bytes=0-9")
+    names += [each.headers["Content-Disposition"] for each in (whole, part)]
+    assert names == ['inline; filename="old 01.mp4"'] * 3 + ['inline; filename="new 01.mp4"'] * 2
+
+
 def test_changed_clip_at_the_same_url_is_fetched_again(kept: "Edge") -> None:
     kept.web.sha256 = kept.tasks.sha256 = OTHER_DIGEST
     assert get(kept).headers["ETag"] == f'"{OTHER_DIGEST}"'

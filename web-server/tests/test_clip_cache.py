@@ -93,6 +93,15 @@ def test_range_that_nginx_reads_otherwise_bypasses_the_cache(
     assert answer.headers["X-Accel-Redirect"].split("/")[1] == place
 
 
+def test_name_of_a_clip_comes_with_the_check(
+    caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    """nginx's cache may have the clip from before the task was renamed."""
+    name = "attachment; filename=\"a_01.mp4\"; filename*=UTF-8''%C3%A9%2001.mp4"
+    tasks.answer = responding(200, **{"Content-Length": "1000", "Content-Disposition": name})
+    assert caching.get(CLIP, headers=headers).headers["Content-Disposition"] == name
+
+
 @pytest.mark.parametrize("status", [401, 404, 409, 412, 416, 500, 503])
 def test_refused_clip_bypasses_the_cache(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], status: int

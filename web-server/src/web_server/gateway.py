@@ -302,8 +302,7 @@ def _file_path() -> str | None:
         return None
     kind, key, number, poster, name = match.groups()
     try:
-        rest = name or f"parts/{int(number)}{poster or ''}"
-        return f"/{kind}/{uuid.UUID(key)}/{rest}"
+        return f"/{kind}/{uuid.UUID(key)}/" + (name or f"parts/{int(number)}{poster or ''}")
     except ValueError:
         return None
 
@@ -357,6 +356,8 @@ def _cached_clip(service: TasksService, path: str) -> Response:
     if tag is None or answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         return _accel_redirect(f"/_tasks{path}")
     response = _accel_redirect(f"/_clips/{tag[1]}{path}")
+    if name := answer.headers.get("Content-Disposition"):
+        response.headers["Content-Disposition"] = name  # the cached one may be older
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         response.accept_ranges = "bytes"
     return response
