@@ -14,7 +14,7 @@ import requests
 from chaos.history import History, Submission
 from chaos.receiver import Receiver
 from chaos.sources import Source, Sources
-from chaos.uploads import Upload
+from chaos.uploads import BytesLost, Upload
 from idrl_testing.api_client import ApiClient
 
 _ACCOUNTS = 3
@@ -71,7 +71,7 @@ class Caller:
         """Send the submission, for the first time or again; tell whether it was accepted."""
         body: dict[str, str] | None = {"url": submission.source.url}
         if submission.upload is not None:
-            submission.upload.advance(self, cut_share)
+            self._advance(submission.upload, cut_share)
             body = submission.upload.body_of_task
         if body is None:
             return False
@@ -81,6 +81,12 @@ class Caller:
             return False
         submission.task_ids.add(answer.json()["task_id"])
         return True
+
+    def _advance(self, upload: Upload, cut_share: float) -> None:
+        try:
+            upload.advance(self.call, self.random, cut_share)
+        except BytesLost as loss:
+            self.history.note_loss(str(loss))
 
     def task(self, submission: Submission) -> dict[str, Any] | None:
         """Return the task; None where it is gone or there was no answer."""

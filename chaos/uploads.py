@@ -1,16 +1,20 @@
 """Uploads as callers send them: cut off at random, continued from the offset that HEAD tells."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
 
 import requests
 
-if TYPE_CHECKING:
-    from chaos.callers import Caller
+# As chaos.callers.Caller.call: method, path, label, and the options of requests.
+MakeCall = Callable[..., requests.Response | None]
 
 _TUS = {"Tus-Resumable": "1.0.0"}
 _READ_BYTES = 4096
+
+
+class BytesLost(Exception):
+    """The system answered with a smaller offset than it had confirmed, or with none."""
 
 
 @dataclass
@@ -28,40 +32,41 @@ class Upload:
             return None
         return {"upload_id": self.link.rpartition("/")[2]}
 
-    def advance(self, caller: "Caller", cut_share: float) -> None:
-        """Ask for the offset and send the rest, of which that share of calls is cut off."""
+    def advance(self, call: MakeCall, random: Random, cut_share: float) -> None:
+        """Query the offset and send the rest, of which that share of calls is cut off.
+
+        Raise BytesLost.
+        """
         if self.link is None:
             length = {"Upload-Length": str(len(self.body))}
-            answer = caller.call("POST", "/uploads", "/uploads", headers={**_TUS, **length})
+            answer = call("POST", "/uploads", "/uploads", headers={**_TUS, **length})
             if answer is None or answer.status_code != 201:
                 return
             self.link = answer.headers["Location"]
-        answer = caller.call("HEAD", self.link, "/uploads/<id>", headers=_TUS)
-        if self._note_offset(caller, answer) and self.body_of_task is None:
-            self._send_rest(caller, self.link, cut_share)
+        answer = call("HEAD", self.link, "/uploads/<id>", headers=_TUS)
+        if self._note_offset(answer) and self.body_of_task is None:
+            is_cut = random.random() < cut_share
+            rest = self.body[self.confirmed_bytes :]
+            self._send(call, self.link, _CutOff(rest, random) if is_cut else rest)
 
-    def _send_rest(self, caller: "Caller", link: str, cut_share: float) -> None:
-        rest = self.body[self.confirmed_bytes :]
-        is_cut = caller.random.random() < cut_share
+    def _send(self, call: MakeCall, link: str, body: "bytes | _CutOff") -> None:
         headers = {
             **_TUS,
             "Upload-Offset": str(self.confirmed_bytes),
             "Content-Type": "application/offset+octet-stream",
         }
-        body = _CutOff(rest, caller.random) if is_cut else rest
-        answer = caller.call("PATCH", link, "/uploads/<id>", data=body, headers=headers)
+        answer = call("PATCH", link, "/uploads/<id>", data=body, headers=headers)
         if answer is not None and answer.status_code == 204:
-            self._note_offset(caller, answer)
+            self._note_offset(answer)
 
-    def _note_offset(self, caller: "Caller", answer: requests.Response | None) -> bool:
-        """Store the offset of a response; return False if it has none or a smaller one."""
+    def _note_offset(self, answer: requests.Response | None) -> bool:
+        """Store the offset of a response; return False if there was no response, or an error."""
         if answer is None or answer.status_code >= 500:
             return False
         offset = answer.headers.get("Upload-Offset")
         if offset is None or int(offset) < self.confirmed_bytes:
             result = offset or f"status {answer.status_code}"
-            caller.history.note_loss(f"{self}: {self.confirmed_bytes} bytes became {result}")
-            return False
+            raise BytesLost(f"{self}: {self.confirmed_bytes} bytes became {result}")
         self.confirmed_bytes = int(offset)
         return True
 
