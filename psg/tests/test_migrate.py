@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, inspect, text
+from sqlalchemy import Engine, MetaData, event, inspect, text
 
 from idrl_testing.database import Database, create_database
 from psg import migrate
@@ -111,6 +111,25 @@ def test_the_system_works_while_indexes_are_built(scratch: Database, engine: Eng
         writer.commit()
         upgrade.result()
     assert scratch.execute("SELECT count(*) FROM tasks") == [(2,)]
+
+
+def test_the_system_works_while_a_constraint_is_validated(
+    scratch: Database, engine: Engine
+) -> None:
+    exclusive: list[list[tuple[object, ...]]] = []
+
+    def note_locks(_: object, __: object, statement: str, *___: object) -> None:
+        if "VALIDATE CONSTRAINT" in statement:
+            exclusive.append(
+                scratch.execute(
+                    "SELECT relation::regclass FROM pg_locks WHERE mode = 'AccessExclusiveLock'"
+                )
+            )
+
+    event.listen(engine, "before_cursor_execute", note_locks)
+    migrate.upgrade(engine, scratch.settings())
+    migrate.downgrade(engine, "0016")
+    assert exclusive == [[], []]
 
 
 @pytest.mark.parametrize(

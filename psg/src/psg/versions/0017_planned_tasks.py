@@ -46,9 +46,11 @@ def downgrade() -> None:
 def _allow(statuses: Sequence[str]) -> None:
     name = "tasks_status_check"
     op.drop_constraint(name, "tasks", type_="check", if_exists=True)
-    # The scan of VALIDATE runs under the ACCESS EXCLUSIVE lock that DROP took in this transaction.
     op.create_check_constraint(name, "tasks", _one_of(statuses), postgresql_not_valid=True)
-    op.execute(f"ALTER TABLE tasks VALIDATE CONSTRAINT {name}")
+    # By itself VALIDATE lets others read and write during its scan. In this transaction it would
+    # run under the ACCESS EXCLUSIVE lock that DROP took.
+    with op.get_context().autocommit_block():
+        op.execute(f"ALTER TABLE tasks VALIDATE CONSTRAINT {name}")
 
 
 def _index(name: str, columns: Sequence[str], statuses: Sequence[str]) -> None:
