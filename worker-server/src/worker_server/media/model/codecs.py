@@ -26,5 +26,6 @@ _AUDIO = (
 )
 DECODERS = frozenset(f"{_VIDEO} {_AUDIO}".split())
 CODEC_WHITELIST = ",".join(sorted(DECODERS))
-# The largest picture is square, with the longest side that is accepted.
-MAX_PIXELS = 4096 * 4096
+# The longest side of a source's picture; the largest picture is square.
+MAX_SIDE = 4096
+MAX_PIXELS = MAX_SIDE * MAX_SIDE

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from worker_server.media.model.codecs import MAX_SIDE
 from worker_server.media.model.json_value import JsonValue
 
 
@@ -11,7 +12,7 @@ from worker_server.media.model.json_value import JsonValue
 class ProbeLimits(JsonValue):
     """Limits of a source."""
 
-    max_side: int = 4096
+    max_side: int = MAX_SIDE
     max_streams: int = 32
     max_duration_s: float = 4 * 3600.0
     max_frames: int = 2_000_000

@@ -11,7 +11,7 @@ from av import VideoFrame, VideoStream
 from av.container import OutputContainer
 from av.video.frame import PictureType
 
-from worker_server.media.model import colour
+from worker_server.media.model import colour, deinterlacing
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.geometry import Box, crop_box
 from worker_server.media.model.source import Source
@@ -189,7 +189,7 @@ class VideoWriter:
 
 
 def _deinterlacing(source: Source) -> list[tuple[str, str]]:
-    return [("bwdif", "mode=send_frame:deint=interlaced")] if source.interlaced else []
+    return [(deinterlacing.FILTER, deinterlacing.OPTIONS)] if source.interlaced else []
 
 
 def _cropping(frame: VideoFrame, shape: PictureShape, shown: Box | None) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from worker_server.media.model import colour
+from worker_server.media.model import colour, deinterlacing
 from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, SEEK_MARGIN_S, PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES
 from worker_server.media.model.geometry import Fit
@@ -239,7 +239,8 @@ def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
 
 
 def _deinterlacing(edit: PartEdit) -> list[str]:
-    return ["bwdif=mode=send_frame:deint=interlaced"] if edit.source.interlaced else []
+    bwdif = f"{deinterlacing.FILTER}={deinterlacing.OPTIONS}"
+    return [bwdif] if edit.source.interlaced else []
 
 
 def _on_background(edit: PartEdit, number: int) -> list[str]:

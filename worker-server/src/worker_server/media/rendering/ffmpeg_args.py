@@ -3,11 +3,11 @@
 from fractions import Fraction
 from pathlib import Path
 
+from worker_server.media.model.codecs import MAX_PIXELS
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.model.geometry import Box
 from worker_server.media.process.ffmpeg_command import local_input
 
-_MAX_PIXELS = 4096 * 4096
 # Blurred background: downscale factor, and sigma in pixels of the smaller size.
 _BLUR_STEP = 16
 BLUR_SIGMA = 2
@@ -24,7 +24,7 @@ def source_input(edit: PartEdit, *options: str) -> list[str]:
     """Read the source of an edit."""
     limits = [
         "-max_pixels",
-        str(_MAX_PIXELS),
+        str(MAX_PIXELS),
         "-threads",
         str(_threads(edit, edit.source.width * edit.source.height)),
     ]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from av import AudioResampler, VideoFrame
 from av.filter import Graph
 
-from worker_server.media.model import colour
+from worker_server.media.model import colour, deinterlacing
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, PartEdit
 from worker_server.media.model.frame_grid import frame_index
@@ -126,7 +126,7 @@ def _decoded(edit: PartEdit) -> Iterator[VideoFrame]:
 def _deinterlaced(frames: Iterator[VideoFrame], video: "av.VideoStream") -> Iterator[VideoFrame]:
     graph = Graph()
     source = graph.add_buffer(template=video)
-    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    bwdif = graph.add(deinterlacing.FILTER, deinterlacing.OPTIONS)
     sink = graph.add("buffersink")
     source.link_to(bwdif)
     bwdif.link_to(sink)
