@@ -158,7 +158,7 @@ def test_downloads_that_hang_leave_threads_to_the_other_calls(
     monkeypatch.setattr(app_module, "ClipSender", lambda *_: sender)
     client = app_module.create_app(settings).test_client()
     path = f"/tasks/{finished[0]}/parts/0"
-    with sender._share.slot():  # as if another call were blocked by the share
+    with sender._share.reading():  # as if another call were blocked by the share
         assert problem(client.get(path, headers=auth())) == (503, "storage_unavailable")
         assert client.get("/tasks", headers=auth()).status_code == 200
     for headers, status in (

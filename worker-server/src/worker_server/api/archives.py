@@ -84,7 +84,7 @@ class ArchiveSender:
 
     def _answer(self, name: str, folders: Sequence[tuple[str, ArchivedTask]]) -> Response:
         deadline = time.monotonic() + _CHECKSUM_LIMIT_S
-        with self._share.slot():
+        with self._share.reading():
             members = [
                 member
                 for folder, task in folders

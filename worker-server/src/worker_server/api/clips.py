@@ -49,7 +49,7 @@ class ClipSender:
 
         Raise a 429 or 503 Problem, or ClipGone where the share is there and the file is not.
         """
-        with self._share.slot():
+        with self._share.reading():
             try:
                 file = (self._remote_folder / path).absolute()
                 acquire_slot = partial(self._slots.acquire, owner_id)

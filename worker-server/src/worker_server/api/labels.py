@@ -38,7 +38,9 @@ def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:  # 1e400 is valid JSON, but infinite as a float
         raise PydanticCustomError("finite_number", "Numbers must be finite.") from error
     if len(compact.encode()) > _MAX_METADATA_BYTES:
-        raise PydanticCustomError("metadata_too_large", "Must be at most 4096 bytes of JSON.")
+        raise PydanticCustomError(
+            "metadata_too_large", f"Must be at most {_MAX_METADATA_BYTES} bytes of JSON."
+        )
     return metadata
 
 

@@ -31,7 +31,7 @@ def blueprint(
     """Return the routes."""
     routes = Blueprint("posters", __name__)
     # Drawing one sheet takes a few tenths of a second of CPU time and a few MiB.
-    drawing = ShareAccess(_MAX_PARALLEL_SHEETS)
+    share = ShareAccess(_MAX_PARALLEL_SHEETS)
     waiting = slots_for("pictures", MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT)
 
     @routes.get("/tasks/<task_id>/parts/<int:number>/poster.jpg")
@@ -52,7 +52,7 @@ def blueprint(
         tag = tags.weak_tag(part.path for part in parts)
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        with waiting.slot(caller().user_id), drawing.slot():
+        with waiting.slot(caller().user_id), share.reading():
             sheet = contact_sheet(remote_folder, parts)
         count_bytes(len(sheet))
         return tags.tagged(Response(sheet, mimetype="image/jpeg"), tag)

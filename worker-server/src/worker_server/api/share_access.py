@@ -21,8 +21,8 @@ class ShareAccess:
         self._wait_s = wait_s
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a slot for the block; raise a 503 Problem if none is free or on an OSError."""
+    def reading(self) -> Iterator[None]:
+        """Read the share in the block; raise a 503 Problem if no slot is free or on an OSError."""
         if not self._slots.acquire(timeout=self._wait_s):
             raise share_away()
         try:

@@ -29,7 +29,7 @@ def _document(owner_id: int, defaults: Quotas) -> dict[str, Any]:
         return {
             "live_tasks": usage.count_live_tasks(session, owner_id),
             "live_tasks_limit": quotas.live_tasks or None,
-            "clips_bytes": usage.sum_bytes(session, owner_id),
+            "clips_bytes": usage.sum_clip_bytes(session, owner_id),
             "uploads_bytes": uploads.sum_bytes(session, owner_id),
             "sources_bytes": usage.sum_source_bytes(session, owner_id),
             "brands_bytes": brands.sum_bytes(session, owner_id),

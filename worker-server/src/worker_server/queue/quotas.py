@@ -183,7 +183,11 @@ def check_planned_source(session: ScopedSession, owner_id: int, defaults: Quotas
 def _kept_bytes(session: ScopedSession, owner_id: int) -> int:
     """Return what the account keeps besides uploads: clips, brands, sources of planned tasks."""
     sources_bytes = usage.sum_source_bytes(session, owner_id)
-    return usage.sum_bytes(session, owner_id) + sources_bytes + brands.sum_bytes(session, owner_id)
+    return (
+        usage.sum_clip_bytes(session, owner_id)
+        + sources_bytes
+        + brands.sum_bytes(session, owner_id)
+    )
 
 
 def spend_source_seconds(

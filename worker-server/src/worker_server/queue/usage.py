@@ -62,7 +62,7 @@ def count_live_tasks(session: ScopedSession, owner_id: int) -> int:
     return session.scalar(select(queued + others)) or 0
 
 
-def sum_bytes(session: ScopedSession, owner_id: int) -> int:
+def sum_clip_bytes(session: ScopedSession, owner_id: int) -> int:
     """Return how many bytes the account's clips take."""
     used = select(func.coalesce(func.sum(Part.size_bytes), 0)).where(Part.owner_id == owner_id)
     return int(session.scalar(used) or 0)
