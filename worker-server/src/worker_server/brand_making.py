@@ -1,6 +1,8 @@
 """Makes a brand from a draft: checks and normalizes its files, publishes them, stores the row."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -43,19 +45,14 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     made: dict[str, Path] = {}
     for field, path in draft.files.items():
         try:
-            spec[field] = _normalized(draft, field, path, made)
+            with _busy_if_slow("The files took too long; try again in a moment."):
+                spec[field] = _normalized(draft, field, path, made)
         except BrandFileRefused as refusal:
             raise with_field(refusal, field) from refusal
-        except MediaProcessCrashed:
-            raise
-        except WorkFailed as error:
-            raise BrandsBusy("The files took too long; try again in a moment.") from error
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
-    try:
+    with _away_if_unreadable():
         return brands.create(new, partial(_publish, remote, draft, made))
-    except OSError as error:
-        raise ShareAway("The storage does not answer just now.") from error
 
 
 def _left_s(draft: BrandDraft) -> float:
@@ -82,14 +79,28 @@ def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
     MediaProcessCrashed.
     """
     width, _, height = aspect.partition(":")
-    try:
+    with _away_if_unreadable(), _busy_if_slow("The preview took too long; try again in a moment."):
         storage.require_mounted(remote)
         normalized = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
         return brand_preview(normalized, Fraction(int(width), int(height)))
+
+
+@contextmanager
+def _busy_if_slow(sentence: str) -> Iterator[None]:
+    """Raise BrandsBusy where the machine is too slow; a crash is passed on."""
+    try:
+        yield
     except MediaProcessCrashed:
         raise
     except WorkFailed as error:
-        raise BrandsBusy("The preview took too long; try again in a moment.") from error
+        raise BrandsBusy(sentence) from error
+
+
+@contextmanager
+def _away_if_unreadable() -> Iterator[None]:
+    """Raise ShareAway where the share can be neither read nor written."""
+    try:
+        yield
     except OSError as error:
         raise ShareAway("The storage does not answer just now.") from error
 
