@@ -64,7 +64,7 @@ _RESPONSE_HEADERS = (
 _CHUNK_BYTES = 64 * 1024
 _CLIP = re.compile(r"/tasks/[0-9A-Za-z-]+/parts/[0-9]+")
 # With any other method the tasks service would take the last word for a brand's or webhook's id.
-_METHODS_OF = {
+_ALLOWED_METHODS = {
     "/brands/default": ("GET", "HEAD", "PUT"),
     "/webhooks/callback-secret": ("GET", "HEAD", "POST", "DELETE"),
 }
@@ -283,7 +283,7 @@ def _forward(service: TasksService, clips: Clips, rest: str) -> Response:
         raise NotFound
     if _LINKS.fullmatch(request.path):
         return _allow_only(["POST"])
-    methods = _METHODS_OF.get(request.path.rstrip("/"))
+    methods = _ALLOWED_METHODS.get(request.path.rstrip("/"))
     if methods is not None and request.method not in methods:
         return _allow_only(methods)
     if request.path.rstrip("/") == "/batches":
