@@ -4,7 +4,7 @@ import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
 import { Bar, Failure, html } from "../ui.js";
 import { date, lasting, t } from "../words.js";
-import { List } from "./tasks.js";
+import { List } from "./task_list.js";
 
 const EVERY_MS = 5000;
 const LAST = 5;

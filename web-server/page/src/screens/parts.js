@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { announce, Dialog, Failure, html, useAttempt } from "../ui.js";
 import { clock, sentenceOf, sizeOf, t } from "../words.js";
-import { Poster } from "./tasks.js";
+import { Poster } from "./task_list.js";
 
 const CARDS = 24;
 const WIDTH = 720;

@@ -9,7 +9,7 @@ import { announce, Bar, Dialog, Failure, html, LIVE, Status, useAttempt } from "
 import { ago, clock, date, language, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
 import { Plan } from "./plan.js";
-import { hostOf } from "./tasks.js";
+import { hostOf } from "./task_list.js";
 
 const LIVE_MS = 1000;
 const LOST_CODES = ["task_not_found"];

@@ -1,18 +1,13 @@
 // @ts-check
-import { effect, signal, useSignal } from "@preact/signals";
-import { useCallback, useEffect, useRef } from "preact/hooks";
-import { ApiError, call } from "../api.js";
-import { ConfirmDialog } from "../confirm.js";
-import { PAGE, usePages } from "../pages.js";
-import { linkTo } from "../router.js";
+// The account's tasks, with a filter by status and a search.
+import { effect, signal } from "@preact/signals";
+import { PAGE } from "../pages.js";
 import { state } from "../session.js";
-import { announce, Bar, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
-import { repeated } from "../uploads.js";
-import { ago, clock, lasting, t } from "../words.js";
+import { html, LIVE } from "../ui.js";
+import { t } from "../words.js";
 import { LatestBatches } from "./batch.js";
+import { List } from "./task_list.js";
 
-/** How often a list row requests the first clip's poster, which is missing while only later clips are done. */
-const MAX_POSTER_CALLS = 5;
 const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["planned", "planned"], ["done", "done"], ["failed", "failed"], ["canceled", "canceled"]];
 
 // Outside of the component: filter and search text are kept while the reader opens a task.
@@ -48,128 +43,4 @@ export function Tasks() {
     <${LatestBatches} />
     <${List} key=${String(query)} path=${`/tasks?${query}`} isFiltered=${filter.value !== "all" || !!searched.value} />
   </div>`;
-}
-
-/** @param {{path: string, isFiltered: boolean}} props */
-export function List({ path, isFiltered }) {
-  const { value, error, tasks, showMore, showing, refresh } = usePages(path);
-  const chosen = useSignal(/** @type {Set<string>} */ (new Set()));
-  useAnnouncedNews(value);
-  const isConfirming = useSignal(false);
-  const { error: refusal, isBusy, attempt } = useAttempt();
-
-  const picked = tasks.filter((task) => chosen.value.has(task.task_id));
-  /** Run an action on the chosen tasks, one after the other. An error ends it; that task and the rest stay chosen. */
-  const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
-    isConfirming.value = false;
-    try {
-      for (const task of picked) {
-        await repeated(() => act(task), { passing: [429] });
-        toggle(task.task_id);
-      }
-    } finally {
-      refresh();
-    }
-  });
-  const toggle = useCallback((/** @type {string} */ id) => {
-    const ids = new Set(chosen.value);
-    if (!ids.delete(id)) ids.add(id);
-    chosen.value = ids;
-  }, []);
-
-  if (!value && !error) return html`<ul class="rows" aria-busy="true">${[1, 2, 3, 4, 5].map((n) => html`<li key=${n} class="skeleton"></li>`)}</ul>`;
-  if (!value) return html`<${Failure} error=${error} />`;
-  if (!tasks.length) return html`<${Empty} isFiltered=${isFiltered} />`;
-  return html`
-    ${chosen.value.size > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: chosen.value.size })}>
-      <span>${t("tasks.chosen", { n: chosen.value.size })}</span>
-      ${picked.some((task) => task.status === "failed") && html`<button disabled=${isBusy.value} onClick=${() => forAll(retry)}>${t("action.retry")}</button>`}
-      <button class="danger" disabled=${isBusy.value} onClick=${() => (isConfirming.value = true)}>${t("action.delete")}</button>
-      ${picked.length < tasks.length && html`<button class="quiet" onClick=${() => (chosen.value = new Set(tasks.map((task) => task.task_id)))}>${t("action.all", { n: tasks.length })}</button>`}
-      <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>
-    </div>`}
-    <${Failure} error=${refusal.value} />
-    ${isConfirming.value && html`<${ConfirmDialog} title=${t("tasks.ask_delete", { n: chosen.value.size })} means=${t("tasks.delete_means")}
-      action=${t("action.delete")} keep=${t("action.keep")} onSure=${() => forAll(remove)} onClose=${() => (isConfirming.value = false)} />`}
-    <ul class="rows">
-      ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${toggle} />`)}
-    </ul>
-    <${Failure} error=${showing.error.value} />
-    ${showMore && html`<p class="center"><button disabled=${showing.isBusy.value} onClick=${showMore}>${t("tasks.more")}</button></p>`}
-  `;
-}
-
-/** Announce to screen readers new rows at the top of the list. @param {any[] | null} tasks newest first */
-function useAnnouncedNews(tasks) {
-  const first = useRef("");
-  useEffect(() => {
-    if (!tasks) return;
-    const news = first.current ? tasks.findIndex((task) => task.task_id === first.current) : 0;
-    if (news > 0) announce(t("tasks.new", { n: news }));
-    first.current = tasks.length ? tasks[0].task_id : "";
-  }, [tasks]);
-}
-
-/** @param {any} task */
-const remove = async (task) => {
-  try {
-    await call("DELETE", task.link);
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 404) throw error;
-  }
-};
-/** @param {any} task */
-const retry = async (task) => task.status === "failed" && call("POST", `${task.link}/retry`);
-
-/** @param {{isFiltered: boolean}} props */
-function Empty({ isFiltered }) {
-  return html`<div class="empty">
-    <p>${t(isFiltered ? "tasks.none_found" : "tasks.none")}</p>
-    ${!isFiltered && html`<a class="button primary" href="#/new">${t("nav.new")}</a>`}
-  </div>`;
-}
-
-/** @param {any} props */
-function Row({ task, isChosen, onToggle }) {
-  const isLive = LIVE.includes(task.status);
-  const poster = task.parts_done > 0 && `${task.link}/parts/0/poster.jpg`;
-  const facts = [
-    hostOf(task.url),
-    task.source && clock(task.source.duration_s),
-    task.parts_total && t("tasks.parts", { done: task.parts_done, total: task.parts_total }),
-    task.eta_s != null && t("task.left", { time: lasting(task.eta_s) }),
-    ago(task.created_at),
-    task.expires_at && t("task.expires", { ago: ago(task.expires_at) }),
-  ].filter(Boolean);
-  return html`<li class="row">
-    <label class="pick"><input type="checkbox" checked=${isChosen} onChange=${() => onToggle(task.task_id)} aria-label=${t("tasks.choose", { name: task.name })} /></label>
-    <a class="row-link" data-row href=${linkTo("task", task.task_id)}>
-      <${Poster} src=${poster} version=${isLive ? Math.min(task.parts_done, MAX_POSTER_CALLS) : -1} />
-      <span class="row-text">
-        <strong class="ellipsis">${task.name}</strong>
-        <span class="facts">${facts.join(" · ")}</span>
-        ${isLive && html`<${Bar} value=${task.progress} label=${t("task.progress", { name: task.name })} />`}
-      </span>
-      <${Status} status=${task.status} />
-    </a>
-  </li>`;
-}
-
-/** A poster, or a placeholder if there is none (yet); a new `version` requests it again.
- * @param {{src: string | false, alt?: string, version?: number}} props */
-export function Poster({ src, alt = "", version }) {
-  const isBroken = useSignal(false);
-  useEffect(() => void (isBroken.value = false), [version]);
-  return html`<span class="poster">
-    ${src && !isBroken.value && html`<img src=${src} alt=${alt} loading="lazy" onError=${() => (isBroken.value = true)} />`}
-  </span>`;
-}
-
-/** @param {string} url */
-export function hostOf(url) {
-  try {
-    return new URL(url).host;
-  } catch {
-    return "";
-  }
 }
