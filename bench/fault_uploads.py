@@ -21,9 +21,9 @@ def cut_uploads(target: Target, rounds: int) -> Figures:  # noqa: ARG001 # once 
     for _ in range(_UPLOADS):
         upload = Upload(body)
         for _ in range(caller.random.randint(1, _CUTS_AT_MOST)):
-            upload.advance(caller, cut_share=1)
+            caller.advance(upload, cut_share=1)
         while upload.body_of_task is None:
-            upload.advance(caller, cut_share=0)
+            caller.advance(upload, cut_share=0)
             time.sleep(_PAUSE_S)  # the call that was cut off may still hold the file
         file = target.home.share / "uploads" / upload.body_of_task["upload_id"]
         wrong += file.read_bytes() != body

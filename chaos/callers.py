@@ -71,7 +71,7 @@ class Caller:
         """Send the submission, for the first time or again; tell whether it was accepted."""
         body: dict[str, str] | None = {"url": submission.source.url}
         if submission.upload is not None:
-            self._advance(submission.upload, cut_share)
+            self.advance(submission.upload, cut_share)
             body = submission.upload.body_of_task
         if body is None:
             return False
@@ -82,7 +82,8 @@ class Caller:
         submission.task_ids.add(answer.json()["task_id"])
         return True
 
-    def _advance(self, upload: Upload, cut_share: float) -> None:
+    def advance(self, upload: Upload, cut_share: float) -> None:
+        """Send what is missing of an upload; lost bytes go into the history."""
         try:
             upload.advance(self.call, self.random, cut_share)
         except BytesLost as loss:
