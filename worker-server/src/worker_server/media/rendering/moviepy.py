@@ -1,11 +1,10 @@
 """Renders a part with MoviePy, in a process of its own."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Literal
 
 from worker_server.media.model.edit import PartEdit
+from worker_server.media.rendering.render_child import child_command
 
 _CHILD = "worker_server.media.rendering.moviepy_child"
 
@@ -25,9 +24,4 @@ class MoviePyRenderer:
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:
         """Return the command that writes the clip; NumPy and MoviePy load in that process only."""
-        payload = {
-            "edit": edit.to_json(),
-            "output": str(output.absolute()),
-            "ffmpeg": str(self.ffmpeg_path),
-        }
-        return [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]
+        return child_command(_CHILD, edit, output, self.ffmpeg_path)

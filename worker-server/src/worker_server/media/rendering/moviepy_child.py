@@ -47,6 +47,7 @@ from worker_server.media.rendering.ffmpeg_args import (
     clip_output,
 )
 from worker_server.media.rendering.moviepy_reader import PartFrames, RgbPicture, Sound, part_sound
+from worker_server.media.rendering.render_child import parse_argument
 
 
 def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
@@ -217,10 +218,8 @@ def _write_command(edit: PartEdit, sound: Path, output: Path, ffmpeg: str) -> li
 
 def main() -> int:
     av.logging.set_level(None)
-    payload = json.loads(sys.argv[1])
-    edit = PartEdit.from_json(payload["edit"])
-    ffmpeg = payload["ffmpeg"]
-    return write(edited(edit, ffmpeg), edit, Path(payload["output"]), ffmpeg)
+    edit, output, ffmpeg = parse_argument(sys.argv[1])
+    return write(edited(edit, ffmpeg), edit, output, ffmpeg)
 
 
 if __name__ == "__main__":

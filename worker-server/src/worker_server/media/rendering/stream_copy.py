@@ -1,12 +1,11 @@
 """Renders a part by stream copy: only the edges of a suitable source are encoded."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Literal
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
+from worker_server.media.rendering.render_child import child_command
 
 _CHILD = "worker_server.media.rendering.stream_copy_child"
 # Sources in other containers were remuxed or normalized into Matroska by `prepare`.
@@ -42,9 +41,4 @@ class StreamCopyRenderer:
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:
         """Return the command; it declines where the H.264 stream itself cannot be cut exactly."""
-        payload = {
-            "edit": edit.to_json(),
-            "output": str(output.absolute()),
-            "ffmpeg": str(self.ffmpeg_path),
-        }
-        return [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]
+        return child_command(_CHILD, edit, output, self.ffmpeg_path)

@@ -6,7 +6,6 @@ copied pictures are muxed into one track, which is decoded once as a check.
 """
 
 import heapq
-import json
 import os
 import re
 import subprocess
@@ -38,6 +37,7 @@ from worker_server.media.rendering.copyable_span import (
 )
 from worker_server.media.rendering.ffmpeg import encode_edges_command, encode_sound_command
 from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
+from worker_server.media.rendering.render_child import parse_argument
 
 # Rewrite colour tags to those of encoded clips; decoding does not depend on them.
 _TAGS = (
@@ -262,9 +262,9 @@ def _line_of(process: "subprocess.Popen[bytes]") -> bytes:
 
 def main() -> int:
     av.logging.set_level(None)
-    payload = json.loads(sys.argv[1])
+    edit, output, ffmpeg = parse_argument(sys.argv[1])
     try:
-        copy(PartEdit.from_json(payload["edit"]), Path(payload["output"]), payload["ffmpeg"])
+        copy(edit, output, ffmpeg)
     except (Unsuitable, av.error.FFmpegError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"not copied: {error}")
         return DECLINED_STATUS
