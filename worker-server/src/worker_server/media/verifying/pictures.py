@@ -15,11 +15,11 @@ from typing import Any
 
 from av import VideoFrame
 from av.container import InputContainer
-from av.filter import Graph
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
+from worker_server.media.verifying.filters import filtered
 
 _WIDTH, _HEIGHT = 32, 18  # size of a thumbnail in pixels
 # Correlation ignores a shift of brightness or contrast; noise, saturated colours and low quality
@@ -195,7 +195,7 @@ def _mirror_images(thumbnail: bytes) -> Iterator[bytes]:
 
 def _clip_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
     scale = f"{_WIDTH}:{_HEIGHT}:flags=area:in_color_matrix=bt709:in_range=limited"
-    return _filtered(picture, [*_content(edit), ("scale", scale)])
+    return _thumbnail(picture, [*_content(edit), ("scale", scale)])
 
 
 def _content(edit: PartEdit) -> list[tuple[str, str]]:
@@ -210,7 +210,7 @@ def _upright_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
     scale = ("scale", f"{_WIDTH}:{_HEIGHT}:flags=area:{colour.scale_input(edit.source)}")
     if colour.has_alpha(edit.source):
         return _on_background(picture, [*kept, scale], edit)
-    return _filtered(picture, [*kept, scale])
+    return _thumbnail(picture, [*kept, scale])
 
 
 def _on_background(
@@ -222,8 +222,8 @@ def _on_background(
         ("format", "gbrap"),
         ("premultiply", "inplace=1"),
     ]
-    weighted = _filtered(picture, [*weigh, *to_thumbnail])
-    alpha = _filtered(picture, [("format", "rgba"), ("alphaextract", ""), *to_thumbnail])
+    weighted = _thumbnail(picture, [*weigh, *to_thumbnail])
+    alpha = _thumbnail(picture, [("format", "rgba"), ("alphaextract", ""), *to_thumbnail])
     backdrop = edit.brand.background_rgb * (_WIDTH * _HEIGHT)
     return bytes(
         min(255, value + (255 - opacity) * behind // 255)
@@ -249,22 +249,9 @@ def _orientation(picture: VideoFrame) -> Iterator[tuple[str, str]]:
         yield "vflip", ""
 
 
-def _filtered(picture: VideoFrame, filters: Sequence[tuple[str, str]]) -> bytes:
+def _thumbnail(picture: VideoFrame, filters: Sequence[tuple[str, str]]) -> bytes:
     """Return the packed RGB values of a picture after filters that end in a thumbnail."""
-    graph = Graph()
-    last = graph.add_buffer(
-        width=picture.width,
-        height=picture.height,
-        format=picture.format,
-        time_base=Fraction(1, 1000),
-    )
-    for name, arguments in (*filters, ("format", "rgb24"), ("buffersink", "")):
-        added = graph.add(name, arguments or None)
-        last.link_to(added)
-        last = added
-    graph.configure()
-    graph.push(picture)
-    thumbnail = graph.vpull()
+    thumbnail = filtered(picture, (*filters, ("format", "rgb24")))
     plane = thumbnail.planes[0]
     rows, row_bytes = bytes(plane), 3 * _WIDTH
     starts = range(0, plane.line_size * _HEIGHT, plane.line_size)

@@ -8,11 +8,11 @@ from typing import Any
 import av
 from av import VideoFrame
 from av.container import InputContainer
-from av.filter import Graph
 
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
+from worker_server.media.verifying.filters import filtered
 
 MAX_WIDTH = 640
 _JPEG_SCALE = 4  # ffmpeg's -q:v scale, 2 (best) to 31
@@ -96,20 +96,7 @@ def _scaled(picture: VideoFrame) -> VideoFrame:
     height = 2 * round(width * picture.height / picture.width / 2)
     scale = f"{width}:{height}:flags=bilinear:in_color_matrix=bt709:in_range=limited"
     scale += ":out_color_matrix=bt601:out_range=full"
-    graph = Graph()
-    last = graph.add_buffer(
-        width=picture.width,
-        height=picture.height,
-        format=picture.format,
-        time_base=Fraction(1, 1000),
-    )
-    for name, arguments in (("scale", scale), ("format", "yuvj420p"), ("buffersink", "")):
-        added = graph.add(name, arguments or None)
-        last.link_to(added)
-        last = added
-    graph.configure()
-    graph.push(picture)
-    return graph.vpull()
+    return filtered(picture, (("scale", scale), ("format", "yuvj420p")))
 
 
 def _jpeg(picture: VideoFrame) -> bytes:
