@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from enum import Enum, auto
-from types import TracebackType
 from typing import Self
 
 from flask import Flask
@@ -63,12 +62,7 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
 
