@@ -17,19 +17,13 @@ import psutil
 from bench.database import connect
 from idrl_client import Client
 from idrl_local import sample, system
+from idrl_local.config import UNREACHED_LIMITS
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import PROGRAMS, READY_FILE, Installation, is_passed_on
 
 _POLL_S = 0.05
 _TIMEOUT_S = 600
-_SETTINGS = {
-    "FETCH_ALLOW_HOSTS": "127.0.0.1",
-    "AUTH_RATE": "1000r/s",
-    "AUTH_BURST": "1000",
-    "API_RATE": "100000r/s",
-    "API_BURST": "100000",
-    "CONN_LIMIT": "10000",
-}
+_SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", **UNREACHED_LIMITS}
 Row = tuple[Any, ...]
 
 

@@ -18,6 +18,7 @@ from chaos.loop_share import LoopShare
 from chaos.receiver import Receiver, listening
 from chaos.sources import PART_S, Sources, served
 from idrl_local import system
+from idrl_local.config import UNREACHED_LIMITS
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import DATABASE, SUPERUSER, Installation
 from idrl_testing.waiting import wait_until
@@ -26,11 +27,7 @@ RESERVE_BYTES = 64 * 1024**2
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
     "WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
-    "AUTH_RATE": "1000r/s",
-    "AUTH_BURST": "1000",
-    "API_RATE": "100000r/s",
-    "API_BURST": "100000",
-    "CONN_LIMIT": "10000",
+    **UNREACHED_LIMITS,
     "PART_SECONDS": str(PART_S),
     "STORAGE_RESERVE_BYTES": str(RESERVE_BYTES),
 }

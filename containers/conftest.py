@@ -20,16 +20,9 @@ from harness.machines import Machines, Secrets, make_secrets
 from harness.ports import ONE_MACHINE_PORT
 from harness.stack import CHECKOUT, Stack
 
+from idrl_local.config import UNREACHED_LIMITS
 from idrl_testing import site as web_site
 from idrl_testing.api_client import PatientApiClient
-
-GENEROUS = {
-    "AUTH_RATE": "1000r/s",
-    "AUTH_BURST": "1000",
-    "API_RATE": "100000r/s",
-    "API_BURST": "100000",
-    "CONN_LIMIT": "10000",
-}
 
 RunEndToEnd = Callable[[str], None]
 
@@ -37,7 +30,7 @@ RunEndToEnd = Callable[[str], None]
 def one_machine_variables(engine: Engine, port: int) -> dict[str, str]:
     """Return the settings, without secrets, of the system on one machine."""
     return {
-        **GENEROUS,
+        **UNREACHED_LIMITS,
         **images_module.VARIABLES,
         "PORT": str(port),
         "FETCH_ALLOW_HOSTS": engine.gateway(),

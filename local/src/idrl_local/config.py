@@ -16,6 +16,14 @@ API_RATE = "100r/s"
 API_BURST = "400"
 CONN_LIMIT = "200"
 CLIP_CACHE_SIZE = "1g"
+# Limits that a burst of calls from one address does not reach: for tests and benchmarks.
+UNREACHED_LIMITS = {
+    "AUTH_RATE": "1000r/s",
+    "AUTH_BURST": "1000",
+    "API_RATE": "100000r/s",
+    "API_BURST": "100000",
+    "CONN_LIMIT": "10000",
+}
 # Relative to the folder of nginx.conf.
 _TLS = f"ssl_certificate nginx/{tls.CERTIFICATE}; ssl_certificate_key nginx/{tls.KEY};"
 # The variable that tells supervisord's children which Python is ours.

@@ -8,17 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from idrl_local import privileges, sample, system
+from idrl_local.config import UNREACHED_LIMITS
 from idrl_local.home import Home, free_ports
 
-# Limits that a burst of tests does not reach.
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
     "WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
-    "AUTH_RATE": "1000r/s",
-    "AUTH_BURST": "1000",
-    "API_RATE": "100000r/s",
-    "API_BURST": "100000",
-    "CONN_LIMIT": "10000",
+    **UNREACHED_LIMITS,
     # A test's missing source stays missing: do not wait for it as long.
     "SOURCE_RETRY_S": "30",
 }
