@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from imageio_ffmpeg import get_ffmpeg_exe
-
 from bench import paired, plots, quality, sources
 from bench.implementations import OURS, USER_MOVIEPY, by_moviepy, ours
 from bench.paired import Runs
@@ -18,10 +16,7 @@ from worker_server.media import (
     FrameRange,
     PartEdit,
     Profile,
-    clip_files,
     probe,
-    renderer,
-    run_encoder,
     verify_clip,
 )
 
@@ -114,15 +109,7 @@ def _sample(make: Callable[[Path], None], output: Path) -> dict[str, float]:
 
 def copied(edit: PartEdit, output: Path) -> None:
     """Copy the part as a worker does, verification by decoding included."""
-    stream_copy = renderer("copy", get_ffmpeg_exe())
-    run_encoder(
-        stream_copy.command(edit, output),
-        total_frames=edit.total_frames,
-        on_progress=lambda _: None,
-        should_stop=lambda: False,
-        scratch=output.parent,
-        files=clip_files(stream_copy, edit, output),
-    )
+    ours(edit, output, "copy")
 
 
 def _two_copied(edit: PartEdit, output: Path) -> None:

@@ -14,6 +14,7 @@ from chaos.history import History
 from chaos.target import Target
 from chaos.traffic import Traffic
 from idrl_local import supervision
+from idrl_testing.background import repeating
 
 Figures = dict[str, list[float]]
 _SETTLE_S = 3.0
@@ -133,23 +134,16 @@ def _read_traffic(target: Target, caller: Caller, path: str) -> Traffic:
 @contextmanager
 def _readers(target: Target, caller: Caller, path: str) -> Iterator[None]:
     """Keep a hundred downloads going, each at 1 KB/s, with small receive buffers."""
-    stopping = threading.Event()
     with ExitStack() as stack:
         sockets = [stack.enter_context(_reader(target, caller, path)) for _ in range(_READERS)]
 
         def read() -> None:
-            while not stopping.wait(1):
-                for each in sockets:
-                    with suppress(BlockingIOError):
-                        each.recv(_READER_BYTES_PER_S, socket.MSG_DONTWAIT)
+            for each in sockets:
+                with suppress(BlockingIOError):
+                    each.recv(_READER_BYTES_PER_S, socket.MSG_DONTWAIT)
 
-        thread = threading.Thread(target=read)
-        thread.start()
-        try:
+        with repeating(read, every_s=1):
             yield
-        finally:
-            stopping.set()
-            thread.join()
 
 
 def _reader(target: Target, caller: Caller, path: str) -> socket.socket:

@@ -1,8 +1,7 @@
 """Memory of a busy worker machine: Redis, tasks service, workers, ffmpeg, scratch clips."""
 
-import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from bench.report import Comparison, Report, Table
 from bench.running_system import RunningSystem, running
 from bench.sources import Spec
 from bench.usage import tree_bytes
+from idrl_testing.background import repeating
 from worker_server.media import Quality
 
 _MIB = 1024**2
@@ -82,7 +82,10 @@ def _cases(options: Options) -> dict[str, _Case]:
 
 def _watch(video: Path, case: _Case) -> dict[str, int]:
     """Return the memory by program at the moment of the peak, while a system processes a video."""
-    with running(video, RENDER_CONCURRENCY=str(case.at_once)) as live, _Watch(live) as watch:
+    with ExitStack() as stack:
+        live = stack.enter_context(running(video, RENDER_CONCURRENCY=str(case.at_once)))
+        memory = _Memory(live)
+        stack.enter_context(repeating(memory.sample, _SAMPLE_S))
         task_id = live.post(quality=case.quality.value)
         until = None
         while (task := live.client.task(task_id))["status"] not in _ENDED:
@@ -93,35 +96,24 @@ def _watch(video: Path, case: _Case) -> dict[str, int]:
             time.sleep(_POLL_S)
     if task["status"] not in ("done", "processing"):
         raise RuntimeError(f"the task ended with {task['error']}")
-    return watch.peak
+    return memory.peak
 
 
-class _Watch:
-    """Samples what the programs use, in a thread of its own."""
+class _Memory:
+    """What the programs use; `peak` is the sample with the greatest sum."""
 
     def __init__(self, live: RunningSystem) -> None:
         self._live = live
         home = live.installation.home
         self._roots = {name: psutil.Process(home.lock(name).pid) for name in _PROGRAMS}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.peak: dict[str, int] = {}
 
-    def __enter__(self) -> "_Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(_SAMPLE_S):
-            now = {name: tree_bytes(root) for name, root in self._roots.items()}
-            # In a container, scratch is memory.
-            now[_SCRATCH] = sum(_size_bytes(path) for path in self._live.scratch.rglob("*"))
-            if sum(now.values()) > sum(self.peak.values()):
-                self.peak = now
+    def sample(self) -> None:
+        now = {name: tree_bytes(root) for name, root in self._roots.items()}
+        # In a container, scratch is memory.
+        now[_SCRATCH] = sum(_size_bytes(path) for path in self._live.scratch.rglob("*"))
+        if sum(now.values()) > sum(self.peak.values()):
+            self.peak = now
 
 
 def _size_bytes(path: Path) -> int:

@@ -1,7 +1,6 @@
 """The ZIP of a task's clips against one clip as large: its start, its rate, its memory."""
 
 import http.client
-import threading
 import time
 import uuid
 import zlib
@@ -16,6 +15,7 @@ from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.stack import Stack
 from bench.usage import tree_bytes
+from idrl_testing.background import repeating
 
 _CLIPS = 100
 _CLIP_BYTES = 8 * 1024**2
@@ -99,7 +99,8 @@ def _download(system: Stack, path: str) -> Sample:
     """Download once through nginx, and watch the memory of the tasks service meanwhile."""
     service = system.processes["tasks"]
     before = tree_bytes(service)
-    with _Peak(service) as peak:
+    peak = _Peak(service)
+    with repeating(peak.sample, _SAMPLE_S):
         begin = time.perf_counter()
         connection = http.client.HTTPConnection("127.0.0.1", system.installation.ports.nginx)
         connection.request("GET", path, headers={"Authorization": f"Bearer {system.token}"})
@@ -120,25 +121,14 @@ def _download(system: Stack, path: str) -> Sample:
 
 
 class _Peak:
-    """The most memory that a process and its descendants use, sampled in a thread of its own."""
+    """The most memory that a process and its descendants use, of all samples."""
 
     def __init__(self, process: psutil.Process) -> None:
         self._process = process
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.bytes = 0
 
-    def __enter__(self) -> "_Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(_SAMPLE_S):
-            self.bytes = max(self.bytes, tree_bytes(self._process))
+    def sample(self) -> None:
+        self.bytes = max(self.bytes, tree_bytes(self._process))
 
 
 def _table(clips: int, runs: Runs) -> Table:

@@ -1,11 +1,10 @@
 """A run: a stream of tasks, one fault at a time at random moments, then quiet and the audit."""
 
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -18,6 +17,7 @@ from chaos.callers import Stream
 from chaos.faults import Fault, NotInjected
 from chaos.history import History
 from chaos.target import Target
+from idrl_testing.background import repeating
 
 _PAUSE_S = (0.5, 4.0)
 _QUIET_S = 180
@@ -61,22 +61,12 @@ class Census:
 
     @contextmanager
     def watch_processes(self) -> Iterator[None]:
-        stopping = threading.Event()
-
         def watch() -> None:
-            while not stopping.wait(0.5):
-                try:
-                    self.seen.update(self.target.supervised())
-                except psutil.NoSuchProcess:
-                    continue
+            with suppress(psutil.NoSuchProcess):
+                self.seen.update(self.target.supervised())
 
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
+        with repeating(watch, every_s=0.5):
             yield
-        finally:
-            stopping.set()
-            thread.join()
 
 
 def run(target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, say: Say) -> Outcome:

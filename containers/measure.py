@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from harness.stack import CHECKOUT, Stack
 
 from idrl_testing import site
 from idrl_testing.api_client import PatientApiClient, is_ready
+from idrl_testing.background import repeating
 from idrl_testing.waiting import wait_until
 
 MIB = 1024**2
@@ -53,26 +53,15 @@ def memory_bytes(engine: Engine) -> dict[str, int]:
     return {service: used_bytes[service] for service in WORKER_MACHINE}
 
 
-class MemorySampler:
-    """Samples the memory in a thread of its own."""
+class Memory:
+    """Samples of the memory of the worker machine's containers."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.samples: list[dict[str, int]] = []
 
-    def __enter__(self) -> "MemorySampler":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.is_set():
-            self.samples.append(memory_bytes(self._engine))
+    def sample(self) -> None:
+        self.samples.append(memory_bytes(self._engine))
 
     def report(self) -> None:
         peaks: dict[str, int] = defaultdict(int)
@@ -260,7 +249,11 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
     only_speed = sys.argv[1:] == ["speed"]
     make_video(served / "video.mp4", 2 if only_speed else 40)
     person = PatientApiClient.signed_up("http://127.0.0.1:15060")
-    with site.serve(engine.gateway(), folder=served) as running, MemorySampler(engine) as watch:
+    memory = Memory(engine)
+    with (
+        site.serve(engine.gateway(), folder=served) as running,
+        repeating(memory.sample, every_s=0),
+    ):
         task_id = person.submit(f"{running.url}/video.mp4")["task_id"]
         task = person.finish(task_id, 900)
     if not only_speed:
@@ -268,7 +261,7 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
             f"two parts of 1080p: {task['status']},"
             f" {[part['size_bytes'] for part in task['parts']]} bytes"
         )
-        watch.report()
+        memory.report()
     measure_speed(engine, stack, person, task_id, folder)
 
 
