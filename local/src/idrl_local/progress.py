@@ -12,7 +12,7 @@ _SAY_EVERY_S = 10
 # Idle workers and servers use less than this within START_TIMEOUT_S.
 _PROGRESS_CPU_S = 2.0
 # Processes that are killed and started for ever use processor time as well.
-_MAX_STANDSTILLS = 10
+_MAX_STALLS = 10
 
 
 def start_timeout_s(environment: Mapping[str, str]) -> int:
@@ -42,7 +42,7 @@ class Progress:
             self._note_cpu(now)
         return (
             now - self._progressed < self._timeout_s
-            and now - self._started < self._timeout_s * _MAX_STANDSTILLS
+            and now - self._started < self._timeout_s * _MAX_STALLS
         )
 
     def _print_wait(self, now: float) -> None:

@@ -36,7 +36,7 @@ def _check_order(start_s: object, end_s: float | None) -> None:
 
 
 class Segment(Body):
-    """A stretch of the source that becomes parts of its own."""
+    """A time range of the source that becomes parts of its own."""
 
     start_s: Seconds
     end_s: Seconds
@@ -79,7 +79,7 @@ class Edit(Body):
     def merged_onto(self, others: dict[str, Any]) -> dict[str, Any]:
         """Return `others`, the fields of another edit, overridden by the fields set here, as JSON.
 
-        Segments replace a stretch (`start_s`, `end_s`), and a stretch replaces segments.
+        Segments replace a time range (`start_s`, `end_s`), and a time range replaces segments.
         """
         set_fields = self.model_dump(mode="json", exclude_unset=True)
         replaced: set[str] = set()
@@ -90,13 +90,13 @@ class Edit(Body):
         return {name: value for name, value in others.items() if name not in replaced} | set_fields
 
     def lengths_s(self, duration_s: float) -> list[float]:
-        """Return how long each stretch is that clips are made of, in seconds of the source."""
-        stretches: list[tuple[float, float | None]] = [(self.start_s or 0, self.end_s)]
+        """Return how long each time range is that clips are made of, in seconds of the source."""
+        time_ranges: list[tuple[float, float | None]] = [(self.start_s or 0, self.end_s)]
         if self.segments:
-            stretches = [(segment.start_s, segment.end_s) for segment in self.segments]
+            time_ranges = [(segment.start_s, segment.end_s) for segment in self.segments]
         return [
             max(0, min(duration_s, duration_s if end_s is None else end_s) - start_s)
-            for start_s, end_s in stretches
+            for start_s, end_s in time_ranges
         ]
 
     def with_defaults(self, part_seconds: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from worker_server.media import (
     PrepareWatch,
     Source,
     Stopped,
-    Stretch,
+    TimeRange,
     plan_clips,
     plan_cuts,
     plan_parts,
@@ -38,7 +38,7 @@ from worker_server.media.rendering.copyable_span import find_span
 Make = Callable[..., Path]
 SEARCHED = (Cut.KEYFRAME, Cut.SILENCE, Cut.SCENE)
 RATES = st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)])
-WHOLE = (Stretch(),)
+WHOLE = (TimeRange(),)
 SIZE = "160x90"
 
 
@@ -71,16 +71,16 @@ def test_each_frame_is_in_one_part_wherever_they_end(
     spans: list[tuple[int, int]],
 ) -> None:
     source = replace(plain_source, frame_count=frames, frame_rate=rate, duration_s=frames / rate)
-    stretches = [
-        Stretch(Fraction(start), Fraction(start + length))
+    time_ranges = [
+        TimeRange(Fraction(start), Fraction(start + length))
         for start, length in spans
         if start * rate < frames
-    ] or [Stretch()]
-    clips = plan_clips(source, stretches, part_s, Listed(places, earliest))
+    ] or [TimeRange()]
+    clips = plan_clips(source, time_ranges, part_s, Listed(places, earliest))
     assert [clip.part.number for clip in clips] == list(range(len(clips)))
-    for index, stretch in enumerate(stretches):
-        first, end = frames_of(source, stretch)
-        parts = [clip.part for clip in clips if clip.stretch == index]
+    for index, time_range in enumerate(time_ranges):
+        first, end = frames_of(source, time_range)
+        parts = [clip.part for clip in clips if clip.time_range == index]
         assert (parts[0].start_frame, parts[-1].end_frame) == (first, end)
         assert all(part.end_frame == following.start_frame for part, following in pairwise(parts))
         assert all(part.frame_count / rate <= part_s for part in parts)
@@ -134,10 +134,12 @@ def ends(clips: list[PlannedClip]) -> list[int]:
     return [clip.part.end_frame for clip in clips]
 
 
-def cut(path: Path, kind: Cut, part_s: str = "4", stretches: Any = WHOLE, **more: Any) -> list[int]:  # noqa: ANN401
+def cut(
+    path: Path, kind: Cut, part_s: str = "4", time_ranges: Any = WHOLE, **more: Any
+) -> list[int]:  # noqa: ANN401
     """Plan the parts of a file that needs no preparation; return where they end."""
     watch = PrepareWatch("ffmpeg", **more)
-    return ends(plan_cuts(probe(path), path, stretches, Fraction(part_s), kind, watch))
+    return ends(plan_cuts(probe(path), path, time_ranges, Fraction(part_s), kind, watch))
 
 
 @pytest.mark.parametrize(
@@ -266,9 +268,9 @@ def test_key_frames_of_open_gops_are_not_cuts(make: Make) -> None:
 @pytest.mark.parametrize("kind", SEARCHED)
 def test_stretches_in_any_order(make: Make, kind: Cut) -> None:
     path = gaps(make, [(3.4, 3.8), (14, 14.5)], "-g", "25")
-    stretches = [Stretch(Fraction(12), Fraction(18)), Stretch(Fraction(0), Fraction("6.5"))]
-    clips = plan_cuts(probe(path), path, stretches, Fraction(4), kind, PrepareWatch("ffmpeg"))
-    assert [clip.stretch for clip in clips] == [0, 0, 1, 1]
+    time_ranges = [TimeRange(Fraction(12), Fraction(18)), TimeRange(Fraction(0), Fraction("6.5"))]
+    clips = plan_cuts(probe(path), path, time_ranges, Fraction(4), kind, PrepareWatch("ffmpeg"))
+    assert [clip.time_range for clip in clips] == [0, 0, 1, 1]
     assert [clip.part.start_frame for clip in clips][::2] == [300, 0]
     assert ends(clips)[1::2] == [450, 163]
 
@@ -296,7 +298,7 @@ def test_damaged_pictures_are_passed_over(make: Make) -> None:
 def test_too_many_parts_and_nothing_left_behind(make: Make) -> None:
     path = make(f"-f lavfi -i color=gray:s={SIZE}:r=25:d=600 -c:v libx264 -g 25", "t.mp4")
     with pytest.raises(EditError) as caught:
-        cut(path, Cut.KEYFRAME, "2", [Stretch()] * 80)
+        cut(path, Cut.KEYFRAME, "2", [TimeRange()] * 80)
     assert caught.value.code == "edit_too_many_parts"
     assert not path.with_name(f"{path.name}.cuts").exists()
 

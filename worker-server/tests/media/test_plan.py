@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from worker_server.media import EditError, Source, Stretch, frame_size, plan_clips, plan_parts
+from worker_server.media import EditError, Source, TimeRange, frame_size, plan_clips, plan_parts
 from worker_server.media.model.geometry import crop_box
 
 RATES = st.one_of(
@@ -151,7 +151,7 @@ def test_each_frame_of_a_stretch_is_in_exactly_one_part(
         if frame / rate >= start_s - MS / 2 and (end_s is None or frame / rate < end_s - MS / 2)
     ]
     assume(inside)
-    clips = plan_clips(source, [Stretch(start_s, end_s)], part_s)
+    clips = plan_clips(source, [TimeRange(start_s, end_s)], part_s)
     parts = [clip.part for clip in clips]
     assert [frame for part in parts for frame in range(part.start_frame, part.end_frame)] == inside
     assert all(part.frame_count <= math.ceil(part_s * rate) for part in parts)
@@ -177,12 +177,12 @@ def test_segments_in_any_order_are_cut_one_by_one(
     part_s: Fraction,
 ) -> None:
     source = lasting(plain_source, frames, rate)
-    stretches = [Stretch(start, start + length) for start, length in times]
-    assume(all(stretch.start_s * rate <= frames - 1 for stretch in stretches))
-    clips = plan_clips(source, stretches, part_s)
+    time_ranges = [TimeRange(start, start + length) for start, length in times]
+    assume(all(time_range.start_s * rate <= frames - 1 for time_range in time_ranges))
+    clips = plan_clips(source, time_ranges, part_s)
     assert [clip.part.number for clip in clips] == list(range(len(clips)))
-    alone = [plan_clips(source, [stretch], part_s) for stretch in stretches]
-    assert [(clip.stretch, clip.part.start_frame, clip.part.end_frame) for clip in clips] == [
+    alone = [plan_clips(source, [time_range], part_s) for time_range in time_ranges]
+    assert [(clip.time_range, clip.part.start_frame, clip.part.end_frame) for clip in clips] == [
         (index, clip.part.start_frame, clip.part.end_frame)
         for index, own in enumerate(alone)
         for clip in own
@@ -198,18 +198,18 @@ def test_neighbouring_stretches_share_no_frame(
     source = lasting(plain_source, frames, rate)
     for shown in (float(cut / rate), round(float(cut / rate), 3)):
         at_s = Fraction(str(shown))
-        earlier = plan_clips(source, [Stretch(Fraction(0), at_s)], 60)
-        later = plan_clips(source, [Stretch(at_s)], 60)
+        earlier = plan_clips(source, [TimeRange(Fraction(0), at_s)], 60)
+        later = plan_clips(source, [TimeRange(at_s)], 60)
         assert earlier[-1].part.end_frame == later[0].part.start_frame == cut
 
 
 def test_stretch_behind_the_end_is_refused(plain_source: Source) -> None:
     source = lasting(plain_source, 250, Fraction(25))
-    last = plan_clips(source, [Stretch(Fraction("9.96"), Fraction(11))], 20)
+    last = plan_clips(source, [TimeRange(Fraction("9.96"), Fraction(11))], 20)
     assert [(clip.part.start_frame, clip.part.end_frame) for clip in last] == [(249, 250)]
     for start_s in (Fraction("9.9996"), Fraction(10), Fraction(1000)):  # one is 10 s, rounded
         with pytest.raises(EditError) as caught:
-            plan_clips(source, [Stretch(), Stretch(start_s, start_s + 1)], 20)
+            plan_clips(source, [TimeRange(), TimeRange(start_s, start_s + 1)], 20)
         assert (caught.value.code, caught.value.retryable) == ("edit_beyond_end", False)
 
 
@@ -229,16 +229,16 @@ def test_stretch_in_which_no_frame_begins_shows_the_one_on_screen(
     plain_source: Source, rate: int, start_s: str, end_s: str | None, expected: int
 ) -> None:
     source = lasting(plain_source, 10 * rate, Fraction(rate))
-    stretch = Stretch(Fraction(start_s), None if end_s is None else Fraction(end_s))
-    (clip,) = plan_clips(source, [stretch], 20)
+    time_range = TimeRange(Fraction(start_s), None if end_s is None else Fraction(end_s))
+    (clip,) = plan_clips(source, [time_range], 20)
     assert (clip.part.start_frame, clip.part.end_frame) == (expected, expected + 1)
 
 
 def test_parts_without_number_are_refused(plain_source: Source) -> None:
     source = lasting(plain_source, 4 * 3600 * 25, Fraction(25))
-    assert len(plan_clips(source, [Stretch(), Stretch()], 2)) == 14_400
+    assert len(plan_clips(source, [TimeRange(), TimeRange()], 2)) == 14_400
     with pytest.raises(EditError) as caught:
-        plan_clips(source, [Stretch()] * 500, 2)
+        plan_clips(source, [TimeRange()] * 500, 2)
     assert caught.value.code == "edit_too_many_parts"
 
 

@@ -65,7 +65,7 @@ def as_shown(path: Path, edit: PartEdit, ffmpeg: str, output: Path) -> Path:
     return output
 
 
-def likeness(clip: Path, shown: Path, edit: PartEdit, ffmpeg: str) -> list[float]:
+def correlation(clip: Path, shown: Path, edit: PartEdit, ffmpeg: str) -> list[float]:
     """The structural similarity of every frame of the part to the source as shown."""
     first, last = edit.frames_before, edit.frames_before + edit.part.frame_count
     cut = f"[0:v]trim=start_frame={first}:end_frame={last},setpts=PTS-STARTPTS[c]"
@@ -89,7 +89,7 @@ def test_every_frame_is_as_a_player_shows_it(
     output = tmp_path / "clip.mp4"
     clip = render(edit, output, renderers(engine, ffmpeg, stream_copy=True), RenderWatch())
     assert clip.rendered_by == "encode"
-    ratios = likeness(output, as_shown(path, edit, ffmpeg, tmp_path / "shown.mp4"), edit, ffmpeg)
+    ratios = correlation(output, as_shown(path, edit, ffmpeg, tmp_path / "shown.mp4"), edit, ffmpeg)
     assert len(ratios) == 100
     assert min(ratios) > 0.9
 

@@ -78,8 +78,8 @@ def task(document: TaskWithParts) -> None:
     if error := document["error"]:
         print(f"{'error':11} {error['message']} ({error['code']})")
     for part in document["parts"]:
-        stretch = f"{part['start_s']:.3f} to {part['end_s']:.3f} s"
-        line = f"part {part['number']:<6} {part['status']:9} {stretch}  {part['name'] or ''}"
+        time_range = f"{part['start_s']:.3f} to {part['end_s']:.3f} s"
+        line = f"part {part['number']:<6} {part['status']:9} {time_range}  {part['name'] or ''}"
         print(line.rstrip())
 
 

@@ -39,10 +39,10 @@ def planned_parts(
     """
     edit = edit or {"part_seconds": settings.part_seconds}
     segments = edit.get("segments")
-    stretches = [_stretch(segment) for segment in segments or [edit]]
+    time_ranges = [_time_range(segment) for segment in segments or [edit]]
     cut = media.Cut(edit.get("cut", media.Cut.EXACT))
     part_s = _seconds(edit["part_seconds"])
-    clips = media.plan_cuts(source, path, stretches, part_s, cut, watch)
+    clips = media.plan_cuts(source, path, time_ranges, part_s, cut, watch)
     return [_planned_part(clip, segments) for clip in clips]
 
 
@@ -65,9 +65,9 @@ def _overridden(profile: media.Profile, settings: Settings) -> media.Profile:
     return replace(profile, preset=settings.render_preset or profile.preset, crf=crf)
 
 
-def _stretch(stored: dict[str, Any]) -> media.Stretch:
+def _time_range(stored: dict[str, Any]) -> media.TimeRange:
     end_s = stored.get("end_s")
-    return media.Stretch(
+    return media.TimeRange(
         _seconds(stored.get("start_s") or 0), None if end_s is None else _seconds(end_s)
     )
 
@@ -87,6 +87,6 @@ def _planned_part(
         part.end_frame,
         float(part.start_s),
         float(part.end_s),
-        clip.stretch if segments else None,
-        segments[clip.stretch].get("name") if segments else None,
+        clip.time_range if segments else None,
+        segments[clip.time_range].get("name") if segments else None,
     )

@@ -18,7 +18,7 @@ from worker_server.media.model.plan import (
     Cut,
     FrameRange,
     PlannedClip,
-    Stretch,
+    TimeRange,
     plan_clips,
     plan_parts,
 )
@@ -74,7 +74,7 @@ __all__ = [
     "Source",
     "SourceError",
     "Stopped",
-    "Stretch",
+    "TimeRange",
     "Verifier",
     "WarmProber",
     "Watermark",

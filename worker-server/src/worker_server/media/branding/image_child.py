@@ -49,8 +49,8 @@ def _upright(image: Image.Image, background: str | None) -> Image.Image:
     shown = _in_srgb(shown, image.info.get("icc_profile"))
     if background is None:
         return _without_metadata(shown)
-    backdrop = Image.new("RGBA", shown.size, background)
-    return _without_metadata(Image.alpha_composite(backdrop, shown).convert("RGB"))
+    canvas = Image.new("RGBA", shown.size, background)
+    return _without_metadata(Image.alpha_composite(canvas, shown).convert("RGB"))
 
 
 def _in_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:

@@ -13,7 +13,7 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.process.child_main import serve_one_request
 
 _GAP = 8  # pixels
-_BEHIND = (24, 24, 27)  # RGB of the sheet
+_SHEET_RGB = (24, 24, 27)  # RGB of the sheet
 _LIGHT, _DARK = (196, 203, 211), (104, 117, 133)  # RGB of the gradient
 _QUALITY = 85
 
@@ -28,7 +28,7 @@ def drawn(brand: Brand, size: Size) -> Image.Image:
         _bumper(brand.after, brand.background, size),
     ]
     width, height = size
-    sheet = Image.new("RGB", (3 * width + 4 * _GAP, height + 2 * _GAP), _BEHIND)
+    sheet = Image.new("RGB", (3 * width + 4 * _GAP, height + 2 * _GAP), _SHEET_RGB)
     for index, frame in enumerate(frames):
         sheet.paste(frame, (_GAP + index * (width + _GAP), _GAP))
     return sheet
@@ -69,8 +69,8 @@ def _content(mark: Watermark | None, size: Size) -> Image.Image:
     mark_w, mark_h, left, top = mark.box(width, height)
     with Image.open(mark.path, formats=["PNG"]) as picture:
         sized = picture.convert("RGBA").resize((mark_w, mark_h))
-    faded = sized.getchannel("A").point(lambda alpha: round(alpha * float(mark.opacity)))
-    frame.paste(sized.convert("RGB"), (left, top), faded)
+    opacity_filter = sized.getchannel("A").point(lambda alpha: round(alpha * float(mark.opacity)))
+    frame.paste(sized.convert("RGB"), (left, top), opacity_filter)
     return frame
 
 

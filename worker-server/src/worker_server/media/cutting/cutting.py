@@ -14,7 +14,7 @@ from worker_server.media.model.plan import (
     Cut,
     FrameRange,
     PlannedClip,
-    Stretch,
+    TimeRange,
     frames_of,
     plan_clips,
 )
@@ -28,29 +28,29 @@ _CHILD = "worker_server.media.cutting.cutting_child"
 def plan_cuts(
     source: Source,
     path: Path,
-    stretches: Sequence[Stretch],
+    time_ranges: Sequence[TimeRange],
     part_s: Fraction,
     cut: Cut,
     watch: PrepareWatch,
 ) -> list[PlannedClip]:
-    """Return the parts of each stretch, in order; each of its frames is in exactly one of them.
+    """Return the parts of each time range, in order; each of its frames is in exactly one of them.
 
     A sandboxed child reads the source, except for exact cuts and for silence without any sound.
     Raise EditError, EncodeFailed or Stopped.
     """
     if cut is Cut.EXACT or (cut is Cut.SILENCE and not source.has_audio):
-        return plan_clips(source, stretches, part_s)
+        return plan_clips(source, time_ranges, part_s)
     output = path.with_name(f"{path.name}.cuts")
     payload = {
         "source": source.to_json(),
         "path": str(path.absolute()),
-        "stretches": [stretch.to_json() for stretch in stretches],
+        "time_ranges": [time_range.to_json() for time_range in time_ranges],
         "part_s": str(part_s),
         "cut": cut,
         "output": str(output.absolute()),
     }
     command = [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]
-    total_frames = sum(_length(source, stretch) for stretch in stretches)
+    total_frames = sum(_length(source, time_range) for time_range in time_ranges)
     try:
         watch.run(command, total_frames, output, ChildFiles((path,), (output,)))
         answer = _read(output)
@@ -59,13 +59,13 @@ def plan_cuts(
     if "error" in answer:
         raise EditError(answer["error"]["code"], answer["error"]["message"])
     try:
-        return _validated_clips(source, stretches, part_s, answer["parts"])
+        return _validated_clips(source, time_ranges, part_s, answer["parts"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise _invalid_reply(error) from error
 
 
-def _length(source: Source, stretch: Stretch) -> int:
-    first, end = frames_of(source, stretch)
+def _length(source: Source, time_range: TimeRange) -> int:
+    first, end = frames_of(source, time_range)
     return end - first
 
 
@@ -85,7 +85,7 @@ def _invalid_reply(error: Exception) -> EncodeFailed:
 
 def _validated_clips(
     source: Source,
-    stretches: Sequence[Stretch],
+    time_ranges: Sequence[TimeRange],
     part_s: Fraction,
     candidates: Sequence[Sequence[int]],
 ) -> list[PlannedClip]:
@@ -95,12 +95,12 @@ def _validated_clips(
     """
     longest = max(1, math.floor(part_s * source.frame_rate))
     clips: list[PlannedClip] = []
-    for index, stretch in enumerate(stretches):
-        at, last = frames_of(source, stretch)
+    for index, time_range in enumerate(time_ranges):
+        at, last = frames_of(source, time_range)
         while at < last:
             start, end, of = candidates[len(clips)]
             if (of, start) != (index, at) or not 0 < end - start <= longest or end > last:
-                raise ValueError(f"part {len(clips)} is {start} … {end} of stretch {of}")
+                raise ValueError(f"part {len(clips)} is {start} … {end} of time range {of}")
             clips.append(PlannedClip(FrameRange(len(clips), start, end, source.frame_rate), index))
             at = end
     if len(candidates) > len(clips):

@@ -1,6 +1,6 @@
 """Finds where parts end by reading the source. Run by `cutting.plan_cuts`, in the sandbox.
 
-Writes JSON to the payload's `output`: `{"parts": [[start frame, end frame, stretch], …]}`, or
+Writes JSON to the payload's `output`: `{"parts": [[start frame, end frame, time range], …]}`, or
 `{"error": …}` for an EditError.
 """
 
@@ -19,21 +19,22 @@ from worker_server.media.cutting.quiet_cuts import QuietCuts
 from worker_server.media.cutting.scene_cuts import SceneCuts
 from worker_server.media.errors import EditError
 from worker_server.media.model.containers import open_source
-from worker_server.media.model.plan import Cut, CutFinder, Stretch, plan_clips
+from worker_server.media.model.plan import Cut, CutFinder, TimeRange, plan_clips
 from worker_server.media.model.source import Source
 
 
 def find_cuts(payload: dict[str, Any]) -> dict[str, Any]:
     """Return the answer for `plan_cuts`: the parts of the source, or why there are none."""
     source = Source.from_json(payload["source"])
-    stretches = [Stretch.from_json(each) for each in payload["stretches"]]
+    time_ranges = [TimeRange.from_json(each) for each in payload["time_ranges"]]
     with open_source(Path(payload["path"]), source.demuxer) as container:
         finder = _finder(Cut(payload["cut"]), container, source, Progress())
         try:
-            clips = plan_clips(source, stretches, Fraction(payload["part_s"]), finder)
+            clips = plan_clips(source, time_ranges, Fraction(payload["part_s"]), finder)
         except EditError as error:
             return {"error": {"code": error.code, "message": error.message}}
-    return {"parts": [[clip.part.start_frame, clip.part.end_frame, clip.stretch] for clip in clips]}
+    parts = [[clip.part.start_frame, clip.part.end_frame, clip.time_range] for clip in clips]
+    return {"parts": parts}
 
 
 def _finder(cut: Cut, container: InputContainer, source: Source, progress: Progress) -> CutFinder:

@@ -6,7 +6,7 @@ _REPORT_EVERY = 25
 
 
 class Progress:
-    """Counts the frames that a child moves forward; a move back to an earlier stretch adds none."""
+    """Counts the frames that a child moves forward; a move to an earlier time range adds none."""
 
     def __init__(self) -> None:
         self._at: int | None = None

@@ -1,4 +1,4 @@
-"""Cuts in the quietest moment of a stretch of sound."""
+"""Cuts in the quietest moment of a range of sound."""
 
 import math
 from collections.abc import Iterator
@@ -62,8 +62,8 @@ class QuietCuts:
         source, sound = self._source, self._sound
         if not isinstance(sound, AudioStream) or sound.time_base is None:
             return
-        aim_s = source.origin_s + start_s - _SEEK_MARGIN_S
-        self._container.seek(math.floor(aim_s / sound.time_base), stream=sound)
+        seek_s = source.origin_s + start_s - _SEEK_MARGIN_S
+        self._container.seek(math.floor(seek_s / sound.time_base), stream=sound)
         for packet in self._container.demux(sound):
             with suppress(av.error.FFmpegError):  # skip damaged packets, decode those after them
                 for frame in packet.decode():

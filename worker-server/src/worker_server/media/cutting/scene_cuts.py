@@ -1,4 +1,4 @@
-"""Cuts at scene changes: the clearest one of a stretch of frames, found in small pictures."""
+"""Cuts at scene changes: the clearest one of a range of frames, found in small pictures."""
 
 import math
 from collections.abc import Iterator

@@ -22,7 +22,7 @@ from worker_server.media.model.source import Source
 
 AUDIO_RATE = 48_000
 # Sound that is further from its time stamp than this is moved there; less is rounding or jitter.
-MAX_SOUND_APART_S = Fraction(3, 100)
+MAX_SOUND_DRIFT_S = Fraction(3, 100)
 # Extra seconds to seek before a part: in the file, sound may precede the picture of the same time.
 SEEK_MARGIN_S = 1
 

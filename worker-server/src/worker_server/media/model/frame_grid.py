@@ -35,7 +35,7 @@ _TOLERANCE = Fraction(2, 5)
 # last frame lowers the average.
 _MIN_FILLED = Fraction(9, 10)
 # A grid with gaps is accepted if this share of the frames lies near a place of its own.
-_MIN_FITTING = Fraction(99, 100)
+_MIN_ON_GRID_SHARE = Fraction(99, 100)
 _FILM_RATES = (Fraction(24000, 1001), Fraction(24))
 # Pulldown shows film frames for two and three fields in turn (2:3 or 2:3:3:2): their distances from
 # the places of an even grid then vary by 0.4 frame durations at most.
@@ -45,16 +45,21 @@ _MIN_STEPPING = Fraction(97, 100)  # of the frames, that come whole steps after 
 _MIN_SHARE = Fraction(1, 100)  # of all steps; rarer steps are treated as outliers
 _FINER_STEPS = 3  # how many of the shortest common steps are tried
 _ROUNDING_ONLY = Fraction(0)  # for `_gapless`: accept no deviation beyond rounding to ticks
-_NEAR, _ANYWHERE = Fraction(1, 4), Fraction(1, 2)  # distances from a place, in frame durations
+_NEAR_TOLERANCE, _ANY_OFFSET = (
+    Fraction(1, 4),
+    Fraction(1, 2),
+)  # distances from a place, in frame durations
 _HISTOGRAM_BINS = 64  # per frame duration
 _SAME_STEP = Fraction(1, 200)  # relative difference below which two rates count as one
 _MAX_DENOMINATOR = 1001
-_SNAP = Fraction(2, 10_000)  # relative; 24 and 24000/1001 differ by five times as much
+_STANDARD_RATE_TOLERANCE = Fraction(
+    2, 10_000
+)  # relative; 24 and 24000/1001 differ by five times as much
 _LONG_FRAME = Fraction(3, 2)  # frames; a last frame that lasts longer stays on screen
 _ROUNDED_S = Fraction(1, 1000)  # containers round to milliseconds
 _FALLBACK_RATE = Fraction(25)
 # A seek aims this far after a frame's start, so that rounding cannot miss the frame.
-AIM_FRAMES = Fraction(1, 4)
+SEEK_OFFSET_FRAMES = Fraction(1, 4)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def find_grid(
     average = measured or next(iter(header_rates), _FALLBACK_RATE)
     exact = native or average.limit_denominator(_MAX_DENOMINATOR) or average
     rate = _bounded(exact, max_fps)
-    origin_s = ticks[0] * tick_s + shift / exact - _thinning_shift_s(exact, rate)
+    origin_s = ticks[0] * tick_s + shift / exact - _decimation_shift_s(exact, rate)
     last_s = ticks[-1] * tick_s - origin_s
     last_place = frame_index(last_s, rate)
     is_constant = native is not None and len(ticks) == frame_index(last_s, native) + 1
@@ -136,9 +141,9 @@ def _native_rate(
         or _stepping_grid(ticks, tick_s, stepping)
         or _gapless(ticks, tick_s, claimed, at_most=2 * _TOLERANCE)
         or _gapless(ticks, tick_s, counted, at_most=2 * _TOLERANCE)
-        or _gapped_grid(ticks, tick_s, stepping, _NEAR)
-        or _gapped_grid(ticks, tick_s, list(_finer_rates(ticks, tick_s, max_fps)), _NEAR)
-        or _gapped_grid(ticks, tick_s, stepping, _ANYWHERE)
+        or _gapped_grid(ticks, tick_s, stepping, _NEAR_TOLERANCE)
+        or _gapped_grid(ticks, tick_s, list(_finer_rates(ticks, tick_s, max_fps)), _NEAR_TOLERANCE)
+        or _gapped_grid(ticks, tick_s, stepping, _ANY_OFFSET)
         or (None, Fraction(0))
     )
 
@@ -166,7 +171,7 @@ def _gapped_rates(
     steps = _steps(ticks)
     ((common, _),) = steps.most_common(1)
     yield from _rates_of_step(steps, common, tick_s)
-    yield from (_snapped(rate) for rate in header_rates if rate <= max_fps)
+    yield from (_nearest_standard_rate(rate) for rate in header_rates if rate <= max_fps)
 
 
 def _finer_rates(ticks: Sequence[int], tick_s: Fraction, max_fps: int) -> Iterator[Fraction]:
@@ -230,7 +235,7 @@ def _gapped_grid(
     """Return the first rate on whose grid nearly every frame has a place, and its shift."""
     for rate in rates:
         shift = _anchor(ticks, tick_s, rate)
-        if _fitting(ticks, tick_s, rate, shift, tolerance) >= _MIN_FITTING * len(ticks):
+        if _count_on_grid(ticks, tick_s, rate, shift, tolerance) >= _MIN_ON_GRID_SHARE * len(ticks):
             return rate, shift
     return None
 
@@ -250,7 +255,7 @@ def _anchor(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:
     return off - 1 if off > Fraction(1, 2) else off
 
 
-def _fitting(
+def _count_on_grid(
     ticks: Sequence[int], tick_s: Fraction, rate: Fraction, shift: Fraction, tolerance: Fraction
 ) -> int:
     """Count the frames that are within `tolerance` of a place and the first ones there."""
@@ -275,7 +280,7 @@ def _plausible(measured: Fraction, header_rates: Sequence[Fraction]) -> Iterator
     """Yield the header's rates, then standard ones, that are about the measured average."""
     for rate in (*header_rates, *_STANDARD_RATES):
         if measured * Fraction(99, 100) < rate < measured / _MIN_FILLED:
-            yield _snapped(rate)
+            yield _nearest_standard_rate(rate)
 
 
 def _gapless(
@@ -289,20 +294,20 @@ def _gapless(
     best: tuple[int, Fraction, Fraction, Fraction] | None = None
     for rate in dict.fromkeys(rates):
         spread, shift = _gapless_spread(ticks, tick_s, rate)
-        if spread <= min(_NEAR, rate * tick_s):
+        if spread <= min(_NEAR_TOLERANCE, rate * tick_s):
             return rate, shift  # the deviation is within rounding to ticks
         if spread <= at_most:
             anchor = _anchor(ticks, tick_s, rate)
-            misfits = len(ticks) - _fitting(ticks, tick_s, rate, anchor, _NEAR)
-            if best is None or (misfits, spread) < best[:2]:
-                best = misfits, spread, rate, shift
+            mismatches = len(ticks) - _count_on_grid(ticks, tick_s, rate, anchor, _NEAR_TOLERANCE)
+            if best is None or (mismatches, spread) < best[:2]:
+                best = mismatches, spread, rate, shift
     return best[2:] if best else None
 
 
-def _snapped(rate: Fraction) -> Fraction:
+def _nearest_standard_rate(rate: Fraction) -> Fraction:
     """Return the standard rate a header means: 2997/100 and 23.98 are roundings."""
     nearest = min(_STANDARD_RATES, key=lambda standard: abs(standard - rate))
-    return nearest if abs(nearest - rate) < nearest * _SNAP else rate
+    return nearest if abs(nearest - rate) < nearest * _STANDARD_RATE_TOLERANCE else rate
 
 
 def _gapless_spread(
@@ -331,7 +336,7 @@ def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
     return per_tick.numerator, per_tick.denominator
 
 
-def _thinning_shift_s(exact: Fraction, rate: Fraction) -> Fraction:
+def _decimation_shift_s(exact: Fraction, rate: Fraction) -> Fraction:
     """Return how many seconds early a grid begins that keeps one of 2, 4, … frames; else 0.
 
     Otherwise frames would lie exactly between two places, and the rounding of their time stamps

@@ -51,10 +51,10 @@ def frame_size(
     if aspect is Aspect.SOURCE:
         return _source_size(source, max_side)
     step_w, step_h = _STEPS[aspect]
-    fitting = (source.display_width // step_w, source.display_height // step_h)
-    room = min(fitting) if fit is Fit.CROP else max(fitting)
+    max_steps = (source.display_width // step_w, source.display_height // step_h)
+    fit_steps = min(max_steps) if fit is Fit.CROP else max(max_steps)
     most_w, most_h = _largest(step_w >= step_h, max_side)
-    steps = min(room, most_w // step_w, most_h // step_h)
+    steps = min(fit_steps, most_w // step_w, most_h // step_h)
     steps = max(steps, -(-_MIN_LONG_SIDE // max(step_w, step_h)))
     return steps * step_w, steps * step_h
 

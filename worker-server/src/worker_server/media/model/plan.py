@@ -36,7 +36,7 @@ class CutFinder(Protocol):
     def find(self, low: int, high: int) -> int | None:
         """Return the best frame from `low` to `high` for the next part to begin, or None.
 
-        `high` is included. Within a stretch, calls are in the order of the source.
+        `high` is included. Within a time range, calls are in the order of the source.
         """
 
 
@@ -64,8 +64,8 @@ class FrameRange(JsonValue):
 
 
 @dataclass(frozen=True)
-class Stretch(JsonValue):
-    """A stretch of the source, in seconds from its first frame; None: to the source's end."""
+class TimeRange(JsonValue):
+    """A time range of the source, in seconds from its first frame; None: to the source's end."""
 
     start_s: Fraction = Fraction(0)
     end_s: Fraction | None = None
@@ -73,31 +73,31 @@ class Stretch(JsonValue):
 
 @dataclass(frozen=True)
 class PlannedClip:
-    """A part, and the index of the stretch that it comes from."""
+    """A part, and the index of the time range that it comes from."""
 
     part: FrameRange
-    stretch: int
+    time_range: int
 
 
 def plan_parts(source: Source, part_s: Fraction | int = 20) -> list[FrameRange]:
     """Return the parts of a whole source, in order; each frame of the grid is in one of them."""
-    return [clip.part for clip in plan_clips(source, [Stretch()], part_s)]
+    return [clip.part for clip in plan_clips(source, [TimeRange()], part_s)]
 
 
 def plan_clips(
     source: Source,
-    stretches: Sequence[Stretch],
+    time_ranges: Sequence[TimeRange],
     part_s: Fraction | int,
     finder: CutFinder | None = None,
 ) -> list[PlannedClip]:
-    """Return the parts of each stretch, in order; each of its frames is in exactly one of them.
+    """Return the parts of each time range, in order; each of its frames is in exactly one of them.
 
     Parts end where `finder` says, or as near to `part_s` as frames allow. Raise EditError where a
-    stretch has no frame, or where there would be too many parts.
+    time range has no frame, or where there would be too many parts.
     """
     clips: list[PlannedClip] = []
-    for index, stretch in enumerate(stretches):
-        for start, end in pairwise(_cuts_of(source, stretch, part_s, finder)):
+    for index, time_range in enumerate(time_ranges):
+        for start, end in pairwise(_cuts_of(source, time_range, part_s, finder)):
             part = FrameRange(len(clips), start, end, source.frame_rate)
             clips.append(PlannedClip(part, index))
         if len(clips) > MAX_PARTS:
@@ -108,28 +108,28 @@ def plan_clips(
 
 
 def _cuts_of(
-    source: Source, stretch: Stretch, part_s: Fraction | int, finder: CutFinder | None
+    source: Source, time_range: TimeRange, part_s: Fraction | int, finder: CutFinder | None
 ) -> list[int]:
-    first, end = frames_of(source, stretch)
+    first, end = frames_of(source, time_range)
     if finder is None:
         return _cuts(first, end, source.frame_rate, part_s)
     return _cuts_of_finder(first, end, source.frame_rate, part_s, finder)
 
 
-def frames_of(source: Source, stretch: Stretch) -> tuple[int, int]:
-    """Return the first frame whose time lies in the stretch, and the one after the last.
+def frames_of(source: Source, time_range: TimeRange) -> tuple[int, int]:
+    """Return the first frame whose time lies in the time range, and the one after the last.
 
-    Without any, that is the frame on screen when the stretch begins. Raise EditError where the
-    stretch begins after the source's end.
+    Without any, that is the frame on screen when the time range begins. Raise EditError where the
+    time range begins after the source's end.
     """
-    shown = math.floor((stretch.start_s + _ROUNDING_S) * source.frame_rate)
+    shown = math.floor((time_range.start_s + _ROUNDING_S) * source.frame_rate)
     if shown >= source.frame_count:
-        sentence = f"Nothing is at {float(stretch.start_s):g} s: the video ends before."
+        sentence = f"Nothing is at {float(time_range.start_s):g} s: the video ends before."
         raise EditError(FailureCode.EDIT_BEYOND_END, sentence)
-    first = max(0, _frame_at(stretch.start_s, source))
+    first = max(0, _frame_at(time_range.start_s, source))
     end = source.frame_count
-    if stretch.end_s is not None:
-        end = min(end, _frame_at(stretch.end_s, source))
+    if time_range.end_s is not None:
+        end = min(end, _frame_at(time_range.end_s, source))
     return (first, end) if first < end else (shown, shown + 1)
 
 

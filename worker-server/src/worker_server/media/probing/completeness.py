@@ -40,11 +40,11 @@ def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: F
         raise SourceError(
             "source_damaged", "The video is cut off: frames of its index are missing."
         )
-    promised_s = declared_duration_s(container, path, demuxer)
-    if in_fragments and promised_s and promised_s - _indexed_s(container) < _MISSING_S:
+    declared_s = declared_duration_s(container, path, demuxer)
+    if in_fragments and declared_s and declared_s - _indexed_s(container) < _MISSING_S:
         return  # libavformat added up the fragments it found, so this duration promises no more
     # If all bytes are present, the declared duration is what is wrong.
-    is_short = promised_s and promised_s - end_s > max(_MISSING_S, promised_s * _MISSING_SHARE)
+    is_short = declared_s and declared_s - end_s > max(_MISSING_S, declared_s * _MISSING_SHARE)
     if is_short and not _has_all_bytes(path, demuxer):
         raise SourceError("source_damaged", "The video is cut off before the end its header gives.")
 

@@ -7,7 +7,7 @@ import av
 from av import VideoStream
 from av.container import InputContainer
 
-from worker_server.media.model.frame_grid import AIM_FRAMES
+from worker_server.media.model.frame_grid import SEEK_OFFSET_FRAMES
 
 
 @dataclass
@@ -35,19 +35,20 @@ class KeyFrames:
         before, last = self.last_ticks
         aims = ((last, last), (last - 1 / rate / video.time_base, before))
         if any(
-            _landing_time(container, video, Fraction(aim), rate) != wanted for aim, wanted in aims
+            _first_time_after_seek(container, video, Fraction(aim), rate) != wanted
+            for aim, wanted in aims
         ):
             return None
         return next(iter(self.reorder_ticks)) * video.time_base
 
 
-def _landing_time(
+def _first_time_after_seek(
     container: InputContainer, video: VideoStream, tick: Fraction, rate: Fraction
 ) -> int | None:
     """Return the PTS of the first packet after a seek to a frame; None where seeking fails."""
-    aim_s = tick * (video.time_base or 0) + AIM_FRAMES / rate
+    seek_s = tick * (video.time_base or 0) + SEEK_OFFSET_FRAMES / rate
     try:
-        container.seek(int(aim_s * av.time_base))
+        container.seek(int(seek_s * av.time_base))
         return next(
             (packet.pts for packet in container.demux(video) if packet.pts is not None), None
         )

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from av import AudioFrame, AudioStream
 from av.container import OutputContainer
 
-from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S
+from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_DRIFT_S
 from worker_server.media.model.source import Source
 from worker_server.media.probing.sound_layouts import channels_to_take
 
-_MAX_APART = int(AUDIO_RATE * MAX_SOUND_APART_S)
+_MAX_DRIFT_SAMPLES = int(AUDIO_RATE * MAX_SOUND_DRIFT_S)
 _SILENCE_SAMPLES = AUDIO_RATE
 Samples = npt.NDArray[np.int16]
 
@@ -46,7 +46,7 @@ class SoundWriter:
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
         if shape != self._format:
             self._restart(shape)
-        if begin is not None and self._is_apart(begin):
+        if begin is not None and self._has_drifted(begin):
             self._flush()
             self._position = begin
         frame.pts = None
@@ -69,8 +69,8 @@ class SoundWriter:
             return None
         return round(((frame.pts + shift) * frame.time_base - self._origin_s) * AUDIO_RATE)
 
-    def _is_apart(self, begin: int) -> bool:
-        return self._position is None or abs(begin - self._position) > _MAX_APART
+    def _has_drifted(self, begin: int) -> bool:
+        return self._position is None or abs(begin - self._position) > _MAX_DRIFT_SAMPLES
 
     def _restart(self, shape: tuple[int, str, str]) -> None:
         """Flush the resampler, and place the first frame of the new format exactly at its time."""

@@ -25,15 +25,15 @@ _MAX_LATE = Fraction(7, 2)
 _MAX_EARLY = Fraction(9, 10)
 # With more packets per place than this, the grid has no place for each frame. Field-coded pictures
 # have two packets each and do not count.
-_MIN_THINNED = Fraction(3, 2)
+_MIN_DECIMATION = Fraction(3, 2)
 _ROUNDING = Fraction(1, 8)  # of a frame's duration
 
 
 class Places:
     """Gives each frame its place on the grid, every place once and in order."""
 
-    def __init__(self, rate: Fraction, origin_s: Fraction, *, is_thinned: bool = False) -> None:
-        self._rate, self._origin_s, self._is_thinned = rate, origin_s, is_thinned
+    def __init__(self, rate: Fraction, origin_s: Fraction, *, is_decimated: bool = False) -> None:
+        self._rate, self._origin_s, self._is_decimated = rate, origin_s, is_decimated
         self._last = -1
 
     def assign(self, time_s: Fraction | None) -> int | None:
@@ -46,7 +46,7 @@ class Places:
             self._last = following
             return following
         position = (time_s - self._origin_s) * self._rate
-        if self._is_thinned:
+        if self._is_decimated:
             return self._take_first(math.floor(position + _ROUNDING))
         place = frame_index(time_s - self._origin_s, self._rate)
         if place < 0 or following - position > _MAX_LATE:
@@ -75,9 +75,9 @@ class VideoWriter:
         by_order: bool,
     ) -> None:
         self._source, self._target, self._stream, self._shown = source, target, stream, shown
-        is_thinned = source.packet_count > _MIN_THINNED * source.frame_count
-        is_thinned = is_thinned and not source.interlaced
-        self._places = Places(source.frame_rate, source.origin_s, is_thinned=is_thinned)
+        is_decimated = source.packet_count > _MIN_DECIMATION * source.frame_count
+        is_decimated = is_decimated and not source.interlaced
+        self._places = Places(source.frame_rate, source.origin_s, is_decimated=is_decimated)
         self._tick_s = 1 / source.frame_rate
         self._graph: av.filter.Graph | None = None
         self._shape: PictureShape | None = None
@@ -239,7 +239,7 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
     if colour.has_alpha(source):
         return [*filters, *_in_rgb(own, (width, height), target)]
     # Without room for alpha transparent parts become black.
-    filters += _weighted_by_alpha(own) if colour.has_alpha(own) else []
+    filters += _premultiplied(own) if colour.has_alpha(own) else []
     scale = (
         f"{target[0]}:{target[1]}:flags=bicubic"
         f":in_range={colour.colour_range(own)}:out_range=limited"
@@ -257,10 +257,10 @@ def _in_rgb(own: Source, size: tuple[int, int], target: tuple[int, int]) -> list
     scale = ("scale", f"{target[0]}:{target[1]}:flags=bicubic")
     if not colour.has_alpha(own):
         return [read, ("format", "gbrp"), scale, ("format", "bgra")]
-    unweigh = [("format", "gbrap"), ("unpremultiply", "inplace=1"), ("format", "bgra")]
-    return [*_weighted_by_alpha(own), scale, *unweigh]
+    unpremultiply = [("format", "gbrap"), ("unpremultiply", "inplace=1"), ("format", "bgra")]
+    return [*_premultiplied(own), scale, *unpremultiply]
 
 
-def _weighted_by_alpha(own: Source) -> list[tuple[str, str]]:
+def _premultiplied(own: Source) -> list[tuple[str, str]]:
     read = ("scale", colour.scale_input(own))
     return [read, ("format", "gbrap"), ("premultiply", "inplace=1")]

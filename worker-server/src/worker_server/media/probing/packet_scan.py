@@ -23,7 +23,7 @@ from worker_server.media.probing.stream_headers import (
     length_size_of,
 )
 from worker_server.media.probing.streams import check_side
-from worker_server.media.probing.timestamps import STANDING_PACKETS, typical_step
+from worker_server.media.probing.timestamps import STALLED_PACKETS, typical_step
 
 # If no frame was decoded after this many packets, none will be.
 _MAX_FRAMES_UNDECODED = 900
@@ -40,7 +40,7 @@ DEMUXERS_WITH_DTS = {"mov", "mpegts", "mpeg", "flv", "avi", "asf"}
 _BROADCAST_DEMUXERS = {"mpegts", "mpeg", "ogg"}
 _BROADCAST_MAX_GAP_S, _MAX_GAP_S = 10, 600
 # By how many seconds PTS may go back from packet to packet where pictures are reordered.
-REORDER_SLACK_S = 1
+REORDER_TOLERANCE_S = 1
 # No camera is faster than this; time stamps that are closer were made up by a muxer.
 MIN_STEP_S = Fraction(1, 2000)
 # Limits for PTS minus DTS, in seconds and in frame durations; the larger one applies.
@@ -125,7 +125,7 @@ class Scan:
     last_tick: int | None = None
     last_duration: int = 0
     reorder_ticks: int = 0
-    apart_ticks: int = 0  # the largest difference of PTS and DTS
+    max_reorder_ticks: int = 0  # the largest difference of PTS and DTS
     keys: KeyFrames = field(default_factory=KeyFrames)
     end_s: Fraction = Fraction(0)
     frame: VideoFrame | None = None
@@ -184,7 +184,7 @@ class PacketScanner:
         self._end_ticks: dict[int, int] = {}  # end of each stream, in its time base
         self._ended: set[int] = set()  # streams whose last packet is truncated: none may follow
         self._fields: FieldPairs | None = None
-        self._standing = 0  # consecutive packets with about the same DTS
+        self._stalled = 0  # consecutive packets with about the same DTS
         self._expect_fields(self._headers)
 
     def run(self) -> Scan:
@@ -205,8 +205,8 @@ class PacketScanner:
     def _compare_stamps(self) -> None:
         scan, tick_s = self.scan, self._video.time_base or Fraction(1)
         # Sorting the stamps to find a frame's duration takes long, and few files need it.
-        is_far = scan.apart_ticks > int(_MAX_REORDER_S / tick_s)
-        if is_far and scan.apart_ticks > max_reorder(sorted(scan.ticks), tick_s):
+        is_far = scan.max_reorder_ticks > int(_MAX_REORDER_S / tick_s)
+        if is_far and scan.max_reorder_ticks > max_reorder(sorted(scan.ticks), tick_s):
             scan.note("a picture's stamps contradict each other")
 
     def _scan_packet(self, packet: "av.Packet[Any]") -> None:
@@ -255,7 +255,7 @@ class PacketScanner:
             scan.hidden.append(scan.packets - 1)
         else:
             reorder = 0 if packet.dts is None else tick - packet.dts
-            scan.apart_ticks = max(scan.apart_ticks, abs(reorder))
+            scan.max_reorder_ticks = max(scan.max_reorder_ticks, abs(reorder))
             scan.reorder_ticks = max(scan.reorder_ticks, reorder)
             if packet.is_keyframe:
                 scan.keys.add(tick, reorder)
@@ -281,8 +281,8 @@ class PacketScanner:
             return  # libavformat derives a missing DTS, but not for the first packets
         if scan.last_dts is not None:
             ahead = packet.dts - scan.last_dts
-            self._standing = self._standing + 1 if ahead < self._min_step else 0
-            if self._standing >= STANDING_PACKETS:
+            self._stalled = self._stalled + 1 if ahead < self._min_step else 0
+            if self._stalled >= STALLED_PACKETS:
                 scan.note("the picture's stamps stand still")
             if not -self._may_go_back(packet) <= ahead <= self._max_gap:
                 scan.note("the picture's stamps are discontinuous")
@@ -294,7 +294,7 @@ class PacketScanner:
         They may where libavformat derives DTS, and frames last a second or more: it finds out too
         late that the pictures are reordered.
         """
-        is_slow = (packet.duration or 0) * packet.time_base >= REORDER_SLACK_S
+        is_slow = (packet.duration or 0) * packet.time_base >= REORDER_TOLERANCE_S
         is_made_up = self.scan.demuxer not in DEMUXERS_WITH_DTS
         return _MAX_REORDER * (packet.duration or 0) if is_slow and is_made_up else 0
 

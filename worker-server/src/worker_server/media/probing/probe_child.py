@@ -36,7 +36,7 @@ _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # Demuxers that cannot seek exactly either, and whose streams lack time stamps or cannot be remuxed.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
-_SOUND_OUTLASTS_S = Fraction(1, 10)
+_MAX_SOUND_EXCESS_S = Fraction(1, 10)
 _SAME_ASPECT = 0.1  # share by which the aspect ratio of a scaled picture differs, by rounding
 
 
@@ -69,8 +69,8 @@ class Facts:
         if self.sound is None:
             return ""
         unordered = channels_to_take(self.sound.codec_context.layout)
-        unmixed = "the sound's channels have no order" if unordered else ""
-        return self.scan.sounds[self.sound.index].irregular or unmixed
+        unordered_reason = "the sound's channels have no order" if unordered else ""
+        return self.scan.sounds[self.sound.index].irregular or unordered_reason
 
 
 def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
@@ -234,8 +234,8 @@ def _decodable(ticks: Sequence[int], facts: Facts) -> Sequence[int]:
 
 def _frame_count(grid: Grid, sound_end_s: Fraction) -> int:
     """Return the frames of picture and sound: the last picture stays while sound goes on."""
-    outlasts_s = sound_end_s - grid.origin_s - grid.frame_count / grid.rate
-    if outlasts_s < _SOUND_OUTLASTS_S:
+    excess_s = sound_end_s - grid.origin_s - grid.frame_count / grid.rate
+    if excess_s < _MAX_SOUND_EXCESS_S:
         return grid.frame_count
     return max(grid.frame_count, frame_index(sound_end_s - grid.origin_s, grid.rate))
 

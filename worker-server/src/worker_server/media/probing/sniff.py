@@ -16,7 +16,7 @@ _MOV_BOXES |= {b"moof", b"sidx", b"uuid"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Start of a JPEG directly after the end of another; photos with a preview have one such pair.
 _JPEG, _NEXT_JPEG = b"\xff\xd8\xff", b"\xff\xd9\xff\xd8\xff"
-_JPEG_BYTES, _MIN_JPEGS_BEHIND = 8 * 1024 * 1024, 2
+_JPEG_BYTES, _MIN_FURTHER_JPEGS = 8 * 1024 * 1024, 2
 _PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"crx "}
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
 _PACK = b"\x00\x00\x01\xba"
@@ -120,7 +120,7 @@ def _unsupported(first_bytes: bytes) -> str | None:
     is_parted = (
         first_bytes.startswith((b"--", b"\r\n--")) and b"image/jpeg" in first_bytes[:_FIRST_BYTES]
     )
-    is_jpegs = first_bytes.startswith(_JPEG) and first_bytes.count(_NEXT_JPEG) >= _MIN_JPEGS_BEHIND
+    is_jpegs = first_bytes.startswith(_JPEG) and first_bytes.count(_NEXT_JPEG) >= _MIN_FURTHER_JPEGS
     if is_parted or is_jpegs:
         return "an MJPEG stream without a container"
     is_webp = first_bytes.startswith(b"RIFF") and first_bytes[8:12] == b"WEBP"

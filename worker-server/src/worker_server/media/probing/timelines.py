@@ -9,7 +9,7 @@ from worker_server.media.model.containers import open_source, packets_of
 from worker_server.media.probing.packet_scan import (
     DEMUXERS_WITH_DTS,
     MIN_STEP_S,
-    REORDER_SLACK_S,
+    REORDER_TOLERANCE_S,
     max_gap_s,
     max_reorder,
 )
@@ -173,10 +173,10 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
 def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Timeline]:
     max_gap = max_gap_s(demuxer)
     reordered = demuxer not in DEMUXERS_WITH_DTS and _is_reordered(video.order)
-    slack_s = REORDER_SLACK_S if reordered or video.is_cut else 0
+    tolerance_s = REORDER_TOLERANCE_S if reordered or video.is_cut else 0
     video_line = find_timeline(
         video.order,
-        slack=int(slack_s / video.tick_s),
+        tolerance=int(tolerance_s / video.tick_s),
         max_gap=int(max_gap / video.tick_s),
         min_step=_min_step(video),
     )
@@ -187,7 +187,7 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     )
     sound_line = find_timeline(
         sound.order,
-        slack=int(_BLOCK_S / sound.tick_s) if sound.is_cut else 0,
+        tolerance=int(_BLOCK_S / sound.tick_s) if sound.is_cut else 0,
         max_gap=int(max_gap / sound.tick_s),
     )
     first = next((time for time in sound.order if time is not None), 0) * sound.tick_s

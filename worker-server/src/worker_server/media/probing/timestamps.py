@@ -15,7 +15,7 @@ _PACKETS_AFTER_RESET = 8
 # With fewer packets, the first timestamp is not checked.
 _MIN_PACKETS_AFTER_FIRST = 3
 # Consecutive packets with hardly any time between them that mean a stopped clock.
-STANDING_PACKETS = 3
+STALLED_PACKETS = 3
 # Seconds; discontinuities of sound and picture that differ by less are the same event.
 _SAME_SHIFT_S = 1
 # Sound packets within a gap of the picture that prove that the sound continued.
@@ -51,30 +51,30 @@ class Timeline:
 
 
 def find_timeline(
-    times: Sequence[int | None], *, slack: int, max_gap: int, min_step: int = 1
+    times: Sequence[int | None], *, tolerance: int, max_gap: int, min_step: int = 1
 ) -> Timeline:
     """Return where the time stamps of a stream are discontinuous.
 
-    `times` may go back by less than `slack` ticks for good reasons (pictures out of order, jitter);
+    `times` may go back by less than `tolerance` ticks for good reasons (pictures out of order, jitter);
     a step of more than `max_gap` ticks ahead is a discontinuity, not a pause. Steps below
-    `min_step` ticks in a row are those of a clock that stands still: muxers write such where stamps
+    `min_step` ticks in a row are those of a stalled clock: muxers write such where stamps
     went back.
     """
     step = typical_step(times, min_step)
     discontinuities: list[Discontinuity] = []
-    standing = _standing(times, min_step)
-    outliers = standing | _wrong_first(times, slack, max_gap)
+    stalled = _stalled(times, min_step)
+    outliers = stalled | _wrong_first(times, tolerance, max_gap)
     shift, previous, before = 0, None, 0
     for index, time in enumerate(times):
         if time is None:
             continue
         due = 0 if previous is None else previous + step * (index - before)
         if index in outliers:
-            previous = time if index in standing else previous
+            previous = time if index in stalled else previous
         elif previous is None:
             previous = time
-        elif -slack <= time - previous <= max_gap:
-            previous = max(previous, time) if slack > step else time
+        elif -tolerance <= time - previous <= max_gap:
+            previous = max(previous, time) if tolerance > step else time
         elif _clock_is_new(times, index, due - time, step):
             shift += due - time
             discontinuities.append(Discontinuity(index, shift))
@@ -86,15 +86,15 @@ def find_timeline(
     return Timeline(tuple(discontinuities), frozenset(outliers))
 
 
-def _wrong_first(times: Sequence[int | None], slack: int, max_gap: int) -> set[int]:
+def _wrong_first(times: Sequence[int | None], tolerance: int, max_gap: int) -> set[int]:
     """Return the first packet with a stamp, if it is far from those after it, which agree."""
     known = [(index, time) for index, time in enumerate(times) if time is not None]
     following = [time for _, time in known[1 : 1 + _PACKETS_AFTER_RESET]]
     if len(following) < _MIN_PACKETS_AFTER_FIRST:
         return set()
     index, first = known[0]
-    agree = all(-slack <= later - earlier <= max_gap for earlier, later in pairwise(following))
-    return {index} if agree and not -slack <= following[0] - first <= max_gap else set()
+    agree = all(-tolerance <= later - earlier <= max_gap for earlier, later in pairwise(following))
+    return {index} if agree and not -tolerance <= following[0] - first <= max_gap else set()
 
 
 def typical_step(times: Sequence[int | None], min_step: int = 1) -> int:
@@ -125,18 +125,18 @@ def interpolated(times: Sequence[int | None]) -> list[int]:
     return filled
 
 
-def _standing(times: Sequence[int | None], min_step: int) -> set[int]:
-    """Return the packets in runs of STANDING_PACKETS or more whose stamps hardly move."""
+def _stalled(times: Sequence[int | None], min_step: int) -> set[int]:
+    """Return the packets in runs of STALLED_PACKETS or more whose stamps hardly move."""
     indices: set[int] = set()
     row: list[int] = []
     previous: int | None = None
     for index, time in enumerate((*times, None)):
-        stands = time is not None and previous is not None and 0 <= time - previous < min_step
-        if stands:
+        is_stalled = time is not None and previous is not None and 0 <= time - previous < min_step
+        if is_stalled:
             row.append(index)
-        elif len(row) >= STANDING_PACKETS:
+        elif len(row) >= STALLED_PACKETS:
             indices.update(row)
-        row = row if stands else []
+        row = row if is_stalled else []
         previous = time
     return indices
 

@@ -130,11 +130,11 @@ def with_watermark(edit: PartEdit, content: str, number: int) -> tuple[list[str]
         return [], content
     width, height, left, top = mark.box(edit.width, edit.height)
     scaled = _scaled_with_alpha(f"scale={width}:{height}")
-    faded = f"colorchannelmixer=aa={float(mark.opacity):.4f}"
+    opacity_filter = f"colorchannelmixer=aa={float(mark.opacity):.4f}"
     into = "scale=out_color_matrix=bt709:out_range=limited,format=yuva420p"
     first = [
         f"{content}[content]",
-        f"[{number}:v]{scaled},{faded},{into},{colour.TAGS}[mark]",
+        f"[{number}:v]{scaled},{opacity_filter},{into},{colour.TAGS}[mark]",
     ]
     return first, f"[content][mark]overlay={left}:{top}:format=yuv420,{colour.TAGS},setsar=1"
 

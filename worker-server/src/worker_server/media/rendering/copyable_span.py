@@ -139,7 +139,7 @@ def _pictures(
 def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: PartEdit) -> None:
     wrong = {
         name: fields.get(name)
-        for name, fit in _fitting(edit).items()
+        for name, fit in _allowed_values(edit).items()
         if set(fields.get(name, [0])) - fit
     }
     if wrong:
@@ -152,7 +152,7 @@ def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: Part
         raise Unsuitable("the profile is Baseline")
 
 
-def _fitting(edit: PartEdit) -> dict[str, set[int]]:
+def _allowed_values(edit: PartEdit) -> dict[str, set[int]]:
     """Return the values that a stream's header fields may have; a missing field counts as 0."""
     return {
         "profile_idc": {_BASELINE, _MAIN, _HIGH},

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from worker_server.media.model import colour, deinterlacing
-from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, SEEK_MARGIN_S, PartEdit
-from worker_server.media.model.frame_grid import AIM_FRAMES
+from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_DRIFT_S, SEEK_MARGIN_S, PartEdit
+from worker_server.media.model.frame_grid import SEEK_OFFSET_FRAMES
 from worker_server.media.model.geometry import Fit
 from worker_server.media.model.plan import FrameRange
 from worker_server.media.process.ffmpeg_command import PROGRESS, quiet_ffmpeg
@@ -212,7 +212,7 @@ def _margin_s(edit: PartEdit) -> Fraction:
     # In MP4 sound is read from the key frame's DTS on: that must leave the decoder its pre-roll.
     has_sound = source.keyframe_reorder_delay_s >= _SOUND_S or not source.has_audio
     if source.seeks_by_pts and not source.is_vfr and has_sound:
-        return -AIM_FRAMES * frame_s
+        return -SEEK_OFFSET_FRAMES * frame_s
     return source.reorder_delay_s + _MARGIN_FRAMES * frame_s
 
 
@@ -340,8 +340,8 @@ def _content_sound(edit: PartEdit) -> str:
     cut = f"atrim=start={float(bumper_s):.6f}:end={float(end_s):.6f}"
     # async=1 fills gaps and cuts overlaps, so that sound never drifts; min_hard_comp lowers the
     # length from which it does so (0.1 s by default).
-    apart = f"min_hard_comp={float(MAX_SOUND_APART_S)}"
-    resample = f"aresample={AUDIO_RATE}:async=1:{apart}:first_pts=0"
+    max_drift = f"min_hard_comp={float(MAX_SOUND_DRIFT_S)}"
+    resample = f"aresample={AUDIO_RATE}:async=1:{max_drift}:first_pts=0"
     chain = f"{_shift('asetpts', begin)},{cut},{_stereo(edit)}{resample}"
     return f"[0:{edit.source.audio_index}]{chain},aformat=channel_layouts=stereo,{to_length}"
 

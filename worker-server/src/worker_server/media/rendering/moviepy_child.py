@@ -89,11 +89,11 @@ def _with_watermark(shown: VideoClip, edit: PartEdit) -> VideoClip:
     width, height, left, top = mark.box(edit.width, edit.height)
     with Image.open(mark.path) as picture:
         sized = picture.convert("RGBA").resize((width, height), Image.Resampling.BICUBIC)
-    faded = sized.getchannel("A").point(lambda alpha: round(alpha * float(mark.opacity)))
+    opacity_filter = sized.getchannel("A").point(lambda alpha: round(alpha * float(mark.opacity)))
 
     def composed(picture: RgbPicture) -> RgbPicture:
         frame = Image.fromarray(picture)
-        frame.paste(sized.convert("RGB"), (left, top), faded)
+        frame.paste(sized.convert("RGB"), (left, top), opacity_filter)
         return np.asarray(frame)
 
     return shown.image_transform(composed)

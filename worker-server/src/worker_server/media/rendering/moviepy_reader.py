@@ -19,7 +19,7 @@ from av.filter import Graph
 
 from worker_server.media.model import colour, deinterlacing
 from worker_server.media.model.containers import open_source
-from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_APART_S, PartEdit
+from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_DRIFT_S, PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.rendering.ffmpeg import rgb_command
@@ -65,8 +65,8 @@ def part_sound(edit: PartEdit) -> Sound:
     at: int | None = None
     for at_s, chunk in _sound_from(edit, start_s - _MARGIN_S):
         stamped_sample = round((at_s - start_s) * AUDIO_RATE)
-        is_apart = at is None or abs(stamped_sample - at) > MAX_SOUND_APART_S * AUDIO_RATE
-        at = stamped_sample if at is None or is_apart else at
+        has_drifted = at is None or abs(stamped_sample - at) > MAX_SOUND_DRIFT_S * AUDIO_RATE
+        at = stamped_sample if at is None or has_drifted else at
         if at >= len(samples):
             break
         first, last = max(0, at), max(0, min(len(samples), at + len(chunk)))

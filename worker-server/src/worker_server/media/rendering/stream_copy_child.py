@@ -160,8 +160,8 @@ def _encoded_pictures(
 def _tagged_sets(container: InputContainer, edit: PartEdit) -> ParameterSets:
     """Return the source's parameter sets with the colours of a clip written into them."""
     stream = container.streams[edit.source.video_index]
-    with av.open(os.devnull, "w", format="h264") as nowhere:
-        tagged = nowhere.add_stream_from_template(stream)
+    with av.open(os.devnull, "w", format="h264") as null_output:
+        tagged = null_output.add_stream_from_template(stream)
         av.BitStreamFilterContext(f"h264_metadata={_TAGS}", stream, tagged)
         return ParameterSets.of_byte_stream(tagged.codec_context.extradata)
 

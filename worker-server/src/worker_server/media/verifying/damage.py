@@ -8,7 +8,7 @@ import av.logging
 from av.container import InputContainer
 
 from worker_server.media.model.edit import PartEdit
-from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
+from worker_server.media.model.frame_grid import SEEK_OFFSET_FRAMES, frame_index
 
 _MAX_REORDER = 32  # frames, the most a decoder delays output
 
@@ -38,8 +38,10 @@ def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
 
 def _seek_to_part(container: InputContainer, video: Any, edit: PartEdit) -> None:  # noqa: ANN401
     if edit.part.start_frame:
-        aim_s = edit.source.origin_s + (edit.part.start_frame + AIM_FRAMES) / edit.frame_rate
-        container.seek(int(aim_s / video.time_base), stream=video)
+        seek_s = (
+            edit.source.origin_s + (edit.part.start_frame + SEEK_OFFSET_FRAMES) / edit.frame_rate
+        )
+        container.seek(int(seek_s / video.time_base), stream=video)
 
 
 def _packets_of_part(

@@ -18,17 +18,17 @@ from av.container import InputContainer
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
-from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
+from worker_server.media.model.frame_grid import SEEK_OFFSET_FRAMES, frame_index
 from worker_server.media.verifying.filters import filtered
 
 _WIDTH, _HEIGHT = 32, 18  # size of a thumbnail in pixels
 # Correlation ignores a shift of brightness or contrast; noise, saturated colours and low quality
 # leave 0.96 or more. If a picture resembles its mirror image, the more similar one decides.
-_MIN_LIKENESS = 0.8
+_MIN_CORRELATION = 0.8
 _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit luma below which a picture counts as flat
 _NEAR_FRAMES = 2  # decoding from a key frame this close costs little
-_SEAM_FRAMES = 12  # the most frames to decode before a join of copied and encoded ones
+_JOIN_FRAMES = 12  # the most frames to decode before a join of copied and encoded ones
 _SAME_RATE = Fraction(101, 100)  # average rates up to this factor apart count as equal
 _MAX_REORDER = 32  # frames, the most a decoder delays output
 
@@ -45,8 +45,8 @@ class _Video:
     def packets_from_key(self, frame: int) -> Iterator[tuple[int, Any]]:
         """Yield frame and packet from the last key frame at or before `frame` on."""
         stream = self.container.streams[self.index]
-        aim_s = self.origin_s + (frame + AIM_FRAMES) / self.rate
-        self.container.seek(int(aim_s / Fraction(stream.time_base or 1)), stream=stream)
+        seek_s = self.origin_s + (frame + SEEK_OFFSET_FRAMES) / self.rate
+        self.container.seek(int(seek_s / Fraction(stream.time_base or 1)), stream=stream)
         for packet in self.container.demux(stream):
             if packet.pts is not None:
                 yield self._frame_of(packet.pts), packet
@@ -66,7 +66,7 @@ class _Video:
         for frame, packet in self.packets_from_key(frames[0]):
             decoded += context.decode(packet)
             awaited.discard(frame)
-            if not awaited and (not self._is_thinned() or self._is_past(decoded, frames[-1])):
+            if not awaited and (not self._is_decimated() or self._is_past(decoded, frames[-1])):
                 break
             if frame > frames[-1] + _MAX_REORDER:
                 break
@@ -75,7 +75,7 @@ class _Video:
         shown = {self._frame_of(frame.pts): frame for frame in decoded if frame.pts is not None}
         return {frame: shown[frame] for frame in frames if frame in shown}
 
-    def _is_thinned(self) -> bool:
+    def _is_decimated(self) -> bool:
         """Tell whether the file has more pictures a second than the grid."""
         rate = self.container.streams[self.index].average_rate
         return rate is not None and rate > self.rate * _SAME_RATE
@@ -105,7 +105,7 @@ def differing_frames(
 
     `clip_keys` are the clip's key frames, sorted, by their index in the clip. Compared are the
     part's first key frame in the source, the one near its middle and the last, if the clip has a
-    key frame near, and both sides of seams near key frames. Else the frame that costs least to
+    key frame near, and both sides of joins near key frames. Else the frame that costs least to
     decode.
     """
     shown = _video(source, edit.source.video_index, edit.source.origin_s, edit)
@@ -133,13 +133,13 @@ def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> lis
         if key in part and key not in own and (before := source.key_before(key)) is not None
     }
     if near:
-        # Check only seams that are cheap to decode up to, in the source and in the clip.
-        seams = [
+        # Check only joins that are cheap to decode up to, in the source and in the clip.
+        joins = [
             key
             for key, distance in clips.items()
-            if 0 < distance <= _SEAM_FRAMES and _distance(key - 1, keys) <= _SEAM_FRAMES
+            if 0 < distance <= _JOIN_FRAMES and _distance(key - 1, keys) <= _JOIN_FRAMES
         ]
-        return [*near, *(frame for key in seams for frame in (key - 1, key) if frame in part)]
+        return [*near, *(frame for key in joins for frame in (key - 1, key) if frame in part)]
     distances = own | clips
     return sorted(distances, key=lambda frame: distances[frame])[:1]
 
@@ -175,13 +175,13 @@ def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
         _clip_thumbnail(picture, edit)
         for picture in clip.pictures(range(first, first + 2 * margin + 1)).values()
     ]
-    likeness = max((_correlation(shown, picture, seen) for picture in pictures), default=0.0)
+    correlation = max((_correlation(shown, picture, seen) for picture in pictures), default=0.0)
     mirrored = [
         _correlation(image, picture, seen)
         for image in _mirror_images(shown)
         for picture in pictures
     ]
-    return likeness < max(_MIN_LIKENESS, max(mirrored, default=0.0) - _MIRROR_MARGIN)
+    return correlation < max(_MIN_CORRELATION, max(mirrored, default=0.0) - _MIRROR_MARGIN)
 
 
 def _mirror_images(thumbnail: bytes) -> Iterator[bytes]:
@@ -217,17 +217,17 @@ def _on_background(
     picture: VideoFrame, to_thumbnail: Sequence[tuple[str, str]], edit: PartEdit
 ) -> bytes:
     """Return the thumbnail of a picture with alpha, blended with the background."""
-    weigh = [
+    premultiply = [
         ("scale", colour.scale_input(edit.source)),
         ("format", "gbrap"),
         ("premultiply", "inplace=1"),
     ]
-    weighted = _thumbnail(picture, [*weigh, *to_thumbnail])
+    premultiplied = _thumbnail(picture, [*premultiply, *to_thumbnail])
     alpha = _thumbnail(picture, [("format", "rgba"), ("alphaextract", ""), *to_thumbnail])
-    backdrop = edit.brand.background_rgb * (_WIDTH * _HEIGHT)
+    background_pixels = edit.brand.background_rgb * (_WIDTH * _HEIGHT)
     return bytes(
         min(255, value + (255 - opacity) * behind // 255)
-        for value, opacity, behind in zip(weighted, alpha, backdrop, strict=True)
+        for value, opacity, behind in zip(premultiplied, alpha, background_pixels, strict=True)
     )
 
 

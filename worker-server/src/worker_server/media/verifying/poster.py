@@ -11,7 +11,7 @@ from av.container import InputContainer
 
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import PartEdit
-from worker_server.media.model.frame_grid import AIM_FRAMES, frame_index
+from worker_server.media.model.frame_grid import SEEK_OFFSET_FRAMES, frame_index
 from worker_server.media.verifying.filters import filtered
 
 MAX_WIDTH = 640
@@ -60,7 +60,7 @@ def _picture(clip: InputContainer, frame: int, rate: Fraction) -> VideoFrame | N
     stream = clip.streams.video[0]
     context: Any = stream.codec_context
     tick_s = Fraction(stream.time_base or 1)
-    clip.seek(int((frame + AIM_FRAMES) / rate / tick_s), stream=stream)
+    clip.seek(int((frame + SEEK_OFFSET_FRAMES) / rate / tick_s), stream=stream)
     decoded = []
     for packet in clip.demux(stream):
         if packet.pts is None:

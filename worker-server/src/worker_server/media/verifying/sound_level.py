@@ -77,17 +77,17 @@ def _max_loss_db(source_samples: "array[float]") -> float:
 def _samples(
     container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
 ) -> "array[float]":
-    """Return the samples of all channels in a stretch, interleaved, up to 12 kHz.
+    """Return the samples of all channels in a time range, interleaved, up to 12 kHz.
 
-    The stretch begins and ends on a sample: frames of source and clip have different lengths, and
-    with whole frames a beep may be in one stretch and not in the other.
+    The time range begins and ends on a sample: frames of source and clip have different lengths, and
+    with whole frames a beep may be in one time range and not in the other.
     """
-    stretch = array("f")
+    run = array("f")
     for at_s, samples, channels in _sounds(container, index, start_s, length_s):
         first = max(0, round((start_s - at_s) * _RATE)) * channels
         last = max(0, round((start_s + length_s - at_s) * _RATE)) * channels
-        stretch += samples[first:last]
-    return stretch
+        run += samples[first:last]
+    return run
 
 
 def _sounds(

@@ -21,7 +21,7 @@ from worker_server.media.process.child import (
 _CHILD = "worker_server.media.verifying.verify_child"
 _LIMITS = ChildLimits(cpu_s=60, memory_bytes=1024**3, file_bytes=1)
 _TIMEOUT_S = 60.0
-_MAX_APART_S = Fraction(50, 1000)  # between the lengths of picture and sound
+_MAX_LENGTH_DIFFERENCE_S = Fraction(50, 1000)  # between the lengths of picture and sound
 # Share of a part's frames, documented in docs/formats.md.
 _MAX_CONCEALED_SHARE = Fraction(1, 10)
 # Tolerance for rounding to ticks of the MP4 time scale.
@@ -133,7 +133,7 @@ def _differences(measured: dict[str, Any], edit: PartEdit) -> Iterator[str]:
     video_s, audio_s = Fraction(measured["video_s"]), Fraction(measured["audio_s"])
     if abs(video_s - edit.duration_s) > _CLOCK_S:
         yield f"the picture lasts {float(video_s):.3f} s, not {float(edit.duration_s):.3f} s"
-    if abs(audio_s - video_s) > _MAX_APART_S:
+    if abs(audio_s - video_s) > _MAX_LENGTH_DIFFERENCE_S:
         yield f"the sound lasts {float(audio_s):.3f} s, the picture {float(video_s):.3f} s"
     if frames := measured["differing_frames"]:
         yield f"the pictures of frames {frames} of the part are not the source's"
