@@ -24,7 +24,7 @@ def main() -> int:
     with target.running() as system:
         kinds = _available(system, arguments.kinds)
         outcome = conductor.run(
-            system, kinds, minutes=arguments.minutes, seed=arguments.seed, say=_print
+            system, kinds, minutes=arguments.minutes, seed=arguments.seed, write_line=_print
         )
         for line in outcome.findings.lines():
             _print(line)

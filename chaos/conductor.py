@@ -27,7 +27,7 @@ _UNFINISHED = """
     SELECT count(*), coalesce(extract(epoch FROM now() - max(updated_at)), 0)::float FROM tasks
     WHERE status IN ('queued', 'downloading', 'processing', 'canceling')
 """
-Say = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
 
 @dataclass
@@ -69,7 +69,9 @@ class Census:
             yield
 
 
-def run(target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, say: Say) -> Outcome:
+def run(
+    target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, write_line: WriteLine
+) -> Outcome:
     """Inject faults of these kinds for some minutes, wait until all work has ended, and audit."""
     random, history, census = Random(seed), History(), Census(target)
     stream = Stream(target.installation.url, target.sources, history, seed)
@@ -82,10 +84,10 @@ def run(target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, sa
             time.sleep(random.uniform(*_PAUSE_S))
             if time.monotonic() > until:
                 break
-            if inflict(target, fault, random, history, say):
+            if inflict(target, fault, random, history, write_line):
                 injected[fault.name] += 1
     with census.watch_processes():
-        say("quiet: no more faults or new tasks")
+        write_line("quiet: no more faults or new tasks")
         finish_submissions(stream, history)
         wait_for_quiet(target)
         wait_until_tidy(target)
@@ -99,7 +101,9 @@ def _shuffled_rounds(kinds: Sequence[Fault], random: Random) -> Iterator[Fault]:
         yield from random.sample(kinds, len(kinds))
 
 
-def inflict(target: Target, fault: Fault, random: Random, history: History, say: Say) -> bool:
+def inflict(
+    target: Target, fault: Fault, random: Random, history: History, write_line: WriteLine
+) -> bool:
     """Inject the fault, hold it, heal it, and wait until the system is whole again."""
     began = time.monotonic()
     history.fault = fault.name
@@ -107,7 +111,7 @@ def inflict(target: Target, fault: Fault, random: Random, history: History, say:
         fault.inject(target, random)
         time.sleep(random.uniform(*fault.hold_s))
     except NotInjected as error:
-        say(f"{fault.name}: not injected: {error}")
+        write_line(f"{fault.name}: not injected: {error}")
         return False
     finally:
         fault.heal(target)
@@ -116,7 +120,7 @@ def inflict(target: Target, fault: Fault, random: Random, history: History, say:
     history.fault = None
     after_s = time.monotonic() - healed
     outcome = f"whole after {after_s:.1f} s" if is_whole else f"NOT whole: {target.readiness()}"
-    say(f"{fault.name}: held {healed - began:.1f} s, {outcome}")
+    write_line(f"{fault.name}: held {healed - began:.1f} s, {outcome}")
     return True
 
 

@@ -69,15 +69,15 @@ class Memory:
             for service, used in sample.items():
                 peaks[service] = max(peaks[service], used)
         for service, used in peaks.items():
-            say(f"{service}: at most {used / MIB:.0f} MiB")
-        say(
+            write_line(f"{service}: at most {used / MIB:.0f} MiB")
+        write_line(
             "all at the same time:"
             f" at most {max(sum(s.values()) for s in self.samples) / MIB:.0f} MiB"
         )
-        say(f"in {len(self.samples)} samples")
+        write_line(f"in {len(self.samples)} samples")
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     print(line, flush=True)  # noqa: T201 # this is what it is for
 
 
@@ -188,7 +188,7 @@ def compare(how: str, rounds: list[dict[str, float]]) -> None:
     middle = {method: statistics.median(each[method] for each in rounds) for method in rounds[0]}
     own = next(iter(middle.values()))
     for method, rate in middle.items():
-        say(f"{how}: {rate:.0f} MiB/s {method}: {rate / own:.0%}")
+        write_line(f"{how}: {rate:.0f} MiB/s {method}: {rate / own:.0%}")
 
 
 def address_of(engine: Engine, container: str) -> str:
@@ -257,7 +257,7 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
         task_id = person.submit(f"{running.url}/video.mp4")["task_id"]
         task = person.finish(task_id, 900)
     if not only_speed:
-        say(
+        write_line(
             f"two parts of 1080p: {task['status']},"
             f" {[part['size_bytes'] for part in task['parts']]} bytes"
         )

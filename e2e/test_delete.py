@@ -20,7 +20,7 @@ def long_video(site: web_site.Site, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def endless(site: web_site.Site, short_video: bytes) -> str:
     """A URL whose download does not come to an end."""
-    return site.add("endless.mp4", short_video, web_site.hangs_in_the_middle)
+    return site.add("endless.mp4", short_video, web_site.stalls_midway)
 
 
 def abort(api: Api, task: Task) -> None:

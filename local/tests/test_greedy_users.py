@@ -98,7 +98,7 @@ def greedy(running: System, short_video: str) -> Caller:
 def test_5000_tasks_of_one_user_are_refused_beyond_the_quota(
     running: System, greedy: Caller, modest: Caller
 ) -> None:
-    url = running.site.add("endless.mp4", bytes(1000), web_site.hangs_in_the_middle)
+    url = running.site.add("endless.mp4", bytes(1000), web_site.stalls_midway)
     batch = {"items": [{"url": url}] * BATCH_TASKS}
 
     def post() -> Counter[tuple[str, int, str]]:

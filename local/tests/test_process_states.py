@@ -30,7 +30,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     command = [sys.executable, "-m", "idrl_local", "up"]
     try:
         subprocess.run(command, env={**os.environ, **own}, check=True, capture_output=True)
-        settings = settings_check.remembered(home)
+        settings = settings_check.stored_settings(home)
         running = Installation(home, ports, home.secrets(), settings)
         wait_until(lambda: all_is_well(running))
         yield running

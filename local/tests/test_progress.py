@@ -26,7 +26,7 @@ time.sleep(60)
 def test_start_is_given_up_only_when_no_process_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, goes_on: bool
 ) -> None:
-    monkeypatch.setattr(progress, "_SAY_EVERY_S", 0.1)
+    monkeypatch.setattr(progress, "_WRITE_EVERY_S", 0.1)
     monkeypatch.setattr(progress, "_PROGRESS_CPU_S", 0.05)
     home = Home(tmp_path)
     home.create()

@@ -42,7 +42,7 @@ def installation(tmp_path: Path, files: Path) -> Iterator[Installation]:
     environment = {"TLS_CERT": chain, "TLS_KEY": key, "PATH": os.environ["PATH"]}
     installation = Installation(home, ports, home.secrets(), environment)
     config.write_nginx(installation)
-    settings_check.remember(home, environment)
+    settings_check.store_settings(home, environment)
     try:
         # In a process of its own: supervisord outlives it, as it outlives `make up`.
         own = {**os.environ, **environment, "PORT": str(ports.nginx)}
@@ -96,7 +96,7 @@ def test_wrong_key_is_refused_and_the_old_certificate_stays(
 
 
 def test_reload_needs_tls(installation: Installation) -> None:
-    settings_check.remember(installation.home, {})
+    settings_check.store_settings(installation.home, {})
     done = reload(installation)
     assert done.returncode == 1
     assert done.stderr.startswith("the system runs without TLS")

@@ -72,7 +72,7 @@ def test_event_beside_the_410_that_disables_its_webhook_is_given_up(app: Flask) 
     assert refused is not None
     record(db.session, processing(1), EventKind.TASK_FAILED)
     with ThreadPoolExecutor(1) as other:
-        other.submit(in_app, app, partial(webhooks.settle, refused, Outcome(410))).result()
+        other.submit(in_app, app, partial(webhooks.record_attempt, refused, Outcome(410))).result()
     db.session.commit()
     assert sorted(each.status for each in rows()) == ["failed", "waiting"]
     assert send() == 0

@@ -176,7 +176,7 @@ def test_deletion_of_a_webhook_beside_the_end_of_an_attempt(
     delivery: webhooks.Delivery, meet: Meet, status: int
 ) -> None:
     calls: list[Call] = [
-        lambda: webhooks.settle(delivery, webhooks.Outcome(http_status=status)),
+        lambda: webhooks.record_attempt(delivery, webhooks.Outcome(http_status=status)),
         lambda: delete_receiver(delivery),
     ]
     locking_query = f"SELECT FROM webhook_deliveries WHERE id = '{delivery.id}' FOR UPDATE"

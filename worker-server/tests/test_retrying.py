@@ -148,7 +148,7 @@ def test_lost_clip_is_rendered_again_while_the_source_is_there() -> None:
     processing(parts=2)
     good = claim_part()
     assert leases.finish_part(good, clip(good))
-    assert reviving.lose_clip(good.task_id, 0, clip(good).path)
+    assert reviving.mark_clip_lost(good.task_id, 0, clip(good).path)
     again = claim_part()
     assert (again.number, again.attempt) == (0, 2)
 
@@ -157,9 +157,9 @@ def test_lost_clip_fails_its_finished_task_until_a_retry() -> None:
     processing(parts=1)
     good = claim_part()
     assert leases.finish_part(good, clip(good))
-    assert not reviving.lose_clip(good.task_id, 0, "another/path")
+    assert not reviving.mark_clip_lost(good.task_id, 0, "another/path")
     assert task_of(good.task_id).status == "done"
-    assert not reviving.lose_clip(good.task_id, 0, clip(good).path)
+    assert not reviving.mark_clip_lost(good.task_id, 0, clip(good).path)
     task = task_of(good.task_id)
     assert (task.status, task.error_code) == ("failed", "clip_lost")
     assert reviving.retry_task(1, good.task_id)
@@ -176,7 +176,7 @@ def _two_clips() -> list[PartLease]:
 def test_task_fails_once_however_many_clips_are_lost() -> None:
     parts = _two_clips()
     for part in parts:
-        assert not reviving.lose_clip(part.task_id, part.number, clip(part).path)
+        assert not reviving.mark_clip_lost(part.task_id, part.number, clip(part).path)
     kinds = [event.kind for event in list_events(1, parts[0].task_id, -1, 1000) or []]
     assert (kinds.count("clip_lost"), kinds.count("task_failed")) == (2, 1)
 
@@ -184,10 +184,10 @@ def test_task_fails_once_however_many_clips_are_lost() -> None:
 @pytest.mark.parametrize("is_claimed", [False, True])
 def test_retry_goes_on_when_another_clip_is_found_lost(is_claimed: bool) -> None:
     first, second = _two_clips()
-    assert not reviving.lose_clip(first.task_id, 0, clip(first).path)
+    assert not reviving.mark_clip_lost(first.task_id, 0, clip(first).path)
     assert reviving.retry_task(1, first.task_id)
     lease = claim_task() if is_claimed else None
-    assert reviving.lose_clip(first.task_id, 1, clip(second).path)
+    assert reviving.mark_clip_lost(first.task_id, 1, clip(second).path)
     assert task_of(first.task_id).status == ("downloading" if is_claimed else "queued")
     assert leases.begin_processing(lease or claim_task(), {}, PATH, plan(2))
     again = [claim_part(), claim_part()]
@@ -197,11 +197,11 @@ def test_retry_goes_on_when_another_clip_is_found_lost(is_claimed: bool) -> None
 def test_clip_of_a_task_that_is_being_canceled_is_gone() -> None:
     """Its files go before its row says so."""
     first, second = _two_clips()
-    assert not reviving.lose_clip(first.task_id, 0, clip(first).path)
+    assert not reviving.mark_clip_lost(first.task_id, 0, clip(first).path)
     assert reviving.retry_task(1, first.task_id)
     lease = claim_task()
     assert cancellation.delete_task(1, first.task_id) == "canceling"
-    assert not reviving.lose_clip(first.task_id, 1, clip(second).path)
+    assert not reviving.mark_clip_lost(first.task_id, 1, clip(second).path)
     assert task_of(first.task_id).status == "canceling"
     leases.release(lease)
     assert finish_cancel(first.task_id)

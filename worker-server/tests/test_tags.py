@@ -137,7 +137,7 @@ class World:
 
     def _lose_clip(self) -> None:
         if self.task_ids:
-            reviving.lose_clip(self._random.choice(self.task_ids), 0, "x/0.1.mp4")
+            reviving.mark_clip_lost(self._random.choice(self.task_ids), 0, "x/0.1.mp4")
 
     def _change(self) -> None:
         if self.task_ids:

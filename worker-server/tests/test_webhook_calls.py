@@ -125,8 +125,8 @@ def test_deliveries_are_listed_in_pages_and_sent_again(
     assert {(each["status"], each["attempts"]) for each in seen} == {("waiting", 0)}
     delivery = webhooks.claim(30)
     assert delivery is not None
-    webhooks.settle(delivery, Outcome(http_status=500))
-    webhooks.settle(delivery, Outcome(http_status=204))  # late: of the same attempt
+    webhooks.record_attempt(delivery, Outcome(http_status=500))
+    webhooks.record_attempt(delivery, Outcome(http_status=204))  # late: of the same attempt
     (first,) = [e for e in client.get(link, headers=auth()).get_json() if e["http_status"]]
     again = client.post(f"{link}/{first['delivery_id']}/resend", headers=auth())
     assert (again.status_code, again.get_json()["message_id"]) == (202, first["message_id"])
@@ -142,7 +142,7 @@ def test_disabled_webhook_sends_nothing(
         assert (tested.status_code, tested.get_json()["event"]) == (202, "webhook.test")
     delivery = webhooks.claim(30)
     assert delivery is not None
-    webhooks.settle(delivery, Outcome(http_status=410))
+    webhooks.record_attempt(delivery, Outcome(http_status=410))
     assert client.get(link, headers=auth()).get_json()["disabled_at"] is not None
     deliveries = client.get(f"{link}/deliveries", headers=auth()).get_json()
     assert {each["status"] for each in deliveries} == {"failed"}
@@ -168,7 +168,7 @@ def test_outbox_does_not_fill_with_test_events(
     assert problem(refused) == (429, "too_many_requests")
     delivery = webhooks.claim(30)
     assert delivery is not None
-    webhooks.settle(delivery, Outcome(http_status=204))
+    webhooks.record_attempt(delivery, Outcome(http_status=204))
     assert client.post(f"{webhook['link']}/test", headers=auth()).status_code == 202
 
 

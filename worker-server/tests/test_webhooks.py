@@ -255,7 +255,7 @@ def test_receiver_has_one_attempt_at_a_time(add: Callable[..., uuid.UUID]) -> No
     assert webhooks.claim(30) is None
     urls = {_webhook_of(delivery.id) for delivery in (first, second)}
     assert len(urls) == 2
-    webhooks.settle(first, webhooks.Outcome(http_status=200))
+    webhooks.record_attempt(first, webhooks.Outcome(http_status=200))
     assert webhooks.claim(30) is not None
 
 
@@ -283,14 +283,14 @@ def test_event_that_is_sent_again_meanwhile_is_settled(
     assert first is not None
     webhook_rows.resend(1, webhook_id, first.id)
     assert webhooks.claim(30) is None  # the first attempt is still under way
-    webhooks.settle(first, webhooks.Outcome(http_status=500))
+    webhooks.record_attempt(first, webhooks.Outcome(http_status=500))
     assert _row().http_status == 500
     _make_due()
     second = webhooks.claim(30)
     assert second is not None
-    webhooks.settle(first, webhooks.Outcome(http_status=204))  # of a sender that was frozen
+    webhooks.record_attempt(first, webhooks.Outcome(http_status=204))  # of a sender that was frozen
     assert (_row().status, _row().http_status) == ("waiting", 500)
-    webhooks.settle(second, webhooks.Outcome(http_status=204))
+    webhooks.record_attempt(second, webhooks.Outcome(http_status=204))
     assert _row().status == "delivered"
 
 
@@ -304,7 +304,7 @@ def test_event_that_is_sent_again_during_its_last_attempt_has_others(
     last = webhooks.claim(30)
     assert last is not None
     webhook_rows.resend(1, webhook_id, last.id)
-    webhooks.settle(last, webhooks.Outcome(http_status=500))
+    webhooks.record_attempt(last, webhooks.Outcome(http_status=500))
     assert _row().status == "waiting"
     _make_due()
     again = webhooks.claim(30)

@@ -46,7 +46,7 @@ def main() -> int:
     try:
         return command(arguments)
     except (HomeUnusable, PortTaken) as error:
-        _say_error(error, arguments)
+        _write_error(error, arguments)
     except BrokenPipeError:  # `make status | head`: what was printed is all that is wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -54,7 +54,7 @@ def main() -> int:
         sentence = _sentence_about(error)
         if sentence is None:
             raise
-        _say_error(HomeUnusable(sentence), arguments)
+        _write_error(HomeUnusable(sentence), arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     return 1
@@ -120,7 +120,7 @@ def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _say_error(error: Exception, arguments: argparse.Namespace) -> None:
+def _write_error(error: Exception, arguments: argparse.Namespace) -> None:
     kind = f"{type(error).__name__}: " if getattr(arguments, "error_kinds", False) else ""
     _print(f"{kind}{error}")
 
@@ -149,7 +149,7 @@ def _up(arguments: argparse.Namespace) -> int:
     try:
         installation = system.up(home, ports, os.environ, _print)
     except system.SystemFailed as error:
-        _say_error(error, arguments)
+        _write_error(error, arguments)
         return 1
     print(_NEXT_STEPS.format(url=installation.url, sample=installation.sample_url, home=home.root))
     if sentence := privileges.warning(home):
@@ -161,7 +161,7 @@ def _up(arguments: argparse.Namespace) -> int:
 def _warn_of_certificate(home: Home) -> None:
     from idrl_local import settings_check, tls
 
-    certificate = settings_check.remembered(home).get("TLS_CERT")
+    certificate = settings_check.stored_settings(home).get("TLS_CERT")
     if certificate and not (state := tls.state_of(Path(certificate)))[0]:
         _print(f"the certificate in {certificate} is {state[1]}: browsers and clients refuse it")
 
@@ -186,11 +186,11 @@ def _reload_nginx(home: Home, name: str) -> None:
     """Have nginx read a renewed certificate; root's files are copied for its user first."""
     from idrl_local import settings_check, supervision, tls
 
-    settings = tls.renewed(home, settings_check.remembered(home), os.environ)
+    settings = tls.renewed(home, settings_check.stored_settings(home), os.environ)
     os.environ.update(settings)
     _drop_privileges(home)
     tls.install(settings, home.run / "nginx")
-    settings_check.remember(home, {**settings_check.remembered(home), **settings})
+    settings_check.store_settings(home, {**settings_check.stored_settings(home), **settings})
     supervision.reload_program(home, name)
     _, state = tls.state_of(Path(settings["TLS_CERT"]))
     print(f"nginx reads the certificate, which is {state}")

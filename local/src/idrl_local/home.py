@@ -163,14 +163,14 @@ class Home:
             )
 
     @contextmanager
-    def exclusively(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    def exclusively(self, write_line: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         """Let only one command at a time start or stop this installation.
 
-        `say` gets a sentence where another one has to end first.
+        `write_line` gets a sentence where another one has to end first.
         """
         self.create()
         sentence = f"waiting for another `make up` or `make down` of {self.root} to end"
-        with self.lock("command").hold(lambda: say(sentence)):
+        with self.lock("command").hold(lambda: write_line(sentence)):
             yield
 
     def secrets(self) -> Secrets:

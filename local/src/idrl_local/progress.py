@@ -8,7 +8,7 @@ from pathlib import Path
 from idrl_local.home import Home, number_from_environment
 from idrl_local.programs import PROGRAMS
 
-_SAY_EVERY_S = 10
+_WRITE_EVERY_S = 10
 # Idle workers and servers use less than this within START_TIMEOUT_S.
 _PROGRESS_CPU_S = 2.0
 # Processes that are killed and started for ever use processor time as well.
@@ -23,10 +23,10 @@ def start_timeout_s(environment: Mapping[str, str]) -> int:
 class Progress:
     """Progress is a new program that is awaited, or processor time that our processes have used."""
 
-    def __init__(self, home: Home, timeout_s: float, say: Callable[[str], None]) -> None:
+    def __init__(self, home: Home, timeout_s: float, write_line: Callable[[str], None]) -> None:
         self._home = home
         self._timeout_s = timeout_s
-        self._say = say
+        self._write_line = write_line
         self._waiting_for = ""
         self._started = self._progressed = self._printed = time.monotonic()
         self._cpu_s = 0.0
@@ -37,7 +37,7 @@ class Progress:
         if waiting_for != self._waiting_for:
             self._waiting_for, self._progressed = waiting_for, now
             self._print_wait(now)
-        elif now - self._printed >= _SAY_EVERY_S:
+        elif now - self._printed >= _WRITE_EVERY_S:
             self._print_wait(now)
             self._note_cpu(now)
         return (
@@ -48,7 +48,7 @@ class Progress:
     def _print_wait(self, now: float) -> None:
         waited_s = round(now - self._started)
         self._printed = now
-        self._say(f"waiting for {self._waiting_for} ({waited_s} s)")
+        self._write_line(f"waiting for {self._waiting_for} ({waited_s} s)")
 
     def _note_cpu(self, now: float) -> None:
         used_s = sum(_cpu_seconds(self._home.lock(program.name).path) for program in PROGRAMS)

@@ -11,10 +11,10 @@ def exempt_loopback(environment: MutableMapping[str, str]) -> None:
 
     Programs read one of the two spellings, and many the small one first.
     """
-    spellings = ("no_proxy", "NO_PROXY")
-    exempted = ",".join(environment.get(name, "") for name in spellings).split(",")
+    variables = ("no_proxy", "NO_PROXY")
+    exempted = ",".join(environment.get(name, "") for name in variables).split(",")
     names = dict.fromkeys(filter(None, [*map(str.strip, exempted), *_LOOPBACK]))
-    environment.update(dict.fromkeys(spellings, ",".join(names)))
+    environment.update(dict.fromkeys(variables, ",".join(names)))
 
 
 def forget_other_databases(environment: MutableMapping[str, str]) -> None:

@@ -118,7 +118,7 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
     there already and damaged is thrown away.
     """
     data.mkdir(parents=True, exist_ok=True)
-    _throw_away_damaged(binaries.redis, data / "appendonlydir")
+    _remove_damaged_aof(binaries.redis, data / "appendonlydir")
     configuration = data / "redis.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(f"requirepass {password}\n")
@@ -136,7 +136,7 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
     return [*command, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
-def _throw_away_damaged(server: Path, folder: Path) -> None:
+def _remove_damaged_aof(server: Path, folder: Path) -> None:
     """Remove an AOF that a power cut damaged: Redis would not start; wake-ups are sent again."""
     if not folder.exists():
         return

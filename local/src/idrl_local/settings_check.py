@@ -73,12 +73,12 @@ def chosen(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def remember(home: Home, environment: Mapping[str, str]) -> None:
+def store_settings(home: Home, environment: Mapping[str, str]) -> None:
     """Store the chosen settings of the system that is being started."""
     _file(home).write_text(json.dumps(chosen(environment)))
 
 
-def remembered(home: Home) -> dict[str, str]:
+def stored_settings(home: Home) -> dict[str, str]:
     """Return the chosen settings of the system that runs, or ran last."""
     if not _file(home).exists():
         return {}
@@ -88,7 +88,7 @@ def remembered(home: Home) -> dict[str, str]:
 
 def differences(home: Home, environment: Mapping[str, str]) -> list[str]:
     """Return how the chosen settings differ from those of the running system, one line each."""
-    running = remembered(home)
+    running = stored_settings(home)
     wanted = chosen(environment)
     return [
         f"{name}={wanted.get(name, '')} (runs with {running.get(name) or 'the default'})"

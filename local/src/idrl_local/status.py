@@ -21,7 +21,7 @@ _TIMEOUT_S = 5
 
 def lines(home: Home) -> Iterator[str]:
     """Yield the lines about a system whose supervisord runs."""
-    settings = settings_check.remembered(home)
+    settings = settings_check.stored_settings(home)
     installation = Installation(home, system.running_ports(home), home.secrets(), settings)
     yield f"address   {installation.url}"
     yield from _certificate(installation)

@@ -21,7 +21,7 @@ from idrl_local.programs import PROGRAMS, Program
 SUPERVISORD = "supervisord"
 _START_TIMEOUT_S = 60
 _ORPHANS_WAIT_S = 5
-_WELL = (ProcessStates.STARTING, ProcessStates.RUNNING)
+_HEALTHY_STATES = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
 class ProgramFailed(Exception):
@@ -113,7 +113,7 @@ def start_programs(home: Home, names: Sequence[str]) -> None:
     groups = {program.name: program.group for program in PROGRAMS}
     with _rpc(home) as rpc:
         for name in names:
-            if states[name].number not in _WELL:
+            if states[name].number not in _HEALTHY_STATES:
                 rpc.supervisor.startProcess(f"{groups[name]}:{name}", False)
 
 
@@ -123,7 +123,7 @@ def stop_programs(home: Home, names: Sequence[str]) -> None:
     groups = {program.name: program.group for program in PROGRAMS}
     with _rpc(home) as rpc:
         for name in names:
-            if states[name].number in _WELL:
+            if states[name].number in _HEALTHY_STATES:
                 rpc.supervisor.stopProcess(f"{groups[name]}:{name}")
 
 
@@ -145,7 +145,7 @@ def check_programs(home: Home, names: Sequence[str], since: float) -> None:
     states = program_states(home)
     for name in names:
         state = states[name]
-        if state.number not in _WELL or state.ended_at >= since:
+        if state.number not in _HEALTHY_STATES or state.ended_at >= since:
             raise ProgramFailed(name, f"does not run ({state.description})")
 
 

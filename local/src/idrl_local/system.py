@@ -18,7 +18,7 @@ from idrl_local.progress import Progress, start_timeout_s
 from idrl_local.supervision import ProgramFailed
 
 _TAIL_LINES = 20
-Say = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
 
 class SystemFailed(Exception):
@@ -30,17 +30,17 @@ def _silent(_: str) -> None:
 
 
 def up(
-    home: Home, ports: Ports, environment: Mapping[str, str], say: Say = _silent
+    home: Home, ports: Ports, environment: Mapping[str, str], write_line: WriteLine = _silent
 ) -> Installation:
     """Start what is not running and return when the system takes work. Safe to run twice.
 
-    `say` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program that
+    `write_line` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program that
     ends stops a system that this call started; a program that is late leaves the others running.
     Called by root, it has a command start the system as an unprivileged user.
     """
     if privileges.is_root():
-        return _up_for_root(home, ports, environment, say)
-    with home.exclusively(say):
+        return _up_for_root(home, ports, environment, write_line)
+    with home.exclusively(write_line):
         secrets = home.secrets()
         installation = Installation(
             home, ports, secrets, settings_check.with_absolute_paths(environment)
@@ -53,24 +53,24 @@ def up(
                 settings_check.check(installation)
                 undo.callback(supervision.stop, home)
                 _begin(installation)
-            _start_programs(installation, say, undo)
+            _start_programs(installation, write_line, undo)
             undo.pop_all()
     return installation
 
 
-def _start_programs(installation: Installation, say: Say, undo: ExitStack) -> None:
+def _start_programs(installation: Installation, write_line: WriteLine, undo: ExitStack) -> None:
     """Start all; raise SystemFailed. If one is only late, the others go on: `undo` is cancelled."""
     try:
-        _start(installation, say)
+        _start(installation, write_line)
     except supervision.ProgramLate as error:
         undo.pop_all()
-        raise SystemFailed(_explain_late(installation.home, error)) from error
+        raise SystemFailed(_explain_timeout(installation.home, error)) from error
     except (ProgramFailed, servers.ServerFailed) as error:
         raise SystemFailed(_explain(installation.home, error)) from error
 
 
 def _up_for_root(
-    home: Home, ports: Ports, environment: Mapping[str, str], say: Say
+    home: Home, ports: Ports, environment: Mapping[str, str], write_line: WriteLine
 ) -> Installation:
     home.create()
     own = {**settings_check.with_absolute_paths(environment), "PORT": str(ports.nginx)}
@@ -82,7 +82,7 @@ def _up_for_root(
     with process:
         last_lines: deque[str] = deque(maxlen=_TAIL_LINES)
         try:
-            error = _first_error(_tee(process.stderr, last_lines), say)
+            error = _first_error(_tee(process.stderr, last_lines), write_line)
         except BaseException:
             process.terminate()
             raise
@@ -98,8 +98,8 @@ def _tee(lines: Iterable[str], notes: deque[str]) -> Iterator[str]:
         yield line
 
 
-def _first_error(lines: Iterable[str], say: Say) -> Exception | None:
-    """Hand lines on to `say` up to the one that names an error, whose message is all the rest."""
+def _first_error(lines: Iterable[str], write_line: WriteLine) -> Exception | None:
+    """Hand lines on to `write_line` up to the one that names an error, whose message is all the rest."""
     kinds: dict[str, type[Exception]] = {
         kind.__name__: kind for kind in (SystemFailed, HomeUnusable, PortTaken)
     }
@@ -108,7 +108,7 @@ def _first_error(lines: Iterable[str], say: Say) -> Exception | None:
         name, _, message = line.rstrip("\n").partition(": ")
         if name in kinds:
             return kinds[name]((message + "\n" + "".join(remaining_lines)).rstrip("\n"))
-        say(line.rstrip("\n"))
+        write_line(line.rstrip("\n"))
     return None
 
 
@@ -126,14 +126,14 @@ def _refuse_changes(installation: Installation) -> None:
         )
 
 
-def down(home: Home, say: Say = _silent) -> None:
+def down(home: Home, write_line: WriteLine = _silent) -> None:
     """Stop everything and keep the data. Safe to run twice, and after a crash."""
     if privileges.is_root() and not privileges.runs_as_root(home):
         home.create()
         command, env = privileges.command_for_root(home, ["down"], os.environ)
         subprocess.run(command, env=env, cwd="/", stdout=subprocess.DEVNULL, check=True)
         return
-    with home.exclusively(say):
+    with home.exclusively(write_line):
         supervision.stop(home)
 
 
@@ -144,11 +144,11 @@ def running_ports(home: Home) -> Ports:
 
 @contextmanager
 def running(
-    home: Home, ports: Ports, environment: Mapping[str, str], say: Say = _silent
+    home: Home, ports: Ports, environment: Mapping[str, str], write_line: WriteLine = _silent
 ) -> Iterator[Installation]:
     """Have the system up for as long as the block lasts."""
     try:
-        yield up(home, ports, environment, say)
+        yield up(home, ports, environment, write_line)
     finally:
         down(home)
 
@@ -159,7 +159,7 @@ def _begin(installation: Installation) -> None:
     supervision.stop(home)  # programs that a crashed run left behind
     installation.ports.check_free()
     (home.run / "port").write_text(str(installation.ports.nginx))
-    settings_check.remember(home, installation.environment)
+    settings_check.store_settings(home, installation.environment)
     (home.share / ".idrl-share").touch()
     _make_sample(home)
     binaries = servers.find_binaries()
@@ -182,21 +182,21 @@ def _make_sample(home: Home) -> None:
     new.rename(path)
 
 
-def _start(installation: Installation, say: Say) -> None:
+def _start(installation: Installation, write_line: WriteLine) -> None:
     home = installation.home
     supervision.start_programs(home, STORES)
-    _wait(installation, STORES, _silent_store, say)
+    _wait(installation, STORES, _silent_store, write_line)
     _migrate(installation)
     names = [program.name for program in PROGRAMS]
     supervision.start_programs(home, names)
-    _wait(installation, names, _not_ready, say)
+    _wait(installation, names, _not_ready, write_line)
 
 
 def _wait(
     installation: Installation,
     names: Sequence[str],
     missing: Callable[[Installation], str | None],
-    say: Say,
+    write_line: WriteLine,
 ) -> None:
     """Wait until nothing is `missing`.
 
@@ -205,7 +205,7 @@ def _wait(
     """
     since = time.time()
     timeout_s = start_timeout_s(installation.environment)
-    progress = Progress(installation.home, timeout_s, say)
+    progress = Progress(installation.home, timeout_s, write_line)
     while waiting_for := missing(installation):
         supervision.check_programs(installation.home, names, since)
         if not progress.is_made(waiting_for):
@@ -271,7 +271,7 @@ def _is_ready(installation: Installation) -> bool:
     return answer.status_code == HTTPStatus.OK
 
 
-def _explain_late(home: Home, error: ProgramFailed) -> str:
+def _explain_timeout(home: Home, error: ProgramFailed) -> str:
     return (
         f"{_explain(home, error)}\nThe other processes run on: `make status` shows them, `make up`"
         " waits again, `make down` stops them; START_TIMEOUT_S is how long a start may stand still."

@@ -30,10 +30,10 @@ def ensure_role(connection: Connection, name: str, password: str | None) -> None
         )
         statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
         _execute(connection, statement.format(sql.Identifier(name), sql.Literal(verifier)))
-    _keep_statements_out_of_the_log(connection, name)
+    _disable_statement_logging(connection, name)
 
 
-def _keep_statements_out_of_the_log(connection: Connection, name: str) -> None:
+def _disable_statement_logging(connection: Connection, name: str) -> None:
     """Log errors of the role without their statements, which hold emails, password hashes and URLs.
 
     Only a superuser may set this. A managed server has a flag of the same name instead.

@@ -125,7 +125,7 @@ def breaks_off_once(request: Request) -> None:
     request.close_connection = True
 
 
-def hangs_in_the_middle(request: Request) -> None:
+def stalls_midway(request: Request) -> None:
     """Send half of the body, then nothing, until the caller goes away or the site stops."""
     _send_half(request)
     request.connection.settimeout(0.2)

@@ -46,11 +46,11 @@ def owners_with_files(remote: Path) -> list[int]:
 
 def old_files(remote: Path, owner_id: int, min_age_s: float) -> list[str]:
     """Return the owner's files, temporary ones too, last written over `min_age_s` ago."""
-    settled = time.time() - min_age_s
+    modified_before = time.time() - min_age_s
     old = []
     for each in brand_file(remote, owner_id, "").iterdir():
         with suppress(FileNotFoundError):  # removed meanwhile
-            if each.stat().st_mtime < settled:
+            if each.stat().st_mtime < modified_before:
                 old.append(each.name)
     return old
 

@@ -45,13 +45,13 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     made: dict[str, Path] = {}
     for field, path in draft.files.items():
         try:
-            with _busy_if_slow("The files took too long; try again in a moment."):
+            with _failure_as_busy("The files took too long; try again in a moment."):
                 spec[field] = _normalized(draft, field, path, made)
         except BrandFileRefused as refusal:
             raise with_field(refusal, field) from refusal
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
-    with _away_if_unreadable():
+    with _oserror_as_share_away():
         return brands.create(new, partial(_publish, remote, draft, made))
 
 
@@ -79,14 +79,17 @@ def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
     MediaProcessCrashed.
     """
     width, _, height = aspect.partition(":")
-    with _away_if_unreadable(), _busy_if_slow("The preview took too long; try again in a moment."):
+    with (
+        _oserror_as_share_away(),
+        _failure_as_busy("The preview took too long; try again in a moment."),
+    ):
         storage.require_mounted(remote)
         normalized = brand_of(brand.spec, partial(brand_file, remote, brand.owner_id))
         return brand_preview(normalized, Fraction(int(width), int(height)))
 
 
 @contextmanager
-def _busy_if_slow(sentence: str) -> Iterator[None]:
+def _failure_as_busy(sentence: str) -> Iterator[None]:
     """Raise BrandsBusy where the machine is too slow; a crash is passed on."""
     try:
         yield
@@ -97,7 +100,7 @@ def _busy_if_slow(sentence: str) -> Iterator[None]:
 
 
 @contextmanager
-def _away_if_unreadable() -> Iterator[None]:
+def _oserror_as_share_away() -> Iterator[None]:
     """Raise ShareAway where the share can be neither read nor written."""
     try:
         yield

@@ -96,7 +96,7 @@ def service_engine_options(limit_s: float = _SERVICE_LIMIT_S) -> dict[str, objec
 
 
 # How long a worker keeps a result that it cannot write, while the database is away.
-_PATIENCE_S = 300
+_RETRY_LIMIT_S = 300
 _log = logging.getLogger(__name__)
 
 
@@ -170,14 +170,14 @@ def _as_sqlalchemys(error: psycopg2.Error, *, lost: bool) -> BaseException:
 
 
 def persistently(write: Callable[P, T]) -> Callable[P, T]:
-    """Retry `write` while the database is away, or cannot do it now, for `_PATIENCE_S` at most.
+    """Retry `write` while the database is away, or cannot do it now, for `_RETRY_LIMIT_S` at most.
 
     `write` must be idempotent: the answer to a commit may get lost.
     """
     retrying = Retrying(
         retry=retry_if_exception(is_outage),
         wait=wait_exponential_jitter(multiplier=0.2, max=5),
-        stop=stop_after_delay(_PATIENCE_S),
+        stop=stop_after_delay(_RETRY_LIMIT_S),
         before_sleep=before_sleep_log(_log, logging.WARNING),
         reraise=True,
     )

@@ -99,7 +99,7 @@ class Settings(AppSettings):
     max_attempts: int = Field(3, ge=1, le=100)
 
     @model_validator(mode="after")
-    def _lease_outlives_a_late_heartbeat(self) -> Self:
+    def _check_lease_exceeds_heartbeat(self) -> Self:
         if self.heartbeat_s > self.lease_s / 2:
             sentence = (
                 f"HEARTBEAT_S ({self.heartbeat_s:g}) must be at most"

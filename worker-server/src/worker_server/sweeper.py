@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 # Key of an advisory lock, unique within the database; a group's index is added.
 _LOCK = 0x5EE9
 _FILES_EVERY_S = 1.0
-_SELDOM_S = 600.0
+_SLOW_INTERVAL_S = 600.0
 _TOTALS_EVERY_S = 10.0
 _MAX_ROUND_S = 120.0
 
@@ -63,7 +63,7 @@ class Group:
 
 def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     """Return the steps by what they wait for: the database alone, Redis, the share."""
-    often_s = min(settings.sweep_s, 2.0)
+    fast_interval_s = min(settings.sweep_s, 2.0)
     leases = ("leases", partial(sweep.reclaim_leases, settings, clock))
     downloads = ("downloads", partial(sweep.preempt_downloads, settings))
     renders = ("renders", partial(sweep.preempt_renders, settings))
@@ -78,9 +78,9 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     rows = ("rows", partial(sweep.forget_old_rows, settings))
     return [
         Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
-        Group(1, often_s, [wakeups], ends_process=True),
+        Group(1, fast_interval_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files, uploads]),
-        Group(3, _SELDOM_S, [expired, rows, strays, stray_uploads, brands]),
+        Group(3, _SLOW_INTERVAL_S, [expired, rows, strays, stray_uploads, brands]),
         Group(4, _TOTALS_EVERY_S, [counts]),
     ]
 

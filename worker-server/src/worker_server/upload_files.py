@@ -85,11 +85,11 @@ def old_uploads(remote: Path, min_age_s: float) -> list[uuid.UUID]:
         entries = list(os.scandir(upload_path(remote, uuid.UUID(int=0)).parent))
     except FileNotFoundError:
         return []
-    settled = time.time() - min_age_s
+    modified_before = time.time() - min_age_s
     old = []
     for entry in entries:
         # Skip `.nfs…` names of the NFS client, and files removed since the listing.
         with suppress(ValueError, FileNotFoundError):
-            if entry.stat().st_mtime < settled:
+            if entry.stat().st_mtime < modified_before:
                 old.append(uuid.UUID(entry.name))
     return old

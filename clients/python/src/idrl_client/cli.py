@@ -55,7 +55,7 @@ def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool
     if as_json:
         output.as_json({"url": url, "username": account["username"], "key_is_in": place})
     else:
-        output.say(f"logged in at {url} as {account['username']}; the key is in {place}")
+        output.write_line(f"logged in at {url} as {account['username']}; the key is in {place}")
 
 
 def _password() -> str:
@@ -242,14 +242,16 @@ def main() -> NoReturn:
         output.error(fault, is_json=is_json)
         code = fault.exit_code
     except click.exceptions.NoArgsIsHelpError as fault:
-        output.say(fault.format_message())
+        output.write_line(fault.format_message())
         code = _USAGE
     except click.UsageError as fault:
         command = fault.ctx.command_path if fault.ctx else "idrl"
-        output.say(f"idrl: {fault.format_message().rstrip('.')}: see `{command} --help`")
+        output.write_line(f"idrl: {fault.format_message().rstrip('.')}: see `{command} --help`")
         code = _USAGE
     except (KeyboardInterrupt, click.Abort) as fault:  # click raises Abort for an interrupt
-        output.say("; ".join(filter(None, ("idrl: interrupted", str(fault.__cause__ or "")))))
+        output.write_line(
+            "; ".join(filter(None, ("idrl: interrupted", str(fault.__cause__ or ""))))
+        )
         code = _INTERRUPTED
     except BrokenPipeError:  # the reader has closed the pipe, as in `idrl ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,7 +18,7 @@ from idrl_client.uploads import upload
 _POLL_S = 1.0
 # A task that was started since it was planned has a plan too.
 _HAS_PLAN = ENDED | {"planned", "processing"}
-Say = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
 
 @dataclass
@@ -39,19 +39,28 @@ class Job:
 
 
 def submit(
-    client: Client, sources: Sequence[str], edit: NewEdit, say: Say, *, is_plan: bool = False
+    client: Client,
+    sources: Sequence[str],
+    edit: NewEdit,
+    write_line: WriteLine,
+    *,
+    is_plan: bool = False,
 ) -> list[Job]:
     """Submit each video, and neither wait nor remember anything."""
-    return [_submitted(client, source, edit, say, is_plan=is_plan) for source in sources]
+    return [_submitted(client, source, edit, write_line, is_plan=is_plan) for source in sources]
 
 
-def _submitted(client: Client, source: str, edit: NewEdit, say: Say, *, is_plan: bool) -> Job:
+def _submitted(
+    client: Client, source: str, edit: NewEdit, write_line: WriteLine, *, is_plan: bool
+) -> Job:
     job = Job(source)
     try:
         upload_id = None
         if not is_link(source):
             path = Path(source)
-            upload_id = upload(client.connection, path, None, tell=_upload_progress(path, say))
+            upload_id = upload(
+                client.connection, path, None, on_progress=_upload_progress(path, write_line)
+            )
         new_task = _new_task(source, upload_id, edit, is_plan=is_plan)
         task = client.create_task(new_task, str(uuid.uuid4()))
         job.task_id, job.status = task["task_id"], task["status"]
@@ -65,7 +74,7 @@ def into_folder(
     sources: Sequence[str],
     edit: NewEdit,
     folder: Path,
-    say: Say,
+    write_line: WriteLine,
     *,
     is_plan: bool = False,
 ) -> list[Job]:
@@ -75,14 +84,21 @@ def into_folder(
     """
     with Journal.of(folder) as journal:
         jobs = [
-            _start_job(client, journal, source, edit, say, is_plan=is_plan) for source in sources
+            _start_job(client, journal, source, edit, write_line, is_plan=is_plan)
+            for source in sources
         ]
-        follow(client, jobs, folder, say, is_plan=is_plan)
+        follow(client, jobs, folder, write_line, is_plan=is_plan)
     return jobs
 
 
 def _start_job(
-    client: Client, journal: Journal, source: str, edit: NewEdit, say: Say, *, is_plan: bool
+    client: Client,
+    journal: Journal,
+    source: str,
+    edit: NewEdit,
+    write_line: WriteLine,
+    *,
+    is_plan: bool,
 ) -> Job:
     """Return the job of an order: of the task that was made for it before, else of a new one."""
     order = fingerprint(client.connection.base_url, _version(source), dict(edit))
@@ -95,7 +111,7 @@ def _start_job(
                 entry = Entry.new(source)
                 journal.put(order, entry)
             if not is_link(source):
-                entry = _uploaded(client, journal, order, entry, say)
+                entry = _uploaded(client, journal, order, entry, write_line)
             new_task = _new_task(source, entry.upload_id, edit, is_plan=is_plan)
             task = client.create_task(new_task, entry.idempotency_key)
             journal.put(order, replace(entry, task_id=task["task_id"]))
@@ -105,20 +121,22 @@ def _start_job(
     return job
 
 
-def _uploaded(client: Client, journal: Journal, order: str, entry: Entry, say: Say) -> Entry:
+def _uploaded(
+    client: Client, journal: Journal, order: str, entry: Entry, write_line: WriteLine
+) -> Entry:
     """Upload the file unless that was done before; return the entry with the upload's id."""
 
-    def remember(upload_id: str) -> None:
+    def save_upload_id(upload_id: str) -> None:
         journal.put(order, replace(entry, upload_id=upload_id))
 
     path = Path(entry.source)
-    tell = _upload_progress(path, say)
-    upload_id = upload(client.connection, path, entry.upload_id, remember, tell)
+    on_progress = _upload_progress(path, write_line)
+    upload_id = upload(client.connection, path, entry.upload_id, save_upload_id, on_progress)
     return replace(entry, upload_id=upload_id)
 
 
-def _upload_progress(path: Path, say: Say) -> Callable[[int], None]:
-    return lambda percent: say(f"uploading {path.name}: {percent} %")
+def _upload_progress(path: Path, write_line: WriteLine) -> Callable[[int], None]:
+    return lambda percent: write_line(f"uploading {path.name}: {percent} %")
 
 
 def is_link(source: str) -> bool:
@@ -154,7 +172,7 @@ def follow(
     client: Client,
     jobs: Sequence[Job],
     folder: Path | None,
-    say: Say,
+    write_line: WriteLine,
     *,
     is_plan: bool = False,
 ) -> None:
@@ -170,7 +188,7 @@ def follow(
                 _advance(client, job, folder, is_plan=is_plan)
             except IdrlError as error:
                 job.error = error
-        say(_progress(jobs))
+        write_line(_progress(jobs))
         pending = [job for job in pending if job.status not in last and job.error is None]
         if pending:
             time.sleep(_POLL_S)

@@ -35,8 +35,8 @@ def as_json(document: object) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def say(line: str) -> None:
-    """Tell a person something."""
+def write_line(line: str) -> None:
+    """Write a line to standard error, for a person."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -53,7 +53,7 @@ class Progress:
         if sys.stderr.isatty():
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
         else:
-            say(line)
+            write_line(line)
 
     def end(self) -> None:
         """Leave the last line where it is."""
@@ -139,13 +139,13 @@ def jobs(rows: Sequence[Job]) -> None:
         for line in paths or ([job.task_id] if job.task_id and not job.error else []):
             print(line)
         if job.error:
-            say(f"idrl: {job.error}")
+            write_line(f"idrl: {job.error}")
 
 
 def error(fault: IdrlError, *, is_json: bool, about: str | None = None) -> None:
-    """Say what went wrong, in one line."""
+    """Write what went wrong, in one line."""
     sentence = f"{about}: {fault}" if about else str(fault)
     if is_json:
-        say(json.dumps({"error": sentence, "exit_code": fault.exit_code}))
+        write_line(json.dumps({"error": sentence, "exit_code": fault.exit_code}))
     else:
-        say(f"idrl: {sentence}")
+        write_line(f"idrl: {sentence}")

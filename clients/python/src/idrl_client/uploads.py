@@ -13,21 +13,21 @@ _PIECE_BYTES = 8 * 1024 * 1024
 _TUS = {"Tus-Resumable": "1.0.0"}
 # Consecutive attempts without a byte transferred.
 _ATTEMPTS = 5
-Remember = Callable[[str], None]
-Tell = Callable[[int], None]
+SaveUploadId = Callable[[str], None]
+OnProgress = Callable[[int], None]
 
 
 def upload(
     connection: Connection,
     path: Path,
     begun: str | None,
-    remember: Remember | None = None,
-    tell: Tell | None = None,
+    save_upload_id: SaveUploadId | None = None,
+    on_progress: OnProgress | None = None,
 ) -> str:
     """Have the whole file at the system and return the upload's id; raise a kind of IdrlError.
 
-    `begun` is the id of an upload that an earlier process began; `remember` gets that of a new one
-    before the first byte is sent, and `tell` the percentage that has arrived, again and again.
+    `begun` is the id of an upload that an earlier process began; `save_upload_id` gets that of a new one
+    before the first byte is sent, and `on_progress` the percentage that has arrived, again and again.
     """
     try:
         size_bytes = path.stat().st_size
@@ -38,9 +38,9 @@ def upload(
     upload_id = begun if begun and _offset(connection, begun) is not None else None
     if upload_id is None:
         upload_id = _create(connection, path, size_bytes)
-        if remember:
-            remember(upload_id)
-    _send_all(connection, path, upload_id, size_bytes, tell or (lambda _: None))
+        if save_upload_id:
+            save_upload_id(upload_id)
+    _send_all(connection, path, upload_id, size_bytes, on_progress or (lambda _: None))
     return upload_id
 
 
@@ -54,12 +54,12 @@ def _create(connection: Connection, path: Path, size_bytes: int) -> str:
 
 
 def _send_all(
-    connection: Connection, path: Path, upload_id: str, size_bytes: int, tell: Tell
+    connection: Connection, path: Path, upload_id: str, size_bytes: int, on_progress: OnProgress
 ) -> None:
     failures, fault = 0, None
     offset = _offset(connection, upload_id) or 0
     while offset < size_bytes:
-        tell(100 * offset // size_bytes)
+        on_progress(100 * offset // size_bytes)
         try:
             _send_piece(connection, path, upload_id, offset)
         except (Refused, Unreachable) as error:

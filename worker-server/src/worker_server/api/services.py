@@ -202,7 +202,7 @@ def note_lost_clip(clip: Clip) -> Exception:
 
 def note_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool:
     """Note that a clip's file is gone; True: it is rendered again."""
-    is_rendered_again = reviving.lose_clip(task_id, number, path)
+    is_rendered_again = reviving.mark_clip_lost(task_id, number, path)
     if is_rendered_again:
         wakeups.send_later(wakeups.RENDER)
     return is_rendered_again

@@ -209,8 +209,8 @@ def _where_clause(shape: _Shape) -> str:
     ]
     if "cursor_time" in shape.conditions:
         cursor = f"(${_number(shape, 'cursor_time')}, ${_number(shape, 'cursor_id')})"
-        is_behind = "<" if shape.newest_first else ">"
-        conditions.append(f"(tasks.created_at, tasks.id) {is_behind} {cursor}")
+        comparison = "<" if shape.newest_first else ">"
+        conditions.append(f"(tasks.created_at, tasks.id) {comparison} {cursor}")
     return " AND ".join(conditions)
 
 

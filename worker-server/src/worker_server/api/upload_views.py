@@ -92,7 +92,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
 def _add_hooks(routes: Blueprint) -> None:
     @routes.before_request
-    def take_large_and_slow_bodies() -> None:
+    def allow_large_bodies() -> None:
         request.max_content_length = current().fetch_max_bytes
         request.environ[DRAIN_AFTERWARDS] = True
 

@@ -143,11 +143,11 @@ def _split(url: str) -> tuple[str, str, int]:
     if not host or "\\" in parts.netloc:
         raise UrlRefused(FailureCode.URL_INVALID, "The URL has no host.")
     # Full-width digits and other look-alikes: the stricter parser would call them invalid.
-    _check_lookalikes(host)
+    _check_confusables(host)
     return parts.scheme, host, SCHEMES[parts.scheme] if port is None else port
 
 
-def _check_lookalikes(host: str) -> None:
+def _check_confusables(host: str) -> None:
     try:
         mapped = idna.uts46_remap(host)
     except idna.IDNAError:

@@ -12,7 +12,7 @@ from pathlib import Path
 def scratch_folder(root: Path) -> Iterator[Path]:
     """Make a folder below `root` for the block, and remove those of dead processes."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _remove_left_behind(root)
+    _remove_leftovers(root)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.", dir=root))
     try:
         yield folder
@@ -20,7 +20,7 @@ def scratch_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_left_behind(root: Path) -> None:
+def _remove_leftovers(root: Path) -> None:
     for entry in os.scandir(root):
         pid = entry.name.partition(".")[0]
         if pid.isdigit() and not _is_alive(int(pid)):

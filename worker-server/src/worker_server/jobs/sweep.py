@@ -110,14 +110,14 @@ def remove_strays(settings: Settings, clock: SweepClock) -> None:
     """Once an hour, request the removal of late files of lost workers and of orphan folders."""
     if not clock.strays_are_due(_STRAYS_EVERY_S) or not storage.is_mounted(settings.remote_folder):
         return
-    settled = time.time() - _STRAY_AGE_S
+    modified_before = time.time() - _STRAY_AGE_S
     folders = [
         (task_id, at)
         for task_id, at in storage.task_folders(settings.remote_folder)
-        if at < settled
+        if at < modified_before
     ]
     for start in range(0, len(folders), _BATCH_SIZE):
-        _request_strays(folders[start : start + _BATCH_SIZE], settled - 2 * _STRAYS_EVERY_S)
+        _request_strays(folders[start : start + _BATCH_SIZE], modified_before - 2 * _STRAYS_EVERY_S)
     clock.strays_removed_at = time.monotonic()
 
 

@@ -23,7 +23,7 @@ def send_due(sender: Sender, should_stop: Callable[[], bool], lease_s: float = L
             outcome = attempt(sender, delivery, should_stop)
         except Stopped:  # its lease expires, and another sender claims the delivery
             break
-        webhooks.settle(delivery, outcome)
+        webhooks.record_attempt(delivery, outcome)
     return attempted
 
 

@@ -133,11 +133,13 @@ def trim_events() -> None:
     Events of a task that is being deleted just now are left to the deletion.
     """
     newest = func.row_number().over(partition_by=TaskEvent.task_id, order_by=TaskEvent.id.desc())
-    crowded = (
+    tasks_over_limit = (
         select(TaskEvent.task_id).group_by(TaskEvent.task_id).having(func.count() > MAX_EVENTS)
     )
     ranked = (
-        select(TaskEvent.id, newest.label("rank")).where(TaskEvent.task_id.in_(crowded)).subquery()
+        select(TaskEvent.id, newest.label("rank"))
+        .where(TaskEvent.task_id.in_(tasks_over_limit))
+        .subquery()
     )
     with transaction() as session:
         beyond = select(ranked.c.id).where(ranked.c.rank > MAX_EVENTS)

@@ -164,7 +164,7 @@ def fail(
         if status not in WORKED_ON:
             _requeue(session, lease, status)
         elif pause is not None:
-            _try_again(session, lease, failure, history.failures, pause)
+            _schedule_retry(session, lease, failure, history.failures, pause)
         else:
             _give_up(session, lease, failure, history.failures)
         return True
@@ -215,7 +215,7 @@ def _requeue(session: ScopedSession, lease: Lease, task_status: TaskStatus | Non
     session.execute(update(_model(lease)).where(*_is_leased(lease)).values(values))
 
 
-def _try_again(
+def _schedule_retry(
     session: ScopedSession, lease: Lease, failure: WorkFailed, failures: int, pause: float
 ) -> None:
     is_task = isinstance(lease, TaskLease)

@@ -54,7 +54,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
         return True
 
 
-def lose_clip(task_id: uuid.UUID, number: int, path: str) -> bool:
+def mark_clip_lost(task_id: uuid.UUID, number: int, path: str) -> bool:
     """Note that the clip's file is gone.
 
     True: it is rendered again, since the source is there or being fetched; False: it is lost.

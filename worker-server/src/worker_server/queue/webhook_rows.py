@@ -154,13 +154,13 @@ def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webh
 def end_deliveries_of_disabled() -> None:
     """Mark as failed what was added for a webhook while it was being disabled.
 
-    `settle` fails those it sees; a transaction that commits later may still add some.
+    `record_attempt` fails those it sees; a transaction that commits later may still add some.
     """
     disabled = select(Webhook.id).where(Webhook.disabled_at.is_not(None))
-    stranded = select(WebhookDelivery.id).where(
+    waiting_ids = select(WebhookDelivery.id).where(
         WebhookDelivery.status == DeliveryStatus.WAITING, WebhookDelivery.webhook_id.in_(disabled)
     )
-    free = stranded.with_for_update(skip_locked=True)
+    free = waiting_ids.with_for_update(skip_locked=True)
     with transaction() as session:
         statement = update(WebhookDelivery).where(WebhookDelivery.id.in_(free))
         session.execute(statement.values(GIVEN_UP))

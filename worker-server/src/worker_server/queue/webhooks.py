@@ -158,7 +158,7 @@ def store_payload(delivery: Delivery, payload: str) -> str:
 
 
 @persistently
-def settle(delivery: Delivery, outcome: Outcome) -> None:
+def record_attempt(delivery: Delivery, outcome: Outcome) -> None:
     """Note how the attempt has ended, unless another one has begun since.
 
     The webhook's row is locked first and its deliveries after it, as its deletion locks them.
@@ -167,17 +167,17 @@ def settle(delivery: Delivery, outcome: Outcome) -> None:
         WebhookDelivery.id == delivery.id,
         WebhookDelivery.attempted_at == delivery.attempted_at,
     )
-    unsettled = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
+    waiting_attempt = (*where, WebhookDelivery.status == DeliveryStatus.WAITING)
     with transaction() as session:
         row = select(Webhook.id).where(Webhook.id == delivery.webhook_id)
         session.execute(row.with_for_update(key_share=True))
         columns = select(WebhookDelivery.webhook_id, WebhookDelivery.attempt)
-        attempted = session.execute(columns.where(*unsettled).with_for_update()).one_or_none()
+        attempted = session.execute(columns.where(*waiting_attempt).with_for_update()).one_or_none()
         if attempted is not None:
             webhook_id, number = attempted
             # 0 after a concurrent "send again", which restarts the count of attempts.
             after = _values_after(number or 1, outcome)
-            session.execute(update(WebhookDelivery).where(*unsettled).values(after))
+            session.execute(update(WebhookDelivery).where(*waiting_attempt).values(after))
             result = _RESULTS[after.get("status", DeliveryStatus.WAITING)]
             totals.add(session, (totals.WEBHOOK_ATTEMPTS, (result,), 1))
             values: Values = {"busy_until": None}

@@ -55,10 +55,10 @@ def find_timeline(
 ) -> Timeline:
     """Return where the time stamps of a stream are discontinuous.
 
-    `times` may go back by less than `tolerance` ticks for good reasons (pictures out of order, jitter);
-    a step of more than `max_gap` ticks ahead is a discontinuity, not a pause. Steps below
-    `min_step` ticks in a row are those of a stalled clock: muxers write such where stamps
-    went back.
+    `times` may go back by less than `tolerance` ticks for good reasons (pictures out of order,
+    jitter); a step of more than `max_gap` ticks ahead is a discontinuity, not a pause. Steps below
+    `min_step` ticks in a row are those of a stalled clock: muxers write such where stamps went
+    back.
     """
     step = typical_step(times, min_step)
     discontinuities: list[Discontinuity] = []

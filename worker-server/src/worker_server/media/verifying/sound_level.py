@@ -79,8 +79,8 @@ def _samples(
 ) -> "array[float]":
     """Return the samples of all channels in a time range, interleaved, up to 12 kHz.
 
-    The time range begins and ends on a sample: frames of source and clip have different lengths, and
-    with whole frames a beep may be in one time range and not in the other.
+    The range begins and ends on a sample: frames of source and clip have different lengths, and
+    with whole frames a beep may be in one range and not in the other.
     """
     run = array("f")
     for at_s, samples, channels in _sounds(container, index, start_s, length_s):
