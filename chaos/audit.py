@@ -66,8 +66,8 @@ class Findings:
         default_factory=lambda: {name: [] for name in COLUMNS},
     )
 
-    def add(self, column: str, sentence: str) -> None:
-        self.columns[column].append(sentence)
+    def add(self, column: str, message: str) -> None:
+        self.columns[column].append(message)
 
     def counts(self) -> dict[str, int]:
         return {name: len(entries) for name, entries in self.columns.items()}
@@ -84,10 +84,10 @@ def audit(
     for submission in history.submissions:
         caller = callers[submission.account]
         _audit_submission(findings, submission, caller, target.receiver)
-    for sentence in target.receiver.forged:
-        findings.add("doubled", sentence)
-    for sentence in history.losses:
-        findings.add("lost", sentence)
+    for message in target.receiver.forged:
+        findings.add("doubled", message)
+    for message in history.losses:
+        findings.add("lost", message)
     _audit_rows(findings, target)
     _audit_files(findings, target)
     _audit_brands(findings, target)

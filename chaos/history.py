@@ -68,10 +68,10 @@ class History:
         with self._lock:
             self.submissions.append(submission)
 
-    def note_loss(self, sentence: str) -> None:
+    def note_loss(self, message: str) -> None:
         """Record something that the system has confirmed and does not have any more."""
         with self._lock:
-            self.losses.append(sentence)
+            self.losses.append(message)
 
     def slow_answers(self, limit_s: float) -> list[Call]:
         return [call for call in self.calls if call.elapsed_s > limit_s]

@@ -165,14 +165,14 @@ def test_unusable_certificate_is_refused_before_the_start(
     installation: Installation, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     chain, key = map(str, certificate)
-    for given, sentence in (
+    for given, message in (
         ({"TLS_CERT": chain}, "belong together"),
         ({"TLS_KEY": key}, "belong together"),
         ({"TLS_CERT": chain, "TLS_KEY": str(tmp_path / "none")}, "TLS_KEY names"),
         ({"TLS_CERT": str(tmp_path), "TLS_KEY": key}, "TLS_CERT names"),
         ({"TLS_CERT": key, "TLS_KEY": chain}, "no certificate and its key"),
     ):
-        with pytest.raises(HomeUnusable, match=sentence):
+        with pytest.raises(HomeUnusable, match=message):
             config.write_nginx(replace(installation, environment=given))
 
 

@@ -21,7 +21,7 @@ from idrl_testing import site as web_site
 LIMIT_S = 3.0
 
 
-def sentence(command: list[str], environment: Mapping[str, str]) -> str:
+def message(command: list[str], environment: Mapping[str, str]) -> str:
     """Run a command that must fail soon, and return the one line that it prints."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
@@ -42,7 +42,7 @@ def sentence(command: list[str], environment: Mapping[str, str]) -> str:
 
 
 def idrl(*arguments: str, **environment: str) -> str:
-    return sentence([sys.executable, "-m", "idrl_local", *arguments], environment)
+    return message([sys.executable, "-m", "idrl_local", *arguments], environment)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_read_only_home_is_named(tmp_path: Path) -> None:
     script = f'mount -t tmpfs -o ro tmpfs {tmp_path}; exec "$@"'
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     command = [*unshare, "sh", "-c", script, "sh", sys.executable, "-m", "idrl_local", "up"]
-    line = sentence(command, {"IDRL_HOME": f"{tmp_path}/home"})
+    line = message(command, {"IDRL_HOME": f"{tmp_path}/home"})
     assert line.endswith("set IDRL_HOME to a folder that you may write to")
     assert "Read-only file system" in line
 
@@ -123,7 +123,7 @@ def test_up_names_the_port_that_another_program_has(tmp_path: Path) -> None:
 def test_user_namespace_without_the_user_is_named(tmp_path: Path) -> None:
     command = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "idrl_local", "up"]
     port = str(servers.free_port() % 40000 + 2000)
-    line = sentence(command, {"IDRL_HOME": str(tmp_path / "home"), "PORT": port})
+    line = message(command, {"IDRL_HOME": str(tmp_path / "home"), "PORT": port})
     assert line.startswith("RUN_AS=nobody: this user namespace has no uid")
     assert "outside of the namespace" in line
 
@@ -136,7 +136,7 @@ def test_full_disk_is_named(tmp_path: Path, left_kib: int) -> None:
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     command = [sys.executable, "-m", "idrl_local", "up"]
     port = str(servers.free_port() % 40000 + 2000)
-    line = sentence(
+    line = message(
         [*unshare, "sh", "-c", script, "sh", *command],
         {"IDRL_HOME": f"{tmp_path}/home", "PORT": port},
     )
@@ -242,7 +242,7 @@ def test_system_of_another_user_is_named(tmp_path: Path, words: str) -> None:
         os.chown(tmp_path / "home" / folder, 1, 1)
         (tmp_path / "home" / folder).chmod(0o700)
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=0", sys.executable]
-    line = sentence(
+    line = message(
         [*command, "-m", "idrl_local", *words.split()], {"IDRL_HOME": str(tmp_path / "home")}
     )
     assert line.endswith("is closed to you: be the user who started the system, or root")
@@ -293,7 +293,7 @@ def test_setup_names_a_python_that_is_too_old_or_missing(
     tmp_path: Path, is_there: bool, expected: str
 ) -> None:
     python = str(old_python(tmp_path)) if is_there else "/nowhere/python3"
-    line = sentence(["local/make_venv.sh", python, str(tmp_path / "venv")], {})
+    line = message(["local/make_venv.sh", python, str(tmp_path / "venv")], {})
     assert line.startswith("idrl needs Python 3.11 or newer")
     assert expected in line
     assert line.endswith("make setup PYTHON=python3.12")

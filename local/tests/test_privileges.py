@@ -167,10 +167,10 @@ def test_closed_folder_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("root", "this is root"), ("idrl-nobody-has-it", "no such user")]
+    ("name", "message"), [("root", "this is root"), ("idrl-nobody-has-it", "no such user")]
 )
-def test_run_as_names_a_user_without_privileges(name: str, sentence: str) -> None:
-    with pytest.raises(HomeUnusable, match=sentence):
+def test_run_as_names_a_user_without_privileges(name: str, message: str) -> None:
+    with pytest.raises(HomeUnusable, match=message):
         privileges.user_of({"RUN_AS": name})
 
 

@@ -61,7 +61,7 @@ def test_operators_add_list_and_disable_accounts(make_app: MakeApp, auth: AuthAc
 def test_operators_mistakes_are_answered_with_a_sentence(make_app: MakeApp) -> None:
     run = make_app().test_cli_runner().invoke
     run(args=["users", "add", "ada", "ada@example.com"])
-    for arguments, sentence in (
+    for arguments, message in (
         (["add", "ADA", "x@example.com"], "This username is taken."),
         (["add", "ad\u0007a", "x@example.com"], "username: Must not contain"),
         (["add", "bob", "no address"], "email: Must be an email address."),
@@ -71,7 +71,7 @@ def test_operators_mistakes_are_answered_with_a_sentence(make_app: MakeApp) -> N
     ):
         result = run(args=["users", *arguments])
         assert result.exit_code != 0
-        assert sentence in result.output
+        assert message in result.output
 
 
 def test_refused_log_in_names_the_account_without_its_email(

@@ -1,4 +1,4 @@
-"""The page has the same words in each language, and a sentence for every code of the API."""
+"""The page has the same words in each language, and a message for every code of the API."""
 
 import json
 from pathlib import Path

@@ -31,7 +31,7 @@ _CODES = {
 }
 # Statuses that HTTP itself does not have: tus 1.0, extension "checksum".
 _TITLES = {460: "Checksum Mismatch"}
-_SENTENCES = {
+_MESSAGES = {
     404: "There is nothing at this address.",
     413: "The body is larger than this call takes.",
     500: "Something went wrong on our side; the request id helps us to find it.",
@@ -58,7 +58,7 @@ class Problem(Exception):
 
 
 # The answer that an exception of a service becomes: its status and code, with the exception's own
-# text as the sentence; or a function that returns the whole problem.
+# text as the detail; or a function that returns the whole problem.
 ProblemMap = Mapping[type[Exception], tuple[int, str] | Callable[[Any], Problem]]
 
 
@@ -106,9 +106,9 @@ def _from_http(error: HTTPException) -> BaseResponse:
     status = error.code or 500
     if status < 400:  # a redirect is an HTTPException too
         return error.get_response()
-    sentence = _SENTENCES.get(status, error.description or HTTPStatus(status).phrase)
+    text = _MESSAGES.get(status, error.description or HTTPStatus(status).phrase)
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
-    return respond(Problem(status, _CODES.get(status, "bad_request"), sentence, headers=headers))
+    return respond(Problem(status, _CODES.get(status, "bad_request"), text, headers=headers))
 
 
 def _database_unavailable(error: Exception) -> Response:
@@ -122,7 +122,7 @@ def _database_error(error: DBAPIError) -> Response:
     if is_outage(error):
         return _database_unavailable(error)
     current_app.logger.error("database error", exc_info=error)
-    return respond(Problem(500, _CODES[500], _SENTENCES[500]))
+    return respond(Problem(500, _CODES[500], _MESSAGES[500]))
 
 
 def _handler(

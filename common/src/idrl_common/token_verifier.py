@@ -158,6 +158,6 @@ def _token_error(error: jwt.PyJWTError) -> TokenInvalid:
     return TokenExpired() if isinstance(error, jwt.ExpiredSignatureError) else TokenInvalid()
 
 
-def _unauthorized(code: str, sentence: str, challenge: str) -> Problem:
+def _unauthorized(code: str, message: str, challenge: str) -> Problem:
     value = f'Bearer error="{challenge}"' if challenge else "Bearer"
-    return Problem(401, code, sentence, headers={"WWW-Authenticate": value})
+    return Problem(401, code, message, headers={"WWW-Authenticate": value})

@@ -118,8 +118,8 @@ def parse_body(model: type[Model]) -> Model:
 
 def parse_form(model: type[Model]) -> Model:
     """Return the fields besides the files of a multipart body; raise a 400 Problem invalid_body."""
-    sentence = "The form has fields that are missing or wrong."
-    return _validate(model, request.form.to_dict(), "invalid_body", sentence)
+    detail = "The form has fields that are missing or wrong."
+    return _validate(model, request.form.to_dict(), "invalid_body", detail)
 
 
 def parse_query(model: type[Model]) -> Model:
@@ -152,9 +152,9 @@ def validate_each(
 
 def validate_field(model: type[Model], value: Mapping[str, object], field: str) -> Model:
     """Validate a merged value as `model`; raise a 400 Problem whose errors are below `field`."""
-    sentence = "The body has fields that are missing or wrong."
+    detail = "The body has fields that are missing or wrong."
     try:
-        return _validate(model, value, "invalid_body", sentence)
+        return _validate(model, value, "invalid_body", detail)
     except Problem as problem:
         for error in problem.errors:
             name = error["field"]
@@ -162,13 +162,13 @@ def validate_field(model: type[Model], value: Mapping[str, object], field: str) 
         raise
 
 
-def _validate(model: type[Model], data: Mapping[str, object], code: str, sentence: str) -> Model:
+def _validate(model: type[Model], data: Mapping[str, object], code: str, detail: str) -> Model:
     try:
         # The context lets a validator compare two fields even when the other one is wrong.
         return model.model_validate(data, context=data)
     except ValidationError as error:
         errors = _field_errors(error, _MAX_DESCRIBED_ERRORS)
-        raise Problem(400, code, sentence, errors=errors) from error
+        raise Problem(400, code, detail, errors=errors) from error
 
 
 def _field_errors(error: ValidationError, max_described: int) -> list[FieldError]:

@@ -20,7 +20,7 @@ _DOWN = 3
 _RELOADED = ("web", "tasks", "nginx")
 _RESTARTED = ("web", "tasks")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_DISK_FULL_SENTENCE = (
+_DISK_FULL_MESSAGE = (
     "no space is left on the disk of IDRL_HOME: make room, or set IDRL_HOME to a folder elsewhere"
 )
 _NEXT_STEPS = """\
@@ -51,10 +51,10 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        sentence = _sentence_about(error)
-        if sentence is None:
+        message = _message_about(error)
+        if message is None:
             raise
-        _write_error(HomeUnusable(sentence), arguments)
+        _write_error(HomeUnusable(message), arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     return 1
@@ -107,10 +107,10 @@ def _add_demo_options(demo: argparse.ArgumentParser) -> None:
     )
 
 
-def _sentence_about(error: OSError) -> str | None:
+def _message_about(error: OSError) -> str | None:
     """Return what the caller can do about an error of the home's files."""
     if error.errno in _DISK_FULL:
-        return _DISK_FULL_SENTENCE
+        return _DISK_FULL_MESSAGE
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename} is closed to you: be the user who started the system, or root"
     return None
@@ -152,8 +152,8 @@ def _up(arguments: argparse.Namespace) -> int:
         _write_error(error, arguments)
         return 1
     print(_NEXT_STEPS.format(url=installation.url, sample=installation.sample_url, home=home.root))
-    if sentence := privileges.warning(home):
-        _print(sentence)
+    if message := privileges.warning(home):
+        _print(message)
     _warn_of_certificate(home)
     return 0
 

@@ -28,7 +28,7 @@ class DemoOptions:
     at: str | None = None
 
     def check(self, environment: Mapping[str, str]) -> None:
-        """Raise HomeUnusable, with a sentence, for errors that show before anything starts."""
+        """Raise HomeUnusable for errors that show before anything starts."""
         if self.at and not self.url:
             raise HomeUnusable(
                 "a system elsewhere cannot reach a file of this machine:"

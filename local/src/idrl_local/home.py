@@ -166,11 +166,11 @@ class Home:
     def exclusively(self, write_line: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         """Let only one command at a time start or stop this installation.
 
-        `write_line` gets a sentence where another one has to end first.
+        `write_line` gets a message where another one has to end first.
         """
         self.create()
-        sentence = f"waiting for another `make up` or `make down` of {self.root} to end"
-        with self.lock("command").hold(lambda: write_line(sentence)):
+        message = f"waiting for another `make up` or `make down` of {self.root} to end"
+        with self.lock("command").hold(lambda: write_line(message)):
             yield
 
     def secrets(self) -> Secrets:

@@ -134,7 +134,7 @@ def closed_path(home: Home, user: pwd.struct_passwd) -> Path | None:
 
 
 def warning(home: Home) -> str | None:
-    """Return the sentence about the capability that this process kept; None where it has none."""
+    """Return the message about the capability that this process kept; None where it has none."""
     if is_root() or not _capabilities():
         return None
     user = pwd.getpwuid(os.geteuid())

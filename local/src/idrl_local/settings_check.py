@@ -47,13 +47,13 @@ def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def check(installation: Installation) -> None:
-    """Raise HomeUnusable, with one sentence for each wrong setting, before anything starts."""
+    """Raise HomeUnusable, with one message for each wrong setting, before anything starts."""
     host_of(installation.environment)
     start_timeout_s(installation.environment)
     wrong = [
-        sentence
+        message
         for name, settings in _APPS.items()
-        for sentence in _invalid(settings, _variables(installation, name))
+        for message in _invalid(settings, _variables(installation, name))
     ]
     wrong += _invalid_limits(installation.environment)
     wrong += _full_disk(installation.home)
@@ -107,7 +107,7 @@ def _variables(installation: Installation, program_name: str) -> dict[str, str]:
 
 
 def _invalid(settings: type[BaseSettings], variables: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each variable that the app would refuse."""
+    """Return a message for each variable that the app would refuse."""
     names = variables_of(settings)
     values: dict[str, Any] = {
         name.lower(): variables[name] for name in names if variables.get(name)
@@ -143,11 +143,11 @@ def _full_disk(home: Home) -> list[str]:
     free_bytes = shutil.disk_usage(home.root).free
     if free_bytes >= _NEEDED_BYTES:
         return []
-    sentence = (
+    message = (
         f"{home.root} has {free_bytes >> 20} MiB of free space, and the start needs"
         f" {_NEEDED_BYTES >> 20}: make room, or set IDRL_HOME to a folder elsewhere"
     )
-    return [sentence]
+    return [message]
 
 
 def _unusable_ffmpeg() -> list[str]:

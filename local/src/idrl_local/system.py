@@ -34,8 +34,9 @@ def up(
 ) -> Installation:
     """Start what is not running and return when the system takes work. Safe to run twice.
 
-    `write_line` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program that
-    ends stops a system that this call started; a program that is late leaves the others running.
+    `write_line` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program
+    that ends stops a system that this call started; a program that is late leaves the others
+    running.
     Called by root, it has a command start the system as an unprivileged user.
     """
     if privileges.is_root():
@@ -99,7 +100,7 @@ def _tee(lines: Iterable[str], notes: deque[str]) -> Iterator[str]:
 
 
 def _first_error(lines: Iterable[str], write_line: WriteLine) -> Exception | None:
-    """Hand lines on to `write_line` up to the one that names an error, whose message is all the rest."""
+    """Pass on lines up to the one that names an error, whose message is all the rest."""
     kinds: dict[str, type[Exception]] = {
         kind.__name__: kind for kind in (SystemFailed, HomeUnusable, PortTaken)
     }

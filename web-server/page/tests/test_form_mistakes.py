@@ -43,7 +43,7 @@ def test_refused_link_far_down_is_shown(visitor: Visitor, video_url: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("field", "text", "sentence"),
+    ("field", "text", "message"),
     [
         ("start_s", "one minute", "Write the time as 1:05"),
         ("end_s", "1:xx", "Write the time as 1:05"),
@@ -53,7 +53,7 @@ def test_refused_link_far_down_is_shown(visitor: Visitor, video_url: str) -> Non
     ],
 )
 def test_mistyped_option_is_refused_at_its_field(
-    visitor: Visitor, video_url: str, field: str, text: str, sentence: str | None
+    visitor: Visitor, video_url: str, field: str, text: str, message: str | None
 ) -> None:
     page = visitor.page
     page.fill("#links", video_url)
@@ -61,10 +61,10 @@ def test_mistyped_option_is_refused_at_its_field(
     page.fill(f"#{field}", text)
     page.locator("summary").click()  # folded away again
     page.locator("form button.primary").click()
-    if sentence is None:
+    if message is None:
         page.wait_for_url("**/#/task/*")
         return
-    page.locator(f"#{field}-error", has_text=sentence).wait_for()
+    page.locator(f"#{field}-error", has_text=message).wait_for()
     mistyped = page.locator(f"#{field}")
     expect(mistyped).to_be_focused()
     expect(mistyped).to_have_attribute("aria-invalid", "true")

@@ -78,8 +78,8 @@ def _known_email(value: str) -> str:
 
 def _new_password(value: str) -> str:
     broken = [
-        PydanticCustomError(code, sentence)
-        for code, sentence, holds in _PASSWORD_RULES
+        PydanticCustomError(code, message)
+        for code, message, holds in _PASSWORD_RULES
         if not holds(value)
     ]
     if broken:

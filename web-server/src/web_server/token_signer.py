@@ -65,11 +65,11 @@ class TokenSigner:
 
 def load_private_key(pem: str) -> Ed25519PrivateKey:
     """Return the key; raise ValueError when it is not Ed25519."""
-    sentence = "JWT_PRIVATE_KEY must hold one unencrypted Ed25519 private key in PEM form"
+    message = "JWT_PRIVATE_KEY must hold one unencrypted Ed25519 private key in PEM form"
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError(sentence) from error
+        raise ValueError(message) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(sentence)  # noqa: TRY004 # a wrong value of the setting
+        raise ValueError(message)  # noqa: TRY004 # a wrong value of the setting
     return key

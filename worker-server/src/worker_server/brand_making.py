@@ -89,14 +89,14 @@ def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
 
 
 @contextmanager
-def _failure_as_busy(sentence: str) -> Iterator[None]:
+def _failure_as_busy(message: str) -> Iterator[None]:
     """Raise BrandsBusy where the machine is too slow; a crash is passed on."""
     try:
         yield
     except MediaProcessCrashed:
         raise
     except WorkFailed as error:
-        raise BrandsBusy(sentence) from error
+        raise BrandsBusy(message) from error
 
 
 @contextmanager

@@ -101,11 +101,11 @@ class Settings(AppSettings):
     @model_validator(mode="after")
     def _check_lease_exceeds_heartbeat(self) -> Self:
         if self.heartbeat_s > self.lease_s / 2:
-            sentence = (
+            message = (
                 f"HEARTBEAT_S ({self.heartbeat_s:g}) must be at most"
                 f" half of LEASE_S ({self.lease_s:g})"
             )
-            raise PydanticCustomError("settings_contradict", "{sentence}", {"sentence": sentence})
+            raise PydanticCustomError("settings_contradict", "{sentence}", {"sentence": message})
         return self
 
     @model_validator(mode="after")
@@ -114,9 +114,9 @@ class Settings(AppSettings):
             try:
                 EgressRules(**{name.split("_")[1]: getattr(self, name)})
             except ValueError as error:
-                sentence = f"{name.upper()} has an entry that it does not take: {error}"
+                message = f"{name.upper()} has an entry that it does not take: {error}"
                 raise PydanticCustomError(
-                    "not_a_host", "{sentence}", {"sentence": sentence}
+                    "not_a_host", "{sentence}", {"sentence": message}
                 ) from None
         return self
 

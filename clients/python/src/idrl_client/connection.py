@@ -1,4 +1,4 @@
-"""HTTP calls to one system, repeated where it is busy or restarting, with errors as sentences."""
+"""HTTP calls to one system, repeated where it is busy or restarting, with errors for people."""
 
 import time
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ class Connection:
             except requests.RequestException as error:
                 can_wait = self._has_answered and is_repeatable
                 if not can_wait or time.monotonic() + pause_s > deadline:
-                    raise Unreachable(_connection_sentence(self.base_url, error)) from error
+                    raise Unreachable(_connection_message(self.base_url, error)) from error
                 wait_s = pause_s
             else:
                 if answer.ok:
@@ -155,16 +155,16 @@ def _error(answer: requests.Response) -> IdrlError:
     if "code" not in problem:
         return _not_idrl(answer)
     errors = [f"{each['field']}: {each['message']}" for each in problem.get("errors", [])]
-    sentence = f"{'; '.join([problem['detail'], *errors])} ({problem['code']})"
+    message = f"{'; '.join([problem['detail'], *errors])} ({problem['code']})"
     if problem["code"] == "bad_credentials":
-        return NotLoggedIn(sentence)
+        return NotLoggedIn(message)
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
-        return NotLoggedIn(f"{sentence}: make a key and log in with `idrl login`")
+        return NotLoggedIn(f"{message}: make a key and log in with `idrl login`")
     if answer.status_code == HTTPStatus.NOT_FOUND:
-        return NotFound(sentence)
+        return NotFound(message)
     if _is_busy(answer):
-        return Unreachable(sentence)
-    return Refused(sentence, problem["code"])
+        return Unreachable(message)
+    return Refused(message, problem["code"])
 
 
 def _not_idrl(answer: requests.Response) -> Unreachable:
@@ -178,7 +178,7 @@ def _no_address(base_url: str) -> str:
     return f"{base_url} is no address of a system: IDRL_URL=https://idrl.example.com"
 
 
-def _connection_sentence(base_url: str, error: requests.RequestException) -> str:
+def _connection_message(base_url: str, error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return (
             f"{base_url} has a certificate that this machine does not trust:"

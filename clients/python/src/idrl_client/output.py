@@ -144,8 +144,8 @@ def jobs(rows: Sequence[Job]) -> None:
 
 def error(fault: IdrlError, *, is_json: bool, about: str | None = None) -> None:
     """Write what went wrong, in one line."""
-    sentence = f"{about}: {fault}" if about else str(fault)
+    message = f"{about}: {fault}" if about else str(fault)
     if is_json:
-        write_line(json.dumps({"error": sentence, "exit_code": fault.exit_code}))
+        write_line(json.dumps({"error": message, "exit_code": fault.exit_code}))
     else:
-        write_line(f"idrl: {sentence}")
+        write_line(f"idrl: {message}")

@@ -26,8 +26,9 @@ def upload(
 ) -> str:
     """Have the whole file at the system and return the upload's id; raise a kind of IdrlError.
 
-    `begun` is the id of an upload that an earlier process began; `save_upload_id` gets that of a new one
-    before the first byte is sent, and `on_progress` the percentage that has arrived, again and again.
+    `begun` is the id of an upload that an earlier process began; `save_upload_id` gets that of a
+    new one before the first byte is sent, and `on_progress` the percentage that has arrived, again
+    and again.
     """
     try:
         size_bytes = path.stat().st_size

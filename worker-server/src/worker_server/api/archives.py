@@ -174,6 +174,6 @@ def _crc32_of(path: Path, deadline: float) -> int:
         while chunk := file.read(CHUNK_BYTES):
             checksum = crc32(chunk, checksum)
             if time.monotonic() > deadline:
-                sentence = "The ZIP is being prepared; try again."
-                raise Problem(503, "zip_not_ready", sentence, headers={"Retry-After": "1"})
+                message = "The ZIP is being prepared; try again."
+                raise Problem(503, "zip_not_ready", message, headers={"Retry-After": "1"})
     return checksum

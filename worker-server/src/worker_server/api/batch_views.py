@@ -128,8 +128,8 @@ def _submissions(body: NewBatch) -> list[Submission]:
     branded, without_brand = with_brands(caller().user_id, complete)
     errors += without_brand + upload_errors(caller().user_id, items)
     if errors:
-        sentence = "The batch has items that are wrong; none was accepted."
-        raise Problem(400, "invalid_batch", sentence, errors=_first_of_each(errors))
+        message = "The batch has items that are wrong; none was accepted."
+        raise Problem(400, "invalid_batch", message, errors=_first_of_each(errors))
     return [
         Submission(
             owner_id=caller().user_id,

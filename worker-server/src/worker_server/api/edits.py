@@ -70,8 +70,8 @@ def _check_begins(edit: Edit, duration_s: float) -> None:
         if start_s + _ROUNDING_S >= duration_s
     ]
     if errors:
-        sentence = "The edit asks for what the video does not have."
-        raise Problem(400, "invalid_body", sentence, errors=errors[:20])
+        message = "The edit asks for what the video does not have."
+        raise Problem(400, "invalid_body", message, errors=errors[:20])
 
 
 def _check_count(lengths_s: Sequence[float], part_s: float) -> None:

@@ -29,8 +29,8 @@ def checked_environ(
     """
     modified_at = None if modified_at_s is None else datetime.fromtimestamp(int(modified_at_s), UTC)
     if not _is_wanted(tag, modified_at):
-        sentence = "The file is not the one that the call's conditions name."
-        raise Problem(412, "precondition_failed", sentence)
+        message = "The file is not the one that the call's conditions name."
+        raise Problem(412, "precondition_failed", message)
     conditions = {"HTTP_IF_MATCH", "HTTP_IF_RANGE"}
     if _is_known(tag, modified_at) or not _range_counts(tag, modified_at):
         conditions.add("HTTP_RANGE")

@@ -42,8 +42,8 @@ def _split_statuses(value: object) -> tuple[str, ...]:
     names = str(value).split(",")
     known = tuple(status for status in TaskStatus if status in names)
     if len(known) < len(set(names)):
-        sentence = "Must be statuses of tasks, separated by commas."
-        raise PydanticCustomError("status_unknown", sentence)
+        message = "Must be statuses of tasks, separated by commas."
+        raise PydanticCustomError("status_unknown", message)
     return known
 
 
@@ -91,8 +91,8 @@ class NewTask(Body):
         if url is not _NOT_GIVEN and has_upload:
             raise PydanticCustomError("url_and_upload_id", "Give either url or upload_id.")
         if url == "":
-            sentence = "String should have at least 1 character"
-            raise PydanticCustomError("string_too_short", sentence)
+            message = "String should have at least 1 character"
+            raise PydanticCustomError("string_too_short", message)
         return "" if url is _NOT_GIVEN else url
 
     @property

@@ -42,16 +42,16 @@ def admit(share: ShareMonitor, size_bytes: int = 0) -> None:
     state = share.last()
     is_small = state.free_bytes is not None and state.free_bytes < size_bytes
     if is_small or isinstance(state.error, ShareFull):
-        sentence = "The storage is full; tasks are accepted again when there is space."
-        raise Problem(503, FailureCode.STORAGE_FULL, sentence, headers={"Retry-After": "60"})
+        message = "The storage is full; tasks are accepted again when there is space."
+        raise Problem(503, FailureCode.STORAGE_FULL, message, headers={"Retry-After": "60"})
 
 
 def admit_write(share: ShareMonitor, size_bytes: int = 0) -> None:
     """As `admit`, for a call that writes to the share itself: 503 at once while the share hangs."""
     admit(share, size_bytes)
     if share.hangs():
-        sentence = "The storage does not answer just now."
-        raise Problem(503, FailureCode.STORAGE_UNAVAILABLE, sentence)
+        message = "The storage does not answer just now."
+        raise Problem(503, FailureCode.STORAGE_UNAVAILABLE, message)
 
 
 def blocked_by(share: ShareMonitor) -> FailureCode | None:
@@ -196,8 +196,8 @@ def note_lost_clip(clip: Clip) -> Exception:
     """
     if note_lost_file(clip.task_id, clip.number, clip.path):
         return PartNotReady("The clip's file was lost and is being made again.")
-    sentence = "The clip's file was lost; POST /tasks/<id>/retry makes it again."
-    return Problem(410, FailureCode.CLIP_LOST, sentence)
+    message = "The clip's file was lost; POST /tasks/<id>/retry makes it again."
+    return Problem(410, FailureCode.CLIP_LOST, message)
 
 
 def note_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool:

@@ -44,8 +44,8 @@ class Checksum:
 def require_version() -> None:
     """Raise a 412 Problem unless the caller speaks this version."""
     if request.headers.get("Tus-Resumable") != VERSION:
-        sentence = f"Send the header Tus-Resumable: {VERSION}."
-        raise Problem(412, "tus_version", sentence, headers={"Tus-Version": VERSION})
+        message = f"Send the header Tus-Resumable: {VERSION}."
+        raise Problem(412, "tus_version", message, headers={"Tus-Version": VERSION})
 
 
 def require_body_type() -> None:
@@ -89,15 +89,15 @@ def checksum() -> Checksum | None:
         return None
     algorithm, _, value = header.partition(" ")
     if algorithm not in ALGORITHMS:
-        sentence = f"Upload-Checksum takes these algorithms: {', '.join(ALGORITHMS)}."
-        raise Problem(400, "checksum_algorithm", sentence)
+        message = f"Upload-Checksum takes these algorithms: {', '.join(ALGORITHMS)}."
+        raise Problem(400, "checksum_algorithm", message)
     try:
         digest = base64.b64decode(value, validate=True)
     except binascii.Error:
         digest = b""
     if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
-        sentence = "Upload-Checksum must be an algorithm, a space, and the digest in Base64."
-        raise Problem(400, "tus_header_invalid", sentence)
+        message = "Upload-Checksum must be an algorithm, a space, and the digest in Base64."
+        raise Problem(400, "tus_header_invalid", message)
     return Checksum(algorithm, digest)
 
 
@@ -108,8 +108,8 @@ def _file_name(value: bytes) -> str | None:
 
 
 def _bad_metadata() -> Problem:
-    sentence = (
+    message = (
         "Upload-Metadata must be pairs of a key and a Base64 value, separated by commas,"
         f" of at most {_MAX_METADATA_LENGTH} characters."
     )
-    return Problem(400, "tus_header_invalid", sentence)
+    return Problem(400, "tus_header_invalid", message)

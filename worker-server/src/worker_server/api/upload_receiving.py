@@ -138,16 +138,16 @@ def _check_offset(state: UploadState, offset_bytes: int, length: int | None) -> 
     if state.task_id is not None:
         raise uploads.UploadUsed("A task has this upload already.")
     if offset_bytes != state.offset_bytes:
-        sentence = f"The upload has {state.offset_bytes} bytes; go on from there."
-        raise Problem(409, "upload_offset", sentence, headers=here)
+        message = f"The upload has {state.offset_bytes} bytes; go on from there."
+        raise Problem(409, "upload_offset", message, headers=here)
     if length and offset_bytes + length > state.length_bytes:
         raise _too_many(state)
 
 
 def _too_many(state: UploadState) -> Problem:
-    sentence = f"The upload has {state.length_bytes} bytes in all; these are too many."
+    message = f"The upload has {state.length_bytes} bytes in all; these are too many."
     here = {"Upload-Offset": str(state.offset_bytes)}
-    return Problem(413, "upload_too_large", sentence, headers=here)
+    return Problem(413, "upload_too_large", message, headers=here)
 
 
 def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:
@@ -170,6 +170,6 @@ def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:
 
 def _storage_problem(error: OSError) -> Problem:
     if error.errno in storage.NO_SPACE:
-        sentence, wait = "The storage is full; go on when there is space.", "60"
-        return Problem(503, "storage_full", sentence, headers={"Retry-After": wait})
+        message, wait = "The storage is full; go on when there is space.", "60"
+        return Problem(503, "storage_full", message, headers={"Retry-After": wait})
     return Problem(503, "storage_unavailable", "The storage cannot be used just now.")

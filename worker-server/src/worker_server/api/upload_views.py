@@ -126,14 +126,14 @@ def _receive_first(state: UploadState, checksum: tus.Checksum | None) -> UploadS
 
 def _new_upload() -> NewUpload:
     if "Upload-Concat" in request.headers or "Upload-Defer-Length" in request.headers:
-        sentence = "Upload-Concat and Upload-Defer-Length are not supported; send Upload-Length."
-        raise Problem(400, "tus_header_invalid", sentence)
+        message = "Upload-Concat and Upload-Defer-Length are not supported; send Upload-Length."
+        raise Problem(400, "tus_header_invalid", message)
     length_bytes = tus.number("Upload-Length")
     if not length_bytes:
         raise Problem(400, "tus_header_invalid", "Upload-Length must be at least 1.")
     if length_bytes > current().fetch_max_bytes:
-        sentence = f"An upload may have {current().fetch_max_bytes} bytes."
-        raise Problem(413, "upload_too_large", sentence)
+        message = f"An upload may have {current().fetch_max_bytes} bytes."
+        raise Problem(413, "upload_too_large", message)
     metadata, name = tus.metadata()
     return NewUpload(caller().user_id, length_bytes, name, metadata)
 

@@ -114,21 +114,21 @@ class Requester:
             return
         if status == 206 and is_whole(response.headers):
             return
-        sentence = f"{host} answered with status {status}."
+        message = f"{host} answered with status {status}."
         if status in _GONE:
-            raise FetchFailed(FailureCode.SOURCE_NOT_FOUND, sentence)
+            raise FetchFailed(FailureCode.SOURCE_NOT_FOUND, message)
         wait_s = retry_after_s(response.headers)
         if wait_s is None and status < 500 and status not in _TRY_LATER:
-            raise FetchFailed(FailureCode.SOURCE_REFUSED, sentence)
-        self._check_wait(wait_s, sentence)
-        raise RequestFailed(transient(FailureCode.SOURCE_UNAVAILABLE, sentence, wait_s))
+            raise FetchFailed(FailureCode.SOURCE_REFUSED, message)
+        self._check_wait(wait_s, message)
+        raise RequestFailed(transient(FailureCode.SOURCE_UNAVAILABLE, message, wait_s))
 
-    def _check_wait(self, wait_s: float | None, sentence: str) -> None:
+    def _check_wait(self, wait_s: float | None, message: str) -> None:
         if wait_s is not None and wait_s > self._limits.max_retry_after_s:
             limit = f"{self._limits.max_retry_after_s:g} s"
             raise FetchFailed(
                 FailureCode.SOURCE_UNAVAILABLE,
-                f"{sentence} It asks for a wait of more than {limit}.",
+                f"{message} It asks for a wait of more than {limit}.",
             )
 
 

@@ -125,8 +125,8 @@ class Watchdog:
             if self._meter.is_silent():
                 return _silent(f"The source sent nothing for {self._limits.stall_s:g} s.")
             if self._meter.is_too_slow():
-                sentence = "The source sends too slowly."
-                return RequestStalled(FetchFailed(FailureCode.SOURCE_TOO_SLOW, sentence))
+                message = "The source sends too slowly."
+                return RequestStalled(FetchFailed(FailureCode.SOURCE_TOO_SLOW, message))
         elif time.monotonic() >= self._headers_due:
             return _silent(f"The source did not answer within {self._limits.first_byte_s:g} s.")
         return None
@@ -139,8 +139,8 @@ class Watchdog:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _silent(sentence: str) -> RequestStalled:
-    return RequestStalled(transient(FailureCode.SOURCE_TOO_SLOW, sentence))
+def _silent(message: str) -> RequestStalled:
+    return RequestStalled(transient(FailureCode.SOURCE_TOO_SLOW, message))
 
 
 class _Meter:

@@ -32,8 +32,8 @@ def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -
         return media.Brand.of_logo(logo, settings.logo_seconds)
     spec = brands.spec_for_task(owner_id, chosen)
     if spec is None:
-        sentence = "The task's brand was deleted; make the task again with another one."
-        raise WorkFailed(FailureCode.BRAND_GONE, sentence)
+        message = "The task's brand was deleted; make the task again with another one."
+        raise WorkFailed(FailureCode.BRAND_GONE, message)
     return brand_of(spec, partial(brand_file, settings.remote_folder, owner_id))
 
 

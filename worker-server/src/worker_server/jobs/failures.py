@@ -84,8 +84,8 @@ def _internal_failure() -> WorkFailed:
 
 
 def _share_failure(code: FailureCode) -> WorkFailed:
-    sentences = {
+    messages = {
         FailureCode.STORAGE_FULL: "There is no space left on the storage.",
         FailureCode.STORAGE_UNAVAILABLE: "The storage cannot be used just now.",
     }
-    return WorkFailed(code, sentences[code], retryable=True)
+    return WorkFailed(code, messages[code], retryable=True)

@@ -20,8 +20,8 @@ def link_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
     try:
         link_source(settings.remote_folder, upload_id, target)
     except FileNotFoundError as error:
-        sentence = "The uploaded file is no longer there; upload it again."
-        raise WorkFailed(FailureCode.UPLOAD_GONE, sentence) from error
+        message = "The uploaded file is no longer there; upload it again."
+        raise WorkFailed(FailureCode.UPLOAD_GONE, message) from error
 
 
 def remove_unneeded_uploads(settings: Settings) -> None:

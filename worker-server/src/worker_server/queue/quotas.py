@@ -32,10 +32,10 @@ class QuotaExceeded(Exception):
     """A new task, batch or upload would exceed `limit`."""
 
     code = ""
-    sentence = ""
+    message = ""
 
     def __init__(self, limit: LimitState) -> None:
-        super().__init__(self.sentence.format(limit.quota))
+        super().__init__(self.message.format(limit.quota))
         self.limit = limit
 
 
@@ -43,21 +43,21 @@ class TooManyLiveTasks(QuotaExceeded):
     """The account has as many live tasks as it may have."""
 
     code = "quota_live_tasks"
-    sentence = "This account may have {} live tasks; wait until one has ended."
+    message = "This account may have {} live tasks; wait until one has ended."
 
 
 class TooManyBytes(QuotaExceeded):
     """The files of the account take as much space as they may."""
 
     code = FailureCode.QUOTA_BYTES
-    sentence = "The files of this account may take {} bytes; delete tasks or brands first."
+    message = "The files of this account may take {} bytes; delete tasks or brands first."
 
 
 class TooManySourceSeconds(QuotaExceeded):
     """The sources of the account's tasks of today are as long as they may be."""
 
     code = FailureCode.QUOTA_SOURCE_SECONDS
-    sentence = "This account may make clips of {} seconds of video a day (UTC); wait for tomorrow."
+    message = "This account may make clips of {} seconds of video a day (UTC); wait for tomorrow."
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ def check_planned_source(session: ScopedSession, owner_id: int, defaults: Quotas
         return
     lock_owner(session, owner_id)
     if _kept_bytes(session, owner_id) > limit:
-        sentence = f"With this source the files of the account take more than {limit} bytes."
-        raise WorkFailed(FailureCode.QUOTA_BYTES, sentence)
+        message = f"With this source the files of the account take more than {limit} bytes."
+        raise WorkFailed(FailureCode.QUOTA_BYTES, message)
 
 
 def _kept_bytes(session: ScopedSession, owner_id: int) -> int:
@@ -200,5 +200,5 @@ def spend_source_seconds(
     """
     limit = defaults.of_account(session, owner_id).source_seconds_per_day
     if not usage.add_planned(session, owner_id, seconds, limit):
-        sentence = f"The video is longer than what is left of {limit} seconds a day (UTC)."
-        raise WorkFailed(FailureCode.QUOTA_SOURCE_SECONDS, sentence)
+        message = f"The video is longer than what is left of {limit} seconds a day (UTC)."
+        raise WorkFailed(FailureCode.QUOTA_SOURCE_SECONDS, message)

@@ -207,8 +207,8 @@ def _used(upload_id: uuid.UUID) -> UploadUsed:
 
 
 def _unfinished(state: UploadState) -> UploadUnfinished:
-    sentence = f"The upload {state.id} has {state.offset_bytes} of {state.length_bytes} bytes."
-    return UploadUnfinished(sentence)
+    message = f"The upload {state.id} has {state.offset_bytes} of {state.length_bytes} bytes."
+    return UploadUnfinished(message)
 
 
 def list_unused(owner_id: int, limit: int, after: Position | None = None) -> list[UploadState]:

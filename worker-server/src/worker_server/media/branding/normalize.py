@@ -51,7 +51,7 @@ class BrandFault(StrEnum):
     TOO_LONG = "brand_video_too_long"
 
 
-_SENTENCES = {
+_MESSAGES = {
     BrandFault.EMPTY: "The file is empty.",
     BrandFault.UNSUPPORTED: "The file is no PNG, JPEG or WebP, nor a video of an accepted format.",
     BrandFault.TOO_LARGE: "An image may have 8192 pixels a side, and 16.7 million in all.",
@@ -65,7 +65,7 @@ class BrandFileRefused(Exception):
     """A file cannot be part of a brand; `fault` is why, `field` the name it was sent under."""
 
     def __init__(self, fault: BrandFault, field: str = "") -> None:
-        super().__init__(_SENTENCES[fault])
+        super().__init__(_MESSAGES[fault])
         self.fault = fault
         self.field = field
 

@@ -78,9 +78,9 @@ def _read(output: Path) -> dict[str, Any]:
 
 
 def _invalid_reply(error: Exception) -> EncodeFailed:
-    sentence = "Where the parts should end was not found."
+    message = "Where the parts should end was not found."
     detail = f"{type(error).__name__}: {error}"
-    return EncodeFailed(FailureCode.ENCODER_FAILED, sentence, retryable=True, stderr_tail=detail)
+    return EncodeFailed(FailureCode.ENCODER_FAILED, message, retryable=True, stderr_tail=detail)
 
 
 def _validated_clips(

@@ -124,8 +124,8 @@ def frames_of(source: Source, time_range: TimeRange) -> tuple[int, int]:
     """
     shown = math.floor((time_range.start_s + _ROUNDING_S) * source.frame_rate)
     if shown >= source.frame_count:
-        sentence = f"Nothing is at {float(time_range.start_s):g} s: the video ends before."
-        raise EditError(FailureCode.EDIT_BEYOND_END, sentence)
+        message = f"Nothing is at {float(time_range.start_s):g} s: the video ends before."
+        raise EditError(FailureCode.EDIT_BEYOND_END, message)
     first = max(0, _frame_at(time_range.start_s, source))
     end = source.frame_count
     if time_range.end_s is not None:

@@ -90,7 +90,7 @@ class ChildCrashed(ChildFailed):
 def as_media_error(error: ChildFailed, child: str, too_slow: str) -> MediaError:
     """Return the failure of a job whose child, called `child` in the log, gave no answer.
 
-    A lost child is EncodeFailed (`probe_timeout`, retryable) with the sentence `too_slow`; any
+    A lost child is EncodeFailed (`probe_timeout`, retryable) with the message `too_slow`; any
     other is MediaProcessCrashed. Catch ChildLimitHit first where the payload is to be refused.
     """
     if isinstance(error, ChildLost):
