@@ -68,7 +68,7 @@ class Caller:
         return submission
 
     def repeat(self, submission: Submission, *, cut_share: float = _CUT_SHARE) -> bool:
-        """Send the submission, for the first time or again; tell whether it was accepted."""
+        """Send the submission, for the first time or again; return whether it was accepted."""
         body: dict[str, str] | None = {"url": submission.source.url}
         if submission.upload is not None:
             self.advance(submission.upload, cut_share)

@@ -16,13 +16,13 @@ _LOGO_FRAMES = RATE
 
 
 def is_right(clip: bytes, sha256: str, part: int) -> bool:
-    """Tell whether the clip is what the API announced, and shows the frames of its part."""
+    """Return whether the clip is what the API announced, and shows the frames of its part."""
     return hashlib.sha256(clip).hexdigest() == sha256 and _shows_part(clip, part)
 
 
 @lru_cache(256)
 def _shows_part(clip: bytes, part: int) -> bool:
-    """Tell whether there are exactly the frames of the part, in order, between two logos."""
+    """Return whether there are exactly the frames of the part, in order, between two logos."""
     frames = _decode(clip)
     first = part * PART_S * RATE
     expected = list(range(first, first + PART_S * RATE))

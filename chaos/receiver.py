@@ -26,7 +26,7 @@ class Receiver:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def has_heard_of(self, task: dict[str, object]) -> bool:
-        """Tell whether the event of an ended task has arrived."""
+        """Return whether the event of an ended task has arrived."""
         return (f"task.{task['status']}", str(task["task_id"])) in self.arrived
 
     def know_secret(self, path: str, secret: str) -> None:

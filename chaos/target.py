@@ -89,7 +89,7 @@ class Target:
         return psutil.Process(self.home.lock("supervisord").pid).children(recursive=True)
 
     def is_whole(self) -> bool:
-        """Tell whether every check of the tasks service's `/ready` passes."""
+        """Return whether every check of the tasks service's `/ready` passes."""
         url = f"http://127.0.0.1:{self.installation.ports.tasks}/ready"
         try:
             document = requests.get(url, timeout=_READY_TIMEOUT_S).json()
@@ -106,7 +106,7 @@ class Target:
         )
 
     def becomes_whole(self, timeout_s: float = 300) -> bool:
-        """Wait until the system is whole; tell whether it is."""
+        """Wait until the system is whole; return whether it is."""
         try:
             wait_until(self.is_whole, timeout_s, poll_s=0.5)
         except AssertionError:

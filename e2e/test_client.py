@@ -153,7 +153,7 @@ def test_life_of_a_failed_task(caller: Api, environment: dict[str, str], site: S
 
 
 def _has_sent_bytes(caller: Api) -> bool:
-    """Tell whether the client has an upload's id, and so notes it: it has sent a piece to it."""
+    """Return whether the client has an upload's id, and so notes it: it has sent a piece to it."""
     return any(upload["offset_bytes"] for upload in caller.get("/uploads").json())
 
 

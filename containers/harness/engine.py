@@ -49,7 +49,7 @@ class Engine:
         self.docker("build", *self.build_options, "--tag", name, *arguments)
 
     def succeeds(self, *arguments: str) -> bool:
-        """Tell whether the docker command succeeds."""
+        """Return whether the docker command succeeds."""
         try:
             self.docker(*arguments)
         except EngineFailed:

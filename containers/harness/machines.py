@@ -72,7 +72,7 @@ class Share:
 
 
 def _is_mount(path: Path) -> bool:
-    """Tell whether something is mounted there; pathlib misses mounts of the same file system."""
+    """Return whether something is mounted there; pathlib misses mounts of the same file system."""
     return subprocess.run(["mountpoint", "--quiet", path], check=False).returncode == 0
 
 

@@ -169,7 +169,7 @@ SENTENCES = {
 @pytest.mark.parametrize("page", SENTENCES)
 def test_page_has_the_limits(page: str) -> None:
     text = " ".join((ROOT / page).read_text().split())
-    assert [message for message in SENTENCES[page] if message not in text] == []
+    assert [sentence for sentence in SENTENCES[page] if sentence not in text] == []
 
 
 def test_a_process_has_threads_left_to_refuse_files_and_uploads() -> None:

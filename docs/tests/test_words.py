@@ -33,18 +33,22 @@ RIDDLES = (
     r"[. ]looks at\b|\b(is|are|was) told\b",  # evaluates, reads; gets, receives
     r"\bbare work\b|asked about\b|\bis told at\b|\ba holes?\b|\bholes? (in|of)\b",  # least, gap
     r"\b[Ff]aults? of ours\b|\b[Ss]ay nothing\b|\bneedless|front door|\bdoor:",  # internal fault, …
+    r"\b[Tt]ells? whether\b|\b[Tt]ell (a person|people)\b",  # return whether, show; write
 )
 # Names of modules, classes, functions, parameters, variables that do not say what they are.
 VAGUE = re.compile(
     r"ask|asked|bare|complaint|converse|during|early_s|ends_command|finds_keys|found|give_away"
     r"|gives_way|ground|hand_back|held|hint|hints|hole|hole_s|holed|holes|jump|jumps|look|looks"
-    r"|is_held|make_way|making_way|marks|mine|nothing|one|ours|question|said|saving|signs_of_life|spare"
-    r"|stored_early_s|tail|take|taken|theirs|this|told|top_up|watching|way|ways|wish"
+    r"|is_held|make_way|making_way|marks|mine|nothing|one|ours|question|said|saving|say|seam|seams"
+    r"|sentence|sentences|signs_of_life|slack|spare|stored_early_s|stretch|stretches|tail|take|taken"
+    r"|theirs|this|told|top_up|watching|way|ways|wish"
 )
 # Here the word is the standard one, or what a reader would look for.
 ALLOWED = {
     ("bench/implementations.py", "OURS"): "the two sides of a comparison: ours, by hand",
     ("bench/implementations.py", "ours"): "the same",
+    ("docs/tests/test_limits.py", "SENTENCES"): "sentences of a document, no error's message",
+    ("docs/tests/test_limits.py", "sentence"): "the same",
     ("local/tests/test_greedy_users.py", "MARKS"): "Unicode's combining marks",
 }
 

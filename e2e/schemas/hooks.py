@@ -107,7 +107,7 @@ class AccountOfCollection:
 
 
 def _is_random_id(value: object) -> bool:
-    """Tell whether a path parameter is a number, or a UUID of the half that is replaced."""
+    """Return whether a path parameter is a number, or a UUID of the half that is replaced."""
     try:
         return str(value).isdigit() or bool(uuid.UUID(str(value)).int & 1)
     except ValueError:

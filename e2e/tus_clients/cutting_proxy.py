@@ -84,7 +84,7 @@ class CuttingProxy:
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def _forward(self, client: socket.socket, head: bytes, body: bytes, cut: Cut | None) -> bool:
-        """Tell whether the call went through whole."""
+        """Return whether the call went through whole."""
         if cut and cut.stage is Stage.BEFORE_REQUEST:
             return False
         with socket.create_connection(("127.0.0.1", self._upstream_port)) as upstream:
@@ -123,7 +123,7 @@ class _Call:
                         return False
 
     def send_body(self, data: bytes) -> bool:
-        """Pass a piece of the body on; tell whether the call goes on."""
+        """Pass a piece of the body on; return whether the call goes on."""
         is_cut = False
         if self.cut and self.cut.stage is Stage.IN_BODY:
             left_bytes = self.cut.body_bytes - self.sent_bytes
@@ -135,7 +135,7 @@ class _Call:
         return not is_cut
 
     def send_answer(self, data: bytes) -> bool:
-        """Pass a piece of the answer on; tell whether the call goes on."""
+        """Pass a piece of the answer on; return whether the call goes on."""
         if self.cut and self.cut.stage is Stage.BEFORE_ANSWER:
             return False
         if self.cut and self.cut.stage is Stage.IN_ANSWER:

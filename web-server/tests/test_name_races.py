@@ -29,7 +29,7 @@ def add_accounts(database: Database) -> None:
 
 
 def change_email(app: Flask, user_id: int, email: str) -> bool:
-    """Tell whether the account got the email."""
+    """Return whether the account got the email."""
     with app.app_context():
         user = accounts.get_user(user_id)
         try:

@@ -65,7 +65,7 @@ class Exchange:
             pass
 
     def is_gone(self, wait_s: float) -> bool:
-        """Tell whether the other side closed the connection within this time."""
+        """Return whether the other side closed the connection within this time."""
         self.connection.settimeout(wait_s)
         try:
             return not self.connection.recv(4096)

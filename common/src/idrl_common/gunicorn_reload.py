@@ -31,7 +31,7 @@ class Reload:
             self._shared[_AGE.size + slot] = 1
 
     def awaits_successors_of(self, age: int, workers: int) -> bool:
-        """Tell whether fewer than so many workers have started in the place of one of this age."""
+        """Return whether fewer workers than these have started in place of one of this age."""
         started = sum(self._shared[_AGE.size :])
         return age <= self._replaced_age and started < workers
 

@@ -94,7 +94,7 @@ def _pid_in(path: Path) -> int | None:
 
 
 def _is_locked(path: Path) -> bool:
-    """Tell whether a process holds the file's lock: the kernel may have reused the pid in it."""
+    """Return whether a process holds the file's lock: the kernel may have reused the pid in it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

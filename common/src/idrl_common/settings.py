@@ -27,8 +27,8 @@ def _level(value: object) -> object:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "WARN", "FATAL", "NOTSET")
     name = value.strip().upper() if isinstance(value, str) else value
     if name not in levels:
-        sentence = "it is DEBUG, INFO, WARNING, ERROR or CRITICAL"
-        raise PydanticCustomError("not_a_level", "{sentence}", {"sentence": sentence})
+        message = "it is DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        raise PydanticCustomError("not_a_level", "{sentence}", {"sentence": message})
     return name
 
 

@@ -188,7 +188,7 @@ class Cloud:
 
 
 def is_killed(steps: list[str], label: str) -> bool:
-    """Tell whether Terraform is killed at this step, and forget the step."""
+    """Return whether Terraform is killed at this step, and forget the step."""
     if label not in steps:
         return False
     steps.remove(label)
@@ -196,7 +196,7 @@ def is_killed(steps: list[str], label: str) -> bool:
 
 
 def step(project: Project, label: str) -> bool:
-    """Note a step; tell whether this run is to end at it."""
+    """Note a step; return whether this run is to end at it."""
     project.log.append(f"{label} ({project.workers()} workers)")
     if project.ended_at is None or label in project.ended_at:
         return False

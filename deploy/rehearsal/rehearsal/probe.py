@@ -9,7 +9,7 @@ SILENCE_S = 4.0
 
 
 def try_port(address: str, port: int) -> str:
-    """Tell whether the port is open, refused or says nothing."""
+    """Return whether the port is open, refused or says nothing."""
     try:
         socket.create_connection((address, port), timeout=SILENCE_S).close()
     except ConnectionRefusedError:

@@ -67,7 +67,7 @@ class System:
             wait_until(self._has_certificate, 120)
 
     def _has_certificate(self) -> bool:
-        """Tell whether the web machine has a certificate of the authority that clients trust."""
+        """Return whether the web machine has a certificate of the authority that clients trust."""
         try:
             return requests.get(f"{self.url}/health", timeout=10).ok
         except requests.ConnectionError:

@@ -46,7 +46,7 @@ class PidLock:
         return int(self.path.read_text())
 
     def is_locked(self) -> bool:
-        """Tell whether a process that the lock stands for is alive."""
+        """Return whether a process that the lock stands for is alive."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -57,7 +57,7 @@ class PidLock:
             os.close(descriptor)
 
     def wait_until_free(self, timeout_s: float) -> bool:
-        """Wait for the last process of the lock to end; tell whether it did."""
+        """Wait for the last process of the lock to end; return whether it did."""
         return _wait(lambda: not self.is_locked(), timeout_s)
 
     def signal_group(self, number: signal.Signals) -> None:

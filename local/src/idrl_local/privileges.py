@@ -24,7 +24,7 @@ _FILE_SETTINGS = ("TLS_CERT", "TLS_KEY", "LOGO_PATH")
 
 
 def is_root() -> bool:
-    """Tell whether this process has privileges to drop."""
+    """Return whether this process has privileges to drop."""
     return os.geteuid() == 0
 
 
@@ -108,7 +108,7 @@ def command_for_root(
 
 
 def runs_as_root(home: Home) -> bool:
-    """Tell whether supervisord of this home was started by root and kept root's rights."""
+    """Return whether supervisord of this home was started by root and kept root's rights."""
     lock = home.lock("supervisord")
     if not lock.is_locked():
         return False
@@ -159,7 +159,7 @@ def _first_closed(path: Path, user: pwd.struct_passwd) -> Path | None:
 
 
 def _has_right(status: os.stat_result, user: pwd.struct_passwd, right_of_others: int) -> bool:
-    """Tell whether the mode gives the user this right; access lists are not considered."""
+    """Return whether the mode gives the user this right; access lists are not considered."""
     if status.st_uid == user.pw_uid:
         return bool(status.st_mode & right_of_others << 6)
     if status.st_gid == user.pw_gid:

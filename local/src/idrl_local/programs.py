@@ -157,7 +157,7 @@ def manage_users(installation: Installation, words: Sequence[str]) -> None:
 
 
 def is_passed_on(name: str) -> bool:
-    """Tell whether the programs inherit this variable of the caller's."""
+    """Return whether the programs inherit this variable of the caller's."""
     return not name.startswith(_RESERVED_PREFIXES)
 
 

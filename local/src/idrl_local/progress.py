@@ -32,7 +32,7 @@ class Progress:
         self._cpu_s = 0.0
 
     def is_made(self, waiting_for: str) -> bool:
-        """Record what is awaited now; tell whether waiting is still worth it."""
+        """Record what is awaited now; return whether waiting is still worth it."""
         now = time.monotonic()
         if waiting_for != self._waiting_for:
             self._waiting_for, self._progressed = waiting_for, now

@@ -194,7 +194,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> 
 
 
 def postgres_answers(port: int, user: str, password: str) -> bool:
-    """Tell whether the server takes connections; raise ServerFailed if the password is wrong."""
+    """Return whether the server takes connections; raise ServerFailed if the password is wrong."""
     try:
         _connect(port, user, password).close()
     except psycopg2.OperationalError as error:
@@ -207,7 +207,7 @@ def postgres_answers(port: int, user: str, password: str) -> bool:
 
 
 def nginx_answers(host: str, port: int) -> bool:
-    """Tell whether nginx answers, whatever it says: the port of a stopped one is open as well."""
+    """Return whether nginx answers, whatever it says: the port of a stopped one is open as well."""
     try:
         # Plain HTTP: where TLS is on, nginx answers it with a redirect.
         requests.get(f"http://{host}:{port}/health", timeout=3, allow_redirects=False)
@@ -217,7 +217,7 @@ def nginx_answers(host: str, port: int) -> bool:
 
 
 def port_answers(port: int) -> bool:
-    """Tell whether something listens on the loopback port."""
+    """Return whether something listens on the loopback port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -271,7 +271,7 @@ def _machine_postgres() -> Path | None:
 
 
 def _is_complete(path: Path) -> bool:
-    """Tell whether the server in this folder can be run and is new enough."""
+    """Return whether the server in this folder can be run and is new enough."""
     if not all(os.access(path / name, os.X_OK) for name in ("initdb", "postgres")):
         return False
     try:

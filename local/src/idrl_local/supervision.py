@@ -49,7 +49,7 @@ class ProgramState:
 
 
 def is_running(home: Home) -> bool:
-    """Tell whether this installation's supervisord is alive."""
+    """Return whether this installation's supervisord is alive."""
     return home.lock(SUPERVISORD).is_locked()
 
 

@@ -70,7 +70,7 @@ def now() -> datetime:
 
 
 def state_of(certificate: Path) -> tuple[bool, str]:
-    """Tell whether the certificate is valid now, and until or since when, for people."""
+    """Return whether the certificate is valid now, and until or since when, for people."""
     from cryptography import x509  # imported late: every process loads this module
 
     read = x509.load_pem_x509_certificate(certificate.read_bytes())

@@ -162,7 +162,7 @@ class PatientApiClient(ApiClient):
 
 
 def is_ready(base_url: str) -> bool:
-    """Tell whether a system at the address is ready, and the tasks service with it.
+    """Return whether a system at the address is ready, and the tasks service with it.
 
     The web app answers 200 and "degraded" while it cannot reach the tasks service.
     """

@@ -67,7 +67,7 @@ async function contentOf(answer, method) {
   }
 }
 
-/** Tell whether the error is transient: the same call may succeed a little later. @param {ApiError} error */
+/** Return whether the error is transient: the same call may succeed a little later. @param {ApiError} error */
 export const isPassing = (error) => error.status === 0 || error.status >= 500;
 
 /** @param {string} path */

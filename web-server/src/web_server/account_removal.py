@@ -73,7 +73,7 @@ def _remove(
 
 
 def _try_delete(user: User) -> bool:
-    """Delete the account unless something of it is left on the worker machine; tell whether."""
+    """Delete the account unless something of it is left on the worker machine; return whether."""
     try:
         accounts.delete_user(user)
     except accounts.StillInUse:

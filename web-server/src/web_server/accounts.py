@@ -65,7 +65,7 @@ def change_profile(user: User, username: str | None = None, email: str | None = 
 
 
 def _change_names(user: User, values: dict[str, str]) -> bool:
-    """Tell whether the account was changed."""
+    """Return whether the account was changed."""
     same = or_(*(func.lower(getattr(User, name)) == func.lower(values[name]) for name in values))
     free = ~select(User.id).where(User.id != user.id, same).exists()
     changed = update(User).where(User.id == user.id, free).values(**values)

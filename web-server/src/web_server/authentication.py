@@ -161,7 +161,7 @@ class Authenticator:
 
 
 def _reads_account_now() -> bool:
-    """Tell whether the current call changes something, and its view is marked."""
+    """Return whether the current call changes something, and its view is marked."""
     view = current_app.view_functions[request.endpoint or ""]
     return request.method not in _SAFE_METHODS and "reads_account_now" in vars(view)
 

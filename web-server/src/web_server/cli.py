@@ -33,7 +33,7 @@ def add(username: str, email: str, operator: bool, password: str | None) -> None
         role = "operator" if operator else "user"
         user_id = services.create_user(checked.username, checked.email, chosen, role=role)
     except ValidationError as error:
-        raise click.ClickException(_sentence(error)) from error
+        raise click.ClickException(_message_of(error)) from error
     except (services.UsernameTaken, services.EmailTaken) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"account {user_id} of {checked.username} exists")
@@ -106,7 +106,7 @@ def reset_password(email: str) -> None:
     click.echo(f"password: {password}")
 
 
-def _sentence(error: ValidationError) -> str:
+def _message_of(error: ValidationError) -> str:
     return "\n".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors())
 
 

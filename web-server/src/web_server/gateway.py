@@ -179,7 +179,7 @@ class TasksService:
             time.sleep(_RESTART_POLL_S)
 
     def _may_restart(self, waited_s: float) -> bool:
-        """Tell whether the service has answered just now, and the call has time to wait for it."""
+        """Return whether the service answered just now, and the call has time to wait for it."""
         is_recent = time.monotonic() < self._answered_at + _RESTART_S
         return is_recent and waited_s + _RESTART_POLL_S < self._timeout_s * 2 / 3
 

@@ -44,7 +44,7 @@ def blueprint() -> Blueprint:
 
 
 def is_wanted() -> bool:
-    """Tell whether a browser navigates here: callers of the API do not ask for HTML."""
+    """Return whether a browser navigates here: callers of the API do not ask for HTML."""
     return "text/html" in request.headers.get("Accept", "")
 
 

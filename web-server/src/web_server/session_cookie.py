@@ -12,7 +12,7 @@ _PLAIN, _SECURE = "idrl", "__Host-idrl"
 
 
 def is_given() -> bool:
-    """Tell whether the current request has the cookie."""
+    """Return whether the current request has the cookie."""
     return _name() in request.cookies
 
 
@@ -39,5 +39,5 @@ def _name() -> str:
 
 
 def _is_tls() -> bool:
-    """Tell whether the browser speaks TLS with nginx, which sets this header itself."""
+    """Return whether the browser speaks TLS with nginx, which sets this header itself."""
     return request.headers.get("X-Forwarded-Proto") == "https"

@@ -59,7 +59,7 @@ class ShareMonitor:
         return self._state or ShareState(time.monotonic())
 
     def hangs(self) -> bool:
-        """Tell whether a check has not ended for some seconds, so that any write would block."""
+        """Return whether a check has not ended for some seconds, so that any write would block."""
         thread, began = self._thread, self._began
         is_checking = thread is not None and thread.is_alive()
         return is_checking and time.monotonic() - began > _HANGS_AFTER_S

@@ -82,7 +82,7 @@ def poster_path(clip: Path) -> Path:
 
 
 def is_mounted(remote: Path) -> bool:
-    """Tell whether the folder is the share. Blocks while a hard-mounted server is away."""
+    """Return whether the folder is the share. Blocks while a hard-mounted server is away."""
     return (remote / MARKER).exists()
 
 

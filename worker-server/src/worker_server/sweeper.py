@@ -56,7 +56,7 @@ class Group:
     round_began: float | None = field(default=None, init=False)
 
     def is_stuck(self) -> bool:
-        """Tell whether a round takes too long; never without `ends_process`: the share may hang."""
+        """Return whether a round is too long; never without `ends_process`: the share may hang."""
         began = self.round_began if self.ends_process else None
         return began is not None and time.monotonic() - began > _MAX_ROUND_S
 

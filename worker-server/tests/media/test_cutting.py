@@ -135,8 +135,12 @@ def ends(clips: list[PlannedClip]) -> list[int]:
 
 
 def cut(
-    path: Path, kind: Cut, part_s: str = "4", time_ranges: Any = WHOLE, **more: Any
-) -> list[int]:  # noqa: ANN401
+    path: Path,
+    kind: Cut,
+    part_s: str = "4",
+    time_ranges: Any = WHOLE,  # noqa: ANN401
+    **more: Any,  # noqa: ANN401
+) -> list[int]:
     """Plan the parts of a file that needs no preparation; return where they end."""
     watch = PrepareWatch("ffmpeg", **more)
     return ends(plan_cuts(probe(path), path, time_ranges, Fraction(part_s), kind, watch))

@@ -36,7 +36,7 @@ OPEN = {
 
 
 def leads(path: Path) -> bool:
-    """Tell whether the first packets have pictures that are shown before that of the very first."""
+    """Return whether the first packets have pictures that are shown before the very first."""
     with av.open(str(path)) as container:
         first, *others = [packet.pts for packet in container.demux(video=0) if packet.size]
     assert first is not None

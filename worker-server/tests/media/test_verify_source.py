@@ -138,16 +138,16 @@ def test_other_pictures_are_found_in_an_encoded_clip(
         verify_clip(make(f"-i {plain} -vf {filters} {options} {good}", "bad.mp4"), edit)
 
 
-@pytest.mark.parametrize("seam", [85, 92])
-def test_other_pictures_behind_a_seam_are_found(seam: int, plain: Path, make: Make) -> None:
+@pytest.mark.parametrize("join", [85, 92])
+def test_other_pictures_behind_a_seam_are_found(join: int, plain: Path, make: Make) -> None:
     """Encoded pictures follow copied ones where the source has no key frame: at 0, 20 … 80."""
     source = probe(plain)
     [part] = plan_parts(source)
     edit = PartEdit.of(source, plain, part, logo_s=0.0)
-    copied = make(f"-i {plain} -an -c copy -frames:v {seam} -bsf:v h264_mp4toannexb", "a.h264")
+    copied = make(f"-i {plain} -an -c copy -frames:v {join} -bsf:v h264_mp4toannexb", "a.h264")
     sound = f"-i {plain} -map 0:v -map 1:a -c:v copy -c:a aac -ar 48000 -ac 2"
     for filters, is_good in (("null", True), ("vflip", False)):
-        cut = f"trim=start_frame={seam},setpts=PTS-STARTPTS,{filters}"
+        cut = f"trim=start_frame={join},setpts=PTS-STARTPTS,{filters}"
         encoded = make(f"-i {plain} -an -vf {cut} {FIT}", f"{filters}.h264")
         joined = copied.with_name("joined.h264")
         joined.write_bytes(copied.read_bytes() + encoded.read_bytes())
@@ -155,7 +155,7 @@ def test_other_pictures_behind_a_seam_are_found(seam: int, plain: Path, make: Ma
         if is_good:
             assert verify_clip(clip, edit).frames == 100
             continue
-        with pytest.raises(ClipRejected, match=rf"pictures of frames \[{seam}\]"):
+        with pytest.raises(ClipRejected, match=rf"pictures of frames \[{join}\]"):
             verify_clip(clip, edit)
 
 

@@ -128,7 +128,7 @@ def document(answer: requests.Response) -> Any:  # noqa: ANN401 # JSON of the co
 
 
 def _is_busy(answer: requests.Response) -> bool:
-    """Tell whether waiting helps: quotas end when tasks do or the day does, not in seconds."""
+    """Return whether waiting helps: quotas end when tasks do or the day does, not in seconds."""
     return answer.status_code in _BUSY and not _code(answer).startswith("quota_")
 
 

@@ -17,7 +17,7 @@ _ATTEMPTS = 5
 
 
 def fetch_part(connection: Connection, part: Part, target: Path) -> bool:
-    """Have the clip of a part that is done in `target`; tell whether it had to be downloaded.
+    """Have the clip of a part that is done in `target`; return whether it had to be downloaded.
 
     What has arrived waits beside `target` under the clip's SHA-256, so a process that is killed
     continues there the next time, and never with the bytes of another clip.

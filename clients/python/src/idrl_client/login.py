@@ -105,7 +105,7 @@ def _stored_key(stored: Mapping[str, str]) -> str | None:
 
 
 def _put_into_keyring(login: Login) -> bool:
-    """Tell whether the key is in the system's keyring now; one that is locked takes nothing."""
+    """Return whether the key is in the system's keyring now; one that is locked takes nothing."""
     keyring = _keyring()
     if keyring is None:
         return False

@@ -6,7 +6,7 @@ from typing import Any
 from idrl_common.problems import FieldError, Problem
 from worker_server.queue import brands
 
-_SENTENCE = "This account has no such brand."
+_MESSAGE = "This account has no such brand."
 
 
 def with_brand(owner_id: int, edit: dict[str, Any]) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def with_brand(owner_id: int, edit: dict[str, Any]) -> dict[str, Any]:
     """
     resolved = brands.resolve(owner_id, [edit["brand_id"]])
     if edit["brand_id"] not in resolved:
-        raise Problem(422, "brand_not_found", _SENTENCE, errors=[_error("edit.brand_id")])
+        raise Problem(422, "brand_not_found", _MESSAGE, errors=[_error("edit.brand_id")])
     return {**edit, "brand_id": resolved[edit["brand_id"]]}
 
 
@@ -38,4 +38,4 @@ def with_brands(
 
 
 def _error(field: str) -> FieldError:
-    return {"field": field, "code": "brand_not_found", "message": _SENTENCE}
+    return {"field": field, "code": "brand_not_found", "message": _MESSAGE}

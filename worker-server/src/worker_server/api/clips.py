@@ -81,7 +81,7 @@ def _file_response(
 
 
 def has_body(response: Response) -> bool:
-    """Tell whether the answer to the current request has the file, or a range of it."""
+    """Return whether the answer to the current request has the file, or a range of it."""
     is_success = response.status_code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
     return request.method == "GET" and is_success
 

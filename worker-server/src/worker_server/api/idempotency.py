@@ -26,7 +26,7 @@ def _idempotency_key() -> str | None:
 
 
 def request_key(body: Body) -> RequestKey:
-    """Return what tells whether the current request repeats another one."""
+    """Return what shows whether the current request repeats another one."""
     key = _idempotency_key()
     return RequestKey(caller().user_id, key, body_sha256(body) if key else None)
 

@@ -41,7 +41,7 @@ def checked_environ(
 
 
 def _is_all(range_header: str, size_bytes: int) -> bool:
-    """Tell whether more last bytes are wanted than there are: RFC 9110 §14.1.2 means all of them.
+    """Return whether more last bytes are wanted than there are: RFC 9110 §14.1.2 means all of them.
 
     werkzeug would refuse it.
     """
@@ -60,7 +60,7 @@ def _is_wanted(tag: str, modified_at: datetime | None) -> bool:
 
 
 def _is_known(tag: str, modified_at: datetime | None) -> bool:
-    """Tell whether werkzeug answers with 304."""
+    """Return whether werkzeug answers with 304."""
     if request.headers.get("If-None-Match"):
         return request.if_none_match.contains_weak(tag)
     since = request.if_modified_since
@@ -68,7 +68,7 @@ def _is_known(tag: str, modified_at: datetime | None) -> bool:
 
 
 def _range_counts(tag: str, modified_at: datetime | None) -> bool:
-    """Tell whether Range applies: one range of bytes, and If-Range, if sent, matches strongly.
+    """Return whether Range applies: one range of bytes, and If-Range, if sent, matches strongly.
 
     Of several ranges none is served, as RFC 9110 §14.2 allows.
     """

@@ -21,12 +21,12 @@ def weak_tag(row_versions: Iterable[str], *state: object) -> str:
 
 
 def is_conditional() -> bool:
-    """Tell whether the current request names tags, so that a 304 may answer it."""
+    """Return whether the current request names tags, so that a 304 may answer it."""
     return "If-None-Match" in request.headers
 
 
 def is_known(tag: str) -> bool:
-    """Tell whether the caller of the current request has the document with this tag."""
+    """Return whether the caller of the current request has the document with this tag."""
     return request.if_none_match.contains_weak(tag)
 
 

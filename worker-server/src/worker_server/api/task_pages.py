@@ -124,7 +124,7 @@ def _shape(request: PageRequest) -> tuple[_Shape, list[object]]:
     }
     conditions = {name: value for name, value in values.items() if value is not None}
     shape = _Shape(request.newest_first, tuple(conditions))
-    # One row more than is shown tells whether another page follows.
+    # One further row shows whether another page follows.
     return shape, [request.owner_id, request.limit + 1, *conditions.values()]
 
 

@@ -54,7 +54,7 @@ def failure_of(error: Exception, share: Path) -> WorkFailed:
 
 
 def _is_of_this_machine(error: OSError, share: Path) -> bool:
-    """Tell whether a local file or resource failed, as a scratch folder that cannot be written.
+    """Return whether a local file or resource failed, as a scratch folder that cannot be written.
 
     An error without a path comes from an open file, and those that a job writes are on the share.
     """

@@ -53,7 +53,7 @@ class Heartbeat:
         self._progress = int(100 * min(1.0, max(0.0, fraction)))
 
     def should_stop(self) -> bool:
-        """Tell whether the job must stop."""
+        """Return whether the job must stop."""
         if self.reason is None and self._shutdown.is_set():
             self.reason = StopReason.SHUTDOWN
         return self.reason is not None

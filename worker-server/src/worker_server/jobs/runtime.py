@@ -26,11 +26,11 @@ class SweepClock:
     strays_removed_at: float | None = None
 
     def is_late(self, limit_s: float) -> bool:
-        """Tell whether the last round ended more than `limit_s` ago."""
+        """Return whether the last round ended more than `limit_s` ago."""
         return self.swept_at is not None and time.monotonic() - self.swept_at > limit_s
 
     def strays_are_due(self, every_s: float) -> bool:
-        """Tell whether stray files were last removed more than `every_s` ago."""
+        """Return whether stray files were last removed more than `every_s` ago."""
         at = self.strays_removed_at
         return at is None or time.monotonic() - at >= every_s
 

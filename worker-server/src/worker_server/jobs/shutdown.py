@@ -18,5 +18,5 @@ class ShutdownFlag:
         self._byte[0] = 0
 
     def is_set(self) -> bool:
-        """Tell whether the worker is being stopped."""
+        """Return whether the worker is being stopped."""
         return self._byte[0] == 1

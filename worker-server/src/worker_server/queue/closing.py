@@ -15,7 +15,7 @@ from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatu
 
 
 def close_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:
-    """End the task unless a part waits or renders; tell whether it has ended.
+    """End the task unless a part waits or renders; return whether it has ended.
 
     The caller has locked the task.
     """

@@ -150,7 +150,7 @@ def trim_events() -> None:
 
 
 def machine_lost_other_work(host: str, lease: Lease) -> bool:
-    """Tell whether the machine lost the lease of another task or part shortly before."""
+    """Return whether the machine lost the lease of another task or part shortly before."""
     since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _SAME_MACHINE_S)
     part = lease.number if isinstance(lease, PartLease) else None
     other = (TaskEvent.task_id != lease.task_id) | TaskEvent.part.is_distinct_from(part)

@@ -23,7 +23,7 @@ class IdempotencyKeyReused(Exception):
 
 
 class Request(Protocol):
-    """What tells whether a request repeats an earlier one."""
+    """What shows whether a request repeats an earlier one."""
 
     @property
     def owner_id(self) -> int:

@@ -273,7 +273,7 @@ def _error_columns(failure: WorkFailed) -> Values:
 
 
 def _has_begun(session: ScopedSession, lease: TaskLease, source_path: str) -> bool:
-    """Tell whether this very step was committed before and only its answer was lost."""
+    """Return whether this very step was committed before and only its answer was lost."""
     where = (
         Task.id == lease.task_id,
         Task.status.in_((TaskStatus.PLANNED, TaskStatus.PROCESSING)),
@@ -283,7 +283,7 @@ def _has_begun(session: ScopedSession, lease: TaskLease, source_path: str) -> bo
 
 
 def _has_finished(session: ScopedSession, lease: PartLease, clip: Clip) -> bool:
-    """Tell whether this very step was committed before and only its answer was lost."""
+    """Return whether this very step was committed before and only its answer was lost."""
     where = (
         Part.task_id == lease.task_id,
         Part.number == lease.number,

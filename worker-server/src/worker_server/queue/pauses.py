@@ -41,7 +41,7 @@ def resume(kind: Kind) -> None:
 
 
 def is_paused(kind: Kind) -> bool:
-    """Tell whether the kind is paused."""
+    """Return whether the kind is paused."""
     with transaction() as session:
         return session.get(QueuePause, kind) is not None
 

@@ -44,7 +44,7 @@ class History:
 
 
 def waits_for_source(lease: Lease, failure: WorkFailed) -> bool:
-    """Tell whether the task waits for its source, for SOURCE_RETRY_S at most."""
+    """Return whether the task waits for its source, for SOURCE_RETRY_S at most."""
     if not isinstance(lease, TaskLease) or not failure.retryable:
         return False
     is_away = handling_of(failure.code).bound is Bound.SOURCE_RETRY

@@ -25,7 +25,7 @@ MAX_WAKEUPS = 1000
 
 
 def send(queue: str, count: int = 1, trace: str | None = None) -> bool:
-    """Send `count` wake-ups, and tell whether they were sent; `trace` is the sender's traceparent.
+    """Send `count` wake-ups; return whether they were sent. `trace` is the sender's traceparent.
 
     When Redis is away the sweeper finds the rows.
     """

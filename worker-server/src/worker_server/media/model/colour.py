@@ -39,12 +39,12 @@ _REFERENCE_WHITE = 203
 
 
 def is_hdr(source: Source) -> bool:
-    """Tell whether the source needs tone mapping."""
+    """Return whether the source needs tone mapping."""
     return source.colour_transfer in _HDR_TRANSFERS
 
 
 def needs_zimg(source: Source) -> bool:
-    """Tell whether only `to_bt709` reads the source's colours: HDR, and rare matrices."""
+    """Return whether only `to_bt709` reads the source's colours: HDR, and rare matrices."""
     is_rare = source.colour_matrix in _ZIMG_MATRICES and not _is_rgb_or_grey(source)
     return is_hdr(source) or is_rare
 
@@ -69,7 +69,7 @@ def scale_input(source: Source) -> str:
 
 
 def needs_conversion(source: Source) -> bool:
-    """Tell whether pixel values must change; where not, tags are enough and cost nothing."""
+    """Return whether pixel values must change; where not, tags are enough and cost nothing."""
     return (
         source.pix_fmt != "yuv420p"
         or source.full_range
@@ -90,7 +90,7 @@ def plain_tags(source: Source) -> list[str]:
 
 
 def has_alpha(source: Source) -> bool:
-    """Tell whether the source has transparent parts that must show the background.
+    """Return whether the source has transparent parts that must show the background.
 
     GIFs do not count: ffmpeg decodes their transparent pixels as white, like a page behind. HDR
     does not either: no blending of it is defined.

@@ -60,7 +60,7 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
 
 
 def may_decode(stream: Stream) -> bool:
-    """Tell whether ffmpeg has a decoder for the stream that `DECODERS` allows."""
+    """Return whether ffmpeg has a decoder for the stream that `DECODERS` allows."""
     # PyAV has no context where it has no decoder.
     context = stream.codec_context
     return context is not None and context.codec.name in DECODERS

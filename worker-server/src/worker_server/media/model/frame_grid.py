@@ -215,7 +215,7 @@ def _rates_of_step(steps: Counter[int], step: int, tick_s: Fraction) -> Iterator
 
 
 def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
-    """Tell whether nearly every frame comes whole steps after the one before, but for rounding.
+    """Return whether nearly every frame comes whole steps after the one before, but for rounding.
 
     This also holds where pieces were joined and each is shifted against those before it, so that no
     grid fits all frames.

@@ -4,7 +4,7 @@ from PIL import Image
 
 
 def is_animated(image: Image.Image) -> bool:
-    """Tell whether the image moves.
+    """Return whether the image moves.
 
     A phone's JPEG may hold several pictures (MPO), such as a depth map: the first is the photo.
     """

@@ -65,7 +65,7 @@ def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> 
 
 
 def _has_fragments(path: Path) -> bool:
-    """Tell whether an MP4 has more than one fragment."""
+    """Return whether an MP4 has more than one fragment."""
     with path.open("rb") as file:
         return len(list(islice(boxes(file, (0, path.stat().st_size), b"moof"), 2))) > 1
 
@@ -82,7 +82,7 @@ def _indexed_s(container: InputContainer) -> Fraction:
 
 
 def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:
-    """Tell whether the index places samples beyond the end of the file.
+    """Return whether the index places samples beyond the end of the file.
 
     Offsets are compared, not counts: libavformat's index has only the samples that an edit list
     shows, which may be far fewer than are stored.
@@ -100,7 +100,7 @@ def _lacks_samples(container: InputContainer, size_bytes: int) -> bool:
 
 
 def _has_all_bytes(path: Path, demuxer: str) -> bool:
-    """Tell whether the file has all bytes that its container announces."""
+    """Return whether the file has all bytes that its container announces."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         first_bytes = file.read(_HEAD_BYTES)

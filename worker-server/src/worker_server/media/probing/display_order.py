@@ -15,7 +15,7 @@ _PACKETS = 100
 
 
 def lacks_display_times(path: Path, demuxer: str, video_index: int) -> bool:
-    """Tell whether PTS go up from packet to packet though the decoder reorders the pictures.
+    """Return whether PTS go up from packet to packet though the decoder reorders the pictures.
 
     Some muxers leave out the composition offsets (`ctts` in MP4), so PTS equal DTS: then the n-th
     picture shown has the n-th PTS. Where some packets have no PTS, those of the others are right.
@@ -34,7 +34,7 @@ def lacks_display_times(path: Path, demuxer: str, video_index: int) -> bool:
 
 
 def _is_reordered(context: VideoCodecContext, packets: "list[av.Packet[Any]]") -> bool:
-    """Tell whether the decoder shows the pictures of these packets in another order."""
+    """Return whether the decoder shows the pictures of these packets in another order."""
     context.copy_opaque, context.thread_count = True, 1
     shown: list[Any] = []
     for number, packet in enumerate(packets):

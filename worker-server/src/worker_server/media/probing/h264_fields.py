@@ -91,7 +91,7 @@ class FieldPairs:
         )
 
     def is_second(self, packet: bytes) -> bool:
-        """Tell whether this packet completes the frame that the packet before it began."""
+        """Return whether this packet completes the frame that the packet before it began."""
         field = self._field(packet)
         first, self._first = self._first, field
         if first and field and first[0] == field[0] and first[1] != field[1]:

@@ -127,7 +127,7 @@ class Normalizer:
         return video.sample_aspect_ratio if isinstance(video, VideoStream) else own
 
     def _headers_change(self, packet: "av.Packet[Any]") -> bool:
-        """Tell whether the packet begins a sequence with other headers, and remember them."""
+        """Return whether the packet begins a sequence with other headers, and remember them."""
         if extradata := new_extradata(packet):
             self._read_headers = header_reader(self._source.video_codec, extradata)
             self._headers = headers_of_extradata(self._source.video_codec, extradata)

@@ -71,7 +71,7 @@ def new_extradata(packet: "av.Packet[Any]") -> bytes:
 
 
 def has_several_pictures(packet: "av.Packet[Any]") -> bool:
-    """Tell whether a packet of MPEG-4 has more than one picture.
+    """Return whether a packet of MPEG-4 has more than one picture.
 
     In DivX's and Xvid's packed bitstream a B-frame shares the packet of its reference picture, and
     an empty packet follows: time stamps of packets are then not those of pictures.

@@ -193,7 +193,7 @@ def _preparation(facts: Facts) -> Preparation:
 
 
 def _has_early_sound(facts: Facts) -> bool:
-    """Tell whether reading from a key frame on would miss sound that is stored before it.
+    """Return whether reading from a key frame on would miss sound that is stored before it.
 
     Encoders with lookahead deliver the pictures of a slow recording late, and muxers do not wait
     for them. MP4 is safe, as its index has each stream's own positions.

@@ -39,7 +39,7 @@ def check_protection(container: InputContainer, path: Path, demuxer: str) -> Non
 
 
 def _is_scrambled(path: Path) -> bool:
-    """Tell whether many packets of a transport stream are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
+    """Return whether many packets of an MPEG-TS are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
     size = path.stat().st_size
     step = max(_TS_WINDOW_BYTES, size // _TS_WINDOWS)
     scrambled = seen = 0
@@ -55,7 +55,7 @@ def _is_scrambled(path: Path) -> bool:
 
 
 def _has_encrypted_fragment(path: Path) -> bool:
-    """Tell whether a fragment of an MP4 says that its samples are encrypted.
+    """Return whether a fragment of an MP4 says that its samples are encrypted.
 
     The file's `moov` may not say so: where files were joined, it is that of the clear first one.
     """
@@ -74,7 +74,7 @@ def _is_piff_encryption(file: BinaryIO, at: int) -> bool:
 
 
 def _has_encrypted_track(path: Path) -> bool:
-    """Tell whether any sample entry of any track of an MP4 is encrypted, not only the first."""
+    """Return whether any sample entry of any track of an MP4 is encrypted, not only the first."""
     with path.open("rb") as file:
         whole = (0, path.stat().st_size)
         spans = spans_at(file, whole, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
@@ -83,7 +83,7 @@ def _has_encrypted_track(path: Path) -> bool:
 
 
 def _has_encryption_object(path: Path) -> bool:
-    """Tell whether the header of an ASF file says by which licence its content is decrypted."""
+    """Return whether the header of an ASF file says by which licence its content is decrypted."""
     with path.open("rb") as file:
         header = file.read(_MAX_HEADER_BYTES)
     at, end = _ASF_HEADER_BYTES, int.from_bytes(header[16:24], "little")

@@ -136,7 +136,7 @@ def _is_mpegts(first_bytes: bytes) -> bool:
 
 
 def _is_mpegps(first_bytes: bytes) -> bool:
-    """Tell whether a pack starts the file, or several follow, as in cut recordings and Video CDs.
+    """Return whether a pack starts the file, or several follow, as in cut recordings and Video CDs.
 
     The marker bits of a pack's clock are checked (ISO/IEC 13818-1, 2.5.3.3; 11172-1, 2.4.3.2).
     """
@@ -148,7 +148,7 @@ def _is_ogg(first_bytes: bytes) -> bool:
 
 
 def _is_apng(first_bytes: bytes) -> bool:
-    """Tell whether a PNG has several pictures: then `acTL` is before the first one's data."""
+    """Return whether a PNG has several pictures: then `acTL` is before the first one's data."""
     if not first_bytes.startswith(_PNG):
         return False
     at = len(_PNG)

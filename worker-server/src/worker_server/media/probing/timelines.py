@@ -204,7 +204,7 @@ def _min_step(video: Stamps) -> int:
 
 
 def _is_reordered(order: list[int | None]) -> bool:
-    """Tell whether more than `_REORDERED_SHARE` of stamps go back: PTS of reordered pictures."""
+    """Return whether more than `_REORDERED_SHARE` of stamps go back: PTS of reordered pictures."""
     known = [stamp for stamp in order if stamp is not None]
     backwards = sum(later < earlier for earlier, later in pairwise(known))
     return backwards > len(known) * _REORDERED_SHARE

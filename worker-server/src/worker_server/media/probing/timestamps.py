@@ -142,7 +142,7 @@ def _stalled(times: Sequence[int | None], min_step: int) -> set[int]:
 
 
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
-    """Tell whether later packets follow the new clock, `gap` ticks behind the old one."""
+    """Return whether later packets follow the new clock, `gap` ticks behind the old one."""
     time = times[index] or 0
     # Skip packets without a stamp: in MPEG-TS only the first audio frame of a PES packet has one.
     behind = ((later, times[index + later]) for later in range(1, len(times) - index))
@@ -255,7 +255,7 @@ def _sound_plays_through(
     sound_times: Sequence[int | None],
     sound_tick_s: Fraction,
 ) -> bool:
-    """Tell whether sound has packets in the picture's gap before packet `index`."""
+    """Return whether sound has packets in the picture's gap before packet `index`."""
     before = video_times[max(0, index - _PACKETS_AFTER_RESET) : index]
     earlier = [time for time in before if time is not None]
     gap_start = (max(earlier) if earlier else 0) * video_tick_s / sound_tick_s

@@ -271,7 +271,7 @@ def end(process: "subprocess.Popen[bytes]", grace_s: float = _STOP_GRACE_S) -> i
 
 
 def has_ended(process: "subprocess.Popen[bytes]") -> bool:
-    """Tell whether the child has ended, without reaping it."""
+    """Return whether the child has ended, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

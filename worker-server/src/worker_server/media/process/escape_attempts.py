@@ -62,7 +62,7 @@ def attempts(targets: dict[str, Any]) -> dict[str, bool]:
 
 
 def _succeeds(attempt: Callable[[], object]) -> bool:
-    """Tell whether the kernel let it happen; a call that fails on its arguments passed too."""
+    """Return whether the kernel let it happen; a call that fails on its arguments passed too."""
     try:
         attempt()
     except OSError as error:

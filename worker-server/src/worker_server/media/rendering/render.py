@@ -74,7 +74,7 @@ def render(
 
 
 def _is_damage(failure: EncodeFailed | ClipRejected | None) -> bool:
-    """Tell whether damage may explain the failure: some decoders drop frames without a warning."""
+    """Return whether damage may be the cause: some decoders drop frames without a warning."""
     codes = (FailureCode.SOURCE_DAMAGED, FailureCode.CLIP_REJECTED)
     return failure is not None and failure.code in codes
 

@@ -22,7 +22,7 @@ class StreamCopyRenderer:
         self.ffmpeg_path = Path(ffmpeg_path)
 
     def can_render(self, edit: PartEdit) -> bool:
-        """Tell whether the clip shows the source's pictures unchanged: only these can be copied."""
+        """Return whether the clip shows the source's pictures unchanged, so they can be copied."""
         source = edit.source
         return (
             source.demuxer in _DEMUXERS

@@ -76,12 +76,12 @@ class _Video:
         return {frame: shown[frame] for frame in frames if frame in shown}
 
     def _is_decimated(self) -> bool:
-        """Tell whether the file has more pictures a second than the grid."""
+        """Return whether the file has more pictures a second than the grid."""
         rate = self.container.streams[self.index].average_rate
         return rate is not None and rate > self.rate * _SAME_RATE
 
     def _is_past(self, decoded: Sequence[VideoFrame], frame: int) -> bool:
-        """Tell whether a picture after `frame` was decoded; they come in presentation order."""
+        """Return whether a picture after `frame` was decoded; they come in presentation order."""
         last = decoded[-1].pts if decoded else None
         return last is not None and self._frame_of(last) > frame
 
@@ -91,7 +91,7 @@ class _Video:
 
 
 def is_comparable(edit: PartEdit) -> bool:
-    """Tell whether pictures must be the same: deinterlacing and tone mapping change them.
+    """Return whether pictures must be the same: deinterlacing and tone mapping change them.
 
     Colour matrices that only zscale reads are not compared either: PyAV's filters lack it.
     """
@@ -163,7 +163,7 @@ def _distance(frame: int, keys: Sequence[int]) -> int:
 
 
 def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
-    """Tell whether the clip shows another picture; at a variable rate neighbours count as equal."""
+    """Return whether the clip shows another picture; at a variable rate neighbours are equal."""
     wanted = edit.part.start_frame + frame
     decoded = source.pictures(range(wanted, wanted + 1))
     if not decoded:
