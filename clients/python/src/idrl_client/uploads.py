@@ -9,7 +9,7 @@ from typing import Any
 from idrl_client.connection import Connection, document
 from idrl_client.errors import IdrlError, LocalFault, Refused, Unreachable
 
-_PIECE_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 8 * 1024 * 1024
 _TUS = {"Tus-Resumable": "1.0.0"}
 # Consecutive attempts without a byte transferred.
 _ATTEMPTS = 5
@@ -62,7 +62,7 @@ def _send_all(
     while offset < size_bytes:
         on_progress(100 * offset // size_bytes)
         try:
-            _send_piece(connection, path, upload_id, offset)
+            _send_chunk(connection, path, upload_id, offset)
         except (Refused, Unreachable) as error:
             if isinstance(error, Refused) and error.code != "upload_offset":
                 raise
@@ -76,21 +76,21 @@ def _send_all(
         offset = arrived
 
 
-def _send_piece(connection: Connection, path: Path, upload_id: str, offset: int) -> None:
+def _send_chunk(connection: Connection, path: Path, upload_id: str, offset: int) -> None:
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            piece = file.read(_PIECE_BYTES)
+            chunk = file.read(_CHUNK_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if not piece:
+    if not chunk:
         raise LocalFault(f"{path} has become shorter while it was sent")
     headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
     connection.call(
         *("PATCH", f"/uploads/{upload_id}"),
         headers={**_TUS, **headers},
         is_repeatable=False,
-        data=piece,
+        data=chunk,
     )
 
 

@@ -107,9 +107,9 @@ class ArchiveSender:
         present = [part for part in task["parts"] or [] if self._is_there(task["id"], part)]
         if not present:
             return []
-        there = ArchivedTask(**{**task, "parts": present})
+        archived = ArchivedTask(**{**task, "parts": present})
         modified = datetime.fromisoformat(task["finished_at"] or task["created_at"])
-        text = json.dumps(manifest(there), ensure_ascii=False, indent=2)
+        text = json.dumps(manifest(archived), ensure_ascii=False, indent=2)
         return [
             *(
                 Member(
@@ -119,7 +119,7 @@ class ArchiveSender:
                     part["size_bytes"] or 0,
                     self._crc32(task["id"], part, deadline),
                 )
-                for part, name in zip(present, file_names(there), strict=True)
+                for part, name in zip(present, file_names(archived), strict=True)
             ),
             Member.of_bytes(f"{folder}manifest.json", modified, f"{text}\n".encode()),
         ]

@@ -134,20 +134,20 @@ def receive(
 
 
 def _check_offset(state: UploadState, offset_bytes: int, length: int | None) -> None:
-    here = {"Upload-Offset": str(state.offset_bytes)}
+    offset_header = {"Upload-Offset": str(state.offset_bytes)}
     if state.task_id is not None:
         raise uploads.UploadUsed("A task has this upload already.")
     if offset_bytes != state.offset_bytes:
         message = f"The upload has {state.offset_bytes} bytes; go on from there."
-        raise Problem(409, "upload_offset", message, headers=here)
+        raise Problem(409, "upload_offset", message, headers=offset_header)
     if length and offset_bytes + length > state.length_bytes:
         raise _too_many(state)
 
 
 def _too_many(state: UploadState) -> Problem:
     message = f"The upload has {state.length_bytes} bytes in all; these are too many."
-    here = {"Upload-Offset": str(state.offset_bytes)}
-    return Problem(413, "upload_too_large", message, headers=here)
+    offset_header = {"Upload-Offset": str(state.offset_bytes)}
+    return Problem(413, "upload_too_large", message, headers=offset_header)
 
 
 def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:

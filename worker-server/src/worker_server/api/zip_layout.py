@@ -42,7 +42,7 @@ class Member:
         return cls(name, modified, content, len(content), crc32(content))
 
 
-class _Piece(NamedTuple):
+class _Extent(NamedTuple):
     start: int
     length: int
     content: bytes | Path
@@ -56,7 +56,7 @@ class ZipLayout:
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self._pieces: list[_Piece] = []
+        self._extents: list[_Extent] = []
         self.size_bytes = 0
         directory = []
         for member in members:
@@ -66,14 +66,14 @@ class ZipLayout:
         start = self.size_bytes
         self._append(b"".join(directory))
         self._append(_end(len(members), self.size_bytes - start, start))
-        contents = (piece.content for piece in self._pieces)
+        contents = (extent.content for extent in self._extents)
         known = b"".join(content for content in contents if isinstance(content, bytes))
         self.digest = hashlib.sha256(known).hexdigest()
 
     def _append(self, content: bytes | Path, length: int | None = None) -> None:
-        piece_length = len(content) if isinstance(content, bytes) else length or 0
-        self._pieces.append(_Piece(self.size_bytes, piece_length, content))
-        self.size_bytes += piece_length
+        extent_length = len(content) if isinstance(content, bytes) else length or 0
+        self._extents.append(_Extent(self.size_bytes, extent_length, content))
+        self.size_bytes += extent_length
 
     def read(self, start: int, length: int, open_file: Opener) -> Iterator[bytes]:
         """Yield `length` bytes from `start` on, at most CHUNK_BYTES at once.
@@ -81,15 +81,15 @@ class ZipLayout:
         Raise OSError of a file, and MemberChanged.
         """
         end = start + length
-        for piece in self._pieces:
-            low, high = max(start, piece.start), min(end, piece.start + piece.length)
+        for extent in self._extents:
+            low, high = max(start, extent.start), min(end, extent.start + extent.length)
             if low >= high:
                 continue
-            offset = low - piece.start
-            if isinstance(piece.content, bytes):
-                yield piece.content[offset : offset + high - low]
+            offset = low - extent.start
+            if isinstance(extent.content, bytes):
+                yield extent.content[offset : offset + high - low]
             else:
-                yield from _read_file(open_file, piece.content, offset, high - low)
+                yield from _read_file(open_file, extent.content, offset, high - low)
 
 
 def _read_file(open_file: Opener, path: Path, offset: int, length: int) -> Iterator[bytes]:

@@ -83,8 +83,8 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
         if status == TaskStatus.CANCELING:
             if not session.scalar(select(exists().where(_is_leased(task_id)))):
                 return RemovalJob(task_id, frozenset(), requested_at)
-            soon = update(Removal).where(Removal.task_id == task_id)
-            session.execute(soon.values(run_after=seconds_from_now(1)))
+            postponement = update(Removal).where(Removal.task_id == task_id)
+            session.execute(postponement.values(run_after=seconds_from_now(1)))
             return None
         if status in LIVE_TASKS:  # retried since: its end will request the removal again
             # Keep a request made by the task's end after the status was read.

@@ -139,11 +139,11 @@ def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webh
 
     Raise WebhookNotFound or WebhookDisabled.
     """
-    again = {"status": DeliveryStatus.WAITING, "attempt": 0, "run_after": func.now()}
+    reset_values = {"status": DeliveryStatus.WAITING, "attempt": 0, "run_after": func.now()}
     which = (WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id)
     with transaction() as session:
         _check_enabled(_owned(session, owner_id, webhook_id))
-        statement = update(WebhookDelivery).where(*which).values(again)
+        statement = update(WebhookDelivery).where(*which).values(reset_values)
         if session.scalar(statement.returning(WebhookDelivery.id)) is None:
             raise WebhookNotFound
         row = session.scalars(select(WebhookDelivery).where(*which)).one()

@@ -11,7 +11,7 @@ from av.stream import Stream
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
 from worker_server.media.model.fragments import FileStart, whole_bytes
-from worker_server.media.model.transport_stream import JoinedStream, pieces_of
+from worker_server.media.model.transport_stream import JoinedStream, find_program_ranges
 
 
 def open_source(path: Path, demuxer: str) -> InputContainer:
@@ -39,9 +39,9 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
 def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:
     """Return the file's URL; for a joined MPEG-TS or a cut-off MP4, a file object that mends it."""
     if demuxer == "mpegts":
-        pieces = pieces_of(path)
-        if any(piece.pids for piece in pieces):
-            return JoinedStream(path, pieces)
+        program_ranges = find_program_ranges(path)
+        if any(program_range.pids for program_range in program_ranges):
+            return JoinedStream(path, program_ranges)
     if demuxer == "mov" and (size_bytes := whole_bytes(path)):
         return FileStart(path, size_bytes)
     return f"file:{path}"

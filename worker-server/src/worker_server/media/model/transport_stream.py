@@ -29,8 +29,8 @@ class Entry(NamedTuple):
     pid: int
 
 
-class Piece(NamedTuple):
-    """A piece of the file with one program map: its first byte, and new PIDs by those it has."""
+class ProgramRange(NamedTuple):
+    """A range of the file with one program map: its first byte, and new PIDs by those it has."""
 
     start: int
     pids: Mapping[int, int]
@@ -51,30 +51,30 @@ def packet_grid(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def pieces_of(path: Path) -> list[Piece]:
-    """Return the pieces of a transport stream, each with a map of its PIDs to the first piece's.
+def find_program_ranges(path: Path) -> list[ProgramRange]:
+    """Return a stream's program ranges, each with a map of its PIDs to the first range's.
 
-    A stream of the first piece that a later piece lacks is continued by the later one's first new
+    A stream of the first range that a later range lacks is continued by the later one's first new
     stream of the same type. Of several programs the first is used.
     """
-    pieces: list[Piece] = []
+    program_ranges: list[ProgramRange] = []
     base: Sequence[Entry] = ()
     for start, map_pid, streams in _program_maps(path):
         base = base or streams
         pids = _continuing_pids(base, streams)
         if pids:
             pids |= {_PAT_PID: _NULL_PID, map_pid: _NULL_PID}
-        pieces.append(Piece(start, pids))
-    return pieces
+        program_ranges.append(ProgramRange(start, pids))
+    return program_ranges
 
 
 class JoinedStream(io.RawIOBase):
-    """A transport stream as a file in which its pieces have the same PIDs."""
+    """A transport stream as a file in which its program ranges have the same PIDs."""
 
-    def __init__(self, path: Path, pieces: Sequence[Piece]) -> None:
+    def __init__(self, path: Path, program_ranges: Sequence[ProgramRange]) -> None:
         self._file = path.open("rb")
-        self._pieces = pieces
-        self._starts = [piece.start for piece in pieces]
+        self._program_ranges = program_ranges
+        self._starts = [program_range.start for program_range in program_ranges]
         self._at = 0
         self._window = (0, b"")
 
@@ -111,16 +111,16 @@ class JoinedStream(io.RawIOBase):
         return self._file.seek(0, io.SEEK_END)
 
     def _with_first_pids(self, start: int, window: bytes) -> bytes:
-        """Return the window, which is at `start` of the file, with the first piece's PIDs."""
+        """Return the window, which is at `start` of the file, with the first range's PIDs."""
         first = max(0, bisect_right(self._starts, start) - 1)
         last = bisect_right(self._starts, start + len(window))
-        if not any(piece.pids for piece in self._pieces[first:last]):
+        if not any(program_range.pids for program_range in self._program_ranges[first:last]):
             return window
         changed = bytearray(window)
         for number in range(first, last):
             begin = max(self._starts[number] - start, 0)
             end = self._starts[number + 1] - start if number + 1 < last else len(window)
-            _renumber(changed, begin, end, self._pieces[number].pids)
+            _renumber(changed, begin, end, self._program_ranges[number].pids)
         return bytes(changed)
 
 

@@ -48,7 +48,7 @@ _MAX_SPS_ID = 31
 _THREADS = 2  # whatever the profile says: the work is the same, and one clip is done sooner
 
 AnyPacket: TypeAlias = "Packet[Any]"
-Piece = tuple[Iterable[CodedPicture], int]
+Section = tuple[Iterable[CodedPicture], int]
 _MAX_LINE_BYTES = 1000
 _SHOWN = re.compile(rb"^shown=(\d+) (\d+/\d+)$")
 
@@ -129,11 +129,11 @@ def _join(edit: PartEdit, span: Span, edges: Path, sound: Path, output: Path) ->
         video.codec_context.extradata = sets.joined(_tagged_sets(source, edit))
         video.time_base = 1 / edit.frame_rate
         audio = target.add_stream_from_template(encoded_sound.streams.audio[0])
-        pieces = _pieces(edit, span, pictures, copied_pictures(source, edit, span))
+        sections = _sections(edit, span, pictures, copied_pictures(source, edit, span))
         delay = max(
             [span.reorder_depth, *(number - coded.frame for number, coded in enumerate(pictures))]
         )
-        packets = _video_packets(_in_order(pieces), delay, 1 / edit.frame_rate, video)
+        packets = _video_packets(_in_order(sections), delay, 1 / edit.frame_rate, video)
         for packet in heapq.merge(packets, _audio_packets(encoded_sound, audio), key=_decoded_s):
             target.mux(packet)
 
@@ -166,10 +166,10 @@ def _tagged_sets(container: InputContainer, edit: PartEdit) -> ParameterSets:
         return ParameterSets.of_byte_stream(tagged.codec_context.extradata)
 
 
-def _pieces(
+def _sections(
     edit: PartEdit, span: Span, encoded: list[CodedPicture], copied: Iterator[CodedPicture]
-) -> list[Piece]:
-    """Return the pieces of the clip in order, with the number of pictures in each."""
+) -> list[Section]:
+    """Return the sections of the clip in order, with the number of pictures in each."""
     before = edit.frames_before + span.part.start_frame - edit.part.start_frame
     shift, count = edit.frames_before - edit.part.start_frame, span.part.frame_count
     middle = (replace(coded, frame=coded.frame + shift) for coded in copied)
@@ -181,23 +181,23 @@ def _pieces(
     ]
 
 
-def _in_order(pieces: list[Piece]) -> Iterator[CodedPicture]:
+def _in_order(sections: list[Section]) -> Iterator[CodedPicture]:
     """Yield all pictures in decoding order.
 
-    Raise Unsuitable where one is missing or there twice, or where a piece does not begin with an
+    Raise Unsuitable where one is missing or there twice, or where a section does not begin with an
     IDR picture.
     """
     first, follows_idr = 0, False
-    for pictures, count in pieces:
+    for pictures, count in sections:
         frames: set[int] = set()
         for coded in pictures:
             if (coded.is_idr and follows_idr) or not (coded.is_idr or frames):
-                raise Unsuitable("a piece does not begin as it must")
+                raise Unsuitable("a section does not begin as it must")
             frames.add(coded.frame)
             follows_idr = coded.is_idr
             yield coded
         if frames != set(range(first, first + count)):
-            raise Unsuitable("a piece does not have the pictures it must have")
+            raise Unsuitable("a section does not have the pictures it must have")
         first += count
 
 
@@ -231,8 +231,8 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
     reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
     times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
     # Skip deblocking: it is a fifth of the work, and cannot reveal a damaged stream.
-    how = ["-threads", str(_THREADS), "-skip_loop_filter", "all"]
-    command = [*reader, *local_input(output, "mov", *how), "-map", "0:v"]
+    decoder_options = ["-threads", str(_THREADS), "-skip_loop_filter", "all"]
+    command = [*reader, *local_input(output, "mov", *decoder_options), "-map", "0:v"]
     command += ["-fps_mode", "passthrough", *times, "-f", "null", "-"]
     encoded, frames = edit.total_frames - span.part.frame_count, 0
     with subprocess.Popen(

@@ -14,7 +14,7 @@ from worker_server.media.model.edit import PartEdit
 
 _SHARES = (Fraction(1, 2), Fraction(1, 4), Fraction(3, 4))  # where in the part to measure, in turn
 _LONGEST_S = Fraction(1, 2)  # of one measurement
-_LEAD_S, _GAP_S = Fraction(1, 5), Fraction(1, 50)  # to seek ahead; a longer gap ends a piece
+_LEAD_S, _GAP_S = Fraction(1, 5), Fraction(1, 50)  # to seek ahead; a longer gap ends a block
 # AAC encoders cut off high frequencies: only those below half of this rate are compared.
 _RATE = 24_000
 # Encoders clip samples beyond full scale: with more than this share of them the level changes.
@@ -93,25 +93,25 @@ def _samples(
 def _sounds(
     container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
 ) -> Iterator[tuple[Fraction, "array[float]", int]]:
-    """Yield each piece of sound without a gap: its time, samples and number of channels."""
+    """Yield each block of sound without a gap: its time, samples and number of channels."""
     audio: Any = container.streams[index]
     # The first frame after a seek lacks its overlap with the frame before (MDCT).
     container.seek(int((start_s - _LEAD_S) / audio.time_base), stream=audio)
-    piece: list[Any] = []
-    piece_s = piece_end_s = Fraction()
+    block: list[Any] = []
+    block_s = block_end_s = Fraction()
     for at_s, end_s, frame in _timed(container.decode(audio)):
         if at_s >= start_s + length_s:
             break
         if end_s <= start_s:
             continue
-        if piece and abs(at_s - piece_end_s) > _GAP_S:
-            yield piece_s, *_resampled(piece)
-            piece = []
-        piece_s = piece_s if piece else at_s
-        piece.append(frame)
-        piece_end_s = end_s
-    if piece:
-        yield piece_s, *_resampled(piece)
+        if block and abs(at_s - block_end_s) > _GAP_S:
+            yield block_s, *_resampled(block)
+            block = []
+        block_s = block_s if block else at_s
+        block.append(frame)
+        block_end_s = end_s
+    if block:
+        yield block_s, *_resampled(block)
 
 
 def _timed(frames: Iterable[Any]) -> Iterator[tuple[Fraction, Fraction, Any]]:
