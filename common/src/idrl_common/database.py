@@ -75,7 +75,7 @@ def sqlstate(error: BaseException) -> str:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell whether the server is away, or cannot do just now what it can do later.
+    """Return whether the server is away, or cannot do just now what it can do later.
 
     So are a full disk, no memory left, a deadlock, and a statement that took too long.
     """

@@ -10,7 +10,7 @@ _RANGE = re.compile(r"bytes=[ \t]*[0-9]{0,18}[ \t]*-[ \t]*[0-9]{0,18}[ \t]*", re
 
 
 def can_nginx_cut() -> bool:
-    """Tell whether nginx cuts the range of the current request as the tasks service would."""
+    """Return whether nginx cuts the current request's range as the tasks service would."""
     header = request.headers.get("Range", "")
     is_of_bytes = header.partition("=")[0].strip().lower() == "bytes"
     return not is_of_bytes or _RANGE.fullmatch(header) is not None
