@@ -1,7 +1,8 @@
 """Opens local media files with PyAV."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
-from worker_server.media.model.fragments import FileStart, whole_bytes
+from worker_server.media.model.fragments import FilePart, whole_bytes
+from worker_server.media.model.ogg_chain import ChainClock, FirstLink, links_of
 from worker_server.media.model.transport_stream import JoinedStream, find_program_ranges
 
 
@@ -19,8 +21,12 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
 
     Only streams that `may_decode` accepts can be decoded.
     """
+    return _opened(_readable(path, demuxer), demuxer)
+
+
+def _opened(file: str | io.RawIOBase, demuxer: str) -> InputContainer:
     container = av.open(
-        _readable(path, demuxer),
+        file,
         "r",
         format=demuxer,
         options={"protocol_whitelist": "file", "codec_whitelist": CODEC_WHITELIST},
@@ -37,21 +43,57 @@ def open_source(path: Path, demuxer: str) -> InputContainer:
 
 
 def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:
-    """Return the file's URL; for a joined MPEG-TS or a cut-off MP4, a file object that mends it."""
+    """Return the file's URL; for a joined MPEG-TS or Ogg or a cut-off MP4, a file that mends it."""
     if demuxer == "mpegts":
         program_ranges = find_program_ranges(path)
         if any(program_range.pids for program_range in program_ranges):
             return JoinedStream(path, program_ranges)
     if demuxer == "mov" and (size_bytes := whole_bytes(path)):
-        return FileStart(path, size_bytes)
+        return FilePart(path, 0, size_bytes)
+    if demuxer == "ogg" and len(links := links_of(path)) > 1:
+        return FirstLink(path, links)
     return f"file:{path}"
 
 
 def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Packet[Any]]":
     """Yield the packets of these streams (none given: of all); an empty packet ends each stream.
 
-    Streams that libavformat finds only while reading are left out: PyAV raises IndexError when it
-    flushes one of those, after all others.
+    Of a chained Ogg they are those of all links: the later links' packets belong to streams of
+    their own, which have the indexes, and here also the clocks, of the first link's.
+    """
+    link = getattr(container.file, "file", None)
+    if not isinstance(link, FirstLink):
+        yield from _packets(container, streams)
+        return
+    wanted = {stream.index for stream in streams or container.streams}
+    clock = ChainClock(container)
+    for packet in _packets(container, ()):
+        clock.follow(packet)
+        if packet.stream.index in wanted:
+            yield packet
+    for later in link.later:
+        with suppress(av.error.InvalidDataError, av.error.EOFError):
+            yield from _packets_of_link(FilePart(link.path, *later), clock, wanted)
+
+
+def _packets_of_link(
+    file: FilePart, clock: ChainClock, wanted: set[int]
+) -> "Iterator[av.Packet[Any]]":
+    with _opened(file, "ogg") as container:
+        clock.begin_link(container)
+        for packet in _packets(container, ()):
+            if clock.knows(packet.stream):
+                clock.set(packet)
+                clock.follow(packet)
+                if packet.stream.index in wanted:
+                    yield packet
+
+
+def _packets(container: InputContainer, streams: Sequence[Stream]) -> "Iterator[av.Packet[Any]]":
+    """Yield the packets that libavformat finds.
+
+    Streams that it finds only while reading are left out: PyAV raises IndexError when it flushes
+    one of those, after all others.
     """
     try:
         yield from container.demux(*streams)

@@ -28,12 +28,13 @@ def whole_bytes(path: Path) -> int | None:
     return None
 
 
-class FileStart(io.RawIOBase):
-    """A file object of the first `size_bytes` of a file."""
+class FilePart(io.RawIOBase):
+    """A file object of the bytes from `begin` up to, not including, `end` of a file."""
 
-    def __init__(self, path: Path, size_bytes: int) -> None:
+    def __init__(self, path: Path, begin: int, end: int) -> None:
         self._file = path.open("rb")
-        self._size_bytes = size_bytes
+        self._begin, self._end = begin, end
+        self._file.seek(begin)
 
     def readable(self) -> bool:
         return True
@@ -42,16 +43,15 @@ class FileStart(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END:
-            offset, whence = self._size_bytes + offset, io.SEEK_SET
-        return self._file.seek(offset, whence)
+        base = {io.SEEK_SET: self._begin, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._end}
+        return self._file.seek(max(self._begin, base[whence] + offset)) - self._begin
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._file.tell() - self._begin
 
     def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override] # narrower
-        """Read into the buffer, up to `size_bytes` of the file; return the count, 0 at the end."""
-        data = self._file.read(max(0, min(len(buffer), self._size_bytes - self.tell())))
+        """Read into the buffer, up to the end of the part; return the count, 0 at the end."""
+        data = self._file.read(max(0, min(len(buffer), self._end - self._file.tell())))
         buffer[: len(data)] = data
         return len(data)
 

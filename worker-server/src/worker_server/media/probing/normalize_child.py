@@ -18,6 +18,7 @@ import av.logging
 from av import AudioFrame, VideoFrame, VideoStream
 from av.container import InputContainer, OutputContainer
 from av.frame import Frame
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.containers import open_source, packets_of
@@ -60,7 +61,9 @@ class Normalizer:
         self._sound = SoundWriter(source, target, add_sound(target)) if source.has_audio else None
         self._video_packets = self._sound_packets = 0
         self._bad = 0
-        video = container.streams[source.video_index].codec_context
+        self._video = container.streams[source.video_index]
+        self._sound_stream: Stream | None = None
+        video = self._video.codec_context
         self._first_aspect = _aspect_of(video)
         self._read_headers = header_reader(source.video_codec, video.extradata)
         self._headers = headers_of_extradata(source.video_codec, video.extradata)
@@ -94,6 +97,7 @@ class Normalizer:
             raise av.error.InvalidDataError(0, f"{self._bad} of {self._video_packets} packets")
 
     def _take_picture(self, packet: "av.Packet[Any]") -> None:
+        self._video = packet.stream  # each link of a chained Ogg has its own
         if packet.size:
             if self._headers_change(packet):
                 self._drain(packet.stream.codec_context)
@@ -120,11 +124,10 @@ class Normalizer:
 
         The container's applies until the coded pictures change theirs.
         """
-        video = self._container.streams[self._source.video_index]
-        own = _aspect_of(video.codec_context)
+        own = _aspect_of(self._video.codec_context)
         if own and own != self._first_aspect:
             return own
-        return video.sample_aspect_ratio if isinstance(video, VideoStream) else own
+        return self._video.sample_aspect_ratio if isinstance(self._video, VideoStream) else own
 
     def _headers_change(self, packet: "av.Packet[Any]") -> bool:
         """Return whether the packet begins a sequence with other headers, and remember them."""
@@ -159,6 +162,9 @@ class Normalizer:
         context.flush_buffers()
 
     def _take_sound(self, packet: "av.Packet[Any]") -> None:
+        if self._sound and packet.stream is not self._sound_stream:
+            self._sound.begin_anew()
+            self._sound_stream = packet.stream
         if packet.size:
             packet.opaque = packet_tag(self._sound_packets)
             self._sound_packets += 1

@@ -45,7 +45,8 @@ class SoundWriter:
             frame = _with_channels(frame, channels)
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
         if shape != self._format:
-            self._restart(shape)
+            self.begin_anew()
+            self._format = shape
         if begin is not None and self._has_drifted(begin):
             self._flush()
             self._position = begin
@@ -54,6 +55,11 @@ class SoundWriter:
             self._resampler = self._new_resampler()
         for resampled in self._resampler.resample(frame):
             self._write_samples(resampled)
+
+    def begin_anew(self) -> None:
+        """Flush the resampler, and place the next frame exactly at its time."""
+        self._flush()
+        self._position = None
 
     def close(self) -> None:
         """Finish the stream."""
@@ -71,11 +77,6 @@ class SoundWriter:
 
     def _has_drifted(self, begin: int) -> bool:
         return self._position is None or abs(begin - self._position) > _MAX_DRIFT_SAMPLES
-
-    def _restart(self, shape: tuple[int, str, str]) -> None:
-        """Flush the resampler, and place the first frame of the new format exactly at its time."""
-        self._flush()
-        self._format, self._position = shape, None
 
     def _new_resampler(self) -> av.AudioResampler:
         # Resampling mono to stereo would make it 3 dB quieter.

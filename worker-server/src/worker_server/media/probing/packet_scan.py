@@ -70,6 +70,12 @@ def new_extradata(packet: "av.Packet[Any]") -> bytes:
     return bytes(packet.get_sidedata("new_extradata"))
 
 
+def _link_extradata(packet: "av.Packet[Any]", stream: VideoStream) -> bytes:
+    """Return the extradata of a packet of a chained Ogg's later link; empty in the first."""
+    is_later = packet.stream is not stream
+    return (packet.stream.codec_context.extradata or b"") if is_later else b""
+
+
 def has_several_pictures(packet: "av.Packet[Any]") -> bool:
     """Return whether a packet of MPEG-4 has more than one picture.
 
@@ -325,8 +331,8 @@ class PacketScanner:
             self.scan.sizes.update(sizes)
 
     def _check_description(self, packet: "av.Packet[Any]") -> None:
-        """Note a packet with new extradata from the container, as a second `avc1` entry gives."""
-        extradata = new_extradata(packet)
+        """Note a packet with new extradata: of a second `avc1` entry, or of a later link of Ogg."""
+        extradata = new_extradata(packet) or _link_extradata(packet, self._video)
         if not extradata or extradata == self._extradata:
             return
         self.scan.note("the picture's description changes")

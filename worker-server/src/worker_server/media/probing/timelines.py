@@ -24,7 +24,8 @@ from worker_server.media.probing.timestamps import (
 )
 
 _REORDERED_SHARE = 0.02  # of time stamps that go back; with more, pictures are reordered
-# Edit list entries end inside an audio packet, so the next may go back by up to one packet.
+# Edit list entries end inside an audio packet, so the next may go back by up to one packet; links
+# of a chained Ogg begin with packets that are decoded and not played.
 _BLOCK_S = Fraction(1, 5)
 
 
@@ -185,9 +186,10 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     video_line = without_gaps_under_sound(
         video_line, video.order, video.tick_s, sound.order, sound.tick_s
     )
+    may_go_back = sound.is_cut or demuxer == "ogg"
     sound_line = find_timeline(
         sound.order,
-        tolerance=int(_BLOCK_S / sound.tick_s) if sound.is_cut else 0,
+        tolerance=int(_BLOCK_S / sound.tick_s) if may_go_back else 0,
         max_gap=int(max_gap / sound.tick_s),
     )
     first = next((time for time in sound.order if time is not None), 0) * sound.tick_s
