@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from media_testing import some_slow
 
 from worker_server.media import (
+    Brand,
     EncodeFailed,
+    MediaError,
     PartEdit,
     Profile,
     RenderedClip,
@@ -35,11 +38,17 @@ KINDS = {
 
 
 def render_part(
-    path: Path, ffmpeg: str, scratch: Path, *, number: int = 0, part_s: int = 4
+    path: Path,
+    ffmpeg: str,
+    scratch: Path,
+    *,
+    number: int = 0,
+    part_s: int = 4,
+    brand: Brand | None = None,
 ) -> tuple[RenderedClip, PartEdit, Path]:
     source = probe(path)
     part = plan_parts(source, part_s)[number]
-    edit = PartEdit.of(source, path, part, profile=Profile("ultrafast", 14, 1))
+    edit = PartEdit.of(source, path, part, profile=Profile("ultrafast", 14, 1), brand=brand)
     output = scratch / f"{number}.mp4"
     every = renderers("ffmpeg", ffmpeg, stream_copy=True)
     return render(edit, output, every, RenderWatch()), edit, output
@@ -125,3 +134,48 @@ def test_frames_that_are_only_of_varying_length_are_no_damage(
     path = make(f"-i {whole} -c copy -bsf:v noise=drop=eq(n\\,7)+eq(n\\,30)", "gaps.mkv")
     clip: Any = render_part(path, ffmpeg, tmp_path)[0]
     assert clip.facts.concealed_frames == 0
+
+
+X265 = "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10:keyint=25"
+X264 = "-c:v libx264 -preset ultrafast -crf 10 -g 25"
+OTHER = "ctu=32:ref=3:weightp=1:amp=1:rect=1:sao=1:rd=4"
+LOST = {
+    "hevc in matroska": ("mkv", X265, f"{X265}:{OTHER}"),
+    "hevc of another size": ("mkv", X265, f"{X265} -vf scale=256:144"),
+    "hevc in mp4": ("mp4", X265, f"{X265}:{OTHER}"),
+    "h264 in matroska": ("mkv", X264, "-c:v libx264 -preset slow -crf 12 -g 25 -bf 3 -refs 4"),
+    "h264 of another size": ("mkv", X264, f"{X264} -vf scale=256:144"),
+}
+
+
+@pytest.mark.parametrize("brand", [None, Brand()], ids=["logo", "plain"])
+@pytest.mark.parametrize(
+    "kind", some_slow(LOST, "hevc in mp4", "hevc of another size", "h264 of another size")
+)
+def test_second_piece_without_its_parameter_sets_is_source_damaged(
+    kind: str,
+    brand: Brand | None,
+    numbered: Make,
+    make: Make,
+    numbers_in: Numbers,
+    ffmpeg: str,
+    tmp_path: Path,
+) -> None:
+    name, first, second = LOST[kind]
+    pieces = [
+        numbered(75, "25", f"{start}.{name}", options, first=start)
+        for start, options in ((0, first), (75, second))
+    ]
+    listing = tmp_path / "list.txt"
+    listing.write_text("".join(f"file '{piece}'\n" for piece in pieces))
+    path = make(f"-f concat -safe 0 -auto_convert 0 -i {listing} -c copy", f"joined.{name}")
+    _, edit, output = render_part(path, ffmpeg, tmp_path, part_s=2, brand=brand)
+    assert numbers_in(output)[edit.frames_before :][:50] == list(range(50))
+    codes = set()
+    for number in (1, 2):
+        try:
+            render_part(path, ffmpeg, tmp_path, number=number, part_s=2, brand=brand)
+        except MediaError as error:
+            codes.add((error.code, error.retryable))
+    # Decoders may find no fault in pictures of another size than those announced.
+    assert codes == {("source_damaged", False)} or (kind.endswith("size") and not codes)

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker_server.errors import FailureCode
@@ -74,8 +75,11 @@ def render(
 
 
 def _is_damage(failure: EncodeFailed | ClipRejected | None) -> bool:
-    """Return whether damage may be the cause: some decoders drop frames without a warning."""
-    codes = (FailureCode.SOURCE_DAMAGED, FailureCode.CLIP_REJECTED)
+    """Return whether damage may be the cause.
+
+    Some decoders drop frames without a warning, or give them times that no encoder takes.
+    """
+    codes = (FailureCode.SOURCE_DAMAGED, FailureCode.CLIP_REJECTED, FailureCode.ENCODER_FAILED)
     return failure is not None and failure.code in codes
 
 
@@ -97,17 +101,28 @@ def _run(renderer: Renderer, edit: PartEdit, output: Path, watch: RenderWatch) -
             if fraction > _START_VERIFIER_AT:
                 verifier.start()
 
-        run_encoder(
-            renderer.command(edit, output),
-            total_frames=edit.total_frames,
-            on_progress=on_progress,
-            should_stop=watch.should_stop,
-            scratch=output.parent,
-            files=clip_files(renderer, edit, output),
-            stall_s=watch.limits.stall_s,
-            timeout_s=watch.limits.timeout_s,
-            memory_bytes=watch.limits.memory_bytes,
-            max_output_bytes=watch.limits.max_output_bytes,
-        )
+        try:
+            _encode(renderer, edit, output, replace(watch, on_progress=on_progress))
+        except EncodeFailed as error:
+            if renderer.conceals and error.code == FailureCode.ENCODER_FAILED:
+                # Of a part in which nothing can be decoded there is nothing to encode.
+                with suppress(ClipRejected):
+                    verifier.check(output, edit, watch.should_stop, conceals=True)
+            raise
         facts = verifier.check(output, edit, watch.should_stop, conceals=renderer.conceals)
     return RenderedClip(facts, renderer.rendered_by)
+
+
+def _encode(renderer: Renderer, edit: PartEdit, output: Path, watch: RenderWatch) -> None:
+    run_encoder(
+        renderer.command(edit, output),
+        total_frames=edit.total_frames,
+        on_progress=watch.on_progress,
+        should_stop=watch.should_stop,
+        scratch=output.parent,
+        files=clip_files(renderer, edit, output),
+        stall_s=watch.limits.stall_s,
+        timeout_s=watch.limits.timeout_s,
+        memory_bytes=watch.limits.memory_bytes,
+        max_output_bytes=watch.limits.max_output_bytes,
+    )

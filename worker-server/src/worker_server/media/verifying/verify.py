@@ -56,16 +56,18 @@ class Verifier(Child):
     ) -> ClipFacts:
         """Return the facts of a clip that is exactly what the edit asks for.
 
-        With `conceals` the damaged frames of the source are counted. Raise ClipRejected with every
-        difference, EncodeFailed (`source_damaged`) where too much is concealed, or
-        (`probe_timeout`) without an answer in time, MediaProcessCrashed, or Stopped.
+        With `conceals` the damaged frames of the source are counted. Raise EncodeFailed
+        (`source_damaged`) where there are too many, whatever the clip, or (`probe_timeout`) without
+        an answer in time, ClipRejected with every difference, MediaProcessCrashed, or Stopped.
         """
-        if not path.is_file() or path.stat().st_size == 0:
+        # Where nothing can be decoded a concealing renderer writes an empty file.
+        if not path.is_file() or (not conceals and path.stat().st_size == 0):
             raise ClipRejected("There is no clip, or it is empty.")
         payload = {"path": str(path.absolute()), "edit": edit.to_json(), "conceals": conceals}
         measured = self._measure(payload, should_stop, ChildFiles(read=(path, edit.source_path)))
+        concealed = _bounded_damage(measured["damaged_frames"], edit)
         _reject_differences(measured, edit)
-        return _clip_facts(measured, edit, path.stat().st_size)
+        return _clip_facts(measured, path.stat().st_size, concealed)
 
     def _measure(
         self, payload: dict[str, Any], should_stop: Callable[[], bool], files: ChildFiles
@@ -97,13 +99,13 @@ def _reject_differences(measured: dict[str, Any], edit: PartEdit) -> None:
         raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
 
 
-def _clip_facts(measured: dict[str, Any], edit: PartEdit, size_bytes: int) -> ClipFacts:
+def _clip_facts(measured: dict[str, Any], size_bytes: int, concealed: int) -> ClipFacts:
     return ClipFacts(
         size_bytes=size_bytes,
         frames=measured["frames"],
         duration_s=float(Fraction(measured["video_s"])),
         sha256=measured["sha256"],
-        concealed_frames=_bounded_damage(measured["damaged_frames"], edit),
+        concealed_frames=concealed,
         poster=base64.b64decode(measured["poster"]) if measured["poster"] else None,
     )
 

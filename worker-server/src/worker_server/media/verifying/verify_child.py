@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from worker_server.media.verifying.sound_level import level_difference_db
 _NO_DIFFERENCES: dict[str, Any] = {"differing_frames": [], "level_difference_db": None}
 
 
-def facts_of(path: Path, edit: PartEdit, *, conceals: bool) -> dict[str, Any]:
+def facts_of(path: Path, edit: PartEdit, damaged: int) -> dict[str, Any]:
     """Return what a clip is, by its packets, how it differs from its source, and its SHA-256."""
     with open_source(path, "mov") as container:
         streams = [stream.type for stream in container.streams]
@@ -32,7 +33,6 @@ def facts_of(path: Path, edit: PartEdit, *, conceals: bool) -> dict[str, Any]:
         video, audio = container.streams.video[0], container.streams.audio[0]
         ends, frames, keys = _read(container, edit)
         aspect = video.sample_aspect_ratio
-        damaged = _damaged_frames(edit) if conceals else 0
         return {
             "streams": streams,
             "video": [
@@ -51,7 +51,6 @@ def facts_of(path: Path, edit: PartEdit, *, conceals: bool) -> dict[str, Any]:
             ],
             "audio_s": str(_edited_s(audio, ends[1])),
             "sha256": _sha256(path),
-            "damaged_frames": damaged,
             "poster": _as_text(poster(path, keys, edit)),
             **(_NO_DIFFERENCES if damaged else _differences(container, keys, edit)),
         }
@@ -79,8 +78,13 @@ def _read(container: InputContainer, edit: PartEdit) -> tuple[list[Fraction], in
 
 
 def _damaged_frames(edit: PartEdit) -> int:
-    with open_source(edit.source_path, edit.source.demuxer) as source:
+    """Return how many of the part's frames are damaged; 0 where the source cannot be read."""
+    with (
+        suppress(av.error.FFmpegError),
+        open_source(edit.source_path, edit.source.demuxer) as source,
+    ):
         return damaged_frames(source, edit)
+    return 0
 
 
 def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[str, Any]:
@@ -114,13 +118,14 @@ def _sha256(path: Path) -> str:
 
 
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return what the clip is, or why it cannot be read."""
+    """Return the source's damage, and what the clip is or why it cannot be read."""
+    edit = PartEdit.from_json(payload["edit"])
+    damaged = _damaged_frames(edit) if payload["conceals"] else 0
     try:
-        return facts_of(
-            Path(payload["path"]), PartEdit.from_json(payload["edit"]), conceals=payload["conceals"]
-        )
+        facts = facts_of(Path(payload["path"]), edit, damaged)
     except (av.error.FFmpegError, OSError) as error:
-        return {"error": str(error)}
+        facts = {"error": str(error)}
+    return {**facts, "damaged_frames": damaged}
 
 
 if __name__ == "__main__":
