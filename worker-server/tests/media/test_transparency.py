@@ -130,6 +130,37 @@ def test_palette_with_transparent_colours_shows_the_background(
     assert np.abs(row[190:300] - list(bytes.fromhex(BACKGROUND[1:]))).max() <= 14
 
 
+CHANGING = {
+    "png": ("mov", "-c:v png -pix_fmt rgb24", CODECS["png"]),
+    "png, grey": ("mkv", "-c:v png -pix_fmt gray", CODECS["png"]),
+    "prores": ("mov", "-c:v prores_ks -profile:v 4444 -pix_fmt yuv444p10le", CODECS["prores"]),
+    "magicyuv": ("mkv", "-c:v magicyuv -pix_fmt gbrp", "-c:v magicyuv -pix_fmt gbrap"),
+    "jpeg 2000": ("mkv", "-c:v jpeg2000 -pix_fmt rgb24", "-c:v jpeg2000 -pix_fmt rgba"),
+}
+
+
+@pytest.mark.parametrize("order", ["opaque first", "clear first"])
+@pytest.mark.parametrize("kind", CHANGING)
+def test_source_that_is_clear_in_a_part_of_its_frames(
+    kind: str, order: str, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    suffix, plain, clear = CHANGING[kind]
+    opaque = make(f"-f lavfi -i color=0xdc1e1e:s=320x180:r=25:d=2 {plain}", f"opaque.{suffix}")
+    pieces = [opaque, make(f"{DRAWING} {clear}", f"clear.{suffix}")]
+    listing = tmp_path / "list.txt"
+    ordered = pieces if order == "opaque first" else pieces[::-1]
+    listing.write_text("".join(f"file '{piece}'\n" for piece in ordered))
+    path = make(f"-f concat -safe 0 -i {listing} -c copy", f"joined.{suffix}")
+    source, prepared = prepare(probe(path), path, tmp_path / "p.mkv", PrepareWatch(ffmpeg))
+    assert source.frame_count == 100
+    halves = [
+        rendered(source, prepared, "ffmpeg", ffmpeg, tmp_path, FrameRange(0, start, start + 50, 25))
+        for start in ((0, 50) if order == "opaque first" else (50, 0))
+    ]
+    assert np.ptp(halves[0].reshape(-1, 3).astype(int), axis=0).max() <= 14
+    assert_flattened(halves[1])
+
+
 def normalized(
     path: Path, ffmpeg: str, scratch: Path, max_output_bytes: int = 0
 ) -> tuple[Source, Path]:
@@ -138,8 +169,15 @@ def normalized(
     return prepare(source, path, scratch / "prepared.mkv", watch)
 
 
-def rendered(source: Source, path: Path, name: str, ffmpeg: str, scratch: Path) -> Picture:
-    frames = FrameRange(0, 0, source.frame_count, source.frame_rate)
+def rendered(
+    source: Source,
+    path: Path,
+    name: str,
+    ffmpeg: str,
+    scratch: Path,
+    frames: FrameRange | None = None,
+) -> Picture:
+    frames = frames or FrameRange(0, 0, source.frame_count, source.frame_rate)
     profile = Profile("ultrafast", 14, 1)
     edit = PartEdit.of(source, path, frames, brand=Brand(background=BACKGROUND), profile=profile)
     render(edit, scratch / "clip.mp4", [renderer(name, ffmpeg)], RenderWatch())

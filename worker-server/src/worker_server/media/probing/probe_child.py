@@ -15,6 +15,7 @@ from av import AudioStream, VideoFrame, VideoStream
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
+from worker_server.media.model.colour import is_clear
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, measured_rate
@@ -140,7 +141,7 @@ def _source(facts: Facts) -> Source:
         video_codec=video.codec_context.name,
         width=largest.width,
         height=largest.height,
-        pix_fmt=first.pix_fmt,
+        pix_fmt=_pix_fmt(facts),
         sample_aspect=largest.sample_aspect,
         rotation=first.rotation,
         varies=varies,
@@ -168,6 +169,13 @@ def _source(facts: Facts) -> Source:
         preparation=_preparation(facts),
         irregular=facts.irregular,
     )
+
+
+def _pix_fmt(facts: Facts) -> str:
+    """Return the pixel format of the first pictures; of those with alpha, if there are any."""
+    formats = [shape.pix_fmt for shape in facts.shapes]
+    codec = facts.video.codec_context.name
+    return next((each for each in formats if is_clear(each, codec)), formats[0])
 
 
 def _resized(first: PictureShape, facts: Facts) -> Iterator[PictureShape]:

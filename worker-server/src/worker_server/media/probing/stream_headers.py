@@ -131,6 +131,28 @@ def _jpeg(packet: bytes) -> bytes:
     return b""
 
 
+def _png(packet: bytes) -> bytes:
+    """Return IHDR up to the colour type, and whether a colour is transparent (tRNS)."""
+    is_clear = packet.find(b"tRNS", 0, max(0, packet.find(b"IDAT", 0, _HEAD_BYTES))) >= 0
+    return packet[16:26] + bytes([is_clear]) if packet[12:16] == b"IHDR" else b""
+
+
+def _prores(packet: bytes) -> bytes:
+    """Return size, chroma and scan, colours and alpha (SMPTE RDD 36, 5.1.1)."""
+    return packet[16:21] + packet[22:26] if packet[4:8] == b"icpf" else b""
+
+
+def _magicyuv(packet: bytes) -> bytes:
+    """Return format, flags and size."""
+    return packet[8:12] + packet[16:25] if packet[:4] == b"MAGY" else b""
+
+
+def _jpeg2000(packet: bytes) -> bytes:
+    """Return SIZ (ISO/IEC 15444-1, A.5.1): size, number and depths of components."""
+    at = packet.find(b"\xff\x4f\xff\x51", 0, _HEAD_BYTES) + 4
+    return packet[at : at + int.from_bytes(packet[at : at + 2])] if at >= 4 else b""
+
+
 _READERS: dict[str, Callable[[bytes], bytes]] = {
     "mpeg1video": _mpeg12,
     "mpeg2video": _mpeg12,
@@ -138,6 +160,10 @@ _READERS: dict[str, Callable[[bytes], bytes]] = {
     "vp8": _vp8,
     "vp9": key_frame_headers,
     "mjpeg": _jpeg,
+    "png": _png,
+    "prores": _prores,
+    "magicyuv": _magicyuv,
+    "jpeg2000": _jpeg2000,
     "av1": sequence_header,
     "libdav1d": sequence_header,
 }
