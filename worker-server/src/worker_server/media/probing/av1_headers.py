@@ -33,10 +33,11 @@ class _Sequence:
 
 def sequence_header(packet: bytes) -> bytes:
     """Return the sequence header in a key frame's packet; nothing where there is none."""
-    return next((content for kind, content in _units(packet) if kind == _SEQUENCE_HEADER), b"")
+    units = _units(memoryview(packet))
+    return next((bytes(content) for kind, content in units if kind == _SEQUENCE_HEADER), b"")
 
 
-def sizes_between_key_frames(packet: bytes, header: bytes) -> list[tuple[int, int]]:
+def sizes_between_key_frames(packet: bytes | memoryview, header: bytes) -> list[tuple[int, int]]:
     """Return the largest size of frames, in pixels, where one of the packet has its own size.
 
     `header` is the sequence header before it. A frame with its own size is nearly always smaller
@@ -50,7 +51,7 @@ def sizes_between_key_frames(packet: bytes, header: bytes) -> list[tuple[int, in
     return [(sequence.max_width, sequence.max_height)] if overrides else []
 
 
-def _units(packet: bytes) -> Iterator[tuple[int, bytes]]:
+def _units(packet: bytes | memoryview) -> Iterator[tuple[int, bytes | memoryview]]:
     """Yield the type and the first bytes of each open bitstream unit."""
     at = 0
     for _ in range(_MAX_OBUS):
@@ -63,7 +64,7 @@ def _units(packet: bytes) -> Iterator[tuple[int, bytes]]:
         at += size
 
 
-def _leb128(data: bytes, at: int) -> tuple[int, int]:
+def _leb128(data: bytes | memoryview, at: int) -> tuple[int, int]:
     value = 0
     for index, byte in enumerate(data[at : at + 8]):
         value |= (byte & 0x7F) << (7 * index)

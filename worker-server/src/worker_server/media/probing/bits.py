@@ -4,7 +4,7 @@
 class Bits:
     """A header as a stream of bits; `data` is without emulation prevention bytes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._value, self._left = int.from_bytes(data), 8 * len(data)
 
     def read(self, count: int) -> int:

@@ -28,8 +28,9 @@ from worker_server.media.probing.timestamps import STALLED_PACKETS, typical_step
 # If no frame was decoded after this many packets, none will be.
 _MAX_FRAMES_UNDECODED = 900
 _MAX_SHAPES = 64
+_HEAD_BYTES = 1 << 17  # a JPEG may have 64 KiB of something else before its size
 # Of codecs whose size may change between key frames.
-_SIZE_READERS: dict[str, Callable[[bytes, bytes], list[tuple[int, int]]]] = {
+_SIZE_READERS: dict[str, Callable[[memoryview, bytes], list[tuple[int, int]]]] = {
     "vp9": vp9_headers.sizes_between_key_frames,
     "av1": av1_headers.sizes_between_key_frames,
     "libdav1d": av1_headers.sizes_between_key_frames,
@@ -74,6 +75,11 @@ def _link_extradata(packet: "av.Packet[Any]", stream: VideoStream) -> bytes:
     """Return the extradata of a packet of a chained Ogg's later link; empty in the first."""
     is_later = packet.stream is not stream
     return (packet.stream.codec_context.extradata or b"") if is_later else b""
+
+
+def head_of(packet: "av.Packet[Any]") -> bytes:
+    """Return the beginning of a packet, where headers are: a copy of the whole costs too much."""
+    return bytes(memoryview(packet)[:_HEAD_BYTES])
 
 
 def has_several_pictures(packet: "av.Packet[Any]") -> bool:
@@ -257,7 +263,7 @@ class PacketScanner:
         self._check_order(packet)
         self._check_description(packet)
         self._check_shape(packet)
-        if self._fields and self._fields.is_second(bytes(packet)):
+        if self._fields and self._fields.is_second(head_of(packet)):
             scan.hidden.append(scan.packets - 1)
         else:
             reorder = 0 if packet.dts is None else tick - packet.dts
@@ -312,9 +318,9 @@ class PacketScanner:
             return
         if not packet.is_keyframe:
             if self._codec in _SIZE_READERS:
-                self._check_size(bytes(packet))
+                self._check_size(memoryview(packet))
             return
-        headers = self._read_headers(bytes(packet))
+        headers = self._read_headers(head_of(packet))
         if not headers or headers == self._headers:
             return
         if self._headers:
@@ -322,7 +328,7 @@ class PacketScanner:
         self._headers = headers
         self._expect_fields(headers)
 
-    def _check_size(self, packet: bytes) -> None:
+    def _check_size(self, packet: memoryview) -> None:
         """Note frames whose size is not that of the key frame, as only VP9 and AV1 have them."""
         sizes = _SIZE_READERS[self._codec](packet, self._headers)
         if sizes:

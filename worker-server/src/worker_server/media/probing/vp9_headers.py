@@ -21,7 +21,7 @@ def key_frame_headers(packet: bytes) -> bytes:
     return bytes([profile]) + _colours(bits, profile) + _size(bits)
 
 
-def sizes_between_key_frames(packet: bytes, headers: bytes) -> list[tuple[int, int]]:
+def sizes_between_key_frames(packet: bytes | memoryview, headers: bytes) -> list[tuple[int, int]]:
     """Return the sizes that frames of the packet have of their own: width and height in pixels.
 
     `headers` are those of the last key frame. A packet may be a superframe, of hidden frames and
@@ -51,9 +51,9 @@ def _own_size(bits: Bits, key_size: bytes) -> bytes:
     return size if key_size and size != key_size else b""
 
 
-def _frames_of(packet: bytes) -> Iterator[bytes]:
+def _frames_of(packet: bytes | memoryview) -> Iterator[bytes | memoryview]:
     """Yield the beginnings of the frames in a packet, by the index at the end of a superframe."""
-    marker = packet[-1] if packet else 0
+    marker = packet[-1] if len(packet) else 0
     count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
     index = packet[-(2 + count * width) :]
     if marker >> 5 != 0b110 or len(index) < 2 + count * width or index[0] != marker:
