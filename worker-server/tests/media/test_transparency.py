@@ -154,7 +154,14 @@ def test_source_that_is_clear_in_a_part_of_its_frames(
     source, prepared = prepare(probe(path), path, tmp_path / "p.mkv", PrepareWatch(ffmpeg))
     assert source.frame_count == 100
     halves = [
-        rendered(source, prepared, "ffmpeg", ffmpeg, tmp_path, FrameRange(0, start, start + 50, 25))
+        rendered(
+            source,
+            prepared,
+            "ffmpeg",
+            ffmpeg,
+            tmp_path,
+            FrameRange(0, start, start + 50, Fraction(25)),
+        )
         for start in ((0, 50) if order == "opaque first" else (50, 0))
     ]
     assert np.ptp(halves[0].reshape(-1, 3).astype(int), axis=0).max() <= 14
