@@ -94,17 +94,17 @@ def test_a_link_without_all_of_its_headers_is_left_out(
 def test_links_begin_at_first_pages_with_a_right_checksum(
     link: Callable[..., bytes], tmp_path: Path
 ) -> None:
-    one = link(0, "-c:a libvorbis")
-    size = len(one)
-    path = joined(tmp_path, one, b"OggS\0\2" + bytes(60_000), one, one)
+    piece = link(0, "-c:a libvorbis")
+    size = len(piece)
+    path = joined(tmp_path, piece, b"OggS\0\2" + bytes(60_000), piece, piece)
     assert links_of(path) == [
         Link(0, size + 60_006),
         Link(size + 60_006, 2 * size + 60_006),
         Link(2 * size + 60_006, 3 * size + 60_006),
     ]
-    assert links_of(joined(tmp_path, one)) == [Link(0, size)]
+    assert links_of(joined(tmp_path, piece)) == [Link(0, size)]
 
 
 def test_limits_count_all_links(link: Callable[..., bytes], tmp_path: Path) -> None:
-    one = link(0, "")
-    assert probe(joined(tmp_path, *[one] * 5)).duration_s == 10
+    piece = link(0, "")
+    assert probe(joined(tmp_path, *[piece] * 5)).duration_s == 10

@@ -177,5 +177,6 @@ def test_second_piece_without_its_parameter_sets_is_source_damaged(
             render_part(path, ffmpeg, tmp_path, number=number, part_s=2, brand=brand)
         except MediaError as error:
             codes.add((error.code, error.retryable))
-    # Decoders may find no fault in pictures of another size than those announced.
-    assert codes == {("source_damaged", False)} or (kind.endswith("size") and not codes)
+    # HEVC's decoder lets some of it pass without a word; so may others where the size is another.
+    may_pass = kind.startswith("hevc") or kind.endswith("size")
+    assert codes == {("source_damaged", False)} or (may_pass and not codes)
