@@ -171,6 +171,24 @@ def test_rare_matrices_of_a_source_that_is_normalized(
     assert shown(clip.path, clip.edit.frames_before + 2) == pytest.approx(PATCHES, abs=6)
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "matrix_coefficients=3:colour_primaries=3:transfer_characteristics=3",
+        "matrix_coefficients=3:colour_primaries=1:transfer_characteristics=1",
+        "matrix_coefficients=6:colour_primaries=3:transfer_characteristics=10",
+    ],
+)
+def test_patches_of_mpeg2_with_reserved_tags_keep_their_colours(
+    tags: str, make: Make, render_all: Render
+) -> None:
+    read = f"-f rawvideo -pix_fmt yuv420p -s {WIDTH}x{HEIGHT} -framerate 25 -i pipe:0"
+    write = f"-c:v mpeg2video -q:v 1 -bsf:v mpeg2_metadata={tags}"
+    data = patches(lambda rgb: of_luma(rgb, "bt601"))
+    [clip] = render_all(make(f"{read} {write}", "s.mpg", stdin=data))
+    assert shown(clip.path, clip.edit.frames_before + 2) == pytest.approx(PATCHES, abs=6)
+
+
 GREYS_NITS = np.array([2.0, 10.0, 25.0, 50.0, 100.0, 203.0])
 HDR = {
     "BT.2020": "colormatrix=bt2020nc:colorprim=bt2020:transfer=smpte2084",

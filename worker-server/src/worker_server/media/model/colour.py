@@ -27,7 +27,7 @@ _BT2020_CONSTANT = 10
 _CONSTANT_LUMINANCE = {_BT2020_CONSTANT, 13}
 _ZIMG_MATRICES = {8: "ycgco", 10: "2020_cl", 12: "chroma-derived-nc", 13: "chroma-derived-c"}
 _HDR_MATRICES = {8: "ycgco", 9: "2020_ncl", 12: "chroma-derived-nc", 14: "ictcp"}
-_READABLE_MATRICES = {0, 2, *_MATRICES}  # 0 is RGB, 2 unspecified
+_RGB, _UNSPECIFIED = 0, 2
 # Substrings of ffmpeg's names of RGB and grey pixel formats, to which no matrix applies.
 _RGB_OR_GREY = ("rgb", "bgr", "gbr", "pal8", "gray", "mono", "ya8", "ya16")
 # How ffmpeg's names of pixel formats with an alpha channel begin.
@@ -83,7 +83,8 @@ def plain_tags(source: Source) -> list[str]:
 
     Filters that convert colours get the source's matrix and range as options instead.
     """
-    is_readable = source.colour_matrix in _READABLE_MATRICES
+    readable = {_UNSPECIFIED, *_MATRICES} | ({_RGB} if _is_rgb_or_grey(source) else set())
+    is_readable = source.colour_matrix in readable
     if is_readable and source.colour_transfer not in _LOG_TRANSFERS:
         return []
     return ["setparams=color_primaries=unknown:color_trc=unknown:colorspace=unknown"]

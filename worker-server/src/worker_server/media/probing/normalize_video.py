@@ -147,6 +147,7 @@ class VideoWriter:
             )
         ]
         for name, arguments in (
+            *_plain_tags(_as_shaped(self._source, shape)),
             *_deinterlacing(self._source),
             *_cropping(frame, shape, self._shown),
             *_turns(frame),
@@ -188,6 +189,27 @@ class VideoWriter:
         self._written = max(self._written, end)
 
 
+def _plain_tags(own: Source) -> list[tuple[str, str]]:
+    """Return the filter that removes colour tags which most filters reject, if any."""
+    if colour.needs_zimg(own):
+        return []
+    return [("setparams", tags.removeprefix("setparams=")) for tags in colour.plain_tags(own)]
+
+
+def _as_shaped(source: Source, shape: PictureShape) -> Source:
+    """Return the source as if all of its pictures were of this shape."""
+    return replace(
+        source,
+        width=shape.width,
+        height=shape.height,
+        pix_fmt=shape.pix_fmt,
+        sample_aspect=shape.sample_aspect,
+        rotation=shape.rotation,
+        colour_matrix=shape.matrix,
+        full_range=shape.full_range,
+    )
+
+
 def _deinterlacing(source: Source) -> list[tuple[str, str]]:
     return [(deinterlacing.FILTER, deinterlacing.OPTIONS)] if source.interlaced else []
 
@@ -216,16 +238,7 @@ def _turns(frame: VideoFrame) -> list[tuple[str, str | None]]:
 
 def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]]:
     """Return the filters to the normalized size and colours; none where the frame has them."""
-    own = replace(
-        source,
-        width=shape.width,
-        height=shape.height,
-        pix_fmt=shape.pix_fmt,
-        sample_aspect=shape.sample_aspect,
-        rotation=shape.rotation,
-        colour_matrix=shape.matrix,
-        full_range=shape.full_range,
-    )
+    own = _as_shaped(source, shape)
     filters: list[tuple[str, str]] = []
     width, height = own.upright_size
     if source.varies:
