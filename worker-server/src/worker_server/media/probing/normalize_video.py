@@ -15,6 +15,7 @@ from worker_server.media.model import colour, deinterlacing
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.geometry import Box, crop_box
 from worker_server.media.model.source import Source
+from worker_server.media.probing.hidden_frames import shows_nothing
 from worker_server.media.probing.intermediate import picture_size, pixel_format
 from worker_server.media.probing.packet_scan import has_several_pictures
 from worker_server.media.probing.pictures import PictureShape, display_matrix, shape_of
@@ -96,7 +97,7 @@ class VideoWriter:
             self._by_order = True
         stamp = packet.dts if self._source.demuxer == "avi" else packet.pts
         shift = shifts[number] if number < len(shifts) else None
-        if packet.is_discard:
+        if packet.is_discard or shows_nothing(self._source.video_codec, bytes(packet)):
             return  # the decoder outputs no frame for it
         if stamp is not None and (shift is not None or self._source.demuxer == "avi"):
             heapq.heappush(self._expected, (stamp + (shift or 0)) * packet.time_base)

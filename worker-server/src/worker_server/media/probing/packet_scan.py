@@ -15,6 +15,7 @@ from worker_server.media.model.containers import packets_of
 from worker_server.media.model.source import ProbeLimits
 from worker_server.media.probing import av1_headers, vp9_headers
 from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
+from worker_server.media.probing.hidden_frames import HIDING_CODECS, shows_nothing
 from worker_server.media.probing.key_frames import KeyFrames
 from worker_server.media.probing.sound_headers import HEAD_BYTES, sound_header_reader
 from worker_server.media.probing.stream_headers import (
@@ -263,7 +264,7 @@ class PacketScanner:
         self._check_order(packet)
         self._check_description(packet)
         self._check_shape(packet)
-        if self._fields and self._fields.is_second(head_of(packet)):
+        if self._shows_nothing(packet):
             scan.hidden.append(scan.packets - 1)
         else:
             reorder = 0 if packet.dts is None else tick - packet.dts
@@ -282,6 +283,12 @@ class PacketScanner:
             )
         if scan.frame is None:
             self._decode(packet)
+
+    def _shows_nothing(self, packet: "av.Packet[Any]") -> bool:
+        """Return whether it is a second field, or a frame that others refer to alone."""
+        if self._fields:
+            return self._fields.is_second(head_of(packet))
+        return self._codec in HIDING_CODECS and shows_nothing(self._codec, bytes(packet))
 
     def _measure_lead(self, key_s: Fraction) -> None:
         for sound in self.scan.sounds.values():

@@ -31,6 +31,19 @@ def sizes_between_key_frames(packet: bytes | memoryview, headers: bytes) -> list
     return [(int.from_bytes(size[:2]) + 1, int.from_bytes(size[2:]) + 1) for size in sizes if size]
 
 
+def shows_picture(packet: bytes) -> bool:
+    """Return whether a frame of the packet is shown; one that is hidden may be shown later."""
+    return any(_is_shown(Bits(frame)) for frame in _frames_of(packet))
+
+
+def _is_shown(bits: Bits) -> bool:
+    _profile(bits)
+    if bits.read(1):  # show_existing_frame
+        return True
+    bits.read(1)  # frame_type
+    return bool(bits.read(1))  # show_frame
+
+
 def _own_size(bits: Bits, key_size: bytes) -> bytes:
     """Return the size that an inter frame states, or an intra-only one if it is another."""
     profile = _profile(bits)
