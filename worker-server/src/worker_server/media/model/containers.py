@@ -92,7 +92,7 @@ def _packets_of_link(
 def _packets(container: InputContainer, streams: Sequence[Stream]) -> "Iterator[av.Packet[Any]]":
     """Yield the packets that libavformat finds.
 
-    Empty packets by which Theora repeats a picture are left out: decoding one would end the decoder.
+    Empty packets by which Theora repeats a picture are left out: they would end the decoder.
     Streams that it finds only while reading are left out: PyAV raises IndexError when it flushes
     one of those, after all others.
     """

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
 from worker_server.media.model.geometry import Box
+from worker_server.media.model.side_data import side_data_of
 from worker_server.media.model.source import ProbeLimits
 from worker_server.media.probing.streams import check_side
 
@@ -116,5 +117,5 @@ def sane_aspect(aspect: Fraction | None) -> Fraction:
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """Return the nine numbers of the display matrix (16.16 and 2.30 fixed point), or None."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = side_data_of(frame).get("DISPLAYMATRIX")
     return struct.unpack("=9i", bytes(data)[:36]) if data else None

@@ -19,6 +19,7 @@ from av.container import InputContainer
 from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import SEEK_OFFSET_FRAMES, frame_index
+from worker_server.media.model.side_data import side_data_of
 from worker_server.media.verifying.filters import filtered
 
 _WIDTH, _HEIGHT = 32, 18  # size of a thumbnail in pixels
@@ -233,7 +234,7 @@ def _on_background(
 
 def _orientation(picture: VideoFrame) -> Iterator[tuple[str, str]]:
     """Yield the filters of a display matrix: x'=ax+cy, y'=bx+dy (ISO/IEC 14496-12, 6.2.2)."""
-    data: Any = picture.side_data.get("DISPLAYMATRIX")
+    data: Any = side_data_of(picture).get("DISPLAYMATRIX")
     if data is None:
         return
     a, b, _, c, d, *_ = struct.unpack("9i", bytes(data)[:36])
