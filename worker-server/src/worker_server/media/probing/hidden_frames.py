@@ -7,7 +7,7 @@ HIDING_CODECS = _VP8 | _VP9
 _VP8_SHOW_FRAME = 0x10  # in the first byte of a frame (RFC 6386, 9.1)
 
 
-def shows_nothing(codec: str, packet: bytes) -> bool:
+def shows_nothing(codec: str, packet: bytes | memoryview) -> bool:
     """Return whether the packet, which is not empty, has hidden frames alone."""
     if codec in _VP8:
         return not packet[0] & _VP8_SHOW_FRAME

@@ -97,7 +97,7 @@ class VideoWriter:
             self._by_order = True
         stamp = packet.dts if self._source.demuxer == "avi" else packet.pts
         shift = shifts[number] if number < len(shifts) else None
-        if packet.is_discard or shows_nothing(self._source.video_codec, bytes(packet)):
+        if packet.is_discard or shows_nothing(self._source.video_codec, memoryview(packet)):
             return  # the decoder outputs no frame for it
         if stamp is not None and (shift is not None or self._source.demuxer == "avi"):
             heapq.heappush(self._expected, (stamp + (shift or 0)) * packet.time_base)

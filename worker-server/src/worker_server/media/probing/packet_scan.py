@@ -288,7 +288,7 @@ class PacketScanner:
         """Return whether it is a second field, or a frame that others refer to alone."""
         if self._fields:
             return self._fields.is_second(head_of(packet))
-        return self._codec in HIDING_CODECS and shows_nothing(self._codec, bytes(packet))
+        return self._codec in HIDING_CODECS and shows_nothing(self._codec, memoryview(packet))
 
     def _measure_lead(self, key_s: Fraction) -> None:
         for sound in self.scan.sounds.values():

@@ -31,7 +31,7 @@ def sizes_between_key_frames(packet: bytes | memoryview, headers: bytes) -> list
     return [(int.from_bytes(size[:2]) + 1, int.from_bytes(size[2:]) + 1) for size in sizes if size]
 
 
-def shows_picture(packet: bytes) -> bool:
+def shows_picture(packet: bytes | memoryview) -> bool:
     """Return whether a frame of the packet is shown; one that is hidden may be shown later."""
     return any(_is_shown(Bits(frame)) for frame in _frames_of(packet))
 
