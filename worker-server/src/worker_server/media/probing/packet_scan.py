@@ -230,6 +230,8 @@ class PacketScanner:
             if index == self._video_index:
                 self.scan.packets += 1
                 self.scan.note("a picture has no stamp")
+                if self._shows_nothing(packet):  # as broadcasters send second fields
+                    self.scan.hidden.append(self.scan.packets - 1)
                 if self.scan.frame is None:
                     self._decode(packet)
             return
