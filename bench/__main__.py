@@ -14,9 +14,8 @@ from bench.report import missed_goals, write
 
 def main() -> None:
     arguments = _arguments()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit("stopped")
-    )  # so that child processes are stopped
+    # SystemExit unwinds the stack, so that child processes are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     options = Options(arguments.video, arguments.rounds, arguments.quick)
     reports = {}
     for name in arguments.only or NAMES:

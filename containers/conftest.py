@@ -42,9 +42,8 @@ def one_machine_variables(engine: Engine, port: int) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder on the disk that the engine may fill: temporary files may live in memory."""
-    path = Path(
-        tempfile.mkdtemp(prefix="idrl-containers-", dir="/var/tmp")
-    )  # mkdtemp makes it ours
+    path = Path(tempfile.mkdtemp(prefix="idrl-containers-", dir="/var/tmp"))
+    # mkdtemp lets only this user in.
     # Containers run as other users and read what lies in here.
     path.chmod(0o755)
     yield path

@@ -40,10 +40,8 @@ _WORKER_SETTINGS = "\n".join(
         *("RENDER_CONCURRENCY=2", "LEASE_S=12", "SWEEP_S=2"),
         "SOURCE_RETRY_S=30",  # a source that never answers is given up within a test
         "ALLOW_NO_SANDBOX=1",  # User-mode Linux has no Landlock
-        *(
-            "RENDER_PRESET=superfast",
-            "RENDER_CRF=20",
-        ),  # what is to be interrupted must not be over too soon
+        # Not the fastest preset: a part must not end before a test interrupts it.
+        *("RENDER_PRESET=superfast", "RENDER_CRF=20"),
     ]
 )
 

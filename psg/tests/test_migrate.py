@@ -87,9 +87,8 @@ def test_two_upgrades_at_once(scratch: Database, engine: Engine) -> None:
 
 def test_an_upgrade_goes_on_after_it_was_interrupted(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings(), "0001")
-    scratch.execute(
-        "CREATE INDEX tasks_queued_by_owner ON tasks (id)"
-    )  # as if it had not been finished
+    # An index of this name stands for one that an interrupted upgrade left.
+    scratch.execute("CREATE INDEX tasks_queued_by_owner ON tasks (id)")
     migrate.upgrade(engine, scratch.settings())
     ((definition,),) = scratch.execute(
         "SELECT indexdef FROM pg_indexes WHERE indexname = 'tasks_queued_by_owner'"

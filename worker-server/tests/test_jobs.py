@@ -62,9 +62,8 @@ def test_long_task_is_preempted_for_a_new_task(
         "waiting",
         "waiting",
     ]
-    assert (
-        waiting_wakeups(settings, "render") == 4 + 1 + 1
-    )  # its parts, the clip, and the part that waits again
+    # Its parts, the clip, and the part that waits again.
+    assert waiting_wakeups(settings, "render") == 4 + 1 + 1
     row = claims.claim_part("another", 30)
     assert row is not None
     assert row.lease.task_id == clip

@@ -114,7 +114,7 @@ def test_a_batch_beside_a_task_of_the_same_upload(meet: Meet) -> None:
 
 
 def test_a_batch_beside_a_task_with_the_first_callbacks(meet: Meet) -> None:
-    """Either makes the account's secret."""
+    """Each would create the account's callback secret if it came first."""
     url = upload()
     calls: list[Call] = [
         lambda: batches.create_batch(batch_of(url, callback_url=CALLBACK), QUOTAS),

@@ -92,9 +92,8 @@ def respond(problem: Problem) -> Response:
     if problem.status in _TRANSIENT:
         response.headers.setdefault("Retry-After", str(_RETRY_AFTER_S))
     if problem.status == HTTPStatus.UNAUTHORIZED:
-        response.headers.setdefault(
-            "WWW-Authenticate", "Bearer"
-        )  # RFC 9110 §15.5.2 asks for a challenge
+        # RFC 9110 §15.5.2 requires a challenge.
+        response.headers.setdefault("WWW-Authenticate", "Bearer")
     return response
 
 

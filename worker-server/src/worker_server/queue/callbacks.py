@@ -90,6 +90,6 @@ def replace_secret(owner_id: int) -> bytes:
 
 
 def delete_secret(owner_id: int) -> None:
-    """Forget the account's secret; its next use makes another one."""
+    """Delete the account's secret; its next use creates another one."""
     with transaction() as session:
         session.execute(delete(CallbackSecret).where(CallbackSecret.owner_id == owner_id))

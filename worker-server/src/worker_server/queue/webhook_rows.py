@@ -87,7 +87,7 @@ def find(owner_id: int, webhook_id: uuid.UUID) -> Webhook:
 
 
 def delete_webhook(owner_id: int, webhook_id: uuid.UUID) -> None:
-    """Forget the webhook with its deliveries; raise WebhookNotFound."""
+    """Delete the webhook with its deliveries; raise WebhookNotFound."""
     owned = delete(Webhook).where(Webhook.id == webhook_id, Webhook.owner_id == owner_id)
     with transaction() as session:
         if session.scalar(owned.returning(Webhook.id)) is None:

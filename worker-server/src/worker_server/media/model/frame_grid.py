@@ -45,16 +45,13 @@ _MIN_STEPPING = Fraction(97, 100)  # of the frames, that come whole steps after 
 _MIN_SHARE = Fraction(1, 100)  # of all steps; rarer steps are treated as outliers
 _FINER_STEPS = 3  # how many of the shortest common steps are tried
 _ROUNDING_ONLY = Fraction(0)  # for `_gapless`: accept no deviation beyond rounding to ticks
-_NEAR_TOLERANCE, _ANY_OFFSET = (
-    Fraction(1, 4),
-    Fraction(1, 2),
-)  # distances from a place, in frame durations
+# Distances from a place on the grid, in frame durations.
+_NEAR_TOLERANCE, _ANY_OFFSET = Fraction(1, 4), Fraction(1, 2)
 _HISTOGRAM_BINS = 64  # per frame duration
 _SAME_STEP = Fraction(1, 200)  # relative difference below which two rates count as one
 _MAX_DENOMINATOR = 1001
-_STANDARD_RATE_TOLERANCE = Fraction(
-    2, 10_000
-)  # relative; 24 and 24000/1001 differ by five times as much
+# Relative; 24 and 24000/1001 differ by five times as much.
+_STANDARD_RATE_TOLERANCE = Fraction(2, 10_000)
 _LONG_FRAME = Fraction(3, 2)  # frames; a last frame that lasts longer stays on screen
 _ROUNDED_S = Fraction(1, 1000)  # containers round to milliseconds
 _FALLBACK_RATE = Fraction(25)

@@ -144,9 +144,8 @@ class Scan:
     frame: VideoFrame | None = None
     undecoded: int = 0
     packets: int = 0
-    hidden: "array[int]" = field(
-        default_factory=lambda: array("q")
-    )  # numbers of the packets that show no frame
+    # Numbers of the packets that show no frame.
+    hidden: "array[int]" = field(default_factory=lambda: array("q"))
     sounds: dict[int, SoundSeen] = field(default_factory=dict)
     irregular: str = ""
     # For each new set of headers its first key frame, and the extradata at that point.

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 
 HEAD_BYTES = 8
-_AAC_ELEMENTS = (
-    0,
-    1,
-)  # single channel, channel pair (ISO/IEC 14496-3, 4.4.2.1); other elements may precede them
+# Single channel, channel pair (ISO/IEC 14496-3, 4.4.2.1); other elements may precede them.
+_AAC_ELEMENTS = (0, 1)
 _MONO = 3
 
 

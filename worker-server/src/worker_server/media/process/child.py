@@ -24,9 +24,8 @@ from worker_server.media.process import guard
 _STOP_GRACE_S = 2.0
 _POLL_S = 0.2
 _TAIL_BYTES = 2000
-_SOURCE_ROOT = (
-    Path(__file__).resolve().parents[3]
-)  # an editable installation lies outside the prefix
+# An editable installation lies outside the prefix.
+_SOURCE_ROOT = Path(__file__).resolve().parents[3]
 _LIMIT_SIGNALS = (signal.SIGXCPU, signal.SIGXFSZ)
 _OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MEMORY = ("MemoryError", "Cannot allocate memory")

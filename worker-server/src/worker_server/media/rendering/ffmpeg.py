@@ -35,9 +35,8 @@ from worker_server.media.rendering.ffmpeg_args import (
 
 # One frame for rounding of times, one for the frame before the first.
 _MARGIN_FRAMES = 2
-_SOUND_S = Fraction(
-    1, 20
-)  # pre-roll of the audio decoder: an AAC packet has 21 ms, one of HE-AAC 46 ms
+# Pre-roll of the audio decoder: an AAC packet has 21 ms, one of HE-AAC 46 ms.
+_SOUND_S = Fraction(1, 20)
 
 
 class FfmpegRenderer:
