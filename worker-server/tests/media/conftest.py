@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import av
@@ -67,7 +68,7 @@ def ffmpeg() -> str:
 def make(ffmpeg: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Run ffmpeg with these arguments (spaces separate them in a string); return its file."""
     folder = tmp_path_factory.mktemp("made")
-    made = iter(range(1000))
+    made = count()
 
     def run(arguments: str, name: str, *more: str, stdin: bytes = b"") -> Path:
         path = folder / f"{next(made)}-{name}"
