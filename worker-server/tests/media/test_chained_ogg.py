@@ -1,5 +1,6 @@
 """Ogg files that were put together: each link is shown in full, with its own sound."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,28 @@ def joined(folder: Path, *links: bytes) -> Path:
     path = folder / "joined.ogv"
     path.write_bytes(b"".join(links))
     return path
+
+
+def ogm_page(flags: int, number: int, body: bytes) -> bytes:
+    """Return a page of one packet (RFC 3533, 6)."""
+    granule, serial, segments = max(0, number - 1), 77, 1
+    fields = (b"OggS", 0, flags, granule, serial, number, 0, segments, len(body))
+    page = bytearray(struct.pack("<4sBBqIIIBB", *fields) + body)
+    checksum = 0
+    for byte in page:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFFFFFF
+    page[22:26] = checksum.to_bytes(4, "little")
+    return bytes(page)
+
+
+def ogm_of_unknown_codec(kind: bytes, codec: bytes) -> list[bytes]:
+    """Return the pages of one second of picture or sound for which there is no decoder."""
+    frame = struct.pack("<iqqiiiii", 0, 400_000, 1, 0, 0, 24, 320, 180)
+    first = ogm_page(2, 0, b"\1" + kind + bytes(3) + codec + frame)
+    data = [ogm_page(4 * (number == 26), number, b"\x08data") for number in range(2, 27)]
+    return [first, ogm_page(0, 1, b"\3comment" + bytes(8)), *data]
 
 
 @pytest.mark.parametrize("sound", ["-c:a libvorbis", "-c:a libopus", "-c:a flac"])
@@ -89,6 +112,26 @@ def test_a_link_without_all_of_its_headers_is_left_out(
     whole = link(0, "-c:a libvorbis")
     _, prepared_path = prepared(joined(tmp_path, whole, whole[:rest]))
     assert read_numbers(prepared_path) == list(range(50))
+
+
+def test_a_link_whose_picture_has_no_decoder_is_left_out(
+    link: Callable[..., bytes], prepared: Prepared, tmp_path: Path
+) -> None:
+    unknown = b"".join(ogm_of_unknown_codec(b"video", b"ZZQQ"))
+    path = joined(tmp_path, link(0, ""), unknown, link(50, ""))
+    assert read_numbers(prepared(path)[1]) == list(range(100))
+
+
+def test_sound_is_left_out_where_the_first_link_has_no_decoder_for_its_own(
+    link: Callable[..., bytes], prepared: Prepared, tmp_path: Path
+) -> None:
+    silent = link(0, "")
+    first_page_end = silent.index(b"OggS", 1)
+    first, *others = ogm_of_unknown_codec(b"audio", b"7777")
+    unheard = silent[:first_page_end] + first + b"".join(others) + silent[first_page_end:]
+    source, prepared_path = prepared(joined(tmp_path, unheard, link(50, "-c:a libvorbis")))
+    assert not source.has_audio
+    assert read_numbers(prepared_path) == list(range(100))
 
 
 def test_links_begin_at_first_pages_with_a_right_checksum(

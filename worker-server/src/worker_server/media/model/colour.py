@@ -101,7 +101,7 @@ def has_alpha(source: Source) -> bool:
 
 
 def is_clear(pix_fmt: str, codec: str) -> bool:
-    """Tell whether pictures of this format may have transparent parts."""
+    """Return whether pictures of this format may have transparent parts."""
     return pix_fmt.startswith(_ALPHA_FORMATS) or (pix_fmt == "pal8" and codec in _CLEAR_PALETTES)
 
 

@@ -45,9 +45,13 @@ class ChainClock:
         self._end_s = self._shift_s = Fraction(0)
 
     def knows(self, stream: Stream) -> bool:
-        """Tell whether the first link has a stream of the same kind in the same place."""
-        is_there = stream.index < len(self._streams)
-        return is_there and self._streams[stream.index].type == stream.type
+        """Return whether the first link has such a stream in the same place, and both decoders."""
+        if stream.index >= len(self._streams):
+            return False
+        first = self._streams[stream.index]
+        # PyAV has no context where it has no decoder.
+        has_decoders = first.codec_context is not None and stream.codec_context is not None
+        return first.type == stream.type and has_decoders
 
     def begin_link(self, container: InputContainer) -> None:
         """Begin a link where the one before it ends, at a whole tick of the picture's clock."""
@@ -61,7 +65,7 @@ class ChainClock:
         # Opus begins before zero, with samples that are not played.
         self._shift_s = round(self._end_s / tick_s) * tick_s - max(0, min(starts_s, default=0))
         for stream in container.streams:
-            if self.knows(stream) and stream.codec_context is not None:
+            if self.knows(stream):
                 own = self._streams[stream.index].codec_context
                 stream.codec_context.copy_opaque = own.copy_opaque
 
