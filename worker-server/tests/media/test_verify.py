@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from worker_server.media import (
     probe,
     verify_clip,
 )
-from worker_server.media.verifying import verify
+from worker_server.media.verifying import verify, verify_child
 
 Make = Callable[..., Path]
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
@@ -44,6 +45,17 @@ class TestVerify:
         assert (facts.frames, facts.duration_s, facts.size_bytes) == (75, 3.0, path.stat().st_size)
         done = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
         assert facts.sha256 == done.stdout.split()[0]
+
+    @pytest.mark.parametrize("demuxer", ["mov", "matroska"])
+    def test_damage_is_not_none_where_the_source_cannot_be_read(
+        self, demuxer: str, edit: PartEdit, make: Make, tmp_path: Path
+    ) -> None:
+        """Else an error of the share would pass for a whole source."""
+        path = make(f"{self.GOOD} {self.ENDING}", "good.mp4")
+        source = replace(edit.source, demuxer=demuxer)
+        gone = replace(edit, source=source, source_path=tmp_path / "gone")
+        payload = {"path": str(path), "edit": gone.to_json(), "conceals": True}
+        assert "No such file" in verify_child.reply(payload)["error"]
 
     @pytest.mark.parametrize(
         ("before", "after", "stderr_tail"),

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -78,13 +77,8 @@ def _read(container: InputContainer, edit: PartEdit) -> tuple[list[Fraction], in
 
 
 def _damaged_frames(edit: PartEdit) -> int:
-    """Return how many of the part's frames are damaged; 0 where the source cannot be read."""
-    with (
-        suppress(av.error.FFmpegError),
-        open_source(edit.source_path, edit.source.demuxer) as source,
-    ):
+    with open_source(edit.source_path, edit.source.demuxer) as source:
         return damaged_frames(source, edit)
-    return 0
 
 
 def _differences(clip: InputContainer, keys: list[int], edit: PartEdit) -> dict[str, Any]:
@@ -118,10 +112,11 @@ def _sha256(path: Path) -> str:
 
 
 def reply(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the source's damage, and what the clip is or why it cannot be read."""
+    """Return the source's damage, and what the clip is or why one cannot be read."""
     edit = PartEdit.from_json(payload["edit"])
-    damaged = _damaged_frames(edit) if payload["conceals"] else 0
+    damaged = 0
     try:
+        damaged = _damaged_frames(edit) if payload["conceals"] else 0
         facts = facts_of(Path(payload["path"]), edit, damaged)
     except (av.error.FFmpegError, OSError) as error:
         facts = {"error": str(error)}
