@@ -72,6 +72,8 @@ def test_authorized_clip_is_cached_by_its_sha256(
         ("bytes=0-9", "_clips"),
         ("bytes=-9", "_clips"),
         ("Bytes= 9-", "_clips"),
+        ("bytes=\t0-9", "_tasks"),
+        ("bytes=0\t-9", "_tasks"),
         ("bytes=0-" + "9" * 18, "_clips"),
         ("bytes=0-18446744073709551615", "_tasks"),
         ("bytes=-" + "9" * 19, "_tasks"),
