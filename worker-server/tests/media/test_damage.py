@@ -108,6 +108,22 @@ def test_damage_does_not_affect_other_parts(
         assert numbers_in(output)[25:-25] == expected
 
 
+def test_damage_just_before_a_part_does_not_keep_it_from_being_copied(
+    numbered: Make,
+    damage: Callable[[Path, str], Path],
+    ffmpeg: str,
+    tmp_path: Path,
+    numbers_in: Numbers,
+) -> None:
+    """The sound is read from the key frame before, whose next pictures no one needs."""
+    tags = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
+    options = f"-c:v libx264 -preset ultrafast -crf 30 -profile:v high -8x8dct 1 -bf 0 -g 10 {tags}"
+    path = damage(numbered(100, "25", "s.mp4", options), "between(n\\,41\\,49)")
+    clip, _, output = render_part(path, ffmpeg, tmp_path, number=2, part_s=1)
+    assert (clip.rendered_by, clip.facts.concealed_frames) == ("copy", 0)
+    assert numbers_in(output)[25:-25] == list(range(50, 75))
+
+
 @pytest.mark.parametrize("kind", ["h264", "motion jpeg"])
 def test_damage_beyond_the_bound_is_source_damaged(
     kind: str, numbered: Make, damage: Callable[[Path, str], Path], ffmpeg: str, tmp_path: Path

@@ -139,10 +139,12 @@ def encode_sound_command(edit: PartEdit, output: Path, ffmpeg_path: str) -> list
     """Return the command that writes the clip's sound alone: the same samples as beside pictures.
 
     It reads one picture too: in Matroska ffmpeg seeks elsewhere if no video stream is read, and the
-    sound would be off by a millisecond.
+    sound would be off by a millisecond. Decoders run ahead of filters, and those behind the first
+    may be damaged, so only key frames are decoded.
     """
     shown = layers(edit, 1, edit.part.frame_count)
-    read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
+    read = source_input(edit, *_seek(edit), "-skip_frame:v", "nokey")
+    read += _bumper_inputs(edit, shown)
     first_picture = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
     graph = ["-filter_complex", ";".join([first_picture, *_audio(edit, shown)]), "-map", "[a]"]
     write = [*ENCODE_SOUND, *mp4_output(output)]
