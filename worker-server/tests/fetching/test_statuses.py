@@ -179,7 +179,10 @@ def test_connection_that_always_breaks_is_transient(site: Site, fetch: Fetcher, 
 @pytest.mark.parametrize("cut", ["", "Content-Length: 300000\r\n", "Content-Len"])
 def test_answer_cut_off_within_its_headers_is_retried(site: Site, fetch: Fetcher, cut: str) -> None:
     """Without its length the file would seem to be empty, and to end there."""
-    begun = lambda x: x.send(f"HTTP/1.1 200 OK\r\n{cut}".encode())  # noqa: E731
+
+    def begun(x: Exchange) -> None:
+        x.send(f"HTTP/1.1 200 OK\r\n{cut}".encode())
+
     assert fetch(site.on("/v.mp4", begun, lambda x: x.reply(BODY))).size_bytes == len(BODY)
     failure = fetch.fails(site.on("/cut.mp4", begun))
     assert (failure.code, failure.retryable) == ("source_unavailable", True)

@@ -4,19 +4,18 @@ from av import VideoFrame
 from av.sidedata.sidedata import SideDataContainer, Type
 
 
-def side_data_of(frame: VideoFrame) -> SideDataContainer:
-    """Return the frame's side data by type.
-
-    PyAV raises ValueError for all of it where ffmpeg adds a type that PyAV's list has not, as it
-    does for MV-HEVC, the spatial videos of phones.
-    """
-    if "_missing_" not in vars(Type):
-        Type._missing_ = classmethod(_new_type)  # type: ignore[assignment]
-    return frame.side_data  # type: ignore[return-value]  # PyAV declares another class
-
-
 def _new_type(cls: type[Type], value: object) -> Type:
     member: Type = object.__new__(cls)
     member._name_ = f"TYPE_{value}"
-    member._value_ = value  # type: ignore[assignment]
+    member._value_ = value  # type: ignore[assignment] # ffmpeg's number, which is an int
     return member
+
+
+# PyAV raises ValueError for all side data of a frame where ffmpeg adds a type that PyAV's list has
+# not, as it does for MV-HEVC, the spatial videos of phones. Enum calls `_missing_` for such values.
+Type._missing_ = classmethod(_new_type)  # type: ignore[assignment] # with the enum's own type
+
+
+def side_data_of(frame: VideoFrame) -> SideDataContainer:
+    """Return the frame's side data by type."""
+    return frame.side_data  # type: ignore[return-value] # PyAV declares another class
