@@ -19,6 +19,11 @@ REFUSED: dict[str, Any] = {
     "status": 403,
     "body": json.dumps({"status": 403, "code": "account_disabled"}),
 }
+NOT_FAILED: dict[str, Any] = {
+    **BUSY,
+    "status": 409,
+    "body": json.dumps({"status": 409, "code": "not_failed"}),
+}
 
 
 def test_typing_a_search_leaves_the_list_alone(visitor: Visitor, system: RunningSystem) -> None:
@@ -93,6 +98,33 @@ def test_refused_deletion_is_shown_and_stays_chosen(
     page.locator("dialog .primary").click()
     expect(page.locator(".row")).to_have_count(1)
     expect(page.locator(".failure")).to_have_count(0)
+
+
+def test_refusal_of_one_leaves_the_others_to_be_retried(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 3)
+    visitor.open("tasks")
+    refused = system.task_id(visitor.email, "Race 1")
+    retried: list[str] = []
+
+    def answer(route: Route) -> None:
+        task_id = route.request.url.split("/")[-2]
+        retried.append(task_id)
+        if task_id == refused:
+            route.fulfill(**NOT_FAILED)
+        else:
+            route.fulfill(status=202, json={"task_id": task_id})
+
+    page.route("**/tasks/*/retry", answer)
+    for box in page.locator(".row input").all():
+        box.check()
+    page.get_by_role("button", name="Retry").click()
+    page.locator(".failure", has_text="Only a failed task").wait_for()
+    assert retried == [system.task_id(visitor.email, f"Race {n}") for n in range(3)]
+    checked = [box.is_checked() for box in page.locator(".row input").all()]
+    assert checked == [False, True, False]
 
 
 def test_busy_system_gets_the_deletion_again(visitor: Visitor, system: RunningSystem) -> None:

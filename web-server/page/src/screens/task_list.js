@@ -22,17 +22,20 @@ export function List({ path, isFiltered }) {
   const { error: refusal, isBusy, attempt } = useAttempt();
 
   const picked = tasks.filter((task) => chosen.value.has(task.task_id));
-  /** Run an action on the chosen tasks, one after the other. An error ends it; that task and the rest stay chosen. */
+  /** Run an action on the chosen tasks, one after the other. Refused ones stay chosen; without an answer, it ends. */
   const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
     isConfirming.value = false;
+    let refused = null;
     try {
       for (const task of picked) {
-        await repeated(() => act(task), { passing: [429] });
-        toggle(task.task_id);
+        const failure = await refusalOf(() => repeated(() => act(task), { passing: [429] }));
+        if (failure) refused ??= failure;
+        else toggle(task.task_id);
       }
     } finally {
       refresh();
     }
+    if (refused) throw refused;
   });
   const toggle = useCallback((/** @type {string} */ id) => {
     const ids = new Set(chosen.value);
@@ -71,6 +74,18 @@ function useAnnouncedNews(tasks) {
     if (news > 0) announce(t("tasks.new", { n: news }));
     first.current = tasks.length ? tasks[0].task_id : "";
   }, [tasks]);
+}
+
+/** Return the error if the server refuses a call for what it acts on; rethrow any other, which the next call would get too.
+ * @param {() => Promise<any>} act */
+async function refusalOf(act) {
+  try {
+    await act();
+    return null;
+  } catch (error) {
+    if (!(error instanceof ApiError) || ![404, 409, 422].includes(error.status)) throw error;
+    return error;
+  }
 }
 
 /** @param {any} task */
