@@ -13,6 +13,7 @@ from web_server import (
     gateway,
     passwords,
     share_tokens,
+    tasks_client,
     views as web_views,
 )
 from worker_server import limits
@@ -129,7 +130,7 @@ SECURITY = [
 OPERATIONS = [
     f"for {_MIN_SWEEP_AGE_S:g} s or three rounds (`SWEEP_S`), whichever is longer",
     f"no worker of this kind has sent a heartbeat for {workers.ALIVE_S:g} s",
-    f"calls wait for it for up to {gateway._RESTART_S:g} s",
+    f"calls wait for it for up to {tasks_client._RESTART_S:g} s",
     f"with less than {gateway._RESERVED_BYTES // GIB} GiB free",
     f"within {authentication.LOOKUP_S:g} s",
 ]

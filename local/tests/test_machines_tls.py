@@ -15,7 +15,7 @@ import requests
 
 from idrl_local import servers
 from idrl_testing import tls
-from web_server.gateway import TasksService, TasksUnavailable
+from web_server.tasks_client import TasksService, TasksUnavailable
 
 if TYPE_CHECKING:
     from conftest import StandIn, StartContainer, StartService

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from idrl_local import servers
-from web_server import gateway
+from web_server import tasks_client
 from web_testing import assert_problem
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def test_calls_do_not_wait_for_a_tasks_service_that_is_away(
     serve_tasks: ServeTasks,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gateway, "_RESTART_S", 0.5)
+    monkeypatch.setattr(tasks_client, "_RESTART_S", 0.5)
     with serve_tasks() as tasks:
         tasks.answer = say_and_close
         client = make_app(tasks_url=tasks.url).test_client()

@@ -7,8 +7,8 @@ import time
 from idrl_common import request_ids
 from web_server import accounts
 from web_server.authentication import Authenticator
-from web_server.gateway import TasksService, TasksUnavailable
 from web_server.models import User
+from web_server.tasks_client import TasksService, TasksUnavailable
 from web_server.token_signer import TokenSigner
 
 # Seconds after which no round starts. If the tasks service then hangs as well, nginx ends the wait

@@ -21,6 +21,7 @@ from web_server import (
     passwords,
     services,
     share_views,
+    tasks_client,
     views,
 )
 from web_server.authentication import Authenticator
@@ -82,8 +83,8 @@ PROBLEMS: ProblemMap = {
     services.UsernameTaken: (409, "username_taken"),
     services.EmailTaken: (409, "email_taken"),
     login_throttle.TooManyFailures: _too_many_failures,
-    gateway.TasksUnavailable: (502, "tasks_unavailable"),
-    gateway.TasksTimeout: (504, "tasks_timeout"),
+    tasks_client.TasksUnavailable: (502, "tasks_unavailable"),
+    tasks_client.TasksTimeout: (504, "tasks_timeout"),
 }
 
 
@@ -110,7 +111,7 @@ def create_app(settings: Settings) -> Flask:
 def _add_routes(
     app: Flask, settings: Settings, authenticator: Authenticator, signer: TokenSigner
 ) -> None:
-    tasks = gateway.TasksService(
+    tasks = tasks_client.TasksService(
         str(settings.tasks_url),
         connect_timeout_s=settings.tasks_connect_timeout_s,
         timeout_s=settings.tasks_timeout_s,

@@ -11,8 +11,8 @@ from idrl_common.validation import parse_body
 from web_server import account_removal, accounts
 from web_server.authentication import reads_account_now
 from web_server.documents import account_document, key_document
-from web_server.gateway import TasksService
 from web_server.schemas import ChangeProfile, DeleteAccount, KeyListing, NewKey
+from web_server.tasks_client import TasksService
 from web_server.views import AuthService, limit_body
 
 

@@ -15,9 +15,10 @@ from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
 from web_server import gateway, page
 from web_server.authentication import Authenticator, reads_account_now
-from web_server.gateway import Clips, TasksService
+from web_server.gateway import Clips
 from web_server.schemas import NewLink
 from web_server.share_tokens import Share, ShareInvalid, ShareTokens, share_url
+from web_server.tasks_client import TasksService, release
 
 # Asks the tasks service to leave out the source's URL, `external_id` and `metadata`.
 _WITHOUT_SECRETS = "shared=true"
@@ -71,7 +72,7 @@ class Links:
         if answer.status != HTTPStatus.OK:
             return gateway.relay(answer)
         task: dict[str, Any] = json.loads(answer.read())
-        gateway.release(answer)
+        release(answer)
         return task
 
 
