@@ -8,8 +8,9 @@ from sqlalchemy import text
 import worker_testing
 from worker_server.api import services
 from worker_server.db import db
-from worker_server.queue import claims, leases
+from worker_server.queue import claims, leases, pauses
 from worker_server.queue.claims import PartLease
+from worker_server.queue.pauses import Kind
 from worker_server.queue.preemption import preempt_download, preempt_for, preempt_render
 from worker_testing import claim_task, part_of, processing, submit, task_of
 
@@ -113,6 +114,16 @@ def test_task_whose_first_part_is_claimed_preempts_nothing() -> None:
     assert not preempt_for(clip)
 
 
+def test_no_part_is_preempted_while_renders_are_paused(long_video: list[PartLease]) -> None:
+    pauses.pause(Kind.RENDER)
+    assert not preempt_for(processing(2, CLIP))
+    part_waits(3)
+    assert preempt_render() is None
+    assert [part_of(lease).status for lease in long_video] == ["rendering", "rendering"]
+    pauses.resume(Kind.RENDER)
+    assert preempt_render() is not None
+
+
 def downloads(owner_id: int, count: int) -> None:
     for _ in range(count):
         submit(owner_id=owner_id)
@@ -150,6 +161,16 @@ def test_downloads_are_not_preempted_while_no_other_owner_waits() -> None:
     assert preempt_download() is None
     submit(owner_id=CLIP)  # has just come: a free slot would take it
     assert preempt_download() is None
+
+
+def test_no_download_is_preempted_while_downloads_are_paused() -> None:
+    downloads(FILM, 4)
+    waits(CLIP)
+    pauses.pause(Kind.FETCH)
+    assert preempt_download() is None
+    pauses.resume(Kind.FETCH)
+    pauses.pause(Kind.RENDER)
+    assert preempt_download() is not None
 
 
 def test_single_download_is_not_preempted() -> None:

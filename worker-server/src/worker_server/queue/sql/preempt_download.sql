@@ -1,12 +1,13 @@
 -- Preempts one download of an owner who holds more than half of all downloads while another
 -- owner's task has been due for :waited_s seconds: the one with the least progress. It waits for
 -- :pause_s seconds. A task that is due for seconds has found no free slot, so the slots need not be
--- counted.
+-- counted; while downloads are paused, it has found nobody who claims.
 WITH leased AS (
     SELECT owner_id, count(*) AS downloads, sum(count(*)) OVER () AS total FROM tasks
     WHERE status = 'downloading' AND lease_until > now() GROUP BY owner_id
 ), greedy AS (
-    SELECT owner_id FROM leased WHERE downloads > greatest(1, total / 2.0) AND EXISTS (
+    SELECT owner_id FROM leased WHERE downloads > greatest(1, total / 2.0)
+        AND NOT EXISTS (SELECT FROM queue_pauses WHERE kind = 'fetch') AND EXISTS (
         SELECT FROM tasks AS other WHERE other.status = 'queued' AND other.owner_id <> leased.owner_id
             AND greatest(other.run_after, other.created_at) < now() - make_interval(secs => :waited_s)
     )

@@ -2,12 +2,13 @@
 -- :task_id. Only where that first part would wait: none of the task's parts renders, no render is
 -- at :nearly_done percent or more, and other parts wait (so no render slot is idle). A part is
 -- preempted once in its life (attempt = 1), a first part never, and another owner's part only for
--- an owner who has nothing rendering.
+-- an owner who has nothing rendering. None while renders are paused: nobody would claim the slot.
 WITH new_task AS (
     SELECT id, owner_id, EXISTS (
         SELECT FROM parts WHERE parts.owner_id = tasks.owner_id AND status = 'rendering'
     ) AS is_served
     FROM tasks WHERE id = :task_id AND status = 'processing'
+        AND NOT EXISTS (SELECT FROM queue_pauses WHERE kind = 'render')
 ), busy AS (
     SELECT parts.task_id, number, owner_id, attempt, progress FROM parts
     WHERE status = 'rendering' AND lease_until > now()

@@ -1,7 +1,7 @@
 -- Preempts one rendering part of an owner who holds more than half of all renders while a part of
 -- an owner without any has been due for :waited_s seconds: the one with the least progress, unless
 -- one is at :nearly_done percent or more. A part of the fourth attempt or a later one is left alone,
--- so that preemption ends.
+-- so that preemption ends. None while renders are paused: nobody would claim the slot.
 WITH leased AS (
     SELECT owner_id, count(*) AS renders, sum(count(*)) OVER () AS total, max(progress) AS furthest
     FROM parts WHERE status = 'rendering' AND lease_until > now() GROUP BY owner_id
@@ -14,6 +14,7 @@ WITH leased AS (
 ), greedy AS (
     SELECT owner_id FROM leased WHERE renders > greatest(1, total / 2.0)
         AND EXISTS (SELECT FROM unserved)
+        AND NOT EXISTS (SELECT FROM queue_pauses WHERE kind = 'render')
         AND (SELECT max(furthest) FROM leased) < :nearly_done
 ), chosen AS (
     SELECT task_id, number FROM parts JOIN greedy USING (owner_id)
