@@ -104,6 +104,19 @@ def test_task_fails_when_its_source_stays_away() -> None:
     assert (task.status, task.error_code) == ("failed", "source_unavailable")
 
 
+def test_lost_worker_is_no_source_that_is_away() -> None:
+    task_id = submit()
+    lost = WorkFailed("worker_lost", "gone", retryable=True, retry_after_s=0)
+    leases.fail(claim_task(), lost, LIMITS)
+    assert task_of(task_id).waiting_since is None
+    # The next attempt has downloaded for an hour when the connection breaks.
+    lease = claim_task()
+    db.session.execute(text("UPDATE tasks SET waiting_since = waiting_since - interval '1 hour'"))
+    db.session.commit()
+    leases.fail(lease, AWAY, LIMITS)
+    assert task_of(task_id).status == "queued"
+
+
 def failed_task() -> PartLease:
     """A task whose first part is done and whose second one has failed; the lease of the first."""
     processing(parts=2)

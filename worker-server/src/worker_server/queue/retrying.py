@@ -45,10 +45,8 @@ class History:
 
 def waits_for_source(lease: Lease, failure: WorkFailed) -> bool:
     """Return whether the task waits for its source, for SOURCE_RETRY_S at most."""
-    if not isinstance(lease, TaskLease) or not failure.retryable:
-        return False
     is_away = handling_of(failure.code).bound is Bound.SOURCE_RETRY
-    return is_away or failure.retry_after_s is not None
+    return isinstance(lease, TaskLease) and failure.retryable and is_away
 
 
 def pause_s(
