@@ -104,6 +104,18 @@ def test_task_fails_when_its_source_stays_away() -> None:
     assert (task.status, task.error_code) == ("failed", "source_unavailable")
 
 
+def test_time_in_the_queue_is_no_time_that_the_source_is_away() -> None:
+    """The queue was long, the work was paused or the machines were off for an hour."""
+    task_id = submit()
+    leases.fail(claim_task(), AWAY, LIMITS)
+    columns = ("waiting_since", "run_after", "updated_at")
+    earlier = ", ".join(f"{name} = {name} - interval '1 hour'" for name in columns)
+    db.session.execute(text(f"UPDATE tasks SET {earlier}"))
+    db.session.commit()
+    leases.fail(claim_task(), AWAY, LIMITS)
+    assert task_of(task_id).status == "queued"
+
+
 def test_lost_worker_is_no_source_that_is_away() -> None:
     task_id = submit()
     lost = WorkFailed("worker_lost", "gone", retryable=True, retry_after_s=0)

@@ -31,9 +31,9 @@ class Task(Work, Base):
 
     `source` is the probed source as `media.Source.to_json` gives it; paths are below the share.
 
-    `waiting_since`: since when the source has been away. `canceled_in_ms` and `freed_bytes` are the
-    receipt of a cancel: from the request until nothing of the task was left. `keep` exempts the
-    task from RETENTION_DAYS.
+    `waiting_since`: since when the source has been away; a claim moves it by the time in the queue.
+    `canceled_in_ms` and `freed_bytes` are the receipt of a cancel: from the request until nothing
+    of the task was left. `keep` exempts the task from RETENTION_DAYS.
     """
 
     __tablename__ = "tasks"

@@ -3,7 +3,8 @@
 -- minutes, then the oldest task.
 -- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as
 -- there are owners with queued tasks, however many tasks each has. turns orders the owners; the
--- first task that no other claim locks is taken.
+-- first task that no other claim locks is taken. Time in the queue after it was due is no time
+-- that its source was away: the queue was long, work was paused or the machines were off.
 WITH RECURSIVE heads AS (
     (SELECT owner_id, created_at FROM tasks WHERE status = 'queued' AND run_after <= now()
     ORDER BY owner_id, created_at LIMIT 1)
@@ -29,7 +30,8 @@ WITH RECURSIVE heads AS (
 )
 UPDATE tasks SET status = 'downloading', attempt = attempt + 1, lease_owner = :worker, progress = 0,
     lease_until = now() + make_interval(secs => :lease_s),
-    started_at = coalesce(started_at, now()), updated_at = now()
+    started_at = coalesce(started_at, now()), updated_at = now(),
+    waiting_since = waiting_since + (now() - least(now(), greatest(run_after, updated_at)))
 FROM chosen WHERE tasks.id = chosen.id
 RETURNING tasks.id AS task_id, tasks.url, tasks.attempt, tasks.request_id, tasks.traceparent, tasks.edit,
     tasks.source, tasks.source_path
