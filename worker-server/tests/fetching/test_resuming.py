@@ -66,6 +66,55 @@ def test_resumes_a_chunked_body(site: Site, fetch: Fetcher) -> None:
     assert site.requests[1].headers["range"] == f"bytes={HALF}-"
 
 
+@pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
+def test_rest_that_is_shorter_than_its_range_is_no_end(
+    site: Site, fetch: Fetcher, framing: str
+) -> None:
+    def short_rest(x: Exchange) -> None:
+        range_header = {"Content_Range": f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}", "ETag": '"1"'}
+        if framing == "chunked":
+            x.head(206, Transfer_Encoding="chunked", **range_header)
+            x.send(b"64\r\n" + BODY[HALF : HALF + 100] + b"\r\n0\r\n\r\n")
+        else:
+            x.reply(BODY[HALF : HALF + 100], 206, **range_header)
+
+    last = rest() if framing == "chunked" else whole()
+    assert fetch(site.on("/v.mp4", breaks(), short_rest, last)).size_bytes == len(BODY)
+    assert fetch.path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
+def test_whole_file_that_is_shorter_than_its_range_is_no_end(
+    site: Site, fetch: Fetcher, framing: str
+) -> None:
+    """Some servers answer 206 to a request without a range."""
+
+    def short(x: Exchange) -> None:
+        span = f"bytes 0-{len(BODY) - 1}/{len(BODY)}"
+        if framing == "chunked":
+            x.head(206, Transfer_Encoding="chunked", Content_Range=span)
+            x.send(b"64\r\n" + BODY[:100] + b"\r\n0\r\n\r\n")
+        else:
+            x.reply(BODY[:100], 206, Content_Range=span)
+
+    assert fetch(site.on("/v.mp4", short, whole())).size_bytes == len(BODY)
+    assert fetch.path.read_bytes() == BODY
+
+
+def test_chunked_rest_that_is_shorter_than_its_range_is_no_end(site: Site, fetch: Fetcher) -> None:
+    """No answer declares a length, and the second one ends well-formed."""
+
+    def chunked(x: Exchange, body: bytes, end: bytes, status: int = 200, **more: str) -> None:
+        x.head(status, Transfer_Encoding="chunked", ETag='"1"', **more)
+        x.send(b"%x\r\n%s\r\n%s" % (len(body), body, end))
+
+    span = f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}"
+    begins = lambda x: chunked(x, BODY[:HALF], b"")  # noqa: E731
+    short = lambda x: chunked(x, BODY[HALF:][:9], b"0\r\n\r\n", 206, Content_Range=span)  # noqa: E731
+    assert fetch(site.on("/v.mp4", begins, short, rest())).size_bytes == len(BODY)
+    assert fetch.path.read_bytes() == BODY
+
+
 MODIFIED = "Wed, 21 Oct 2015 07:28:00 GMT"
 LATER = "Wed, 21 Oct 2015 07:30:00 GMT"
 

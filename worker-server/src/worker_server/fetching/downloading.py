@@ -25,7 +25,7 @@ from worker_server.fetching.errors import (
 )
 from worker_server.fetching.limits import Download, FetchLimits
 from worker_server.fetching.requesting import Reply, Requester
-from worker_server.fetching.resuming import continues, range_headers, strong_validator
+from worker_server.fetching.resuming import continues, range_end, range_headers, strong_validator
 from worker_server.fetching.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
@@ -132,13 +132,28 @@ class _Transfer:
         ):
             self._resumed += 1
         else:
-            self._start_over()
-            raise RequestFailed(
-                transient(
-                    FailureCode.SOURCE_INCOMPLETE, f"{host} does not send the rest of the file."
-                )
-            )
-        self._expect(response.length_remaining)
+            raise self._no_rest(host)
+        self._expect(self._coming_bytes(response, host))
+
+    def _coming_bytes(self, response: BaseHTTPResponse, host: str) -> int | None:
+        """Return how long the body is, None where that is not declared.
+
+        A proxy may cut the body and its Content-Length; Content-Range still names the end.
+        """
+        declared = response.length_remaining
+        end_bytes = range_end(response.headers) if response.status == 206 else None
+        if end_bytes is None:
+            return declared
+        coming_bytes = end_bytes - self._size_bytes
+        if declared not in (None, coming_bytes):
+            raise self._no_rest(host)
+        return coming_bytes
+
+    def _no_rest(self, host: str) -> RequestFailed:
+        """Forget what was received, and return the failure."""
+        self._start_over()
+        message = f"{host} does not send the rest of the file."
+        return RequestFailed(transient(FailureCode.SOURCE_INCOMPLETE, message))
 
     def _start_over(self) -> None:
         if self._size_bytes:

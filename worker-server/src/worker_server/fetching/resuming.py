@@ -58,6 +58,12 @@ def continues(
     return _same_file(headers, validator)
 
 
+def range_end(headers: Mapping[str, str]) -> int | None:
+    """Return how long the file is up to the end of the response's range; None without a range."""
+    content = parse_content_range_header(headers.get("Content-Range"))
+    return None if content is None else content.stop
+
+
 def is_whole(headers: Mapping[str, str]) -> bool:
     """Return whether a 206 without a requested range has the whole file as its body.
 
