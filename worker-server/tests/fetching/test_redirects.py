@@ -1,5 +1,6 @@
 """Each redirect, and each address that its host resolves to, is checked like the first one."""
 
+import errno
 import socket
 
 import pytest
@@ -172,6 +173,9 @@ def test_the_next_answer_is_tried_when_one_does_not_connect(
     [
         (socket.gaierror(socket.EAI_NONAME, "unknown"), False),
         (socket.gaierror(socket.EAI_AGAIN, "no answer"), True),
+        (socket.gaierror(socket.EAI_FAIL, "the name server refuses"), True),
+        (socket.gaierror(socket.EAI_MEMORY, "out of memory"), True),
+        (OSError(errno.EMFILE, "too many open files"), True),  # EAI_SYSTEM: this machine's fault
         (UnicodeError("label too long"), False),
     ],
 )

@@ -15,6 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from fetching_testing import Exchange, Fetcher, Names, OpenSite, Site
 
+from worker_server.fetching.errors import AuthoritiesUnreadable
+from worker_server.jobs.failures import failure_of
+
 BODY = b"x" * 1000
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
@@ -88,6 +91,18 @@ def test_unknown_authority(secure_site: Site, fetch: Fetcher) -> None:
     )
     assert secure_site.requests == []
     assert secure_site.accepted == 1
+
+
+def test_authorities_that_cannot_be_read_are_no_fault_of_the_source(
+    secure_site: Site, fetch: Fetcher, tmp_path: Path
+) -> None:
+    """The machine has run out of descriptors, or its operator has moved the file."""
+    fetch.ca_bundle = tmp_path / "moved.pem"
+    with pytest.raises(AuthoritiesUnreadable) as raised:
+        fetch(secure_site.on("/v.mp4", lambda x: x.reply(BODY)))
+    failure = failure_of(raised.value, tmp_path)
+    assert (failure.code, failure.retryable) == ("internal_error", True)
+    assert not fetch.path.exists()
 
 
 def test_authorities_of_the_environment_are_ignored(

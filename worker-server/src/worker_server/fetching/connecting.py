@@ -18,6 +18,8 @@ from worker_server.fetching.errors import FetchFailed, RequestFailed, transient
 from worker_server.fetching.urls import HttpUrl
 from worker_server.fetching.watchdog import Watchdog
 
+# All other errors are the name server's or this machine's: no memory, no descriptor left.
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY})
 Answer = tuple[socket.AddressFamily, socket.SocketKind, int, tuple[Any, ...]]
 
 # urllib3 logs whole URLs, and the query of one may hold a secret.
@@ -93,8 +95,6 @@ class Dialer:
                 return answers.result(timeout=0.1)
             except TimeoutError:
                 self._watchdog.check()
-            except socket.gaierror as error:
-                raise RequestFailed(_unresolved(host, error)) from None
             except (OSError, UnicodeError) as error:
                 raise RequestFailed(_unresolved(host, error)) from None
 
@@ -110,11 +110,14 @@ def _getaddrinfo(host: str, port: int, answers: Future[list[Answer]]) -> None:
 
 
 def _unresolved(host: str, error: Exception) -> FetchFailed:
-    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-        return transient(
-            FailureCode.SOURCE_NAME_UNKNOWN, f"The host name {host} could not be resolved."
-        )
-    return FetchFailed(FailureCode.SOURCE_NAME_UNKNOWN, f"The host name {host} is not known.")
+    """Return the failure: final only where the name is wrong, not where nobody could tell."""
+    is_wrong = isinstance(error, UnicodeError) or (
+        isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
+    )
+    if is_wrong:
+        return FetchFailed(FailureCode.SOURCE_NAME_UNKNOWN, f"The host name {host} is not known.")
+    message = f"The host name {host} could not be resolved."
+    return transient(FailureCode.SOURCE_NAME_UNKNOWN, message)
 
 
 class Connector:

@@ -24,6 +24,10 @@ def storage_full() -> FetchFailed:
     return FetchFailed(FailureCode.STORAGE_FULL, "There is no room for the file.", retryable=True)
 
 
+class AuthoritiesUnreadable(Exception):
+    """This machine cannot read its certificate authorities: no fault of the source."""
+
+
 class RequestFailed(Exception):
     """One request failed and may be repeated; `failure` is raised when it is not repeated."""
 

@@ -16,7 +16,12 @@ from worker_server.errors import FailureCode
 from worker_server.fetching.addresses import EgressRules
 from worker_server.fetching.connecting import Connector, Dialer
 from worker_server.fetching.cookies import Cookies
-from worker_server.fetching.errors import FetchFailed, RequestFailed, transient
+from worker_server.fetching.errors import (
+    AuthoritiesUnreadable,
+    FetchFailed,
+    RequestFailed,
+    transient,
+)
 from worker_server.fetching.limits import FetchLimits
 from worker_server.fetching.resuming import is_whole
 from worker_server.fetching.retry_after import retry_after_s
@@ -140,6 +145,8 @@ def _request_error(error: Exception, host: str) -> Exception:
         return FetchFailed(FailureCode.SOURCE_TLS_INVALID, f"{host} has no valid certificate.")
     if isinstance(error, OSError):
         return RequestFailed(transient(FailureCode.SOURCE_UNAVAILABLE, f"{host} does not answer."))
+    if isinstance(error.__cause__, OSError):  # raised by urllib3 before the handshake
+        return AuthoritiesUnreadable(str(error.__cause__))
     return RequestFailed(
         FetchFailed(FailureCode.SOURCE_UNAVAILABLE, f"{host} does not answer in HTTP.")
     )
