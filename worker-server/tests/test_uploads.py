@@ -15,9 +15,10 @@ from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
 from worker_server.app import create_app
+from worker_server.jobs.failures import failure_of
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
+from worker_server.jobs.uploads import link_upload, remove_stray_uploads, remove_unneeded_uploads
 from worker_server.settings import Settings
 from worker_server.upload_files import UploadBusy, locked_file
 from worker_testing import problem
@@ -289,6 +290,18 @@ def test_upload_becomes_a_task(
     [source] = (share / task["task_id"]).glob("source.*")
     assert source.samefile(share / "uploads" / upload_id)
     uploads.client.delete(task["link"], headers=uploads.headers)
+
+
+def test_upload_whose_task_has_no_folder_is_not_called_gone(
+    uploads: Uploads, settings: Settings, share: Path
+) -> None:
+    """A removal that began before a retry may take the folder just then."""
+    upload_id = uploads.whole(CONTENT)
+    target = share / str(uuid.uuid4()) / "source.2"
+    with pytest.raises(FileNotFoundError) as raised:
+        link_upload(uuid.UUID(upload_id), target, settings)
+    failure = failure_of(raised.value, share)
+    assert (failure.code, failure.retryable) == ("storage_unavailable", True)
 
 
 @pytest.mark.usefixtures("no_wakeups")

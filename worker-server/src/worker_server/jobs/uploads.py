@@ -8,7 +8,7 @@ from pathlib import Path
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.queue import uploads
 from worker_server.settings import Settings
-from worker_server.upload_files import link_source, old_uploads, remove_upload
+from worker_server.upload_files import link_source, old_uploads, remove_upload, upload_path
 
 _log = logging.getLogger(__name__)
 _BATCH_SIZE = 100
@@ -20,6 +20,9 @@ def link_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
     try:
         link_source(settings.remote_folder, upload_id, target)
     except FileNotFoundError as error:
+        # A removal that began before a retry may have taken the task's empty folder just now.
+        if upload_path(settings.remote_folder, upload_id).exists():
+            raise
         message = "The uploaded file is no longer there; upload it again."
         raise WorkFailed(FailureCode.UPLOAD_GONE, message) from error
 
