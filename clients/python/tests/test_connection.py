@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from idrl_client import Client, IdrlError, Refused, Unreachable
+from idrl_client import Client, IdrlError, NotFound, Refused, Unreachable
 from idrl_testing import site as web_site
 from idrl_testing.site import Request, Site
 
@@ -96,3 +96,26 @@ def test_netrc_and_proxies_do_not_change_calls_to_this_machine(
     system.add("usage", answer=note)
     Client(system.url, "the-key").usage()
     assert seen == ["Bearer the-key"]
+
+
+@pytest.mark.parametrize("path", ["tasks/a", "brands/a"])
+def test_deletion_whose_answer_was_lost_is_done(system: Site, path: str) -> None:
+    def lose_answer(request: Request) -> None:
+        if request.count == 1:
+            request.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            request.send(*problem(404, "task_not_found"))
+
+    system.add("usage", USAGE)
+    system.add(path, answer=lose_answer)
+    client = Client(system.url, "k")
+    client.usage()
+    delete = client.delete_task if path.startswith("tasks") else client.delete_brand
+    assert delete("a") in ({"task_id": "a", "status": "deleted"}, None)
+    assert system.hits[f"/{path}"] == 2
+
+
+def test_deletion_of_what_was_never_there_is_an_error(system: Site) -> None:
+    system.add("tasks/a", answer=lambda request: request.send(*problem(404, "task_not_found")))
+    with pytest.raises(NotFound):
+        Client(system.url, "k").delete_task("a")

@@ -70,6 +70,9 @@ class Request(BaseHTTPRequestHandler):
         self.count = self.site.hits[self.path]
         page.answer(self)
 
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def send(
         self,
         status: int,

@@ -1,11 +1,12 @@
 """The calls of the API that scripts make, typed."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-from idrl_client.connection import Connection, document
+from idrl_client.connection import Connection, DeletedBefore, document
 from idrl_client.errors import LocalFault
 from idrl_client.models import (
     Account,
@@ -85,7 +86,11 @@ class Client:
 
     def delete_task(self, task_id: str) -> Deleted | Canceling:
         """Abort a live task, or delete an ended one with its clips."""
-        return cast("Deleted | Canceling", document(self.connection.call("DELETE", _path(task_id))))
+        try:
+            answer = self.connection.call("DELETE", _path(task_id))
+        except DeletedBefore:
+            return {"task_id": task_id, "status": "deleted"}
+        return cast("Deleted | Canceling", document(answer))
 
     def retry_task(self, task_id: str) -> Task:
         """Try a failed task again; clips that are done stay."""
@@ -124,7 +129,8 @@ class Client:
 
     def delete_brand(self, brand_id: str) -> None:
         """Remove a brand; clips that have it stay as they are."""
-        self.connection.call("DELETE", _brand_path(brand_id))
+        with suppress(DeletedBefore):
+            self.connection.call("DELETE", _brand_path(brand_id))
 
     def default_brand(self) -> DefaultBrand:
         """Return the brand of tasks that name none."""

@@ -23,8 +23,13 @@ _BUSY = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
+_GONE = HTTPStatus.NOT_FOUND
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 NO_HEADERS: Mapping[str, str] = {}
+
+
+class DeletedBefore(Exception):  # no error: what was wanted is done
+    """An earlier attempt of this DELETE has done it; its answer was lost."""
 
 
 class _Bearer(AuthBase):
@@ -64,12 +69,12 @@ class Connection:
         is_repeatable: bool = True,
         **options: Any,  # noqa: ANN401 # those of requests
     ) -> requests.Response:
-        """Return the answer, which is no error; raise a kind of IdrlError.
+        """Return the answer, which is no error; raise a kind of IdrlError, or DeletedBefore.
 
         `is_repeatable` says that a second call does no harm where the first one's answer was lost.
         """
         deadline = time.monotonic() + self.patience_s
-        pause_s = _FIRST_PAUSE_S
+        pause_s, is_answer_lost = _FIRST_PAUSE_S, False
         while True:
             try:
                 answer = self._send(method, path, headers, options)
@@ -77,10 +82,12 @@ class Connection:
                 can_wait = self._has_answered and is_repeatable
                 if not can_wait or time.monotonic() + pause_s > deadline:
                     raise Unreachable(_connection_message(self.base_url, error)) from error
-                wait_s = pause_s
+                wait_s, is_answer_lost = pause_s, True
             else:
                 if answer.ok:
                     return answer
+                if method == "DELETE" and is_answer_lost and answer.status_code == _GONE:
+                    raise DeletedBefore
                 wait_s = _retry_after_s(answer, pause_s)
                 if not _is_busy(answer) or time.monotonic() + wait_s > deadline:
                     raise _error(answer)
