@@ -201,6 +201,13 @@ def test_damaged_login_file_is_an_error(tmp_path: Path, content: str) -> None:
     assert (code, "`idrl login URL` writes it again" in line) == (7, True)
 
 
+def test_login_file_is_not_needed_beside_both_variables(tmp_path: Path) -> None:
+    (tmp_path / "config" / "idrl").mkdir(parents=True)
+    (tmp_path / "config" / "idrl" / "login.json").write_text("{")
+    completed = idrl("ls", home=tmp_path, **LOGGED_IN)
+    assert (completed[0], "no system answers" in completed[1]) == (5, True)
+
+
 @pytest.mark.parametrize("key", ["ключ", "idrl_a b", "idrl_\x1b[0m"])
 def test_key_that_no_header_can_have_is_not_sent(tmp_path: Path, key: str) -> None:
     completed = idrl("login", "http://127.0.0.1:1", home=tmp_path, typed=f"{key}\n")

@@ -26,7 +26,8 @@ def load(environment: Mapping[str, str]) -> Login:
 
     A stored key goes to the address that it was stored for and to no other. Raises NotLoggedIn.
     """
-    stored = _read(_file(environment))
+    is_complete = environment.get("IDRL_URL") and environment.get("IDRL_KEY")
+    stored = {} if is_complete else _read(_file(environment))  # which may be closed to this user
     url = (environment.get("IDRL_URL") or stored.get("url", "")).rstrip("/")
     if not url:
         raise NotLoggedIn("not logged in: `idrl login URL`, or set IDRL_URL and IDRL_KEY")
