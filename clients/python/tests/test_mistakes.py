@@ -88,6 +88,9 @@ LINK = "https://a.example/v.mp4"
         ("brands rm", LOGGED_IN, 2, "Missing argument"),
         (f"clip {LINK} --colour red", LOGGED_IN, 2, "No such option"),
         (f"clip {LINK} --segments no.csv", LOGGED_IN, 7, "no.csv cannot be read"),
+        (f"clip {LINK} --seconds nan", LOGGED_IN, 2, "is not a finite number"),
+        ("brands add Race --opacity nan", LOGGED_IN, 2, "is not a finite number"),
+        (f"clip {LINK} --segments {'a' * 300}", LOGGED_IN, 7, "cannot be read"),
         (f"clip {LINK} -o config", LOGGED_IN, 2, "is a file"),
     ],
 )
@@ -125,6 +128,9 @@ def test_brand_of_more_than_32_mib_is_not_sent(tmp_path: Path) -> None:
         ("", "has no segment"),
         ("1,2\nten,20\n", "line 2: not `start_s,end_s,name`"),
         ("[{]", "is not valid JSON"),
+        ("0,nan\n", "line 1: not `start_s,end_s,name`"),
+        ("0,20\n20,inf\n", "line 2: not `start_s,end_s,name`"),
+        ('[{"start_s": NaN, "end_s": 2}]', "is not valid JSON"),
     ],
 )
 def test_segments_that_cannot_be_read(tmp_path: Path, text: str, expected: str) -> None:

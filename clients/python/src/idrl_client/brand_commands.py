@@ -8,7 +8,7 @@ import click
 
 from idrl_client import output
 from idrl_client.client import Client
-from idrl_client.commands import call_each, json_option, make_client
+from idrl_client.commands import FiniteRange, call_each, json_option, make_client
 from idrl_client.errors import LocalFault, NotFound
 from idrl_client.models import Watermark
 
@@ -51,18 +51,16 @@ def list_brands(*, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--before", type=_file, help="An image, or a video of at most 10 s.")
 @click.option("--after", type=_file, help="The same, behind the content.")
-@click.option("--before-seconds", "before_s", type=click.FloatRange(0, 5), help="Of an image.")
-@click.option("--after-seconds", "after_s", type=click.FloatRange(0, 5), help="Of an image.")
+@click.option("--before-seconds", "before_s", type=FiniteRange(0, 5), help="Of an image.")
+@click.option("--after-seconds", "after_s", type=FiniteRange(0, 5), help="Of an image.")
 @click.option("--watermark", type=_file, help="An image over the content, such as a logo.")
 @click.option("--place", "watermark_place", type=click.Choice(_PLACES), help="Of the watermark.")
 @click.option(
     *("--width", "watermark_width"),
-    type=click.FloatRange(0.02, 0.5),
+    type=FiniteRange(0.02, 0.5),
     help="Of the watermark, as a share of the frame's width.",
 )
-@click.option(
-    *("--opacity", "watermark_opacity"), type=click.FloatRange(0, 1), help="Of the watermark."
-)
+@click.option(*("--opacity", "watermark_opacity"), type=FiniteRange(0, 1), help="Of the watermark.")
 @click.option("--background", metavar="#RRGGBB", help="Behind what does not fill the frame.")
 @click.option("--default", "is_default", is_flag=True, help="For later tasks that name no brand.")
 @json_option

@@ -13,7 +13,7 @@ import click
 from idrl_client import clipping, output, segments as segment_files
 from idrl_client.brand_commands import brands, find_brand_id
 from idrl_client.client import Client
-from idrl_client.commands import call_each, json_option, make_client
+from idrl_client.commands import FiniteRange, call_each, json_option, make_client
 from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn
 from idrl_client.login import Login, checked_key, save, stored_url
 from idrl_client.models import NewEdit
@@ -81,7 +81,7 @@ def _secret(prompt: str) -> str:
 
 @idrl.command()
 @click.argument("sources", metavar="URL|FILE…", nargs=-1, required=True)
-@click.option("--seconds", type=click.FloatRange(2, 60), help="The longest part.")
+@click.option("--seconds", type=FiniteRange(2, 60), help="The longest part.")
 @click.option("--aspect", type=click.Choice(["16:9", "9:16", "1:1", "4:5", "source"]))
 @click.option("--fit", type=click.Choice(["crop", "pad", "blur"]))
 @click.option("--quality", type=click.Choice(["fast", "balanced", "small"]))

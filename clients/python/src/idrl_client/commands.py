@@ -1,5 +1,6 @@
 """What the commands of `idrl` share."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,19 @@ from idrl_client.login import load
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, as the API gives it."
 )
+
+
+class FiniteRange(click.FloatRange):
+    """A range without nan, which is not smaller than any bound and not larger either."""
+
+    def convert(
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number that was typed."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def make_client(patience_s: float | None = None) -> Client:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 from pathlib import Path
+from typing import NoReturn
 
 from idrl_client.errors import LocalFault
 from idrl_client.models import NewSegment
@@ -22,7 +24,7 @@ def read(path: Path) -> list[NewSegment]:
 
 def _from_json(path: Path, text: str) -> list[NewSegment]:
     try:
-        segments: list[NewSegment] = json.loads(text)
+        segments: list[NewSegment] = json.loads(text, parse_constant=_refuse)
     except ValueError as error:
         raise LocalFault(f"{path} is not valid JSON: {error}") from error
     return segments  # the server validates the fields and names each wrong one
@@ -34,10 +36,22 @@ def _from_csv(path: Path, text: str) -> list[NewSegment]:
         if not row or row[0].lstrip().startswith("#"):
             continue
         try:
-            segment: NewSegment = {"start_s": float(row[0]), "end_s": float(row[1])}
+            segment: NewSegment = {"start_s": _finite(row[0]), "end_s": _finite(row[1])}
         except (ValueError, IndexError) as error:
             raise LocalFault(f"{path}, line {number}: not `start_s,end_s,name`") from error
         if name := ",".join(row[2:]).strip():
             segment["name"] = name
         segments.append(segment)
     return segments
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _refuse(constant: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads and JSON does not know."""
+    raise ValueError(f"{constant} is no number of it")
