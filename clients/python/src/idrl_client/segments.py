@@ -13,7 +13,7 @@ from idrl_client.models import NewSegment
 def read(path: Path) -> list[NewSegment]:
     """Return the stretches in a file; raise LocalFault with the line that is wrong."""
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8-sig")  # spreadsheets write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise LocalFault(f"{path} cannot be read: {error}") from error
     segments = _from_json(path, text) if text.lstrip().startswith("[") else _from_csv(path, text)
