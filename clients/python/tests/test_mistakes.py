@@ -90,7 +90,9 @@ LINK = "https://a.example/v.mp4"
         (f"clip {LINK} --segments no.csv", LOGGED_IN, 7, "no.csv cannot be read"),
         (f"clip {LINK} --seconds nan", LOGGED_IN, 2, "is not a finite number"),
         ("brands add Race --opacity nan", LOGGED_IN, 2, "is not a finite number"),
+        (f"clip {'a' * 300}", LOGGED_IN, 7, "is neither a file here nor a link"),
         (f"clip {LINK} --segments {'a' * 300}", LOGGED_IN, 7, "cannot be read"),
+        (f"clip {LINK} -o {'a' * 300}", LOGGED_IN, 7, "File name too long"),
         (f"clip {LINK} -o config", LOGGED_IN, 2, "is a file"),
     ],
 )

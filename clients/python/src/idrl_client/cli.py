@@ -26,7 +26,35 @@ _FOLLOWING_PATIENCE_S = 900.0
 _task_ids = click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)
 
 
+class _ReaderGone(Exception):  # no error: `idrl ls | head` has all that is wanted
+    """Standard output is a closed pipe. Click itself would turn a BrokenPipeError into a 1."""
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """Flush standard output at the end: an error of the interpreter's own flush reaches no code."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
+
+
+class _Idrl(click.Group):
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401 # as click's
+        with _reader_may_go():  # --help is printed here
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 # as click's
+        with _reader_may_go():
+            return super().invoke(ctx)
+
+
 @click.group(
+    cls=_Idrl,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a task failed, 2 wrong option, 3 not logged in, 4 not found,"
     " 5 no answer, 6 refused, 7 a file of this machine, 130 interrupted.",
@@ -74,6 +102,8 @@ def _key() -> str:
 
 
 def _secret(prompt: str) -> str:
+    if sys.stdin is None:  # closed, as by `<&-`
+        return ""
     if sys.stdin.isatty():
         return str(click.prompt(prompt, hide_input=True, err=True))
     return sys.stdin.readline().rstrip("\r\n")
@@ -143,9 +173,9 @@ def _interruptible() -> Iterator[None]:
 def _link(source: str) -> str:
     if clipping.is_link(source):
         return source
-    if Path(source).is_file():
+    if os.path.isfile(source):  # noqa: PTH113 # Path's raises where a name is too long
         return str(Path(source).resolve())
-    if Path(source).exists():
+    if os.path.exists(source):  # noqa: PTH110
         raise LocalFault(f"{source} is no file: give one of a video, or a link")
     raise LocalFault(f"{source} is neither a file here nor a link that begins with http(s)://")
 
@@ -253,7 +283,12 @@ def main() -> NoReturn:
             "; ".join(filter(None, ("idrl: interrupted", str(fault.__cause__ or ""))))
         )
         code = _INTERRUPTED
-    except BrokenPipeError:  # the reader has closed the pipe, as in `idrl ls | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _ReaderGone:
+        output.discard_rest()
         code = 0
+    except OSError as error:
+        output.discard_rest()
+        what = error.filename or "the output cannot be written"
+        output.error(LocalFault(f"{what}: {error.strerror}"), is_json=is_json)
+        code = LocalFault.exit_code
     sys.exit(code if isinstance(code, int) else 0)

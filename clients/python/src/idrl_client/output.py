@@ -3,6 +3,7 @@
 import codecs
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -28,6 +29,11 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
         return text.encode("ascii", "surrogateescape"), error.end
     except UnicodeEncodeError:
         return codecs.backslashreplace_errors(error)
+
+
+def discard_rest() -> None:
+    """Drop what standard output has not taken, which would fail once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def as_json(document: object) -> None:
