@@ -50,6 +50,24 @@ def test_connection_leaves_autocommit_before_a_transaction() -> None:
 
 
 @pytest.mark.usefixtures("app")
+def test_transaction_within_another_one_ends_with_it() -> None:
+    paused = text("INSERT INTO queue_pauses (kind) VALUES (:kind)")
+    known = text("SELECT array_agg(kind::text ORDER BY kind) FROM queue_pauses")
+    with suppress(ZeroDivisionError), transaction() as session:
+        session.execute(paused, {"kind": "fetch"})
+        with transaction() as inner:
+            inner.execute(paused, {"kind": "render"})
+        raise ZeroDivisionError
+    with transaction() as session:
+        assert session.scalar(known) is None
+        session.execute(paused, {"kind": "fetch"})
+        with transaction() as inner:
+            inner.execute(paused, {"kind": "render"})
+    with transaction() as session:
+        assert session.scalar(known) == ["fetch", "render"]
+
+
+@pytest.mark.usefixtures("app")
 def test_uncommitted_changes_are_rolled_back_at_checkin() -> None:
     with db.engine.connect() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE lost ()"))

@@ -1,5 +1,6 @@
 """Tasks that are planned first: nothing is rendered before their caller starts them."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -228,6 +229,17 @@ def test_wrong_change_leaves_the_plan(
     task = client.get(link, headers=auth()).get_json()
     assert (task["status"], task["parts_total"]) == ("planned", 2)
     assert task["name"] != "new"
+
+
+def test_change_with_an_unknown_brand_changes_nothing(
+    client: FlaskClient, auth: Auth, planned: str
+) -> None:
+    """The brand is looked up in the middle of the change, in the same transaction."""
+    before = client.get(planned, headers=auth()).get_json()
+    change = {"edit": {"brand_id": str(uuid.uuid4())}, "name": "new", "keep": True}
+    answer = client.patch(planned, json=change, headers=auth())
+    assert problem(answer) == (422, "brand_not_found")
+    assert client.get(planned, headers=auth()).get_json() == before
 
 
 def test_change_to_too_many_parts_leaves_the_plan(

@@ -20,20 +20,33 @@ SessionT = TypeVar("SessionT", bound=Session)
 _MISTAKES = ("26", "34", "54", "55000")
 # No OperationalError: a standby after a failover, or a server whose provider found its disk full.
 _READ_ONLY = "25006"
+# Key in `Session.info` while a block of `transaction` is being executed.
+_IS_OPEN = "idrl.transaction"
 Transaction = Callable[[], AbstractContextManager[scoped_session[SessionT]]]
 
 
 def transactions(session: scoped_session[SessionT]) -> Transaction[SessionT]:
-    """Return `transaction`: its block gets `session`, and commits, or rolls back on a raise."""
+    """Return `transaction`: its block gets `session`, and commits, or rolls back on a raise.
+
+    A block within another one belongs to it: with a commit of its own it would end the other's
+    transaction half-way, and release its locks.
+    """
 
     @contextmanager
     def transaction() -> Iterator[scoped_session[SessionT]]:
+        info = session.info
+        if _IS_OPEN in info:
+            yield session
+            return
+        info[_IS_OPEN] = True
         try:
             yield session
             session.commit()
         except BaseException:
             session.rollback()
             raise
+        finally:
+            del info[_IS_OPEN]
 
     return transaction
 
