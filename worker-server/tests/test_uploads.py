@@ -100,6 +100,8 @@ def test_bytes_with_a_wrong_checksum_are_refused(
         ("crc99 AAAA", "checksum_algorithm"),
         ("sha1 !!", "tus_header_invalid"),
         ("sha1 AAAA", "tus_header_invalid"),
+        ("sha1 é", "tus_header_invalid"),
+        ("é AAAA", "checksum_algorithm"),
     ],
 )
 def test_wrong_checksum_header(uploads: Uploads, header: str, code: str) -> None:
@@ -116,7 +118,8 @@ def test_wrong_headers(uploads: Uploads, settings: Settings) -> None:
     assert problem(uploads.create(settings.fetch_max_bytes + 1)) == (413, "upload_too_large")
     defer = uploads.create(5, **{"Upload-Defer-Length": "1"})
     assert problem(defer) == (400, "tus_header_invalid")
-    for metadata in ("a !", "a YQ==,a YQ==", ",", f"a {encoded(b'x' * 4000)}"):
+    long = f"a {encoded(b'x' * 4000)}"
+    for metadata in ("a !", "a YQ==,a YQ==", ",", long, "filename é", "filename YQ==é", "é YQ=="):
         response = uploads.create(5, **{"Upload-Metadata": metadata})
         assert problem(response) == (400, "tus_header_invalid"), metadata
     path = uploads.new()

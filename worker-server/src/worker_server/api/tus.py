@@ -1,7 +1,6 @@
 """The headers of tus 1.0 (tus.io/protocols/resumable-upload): parsed, or refused with a code."""
 
 import base64
-import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def metadata() -> tuple[str | None, str | None]:
         key, _, value = pair.strip().partition(" ")
         try:
             decoded = base64.b64decode(value, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error, or a letter beyond ASCII
             raise _bad_metadata() from error
         if not key or not key.isascii() or key in pairs:
             raise _bad_metadata()
@@ -93,7 +92,7 @@ def checksum() -> Checksum | None:
         raise Problem(400, "checksum_algorithm", message)
     try:
         digest = base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or a letter beyond ASCII
         digest = b""
     if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
         message = "Upload-Checksum must be an algorithm, a space, and the digest in Base64."
