@@ -35,6 +35,25 @@ def test_call_is_forwarded_with_query_headers_and_body(
     assert {name: seen.headers[name] for name in sent_headers} == sent_headers
 
 
+@pytest.mark.parametrize(
+    ("sent", "forwarded"),
+    [
+        ("q=é", "q=%C3%A9"),  # as it is typed: neither curl nor nginx encodes it
+        ("q=é%20è", "q=%C3%A9%20%C3%A8"),
+        ("q=100%&external_id=a%20b", "q=100%25&external_id=a%20b"),
+        ("q=%zz%2", "q=%25zz%252"),
+        ("created_after=2026-01-01T00:00:00Z&q=a|b", "created_after=2026-01-01T00:00:00Z&q=a%7Cb"),
+    ],
+)
+def test_query_means_the_same_to_the_tasks_service(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], sent: str, forwarded: str
+) -> None:
+    query = sent.encode().decode("latin-1")
+    client.get("/tasks", headers=headers, environ_overrides={"QUERY_STRING": query})
+    [seen] = tasks.seen
+    assert seen.target == f"/tasks?{forwarded}"
+
+
 def test_other_headers_are_not_forwarded(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:

@@ -67,6 +67,8 @@ _LINKS = re.compile(r"/tasks/[^/]+/links")
 _FILE = re.compile(
     r"/(tasks|batches)/([^/]+)/(?:parts/([0-9]+)(/poster\.jpg)?|(clips\.zip|contact-sheet\.jpg))"
 )
+# A percent sign that begins no escape: urllib3 would encode those of all escapes once more.
+_STRAY_PERCENT = re.compile(b"%(?![0-9A-Fa-f]{2})")
 _SHA256_TAG = re.compile('"([0-9a-f]{64})"')
 # Kept free for clips that nginx is still writing: max_size of its cache does not count them.
 _RESERVED_BYTES = 2 * 1024**3
@@ -176,7 +178,7 @@ def file_response(service: TasksService, clips: Clips, path: str, query: str = "
 def _target() -> str:
     """Return path and query encoded again as the route matched them: services see one path."""
     path = quote(request.path, safe="/:@!$&'()*+,;=")
-    query = request.query_string.decode("latin-1")
+    query = quote(_STRAY_PERCENT.sub(b"%25", request.query_string), safe="/?:@!$&'()*+,;=%")
     return f"{path}?{query}" if query else path
 
 
