@@ -1,8 +1,10 @@
-"""An account that is changed and deleted at once: both lock its rows in one order."""
+"""An account that is deleted beside another call: locks in one order, and true answers."""
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy.exc import NoResultFound
 
 from idrl_testing.database import Database
@@ -10,6 +12,7 @@ from idrl_testing.waiting import wait_until
 from web_server import accounts
 from web_server.login_throttle import account_of
 from web_server.models import User
+from web_testing import assert_problem
 
 EMAIL = "ada@example.com"
 
@@ -42,3 +45,30 @@ def test_account_is_deleted_while_its_email_changes(app: Flask, database: Databa
     assert deletion.exception(30) is None
     assert isinstance(changing.exception(30), NoResultFound)
     assert database.execute("SELECT id FROM users") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/me/keys", {"name": "script"}),
+        ("PATCH", "/me", {"username": "eve"}),
+        ("POST", "/auth/refresh", None),
+        ("POST", "/auth/logout", None),
+    ],
+)
+def test_call_beside_the_deletion_of_its_account(
+    client: FlaskClient,
+    headers: dict[str, str],
+    database: Database,
+    method: str,
+    path: str,
+    body: dict[str, str] | None,
+) -> None:
+    """It was identified before; the account's row is gone when it wants to use it."""
+    with ThreadPoolExecutor(1) as pool:
+        deletion = pool.submit(database.execute, "DELETE FROM users; SELECT pg_sleep(1)")
+        sleeping = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        wait_until(lambda: bool(database.execute(sleeping)), 20)
+        answer = client.open(path, method=method, json=body, headers=headers)
+        assert deletion.exception(20) is None
+    assert_problem(answer, 401, "token_invalid")

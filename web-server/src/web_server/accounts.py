@@ -134,14 +134,17 @@ def delete_user(user: User) -> None:
 
 
 def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[ApiKey, str]:
-    """Return the new key's row and the key, which is not stored; raise TooManyKeys."""
+    """Return the new key's row and the key, which is not stored.
+
+    Raise TooManyKeys, or NoResultFound when the account was deleted a moment ago.
+    """
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     expires_at = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days else None
     row = ApiKey(user_id=user_id, name=name, key_sha256=key_sha256(key), expires_at=expires_at)
     count = select(func.count()).where(ApiKey.user_id == user_id)
     with transaction() as session:
         # FOR UPDATE serializes the calls of an account, so that the limit holds.
-        session.execute(select(User.id).where(User.id == user_id).with_for_update())
+        session.scalars(select(User.id).where(User.id == user_id).with_for_update()).one()
         if (session.scalar(count) or 0) >= MAX_KEYS:
             raise TooManyKeys
         session.add(row)
