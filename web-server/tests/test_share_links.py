@@ -161,6 +161,19 @@ def test_expired_link(
         assert_problem(client.get(path + below), 410, "link_expired")
 
 
+@pytest.mark.parametrize("ahead_s", [20, -20])
+def test_clocks_of_two_machines_may_differ(
+    client: FlaskClient, headers: dict[str, str], keys: Keys, ahead_s: int
+) -> None:
+    """As for tokens of log-ins: the machine that made the link may be ahead of this one."""
+    token = link(client, headers).removeprefix("/s/")
+    claims = jwt.decode(token, keys.public, algorithms=["EdDSA"], audience="idrl-share")
+    moved = claims | {"iat": claims["iat"] + ahead_s, "exp": claims["exp"] + ahead_s}
+    from_other = jwt.encode(moved, keys.private, "EdDSA", headers={"typ": "share+jwt"})
+    for below in ("", "/parts/0", "/contact-sheet.jpg"):
+        assert client.get(f"/s/{from_other}{below}").status_code == 200
+
+
 def test_altered_link(
     client: FlaskClient,
     headers: dict[str, str],

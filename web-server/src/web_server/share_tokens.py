@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 import jwt
 
-from idrl_common.token_verifier import ALGORITHM, ISSUER, MAX_TOKEN_LENGTH, load_public_keys
+from idrl_common.token_verifier import (
+    ALGORITHM,
+    ISSUER,
+    LEEWAY_S,
+    MAX_TOKEN_LENGTH,
+    load_public_keys,
+)
 from web_server.token_signer import load_private_key
 
 AUDIENCE = "idrl-share"
@@ -81,6 +87,7 @@ class ShareTokens:
                     algorithms=[ALGORITHM],
                     audience=AUDIENCE,
                     issuer=ISSUER,
+                    leeway=LEEWAY_S,  # else a link from a clock that is ahead does not exist here
                     # Checked below: only links that are otherwise valid are "expired".
                     options={"require": list(_REQUIRED), "verify_exp": False},
                 )
