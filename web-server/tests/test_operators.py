@@ -31,6 +31,24 @@ def test_invitation_is_good_for_one_sign_up(make_app: MakeApp, auth: AuthActions
     assert auth.login().status_code == 200
 
 
+def test_only_the_invited_learn_what_is_taken(
+    make_app: MakeApp, auth: AuthActions, database: Database
+) -> None:
+    """Else anybody could ask whether somebody has an account."""
+    app = make_app(signup="invite")
+    run = app.test_cli_runner().invoke
+    run(args=["users", "add", "ada", "ada@example.com"])
+    auth.client = app.test_client()
+    code = run(args=["users", "invite"]).output.strip()
+    assert_problem(auth.signup("ada", "eve@example.com", invitation=code), 409, "username_taken")
+    assert_problem(auth.signup("eve", invitation=code), 409, "email_taken")
+    database.execute("UPDATE invitations SET expires_at = now()")
+    for invitation in (None, "x", code):
+        for username, email in (("ada", "eve@example.com"), ("eve", "ada@example.com")):
+            answer = auth.signup(username, email, invitation=invitation)
+            assert_problem(answer, 403, "invitation_invalid")
+
+
 def test_operators_add_list_and_disable_accounts(make_app: MakeApp, auth: AuthActions) -> None:
     app = make_app(signup="closed")
     auth.client, run = app.test_client(), app.test_cli_runner().invoke

@@ -3,7 +3,7 @@
 import hashlib
 
 from flask_sqlalchemy.session import Session
-from sqlalchemy import delete, func, literal, select, text, update
+from sqlalchemy import ColumnElement, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import scoped_session
 
@@ -56,8 +56,10 @@ def create_user(
 ) -> int:
     """Return the id of the new user; raise UsernameTaken, EmailTaken or InvitationInvalid.
 
-    An `invitation` is used up together with the sign-up.
+    An `invitation` is used up together with the sign-up; who has none does not learn what is taken.
     """
+    if invitation is not None:
+        _require_invitation(invitation)
     refuse_taken(username, email)
     password_hash = hash_password(password)  # takes long, so before the transaction begins
     # ON CONFLICT: a unique violation would put the email and the hash into PostgreSQL's log.
@@ -143,13 +145,23 @@ def lock_names(session: scoped_session[Session], *, shared: bool) -> None:
     session.execute(text(f"SELECT {lock}(:key)"), {"key": _NAMES_LOCK})
 
 
+def _require_invitation(code: str) -> None:
+    """Raise InvitationInvalid unless the invitation is good now."""
+    with transaction() as session:
+        known = session.scalar(select(Invitation.code_sha256).where(*_is_good(code)))
+    if known is None:
+        raise InvitationInvalid
+
+
 def _use_invitation(code: str) -> None:
     """Delete the invitation, within the transaction of the sign-up."""
-    used = delete(Invitation).where(
-        Invitation.code_sha256 == code_sha256(code), Invitation.expires_at > func.now()
-    )
+    used = delete(Invitation).where(*_is_good(code))
     if db.session.execute(used.returning(Invitation.code_sha256)).one_or_none() is None:
         raise InvitationInvalid
+
+
+def _is_good(code: str) -> tuple[ColumnElement[bool], ...]:
+    return (Invitation.code_sha256 == code_sha256(code), Invitation.expires_at > func.now())
 
 
 def code_sha256(code: str) -> str:
