@@ -90,6 +90,7 @@ def test_deleted_account_leaves_nothing(
     database: Database,
 ) -> None:
     key = new_key(client, headers)["key"]
+    ids = {"X-Request-Id": "caller-chose-this", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     # How many DELETEs it takes until each is gone.
     kinds = ("tasks", "tasks", "uploads", "brands", "batches")
     first, *others = (f"/{kind}/{uuid.uuid4()}" for kind in kinds)
@@ -114,8 +115,9 @@ def test_deleted_account_leaves_nothing(
     tasks.answer = answer
     auth.login(password="Wrong-passw0rd")
     database.execute("INSERT INTO usage_days (owner_id, day) VALUES (1, now()), (2, now())")
-    result = client.delete("/me", json={"password": auth.password}, headers=headers)
+    result = client.delete("/me", json={"password": auth.password}, headers={**headers, **ids})
     assert (result.status_code, result.data) == (204, b"")
+    assert all(seen.headers.items() >= ids.items() for seen in tasks.seen)
     deletes = [seen.target for seen in tasks.seen if seen.method == "DELETE"]
     assert deletes.count(_SECRET) == 1
     deletes = [target for target in deletes if target != _SECRET]

@@ -1,21 +1,21 @@
 """Who gets the next work: one worker each, owners take turns, and a claim stays cheap."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from idrl_testing.database import Database
 from worker_server.api import services
 from worker_server.db import db
-from worker_server.queue import claims, leases, submissions
+from worker_server.queue import claims, leases
 from worker_server.queue.claims import PartLease
 from worker_server.queue.retrying import RetryLimits
-from worker_server.queue.submissions import Submission
 from worker_testing import LOST, claim_part, claim_task, part_of, plan, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -145,13 +145,19 @@ def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, cla
     assert rows_read(6000) <= rows_read(600) < 60
 
 
-def test_claims_carry_the_trace_of_their_request() -> None:
-    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    submissions.create_task(Submission(1, "http://example.com/v.mp4", traceparent=trace))
+@pytest.mark.parametrize("path", ["/tasks", "/batches"])
+def test_claims_carry_the_ids_of_their_request(
+    client: FlaskClient, auth: Callable[..., dict[str, str]], path: str
+) -> None:
+    ids = ("caller-chose-this", f"00-{'a' * 32}-{'b' * 16}-01")
+    headers = {**auth(), "X-Request-Id": ids[0], "traceparent": ids[1]}
+    body = {"url": "http://example.com/v.mp4"}
+    body_of_path = body if path == "/tasks" else {"items": [body]}
+    assert client.post(path, json=body_of_path, headers=headers).status_code == 202
     task = claims.claim_task("me", 30)
     assert task is not None
-    assert task.traceparent == trace
+    assert (task.request_id, task.traceparent) == ids
     assert leases.begin_processing(task.lease, {"width": 16}, "source", plan(1))
     part = claims.claim_part("me", 30)
     assert part is not None
-    assert part.traceparent == trace
+    assert (part.request_id, part.traceparent) == ids

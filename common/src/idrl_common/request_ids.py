@@ -38,6 +38,12 @@ def install(app: Flask) -> None:
         return response
 
 
+def headers() -> dict[str, str]:
+    """Return the headers that carry the current request's ids to another service."""
+    trace = traceparent.get()
+    return {HEADER: request_id.get() or "", **({TRACE_HEADER: trace} if trace else {})}
+
+
 def elapsed_s() -> float:
     """Return how long ago the current request came in."""
     return time.perf_counter() - _begun_s.get()

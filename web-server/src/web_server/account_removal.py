@@ -59,7 +59,7 @@ def _remove(
     # The tasks service does not know about ended tokens.
     headers = {
         "Authorization": f"Bearer {signer.sign(user.id, user.role)}",
-        request_ids.HEADER: request_ids.request_id.get() or "",
+        **request_ids.headers(),
     }
     while True:
         accounts.delete_keys(user.id)  # in every round: a concurrent call may have made one

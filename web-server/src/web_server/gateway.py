@@ -187,9 +187,7 @@ def request_headers(names: Collection[str] = _REQUEST_HEADERS) -> dict[str, str]
     headers = {name: request.headers[name] for name in names if name in request.headers}
     if token := exchanged_token():
         headers["Authorization"] = f"Bearer {token}"
-    if trace := request_ids.traceparent.get():
-        headers[request_ids.TRACE_HEADER] = trace
-    return {**headers, request_ids.HEADER: request_ids.request_id.get() or ""}
+    return {**headers, **request_ids.headers()}
 
 
 def _cached_clip(service: TasksService, path: str) -> Response:

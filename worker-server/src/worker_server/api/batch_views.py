@@ -140,6 +140,7 @@ def _submissions(body: NewBatch) -> list[Submission]:
             edit=branded[index],
             starts_manually=item.start == "manual",
             request_id=request_ids.request_id.get(),
+            traceparent=request_ids.traceparent.get(),
             callback_url=item.callback_url,
         )
         for index, item in items.items()

@@ -122,6 +122,7 @@ def _task_rows(
             "edit": task.edit,
             "starts_manually": task.starts_manually,
             "request_id": task.request_id,
+            "traceparent": task.traceparent,
             "callback_url": task.callback_url,
             "created_at": created_at + timedelta(microseconds=index),
         }
