@@ -34,7 +34,7 @@ def test_invitation_is_good_for_one_sign_up(make_app: MakeApp, auth: AuthActions
 def test_only_the_invited_learn_what_is_taken(
     make_app: MakeApp, auth: AuthActions, database: Database
 ) -> None:
-    """Else anybody could ask whether somebody has an account."""
+    """A stranger cannot ask who has an account."""
     app = make_app(signup="invite")
     run = app.test_cli_runner().invoke
     run(args=["users", "add", "ada", "ada@example.com"])
