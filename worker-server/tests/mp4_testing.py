@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 
 def boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -17,3 +18,21 @@ def box(kind: bytes, *content: bytes) -> bytes:
     """Return a box of what is joined."""
     joined = b"".join(content)
     return struct.pack(">I4s", len(joined) + 8, kind) + joined
+
+
+def with_aperture(path: Path, numbers: tuple[int, ...], to: Path) -> Path:
+    """Give each video track a clean aperture (ISO/IEC 14496-12, 12.1.4)."""
+
+    def changed(kind: bytes, content: bytes) -> bytes:
+        if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+            return b"".join(box(inner, changed(inner, more)) for inner, more in boxes(content))
+        if kind == b"stsd" and content[12:16] in (b"avc1", b"jpeg"):
+            ((entry, fields),) = boxes(content[8:])
+            return content[:8] + box(entry, fields + box(b"clap", struct.pack(">8i", *numbers)))
+        return content
+
+    whole = path.read_bytes()
+    *_, (kind, movie) = boxes(whole)  # the index is last: no sample moves
+    assert kind == b"moov"
+    to.write_bytes(whole[: -len(movie) - 8] + box(kind, changed(kind, movie)))
+    return to

@@ -1,6 +1,5 @@
 """What a container hides of its pictures is in no clip: clean apertures, Matroska's cropping."""
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from mp4_testing import box, boxes
+from mp4_testing import with_aperture
 
 from worker_server.media import probe
 
@@ -17,24 +16,6 @@ Make = Callable[..., Path]
 # The picture of 320x180 stands in a red one of 360x200, which the container is to hide.
 PADDED = "-vf format=yuv420p,pad=360:200:{left}:{top}:red"
 X264 = "-c:v libx264 -preset ultrafast -crf 10 -g 25"
-
-
-def with_aperture(path: Path, numbers: tuple[int, ...], to: Path) -> Path:
-    """Give each video track a clean aperture (ISO/IEC 14496-12, 12.1.4)."""
-
-    def changed(kind: bytes, content: bytes) -> bytes:
-        if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-            return b"".join(box(inner, changed(inner, more)) for inner, more in boxes(content))
-        if kind == b"stsd" and content[12:16] in (b"avc1", b"jpeg"):
-            ((entry, fields),) = boxes(content[8:])
-            return content[:8] + box(entry, fields + box(b"clap", struct.pack(">8i", *numbers)))
-        return content
-
-    whole = path.read_bytes()
-    *_, (kind, movie) = boxes(whole)  # the index is last: no sample moves
-    assert kind == b"moov"
-    to.write_bytes(whole[: -len(movie) - 8] + box(kind, changed(kind, movie)))
-    return to
 
 
 @pytest.mark.parametrize(

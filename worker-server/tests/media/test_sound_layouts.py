@@ -1,4 +1,4 @@
-"""Sound whose channels ffmpeg does not mix: ambisonics and discrete channels."""
+"""Sound whose channels ffmpeg does not mix: ambisonics, discrete and single channels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from media_testing import RATE, level
+from mp4_testing import with_aperture
 
 Make = Callable[..., Path]
 PICTURE = "-f lavfi -i testsrc2=s=64x36:r=25:d={seconds}"
@@ -45,3 +46,29 @@ def test_channels_that_cannot_be_mixed(
     (clip,) = render_all(path)
     heard_levels = level(clip.path, 1.2, 1.8)
     assert heard_levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "codecs"),
+    [
+        ("mono", "unnamed.wmv", "-c:v wmv2 -c:a wmav2 -b:a 128k"),
+        ("mono", "unnamed-pcm.wmv", "-c:v wmv2 -c:a pcm_s16le"),
+        ("FL", "left.mov", "-c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s16le"),
+        ("FR", "right.mov", "-c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s24be"),
+    ],
+)
+def test_one_channel_keeps_its_level_whatever_its_layout(
+    layout: str,
+    name: str,
+    codecs: str,
+    make: Make,
+    render_all: Callable[..., list[Any]],
+    tmp_path: Path,
+) -> None:
+    tone = f"-f lavfi -i aevalsrc=exprs=0.5*sin(2*PI*700*t):s={RATE}:d=1"
+    sound = f"{tone} -af aformat=channel_layouts={layout}"
+    path = make(f"{PICTURE.format(seconds=1)} {sound} {codecs}", name)
+    if name.endswith("mov"):  # a cropped source is normalized
+        path = with_aperture(path, (48, 1, 32, 1, 0, 1, 0, 1), tmp_path / name)
+    (clip,) = render_all(path)
+    assert level(clip.path, 1.2, 1.8) == pytest.approx((0.5 / 2**0.5,) * 2, rel=0.06)

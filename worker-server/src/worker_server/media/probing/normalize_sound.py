@@ -52,7 +52,7 @@ class SoundWriter:
             self._position = begin
         frame.pts = None
         if self._resampler is None:
-            self._resampler = self._new_resampler()
+            self._resampler = _resampler_of(frame)
         for resampled in self._resampler.resample(frame):
             self._write_samples(resampled)
 
@@ -77,11 +77,6 @@ class SoundWriter:
 
     def _has_drifted(self, begin: int) -> bool:
         return self._position is None or abs(begin - self._position) > _MAX_DRIFT_SAMPLES
-
-    def _new_resampler(self) -> av.AudioResampler:
-        # Resampling mono to stereo would make it 3 dB quieter.
-        layout = "mono" if self._format and self._format[1] == "mono" else "stereo"
-        return av.AudioResampler(format="s16", layout=layout, rate=AUDIO_RATE)
 
     def _flush(self) -> None:
         if self._resampler:
@@ -115,6 +110,13 @@ class SoundWriter:
         frame.time_base = self._stream.codec_context.time_base
         self._written += len(samples)
         self._target.mux(self._stream.encode(frame))
+
+
+def _resampler_of(frame: AudioFrame) -> av.AudioResampler:
+    # Resampling one channel to stereo would make it 3 dB quieter. Its layout may also have no
+    # name, as in WMV and AVI, or be that of one loudspeaker, as in MOV.
+    layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+    return av.AudioResampler(format="s16", layout=layout, rate=AUDIO_RATE)
 
 
 def _with_channels(frame: AudioFrame, channels: tuple[int, ...]) -> AudioFrame:
