@@ -16,7 +16,8 @@ from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime, SweepClock
-from worker_server.queue import claims, leases, workers
+from worker_server.queue import claims, leases, pauses, workers
+from worker_server.queue.pauses import Kind
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import files, let_run_out, submit, task_of, waiting_wakeups
@@ -56,6 +57,17 @@ def test_lease_of_a_dead_worker_is_reclaimed_at_once(
     assert waiting_wakeups(settings, "fetch") == 1
     assert fetch_next(settings, runtime)
     assert task_of(task_id).status == "processing"
+
+
+def test_paused_work_gets_no_wakeups(settings: Settings) -> None:
+    """Workers would take each one, claim nothing, and find the queue filled again."""
+    submit(URL)
+    pauses.pause(Kind.FETCH)
+    sweep.send_wakeups(settings)
+    assert waiting_wakeups(settings, "fetch") == 0
+    pauses.resume(Kind.FETCH)
+    sweep.send_wakeups(settings)
+    assert waiting_wakeups(settings, "fetch") == 1
 
 
 def test_leases_that_one_machine_loses_together_are_not_counted(

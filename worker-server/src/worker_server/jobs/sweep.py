@@ -29,6 +29,7 @@ from worker_server.queue import (
     workers,
 )
 from worker_server.queue.backlog import ExpiredLease
+from worker_server.queue.pauses import Kind, is_paused
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -88,14 +89,14 @@ def preempt_renders(_: Settings) -> None:
 
 
 def send_wakeups(settings: Settings) -> None:
-    """Fill the queues in Redis up to the number of rows that are due."""
+    """Fill the queues in Redis up to the number of rows that are due; not while work is paused."""
     tasks, parts = backlog.due_work(wakeups.MAX_WAKEUPS)
     client = redis_client.connect(settings, timeout_s=5)
     try:
-        for queue, due in ((wakeups.FETCH, tasks), (wakeups.RENDER, parts)):
-            sent = wakeups.refill(client, queue, due)
+        for kind, due in ((Kind.FETCH, tasks), (Kind.RENDER, parts)):
+            sent = wakeups.refill(client, kind, 0 if is_paused(kind) else due)
             if sent:
-                _log.info("wake-ups sent", extra={"queue": queue, "count": sent})
+                _log.info("wake-ups sent", extra={"queue": kind, "count": sent})
     finally:
         client.close()
 
