@@ -1,5 +1,6 @@
 """The share's state for the tasks service, read by one thread: a hang holds up no request."""
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from worker_server import storage
 
 _TIMEOUT_S = 2.0
 _FRESH_S = 5.0
+# Nothing is known of a share that was last checked longer ago.
+_KNOWN_S = 60.0
 # A check takes milliseconds; on a starved machine, a second or two.
 _HANGS_AFTER_S = 5.0
 
@@ -51,12 +54,15 @@ class ShareMonitor:
 
         ShareAway where a check has not ended for some seconds.
         """
-        state = self._state
-        if state is None or time.monotonic() - state.at > _FRESH_S:
+        if self._age_s() > _FRESH_S:
             self.check(timeout_s=0)
         if self.hangs():
             return _no_answer()
-        return self._state or ShareState(time.monotonic())
+        state = self._state
+        return state if state and self._age_s() <= _KNOWN_S else ShareState(time.monotonic())
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self._state.at if self._state else math.inf
 
     def hangs(self) -> bool:
         """Return whether a check has not ended for some seconds, so that any write would block."""
