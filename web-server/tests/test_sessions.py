@@ -14,6 +14,8 @@ from web_testing import assert_problem, bearer, log_in, new_key
 if TYPE_CHECKING:
     from conftest import AuthActions, Keys, MakeApp, TasksStandIn
 
+    from idrl_testing.database import Database
+
 NEW_PASSWORD = "Another-passw0rd"
 
 
@@ -30,6 +32,24 @@ def test_refresh_gives_a_new_hour_of_the_same_log_in(
     assert new["iat"] > old["iat"]
     assert new["auth_time"] == old["auth_time"] == old["iat"]
     assert client.get("/tasks", headers=bearer(answer.json["token"])).status_code == 200
+
+
+def test_clock_that_was_set_back_behind_a_logout(
+    client: FlaskClient, auth: AuthActions, database: Database
+) -> None:
+    """Its account can log in at once, and what was ended stays ended."""
+    auth.signup()
+    database.execute("UPDATE users SET tokens_valid_after = now() + interval '20 seconds'")
+    ended: list[dict[str, str]] = []
+    for _ in range(3):
+        headers = log_in(auth)
+        assert client.get("/me", headers=headers).status_code == 200
+        renewed = client.post("/auth/refresh", headers=headers).json
+        assert renewed is not None
+        assert client.post("/auth/logout", headers=bearer(renewed["token"])).status_code == 204
+        ended += [headers, bearer(renewed["token"])]
+        for each in ended:
+            assert_problem(client.get("/me", headers=each), 401, "token_invalid")
 
 
 def test_refresh_ends_twelve_hours_after_the_log_in(

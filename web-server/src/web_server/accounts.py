@@ -18,6 +18,7 @@ from web_server.passwords import hash_password
 from web_server.services import BadCredentials, lock_names, refuse_taken
 
 MAX_KEYS = 100
+_SHORTEST = timedelta(microseconds=1)  # what PostgreSQL tells apart
 # The worker machine's table, of which the web app may delete an account's rows.
 _USAGE_DAYS = table("usage_days", column("owner_id", BigInteger))
 
@@ -99,8 +100,11 @@ def end_tokens(user_id: int, *, if_password_hash: str | None = None, **changed: 
         user = session.scalars(account.with_for_update(key_share=True)).one()
         if if_password_hash not in (None, user.password_hash):
             raise BadCredentials
-        # Taken while holding the lock, under which tokens are signed.
-        user.tokens_valid_after = datetime.now(UTC)
+        # Taken while holding the lock, under which tokens are signed. A clock that was set back
+        # must not bring back tokens, nor leave those that were issued at the last end.
+        last = user.tokens_valid_after
+        now = datetime.now(UTC)
+        user.tokens_valid_after = now if last is None else max(now, last + _SHORTEST)
         for name, value in changed.items():
             setattr(user, name, value)
         session.flush()

@@ -42,14 +42,16 @@ class TokenSigner:
         role: str = "user",
         *,
         logged_in_at_s: float | None = None,
+        not_before_s: float = 0,
         lifetime_s: int = LIFETIME_S,
     ) -> str:
         """Return a token for the user; `logged_in_at_s` is a Unix time, now by default.
 
+        It is issued at `not_before_s` where this clock, set back meanwhile, is not there yet.
         `iat` has a fraction, so that it differs from that of a token that was ended in the same
         second: in microseconds, as `tokens_valid_after`.
         """
-        now = math.floor(time.time() * 1_000_000) / 1_000_000
+        now = max(not_before_s, math.floor(time.time() * 1_000_000) / 1_000_000)
         claims = {
             "sub": str(user_id),
             "user_id": user_id,
