@@ -23,13 +23,14 @@ export class ApiError extends Error {
  * ends calls over a dead network. */
 const READ_MAX_MS = 60_000;
 
-/** @type {{prompt: null | (() => Promise<void>)}} */
-const login = { prompt: null };
+/** @type {{prompt: null | ((session: number) => Promise<void>), session: () => number}} */
+const login = { prompt: null, session: () => 0 };
 
-/** Set the function that asks the user to log in; it is called when a call gets 401.
- * @param {() => Promise<void>} prompt */
-export function onLoginNeeded(prompt) {
-  login.prompt = prompt;
+/** Set the function that asks the user to log in; it is called when a call gets 401, with the number that
+ * `session` gave when the call was sent.
+ * @param {(session: number) => Promise<void>} prompt @param {() => number} session */
+export function onLoginNeeded(prompt, session) {
+  Object.assign(login, { prompt, session });
 }
 
 /**
@@ -41,6 +42,7 @@ export function onLoginNeeded(prompt) {
  * @returns {Promise<{status: number, data: any, headers: Headers}>}
  */
 export async function call(method, path, body, options = {}) {
+  const session = login.session();
   const answer = await send(method, path, body, options.headers || {});
   if (answer.ok || answer.status === 304) {
     return { status: answer.status, data: await contentOf(answer, method), headers: answer.headers };
@@ -48,7 +50,7 @@ export async function call(method, path, body, options = {}) {
   const error = await failure(answer);
   // bad_credentials: a wrong password in a form; the session has not ended.
   if (answer.status !== 401 || error.code === "bad_credentials" || options.anonymous || !login.prompt) throw error;
-  await login.prompt();
+  await login.prompt(session);
   return call(method, path, body, options);
 }
 

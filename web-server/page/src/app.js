@@ -54,7 +54,7 @@ function OwnPage() {
     </header>
     ${connection.value.isLost && html`<p class="banner" role="alert">${t("offline", { ago: ago(new Date(connection.value.lastMs).toISOString()) })}</p>`}
     ${isStillIn.value && html`<p class="banner" role="alert">${t("nav.still_in")}</p>`}
-    <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} />`}</main>
+    <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} key=${user.value?.user_id} />`}</main>
     ${isHelpOpen.value && html`<${KeysDialog} />`}
     ${state.value === "expired" && html`<${LogInDialog} />`}
     <${LiveRegion} />

@@ -18,22 +18,31 @@ export const isStillIn = signal(false);
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("idrl") : null;
 /** @type {(() => void)[]} */
 let waiting = [];
-let renewedAtMs = 0;
+/** How often this page has been logged in: a late 401 to a call of an earlier session ends no later one. */
+let entries = 0;
+let isRenewing = false;
+/** In place of storage that the browser denies: at its start the page may have a session, of whatever age. */
+let storedAtMs = 1;
 
 export async function start() {
-  onLoginNeeded(() => {
-    if (state.value === "out") return new Promise(() => {});
-    state.value = "expired";
-    return new Promise((resolve) => waiting.push(resolve));
-  });
-  if (channel) channel.onmessage = (event) => event.data === "out" && ended();
+  onLoginNeeded(loginAfter, () => entries);
+  if (channel) channel.onmessage = (event) => event.data === "out" && forget();
   setInterval(() => renew(), 60_000);
   // If this browser has never logged in, GET /me would only give 401.
-  if (!hasLoggedIn()) {
+  if (!sessionBeganAtMs()) {
     state.value = "out";
     return;
   }
   for (let failures = 0; state.value === "start"; failures += 1) await recognize(failures);
+}
+
+/** Resolve once there is a session other than the one whose call got 401. @param {number} session
+ * @returns {Promise<void>} */
+function loginAfter(session) {
+  if (state.value === "out") return new Promise(() => {});
+  if (state.value === "in" && session !== entries) return Promise.resolve();
+  state.value = "expired";
+  return new Promise((resolve) => waiting.push(resolve));
 }
 
 /** Ask GET /me who is logged in. A transient error does not end the session; the caller tries again.
@@ -43,7 +52,10 @@ async function recognize(failures) {
     entered((await call("GET", "/me", undefined, { anonymous: true })).data);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (!isPassing(error) && error.status !== 429) return ended();
+    if (!isPassing(error) && error.status !== 429) {
+      storeSession(0);
+      return forget();
+    }
     startError.value = error;
     await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)));
   }
@@ -57,30 +69,33 @@ function pause(ms) {
   });
 }
 
-/** @param {boolean} isIn */
-function storeLoggedIn(isIn) {
+/** Store when the session began or was renewed: its cookie is the same in all tabs and after a reload.
+ * @param {number} beganAtMs 0: there is none */
+function storeSession(beganAtMs) {
+  storedAtMs = beganAtMs;
   try {
-    localStorage.setItem("session", isIn ? "1" : "");
+    localStorage.setItem("session", beganAtMs ? String(beganAtMs) : "");
   } catch {
-    // Without storage, hasLoggedIn() is true and each start of the page calls GET /me.
+    // Without storage, each start of the page calls GET /me, and renews the session.
   }
 }
 
-/** Return whether this browser may have a session. */
-function hasLoggedIn() {
+/** Return when this browser's session began or was renewed, 0 if it has none. */
+function sessionBeganAtMs() {
   try {
-    return localStorage.getItem("session") === "1";
+    return Number(localStorage.getItem("session"));
   } catch {
-    return true;
+    return storedAtMs;
   }
 }
 
 /** @param {User} account */
 function entered(account) {
+  // Another account in the dialog gets neither the first one's screens nor its calls.
+  if (user.value && user.value.user_id !== account.user_id) forgetEverywhere();
   user.value = account;
   state.value = "in";
-  storeLoggedIn(true);
-  renewedAtMs = Date.now();
+  entries += 1;
   const repeats = waiting;
   waiting = [];
   repeats.forEach((repeat) => repeat());
@@ -88,8 +103,10 @@ function entered(account) {
 
 /** @param {string} email @param {string} password */
 export async function logIn(email, password) {
+  const nowMs = Date.now();
   await call("POST", "/auth/login", { email, password, session: true }, { anonymous: true });
   entered((await call("GET", "/me", undefined, { anonymous: true })).data);
+  storeSession(nowMs);
 }
 
 /** @param {Record<string, string>} account */
@@ -113,12 +130,18 @@ export async function logOut() {
 
 /** Switch to the log-in screen, here and in the browser's other tabs, after the session has ended. */
 export function leave() {
-  if (channel) channel.postMessage("out");
-  ended();
+  storeSession(0);
+  forgetEverywhere();
 }
 
-export function ended() {
-  storeLoggedIn(false);
+/** Forget the account here and in the browser's other tabs. */
+function forgetEverywhere() {
+  if (channel) channel.postMessage("out");
+  forget();
+}
+
+/** Switch to the log-in screen; what is kept for the account is cleared with that. */
+function forget() {
   isStillIn.value = false;
   waiting = [];
   user.value = null;
@@ -129,14 +152,20 @@ export function ended() {
  * also in a hidden tab, because an upload is running */
 export async function renew({ isNeeded = false } = {}) {
   const isAtWork = isNeeded || !document.hidden;
-  if (state.value !== "in" || !isAtWork || Date.now() - renewedAtMs < RENEW_MS) return;
-  renewedAtMs = Date.now();
+  if (state.value !== "in" || !isAtWork || isRenewing || Date.now() - sessionBeganAtMs() < RENEW_MS) return;
+  const session = entries;
+  isRenewing = true;
   try {
     await call("POST", "/auth/refresh", undefined, { anonymous: true });
+    if (isIn(session)) storeSession(Date.now());
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) state.value = "expired";
+    if (error instanceof ApiError && error.status === 401 && isIn(session)) state.value = "expired";
   }
+  isRenewing = false;
 }
+
+/** Return whether this session, by its number, is the present one. @param {number} session */
+const isIn = (session) => state.value === "in" && session === entries;
 
 export async function reload() {
   user.value = await get("/me");

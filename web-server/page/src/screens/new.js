@@ -4,7 +4,7 @@ import { effect, signal, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { usePolled } from "../poll.js";
-import { goTo } from "../router.js";
+import { goTo, linkTo, place } from "../router.js";
 import { state, user } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { t } from "../words.js";
@@ -59,20 +59,29 @@ export function NewTask() {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
   const wrong = useSignal(/** @type {Record<string, string>} */ ({}));
+  const accepted = useSignal(/** @type {string[] | null} */ (null));
   const form = useRef(/** @type {any} */ (null));
   const all = linksOf(links.value);
   const lines = [...new Set(all)];
-  const sentTo = (/** @type {string[]} */ ...place) => {
+  /** Clear what was sent, and go to it, unless the reader does something else by now. */
+  const sentTo = (/** @type {string[]} */ where, /** @type {any} */ choices) => {
     announce(t("new.accepted"));
-    keepChoices(item(edit.value));
     sent.value = { content: "", key: "" }; // accepted: the same content again is a new request with a new key
+    const typed = linksOf(links.value).filter((link) => !lines.includes(link));
+    if (typed.length) {
+      links.value = typed.join("\n");
+      accepted.value = where;
+      return;
+    }
+    keepChoices(choices);
     clear();
-    goTo(...place);
+    const [section = "new"] = place.value;
+    if (section === "new") goTo(...where);
   };
   const send = async () => {
     if (busy.value || !lines.length) return;
     busy.value = true;
-    error.value = null;
+    accepted.value = error.value = null;
     lineErrors.value = {};
     wrong.value = {};
     try {
@@ -81,11 +90,11 @@ export function NewTask() {
       const headers = { "Idempotency-Key": keyOf(JSON.stringify([lines, named, choices])) };
       if (lines.length === 1) {
         const { data } = await call("POST", "/tasks", { url: lines[0], ...named, ...choices }, { headers });
-        sentTo("task", data.task_id);
+        sentTo(["task", data.task_id], choices);
       } else {
         const items = lines.map((url) => ({ url, ...choices }));
         const { data } = await call("POST", "/batches", { items, ...named }, { headers });
-        sentTo("batch", data.batch_id);
+        sentTo(["batch", data.batch_id], choices);
       }
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
@@ -115,6 +124,7 @@ export function NewTask() {
       ${lines.length > 1 && html`<${Lines} lines=${lines} errors=${lineErrors.value} />`}
       <${Options} isBatch=${lines.length > 1} wrong=${wrong.value} />
       ${!Object.keys(wrong.value).length && html`<${Failure} error=${error.value} />`}
+      ${accepted.value && html`<p class="good">✓ ${t("new.accepted")} <a href=${linkTo(...accepted.value)}>${t("files.open")}</a></p>`}
       ${error.value?.code === "url_private_address" && html`<p>${t("new.private")}</p>`}
       <div class="actions">
         <button class="primary" disabled=${busy.value || !lines.length || lines.length > MAX_LINES}>

@@ -1,0 +1,128 @@
+"""Answers that come late or in another order than the calls, and what the reader did meanwhile."""
+
+import time
+
+from conftest import PASSWORD, NewVisitor, Visitor
+from playwright.sync_api import Route, expect
+
+EXPIRED = '{"status": 401, "code": "token_expired"}'
+HALF_AN_HOUR_S = 1800
+
+
+def _refuse(route: Route) -> None:
+    route.fulfill(status=401, content_type="application/problem+json", body=EXPIRED)
+
+
+def _log_in(visitor: Visitor, email: str) -> None:
+    """By the dialog over the page."""
+    visitor.page.fill("dialog #email", email)
+    visitor.page.fill("dialog #password", PASSWORD)
+    visitor.page.locator("dialog form button.primary").click()
+    expect(visitor.page.locator("dialog")).to_have_count(0)
+
+
+def _hold(visitor: Visitor, address: str) -> list[Route]:
+    """Hold what is POSTed to an address."""
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            waiting.append(route)
+        else:
+            route.continue_()
+
+    visitor.page.route(address, hold)
+    return waiting
+
+
+def test_what_is_typed_while_a_link_is_sent_stays(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    waiting = _hold(visitor, "**/tasks")
+    page.fill("#links", video_url)
+    page.locator("form button.primary").click()
+    visitor.wait_until(lambda: waiting, "the call")
+    page.fill("#links", f"{video_url}?next")
+    with page.expect_response("**/tasks"):
+        waiting[0].continue_()
+    expect(page.locator("[role=status]")).to_have_text("Accepted.")
+    expect(page.locator("#links")).to_have_value(f"{video_url}?next")
+
+
+def test_reader_who_has_left_is_not_called_back(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    waiting = _hold(visitor, "**/tasks")
+    page.fill("#links", video_url)
+    page.locator("form button.primary").click()
+    visitor.wait_until(lambda: waiting, "the call")
+    visitor.show("brand")
+    page.fill("#brand-name", "Half typed")
+    with page.expect_response("**/tasks"):
+        waiting[0].continue_()
+    expect(page.locator("[role=status]")).to_have_text("Accepted.")
+    expect(page.locator("#brand-name")).to_have_value("Half typed")
+    visitor.open("new")
+    expect(page.locator("#links")).to_have_value("")
+
+
+def test_late_refusal_of_the_session_before_asks_for_no_log_in(visitor: Visitor) -> None:
+    page = visitor.page
+    waiting: list[Route] = []
+    page.route(
+        "**/webhooks",
+        lambda route: route.continue_() if waiting else waiting.append(route),
+    )
+    page.route("**/me/keys", _refuse, times=1)
+    visitor.open("account")
+    page.locator("dialog").wait_for()
+    visitor.wait_until(lambda: waiting, "the call")
+    _log_in(visitor, visitor.email)
+    _refuse(waiting[0])
+    page.wait_for_selector("main:not(:has([aria-busy=true])) h1")
+    page.wait_for_timeout(500)
+    expect(page.locator("dialog")).to_have_count(0)
+
+
+def test_late_refusal_of_a_renewal_leaves_the_log_in_screen(visitor: Visitor) -> None:
+    page = visitor.page
+    waiting = _hold(visitor, "**/auth/refresh")
+    page.clock.install(time=time.time() + 2 * HALF_AN_HOUR_S)
+    visitor.open("tasks")
+    page.clock.run_for(120_000)
+    visitor.wait_until(lambda: waiting, "the renewal")
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_selector("#tab-true")
+    _refuse(waiting[0])
+    page.wait_for_timeout(500)
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(page.locator("#tab-true")).to_have_count(1)
+
+
+def test_session_is_renewed_after_a_reload_too(visitor: Visitor) -> None:
+    """The cookie of the log-in ends after an hour, however late the page was loaded again."""
+    page = visitor.page
+    waiting = _hold(visitor, "**/auth/refresh")
+    page.clock.install(time=time.time() + HALF_AN_HOUR_S)
+    page.reload()
+    page.wait_for_selector("#links")
+    page.clock.run_for(120_000)
+    visitor.wait_until(lambda: waiting, "the renewal")
+
+
+def test_other_account_in_the_dialog_gets_nothing_of_the_first(
+    visitor: Visitor, new_visitor: NewVisitor, video_url: str
+) -> None:
+    other = new_visitor()
+    other.sign_up()
+    page = visitor.page
+    page.fill("#links", f"{video_url}?secret")
+    page.route("**/tasks", _refuse, times=1)
+    page.locator("form button.primary").click()
+    page.locator("dialog").wait_for()
+    _log_in(visitor, other.email)
+    page.wait_for_timeout(500)
+    visitor.open("new")
+    expect(page.locator("#links")).to_have_value("")
+    assert "secret" not in page.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
+    assert visitor.context.request.get(f"{visitor.base_url}/tasks").json() == []
+    page.reload()
+    page.wait_for_selector("#links")  # logged in, as the other
