@@ -1,6 +1,6 @@
 // @ts-check
 // The page's frame: header, navigation, the screen that the URL's hash names, the log-in dialog.
-import { useEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect } from "preact/hooks";
 import { isHelpOpen, listen } from "./keys.js";
 import { connection, usePolled } from "./poll.js";
 import { place } from "./router.js";
@@ -119,7 +119,8 @@ function sectionOf(name = "new") {
 function Screen() {
   const [name, id] = place.value;
   const section = sectionOf(name);
-  useEffect(() => {
+  // Before the effects of the screen within, which may set a title of its own.
+  useLayoutEffect(() => {
     document.title = `${t(`nav.${section}`)} · idrl`;
   }, [name, id, language.value]);
   if (id && ONE.has(name)) return html`<${ONE.get(name)} key=${id} id=${id} />`;

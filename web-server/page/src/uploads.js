@@ -32,14 +32,14 @@ export async function upload(file, onProgress, state) {
     onProgress(offset);
     renew({ isNeeded: true });
   }
-  if (state.isCanceled) await discard(file);
+  if (state.isCanceled) await discard(file, path);
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-/** Abort an upload and delete what the server has of it. @param {File} file */
-export async function discard(file) {
-  const path = kept()[fingerprint(file)];
-  forget(file);
+/** Abort an upload and delete what the server has of it. @param {File} file
+ * @param {string} [path] of the upload: the file may have been chosen again, and have another by now */
+export async function discard(file, path = kept()[fingerprint(file)]) {
+  if (kept()[fingerprint(file)] === path) forget(file);
   if (path) await call("DELETE", path, undefined, { headers: TUS }).catch(() => {});
 }
 

@@ -15,7 +15,8 @@ const nameOf = (batch) => batch.name || t("batch.of", { at: date(batch.created_a
 /** @param {{id: string}} props */
 export function Batch({ id }) {
   const path = `/batches/${encodeURIComponent(id)}`;
-  const { value: batch, error } = usePolled(path, (found) => (found.progress < 100 ? EVERY_MS : 0)).state.value;
+  const poller = usePolled(path, (found) => (found.progress < 100 ? EVERY_MS : 0));
+  const { value: batch, error } = poller.state.value;
   if (!batch) {
     if (error) return html`<h1>${t("batch.title")}</h1><${Failure} error=${error} /><p><a class="button" href="#/tasks">${t("nav.tasks")}</a></p>`;
     return html`<p aria-busy="true">${t("loading")}</p>`;
@@ -32,7 +33,7 @@ export function Batch({ id }) {
       ${batch.progress < 100 && html`<${Bar} value=${batch.progress} label=${t("task.progress", { name: nameOf(batch) })} />`}
       <p>${words.join(" · ")}</p>
     </div>
-    <${List} path=${`/tasks?batch_id=${encodeURIComponent(id)}&max=30`} isFiltered />
+    <${List} path=${`/tasks?batch_id=${encodeURIComponent(id)}&max=30`} isFiltered onChange=${() => poller.refresh()} />
   </div>`;
 }
 

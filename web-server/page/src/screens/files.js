@@ -114,7 +114,8 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
 /** @param {Row} row */
 function cancel(row) {
   row.state.isCanceled = true;
-  if (row.error) discard(row.file); // a running upload() discards the file itself
+  if (row.error) discard(row.file);
+  else forget(row.file); // a running upload() discards itself, and the same file again is another upload
   rows.value = rows.value.filter((each) => each.file !== row.file);
 }
 

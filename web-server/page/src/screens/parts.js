@@ -77,9 +77,13 @@ function Player({ parts, number, onChange, onClose }) {
   const part = done[at];
   const next = done[at + 1];
   const previous = done[at - 1];
-  useEffect(() => announce(t("part.number", { n: number + 1 })), [number]);
   const { error, attempt } = useAttempt();
   const again = useSignal(0);
+  useEffect(() => {
+    announce(t("part.number", { n: number + 1 }));
+    error.value = null;
+    again.value = 0;
+  }, [number]);
   /** <video> gives no reason for an error. The clip's first byte is requested to learn it (session ended, …). */
   const onError = () => attempt(async () => {
     await call("GET", part.link, undefined, { headers: { Range: "bytes=0-0" } });

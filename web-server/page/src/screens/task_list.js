@@ -13,8 +13,8 @@ import { ago, clock, lasting, t } from "../words.js";
 /** How often a list row requests the first clip's poster, which is missing while only later clips are done. */
 const MAX_POSTER_CALLS = 5;
 
-/** @param {{path: string, isFiltered: boolean}} props */
-export function List({ path, isFiltered }) {
+/** @param {{path: string, isFiltered: boolean, onChange?: () => void}} props `onChange`: after an action */
+export function List({ path, isFiltered, onChange }) {
   const { value, error, tasks, showMore, showing, refresh } = usePages(path);
   const chosen = useSignal(/** @type {Set<string>} */ (new Set()));
   useAnnouncedNews(value);
@@ -34,6 +34,7 @@ export function List({ path, isFiltered }) {
       }
     } finally {
       refresh();
+      onChange?.();
     }
     if (refused) throw refused;
   });
@@ -47,15 +48,15 @@ export function List({ path, isFiltered }) {
   if (!value) return html`<${Failure} error=${error} />`;
   if (!tasks.length) return html`<${Empty} isFiltered=${isFiltered} />`;
   return html`
-    ${chosen.value.size > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: chosen.value.size })}>
-      <span>${t("tasks.chosen", { n: chosen.value.size })}</span>
+    ${picked.length > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: picked.length })}>
+      <span>${t("tasks.chosen", { n: picked.length })}</span>
       ${picked.some((task) => task.status === "failed") && html`<button disabled=${isBusy.value} onClick=${() => forAll(retry)}>${t("action.retry")}</button>`}
       <button class="danger" disabled=${isBusy.value} onClick=${() => (isConfirming.value = true)}>${t("action.delete")}</button>
       ${picked.length < tasks.length && html`<button class="quiet" onClick=${() => (chosen.value = new Set(tasks.map((task) => task.task_id)))}>${t("action.all", { n: tasks.length })}</button>`}
       <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>
     </div>`}
     <${Failure} error=${refusal.value} />
-    ${isConfirming.value && html`<${ConfirmDialog} title=${t("tasks.ask_delete", { n: chosen.value.size })} means=${t("tasks.delete_means")}
+    ${isConfirming.value && html`<${ConfirmDialog} title=${t("tasks.ask_delete", { n: picked.length })} means=${t("tasks.delete_means")}
       action=${t("action.delete")} keep=${t("action.keep")} onSure=${() => forAll(remove)} onClose=${() => (isConfirming.value = false)} />`}
     <ul class="rows">
       ${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task} isChosen=${chosen.value.has(task.task_id)} onToggle=${toggle} />`)}
