@@ -1,11 +1,13 @@
 """Totals in `/metrics`: counted with what they count, folded by the sweeper, never lost."""
 
+import contextlib
 import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from fetching_testing import Exchange, Site
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -14,6 +16,8 @@ from idrl_testing.waiting import wait_until
 from worker_server.db import db
 from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.runtime import Runtime
 from worker_server.queue import cancellation, leases, reviving, totals
 from worker_server.queue.parts import Clip
 from worker_server.queue.retrying import RetryLimits
@@ -177,3 +181,23 @@ def test_parts_are_counted_by_the_tasks_quality(client: FlaskClient, database: D
     assert value(client, counted % ("small", "encode", "done")) == 1
     assert value(client, counted % ("balanced", "encode", "done")) == 1
     assert value(client, counted % ("balanced", "", "failed")) == 1
+
+
+@pytest.mark.usefixtures("no_wakeups")
+def test_bytes_of_a_broken_download_are_counted(
+    settings: Settings, runtime: Runtime, database: Database
+) -> None:
+    """It is started over once, as the site sends no validator, and leaves no file."""
+
+    def breaks(exchange: Exchange) -> None:
+        exchange.head(Content_Length=200_000)
+        exchange.send(bytes(100_000))
+
+    with contextlib.closing(Site()) as site:
+        gone = lambda exchange: exchange.reply(b"", 404)  # noqa: E731
+        submit(site.on("/v.mp4", breaks, breaks, gone))
+        allowed = settings.model_copy(update={"fetch_allow_hosts": frozenset({site.address})})
+        assert fetch_next(allowed, runtime)
+    query = "SELECT sum(amount) FROM metric_increments WHERE metric = 'idrl_bytes_total'"
+    [(counted,)] = database.execute(query)
+    assert counted == 200_000

@@ -110,13 +110,33 @@ def _obtain(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) ->
     if upload_id := upload_of(url):
         link_upload(upload_id, target, settings)
         return
+    arrived = _Arrived(heartbeat)
     try:
-        _download(url, target, settings, heartbeat)
+        _download(url, target, settings, heartbeat, arrived)
     finally:
-        _count_bytes(target)
+        if arrived.size_bytes:
+            totals.add_bytes("in", arrived.size_bytes)
 
 
-def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:
+class _Arrived:
+    """Reports the progress of a download, and counts what arrives: a broken one leaves no file."""
+
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        self.size_bytes = 0
+        self._heartbeat = heartbeat
+        self._done_bytes = 0
+
+    def report(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Note how much of the file is there; less than before after it was started over."""
+        is_more = done_bytes > self._done_bytes
+        self.size_bytes += done_bytes - self._done_bytes if is_more else done_bytes
+        self._done_bytes = done_bytes
+        self._heartbeat.report(done_bytes / total_bytes if total_bytes else 0)
+
+
+def _download(
+    url: str, target: Path, settings: Settings, heartbeat: Heartbeat, arrived: _Arrived
+) -> None:
     limits = FetchLimits(
         max_bytes=settings.fetch_max_bytes,
         timeout_s=settings.fetch_timeout_s,
@@ -129,17 +149,11 @@ def _download(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) 
         limits=limits,
         allow_hosts=settings.fetch_allow_hosts,
         deny_hosts=settings.fetch_deny_hosts,
-        on_progress=lambda done, total: heartbeat.report(done / total if total else 0),
+        on_progress=arrived.report,
         should_stop=heartbeat.should_stop,
     )
     if heartbeat.should_stop():
         raise Stopped
-
-
-def _count_bytes(target: Path) -> None:
-    """Count what arrived, also of a download that failed."""
-    if target.exists():
-        totals.add_bytes("in", target.stat().st_size)
 
 
 def _watch(settings: Settings, heartbeat: Heartbeat) -> PrepareWatch:
