@@ -1,4 +1,4 @@
-"""Sound whose channels ffmpeg does not mix: ambisonics, discrete and single channels."""
+"""Sound whose channels ffmpeg does not mix: ambisonics, discrete and single channels, 5.1."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -72,3 +72,23 @@ def test_one_channel_keeps_its_level_whatever_its_layout(
         path = with_aperture(path, (48, 1, 32, 1, 0, 1, 0, 1), tmp_path / name)
     (clip,) = render_all(path)
     assert level(clip.path, 1.2, 1.8) == pytest.approx((0.5 / 2**0.5,) * 2, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("name", "codecs"),
+    [
+        ("plain.mkv", f"{X264} -c:a ac3 -b:a 448k"),
+        ("disc.mpg", "-c:v mpeg2video -c:a ac3 -b:a 448k"),
+        ("seven.wmv", "-c:v wmv2 -c:a pcm_s16le"),
+        ("mixed.ogv", "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libopus -b:a 400k"),
+    ],
+)
+def test_the_front_keeps_its_level_in_every_container(
+    name: str, codecs: str, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
+    layout, others = ("7.1", 6) if name == "seven.wmv" else ("5.1", 4)
+    front = "0.5*sin(2*PI*700*t)|0.25*sin(2*PI*700*t)"
+    tones = f"-f lavfi -i aevalsrc=exprs={front}{'|0' * others}:s={RATE}:d=1:c={layout}"
+    (clip,) = render_all(make(f"{PICTURE.format(seconds=1)} {tones} {codecs}", name))
+    expected = [each / 2**0.5 for each in (0.5, 0.25)]
+    assert level(clip.path, 1.2, 1.8) == pytest.approx(expected, rel=0.06)

@@ -86,7 +86,7 @@ class SoundWriter:
 
     def _write_samples(self, frame: AudioFrame) -> None:
         channels = len(frame.layout.channels)
-        samples: Samples = frame.to_ndarray().reshape(-1, channels).astype(np.int16, copy=False)
+        samples = _as_integers(frame.to_ndarray().reshape(-1, channels))
         if channels == 1:
             samples = np.repeat(samples, 2, axis=1)
         begin = self._position or 0
@@ -116,7 +116,13 @@ def _resampler_of(frame: AudioFrame) -> av.AudioResampler:
     # Resampling one channel to stereo would make it 3 dB quieter. Its layout may also have no
     # name, as in WMV and AVI, or be that of one loudspeaker, as in MOV.
     layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
-    return av.AudioResampler(format="s16", layout=layout, rate=AUDIO_RATE)
+    # Mixed into integers, 5.1 would become 7.7 dB quieter than in sources that are not normalized.
+    return av.AudioResampler(format="flt", layout=layout, rate=AUDIO_RATE)
+
+
+def _as_integers(samples: npt.NDArray[Any]) -> Samples:
+    numbers: Samples = np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+    return numbers
 
 
 def _with_channels(frame: AudioFrame, channels: tuple[int, ...]) -> AudioFrame:
