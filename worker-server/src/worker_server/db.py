@@ -122,11 +122,33 @@ class PreparedQuery:
         """Return the value, or None; `known` has the names that the connection has prepared."""
         with driver.cursor() as cursor:
             if self.name not in known:
-                cursor.execute(f"PREPARE {self.name} ({self.types}) AS {self.statement}")
+                cursor.execute(self.preparation)
                 known[self.name] = True
-            cursor.execute(f"EXECUTE {self.name} ({', '.join(['%s'] * len(values))})", values)
-            row = cursor.fetchone()
-            return from_json(row[0]) if row and row[0] else None
+            cursor.execute(self.execution, values)
+            return _parsed(cursor.fetchone())
+
+    @property
+    def preparation(self) -> str:
+        """The statement that prepares the query on a connection."""
+        return f"PREPARE {self.name} ({self.types}) AS {self.statement}"
+
+    @property
+    def execution(self) -> str:
+        """The statement that executes the prepared query, with a placeholder for each value."""
+        return f"EXECUTE {self.name} ({', '.join(['%s'] * (self.types.count(',') + 1))})"
+
+
+def _parsed(row: Sequence[Any] | None) -> Any:  # noqa: ANN401 # JSON has no types
+    return from_json(row[0]) if row and row[0] else None
+
+
+def fetch_json_within(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON
+    """As `fetch_json`, in the open `transaction`: what it has locked stays as the answer says."""
+    connection = db.session.connection()
+    if query.name not in connection.info:
+        connection.exec_driver_sql(query.preparation)
+        connection.info[query.name] = True
+    return _parsed(connection.exec_driver_sql(query.execution, values).one_or_none())
 
 
 def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types

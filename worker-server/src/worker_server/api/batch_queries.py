@@ -1,6 +1,7 @@
 """What the API reads of batches: prepared queries, one round trip and one JSON text each."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 from idrl_common.cursors import Position
@@ -71,9 +72,11 @@ class BatchFacts(TypedDict):
     progress: float
 
 
-def get_batch(owner_id: int, batch_id: uuid.UUID) -> tuple[BatchFacts, list[str]]:
+def get_batch(
+    owner_id: int, batch_id: uuid.UUID, fetch: Callable[..., Any] = fetch_json
+) -> tuple[BatchFacts, list[str]]:
     """Return the batch and the ids of its tasks in order; raise BatchNotFound."""
-    batch: Any = fetch_json(_BATCH, str(batch_id), owner_id)
+    batch: Any = fetch(_BATCH, str(batch_id), owner_id)
     if batch is None:
         raise BatchNotFound
     return batch, batch["task_ids"] or []

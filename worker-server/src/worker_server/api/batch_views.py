@@ -16,7 +16,7 @@ from idrl_common.paging import read_page
 from idrl_common.problems import FieldError, Problem
 from idrl_common.settings import MAX_BATCH_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query, read_body, validate_each
-from worker_server.api import batch_queries, rate_limits, services, tags
+from worker_server.api import batch_queries, change_conditions, rate_limits, services, tags
 from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
 from worker_server.api.brand_choices import with_brands
@@ -27,6 +27,7 @@ from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
 from worker_server.api.upload_choices import upload_errors
+from worker_server.db import fetch_json_within
 from worker_server.edits import Edit
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
@@ -73,7 +74,8 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.delete("/<batch_id>")
     def delete_batch(batch_id: str) -> tuple[Response, int]:
         key = parse_id(batch_id, BatchNotFound)
-        deletion = services.delete_batch(caller().user_id, key)
+        check = partial(change_conditions.require, partial(_locked_tag, caller().user_id, key))
+        deletion = services.delete_batch(caller().user_id, key, check)
         status = 202 if deletion is Deletion.CANCELING else 200
         return jsonify(batch_id=str(key), status=deletion), status
 
@@ -170,7 +172,16 @@ def _conditional(document: dict[str, Any] | list[dict[str, Any]], *state: object
 
     The tag covers `state` and the document without `eta_s`, which changes with the clock.
     """
+    tag = _tag(document, *state)
+    return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
+
+
+def _tag(document: dict[str, Any] | list[dict[str, Any]], *state: object) -> str:
     each = document if isinstance(document, list) else [document]
     texts = (to_json({**batch, "eta_s": None}).decode() for batch in each)
-    tag = tags.weak_tag(texts, *state)
-    return tags.not_modified(tag) if tags.is_known(tag) else tags.tagged(jsonify(document), tag)
+    return tags.weak_tag(texts, *state)
+
+
+def _locked_tag(owner_id: int, batch_id: uuid.UUID) -> str:
+    """Return the tag of a batch that this transaction has locked."""
+    return _tag(batch_document(*batch_queries.get_batch(owner_id, batch_id, fetch_json_within)))

@@ -1,16 +1,20 @@
 """The `/tasks` calls that change a task: each parses, calls one service and answers."""
 
+import uuid
+from functools import partial
+
 from flask import Blueprint, Response, jsonify, request
 
 from idrl_common.access import caller
 from idrl_common.settings import MAX_TASK_BODY_BYTES
 from idrl_common.validation import parse_body
-from worker_server.api import services
+from worker_server.api import change_conditions, services, task_reads
 from worker_server.api.edits import changed_edit
 from worker_server.api.ids import parse_id
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.schemas import TaskChange, task_document
 from worker_server.queue.cancellation import Deletion
+from worker_server.queue.session import Check
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
@@ -31,7 +35,9 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         if "edit" in body.model_fields_set:
             editor = changed_edit(caller().user_id, body.edit, current().part_seconds)
         return response_of(
-            services.change_task(caller().user_id, key, values, editor, current().quotas)
+            services.change_task(
+                caller().user_id, key, values, editor, current().quotas, check_of(key)
+            )
         )
 
     @routes.post("/<task_id>/start")
@@ -43,7 +49,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.delete("/<task_id>")
     def delete_task(task_id: str) -> Answer:
         key = parse_id(task_id, TaskNotFound)
-        deletion = services.delete_task(caller().user_id, key)
+        deletion = services.delete_task(caller().user_id, key, check_of(key))
         status = 202 if deletion is Deletion.CANCELING else 200
         return jsonify(task_id=str(key), status=deletion), status
 
@@ -52,6 +58,11 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         key = parse_id(task_id, TaskNotFound)
         document = task_document(*services.retry_task(caller().user_id, key, current().quotas))
         return jsonify(document), 202, {"Location": document["link"]}
+
+    def check_of(task_id: uuid.UUID) -> Check:
+        """Return what refuses the current request's change, by the conditions that it names."""
+        tag = partial(task_reads.locked_tag, caller().user_id, task_id, services.blocked_by(share))
+        return partial(change_conditions.require, tag)
 
     def response_of(task: tuple[TaskFacts, list[PartFacts]]) -> Response:
         facts, parts = task

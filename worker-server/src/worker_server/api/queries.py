@@ -1,7 +1,7 @@
 """What the API reads of tasks: prepared queries, one round trip and one JSON text each."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from sqlalchemy import func, select
@@ -218,9 +218,9 @@ def totals_of(task: ListedTask) -> PartTotals:
     )
 
 
-def task_version(owner_id: int, task_id: uuid.UUID) -> str:
+def task_version(owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = fetch_json) -> str:
     """Return what changes whenever the task's row or a part's does; raise TaskNotFound."""
-    version: str | None = fetch_json(_TASK_ROW_VERSION, str(task_id), owner_id)
+    version: str | None = fetch(_TASK_ROW_VERSION, str(task_id), owner_id)
     if version is None:
         raise TaskNotFound
     return version

@@ -29,6 +29,7 @@ from worker_server.queue.events import Event, list_events as list_task_events
 from worker_server.queue.idempotency import RequestKey, find_repeated
 from worker_server.queue.planning import Editor
 from worker_server.queue.quotas import LimitState, Quotas
+from worker_server.queue.session import Check, no_check
 from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
@@ -125,20 +126,23 @@ def submit_batch(
     return facts, task_ids, limits
 
 
-def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion:
-    """Abort the batch's live tasks and forget the others; raise BatchNotFound."""
-    deletion = delete_with_payloads(partial(batches.delete_batch, owner_id, batch_id))
+def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) -> Deletion:
+    """Abort the batch's live tasks and forget the others.
+
+    Raise BatchNotFound, and what `check` raises.
+    """
+    deletion = delete_with_payloads(partial(batches.delete_batch, owner_id, batch_id, check))
     if deletion is None:
         raise BatchNotFound
     return deletion
 
 
-def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion:
+def delete_task(owner_id: int, task_id: uuid.UUID, check: Check = no_check) -> Deletion:
     """Abort a live task, or forget a finished one; the sweeper removes its files.
 
-    Raise TaskNotFound.
+    Raise TaskNotFound, and what `check` raises.
     """
-    deletion = delete_with_payloads(partial(cancellation.delete_task, owner_id, task_id))
+    deletion = delete_with_payloads(partial(cancellation.delete_task, owner_id, task_id, check))
     if deletion is None:
         raise TaskNotFound
     return deletion
@@ -150,14 +154,15 @@ def change_task(
     values: Mapping[str, object],
     editor: Editor | None,
     quotas: Quotas,
+    check: Check = no_check,
 ) -> tuple[TaskFacts, list[PartFacts]]:
     """Change what the owner may change of a task and return the task.
 
     With an `editor` a planned task is planned again. Raise TaskNotFound, NotPlanned or
-    QuotaExceeded.
+    QuotaExceeded, and what `check` raises.
     """
     columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
-    if not changes.change_task(owner_id, task_id, columns, default_name, editor, quotas):
+    if not changes.change_task(owner_id, task_id, columns, default_name, editor, quotas, check):
         raise TaskNotFound
     if editor is not None:
         wakeups.send_later(wakeups.FETCH)

@@ -11,6 +11,7 @@ from worker_server.api import queries, services, tags
 from worker_server.api.queries import PartTotals
 from worker_server.api.schemas import EventListing, Listing, event_document, task_document
 from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_version
+from worker_server.db import fetch_json_within
 from worker_server.errors import FailureCode
 from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.events import Event
@@ -32,6 +33,12 @@ def task_response(
         task, PartTotals.of(parts), parts, blocked_by=blocked_by, estimates=estimates
     )
     return tags.tagged(jsonify(document), tags.weak_tag([task["row_version"]], blocked_by))
+
+
+def locked_tag(owner_id: int, task_id: uuid.UUID, blocked_by: FailureCode | None) -> str:
+    """Return the tag of a task that this transaction has locked."""
+    version = queries.task_version(owner_id, task_id, fetch_json_within)
+    return tags.weak_tag([version], blocked_by)
 
 
 def page_response(

@@ -14,7 +14,7 @@ from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks
 from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, forget_old_key
 from worker_server.queue.quotas import LimitState, Quotas
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.session import Check, ScopedSession, no_check
 from worker_server.queue.statements import load
 from worker_server.queue.submissions import Submission
 from worker_server.queue.unsent import require_payloads
@@ -71,11 +71,11 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
     raise RuntimeError("batches with this Idempotency-Key are created and deleted all the time")
 
 
-def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
+def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) -> Deletion | None:
     """Abort the batch's live tasks and forget the others; None when the owner has no such batch.
 
     DELETED only if none of its tasks is left; until then its aborted tasks can still be seen.
-    Raise EventsUnsent.
+    Raise EventsUnsent, and what `check` raises once batch and tasks are locked.
     """
     with transaction() as session:
         owned = select(Batch).where(Batch.id == batch_id, Batch.owner_id == owner_id)
@@ -84,7 +84,9 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID) -> Deletion | None:
             return None
         # Sorted: two deletions of one batch would deadlock otherwise.
         tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
-        deletions = delete_locked_tasks(session, session.scalars(tasks).all())
+        locked = session.scalars(tasks).all()
+        check()
+        deletions = delete_locked_tasks(session, locked)
         for pending in (Deletion.CANCELING, Deletion.CANCELED):
             if pending in deletions:
                 return pending

@@ -10,7 +10,7 @@ from worker_server.db import transaction
 from worker_server.models import Task
 from worker_server.queue import removals
 from worker_server.queue.events import EventKind, record_each
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.session import Check, ScopedSession, no_check
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 from worker_server.queue.unsent import require_payloads
 
@@ -23,16 +23,19 @@ class Deletion(StrEnum):
     DELETED = "deleted"
 
 
-def delete_task(owner_id: int, task_id: uuid.UUID) -> Deletion | None:
+def delete_task(owner_id: int, task_id: uuid.UUID, check: Check = no_check) -> Deletion | None:
     """Abort a live task, or forget a finished one; None when the owner has no such task.
 
     A task that no worker has ever claimed is `canceled` at once; any other live one is `canceling`
-    until its files are gone. Raise EventsUnsent.
+    until its files are gone. Raise EventsUnsent, and what `check` raises once the task is locked.
     """
     with transaction() as session:
         owned = select(Task).where(Task.id == task_id, Task.owner_id == owner_id)
         task = session.scalar(owned.with_for_update())
-        return None if task is None else delete_locked_tasks(session, [task]).pop()
+        if task is None:
+            return None
+        check()
+        return delete_locked_tasks(session, [task]).pop()
 
 
 def delete_locked_tasks(session: ScopedSession, tasks: Sequence[Task]) -> set[Deletion]:

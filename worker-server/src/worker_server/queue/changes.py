@@ -10,6 +10,7 @@ from worker_server.models import Task
 from worker_server.queue import uploads
 from worker_server.queue.planning import Editor, change_edit
 from worker_server.queue.quotas import Quotas
+from worker_server.queue.session import Check, no_check
 
 
 def change_task(
@@ -19,8 +20,11 @@ def change_task(
     default_name: Callable[[str], str],
     editor: Editor | None,
     quotas: Quotas,
+    check: Check = no_check,
 ) -> bool:
     """Set these columns of the task, and its edit by `editor`; all of it or nothing.
+
+    `check` is called once the task is locked; what it raises leaves the task as it is.
 
     A name of None becomes the default one, by which lists find the task: the upload's, or what
     `default_name` makes of the URL. `quotas` are those of accounts that have none of their own.
@@ -32,6 +36,7 @@ def change_task(
         url = session.scalar(owned.with_for_update())
         if url is None:
             return False
+        check()
         columns = dict(values)
         if columns.get("name", "") is None:
             columns["name"] = uploads.default_name(session, url) or default_name(url)

@@ -1,5 +1,6 @@
 """What the queue's statements share: types, locks, conditions, and values they set."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,13 @@ from worker_server.queue.statuses import TaskStatus
 
 Where = tuple[ColumnElement[bool], ...]
 Values = dict[str, Any]
+# Called with rows locked, before they are changed; raises where they must not be.
+Check = Callable[[], None]
 ScopedSession = scoped_session[Session]
+
+
+def no_check() -> None:
+    """Let any change through."""
 
 
 def lease_cleared() -> Values:
