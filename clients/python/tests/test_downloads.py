@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from idrl_client import LocalFault
+from idrl_client import LocalFault, Unreachable
 from idrl_client.connection import Connection
 from idrl_client.downloads import fetch_part
 from idrl_client.models import Part
@@ -53,6 +53,24 @@ def ranges(range_headers: list[str | None]) -> Callable[[Request], None]:
     return note
 
 
+def send_head(request: Request, status: int, size_bytes: int) -> None:
+    request.send_response(status)
+    request.send_header("Content-Length", str(size_bytes))
+    request.end_headers()
+
+
+def gives_at_most(size_bytes: int) -> Callable[[Request], None]:
+    """Answer each request with what it lacks, and break off after so many bytes."""
+
+    def answer(request: Request) -> None:
+        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=")[:-1])
+        send_head(request, 206 if start else 200, len(CLIP) - start)
+        request.wfile.write(CLIP[start : start + size_bytes])
+        request.close_connection = True
+
+    return answer
+
+
 def test_download_goes_on_where_the_connection_broke(system: Site, tmp_path: Path) -> None:
     range_headers: list[str | None] = []
 
@@ -66,6 +84,28 @@ def test_download_goes_on_where_the_connection_broke(system: Site, tmp_path: Pat
     assert range_headers[1] is not None
     assert int(range_headers[1].removeprefix("bytes=").removesuffix("-")) > 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_download_that_breaks_again_and_again_ends_where_it_gets_on(
+    system: Site, tmp_path: Path
+) -> None:
+    part = part_of(system, gives_at_most(400_000))
+    assert fetch_part(Connection(system.url), part, tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == CLIP
+    assert system.hits["/clip"] == 8
+
+
+def test_download_that_gets_no_further_is_given_up(system: Site, tmp_path: Path) -> None:
+    """Each answer begins again: the same bytes twice are no progress."""
+
+    def begins_again(request: Request) -> None:
+        send_head(request, 200, len(CLIP))
+        request.wfile.write(CLIP[:400_000])
+        request.close_connection = True
+
+    with pytest.raises(Unreachable, match="breaks off"):
+        fetch_part(Connection(system.url), part_of(system, begins_again), tmp_path / "a.mp4")
+    assert system.hits["/clip"] == 6
 
 
 def test_partial_download_is_resumed(system: Site, tmp_path: Path) -> None:

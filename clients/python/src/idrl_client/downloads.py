@@ -12,8 +12,8 @@ from idrl_client.connection import Connection
 from idrl_client.errors import IdrlError, LocalFault, Unreachable
 from idrl_client.models import Part
 
-_CHUNK_BYTES = 1024 * 1024
-_ATTEMPTS = 5
+_CHUNK_BYTES = 64 * 1024  # what a break may take of what has arrived
+_ATTEMPTS = 5  # in a row that get no further
 
 
 def fetch_part(connection: Connection, part: Part, target: Path) -> bool:
@@ -36,25 +36,34 @@ def fetch_part(connection: Connection, part: Part, target: Path) -> bool:
 
 def _download(connection: Connection, part: Part, sha256: str, target: Path) -> None:
     partial = target.with_name(f".{target.name}.{sha256[:16]}.partial")
-    fault: IdrlError | None = None
-    for _ in range(_ATTEMPTS):
-        try:
-            _receive(connection, part, sha256, partial)
-        except requests.RequestException:
-            fault = Unreachable(f"{part['link']} breaks off; the same command again continues")
-            continue
-        if _sha256(partial) == sha256:
+    failures, most_bytes = 0, _size_bytes(partial)
+    while True:
+        fault = _try(connection, part, sha256, partial)
+        if fault is None:
             partial.replace(target)
             return
-        partial.unlink()
-        fault = LocalFault(f"{part['link']} arrives damaged: its SHA-256 is not {sha256}")
-    if fault:
-        raise fault
+        arrived_bytes = _size_bytes(partial)
+        failures = 0 if arrived_bytes > most_bytes else failures + 1
+        if failures == _ATTEMPTS:
+            raise fault
+        most_bytes = max(most_bytes, arrived_bytes)
+
+
+def _try(connection: Connection, part: Part, sha256: str, partial: Path) -> IdrlError | None:
+    """Receive what is missing; return why the clip is not whole, None if it is."""
+    try:
+        _receive(connection, part, sha256, partial)
+    except requests.RequestException:
+        return Unreachable(f"{part['link']} breaks off; the same command again continues")
+    if _sha256(partial) == sha256:
+        return None
+    partial.unlink()
+    return LocalFault(f"{part['link']} arrives damaged: its SHA-256 is not {sha256}")
 
 
 def _receive(connection: Connection, part: Part, sha256: str, partial: Path) -> None:
     """Append what is missing; a clip that is another by now is received from its beginning."""
-    have_bytes = partial.stat().st_size if partial.exists() else 0
+    have_bytes = _size_bytes(partial)
     if have_bytes == part["size_bytes"]:
         return
     wanted = {"Range": f"bytes={have_bytes}-", "If-Range": f'"{sha256}"'} if have_bytes else {}
@@ -65,6 +74,10 @@ def _receive(connection: Connection, part: Part, sha256: str, partial: Path) -> 
             file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _size_bytes(partial: Path) -> int:
+    return partial.stat().st_size if partial.exists() else 0
 
 
 def _sha256(path: Path) -> str:
