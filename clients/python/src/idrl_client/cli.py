@@ -14,6 +14,7 @@ from idrl_client import clipping, output, segments as segment_files
 from idrl_client.brand_commands import brands, find_brand_id
 from idrl_client.client import Client
 from idrl_client.commands import FiniteRange, call_each, json_option, make_client
+from idrl_client.connection import is_web_address
 from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn
 from idrl_client.login import Login, checked_key, save, stored_url
 from idrl_client.models import NewEdit
@@ -72,7 +73,7 @@ def idrl() -> None:
 def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool) -> None:
     """Store the address of a system and a key; the key comes from a prompt or standard input."""
     url = (url or stored_url(os.environ) or "").rstrip("/")
-    if not url.startswith(("http://", "https://")):
+    if not is_web_address(url):
         raise NotLoggedIn("say which system: `idrl login https://idrl.example.com`")
     secret = _password() if email else _key()
     if email:
@@ -171,7 +172,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _link(source: str) -> str:
-    if clipping.is_link(source):
+    if is_web_address(source):
         return source
     if os.path.isfile(source):  # noqa: PTH113 # Path's raises where a name is too long
         return str(Path(source).resolve())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from idrl_client.client import ENDED, Client
+from idrl_client.connection import is_web_address
 from idrl_client.downloads import fetch_part
 from idrl_client.errors import IdrlError, LocalFault, NotFound, TaskFailed
 from idrl_client.journal import Entry, Journal, fingerprint
@@ -56,7 +57,7 @@ def _submitted(
     job = Job(source)
     try:
         upload_id = None
-        if not is_link(source):
+        if not is_web_address(source):
             path = Path(source)
             upload_id = upload(
                 client.connection, path, None, on_progress=_upload_progress(path, write_line)
@@ -110,7 +111,7 @@ def _start_job(
             if entry is None or entry.task_id:
                 entry = Entry.new(source)
                 journal.put(order, entry)
-            if not is_link(source):
+            if not is_web_address(source):
                 entry = _uploaded(client, journal, order, entry, write_line)
             new_task = _new_task(source, entry.upload_id, edit, is_plan=is_plan)
             task = client.create_task(new_task, entry.idempotency_key)
@@ -139,14 +140,9 @@ def _upload_progress(path: Path, write_line: WriteLine) -> Callable[[int], None]
     return lambda percent: write_line(f"uploading {path.name}: {percent} %")
 
 
-def is_link(source: str) -> bool:
-    """Tell a link from the path of a file."""
-    return source.startswith(("http://", "https://"))
-
-
 def _version(source: str) -> str:
     """Return what names the video: a file that has changed is another one."""
-    if is_link(source):
+    if is_web_address(source):
         return source
     try:
         facts = Path(source).stat()
@@ -236,7 +232,7 @@ def _folder_name(task: TaskWithParts) -> str:
 
 
 def _new_task(source: str, upload_id: str | None, edit: NewEdit, *, is_plan: bool) -> NewTask:
-    source_field = {"url": source} if is_link(source) else {"upload_id": upload_id}
+    source_field = {"url": source} if is_web_address(source) else {"upload_id": upload_id}
     chosen = {"edit": edit} if edit else {}
     start = {"start": "manual"} if is_plan else {}
     return cast("NewTask", {**source_field, **chosen, **start})

@@ -114,6 +114,11 @@ class Connection:
         return answer
 
 
+def is_web_address(text: str) -> bool:
+    """Tell an address of the web, in whatever case its scheme is."""
+    return text.lower().startswith(("http://", "https://"))
+
+
 def _host(base_url: str) -> str:
     """Return the host of an address; raise Unreachable of what cannot be one."""
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from idrl_client.connection import is_web_address
 from idrl_client.errors import LocalFault, NotLoggedIn
 
 _SERVICE = "idrl"
@@ -31,7 +32,7 @@ def load(environment: Mapping[str, str]) -> Login:
     url = (environment.get("IDRL_URL") or stored.get("url", "")).rstrip("/")
     if not url:
         raise NotLoggedIn("not logged in: `idrl login URL`, or set IDRL_URL and IDRL_KEY")
-    if not url.startswith(("http://", "https://")):
+    if not is_web_address(url):
         raise NotLoggedIn(f"IDRL_URL={url} must begin with http:// or https://")
     key = environment.get("IDRL_KEY") or (_stored_key(stored) if url == stored.get("url") else None)
     if not key:
