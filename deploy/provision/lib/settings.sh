@@ -11,10 +11,33 @@ attributes="idrl-role idrl-releases-url idrl-release-url idrl-release-sha256 idr
 	idrl-secrets-url idrl-tls-name idrl-tls-email idrl-acme-server idrl-internal-tls
 	idrl-ops-agent"
 
-# Print what the metadata server says of $1; fails when it does not answer, or knows nothing of it.
+# metadata PATH [OPTION…]: print what the metadata server says of it; fails when it does not answer,
+# or knows nothing of it. Errors that pass are waited for.
 metadata() {
-	curl --silent --fail --noproxy '*' --connect-timeout 2 --max-time 10 --header 'Metadata-Flavor: Google' \
-		"$metadata_url/computeMetadata/v1/$1"
+	metadata_path=$1
+	shift
+	curl --silent --fail --noproxy '*' --connect-timeout 2 --max-time 10 --retry 3 --retry-delay 1 \
+		--header 'Metadata-Flavor: Google' "$@" "$metadata_url/computeMetadata/v1/$metadata_path"
+}
+
+# Print the attribute $1 after $2; nothing where there is none. One that cannot be read ends the
+# run: without it, the machine would have the default of a setting that has another value.
+attribute() {
+	if attribute_value=$(metadata "instance/attributes/$1" 2>/dev/null); then
+		printf '%s%s\n' "$2" "$attribute_value"
+	elif [ "$(metadata "instance/attributes/$1" --output /dev/null --write-out '%{http_code}')" != 404 ]; then
+		fail metadata_unreadable "$1: the metadata server does not answer"
+	fi
+}
+
+# Print the lines of the settings' file that a metadata server gives.
+given_settings() {
+	echo "# Written from this machine's metadata, at every boot and every run: change it there."
+	echo "IDRL_METADATA_URL=$metadata_url"
+	for attribute in $attributes; do
+		attribute "$attribute" "$(variable_of "$attribute")="
+	done
+	attribute idrl-settings ''
 }
 
 # idrl-tasks-host is IDRL_TASKS_HOST in the file.
@@ -32,16 +55,8 @@ setting() {
 # else the file stays.
 load_settings() {
 	if metadata instance/attributes/idrl-role >/dev/null 2>&1; then
-		{
-			echo "# Written from this machine's metadata, at every boot and every run: change it there."
-			echo "IDRL_METADATA_URL=$metadata_url"
-			for attribute in $attributes; do
-				attribute_value=$(metadata "instance/attributes/$attribute" 2>/dev/null) || continue
-				printf '%s=%s\n' "$(variable_of "$attribute")" "$attribute_value"
-			done
-			metadata instance/attributes/idrl-settings 2>/dev/null || true
-			echo
-		} | write_file "$IDRL_ETC/machine.env" 600
+		given=$(given_settings)
+		printf '%s\n' "$given" | write_file "$IDRL_ETC/machine.env" 600
 	fi
 	[ -r "$IDRL_ETC/machine.env" ] ||
 		fail settings_missing "there is no $IDRL_ETC/machine.env and no metadata server: deploy/provision/README.md lists what to write"

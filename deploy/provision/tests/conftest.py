@@ -25,6 +25,9 @@ def cloud() -> Iterator[Cloud]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the name that the server calls
             cloud.requests.append((self.path, dict(self.headers)))
+            if cloud.is_failing(self.path):
+                self.send_error(503)
+                return
             body = cloud.answer(self.path, dict(self.headers))
             self.send_response(200 if body is not None else 404)
             self.end_headers()

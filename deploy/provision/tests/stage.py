@@ -163,6 +163,17 @@ class Cloud:
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
+    # Attributes that are answered with 503: always, or once each.
+    failing: set[str] = field(default_factory=set)
+    failing_once: set[str] = field(default_factory=set)
+
+    def is_failing(self, path: str) -> bool:
+        """Return whether this request is answered with 503."""
+        name = path.rpartition("/")[2]
+        if name in self.failing_once:
+            self.failing_once.remove(name)
+            return True
+        return name in self.failing
 
     def answer(self, path: str, headers: dict[str, str]) -> bytes | None:
         """Return the body for a path; None if it is unknown or the headers are wrong."""

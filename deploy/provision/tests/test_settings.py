@@ -171,3 +171,25 @@ def shows_no_secret(machine: Machine, output: str) -> bool:
         if "-----" not in line
     ]
     return not any(line in output for line in [*lines, TOKEN])
+
+
+@pytest.mark.parametrize("name", ["idrl-first-worker", "idrl-settings", "idrl-database-sslmode"])
+def test_an_attribute_that_is_not_answered_is_not_left_out(
+    machine: Machine, cloud: Cloud, name: str
+) -> None:
+    """Without it, the machine would have the default of a setting that was given another value."""
+    given = {**SETTINGS["worker"], "idrl-role": "worker", name: "0"}
+    cloud.attributes = given | {"idrl-secrets-url": cloud.url}
+    cloud.failing = {name}
+    done = machine.check("worker", cloud.url)
+    assert done.code == 1
+    assert f"metadata_unreadable: {name}" in done.output
+    assert not (machine.etc / "machine.env").exists()
+
+
+def test_an_attribute_that_is_answered_late_is_waited_for(machine: Machine, cloud: Cloud) -> None:
+    cloud.attributes = {**SETTINGS["file"], "idrl-role": "file", "idrl-settings": "LOG_LEVEL=ERROR"}
+    cloud.failing_once = {"idrl-role", "idrl-worker-subnet", "idrl-settings"}
+    done = machine.check("file", cloud.url)
+    assert done.code == 0, done.output
+    assert machine.shell("service_settings").output == "LOG_LEVEL=ERROR\n"
