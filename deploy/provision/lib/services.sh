@@ -93,6 +93,10 @@ ExecStartPre=$IDRL_OPT/current/deploy/provision/guard-metadata
 ExecStartPre=$IDRL_OPT/current/deploy/provision/guard-egress
 ExecStartPre=$IDRL_OPT/current/deploy/provision/clamp-mss
 ExecStart=$IDRL_OPT/current/deploy/provision/compose up -d --remove-orphans
+# Settings and release may be others: so may the rules.
+ExecReload=$IDRL_OPT/current/deploy/provision/guard-metadata
+ExecReload=$IDRL_OPT/current/deploy/provision/guard-egress
+ExecReload=$IDRL_OPT/current/deploy/provision/clamp-mss
 ExecReload=$IDRL_OPT/current/deploy/provision/compose up -d --remove-orphans
 ExecStop=$IDRL_OPT/current/deploy/provision/compose stop
 TimeoutStartSec=900

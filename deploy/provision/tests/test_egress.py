@@ -55,3 +55,15 @@ def test_other_machines_have_no_render_workers(worker: Machine) -> None:
     (worker.etc / "folder").write_text("web-server\n")
     worker.write_settings(SETTINGS["web"])
     assert (worker.run(GUARD).code, worker.calls()) == (0, "")
+
+
+def test_rules_follow_settings_of_a_machine_that_runs(machine: Machine) -> None:
+    """An upgrade reloads the unit: another database, or a release with other rules."""
+    machine.program("systemctl", "true")
+    assert machine.shell("write_unit worker-server needs-share").code == 0
+    lines = (machine.units / "idrl.service").read_text().splitlines()
+    for guard in ("guard-metadata", "guard-egress", "clamp-mss"):
+        before_start = [line.removeprefix("ExecStartPre=") for line in lines if guard in line]
+        assert f"ExecReload={before_start[0]}" in lines
+    reloads = [line for line in lines if line.startswith("ExecReload=")]
+    assert reloads[-1].endswith("compose up -d --remove-orphans")
