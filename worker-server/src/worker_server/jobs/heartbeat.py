@@ -79,6 +79,8 @@ class Heartbeat:
                 # While the database is away no other worker can claim the row either: go on, and
                 # renew later.
                 _log.warning("heartbeat failed: %s", type(error).__name__)
+            except Exception:  # noqa: BLE001 # the thread must not end while the job goes on
+                _log.exception("heartbeat failed with an unexpected exception")
 
     def _beat(self, *, is_renewal: bool) -> None:
         if is_renewal:

@@ -60,5 +60,7 @@ class WorkerHeartbeat:
                     workers.beat(self._name, self._kinds, self._scratch_free_bytes())
                 except SQLAlchemyError as error:
                     _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
+                except Exception:  # noqa: BLE001 # the thread must not end: the worker is alive
+                    _log.exception("worker heartbeat failed with an unexpected exception")
             if self._ended.wait(workers.BEAT_S):
                 return
