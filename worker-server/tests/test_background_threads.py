@@ -1,22 +1,28 @@
 """Background threads outlive every error, also one that is neither the database's nor Redis's."""
 
 import errno
+import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import psycopg2
 import pytest
+from celery import Celery
 from flask import Flask
+from kombu.exceptions import LimitExceeded
 from sqlalchemy import text
 
 from worker_server import sweeper
+from worker_server.api.served_bytes import ServedBytes
 from worker_server.db import db
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.shutdown import ShutdownFlag
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
-from worker_server.queue import workers
+from worker_server.queue import totals, workers
+from worker_server.queue.wakeups import WakeupSender
 from worker_server.settings import Settings
-from worker_testing import claim_task, submit
+from worker_testing import claim_task, submit, waiting_wakeups
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 ERRORS = [
@@ -106,3 +112,72 @@ def test_lease_is_renewed_again(
         renewed = text("SELECT lease_until > now() + interval '60 s' FROM tasks")
         wait_until(lambda: db.session.scalar(renewed))
         db.session.rollback()
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of threads that could not be started, once each; later ones start."""
+    refused: list[str] = []
+    start = threading.Thread.start
+
+    def start_later(thread: threading.Thread) -> None:
+        if thread.name in {"wakeups", "served-bytes", "heartbeat"} and thread.name not in refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    return refused
+
+
+def test_wakeups_are_sent_once_a_thread_can_be_started(
+    settings: Settings, no_threads: list[str]
+) -> None:
+    sender = WakeupSender()
+    sender.send("fetch")
+    assert no_threads == ["wakeups"]
+    sender.send("fetch")
+    wait_until(lambda: waiting_wakeups(settings, "fetch") == 2)
+
+
+def test_wakeups_are_sent_after_an_unexpected_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+
+    def refuse(_: Celery) -> NoReturn:
+        refused.append("wake-up")
+        raise LimitExceeded
+
+    sender = WakeupSender(pause_s=0)
+    with monkeypatch.context() as broken:
+        broken.setattr(Celery, "producer_or_acquire", refuse)
+        sender.send("fetch")
+        wait_until(lambda: refused)
+    wait_until(lambda: sender.send("fetch") or waiting_wakeups(settings, "fetch"))
+
+
+def test_served_bytes_are_counted_once_a_thread_can_be_started(
+    app: Flask, no_threads: list[str]
+) -> None:
+    served = ServedBytes(app, flush_every_s=0.05)
+    served.add(3)
+    assert no_threads == ["served-bytes"]
+    served.add(4)
+    wait_until(lambda: counted_bytes() == 7)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_served_bytes_are_counted_after_any_error(
+    app: Flask, connections: Connections, error: Exception
+) -> None:
+    served = ServedBytes(app, flush_every_s=0.05)
+    connections.fail(error)
+    served.add(7)
+    wait_until(lambda: connections.refused)
+    connections.error = None
+    wait_until(lambda: counted_bytes() == 7)
+
+
+def counted_bytes() -> float:
+    return sum(total.amount for total in totals.read()["idrl_bytes_total"].get(("out",), []))

@@ -1,5 +1,6 @@
 """Counts the bytes of clips that are served, without a transaction for each download."""
 
+import logging
 import threading
 import time
 
@@ -8,6 +9,7 @@ from flask import Flask
 from worker_server.queue import totals
 
 _FLUSH_EVERY_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 class ServedBytes:
@@ -28,8 +30,17 @@ class ServedBytes:
         with self._lock:
             self._pending += size_bytes
             if self._thread is None and self._pending:
-                self._thread = threading.Thread(target=self._run, name="served-bytes", daemon=True)
-                self._thread.start()
+                self._start()
+
+    def _start(self) -> None:
+        """Start the thread; where this machine has none left, the next `add` tries again."""
+        thread = threading.Thread(target=self._run, name="served-bytes", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _log.warning("served bytes wait to be counted: %s", error)
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -39,8 +50,14 @@ class ServedBytes:
                 if not pending:
                     self._thread = None
                     return
-            with self._app.app_context():
-                is_written = totals.add_bytes("out", pending)
-            if not is_written:
+            if not self._write(pending):
                 with self._lock:
                     self._pending += pending
+
+    def _write(self, pending: int) -> bool:
+        try:
+            with self._app.app_context():
+                return totals.add_bytes("out", pending)
+        except Exception:  # noqa: BLE001 # the thread must not end: the sum is written later
+            _log.exception("served bytes not counted")
+            return False

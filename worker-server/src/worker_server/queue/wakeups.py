@@ -65,13 +65,21 @@ class WakeupSender:
                 return
             self._counts[queue, request_ids.traceparent.get()] += 1
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
-                self._thread.start()
+                self._start()
+
+    def _start(self) -> None:
+        """Start the thread; where this machine has none left, the next `send` tries again."""
+        thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _log.warning("wake-ups wait: %s", error)
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         while counts := self._take_counts():
-            sent = (send(queue, count, trace) for (queue, trace), count in counts.items())
-            if not all(sent):
+            if not _send_each(counts):
                 with self._lock:
                     self._paused_until = time.monotonic() + self._pause_s
                     self._counts.clear()
@@ -82,6 +90,14 @@ class WakeupSender:
             if not counts:
                 self._thread = None
             return counts
+
+
+def _send_each(counts: Counter[tuple[str, str | None]]) -> bool:
+    try:
+        return all(send(queue, count, trace) for (queue, trace), count in counts.items())
+    except Exception:  # noqa: BLE001 # the thread must not end; the sweeper sends what is missing
+        _log.exception("wake-ups failed with an unexpected exception")
+        return False
 
 
 def install(app: Flask) -> None:
