@@ -16,13 +16,15 @@ from sqlalchemy import text
 from worker_server import sweeper
 from worker_server.api.served_bytes import ServedBytes
 from worker_server.db import db
+from worker_server.jobs.base import perform
 from worker_server.jobs.heartbeat import Heartbeat
+from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.shutdown import ShutdownFlag
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
-from worker_server.queue import totals, workers
+from worker_server.queue import claims, totals, workers
 from worker_server.queue.wakeups import WakeupSender
 from worker_server.settings import Settings
-from worker_testing import claim_task, submit, waiting_wakeups
+from worker_testing import claim_task, submit, task_of, waiting_wakeups
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 ERRORS = [
@@ -181,3 +183,15 @@ def test_served_bytes_are_counted_after_any_error(
 
 def counted_bytes() -> float:
     return sum(total.amount for total in totals.read()["idrl_bytes_total"].get(("out",), []))
+
+
+def test_lease_is_released_where_the_heartbeat_cannot_start(
+    settings: Settings, runtime: Runtime, no_threads: list[str]
+) -> None:
+    task_id = submit()
+    claim = claims.claim_task("me", 30)
+    assert claim is not None
+    perform(claim, settings, runtime, lambda _: None)
+    assert no_threads == ["heartbeat"]
+    task = task_of(task_id)
+    assert (task.status, task.lease_owner, task.failures) == ("queued", None, 0)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TypeVar
 
 from flask import Flask, current_app
@@ -53,10 +54,11 @@ def perform(
     request_ids.traceparent.set(claim.traceparent)
     extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}
     _log.info("job begins", extra=extra)
-    record_progress(lease, EventKind.CLAIMED)
-    with Heartbeat(_app(), lease, settings, runtime.shutdown) as heartbeat:
+    heartbeat = Heartbeat(_app(), lease, settings, runtime.shutdown)
+    with ExitStack() as stack:  # the heartbeat goes on until the outcome is recorded
         try:
-            work(heartbeat)
+            record_progress(lease, EventKind.CLAIMED)
+            work(stack.enter_context(heartbeat))
         except Stopped:
             _release_lease(lease, heartbeat.reason)
             _log.info("job stopped", extra={**extra, "reason": str(heartbeat.reason)})
