@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -104,6 +105,21 @@ def test_service_waits_no_longer_than_its_limit_for_an_answer(settings: Settings
         # The next one gets a connection that works.
         with transaction() as session:
             assert session.scalar(text("SELECT 1")) == 1
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_limit_outlives_a_connection_that_is_closed_while_in_use(settings: Settings) -> None:
+    app = create_app(settings, service_engine_options(limit_s=0.5))
+    with app.app_context():
+        closed: Any = db.engine.raw_connection()
+        closed.driver_connection.close()
+        time.sleep(3)  # the limit has passed for this one
+        began = time.monotonic()
+        with pytest.raises(OperationalError), transaction() as session:
+            session.execute(text("SELECT pg_sleep(20)"))
+        assert time.monotonic() - began < 15
+        closed.invalidate()
         db.session.remove()
         db.engine.dispose()
 

@@ -1,5 +1,6 @@
 """Transactions and the bound on their time, the same in every app."""
 
+import logging
 import math
 import os
 import select
@@ -7,13 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+_log = logging.getLogger(__name__)
 SessionT = TypeVar("SessionT", bound=Session)
 # SQLSTATEs of psycopg2's OperationalError that are our own mistake, and fail each time: no such
 # prepared statement or cursor, a limit of PostgreSQL, an object in the wrong state.
@@ -127,8 +129,8 @@ class CheckoutLimit:
         with self._lock:
             self._in_use[record] = (driver, time.monotonic() + self._limit_s)
             if self._watcher_pid != os.getpid():  # threads do not survive a fork
-                self._watcher_pid = os.getpid()
                 threading.Thread(target=self._watch, name="checkout-limit", daemon=True).start()
+                self._watcher_pid = os.getpid()
 
     def _note_return(self, _: object, record: ConnectionPoolEntry, *__: object) -> None:
         with self._lock:
@@ -146,7 +148,9 @@ class CheckoutLimit:
 
 
 def _shut_down(driver: Any) -> None:  # noqa: ANN401 # psycopg2's
-    with suppress(OSError, ValueError):
+    try:
         duplicate = socket.socket(fileno=os.dup(driver.fileno()))
         with duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
+    except Exception as error:  # noqa: BLE001 # psycopg2's where it is closed; the thread must not end
+        _log.warning("connection not shut down: %s", type(error).__name__)
