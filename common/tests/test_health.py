@@ -1,5 +1,6 @@
 """`/health`, `/ready` and `/metrics` of every service."""
 
+import threading
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -90,3 +91,20 @@ def test_metrics_count_requests_by_route(app: Flask) -> None:
     assert counted % ("thing", 200, "2.0") in answer.text
     assert counted % ("none", 404, "1.0") in answer.text
     assert "/things/a" not in answer.text
+
+
+def test_check_works_again_once_a_thread_can_be_started(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    app.register_blueprint(health.blueprint(Status("sample", "abc", {"database": Check(works)})))
+    client = app.test_client()
+    with monkeypatch.context() as starved:
+        starved.setattr(threading.Thread, "start", refuse)
+        answer = client.get("/ready")
+        assert answer.status_code == 503
+        assert answer.json
+        assert answer.json["checks"] == {"database": {"ok": False, "detail": "RuntimeError"}}
+    assert client.get("/ready").status_code == 200

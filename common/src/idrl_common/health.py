@@ -155,8 +155,14 @@ class Prober(Generic[T]):
         with self._lock:
             if self._run is None or self._run.done():
                 self._run = Future()
-                Thread(target=self._run_probe, args=(app, self._run), daemon=True).start()
+                self._begin(app, self._run)
             return self._run
+
+    def _begin(self, app: Flask, run: "Future[T]") -> None:
+        try:
+            Thread(target=self._run_probe, args=(app, run), daemon=True).start()
+        except RuntimeError as error:  # this machine has no thread left
+            run.set_exception(error)
 
     def _run_probe(self, app: Flask, run: "Future[T]") -> None:
         try:
