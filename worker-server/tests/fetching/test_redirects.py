@@ -176,6 +176,7 @@ def test_the_next_answer_is_tried_when_one_does_not_connect(
         (socket.gaierror(socket.EAI_FAIL, "the name server refuses"), True),
         (socket.gaierror(socket.EAI_MEMORY, "out of memory"), True),
         (OSError(errno.EMFILE, "too many open files"), True),  # EAI_SYSTEM: this machine's fault
+        (OSError(errno.ETIMEDOUT, "timed out"), True),  # a TimeoutError, as a wait's own
         (UnicodeError("label too long"), False),
     ],
 )

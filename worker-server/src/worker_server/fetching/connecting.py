@@ -3,7 +3,7 @@
 import logging
 import socket
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,12 @@ class Dialer:
         threading.Thread(
             target=_getaddrinfo, args=(host, port, answers), name="fetch-dns", daemon=True
         ).start()
-        while True:
-            try:
-                return answers.result(timeout=0.1)
-            except TimeoutError:
-                self._watchdog.check()
-            except (OSError, UnicodeError) as error:
-                raise RequestFailed(_unresolved(host, error)) from None
+        while wait([answers], timeout=0.1).not_done:
+            self._watchdog.check()
+        try:
+            return answers.result()
+        except (OSError, UnicodeError) as error:
+            raise RequestFailed(_unresolved(host, error)) from None
 
 
 def _getaddrinfo(host: str, port: int, answers: Future[list[Answer]]) -> None:
