@@ -156,7 +156,12 @@ def test_wakeups_are_sent_after_an_unexpected_error(
         broken.setattr(Celery, "producer_or_acquire", refuse)
         sender.send("fetch")
         wait_until(lambda: refused)
-    wait_until(lambda: sender.send("fetch") or waiting_wakeups(settings, "fetch"))
+
+    def is_sent() -> bool:
+        sender.send("fetch")
+        return waiting_wakeups(settings, "fetch") > 0
+
+    wait_until(is_sent)
 
 
 def test_served_bytes_are_counted_once_a_thread_can_be_started(
