@@ -37,3 +37,26 @@ def test_short_names_are_whole() -> None:
     assert names("race", "The bet.", 1) == "race 02 01h00m00.52s-01h00m20.52s The bet.mp4"
     assert names("race", None, 1) == "race 02 01h00m00.52s-01h00m20.52s.mp4"
     assert names("race", " . ", 1) == "race 02 01h00m00.52s-01h00m20.52s.mp4"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "con",
+        "LPT1.mp4",
+        "COM\N{SUPERSCRIPT ONE}",
+        "lpt³.b",
+        "CON .a b",
+        "NUL  .x",
+        "CONIN$",
+        "conout$.x y",
+    ],
+)
+def test_no_name_is_that_of_a_device(task: str) -> None:
+    """As `ntpath.isreserved` of Python 3.13 has them; `STEM.zip` would not be a file on Windows."""
+    assert stem_of(task)[0] == "_"
+
+
+@pytest.mark.parametrize("task", ["CON x", "COM", "COM10", "CONIN", "AUX1.x y", "a CON"])
+def test_name_that_only_resembles_a_devices_stays(task: str) -> None:
+    assert stem_of(task) == task
