@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from idrl_common.problems import Problem
@@ -12,6 +13,7 @@ from worker_server.api.labels import default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.times import utc_text
 from worker_server.api.webhook_payloads import delete_with_payloads
+from worker_server.db import fetch_json_within, transaction
 from worker_server.errors import FailureCode
 from worker_server.models import Batch, Task
 from worker_server.queue import (
@@ -36,6 +38,7 @@ from worker_server.storage import ShareFull
 
 # Fields whose ORM attribute has another name: SQLAlchemy reserves `metadata` on models.
 _COLUMNS = {"metadata": "caller_metadata"}
+_MAX_TRIES = 10
 
 
 def admit(share: ShareMonitor, size_bytes: int = 0) -> None:
@@ -118,11 +121,22 @@ def submit_batch(
 
     Raise IdempotencyKeyReused or QuotaExceeded.
     """
-    batch_id, is_new, limits = batches.create_batch(submission, quotas)
+    for _ in range(_MAX_TRIES):
+        with suppress(BatchNotFound):  # an earlier request's, deleted meanwhile
+            return _submit_batch(submission, quotas)
+    raise RuntimeError("batches with this Idempotency-Key are created and deleted all the time")
+
+
+def _submit_batch(
+    submission: BatchSubmission, quotas: Quotas
+) -> tuple[BatchFacts, list[str], Sequence[LimitState]]:
+    """Store and read the batch in one transaction: nobody can delete a new one before."""
+    with transaction():
+        batch_id, is_new, limits = batches.create_batch(submission, quotas)
+        facts, task_ids = batch_queries.get_batch(submission.owner_id, batch_id, fetch_json_within)
     if is_new:
         for _ in submission.tasks:
             wakeups.send_later(wakeups.FETCH)
-    facts, task_ids = batch_queries.get_batch(submission.owner_id, batch_id)
     return facts, task_ids, limits
 
 
