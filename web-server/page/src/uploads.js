@@ -7,8 +7,9 @@ const PIECE_BYTES = 4 * 1024 * 1024;
 const MAX_PAUSE_MS = 30_000;
 const MAX_FAILURES = 40;
 const TUS = { "Tus-Resumable": "1.0.0" };
+const TOO_MANY = 429;
 /** Transient: 409 the offset has changed, 423 another call sends to this upload, 429 too many calls. */
-const BUSY = [409, 423, 429];
+const BUSY = [409, 423, TOO_MANY];
 const KEPT = "uploads";
 
 /**
@@ -89,11 +90,12 @@ async function begun(file) {
   const path = kept()[fingerprint(file)];
   if (!path) return null;
   try {
-    const { headers } = await repeated(() => call("HEAD", path, undefined, { headers: TUS }));
+    const { headers } = await repeated(() => call("HEAD", path, undefined, { headers: TUS }), { passing: [TOO_MANY] });
     const isSame = Number(headers.get("Upload-Length")) === file.size;
     return isSame ? { path, offset: Number(headers.get("Upload-Offset")) } : null;
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
+    // The upload of an error that passes is still there, however long it lasts.
+    if (!(error instanceof ApiError) || isPassing(error) || error.status === TOO_MANY) throw error;
     forget(file);
     return null;
   }

@@ -101,6 +101,31 @@ def test_refused_upload_is_tried_again(visitor: Visitor, video_url: str) -> None
     assert [line for line in visitor.console_errors if "403" not in line] == []
 
 
+def test_upload_is_continued_after_too_many_calls(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    source = tmp_path / "Sunday.mp4"
+    source.write_bytes(os.urandom(20_000_000))
+    pieces = Pieces(visitor)
+    page.set_input_files("input[type=file]", source)
+    pieces.wait_for(8_000_000)
+    page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?"
+    page.reload()
+    page.wait_for_selector("#links")
+    sent = len(pieces.starts_bytes)
+
+    def refuse(route: Route) -> None:
+        if route.request.method == "HEAD":
+            route.fulfill(status=429, headers={"Retry-After": "1"})
+            page.unroute_all()
+        else:
+            route.fallback()
+
+    page.route("**/uploads/*", refuse)
+    page.set_input_files("input[type=file]", source)
+    visitor.wait_until(lambda: len(pieces.starts_bytes) > sent, "a piece")
+    assert pieces.starts_bytes[sent] >= 4_000_000
+
+
 def _source_of(system: RunningSystem, task_id: str) -> Path:
     """Return the source of a planned task: the upload is its own."""
     ((path,),) = system.execute(f"SELECT source_path FROM tasks WHERE id = '{task_id}'")
