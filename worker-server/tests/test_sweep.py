@@ -121,6 +121,38 @@ def test_missing_wakeups_are_sent_once(settings: Settings) -> None:
     assert waiting_wakeups(settings, "render") == 0
 
 
+@pytest.mark.parametrize("fault", ["away", "full"])
+def test_nothing_is_preempted_while_the_share_cannot_be_used(
+    settings: Settings, clock: SweepClock, share: Path, fault: str
+) -> None:
+    """Workers claim nothing then: what is preempted would lose its work to nobody."""
+    for owner_id in (1, 1, 1, 2):
+        submit(URL, owner_id)
+    leased = [claims.claim_task("me", 30) for _ in range(4)]
+    other = next(each for each in leased if each and task_of(each.lease.task_id).owner_id == 2)
+    assert other is not None
+    leases.release(other.lease)
+    db.session.execute(
+        text(
+            "UPDATE tasks SET created_at = now() - interval '1 h',"
+            " run_after = now() - interval '1 h' WHERE status = 'queued'"
+        )
+    )
+    db.session.commit()
+    running = text("SELECT count(*) FROM tasks WHERE status = 'downloading'")
+    marker, reserve_bytes = share / storage.MARKER, settings.storage_reserve_bytes
+    if fault == "away":
+        marker.unlink()
+    else:
+        reserve_bytes = 2**62
+    round_of(settings.model_copy(update={"storage_reserve_bytes": reserve_bytes}), clock)
+    assert db.session.scalar(running) == 3
+    db.session.rollback()
+    marker.touch()
+    round_of(settings, clock)
+    assert db.session.scalar(running) == 2
+
+
 def round_of(settings: Settings, clock: SweepClock) -> None:
     for group in sweeper.groups(settings, clock):
         assert sweeper.run_round(group, "test:1")

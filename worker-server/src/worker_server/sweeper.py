@@ -30,6 +30,7 @@ from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_upl
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.queue import workers
 from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
 
 _log = logging.getLogger(__name__)
 # Key of an advisory lock, unique within the database; a group's index is added.
@@ -63,10 +64,11 @@ class Group:
 
 def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     """Return the steps by what they wait for: the database alone, Redis, the share."""
+    share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     fast_interval_s = min(settings.sweep_s, 2.0)
     leases = ("leases", partial(sweep.reclaim_leases, settings, clock))
-    downloads = ("downloads", partial(sweep.preempt_downloads, settings))
-    renders = ("renders", partial(sweep.preempt_renders, settings))
+    downloads = ("downloads", partial(sweep.preempt_downloads, share))
+    renders = ("renders", partial(sweep.preempt_renders, share))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
     files = ("files", partial(sweep.remove_files, settings))
     uploads = ("uploads", partial(remove_unneeded_uploads, settings))

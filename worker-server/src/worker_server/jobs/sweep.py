@@ -31,12 +31,15 @@ from worker_server.queue import (
 from worker_server.queue.backlog import ExpiredLease
 from worker_server.queue.pauses import Kind, is_paused
 from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
 
 _log = logging.getLogger(__name__)
 _STRAYS_EVERY_S = 3600
 # Long enough for a task's folder to be made just before or after its row.
 _STRAY_AGE_S = 600
 _BATCH_SIZE = 1000
+# A share that hangs must not hold up the round, which reclaims leases too.
+_SHARE_WAIT_S = 0.5
 
 
 def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
@@ -73,15 +76,30 @@ def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> Non
     leases.fail(lease, lost, retry_limits(settings), expired_only=True)
 
 
-def preempt_downloads(_: Settings) -> None:
-    """Preempt a download where one owner holds most of them and another waits; one a round."""
+def _is_claimed_from(share: ShareMonitor) -> bool:
+    """Return whether workers claim work: none while the share is away or full."""
+    return share.check(_SHARE_WAIT_S).error is None
+
+
+def preempt_downloads(share: ShareMonitor) -> None:
+    """Preempt a download where one owner holds most of them and another waits; one a round.
+
+    None while nobody would claim what waits.
+    """
+    if not _is_claimed_from(share):
+        return
     lease = preemption.preempt_download()
     if lease is not None:
         _log.info("download preempted", extra={"task_id": str(lease.task_id)})
 
 
-def preempt_renders(_: Settings) -> None:
-    """Preempt a part where one owner holds most renders and another has none; one a round."""
+def preempt_renders(share: ShareMonitor) -> None:
+    """Preempt a part where one owner holds most renders and another has none; one a round.
+
+    None while nobody would claim what waits.
+    """
+    if not _is_claimed_from(share):
+        return
     lease = preemption.preempt_render()
     if lease is not None:
         extra = {"task_id": str(lease.task_id), "part": lease.number}
