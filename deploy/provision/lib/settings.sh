@@ -122,7 +122,10 @@ check_service_settings() {
 		name=${line%%=*}
 		printf '%s\n' "$line" | grep -Eq '^[A-Z][A-Z0-9_]*=' || fail setting_invalid "in idrl-settings '$name' is no KEY=value"
 		grep -Eqh "^#?$name=" "$@" || fail setting_unknown "no service here knows $name: see $*"
-		case ${line#*=} in *[\'\"\$\`\\]*) fail setting_invalid "$name holds a quote, a dollar or a backslash" ;; esac
+		case ${line#*=} in
+		*[\'\"\$\`\\]*) fail setting_invalid "$name holds a quote, a dollar or a backslash" ;;
+		'#'* | *[[:space:]]'#'*) fail setting_invalid "$name holds a #, at which docker-compose would end it" ;;
+		esac
 	done
 	owned=$(service_settings | cut -d = -f 1 | grep -Ex "$owned_settings" | sort -u | tr '\n' ' ' || true)
 	[ -z "$owned" ] ||

@@ -65,12 +65,16 @@ def test_a_machine_of_another_role_is_left_alone(machine: Machine) -> None:
     [
         ("FETCH_ALOW_HOSTS=10.0.0.5", "setting_unknown"),
         ("AUTH_RATE=$(id)", "setting_invalid"),
+        ("FETCH_ALLOW_HOSTS=10.0.0.5 #,10.0.0.6", "setting_invalid"),
+        ("FETCH_ALLOW_HOSTS=#10.0.0.5", "setting_invalid"),
+        ("FETCH_ALLOW_HOSTS=10.0.0.5\t# ours", "setting_invalid"),
         ("go on", "setting_invalid"),
     ],
 )
 def test_a_wrong_setting_of_a_service_is_named(machine: Machine, line: str, code: str) -> None:
-    machine.write_settings(SETTINGS["web"], line)
-    done = machine.check("web")
+    role = "worker" if line.startswith("FETCH_ALLOW") else "web"
+    machine.write_settings(SETTINGS[role], line)
+    done = machine.check(role)
     assert done.code == 1
     assert code in done.output
     assert line.partition("=")[0] in done.output
