@@ -99,4 +99,6 @@ def _samples(frame: AudioFrame) -> Power:
     numbers: Power = values.astype(np.float64)
     if values.dtype == np.uint8:
         return numbers / 128 - 1
-    return numbers / 2.0 ** (8 * values.itemsize - 1) if values.dtype.kind == "i" else numbers
+    if values.dtype.kind == "i":
+        return numbers / 2.0 ** (8 * values.itemsize - 1)
+    return np.nan_to_num(numbers).clip(-1, 1)  # sound in floating point may be anything

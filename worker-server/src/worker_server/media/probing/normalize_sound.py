@@ -121,8 +121,9 @@ def _resampler_of(frame: AudioFrame) -> av.AudioResampler:
 
 
 def _as_integers(samples: npt.NDArray[Any]) -> Samples:
-    numbers: Samples = np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
-    return numbers
+    numbers = np.nan_to_num(samples * 2**15)  # sound in floating point may be anything
+    whole: Samples = np.clip(np.rint(numbers), -(2**15), 2**15 - 1).astype(np.int16)
+    return whole
 
 
 def _with_channels(frame: AudioFrame, channels: tuple[int, ...]) -> AudioFrame:

@@ -35,6 +35,8 @@ from worker_server.media.rendering.ffmpeg_args import (
 
 # One frame for rounding of times, one for the frame before the first.
 _MARGIN_FRAMES = 2
+# Decoders whose samples may be infinite, no numbers, or far beyond full scale.
+_FLOAT_SOUND = {"pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "wavpack"}
 # Pre-roll of the audio decoder: an AAC packet has 21 ms, one of HE-AAC 46 ms.
 _SOUND_S = Fraction(1, 20)
 
@@ -343,8 +345,18 @@ def _content_sound(edit: PartEdit) -> str:
     # length from which it does so (0.1 s by default).
     max_drift = f"min_hard_comp={float(MAX_SOUND_DRIFT_S)}"
     resample = f"aresample={AUDIO_RATE}:async=1:{max_drift}:first_pts=0"
-    chain = f"{_shift('asetpts', begin)},{cut},{_stereo(edit)}{resample}"
+    chain = f"{_shift('asetpts', begin)},{cut},{_within_scale(edit)}{_stereo(edit)}{resample}"
     return f"[0:{edit.source.audio_index}]{chain},aformat=channel_layouts=stereo,{to_length}"
+
+
+def _within_scale(edit: PartEdit) -> str:
+    """Return the filter by which samples are numbers up to full scale: the encoder fails on others.
+
+    It takes 7 ms of a second of stereo, so only sound that may need it is filtered.
+    """
+    if edit.source.audio_codec not in _FLOAT_SOUND:
+        return ""
+    return "aeval='if(isnan(val(ch)),0,clip(val(ch),-1,1))':c=same,"
 
 
 def _stereo(edit: PartEdit) -> str:

@@ -46,7 +46,9 @@ def level_difference_db(
         start_s = edit.source.origin_s + edit.part.start_frame / edit.frame_rate
         sound = _samples(source, edit.source.audio_index, start_s + at_s, length_s)
         source_power = _mean_square(sound)
-        if source_power < _QUIET or _is_beyond_full_scale(sound):
+        # Sound in floating point may have infinite samples, and some that are no numbers.
+        is_measurable = _QUIET <= source_power < math.inf
+        if not is_measurable or _is_beyond_full_scale(sound):
             continue
         bumper_s = edit.frames_before / edit.frame_rate
         coded = _samples(clip, clip.streams.audio[0].index, bumper_s + at_s, length_s)
