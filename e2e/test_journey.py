@@ -112,7 +112,7 @@ def test_progress_of_each_part_never_goes_back(journey: Journey) -> None:
 
 def test_clips_can_be_had_as_soon_as_they_are_done(journey: Journey) -> None:
     assert sorted(journey.clips) == [0, 1, 2]
-    # One that was still being made when it was shown may be done when it is asked for; never the
+    # One that was still being made when it was shown may be done when it is requested; never the
     # other way round.
     assert journey.statuses <= {
         ("waiting", 409),

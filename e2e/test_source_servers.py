@@ -42,7 +42,7 @@ def _redirects(site: Site, video: bytes) -> str:
 
 
 def _replaced(site: Site, video: bytes, other: bytes) -> str:
-    """Serve half of another file first; its rest is then asked for, and If-Range ignored."""
+    """Serve half of another file first; its rest is then requested, and If-Range ignored."""
 
     def half(request: Request) -> None:
         etag = {"ETag": '"old"'}

@@ -75,11 +75,11 @@ def test_configuring_twice_logs_once(log: Log) -> None:
     assert len(log.lines()) == 1
 
 
-def test_debug_is_left_out_unless_asked_for(log: Log) -> None:
+def test_debug_is_left_out_unless_requested(log: Log) -> None:
     logging.getLogger("some.module").debug("left out")
     log.configure("DEBUG")
-    logging.getLogger("some.module").debug("asked for")
-    assert [line["message"] for line in log.lines()] == ["asked for"]
+    logging.getLogger("some.module").debug("requested")
+    assert [line["message"] for line in log.lines()] == ["requested"]
 
 
 def test_traceback_is_in_the_same_line(log: Log) -> None:

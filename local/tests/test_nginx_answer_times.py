@@ -70,7 +70,7 @@ def test_calls_to_a_frozen_tasks_service_are_answered_in_time(
     assert {answer.status_code for _, answer in answers} == {504}
     assert all(answer.headers["Retry-After"] for _, answer in answers)
     assert max(elapsed_s for elapsed_s, _ in answers) < ANSWERED_WITHIN_S
-    # The web app has asked for this clip before nginx does.
+    # The web app has requested this clip before nginx does.
     assert answers[0][0] + gateway._CHECK_TIMEOUT_S < ANSWERED_WITHIN_S
 
 

@@ -25,7 +25,7 @@ def test_browsers_get_the_page_and_callers_the_404_as_ever(client: FlaskClient) 
     ("name", "kind"),
     [("app.js", "text/javascript"), ("app.css", "text/css"), ("icon.svg", "image/svg+xml")],
 )
-def test_files_are_asked_for_again_by_their_tag(client: FlaskClient, name: str, kind: str) -> None:
+def test_files_are_requested_again_by_their_tag(client: FlaskClient, name: str, kind: str) -> None:
     whole = client.get(f"/{name}")
     assert (whole.status_code, whole.mimetype, whole.headers["Cache-Control"]) == (
         200,

@@ -123,7 +123,7 @@ def test_a_clip_whose_file_is_away(
     assert response.headers["Retry-After"]
 
 
-def test_clip_that_cannot_be_opened_is_asked_for_again(
+def test_clip_that_cannot_be_opened_is_requested_again(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
 ) -> None:
     """As ESTALE of a share would: the clip is neither lost nor an internal fault."""

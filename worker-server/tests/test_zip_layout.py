@@ -84,7 +84,7 @@ def test_file_shorter_than_announced(tmp_path: Path) -> None:
 
 
 class Sparse(io.RawIOBase):
-    """The whole ZIP as a file, of which only what is asked for is made."""
+    """The whole ZIP as a file, of which only what is requested is made."""
 
     def __init__(self, layout: ZipLayout) -> None:
         self._layout = layout

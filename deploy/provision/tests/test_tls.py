@@ -36,17 +36,17 @@ def certificate(machine: Machine, name: str, **settings: str) -> Done:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked_for"),
+    ("name", "requested"),
     [
         ("203.0.113.7", "--ip-address 203.0.113.7 --preferred-profile shortlived"),
         ("clips.example.org", "--domain clips.example.org"),
     ],
 )
-def test_the_certificate_is_for_the_name(machine: Machine, name: str, asked_for: str) -> None:
+def test_the_certificate_is_for_the_name(machine: Machine, name: str, requested: str) -> None:
     done = certificate(machine, name)
     assert done.code == 0, done.output
     (call,) = [line for line in machine.calls().splitlines() if "certonly" in line]
-    assert asked_for in call
+    assert requested in call
     assert "--webroot --webroot-path /acme" in call
     assert f"--volume {machine.etc}/tls/acme:/acme" in call
     assert "--server https://acme-v02.api.letsencrypt.org/directory" in call

@@ -141,7 +141,7 @@ def _write_json(name: str, plain: PlainLog) -> None:
     command = ["sed", "--unbuffered", "-E", "-f", str(_TO_JSON), "-e", f"s/@SERVICE@/{name}/"]
     environment = {**os.environ, "LC_ALL": "C"}
     pipe = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment).stdin
-    assert pipe is not None  # noqa: S101 # it was asked for
+    assert pipe is not None  # noqa: S101 # it was requested
     for descriptor in plain.value:
         os.dup2(pipe.fileno(), descriptor)
 

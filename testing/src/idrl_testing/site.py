@@ -94,7 +94,7 @@ class Request(BaseHTTPRequestHandler):
 
 
 def whole(request: Request) -> None:
-    """Answer as a good server does: with the file, or with the range that was asked for."""
+    """Answer as a good server does: with the file, or with the range that was requested."""
     body = request.page.body
     headers = _headers(request.page)
     match = _RANGE.fullmatch(request.headers.get("Range", ""))

@@ -224,7 +224,7 @@ def test_only_failed_tasks_are_offered_to_be_retried(
     expect(chosen.get_by_role("button", name="Select all")).to_have_count(0)
 
 
-def test_what_did_not_load_is_asked_for_again(visitor: Visitor) -> None:
+def test_what_did_not_load_is_requested_again(visitor: Visitor) -> None:
     page = visitor.page
     for address in ("usage", "me/keys", "webhooks"):
         page.route(f"**/{address}", lambda route: route.fulfill(**BUSY))

@@ -30,7 +30,7 @@ FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startT
 
 
 def _hold(measured_ms: float, limit_ms: float) -> None:
-    """Hold a time to its limit where it is asked for: on a machine that does nothing else."""
+    """Hold a time to its limit where it is requested: on a machine that does nothing else."""
     if "HOLD_TIMES" in os.environ:
         assert measured_ms <= limit_ms
 

@@ -1,4 +1,4 @@
-"""What a download reads: the part whose clip is asked for, as a prepared query."""
+"""What a download reads: the part whose clip is requested, as a prepared query."""
 
 import uuid
 from dataclasses import dataclass

@@ -239,7 +239,7 @@ class _Transfer:
         return limits.max_backoff_s if self._size_bytes else limits.max_pause_s
 
     def _pause_s(self, state: RetryCallState) -> float:
-        """Return the seconds to wait: what the server asked for, else longer after each failure."""
+        """Return the seconds to wait: what the server requested, else longer after each failure."""
         error = _error(state)
         if isinstance(error, RequestFailed) and error.failure.retry_after_s is not None:
             return error.failure.retry_after_s

@@ -96,7 +96,7 @@ def _reject_differences(measured: dict[str, Any], edit: PartEdit) -> None:
     if measured["streams"] != ["video", "audio"]:
         raise ClipRejected(f"The clip has the streams {measured['streams']}.")
     if differences := list(_differences(measured, edit)):
-        raise ClipRejected(f"The clip is not what was asked for: {'; '.join(differences)}.")
+        raise ClipRejected(f"The clip is not what was requested: {'; '.join(differences)}.")
 
 
 def _clip_facts(measured: dict[str, Any], size_bytes: int, concealed: int) -> ClipFacts:
