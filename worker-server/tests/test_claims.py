@@ -16,7 +16,18 @@ from worker_server.db import db
 from worker_server.queue import claims, leases
 from worker_server.queue.claims import PartLease
 from worker_server.queue.retrying import RetryLimits
-from worker_testing import LOST, claim_part, claim_task, part_of, plan, processing, submit, task_of
+from worker_testing import (
+    LOST,
+    claim_part,
+    claim_task,
+    finished_part,
+    let_run_out,
+    part_of,
+    plan,
+    processing,
+    submit,
+    task_of,
+)
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -143,6 +154,40 @@ def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, cla
         return sum(_rows_of(plan["Plan"]))
 
     assert rows_read(6000) <= rows_read(600) < 60
+
+
+def _claimed_beside() -> int:
+    """Return how many parts there were to render when one was claimed."""
+    claim = claims.claim_part("me", 30)
+    assert claim is not None
+    return claim.live_parts
+
+
+def test_claim_counts_parts_that_wait_or_are_rendered() -> None:
+    processing(parts=3)
+    submit(owner_id=2)  # has no parts yet
+    assert [_claimed_beside(), _claimed_beside()] == [3, 3]
+    processing(parts=1, owner_id=2)
+    assert _claimed_beside() == 4
+
+
+def test_parts_that_ended_are_not_counted() -> None:
+    processing(parts=3)
+    finished_part()
+    leases.fail(claim_part(), LOST, RetryLimits(1))
+    assert _claimed_beside() == 1
+
+
+def test_part_that_is_tried_again_counts_once() -> None:
+    processing(parts=1)
+    leases.fail(claim_part(), LOST, RetryLimits(3))
+    let_run_out()
+    assert _claimed_beside() == 1
+
+
+def test_many_parts_are_not_all_counted() -> None:
+    processing(parts=40)
+    assert [_claimed_beside(), _claimed_beside()] == [8, 9]
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/batches"])

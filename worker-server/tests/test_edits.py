@@ -1,6 +1,8 @@
 """The `edit` of a task: its bounds, its defaults, and what jobs make of it."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from worker_testing import URL, problem
 
 Auth = Callable[..., dict[str, str]]
 WATCH = media.PrepareWatch("ffmpeg")
+# x264 writes its options into the stream.
+_X264_THREADS = re.compile(rb"x264 - core .{,900} threads=(\d+) ", re.DOTALL)
 DEFAULTS = {
     "part_seconds": 20,
     "start_s": None,
@@ -121,7 +125,7 @@ def test_task_of_an_older_release_is_rendered_as_before(
     parts = planned_parts(source, Path(), None, settings, WATCH)
     assert [part.end_s - part.start_s for part in parts] == [20, 20, 5]
     assert {(part.segment, part.name) for part in parts} == {(None, None)}
-    style = style_of(None, settings)
+    style = style_of(None, settings, 16)
     assert (style.aspect, style.fit) == ("16:9", "crop")
     assert (style.profile.preset, style.profile.crf) == ("ultrafast", 22)
 
@@ -144,9 +148,11 @@ def test_operator_settings_override_the_balanced_quality(
     edit = None if quality is None else DEFAULTS | {"quality": quality}
     own = settings.model_copy(update={"render_preset": "superfast", "render_crf": 0})
     for each, wanted in ((settings, by_itself), (own, overridden)):
-        profile = style_of(edit, each).profile
+        profile = style_of(edit, each, 16).profile
         assert (profile.preset, profile.crf) == wanted
-        assert profile.threads == settings.threads_per_render
+        assert profile.threads == settings.render_threads_beside(16)
+        alone = style_of(edit, each, 1).profile
+        assert alone == replace(profile, threads=settings.render_threads_beside(1))
 
 
 def test_segments_become_parts_with_their_names(settings: Settings, source: media.Source) -> None:
@@ -222,6 +228,26 @@ def test_clips_are_what_the_edit_asks_for(
         (tmp_path / "clip.mp4").write_bytes(clip.data)
     facts = media.probe(tmp_path / "clip.mp4")
     assert (facts.width, facts.height, facts.duration_s) == (306, 544, Fraction(2))
+
+
+def test_last_part_is_encoded_on_all_cores(
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    runtime: Runtime,
+    site: str,
+    sample: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    shared = settings.model_copy(update={"render_concurrency": 3})
+    url = f"{site}/{sample(4)}"
+    task = _journey(client, auth, shared, runtime, url, {"part_seconds": 2})
+    threads = []
+    for part in task["parts"]:
+        with client.get(part["link"], headers=auth()) as clip:
+            threads += _X264_THREADS.findall(clip.data)
+    assert threads == [b"1", b"3"]  # the first was claimed while the second one waited
 
 
 def test_edit_that_cannot_apply_fails_before_anything_is_rendered(

@@ -99,9 +99,23 @@ def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
-    assert Settings(render_concurrency=2).threads_per_render == 4
-    assert Settings(render_concurrency=16).threads_per_render == 1
-    assert Settings(render_concurrency=2, render_threads=3).threads_per_render == 3
+
+    def threads(live_parts: int, **settings: int) -> int:
+        return Settings(**settings).render_threads_beside(live_parts)  # type: ignore[arg-type]
+
+    assert [threads(n, render_concurrency=8) for n in (1, 2, 3, 4, 5, 16)] == [4, 4, 2, 2, 1, 1]
+    assert [threads(n, render_concurrency=2) for n in (1, 2, 16)] == [4, 4, 4]
+    assert threads(1, render_concurrency=1) == 8
+    assert threads(1, render_concurrency=16) == 4
+    assert threads(16, render_concurrency=16) == 1
+    assert [threads(n, render_concurrency=2, render_threads=3) for n in (1, 16)] == [3, 3]
+
+
+def test_one_core_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().render_threads_beside(1) == 1
 
 
 @pytest.mark.parametrize(

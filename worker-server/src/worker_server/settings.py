@@ -19,6 +19,8 @@ _EXTENSION = "idrl_settings"
 _DAY_S = 86_400
 # Upper limit for seconds; PostgreSQL intervals cannot hold infinity.
 _MAX_S = 1e9
+# Each encoder thread takes memory, and more than these save little time.
+_MAX_IDLE_CORES = 4
 
 X264Preset = Literal[
     "ultrafast",
@@ -61,7 +63,7 @@ class Settings(AppSettings):
     # Overrides of `balanced` quality; None keeps its own value.
     render_preset: X264Preset | None = None
     render_crf: int | None = Field(None, ge=0, le=51)
-    render_threads: int = Field(0, ge=0, le=64)  # 0: divide the cores among concurrent renders
+    render_threads: int = Field(0, ge=0, le=64)  # 0: by `render_threads_beside`
     render_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)
     render_max_fps: int = Field(60, ge=1, le=120)
@@ -127,10 +129,15 @@ class Settings(AppSettings):
 
         return Quotas(self.quota_live_tasks, self.quota_bytes, self.quota_source_seconds_per_day)
 
-    @property
-    def threads_per_render(self) -> int:
-        """Encoder threads of one part: what was set, else an even share of the cores."""
-        return self.render_threads or max(1, (os.cpu_count() or 1) // self.render_concurrency)
+    def render_threads_beside(self, live_parts: int) -> int:
+        """Return the encoder threads of one of so many parts: what was set, else an even share.
+
+        The cores are shared among the renders that run at once; fewer parts leave more for each.
+        """
+        cores = os.cpu_count() or 1
+        share = max(1, cores // self.render_concurrency)
+        larger_share = min(cores // live_parts, _MAX_IDLE_CORES)
+        return self.render_threads or max(share, larger_share)
 
 
 def attach(settings: Settings) -> None:

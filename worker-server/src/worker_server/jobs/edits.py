@@ -46,12 +46,12 @@ def planned_parts(
     return [_planned_part(clip, segments) for clip in clips]
 
 
-def style_of(edit: dict[str, Any] | None, settings: Settings) -> Style:
-    """Return shape and encoder settings by the edit."""
+def style_of(edit: dict[str, Any] | None, settings: Settings, live_parts: int) -> Style:
+    """Return shape and encoder settings by the edit, for one of so many parts."""
     stored = edit or {}
     quality = media.Quality(stored.get("quality", _OPERATORS))
     profile = _BEFORE_EDITS if edit is None else media.PROFILES[quality]
-    profile = replace(profile, threads=settings.threads_per_render)
+    profile = replace(profile, threads=settings.render_threads_beside(live_parts))
     return Style(
         media.Aspect(stored.get("aspect", media.Aspect.WIDE)),
         media.Fit(stored.get("fit", media.Fit.CROP)),

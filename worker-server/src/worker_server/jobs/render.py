@@ -100,7 +100,7 @@ def _edit(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> media.P
     part = media.FrameRange(
         claim.lease.number, claim.start_frame, claim.end_frame, source.frame_rate
     )
-    style = style_of(claim.edit, settings)
+    style = style_of(claim.edit, settings, claim.live_parts)
     return media.PartEdit.of(
         source,
         path,

@@ -67,7 +67,9 @@ class TaskClaim:
 class PartClaim:
     """A part to render; `source` is `media.Source.to_json`'s, `source_path` is below the share.
 
-    `edit` is without `segments`: the part is already cut from one of them.
+    `edit` is without `segments`: the part is already cut from one of them. `live_parts`
+    is how many parts of all tasks waited or were rendered when it was claimed, itself included;
+    above 8 not all are counted.
     """
 
     lease: PartLease
@@ -79,6 +81,7 @@ class PartClaim:
     traceparent: str | None
     edit: dict[str, Any] | None = None
     owner_id: int = 0
+    live_parts: int = 8
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
@@ -86,7 +89,8 @@ class PartClaim:
         frames = (row["start_frame"], row["end_frame"])
         source = (row["source"], row["source_path"])
         origin = (row["request_id"], row["traceparent"])
-        return cls(PartLease.from_row(row), *frames, *source, *origin, row["edit"], row["owner_id"])
+        rest = (row["edit"], row["owner_id"], row["live_parts"])
+        return cls(PartLease.from_row(row), *frames, *source, *origin, *rest)
 
 
 def claim_task(worker: str, lease_s: float) -> TaskClaim | None:
