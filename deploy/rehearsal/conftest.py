@@ -35,9 +35,9 @@ def system(bare_system: System) -> System:
     return bare_system
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def person(system: System) -> PatientApiClient:
-    """A client with an account."""
+    """A client with an account of its own: a session ends after an hour, before these tests do."""
     return PatientApiClient.signed_up(system.url)
 
 
