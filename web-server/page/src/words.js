@@ -86,11 +86,12 @@ setInterval(() => (minute.value += 1), 60_000);
 export function ago(time) {
   minute.value;
   const seconds = (Date.parse(time) - Date.now()) / 1000;
-  /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
-  const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
+  /** @type {[Intl.RelativeTimeFormatUnit, number, number][]} unit, its seconds, and how many are a larger one */
+  const units = [["minute", 60, 60], ["hour", 3600, 24], ["day", 86400, Infinity]];
   const format = new Intl.RelativeTimeFormat(language.value, { numeric: "auto" });
-  for (const [unit, length] of units) {
-    if (Math.abs(seconds) >= length) return format.format(Math.round(seconds / length), unit);
+  for (const [unit, length, most] of Math.abs(seconds) < 60 ? [] : units) {
+    const count = Math.round(seconds / length);
+    if (Math.abs(count) < most) return format.format(count, unit);
   }
   return t("time.now");
 }

@@ -46,6 +46,22 @@ def test_typing_a_search_leaves_the_list_alone(visitor: Visitor, system: Running
     assert set(searches) == {"Race 1"}  # of what was typed before, none was searched for
 
 
+@pytest.mark.parametrize(
+    ("age_s", "shown"),
+    [(30, "just now"), (3597, "1 hour ago"), (86_300, "yesterday"), (100, "2 minutes ago")],
+)
+def test_age_is_rounded_to_the_unit_that_it_reaches(
+    visitor: Visitor, system: RunningSystem, age_s: int, shown: str
+) -> None:
+    system.add_tasks(visitor.email, 1)
+    task_id = system.task_id(visitor.email, "Race 0")
+    system.execute(
+        f"UPDATE tasks SET created_at = now() - interval '{age_s} s' WHERE id = '{task_id}'"
+    )
+    visitor.open("tasks")
+    expect(visitor.page.locator(".row .facts")).to_contain_text(shown)
+
+
 def test_search_is_kept_after_viewing_a_task(visitor: Visitor, system: RunningSystem) -> None:
     page = visitor.page
     system.add_tasks(visitor.email, 3)
