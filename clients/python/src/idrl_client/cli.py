@@ -176,7 +176,7 @@ def _link(source: str) -> str:
         return source
     if os.path.isfile(source):  # noqa: PTH113 # Path's raises where a name is too long
         return str(Path(source).resolve())
-    if os.path.exists(source):  # noqa: PTH110
+    if os.path.exists(source):  # noqa: PTH110 # as above
         raise LocalFault(f"{source} is no file: give one of a video, or a link")
     raise LocalFault(f"{source} is neither a file here nor a link that begins with http(s)://")
 

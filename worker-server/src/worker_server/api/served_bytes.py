@@ -6,6 +6,7 @@ import time
 
 from flask import Flask
 
+from idrl_common.background import start_thread
 from worker_server.queue import totals
 
 _FLUSH_EVERY_S = 5.0
@@ -30,17 +31,8 @@ class ServedBytes:
         with self._lock:
             self._pending += size_bytes
             if self._thread is None and self._pending:
-                self._start()
-
-    def _start(self) -> None:
-        """Start the thread; where this machine has none left, the next `add` tries again."""
-        thread = threading.Thread(target=self._run, name="served-bytes", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            _log.warning("served bytes wait to be counted: %s", error)
-        else:
-            self._thread = thread
+                # Where there is no thread left, the next call tries again.
+                self._thread = start_thread(self._run, "served-bytes")
 
     def _run(self) -> None:
         while True:

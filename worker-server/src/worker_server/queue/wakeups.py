@@ -14,6 +14,7 @@ from flask import Flask, current_app as flask_app
 from kombu.exceptions import OperationalError
 
 from idrl_common import request_ids
+from idrl_common.background import start_thread
 
 _log = logging.getLogger(__name__)
 
@@ -65,17 +66,8 @@ class WakeupSender:
                 return
             self._counts[queue, request_ids.traceparent.get()] += 1
             if self._thread is None:
-                self._start()
-
-    def _start(self) -> None:
-        """Start the thread; where this machine has none left, the next `send` tries again."""
-        thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            _log.warning("wake-ups wait: %s", error)
-        else:
-            self._thread = thread
+                # Where there is no thread left, the next call tries again.
+                self._thread = start_thread(self._run, "wakeups")
 
     def _run(self) -> None:
         while counts := self._take_counts():

@@ -1,0 +1,18 @@
+"""Threads that work beside the calls of an app."""
+
+import logging
+from collections.abc import Callable
+from threading import Thread
+
+_log = logging.getLogger(__name__)
+
+
+def start_thread(target: Callable[[], None], name: str) -> Thread | None:
+    """Return a daemon thread that has started; None where this machine has no thread left."""
+    thread = Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        _log.warning("thread %s not started: %s", name, error)
+        return None
+    return thread
