@@ -1,5 +1,6 @@
 """HTTP calls to one system, repeated where it is busy or restarting, with errors for people."""
 
+import io
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -7,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from idrl_client.errors import IdrlError, NotFound, NotLoggedIn, Refused, Unreachable
@@ -44,6 +46,23 @@ class _Bearer(AuthBase):
         return request
 
 
+class _InBlocks(HTTPAdapter):
+    """Sends bodies in blocks of 16 KiB, each of which may take _CONNECT_S.
+
+    The time limit of a socket applies to a whole `sendall`, and http.client sends bytes by one.
+    """
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        *args: Any,  # noqa: ANN401 # those of HTTPAdapter
+        **options: Any,  # noqa: ANN401 # as above
+    ) -> requests.Response:
+        if isinstance(request.body, bytes):
+            request.body = io.BytesIO(request.body)  # type: ignore[assignment]  # a file is fine
+        return super().send(request, *args, **options)
+
+
 class Connection:
     """Calls the system at `base_url` with a key or token, or without.
 
@@ -57,6 +76,8 @@ class Connection:
         self._has_answered = False
         self._session = requests.Session()
         self._session.auth = _Bearer(key)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _InBlocks())
         if _host(self.base_url) in _LOOPBACK:
             self._session.trust_env = False  # a proxy could not reach this machine's loopback
 
