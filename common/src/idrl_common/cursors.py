@@ -1,7 +1,7 @@
 """Cursors: where a page of a list ends, as an opaque text for the next request.
 
 A cursor holds the position of the page's last row, not a count of rows: rows that come and go
-before the position do not shift the pages behind it. It belongs to one owner and one query. The
+before the position do not shift the pages after it. It belongs to one owner and one query. The
 checksum is no secret: a forged cursor shows its owner nothing but the owner's own rows.
 """
 

@@ -59,7 +59,7 @@ _FRESH_S = 0.1
 
 
 def _refuse_closed(driver: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's
-    """Have the pool make a new connection where the server has closed this one.
+    """Raise DisconnectionError, so that the pool reconnects, where the server closed this one.
 
     An idle connection becomes readable only when the server closes it. A poll of its socket
     therefore replaces the usual test query, which takes a round trip and might hang.
@@ -90,9 +90,9 @@ def sqlstate(error: BaseException) -> str:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether the server is away, or cannot do just now what it can do later.
+    """Return whether the server is unavailable, or the error is transient: a retry may succeed.
 
-    So are a full disk, no memory left, a deadlock, and a statement that took too long.
+    Transient are a full disk, lack of memory, a deadlock, and a statement timeout.
     """
     if not isinstance(error, DBAPIError):
         return False

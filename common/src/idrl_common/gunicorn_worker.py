@@ -37,8 +37,8 @@ _UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
 # answer the next one with 503.
 _UPLOAD_THREADS = 84
 _PEEKED_BYTES = 256
-# gunicorn notifies in each round of its event loop, twice a request, and each time lets go of the
-# GIL. Its master waits 30 s for the next one.
+# gunicorn touches its heartbeat file in each round of its event loop, twice a request, and releases
+# the GIL each time. Its master kills a worker only after 30 s without a heartbeat.
 _HEARTBEAT_S = 0.5
 
 

@@ -54,7 +54,7 @@ class ProcessDown(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """A dependency of a service: `probe` raises when it is away.
+    """A dependency of a service: `probe` raises when it is unavailable.
 
     Without a `required` one the service is unavailable.
     """

@@ -39,7 +39,7 @@ RowsAfter = Callable[[int, Position | None], Sequence[Row]]
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """Some rows of a list, and the cursor behind them; None on the last page."""
+    """Some rows of a list, and the cursor of the next page; None on the last page."""
 
     rows: Sequence[Row]
     cursor: str | None
@@ -101,6 +101,6 @@ def read_page(
 
 
 def next_link(cursor: str) -> str:
-    """Return the Link header to the page behind this one: the same call, with the cursor."""
+    """Return the Link header to the next page: the same call, with the cursor."""
     parameters = {name: values[-1] for name, values in request.args.lists()}
     return f'<{request.path}?{urlencode({**parameters, "cursor": cursor})}>; rel="next"'

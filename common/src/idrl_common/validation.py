@@ -72,7 +72,7 @@ _NUMBERS: dict[object, tuple[Literal["int_parsing", "float_parsing"], re.Pattern
 
 
 class Query(BaseModel):
-    """The part of the URL behind `?`, or a form's fields: unknown parameters are refused."""
+    """The query of the URL, or a form's fields: unknown parameters are refused."""
 
     model_config = ConfigDict(
         extra="forbid", hide_input_in_errors=True, str_max_length=_MAX_STRING_LENGTH

@@ -4,8 +4,8 @@ Root prepares the folders and leaves everything else to commands that run as tha
 capabilities and unable to gain any (no_new_privs).
 
 A checkout or home below a folder that is closed to that user, such as /root, keeps one capability:
-to read and search everything (CAP_DAC_READ_SEARCH). Opening the permissions of the folders above is
-not for us to do. `closed_path` says which path it is.
+to read and search everything (CAP_DAC_READ_SEARCH). Changing the permissions of the folders above
+is the operator's decision. `closed_path` returns the first path that the user cannot open.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def user_for(home: Home, environment: Mapping[str, str]) -> pwd.struct_passwd:
 def unprivileged(
     words: Sequence[str], user: pwd.struct_passwd, *, may_read_all: bool = False
 ) -> list[str]:
-    """Return the command that runs `words` as `user`; `may_read_all` keeps the one capability."""
+    """Return the command that runs `words` as `user`; `may_read_all` keeps CAP_DAC_READ_SEARCH."""
     if not shutil.which("setpriv"):
         raise HomeUnusable("setpriv is missing (Debian: apt install util-linux)")
     capabilities = "-all,+dac_read_search" if may_read_all else "-all"
@@ -168,7 +168,7 @@ def _has_right(status: os.stat_result, user: pwd.struct_passwd, right_of_others:
 
 
 def _prepare(home: Home, user: pwd.struct_passwd) -> None:
-    """Make the folders, and give them to the user; the home itself stays root's."""
+    """Create the folders and chown them to the user; the home itself stays root's."""
     home.create()
     home.secrets()
     _require_in_namespace(user)

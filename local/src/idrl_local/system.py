@@ -34,10 +34,9 @@ def up(
 ) -> Installation:
     """Start what is not running and return when the system takes work. Safe to run twice.
 
-    `write_line` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. A program
-    that ends stops a system that this call started; a program that is late leaves the others
-    running.
-    Called by root, it has a command start the system as an unprivileged user.
+    `write_line` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. If a program
+    ends, a system that this call started is stopped; if one is only late, the others keep running.
+    For root, the system is started as an unprivileged user, by another command.
     """
     if privileges.is_root():
         return _up_for_root(home, ports, environment, write_line)
@@ -60,7 +59,7 @@ def up(
 
 
 def _start_programs(installation: Installation, write_line: WriteLine, undo: ExitStack) -> None:
-    """Start all; raise SystemFailed. If one is only late, the others go on: `undo` is cancelled."""
+    """Start all; raise SystemFailed. If one is only late, the others stay: `undo` is cancelled."""
     try:
         _start(installation, write_line)
     except supervision.ProgramLate as error:
@@ -147,7 +146,7 @@ def running_ports(home: Home) -> Ports:
 def running(
     home: Home, ports: Ports, environment: Mapping[str, str], write_line: WriteLine = _silent
 ) -> Iterator[Installation]:
-    """Have the system up for as long as the block lasts."""
+    """Run the system for as long as the block lasts."""
     try:
         yield up(home, ports, environment, write_line)
     finally:

@@ -35,7 +35,7 @@ class StillInUse(Exception):
 
 
 class TooManyKeys(Exception):
-    """The account has as many keys as one may have."""
+    """The account has the maximum number of keys."""
 
     def __init__(self) -> None:
         super().__init__(f"An account has at most {MAX_KEYS} keys; delete one first.")
@@ -159,7 +159,7 @@ def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[Ap
 
 
 def list_keys(user_id: int, limit: int, after: Position | None = None) -> list[ApiKey]:
-    """Return the account's keys behind `after`, the newest first."""
+    """Return the account's keys after the position `after`, newest first."""
     owned = select(ApiKey).where(ApiKey.user_id == user_id)
     page = newest_first(owned, (ApiKey.created_at, ApiKey.id), limit, after)
     with transaction() as session:

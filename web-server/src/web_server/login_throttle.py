@@ -140,7 +140,7 @@ class LoginThrottle:
             raise self._too_many(count.left_s)
 
     def record_success(self, user_id: int, email: str) -> bool:
-        """Forget the failures of this address, and remember that it has logged in.
+        """Delete the failures of this address, and record that it has logged in.
 
         False, and nothing is remembered, where the account has been deleted meanwhile, or has
         another email.

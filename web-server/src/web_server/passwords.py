@@ -40,7 +40,7 @@ def hash_password(password: str) -> str:
 def verify_password(password: str, password_hash: str | None) -> bool:
     """Return whether the hash is of this password; raise TooBusy.
 
-    None, for an unknown account, takes the same time.
+    None stands for an unknown account: it takes the same time, so that time reveals no account.
     """
     if len(password) > MAX_LENGTH:
         return False

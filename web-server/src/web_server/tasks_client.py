@@ -155,7 +155,7 @@ class TasksService:
         return answer
 
     def ping(self) -> None:
-        """Raise unless the service says that it is ready; TasksDegraded where something is away."""
+        """Raise unless the service is ready: TasksDegraded where a dependency is unavailable."""
         response = self.send("GET", "/ready", {}, None, Timeout(total=_PROBE_TIMEOUT_S))
         body = response.read(_MAX_READY_BYTES)
         release(response)

@@ -1,4 +1,4 @@
-"""A brand as a caller sends it, the slot for making one, and the types of makers and drawers."""
+"""A brand as a caller sends it, the slot for its creation, and the types of the callbacks."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping

@@ -58,7 +58,7 @@ def old_files(remote: Path, owner_id: int, min_age_s: float) -> list[str]:
 def remove_files(remote: Path, owner_id: int, names: Collection[str]) -> None:
     """Remove the files, and the folder once it is empty.
 
-    Raise OSError while the share is away, and for a file that cannot be removed, once the others
+    Raise OSError while the share is unavailable, and for a file that cannot be removed, once others
     are gone.
     """
     storage.require_mounted(remote)

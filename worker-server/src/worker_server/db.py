@@ -95,7 +95,7 @@ def service_engine_options(limit_s: float = _SERVICE_LIMIT_S) -> dict[str, objec
     return {**ENGINE_OPTIONS, "pool_events": events}
 
 
-# How long a worker keeps a result that it cannot write, while the database is away.
+# How long a worker retries to write a result while the database is unavailable.
 _RETRY_LIMIT_S = 300
 _log = logging.getLogger(__name__)
 

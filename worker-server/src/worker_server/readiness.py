@@ -27,7 +27,7 @@ class SweeperLate(Exception):
 
 
 class NoLiveWorker(Exception):
-    """No worker of this kind has had a heartbeat of late."""
+    """No worker of this kind has had a recent heartbeat."""
 
 
 class WorkerFault(Exception):

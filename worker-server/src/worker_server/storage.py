@@ -82,14 +82,14 @@ def poster_path(clip: Path) -> Path:
 
 
 def is_mounted(remote: Path) -> bool:
-    """Return whether the folder is the share. Blocks while a hard-mounted server is away."""
+    """Return whether the folder is the share. Blocks while a hard mount's server is down."""
     return (remote / MARKER).exists()
 
 
 def check_usable(remote: Path, reserve_bytes: int) -> int:
     """Write to the share and return its free bytes; raise ShareAway or ShareFull.
 
-    Blocks while its server is away.
+    Blocks while its server is down.
     """
     try:
         if not is_mounted(remote):
@@ -183,7 +183,7 @@ class Removed:
 
 
 def list_files(remote: Path, task_id: uuid.UUID) -> frozenset[str]:
-    """Return the names of the task's files; raise OSError while the share is away."""
+    """Return the names of the task's files; raise OSError while the share is unavailable."""
     require_mounted(remote)
     try:
         return frozenset(entry.name for entry in os.scandir(task_folder(remote, task_id)))

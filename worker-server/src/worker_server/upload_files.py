@@ -73,7 +73,7 @@ def link_source(remote: Path, upload_id: uuid.UUID, target: Path) -> None:
 
 
 def remove_upload(remote: Path, upload_id: uuid.UUID) -> None:
-    """Remove the upload's name on the share; raise OSError while the share is away."""
+    """Remove the upload's name on the share; raise OSError while the share is unavailable."""
     storage.require_mounted(remote)
     upload_path(remote, upload_id).unlink(missing_ok=True)
     storage.require_mounted(remote)

@@ -80,7 +80,7 @@ def _freeze_modules(**_: object) -> None:
 
 @signals.worker_process_init.connect
 def _after_fork(**_: object) -> None:
-    """Forget the parent's database connections: two processes must not share a socket."""
+    """Drop the parent's database connections: two processes must not share a socket."""
     with flask_app.app_context():
         db.engine.dispose(close=False)
 

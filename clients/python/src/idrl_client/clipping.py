@@ -79,9 +79,9 @@ def into_folder(
     *,
     is_plan: bool = False,
 ) -> list[Job]:
-    """Have the clips of all videos in `folder`, each once, however often this is called.
+    """Make the clips of all videos and save them in `folder`; a repeated call continues.
 
-    With `is_plan` only have their plans; a later call without it makes the clips.
+    With `is_plan` only plan the tasks; a later call without it makes the clips.
     """
     with Journal.of(folder) as journal:
         jobs = [

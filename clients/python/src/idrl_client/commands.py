@@ -40,7 +40,7 @@ def make_client(patience_s: float | None = None) -> Client:
 def call_each(
     call: Callable[[str], Mapping[str, Any]], names: Sequence[str], *, is_json: bool
 ) -> None:
-    """Call for every name, also behind one that fails, and end with the worst exit code."""
+    """Call for every name, even after one fails, and exit with the highest exit code."""
     code, answers = 0, []
     for name in names:
         try:

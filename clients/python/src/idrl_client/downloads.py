@@ -17,10 +17,10 @@ _ATTEMPTS = 5  # in a row that get no further
 
 
 def fetch_part(connection: Connection, part: Part, target: Path) -> bool:
-    """Have the clip of a part that is done in `target`; return whether it had to be downloaded.
+    """Download the clip of a finished part to `target`; return False if it was there already.
 
-    What has arrived waits beside `target` under the clip's SHA-256, so a process that is killed
-    continues there the next time, and never with the bytes of another clip.
+    An incomplete file is kept beside `target`, named after the clip's SHA-256, so that a later
+    call resumes it, and never with the bytes of another clip.
     """
     sha256 = part["sha256"]
     if sha256 is None:

@@ -66,7 +66,7 @@ class Journal:
         return self._entries.get(order)
 
     def put(self, order: str, entry: Entry) -> None:
-        """Have an entry on the disk."""
+        """Store the entry on disk."""
         self._entries[order] = entry
         document = {name: asdict(each) for name, each in self._entries.items()}
         fresh = self._path.with_name(f"{self._path.name}.new")

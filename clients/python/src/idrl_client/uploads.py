@@ -24,11 +24,11 @@ def upload(
     save_upload_id: SaveUploadId | None = None,
     on_progress: OnProgress | None = None,
 ) -> str:
-    """Have the whole file at the system and return the upload's id; raise a kind of IdrlError.
+    """Upload the whole file and return the upload's id; raise a subclass of IdrlError.
 
-    `begun` is the id of an upload that an earlier process began; `save_upload_id` gets that of a
-    new one before the first byte is sent, and `on_progress` the percentage that has arrived, again
-    and again.
+    `begun` is the id of an upload that an earlier process began; `save_upload_id` is called with
+    that of a new one before the first byte is sent, and `on_progress` with the percentage sent,
+    after each piece.
     """
     try:
         size_bytes = path.stat().st_size

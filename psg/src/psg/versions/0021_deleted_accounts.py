@@ -13,7 +13,7 @@ down_revision = "0020"
 branch_labels = None
 depends_on = None
 
-# Every table with a row of an account, but for those that go with a task, and for usage_days, which
+# Every table with a row of an account, except those that go with a task, and usage_days, which
 # is deleted with the account.
 OWNED = (
     "batches",

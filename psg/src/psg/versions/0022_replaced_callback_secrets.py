@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the replaced secrets: receivers that still have one refuse every request."""
+    """Drop the replaced secrets: receivers that still use one will refuse every request."""
     _order_by("now()")
     for column in ("previous_secret", "previous_until"):
         op.drop_column("callback_secrets", column)

@@ -83,7 +83,7 @@ def get_batch(
 
 
 def list_batches(owner_id: int, limit: int, after: Position | None) -> list[BatchFacts]:
-    """Return the owner's batches behind the position, newest first."""
+    """Return the owner's batches after the position, newest first."""
     if after is None:
         return fetch_json(_FIRST_PAGE, owner_id, limit) or []
     position = (after.created_at, str(after.row_id))

@@ -8,7 +8,7 @@ from worker_server.api.queries import PartFacts
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
-# Spaces before the first dot count as little as what is behind it.
+# Windows ignores spaces before the first dot, and everything after it.
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[\d¹²³]) *(\.|$)", re.IGNORECASE)
 _MAX_BYTES = 120
 _MAX_FILE_BYTES = 255  # the limit of ext4 and APFS

@@ -25,7 +25,7 @@ def contact_sheet(remote_folder: Path, parts: Sequence[PublishedPart]) -> bytes:
     """Return the sheet as JPEG, with at most MAX_TILES of the parts, evenly chosen.
 
     A part whose poster is missing has a plain tile. Raise PosterNotFound where all are missing,
-    OSError while the share is away.
+    OSError while the share is unavailable.
     """
     chosen = _evenly(parts)
     posters = [_poster(remote_folder, part) for part in chosen]

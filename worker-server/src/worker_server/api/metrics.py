@@ -70,7 +70,7 @@ class WorkCollector(Collector):
             of_database, counted = self._database.start(self._app).result(_DATABASE_TIMEOUT_S)
             samples |= of_database
         except (SQLAlchemyError, TimeoutError):
-            pass  # the HTTP figures must still be scraped while the database is away or hangs
+            pass  # the HTTP figures must still be scraped while the database is down or hangs
         if uptime_s := self._redis_uptime_s():
             samples.setdefault("idrl_store_uptime_seconds", {})[("redis",)] = uptime_s
         for name, values in samples.items():

@@ -141,7 +141,7 @@ def _submit_batch(
 
 
 def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) -> Deletion:
-    """Abort the batch's live tasks and forget the others.
+    """Abort the batch's live tasks and delete the others.
 
     Raise BatchNotFound, and what `check` raises.
     """
@@ -152,7 +152,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) ->
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID, check: Check = no_check) -> Deletion:
-    """Abort a live task, or forget a finished one; the sweeper removes its files.
+    """Abort a live task, or delete a finished one; the sweeper removes its files.
 
     Raise TaskNotFound, and what `check` raises.
     """

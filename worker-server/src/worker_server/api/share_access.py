@@ -1,4 +1,4 @@
-"""Bounds how many threads read the share: while a hard-mounted share is away, they block."""
+"""Bounds how many threads read the share: while a hard mount's server is down, they block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _WAIT_S = 5.0
 class ShareAccess:
     """Lets at most `max_parallel` threads read the share; another one waits at most `wait_s`.
 
-    A share that is away then blocks only these threads, however long; other calls are answered.
+    A share that hangs then blocks only these threads, however long; other calls are answered.
     """
 
     def __init__(self, max_parallel: int, wait_s: float = _WAIT_S) -> None:

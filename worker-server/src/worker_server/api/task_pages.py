@@ -45,7 +45,7 @@ class TaskFilter:
 
 @dataclass(frozen=True)
 class Page:
-    """Some tasks in order, and where the next page begins: None behind the last one."""
+    """Some tasks in order, and where the next page begins: None on the last page."""
 
     tasks: list[tuple[ListedTask, PartTotals]]
     end: Position | None
@@ -59,7 +59,7 @@ class Page:
 
 @dataclass(frozen=True)
 class PageRequest:
-    """One page of an owner's tasks, behind `after`."""
+    """One page of an owner's tasks, after the position `after`."""
 
     owner_id: int
     limit: int
@@ -188,7 +188,7 @@ def _search(shape: _Shape) -> str:
 
 
 def _in_order(shape: _Shape, columns: str, limit: str) -> str:
-    """Return the first rows behind the cursor; with statuses, the first of each of them."""
+    """Return the first rows after the cursor; with statuses, the first of each of them."""
     where, order = _where_clause(shape), f"ORDER BY {_order(shape.newest_first)} LIMIT {limit}"
     if "statuses" not in shape.conditions:
         return f"SELECT {columns} FROM tasks WHERE {where} {order}"  # noqa: S608 # constants

@@ -44,7 +44,7 @@ def sending_slots() -> Slots:
 
 
 class _Receiver:
-    """Appends what `read` returns to the file; fsyncs now and then, and counts it in the row."""
+    """Appends what `read` returns to the file; fsyncs regularly, and then counts it in the row."""
 
     def __init__(self, descriptor: int, state: UploadState, checksum: Checksum | None) -> None:
         self._descriptor = descriptor

@@ -116,7 +116,7 @@ def _create(share: ShareMonitor, slots: Slots) -> UploadState:
 
 
 def _receive_first(state: UploadState, checksum: tus.Checksum | None) -> UploadState:
-    """Take the first bytes; on an error give the upload up, as no caller has its URL."""
+    """Receive the first bytes; on an error abandon the upload, as no caller has its URL."""
     try:
         return _receive(state, 0, checksum)
     except Exception:

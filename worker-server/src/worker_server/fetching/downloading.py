@@ -150,7 +150,7 @@ class _Transfer:
         return coming_bytes
 
     def _no_rest(self, host: str) -> RequestFailed:
-        """Forget what was received, and return the failure."""
+        """Discard what was received, and return the failure."""
         self._start_over()
         message = f"{host} does not send the rest of the file."
         return RequestFailed(transient(FailureCode.SOURCE_INCOMPLETE, message))

@@ -15,7 +15,7 @@ class UrlRefused(FetchFailed):
 
 
 def transient(code: FailureCode, message: str, retry_after_s: float | None = None) -> FetchFailed:
-    """Return the failure of a source that is away for now."""
+    """Return the failure of a source that is temporarily unavailable."""
     return FetchFailed(code, message, retryable=True, retry_after_s=retry_after_s)
 
 

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 def claim_next(settings: Settings, kind: Kind, claim: Callable[[str, float], C | None]) -> C | None:
     """Claim the work whose turn it is.
 
-    None when there is none, work is paused, or the share is away or full.
+    None when there is none, work is paused, or the share is unavailable or full.
     """
     if is_paused(kind):
         return None

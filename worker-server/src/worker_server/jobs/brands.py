@@ -38,7 +38,7 @@ def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -
 
 
 def remove_unneeded_brands(settings: Settings) -> None:
-    """Forget deleted brands that no task needs, and remove files that no brand has."""
+    """Delete the rows of deleted brands that no task needs, and the files that no brand has."""
     brands.forget_unneeded(_BATCH_SIZE)
     for owner_id in owners_with_files(settings.remote_folder):
         try:

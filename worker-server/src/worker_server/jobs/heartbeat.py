@@ -76,8 +76,8 @@ class Heartbeat:
                 with self._app.app_context():
                     self._beat(is_renewal=is_due)
             except SQLAlchemyError as error:
-                # While the database is away no other worker can claim the row either: go on, and
-                # renew later.
+                # While the database is unavailable no other worker can claim the row either:
+                # continue, and renew the lease later.
                 _log.warning("heartbeat failed: %s", type(error).__name__)
             except Exception:  # noqa: BLE001 # the thread must not end while the job goes on
                 _log.exception("heartbeat failed with an unexpected exception")

@@ -1,4 +1,4 @@
-"""Works off removals: files that no row needs are removed, and a cancel ends when they are gone."""
+"""Carries out removals: deletes files that no row needs, and ends a cancel when they are gone."""
 
 import logging
 import uuid

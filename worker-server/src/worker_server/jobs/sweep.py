@@ -59,9 +59,9 @@ def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
 
 
 def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:
-    """Take one lease back; `counted`: the loss counts towards MAX_ATTEMPTS of the work.
+    """Reclaim one lease; `counted`: the loss counts towards MAX_ATTEMPTS of the work.
 
-    It does not where the machine lost several leases in a short time: the machine is at fault.
+    A loss does not count where the machine lost several leases in a short time: it is at fault.
     """
     lease = expired.lease
     extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
@@ -77,7 +77,7 @@ def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> Non
 
 
 def _is_claimed_from(share: ShareMonitor) -> bool:
-    """Return whether workers claim work: none while the share is away or full."""
+    """Return whether workers claim work: they do not while the share is unavailable or full."""
     return share.check(_SHARE_WAIT_S).error is None
 
 

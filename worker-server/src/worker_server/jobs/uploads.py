@@ -34,7 +34,7 @@ def remove_unneeded_uploads(settings: Settings) -> None:
 
 
 def remove_stray_uploads(settings: Settings) -> None:
-    """Remove files of uploads that no row knows, and forget rows of removed ones."""
+    """Remove files of uploads that have no row, and rows of uploads whose file is long gone."""
     uploads.forget_removed()
     strays = uploads.unknown_ids(old_uploads(settings.remote_folder, _STRAY_AGE_S))
     for upload_id in _removed(strays, settings):

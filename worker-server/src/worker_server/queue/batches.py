@@ -72,7 +72,7 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
 
 
 def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) -> Deletion | None:
-    """Abort the batch's live tasks and forget the others; None when the owner has no such batch.
+    """Abort the batch's live tasks and delete the others; None when the owner has no such batch.
 
     DELETED only if none of its tasks is left; until then its aborted tasks can still be seen.
     Raise EventsUnsent, and what `check` raises once batch and tasks are locked.
@@ -96,7 +96,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) ->
 
 
 def forget_empty() -> None:
-    """Remove batches whose tasks are all gone, once their keys are forgotten."""
+    """Delete batches whose tasks are all gone, once their idempotency keys have expired."""
     keys_forgotten_before = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
     is_empty = ~exists().where(Task.batch_id == Batch.id)
     with transaction() as session:

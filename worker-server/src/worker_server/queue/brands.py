@@ -48,7 +48,7 @@ class BrandNotFound(Exception):
 
 
 class TooManyBrands(Exception):
-    """The account has as many brands as it may have."""
+    """The account has the maximum number of brands."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def find(owner_id: int, brand_id: uuid.UUID) -> Brand:
 
 
 def list_brands(owner_id: int, limit: int, after: Position | None = None) -> list[Brand]:
-    """Return the account's brands behind `after`, newest first."""
+    """Return the account's brands after the position `after`, newest first."""
     owned = select(Brand).where(Brand.owner_id == owner_id, _is_listed())
     page = newest_first(owned, (Brand.created_at, Brand.id), limit, after)
     with transaction() as session:

@@ -1,4 +1,4 @@
-"""Callers' DELETE of a task: abort it while it lives, forget it after; a removal follows."""
+"""DELETE of a task: aborts a live task, deletes a finished one, and requests the file removal."""
 
 import uuid
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Deletion(StrEnum):
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID, check: Check = no_check) -> Deletion | None:
-    """Abort a live task, or forget a finished one; None when the owner has no such task.
+    """Abort a live task, or delete a finished one; None when the owner has no such task.
 
     A task that no worker has ever claimed is `canceled` at once; any other live one is `canceling`
     until its files are gone. Raise EventsUnsent, and what `check` raises once the task is locked.

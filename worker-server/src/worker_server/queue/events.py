@@ -98,7 +98,7 @@ def record_attempt(
 
 
 def record_progress(lease: Lease, kind: EventKind) -> None:
-    """Write an event of the attempt in a transaction of its own; the work goes on if that fails."""
+    """Write an event of the attempt in its own transaction; the work continues if that fails."""
     try:
         with transaction() as session:
             record_attempt(session, lease, kind)

@@ -1,6 +1,6 @@
 """Removals: which files of a task must go.
 
-They are written with the change that makes files unneeded, and worked off until done.
+They are written in the transaction that makes files unneeded, and retried until done.
 
 A task that is being canceled becomes `canceled`, with its receipt, only when nothing of it is left.
 """
@@ -101,7 +101,7 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
 def finish(job: RemovalJob, freed_bytes: int) -> None:
     """Note that the files are gone: the removal is done, `canceling` becomes `canceled`.
 
-    A request that was made after the job began stays, to be worked off next.
+    A request that was made after the job began stays, to be carried out next.
     """
     with transaction() as session:
         task = select(Task.status).where(Task.id == job.task_id).with_for_update()
@@ -130,7 +130,7 @@ def _answered_by(job: RemovalJob) -> Where:
 
 
 def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) -> None:
-    """Make the task `canceled` with its receipt, and forget its parts.
+    """Make the task `canceled` with its receipt, and delete its parts.
 
     The caller has locked the task.
     """

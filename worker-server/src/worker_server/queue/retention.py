@@ -1,4 +1,4 @@
-"""Retention: finished tasks that are older than RETENTION_DAYS are forgotten, with their files.
+"""Retention: finished tasks that are older than RETENTION_DAYS are deleted, with their files.
 
 The database holds the setting and since when it applies. A task expires no earlier than NOTICE_DAYS
 after the setting was changed, and after its `keep` was switched off, so that its owner sees

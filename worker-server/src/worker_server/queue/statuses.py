@@ -54,7 +54,7 @@ LIVE_TASKS = (
     TaskStatus.PROCESSING,
     TaskStatus.CANCELING,
 )
-# While a task has one of these, its workers go on; any other one tells them to stop.
+# While a task has one of these, its workers continue; any other status tells them to stop.
 WORKED_ON = (TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
 UNFINISHED_PARTS = (PartStatus.WAITING, PartStatus.RENDERING)
 

@@ -163,7 +163,7 @@ def add_finished_part(session: ScopedSession, lease: PartLease, rendered_by: str
 
 
 def add_bytes(direction: str, amount: int) -> bool:
-    """Count bytes `in` or `out` in a transaction of its own; False while the database is away."""
+    """Count bytes `in` or `out` in a transaction of its own; False if the database is down."""
     try:
         with transaction() as session:
             add(session, (BYTES, (direction,), amount))

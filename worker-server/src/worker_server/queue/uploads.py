@@ -25,8 +25,8 @@ from worker_server.queue import totals
 from worker_server.queue.quotas import Quotas, lock_owner
 from worker_server.queue.session import ScopedSession, may_still_render
 
-# An upload without new bytes, or without a task once it is finished, is kept for this long; so is
-# the file of a failed task, which may be retried, and the row of an upload whose file is gone.
+# How long to keep: an upload after its last byte, unless a task uses it; the file of a failed task,
+# which may be retried; the row of an upload whose file is gone.
 KEPT_HOURS = 24
 MAX_OPEN = 1000
 URL_PREFIX = "upload:"
@@ -61,7 +61,7 @@ class OffsetChanged(Exception):
 
 
 class TooManyUploads(Exception):
-    """The account has as many uploads without a task as it may have."""
+    """The account has the maximum number of uploads that no task uses."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _unfinished(state: UploadState) -> UploadUnfinished:
 
 
 def list_unused(owner_id: int, limit: int, after: Position | None = None) -> list[UploadState]:
-    """Return the uploads behind `after` that no task has, newest first."""
+    """Return the uploads after the position `after` that no task has, newest first."""
     owned = select(*_STATE).where(Upload.owner_id == owner_id, _IS_UNUSED)
     page = newest_first(owned, (Upload.created_at, Upload.id), limit, after)
     with transaction() as session:
@@ -235,7 +235,7 @@ def confirm(upload_id: uuid.UUID, from_bytes: int, to_bytes: int) -> UploadState
 
 
 def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
-    """Give the upload up; the sweeper removes its file.
+    """Delete the upload; the sweeper removes its file.
 
     Raise UploadNotFound, UploadGone or UploadUsed.
     """
@@ -282,7 +282,7 @@ def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.
 def default_name(session: ScopedSession, url: str) -> str | None:
     """Return the default name of the upload's task, None for any other URL.
 
-    Once the file is removed, the upload's own name is forgotten, and `upload` is returned.
+    Once the file is removed, the upload's own name is deleted, and `upload` is returned.
     """
     upload_id = upload_of(url)
     if upload_id is None:

@@ -1,6 +1,6 @@
 """Wake-ups: a message says only that there is work; the worker asks the database which.
 
-A wake-up may be lost or doubled without harm. The sweeper sends those that are missing.
+A wake-up may be lost or duplicated without harm. The sweeper sends those that are missing.
 """
 
 import logging
@@ -28,7 +28,7 @@ MAX_WAKEUPS = 1000
 def send(queue: str, count: int = 1, trace: str | None = None) -> bool:
     """Send `count` wake-ups; return whether they were sent. `trace` is the sender's traceparent.
 
-    When Redis is away the sweeper finds the rows.
+    While Redis is unavailable nothing is lost: the sweeper wakes the workers later.
     """
     trace = trace or request_ids.traceparent.get()
     headers = {request_ids.TRACE_HEADER: trace} if trace else {}

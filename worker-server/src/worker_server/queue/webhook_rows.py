@@ -33,14 +33,14 @@ class WebhookNotFound(Exception):
 
 
 class TooManyWebhooks(Exception):
-    """The account has as many webhooks as it may have."""
+    """The account has the maximum number of webhooks."""
 
     def __init__(self) -> None:
         super().__init__(f"An account may have {MAX_WEBHOOKS} webhooks; delete one first.")
 
 
 class TooManyTests(Exception):
-    """The webhook has as many test events to send as it may have."""
+    """The webhook has the maximum number of test events that wait to be sent."""
 
     def __init__(self) -> None:
         super().__init__(f"{MAX_TESTS} test events of this webhook are waiting already.")
@@ -69,7 +69,7 @@ def create(owner_id: int, url: str, events: Sequence[str], secret: bytes) -> Web
 
 
 def list_webhooks(owner_id: int, limit: int, after: Position | None = None) -> list[Webhook]:
-    """Return the account's webhooks behind `after`, newest first; callbacks are none of them."""
+    """Return the account's webhooks after the position `after`, newest first, without callbacks."""
     of_account = select(Webhook).where(*_of_account(owner_id))
     page = newest_first(of_account, (Webhook.created_at, Webhook.id), limit, after)
     with transaction() as session:
@@ -121,7 +121,7 @@ def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
 def list_deliveries(
     owner_id: int, webhook_id: uuid.UUID, limit: int, after: Position | None = None
 ) -> list[WebhookDelivery]:
-    """Return the webhook's deliveries behind `after`, newest first.
+    """Return the webhook's deliveries after the position `after`, newest first.
 
     Raise WebhookNotFound.
     """

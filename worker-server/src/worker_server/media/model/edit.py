@@ -121,7 +121,7 @@ class PartEdit(JsonValue):
 
     @property
     def last_picture(self) -> int:
-        """The index of the source's last picture on the grid; it is held while sound goes on."""
+        """The index of the source's last picture on the grid; it is held while sound continues."""
         source = self.source
         return max(0, frame_index(source.last_pts_s - source.origin_s, source.frame_rate))
 

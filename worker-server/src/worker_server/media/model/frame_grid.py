@@ -76,7 +76,7 @@ def find_grid(
     header_rates: Sequence[Fraction],
     max_fps: int,
 ) -> Grid:
-    """Return the grid of a source whose frames begin at `ticks` (sorted, no doubles, at least one).
+    """Return the grid of a source whose frames begin at `ticks` (sorted, distinct, not empty).
 
     `last_duration` is in ticks, 0 if unknown; `header_rates` are the rates the header claims, best
     first.
@@ -212,7 +212,7 @@ def _rates_of_step(steps: Counter[int], step: int, tick_s: Fraction) -> Iterator
 
 
 def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
-    """Return whether nearly every frame comes whole steps after the one before, but for rounding.
+    """Return whether nearly every frame follows the previous one by whole steps, up to rounding.
 
     This also holds where pieces were joined and each is shifted against those before it, so that no
     grid fits all frames.
@@ -285,7 +285,7 @@ def _gapless(
 ) -> tuple[Fraction, Fraction] | None:
     """Return the rate on whose grid each frame k is near place k, and the grid's shift.
 
-    The first rate that fits but for rounding wins. Else, of those with a spread within `at_most`,
+    The first rate that fits up to rounding wins. Else, of those with a spread within `at_most`,
     the one that fits most frames: one long step at the start makes the average a wrong rate.
     """
     best: tuple[int, Fraction, Fraction, Fraction] | None = None
@@ -312,8 +312,8 @@ def _gapless_spread(
 ) -> tuple[Fraction, Fraction]:
     """Return the spread of the distances of frames k from places k, and the grid's best shift.
 
-    Both are in frame durations. The first frame's time is no sure reference: muxers shift it by the
-    audio encoder's delay (priming samples).
+    Both are in frame durations. The first frame's time is not a reliable reference: muxers shift it
+    by the audio encoder's delay (priming samples).
     """
     numerator, denominator = _per_tick(tick_s, rate)
     first = ticks[0]

@@ -23,7 +23,7 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class Link(NamedTuple):
-    """The first byte of a link and of what is behind it."""
+    """The byte offsets of a link: its first byte, and the byte after its last one."""
 
     begin: int
     end: int
@@ -38,7 +38,7 @@ class FirstLink(FilePart):
 
 
 class ChainClock:
-    """Gives the packets of later links the first link's time bases, and times that go on."""
+    """Maps the packets of later links to the first link's time bases and to continuing times."""
 
     def __init__(self, first: InputContainer) -> None:
         self._streams = list(first.streams)

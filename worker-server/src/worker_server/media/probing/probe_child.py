@@ -241,7 +241,7 @@ def _decodable(ticks: Sequence[int], facts: Facts) -> Sequence[int]:
 
 
 def _frame_count(grid: Grid, sound_end_s: Fraction) -> int:
-    """Return the frames of picture and sound: the last picture stays while sound goes on."""
+    """Return the frames of picture and sound: the last picture is held while sound continues."""
     excess_s = sound_end_s - grid.origin_s - grid.frame_count / grid.rate
     if excess_s < _MAX_SOUND_EXCESS_S:
         return grid.frame_count

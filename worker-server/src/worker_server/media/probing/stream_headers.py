@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from worker_server.media.probing.av1_headers import sequence_header
 from worker_server.media.probing.vp9_headers import key_frame_headers
 
-_HEAD_BYTES = 4096  # headers are at the start of a packet, coded slices behind
+_HEAD_BYTES = 4096  # headers are at the start of a packet, before the coded slices
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3}  # start of frame: precision, height, width, components
 

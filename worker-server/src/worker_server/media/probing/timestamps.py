@@ -24,7 +24,7 @@ _COVERING_PACKETS = 10
 
 @dataclass(frozen=True)
 class Discontinuity:
-    """From packet `index` on, `shift` ticks (in total) are added, so that the stream goes on."""
+    """From packet `index` on, `shift` ticks (in total) are added, so that times are continuous."""
 
     index: int
     shift: int
@@ -189,10 +189,11 @@ def match_sound(
 def _same_discontinuity(
     video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction, behind: int
 ) -> int | None:
-    """Return the index of the picture's discontinuity that is also the sound's, or None.
+    """Return the index of the picture's discontinuity that matches the sound's, or None.
 
-    It is as long; of several, the last one before the sound's in the file, else the next. Where one
-    of the joined pieces has no sound, the picture has two discontinuities and the sound one.
+    Both shift the time by the same amount, `delta_s`. Of several such, the last one stored before
+    the sound's is meant, else the next one. Where one of the joined pieces has no sound, the
+    picture has two discontinuities and the sound one.
     """
     same = []
     for index in range(first, len(video.discontinuities)):

@@ -8,10 +8,10 @@ PROGRESS = ["-progress", "pipe:1", "-stats_period", "0.2"]
 
 
 def quiet_ffmpeg(ffmpeg: str, *, stops_at_errors: bool = True) -> list[str]:
-    """Begin a command that reads no input from the user, prints only errors, and ends at the first.
+    """Begin an ffmpeg command that does not read stdin, prints only errors, and ends at the first.
 
-    Without `stops_at_errors` it goes on at any rate of decoding errors; errors of filters, encoders
-    and the output always end it.
+    Without `stops_at_errors` ffmpeg continues at any rate of decoding errors; errors of filters,
+    encoders and the output always end it.
     """
     words = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-y"]
     return [*words, *(["-xerror"] if stops_at_errors else ["-max_error_rate", "1"])]

@@ -141,8 +141,8 @@ def encode_sound_command(edit: PartEdit, output: Path, ffmpeg_path: str) -> list
     """Return the command that writes the clip's sound alone: the same samples as beside pictures.
 
     It reads one picture too: in Matroska ffmpeg seeks elsewhere if no video stream is read, and the
-    sound would be off by a millisecond. Decoders run ahead of filters, and those behind the first
-    may be damaged, so only key frames are decoded.
+    sound would be off by a millisecond. Decoders run ahead of filters, and the pictures after the
+    first may be damaged, so only key frames are decoded.
     """
     shown = layers(edit, 1, edit.part.frame_count)
     read = source_input(edit, *_seek(edit), "-skip_frame:v", "nokey")
@@ -317,7 +317,7 @@ def _canvas(edit: PartEdit, number: int) -> list[str]:
 def _blurred(edit: PartEdit) -> str:
     """Return the chain from the picture to its blurred enlargement, which fills the frame.
 
-    It is blurred at a 16th of the width and height, so at a 256th of the work.
+    The blur is applied at a 16th of the width and height, so it costs a 256th of the CPU time.
     """
     width, height, left, top = background_box(edit)
     small_w, small_h = blurred_size(edit)

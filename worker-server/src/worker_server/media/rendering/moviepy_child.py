@@ -158,7 +158,7 @@ def _sound(edit: PartEdit) -> AudioClip:
             samples[first : first + len(sound)] = sound
 
     def samples_at(t: float | npt.NDArray[np.float64]) -> Sound:
-        # Round to nearest: MoviePy's own array clip rounds down, which doubles and skips samples.
+        # Round to nearest: MoviePy's own array clip rounds down, which repeats and skips samples.
         places = np.rint(np.asarray(t) * AUDIO_RATE).astype(int)
         chosen: Sound = samples[np.clip(places, 0, len(samples) - 1)]
         return chosen

@@ -1,8 +1,8 @@
 """Feeds MoviePy the pictures and the sound of a part, on its frame grid.
 
-MoviePy's own reader counts frames from a nominal rate, which loses and doubles some where the rate
-varies or is a fraction. This one goes by the time stamp of each frame, as the filter graph does. It
-shares no code with that, except for colours that only zscale reads.
+MoviePy's own reader counts frames from a nominal rate, which drops and repeats some where the rate
+varies or is a fraction. This one uses the time stamp of each frame, as the filter graph does. The
+two share no code, except for colours that only zscale reads, so that each can check the other.
 """
 
 import subprocess

@@ -1,7 +1,8 @@
 """Compares pictures of a clip with those of its source as a player shows them.
 
-Few frames are decoded: those that are key frames on both sides, and those near them. It shares no
-code with the renderers: the display matrix is applied here by its definition.
+Few frames are decoded: those that are key frames on both sides, and those near them. The check
+shares no code with the renderers, so that no bug of theirs can hide here: it applies the display
+matrix as ISO/IEC 14496-12 defines it.
 """
 
 import math
