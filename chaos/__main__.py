@@ -56,7 +56,7 @@ def _available(system: target.Target, names: list[str] | None) -> list[Fault]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="how long faults are injected")
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is random")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices")
     names = [kind.name for kind in KINDS]
     parser.add_argument("--kinds", nargs="*", choices=names, help="inject only these")
     return parser.parse_args()

@@ -63,7 +63,7 @@ def test_a_database_is_made_and_served_in_a_closed_folder(
     command = servers.postgres_command(binaries, data, port, "fsync=off")
     with running(command, closed_folder.with_name("postgres.log")) as process:
         servers.wait_for_postgres(port, "postgres", PASSWORD, process)
-        with pytest.raises(servers.ServerFailed, match="does not take the password"):
+        with pytest.raises(servers.ServerFailed, match="rejects the password"):
             servers.postgres_answers(port, "postgres", "wrong")
         for _ in range(2):
             servers.ensure_database(port, "postgres", PASSWORD, "odd name")

@@ -31,7 +31,7 @@ class CursorInvalid(Exception):
     """The text is no cursor, or its checksum is that of another owner or another query."""
 
     def __init__(self) -> None:
-        super().__init__("This is no cursor of this list; begin without one.")
+        super().__init__("The cursor is not from this list; start again without a cursor.")
 
 
 @dataclass(frozen=True)

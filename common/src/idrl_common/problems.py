@@ -33,7 +33,7 @@ _CODES = {
 _TITLES = {460: "Checksum Mismatch"}
 _MESSAGES = {
     404: "There is nothing at this address.",
-    413: "The body is larger than this call takes.",
+    413: "The body is larger than this call accepts.",
     500: "Something went wrong on our side; the request id helps us to find it.",
 }
 
@@ -113,7 +113,9 @@ def _from_http(error: HTTPException) -> BaseResponse:
 def _database_unavailable(error: Exception) -> Response:
     name = " ".join(filter(None, (type(error).__name__, sqlstate(error))))
     current_app.logger.warning("database unavailable: %s", name)
-    return respond(Problem(503, "database_unavailable", "The database does not answer just now."))
+    return respond(
+        Problem(503, "database_unavailable", "The database does not answer at the moment.")
+    )
 
 
 def _database_error(error: DBAPIError) -> Response:

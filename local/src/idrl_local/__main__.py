@@ -70,14 +70,14 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     up = add("up", _up, "start the system in the background")
-    up.add_argument("--error-kinds", action="store_true", help="start an error with its kind")
-    add("down", _down, "stop it, keep its data")
+    up.add_argument("--error-kinds", action="store_true", help="print the class of an error first")
+    add("down", _down, "stop the system, keep its data")
     reload_help = "start new processes of web or tasks, or read a new certificate, without a gap"
     reload = add("reload", _reload, reload_help)
     reload.add_argument("name", nargs="?", default="")
-    restart = add("restart", _restart, "stop and start web or tasks; callers wait")
+    restart = add("restart", _restart, "stop and start web or tasks; connections wait meanwhile")
     restart.add_argument("name", nargs="?", default="")
-    add("status", _status, "tell address, readiness, work, disk, processes")
+    add("status", _status, "show address, readiness, work, disk, processes")
     _add_log_options(add("logs", _logs, "follow what all processes log"))
     demo_help = "make clips of a video through the public API, then stop again"
     _add_demo_options(add("demo", _demo, demo_help))
@@ -86,24 +86,26 @@ def _parser() -> argparse.ArgumentParser:
     with_system.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     users = add("users", _users, "manage the accounts of the running system")
     users.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
-    add("exec", _exec, "become one of the processes (what supervisord calls)").add_argument("name")
+    add(
+        "exec", _exec, "replace this process by one of the system's (for supervisord)"
+    ).add_argument("name")
     return parser
 
 
 def _add_log_options(logs: argparse.ArgumentParser) -> None:
-    logs.add_argument("--service", help="only of this process")
+    logs.add_argument("--service", help="only lines of this process")
     logs.add_argument("--task", help="only lines about this task")
-    logs.add_argument("--level", default="DEBUG", help="only of this level and above")
-    logs.add_argument("--json", action="store_true", help="the lines as they are")
-    logs.add_argument("--no-follow", action="store_true", help="end after the lines of now")
+    logs.add_argument("--level", default="DEBUG", help="only lines of this level and above")
+    logs.add_argument("--json", action="store_true", help="print the lines unchanged")
+    logs.add_argument("--no-follow", action="store_true", help="print the existing lines and exit")
 
 
 def _add_demo_options(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument("--video", help="a file to use in the place of the sample")
-    demo.add_argument("--url", help="a link to use in the place of the sample")
+    demo.add_argument("--video", help="a file to use instead of the sample")
+    demo.add_argument("--url", help="a link to use instead of the sample")
     demo.add_argument(
         "--at",
-        help="the address of a system that is up, to use in the place of one's own; with --url",
+        help="the address of a running system, to use instead of starting one; with --url",
     )
 
 

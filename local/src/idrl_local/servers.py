@@ -200,7 +200,7 @@ def postgres_answers(port: int, user: str, password: str) -> bool:
     except psycopg2.OperationalError as error:
         if "password authentication failed" in str(error):
             raise ServerFailed(
-                f"PostgreSQL on port {port} does not take the password of {user}"
+                f"PostgreSQL on port {port} rejects the password of {user}"
             ) from error
         return False
     return True

@@ -10,7 +10,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m psg", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("migrate", help="create the roles and bring the schema up to date")
-    commands.add_parser("downgrade", help="take the schema back").add_argument("revision")
+    commands.add_parser("downgrade", help="downgrade the schema").add_argument("revision")
     arguments = parser.parse_args()
     settings = Settings()
     engine = migrate.engine_for(settings)

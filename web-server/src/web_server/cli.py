@@ -22,7 +22,7 @@ users = AppGroup("users", help="Add, list, change and disable accounts.")
 @users.command()
 @click.argument("username")
 @click.argument("email")
-@click.option("--operator", is_flag=True, help="May see and control the whole system.")
+@click.option("--operator", is_flag=True, help="An operator: sees and controls the whole system.")
 @click.option("--password", help="Generated and printed if not given.")
 def add(username: str, email: str, operator: bool, password: str | None) -> None:
     """Make an account, whatever SIGNUP says."""

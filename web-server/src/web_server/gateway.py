@@ -236,4 +236,6 @@ def _chunks(answer: BaseHTTPResponse) -> Iterator[bytes]:
     except HTTPError as error:
         _log.warning("the tasks service ended a response before its end: %s", type(error).__name__)
         # gunicorn then closes the connection, which tells the caller that the answer is incomplete.
-        raise ConnectionResetError(errno.ECONNRESET, "the tasks service broke off") from error
+        raise ConnectionResetError(
+            errno.ECONNRESET, "the tasks service broke off its response"
+        ) from error

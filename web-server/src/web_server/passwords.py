@@ -28,7 +28,7 @@ class TooBusy(Exception):
     """More passwords than can be hashed soon."""
 
     def __init__(self) -> None:
-        super().__init__("Too many people are logging in just now; try again in a moment.")
+        super().__init__("Too many people are logging in at the moment; try again soon.")
 
 
 def hash_password(password: str) -> str:

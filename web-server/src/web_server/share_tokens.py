@@ -29,7 +29,7 @@ class ShareInvalid(Exception):
     """The token was not signed by this system, or its account is gone."""
 
     def __init__(self) -> None:
-        super().__init__("There is nothing behind this link.")
+        super().__init__("This link does not exist.")
 
 
 class ShareExpired(Exception):

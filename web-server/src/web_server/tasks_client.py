@@ -27,7 +27,7 @@ class TasksUnavailable(Exception):
     """The tasks service cannot be reached, or closed the connection."""
 
     def __init__(self) -> None:
-        super().__init__("The tasks service cannot be reached just now.")
+        super().__init__("The tasks service cannot be reached at the moment.")
 
 
 class TasksTimeout(Exception):

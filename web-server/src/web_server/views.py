@@ -86,7 +86,7 @@ def auth_blueprint(auth: AuthService) -> Blueprint:
     def signup() -> tuple[Response, int]:
         body = parse_body(SignUp)
         if auth.signup == "closed":
-            raise Problem(403, "signup_closed", "Only operators make accounts here.")
+            raise Problem(403, "signup_closed", "Only operators can create accounts here.")
         needed = (body.invitation or "") if auth.signup == "invite" else None
         user_id = services.create_user(body.username, body.email, body.password, invitation=needed)
         # The address is known from now on: unknown addresses do not slow its log-ins.
@@ -105,7 +105,7 @@ def auth_blueprint(auth: AuthService) -> Blueprint:
     def refresh() -> Response:
         identity = caller()
         if identity.logged_in_at_s < time.time() - REFRESH_S:
-            raise Problem(401, "login_required", "The log-in is too long ago; log in again.")
+            raise Problem(401, "login_required", "The log-in was too long ago; log in again.")
         token = sessions.renew(identity, auth.signer)
         return _token_response(token, in_cookie=session_cookie.is_given())
 

@@ -22,7 +22,7 @@ class BrandsBusy(Exception):
 def making_slot() -> Iterator[None]:
     """Hold the process's one slot for reading a form or drawing a preview; raise BrandsBusy."""
     if not _slot.acquire(timeout=_WAIT_S):
-        raise BrandsBusy("Other brands are being made; try again in a moment.")
+        raise BrandsBusy("Other brands are being created; try again in a moment.")
     try:
         yield
     finally:

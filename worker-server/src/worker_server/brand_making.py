@@ -105,7 +105,7 @@ def _oserror_as_share_away() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ShareAway("The storage does not answer just now.") from error
+        raise ShareAway("The storage does not answer at the moment.") from error
 
 
 def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]) -> dict[str, Any]:

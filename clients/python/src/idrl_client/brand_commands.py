@@ -29,19 +29,19 @@ def find_brand_id(client: Client, brand: str) -> str:
     if not ids:
         raise NotFound(f"no brand has the name {brand}: `idrl brands ls` lists yours")
     if len(ids) > 1:
-        raise click.BadParameter(f"{len(ids)} brands have the name {brand}: give an id of them")
+        raise click.BadParameter(f"{len(ids)} brands have the name {brand}: give the id of one")
     return ids[0]
 
 
 @click.group()
 def brands() -> None:
-    """What stands before, after and over your clips. BRAND is an id or a name."""
+    """What is shown before, after and over your clips. BRAND is an id or a name."""
 
 
 @brands.command("ls")
 @json_option
 def list_brands(*, as_json: bool) -> None:
-    """List your brands, the newest first; * is the one of tasks that name none."""
+    """List your brands, newest first; * marks the default."""
     client = make_client()
     rows = client.brands()
     output.as_json(rows) if as_json else output.brands(rows, client.default_brand())
@@ -49,23 +49,33 @@ def list_brands(*, as_json: bool) -> None:
 
 @brands.command()
 @click.argument("name")
-@click.option("--before", type=_file, help="An image, or a video of at most 10 s.")
-@click.option("--after", type=_file, help="The same, behind the content.")
-@click.option("--before-seconds", "before_s", type=FiniteRange(0, 5), help="Of an image.")
-@click.option("--after-seconds", "after_s", type=FiniteRange(0, 5), help="Of an image.")
+@click.option(
+    "--before", type=_file, help="An image, or a video of at most 10 s, shown before the content."
+)
+@click.option("--after", type=_file, help="The same, shown after the content.")
+@click.option(
+    "--before-seconds", "before_s", type=FiniteRange(0, 5), help="How long to show a BEFORE image."
+)
+@click.option(
+    "--after-seconds", "after_s", type=FiniteRange(0, 5), help="How long to show an AFTER image."
+)
 @click.option("--watermark", type=_file, help="An image over the content, such as a logo.")
-@click.option("--place", "watermark_place", type=click.Choice(_PLACES), help="Of the watermark.")
+@click.option(
+    "--place", "watermark_place", type=click.Choice(_PLACES), help="Where to put the watermark."
+)
 @click.option(
     *("--width", "watermark_width"),
     type=FiniteRange(0.02, 0.5),
-    help="Of the watermark, as a share of the frame's width.",
+    help="Width of the watermark, as a share of the frame's.",
 )
-@click.option(*("--opacity", "watermark_opacity"), type=FiniteRange(0, 1), help="Of the watermark.")
-@click.option("--background", metavar="#RRGGBB", help="Behind what does not fill the frame.")
-@click.option("--default", "is_default", is_flag=True, help="For later tasks that name no brand.")
+@click.option(
+    "--opacity", "watermark_opacity", type=FiniteRange(0, 1), help="Opacity of the watermark."
+)
+@click.option("--background", metavar="#RRGGBB", help="Colour around what does not fill the frame.")
+@click.option("--default", "is_default", is_flag=True, help="Use it for tasks that name no brand.")
 @json_option
 def add(name: str, *, is_default: bool, as_json: bool, **options: Any) -> None:  # noqa: ANN401
-    """Make a brand; prints its id."""
+    """Create a brand and print its id."""
     client = make_client()
     options_set = {field: value for field, value in options.items() if value is not None}
     files = {field: value for field, value in options_set.items() if isinstance(value, Path)}
@@ -78,11 +88,11 @@ def add(name: str, *, is_default: bool, as_json: bool, **options: Any) -> None: 
 
 @brands.command()
 @_brand
-@click.option("--preview", type=_file, metavar="FILE", help="Write a picture of it (JPEG).")
-@click.option("--aspect", type=click.Choice(_ASPECTS), default="16:9", help="Of the picture.")
+@click.option("--preview", type=_file, metavar="FILE", help="Write a JPEG preview.")
+@click.option("--aspect", type=click.Choice(_ASPECTS), default="16:9", help="Of the preview.")
 @json_option
 def show(brand: str, preview: Path | None, aspect: str, *, as_json: bool) -> None:
-    """Show a brand, also as a picture."""
+    """Show a brand, or write a picture of it."""
     client = make_client()
     document = client.brand(find_brand_id(client, brand))
     if preview:
@@ -101,7 +111,7 @@ def _write(path: Path, content: bytes) -> None:
 @click.argument("names", metavar="BRAND…", nargs=-1, required=True)
 @json_option
 def rm(names: tuple[str, ...], *, as_json: bool) -> None:
-    """Remove brands; clips and live tasks that have them keep them."""
+    """Remove brands; clips and live tasks that use them are not changed."""
     client = make_client()
 
     def delete(name: str) -> dict[str, str]:
@@ -116,7 +126,7 @@ def rm(names: tuple[str, ...], *, as_json: bool) -> None:
 @click.argument("brand", metavar="[BRAND|built-in|none]", required=False)
 @json_option
 def default(brand: str | None, *, as_json: bool) -> None:
-    """Show or choose the brand of later tasks that name none."""
+    """Show or set the default brand, for later tasks that name none."""
     client = make_client()
     if brand is None:
         document = client.default_brand()

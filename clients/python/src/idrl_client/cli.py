@@ -58,20 +58,20 @@ class _Idrl(click.Group):
     cls=_Idrl,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a task failed, 2 wrong option, 3 not logged in, 4 not found,"
-    " 5 no answer, 6 refused, 7 a file of this machine, 130 interrupted.",
+    " 5 no answer, 6 refused, 7 local file or disk error, 130 interrupted.",
 )
 @click.version_option(package_name="idrl-client", prog_name="idrl")
 def idrl() -> None:
-    """Make short branded clips of videos. IDRL_URL and IDRL_KEY win over `idrl login`."""
+    """Make short branded clips of videos. IDRL_URL and IDRL_KEY override `idrl login`."""
 
 
 @idrl.command()
 @click.argument("url", required=False)
-@click.option("--email", help="Log in with a password, and make a key of it.")
-@click.option("--no-keyring", is_flag=True, help="Store the key in a file of yours alone (0600).")
+@click.option("--email", help="Log in with a password, and create a key.")
+@click.option("--no-keyring", is_flag=True, help="Store the key in a file of mode 0600.")
 @json_option
 def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool) -> None:
-    """Store the address of a system and a key; the key comes from a prompt or standard input."""
+    """Store the address of a system and an API key, read from a prompt or standard input."""
     url = (url or stored_url(os.environ) or "").rstrip("/")
     if not is_web_address(url):
         raise NotLoggedIn("say which system: `idrl login https://idrl.example.com`")
@@ -88,7 +88,7 @@ def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool
 
 
 def _password() -> str:
-    """Return the password as it was typed: blanks at its ends belong to it."""
+    """Return the password as it was typed, with leading and trailing spaces."""
     password = _secret("Password")
     if not password:
         raise NotLoggedIn("no password was given on standard input")
@@ -112,29 +112,29 @@ def _secret(prompt: str) -> str:
 
 @idrl.command()
 @click.argument("sources", metavar="URL|FILE…", nargs=-1, required=True)
-@click.option("--seconds", type=FiniteRange(2, 60), help="The longest part.")
+@click.option("--seconds", type=FiniteRange(2, 60), help="Longest clip, without bumpers.")
 @click.option("--aspect", type=click.Choice(["16:9", "9:16", "1:1", "4:5", "source"]))
 @click.option("--fit", type=click.Choice(["crop", "pad", "blur"]))
 @click.option("--quality", type=click.Choice(["fast", "balanced", "small"]))
 @click.option(
     "--cut", type=click.Choice(["exact", "keyframe", "silence", "scene"]), help="Where parts end."
 )
-@click.option("--brand", help="A brand of yours by id or name, built-in, or none.")
+@click.option("--brand", help="Id or name of your brand, `built-in`, or `none`.")
 @click.option(
     *("--segments", "segments_file"),
     type=click.Path(path_type=Path),
-    help="Only these stretches: a file with JSON, or lines `start_s,end_s,name`.",
+    help="Only these time ranges: a file with JSON, or lines `start_s,end_s,name`.",
 )
 @click.option(
     *("-o", "--output", "folder"),
     type=click.Path(path_type=Path, file_okay=False),
-    help="Download the clips into this folder. The same command again continues.",
+    help="Download the clips into this folder; repeat the command to continue.",
 )
-@click.option("--wait", is_flag=True, help="Wait for the end of the tasks (-o does too).")
+@click.option("--wait", is_flag=True, help="Wait until the tasks have ended (-o does too).")
 @click.option(
     *("--plan", "is_plan"),
     is_flag=True,
-    help="Only plan: show where parts would end. `idrl start`, or the same -o without it, begins.",
+    help="Show where clips would end; `idrl start`, or the same -o without --plan, makes them.",
 )
 @json_option
 def clip(
@@ -146,7 +146,7 @@ def clip(
     as_json: bool,
     **choices: Any,  # noqa: ANN401 # the options that make the edit
 ) -> None:
-    """Make clips of videos: prints their paths, or the tasks' ids without -o."""
+    """Make clips of videos and print their paths, or the tasks' ids without -o."""
     wanted = list(dict.fromkeys(map(_link, sources)))
     client = make_client(_FOLLOWING_PATIENCE_S if folder or wait or is_plan else None)
     edit, progress = _edit(client, **choices), output.Progress()
@@ -202,7 +202,7 @@ def _edit(
 
 @idrl.command()
 @click.option("-n", "--max", "limit", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--status", help="Only these, separated by commas: done,failed")
+@click.option("--status", help="Only these statuses, such as done,failed.")
 @click.option("--query", "-q", help="Only with this text in name or URL.")
 @json_option
 def ls(limit: int, status: str | None, query: str | None, *, as_json: bool) -> None:

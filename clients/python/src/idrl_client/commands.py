@@ -13,9 +13,7 @@ from idrl_client.client import Client
 from idrl_client.errors import IdrlError
 from idrl_client.login import load
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, as the API gives it."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 
 
 class FiniteRange(click.FloatRange):

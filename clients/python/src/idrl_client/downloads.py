@@ -54,7 +54,8 @@ def _try(connection: Connection, part: Part, sha256: str, partial: Path) -> Idrl
     try:
         _receive(connection, part, sha256, partial)
     except requests.RequestException:
-        return Unreachable(f"{part['link']} breaks off; the same command again continues")
+        message = f"the download of {part['link']} breaks off; repeat the command to continue"
+        return Unreachable(message)
     if _sha256(partial) == sha256:
         return None
     partial.unlink()
@@ -88,6 +89,6 @@ def _sha256(path: Path) -> str:
 def _local_fault(target: Path, error: OSError) -> LocalFault:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return LocalFault(
-            f"no space is left for {target}: make room, and the same command again continues"
+            f"no space is left for {target}: free some and repeat the command to continue"
         )
     return LocalFault(f"{target} cannot be written: {error.strerror}")

@@ -61,7 +61,7 @@ def save(login: Login, environment: Mapping[str, str], *, in_keyring: bool = Tru
             json.dump(document, file)
         fresh.replace(path)
     except OSError as error:
-        raise LocalFault(f"{path} cannot be written: {error.strerror}; IDRL_KEY works") from error
+        raise LocalFault(f"{path} cannot be written: {error.strerror}; set IDRL_KEY") from error
     return "the system's keyring" if is_in_keyring else str(path)
 
 
@@ -102,7 +102,7 @@ def _stored_key(stored: Mapping[str, str]) -> str | None:
     try:
         key: str | None = keyring.get_password(_SERVICE, stored["url"])
     except keyring.errors.KeyringError as error:
-        raise NotLoggedIn(f"the keyring does not give the key: {error}; set IDRL_KEY") from error
+        raise NotLoggedIn(f"the keyring does not return the key: {error}; set IDRL_KEY") from error
     return key
 
 

@@ -72,7 +72,7 @@ def _send_all(
             return  # complete, and already used by a task
         failures = 0 if arrived > offset else failures + 1
         if failures == _ATTEMPTS:
-            raise fault or Unreachable(f"{path} does not arrive at {connection.base_url}")
+            raise fault or Unreachable(f"{path} cannot be sent to {connection.base_url}")
         offset = arrived
 
 
@@ -84,7 +84,7 @@ def _send_chunk(connection: Connection, path: Path, upload_id: str, offset: int)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not chunk:
-        raise LocalFault(f"{path} has become shorter while it was sent")
+        raise LocalFault(f"{path} became shorter while it was being sent")
     headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
     connection.call(
         *("PATCH", f"/uploads/{upload_id}"),

@@ -20,5 +20,5 @@ def require(read_tag: Callable[[], str]) -> None:
     tag = read_tag()
     is_wanted = not request.headers.get("If-Match") or request.if_match.contains_weak(tag)
     if not is_wanted or request.if_none_match.contains_weak(tag):
-        message = "What would be changed is not the version that the call's conditions name."
+        message = "The current version does not match the request's If-Match or If-None-Match."
         raise Problem(412, "precondition_failed", message)

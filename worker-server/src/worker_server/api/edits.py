@@ -64,13 +64,13 @@ def _check_begins(edit: Edit, duration_s: float) -> None:
         {
             "field": field,
             "code": FailureCode.EDIT_BEYOND_END,
-            "message": f"Nothing is at {start_s:g} s: the video ends before.",
+            "message": f"The video ends before {start_s:g} s.",
         }
         for field, start_s in begins.items()
         if start_s + _ROUNDING_S >= duration_s
     ]
     if errors:
-        message = "The edit asks for what the video does not have."
+        message = "The edit selects a time after the end of the video."
         raise Problem(400, "invalid_body", message, errors=errors[:20])
 
 
@@ -83,4 +83,4 @@ def _check_count(lengths_s: Sequence[float], part_s: float) -> None:
             "code": FailureCode.EDIT_TOO_MANY_PARTS,
             "message": f"There would be {count} parts; at most {MAX_PARTS} are made.",
         }
-        raise Problem(400, "invalid_body", "The edit asks for too many parts.", errors=[error])
+        raise Problem(400, "invalid_body", "The edit makes too many parts.", errors=[error])

@@ -29,7 +29,7 @@ def checked_environ(
     """
     modified_at = None if modified_at_s is None else datetime.fromtimestamp(int(modified_at_s), UTC)
     if not _is_wanted(tag, modified_at):
-        message = "The file is not the one that the call's conditions name."
+        message = "The file does not match the conditions of the request, such as If-Match."
         raise Problem(412, "precondition_failed", message)
     conditions = {"HTTP_IF_MATCH", "HTTP_IF_RANGE"}
     if _is_known(tag, modified_at) or not _range_counts(tag, modified_at):

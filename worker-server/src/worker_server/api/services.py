@@ -54,7 +54,7 @@ def admit_write(share: ShareMonitor, size_bytes: int = 0) -> None:
     """As `admit`, for a call that writes to the share itself: 503 at once while the share hangs."""
     admit(share, size_bytes)
     if share.hangs():
-        message = "The storage does not answer just now."
+        message = "The storage does not answer at the moment."
         raise Problem(503, FailureCode.STORAGE_UNAVAILABLE, message)
 
 

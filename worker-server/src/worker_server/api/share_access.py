@@ -35,6 +35,6 @@ class ShareAccess:
 
 def share_away() -> Problem:
     """Return the answer to a call for files while the share cannot be read."""
-    message = "The clips cannot be read just now."
+    message = "The clips cannot be read at the moment."
     headers = {"Retry-After": "5"}
     return Problem(503, FailureCode.STORAGE_UNAVAILABLE, message, headers=headers)

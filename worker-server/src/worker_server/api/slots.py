@@ -60,8 +60,8 @@ class Slots:
 
 def slots_for(what: str, max_parallel: int, max_parallel_per_account: int) -> Slots:
     """Return slots for `what`, a plural noun; a refused call gets Retry-After."""
-    of_account = f"{max_parallel_per_account} {what} of this account are under way already."
-    of_all = f"Too many {what} are under way just now."
+    of_account = f"{max_parallel_per_account} {what} of this account are already in progress."
+    of_all = f"Too many {what} are in progress at the moment."
     return Slots(
         max_parallel,
         max_parallel_per_account,

@@ -33,8 +33,8 @@ _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 64, 8
 
 def sending_slots() -> Slots:
     """Return the bound on the calls that send bytes at once."""
-    of_account = f"{_MAX_PARALLEL_PER_ACCOUNT} uploads of this account are sending already."
-    of_all = "Too many uploads are sending just now."
+    of_account = f"This account is already sending {_MAX_PARALLEL_PER_ACCOUNT} uploads."
+    of_all = "Too many uploads are being sent at the moment; try again soon."
     return Slots(
         _MAX_PARALLEL,
         _MAX_PARALLEL_PER_ACCOUNT,
@@ -136,9 +136,9 @@ def receive(
 def _check_offset(state: UploadState, offset_bytes: int, length: int | None) -> None:
     offset_header = {"Upload-Offset": str(state.offset_bytes)}
     if state.task_id is not None:
-        raise uploads.UploadUsed("A task has this upload already.")
+        raise uploads.UploadUsed("A task already uses this upload.")
     if offset_bytes != state.offset_bytes:
-        message = f"The upload has {state.offset_bytes} bytes; go on from there."
+        message = f"The upload has {state.offset_bytes} bytes; continue from there."
         raise Problem(409, "upload_offset", message, headers=offset_header)
     if length and offset_bytes + length > state.length_bytes:
         raise _too_many(state)
@@ -170,6 +170,6 @@ def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:
 
 def _storage_problem(error: OSError) -> Problem:
     if error.errno in storage.NO_SPACE:
-        message, wait = "The storage is full; go on when there is space.", "60"
+        message, wait = "The storage is full; continue when there is space.", "60"
         return Problem(503, "storage_full", message, headers={"Retry-After": wait})
-    return Problem(503, "storage_unavailable", "The storage cannot be used just now.")
+    return Problem(503, "storage_unavailable", "The storage cannot be used at the moment.")

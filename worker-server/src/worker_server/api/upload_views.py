@@ -132,7 +132,7 @@ def _new_upload() -> NewUpload:
     if not length_bytes:
         raise Problem(400, "tus_header_invalid", "Upload-Length must be at least 1.")
     if length_bytes > current().fetch_max_bytes:
-        message = f"An upload may have {current().fetch_max_bytes} bytes."
+        message = f"An upload may have at most {current().fetch_max_bytes} bytes."
         raise Problem(413, "upload_too_large", message)
     metadata, name = tus.metadata()
     return NewUpload(caller().user_id, length_bytes, name, metadata)

@@ -269,7 +269,8 @@ def _file(path: Path) -> Iterator[BinaryIO]:
 
 def _incomplete(reply: Reply) -> FetchFailed:
     return transient(
-        FailureCode.SOURCE_INCOMPLETE, f"{reply.hosts[-1]} broke off before the end of the file."
+        FailureCode.SOURCE_INCOMPLETE,
+        f"{reply.hosts[-1]} closed the connection before the end of the file.",
     )
 
 

@@ -45,7 +45,7 @@ def remove_unneeded_brands(settings: Settings) -> None:
             _remove_unused(owner_id, settings)
         except OSError as error:  # continue with the brands of other accounts
             extra = {"owner_id": owner_id, "error": type(error).__name__}
-            _log.warning("files of brands are left", extra=extra)
+            _log.warning("brand files not removed, retried later", extra=extra)
 
 
 def _remove_unused(owner_id: int, settings: Settings) -> None:

@@ -86,6 +86,6 @@ def _internal_failure() -> WorkFailed:
 def _share_failure(code: FailureCode) -> WorkFailed:
     messages = {
         FailureCode.STORAGE_FULL: "There is no space left on the storage.",
-        FailureCode.STORAGE_UNAVAILABLE: "The storage cannot be used just now.",
+        FailureCode.STORAGE_UNAVAILABLE: "The storage cannot be used at the moment.",
     }
     return WorkFailed(code, messages[code], retryable=True)

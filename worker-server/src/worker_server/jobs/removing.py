@@ -34,7 +34,7 @@ def remove_unneeded_files(settings: Settings, task_id: uuid.UUID) -> None:
         removals.finish(job, removed.freed_bytes)
         return
     extra = {"task_id": str(task_id), "error": type(removed.error).__name__}
-    _log.warning("some files could not be removed: tried again later", extra=extra)
+    _log.warning("task files not removed, retried later", extra=extra)
     removals.postpone(job, removed.freed_bytes)
 
 

@@ -38,7 +38,7 @@ def remove_stray_uploads(settings: Settings) -> None:
     uploads.forget_removed()
     strays = uploads.unknown_ids(old_uploads(settings.remote_folder, _STRAY_AGE_S))
     for upload_id in _removed(strays, settings):
-        _log.info("a stray upload was removed", extra={"upload_id": str(upload_id)})
+        _log.info("orphaned upload removed", extra={"upload_id": str(upload_id)})
 
 
 def _removed(upload_ids: Iterable[uuid.UUID], settings: Settings) -> Iterator[uuid.UUID]:
@@ -55,4 +55,4 @@ def _removed(upload_ids: Iterable[uuid.UUID], settings: Settings) -> Iterator[uu
         else:
             yield upload_id
     if errors:
-        _log.warning("files of %d uploads are left: %s", len(errors), errors[0])
+        _log.warning("files of %d uploads not removed, retried later: %s", len(errors), errors[0])

@@ -90,7 +90,7 @@ class ClipRejected(MediaError):
     def __init__(self, differences: str) -> None:
         super().__init__(
             FailureCode.CLIP_REJECTED,
-            "The encoder's result is not what it must be.",
+            "The encoder's output failed verification.",
             retryable=True,
         )
         self.differences = differences

@@ -68,7 +68,8 @@ def create(brand: NewBrand, publish: Callable[[], None]) -> Brand:
         _lock_files(session, brand.owner_id)
         owned = select(func.count()).where(Brand.owner_id == brand.owner_id, _is_listed())
         if (session.scalar(owned) or 0) >= MAX_BRANDS:
-            raise TooManyBrands(f"This account may have {MAX_BRANDS} brands; delete one first.")
+            message = f"This account may have at most {MAX_BRANDS} brands; delete one first."
+            raise TooManyBrands(message)
         publish()
         row = {"id": uuid.uuid4(), **vars(brand)}
         created = session.scalars(insert(Brand).values(row).returning(Brand)).one()

@@ -43,21 +43,21 @@ class TooManyLiveTasks(QuotaExceeded):
     """The account has the maximum number of live tasks."""
 
     code = "quota_live_tasks"
-    message = "This account may have {} live tasks; wait until one has ended."
+    message = "This account may have at most {} live tasks; wait until one has ended."
 
 
 class TooManyBytes(QuotaExceeded):
     """The files of the account use up its quota of bytes."""
 
     code = FailureCode.QUOTA_BYTES
-    message = "The files of this account may take {} bytes; delete tasks or brands first."
+    message = "The files of this account may take at most {} bytes; delete tasks or brands first."
 
 
 class TooManySourceSeconds(QuotaExceeded):
     """The sources of the account's tasks of today use up its quota of seconds."""
 
     code = FailureCode.QUOTA_SOURCE_SECONDS
-    message = "This account may make clips of {} seconds of video a day (UTC); wait for tomorrow."
+    message = "This account may process at most {} seconds of video a day (UTC); wait for tomorrow."
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class UploadGone(Exception):
 
 
 class UploadUsed(Exception):
-    """A task has the upload."""
+    """A task uses the upload."""
 
 
 class UploadUnfinished(Exception):
@@ -139,7 +139,7 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
         lock_owner(session, upload.owner_id)
         created = session.execute(insert(Upload).values(row).returning(*_STATE)).one()
         if count_unused(session, upload.owner_id) > MAX_OPEN:
-            raise TooManyUploads(f"This account may have {MAX_OPEN} uploads without a task.")
+            raise TooManyUploads(f"This account may have at most {MAX_OPEN} unused uploads.")
         own = quotas.of_account(session, upload.owner_id)
         own.check_upload(session, upload.owner_id, sum_bytes(session, upload.owner_id))
         return _state(created)
@@ -203,7 +203,7 @@ def _refusal(row: Sequence[Any]) -> Exception | None:
 
 
 def _used(upload_id: uuid.UUID) -> UploadUsed:
-    return UploadUsed(f"A task has the upload {upload_id} already.")
+    return UploadUsed(f"A task already uses the upload {upload_id}.")
 
 
 def _unfinished(state: UploadState) -> UploadUnfinished:
@@ -229,7 +229,7 @@ def confirm(upload_id: uuid.UUID, from_bytes: int, to_bytes: int) -> UploadState
     with transaction() as session:
         row = session.execute(owned.values(values).returning(*_STATE)).one_or_none()
         if row is None:
-            raise OffsetChanged("The upload was changed by another call; ask for its offset.")
+            raise OffsetChanged("Another call has changed the upload; get its offset by HEAD.")
         totals.add(session, (totals.BYTES, ("in",), to_bytes - from_bytes))
         return _state(row)
 
@@ -245,7 +245,7 @@ def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
         )
         deleted = session.scalar(owned.values(deleted_at=func.now()).returning(Upload.id))
     if deleted is None and find(owner_id, upload_id):
-        raise UploadUsed("A task has this upload; delete the task.")
+        raise UploadUsed("A task uses this upload; delete the task.")
 
 
 def give_up(upload_id: uuid.UUID) -> None:

@@ -36,7 +36,8 @@ class TooManyWebhooks(Exception):
     """The account has the maximum number of webhooks."""
 
     def __init__(self) -> None:
-        super().__init__(f"An account may have {MAX_WEBHOOKS} webhooks; delete one first.")
+        message = f"This account may have at most {MAX_WEBHOOKS} webhooks; delete one first."
+        super().__init__(message)
 
 
 class TooManyTests(Exception):

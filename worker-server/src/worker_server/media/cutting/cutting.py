@@ -78,7 +78,7 @@ def _read(output: Path) -> dict[str, Any]:
 
 
 def _invalid_reply(error: Exception) -> EncodeFailed:
-    message = "Where the parts should end was not found."
+    message = "The ends of the parts could not be determined."
     detail = f"{type(error).__name__}: {error}"
     return EncodeFailed(FailureCode.ENCODER_FAILED, message, retryable=True, stderr_tail=detail)
 

@@ -124,7 +124,7 @@ def frames_of(source: Source, time_range: TimeRange) -> tuple[int, int]:
     """
     shown = math.floor((time_range.start_s + _ROUNDING_S) * source.frame_rate)
     if shown >= source.frame_count:
-        message = f"Nothing is at {float(time_range.start_s):g} s: the video ends before."
+        message = f"The video ends before {float(time_range.start_s):g} s."
         raise EditError(FailureCode.EDIT_BEYOND_END, message)
     first = max(0, _frame_at(time_range.start_s, source))
     end = source.frame_count
