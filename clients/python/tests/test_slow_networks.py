@@ -18,13 +18,13 @@ ANSWER = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Len
 
 
 @contextmanager
-def serve_one_call(take: Callable[[socket.socket], None]) -> Iterator[str]:
+def serve_one_call(serve: Callable[[socket.socket], None]) -> Iterator[str]:
     """Give the first connection to a function, in a thread."""
 
     def accept() -> None:
         peer, _ = listening.accept()
         with peer:
-            take(peer)
+            serve(peer)
 
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
