@@ -194,7 +194,10 @@ class Part(Work, Base):
 
 
 class TaskEvent(Base):
-    """An event of a task or of one of its parts; `worker` is the process it happened in."""
+    """An event of a task or of one of its parts; `worker` is the process it happened in.
+
+    `position`: its place among those that callers were given; null before the first time.
+    """
 
     __tablename__ = "task_events"
 
@@ -206,6 +209,7 @@ class TaskEvent(Base):
     attempt: Mapped[int | None]
     worker: Mapped[str | None]
     code: Mapped[str | None]
+    position: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         Index("task_events_task", "task_id", "id"),

@@ -6,19 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, literal, select
+from sqlalchemy import Row, delete, exists, func, insert, literal, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker_server.db import transaction
 from worker_server.models import Part, Task, TaskEvent
 from worker_server.queue.claims import Lease, PartLease
 from worker_server.queue.session import ScopedSession
+from worker_server.queue.statements import load
 
 _log = logging.getLogger(__name__)
 # Events kept for one task: attempts that do not count can be repeated for days.
 MAX_EVENTS = 1000
 _SAME_MACHINE_S = 120
+# The columns of an `Event`.
+_COLUMNS = (
+    TaskEvent.position, TaskEvent.at, TaskEvent.kind, TaskEvent.part, TaskEvent.attempt,
+    TaskEvent.worker, TaskEvent.code,
+)  # fmt: skip
+_POSITION_EVENTS = load("position_events")
+_LOCK_POSITIONS = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('events of ' || CAST(:task_id AS text), 0))"
+)
 
 
 class EventKind(StrEnum):
@@ -109,22 +120,38 @@ def record_progress(lease: Lease, kind: EventKind) -> None:
 def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> list[Event] | None:
     """Return the task's events with an id above `after`, oldest first.
 
-    None when the owner has no such task.
+    None when the owner has no such task. What callers see as an event's id is its position, which
+    this call assigns: ids are taken by INSERT, but transactions may commit in another order.
     """
-    of_task = select(TaskEvent).where(TaskEvent.task_id == task_id, TaskEvent.id > after)
     with transaction() as session:
         owned = select(Task.created_at).where(Task.id == task_id, Task.owner_id == owner_id)
         accepted_at = session.scalar(owned)
         if accepted_at is None:
             return None
-        rows = session.scalars(of_task.order_by(TaskEvent.id).limit(limit))
         # The first event is derived from the task's row, which saves an INSERT per accepted task.
         first = [] if after >= 0 else [Event(0, accepted_at, EventKind.ACCEPTED, *[None] * 4)]
-        events = [
-            Event(row.id, row.at, row.kind, row.part, row.attempt, row.worker, row.code)
-            for row in rows
-        ]
-        return [*first, *events][:limit]
+        return [*first, *_positioned(session, task_id, after, limit)][:limit]
+
+
+def _positioned(
+    session: ScopedSession, task_id: uuid.UUID, after: int, limit: int
+) -> Sequence[Event]:
+    rows = _events_after(session, task_id, after, limit)
+    if any(row.position is None for row in rows):
+        session.execute(_LOCK_POSITIONS, {"task_id": task_id})
+        session.execute(_POSITION_EVENTS, {"task_id": task_id})
+        rows = _events_after(session, task_id, after, limit)
+    # Those inserted meanwhile, or being deleted just now, have no position yet.
+    return [Event(*row) for row in rows if row.position is not None]
+
+
+def _events_after(
+    session: ScopedSession, task_id: uuid.UUID, after: int, limit: int
+) -> Sequence[Row[Any]]:
+    """Return events with a position above `after`, then those that have none; oldest first."""
+    is_new = or_(TaskEvent.position > after, TaskEvent.position.is_(None))
+    of_task = select(*_COLUMNS).where(TaskEvent.task_id == task_id, is_new)
+    return session.execute(of_task.order_by(TaskEvent.position, TaskEvent.id).limit(limit)).all()
 
 
 def trim_events() -> None:
@@ -132,7 +159,8 @@ def trim_events() -> None:
 
     Events of a task that is being deleted just now are left to the deletion.
     """
-    newest = func.row_number().over(partition_by=TaskEvent.task_id, order_by=TaskEvent.id.desc())
+    newest_first = (TaskEvent.position.desc().nulls_first(), TaskEvent.id.desc())
+    newest = func.row_number().over(partition_by=TaskEvent.task_id, order_by=newest_first)
     tasks_over_limit = (
         select(TaskEvent.task_id).group_by(TaskEvent.task_id).having(func.count() > MAX_EVENTS)
     )
