@@ -193,8 +193,8 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_file_is_judged_by_its_content(name: str, calls: Brands, share: Path) -> None:
     content, code = REFUSED[name]
-    problem_document = refused(calls.post(after=content), 422, code)
-    assert problem_document["errors"][0]["field"] == "after"
+    body = refused(calls.post(before=image(), after=content, watermark=image()), 422, code)
+    assert body["errors"][0]["field"] == "after"
     assert (calls.get().get_json(), files_on(share)) == ([], set())
 
 

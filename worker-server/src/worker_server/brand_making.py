@@ -48,7 +48,7 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
             with _failure_as_busy("The files took too long; try again in a moment."):
                 spec[field] = _normalized(draft, field, path, made)
         except BrandFileRefused as refusal:
-            raise with_field(refusal, field) from refusal
+            raise with_field(refusal, refusal.field or field) from refusal
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
     with _oserror_as_share_away():
@@ -57,9 +57,17 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
 
 def _left_s(draft: BrandDraft) -> float:
     """Return the seconds until the call must be answered."""
-    has_video = not all(map(is_image, draft.files.values()))
+    has_video = not all(_is_image(draft, field) for field in draft.files)
     answer_s = _VIDEO_ANSWER_S if has_video else _ANSWER_S
     return max(_MIN_S, draft.called_at + answer_s - time.monotonic())
+
+
+def _is_image(draft: BrandDraft, field: str) -> bool:
+    """Return whether this file is an image; raise BrandFileRefused with the file's own field."""
+    try:
+        return is_image(draft.files[field])
+    except BrandFileRefused as refusal:
+        raise with_field(refusal, field) from refusal
 
 
 def _publish(remote: Path, draft: BrandDraft, made: dict[str, Path]) -> None:
@@ -112,7 +120,7 @@ def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]
     """Return what the brand's spec says of the file, and add its content to `made`."""
     if field == "watermark":
         return _watermark(draft, path, made)
-    if is_image(path):
+    if _is_image(draft, field):
         image = normalize_image(
             path, draft.folder / f"{field}.png", draft.background, _left_s(draft)
         )
@@ -130,7 +138,7 @@ def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]
 
 
 def _watermark(draft: BrandDraft, path: Path, made: dict[str, Path]) -> dict[str, Any]:
-    if not is_image(path):
+    if not _is_image(draft, "watermark"):
         raise BrandFileRefused(BrandFault.UNSUPPORTED)
     image = normalize_image(path, draft.folder / "watermark.png", None, _left_s(draft))
     sides = {"width": image.width, "height": image.height}

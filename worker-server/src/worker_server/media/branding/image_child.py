@@ -4,14 +4,16 @@ import io
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
-from worker_server.media.model.image_modes import in_full_colour, is_animated
+from worker_server.media.model.image_modes import in_full_colour, is_animated, load, upright
 from worker_server.media.process.child_main import serve_one_request
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _MAX_SIDE, _MAX_PIXELS = 8192, 4096 * 4096
 _KEPT_SIDE = 1920
+# Profiles and texts are larger than Pillow's default of 1 MiB; the child's memory is limited.
+PngImagePlugin.MAX_TEXT_CHUNK = 32 * 1024**2
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 
 
@@ -21,7 +23,7 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
         with Image.open(payload["path"], formats=_FORMATS) as image:
             if (fault := _fault(image)) is not None:
                 return {"fault": fault}
-            upright = _upright(image, payload["background"])
+            shown = _shown(image, payload["background"])
     except UnidentifiedImageError:
         return {"fault": "brand_file_broken"}
     except Image.DecompressionBombError:
@@ -29,8 +31,8 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
     except (OSError, SyntaxError, ValueError, EOFError, IndexError):  # raised by Pillow's decoders
         return {"fault": "brand_file_broken"}
     with Path(payload["output"]).open("wb") as file:
-        upright.save(file, "PNG", compress_level=6)
-    return {"width": upright.width, "height": upright.height}
+        shown.save(file, "PNG", compress_level=6)
+    return {"width": shown.width, "height": shown.height}
 
 
 def _fault(image: Image.Image) -> str | None:
@@ -40,11 +42,11 @@ def _fault(image: Image.Image) -> str | None:
     return "brand_image_animated" if is_animated(image) else None
 
 
-def _upright(image: Image.Image, background: str | None) -> Image.Image:
+def _shown(image: Image.Image, background: str | None) -> Image.Image:
     """Return the image as a viewer shows it, without metadata, at most _KEPT_SIDE long."""
     image.draft("RGB", (_KEPT_SIDE, _KEPT_SIDE))  # for JPEG: decode at a reduced scale
-    image.load()
-    shown = in_full_colour(ImageOps.exif_transpose(image))
+    load(image)
+    shown = in_full_colour(upright(image))
     shown.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
     shown = _in_srgb(shown, image.info.get("icc_profile"))
     if background is None:

@@ -30,13 +30,13 @@ from moviepy import (
     VideoClip,
     concatenate_videoclips,
 )
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 
 from worker_server.media.model import colour
 from worker_server.media.model.brand import Bumper
 from worker_server.media.model.edit import AUDIO_RATE, PartEdit
 from worker_server.media.model.geometry import Fit
-from worker_server.media.model.image_modes import in_full_colour
+from worker_server.media.model.image_modes import in_full_colour, load, upright
 from worker_server.media.process.child import ChildLimits, guarded
 from worker_server.media.process.ffmpeg_command import PROGRESS, quiet_ffmpeg
 from worker_server.media.rendering.bumper_reader import BumperFrames, bumper_sound
@@ -129,12 +129,13 @@ def _bumper(edit: PartEdit, bumper: Bumper) -> VideoClip:
         return VideoClip(lambda t: video.picture(int(t * rate + 0.25)), duration=1000)
     frame = Image.new("RGBA", (edit.width, edit.height), _background(edit))
     with Image.open(bumper.path) as picture:
-        upright = in_full_colour(ImageOps.exif_transpose(picture)).convert("RGBA")
+        load(picture)
+        shown = in_full_colour(upright(picture)).convert("RGBA")
     box = int(edit.width * bumper.share), int(edit.height * bumper.share)
     # Pillow weighs by alpha: the colour of transparent pixels makes no outline.
-    scale = min(Fraction(box[0], upright.width), Fraction(box[1], upright.height))
-    size = max(1, round(upright.width * scale)), max(1, round(upright.height * scale))
-    sized = upright.resize(size, Image.Resampling.BICUBIC)
+    scale = min(Fraction(box[0], shown.width), Fraction(box[1], shown.height))
+    size = max(1, round(shown.width * scale)), max(1, round(shown.height * scale))
+    sized = shown.resize(size, Image.Resampling.BICUBIC)
     place = (edit.width - sized.width) // 2, (edit.height - sized.height) // 2
     frame.alpha_composite(sized, place)
     return ImageClip(np.asarray(frame.convert("RGB")))
