@@ -7,9 +7,9 @@ from threading import Thread
 _log = logging.getLogger(__name__)
 
 
-def start_thread(target: Callable[[], None], name: str) -> Thread | None:
-    """Return a daemon thread that has started; None where this machine has no thread left."""
-    thread = Thread(target=target, name=name, daemon=True)
+def start_thread(target: Callable[[], None], name: str, *, daemon: bool = True) -> Thread | None:
+    """Return a thread that has started; None where this machine has no thread left."""
+    thread = Thread(target=target, name=name, daemon=daemon)
     try:
         thread.start()
     except RuntimeError as error:

@@ -35,6 +35,10 @@ class Reload:
         started = sum(self._shared[_AGE.size :])
         return age <= self._replaced_age and started < workers
 
+    def has_seen_a_start(self) -> bool:
+        """Return whether any worker has imported the app since the service began."""
+        return self._replaced_age > 0 or any(self._shared[_AGE.size :])
+
     @property
     def _replaced_age(self) -> int:
         (age,) = _AGE.unpack(self._shared[: _AGE.size])

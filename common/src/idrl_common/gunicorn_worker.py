@@ -7,8 +7,8 @@ import math
 import re
 import signal
 import socket
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from selectors import EVENT_READ
 from typing import Any
@@ -19,6 +19,7 @@ from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
 )
 
 from idrl_common.gunicorn_reload import RELOAD
+from idrl_common.thread_pool import ThreadPool
 
 _HEALTH = (b"GET /health", b"HEAD /health")
 _STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
@@ -40,6 +41,10 @@ _PEEKED_BYTES = 256
 # gunicorn touches its heartbeat file in each round of its event loop, twice a request, and releases
 # the GIL each time. Its master kills a worker only after 30 s without a heartbeat.
 _HEARTBEAT_S = 0.5
+# After a failure to accept a connection. Callers wait in the socket's backlog meanwhile.
+_ACCEPT_PAUSE_S = 0.5
+# The master starts a process in the place of one that has ended, at once.
+_RESPAWN_PAUSE_S = 1
 
 
 class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
@@ -53,14 +58,39 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
 
     _is_to_stop = False
     _notified_at = -math.inf
+    _accepts_from = -math.inf
 
     def init_process(self) -> None:
-        self._health_pool = ThreadPoolExecutor(1)
-        self._status_pool = ThreadPoolExecutor(2)
-        self._file_pool = ThreadPoolExecutor(_FILE_THREADS)
-        self._picture_pool = ThreadPoolExecutor(_PICTURE_THREADS)
-        self._upload_pool = ThreadPoolExecutor(_UPLOAD_THREADS)
-        super().init_process()
+        """Serve until a stop; calls that are in progress then keep their threads."""
+        self._health_pool = ThreadPool(1, "health")
+        self._status_pool = ThreadPool(2, "status")
+        self._file_pool = ThreadPool(_FILE_THREADS, "files")
+        self._picture_pool = ThreadPool(_PICTURE_THREADS, "pictures")
+        self._upload_pool = ThreadPool(_UPLOAD_THREADS, "uploads")
+        own = [self._health_pool, self._status_pool, self._file_pool]
+        try:
+            super().init_process()
+        finally:
+            for pool in (*own, self._picture_pool, self._upload_pool, self.tpool):
+                pool.shutdown()
+
+    def get_thread_pool(self) -> ThreadPool:
+        """Return the pool of all other calls."""
+        return ThreadPool(self.cfg.threads, "calls")
+
+    def load_wsgi(self) -> None:
+        """Import the app; after a failure the others answer and another one starts.
+
+        By the exit code of any other failure the master would end the whole service.
+        """
+        try:
+            super().load_wsgi()
+        except Exception:
+            if not RELOAD.has_seen_a_start():
+                raise
+            self.log.exception("the app cannot be imported; other processes answer")
+            time.sleep(_RESPAWN_PAUSE_S)
+            sys.exit(1)
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 # gunicorn has no types
         """Stop, unless this is a reload whose new workers do not answer yet: then once they do."""
@@ -83,6 +113,11 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
+        except OSError as error:  # mostly no descriptor or no memory left
+            self.log.warning("connections not accepted for a moment: %s", error)
+            self._accepts_from = time.monotonic() + _ACCEPT_PAUSE_S
+            self.set_accept_enabled(False)
+            return
         self.nr_conns += 1
         connection = TConn(self.cfg, client, address, listener.getsockname())
         connection.timeout = time.monotonic() + self.cfg.keepalive
@@ -91,15 +126,20 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             client, EVENT_READ, partial(self.on_pending_socket_readable, connection)
         )
 
+    def set_accept_enabled(self, enabled: bool) -> None:  # gunicorn's
+        """Accept connections or not; not before the pause after a failure has passed."""
+        if not enabled or time.monotonic() >= self._accepts_from:
+            super().set_accept_enabled(enabled)
+
     def enqueue_req(self, conn: Any) -> None:  # noqa: ANN401 # gunicorn has no types
         """Hand a connection with data to a thread of the pool that its request belongs to."""
         pool = self._pool_of(conn)
-        future = pool.submit(self.handle, conn)
+        future = pool.submit(partial(self.handle, conn))
         future.add_done_callback(
             lambda done: self.method_queue.defer(self.finish_request, conn, done)
         )
 
-    def _pool_of(self, conn: Any) -> ThreadPoolExecutor:  # noqa: ANN401 # gunicorn has no types
+    def _pool_of(self, conn: Any) -> ThreadPool:  # noqa: ANN401 # gunicorn has no types
         try:
             flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
             begin = conn.sock.recv(_PEEKED_BYTES, flags)
@@ -115,7 +155,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             return self._picture_pool
         if _UPLOAD.match(begin):
             return self._upload_pool
-        pool: ThreadPoolExecutor = self.tpool
+        pool: ThreadPool = self.tpool
         return pool
 
     def _cap_keepalive(self, deadline: float) -> None:
