@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -212,14 +213,23 @@ def test_deletion_needs_the_password(
     assert tasks.seen == []
 
 
+def hang_up_in_the_answer(exchange: Exchange) -> None:
+    exchange.respond(200, b"[", {"Content-Length": "100"})
+    exchange.hang_up()
+
+
+@pytest.mark.parametrize(
+    "hang_up", [lambda exchange: exchange.hang_up(), hang_up_in_the_answer], ids=["before", "in it"]
+)
 def test_deletion_with_the_tasks_service_away_keeps_the_account(
     client: FlaskClient,
     auth: AuthActions,
     headers: dict[str, str],
     tasks: TasksStandIn,
     database: Database,
+    hang_up: Callable[[Exchange], None],
 ) -> None:
-    tasks.answer = lambda exchange: exchange.hang_up()
+    tasks.answer = hang_up
     answer = client.delete("/me", json={"password": auth.password}, headers=headers)
     assert_problem(answer, 502, "tasks_unavailable")
     assert database.execute("SELECT count(*) FROM users") == [(1,)]

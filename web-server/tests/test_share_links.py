@@ -133,6 +133,59 @@ def test_address_is_the_one_that_the_owner_called(
     assert answers[1].startswith("https://clips.example.com/s/ey")
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("idrl_nginx_1:5050", "idrl_nginx_1:5050"),
+        ("media_pc", "media_pc"),
+        ("clips~1.example:80", "clips~1.example"),
+        ("[::1]:5050", "[::1]:5050"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("clips.example:", "clips.example"),
+    ],
+)
+def test_address_has_any_host_that_a_url_may_have(
+    client: FlaskClient, headers: dict[str, str], host: str, expected: str
+) -> None:
+    answer = client.post(f"/tasks/{TASK}/links", json={}, headers={**headers, "Host": host})
+    assert answer.get_json()["url"].startswith(f"http://{expected}/s/ey")
+
+
+@pytest.mark.parametrize(
+    "host", ["a b", "<script>", "a/b", "a:b", "u@a.example", "[::1", "a#b", ""]
+)
+def test_no_link_is_made_of_a_malformed_host(
+    client: FlaskClient, headers: dict[str, str], host: str
+) -> None:
+    answer = client.post(f"/tasks/{TASK}/links", json={}, headers={**headers, "Host": host})
+    assert_problem(answer, 400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    ("hold_s", "status", "code"),
+    [(0, 502, "tasks_unavailable"), (1.5, 504, "tasks_timeout")],
+    ids=["breaks off", "stalls"],
+)
+def test_answer_that_does_not_end_makes_no_link(
+    make_app: MakeApp,
+    headers: dict[str, str],
+    tasks: TasksStandIn,
+    hold_s: float,
+    status: int,
+    code: str,
+) -> None:
+    def answer(exchange: Exchange) -> None:
+        exchange.respond(200, b'{"parts"', {"Content-Length": "100"})
+        exchange.wfile.flush()
+        time.sleep(hold_s)
+        exchange.hang_up()
+
+    tasks.answer = answer
+    caller = make_app(tasks_timeout_s=0.5).test_client()
+    result = caller.post(f"/tasks/{TASK}/links", json={}, headers=headers)
+    assert_problem(result, status, code)
+
+
 def test_nginx_sends_what_a_link_shows_by_the_owners_token(
     client: FlaskClient, make_app: MakeApp, headers: dict[str, str], keys: Keys
 ) -> None:

@@ -8,7 +8,7 @@ from idrl_common import request_ids
 from web_server import accounts
 from web_server.authentication import Authenticator
 from web_server.models import User
-from web_server.tasks_client import TasksService, TasksUnavailable
+from web_server.tasks_client import TasksService, TasksUnavailable, read_body
 from web_server.token_signer import TokenSigner
 
 # Seconds after which no round starts. If the tasks service then hangs as well, nginx ends the wait
@@ -131,7 +131,4 @@ def _call(
 ) -> tuple[int, bytes]:
     sent = headers if body is None else {**headers, "Content-Type": "application/json"}
     response = tasks.send(method, target, sent, body)
-    try:
-        return response.status, response.read()
-    finally:
-        response.release_conn()
+    return response.status, read_body(response)

@@ -1,6 +1,7 @@
 """Share links: made by the owner of a task, which need no account, until they expire."""
 
 import json
+import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from web_server.authentication import Authenticator, reads_account_now
 from web_server.gateway import Clips
 from web_server.schemas import NewLink
 from web_server.share_tokens import Share, ShareInvalid, ShareTokens, share_url
-from web_server.tasks_client import TasksService, release
+from web_server.tasks_client import TasksService, read_body
 
 # Asks the tasks service to leave out the source's URL, `external_id` and `metadata`.
 _WITHOUT_SECRETS = "shared=true"
 _MAX_BODY_BYTES = 8 * 1024
+# A host and its port as in a URL (RFC 3986 §3.2.2).
+_HOST = re.compile(
+    r"((?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::([0-9]*))?", re.ASCII
+)
 # Fields of a part that a share link shows.
 _PART_FACTS = ("number", "segment", "name", "start_s", "end_s", "frames", "size_bytes", "sha256")
 
@@ -71,8 +76,7 @@ class Links:
         answer = self.tasks.send("GET", f"/tasks/{task_id}", headers, None)
         if answer.status != HTTPStatus.OK:
             return gateway.relay(answer)
-        task: dict[str, Any] = json.loads(answer.read())
-        release(answer)
+        task: dict[str, Any] = json.loads(read_body(answer))
         return task
 
 
@@ -92,7 +96,7 @@ def blueprint(links: Links) -> Blueprint:
         _require_part(task, body.part)
         expires_at_s = int(time.time()) + body.expires_in_s
         share = Share(caller().user_id, key, body.part, expires_at_s)
-        url = share_url(links.tokens, request.host_url, share)
+        url = share_url(links.tokens, _base_url(), share)
         return _no_store(jsonify(url=url, expires_at=_time(expires_at_s))), 201
 
     @routes.get("/s/<token>")
@@ -122,6 +126,19 @@ def blueprint(links: Links) -> Blueprint:
         return links.file_response(links.open_task(token), "/manifest.json", _WITHOUT_SECRETS)
 
     return routes
+
+
+def _base_url() -> str:
+    """Return the address at which the owner called; raise a 400 Problem where it is no host.
+
+    Werkzeug's `host_url` has no host where its name has an underscore, as containers' may.
+    """
+    match = _HOST.fullmatch(request.headers.get("Host", ""))
+    if match is None:
+        raise Problem(400, "bad_request", "The Host header is no host, so the link has no address.")
+    name, port = match.groups()
+    is_default = port in (None, "", {"http": "80", "https": "443"}[request.scheme])
+    return f"{request.scheme}://{name}" if is_default else f"{request.scheme}://{name}:{port}"
 
 
 def _require_part(task: dict[str, Any], part: int | None) -> None:

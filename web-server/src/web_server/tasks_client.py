@@ -157,12 +157,23 @@ class TasksService:
     def ping(self) -> None:
         """Raise unless the service is ready: TasksDegraded where a dependency is unavailable."""
         response = self.send("GET", "/ready", {}, None, Timeout(total=_PROBE_TIMEOUT_S))
-        body = response.read(_MAX_READY_BYTES)
-        release(response)
+        body = read_body(response, _MAX_READY_BYTES)
         if response.status != HTTPStatus.OK:
             raise TasksUnavailable
         if json.loads(body).get("status") == "degraded":
             raise TasksDegraded
+
+
+def read_body(answer: BaseHTTPResponse, max_bytes: int | None = None) -> bytes:
+    """Return the body; raise TasksUnavailable or TasksTimeout where it does not come to its end."""
+    try:
+        return answer.read(max_bytes)
+    except ReadTimeoutError as error:
+        raise TasksTimeout from error
+    except HTTPError as error:
+        raise TasksUnavailable from error
+    finally:
+        release(answer)
 
 
 def release(answer: BaseHTTPResponse) -> None:
