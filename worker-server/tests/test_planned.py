@@ -50,6 +50,15 @@ def test_planned_task_shows_its_parts_and_renders_none(
     assert listed["task_id"] == task["task_id"]
 
 
+@pytest.mark.usefixtures("planned")
+def test_parts_of_planned_tasks_take_no_share_of_the_cores() -> None:
+    """They may wait for their caller for days."""
+    worker_testing.processing(1, owner_id=2)
+    claim = claims.claim_part("me", 30)
+    assert claim is not None
+    assert claim.live_parts == 1
+
+
 def test_status_counts_no_parts_of_planned_tasks(
     client: FlaskClient, auth: Auth, planned: str
 ) -> None:

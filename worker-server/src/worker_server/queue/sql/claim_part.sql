@@ -2,8 +2,8 @@
 -- Owners take turns as in claim_task.sql; then the lowest number of any task goes first, so that
 -- the first clips of a short video do not wait for the end of a long one. The task's row is not
 -- locked: the first heartbeat of a part that was claimed while its task was being canceled tells
--- the worker to stop. `live_parts`: this part and all others that wait or are rendered,
--- on any machine; each count ends at 8.
+-- the worker to stop. `live_parts`: this part and all others that wait or are rendered, on any
+-- machine, without those of planned tasks, which wait for their callers; each count ends at 8.
 WITH RECURSIVE heads AS (
     (SELECT owner_id, number, created_at FROM parts WHERE status = 'waiting' AND run_after <= now()
     ORDER BY owner_id, number, created_at LIMIT 1)
@@ -36,7 +36,7 @@ WHERE parts.task_id = chosen.task_id AND parts.number = chosen.number
 RETURNING parts.task_id, parts.number, parts.attempt, parts.start_frame, parts.end_frame,
     tasks.source, tasks.source_path, tasks.request_id, tasks.traceparent, tasks.edit - 'segments' AS edit,
     tasks.owner_id, (
-        SELECT count(*) FROM (SELECT FROM parts WHERE status = 'waiting' ORDER BY owner_id, number, created_at LIMIT 8) AS first
+        SELECT count(*) FROM (SELECT FROM parts WHERE status = 'waiting' AND run_after < 'infinity' ORDER BY owner_id, number, created_at LIMIT 8) AS first
     ) + (
         SELECT count(*) FROM (SELECT FROM parts WHERE status = 'rendering' ORDER BY lease_until LIMIT 8) AS first
     ) AS live_parts
