@@ -1,13 +1,16 @@
 """The share's state for the tasks service, read by one thread: a hang holds up no request."""
 
+import logging
 import math
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from idrl_common.background import start_thread
 from worker_server import storage
 
+_log = logging.getLogger(__name__)
 _TIMEOUT_S = 2.0
 _FRESH_S = 5.0
 # Nothing is known of a share that was last checked longer ago.
@@ -37,13 +40,17 @@ class ShareMonitor:
         self._state: ShareState | None = None
 
     def check(self, timeout_s: float = _TIMEOUT_S) -> ShareState:
-        """Return the share's state as it is now; ShareAway when it does not answer in time."""
+        """Return the share's state as it is now; ShareAway when it does not answer in time.
+
+        ShareAway too where this machine cannot check it.
+        """
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._began = time.monotonic()
-                self._thread = threading.Thread(target=self._run, name="share", daemon=True)
-                self._thread.start()
+                self._thread = start_thread(self._run, "share")
             thread = self._thread
+        if thread is None:
+            return _no_answer()
         thread.join(timeout_s)
         if thread.is_alive() or self._state is None:
             return _no_answer()
@@ -76,6 +83,9 @@ class ShareMonitor:
             free_bytes = storage.check_usable(self._remote, self._reserve_bytes)
         except storage.ShareUnusable as error:
             self._state = ShareState(now, storage.free_bytes_or_none(self._remote), error)
+        except Exception:  # noqa: BLE001 # no memory, for example: an old state must not seem new
+            _log.exception("the share cannot be checked")
+            self._state = ShareState(now, error=storage.ShareAway("the share cannot be checked"))
         else:
             self._state = ShareState(now, free_bytes)
 
