@@ -69,6 +69,26 @@ def test_long_task_is_preempted_for_a_new_task(
     assert row.lease.task_id == clip
 
 
+def test_nothing_is_preempted_for_a_download_that_has_filled_the_share(
+    settings: Settings,
+    site: str,
+    sample: Sample,
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers claim nothing then: what is preempted would lose its work to nobody."""
+    long_video = submit(f"{site}/{sample(65)}")
+    assert fetch_next(settings, runtime)
+    for _ in range(2):
+        assert claims.claim_part("another", 30)
+    submit(f"{site}/{sample(2)}", owner_id=2)
+    free_bytes = iter([settings.storage_reserve_bytes])  # when the task is claimed
+    monkeypatch.setattr(storage, "_free_bytes", lambda _: next(free_bytes, 0))
+    assert fetch_next(settings, runtime)
+    statuses = [part.status for part in parts_of(long_video)]
+    assert statuses == ["rendering", "rendering", "waiting", "waiting"]
+
+
 def test_container_without_an_index_is_remuxed_first(
     settings: Settings, site: str, site_folder: Path, ffmpeg: Callable[..., None], runtime: Runtime
 ) -> None:

@@ -31,14 +31,19 @@ def claim_next(settings: Settings, kind: Kind, claim: Callable[[str, float], C |
 
     None when there is none, work is paused, or the share is unavailable or full.
     """
-    if is_paused(kind):
+    if is_paused(kind) or not share_is_usable(settings):
         return None
+    return claim(worker_name(), settings.lease_s)
+
+
+def share_is_usable(settings: Settings) -> bool:
+    """Return whether work is claimed: not while the share is unavailable or full."""
     try:
         storage.check_usable(settings.remote_folder, settings.storage_reserve_bytes)
     except storage.ShareUnusable as error:
         _log.error("no work is claimed: %s", error)
-        return None
-    return claim(worker_name(), settings.lease_s)
+        return False
+    return True
 
 
 def perform(

@@ -7,7 +7,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import storage
 from worker_server.fetching import FetchLimits, download
-from worker_server.jobs.base import claim_next, perform
+from worker_server.jobs.base import claim_next, perform, share_is_usable
 from worker_server.jobs.edits import planned_parts
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
@@ -61,7 +61,7 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
     # If this raises, the commit may still have happened, and then the file is needed: keep it.
     path = str(target.relative_to(settings.remote_folder))
     if leases.begin_processing(lease, facts, path, parts, settings.quotas):
-        _wake_renders(lease, len(parts))
+        _wake_renders(lease, len(parts), settings)
     else:  # canceled meanwhile, or another worker has the lease
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         leases.release(lease)
@@ -96,9 +96,9 @@ def _fetch_source(
     return prepared.to_json() | {"original": original}, path
 
 
-def _wake_renders(lease: TaskLease, count: int) -> None:
+def _wake_renders(lease: TaskLease, count: int, settings: Settings) -> None:
     wakeups.send(wakeups.RENDER, count)
-    if preempt_for(lease.task_id):
+    if share_is_usable(settings) and preempt_for(lease.task_id):
         wakeups.send(wakeups.RENDER)  # the preempted part is pending again
 
 
