@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,22 +86,27 @@ def show(
     out: TextIO = sys.stdout,
 ) -> None:
     """Print the last lines of the logs that the filter takes; with `follow`, what is added."""
-    files = _files(home)
-    if not files:
-        raise HomeUnusable(f"there are no logs in {home.logs} yet: `make up` starts the system")
-    if chosen.service and chosen.service not in {service for service, _ in files}:
-        known = ", ".join(sorted({service for service, _ in files}))
-        raise HomeUnusable(f"SERVICE={chosen.service} is none of {known}")
-    followers = {path: _Follower(service, path) for service, path in files}
+    followers = {path: _Follower(service, path) for service, path in _known_files(home, chosen)}
     for follower in followers.values():
-        kept = deque((entry for entry in follower.read() if chosen.takes(entry)), lines)
-        _print(kept, as_json=as_json, out=out)
+        last = deque(filter(chosen.takes, follower.read()), lines)
+        _print(last, as_json=as_json, out=out)
     while follow:
         time.sleep(_POLL_S)
         for service, path in _files(home):
             follower = followers.setdefault(path, _Follower(service, path))
-            new = (entry for entry in follower.read() if chosen.takes(entry))
-            _print(new, as_json=as_json, out=out)
+            _print(filter(chosen.takes, follower.read()), as_json=as_json, out=out)
+
+
+def _known_files(home: Home, chosen: Filter) -> list[tuple[str, Path]]:
+    """Return `_files`; raise HomeUnusable where there are none, or none of the chosen service."""
+    files = _files(home)
+    if not files:
+        raise HomeUnusable(f"there are no logs in {home.logs} yet: `make up` starts the system")
+    services = {service for service, _ in files}
+    if chosen.service and chosen.service not in services:
+        known = ", ".join(sorted(services))
+        raise HomeUnusable(f"SERVICE={chosen.service} is none of {known}")
+    return files
 
 
 def _files(home: Home) -> list[tuple[str, Path]]:
@@ -112,7 +117,7 @@ def _files(home: Home) -> list[tuple[str, Path]]:
     return [*plain, *(("postgres", path) for path in sorted(home.logs.glob("postgres/*.json")))]
 
 
-def _print(entries: "Iterator[Entry] | deque[Entry]", *, as_json: bool, out: TextIO) -> None:
+def _print(entries: Iterable[Entry], *, as_json: bool, out: TextIO) -> None:
     for entry in entries:
         print(entry.raw if as_json else entry, file=out, flush=True)
 
