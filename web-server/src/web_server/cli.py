@@ -24,8 +24,8 @@ users = AppGroup("users", help="Add, list, change and disable accounts.")
 @click.argument("email")
 @click.option("--operator", is_flag=True, help="An operator: sees and controls the whole system.")
 @click.option("--password", help="Generated and printed if not given.")
-def add(username: str, email: str, operator: bool, password: str | None) -> None:
-    """Make an account, whatever SIGNUP says."""
+def add(username: str, email: str, *, operator: bool, password: str | None) -> None:
+    """Create an account, whatever SIGNUP says."""
     chosen = password or _new_password()
     body = {"username": username, "email": email, "password": chosen, "password_2": chosen}
     try:
@@ -55,7 +55,7 @@ def list_users() -> None:
 @users.command()
 @click.argument("email")
 @click.option("--undo", is_flag=True, help="Enable the account again.")
-def disable(email: str, undo: bool) -> None:
+def disable(email: str, *, undo: bool) -> None:
     """Refuse the account's log-ins, tokens and keys, within seconds."""
     accounts.end_tokens(_find(email).id, disabled_at=None if undo else datetime.now(UTC))
     click.echo("enabled" if undo else "disabled")

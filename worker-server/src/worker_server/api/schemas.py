@@ -157,16 +157,11 @@ def task_document(
 ) -> dict[str, Any]:
     """Return the task as callers see it; with `parts` each of them as well.
 
-    `blocked_by` is why no work is claimed just now; `estimates` know what is left of queued tasks.
+    `blocked_by` is why workers claim no work now; `estimates` are those of queued tasks.
     """
     progress = _progress(task, totals)
-    waiting_for, waiting_until = _waiting(task, totals)
-    if waiting_for is None and task["status"] in (TaskStatus.QUEUED, TaskStatus.PROCESSING):
-        waiting_for = blocked_by
-    eta_s = _eta_s(task, progress)
-    if task["status"] == TaskStatus.QUEUED and waiting_for is None and estimates:
-        eta_s = estimates.seconds_left(task["id"])
-    document = {
+    waiting_for, waiting_until = _waiting(task, totals, blocked_by)
+    document: dict[str, Any] = {
         "task_id": task["id"],
         "url": task["url"],
         "name": task["name"] or default_name(task["url"]),
@@ -174,7 +169,7 @@ def task_document(
         "metadata": task["metadata"],
         "status": task["status"],
         "progress": int(progress),
-        "eta_s": eta_s,
+        "eta_s": _eta_s(task, progress, None if waiting_for else estimates),
         "error": _error(task),
         "waiting_for": waiting_for,
         "waiting_until": waiting_until,
@@ -197,11 +192,9 @@ def task_document(
     }
     if "edit" in task:
         document["edit"] = task["edit"]
-    return (
-        document
-        if parts is None
-        else {**document, "parts": [part_document(task["id"], part) for part in parts]}
-    )
+    if parts is not None:
+        document["parts"] = [part_document(task["id"], part) for part in parts]
+    return document
 
 
 def part_document(task_id: str, part: PartFacts) -> dict[str, Any]:
@@ -244,8 +237,10 @@ def _progress(task: TaskFacts, totals: PartTotals) -> float:
     return task["progress"] * _DOWNLOAD_SHARE
 
 
-def _eta_s(task: TaskFacts, progress: float) -> float | None:
-    """Return the seconds left at the average speed so far; None with too little progress."""
+def _eta_s(task: TaskFacts, progress: float, estimates: QueueEstimates | None) -> float | None:
+    """Return the seconds left: by the queue, or at the average speed so far; None if unknown."""
+    if task["status"] == TaskStatus.QUEUED and estimates:
+        return estimates.seconds_left(task["id"])
     if (
         task["status"] != TaskStatus.PROCESSING
         or task["started_at"] is None
@@ -258,13 +253,15 @@ def _eta_s(task: TaskFacts, progress: float) -> float | None:
     return round(max(0.0, elapsed_s * (100 - progress) / gone), 1)
 
 
-def _waiting(task: TaskFacts, totals: PartTotals) -> tuple[str | None, str | None]:
+def _waiting(
+    task: TaskFacts, totals: PartTotals, blocked_by: str | None
+) -> tuple[str | None, str | None]:
     """Return what the task, or a part of it, waits for, and when the next attempt begins."""
     if task["status"] == TaskStatus.QUEUED and task["error_code"]:
         return task["error_code"], task["run_after"]
     if task["status"] == TaskStatus.PROCESSING:
-        return totals.waiting_for, totals.waiting_until
-    return None, None
+        return totals.waiting_for or blocked_by, totals.waiting_until
+    return blocked_by if task["status"] == TaskStatus.QUEUED else None, None
 
 
 def source_document(facts: dict[str, Any]) -> dict[str, Any] | None:

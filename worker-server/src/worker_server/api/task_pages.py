@@ -130,7 +130,7 @@ def _shape(request: PageRequest) -> tuple[_Shape, list[object]]:
 
 @cache
 def _documents_query(shape: _Shape) -> PreparedQuery:
-    order = _order(shape.newest_first)
+    order = _order(newest_first=shape.newest_first)
     tasks = f"""
         SELECT json_agg(task) FROM (
             SELECT {LIST_FACTS}, totals.* FROM ({_page(shape)}) AS tasks {EXPIRY}
@@ -142,7 +142,7 @@ def _documents_query(shape: _Shape) -> PreparedQuery:
     scanned_to = f"""
         SELECT json_build_object('id', id, 'created_us', {CREATED_US}) FROM scanned AS tasks
         WHERE (SELECT count(*) FROM scanned) = {SCAN_LIMIT} AND (SELECT count(*) FROM matched) < $2
-        ORDER BY {_order(not shape.newest_first)} LIMIT 1
+        ORDER BY {_order(newest_first=not shape.newest_first)} LIMIT 1
     """  # noqa: S608 # made of constants
     both = f"json_build_object('tasks', ({tasks}), 'scanned_to', ({scanned_to}))"
     return _prepared("tasks", shape, f"{_search(shape)} SELECT {both}::text")
@@ -150,7 +150,7 @@ def _documents_query(shape: _Shape) -> PreparedQuery:
 
 @cache
 def _versions_query(shape: _Shape) -> PreparedQuery:
-    order = _order(shape.newest_first)
+    order = _order(newest_first=shape.newest_first)
     statement = f"""
         SELECT json_agg({ROW_VERSION} ORDER BY {order})::text
         FROM ({_page(shape)}) AS tasks {EXPIRY}
@@ -182,14 +182,17 @@ def _search(shape: _Shape) -> str:
         ), matched AS MATERIALIZED (
             SELECT id FROM scanned AS tasks
             WHERE strpos(lower(name), {wanted}) > 0 OR strpos(lower(url), {wanted}) > 0
-            ORDER BY {_order(shape.newest_first)} LIMIT $2
+            ORDER BY {_order(newest_first=shape.newest_first)} LIMIT $2
         )
     """  # noqa: S608 # made of constants
 
 
 def _in_order(shape: _Shape, columns: str, limit: str) -> str:
     """Return the first rows after the cursor; with statuses, the first of each of them."""
-    where, order = _where_clause(shape), f"ORDER BY {_order(shape.newest_first)} LIMIT {limit}"
+    where, order = (
+        _where_clause(shape),
+        f"ORDER BY {_order(newest_first=shape.newest_first)} LIMIT {limit}",
+    )
     if "statuses" not in shape.conditions:
         return f"SELECT {columns} FROM tasks WHERE {where} {order}"  # noqa: S608 # constants
     return f"""
@@ -219,6 +222,6 @@ def _number(shape: _Shape, condition: str) -> int:
     return 3 + shape.conditions.index(condition)
 
 
-def _order(newest_first: bool) -> str:
+def _order(*, newest_first: bool) -> str:
     direction = "DESC" if newest_first else "ASC"
     return f"tasks.created_at {direction}, tasks.id {direction}"

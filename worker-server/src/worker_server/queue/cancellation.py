@@ -43,24 +43,27 @@ def delete_locked_tasks(session: ScopedSession, tasks: Sequence[Task]) -> set[De
 
     Raise EventsUnsent.
     """
-    ended = [task.id for task in tasks if task.status not in LIVE_TASKS]
+    outcomes = {task.id: _outcome(task) for task in tasks}
+    ended, unclaimed, claimed = (
+        [task_id for task_id, outcome in outcomes.items() if outcome is wanted]
+        for wanted in (Deletion.DELETED, Deletion.CANCELED, Deletion.CANCELING)
+    )
     require_payloads(session, ended)
-    live = [task for task in tasks if task.status in LIVE_TASKS]
-    unclaimed = [task.id for task in live if task.attempt == 0]
-    claimed = [task.id for task in live if task.attempt > 0]
-    _request_cancels(session, [task.id for task in live if task.status != TaskStatus.CANCELING])
+    cancelable = set(LIVE_TASKS) - {TaskStatus.CANCELING}
+    _request_cancels(session, [task.id for task in tasks if task.status in cancelable])
     if unclaimed:
         removals.finish_cancels(session, unclaimed, 0)
     if ended:
         session.execute(delete(Task).where(Task.id.in_(ended)))
     if ended or claimed:
         removals.request_each(session, [*ended, *claimed])
-    outcomes = {
-        Deletion.DELETED: ended,
-        Deletion.CANCELED: unclaimed,
-        Deletion.CANCELING: claimed,
-    }
-    return {outcome for outcome, task_ids in outcomes.items() if task_ids}
+    return set(outcomes.values())
+
+
+def _outcome(task: Task) -> Deletion:
+    if task.status not in LIVE_TASKS:
+        return Deletion.DELETED
+    return Deletion.CANCELING if task.attempt > 0 else Deletion.CANCELED
 
 
 def _request_cancels(session: ScopedSession, task_ids: Sequence[uuid.UUID]) -> None:

@@ -53,20 +53,21 @@ def frame_size(
     step_w, step_h = _STEPS[aspect]
     max_steps = (source.display_width // step_w, source.display_height // step_h)
     fit_steps = min(max_steps) if fit is Fit.CROP else max(max_steps)
-    most_w, most_h = _largest(step_w >= step_h, max_side)
+    most_w, most_h = _largest(step_w, step_h, max_side)
     steps = min(fit_steps, most_w // step_w, most_h // step_h)
     steps = max(steps, -(-_MIN_LONG_SIDE // max(step_w, step_h)))
     return steps * step_w, steps * step_h
 
 
-def _largest(is_wide: bool, max_side: int) -> tuple[int, int]:
-    short = max_side * 9 // 16
-    return (max_side, short) if is_wide else (short, max_side)
+def _largest(width: Fraction | int, height: Fraction | int, max_side: int) -> tuple[int, int]:
+    """Return the largest sides of a frame that is as wide or as tall as this one."""
+    short_side = max_side * 9 // 16
+    return (max_side, short_side) if width >= height else (short_side, max_side)
 
 
 def _source_size(source: Source, max_side: int) -> tuple[int, int]:
     width, height = source.display_width, Fraction(source.display_height)
-    most_w, most_h = _largest(width >= height, max_side)
+    most_w, most_h = _largest(width, height, max_side)
     scale = min(Fraction(1), most_w / width, most_h / height)
     return (
         max(_MIN_SIDE, int(width * scale) // 2 * 2),
