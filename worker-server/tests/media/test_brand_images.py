@@ -109,7 +109,7 @@ def test_transparent_level_of_grey_is_transparent(
 ) -> None:
     """PNG 11.3.2.1: as optimizers write a logo of black and white."""
     picture = normalized(grey_png(bits, levels, clear), tmp_path)
-    assert picture.getpixel((3, 3))[3] == 0
+    assert picture.getchannel("A").getpixel((3, 3)) == 0
     assert picture.getpixel((12, 3)) == (shown, shown, shown, 255)
 
 

@@ -40,7 +40,7 @@ def upright(image: Image.Image) -> Image.Image:
     Pillow's `exif_transpose` also writes the EXIF anew, and fails where a value is of a wrong type.
     """
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 # Pillow's parser raises anything; viewers ignore bad EXIF
         return image
     return image if turn is None else image.transpose(turn)
