@@ -28,6 +28,8 @@ from worker_server.media.branding.preview import brand_preview
 from worker_server.models import Brand
 from worker_server.queue import brands
 from worker_server.queue.brands import NewBrand
+from worker_server.queue.session import ScopedSession
+from worker_server.settings import current
 from worker_server.storage import ShareAway
 
 # Seconds from the call to its answer; encoding a video takes longer than the usual limit of 15 s.
@@ -39,7 +41,8 @@ _MIN_S = 0.1
 def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     """Return the stored brand.
 
-    Raise BrandFileRefused, BrandsBusy, TooManyBrands, ShareAway, or MediaProcessCrashed.
+    Raise BrandFileRefused, BrandsBusy, TooManyBrands, TooManyBytes, ShareAway, or
+    MediaProcessCrashed.
     """
     spec: dict[str, Any] = {"background": draft.background}
     made: dict[str, Path] = {}
@@ -52,7 +55,13 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
     with _oserror_as_share_away():
-        return brands.create(new, partial(_publish, remote, draft, made))
+        check = partial(_check_quota, draft.owner_id)
+        return brands.create(new, partial(_publish, remote, draft, made), check)
+
+
+def _check_quota(owner_id: int, session: ScopedSession) -> None:
+    """Raise TooManyBytes where the account has no space for the brand of this transaction."""
+    current().quotas.of_account(session, owner_id).check_new_brand(session, owner_id)
 
 
 def _left_s(draft: BrandDraft) -> float:

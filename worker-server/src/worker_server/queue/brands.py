@@ -62,8 +62,14 @@ class NewBrand:
     size_bytes: int
 
 
-def create(brand: NewBrand, publish: Callable[[], None]) -> Brand:
-    """Store the brand once `publish` has put its files on the share; raise TooManyBrands."""
+def create(
+    brand: NewBrand, publish: Callable[[], None], check: Callable[[ScopedSession], None]
+) -> Brand:
+    """Store the brand once `publish` has put its files on the share; raise TooManyBrands.
+
+    `check` raises where the transaction's new row must not stay. Files that were published then
+    belong to no brand, and the sweeper removes them.
+    """
     with transaction() as session:
         _lock_files(session, brand.owner_id)
         owned = select(func.count()).where(Brand.owner_id == brand.owner_id, _is_listed())
@@ -73,6 +79,7 @@ def create(brand: NewBrand, publish: Callable[[], None]) -> Brand:
         publish()
         row = {"id": uuid.uuid4(), **vars(brand)}
         created = session.scalars(insert(Brand).values(row).returning(Brand)).one()
+        check(session)
         session.expunge(created)
         return created
 

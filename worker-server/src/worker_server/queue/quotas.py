@@ -129,6 +129,14 @@ class Quotas:
         """Raise TooManyBytes where the quota is used up."""
         self._check_bytes(session, owner_id)
 
+    def check_new_brand(self, session: ScopedSession, owner_id: int) -> None:
+        """Raise TooManyBytes where the files, with this transaction's brand, exceed the quota."""
+        if not self.size_bytes:
+            return
+        lock_owner(session, owner_id)
+        if _kept_bytes(session, owner_id) > self.size_bytes:
+            raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, 0))
+
     def _check_live_tasks(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
         if not self.live_tasks:
             return []
