@@ -39,6 +39,13 @@ def test_short_names_are_whole() -> None:
     assert names("race", " . ", 1) == "race 02 01h00m00.52s-01h00m20.52s.mp4"
 
 
+@pytest.mark.parametrize("task", ["Episode 1.5", "Meeting 29.11", "2026.11.29", "Version 2.10"])
+def test_digits_behind_a_dot_are_no_ending(task: str) -> None:
+    """Otherwise the ZIPs of episodes 1.5 and 1.6 have one name."""
+    assert stem_of(task) == task
+    assert stem_of(f"{task}.mp4") == task
+
+
 @pytest.mark.parametrize(
     "task",
     [

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from worker_server.api.queries import PartFacts
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
-_ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
+# Of a file's name, such as `.mp4`; digits alone are a date, or the number of an episode.
+_ENDING = re.compile(r"\.(?![0-9]+$)[A-Za-z0-9]{1,5}$")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 # Windows ignores spaces before the first dot, and everything after it.
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[\d¹²³]) *(\.|$)", re.IGNORECASE)

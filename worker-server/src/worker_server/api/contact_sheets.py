@@ -17,6 +17,7 @@ COLUMNS = 6
 MAX_TILES = 96
 TILE = 240  # pixels, longer side
 _MARGIN, _LABEL = 8, 24
+_FONT_SIZE, _INDENT = 14, 2
 _BACKGROUND, _EMPTY, _INK = "#18181b", "#3f3f46", "#f4f4f5"
 _JPEG_QUALITY = 80
 
@@ -35,7 +36,7 @@ def contact_sheet(remote_folder: Path, parts: Sequence[PublishedPart]) -> bytes:
     if not present:
         raise PosterNotFound("No clip of the task has a poster.")
     width, height = (max(poster.size[side] for poster in present) for side in (0, 1))
-    return _drawn(chosen, posters, width, height)
+    return _drawn(chosen, posters, max(width, _label_width(chosen)), height)
 
 
 def _evenly(parts: Sequence[PublishedPart]) -> list[PublishedPart]:
@@ -67,17 +68,26 @@ def _drawn(
     step_x, step_y = width + _MARGIN, height + _LABEL + _MARGIN
     size = (columns * step_x + _MARGIN, math.ceil(len(parts) / columns) * step_y + _MARGIN)
     sheet = Image.new("RGB", size, _BACKGROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw, font = ImageDraw.Draw(sheet), _font()
     for index, (part, poster) in enumerate(zip(parts, posters, strict=True)):
         left, top = _MARGIN + index % columns * step_x, _MARGIN + index // columns * step_y
         draw.rectangle((left, top, left + width - 1, top + height - 1), fill=_EMPTY)
         if poster:
             place = (left + (width - poster.width) // 2, top + (height - poster.height) // 2)
             sheet.paste(poster, place)
-        draw.text((left + 2, top + height + 4), _label(part), fill=_INK, font=font)
+        draw.text((left + _INDENT, top + height + 4), _label(part), fill=_INK, font=font)
     output = io.BytesIO()
     sheet.save(output, "JPEG", quality=_JPEG_QUALITY)
     return output.getvalue()
+
+
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(_FONT_SIZE)
+
+
+def _label_width(parts: Sequence[PublishedPart]) -> int:
+    """Return how wide a tile is for its label: pictures may be narrower."""
+    return _INDENT + max(math.ceil(_font().getlength(_label(part))) for part in parts)
 
 
 def _label(part: PublishedPart) -> str:
