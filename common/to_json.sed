@@ -1,8 +1,10 @@
 # Turns the log lines of Redis, nginx and PostgreSQL into JSON, for `sed -u -E`. The caller puts the
 # service's name in place of @SERVICE@. Times must be UTC (TZ=UTC). Queries may hold secrets: no
-# request is logged with its query.
+# request is logged with its query, nor with the token of a share link.
 /^[[:space:]]*$/d
 s/(request|upstream|referrer)(: "[^?"]*)\?[^" ]*/\1\2/g
+s/(\/s\/)[^\/" ]{20,}/\1-/g
+s/eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*/-/g
 s/\\/\\\\/g
 s/"/\\"/g
 s/[[:cntrl:]]/ /g

@@ -201,3 +201,16 @@ def test_wellformed_traceparent_is_in_every_line_of_its_request(
     assert [line.get("traceparent") for line in log.lines()] == [logged, logged]
     app.test_client().get("/work")  # the next one has none
     assert "traceparent" not in log.lines()[-1]
+
+
+def test_no_line_has_a_token(log: Log) -> None:
+    token = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl-_x"
+    logger = logging.getLogger("some.module")
+    logger.error("Exception on %s [GET]", f"/s/{token}/parts/0", extra={"header": token})
+    try:
+        int(f"http://127.0.0.1/s/{token}")
+    except ValueError:
+        logger.exception("a bug")
+    first, second = log.lines()
+    assert (first["message"], first["header"]) == ("Exception on /s/-/parts/0 [GET]", "-")
+    assert "'http://127.0.0.1/s/-'" in str(second["exc_info"])

@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "to_json.sed"
 
 
@@ -55,3 +57,16 @@ def test_no_query_of_a_request_is_logged() -> None:
     assert "s3cret" not in line["message"]
     assert 'request: "GET /tasks HTTP/1.1"' in line["message"]
     assert 'host: "a"' in line["message"]
+
+
+TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl-_x"
+
+
+@pytest.mark.parametrize("token", [TOKEN, TOKEN.replace(".", "%2E"), TOKEN[:30]])
+def test_no_token_of_a_share_link_is_logged(token: str) -> None:
+    [line] = converted(
+        f'2026/11/27 06:43:26 [error] 1#1: *3 refused, request: "GET /s/{token}/parts/0 HTTP/1.1",'
+        f' upstream: "http://127.0.0.1:5/s/{token}", referrer: "http://b/s/{token}"'.encode()
+    )
+    assert "eyJ" not in line["message"]
+    assert 'request: "GET /s/-/parts/0 HTTP/1.1"' in line["message"]

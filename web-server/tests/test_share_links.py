@@ -329,10 +329,11 @@ def test_logs_have_no_tokens(
 ) -> None:
     path = link(client, headers)
     with caplog.at_level("INFO", "access"):
-        for address in (path, f"{path}/parts/0", f"/x/../s{path[2:]}"):
+        wrapped = path[:40] + "%0A" + path[40:]
+        for address in (path, f"{path}/parts/0", f"/x/../s{path[2:]}", wrapped):
             client.get(address)
     written = [record.access["path"] for record in caplog.records if record.name == "access"]  # type: ignore[attr-defined] # ours
-    assert written == ["/s/-", "/s/-/parts/0", "/x/../s/-"]
+    assert written == ["/s/-", "/s/-/parts/0", "/x/../s/-", "/s/-"]
 
 
 @pytest.mark.parametrize("token", ["é.é.é", "%00", "..", "a.b.c", "%ff.%fe.x", "%F0%9F%8E%AC"])

@@ -14,6 +14,8 @@ from idrl_common import request_ids
 
 # A JWT in a path is a share link's: who has it may download. Its first characters encode `{"`.
 _TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*")
+# Where it stands in a path, also one that was changed on its way, as by a line break in a mail.
+_OF_SHARE = re.compile(r"(?<=^/s/)[^/]+")
 _access = logging.getLogger("access")
 
 
@@ -38,11 +40,9 @@ class _Formatter(JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         access = getattr(record, "access", None)
-        return (
-            super().format(record)
-            if access is None
-            else _as_json(self._access_line(record, access))
-        )
+        if access is None:  # such as Flask's line on an exception, which has the call's path
+            return _TOKEN.sub("-", super().format(record))
+        return _as_json(self._access_line(record, access))
 
     def _access_line(
         self, record: logging.LogRecord, access: dict[str, object]
@@ -95,7 +95,7 @@ def install(app: Flask) -> None:
             elapsed_ms = round(request_ids.elapsed_s() * 1000, 1)
             access = {
                 "method": request.method,
-                "path": _TOKEN.sub("-", request.path),
+                "path": _TOKEN.sub("-", _OF_SHARE.sub("-", request.path)),
                 "status": response.status_code,
             }
             extra = {"access": {**access, "elapsed_ms": elapsed_ms, **_caller_and_refusal()}}
