@@ -85,11 +85,29 @@ def test_operators_mistakes_are_answered_with_a_sentence(make_app: MakeApp) -> N
         (["add", "bob", "no address"], "email: Must be an email address."),
         (["add", "bob", "b@example.com", "--password", "x"], "password: Must have at least 8"),
         (["disable", "nobody@example.com"], "There is no account with this email."),
+        (["disable", "nob\udcffdy@example.com"], "There is no account with this email."),
+        (["reset-password", "\x00"], "There is no account with this email."),
         (["set-role", "ada@example.com", "root"], "Invalid value"),
     ):
         result = run(args=["users", *arguments])
         assert result.exit_code != 0
         assert message in result.output
+
+
+@pytest.mark.parametrize(
+    "spelling", ["JOSÉ@bücher.example", "jose\u0301@bücher.example", "josé@xn--bcher-kva.example"]
+)
+def test_operators_may_spell_an_email_as_its_owner_may(make_app: MakeApp, spelling: str) -> None:
+    run = make_app().test_cli_runner().invoke
+    run(args=["users", "add", "jose", "josé@bücher.example"])
+    assert run(args=["users", "disable", spelling]).output == "disabled\n"
+
+
+@pytest.mark.parametrize("command", ["list", "invite", "disable x@y.example"])
+def test_operators_learn_that_the_database_is_away(make_app: MakeApp, command: str) -> None:
+    run = make_app(postgres_port=1).test_cli_runner().invoke
+    result = run(args=["users", *command.split()])
+    assert (result.exit_code, result.output) == (1, "Error: The database does not answer.\n")
 
 
 def test_refused_log_in_names_the_account_without_its_email(

@@ -2,21 +2,37 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 from flask.cli import AppGroup
 from pydantic import ValidationError
 from sqlalchemy import func, null, select, update
+from sqlalchemy.exc import DBAPIError
 
+from idrl_common.database import is_outage
 from idrl_common.token_verifier import ROLES
 from web_server import accounts, services
 from web_server.db import transaction
 from web_server.models import Invitation, User
 from web_server.passwords import hash_password
-from web_server.schemas import SignUp
+from web_server.schemas import SignUp, known_email
+
+
+class _Users(AppGroup):
+    """Says in a sentence that the database is away."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 # click's own signature
+        try:
+            return super().invoke(ctx)
+        except DBAPIError as error:
+            if is_outage(error):
+                raise click.ClickException("The database does not answer.") from error
+            raise
+
 
 _Quota = click.IntRange(0, 2**62)
-users = AppGroup("users", help="Add, list, change and disable accounts.")
+users = _Users("users", help="Add, list, change and disable accounts.")
 
 
 @users.command()
@@ -116,8 +132,11 @@ def _new_password() -> str:
 
 
 def _find(email: str) -> User:
+    known = known_email(email)
+    same = select(User).where(func.lower(User.email) == func.lower(known))
     with transaction() as session:
-        user = session.scalar(select(User).where(func.lower(User.email) == func.lower(email)))
+        # PostgreSQL has no text with a NUL or a lone surrogate, which stands for a wrong byte.
+        user = session.scalar(same) if known.isprintable() else None
         session.expunge_all()
     if user is None:
         raise click.ClickException("There is no account with this email.")

@@ -69,7 +69,8 @@ def _email(value: str) -> str:
         raise PydanticCustomError("email_invalid", "Must be an email address.") from error
 
 
-def _known_email(value: str) -> str:
+def known_email(value: str) -> str:
+    """Return the email of an account that exists, as its sign-up has stored it."""
     try:
         return _email(value)
     except PydanticCustomError:
@@ -171,6 +172,6 @@ class NewLink(Body):
 class LogIn(Body):
     """The body of POST /auth/login; with `session` a browser gets the token as a cookie too."""
 
-    email: Annotated[CleanStr, AfterValidator(_known_email)] = Field(min_length=1)
+    email: Annotated[CleanStr, AfterValidator(known_email)] = Field(min_length=1)
     password: str = Field(min_length=1)
     session: bool = False
