@@ -86,9 +86,9 @@ API = [
         f" ({share_tokens.MAX_LIFETIME_S // 86_400} days), {share_tokens.DEFAULT_LIFETIME_S:,} by"
         " default"
     ),
-    f"- {uploads.KEPT_HOURS} hours without new bytes end an upload",
+    f"- An upload expires {uploads.KEPT_HOURS} hours after its last byte",
     f"the longest part, {PART_S[0]} to {PART_S[1]}, one decimal",
-    f"up to {MAX_SEGMENTS} stretches in the order wanted",
+    f"up to {MAX_SEGMENTS} time ranges in the order wanted",
     f"more than {limits.MAX_PARTS:,} parts (`edit_too_many_parts`)",
     f"a video of at most {normalize.MAX_VIDEO_S} s",
     f"`after_s` ({BUMPER_S[0]} to {BUMPER_S[1]}, default {BRAND['before_s'].default:g})",
@@ -140,7 +140,7 @@ FORMATS = [
         f"at most {intermediate._MAX_BITS_PER_S // 1_000_000} Mbit/s, and less where the result"
         f" would exceed {intermediate._MAX_BYTES // GIB} GiB"
     ),
-    f"Up to {PROBE.max_streams} of picture and sound",
+    f"may have up to {PROBE.max_streams} video and sound streams",
     (
         f"by more than {packet_scan._BROADCAST_MAX_GAP_S} s (MPEG-TS, MPEG-PS, Ogg) or"
         f" {packet_scan._MAX_GAP_S // 60} min (others)"

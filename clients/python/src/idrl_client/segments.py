@@ -11,7 +11,7 @@ from idrl_client.models import NewSegment
 
 
 def read(path: Path) -> list[NewSegment]:
-    """Return the stretches in a file; raise LocalFault with the line that is wrong."""
+    """Return the time ranges in a file; raise LocalFault with the line that is wrong."""
     try:
         text = path.read_text("utf-8-sig")  # spreadsheets write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
