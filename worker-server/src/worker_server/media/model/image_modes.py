@@ -37,7 +37,7 @@ def load(image: Image.Image) -> None:
 def upright(image: Image.Image) -> Image.Image:
     """Return the image turned as its EXIF says.
 
-    Pillow's `exif_transpose` also writes the EXIF anew, and fails where a value is of a wrong type.
+    Pillow's `exif_transpose` also rewrites the EXIF, and fails where a value is of a wrong type.
     """
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
