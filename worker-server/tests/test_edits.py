@@ -239,7 +239,7 @@ def test_last_part_is_encoded_on_all_cores(
     sample: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("worker_server.settings.usable_cores", lambda: 3)
     shared = settings.model_copy(update={"render_concurrency": 3})
     url = f"{site}/{sample(4)}"
     task = _journey(client, auth, shared, runtime, url, {"part_seconds": 2})

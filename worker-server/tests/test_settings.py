@@ -1,5 +1,8 @@
 """What can be set is what is documented."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,7 +99,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("worker_server.settings.usable_cores", lambda: 8)
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
 
@@ -111,8 +114,29 @@ def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [threads(n, render_concurrency=2, render_threads=3) for n in (1, 16)] == [3, 3]
 
 
+def test_renders_at_once_are_as_many_as_the_cores_that_this_process_may_use() -> None:
+    """A container or a pod on a large host has few of its cores."""
+    script = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from worker_server.settings import Settings\n"
+        "from worker_server.celery_app import init_celery\n"
+        "from flask import Flask\n"
+        "settings = Settings(); celery = init_celery(Flask('app'), settings)\n"
+        "print(settings.render_concurrency, settings.render_threads_beside(1),"
+        " celery.conf.worker_concurrency)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **NEEDED},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["1", "1", "1"]
+
+
 def test_one_core_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("worker_server.settings.usable_cores", lambda: 1)
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
     assert Settings().render_threads_beside(1) == 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from idrl_common.cores import usable_cores
 from idrl_local import listeners, servers
 from idrl_local.home import CHECKOUT, Home, HomeUnusable, Ports, Secrets
 
@@ -337,7 +338,7 @@ PROGRAMS = (
     ),
     Program("redis", "stores", _redis, _in_utc, plain_log=PlainLog.ALL),
     _worker("fetch", _pooled("fetch", "FETCH_CONCURRENCY", 4)),
-    _worker("render", _pooled("render", "RENDER_CONCURRENCY", os.cpu_count() or 1)),
+    _worker("render", _pooled("render", "RENDER_CONCURRENCY", usable_cores())),
     _worker("sweep", _sweep),
     Program(
         "web",

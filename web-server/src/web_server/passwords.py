@@ -1,6 +1,5 @@
 """Password hashes: argon2id with the minimum of OWASP's Password Storage cheat sheet."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +8,13 @@ from threading import BoundedSemaphore
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from idrl_common.cores import usable_cores
+
 # Hashing takes longer for longer ones, and password managers make none that long.
 MAX_LENGTH = 128
 
 _hasher = PasswordHasher(memory_cost=19456, time_cost=2, parallelism=1)
-_CORES = os.cpu_count() or 1
+_CORES = usable_cores()
 # A hash takes 19 MiB and a core for some 50 ms: more at once than cores only cost memory.
 _running = BoundedSemaphore(_CORES)
 # Running plus waiting. Each occupies a thread, and other calls need threads too.

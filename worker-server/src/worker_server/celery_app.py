@@ -58,6 +58,8 @@ def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_max_tasks_per_child=50,
+        # Where the command line gives none (0): Celery's own default counts the host's cores.
+        worker_concurrency=settings.render_concurrency,
         # Celery kills a new child that does not answer within this time, 4 s by default. On a
         # starved machine imports alone take longer, and children would be killed for ever.
         worker_proc_alive_timeout=120.0,

@@ -1,6 +1,5 @@
 """The settings of the worker machine: the only module that reads the environment."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -8,6 +7,7 @@ from pydantic import BeforeValidator, Field, FilePath, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from idrl_common.cores import usable_cores
 from idrl_common.settings import MAX_BIGINT, AppSettings, WaitS
 from worker_server.fetching import EgressRules
 
@@ -20,7 +20,7 @@ _DAY_S = 86_400
 # Upper limit for seconds; PostgreSQL intervals cannot hold infinity.
 _MAX_S = 1e9
 # Each encoder thread takes memory, and more than these save little time.
-_MAX_IDLE_CORES = 4
+_MAX_THREADS_OF_IDLE_CORES = 4
 
 X264Preset = Literal[
     "ultrafast",
@@ -64,7 +64,7 @@ class Settings(AppSettings):
     render_preset: X264Preset | None = None
     render_crf: int | None = Field(None, ge=0, le=51)
     render_threads: int = Field(0, ge=0, le=64)  # 0: by `render_threads_beside`
-    render_concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    render_concurrency: int = Field(default_factory=usable_cores, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)
     render_max_fps: int = Field(60, ge=1, le=120)
     render_timeout_s: WaitS = 3600
@@ -134,9 +134,9 @@ class Settings(AppSettings):
 
         The cores are shared among the renders that run at once; fewer parts leave more for each.
         """
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         share = max(1, cores // self.render_concurrency)
-        larger_share = min(cores // live_parts, _MAX_IDLE_CORES)
+        larger_share = min(cores // live_parts, _MAX_THREADS_OF_IDLE_CORES)
         return self.render_threads or max(share, larger_share)
 
 
