@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+import types
 from typing import TYPE_CHECKING
 
 import jwt
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from web_server import token_signer
 from web_testing import assert_problem, bearer, log_in, new_key
 
 if TYPE_CHECKING:
@@ -50,6 +53,28 @@ def test_clock_that_was_set_back_behind_a_logout(
         ended += [headers, bearer(renewed["token"])]
         for each in ended:
             assert_problem(client.get("/me", headers=each), 401, "token_invalid")
+
+
+@pytest.mark.parametrize("how", ["logout", "password", "set-role"])
+def test_token_of_a_machine_whose_clock_is_ahead_ends_too(
+    app: Flask, client: FlaskClient, auth: AuthActions, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    auth.signup()
+    with monkeypatch.context() as patched:
+        ahead = types.SimpleNamespace(time=lambda: time.time() + 8)
+        patched.setattr(token_signer, "time", ahead)
+        other = log_in(auth)
+    assert client.get("/me", headers=other).status_code == 200
+    passwords = {"old_password": auth.password, "password": NEW_PASSWORD}
+    if how == "set-role":
+        run = app.test_cli_runner().invoke
+        assert run(args=["users", "set-role", "ada@example.com", "user"]).exit_code == 0
+    else:
+        body = {**passwords, "password_2": NEW_PASSWORD} if how == "password" else None
+        assert client.post(f"/auth/{how}", json=body, headers=log_in(auth)).status_code < 300
+    assert_problem(client.post("/auth/refresh", headers=other), 401, "token_invalid")
+    new = log_in(auth, NEW_PASSWORD if how == "password" else None)
+    assert client.get("/me", headers=new).status_code == 200
 
 
 def test_refresh_ends_twelve_hours_after_the_log_in(

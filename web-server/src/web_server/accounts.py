@@ -19,6 +19,9 @@ from web_server.services import BadCredentials, lock_names, refuse_taken
 
 MAX_KEYS = 100
 _SHORTEST = timedelta(microseconds=1)  # what PostgreSQL tells apart
+# A token of a web machine whose clock is ahead by this much ends too. Tokens that follow are issued
+# as of then, so it must be well below the LEEWAY_S of those who verify them.
+_MAX_AHEAD = timedelta(seconds=10)
 # The worker machine's table, of which the web app may delete an account's rows.
 _USAGE_DAYS = table("usage_days", column("owner_id", BigInteger))
 
@@ -103,8 +106,8 @@ def end_tokens(user_id: int, *, if_password_hash: str | None = None, **changed: 
         # Taken while holding the lock, under which tokens are signed. A clock that was set back
         # must not bring back tokens, nor leave those that were issued at the last end.
         last = user.tokens_valid_after
-        now = datetime.now(UTC)
-        user.tokens_valid_after = now if last is None else max(now, last + _SHORTEST)
+        ended = datetime.now(UTC) + _MAX_AHEAD
+        user.tokens_valid_after = ended if last is None else max(ended, last + _SHORTEST)
         for name, value in changed.items():
             setattr(user, name, value)
         session.flush()
