@@ -1,4 +1,4 @@
-"""A network that takes what is sent slowly, and one that takes nothing more."""
+"""A network that is slow to take what is sent, and one that takes nothing more."""
 
 import socket
 import threading

@@ -1,5 +1,6 @@
 // @ts-check
 // Calls of the public API. The token is in a cookie that scripts cannot read.
+import { learnClock } from "./time.js";
 
 /** @typedef {{field: string, code: string, message: string}} FieldError */
 
@@ -19,9 +20,11 @@ export class ApiError extends Error {
   }
 }
 
-/** Time-out of a GET or HEAD. nginx answers sooner (504) if the service behind it hangs, so this one only
- * ends calls over a dead network. */
-const READ_MAX_MS = 60_000;
+/** How long a call waits for its response. nginx answers sooner (504) if the service behind it hangs, so
+ * this only ends calls over a dead network. */
+const CALL_MAX_MS = 60_000;
+/** The same for a form with files, which only POST /brands takes: nginx waits 90 s for its response. */
+const FORM_MAX_MS = 100_000;
 
 /** @type {{prompt: null | ((session: number) => Promise<void>), session: () => number}} */
 const login = { prompt: null, session: () => 0 };
@@ -84,13 +87,45 @@ async function send(method, path, body, given) {
   const headers = { Accept: "application/json", ...given };
   const isFile = body instanceof Blob || body instanceof FormData;
   if (body !== undefined && !isFile) headers["Content-Type"] = "application/json";
-  const sent = body === undefined || isFile ? body : JSON.stringify(body);
-  const signal = method === "GET" || method === "HEAD" ? abortedAfter(READ_MAX_MS) : undefined;
   try {
-    return await fetch(path, { method, headers, body: sent, credentials: "same-origin", cache: "no-store", signal });
+    const answer = isFile ? await sendFile(method, path, body, headers) : await fetch(path, {
+      method, headers, body: JSON.stringify(body), credentials: "same-origin", cache: "no-store", signal: abortedAfter(CALL_MAX_MS),
+    });
+    learnClock(answer.headers.get("Date"));
+    return answer;
   } catch {
     throw new ApiError(0, {});
   }
+}
+
+/** Send a file, however long that takes while it gets on. Not by `fetch`, which does not tell whether it does.
+ * @param {string} method @param {string} path @param {Blob | FormData} body @param {Record<string, string>} headers
+ * @returns {Promise<Response>} */
+function sendFile(method, path, body, headers) {
+  const request = new XMLHttpRequest();
+  let timer = 0;
+  const waitOn = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => request.abort(), body instanceof FormData ? FORM_MAX_MS : CALL_MAX_MS);
+  };
+  return new Promise((resolve, reject) => {
+    request.onload = resolve;
+    request.onerror = request.onabort = reject;
+    request.upload.onprogress = waitOn;
+    request.open(method, path);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.send(body);
+    waitOn();
+  }).then(() => answerOf(request)).finally(() => clearTimeout(timer));
+}
+
+/** Return what a request got, as `fetch` would. @param {XMLHttpRequest} request */
+function answerOf(request) {
+  const headers = new Headers();
+  for (const line of request.getAllResponseHeaders().split("\r\n").filter(Boolean)) {
+    headers.append(line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1));
+  }
+  return new Response(request.responseText || null, { status: request.status, headers });
 }
 
 /** Return a signal that aborts a call after `ms`: over a dead network `fetch` gets no response and no error.

@@ -3,16 +3,17 @@
 import { signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, call } from "./api.js";
+import { nowMs, uptimeMs } from "./time.js";
 
 const HIDDEN_MS = 30_000;
 const MAX_MS = 30_000;
 const ended = 0;
 /** Least time between two scheduled polls of a tab, whatever it shows. */
 const APART_MS = 1000;
-let polledAtMs = 0;
+let polledAtMs = -APART_MS;
 
 /** The time of the last answer, and whether the last poll of any path had none. */
-export const connection = signal({ lastMs: Date.now(), isLost: false });
+export const connection = signal({ lastMs: nowMs(), isLost: false });
 /** @type {Set<Poller>} */
 const unanswered = new Set();
 
@@ -103,7 +104,7 @@ export class Poller {
   pollIn(waitMs) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      const earlyMs = polledAtMs + APART_MS - Date.now();
+      const earlyMs = polledAtMs + APART_MS - uptimeMs();
       if (this.isForEyes && document.hidden) return;
       if (earlyMs > 0) this.pollIn(earlyMs);
       else this.refresh();
@@ -111,14 +112,14 @@ export class Poller {
   }
 
   async poll() {
-    polledAtMs = Date.now();
+    polledAtMs = uptimeMs();
     /** @type {Record<string, string>} */
     const headers = this.tag ? { "If-None-Match": this.tag } : {};
     const { path } = this;
     try {
       const answer = await call("GET", path, undefined, { headers });
       this.failures = 0;
-      connection.value = { ...connection.value, lastMs: Date.now() };
+      connection.value = { ...connection.value, lastMs: nowMs() };
       this.note(true);
       if (path !== this.path) return this.intervalMs(this.state.value.value);
       this.answered = path;

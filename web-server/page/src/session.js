@@ -26,14 +26,30 @@ let storedAtMs = 1;
 
 export async function start() {
   onLoginNeeded(loginAfter, () => entries);
-  if (channel) channel.onmessage = (event) => event.data === "out" && forget();
+  if (channel) channel.onmessage = ({ data }) => (data === "out" ? forget() : enteredElsewhere(data.in));
   setInterval(() => renew(), 60_000);
   // If this browser has never logged in, GET /me would only give 401.
   if (!sessionBeganAtMs()) {
     state.value = "out";
     return;
   }
+  await enter();
+}
+
+/** Ask until it is known who is logged in. */
+async function enter() {
+  state.value = "start";
   for (let failures = 0; state.value === "start"; failures += 1) await recognize(failures);
+}
+
+/** Follow a log-in in another tab: it has replaced the cookie of this one. @param {number} userId */
+function enteredElsewhere(userId) {
+  if (user.value?.user_id === userId) {
+    if (state.value === "expired") entered(user.value);
+  } else if (state.value !== "start") {
+    forget();
+    enter();
+  }
 }
 
 /** Resolve once there is a session other than the one whose call got 401. @param {number} session
@@ -107,6 +123,7 @@ export async function logIn(email, password) {
   await call("POST", "/auth/login", { email, password, session: true }, { anonymous: true });
   entered((await call("GET", "/me", undefined, { anonymous: true })).data);
   storeSession(nowMs);
+  channel?.postMessage({ in: user.value?.user_id });
 }
 
 /** @param {Record<string, string>} account */
@@ -152,7 +169,9 @@ function forget() {
  * also in a hidden tab, because an upload is running */
 export async function renew({ isNeeded = false } = {}) {
   const isAtWork = isNeeded || !document.hidden;
-  if (state.value !== "in" || !isAtWork || isRenewing || Date.now() - sessionBeganAtMs() < RENEW_MS) return;
+  const ageMs = Date.now() - sessionBeganAtMs();
+  const isFresh = ageMs >= 0 && ageMs < RENEW_MS; // negative: the clock was set back
+  if (state.value !== "in" || !isAtWork || isRenewing || isFresh) return;
   const session = entries;
   isRenewing = true;
   try {

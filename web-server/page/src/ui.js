@@ -5,21 +5,22 @@ import htm from "htm";
 import { h } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "./api.js";
+import { uptimeMs } from "./time.js";
 import { clock, sentenceOf, t } from "./words.js";
 
 export const html = htm.bind(h);
 
-const announced = signal({ sentence: "", atMs: 0 });
-let later = 0;
 const QUIET_MS = 5000;
+const announced = signal({ sentence: "", atMs: -QUIET_MS });
+let later = 0;
 
 /** Announce a sentence to screen readers, at most one in QUIET_MS: of sentences that come sooner only the
  * last one is announced, later. @param {string} sentence */
 export function announce(sentence) {
   clearTimeout(later);
-  const earlyMs = announced.value.atMs + QUIET_MS - Date.now();
+  const earlyMs = announced.value.atMs + QUIET_MS - uptimeMs();
   if (earlyMs > 0) later = setTimeout(announce, earlyMs, sentence);
-  else announced.value = { sentence, atMs: Date.now() };
+  else announced.value = { sentence, atMs: uptimeMs() };
 }
 
 /** The live region. Each sentence is a new element (`key`), so the same sentence twice is read out twice. */
@@ -33,17 +34,17 @@ export function LiveRegion() {
 export function Failure({ error, words = {} }) {
   if (!error) return null;
   const id = error.requestId && html`<br /><small>${t("error.id")} <code>${error.requestId}</code></small>`;
-  const wait = error.status === 429 && error.retryAfterS > 0 && html` <${Countdown} key=${error} untilMs=${Date.now() + error.retryAfterS * 1000} />`;
+  const wait = error.status === 429 && error.retryAfterS > 0 && html` <${Countdown} key=${error} untilMs=${uptimeMs() + error.retryAfterS * 1000} />`;
   return html`<p class="failure" role="alert">${error.code in words ? t(words[error.code]) : sentenceOf(error.code, error.message)}${wait}${id}</p>`;
 }
 
 /** A countdown in seconds, hidden from screen readers, which would read out each second.
- * @param {{untilMs: number}} props */
+ * @param {{untilMs: number}} props `untilMs`: as uptimeMs() counts */
 function Countdown({ untilMs }) {
   const until = useRef(untilMs);
   const leftS = useSignal(Infinity);
   useEffect(() => {
-    const count = () => (leftS.value = Math.max(0, Math.ceil((until.current - Date.now()) / 1000)));
+    const count = () => (leftS.value = Math.max(0, Math.ceil((until.current - uptimeMs()) / 1000)));
     count();
     const timer = setInterval(count, 1000);
     return () => clearInterval(timer);

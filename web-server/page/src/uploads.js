@@ -22,7 +22,8 @@ const KEPT = "uploads";
 export async function upload(file, onProgress, state) {
   if (!file.size) throw new ApiError(400, { code: "source_empty" });
   await contentOf(file, 0, 1); // fails for a folder, which can be dropped like a file
-  let { path, offset } = (await begun(file)) || (await repeated(() => create(file)));
+  const onPause = () => onProgress(0, true);
+  let { path, offset } = (await begun(file, onPause)) || (await repeated(() => create(file), { onPause }));
   onProgress(offset);
   while (offset < file.size && !state.isCanceled) {
     offset = await repeated(() => sendPiece(file, path, offset), {
@@ -67,13 +68,17 @@ export async function repeated(act, { onPause, afterPause, passing = [] } = {}) 
       return await act();
     } catch (error) {
       if (!(error instanceof ApiError) || failures > MAX_FAILURES) throw error;
-      if (!isPassing(error) && !passing.includes(error.status)) throw error;
+      if (!isPassing(error) && (!passing.includes(error.status) || isQuota(error))) throw error;
       if (onPause) onPause();
       await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)));
       if (afterPause) await afterPause();
     }
   }
 }
+
+/** Return whether a limit of the account is reached: that ends with other tasks, or with the day.
+ * @param {ApiError} error */
+const isQuota = (error) => error.code.startsWith("quota_");
 
 /** @param {File} file */
 async function create(file) {
@@ -85,12 +90,12 @@ async function create(file) {
 }
 
 /** Return the upload of this file that was begun earlier, possibly before a reload; null if there is none.
- * @param {File} file */
-async function begun(file) {
+ * @param {File} file @param {() => void} onPause */
+async function begun(file, onPause) {
   const path = kept()[fingerprint(file)];
   if (!path) return null;
   try {
-    const { headers } = await repeated(() => call("HEAD", path, undefined, { headers: TUS }), { passing: [TOO_MANY] });
+    const { headers } = await repeated(() => call("HEAD", path, undefined, { headers: TUS }), { onPause, passing: [TOO_MANY] });
     const isSame = Number(headers.get("Upload-Length")) === file.size;
     return isSame ? { path, offset: Number(headers.get("Upload-Offset")) } : null;
   } catch (error) {

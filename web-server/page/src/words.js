@@ -1,6 +1,7 @@
 // @ts-check
 // The page's texts in two languages: the one that the reader has chosen, else the browser's.
 import { signal } from "@preact/signals";
+import { nowMs } from "./time.js";
 import en from "./words/en.json";
 import es from "./words/es.json";
 
@@ -37,11 +38,12 @@ export function setLanguage(tag) {
 }
 
 /**
- * Return the sentence, `{name}` replaced by values.
+ * Return the sentence, `{name}` replaced by values. Where `n` is 1, that of `key.one` if there is one.
  * @param {string} key @param {Record<string, string | number>} [values]
  */
 export function t(key, values = {}) {
-  const text = WORDS[language.value][key] ?? WORDS.en[key] ?? key;
+  const words = WORDS[language.value];
+  const text = (values.n === 1 && words[`${key}.one`]) || (words[key] ?? WORDS.en[key] ?? key);
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
 
@@ -73,7 +75,10 @@ export function sizeOf(bytes) {
 export function clock(seconds) {
   const whole = Math.round(seconds * 10) / 10;
   const minutes = Math.floor(whole / 60);
-  const rest = (whole % 60).toFixed(whole % 1 ? 1 : 0).padStart(whole % 1 ? 4 : 2, "0");
+  const digits = whole % 1 ? 1 : 0;
+  const rest = new Intl.NumberFormat(language.value, {
+    minimumIntegerDigits: 2, minimumFractionDigits: digits, maximumFractionDigits: digits,
+  }).format(whole % 60);
   const hours = Math.floor(minutes / 60);
   return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
@@ -85,7 +90,7 @@ setInterval(() => (minute.value += 1), 60_000);
 /** @param {string} time */
 export function ago(time) {
   minute.value;
-  const seconds = (Date.parse(time) - Date.now()) / 1000;
+  const seconds = (Date.parse(time) - nowMs()) / 1000;
   /** @type {[Intl.RelativeTimeFormatUnit, number, number][]} unit, its seconds, and how many are a larger one */
   const units = [["minute", 60, 60], ["hour", 3600, 24], ["day", 86400, Infinity]];
   const format = new Intl.RelativeTimeFormat(language.value, { numeric: "auto" });

@@ -285,3 +285,23 @@ def test_session_that_ends_before_a_form_with_a_password(visitor: Visitor) -> No
     login.wait_for(state="detached")
     expect(page.locator("#delete-password")).to_have_value("wrong")
     assert visitor.context.request.get(f"{visitor.base_url}/me").ok
+
+
+def test_reached_quota_is_shown_and_not_waited_for(visitor: Visitor, system: RunningSystem) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 2)
+    visitor.open("tasks")
+    refusal = json.dumps({"status": 429, "code": "quota_live_tasks"})
+    page.route(
+        "**/tasks/*/retry",
+        lambda route: route.fulfill(
+            status=429,
+            content_type="application/problem+json",
+            body=refusal,
+            headers={"Retry-After": "30"},
+        ),
+    )
+    page.locator(".row input").first.check()
+    page.get_by_role("button", name="Retry").click()
+    page.locator(".failure", has_text="as many tasks in work as you may").wait_for()
+    expect(page.get_by_role("button", name="Retry")).to_be_enabled()

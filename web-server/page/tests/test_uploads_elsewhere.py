@@ -169,3 +169,56 @@ def test_log_out_ends_uploads(visitor: Visitor, video_url: str) -> None:
     visitor.page.wait_for_selector("#email")
     visitor.sign_up()
     expect(visitor.page.locator(".drop li")).to_have_count(0)
+
+
+def test_retry_takes_the_options_of_its_file(visitor: Visitor, video_url: str) -> None:
+    """Not those of the form, which was cleared since."""
+    page = visitor.page
+    refusal = '{"status": 403, "code": "quota_bytes"}'
+    page.route(
+        "**/uploads",
+        lambda route: route.fulfill(
+            status=403, content_type="application/problem+json", body=refusal
+        ),
+        times=1,
+    )
+    page.locator("summary").click()
+    page.get_by_label("9:16").check(force=True)
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.locator(".drop .failure").wait_for()
+    visitor.submit(video_url)
+    visitor.open("new")
+    page.get_by_role("button", name="Retry lap.mp4").click()
+    page.get_by_role("link", name="Open the clips of lap.mp4").click()
+    page.wait_for_url("**/#/task/*")
+    task_id = page.url.rpartition("/")[2]
+    answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}")
+    assert answer.json()["edit"]["aspect"] == "9:16"
+
+
+def test_retry_takes_the_options_that_were_corrected(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    page.locator("summary").click()
+    page.fill("#start_s", "one second")
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.locator(".drop .failure", has_text="Write the time as 1:05").wait_for()
+    page.fill("#start_s", "0:01")
+    page.get_by_role("button", name="Retry lap.mp4").click()
+    page.get_by_role("link", name="Open the clips of lap.mp4").click()
+    page.wait_for_url("**/#/task/*")
+
+
+DROP_LINKS = """([type, text]) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.setData(type, text);
+  document.querySelector('.drop').dispatchEvent(
+    new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true}));
+}"""
+
+
+@pytest.mark.parametrize("kind", ["text/uri-list", "text/plain"])
+def test_links_may_be_dropped_where_files_are(visitor: Visitor, kind: str) -> None:
+    page = visitor.page
+    page.fill("#links", "https://example.com/a.mp4")
+    page.evaluate(DROP_LINKS, [kind, "https://example.com/b.mp4\r\nhttps://example.com/c.mp4"])
+    page.get_by_role("button", name="Make clips of 3 videos").wait_for()

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { goTo, place } from "../router.js";
 import { state } from "../session.js";
+import { uptimeMs } from "../time.js";
 import { announce, Bar, html } from "../ui.js";
 import { discard, forget, repeated, upload } from "../uploads.js";
 import { lasting, sentenceOf, sizeOf, t } from "../words.js";
@@ -13,8 +14,8 @@ import { lasting, sentenceOf, sizeOf, t } from "../words.js";
 const GONE = [404, 409, 410];
 
 /**
- * `begun`: time and offset when this page began to send (for the rate); `choices`: the options for this
- * file, kept when the form was cleared after the file was added.
+ * `begun`: time (uptimeMs) and offset when this page began to send (for the rate); `choices`: the options for this
+ * file, kept when the form was cleared after the file was added, also for Retry.
  * @typedef {{file: File, sentBytes: number, isWaiting: boolean, begun: {ms: number, bytes: number} | null,
  *   choices: any, taskId: string, error: string, state: {isCanceled: boolean}}} Row
  */
@@ -34,10 +35,10 @@ effect(() => {
   rows.value = [];
 });
 
-/** Store the form's options in rows that are not sent yet, before the form is cleared.
+/** Store the form's options in rows that are no task yet, before the form is cleared.
  * @param {any} choices */
 export function keepChoices(choices) {
-  rows.value = rows.value.map((row) => (row.taskId || row.error || row.choices ? row : { ...row, choices }));
+  rows.value = rows.value.map((row) => (row.taskId || row.choices ? row : { ...row, choices }));
 }
 
 /** @param {File} file @param {Partial<Row>} values */
@@ -53,7 +54,7 @@ async function send(row, itemOf) {
   const { file } = row;
   if (row.state.isCanceled) return;
   const onProgress = (/** @type {number} */ sentBytes, isWaiting = false) => {
-    const begun = rowOf(file)?.begun || { ms: Date.now(), bytes: sentBytes };
+    const begun = rowOf(file)?.begun || (isWaiting ? null : { ms: uptimeMs(), bytes: sentBytes });
     change(file, { sentBytes, isWaiting, begun });
   };
   try {
@@ -61,18 +62,20 @@ async function send(row, itemOf) {
     if (row.state.isCanceled) return;
     const choices = rowOf(file)?.choices || itemOf();
     const headers = { "Idempotency-Key": `upload-${id}` };
-    const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...choices }, { headers }));
+    const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...choices }, { headers }), { onPause: () => onProgress(file.size, true) });
     forget(file);
     change(file, { taskId: data.task_id });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (GONE.includes(error.status)) forget(file);
-    change(file, { error: sentenceOf(error.code, error.message), choices: null });
+    const [reason = error] = error.errors;
+    const choices = error.errors.length ? null : rowOf(file)?.choices; // refused ones are replaced by the form's
+    change(file, { error: sentenceOf(reason.code, reason.message), choices });
   }
 }
 
-/** @param {{itemOf: () => any, isOtherwiseEmpty: () => boolean, onSent: () => void}} props */
-export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
+/** @param {{itemOf: () => any, isOtherwiseEmpty: () => boolean, onSent: () => void, onLinks: (text: string) => void}} props */
+export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
   const isOver = useSignal(false);
   const chooser = useRef(/** @type {any} */ (null));
   useEffect(() => () => {
@@ -97,7 +100,9 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent }) {
   const onDrop = (/** @type {DragEvent} */ event) => {
     event.preventDefault();
     isOver.value = false;
-    add(event.dataTransfer?.files || null);
+    const dropped = event.dataTransfer;
+    if (dropped?.files.length) add(dropped.files);
+    else onLinks(dropped?.getData("text/uri-list") || dropped?.getData("text/plain") || "");
   };
   return html`<section class=${`drop ${isOver.value ? "over" : ""}`} aria-label=${t("files.title")}
       onDragOver=${(/** @type {Event} */ event) => { event.preventDefault(); event.stopPropagation(); isOver.value = true; }}
@@ -139,6 +144,6 @@ function factsOf({ file, sentBytes, begun, isWaiting, taskId }) {
   if (isWaiting) return [...facts, t("files.waits")];
   const sinceBytes = begun ? sentBytes - begun.bytes : 0;
   if (!begun || sinceBytes <= 0 || sentBytes === file.size) return facts;
-  const leftS = ((file.size - sentBytes) * (Date.now() - begun.ms)) / 1000 / sinceBytes;
+  const leftS = ((file.size - sentBytes) * (uptimeMs() - begun.ms)) / 1000 / sinceBytes;
   return [...facts, t("task.left", { time: lasting(leftS) })];
 }

@@ -133,7 +133,8 @@ export function NewTask() {
         <small class="with-keys">${t("new.shortcut")}</small>
       </div>
     </form>
-    <${Files} itemOf=${() => item(edit.value)} isOtherwiseEmpty=${() => !links.value} onSent=${clear} />
+    <${Files} itemOf=${() => item(edit.value)} isOtherwiseEmpty=${() => !links.value} onSent=${clear}
+      onLinks=${(/** @type {string} */ text) => (links.value = [links.value, text].filter(Boolean).join("\n"))} />
     <section class="steps" aria-label=${t("new.steps")}>
       ${[1, 2, 3].map((number) => html`<p key=${number}><b aria-hidden="true">${number}</b> ${t(`new.step${number}`)}</p>`)}
     </section>

@@ -1,8 +1,7 @@
 // @ts-check
 // What a share link shows to people without an account: clips to play and to download.
-import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { ApiError, call } from "../api.js";
+import { usePolled } from "../poll.js";
 import { Failure, html } from "../ui.js";
 import { date, t } from "../words.js";
 import { Cards } from "./parts.js";
@@ -11,21 +10,13 @@ import { Cards } from "./parts.js";
 export const sharePath = /^\/s\/[^/]+$/.test(location.pathname) ? location.pathname : "";
 
 export function Shared() {
-  const shared = useSignal(/** @type {any} */ (null));
-  const error = useSignal(/** @type {ApiError | null} */ (null));
-  const load = async () => {
-    try {
-      shared.value = (await call("GET", sharePath, undefined, { anonymous: true })).data;
-      document.title = `${shared.value.name} · idrl`;
-    } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
-      error.value = failure;
-    }
-  };
-  useEffect(() => void load(), []);
-  if (error.value) return html`<h1>${t("shared.title")}</h1><${Failure} error=${error.value} />`;
-  if (!shared.value) return html`<p aria-busy="true">${t("loading")}</p>`;
-  const { name, expires_at, clips_zip, parts } = shared.value;
+  const { value: shared, error } = usePolled(sharePath, () => 0).state.value;
+  useEffect(() => {
+    if (shared) document.title = `${shared.name} · idrl`;
+  }, [shared?.name]);
+  if (!shared && error) return html`<h1>${t("shared.title")}</h1><${Failure} error=${error} />`;
+  if (!shared) return html`<p aria-busy="true">${t("loading")}</p>`;
+  const { name, expires_at, clips_zip, parts } = shared;
   const task = { parts: parts.map((/** @type {any} */ part) => ({ ...part, status: "done" })) };
   return html`<article>
     <h1>${name}</h1>

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { call, get } from "../api.js";
 import { ConfirmButton } from "../confirm.js";
 import { usePolled } from "../poll.js";
+import { nowMs } from "../time.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { date, moment, sentenceOf, t } from "../words.js";
 import { Copy } from "./task.js";
@@ -113,7 +114,7 @@ function Webhook({ webhook, onDelete }) {
 
 /** @param {any} delivery */
 const isSoonSent = ({ status, next_attempt_at }) =>
-  status === "waiting" && (!next_attempt_at || Date.parse(next_attempt_at) < Date.now() + SOON_MS);
+  status === "waiting" && (!next_attempt_at || Date.parse(next_attempt_at) < nowMs() + SOON_MS);
 
 /** @param {{delivery: any, onResend: () => void}} props */
 function Delivery({ delivery, onResend }) {

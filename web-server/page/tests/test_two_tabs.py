@@ -1,0 +1,55 @@
+"""Two tabs of one browser, which have one cookie: a log-in in one is one in the other."""
+
+import re
+
+from conftest import PASSWORD, NewVisitor, Visitor
+from playwright.sync_api import Page, expect
+
+
+def _log_in(page: Page, email: str, place: str = "") -> None:
+    page.fill(f"{place} #email", email)
+    page.fill(f"{place} #password", PASSWORD)
+    page.locator(f"{place} form button.primary").click()
+
+
+def _other_tab(visitor: Visitor, place: str = "") -> Page:
+    page = visitor.context.new_page()
+    page.goto(f"{visitor.base_url}/#/{place}")
+    return page
+
+
+def test_tab_follows_a_log_in_as_another_account(visitor: Visitor, new_visitor: NewVisitor) -> None:
+    other = new_visitor()
+    other.sign_up()
+    first, second = visitor.page, _other_tab(visitor, "account")
+    second.get_by_role("button", name="Log out", exact=True).click()
+    second.wait_for_selector("#tab-true")
+    _log_in(second, other.email)
+    expect(second.locator("main .lead").first).to_contain_text(other.email)
+    first.goto(f"{visitor.base_url}/#/account")
+    expect(first.locator("main .lead").first).to_contain_text(other.email)
+
+
+def test_log_in_of_one_tab_goes_on_in_the_other(visitor: Visitor) -> None:
+    first, second = visitor.page, _other_tab(visitor)
+    first.fill("#links", "https://example.com/half-typed")
+    second.wait_for_selector("#links")
+    visitor.context.clear_cookies()
+    for page in (first, second):
+        page.goto(f"{visitor.base_url}/#/tasks")
+        page.get_by_role("dialog", name="Log in again").wait_for()
+    _log_in(second, visitor.email, "dialog")
+    second.locator(".empty").wait_for()
+    first.locator(".empty").wait_for()
+    expect(first.locator("dialog")).to_have_count(0)
+    first.goto(f"{visitor.base_url}/#/new")
+    expect(first.locator("#links")).to_have_value("https://example.com/half-typed")
+
+
+def test_log_in_of_one_tab_is_one_of_the_other_too(visitor: Visitor) -> None:
+    visitor.page.get_by_role("button", name="Log out").click()
+    first, second = visitor.page, _other_tab(visitor, "account")
+    second.wait_for_selector("#tab-true")
+    _log_in(first, visitor.email)
+    expect(second.locator("main .lead").first).to_contain_text(visitor.email)
+    expect(second).to_have_url(re.compile("#/account$"))
