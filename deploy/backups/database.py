@@ -17,13 +17,20 @@ _PSQL = (
     "--no-password",
 )
 _STOP = ("--set=ON_ERROR_STOP=1",)
-# Every file that a row names: downloadable clips, sources that parts are still cut from, and
-# brands', where the database has any: a backup is also made just before an upgrade.
+# Every file that a row names: downloadable clips, sources that parts are still cut from, and those
+# of brands and finished uploads, where the database has any: a backup is also made just before an
+# upgrade.
 _STORED_FILES = """
-    SELECT to_regclass('public.brands') IS NOT NULL AS has_brands \\gset
+    SELECT to_regclass('public.brands') IS NOT NULL AS has_brands,
+        to_regclass('public.uploads') IS NOT NULL AS has_uploads \\gset
     \\if :has_brands
     SELECT DISTINCT 'brands/' || owner_id || '/' || file, split_part(file, '.', 1), ''
     FROM brands CROSS JOIN unnest(files) AS file ORDER BY 1;
+    \\endif
+    \\if :has_uploads
+    SELECT 'uploads/' || id, '', '' FROM uploads
+    WHERE offset_bytes = length_bytes AND deleted_at IS NULL AND removed_at IS NULL
+    AND (task_id IS NOT NULL OR expires_at > now()) ORDER BY 1;
     \\endif
     SELECT parts.path, parts.sha256, parts.task_id FROM parts JOIN tasks ON tasks.id = parts.task_id
     WHERE parts.status = 'done' AND tasks.status NOT IN ('canceling', 'canceled')
@@ -38,7 +45,7 @@ _STORED_FILES = """
 class StoredFile:
     """A file on the share that the database names.
 
-    A source has no `sha256` there, a brand's file no `task_id`.
+    A source or an upload has no `sha256` there, a file of a brand or an upload no `task_id`.
     """
 
     path: str

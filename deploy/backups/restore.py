@@ -20,7 +20,13 @@ _OTHERS = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename IN ('web', 'worker');"
 )
+# A backup made before an upgrade may be of a schema without planned tasks.
+_HAS_PLANS = """
+    SELECT count(*) > 0 AS has_plans FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name = 'tasks' AND column_name = 'planned_at' \\gset
+"""
 # Leases of the dump are cleared: their workers do not run here, and no attempt has failed by that.
+# A queued task may have clips, of an attempt before: planning keeps those and adds what is missing.
 _RESET_ROWS = """
     DELETE FROM tasks WHERE id::text IN (SELECT name FROM outcome WHERE what = 'deleted');
     UPDATE tasks SET status = 'canceling'
@@ -31,10 +37,16 @@ _RESET_ROWS = """
         WHERE status IN ('queued', 'downloading', 'planned', 'processing', 'canceling');
     UPDATE parts SET status = 'waiting', progress = 0, lease_owner = NULL, lease_until = NULL
         WHERE status = 'rendering';
-    UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0,
-        planned_at = NULL WHERE status IN ('planned', 'processing')
+    \\if :has_plans
+    UPDATE tasks SET planned_at = NULL WHERE status IN ('planned', 'processing')
         AND source_path IN (SELECT name FROM outcome WHERE what = 'missing');
-    DELETE FROM parts USING tasks WHERE tasks.id = parts.task_id AND tasks.status = 'queued';
+    \\endif
+    UPDATE tasks SET status = 'queued', source = NULL, source_path = NULL, progress = 0
+        WHERE status IN ('planned', 'processing')
+        AND source_path IN (SELECT name FROM outcome WHERE what = 'missing');
+    DELETE FROM parts USING tasks WHERE tasks.id = parts.task_id AND tasks.status = 'queued'
+        AND (parts.status = 'waiting' OR parts.status = 'done'
+            AND parts.path IN (SELECT name FROM outcome WHERE what = 'missing'));
     UPDATE parts SET status = 'waiting', progress = 0, path = NULL, size_bytes = NULL,
         sha256 = NULL, frames = NULL,
         finished_at = NULL FROM tasks WHERE tasks.id = parts.task_id AND tasks.status = 'processing'
@@ -71,14 +83,17 @@ def _check_empty(settings: Settings, database: Database) -> None:
     if database.execute(_OTHERS) != [["0"]]:
         raise Failed("system_running", "the system is running: stop web, tasks and workers first")
     if list(_stored_folders(settings.share)):
-        raise Failed("share_not_empty", f"{settings.share} holds files of tasks or brands already")
+        raise Failed(
+            "share_not_empty", f"{settings.share} holds files of tasks, brands or uploads already"
+        )
 
 
 def _stored_folders(share: Path) -> Iterator[Path]:
-    """Yield the folders of tasks, and that of the brands."""
+    """Yield the folders of tasks, and those of brands and uploads unless they are empty."""
     for entry in share.iterdir():
-        if entry.name == "brands":
-            yield entry
+        if entry.name in ("brands", "uploads"):
+            if any(entry.iterdir()):
+                yield entry
             continue
         try:
             uuid.UUID(entry.name)
@@ -139,7 +154,7 @@ def _reset_rows(database: Database, folder: Folder, missing: list[StoredFile]) -
     table = (
         f"CREATE TEMP TABLE outcome (what text, name text);\nCOPY outcome FROM STDIN;\n{lines}\\.\n"
     )
-    database.execute(f"BEGIN;\n{table}{_RESET_ROWS}\nCOMMIT;\n")
+    database.execute(f"{_HAS_PLANS}BEGIN;\n{table}{_RESET_ROWS}\nCOMMIT;\n")
 
 
 def _report(files: int, damaged: list[str], missing: list[str], lost: list[str]) -> None:

@@ -187,7 +187,7 @@ def test_lost_files_that_can_be_made_again_are_queued(
     (folder / "share" / str(no_source) / "source.1").unlink()
     (folder / "share" / str(no_clip) / "0.1.mp4").unlink()
     assert fresh.run("restore", folder).returncode == 3
-    assert fresh.statuses(no_source) == ("queued", [])
+    assert fresh.statuses(no_source) == ("queued", ["done"])
     assert fresh.statuses(no_clip) == ("processing", ["waiting", "waiting"])
 
 
@@ -331,3 +331,15 @@ def test_interrupted_backup_is_not_a_backup(
     refused(fresh.run("restore", broken), "backup_incomplete")
     saved()
     assert not broken.exists()
+
+
+@pytest.mark.parametrize("status", ["queued", "downloading"])
+def test_clips_of_a_task_that_is_tried_again_stay(
+    fresh: Installation, live: Installation, saved: Saved, status: str
+) -> None:
+    tried = live.add_task(status, "done failed done")
+    folder = saved()
+    (folder / "share" / str(tried) / "2.1.mp4").unlink()
+    assert fresh.run("restore", folder).returncode == 3
+    assert fresh.statuses(tried) == ("queued", ["done", "failed"])
+    assert fresh.clip(tried).read_bytes() == live.clip(tried).read_bytes()
