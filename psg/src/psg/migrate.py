@@ -1,13 +1,15 @@
 """Bring a database to a revision of the schema, or make a new revision."""
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from psycopg2.errors import LockNotAvailable
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from psg.roles import ROLES, ensure_role
@@ -15,6 +17,12 @@ from psg.settings import Settings
 
 # Key of the advisory lock that keeps two `migrate` from running at once; unique in the database.
 _LOCK = 0x1D41
+# ALTER TABLE that waits for a lock, as behind pg_dump, makes everybody else wait behind itself. So
+# it gives up after the first time, rather later than autovacuum gives way, and tries again after
+# the second one.
+_LOCK_WAIT_S = 2
+_RETRY_S = 3
+_log = logging.getLogger(__name__)
 
 
 def engine_for(settings: Settings) -> Engine:
@@ -51,13 +59,36 @@ def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
         with connection.begin():
             for name, password in passwords.items():
                 ensure_role(connection, name, password)
-        command.upgrade(_config(connection), revision)
+        _run(lambda: command.upgrade(_config(connection), revision))
 
 
 def downgrade(engine: Engine, revision: str) -> None:
     """Take the schema back to `revision` (`base` for an empty one); the roles stay."""
     with _migration_lock(engine) as connection:
-        command.downgrade(_config(connection), revision)
+        _run(lambda: command.downgrade(_config(connection), revision))
+
+
+def _run(step: Callable[[], None]) -> None:
+    """Run an Alembic command until no lock stops it; it goes on where it was stopped."""
+    while True:
+        try:
+            step()
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+            _log.warning("a transaction, such as a backup's, is using the table; trying again")
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
+def _limit_lock_waits(connection: Connection) -> None:
+    """Limit the waits of the transaction that begins.
+
+    Statements outside one, such as CREATE INDEX CONCURRENTLY, make nobody wait and take their time.
+    """
+    with connection.connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S}s'")
 
 
 @contextmanager
@@ -72,6 +103,7 @@ def _migration_lock(engine: Engine) -> Iterator[Connection]:
             connection.rollback()
             time.sleep(0.2)
         connection.commit()
+        event.listen(connection, "begin", _limit_lock_waits)
         yield connection
 
 

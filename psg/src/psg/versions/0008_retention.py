@@ -13,7 +13,8 @@ _WHERE = "finished_at IS NOT NULL AND NOT keep"
 
 
 def upgrade() -> None:
-    op.add_column("tasks", sa.Column("keep", sa.Boolean, nullable=False, server_default="false"))
+    """Add column, table and index. Safe to repeat after it was interrupted."""
+    op.execute("ALTER TABLE tasks ADD COLUMN IF NOT EXISTS keep boolean NOT NULL DEFAULT false")
     op.create_table(
         "retention",
         # One row at most.
@@ -22,6 +23,7 @@ def upgrade() -> None:
         sa.Column(
             "since", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
         ),
+        if_not_exists=True,
     )
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON retention TO worker")
     with op.get_context().autocommit_block():

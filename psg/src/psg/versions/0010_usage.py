@@ -12,11 +12,13 @@ _FAILED = "tasks_failed"
 
 
 def upgrade() -> None:
+    """Add table, rights and index. Safe to repeat after it was interrupted."""
     op.create_table(
         "usage_days",
         sa.Column("owner_id", sa.BigInteger, primary_key=True),
         sa.Column("day", sa.Date, primary_key=True),
         *(_seconds(name) for name in ("planned_s", "rendered_s", "timed_s", "busy_s")),
+        if_not_exists=True,
     )
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON usage_days TO worker")
     # Deleting an account deletes these rows too.
