@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -87,7 +87,7 @@ def _limit_lock_waits(connection: Connection) -> None:
 
     Statements outside one, such as CREATE INDEX CONCURRENTLY, make nobody wait and take their time.
     """
-    with connection.connection.cursor() as cursor:
+    with closing(connection.connection.cursor()) as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S}s'")
 
 
