@@ -62,9 +62,13 @@ WantedBy=multi-user.target
 END
 
 if [ -d /run/systemd/system ]; then
+	systemctl daemon-reload
+	# Another server's share may still be mounted though nothing changed now: an earlier run wrote the
+	# units and could not unmount it.
+	mounted=$(findmnt --noheadings --first-only --types nfs,nfs4 --output SOURCE --mountpoint "$where" || true)
+	[ -z "$mounted" ] || [ "$mounted" = "$FILE_SERVER:/var/nfs/shared_folder" ] || changed=yes
 	# A share that is in use stays mounted while nothing about it changes.
 	if [ "$changed" = yes ]; then
-		systemctl daemon-reload
 		systemctl --quiet stop "$unit.mount"
 		systemctl --quiet stop "$unit.automount"
 	fi

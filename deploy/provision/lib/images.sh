@@ -20,12 +20,13 @@ pull_image() {
 		"$IDRL_OPT/releases/${1##*:}/images" 2>/dev/null)
 	[ -n "$reference" ] || return 1
 	say "pulling $1"
+	# A registry that stops in the middle must not stop the machine: it can build the image itself.
 	# The login, valid for an hour, goes into a temporary folder instead of root's configuration.
 	login=$(mktemp -d)
 	pulled=no
 	if {
 		registry_login "${reference%%/*}" &&
-			docker --config "$login" pull --quiet "$reference" 2>&1
+			timeout "$IDRL_WAIT_S" docker --config "$login" pull --quiet "$reference" 2>&1
 	} >"$IDRL_OPT/pull.log"; then
 		docker tag "$reference" "$1" && pulled=yes
 	else

@@ -127,6 +127,8 @@ check_service_settings() {
 		'#'* | *[[:space:]]'#'*) fail setting_invalid "$name holds a #, at which docker-compose would end it" ;;
 		esac
 	done
+	twice=$(service_settings | cut -d = -f 1 | sort | uniq -d | tr '\n' ' ')
+	[ -z "$twice" ] || fail setting_invalid "given twice in idrl-settings: $twice"
 	owned=$(service_settings | cut -d = -f 1 | grep -Ex "$owned_settings" | sort -u | tr '\n' ' ' || true)
 	[ -z "$owned" ] ||
 		fail setting_owned "provisioning sets this itself, take it out of idrl-settings: $owned"

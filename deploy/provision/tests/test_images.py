@@ -17,7 +17,8 @@ DOCKER = """echo "docker $*" >>"$CALLS"
 case "$*" in
 "image inspect "*) [ -e "$IMAGES/$3" ] ;;
 "login "*) cat >"$config/token" ;;
-"pull "*) [ ! -e "$IMAGES/refused" ] && cp "$config/token" "$IMAGES/token-of-pull" ;;
+"pull "*) [ ! -e "$IMAGES/hangs" ] || exec sleep 30
+    [ ! -e "$IMAGES/refused" ] && cp "$config/token" "$IMAGES/token-of-pull" ;;
 "tag "*) touch "$IMAGES/$3" ;;
 esac"""
 SCRIPT = 'need_image idrl-worker:one sh -c "echo built >>$CALLS"'
@@ -56,13 +57,13 @@ def test_an_image_is_pulled_once_by_its_digest(machine: Machine, cloud: Cloud) -
     assert not [path for path in machine.opt.rglob("*") if path.name == "token"]
 
 
-@pytest.mark.parametrize("cause", ["refused", "no_token", "not_named", "no_file"])
+@pytest.mark.parametrize("cause", ["refused", "hangs", "no_token", "not_named", "no_file"])
 def test_an_image_that_cannot_be_pulled_is_built(
     machine: Machine, cloud: Cloud, cause: str
 ) -> None:
     images = machine.opt / "releases" / "one" / "images"
-    if cause == "refused":
-        (machine.folder / "images" / "refused").touch()
+    if cause in ("refused", "hangs"):
+        (machine.folder / "images" / cause).touch()
     elif cause == "no_token":
         cloud.url = "http://127.0.0.1:1"
     elif cause == "not_named":
@@ -72,7 +73,7 @@ def test_an_image_that_cannot_be_pulled_is_built(
     code, output = need_image(machine, cloud)
     assert code == 0, output
     assert "built" in machine.calls()
-    assert ("image_not_pulled" in output) is (cause in ("refused", "no_token"))
+    assert ("image_not_pulled" in output) is (cause in ("refused", "hangs", "no_token"))
 
 
 def test_the_release_names_its_images(machine: Machine, cloud: Cloud, file_release: bytes) -> None:

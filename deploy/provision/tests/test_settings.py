@@ -80,6 +80,14 @@ def test_a_wrong_setting_of_a_service_is_named(machine: Machine, line: str, code
     assert line.partition("=")[0] in done.output
 
 
+@pytest.mark.parametrize("other", ["AUTH_RATE=6r/s", "AUTH_RATE=5r/s"])
+def test_a_setting_of_a_service_that_is_given_twice_is_named(machine: Machine, other: str) -> None:
+    machine.write_settings(SETTINGS["web"], "AUTH_RATE=5r/s", other)
+    done = machine.check("web")
+    assert done.code == 1
+    assert "setting_invalid: given twice in idrl-settings: AUTH_RATE" in done.output
+
+
 @pytest.mark.parametrize(
     ("role", "name"), [(role, name) for role, names in SECRETS.items() for name in names]
 )
