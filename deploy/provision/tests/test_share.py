@@ -11,7 +11,8 @@ SYSTEMCTL = """echo "systemctl $*" >>"$CALLS"
 case "$*" in
 *"stop usr-remote_folder.mount") [ ! -e "$ROOT/busy" ] && rm -f "$ROOT/mounted" ;;
 "start usr-remote_folder.automount")
-    [ -e "$ROOT/mounted" ] || sed -n 's/^What=//p' "$ROOT/units/usr-remote_folder.mount" >"$ROOT/mounted" ;;
+    [ -e "$ROOT/mounted" ] || sed -n 's/^What=//p' \\
+        "$ROOT/units/usr-remote_folder.mount" >"$ROOT/mounted" ;;
 esac"""
 
 
