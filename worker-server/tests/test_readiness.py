@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.media import SandboxReport
-from worker_server.queue import workers
+from worker_server.queue import pauses, workers
 from worker_server.settings import Settings
 from worker_testing import post, problem
 
@@ -130,3 +130,10 @@ def test_metrics_cover_workers_sweeper_and_share(client: FlaskClient) -> None:
     assert 'idrl_last_sweep_timestamp_seconds{step="leases"}' in text
     assert 'idrl_queue_oldest_seconds{kind="render"} 0.0' in text
     assert re.search(r"^idrl_share_free_bytes [0-9.e+]+$", text, re.MULTILINE)
+
+
+def test_metrics_say_what_is_paused(client: FlaskClient) -> None:
+    pauses.pause(pauses.Kind.RENDER)
+    text = client.get("/metrics").data.decode()
+    assert 'idrl_paused{kind="render"} 1.0' in text
+    assert 'idrl_paused{kind="fetch"} 0.0' in text

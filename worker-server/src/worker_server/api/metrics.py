@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from idrl_common.health import Prober
 from worker_server.api import queries
-from worker_server.queue import backlog, totals, webhooks, workers
+from worker_server.queue import backlog, pauses, totals, webhooks, workers
 from worker_server.queue.totals import Total, TotalMetric
 from worker_server.share_monitor import ShareMonitor
 
@@ -27,6 +27,7 @@ _GAUGES = {
     "idrl_queue_length": ("Live tasks (fetch) and unfinished parts (render).", ["kind", "status"]),
     "idrl_work": ("The same under the names of 0.1.0.", ["kind", "status"]),
     "idrl_queue_oldest_seconds": ("How long the oldest due work has waited.", ["kind"]),
+    "idrl_paused": ("1 while this kind of work is paused.", ["kind"]),
     "idrl_workers": ("Workers with a recent heartbeat.", ["kind"]),
     "idrl_worker_faults": ("Live workers that had an internal fault.", []),
     "idrl_worker_start_time_seconds": ("Latest start of a live worker.", ["kind"]),
@@ -101,6 +102,7 @@ def _samples() -> Samples:
         "idrl_work": {(*key,): count for key, count in work.items()},
         "idrl_queue_length": {(_KINDS[kind], s): count for (kind, s), count in work.items()},
         "idrl_queue_oldest_seconds": {(k,): age for k, age in backlog.oldest_due_s().items()},
+        "idrl_paused": {(kind,): is_paused for kind, is_paused in pauses.paused().items()},
         "idrl_workers": {(kind,): liveness.workers.get(kind, 0) for kind in _WORKER_KINDS},
         "idrl_worker_faults": {(): len(liveness.faults)},
         "idrl_worker_start_time_seconds": {(k,): at for k, at in liveness.started_at.items()},

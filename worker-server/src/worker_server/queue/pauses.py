@@ -46,6 +46,13 @@ def is_paused(kind: Kind) -> bool:
         return session.get(QueuePause, kind) is not None
 
 
+def paused() -> dict[Kind, bool]:
+    """Return for each kind whether it is paused."""
+    with transaction() as session:
+        stored = set(session.scalars(select(QueuePause.kind)))
+    return {kind: kind in stored for kind in Kind}
+
+
 def status_of(kind: Kind) -> KindStatus:
     """Return the state of this kind of work.
 
