@@ -27,7 +27,7 @@ class Submission:
     """One POST /tasks, repeated under one idempotency key until a task is accepted.
 
     Its source is a URL, or a file that is sent by `upload` first. `task_ids` holds the ids of all
-    responses: more than one is a doubled task.
+    responses: more than one is a duplicate task.
     """
 
     account: int

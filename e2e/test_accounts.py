@@ -128,7 +128,7 @@ def test_wrong_email_and_wrong_password_get_the_same_answer(
     "body",
     [{}, {"email": "a@example.com"}, {"password": "Analytical1"}, {"email": 1, "password": 2}],
 )
-def test_login_wants_both_fields(anonymous: Api, body: dict[str, object]) -> None:
+def test_login_requires_both_fields(anonymous: Api, body: dict[str, object]) -> None:
     response = anonymous.post("/auth/login", body)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_body")
 

@@ -107,7 +107,7 @@ def test_remove_what_failed(api: Api, site: web_site.Site) -> None:
     remove(api, task)
 
 
-def test_next_task_goes_on_after_an_abort(
+def test_next_task_continues_after_an_abort(
     api: Api, site: web_site.Site, long_video: str, short_video: bytes
 ) -> None:
     aborted = api.submit(long_video)

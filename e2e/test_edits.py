@@ -35,7 +35,7 @@ def test_segments_in_another_shape(api: Api, site: Site, tmp_path: Path) -> None
     assert len(clip.frames) == parts[2]["frames"] == 25 + 38 + 25
 
 
-def test_segment_behind_the_end_fails_the_task(api: Api, site: Site, short_video: bytes) -> None:
+def test_segment_after_the_end_fails_the_task(api: Api, site: Site, short_video: bytes) -> None:
     edit = {"segments": [{"start_s": 5000, "end_s": 5001}]}
     created = api.post("/tasks", {"url": site.add("short.mp4", short_video), "edit": edit})
     task = api.finish(created.json()["task_id"])

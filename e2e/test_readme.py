@@ -57,7 +57,7 @@ def test_quick_start_commands_work(
 ) -> None:
     first, *rest = BLOCK.findall((ROOT / name).read_text())
     person = f"ana-{uuid.uuid4().hex[:12]}"
-    # The system under test and a video it may fetch, in the place of the printed ones; and a new
+    # The system under test and a video it may fetch, instead of the printed ones; and a new
     # person each time.
     base_url = os.environ.get("BASE_URL", "http://127.0.0.1:5050")
     here = f"export IDRL_URL={base_url} VIDEO_URL={site.add('walk.mp4', short_video)}"

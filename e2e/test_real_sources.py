@@ -66,7 +66,7 @@ ACCEPTED = {
     "several tracks": Right(sources.several_tracks),
 }
 REFUSED = {
-    "scrambled": (sources.scrambled_behind_a_clear_start, "source_protected"),
+    "scrambled": (sources.scrambled_after_a_clear_start, "source_protected"),
     "codec": (sources.unlisted_codec, "source_codec_unsupported"),
     "mxf": (sources.material_exchange, "source_format_unsupported"),
 }

@@ -49,7 +49,7 @@ def test_idle_connection_that_the_server_has_closed_is_replaced(
     assert _use(pool) is not driver
 
 
-def test_connection_that_was_used_just_now_is_not_checked(
+def test_recently_used_connection_is_not_checked(
     pool: QueuePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_FRESH_S", 3600.0)

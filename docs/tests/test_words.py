@@ -33,6 +33,10 @@ RIDDLES = (
     r"[. ]looks at\b|\b(is|are|was) told\b",  # evaluates, reads; gets, receives
     r"\bbare work\b|asked about\b|\bis told at\b|\ba holes?\b|\bholes? (in|of)\b",  # least, gap
     r"\b[Ff]aults? of ours\b|\b[Ss]ay nothing\b|\bneedless|front door|\bdoor:",  # internal fault, …
+    r"\bof late\b|\bfor want of\b|\blets? go of\b|\bin the place of\b",  # recently, instead of, …
+    r"[Ww]ork(s|ed)? off the\b|as many [a-z ]+ as (it|they|one) may\b",  # carry out, maximum
+    r"[Dd]oubled (task|clip)|\bno doubles\b|\w_anew\b",  # duplicate, distinct, restart
+    r"def test_\w*_(behind|goes_on)_",  # after, continues
 )
 # Names of modules, classes, functions, parameters, variables that do not say what they are.
 VAGUE = re.compile(

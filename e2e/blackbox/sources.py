@@ -200,7 +200,7 @@ def several_tracks(studio: Studio) -> Path:
     return studio.make(f"{picture} {tones} {maps} {X264} -c:a flac {flags}", "s.mkv")
 
 
-def scrambled_behind_a_clear_start(studio: Studio) -> Path:
+def scrambled_after_a_clear_start(studio: Studio) -> Path:
     content = bytearray(studio.numbered(100, "p.ts", f"{X264} -c:a aac", clicks=True).read_bytes())
     for at in range(
         len(content) // 2 // _PACKET_BYTES * _PACKET_BYTES, len(content), _PACKET_BYTES

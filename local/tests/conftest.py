@@ -263,7 +263,7 @@ def start_container(
 ) -> Iterator[StartContainer]:
     """Starts nginx as the container's start.sh does, at other paths and ports, which it returns.
 
-    `tasks_name` gives a name to the port `tasks_port`, in the place of Docker's name server.
+    `tasks_name` gives a name to the port `tasks_port`, instead of Docker's name server.
     """
     http_port, https_port = servers.free_port(), servers.free_port()
     replaced = {

@@ -292,7 +292,7 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     assert clips, "the layout of the share is another one than this test expects"
 
     wait_until(lambda: delete_account(greedy, "greedy"), 180)
-    # The sweeper works off the removals of the files, and their rows go with them.
+    # The sweeper carries out the removals of the files, and deletes their rows.
     wait_until(lambda: not any(task in rows(running)["removals"] for task in tasks), 60)
     hashed_email = hashlib.sha256(email_of("greedy").encode()).hexdigest()
     for name, text in rows(running).items():

@@ -233,7 +233,7 @@ def test_tasks_service_away_is_502_until_it_is_back(
 def test_unresolvable_upstream_does_not_stop_the_start(
     start_edge: "StartEdge",
 ) -> None:
-    # What the container does: a resolver, and names in the place of fixed addresses.
+    # What the container does: a resolver, and names instead of fixed addresses.
     resolver = f"resolver 127.0.0.1:{free_port()} valid=5s;"
     edge = start_edge(
         NGINX_UPSTREAMS=resolver,
@@ -305,9 +305,7 @@ def test_logs_have_no_token_of_a_share_link(edge: "Edge") -> None:
         ("GET", "/auth"),
     ],
 )
-def test_caller_that_ends_its_side_behind_the_request_is_answered(
-    edge: "Edge", method: str, path: str
-) -> None:
+def test_half_closed_connection_is_answered(edge: "Edge", method: str, path: str) -> None:
     """As `nc -N` does. nginx took it for a caller that is gone, though the task was made."""
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
     with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:

@@ -115,7 +115,7 @@ def test_copies_outlive_commands_that_name_no_files(folder: Path, word: str) -> 
 
 
 @needs_root
-def test_copies_of_a_running_system_outlive_a_start_with_other_files(folder: Path) -> None:
+def test_copied_files_of_a_running_system_survive_another_start(folder: Path) -> None:
     home = Home(folder / "home")
     home.create()
     logo = folder / "logo.png"

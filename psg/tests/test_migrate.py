@@ -85,7 +85,7 @@ def test_two_upgrades_at_once(scratch: Database, engine: Engine) -> None:
     assert "tasks" in tables(engine)
 
 
-def test_an_upgrade_goes_on_after_it_was_interrupted(scratch: Database, engine: Engine) -> None:
+def test_an_upgrade_continues_after_it_was_interrupted(scratch: Database, engine: Engine) -> None:
     migrate.upgrade(engine, scratch.settings(), "0001")
     # An index of this name stands for one that an interrupted upgrade left.
     scratch.execute("CREATE INDEX tasks_queued_by_owner ON tasks (id)")

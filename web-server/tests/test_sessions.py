@@ -37,7 +37,7 @@ def test_refresh_gives_a_new_hour_of_the_same_log_in(
     assert client.get("/tasks", headers=bearer(answer.json["token"])).status_code == 200
 
 
-def test_clock_that_was_set_back_behind_a_logout(
+def test_clock_that_was_set_back_after_a_logout(
     client: FlaskClient, auth: AuthActions, database: Database
 ) -> None:
     """Its account can log in at once, and what was ended stays ended."""

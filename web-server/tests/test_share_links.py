@@ -255,7 +255,7 @@ def test_altered_link(
     assert len(tasks.seen) == seen
 
 
-def test_links_and_log_ins_are_not_mistaken_for_each_other(
+def test_tokens_of_links_and_log_ins_are_not_interchangeable(
     client: FlaskClient, headers: dict[str, str], keys: Keys
 ) -> None:
     token = link(client, headers).removeprefix("/s/")

@@ -40,7 +40,7 @@ def test_short_names_are_whole() -> None:
 
 
 @pytest.mark.parametrize("task", ["Episode 1.5", "Meeting 29.11", "2026.11.29", "Version 2.10"])
-def test_digits_behind_a_dot_are_no_ending(task: str) -> None:
+def test_digits_after_a_dot_are_no_extension(task: str) -> None:
     """Otherwise the ZIPs of episodes 1.5 and 1.6 have one name."""
     assert stem_of(task) == task
     assert stem_of(f"{task}.mp4") == task

@@ -1,4 +1,4 @@
-"""A process dies at the worst moment, or its clock is wrong: nothing is lost or doubled."""
+"""A process dies at the worst moment, or its clock is wrong: nothing is lost or duplicated."""
 
 import multiprocessing
 import os

@@ -103,7 +103,7 @@ def test_several_ranges_are_ignored(get: Get, method: str, ranges: str) -> None:
 
 
 @pytest.mark.parametrize("last", ["9" * 19, "18446744073709551615", "9" * 300])
-def test_last_byte_may_lie_far_behind_the_end(get: Get, last: str) -> None:
+def test_last_byte_may_be_far_after_the_end(get: Get, last: str) -> None:
     whole, answer = get().data, get(Range=f"bytes=5-{last}")
     assert (answer.status_code, answer.data) == (206, whole[5:])
 

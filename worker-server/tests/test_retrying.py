@@ -207,7 +207,7 @@ def test_task_fails_once_however_many_clips_are_lost() -> None:
 
 
 @pytest.mark.parametrize("is_claimed", [False, True])
-def test_retry_goes_on_when_another_clip_is_found_lost(is_claimed: bool) -> None:
+def test_retry_continues_when_another_clip_is_found_lost(is_claimed: bool) -> None:
     first, second = _two_clips()
     assert not reviving.mark_clip_lost(first.task_id, 0, clip(first).path)
     assert reviving.retry_task(1, first.task_id)

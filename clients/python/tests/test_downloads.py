@@ -71,7 +71,7 @@ def gives_at_most(size_bytes: int) -> Callable[[Request], None]:
     return answer
 
 
-def test_download_goes_on_where_the_connection_broke(system: Site, tmp_path: Path) -> None:
+def test_download_continues_where_the_connection_broke(system: Site, tmp_path: Path) -> None:
     range_headers: list[str | None] = []
 
     def broken(request: Request) -> None:

@@ -51,7 +51,7 @@ def test_reader_that_has_gone_is_no_error(system: Site, tmp_path: Path, command:
 
 
 @pytest.mark.parametrize("command", ["ls -n 1", "ls -n 100", "ls -n 1 --json", "ls --help"])
-def test_full_disk_behind_standard_output(system: Site, tmp_path: Path, command: str) -> None:
+def test_standard_output_to_a_full_disk(system: Site, tmp_path: Path, command: str) -> None:
     with Path("/dev/full").open("wb") as stdout:
         code, errors = run(system, tmp_path, command, stdout)
     (line,) = errors.splitlines()

@@ -43,7 +43,7 @@ _PEEKED_BYTES = 256
 _HEARTBEAT_S = 0.5
 # After a failure to accept a connection. Callers wait in the socket's backlog meanwhile.
 _ACCEPT_PAUSE_S = 0.5
-# The master starts a process in the place of one that has ended, at once.
+# The master replaces a process that has ended at once.
 _RESPAWN_PAUSE_S = 1
 
 

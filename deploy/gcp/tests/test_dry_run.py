@@ -334,10 +334,10 @@ def test_missing_secret_and_refused_teardown(stage: Stage) -> None:
     assert_up(stage)
     project = stage.project()
     assert project.owner_password == project.secrets["idrl-postgres-owner-password"][-1]
-    assert_teardown_goes_on_after_each_refusal(stage)
+    assert_teardown_continues_after_each_refusal(stage)
 
 
-def assert_teardown_goes_on_after_each_refusal(stage: Stage) -> None:
+def assert_teardown_continues_after_each_refusal(stage: Stage) -> None:
     (database,) = stage.project().of_kind("google_sql_database_instance")
     refused = [
         f"sql instances patch {database['name']}",

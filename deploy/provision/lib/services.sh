@@ -117,7 +117,7 @@ start_services() {
 	systemctl --quiet enable idrl.service
 	if ! systemctl --quiet is-active idrl.service || ! systemctl reload idrl.service; then
 		systemctl restart idrl.service ||
-			fail services_not_started "systemd goes on trying; see: journalctl -u idrl.service"
+			fail services_not_started "systemd keeps trying; see: journalctl -u idrl.service"
 	fi
 	# --insecure: the certificate of this machine's own services is for another name.
 	curl --silent --output /dev/null --noproxy '*' --insecure --fail --max-time 10 --retry 1000 \

@@ -107,7 +107,7 @@ class Machine:
         return self.folder / "units"
 
     def program(self, name: str, script: str) -> None:
-        """Put a shell script in the place of a program of the system."""
+        """Put a shell script instead of a program of the system."""
         path = self.folder / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{script}\n")

@@ -1,4 +1,4 @@
-"""PostgreSQL 17 in the place of Cloud SQL: TLS only, with a certificate of an authority of its own,
+"""PostgreSQL 17 instead of Cloud SQL: TLS only, with a certificate of an authority of its own,
 and the roles of a new instance."""
 
 import dataclasses

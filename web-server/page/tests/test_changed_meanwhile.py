@@ -50,7 +50,7 @@ def test_chosen_tasks_that_are_gone_are_not_counted(
     expect(page.locator(".bulk span")).to_have_text("1 selected")
 
 
-def test_batch_goes_on_where_its_tasks_are_retried(visitor: Visitor) -> None:
+def test_batch_continues_where_its_tasks_are_retried(visitor: Visitor) -> None:
     page = visitor.page
     counts = {"done": 0, "failed": 1}
     row = {

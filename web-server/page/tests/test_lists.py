@@ -194,7 +194,7 @@ def test_no_row_is_lost_when_new_ones_come(
     assert names[2:] == [f"Race {n}" for n in range(old)]
 
 
-def test_rows_behind_the_first_page_are_followed(visitor: Visitor, system: RunningSystem) -> None:
+def test_rows_after_the_first_page_are_followed(visitor: Visitor, system: RunningSystem) -> None:
     """Also one that a newer task has pushed out of the first page, and one that is deleted."""
     count = ROWS_A_PAGE + 5
     system.add_tasks(visitor.email, count, "queued")

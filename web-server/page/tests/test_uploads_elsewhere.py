@@ -40,7 +40,7 @@ def _release(visitor: Visitor, waiting: list[Route]) -> None:
     visitor.page.unroute(PIECES)
 
 
-def test_upload_goes_on_beside_other_screens(visitor: Visitor, video_url: str) -> None:
+def test_upload_continues_beside_other_screens(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold_pieces(visitor)
     page.set_input_files("input[type=file]", _film(visitor, video_url))

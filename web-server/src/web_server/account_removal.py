@@ -36,7 +36,7 @@ def remove(
     Raise BadCredentials where the password is no longer that of `user`.
 
     Only one call at a time deletes an account, since it may hold a thread for seconds. The tokens
-    and keys end first: a script that goes on posting would keep the account from becoming empty.
+    and keys end first: a script that keeps posting would keep the account from becoming empty.
     Calls that are under way may still add something, so the account is deleted only once nothing
     is left; nothing can be added afterwards.
     """

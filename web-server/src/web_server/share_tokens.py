@@ -33,7 +33,7 @@ class ShareInvalid(Exception):
 
 
 class ShareExpired(Exception):
-    """The link is valid but for its expiry time."""
+    """The link has expired; it is valid otherwise."""
 
     def __init__(self) -> None:
         super().__init__("This link has expired; ask its owner for another one.")

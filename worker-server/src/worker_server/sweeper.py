@@ -88,7 +88,7 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
 
 
 def run_round(group: Group, worker: str) -> bool:
-    """Do the group's steps, each on its own; False when another process does them just now."""
+    """Do the group's steps, each on its own; False while another process does them."""
     group.round_began = time.monotonic()
     try:
         with _lock(_LOCK + group.number) as is_acquired:

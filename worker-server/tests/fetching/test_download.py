@@ -57,7 +57,7 @@ def test_chunked_body_without_a_length(site: Site, fetch: Fetcher) -> None:
     assert fetch.progress[-1] == (len(BODY), None)
 
 
-def test_body_that_ends_with_the_connection(site: Site, fetch: Fetcher) -> None:
+def test_body_without_length_ends_with_the_connection(site: Site, fetch: Fetcher) -> None:
     def close_delimited(x: Exchange) -> None:
         x.head()
         x.send(BODY)

@@ -201,7 +201,7 @@ def test_motion_is_no_scene_change(make: Make, kind: str) -> None:
     assert cut(path, Cut.SCENE) == [100, 200, 250]
 
 
-def test_scenes_of_a_transport_stream_with_a_late_clock(
+def test_scenes_of_a_transport_stream_with_large_time_stamps(
     make: Make, prepared: Callable[[Path], tuple[Source, Path]]
 ) -> None:
     path = shots(make, [90, 83, 60], "-output_ts_offset", "3600", name="s.ts")

@@ -203,7 +203,7 @@ def test_neighbouring_stretches_share_no_frame(
         assert earlier[-1].part.end_frame == later[0].part.start_frame == cut
 
 
-def test_stretch_behind_the_end_is_refused(plain_source: Source) -> None:
+def test_time_range_after_the_end_is_refused(plain_source: Source) -> None:
     source = lasting(plain_source, 250, Fraction(25))
     last = plan_clips(source, [TimeRange(Fraction("9.96"), Fraction(11))], 20)
     assert [(clip.part.start_frame, clip.part.end_frame) for clip in last] == [(249, 250)]

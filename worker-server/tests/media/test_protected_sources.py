@@ -27,7 +27,7 @@ def refusal(path: Path) -> str:
     return caught.value.code
 
 
-def test_scrambled_behind_a_clear_start(make: Make, tmp_path: Path) -> None:
+def test_scrambled_after_a_clear_start(make: Make, tmp_path: Path) -> None:
     arguments = f"{PICTURE.format(seconds=8)} {SOUND.format(seconds=8)} {X264} -c:a aac"
     content = bytearray(make(arguments, "s.ts").read_bytes())
     for at in range(len(content) // 2 // 188 * 188, len(content), 188):
@@ -67,7 +67,7 @@ HEADS = (b"ftyp", b"moov")
 FRAGMENT = (b"moof", b"mdat")
 
 
-def test_encrypted_fragments_behind_the_index_of_clear_ones(
+def test_encrypted_fragments_after_the_index_of_clear_ones(
     clear: Path, encrypted: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "joined.mp4"
@@ -75,7 +75,7 @@ def test_encrypted_fragments_behind_the_index_of_clear_ones(
     assert refusal(path) == "source_protected"
 
 
-def test_clear_fragments_behind_the_index_of_encrypted_ones(
+def test_clear_fragments_after_the_index_of_encrypted_ones(
     clear: Path, encrypted: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "joined.mp4"
@@ -158,7 +158,7 @@ def smooth_streaming(kind: bytes, content: bytes) -> bytes | None:
     return None
 
 
-def test_smooth_streaming_behind_the_index_of_clear_fragments(
+def test_smooth_streaming_after_the_index_of_clear_fragments(
     clear: Path, encrypted: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "joined.mp4"
@@ -178,7 +178,7 @@ def test_smooth_streaming_that_only_its_index_announces(
     assert refusal(path) == "source_protected"
 
 
-def test_an_encrypted_description_behind_a_clear_one(
+def test_an_encrypted_description_after_a_clear_one(
     clear: Path, encrypted: Path, tmp_path: Path
 ) -> None:
     """One track, two sample descriptions: that of the clear start, and that of what follows."""

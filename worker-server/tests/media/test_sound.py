@@ -116,7 +116,7 @@ def test_sound_and_picture_of_different_length(
 
 
 @ENGINES
-def test_sound_that_goes_on_keeps_the_last_picture(
+def test_sound_that_continues_keeps_the_last_picture(
     engine: str, make: Make, render_all: Render
 ) -> None:
     sound = CLICKS.format(seconds=9)
@@ -141,7 +141,7 @@ def test_a_gap_in_the_sound_stays_a_gap(engine: str, make: Make, render: Render)
 @ENGINES
 @pytest.mark.parametrize("name", ["lost.mp4", "lost.mkv", "lost.ts"])
 @pytest.mark.parametrize("lost", ["between(n\\,60\\,61)", "eq(n\\,55)+eq(n\\,70)+eq(n\\,85)"])
-def test_sound_behind_a_few_lost_packets_is_in_place(
+def test_sound_after_a_few_lost_packets_is_in_place(
     engine: str, name: str, lost: str, make: Make, render_all: Render
 ) -> None:
     """A frame lasts 40 ms here, and a packet of sound 21."""

@@ -139,7 +139,7 @@ def test_other_pictures_are_found_in_an_encoded_clip(
 
 
 @pytest.mark.parametrize("join", [85, 92])
-def test_other_pictures_behind_a_seam_are_found(join: int, plain: Path, make: Make) -> None:
+def test_wrong_pictures_after_a_join_are_found(join: int, plain: Path, make: Make) -> None:
     """Encoded pictures follow copied ones where the source has no key frame: at 0, 20 … 80."""
     source = probe(plain)
     [part] = plan_parts(source)

@@ -1,4 +1,4 @@
-"""Workers, encoders, Redis and the database fail: every task ends, no clip is doubled or lost.
+"""Workers, encoders, Redis and the database fail: every task ends, no clip is duplicated or lost.
 
 Nothing is left behind.
 """

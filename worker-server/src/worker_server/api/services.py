@@ -59,7 +59,7 @@ def admit_write(share: ShareMonitor, size_bytes: int = 0) -> None:
 
 
 def blocked_by(share: ShareMonitor) -> FailureCode | None:
-    """Return why no work is claimed just now; None while the share is usable."""
+    """Return why workers claim no work now; None while the share is usable."""
     error = share.last().error
     if error is None:
         return None

@@ -28,7 +28,7 @@ SCAN_LIMIT = 5000
 # `tasks.*` does not include xmin, a system column.
 _COLUMNS = "tasks.*, tasks.xmin AS row_xmin"
 # Added to a page's version where another page follows.
-_GOES_ON = "goes on"
+_HAS_NEXT_PAGE = "goes on"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Page:
     def version(self) -> list[str]:
         """What the page's tag is made of: its rows' versions, and whether it has a next page."""
         rows = [task["row_version"] for task, _ in self.tasks]
-        return rows if self.end is None else [*rows, _GOES_ON]
+        return rows if self.end is None else [*rows, _HAS_NEXT_PAGE]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def fetch_version(request: PageRequest) -> list[str]:
     """Return the page's `version`, for a fraction of the page's cost."""
     shape, values = _shape(request)
     rows: list[str] = fetch_json(_versions_query(shape), *values) or []
-    return rows if len(rows) <= request.limit else [*rows[: request.limit], _GOES_ON]
+    return rows if len(rows) <= request.limit else [*rows[: request.limit], _HAS_NEXT_PAGE]
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def perform(
     extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}
     _log.info("job begins", extra=extra)
     heartbeat = Heartbeat(_app(), lease, settings, runtime.shutdown)
-    with ExitStack() as stack:  # the heartbeat goes on until the outcome is recorded
+    with ExitStack() as stack:  # the heartbeat continues until the outcome is recorded
         try:
             record_progress(lease, EventKind.CLAIMED)
             work(stack.enter_context(heartbeat))

@@ -79,7 +79,7 @@ class Heartbeat:
                 # While the database is unavailable no other worker can claim the row either:
                 # continue, and renew the lease later.
                 _log.warning("heartbeat failed: %s", type(error).__name__)
-            except Exception:  # noqa: BLE001 # the thread must not end while the job goes on
+            except Exception:  # noqa: BLE001 # the thread must not end before the job
                 _log.exception("heartbeat failed with an unexpected exception")
 
     def _beat(self, *, is_renewal: bool) -> None:

@@ -126,7 +126,7 @@ def remove_files(settings: Settings) -> None:
 
 
 def remove_strays(settings: Settings, clock: SweepClock) -> None:
-    """Once an hour, request the removal of late files of lost workers and of orphan folders."""
+    """Once an hour, request the removal of files that lost workers left, and of orphan folders."""
     if not clock.strays_are_due(_STRAYS_EVERY_S) or not storage.is_mounted(settings.remote_folder):
         return
     modified_before = time.time() - _STRAY_AGE_S

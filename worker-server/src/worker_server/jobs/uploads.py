@@ -20,7 +20,7 @@ def link_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
     try:
         link_source(settings.remote_folder, upload_id, target)
     except FileNotFoundError as error:
-        # A removal that began before a retry may have taken the task's empty folder just now.
+        # A removal that began before a retry may have removed the task's empty folder meanwhile.
         if upload_path(settings.remote_folder, upload_id).exists():
             raise
         message = "The uploaded file is no longer there; upload it again."

@@ -157,7 +157,7 @@ def _events_after(
 def trim_events() -> None:
     """Remove what is beyond MAX_EVENTS of any live task, oldest first.
 
-    Events of a task that is being deleted just now are left to the deletion.
+    Events of a task that is being deleted are left to the deletion.
     """
     newest_first = (TaskEvent.position.desc().nulls_first(), TaskEvent.id.desc())
     newest = func.row_number().over(partition_by=TaskEvent.task_id, order_by=newest_first)

@@ -249,7 +249,7 @@ def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
 
 
 def give_up(upload_id: uuid.UUID) -> None:
-    """End an upload that cannot go on; the sweeper removes its file."""
+    """End an upload that cannot be continued; the sweeper removes its file."""
     with transaction() as session:
         session.execute(
             update(Upload).where(Upload.id == upload_id, _IS_UNUSED).values(deleted_at=func.now())

@@ -168,7 +168,7 @@ def end_deliveries_of_disabled() -> None:
 
 
 def forget_old_deliveries() -> None:
-    """Remove deliveries that ended and are older than KEPT_DAYS, but those in use just now."""
+    """Remove deliveries that ended and are older than KEPT_DAYS, except locked ones."""
     old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
     ended = select(WebhookDelivery.id).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)
     # SKIP LOCKED: waiting for a row while holding others could deadlock with a webhook's deletion.

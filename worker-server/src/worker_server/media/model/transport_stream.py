@@ -1,6 +1,6 @@
 """MPEG transport streams (ISO/IEC 13818-1): their packets, and joined ones read as one.
 
-Where recordings were joined, the same picture goes on under another packet id (PID). libavformat
+Where recordings were joined, the same stream continues under another packet id (PID). libavformat
 takes that for a stream of its own, which begins when the first one ends.
 """
 

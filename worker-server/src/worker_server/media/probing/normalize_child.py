@@ -163,7 +163,7 @@ class Normalizer:
 
     def _take_sound(self, packet: "av.Packet[Any]") -> None:
         if self._sound and packet.stream is not self._sound_stream:
-            self._sound.begin_anew()
+            self._sound.resynchronize()
             self._sound_stream = packet.stream
         if packet.size:
             packet.opaque = packet_tag(self._sound_packets)

@@ -45,7 +45,7 @@ class SoundWriter:
             frame = _with_channels(frame, channels)
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
         if shape != self._format:
-            self.begin_anew()
+            self.resynchronize()
             self._format = shape
         if begin is not None and self._has_drifted(begin):
             self._flush()
@@ -56,7 +56,7 @@ class SoundWriter:
         for resampled in self._resampler.resample(frame):
             self._write_samples(resampled)
 
-    def begin_anew(self) -> None:
+    def resynchronize(self) -> None:
         """Flush the resampler, and place the next frame exactly at its time."""
         self._flush()
         self._position = None

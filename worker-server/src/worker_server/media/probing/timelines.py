@@ -59,7 +59,7 @@ class Stamps:
             if pts is not None and order is not None and abs(pts - order) > most:
                 self.pts[number] = None
 
-    def drop_doubled(self) -> None:
+    def drop_repeated(self) -> None:
         """Discard a stamp that the next packet repeats, where only some packets have stamps.
 
         A stamp that is stored after the start of a picture belongs to the next picture, but
@@ -167,7 +167,7 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
     for of in stamps.values():
         of.drop_contradicting()
         of.order_by_edits()
-    stamps[video_index].drop_doubled()
+    stamps[video_index].drop_repeated()
     return stamps
 
 
