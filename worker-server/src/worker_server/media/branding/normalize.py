@@ -1,5 +1,6 @@
 """Checks a brand's file by its content and converts it to what renderers read: PNG or MP4."""
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -31,7 +32,7 @@ _MAX_ROUNDED_S = MAX_VIDEO_S + Fraction(1, 10)
 _CHILD = "worker_server.media.branding.image_child"
 _IMAGE_LIMITS = ChildLimits(cpu_s=20, memory_bytes=1024**3, file_bytes=32 * 1024**2, nice=10)
 _TIMEOUT_S = 20.0
-_VIDEO_TIMEOUT_S = 45.0
+_VIDEO_TIMEOUT_S, _MIN_TIMEOUT_S = 45.0, 0.1
 _VIDEO_MEMORY_BYTES = 2 * 1024**3
 _MAX_VIDEO_BYTES = 64 * 1024**2
 # Nearly lossless: each clip encodes the bumper a second time.
@@ -128,40 +129,54 @@ def normalize_image(
     return NormalizedImage(output, answer["width"], answer["height"])
 
 
-def normalize_video(path: Path, output: Path, ffmpeg_path: str, background: str) -> NormalizedVideo:
+def normalize_video(
+    path: Path,
+    output: Path,
+    ffmpeg_path: str,
+    background: str,
+    timeout_s: float = _VIDEO_TIMEOUT_S,
+) -> NormalizedVideo:
     """Encode all frames of the video as one clip, in the sandbox: upright, BT.709, constant rate.
 
     Transparent parts show the background, `#rrggbb`. `output.parent` is the scratch folder. Raise
-    BrandFileRefused, or WorkFailed where the machine is at fault.
+    BrandFileRefused, or WorkFailed where the machine is at fault, as after `timeout_s`.
     """
+    ends_at = time.monotonic() + timeout_s
     limits = ProbeLimits(
-        max_duration_s=float(_MAX_ROUNDED_S), timeout_s=_TIMEOUT_S, memory_bytes=_VIDEO_MEMORY_BYTES
+        max_duration_s=float(_MAX_ROUNDED_S),
+        timeout_s=min(_TIMEOUT_S, timeout_s),
+        memory_bytes=_VIDEO_MEMORY_BYTES,
     )
     try:
         brand = Brand(background=background)
-        edit = _whole_video_edit(path, output, ffmpeg_path, limits, brand)
-        watch = RenderLimits(_TIMEOUT_S, _VIDEO_TIMEOUT_S, _VIDEO_MEMORY_BYTES, _MAX_VIDEO_BYTES)
+        edit = _whole_video_edit(path, output, _watch(ffmpeg_path, limits, ends_at), brand)
+        left_s = _left_s(ends_at)
+        watch = RenderLimits(_TIMEOUT_S, left_s, _VIDEO_MEMORY_BYTES, _MAX_VIDEO_BYTES)
         render(edit, output, [FfmpegRenderer(ffmpeg_path)], RenderWatch(limits=watch))
     except WorkFailed as error:
         raise _refusal(error) from error
     return NormalizedVideo(output, edit.width, edit.height, edit.duration_s)
 
 
-def _whole_video_edit(
-    path: Path, output: Path, ffmpeg_path: str, limits: ProbeLimits, brand: Brand
-) -> PartEdit:
-    """Return the edit that shows all of the video and nothing else."""
-    watch = PrepareWatch(
+def _left_s(ends_at: float) -> float:
+    return max(_MIN_TIMEOUT_S, ends_at - time.monotonic())
+
+
+def _watch(ffmpeg_path: str, limits: ProbeLimits, ends_at: float) -> PrepareWatch:
+    return PrepareWatch(
         ffmpeg_path,
         limits,
         stall_s=_TIMEOUT_S,
-        timeout_s=_VIDEO_TIMEOUT_S,
+        timeout_s=_left_s(ends_at),
         memory_bytes=_VIDEO_MEMORY_BYTES,
         max_output_bytes=_MAX_VIDEO_BYTES,
     )
-    source, prepared = prepare(
-        probe(path, limits=limits), path, output.with_suffix(".prepared"), watch
-    )
+
+
+def _whole_video_edit(path: Path, output: Path, watch: PrepareWatch, brand: Brand) -> PartEdit:
+    """Return the edit that shows all of the video and nothing else."""
+    probed = probe(path, limits=watch.limits)
+    source, prepared = prepare(probed, path, output.with_suffix(".prepared"), watch)
     frames = FrameRange(0, 0, source.frame_count, source.frame_rate)
     edit = PartEdit.of(
         source, prepared, frames, brand=brand, profile=_VIDEO_PROFILE, aspect=Aspect.SOURCE
