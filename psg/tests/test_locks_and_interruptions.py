@@ -1,4 +1,4 @@
-"""A migration that is held up or interrupted stops nobody, and goes on."""
+"""A migration that waits or is interrupted blocks nobody, and continues."""
 
 import uuid
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def engine(scratch: Database) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize("revision", ["0013", "0016", "0022"])
-def test_the_system_works_while_a_backup_holds_up_a_migration(
+def test_the_system_works_while_a_migration_waits_for_a_backup(
     scratch: Database, engine: Engine, revision: str
 ) -> None:
     migrate.upgrade(engine, scratch.settings(), revision)

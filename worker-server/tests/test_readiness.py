@@ -132,7 +132,7 @@ def test_metrics_cover_workers_sweeper_and_share(client: FlaskClient) -> None:
     assert re.search(r"^idrl_share_free_bytes [0-9.e+]+$", text, re.MULTILINE)
 
 
-def test_metrics_say_what_is_paused(client: FlaskClient) -> None:
+def test_metrics_show_paused_work(client: FlaskClient) -> None:
     pauses.pause(pauses.Kind.RENDER)
     text = client.get("/metrics").data.decode()
     assert 'idrl_paused{kind="render"} 1.0' in text

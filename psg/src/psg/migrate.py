@@ -17,9 +17,9 @@ from psg.settings import Settings
 
 # Key of the advisory lock that keeps two `migrate` from running at once; unique in the database.
 _LOCK = 0x1D41
-# ALTER TABLE that waits for a lock, as behind pg_dump, makes everybody else wait behind itself. So
-# it gives up after the first time, rather later than autovacuum gives way, and tries again after
-# the second one.
+# An ALTER TABLE that waits for a lock, behind pg_dump for example, makes all later statements wait
+# behind itself. It is therefore canceled after _LOCK_WAIT_S (longer than autovacuum takes to cancel
+# itself) and tried again after _RETRY_S.
 _LOCK_WAIT_S = 2
 _RETRY_S = 3
 _log = logging.getLogger(__name__)
