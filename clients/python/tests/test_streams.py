@@ -65,3 +65,22 @@ def test_closed_standard_input_has_no_key(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, "no key was given" in done.stderr) == (3, True)
+
+
+PROGRESS = (
+    "-c 'from idrl_client import output; output.open_closed_streams(); output.Progress()(\"a\")'"
+)
+
+
+@pytest.mark.parametrize(("options", "code"), [("-m idrl_client show b", 4), (PROGRESS, 0)])
+def test_closed_standard_error_writes_nothing_into_the_output(
+    system: Site, tmp_path: Path, options: str, code: int
+) -> None:
+    missing = {"status": 404, "code": "task_not_found", "detail": "There is no such task."}
+    system.add("tasks/b", answer=lambda request: request.send(404, json.dumps(missing).encode()))
+    variables = {"IDRL_URL": system.url, "IDRL_KEY": "k", "XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {options} 2>&-"],
+        env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "")

@@ -38,8 +38,7 @@ def _reader_may_go() -> Iterator[None]:
         try:
             yield
         finally:
-            if sys.stdout:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except BrokenPipeError as error:
         raise _ReaderGone from error
 
@@ -265,6 +264,7 @@ def main() -> NoReturn:
     import truststore
 
     truststore.inject_into_ssl()  # a proxy's CA is only in the system's store, not in certifi
+    output.open_closed_streams()
     output.allow_every_name()
     is_json = "--json" in sys.argv
     try:

@@ -6,10 +6,21 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from idrl_client.clipping import Job
 from idrl_client.errors import IdrlError
 from idrl_client.models import Brand, Bumper, DefaultBrand, Task, TaskWithParts, Usage
+
+
+def open_closed_streams() -> None:
+    """Write to /dev/null where the caller has closed standard output or error (`2>&-`).
+
+    Python has None for them then, and print(file=None) prints to standard output.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 # until the process ends
 
 
 def allow_every_name() -> None:
