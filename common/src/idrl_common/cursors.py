@@ -28,7 +28,7 @@ IdColumn = InstrumentedAttribute[uuid.UUID]
 
 
 class CursorInvalid(Exception):
-    """The text is no cursor, or its checksum is that of another owner or another query."""
+    """The text is not a cursor, or its checksum is that of another owner or another query."""
 
     def __init__(self) -> None:
         super().__init__("The cursor is not from this list; start again without a cursor.")

@@ -34,7 +34,7 @@ control_socket_disable = True
 
 
 class logger_class(Logger):  # type: ignore[misc] # noqa: N801 # gunicorn looks for this name; it has no types
-    """Sends what gunicorn itself says where the app's lines go, as JSON."""
+    """Writes gunicorn's own messages to the app's log, as JSON."""
 
     def setup(self, cfg: Any) -> None:  # noqa: ANN401 # gunicorn has no types
         super().setup(cfg)

@@ -35,7 +35,7 @@ _seconds = Histogram(
 )
 
 
-# Callers may send any word as a method, and each label is kept for ever.
+# Callers may send any word as a method, and Prometheus keeps each value of a label.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

@@ -119,7 +119,7 @@ def _database_unavailable(error: Exception) -> Response:
 
 
 def _database_error(error: DBAPIError) -> Response:
-    """What is no outage is a bug."""
+    """Answer with 503 in an outage; any other error of the database is a bug."""
     if is_outage(error):
         return _database_unavailable(error)
     current_app.logger.error("database error", exc_info=error)

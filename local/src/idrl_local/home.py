@@ -32,7 +32,7 @@ class PortTaken(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """Six neighbours on loopback; the first one is the public address, the last serves a sample."""
+    """Six consecutive ports; the first one is the public one, the last serves a sample."""
 
     nginx: int
     web: int
@@ -141,7 +141,7 @@ class Home:
             self.socket.parent.rmdir()
 
     def lock(self, name: str) -> PidLock:
-        """Return the lock of one program, or of `command`, which commands take in turn."""
+        """Return the lock of one program, or `command`: the lock against concurrent commands."""
         return PidLock(self.run / f"{name}.lock")
 
     def create(self) -> None:
@@ -192,7 +192,7 @@ class Home:
 
 
 def port_from_environment(environment: Mapping[str, str]) -> int:
-    """Return PORT, 5050 where it is not set; raise HomeUnusable when it is no number."""
+    """Return PORT, 5050 where it is not set; raise HomeUnusable when it is not a number."""
     return number_from_environment(environment, "PORT", DEFAULT_PORT)
 
 
@@ -205,7 +205,7 @@ def number_from_environment(environment: Mapping[str, str], name: str, default: 
 
 
 def free_ports() -> Ports:
-    """Return six neighbouring ports that were free a moment ago."""
+    """Return six consecutive ports that were free a moment ago."""
     while True:
         ports = Ports.starting_at(20000 + 6 * secrets.randbelow(1600))
         try:

@@ -37,7 +37,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a log; `fields` is empty where the line is no JSON."""
+    """One line of a log; `fields` is empty where the line is not JSON."""
 
     service: str
     raw: str

@@ -1,4 +1,4 @@
-"""Tells a slow start from one that stands still, and says what is awaited."""
+"""Distinguishes a slow start from one without progress, and prints what is awaited."""
 
 import os
 import time
@@ -11,12 +11,12 @@ from idrl_local.programs import PROGRAMS
 _WRITE_EVERY_S = 10
 # Idle workers and servers use less than this within START_TIMEOUT_S.
 _PROGRESS_CPU_S = 2.0
-# Processes that are killed and started for ever use processor time as well.
+# Processes that are killed and restarted forever use processor time as well.
 _MAX_STALLS = 10
 
 
 def start_timeout_s(environment: Mapping[str, str]) -> int:
-    """Return how long a start may stand still; raise HomeUnusable for what is no number."""
+    """Return for how long a start may make no progress; raise HomeUnusable if not a number."""
     return number_from_environment(environment, "START_TIMEOUT_S", 180)
 
 
@@ -32,7 +32,7 @@ class Progress:
         self._cpu_s = 0.0
 
     def is_made(self, waiting_for: str) -> bool:
-        """Record what is awaited now; return whether waiting is still worth it."""
+        """Record what is awaited now; return False once nothing has progressed for too long."""
         now = time.monotonic()
         if waiting_for != self._waiting_for:
             self._waiting_for, self._progressed = waiting_for, now

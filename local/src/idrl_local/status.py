@@ -1,4 +1,4 @@
-"""Tells a person how the system of a home is: address, readiness, work, disk, processes."""
+"""The text of `make status`: address, readiness, work, disk, processes."""
 
 import shutil
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ from web_server.passwords import hash_password
 from web_server.services import BadCredentials, lock_names, refuse_taken
 
 MAX_KEYS = 100
-_SHORTEST = timedelta(microseconds=1)  # what PostgreSQL tells apart
+_SHORTEST = timedelta(microseconds=1)  # the resolution of PostgreSQL's timestamps
 # A token of a web machine whose clock is ahead by this much ends too. Tokens that follow are issued
 # as of then, so it must be well below the LEEWAY_S of those who verify them.
 _MAX_AHEAD = timedelta(seconds=10)

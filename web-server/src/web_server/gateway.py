@@ -63,7 +63,7 @@ _ALLOWED_METHODS = {
     "/webhooks/callback-secret": ("GET", "HEAD", "POST", "DELETE"),
 }
 _LINKS = re.compile(r"/tasks/[^/]+/links")
-# Files that nginx fetches itself: sending one takes as long as its caller is slow.
+# Files that nginx fetches itself, so that slow callers occupy no thread of this app.
 _FILE = re.compile(
     r"/(tasks|batches)/([^/]+)/(?:parts/([0-9]+)(/poster\.jpg)?|(clips\.zip|contact-sheet\.jpg))"
 )

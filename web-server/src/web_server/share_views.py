@@ -129,7 +129,7 @@ def blueprint(links: Links) -> Blueprint:
 
 
 def _base_url() -> str:
-    """Return the address at which the owner called; raise a 400 Problem where it is no host.
+    """Return the address at which the owner called; raise a 400 Problem where it is not a host.
 
     Werkzeug's `host_url` has no host where its name has an underscore, as containers' may.
     """

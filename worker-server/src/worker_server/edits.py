@@ -90,7 +90,7 @@ class Edit(Body):
         return {name: value for name, value in others.items() if name not in replaced} | set_fields
 
     def lengths_s(self, duration_s: float) -> list[float]:
-        """Return how long each time range is that clips are made of, in seconds of the source."""
+        """Return the length of each time range that clips are made of, in seconds of the source."""
         time_ranges: list[tuple[float, float | None]] = [(self.start_s or 0, self.end_s)]
         if self.segments:
             time_ranges = [(segment.start_s, segment.end_s) for segment in self.segments]

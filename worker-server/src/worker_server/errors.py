@@ -81,7 +81,7 @@ class Fault(StrEnum):
 
 
 class Bound(StrEnum):
-    """What ends the attempts at work that fails again and again."""
+    """When work that keeps failing is not attempted again."""
 
     FIRST = "at the first attempt"
     SECOND = "at the second attempt"

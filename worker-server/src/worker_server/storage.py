@@ -110,7 +110,7 @@ def check_usable(remote: Path, reserve_bytes: int) -> int:
 
 
 def free_bytes_or_none(remote: Path) -> int | None:
-    """Return the free bytes of the share, None where it cannot tell."""
+    """Return the free bytes of the share, None if it cannot be read."""
     try:
         return _free_bytes(remote)
     except OSError:

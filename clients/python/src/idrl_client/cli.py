@@ -21,7 +21,7 @@ from idrl_client.models import NewEdit
 
 _INTERRUPTED = 130
 _USAGE = 2
-# A system that is restarted or upgraded while clips are made is waited for.
+# How long to wait for a system that is restarted or upgraded while clips are made.
 _FOLLOWING_PATIENCE_S = 900.0
 
 _task_ids = click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)

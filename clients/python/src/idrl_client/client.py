@@ -27,7 +27,7 @@ _MAX_BRAND_BYTES = 32 * 1024 * 1024
 
 
 class Client:
-    """Speaks for one account. Every method raises a kind of IdrlError.
+    """Calls the API for one account. Every method raises a subclass of IdrlError.
 
     `key` is an API key from `POST /me/keys`, or a token from `POST /auth/login`.
     """
@@ -37,24 +37,24 @@ class Client:
 
     @classmethod
     def signed_up(cls, base_url: str, username: str, email: str, password: str) -> "Client":
-        """Make an account, and return a client with a token of an hour."""
+        """Create an account, and return a client with a token that is valid for an hour."""
         body = {"username": username, "email": email, "password": password, "password_2": password}
         Connection(base_url).call("POST", "/auth/signup", is_repeatable=False, json=body)
         return cls.logged_in(base_url, email, password)
 
     @classmethod
     def logged_in(cls, base_url: str, email: str, password: str) -> "Client":
-        """Return a client with a token of an hour."""
+        """Return a client with a token that is valid for an hour."""
         body = {"email": email, "password": password}
         answer = Connection(base_url).call("POST", "/auth/login", json=body)
         return cls(base_url, str(document(answer)["token"]))
 
     def account(self) -> Account:
-        """Return the account that the key is of."""
+        """Return the account that the key belongs to."""
         return cast("Account", self._get("/me"))
 
     def create_key(self, name: str) -> KeyWithSecret:
-        """Make a key for scripts; only this answer shows it."""
+        """Create an API key; only this response contains it."""
         answer = self.connection.call("POST", "/me/keys", is_repeatable=False, json={"name": name})
         return cast("KeyWithSecret", document(answer))
 
@@ -111,7 +111,7 @@ class Client:
         return cast("Brand", self._get(_brand_path(brand_id)))
 
     def create_brand(self, name: str, files: Mapping[str, Path], **fields: str | float) -> Brand:
-        """Make a brand of the files `before`, `after` and `watermark`, each where there is one.
+        """Create a brand of the files `before`, `after` and `watermark`, each of them optional.
 
         `fields` are the other ones of `POST /brands`.
         """

@@ -24,7 +24,7 @@ WriteLine = Callable[[str], None]
 
 @dataclass
 class Job:
-    """One video on its way; `error` says why there are no clips, or not all."""
+    """The processing of one video; `error` says why there are no clips, or not all."""
 
     source: str
     task_id: str | None = None
@@ -47,7 +47,7 @@ def submit(
     *,
     is_plan: bool = False,
 ) -> list[Job]:
-    """Submit each video, and neither wait nor remember anything."""
+    """Submit each video; do not wait, and store nothing."""
     return [_submitted(client, source, edit, write_line, is_plan=is_plan) for source in sources]
 
 
@@ -101,7 +101,7 @@ def _start_job(
     *,
     is_plan: bool,
 ) -> Job:
-    """Return the job of an order: of the task that was made for it before, else of a new one."""
+    """Return the job of a video: with the task that an earlier call created, else a new one."""
     order = fingerprint(client.connection.base_url, _version(source), dict(edit))
     entry = journal.entry(order)
     job = Job(source)
@@ -141,7 +141,7 @@ def _upload_progress(path: Path, write_line: WriteLine) -> Callable[[int], None]
 
 
 def _version(source: str) -> str:
-    """Return what names the video: a file that has changed is another one."""
+    """Return what identifies the video: its URL, or the file's path, size and modification time."""
     if is_web_address(source):
         return source
     try:

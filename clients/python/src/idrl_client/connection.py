@@ -90,7 +90,7 @@ class Connection:
         is_repeatable: bool = True,
         **options: Any,  # noqa: ANN401 # those of requests
     ) -> requests.Response:
-        """Return the answer, which is no error; raise a kind of IdrlError, or DeletedBefore.
+        """Return the successful response; raise a subclass of IdrlError, or DeletedBefore.
 
         `is_repeatable` says that a second call does no harm where the first one's answer was lost.
         """
@@ -136,12 +136,12 @@ class Connection:
 
 
 def is_web_address(text: str) -> bool:
-    """Tell an address of the web, in whatever case its scheme is."""
+    """Return whether this is an http or https URL; the scheme may be in upper case."""
     return text.lower().startswith(("http://", "https://"))
 
 
 def _host(base_url: str) -> str:
-    """Return the host of an address; raise Unreachable of what cannot be one."""
+    """Return the host of the URL; raise Unreachable if it is not valid."""
     try:
         parts = urlsplit(base_url)
         _ = parts.port
@@ -153,7 +153,7 @@ def _host(base_url: str) -> str:
 
 
 def document(answer: requests.Response) -> Any:  # noqa: ANN401 # JSON of the contract's shape
-    """Return what an answer holds; raise Unreachable where that is no JSON."""
+    """Return the JSON of a response; raise Unreachable if it is not JSON."""
     try:
         return answer.json()
     except ValueError as error:
@@ -183,7 +183,7 @@ def _code(answer: requests.Response) -> str:
 
 
 def _error(answer: requests.Response) -> IdrlError:
-    """Return the error that an answer stands for."""
+    """Return the exception for an error response."""
     problem = _problem(answer)
     if "code" not in problem:
         return _not_idrl(answer)

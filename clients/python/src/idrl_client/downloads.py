@@ -12,8 +12,8 @@ from idrl_client.connection import Connection
 from idrl_client.errors import IdrlError, LocalFault, Unreachable
 from idrl_client.models import Part
 
-_CHUNK_BYTES = 64 * 1024  # what a break may take of what has arrived
-_ATTEMPTS = 5  # in a row that get no further
+_CHUNK_BYTES = 64 * 1024  # a broken connection loses at most this much
+_ATTEMPTS = 5  # in a row without progress
 
 
 def fetch_part(connection: Connection, part: Part, target: Path) -> bool:

@@ -18,7 +18,7 @@ _NAME = ".idrl.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """One order: the key is on the disk before the task is made with it."""
+    """One requested task: its Idempotency-Key is on disk before the task is created with it."""
 
     source: str
     idempotency_key: str
@@ -32,12 +32,12 @@ class Entry:
 
 
 def fingerprint(base_url: str, source: str, edit: Mapping[str, object]) -> str:
-    """Name an order: the same video, edit and system are the same order."""
+    """Return the id of a request: it is the same for the same video, edit and system."""
     return hashlib.sha256(json.dumps([base_url, source, edit], sort_keys=True).encode()).hexdigest()
 
 
 class Journal:
-    """The orders of one folder, in a file that is replaced whole at each change."""
+    """The requested tasks of one folder, in a file that is replaced atomically at each change."""
 
     def __init__(self, path: Path, entries: dict[str, Entry]) -> None:
         self._path = path
@@ -46,7 +46,7 @@ class Journal:
     @classmethod
     @contextmanager
     def of(cls, folder: Path) -> Iterator[Self]:
-        """Yield the journal of a folder, which is made; one process at a time has it."""
+        """Create the folder, lock it against other processes, and yield its journal."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = (folder / ".idrl.lock").open("w")
@@ -62,7 +62,7 @@ class Journal:
             yield cls(folder / _NAME, _read(folder / _NAME))
 
     def entry(self, order: str) -> Entry | None:
-        """Return what is known of an order."""
+        """Return the entry of a request, None if it is new."""
         return self._entries.get(order)
 
     def put(self, order: str, entry: Entry) -> None:

@@ -107,7 +107,7 @@ def _stored_key(stored: Mapping[str, str]) -> str | None:
 
 
 def _put_into_keyring(login: Login) -> bool:
-    """Return whether the key is in the system's keyring now; one that is locked takes nothing."""
+    """Store the key in the system's keyring; return False if it is missing or locked."""
     keyring = _keyring()
     if keyring is None:
         return False

@@ -24,9 +24,7 @@ def open_closed_streams() -> None:
 
 
 def allow_every_name() -> None:
-    """Let names and paths through that standard output has no letters for: as their own bytes, or
-    escaped.
-    """
+    """Print names that standard output cannot encode: as their own bytes, or escaped."""
     codecs.register_error("idrl", _escaped)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="idrl")
@@ -43,12 +41,12 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def discard_rest() -> None:
-    """Drop what standard output has not taken, which would fail once more at the end."""
+    """Discard unwritten output: the interpreter would fail to flush it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def as_json(document: object) -> None:
-    """Print a document as the API gives it."""
+    """Print the API's JSON."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -125,7 +123,7 @@ def _bumper(bumper: Bumper | None) -> str:
 
 
 def _bytes_in_all(document: Usage) -> int:
-    """Return what counts towards the limit; an older server tells less."""
+    """Return the bytes that count towards the limit; older servers report fewer kinds."""
     sent_bytes = document["uploads_bytes"] + document.get("brands_bytes", 0)
     return document["clips_bytes"] + sent_bytes + document.get("sources_bytes", 0)
 

@@ -20,7 +20,7 @@ def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
     """Return the function that merges `change` into a task's edit, with all defaults.
 
     The task keeps the brand that it has, also once that is deleted. Raises a 400 Problem where the
-    result is no edit, begins after the source's end, or makes too many parts: planning would
+    result is not valid, begins after the source's end, or makes too many parts: planning would
     fail the task.
     """
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def parse_id(text: str, not_found: Callable[[], Exception]) -> uuid.UUID:
-    """Return the id that a path names; raise `not_found()` where the text is no UUID."""
+    """Return the id that a path names; raise `not_found()` where the text is not a UUID."""
     try:
         return uuid.UUID(text)
     except ValueError as error:

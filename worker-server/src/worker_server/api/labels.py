@@ -45,7 +45,7 @@ def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _levels(value: object) -> int:
-    """Return how many objects and lists are within one another."""
+    """Return how deep objects and lists are nested."""
     if not isinstance(value, dict | list):
         return 0
     inner = value.values() if isinstance(value, dict) else value

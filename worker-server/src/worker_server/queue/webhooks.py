@@ -67,7 +67,7 @@ class Outcome:
 
     @property
     def is_delivered(self) -> bool:
-        """Return whether the receiver has taken the event."""
+        """Return whether the receiver has accepted the event."""
         return self.http_status is not None and 200 <= self.http_status < 300
 
 

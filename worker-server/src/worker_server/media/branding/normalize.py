@@ -91,7 +91,7 @@ class NormalizedVideo:
 
 
 def is_image(path: Path) -> bool:
-    """Tell by its first bytes whether the file is a PNG, JPEG or WebP.
+    """Return whether the file is a PNG, JPEG or WebP, by its first bytes.
 
     Raise BrandFileRefused for an empty file or a GIF.
     """

@@ -1,4 +1,4 @@
-"""Tells frames from single fields in interlaced H.264: two packets may hold one picture.
+"""Distinguishes frames from fields in interlaced H.264: two packets may hold one picture.
 
 Names are those of ITU-T H.264, 7.3.
 """

@@ -1,4 +1,4 @@
-"""Tells VP8's and VP9's packets that show no picture: frames that others refer to alone."""
+"""Recognizes packets of VP8 and VP9 that show no picture, but only hold reference frames."""
 
 from worker_server.media.probing import vp9_headers
 

@@ -56,7 +56,7 @@ _RECORDED_DEMUXERS = {"mov", "flv"}
 
 
 def max_gap_s(demuxer: str) -> int:
-    """Return the longest gap between time stamps, in seconds, that is no discontinuity."""
+    """Return the longest gap between time stamps, in seconds, that is not a discontinuity."""
     return _BROADCAST_MAX_GAP_S if demuxer in _BROADCAST_DEMUXERS else _MAX_GAP_S
 
 

@@ -1,4 +1,4 @@
-"""Tells a container by its first bytes; the name of a file decides nothing."""
+"""Recognizes a container by its first bytes; the name of the file does not matter."""
 
 import re
 from pathlib import Path

@@ -166,7 +166,7 @@ def match_sound(
     """Return the sound's timeline with the picture's discontinuities, where both have them.
 
     So what was recorded together stays in sync; a gap in the sound alone becomes silence.
-    `behind` tells for each packet of sound how many of the picture's come before it in the file,
+    `behind` has for each sound packet how many video packets are stored before it in the file,
     `first` is how many of the picture's discontinuities are before the sound begins.
     """
     matched, total_s = first, Fraction(0)

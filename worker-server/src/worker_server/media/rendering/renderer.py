@@ -49,7 +49,7 @@ class Renderer(Protocol):
         ...
 
     def can_render(self, edit: PartEdit) -> bool:
-        """Tell from the edit alone, without the source's data, whether `command` may succeed."""
+        """Return, from the edit alone and without the source, whether `command` may succeed."""
         ...
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:

@@ -46,7 +46,7 @@ def level_difference_db(
         start_s = edit.source.origin_s + edit.part.start_frame / edit.frame_rate
         sound = _samples(source, edit.source.audio_index, start_s + at_s, length_s)
         source_power = _mean_square(sound)
-        # Sound in floating point may have infinite samples, and some that are no numbers.
+        # Sound in floating point may have infinite samples, and NaN.
         is_measurable = _QUIET <= source_power < math.inf
         if not is_measurable or _is_beyond_full_scale(sound):
             continue
