@@ -65,6 +65,18 @@ def test_repeated_slashes_are_collapsed(served: Served, tasks: TasksStandIn) -> 
     assert [(seen.method, seen.target) for seen in tasks.seen] == [("DELETE", "/tasks/42")]
 
 
+@pytest.mark.parametrize(
+    "of_another_proxy",
+    [{"X-Forwarded-Ssl": "on"}, {"X-Forwarded-Protocol": "ssl"}, {"Script_Name": "/x"}],
+    ids=str,
+)
+def test_headers_of_a_proxy_before_nginx_are_no_error(
+    served: Served, of_another_proxy: dict[str, str]
+) -> None:
+    headers = {"X-Forwarded-Proto": "http", **of_another_proxy}
+    assert requests.get(f"{served.url}/health", headers=headers, timeout=30).status_code == 200
+
+
 def test_a_chunked_body_over_256_kib_is_refused(served: Served, tasks: TasksStandIn) -> None:
     headers = {**bearer(served), "Content-Type": "application/json"}
     chunks = (b" " * 1024 for _ in range(257))
