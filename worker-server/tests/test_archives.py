@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
+from worker_server.api import clip_queries, services
 from worker_server.queue import leases
 from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
@@ -230,3 +231,22 @@ def test_shared_archive_does_not_reveal_the_source(get: Get, task_id: str) -> No
         assert archive.testzip() is None
         inside = json.loads(archive.read("manifest.json"))
     assert inside == shared
+
+
+def test_clips_of_a_task_that_is_canceled_are_not_lost(
+    client: FlaskClient, auth: Auth, get: Get, task_id: str, settings: Settings
+) -> None:
+    """Its files go a moment before it becomes `canceled`, and its parts with it."""
+    assert client.delete(f"/tasks/{task_id}", headers=auth()).status_code == 202
+    for file in settings.remote_folder.glob(f"{task_id}/*.mp4"):
+        file.unlink()
+    assert problem(get(f"/tasks/{task_id}/clips.zip")) == (409, "no_clips")
+    assert problem(get(f"/tasks/{task_id}/parts/0")) == (404, "part_not_found")
+    events = get(f"/tasks/{task_id}/events").get_json()
+    assert "clip_lost" not in {each["kind"] for each in events}
+
+
+@pytest.mark.usefixtures("app")
+def test_clip_of_a_task_that_was_just_deleted_is_not_found() -> None:
+    clip = clip_queries.Clip(uuid.uuid4(), 0, None, "video", "x/0.1.mp4", "")
+    assert isinstance(services.note_lost_clip(clip), clip_queries.PartNotFound)

@@ -8,7 +8,7 @@ from functools import partial
 from idrl_common.problems import Problem
 from worker_server.api import batch_queries, queries
 from worker_server.api.batch_queries import BatchFacts, BatchNotFound
-from worker_server.api.clip_queries import Clip, PartNotReady
+from worker_server.api.clip_queries import Clip, PartNotFound, PartNotReady
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.times import utc_text
@@ -213,14 +213,17 @@ def note_lost_clip(clip: Clip) -> Exception:
 
     The clip is rendered again where the source is there.
     """
-    if note_lost_file(clip.task_id, clip.number, clip.path):
+    is_rendered_again = note_lost_file(clip.task_id, clip.number, clip.path)
+    if is_rendered_again is None:
+        return PartNotFound("The task is being removed, and its clips with it.")
+    if is_rendered_again:
         return PartNotReady("The clip's file was lost and is being made again.")
     message = "The clip's file was lost; POST /tasks/<id>/retry makes it again."
     return Problem(410, FailureCode.CLIP_LOST, message)
 
 
-def note_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool:
-    """Note that a clip's file is gone; True: it is rendered again."""
+def note_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool | None:
+    """Note that a clip's file is gone; True: it is rendered again, None: its task is removed."""
     is_rendered_again = reviving.mark_clip_lost(task_id, number, path)
     if is_rendered_again:
         wakeups.send_later(wakeups.RENDER)

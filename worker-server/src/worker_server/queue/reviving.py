@@ -54,16 +54,19 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
         return True
 
 
-def mark_clip_lost(task_id: uuid.UUID, number: int, path: str) -> bool:
+def mark_clip_lost(task_id: uuid.UUID, number: int, path: str) -> bool | None:
     """Note that the clip's file is gone.
 
-    True: it is rendered again, since the source is there or being fetched; False: it is lost.
+    True: it is rendered again, since the source is there or being fetched; False: it is lost; None:
+    it was removed, as the task is deleted or being canceled.
     """
     columns = ("path", "size_bytes", "sha256", "crc32", "frames")
     gone: Values = {"progress": 0, **dict.fromkeys(columns)}
     where = (Part.task_id == task_id, Part.number == number, Part.path == path)
     with transaction() as session:
         task_status = lock_task(session, task_id)
+        if task_status in (None, TaskStatus.CANCELING, TaskStatus.CANCELED):
+            return None
         is_rendered = task_status == TaskStatus.PROCESSING
         status = PartStatus.WAITING if is_rendered else PartStatus.FAILED
         error = {} if is_rendered else _clip_lost_error()
