@@ -10,9 +10,10 @@ from sqlalchemy import text
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.errors import WorkFailed
-from worker_server.queue import backlog, claims, leases, removals
+from worker_server.queue import backlog, claims, events, leases, removals
 from worker_server.queue.backlog import ExpiredLease
 from worker_server.queue.claims import Lease, PartLease, TaskLease
+from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.parts import Clip
 from worker_server.queue.retrying import RetryLimits
 from worker_testing import (
@@ -98,6 +99,32 @@ def test_worker_that_lost_its_lease_writes_nothing() -> None:
     assert part_of(awake).status == "rendering"
     assert leases.finish_part(awake, clip(awake))
     assert part_of(awake).path == clip(awake).path
+
+
+def test_worker_that_lost_its_lease_is_in_no_event() -> None:
+    """Its events would name the worker that has the row now."""
+    processing(parts=1)
+    asleep = claim_part()
+    run_out(asleep)
+    leases.fail(asleep, LOST, RetryLimits(3), expired_only=True)
+    due_now()
+    assert claims.claim_part("awake", 30)
+    before = events.list_events(1, asleep.task_id, -1, 99)
+    leases.release(asleep)
+    record_progress(asleep, EventKind.CLAIMED)
+    assert events.list_events(1, asleep.task_id, -1, 99) == before
+
+
+def test_task_whose_cancel_has_ended_is_released_in_no_event() -> None:
+    submit()
+    asleep = claim_task()
+    services.delete_task(1, asleep.task_id)
+    run_out(asleep)
+    assert finish_cancel(asleep.task_id)
+    leases.release(asleep)
+    recorded = events.list_events(1, asleep.task_id, -1, 99)
+    assert recorded is not None
+    assert recorded[-1].kind == "task_canceled"
 
 
 def test_step_whose_answer_was_lost_can_be_repeated() -> None:

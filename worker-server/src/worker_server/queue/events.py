@@ -89,11 +89,14 @@ def record_each(
 def record_attempt(
     session: ScopedSession, lease: Lease, kind: EventKind, code: str | None = None
 ) -> None:
-    """Write an event of the attempt, with the row's worker, before the lease is cleared."""
+    """Write an event of the attempt, with the row's worker, before the lease is cleared.
+
+    None where another worker has claimed the row since.
+    """
     part = lease.number if isinstance(lease, PartLease) else None
     row = Part if isinstance(lease, PartLease) else Task
     of_task = Part.task_id if isinstance(lease, PartLease) else Task.id
-    where = of_task == lease.task_id
+    where = (of_task == lease.task_id) & (row.attempt == lease.attempt)
     if isinstance(lease, PartLease):
         where &= Part.number == part
     columns = ["task_id", "kind", "part", "attempt", "worker", "code"]

@@ -172,12 +172,15 @@ def fail(
 
 @persistently
 def release(lease: Lease) -> None:
-    """Return the work to the queue without counting a failure: the next claim starts over."""
+    """Return the work to the queue without counting a failure: the next claim starts over.
+
+    Nothing happens where the lease is lost, or the task has ended.
+    """
     with transaction() as session:
         status = lock_task(session, lease.task_id)
-        if status is not None:
+        if session.scalar(select(exists().where(*_is_leased(lease)))):
             record_attempt(session, lease, EventKind.RELEASED)
-        _requeue(session, lease, status)
+            _requeue(session, lease, status)
 
 
 def lock_task(session: ScopedSession, task_id: uuid.UUID) -> TaskStatus | None:
