@@ -20,7 +20,7 @@ from worker_server.errors import FailureCode, WorkFailed
 from worker_server.fetching.addresses import EgressRules
 from worker_server.jobs.webhooks import send_due
 from worker_server.models import Webhook, WebhookDelivery
-from worker_server.queue import cancellation, leases, removals
+from worker_server.queue import batches, cancellation, leases, removals
 from worker_server.queue.retrying import RetryLimits
 from worker_server.queue.reviving import retry_task
 from worker_server.webhooks.sending import Sender
@@ -217,6 +217,21 @@ def test_retried_task_ends_its_batch_again(client: FlaskClient, auth: Auth) -> N
     assert _events(batch["batch_id"]) == ["batch.done"]
     _end(batch["task_ids"][0])
     assert _events(batch["batch_id"]) == ["batch.done"] * 2
+
+
+def test_batch_is_not_forgotten_before_its_callback_is_sent(
+    client: FlaskClient, auth: Auth, database: Database, receiver: Receiver
+) -> None:
+    """Its caller has deleted the tasks, and the receiver was down for a day."""
+    batch = _post_batch(client, auth(), items=_items(1), callback_url=URL)
+    _end(batch["task_ids"][0])
+    assert client.delete(f"/tasks/{batch['task_ids'][0]}", headers=auth()).status_code == 200
+    database.execute("UPDATE batches SET created_at = created_at - interval '2 days'")
+    batches.forget_empty()
+    database.execute(f"UPDATE webhooks SET url = '{receiver.url}'")
+    assert _send() == 1
+    batches.forget_empty()
+    assert client.get(batch["link"], headers=auth()).status_code == 404
 
 
 def test_repeated_request_makes_no_second_callback(client: FlaskClient, auth: Auth) -> None:

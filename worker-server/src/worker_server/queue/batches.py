@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, exists, func, insert, select
 
 from worker_server.db import transaction
-from worker_server.models import Batch, Task
+from worker_server.models import Batch, Task, WebhookDelivery
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks
 from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, forget_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.session import Check, ScopedSession, no_check
 from worker_server.queue.statements import load
+from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.submissions import Submission
 from worker_server.queue.unsent import require_payloads
 
@@ -96,11 +97,19 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) ->
 
 
 def forget_empty() -> None:
-    """Delete batches whose tasks are all gone, once their idempotency keys have expired."""
+    """Delete batches whose tasks are all gone, once their idempotency keys have expired.
+
+    Not before their callbacks are sent, which are deleted with them.
+    """
     keys_forgotten_before = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
     is_empty = ~exists().where(Task.batch_id == Batch.id)
+    is_unsent = exists().where(
+        WebhookDelivery.webhook_id == Batch.id,  # a callback has the batch's id
+        WebhookDelivery.status == DeliveryStatus.WAITING,
+    )
+    where = (Batch.created_at < keys_forgotten_before, is_empty, ~is_unsent)
     with transaction() as session:
-        session.execute(delete(Batch).where(Batch.created_at < keys_forgotten_before, is_empty))
+        session.execute(delete(Batch).where(*where))
 
 
 def _values(submission: BatchSubmission) -> dict[str, Any]:
