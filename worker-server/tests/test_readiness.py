@@ -40,7 +40,7 @@ def alive() -> None:
     """Workers of each kind and a sweeper have just had a heartbeat."""
     for kind in ("fetch", "render"):
         workers.beat(f"{kind}:1", [kind])
-    for step in ("leases", "wakeups", "files"):
+    for step in ("leases", "wakeups", "files", "totals", "expired", "rows"):
         workers.note_step(step, "sweeper:1", None)
 
 
@@ -77,6 +77,14 @@ def test_a_machine_without_a_sandbox_is_degraded(
         ),
         ("DELETE FROM workers WHERE name = 'render:1'", "render_worker", "NoLiveWorker"),
         ("UPDATE sweeps SET done_at = now() - interval '60 s'", "sweeper", "SweeperLate"),
+        ("DELETE FROM sweeps WHERE step = 'leases'", "sweeper", "SweeperLate"),
+        ("DELETE FROM sweeps WHERE step = 'totals'", "sweeper", "SweeperLate"),
+        ("DELETE FROM sweeps WHERE step = 'expired'", "sweeper", "SweeperLate"),
+        (
+            "UPDATE sweeps SET done_at = now() - interval '1 h' WHERE step = 'expired'",
+            "sweeper",
+            "SweeperLate",
+        ),
         ("UPDATE workers SET fault_code = 'internal_error'", "faults", "WorkerFault"),
     ],
 )
@@ -90,6 +98,16 @@ def test_ready_names_what_is_missing(
     assert answer["status"] == "degraded"
     failed = {name: result for name, result in answer["checks"].items() if not result["ok"]}
     assert failed == {check: {"ok": False, "detail": detail}}
+
+
+def test_slow_steps_of_the_sweeper_are_not_late_between_two_rounds(
+    client: FlaskClient, database: Database
+) -> None:
+    alive()
+    database.execute(
+        "UPDATE sweeps SET done_at = now() - interval '20 min' WHERE step IN ('expired', 'rows')"
+    )
+    assert client.get("/ready").get_json()["status"] == "ready"
 
 
 @pytest.mark.usefixtures("app")

@@ -3,6 +3,8 @@
 docs/operations.md has what to do.
 """
 
+import math
+
 import redis
 
 from idrl_common.health import Check
@@ -16,6 +18,12 @@ from worker_server.storage import ShareFull
 _MIN_SWEEP_AGE_S = 15.0
 # Steps of the sweeper without which tasks stop.
 _STEPS = ("leases", "wakeups", "files")
+# Seconds between two rounds of those without which tables and the share fill up.
+_SLOW_STEPS = {
+    "totals": workers.TOTALS_EVERY_S,
+    "expired": workers.SLOW_INTERVAL_S,
+    "rows": workers.SLOW_INTERVAL_S,
+}
 
 
 class NoSandbox(Exception):
@@ -72,8 +80,12 @@ def _check_space(share: ShareMonitor) -> None:
 
 def _check_sweeper(settings: Settings) -> None:
     ages_s = workers.liveness().sweep_ages_s
-    limit_s = max(3 * settings.sweep_s, _MIN_SWEEP_AGE_S)
-    late = [step for step in _STEPS if ages_s.get(step, float("inf")) > limit_s]
+    intervals_s = {**dict.fromkeys(_STEPS, settings.sweep_s), **_SLOW_STEPS}
+    late = [
+        step
+        for step, every_s in intervals_s.items()
+        if ages_s.get(step, math.inf) > max(3 * every_s, _MIN_SWEEP_AGE_S)
+    ]
     if late:
         raise SweeperLate(", ".join(late))
 

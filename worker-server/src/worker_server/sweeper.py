@@ -36,8 +36,6 @@ _log = logging.getLogger(__name__)
 # Key of an advisory lock, unique within the database; a group's index is added.
 _LOCK = 0x5EE9
 _FILES_EVERY_S = 1.0
-_SLOW_INTERVAL_S = 600.0
-_TOTALS_EVERY_S = 10.0
 _MAX_ROUND_S = 120.0
 
 Step = tuple[str, Callable[[], None]]
@@ -82,8 +80,8 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
         Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
         Group(1, fast_interval_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files, uploads]),
-        Group(3, _SLOW_INTERVAL_S, [expired, rows, strays, stray_uploads, brands]),
-        Group(4, _TOTALS_EVERY_S, [counts]),
+        Group(3, workers.SLOW_INTERVAL_S, [expired, rows, strays, stray_uploads, brands]),
+        Group(4, workers.TOTALS_EVERY_S, [counts]),
     ]
 
 

@@ -14,6 +14,9 @@ from worker_server.queue.session import seconds_from_now
 BEAT_S = 5.0
 # A worker counts as dead after three missed beats.
 ALIVE_S = 3 * BEAT_S
+# How often the sweeper folds totals, and does what may wait, such as deleting expired tasks.
+TOTALS_EVERY_S = 10.0
+SLOW_INTERVAL_S = 600.0
 _FORGET_S = 24 * 3600
 
 
