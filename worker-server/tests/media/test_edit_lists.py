@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_testing import click_times
+from media_testing import click_times, read_numbers
 from mp4_testing import box, boxes
 
 Make = Callable[..., Path]
@@ -96,6 +96,25 @@ EDITS: dict[str, Case] = {
         [1.1 - 0.5],
     ),
 }
+
+# Of short spans most packets are those before the first picture that is shown.
+SHORT_SPANS = [span(begin, 10) for begin in range(0, 100, 20)]
+
+
+@pytest.mark.parametrize(("frames_between", "name"), [(2, "s.mp4"), (0, "s.mov")])
+def test_no_picture_of_many_short_spans_is_lost(
+    frames_between: int,
+    name: str,
+    numbered: Make,
+    prepared: Callable[[Path], tuple[Any, Path]],
+    tmp_path: Path,
+) -> None:
+    whole = numbered(100, "25", name, f"-bf {frames_between} -g 25 -c:a aac")
+    edits = {kind: SHORT_SPANS for kind in BOTH}
+    _, path = prepared(with_edits(whole, edits, tmp_path / name))
+    shown = [number for begin in range(0, 100, 20) for number in range(begin, begin + 10)]
+    # With pictures out of order libavformat puts spans up to two frames late.
+    assert list(dict.fromkeys(read_numbers(path))) == shown
 
 
 @pytest.mark.parametrize("kind", EDITS)

@@ -56,7 +56,12 @@ class Normalizer:
     ) -> None:
         self._source, self._times, self._container, self._target = source, times, container, target
         self._pictures = VideoWriter(
-            source, target, add_video(target, source), shown, by_order=by_order
+            source,
+            target,
+            add_video(target, source),
+            shown,
+            picture_count=times.picture_count,
+            by_order=by_order,
         )
         self._sound = SoundWriter(source, target, add_sound(target)) if source.has_audio else None
         self._video_packets = self._sound_packets = 0

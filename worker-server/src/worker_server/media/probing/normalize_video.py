@@ -73,10 +73,11 @@ class VideoWriter:
         stream: VideoStream,
         shown: Box | None,
         *,
+        picture_count: int,
         by_order: bool,
     ) -> None:
         self._source, self._target, self._stream, self._shown = source, target, stream, shown
-        is_decimated = source.packet_count > _MIN_DECIMATION * source.frame_count
+        is_decimated = picture_count > _MIN_DECIMATION * source.frame_count
         is_decimated = is_decimated and not source.interlaced
         self._places = Places(source.frame_rate, source.origin_s, is_decimated=is_decimated)
         self._tick_s = 1 / source.frame_rate

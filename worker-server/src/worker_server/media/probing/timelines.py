@@ -78,6 +78,7 @@ class CorrectedTimes:
 
     video: list[int | None]
     sound: list[int | None]
+    picture_count: int  # packets of the picture, without those that an edit list hides
     video_ticks: list[int]  # corrected times of the pictures to be shown, sorted
     sound_end_s: Fraction
 
@@ -105,7 +106,8 @@ def correct_times(
         if pts is not None and shift is not None
     ]
     end_s = max(ends, default=0) * sound.tick_s
-    return CorrectedTimes(video_shifts, sound_shifts, sorted(ticks), end_s)
+    picture_count = len(video.pts) - len(video.hidden)
+    return CorrectedTimes(video_shifts, sound_shifts, picture_count, sorted(ticks), end_s)
 
 
 def _shifts_of_stamped(shifts: list[int | None], stamps: Stamps) -> list[int | None]:
