@@ -110,7 +110,7 @@ def test_no_picture_of_many_short_spans_is_lost(
     tmp_path: Path,
 ) -> None:
     whole = numbered(100, "25", name, f"-bf {frames_between} -g 25 -c:a aac")
-    edits = {kind: SHORT_SPANS for kind in BOTH}
+    edits: dict[bytes, Entries] = dict.fromkeys(BOTH, SHORT_SPANS)
     _, path = prepared(with_edits(whole, edits, tmp_path / name))
     shown = [number for begin in range(0, 100, 20) for number in range(begin, begin + 10)]
     # With pictures out of order libavformat puts spans up to two frames late.

@@ -1,6 +1,7 @@
 """The grid a source's packets are put on."""
 
 from fractions import Fraction
+from itertools import accumulate
 
 import pytest
 from hypothesis import given, strategies as st
@@ -138,6 +139,43 @@ def test_pulldown_is_the_rate_of_film(
     assert (grid.rate, grid.frame_count, grid.is_constant) == (film, 240, True)
     places = [frame_index(tick * tick_s - grid.origin_s, grid.rate) for tick in ticks]
     assert places == list(range(240))
+
+
+NTSC = Fraction(30000, 1001)
+FILM, VIDEO = [Fraction(2), Fraction(3)], [Fraction(2), Fraction(2)]  # fields that a frame lasts
+
+
+def as_pieces(*pieces: tuple[list[Fraction], int]) -> list[Fraction]:
+    """Return the steps in seconds of pairs of frames of these fields, at 59.94 fields a second."""
+    return [step / (2 * NTSC) for fields, pairs in pieces for step in fields * pairs]
+
+
+def at(rate: int, frames: int) -> list[Fraction]:
+    return [Fraction(1, rate)] * frames
+
+
+@pytest.mark.parametrize("tick_s", [MILLISECOND, Fraction(1, 600), Fraction(1, 90_000)])
+@pytest.mark.parametrize("claimed", [30, 25])
+@pytest.mark.parametrize(
+    ("steps_s", "expected"),
+    [
+        (as_pieces((FILM, 500), (VIDEO, 50)), NTSC),  # discs have both
+        (as_pieces((FILM, 50), (VIDEO, 50), (FILM, 38), (VIDEO, 17), (FILM, 250)), NTSC),
+        (at(30, 100) + at(24, 300), Fraction(30)),  # a phone in the dark
+        (at(24, 300) + at(30, 100) + at(24, 100), Fraction(30)),
+        (at(60, 100) + at(24, 900), Fraction(60)),
+        (at(25, 900) + at(30, 100), Fraction(30)),
+    ],
+)
+def test_no_frame_is_lost_where_the_rate_changes(
+    steps_s: list[Fraction], expected: Fraction, claimed: int, tick_s: Fraction
+) -> None:
+    ticks = [round(time_s / tick_s) for time_s in accumulate(steps_s, initial=Fraction(0))]
+    grid = find_grid(ticks, 0, tick_s, [Fraction(claimed)], 60)
+    assert abs(grid.rate / expected - 1) < Fraction(1, 500)
+    places = [frame_index(tick * tick_s - grid.origin_s, grid.rate) for tick in ticks]
+    assert places[0] == 0
+    assert len(set(places)) >= len(ticks) * Fraction(995, 1000)
 
 
 def test_single_frame_has_its_own_duration() -> None:

@@ -123,6 +123,19 @@ def test_fast_sources_are_thinned_by_a_whole_factor(
     assert [later - earlier for earlier, later in pairwise(numbers)] == [2] * 119
 
 
+@pytest.mark.parametrize("stamps", ["N/240", "trunc(N/3)/30+mod(N\\,3)/500"])
+def test_a_fast_source_whose_header_gives_a_slow_rate(
+    stamps: str,
+    numbered: Callable[..., Path],
+    make: Callable[..., Path],
+    render_all: Callable[..., list[Any]],
+) -> None:
+    whole = numbered(120, "25", "s.mkv", "-bf 0 -g 250", sound=False)
+    fast = make(f"-i {whole} -c copy -bsf:v setts=ts={stamps}/TB", "fast.mkv")
+    numbers = [number for clip in render_all(fast, part_s=20) for number in clip.numbers()]
+    assert numbers == sorted(numbers)
+
+
 def test_a_fast_source_that_is_normalized_stays_in_time(
     numbered: Callable[..., Path], make: Callable[..., Path], prepared: Callable[[Path], Any]
 ) -> None:

@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
+from worker_server.media.model.grid_phases import (
+    count_on_grid,
+    least_ambiguous_shift,
+    most_frames_shift,
+    per_tick,
+)
+
 _STANDARD_RATES = [
     Fraction(rate)
     for rate in (
@@ -47,7 +54,7 @@ _FINER_STEPS = 3  # how many of the shortest common steps are tried
 _ROUNDING_ONLY = Fraction(0)  # for `_gapless`: accept no deviation beyond rounding to ticks
 # Distances from a place on the grid, in frame durations.
 _NEAR_TOLERANCE, _ANY_OFFSET = Fraction(1, 4), Fraction(1, 2)
-_HISTOGRAM_BINS = 64  # per frame duration
+_FEW_STEPS = 4  # the most rates of one source, and of film among video
 _SAME_STEP = Fraction(1, 200)  # relative difference below which two rates count as one
 _MAX_DENOMINATOR = 1001
 # Relative; 24 and 24000/1001 differ by five times as much.
@@ -131,6 +138,7 @@ def _native_rate(
         if rate > 0
     ]
     stepping = list(_gapped_rates(ticks, tick_s, header_rates, max_fps))
+    finer = list(_finer_rates(ticks, tick_s, max_fps))
     return (
         _gapless(ticks, tick_s, claimed, at_most=_ROUNDING_ONLY)
         or _gapless(ticks, tick_s, counted, at_most=_ROUNDING_ONLY)
@@ -139,8 +147,9 @@ def _native_rate(
         or _gapless(ticks, tick_s, claimed, at_most=2 * _TOLERANCE)
         or _gapless(ticks, tick_s, counted, at_most=2 * _TOLERANCE)
         or _gapped_grid(ticks, tick_s, stepping, _NEAR_TOLERANCE)
-        or _gapped_grid(ticks, tick_s, list(_finer_rates(ticks, tick_s, max_fps)), _NEAR_TOLERANCE)
-        or _gapped_grid(ticks, tick_s, stepping, _ANY_OFFSET)
+        or _gapped_grid(ticks, tick_s, finer, _NEAR_TOLERANCE)
+        or _grid_of_any_phase(ticks, tick_s, stepping)
+        or (_has_few_steps(ticks) and _grid_of_any_phase(ticks, tick_s, finer))
         or (None, Fraction(0))
     )
 
@@ -157,7 +166,7 @@ def _stepping_grid(
     for rate in rates:
         if _keeps_step(ticks, tick_s, rate):
             gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
-            return gapless or (rate, _anchor(ticks, tick_s, rate))
+            return gapless or (rate, most_frames_shift(ticks, tick_s, rate))
     return None
 
 
@@ -217,7 +226,7 @@ def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
     This also holds where pieces were joined and each is shifted against those before it, so that no
     grid fits all frames.
     """
-    numerator, denominator = _per_tick(tick_s, rate)
+    numerator, denominator = per_tick(tick_s, rate)
     rounding, kept = min(numerator, denominator // 4), 0
     for earlier, later in pairwise(ticks):
         off = (later - earlier) * numerator % denominator
@@ -231,46 +240,38 @@ def _gapped_grid(
 ) -> tuple[Fraction, Fraction] | None:
     """Return the first rate on whose grid nearly every frame has a place, and its shift."""
     for rate in rates:
-        shift = _anchor(ticks, tick_s, rate)
-        if _count_on_grid(ticks, tick_s, rate, shift, tolerance) >= _MIN_ON_GRID_SHARE * len(ticks):
+        shift = most_frames_shift(ticks, tick_s, rate)
+        if count_on_grid(ticks, tick_s, rate, shift, tolerance) >= _MIN_ON_GRID_SHARE * len(ticks):
             return rate, shift
     return None
 
 
-def _anchor(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:
-    """Return most frames' phase against a grid from the first: -1/2 … 1/2 frame durations."""
-    numerator, denominator = _per_tick(tick_s, rate)
-    first = ticks[0]
-    bins = Counter(
-        (tick - first) * numerator % denominator * _HISTOGRAM_BINS // denominator for tick in ticks
-    )
-    around = {each: sum(bins[(each + by) % _HISTOGRAM_BINS] for by in (-1, 0, 1)) for each in bins}
-    best = max(around, key=lambda each: around[each])
-    if best in (0, 1, _HISTOGRAM_BINS - 1):
-        return Fraction(0)  # most frames are in phase with the first
-    off = Fraction(2 * best + 1, 2 * _HISTOGRAM_BINS)
-    return off - 1 if off > Fraction(1, 2) else off
+def _grid_of_any_phase(
+    ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction]
+) -> tuple[Fraction, Fraction] | None:
+    """Return the first rate whose grid has a place for nearly every frame, and its shift.
+
+    Frames may be anywhere between two places, as those of film among video, or of a camera that
+    slows down in the dark.
+    """
+    for rate in rates:
+        shift = least_ambiguous_shift(ticks, tick_s, rate)
+        kept = count_on_grid(ticks, tick_s, rate, shift, _ANY_OFFSET)
+        if kept >= _MIN_ON_GRID_SHARE * len(ticks):
+            return rate, shift
+    return None
 
 
-def _count_on_grid(
-    ticks: Sequence[int], tick_s: Fraction, rate: Fraction, shift: Fraction, tolerance: Fraction
-) -> int:
-    """Count the frames that are within `tolerance` of a place and the first ones there."""
-    per_tick = tick_s * rate
-    denominator = math.lcm(per_tick.denominator, shift.denominator, 2)
-    scale, off = (
-        per_tick.numerator * (denominator // per_tick.denominator),
-        int(shift * denominator),
-    )
-    most, half = int(tolerance * denominator), denominator // 2
-    first, previous, count = ticks[0], -1, 0
-    for tick in ticks:
-        position = (tick - first) * scale - off
-        place = (position + half) // denominator
-        if place > previous:
-            count += abs(position - place * denominator) <= most
-            previous = place
-    return count
+def _has_few_steps(ticks: Sequence[int]) -> bool:
+    """Return whether a few steps, but for rounding, are nearly all: several rates, no jitter."""
+    steps = _steps(ticks)
+    missing = steps.total() * (1 - _MIN_STEPPING)
+    for _ in range(_FEW_STEPS):
+        ((common, _),) = steps.most_common(1) or ((0, 0),)
+        near = max(1, int(common * _SAME_STEP))
+        for step in range(common - near, common + near + 1):
+            steps.pop(step, None)
+    return steps.total() <= missing
 
 
 def _plausible(measured: Fraction, header_rates: Sequence[Fraction]) -> Iterator[Fraction]:
@@ -294,8 +295,8 @@ def _gapless(
         if spread <= min(_NEAR_TOLERANCE, rate * tick_s):
             return rate, shift  # the deviation is within rounding to ticks
         if spread <= at_most:
-            anchor = _anchor(ticks, tick_s, rate)
-            mismatches = len(ticks) - _count_on_grid(ticks, tick_s, rate, anchor, _NEAR_TOLERANCE)
+            usual = most_frames_shift(ticks, tick_s, rate)
+            mismatches = len(ticks) - count_on_grid(ticks, tick_s, rate, usual, _NEAR_TOLERANCE)
             if best is None or (mismatches, spread) < best[:2]:
                 best = mismatches, spread, rate, shift
     return best[2:] if best else None
@@ -315,7 +316,7 @@ def _gapless_spread(
     Both are in frame durations. The first frame's time is not a reliable reference: muxers shift it
     by the audio encoder's delay (priming samples).
     """
-    numerator, denominator = _per_tick(tick_s, rate)
+    numerator, denominator = per_tick(tick_s, rate)
     first = ticks[0]
     lowest = highest = 0
     for number, tick in enumerate(ticks):
@@ -325,12 +326,6 @@ def _gapless_spread(
     needs_shift = max(highest, -lowest) > _TOLERANCE * denominator
     shift = Fraction(lowest + highest, 2 * denominator) if needs_shift else Fraction(0)
     return Fraction(highest - lowest, denominator), shift
-
-
-def _per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
-    """Return places per tick as two integers: with Fractions an hour of video takes a minute."""
-    per_tick = tick_s * rate
-    return per_tick.numerator, per_tick.denominator
 
 
 def _decimation_shift_s(exact: Fraction, rate: Fraction) -> Fraction:

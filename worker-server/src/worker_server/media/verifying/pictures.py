@@ -31,7 +31,6 @@ _MIRROR_MARGIN = 0.02
 _FLAT = 16.0  # variance of 8-bit luma below which a picture counts as flat
 _NEAR_FRAMES = 2  # decoding from a key frame this close costs little
 _JOIN_FRAMES = 12  # the most frames to decode before a join of copied and encoded ones
-_SAME_RATE = Fraction(101, 100)  # average rates up to this factor apart count as equal
 _MAX_REORDER = 32  # frames, the most a decoder delays output
 
 
@@ -43,6 +42,7 @@ class _Video:
     index: int
     origin_s: Fraction
     rate: Fraction
+    shares_places: bool  # several pictures may have one place
 
     def packets_from_key(self, frame: int) -> Iterator[tuple[int, Any]]:
         """Yield frame and packet from the last key frame at or before `frame` on."""
@@ -68,7 +68,7 @@ class _Video:
         for frame, packet in self.packets_from_key(frames[0]):
             decoded += context.decode(packet)
             awaited.discard(frame)
-            if not awaited and (not self._is_decimated() or self._is_past(decoded, frames[-1])):
+            if not awaited and (not self.shares_places or self._is_past(decoded, frames[-1])):
                 break
             if frame > frames[-1] + _MAX_REORDER:
                 break
@@ -76,11 +76,6 @@ class _Video:
         context.flush_buffers()
         shown = {self._frame_of(frame.pts): frame for frame in decoded if frame.pts is not None}
         return {frame: shown[frame] for frame in frames if frame in shown}
-
-    def _is_decimated(self) -> bool:
-        """Return whether the file has more pictures a second than the grid."""
-        rate = self.container.streams[self.index].average_rate
-        return rate is not None and rate > self.rate * _SAME_RATE
 
     def _is_past(self, decoded: Sequence[VideoFrame], frame: int) -> bool:
         """Return whether a picture after `frame` was decoded; they come in presentation order."""
@@ -110,15 +105,22 @@ def differing_frames(
     key frame near, and both sides of joins near key frames. Else the frame that costs least to
     decode.
     """
-    shown = _video(source, edit.source.video_index, edit.source.origin_s, edit)
-    made = _video(clip, clip.streams.video[0].index, Fraction(0), edit)
+    shown, made = _source_video(source, edit), _clip_video(clip, edit)
     frames = [frame - edit.part.start_frame for frame in _to_compare(shown, clip_keys, edit)]
     return [frame for frame in frames if _differs(shown, made, frame, edit)]
 
 
-def _video(container: InputContainer, index: int, origin_s: Fraction, edit: PartEdit) -> _Video:
-    container.streams[index].codec_context.thread_count = 1
-    return _Video(container, index, origin_s, edit.frame_rate)
+def _source_video(container: InputContainer, edit: PartEdit) -> _Video:
+    source = edit.source
+    container.streams[source.video_index].codec_context.thread_count = 1
+    shares_places = source.is_vfr or source.packet_count > source.frame_count
+    return _Video(container, source.video_index, source.origin_s, source.frame_rate, shares_places)
+
+
+def _clip_video(container: InputContainer, edit: PartEdit) -> _Video:
+    video = container.streams.video[0]
+    video.codec_context.thread_count = 1
+    return _Video(container, video.index, Fraction(0), edit.frame_rate, shares_places=False)
 
 
 def _to_compare(source: _Video, clip_keys: Sequence[int], edit: PartEdit) -> list[int]:
