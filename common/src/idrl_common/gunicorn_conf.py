@@ -29,8 +29,8 @@ graceful_timeout = 10
 # Not below nginx's limits: nginx refuses with 414 or 431, gunicorn's refusals all become 400.
 limit_request_line = 8190
 limit_request_fields = 32768
-# What nginx sets. gunicorn refuses requests whose headers about TLS contradict each other, and nginx
-# passes on those of a proxy before it (X-Forwarded-Ssl).
+# What nginx sets. gunicorn refuses requests whose headers about TLS contradict each other, and
+# nginx passes on those of a proxy before it (X-Forwarded-Ssl).
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 forwarder_headers = ""
 # The control socket is not used, and all gunicorns of a user would share its default path.

@@ -1,5 +1,6 @@
 """What callers send, checked field by field; every broken rule has a code of its own."""
 
+import re
 import unicodedata
 from collections.abc import Callable
 from typing import Annotated, Self
@@ -25,6 +26,10 @@ USERNAME_MAX_LENGTH = 64
 # Before normalisation, which takes quadratic time for a long row of combining marks.
 _RAW_MAX_LENGTH = 320
 PASSWORD_MIN_LENGTH = 8
+
+# Letters, marks and a symbol that show nothing, though Unicode calls them printable: a combining
+# grapheme joiner, Hangul fillers, Khmer vowels without a form, Mongolian selectors, blank Braille.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0]")
 
 _PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     (
@@ -91,7 +96,7 @@ def _new_password(value: str) -> str:
 
 
 def _printable(value: str) -> str:
-    if not value.isprintable():
+    if not value.isprintable() or _BLANK.search(value):
         raise PydanticCustomError(
             "not_printable", "Must not contain control or invisible characters."
         )
@@ -99,7 +104,7 @@ def _printable(value: str) -> str:
 
 
 Username = Annotated[CleanStr, AfterValidator(_username)]
-Email = Annotated[CleanStr, AfterValidator(_email)]
+Email = Annotated[CleanStr, AfterValidator(_email), AfterValidator(_printable)]
 
 
 class _NewPassword(Body):
