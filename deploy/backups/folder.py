@@ -35,7 +35,7 @@ class Folder:
             lines = (root / _SUMS).read_text("utf-8").splitlines()
         except FileNotFoundError as error:
             raise Failed(
-                "backup_incomplete", f"{root} is no complete backup: there is no {_SUMS} in it"
+                "backup_incomplete", f"{root} is not a complete backup: it has no {_SUMS}"
             ) from error
         folder = cls(
             root, {name: digest for digest, _, name in (line.partition("  ") for line in lines)}

@@ -89,7 +89,7 @@ def test_wrong_key_is_refused_and_the_old_certificate_stays(
     write_certificate(other)
     done = reload(installation, TLS_KEY=str(other / "key.pem"))
     assert done.returncode == 1
-    assert "are no certificate and its key" in done.stderr
+    assert "are not a certificate and its key" in done.stderr
     assert served(installation) == before
     kept = (installation.home.run / "nginx" / tls.KEY).read_bytes()
     assert kept == (files / "key.pem").read_bytes()

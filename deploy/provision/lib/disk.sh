@@ -18,7 +18,7 @@ file_system_of() {
 
 # mount_disk DEVICE: mount it at the shared folder, now and before the NFS server after every boot.
 mount_disk() {
-	[ -b "$1" ] || fail disk_missing "idrl-data-disk is $1, which is no block device here"
+	[ -b "$1" ] || fail disk_missing "idrl-data-disk is $1, which is not a block device here"
 	uuid=$(file_system_of "$1")
 	# What was shared from the root disk would be hidden by the mount.
 	if ! mountpoint --quiet "$folder" && [ -d "$folder" ] && [ -n "$(find "$folder" -mindepth 1 ! -name .idrl-share | head -n 1)" ]; then

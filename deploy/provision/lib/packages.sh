@@ -24,7 +24,7 @@ install_missing() {
 	done
 	[ -n "$wanted" ] || return 0
 	command -v apt-get >/dev/null ||
-		fail packages_missing "this is no Debian or Ubuntu; install by hand:$wanted"
+		fail packages_missing "this is not Debian or Ubuntu; install by hand:$wanted"
 	say "installing$wanted"
 	# shellcheck disable=SC2086 # words
 	if ! retry_apt update || ! retry_apt install --yes --no-install-recommends $wanted; then

@@ -8,7 +8,7 @@ revision_of() {
 	revision=$(setting idrl-revision)
 	[ -n "$revision" ] || [ ! -e "$1/.git/HEAD" ] || revision=$(sh "$1/containers/revision.sh" "$1/.git")
 	[ -n "$revision" ] || [ "$(dirname "$1")" != "$IDRL_OPT/releases" ] || revision=$(basename "$1")
-	[ -n "$revision" ] || fail setting_missing "not set: idrl-revision (in $IDRL_ETC/machine.env: IDRL_REVISION=…), and $1 is no git checkout"
+	[ -n "$revision" ] || fail setting_missing "not set: idrl-revision (in $IDRL_ETC/machine.env: IDRL_REVISION=…), and $1 is not a git checkout"
 	printf '%s' "$revision"
 }
 

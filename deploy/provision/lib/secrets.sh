@@ -63,8 +63,8 @@ password() {
 pem() {
 	found=$(secret "$1") || exit 1
 	case $found in
-	*[\'\"\$\`]*) fail secret_invalid "$1 is no PEM text" ;;
+	*[\'\"\$\`]*) fail secret_invalid "$1 is not PEM text" ;;
 	'-----BEGIN '*'-----'*) printf '%s' "$found" ;;
-	*) fail secret_invalid "$1 is no PEM text: it must begin with -----BEGIN" ;;
+	*) fail secret_invalid "$1 is not PEM text: it must begin with -----BEGIN" ;;
 	esac
 }

@@ -120,7 +120,7 @@ REVISION|OPENAPI_PATH|ACCEL_REDIRECT|CLIP_CACHE_DISK'
 check_service_settings() {
 	service_settings | while IFS= read -r line; do
 		name=${line%%=*}
-		printf '%s\n' "$line" | grep -Eq '^[A-Z][A-Z0-9_]*=' || fail setting_invalid "in idrl-settings '$name' is no KEY=value"
+		printf '%s\n' "$line" | grep -Eq '^[A-Z][A-Z0-9_]*=' || fail setting_invalid "in idrl-settings '$name' is not KEY=value"
 		grep -Eqh "^#?$name=" "$@" || fail setting_unknown "no service here knows $name: see $*"
 		case ${line#*=} in
 		*[\'\"\$\`\\]*) fail setting_invalid "$name holds a quote, a dollar or a backslash" ;;

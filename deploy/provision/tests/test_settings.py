@@ -127,7 +127,7 @@ def test_malformed_key_is_refused(machine: Machine) -> None:
     machine.secrets["idrl-jwt-public-key"] = "MCowBQYDK2VwAyEA"
     machine.write_secrets(*SECRETS["worker"])
     done = machine.check("worker")
-    assert "secret_invalid: idrl-jwt-public-key is no PEM text" in done.output
+    assert "secret_invalid: idrl-jwt-public-key is not PEM text" in done.output
     assert shows_no_secret(machine, done.output)
 
 

@@ -30,7 +30,7 @@ def machine(machine: Machine) -> Machine:
 
 
 def mount(machine: Machine, server: str) -> Done:
-    """Run mount-share.sh with this machine's folders in the place of the system's."""
+    """Run mount-share.sh with this machine's folders instead of the system's."""
     text = (CHECKOUT / "file-server" / "mount-share.sh").read_text()
     for path, name in (
         ("/etc/systemd/system", "units"),

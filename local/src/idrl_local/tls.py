@@ -54,13 +54,13 @@ def renewed(
 def _check(certificate: str, key: str) -> None:
     for name, path in (("TLS_CERT", certificate), ("TLS_KEY", key)):
         if not os.access(path, os.R_OK) or not Path(path).is_file():
-            raise HomeUnusable(f"{name} names {path}, which is no file that can be read")
+            raise HomeUnusable(f"{name} names {path}, which is not a readable file")
     try:
         # An empty password instead of a prompt for one.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         raise HomeUnusable(
-            f"{certificate} and {key} are no certificate and its key, in PEM and without a password"
+            f"{certificate} and {key} are not a certificate and its key, in PEM and without a password"
         ) from None
 
 

@@ -9,7 +9,7 @@ from running_system import RunningSystem
 HOURS_S = 3 * 3600
 
 
-def test_list_goes_on_after_the_clock_was_set_back(
+def test_list_continues_after_the_clock_was_set_back(
     new_visitor: NewVisitor, system: RunningSystem
 ) -> None:
     visitor = new_visitor()

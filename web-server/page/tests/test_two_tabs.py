@@ -30,7 +30,7 @@ def test_tab_follows_a_log_in_as_another_account(visitor: Visitor, new_visitor: 
     expect(first.locator("main .lead").first).to_contain_text(other.email)
 
 
-def test_log_in_of_one_tab_goes_on_in_the_other(visitor: Visitor) -> None:
+def test_log_in_of_one_tab_continues_in_the_other(visitor: Visitor) -> None:
     first, second = visitor.page, _other_tab(visitor)
     first.fill("#links", "https://example.com/half-typed")
     second.wait_for_selector("#links")

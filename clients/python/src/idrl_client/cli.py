@@ -97,7 +97,7 @@ def _password() -> str:
 def _key() -> str:
     key = _secret("Key (idrl_…)").strip()
     if not key:
-        raise NotLoggedIn("no key was given: make one on the page, or use --email EMAIL")
+        raise NotLoggedIn("no key was given: create one on the page, or use --email EMAIL")
     return checked_key(key, "the key")
 
 
@@ -176,7 +176,7 @@ def _link(source: str) -> str:
     if os.path.isfile(source):  # noqa: PTH113 # Path's raises where a name is too long
         return str(Path(source).resolve())
     if os.path.exists(source):  # noqa: PTH110 # as above
-        raise LocalFault(f"{source} is no file: give one of a video, or a link")
+        raise LocalFault(f"{source} is not a regular file: give a video file or a link")
     raise LocalFault(f"{source} is neither a file here nor a link that begins with http(s)://")
 
 

@@ -192,7 +192,7 @@ def _error(answer: requests.Response) -> IdrlError:
     if problem["code"] == "bad_credentials":
         return NotLoggedIn(message)
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
-        return NotLoggedIn(f"{message}: make a key and log in with `idrl login`")
+        return NotLoggedIn(f"{message}: create a key and log in with `idrl login`")
     if answer.status_code == HTTPStatus.NOT_FOUND:
         return NotFound(message)
     if _is_busy(answer):
@@ -208,7 +208,7 @@ def _not_idrl(answer: requests.Response) -> Unreachable:
 
 
 def _no_address(base_url: str) -> str:
-    return f"{base_url} is no address of a system: IDRL_URL=https://idrl.example.com"
+    return f"{base_url} is not a valid address, such as IDRL_URL=https://idrl.example.com"
 
 
 def _connection_message(base_url: str, error: requests.RequestException) -> str:

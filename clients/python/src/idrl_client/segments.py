@@ -54,4 +54,4 @@ def _finite(text: str) -> float:
 
 def _refuse(constant: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python reads and JSON does not know."""
-    raise ValueError(f"{constant} is no number of it")
+    raise ValueError(f"{constant} is not a JSON number")

@@ -29,7 +29,7 @@ def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     The size is that of compact JSON in UTF-8.
     """
     if _levels(metadata) > _MAX_METADATA_LEVELS:
-        message = "Must have at most 100 objects and lists within one another."
+        message = "Must not be nested more than 100 levels deep."
         raise PydanticCustomError("metadata_too_deep", message)
     if any("\x00" in text for text in _texts(metadata)):
         raise PydanticCustomError("string_nul", "Must not contain a NUL character.")

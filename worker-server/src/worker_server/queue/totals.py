@@ -82,7 +82,7 @@ BYTES = TotalMetric(
 )
 WEBHOOK_ATTEMPTS = TotalMetric(
     "idrl_webhook_attempts_total",
-    "Attempts to deliver an event: taken by the receiver, to be repeated, or given up.",
+    "Attempts to deliver an event: accepted by the receiver, to be retried, or given up.",
     ("outcome",),
     initial=(("delivered",), ("repeated",), ("given_up",)),
 )
