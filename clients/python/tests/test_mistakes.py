@@ -64,7 +64,7 @@ LINK = "https://a.example/v.mp4"
         ("clip HTTPS://a.example/v.mp4", LOGGED_IN, 5, "no system answers at"),
         ("ls", {**LOGGED_IN, "IDRL_URL": "http://a.invalid"}, 5, "no system answers at http://a."),
         ("ls", {**LOGGED_IN, "IDRL_URL": "http://["}, 5, "http://[ is not a valid address"),
-        ("ls", {**LOGGED_IN, "IDRL_URL": f"http://{'a' * 64}.example"}, 5, "is not a valid address"),
+        ("ls", {**LOGGED_IN, "IDRL_URL": f"http://{'a' * 64}.example"}, 5, "is not a valid"),
         ("ls", {**LOGGED_IN, "IDRL_URL": "http://a.example:99999"}, 5, "is not a valid address"),
         ("login http://127.0.0.1:1", {}, 3, "no key was given"),
         ("login http://127.0.0.1:1 --email a@a.example", {}, 3, "no password was given"),

@@ -274,7 +274,8 @@ def _is_ready(installation: Installation) -> bool:
 def _explain_timeout(home: Home, error: ProgramFailed) -> str:
     return (
         f"{_explain(home, error)}\nThe other processes run on: `make status` shows them, `make up`"
-        " waits again, `make down` stops them; START_TIMEOUT_S is how long a start may make no progress."
+        " waits again, `make down` stops them; START_TIMEOUT_S is how long a start may make no"
+        " progress."
     )
 
 

@@ -60,7 +60,8 @@ def _check(certificate: str, key: str) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         raise HomeUnusable(
-            f"{certificate} and {key} are not a certificate and its key, in PEM and without a password"
+            f"{certificate} and {key} are not a certificate and its key,"
+            " in PEM and without a password"
         ) from None
 
 

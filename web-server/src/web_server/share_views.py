@@ -135,7 +135,8 @@ def _base_url() -> str:
     """
     match = _HOST.fullmatch(request.headers.get("Host", ""))
     if match is None:
-        raise Problem(400, "bad_request", "The Host header is not a valid host, so the link has no address.")
+        message = "The Host header is not a valid host, so the link has no address."
+        raise Problem(400, "bad_request", message)
     name, port = match.groups()
     is_default = port in (None, "", {"http": "80", "https": "443"}.get(request.scheme))
     return f"{request.scheme}://{name}" if is_default else f"{request.scheme}://{name}:{port}"

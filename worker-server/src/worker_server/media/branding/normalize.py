@@ -54,7 +54,7 @@ class BrandFault(StrEnum):
 
 _MESSAGES = {
     BrandFault.EMPTY: "The file is empty.",
-    BrandFault.UNSUPPORTED: "The file is neither a PNG, JPEG or WebP nor a video in an accepted format.",
+    BrandFault.UNSUPPORTED: "The file is neither PNG, JPEG or WebP nor an accepted video format.",
     BrandFault.TOO_LARGE: "An image may have at most 8192 pixels a side and 16.7 million in total.",
     BrandFault.ANIMATED: "Animated images are not accepted; send a video instead.",
     BrandFault.BROKEN: "The file is incomplete or damaged.",
