@@ -303,7 +303,7 @@ class PacketScanner:
             ahead = packet.dts - scan.last_dts
             self._stalled = self._stalled + 1 if ahead < self._min_step else 0
             if self._stalled >= STALLED_PACKETS:
-                scan.note("the picture's stamps stand still")
+                scan.note("the picture's time stamps do not advance")
             if not -self._may_go_back(packet) <= ahead <= self._max_gap:
                 scan.note("the picture's stamps are discontinuous")
         scan.last_dts = packet.dts

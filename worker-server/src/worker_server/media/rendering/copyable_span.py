@@ -54,12 +54,12 @@ def find_span(container: InputContainer, edit: PartEdit) -> Span:
     if size_bytes * 8 * edit.frame_rate > _max_bits_per_s(edit) * count:
         raise Unsuitable("the bit rate is too high")
     if delay and not any(fields.get("bitstream_restriction_flag", [])):
-        raise Unsuitable("the stream does not say how far its pictures are out of order")
+        raise Unsuitable("the stream does not declare its reorder depth")
     before = edit.frames_before + first - edit.part.start_frame
     if before == 1:
-        raise Unsuitable("one picture alone would be encoded")
+        raise Unsuitable("only one picture would be encoded before the copied ones")
     if not before and fields["profile_idc"] != [_HIGH]:
-        raise Unsuitable("the clip would begin in another profile")
+        raise Unsuitable("the clip would begin in a profile other than High")
     return Span(replace(edit.part, start_frame=first, end_frame=first + count), delay, sets, fields)
 
 
@@ -89,7 +89,7 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
     for number, coded in enumerate(pictures):
         first = coded.frame if not seen else first
         if coded.frame in seen or coded.frame < first:
-            raise Unsuitable(f"frame {coded.frame} is there twice, or shown before its key frame")
+            raise Unsuitable(f"frame {coded.frame} is repeated, or shown before its key frame")
         if coded.frame >= edit.part.end_frame:
             break  # the rest, in decoding order, is encoded
         seen.add(coded.frame)
@@ -123,7 +123,7 @@ def _pictures(
     for packet in container.demux(video):
         if packet.pts is None:
             if packet.size:
-                raise Unsuitable("a packet has no time")
+                raise Unsuitable("a packet has no time stamp")
             return
         frame = frame_index(packet.pts * _tick_s(video) - source.origin_s, edit.frame_rate)
         if not begun and (frame < edit.part.start_frame or not packet.is_keyframe):
@@ -132,7 +132,7 @@ def _pictures(
         begun = begun or is_idr
         if begun:
             if packet.is_discard or packet.is_corrupt:
-                raise Unsuitable("a packet is damaged, or not to be shown")
+                raise Unsuitable("a packet is damaged, or flagged to be discarded")
             yield CodedPicture(data, frame, is_idr)
 
 
@@ -171,11 +171,11 @@ def _allowed_values(edit: PartEdit) -> dict[str, set[int]]:
 def _video(container: InputContainer, edit: PartEdit) -> VideoStream:
     video = container.streams[edit.source.video_index]
     if not isinstance(video, VideoStream):
-        raise Unsuitable("the video is elsewhere")
+        raise Unsuitable("the stream at the probed index is not video")
     return video
 
 
 def _tick_s(video: VideoStream) -> Fraction:
     if video.time_base is None:
-        raise Unsuitable("the stream has no clock")
+        raise Unsuitable("the stream has no time base")
     return video.time_base

@@ -127,9 +127,9 @@ def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
             if unit not in sets.sps + sets.pps:
                 raise Unsuitable("the parameter sets change")
         elif kind(unit) == SEI and _DISPLAY_ORIENTATION in set(_sei_payload_types(unit)):
-            raise Unsuitable("the stream says how to rotate its pictures")
+            raise Unsuitable("the stream has a display orientation SEI")
         elif kind(unit) not in DROPPABLE:
-            raise Unsuitable(f"there is a unit of type {kind(unit)}")
+            raise Unsuitable(f"the stream has a NAL unit of type {kind(unit)}")
     kinds = {kind(unit) for unit in slices}
     if len(kinds) != 1:
         raise Unsuitable("a packet is not one picture")

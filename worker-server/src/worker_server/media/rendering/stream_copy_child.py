@@ -102,7 +102,7 @@ def _options(span: Span) -> list[str]:
     used_ids = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
     free = set(range(1, _MAX_SPS_ID + 1)) - used_ids
     if not free:
-        raise Unsuitable("no number is left for other parameter sets")
+        raise Unsuitable("no id is free for further parameter sets")
     # IDR pictures only where requested, so that two never follow each other.
     options = {"sps-id": min(free), "keyint": "infinite", "min-keyint": 1_000_000}
     if not span.reorder_depth:
@@ -141,7 +141,7 @@ def _join(edit: PartEdit, span: Span, edges: Path, sound: Path, output: Path) ->
 def _check_parameter_set_ids(fields: dict[str, list[int]], span: Span) -> None:
     for name in ("seq_parameter_set_id", "pic_parameter_set_id"):
         if set(fields[name]) & set(span.headers[name]):
-            raise Unsuitable("the encoder took the source's numbers for its parameter sets")
+            raise Unsuitable("the encoder's parameter sets have the ids of the source's")
 
 
 def _encoded_pictures(
@@ -192,12 +192,12 @@ def _in_order(sections: list[Section]) -> Iterator[CodedPicture]:
         frames: set[int] = set()
         for coded in pictures:
             if (coded.is_idr and follows_idr) or not (coded.is_idr or frames):
-                raise Unsuitable("a section does not begin as it must")
+                raise Unsuitable("a section has no IDR picture at its start, or two in a row")
             frames.add(coded.frame)
             follows_idr = coded.is_idr
             yield coded
         if frames != set(range(first, first + count)):
-            raise Unsuitable("a section does not have the pictures it must have")
+            raise Unsuitable("a section lacks pictures")
         first += count
 
 
