@@ -1,6 +1,6 @@
 // @ts-check
 // Polls resources of the API with If-None-Match, less often in a hidden tab.
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, call } from "./api.js";
 import { nowMs, uptimeMs } from "./time.js";
@@ -14,6 +14,7 @@ let polledAtMs = -APART_MS;
 
 /** The time of the last answer, and whether the last poll of any path had none. */
 export const connection = signal({ lastMs: nowMs(), isLost: false });
+export const isLost = computed(() => connection.value.isLost);
 /** @type {Set<Poller>} */
 const unanswered = new Set();
 

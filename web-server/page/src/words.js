@@ -119,5 +119,5 @@ export function moment(time) {
 export function lasting(seconds) {
   if (seconds < 90) return t("time.seconds", { n: Math.ceil(seconds) });
   if (seconds < 5400) return t("time.minutes", { n: Math.ceil(seconds / 60) });
-  return t("time.hours", { n: Math.round(seconds / 3600) });
+  return t("time.hours", { n: number(seconds / 3600, 1) });
 }

@@ -32,3 +32,17 @@ def test_times_have_the_decimal_sign_of_the_language(
     visitor.page.select_option("#language", language)
     visitor.show(f"task/{task_id}")
     expect(visitor.page.locator(".card .facts").first).to_contain_text(time)
+
+
+def test_used_part_of_a_limit_is_not_rounded_up_to_it(visitor: Visitor) -> None:
+    usage = {
+        "live_tasks": 0, "live_tasks_limit": None, "clips_bytes": 0, "uploads_bytes": 0,
+        "sources_bytes": 0, "brands_bytes": 0, "clips_bytes_limit": None, "source_s_today": 5400,
+        "source_s_today_limit": 7200, "rendered_s_this_month": 0,
+    }  # fmt: skip
+    visitor.page.route("**/usage", lambda route: route.fulfill(json=usage))
+    visitor.page.select_option("#language", "es")
+    visitor.open("account")
+    expect(visitor.page.locator(".usage", has_text="Vídeo aceptado hoy")).to_contain_text(
+        "1,5 h / 2 h"
+    )

@@ -113,3 +113,18 @@ def test_lost_answer_makes_no_second_task(visitor: Visitor, video_url: str, link
     # Other content is another request.
     visitor.submit(f"{video_url}?other")
     assert len(_task_ids(visitor)) == links + 1
+
+
+def test_pictures_come_after_the_network_has(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    visitor.submit(video_url)
+    visitor.wait_done()
+    page.route("**/poster.jpg", lambda route: route.abort())
+    visitor.open("tasks")
+    page.locator(".row .poster:not(:has(img))").wait_for()
+    visitor.context.set_offline(True)
+    _wait_for_banner(visitor)
+    page.unroute("**/poster.jpg")
+    visitor.context.set_offline(False)
+    page.locator(".banner").wait_for(state="detached")
+    page.locator(".row .poster img").wait_for()

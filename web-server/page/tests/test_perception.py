@@ -81,6 +81,14 @@ def test_words_that_come_too_soon_are_heard_later(new_visitor: NewVisitor) -> No
     assert page.evaluate("window.heard") == ["Revoked.", "Revoked."]
 
 
+def test_end_of_a_task_is_heard(visitor: Visitor, video_url: str) -> None:
+    visitor.submit(video_url, name="Sunday race")
+    visitor.page.evaluate(WATCH_WORDS)
+    visitor.wait_done()
+    visitor.wait_true("window.heard.includes('Sunday race: Done')")
+    assert len(visitor.page.evaluate("window.heard")) <= 4
+
+
 def test_each_dialog_has_its_own_name(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     visitor.submit(video_url)

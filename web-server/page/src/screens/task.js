@@ -22,6 +22,11 @@ export function Task({ id }) {
   useEffect(() => {
     if (task) document.title = `${task.name} · idrl`;
   }, [task?.name, language.value]);
+  const status = useRef("");
+  useEffect(() => {
+    if (task && status.current) announce(`${task.name}: ${t(`status.${task.status}`)}`);
+    status.current = task?.status || "";
+  }, [task?.status]);
   if (!task) {
     if (error) return html`<h1>${t("error.task")}</h1><${Failure} error=${error} /><p><a class="button" href="#/tasks">${t("nav.tasks")}</a></p>`;
     return html`<p aria-busy="true">${t("loading")}</p>`;

@@ -5,6 +5,7 @@ import { useCallback, useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { ConfirmDialog } from "../confirm.js";
 import { usePages } from "../pages.js";
+import { isLost } from "../poll.js";
 import { linkTo } from "../router.js";
 import { announce, Bar, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
 import { repeated } from "../uploads.js";
@@ -134,11 +135,14 @@ function Row({ task, isChosen, onToggle }) {
   </li>`;
 }
 
-/** A poster, or a placeholder if there is none (yet); a new `version` requests it again.
+/** A poster, or a placeholder if there is none (yet). A new `version` requests it again, and so does a
+ * network that is back.
  * @param {{src: string | false, alt?: string, version?: number}} props */
 export function Poster({ src, alt = "", version }) {
   const isBroken = useSignal(false);
-  useEffect(() => void (isBroken.value = false), [version]);
+  useEffect(() => {
+    if (!isLost.value) isBroken.value = false;
+  }, [version, isLost.value]);
   return html`<span class="poster">
     ${src && !isBroken.value && html`<img src=${src} alt=${alt} loading="lazy" onError=${() => (isBroken.value = true)} />`}
   </span>`;
