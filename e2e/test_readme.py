@@ -3,9 +3,13 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -102,3 +106,63 @@ def test_quick_start_shows_what_went_wrong(name: str, tmp_path: Path) -> None:
     assert "The host is an address that is not public." in done.stderr
     assert "Traceback" not in done.stderr
     assert '"status":404' in done.stdout
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_quick_start_without_a_system_prints_no_traceback(name: str, tmp_path: Path) -> None:
+    """A reader whose system is not up yet sees curl's sentence, and no traceback of Python."""
+    _, *rest = BLOCK.findall((ROOT / name).read_text())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    here = f"export IDRL_URL=http://127.0.0.1:{port} VIDEO_URL=http://127.0.0.1:{port}/sample.mp4"
+    walk = "\n".join([here, *rest]).replace(".venv/bin/idrl", f"'{IDRL}'")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    done = subprocess.run(
+        ["bash", "-c", walk],
+        cwd=tmp_path,
+        env=environment,
+        input="Fly-high-7\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Failed to connect to 127.0.0.1" in done.stderr
+    assert "TASK" in done.stderr  # there is none, rather than the list of all tasks
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """Give each connection this answer, and yield the port."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # closed
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_quick_start_reads_answers_of_other_programs(name: str, tmp_path: Path) -> None:
+    """Something else listens on the port: what it has answered is shown."""
+    blocks = BLOCK.findall((ROOT / name).read_text())
+    _, _, log_in, submit, _, wait, *_ = blocks
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\n<p>hi</p>"
+    with answering(answer) as port:
+        here = f"export IDRL_URL=http://127.0.0.1:{port} VIDEO_URL=http://127.0.0.1/sample.mp4"
+        walk = "\n".join([here, log_in, submit, "TASK=x", wait])
+        done = subprocess.run(
+            ["bash", "-c", walk], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("<p>hi</p>") == 2
+    assert "<p>hi</p>" in done.stdout  # task.json, after the loop
