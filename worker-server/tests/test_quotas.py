@@ -104,6 +104,22 @@ def test_fourth_live_task_is_refused_until_one_has_ended(
     assert post(client, auth()).status_code == 202
 
 
+def test_refusal_tells_what_is_left_for_a_smaller_call(limited: Flask, auth: Auth) -> None:
+    client = limited.test_client()
+    post(client, auth())
+    items = [{"url": "https://media.example.com/talk.mp4"}]
+    refused = client.post("/batches", json={"items": items * 3}, headers=auth())
+    assert problem(refused) == (429, "quota_live_tasks")
+    assert rate_limits(refused) == ('"live-tasks";q=3', '"live-tasks";r=2')
+    assert client.post("/batches", json={"items": items * 2}, headers=auth()).status_code == 202
+    tus = {**auth(), "Tus-Resumable": "1.0.0"}
+    assert client.post("/uploads", headers={**tus, "Upload-Length": "600"}).status_code == 201
+    refused = client.post("/uploads", headers={**tus, "Upload-Length": "401"})
+    assert problem(refused) == (403, "quota_bytes")
+    assert rate_limits(refused) == ('"clip-bytes";q=1000', '"clip-bytes";r=400')
+    assert client.post("/uploads", headers={**tus, "Upload-Length": "400"}).status_code == 201
+
+
 def test_repeated_request_is_not_refused(limited: Flask, auth: Auth) -> None:
     client = limited.test_client()
     first, *_ = [post(client, auth(), **{"Idempotency-Key": str(number)}) for number in range(3)]

@@ -62,7 +62,7 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
                 rows = _task_rows(submission, created.id, created.created_at)
                 session.execute(insert(Task), rows)
                 own = quotas.overridden(created.quotas)
-                limits = own.check(session, submission.owner_id)
+                limits = own.check(session, submission.owner_id, len(rows))
                 _use_uploads(session, submission.owner_id, rows)
                 _add_callbacks(session, submission, created.id, rows)
                 return AcceptedBatch(created.id, is_new=True, limits=limits)

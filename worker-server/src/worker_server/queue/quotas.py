@@ -82,17 +82,18 @@ class Quotas:
     def __bool__(self) -> bool:
         return self != Quotas()
 
-    def check(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
-        """Return what is left of each limit, with the tasks of this transaction counted.
+    def check(self, session: ScopedSession, owner_id: int, new_tasks: int = 1) -> list[LimitState]:
+        """Return what is left of each limit, with the `new_tasks` of this transaction counted.
 
-        Raise QuotaExceeded. One transaction of an owner at a time, so that parallel ones do not
-        exceed a limit: each of them has inserted its task before it waits here.
+        Raise QuotaExceeded, whose limit says what is left without them. One transaction of an
+        owner at a time, so that parallel ones do not exceed a limit: each of them has inserted
+        its task before it waits here.
         """
         if not self:
             return []
         lock_owner(session, owner_id)
         return [
-            *self._check_live_tasks(session, owner_id),
+            *self._check_live_tasks(session, owner_id, new_tasks),
             *self._check_bytes(session, owner_id),
             *self._check_source_seconds(session, owner_id),
         ]
@@ -104,7 +105,7 @@ class Quotas:
         """
         if self.live_tasks or self.size_bytes:
             lock_owner(session, owner_id)
-            self._check_live_tasks(session, owner_id)
+            self._check_live_tasks(session, owner_id, new_tasks=1)
             self._check_bytes(session, owner_id)
 
     def check_more_seconds(self, session: ScopedSession, owner_id: int, seconds: float) -> None:
@@ -114,16 +115,19 @@ class Quotas:
             if seconds > left:
                 raise TooManySourceSeconds(state)
 
-    def check_upload(self, session: ScopedSession, owner_id: int, uploads_bytes: int) -> None:
+    def check_upload(
+        self, session: ScopedSession, owner_id: int, uploads_bytes: int, new_bytes: int
+    ) -> None:
         """Raise TooManyBytes where the other files and `uploads_bytes` exceed the quota.
 
-        The caller has locked the owner.
+        `uploads_bytes` include the `new_bytes` of this transaction, and the caller has locked
+        the owner.
         """
         if not self.size_bytes:
             return
         left = self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes
         if left < 0:
-            raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, 0))
+            raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, max(0, left + new_bytes)))
 
     def check_brand(self, session: ScopedSession, owner_id: int) -> None:
         """Raise TooManyBytes where the quota is used up."""
@@ -137,12 +141,15 @@ class Quotas:
         if _kept_bytes(session, owner_id) > self.size_bytes:
             raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, 0))
 
-    def _check_live_tasks(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
+    def _check_live_tasks(
+        self, session: ScopedSession, owner_id: int, new_tasks: int
+    ) -> list[LimitState]:
         if not self.live_tasks:
             return []
         left = self.live_tasks - usage.count_live_tasks(session, owner_id)
         if left < 0:
-            raise TooManyLiveTasks(LimitState("live-tasks", self.live_tasks, 0))
+            left_before = max(0, left + new_tasks)
+            raise TooManyLiveTasks(LimitState("live-tasks", self.live_tasks, left_before))
         return [LimitState("live-tasks", self.live_tasks, left)]
 
     def _check_bytes(self, session: ScopedSession, owner_id: int) -> list[LimitState]:

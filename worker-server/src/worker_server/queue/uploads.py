@@ -141,7 +141,8 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
         if count_unused(session, upload.owner_id) > MAX_OPEN:
             raise TooManyUploads(f"This account may have at most {MAX_OPEN} unused uploads.")
         own = quotas.of_account(session, upload.owner_id)
-        own.check_upload(session, upload.owner_id, sum_bytes(session, upload.owner_id))
+        uploads_bytes = sum_bytes(session, upload.owner_id)
+        own.check_upload(session, upload.owner_id, uploads_bytes, upload.length_bytes)
         return _state(created)
 
 
