@@ -16,6 +16,13 @@ PROBLEM = "application/problem+json"
 METHODS = ("get", "post", "put", "patch", "delete")
 _BASE = "urn:idrl:openapi"
 _ANY_CALL = "#/x-responses-of-any-call"
+# What HTTP itself needs, and what nginx adds to every answer. `Tus-Resumable` is in every answer to
+# an upload, also in those that are documented once for all calls.
+_ANY_HEADER = frozenset(
+    {"server", "date", "connection", "keep-alive", "transfer-encoding", "content-type"}
+    | {"content-length", "cache-control", "x-request-id", "x-content-type-options"}
+    | {"referrer-policy", "content-security-policy", "strict-transport-security", "tus-resumable"}
+)
 
 
 class ContractBroken(AssertionError):
@@ -95,6 +102,10 @@ class Contract:
                 )
             elif definition.get("required"):
                 raise ContractBroken(f"{_name(response)}: no header {name}")
+        others = {name.lower() for name in response.headers} - {name.lower() for name in declared}
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        if (undocumented := others - _ANY_HEADER) and not is_page:
+            raise ContractBroken(f"{_name(response)}: headers {sorted(undocumented)}")
 
     def _check_body(self, response: Response, pointer: str, content: dict[str, Any]) -> None:
         if not content or _method(response, head_is_get=False) == "head":

@@ -20,6 +20,8 @@ _CALLS = (
     "/ready",
     "/metrics",
 )
+_SOURCES = (Path(__file__).parents[1] / "src", Path(__file__).parents[2] / "common" / "src")
+_RAISED = re.compile(r'Problem\(\s*[0-9]{3},\s*"([a-z_]+)"')
 _OF_THE_WEB_APP = ("/tasks/{task_id}/links",)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 
@@ -46,3 +48,10 @@ def test_every_code_of_a_response_is_documented() -> None:
     codes = {answer[1] for answer in PROBLEMS.values() if isinstance(answer, tuple)}
     assert codes
     assert codes <= written
+
+
+def test_every_code_that_is_raised_is_documented() -> None:
+    sources = [path.read_text() for folder in _SOURCES for path in folder.rglob("*.py")]
+    codes = {code for text in sources for code in _RAISED.findall(text)}
+    assert len(codes) > 15
+    assert codes <= set(re.findall(r"\w+", DOCUMENT.read_text()))

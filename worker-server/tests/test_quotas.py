@@ -104,7 +104,7 @@ def test_fourth_live_task_is_refused_until_one_has_ended(
     assert post(client, auth()).status_code == 202
 
 
-def test_refusal_tells_what_is_left_for_a_smaller_call(limited: Flask, auth: Auth) -> None:
+def test_refusal_has_the_rest_of_the_limit(limited: Flask, auth: Auth) -> None:
     client = limited.test_client()
     post(client, auth())
     items = [{"url": "https://media.example.com/talk.mp4"}]
