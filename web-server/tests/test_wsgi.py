@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +65,39 @@ def test_repeated_slashes_are_collapsed(served: Served, tasks: TasksStandIn) -> 
     )
     assert answer.status_code == 200
     assert [(seen.method, seen.target) for seen in tasks.seen] == [("DELETE", "/tasks/42")]
+
+
+def answer_to(served: Served, request: bytes) -> bytes:
+    port = int(served.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request)
+        return b"".join(iter(partial(connection.recv, 65536), b""))
+
+
+def test_letters_that_are_not_encoded_are_taken_for_utf_8(
+    served: Served, tasks: TasksStandIn
+) -> None:
+    """As curl sends what stands behind `?q=`."""
+    head = f"Host: a\r\nAuthorization: {bearer(served)['Authorization']}\r\nConnection: close"
+    taken, refused = (
+        ("/tasks?q=canción", "/tasks?q=日本&max=1"),
+        ("/tasks?q=\x01", "/ó?q=1", "/\x7f"),
+    )
+    for target in (*taken, *refused):
+        answer = answer_to(served, f"GET {target} HTTP/1.1\r\n{head}\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 200" if target in taken else b"HTTP/1.1 400")
+    seen = [each.target for each in tasks.seen]
+    assert seen == ["/tasks?q=canci%C3%B3n", "/tasks?q=%E6%97%A5%E6%9C%AC&max=1"]
+
+
+@pytest.mark.parametrize("body", [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX0\r\n\r\n"])
+def test_malformed_chunks_are_the_callers_mistake(served: Served, body: bytes) -> None:
+    head = b"POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = answer_to(served, head + body)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "bad_request"
+    assert "Traceback" not in served.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ The command line wins over this module.
 import json
 import logging
 import os
+import re
 import socket
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import gunicorn.http.message  # type: ignore[import-untyped]
 import gunicorn.util  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from prometheus_client import multiprocess
@@ -69,6 +71,11 @@ def _write_problem(connection: socket.socket, status: int, reason: str, _: str) 
 
 # gunicorn has no setting for error pages: its workers look up `write_error` in this module.
 gunicorn.util.write_error = _write_problem
+
+
+# gunicorn takes printable ASCII alone, without a setting for it, but curl and others send letters of
+# a query as UTF-8. No path here has any.
+gunicorn.http.message.RFC9112_TARGET_INVALID = re.compile(r"^[^?]*[^\x21-\x7e]|[\x00-\x20\x7f]")
 
 
 def on_reload(arbiter: "Arbiter") -> None:

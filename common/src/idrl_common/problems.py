@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, TypedDict
 
 from flask import Flask, Response, current_app, g
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
@@ -66,6 +67,7 @@ def install(app: Flask, problem_map: ProblemMap) -> None:
     """Answer every error as a problem: the app's exceptions, HTTP's, the database's, bugs."""
     app.register_error_handler(Problem, respond)
     app.register_error_handler(HTTPException, _from_http)
+    app.register_error_handler(ParseException, _malformed_body)
     app.register_error_handler(PoolTimeout, _database_unavailable)
     app.register_error_handler(DBAPIError, _database_error)
     for error, answer in problem_map.items():
@@ -108,6 +110,10 @@ def _from_http(error: HTTPException) -> BaseResponse:
     text = _MESSAGES.get(status, error.description or HTTPStatus(status).phrase)
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     return respond(Problem(status, _CODES.get(status, "bad_request"), text, headers=headers))
+
+
+def _malformed_body(_: ParseException) -> Response:
+    return respond(Problem(400, _CODES[400], "The chunks of the body are not well-formed."))
 
 
 def _database_unavailable(error: Exception) -> Response:
