@@ -33,9 +33,9 @@ from worker_server.settings import current
 from worker_server.storage import ShareAway
 
 # Seconds from the call until its files are normalized; encoding a video takes longer than the usual
-# limit of 15 s. With those for publishing, fewer than nginx waits (proxy_read_timeout of /brands).
+# limit of 15 s. With those left for publishing, fewer than nginx waits (proxy_read_timeout).
 _NORMALIZE_S, _NORMALIZE_VIDEO_S = 12.0, 60.0
-_PUBLISH_S = 8.0
+_MIN_PUBLISH_S, _PUBLISH_S = 2.5, 8.0
 _MIN_S = 0.1
 
 
@@ -87,7 +87,7 @@ def _publish(remote: Path, draft: BrandDraft, made: dict[str, Path]) -> None:
     the next one with the same content, and the sweeper removes them.
     """
     publish = partial(publish_files, remote, draft.owner_id, made)
-    storage.within(_PUBLISH_S, publish)
+    storage.within(min(_PUBLISH_S, max(_MIN_PUBLISH_S, _left_s(draft))), publish)
 
 
 def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
