@@ -73,8 +73,8 @@ def _write_problem(connection: socket.socket, status: int, reason: str, _: str) 
 gunicorn.util.write_error = _write_problem
 
 
-# gunicorn takes printable ASCII alone, without a setting for it, but curl and others send letters of
-# a query as UTF-8. No path here has any.
+# gunicorn takes printable ASCII alone, without a setting for it, but curl and others send letters
+# of a query as UTF-8. No path here has any.
 gunicorn.http.message.RFC9112_TARGET_INVALID = re.compile(r"^[^?]*[^\x21-\x7e]|[\x00-\x20\x7f]")
 
 
