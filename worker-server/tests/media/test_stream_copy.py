@@ -46,7 +46,6 @@ SOURCES = {
     "long groups": ("25", "s.mp4", "-bf 3 -g 48 -sc_threshold 0", FIRST),
     "one key frame": ("25", "s.mp4", "-bf 3 -g 100000 -sc_threshold 0", FIRST),
     "open groups": ("25", "s.mp4", "-bf 3 -g 12 -x264-params open-gop=1", FIRST),
-    "intra refresh": ("25", "s.mp4", "-bf 0 -g 12 -x264-params intra-refresh=1", FIRST),
     "only key frames": ("25", "s.mp4", "-g 1", NONE),
     "main profile": ("25", "s.mp4", "-profile:v main -bf 2 -g 12", ALL),
     "constrained baseline": ("25", "s.mp4", "-profile:v baseline -g 12", ALL),

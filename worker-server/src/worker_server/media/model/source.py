@@ -22,7 +22,7 @@ class ProbeLimits(JsonValue):
 
 
 class Preparation(StrEnum):
-    """What must happen to a source before its parts can be cut exactly."""
+    """What must happen to a source before its parts can be cut exactly, or what has happened."""
 
     NONE = "none"
     REMUX = "remux"  # stream copy into Matroska

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import av
 from av import VideoStream
@@ -34,23 +35,29 @@ class KeyFrames:
             return None
         before, last = self.last_ticks
         aims = ((last, last), (last - 1 / rate / video.time_base, before))
-        if any(
-            _first_time_after_seek(container, video, Fraction(aim), rate) != wanted
-            for aim, wanted in aims
-        ):
-            return None
+        for aim, wanted in aims:
+            first = _first_after_seek(container, video, Fraction(aim * video.time_base), rate)
+            if first is None or first.pts != wanted:
+                return None
         return next(iter(self.reorder_ticks)) * video.time_base
 
 
-def _first_time_after_seek(
-    container: InputContainer, video: VideoStream, tick: Fraction, rate: Fraction
-) -> int | None:
-    """Return the PTS of the first packet after a seek to a frame; None where seeking fails."""
-    seek_s = tick * (video.time_base or 0) + SEEK_OFFSET_FRAMES / rate
+def index_is_right(container: InputContainer, video: VideoStream, tick: int) -> bool:
+    """Return whether a seek to the picture at this PTS finds a key frame.
+
+    An MP4 without `stss` calls all pictures key frames. Moves the read position.
+    """
+    rate = video.average_rate or Fraction(1)
+    first = _first_after_seek(container, video, tick * (video.time_base or Fraction(1)), rate)
+    return first is None or first.is_keyframe
+
+
+def _first_after_seek(
+    container: InputContainer, video: VideoStream, at_s: Fraction, rate: Fraction
+) -> "av.Packet[Any] | None":
+    """Return the first packet after a seek to a frame; None where seeking fails."""
     try:
-        container.seek(int(seek_s * av.time_base))
-        return next(
-            (packet.pts for packet in container.demux(video) if packet.pts is not None), None
-        )
+        container.seek(int((at_s + SEEK_OFFSET_FRAMES / rate) * av.time_base))
+        return next((packet for packet in container.demux(video) if packet.pts is not None), None)
     except av.error.FFmpegError:
         return None

@@ -17,6 +17,7 @@ from worker_server.media.probing import av1_headers, vp9_headers
 from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
 from worker_server.media.probing.hidden_frames import HIDING_CODECS, shows_nothing
 from worker_server.media.probing.key_frames import KeyFrames
+from worker_server.media.probing.random_access import RandomAccess
 from worker_server.media.probing.sound_headers import HEAD_BYTES, sound_header_reader
 from worker_server.media.probing.stream_headers import (
     header_reader,
@@ -187,6 +188,7 @@ class PacketScanner:
             )
         context = video.codec_context
         self._codec = context.name
+        self._random_access = RandomAccess(self._codec, context.extradata or b"")
         self._read_headers = header_reader(self._codec, context.extradata)
         self._extradata = context.extradata or b""
         self._headers = headers_of_extradata(self._codec, self._extradata)
@@ -263,6 +265,8 @@ class PacketScanner:
         scan = self.scan
         scan.packets += 1
         self._check_order(packet)
+        if not scan.irregular:
+            scan.note(self._random_access.fault(packet))
         self._check_description(packet)
         self._check_shape(packet)
         if self._shows_nothing(packet):

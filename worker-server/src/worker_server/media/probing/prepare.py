@@ -50,8 +50,9 @@ class PrepareWatch:
 def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tuple[Source, Path]:
     """Return the facts and the path of the file to cut parts from: the source, or `output`.
 
-    Where a remux fails or loses frames, the source is normalized instead. Raise EncodeFailed,
-    SourceError or Stopped.
+    The facts of a normalized source say so: its pictures are no longer those of the source. Where a
+    remux fails or loses frames, the source is normalized instead. Raise EncodeFailed, SourceError
+    or Stopped.
     """
     if source.preparation is Preparation.NONE:
         return source, path
@@ -60,7 +61,8 @@ def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tu
         if copied:
             return copied, output
     _normalize(source, path, output, watch)
-    return probe(output, limits=watch.limits, should_stop=watch.should_stop), output
+    facts = probe(output, limits=watch.limits, should_stop=watch.should_stop)
+    return replace(facts, preparation=Preparation.NORMALIZE), output
 
 
 def _normalize(source: Source, path: Path, output: Path, watch: PrepareWatch) -> None:

@@ -23,6 +23,7 @@ from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.completeness import check_complete
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
+from worker_server.media.probing.key_frames import index_is_right
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection
@@ -32,6 +33,8 @@ from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
+# Demuxers that seek by an index of key frames, which may name too many.
+_INDEXED_DEMUXERS = {"mov", "matroska"}
 # Demuxers that seek by estimating a byte position, and so may land after the wanted key frame.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # Demuxers that cannot seek exactly either, and whose streams lack time stamps or cannot be remuxed.
@@ -89,6 +92,10 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
                 raise SourceError("source_damaged", "The video has no frame that can be decoded.")
             if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
                 scan.note("the pictures' times are those of decoding")
+            if demuxer in _INDEXED_DEMUXERS and not index_is_right(
+                container, video, max(scan.ticks)
+            ):
+                scan.note("the index names no key frames")
             # A stream that is declared but has no packets is ignored.
             sound = next((each for each in sounds if scan.sounds[each.index].packets), None)
             box = shown_box(container, path, demuxer, video)

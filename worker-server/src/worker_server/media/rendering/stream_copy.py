@@ -5,10 +5,11 @@ from typing import Literal
 
 from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
+from worker_server.media.model.source import Preparation
 from worker_server.media.rendering.render_child import child_command
 
 _CHILD = "worker_server.media.rendering.stream_copy_child"
-# Sources in other containers were remuxed or normalized into Matroska by `prepare`.
+# Sources in other containers were remuxed into Matroska by `prepare`.
 _DEMUXERS = {"mov", "matroska"}
 
 
@@ -26,6 +27,8 @@ class StreamCopyRenderer:
         source = edit.source
         return (
             source.demuxer in _DEMUXERS
+            # Normalized pictures have many bytes, and none of the quality that was requested.
+            and source.preparation is not Preparation.NORMALIZE
             and source.video_codec == "h264"
             and source.pix_fmt == "yuv420p"
             and not colour.needs_conversion(source)
