@@ -11,10 +11,10 @@ from typing import Any, cast
 from idrl_client.client import ENDED, Client
 from idrl_client.connection import is_web_address
 from idrl_client.downloads import fetch_part
-from idrl_client.errors import IdrlError, LocalFault, NotFound, TaskFailed
+from idrl_client.errors import IdrlError, LocalFault, NotFound, Refused, TaskFailed
 from idrl_client.journal import Entry, Journal, fingerprint
 from idrl_client.models import NewEdit, NewTask, Part, Task, TaskWithParts
-from idrl_client.uploads import upload
+from idrl_client.uploads import find_offset, upload
 
 _POLL_S = 1.0
 # A task that was started since it was planned has a plan too.
@@ -107,6 +107,9 @@ def _start_job(
     job = Job(source)
     try:
         task = _known_task(client, entry)
+        if entry and _is_upload_used(client, entry):
+            task = _repeated_task(client, entry, edit, is_plan=is_plan)
+            entry = replace(entry, task_id=task["task_id"]) if task else None
         if task is None:
             if entry is None or entry.task_id:
                 entry = Entry.new(source)
@@ -115,11 +118,33 @@ def _start_job(
                 entry = _uploaded(client, journal, order, entry, write_line)
             new_task = _new_task(source, entry.upload_id, edit, is_plan=is_plan)
             task = client.create_task(new_task, entry.idempotency_key)
-            journal.put(order, replace(entry, task_id=task["task_id"]))
+            entry = replace(entry, task_id=task["task_id"])
+        if entry and entry != journal.entry(order):
+            journal.put(order, entry)
         job.task_id, job.status = task["task_id"], task["status"]
     except IdrlError as error:
         job.error = error
     return job
+
+
+def _is_upload_used(client: Client, entry: Entry) -> bool:
+    """Return whether the upload of an order without a task is gone, or a task has it."""
+    if entry.task_id or entry.upload_id is None:
+        return False
+    return find_offset(client.connection, entry.upload_id) is None
+
+
+def _repeated_task(client: Client, entry: Entry, edit: NewEdit, *, is_plan: bool) -> Task | None:
+    """Return the task that an earlier process made of an upload, if its answer was lost."""
+    new_task = _new_task(entry.source, entry.upload_id, edit, is_plan=is_plan)
+    try:
+        return client.create_task(new_task, entry.idempotency_key)
+    except NotFound:
+        return None
+    except Refused as error:
+        if not error.code.startswith(("upload_", "idempotency_key_")):
+            raise
+        return None
 
 
 def _uploaded(

@@ -36,7 +36,7 @@ def upload(
         raise _unreadable(path, error) from error
     if size_bytes == 0:
         raise LocalFault(f"{path} is empty")
-    upload_id = begun if begun and _offset(connection, begun) is not None else None
+    upload_id = begun if begun and find_offset(connection, begun) is not None else None
     if upload_id is None:
         upload_id = _create(connection, path, size_bytes)
         if save_upload_id:
@@ -58,7 +58,7 @@ def _send_all(
     connection: Connection, path: Path, upload_id: str, size_bytes: int, on_progress: OnProgress
 ) -> None:
     failures, fault = 0, None
-    offset = _offset(connection, upload_id) or 0
+    offset = find_offset(connection, upload_id) or 0
     while offset < size_bytes:
         on_progress(100 * offset // size_bytes)
         try:
@@ -67,7 +67,7 @@ def _send_all(
             if isinstance(error, Refused) and error.code != "upload_offset":
                 raise
             fault = error
-        arrived = _offset(connection, upload_id)
+        arrived = find_offset(connection, upload_id)
         if arrived is None:
             return  # complete, and already used by a task
         failures = 0 if arrived > offset else failures + 1
@@ -94,7 +94,7 @@ def _send_chunk(connection: Connection, path: Path, upload_id: str, offset: int)
     )
 
 
-def _offset(connection: Connection, upload_id: str) -> int | None:
+def find_offset(connection: Connection, upload_id: str) -> int | None:
     """Return how many bytes have arrived; None for an upload that is gone or that a task has."""
     uploads: list[dict[str, Any]] = document(connection.call("GET", "/uploads"))
     offsets_bytes = (each["offset_bytes"] for each in uploads if each["upload_id"] == upload_id)
