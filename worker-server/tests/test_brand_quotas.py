@@ -46,6 +46,7 @@ def test_brand_that_exceeds_the_quota_is_refused(
 ) -> None:
     refused = post(limited, auth(), 1, 2)
     assert problem(refused) == (403, "quota_bytes")
+    assert refused.headers["RateLimit"] == f'"clip-bytes";r={SIZE * 3 // 2}'
     assert post(limited, auth(), 1).status_code == 201
     assert problem(post(limited, auth(), 2)) == (403, "quota_bytes")
     assert post(limited, auth(2), 2).status_code == 201

@@ -56,13 +56,14 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     size_bytes = sum(path.stat().st_size for path in made.values())
     new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
     with _oserror_as_share_away():
-        check = partial(_check_quota, draft.owner_id)
+        check = partial(_check_quota, new)
         return brands.create(new, partial(_publish, remote, draft, made), check)
 
 
-def _check_quota(owner_id: int, session: ScopedSession) -> None:
+def _check_quota(brand: NewBrand, session: ScopedSession) -> None:
     """Raise TooManyBytes where the account has no space for the brand of this transaction."""
-    current().quotas.of_account(session, owner_id).check_new_brand(session, owner_id)
+    quotas = current().quotas.of_account(session, brand.owner_id)
+    quotas.check_new_brand(session, brand.owner_id, brand.size_bytes)
 
 
 def _left_s(draft: BrandDraft) -> float:

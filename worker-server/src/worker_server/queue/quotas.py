@@ -133,13 +133,17 @@ class Quotas:
         """Raise TooManyBytes where the quota is used up."""
         self._check_bytes(session, owner_id)
 
-    def check_new_brand(self, session: ScopedSession, owner_id: int) -> None:
-        """Raise TooManyBytes where the files, with this transaction's brand, exceed the quota."""
+    def check_new_brand(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
+        """Raise TooManyBytes where the files exceed the quota.
+
+        They include the `new_bytes` of this transaction's brand.
+        """
         if not self.size_bytes:
             return
         lock_owner(session, owner_id)
-        if _kept_bytes(session, owner_id) > self.size_bytes:
-            raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, 0))
+        left = self.size_bytes - _kept_bytes(session, owner_id)
+        if left < 0:
+            raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, max(0, left + new_bytes)))
 
     def _check_live_tasks(
         self, session: ScopedSession, owner_id: int, new_tasks: int
