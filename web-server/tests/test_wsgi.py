@@ -77,15 +77,15 @@ def answer_to(served: Served, request: bytes) -> bytes:
 def test_letters_that_are_not_encoded_are_taken_for_utf_8(
     served: Served, tasks: TasksStandIn
 ) -> None:
-    """As curl sends what stands behind `?q=`."""
+    """As curl sends a query that was typed with accents."""
     head = f"Host: a\r\nAuthorization: {bearer(served)['Authorization']}\r\nConnection: close"
-    taken, refused = (
+    accepted, refused = (
         ("/tasks?q=canción", "/tasks?q=日本&max=1"),
         ("/tasks?q=\x01", "/ó?q=1", "/\x7f"),
     )
-    for target in (*taken, *refused):
+    for target in (*accepted, *refused):
         answer = answer_to(served, f"GET {target} HTTP/1.1\r\n{head}\r\n\r\n".encode())
-        assert answer.startswith(b"HTTP/1.1 200" if target in taken else b"HTTP/1.1 400")
+        assert answer.startswith(b"HTTP/1.1 200" if target in accepted else b"HTTP/1.1 400")
     seen = [each.target for each in tasks.seen]
     assert seen == ["/tasks?q=canci%C3%B3n", "/tasks?q=%E6%97%A5%E6%9C%AC&max=1"]
 
