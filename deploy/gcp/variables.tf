@@ -21,6 +21,10 @@ variable "region" {
   description = "Where network, database, buckets and secrets are. Given at the first up, or never."
   type        = string
   default     = "europe-west1"
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region must be a region such as europe-west1."
+  }
 }
 
 variable "zone" {
@@ -52,9 +56,9 @@ variable "allowed_ranges" {
   default     = ["0.0.0.0/0"]
   validation {
     condition = length(var.allowed_ranges) > 0 && alltrue([
-      for range in var.allowed_ranges : can(cidrhost(range, 0))
+      for range in var.allowed_ranges : can(cidrnetmask(range))
     ])
-    error_message = "allowed_ranges must be one or more address ranges such as 203.0.113.0/24."
+    error_message = "allowed_ranges must be one or more IPv4 ranges such as 203.0.113.0/24."
   }
 }
 
@@ -63,7 +67,10 @@ variable "tls" {
   type        = bool
   default     = true
   validation {
-    condition     = var.tls || !contains(var.allowed_ranges, "0.0.0.0/0")
+    # Two halves are everybody too.
+    condition = var.tls || alltrue([
+      for range in var.allowed_ranges : try(tonumber(split("/", range)[1]) >= 8, true)
+    ])
     error_message = "Without TLS, passwords cross the internet readable: name allowed_ranges."
   }
 }
@@ -82,6 +89,11 @@ variable "alert_email" {
   description = "The mail address for alerts when the system does not answer; empty: nothing is sent."
   type        = string
   default     = ""
+  validation {
+    # As on the web machine, which asks for its certificate under this address.
+    condition     = can(regex("^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+)?$", var.alert_email))
+    error_message = "alert_email must be one mail address such as ops@example.org."
+  }
 }
 
 variable "extra_workers" {
@@ -120,18 +132,30 @@ variable "boot_disk_gb" {
   description = "Size of each machine's own disk. Another size replaces the machines."
   type        = number
   default     = 20
+  validation {
+    condition     = var.boot_disk_gb >= 10 && floor(var.boot_disk_gb) == var.boot_disk_gb
+    error_message = "boot_disk_gb must be a whole number, at least 10: the system's image needs that."
+  }
 }
 
 variable "data_disk_gb" {
   description = "Size of the share's disk; it can be made larger later, never smaller."
   type        = number
   default     = 100
+  validation {
+    condition     = var.data_disk_gb >= 10 && floor(var.data_disk_gb) == var.data_disk_gb
+    error_message = "data_disk_gb must be a whole number, at least 10."
+  }
 }
 
 variable "snapshots_kept_days" {
   description = "How long the daily snapshots of the share's disk are kept."
   type        = number
   default     = 14
+  validation {
+    condition     = var.snapshots_kept_days >= 1 && floor(var.snapshots_kept_days) == var.snapshots_kept_days
+    error_message = "snapshots_kept_days must be a whole number, at least 1."
+  }
 }
 
 variable "database_tier" {
@@ -144,6 +168,10 @@ variable "database_disk_limit_gb" {
   description = "How large the database's disk may grow by itself."
   type        = number
   default     = 50
+  validation {
+    condition     = var.database_disk_limit_gb >= 10 && floor(var.database_disk_limit_gb) == var.database_disk_limit_gb
+    error_message = "database_disk_limit_gb must be a whole number, at least 10: 0 would be no limit."
+  }
 }
 
 variable "database_availability" {
@@ -168,8 +196,10 @@ variable "max_run_hours" {
   default     = 0
   validation {
     # Compute Engine takes 30 s to 120 days.
-    condition     = var.max_run_hours >= 0 && var.max_run_hours <= 2880
-    error_message = "max_run_hours must be at most 2880 (120 days)."
+    condition = (
+      var.max_run_hours == 0 || var.max_run_hours >= 0.01 && var.max_run_hours <= 2880
+    )
+    error_message = "max_run_hours must be 0, or 0.01 to 2880 (120 days)."
   }
 }
 
@@ -190,4 +220,14 @@ variable "settings" {
     worker = optional(map(string), {})
   })
   default = {}
+  validation {
+    # As on the machines, which would stop at such a setting.
+    condition = alltrue(flatten([
+      for role in [var.settings.web, var.settings.worker] : [
+        for name, value in role : can(regex("^[A-Z][A-Z0-9_]*$", name))
+        && !can(regex("['\"$`\\\\\\n\\r]|(^|[[:space:]])#", value))
+      ]
+    ]))
+    error_message = "settings must be NAME = value, without quotes, dollars, backslashes, comments."
+  }
 }
