@@ -19,6 +19,7 @@ from deploy.backups.failures import Failed
 from deploy.backups.folder import DUMP, Folder, copy, is_complete
 from deploy.backups.settings import Settings
 
+_NAME = "%Y-%m-%dT%H-%M-%S.%fZ"
 _UNFINISHED = ".partial"
 
 
@@ -30,7 +31,7 @@ def back_up(settings: Settings) -> bool:
     database = Database(settings.libpq)
     with _backup_lock(settings.backups):
         earlier = _complete(settings.backups)
-        name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+        name = datetime.now(UTC).strftime(_NAME)
         new = Folder(settings.backups / f"{name}{_UNFINISHED}", {})
         new.root.mkdir(mode=0o700)
         previous = _opened(earlier[-1]) if earlier else None
@@ -58,19 +59,29 @@ def _backup_lock(backups: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Failed("backup_running", f"another backup to {backups} is running") from error
-        _remove(list(backups.glob(f"*{_UNFINISHED}")))
+        _remove(_unfinished(backups))
         try:
             yield
         finally:
-            _remove(list(backups.glob(f"*{_UNFINISHED}")))
+            _remove(_unfinished(backups))
+
+
+def _unfinished(backups: Path) -> list[Path]:
+    paths = backups.glob(f"*{_UNFINISHED}")
+    return [path for path in paths if _is_name(path.name.removesuffix(_UNFINISHED))]
 
 
 def _complete(backups: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in backups.iterdir()
-        if is_complete(path) and not path.name.endswith(_UNFINISHED)
-    )
+    return sorted(path for path in backups.iterdir() if _is_name(path.name) and is_complete(path))
+
+
+def _is_name(name: str) -> bool:
+    """Return whether a backup has this name: other files and folders are not to be touched."""
+    try:
+        datetime.strptime(name, _NAME).replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return True
 
 
 def _opened(earlier: Path) -> Folder | None:
@@ -93,11 +104,12 @@ def _copy(
 
 
 def _link_or_copy(file: StoredFile, share: Path, new: Folder, previous: Folder | None) -> bool:
-    if previous and _link(file, new, previous):
+    stored = share / file.path
+    if previous and _fits(previous.on_disk(file.path), stored) and _link(file, new, previous):
         return True
     target = new.on_disk(file.path)
     try:
-        digest = copy(share / file.path, target)
+        digest = copy(stored, target)
     except FileNotFoundError:
         target.unlink(missing_ok=True)
         return False
@@ -106,6 +118,14 @@ def _link_or_copy(file: StoredFile, share: Path, new: Folder, previous: Folder |
         return False
     new.add(file.path, digest)
     return True
+
+
+def _fits(saved: Path, stored: Path) -> bool:
+    """Return whether the saved file is as long as the stored one, if both are there."""
+    try:
+        return saved.stat().st_size == stored.stat().st_size
+    except FileNotFoundError:
+        return True
 
 
 def _link(file: StoredFile, new: Folder, previous: Folder) -> bool:

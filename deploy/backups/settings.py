@@ -44,6 +44,8 @@ class Settings:
                 f"BACKUP_KEEP must be a number of backups, at least 1, not {keep!r}",
             )
         libpq = {name: environment.get(own) or default for name, (own, default) in _LIBPQ.items()}
+        if authority := environment.get("POSTGRES_CA"):
+            libpq["PGSSLROOTCERT"] = authority
         backups = environment.get("BACKUP_FOLDER")
         return cls(
             share=Path(environment.get("REMOTE_FOLDER") or "/usr/remote_folder"),
