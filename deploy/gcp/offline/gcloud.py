@@ -6,12 +6,14 @@ Which options exist is checked elsewhere, by gcloud itself; here it counts what 
 import fnmatch
 import hashlib
 import os
+import re
 import signal
 import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from deploy.gcp.offline.cloud import Cloud, Project, Refused, step
 
@@ -29,6 +31,14 @@ _CHANGES = ("enable", "create", "update", "add", "delete", "patch", "cp", "rm", 
 
 def option(words: list[str], name: str) -> str:
     return next((w.partition("=")[2] for w in words if w.startswith(f"--{name}=")), "")
+
+
+def _named(resources: list[dict[str, Any]], words: list[str]) -> str:
+    """Return the names of those that --filter wants: `name=NAME`, or `name~PATTERN`."""
+    given = option(words, "filter") or "name~."
+    _, sign, wanted = re.split("([=~])", given, maxsplit=1)
+    fits = re.search if sign == "~" else re.fullmatch
+    return "\n".join(each["name"] for each in resources if fits(wanted, each["name"]))
 
 
 def run(project: Project, words: list[str], stdin: str) -> str:
@@ -147,12 +157,10 @@ def _objects(project: Project) -> list[str]:
     return [*project.objects, *(f"gs://{s.stem}/idrl/default.tfstate" for s in states)]
 
 
-def _sql(project: Project, plain: list[str], _words: list[str], _: str) -> str:
+def _sql(project: Project, plain: list[str], words: list[str], _: str) -> str:
     match plain:
         case ["instances", "list"]:
-            return "\n".join(
-                resource["name"] for resource in project.of_kind("google_sql_database_instance")
-            )
+            return _named(project.of_kind("google_sql_database_instance"), words)
         case ["instances", "patch", name]:
             instance = project.resources[f"google_sql_database_instance/{name}"]
             instance["settings"][0]["deletion_protection_enabled"] = False
@@ -162,15 +170,14 @@ def _sql(project: Project, plain: list[str], _words: list[str], _: str) -> str:
 def _compute(project: Project, plain: list[str], words: list[str], _: str) -> str:
     match plain:
         case ["networks", "list"]:
-            return "\n".join(
-                resource["name"] for resource in project.of_kind("google_compute_network")
-            )
+            return _named(project.of_kind("google_compute_network"), words)
         case ["networks", "peerings", "list"]:
             network = option(words, "network")
             return "servicenetworking-googleapis-com" if network in project.peerings else ""
         case ["networks", "peerings", "delete", _]:
             network = option(words, "network")
-            if project.of_kind("google_sql_database_instance"):
+            databases = project.of_kind("google_sql_database_instance")
+            if network in [database["name"] for database in databases]:
                 raise Refused("a database uses the peering")
             del project.peerings[network]
             project.cut_networks.append(network)
