@@ -1,9 +1,12 @@
 """Sources that change on the way, or with wrong stamps: each frame comes out once, in order."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from media_testing import click_times, level, read_numbers, some_slow
 
@@ -84,6 +87,54 @@ def test_a_change_of_pixel_format_keeps_all_frames(
     first = numbered(30, "25", "a.mkv", f"{X264} -an")
     second = numbered(30, "25", "b.mkv", f"{X264} -an -pix_fmt yuv444p", first=30)
     assert read_numbers(prepared(join("joined.mkv", first, second))[1]) == list(range(60))
+
+
+def pq(nits: float) -> float:
+    """Return the signal of a luminance (ITU-R BT.2100, table 4)."""
+    powered = (nits / 10_000) ** 0.1593017578125
+    return float(((0.8359375 + 18.8515625 * powered) / (1 + 18.6875 * powered)) ** 78.84375)
+
+
+def hlg(nits: float) -> float:
+    """Return the signal of a luminance on a display of 1000 nits (table 5)."""
+    light, a, b, c = (nits / 1000) ** (1 / 1.2), 0.17883277, 0.28466892, 0.55991073
+    return math.sqrt(3 * light) if light <= 1 / 12 else a * math.log(12 * light - b) + c
+
+
+SDR_GREY = 110  # in limited range
+GREY_NITS = 203 * ((SDR_GREY - 16) / 219) ** 2.4  # of a display (ITU-R BT.1886)
+HDR = {"smpte2084": pq(GREY_NITS), "arib-std-b67": hlg(GREY_NITS)}
+
+
+@pytest.mark.parametrize(
+    ("hdr_first", "transfer", "name"),
+    [
+        (True, "smpte2084", "joined.ts"),
+        (False, "smpte2084", "joined.mkv"),
+        (False, "arib-std-b67", "joined.ts"),
+    ],
+)
+def test_hdr_and_sdr_of_one_file_are_equally_bright(
+    hdr_first: bool,
+    transfer: str,
+    name: str,
+    make: Make,
+    join: Join,
+    render_all: Callable[..., list[Any]],
+) -> None:
+    def piece(code: int, tags: str) -> Path:
+        grey = f"-f lavfi -i color=s=320x180:r=25:d=1 -vf format=yuv420p10le,lutyuv={code}:512:512"
+        x264 = f"{X264} -profile:v high10 -g 25 -x264-params {tags}"
+        return make(f"{grey} {x264}", name)
+
+    sdr = piece(4 * SDR_GREY, "colorprim=bt709:transfer=bt709:colormatrix=bt709")
+    code = 64 + round(876 * HDR[transfer])
+    hdr = piece(code, f"colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc")
+    pieces = (hdr, sdr) if hdr_first else (sdr, hdr)
+    [clip] = render_all(join(name, *pieces), part_s=20)
+    with av.open(str(clip.path)) as container:
+        greys = [int(np.asarray(frame.to_ndarray())[90, 160]) for frame in container.decode(0)]
+    assert greys[clip.edit.frames_before :][:50] == pytest.approx([SDR_GREY] * 50, abs=3)
 
 
 def test_pieces_of_one_shape_stay_plain(numbered: Numbered, join: Join) -> None:

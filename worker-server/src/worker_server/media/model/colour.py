@@ -35,12 +35,17 @@ _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "ya8", "ya16"
 _CLEAR_PALETTES = ("png",)  # codecs whose palettes may have alpha (APNG decodes to RGBA)
 TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 # Nits of linear value 1.0 in tone mapping: graphics white in HDR, by ITU-R BT.2408.
-_REFERENCE_WHITE = 203
+REFERENCE_WHITE = 203
 
 
 def is_hdr(source: Source) -> bool:
     """Return whether the source needs tone mapping."""
-    return source.colour_transfer in _HDR_TRANSFERS
+    return is_hdr_transfer(source.colour_transfer)
+
+
+def is_hdr_transfer(transfer: int) -> bool:
+    """Return whether pictures of this transfer function are HDR."""
+    return transfer in _HDR_TRANSFERS
 
 
 def needs_zimg(source: Source) -> bool:
@@ -144,8 +149,8 @@ def _tone_map(source: Source) -> str:
     primaries = _PRIMARIES.get(source.colour_primaries, "bt2020")
     code = _HDR_MATRICES.get(source.colour_matrix, "2020_ncl")
     read = f"zscale=min={code}:pin={primaries}:tin={transfer}:rin={colour_range(source)}"
-    linear = f"{read}:p={primaries}:t=linear:m=gbr:npl={_REFERENCE_WHITE}"
-    curve = f"tonemap=mobius:param=0.3:desat=0:peak={peak_nits / _REFERENCE_WHITE:.2f}"
+    linear = f"{read}:p={primaries}:t=linear:m=gbr:npl={REFERENCE_WHITE}"
+    curve = f"tonemap=mobius:param=0.3:desat=0:peak={peak_nits / REFERENCE_WHITE:.2f}"
     into = "zscale=t=709:m=709:r=limited,format=yuv420p"
     return f"{linear},format=gbrpf32le,zscale=p=709,{curve},{into}"
 

@@ -11,7 +11,7 @@ from av import VideoFrame, VideoStream
 from av.container import OutputContainer
 from av.video.frame import PictureType
 
-from worker_server.media.model import colour, deinterlacing
+from worker_server.media.model import colour, deinterlacing, sdr_to_hdr
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.geometry import Box, crop_box
 from worker_server.media.model.source import Source
@@ -27,6 +27,7 @@ _MAX_EARLY = Fraction(9, 10)
 # With more packets per place than this, the grid has no place for each frame. Field-coded pictures
 # have two packets each and do not count.
 _MIN_DECIMATION = Fraction(3, 2)
+_SDR_TRANSFER = 1  # of BT.709
 _ROUNDING = Fraction(1, 8)  # of a frame's duration
 
 
@@ -209,7 +210,12 @@ def _as_shaped(source: Source, shape: PictureShape) -> Source:
         rotation=shape.rotation,
         colour_matrix=shape.matrix,
         full_range=shape.full_range,
+        colour_transfer=shape.hdr_transfer or _sdr_transfer(source),
     )
+
+
+def _sdr_transfer(source: Source) -> int:
+    return _SDR_TRANSFER if colour.is_hdr(source) else source.colour_transfer
 
 
 def _deinterlacing(source: Source) -> list[tuple[str, str]]:
@@ -248,6 +254,8 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
         filters.append(("crop", f"{kept_w}:{kept_h}:{left}:{top}:exact=1"))
         width, height = kept_w, kept_h
     target = picture_size(source)
+    if sdr_to_hdr.needs_hdr(own, source):
+        return [*filters, *sdr_to_hdr.to_hdr(own, source, target)]
     plain = (width, height) == target and shape.pix_fmt == pixel_format(source)
     if plain and (colour.needs_zimg(source) or not colour.needs_conversion(own)):
         return filters

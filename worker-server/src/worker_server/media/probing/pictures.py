@@ -11,6 +11,7 @@ from av import VideoFrame, VideoStream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
+from worker_server.media.model.colour import is_hdr_transfer
 from worker_server.media.model.geometry import Box
 from worker_server.media.model.side_data import side_data_of
 from worker_server.media.model.source import ProbeLimits
@@ -32,6 +33,7 @@ class PictureShape:
     matrix: int
     full_range: bool
     interlaced: bool = False
+    hdr_transfer: int = 0  # 0 for SDR, whose transfer functions are all read alike
 
     @property
     def pixels(self) -> Fraction:
@@ -58,6 +60,7 @@ def shape_of(frame: VideoFrame, sample_aspect: Fraction | None) -> PictureShape:
         int(frame.colorspace),
         int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj"),
         bool(frame.interlaced_frame),
+        int(frame.color_trc) if is_hdr_transfer(int(frame.color_trc)) else 0,
     )
 
 

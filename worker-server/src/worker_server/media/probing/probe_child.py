@@ -41,6 +41,7 @@ _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _MAX_SOUND_EXCESS_S = Fraction(1, 10)
+_BT2020 = 9  # primaries of HDR, by ISO/IEC 23091-2
 _SAME_ASPECT = 0.1  # share by which the aspect ratio of a scaled picture differs, by rounding
 
 
@@ -139,6 +140,8 @@ def _source(facts: Facts) -> Source:
     )
     varies = len(facts.shapes) > 1 or bool(scan.sizes)
     first = facts.shapes[0]
+    # Of a source with HDR and SDR the normalized form is HDR.
+    shown = next((shape for shape in facts.shapes if shape.hdr_transfer), first)
     largest = max((*facts.shapes, *_resized(first, facts)), key=lambda shape: shape.pixels)
     return Source(
         demuxer=facts.demuxer,
@@ -154,10 +157,10 @@ def _source(facts: Facts) -> Source:
         varies=varies,
         mirrored=first.mirrored,
         interlaced=scan.may_be_interlaced or any(shape.interlaced for shape in facts.shapes),
-        colour_matrix=first.matrix,
-        colour_primaries=int(frame.color_primaries),
-        colour_transfer=int(frame.color_trc),
-        full_range=first.full_range,
+        colour_matrix=shown.matrix,
+        colour_primaries=_BT2020 if shown is not first else int(frame.color_primaries),
+        colour_transfer=shown.hdr_transfer or int(frame.color_trc),
+        full_range=shown.full_range,
         frame_rate=grid.rate,
         is_vfr=not grid.is_constant,
         frame_count=frame_count,
