@@ -8,7 +8,7 @@ import av
 import pytest
 from media_testing import read_numbers, some_slow
 
-from worker_server.media import PartEdit, Source, plan_parts, renderer
+from worker_server.media import PartEdit, Source, plan_parts, probe, renderer
 from worker_server.media.model.source import Preparation
 
 Make = Callable[..., Path]
@@ -77,6 +77,17 @@ def test_every_block_is_called_a_key_frame(
     options = f"{CODECS['vp9']} -c:a libopus" if name == "s.webm" else CODECS["h.264"]
     source = with_false_key_frames(numbered(200, "25", f"right-{name}", options), tmp_path / name)
     assert all_numbers(render_all(source, part_s=3, logo_s=1)) == list(range(200))
+
+
+def test_second_video_stream_leaves_the_index_unsought(numbered: Make, make: Make) -> None:
+    """A remuxed copy has the chosen stream alone; the file's index is that of the other one."""
+    large = numbered(100, "25", "large.mp4", f"{X264} -g 40 -sc_threshold 0", size=(640, 360))
+    flags = "-disposition:v:0 0 -disposition:v:1 default"
+    small = numbered(100, "25", "small.mp4", f"{X264} -g 7 -sc_threshold 0", sound=False)
+    source = make(f"-i {small} -i {large} -map 0:v -map 1 -c copy {flags}", "s.mkv")
+    facts = probe(source)
+    assert facts.preparation is Preparation.REMUX
+    assert (facts.width, facts.irregular) == (640, "")
 
 
 def test_key_frames_that_are_far_apart(

@@ -33,8 +33,6 @@ from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
-# Demuxers that seek by an index of key frames, which may name too many.
-_INDEXED_DEMUXERS = {"mov", "matroska"}
 # Demuxers that seek by estimating a byte position, and so may land after the wanted key frame.
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # Demuxers that cannot seek exactly either, and whose streams lack time stamps or cannot be remuxed.
@@ -93,7 +91,7 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
                 raise SourceError("source_damaged", "The video has no frame that can be decoded.")
             if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
                 scan.note("the pictures' times are those of decoding")
-            if demuxer in _INDEXED_DEMUXERS and not index_is_right(
+            if _is_sought(container, demuxer, video, scan) and not index_is_right(
                 container, video, max(scan.ticks)
             ):
                 scan.note("the index names no key frames")
@@ -202,12 +200,17 @@ def _resized(first: PictureShape, facts: Facts) -> Iterator[PictureShape]:
 def _preparation(facts: Facts) -> Preparation:
     if facts.irregular:
         return Preparation.NORMALIZE
+    is_sought = _is_sought(facts.container, facts.demuxer, facts.video, facts.scan)
+    return Preparation.NONE if is_sought and not _has_early_sound(facts) else Preparation.REMUX
+
+
+def _is_sought(container: InputContainer, demuxer: str, video: VideoStream, scan: Scan) -> bool:
+    """Return whether parts can be sought in the file itself, not only in a remuxed copy."""
     # libavformat seeks by its default stream, which may be another than the chosen one.
-    several = len(facts.container.streams.video) > 1
-    fragmented = facts.demuxer == "mov" and facts.video.frames < facts.scan.packets
-    if facts.demuxer in _GUESSING_DEMUXERS or several or fragmented or _has_early_sound(facts):
-        return Preparation.REMUX
-    return Preparation.NONE
+    several = len(container.streams.video) > 1
+    fragmented = demuxer == "mov" and video.frames < scan.packets
+    is_indexed = demuxer not in _GUESSING_DEMUXERS | _DECODED_DEMUXERS
+    return is_indexed and not several and not fragmented
 
 
 def _has_early_sound(facts: Facts) -> bool:
