@@ -17,5 +17,9 @@ Type._missing_ = classmethod(_new_type)  # type: ignore[assignment] # with the e
 
 
 def side_data_of(frame: VideoFrame) -> SideDataContainer:
-    """Return the frame's side data by type."""
-    return frame.side_data  # type: ignore[return-value] # PyAV declares another class
+    """Return the frame's side data by type.
+
+    `frame.side_data` would keep what it returns in the frame, and that refers to the frame: such a
+    cycle stays in memory, with the picture, until the garbage collector has counted 700 of them.
+    """
+    return SideDataContainer(frame)  # type: ignore[call-arg] # PyAV declares no arguments
