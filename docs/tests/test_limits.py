@@ -151,7 +151,8 @@ FORMATS = [
         " missing)"
     ),
     f"within {sound_level._MAX_DIFFERENCE_DB} dB",
-    f"a side of more than {PROBE.max_side} pixels",
+    f"a side of more than {PROBE.max_side} pixels, or more than {PROBE.max_pixels} pixels",
+    f"sides of at most {intermediate._MAX_SIDE} pixels",
     (
         f"more than {PROBE.max_streams} streams of picture and sound, {PROBE.max_frames:,} frames"
         f" or {probe_child._MAX_MEASURED_RATE} frames a second"

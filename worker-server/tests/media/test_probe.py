@@ -217,8 +217,9 @@ def test_a_nominal_rate_of_ninety_thousand(make: Make) -> None:
         ("-f lavfi -i sine=d=1 -c:a aac", "sound.mp4", "source_has_no_video"),
         ("-f lavfi -i sine=d=1 -c:a libopus", "sound.webm", "source_has_no_video"),
         ("-f lavfi -i sine=d=1 -c:a libmp3lame", "sound.mp3", "source_not_a_video"),
-        (f"-f lavfi -i testsrc2=s=4112x32:r=5:d=1 {X264}", "wide.mp4", "source_frame_too_large"),
-        (f"-f lavfi -i testsrc2=s=32x4112:r=5:d=1 {X264}", "tall.mkv", "source_frame_too_large"),
+        (f"-f lavfi -i testsrc2=s=8208x32:r=5:d=1 {X264}", "wide.mp4", "source_frame_too_large"),
+        (f"-f lavfi -i testsrc2=s=32x8208:r=5:d=1 {X264}", "tall.mkv", "source_frame_too_large"),
+        ("-f lavfi -i color=s=8192x4336:r=5:d=1 -c:v mjpeg", "8k.mov", "source_frame_too_large"),
         (
             f"{SMALL} -vf settb=1/90000,setpts=N*10 -fps_mode passthrough -enc_time_base 1/90000",
             "fast.mp4",

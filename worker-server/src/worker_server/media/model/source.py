@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from worker_server.media.model.codecs import MAX_SIDE
+from worker_server.media.model.codecs import MAX_PIXELS, MAX_SIDE
 from worker_server.media.model.json_value import JsonValue
 
 
@@ -13,12 +13,17 @@ class ProbeLimits(JsonValue):
     """Limits of a source."""
 
     max_side: int = MAX_SIDE
+    max_pixels: int = MAX_PIXELS
     max_streams: int = 32
     max_duration_s: float = 4 * 3600.0
     max_frames: int = 2_000_000
     max_fps: int = 60  # limit for clips; of a faster source, frames are dropped
     timeout_s: float = 120.0
     memory_bytes: int = 2 * 1024**3
+
+    def allow_size(self, width: int, height: int) -> bool:
+        """Return whether a picture may have this size in pixels."""
+        return max(width, height) <= self.max_side and width * height <= self.max_pixels
 
 
 class Preparation(StrEnum):

@@ -24,7 +24,7 @@ from worker_server.media.probing.stream_headers import (
     headers_of_extradata,
     length_size_of,
 )
-from worker_server.media.probing.streams import check_side
+from worker_server.media.probing.streams import check_size
 from worker_server.media.probing.timestamps import STALLED_PACKETS, typical_step
 
 # If no frame was decoded after this many packets, none will be.
@@ -383,4 +383,4 @@ class PacketScanner:
         if scan.frame is None and scan.undecoded > _MAX_FRAMES_UNDECODED:
             raise SourceError("source_damaged", "The video cannot be decoded.")
         if scan.frame:
-            check_side(scan.frame.width, scan.frame.height, self._limits)
+            check_size(scan.frame.width, scan.frame.height, self._limits)

@@ -15,7 +15,7 @@ from worker_server.media.model.colour import is_hdr_transfer
 from worker_server.media.model.geometry import Box
 from worker_server.media.model.side_data import side_data_of
 from worker_server.media.model.source import ProbeLimits
-from worker_server.media.probing.streams import check_side
+from worker_server.media.probing.streams import check_size
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
@@ -81,7 +81,7 @@ def shapes_of(
         if frames is None:
             continue
         frame, aspect = frames
-        check_side(frame.width, frame.height, limits)
+        check_size(frame.width, frame.height, limits)
         # The container's rotation applies, and its aspect ratio unless the coded one has changed.
         own = aspect != video.codec_context.sample_aspect_ratio
         shape = replace(

@@ -193,7 +193,7 @@ def _resized(first: PictureShape, facts: Facts) -> Iterator[PictureShape]:
     """
     for width, height in facts.scan.sizes:
         is_scaled = abs(width * first.height / (height * first.width) - 1) < _SAME_ASPECT
-        if is_scaled and max(width, height) <= facts.limits.max_side:
+        if is_scaled and facts.limits.allow_size(width, height):
             yield replace(first, width=width, height=height)
 
 

@@ -46,7 +46,7 @@ def choose_video(
     video = min(videos, key=lambda each: (each.index not in moving, not _is_default(each)))
     if not may_decode(video):
         raise SourceError("source_codec_unsupported", "The video's codec is not supported.")
-    check_side(video.codec_context.width, video.codec_context.height, limits)
+    check_size(video.codec_context.width, video.codec_context.height, limits)
     return video
 
 
@@ -66,12 +66,13 @@ def _is_default(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.default)
 
 
-def check_side(width: int, height: int, limits: ProbeLimits) -> None:
-    """Raise SourceError for a picture with too long a side."""
-    if max(width, height) > limits.max_side:
+def check_size(width: int, height: int, limits: ProbeLimits) -> None:
+    """Raise SourceError for a picture that is too large."""
+    if not limits.allow_size(width, height):
         raise SourceError(
             "source_frame_too_large",
-            f"The picture has a side of more than {limits.max_side} pixels.",
+            f"The picture has a side of more than {limits.max_side} pixels,"
+            f" or more than {limits.max_pixels} pixels.",
         )
 
 
