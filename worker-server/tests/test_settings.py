@@ -135,6 +135,14 @@ def test_renders_at_once_are_as_many_as_the_cores_that_this_process_may_use() ->
     assert done.stdout.split() == ["1", "1", "1"]
 
 
+def test_longer_sources_may_be_prepared_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(render_timeout_s=100)
+    lengths_s = (0, 1, 600, 600.1, 4 * 3600)
+    assert [settings.prepare_timeout_s(each) for each in lengths_s] == [100, 100, 100, 200, 2400]
+
+
 def test_one_core_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_server.settings.usable_cores", lambda: 1)
     for name, value in NEEDED.items():

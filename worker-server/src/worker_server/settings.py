@@ -1,5 +1,6 @@
 """The settings of the worker machine: the only module that reads the environment."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -19,6 +20,8 @@ _EXTENSION = "idrl_settings"
 _DAY_S = 86_400
 # Upper limit for seconds; PostgreSQL intervals cannot hold infinity.
 _MAX_S = 1e9
+# 4K is normalized at about the speed that it is played at, and several sources share the cores.
+_PREPARED_S = 600
 # Each encoder thread takes memory, and more than these save little time.
 _MAX_THREADS_OF_IDLE_CORES = 4
 
@@ -128,6 +131,13 @@ class Settings(AppSettings):
         from worker_server.queue.quotas import Quotas  # late: it imports SQLAlchemy
 
         return Quotas(self.quota_live_tasks, self.quota_bytes, self.quota_source_seconds_per_day)
+
+    def prepare_timeout_s(self, duration_s: float) -> float:
+        """Return how long preparing a source of this length may take.
+
+        `render_timeout_s` applies to each ten minutes of it, or what is left of ten.
+        """
+        return self.render_timeout_s * max(1, math.ceil(duration_s / _PREPARED_S))
 
     def render_threads_beside(self, live_parts: int) -> int:
         """Return the encoder threads of one of so many parts: what was set, else an even share.

@@ -53,8 +53,9 @@ def _fetch(claim: TaskClaim, settings: Settings, runtime: Runtime, heartbeat: He
         facts, target = _fetched_before(claim, settings) or _fetch_source(
             claim, settings, runtime, heartbeat
         )
-        watch = _watch(settings, heartbeat)
-        parts = planned_parts(Source.from_json(facts), target, claim.edit, settings, watch)
+        source = Source.from_json(facts)
+        watch = _watch(settings, heartbeat, source)
+        parts = planned_parts(source, target, claim.edit, settings, watch)
     except BaseException:
         storage.remove_source(settings.remote_folder, lease.task_id, lease.attempt)
         raise
@@ -91,7 +92,7 @@ def _fetch_source(
         _obtain(claim.url, target, settings, heartbeat)
         record_progress(lease, EventKind.FETCHED)
         source = prober.probe(target, heartbeat.should_stop)
-    prepared, path = _prepare(source, target, _watch(settings, heartbeat))
+    prepared, path = _prepare(source, target, _watch(settings, heartbeat, source))
     original = {name: value for name, value in source.to_json().items() if name in _ORIGINAL}
     return prepared.to_json() | {"original": original}, path
 
@@ -156,14 +157,14 @@ def _download(
         raise Stopped
 
 
-def _watch(settings: Settings, heartbeat: Heartbeat) -> PrepareWatch:
+def _watch(settings: Settings, heartbeat: Heartbeat, source: Source) -> PrepareWatch:
     return PrepareWatch(
         ffmpeg_path=get_ffmpeg_exe(),
         limits=_limits(settings),
         on_progress=heartbeat.report,
         should_stop=heartbeat.should_stop,
         stall_s=settings.render_stall_s,
-        timeout_s=settings.render_timeout_s,
+        timeout_s=settings.prepare_timeout_s(float(source.duration_s)),
         memory_bytes=settings.render_memory_bytes,
         max_output_bytes=2 * settings.fetch_max_bytes,
     )
