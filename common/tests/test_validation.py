@@ -56,6 +56,12 @@ def test_a_body_becomes_a_model(app: Flask) -> None:
     assert parse(app, b'{"name": "x", "number": 2}') == Sample(name="x", number=2)
 
 
+def test_byte_order_mark_before_the_body_is_ignored(app: Flask) -> None:
+    assert parse(app, b'\xef\xbb\xbf{"name": "x"}').name == "x"
+    with pytest.raises(Problem, match="not valid JSON"):
+        parse(app, b'{"name": \xef\xbb\xbf"x"}')
+
+
 def test_a_charset_is_no_other_type(app: Flask) -> None:
     assert parse(app, '{"name": "é"}'.encode(), "application/json; charset=utf-8").name == "é"
 

@@ -1,5 +1,6 @@
 """Bodies and queries: parsed into a model, or refused with the list of fields that are wrong."""
 
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
@@ -106,9 +107,11 @@ def parse_body(model: type[Model]) -> Model:
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
     try:
+        # Editors of Windows begin files with a byte order mark, which RFC 8259 allows to ignore.
+        body = read_body().removeprefix(codecs.BOM_UTF8)
         # This parser bounds how deep a body nests and how long a number is; Python's own does not
         # refuse as cleanly.
-        data = from_json(read_body(), allow_inf_nan=False)
+        data = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Problem(400, "malformed_json", "The body is not valid JSON.") from error
     if not isinstance(data, dict):
