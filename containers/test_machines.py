@@ -103,7 +103,7 @@ def test_container_is_locked_down(machines: Machines, machine: str, service: str
     assert host["CapDrop"] == ["ALL"]
     assert "no-new-privileges:true" in host["SecurityOpt"]
     assert host["Init"] is True
-    assert 0 < host["Memory"] <= 1300 * 1024**2
+    assert 0 < host["Memory"] <= 2000 * 1024**2
     assert 0 < host["PidsLimit"] <= 512
     assert host["Ulimits"] == [{"Name": "nofile", "Hard": 8192, "Soft": 8192}]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"

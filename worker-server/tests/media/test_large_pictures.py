@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from media_testing import read_numbers, some_slow
 
-from worker_server.media import PrepareWatch, Source, plan_parts, prepare, probe
+from worker_server.jobs.large_pictures import one_at_a_time
+from worker_server.media import PrepareWatch, Source, Stopped, plan_parts, prepare, probe
 from worker_server.media.model.source import Preparation
 
 Make = Callable[..., Path]
@@ -39,3 +40,21 @@ def test_normalized_pictures_have_sides_of_4096_pixels_at_most(
 
 def _size(source: Source) -> tuple[int, int]:
     return source.width, source.height
+
+
+def test_large_pictures_are_decoded_for_one_part_at_a_time(numbered: Make, tmp_path: Path) -> None:
+    small = probe(numbered(4, "25", "s.mp4", X264))
+    large = replace(small, width=7680, height=4320)
+    answers = [False, True]
+
+    def should_stop() -> bool:
+        return answers.pop(0)
+
+    with one_at_a_time(large, tmp_path, lambda: False):
+        with one_at_a_time(small, tmp_path, lambda: True):
+            pass
+        with pytest.raises(Stopped), one_at_a_time(large, tmp_path, should_stop):
+            pytest.fail("two at once")
+    assert not answers
+    with one_at_a_time(large, tmp_path, lambda: True):
+        pass

@@ -11,6 +11,7 @@ from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.brands import task_brand
 from worker_server.jobs.edits import style_of
 from worker_server.jobs.heartbeat import Heartbeat
+from worker_server.jobs.large_pictures import one_at_a_time
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.scratch import scratch_folder
 from worker_server.queue import leases
@@ -46,7 +47,8 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
     )
     with scratch_folder(settings.scratch_folder) as folder:
         output = folder / "clip.mp4"
-        rendered = media.render(edit, output, renderers, _watch(settings, heartbeat))
+        with one_at_a_time(edit.source, settings.scratch_folder, heartbeat.should_stop):
+            rendered = media.render(edit, output, renderers, _watch(settings, heartbeat))
         target = storage.part_path(
             settings.remote_folder, lease.task_id, lease.number, lease.attempt
         )

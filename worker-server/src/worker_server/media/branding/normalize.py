@@ -34,6 +34,7 @@ _IMAGE_LIMITS = ChildLimits(cpu_s=20, memory_bytes=1024**3, file_bytes=32 * 1024
 _TIMEOUT_S = 20.0
 _VIDEO_TIMEOUT_S, _MIN_TIMEOUT_S = 45.0, 0.1
 _VIDEO_MEMORY_BYTES = 2 * 1024**3
+_MAX_VIDEO_SIDE = 4096  # larger ones need more memory than the container `tasks` has
 _MAX_VIDEO_BYTES = 64 * 1024**2
 # Nearly lossless: each clip encodes the bumper a second time.
 _VIDEO_PROFILE = Profile("superfast", 16, 1)
@@ -143,6 +144,8 @@ def normalize_video(
     """
     ends_at = time.monotonic() + timeout_s
     limits = ProbeLimits(
+        max_side=_MAX_VIDEO_SIDE,
+        max_pixels=_MAX_VIDEO_SIDE**2,
         max_duration_s=float(_MAX_ROUNDED_S),
         timeout_s=min(_TIMEOUT_S, timeout_s),
         memory_bytes=_VIDEO_MEMORY_BYTES,
