@@ -170,7 +170,7 @@ def test_unusable_certificate_is_refused_before_the_start(
         ({"TLS_KEY": key}, "belong together"),
         ({"TLS_CERT": chain, "TLS_KEY": str(tmp_path / "none")}, "TLS_KEY names"),
         ({"TLS_CERT": str(tmp_path), "TLS_KEY": key}, "TLS_CERT names"),
-        ({"TLS_CERT": key, "TLS_KEY": chain}, "no certificate and its key"),
+        ({"TLS_CERT": key, "TLS_KEY": chain}, "are not a certificate and its key"),
     ):
         with pytest.raises(HomeUnusable, match=message):
             config.write_nginx(replace(installation, environment=given))

@@ -88,7 +88,7 @@ def test_source_that_must_be_decoded_first_shows_the_background(
 ) -> None:
     path = make(f"{DRAWING} {FILES[kind][1]}", f"clear-{kind}.{FILES[kind][0]}")
     source, prepared = normalized(path, ffmpeg, tmp_path)
-    assert (source.preparation, source.frame_count) == (Preparation.NONE, 50)
+    assert (source.preparation, source.frame_count) == (Preparation.NORMALIZE, 50)
     assert_flattened(rendered(source, prepared, name, ffmpeg, tmp_path))
 
 

@@ -104,7 +104,7 @@ def test_an_orientation_inside_the_stream_is_not_copied_away(
     edit = PartEdit.of(source, path, part, profile=Profile("ultrafast", 14, 1))
     # Even if the probe had not seen it.
     unaware = replace(edit, source=replace(source, rotation=0, mirrored=False))
-    with pytest.raises(RendererDeclined, match="how to rotate its pictures"):
+    with pytest.raises(RendererDeclined, match="display orientation SEI"):
         render(unaware, tmp_path / "clip.mp4", [renderer("copy", ffmpeg)], RenderWatch())
 
 
