@@ -123,11 +123,8 @@ class Quotas:
         `uploads_bytes` include the `new_bytes` of this transaction, and the caller has locked
         the owner.
         """
-        if not self.size_bytes:
-            return
-        left = self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes
-        if left < 0:
-            raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, max(0, left + new_bytes)))
+        if self.size_bytes:
+            self._check_new_bytes(session, owner_id, uploads_bytes, new_bytes)
 
     def check_brand(self, session: ScopedSession, owner_id: int) -> None:
         """Raise TooManyBytes where the quota is used up."""
@@ -138,10 +135,14 @@ class Quotas:
 
         They include the `new_bytes` of this transaction's brand.
         """
-        if not self.size_bytes:
-            return
-        lock_owner(session, owner_id)
-        left = self.size_bytes - _kept_bytes(session, owner_id)
+        if self.size_bytes:
+            lock_owner(session, owner_id)
+            self._check_new_bytes(session, owner_id, 0, new_bytes)
+
+    def _check_new_bytes(
+        self, session: ScopedSession, owner_id: int, uploads_bytes: int, new_bytes: int
+    ) -> None:
+        left = self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes
         if left < 0:
             raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, max(0, left + new_bytes)))
 
