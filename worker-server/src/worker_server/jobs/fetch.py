@@ -14,6 +14,7 @@ from worker_server.jobs.large_pictures import one_at_a_time
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.uploads import link_upload
 from worker_server.media import (
+    Preparation,
     PrepareWatch,
     ProbeLimits,
     Source,
@@ -93,8 +94,10 @@ def _fetch_source(
         _obtain(claim.url, target, settings, heartbeat)
         record_progress(lease, EventKind.FETCHED)
         source = prober.probe(target, heartbeat.should_stop)
-    with one_at_a_time(source, settings.scratch_folder, heartbeat.should_stop):
-        prepared, path = _prepare(source, target, _watch(settings, heartbeat, source))
+    prepared, path = source, target
+    if source.preparation is not Preparation.NONE:
+        with one_at_a_time(source, settings.scratch_folder, heartbeat.should_stop):
+            prepared, path = _prepare(source, target, _watch(settings, heartbeat, source))
     original = {name: value for name, value in source.to_json().items() if name in _ORIGINAL}
     return prepared.to_json() | {"original": original}, path
 
