@@ -1,34 +1,17 @@
 """A migration that waits or is interrupted blocks nobody, and continues."""
 
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from idrl_testing.database import Database, create_database
+from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
 from psg import migrate
 
 _INSERT = "INSERT INTO tasks (id, owner_id, url) VALUES (gen_random_uuid(), 1, '')"
 _WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
-
-
-@pytest.fixture
-def scratch(postgres_port: int) -> Database:
-    """An empty database of its own."""
-    name = f"scratch_{uuid.uuid4().hex}"
-    create_database(postgres_port, name)
-    return Database(postgres_port, name=name)
-
-
-@pytest.fixture
-def engine(scratch: Database) -> Iterator[Engine]:
-    engine = migrate.engine_for(scratch.settings())
-    yield engine
-    engine.dispose()
 
 
 @pytest.mark.parametrize("revision", ["0013", "0016", "0022"])

@@ -1,8 +1,6 @@
 """The schema goes up and down, agrees with the models, and each role sees only what is its own."""
 
 import contextlib
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
@@ -11,25 +9,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, event, inspect, text
 
-from idrl_testing.database import Database, create_database
+from idrl_testing.database import Database
 from psg import migrate
 from web_server.models import Base as WebBase
 from worker_server.models import Base as WorkerBase
-
-
-@pytest.fixture
-def scratch(postgres_port: int) -> Database:
-    """An empty database of its own."""
-    name = f"scratch_{uuid.uuid4().hex}"
-    create_database(postgres_port, name)
-    return Database(postgres_port, name=name)
-
-
-@pytest.fixture
-def engine(scratch: Database) -> Iterator[Engine]:
-    engine = migrate.engine_for(scratch.settings())
-    yield engine
-    engine.dispose()
 
 
 def tables(engine: Engine) -> set[str]:
