@@ -142,13 +142,7 @@ def test_the_system_works_while_a_constraint_is_validated(
 def test_a_role_sees_only_its_own_tables(
     database: Database, role: str, table: str, allowed: bool
 ) -> None:
-    connection = psycopg2.connect(
-        host=database.host,
-        port=database.port,
-        dbname=database.name,
-        user=role,
-        password=database.password,
-    )
+    connection = database.connect(role)
     try:
         with connection.cursor() as cursor:
             if allowed:
@@ -162,13 +156,7 @@ def test_a_role_sees_only_its_own_tables(
 
 
 def test_worker_reads_of_accounts_only_their_quotas(database: Database) -> None:
-    connection = psycopg2.connect(
-        host=database.host,
-        port=database.port,
-        dbname=database.name,
-        user="worker",
-        password=database.password,
-    )
+    connection = database.connect("worker")
     with contextlib.closing(connection), connection.cursor() as cursor:
         cursor.execute("SELECT id, quotas FROM users")
         for column in ("username", "email", "password_hash", "role", "*"):

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
-import psycopg2
 from flask import Flask
 
 from idrl_testing.database import Database
@@ -62,13 +61,7 @@ def test_parallel_changes_to_one_email_leave_nothing_in_the_log(
 
 def test_change_waits_for_a_concurrent_sign_up(app: Flask, database: Database) -> None:
     add_accounts(database)
-    sign_up = psycopg2.connect(
-        host=database.host,
-        port=database.port,
-        dbname=database.name,
-        user="web",
-        password=database.password,
-    )
+    sign_up = database.connect("web")
     with sign_up.cursor() as cursor, ThreadPoolExecutor(1) as pool:
         # As `create_user` does it, not yet committed.
         cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (0x1D43,))

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
 
-import psycopg2
 import pytest
 from flask.testing import FlaskClient
 from psycopg2 import extensions
@@ -48,14 +47,7 @@ def poll(client: FlaskClient, auth: Auth, task_id: uuid.UUID) -> Poll:
 
 @contextmanager
 def connected(database: Database) -> Iterator[extensions.connection]:
-    connection = psycopg2.connect(
-        host=database.host,
-        port=database.port,
-        dbname=database.name,
-        user="worker",
-        password=database.password,
-    )
-    with closing(connection):
+    with closing(database.connect("worker")) as connection:
         yield connection
 
 

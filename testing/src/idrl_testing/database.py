@@ -55,15 +55,19 @@ class Database:
         """Return how many transactions wait for a lock of another one."""
         return len(self.execute("SELECT pid FROM pg_locks WHERE NOT granted"))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[extensions.cursor]:
-        connection = psycopg2.connect(
+    def connect(self, role: str) -> extensions.connection:
+        """Return a new connection of this role, which the caller closes."""
+        return psycopg2.connect(
             host=self.host,
             port=self.port,
             dbname=self.name,
-            user=self.superuser,
+            user=role,
             password=self.password,
         )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[extensions.cursor]:
+        connection = self.connect(self.superuser)
         try:
             with connection, connection.cursor() as cursor:
                 yield cursor
