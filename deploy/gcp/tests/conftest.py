@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from deploy.gcp.offline import gcloud
+from deploy.gcp.tests.stage import Stage
 
 GCP = Path(__file__).parents[1]
 VARIABLES = {
@@ -60,3 +63,15 @@ def planned(terraform: Terraform, tmp_path_factory: pytest.TempPathFactory) -> d
     assert shown.returncode == 0, shown.stderr
     plan: dict[str, Any] = json.loads(shown.stdout)
     return plan
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[dict[str, str]]:
+    """The texts of the programs that stand in for Google's, with their server."""
+    with gcloud.served() as texts:
+        yield texts
+
+
+@pytest.fixture
+def stage(tmp_path: Path, programs: dict[str, str]) -> Stage:
+    return Stage(tmp_path, programs)

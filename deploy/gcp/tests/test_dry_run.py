@@ -3,12 +3,10 @@
 Each command is ended after each of its steps, and run again until it ends well.
 """
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from deploy.gcp.offline import gcloud
 from deploy.gcp.tests.stage import Done, Stage
 
 # More runs than a command has steps.
@@ -16,18 +14,6 @@ RUNS = 60
 # Each runs the scripts many times.
 pytestmark = pytest.mark.timeout(1200)
 DATA = ("google_compute_disk/idrl-share", "google_sql_database_instance/")
-
-
-@pytest.fixture(scope="session")
-def programs() -> Iterator[dict[str, str]]:
-    """The texts of the programs that stand in for Google's, with their server."""
-    with gcloud.served() as texts:
-        yield texts
-
-
-@pytest.fixture
-def stage(tmp_path: Path, programs: dict[str, str]) -> Stage:
-    return Stage(tmp_path, programs)
 
 
 def run_to_the_end(stage: Stage, script: str, *arguments: str, typed: str = "") -> list[str]:

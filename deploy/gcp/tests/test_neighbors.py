@@ -1,27 +1,11 @@
 """What else is in the project stays as it is, and a wrong region makes nothing."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from deploy.gcp.offline import gcloud
 from deploy.gcp.tests.stage import Stage
 
 pytestmark = pytest.mark.timeout(600)
 OTHER = "idrl-analytics"
-
-
-@pytest.fixture(scope="session")
-def programs() -> Iterator[dict[str, str]]:
-    """The texts of the programs that stand in for Google's, with their server."""
-    with gcloud.served() as texts:
-        yield texts
-
-
-@pytest.fixture
-def stage(tmp_path: Path, programs: dict[str, str]) -> Stage:
-    return Stage(tmp_path, programs)
 
 
 def test_teardown_leaves_other_databases_and_networks(stage: Stage) -> None:
