@@ -83,12 +83,36 @@ def test_what_is_no_video_is_refused_without_opening_another_file(
         b"\xef\xbb\xbf\r\n <HTML lang=en>",
         b'<?xml version="1.0"?>\n<!-- saved -->\n<!doctype html>',
         b"<script>location='/login'</script>",
+        b"<br />\n<b>Warning</b>: readfile(): failed to open stream",
+        b"<h1>Not Found</h1>",
+        b"<!-- " + b"licence " * 1000 + b"-->\n<!-- saved -->\n<html>",
     ],
 )
 def test_a_web_page_is_named_as_one(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(content)
     assert refused(path) == "source_is_a_web_page"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!---->" * 40 + b"<x>",
+        b"<!-- -->\n" * 7000,
+        b"<!--" * 16_000,
+        b" " * 65_000,
+        b"<?xml?>" * 9000,
+    ],
+    ids=["comments", "many", "unclosed", "spaces", "declarations"],
+)
+def test_text_is_judged_in_linear_time(content: bytes, tmp_path: Path) -> None:
+    """It is judged in the worker itself, whose heartbeat stops while a pattern is matched."""
+    path = tmp_path / "video.mp4"
+    path.write_bytes(content)
+    code = "import pathlib, sys; from worker_server.media.probing.sniff import sniff"
+    judge = [sys.executable, "-c", f"{code}; sniff(pathlib.Path(sys.argv[1]))", str(path)]
+    done = subprocess.run(judge, capture_output=True, text=True, timeout=20)
+    assert "The file is not a video" in done.stderr
 
 
 @pytest.mark.parametrize(

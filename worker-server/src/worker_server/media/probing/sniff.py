@@ -28,10 +28,14 @@ _MIN_PACKS = 4
 _ACCEPTED = (
     "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, WMV, Ogg, GIF and APNG are accepted."
 )
-_WEB_PAGE = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]{0,200}\?>\s*)?(<!--.{0,4000}?-->\s*)*"
-    rb"<(!doctype\s+html|html|head|body|title|script|meta|iframe|div|p|a)\b",
-    re.IGNORECASE | re.DOTALL,
+# What may come before the first tag of HTML: one of these is matched at a time, as a repeated group
+# of them could match the same bytes in exponentially many ways.
+_BEFORE_HTML = re.compile(rb"\xef\xbb\xbf|\s+|<\?xml[^>]{0,200}\?>|<!--.*?-->", re.DOTALL)
+# The tags of the WHATWG's MIME Sniffing Standard, 7.1, and further ones that pages begin with.
+_HTML = re.compile(
+    rb"<(!doctype\s+html|html|head|body|title|script|style|meta|link|base|iframe|noscript|div|table"
+    rb"|font|center|form|h[1-6]|br|p|a|b)\b",
+    re.IGNORECASE,
 )
 # Formats that ffmpeg reads and that are not accepted.
 _KNOWN_STARTS = {
@@ -97,7 +101,7 @@ def _accepted(first_bytes: bytes) -> str | None:
 
 
 def _refusal(first_bytes: bytes) -> SourceError:
-    if _WEB_PAGE.match(first_bytes):
+    if _is_web_page(first_bytes):
         return SourceError(
             "source_is_a_web_page",
             "The address leads to a web page. Give the address of the video file itself.",
@@ -107,6 +111,13 @@ def _refusal(first_bytes: bytes) -> SourceError:
             "source_format_unsupported", f"The format is not supported: {name}. {_ACCEPTED}"
         )
     return SourceError("source_not_a_video", f"The file is not a video: {_ACCEPTED}")
+
+
+def _is_web_page(first_bytes: bytes) -> bool:
+    at = 0
+    while skipped := _BEFORE_HTML.match(first_bytes, at):
+        at = skipped.end()
+    return _HTML.match(first_bytes, at) is not None
 
 
 def _unsupported(first_bytes: bytes) -> str | None:
