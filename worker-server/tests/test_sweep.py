@@ -100,14 +100,41 @@ def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: Sw
     assert sum(task_of(task_id).failures for task_id in tasks) == 1
 
 
-def test_late_round_of_the_sweeper_reclaims_no_lease(at_once: Settings) -> None:
+def _last_round_ended(ago: str) -> None:
+    workers.note_step("leases", "any sweeper", None)
+    db.session.execute(text(f"UPDATE sweeps SET done_at = now() - interval '{ago}'"))
+    db.session.commit()
+
+
+@pytest.mark.parametrize("ago", ["100 s", "7 s"])
+def test_round_long_after_the_last_one_reclaims_no_lease(
+    at_once: Settings, clock: SweepClock, ago: str
+) -> None:
+    """By the database's clock, which leases are measured by.
+
+    No worker could renew meanwhile where the database failed over or the machine was paused, and
+    all leases run out at once where the clock is set forward. It does not matter which process did
+    the last round.
+    """
     submit(URL)
     claim = claims.claim_task("cut off, as this sweeper was", 30)
     assert claim is not None
     let_run_out()
-    clock = SweepClock(swept_at=time.monotonic() - 100)
+    _last_round_ended(ago)
     sweep.reclaim_leases(at_once, clock)
     assert task_of(claim.lease.task_id).status == "downloading"
+    sweep.reclaim_leases(at_once, clock)
+    assert task_of(claim.lease.task_id).status == "queued"
+
+
+def test_round_soon_after_the_last_one_reclaims_leases(
+    at_once: Settings, clock: SweepClock
+) -> None:
+    submit(URL)
+    claim = claims.claim_task("dead", 30)
+    assert claim is not None
+    let_run_out()
+    _last_round_ended("5 s")
     sweep.reclaim_leases(at_once, clock)
     assert task_of(claim.lease.task_id).status == "queued"
 

@@ -17,7 +17,7 @@ from worker_server.storage import ShareFull
 
 _MIN_SWEEP_AGE_S = 15.0
 # Steps of the sweeper without which tasks stop.
-_STEPS = ("leases", "wakeups", "files")
+_STEPS = (workers.LEASES_STEP, "wakeups", "files")
 # Seconds between two rounds of those without which tables and the share fill up.
 _SLOW_STEPS = {
     "totals": workers.TOTALS_EVERY_S,

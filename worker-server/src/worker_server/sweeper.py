@@ -64,7 +64,7 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     """Return the steps by what they wait for: the database alone, Redis, the share."""
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     fast_interval_s = min(settings.sweep_s, 2.0)
-    leases = ("leases", partial(sweep.reclaim_leases, settings, clock))
+    leases = (workers.LEASES_STEP, partial(sweep.reclaim_leases, settings, clock))
     downloads = ("downloads", partial(sweep.preempt_downloads, share))
     renders = ("renders", partial(sweep.preempt_renders, share))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))

@@ -20,14 +20,13 @@ def worker_name() -> str:
 
 @dataclass
 class SweepClock:
-    """When this process last swept, and last removed stray files (monotonic seconds)."""
+    """When this process last removed stray files (monotonic seconds).
 
-    swept_at: float | None = None
+    `left_leases`: its last round came late, and so left expired leases to the next one.
+    """
+
+    left_leases: bool = False
     strays_removed_at: float | None = None
-
-    def is_late(self, limit_s: float) -> bool:
-        """Return whether the last round ended more than `limit_s` ago."""
-        return self.swept_at is not None and time.monotonic() - self.swept_at > limit_s
 
     def strays_are_due(self, every_s: float) -> bool:
         """Return whether stray files were last removed more than `every_s` ago."""

@@ -43,19 +43,33 @@ _SHARE_WAIT_S = 0.5
 
 
 def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
-    """Reclaim dead workers' leases, unless this process could not reach the database."""
-    is_late = clock.is_late(settings.lease_s + settings.sweep_s)
-    clock.swept_at = time.monotonic()
-    if is_late:
+    """Reclaim dead workers' leases.
+
+    One round leaves them all where the last one, of any sweeper, is not a short while ago: then
+    live workers could not renew theirs, or the database's clock was set.
+    """
+    expired = backlog.expired_leases(settings.lease_s)
+    clock.left_leases = bool(expired) and not clock.left_leases and _is_late(settings)
+    if clock.left_leases:
         _log.warning("sweep round is late: expired leases wait for the next one")
         return
-    expired = backlog.expired_leases(settings.lease_s)
     per_host = Counter(each.host for each in expired)
     for each in expired:
         is_alone = per_host[each.host] == 1
         if is_alone and events.machine_lost_other_work(each.host, each.lease):
             is_alone = False
         _reclaim(settings, each, counted=is_alone)
+
+
+def _is_late(settings: Settings) -> bool:
+    """Return whether a live worker's lease may have run out since the last round.
+
+    By the database's clock, which leases are measured by. To be asked after the leases were read:
+    the query may have waited for the database.
+    """
+    age_s = workers.step_age_s(workers.LEASES_STEP)
+    limit_s = max(settings.lease_s - settings.heartbeat_s, 2 * settings.sweep_s)
+    return age_s is not None and not 0 <= age_s <= limit_s
 
 
 def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:

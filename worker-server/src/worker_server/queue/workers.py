@@ -18,6 +18,8 @@ ALIVE_S = 3 * BEAT_S
 TOTALS_EVERY_S = 10.0
 SLOW_INTERVAL_S = 600.0
 _FORGET_S = 24 * 3600
+# Name of the sweeper's step that reclaims leases.
+LEASES_STEP = "leases"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,14 @@ def note_step(step: str, worker: str, error: str | None) -> None:
     update_set = {"worker": worker, **outcome} if error else {"error": None, **outcome}
     with transaction() as session:
         session.execute(statement.on_conflict_do_update(index_elements=["step"], set_=update_set))
+
+
+def step_age_s(step: str) -> float | None:
+    """Return how long ago the sweeper's step ended well; negative where the clock was set back."""
+    age = func.extract("epoch", func.now() - Sweep.done_at)
+    with transaction() as session:
+        seconds = session.scalar(select(age).where(Sweep.step == step))
+    return None if seconds is None else float(seconds)
 
 
 def liveness() -> Liveness:
