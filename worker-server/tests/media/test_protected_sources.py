@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pytest
 from mp4_testing import box
 
@@ -219,4 +220,17 @@ def test_windows_media_with_a_licence(kind: str, make: Make, tmp_path: Path) -> 
     header = content[:16] + struct.pack("<QI", size + len(locked), count + 1) + content[28:size]
     path = tmp_path / "s.wmv"
     path.write_bytes(header + locked + content[size:])
+    assert refusal(path) == "source_protected"
+
+
+def test_encrypted_fragments_that_libavformat_cannot_open(encrypted: Path, tmp_path: Path) -> None:
+    """It refuses a count of encrypted ranges that exceeds the sample's initialization vector."""
+
+    def spoil(kind: bytes, content: bytes) -> bytes | None:
+        return box(kind, content[:8] + b"\xff" * (len(content) - 8)) if kind == b"senc" else None
+
+    path = tmp_path / "s.mp4"
+    path.write_bytes(boxes(encrypted, *HEADS) + rewritten(boxes(encrypted, *FRAGMENT), spoil))
+    with pytest.raises(av.error.InvalidDataError):
+        av.open(str(path))
     assert refusal(path) == "source_protected"

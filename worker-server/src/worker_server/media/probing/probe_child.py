@@ -26,7 +26,7 @@ from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.key_frames import index_is_right
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
-from worker_server.media.probing.protection import check_protection
+from worker_server.media.probing.protection import check_protection, is_encrypted
 from worker_server.media.probing.sound_layouts import channels_to_take
 from worker_server.media.probing.streams import choose_video, ranked_sounds
 from worker_server.media.probing.timelines import correct_times
@@ -119,6 +119,8 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise  # the parent reports the memory limit, not a damaged video
+        if is_encrypted(path, demuxer):
+            raise SourceError("source_protected", "The video is encrypted.") from error
         raise SourceError("source_damaged", f"The video is damaged: {error.strerror}.") from error
 
 

@@ -29,13 +29,17 @@ _ASF_HEADER_BYTES, _MAX_HEADER_BYTES = 30, 1 << 20
 def check_protection(container: InputContainer, path: Path, demuxer: str) -> None:
     """Raise SourceError if anything is encrypted, even only after a clear beginning."""
     has_key_id = any(stream.metadata.get("enc_key_id") for stream in container.streams)
-    if (
-        has_key_id
-        or (demuxer == "mpegts" and _is_scrambled(path))
+    if has_key_id or is_encrypted(path, demuxer):
+        raise SourceError("source_protected", "The video is encrypted.")
+
+
+def is_encrypted(path: Path, demuxer: str) -> bool:
+    """Return whether the file's own bytes say so, also those of a file that cannot be opened."""
+    return (
+        (demuxer == "mpegts" and _is_scrambled(path))
         or (demuxer == "mov" and (_has_encrypted_track(path) or _has_encrypted_fragment(path)))
         or (demuxer == "asf" and _has_encryption_object(path))
-    ):
-        raise SourceError("source_protected", "The video is encrypted.")
+    )
 
 
 def _is_scrambled(path: Path) -> bool:
