@@ -1,4 +1,8 @@
-"""Lets a machine decode pictures larger than 4K for one part or source at a time."""
+"""Lets a machine decode pictures larger than 4K for one part or source at a time.
+
+While one is decoded, render processes claim other parts. One that has claimed a large part at the
+same moment waits.
+"""
 
 import fcntl
 import os
@@ -7,13 +11,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from worker_server.limits import LARGE_SIDE
 from worker_server.media import Source, Stopped
 
-# A render of 4K takes up to 800 MiB, one of 8K up to 1.4 GiB (docs/performance.md): two of those
-# would exceed the container's limit, RENDER_MEMORY.
-_MAX_SIDE = 4096
 _LOCK = "large-pictures.lock"
 _POLL_S = 0.5
+
+
+def is_large(source: Source) -> bool:
+    """Return whether its pictures are decoded for one part or source at a time."""
+    return max(source.width, source.height) > LARGE_SIDE
+
+
+def are_decoded(scratch: Path) -> bool:
+    """Return whether a process here decodes large pictures now."""
+    try:
+        descriptor = os.open(scratch / _LOCK, os.O_RDWR)
+    except OSError:  # there is none, or it is unusable, which only large pictures need to meet
+        return False
+    try:
+        return not _lock(descriptor, fcntl.LOCK_SH)  # shared: two that ask do not see each other
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -23,7 +42,7 @@ def one_at_a_time(source: Source, scratch: Path, should_stop: Callable[[], bool]
     `scratch` is the folder that the machine's workers share. Raise Stopped once `should_stop`
     returns true.
     """
-    if max(source.width, source.height) <= _MAX_SIDE:
+    if not is_large(source):
         yield
         return
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -38,9 +57,9 @@ def one_at_a_time(source: Source, scratch: Path, should_stop: Callable[[], bool]
         os.close(descriptor)  # which also unlocks
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,7 +1,9 @@
 """A task's second half, part by part: encode locally, check the clip, publish it."""
 
 import logging
+import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -11,10 +13,11 @@ from worker_server.jobs.base import claim_next, perform
 from worker_server.jobs.brands import task_brand
 from worker_server.jobs.edits import style_of
 from worker_server.jobs.heartbeat import Heartbeat
-from worker_server.jobs.large_pictures import one_at_a_time
+from worker_server.jobs.large_pictures import are_decoded, is_large, one_at_a_time
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.scratch import scratch_folder
-from worker_server.queue import leases
+from worker_server.limits import LARGE_SIDE
+from worker_server.queue import leases, wakeups
 from worker_server.queue.claims import PartClaim, claim_part
 from worker_server.queue.parts import Clip
 from worker_server.queue.pauses import Kind
@@ -22,13 +25,17 @@ from worker_server.settings import Settings
 
 # Far more than usual parts need; a larger file means a runaway encoder.
 _MAX_CLIP_BYTES = 2 * 1024**3
+_LEFT_OUT_PAUSE_S = 0.5
 _log = logging.getLogger(__name__)
 
 
 def render_next(settings: Settings, runtime: Runtime) -> bool:
     """Render the part whose turn it is; False when `claim_next` returns none."""
-    claim = claim_next(settings, Kind.RENDER, claim_part)
+    max_side = LARGE_SIDE if are_decoded(settings.scratch_folder) else None
+    claim = claim_next(settings, Kind.RENDER, partial(claim_part, max_side=max_side))
     if claim is None:
+        if max_side is not None:  # wake-ups for the parts left out would follow without a pause
+            time.sleep(_LEFT_OUT_PAUSE_S)
         return False
     perform(
         claim,
@@ -49,6 +56,8 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
         output = folder / "clip.mp4"
         with one_at_a_time(edit.source, settings.scratch_folder, heartbeat.should_stop):
             rendered = media.render(edit, output, renderers, _watch(settings, heartbeat))
+        if is_large(edit.source):
+            wakeups.send(wakeups.RENDER)  # for a part that claims have left out meanwhile
         target = storage.part_path(
             settings.remote_folder, lease.task_id, lease.number, lease.attempt
         )

@@ -100,10 +100,14 @@ def claim_task(worker: str, lease_s: float) -> TaskClaim | None:
     return TaskClaim.from_row(row) if row else None
 
 
-def claim_part(worker: str, lease_s: float) -> PartClaim | None:
-    """Claim the waiting part whose turn it is; None when there is none."""
+def claim_part(worker: str, lease_s: float, max_side: int | None = None) -> PartClaim | None:
+    """Claim the waiting part whose turn it is; None when there is none.
+
+    With `max_side` parts of sources with larger pictures are left out.
+    """
+    values = {**_parameters(worker, lease_s), "max_side": max_side}
     with transaction() as session:
-        row = session.execute(_CLAIM_PART, _parameters(worker, lease_s)).mappings().one_or_none()
+        row = session.execute(_CLAIM_PART, values).mappings().one_or_none()
     return PartClaim.from_row(row) if row else None
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from sqlalchemy import TextClause
 
 from worker_server.db import transaction
+from worker_server.limits import LARGE_SIDE
 from worker_server.queue import totals
 from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.events import EventKind, record_attempt
@@ -48,7 +49,8 @@ def preempt_render() -> PartLease | None:
 
     None if there is no such owner.
     """
-    values = {"waited_s": _WAITED_S, "nearly_done": _NEARLY_DONE}
+    limits = {"nearly_done": _NEARLY_DONE, "max_side": LARGE_SIDE}
+    values = {"waited_s": _WAITED_S, **limits}
     return _preempt(_PREEMPT_RENDER, values, PartLease)
 
 

@@ -4,6 +4,7 @@
 -- locked: the first heartbeat of a part that was claimed while its task was being canceled tells
 -- the worker to stop. `live_parts`: this part and all others that wait or are rendered, on any
 -- machine, without those of planned tasks, which wait for their callers; each count ends at 8.
+-- Parts of sources with a side of more than :max_side pixels are left out; NULL: none is.
 WITH RECURSIVE heads AS (
     (SELECT owner_id, number, created_at FROM parts WHERE status = 'waiting' AND run_after <= now()
     ORDER BY owner_id, number, created_at LIMIT 1)
@@ -13,6 +14,9 @@ WITH RECURSIVE heads AS (
         WHERE status = 'waiting' AND run_after <= now() AND owner_id > heads.owner_id
         ORDER BY owner_id, number, created_at LIMIT 1
     ) AS next
+), left_out AS MATERIALIZED (
+    SELECT id FROM tasks WHERE status = 'processing' AND CAST(:max_side AS integer) IS NOT NULL
+        AND greatest((source->>'width')::integer, (source->>'height')::integer) > :max_side
 ), chosen AS (
     SELECT head_row.task_id, head_row.number FROM (
         SELECT owner_id FROM heads ORDER BY (
@@ -25,6 +29,7 @@ WITH RECURSIVE heads AS (
     ) AS turns CROSS JOIN LATERAL (
         SELECT task_id, number FROM parts WHERE owner_id = turns.owner_id AND status = 'waiting'
             AND run_after <= now() AND (SELECT status = 'processing' FROM tasks WHERE id = parts.task_id)
+            AND task_id NOT IN (SELECT id FROM left_out)
         ORDER BY number, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
     ) AS head_row LIMIT 1
 )
