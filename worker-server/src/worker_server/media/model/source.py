@@ -52,9 +52,7 @@ class Source(JsonValue):
     pix_fmt: str
     sample_aspect: Fraction
     rotation: int  # degrees, one of 0, 90, 180, 270
-    varies: (
-        bool  # size, shape or colours change; width, height and aspect are the largest picture's
-    )
+    varies: bool  # the aspect ratio changes; width, height and aspect are the largest picture's
     mirrored: bool  # the display matrix flips the picture, besides rotating it
     interlaced: bool  # some frames are, or may be
     colour_matrix: int  # ISO/IEC 23091-2 code points, as ffmpeg uses them; 2 is "unspecified"

@@ -37,7 +37,7 @@ def open_target(path: Path) -> OutputContainer:
 
 
 def picture_size(source: Source) -> tuple[int, int]:
-    """Return the normalized picture size: the source's, upright, or 16:9 where sizes differ.
+    """Return the normalized picture size: the source's, upright, or 16:9 where shapes differ.
 
     Larger pictures are scaled down to sides of at most 4096 pixels.
     """

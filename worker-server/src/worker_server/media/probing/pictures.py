@@ -40,6 +40,11 @@ class PictureShape:
         """The picture's area in square pixels."""
         return self.width * self.sample_aspect * self.height
 
+    @property
+    def aspect(self) -> Fraction:
+        """The aspect ratio of what is shown, before it is rotated."""
+        return self.width * self.sample_aspect / self.height
+
     def cropped(self, box: Box | None) -> "PictureShape":
         """Return the shape cropped to `box`; unchanged without a box, or where it does not fit."""
         if box is None or box[0] + box[2] > self.width or box[1] + box[3] > self.height:

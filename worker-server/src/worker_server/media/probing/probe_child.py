@@ -41,6 +41,7 @@ _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 _MAX_SOUND_EXCESS_S = Fraction(1, 10)
 _BT2020 = 9  # primaries of HDR, by ISO/IEC 23091-2
 _SAME_ASPECT = 0.1  # share by which the aspect ratio of a scaled picture differs, by rounding
+_EQUAL_ASPECT = Fraction(2, 100)  # share by which a picture may be stretched: nobody sees it
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,6 @@ def _source(facts: Facts) -> Source:
         if facts.demuxer == "mov"
         else None
     )
-    varies = len(facts.shapes) > 1 or bool(scan.sizes)
     first = facts.shapes[0]
     # Of a source with HDR and SDR the normalized form is HDR.
     shown = next((shape for shape in facts.shapes if shape.hdr_transfer), first)
@@ -154,7 +154,7 @@ def _source(facts: Facts) -> Source:
         pix_fmt=_pix_fmt(facts),
         sample_aspect=largest.sample_aspect,
         rotation=first.rotation,
-        varies=varies,
+        varies=_aspect_varies(facts),
         mirrored=first.mirrored,
         interlaced=scan.may_be_interlaced or any(shape.interlaced for shape in facts.shapes),
         colour_matrix=shown.matrix,
@@ -186,6 +186,14 @@ def _pix_fmt(facts: Facts) -> str:
     formats = [shape.pix_fmt for shape in facts.shapes]
     codec = facts.video.codec_context.name
     return next((each for each in formats if is_clear(each, codec)), formats[0])
+
+
+def _aspect_varies(facts: Facts) -> bool:
+    """Return whether pictures differ in shape, so that no frame fits all of them."""
+    shapes, first = facts.shapes, facts.shapes[0]
+    sizes = (replace(first, width=width, height=height) for width, height in facts.scan.sizes)
+    aspects = [shape.aspect for shape in (*shapes, *sizes)]
+    return max(aspects) > min(aspects) * (1 + _EQUAL_ASPECT)
 
 
 def _resized(first: PictureShape, facts: Facts) -> Iterator[PictureShape]:
