@@ -7,6 +7,7 @@ import psycopg2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import Engine, MetaData, event, inspect, text
 
 from idrl_testing.database import Database
@@ -48,6 +49,24 @@ def test_upgrade_twice_changes_nothing(scratch: Database, engine: Engine) -> Non
     )
     migrate.upgrade(engine, scratch.settings())
     assert scratch.execute("SELECT username FROM users") == [("a",)]
+
+
+def test_the_schema_of_a_newer_release_stays(
+    scratch: Database, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator who goes back to this release starts it on the schema that is there."""
+    migrate.upgrade(engine, scratch.settings())
+    scratch.execute("UPDATE alembic_version SET version_num = '9998'")
+    migrate.upgrade(engine, scratch.settings())
+    assert scratch.execute("SELECT version_num FROM alembic_version") == [("9998",)]
+    assert "newer release (9998)" in caplog.text
+
+
+def test_the_schema_of_another_program_is_refused(scratch: Database, engine: Engine) -> None:
+    scratch.execute("CREATE TABLE alembic_version (version_num text)")
+    scratch.execute("INSERT INTO alembic_version VALUES ('ae1027a6acf')")
+    with pytest.raises(CommandError, match="ae1027a6acf"):
+        migrate.upgrade(engine, scratch.settings())
 
 
 def test_the_models_are_the_schema(scratch: Database, engine: Engine) -> None:

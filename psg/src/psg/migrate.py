@@ -8,6 +8,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
@@ -50,7 +52,8 @@ def wait_until_up(engine: Engine, timeout_s: float = 60) -> None:
 def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
     """Create the roles and bring the schema up to `revision`.
 
-    Safe to run twice, and by two at once.
+    Safe to run twice, and by two at once. The schema of a newer release stays as it is: this one
+    can work with it, and has to be able to start when an operator goes back to it.
     """
     passwords = dict(
         zip(ROLES, (settings.web_db_password, settings.worker_db_password), strict=True)
@@ -59,6 +62,9 @@ def upgrade(engine: Engine, settings: Settings, revision: str = "head") -> None:
         with connection.begin():
             for name, password in passwords.items():
                 ensure_role(connection, name, password)
+        if newer := _newer_revision(connection):
+            _log.warning("the schema is of a newer release (%s) and stays as it is", newer)
+            return
         _run(lambda: command.upgrade(_config(connection), revision))
 
 
@@ -66,6 +72,15 @@ def downgrade(engine: Engine, revision: str) -> None:
     """Take the schema back to `revision` (`base` for an empty one); the roles stay."""
     with _migration_lock(engine) as connection:
         _run(lambda: command.downgrade(_config(connection), revision))
+
+
+def _newer_revision(connection: Connection) -> str | None:
+    """Return the revision of the schema where it is beyond this release's last one."""
+    with connection.begin():
+        current = MigrationContext.configure(connection).get_current_revision() or ""
+    last = ScriptDirectory.from_config(_config(connection)).get_current_head() or ""
+    is_newer = current.isdigit() and int(current) > int(last)
+    return current if is_newer else None
 
 
 def _run(step: Callable[[], None]) -> None:
