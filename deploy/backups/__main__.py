@@ -5,6 +5,7 @@ Exit status 0: complete. 1: nothing was done. 3: done, but files are missing.
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def main() -> int:
     commands.add_parser("backup", help="save database and share below BACKUP_FOLDER")
     commands.add_parser("restore", help="restore one backup").add_argument("folder", type=Path)
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _end)
     try:
         settings = Settings.from_environment(os.environ)
         complete = (
@@ -36,6 +40,11 @@ def main() -> int:
         print(f"file_error: {error}", file=sys.stderr)
         return 1
     return 0 if complete else _INCOMPLETE
+
+
+def _end(number: int, _: object) -> None:
+    """End as after a failure: what was begun is undone, also when the terminal is lost."""
+    sys.exit(f"interrupted: {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":

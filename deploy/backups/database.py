@@ -1,7 +1,7 @@
 """The database, through psql, pg_dump and pg_restore."""
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ _PSQL = (
     "--field-separator=\t",
     "--no-password",
 )
+_END = "end of the list"
 _STOP = ("--set=ON_ERROR_STOP=1",)
 # Every file that a row names: downloadable clips, sources that parts are still cut from, and those
 # of brands and finished uploads, where the database has any: a backup is also made just before an
@@ -94,28 +95,73 @@ class Database:
             raise Failed("database_failed", stderr.strip())
         return [StoredFile(*line.split("\t")) for line in output.splitlines()]
 
-    def load(self, dump: Path) -> None:
-        """Restore a dump in one transaction."""
-        options = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-password")
-        self._run(["pg_restore", *options, f"--dbname={self._libpq['PGDATABASE']}", str(dump)])
+    def load(self, dump: Path, script_for: Callable[[list[StoredFile]], str]) -> list[StoredFile]:
+        """Restore a dump and run the script made for the files that it names; return these.
 
-    def _run(self, command: Sequence[str], script: str = "") -> str:
-        with self._start(command) as process:
-            output, stderr = process.communicate(script)
+        All of it is one transaction.
+        """
+        with self._start([*_PSQL, *_STOP]) as session:
+            try:
+                files = self._feed(dump, session)
+                stderr = session.communicate(f"{script_for(files)}COMMIT;\n")[1]
+            except (Failed, BrokenPipeError) as error:
+                # Where psql ended first, it knows why.
+                reasons = (session.communicate()[1].strip(), str(error))
+                code = getattr(error, "code", "database_failed")
+                raise Failed(code, "\n".join(filter(None, reasons))) from error
+            except BaseException:
+                session.terminate()
+                raise
+        if session.returncode:
+            raise Failed("database_failed", stderr.strip())
+        return files
+
+    def _feed(self, dump: Path, session: "subprocess.Popen[str]") -> list[StoredFile]:
+        """Begin a transaction with what is in the dump; return the files that it names."""
+        assert session.stdin is not None  # noqa: S101 # it is a pipe
+        session.stdin.write("\\o /dev/null\nBEGIN;\n")
+        session.stdin.flush()
+        command = ("pg_restore", "--no-owner", "--file=-", str(dump))
+        self._run(command, stdout=session.stdin.fileno())
+        # The script of pg_restore leaves an empty search path.
+        session.stdin.write(f"\\o\nRESET search_path;\n{_STORED_FILES}SELECT '{_END}';\n")
+        session.stdin.flush()
+        return _listed(session)
+
+    def _run(self, command: Sequence[str], script: str = "", stdout: int = subprocess.PIPE) -> str:
+        with self._start(command, stdout) as process:
+            try:
+                output, stderr = process.communicate(script)
+            except BaseException:  # else its end would be waited for, and it might succeed
+                process.terminate()
+                raise
         if process.returncode:
             raise Failed(
                 "database_failed", stderr.strip() or f"{command[0]} ended with {process.returncode}"
             )
-        return output
+        return output or ""  # none where it went to `stdout`
 
-    def _start(self, command: Sequence[str]) -> "subprocess.Popen[str]":
+    def _start(
+        self, command: Sequence[str], stdout: int = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
         pipe = subprocess.PIPE
         try:
             return subprocess.Popen(
-                command, env=self._libpq, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+                command, env=self._libpq, stdin=pipe, stdout=stdout, stderr=pipe, text=True
             )
         except FileNotFoundError as error:
             raise Failed(
                 "program_missing",
                 f"{command[0]} is not installed: apt-get install postgresql-client",
             ) from error
+
+
+def _listed(session: "subprocess.Popen[str]") -> list[StoredFile]:
+    """Return the files that psql prints before the line _END; raise Failed where it has ended."""
+    assert session.stdout is not None  # noqa: S101 # it is a pipe
+    files = []
+    while (line := session.stdout.readline().rstrip("\n")) != _END:
+        if not line:
+            raise Failed("database_failed", "psql has ended")
+        files.append(StoredFile(*line.split("\t")))
+    return files

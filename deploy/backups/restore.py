@@ -1,12 +1,12 @@
 """Restores a backup into an empty database and an empty share.
 
-First the files, then the database in one transaction: whatever goes wrong, the database stays
-empty, what was copied is removed, and the same command can be run again.
+First the files, then the database and the changes of its rows in one transaction: whatever goes
+wrong, the database stays empty, what was copied is removed, and the same command can be run again.
 """
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,12 +66,12 @@ def restore(settings: Settings, root: Path) -> bool:
             path: _restore_file(folder, path, settings.share) for path in folder.clips_and_sources
         }
         _create_roles(database, settings)
-        database.load(root / DUMP)
+        named = database.load(
+            root / DUMP, lambda files: _reset_script(folder, _missing(files, copied))
+        )
     damaged = sorted(path for path, digest in copied.items() if digest is None)
-    missing = [file for file in database.stored_files() if not _is_restored(file, copied)]
-    _reset_rows(database, folder, missing)
-    lost = [file.path for file in database.stored_files() if not _is_restored(file, copied)]
-    _report(len(copied) - len(damaged), damaged, [file.path for file in missing], lost)
+    lost = _missing(database.stored_files(), copied)
+    _report(len(copied) - len(damaged), damaged, _missing(named, copied), lost)
     return not (damaged or lost)
 
 
@@ -142,19 +142,24 @@ def _create_roles(database: Database, settings: Settings) -> None:
         database.execute(script)
 
 
-def _is_restored(file: StoredFile, copied: dict[str, str | None]) -> bool:
+def _missing(files: Sequence[StoredFile], copied: Mapping[str, str | None]) -> list[str]:
+    """Return the paths of the files that were not restored, or not as the database names them."""
+    return [file.path for file in files if not _is_restored(file, copied)]
+
+
+def _is_restored(file: StoredFile, copied: Mapping[str, str | None]) -> bool:
     digest = copied.get(file.path)
     return digest is not None and file.sha256 in ("", digest)
 
 
-def _reset_rows(database: Database, folder: Folder, missing: list[StoredFile]) -> None:
-    """Make the rows match the restored files: see _RESET_ROWS."""
-    outcome = {**folder.left_out(), "missing": [file.path for file in missing]}
+def _reset_script(folder: Folder, missing: list[str]) -> str:
+    """Return the script that makes the rows match the restored files: see _RESET_ROWS."""
+    outcome = {**folder.left_out(), "missing": missing}
     lines = "".join(f"{what}\t{name}\n" for what, names in outcome.items() for name in names)
     table = (
         f"CREATE TEMP TABLE outcome (what text, name text);\nCOPY outcome FROM STDIN;\n{lines}\\.\n"
     )
-    database.execute(f"{_HAS_PLANS}BEGIN;\n{table}{_RESET_ROWS}\nCOMMIT;\n")
+    return f"{_HAS_PLANS}{table}{_RESET_ROWS}\n"
 
 
 def _report(files: int, damaged: list[str], missing: list[str], lost: list[str]) -> None:

@@ -27,8 +27,12 @@ class Installation:
     environment: dict[str, str]
     changed: dict[str, str] = field(default_factory=dict)
 
-    def run(self, command: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-        """Run deploy/backup or deploy/restore as a person would."""
+    def command(self, name: str, *arguments: str | Path) -> list[str]:
+        """Return the words of deploy/backup or deploy/restore as a person would type them."""
+        return [str(DEPLOY / name), *map(str, arguments)]
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment of the commands."""
         database = {
             "POSTGRES_HOST": self.database.host,
             "POSTGRES_PORT": str(self.database.port),
@@ -38,10 +42,17 @@ class Installation:
             "POSTGRES_SSLMODE": "disable",
             "REMOTE_FOLDER": str(self.share),
         }
-        environment = {**self.environment, **database, **self.changed}
-        words = [str(DEPLOY / command), *map(str, arguments)]
+        return {**self.environment, **database, **self.changed}
+
+    def run(self, command: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
         return subprocess.run(
-            words, env=environment, capture_output=True, text=True, check=False, timeout=60
+            self.command(command, *arguments),
+            env=self.variables(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
     def add_task(
