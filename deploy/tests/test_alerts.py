@@ -98,6 +98,13 @@ def test_dashboard_shows_every_metric() -> None:
     assert missing == {"idrl_work", "idrl_sandbox"}  # a deprecated name; one with an alert
 
 
+def test_variables_that_the_monitoring_needs_are_explained() -> None:
+    needed = re.findall(r"\$\{([A-Z_]+):\?", (FOLDER / "compose.yml").read_text("utf-8"))
+    page = (FOLDER.parents[1] / "docs" / "operations.md").read_text("utf-8")
+    assert needed
+    assert all(f"`{name}`" in page for name in needed)
+
+
 def test_prometheus_scrapes_both_apps() -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text("utf-8"))
     jobs = {
