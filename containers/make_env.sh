@@ -4,6 +4,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 target=${1:-.env}
+# What containers have mounted of the checkout: their users read it as others. A strict umask has
+# closed it to them.
+chmod -R go+rX common/to_json.sed deploy/monitoring web-server/nginx \
+	worker-server/logo worker-server/redis.conf worker-server/tls
 if [ -e "$target" ]; then
 	echo "$target is there already and is kept: the database in the volume has its passwords"
 	exit

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -108,6 +109,44 @@ def test_secrets_are_private_and_never_overwritten(secrets: Secrets, folder: Pat
     assert again.returncode == 0
     assert "is kept" in again.stdout
     assert secrets["POSTGRES_PASSWORD"] in made.read_text()
+
+
+def mounted_paths() -> set[str]:
+    """Return what the compose files mount of the checkout, by paths from its root."""
+    paths = set()
+    for folder in (*MACHINES, "."):
+        for file in (CHECKOUT / folder).glob("*.yml"):
+            sources = re.findall(r'[\s"](\.\.?/[^:"\s]+):/', file.read_text())
+            paths |= {
+                str((file.parent / source).resolve().relative_to(CHECKOUT)) for source in sources
+            }
+    return paths
+
+
+def test_make_env_opens_what_containers_have_mounted(tmp_path: Path) -> None:
+    """A checkout made with umask 077 is closed to the users of the containers."""
+    mounted = {*mounted_paths(), "deploy/monitoring"}
+    assert {"common/to_json.sed", "web-server/nginx", "worker-server/logo"} <= mounted
+    for name in (*mounted, "containers/make_env.sh"):
+        source, target = CHECKOUT / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    subprocess.run(["chmod", "-R", "go-rwx", tmp_path], check=True)
+    done = subprocess.run([tmp_path / "containers" / "make_env.sh"], check=False)
+    assert done.returncode == 0
+    for name in mounted:
+        for path in (tmp_path / name, *(tmp_path / name).rglob("*")):
+            assert path.stat().st_mode & 0o004, path
+            assert path.is_file() or path.stat().st_mode & 0o001, path
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["web-server", "worker-server"])
+def test_modes_of_the_checkout_are_not_those_of_the_image(name: str) -> None:
+    *_, last_stage = (CHECKOUT / name / "Dockerfile").read_text().split("\nFROM ")
+    copied = re.findall(r"^COPY (?!--from)(.+) /app/$", last_stage, re.MULTILINE)
+    for path in " ".join(copied).split():
+        assert re.search(rf"chmod \d+ /app/{Path(path).name}\b", last_stage), path
 
 
 def test_render_worker_sees_the_logo_folder() -> None:

@@ -22,6 +22,9 @@ copy_release() {
 		mkdir "$target.new"
 		tar -C "$1" --exclude=./.git --exclude=./.venv --exclude=./.cache --exclude=./.idrl --exclude=.env -cf - . |
 			tar -C "$target.new" --no-same-owner -xf -
+		# Containers have some of it mounted, and their users read it as others: a checkout made with
+		# a strict umask is closed to them.
+		chmod -R go+rX "$target.new"
 		# What is there may be running: its .env files and bind mounts go on, and its content is the
 		# same revision's.
 		if [ -d "$target" ]; then
