@@ -102,6 +102,18 @@ def _memory_mib(machine: str) -> dict[str, int]:
     return limits
 
 
+def test_a_worker_machine_without_swap_has_memory_for_all_limits() -> None:
+    script = (ROOT / "deploy" / "provision" / "lib" / "memory.sh").read_text()
+    expression = re.search(r"swap_below_kib=\$\(\((\d+) \* 1024 \* 1024\)\)", script)
+    assert expression
+    limits = _memory_mib("worker-server")
+    containers = ("redis", "tasks", "worker-fetch", "worker-render", "beat")
+    system_mib = 400
+    assert sum(limits[name] for name in containers) + system_mib <= int(expression[1]) * 1024
+    pages = [ROOT / "deploy" / each / "README.md" for each in ("provision", "gcp")]
+    assert all(re.search(rf"(less than|below) {expression[1]} GiB", p.read_text()) for p in pages)
+
+
 @pytest.mark.parametrize(
     ("machine", "containers"),
     [

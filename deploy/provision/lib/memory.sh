@@ -1,15 +1,17 @@
 # shellcheck shell=sh
 # Memory of small machines. Without swap, a moment of need ends whatever the kernel picks.
 
-# Two GiB hold two renders of 1080p and the system only just; with swap what is idle makes room.
-swap_below_kib=$((3 * 1024 * 1024))
+# What the limits of a worker machine's containers allow together, and the system: with less, the
+# kernel would end something before a container has reached its limit. Swap makes room for that.
+swap_below_kib=$((5 * 1024 * 1024))
 swap_mib=2048
 
 # Give a machine with little memory and no swap a file to swap to, now and after every boot.
 ensure_swap() {
 	meminfo=${IDRL_MEMINFO:-/proc/meminfo}
-	memory_kib=$(awk '/^MemTotal|^SwapTotal/ { sum += $2 } END { print sum }' "$meminfo")
+	memory_kib=$(awk '/^MemTotal/ { print $2 }' "$meminfo")
 	[ "$memory_kib" -lt "$swap_below_kib" ] || return 0
+	! grep -q '^SwapTotal: *[1-9]' "$meminfo" || return 0
 	swap_file=$IDRL_OPT/swap
 	if [ ! -e "$swap_file" ]; then
 		say "making $swap_mib MiB of swap: this machine has $((memory_kib / 1024)) MiB of memory"

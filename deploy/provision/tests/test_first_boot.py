@@ -65,7 +65,7 @@ def test_apparmor_gets_its_parser(
 
 @pytest.mark.parametrize(
     ("memory_kib", "swap_kib", "made"),
-    [(2030000, 0, True), (4020000, 0, False), (2030000, 2097152, False)],
+    [(2030000, 0, True), (4020000, 0, True), (8100000, 0, False), (2030000, 2097148, False)],
 )
 def test_a_small_machine_gets_swap(
     machine: Machine, memory_kib: int, swap_kib: int, *, made: bool
