@@ -3,7 +3,9 @@
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from idrl_common import cgroups
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -14,7 +16,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yield the quotas of the process's cgroup and of those above it, in cores."""
-    for folder in _folders(root):
+    for folder in cgroups.folders(root, "cpu"):
         for read in (_quota_of_v2, _quota_of_v1):
             try:
                 quota = read(folder)
@@ -22,21 +24,6 @@ def _quotas(root: Path) -> Iterator[float]:
                 continue  # no such file, or no quota
             if quota > 0:
                 yield quota
-
-
-def _folders(root: Path) -> Iterator[Path]:
-    """Yield where cgroups of version 2, and of version 1 with the controller `cpu`, are mounted."""
-    mount = root / "sys/fs/cgroup"
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
-            group = PurePosixPath(path)
-            for each in (group, *group.parents):
-                yield mount / controllers / each.relative_to("/")
 
 
 def _quota_of_v2(folder: Path) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from idrl_common.cores import usable_cores
+from idrl_common.memory import usable_renders
 from idrl_local import listeners, servers
 from idrl_local.home import CHECKOUT, Home, HomeUnusable, Ports, Secrets
 
@@ -61,10 +61,13 @@ class Installation:
     def url(self) -> str:
         """The address for people and clients on this machine."""
         scheme = "https" if self.environment.get("TLS_CERT") else "http"
+        return f"{scheme}://{self.reachable_host}:{self.ports.nginx}"
+
+    @property
+    def reachable_host(self) -> str:
+        """The address at which nginx answers on this machine."""
         host = host_of(self.environment)
-        if host == "0.0.0.0":  # noqa: S104 # compared, not listened on
-            host = "127.0.0.1"
-        return f"{scheme}://{host}:{self.ports.nginx}"
+        return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 # compared, not listened on
 
     @property
     def web_url(self) -> str:
@@ -166,9 +169,10 @@ def _postgres(installation: Installation) -> list[str]:
     logs = installation.home.logs / "postgres"
     logs.mkdir(exist_ok=True)
     servers.chown_to_nobody(logs)
+    data = installation.home.data / "postgres"
     return servers.postgres_command(
-        servers.find_binaries(),
-        installation.home.data / "postgres",
+        servers.find_binaries(data),
+        data,
         installation.ports.postgres,
         "log_destination=jsonlog",
         "logging_collector=on",
@@ -338,7 +342,7 @@ PROGRAMS = (
     ),
     Program("redis", "stores", _redis, _in_utc, plain_log=PlainLog.ALL),
     _worker("fetch", _pooled("fetch", "FETCH_CONCURRENCY", 4)),
-    _worker("render", _pooled("render", "RENDER_CONCURRENCY", usable_cores())),
+    _worker("render", _pooled("render", "RENDER_CONCURRENCY", usable_renders())),
     _worker("sweep", _sweep),
     Program(
         "web",

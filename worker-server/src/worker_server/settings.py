@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from idrl_common.cores import usable_cores
+from idrl_common.memory import usable_renders
 from idrl_common.settings import MAX_BIGINT, AppSettings, WaitS
 from worker_server.fetching import EgressRules
 
@@ -67,7 +68,7 @@ class Settings(AppSettings):
     render_preset: X264Preset | None = None
     render_crf: int | None = Field(None, ge=0, le=51)
     render_threads: int = Field(0, ge=0, le=64)  # 0: by `render_threads_beside`
-    render_concurrency: int = Field(default_factory=usable_cores, ge=1, le=256)
+    render_concurrency: int = Field(default_factory=usable_renders, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)
     render_max_fps: int = Field(60, ge=1, le=120)
     render_timeout_s: WaitS = 3600
