@@ -1,5 +1,6 @@
 """Typical mistakes are answered at once, by one line that says what to do, and an exit code."""
 
+import json
 import os
 import signal
 import socket
@@ -45,6 +46,15 @@ def idrl(*arguments: str, home: Path, typed: str = "", **environment: str) -> tu
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     return done.returncode, line
+
+
+@pytest.mark.parametrize("arguments", ["ls --json --max 0", "clip --json", "lst --json"])
+def test_a_wrong_option_is_json_as_well(tmp_path: Path, arguments: str) -> None:
+    code, line = idrl(*arguments.split(), home=tmp_path, **LOGGED_IN)
+    assert code == 2
+    error = json.loads(line)
+    assert error["exit_code"] == 2
+    assert "see `idrl" in error["error"]
 
 
 LOGGED_IN = {"IDRL_URL": "http://127.0.0.1:1", "IDRL_KEY": "idrl_k"}

@@ -15,12 +15,11 @@ from idrl_client.brand_commands import brands, find_brand_id
 from idrl_client.client import Client
 from idrl_client.commands import FiniteRange, call_each, json_option, make_client
 from idrl_client.connection import is_web_address
-from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn
+from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn, WrongUsage
 from idrl_client.login import Login, checked_key, save, stored_url
 from idrl_client.models import NewEdit
 
 _INTERRUPTED = 130
-_USAGE = 2
 # How long to wait for a system that is restarted or upgraded while clips are made.
 _FOLLOWING_PATIENCE_S = 900.0
 
@@ -274,11 +273,12 @@ def main() -> NoReturn:
         code = fault.exit_code
     except click.exceptions.NoArgsIsHelpError as fault:
         output.write_line(fault.format_message())
-        code = _USAGE
+        code = WrongUsage.exit_code
     except click.UsageError as fault:
         command = fault.ctx.command_path if fault.ctx else "idrl"
-        output.write_line(f"idrl: {fault.format_message().rstrip('.')}: see `{command} --help`")
-        code = _USAGE
+        message = f"{fault.format_message().rstrip('.')}: see `{command} --help`"
+        output.error(WrongUsage(message), is_json=is_json)
+        code = WrongUsage.exit_code
     except (KeyboardInterrupt, click.Abort) as fault:  # click raises Abort for an interrupt
         output.write_line(
             "; ".join(filter(None, ("idrl: interrupted", str(fault.__cause__ or ""))))

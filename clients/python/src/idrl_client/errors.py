@@ -15,6 +15,12 @@ class TaskFailed(IdrlError):
     exit_code = 1
 
 
+class WrongUsage(IdrlError):
+    """The command does not have such an option or argument."""
+
+    exit_code = 2
+
+
 class NotLoggedIn(IdrlError):
     """There is no key, or the system refuses it."""
 
