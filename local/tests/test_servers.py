@@ -52,6 +52,49 @@ def test_server_of_the_machine_that_cannot_be_used_is_passed_over(
     assert (servers.find_binaries().postgres == tmp_path / "postgres") is is_used
 
 
+@pytest.mark.parametrize(
+    ("name", "printed", "is_used"),
+    [
+        ("nginx", "nginx version: nginx/1.22.1", True),
+        ("nginx", "nginx version: nginx/1.31.3 (Ubuntu)", True),
+        ("nginx", "nginx version: nginx/1.18.0 (Ubuntu)", False),
+        ("nginx", "Segmentation fault", False),
+        ("redis", "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", True),
+        ("redis", "Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64", False),
+    ],
+)
+def test_server_of_the_machine_that_is_too_old_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, printed: str, *, is_used: bool
+) -> None:
+    """Ubuntu 22.04's nginx ends with `invalid option: "e"`."""
+    program = tmp_path / ("nginx" if name == "nginx" else "redis-server")
+    program.write_text(f"#!/bin/sh\necho '{printed}' >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert (getattr(servers.find_binaries(), name) == program) is is_used
+
+
+def test_a_database_is_opened_by_the_version_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that is installed later cannot read its files."""
+    for version in (97, 98):
+        folder = tmp_path / "machine" / str(version) / "bin"
+        folder.mkdir(parents=True)
+        for name in ("initdb", "postgres"):
+            (folder / name).write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {version}.1'\n")
+            (folder / name).chmod(0o755)
+    monkeypatch.setattr(servers, "_MACHINE_FOLDERS", tmp_path / "machine")
+    data = tmp_path / "data"
+    assert servers.find_binaries(data).postgres.parts[-3] == "98"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("97\n")
+    assert servers.find_binaries(data).postgres.parts[-3] == "97"
+    (data / "PG_VERSION").write_text("96\n")
+    with pytest.raises(servers.ServerFailed, match="is of PostgreSQL 96, and this machine has"):
+        servers.find_binaries(data)
+
+
 def test_a_database_is_made_and_served_in_a_closed_folder(
     binaries: servers.Binaries, closed_folder: Path
 ) -> None:

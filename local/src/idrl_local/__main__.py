@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,7 +43,8 @@ def main() -> int:
     exempt_loopback(os.environ)
     forget_other_databases(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _exit_on_signal)  # stops the started programs before exiting
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _exit_on_signal)  # stops the started programs before exiting
     try:
         return command(arguments)
     except (HomeUnusable, PortTaken) as error:
@@ -169,10 +171,16 @@ def _warn_of_certificate(home: Home) -> None:
 
 
 def _down(_: argparse.Namespace) -> int:
-    from idrl_local import system
+    from idrl_local import supervision, system
 
     home = Home.from_environment(os.environ)
-    system.down(home, _print)
+    try:
+        system.down(home, _print)
+    except supervision.ProgramFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError:  # the unprivileged user's command has said why
+        return 1
     print(f"idrl is down; its data stays in {home.root}")
     return 0
 
@@ -214,7 +222,11 @@ def _act_on_running(name: str, act: Callable[[Home, str], None], services: Seque
     if not supervision.is_running(home):
         print("the system is down: make up", file=sys.stderr)
         return 1
-    act(home, name)
+    try:
+        act(home, name)
+    except supervision.ProgramFailed as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

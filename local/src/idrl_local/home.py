@@ -1,5 +1,6 @@
 """Where one installation keeps everything, which ports it has, and its secrets."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -48,11 +49,11 @@ class Ports:
             raise HomeUnusable(f"PORT must be from 1024 to {65535 - len(_SERVICES)}, not {first}")
         return cls(*range(first, first + len(_SERVICES)))
 
-    def check_free(self) -> None:
-        """Raise PortTaken, naming the first port that is taken."""
+    def check_free(self, host: str = "127.0.0.1") -> None:
+        """Raise PortTaken, naming the first port that is taken; `host` is the public one's."""
         for name in _SERVICES:
             port = getattr(self, name)
-            if not _is_free(port):
+            if not _is_free(host if name == "nginx" else "127.0.0.1", port):
                 raise PortTaken(
                     f"port {port}, which {name} would use, is taken;"
                     " set PORT to the first of six free ports"
@@ -215,13 +216,15 @@ def free_ports() -> Ports:
         return ports
 
 
-def _is_free(port: int) -> bool:
+def _is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         # As the servers do: sockets in TIME_WAIT of a system just stopped do not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise HomeUnusable(f"HOST={host} is not an address of this machine") from error
             return False
         return True
 

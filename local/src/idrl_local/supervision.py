@@ -12,7 +12,7 @@ from http.client import HTTPException
 from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.states import ProcessStates
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from idrl_local import config, listeners
 from idrl_local.home import Home, Ports
@@ -30,6 +30,13 @@ class ProgramFailed(Exception):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
+
+
+class NoAnswer(ProgramFailed):
+    """supervisord is there and does not answer: it is starting or stopping, or hangs."""
+
+    def __init__(self) -> None:
+        super().__init__(SUPERVISORD, "does not answer: it is starting or stopping, or hangs")
 
 
 class ProgramLate(ProgramFailed):
@@ -176,7 +183,7 @@ def _shut_down(home: Home) -> None:
     try:
         with _rpc(home) as rpc:
             rpc.supervisor.shutdown()
-    except (OSError, HTTPException, Fault):  # supervisord hangs, or is already exiting
+    except NoAnswer:  # it hangs, or is already exiting
         home.lock(SUPERVISORD).signal_group(signal.SIGTERM)
     timeout_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
     if not home.lock(SUPERVISORD).wait_until_free(timeout_s):
@@ -202,7 +209,7 @@ def _answers(home: Home) -> bool:
     try:
         with _rpc(home) as rpc:
             rpc.supervisor.getState()
-    except (OSError, HTTPException):
+    except NoAnswer:
         return False
     return True
 
@@ -211,5 +218,12 @@ def _answers(home: Home) -> bool:
 def _rpc(home: Home) -> Iterator[ServerProxy]:
     # The address is a placeholder: the transport goes to the socket.
     transport = SupervisorTransport(None, None, f"unix://{home.socket}")
-    with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
-        yield proxy
+    try:
+        with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            yield proxy
+    except (OSError, HTTPException) as error:
+        raise NoAnswer from error
+    except Fault as error:
+        if error.faultCode == Faults.SHUTDOWN_STATE:
+            raise NoAnswer from error
+        raise

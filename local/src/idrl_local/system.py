@@ -13,7 +13,15 @@ import requests
 
 from idrl_local import config, privileges, sample, servers, settings_check, supervision
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken
-from idrl_local.programs import DATABASE, PROGRAMS, STORES, SUPERUSER, WORKERS, Installation
+from idrl_local.programs import (
+    DATABASE,
+    PROGRAMS,
+    STORES,
+    SUPERUSER,
+    WORKERS,
+    Installation,
+    host_of,
+)
 from idrl_local.progress import Progress, start_timeout_s
 from idrl_local.supervision import ProgramFailed
 
@@ -52,7 +60,8 @@ def up(
             if not was_running:
                 settings_check.check(installation)
                 undo.callback(supervision.stop, home)
-                _begin(installation)
+                with _explained(home):
+                    _begin(installation)
             _start_programs(installation, write_line, undo)
             undo.pop_all()
     return installation
@@ -60,13 +69,21 @@ def up(
 
 def _start_programs(installation: Installation, write_line: WriteLine, undo: ExitStack) -> None:
     """Start all; raise SystemFailed. If one is only late, the others stay: `undo` is cancelled."""
+    with _explained(installation.home):
+        try:
+            _start(installation, write_line)
+        except supervision.ProgramLate as error:
+            undo.pop_all()
+            raise SystemFailed(_explain_timeout(installation.home, error)) from error
+
+
+@contextmanager
+def _explained(home: Home) -> Iterator[None]:
+    """Raise SystemFailed, with the end of its log, for a program or server that has failed."""
     try:
-        _start(installation, write_line)
-    except supervision.ProgramLate as error:
-        undo.pop_all()
-        raise SystemFailed(_explain_timeout(installation.home, error)) from error
+        yield
     except (ProgramFailed, servers.ServerFailed) as error:
-        raise SystemFailed(_explain(installation.home, error)) from error
+        raise SystemFailed(_explain(home, error)) from error
 
 
 def _up_for_root(
@@ -157,15 +174,14 @@ def _begin(installation: Installation) -> None:
     """Start supervisord on a home that is set up."""
     home = installation.home
     supervision.stop(home)  # programs that a crashed run left behind
-    installation.ports.check_free()
+    installation.ports.check_free(host_of(installation.environment))
     (home.run / "port").write_text(str(installation.ports.nginx))
     settings_check.store_settings(home, installation.environment)
     (home.share / ".idrl-share").touch()
     _make_sample(home)
-    binaries = servers.find_binaries()
-    servers.init_postgres(
-        binaries, home.data / "postgres", SUPERUSER, installation.secrets.postgres_password
-    )
+    postgres = home.data / "postgres"
+    binaries = servers.find_binaries(postgres)
+    servers.init_postgres(binaries, postgres, SUPERUSER, installation.secrets.postgres_password)
     config.write_nginx(installation)
     environment = {**installation.environment, "PORT": str(installation.ports.nginx)}
     supervision.start(home, installation.ports, environment)
@@ -258,7 +274,7 @@ def _not_ready(installation: Installation) -> str | None:
     for name in WORKERS:
         if not (installation.home.run / f"{name}.ready").exists():
             return name
-    if not servers.port_answers(installation.ports.nginx):
+    if not servers.port_answers(installation.ports.nginx, installation.reachable_host):
         return "nginx"
     return None if _is_ready(installation) else "web"
 
