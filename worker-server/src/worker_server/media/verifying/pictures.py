@@ -283,7 +283,7 @@ def _outside_watermark(edit: PartEdit) -> bytes | None:
 def _correlation(left: bytes, right: bytes, seen: bytes | None) -> float:
     """Return Pearson's correlation of two thumbnails, of the values that are `seen`.
 
-    It is 1 where neither has contrast, 0 where only one has.
+    It is 1 where neither has contrast, or hardly any, and 0 where one is of a single colour.
     """
     if seen is not None:
         left, right = bytes(compress(left, seen)), bytes(compress(right, seen))
@@ -294,7 +294,8 @@ def _correlation(left: bytes, right: bytes, seen: bytes | None) -> float:
     spread_right = sum(map(mul, right, right)) / count - (sum_right / count) ** 2
     if max(spread_left, spread_right) < _FLAT:
         return 1.0
-    if min(spread_left, spread_right) < _FLAT:
+    # Of a picture that has just enough contrast, an encoder may leave a little less.
+    if min(spread_left, spread_right) <= 0:
         return 0.0
     common = sum(map(mul, left, right)) / count - sum_left * sum_right / count**2
     return float(common / (spread_left * spread_right) ** 0.5)
