@@ -12,6 +12,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from worker_server.media.cutting.progress import Progress
+from worker_server.media.model.containers import seek_sound
 from worker_server.media.model.source import Source
 
 _BIN_S = Fraction(1, 50)
@@ -63,7 +64,7 @@ class QuietCuts:
         if not isinstance(sound, AudioStream) or sound.time_base is None:
             return
         seek_s = source.origin_s + start_s - _SEEK_MARGIN_S
-        self._container.seek(math.floor(seek_s / sound.time_base), stream=sound)
+        seek_sound(self._container, sound, seek_s, source.video_index)
         for packet in self._container.demux(sound):
             with suppress(av.error.FFmpegError):  # skip damaged packets, decode those after them
                 for frame in packet.decode():

@@ -1,16 +1,20 @@
 """Opens local media files with PyAV."""
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+from av import AudioStream
 from av.container import InputContainer
 from av.stream import Stream
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
+from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.fragments import FilePart, whole_bytes
 from worker_server.media.model.ogg_chain import ChainClock, FirstLink, links_of
 from worker_server.media.model.transport_stream import JoinedStream, find_program_ranges
@@ -102,6 +106,20 @@ def _packets(container: InputContainer, streams: Sequence[Stream]) -> "Iterator[
                 yield packet
     except IndexError:
         return
+
+
+def seek_sound(
+    container: InputContainer, sound: AudioStream, at_s: Fraction, video_index: int
+) -> None:
+    """Seek so that all sound from `at_s` on can be read next; what is before may be read as well.
+
+    Of Matroska only pictures are indexed: seeking by a stream of sound reads the file from its
+    start. In a file that is not remuxed, sound is stored at most a second before its picture.
+    """
+    stream: Stream = sound
+    if container.format.name.startswith("matroska"):
+        stream, at_s = container.streams[video_index], at_s - SEEK_MARGIN_S
+    container.seek(math.floor(at_s / (stream.time_base or 1)), stream=stream)
 
 
 def may_decode(stream: Stream) -> bool:

@@ -18,7 +18,7 @@ from av import AudioResampler, VideoFrame
 from av.filter import Graph
 
 from worker_server.media.model import colour, deinterlacing
-from worker_server.media.model.containers import open_source
+from worker_server.media.model.containers import open_source, seek_sound
 from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_DRIFT_S, PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child import ChildLimits, guarded
@@ -175,7 +175,7 @@ def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, S
     with open_source(edit.source_path, edit.source.demuxer) as container:
         audio: Any = container.streams[edit.source.audio_index]
         if edit.part.start_frame:
-            container.seek(int(start_s / audio.time_base), stream=audio)
+            seek_sound(container, audio, start_s, edit.source.video_index)
         # Mono is copied to both channels at full level: swresample would lower it by 3 dB.
         is_mono = edit.source.audio_channels == 1
         layout = "mono" if is_mono else "stereo"

@@ -10,6 +10,7 @@ from typing import Any
 from av import AudioResampler
 from av.container import InputContainer
 
+from worker_server.media.model.containers import seek_sound
 from worker_server.media.model.edit import PartEdit
 
 _SHARES = (Fraction(1, 2), Fraction(1, 4), Fraction(3, 4))  # where in the part to measure, in turn
@@ -39,19 +40,21 @@ def level_difference_db(
     """
     if edit.source.audio_channels not in (1, 2):
         return None
+    own = edit.source.video_index, edit.source.audio_index
+    made = clip.streams.video[0].index, clip.streams.audio[0].index
     length_s = min(_LONGEST_S, edit.part.frame_count / edit.frame_rate / 4)
     differences = []
     for share in _SHARES:
         at_s = share * edit.part.frame_count / edit.frame_rate
         start_s = edit.source.origin_s + edit.part.start_frame / edit.frame_rate
-        sound = _samples(source, edit.source.audio_index, start_s + at_s, length_s)
+        sound = _samples(source, own, start_s + at_s, length_s)
         source_power = _mean_square(sound)
         # Sound in floating point may have infinite samples, and NaN.
         is_measurable = _QUIET <= source_power < math.inf
         if not is_measurable or _is_beyond_full_scale(sound):
             continue
         bumper_s = edit.frames_before / edit.frame_rate
-        coded = _samples(clip, clip.streams.audio[0].index, bumper_s + at_s, length_s)
+        coded = _samples(clip, made, bumper_s + at_s, length_s)
         clip_power = _mean_square(coded)
         difference_db = 10 * math.log10(max(clip_power, _SILENT) / source_power)
         if -_max_loss_db(sound) <= difference_db <= _MAX_DIFFERENCE_DB:
@@ -77,15 +80,16 @@ def _max_loss_db(source_samples: "array[float]") -> float:
 
 
 def _samples(
-    container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
+    container: InputContainer, streams: tuple[int, int], start_s: Fraction, length_s: Fraction
 ) -> "array[float]":
     """Return the samples of all channels in a time range, interleaved, up to 12 kHz.
 
-    The range begins and ends on a sample: frames of source and clip have different lengths, and
-    with whole frames a beep may be in one range and not in the other.
+    `streams` are the indexes of picture and sound. The range begins and ends on a sample: frames
+    of source and clip have different lengths, and with whole frames a beep may be in one range and
+    not in the other.
     """
     run = array("f")
-    for at_s, samples, channels in _sounds(container, index, start_s, length_s):
+    for at_s, samples, channels in _sounds(container, streams, start_s, length_s):
         first = max(0, round((start_s - at_s) * _RATE)) * channels
         last = max(0, round((start_s + length_s - at_s) * _RATE)) * channels
         run += samples[first:last]
@@ -93,12 +97,13 @@ def _samples(
 
 
 def _sounds(
-    container: InputContainer, index: int, start_s: Fraction, length_s: Fraction
+    container: InputContainer, streams: tuple[int, int], start_s: Fraction, length_s: Fraction
 ) -> Iterator[tuple[Fraction, "array[float]", int]]:
     """Yield each block of sound without a gap: its time, samples and number of channels."""
-    audio: Any = container.streams[index]
+    video_index, audio_index = streams
+    audio: Any = container.streams[audio_index]
     # The first frame after a seek lacks its overlap with the frame before (MDCT).
-    container.seek(int((start_s - _LEAD_S) / audio.time_base), stream=audio)
+    seek_sound(container, audio, start_s - _LEAD_S, video_index)
     block: list[Any] = []
     block_s = block_end_s = Fraction()
     for at_s, end_s, frame in _timed(container.decode(audio)):
