@@ -33,6 +33,7 @@ from worker_server.media.cutting.quiet_cuts import quietest
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.plan import frames_of
 from worker_server.media.probing import prepare
+from worker_server.media.process.pipes import MAX_ANSWER_BYTES
 from worker_server.media.rendering.copyable_span import find_span
 
 Make = Callable[..., Path]
@@ -338,7 +339,10 @@ def test_progress_reaches_the_end(make: Make) -> None:
         '{"parts": [[0, 100, 0], [100, 200, 0], [200, 250, 0], [0, 100, 0]]}',
         '{"parts": [["0", "100", 0]]}',
         '{"parts": [[0, 100]]}',
+        "[" * 100_000,
+        '{"parts": [[0, 100, 0], [100, 200, 0], [200, 250, 0]]}' + " " * MAX_ANSWER_BYTES,
     ],
+    ids=lambda answer: answer[:60],
 )
 def test_invalid_replies_of_the_child_are_refused(
     make: Make, monkeypatch: pytest.MonkeyPatch, answer: str

@@ -20,10 +20,10 @@ from typing import Any, Self
 from worker_server.errors import FailureCode
 from worker_server.media.errors import EncodeFailed, MediaError, MediaProcessCrashed, Stopped
 from worker_server.media.process import guard
+from worker_server.media.process.pipes import AnswerTooLong, Pipes
 
 _STOP_GRACE_S = 2.0
 _POLL_S = 0.2
-_TAIL_BYTES = 2000
 # An editable installation lies outside the prefix.
 _SOURCE_ROOT = Path(__file__).resolve().parents[3]
 _LIMIT_SIGNALS = (signal.SIGXCPU, signal.SIGXFSZ)
@@ -145,15 +145,14 @@ class Child:
         process = self.start()
         request = {"files": files.as_arguments(), "payload": payload}
         try:
-            answer, stderr = _communicate(
+            answer, stderr_tail = _communicate(
                 process, json.dumps(request).encode(), timeout_s, should_stop
             )
         finally:
             status = end(process, grace_s=0)
         if status != 0:
-            raise _failure(status, stderr[-_TAIL_BYTES:].decode(errors="replace"))
-        document: dict[str, Any] = json.loads(answer)
-        return document
+            raise _failure(status, stderr_tail.decode(errors="replace"))
+        return _document(answer)
 
 
 def _failure(status: int, stderr_tail: str) -> ChildFailed:
@@ -168,25 +167,42 @@ def _failure(status: int, stderr_tail: str) -> ChildFailed:
     return ChildCrashed(f"exit status {status}: {stderr_tail.strip()}")
 
 
+def _document(answer: bytes) -> dict[str, Any]:
+    """Return the answer, which a child under a hostile file's control may have written."""
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise ChildCrashed(f"no answer in JSON: {type(error).__name__}") from error
+    if not isinstance(document, dict):
+        raise ChildCrashed("the answer is no JSON object")
+    return document
+
+
 def _communicate(
     process: "subprocess.Popen[bytes]",
-    payload: bytes,
+    request: bytes,
     timeout_s: float,
     should_stop: Callable[[], bool],
 ) -> tuple[bytes, bytes]:
-    """Send the payload; return what the child writes to both outputs until it ends."""
+    """Send the request; return the answer and the end of standard error once the child has ended.
+
+    The child is not reaped yet, so that `end` may still kill what it has started.
+    """
     deadline = time.monotonic() + timeout_s
-    unsent: bytes | None = payload
-    while True:
-        left_s = deadline - time.monotonic()
+    with Pipes(process, request) as pipes:
         try:
-            return process.communicate(unsent, timeout=min(_POLL_S, max(0.0, left_s)))
-        except subprocess.TimeoutExpired as error:
-            unsent = None  # communicate() continues with the input of its first call
-            if should_stop():
-                raise Stopped from error
-            if left_s <= _POLL_S:
-                raise ChildLost(f"no answer within {timeout_s:g} s") from error
+            while not has_ended(process):
+                pipes.transfer(_POLL_S)
+                if should_stop():
+                    raise Stopped
+                if time.monotonic() > deadline:
+                    raise ChildLost(f"no answer within {timeout_s:g} s")
+            _signal_group(process.pid, signal.SIGKILL)  # others may hold the pipes open
+            while pipes.transfer(0):
+                continue
+        except AnswerTooLong as error:
+            raise ChildCrashed(str(error)) from error
+        return bytes(pipes.answer), pipes.stderr_tail
 
 
 def spawn(
