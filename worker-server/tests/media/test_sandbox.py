@@ -197,5 +197,7 @@ def test_seccomp_is_refused_on_an_unknown_architecture(monkeypatch: pytest.Monke
 
 def test_syscall_numbers_of_an_architecture_are_distinct() -> None:
     for column in (0, 1):
-        numbers = [pair[column] for pair in guard._REFUSED.values() if pair[column] is not None]
+        pairs = [*guard._REFUSED.values(), *guard._ABSENT.values(), guard._CLONE]
+        pairs += [pair for pair, _ in (*guard._OWN_ONLY.values(), *guard._OPENING.values())]
+        numbers = [pair[column] for pair in pairs if pair[column] is not None]
         assert len(numbers) == len(set(numbers))

@@ -87,13 +87,40 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "swapoff": (168, 225), "acct": (163, 89), "quotactl": (179, 60), "syslog": (103, 116),
     "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171),
     "clock_adjtime": (305, 266), "sethostname": (170, 161), "setdomainname": (171, 162),
+    # What Landlock leaves free whatever the path: times, attributes, notices of changes; before its
+    # third version truncation, too.
+    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
+    "setxattrat": (463, 463), "removexattrat": (466, 466), "file_setattr": (469, 469),
+    "truncate": (76, 45), "inotify_init": (253, None), "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27), "fanotify_init": (300, 262), "fanotify_mark": (301, 263),
+    "quotactl_fd": (443, 443), "open_tree_attr": (467, 467),
+    # Memory, semaphores and queues that all processes of the user share.
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190),
+    "semop": (65, 193), "semtimedop": (220, 192), "semctl": (66, 191), "msgget": (68, 186),
+    "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180),
+    "mq_unlink": (241, 181), "ioprio_set": (251, 30),
+    # A process outside its starter's group would outlive it.
+    "setsid": (112, 157), "setpgid": (109, 154),
 }  # fmt: skip
-_CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
+# Refused with ENOSYS: seccomp cannot read their arguments, which are in memory. libc then calls
+# older ones.
+_ABSENT = {"clone3": (435, 435), "openat2": (437, 437)}
+_CLONE = (56, 220)
+# Calls that can change other processes of the user, and the arguments that are 0 if they do not.
+_OWN_ONLY: dict[str, tuple[tuple[int, int], tuple[int, ...]]] = {
+    "prlimit64": ((302, 261), (0,)), "setpriority": ((141, 140), (0, 1)),
+    "sched_setaffinity": ((203, 122), (0,)), "sched_setscheduler": ((144, 119), (0,)),
+    "sched_setparam": ((142, 118), (0,)), "sched_setattr": ((314, 274), (0,)),
+}  # fmt: skip
+# Calls that open a file, and the argument with the flags.
+_OPENING = {"open": ((2, None), 1), "openat": ((257, 56), 2)}
+_TRUNCATES, _ACCESS_MODE = 0o1000, 0o3  # O_TRUNC, O_ACCMODE
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEW…
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_…
 _X32 = 0x40000000  # bit in the numbers of x86-64's second ABI, x32, which would bypass the list
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # BPF
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _EPERM, _ENOSYS = 1, 38
 _NUMBER_AT, _MACHINE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16  # in struct seccomp_data, little-endian
@@ -211,21 +238,48 @@ def _filter() -> bytes:
     if machine not in _MACHINES:
         raise SandboxFailed(f"no list of system calls for {machine}")
     column, audit = _MACHINES[machine]
-    refuse = _step(_RETURN, _ERRNO | _EPERM)
     steps = [_step(_LOAD, _MACHINE_AT), _step(_EQUAL, audit, 1, 0), _step(_RETURN, _KILL)]
     steps += [_step(_LOAD, _NUMBER_AT), _step(_AT_LEAST, _X32, 0, 1), _step(_RETURN, _KILL)]
     for numbers in _REFUSED.values():
-        number = numbers[column]
-        if number is not None:
-            steps += [_step(_EQUAL, number, 0, 1), refuse]
-    # seccomp cannot read clone3's flags, which are in memory; on ENOSYS libc falls back to clone.
-    steps += [_step(_EQUAL, _CLONE3[column], 0, 1), _step(_RETURN, _ERRNO | _ENOSYS)]
-    allow, argument = _step(_RETURN, _ALLOW), _step(_LOAD, _FIRST_ARGUMENT_AT)
-    steps += [_step(_EQUAL, _CLONE[column], 0, 4), argument]
-    steps += [_step(_ANY_BIT, _NEW_NAMESPACES, 0, 1), refuse, allow]
-    # prlimit64 only for pid 0, the calling process: not for others of the same user.
-    steps += [_step(_EQUAL, _PRLIMIT[column], 0, 3), argument, _step(_EQUAL, 0, 1, 0), refuse]
-    return b"".join([*steps, allow])
+        steps += _on_call(numbers[column], _refuse())
+    for numbers in _ABSENT.values():
+        steps += _on_call(numbers[column], _refuse(_ENOSYS))
+    has_namespace = _step(_ANY_BIT, _NEW_NAMESPACES, 0, 1)
+    steps += _on_call(_CLONE[column], _argument(0), has_namespace, _refuse(), _allow_it())
+    return b"".join([*steps, *_conditions(column), _allow_it()])
+
+
+def _conditions(column: int) -> list[bytes]:
+    """Return the steps for calls that are refused with some arguments only."""
+    steps: list[bytes] = []
+    for numbers, arguments in _OWN_ONLY.values():
+        checks: list[bytes] = []
+        for at in arguments:
+            checks += [_argument(at), _step(_EQUAL, 0, 1, 0), _refuse()]
+        steps += _on_call(numbers[column], *checks, _allow_it())
+    # Before Landlock's third version the right to read a file allows to truncate it on opening.
+    for opening, at in _OPENING.values():
+        flags = (_argument(at), _step(_AND, _TRUNCATES | _ACCESS_MODE))
+        truncates = _step(_EQUAL, os.O_RDONLY | _TRUNCATES, 0, 1)
+        steps += _on_call(opening[column], *flags, truncates, _refuse(), _allow_it())
+    return steps
+
+
+def _on_call(number: int | None, *steps: bytes) -> list[bytes]:
+    """Return the steps for one system call; none where the architecture has no such call."""
+    return [] if number is None else [_step(_EQUAL, number, 0, len(steps)), *steps]
+
+
+def _argument(at: int) -> bytes:
+    return _step(_LOAD, _FIRST_ARGUMENT_AT + 8 * at)  # its lower half
+
+
+def _refuse(error: int = _EPERM) -> bytes:
+    return _step(_RETURN, _ERRNO | error)
+
+
+def _allow_it() -> bytes:
+    return _step(_RETURN, _ALLOW)
 
 
 def _machine() -> str:
