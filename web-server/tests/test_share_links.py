@@ -81,6 +81,22 @@ def test_link_shows_the_finished_parts_of_its_task_to_everybody(
     assert client.post(path).status_code == client.delete(path).status_code == 405
 
 
+# What callers accept, and what they get: the page only where nothing is preferred to it.
+_PREFERENCES = {
+    "application/json": "application/json",
+    "*/*": "application/json",
+    "text/*, */*": "application/json",
+    "application/json, text/html;q=0.5": "application/json",
+    "text/html;q=0, */*": "application/json",
+    "text/html;q=0.1, application/*": "application/json",
+    "application/xhtml+xml, text/htmlx": "application/json",
+    "text/html": "text/html",
+    "TEXT/HTML ; charset=utf-8, */*; q=0.1": "text/html",
+    "text/html, application/xhtml+xml, */*": "text/html",
+    "application/json;q=0.5, text/html;q=0.9": "text/html",
+}
+
+
 @pytest.mark.usefixtures("tasks")
 def test_browsers_get_the_page_that_shows_the_link(
     client: FlaskClient, headers: dict[str, str]
@@ -91,9 +107,9 @@ def test_browsers_get_the_page_that_shows_the_link(
     assert (page.status_code, page.mimetype) == (200, "text/html")
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
     assert (page.headers["Cache-Control"], page.headers["Vary"]) == ("no-store", "Accept")
-    for accept in ("application/json", "*/*"):
+    for accept, mimetype in _PREFERENCES.items():
         answer = client.get(path, headers={"Accept": accept})
-        assert (answer.mimetype, answer.headers["Vary"]) == ("application/json", "Accept")
+        assert (answer.mimetype, answer.headers["Vary"]) == (mimetype, "Accept"), accept
 
 
 def test_link_of_a_part_shows_no_other(

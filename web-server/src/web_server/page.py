@@ -1,5 +1,6 @@
 """The page for browsers at `/`: three files, made of web-server/page by `make page`."""
 
+import re
 from pathlib import Path
 
 from flask import Blueprint, Response, request, send_from_directory
@@ -23,6 +24,7 @@ _CSP = "; ".join(
         "trusted-types 'none'",
     )
 )
+_HTML = re.compile("text/html *(;|$)", re.IGNORECASE)
 _FILES = ("'app.js'", "'app.css'", "'icon.svg'")
 
 
@@ -44,8 +46,11 @@ def blueprint() -> Blueprint:
 
 
 def is_wanted() -> bool:
-    """Return whether a browser navigates here: callers of the API do not ask for HTML."""
-    return "text/html" in request.headers.get("Accept", "")
+    """Return whether a browser navigates here: callers of the API prefer JSON, or name no HTML."""
+    accepted = request.accept_mimetypes
+    html = (quality for kind, quality in accepted if _HTML.match(kind))
+    quality = max(html, default=0.0)
+    return quality > 0 and quality >= accepted["application/json"]
 
 
 def document() -> Response:
