@@ -1,6 +1,7 @@
 """Refusals of calls with large bodies, uploads and brands: as those of all other calls."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -25,6 +26,8 @@ def assert_problem(answer: requests.Response, status: int, code: str) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+    is_tus = urlsplit(answer.url).path.startswith("/uploads")
+    assert answer.headers.get("Tus-Resumable") == ("1.0.0" if is_tus else None)
 
 
 def send(edge: "Edge", method: str, path: str, **headers: str) -> requests.Response:
@@ -62,3 +65,24 @@ def test_limits_and_other_sites_are_refused_as_everywhere(
     assert answers[0].ok
     assert_problem(answers[-1], 429, "too_many_requests")
     assert answers[-1].headers["Retry-After"]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_refusal_of_the_web_app_is_relayed(
+    start_edge: "StartEdge", start_service: "StartService", method: str, path: str
+) -> None:
+    web = start_service("web")
+    problem = {"Content-Type": "application/problem+json", "X-Request-Id": "of-the-web-app"}
+    web.answer = lambda handler: handler.send(401, problem, b'{"code": "token_missing"}')
+    answer = send(start_edge(web=web), method, path)
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_missing")
+    assert answer.headers.get("Tus-Resumable") == ("1.0.0" if "uploads" in path else None)
+
+
+def test_tus_header_of_the_tasks_service_comes_once(
+    start_edge: "StartEdge", start_service: "StartService"
+) -> None:
+    tasks = start_service("tasks")
+    tasks.answer = lambda handler: handler.send(204, {"Tus-Resumable": "1.0.0"}, b"")
+    answer = send(start_edge(tasks=tasks), "PATCH", "/uploads/7")
+    assert (answer.status_code, answer.headers["Tus-Resumable"]) == (204, "1.0.0")

@@ -145,6 +145,20 @@ def test_another_owner_sees_nothing(uploads: Uploads, other_uploads: Uploads) ->
     assert problem(anonymous) == (401, "token_missing")
 
 
+def test_every_answer_names_the_version_of_tus(uploads: Uploads) -> None:
+    path, client = uploads.new(), uploads.client
+    answers = {
+        401: client.patch(path),
+        404: client.head(f"{path}/more", headers=uploads.headers),
+        405: client.put(path, headers=uploads.headers),
+        412: client.head(path, headers={"Authorization": uploads.headers["Authorization"]}),
+        413: uploads.patch(path, 0, CONTENT + b"x"),
+    }
+    for status, answer in answers.items():
+        assert (answer.status_code, answer.headers.get("Tus-Resumable")) == (status, "1.0.0")
+    assert "Tus-Resumable" not in client.get("/tasks", headers=uploads.headers).headers
+
+
 def test_one_writer_at_a_time(uploads: Uploads, share: Path) -> None:
     path = uploads.new()
     upload_id = uuid.UUID(path.rpartition("/")[2])

@@ -3,15 +3,15 @@
 Such a call is a POST that names its method in the header. A header on any other call is ignored.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+
+from worker_server.api import tus
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _HEADER = "HTTP_X_HTTP_METHOD_OVERRIDE"
-_UPLOADS = re.compile("/+uploads(/|$)")
 
 
 class OverrideUploadMethods:
@@ -32,7 +32,7 @@ class OverrideUploadMethods:
 
 
 def _is_upload(environ: "WSGIEnvironment") -> bool:
-    return _UPLOADS.match(environ.get("PATH_INFO", "")) is not None
+    return tus.is_about_uploads(environ.get("PATH_INFO", ""))
 
 
 def _without_body(start_response: "StartResponse") -> Callable[..., Any]:

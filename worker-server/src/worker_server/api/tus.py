@@ -16,6 +16,7 @@ ALGORITHMS = ("sha256", "sha1", "md5", "sha512")
 BODY_TYPE = "application/offset+octet-stream"
 _MAX_METADATA_LENGTH = 4096
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_UPLOADS = re.compile("/+uploads(/|$)")
 
 
 class Hash(Protocol):
@@ -38,6 +39,11 @@ class Checksum:
     def new_hash(self) -> Hash:
         """Return a hash to which the bytes are added."""
         return hashlib.new(self.algorithm, usedforsecurity=False)
+
+
+def is_about_uploads(path: str) -> bool:
+    """Return whether a call of this path is one of tus."""
+    return _UPLOADS.match(path) is not None
 
 
 def require_version() -> None:

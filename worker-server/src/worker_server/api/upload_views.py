@@ -96,10 +96,12 @@ def _add_hooks(routes: Blueprint) -> None:
         request.max_content_length = current().fetch_max_bytes
         request.environ[DRAIN_AFTERWARDS] = True
 
-    @routes.after_request
+    # Of the app: a path or a method that does not exist belongs to no blueprint.
+    @routes.after_app_request
     def name_version(response: Response) -> Response:
-        response.headers["Tus-Resumable"] = tus.VERSION
-        response.headers.setdefault("Cache-Control", "no-store")
+        if tus.is_about_uploads(request.path):
+            response.headers["Tus-Resumable"] = tus.VERSION
+            response.headers.setdefault("Cache-Control", "no-store")
         return response
 
 
