@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal, cast
+from unicodedata import normalize
 from urllib.parse import quote
 
 import psycopg2
@@ -17,7 +18,7 @@ from werkzeug.test import TestResponse
 from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
 from worker_server.api import task_pages
-from worker_testing import post, problem
+from worker_testing import URL, post, problem
 
 Auth = Callable[..., dict[str, str]]
 _FEW, _MANY = 30, 20_000
@@ -167,10 +168,26 @@ def test_filters(client: FlaskClient, auth: Auth, database: Database) -> None:
             assert _listed(client, auth(), path) == in_order, path
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_search_finds_letters_however_they_are_composed(
+    client: FlaskClient, auth: Auth, form: Literal["NFC", "NFD"]
+) -> None:
+    """macOS writes `é` in the names of files as `e` and an accent."""
+    names = {"NFC": "Café 1.mp4", "NFD": "CAFÉ 2.mp4"}
+    for kind, name in names.items():
+        task = {"url": URL, "name": normalize(cast(Literal["NFC", "NFD"], kind), name)}
+        assert client.post("/tasks", json=task, headers=auth()).status_code == 202
+    wanted = quote(normalize(form, "fé"))
+    tasks = client.get(f"/tasks?q={wanted}&order=0", headers=auth()).get_json()
+    assert [normalize("NFC", task["name"]) for task in tasks] == list(names.values())
+    for plain in ("fe", "caf%CC%81"):
+        assert client.get(f"/tasks?q={plain}", headers=auth()).get_json() == []
+
+
 def test_search_examines_a_bounded_number_of_tasks_a_page(
     client: FlaskClient, auth: Auth, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages may be empty, and the tasks are found all the same by following the links."""
+    """Pages may be empty, and the tasks are tasks all the same by following the links."""
     monkeypatch.setattr(task_pages, "SCAN_LIMIT", 10)
     task_pages._documents_query.cache_clear()
     _fill(database, _FEW)

@@ -6,9 +6,12 @@ a page of it examines at most SCAN_LIMIT tasks and may end before it is full.
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from typing import Any
+from unicodedata import normalize
 
 from idrl_common.cursors import Position
 from worker_server.api.queries import (
@@ -68,10 +71,10 @@ class PageRequest:
     where: TaskFilter = TaskFilter()
 
 
-def fetch_page(request: PageRequest) -> Page:
+def fetch_page(request: PageRequest, fetch: Callable[..., Any] = fetch_json) -> Page:
     """Return the page, each task with the totals of its parts."""
     shape, values = _shape(request)
-    documents, last = fetch_json(_documents_query(shape), *values), None
+    documents, last = fetch(_documents_query(shape), *values), None
     if request.where.text is not None:
         documents, last = documents["tasks"], documents["scanned_to"]
     tasks: list[ListedTask] = documents or []
@@ -118,7 +121,7 @@ def _shape(request: PageRequest) -> tuple[_Shape, list[object]]:
         "batch_id": str(where.batch_id) if where.batch_id else None,
         "created_after": where.created_after,
         "created_before": where.created_before,
-        "text": where.text,
+        "text": None if where.text is None else normalize("NFC", where.text),
         "cursor_time": after.created_at if after else None,
         "cursor_id": str(after.row_id) if after else None,
     }
@@ -181,10 +184,20 @@ def _search(shape: _Shape) -> str:
             {_in_order(shape, "tasks.id, tasks.created_at, tasks.name, tasks.url", str(SCAN_LIMIT))}
         ), matched AS MATERIALIZED (
             SELECT id FROM scanned AS tasks
-            WHERE strpos(lower(name), {wanted}) > 0 OR strpos(lower(url), {wanted}) > 0
+            WHERE strpos(lower({_composed("name")}), {wanted}) > 0
+                OR strpos(lower({_composed("url")}), {wanted}) > 0
             ORDER BY {_order(newest_first=shape.newest_first)} LIMIT $2
         )
     """  # noqa: S608 # made of constants
+
+
+def _composed(column: str) -> str:
+    """Return the column in NFC: macOS writes `é` in file names as two characters, people as one.
+
+    ASCII, shorter to check than to normalize, stays as it is.
+    """
+    is_ascii = f"octet_length({column}) = length({column})"
+    return f"CASE WHEN {is_ascii} THEN {column} ELSE normalize({column}) END"
 
 
 def _in_order(shape: _Shape, columns: str, limit: str) -> str:
