@@ -85,17 +85,20 @@ def service(tmp_path: Path) -> Iterator[Service]:
     os.close(hold)
 
 
-def call(port: int, path: str) -> http.client.HTTPConnection:
+def call(port: int, path: str, method: str = "GET") -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", path)
+    connection.request(method, path)
     return connection
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("file", ["clips.zip", "parts/0", "contact-sheet.jpg"])
-def test_readers_of_files_keep_no_other_call_waiting(port: int, tmp_path: Path, file: str) -> None:
+def test_readers_of_files_keep_no_other_call_waiting(
+    port: int, tmp_path: Path, file: str, method: str
+) -> None:
     with ExitStack() as stack:
         for number in range(threads + 1):
-            stack.callback(call(port, f"/tasks/{number}/{file}").close)
+            stack.callback(call(port, f"/tasks/{number}/{file}", method).close)
         while len(list(tmp_path.glob("[0-9]"))) < threads + 1:
             other = call(port, "/tasks")
             assert other.getresponse().read() == b"ok"

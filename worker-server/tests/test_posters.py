@@ -3,13 +3,18 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image, ImageFont
+from sqlalchemy import QueuePool
 
+from worker_server.api import poster_views
 from worker_server.api.contact_sheets import contact_sheet
 from worker_server.api.poster_queries import PublishedPart
+from worker_server.db import db
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
@@ -136,6 +141,28 @@ def test_sheet_shows_every_poster_in_order(
     tag = {"If-None-Match": answer.headers["ETag"]}
     assert client.get(path, headers=auth() | tag).status_code == 304
     assert problem(client.get(path, headers=auth(2))) == (404, "task_not_found")
+
+
+def test_drawing_a_sheet_keeps_no_connection_to_the_database(
+    app: Flask, auth: Auth, drawn: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers who wait for their turn would keep them all, and other calls wait for one."""
+    path, in_use = f"/tasks/{drawn(1)}/contact-sheet.jpg", []
+
+    def draw(*of_sheet: Any) -> bytes:  # noqa: ANN401 # passed on
+        in_use.append(connections_in_use())
+        return contact_sheet(*of_sheet)
+
+    monkeypatch.setattr(poster_views, "contact_sheet", draw)
+    before = connections_in_use()
+    assert app.test_client().get(path, headers=auth()).status_code == 200
+    assert in_use == [before]
+
+
+def connections_in_use() -> int:
+    pool = db.engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout()
 
 
 @pytest.mark.parametrize("kept", [0, 2, 20, 300, 700, -2, None])

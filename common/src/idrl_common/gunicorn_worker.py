@@ -29,7 +29,7 @@ _FILE = re.compile(rb"(GET|HEAD) /+[^ ?]*/(clips\.zip|parts/[0-9]+)[ ?]")
 # More than the tasks service sends at once, so that it can refuse the others.
 _FILE_THREADS = 64
 # Pictures are drawn one after the other, since each occupies a core: calls wait for their turn.
-_PICTURE = re.compile(rb"GET /+[^ ?]*/(preview|contact-sheet)\.jpg[ ?]")
+_PICTURE = re.compile(rb"(GET|HEAD) /+[^ ?]*/(preview|contact-sheet)\.jpg[ ?]")
 _PICTURE_THREADS = 24
 # Uploads: a body arrives as slowly as the client sends it.
 # Brands are checked and encoded during the call.

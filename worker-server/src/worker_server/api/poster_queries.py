@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import exists, select
 
 from worker_server.api.queries import TaskNotFound
-from worker_server.db import db
+from worker_server.db import transaction
 from worker_server.models import Part, Task
 from worker_server.queue.statuses import PartStatus
 
@@ -27,9 +27,11 @@ class PublishedPart(NamedTuple):
 def published_parts(owner_id: int, task_id: uuid.UUID) -> list[PublishedPart]:
     """Return the finished parts in order; raise TaskNotFound."""
     owned = exists().where(Task.id == task_id, Task.owner_id == owner_id)
-    if not db.session.scalar(select(owned)):
-        raise TaskNotFound
     columns = (Part.number, Part.start_s, Part.end_s, Part.path)
     where = (Part.task_id == task_id, Part.status == PartStatus.DONE)
-    rows = db.session.execute(select(*columns).where(*where).order_by(Part.number))
+    # Its end returns the connection, which the drawing of a sheet would keep.
+    with transaction() as session:
+        if not session.scalar(select(owned)):
+            raise TaskNotFound
+        rows = session.execute(select(*columns).where(*where).order_by(Part.number)).all()
     return [PublishedPart(*row) for row in rows]
