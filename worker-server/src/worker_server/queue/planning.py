@@ -59,13 +59,16 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> int | None:
 def change_edit(session: ScopedSession, task_id: uuid.UUID, editor: Editor, quotas: Quotas) -> None:
     """Store the new edit and queue the task, to be planned again from the downloaded source.
 
-    The caller has locked the task. Raise NotPlanned, QuotaExceeded, and what `editor` raises.
+    An edit that changes nothing keeps the plan. The caller has locked the task. Raise NotPlanned,
+    QuotaExceeded, and what `editor` raises.
     """
     columns = (Task.status, Task.owner_id, Task.edit, Task.source, Task.planned_s)
     task = session.execute(select(*columns).where(Task.id == task_id)).one()
     if task.status != TaskStatus.PLANNED:
         raise NotPlanned("Only a planned task's edit can be changed.")
     edit, seconds = editor(task.edit or {}, task.source or {})
+    if edit == task.edit:
+        return
     if task.planned_s is not None:  # null: planned by an older release, which counted nothing
         own = quotas.of_account(session, task.owner_id)
         own.check_more_seconds(session, task.owner_id, seconds - task.planned_s)
