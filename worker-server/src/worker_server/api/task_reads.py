@@ -10,11 +10,18 @@ from idrl_common.paging import next_link, read_page
 from worker_server.api import queries, services, tags
 from worker_server.api.queries import PartTotals
 from worker_server.api.schemas import EventListing, Listing, event_document, task_document
-from worker_server.api.task_pages import PageRequest, TaskFilter, fetch_page, fetch_version
-from worker_server.db import fetch_json_within
+from worker_server.api.task_pages import (
+    Page,
+    PageRequest,
+    TaskFilter,
+    fetch_page,
+    fetch_version,
+)
+from worker_server.db import fetch_json_within, transaction
 from worker_server.errors import FailureCode
 from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.events import Event
+from worker_server.queue.submissions import wait_for_accepted
 
 
 def task_response(
@@ -51,7 +58,7 @@ def page_response(
         tag = tags.weak_tag(fetch_version(page_request), blocked_by)
         if tags.is_known(tag):
             return tags.not_modified(tag)
-    page = fetch_page(page_request)
+    page = _fetch_page(page_request)
     version = page.version if query.q is None else [*page.version, str(page.end)]
     tag = tags.weak_tag(version, blocked_by)
     if tags.is_known(tag):
@@ -64,6 +71,15 @@ def page_response(
     if page.end is not None:
         response.headers["Link"] = next_link(cursors.encode(page.end, owner_id, _key(query)))
     return response
+
+
+def _fetch_page(request: PageRequest) -> Page:
+    """Return the page; with `created_after` not without a task that is being accepted."""
+    if request.where.created_after is None:
+        return fetch_page(request)
+    with transaction() as session:
+        wait_for_accepted(session, request.owner_id)
+        return fetch_page(request, fetch_json_within)
 
 
 def events_response(owner_id: int, task_id: uuid.UUID, query: EventListing) -> Response:

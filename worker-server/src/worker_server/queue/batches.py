@@ -17,7 +17,7 @@ from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.session import Check, ScopedSession, no_check
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import DeliveryStatus
-from worker_server.queue.submissions import Submission
+from worker_server.queue.submissions import ACCEPT_LOCK, Submission
 from worker_server.queue.unsent import require_payloads
 
 # SQL text as in submissions.py: SQLAlchemy compiles an upsert at each execution.
@@ -114,7 +114,7 @@ def forget_empty() -> None:
 
 def _values(submission: BatchSubmission) -> dict[str, Any]:
     """Return the parameters of insert_batch.sql, with a new id."""
-    return {**vars(submission), "id": uuid.uuid4()}
+    return {**vars(submission), "id": uuid.uuid4(), "lock": ACCEPT_LOCK}
 
 
 def _task_rows(
@@ -135,7 +135,8 @@ def _task_rows(
             "request_id": task.request_id,
             "traceparent": task.traceparent,
             "callback_url": task.callback_url,
-            "created_at": created_at + timedelta(microseconds=index),
+            "created_at": (at := created_at + timedelta(microseconds=index)),
+            "updated_at": at,
         }
         for index, task in enumerate(submission.tasks)
     ]

@@ -12,6 +12,7 @@ from worker_server.models import Task
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.idempotency import find_first, forget_old_key
 from worker_server.queue.quotas import LimitState, Quotas
+from worker_server.queue.session import ScopedSession, lock_for_owner
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import TaskStatus
 
@@ -27,6 +28,9 @@ _SHARED_COLUMNS = (
     "starts_manually",
     "callback_url",
 )
+# Key of an advisory lock of an owner, unique within the database. Transactions that add tasks share
+# it, and take `created_at` while they hold it.
+ACCEPT_LOCK = 0x1D44
 # The task of a known key may be deleted between INSERT and SELECT; the INSERT is then repeated.
 _MAX_TRIES = 10
 
@@ -85,9 +89,18 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
     raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
 
 
+def wait_for_accepted(session: ScopedSession, owner_id: int) -> None:
+    """Wait for transactions that add tasks of the owner; others wait until this one ends.
+
+    What this transaction then reads has every task of before, and later ones have a later
+    `created_at`: callers who ask for those created since the last one they know miss none.
+    """
+    lock_for_owner(session, ACCEPT_LOCK, owner_id)
+
+
 def _values(submission: Submission) -> dict[str, Any]:
     """Return the parameters of insert_task.sql, with a new id."""
-    values = {**vars(submission), "id": uuid.uuid4()}
+    values = {**vars(submission), "id": uuid.uuid4(), "lock": ACCEPT_LOCK}
     for name in ("metadata", "edit"):
         values[name] = None if values[name] is None else json.dumps(values[name])
     return values
