@@ -215,6 +215,21 @@ def test_batch_beyond_the_quota_is_refused_whole(
     assert _post(client, auth(), {"items": _items(4)}).status_code == 202
 
 
+def test_batch_that_no_wait_lets_fit_is_refused_for_good(
+    settings: Settings, auth: Auth, database: Database
+) -> None:
+    limited = create_app(settings.model_copy(update={"quota_live_tasks": 5}))
+    refused = _post(limited.test_client(), auth(), {"items": _items(6)})
+    assert problem(refused) == (403, "quota_batch_too_large")
+    assert "at most 5 live tasks" in refused.get_json()["detail"]
+    assert (refused.headers["RateLimit-Policy"], refused.headers["RateLimit"]) == (
+        '"live-tasks";q=5',
+        '"live-tasks";r=5',
+    )
+    assert "Retry-After" not in refused.headers
+    assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
+
+
 def test_counts_progress_and_tag_follow_the_tasks(client: FlaskClient, auth: Auth) -> None:
     batch = _post(client, auth(), {"items": _items(2)}).get_json()
     path, tags = batch["link"], set()

@@ -19,9 +19,9 @@ def headers_of(limits: Sequence[LimitState]) -> dict[str, str]:
 
 
 def refusal(error: QuotaExceeded) -> Problem:
-    """Return 429 for a limit that ends by itself, 403 for one that the caller must make room in."""
+    """Return 429 for a limit that ends by itself, 403 for one that the caller has to act on."""
     headers = headers_of([error.limit])
-    if error.code == "quota_bytes":
+    if not error.ends_by_itself:
         return Problem(403, error.code, str(error), headers=headers)
     wait_s = _WAIT_S if error.limit.reset_s is None else error.limit.reset_s
     return Problem(429, error.code, str(error), headers={"Retry-After": str(wait_s), **headers})

@@ -29,10 +29,11 @@ class LimitState:
 
 
 class QuotaExceeded(Exception):
-    """A new task, batch or upload would exceed `limit`."""
+    """A new task, batch or upload would exceed `limit`; whether waiting helps, `ends_by_itself`."""
 
     code = ""
     message = ""
+    ends_by_itself = True
 
     def __init__(self, limit: LimitState) -> None:
         super().__init__(self.message.format(limit.quota))
@@ -46,9 +47,18 @@ class TooManyLiveTasks(QuotaExceeded):
     message = "This account may have at most {} live tasks; wait until one has ended."
 
 
+class BatchTooLarge(QuotaExceeded):
+    """The batch has more tasks than the account may have live at all."""
+
+    code = "quota_batch_too_large"
+    message = "This account may have at most {} live tasks, and the batch has more; divide it."
+    ends_by_itself = False
+
+
 class TooManyBytes(QuotaExceeded):
     """The files of the account use up its quota of bytes."""
 
+    ends_by_itself = False
     code = FailureCode.QUOTA_BYTES
     message = "The files of this account may take at most {} bytes; delete tasks or brands first."
 
@@ -153,8 +163,9 @@ class Quotas:
             return []
         left = self.live_tasks - usage.count_live_tasks(session, owner_id)
         if left < 0:
+            refusal = BatchTooLarge if new_tasks > self.live_tasks else TooManyLiveTasks
             left_before = max(0, left + new_tasks)
-            raise TooManyLiveTasks(LimitState("live-tasks", self.live_tasks, left_before))
+            raise refusal(LimitState("live-tasks", self.live_tasks, left_before))
         return [LimitState("live-tasks", self.live_tasks, left)]
 
     def _check_bytes(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
