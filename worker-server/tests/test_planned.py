@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 import worker_testing
+from worker_server.app import create_app
 from worker_server.db import transaction
 from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
@@ -171,6 +172,26 @@ def test_an_edit_that_changes_nothing_keeps_the_plan(
     assert (changed["status"], changed["name"]) == ("planned", "Renamed")
     assert (changed["parts"], changed["edit"]) == (before["parts"], before["edit"])
     assert client.post(f"{planned}/start", headers=auth()).status_code == 202
+
+
+@pytest.mark.parametrize("default_s", [1, 90, 600])
+def test_change_keeps_the_operators_part_seconds(
+    auth: Auth, settings: Settings, default_s: int
+) -> None:
+    """PART_SECONDS may be 1 to 600, what callers choose themselves 2 to 60."""
+    client = create_app(settings.model_copy(update={"part_seconds": default_s})).test_client()
+    link = client.post("/tasks", json={"url": URL, "start": "manual"}, headers=auth()).location
+    changes = (
+        ({"aspect": "1:1"}, default_s),
+        ({"part_seconds": 9}, 9),
+        ({"fit": "pad"}, 9),
+        ({"part_seconds": None}, default_s),
+    )
+    for change, expected_s in changes:
+        assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+        changed = client.patch(link, json={"edit": change}, headers=auth())
+        assert changed.status_code == 200, changed.get_json()
+        assert changed.get_json()["edit"]["part_seconds"] == expected_s
 
 
 def test_change_of_the_edit_keeps_a_brand_that_was_deleted(

@@ -25,8 +25,7 @@ def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
     """
 
     def edited(stored: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        edit = validate_field(Edit, change.merged_onto(stored), "edit")
-        complete = edit.with_defaults(part_seconds)
+        edit, complete = _merged(change, stored, part_seconds)
         lengths_s: list[float] = []
         if facts := source_document(source):
             _check_begins(edit, facts["duration_s"])
@@ -38,6 +37,18 @@ def changed_edit(owner_id: int, change: Edit, part_seconds: float) -> Editor:
         return chosen, sum(lengths_s)
 
     return edited
+
+
+def _merged(
+    change: Edit, stored: dict[str, Any], part_seconds: float
+) -> tuple[Edit, dict[str, Any]]:
+    """Return `change` merged onto the stored edit, and that with all defaults."""
+    # Not validated again: PART_SECONDS may be beyond the bounds of what callers choose themselves.
+    others = {name: value for name, value in stored.items() if name != "part_seconds"}
+    edit = validate_field(Edit, change.merged_onto(others), "edit")
+    if "part_seconds" not in change.model_fields_set:
+        part_seconds = stored.get("part_seconds", part_seconds)
+    return edit, edit.with_defaults(part_seconds)
 
 
 def edits_of_items(
