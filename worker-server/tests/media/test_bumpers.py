@@ -166,6 +166,19 @@ def test_very_thin_video_is_a_line(
 
 
 @pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
+def test_video_of_another_shape_has_the_same_size_in_each_renderer(
+    name: str, numbered: Make, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """16:9 in a frame of 216 x 384 is 121.5 lines high, so 122."""
+    path = numbered(100, "25", "upright.mp4", FIT, size=(216, 384))
+    intro = make(f"-f lavfi -i color=white:s=320x180:r=25:d=0.2 {TONE} -t 0.2 {TAGS}", "intro.mp4")
+    video = Bumper(intro, Fraction(1, 5), is_video=True)
+    edit = edit_of(path, Brand(video, None, background="#000000"), aspect=Aspect.TALL)
+    assert (edit.width, edit.height) == (216, 384)
+    assert bright_lines(rendered(name, edit, ffmpeg, tmp_path)[1]) == (122, 216)
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
 def test_watermark_is_over_the_content_alone(
     name: str, fit: Path, ffmpeg: str, tmp_path: Path
 ) -> None:

@@ -49,7 +49,8 @@ class BumperFrames:
             return frame
         scale = min(Fraction(edit.width, picture.width), Fraction(edit.height, picture.height))
         width, height = (
-            max(2, int(side * scale) // 2 * 2) for side in (picture.width, picture.height)
+            max(2, int(side * scale + Fraction(1, 2)) // 2 * 2)
+            for side in (picture.width, picture.height)
         )
         rgb = picture.reformat(width, height, "rgb24", src_colorspace="ITU709").to_ndarray()
         top, left = (edit.height - height) // 2, (edit.width - width) // 2
