@@ -246,3 +246,51 @@ def test_a_picture_at_another_place_is_refused(
     subprocess.run([*command, *options, str(mirrored)], check=True)
     with pytest.raises(ClipRejected, match="not the source's"):
         verify_clip(mirrored, padded)
+
+
+VP8 = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M"
+X264 = "-c:v libx264 -preset ultrafast -crf 10"
+# Size and options of two pieces of one shape; aspect and fit; the clip's size, the picture in it.
+ONE_SHAPE = {
+    "a call on a phone held upright": (
+        "webm", ((180, 320), VP8), ((270, 480), VP8), ("9:16", "crop"), (270, 480), (270, 480),
+    ),
+    "pixel format": (
+        "mkv", ((240, 180), X264), ((240, 180), f"{X264} -pix_fmt yuv444p"), ("16:9", "pad"),
+        (320, 180), (240, 180),
+    ),
+    "colours": (
+        "ts", ((240, 180), f"{X264} -colorspace bt709"),
+        ((240, 180), f"{X264} -colorspace smpte170m"), ("1:1", "blur"), (240, 240), (240, 180),
+    ),
+    "pixel aspect": (
+        "mkv", ((240, 180), f"{X264} -bsf:v h264_metadata=sample_aspect_ratio=4/3"),
+        ((640, 360), X264), ("source", "crop"), (640, 360), (640, 360),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ONE_SHAPE)
+def test_edit_applies_to_a_source_that_changes_its_size_or_colours(
+    kind: str,
+    numbered: Make,
+    make: Make,
+    render_all: Callable[..., list[Any]],
+    tmp_path: Path,
+) -> None:
+    name, *pieces, (aspect, fit), size, (width, height) = ONE_SHAPE[kind]
+    listing = tmp_path / "list.txt"
+    with listing.open("w") as file:
+        for number, (own, options) in enumerate(pieces):
+            piece = numbered(
+                10, "10", f"p.{name}", options, size=own, first=10 * number, sound=False
+            )
+            file.write(f"file '{piece}'\n")
+    path = make(f"-f concat -safe 0 -i {listing} -c copy", f"joined.{name}")
+    assert probe(path).irregular == "the picture's format changes"
+    shape = {"aspect": Aspect(aspect), "fit": Fit(fit)}
+    [clip] = render_all(path, part_s=20, logo_s=0, **shape)
+    assert (clip.edit.width, clip.edit.height) == size
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    shown = [frame[top : top + height, left : left + width] for frame in lumas(clip.path)]
+    assert [number_in(frame) for frame in shown] == list(range(20))
