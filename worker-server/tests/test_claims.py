@@ -1,9 +1,8 @@
 """Who gets the next work: one worker each, owners take turns, and a claim stays cheap."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -25,6 +24,7 @@ from worker_testing import (
     part_of,
     plan,
     processing,
+    rows_of,
     submit,
     task_of,
 )
@@ -41,13 +41,6 @@ _MANY_WAITING = """
     ) INSERT INTO parts (task_id, number, owner_id, start_frame, end_frame, start_s, end_s)
     SELECT id, n, owner_id, 0, 1, 0, 1 FROM long_tasks CROSS JOIN generate_series(1, {count} / 3) n
 """
-
-
-def _rows_of(plan: dict[str, Any]) -> Iterator[int]:
-    """Yield the rows that each step of a plan gave or took away."""
-    yield (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
-    for step in plan.get("Plans", []):
-        yield from _rows_of(step)
 
 
 def test_each_task_is_claimed_once() -> None:
@@ -151,7 +144,7 @@ def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, cla
         explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(claims, claim).text}")
         ((plan,),) = db.session.scalars(explain, {"worker": "me", "lease_s": 30, "max_side": None})
         db.session.rollback()
-        return sum(_rows_of(plan["Plan"]))
+        return sum(rows_of(plan["Plan"]))
 
     assert rows_read(6000) <= rows_read(600) < 60
 

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from psycopg2 import extensions
+from sqlalchemy import text
 
 from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
+from worker_server.db import db
 from worker_server.queue import events
-from worker_testing import processing
+from worker_testing import processing, rows_of
 
 Auth = Callable[..., dict[str, str]]
 Poll = Callable[..., list[str]]
@@ -217,3 +219,18 @@ def test_the_events_that_callers_were_given_last_are_kept(
     assert poll() == ["1"]
     events.trim_events()
     assert [code for code, *_ in positions(database)] == ["1", "3"]
+
+
+@pytest.mark.usefixtures("task_id")
+def test_trimming_reads_no_events_of_tasks_that_have_ended(database: Database) -> None:
+    """They are kept as long as their tasks: after months, millions."""
+    database.execute(
+        "INSERT INTO tasks (id, owner_id, url, status, finished_at)"
+        " SELECT gen_random_uuid(), 1, '', 'done', now() FROM generate_series(1, 3000)"
+    )
+    database.execute("INSERT INTO task_events (task_id, kind) SELECT id, 'claimed' FROM tasks")
+    database.execute("ANALYZE tasks, task_events")
+    explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {events._TRIM_EVENTS.text}")
+    ((plan,),) = db.session.scalars(explain, {"kept": 1})
+    db.session.rollback()
+    assert sum(rows_of(plan["Plan"])) < 20

@@ -1,6 +1,8 @@
 """Helpers of several test modules: make tasks and parts, and read their rows."""
 
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 import redis
 from flask.testing import FlaskClient
@@ -142,3 +144,10 @@ def problem(response: TestResponse) -> tuple[int, str]:
 def uuid_of(link: str) -> uuid.UUID:
     """The id of the task with this link."""
     return uuid.UUID(link.rpartition("/")[2])
+
+
+def rows_of(plan: dict[str, Any]) -> Iterator[int]:
+    """Yield the rows that each step of a plan gave or took away."""
+    yield (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    for step in plan.get("Plans", []):
+        yield from rows_of(step)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, insert, literal, or_, select, text
+from sqlalchemy import Row, exists, func, insert, literal, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker_server.db import transaction
@@ -27,6 +27,7 @@ _COLUMNS = (
     TaskEvent.worker, TaskEvent.code,
 )  # fmt: skip
 _POSITION_EVENTS = load("position_events")
+_TRIM_EVENTS = load("trim_events")
 _LOCK_POSITIONS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('events of ' || CAST(:task_id AS text), 0))"
 )
@@ -162,22 +163,8 @@ def trim_events() -> None:
 
     Events of a task that is being deleted are left to the deletion.
     """
-    newest_first = (TaskEvent.position.desc().nulls_first(), TaskEvent.id.desc())
-    newest = func.row_number().over(partition_by=TaskEvent.task_id, order_by=newest_first)
-    tasks_over_limit = (
-        select(TaskEvent.task_id).group_by(TaskEvent.task_id).having(func.count() > MAX_EVENTS)
-    )
-    ranked = (
-        select(TaskEvent.id, newest.label("rank"))
-        .where(TaskEvent.task_id.in_(tasks_over_limit))
-        .subquery()
-    )
     with transaction() as session:
-        beyond = select(ranked.c.id).where(ranked.c.rank > MAX_EVENTS)
-        free = (
-            select(TaskEvent.id).where(TaskEvent.id.in_(beyond)).with_for_update(skip_locked=True)
-        )
-        session.execute(delete(TaskEvent).where(TaskEvent.id.in_(free)))
+        session.execute(_TRIM_EVENTS, {"kept": MAX_EVENTS})
 
 
 def machine_lost_other_work(host: str, lease: Lease) -> bool:
