@@ -109,3 +109,17 @@ def test_pictures_out_of_order_with_times_of_decoding(
     assert source.frame_rate == 25
     assert read_numbers(prepared_path) == list(range(75))
     assert click_times(prepared_path) == pytest.approx([0.1, 1.1, 2.1], abs=0.03)
+
+
+@pytest.mark.parametrize("left", ["no index", "half an index", "half of the pictures"])
+def test_recording_or_transfer_that_was_interrupted(
+    left: str, numbered: Numbered, tmp_path: Path
+) -> None:
+    whole = numbered(25, "25", "s.mp4").read_bytes()
+    index = whole.index(b"moov") - 4
+    ends = {"no index": index, "half an index": index + 300, "half of the pictures": index // 2}
+    path = tmp_path / "s.mp4"
+    path.write_bytes(whole[: ends[left]])
+    with pytest.raises(SourceError, match="no index") as caught:
+        probe(path)
+    assert caught.value.code == "source_damaged"

@@ -49,6 +49,21 @@ def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: F
         raise SourceError("source_damaged", "The video is cut off before the end its header gives.")
 
 
+def lacks_index(path: Path, demuxer: str) -> bool:
+    """Return whether an MP4 ends before the end of its index (`moov`), or has none.
+
+    Cameras and phones write the index last: a recording that was interrupted has none.
+    """
+    if demuxer != "mov":
+        return False
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        for _, (begin, _) in boxes(file, (0, size_bytes), b"moov"):
+            file.seek(begin - 8)
+            return begin - 8 + int.from_bytes(file.read(4)) > size_bytes
+    return True
+
+
 def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> Fraction | None:
     """Return the length that the container wrote down; None where it wrote none."""
     if demuxer in ("matroska", "asf"):

@@ -20,7 +20,7 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, measured_rate
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
-from worker_server.media.probing.completeness import check_complete
+from worker_server.media.probing.completeness import check_complete, lacks_index
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.key_frames import index_is_right
@@ -39,6 +39,10 @@ _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _MAX_SOUND_EXCESS_S = Fraction(1, 10)
+_NO_INDEX = (
+    "The video is cut off: it has no index (moov), as after a recording or a transfer that was"
+    " interrupted."
+)
 _BT2020 = 9  # primaries of HDR, by ISO/IEC 23091-2
 _SAME_ASPECT = 0.1  # share by which the aspect ratio of a scaled picture differs, by rounding
 _EQUAL_ASPECT = Fraction(2, 100)  # share by which a picture may be stretched: nobody sees it
@@ -66,7 +70,21 @@ class Facts:
         changes = "the picture's format changes" if len(self.shapes) > 1 else ""
         decoded = "the container cannot be cut" if self.demuxer in _DECODED_DEMUXERS else ""
         cropped = "the container crops its pictures" if self.is_cropped else ""
-        return self.scan.irregular or changes or sound or decoded or cropped
+        turned = "interlaced pictures are turned" if self._turns_fields else ""
+        return self.scan.irregular or changes or sound or decoded or cropped or turned
+
+    @property
+    def is_interlaced(self) -> bool:
+        return self.scan.may_be_interlaced or any(shape.interlaced for shape in self.shapes)
+
+    @property
+    def _turns_fields(self) -> bool:
+        """Return whether pictures are turned that must be deinterlaced first.
+
+        ffmpeg turns pictures before all filters; then lines are no longer those of the fields.
+        """
+        shape = self.shapes[0]
+        return self.is_interlaced and (shape.rotation != 0 or shape.mirrored)
 
     @property
     def _irregular_sound(self) -> str:
@@ -83,46 +101,56 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
     Raise SourceError for what cannot become clips.
     """
     try:
-        with open_source(path, demuxer) as container:
-            video = choose_video(container, path, demuxer, limits)
-            check_protection(container, path, demuxer)
-            sounds = ranked_sounds(container)
-            scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()
-            if scan.frame is None or not scan.ticks or video.time_base is None:
-                raise SourceError("source_damaged", "The video has no frame that can be decoded.")
-            if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
-                scan.note("the pictures' times are those of decoding")
-            if _is_sought(container, demuxer, video, scan) and not index_is_right(
-                container, video, max(scan.ticks)
-            ):
-                scan.note("the index names no key frames")
-            # A stream that is declared but has no packets is ignored.
-            sound = next((each for each in sounds if scan.sounds[each.index].packets), None)
-            box = shown_box(container, path, demuxer, video)
-            shapes = [
-                shape.cropped(box)
-                for shape in shapes_of(video, scan.frame, scan.shapes.values(), limits)
-            ]
-            return _source(
-                Facts(
-                    path,
-                    demuxer,
-                    limits,
-                    container,
-                    video,
-                    sound,
-                    scan,
-                    scan.frame,
-                    shapes,
-                    is_cropped=box is not None,
-                )
-            )
+        return _read_facts(path, demuxer, limits)
+    except SourceError as error:
+        if error.code == "source_has_no_video" and lacks_index(path, demuxer):
+            raise SourceError("source_damaged", _NO_INDEX) from error
+        raise
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise  # the parent reports the memory limit, not a damaged video
         if is_encrypted(path, demuxer):
             raise SourceError("source_protected", "The video is encrypted.") from error
+        if lacks_index(path, demuxer):
+            raise SourceError("source_damaged", _NO_INDEX) from error
         raise SourceError("source_damaged", f"The video is damaged: {error.strerror}.") from error
+
+
+def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
+    with open_source(path, demuxer) as container:
+        video = choose_video(container, path, demuxer, limits)
+        check_protection(container, path, demuxer)
+        sounds = ranked_sounds(container)
+        scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()
+        if scan.frame is None or not scan.ticks or video.time_base is None:
+            raise SourceError("source_damaged", "The video has no frame that can be decoded.")
+        if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
+            scan.note("the pictures' times are those of decoding")
+        if _is_sought(container, demuxer, video, scan) and not index_is_right(
+            container, video, max(scan.ticks)
+        ):
+            scan.note("the index names no key frames")
+        # A stream that is declared but has no packets is ignored.
+        sound = next((each for each in sounds if scan.sounds[each.index].packets), None)
+        box = shown_box(container, path, demuxer, video)
+        shapes = [
+            shape.cropped(box)
+            for shape in shapes_of(video, scan.frame, scan.shapes.values(), limits)
+        ]
+        return _source(
+            Facts(
+                path,
+                demuxer,
+                limits,
+                container,
+                video,
+                sound,
+                scan,
+                scan.frame,
+                shapes,
+                is_cropped=box is not None,
+            )
+        )
 
 
 def _source(facts: Facts) -> Source:
@@ -156,7 +184,7 @@ def _source(facts: Facts) -> Source:
         rotation=first.rotation,
         varies=_aspect_varies(facts),
         mirrored=first.mirrored,
-        interlaced=scan.may_be_interlaced or any(shape.interlaced for shape in facts.shapes),
+        interlaced=facts.is_interlaced,
         colour_matrix=shown.matrix,
         colour_primaries=_BT2020 if shown is not first else int(frame.color_primaries),
         colour_transfer=shown.hdr_transfer or int(frame.color_trc),
