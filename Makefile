@@ -36,6 +36,12 @@ endif
 export UV_SYSTEM_CERTS ?= 1
 SYSTEM_CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 export PIP_CERT ?= $(or $(REQUESTS_CA_BUNDLE),$(SYSTEM_CERTS))
+# Users of services and of containers often have a home that is missing or not theirs.
+ifndef UV_CACHE_DIR
+ifneq ($(shell local/can_cache.sh),yes)
+export UV_CACHE_DIR := $(CURDIR)/.cache/uv
+endif
+endif
 
 $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@local/make_venv.sh "$(PYTHON)" $(VENV) $(PYTHON_GIVEN)
