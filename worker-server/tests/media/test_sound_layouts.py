@@ -92,3 +92,33 @@ def test_the_front_keeps_its_level_in_every_container(
     (clip,) = render_all(make(f"{PICTURE.format(seconds=1)} {tones} {codecs}", name))
     expected = [each / 2**0.5 for each in (0.5, 0.25)]
     assert level(clip.path, 1.2, 1.8) == pytest.approx(expected, rel=0.06)
+
+
+CUSTOM = {
+    "film order": (
+        "FL+FC+FR+SL+SR+LFE",
+        {"FL": 0.4, "FC": 0.2},
+        (0.4 + 0.2 / 2**0.5, 0.2 / 2**0.5),
+    ),
+    "right before left": ("FR+FL", {"FL": 0.4, "FR": 0.2}, (0.4, 0.2)),
+    "left twice": ("FL+FL", {"FL": 0.4}, (0.4, 0.4)),
+    "no loudspeaker in front": ("BL+BR", {"BL": 0.4, "BR": 0.2}, (0.4, 0.2)),
+    "one side only": ("FL+LFE", {"FL": 0.4, "LFE": 0.2}, (0.4, 0.2)),
+    "centre and bass": ("FC+LFE", {"FC": 0.4, "LFE": 0.2}, (0.4, 0.2)),
+}
+
+
+@pytest.mark.parametrize("kind", CUSTOM)
+def test_loudspeakers_of_a_movie_in_any_order(
+    kind: str, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
+    layout, amplitudes, expected = CUSTOM[kind]
+    tone = np.sin(2 * np.pi * 700 * np.arange(RATE) / RATE)
+    channels = [tone * amplitudes.get(name, 0) for name in layout.split("+")]
+    samples = (np.stack(channels, axis=1) * 32767).astype("<i2").tobytes()
+    streams = f"-i pipe:0 {PICTURE.format(seconds=1)} {X264} -c:a pcm_s16le"
+    read = f"-f s16le -ar {RATE} -ch_layout"
+    path = make(read, "s.mov", layout, *streams.split(), stdin=samples)
+    (clip,) = render_all(path)
+    heard_levels = level(clip.path, 1.2, 1.8)
+    assert heard_levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)

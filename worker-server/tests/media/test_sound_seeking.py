@@ -65,15 +65,15 @@ def test_to_verify_the_level(last: PartEdit, render: Callable[..., Any]) -> None
 
 def test_to_find_a_quiet_moment(last: PartEdit) -> None:
     source = last.source
-    found: list[int | None] = []
+    frames: list[int | None] = []
 
     def find() -> None:
         with open_source(last.source_path, source.demuxer) as container:
             cuts = QuietCuts(container, source, Progress())
-            found.append(cuts.find(25 * (SECONDS - 5), 25 * (SECONDS - 3)))
+            frames.append(cuts.find(25 * (SECONDS - 5), 25 * (SECONDS - 3)))
 
     assert read_for(last, find) < 0.5
-    assert found == [pytest.approx(25 * (SECONDS - 4.1), abs=3)]
+    assert frames == [pytest.approx(25 * (SECONDS - 4.1), abs=3)]
 
 
 def test_for_moviepy(last: PartEdit) -> None:

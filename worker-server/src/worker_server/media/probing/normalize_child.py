@@ -15,7 +15,7 @@ from typing import Any
 
 import av
 import av.logging
-from av import AudioFrame, VideoFrame, VideoStream
+from av import AudioFrame, AudioStream, VideoFrame, VideoStream
 from av.container import InputContainer, OutputContainer
 from av.frame import Frame
 from av.stream import Stream
@@ -63,7 +63,7 @@ class Normalizer:
             picture_count=times.picture_count,
             by_order=by_order,
         )
-        self._sound = SoundWriter(source, target, add_sound(target)) if source.has_audio else None
+        self._sound = self._sound_writer() if source.has_audio else None
         self._video_packets = self._sound_packets = 0
         self._bad = 0
         self._video = container.streams[source.video_index]
@@ -72,6 +72,13 @@ class Normalizer:
         self._first_aspect = _aspect_of(video)
         self._read_headers = header_reader(source.video_codec, video.extradata)
         self._headers = headers_of_extradata(source.video_codec, video.extradata)
+
+    def _sound_writer(self) -> SoundWriter | None:
+        sound = self._container.streams[self._source.audio_index]
+        if not isinstance(sound, AudioStream):
+            return None
+        target = self._target
+        return SoundWriter(self._source, target, add_sound(target), sound.codec_context)
 
     def run(self) -> None:
         """Write everything.

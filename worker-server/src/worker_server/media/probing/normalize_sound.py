@@ -6,11 +6,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av import AudioFrame, AudioStream
+from av.audio.codeccontext import AudioCodecContext
 from av.container import OutputContainer
 
 from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_DRIFT_S
 from worker_server.media.model.source import Source
-from worker_server.media.probing.sound_layouts import channels_to_take
+from worker_server.media.probing.sound_layouts import Selection, replace_own_order, selection_of
 
 _MAX_DRIFT_SAMPLES = int(AUDIO_RATE * MAX_SOUND_DRIFT_S)
 _SILENCE_SAMPLES = AUDIO_RATE
@@ -29,24 +30,33 @@ def packet_tag(number: int) -> int:
 class SoundWriter:
     """Takes sound as it is decoded; level and tones stay the same across format changes."""
 
-    def __init__(self, source: Source, target: OutputContainer, stream: AudioStream) -> None:
+    def __init__(
+        self,
+        source: Source,
+        target: OutputContainer,
+        stream: AudioStream,
+        decoder: AudioCodecContext,
+    ) -> None:
         self._target, self._stream = target, stream
+        self._own_order = replace_own_order(decoder)
         self._origin_s = source.origin_s
         self._end = round(source.duration_s * AUDIO_RATE)
         self._resampler: av.AudioResampler | None = None
-        self._format: tuple[int, str, str] | None = None
+        self._decoded: tuple[int, str, str] | None = None  # rate, layout and format
+        self._selection: Selection | None = None
         self._written = 0  # samples in the file
         self._position: int | None = None  # sample index at which the next decoded one belongs
 
     def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
         """Resample a decoded frame, and write it at its time; `shifts` as in CorrectedTimes."""
         begin = self._begin_sample(frame, shifts)
-        if channels := channels_to_take(frame.layout):
-            frame = _with_channels(frame, channels)
-        shape = (frame.sample_rate, frame.layout.name, frame.format.name)
-        if shape != self._format:
+        decoded = (frame.sample_rate, frame.layout.name, frame.format.name)
+        if decoded != self._decoded:
             self.resynchronize()
-            self._format = shape
+            self._decoded = decoded
+            self._selection = self._selection_for(frame)
+        if self._selection:
+            frame = _with_channels(frame, self._selection)
         if begin is not None and self._has_drifted(begin):
             self._flush()
             self._position = begin
@@ -67,6 +77,11 @@ class SoundWriter:
         if not self._written:
             self._write(np.zeros((1, 2), np.int16))
         self._target.mux(self._stream.encode(None))
+
+    def _selection_for(self, frame: AudioFrame) -> Selection | None:
+        has_no_order = frame.layout.name == f"{frame.layout.nb_channels} channels"
+        own = self._own_order if has_no_order else None
+        return own or selection_of(frame.layout)
 
     def _begin_sample(self, frame: AudioFrame, shifts: list[int | None]) -> int | None:
         number = packet_tag(frame.opaque) if isinstance(frame.opaque, int) else len(shifts)
@@ -126,15 +141,15 @@ def _as_integers(samples: npt.NDArray[Any]) -> Samples:
     return whole
 
 
-def _with_channels(frame: AudioFrame, channels: tuple[int, ...]) -> AudioFrame:
-    """Return the frame with these of its channels, as mono or stereo."""
+def _with_channels(frame: AudioFrame, selection: Selection) -> AudioFrame:
+    """Return the frame with the channels of the selection."""
     count = frame.layout.nb_channels
     samples: Any = frame.to_ndarray()
     planes = samples if frame.format.is_planar else samples.reshape(-1, count).T
     selected = AudioFrame.from_ndarray(
-        np.ascontiguousarray(planes[list(channels)]),
+        np.ascontiguousarray(planes[list(selection.channels)]),
         format=frame.format.planar.name,
-        layout="mono" if len(channels) == 1 else "stereo",
+        layout=selection.layout,
     )
     selected.sample_rate, selected.pts, selected.opaque = frame.sample_rate, frame.pts, frame.opaque
     if frame.time_base is not None:

@@ -27,7 +27,7 @@ from worker_server.media.probing.key_frames import index_is_right
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection, is_encrypted
-from worker_server.media.probing.sound_layouts import channels_to_take
+from worker_server.media.probing.sound_layouts import replace_own_order, selection_of
 from worker_server.media.probing.streams import choose_video, ranked_sounds
 from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
@@ -62,6 +62,7 @@ class Facts:
     frame: VideoFrame
     shapes: list[PictureShape]
     is_cropped: bool  # by the container
+    must_select: bool  # of the sound's channels, before they are mixed
 
     @property
     def irregular(self) -> str:
@@ -90,9 +91,8 @@ class Facts:
     def _irregular_sound(self) -> str:
         if self.sound is None:
             return ""
-        unordered = channels_to_take(self.sound.codec_context.layout)
-        unordered_reason = "the sound's channels have no order" if unordered else ""
-        return self.scan.sounds[self.sound.index].irregular or unordered_reason
+        mixed = "the sound's channels cannot be mixed" if self.must_select else ""
+        return self.scan.sounds[self.sound.index].irregular or mixed
 
 
 def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
@@ -149,8 +149,14 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
                 scan.frame,
                 shapes,
                 is_cropped=box is not None,
+                must_select=sound is not None and _must_select(sound),
             )
         )
+
+
+def _must_select(sound: AudioStream) -> bool:
+    context = sound.codec_context
+    return (replace_own_order(context) or selection_of(context.layout)) is not None
 
 
 def _source(facts: Facts) -> Source:

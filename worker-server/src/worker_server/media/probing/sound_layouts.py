@@ -1,20 +1,71 @@
-"""Channel layouts that ffmpeg cannot mix to stereo: ambisonics, and discrete channels."""
+"""Channel layouts that ffmpeg cannot mix to stereo, and which channels to mix instead.
 
+Such are ambisonics, discrete channels, loudspeakers without any in front, and channels in an order
+of their own, as MOV may have them (left, centre, right, …).
+"""
+
+from dataclasses import dataclass
+
+import av
+from av import AudioFrame, AudioResampler
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.layout import AudioLayout
 
-# Channel counts for which libavutil has a default layout.
-_COUNTS_WITH_ORDER = {*range(1, 9), 10, 12, 14, 16, 24}
+# ffmpeg's order of channels (enum AVChannel), by name.
+_NAMES = "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR"
+_ORDER = _NAMES.split()
+_RATE = 48_000
 
 
-def channels_to_take(layout: AudioLayout) -> tuple[int, ...]:
-    """Return the channels that stand for all; none where ffmpeg can mix them.
+@dataclass(frozen=True)
+class Selection:
+    """The channels to take, in this order, and the layout that they then have."""
+
+    channels: tuple[int, ...]
+    layout: str
+
+
+_FIRST, _FIRST_TWO = Selection((0,), "mono"), Selection((0, 1), "stereo")
+
+
+def selection_of(layout: AudioLayout) -> Selection | None:
+    """Return the channels that stand for all; None where ffmpeg can mix them as they are.
 
     Channel 0 of ambisonics (W) has the sound from all directions. Of discrete channels, the first
-    two are where recorders put the stereo mix.
+    two are where recorders put the stereo mix; any two channels are left and right.
     """
-    count = layout.nb_channels
+    if layout.nb_channels == 1:
+        return None
     if layout.name.startswith("ambisonic"):
-        return (0,)
-    if layout.name == f"{count} channels" and count not in _COUNTS_WITH_ORDER:
-        return (0, 1)
-    return ()
+        return _FIRST
+    is_pair = layout.nb_channels == 2 and not layout.name.startswith("2 channels")
+    return None if (is_pair or layout.nb_channels > 2) and _can_mix(layout) else _FIRST_TWO
+
+
+def replace_own_order(context: AudioCodecContext) -> Selection | None:
+    """Return how to put the channels into ffmpeg's order; None where they are in it.
+
+    Call it before anything else reads the layout, or decodes: PyAV would free the memory of such a
+    layout twice. The context then has as many channels without an order.
+    """
+    layout = context.layout
+    names = [channel.name for channel in layout.channels]
+    known = [_ORDER.index(name) for name in names if name in _ORDER]
+    if len(known) < len(names) or known == sorted(set(known)):
+        return None
+    context.layout = f"{len(names)}C"  # `layout` frees the memory once
+    if len(set(known)) < len(names):
+        return _FIRST_TWO
+    places = sorted(range(len(names)), key=lambda place: known[place])
+    return Selection(tuple(places), "+".join(names[place] for place in places))
+
+
+def _can_mix(layout: AudioLayout) -> bool:
+    """Return whether libswresample mixes the layout to stereo."""
+    frame = AudioFrame(format="s16", layout=layout, samples=1)
+    frame.sample_rate = _RATE
+    try:
+        AudioResampler(format="flt", layout="stereo", rate=_RATE).resample(frame)
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
