@@ -56,6 +56,16 @@ def test_exceeded_quota_is_not_retried(system: Site) -> None:
     assert system.hits["/usage"] == 1
 
 
+@pytest.mark.parametrize("code", ["too_many_brands", "too_many_uploads", "too_many_webhooks"])
+def test_limit_that_no_wait_lifts_is_not_retried(system: Site, code: str) -> None:
+    """Such a 429 has no Retry-After: sending the files of a brand again would change nothing."""
+    answer = problem(429, code)
+    system.add("usage", answer=lambda request: request.send(*answer))
+    with pytest.raises(Refused, match=code):
+        Client(system.url, "k", patience_s=2).usage()
+    assert system.hits["/usage"] == 1
+
+
 @pytest.mark.parametrize(
     ("status", "body", "headers", "expected"),
     [

@@ -161,7 +161,12 @@ def document(answer: requests.Response) -> Any:  # noqa: ANN401 # JSON of the co
 
 
 def _is_busy(answer: requests.Response) -> bool:
-    """Return whether waiting helps: quotas end when tasks do or the day does, not in seconds."""
+    """Return whether waiting helps: quotas end when tasks do or the day does, not in seconds.
+
+    A 429 without Retry-After is a limit of what the account may have, such as brands.
+    """
+    if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS and "Retry-After" not in answer.headers:
+        return False
     return answer.status_code in _BUSY and not _code(answer).startswith("quota_")
 
 
