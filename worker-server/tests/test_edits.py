@@ -82,6 +82,26 @@ def test_bad_edit_is_refused(
     assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
 
 
+def test_segments_of_a_batch_count_for_each_item(
+    client: FlaskClient, auth: Auth, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body of 300 kB would have become 150 MB of edits, which took 1 GB of memory."""
+    edit = {"segments": [_segment(n, n + 1, name="é" * 100) for n in range(500)]}
+    body: dict[str, Any] = {"items": [{"url": URL}] * 500, "edit": edit}
+    refused = client.post("/batches", json=body, headers=auth())
+    assert problem(refused) == (400, "invalid_body")
+    [error] = refused.get_json()["errors"]
+    assert (error["field"], error["code"]) == ("items", "too_many_segments")
+    assert "250000" in error["message"]
+    assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
+    monkeypatch.setattr("worker_server.api.edits.MAX_BATCH_SEGMENTS", 1001)
+    own = [{}, {"fit": "pad"}, {"start_s": 3}, {"segments": [_segment(0, 1)]}]
+    body["items"] = [{"url": URL, "edit": each} for each in own]
+    assert client.post("/batches", json=body, headers=auth()).status_code == 202
+    body["items"].append({"url": URL})
+    assert problem(client.post("/batches", json=body, headers=auth())) == (400, "invalid_body")
+
+
 @pytest.mark.parametrize("number", ["1e400", "NaN"])
 def test_number_that_is_none_is_refused(client: FlaskClient, auth: Auth, number: str) -> None:
     body = f'{{"url": "{URL}", "edit": {{"start_s": {number}}}}}'

@@ -10,7 +10,7 @@ from worker_server.api.brand_choices import with_brand
 from worker_server.api.schemas import NewTask, source_document
 from worker_server.edits import Edit
 from worker_server.errors import FailureCode
-from worker_server.limits import MAX_PARTS
+from worker_server.limits import MAX_BATCH_SEGMENTS, MAX_PARTS
 from worker_server.queue.planning import Editor
 
 _ROUNDING_S = 0.0005  # the tolerance that planning uses
@@ -54,9 +54,13 @@ def _merged(
 def edits_of_items(
     default: Edit, items: Mapping[int, NewTask]
 ) -> tuple[dict[int, Edit], list[FieldError]]:
-    """Return each item's edit merged onto the batch's, and the errors of invalid results."""
+    """Return each item's edit merged onto the batch's, and the errors of invalid results.
+
+    Raise a 400 Problem for more than MAX_BATCH_SEGMENTS.
+    """
     fields = default.merged_onto({})
     merged = [(item.edit or Edit()).merged_onto(fields) for item in items.values()]
+    _check_segments(merged)
     valid, errors = validate_each(Edit, merged, "items")
     indexes = list(items)
     for error in errors:
@@ -64,6 +68,18 @@ def edits_of_items(
         field = f"items.{indexes[int(place)]}.edit"
         error["field"] = field if name == "body" else f"{field}.{name}"
     return {indexes[place]: edit for place, edit in valid.items()}, errors
+
+
+def _check_segments(edits: Sequence[Mapping[str, Any]]) -> None:
+    """Raise a 400 Problem for too many: the batch's own become those of each of its items."""
+    count = sum(len(edit.get("segments") or ()) for edit in edits)
+    if count > MAX_BATCH_SEGMENTS:
+        error: FieldError = {
+            "field": "items",
+            "code": "too_many_segments",
+            "message": f"They have {count} segments; at most {MAX_BATCH_SEGMENTS} are accepted.",
+        }
+        raise Problem(400, "invalid_body", "The batch has too many segments.", errors=[error])
 
 
 def _check_begins(edit: Edit, duration_s: float) -> None:
