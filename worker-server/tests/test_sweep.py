@@ -16,7 +16,7 @@ from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime, SweepClock
-from worker_server.queue import claims, leases, pauses, workers
+from worker_server.queue import claims, leases, pauses, wakeups, workers
 from worker_server.queue.pauses import Kind
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
@@ -146,6 +146,18 @@ def test_missing_wakeups_are_sent_once(settings: Settings) -> None:
         sweep.send_wakeups(settings)
         assert waiting_wakeups(settings, "fetch") == 5
     assert waiting_wakeups(settings, "render") == 0
+
+
+def test_parts_of_many_long_videos_do_not_fill_redis(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each wake-up takes 1 KB of 64 MB, and the sweeper sends as many as are missing."""
+    monkeypatch.setattr(wakeups, "MAX_WAKEUPS", 5)
+    for parts in (4, 20, 20):
+        assert wakeups.send(wakeups.RENDER, parts)
+    assert waiting_wakeups(settings, "render") == 5
+    assert wakeups.send(wakeups.FETCH)
+    assert waiting_wakeups(settings, "fetch") == 1
 
 
 @pytest.mark.parametrize("fault", ["away", "full"])

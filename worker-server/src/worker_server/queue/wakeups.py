@@ -21,20 +21,23 @@ _log = logging.getLogger(__name__)
 _EXTENSION = "idrl_wakeups"
 FETCH = "fetch"
 RENDER = "render"
-# Maximum wake-ups in one queue: the sweeper refills it.
+# Maximum wake-ups in one queue: the sweeper refills it. Each takes 1 KB of Redis's memory, so all
+# parts of a large batch would fill it.
 MAX_WAKEUPS = 1000
 
 
 def send(queue: str, count: int = 1, trace: str | None = None) -> bool:
-    """Send `count` wake-ups; return whether they were sent. `trace` is the sender's traceparent.
+    """Send `count` wake-ups, but let the queue have no more than MAX_WAKEUPS.
 
-    While Redis is unavailable nothing is lost: the sweeper wakes the workers later.
+    Return whether they were sent. `trace` is the sender's traceparent. While Redis is unavailable
+    nothing is lost: the sweeper wakes the workers later.
     """
     trace = trace or request_ids.traceparent.get()
     headers = {request_ids.TRACE_HEADER: trace} if trace else {}
     try:
         with current_app.producer_or_acquire() as producer:
-            for _ in range(count):
+            free = MAX_WAKEUPS - producer.channel.client.llen(queue)
+            for _ in range(min(count, free)):
                 current_app.send_task(
                     f"worker_server.{queue}",
                     queue=queue,
