@@ -30,6 +30,9 @@ Make = Callable[..., Path]
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
 SMALL = f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 {X264}"
 SOUND = "-f lavfi -i sine=d=2 -c:a aac"
+TWO = f"-f lavfi -i testsrc2=s=320x180:r=25:d=2 {SOUND} {X264}"
+# The last packet lasts for five hours.
+HOURS = "if(gt(N\\,48)\\,18000/TB\\,DURATION)"
 
 
 def refused(path: Path, limits: ProbeLimits | None = None) -> str:
@@ -251,6 +254,8 @@ def test_a_nominal_rate_of_ninety_thousand(make: Make) -> None:
         ),
         (f"{SMALL} -vf setpts=N*10000/TB/25 -fps_mode passthrough", "slow.mkv", "source_too_long"),
         (f"-f lavfi -i color=s=16x16:r=5:d=1 {X264} {'-map 0 ' * 33}", "many.mkv", "source_limits"),
+        (f"{SMALL} -bsf:v setts=duration={HOURS}", "still.mp4", "source_too_long"),
+        (f"{TWO} -bsf:a setts=duration={HOURS}", "held.mp4", "source_too_long"),
     ],
 )
 def test_unusable_video_is_refused(arguments: str, name: str, code: str, make: Make) -> None:

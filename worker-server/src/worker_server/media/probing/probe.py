@@ -18,6 +18,8 @@ from worker_server.media.process.child import (
 
 _CHILD = "worker_server.media.probing.probe_child"
 _SLOWEST_BYTES_PER_S = 5_000_000
+# The time of the last frame is limited exactly; its end, or the sound's, may be a little later.
+_LONGER_S = 1
 
 
 class Prober(Child):
@@ -54,7 +56,20 @@ class Prober(Child):
             raise as_media_error(error, "probe", "Reading the video took too long.") from error
         if "error" in answer:
             raise SourceError(answer["error"]["code"], answer["error"]["message"])
-        return Source.from_json(answer["source"])
+        source = Source.from_json(answer["source"])
+        _check_length(source, self.limits)
+        return source
+
+
+def _check_length(source: Source, limits: ProbeLimits) -> None:
+    """Raise SourceError where the last picture or the sound lasts beyond the limit.
+
+    A file may give its last packet any duration, and a child that it has taken over may answer
+    anything: each part would take memory of the worker.
+    """
+    if source.frame_count > (limits.max_duration_s + _LONGER_S) * source.frame_rate:
+        message = f"The video is longer than {limits.max_duration_s:g} s."
+        raise SourceError("source_too_long", message)
 
 
 class WarmProber:
