@@ -6,7 +6,7 @@ import ssl
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,21 @@ class Site:
                 self.requests.append(exchange)
                 handlers = self._handlers[path.partition("?")[0]] or [self.elsewhere or _not_found]
                 (handlers.pop(0) if len(handlers) > 1 else handlers[0])(exchange)
+
+
+@contextlib.contextmanager
+def deaf_listener(host: str, port: int = 0) -> Iterator[int]:
+    """Listen with a full queue, and yield the port: a connection to it hangs while it is made."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with (
+        socket.create_server((host, port), family=family, backlog=0) as listener,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket(family))
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 @dataclass

@@ -1,13 +1,11 @@
 """Deadlines and stops hold whatever the source does. Bounds are wide: the machine may be busy."""
 
-import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-from fetching_testing import Exchange, Fetcher, Handler, Names, Site
+from fetching_testing import Exchange, Fetcher, Handler, Names, Site, deaf_listener
 
 from worker_server.fetching import FetchLimits
 from worker_server.fetching.errors import RequestStalled
@@ -219,15 +217,29 @@ def test_slow_disk_is_not_counted_as_a_stall(site: Site, fetch: Fetcher) -> None
 @pytest.fixture
 def deaf_port() -> Iterator[int]:
     """A port whose queue is full: the next connection to it hangs while it is made."""
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
-        contextlib.ExitStack() as stack,
-    ):
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
+    with deaf_listener("127.0.0.1") as port:
+        yield port
+
+
+def test_many_dead_addresses_leave_time_for_the_next(
+    site: Site, fetch: Fetcher, names: Names, deaf_port: int
+) -> None:
+    names.answers = {"many.example": [[*[f"127.0.0.1:{deaf_port}"] * 7, site.address]]}
+    fetch.allow_hosts |= {f"127.0.0.1:{deaf_port}"}
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    done = fetch("http://many.example/v.mp4", connect_s=1, first_byte_s=4.5, max_retries=0)
+    assert done.size_bytes == len(BODY)
+
+
+def test_families_of_addresses_are_tried_in_turn(site: Site, fetch: Fetcher, names: Names) -> None:
+    """Resolvers list IPv6 first, which leads nowhere on some machines."""
+    names.answers = {"both.example": [[*["::1"] * 4, "127.0.0.1"]]}
+    fetch.allow_hosts = {"both.example"}
+    site.on("/v.mp4", lambda x: x.reply(BODY))
+    with deaf_listener("::1", site.port):
+        began = time.monotonic()
+        fetch(site.url("/v.mp4", "both.example"), connect_s=2, first_byte_s=60)
+    assert time.monotonic() - began < 6
 
 
 def test_connect_timeout(fetch: Fetcher, deaf_port: int) -> None:

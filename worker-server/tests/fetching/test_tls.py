@@ -130,7 +130,19 @@ def test_plain_http_on_the_https_port(site: Site, fetch: Fetcher) -> None:
         connection.recv(4096)
 
     site.instead = refuses
-    assert fetch.fails(site.url("/v.mp4").replace("http:", "https:")).code == "source_tls_invalid"
+    failure = fetch.fails(site.url("/v.mp4").replace("http:", "https:"))
+    assert failure.code == "source_tls_invalid"
+    assert "certificate" not in failure.message
+
+
+def test_tls_that_is_too_old(secure_site: Site, fetch: Fetcher) -> None:
+    """The certificate is good, so the owner of the source must not look for a fault there."""
+    assert secure_site.tls
+    secure_site.tls.set_ciphers("AES128-SHA256:@SECLEVEL=0")
+    secure_site.tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    failure = fetch.fails(secure_site.url("/v.mp4"))
+    assert failure.code == "source_tls_invalid"
+    assert "certificate" not in failure.message
 
 
 def test_redirect_from_http_to_https(site: Site, secure_site: Site, fetch: Fetcher) -> None:
@@ -170,6 +182,16 @@ def test_stall_over_tls(secure_site: Site, fetch: Fetcher) -> None:
     assert failure.code == "source_too_slow"
     # The socket's own timeout is longer than first_byte_s: the watchdog shut the connection down.
     assert time.monotonic() - began < 30
+
+
+def test_slow_handshake_is_waited_for(secure_site: Site, fetch: Fetcher, names: Names) -> None:
+    """The limit for a connection is not that for an answer: servers may be busy."""
+    assert secure_site.tls
+    secure_site.tls.sni_callback = lambda *_: time.sleep(1)
+    names.answers = {"secure.example": [[secure_site.address]]}
+    secure_site.on("/v.mp4", lambda x: x.reply(BODY))
+    done = fetch("https://secure.example/v.mp4", connect_s=0.3, max_retries=0)
+    assert done.size_bytes == len(BODY)
 
 
 def test_tls_handshake_without_an_answer(site: Site, fetch: Fetcher) -> None:

@@ -3,8 +3,10 @@
 import logging
 import socket
 import threading
+from collections import defaultdict
 from concurrent.futures import Future, wait
 from ipaddress import ip_address
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from worker_server.errors import FailureCode
 from worker_server.fetching.addresses import EgressRules, is_public
 from worker_server.fetching.answer_headers import StrictResponse
 from worker_server.fetching.errors import FetchFailed, RequestFailed, transient
+from worker_server.fetching.limits import FetchLimits
 from worker_server.fetching.urls import HttpUrl
 from worker_server.fetching.watchdog import Watchdog
 
@@ -29,10 +32,10 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 class Dialer:
     """Opens sockets: resolves the name once, checks every answer, and connects to a checked one."""
 
-    def __init__(self, rules: EgressRules, watchdog: Watchdog, connect_s: float) -> None:
+    def __init__(self, rules: EgressRules, watchdog: Watchdog, limits: FetchLimits) -> None:
         self._rules = rules
         self._watchdog = watchdog
-        self._connect_s = connect_s
+        self._limits = limits
 
     def dial(self, host: str, port: int) -> socket.socket:
         """Return a connected socket.
@@ -42,8 +45,9 @@ class Dialer:
         answers = self._resolve(host, port)
         for *_, address in answers:
             self._check(host, address)
-        for answer in answers:
-            connection = self._connect(answer)
+        connect_s = min(self._limits.connect_s, self._limits.first_byte_s / 2 / len(answers))
+        for answer in _families_in_turn(answers):
+            connection = self._connect(answer, connect_s)
             if connection is not None:
                 return connection
             self._watchdog.check()
@@ -66,7 +70,7 @@ class Dialer:
                 FailureCode.URL_PRIVATE_ADDRESS, f"{host} leads to an address that is not public."
             )
 
-    def _connect(self, answer: Answer) -> socket.socket | None:
+    def _connect(self, answer: Answer, timeout_s: float) -> socket.socket | None:
         family, kind, protocol, address = answer
         try:
             connection = socket.socket(family, kind, protocol)
@@ -74,8 +78,10 @@ class Dialer:
             return None
         try:
             self._watchdog.watch(connection)
-            connection.settimeout(self._connect_s)
+            connection.settimeout(timeout_s)
             connection.connect(address)
+            # From the TLS handshake on the watchdog keeps the deadline.
+            connection.settimeout(self._limits.first_byte_s + self._limits.stall_s)
         except OSError:
             connection.close()
             return None
@@ -96,6 +102,14 @@ class Dialer:
             return answers.result()
         except (OSError, UnicodeError) as error:
             raise RequestFailed(_unresolved(host, error)) from None
+
+
+def _families_in_turn(answers: list[Answer]) -> list[Answer]:
+    """Return the answers, IPv6 and IPv4 alternating: one of them may lead nowhere (RFC 8305, 4)."""
+    by_family = defaultdict(list)
+    for answer in answers:
+        by_family[answer[0]].append(answer)
+    return [answer for turn in zip_longest(*by_family.values()) for answer in turn if answer]
 
 
 def _getaddrinfo(host: str, port: int, answers: Future[list[Answer]]) -> None:

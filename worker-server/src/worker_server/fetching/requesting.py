@@ -25,7 +25,13 @@ from worker_server.fetching.errors import (
 from worker_server.fetching.limits import FetchLimits
 from worker_server.fetching.resuming import is_whole
 from worker_server.fetching.retry_after import retry_after_s
-from worker_server.fetching.urls import HttpUrl, parse_http_url, resolve_location
+from worker_server.fetching.urls import (
+    MAX_LENGTH,
+    MAX_TARGET_LENGTH,
+    HttpUrl,
+    parse_http_url,
+    resolve_location,
+)
 from worker_server.fetching.watchdog import Watchdog
 
 _HEADERS = {"User-Agent": "idrl/1", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -60,7 +66,7 @@ class Requester:
         self._cookies = Cookies()
         # The watchdog keeps the deadlines; the socket's timeout counts only if its thread has died.
         timeout_s = limits.first_byte_s + limits.stall_s
-        self._connector = Connector(Dialer(rules, watchdog, limits.connect_s), ca_bundle, timeout_s)
+        self._connector = Connector(Dialer(rules, watchdog, limits), ca_bundle, timeout_s)
 
     @contextlib.contextmanager
     def request(self, url: str, headers: dict[str, str]) -> Iterator[Reply]:
@@ -70,7 +76,8 @@ class Requester:
         """
         hosts: list[str] = []
         for _ in range(self._limits.max_redirects + 1):
-            target = parse_http_url(url, self._rules)
+            max_length = MAX_TARGET_LENGTH if hosts else MAX_LENGTH
+            target = parse_http_url(url, self._rules, max_length)
             hosts.append(target.host)
             with self._exchange(target, headers) as response:
                 self._cookies.store(target, response)
@@ -78,7 +85,8 @@ class Requester:
                     self._check_status(response, target.host, ranged="Range" in headers)
                     yield Reply(response, tuple(hosts))
                     return
-                url = _next_url(target, response.headers["Location"])
+                # A proxy and the server behind it may both set it; joined they would be no URL.
+                url = _next_url(target, response.headers.getlist("Location")[0])
         raise FetchFailed(
             FailureCode.TOO_MANY_REDIRECTS,
             f"The source redirects more than {self._limits.max_redirects} times.",
@@ -139,10 +147,11 @@ class Requester:
 
 def _request_error(error: Exception, host: str) -> Exception:
     """Return the failure: transient if the connection broke, not if TLS or HTTP is wrong."""
-    if isinstance(error, ssl.SSLError | CertificateError) and not isinstance(
-        error, _TLS_INTERRUPTED
-    ):
+    if isinstance(error, ssl.SSLCertVerificationError | CertificateError):
         return FetchFailed(FailureCode.SOURCE_TLS_INVALID, f"{host} has no valid certificate.")
+    if isinstance(error, ssl.SSLError) and not isinstance(error, _TLS_INTERRUPTED):
+        message = f"{host} offers no TLS that is secure enough (1.2 or later)."
+        return FetchFailed(FailureCode.SOURCE_TLS_INVALID, message)
     if isinstance(error, OSError):
         return RequestFailed(transient(FailureCode.SOURCE_UNAVAILABLE, f"{host} does not answer."))
     if isinstance(error.__cause__, OSError):  # raised by urllib3 before the handshake

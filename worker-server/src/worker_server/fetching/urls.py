@@ -19,6 +19,8 @@ from worker_server.fetching.addresses import EgressRules, is_public, literal_add
 from worker_server.fetching.errors import UrlRefused
 
 MAX_LENGTH = 2048
+# Of a redirect's target: signed addresses of stores take several thousand (RFC 9110, 4.1).
+MAX_TARGET_LENGTH = 8192
 SCHEMES = {"http": 80, "https": 443}
 PORTS = frozenset({80, 443, 8080, 8443})
 # RFC 6761, RFC 6762, and `internal`, which clouds use for their metadata services.
@@ -56,14 +58,14 @@ def check_url(url: str, *, allow_hosts: Collection[str], deny_hosts: Collection[
     parse_http_url(url, EgressRules(allow_hosts, deny_hosts))
 
 
-def parse_http_url(url: str, rules: EgressRules) -> HttpUrl:
+def parse_http_url(url: str, rules: EgressRules, max_length: int = MAX_LENGTH) -> HttpUrl:
     """Return the URL as it is to be requested; raises `UrlRefused`.
 
     The addresses that the name resolves to are checked when the connection is made.
     """
-    if len(url) > MAX_LENGTH:
+    if len(url) > max_length:
         raise UrlRefused(
-            FailureCode.URL_TOO_LONG, f"The URL is longer than {MAX_LENGTH} characters."
+            FailureCode.URL_TOO_LONG, f"The URL is longer than {max_length} characters."
         )
     if url != url.strip() or any(
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in url

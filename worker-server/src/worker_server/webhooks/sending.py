@@ -55,7 +55,7 @@ class Sender:
     def _post(self, url: str, body: bytes, signed: dict[str, str], watchdog: Watchdog) -> Outcome:
         """Read the headers alone: what the receiver answers besides its status is not needed."""
         target = parse_http_url(url, self._rules)
-        dialer = Dialer(self._rules, watchdog, self._limits.connect_s)
+        dialer = Dialer(self._rules, watchdog, self._limits)
         # The watchdog keeps the deadline; the socket's timeout counts only if its thread has died.
         connector = Connector(dialer, self._ca_bundle, 2 * self._limits.timeout_s)
         fields = {"User-Agent": "idrl/1", "Content-Type": "application/json", **signed}
