@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-HEAD_BYTES = 8
+HEAD_BYTES = 12
 # Single channel, channel pair (ISO/IEC 14496-3, 4.4.2.1); other elements may precede them.
 _AAC_ELEMENTS = (0, 1)
 _MONO = 3
+_SURROUND, _STEREO = 4, 2  # of AC-3's acmod: a bit, and a value
 
 
 def sound_header_reader(codec: str) -> Callable[[bytes], tuple[int, ...] | None] | None:
@@ -25,8 +26,33 @@ def _ac3(header: bytes) -> tuple[int, ...] | None:
         return None
     if header[5] >> 3 > 10:  # E-AC-3 (ETSI TS 102 366, E.1.2)
         dependent = header[2] >> 6 == 1
-        return None if dependent else (header[4] >> 6, header[4] >> 1 & 7)
-    return header[4] >> 6, header[6] >> 5
+        return None if dependent else (header[4] >> 6, header[4] & 15)
+    mode = header[6] >> 5
+    has_centre, has_surround = mode & 1 and mode > 1, mode & _SURROUND
+    mix_bits = 2 * (bool(has_centre) + bool(has_surround) + (mode == _STEREO))
+    return header[4] >> 6, mode, header[6] >> (4 - mix_bits) & 1  # the last is LFE's
+
+
+def _latm(header: bytes) -> tuple[int, ...] | None:
+    """Return the beginning of the AudioSpecificConfig (ISO/IEC 14496-3, 1.7.3), if it is there."""
+    repeats_or_is_version_1 = header[3] & 0xC0
+    if header[0] != 0x56 or header[1] & 0xE0 != 0xE0 or repeats_or_is_version_1:
+        return None
+    return header[5], header[6] >> 3
+
+
+def _dts(header: bytes) -> tuple[int, ...] | None:
+    """Return AMODE, SFREQ and LFF of the core (ETSI TS 102 114, 5.3.1)."""
+    if header[:4] != b"\x7f\xfe\x80\x01":
+        return None
+    return header[7] & 15, header[8] >> 2, header[10] >> 1 & 3
+
+
+def _truehd(header: bytes) -> tuple[int, ...] | None:
+    """Return the rate and the channels of a major sync."""
+    if header[4:8] != b"\xf8\x72\x6f\xba":
+        return None
+    return header[8] >> 4, header[9] & 15, header[10] & 0x9F, header[11]
 
 
 def _mpeg(header: bytes) -> tuple[int, ...] | None:
@@ -44,8 +70,11 @@ def _flac(header: bytes) -> tuple[int, ...] | None:
 
 _READERS: dict[str, Callable[[bytes], tuple[int, ...] | None]] = {
     "aac": _aac,
+    "aac_latm": _latm,
     "ac3": _ac3,
     "eac3": _ac3,
+    "dca": _dts,
+    "truehd": _truehd,
     "mp2": _mpeg,
     "mp2float": _mpeg,
     "mp3": _mpeg,
