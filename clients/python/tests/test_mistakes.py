@@ -48,6 +48,17 @@ def idrl(*arguments: str, home: Path, typed: str = "", **environment: str) -> tu
     return done.returncode, line
 
 
+@pytest.mark.parametrize("module", ["click", "requests", "truststore"])
+def test_an_interrupt_during_the_imports_is_one_line(tmp_path: Path, module: str) -> None:
+    """They take half a second, and seconds on a busy machine."""
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
+    for arguments in (("ls",), ("--version",)):
+        assert idrl(*arguments, home=tmp_path, PYTHONPATH=str(tmp_path)) == (
+            130,
+            "idrl: interrupted",
+        )
+
+
 @pytest.mark.parametrize("arguments", ["ls --json --max 0", "clip --json", "lst --json"])
 def test_a_wrong_option_is_json_as_well(tmp_path: Path, arguments: str) -> None:
     code, line = idrl(*arguments.split(), home=tmp_path, **LOGGED_IN)
