@@ -98,6 +98,38 @@ def test_a_web_page_is_named_as_one(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"#EXTM3U\n#EXTINF:9,\na.ts\n", "playlist"),
+        (b"\xef\xbb\xbf#EXTM3U\na.ts\n", "playlist"),
+        (b'<?xml version="1.0"?>\n<!-- made by x -->\n<MPD xmlns="urn:mpeg:dash"/>', "playlist"),
+        (b"[playlist]\nFile1=a.mp4\n", "playlist"),
+        (b"PK\x03\x04\x14\0" + bytes(99), "ZIP"),
+        (b"Rar!\x1a\x07\x01\0" + bytes(99), "RAR"),
+        (b"7z\xbc\xaf\x27\x1c\0\x04" + bytes(99), "7z"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(99), "picture"),
+        (b"\0\0\0\x18ftypheic" + bytes(99), "picture"),
+        (b"RIFF\0\0\0\0WEBPVP8 " + bytes(99), "picture"),
+        (b"ID3\x04" + bytes(99), "sound"),
+        (b"fLaC" + bytes(99), "sound"),
+        (b"\xff\xfb\x90\x64" + bytes(99), "sound"),
+        (b"\xff\xf1\x50\x80" + bytes(99), "sound"),
+        (b"RIFF\0\0\0\0WAVEfmt " + bytes(99), "sound"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b'{"error": "expired"}', "JSON"),
+    ],
+)
+def test_what_people_take_for_a_video_is_named(content: bytes, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        probe(path)
+    assert caught.value.code == "source_not_a_video"
+    assert named in caught.value.message.partition(".")[0]
+
+
+@pytest.mark.parametrize(
     "content",
     [
         b"<!---->" * 40 + b"<x>",

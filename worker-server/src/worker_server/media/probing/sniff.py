@@ -58,6 +58,26 @@ _KNOWN_STARTS = {
     b"\x8aMNG": "MNG",
     b"\x12\x00\x0a": "an AV1 stream without a container",
 }
+_PLAYLIST = "a playlist, which only lists videos"
+_OTHER_TEXTS = {
+    b"#EXTM3U": _PLAYLIST,  # HLS too
+    b"<MPD": _PLAYLIST,  # DASH
+    b"[playlist]": _PLAYLIST,
+    b"{": "JSON, as services answer with",
+}
+_OTHER_FILES = {
+    b"PK\x03\x04": "a ZIP archive, which has to be unpacked",
+    b"Rar!\x1a\x07": "a RAR archive, which has to be unpacked",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive, which has to be unpacked",
+    b"\x1f\x8b": "a gzip archive, which has to be unpacked",
+    b"%PDF-": "a PDF document",
+    _PNG: "a picture",
+    _JPEG: "a picture",
+    b"ID3": "sound alone",
+    b"fLaC": "sound alone",
+    b"\xff\xfb": "sound alone",  # MP3 without tags
+    b"\xff\xf1": "sound alone",  # AAC
+}
 # What streams without a container begin with after a start code: sequence headers (MPEG-2, H.262
 # 6.2.2.1; MPEG-4, 14496-2 6.2.2; VC-1, SMPTE 421M E.5) and units that may come before a picture:
 # parameter sets, delimiters and SEI (H.264 7.4.1, H.265 7.4.2, H.266 7.4.2.2).
@@ -110,14 +130,36 @@ def _refusal(first_bytes: bytes) -> SourceError:
         return SourceError(
             "source_format_unsupported", f"The format is not supported: {name}. {_ACCEPTED}"
         )
-    return SourceError("source_not_a_video", f"The file is not a video: {_ACCEPTED}")
+    what = _other_kind(first_bytes)
+    but = f" but {what}." if what else ":"
+    return SourceError("source_not_a_video", f"The file is not a video{but} {_ACCEPTED}")
 
 
 def _is_web_page(first_bytes: bytes) -> bool:
+    return _HTML.match(first_bytes, _start_of_text(first_bytes)) is not None
+
+
+def _start_of_text(first_bytes: bytes) -> int:
+    """Return where text begins, after white space, an XML declaration and comments."""
     at = 0
     while skipped := _BEFORE_HTML.match(first_bytes, at):
         at = skipped.end()
-    return _HTML.match(first_bytes, at) is not None
+    return at
+
+
+def _other_kind(first_bytes: bytes) -> str | None:
+    """Return what is often taken for a video; None for anything else."""
+    text = first_bytes[_start_of_text(first_bytes) :][:_FIRST_BYTES]
+    starts = (name for start, name in _OTHER_TEXTS.items() if text.startswith(start))
+    if name := next(starts, None):
+        return name
+    if first_bytes[4:8] == b"ftyp" and first_bytes[8:12] in _PICTURE_BRANDS:
+        return "a picture"
+    if first_bytes.startswith(b"RIFF"):
+        return {b"WEBP": "a picture", b"WAVE": "sound alone"}.get(first_bytes[8:12])
+    return next(
+        (name for start, name in _OTHER_FILES.items() if first_bytes.startswith(start)), None
+    )
 
 
 def _unsupported(first_bytes: bytes) -> str | None:
