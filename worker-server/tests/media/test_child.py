@@ -23,7 +23,7 @@ os._exit(0)
 
 
 class Scripted(Child):
-    """Runs this code in the place of a child module."""
+    """Runs this code instead of a child module."""
 
     def __init__(self, code: str) -> None:
         super().__init__("", ChildLimits())
@@ -52,7 +52,7 @@ def is_there(pid: object) -> bool:
 
 
 @pytest.mark.parametrize("before", ["os.closerange(0, 3)", "pass"], ids=["closes", "holds"])
-def test_process_that_a_child_leaves_behind_is_killed(before: str) -> None:
+def test_process_started_by_a_child_is_killed_with_it(before: str) -> None:
     left = answer_of(BEGIN + LEAVES.replace("BEFORE", before))["left"]
     deadline = time.monotonic() + 10
     while is_there(left):
