@@ -193,6 +193,32 @@ def _bars(frame: Picture, left: float, top: float) -> list[Picture]:
     return [*bars, frame[:, :x], frame[:, -x:]] if x > 0 else bars
 
 
+@pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
+def test_colours_are_blurred_as_far_as_brightness(
+    engine: str, make: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """From blue to red both planes go half-way over the same distance, of about 16 * 2 pixels."""
+    halves = "color=blue:s=320x360:r=10:d=0.5[b];color=red:s=320x360:r=10:d=0.5[r];[b][r]hstack"
+    x264 = f"-c:v libx264 -preset ultrafast -crf 10 -pix_fmt yuv420p {TAGS}"
+    path = make(f"-f lavfi -i {halves},scale=out_color_matrix=bt709 {x264}", "halves.mp4")
+    source, output = probe(path), tmp_path / "clip.mp4"
+    edit = PartEdit.of(
+        source, path, FrameRange(0, 0, 2, source.frame_rate), logo_s=0, aspect=Aspect.TALL,
+        fit=Fit.BLUR, profile=Profile("ultrafast", 10, 1),
+    )  # fmt: skip
+    media_render(edit, output, [renderer(engine, ffmpeg)], RenderWatch())
+    with av.open(str(output)) as container:
+        frame = next(container.decode(video=0))
+    widths = []
+    for plane, step in ((0, 1), (2, 2)):
+        pixels = np.frombuffer(bytes(frame.planes[plane]), np.uint8)
+        row = pixels.reshape(-1, frame.planes[plane].line_size)[20 // step, : frame.width // step]
+        low, high = float(row.min()), float(row.max())
+        between = (row > low + (high - low) / 4) & (row < high - (high - low) / 4)
+        widths.append(int(between.sum()) * step)
+    assert widths[1] == pytest.approx(widths[0], rel=0.2)
+
+
 @pytest.mark.parametrize(("aspect", "fit"), [("9:16", "crop"), ("4:5", "blur"), ("source", "pad")])
 def test_logo_is_in_the_middle_of_its_frame(
     aspect: str, fit: str, ramp: Callable[[tuple[int, int]], Path], ffmpeg: str, tmp_path: Path
