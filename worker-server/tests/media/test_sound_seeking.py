@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from media_testing import level
 
 from worker_server.media import FrameRange, PartEdit, plan_parts, probe
 from worker_server.media.cutting.progress import Progress
@@ -83,3 +84,20 @@ def test_for_moviepy(last: PartEdit) -> None:
         assert float((sound**2).mean()) ** 0.5 == pytest.approx(0.5 / 2**0.5, rel=0.1)
 
     assert read_for(last, read) < 0.5
+
+
+@pytest.mark.parametrize(
+    "codec",
+    ["aac -ar 8000", "libmp3lame -ar 22050 -b:a 24k", "libmp3lame -ar 16000 -b:a 16k", "libopus"],
+)
+def test_part_that_begins_at_a_key_frame_sounds_from_its_start(
+    codec: str, make: Make, render: Callable[..., Any]
+) -> None:
+    """The decoder has had the sound before, as much as it needs."""
+    tone = "-f lavfi -i aevalsrc=exprs='0.4*sin(880*PI*t)':s=48000:d=4"
+    keys = "-c:v libx264 -preset fast -bf 2 -g 25 -sc_threshold 0 -pix_fmt yuv420p"
+    picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=4"
+    path = make(f"{picture} {tone} {keys} -ac 1 -c:a {codec}", "s.mp4")
+    source = probe(path)
+    clip = render(source, path, plan_parts(source, 2)[1], logo_s=0.0)
+    assert level(clip.path, 0, 0.05) == pytest.approx(level(clip.path, 0.5, 1), rel=0.1)

@@ -104,6 +104,7 @@ class SoundSeen:
     packets: int = 0
     last: int | None = None
     end: int = 0
+    longest: int = 0  # packet
     header: tuple[int, ...] | None = None
     irregular: str = ""
     lead_s: Fraction = Fraction(0)  # the longest sound past a key frame that is stored before it
@@ -122,7 +123,7 @@ class SoundSeen:
             self.irregular = self.irregular or "the sound's format changes"
         self.last = order
         end = stamp + (packet.duration or 0)
-        self.end = max(end, self.end)
+        self.end, self.longest = max(end, self.end), max(packet.duration or 0, self.longest)
         if self.read_header and packet.size >= HEAD_BYTES:
             header = self.read_header(bytes(memoryview(packet)[:HEAD_BYTES]))
             if header and self.header and header != self.header:

@@ -28,6 +28,7 @@ from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection, is_encrypted
 from worker_server.media.probing.sound_layouts import replace_own_order, selection_of
+from worker_server.media.probing.sound_preroll import preroll_s
 from worker_server.media.probing.streams import choose_video, ranked_sounds
 from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
@@ -168,11 +169,7 @@ def _source(facts: Facts) -> Source:
     _check_speed(ticks, scan.last_duration, tick_s, facts.limits)
     grid = find_grid(ticks, scan.last_duration, tick_s, _rate_hints(video), facts.limits.max_fps)
     frame_count = _frame_count(grid, sound_end_s)
-    keyframe_delay_s = (
-        scan.keys.reorder_delay_s(facts.container, video, grid.rate)
-        if facts.demuxer == "mov"
-        else None
-    )
+    keyframe_delay_s = _keyframe_delay_s(facts, grid.rate)
     first = facts.shapes[0]
     # Of a source with HDR and SDR the normalized form is HDR.
     shown = next((shape for shape in facts.shapes if shape.hdr_transfer), first)
@@ -213,6 +210,21 @@ def _source(facts: Facts) -> Source:
         preparation=_preparation(facts),
         irregular=facts.irregular,
     )
+
+
+def _keyframe_delay_s(facts: Facts, rate: Fraction) -> Fraction | None:
+    """Return PTS minus DTS of every key frame; None where parts cannot be read from there on.
+
+    In MP4 sound is read from the key frame's DTS on, which must leave its decoder the pre-roll.
+    """
+    if facts.demuxer != "mov":
+        return None
+    delay_s = facts.scan.keys.reorder_delay_s(facts.container, facts.video, rate)
+    if facts.sound is None or not delay_s:
+        return delay_s
+    seen = facts.scan.sounds[facts.sound.index]
+    needed_s = preroll_s(facts.sound.codec_context.name, seen.longest * seen.tick_s)
+    return delay_s if delay_s >= needed_s else None
 
 
 def _pix_fmt(facts: Facts) -> str:
