@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -212,10 +213,11 @@ def test_reload_and_restart_name_the_services(tmp_path: Path, command: str, serv
     assert idrl(command, "web", IDRL_HOME=home) == "the system is down: make up"
 
 
-def test_down_names_the_start_that_it_waits_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", [[], ["nohup"]])
+def test_down_names_the_start_that_it_waits_for(tmp_path: Path, prefix: list[str]) -> None:
     home = Home(tmp_path / "home")
     home.create()
-    down = [sys.executable, "-m", "idrl_local", "down"]
+    down = [*prefix, sys.executable, "-m", "idrl_local", "down"]
     environment = {**os.environ, "IDRL_HOME": str(home.root)}
     with ExitStack() as stack:
         with home.lock("command").hold():
@@ -227,6 +229,8 @@ def test_down_names_the_start_that_it_waits_for(tmp_path: Path) -> None:
             assert process.stderr
             line = process.stderr.readline()
             assert line.startswith("waiting for another `make up` or `make down`")
+            if prefix:  # the terminal is closed
+                process.send_signal(signal.SIGHUP)
         assert process.communicate(timeout=60)[0].startswith("idrl is down")
 
 
