@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from media_testing import some_slow
 from numpy.typing import NDArray
+from vc1_testing import stream
 
 from worker_server.media import Aspect
 
@@ -91,3 +92,16 @@ def test_turned_pictures_have_no_combs(
     first, step = (319 - 49.5, -12.8) if is_turned else (49.5, 12.8)
     places = [float(np.nonzero(frame[96] > 128)[0].mean()) for frame in upright]
     assert places == pytest.approx([first + step * number for number in range(10)], abs=2)
+
+
+@pytest.mark.parametrize("name", ["s.mkv", "s.ts", "s.wmv"])
+def test_vc1_that_turns_interlaced(
+    name: str, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
+    coded = stream([False] * 10 + [True] * 15)
+    path = make("-f vc1 -framerate 25 -i pipe:0 -c copy", name, stdin=coded)
+    assert max(combs(path)) > 3
+    (clip,) = render_all(path, part_s=20)
+    bumper = clip.edit.frames_before
+    assert clip.edit.part.frame_count == 25
+    assert max(combs(clip.path)[bumper:-bumper]) < 1.5

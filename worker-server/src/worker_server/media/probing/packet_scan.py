@@ -368,6 +368,8 @@ class PacketScanner:
     def _expect_fields(self, headers: bytes) -> None:
         if self._codec == "mpeg2video" and len(headers) > 5:
             self.scan.may_be_interlaced |= not headers[5] & 8  # progressive_sequence
+        if self._codec == "vc1" and len(headers) > 3:
+            self.scan.may_be_interlaced |= bool(headers[3] & 0x40)  # INTERLACE
         if self._codec == "h264" and (coding := frame_coding(headers)):
             self._fields = None
             if not coding.frames_only:

@@ -46,7 +46,7 @@ _NO_INDEX = (
 )
 _BT2020 = 9  # primaries of HDR, by ISO/IEC 23091-2
 _SAME_ASPECT = 0.1  # share by which the aspect ratio of a scaled picture differs, by rounding
-_EQUAL_ASPECT = Fraction(2, 100)  # share by which a picture may be stretched: nobody sees it
+_EQUAL_ASPECT = Fraction(2, 100)  # relative difference below which aspect ratios count as one
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ def header_reader(codec: str, extradata: bytes | None) -> Callable[[bytes], byte
 
 def headers_of_extradata(codec: str, extradata: bytes | None) -> bytes:
     """Return the headers in the container's extradata, in the form of `header_reader`."""
+    if codec == "vc1":
+        return _vc1(extradata or b"")
     if codec not in _SPS or not extradata:
         return b""
     if not length_size_of(codec, extradata):
@@ -117,6 +119,16 @@ def _mpeg4(packet: bytes) -> bytes:
     return b""
 
 
+def _vc1(packet: bytes) -> bytes:
+    """Return size and scan of the Advanced profile's sequence header (SMPTE ST 421, 6.1).
+
+    The two bytes before have rates, which may change.
+    """
+    at = packet.find(b"\0\0\1\x0f", 0, _HEAD_BYTES) + 4
+    header = packet[at : at + 12].replace(b"\0\0\3", b"\0\0")  # emulation prevention
+    return header[2:6] if at >= 4 else b""
+
+
 def _vp8(packet: bytes) -> bytes:
     return packet[6:10] if packet[3:6] == b"\x9d\x01\x2a" else b""
 
@@ -157,6 +169,7 @@ _READERS: dict[str, Callable[[bytes], bytes]] = {
     "mpeg1video": _mpeg12,
     "mpeg2video": _mpeg12,
     "mpeg4": _mpeg4,
+    "vc1": _vc1,
     "vp8": _vp8,
     "vp9": key_frame_headers,
     "mjpeg": _jpeg,
