@@ -57,6 +57,18 @@ def test_chunked_body_without_a_length(site: Site, fetch: Fetcher) -> None:
     assert fetch.progress[-1] == (len(BODY), None)
 
 
+@pytest.mark.parametrize("value", ["Chunked ", "identity, chunked", "chunked\t", "chunked"])
+def test_chunks_are_taken_apart_however_they_are_announced(
+    site: Site, fetch: Fetcher, value: str
+) -> None:
+    def answer(x: Exchange) -> None:
+        x.head(Transfer_Encoding=value)
+        x.send(b"3\r\nabc\r\n2;last=1\r\nde\r\n0\r\nExpires: 0\r\n\r\n")
+
+    fetch(site.on("/v.mp4", answer))
+    assert fetch.path.read_bytes() == b"abcde"
+
+
 def test_body_without_length_ends_with_the_connection(site: Site, fetch: Fetcher) -> None:
     def close_delimited(x: Exchange) -> None:
         x.head()

@@ -17,6 +17,9 @@ class StrictResponse(HTTPResponse):
     """Raises HTTPException where the headers do not end, or the status line is none."""
 
     fp: Any  # set to None by http.client where it closes the connection
+    chunked: bool
+    chunk_left: int | None
+    length: int | None
 
     def begin(self) -> None:
         """Read the final answer's status and headers."""
@@ -30,6 +33,18 @@ class StrictResponse(HTTPResponse):
         finally:
             if self.fp is not None:
                 self.fp = stream
+        self._find_framing()
+
+    def _find_framing(self) -> None:
+        """Read chunks wherever the last transfer coding says so.
+
+        http.client does only where it is the header's single word; else their sizes would be in the
+        file.
+        """
+        values = self.headers.get_all("Transfer-Encoding", [])
+        codings = [coding.strip().lower() for value in values for coding in value.split(",")]
+        if codings and codings[-1] == "chunked" and not self.chunked:
+            self.chunked, self.chunk_left, self.length = True, None, None
 
 
 class _HeaderLines:
