@@ -80,3 +80,24 @@ def test_sound_of_another_codec_that_begins_later(
     source, prepared_path = prepared(path)
     assert source.has_audio
     assert read_numbers(prepared_path) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("title", "index"),
+    [
+        ("Comentarios del director", 2),
+        ("Kommentar der Regie", 2),
+        ("Audiodeskription", 2),
+        ("Audiodescripción", 2),
+        ("Castellano", 1),
+        ("Document", 1),
+    ],
+)
+@pytest.mark.parametrize("name", ["s.mkv", "s.mp4"])
+def test_title_of_a_special_track_in_other_languages(
+    title: str, index: int, name: str, make: Make
+) -> None:
+    streams = "-f lavfi -i testsrc2=s=160x90:d=1 -f lavfi -i sine=d=1 -map 0 -map 1 -map 1"
+    key = "handler_name" if name == "s.mp4" else "title"
+    titled = ("-metadata:s:a:0", f"{key}={title}")
+    assert probe(make(f"{streams} {X264} -c:a aac", name, *titled)).audio_index == index

@@ -24,7 +24,8 @@ _SPECIAL = (
     | Disposition.karaoke
     | Disposition.non_diegetic
 )
-_SPECIAL_TITLE = re.compile(r"comment|descri", re.IGNORECASE)
+# "Comentarios", "Kommentar", "Audiodeskription" too.
+_SPECIAL_TITLE = re.compile(r"[ck]omm?ent|des[ck]ri", re.IGNORECASE)
 
 
 def choose_video(
