@@ -166,6 +166,20 @@ def test_very_thin_video_is_a_line(
 
 
 @pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
+@pytest.mark.parametrize(("rate", "frames"), [("60", 1), ("25", 1), ("60", 3), ("50", 7)])
+def test_short_videos_are_shown(
+    name: str, rate: str, frames: int, fit: Path, numbered: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """A video of less than half a frame of the clip is one frame of it."""
+    path = numbered(frames, rate, "short.mp4", TAGS, first=500)
+    video = Bumper(path, Fraction(frames, int(rate)), is_video=True)
+    shown = numbers(rendered(name, edit_of(fit, Brand(video, video)), ffmpeg, tmp_path))
+    count = video.frames(Fraction(25))
+    assert shown[count:-count] == list(range(10, 73))
+    assert all(500 <= number < 500 + frames for number in shown[:count] + shown[-count:])
+
+
+@pytest.mark.parametrize("name", ["ffmpeg", "moviepy"])
 def test_video_of_another_shape_has_the_same_size_in_each_renderer(
     name: str, numbered: Make, make: Make, ffmpeg: str, tmp_path: Path
 ) -> None:

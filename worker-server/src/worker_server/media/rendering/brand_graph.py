@@ -85,7 +85,10 @@ def _scaled(edit: PartEdit, layer: Layer) -> str:
     fit = _contained(width, height)
     pad = f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:color={background(edit)}"
     if layer.bumper.is_video:
-        grid = f"fps={text(edit.frame_rate)}:round=near,setpts=PTS-STARTPTS+{layer.first_frame}"
+        # eof_action=pass keeps a video of less than half a frame; `trim` removes what is too long.
+        grid = f"fps={text(edit.frame_rate)}:round=near:eof_action=pass"
+        grid += f",trim=end_frame={layer.bumper.frames(edit.frame_rate)}"
+        grid += f",setpts=PTS-STARTPTS+{layer.first_frame}"
         read = "in_color_matrix=bt709:in_range=limited"
         even = f"{_contained(width, height, step=2)}:{read}"
         return f"{grid},{even}:{into},format=yuv420p,{colour.TAGS},{pad},setsar=1"
