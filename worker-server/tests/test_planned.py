@@ -175,9 +175,7 @@ def test_an_edit_that_changes_nothing_keeps_the_plan(
 
 
 @pytest.mark.parametrize("default_s", [1, 90, 600])
-def test_change_keeps_the_operators_part_seconds(
-    auth: Auth, settings: Settings, default_s: int
-) -> None:
+def test_change_keeps_part_seconds(auth: Auth, settings: Settings, default_s: int) -> None:
     """PART_SECONDS may be 1 to 600, what callers choose themselves 2 to 60."""
     client = create_app(settings.model_copy(update={"part_seconds": default_s})).test_client()
     link = client.post("/tasks", json={"url": URL, "start": "manual"}, headers=auth()).location
