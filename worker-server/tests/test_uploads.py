@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 from upload_testing import BYTES, CONTENT, NAME, Uploads, encoded, file_of
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
 from worker_server.app import create_app
+from worker_server.db import db
 from worker_server.jobs.failures import failure_of
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.uploads import link_upload, remove_stray_uploads, remove_unneeded_uploads
 from worker_server.settings import Settings
 from worker_server.upload_files import UploadBusy, locked_file
-from worker_testing import problem
+from worker_testing import URL, problem
 
 Auth = Callable[..., dict[str, str]]
 
@@ -258,6 +260,32 @@ def test_tasks_that_wait_hide_no_uploads_from_the_quota(
         remove_unneeded_uploads(settings)
         assert list((share / "uploads").iterdir()) == []
         assert uploads.create(600).status_code == 201
+
+
+@pytest.mark.usefixtures("no_wakeups")
+def test_other_tasks_find_the_space_of_uploads_taken(settings: Settings, auth: Auth) -> None:
+    """An upload is in the way of all tasks but its own, which reads it."""
+    app = create_app(settings.model_copy(update={"quota_bytes": 1000}))
+    with app.app_context():
+        uploads = Uploads(app.test_client(), auth())
+        first, second = uploads.whole(b"x" * 500), uploads.whole(b"y" * 500)
+
+        def post_task(**source: str) -> TestResponse:
+            return uploads.client.post("/tasks", json=source, headers=uploads.headers)
+
+        assert problem(post_task(url=URL)) == (403, "quota_bytes")
+        brand = uploads.client.post("/brands", data={"name": "Race"}, headers=uploads.headers)
+        assert problem(brand) == (403, "quota_bytes")
+        accepted = post_task(upload_id=first)
+        assert accepted.status_code == 202
+        db.session.execute(text("UPDATE tasks SET status = 'failed', finished_at = now()"))
+        db.session.commit()
+        link = accepted.get_json()["link"]
+        assert uploads.client.post(f"{link}/retry", headers=uploads.headers).status_code == 202
+        items = [{"upload_id": second}]
+        batch = uploads.client.post("/batches", json={"items": items}, headers=uploads.headers)
+        assert batch.status_code == 202
+        assert problem(post_task(url=URL)) == (403, "quota_bytes")
 
 
 def test_quota_is_checked_before_the_first_byte(settings: Settings, auth: Auth) -> None:

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, jsonify
 
 from idrl_common.access import caller
 from worker_server.db import transaction
-from worker_server.queue import brands, uploads, usage
+from worker_server.queue import brands, usage
 from worker_server.queue.quotas import Quotas
 from worker_server.settings import current
 
@@ -30,7 +30,7 @@ def _document(owner_id: int, defaults: Quotas) -> dict[str, Any]:
             "live_tasks": usage.count_live_tasks(session, owner_id),
             "live_tasks_limit": quotas.live_tasks or None,
             "clips_bytes": usage.sum_clip_bytes(session, owner_id),
-            "uploads_bytes": uploads.sum_bytes(session, owner_id),
+            "uploads_bytes": usage.sum_upload_bytes(session, owner_id),
             "sources_bytes": usage.sum_source_bytes(session, owner_id),
             "brands_bytes": brands.sum_bytes(session, owner_id),
             "clips_bytes_limit": quotas.size_bytes or None,

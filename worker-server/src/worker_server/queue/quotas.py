@@ -1,6 +1,7 @@
 """Quotas: limits of one account; an operator may override the settings for an account."""
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -60,7 +61,10 @@ class TooManyBytes(QuotaExceeded):
 
     ends_by_itself = False
     code = FailureCode.QUOTA_BYTES
-    message = "The files of this account may take at most {} bytes; delete tasks or brands first."
+    message = (
+        "The files of this account may take at most {} bytes;"
+        " delete tasks, uploads or brands first."
+    )
 
 
 class TooManySourceSeconds(QuotaExceeded):
@@ -92,8 +96,16 @@ class Quotas:
     def __bool__(self) -> bool:
         return self != Quotas()
 
-    def check(self, session: ScopedSession, owner_id: int, new_tasks: int = 1) -> list[LimitState]:
+    def check(
+        self,
+        session: ScopedSession,
+        owner_id: int,
+        new_tasks: int = 1,
+        sources: Collection[uuid.UUID] = (),
+    ) -> list[LimitState]:
         """Return what is left of each limit, with the `new_tasks` of this transaction counted.
+
+        The uploads `sources`, which those tasks read, do not count.
 
         Raise QuotaExceeded, whose limit says what is left without them. One transaction of an
         owner at a time, so that parallel ones do not exceed a limit: each of them has inserted
@@ -104,19 +116,22 @@ class Quotas:
         lock_owner(session, owner_id)
         return [
             *self._check_live_tasks(session, owner_id, new_tasks),
-            *self._check_bytes(session, owner_id),
+            *self._check_bytes(session, owner_id, sources),
             *self._check_source_seconds(session, owner_id),
         ]
 
-    def check_retry(self, session: ScopedSession, owner_id: int) -> None:
+    def check_retry(
+        self, session: ScopedSession, owner_id: int, sources: Collection[uuid.UUID] = ()
+    ) -> None:
         """Raise QuotaExceeded where a task that is queued again exceeds a limit.
 
+        The uploads `sources`, which it reads, do not count.
         Its seconds are not checked: they were counted when it was first planned.
         """
         if self.live_tasks or self.size_bytes:
             lock_owner(session, owner_id)
             self._check_live_tasks(session, owner_id, new_tasks=1)
-            self._check_bytes(session, owner_id)
+            self._check_bytes(session, owner_id, sources)
 
     def check_more_seconds(self, session: ScopedSession, owner_id: int, seconds: float) -> None:
         """Raise TooManySourceSeconds where another edit needs more than is left of the day."""
@@ -125,16 +140,13 @@ class Quotas:
             if seconds > left:
                 raise TooManySourceSeconds(state)
 
-    def check_upload(
-        self, session: ScopedSession, owner_id: int, uploads_bytes: int, new_bytes: int
-    ) -> None:
-        """Raise TooManyBytes where the other files and `uploads_bytes` exceed the quota.
+    def check_upload(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
+        """Raise TooManyBytes where the files exceed the quota.
 
-        `uploads_bytes` include the `new_bytes` of this transaction, and the caller has locked
-        the owner.
+        They include the `new_bytes` of this transaction, and the caller has locked the owner.
         """
         if self.size_bytes:
-            self._check_new_bytes(session, owner_id, uploads_bytes, new_bytes)
+            self._check_new_bytes(session, owner_id, new_bytes)
 
     def check_brand(self, session: ScopedSession, owner_id: int) -> None:
         """Raise TooManyBytes where the quota is used up."""
@@ -147,11 +159,10 @@ class Quotas:
         """
         if self.size_bytes:
             lock_owner(session, owner_id)
-            self._check_new_bytes(session, owner_id, 0, new_bytes)
+            self._check_new_bytes(session, owner_id, new_bytes)
 
-    def _check_new_bytes(
-        self, session: ScopedSession, owner_id: int, uploads_bytes: int, new_bytes: int
-    ) -> None:
+    def _check_new_bytes(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
+        uploads_bytes = usage.sum_upload_bytes(session, owner_id)
         left = self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes
         if left < 0:
             raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, max(0, left + new_bytes)))
@@ -168,10 +179,13 @@ class Quotas:
             raise refusal(LimitState("live-tasks", self.live_tasks, left_before))
         return [LimitState("live-tasks", self.live_tasks, left)]
 
-    def _check_bytes(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
+    def _check_bytes(
+        self, session: ScopedSession, owner_id: int, sources: Collection[uuid.UUID] = ()
+    ) -> list[LimitState]:
         if not self.size_bytes:
             return []
-        left = max(0, self.size_bytes - _kept_bytes(session, owner_id))
+        uploads_bytes = usage.sum_upload_bytes(session, owner_id, sources)
+        left = max(0, self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes)
         state = LimitState("clip-bytes", self.size_bytes, left)
         if not left:
             raise TooManyBytes(state)

@@ -7,6 +7,7 @@ from sqlalchemy import func, select, update
 from worker_server.db import transaction
 from worker_server.errors import FailureCode
 from worker_server.models import Part, Task
+from worker_server.queue import uploads
 from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record
 from worker_server.queue.leases import lock_task
@@ -41,15 +42,15 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
         **error_cleared(),
     }
     with transaction() as session:
-        owned = select(Task.status).where(Task.id == task_id, Task.owner_id == owner_id)
-        status = session.scalar(owned.with_for_update())
-        if status is None:
+        owned = select(Task.status, Task.url).where(Task.id == task_id, Task.owner_id == owner_id)
+        task = session.execute(owned.with_for_update()).one_or_none()
+        if task is None:
             return False
-        if status != TaskStatus.FAILED:
+        if task.status != TaskStatus.FAILED:
             raise NotFailed("Only a failed task can be retried.")
         session.execute(update(Task).where(Task.id == task_id).values(values))
         own = quotas.of_account(session, owner_id)
-        own.check_retry(session, owner_id)
+        own.check_retry(session, owner_id, uploads.sources_of([task.url]))
         record(session, task_id, EventKind.RETRY_REQUESTED)
         return True
 

@@ -76,7 +76,8 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
             created = session.execute(_INSERT_TASK, values).one_or_none()
             if created is not None:
                 own = quotas.overridden(created.quotas)
-                limits = own.check(session, submission.owner_id)
+                sources = uploads.sources_of([submission.url])
+                limits = own.check(session, submission.owner_id, sources=sources)
                 task = _new_task(submission, values["id"], created.created_at)
                 name = uploads.use_for_task(session, task.owner_id, task.url, task.id)
                 task.name = task.name or name

@@ -1,7 +1,7 @@
 """Rows of uploads: confirmed bytes, the task that uses one, and when its file is removed."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy import (
 from idrl_common.cursors import Position, newest_first
 from worker_server.db import transaction
 from worker_server.models import Task, Upload
-from worker_server.queue import totals
+from worker_server.queue import totals, usage
 from worker_server.queue.quotas import Quotas, lock_owner
 from worker_server.queue.session import ScopedSession, may_still_render
 
@@ -104,12 +104,7 @@ _STATE = (
     Upload.created_at,
     Upload.expires_at,
 )
-_IS_UNUSED = and_(
-    Upload.task_id.is_(None),
-    Upload.deleted_at.is_(None),
-    Upload.removed_at.is_(None),
-    Upload.expires_at > func.now(),
-)
+_IS_UNUSED = usage.UPLOAD_IS_UNUSED
 _IS_GONE = or_(Upload.deleted_at.is_not(None), and_(Upload.task_id.is_(None), ~_IS_UNUSED)).label(
     "is_gone"
 )
@@ -123,6 +118,11 @@ def source_url(upload_id: uuid.UUID) -> str:
 def upload_of(url: str) -> uuid.UUID | None:
     """Return the upload that the task's URL names, None for any other URL."""
     return uuid.UUID(url.removeprefix(URL_PREFIX)) if url.startswith(URL_PREFIX) else None
+
+
+def sources_of(urls: Iterable[str]) -> set[uuid.UUID]:
+    """Return the uploads that tasks with these URLs read."""
+    return {each for each in map(upload_of, urls) if each is not None}
 
 
 def create(upload: NewUpload, quotas: Quotas) -> UploadState:
@@ -141,8 +141,7 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
         if count_unused(session, upload.owner_id) > MAX_OPEN:
             raise TooManyUploads(f"This account may have at most {MAX_OPEN} unused uploads.")
         own = quotas.of_account(session, upload.owner_id)
-        uploads_bytes = sum_bytes(session, upload.owner_id)
-        own.check_upload(session, upload.owner_id, uploads_bytes, upload.length_bytes)
+        own.check_upload(session, upload.owner_id, upload.length_bytes)
         return _state(created)
 
 
@@ -150,19 +149,6 @@ def count_unused(session: ScopedSession, owner_id: int) -> int:
     """Return how many uploads no task has."""
     owned = select(func.count()).where(Upload.owner_id == owner_id, _IS_UNUSED)
     return session.scalar(owned) or 0
-
-
-def sum_bytes(session: ScopedSession, owner_id: int) -> int:
-    """Return how many bytes the account's uploads take, also those that are still to come.
-
-    Uploads of tasks count while their file is kept: otherwise each task would free its quota.
-    """
-    is_kept = and_(Upload.deleted_at.is_(None), Upload.removed_at.is_(None))
-    is_used = and_(Upload.task_id.is_not(None), is_kept)
-    used = select(func.coalesce(func.sum(Upload.length_bytes), 0)).where(
-        Upload.owner_id == owner_id, or_(_IS_UNUSED, is_used)
-    )
-    return int(session.scalar(used) or 0)
 
 
 def find(owner_id: int, upload_id: uuid.UUID) -> UploadState:

@@ -4,15 +4,22 @@ Seconds are counted when they are planned or rendered, so that deleting a task g
 """
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, cast, func, select, text
+from sqlalchemy import BigInteger, and_, cast, func, or_, select, text
 
-from worker_server.models import Part, Task
+from worker_server.models import Part, Task, Upload
 from worker_server.queue.session import ScopedSession
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 DAY_S = 86_400
+UPLOAD_IS_UNUSED = and_(
+    Upload.task_id.is_(None),
+    Upload.deleted_at.is_(None),
+    Upload.removed_at.is_(None),
+    Upload.expires_at > func.now(),
+)
 _TODAY = "(now() AT TIME ZONE 'UTC')::date"
 _READ = text(f"""
     SELECT coalesce(sum(planned_s) FILTER (WHERE day = {_TODAY}), 0) AS planned_s,
@@ -80,6 +87,22 @@ def sum_source_bytes(session: ScopedSession, owner_id: int) -> int:
     )
     size_bytes = cast(Task.source["size_bytes"].astext, BigInteger)
     return int(session.scalar(select(func.coalesce(func.sum(size_bytes), 0)).where(*waiting)) or 0)
+
+
+def sum_upload_bytes(
+    session: ScopedSession, owner_id: int, without: Collection[uuid.UUID] = ()
+) -> int:
+    """Return how many bytes the account's uploads take, also those that are still to come.
+
+    Uploads of tasks count while their file is kept: otherwise each task would free its quota. The
+    uploads `without` are left out.
+    """
+    is_kept = and_(Upload.deleted_at.is_(None), Upload.removed_at.is_(None))
+    is_used = and_(Upload.task_id.is_not(None), is_kept)
+    used = select(func.coalesce(func.sum(Upload.length_bytes), 0)).where(
+        Upload.owner_id == owner_id, or_(UPLOAD_IS_UNUSED, is_used), Upload.id.not_in(without)
+    )
+    return int(session.scalar(used) or 0)
 
 
 def today(session: ScopedSession, owner_id: int) -> Seconds:
