@@ -1,6 +1,7 @@
 """The page has the same words in each language, and a message for every code of the API."""
 
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -25,3 +26,28 @@ def _codes(node: object) -> list[str]:
         return []
     own = node["code"]["enum"] if "enum" in (node.get("code") or {}) else []
     return own + [code for each in node.values() for code in _codes(each)]
+
+
+def test_languages_have_the_same_placeholders() -> None:
+    english, spanish = (_words(tag) for tag in ("en", "es"))
+    for key, text in english.items():
+        assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", spanish[key])), key
+
+
+def test_each_advice_belongs_to_a_code_and_failed_tasks_have_one() -> None:
+    words = _words("en")
+    advised = {key.removeprefix("do.") for key in words if key.startswith("do.")}
+    assert {code for code in advised if f"code.{code}" not in words} == set()
+    contract = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
+    failures = contract["components"]["schemas"]["Failure"]["properties"]["code"]["enum"]
+    # Their sentence says it already.
+    complete = {
+        "brand_gone", "clip_lost", "clip_too_large", "edit_too_many_parts", "quota_bytes",
+        "source_is_a_web_page", "upload_gone", "url_scheme_not_allowed",
+    }  # fmt: skip
+    assert set(failures) - advised - complete == set()
+
+
+def _words(tag: str) -> dict[str, str]:
+    words: dict[str, str] = json.loads((ROOT / f"web-server/page/src/words/{tag}.json").read_text())
+    return words

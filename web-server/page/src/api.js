@@ -41,12 +41,13 @@ export function onLoginNeeded(prompt, session) {
  * @param {string} method
  * @param {string} path
  * @param {any} [body]
- * @param {{headers?: Record<string, string>, anonymous?: boolean}} [options]
+ * @param {{headers?: Record<string, string>, anonymous?: boolean, onSent?: (bytes: number) => void}} [options]
+ *   `onSent`: called while a file is sent, with how many bytes of it have been
  * @returns {Promise<{status: number, data: any, headers: Headers}>}
  */
 export async function call(method, path, body, options = {}) {
   const session = login.session();
-  const answer = await send(method, path, body, options.headers || {});
+  const answer = await send(method, path, body, options);
   if (answer.ok || answer.status === 304) {
     return { status: answer.status, data: await contentOf(answer, method), headers: answer.headers };
   }
@@ -80,15 +81,15 @@ export const get = async (path) => (await call("GET", path)).data;
 
 /**
  * @param {string} method @param {string} path @param {any} body
- * @param {Record<string, string>} given
+ * @param {{headers?: Record<string, string>, onSent?: (bytes: number) => void}} options
  */
-async function send(method, path, body, given) {
+async function send(method, path, body, { headers: given, onSent }) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...given };
   const isFile = body instanceof Blob || body instanceof FormData;
   if (body !== undefined && !isFile) headers["Content-Type"] = "application/json";
   try {
-    const answer = isFile ? await sendFile(method, path, body, headers) : await fetch(path, {
+    const answer = isFile ? await sendFile(method, path, body, headers, onSent) : await fetch(path, {
       method, headers, body: JSON.stringify(body), credentials: "same-origin", cache: "no-store", signal: abortedAfter(CALL_MAX_MS),
     });
     learnClock(answer.headers.get("Date"));
@@ -100,8 +101,8 @@ async function send(method, path, body, given) {
 
 /** Send a file, however long that takes while it gets on. Not by `fetch`, which does not tell whether it does.
  * @param {string} method @param {string} path @param {Blob | FormData} body @param {Record<string, string>} headers
- * @returns {Promise<Response>} */
-function sendFile(method, path, body, headers) {
+ * @param {(bytes: number) => void} [onSent] @returns {Promise<Response>} */
+function sendFile(method, path, body, headers, onSent) {
   const request = new XMLHttpRequest();
   let timer = 0;
   const waitOn = () => {
@@ -111,7 +112,10 @@ function sendFile(method, path, body, headers) {
   return new Promise((resolve, reject) => {
     request.onload = resolve;
     request.onerror = request.onabort = reject;
-    request.upload.onprogress = waitOn;
+    request.upload.onprogress = ({ loaded }) => {
+      waitOn();
+      onSent?.(loaded);
+    };
     request.open(method, path);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.send(body);

@@ -63,8 +63,9 @@ function OwnPage() {
 
 /** Shown until GET /me has answered who is logged in. */
 function Start() {
-  if (!startError.value) return html`<p class="hidden" aria-busy="true">${t("loading")}</p>`;
-  return html`<main><h1>idrl</h1><${Failure} error=${startError.value} /><p>${t("start.waits")}</p></main>`;
+  const header = html`<header class="top"><span class="brand"><img src="/icon.svg" alt="" width="28" height="28" /> idrl</span></header>`;
+  if (!startError.value) return html`${header}<p class="hidden" aria-busy="true">${t("loading")}</p>`;
+  return html`${header}<main><h1>idrl</h1><${Failure} error=${startError.value} /><p>${t("start.waits")}</p></main>`;
 }
 
 function LanguageChoice() {

@@ -16,15 +16,14 @@ export function ConfirmDialog({ title, means, action, keep, onSure, onClose }) {
   <//>`;
 }
 
-/** A button whose action is confirmed first. If the action removes the button's row, the focus moves to <main>.
+/** A button whose action is confirmed first.
  * @param {{kind: string, name: string, label: string, onSure: () => Promise<any>}} props `kind`: prefix of
  *   the keys in en.json (`kind_one`, `kind_means`); `name`: name of what the action is about */
 export function ConfirmButton({ kind, name, label, onSure }) {
   const isConfirming = useSignal(false);
-  const act = async () => {
+  const act = () => {
     isConfirming.value = false;
-    await onSure();
-    setTimeout(() => document.activeElement === document.body && document.querySelector("main")?.focus({ preventScroll: true }));
+    onSure();
   };
   return html`<button class="quiet danger" onClick=${() => (isConfirming.value = true)} aria-label=${t(`${kind}_one`, { name })}>${label}</button>
     ${isConfirming.value && html`<${ConfirmDialog} title=${`${t(`${kind}_one`, { name })}?`} means=${t(`${kind}_means`)} action=${label}

@@ -33,7 +33,7 @@ export function listen() {
 /** @param {KeyboardEvent} event */
 function onKey(event) {
   const target = /** @type {HTMLElement} */ (event.target);
-  const isTyping = target.closest("input, textarea, select, dialog, video");
+  const isTyping = target.closest("input:not([type=checkbox]), textarea, select, dialog, video");
   if (isTyping || !areKeysOn.value || event.ctrlKey || event.metaKey || event.altKey) return;
   const action = ACTIONS[event.key];
   if (action && action() !== false) event.preventDefault();
@@ -56,8 +56,9 @@ const ACTIONS = {
 
 /** Move the focus by so many rows or cards of the screen; false if there are none. @param {number} by */
 function step(by) {
-  const items = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-row]")]);
+  // Clips that are not made yet have disabled buttons, which take no focus.
+  const items = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-row]:not(:disabled)")]);
   if (!items.length) return false;
-  const at = items.indexOf(/** @type {any} */ (document.activeElement));
+  const at = items.findIndex((item) => item.closest("li")?.contains(document.activeElement));
   items[Math.min(items.length - 1, Math.max(0, at + by))].focus();
 }

@@ -1,6 +1,7 @@
 // @ts-check
 import { render } from "preact";
 import { App } from "./app.js";
+import { keepFocus } from "./focus.js";
 import { sharePath } from "./screens/shared.js";
 import { start } from "./session.js";
 import { html } from "./ui.js";
@@ -18,5 +19,8 @@ for (const type of ["dragover", "drop"]) {
 }
 
 setLanguage(language.value);
-render(html`<${App} />`, /** @type {Element} */ (document.getElementById("app")));
+keepFocus();
+const app = /** @type {Element} */ (document.getElementById("app"));
+app.replaceChildren(); // the header of index.html, which is there before this script
+render(html`<${App} />`, app);
 if (!sharePath) start(); // a share link needs no account, so no session

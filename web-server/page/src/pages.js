@@ -1,9 +1,10 @@
 // @ts-check
 // A paginated list of tasks: the first page, and the further pages that "show more" has added. All are polled.
-import { useSignal } from "@preact/signals";
+import { effect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call, nextPage } from "./api.js";
 import { Poller, usePolled } from "./poll.js";
+import { state } from "./session.js";
 import { LIVE, useAttempt } from "./ui.js";
 
 export const PAGE = 30;
@@ -15,6 +16,13 @@ const MAX_ROWS = 1000;
 
 /** @param {any[]} tasks */
 const untilNextMs = (tasks) => (tasks.some((task) => LIVE.includes(task.status)) ? EVERY_MS : RARELY_MS);
+
+/** The further pages of the lists that were left, so that Back shows as many rows as before.
+ * @type {Map<string, Rest[]>} */
+const left = new Map();
+effect(() => {
+  if (state.value === "out") left.clear();
+});
 
 /** The rows that follow another page, polled with one call; `rows` is how many are requested. */
 class Rest extends Poller {
@@ -46,7 +54,7 @@ class Rest extends Poller {
  */
 export function usePages(path) {
   const first = usePolled(path, () => EVERY_MS);
-  const rests = useSignal(/** @type {Rest[]} */ ([]));
+  const rests = useSignal(/** @type {Rest[]} */ (left.get(path) || []));
   const showing = useAttempt();
   const pages = [first, ...rests.value];
   const links = pages.map(({ state }) => state.value.headers && nextPage(state.value.headers));
@@ -55,9 +63,14 @@ export function usePages(path) {
   const displaced = useDisplaced(value, !!rest && rest.answered !== (links[0] && rest.behind(links[0])));
 
   const isShown = useRef(true);
-  useEffect(() => () => {
-    isShown.current = false;
-    rests.peek().forEach((each) => each.stop());
+  useEffect(() => {
+    rests.peek().forEach((each) => each.start());
+    return () => {
+      isShown.current = false;
+      rests.peek().forEach((each) => each.stop());
+      if (rests.peek().length) left.set(path, rests.peek());
+      else left.delete(path);
+    };
   }, []);
   // A new task moves all others down by one, so each page is requested again from the new end of the one before.
   useEffect(() => {

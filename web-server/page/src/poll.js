@@ -1,8 +1,9 @@
 // @ts-check
 // Polls resources of the API with If-None-Match, less often in a hidden tab.
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, call } from "./api.js";
+import { state } from "./session.js";
 import { nowMs, uptimeMs } from "./time.js";
 
 const HIDDEN_MS = 30_000;
@@ -17,6 +18,26 @@ export const connection = signal({ lastMs: nowMs(), isLost: false });
 export const isLost = computed(() => connection.value.isLost);
 /** @type {Set<Poller>} */
 const unanswered = new Set();
+
+/** The last answers by path, the newest last: a screen that is shown again begins with them.
+ * @type {Map<string, {value: any, headers: Headers}>} */
+const answers = new Map();
+const MAX_ANSWERS = 20;
+effect(() => {
+  if (state.value === "out") answers.clear();
+});
+
+/** Forget the answers of paths that begin so: they are known to have changed. @param {string} beginning */
+export function forgetAnswers(beginning) {
+  for (const path of answers.keys()) if (path.startsWith(beginning)) answers.delete(path);
+}
+
+/** @param {string} path @param {any} value @param {Headers} headers */
+function keepAnswer(path, value, headers) {
+  answers.delete(path);
+  answers.set(path, { value, headers });
+  if (answers.size > MAX_ANSWERS) answers.delete(answers.keys().next().value || "");
+}
 
 /**
  * @template T
@@ -34,8 +55,8 @@ export class Poller {
     this.intervalMs = intervalMs;
     this.isForEyes = isForEyes;
     /** @type {import("@preact/signals").Signal<Polled<any>>} */
-    this.state = signal({ value: null, error: null, headers: null });
-    this.tag = "";
+    this.state = signal({ value: null, headers: null, ...answers.get(path), error: null });
+    this.tag = this.state.value.headers?.get("ETag") || "";
     this.failures = 0;
     this.isStopped = false;
     this.timer = 0;
@@ -43,7 +64,7 @@ export class Poller {
     this.isAgain = false;
     this.polling = /** @type {Promise<number> | null} */ (null);
     /** The path whose answer is in `state`: after moveTo() it differs from `path` until the next answer. */
-    this.answered = "";
+    this.answered = answers.has(path) ? path : "";
     this.onVisible = () => document.hidden || this.refresh();
   }
 
@@ -128,6 +149,7 @@ export class Poller {
         this.tag = answer.headers.get("ETag") || "";
         const value = keepSame(this.state.value.value, answer.data);
         this.state.value = { value, error: null, headers: answer.headers };
+        keepAnswer(path, value, answer.headers);
       } else if (this.state.value.error) {
         this.state.value = { ...this.state.value, error: null };
       }

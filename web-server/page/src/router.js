@@ -1,5 +1,6 @@
 // @ts-check
 import { signal } from "@preact/signals";
+import { onPlace } from "./scroll.js";
 
 /** The screen that the URL's hash names: `#/task/id` gives `["task", id]`. */
 export const place = signal(parse());
@@ -18,10 +19,11 @@ function decoded(text) {
   }
 }
 
-addEventListener("hashchange", () => {
-  place.value = parse();
-  document.querySelector("main")?.focus();
-  scrollTo(0, 0); // otherwise the previous screen's scroll position stays
+addEventListener("popstate", ({ state }) => {
+  onPlace(state, () => {
+    place.value = parse();
+    document.querySelector("main")?.focus({ preventScroll: true });
+  });
 });
 
 /** @param {string[]} parts */

@@ -2,6 +2,7 @@
 // Who is logged in. The token is in an HttpOnly cookie; it is renewed while the page is visible.
 import { signal } from "@preact/signals";
 import { ApiError, call, get, isPassing, onLoginNeeded } from "./api.js";
+import { pause } from "./time.js";
 
 const RENEW_MS = 25 * 60_000;
 const MAX_PAUSE_MS = 10_000;
@@ -75,14 +76,6 @@ async function recognize(failures) {
     startError.value = error;
     await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)));
   }
-}
-
-/** Wait `ms`, or less if the browser comes online again. @param {number} ms */
-function pause(ms) {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-    addEventListener("online", resolve, { once: true });
-  });
 }
 
 /** Store when the session began or was renewed: its cookie is the same in all tabs and after a reload.

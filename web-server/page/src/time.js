@@ -16,3 +16,16 @@ export const nowMs = () => Date.now() + aheadMs;
 
 /** Return milliseconds since the page was loaded, which no change of the clock moves. */
 export const uptimeMs = () => performance.now();
+
+/** Wait `ms`, or less if the browser comes online again. @param {number} ms @returns {Promise<void>} */
+export function pause(ms) {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      removeEventListener("online", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    addEventListener("online", end);
+  });
+}

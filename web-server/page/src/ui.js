@@ -6,7 +6,7 @@ import { h } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "./api.js";
 import { uptimeMs } from "./time.js";
-import { clock, sentenceOf, t } from "./words.js";
+import { adviceOf, clock, t } from "./words.js";
 
 export const html = htm.bind(h);
 
@@ -35,7 +35,7 @@ export function Failure({ error, words = {} }) {
   if (!error) return null;
   const id = error.requestId && html`<br /><small>${t("error.id")} <code>${error.requestId}</code></small>`;
   const wait = error.status === 429 && error.retryAfterS > 0 && html` <${Countdown} key=${error} untilMs=${uptimeMs() + error.retryAfterS * 1000} />`;
-  return html`<p class="failure" role="alert">${error.code in words ? t(words[error.code]) : sentenceOf(error.code, error.message)}${wait}${id}</p>`;
+  return html`<p class="failure" role="alert">${error.code in words ? t(words[error.code]) : adviceOf(error.code, error.message)}${wait}${id}</p>`;
 }
 
 /** A countdown in seconds, hidden from screen readers, which would read out each second.
@@ -115,7 +115,7 @@ export function Bar({ value, label }) {
 }
 
 /** A modal dialog. Escape closes it if there is an `onClose`. @param {any} props */
-export function Dialog({ title, onClose, children, wide = false }) {
+export function Dialog({ title, onClose, children, wide = false, onKeyDown }) {
   const element = useRef(/** @type {any} */ (null));
   const id = useId(); // not a constant: the log-in dialog may open over another dialog
   // Opened before the first paint, so that it gets keys that are pressed as soon as it is visible.
@@ -128,7 +128,13 @@ export function Dialog({ title, onClose, children, wide = false }) {
     event.preventDefault();
     if (onClose) onClose();
   };
-  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${onCancel}>
+  // Browsers let no page prevent a second Escape: they close the dialog without a `cancel` event.
+  const onClosed = () => {
+    if (!element.current) return; // closed because it was removed
+    if (onClose) onClose();
+    else element.current.showModal();
+  };
+  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${onCancel} onClose=${onClosed} onKeyDown=${onKeyDown}>
     <header>
       <h2 id=${id}>${title}</h2>
       ${onClose && html`<button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button>`}

@@ -2,6 +2,7 @@
 // Uploads files by tus 1.0, in pieces; continues after a lost connection or a reload of the page.
 import { ApiError, call, isPassing } from "./api.js";
 import { renew } from "./session.js";
+import { pause } from "./time.js";
 
 const PIECE_BYTES = 4 * 1024 * 1024;
 const MAX_PAUSE_MS = 30_000;
@@ -26,7 +27,8 @@ export async function upload(file, onProgress, state) {
   let { path, offset } = (await begun(file, onPause)) || (await repeated(() => create(file), { onPause }));
   onProgress(offset);
   while (offset < file.size && !state.isCanceled) {
-    offset = await repeated(() => sendPiece(file, path, offset), {
+    const onSent = (/** @type {number} */ bytes) => onProgress(Math.min(file.size, offset + bytes));
+    offset = await repeated(() => sendPiece(file, path, offset, onSent), {
       onPause: () => onProgress(offset, true),
       afterPause: async () => (offset = await arrivedOf(path, offset)),
       passing: BUSY,
@@ -112,6 +114,18 @@ export function forget(file) {
   keep(others);
 }
 
+/** Return whether choosing a file again in this browser continues this upload. @param {string} id */
+export const isContinuable = (id) => Object.values(kept()).some((path) => path.endsWith(id));
+
+/** Return whether this is the upload of one of the files. @param {string} id @param {File[]} files */
+export const isOfOne = (id, files) => files.some((file) => kept()[fingerprint(file)]?.endsWith(id));
+
+/** Delete an upload whose file has not been chosen again. @param {string} path */
+export async function discardOld(path) {
+  keep(Object.fromEntries(Object.entries(kept()).filter(([, each]) => each !== path)));
+  await call("DELETE", path, undefined, { headers: TUS });
+}
+
 /** @param {File} file */
 const fingerprint = (file) => `${file.name} ${file.size} ${file.lastModified}`;
 
@@ -133,11 +147,12 @@ function keep(paths) {
   }
 }
 
-/** @param {File} file @param {string} path @param {number} offset */
-async function sendPiece(file, path, offset) {
+/** @param {File} file @param {string} path @param {number} offset
+ * @param {(bytes: number) => void} onSent called with how much of the piece has been sent */
+async function sendPiece(file, path, offset, onSent) {
   const piece = await contentOf(file, offset, offset + PIECE_BYTES);
   const headers = { ...TUS, "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" };
-  const answer = await call("PATCH", path, piece, { headers });
+  const answer = await call("PATCH", path, piece, { headers, onSent });
   return Number(answer.headers.get("Upload-Offset"));
 }
 
@@ -151,9 +166,6 @@ async function arrivedOf(path, known) {
     throw error;
   }
 }
-
-/** @param {number} ms */
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** @param {string} text */
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));

@@ -54,6 +54,13 @@ export function sentenceOf(code, detail = "") {
   return key in WORDS.en ? t(key) : detail || code;
 }
 
+/** Return the sentence for an error code, and what the reader can do about it.
+ * @param {string} code @param {string} [detail] */
+export function adviceOf(code, detail = "") {
+  const key = `do.${code}`;
+  return key in WORDS.en ? `${sentenceOf(code, detail)} ${t(key)}` : sentenceOf(code, detail);
+}
+
 /** @param {number} value @param {number} digits after the decimal sign, at most */
 export function number(value, digits) {
   return new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value);

@@ -32,6 +32,68 @@ def test_pasted_links_are_read_as_meant(visitor: Visitor, video_url: str) -> Non
     assert [url.replace("%20", " ") for url in urls] == ["?a", "?b", "?c", "?with a blank"]
 
 
+PASTED_FROM_A_CHAT = """Saturday
+<{url}?a>
+1. {url}?b
+- "{url}?c",
+Lap 3: {url}?d ({url}?e)
+[the last one]({url}?f_(2))
+{url}?of=https://example.com/g.mp4
+"""
+
+
+def test_links_are_found_in_the_text_around_them(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    text = PASTED_FROM_A_CHAT.format(url=video_url)
+    page.fill("#links", text)
+    page.locator(".lines").wait_for()
+    lines = page.locator(".lines .ellipsis").all_text_contents()
+    assert [line.removeprefix(video_url) for line in lines] == [
+        "Saturday", "?a", "?b", "?c", "?d", "?e", "?f_(2)", "?of=https://example.com/g.mp4",
+    ]  # fmt: skip
+    page.fill("#links", text.partition("\n")[2])
+    page.get_by_role("button", name="Make clips of 7 videos").click()
+    page.wait_for_url("**/#/batch/*")
+
+
+def test_refused_links_are_left_out(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    page.fill("#links", f"Saturday\n{video_url}?a\nftp://example.com/b.mp4\n{video_url}?c")
+    page.get_by_role("button", name="Make clips of 4 videos").click()
+    page.get_by_role("button", name="Leave out the 2 refused links").click()
+    expect(page.locator("#links")).to_have_value(f"{video_url}?a\n{video_url}?c")
+    expect(page.locator("form .failure")).to_have_count(0)
+    page.get_by_role("button", name="Make clips of 2 videos").click()
+    page.wait_for_url("**/#/batch/*")
+
+
+def test_refusal_stays_at_its_link(visitor: Visitor, video_url: str) -> None:
+    """When a line above it is removed."""
+    page = visitor.page
+    page.fill("#links", f"{video_url}?a\nftp://example.com/b.mp4\n{video_url}?c")
+    page.locator("form button.primary").click()
+    refused = page.locator(".lines li", has=page.locator(".failure"))
+    expect(refused).to_contain_text("ftp://example.com/b.mp4")
+    page.fill("#links", f"ftp://example.com/b.mp4\n{video_url}?c")
+    expect(page.locator(".lines li")).to_have_count(2)
+    expect(refused).to_contain_text("ftp://example.com/b.mp4")
+
+
+@pytest.mark.parametrize("text", ["2,5", "2.5", " 2.5 "])
+def test_seconds_are_taken_with_either_decimal_sign(
+    visitor: Visitor, video_url: str, text: str
+) -> None:
+    page = visitor.page
+    page.fill("#links", video_url)
+    _open_options(page)
+    page.locator("#part_seconds").press_sequentially(text)
+    page.locator("form button.primary").click()
+    page.wait_for_url("**/#/task/*")
+    (listed,) = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    task = visitor.context.request.get(f"{visitor.base_url}{listed['link']}").json()
+    assert task["edit"]["part_seconds"] == 2.5
+
+
 def test_refused_link_far_down_is_shown(visitor: Visitor, video_url: str) -> None:
     links = [f"{video_url}?{n}" for n in range(40)]
     links[33] = "ftp://example.com/a.mp4"
@@ -49,6 +111,8 @@ def test_refused_link_far_down_is_shown(visitor: Visitor, video_url: str) -> Non
         ("end_s", "1:xx", "Write the time as 1:05"),
         ("segments", "0:01 - 0:02\nfrom the start", "Line 2: Write it as"),
         ("segments", "0:01 - 0:02\n0:03 - 0:02", "Line 2: The end must come after the start"),
+        ("part_seconds", "two", "A number from 2 to 60"),
+        ("part_seconds", "100", "A number from 2 to 60"),
         ("start_s", "1.2345", None),
     ],
 )

@@ -267,7 +267,7 @@ def test_key_is_revoked_after_a_question(visitor: Visitor) -> None:
     page.locator("dialog .primary").press("Enter")
     expect(revoke).to_have_count(0)
     assert visitor.context.request.get(f"{visitor.base_url}/me/keys").json() == []
-    expect(page.locator("#main")).to_be_focused()
+    expect(page.get_by_role("button", name="Make a key")).to_be_focused()
 
 
 def test_session_that_ends_before_a_form_with_a_password(visitor: Visitor) -> None:

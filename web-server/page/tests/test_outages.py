@@ -61,6 +61,19 @@ def test_slow_network(visitor: Visitor, video_url: str) -> None:
     assert len(_task_ids(visitor)) == 1
 
 
+def test_header_is_there_before_the_script(visitor: Visitor) -> None:
+    """On a slow network the page is not blank; the script replaces the header by its own."""
+    page = visitor.page
+    waiting: list[Route] = []
+    page.route("**/app.js", lambda route: waiting.append(route))
+    page.goto(visitor.base_url, wait_until="commit")
+    expect(page.locator("header .brand")).to_be_visible()
+    visitor.wait_until(lambda: waiting, "the script")
+    waiting[0].continue_()
+    page.wait_for_selector("#links")
+    expect(page.locator("header .brand")).to_have_count(1)
+
+
 def _is_accepted(visitor: Visitor, link: str) -> bool:
     """Send the form; where the system does not answer, what was typed is still there."""
     visitor.page.locator("form button.primary").click()

@@ -1,7 +1,9 @@
 """What strangers write, what other sites send, and what happens while nothing answers."""
 
-from conftest import WORK_LIMIT_MS, NewVisitor, Visitor
-from playwright.sync_api import expect
+import time
+
+from conftest import PASSWORD, WORK_LIMIT_MS, NewVisitor, Visitor
+from playwright.sync_api import Route, expect
 
 XSS = '<img src=x onerror="window.hit=1">"\'><script>window.hit=1</script>'
 
@@ -74,6 +76,43 @@ def test_too_many_log_ins_count_down(new_visitor: NewVisitor) -> None:
     page.get_by_text("Again in").wait_for()
     left = page.locator("form .failure span")
     expect(left).not_to_have_text(left.inner_text())
+
+
+def test_sign_up_asks_for_an_invitation_where_one_is_needed(new_visitor: NewVisitor) -> None:
+    """Only the API knows; it is asked first. `SIGNUP=invite`."""
+    visitor = new_visitor()
+    page = visitor.page
+    sent: list[object] = []
+
+    def answer(route: Route) -> None:
+        sent.append(code := (route.request.post_data_json or {}).get("invitation"))
+        if code == "a-code":
+            return route.continue_()
+        body = '{"status": 403, "code": "invitation_invalid"}'
+        return route.fulfill(status=403, content_type="application/problem+json", body=body)
+
+    page.route("**/auth/signup", answer)
+    unique = time.time_ns()
+    visitor.open()
+    page.locator("#tab-true").click()
+    expect(page.locator("#invitation")).to_have_count(0)
+    page.fill("#username", f"Ada {unique}")
+    page.fill("#email", f"a{unique}@example.com")
+    page.fill("#password", PASSWORD)
+    for code in ("", "wrong", "a-code"):
+        if code:
+            expect(page.locator("#invitation")).to_be_focused()
+            page.locator("#invitation-error", has_text="needs a valid invitation").wait_for()
+            page.fill("#invitation", code)
+        page.locator("form button.primary").click()
+    page.wait_for_selector("#links")
+    assert sent == [None, "wrong", "a-code"]
+
+
+def test_failed_task_shows_what_to_do(visitor: Visitor, base_url: str) -> None:
+    visitor.submit(f"{base_url}/openapi.json?no-video")
+    shown = visitor.page.locator(".failure.box p").first
+    expect(shown).to_contain_text("Look whether it is the right one.", timeout=WORK_LIMIT_MS)
 
 
 def test_idle_polls_are_answered_304(visitor: Visitor, video_url: str) -> None:

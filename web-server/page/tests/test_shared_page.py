@@ -1,5 +1,8 @@
 """A share link opened by a visitor without an account."""
 
+import re
+
+import pytest
 from conftest import NewVisitor, Visitor
 from playwright.sync_api import Route, expect
 
@@ -28,3 +31,25 @@ def test_link_is_asked_for_again_where_nothing_answers(
     expect(stranger.page.locator(".card")).to_have_count(1)
     expect(stranger.page).to_have_title("Sunday race · idrl")
     expect(stranger.page.locator(".failure")).to_have_count(0)
+
+
+def test_clips_are_downloaded_without_scripts(
+    visitor: Visitor, new_visitor: NewVisitor, video_url: str
+) -> None:
+    link = _link(visitor, video_url)
+    guest = new_visitor(java_script_enabled=False)
+    guest.page.goto(link)
+    expect(guest.page).to_have_title("Sunday race · idrl")
+    for name, file in (("Clip 1", "Sunday race 01.mp4"), ("Download all", "Sunday race.zip")):
+        with guest.page.expect_download() as started:
+            guest.page.get_by_role("link", name=name).click()
+        assert started.value.suggested_filename == file
+
+
+@pytest.mark.parametrize("words", ["This page needs JavaScript", "Esta página necesita JavaScript"])
+def test_page_without_scripts_has_words_in_each_language(
+    new_visitor: NewVisitor, words: str
+) -> None:
+    guest = new_visitor(java_script_enabled=False)
+    guest.page.goto(guest.base_url)
+    expect(guest.page.get_by_text(re.compile(words))).to_be_visible()

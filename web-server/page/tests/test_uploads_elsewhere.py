@@ -196,6 +196,79 @@ def test_retry_takes_the_options_of_its_file(visitor: Visitor, video_url: str) -
     assert answer.json()["edit"]["aspect"] == "9:16"
 
 
+@pytest.mark.parametrize(("count", "name"), [(1, "Sunday race"), (2, "lap 0.mp4")])
+def test_name_is_that_of_a_single_file(
+    visitor: Visitor, video_url: str, count: int, name: str
+) -> None:
+    page = visitor.page
+    page.locator("summary").click()
+    page.fill("#name", "Sunday race")
+    files = [_film(visitor, video_url, f"lap {n}.mp4") for n in range(count)]
+    page.set_input_files("input[type=file]", files)
+    visitor.wait_until(lambda: len(_tasks(visitor)) == count, "the tasks")
+    assert name in [task["name"] for task in _tasks(visitor)]
+
+
+def _tasks(visitor: Visitor) -> list[dict[str, object]]:
+    tasks: list[dict[str, object]] = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    return tasks
+
+
+def test_mistyped_options_are_refused_before_the_file_is_sent(
+    visitor: Visitor, video_url: str
+) -> None:
+    page = visitor.page
+    page.locator("summary").click()
+    page.fill("#end_s", "later")
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.locator(".drop .failure", has_text="Write the time as 1:05").wait_for()
+    assert visitor.context.request.get(f"{visitor.base_url}/uploads").json() == []
+
+
+def test_progress_is_shown_within_a_piece(visitor: Visitor) -> None:
+    """On a slow line a piece of 4 MiB takes a minute."""
+    page = visitor.page
+    session = visitor.context.new_cdp_session(page)
+    session.send("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+    session.send("Network.emulateNetworkConditions", slow)
+    file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=bytes(3_000_000))
+    page.set_input_files("input[type=file]", file)
+    visitor.wait_true("document.querySelector('.drop progress')?.value > 5")
+    assert page.evaluate("document.querySelector('.drop progress').value") < 100
+    page.locator(".drop .facts", has_text="left").wait_for()
+    page.get_by_role("button", name="Cancel the upload of lap.mp4").click()
+
+
+def test_upload_that_a_reload_has_cut_is_named(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    waiting = _hold_pieces(visitor)
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    visitor.wait_until(lambda: waiting, "a piece")
+    unfinished = page.locator(".drop li", has_text="Choose this file again")
+    expect(unfinished).to_have_count(0)
+    page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?"
+    page.reload()
+    expect(unfinished).to_contain_text("lap.mp4")
+    expect(unfinished).to_contain_text("0 bytes of")
+    page.get_by_role("button", name="Cancel the upload of lap.mp4").click()
+    expect(unfinished).to_have_count(0)
+    assert visitor.context.request.get(f"{visitor.base_url}/uploads").json() == []
+    assert page.evaluate("localStorage.uploads") == "{}"
+
+
+def test_upload_continues_as_soon_as_the_network_is_back(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    page.clock.install()
+    visitor.context.set_offline(True)
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.clock.run_for(60_000)  # the pauses between two tries are 30 s by now
+    page.get_by_text("it goes on by itself").wait_for()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    visitor.context.set_offline(False)
+    visitor.wait_until(lambda: _tasks(visitor), "the task")
+
+
 def test_retry_takes_the_options_that_were_corrected(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     page.locator("summary").click()

@@ -25,6 +25,8 @@ _CSP = "; ".join(
     )
 )
 _HTML = re.compile("text/html *(;|$)", re.IGNORECASE)
+_TITLE = re.compile("<title>.*?</title>")
+_WITHOUT_SCRIPT = re.compile("<noscript>.*?</noscript>", re.DOTALL)
 _FILES = ("'app.js'", "'app.css'", "'icon.svg'")
 
 
@@ -55,7 +57,18 @@ def is_wanted() -> bool:
 
 def document() -> Response:
     """Return the page, which finds in its address what to show."""
-    response = _asset("index.html")
+    return _with_policy(_asset("index.html"))
+
+
+def document_with(title: str, without_script: str) -> Response:
+    """Return the page with these elements in place of its <title> and <noscript>."""
+    html = (ASSETS / "index.html").read_text(encoding="utf-8")
+    html = _TITLE.sub(lambda _: title, html)
+    html = _WITHOUT_SCRIPT.sub(lambda _: without_script, html)
+    return _with_policy(Response(html, mimetype="text/html"))
+
+
+def _with_policy(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _CSP
     response.headers["Vary"] = "Accept"
     return response

@@ -10,20 +10,25 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+from urllib3 import Timeout
 
 from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import parse_body
-from web_server import gateway, page
+from web_server import gateway, page, share_page
 from web_server.authentication import Authenticator, reads_account_now
 from web_server.gateway import Clips
 from web_server.schemas import NewLink
-from web_server.share_tokens import Share, ShareInvalid, ShareTokens, share_url
-from web_server.tasks_client import TasksService, read_body
+from web_server.share_tokens import Share, ShareExpired, ShareInvalid, ShareTokens, share_url
+from web_server.tasks_client import TasksService, TasksTimeout, TasksUnavailable, read_body
 
 # Asks the tasks service to leave out the source's URL, `external_id` and `metadata`.
 _WITHOUT_SECRETS = "shared=true"
 _MAX_BODY_BYTES = 8 * 1024
+# A browser shows nothing until it has the page, which shows what is wrong better than a delay.
+_PREVIEW_TIMEOUT_S = 2
+_NO_PREVIEW = (ShareInvalid, ShareExpired, TasksUnavailable, TasksTimeout, SQLAlchemyError, Problem)
 # A host and its port as in a URL (RFC 3986 §3.2.2).
 _HOST = re.compile(
     r"((?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::([0-9]*))?", re.ASCII
@@ -66,14 +71,25 @@ class Links:
         response.headers["Vary"] = "Accept"
         return response
 
+    def page_response(self, token: str) -> Response:
+        """Return the page, without a preview where the link's task cannot be read soon."""
+        try:
+            share = self.open(token)
+            task = self.task(share.task_id, Timeout(total=_PREVIEW_TIMEOUT_S))
+            if not isinstance(task, Response):
+                return share_page.response(_document(token, share, task), _base_url())
+        except _NO_PREVIEW:
+            pass  # the page asks for the document again and shows this error
+        return page.document()
+
     def file_response(self, share: Share, path: str, query: str = "") -> Response:
         """Answer with what the tasks service has at `path` below the task."""
         return gateway.file_response(self.tasks, self.clips, f"/tasks/{share.task_id}{path}", query)
 
-    def task(self, task_id: uuid.UUID) -> dict[str, Any] | Response:
+    def task(self, task_id: uuid.UUID, timeout: Timeout | None = None) -> dict[str, Any] | Response:
         """Return the task's document, or the tasks service's answer where that is another one."""
         headers = gateway.request_headers(("Authorization",))
-        answer = self.tasks.send("GET", f"/tasks/{task_id}", headers, None)
+        answer = self.tasks.send("GET", f"/tasks/{task_id}", headers, None, timeout)
         if answer.status != HTTPStatus.OK:
             return gateway.relay(answer)
         task: dict[str, Any] = json.loads(read_body(answer))
@@ -101,8 +117,8 @@ def blueprint(links: Links) -> Blueprint:
 
     @routes.get("/s/<token>")
     def show(token: str) -> Response:
-        if page.is_wanted():  # the page asks for this address once more, for JSON
-            return _no_store(page.document())
+        if share_page.is_wanted():
+            return _no_store(links.page_response(token))
         return links.document_response(token)
 
     @routes.get("/s/<token>/parts/<int:number>")

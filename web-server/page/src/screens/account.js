@@ -2,13 +2,13 @@
 import { useSignal } from "@preact/signals";
 import { call } from "../api.js";
 import { ConfirmButton } from "../confirm.js";
+import { Copy } from "../copy.js";
 import { areKeysOn, switchKeys } from "../keys.js";
 import { usePolled } from "../poll.js";
 import { leave, logOut, user } from "../session.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { ago, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
 import { Password } from "./signin.js";
-import { Copy } from "./task.js";
 import { Webhooks } from "./webhooks.js";
 
 /** The usual sentence for bad_credentials names the email, which these forms do not ask for. */
@@ -99,7 +99,7 @@ function Keys() {
     ${made.value && html`<${Dialog} title=${t("keys.made")} onClose=${() => (made.value = null)}>
       <p>${t("keys.once")}</p>
       <p><input class="code" readonly value=${made.value.key} aria-label=${t("keys.made")} onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
-      <${Copy} text=${made.value.key} />
+      <${Copy} />
     <//>`}
   </section>`;
 }

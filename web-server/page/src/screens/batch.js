@@ -1,9 +1,10 @@
 // @ts-check
 // The tasks of one batch, its progress, and all of its clips as one file.
+import { useEffect } from "preact/hooks";
 import { usePolled } from "../poll.js";
 import { linkTo } from "../router.js";
 import { Bar, Failure, html } from "../ui.js";
-import { date, lasting, t } from "../words.js";
+import { date, language, lasting, t } from "../words.js";
 import { List } from "./task_list.js";
 
 const EVERY_MS = 5000;
@@ -17,6 +18,10 @@ export function Batch({ id }) {
   const path = `/batches/${encodeURIComponent(id)}`;
   const poller = usePolled(path, (found) => (found.progress < 100 ? EVERY_MS : 0));
   const { value: batch, error } = poller.state.value;
+  const name = batch && nameOf(batch);
+  useEffect(() => {
+    if (name) document.title = `${name} · idrl`;
+  }, [name, language.value]);
   if (!batch) {
     if (error) return html`<h1>${t("batch.title")}</h1><${Failure} error=${error} /><p><a class="button" href="#/tasks">${t("nav.tasks")}</a></p>`;
     return html`<p aria-busy="true">${t("loading")}</p>`;
@@ -26,11 +31,11 @@ export function Batch({ id }) {
   if (batch.eta_s != null) words.push(t("task.left", { time: lasting(batch.eta_s) }));
   return html`<div>
     <p class="crumb"><a href="#/tasks">${t("nav.tasks")}</a></p>
-    <div class="title-row"><h1 class="ellipsis">${nameOf(batch)}</h1>
+    <div class="title-row"><h1 class="ellipsis">${name}</h1>
       ${batch.counts.done > 0 && html`<a class="button primary" href=${`${path}/clips.zip`} download>${t("task.zip")}</a>`}
     </div>
     <div class="progress">
-      ${batch.progress < 100 && html`<${Bar} value=${batch.progress} label=${t("task.progress", { name: nameOf(batch) })} />`}
+      ${batch.progress < 100 && html`<${Bar} value=${batch.progress} label=${t("task.progress", { name })} />`}
       <p>${words.join(" · ")}</p>
     </div>
     <${List} path=${`/tasks?batch_id=${encodeURIComponent(id)}&max=30`} isFiltered onChange=${() => poller.refresh()} />

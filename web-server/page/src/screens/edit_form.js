@@ -1,16 +1,37 @@
 // @ts-check
 // Converts the form to the API's `edit`, and maps the API's validation errors to fields of the form.
 import { ApiError } from "../api.js";
-import { sentenceOf, t } from "../words.js";
+import { adviceOf, sentenceOf, t } from "../words.js";
+
+const SCHEME = "[a-z][a-z0-9+.-]*://";
+/** What separates a link from the text before it, such as `1.`, `Lap 1:`, `<`, `"` or `[name](`. */
+const BEFORE_LINK = new RegExp(`(?:^|[\\s,;<>"'“”«»({[|]+)(?=${SCHEME})`, "i");
+const BEGINS_AS_LINK = new RegExp(`^${SCHEME}`, "i");
+/** Marks that may be in a link: a closing one is none of the link's where its opening one is before the link.
+ * @type {[string, string][]} */
+const PAIRS = [["(", ")"], ["[", "]"], ["{", "}"]];
 
 /** Return the links of a text, without empty lines and comments (#). A link may contain spaces; the
- * next one begins where a scheme (https:) does. @param {string} text */
+ * next one begins where a scheme (https:) does. Of a line without any, the whole line. @param {string} text */
 export function linksOf(text) {
   return text.split("\n")
     .map((line) => line.replace(/(^|\s)#.*$/, "").trim())
-    .flatMap((line) => line.split(/[\s,;]+(?=[a-z][a-z0-9+.-]*:\/\/)/i))
-    .map((link) => link.replace(/[\s,;]+$/, ""))
+    .flatMap(linksOfLine)
     .filter(Boolean);
+}
+
+/** @param {string} line */
+function linksOfLine(line) {
+  const pieces = line.split(BEFORE_LINK);
+  const links = pieces.filter((piece) => BEGINS_AS_LINK.test(piece));
+  return (links.length ? links : pieces).map(withoutEnd);
+}
+
+/** @param {string} link @returns {string} */
+function withoutEnd(link) {
+  const end = link.replace(/[\s,;<>"“”«»|]+$/, "");
+  const isUnopened = PAIRS.some(([open, close]) => end.endsWith(close) && end.split(close).length > end.split(open).length);
+  return isUnopened ? withoutEnd(end.slice(0, -1)) : end;
 }
 
 /** Return seconds of `1:05.5` or `65.5`; NaN of anything else. @param {string} text */
@@ -53,7 +74,7 @@ export function item(form) {
 /** Return the edit of the form; undefined where it has only defaults. @param {Record<string, any>} form */
 export function wanted(form) {
   const edit = {
-    ...(form.part_seconds ? { part_seconds: Number(form.part_seconds) } : {}),
+    ...(form.part_seconds?.trim() ? { part_seconds: partSecondsOf(form.part_seconds) } : {}),
     ...(form.aspect !== "16:9" ? { aspect: form.aspect } : {}),
     ...(form.fit !== "crop" ? { fit: form.fit } : {}),
     ...(form.quality !== "balanced" ? { quality: form.quality } : {}),
@@ -64,18 +85,27 @@ export function wanted(form) {
   return Object.keys(edit).length ? edit : undefined;
 }
 
+/** Return the length of parts; raise ApiError if it is no number, or not one that the API takes.
+ * @param {string} text */
+function partSecondsOf(text) {
+  const seconds = Number(text.trim().replace(",", "."));
+  if (!(seconds >= 2 && seconds <= 60)) throw refusal("part_seconds", "part_seconds_invalid");
+  return seconds;
+}
+
 /** @param {Record<string, any>} form */
 function stretchOf({ start, end }) {
   return { ...(start ? { start_s: timeOf("start_s", start) } : {}), ...(end ? { end_s: timeOf("end_s", end) } : {}) };
 }
 
-/** Return the sentence for each link of a batch that was refused, by its index. @param {ApiError} error */
-export function byLine(error) {
-  /** @type {Record<number, string>} */
+/** Return the sentence for each link of a batch that was refused.
+ * @param {ApiError} error @param {string[]} links as they were sent */
+export function byLink(error, links) {
+  /** @type {Record<string, string>} */
   const sentences = {};
   for (const each of error.errors) {
     const [, index] = /^items\.(\d+)\.(?!edit\b)/.exec(each.field) || [];
-    if (index) sentences[Number(index)] = sentenceOf(each.code, each.message);
+    if (index) sentences[links[Number(index)]] = adviceOf(each.code, each.message);
   }
   return sentences;
 }

@@ -3,12 +3,13 @@
 import { computed, effect, signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
+import { usePolled } from "../poll.js";
 import { goTo, place } from "../router.js";
 import { state } from "../session.js";
 import { uptimeMs } from "../time.js";
-import { announce, Bar, html } from "../ui.js";
-import { discard, forget, repeated, upload } from "../uploads.js";
-import { lasting, sentenceOf, sizeOf, t } from "../words.js";
+import { announce, Bar, Failure, html, useAttempt } from "../ui.js";
+import { discard, discardOld, forget, isContinuable, isOfOne, repeated, upload } from "../uploads.js";
+import { adviceOf, lasting, sizeOf, t } from "../words.js";
 
 /** HTTP statuses of POST /tasks after which this upload can never become a task. */
 const GONE = [404, 409, 410];
@@ -17,7 +18,7 @@ const GONE = [404, 409, 410];
  * `begun`: time (uptimeMs) and offset when this page began to send (for the rate); `choices`: the options for this
  * file, kept when the form was cleared after the file was added, also for Retry.
  * @typedef {{file: File, sentBytes: number, isWaiting: boolean, begun: {ms: number, bytes: number} | null,
- *   choices: any, taskId: string, error: string, state: {isCanceled: boolean}}} Row
+ *   choices: any, isAlone: boolean, taskId: string, error: string, state: {isCanceled: boolean}}} Row
  */
 
 // Outside of the component: uploads continue while another screen is open.
@@ -49,18 +50,19 @@ function change(file, values) {
 /** @param {File} file */
 const rowOf = (file) => rows.value.find((row) => row.file === file);
 
-/** @param {Row} row @param {() => any} itemOf */
+/** @param {Row} row @param {(isAlone: boolean) => any} itemOf */
 async function send(row, itemOf) {
-  const { file } = row;
+  const { file, isAlone } = row;
   if (row.state.isCanceled) return;
   const onProgress = (/** @type {number} */ sentBytes, isWaiting = false) => {
     const begun = rowOf(file)?.begun || (isWaiting ? null : { ms: uptimeMs(), bytes: sentBytes });
     change(file, { sentBytes, isWaiting, begun });
   };
   try {
+    if (!row.choices) itemOf(isAlone); // mistyped options are refused before the file is sent
     const id = await upload(file, onProgress, row.state);
     if (row.state.isCanceled) return;
-    const choices = rowOf(file)?.choices || itemOf();
+    const choices = rowOf(file)?.choices || itemOf(isAlone);
     const headers = { "Idempotency-Key": `upload-${id}` };
     const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...choices }, { headers }), { onPause: () => onProgress(file.size, true) });
     forget(file);
@@ -70,11 +72,11 @@ async function send(row, itemOf) {
     if (GONE.includes(error.status)) forget(file);
     const [reason = error] = error.errors;
     const choices = error.errors.length ? null : rowOf(file)?.choices; // refused ones are replaced by the form's
-    change(file, { error: sentenceOf(reason.code, reason.message), choices });
+    change(file, { error: adviceOf(reason.code, reason.message), choices });
   }
 }
 
-/** @param {{itemOf: () => any, isOtherwiseEmpty: () => boolean, onSent: () => void, onLinks: (text: string) => void}} props */
+/** @param {{itemOf: (isAlone: boolean) => any, isOtherwiseEmpty: () => boolean, onSent: () => void, onLinks: (text: string) => void}} props */
 export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
   const isOver = useSignal(false);
   const chooser = useRef(/** @type {any} */ (null));
@@ -83,7 +85,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
   }, []);
   const add = async (/** @type {FileList | null} */ files) => {
     const added = [...(files || [])].map((file) => ({
-      file, sentBytes: 0, isWaiting: false, begun: null, choices: null, taskId: "", error: "", state: { isCanceled: false },
+      file, sentBytes: 0, isWaiting: false, begun: null, choices: null, isAlone: files?.length === 1, taskId: "", error: "", state: { isCanceled: false },
     }));
     rows.value = [...rows.value, ...added];
     for (const row of added) await send(row, itemOf);
@@ -113,7 +115,27 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
       onChange=${(/** @type {any} */ event) => { add(event.target.files); event.target.value = ""; }} />
     <ul class="plain">${rows.value.map((row, index) => html`<${FileRow} key=${index} row=${row}
       onRetry=${() => { change(row.file, { error: "" }); send(row, itemOf); }} />`)}</ul>
+    <${Unfinished} />
   </section>`;
+}
+
+/** Uploads that a reload or a closed tab has interrupted: their files have to be chosen again. */
+function Unfinished() {
+  const poller = usePolled("/uploads", () => 0);
+  const { error, attempt } = useAttempt();
+  const files = rows.value.map((row) => row.file);
+  const uploads = (poller.state.value.value || [])
+    .filter((/** @type {any} */ each) => isContinuable(each.upload_id) && !isOfOne(each.upload_id, files));
+  const remove = (/** @type {string} */ path) => attempt(async () => {
+    await discardOld(path);
+    await poller.refresh();
+  });
+  return html`<ul class="plain">${uploads.map((/** @type {any} */ each) => html`<li key=${each.upload_id}>
+    <span class="row-text"><span class="ellipsis">${each.name}</span>
+      <span class="facts">${t("files.unfinished", { sent: sizeOf(each.offset_bytes), all: sizeOf(each.length_bytes) })}</span></span>
+    <button class="quiet" onClick=${() => remove(each.link)} aria-label=${t("files.cancel_one", { name: each.name })}>${t("files.cancel")}</button>
+  </li>`)}</ul>
+  <${Failure} error=${error.value} />`;
 }
 
 /** @param {Row} row */

@@ -8,7 +8,7 @@ import { goTo, linkTo, place } from "../router.js";
 import { state, user } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { t } from "../words.js";
-import { byField, byLine, item, linksOf, showField } from "./edit_form.js";
+import { byField, byLink, item, linksOf, showField } from "./edit_form.js";
 import { Files, keepChoices } from "./files.js";
 
 const MAX_LINES = 500;
@@ -57,7 +57,7 @@ function read() {
 export function NewTask() {
   const busy = useSignal(false);
   const error = useSignal(/** @type {ApiError | null} */ (null));
-  const lineErrors = useSignal(/** @type {Record<number, string>} */ ({}));
+  const refused = useSignal(/** @type {Record<string, string>} */ ({}));
   const wrong = useSignal(/** @type {Record<string, string>} */ ({}));
   const accepted = useSignal(/** @type {string[] | null} */ (null));
   const form = useRef(/** @type {any} */ (null));
@@ -82,7 +82,7 @@ export function NewTask() {
     if (busy.value || !lines.length) return;
     busy.value = true;
     accepted.value = error.value = null;
-    lineErrors.value = {};
+    refused.value = {};
     wrong.value = {};
     try {
       const choices = item(edit.value);
@@ -99,12 +99,18 @@ export function NewTask() {
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
       error.value = failure;
-      lineErrors.value = byLine(failure);
+      refused.value = byLink(failure, lines);
       wrong.value = byField(failure);
       showField(form.current, Object.keys(wrong.value)[0]);
     }
     busy.value = false;
   };
+  const leaveOut = () => {
+    links.value = lines.filter((link) => !refused.value[link]).join("\n");
+    error.value = null;
+  };
+  /** Return what a file is sent with; the name only where it is of one file. */
+  const itemOf = (/** @type {boolean} */ isAlone) => ({ ...(isAlone && name.value ? { name: name.value } : {}), ...item(edit.value) });
   const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.current.requestSubmit();
   };
@@ -121,11 +127,10 @@ export function NewTask() {
       <//>
       ${user.value?.sample_url && !lines.length && html`<p><button type="button" class="link" onClick=${() => (links.value = user.value?.sample_url || "")}>${t("new.sample")}</button></p>`}
       ${all.length > lines.length && html`<p class="hint">${t("new.repeated", { n: all.length - lines.length })}</p>`}
-      ${lines.length > 1 && html`<${Lines} lines=${lines} errors=${lineErrors.value} />`}
+      ${lines.length > 1 && html`<${Lines} lines=${lines} errors=${refused.value} onLeaveOut=${leaveOut} />`}
       <${Options} isBatch=${lines.length > 1} wrong=${wrong.value} />
       ${!Object.keys(wrong.value).length && html`<${Failure} error=${error.value} />`}
       ${accepted.value && html`<p class="good">✓ ${t("new.accepted")} <a href=${linkTo(...accepted.value)}>${t("files.open")}</a></p>`}
-      ${error.value?.code === "url_private_address" && html`<p>${t("new.private")}</p>`}
       <div class="actions">
         <button class="primary" disabled=${busy.value || !lines.length || lines.length > MAX_LINES}>
           ${busy.value ? t("new.sending") : lines.length > 1 ? t("new.send_many", { n: lines.length }) : t("new.send")}
@@ -133,7 +138,7 @@ export function NewTask() {
         <small class="with-keys">${t("new.shortcut")}</small>
       </div>
     </form>
-    <${Files} itemOf=${() => item(edit.value)} isOtherwiseEmpty=${() => !links.value} onSent=${clear}
+    <${Files} itemOf=${itemOf} isOtherwiseEmpty=${() => !links.value} onSent=${clear}
       onLinks=${(/** @type {string} */ text) => (links.value = [links.value, text].filter(Boolean).join("\n"))} />
     <section class="steps" aria-label=${t("new.steps")}>
       ${[1, 2, 3].map((number) => html`<p key=${number}><b aria-hidden="true">${number}</b> ${t(`new.step${number}`)}</p>`)}
@@ -142,13 +147,15 @@ export function NewTask() {
 }
 
 /** The first SHOWN_LINES links, and all that the API refused, with the reason.
- * @param {{lines: string[], errors: Record<number, string>}} props */
-function Lines({ lines, errors }) {
-  const shown = [...lines.keys()].filter((index) => index < SHOWN_LINES || errors[index]);
+ * @param {{lines: string[], errors: Record<string, string>, onLeaveOut: () => void}} props */
+function Lines({ lines, errors, onLeaveOut }) {
+  const shown = [...lines.keys()].filter((index) => index < SHOWN_LINES || errors[lines[index]]);
+  const n = lines.filter((link) => errors[link]).length;
   return html`<ol class="lines">${shown.map((index) => html`<li key=${index} value=${index + 1}>
     <span class="ellipsis">${lines[index]}</span>
-    ${errors[index] && html`<p class="failure">${errors[index]}</p>`}
-  </li>`)}</ol>`;
+    ${errors[lines[index]] && html`<p class="failure">${errors[lines[index]]}</p>`}
+  </li>`)}</ol>
+  ${n > 0 && n < lines.length && html`<p><button type="button" onClick=${onLeaveOut}>${t("new.leave_out", { n })}</button></p>`}`;
 }
 
 /** @param {{isBatch: boolean, wrong: Record<string, string>}} props */
@@ -174,7 +181,7 @@ function Options({ isBatch, wrong }) {
       options=${["exact", "keyframe", "silence", "scene"].map((key) => [key, t(`cut.${key}`)])} />
     <div class="columns">
       <${Field} id="part_seconds" label=${t("new.part_seconds")} error=${wrong.part_seconds}>
-        <input id="part_seconds" type="number" min="2" max="60" step="0.1" inputmode="decimal" placeholder="20"
+        <input id="part_seconds" inputmode="decimal" autocomplete="off" placeholder="20"
           value=${edit.value.part_seconds} onInput=${typed("part_seconds")} />
       <//>
       <${Field} id="start_s" label=${t("new.start")} error=${wrong.start_s}>

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { announce, Dialog, Failure, html, useAttempt } from "../ui.js";
-import { clock, sentenceOf, sizeOf, t } from "../words.js";
+import { adviceOf, clock, sizeOf, t } from "../words.js";
 import { Poster } from "./task_list.js";
 
 const CARDS = 24;
@@ -63,7 +63,7 @@ function Card({ part, aspect, playing }) {
     <div class="card-text">
       <strong class="ellipsis">${title}</strong>
       <span class="facts">${clock(part.start_s)}–${clock(part.end_s)}${part.size_bytes ? ` · ${sizeOf(part.size_bytes)}` : ""}</span>
-      ${part.error && html`<span class="failure">${sentenceOf(part.error.code, part.error.message)}</span>`}
+      ${part.error && html`<span class="failure">${adviceOf(part.error.code, part.error.message)}</span>`}
       ${!isDone && !part.error && html`<span class="facts">${t(`part.${part.status}`)}</span>`}
       ${isDone && html`<a class="quiet" href=${part.link} download aria-label=${t("part.download", { name: title })}>${t("action.download")}</a>`}
     </div>
@@ -96,13 +96,14 @@ function Player({ parts, number, onChange, onClose }) {
     if (event.key === "ArrowRight" && event.shiftKey && next) onChange(next.number);
     if (event.key === "ArrowLeft" && event.shiftKey && previous) onChange(previous.number);
   };
-  return html`<${Dialog} title=${title} onClose=${onClose} wide>
-    <video key=${`${part.link} ${again.value}`} src=${part.link} poster=${`${part.link}/poster.jpg`} controls autoplay playsinline preload="metadata"
-      onKeyDown=${onKeyDown} onError=${onError} onEnded=${() => next && onChange(next.number)}></video>
+  // One <video> for all clips: a new element would lose the focus and end full-screen mode.
+  return html`<${Dialog} title=${title} onClose=${onClose} onKeyDown=${onKeyDown} wide>
+    <video key=${again.value} src=${part.link} poster=${`${part.link}/poster.jpg`} controls autoplay autofocus playsinline preload="metadata"
+      onError=${onError} onEnded=${() => next && onChange(next.number)}></video>
     <${Failure} error=${error.value} />
     <div class="actions">
-      <button disabled=${!previous} onClick=${() => onChange(previous.number)}>${t("part.previous")}</button>
-      <button disabled=${!next} onClick=${() => onChange(next.number)}>${t("part.next")}</button>
+      <button aria-disabled=${!previous} onClick=${() => previous && onChange(previous.number)}>${t("part.previous")}</button>
+      <button aria-disabled=${!next} onClick=${() => next && onChange(next.number)}>${t("part.next")}</button>
       <a class="button" href=${part.link} download>${t("action.download")}</a>
     </div>
   <//>`;

@@ -1,5 +1,6 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api.js";
 import { leave, logIn, signUp, user } from "../session.js";
 import { Dialog, Failure, Field, html } from "../ui.js";
@@ -87,6 +88,13 @@ function SignUpForm() {
   const password = useSignal("");
   const form = useForm((values) => signUp({ ...values, password_2: values.password }));
   const error = form.error.value;
+  // Only the API knows whether signing up needs an invitation, so the first try shows the field.
+  const isInvited = useRef(false);
+  const isRefused = error?.code === "invitation_invalid";
+  isInvited.current ||= isRefused;
+  useLayoutEffect(() => {
+    if (isRefused) document.getElementById("invitation")?.focus();
+  }, [error]);
   return html`<form onSubmit=${form.onSubmit} onInput=${form.onInput}>
     <${Field} id="username" label=${t("account.username")} error=${form.errorOf("username")}>
       <input id="username" name="username" autocomplete="nickname" required maxlength="64" />
@@ -101,7 +109,10 @@ function SignUpForm() {
         <span class="hidden">${holds(password.value) ? t("rule.met") : ""}</span>
       </li>`)}
     </ul>
-    ${error && !FIELDS.some(form.errorOf) && html`<${Failure} error=${error} />`}
+    ${isInvited.current && html`<${Field} id="invitation" label=${t("account.invitation")} error=${isRefused && sentenceOf(error.code)}>
+      <input id="invitation" name="invitation" autocomplete="off" autocapitalize="off" spellcheck="false" required maxlength="128" />
+    <//>`}
+    ${error && !isRefused && !FIELDS.some(form.errorOf) && html`<${Failure} error=${error} />`}
     <button class="primary" disabled=${form.busy.value}>${t(form.busy.value ? "signin.working" : "signin.signup")}</button>
   </form>`;
 }

@@ -1,23 +1,26 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { call, get } from "../api.js";
+import { call, nextPage } from "../api.js";
 import { ConfirmDialog } from "../confirm.js";
-import { usePolled } from "../poll.js";
+import { Copy } from "../copy.js";
+import { forgetAnswers, usePolled } from "../poll.js";
 import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
-import { ago, clock, date, language, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
+import { adviceOf, ago, clock, date, language, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
 import { Plan } from "./plan.js";
 import { hostOf } from "./task_list.js";
 
 const LIVE_MS = 1000;
+/** A planned task changes only when a user starts, changes or deletes it. */
+const PLANNED_MS = 5000;
 const LOST_CODES = ["task_not_found"];
 
 /** @param {{id: string}} props */
 export function Task({ id }) {
   const path = `/tasks/${encodeURIComponent(id)}`;
-  const poller = usePolled(path, (task) => (LIVE.includes(task.status) ? LIVE_MS : 0));
+  const poller = usePolled(path, intervalMs);
   const { value: task, error } = poller.state.value;
   useEffect(() => {
     if (task) document.title = `${task.name} · idrl`;
@@ -43,6 +46,12 @@ export function Task({ id }) {
     ${task.parts.length > 0 && html`<${Strip} parts=${task.parts} /><${Cards} task=${task} />`}
     <${Events} path=${path} />
   </article>`;
+}
+
+/** @param {any} task */
+function intervalMs({ status }) {
+  if (status === "planned") return PLANNED_MS;
+  return LIVE.includes(status) ? LIVE_MS : 0;
 }
 
 /** @param {any} task */
@@ -77,7 +86,7 @@ function Progress({ task }) {
 /** @param {{task: any}} props */
 function TaskError({ task }) {
   return html`<div class="failure box" role="alert">
-    <p>${sentenceOf(task.error.code, task.error.message)}</p>
+    <p>${adviceOf(task.error.code, task.error.message)}</p>
     ${task.parts_done > 0 && html`<p>${t("task.some_done", { n: task.parts_done })}</p>`}
     ${hostOf(task.url) && html`<p class="long">${t("error.link")} <code>${task.url}</code></p>`}
     <small>${t("error.code")} <code>${task.error.code}</code> · ${t("error.task")}: <code>${task.task_id}</code></small>
@@ -101,6 +110,7 @@ function Actions({ task, refresh }) {
     await call("DELETE", task.link);
     announce(t(isLive ? "task.aborted" : "task.deleted"));
     isGone.current = !isLive;
+    forgetAnswers("/tasks");
     if (isGone.current) goTo("tasks");
   });
   return html`
@@ -120,7 +130,7 @@ function Actions({ task, refresh }) {
       <p><input class="code" readonly value=${new URL(link.value.url, location.href).href} aria-label=${t("task.share")}
         onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
       <div class="actions">
-        <${Copy} text=${new URL(link.value.url, location.href).href} />
+        <${Copy} />
         ${"share" in navigator && html`<button onClick=${() => offer(task.name, new URL(link.value.url, location.href).href)}>${t("task.share_by")}</button>`}
       </div>
     <//>`}
@@ -130,20 +140,15 @@ function Actions({ task, refresh }) {
 /** Open the phone's share sheet (Web Share API). @param {string} title @param {string} url */
 const offer = (title, url) => navigator.share({ title, url }).catch(() => {}); // closed: rejects
 
-/** @param {{text: string}} props */
-export function Copy({ text }) {
-  const isCopied = useSignal(false);
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      return; // the browser denies the clipboard: the user can still select the text
-    }
-    isCopied.value = true;
-    announce(t("action.copied"));
-  };
-  if (!navigator.clipboard) return null;
-  return html`<button onClick=${copy}>${t(isCopied.value ? "action.copied" : "action.copy")}</button>`;
+/** Return the entries of all pages of a list. @param {string | null} path of the first page */
+async function allOf(path) {
+  const entries = [];
+  while (path) {
+    const { data, headers } = await call("GET", path);
+    entries.push(...data);
+    path = nextPage(headers);
+  }
+  return entries;
 }
 
 /** @param {{path: string}} props */
@@ -151,7 +156,7 @@ function Events({ path }) {
   const events = useSignal(/** @type {any[] | null} */ (null));
   const { error, attempt } = useAttempt();
   const load = (/** @type {any} */ event) => {
-    if (event.target.open) attempt(async () => (events.value = await get(`${path}/events?max=1000`)));
+    if (event.target.open) attempt(async () => (events.value = await allOf(`${path}/events?max=1000`)));
   };
   return html`<details class="events" onToggle=${load}>
     <summary>${t("task.events")}</summary>

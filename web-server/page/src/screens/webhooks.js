@@ -4,11 +4,11 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call, get } from "../api.js";
 import { ConfirmButton } from "../confirm.js";
+import { Copy } from "../copy.js";
 import { usePolled } from "../poll.js";
 import { nowMs } from "../time.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { date, moment, sentenceOf, t } from "../words.js";
-import { Copy } from "./task.js";
 
 const EVENTS = ["task.done", "task.failed", "task.canceled", "task.planned", "part.done", "batch.done"];
 const USUAL = 3;
@@ -34,7 +34,7 @@ export function Webhooks() {
     ${made.value && html`<${Dialog} title=${t("hooks.secret")} onClose=${() => (made.value = null)}>
       <p>${t("hooks.once")}</p>
       <p><input class="code" readonly value=${made.value.secret} aria-label=${t("hooks.secret")} onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
-      <${Copy} text=${made.value.secret} />
+      <${Copy} />
     <//>`}
   </section>`;
 }
