@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from media_testing import read_numbers
@@ -27,6 +28,30 @@ def test_film_comes_before_a_still(
     source, path = prepared(make(streams, name))
     assert (source.frame_rate, source.frame_count) == (25, 50)
     assert read_numbers(path) == list(range(100, 150))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mp4 behind its cover", "mkv"])
+def test_film_with_a_cover_is_cut_as_it_is(
+    kind: str,
+    numbered: Numbered,
+    make: Make,
+    render_all: Callable[..., list[Any]],
+    joined_numbers: Callable[[list[Any]], list[int]],
+) -> None:
+    """Cameras and shops add a cover: films of many gigabytes need no copy for it."""
+    cover = numbered(1, "25", "cover.jpg", "-c:v mjpeg -q:v 3 -frames:v 1", sound=False)
+    film = numbered(75, "25", "film.mp4", f"{X264} -g 25 -bf 2")
+    if kind == "mkv":
+        mime = ("-metadata:s:t", "mimetype=image/jpeg")
+        path = make(f"-i {film} -attach {cover} -map 0 -c copy", "s.mkv", *mime)
+    else:
+        index, order = (0, "-map 0:v -map 1") if "behind" in kind else (1, "-map 1 -map 0:v")
+        flags = f"-disposition:v:{index} attached_pic"
+        path = make(f"-i {cover} -i {film} {order} -c copy {flags}", "s.mp4")
+    assert probe(path).video_streams == 2
+    clips = render_all(path, part_s=1)
+    assert {clip.edit.source_path for clip in clips} == {path}
+    assert joined_numbers(clips) == list(range(75))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection, is_encrypted
 from worker_server.media.probing.sound_layouts import replace_own_order, selection_of
 from worker_server.media.probing.sound_preroll import preroll_s
-from worker_server.media.probing.streams import choose_video, ranked_sounds
+from worker_server.media.probing.streams import choose_video, films_of, ranked_sounds
 from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
@@ -262,8 +262,9 @@ def _preparation(facts: Facts) -> Preparation:
 
 def _is_sought(container: InputContainer, demuxer: str, video: VideoStream, scan: Scan) -> bool:
     """Return whether parts can be sought in the file itself, not only in a remuxed copy."""
-    # libavformat seeks by its default stream, which may be another than the chosen one.
-    several = len(container.streams.video) > 1
+    # libavformat seeks by its default stream, which may be another than the chosen one; cover art
+    # it is not.
+    several = len(films_of(container)) > 1
     fragmented = demuxer == "mov" and video.frames < scan.packets
     is_indexed = demuxer not in _GUESSING_DEMUXERS | _DECODED_DEMUXERS
     return is_indexed and not several and not fragmented

@@ -40,7 +40,7 @@ def choose_video(
     if len(container.streams.video) + len(container.streams.audio) > limits.max_streams:
         message = f"The file has more than {limits.max_streams} video and audio streams."
         raise SourceError("source_limits", message)
-    videos = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
+    videos = films_of(container)
     if not videos:
         raise SourceError("source_has_no_video", "The file has no video in it.")
     moving = _moving(path, demuxer, videos) if len(videos) > 1 else set()
@@ -49,6 +49,11 @@ def choose_video(
         raise SourceError("source_codec_unsupported", "The video's codec is not supported.")
     check_size(video.codec_context.width, video.codec_context.height, limits)
     return video
+
+
+def films_of(container: InputContainer) -> list[VideoStream]:
+    """Return the video streams without cover art and thumbnails."""
+    return [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
 
 
 def _moving(path: Path, demuxer: str, videos: Sequence[VideoStream]) -> set[int]:
