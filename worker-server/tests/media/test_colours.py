@@ -193,6 +193,7 @@ GREYS_NITS = np.array([2.0, 10.0, 25.0, 50.0, 100.0, 203.0])
 HDR = {
     "BT.2020": "colormatrix=bt2020nc:colorprim=bt2020:transfer=smpte2084",
     "ICtCp": "colormatrix=ictcp:colorprim=bt2020:transfer=smpte2084",
+    "ICtCp with other primaries": "colormatrix=ictcp:colorprim=smpte432:transfer=smpte2084",
     "constant luminance": "colormatrix=bt2020c:colorprim=bt2020:transfer=smpte2084",
     "a wrong peak": "colormatrix=bt2020nc:colorprim=bt2020:transfer=smpte2084:max-cll=20,5",
     "a wrong display": (

@@ -146,13 +146,14 @@ def _tone_map(source: Source) -> str:
     the format. The stream's own peak (mastering metadata) is ignored: it is often missing or wrong.
     """
     transfer, peak_nits = _HDR_TRANSFERS[source.colour_transfer]
-    primaries = _PRIMARIES.get(source.colour_primaries, "bt2020")
     code = _HDR_MATRICES.get(source.colour_matrix, "2020_ncl")
-    read = f"zscale=min={code}:pin={primaries}:tin={transfer}:rin={colour_range(source)}"
-    linear = f"{read}:p={primaries}:t=linear:m=gbr:npl={REFERENCE_WHITE}"
+    # ICtCp is defined for BT.2020 alone (ITU-R BT.2100); zscale rejects it beside others.
+    own = "bt2020" if code == "ictcp" else _PRIMARIES.get(source.colour_primaries, "bt2020")
+    read = f"zscale=min={code}:pin={own}:tin={transfer}:rin={colour_range(source)}"
+    linear = f"{read}:p=709:t=linear:m=gbr:npl={REFERENCE_WHITE},format=gbrpf32le"
     curve = f"tonemap=mobius:param=0.3:desat=0:peak={peak_nits / REFERENCE_WHITE:.2f}"
     into = "zscale=t=709:m=709:r=limited,format=yuv420p"
-    return f"{linear},format=gbrpf32le,zscale=p=709,{curve},{into}"
+    return f"{linear},{curve},{into}"
 
 
 def _is_rgb_or_grey(source: Source) -> bool:
