@@ -162,8 +162,7 @@ class Quotas:
             self._check_new_bytes(session, owner_id, new_bytes)
 
     def _check_new_bytes(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
-        uploads_bytes = usage.sum_upload_bytes(session, owner_id)
-        left = self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes
+        left = self._left_bytes(session, owner_id)
         if left < 0:
             raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, max(0, left + new_bytes)))
 
@@ -184,12 +183,18 @@ class Quotas:
     ) -> list[LimitState]:
         if not self.size_bytes:
             return []
-        uploads_bytes = usage.sum_upload_bytes(session, owner_id, sources)
-        left = max(0, self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes)
+        left = max(0, self._left_bytes(session, owner_id, sources))
         state = LimitState("clip-bytes", self.size_bytes, left)
         if not left:
             raise TooManyBytes(state)
         return [state]
+
+    def _left_bytes(
+        self, session: ScopedSession, owner_id: int, sources: Collection[uuid.UUID] = ()
+    ) -> int:
+        """Return what is left of the quota; negative where more is kept. `sources` do not count."""
+        uploads_bytes = usage.sum_upload_bytes(session, owner_id, sources)
+        return self.size_bytes - _kept_bytes(session, owner_id) - uploads_bytes
 
     def _check_source_seconds(self, session: ScopedSession, owner_id: int) -> list[LimitState]:
         if not self.source_seconds_per_day:
