@@ -80,8 +80,7 @@ class Dialer:
             self._watchdog.watch(connection)
             connection.settimeout(timeout_s)
             connection.connect(address)
-            # From the TLS handshake on the watchdog keeps the deadline.
-            connection.settimeout(self._limits.first_byte_s + self._limits.stall_s)
+            connection.settimeout(self._limits.socket_timeout_s)
         except OSError:
             connection.close()
             return None

@@ -30,6 +30,11 @@ class FetchLimits:
     max_pause_s: float = 5
     max_retry_after_s: float = 900
 
+    @property
+    def socket_timeout_s(self) -> float:
+        """A socket's timeout: the watchdog keeps the deadlines, so it counts only if that died."""
+        return self.first_byte_s + self.stall_s
+
 
 @dataclass(frozen=True)
 class Download:

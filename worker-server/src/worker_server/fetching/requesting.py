@@ -64,9 +64,8 @@ class Requester:
         self._limits = limits
         self._watchdog = watchdog
         self._cookies = Cookies()
-        # The watchdog keeps the deadlines; the socket's timeout counts only if its thread has died.
-        timeout_s = limits.first_byte_s + limits.stall_s
-        self._connector = Connector(Dialer(rules, watchdog, limits), ca_bundle, timeout_s)
+        dialer = Dialer(rules, watchdog, limits)
+        self._connector = Connector(dialer, ca_bundle, limits.socket_timeout_s)
 
     @contextlib.contextmanager
     def request(self, url: str, headers: dict[str, str]) -> Iterator[Reply]:
