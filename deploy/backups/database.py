@@ -1,7 +1,8 @@
 """The database, through psql, pg_dump and pg_restore."""
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,9 +110,6 @@ class Database:
                 reasons = (session.communicate()[1].strip(), str(error))
                 code = getattr(error, "code", "database_failed")
                 raise Failed(code, "\n".join(filter(None, reasons))) from error
-            except BaseException:
-                session.terminate()
-                raise
         if session.returncode:
             raise Failed("database_failed", stderr.strip())
         return files
@@ -130,23 +128,21 @@ class Database:
 
     def _run(self, command: Sequence[str], script: str = "", stdout: int = subprocess.PIPE) -> str:
         with self._start(command, stdout) as process:
-            try:
-                output, stderr = process.communicate(script)
-            except BaseException:  # else its end would be waited for, and it might succeed
-                process.terminate()
-                raise
+            output, stderr = process.communicate(script)
         if process.returncode:
             raise Failed(
                 "database_failed", stderr.strip() or f"{command[0]} ended with {process.returncode}"
             )
         return output or ""  # none where it went to `stdout`
 
+    @contextmanager
     def _start(
         self, command: Sequence[str], stdout: int = subprocess.PIPE
-    ) -> "subprocess.Popen[str]":
+    ) -> "Iterator[subprocess.Popen[str]]":
+        """Start a program, and wait for its end; terminate it where the block fails."""
         pipe = subprocess.PIPE
         try:
-            return subprocess.Popen(
+            started = subprocess.Popen(
                 command, env=self._libpq, stdin=pipe, stdout=stdout, stderr=pipe, text=True
             )
         except FileNotFoundError as error:
@@ -154,6 +150,12 @@ class Database:
                 "program_missing",
                 f"{command[0]} is not installed: apt-get install postgresql-client",
             ) from error
+        with started as process:
+            try:
+                yield process
+            except BaseException:  # else its end would be waited for, and it might succeed
+                process.terminate()
+                raise
 
 
 def _listed(session: "subprocess.Popen[str]") -> list[StoredFile]:
