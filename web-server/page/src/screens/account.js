@@ -98,8 +98,7 @@ function Keys() {
     <${Failure} error=${error.value || keys.error} />
     ${made.value && html`<${Dialog} title=${t("keys.made")} onClose=${() => (made.value = null)}>
       <p>${t("keys.once")}</p>
-      <p><input class="code" readonly value=${made.value.key} aria-label=${t("keys.made")} onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
-      <${Copy} />
+      <${Copy} text=${made.value.key} label=${t("keys.made")} />
     <//>`}
   </section>`;
 }

@@ -127,12 +127,9 @@ function Actions({ task, refresh }) {
       action=${t(`action.${confirming.value}`)} keep=${t(`action.keep_${confirming.value}`)} onSure=${remove} onClose=${() => (confirming.value = "")} />`}
     ${link.value && html`<${Dialog} title=${t("task.share")} onClose=${() => (link.value = null)}>
       <p>${t("task.link_means", { at: date(link.value.expires_at) })}</p>
-      <p><input class="code" readonly value=${new URL(link.value.url, location.href).href} aria-label=${t("task.share")}
-        onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
-      <div class="actions">
-        <${Copy} />
+      <${Copy} text=${new URL(link.value.url, location.href).href} label=${t("task.share")}>
         ${"share" in navigator && html`<button onClick=${() => offer(task.name, new URL(link.value.url, location.href).href)}>${t("task.share_by")}</button>`}
-      </div>
+      <//>
     <//>`}
   `;
 }

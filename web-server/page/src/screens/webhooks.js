@@ -33,8 +33,7 @@ export function Webhooks() {
     <${NewWebhook} onMade=${(/** @type {any} */ webhook) => { made.value = webhook; return load(); }} />
     ${made.value && html`<${Dialog} title=${t("hooks.secret")} onClose=${() => (made.value = null)}>
       <p>${t("hooks.once")}</p>
-      <p><input class="code" readonly value=${made.value.secret} aria-label=${t("hooks.secret")} onFocus=${(/** @type {any} */ event) => event.target.select()} /></p>
-      <${Copy} />
+      <${Copy} text=${made.value.secret} label=${t("hooks.secret")} />
     <//>`}
   </section>`;
 }
