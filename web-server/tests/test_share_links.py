@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
-import threading
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import jwt
 import pytest
 from flask.testing import FlaskClient
+from share_testing import TASK, link, with_one_task
 
 from idrl_common.token_verifier import TokenInvalid, TokenVerifier
 from web_testing import assert_problem, bearer
@@ -19,45 +16,10 @@ from web_testing import assert_problem, bearer
 if TYPE_CHECKING:
     from conftest import AuthActions, Exchange, Keys, MakeApp, TasksStandIn
 
-TASK = "0b8f2f0e-6c1d-4c0a-9f57-3d1c5f6a7b88"
-FACTS: dict[str, object] = {"segment": None, "name": None, "start_s": 0, "end_s": 20, "frames": 660}
-FACTS |= {"size_bytes": 7, "sha256": "a" * 64}
-DOCUMENT = {
-    "task_id": TASK,
-    "name": "race.mp4",
-    "url": "https://example.com/race.mp4?signature=secret",
-    "metadata": {"client": "secret"},
-    "external_id": "secret",
-    "parts": [
-        {"number": 0, "status": "done", **FACTS},
-        {"number": 1, "status": "done", **FACTS},
-        {"number": 2, "status": "waiting", **FACTS},
-    ],
-}
-
 
 @pytest.fixture(autouse=True)
 def tasks(tasks: TasksStandIn) -> TasksStandIn:
-    """It has one task."""
-
-    def answer(exchange: Exchange) -> None:
-        if exchange.path == f"/tasks/{TASK}":
-            return exchange.respond(200, json.dumps(DOCUMENT).encode())
-        if exchange.path.startswith(f"/tasks/{TASK}/"):
-            return exchange.respond(200, b"bytes", {"Content-Type": "video/mp4"})
-        return exchange.respond(404, b"{}", {"Content-Type": "application/problem+json"})
-
-    tasks.answer = answer
-    return tasks
-
-
-def link(client: FlaskClient, headers: dict[str, str], **body: object) -> str:
-    """Make a link and return its path."""
-    answer = client.post(f"/tasks/{TASK}/links", json=body, headers=headers)
-    assert answer.status_code == 201
-    assert answer.headers["Cache-Control"] == "no-store"
-    document: dict[str, Any] = answer.json  # type: ignore[assignment] # an object
-    return str(urlsplit(document["url"]).path)
+    return with_one_task(tasks)
 
 
 def test_link_shows_the_finished_parts_of_its_task_to_everybody(
@@ -363,92 +325,3 @@ def test_malformed_share_tokens_are_404(
         assert answer.status_code == 404
         assert answer.content_type == "application/problem+json"
     assert tasks.seen == []
-
-
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-
-
-@pytest.mark.parametrize(
-    "user_agent",
-    [
-        "WhatsApp/2.23.20.0 A",
-        "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
-        "TelegramBot (like TwitterBot)",
-        "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
-        "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
-    ],
-)
-def test_messengers_get_a_preview(
-    client: FlaskClient, headers: dict[str, str], user_agent: str
-) -> None:
-    """They run no scripts, and ask for anything."""
-    path = link(client, headers)
-    answer = client.get(path, headers={"Accept": "*/*", "User-Agent": user_agent})
-    assert (answer.mimetype, answer.headers["Cache-Control"]) == ("text/html", "no-store")
-    assert "<title>race.mp4 · idrl</title>" in answer.text
-    tags = dict(re.findall(r'<meta property="(.*?)" content="(.*?)">', answer.text))
-    assert tags["og:title"] == "race.mp4"
-    assert tags["og:description"] == "2 clips"
-    assert tags["og:image"] == f"http://localhost{path}/parts/0/poster.jpg"
-    assert "noindex" in answer.text
-    assert "secret" not in answer.text
-
-
-def test_clips_are_listed_for_browsers_without_scripts(
-    client: FlaskClient, headers: dict[str, str]
-) -> None:
-    path = link(client, headers)
-    document = client.get(path, headers=BROWSER).text
-    (listed,) = re.findall("<noscript>(.*?)</noscript>", document, re.DOTALL)
-    assert re.findall('href="(.*?)"', listed) == [
-        f"{path}/clips.zip",
-        f"{path}/parts/0",
-        f"{path}/parts/1",
-    ]
-    assert "Clip 1</a> 0:00 - 0:20" in listed
-    of_a_part = client.get(link(client, headers, part=1), headers=BROWSER).text
-    assert "clips.zip" not in of_a_part
-    assert "1 clip" in of_a_part
-
-
-def test_names_in_a_preview_are_text(
-    client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = '"><script>alert(1)</script>\\1</title>'
-    monkeypatch.setitem(DOCUMENT, "name", name)
-    monkeypatch.setitem(DOCUMENT["parts"][0], "name", name)  # type: ignore[index] # a list
-    document = client.get(link(client, headers), headers=BROWSER).text
-    assert document.count("<script") == 1  # the page's own
-    assert document.count("</title>") == 1
-    assert document.count("&lt;script&gt;") == 4  # title, og:title, heading, clip
-
-
-def test_page_comes_where_its_preview_cannot(
-    client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn
-) -> None:
-    """It shows what is wrong in words, once it has asked for the document."""
-    path = link(client, headers)
-    tasks.answer = lambda exchange: exchange.respond(503, b"{}")
-    for address in (path, "/s/none"):
-        answer = client.get(address, headers=BROWSER)
-        assert (answer.status_code, answer.mimetype) == (200, "text/html")
-        assert "<title>idrl</title>" in answer.text
-        assert "og:title" not in answer.text
-
-
-def test_page_does_not_wait_for_a_service_that_hangs(
-    client: FlaskClient, headers: dict[str, str], tasks: TasksStandIn
-) -> None:
-    path = link(client, headers)
-    ended = threading.Event()
-
-    def hang(_: Exchange) -> None:
-        ended.wait(60)
-
-    tasks.answer = hang
-    began = time.monotonic()
-    try:
-        assert "<title>idrl</title>" in client.get(path, headers=BROWSER).text
-    finally:
-        ended.set()
-    assert time.monotonic() - began < 8  # other calls wait for 12 s

@@ -97,16 +97,21 @@ class _Bits:
 
     def unit(self, header: int) -> bytes:
         """Return the NAL unit, with emulation prevention bytes."""
-        bits = self._bits + "1"
-        bits += "0" * (-len(bits) % 8)
-        escaped, zeros = bytearray([header]), 0
-        for byte in int(bits, 2).to_bytes(len(bits) // 8):
-            if zeros >= 2 and byte <= 3:
-                escaped.append(3)
-                zeros = 0
-            escaped.append(byte)
-            zeros = zeros + 1 if byte == 0 else 0
-        return bytes(escaped)
+        return escaped(bytes([header]), self._bits)
+
+
+def escaped(start: bytes, bits: str) -> bytes:
+    """Return `start`, the bits and the stop bit, with emulation prevention bytes."""
+    bits += "1"
+    bits += "0" * (-len(bits) % 8)
+    unit, zeros = bytearray(start), 0
+    for byte in int(bits, 2).to_bytes(len(bits) // 8):
+        if zeros >= 2 and byte <= 3:
+            unit.append(3)
+            zeros = 0
+        unit.append(byte)
+        zeros = zeros + 1 if byte == 0 else 0
+    return bytes(unit)
 
 
 def _sequence_parameters() -> bytes:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from idrl_testing.numbered import number_in
+from worker_server.media import ProbeLimits, SourceError, probe
 
 RATE = 48_000
 
@@ -58,3 +59,11 @@ def level(path: Path, begin_s: float, end_s: float) -> tuple[float, float]:
 def some_slow(kinds: Iterable[str], *slow: str) -> list[object]:
     """Return parameters for `parametrize`; those named in `slow` are marked as slow."""
     return [pytest.param(kind, marks=pytest.mark.slow) if kind in slow else kind for kind in kinds]
+
+
+def refused(path: Path, limits: ProbeLimits | None = None) -> str:
+    """Return the code with which the source is refused; its message is a sentence."""
+    with pytest.raises(SourceError) as caught:
+        probe(path, limits=limits)
+    assert caught.value.message.endswith(".")
+    return caught.value.code

@@ -21,22 +21,14 @@ from worker_server.jobs.removing import remove_due
 from worker_server.jobs.sweep import forget_old_rows
 from worker_server.queue import claims, leases
 from worker_server.settings import Settings
-from worker_testing import SOURCE, plan, post, problem
+from worker_testing import SOURCE, batch_items, plan, post, post_batch, problem
 
 Auth = Callable[..., dict[str, str]]
 
 
-def _items(count: int) -> list[dict[str, Any]]:
-    return [{"url": f"http://example.com/{n}.mp4", "external_id": str(n)} for n in range(count)]
-
-
-def _post(client: FlaskClient, headers: dict[str, str], body: object, **more: str) -> TestResponse:
-    return client.post("/batches", json=body, headers={**headers, **more})
-
-
 def test_batch_makes_its_tasks_in_order(client: FlaskClient, auth: Auth) -> None:
-    items = [{**item, "metadata": {"n": n}} for n, item in enumerate(_items(12))]
-    response = _post(client, auth(), {"items": items, "name": "Sunday"})
+    items = [{**item, "metadata": {"n": n}} for n, item in enumerate(batch_items(12))]
+    response = post_batch(client, auth(), {"items": items, "name": "Sunday"})
     batch = response.get_json()
     assert (response.status_code, response.headers["Location"]) == (202, batch["link"])
     assert (batch["name"], batch["total"], batch["progress"], batch["eta_s"]) == (
@@ -84,7 +76,7 @@ def test_500_links_take_as_many_statements_as_two(
     headers = auth()
     # The first one prepares the query by which each is read.
     _, (few, _), (many, response) = (
-        _statements_of(app, partial(_post, client, headers, body)) for body in bodies
+        _statements_of(app, partial(post_batch, client, headers, body)) for body in bodies
     )
     assert (response.status_code, len(response.get_json()["task_ids"])) == (202, 500)
     assert many == few > 0
@@ -93,7 +85,7 @@ def test_500_links_take_as_many_statements_as_two(
 def test_every_wrong_item_is_named_and_none_is_accepted(
     client: FlaskClient, auth: Auth, database: Database
 ) -> None:
-    items: list[Any] = _items(500)
+    items: list[Any] = batch_items(500)
     unknown_brand = {"brand_id": str(uuid.uuid4())}
     items[3] = {"url": "ftp://example.com/v.mp4", "callback_url": "x", "edit": unknown_brand}
     items[7] = {}
@@ -101,7 +93,7 @@ def test_every_wrong_item_is_named_and_none_is_accepted(
     items[9] = 5
     items[255] = {"url": "http://10.0.0.1/v.mp4"}
     items[499] = {"url": "http://example.com/v.mp4", "external_id": 5}
-    response = _post(client, auth(), {"items": items})
+    response = post_batch(client, auth(), {"items": items})
     assert problem(response) == (400, "invalid_batch")
     errors = [(error["field"], error["code"]) for error in response.get_json()["errors"]]
     assert errors == [
@@ -123,8 +115,8 @@ def test_uploads_that_no_task_can_get_are_named(uploads: Uploads, database: Data
     assert post_upload(uploads, used).status_code == 202
     assert uploads.client.delete(f"/uploads/{gone}", headers=uploads.headers).status_code == 204
     ids = [whole, used, gone, unfinished, str(uuid.uuid4()), whole.upper()]
-    items = [*_items(1), *({"upload_id": upload_id} for upload_id in ids)]
-    response = _post(uploads.client, uploads.headers, {"items": items})
+    items = [*batch_items(1), *({"upload_id": upload_id} for upload_id in ids)]
+    response = post_batch(uploads.client, uploads.headers, {"items": items})
     assert problem(response) == (400, "invalid_batch")
     errors = [(error["field"], error["code"]) for error in response.get_json()["errors"]]
     assert errors == [
@@ -137,7 +129,7 @@ def test_uploads_that_no_task_can_get_are_named(uploads: Uploads, database: Data
     assert database.execute("SELECT (SELECT count(*) FROM tasks), count(*) FROM batches") == [
         (1, 0)
     ]
-    good = _post(uploads.client, uploads.headers, {"items": items[:2]})
+    good = post_batch(uploads.client, uploads.headers, {"items": items[:2]})
     assert good.status_code == 202
 
 
@@ -150,17 +142,17 @@ def post_upload(calls: Uploads, upload_id: str) -> TestResponse:
     [
         {},
         {"items": []},
-        {"items": _items(501)},
+        {"items": batch_items(501)},
         {"items": "x"},
         {"items": {"0": {"url": "http://example.com/v.mp4"}}},
-        {"items": _items(1), "name": ""},
-        {"items": _items(1), "owner_id": 2},
+        {"items": batch_items(1), "name": ""},
+        {"items": batch_items(1), "owner_id": 2},
     ],
 )
 def test_wrong_body_is_refused(
     client: FlaskClient, auth: Auth, database: Database, body: object
 ) -> None:
-    assert problem(_post(client, auth(), body)) == (400, "invalid_body")
+    assert problem(post_batch(client, auth(), body)) == (400, "invalid_body")
     assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
 
 
@@ -173,21 +165,21 @@ def test_500_items_with_all_that_each_may_have_are_one_batch(
         "external_id": "e" * 128,
         "metadata": {"notes": "m" * 4084},
     }
-    answer = _post(client, auth(), {"items": [item] * 500})
+    answer = post_batch(client, auth(), {"items": [item] * 500})
     assert answer.status_code == 202, answer.get_json()
     assert answer.get_json()["total"] == 500
 
 
 def test_body_over_four_mebibytes_is_refused(client: FlaskClient, auth: Auth) -> None:
     body = {"items": [{"url": f"http://example.com/{'x' * 9000}"} for _ in range(500)]}
-    assert problem(_post(client, auth(), body)) == (413, "body_too_large")
+    assert problem(post_batch(client, auth(), body)) == (413, "body_too_large")
 
 
 def test_same_key_gives_the_same_batch(app: Flask, auth: Auth, database: Database) -> None:
-    headers, key, body = auth(), {"Idempotency-Key": "once"}, {"items": _items(3)}
+    headers, key, body = auth(), {"Idempotency-Key": "once"}, {"items": batch_items(3)}
 
     def once(_: int) -> Any:  # noqa: ANN401 # JSON has no types
-        response = _post(app.test_client(), headers, body, **key)
+        response = post_batch(app.test_client(), headers, body, **key)
         assert response.status_code == 202
         return response.get_json()["task_ids"]
 
@@ -195,11 +187,11 @@ def test_same_key_gives_the_same_batch(app: Flask, auth: Auth, database: Databas
         assert len({tuple(ids) for ids in pool.map(once, range(8))}) == 1
     assert database.execute("SELECT count(*) FROM tasks") == [(3,)]
     client = app.test_client()
-    other = _post(client, headers, {"items": _items(2)}, **key)
+    other = post_batch(client, headers, {"items": batch_items(2)}, **key)
     assert problem(other) == (422, "idempotency_key_reused")
-    assert _post(client, auth(2), body, **key).status_code == 202
+    assert post_batch(client, auth(2), body, **key).status_code == 202
     database.execute("UPDATE batches SET created_at = created_at - interval '25 hours'")
-    assert _post(client, headers, {"items": _items(2)}, **key).status_code == 202
+    assert post_batch(client, headers, {"items": batch_items(2)}, **key).status_code == 202
 
 
 def test_batch_beyond_the_quota_is_refused_whole(
@@ -208,18 +200,21 @@ def test_batch_beyond_the_quota_is_refused_whole(
     limited = create_app(settings.model_copy(update={"quota_live_tasks": 5}))
     client = limited.test_client()
     post(client, auth())
-    assert problem(_post(client, auth(), {"items": _items(5)})) == (429, "quota_live_tasks")
+    assert problem(post_batch(client, auth(), {"items": batch_items(5)})) == (
+        429,
+        "quota_live_tasks",
+    )
     assert database.execute("SELECT (SELECT count(*) FROM tasks), count(*) FROM batches") == [
         (1, 0)
     ]
-    assert _post(client, auth(), {"items": _items(4)}).status_code == 202
+    assert post_batch(client, auth(), {"items": batch_items(4)}).status_code == 202
 
 
 def test_batch_that_no_wait_lets_fit_is_refused_for_good(
     settings: Settings, auth: Auth, database: Database
 ) -> None:
     limited = create_app(settings.model_copy(update={"quota_live_tasks": 5}))
-    refused = _post(limited.test_client(), auth(), {"items": _items(6)})
+    refused = post_batch(limited.test_client(), auth(), {"items": batch_items(6)})
     assert problem(refused) == (403, "quota_batch_too_large")
     assert "at most 5 live tasks" in refused.get_json()["detail"]
     assert (refused.headers["RateLimit-Policy"], refused.headers["RateLimit"]) == (
@@ -231,7 +226,7 @@ def test_batch_that_no_wait_lets_fit_is_refused_for_good(
 
 
 def test_counts_progress_and_tag_follow_the_tasks(client: FlaskClient, auth: Auth) -> None:
-    batch = _post(client, auth(), {"items": _items(2)}).get_json()
+    batch = post_batch(client, auth(), {"items": batch_items(2)}).get_json()
     path, tags = batch["link"], set()
 
     def poll() -> Any:  # noqa: ANN401 # JSON has no types
@@ -261,7 +256,7 @@ def test_counts_progress_and_tag_follow_the_tasks(client: FlaskClient, auth: Aut
 def test_delete_aborts_what_lives_and_forgets_the_rest(
     client: FlaskClient, auth: Auth, settings: Settings, database: Database
 ) -> None:
-    batch = _post(client, auth(), {"items": _items(4)}).get_json()
+    batch = post_batch(client, auth(), {"items": batch_items(4)}).get_json()
     path, ids = batch["link"], batch["task_ids"]
     other = post(client, auth()).get_json()["link"]
     claim = claims.claim_task("me", 30)
@@ -285,14 +280,14 @@ def test_delete_aborts_what_lives_and_forgets_the_rest(
 
 
 def test_delete_of_a_batch_that_no_worker_has_begun(client: FlaskClient, auth: Auth) -> None:
-    path = _post(client, auth(), {"items": _items(2)}).get_json()["link"]
+    path = post_batch(client, auth(), {"items": batch_items(2)}).get_json()["link"]
     for status in ("canceled", "deleted"):
         response = client.delete(path, headers=auth())
         assert (response.status_code, response.get_json()["status"]) == (200, status)
 
 
 def test_batch_of_another_owner_does_not_exist(client: FlaskClient, auth: Auth) -> None:
-    batch = _post(client, auth(), {"items": _items(2)}).get_json()
+    batch = post_batch(client, auth(), {"items": batch_items(2)}).get_json()
     for method in ("GET", "DELETE"):
         for link in (batch["link"], f"/batches/{uuid.uuid4()}", "/batches/1"):
             response = client.open(link, method=method, headers=auth(2))
@@ -303,7 +298,7 @@ def test_batch_of_another_owner_does_not_exist(client: FlaskClient, auth: Auth) 
 
 
 def test_pages_of_batches(client: FlaskClient, auth: Auth) -> None:
-    made = [_post(client, auth(), {"items": _items(1)}).get_json() for _ in range(5)]
+    made = [post_batch(client, auth(), {"items": batch_items(1)}).get_json() for _ in range(5)]
     target, listed = "/batches?max=2", []
     while target:
         response = client.get(target, headers=auth())
@@ -321,7 +316,7 @@ def test_pages_of_batches(client: FlaskClient, auth: Auth) -> None:
 
 def test_last_page_of_batches_has_no_link(client: FlaskClient, auth: Auth) -> None:
     for _ in range(3):
-        _post(client, auth(), {"items": _items(1)})
+        post_batch(client, auth(), {"items": batch_items(1)})
     for query, linked in (("max=3", False), ("max=2", True), ("max=4", False)):
         response = client.get(f"/batches?{query}", headers=auth())
         assert len(response.get_json()) == min(3, int(query[-1]))
@@ -331,7 +326,7 @@ def test_last_page_of_batches_has_no_link(client: FlaskClient, auth: Auth) -> No
 def test_tag_of_batches_changes_with_the_link(
     client: FlaskClient, auth: Auth, database: Database
 ) -> None:
-    oldest, _ = (_post(client, auth(), {"items": _items(1)}).get_json() for _ in range(2))
+    oldest, _ = (post_batch(client, auth(), {"items": batch_items(1)}).get_json() for _ in range(2))
     first = client.get("/batches?max=1", headers=auth())
     database.execute(f"DELETE FROM tasks WHERE batch_id = '{oldest['batch_id']}'")
     database.execute(f"DELETE FROM batches WHERE id = '{oldest['batch_id']}'")
@@ -344,7 +339,9 @@ def test_tag_of_batches_changes_with_the_link(
 def test_empty_batches_are_forgotten_after_a_day(
     client: FlaskClient, auth: Auth, settings: Settings, database: Database
 ) -> None:
-    kept, empty = (_post(client, auth(), {"items": _items(1)}).get_json() for _ in range(2))
+    kept, empty = (
+        post_batch(client, auth(), {"items": batch_items(1)}).get_json() for _ in range(2)
+    )
     database.execute(f"DELETE FROM tasks WHERE batch_id = '{empty['batch_id']}'")
     forget_old_rows(settings)
     shown = client.get(empty["link"], headers=auth()).get_json()
@@ -355,54 +352,9 @@ def test_empty_batches_are_forgotten_after_a_day(
     assert client.get(kept["link"], headers=auth()).status_code == 200
 
 
-def _edits(client: FlaskClient, auth: Auth, body: dict[str, Any]) -> list[dict[str, Any]]:
-    response = _post(client, auth(), body)
-    assert response.status_code == 202, response.get_json()
-    ids = response.get_json()["task_ids"]
-    return [client.get(f"/tasks/{each}", headers=auth()).get_json()["edit"] for each in ids]
-
-
-def test_items_edit_takes_the_place_of_the_batchs_field_by_field(
-    client: FlaskClient, auth: Auth
-) -> None:
-    own = [
-        None,
-        {"fit": "pad"},
-        {"aspect": "16:9", "part_seconds": 5},
-        {"segments": [{"start_s": 1, "end_s": 2}]},
-        {"start_s": None},
-    ]
-    items = [{**item, "edit": edit} for item, edit in zip(_items(5), own, strict=True)]
-    edits = _edits(client, auth, {"items": items, "edit": {"aspect": "9:16", "start_s": 3}})
-    assert [edit["aspect"] for edit in edits] == ["9:16", "9:16", "16:9", "9:16", "9:16"]
-    assert [edit["fit"] for edit in edits] == ["crop", "pad", "crop", "crop", "crop"]
-    assert [edit["part_seconds"] for edit in edits] == [20, 20, 5, 20, 20]
-    assert [edit["start_s"] for edit in edits] == [3, 3, 3, None, None]
-    assert [bool(edit["segments"]) for edit in edits] == [False, False, False, True, False]
-
-
-@pytest.mark.parametrize(
-    ("edit", "status", "field"),
-    [
-        ({"end_s": 5}, 400, "items.1.edit.end_s"),
-        ({"part_seconds": 1}, 400, "edit.part_seconds"),
-        ("16:9", 400, "edit"),
-    ],
-)
-def test_wrong_edit_of_a_batch_names_its_place(
-    client: FlaskClient, auth: Auth, edit: object, status: int, field: str
-) -> None:
-    items = [{**item} for item in _items(3)]
-    items[1]["edit"] = {"start_s": 6}
-    response = _post(client, auth(), {"items": items, "edit": edit})
-    assert response.status_code == status
-    assert [error["field"] for error in response.get_json()["errors"]] == [field]
-    assert client.get("/tasks", headers=auth()).get_json() == []
-
-
 def test_planned_tasks_of_a_batch(client: FlaskClient, auth: Auth) -> None:
-    items = [{**item, "start": "manual"} for item in _items(2)]
-    batch = _post(client, auth(), {"items": items}).get_json()
+    items = [{**item, "start": "manual"} for item in batch_items(2)]
+    batch = post_batch(client, auth(), {"items": items}).get_json()
     claim = claims.claim_task("me", 30)
     assert claim is not None
     assert leases.begin_processing(claim.lease, SOURCE, "source", plan(2))

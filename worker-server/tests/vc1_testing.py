@@ -7,6 +7,8 @@ No encoder of ffmpeg writes it.
 
 from collections.abc import Iterable
 
+from h264_testing import escaped
+
 _WIDTH, _HEIGHT = 64, 64
 _SEQUENCE, _ENTRY_POINT, _FRAME = 0x0F, 0x0E, 0x0D
 _STEP = 5  # of the quantizer, between the fields of an interlaced picture
@@ -30,16 +32,7 @@ def _bits(*fields: tuple[int, int]) -> str:
 
 
 def _unit(code: int, bits: str) -> bytes:
-    bits += "1"
-    bits += "0" * (-len(bits) % 8)
-    escaped, zeros = bytearray([0, 0, 1, code]), 0
-    for byte in int(bits, 2).to_bytes(len(bits) // 8):
-        if zeros >= 2 and byte <= 3:
-            escaped.append(3)
-            zeros = 0
-        escaped.append(byte)
-        zeros = zeros + 1 if byte == 0 else 0
-    return bytes(escaped)
+    return escaped(bytes([0, 0, 1, code]), bits)
 
 
 def _sequence() -> str:

@@ -151,3 +151,15 @@ def rows_of(plan: dict[str, Any]) -> Iterator[int]:
     yield (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
     for step in plan.get("Plans", []):
         yield from rows_of(step)
+
+
+def batch_items(count: int) -> list[dict[str, Any]]:
+    """Return items of a batch."""
+    return [{"url": f"http://example.com/{n}.mp4", "external_id": str(n)} for n in range(count)]
+
+
+def post_batch(
+    client: FlaskClient, headers: dict[str, str], body: object, **more: str
+) -> TestResponse:
+    """Call POST /batches; `more` are further headers."""
+    return client.post("/batches", json=body, headers={**headers, **more})
