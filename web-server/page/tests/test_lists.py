@@ -134,12 +134,14 @@ def test_refusal_of_one_leaves_the_others_to_be_retried(
             route.fulfill(status=202, json={"task_id": task_id})
 
     page.route("**/tasks/*/retry", answer)
-    for box in page.locator(".row input").all():
+    boxes = page.locator(".row input")
+    expect(boxes).to_have_count(3)  # `all` does not wait for the rows
+    for box in boxes.all():
         box.check()
     page.get_by_role("button", name="Retry").click()
     page.locator(".failure", has_text="Only a failed task").wait_for()
     assert retried == [system.task_id(visitor.email, f"Race {n}") for n in range(3)]
-    checked = [box.is_checked() for box in page.locator(".row input").all()]
+    checked = [box.is_checked() for box in boxes.all()]
     assert checked == [False, True, False]
 
 
