@@ -158,7 +158,7 @@ def test_video_with_sound_before_and_a_deleted_brand(api: Api, source: str, tmp_
     assert float(np.abs(after).max()) < 0.01
 
 
-def test_large_forms_reach_the_judge_or_are_refused(api: Api, anonymous: Api) -> None:
+def test_form_size_limits(api: Api, anonymous: Api) -> None:
     start = _image((8, 8), RED)[:40]
 
     def sent(caller: Api, size_mib: int) -> tuple[int, str]:

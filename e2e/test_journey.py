@@ -284,7 +284,7 @@ def test_download_without_a_token_is_refused(anonymous: Api, part: dict[str, Any
     assert anonymous.download(part).status_code == 401
 
 
-def test_list_shows_it_without_its_parts(api: Api, journey: Journey) -> None:
+def test_list_shows_tasks_without_parts(api: Api, journey: Journey) -> None:
     listed = [
         task
         for task in api.get("/tasks?max=1000").json()

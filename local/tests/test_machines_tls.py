@@ -139,7 +139,7 @@ def test_worker_machine_refuses_old_tls(worker: int) -> None:
     ("setting", "value"),
     [("TASKS_BIND", "0.0.0.0"), ("REDIS_BIND", "10.0.0.4")],  # noqa: S104 # refused
 )
-def test_tls_is_refused_beside_an_open_port_without(
+def test_tls_is_refused_while_the_plain_port_is_open(
     certificate: tuple[Path, Path], tmp_path: Path, setting: str, value: str
 ) -> None:
     command = tls.start_script(tmp_path, certificate, tasks=1, redis=1, tasks_tls=1, redis_tls=1)

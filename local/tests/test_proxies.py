@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from idrl_local import servers
-from idrl_local.proxies import exempt_loopback, forget_other_databases
+from idrl_local.proxies import exempt_loopback, remove_libpq_variables
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -63,11 +63,11 @@ def test_existing_exemptions_are_kept() -> None:
 
 
 @pytest.mark.parametrize("name", ["PGSERVICE", "PGSSLMODE"])
-def test_what_leads_libpq_to_another_database_is_forgotten(name: str) -> None:
+def test_libpq_variables_are_removed(name: str) -> None:
     """Nothing listens at the port; libpq says so where no variable sends it elsewhere before."""
     code = (
         "import os; from idrl_local import proxies, servers\n"
-        "proxies.forget_other_databases(os.environ)\n"
+        "proxies.remove_libpq_variables(os.environ)\n"
         f"servers._connect({servers.free_port()}, 'postgres', '')"
     )
     environment = {**os.environ, name: "nowhere"}
@@ -76,7 +76,7 @@ def test_what_leads_libpq_to_another_database_is_forgotten(name: str) -> None:
     assert "Connection refused" in done.stderr
 
 
-def test_other_variables_are_not_forgotten() -> None:
+def test_other_variables_are_kept() -> None:
     environment = {"PGOPTIONS": "-c x=y", "PATH": "/bin"}
-    forget_other_databases(environment)
+    remove_libpq_variables(environment)
     assert environment == {"PATH": "/bin"}

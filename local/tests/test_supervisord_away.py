@@ -46,14 +46,14 @@ def idrl(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_status_names_it(home: Home) -> None:
+def test_status_reports_an_unresponsive_supervisord(home: Home) -> None:
     done = idrl(home, "status")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith("  supervisord: does not answer: it is starting")
 
 
 @pytest.mark.parametrize("command", ["reload", "restart"])
-def test_reload_and_restart_name_it_in_one_line(home: Home, command: str) -> None:
+def test_reload_and_restart_report_an_unresponsive_supervisord(home: Home, command: str) -> None:
     done = idrl(home, command, "web")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()

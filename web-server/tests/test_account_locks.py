@@ -56,7 +56,7 @@ def test_account_is_deleted_while_its_email_changes(app: Flask, database: Databa
         ("POST", "/auth/logout", None),
     ],
 )
-def test_call_beside_the_deletion_of_its_account(
+def test_call_during_the_deletion_of_its_account(
     client: FlaskClient,
     headers: dict[str, str],
     database: Database,

@@ -141,7 +141,7 @@ def test_a_redirect_is_not_followed(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_methods_are_judged_by_the_tasks_service(
+def test_methods_are_checked_by_the_tasks_service(
     client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     tasks.answer = lambda exchange: exchange.respond(405, b"", {"Allow": "GET, POST"})

@@ -122,9 +122,7 @@ def test_right_password_resets_the_count(proxied_auth: AuthActions) -> None:
     assert statuses(proxied_auth, 4) == [401, 401, 401, 429]
 
 
-def test_failures_are_forgotten_after_the_window(
-    proxied_auth: AuthActions, database: Database
-) -> None:
+def test_failures_expire_after_the_window(proxied_auth: AuthActions, database: Database) -> None:
     statuses(proxied_auth, 4)
     statuses(proxied_auth, 1, address="192.0.2.9")
     database.execute("UPDATE login_failures SET first_at = first_at - interval '61 seconds'")

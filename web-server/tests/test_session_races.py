@@ -145,7 +145,7 @@ def test_old_password_deletes_no_account(behind_proxy: AuthActions, database: Da
     assert behind_proxy.login(password=NEW).status_code == 200
 
 
-def test_log_in_beside_the_deletion_of_its_account_leaves_no_row(
+def test_log_in_during_the_deletion_of_its_account_leaves_no_row(
     behind_proxy: AuthActions, database: Database, tasks: TasksStandIn
 ) -> None:
     tasks.answer = lambda exchange: exchange.respond(200, b"[]")

@@ -165,7 +165,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def deaf_listener(host: str, port: int = 0) -> Iterator[int]:
+def unresponsive_listener(host: str, port: int = 0) -> Iterator[int]:
     """Listen with a full queue, and yield the port: a connection to it hangs while it is made."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with (

@@ -18,7 +18,7 @@ from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs.removing import remove_due
-from worker_server.jobs.sweep import forget_old_rows
+from worker_server.jobs.sweep import delete_old_rows
 from worker_server.queue import claims, leases
 from worker_server.settings import Settings
 from worker_testing import SOURCE, batch_items, plan, post, post_batch, problem
@@ -253,7 +253,7 @@ def test_counts_progress_and_tag_follow_the_tasks(client: FlaskClient, auth: Aut
     assert len(tags) == 5
 
 
-def test_delete_aborts_what_lives_and_forgets_the_rest(
+def test_delete_of_a_batch_aborts_live_tasks_and_deletes_the_others(
     client: FlaskClient, auth: Auth, settings: Settings, database: Database
 ) -> None:
     batch = post_batch(client, auth(), {"items": batch_items(4)}).get_json()
@@ -336,18 +336,18 @@ def test_tag_of_batches_changes_with_the_link(
     assert second.get_json()[0]["batch_id"] == first.get_json()[0]["batch_id"]
 
 
-def test_empty_batches_are_forgotten_after_a_day(
+def test_empty_batches_are_deleted_after_a_day(
     client: FlaskClient, auth: Auth, settings: Settings, database: Database
 ) -> None:
     kept, empty = (
         post_batch(client, auth(), {"items": batch_items(1)}).get_json() for _ in range(2)
     )
     database.execute(f"DELETE FROM tasks WHERE batch_id = '{empty['batch_id']}'")
-    forget_old_rows(settings)
+    delete_old_rows(settings)
     shown = client.get(empty["link"], headers=auth()).get_json()
     assert (shown["total"], shown["progress"], shown["task_ids"]) == (0, 100, [])
     database.execute("UPDATE batches SET created_at = created_at - interval '25 hours'")
-    forget_old_rows(settings)
+    delete_old_rows(settings)
     assert client.get(empty["link"], headers=auth()).status_code == 404
     assert client.get(kept["link"], headers=auth()).status_code == 200
 

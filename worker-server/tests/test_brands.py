@@ -191,7 +191,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_file_is_judged_by_its_content(name: str, calls: Brands, share: Path) -> None:
+def test_file_type_is_detected_by_content(name: str, calls: Brands, share: Path) -> None:
     content, code = REFUSED[name]
     body = refused(calls.post(before=image(), after=content, watermark=image()), 422, code)
     assert body["errors"][0]["field"] == "after"

@@ -219,7 +219,7 @@ def test_retried_task_ends_its_batch_again(client: FlaskClient, auth: Auth) -> N
     assert _events(batch["batch_id"]) == ["batch.done"] * 2
 
 
-def test_batch_is_not_forgotten_before_its_callback_is_sent(
+def test_batch_is_not_deleted_before_its_callback_is_sent(
     client: FlaskClient, auth: Auth, database: Database, receiver: Receiver
 ) -> None:
     """Its caller has deleted the tasks, and the receiver was down for a day."""
@@ -227,10 +227,10 @@ def test_batch_is_not_forgotten_before_its_callback_is_sent(
     _end(batch["task_ids"][0])
     assert client.delete(f"/tasks/{batch['task_ids'][0]}", headers=auth()).status_code == 200
     database.execute("UPDATE batches SET created_at = created_at - interval '2 days'")
-    batches.forget_empty()
+    batches.delete_empty()
     database.execute(f"UPDATE webhooks SET url = '{receiver.url}'")
     assert _send() == 1
-    batches.forget_empty()
+    batches.delete_empty()
     assert client.get(batch["link"], headers=auth()).status_code == 404
 
 

@@ -149,7 +149,7 @@ def test_a_claim_reads_no_more_rows_when_more_work_waits(database: Database, cla
     assert rows_read(6000) <= rows_read(600) < 60
 
 
-def _claimed_beside() -> int:
+def _live_parts_of_claim() -> int:
     """Return how many parts there were to render when one was claimed."""
     claim = claims.claim_part("me", 30)
     assert claim is not None
@@ -159,28 +159,28 @@ def _claimed_beside() -> int:
 def test_claim_counts_parts_that_wait_or_are_rendered() -> None:
     processing(parts=3)
     submit(owner_id=2)  # has no parts yet
-    assert [_claimed_beside(), _claimed_beside()] == [3, 3]
+    assert [_live_parts_of_claim(), _live_parts_of_claim()] == [3, 3]
     processing(parts=1, owner_id=2)
-    assert _claimed_beside() == 4
+    assert _live_parts_of_claim() == 4
 
 
 def test_parts_that_ended_are_not_counted() -> None:
     processing(parts=3)
     finished_part()
     leases.fail(claim_part(), LOST, RetryLimits(1))
-    assert _claimed_beside() == 1
+    assert _live_parts_of_claim() == 1
 
 
 def test_part_that_is_tried_again_counts_once() -> None:
     processing(parts=1)
     leases.fail(claim_part(), LOST, RetryLimits(3))
     let_run_out()
-    assert _claimed_beside() == 1
+    assert _live_parts_of_claim() == 1
 
 
 def test_many_parts_are_not_all_counted() -> None:
     processing(parts=40)
-    assert [_claimed_beside(), _claimed_beside()] == [8, 9]
+    assert [_live_parts_of_claim(), _live_parts_of_claim()] == [8, 9]
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/batches"])

@@ -170,9 +170,9 @@ def test_operator_settings_override_the_balanced_quality(
     for each, wanted in ((settings, by_itself), (own, overridden)):
         profile = style_of(edit, each, 16).profile
         assert (profile.preset, profile.crf) == wanted
-        assert profile.threads == settings.render_threads_beside(16)
+        assert profile.threads == settings.encoder_threads_for(16)
         alone = style_of(edit, each, 1).profile
-        assert alone == replace(profile, threads=settings.render_threads_beside(1))
+        assert alone == replace(profile, threads=settings.encoder_threads_for(1))
 
 
 def test_segments_become_parts_with_their_names(settings: Settings, source: media.Source) -> None:

@@ -65,7 +65,7 @@ def in_app(app: Flask, work: Callable[[], object]) -> object:
 
 
 @pytest.mark.usefixtures("app", "webhook")
-def test_event_beside_the_410_that_disables_its_webhook_is_given_up(app: Flask) -> None:
+def test_event_concurrent_with_a_410_is_failed(app: Flask) -> None:
     """Its transaction has begun before the attempt ends, and ends afterwards."""
     finish()
     refused = webhooks.claim(30)
@@ -85,7 +85,7 @@ def test_event_beside_the_410_that_disables_its_webhook_is_given_up(app: Flask) 
 
 @pytest.mark.usefixtures("app", "webhook")
 @pytest.mark.parametrize("deletion", ["deleted", "expired"])
-def test_event_of_a_forgotten_task_is_sent_whole(
+def test_event_of_an_expired_task_is_sent_complete(
     receiver: Receiver, settings: Settings, deletion: str
 ) -> None:
     task_id = finish()
@@ -96,7 +96,7 @@ def test_event_of_a_forgotten_task_is_sent_whole(
         with transaction() as session:
             session.execute(text("UPDATE retention SET since = since - interval '365 days'"))
             session.execute(text("UPDATE tasks SET finished_at = now() - interval '31 days'"))
-        sweep.forget_expired_tasks(settings.model_copy(update={"retention_days": 30}))
+        sweep.delete_expired_tasks(settings.model_copy(update={"retention_days": 30}))
     assert db.session.scalar(select(func.count()).select_from(Task)) == 0
     assert send() == 1
     (event,) = map(body_of, receiver.received)
@@ -139,7 +139,7 @@ def test_each_webhook_gets_the_events_of_a_deleted_batch_for_the_same_statements
 
 
 @pytest.mark.usefixtures("app", "webhook")
-def test_event_of_a_forgotten_batch_is_sent_whole(
+def test_event_of_an_expired_batch_is_sent_complete(
     client: FlaskClient, auth: Callable[..., dict[str, str]], receiver: Receiver
 ) -> None:
     batch = client.post("/batches", json={"items": [{"url": URL}]}, headers=auth()).get_json()

@@ -241,7 +241,7 @@ def test_cancel_of_a_task_that_no_worker_holds_waits_for_its_files() -> None:
     assert parts_of(task_id) == []
 
 
-def test_removal_that_is_requested_during_another_one_is_not_forgotten() -> None:
+def test_removal_requested_during_another_one_is_kept() -> None:
     """A finished task's source is being removed while its owner deletes the task."""
     task_id = processing(parts=1)
     lease = claim_part()

@@ -78,7 +78,7 @@ def outcomes(futures: Sequence[Future[object]]) -> list[type[BaseException] | No
 
 
 @pytest.mark.parametrize("end", ["release", "fail"])
-def test_preemption_beside_the_end_of_the_same_attempt(meet: Meet, end: str) -> None:
+def test_preemption_concurrent_with_the_end_of_the_attempt(meet: Meet, end: str) -> None:
     """The event of a preempted part refers to the task, which the end of an attempt locks first."""
     film = processing(9, 1)
     claim_part()
@@ -96,14 +96,14 @@ def test_preemption_beside_the_end_of_the_same_attempt(meet: Meet, end: str) -> 
     assert part_of(lease).status == "waiting"
 
 
-def test_batches_of_the_same_uploads(meet: Meet) -> None:
+def test_concurrent_batches_of_the_same_uploads(meet: Meet) -> None:
     first, second = sorted([upload(), upload()])
     orders = [batch_of(first, second), batch_of(second, first)]
     calls = [lambda order=order: batches.create_batch(order, Quotas()) for order in orders]
     assert outcomes(meet(row_of(first), calls)) == [None, uploads.UploadUsed]
 
 
-def test_a_batch_beside_a_task_of_the_same_upload(meet: Meet) -> None:
+def test_batch_concurrent_with_a_task_of_the_same_upload(meet: Meet) -> None:
     """With a quota both also wait for their account's turn."""
     url = upload()
     calls: list[Call] = [
@@ -113,7 +113,7 @@ def test_a_batch_beside_a_task_of_the_same_upload(meet: Meet) -> None:
     assert outcomes(meet(row_of(url), calls)) == [None, uploads.UploadUsed]
 
 
-def test_a_batch_beside_a_task_with_the_first_callbacks(meet: Meet) -> None:
+def test_batch_concurrent_with_a_task_creates_one_callback_secret(meet: Meet) -> None:
     """Each would create the account's callback secret if it came first."""
     url = upload()
     calls: list[Call] = [
@@ -125,7 +125,7 @@ def test_a_batch_beside_a_task_with_the_first_callbacks(meet: Meet) -> None:
     assert outcomes(meet(row_of(url), calls)) == [None, None]
 
 
-def test_requests_for_the_same_removals(meet: Meet) -> None:
+def test_concurrent_requests_for_the_same_removals(meet: Meet) -> None:
     first, second = sorted(uuid.uuid4() for _ in range(2))
     removals.request_for([first, second])
     locking_query = f"SELECT FROM removals WHERE task_id = '{first}' FOR UPDATE"
@@ -136,7 +136,7 @@ def test_requests_for_the_same_removals(meet: Meet) -> None:
     assert outcomes(meet(locking_query, calls)) == [None, None]
 
 
-def test_events_of_a_task_that_is_being_deleted_are_not_waited_for(
+def test_positions_skip_events_of_a_task_being_deleted(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "MAX_EVENTS", 1)
@@ -172,7 +172,7 @@ def delete_receiver(delivery: webhooks.Delivery) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 410, 500])
-def test_deletion_of_a_webhook_beside_the_end_of_an_attempt(
+def test_webhook_deletion_concurrent_with_the_end_of_an_attempt(
     delivery: webhooks.Delivery, meet: Meet, status: int
 ) -> None:
     calls: list[Call] = [
@@ -185,7 +185,7 @@ def test_deletion_of_a_webhook_beside_the_end_of_an_attempt(
     assert db.session.scalar(select(func.count()).select_from(WebhookDelivery)) == 0
 
 
-def test_deletions_and_a_test_of_the_same_webhook(meet: Meet) -> None:
+def test_webhook_deletions_concurrent_with_a_test_event(meet: Meet) -> None:
     """Only one deletion finds it; a test event waits, and then finds it gone."""
     webhook_id = webhook_rows.create(1, CALLBACK, ["task.done"], b"s").id
     calls: list[Call] = [

@@ -161,8 +161,8 @@ def test_task_expires_at_the_time_shown(
     soon = client.get(path, headers={**auth(), "If-None-Match": before.headers["ETag"]})
     assert soon.get_json()["expires_soon"]
     set_clock(expires_at - SECOND)
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert client.get(path, headers=auth()).status_code == 200
     set_clock(expires_at)
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert problem(client.get(path, headers=auth())) == (404, "task_not_found")

@@ -79,7 +79,7 @@ def test_status_counts_no_parts_of_planned_tasks(
     assert waiting() == {"fetch": 0, "render": 2}  # one of them is tried again later
 
 
-def test_start_begins_it_once(client: FlaskClient, auth: Auth, planned: str) -> None:
+def test_planned_task_is_started_once(client: FlaskClient, auth: Auth, planned: str) -> None:
     started = client.post(f"{planned}/start", headers=auth())
     assert (started.status_code, started.get_json()["status"]) == (202, "processing")
     assert backlog.due_work(10) == (0, 2)
@@ -220,7 +220,7 @@ def test_change_of_the_edit_keeps_a_brand_that_was_deleted(
         ({"start_s": 5}, {}, (5, None, None)),
     ],
 )
-def test_stretch_and_segments_take_each_others_place(
+def test_time_range_and_segments_replace_each_other(
     client: FlaskClient,
     auth: Auth,
     post_manual: Callable[..., dict[str, Any]],
@@ -314,7 +314,7 @@ def test_started_task_keeps_its_edit(client: FlaskClient, auth: Auth, planned: s
     assert client.get(planned, headers=auth()).get_json()["keep"] is False
 
 
-def test_delete_aborts_it_with_its_files(
+def test_delete_aborts_a_planned_task_and_removes_its_files(
     client: FlaskClient, auth: Auth, planned: str, settings: Settings
 ) -> None:
     folder = settings.remote_folder / str(uuid_of(planned))
@@ -337,13 +337,13 @@ def test_planned_task_expires_like_a_finished_one(
     with transaction() as session:
         session.execute(text("UPDATE retention SET since = since - interval '365 days'"))
         session.execute(text("UPDATE tasks SET planned_at = now() - interval '29.9 days'"))
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert task_of(uuid_of(planned)).status == "planned"
     with transaction() as session:
         session.execute(text("UPDATE tasks SET planned_at = now() - interval '30.1 days'"))
     assert client.get(planned, headers=auth()).get_json()["expires_soon"] is True
     made = client.post("/webhooks", json={"url": "https://hooks.example.com"}, headers=auth())
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     remove_due(settings)
     assert client.get(planned, headers=auth()).get_json()["status"] == "canceled"
     assert not files(settings, uuid_of(planned))
@@ -351,7 +351,7 @@ def test_planned_task_expires_like_a_finished_one(
     assert [each["event"] for each in sent] == ["task.canceled"]
 
 
-def test_it_is_live_for_quotas_and_its_seconds_are_counted_once(planned: str) -> None:
+def test_planned_task_counts_as_live_and_its_seconds_are_counted_once(planned: str) -> None:
     task_id = uuid_of(planned)
 
     def change(seconds: float, parts: int) -> None:

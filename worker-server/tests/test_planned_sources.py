@@ -18,7 +18,7 @@ Auth = Callable[..., dict[str, str]]
 Sample = Callable[..., str]
 
 
-def test_from_the_link_to_the_clips(
+def test_planned_task_from_url_to_clips(
     client: FlaskClient,
     auth: Auth,
     settings: Settings,

@@ -45,16 +45,16 @@ def left() -> set[uuid.UUID]:
     return set(db.session.scalars(text("SELECT id FROM tasks")))
 
 
-def test_expired_tasks_are_forgotten_with_their_files(
+def test_expired_tasks_are_deleted_with_their_files(
     finished: tuple[str, bytes], monthly: Settings
 ) -> None:
     task_id = uuid.UUID(finished[0])
     let_notice_end(monthly)
     end(task_id, 29.9)
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert left() == {task_id}
     end(task_id, 30.1)
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert left() == set()
     assert files(monthly, task_id)
     remove_due(monthly)
@@ -72,7 +72,7 @@ def test_only_finished_tasks_that_are_not_kept_expire(
     assert client.patch(f"/tasks/{kept}", json={"keep": True}, headers=auth()).status_code == 200
     for status, task_id in [*ended.items(), ("done", kept)]:
         end(task_id, 90, status)
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert left() == {live, kept}
 
 
@@ -80,7 +80,7 @@ def test_tasks_are_kept_for_ever_by_default(settings: Settings) -> None:
     task_id = submit()
     end(task_id, 9999)
     let_notice_end(settings)
-    sweep.forget_expired_tasks(settings)
+    sweep.delete_expired_tasks(settings)
     assert left() == {task_id}
 
 
@@ -91,7 +91,7 @@ def test_new_setting_removes_nothing_for_a_week(
     task_id = submit()
     end(task_id, 90)
     let_notice_end(settings.model_copy(update={"retention_days": before}))
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert left() == {task_id}
     (listed,) = client.get("/tasks", headers=auth()).get_json()
     expires_at = datetime.fromisoformat(listed["expires_at"])
@@ -99,14 +99,14 @@ def test_new_setting_removes_nothing_for_a_week(
     assert listed["expires_soon"]
     with transaction() as session:
         session.execute(text("UPDATE retention SET since = since - interval '7 days'"))
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert left() == set()
 
 
 def test_a_restart_does_not_start_the_notice_again(database: Database, monthly: Settings) -> None:
     let_notice_end(monthly)
     before = database.execute("SELECT since FROM retention")
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert database.execute("SELECT since FROM retention") == before
 
 
@@ -158,12 +158,12 @@ def test_task_that_is_kept_no_more_has_its_notice(
     expires_at = keep(False)
     assert expires_at is not None
     assert abs(expires_at - datetime.now(UTC) - timedelta(days=7)) < timedelta(minutes=1)
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert left() == {task_id}
     with transaction() as session:
         session.execute(text("UPDATE tasks SET unkept_at = unkept_at - interval '7 days'"))
     assert keep(False) == expires_at - timedelta(days=7)  # the notice does not begin again
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert left() == set()
 
 
@@ -177,13 +177,15 @@ def test_wrong_changes_are_refused(client: FlaskClient, auth: Auth) -> None:
     assert client.get(path, headers=auth()).get_json()["keep"] is False
 
 
-def test_a_retry_beside_the_sweeper_wins(database: Database, monthly: Settings) -> None:
+def test_retry_concurrent_with_the_sweeper_keeps_the_task(
+    database: Database, monthly: Settings
+) -> None:
     """The sweeper leaves a locked row alone, and finds it live afterwards."""
     task_id = submit()
     let_notice_end(monthly)
     end(task_id, 90, "failed")
     assert retry_task(1, task_id)
-    sweep.forget_expired_tasks(monthly)
+    sweep.delete_expired_tasks(monthly)
     assert database.execute("SELECT status, finished_at FROM tasks") == [("queued", None)]
 
 
@@ -196,7 +198,7 @@ def test_sweep_reads_only_expired_tasks(database: Database, monthly: Settings) -
     )
     database.execute("ANALYZE tasks")
     let_notice_end(monthly)
-    assert len(retention.forget_expired(1000)) == 5
+    assert len(retention.delete_expired(1000)) == 5
     plan = database.execute(
         "EXPLAIN (ANALYZE, FORMAT TEXT, COSTS OFF, TIMING OFF) SELECT id FROM tasks"
         " WHERE finished_at <= now() - interval '30 days' AND NOT keep"

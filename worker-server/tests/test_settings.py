@@ -104,7 +104,7 @@ def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
     def threads(live_parts: int, **settings: int) -> int:
-        return Settings(**settings).render_threads_beside(live_parts)  # type: ignore[arg-type]
+        return Settings(**settings).encoder_threads_for(live_parts)  # type: ignore[arg-type]
 
     assert [threads(n, render_concurrency=8) for n in (1, 2, 3, 4, 5, 16)] == [4, 4, 2, 2, 1, 1]
     assert [threads(n, render_concurrency=2) for n in (1, 2, 16)] == [4, 4, 4]
@@ -122,7 +122,7 @@ def test_renders_at_once_are_as_many_as_the_cores_that_this_process_may_use() ->
         "from worker_server.celery_app import init_celery\n"
         "from flask import Flask\n"
         "settings = Settings(); celery = init_celery(Flask('app'), settings)\n"
-        "print(settings.render_concurrency, settings.render_threads_beside(1),"
+        "print(settings.render_concurrency, settings.encoder_threads_for(1),"
         " celery.conf.worker_concurrency)"
     )
     done = subprocess.run(
@@ -147,7 +147,7 @@ def test_one_core_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_server.settings.usable_cores", lambda: 1)
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
-    assert Settings().render_threads_beside(1) == 1
+    assert Settings().encoder_threads_for(1) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from worker_server.jobs.sweep import forget_old_rows
+from worker_server.jobs.sweep import delete_old_rows
 from worker_server.queue import webhook_rows, webhooks
 from worker_server.queue.webhooks import Outcome
 from worker_server.settings import Settings
@@ -67,7 +67,7 @@ def test_wrong_bodies(client: FlaskClient, auth: Auth, body: object, field: str)
         ("no url", "url_invalid"),
     ],
 )
-def test_urls_are_judged_as_sources_are(
+def test_webhook_urls_are_checked_like_source_urls(
     client: FlaskClient, auth: Auth, url: str, code: str
 ) -> None:
     answer = client.post("/webhooks", json={"url": url}, headers=auth())
@@ -176,7 +176,7 @@ def test_deleted_webhook_takes_its_deliveries_along(
     client: FlaskClient, auth: Auth, webhook: dict[str, Any], settings: Settings
 ) -> None:
     client.post(f"{webhook['link']}/test", headers=auth())
-    forget_old_rows(settings)
+    delete_old_rows(settings)
     assert len(client.get(f"{webhook['link']}/deliveries", headers=auth()).get_json()) == 1
     assert client.delete(webhook["link"], headers=auth()).status_code == 204
     assert webhooks.claim(30) is None

@@ -233,7 +233,7 @@ def test_damaged_login_file_is_an_error(tmp_path: Path, content: str) -> None:
     assert (code, "`idrl login URL` writes it again" in line) == (7, True)
 
 
-def test_login_file_is_not_needed_beside_both_variables(tmp_path: Path) -> None:
+def test_login_file_is_not_read_when_both_variables_are_set(tmp_path: Path) -> None:
     (tmp_path / "config" / "idrl").mkdir(parents=True)
     (tmp_path / "config" / "idrl" / "login.json").write_text("{")
     completed = idrl("ls", home=tmp_path, **LOGGED_IN)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_environment
-from idrl_local.proxies import exempt_loopback, forget_other_databases
+from idrl_local.proxies import exempt_loopback, remove_libpq_variables
 
 Command = Callable[[argparse.Namespace], int]
 # The exit code of systemctl and of init scripts for what does not run.
@@ -41,7 +41,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     command: Command = arguments.command
     exempt_loopback(os.environ)
-    forget_other_databases(os.environ)
+    remove_libpq_variables(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
             signal.signal(number, _exit_on_signal)  # stops the started programs before exiting

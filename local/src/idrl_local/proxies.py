@@ -17,7 +17,7 @@ def exempt_loopback(environment: MutableMapping[str, str]) -> None:
     environment.update(dict.fromkeys(variables, ",".join(names)))
 
 
-def forget_other_databases(environment: MutableMapping[str, str]) -> None:
+def remove_libpq_variables(environment: MutableMapping[str, str]) -> None:
     """Remove libpq's variables, such as PGSSLMODE: they are for another database than ours."""
     for name in [name for name in environment if name.startswith("PG")]:
         del environment[name]

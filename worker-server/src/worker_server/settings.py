@@ -67,7 +67,7 @@ class Settings(AppSettings):
     # Overrides of `balanced` quality; None keeps its own value.
     render_preset: X264Preset | None = None
     render_crf: int | None = Field(None, ge=0, le=51)
-    render_threads: int = Field(0, ge=0, le=64)  # 0: by `render_threads_beside`
+    render_threads: int = Field(0, ge=0, le=64)  # 0: by `encoder_threads_for`
     render_concurrency: int = Field(default_factory=usable_renders, ge=1, le=256)
     render_max_width: int = Field(1920, ge=32, le=4096)
     render_max_fps: int = Field(60, ge=1, le=120)
@@ -140,7 +140,7 @@ class Settings(AppSettings):
         """
         return self.render_timeout_s * max(1, math.ceil(duration_s / _PREPARED_S))
 
-    def render_threads_beside(self, live_parts: int) -> int:
+    def encoder_threads_for(self, live_parts: int) -> int:
         """Return the encoder threads of one of so many parts: what was set, else an even share.
 
         The cores are shared among the renders that run at once; fewer parts leave more for each.

@@ -73,9 +73,9 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     stray_uploads = ("stray_uploads", partial(remove_stray_uploads, settings))
     brands = ("brands", partial(remove_unneeded_brands, settings))
     strays = ("strays", partial(sweep.remove_strays, settings, clock))
-    expired = ("expired", partial(sweep.forget_expired_tasks, settings))
+    expired = ("expired", partial(sweep.delete_expired_tasks, settings))
     counts = ("totals", partial(sweep.fold_totals, settings))
-    rows = ("rows", partial(sweep.forget_old_rows, settings))
+    rows = ("rows", partial(sweep.delete_old_rows, settings))
     return [
         Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
         Group(1, fast_interval_s, [wakeups], ends_process=True),

@@ -71,17 +71,17 @@ NOT_PUBLIC = {
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public(address: str) -> None:
+def test_public_addresses(address: str) -> None:
     assert is_public(ip_address(address))
 
 
 @pytest.mark.parametrize("address", [address for group in NOT_PUBLIC.values() for address in group])
-def test_not_public(address: str) -> None:
+def test_non_public_addresses(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
 @given(st.ip_addresses(v=4))
-def test_mapped_ipv4_is_judged_as_ipv4(address: IPv4Address) -> None:
+def test_mapped_ipv4_is_treated_as_ipv4(address: IPv4Address) -> None:
     assert is_public(IPv6Address(f"::ffff:{address}")) == is_public(address)
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fetching_testing import Exchange, Fetcher, Handler, Names, Site, deaf_listener
+from fetching_testing import Exchange, Fetcher, Handler, Names, Site, unresponsive_listener
 
 from worker_server.fetching import FetchLimits
 from worker_server.fetching.errors import RequestStalled
@@ -215,17 +215,17 @@ def test_slow_disk_is_not_counted_as_a_stall(site: Site, fetch: Fetcher) -> None
 
 
 @pytest.fixture
-def deaf_port() -> Iterator[int]:
+def unresponsive_port() -> Iterator[int]:
     """A port whose queue is full: the next connection to it hangs while it is made."""
-    with deaf_listener("127.0.0.1") as port:
+    with unresponsive_listener("127.0.0.1") as port:
         yield port
 
 
 def test_many_dead_addresses_leave_time_for_the_next(
-    site: Site, fetch: Fetcher, names: Names, deaf_port: int
+    site: Site, fetch: Fetcher, names: Names, unresponsive_port: int
 ) -> None:
-    names.answers = {"many.example": [[*[f"127.0.0.1:{deaf_port}"] * 7, site.address]]}
-    fetch.allow_hosts |= {f"127.0.0.1:{deaf_port}"}
+    names.answers = {"many.example": [[*[f"127.0.0.1:{unresponsive_port}"] * 7, site.address]]}
+    fetch.allow_hosts |= {f"127.0.0.1:{unresponsive_port}"}
     site.on("/v.mp4", lambda x: x.reply(BODY))
     done = fetch("http://many.example/v.mp4", connect_s=1, first_byte_s=4.5, max_retries=0)
     assert done.size_bytes == len(BODY)
@@ -236,26 +236,28 @@ def test_families_of_addresses_are_tried_in_turn(site: Site, fetch: Fetcher, nam
     names.answers = {"both.example": [[*["::1"] * 4, "127.0.0.1"]]}
     fetch.allow_hosts = {"both.example"}
     site.on("/v.mp4", lambda x: x.reply(BODY))
-    with deaf_listener("::1", site.port):
+    with unresponsive_listener("::1", site.port):
         began = time.monotonic()
         fetch(site.url("/v.mp4", "both.example"), connect_s=2, first_byte_s=60)
     assert time.monotonic() - began < 6
 
 
-def test_connect_timeout(fetch: Fetcher, deaf_port: int) -> None:
+def test_connect_timeout(fetch: Fetcher, unresponsive_port: int) -> None:
     fetch.allow_hosts = {"127.0.0.1"}
-    failure = fetch.fails(f"http://127.0.0.1:{deaf_port}/v.mp4", connect_s=0.3, max_retries=1)
+    failure = fetch.fails(
+        f"http://127.0.0.1:{unresponsive_port}/v.mp4", connect_s=0.3, max_retries=1
+    )
     assert failure.code == "source_unavailable"
 
 
 def test_stop_while_connecting(
-    fetch: Fetcher, deaf_port: int, monkeypatch: pytest.MonkeyPatch
+    fetch: Fetcher, unresponsive_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetch.allow_hosts = {"127.0.0.1"}
     checks = iter([False, False, False])
     monkeypatch.setattr(fetch.stop, "is_set", lambda: next(checks, True))
     began = time.monotonic()
-    fetch.stops(f"http://127.0.0.1:{deaf_port}/v.mp4", connect_s=60, first_byte_s=60)
+    fetch.stops(f"http://127.0.0.1:{unresponsive_port}/v.mp4", connect_s=60, first_byte_s=60)
     assert time.monotonic() - began < 10
 
 

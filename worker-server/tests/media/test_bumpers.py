@@ -262,7 +262,7 @@ def test_stream_copy_does_not_render_watermarks(fit: Path, ffmpeg: str, tmp_path
     assert not renderer("copy", ffmpeg).can_render(edit_of(fit, Brand(watermark=mark)))
 
 
-def test_verification_compares_beside_the_largest_watermark(
+def test_verification_compares_around_the_largest_watermark(
     fit: Path, make: Make, ffmpeg: str, tmp_path: Path
 ) -> None:
     mark = solid(tmp_path / "mark.png", (100, 100), (*WHITE, 255))

@@ -37,7 +37,7 @@ def frame(number: int, size: tuple[int, int]) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_cropped(
+def test_pictures_of_changing_shape_are_not_cropped(
     kind: str, make: Make, render_all: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
     name, pieces = KINDS[kind]

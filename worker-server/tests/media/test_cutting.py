@@ -271,7 +271,7 @@ def test_key_frames_of_open_gops_are_not_cuts(make: Make) -> None:
 
 
 @pytest.mark.parametrize("kind", SEARCHED)
-def test_stretches_in_any_order(make: Make, kind: Cut) -> None:
+def test_time_ranges_in_any_order(make: Make, kind: Cut) -> None:
     path = gaps(make, [(3.4, 3.8), (14, 14.5)], "-g", "25")
     time_ranges = [TimeRange(Fraction(12), Fraction(18)), TimeRange(Fraction(0), Fraction("6.5"))]
     clips = plan_cuts(probe(path), path, time_ranges, Fraction(4), kind, PrepareWatch("ffmpeg"))

@@ -95,7 +95,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_first_stamp(
+def test_wrong_first_timestamp_is_corrected(
     kind: str,
     numbered: Make,
     make: Make,

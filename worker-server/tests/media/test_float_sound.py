@@ -41,7 +41,7 @@ def assert_tone_stays(path: Path, bumper_s: int) -> None:
 
 @VALUE
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
-def test_the_sound_around_stays(
+def test_samples_around_invalid_ones_keep_their_level(
     value: str, engine: str, make: Make, render_all: Callable[..., list[Any]]
 ) -> None:
     path = sound_with(make, VALUES[value], "s.mkv", "-c:a pcm_f32le")
@@ -50,13 +50,15 @@ def test_the_sound_around_stays(
 
 
 @pytest.mark.parametrize("options", ["-c:a pcm_f64be", "-af pan=mono|c0=c0 -c:a pcm_f32le"])
-def test_in_other_forms_too(options: str, make: Make, render_all: Callable[..., list[Any]]) -> None:
+def test_invalid_samples_in_other_codecs(
+    options: str, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
     path = sound_with(make, np.nan, "s.mov", options)
     [clip] = render_all(path, part_s=20, logo_s=1)
     assert_tone_stays(clip.path, 1)
 
 
-def test_where_the_source_is_normalized(
+def test_invalid_samples_of_a_normalized_source(
     make: Make, tmp_path: Path, render_all: Callable[..., list[Any]]
 ) -> None:
     whole = sound_with(make, np.nan, "s.mov", "-c:a pcm_f32le -ar 44100")
@@ -66,14 +68,14 @@ def test_where_the_source_is_normalized(
 
 
 @VALUE
-def test_a_quiet_moment_is_found_beside_it(value: str, make: Make) -> None:
+def test_silence_is_found_in_sound_with_invalid_samples(value: str, make: Make) -> None:
     path = sound_with(make, VALUES[value], "s.mkv", "-c:a pcm_f32le")
     watch = PrepareWatch("ffmpeg")
     clips = plan_cuts(probe(path), path, (TimeRange(),), Fraction(4), Cut.SILENCE, watch)
     assert clips[0].part.end_frame == pytest.approx(25 * (QUIET_S + 0.2), abs=2)
 
 
-def test_a_brand_video_may_have_it(make: Make, ffmpeg: str, tmp_path: Path) -> None:
+def test_invalid_samples_of_a_brand_video(make: Make, ffmpeg: str, tmp_path: Path) -> None:
     path = sound_with(make, np.nan, "brand.mov", "-c:a pcm_f32le")
     video = normalize_video(path, tmp_path / "brand.mp4", ffmpeg, "#000000")
     assert_tone_stays(video.path, 0)

@@ -205,7 +205,7 @@ def test_colours_stay_what_they_were(
 
 
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
-def test_the_logo_is_centred_on_plain_ground(engine: str, make: Make, render: Render) -> None:
+def test_logo_is_centred_on_a_plain_background(engine: str, make: Make, render: Render) -> None:
     # Odd sides and a name with special characters: a logo may be any file.
     logo = make("-f lavfi -i color=c=white:s=100x50:d=1 -frames:v 1", "logo.png")
     logo = logo.rename(logo.with_name("our logo %03d.png"))
@@ -268,7 +268,9 @@ def test_a_plain_source_passes_through_no_scaler(make: Make, ffmpeg: str, tmp_pa
 
 
 @pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
-def test_clips_decode_without_a_word(engine: str, make: Make, render: Render, ffmpeg: str) -> None:
+def test_clips_decode_without_warnings(
+    engine: str, make: Make, render: Render, ffmpeg: str
+) -> None:
     path = make(
         f"{MOTION.format(size='320x180')} -f lavfi -i sine=d=2 {X264} -c:a aac", "plain.mp4"
     )
@@ -279,7 +281,7 @@ def test_clips_decode_without_a_word(engine: str, make: Make, render: Render, ff
     assert done.stderr == ""
 
 
-def test_the_shipped_logo_is_the_drawing() -> None:
+def test_built_in_logo_is_the_output_of_draw_logo() -> None:
     drawn, shipped = draw(), Image.open(DEFAULT_LOGO).convert("RGBA")
     assert drawn.size == shipped.size
     assert np.abs(np.asarray(drawn).astype(int) - np.asarray(shipped)).mean() < 2

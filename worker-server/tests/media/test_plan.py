@@ -72,7 +72,7 @@ def test_short_last_part_shares_with_the_one_before(
         ("45", ["20", "20", "5"]),
     ],
 )
-def test_lengths(plain_source: Source, duration_s: str, lengths: list[str]) -> None:
+def test_lengths_of_parts(plain_source: Source, duration_s: str, lengths: list[str]) -> None:
     parts = plan_parts(lasting(plain_source, int(Fraction(duration_s) * 25), Fraction(25)))
     assert [part.frame_count for part in parts] == [Fraction(length) * 25 for length in lengths]
     assert parts[-1].end_s == float(duration_s)
@@ -136,7 +136,7 @@ SECONDS = st.decimals(0, 900, places=3).map(Fraction)
 
 
 @given(st.integers(1, 20_000), RATES, SECONDS, st.one_of(st.none(), SECONDS), PART_SECONDS)
-def test_each_frame_of_a_stretch_is_in_exactly_one_part(
+def test_each_frame_of_a_time_range_is_in_exactly_one_part(
     plain_source: Source,
     frames: int,
     rate: Fraction,
@@ -190,7 +190,7 @@ def test_segments_in_any_order_are_cut_one_by_one(
 
 
 @given(st.integers(2, 20_000), RATES, st.data())
-def test_neighbouring_stretches_share_no_frame(
+def test_adjacent_time_ranges_share_no_frame(
     plain_source: Source, frames: int, rate: Fraction, data: st.DataObject
 ) -> None:
     """The times that tasks show, rounded to milliseconds or not, cut between the same frames."""
@@ -225,7 +225,7 @@ def test_time_range_after_the_end_is_refused(plain_source: Source) -> None:
         (1, "9.5", "20", 9),
     ],
 )
-def test_stretch_in_which_no_frame_begins_shows_the_one_on_screen(
+def test_time_range_without_a_frame_start_shows_the_frame_on_screen(
     plain_source: Source, rate: int, start_s: str, end_s: str | None, expected: int
 ) -> None:
     source = lasting(plain_source, 10 * rate, Fraction(rate))

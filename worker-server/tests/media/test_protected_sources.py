@@ -86,7 +86,9 @@ def test_clear_fragments_after_the_index_of_encrypted_ones(
     assert refusal(path) == "source_protected"
 
 
-def test_whole_files_joined(clear: Path, encrypted: Path, tmp_path: Path) -> None:
+def test_encrypted_file_appended_to_a_clear_one(
+    clear: Path, encrypted: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "joined.mp4"
     path.write_bytes(clear.read_bytes() + encrypted.read_bytes())
     assert refusal(path) == "source_protected"

@@ -145,7 +145,7 @@ def test_progress_grows_to_one(name: str, fit: Path, ffmpeg: str, tmp_path: Path
 
 
 @each_renderer
-def test_a_stop_ends_it(name: str, fit: Path, ffmpeg: str, tmp_path: Path) -> None:
+def test_stop_ends_a_render(name: str, fit: Path, ffmpeg: str, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         render(
             edit_of(fit, 0, 100),

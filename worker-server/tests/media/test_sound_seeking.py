@@ -50,7 +50,7 @@ def read_for(edit: PartEdit, read: Callable[[], Any]) -> float:
     return (bytes_read() - before) / edit.source.size_bytes
 
 
-def test_to_verify_the_level(last: PartEdit, render: Callable[..., Any]) -> None:
+def test_level_check_reads_little_of_the_file(last: PartEdit, render: Callable[..., Any]) -> None:
     part = FrameRange(0, 0, 25 * PART_S, last.frame_rate)
     clip = render(last.source, last.source_path, part, logo_s=0.0).path
 
@@ -64,7 +64,7 @@ def test_to_verify_the_level(last: PartEdit, render: Callable[..., Any]) -> None
     assert read_for(last, compare) < 0.5
 
 
-def test_to_find_a_quiet_moment(last: PartEdit) -> None:
+def test_silence_search_reads_little_of_the_file(last: PartEdit) -> None:
     source = last.source
     frames: list[int | None] = []
 
@@ -77,7 +77,7 @@ def test_to_find_a_quiet_moment(last: PartEdit) -> None:
     assert frames == [pytest.approx(25 * (SECONDS - 4.1), abs=3)]
 
 
-def test_for_moviepy(last: PartEdit) -> None:
+def test_moviepy_reads_little_of_the_file(last: PartEdit) -> None:
     def read() -> None:
         part = replace(last, part=replace(last.part, end_frame=last.part.start_frame + 25))
         sound = part_sound(part)[4800:]

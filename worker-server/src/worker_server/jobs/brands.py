@@ -39,7 +39,7 @@ def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -
 
 def remove_unneeded_brands(settings: Settings) -> None:
     """Delete the rows of deleted brands that no task needs, and the files that no brand has."""
-    brands.forget_unneeded(_BATCH_SIZE)
+    brands.delete_unneeded_rows(_BATCH_SIZE)
     for owner_id in owners_with_files(settings.remote_folder):
         try:
             _remove_unused(owner_id, settings)

@@ -51,7 +51,7 @@ def style_of(edit: dict[str, Any] | None, settings: Settings, live_parts: int) -
     stored = edit or {}
     quality = media.Quality(stored.get("quality", _OPERATORS))
     profile = _BEFORE_EDITS if edit is None else media.PROFILES[quality]
-    profile = replace(profile, threads=settings.render_threads_beside(live_parts))
+    profile = replace(profile, threads=settings.encoder_threads_for(live_parts))
     return Style(
         media.Aspect(stored.get("aspect", media.Aspect.WIDE)),
         media.Fit(stored.get("fit", media.Fit.CROP)),

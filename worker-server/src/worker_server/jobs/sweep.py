@@ -161,10 +161,10 @@ def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> 
     )
 
 
-def forget_expired_tasks(settings: Settings) -> None:
+def delete_expired_tasks(settings: Settings) -> None:
     """Delete tasks that are older than RETENTION_DAYS; `remove_files` then removes their files."""
     retention.apply_setting(settings.retention_days)
-    forget = partial(retention.forget_expired, _BATCH_SIZE)
+    forget = partial(retention.delete_expired, _BATCH_SIZE)
     while task_ids := delete_with_payloads(forget):
         _log.info("tasks expired", extra={"count": len(task_ids)})
 
@@ -174,10 +174,10 @@ def fold_totals(_: Settings) -> None:
     totals.fold()
 
 
-def forget_old_rows(_: Settings) -> None:
+def delete_old_rows(_: Settings) -> None:
     """Remove old rows: of dead workers, empty batches, events and deliveries."""
-    workers.forget_dead()
-    batches.forget_empty()
+    workers.delete_dead()
+    batches.delete_empty()
     events.trim_events()
     webhook_rows.end_deliveries_of_disabled()
-    webhook_rows.forget_old_deliveries()
+    webhook_rows.delete_old_deliveries()

@@ -35,7 +35,7 @@ def remove_unneeded_uploads(settings: Settings) -> None:
 
 def remove_stray_uploads(settings: Settings) -> None:
     """Remove files of uploads that have no row, and rows of uploads whose file is long gone."""
-    uploads.forget_removed()
+    uploads.delete_removed_rows()
     strays = uploads.unknown_ids(old_uploads(settings.remote_folder, _STRAY_AGE_S))
     for upload_id in _removed(strays, settings):
         _log.info("orphaned upload removed", extra={"upload_id": str(upload_id)})

@@ -12,7 +12,7 @@ from worker_server.db import transaction
 from worker_server.models import Batch, Task, WebhookDelivery
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks
-from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, forget_old_key
+from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, release_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.session import Check, ScopedSession, no_check
 from worker_server.queue.statements import load
@@ -56,7 +56,7 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
     """
     for _ in range(_MAX_TRIES):
         with transaction() as session:
-            forget_old_key(session, Batch, submission)
+            release_old_key(session, Batch, submission)
             created = session.execute(_INSERT_BATCH, _values(submission)).one_or_none()
             if created is not None:
                 rows = _task_rows(submission, created.id, created.created_at)
@@ -97,7 +97,7 @@ def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) ->
         return Deletion.DELETED
 
 
-def forget_empty() -> None:
+def delete_empty() -> None:
     """Delete batches whose tasks are all gone, once their idempotency keys have expired.
 
     Not before their callbacks are sent, which are deleted with them.

@@ -164,7 +164,7 @@ def spec_for_task(owner_id: int, brand_id: str) -> dict[str, Any] | None:
         return session.scalar(select(Brand.spec).where(*where))
 
 
-def forget_unneeded(limit: int) -> None:
+def delete_unneeded_rows(limit: int) -> None:
     """Remove the rows of deleted brands that no task needs."""
     unneeded = select(Brand.id).where(
         Brand.deleted_at < func.now() - _GRACE, ~exists().where(_task_needs_brand())

@@ -47,7 +47,7 @@ class RequestKey:
     body_sha256: str | None
 
 
-def forget_old_key(session: ScopedSession, model: type[Row], request: Request) -> None:
+def release_old_key(session: ScopedSession, model: type[Row], request: Request) -> None:
     """Free the request's key where the row that has it is older than a day."""
     if request.idempotency_key is not None:
         old = update(model).where(

@@ -32,7 +32,7 @@ def apply_setting(days: int) -> None:
         session.execute(changed)
 
 
-def forget_expired(limit: int) -> list[uuid.UUID]:
+def delete_expired(limit: int) -> list[uuid.UUID]:
     """Delete expired tasks as their owners do, `limit` at a time; return which.
 
     The files of ended tasks are removed. One that waits, planned, for its caller is canceled: the

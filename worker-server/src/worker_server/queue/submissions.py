@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from worker_server.db import transaction
 from worker_server.models import Task
 from worker_server.queue import callbacks, uploads
-from worker_server.queue.idempotency import find_first, forget_old_key
+from worker_server.queue.idempotency import find_first, release_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.session import ScopedSession, lock_for_owner
 from worker_server.queue.statements import load
@@ -71,7 +71,7 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
     """
     for _ in range(_MAX_TRIES):
         with transaction() as session:
-            forget_old_key(session, Task, submission)
+            release_old_key(session, Task, submission)
             values = _values(submission)
             created = session.execute(_INSERT_TASK, values).one_or_none()
             if created is not None:

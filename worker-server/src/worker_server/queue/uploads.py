@@ -301,7 +301,7 @@ def note_removed(upload_id: uuid.UUID) -> None:
         session.execute(update(Upload).where(Upload.id == upload_id).values(values))
 
 
-def forget_removed() -> None:
+def delete_removed_rows() -> None:
     """Remove rows of uploads whose files went KEPT_HOURS ago, unless a task still names them."""
     is_old = Upload.removed_at < func.now() - timedelta(hours=KEPT_HOURS)
     has_task = exists().where(Task.id == Upload.task_id)

@@ -167,7 +167,7 @@ def end_deliveries_of_disabled() -> None:
         session.execute(statement.values(GIVEN_UP))
 
 
-def forget_old_deliveries() -> None:
+def delete_old_deliveries() -> None:
     """Remove deliveries that ended and are older than KEPT_DAYS, except locked ones."""
     old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
     ended = select(WebhookDelivery.id).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)

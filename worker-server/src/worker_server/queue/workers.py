@@ -80,7 +80,7 @@ def note_fault(name: str, code: str | None) -> None:
         session.execute(update(Worker).where(*where).values(fault_code=code, fault_at=at))
 
 
-def forget_dead() -> None:
+def delete_dead() -> None:
     """Remove the rows of workers that were last seen long ago."""
     with transaction() as session:
         session.execute(delete(Worker).where(Worker.seen_at < seconds_from_now(-_FORGET_S)))
