@@ -1,4 +1,4 @@
-"""What callers are answered during faults: how late, how often refused, and how soon again."""
+"""Responses during faults: latency, refusals, and the time until calls succeed again."""
 
 import socket
 import threading

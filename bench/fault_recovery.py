@@ -1,4 +1,4 @@
-"""How soon work goes on after a worker's death, and how soon an aborted task leaves nothing."""
+"""Recovery time after a worker is killed, and the time until an aborted task has no files left."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ _RECLAIMED = """
 
 
 def killed_workers(target: Target, rounds: int) -> Figures:
-    """Kill all processes of a worker while it works, and wait until its work is free again.
+    """Kill all processes of a worker while it works, and wait until its lease is reclaimed.
 
     Another worker claims it then; here the only one has to be started again first.
     """

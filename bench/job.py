@@ -1,4 +1,4 @@
-"""A whole job, 50 s in three parts: our layouts, MoviePy by its defaults, and the yardstick."""
+"""A whole job, 50 s in three parts: our layouts, MoviePy by its defaults, the reference encode."""
 
 import tempfile
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from bench import paired, plots, quality, yardstick
+from bench import paired, plots, quality, reference_encode
 from bench.implementations import USER_MOVIEPY, by_moviepy, edits, ours
 from bench.paired import Ratio, Runs, Sample
+from bench.reference_encode import REFERENCE, by_reference_encode
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
-from bench.yardstick import YARDSTICK, by_yardstick
 from worker_server.media import PROFILES, PartEdit, Quality
 
 _MIN_SPEED = 6.0
@@ -38,7 +38,7 @@ def run(options: Options) -> Report:
                 Comparison(f"{name}: wall clock, {USER_MOVIEPY} / ours", speed, at_least=_MIN_SPEED)
             )
             default = runs[_layout(*_LAYOUTS[0])][0]
-            comparisons += yardstick.comparisons(name, "ours", default, runs[YARDSTICK][0])
+            comparisons += reference_encode.comparisons(name, "ours", default, runs[REFERENCE][0])
             walls |= {f"{name}, {method}": samples[0]["wall_s"] for method, samples in runs.items()}
             figures[name] = runs
     settings = f"ours with {' '.join(profile.encoder_arguments)}"
@@ -68,7 +68,7 @@ def _runs(parts: list[PartEdit], folder: Path) -> tuple[Runs, Ratio]:
     default = next(iter(methods))
     # MoviePy takes minutes: it has one turn, between two of ours.
     runs = paired.take_turns(methods, 1)
-    slow = {USER_MOVIEPY: by_moviepy, YARDSTICK: by_yardstick}
+    slow = {USER_MOVIEPY: by_moviepy, REFERENCE: by_reference_encode}
     runs |= {name: [_job(parts, folder, 1, make)] for name, make in slow.items()}
     runs[default].append(methods[default]())
     ours_s = [sample["wall_s"] for sample in runs[default]]
@@ -90,7 +90,7 @@ def _parallel_parts(
 def _job(
     parts: list[PartEdit], folder: Path, processes: int, make: Callable[[PartEdit, Path], None]
 ) -> Sample:
-    """Make all parts, so many at once, and return what that cost and how the first one looks."""
+    """Make all parts, some in parallel; return their cost and the first one's quality."""
     outputs = [folder / f"{edit.part.number}.mp4" for edit in parts]
     usage = measure(lambda: _make_all(parts, outputs, processes, make))
     size_bytes = float(sum(output.stat().st_size for output in outputs))

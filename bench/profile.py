@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bench import plots, quality, yardstick
+from bench import plots, quality, reference_encode
 from bench.implementations import USER_MOVIEPY, by_moviepy, edits, ours
 from bench.paired import ratio_of
+from bench.reference_encode import (
+    REFERENCE,
+    by_reference_encode,
+    goals_reached,
+    size_ratio,
+    vmaf_margins,
+)
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
-from bench.yardstick import YARDSTICK, by_yardstick, goals_reached, size_ratio, vmaf_margins
 from worker_server.media import PROFILES, PartEdit, Profile
 
 _SECONDS = 4
@@ -43,7 +49,7 @@ def _part(video: Path) -> PartEdit:
 
 def _settings() -> Iterator[tuple[str, Make]]:
     yield USER_MOVIEPY, by_moviepy
-    yield YARDSTICK, by_yardstick
+    yield REFERENCE, by_reference_encode
     for level, profile in PROFILES.items():
         yield level, _by_setting(replace(profile, threads=1))
     for profile in _OTHERS:
@@ -72,7 +78,7 @@ def _sample(make: Make, edit: PartEdit, output: Path) -> dict[str, float]:
 
 
 def _source_table(source: str, samples: Samples) -> Table:
-    base = samples[YARDSTICK]
+    base = samples[REFERENCE]
     rows: list[tuple[str | float, ...]] = [
         (
             setting,
@@ -83,8 +89,8 @@ def _source_table(source: str, samples: Samples) -> Table:
         )
         for setting, sample in samples.items()
     ]
-    columns = ("setting", "CPU s", "CPU / MoviePy's", "bytes / yardstick's", *quality.COLUMNS)
-    title = f"{source}: x264 settings on {_SECONDS} s, one thread; the yardstick is {YARDSTICK}"
+    columns = ("setting", "CPU s", "CPU / MoviePy's", "bytes / reference's", *quality.COLUMNS)
+    title = f"{source}: x264 settings on {_SECONDS} s, one thread; the reference is {REFERENCE}"
     return Table(title, columns, rows)
 
 
@@ -96,11 +102,11 @@ def _comparisons(source: str, level: str, samples: Samples) -> list[Comparison]:
     """
     speed = ratio_of([samples[USER_MOVIEPY]["cpu_s"]], [samples[level]["cpu_s"]])
     return [
-        *yardstick.comparisons(source, level, samples[level], samples[YARDSTICK], level),
+        *reference_encode.comparisons(source, level, samples[level], samples[REFERENCE], level),
         Comparison(
             f"{source}: CPU, {USER_MOVIEPY} / {level}",
             speed,
-            at_least=yardstick.GOALS[level].min_speed,
+            at_least=reference_encode.GOALS[level].min_speed,
         ),
     ]
 
@@ -109,16 +115,16 @@ def _goals_table(samples: dict[str, Samples]) -> Table:
     """The worst source decides, never a mean over sources."""
     rows: list[tuple[str | float, ...]] = []
     for setting in next(iter(samples.values())):
-        pairs = {source: (clips[setting], clips[YARDSTICK]) for source, clips in samples.items()}
+        pairs = {source: (clips[setting], clips[REFERENCE]) for source, clips in samples.items()}
         largest = max(size_ratio(*pair) for pair in pairs.values())
         means, lows = zip(*(vmaf_margins(*pair) for pair in pairs.values()), strict=True)
         rows.append((setting, largest, min(means), min(lows), ", ".join(goals_reached(pairs))))
     columns = ("setting", "most bytes", "least VMAF", "least VMAF 1 % low", "goals reached")
-    return Table(f"The worst source of each setting, against {YARDSTICK}", columns, rows)
+    return Table(f"The worst source of each setting, against {REFERENCE}", columns, rows)
 
 
 def _plot(folder: Path, samples: dict[str, Samples]) -> None:
-    """Draw worst VMAF against the yardstick's over mean processor time and mean size."""
+    """Draw worst VMAF against the reference's over mean processor time and mean size."""
     count = len(samples)
     for name, measured, unit in (
         ("profile-cpu", "cpu_s", "processor time"),
@@ -127,9 +133,9 @@ def _plot(folder: Path, samples: dict[str, Samples]) -> None:
         groups: dict[str, dict[str, tuple[float, float]]] = {}
         for setting in sorted(next(iter(samples.values()))):
             preset, _, crf = setting.partition(" ")
-            pairs = [(row[setting], row[YARDSTICK]) for row in samples.values()]
+            pairs = [(row[setting], row[REFERENCE]) for row in samples.values()]
             cost = sum(sample[measured] / base[measured] for sample, base in pairs) / count
             margin = min(vmaf_margins(*pair)[0] for pair in pairs)
             groups.setdefault(preset, {})[crf] = (cost, margin)
-        axes = (f"{unit}, for 1 of the yardstick's", "VMAF above the yardstick's, worst source")
+        axes = (f"{unit}, for 1 of the reference's", "VMAF above the reference's, worst source")
         plots.scatter(folder, name, f"Quality against {unit}", axes, groups, scale="x")

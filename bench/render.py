@@ -1,10 +1,10 @@
-"""One part by hand, by both our renderers, by MoviePy as users write it, by the yardstick."""
+"""One part by hand, by both our renderers, as MoviePy users write it, as the reference encode."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import paired, plots, quality, yardstick
+from bench import paired, plots, quality, reference_encode
 from bench.implementations import (
     HAND,
     OUR_MOVIEPY,
@@ -16,10 +16,10 @@ from bench.implementations import (
     ours,
 )
 from bench.paired import Runs
+from bench.reference_encode import REFERENCE, by_reference_encode
 from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
-from bench.yardstick import YARDSTICK, by_yardstick
 from worker_server.media import PROFILES, PartEdit, Quality
 
 _MAX_CPU_RATIO = 1.03
@@ -39,7 +39,7 @@ def run(options: Options) -> Report:
             # The two whose ratio has to be exact to a hundredth take many turns, the slow ones few.
             runs = paired.take_turns(_methods(edit, Path(folder), (HAND, OURS)), options.rounds + 2)
             runs |= paired.take_turns(
-                _methods(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY, YARDSTICK)), 1
+                _methods(edit, Path(folder), (OUR_MOVIEPY, USER_MOVIEPY, REFERENCE)), 1
             )
             _add_quality(runs, edit, Path(folder))
             report_rows += [
@@ -49,7 +49,9 @@ def run(options: Options) -> Report:
             comparisons.append(
                 Comparison(f"{name}: CPU, {OURS} / {HAND}", cpu, at_most=_MAX_CPU_RATIO)
             )
-            comparisons += yardstick.comparisons(name, OURS, runs[OURS][-1], runs[YARDSTICK][-1])
+            comparisons += reference_encode.comparisons(
+                name, OURS, runs[OURS][-1], runs[REFERENCE][-1]
+            )
             runs_by_source[name] = runs
     _plot(options.plots, runs_by_source)
     settings = " ".join(profile.encoder_arguments)
@@ -73,7 +75,7 @@ def _methods(
         OURS: ours,
         OUR_MOVIEPY: lambda edit, output: ours(edit, output, "moviepy"),
         USER_MOVIEPY: by_moviepy,
-        YARDSTICK: by_yardstick,
+        REFERENCE: by_reference_encode,
     }
 
     def method(name: str) -> dict[str, float]:

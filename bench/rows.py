@@ -103,7 +103,7 @@ def _lists(options: Options, many: int) -> paired.Runs:
 
 
 def _page_behind(port: int, token: str, rows: int) -> str:
-    """Follow the links of long pages past so many rows; return the path of a short page there."""
+    """Follow the links of long pages past this many rows; return the path of a short page there."""
     path = "/tasks?max=1000"
     for _ in range(rows // 1000):
         url = f"http://127.0.0.1:{port}{path}"

@@ -1,4 +1,4 @@
-"""Faults injected into a running system, one at a time, and an audit of what became of its work.
+"""Faults injected into a running system, one at a time, and an audit of its work afterwards.
 
 `make chaos` runs it; docs/operations.md describes it. The faults are in `chaos.faults`.
 """

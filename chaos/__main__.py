@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from chaos import conductor, target
+from chaos import runner, target
 from chaos.faults import KINDS, Fault
 from chaos.history import History
 
@@ -23,14 +23,14 @@ def main() -> int:
     _print(f"seed {arguments.seed}, {arguments.minutes:g} minutes")
     with target.running() as system:
         kinds = _available(system, arguments.kinds)
-        outcome = conductor.run(
+        outcome = runner.run(
             system, kinds, minutes=arguments.minutes, seed=arguments.seed, write_line=_print
         )
         for line in outcome.findings.lines():
             _print(line)
         if not outcome.is_clean:
             _print(f"the logs are kept in {keep_logs(system, outcome.history)}")
-    _print(json.dumps(conductor.summary(outcome)))
+    _print(json.dumps(runner.summary(outcome)))
     _print(outcome.to_json())
     return 0 if outcome.is_clean else 1
 

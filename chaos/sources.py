@@ -61,7 +61,7 @@ class Sources:
         parts: int = 0,
         code: str | None = None,
     ) -> None:
-        """Serve a source that becomes so many parts, or fails with the code."""
+        """Serve a source that becomes this many parts, or fails with the code."""
 
         def answer_unless_away(request: Request) -> None:
             if self.away.is_set():

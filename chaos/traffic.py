@@ -1,4 +1,4 @@
-"""A steady stream of calls at a public address, and what became of each."""
+"""A steady stream of calls at a public address, and the response to each."""
 
 import statistics
 import threading

@@ -119,7 +119,7 @@ def _share(target: Target) -> LoopShare:
 
 
 def _fill(descriptor: int, offset: int) -> None:
-    """Take the last blocks one by one until there is none."""
+    """Write the last free blocks one by one, until none is left."""
     while True:
         try:
             os.posix_fallocate(descriptor, offset, 4096)

@@ -191,7 +191,7 @@ variable "deletion_protection" {
 }
 
 variable "max_run_hours" {
-  description = "Delete every machine after so many hours, so that a trial ends; 0: never."
+  description = "Delete every machine after this many hours, so that a trial ends; 0: never."
   type        = number
   default     = 0
   validation {

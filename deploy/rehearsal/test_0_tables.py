@@ -26,7 +26,7 @@ def test_secrets_are_those_of_gcp() -> None:
         r"^    (\w+) += \[([^\]]+)\]", (GCP / "identity.tf").read_text(), re.MULTILINE
     )
     named_roles = {role: set(re.findall(r"idrl-[\w-]+", names)) for role, names in lists}
-    # The database's certificate is made with the database, and readable for who calls it.
+    # The database's certificate is made with the database; its clients may read it.
     roles = {
         role: names - {"idrl-postgres-ca"} for role, names in expected.SECRETS.items() if names
     }

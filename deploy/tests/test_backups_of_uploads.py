@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_upload(live: Installation, content: bytes, *, missing_bytes: int = 0) -> Path:
-    """Store an upload, of which so many bytes are still to come, and return its file."""
+    """Store an upload that lacks this many bytes, and return its file."""
     upload = uuid.uuid4()
     file = live.share / "uploads" / str(upload)
     file.parent.mkdir(exist_ok=True)

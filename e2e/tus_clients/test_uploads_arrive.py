@@ -164,7 +164,7 @@ def test_300_mb_cut_off_twenty_times_at_random(
     places = sorted(Random(seed).sample(range(size_bytes), 20))
 
     def next_cut(method: str) -> Cut | None:
-        """Cut where so many bytes have been sent in all; a call that ends before is not cut."""
+        """Cut once this many bytes have been sent in all; a call that ends before is not cut."""
         if method != "PATCH" or len(proxy.cuts_made) == len(places):
             return None
         return Cut(Stage.IN_BODY, max(places[len(proxy.cuts_made)] - proxy.body_bytes, 1))

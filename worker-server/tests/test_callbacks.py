@@ -75,7 +75,7 @@ def test_callback_receives_events_of_its_task_alone(
     assert task["callback_url"] == URL
     row = db.session.get(Webhook, uuid.UUID(task["task_id"]))
     assert row is not None
-    row.url = receiver.url  # callers may not name loopback
+    row.url = receiver.url  # callers may not give a loopback URL
     db.session.commit()
     _end(task["task_id"])
     _end(post(client, auth()).get_json()["task_id"])

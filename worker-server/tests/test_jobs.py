@@ -117,7 +117,7 @@ FIT = (
 
 @pytest.fixture
 def fit(site: str, site_folder: Path, ffmpeg: Callable[..., None]) -> Callable[[int], str]:
-    """Make a copyable video with a key frame every so many frames, and return its link."""
+    """Make a copyable video with this distance of key frames in frames, and return its link."""
 
     def make(key_frames: int) -> str:
         name = f"fit-{key_frames}.mp4"

@@ -60,7 +60,7 @@ def rate_limits(response: TestResponse) -> tuple[str | None, str | None]:
 
 
 def _failed(database: Database, count: int) -> list[str]:
-    """Return the links of so many failed tasks of user 1."""
+    """Return the links of this many failed tasks of user 1."""
     made = [submit() for _ in range(count)]
     database.execute("UPDATE tasks SET status = 'failed', finished_at = now()")
     return [f"/tasks/{task_id}/retry" for task_id in made]
@@ -150,7 +150,7 @@ def test_full_quota_of_bytes_is_refused(limited: Flask, auth: Auth, database: Da
 
 
 def _planned(size_bytes: int, quotas: Quotas = NO_QUOTAS) -> uuid.UUID:
-    """Return a task that waits, planned, with a source of so many bytes."""
+    """Return a planned task with a source of this size."""
     accepted = submissions.create_task(Submission(1, URL, starts_manually=True))
     source = {**SOURCE, "size_bytes": size_bytes}
     assert leases.begin_processing(claim_task(), source, "source", plan(1), quotas)

@@ -27,7 +27,7 @@ def monthly(settings: Settings) -> Settings:
 
 
 def end(task_id: object, days_ago: float, status: str = "done") -> None:
-    """Make the task one that ended so many days ago."""
+    """Make the task one that ended this many days ago."""
     values = {"id": str(task_id), "status": status, "days_ago": days_ago}
     ended = "status = :status, finished_at = now() - :days_ago * interval '1 day'"
     with transaction() as session:
@@ -162,7 +162,7 @@ def test_task_that_is_kept_no_more_has_its_notice(
     assert left() == {task_id}
     with transaction() as session:
         session.execute(text("UPDATE tasks SET unkept_at = unkept_at - interval '7 days'"))
-    assert keep(False) == expires_at - timedelta(days=7)  # the notice does not begin again
+    assert keep(False) == expires_at - timedelta(days=7)  # the notice period does not restart
     sweep.delete_expired_tasks(monthly)
     assert left() == set()
 

@@ -60,7 +60,7 @@ def send_head(request: Request, status: int, size_bytes: int) -> None:
 
 
 def gives_at_most(size_bytes: int) -> Callable[[Request], None]:
-    """Answer each request with what it lacks, and break off after so many bytes."""
+    """Answer each request with the missing bytes; close the connection after this many of them."""
 
     def answer(request: Request) -> None:
         start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=")[:-1])

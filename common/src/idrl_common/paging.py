@@ -33,7 +33,7 @@ class _Created(Protocol):
 
 Row = TypeVar("Row")
 CreatedRow = TypeVar("CreatedRow", bound=_Created)
-# Takes a limit and a position: returns at most so many rows, those after the position if any.
+# Takes a limit and a position: returns at most `limit` rows, those after the position if any.
 RowsAfter = Callable[[int, Position | None], Sequence[Row]]
 
 

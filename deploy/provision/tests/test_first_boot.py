@@ -7,7 +7,7 @@ import pytest
 
 from deploy.provision.tests.stage import PROVISION, SETTINGS, Cloud, Machine
 
-# Refuses as apt does while the system's own updates run, so many times as there are files.
+# Refuses as apt does while the system's own updates run, once for each file.
 LOCKED_APT = """
 echo "$*" >>"$CALLS"
 for word in "$@"; do

@@ -26,7 +26,7 @@ UNREACHED_LIMITS = {
 }
 # Relative to the folder of nginx.conf.
 _TLS = f"ssl_certificate nginx/{tls.CERTIFICATE}; ssl_certificate_key nginx/{tls.KEY};"
-# The variable that tells supervisord's children which Python is ours.
+# Environment variable with the path of our Python, for supervisord's children.
 PYTHON = "IDRL_PYTHON"
 
 

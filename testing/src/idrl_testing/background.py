@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeating(act: Callable[[], object], every_s: float) -> Iterator[None]:
-    """Call `act` every so many seconds while the block runs; afterwards no call is under way."""
+    """Call `act` at this interval while the block runs; afterwards no call is under way."""
     ended = threading.Event()
 
     def run() -> None:

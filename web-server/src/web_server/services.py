@@ -138,7 +138,7 @@ def lock_names(session: scoped_session[Session], *, shared: bool) -> None:
     """Let no account change its username or email until the transaction ends.
 
     A violated unique index is an error in PostgreSQL's log, with the email. An INSERT avoids it by
-    ON CONFLICT, so sign-ups share the lock; an UPDATE cannot, so it takes the lock alone, and what
+    ON CONFLICT, so sign-ups share the lock; an UPDATE cannot, so its lock is exclusive, and what
     it has read of other accounts stays true.
     """
     lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"

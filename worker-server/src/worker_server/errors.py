@@ -154,7 +154,7 @@ class WorkFailed(Exception):
     `message` is a sentence for people; `str()` is for the log and may say more.
     `retryable`: another attempt may succeed.
     `counted`: the attempt counts towards MAX_ATTEMPTS; by default as `handling_of` the code says.
-    `retry_after_s`: no attempt before so many seconds, because the source requested it
+    `retry_after_s`: no attempt before this many seconds, because the source requested it
     (Retry-After).
     """
 

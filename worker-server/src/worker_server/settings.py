@@ -141,7 +141,7 @@ class Settings(AppSettings):
         return self.render_timeout_s * max(1, math.ceil(duration_s / _PREPARED_S))
 
     def encoder_threads_for(self, live_parts: int) -> int:
-        """Return the encoder threads of one of so many parts: what was set, else an even share.
+        """Return the encoder threads of one part: RENDER_THREADS if set, else an even share.
 
         The cores are shared among the renders that run at once; fewer parts leave more for each.
         """

@@ -110,7 +110,7 @@ def test_quietest_moment_is_no_louder_than_any_other(power: list[float]) -> None
 
 
 def shots(make: Make, lengths: list[int], *more: str, name: str = "s.mp4") -> Path:
-    """Make a video of 25 fps whose shots are so many frames long, each with motion and noise."""
+    """Make a video of 25 fps from shots of these lengths in frames, with motion and noise."""
     kinds = ["testsrc2", "mandelbrot", "smptebars", "rgbtestsrc", "cellauto", "yuvtestsrc"]
     inputs, labels = [], ""
     for index, length in enumerate(lengths):

@@ -49,7 +49,7 @@ def _is_all(range_header: str, size_bytes: int) -> bool:
     if wanted is None:
         return False
     digits, size = wanted[1], str(size_bytes)
-    return (len(digits), digits) > (len(size), size)  # int() takes only so many digits
+    return (len(digits), digits) > (len(size), size)  # int() limits the number of digits
 
 
 def _is_wanted(tag: str, modified_at: datetime | None) -> bool:

@@ -47,7 +47,7 @@ def planned_parts(
 
 
 def style_of(edit: dict[str, Any] | None, settings: Settings, live_parts: int) -> Style:
-    """Return shape and encoder settings by the edit, for one of so many parts."""
+    """Return shape and encoder settings by the edit; the live parts share the encoder threads."""
     stored = edit or {}
     quality = media.Quality(stored.get("quality", _OPERATORS))
     profile = _BEFORE_EDITS if edit is None else media.PROFILES[quality]

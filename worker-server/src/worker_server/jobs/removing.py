@@ -25,7 +25,7 @@ def remove_unneeded_files(settings: Settings, task_id: uuid.UUID) -> None:
     if removals.begin(task_id) is None:
         return
     listed = _listed(settings, task_id)
-    # Ask again: while the listing was blocked on the share, a retry may have made needed files.
+    # Read again: while the share blocked the listing, a retry may have made files that are needed.
     job = removals.begin(task_id)
     if job is None:
         return

@@ -64,8 +64,8 @@ def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
 def _is_late(settings: Settings) -> bool:
     """Return whether a live worker's lease may have run out since the last round.
 
-    By the database's clock, which leases are measured by. To be asked after the leases were read:
-    the query may have waited for the database.
+    By the database's clock, as the leases are. Call this after reading the leases: that query may
+    have waited for the database.
     """
     age_s = workers.step_age_s(workers.LEASES_STEP)
     limit_s = max(settings.lease_s - settings.heartbeat_s, 2 * settings.sweep_s)
@@ -75,7 +75,7 @@ def _is_late(settings: Settings) -> bool:
 def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> None:
     """Reclaim one lease; `counted`: the loss counts towards MAX_ATTEMPTS of the work.
 
-    A loss does not count where the machine lost several leases in a short time: it is at fault.
+    It does not count where one machine lost several leases in a short time: that is its fault.
     """
     lease = expired.lease
     extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
@@ -98,7 +98,7 @@ def _is_claimed_from(share: ShareMonitor) -> bool:
 def preempt_downloads(share: ShareMonitor) -> None:
     """Preempt a download where one owner holds most of them and another waits; one a round.
 
-    None while nobody would claim what waits.
+    Does nothing while workers claim no work.
     """
     if not _is_claimed_from(share):
         return
@@ -110,7 +110,7 @@ def preempt_downloads(share: ShareMonitor) -> None:
 def preempt_renders(share: ShareMonitor) -> None:
     """Preempt a part where one owner holds most renders and another has none; one a round.
 
-    None while nobody would claim what waits.
+    Does nothing while workers claim no work.
     """
     if not _is_claimed_from(share):
         return

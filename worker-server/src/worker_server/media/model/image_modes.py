@@ -14,7 +14,7 @@ _TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-# Pillow widens grey samples of so many bits to 8, but not the level that is marked transparent.
+# Pillow scales grey samples of these bit depths to 8, but not the level marked as transparent.
 _WIDENED = {"1": 255, "L;2": 85, "L;4": 17}
 
 

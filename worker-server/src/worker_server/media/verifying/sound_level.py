@@ -70,7 +70,7 @@ def _mean_square(samples: "array[float]") -> float:
 
 
 def _is_beyond_full_scale(samples: "array[float]") -> bool:
-    """Return whether so many samples are beyond full scale that clipping changes their level."""
+    """Return whether enough samples are beyond full scale for clipping to change their level."""
     return sum(abs(sample) > 1 for sample in samples) > _MAX_BEYOND * len(samples)
 
 

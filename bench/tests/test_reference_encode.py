@@ -1,6 +1,6 @@
 """A setting reaches a goal only where it does on every source, in size and in quality."""
 
-from bench.yardstick import comparisons, goals_reached
+from bench.reference_encode import comparisons, goals_reached
 
 _BASE = {"size_bytes": 100.0, "vmaf_mean": 94.0, "vmaf_low": 92.0}
 

@@ -53,7 +53,7 @@ class Outcome:
 
 
 @dataclass
-class Census:
+class ProcessRecorder:
     """Every process that the system ever had, seen by a thread that polls twice a second."""
 
     target: Target
@@ -73,25 +73,25 @@ def run(
     target: Target, kinds: Sequence[Fault], *, minutes: float, seed: int, write_line: WriteLine
 ) -> Outcome:
     """Inject faults of these kinds for some minutes, wait until all work has ended, and audit."""
-    random, history, census = Random(seed), History(), Census(target)
+    random, history, recorder = Random(seed), History(), ProcessRecorder(target)
     stream = Stream(target.installation.url, target.sources, history, seed)
     stream.brand_first_caller()
     stream.add_webhooks(target.receiver)
     injected: Counter[str] = Counter()
     until = time.monotonic() + 60 * minutes
-    with census.watch_processes(), stream.running():
+    with recorder.watch_processes(), stream.running():
         for fault in _shuffled_rounds(kinds, random):
             time.sleep(random.uniform(*_PAUSE_S))
             if time.monotonic() > until:
                 break
-            if inflict(target, fault, random, history, write_line):
+            if inject_for_a_while(target, fault, random, history, write_line):
                 injected[fault.name] += 1
-    with census.watch_processes():
+    with recorder.watch_processes():
         write_line("quiet: no more faults or new tasks")
         finish_submissions(stream, history)
         wait_for_quiet(target)
         wait_until_tidy(target)
-    findings = audit(target, history, stream.callers, census.seen)
+    findings = audit(target, history, stream.callers, recorder.seen)
     return Outcome(injected, findings, history)
 
 
@@ -101,7 +101,7 @@ def _shuffled_rounds(kinds: Sequence[Fault], random: Random) -> Iterator[Fault]:
         yield from random.sample(kinds, len(kinds))
 
 
-def inflict(
+def inject_for_a_while(
     target: Target, fault: Fault, random: Random, history: History, write_line: WriteLine
 ) -> bool:
     """Inject the fault, hold it, heal it, and wait until the system is whole again."""
