@@ -206,6 +206,21 @@ def test_auth_rate_limit(start_edge: "StartEdge") -> None:
     assert requests.get(f"{edge.url}/tasks", timeout=5).ok
 
 
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_changes_of_an_account_check_passwords_at_the_rate_of_log_ins(
+    start_edge: "StartEdge", method: str
+) -> None:
+    edge = start_edge(AUTH_RATE="1r/m", AUTH_BURST="2")
+    paths = ["/me", "/me/", "//me", "/x/../%6de", "/me?x"]
+    answers = [requests.request(method, f"{edge.url}{path}", timeout=5) for path in paths]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert_problem(answers[-1], 429, "too_many_requests")
+    assert answers[-1].headers["RateLimit-Policy"] == '"address-auth";q=1;w=60'
+    assert requests.post(f"{edge.url}/auth/login", json={}, timeout=5).status_code == 429
+    for path in ("/me", "/me/keys", "/tasks"):
+        assert requests.get(f"{edge.url}{path}", timeout=5).ok
+
+
 def test_web_app_away_is_503_until_it_is_back(
     start_edge: "StartEdge", start_service: "StartService"
 ) -> None:

@@ -95,6 +95,7 @@ def test_rate_limit_of_one_address_covers_every_path(start_edge: "StartEdge", pa
         ("/tasks", {"API_RATE": "1r/s", "API_BURST": "1"}, '"address-requests";q=1;w=1', 1),
         ("/tasks", {"API_RATE": "5r/m", "API_BURST": "1"}, '"address-requests";q=5;w=60', 12),
         ("/tasks", {"API_RATE": "90r/m", "API_BURST": "1"}, '"address-requests";q=90;w=60', 1),
+        ("/auth/login", {"API_RATE": "1r/s", "API_BURST": "1"}, '"address-requests";q=1;w=1', 1),
         ("/auth/login", {"AUTH_RATE": "1r/s", "AUTH_BURST": "1"}, '"address-auth";q=1;w=1', 1),
         ("/auth/login", {"AUTH_RATE": "7r/m", "AUTH_BURST": "1"}, '"address-auth";q=7;w=60', 10),
         ("/auth/login", {"AUTH_RATE": "20r/m", "AUTH_BURST": "1"}, '"address-auth";q=20;w=60', 3),
