@@ -54,10 +54,13 @@ class WorkerHeartbeat:
             return 0
 
     def _run(self) -> None:
+        is_first = True
         while True:
             with self._app.app_context():
                 try:
-                    workers.beat(self._name, self._kinds, self._scratch_free_bytes())
+                    scratch_free_bytes = self._scratch_free_bytes()
+                    workers.beat(self._name, self._kinds, scratch_free_bytes, is_first=is_first)
+                    is_first = False
                 except SQLAlchemyError as error:
                     _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
                 except Exception:  # noqa: BLE001 # the thread must not end: the worker is alive

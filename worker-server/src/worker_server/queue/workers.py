@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
 from worker_server.models import Sweep, Worker
-from worker_server.queue.session import seconds_from_now
+from worker_server.queue.session import Values, seconds_from_now
 
 BEAT_S = 5.0
 # A worker counts as dead after three missed beats.
@@ -55,10 +55,18 @@ class _LiveWorker:
         return cls(row.name, row.kinds, started_at, row.fault_code, row.scratch_free_bytes)
 
 
-def beat(name: str, kinds: list[str], scratch_free_bytes: int | None = None) -> None:
-    """Note that the worker is alive."""
+def beat(
+    name: str, kinds: list[str], scratch_free_bytes: int | None = None, *, is_first: bool = False
+) -> None:
+    """Note that the worker is alive.
+
+    `is_first`: the process has just started. The row may be that of a killed one: in a container
+    its successor has the same host name and pid.
+    """
     facts = {"kinds": kinds, "scratch_free_bytes": scratch_free_bytes}
-    seen = {"seen_at": func.now(), **facts}
+    seen: Values = {"seen_at": func.now(), **facts}
+    if is_first:
+        seen |= {"started_at": func.now(), "fault_code": None, "fault_at": None}
     statement = insert(Worker).values(name=name, **facts)
     with transaction() as session:
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=seen))

@@ -1,0 +1,61 @@
+"""The rows of workers: a process may have the name of the one that was killed before it."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from idrl_testing.database import Database
+from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
+from worker_server.queue import workers
+
+# In a container every process of a worker has this pid, and each restart the same host name.
+NAME = "0f3a5c7e9b1d:1"
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def killed(app: Flask, database: Database) -> None:
+    """A worker that was killed an hour after its start, with a fault."""
+    with app.app_context():
+        workers.beat(NAME, ["render"])
+        workers.note_fault(NAME, "internal_error")
+    database.execute("UPDATE workers SET started_at = now() - interval '1 h'")
+
+
+@pytest.mark.usefixtures("killed")
+def test_restart_under_the_same_name_is_a_start(
+    app: Flask, client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "BEAT_S", 0.05)
+    monkeypatch.setattr(workers, "ALIVE_S", 30)
+    before = workers.liveness().started_at["render"]
+    beat = WorkerHeartbeat(app, NAME, ["render"])
+    beat.start()
+    try:
+        wait_until(lambda: workers.liveness().started_at["render"] > before + 3000)
+        assert workers.liveness().faults == {}
+        assert b"idrl_worker_faults 0.0" in client.get("/metrics").data
+        started_at = workers.liveness().started_at
+        seen_at = database.execute("SELECT seen_at FROM workers")
+        wait_until(lambda: database.execute("SELECT seen_at FROM workers") > seen_at)
+        assert workers.liveness().started_at == started_at
+    finally:
+        beat.stop()
+
+
+@pytest.mark.usefixtures("killed", "app")
+def test_later_beats_keep_start_and_fault() -> None:
+    before = workers.liveness()
+    workers.beat(NAME, ["render"], 7)
+    after = workers.liveness()
+    assert (after.started_at, after.faults) == (before.started_at, before.faults)
+    assert after.scratch_free_bytes == {NAME: 7}
