@@ -1,10 +1,14 @@
 """The database, through psql, pg_dump and pg_restore."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from deploy.backups.failures import Failed
 
@@ -19,6 +23,11 @@ _PSQL = (
 )
 _END = "end of the list"
 _STOP = ("--set=ON_ERROR_STOP=1",)
+# Among the first lines of every script of pg_restore 17 and later, and unknown to a server before
+# PostgreSQL 17: it would refuse the restore.
+_NEWER_SETTING = b"SET transaction_timeout = 0;\n"
+_KNOWS_NEWER_SETTING = 170000
+_SETTINGS_LINES = 60
 # Every file that a row names: downloadable clips, sources that parts are still cut from, and those
 # of brands and finished uploads, where the database has any: a backup is also made just before an
 # upgrade.
@@ -101,49 +110,57 @@ class Database:
 
         All of it is one transaction.
         """
+        left_out = b"" if self._version() >= _KNOWS_NEWER_SETTING else _NEWER_SETTING
         with self._start([*_PSQL, *_STOP]) as session:
             try:
-                files = self._feed(dump, session)
+                files = self._feed(dump, session, left_out)
                 stderr = session.communicate(f"{script_for(files)}COMMIT;\n")[1]
             except (Failed, BrokenPipeError) as error:
                 # Where psql ended first, it knows why.
-                reasons = (session.communicate()[1].strip(), str(error))
+                reasons = [session.communicate()[1].strip(), str(error)]
+                if isinstance(error, BrokenPipeError) and reasons[0]:
+                    reasons.pop()
                 code = getattr(error, "code", "database_failed")
                 raise Failed(code, "\n".join(filter(None, reasons))) from error
         if session.returncode:
             raise Failed("database_failed", stderr.strip())
         return files
 
-    def _feed(self, dump: Path, session: "subprocess.Popen[str]") -> list[StoredFile]:
+    def _version(self) -> int:
+        return int(self.execute("SHOW server_version_num;")[0][0])
+
+    def _feed(
+        self, dump: Path, session: "subprocess.Popen[str]", left_out: bytes
+    ) -> list[StoredFile]:
         """Begin a transaction with what is in the dump; return the files that it names."""
         assert session.stdin is not None  # noqa: S101 # it is a pipe
         session.stdin.write("\\o /dev/null\nBEGIN;\n")
         session.stdin.flush()
         command = ("pg_restore", "--no-owner", "--file=-", str(dump))
-        self._run(command, stdout=session.stdin.fileno())
+        with self._start(command) as script:
+            assert isinstance(script.stdout, TextIOWrapper)  # noqa: S101 # both are pipes
+            assert isinstance(session.stdin, TextIOWrapper)  # noqa: S101
+            _pass_on(script.stdout.buffer, session.stdin.buffer, left_out)
+            stderr = script.communicate()[1]
+            _check_end(command, script.returncode, stderr)
         # The script of pg_restore leaves an empty search path.
         session.stdin.write(f"\\o\nRESET search_path;\n{_STORED_FILES}SELECT '{_END}';\n")
         session.stdin.flush()
         return _listed(session)
 
-    def _run(self, command: Sequence[str], script: str = "", stdout: int = subprocess.PIPE) -> str:
-        with self._start(command, stdout) as process:
+    def _run(self, command: Sequence[str], script: str = "") -> str:
+        with self._start(command) as process:
             output, stderr = process.communicate(script)
-        if process.returncode:
-            raise Failed(
-                "database_failed", stderr.strip() or f"{command[0]} ended with {process.returncode}"
-            )
-        return output or ""  # none where it went to `stdout`
+            _check_end(command, process.returncode, stderr)
+        return output
 
     @contextmanager
-    def _start(
-        self, command: Sequence[str], stdout: int = subprocess.PIPE
-    ) -> "Iterator[subprocess.Popen[str]]":
+    def _start(self, command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
         """Start a program, and wait for its end; terminate it where the block fails."""
         pipe = subprocess.PIPE
         try:
             started = subprocess.Popen(
-                command, env=self._libpq, stdin=pipe, stdout=stdout, stderr=pipe, text=True
+                command, env=self._libpq, stdin=pipe, stdout=pipe, stderr=pipe, text=True
             )
         except FileNotFoundError as error:
             raise Failed(
@@ -156,6 +173,18 @@ class Database:
             except BaseException:  # else its end would be waited for, and it might succeed
                 process.terminate()
                 raise
+
+
+def _pass_on(script: BinaryIO, session: BinaryIO, left_out: bytes) -> None:
+    """Write a script of pg_restore to psql, without that line of its first ones."""
+    session.writelines(line for line in islice(script, _SETTINGS_LINES) if line != left_out)
+    shutil.copyfileobj(script, session)
+    session.flush()
+
+
+def _check_end(command: Sequence[str], code: int, stderr: str) -> None:
+    if code:
+        raise Failed("database_failed", stderr.strip() or f"{command[0]} ended with {code}")
 
 
 def _listed(session: "subprocess.Popen[str]") -> list[StoredFile]:
