@@ -16,7 +16,8 @@ ensure_swap() {
 	if [ ! -e "$swap_file" ]; then
 		say "making $swap_mib MiB of swap: this machine has $((memory_kib / 1024)) MiB of memory"
 		(umask 077 && fallocate -l "${swap_mib}M" "$swap_file.new")
-		mkswap --quiet "$swap_file.new"
+		# Its option --quiet came with util-linux 2.38: Ubuntu 22.04 has none.
+		mkswap "$swap_file.new" >/dev/null
 		mv "$swap_file.new" "$swap_file"
 	fi
 	# systemd wants a swap unit to be named after the path.

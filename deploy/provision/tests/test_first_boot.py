@@ -75,6 +75,9 @@ def test_a_small_machine_gets_swap(
     machine.program("systemctl", SYSTEMCTL)
     # A file of 2 GiB takes no room here, and a header will do.
     machine.program("fallocate", 'truncate -s "$2" "$3"')
+    # As of util-linux 2.37, which Ubuntu 22.04 has: no --quiet.
+    mkswap = '[ $# = 1 ] && exec /sbin/mkswap "$1"; echo "usage: mkswap FILE"; exit 1'
+    machine.program("mkswap", mkswap)
     machine.opt.mkdir()
     script = "PATH=$PATH:/usr/sbin:/sbin; ensure_swap; ensure_swap"
     done = machine.shell(script, IDRL_MEMINFO=str(meminfo))
