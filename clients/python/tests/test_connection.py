@@ -71,7 +71,13 @@ def test_limit_that_no_wait_lifts_is_not_retried(system: Site, code: str) -> Non
     [
         (200, b"<html>", {"Content-Type": "text/html"}, "not as idrl does"),
         (404, b"<html>", {"Content-Type": "text/html"}, "not as idrl does"),
-        (302, b"", {"Location": "https://b.example/usage"}, "redirects to https://b.example/usage"),
+        (302, b"", {"Location": "https://b.example/usage"}, "redirects to https://b.example: give"),
+        (301, b"", {"Location": "https://b.example/v/usage?a=1"}, "to https://b.example/v: give"),
+        (302, b"", {"Location": "/login"}, "not as idrl does"),
+        (404, b'{"code": 404, "message": "No route."}', {}, "not as idrl does"),
+        (404, b'{"code": "rest_no_route", "data": {}}', {}, "not as idrl does"),
+        (400, b'{"code": "a", "detail": "No.", "errors": null}', {}, r"No\. \(a\)"),
+        (400, b'{"code": "a", "detail": "No.", "errors": ["b"]}', {}, r"No\. \(a\)"),
     ],
 )
 def test_address_of_another_service_is_an_error(
@@ -123,6 +129,26 @@ def test_deletion_whose_answer_was_lost_is_done(system: Site, path: str) -> None
     delete = client.delete_task if path.startswith("tasks") else client.delete_brand
     assert delete("a") in ({"task_id": "a", "status": "deleted"}, None)
     assert system.hits[f"/{path}"] == 2
+
+
+def test_deletion_that_the_gateway_did_not_wait_for_is_done(system: Site) -> None:
+    def too_late(request: Request) -> None:
+        late = problem(504, "tasks_timeout", Retry_After="1")
+        request.send(*(late if request.count == 1 else problem(404, "task_not_found")))
+
+    system.add("tasks/a", answer=too_late)
+    assert Client(system.url, "k").delete_task("a") == {"task_id": "a", "status": "deleted"}
+
+
+def test_call_that_may_have_been_carried_out_is_not_repeated(
+    system: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Request, "do_POST", Request.do_GET, raising=False)
+    answer = problem(504, "tasks_timeout", Retry_After="1")
+    system.add("brands", answer=lambda request: request.send(*answer))
+    with pytest.raises(Unreachable, match="tasks_timeout"):
+        Client(system.url, "k").create_brand("Race", {})
+    assert system.hits["/brands"] == 1
 
 
 def test_deletion_of_what_was_never_there_is_an_error(system: Site) -> None:

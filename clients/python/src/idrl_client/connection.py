@@ -5,11 +5,12 @@ import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from idrl_client.errors import IdrlError, NotFound, NotLoggedIn, Refused, Unreachable
 
@@ -26,6 +27,7 @@ _BUSY = frozenset(
     }
 )
 _GONE = HTTPStatus.NOT_FOUND
+_LOST = HTTPStatus.GATEWAY_TIMEOUT  # the call may have been carried out
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -68,12 +70,14 @@ class Connection:
 
     An answer that the system is busy is waited out for up to `patience_s`, and so is a system that
     has answered before and cannot be reached now. One that never answered is not waited for.
+    After a wait in vain the calls of the next `patience_s` do not wait, each for itself.
     """
 
     def __init__(self, base_url: str, key: str | None = None, *, patience_s: float = 60.0) -> None:
         self.base_url = base_url.rstrip("/")
         self.patience_s = patience_s
         self._has_answered = False
+        self._impatient_until = 0.0
         self._session = requests.Session()
         self._session.auth = _Bearer(key)
         for scheme in ("http://", "https://"):
@@ -94,26 +98,42 @@ class Connection:
 
         `is_repeatable` says that a second call does no harm where the first one's answer was lost.
         """
-        deadline = time.monotonic() + self.patience_s
+        deadline = self._deadline()
         pause_s, is_answer_lost = _FIRST_PAUSE_S, False
         while True:
             try:
                 answer = self._send(method, path, headers, options)
             except requests.RequestException as error:
-                can_wait = self._has_answered and is_repeatable
-                if not can_wait or time.monotonic() + pause_s > deadline:
+                can_wait = self._has_answered and (is_repeatable or _is_unsent(error))
+                if not can_wait or self._is_too_long(pause_s, deadline):
                     raise Unreachable(_connection_message(self.base_url, error)) from error
                 wait_s, is_answer_lost = pause_s, True
             else:
+                if not _is_busy(answer):
+                    self._impatient_until = 0.0
                 if answer.ok:
                     return answer
                 if method == "DELETE" and is_answer_lost and answer.status_code == _GONE:
                     raise DeletedBefore
                 wait_s = _retry_after_s(answer, pause_s)
-                if not _is_busy(answer) or time.monotonic() + wait_s > deadline:
+                is_answer_lost |= answer.status_code == _LOST
+                can_wait = _is_busy(answer) and (is_repeatable or answer.status_code != _LOST)
+                if not can_wait or self._is_too_long(wait_s, deadline):
                     raise _error(answer)
             time.sleep(wait_s)
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+
+    def _deadline(self) -> float:
+        now = time.monotonic()
+        return now if now < self._impatient_until else now + self.patience_s
+
+    def _is_too_long(self, wait_s: float, deadline: float) -> bool:
+        """Return whether the deadline does not allow this wait; the next calls then do not wait."""
+        now = time.monotonic()
+        if now + wait_s <= deadline:
+            return False
+        self._impatient_until = max(self._impatient_until, now + self.patience_s)
+        return True
 
     def _send(
         self, method: str, path: str, headers: Mapping[str, str], options: Mapping[str, Any]
@@ -128,10 +148,7 @@ class Connection:
         )
         self._has_answered = True
         if answer.is_redirect:
-            raise Unreachable(
-                f"{self.base_url} redirects to {answer.headers['Location']}:"
-                " give that address as IDRL_URL"
-            )
+            raise _redirected(self.base_url, path, answer)
         return answer
 
 
@@ -176,11 +193,13 @@ def _retry_after_s(answer: requests.Response, default_s: float) -> float:
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:
+    """Return the problem document; {} for what is none, such as `{"code": 404}` of another API."""
     try:
         document = answer.json()
     except ValueError:
         return {}
-    return document if isinstance(document, dict) else {}
+    fields = document if isinstance(document, dict) else {}
+    return fields if all(isinstance(fields.get(name), str) for name in ("code", "detail")) else {}
 
 
 def _code(answer: requests.Response) -> str:
@@ -190,10 +209,11 @@ def _code(answer: requests.Response) -> str:
 def _error(answer: requests.Response) -> IdrlError:
     """Return the exception for an error response."""
     problem = _problem(answer)
-    if "code" not in problem:
+    if not problem:
         return _not_idrl(answer)
-    errors = [f"{each['field']}: {each['message']}" for each in problem.get("errors", [])]
-    message = f"{'; '.join([problem['detail'], *errors])} ({problem['code']})"
+    errors = problem.get("errors") or []
+    fields = [f"{x['field']}: {x['message']}" for x in errors if {"field", "message"} <= set(x)]
+    message = f"{'; '.join([problem['detail'], *fields])} ({problem['code']})"
     if problem["code"] == "bad_credentials":
         return NotLoggedIn(message)
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
@@ -210,6 +230,22 @@ def _not_idrl(answer: requests.Response) -> Unreachable:
         f"{answer.url} answers {answer.status_code} {answer.reason}, and not as idrl does:"
         " is IDRL_URL the address of an idrl system?"
     )
+
+
+def _redirected(base_url: str, path: str, answer: requests.Response) -> Unreachable:
+    """Return the error for a redirect, with the address of the system without the call's path."""
+    target = urljoin(answer.url, answer.headers["Location"]).partition("?")[0]
+    if not target.endswith(path):
+        return _not_idrl(answer)
+    address = target.removesuffix(path)
+    return Unreachable(f"{base_url} redirects to {address}: give that address as IDRL_URL")
+
+
+def _is_unsent(error: requests.RequestException) -> bool:
+    """Return whether no connection was made, so that the call cannot have been carried out."""
+    cause = error.args[0] if error.args else None
+    is_refused = isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
+    return is_refused or isinstance(error, requests.ConnectTimeout)
 
 
 def _no_address(base_url: str) -> str:

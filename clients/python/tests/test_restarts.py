@@ -1,0 +1,114 @@
+"""A system that goes away in the middle of `idrl clip`, and comes back or does not."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from idrl_client import Client, Unreachable, clipping
+from idrl_client.clipping import Job
+from idrl_testing import site as web_site
+from idrl_testing.site import Request, Site
+
+BUSY = json.dumps({"status": 503, "code": "too_busy", "detail": "A sentence."}).encode()
+
+
+class _System(BaseHTTPRequestHandler):
+    """Closes each connection after its answer: the next call makes a new one."""
+
+    def do_GET(self) -> None:
+        self._send(200, b"{}")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(201, b'{"key": "k"}')
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # the library's
+        """Log nothing."""
+
+
+@contextmanager
+def serve(port: int) -> Iterator[None]:
+    with HTTPServer(("127.0.0.1", port), _System) as system:
+        thread = threading.Thread(target=system.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield
+        system.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
+def client_of(port: int, patience_s: float) -> Client:
+    """Return a client that the system has answered, and which is stopped now."""
+    client = Client(f"http://127.0.0.1:{port}", "k", patience_s=patience_s)
+    with serve(port):
+        client.usage()
+    return client
+
+
+def test_call_that_never_arrived_is_repeated_whatever_it_does(port: int) -> None:
+    """A refused connection has carried nothing: a second call makes no second key."""
+    client = client_of(port, 30)
+    started = threading.Event()
+
+    def start() -> None:
+        time.sleep(0.3)
+        with serve(port):
+            started.wait(30)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        assert client.create_key("nightly")["key"] == "k"
+    finally:
+        started.set()
+        thread.join()
+
+
+@pytest.fixture
+def busy() -> Iterator[Site]:
+    with web_site.serve() as site:
+        for number in range(20):
+            site.add(f"tasks/{number}", answer=lambda request: request.send(503, BUSY))
+        yield site
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_system_that_stays_away_is_waited_for_once(port: int, busy: Site, *, is_gone: bool) -> None:
+    """With 20 videos it took 20 times the 15 minutes until the command gave up."""
+    client = client_of(port, 1.0) if is_gone else Client(busy.url, "k", patience_s=1.0)
+    jobs = [Job(f"https://a.example/{n}", task_id=str(n)) for n in range(20)]
+    before_s = time.monotonic()
+    clipping.follow(client, jobs, None, print)
+    assert time.monotonic() - before_s < 5
+    assert all(isinstance(job.error, Unreachable) for job in jobs)
+
+
+def test_system_that_is_back_is_waited_for_again(busy: Site) -> None:
+    def busy_once(request: Request) -> None:
+        request.send(503, BUSY) if request.count == 1 else request.send(200, b"{}")
+
+    busy.add("me", b"{}")
+    busy.add("usage", answer=busy_once)
+    client = Client(busy.url, "k", patience_s=1.0)
+    with pytest.raises(Unreachable):
+        client.task("0")
+    client.account()
+    assert not client.usage()
