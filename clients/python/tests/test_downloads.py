@@ -141,3 +141,20 @@ def test_clip_that_always_arrives_damaged_is_not_kept(system: Site, tmp_path: Pa
     with pytest.raises(LocalFault, match="arrives damaged"):
         fetch_part(Connection(system.url), part, tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_partial_file_longer_than_the_clip_is_received_anew(system: Site, tmp_path: Path) -> None:
+    """Its range would begin after the end: 416, at each repetition of the command."""
+
+    def nothing_after_the_end(request: Request) -> None:
+        if request.headers.get("Range"):
+            request.send(416)
+        else:
+            web_site.whole(request)
+
+    part, target = part_of(system, nothing_after_the_end), tmp_path / "part-000.mp4"
+    partial = tmp_path / f".part-000.mp4.{SHA256[:16]}.partial"
+    partial.write_bytes(CLIP + b"more")
+    assert fetch_part(Connection(system.url), part, target)
+    assert target.read_bytes() == CLIP
+    assert not partial.exists()

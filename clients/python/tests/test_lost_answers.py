@@ -2,10 +2,10 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -30,9 +30,9 @@ class System(ThreadingHTTPServer):
         if key in self.tasks:
             first, task = self.tasks[key]
             return (202, task) if first == body else (422, REUSED)
-        if body["upload_id"] in self.used:
+        if body.get("upload_id") in self.used:
             return 409, USED
-        self.used.add(body["upload_id"])
+        self.used.update({body["upload_id"]} if "upload_id" in body else ())
         task = {"task_id": f"task-{len(self.tasks)}", "status": "queued"}
         self.tasks[key] = (body, task)
         return 202, task
@@ -83,6 +83,16 @@ def system() -> Iterator[System]:
         thread.join()
 
 
+def then_stop(create_task: Callable[..., object]) -> Callable[..., NoReturn]:
+    """Return a call that creates the task and is interrupted before its answer is used."""
+
+    def create_and_stop(*arguments: object) -> NoReturn:
+        create_task(*arguments)
+        raise KeyboardInterrupt
+
+    return create_and_stop
+
+
 @pytest.mark.parametrize("is_plan", [False, True])
 def test_file_is_sent_once_where_the_answer_about_its_task_was_lost(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_plan: bool
@@ -91,17 +101,28 @@ def test_file_is_sent_once_where_the_answer_about_its_task_was_lost(
     video, folder = tmp_path / "lap.mp4", tmp_path / "clips"
     video.write_bytes(b"video")
     monkeypatch.setattr(clipping, "follow", lambda *_, **__: None)
-    create_task = client.create_task
-
-    def create_and_stop(*arguments: Any) -> Any:  # noqa: ANN401 # as create_task's
-        create_task(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(client, "create_task", create_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        clipping.into_folder(client, [str(video)], {}, folder, print, is_plan=is_plan)
-    monkeypatch.setattr(client, "create_task", create_task)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "create_task", then_stop(client.create_task))
+        with pytest.raises(KeyboardInterrupt):
+            clipping.into_folder(client, [str(video)], {}, folder, print, is_plan=is_plan)
     (job,) = clipping.into_folder(client, [str(video)], {}, folder, print, is_plan=is_plan)
     assert (job.error, job.task_id) == (None, "task-0")
     assert list(system.uploads) == ["upload-0"]
+    assert len(system.tasks) == 1
+
+
+@pytest.mark.parametrize("is_planned_first", [False, True])
+def test_task_whose_answer_was_lost_is_found_with_and_without_plan(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_planned_first: bool
+) -> None:
+    """The two differ in the request's body, and a key is for one body."""
+    client = Client(f"http://127.0.0.1:{system.server_port}", "k")
+    monkeypatch.setattr(clipping, "follow", lambda *_, **__: None)
+    links, is_plan = ["https://a.example/v.mp4"], is_planned_first
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "create_task", then_stop(client.create_task))
+        with pytest.raises(KeyboardInterrupt):
+            clipping.into_folder(client, links, {}, tmp_path, print, is_plan=is_plan)
+    (job,) = clipping.into_folder(client, links, {}, tmp_path, print, is_plan=not is_plan)
+    assert (job.error, job.task_id) == (None, "task-0")
     assert len(system.tasks) == 1

@@ -107,7 +107,7 @@ def _start_job(
     job = Job(source)
     try:
         task = _known_task(client, entry)
-        if entry and _is_upload_used(client, entry):
+        if entry and _may_have_task(client, entry):
             task = _repeated_task(client, entry, edit, is_plan=is_plan)
             entry = replace(entry, task_id=task["task_id"]) if task else None
         if task is None:
@@ -127,24 +127,27 @@ def _start_job(
     return job
 
 
-def _is_upload_used(client: Client, entry: Entry) -> bool:
-    """Return whether the upload of an order without a task is gone, or a task has it."""
-    if entry.task_id or entry.upload_id is None:
+def _may_have_task(client: Client, entry: Entry) -> bool:
+    """Return whether a task may have been created whose id did not arrive here."""
+    if entry.task_id:
         return False
-    return find_offset(client.connection, entry.upload_id) is None
+    if is_web_address(entry.source):
+        return True
+    return entry.upload_id is not None and find_offset(client.connection, entry.upload_id) is None
 
 
 def _repeated_task(client: Client, entry: Entry, edit: NewEdit, *, is_plan: bool) -> Task | None:
-    """Return the task that an earlier process made of an upload, if its answer was lost."""
-    new_task = _new_task(entry.source, entry.upload_id, edit, is_plan=is_plan)
-    try:
-        return client.create_task(new_task, entry.idempotency_key)
-    except NotFound:
-        return None
-    except Refused as error:
-        if not error.code.startswith(("upload_", "idempotency_key_")):
-            raise
-        return None
+    """Return the task that an earlier process created, planned or not, if its answer was lost."""
+    for is_planned in (is_plan, not is_plan):
+        new_task = _new_task(entry.source, entry.upload_id, edit, is_plan=is_planned)
+        try:
+            return client.create_task(new_task, entry.idempotency_key)
+        except NotFound:
+            return None
+        except Refused as error:
+            if not error.code.startswith(("upload_", "idempotency_key_")):
+                raise
+    return None
 
 
 def _uploaded(
@@ -222,8 +225,7 @@ def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) ->
     elif task["status"] == "planned":
         task = client.start_task(task["task_id"])
     if folder and not is_plan:
-        place = folder / _folder_name(task)
-        _make_folder(place)
+        place = Path(job.folder) if job.folder else _place(folder, task)
         job.folder = str(place)
         _download(client, job, task["parts"], place)
     job.status = task["status"]
@@ -232,11 +234,15 @@ def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) ->
         raise TaskFailed(f"{job.source}: {reason['message']} ({reason['code']})")
 
 
-def _make_folder(place: Path) -> None:
+def _place(folder: Path, task: TaskWithParts) -> Path:
+    """Return the folder of the task's clips: one made before, else one with the task's name."""
+    made_before = sorted(folder.glob(f"*-{task['task_id'][:8]}"))  # the task may be renamed since
+    place = made_before[0] if made_before else folder / _folder_name(task)
     try:
         place.mkdir(exist_ok=True)
     except OSError as error:
         raise LocalFault(f"{place} cannot be made: {error.strerror}") from error
+    return place
 
 
 def _download(client: Client, job: Job, parts: Sequence[Part], place: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import math
 import os
 from http import HTTPStatus
 from pathlib import Path
@@ -65,7 +66,7 @@ def _try(connection: Connection, part: Part, sha256: str, partial: Path) -> Idrl
 def _receive(connection: Connection, part: Part, sha256: str, partial: Path) -> None:
     """Append what is missing; a clip that is another by now is received from its beginning."""
     have_bytes = _size_bytes(partial)
-    if have_bytes == part["size_bytes"]:
+    if have_bytes >= (part["size_bytes"] or math.inf):
         return
     wanted = {"Range": f"bytes={have_bytes}-", "If-Range": f'"{sha256}"'} if have_bytes else {}
     answer = connection.call("GET", part["link"], headers=wanted, stream=True)

@@ -1,5 +1,6 @@
 """What `idrl clip -o` has begun in a folder, so that the same command again continues it."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from idrl_client.errors import LocalFault
 
 _NAME = ".idrl.json"
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,7 @@ class Journal:
         except OSError as error:
             raise LocalFault(f"{folder} cannot be written to: {error.strerror}") from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LocalFault(
-                    f"another `idrl clip` is working in {folder}: wait for it, or give another -o"
-                ) from error
+            _lock(lock, folder)
             yield cls(folder / _NAME, _read(folder / _NAME))
 
     def entry(self, order: str) -> Entry | None:
@@ -78,6 +75,19 @@ class Journal:
             fresh.replace(self._path)
         except OSError as error:
             raise LocalFault(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    """Lock the file against other processes; on shares without locks, such as NFS, do nothing."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LocalFault(
+            f"another `idrl clip` is working in {folder}: wait for it, or give another -o"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise LocalFault(f"{folder} cannot be locked: {error.strerror}") from error
 
 
 def _read(path: Path) -> dict[str, Entry]:

@@ -71,8 +71,17 @@ def stored_url(environment: Mapping[str, str]) -> str | None:
 
 
 def _file(environment: Mapping[str, str]) -> Path:
-    folder = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(folder) / "idrl" / "login.json"
+    folder = environment.get("XDG_CONFIG_HOME")
+    return (Path(folder) if folder else _home() / ".config") / "idrl" / "login.json"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # a container's user that has no name
+        raise LocalFault(
+            "there is no home directory: set HOME, or IDRL_URL and IDRL_KEY"
+        ) from error
 
 
 def _read(path: Path) -> dict[str, str]:
