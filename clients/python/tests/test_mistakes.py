@@ -130,6 +130,19 @@ def test_mistake(
     assert expected in completed[1]
 
 
+@pytest.mark.parametrize("arguments", [["ls", "-q"], ["show"], ["brands", "add"], ["retry"]])
+def test_argument_that_is_not_utf_8(tmp_path: Path, arguments: list[str]) -> None:
+    code, line = idrl(*arguments, os.fsdecode(b"caf\xe9"), home=tmp_path, **LOGGED_IN)
+    assert (code, "is not valid UTF-8" in line) == (2, True)
+
+
+def test_file_of_a_brand_whose_name_is_not_utf_8_is_sent(tmp_path: Path) -> None:
+    logo = tmp_path / os.fsdecode(b"caf\xe9.png")
+    logo.write_bytes(b"image")
+    completed = idrl("brands", "add", "Race", "--before", str(logo), home=tmp_path, **LOGGED_IN)
+    assert (completed[0], "no system answers" in completed[1]) == (5, True)
+
+
 @pytest.mark.parametrize("arguments", [[], ["brands"]])
 def test_no_command_shows_the_help(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "idrl_client", *arguments]

@@ -284,6 +284,9 @@ def main() -> NoReturn:
             "; ".join(filter(None, ("idrl: interrupted", str(fault.__cause__ or ""))))
         )
         code = _INTERRUPTED
+    except UnicodeEncodeError as error:  # an argument whose bytes no request can have
+        output.error(WrongUsage(f"{error.object!a} is not valid UTF-8"), is_json=is_json)
+        code = WrongUsage.exit_code
     except _ReaderGone:
         output.discard_rest()
         code = 0

@@ -20,6 +20,7 @@ from idrl_client.models import (
     TaskWithParts,
     Usage,
 )
+from idrl_client.uploads import readable_name
 
 ENDED = frozenset({"done", "failed", "canceled"})
 _PAGE = 100
@@ -175,5 +176,5 @@ def _contents(files: Mapping[str, Path]) -> dict[str, tuple[str, bytes]]:
         left_bytes -= len(content)
         if left_bytes < 0:
             raise LocalFault(f"{path} is too large: a brand's files may have 32 MiB together")
-        contents[field] = (path.name, content)
+        contents[field] = (readable_name(path), content)
     return contents

@@ -66,7 +66,8 @@ class Progress:
             return
         self._last = line
         if sys.stderr.isatty():
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+            # Without wrapping: only the last row of a longer line would be replaced.
+            print(f"\r\033[K\033[?7l{line}\033[?7h", end="", file=sys.stderr, flush=True)
         else:
             write_line(line)
 
@@ -141,7 +142,11 @@ def usage(document: Usage) -> None:
         ("seconds rendered this month", document["rendered_s_this_month"], None),
     )
     for name, used, limit in rows:
-        print(f"{name:28} {used:,.10g}{f' of {limit:,}' if limit is not None else ''}")
+        print(f"{name:28} {_number(used)}{f' of {limit:,}' if limit is not None else ''}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 def jobs(rows: Sequence[Job]) -> None:

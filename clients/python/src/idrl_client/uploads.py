@@ -46,12 +46,15 @@ def upload(
 
 
 def _create(connection: Connection, path: Path, size_bytes: int) -> str:
-    # The bytes of the file name, independent of the locale.
-    readable = os.fsencode(path.name).decode(errors="replace")
-    name = b64encode(readable.encode()).decode()
+    name = b64encode(readable_name(path).encode()).decode()
     headers = {"Upload-Length": str(size_bytes), "Upload-Metadata": f"filename {name}"}
     answer = connection.call("POST", "/uploads", headers={**_TUS, **headers}, is_repeatable=False)
     return answer.headers["Location"].rstrip("/").rpartition("/")[2]
+
+
+def readable_name(path: Path) -> str:
+    """Return the name of the file as UTF-8, independent of the locale."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 def _send_all(
