@@ -143,7 +143,7 @@ def test_clip_that_always_arrives_damaged_is_not_kept(system: Site, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_partial_file_longer_than_the_clip_is_received_anew(system: Site, tmp_path: Path) -> None:
+def test_partial_file_longer_than_the_clip_is_received_again(system: Site, tmp_path: Path) -> None:
     """Its range would begin after the end: 416, at each repetition of the command."""
 
     def nothing_after_the_end(request: Request) -> None:

@@ -70,7 +70,7 @@ class Connection:
 
     An answer that the system is busy is waited out for up to `patience_s`, and so is a system that
     has answered before and cannot be reached now. One that never answered is not waited for.
-    After a wait in vain the calls of the next `patience_s` do not wait, each for itself.
+    When a wait ends without an answer, the calls of the next `patience_s` do not wait again.
     """
 
     def __init__(self, base_url: str, key: str | None = None, *, patience_s: float = 60.0) -> None:
