@@ -23,6 +23,9 @@ def main() -> int:
     _print(f"seed {arguments.seed}, {arguments.minutes:g} minutes")
     with target.running() as system:
         kinds = _available(system, arguments.kinds)
+        if not kinds:
+            _print("none of these faults can be injected on this machine")
+            return 1
         outcome = runner.run(
             system, kinds, minutes=arguments.minutes, seed=arguments.seed, write_line=_print
         )

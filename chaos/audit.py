@@ -88,6 +88,8 @@ def audit(
         findings.add("doubled", message)
     for message in history.losses:
         findings.add("lost", message)
+    for message in history.unhealed:
+        findings.add("stuck", message)
     _audit_rows(findings, target)
     _audit_files(findings, target)
     _audit_brands(findings, target)

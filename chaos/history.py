@@ -52,6 +52,7 @@ class History:
         self.calls: list[Call] = []
         self.submissions: list[Submission] = []
         self.losses: list[str] = []
+        self.unhealed: list[str] = []
         self.fault: str | None = None
 
     def note_call(
@@ -72,6 +73,11 @@ class History:
         """Record something that the system has confirmed and does not have any more."""
         with self._lock:
             self.losses.append(message)
+
+    def note_unhealed(self, message: str) -> None:
+        """Record that the system did not recover from a fault."""
+        with self._lock:
+            self.unhealed.append(message)
 
     def slow_answers(self, limit_s: float) -> list[Call]:
         return [call for call in self.calls if call.elapsed_s > limit_s]

@@ -40,7 +40,9 @@ class Outcome:
 
     @property
     def is_clean(self) -> bool:
-        return not any(self.findings.counts().values())
+        """Whether something was tried and nothing was found."""
+        was_tried = bool(self.injected.total() and self.history.submissions)
+        return was_tried and not any(self.findings.counts().values())
 
     def to_json(self) -> str:
         """Return the line that a run ends with."""
@@ -119,7 +121,10 @@ def inject_for_a_while(
     is_whole = target.becomes_whole()
     history.fault = None
     after_s = time.monotonic() - healed
-    outcome = f"whole after {after_s:.1f} s" if is_whole else f"NOT whole: {target.readiness()}"
+    outcome = f"whole after {after_s:.1f} s"
+    if not is_whole:
+        outcome = f"NOT whole: {target.readiness()}"
+        history.note_unhealed(f"{fault.name}: {outcome}")
     write_line(f"{fault.name}: held {healed - began:.1f} s, {outcome}")
     return True
 
