@@ -35,7 +35,8 @@ write_internal_ca() {
 	changed=no
 	write_mounted_file "$IDRL_ETC/internal-ca.pem" <"$IDRL_ETC/internal-ca.given"
 	rm "$IDRL_ETC/internal-ca.given"
-	[ "$changed" = no ] || reload_nginx nginx
+	[ "$changed" = no ] || note_unread nginx
+	! is_unread nginx || reload_nginx nginx
 }
 
 # Put the certificate and its key where the service tls reads them.

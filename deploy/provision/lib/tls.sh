@@ -20,8 +20,9 @@ prepare_tls() {
 # install_certificate CERTIFICATE KEY [SERVICE]: put them where nginx, which is the service nginx or
 # that, reads them, and have it read them again.
 install_certificate() {
-	! cmp -s "$1" "$IDRL_ETC/tls/cert.pem" || return 0
+	is_unread "${3:-nginx}" || ! cmp -s "$1" "$IDRL_ETC/tls/cert.pem" || return 0
 	mkdir -p "$IDRL_ETC/tls"
+	note_unread "${3:-nginx}"
 	# nginx runs as a user of its own; which one that is, only the image knows.
 	owner=$(docker run --rm --network none --user nginx --entrypoint id "$(nginx_image)" -u)
 	[ -e "$IDRL_ETC/tls/key.pem" ] ||
@@ -33,10 +34,21 @@ install_certificate() {
 	say "nginx has a new certificate"
 }
 
+# Note that the nginx of the service $1 has files to read, until it has been told: a run that fails
+# or ends in between is made good by the next one.
+note_unread() {
+	: >"$IDRL_ETC/unread-$1"
+}
+
+is_unread() {
+	[ -e "$IDRL_ETC/unread-$1" ]
+}
+
 # Have the nginx of the service $1 read its files again, where it runs.
 reload_nginx() {
 	nginx=$(docker ps --quiet --filter "label=com.docker.compose.service=$1")
 	[ -z "$nginx" ] || docker kill --signal HUP "$nginx" >/dev/null
+	rm -f "$IDRL_ETC/unread-$1"
 }
 
 nginx_image() {

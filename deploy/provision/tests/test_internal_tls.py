@@ -117,6 +117,18 @@ def test_the_certificate_is_installed_for_the_service_tls(machine: Machine) -> N
     assert sorted(path.name for path in machine.etc.glob("internal-ca*")) == ["internal-ca.pem"]
 
 
+def test_nginx_is_told_again_of_an_authority_that_it_did_not_read(machine: Machine) -> None:
+    set_up(machine, "web", "1")
+    machine.program(
+        "docker", 'case $1 in ps) echo one ;; kill) echo kill >>"$CALLS"; exit 1 ;; esac'
+    )
+    assert machine.shell("write_internal_ca").code == 1
+    machine.program("docker", 'case $1 in ps) echo one ;; kill) echo kill >>"$CALLS" ;; esac')
+    assert machine.shell("write_internal_ca").code == 0
+    assert machine.shell("write_internal_ca").code == 0
+    assert machine.calls().splitlines() == ["kill", "kill"]
+
+
 @pytest.mark.parametrize("cause", ["another_name", "another_authority", "another_key"])
 def test_a_certificate_that_the_others_would_refuse_is_refused(
     machine: Machine, tmp_path: Path, cause: str

@@ -21,6 +21,8 @@ case "$*" in
     ;;
 *"--entrypoint id"*) id -u ;;
 "ps "*) echo container-of-nginx ;;
+# As where it is being started again.
+"kill "*) [ ! -e "$NGINX_AWAY" ] ;;
 esac"""
 
 
@@ -31,7 +33,11 @@ def certificate(machine: Machine, name: str, **settings: str) -> Done:
     (machine.opt / "releases" / "one").mkdir(parents=True, exist_ok=True)
     if not (machine.opt / "current").is_symlink():
         (machine.opt / "current").symlink_to("releases/one")
-    variables = {"NAME": name, "REFUSED": str(machine.folder / "refused")}
+    variables = {
+        "NAME": name,
+        "REFUSED": str(machine.folder / "refused"),
+        "NGINX_AWAY": str(machine.folder / "nginx-away"),
+    }
     return machine.run(PROVISION / "certificate", **variables)
 
 
@@ -70,6 +76,19 @@ def test_nginx_is_left_alone_while_the_certificate_is_the_same(machine: Machine)
     assert "kill" not in machine.calls()
     assert certificate(machine, "other.example.org").code == 0
     assert (machine.etc / "tls" / "cert.pem").stat().st_ino == inode
+
+
+def test_nginx_is_told_again_of_a_certificate_that_it_did_not_read(machine: Machine) -> None:
+    certificate(machine, "clips.example.org")
+    (machine.folder / "nginx-away").touch()
+    assert certificate(machine, "other.example.org").code == 1
+    (machine.folder / "nginx-away").unlink()
+    (machine.folder / "calls").unlink()
+    assert certificate(machine, "other.example.org").code == 0
+    assert "docker kill --signal HUP container-of-nginx" in machine.calls()
+    (machine.folder / "calls").unlink()
+    assert certificate(machine, "other.example.org").code == 0
+    assert "kill" not in machine.calls()
 
 
 def test_a_refused_certificate_leaves_the_old_one(machine: Machine) -> None:
