@@ -126,3 +126,40 @@ def test_title_of_a_special_track_in_other_languages(
     key = "handler_name" if name == "s.mp4" else "title"
     titled = ("-metadata:s:a:0", f"{key}={title}")
     assert probe(make(f"{streams} {X264} -c:a aac", name, *titled)).audio_index == index
+
+
+RADIO_FIRST = "-map 1:a -map 0:v -map 0:a"
+PICTURE_FIRST = "-map 0:v -map 0:a -map 1:a"
+
+
+@pytest.mark.parametrize(
+    ("order", "programs", "expected"),
+    [
+        (RADIO_FIRST, ("st=0", "st=1:st=2"), 2),  # as in recordings of a whole multiplex
+        (PICTURE_FIRST, ("st=0:st=1", "st=2"), 1),
+        (PICTURE_FIRST, ("st=0", "st=1:st=2"), -1),  # a camera without sound
+        (RADIO_FIRST, ("st=0:st=1:st=2",), 0),
+    ],
+)
+def test_sound_of_the_picture_s_program(
+    order: str, programs: tuple[str, ...], expected: int, numbered: Numbered, make: Make
+) -> None:
+    film = numbered(50, "25", "film.mp4", X264)
+    options = " ".join(f"-program title=any:{streams}" for streams in programs)
+    tone = "-f lavfi -i sine=f=300:d=2"
+    source = probe(make(f"-i {film} {tone} {order} -c:v copy -c:a mp2 {options}", "mux.ts"))
+    assert (source.has_audio, source.audio_index) == (expected >= 0, expected)
+
+
+@pytest.mark.parametrize("name", ["s.mov", "s.mp4"])
+def test_film_that_can_be_decoded_comes_before_one_that_cannot(
+    name: str, numbered: Numbered, make: Make, prepared: Prepared, tmp_path: Path
+) -> None:
+    """Cameras write a proxy beside pictures that only their own programs decode."""
+    films = [numbered(50, "25", "film.mp4", X264, first=begin) for begin in (0, 100)]
+    inputs = " ".join(f"-i {film}" for film in films)
+    whole = make(f"{inputs} -map 0:v -map 1:v -c copy", name).read_bytes()
+    path = tmp_path / name
+    first = whole.index(b"avc1", whole.index(b"stsd"))
+    path.write_bytes(whole[:first] + b"xraw" + whole[first + 4 :])
+    assert read_numbers(prepared(path)[1]) == list(range(100, 150))

@@ -6,7 +6,7 @@ takes that for a stream of its own, which begins when the first one ends.
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ _WINDOW_BYTES = 25 * 153_408  # a multiple of 188, 192 and 204, the three packet
 _STARTS = 0x40  # payload_unit_start_indicator, in the second byte
 _STARTING = bytes(byte & _STARTS for byte in range(256))
 _PAT_PID, _NULL_PID = 0, 0x1FFF
+# PATs come ten times a second; a recording of one program may list others and lack their maps.
+_MAX_PATS = 50
 _PAT_TABLE, _PMT_TABLE = 0, 2
 
 
@@ -66,6 +68,32 @@ def find_program_ranges(path: Path) -> list[ProgramRange]:
             pids |= {_PAT_PID: _NULL_PID, map_pid: _NULL_PID}
         program_ranges.append(ProgramRange(start, pids))
     return program_ranges
+
+
+def pids_of_other_programs(path: Path, pid: int) -> Set[int]:
+    """Return the PIDs that only programs without `pid` announce; empty where there is one program.
+
+    Programs are those of the first PAT.
+    """
+    programs = _first_programs(path)
+    own = {each for pids in programs if pid in pids for each in pids}
+    return {each for pids in programs if pid not in pids for each in pids - own}
+
+
+def _first_programs(path: Path) -> Collection[Set[int]]:
+    """Return the PIDs of each program that the first PAT lists, where its map is found."""
+    pids_of: dict[bytes, Set[int]] = {}
+    wanted, listed, pats = {_PAT_PID}, 0, 0
+    for _, pid, packet in _section_starts(path, wanted):
+        if pid == _PAT_PID:
+            maps = list(_programs(packet))
+            listed, pats = listed or len(maps), pats + 1
+            wanted.update(maps)
+        elif section := _section(packet, _PMT_TABLE):
+            pids_of.setdefault(section[3:5], {entry.pid for entry in _entries(section)})
+        if listed == 1 or len(pids_of) == listed > 0 or pats > _MAX_PATS:
+            break
+    return pids_of.values()
 
 
 class JoinedStream(io.RawIOBase):

@@ -12,6 +12,7 @@ from av.stream import Disposition, Stream
 from worker_server.media.errors import SourceError
 from worker_server.media.model.containers import may_decode, open_source, packets_of
 from worker_server.media.model.source import ProbeLimits
+from worker_server.media.model.transport_stream import pids_of_other_programs
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 # Made for some listeners only: commentary, audio description, and the clean sound of an effects
@@ -33,8 +34,8 @@ def choose_video(
 ) -> VideoStream:
     """Return the video stream to take; `container` is of the file at `path`.
 
-    A stream with two packets or more comes first, then one that is flagged as default; cover art
-    does not count. Raise SourceError if none can be used.
+    A stream with two packets or more comes first, then one that can be decoded, then one that is
+    flagged as default; cover art does not count. Raise SourceError if none can be used.
     """
     # Subtitles, fonts and data do not count: they cost nothing, and a film may have a hundred.
     if len(container.streams.video) + len(container.streams.audio) > limits.max_streams:
@@ -44,7 +45,10 @@ def choose_video(
     if not videos:
         raise SourceError("source_has_no_video", "The file has no video in it.")
     moving = _moving(path, demuxer, videos) if len(videos) > 1 else set()
-    video = min(videos, key=lambda each: (each.index not in moving, not _is_default(each)))
+    video = min(
+        videos,
+        key=lambda each: (each.index not in moving, not may_decode(each), not _is_default(each)),
+    )
     if not may_decode(video):
         raise SourceError("source_codec_unsupported", "The video's codec is not supported.")
     check_size(video.codec_context.width, video.codec_context.height, limits)
@@ -82,13 +86,17 @@ def check_size(width: int, height: int, limits: ProbeLimits) -> None:
         )
 
 
-def ranked_sounds(container: InputContainer) -> Sequence[AudioStream]:
+def ranked_sounds(
+    container: InputContainer, path: Path, demuxer: str, video: VideoStream
+) -> Sequence[AudioStream]:
     """Return the sound streams that can be decoded, the one to take first.
 
     A stream that is flagged as default comes before others, commentary and audio description after
-    all.
+    all. Of several television programs only that of the picture counts.
     """
-    sounds = [stream for stream in container.streams.audio if may_decode(stream)]
+    others = pids_of_other_programs(path, video.id) if demuxer == "mpegts" else ()
+    decodable = (stream for stream in container.streams.audio if may_decode(stream))
+    sounds = [stream for stream in decodable if stream.id not in others]
     return sorted(sounds, key=lambda each: (_is_special(each), not _is_default(each)))
 
 
