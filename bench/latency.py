@@ -1,7 +1,7 @@
 """A task's latency on an idle system: from 202 to its clip's first byte, step by step.
 
 The system's own share is from 202 to the encoder's start, and from the encoder's end to the
-download. Each step of an encoded clip stands beside its physical limit: its least work, measured
+download. Each step of an encoded clip is listed with its lower bound: its least work, measured
 alone. A copied clip follows, which is decoded once as a check.
 """
 

@@ -1,7 +1,7 @@
 """How close a clip looks to its source: VMAF and chroma SSIM, by imageio-ffmpeg's ffmpeg.
 
 Colour tags are removed from both sides first: where they differ, ffmpeg inserts a conversion of the
-colour matrix by itself, and the figures then judge tags instead of pictures.
+colour matrix by itself, and the figures then measure tags instead of pictures.
 """
 
 import json

@@ -75,14 +75,6 @@ def _delivery_encoder(gop_frames: int, rate_mbit_s: int) -> str:
     return f"-c:v libx264 -preset veryfast {constant} {gop} -pix_fmt yuv420p"
 
 
-# One of every kind: sizes, rates, with and without sound.
-CORPUS = (
-    Spec("grain", 1280, 720, 24, 12),
-    Spec("zoom", 1920, 1080, 30, 12),
-    Spec("pan", 1920, 1080, 60, 12, has_sound=False),
-    Spec("grain", 3840, 2160, 30, 6),
-    Spec("zoom", 1080, 1920, 30, 12),
-)
 QUICK = Spec("grain", 320, 180, 24, 3)
 
 

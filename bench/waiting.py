@@ -1,4 +1,4 @@
-"""Time to a short video's first part: on an idle system, and beside an hour's render."""
+"""Time to a short video's first part: on an idle system, and while an hour of video renders."""
 
 import random
 import subprocess

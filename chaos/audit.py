@@ -118,7 +118,7 @@ def _audit_submission(
         findings.add("stuck", f"{task}")
     elif not _is_expected(submission, task):
         findings.add("false_failures", f"{submission} ended as {task}")
-    elif not receiver.has_heard_of(task):
+    elif not receiver.has_received(task):
         findings.add("lost", f"no webhook event was sent: {submission} is {task['status']}")
     if task["status"] == "done":
         _audit_clips(findings, submission, task, caller)

@@ -146,7 +146,7 @@ class Stream:
             body = {"url": receiver.url + path}
             answer = caller.client.post("/webhooks", body)
             assert answer.status_code == 201, answer.text
-            receiver.know_secret(path, answer.json()["secret"])
+            receiver.expect_secret(path, answer.json()["secret"])
 
     def brand_first_caller(self) -> None:
         """Give the first account a default brand; its bumpers last as long as the built-in ones."""

@@ -25,11 +25,11 @@ class Receiver:
     _messages: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def has_heard_of(self, task: dict[str, object]) -> bool:
+    def has_received(self, task: dict[str, object]) -> bool:
         """Return whether the event of an ended task has arrived."""
         return (f"task.{task['status']}", str(task["task_id"])) in self.arrived
 
-    def know_secret(self, path: str, secret: str) -> None:
+    def expect_secret(self, path: str, secret: str) -> None:
         """Expect the messages at a path to be signed by this secret."""
         self.verifiers[path] = Webhook(secret)
 

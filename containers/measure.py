@@ -135,7 +135,7 @@ class Clip:
             )
 
     def forget(self, rate: str | None) -> str:
-        """Have nginx keep nothing and know of no download before; return the clip's address."""
+        """Empty nginx's cache and its request counts; return the clip's address."""
         self.stack.execute("nginx", "rm", "-r", "-f", "/var/tmp/clips")  # noqa: S108 # in its container
         self.stack.compose("restart", "--timeout", "0", "nginx")
         container = self.stack.container("nginx")

@@ -150,7 +150,7 @@ def test_modes_of_the_checkout_are_not_those_of_the_image(name: str) -> None:
 
 
 def test_render_worker_sees_the_logo_folder() -> None:
-    """A logo of one's own needs no image of one's own."""
+    """A custom logo needs no custom image."""
     services = yaml.safe_load((CHECKOUT / "worker-server" / "services.yml").read_text())["services"]
     source, target, mode = services["worker-render"]["volumes"][0].split(":")
     assert (CHECKOUT / "worker-server" / source).is_dir()

@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say how much of the contract the run has seen."""
+    """Report how much of the contract the run has covered."""
     contract = config.stash[_CONTRACT]
     calls = list(contract.operations())
     made = {(template, method) for template, method, _ in contract.seen}
@@ -40,7 +40,7 @@ def pytest_terminal_summary(
 
 @pytest.fixture(scope="session")
 def contract(request: pytest.FixtureRequest) -> Contract:
-    """The document that every answer is held to."""
+    """The document that every response is checked against."""
     return request.config.stash[_CONTRACT]
 
 

@@ -94,12 +94,12 @@ class Posted:
 def posted(
     sign_up: Callable[[], Api], site: web_site.Site, tmp_path_factory: pytest.TempPathFactory
 ) -> Posted:
-    studio = sources.Studio(tmp_path_factory.mktemp("real"))
+    source_maker = sources.SourceMaker(tmp_path_factory.mktemp("real"))
     makers = {name: right.make for name, right in ACCEPTED.items()}
     makers |= {name: make for name, (make, _) in REFUSED.items()}
     posted = Posted(sign_up(), {}, {})
     for name, make in makers.items():
-        posted.files[name] = make(studio)
+        posted.files[name] = make(source_maker)
         url = site.add(f"real-{name.replace(' ', '-')}", posted.files[name].read_bytes())
         posted.ids[name] = posted.api.submit(url)["task_id"]
     return posted
@@ -140,7 +140,7 @@ def test_an_open_group_begins_with_picture_and_sound_together(posted: Posted) ->
 
 
 def test_leading_pictures_are_those_that_ffmpeg_shows(posted: Posted) -> None:
-    decoded = sources.Studio(posted.files["leading pictures"].parent / "decoded")
+    decoded = sources.SourceMaker(posted.files["leading pictures"].parent / "decoded")
     decoded.folder.mkdir()
     shown = decoded.make(
         f"-i {posted.files['leading pictures']} -fps_mode passthrough -c:v ffv1", "shown.mkv"

@@ -38,7 +38,7 @@ def test_posters_and_contact_sheet(api: Api, shared: Task) -> None:
         answer = api.get(f"{part['link']}/poster.jpg")
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
         assert opened(answer.content).size == (640, 360)
-        assert np.asarray(opened(answer.content).convert("L")).std() > 20  # no plain ground
+        assert np.asarray(opened(answer.content).convert("L")).std() > 20  # no plain background
         tag = {"If-None-Match": answer.headers["ETag"]}
         assert api.call("GET", f"{part['link']}/poster.jpg", headers=tag).status_code == 304
     path = f"{shared['link']}/contact-sheet.jpg"

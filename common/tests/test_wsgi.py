@@ -8,7 +8,7 @@ from idrl_common.wsgi import CollapseSlashes
 
 
 @Request.application
-def say_path(request: Request) -> Response:
+def echo_path(request: Request) -> Response:
     return Response(f"{request.environ['PATH_INFO']}?{request.environ['QUERY_STRING']}")
 
 
@@ -26,5 +26,5 @@ def say_path(request: Request) -> Response:
 def test_slashes_of_a_path_count_once(path: str, seen: str) -> None:
     environ = EnvironBuilder(query_string="a=//").get_environ()
     environ["PATH_INFO"] = path
-    body, _, _ = run_wsgi_app(CollapseSlashes(say_path), environ)
+    body, _, _ = run_wsgi_app(CollapseSlashes(echo_path), environ)
     assert b"".join(body).decode() == f"{seen}?a=//"

@@ -14,7 +14,7 @@ _PLUGIN = "docker-compose"
 
 
 def program(engine: Engine, folder: Path) -> tuple[str, ...]:
-    """Return how to call Compose v2; a plug-in that had to be had is kept in `folder`."""
+    """Return how to call Compose v2; a plug-in that had to be downloaded is kept in `folder`."""
     if engine.succeeds("compose", "version"):
         return ("docker", "compose")
     _install(_downloaded(folder), folder / "cli-plugins")

@@ -35,7 +35,7 @@ _SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", 
 
 
 def provide_bases(engine: Engine, folder: Path, names: Iterable[str] = BASES) -> list[str]:
-    """Have these base images there; return the names of those that are stand-ins made now."""
+    """Make these base images available; return the names of those built here as stand-ins."""
     wanted = [name for name in names if not engine.succeeds("image", "inspect", name)]
     missing = [name for name in wanted if not engine.succeeds("pull", "--quiet", name)]
     if missing and not engine.succeeds("image", "inspect", _DEBIAN):
@@ -46,13 +46,13 @@ def provide_bases(engine: Engine, folder: Path, names: Iterable[str] = BASES) ->
 
 
 def build_own(engine: Engine) -> None:
-    """Build the project's images from the checkout as it lies there."""
+    """Build the project's images from the working tree."""
     for name, folder in _OWN.items():
         engine.build(name, "--file", str(CHECKOUT / folder / "Dockerfile"), str(CHECKOUT))
 
 
 def remove(engine: Engine, stand_ins: list[str]) -> None:
-    """Remove every image made here: under the names of others the stand-ins must not stay."""
+    """Remove every image built here: stand-ins must not keep the names of registry images."""
     made = (*_OWN, FILE_SERVER, NFS_CLIENT, *stand_ins, _DEBIAN, _BASE)
     names = [name for name in made if engine.succeeds("image", "inspect", name)]
     if names:

@@ -21,7 +21,7 @@ _SHARE = "share/"
 class Folder:
     """`sums` are the checksums by name; names of the share's files start with `share/`.
 
-    SHA256SUMS is what sha256sum(1) writes and checks, so a backup can be judged without this
+    SHA256SUMS is what sha256sum(1) writes and checks, so a backup can be checked without this
     program.
     """
 

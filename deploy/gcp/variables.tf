@@ -67,7 +67,7 @@ variable "tls" {
   type        = bool
   default     = true
   validation {
-    # Two halves are everybody too.
+    # 0.0.0.0/1 and 128.0.0.0/1 together are every address too.
     condition = var.tls || alltrue([
       for range in var.allowed_ranges : try(tonumber(split("/", range)[1]) >= 8, true)
     ])

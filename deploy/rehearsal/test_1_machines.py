@@ -84,7 +84,7 @@ def probe(system: System, origin: str) -> dict[str, dict[str, str]]:
     targets = {vm.name: vm.machine.address for vm in system.vms.values() if vm.name != origin}
     request = json.dumps([{**targets, "database": expected.DATABASE}, expected.TRIED_PORTS])
     if origin == "world":
-        command = system.network.in_the_world([sys.executable, str(PROBE), request])
+        command = system.network.on_an_outside_host([sys.executable, str(PROBE), request])
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     else:
         printed = system.vms[origin].python(PROBE.read_text(), request)

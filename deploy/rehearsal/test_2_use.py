@@ -25,7 +25,9 @@ def test_end_to_end(system: System, name: str) -> None:
         "READY_STATUS": "degraded",  # expected.FAILING_CHECKS
     }
     options = ["-p", "no:cacheprovider", "--quiet", "--durations=10"]
-    command = system.network.in_the_world([sys.executable, "-m", "pytest", f"e2e/{name}", *options])
+    command = system.network.on_an_outside_host(
+        [sys.executable, "-m", "pytest", f"e2e/{name}", *options]
+    )
     environment = {**os.environ, **variables}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(

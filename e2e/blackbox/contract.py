@@ -1,4 +1,4 @@
-"""Holds every answer to docs/openapi.yaml: its status, its headers, its media type and its body."""
+"""Checks every response against docs/openapi.yaml: status, headers, media type and body."""
 
 import re
 from collections.abc import Iterator

@@ -146,7 +146,7 @@ def others_stay_fast(caller: Caller) -> Iterator[None]:
     assert sorted(seconds)[int(0.9 * len(seconds)) - 1] < 1, sorted(seconds)[-10:]
 
 
-def give_one_of_each(caller: Caller) -> list[str]:
+def create_one_of_each(caller: Caller) -> list[str]:
     """Make what an account may have besides tasks, and return the ids and secrets."""
     live = [task for task in caller.call("GET", "/tasks?max=100")[1] if task["status"] == "queued"]
     assert caller.call("DELETE", live[0]["link"])[0] == 200  # the batch needs its place

@@ -24,11 +24,11 @@ from local_testing import (
     PASSWORD,
     Caller,
     System,
+    create_one_of_each,
     database_of,
     delete_account,
     email_of,
     form,
-    give_one_of_each,
     others_stay_fast,
     rows,
     rows_of_owner,
@@ -281,7 +281,7 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     """
     status, key = greedy.call("POST", "/me/keys", {"name": "key of greedy"})
     assert status == 201
-    resources = give_one_of_each(greedy)
+    resources = create_one_of_each(greedy)
     wrong = {"email": email_of("greedy"), "password": "Wrong-passw0rd"}
     assert greedy.call("POST", "/auth/login", wrong)[0] == 401
     user_id = greedy.call("GET", "/me")[1]["user_id"]

@@ -32,7 +32,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         subprocess.run(command, env={**os.environ, **own}, check=True, capture_output=True)
         settings = settings_check.stored_settings(home)
         running = Installation(home, ports, home.secrets(), settings)
-        wait_until(lambda: all_is_well(running))
+        wait_until(lambda: is_everything_ready(running))
         yield running
     finally:
         system.down(home)
@@ -42,7 +42,7 @@ def urls(installation: Installation) -> dict[str, str]:
     return {"web": installation.web_url, "tasks": f"http://127.0.0.1:{installation.ports.tasks}"}
 
 
-def all_is_well(installation: Installation) -> bool:
+def is_everything_ready(installation: Installation) -> bool:
     try:
         answers = [requests.get(f"{url}/ready", timeout=10) for url in urls(installation).values()]
     except requests.RequestException:
@@ -87,7 +87,7 @@ def test_stopped_process_is_shown(installation: Installation, name: str) -> None
         assert_shown(installation, name)
     finally:
         os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: all_is_well(installation))
+    wait_until(lambda: is_everything_ready(installation))
 
 
 def test_hanging_database_holds_up_neither_readiness_nor_metrics(
@@ -106,7 +106,7 @@ def test_hanging_database_holds_up_neither_readiness_nor_metrics(
     finally:
         for pid in [*children_of(lock.pid), lock.pid]:
             os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: all_is_well(installation))
+    wait_until(lambda: is_everything_ready(installation))
 
 
 def children_of(pid: int) -> list[int]:

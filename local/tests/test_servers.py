@@ -155,7 +155,7 @@ def damage_nothing(_: Path) -> None:
     pass
 
 
-def append_rubbish(folder: Path) -> None:
+def append_garbage(folder: Path) -> None:
     with next(folder.glob("*.incr.aof")).open("ab") as file:
         file.write(bytes(4096))  # as a file system leaves it
 
@@ -172,7 +172,7 @@ def lose_the_manifest(folder: Path) -> None:
     ("damage", "kept"),
     [
         (damage_nothing, b"wake-up"),
-        (append_rubbish, None),
+        (append_garbage, None),
         (empty_the_manifest, None),
         (lose_the_manifest, None),
     ],

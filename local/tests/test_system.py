@@ -138,7 +138,7 @@ def test_changed_settings_are_refused_by_name(environment: Mapping[str, str]) ->
 def test_compromised_decoder_reaches_nothing(
     home: Home, ports: Ports, tmp_path: Path, user: str
 ) -> None:
-    """Escape attempts beside a render worker: nothing of what the running system has.
+    """Escape attempts in a render worker's place reach nothing of the running system.
 
     Both users are the same where no root has started the system.
     """

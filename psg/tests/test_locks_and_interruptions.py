@@ -1,4 +1,4 @@
-"""A migration that waits or is interrupted blocks nobody, and continues."""
+"""A migration that waits or is interrupted blocks no other transaction, and continues."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress

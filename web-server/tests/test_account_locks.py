@@ -1,4 +1,4 @@
-"""An account that is deleted beside another call: locks in one order, and true answers."""
+"""An account that is deleted during another call: locks in one order, and true answers."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -92,7 +92,7 @@ def test_optional_parameters_have_no_example() -> None:
 
 
 def test_generators_understand_every_schema() -> None:
-    """Generated clients ignore what stands beside a $ref, and know no `const`."""
+    """Generated clients ignore siblings of a $ref, and do not support `const`."""
     for node in objects(CONTRACT):
         if isinstance(node.get("$ref"), str):
             assert len(node) == 1, node

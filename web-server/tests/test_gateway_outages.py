@@ -91,7 +91,7 @@ def test_unreachable_tasks_service_is_502(make_app: MakeApp, headers: dict[str, 
     assert_problem(away.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
 
 
-def say_and_close(exchange: Exchange) -> None:
+def respond_and_close(exchange: Exchange) -> None:
     exchange.respond(200, b"[]")
     exchange.hang_up()
 
@@ -101,7 +101,7 @@ def test_calls_wait_for_a_tasks_service_that_restarts(
     make_app: MakeApp, headers: dict[str, str], serve_tasks: ServeTasks, method: str
 ) -> None:
     with serve_tasks() as first:
-        first.answer = say_and_close
+        first.answer = respond_and_close
         app = make_app(tasks_url=first.url)
         assert app.test_client().get("/tasks", headers=headers).status_code == 200
     with ThreadPoolExecutor(1) as pool:
@@ -121,7 +121,7 @@ def test_calls_do_not_wait_for_a_tasks_service_that_is_away(
 ) -> None:
     monkeypatch.setattr(tasks_client, "_RESTART_S", 0.5)
     with serve_tasks() as tasks:
-        tasks.answer = say_and_close
+        tasks.answer = respond_and_close
         client = make_app(tasks_url=tasks.url).test_client()
         assert client.get("/tasks", headers=headers).status_code == 200
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Calls that end an account's tokens or change its password beside calls that need them."""
+"""Calls that end an account's tokens or change its password during calls that need them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_deleted_key_makes_no_other_key(
 
 
 @contextmanager
-def stopped_after_the_password(database: Database) -> Iterator[None]:
+def paused_after_the_password_check(database: Database) -> Iterator[None]:
     """Hold calls of SLOW_ADDRESS when their password was found right, while the block lasts."""
     database.execute(
         "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS"
@@ -99,7 +99,7 @@ def beside_a_new_password(
     slow = {**headers, "X-Forwarded-For": SLOW_ADDRESS}
     change = {"old_password": auth.password, "password": NEW, "password_2": NEW}
     with ThreadPoolExecutor(1) as pool:
-        with stopped_after_the_password(database):
+        with paused_after_the_password_check(database):
             client = auth.client.application.test_client()
             call = pool.submit(client.open, path, method=method, json=body, headers=slow)
             wait_until(lambda: database.waiting() == 1, 20)
@@ -154,7 +154,7 @@ def test_log_in_during_the_deletion_of_its_account_leaves_no_row(
     slow = {"X-Forwarded-For": SLOW_ADDRESS}
     application = behind_proxy.client.application
     with ThreadPoolExecutor(2) as pool:
-        with stopped_after_the_password(database):
+        with paused_after_the_password_check(database):
             post = application.test_client().post
             logging_in = pool.submit(post, "/auth/login", json=body, headers=slow)
             wait_until(lambda: database.waiting() == 1, 20)

@@ -24,7 +24,7 @@ def read_numbers(path: Path) -> list[int]:
         ]
 
 
-def heard(path: Path) -> npt.NDArray[np.float32]:
+def decode_sound(path: Path) -> npt.NDArray[np.float32]:
     """Return both channels at 48 kHz, each sample at its place from the file's time zero on."""
     resampler = av.AudioResampler(format="fltp", layout="stereo", rate=RATE)
     with av.open(str(path)) as container:
@@ -40,7 +40,7 @@ def heard(path: Path) -> npt.NDArray[np.float32]:
 
 def click_times(path: Path, threshold: float = 0.2) -> list[float]:
     """Return when loud sounds begin after at least a twelfth of a second of quiet, in seconds."""
-    loud = np.nonzero(np.abs(heard(path)).max(axis=0) > threshold)[0]
+    loud = np.nonzero(np.abs(decode_sound(path)).max(axis=0) > threshold)[0]
     if not len(loud):
         return []
     return [
@@ -51,7 +51,7 @@ def click_times(path: Path, threshold: float = 0.2) -> list[float]:
 
 def level(path: Path, begin_s: float, end_s: float) -> tuple[float, float]:
     """Return the root mean square of the left and the right channel."""
-    part = heard(path)[:, round(begin_s * RATE) : round(end_s * RATE)]
+    part = decode_sound(path)[:, round(begin_s * RATE) : round(end_s * RATE)]
     left, right = np.sqrt((part**2).mean(axis=1))
     return float(left), float(right)
 

@@ -11,7 +11,7 @@ from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.queue import claims, workers
 from worker_server.settings import Settings
-from worker_testing import claim_task, let_run_out, parts_of, processing, submit, task_of
+from worker_testing import claim_task, expire_leases, parts_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 
@@ -48,7 +48,7 @@ def attempt(settings: Settings, runtime: Runtime, error: Exception | None) -> No
         if error is not None:
             raise error
 
-    let_run_out()
+    expire_leases()
     claim = claims.claim_task("me", 30)
     assert claim is not None
     perform(claim, settings, runtime, work)

@@ -1,4 +1,4 @@
-"""Making a brand ends in time, and a slow machine is not taken for a share that is away."""
+"""Making a brand ends in time, and a slow machine is not mistaken for an unavailable share."""
 
 import io
 import subprocess

@@ -1,4 +1,4 @@
-"""Brands: what is judged and refused, whose they are, how tasks take one, and when files go."""
+"""Brands: validation, ownership, use by tasks, and removal of files."""
 
 import io
 import os

@@ -19,8 +19,8 @@ from worker_testing import (
     LOST,
     claim_part,
     claim_task,
+    expire_leases,
     finished_part,
-    let_run_out,
     part_of,
     plan,
     processing,
@@ -174,7 +174,7 @@ def test_parts_that_ended_are_not_counted() -> None:
 def test_part_that_is_tried_again_counts_once() -> None:
     processing(parts=1)
     leases.fail(claim_part(), LOST, RetryLimits(3))
-    let_run_out()
+    expire_leases()
     assert _live_parts_of_claim() == 1
 
 

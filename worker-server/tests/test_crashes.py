@@ -25,8 +25,8 @@ from worker_server.queue import backlog, leases
 from worker_server.settings import Settings
 from worker_testing import (
     claim_part,
+    expire_leases,
     files,
-    let_run_out,
     parts_of,
     post,
     processing,
@@ -105,9 +105,9 @@ def test_clip_of_a_worker_that_died_after_publishing_is_replaced(
         with pytest.raises(SystemExit):
             render_next(settings, runtime)
     assert "0.1.mp4" in files(settings, task_id)
-    let_run_out()
+    expire_leases()
     sweep.reclaim_leases(settings, SweepClock())
-    let_run_out()
+    expire_leases()
     assert render_next(settings, runtime)
     assert [(part.status, part.attempt) for part in parts_of(task_id)] == [("done", 2)]
     assert task_of(task_id).status == "done"
@@ -124,5 +124,5 @@ def test_leases_follow_the_databases_clock(monkeypatch: pytest.MonkeyPatch, shif
     lease = claim_part()
     assert backlog.expired_leases(12) == []
     assert leases.renew(lease, 30, 10) == "processing"
-    let_run_out()
+    expire_leases()
     assert [each.lease for each in backlog.expired_leases(0)] == [lease]

@@ -17,7 +17,7 @@ from worker_server.media.process import child
 from worker_server.models import Brand
 from worker_server.queue import workers
 from worker_server.settings import Settings
-from worker_testing import files, let_run_out, parts_of, submit, task_of
+from worker_testing import expire_leases, files, parts_of, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 Sample = Callable[..., str]
@@ -90,7 +90,7 @@ def test_video_that_crashes_the_decoder_fails_at_the_second_attempt(
     [record] = [record for record in caplog.records if record.message == "job failed"]
     assert "exit status -11" in record.detail  # type: ignore[attr-defined] # from `extra`
     assert "read_or_crash" in record.detail  # type: ignore[attr-defined] # from `extra`
-    let_run_out()
+    expire_leases()
     assert fetch_next(settings, runtime)
     assert fetch_next(settings, runtime)
     task = task_of(poison)
@@ -103,7 +103,7 @@ def attempted(
     settings: Settings, runtime: Runtime, task_id: uuid.UUID
 ) -> tuple[str, int, str | None]:
     """Render the task's only part once more; return its status, failures and error code."""
-    let_run_out()
+    expire_leases()
     assert render_next(settings, runtime)
     [part] = parts_of(task_id)
     return part.status, part.failures, part.error_code
@@ -144,7 +144,7 @@ def test_broken_worker_does_not_fail_tasks(
     run_instead(PROBE, BROKEN)
     task_id = submit(f"{site}/{sample(2)}")
     for _ in range(settings.max_attempts + 1):
-        let_run_out()
+        expire_leases()
         assert fetch_next(settings, runtime)
         task = task_of(task_id)
         assert (task.status, task.failures, task.error_code) == ("queued", 0, "internal_error")

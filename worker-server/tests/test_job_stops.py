@@ -117,14 +117,14 @@ def freeze_child(module: str) -> None:
 
 
 @pytest.fixture
-def reluctant_site(site_folder: Path, sample: Sample) -> Iterator[tuple[str, threading.Event]]:
+def delayed_site(site_folder: Path, sample: Sample) -> Iterator[tuple[str, threading.Event]]:
     """The link of a video that is only sent once the event is set."""
     content = (site_folder / sample(2)).read_bytes()
-    willing = threading.Event()
+    may_send = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            willing.wait(20)
+            may_send.wait(20)
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -136,7 +136,7 @@ def reluctant_site(site_folder: Path, sample: Sample) -> Iterator[tuple[str, thr
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/video", willing
+    yield f"http://127.0.0.1:{server.server_port}/video", may_send
     server.shutdown()
     thread.join()
     server.server_close()
@@ -169,15 +169,15 @@ def await_that(condition: Callable[[], bool]) -> None:
 def test_hanging_probe_is_ended_by_a_stop(
     app: Flask,
     settings: Settings,
-    reluctant_site: tuple[str, threading.Event],
+    delayed_site: tuple[str, threading.Event],
     method: str,
     runtime: Runtime,
 ) -> None:
-    url, willing = reluctant_site
+    url, may_send = delayed_site
     task_id = submit(url)
     with working(app, lambda: fetch_next(settings, runtime)):
         freeze_child("probe_child")
-        willing.set()
+        may_send.set()
         await_that(lambda: task_of(task_id).progress == 100)
         services.delete_task(1, task_id) if method == "delete" else runtime.shutdown.set()
     runtime.shutdown.clear()

@@ -20,7 +20,7 @@ from worker_server.jobs.runtime import Runtime
 from worker_server.media import ClipRejected, EncodeFailed, SourceError
 from worker_server.queue import cancellation, claims, workers
 from worker_server.settings import Settings
-from worker_testing import files, let_run_out, parts_of, submit, task_of, waiting_wakeups
+from worker_testing import expire_leases, files, parts_of, submit, task_of, waiting_wakeups
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 Sample = Callable[..., str]
@@ -76,7 +76,7 @@ def test_nothing_is_preempted_for_a_download_that_has_filled_the_share(
     runtime: Runtime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Workers claim nothing then: what is preempted would lose its work to nobody."""
+    """Workers claim nothing then: a preemption would discard work and free no slot."""
     long_video = submit(f"{site}/{sample(65)}")
     assert fetch_next(settings, runtime)
     for _ in range(2):
@@ -205,11 +205,11 @@ def test_internal_error_is_retried_and_never_fails_the_task(
     task_id = submit(f"{site}/{sample(2)}")
     broken = settings.model_copy(update={"part_seconds": "twenty"})
     for _ in range(settings.max_attempts + 1):
-        let_run_out()
+        expire_leases()
         assert fetch_next(broken, runtime)
         task = task_of(task_id)
         assert (task.status, task.failures, task.error_code) == ("queued", 0, "internal_error")
-    let_run_out()
+    expire_leases()
     assert fetch_next(settings, runtime)
     assert task_of(task_id).status == "processing"
 
@@ -222,13 +222,13 @@ def test_unusable_scratch_folder_is_an_internal_fault(
     workers.beat(runtime.worker_name, ["render"])
     settings.scratch_folder.write_bytes(b"")  # a file: no folder for root either
     for _ in range(settings.max_attempts + 1):
-        let_run_out()
+        expire_leases()
         assert render_next(settings, runtime)
         part = parts_of(task_id)[0]
         assert (part.status, part.failures, part.error_code) == ("waiting", 0, "internal_error")
     assert workers.liveness().faults == {runtime.worker_name: "internal_error"}
     settings.scratch_folder.unlink()
-    let_run_out()
+    expire_leases()
     assert render_next(settings, runtime)
     assert task_of(task_id).status == "done"
     assert workers.liveness().faults == {}

@@ -1,6 +1,6 @@
 """Transactions that lock the same rows do so in one order: none ends in a deadlock.
 
-A third transaction holds a row, so that the two meet in the order that would be fatal.
+A third transaction holds a row, so that the two run_concurrently in the order that would be fatal.
 """
 
 import uuid
@@ -36,11 +36,11 @@ pytestmark = pytest.mark.usefixtures("app")
 QUOTAS = Quotas(live_tasks=1000)
 CALLBACK = "http://127.0.0.1:1/hook"
 Call = Callable[[], object]
-Meet = Callable[[str, Sequence[Call]], list[Future[object]]]
+RunConcurrently = Callable[[str, Sequence[Call]], list[Future[object]]]
 
 
 @pytest.fixture
-def meet(app: Flask, database: Database) -> Meet:
+def run_concurrently(app: Flask, database: Database) -> RunConcurrently:
     """Begin the calls one after the other, each until it waits for a lock; then let them go on."""
 
     def in_context(call: Call) -> object:
@@ -78,7 +78,9 @@ def outcomes(futures: Sequence[Future[object]]) -> list[type[BaseException] | No
 
 
 @pytest.mark.parametrize("end", ["release", "fail"])
-def test_preemption_concurrent_with_the_end_of_the_attempt(meet: Meet, end: str) -> None:
+def test_preemption_concurrent_with_the_end_of_the_attempt(
+    run_concurrently: RunConcurrently, end: str
+) -> None:
     """The event of a preempted part refers to the task, which the end of an attempt locks first."""
     film = processing(9, 1)
     claim_part()
@@ -91,29 +93,31 @@ def test_preemption_concurrent_with_the_end_of_the_attempt(meet: Meet, end: str)
         "fail": lambda: leases.fail(lease, LOST, RetryLimits(3)),
     }
     locking_query = f"SELECT FROM tasks WHERE id = '{film}' FOR UPDATE"
-    futures = meet(locking_query, [ends[end], lambda: preemption.preempt_for(clip)])
+    futures = run_concurrently(locking_query, [ends[end], lambda: preemption.preempt_for(clip)])
     assert outcomes(futures) == [None, None]
     assert part_of(lease).status == "waiting"
 
 
-def test_concurrent_batches_of_the_same_uploads(meet: Meet) -> None:
+def test_concurrent_batches_of_the_same_uploads(run_concurrently: RunConcurrently) -> None:
     first, second = sorted([upload(), upload()])
     orders = [batch_of(first, second), batch_of(second, first)]
     calls = [lambda order=order: batches.create_batch(order, Quotas()) for order in orders]
-    assert outcomes(meet(row_of(first), calls)) == [None, uploads.UploadUsed]
+    assert outcomes(run_concurrently(row_of(first), calls)) == [None, uploads.UploadUsed]
 
 
-def test_batch_concurrent_with_a_task_of_the_same_upload(meet: Meet) -> None:
+def test_batch_concurrent_with_a_task_of_the_same_upload(run_concurrently: RunConcurrently) -> None:
     """With a quota both also wait for their account's turn."""
     url = upload()
     calls: list[Call] = [
         lambda: batches.create_batch(batch_of(url), QUOTAS),
         lambda: submissions.create_task(Submission(1, url), QUOTAS),
     ]
-    assert outcomes(meet(row_of(url), calls)) == [None, uploads.UploadUsed]
+    assert outcomes(run_concurrently(row_of(url), calls)) == [None, uploads.UploadUsed]
 
 
-def test_batch_concurrent_with_a_task_creates_one_callback_secret(meet: Meet) -> None:
+def test_batch_concurrent_with_a_task_creates_one_callback_secret(
+    run_concurrently: RunConcurrently,
+) -> None:
     """Each would create the account's callback secret if it came first."""
     url = upload()
     calls: list[Call] = [
@@ -122,10 +126,10 @@ def test_batch_concurrent_with_a_task_creates_one_callback_secret(meet: Meet) ->
             Submission(1, "http://example.com/", callback_url=CALLBACK), QUOTAS
         ),
     ]
-    assert outcomes(meet(row_of(url), calls)) == [None, None]
+    assert outcomes(run_concurrently(row_of(url), calls)) == [None, None]
 
 
-def test_concurrent_requests_for_the_same_removals(meet: Meet) -> None:
+def test_concurrent_requests_for_the_same_removals(run_concurrently: RunConcurrently) -> None:
     first, second = sorted(uuid.uuid4() for _ in range(2))
     removals.request_for([first, second])
     locking_query = f"SELECT FROM removals WHERE task_id = '{first}' FOR UPDATE"
@@ -133,7 +137,7 @@ def test_concurrent_requests_for_the_same_removals(meet: Meet) -> None:
         lambda order=order: removals.request_for(order)
         for order in ([first, second], [second, first])
     ]
-    assert outcomes(meet(locking_query, calls)) == [None, None]
+    assert outcomes(run_concurrently(locking_query, calls)) == [None, None]
 
 
 def test_positions_skip_events_of_a_task_being_deleted(
@@ -173,19 +177,19 @@ def delete_receiver(delivery: webhooks.Delivery) -> None:
 
 @pytest.mark.parametrize("status", [200, 410, 500])
 def test_webhook_deletion_concurrent_with_the_end_of_an_attempt(
-    delivery: webhooks.Delivery, meet: Meet, status: int
+    delivery: webhooks.Delivery, run_concurrently: RunConcurrently, status: int
 ) -> None:
     calls: list[Call] = [
         lambda: webhooks.record_attempt(delivery, webhooks.Outcome(http_status=status)),
         lambda: delete_receiver(delivery),
     ]
     locking_query = f"SELECT FROM webhook_deliveries WHERE id = '{delivery.id}' FOR UPDATE"
-    assert outcomes(meet(locking_query, calls)) == [None, None]
+    assert outcomes(run_concurrently(locking_query, calls)) == [None, None]
     db.session.rollback()
     assert db.session.scalar(select(func.count()).select_from(WebhookDelivery)) == 0
 
 
-def test_webhook_deletions_concurrent_with_a_test_event(meet: Meet) -> None:
+def test_webhook_deletions_concurrent_with_a_test_event(run_concurrently: RunConcurrently) -> None:
     """Only one deletion finds it; a test event waits, and then finds it gone."""
     webhook_id = webhook_rows.create(1, CALLBACK, ["task.done"], b"s").id
     calls: list[Call] = [
@@ -195,4 +199,4 @@ def test_webhook_deletions_concurrent_with_a_test_event(meet: Meet) -> None:
     ]
     locking_query = f"SELECT FROM webhooks WHERE id = '{webhook_id}' FOR UPDATE"
     gone = webhook_rows.WebhookNotFound
-    assert outcomes(meet(locking_query, calls)) == [None, gone, gone]
+    assert outcomes(run_concurrently(locking_query, calls)) == [None, gone, gone]

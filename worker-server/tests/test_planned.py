@@ -18,7 +18,7 @@ from worker_server.queue import backlog, claims, leases, planning, retention, re
 from worker_server.queue.quotas import Quotas
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
-from worker_testing import URL, claim_task, files, let_run_out, plan, problem, task_of, uuid_of
+from worker_testing import URL, claim_task, expire_leases, files, plan, problem, task_of, uuid_of
 
 pytestmark = pytest.mark.usefixtures("app")
 Auth = Callable[..., dict[str, str]]
@@ -387,7 +387,7 @@ def test_lost_worker_plans_again(planned: str) -> None:
     with transaction() as session:
         planning.change_edit(session, task_id, lambda _, __: ({"part_seconds": 9}, 0), Quotas())
     lease = claim_task()
-    let_run_out()
+    expire_leases()
     lost = WorkFailed("worker_lost", "gone", retryable=True, retry_after_s=0)
     assert leases.fail(lease, lost, RetryLimits(3), expired_only=True)
     assert not leases.begin_processing(lease, SOURCE, "source.1", plan(4))

@@ -8,7 +8,7 @@ from idrl_testing.samples import run_ffmpeg
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.settings import Settings
-from worker_testing import files, let_run_out, submit, task_of
+from worker_testing import expire_leases, files, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 
@@ -33,7 +33,7 @@ def test_refused_source_takes_one_attempt(
     path.write_bytes(content[: int(len(content) * kept)])
     task_id = submit(f"{site}/{path.name}")
     assert fetch_next(settings, runtime)
-    let_run_out()
+    expire_leases()
     assert not fetch_next(settings, runtime)
     task = task_of(task_id)
     assert (task.status, task.error_code, task.attempt) == ("failed", code, 1)

@@ -1,4 +1,4 @@
-"""Finished tasks are forgotten after RETENTION_DAYS, with notice, unless their owners keep them."""
+"""Finished tasks are deleted after RETENTION_DAYS, with notice, unless their owners keep them."""
 
 import uuid
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def end(task_id: object, days_ago: float, status: str = "done") -> None:
         session.execute(text(f"UPDATE tasks SET {ended} WHERE id = :id"), values)
 
 
-def let_notice_end(settings: Settings) -> None:
+def end_notice_period(settings: Settings) -> None:
     """Make the setting one that has applied for a year."""
     retention.apply_setting(settings.retention_days)
     with transaction() as session:
@@ -49,7 +49,7 @@ def test_expired_tasks_are_deleted_with_their_files(
     finished: tuple[str, bytes], monthly: Settings
 ) -> None:
     task_id = uuid.UUID(finished[0])
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     end(task_id, 29.9)
     sweep.delete_expired_tasks(monthly)
     assert left() == {task_id}
@@ -64,7 +64,7 @@ def test_expired_tasks_are_deleted_with_their_files(
 def test_only_finished_tasks_that_are_not_kept_expire(
     client: FlaskClient, auth: Auth, monthly: Settings
 ) -> None:
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     live = processing()
     end(live, 90, "processing")  # as a row that an older release has left
     ended = {status: submit() for status in ("done", "failed", "canceled")}
@@ -79,7 +79,7 @@ def test_only_finished_tasks_that_are_not_kept_expire(
 def test_tasks_are_kept_for_ever_by_default(settings: Settings) -> None:
     task_id = submit()
     end(task_id, 9999)
-    let_notice_end(settings)
+    end_notice_period(settings)
     sweep.delete_expired_tasks(settings)
     assert left() == {task_id}
 
@@ -90,7 +90,7 @@ def test_new_setting_removes_nothing_for_a_week(
 ) -> None:
     task_id = submit()
     end(task_id, 90)
-    let_notice_end(settings.model_copy(update={"retention_days": before}))
+    end_notice_period(settings.model_copy(update={"retention_days": before}))
     sweep.delete_expired_tasks(monthly)
     assert left() == {task_id}
     (listed,) = client.get("/tasks", headers=auth()).get_json()
@@ -104,7 +104,7 @@ def test_new_setting_removes_nothing_for_a_week(
 
 
 def test_a_restart_does_not_start_the_notice_again(database: Database, monthly: Settings) -> None:
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     before = database.execute("SELECT since FROM retention")
     sweep.delete_expired_tasks(monthly)
     assert database.execute("SELECT since FROM retention") == before
@@ -117,7 +117,7 @@ def test_list_shows_the_expiry_a_week_before(
     task_id = submit()
     fresh = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
     assert (fresh["keep"], fresh["expires_at"], fresh["expires_soon"]) == (False, None, False)
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     end(task_id, days_ago)
     (listed,) = client.get("/tasks", headers=auth()).get_json()
     shown = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
@@ -131,7 +131,7 @@ def test_kept_task_is_marked_and_has_no_expiry(
     client: FlaskClient, auth: Auth, monthly: Settings
 ) -> None:
     task_id = submit()
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     end(task_id, 1)
     path = f"/tasks/{task_id}"
     for keep in (True, False):
@@ -145,7 +145,7 @@ def test_kept_task_is_marked_and_has_no_expiry(
 def test_task_that_is_kept_no_more_has_its_notice(
     client: FlaskClient, auth: Auth, monthly: Settings
 ) -> None:
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     task_id = submit()
     end(task_id, 90)
 
@@ -182,7 +182,7 @@ def test_retry_concurrent_with_the_sweeper_keeps_the_task(
 ) -> None:
     """The sweeper leaves a locked row alone, and finds it live afterwards."""
     task_id = submit()
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     end(task_id, 90, "failed")
     assert retry_task(1, task_id)
     sweep.delete_expired_tasks(monthly)
@@ -197,7 +197,7 @@ def test_sweep_reads_only_expired_tasks(database: Database, monthly: Settings) -
         " '1 day', n % 2 = 0 FROM generate_series(1, 20000) n"
     )
     database.execute("ANALYZE tasks")
-    let_notice_end(monthly)
+    end_notice_period(monthly)
     assert len(retention.delete_expired(1000)) == 5
     plan = database.execute(
         "EXPLAIN (ANALYZE, FORMAT TEXT, COSTS OFF, TIMING OFF) SELECT id FROM tasks"

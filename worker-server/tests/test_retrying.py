@@ -17,8 +17,8 @@ from worker_testing import (
     PATH,
     claim_part,
     claim_task,
+    expire_leases,
     finish_cancel,
-    let_run_out,
     needed_files,
     parts_of,
     plan,
@@ -83,12 +83,12 @@ def test_counted_failures_end_and_others_go_on() -> None:
 def test_task_waits_for_its_source_and_then_goes_on() -> None:
     task_id = submit()
     for _ in range(5):  # more than MAX_ATTEMPTS
-        let_run_out()
+        expire_leases()
         leases.fail(claim_task(), AWAY, LIMITS)
     task = task_of(task_id)
     assert (task.status, task.failures, task.error_code) == ("queued", 0, "source_unavailable")
     assert task.waiting_since is not None
-    let_run_out()
+    expire_leases()
     assert leases.begin_processing(claim_task(), {}, PATH, plan(1))
     task = task_of(task_id)
     assert (task.waiting_since, task.error_code) == (None, None)
@@ -98,7 +98,7 @@ def test_task_fails_when_its_source_stays_away() -> None:
     task_id = submit()
     leases.fail(claim_task(), AWAY, LIMITS)
     db.session.execute(text("UPDATE tasks SET waiting_since = now() - interval '15 minutes'"))
-    let_run_out()
+    expire_leases()
     leases.fail(claim_task(), AWAY, LIMITS)
     task = task_of(task_id)
     assert (task.status, task.error_code) == ("failed", "source_unavailable")

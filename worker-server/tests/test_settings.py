@@ -12,7 +12,6 @@ from idrl_common.settings import variables_in, variables_of
 from worker_server.settings import Settings
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
-COMPOSE = Path(__file__).parents[1] / "docker-compose.yml"
 NEEDED = {"POSTGRES_USER": "worker", "POSTGRES_PASSWORD": "x", "JWT_PUBLIC_KEY": "a\\nb"}
 
 

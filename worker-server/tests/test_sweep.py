@@ -20,7 +20,7 @@ from worker_server.queue import claims, leases, pauses, wakeups, workers
 from worker_server.queue.pauses import Kind
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
-from worker_testing import files, let_run_out, submit, task_of, waiting_wakeups
+from worker_testing import expire_leases, files, submit, task_of, waiting_wakeups
 
 pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
 Sample = Callable[..., str]
@@ -49,7 +49,7 @@ def test_lease_of_a_dead_worker_is_reclaimed_at_once(
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     assert claims.claim_task("dead", 30) is not None
-    let_run_out()
+    expire_leases()
     sweep.reclaim_leases(at_once, clock)
     task = task_of(task_id)
     assert (task.status, task.failures, task.error_code) == ("queued", 1, "worker_lost")
@@ -76,7 +76,7 @@ def test_leases_that_one_machine_loses_together_are_not_counted(
     tasks = [submit(URL) for _ in range(2)]
     for pid in (7, 8):
         assert claims.claim_task(f"looping:{pid}", 30) is not None
-    let_run_out()
+    expire_leases()
     sweep.reclaim_leases(at_once, clock)
     assert [task_of(task_id).failures for task_id in tasks] == [0, 0]
 
@@ -87,15 +87,15 @@ def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: Sw
         for _task in tasks:  # the one that was lost waits while the other is tried
             claim = claims.claim_task("looping:7", 30)
             assert claim is not None
-            let_run_out()
+            expire_leases()
             sweep.reclaim_leases(at_once, clock)
-            let_run_out()
+            expire_leases()
             db.session.execute(
                 text("UPDATE tasks SET run_after = now() + interval '1 h' WHERE id = :id"),
                 {"id": claim.lease.task_id},
             )
             db.session.commit()
-        let_run_out()
+        expire_leases()
     assert {task_of(task_id).status for task_id in tasks} == {"queued"}
     assert sum(task_of(task_id).failures for task_id in tasks) == 1
 
@@ -119,7 +119,7 @@ def test_round_long_after_the_last_one_reclaims_no_lease(
     submit(URL)
     claim = claims.claim_task("cut off, as this sweeper was", 30)
     assert claim is not None
-    let_run_out()
+    expire_leases()
     _last_round_ended(ago)
     sweep.reclaim_leases(at_once, clock)
     assert task_of(claim.lease.task_id).status == "downloading"
@@ -133,7 +133,7 @@ def test_round_soon_after_the_last_one_reclaims_leases(
     submit(URL)
     claim = claims.claim_task("dead", 30)
     assert claim is not None
-    let_run_out()
+    expire_leases()
     _last_round_ended("5 s")
     sweep.reclaim_leases(at_once, clock)
     assert task_of(claim.lease.task_id).status == "queued"
@@ -164,7 +164,7 @@ def test_parts_of_many_long_videos_do_not_fill_redis(
 def test_nothing_is_preempted_while_the_share_cannot_be_used(
     settings: Settings, clock: SweepClock, share: Path, fault: str
 ) -> None:
-    """Workers claim nothing then: what is preempted would lose its work to nobody."""
+    """Workers claim nothing then: a preemption would discard work and free no slot."""
     for owner_id in (1, 1, 1, 2):
         submit(URL, owner_id)
     leased = [claims.claim_task("me", 30) for _ in range(4)]
@@ -204,7 +204,7 @@ def test_round_without_redis_reclaims_leases_and_ends_cancels(
     for _ in range(2):
         assert claims.claim_task("dead", 30) is not None
     assert services.delete_task(2, canceled) == "canceling"
-    let_run_out()
+    expire_leases()
     round_of(at_once.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), clock)
     assert task_of(lost).status == "queued"
     assert task_of(canceled).status == "canceled"
@@ -219,7 +219,7 @@ def test_failed_step_does_not_stop_the_others(
     assert claims.claim_task("none", 30) is None
     lost = submit(URL)
     assert claims.claim_task("dead", 30) is not None
-    let_run_out()
+    expire_leases()
     for path in share.iterdir():
         path.unlink()
     share.rmdir()
@@ -244,7 +244,7 @@ def test_cancel_ends_with_its_files(settings: Settings) -> None:
     (folder / "source.1").write_bytes(b"12345")
     sweep.remove_files(settings)
     assert task_of(task_id).status == "canceling"
-    let_run_out()
+    expire_leases()
     db.session.execute(text("UPDATE removals SET run_after = now()"))
     db.session.commit()
     sweep.remove_files(settings)
@@ -258,7 +258,7 @@ def test_cancel_waits_for_a_share_that_is_away(settings: Settings, share: Path) 
     task_id = submit(URL)
     assert claims.claim_task("dead", 30) is not None
     assert services.delete_task(1, task_id) == "canceling"
-    let_run_out()
+    expire_leases()
     (share / ".idrl-share").unlink()
     sweep.remove_files(settings)
     assert task_of(task_id).status == "canceling"

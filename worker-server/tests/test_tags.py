@@ -19,7 +19,7 @@ from worker_server.queue.parts import Clip
 from worker_server.queue.quotas import Quotas
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
-from worker_testing import SOURCE, let_run_out, plan, post, problem, submit
+from worker_testing import SOURCE, expire_leases, plan, post, problem, submit
 
 Auth = Callable[..., dict[str, str]]
 _LIMITS = RetryLimits(3, 0)
@@ -122,7 +122,7 @@ class World:
 
     def _lose(self) -> None:
         self._leases.clear()
-        let_run_out()
+        expire_leases()
 
     def _cancel(self) -> None:
         if self.task_ids and self._random.random() < 0.3:

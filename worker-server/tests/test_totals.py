@@ -22,7 +22,16 @@ from worker_server.queue import cancellation, leases, reviving, totals
 from worker_server.queue.parts import Clip
 from worker_server.queue.retrying import RetryLimits
 from worker_server.settings import Settings
-from worker_testing import LOST, claim_part, claim_task, let_run_out, plan, post, processing, submit
+from worker_testing import (
+    LOST,
+    claim_part,
+    claim_task,
+    expire_leases,
+    plan,
+    post,
+    processing,
+    submit,
+)
 
 Auth = Callable[..., dict[str, str]]
 # A test of what is counted needs the app in its context.
@@ -111,7 +120,7 @@ def test_an_expired_lease_is_counted_once(client: FlaskClient) -> None:
     assert value(client, "idrl_leases_expired_total") == 0
     processing(parts=1)
     lease = claim_part()
-    let_run_out()
+    expire_leases()
     assert leases.fail(lease, LOST, RetryLimits(3), expired_only=True)
     assert not leases.fail(lease, LOST, RetryLimits(3), expired_only=True)
     assert value(client, "idrl_leases_expired_total") == 1

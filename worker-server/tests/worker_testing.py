@@ -118,7 +118,7 @@ def waiting_wakeups(settings: Settings, queue: str) -> int:
         client.close()
 
 
-def let_run_out() -> None:
+def expire_leases() -> None:
     for table in ("tasks", "parts"):
         db.session.execute(
             text(f"UPDATE {table} SET lease_until = now() - interval '1 s', run_after = now()")

@@ -1,4 +1,4 @@
-"""Threads that work beside the calls of an app."""
+"""Threads that work in the background of an app's calls."""
 
 import logging
 from collections.abc import Callable

@@ -30,13 +30,13 @@ class Reload:
         if 0 <= slot < _SLOTS:
             self._shared[_AGE.size + slot] = 1
 
-    def awaits_successors_of(self, age: int, workers: int) -> bool:
-        """Return whether fewer workers than these have started in place of one of this age."""
+    def is_being_replaced(self, age: int, workers: int) -> bool:
+        """Return whether a reload replaces workers of this age and new ones are still starting."""
         started = sum(self._shared[_AGE.size :])
         return age <= self._replaced_age and started < workers
 
-    def has_seen_a_start(self) -> bool:
-        """Return whether any worker has imported the app since the service began."""
+    def has_any_worker_started(self) -> bool:
+        """Return whether any worker has imported the app since the service started."""
         return self._replaced_age > 0 or any(self._shared[_AGE.size :])
 
     @property

@@ -86,7 +86,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
         try:
             super().load_wsgi()
         except Exception:
-            if not RELOAD.has_seen_a_start():
+            if not RELOAD.has_any_worker_started():
                 raise
             self.log.exception("the app cannot be imported; other processes answer")
             time.sleep(_RESPAWN_PAUSE_S)
@@ -95,7 +95,7 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 # gunicorn has no types
         """Stop, unless this is a reload whose new workers do not answer yet: then once they do."""
         self._is_to_stop = True
-        if not RELOAD.awaits_successors_of(self.age, self.cfg.workers):
+        if not RELOAD.is_being_replaced(self.age, self.cfg.workers):
             super().handle_exit(sig, frame)
 
     def notify(self) -> None:

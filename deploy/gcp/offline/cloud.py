@@ -168,7 +168,7 @@ class Cloud:
 
     @contextmanager
     def change(self) -> Iterator[Project]:
-        """Give the project to be changed; what was changed stays, also when the call is refused."""
+        """Yield the project for changes, which are saved even if the call is refused."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             project = self.read()
@@ -178,7 +178,7 @@ class Cloud:
                 self._write(project)
 
     def kill_terraform(self) -> None:
-        """Kill the calling Terraform, whose process id the stage has written to a file."""
+        """Kill the calling Terraform, whose process id fake_project.py has written to a file."""
         os.kill(int((self.folder / "terraform.pid").read_text()), signal.SIGKILL)
 
     def _write(self, project: Project) -> None:

@@ -42,7 +42,7 @@ def _named(resources: list[dict[str, Any]], words: list[str]) -> str:
 
 
 def run(project: Project, words: list[str], stdin: str) -> str:
-    """Do what a command says, and return what it prints."""
+    """Execute a command, and return its output."""
     plain = [word for word in words if not word.startswith("--")]
     if plain[0] == "services":
         for name in plain[2:]:

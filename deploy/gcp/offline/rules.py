@@ -64,7 +64,7 @@ def fill(project: Project, kind: str, values: Values) -> None:
 
 
 def replaced_by(kind: str, prior: Values, planned: Values) -> list[str]:
-    """Return the attributes whose change the provider answers with another resource."""
+    """Return the attributes whose change forces a replacement of the resource (ForceNew)."""
     changed = [name for name in _FIXED if name in prior and prior[name] != planned.get(name)]
     if kind == _TEMPLATE and any(prior.get(n) != planned.get(n) for n in ("machine_type", "disk")):
         changed.append("machine_type")
@@ -140,7 +140,7 @@ def _make_database(project: Project, values: Values) -> None:
 
 
 def _resize(project: Project, group: Values) -> None:
-    """Let a group have as many machines as it should, and none that it should not."""
+    """Create the missing machines of a group, and delete surplus ones."""
     names = [f"idrl-extra-worker-{number}" for number in range(int(group["target_size"] or 0))]
     for name in [name for name in project.machines if name.startswith("idrl-extra")]:
         if name not in names:

@@ -1,4 +1,4 @@
-"""A copy of the module to plan and to spoil, with the provider the environment names.
+"""A copy of the module to plan and to change, with the provider the environment names.
 
 deploy/gcp/check says which.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.gcp.offline import gcloud
-from deploy.gcp.tests.stage import Stage
+from deploy.gcp.tests.fake_project import FakeProject
 
 GCP = Path(__file__).parents[1]
 VARIABLES = {
@@ -73,5 +73,5 @@ def programs() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, programs: dict[str, str]) -> Stage:
-    return Stage(tmp_path, programs)
+def fake_project(tmp_path: Path, programs: dict[str, str]) -> FakeProject:
+    return FakeProject(tmp_path, programs)

@@ -2,23 +2,23 @@
 
 import pytest
 
-from deploy.gcp.tests.stage import Stage
+from deploy.gcp.tests.fake_project import FakeProject
 
 pytestmark = pytest.mark.timeout(600)
 OTHER = "idrl-analytics"
 
 
-def test_teardown_leaves_other_databases_and_networks(stage: Stage) -> None:
-    done = stage.up()
+def test_teardown_leaves_other_databases_and_networks(fake_project: FakeProject) -> None:
+    done = fake_project.up()
     assert done.code == 0, done.output
     database = {"name": OTHER, "settings": [{"deletion_protection_enabled": True}]}
-    with stage.cloud.change() as project:
+    with fake_project.cloud.change() as project:
         project.resources[f"google_sql_database_instance/{OTHER}"] = database
         project.resources[f"google_compute_network/{OTHER}"] = {"name": OTHER}
         project.peerings[OTHER] = ["its-range"]
-    done = stage.down()
+    done = fake_project.down()
     assert done.code == 0, done.output
-    project = stage.project()
+    project = fake_project.project()
     assert project.peerings == {OTHER: ["its-range"]}
     assert project.resources == {
         f"google_sql_database_instance/{OTHER}": database,
@@ -27,7 +27,7 @@ def test_teardown_leaves_other_databases_and_networks(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("region", ["EU", "europe-west1-b"])
-def test_a_region_that_is_none_makes_nothing(stage: Stage, region: str) -> None:
-    done = stage.up(f"region={region}")
+def test_a_region_that_is_none_makes_nothing(fake_project: FakeProject, region: str) -> None:
+    done = fake_project.up(f"region={region}")
     assert (done.code, "region_invalid" in done.output) == (1, True)
-    assert not stage.project().buckets
+    assert not fake_project.project().buckets

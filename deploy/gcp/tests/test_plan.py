@@ -1,4 +1,4 @@
-"""What the plan has altogether: nothing beside what is meant to be there."""
+"""What the plan creates: exactly the expected resources."""
 
 import json
 from typing import Any

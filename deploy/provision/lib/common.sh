@@ -61,7 +61,7 @@ write_unit_file() {
 	[ "$changed" = no ] || systemctl daemon-reload
 }
 
-# Two runs at once (a boot and a person) would spoil each other's work: the second one waits.
+# Concurrent runs (at boot and by hand) would overwrite each other's files: the second one waits.
 take_turns() {
 	exec 9>/run/lock/idrl-provision.lock
 	flock 9

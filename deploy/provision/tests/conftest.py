@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import CHECKOUT, Cloud, Machine
+from deploy.provision.tests.fake_machine import CHECKOUT, Cloud, Machine
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import PROVISION, Machine
+from deploy.provision.tests.fake_machine import PROVISION, Machine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import PROVISION, Done, Machine
+from deploy.provision.tests.fake_machine import PROVISION, Done, Machine
 
 SIZE_BYTES = 32 * 1024 * 1024
 

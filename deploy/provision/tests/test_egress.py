@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.provision.tests.stage import PROVISION, SETTINGS, Machine
+from deploy.provision.tests.fake_machine import PROVISION, SETTINGS, Machine
 
 GUARD = PROVISION / "guard-egress"
 

@@ -1,4 +1,4 @@
-"""No setting of an app is forgotten on its way from a machine's settings to the container."""
+"""Every setting of an app is passed on from a machine's settings to the container."""
 
 import re
 import runpy
@@ -6,7 +6,7 @@ import runpy
 import pytest
 import yaml
 
-from deploy.provision.tests.stage import CHECKOUT, PROVISION, SECRETS, SETTINGS, Machine
+from deploy.provision.tests.fake_machine import CHECKOUT, PROVISION, SECRETS, SETTINGS, Machine
 from idrl_common.settings import AppSettings, variables_in, variables_of
 from web_server.settings import Settings as WebSettings
 from worker_server.settings import Settings as WorkerSettings

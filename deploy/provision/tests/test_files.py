@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from deploy.provision.tests.stage import CHECKOUT, PROVISION, SETTINGS, Cloud, Machine
+from deploy.provision.tests.fake_machine import CHECKOUT, PROVISION, SETTINGS, Cloud, Machine
 
 OWN = (
     "printf 'POSTGRES_PASSWORD=%s\\nWORKER_IMAGE=x\\n'"
@@ -123,7 +123,7 @@ def test_bootstrap_refuses_an_unknown_role(
 
 def test_every_script_can_be_run() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "--stage", "deploy/provision"],
+        ["git", "ls-files", "--fake_machine", "deploy/provision"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

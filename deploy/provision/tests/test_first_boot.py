@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import PROVISION, SETTINGS, Cloud, Machine
+from deploy.provision.tests.fake_machine import PROVISION, SETTINGS, Cloud, Machine
 
 # Refuses as apt does while the system's own updates run, once for each file.
 LOCKED_APT = """

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from deploy.provision.tests.stage import PROVISION, SETTINGS, TOKEN, Cloud, Machine
+from deploy.provision.tests.fake_machine import PROVISION, SETTINGS, TOKEN, Cloud, Machine
 
 REGISTRY = "europe-west1-docker.pkg.dev/a-project/idrl"
 DIGEST = f"sha256:{'7' * 64}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import CHECKOUT, PROVISION, SECRETS, SETTINGS, Machine
+from deploy.provision.tests.fake_machine import CHECKOUT, PROVISION, SECRETS, SETTINGS, Machine
 from deploy.provision.tests.test_tls import DOCKER
 from idrl_testing.tls import write_certificate
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.provision.tests.stage import SECRETS, SETTINGS, TOKEN, Cloud, Machine
+from deploy.provision.tests.fake_machine import SECRETS, SETTINGS, TOKEN, Cloud, Machine
 
 NEEDED = [
     (role, name)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import CHECKOUT, Done, Machine
+from deploy.provision.tests.fake_machine import CHECKOUT, Done, Machine
 
 # Fails to stop the mount while the share is busy; what it stops is not mounted afterwards.
 SYSTEMCTL = """echo "systemctl $*" >>"$CALLS"

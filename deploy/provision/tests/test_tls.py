@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.tests.stage import PROVISION, SETTINGS, Done, Machine
+from deploy.provision.tests.fake_machine import PROVISION, SETTINGS, Done, Machine
 
 # Runs certbot by writing the files that it would, in the folder it would write them to.
 DOCKER = """echo "docker $*" >>"$CALLS"

@@ -98,7 +98,7 @@ class Network:
                     "DROP",
                 )
 
-    def in_the_world(self, command: Sequence[str]) -> list[str]:
+    def on_an_outside_host(self, command: Sequence[str]) -> list[str]:
         """Return the command that runs this one on a host outside."""
         return ["ip", "netns", "exec", _NAMESPACE, *command]
 

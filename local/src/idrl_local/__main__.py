@@ -130,7 +130,7 @@ def _write_error(error: Exception, arguments: argparse.Namespace) -> None:
 
 
 def _drop_privileges(home: Home) -> None:
-    """Become the same command of the unprivileged user where root runs it."""
+    """Execute the same command as the unprivileged user if root runs it."""
     from idrl_local import privileges
 
     if privileges.is_root() and (sys.argv[1] == "up" or not privileges.runs_as_root(home)):

@@ -65,7 +65,7 @@ def find_binaries(data: Path | None = None) -> Binaries:
 
 
 def _folder_of(package: str) -> Path:
-    """Return where a package is, without its imports, which take longer than the rest of ours."""
+    """Return a package's folder without importing it: imports take longer than all else here."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ServerFailed(f"the package {package} is missing: make setup")
@@ -76,7 +76,7 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
     """Create a cluster in `data` that asks for a password, unless there is one already."""
     if (data / "PG_VERSION").exists():
         return
-    # Under another name until it is whole: half of one must not be taken for a database.
+    # Under another name until it is complete: an incomplete cluster must not look like a database.
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True, mode=0o700)

@@ -100,7 +100,7 @@ def _run(step: Callable[[], None]) -> None:
 def _limit_lock_waits(connection: Connection) -> None:
     """Limit the waits of the transaction that begins.
 
-    Statements outside one, such as CREATE INDEX CONCURRENTLY, make nobody wait and take their time.
+    Statements outside one, such as CREATE INDEX CONCURRENTLY, block no other and may run long.
     """
     with closing(connection.connection.cursor()) as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S}s'")

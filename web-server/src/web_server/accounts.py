@@ -117,7 +117,7 @@ def end_tokens(user_id: int, *, if_password_hash: str | None = None, **changed: 
 
 @contextmanager
 def locked_account(user_id: int) -> Iterator[User | None]:
-    """Keep the account as it is while the block lasts; None where there is none.
+    """Lock the account's row while the block runs; None where it does not exist.
 
     A token that is signed meanwhile has a time before that of the next end of the account's tokens.
     """

@@ -56,7 +56,8 @@ def create_user(
 ) -> int:
     """Return the id of the new user; raise UsernameTaken, EmailTaken or InvitationInvalid.
 
-    An `invitation` is used up together with the sign-up; who has none does not learn what is taken.
+    An `invitation` is used up together with the sign-up; callers without one do not learn which
+    names are taken.
     """
     if invitation is not None:
         _require_invitation(invitation)

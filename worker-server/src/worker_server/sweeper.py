@@ -97,7 +97,7 @@ def run_round(group: Group, worker: str) -> bool:
     except SQLAlchemyError as error:
         _log.warning("sweep round failed: %s", type(error).__name__)
         return False
-    except Exception:  # noqa: BLE001 # the thread must not end: nobody else does the group's steps
+    except Exception:  # noqa: BLE001 # the thread must not end: no other one does the group's steps
         _log.exception("sweep round failed with an unexpected exception")
         return False
     finally:

@@ -258,13 +258,13 @@ def test_progress_resets_the_count_of_failures(site: Site, fetch: Fetcher) -> No
     body = os.urandom(12 * 1024**2)
     step = 1024**2 + 1
 
-    def a_bit(x: Exchange) -> None:
+    def send_some_bytes(x: Exchange) -> None:
         start = int(x.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         span = {"Content_Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
         x.head(206 if start else 200, Content_Length=len(body) - start, ETag='"1"', **span)
         x.send(body[start : start + step])
 
-    assert fetch(site.on("/v.mp4", a_bit), max_retries=1).resumed == 11
+    assert fetch(site.on("/v.mp4", send_some_bytes), max_retries=1).resumed == 11
     assert fetch.path.read_bytes() == body
 
 

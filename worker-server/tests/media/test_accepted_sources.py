@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_testing import RATE, click_times, heard, read_numbers, some_slow
+from media_testing import RATE, click_times, decode_sound, read_numbers, some_slow
 
 from worker_server.media import Preparation, Source, SourceError, plan_parts, probe
 
@@ -179,8 +179,8 @@ def test_what_a_recorder_wrote_before_it_was_stopped(
     assert numbers[:whole_ones] == list(range(whole_ones))
     assert 150 * share - 30 < len(numbers) <= 150
     seconds = range(int(whole_ones / 25))
-    heard_at = click_times(prepared_path)
-    assert heard_at[: len(seconds)] == pytest.approx([n + 0.1 for n in seconds], abs=0.05)
+    click_times_s = click_times(prepared_path)
+    assert click_times_s[: len(seconds)] == pytest.approx([n + 0.1 for n in seconds], abs=0.05)
 
 
 @pytest.mark.parametrize("header_bytes", [20, 120, 300])
@@ -209,7 +209,7 @@ def test_sound_that_is_announced_and_never_comes_is_none(
 
 
 def tone_of(path: Path) -> float:
-    spectrum = np.abs(np.fft.rfft(heard(path)[0, :24_000]))
+    spectrum = np.abs(np.fft.rfft(decode_sound(path)[0, :24_000]))
     return float(spectrum.argmax()) * RATE / 24_000
 
 

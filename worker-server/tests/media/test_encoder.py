@@ -316,7 +316,7 @@ def test_a_program_that_cannot_be_started_is_no_fault_of_the_video(tmp_path: Pat
 def test_guard_with_unknown_arguments_exits_with_failed_status(
     arguments: list[str],
 ) -> None:
-    """As where its file is replaced beside a worker that runs."""
+    """As if its file were replaced while a worker runs."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", guard.__file__, *arguments], capture_output=True, check=False
     )

@@ -35,8 +35,8 @@ def sound_with(make: Make, value: float, name: str, options: str) -> Path:
 def assert_tone_stays(path: Path, bumper_s: int) -> None:
     """Assert that the tone has its level well before the wrong samples, and at the end."""
     for begin_s in (1, 4.5):
-        heard = level(path, bumper_s + begin_s, bumper_s + begin_s + 1)
-        assert heard == pytest.approx((LEVEL, LEVEL), rel=0.1)
+        decoded = level(path, bumper_s + begin_s, bumper_s + begin_s + 1)
+        assert decoded == pytest.approx((LEVEL, LEVEL), rel=0.1)
 
 
 @VALUE

@@ -1,4 +1,4 @@
-"""Pictures with hardly any contrast: fog, night, a fade to black. None is taken for another."""
+"""Pictures with hardly any contrast: fog, night, a fade to black. None is mistaken for another."""
 
 from collections.abc import Callable
 from pathlib import Path

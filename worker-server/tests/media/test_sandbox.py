@@ -37,7 +37,7 @@ print(json.dumps(escape_attempts.attempts(targets)))
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A scratch folder, a source and a secret beside it, that any user may change.
+    """A scratch folder, a source and, outside of the folder, a secret that any user may change.
 
     Not below `tmp_path`: each pytest that starts takes the others' rights to its root away.
     """

@@ -106,7 +106,7 @@ def test_what_people_take_for_a_video_is_named(content: bytes, named: str, tmp_p
     ids=["comments", "many", "unclosed", "spaces", "declarations"],
 )
 def test_text_is_sniffed_in_linear_time(content: bytes, tmp_path: Path) -> None:
-    """It is judged in the worker itself, whose heartbeat stops while a pattern is matched."""
+    """The worker itself sniffs text, and its heartbeat stops while a pattern is matched."""
     path = tmp_path / "video.mp4"
     path.write_bytes(content)
     code = "import pathlib, sys; from worker_server.media.probing.sniff import sniff"

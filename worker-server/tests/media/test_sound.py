@@ -34,8 +34,8 @@ def samples_of(path: Path) -> npt.NDArray[np.float32]:
         assert first_pts is not None
         assert time_base is not None
         assert first_pts <= 0
-        heard = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-        return heard[:, -round(first_pts * time_base * RATE) :].astype(np.float32)
+        decoded = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+        return decoded[:, -round(first_pts * time_base * RATE) :].astype(np.float32)
 
 
 def clicks_in(path: Path) -> list[float]:
@@ -159,9 +159,9 @@ def test_any_layout_becomes_stereo(engine: str, layout: str, make: Make, render:
     tone = f"-f lavfi -i sine=f=700:r=44100:d=1,aformat=channel_layouts={layout}"
     path = make(f"{PICTURE.format(seconds=1)} {tone} {X264} -c:a aac", "layout.mp4")
     clip = render(probe(path), path, plan_parts(probe(path))[0], engine=engine)
-    heard = samples_of(clip.path)[:, RATE + 2000 : 2 * RATE - 2000]
-    assert heard.shape[0] == 2
-    assert np.abs(heard).max() > 0.02
+    decoded = samples_of(clip.path)[:, RATE + 2000 : 2 * RATE - 2000]
+    assert decoded.shape[0] == 2
+    assert np.abs(decoded).max() > 0.02
 
 
 def test_the_first_sound_is_taken_and_subtitles_are_left(
@@ -197,10 +197,10 @@ def test_mono_keeps_its_level_in_both_channels(
     tone = "-f lavfi -i aevalsrc=exprs=0.5*sin(2*PI*440*t):s=48000:d=1"
     path = make(f"{PICTURE.format(seconds=1)} {tone} {X264} {options}", name)
     [clip] = render_all(path, engine=engine)
-    heard = samples_of(clip.path)[:, RATE + 4800 : 2 * RATE - 4800]
-    levels_db = 20 * np.log10(np.abs(heard).max(axis=1) / 0.5)
+    decoded = samples_of(clip.path)[:, RATE + 4800 : 2 * RATE - 4800]
+    levels_db = 20 * np.log10(np.abs(decoded).max(axis=1) / 0.5)
     assert np.abs(levels_db).max() < 0.4
-    assert np.abs(heard[0] - heard[1]).max() < 0.01
+    assert np.abs(decoded[0] - decoded[1]).max() < 0.01
 
 
 @ENGINES
@@ -208,5 +208,5 @@ def test_stereo_keeps_each_channel_s_level(engine: str, make: Make, render_all: 
     tones = "-f lavfi -i aevalsrc=exprs=0.5*sin(2*PI*440*t)|0.25*sin(2*PI*440*t):s=48000:d=1"
     path = make(f"{PICTURE.format(seconds=1)} {tones} {X264} -c:a pcm_s16le", "s.mkv")
     [clip] = render_all(path, engine=engine)
-    heard = np.abs(samples_of(clip.path)[:, RATE + 4800 : 2 * RATE - 4800]).max(axis=1)
-    assert heard == pytest.approx([0.5, 0.25], rel=0.05)
+    decoded = np.abs(samples_of(clip.path)[:, RATE + 4800 : 2 * RATE - 4800]).max(axis=1)
+    assert decoded == pytest.approx([0.5, 0.25], rel=0.05)

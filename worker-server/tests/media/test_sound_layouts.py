@@ -44,8 +44,8 @@ def test_channels_that_cannot_be_mixed(
     read = f"-f s16le -ar {RATE} -ch_layout"
     path = make(read, name, layout, *streams.split(), stdin=samples)
     (clip,) = render_all(path)
-    heard_levels = level(clip.path, 1.2, 1.8)
-    assert heard_levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)
+    levels = level(clip.path, 1.2, 1.8)
+    assert levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)
 
 
 @pytest.mark.parametrize(
@@ -120,5 +120,5 @@ def test_loudspeakers_of_a_movie_in_any_order(
     read = f"-f s16le -ar {RATE} -ch_layout"
     path = make(read, "s.mov", layout, *streams.split(), stdin=samples)
     (clip,) = render_all(path)
-    heard_levels = level(clip.path, 1.2, 1.8)
-    assert heard_levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)
+    levels = level(clip.path, 1.2, 1.8)
+    assert levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)

@@ -27,12 +27,12 @@ _task_ids = click.argument("task_ids", metavar="TASK…", nargs=-1, required=Tru
 
 
 class _ReaderGone(Exception):  # no error: `idrl ls | head` has all that is wanted
-    """Standard output is a closed pipe. Click itself would turn a BrokenPipeError into a 1."""
+    """Standard output is a closed pipe. Click would turn a BrokenPipeError into exit code 1."""
 
 
 @contextmanager
 def _reader_may_go() -> Iterator[None]:
-    """Flush standard output at the end: an error of the interpreter's own flush reaches no code."""
+    """Flush standard output: an error of the interpreter's flush at exit could not be handled."""
     try:
         try:
             yield

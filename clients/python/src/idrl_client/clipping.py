@@ -200,7 +200,7 @@ def follow(
     *,
     is_plan: bool = False,
 ) -> None:
-    """Wait until every task has ended; download each clip that lands where there is a folder.
+    """Wait until every task has ended; with a folder, download each clip once it is ready.
 
     With `is_plan` wait until every task is planned; without it start those that are.
     """

@@ -64,7 +64,7 @@ def _try(connection: Connection, part: Part, sha256: str, partial: Path) -> Idrl
 
 
 def _receive(connection: Connection, part: Part, sha256: str, partial: Path) -> None:
-    """Append what is missing; a clip that is another by now is received from its beginning."""
+    """Append the missing bytes; a clip that has changed is downloaded from the start."""
     have_bytes = _size_bytes(partial)
     if have_bytes >= (part["size_bytes"] or math.inf):
         return

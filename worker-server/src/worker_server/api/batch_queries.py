@@ -61,7 +61,7 @@ class BatchNotFound(Exception):
 
 
 class BatchFacts(TypedDict):
-    """A batch as the database returns it, beside the number of its tasks in each status."""
+    """A batch as the database returns it, and the number of its tasks in each status."""
 
     id: str
     name: str | None

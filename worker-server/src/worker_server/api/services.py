@@ -130,7 +130,7 @@ def submit_batch(
 def _submit_batch(
     submission: BatchSubmission, quotas: Quotas
 ) -> tuple[BatchFacts, list[str], Sequence[LimitState]]:
-    """Store and read the batch in one transaction: nobody can delete a new one before."""
+    """Store and read the batch in one transaction, so that no other call deletes it in between."""
     with transaction():
         batch_id, is_new, limits = batches.create_batch(submission, quotas)
         facts, task_ids = batch_queries.get_batch(submission.owner_id, batch_id, fetch_json_within)

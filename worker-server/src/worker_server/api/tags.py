@@ -15,7 +15,7 @@ _FORMAT = "2"
 
 
 def weak_tag(row_versions: Iterable[str], *state: object) -> str:
-    """Return the tag of a document made of these row versions, and of state beside the database."""
+    """Return the tag of a document made of these row versions, and of state not in the database."""
     text = "\n".join((_FORMAT, *map(str, state), *row_versions))
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

@@ -74,7 +74,7 @@ def page_response(
 
 
 def _fetch_page(request: PageRequest) -> Page:
-    """Return the page; with `created_after` not without a task that is being accepted."""
+    """Return the page; with `created_after`, wait for tasks that are being accepted."""
     if request.where.created_after is None:
         return fetch_page(request)
     with transaction() as session:

@@ -38,7 +38,7 @@ _NOT_PUBLIC = tuple(
 def is_public(address: Address) -> bool:
     """Return whether the address belongs to the public internet.
 
-    An IPv4 address that is mapped into IPv6 is judged as the IPv4 address.
+    An IPv4 address that is mapped into IPv6 is treated as the IPv4 address.
     """
     address = _unmap(address)
     if not address.is_global or address.is_multicast or address.is_reserved:

@@ -122,7 +122,7 @@ def _getaddrinfo(host: str, port: int, answers: Future[list[Answer]]) -> None:
 
 
 def _unresolved(host: str, error: Exception) -> FetchFailed:
-    """Return the failure: final only where the name is wrong, not where nobody could tell."""
+    """Return the failure: final if the name does not exist, transient if no server answered."""
     is_wrong = isinstance(error, UnicodeError) or (
         isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
     )

@@ -114,7 +114,7 @@ def finish(job: RemovalJob, freed_bytes: int) -> None:
 
 
 def postpone(job: RemovalJob, freed_bytes: int) -> None:
-    """Note that some files could not be removed: another try follows, later and later."""
+    """Note that some files could not be removed: the removal is retried with backoff."""
     pause = func.least(_MAX_PAUSE_S, func.power(2, func.least(Removal.tries, 10)))
     values = {
         "tries": Removal.tries + 1,

@@ -164,7 +164,7 @@ def _stepping_grid(
 ) -> tuple[Fraction, Fraction] | None:
     """Return the first rate at which nearly every frame keeps step, and the grid's shift."""
     for rate in rates:
-        if _keeps_step(ticks, tick_s, rate):
+        if _follows_whole_steps(ticks, tick_s, rate):
             gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
             return gapless or (rate, most_frames_shift(ticks, tick_s, rate))
     return None
@@ -220,7 +220,7 @@ def _rates_of_step(steps: Counter[int], step: int, tick_s: Fraction) -> Iterator
     yield 1 / (step * tick_s)
 
 
-def _keeps_step(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
+def _follows_whole_steps(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> bool:
     """Return whether nearly every frame follows the previous one by whole steps, up to rounding.
 
     This also holds where pieces were joined and each is shifted against those before it, so that no

@@ -148,7 +148,7 @@ def _start_of_text(first_bytes: bytes) -> int:
 
 
 def _other_kind(first_bytes: bytes) -> str | None:
-    """Return what is often taken for a video; None for anything else."""
+    """Return the kind of a file that is often mistaken for a video; None for any other file."""
     text = first_bytes[_start_of_text(first_bytes) :][:_FIRST_BYTES]
     starts = (name for start, name in _OTHER_TEXTS.items() if text.startswith(start))
     if name := next(starts, None):

@@ -1,7 +1,7 @@
 -- Preempts one download of an owner who holds more than half of all downloads while another
 -- owner's task has been due for :waited_s seconds: the one with the least progress. It waits for
 -- :pause_s seconds. A task that is due for seconds has found no free slot, so the slots need not be
--- counted; while downloads are paused, it has found nobody who claims.
+-- counted; while downloads are paused, no worker claims.
 WITH leased AS (
     SELECT owner_id, count(*) AS downloads, sum(count(*)) OVER () AS total FROM tasks
     WHERE status = 'downloading' AND lease_until > now() GROUP BY owner_id

@@ -2,7 +2,7 @@
 -- :task_id. Only where that first part would wait: none of the task's parts renders, no render is
 -- at :nearly_done percent or more, and other parts wait (so no render slot is idle). A part is
 -- preempted once in its life (attempt = 1), a first part never, and another owner's part only for
--- an owner who has nothing rendering. None while renders are paused: nobody would claim the slot.
+-- an owner who has nothing rendering. None while renders are paused: no worker would claim the slot.
 WITH new_task AS (
     SELECT id, owner_id, EXISTS (
         SELECT FROM parts WHERE parts.owner_id = tasks.owner_id AND status = 'rendering'

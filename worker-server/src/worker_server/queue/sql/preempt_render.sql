@@ -1,7 +1,7 @@
 -- Preempts one rendering part of an owner who holds more than half of all renders while a part of
 -- an owner without any has been due for :waited_s seconds: the one with the least progress, unless
 -- one is at :nearly_done percent or more. A part of the fourth attempt or a later one is left alone,
--- so that preemption ends. None while renders are paused: nobody would claim the slot. Nor for a part
+-- so that preemption ends. None while renders are paused: no worker would claim the slot. Nor for a part
 -- whose pictures have a side of more than :max_side pixels while such a one is rendered: a machine
 -- renders one of them at a time.
 WITH leased AS (

@@ -50,7 +50,7 @@ class Done:
     output: str
 
 
-class Stage:
+class FakeProject:
     """A checkout, programs that stand in for Google's, and what the cloud holds."""
 
     def __init__(self, folder: Path, programs: dict[str, str]) -> None:
