@@ -19,12 +19,14 @@ export const isLost = computed(() => connection.value.isLost);
 /** @type {Set<Poller>} */
 const unanswered = new Set();
 
-/** The last answers by path, the newest last: a screen that is shown again begins with them.
- * @type {Map<string, {value: any, headers: Headers}>} */
-const answers = new Map();
+/** @typedef {Map<string, {value: any, headers: Headers}>} Answers */
+/** The last answers by path, the newest last: a screen that is shown again begins with them. Each session has
+ * a map of its own: an answer that comes after the log-out goes to the one of the session before.
+ * @type {Answers} */
+let answers = new Map();
 const MAX_ANSWERS = 20;
 effect(() => {
-  if (state.value === "out") answers.clear();
+  if (state.value === "out") answers = new Map();
 });
 
 /** Forget the answers of paths that begin so: they are known to have changed. @param {string} beginning */
@@ -32,11 +34,11 @@ export function forgetAnswers(beginning) {
   for (const path of answers.keys()) if (path.startsWith(beginning)) answers.delete(path);
 }
 
-/** @param {string} path @param {any} value @param {Headers} headers */
-function keepAnswer(path, value, headers) {
-  answers.delete(path);
-  answers.set(path, { value, headers });
-  if (answers.size > MAX_ANSWERS) answers.delete(answers.keys().next().value || "");
+/** @param {Answers} ofSession @param {string} path @param {any} value @param {Headers} headers */
+function keepAnswer(ofSession, path, value, headers) {
+  ofSession.delete(path);
+  ofSession.set(path, { value, headers });
+  if (ofSession.size > MAX_ANSWERS) ofSession.delete(ofSession.keys().next().value || "");
 }
 
 /**
@@ -54,6 +56,7 @@ export class Poller {
     this.path = path;
     this.intervalMs = intervalMs;
     this.isForEyes = isForEyes;
+    this.kept = answers;
     /** @type {import("@preact/signals").Signal<Polled<any>>} */
     this.state = signal({ value: null, headers: null, ...answers.get(path), error: null });
     this.tag = this.state.value.headers?.get("ETag") || "";
@@ -149,7 +152,7 @@ export class Poller {
         this.tag = answer.headers.get("ETag") || "";
         const value = keepSame(this.state.value.value, answer.data);
         this.state.value = { value, error: null, headers: answer.headers };
-        keepAnswer(path, value, answer.headers);
+        keepAnswer(this.kept, path, value, answer.headers);
       } else if (this.state.value.error) {
         this.state.value = { ...this.state.value, error: null };
       }

@@ -76,9 +76,12 @@ def test_user_who_scrolls_is_not_moved(visitor: Visitor, system: RunningSystem) 
     page.reload()
     page.wait_for_selector(".skeleton")
     page.mouse.move(400, 400)
+    page.evaluate("addEventListener('wheel', () => { window.isTurned = true }, {passive: true})")
     page.mouse.wheel(0, -10)
-    page.wait_for_timeout(300)
-    waiting[0].continue_()
+    visitor.wait_true("window.isTurned")
+    for route in waiting:  # of before the reload, too
+        route.continue_()
+    page.unroute("**/tasks?*")
     expect(page.locator(".row")).to_have_count(ROWS_A_PAGE)
     page.wait_for_timeout(300)
     assert page.evaluate("scrollY") == 0
@@ -124,3 +127,37 @@ def test_next_account_sees_no_screen_of_the_first(visitor: Visitor, system: Runn
     page.wait_for_selector(".skeleton")
     page.wait_for_timeout(300)
     expect(page.locator(".row")).to_have_count(0)
+
+
+def test_late_answer_to_the_first_account_is_not_shown_to_the_next(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 3)
+    visitor.show("tasks")
+    rows = visitor.context.request.get(f"{visitor.base_url}/tasks?max=30").json()
+    waiting: list[Route] = []
+    page.route("**/tasks?*", lambda route: waiting.append(route))
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    visitor.wait_until(lambda: waiting, "the call")
+    page.get_by_role("button", name="Log out", exact=True).click()
+    page.wait_for_selector("#email")
+    with page.expect_response("**/tasks?*"):
+        waiting[0].fulfill(json=rows)
+    visitor.sign_up()
+    visitor.open("tasks")
+    page.wait_for_selector(".skeleton")
+    page.wait_for_timeout(300)
+    expect(page.locator(".row")).to_have_count(0)
+
+
+def test_title_of_the_log_in_screen_is_none_of_the_account(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 1)
+    visitor.show(f"task/{system.task_id(visitor.email, 'Race 0')}")
+    expect(page).to_have_title("Race 0 · idrl")
+    page.get_by_role("button", name="Log out", exact=True).click()
+    page.wait_for_selector("#email")
+    expect(page).to_have_title("Log in · idrl")

@@ -4,7 +4,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api.js";
 import { leave, logIn, signUp, user } from "../session.js";
 import { Dialog, Failure, Field, html } from "../ui.js";
-import { sentenceOf, t } from "../words.js";
+import { language, sentenceOf, t } from "../words.js";
 
 /** The API's rules for passwords. @type {[string, (password: string) => boolean][]} */
 const RULES = [
@@ -16,6 +16,10 @@ const RULES = [
 
 export function SignIn() {
   const isNew = useSignal(false);
+  // Not that of the screen before, such as a task's name.
+  useLayoutEffect(() => {
+    document.title = `${t(isNew.value ? "signin.signup" : "signin.login")} · idrl`;
+  }, [isNew.value, language.value]);
   return html`<div class="sign-in">
     <h1>${t("signin.title")}</h1>
     <p class="lead">${t("signin.lead")}</p>
