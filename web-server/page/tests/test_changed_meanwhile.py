@@ -105,5 +105,20 @@ def test_fault_of_one_clip_is_not_shown_at_the_next(
     page.unroute("**/parts/*")
     page.route("**/parts/*", lambda _: None)
     page.get_by_role("button", name="Next").click()
-    expect(page.locator("dialog h2")).to_contain_text("2")
+    expect(page.locator("dialog h2")).to_contain_text("Clip 2")
     expect(page.locator("dialog .failure")).to_have_count(0)
+
+
+def test_question_is_about_the_task_as_it_is_by_now(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 1, "queued")
+    visitor.show(f"task/{system.task_id(visitor.email, 'Race 0')}")
+    page.get_by_role("button", name="Abort").click()
+    page.get_by_role("dialog", name="Abort this task?").wait_for()
+    system.set_status(visitor.email, "Race 0", "done")
+    page.get_by_role("dialog", name="Delete this task?").wait_for()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(page.locator(".title-row .status")).to_have_class("status done")

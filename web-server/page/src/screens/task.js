@@ -95,10 +95,11 @@ function TaskError({ task }) {
 
 /** @param {{task: any, refresh: () => void}} props */
 function Actions({ task, refresh }) {
-  const confirming = useSignal("");
+  const isConfirming = useSignal(false);
   const link = useSignal(/** @type {any} */ (null));
   const { error, attempt } = useAttempt();
   const isLive = LIVE.includes(task.status);
+  const kind = isLive ? "abort" : "delete"; // also of a dialog that was open when the task ended
   const isGone = useRef(false);
   const change = async (/** @type {() => Promise<any>} */ act) => {
     await attempt(act);
@@ -106,7 +107,7 @@ function Actions({ task, refresh }) {
   };
   const share = () => change(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
   const remove = () => change(async () => {
-    confirming.value = "";
+    isConfirming.value = false;
     await call("DELETE", task.link);
     announce(t(isLive ? "task.aborted" : "task.deleted"));
     isGone.current = !isLive;
@@ -120,11 +121,11 @@ function Actions({ task, refresh }) {
         <button onClick=${share}>${t("task.share")}</button>`}
       ${task.status === "planned" && html`<button class="primary" onClick=${() => change(() => call("POST", `${task.link}/start`))}>${t("action.start")}</button>`}
       ${task.status === "failed" && html`<button onClick=${() => change(() => call("POST", `${task.link}/retry`))}>${t("action.retry")}</button>`}
-      <button class="danger" onClick=${() => (confirming.value = isLive ? "abort" : "delete")}>${t(isLive ? "action.abort" : "action.delete")}</button>
+      <button class="danger" onClick=${() => (isConfirming.value = true)}>${t(`action.${kind}`)}</button>
     </div>
     <${Failure} error=${error.value} />
-    ${confirming.value && html`<${ConfirmDialog} title=${t(`task.ask_${confirming.value}`)} means=${t(`task.${confirming.value}_means`)}
-      action=${t(`action.${confirming.value}`)} keep=${t(`action.keep_${confirming.value}`)} onSure=${remove} onClose=${() => (confirming.value = "")} />`}
+    ${isConfirming.value && html`<${ConfirmDialog} title=${t(`task.ask_${kind}`)} means=${t(`task.${kind}_means`)}
+      action=${t(`action.${kind}`)} keep=${t(`action.keep_${kind}`)} onSure=${remove} onClose=${() => (isConfirming.value = false)} />`}
     ${link.value && html`<${Dialog} title=${t("task.share")} onClose=${() => (link.value = null)}>
       <p>${t("task.link_means", { at: date(link.value.expires_at) })}</p>
       <${Copy} text=${new URL(link.value.url, location.href).href} label=${t("task.share")}>

@@ -479,18 +479,18 @@ var ht,T,Na,Jt,ce,La,Ra,Fa,Gt,dt,We,Ua,Qt,Yt,Xt,Zo,pt={},ft=[],es=/acit|ex(?:s|g
     ${e.parts_done>0&&l`<p>${i("task.some_done",{n:e.parts_done})}</p>`}
     ${jt(e.url)&&l`<p class="long">${i("error.link")} <code>${e.url}</code></p>`}
     <small>${i("error.code")} <code>${e.error.code}</code> · ${i("error.task")}: <code>${e.task_id}</code></small>
-  </div>`}function pi({task:e,refresh:t}){let a=h(""),n=h(null),{error:s,attempt:o}=q(),r=ne.includes(e.status),c=C(!1),u=async v=>{await o(v),c.current||t()},p=()=>u(async()=>n.value=(await _("POST",`${e.link}/links`,{})).data),m=()=>u(async()=>{a.value="",await _("DELETE",e.link),L(i(r?"task.aborted":"task.deleted")),c.current=!r,Fn("/tasks"),c.current&&te("tasks")});return l`
+  </div>`}function pi({task:e,refresh:t}){let a=h(!1),n=h(null),{error:s,attempt:o}=q(),r=ne.includes(e.status),c=r?"abort":"delete",u=C(!1),p=async d=>{await o(d),u.current||t()},m=()=>p(async()=>n.value=(await _("POST",`${e.link}/links`,{})).data),v=()=>p(async()=>{a.value=!1,await _("DELETE",e.link),L(i(r?"task.aborted":"task.deleted")),u.current=!r,Fn("/tasks"),u.current&&te("tasks")});return l`
     <div class="actions">
       ${e.parts_done>0&&l`<a class="button primary" href=${`${e.link}/clips.zip`} download>${i("task.zip")}</a>
         <a class="button" href=${`${e.link}/manifest.json`} download=${`${e.name}.json`}>${i("task.manifest")}</a>
-        <button onClick=${p}>${i("task.share")}</button>`}
-      ${e.status==="planned"&&l`<button class="primary" onClick=${()=>u(()=>_("POST",`${e.link}/start`))}>${i("action.start")}</button>`}
-      ${e.status==="failed"&&l`<button onClick=${()=>u(()=>_("POST",`${e.link}/retry`))}>${i("action.retry")}</button>`}
-      <button class="danger" onClick=${()=>a.value=r?"abort":"delete"}>${i(r?"action.abort":"action.delete")}</button>
+        <button onClick=${m}>${i("task.share")}</button>`}
+      ${e.status==="planned"&&l`<button class="primary" onClick=${()=>p(()=>_("POST",`${e.link}/start`))}>${i("action.start")}</button>`}
+      ${e.status==="failed"&&l`<button onClick=${()=>p(()=>_("POST",`${e.link}/retry`))}>${i("action.retry")}</button>`}
+      <button class="danger" onClick=${()=>a.value=!0}>${i(`action.${c}`)}</button>
     </div>
     <${$} error=${s.value} />
-    ${a.value&&l`<${nt} title=${i(`task.ask_${a.value}`)} means=${i(`task.${a.value}_means`)}
-      action=${i(`action.${a.value}`)} keep=${i(`action.keep_${a.value}`)} onSure=${m} onClose=${()=>a.value=""} />`}
+    ${a.value&&l`<${nt} title=${i(`task.ask_${c}`)} means=${i(`task.${c}_means`)}
+      action=${i(`action.${c}`)} keep=${i(`action.keep_${c}`)} onSure=${v} onClose=${()=>a.value=!1} />`}
     ${n.value&&l`<${V} title=${i("task.share")} onClose=${()=>n.value=null}>
       <p>${i("task.link_means",{at:Y(n.value.expires_at)})}</p>
       <${Ne} text=${new URL(n.value.url,location.href).href} label=${i("task.share")}>
