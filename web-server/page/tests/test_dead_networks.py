@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from conftest import NewVisitor, Visitor, lose_answer
+from conftest import Visitor, lose_answer
 from playwright.sync_api import FilePayload, Route, expect
 from test_uploads_elsewhere import PIECES
 
@@ -14,12 +14,10 @@ WAITS = "it goes on by itself"
 
 
 @pytest.fixture
-def visitor(new_visitor: NewVisitor) -> Visitor:
-    """A visitor whose clock the test moves on."""
-    visitor = new_visitor()
-    visitor.page.clock.install()
-    visitor.sign_up()
-    return visitor
+def visitor(timed_visitor: Visitor) -> Visitor:
+    """A visitor whose clock only the test moves on: else a pause ends before it has been seen."""
+    timed_visitor.pause_clock()
+    return timed_visitor
 
 
 def _swallow(visitor: Visitor, address: str, method: str, *, after: int = 0) -> list[Route]:
@@ -99,6 +97,6 @@ def test_file_shows_that_it_waits(visitor: Visitor, video_url: str, address: str
     )
     page.set_input_files("input[type=file]", _film(visitor, video_url))
     page.locator(".drop").get_by_text(WAITS).wait_for()
-    page.clock.run_for(20_000)
+    page.clock.resume()
     page.wait_for_url("**/#/task/*")
     expect(page.get_by_text(WAITS)).to_have_count(0)

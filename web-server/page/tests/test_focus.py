@@ -133,7 +133,8 @@ def test_focus_returns_to_a_button_that_sends(visitor: Visitor, video_url: str) 
     send = page.locator("form button.primary")
     send.press("Enter")
     visitor.wait_until(lambda: waiting, "the call")
-    page.wait_for_timeout(300)  # the browser takes the focus from what is disabled
+    # The browser takes the focus from what is disabled.
+    visitor.wait_true("document.activeElement === document.body")
     waiting[0].fulfill(status=403, content_type="application/problem+json", body=refusal)
     page.locator("form > .failure").wait_for()
     expect(send).to_be_focused()

@@ -9,6 +9,7 @@ from conftest import PASSWORD, ROWS_A_PAGE, Visitor
 from playwright.sync_api import Request, Route, expect
 from running_system import RunningSystem
 
+POLL_MS = 6_000  # of the page's clock: lists with tasks in work are polled each 5 s
 BUSY: dict[str, Any] = {
     "status": 503,
     "content_type": "application/problem+json",
@@ -178,8 +179,9 @@ def test_more_rows_that_do_not_come(visitor: Visitor, system: RunningSystem) -> 
 
 
 def test_no_row_is_lost_when_new_ones_come(
-    visitor: Visitor, system: RunningSystem, video_url: str
+    timed_visitor: Visitor, system: RunningSystem, video_url: str
 ) -> None:
+    visitor = timed_visitor
     old = ROWS_A_PAGE + 5
     system.add_tasks(visitor.email, old)
     visitor.open("tasks")
@@ -191,23 +193,31 @@ def test_no_row_is_lost_when_new_ones_come(
             headers={"Sec-Fetch-Site": "same-origin"},
         )
         assert answer.ok
+        visitor.page.clock.run_for(POLL_MS)
         expect(rows).to_have_count(old + count)
     names = rows.locator("strong").all_text_contents()  # of rows out of sight, too
     assert names[2:] == [f"Race {n}" for n in range(old)]
 
 
-def test_rows_after_the_first_page_are_followed(visitor: Visitor, system: RunningSystem) -> None:
+def test_rows_after_the_first_page_are_followed(
+    timed_visitor: Visitor, system: RunningSystem
+) -> None:
     """Also one that a newer task has pushed out of the first page, and one that is deleted."""
+    visitor = timed_visitor
+    clock = visitor.page.clock
     count = ROWS_A_PAGE + 5
     system.add_tasks(visitor.email, count, "queued")
     visitor.open("tasks")
     rows = visitor.show_rows(count)
     system.add_tasks(visitor.email, 1)  # now: the newest
+    clock.run_for(POLL_MS)
     expect(rows).to_have_count(count + 1)
     for name in (f"Race {ROWS_A_PAGE - 1}", f"Race {count - 1}"):
         system.set_status(visitor.email, name, "failed")
+        clock.run_for(POLL_MS)
         expect(rows.filter(has_text=name).locator(".status.failed")).to_have_count(1)
     system.execute(f"DELETE FROM tasks WHERE id = '{system.task_id(visitor.email, 'Race 32')}'")
+    clock.run_for(POLL_MS)
     expect(rows).to_have_count(count)
     expect(rows.filter(has_text="Race 32")).to_have_count(0)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import NewVisitor, Visitor
+from conftest import Visitor
 from playwright.sync_api import Request, expect
 from running_system import RunningSystem
 
@@ -101,6 +101,7 @@ def test_long_video(visitor: Visitor, system: RunningSystem, figures: list[str])
     page.goto("about:blank")
     visitor.open(f"task/{task_id}")
     page.wait_for_selector(".card.done")
+    visitor.wait_true(FIRST_PAINT)
     first_paint_ms = page.evaluate(FIRST_PAINT)
     cards = page.locator(".card")
     while (shown := cards.count()) < PARTS:
@@ -163,18 +164,18 @@ class Minutes:
     def __init__(self, visitor: Visitor) -> None:
         self._page = visitor.page
         self._started: list[Request] = []
-        self._ended = 0
+        self._open: set[Request] = set()
         self._page.on("request", self._start)
         self._page.on("requestfinished", self._end)
         self._page.on("requestfailed", self._end)
-        # Else it would go on by itself, too: the slower the machine, the further.
-        self._page.clock.pause_at(self._page.evaluate("Date.now()") + 1000)
+        visitor.pause_clock()
 
     def _start(self, request: Request) -> None:
         self._started.append(request)
+        self._open.add(request)
 
-    def _end(self, _: Request) -> None:
-        self._ended += 1
+    def _end(self, request: Request) -> None:
+        self._open.discard(request)  # it may have begun before
 
     def pass_by(self, minutes: int) -> list[Request]:
         """Let the time pass in steps, each after all calls are answered; return the calls."""
@@ -186,19 +187,17 @@ class Minutes:
         return self._started[first:]
 
     def _wait_for_answers(self) -> None:
-        while self._ended < len(self._started):
+        while self._open:
             self._page.wait_for_timeout(2)
 
 
 @pytest.mark.parametrize("place", ["task", "tasks", "planned"])
 def test_calls_of_an_open_tab(
-    new_visitor: NewVisitor, system: RunningSystem, figures: list[str], place: str
+    timed_visitor: Visitor, system: RunningSystem, figures: list[str], place: str
 ) -> None:
     """Nothing changes: at most one call a second, nine of ten answered 304, two a minute hidden."""
-    visitor = new_visitor()
+    visitor = timed_visitor
     page = visitor.page
-    page.clock.install()
-    visitor.sign_up()
     system.add_tasks(visitor.email, 3, "planned" if place == "planned" else "queued")
     visitor.open("tasks")
     page.wait_for_selector(".row")

@@ -26,13 +26,14 @@ def _wait_for_banner(visitor: Visitor) -> None:
     visitor.page.locator(".banner").wait_for(timeout=WORK_LIMIT_MS)
 
 
-def test_offline_for_ten_seconds(visitor: Visitor, video_url: str) -> None:
+def test_offline_for_ten_seconds(timed_visitor: Visitor, video_url: str) -> None:
+    visitor = timed_visitor
     page = visitor.page
     task_id = visitor.submit(video_url)
     page.wait_for_selector(".card")
     visitor.context.set_offline(True)
     _wait_for_banner(visitor)
-    page.wait_for_timeout(OFFLINE_MS)
+    page.clock.run_for(OFFLINE_MS)
     expect(page.locator(".banner")).to_have_count(1)
     expect(page.locator(".card")).not_to_have_count(0)
     visitor.open("new")

@@ -16,6 +16,9 @@ DROP = """([selector, name]) => {
 }"""
 
 
+PROGRESS = "document.querySelector('.drop progress')?.value"
+
+
 def _film(visitor: Visitor, video_url: str, name: str = "lap.mp4") -> FilePayload:
     content = visitor.context.request.get(video_url).body()
     return FilePayload(name=name, mimeType="video/mp4", buffer=content)
@@ -230,12 +233,11 @@ def test_progress_is_shown_within_a_piece(visitor: Visitor) -> None:
     page = visitor.page
     session = visitor.context.new_cdp_session(page)
     session.send("Network.enable")
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}
     session.send("Network.emulateNetworkConditions", slow)
     file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=bytes(3_000_000))
     page.set_input_files("input[type=file]", file)
-    visitor.wait_true("document.querySelector('.drop progress')?.value > 5")
-    assert page.evaluate("document.querySelector('.drop progress').value") < 100
+    visitor.wait_until(lambda: 5 < (page.evaluate(PROGRESS) or 0) < 100, "a part of the piece")
     page.locator(".drop .facts", has_text="left").wait_for()
     page.get_by_role("button", name="Cancel the upload of lap.mp4").click()
 
@@ -264,7 +266,7 @@ def test_upload_continues_as_soon_as_the_network_is_back(visitor: Visitor, video
     page.set_input_files("input[type=file]", _film(visitor, video_url))
     page.clock.run_for(60_000)  # the pauses between two tries are 30 s by now
     page.get_by_text("it goes on by itself").wait_for()
-    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    visitor.pause_clock()
     visitor.context.set_offline(False)
     visitor.wait_until(lambda: _tasks(visitor), "the task")
 
