@@ -100,3 +100,16 @@ def test_file_shows_that_it_waits(visitor: Visitor, video_url: str, address: str
     page.clock.resume()
     page.wait_for_url("**/#/task/*")
     expect(page.get_by_text(WAITS)).to_have_count(0)
+
+
+def test_file_canceled_while_its_task_waits_makes_none(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    page.route("**/tasks", lambda route: route.abort())
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.locator(".drop").get_by_text(WAITS).wait_for()
+    page.unroute("**/tasks")
+    page.get_by_role("button", name="Cancel the upload of lap.mp4").click()
+    with page.expect_response(lambda answer: answer.request.method in ("DELETE", "POST")):
+        page.clock.run_for(20_000)
+    for path in ("tasks", "uploads"):
+        assert visitor.context.request.get(f"{visitor.base_url}/{path}").json() == [], path

@@ -64,9 +64,11 @@ async function send(row, itemOf) {
     if (row.state.isCanceled) return;
     const choices = rowOf(file)?.choices || itemOf(isAlone);
     const headers = { "Idempotency-Key": `upload-${id}` };
-    const { data } = await repeated(() => call("POST", "/tasks", { upload_id: id, ...choices }, { headers }), { onPause: () => onProgress(file.size, true) });
+    const make = async () => row.state.isCanceled || call("POST", "/tasks", { upload_id: id, ...choices }, { headers });
+    const made = await repeated(make, { onPause: () => onProgress(file.size, true) });
+    if (made === true) return discard(file, `/uploads/${id}`);
     forget(file);
-    change(file, { taskId: data.task_id });
+    change(file, { taskId: made.data.task_id });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (GONE.includes(error.status)) forget(file);
