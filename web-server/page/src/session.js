@@ -22,6 +22,8 @@ let waiting = [];
 /** How often this page has been logged in: a late 401 to a call of an earlier session ends no later one. */
 let entries = 0;
 let isRenewing = false;
+/** Email and password of a sign-up whose answer was lost: there may be an account by now. */
+let unanswered = "";
 /** In place of storage that the browser denies: at its start the page may have a session, of whatever age. */
 let storedAtMs = 1;
 
@@ -121,8 +123,29 @@ export async function logIn(email, password) {
 
 /** @param {Record<string, string>} account */
 export async function signUp(account) {
-  await call("POST", "/auth/signup", account, { anonymous: true });
-  await logIn(account.email, account.password);
+  const { email, password } = account;
+  const owner = JSON.stringify([email, password]);
+  if (owner === unanswered && (await isLoggedIn(email, password))) return;
+  unanswered = owner;
+  try {
+    await call("POST", "/auth/signup", account, { anonymous: true });
+  } catch (error) {
+    if (error instanceof ApiError && !isPassing(error)) unanswered = "";
+    throw error;
+  }
+  await logIn(email, password);
+  unanswered = "";
+}
+
+/** Log in if there is such an account. @param {string} email @param {string} password */
+async function isLoggedIn(email, password) {
+  try {
+    await logIn(email, password);
+    return true;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "bad_credentials") return false;
+    throw error;
+  }
 }
 
 /** End all sessions of the account. If the call fails, stay logged in and show that (`isStillIn`). */

@@ -2,7 +2,8 @@
 
 import time
 
-from conftest import PASSWORD, WORK_LIMIT_MS, NewVisitor, Visitor
+import pytest
+from conftest import PASSWORD, WORK_LIMIT_MS, NewVisitor, Visitor, lose_answer
 from playwright.sync_api import Route, expect
 
 XSS = '<img src=x onerror="window.hit=1">"\'><script>window.hit=1</script>'
@@ -107,6 +108,26 @@ def test_sign_up_asks_for_an_invitation_where_one_is_needed(new_visitor: NewVisi
         page.locator("form button.primary").click()
     page.wait_for_selector("#links")
     assert sent == [None, "wrong", "a-code"]
+
+
+@pytest.mark.parametrize("address", ["**/auth/signup", "**/auth/login"])
+def test_sign_up_can_be_sent_again_after_a_lost_answer(
+    new_visitor: NewVisitor, address: str
+) -> None:
+    """Then there is an account already: that of this email and password."""
+    visitor = new_visitor()
+    page = visitor.page
+    visitor.open()
+    page.route(address, lose_answer, times=1)
+    page.locator("#tab-true").click()
+    unique = time.time_ns()
+    page.fill("#username", f"Ada {unique}")
+    page.fill("#email", f"a{unique}@example.com")
+    page.fill("#password", PASSWORD)
+    page.locator("form button.primary").click()
+    page.locator("form .failure").wait_for()
+    page.locator("form button.primary").click()
+    page.wait_for_selector("#links")
 
 
 def test_failed_task_shows_what_to_do(visitor: Visitor, base_url: str) -> None:
