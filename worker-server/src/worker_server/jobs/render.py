@@ -9,7 +9,7 @@ from pathlib import Path
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import media, storage
-from worker_server.jobs.base import claim_next, perform
+from worker_server.jobs.base import claim_next, perform, retry_limits
 from worker_server.jobs.brands import task_brand
 from worker_server.jobs.edits import style_of
 from worker_server.jobs.heartbeat import Heartbeat
@@ -17,8 +17,8 @@ from worker_server.jobs.large_pictures import are_decoded, is_large, one_at_a_ti
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.scratch import scratch_folder
 from worker_server.limits import LARGE_SIDE
-from worker_server.queue import leases, wakeups
-from worker_server.queue.claims import PartClaim, claim_part
+from worker_server.queue import leases, reviving, wakeups
+from worker_server.queue.claims import PartClaim, PartLease, claim_part
 from worker_server.queue.parts import Clip
 from worker_server.queue.pauses import Kind
 from worker_server.settings import Settings
@@ -48,6 +48,9 @@ def render_next(settings: Settings, runtime: Runtime) -> bool:
 
 def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
     lease = claim.lease
+    if _source_is_gone(settings.remote_folder, claim.source_path):
+        _fetch_again(lease, settings)
+        return
     edit = _edit(claim, settings, heartbeat)
     renderers = media.renderers(
         settings.render_engine, get_ffmpeg_exe(), stream_copy=settings.render_copy
@@ -79,6 +82,28 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
         target.unlink(missing_ok=True)
         with suppress(OSError):
             storage.poster_path(target).unlink(missing_ok=True)
+        leases.release(lease)
+
+
+def _source_is_gone(remote: Path, source_path: str) -> bool:
+    """Return whether the source's file is missing or empty; raise OSError without the share.
+
+    A file server that lost power may leave an empty file, a restored database the name of one that
+    was removed.
+    """
+    try:
+        is_gone = (remote / source_path).stat().st_size == 0
+    except FileNotFoundError:
+        is_gone = True
+    if is_gone:
+        storage.require_mounted(remote)
+    return is_gone
+
+
+def _fetch_again(lease: PartLease, settings: Settings) -> None:
+    if reviving.fetch_again(lease, retry_limits(settings)):
+        _log.error("the file of the source is gone: fetched again")
+    else:  # canceled meanwhile, or another worker has the lease
         leases.release(lease)
 
 

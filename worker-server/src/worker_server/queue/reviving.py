@@ -1,19 +1,22 @@
-"""Brings finished work back: retries of failed tasks, and clips whose files are gone."""
+"""Brings work back: retries of failed tasks, and clips and sources whose files are gone."""
 
 import uuid
 
 from sqlalchemy import func, select, update
 
-from worker_server.db import transaction
-from worker_server.errors import FailureCode
+from worker_server.db import persistently, transaction
+from worker_server.errors import FailureCode, WorkFailed
 from worker_server.models import Part, Task
 from worker_server.queue import uploads
+from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.closing import close_if_finished
-from worker_server.queue.events import EventKind, record
-from worker_server.queue.leases import lock_task
+from worker_server.queue.events import EventKind, record, record_attempt
+from worker_server.queue.leases import leased_task_status, lock_task
+from worker_server.queue.planning import NEVER
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.session import Values, error_cleared
-from worker_server.queue.statuses import PartStatus, TaskStatus
+from worker_server.queue.retrying import History, RetryLimits, pause_s
+from worker_server.queue.session import Values, error_cleared, lease_cleared, seconds_from_now
+from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
 
 _NO_QUOTAS = Quotas()
 # In these statuses unfinished parts will be rendered anyway; planning queues them.
@@ -52,6 +55,39 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
         own = quotas.of_account(session, owner_id)
         own.check_retry(session, owner_id, uploads.sources_of([task.url]))
         record(session, task_id, EventKind.RETRY_REQUESTED)
+        return True
+
+
+@persistently
+def fetch_again(lease: PartLease, limits: RetryLimits) -> bool:
+    """Queue the part's task again, as the file of its source is gone; its good clips stay.
+
+    Its other parts wait, under no lease, until the task is planned again. False where the lease is
+    lost or the task has ended.
+    """
+    with transaction() as session:
+        lock_task(session, lease.task_id)
+        if leased_task_status(lease) != TaskStatus.PROCESSING:
+            return False
+        code = FailureCode.STORAGE_UNAVAILABLE
+        record_attempt(session, lease, EventKind.RETRIED, code)
+        unfinished = update(Part).where(
+            Part.task_id == lease.task_id, Part.status.in_(UNFINISHED_PARTS)
+        )
+        waits: Values = {"status": PartStatus.WAITING, "progress": 0, "run_after": NEVER}
+        session.execute(unfinished.values({**waits, **error_cleared(), **lease_cleared()}))
+        attempt = session.scalars(select(Task.attempt).where(Task.id == lease.task_id)).one()
+        lost = WorkFailed(code, "The file of the source is gone.", retryable=True)
+        pause = pause_s(TaskLease(lease.task_id, attempt), lost, History(0), limits) or 0
+        values: Values = {
+            "status": TaskStatus.QUEUED,
+            "progress": 0,
+            "run_after": seconds_from_now(pause),
+            "source": None,
+            "source_path": None,
+            **lease_cleared(),
+        }
+        session.execute(update(Task).where(Task.id == lease.task_id).values(values))
         return True
 
 

@@ -1,0 +1,102 @@
+"""A source whose file is gone from the share is fetched again: no task ends by that."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from worker_server import storage
+from worker_server.db import db
+from worker_server.jobs.fetch import fetch_next
+from worker_server.jobs.render import render_next
+from worker_server.jobs.runtime import Runtime
+from worker_server.queue import cancellation, claims, leases
+from worker_server.queue.claims import PartLease
+from worker_server.queue.parts import Clip
+from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.reviving import fetch_again
+from worker_server.settings import Settings
+from worker_testing import claim_part, files, parts_of, processing, submit, task_of
+
+pytestmark = pytest.mark.usefixtures("app", "no_wakeups")
+Sample = Callable[..., str]
+LIMITS = RetryLimits(3)
+
+
+def let_be_due() -> None:
+    db.session.execute(text("UPDATE tasks SET run_after = now()"))
+    db.session.commit()
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, empty])
+def test_lost_source_is_fetched_again_and_good_clips_stay(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime, lose: Callable[[Path], None]
+) -> None:
+    task_id = submit(f"{site}/{sample(25)}")
+    assert fetch_next(settings, runtime)
+    assert render_next(settings, runtime)
+    lose(settings.remote_folder / str(task_id) / "source.1")
+    assert render_next(settings, runtime)
+    task = task_of(task_id)
+    assert (task.status, task.error_code, task.source_path) == ("queued", None, None)
+    assert [part.status for part in parts_of(task_id)] == ["done", "waiting"]
+    assert not render_next(settings, runtime)
+    assert not fetch_next(settings, runtime)  # after a pause
+    let_be_due()
+    assert fetch_next(settings, runtime)
+    assert render_next(settings, runtime)
+    assert task_of(task_id).status == "done"
+    parts = parts_of(task_id)
+    assert [part.attempt for part in parts] == [1, 2]
+    assert [part.failures for part in parts] == [0, 0]
+    names = {"0.1.mp4", "0.1.jpg", "1.2.mp4", "1.2.jpg"}
+    assert files(settings, task_id) == names
+
+
+def test_missing_source_on_an_unmounted_share_is_not_lost(
+    settings: Settings,
+    site: str,
+    sample: Sample,
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task_id = submit(f"{site}/{sample(2)}")
+    assert fetch_next(settings, runtime)
+    (settings.remote_folder / str(task_id) / "source.1").unlink()
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.ENODEV, "the share is not mounted")
+
+    monkeypatch.setattr(storage, "require_mounted", refuse)
+    assert render_next(settings, runtime)
+    assert task_of(task_id).status == "processing"
+    (part,) = parts_of(task_id)
+    assert (part.status, part.error_code, part.failures) == ("waiting", "storage_unavailable", 0)
+
+
+def test_other_parts_lose_their_leases() -> None:
+    task_id = processing(parts=3)
+    first, second = claim_part(), claim_part()
+    assert fetch_again(first, LIMITS)
+    assert leases.renew(second, 30, 0) is None
+    clip = Clip(f"{task_id}/1.1.mp4", 7, "0" * 64, 600, "encode")
+    assert not leases.finish_part(second, clip)
+    assert [part.status for part in parts_of(task_id)] == ["waiting"] * 3
+    assert claims.claim_part("me", 30) is None
+    assert not fetch_again(second, LIMITS)
+
+
+def test_only_the_holder_of_a_lease_on_a_live_task_has_its_source_fetched() -> None:
+    task_id = processing(parts=1)
+    lease = claim_part()
+    assert not fetch_again(PartLease(task_id, lease.attempt - 1, 0), LIMITS)
+    assert cancellation.delete_task(1, task_id) == "canceling"
+    assert not fetch_again(lease, LIMITS)
+    assert task_of(task_id).status == "canceling"
