@@ -127,3 +127,31 @@ def test_other_account_in_the_dialog_gets_nothing_of_the_first(
     assert visitor.context.request.get(f"{visitor.base_url}/tasks").json() == []
     page.reload()
     page.wait_for_selector("#links")  # logged in, as the other
+
+
+def test_late_list_of_brands_brings_none_back(visitor: Visitor) -> None:
+    page = visitor.page
+    for name in ("One", "Two"):
+        answer = visitor.context.request.post(
+            f"{visitor.base_url}/brands",
+            multipart={"name": name},
+            headers={"Sec-Fetch-Site": "same-origin"},
+        )
+        assert answer.ok, answer.text()
+    visitor.show("brand")
+    waiting: list[Route] = []
+    page.route("**/brands", lambda route: route.continue_() if waiting else waiting.append(route))
+    _delete_brand(visitor, "One")
+    visitor.wait_until(lambda: waiting, "the call")
+    brands = visitor.context.request.get(f"{visitor.base_url}/brands").json()
+    _delete_brand(visitor, "Two")
+    expect(page.locator(".brands li")).to_have_count(0)
+    with page.expect_response("**/brands"):
+        waiting[0].fulfill(json=brands)
+    page.wait_for_timeout(300)
+    expect(page.locator(".brands li")).to_have_count(0)
+
+
+def _delete_brand(visitor: Visitor, name: str) -> None:
+    visitor.page.get_by_role("button", name=f"Delete the brand {name}").click()
+    visitor.page.locator("dialog .primary").click()

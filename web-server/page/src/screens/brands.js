@@ -18,9 +18,12 @@ export function Brands() {
   const made = useSignal("");
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   const choices = useRef(0);
+  const loads = useRef(0);
   const load = async () => {
     const before = choices.current;
+    const number = (loads.current += 1);
     const [found, standard] = await Promise.all([get("/brands"), get("/brands/default")]);
+    if (number !== loads.current) return; // it may be older than the answer to a later call
     // A choice that was made after this call began is newer than its answer.
     if (choices.current === before) chosen.value = standard.brand_id || "built-in";
     brands.value = found;
