@@ -67,7 +67,7 @@ def test_a_system_that_does_not_recover_is_noted() -> None:
 
 
 @pytest.mark.timeout(20)
-def test_a_run_that_no_fault_is_possible_in_ends_and_says_so(
+def test_a_run_without_a_possible_fault_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @contextmanager

@@ -117,7 +117,7 @@ def test_the_certificate_is_installed_for_the_service_tls(machine: Machine) -> N
     assert sorted(path.name for path in machine.etc.glob("internal-ca*")) == ["internal-ca.pem"]
 
 
-def test_nginx_is_told_again_of_an_authority_that_it_did_not_read(machine: Machine) -> None:
+def test_an_authority_that_nginx_did_not_read_is_reloaded(machine: Machine) -> None:
     set_up(machine, "web", "1")
     machine.program(
         "docker", 'case $1 in ps) echo one ;; kill) echo kill >>"$CALLS"; exit 1 ;; esac'

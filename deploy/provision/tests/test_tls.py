@@ -78,7 +78,7 @@ def test_nginx_is_left_alone_while_the_certificate_is_the_same(machine: Machine)
     assert (machine.etc / "tls" / "cert.pem").stat().st_ino == inode
 
 
-def test_nginx_is_told_again_of_a_certificate_that_it_did_not_read(machine: Machine) -> None:
+def test_a_certificate_that_nginx_did_not_read_is_reloaded(machine: Machine) -> None:
     certificate(machine, "clips.example.org")
     (machine.folder / "nginx-away").touch()
     assert certificate(machine, "other.example.org").code == 1
