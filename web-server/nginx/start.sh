@@ -1,6 +1,23 @@
 #!/bin/sh
 # Fill in nginx's configuration in the container, then become nginx.
 set -eu
+
+# must_be NAME VALUE PATTERN WHAT: an empty value passes; nginx would not say which setting it is.
+must_be() {
+	[ -z "$2" ] || printf '%s\n' "$2" | grep -Eqx "$3" || {
+		echo "$1 must be $4, not '$2'" >&2
+		exit 1
+	}
+}
+rate='[1-9][0-9]{0,8}r/[sm]'
+must_be AUTH_RATE "${AUTH_RATE:-}" "$rate" 'a number of requests such as 10r/s or 30r/m'
+must_be API_RATE "${API_RATE:-}" "$rate" 'a number of requests such as 10r/s or 30r/m'
+must_be AUTH_BURST "${AUTH_BURST:-}" '[1-9][0-9]{0,8}' 'a whole number from 1 on'
+must_be API_BURST "${API_BURST:-}" '[1-9][0-9]{0,8}' 'a whole number from 1 on'
+must_be CONN_LIMIT "${CONN_LIMIT:-}" '[1-9][0-9]{0,4}' 'a whole number from 1 to 65535'
+must_be CLIP_CACHE_SIZE "${CLIP_CACHE_SIZE:-}" '[0-9]{1,9}[kKmMgG]?' 'a size such as 500m or 1g'
+must_be METRICS_FROM "${METRICS_FROM:-}" '(all|[0-9A-Fa-f.:/, ])+' 'networks or addresses with commas between them'
+
 export NGINX_LISTEN=5050 NGINX_TEMP=/tmp/nginx NGINX_ACCESS_LOG=/dev/stdout NGINX_TLS=
 if [ -n "${TLS_CERT:-}${TLS_KEY:-}" ]; then
 	# tls.yml mounts them here. 5050 then only redirects; HTTPS_PORT is the port as callers see it.

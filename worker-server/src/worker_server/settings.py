@@ -3,8 +3,9 @@
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, FilePath, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
@@ -47,12 +48,31 @@ Hosts = Annotated[
 ]
 
 
+def _with_a_host(url: str) -> str:
+    """Return the URL; raise where it has no host or its port is none."""
+    try:
+        parts = urlsplit(url)
+        is_right = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right:
+        message = (
+            "it is redis://:PASSWORD@HOST:PORT/0; characters such as # / ? in the password are"
+            " percent-encoded (%23 %2F %3F)"
+        )
+        raise PydanticCustomError("not_a_redis_url", "{sentence}", {"sentence": message})
+    return url
+
+
+RedisUrl = Annotated[str, AfterValidator(_with_a_host)]
+
+
 class Settings(AppSettings):
     """Read once, at start; each field is the environment variable of the same name."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^rediss?://")
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", pattern=r"^rediss?://")
     # CA of Redis's certificate for rediss://; default: the system's CAs.
     redis_ca: FilePath | None = None
     remote_folder: Path = Path("/usr/remote_folder")
