@@ -1,5 +1,6 @@
 """Finished tasks are deleted after RETENTION_DAYS, with notice, unless their owners keep them."""
 
+import logging
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,23 @@ def test_expired_tasks_are_deleted_with_their_files(
     assert files(monthly, task_id)
     remove_due(monthly)
     assert not files(monthly, task_id)
+
+
+def test_no_transaction_deletes_more_expired_tasks_than_it_has_time_for(
+    monthly: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A statement has 10 s, and tasks of long videos have thousands of rows each."""
+    end_notice_period(monthly)
+    for _ in range(120):
+        submit()
+    with transaction() as session:
+        ended = "status = 'done', finished_at = now() - interval '90 days'"
+        session.execute(text(f"UPDATE tasks SET {ended}"))
+    with caplog.at_level(logging.INFO):
+        sweep.delete_expired_tasks(monthly)
+    counts = [vars(record)["count"] for record in caplog.records if "expired" in record.message]
+    assert counts == [50, 50, 20]
+    assert left() == set()
 
 
 def test_only_finished_tasks_that_are_not_kept_expire(

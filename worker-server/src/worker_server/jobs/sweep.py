@@ -38,6 +38,9 @@ _STRAYS_EVERY_S = 3600
 # Long enough for a task's folder to be made just before or after its row.
 _STRAY_AGE_S = 600
 _BATCH_SIZE = 1000
+# One statement deletes all rows of so many tasks, a thousand or more each for videos of hours, and
+# PostgreSQL ends it after 10 s.
+_EXPIRED_AT_ONCE = 50
 # A share that hangs must not hold up the round, which reclaims leases too.
 _SHARE_WAIT_S = 0.5
 
@@ -164,7 +167,7 @@ def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> 
 def delete_expired_tasks(settings: Settings) -> None:
     """Delete tasks that are older than RETENTION_DAYS; `remove_files` then removes their files."""
     retention.apply_setting(settings.retention_days)
-    forget = partial(retention.delete_expired, _BATCH_SIZE)
+    forget = partial(retention.delete_expired, _EXPIRED_AT_ONCE)
     while task_ids := delete_with_payloads(forget):
         _log.info("tasks expired", extra={"count": len(task_ids)})
 
