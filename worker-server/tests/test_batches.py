@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.db import db
-from worker_server.jobs.removing import remove_due
+from worker_server.jobs.removals import remove_due
 from worker_server.jobs.sweep import delete_old_rows
 from worker_server.queue import claims, leases
 from worker_server.settings import Settings

@@ -21,8 +21,8 @@ from worker_server.fetching.addresses import EgressRules
 from worker_server.jobs.webhooks import send_due
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import batches, cancellation, leases, removals
-from worker_server.queue.retrying import RetryLimits
-from worker_server.queue.reviving import retry_task
+from worker_server.queue.requeueing import retry_task
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.webhooks.sending import Sender
 from worker_testing import claim_task, finish_cancel, post, problem
 

@@ -14,7 +14,7 @@ from worker_server.api import services
 from worker_server.db import db
 from worker_server.queue import claims, leases
 from worker_server.queue.claims import PartLease
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_testing import (
     LOST,
     claim_part,

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from worker_server.db import db
 from worker_server.jobs.fetch import fetch_next
-from worker_server.jobs.large_pictures import one_at_a_time
+from worker_server.jobs.large_picture_lock import one_at_a_time
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.media import Source, probe

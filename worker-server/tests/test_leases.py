@@ -15,7 +15,7 @@ from worker_server.queue.backlog import ExpiredLease
 from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.parts import Clip
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_testing import (
     LOST,
     PATH,

@@ -28,7 +28,7 @@ from worker_server.queue import (
 )
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.queue.submissions import Submission
 from worker_testing import LOST, claim_part, finished_part, part_of, processing
 

@@ -13,10 +13,10 @@ from worker_server.app import create_app
 from worker_server.db import transaction
 from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
-from worker_server.jobs.removing import remove_due
-from worker_server.queue import backlog, claims, leases, planning, retention, reviving, usage
+from worker_server.jobs.removals import remove_due
+from worker_server.queue import backlog, claims, leases, planning, requeueing, retention, usage
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import URL, claim_task, expire_leases, files, plan, problem, task_of, uuid_of
 
@@ -100,7 +100,7 @@ def test_started_task_that_is_retried_does_not_wait_again(
         leases.fail(claim.lease, WorkFailed("source_damaged", "It is."), RetryLimits(1))
     task_id = uuid_of(planned)
     assert task_of(task_id).status == "failed"
-    assert reviving.retry_task(1, task_id)
+    assert requeueing.retry_task(1, task_id)
     retried = claims.claim_task("me", 30)
     assert retried is not None
     assert retried.source_path is None  # its file goes with the failure

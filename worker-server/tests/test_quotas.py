@@ -20,7 +20,7 @@ from worker_server.jobs.runtime import Runtime
 from worker_server.models import Brand
 from worker_server.queue import leases, planning, submissions, usage
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.reviving import retry_task
+from worker_server.queue.requeueing import retry_task
 from worker_server.queue.submissions import Submission
 from worker_server.queue.uploads import source_url
 from worker_server.settings import Settings

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from idrl_testing.database import Database
 from worker_server.db import db, transaction
 from worker_server.jobs import sweep
-from worker_server.jobs.removing import remove_due
+from worker_server.jobs.removals import remove_due
 from worker_server.queue import retention
-from worker_server.queue.reviving import retry_task
+from worker_server.queue.requeueing import retry_task
 from worker_server.settings import Settings
 from worker_testing import files, post, problem, processing, submit
 

@@ -8,11 +8,11 @@ from sqlalchemy import text
 
 from worker_server.db import db
 from worker_server.errors import WorkFailed
-from worker_server.queue import cancellation, claims, leases, reviving
+from worker_server.queue import cancellation, claims, leases, requeueing
 from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.events import list_events
 from worker_server.queue.parts import Clip, PlannedPart
-from worker_server.queue.retrying import History, RetryLimits, pause_s
+from worker_server.queue.retry_policy import History, RetryLimits, pause_s
 from worker_testing import (
     PATH,
     claim_part,
@@ -140,7 +140,7 @@ def failed_task() -> PartLease:
 
 def test_retry_renders_only_what_is_missing() -> None:
     good = failed_task()
-    assert reviving.retry_task(1, good.task_id)
+    assert requeueing.retry_task(1, good.task_id)
     assert needed_files(good.task_id) is None
     assert leases.begin_processing(claim_task(), {}, PATH, plan(2))
     again = claim_part()
@@ -154,7 +154,7 @@ def test_retry_renders_only_what_is_missing() -> None:
 
 def test_retry_of_a_source_that_changed_renders_everything() -> None:
     good = failed_task()
-    assert reviving.retry_task(1, good.task_id)
+    assert requeueing.retry_task(1, good.task_id)
     longer = [PlannedPart(0, 0, 700, 0.0, 28.0)]
     assert leases.begin_processing(claim_task(), {}, PATH, longer)
     (part,) = parts_of(good.task_id)
@@ -164,16 +164,16 @@ def test_retry_of_a_source_that_changed_renders_everything() -> None:
 
 def test_only_a_failed_task_of_the_owner_can_be_retried() -> None:
     task_id = processing(parts=1)
-    with pytest.raises(reviving.NotFailed):
-        reviving.retry_task(1, task_id)
-    assert not reviving.retry_task(2, task_id)
+    with pytest.raises(requeueing.NotFailed):
+        requeueing.retry_task(1, task_id)
+    assert not requeueing.retry_task(2, task_id)
 
 
 def test_lost_clip_is_rendered_again_while_the_source_is_there() -> None:
     processing(parts=2)
     good = claim_part()
     assert leases.finish_part(good, clip(good))
-    assert reviving.mark_clip_lost(good.task_id, 0, clip(good).path)
+    assert requeueing.mark_clip_lost(good.task_id, 0, clip(good).path)
     again = claim_part()
     assert (again.number, again.attempt) == (0, 2)
 
@@ -182,12 +182,12 @@ def test_lost_clip_fails_its_finished_task_until_a_retry() -> None:
     processing(parts=1)
     good = claim_part()
     assert leases.finish_part(good, clip(good))
-    assert not reviving.mark_clip_lost(good.task_id, 0, "another/path")
+    assert not requeueing.mark_clip_lost(good.task_id, 0, "another/path")
     assert task_of(good.task_id).status == "done"
-    assert not reviving.mark_clip_lost(good.task_id, 0, clip(good).path)
+    assert not requeueing.mark_clip_lost(good.task_id, 0, clip(good).path)
     task = task_of(good.task_id)
     assert (task.status, task.error_code) == ("failed", "clip_lost")
-    assert reviving.retry_task(1, good.task_id)
+    assert requeueing.retry_task(1, good.task_id)
 
 
 def _two_clips() -> list[PartLease]:
@@ -201,7 +201,7 @@ def _two_clips() -> list[PartLease]:
 def test_task_fails_once_however_many_clips_are_lost() -> None:
     parts = _two_clips()
     for part in parts:
-        assert not reviving.mark_clip_lost(part.task_id, part.number, clip(part).path)
+        assert not requeueing.mark_clip_lost(part.task_id, part.number, clip(part).path)
     kinds = [event.kind for event in list_events(1, parts[0].task_id, -1, 1000) or []]
     assert (kinds.count("clip_lost"), kinds.count("task_failed")) == (2, 1)
 
@@ -209,10 +209,10 @@ def test_task_fails_once_however_many_clips_are_lost() -> None:
 @pytest.mark.parametrize("is_claimed", [False, True])
 def test_retry_continues_when_another_clip_is_found_lost(is_claimed: bool) -> None:
     first, second = _two_clips()
-    assert not reviving.mark_clip_lost(first.task_id, 0, clip(first).path)
-    assert reviving.retry_task(1, first.task_id)
+    assert not requeueing.mark_clip_lost(first.task_id, 0, clip(first).path)
+    assert requeueing.retry_task(1, first.task_id)
     lease = claim_task() if is_claimed else None
-    assert reviving.mark_clip_lost(first.task_id, 1, clip(second).path)
+    assert requeueing.mark_clip_lost(first.task_id, 1, clip(second).path)
     assert task_of(first.task_id).status == ("downloading" if is_claimed else "queued")
     assert leases.begin_processing(lease or claim_task(), {}, PATH, plan(2))
     again = [claim_part(), claim_part()]
@@ -222,11 +222,11 @@ def test_retry_continues_when_another_clip_is_found_lost(is_claimed: bool) -> No
 def test_clip_of_a_task_that_is_being_canceled_is_gone() -> None:
     """Its files go before its row says so."""
     first, second = _two_clips()
-    assert not reviving.mark_clip_lost(first.task_id, 0, clip(first).path)
-    assert reviving.retry_task(1, first.task_id)
+    assert not requeueing.mark_clip_lost(first.task_id, 0, clip(first).path)
+    assert requeueing.retry_task(1, first.task_id)
     lease = claim_task()
     assert cancellation.delete_task(1, first.task_id) == "canceling"
-    assert not reviving.mark_clip_lost(first.task_id, 1, clip(second).path)
+    assert not requeueing.mark_clip_lost(first.task_id, 1, clip(second).path)
     assert task_of(first.task_id).status == "canceling"
     leases.release(lease)
     assert finish_cancel(first.task_id)

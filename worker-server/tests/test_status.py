@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from idrl_testing.database import Database
 from worker_server.errors import WorkFailed
 from worker_server.queue import claims, leases, workers
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import claim_task, finished_part, problem, processing, submit
 

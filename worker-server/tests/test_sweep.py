@@ -18,7 +18,7 @@ from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime, SweepClock
 from worker_server.queue import claims, leases, pauses, wakeups, workers
 from worker_server.queue.pauses import Kind
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import expire_leases, files, submit, task_of, waiting_wakeups
 

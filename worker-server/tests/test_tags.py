@@ -12,12 +12,12 @@ from flask.testing import FlaskClient
 from idrl_testing.database import Database
 from worker_server import storage
 from worker_server.errors import WorkFailed
-from worker_server.jobs.removing import remove_due
-from worker_server.queue import cancellation, changes, claims, leases, retention, reviving
+from worker_server.jobs.removals import remove_due
+from worker_server.queue import cancellation, changes, claims, leases, requeueing, retention
 from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.parts import Clip
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import SOURCE, expire_leases, plan, post, problem, submit
 
@@ -131,13 +131,13 @@ class World:
     def _retry(self) -> None:
         for task_id in self.task_ids:
             try:
-                reviving.retry_task(1, task_id)
-            except reviving.NotFailed:
+                requeueing.retry_task(1, task_id)
+            except requeueing.NotFailed:
                 continue
 
     def _lose_clip(self) -> None:
         if self.task_ids:
-            reviving.mark_clip_lost(self._random.choice(self.task_ids), 0, "x/0.1.mp4")
+            requeueing.mark_clip_lost(self._random.choice(self.task_ids), 0, "x/0.1.mp4")
 
     def _change(self) -> None:
         if self.task_ids:

@@ -18,9 +18,9 @@ from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.queue import cancellation, leases, reviving, totals
+from worker_server.queue import cancellation, leases, requeueing, totals
 from worker_server.queue.parts import Clip
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import (
     LOST,
@@ -110,7 +110,7 @@ def test_parts_are_counted_with_their_speed_and_the_first_ones_wait(
 def test_retry_is_not_counted_as_first_wait(client: FlaskClient) -> None:
     task_id = processing(parts=1)
     assert leases.fail(claim_part(), LOST, ONCE)
-    assert reviving.retry_task(1, task_id)
+    assert requeueing.retry_task(1, task_id)
     assert leases.begin_processing(claim_task(), {"width": 16}, "source", plan(1))
     finish()
     assert value(client, "idrl_first_part_wait_seconds_count") is None

@@ -12,9 +12,9 @@ from sqlalchemy import event
 from idrl_testing.database import Database
 from worker_server.db import db
 from worker_server.errors import WorkFailed
-from worker_server.jobs.removing import remove_due
+from worker_server.jobs.removals import remove_due
 from worker_server.queue import claims, leases
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import SOURCE, URL, claim_part, post, problem, processing
 

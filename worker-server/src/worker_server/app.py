@@ -45,7 +45,7 @@ from worker_server.queue import brands, uploads, wakeups, webhook_rows
 from worker_server.queue.idempotency import IdempotencyKeyReused
 from worker_server.queue.planning import NotPlanned
 from worker_server.queue.quotas import QuotaExceeded
-from worker_server.queue.reviving import NotFailed
+from worker_server.queue.requeueing import NotFailed
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareAway

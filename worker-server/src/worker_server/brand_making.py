@@ -28,7 +28,7 @@ from worker_server.media.branding.preview import brand_preview
 from worker_server.models import Brand
 from worker_server.queue import brands
 from worker_server.queue.brands import NewBrand
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 from worker_server.settings import current
 from worker_server.storage import ShareAway
 

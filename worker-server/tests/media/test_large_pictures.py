@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from media_testing import read_numbers, some_slow
 
-from worker_server.jobs.large_pictures import one_at_a_time
+from worker_server.jobs.large_picture_lock import one_at_a_time
 from worker_server.media import PrepareWatch, Source, Stopped, plan_parts, prepare, probe
 from worker_server.media.model.source import Preparation
 

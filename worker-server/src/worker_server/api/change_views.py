@@ -14,7 +14,7 @@ from worker_server.api.ids import parse_id
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
 from worker_server.api.schemas import TaskChange, task_document
 from worker_server.queue.cancellation import Deletion
-from worker_server.queue.session import Check
+from worker_server.queue.sql_common import Check
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 

@@ -21,7 +21,7 @@ from worker_server.queue import (
     cancellation,
     changes,
     planning,
-    reviving,
+    requeueing,
     submissions,
     wakeups,
 )
@@ -31,7 +31,7 @@ from worker_server.queue.events import Event, list_events as list_task_events
 from worker_server.queue.idempotency import RequestKey, find_repeated
 from worker_server.queue.planning import Editor
 from worker_server.queue.quotas import LimitState, Quotas
-from worker_server.queue.session import Check, no_check
+from worker_server.queue.sql_common import Check, no_check
 from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
@@ -201,7 +201,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> tuple[TaskF
 
     Raise TaskNotFound, NotFailed or QuotaExceeded.
     """
-    if not reviving.retry_task(owner_id, task_id, quotas):
+    if not requeueing.retry_task(owner_id, task_id, quotas):
         raise TaskNotFound
     wakeups.send_later(wakeups.FETCH)
     facts, parts = queries.get_task(owner_id, task_id)
@@ -224,7 +224,7 @@ def note_lost_clip(clip: Clip) -> Exception:
 
 def note_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool | None:
     """Note that a clip's file is gone; True: it is rendered again, None: its task is removed."""
-    is_rendered_again = reviving.mark_clip_lost(task_id, number, path)
+    is_rendered_again = requeueing.mark_clip_lost(task_id, number, path)
     if is_rendered_again:
         wakeups.send_later(wakeups.RENDER)
     return is_rendered_again

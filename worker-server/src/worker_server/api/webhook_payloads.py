@@ -11,8 +11,8 @@ from worker_server.api.batch_queries import BatchNotFound, get_batch
 from worker_server.api.queries import PartTotals, TaskNotFound, get_task
 from worker_server.api.schemas import task_document
 from worker_server.api.times import utc_text
-from worker_server.queue import unsent
-from worker_server.queue.unsent import EventsUnsent
+from worker_server.queue import unsent_events
+from worker_server.queue.unsent_events import EventsUnsent
 from worker_server.queue.webhooks import WebhookEvent
 
 Result = TypeVar("Result")
@@ -42,9 +42,9 @@ def _store_last_payloads(events: Sequence[WebhookEvent]) -> None:
     for _, of_subject in groupby(sorted(events, key=_subject), _subject):
         payloads |= _last_payloads(list(of_subject))
         if len(payloads) >= _CHUNK_SIZE:
-            unsent.store_payloads(payloads)
+            unsent_events.store_payloads(payloads)
             payloads = {}
-    unsent.store_payloads(payloads)
+    unsent_events.store_payloads(payloads)
 
 
 def _subject(event: WebhookEvent) -> tuple[int, str, str]:

@@ -13,13 +13,13 @@ from worker_server import storage
 from worker_server.errors import FailureCode, Stopped
 from worker_server.jobs.failures import classify_failure
 from worker_server.jobs.heartbeat import Heartbeat, StopReason
-from worker_server.jobs.removing import remove_unneeded_files
+from worker_server.jobs.removals import remove_unneeded_files
 from worker_server.jobs.runtime import Runtime, worker_name
 from worker_server.queue import leases, wakeups, workers
 from worker_server.queue.claims import Lease, PartClaim, TaskClaim, TaskLease
 from worker_server.queue.events import EventKind, record_progress
 from worker_server.queue.pauses import Kind, is_paused
-from worker_server.queue.retrying import RetryLimits
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 
 C = TypeVar("C")

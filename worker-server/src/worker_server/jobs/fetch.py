@@ -10,7 +10,7 @@ from worker_server.fetching import FetchLimits, download
 from worker_server.jobs.base import claim_next, perform, share_is_usable
 from worker_server.jobs.edits import planned_parts
 from worker_server.jobs.heartbeat import Heartbeat
-from worker_server.jobs.large_pictures import one_at_a_time
+from worker_server.jobs.large_picture_lock import one_at_a_time
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.uploads import link_upload
 from worker_server.media import (

@@ -13,11 +13,11 @@ from worker_server.jobs.base import claim_next, perform, retry_limits
 from worker_server.jobs.brands import task_brand
 from worker_server.jobs.edits import style_of
 from worker_server.jobs.heartbeat import Heartbeat
-from worker_server.jobs.large_pictures import are_decoded, is_large, one_at_a_time
+from worker_server.jobs.large_picture_lock import are_decoded, is_large, one_at_a_time
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.scratch import scratch_folder
 from worker_server.limits import LARGE_SIDE
-from worker_server.queue import leases, reviving, wakeups
+from worker_server.queue import leases, requeueing, wakeups
 from worker_server.queue.claims import PartClaim, PartLease, claim_part
 from worker_server.queue.parts import Clip
 from worker_server.queue.pauses import Kind
@@ -101,7 +101,7 @@ def _source_is_gone(remote: Path, source_path: str) -> bool:
 
 
 def _fetch_again(lease: PartLease, settings: Settings) -> None:
-    if reviving.fetch_again(lease, retry_limits(settings)):
+    if requeueing.fetch_again(lease, retry_limits(settings)):
         _log.error("the file of the source is gone: fetched again")
     else:  # canceled meanwhile, or another worker has the lease
         leases.release(lease)

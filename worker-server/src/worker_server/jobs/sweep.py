@@ -13,7 +13,7 @@ from worker_server import redis_client, storage
 from worker_server.api.webhook_payloads import delete_with_payloads
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.jobs.base import retry_limits
-from worker_server.jobs.removing import remove_due
+from worker_server.jobs.removals import remove_due
 from worker_server.jobs.runtime import SweepClock
 from worker_server.queue import (
     backlog,

@@ -14,11 +14,11 @@ from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks
 from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, release_old_key
 from worker_server.queue.quotas import LimitState, Quotas
-from worker_server.queue.session import Check, ScopedSession, no_check
+from worker_server.queue.sql_common import Check, ScopedSession, no_check
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.submissions import ACCEPT_LOCK, Submission
-from worker_server.queue.unsent import require_payloads
+from worker_server.queue.unsent_events import require_payloads
 
 # SQL text as in submissions.py: SQLAlchemy compiles an upsert at each execution.
 _INSERT_BATCH = load("insert_batch")

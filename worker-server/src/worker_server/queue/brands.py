@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 from idrl_common.cursors import Position, newest_first
 from worker_server.db import PreparedQuery, fetch_json, transaction
 from worker_server.models import Brand, BrandDefault, Task
-from worker_server.queue.session import ScopedSession, lock_for_owner, may_still_render
+from worker_server.queue.sql_common import ScopedSession, lock_for_owner, may_still_render
 
 BUILT_IN, NONE = "built-in", "none"
 MAX_BRANDS = 100

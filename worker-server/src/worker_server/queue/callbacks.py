@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from worker_server import webhook_signatures as signing
 from worker_server.db import transaction
 from worker_server.models import CallbackSecret, Webhook
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 
 TASK_EVENTS = ("task.planned", "task.done", "task.failed", "task.canceled")
 BATCH_EVENTS = ("batch.done",)

@@ -10,9 +10,9 @@ from worker_server.db import transaction
 from worker_server.models import Task
 from worker_server.queue import removals
 from worker_server.queue.events import EventKind, record_each
-from worker_server.queue.session import Check, ScopedSession, no_check
+from worker_server.queue.sql_common import Check, ScopedSession, no_check
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
-from worker_server.queue.unsent import require_payloads
+from worker_server.queue.unsent_events import require_payloads
 
 
 class Deletion(StrEnum):

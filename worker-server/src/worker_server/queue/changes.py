@@ -10,7 +10,7 @@ from worker_server.models import Task
 from worker_server.queue import uploads
 from worker_server.queue.planning import Editor, change_edit
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.session import Check, no_check
+from worker_server.queue.sql_common import Check, no_check
 
 
 def change_task(

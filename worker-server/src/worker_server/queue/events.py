@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker_server.db import transaction
 from worker_server.models import Part, Task, TaskEvent
 from worker_server.queue.claims import Lease, PartLease
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 from worker_server.queue.statements import load
 
 _log = logging.getLogger(__name__)

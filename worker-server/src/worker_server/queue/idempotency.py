@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select, update
 
 from worker_server.db import transaction
 from worker_server.models import Batch, Task
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 
 IDEMPOTENCY_HOURS = 24
 Row = TypeVar("Row", Task, Batch)

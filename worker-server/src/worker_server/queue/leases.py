@@ -17,12 +17,11 @@ from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
 from worker_server.queue import parts as planned_parts, planning, removals, totals, usage
 from worker_server.queue.claims import Lease, PartLease, TaskLease
-from worker_server.queue.closing import close_if_finished
 from worker_server.queue.events import EventKind, record, record_attempt
 from worker_server.queue.parts import Clip, PlannedPart
 from worker_server.queue.quotas import Quotas, check_planned_source, spend_source_seconds
-from worker_server.queue.retrying import History, RetryLimits, pause_s, waits_for_source
-from worker_server.queue.session import (
+from worker_server.queue.retry_policy import History, RetryLimits, pause_s, waits_for_source
+from worker_server.queue.sql_common import (
     ScopedSession,
     Values,
     Where,
@@ -31,6 +30,7 @@ from worker_server.queue.session import (
     seconds_from_now,
 )
 from worker_server.queue.statuses import WORKED_ON, PartStatus, TaskStatus
+from worker_server.queue.task_completion import close_if_finished
 
 _NO_QUOTAS = Quotas()
 _BEFORE_PLANNING = select(

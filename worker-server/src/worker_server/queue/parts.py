@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.models import Part
-from worker_server.queue.session import ScopedSession, error_cleared
+from worker_server.queue.sql_common import ScopedSession, error_cleared
 from worker_server.queue.statuses import PartStatus
 
 

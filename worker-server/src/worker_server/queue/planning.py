@@ -11,7 +11,7 @@ from worker_server.db import transaction
 from worker_server.models import Part, Task
 from worker_server.queue.events import EventKind, record
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.session import ScopedSession, Values
+from worker_server.queue.sql_common import ScopedSession, Values
 from worker_server.queue.statuses import TaskStatus
 
 # `run_after` of a planned task's parts: never due, so no query of due work returns them.

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.queue import brands, usage
-from worker_server.queue.session import ScopedSession, lock_for_owner
+from worker_server.queue.sql_common import ScopedSession, lock_for_owner
 
 # Key of an advisory lock, unique within the database.
 _LOCK = 0x1D42

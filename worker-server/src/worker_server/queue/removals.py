@@ -17,7 +17,7 @@ from worker_server.db import persistently, transaction
 from worker_server.models import Part, Removal, Task
 from worker_server.queue import totals
 from worker_server.queue.events import EventKind, record_each
-from worker_server.queue.session import ScopedSession, Where, lease_cleared, seconds_from_now
+from worker_server.queue.sql_common import ScopedSession, Where, lease_cleared, seconds_from_now
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
 

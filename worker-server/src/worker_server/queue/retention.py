@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from worker_server.db import transaction
 from worker_server.models import Retention, Task
 from worker_server.queue.cancellation import delete_locked_tasks
-from worker_server.queue.session import Where
+from worker_server.queue.sql_common import Where
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 NOTICE_DAYS = 7

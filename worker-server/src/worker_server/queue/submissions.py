@@ -12,7 +12,7 @@ from worker_server.models import Task
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.idempotency import find_first, release_old_key
 from worker_server.queue.quotas import LimitState, Quotas
-from worker_server.queue.session import ScopedSession, lock_for_owner
+from worker_server.queue.sql_common import ScopedSession, lock_for_owner
 from worker_server.queue.statements import load
 from worker_server.queue.statuses import TaskStatus
 

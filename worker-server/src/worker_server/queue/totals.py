@@ -28,7 +28,7 @@ from worker_server.errors import FailureCode
 from worker_server.models import MetricIncrement, Part, Task, TaskEvent
 from worker_server.queue.claims import PartLease
 from worker_server.queue.events import EventKind
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 from worker_server.queue.statuses import PartStatus, TaskStatus
 
 _log = logging.getLogger(__name__)

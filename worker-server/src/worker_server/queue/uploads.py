@@ -23,7 +23,7 @@ from worker_server.db import transaction
 from worker_server.models import Task, Upload
 from worker_server.queue import totals, usage
 from worker_server.queue.quotas import Quotas, lock_owner
-from worker_server.queue.session import ScopedSession, may_still_render
+from worker_server.queue.sql_common import ScopedSession, may_still_render
 
 # How long to keep: an upload after its last byte, unless a task uses it; the file of a failed task,
 # which may be retried; the row of an upload whose file is gone.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, and_, cast, func, or_, select, text
 
 from worker_server.models import Part, Task, Upload
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 DAY_S = 86_400

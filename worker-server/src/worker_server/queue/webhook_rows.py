@@ -11,7 +11,7 @@ from worker_server.db import transaction
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import callbacks
 from worker_server.queue.quotas import lock_owner
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.webhooks import GIVEN_UP
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, func, or_, select, true, update
 from worker_server.db import persistently, transaction
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import callbacks, totals
-from worker_server.queue.session import ScopedSession, Values, seconds_from_now
+from worker_server.queue.sql_common import ScopedSession, Values, seconds_from_now
 from worker_server.queue.statuses import DeliveryStatus
 
 # Seconds after each failed attempt, about three days in all, as Standard Webhooks 1.0 suggests.

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
 from worker_server.models import Sweep, Worker
-from worker_server.queue.session import Values, seconds_from_now
+from worker_server.queue.sql_common import Values, seconds_from_now
 
 BEAT_S = 5.0
 # A worker counts as dead after three missed beats.

@@ -10,7 +10,7 @@ from sqlalchemy import exists, func, select, update
 from worker_server.models import Part, Task
 from worker_server.queue import removals, totals
 from worker_server.queue.events import EventKind, record
-from worker_server.queue.session import ScopedSession, Values, error_cleared
+from worker_server.queue.sql_common import ScopedSession, Values, error_cleared
 from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
 
 

@@ -1,4 +1,4 @@
-"""When failed work is tried again: by whose fault it failed, how often and for how long."""
+"""When failed work is retried: by its fault code, how often and for how long."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What the queue's statements share: types, locks, conditions, and values they set."""
+"""What the queue's SQL statements share: types, advisory locks, conditions, and column values."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Brings work back: retries of failed tasks, and clips and sources whose files are gone."""
+"""Queues work again: retries of failed tasks, and clips and sources whose files are gone."""
 
 import uuid
 
@@ -9,13 +9,13 @@ from worker_server.errors import FailureCode, WorkFailed
 from worker_server.models import Part, Task
 from worker_server.queue import uploads
 from worker_server.queue.claims import PartLease, TaskLease
-from worker_server.queue.closing import close_if_finished
+from worker_server.queue.task_completion import close_if_finished
 from worker_server.queue.events import EventKind, record, record_attempt
 from worker_server.queue.leases import leased_task_status, lock_task
 from worker_server.queue.planning import NEVER
 from worker_server.queue.quotas import Quotas
-from worker_server.queue.retrying import History, RetryLimits, pause_s
-from worker_server.queue.session import Values, error_cleared, lease_cleared, seconds_from_now
+from worker_server.queue.retry_policy import History, RetryLimits, pause_s
+from worker_server.queue.sql_common import Values, error_cleared, lease_cleared, seconds_from_now
 from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
 
 _NO_QUOTAS = Quotas()

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from worker_server.db import transaction
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 from worker_server.queue.statements import load
 from worker_server.queue.webhooks import WebhookEvent
 
