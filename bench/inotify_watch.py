@@ -43,12 +43,12 @@ class Watch:
         self._thread.join()
         self._inotify.close()
 
-    def times(self, what: str, ending: str, after: float = 0) -> list[float]:
-        """Return the times of an event for files whose paths have this ending."""
+    def times(self, what: str, suffix: str, after: float = 0) -> list[float]:
+        """Return the times of an event for files whose paths have this suffix."""
         return [
             event.at
             for event in self._seen
-            if event.what == what and str(event.path).endswith(ending) and event.at >= after
+            if event.what == what and str(event.path).endswith(suffix) and event.at >= after
         ]
 
     def _run(self) -> None:

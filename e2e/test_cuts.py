@@ -91,7 +91,7 @@ def test_plan_is_seen_changed_and_begun(api: Api, site: Site, numbered: bytes) -
     changed = api.call("PATCH", link, json={"edit": change})
     assert changed.status_code == 200
     plan = api.wait_for(task_id, lambda task: task["status"] == "planned")
-    # From 127 to 128 eight digits of the number in the frame change: the clearest change in reach.
+    # From 127 to 128 eight binary digits of the frame's number change: the clearest change.
     assert [part["start_s"] for part in plan["parts"]] == [2, 5.12]
     change = {"segments": [{"start_s": 30, "end_s": 31}]}
     refused = api.call("PATCH", link, json={"edit": change})

@@ -96,7 +96,7 @@ def test_abort_many_times_in_parallel(api: Api, endless: str) -> None:
 def test_remove_what_is_done(api: Api, site: web_site.Site, short_video: bytes) -> None:
     task = api.finish(api.submit(site.add("short.mp4", short_video))["task_id"])
     assert task["status"] == "done", task["error"]
-    # So often that it is kept on the way, which then is of no use any more.
+    # Often enough for nginx to cache the clip, which must not help afterwards.
     assert [api.download(task["parts"][0]).status_code for _ in range(3)] == [200] * 3
     remove(api, task)
 

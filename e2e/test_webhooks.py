@@ -63,7 +63,7 @@ def test_receiver_gets_the_event_of_a_done_task(
     assert {body["type"] for body in bodies} == set(events)
     assert {body["data"]["task_id"] for body in bodies} == {task["task_id"]}
     ids = [headers["webhook-id"] for headers, _ in receiver.received]
-    assert len(set(ids)) == len(ids) - 1  # one came twice
+    assert len(set(ids)) == len(ids) - 1  # one event came twice
     wait_until(lambda: _statuses(api, link) == {"delivered"})
     deliveries = api.get(f"{link}/deliveries").json()
     assert sorted(each["attempts"] for each in deliveries)[-1] == 2

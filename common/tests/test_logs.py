@@ -199,7 +199,7 @@ def test_wellformed_traceparent_is_in_every_line_of_its_request(
 
     app.test_client().get("/work", headers={"traceparent": given})
     assert [line.get("traceparent") for line in log.lines()] == [logged, logged]
-    app.test_client().get("/work")  # the next one has none
+    app.test_client().get("/work")  # without a traceparent
     assert "traceparent" not in log.lines()[-1]
 
 

@@ -72,7 +72,7 @@ def test_stopped_child_with_its_own_pid_file_leaves_the_parent_up(
 
 def test_ended_process_and_reused_id_are_down(tmp_path: Path) -> None:
     (tmp_path / "ended.lock").write_text("999999999")
-    (tmp_path / "reused.lock").write_text(str(os.getpid()))  # not locked: it is another program
+    (tmp_path / "reused.lock").write_text(str(os.getpid()))  # not locked: another program
     (tmp_path / "command.lock").touch()  # names no process
     states = {state.name: state for state in processes.read_states(tmp_path)}
     assert states.keys() == {"ended", "reused"}

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Build the machines' disk, then rehearse on it; whatever is made lies in one folder and three kinds
-# of namespaces, and goes with them. Usage, as root: deploy/rehearsal/rehearse.sh [arguments of
+# Build the machines' disk, then rehearse on it; all that is made is in one folder and three kinds
+# of namespaces, which the end removes. Usage, as root: deploy/rehearsal/rehearse.sh [arguments of
 # pytest]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

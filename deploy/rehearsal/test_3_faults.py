@@ -171,7 +171,7 @@ def test_all_machines_are_booted_again(
     system: System, person: PatientApiClient, videos: str
 ) -> None:
     """All machines lose power at once: all recovers without help, nothing partial is left."""
-    # The file machine last: a share that is away would hold up those who have it mounted.
+    # The file machine last: while the share is unavailable, the machines that mount it hang.
     for vm in sorted(system.vms.values(), key=lambda vm: vm is system.file):
         vm.shut_down()
     system.boot(*(vm.machine for vm in system.vms.values()))

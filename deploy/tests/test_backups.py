@@ -218,7 +218,7 @@ def test_deletions_and_cancels_during_the_backup_are_respected(
     done = fresh.run("restore", saved())
     assert done.returncode == 0, done.stdout + done.stderr
     assert fresh.statuses(deleted) == (None, [])
-    assert fresh.statuses(canceled)[0] == "canceling"  # the sweeper does the rest
+    assert fresh.statuses(canceled)[0] == "canceling"  # the sweeper removes the files
     assert fresh.statuses(finished) == ("queued", [])
 
 

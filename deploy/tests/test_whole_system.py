@@ -138,5 +138,5 @@ def test_a_destroyed_system_comes_back(
             last = clips_of(client, tasks, tmp_path / "last")
             assert {task: len(sums) for task, sums in last.items()} == dict.fromkeys(tasks, 6)
             assert last[tasks[0]] == first[tasks[0]]
-            # What was done before was not made again.
+            # Clips that were done before were not rendered again.
             assert before <= {path.name for path in (home.share / tasks[1]).glob("*.mp4")}

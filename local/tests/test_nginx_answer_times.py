@@ -49,7 +49,7 @@ def timed(url: str, method: str = "GET") -> tuple[float, requests.Response]:
     return time.monotonic() - began, answer
 
 
-@pytest.mark.slow  # it takes as long as callers have to wait
+@pytest.mark.slow  # takes as long as callers have to wait
 def test_calls_to_a_frozen_tasks_service_are_answered_in_time(
     start_edge: "StartEdge", start_service: "StartService", frozen_port: int
 ) -> None:

@@ -145,7 +145,7 @@ def test_large_batches_do_not_add_up_in_memory(app: Flask, auth: Auth) -> None:
         assert codes == {(400, "invalid_body")}
         return peak
 
-    peak_bytes(1)  # what is imported and prepared once
+    peak_bytes(1)  # imports and prepared queries, once
     assert peak_bytes(6) - 5 * len(body) < 1.5 * peak_bytes(1)
 
 

@@ -60,7 +60,7 @@ def test_fifty_claims_at_once_give_each_part_to_one(app: Flask) -> None:
     with ThreadPoolExecutor(10) as pool:
         claimed = [number for number in pool.map(claim, range(50)) if number is not None]
     assert len(claimed) == len(set(claimed))
-    while (row := claims.claim_part("me", 30)) is not None:  # those that a lock kept from a part
+    while (row := claims.claim_part("me", 30)) is not None:  # their part was locked
         claimed.append(row.lease.number)
     assert sorted(claimed) == list(range(10))
 

@@ -118,7 +118,7 @@ def test_deleted_tasks_key_makes_a_new_task(app: Flask, auth: Auth) -> None:
         response = post(client, headers, **{"Idempotency-Key": "once"})
         if n % 2 and response.status_code == 202:
             task_id = response.get_json()["task_id"]
-            for _ in range(2):  # abort, then forget
+            for _ in range(2):  # abort, then delete
                 client.delete(f"/tasks/{task_id}", headers=headers)
         return response.status_code
 

@@ -53,7 +53,7 @@ def make_deliveries(client: FlaskClient, headers: dict[str, str]) -> str:
 
 def make_events(client: FlaskClient, headers: dict[str, str]) -> str:
     task_id = post(client, headers).get_json()["task_id"]
-    for _ in range(4):  # the first is that the task was accepted
+    for _ in range(4):  # the first event is "accepted"
         with transaction() as session:
             record(session, uuid.UUID(task_id), EventKind.CLAIMED)
     return f"/tasks/{task_id}/events"

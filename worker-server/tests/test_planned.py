@@ -76,7 +76,7 @@ def test_status_counts_no_parts_of_planned_tasks(
     with transaction() as session:
         later = "UPDATE parts SET run_after = now() + interval '1 h' WHERE number = 0"
         session.execute(text(later))
-    assert waiting() == {"fetch": 0, "render": 2}  # one of them is tried again later
+    assert waiting() == {"fetch": 0, "render": 2}  # one of the parts is retried later
 
 
 def test_planned_task_is_started_once(client: FlaskClient, auth: Auth, planned: str) -> None:

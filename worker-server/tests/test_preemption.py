@@ -196,7 +196,7 @@ def test_owner_keeps_half_of_the_renders_while_another_has_none() -> None:
     assert leases.renew(renders[3], 30, 21) is None
     assert claim_part(0).task_id == waiting
     part_waits(CLIP)
-    assert preempt_render() is None  # the other owner has one
+    assert preempt_render() is None  # the other owner holds a lease
 
 
 def test_renders_are_not_preempted_while_no_other_owner_waits() -> None:

@@ -126,7 +126,7 @@ def test_deliveries_are_listed_in_pages_and_sent_again(
     delivery = webhooks.claim(30)
     assert delivery is not None
     webhooks.record_attempt(delivery, Outcome(http_status=500))
-    webhooks.record_attempt(delivery, Outcome(http_status=204))  # late: of the same attempt
+    webhooks.record_attempt(delivery, Outcome(http_status=204))  # late: the same attempt
     (first,) = [e for e in client.get(link, headers=auth()).get_json() if e["http_status"]]
     again = client.post(f"{link}/{first['delivery_id']}/resend", headers=auth())
     assert (again.status_code, again.get_json()["message_id"]) == (202, first["message_id"])

@@ -288,7 +288,7 @@ def test_event_that_is_sent_again_meanwhile_is_settled(
     _make_due()
     second = webhooks.claim(30)
     assert second is not None
-    webhooks.record_attempt(first, webhooks.Outcome(http_status=204))  # of a sender that was frozen
+    webhooks.record_attempt(first, webhooks.Outcome(http_status=204))  # by a sender that was frozen
     assert (_row().status, _row().http_status) == ("waiting", 500)
     webhooks.record_attempt(second, webhooks.Outcome(http_status=204))
     assert _row().status == "delivered"

@@ -64,7 +64,7 @@ def file(tmp_path: Path) -> Path:
 def test_body_may_take_longer_than_the_time_limit(file: Path) -> None:
     with serve_one_call(read_slowly) as url:
         answer = Client(url, "k").create_brand("Ours", {"before": file})
-        assert not answer  # what the server above sends
+        assert not answer  # the response of the server above
 
 
 def test_body_that_nobody_takes_is_an_error(file: Path) -> None:

@@ -23,7 +23,7 @@ ENDS_AT = (
     "google_compute_instance",
     "google_compute_instance_group_manager",
 )
-# A change of these makes another resource.
+# Changing one of these replaces the resource (ForceNew).
 _FIXED = ("name", "name_prefix", "network", "zone", "region", "account_id", "secret_id", "type")
 _SQL, _DISK, _MACHINE = (
     "google_sql_database_instance",

@@ -48,7 +48,7 @@ def assert_runs(
 ) -> None:
     project = fake_project.project()
     assert {machine["images"] for machine in project.machines.values()} == {images}
-    # One build for each release: what every machine runs is the same to the byte.
+    # One build for each release: all machines run the same bytes.
     built = len(project.schemas) if images == "registry" else 0
     assert len(project.images) == 4 * built
     assert {machine["revision"] for machine in project.machines.values()} == {revision}

@@ -19,7 +19,7 @@ OF_THE_IMAGE = {
 }
 # In compose files beside the usual ones: files that have to be made, and mounted.
 OF_OVERLAYS = {"web": {"TASKS_CA"}, "worker": {"REDIS_CA"}}
-# Each process of an app reads all of its settings: what one of them lacks, it takes for unset.
+# Each process of an app reads all settings: a variable that its container lacks counts as unset.
 SERVICES = [
     ("web", "web"),
     *(("worker", name) for name in ("tasks", "worker-fetch", "worker-render", "beat")),
@@ -72,7 +72,7 @@ def test_every_setting_is_passed_on_or_refused(machine: Machine, role: str) -> N
     assert refused(machine, role, names - owned) == set()
     usual = read_by_compose(role, "docker-compose.yml", "services.yml")
     assert names - owned == usual - owned
-    # Ports are those of the firewall, files have to be made: neither is an operator's to choose.
+    # Operators cannot choose ports (the firewall's) or files (which have to be created).
     ports = {name for name in names if name.endswith("_PORT")}
     assert ports | (read_by_compose(role) - usual) <= owned
     # What the script writes is refused at once, not after packages and images.

@@ -207,7 +207,7 @@ def test_segments_put_together_lose_nothing(
         ((256, 512), ""),
         ((256, 512, 256), ""),
         ((256, 512, 768), ""),
-        ((256, 257), ""),  # the first one's sound had the other's picture's PID
+        ((256, 257), ""),  # the first piece's sound has the PID of the second piece's picture
         ((256, 512), "-mpegts_service_id 7 -mpegts_pmt_start_pid 700"),
         ((256, 512), "-mpegts_m2ts_mode 1"),
     ],

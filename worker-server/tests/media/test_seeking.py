@@ -74,7 +74,7 @@ def test_seek_is_early_with_a_variable_frame_rate(long_video: Source) -> None:
             "no-edit-list.mp4",
             "-bf 2 -g 20 -use_editlist 0",
             (False, 0),
-        ),  # it takes the time for that of storing
+        ),  # it seeks by DTS
     ],
 )
 def test_probe_tests_whether_seeking_finds_key_frames(

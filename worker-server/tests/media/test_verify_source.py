@@ -230,7 +230,10 @@ def test_short_beeps_in_silence_have_their_source_s_level(
 @pytest.mark.parametrize(
     ("sound", "codec"),
     [
-        ("aevalsrc=exprs=0.3*sin(38000*PI*t):s=48000", "pcm_s16le"),  # a test of one's hearing
+        (
+            "aevalsrc=exprs=0.3*sin(38000*PI*t):s=48000",
+            "pcm_s16le",
+        ),  # 19 kHz
         ("anoisesrc=a=0.8:r=96000", "pcm_s16le"),
         ("anoisesrc=a=0.8:r=192000", "pcm_s24le"),
         ("anoisesrc=a=1:r=48000,volume=12dB", "pcm_f32le"),
