@@ -16,8 +16,8 @@ from worker_server.jobs.runtime import Runtime
 from worker_server.queue import cancellation, claims, leases
 from worker_server.queue.claims import PartLease
 from worker_server.queue.parts import Clip
-from worker_server.queue.retry_policy import RetryLimits
 from worker_server.queue.requeueing import fetch_again
+from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import claim_part, files, parts_of, processing, submit, task_of
 

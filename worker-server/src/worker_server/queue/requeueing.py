@@ -9,7 +9,6 @@ from worker_server.errors import FailureCode, WorkFailed
 from worker_server.models import Part, Task
 from worker_server.queue import uploads
 from worker_server.queue.claims import PartLease, TaskLease
-from worker_server.queue.task_completion import close_if_finished
 from worker_server.queue.events import EventKind, record, record_attempt
 from worker_server.queue.leases import leased_task_status, lock_task
 from worker_server.queue.planning import NEVER
@@ -17,6 +16,7 @@ from worker_server.queue.quotas import Quotas
 from worker_server.queue.retry_policy import History, RetryLimits, pause_s
 from worker_server.queue.sql_common import Values, error_cleared, lease_cleared, seconds_from_now
 from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
+from worker_server.queue.task_completion import close_if_finished
 
 _NO_QUOTAS = Quotas()
 # In these statuses unfinished parts will be rendered anyway; planning queues them.
