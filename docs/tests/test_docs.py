@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 DECISIONS = ROOT / "docs" / "decisions"
 SECTIONS = ("- Date: 20", "- Status: ", "## Context", "## Decision", "## Consequences")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 def _pages() -> list[Path]:
@@ -29,6 +31,21 @@ def _decisions() -> list[Path]:
 def test_relative_links_lead_to_files(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of the headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line) for line in HEADING.findall(text))
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in headings}
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_headings_lead_there(page: Path) -> None:
+    links = [link for link in ANCHOR.findall(page.read_text()) if "://" not in link[0]]
+    targets = [((page.parent / name if name else page), anchor) for name, anchor in links]
+    of_pages = [(target, anchor) for target, anchor in targets if target.suffix == ".md"]
+    assert [each for each in of_pages if each[1] not in _anchors(each[0])] == []
 
 
 def test_decisions_are_numbered_without_gaps() -> None:
